@@ -1,0 +1,1 @@
+"""The front door: commands and their arguments; no logic of its own."""

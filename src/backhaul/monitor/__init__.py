@@ -1,0 +1,1 @@
+"""What an administrator watches: counters, web page, metrics."""

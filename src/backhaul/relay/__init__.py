@@ -1,0 +1,1 @@
+"""The data plane: moves bytes between two ends, and counts them."""

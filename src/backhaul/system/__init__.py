@@ -1,0 +1,1 @@
+"""The machine around the program: tuning, limits, logging, service manager."""

@@ -1,0 +1,1 @@
+"""The control plane: listeners, control channel, demand, reconnect."""
