@@ -1,0 +1,190 @@
+"""Log lines as Backhaul v0.7.2 writes them, or one JSON object a line.
+
+Everything in the program logs to ``logging.getLogger("backhaul")`` or a child of it. Lines go to standard
+error: it is unbuffered by the line, and it escapes what its encoding cannot hold instead of raising.
+"""
+
+import json
+import logging
+import math
+import os
+import re
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, TextIO
+
+TRACE: Final = 5
+"""Level number for ``logger.log(TRACE, …)``: more than debug, for single frames and signals."""
+
+_LEVELS: Final = {
+    "panic": 60,
+    "fatal": logging.CRITICAL,
+    "error": logging.ERROR,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,  # v0.7.2 accepts both spellings and prints the long one
+    "info": logging.INFO,
+    "debug": logging.DEBUG,
+    "trace": TRACE,
+}
+_NAMES: Final = {number: name for name, number in _LEVELS.items()}
+
+# ANSI colours v0.7.2 gives to its levels.
+_COLOURS: Final = {
+    "panic": "1;31",
+    "fatal": "1;31",
+    "error": "31",
+    "warning": "33",
+    "info": "32",
+    "debug": "34",
+    "trace": "36",
+}
+
+# asyncio reports what nobody awaited to its own logger; those lines should look like the rest.
+_LOGGERS: Final = ("backhaul", "asyncio")
+
+# What ends a line, moves a terminal's cursor, reverses the reading direction, or cannot be encoded:
+# C0, DEL and C1, line and paragraph separator, bidirectional controls, lone surrogates.
+_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def configure(level: str, log_format: str, stream: TextIO | None = None) -> None:
+    """Send the program's log to ``stream`` (default: standard error); callable again at every reload.
+
+    ``level`` is one of v0.7.2's names in any case, ``log_format`` is "text" or "json". Raises
+    ``ValueError`` when either is neither; the log then stays as it was. The caller keeps the stream.
+    """
+    threshold = _LEVELS.get(level.lower())
+    if threshold is None:
+        raise ValueError(f'log_level: "{escape(level)}" is not one of {", ".join(_LEVELS)}')
+    handler = _Handler(sys.stderr if stream is None else stream)
+    handler.setFormatter(_formatter(log_format, coloured=_wants_colour(handler.stream)))
+    for name in _LOGGERS:
+        _attach(logging.getLogger(name), handler, threshold)
+
+
+def escape(text: str) -> str:
+    r"""Return ``text`` on one line: control characters as ``\n`` or ``\x1b``, the rest untouched."""
+    return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def _wants_colour(stream: TextIO | None) -> bool:
+    # Standard error is None in a program started with it closed.
+    terminal = stream is not None and not stream.closed and stream.isatty()
+    return terminal and not os.environ.get("NO_COLOR")  # https://no-color.org
+
+
+def _attach(logger: logging.Logger, handler: logging.Handler, threshold: int) -> None:
+    for old in [known for known in logger.handlers if isinstance(known, _Handler)]:
+        logger.removeHandler(old)
+    logger.addHandler(handler)
+    logger.setLevel(threshold)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """A stream handler that loses a line rather than disturb the tunnel."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name logging calls
+        """Do nothing: with a full disk or a closed stream there is nowhere left to complain."""
+
+
+def _formatter(log_format: str, *, coloured: bool) -> logging.Formatter:
+    if log_format == "text":
+        return _TextFormatter(coloured=coloured)
+    if log_format == "json":
+        return _JsonFormatter()
+    raise ValueError(f'log_format: "{escape(log_format)}" is neither "text" nor "json"')
+
+
+class _TextFormatter(logging.Formatter):
+    """``22-Nov 12:41:07 [INFO] message``, in local time."""
+
+    def __init__(self, *, coloured: bool) -> None:
+        super().__init__()
+        self._tags = {number: _tag(name, coloured=coloured) for number, name in _NAMES.items()}
+
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = time.strftime("%d-%b %H:%M:%S", time.localtime(record.created))
+        tag = self._tags.get(record.levelno, record.levelname)
+        line = f"{stamp} [{tag}] {escape(record.getMessage())}"
+        # Indented, so that no part of an exception can pass for a log line of its own.
+        return "\n    ".join([line, *map(escape, self._traceback(record))])
+
+    def _traceback(self, record: logging.LogRecord) -> list[str]:
+        return self.formatException(record.exc_info).split("\n") if record.exc_info else []
+
+
+def _tag(name: str, *, coloured: bool) -> str:
+    return f"\x1b[{_COLOURS[name]}m{name.upper()}\x1b[0m" if coloured else name.upper()
+
+
+class _JsonFormatter(logging.Formatter):
+    """``{"time": RFC 3339 in UTC, "level": v0.7.2's name, "message": …}``, ASCII only."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC)
+        fields = {
+            "time": moment.isoformat(timespec="milliseconds"),
+            "level": _NAMES.get(record.levelno, record.levelname),
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
+
+
+@dataclass(slots=True)
+class _Silence:
+    since: float = -math.inf
+    swallowed: int = 0
+
+    def count(self, now: float) -> str:
+        return f" (and {self.swallowed} more in the last {now - self.since:.0f} s)" if self.swallowed else ""
+
+
+class Burst:
+    """Warnings that would repeat by the thousand, written once per burst.
+
+    The first warning of a key is written at once. Repeats within ``interval`` seconds of the line written
+    last are only counted, and the next line says how many there were. At most ``max_keys`` keys are told
+    apart in one interval; further ones share a single key, so neither memory nor the log grows with the
+    number of peers. A key gives up its place, and a count nobody asked for, when its interval has passed.
+    """
+
+    def __init__(
+        self,
+        logger: logging.Logger,
+        interval: float = 10.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        max_keys: int = 256,
+    ) -> None:
+        self._logger = logger
+        self._interval = interval
+        self._clock = clock
+        self._max_keys = max_keys
+        self._silences: OrderedDict[Hashable, _Silence] = OrderedDict()  # the longest silent first
+        self._overflow = _Silence()
+
+    def warn(self, key: Hashable, message: str) -> None:
+        """Log ``message`` as a warning, or count it if ``key`` was logged a moment ago."""
+        now = self._clock()
+        silence = self._silence(key, now)
+        if now - silence.since < self._interval:
+            silence.swallowed += 1
+            return
+        self._logger.warning("%s%s", message, silence.count(now))
+        silence.since, silence.swallowed = now, 0
+        if silence is not self._overflow:
+            self._silences.move_to_end(key)
+
+    def _silence(self, key: Hashable, now: float) -> _Silence:
+        if key not in self._silences and len(self._silences) >= self._max_keys:
+            oldest, silence = next(iter(self._silences.items()))
+            if now - silence.since < self._interval:
+                return self._overflow
+            del self._silences[oldest]
+        return self._silences.setdefault(key, _Silence())

@@ -1,0 +1,99 @@
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backhaul.system import notify
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[socket.socket]:
+    """A service manager's end of the notification socket."""
+    name = f"backhaul-test-{secrets.token_hex(8)}"
+    shown, bound = str(tmp_path / "notify"), str(tmp_path / "notify")
+    if request.param == "abstract":
+        shown, bound = f"@{name}", f"\0{name}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        end.bind(bound)
+        end.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", shown)
+        yield end
+
+
+def received(manager: socket.socket) -> list[str]:
+    return manager.recv(4096).decode().split("\n")
+
+
+def test_ready(manager: socket.socket) -> None:
+    notify.ready()
+    assert received(manager) == ["READY=1"]
+    notify.ready("3 ports open")
+    assert received(manager) == ["READY=1", "STATUS=3 ports open"]
+
+
+def test_reloading_carries_the_time_it_began(manager: socket.socket) -> None:
+    before = time.monotonic_ns() // 1000
+    notify.reloading()
+    after = time.monotonic_ns() // 1000
+    state, stamp = received(manager)
+    assert state == "RELOADING=1"
+    name, _, value = stamp.partition("=")
+    assert name == "MONOTONIC_USEC"
+    assert before <= int(value) <= after
+
+
+def test_stopping_status_and_watchdog(manager: socket.socket) -> None:
+    notify.stopping("SIGTERM")
+    notify.status("2 clients")
+    notify.watchdog()
+    assert received(manager) == ["STOPPING=1", "STATUS=SIGTERM"]
+    assert received(manager) == ["STATUS=2 clients"]
+    assert received(manager) == ["WATCHDOG=1"]
+
+
+def test_a_status_cannot_smuggle_in_an_assignment(manager: socket.socket) -> None:
+    notify.status("peer said\nMAINPID=1\r\n\ud800")
+    assert received(manager) == ["STATUS=peer said MAINPID=1 ?"]
+
+
+def test_without_a_service_manager_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    notify.ready("unheard")
+
+
+@pytest.mark.parametrize("address", ["/nonexistent/notify", "relative-and-missing", "@" + "x" * 200])
+def test_an_unreachable_service_manager_is_no_failure(
+    address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    with caplog.at_level("DEBUG", "backhaul"):
+        notify.ready()
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "intended_for", "interval"),
+    [
+        ("3000000", None, 1.5),
+        ("3000000", "self", 1.5),
+        ("3000000", "1", None),
+        ("0", None, None),
+        ("soon", None, None),
+        (None, None, None),
+    ],
+)
+def test_watchdog_interval(
+    allowed: str | None, intended_for: str | None, interval: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = str(os.getpid()) if intended_for == "self" else intended_for
+    for name, value in (("WATCHDOG_USEC", allowed), ("WATCHDOG_PID", pid)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert notify.watchdog_interval() == interval
