@@ -1,0 +1,5 @@
+"""`python -m backhaul` is the same as `backhaul`."""
+
+from backhaul.cli.main import run
+
+run()

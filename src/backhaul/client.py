@@ -1,0 +1,51 @@
+"""The end behind the firewall, put together."""
+
+import asyncio
+import contextlib
+
+from backhaul.config import ClientConfig
+from backhaul.relay.pair import Relay
+from backhaul.transports.base import ClientEvents, ClientSettings, ClientTransport
+from backhaul.transports.sockets import SocketOptions
+from backhaul.transports.table import make_client
+from backhaul.tunnel.dialling import ClientTunnel
+
+
+class Client:
+    """A running client; `start` and `stop` once each, inside a running event loop."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        self._config = config
+        self.relay = Relay()
+        self.tunnel = ClientTunnel(config, self._make_transport)
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to connect; an unreachable server is tried again, not an error."""
+        self._running = asyncio.create_task(self.tunnel.run())
+
+    async def stop(self) -> None:
+        """End in order: the server is told, users in flight get `shutdown_timeout` seconds."""
+        await self._stop_running()
+        await self.relay.drained(self._config.shutdown_timeout)
+        self.relay.close()
+
+    async def _stop_running(self) -> None:
+        self.tunnel.stop()
+        if self._running:
+            self._running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._running
+
+    def _make_transport(self, events: ClientEvents) -> ClientTransport:
+        config = self._config
+        settings = ClientSettings(
+            remote_host=config.remote_addr.host,
+            remote_port=config.remote_addr.port,
+            token=config.token.reveal(),
+            dial_timeout=config.dial_timeout,
+            tunnel_options=SocketOptions(
+                config.nodelay, config.keepalive_period, config.mss, config.so_rcvbuf, config.so_sndbuf
+            ),
+        )
+        return make_client(config.transport, settings, events, self.relay)

@@ -1,0 +1,62 @@
+"""Time limits of equal length for many things, at the cost of one timer."""
+
+import asyncio
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item", bound=Hashable)
+
+
+class Deadlines(Generic[Item]):
+    """Calls `expire(item)` once `seconds` have passed since `add(item)`, unless it was discarded.
+
+    As all limits are equal, items expire in the order in which they came: a dict keeps them.
+    """
+
+    def __init__(self, seconds: float, expire: Callable[[Item], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._seconds = seconds
+        self._expire = expire
+        self._due: dict[Item, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def __contains__(self, item: Item) -> bool:
+        return item in self._due
+
+    def add(self, item: Item) -> None:
+        """Start the item's time, anew if it was running."""
+        self._due.pop(item, None)
+        self._due[item] = self._loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._seconds, self._sweep)
+
+    def discard(self, item: Item) -> None:
+        """Forget the item; harmless if it is not there."""
+        self._due.pop(item, None)
+
+    def oldest(self) -> Item:
+        """Return the item that expires next; KeyError-like StopIteration never: call only while not empty."""
+        return next(iter(self._due))
+
+    def clear(self) -> list[Item]:
+        """Forget everything; return what was waiting, oldest first."""
+        items = list(self._due)
+        self._due.clear()
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        return items
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        while self._due:
+            item, due = next(iter(self._due.items()))
+            if due > now:
+                self._timer = self._loop.call_at(due, self._sweep)
+                return
+            del self._due[item]
+            self._expire(item)

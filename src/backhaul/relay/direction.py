@@ -1,0 +1,185 @@
+"""One direction of a relay between two stream sockets: read here, write there, never hold more than one pipe.
+
+Small reads are copied (two system calls, no pipe needed); a read that fills the copy buffer switches the
+direction to splice, where the kernel moves the bytes from socket to socket through a pipe.
+"""
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from .pipes import PIPE_SIZE, Pipe
+
+if TYPE_CHECKING:
+    from .pair import Pair
+
+COPY_SIZE = 1 << 16  # bytes per copied read; more than this waiting means bulk, where splice is cheaper
+_BUFFER = memoryview(bytearray(COPY_SIZE))  # shared: whatever could not be written at once is copied out
+_SPLICE_FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
+
+
+class Meter:
+    """Counts bytes; relays add to it, the monitor reads it."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+class Direction:
+    """Moves bytes from `source` to `sink`; the pair owns both sockets."""
+
+    __slots__ = (
+        "_backlog",
+        "_bulk",
+        "_in_pipe",
+        "_pipe",
+        "ended",
+        "meter",
+        "moved",
+        "pair",
+        "passed_on",
+        "sink",
+        "source",
+    )
+
+    def __init__(self, pair: "Pair", source: socket.socket, sink: socket.socket, meter: Meter) -> None:
+        self.pair = pair
+        self.source = source
+        self.sink = sink
+        self.meter = meter
+        self.moved = 0
+        self.ended = False  # the source has said that it is done
+        self.passed_on = False  # ... and the sink has been told
+        self._backlog: bytes | memoryview = b""
+        self._pipe: Pipe | None = None
+        self._in_pipe = 0
+        self._bulk = False
+
+    def start(self, preface: bytes) -> None:
+        """Send `preface` to the sink, then move what the source says."""
+        if preface:
+            self._write(preface)
+        if not self.stalled and not self.pair.closed:
+            self._listen()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether bytes wait for the sink to take them."""
+        return bool(self._backlog) or self._in_pipe > 0
+
+    def readable(self) -> None:
+        """The source has bytes, or has ended: one read, so that no pair starves the others."""
+        if self._bulk and (pipe := self.pair.relay.pipes.take()):
+            self._pipe = pipe
+            self._splice_in(pipe)
+        else:
+            self._copy()
+
+    def writable(self) -> None:
+        """The sink takes bytes again."""
+        if self._backlog:
+            backlog, self._backlog = self._backlog, b""
+            self._send(backlog)
+        elif self._in_pipe and self._pipe:
+            self._splice_out(self._pipe)
+        if not self.stalled and not self.pair.closed:
+            self.pair.relay.loop.remove_writer(self.sink)
+            self._listen()
+
+    def release(self) -> None:
+        """Give back what was held; the pair is closing."""
+        self._backlog = b""
+        if self._pipe:
+            self.pair.relay.pipes.discard(self._pipe)
+            self._pipe = None
+            self._in_pipe = 0
+
+    def _listen(self) -> None:
+        if self.ended:
+            self.pair.direction_ended(self)
+        else:
+            self.pair.relay.loop.add_reader(self.source, self.readable)
+
+    def _count(self, count: int) -> None:
+        self.moved += count
+        self.meter.bytes += count
+
+    def _copy(self) -> None:
+        try:
+            count = self.source.recv_into(_BUFFER)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.pair.fail(self.source, error)
+            return
+        if not count:
+            self._end()
+            return
+        self._count(count)
+        self._bulk = count == COPY_SIZE and self.pair.relay.splicing
+        self._write(_BUFFER[:count])
+
+    def _write(self, data: bytes | memoryview) -> None:
+        self._send(data)
+        if self._backlog:
+            self._backlog = bytes(self._backlog)  # the shared buffer is about to be reused
+            self._stall()
+
+    def _send(self, data: bytes | memoryview) -> None:
+        try:
+            sent = self.sink.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            self.pair.fail(self.sink, error)
+            return
+        if sent < len(data):
+            self._backlog = data[sent:]
+
+    def _splice_in(self, pipe: Pipe) -> None:
+        try:
+            count = os.splice(self.source.fileno(), pipe.writer, PIPE_SIZE, flags=_SPLICE_FLAGS)
+        except (BlockingIOError, InterruptedError):
+            self._return_pipe(pipe)
+            return
+        except OSError as error:
+            self.pair.fail(self.source, error)
+            return
+        if not count:
+            self._return_pipe(pipe)
+            self._end()
+            return
+        self._in_pipe = count
+        self._bulk = count >= COPY_SIZE
+        self._count(count)
+        self._splice_out(pipe)
+        if self._in_pipe:
+            self._stall()
+
+    def _splice_out(self, pipe: Pipe) -> None:
+        try:
+            self._in_pipe -= os.splice(pipe.reader, self.sink.fileno(), self._in_pipe, flags=_SPLICE_FLAGS)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.pair.fail(self.sink, error)
+            return
+        if not self._in_pipe:
+            self._return_pipe(pipe)
+
+    def _return_pipe(self, pipe: Pipe) -> None:
+        self._pipe = None
+        self.pair.relay.pipes.give(pipe)
+
+    def _stall(self) -> None:
+        if self.pair.closed:
+            return
+        self.pair.relay.loop.remove_reader(self.source)
+        self.pair.relay.loop.add_writer(self.sink, self.writable)
+
+    def _end(self) -> None:
+        self.ended = True
+        self.pair.relay.loop.remove_reader(self.source)
+        self.pair.direction_ended(self)

@@ -1,0 +1,209 @@
+"""Two stream sockets joined: bytes move both ways until both directions have ended."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .direction import Direction, Meter
+from .pipes import PipePool
+
+SILENCE_LIMIT = 60.0  # seconds: a half-closed pair that says nothing for so long is over
+# A v0.7.2 end takes our half-close for the end of both directions, so it is told only when the answer has
+# been silent for this long: long enough for a slow answer, short enough for a peer that waits for the end.
+HOLD_BACK = 15.0
+_SWEEP = 5.0  # seconds between looks at the pairs that are half closed or stalled
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST (socket(7))
+_DRAIN = 1 << 16  # bytes discarded at most before an orderly close
+
+
+class Traffic(NamedTuple):
+    """The meters of one port: from the user, and to the user."""
+
+    received: Meter
+    sent: Meter
+
+
+class End(NamedTuple):
+    """One end of a pair; the pair owns the socket from now on."""
+
+    sock: socket.socket
+    half_close: bool  # whether the peer takes FIN as the end of one direction only
+
+
+class Relay:
+    """Makes pairs and knows those that live. One per process and side."""
+
+    def __init__(self, *, splicing: bool | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.pipes = PipePool()
+        self.splicing = splice_available() if splicing is None else splicing
+        self.pairs: set[Pair] = set()
+        self._watched: dict[Pair, tuple[int, float]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Event | None = None
+
+    def join(
+        self,
+        near: End,
+        far: End,
+        traffic: Traffic,
+        *,
+        preface: bytes = b"",
+        done: Callable[[], None] | None = None,
+    ) -> "Pair":
+        """Join both ends; `preface` goes to the far end first; `done` is called when both are closed."""
+        pair = Pair(self, near, far, traffic, done)
+        self.pairs.add(pair)
+        pair.start(preface)
+        return pair
+
+    def forget(self, pair: "Pair") -> None:
+        """Drop a pair that has closed."""
+        self.pairs.discard(pair)
+        self._watched.pop(pair, None)
+        if not self.pairs and self._drained:
+            self._drained.set()
+
+    async def drained(self, patience: float) -> None:
+        """Return when no pair lives any more, after `patience` seconds at the latest."""
+        self._drained = asyncio.Event()
+        if self.pairs:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._drained.wait()
+
+    def close(self) -> None:
+        """Reset whatever still lives, and give back the pipes."""
+        for pair in list(self.pairs):
+            pair.close(reset=True)
+        self.pipes.close()
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def watch(self, pair: "Pair") -> None:
+        """Look after a half-closed pair from now on: silence ends it."""
+        self._watched[pair] = (pair.moved, self.loop.time())
+        if self._timer is None:
+            self._timer = self.loop.call_later(_SWEEP, self._sweep)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = self.loop.time()
+        for pair, (moved, since) in list(self._watched.items()):
+            if pair.moved != moved:
+                self._watched[pair] = (pair.moved, now)
+            else:
+                pair.silent_for(now - since)
+        if self._watched:
+            self._timer = self.loop.call_later(_SWEEP, self._sweep)
+
+
+class Pair:
+    """Two sockets that belong together; owns both and closes both, exactly once."""
+
+    __slots__ = ("_done", "_far", "_near", "closed", "relay", "to_far", "to_near")
+
+    def __init__(self, relay: Relay, near: End, far: End, traffic: Traffic, done: Callable[[], None] | None) -> None:
+        self.relay = relay
+        self._near = near
+        self._far = far
+        self._done = done
+        self.closed = False
+        self.to_far = Direction(self, near.sock, far.sock, traffic.received)
+        self.to_near = Direction(self, far.sock, near.sock, traffic.sent)
+
+    @property
+    def moved(self) -> int:
+        """Bytes moved so far, both ways together."""
+        return self.to_far.moved + self.to_near.moved
+
+    def start(self, preface: bytes) -> None:
+        """Begin both directions; `preface` goes to the far end first."""
+        self.to_far.start(preface)
+        if not self.closed:
+            self.to_near.start(b"")
+
+    def direction_ended(self, direction: Direction) -> None:
+        """The source of `direction` is done and all its bytes have been handed on (or wait for the sink)."""
+        if direction.stalled or self.closed:
+            return
+        other = self.to_near if direction is self.to_far else self.to_far
+        if (other.ended and not other.stalled) or not self._source_end(direction).half_close:
+            self.close()
+            return
+        if self._sink_end(direction).half_close:
+            self._pass_on(direction)
+        self.relay.watch(self)
+
+    def silent_for(self, seconds: float) -> None:
+        """Nothing has moved for so long on this half-closed pair."""
+        if seconds >= SILENCE_LIMIT:
+            self.close()
+            return
+        if seconds >= HOLD_BACK:
+            for direction in (self.to_far, self.to_near):
+                if direction.ended and not direction.stalled and not self.closed:
+                    self._pass_on(direction)
+
+    def fail(self, culprit: socket.socket, error: OSError) -> None:
+        """A socket is broken: the first error is terminal, and the other end sees a reset as well."""
+        del culprit, error
+        self.close(reset=True)
+
+    def close(self, *, reset: bool = False) -> None:
+        """Close both sockets and tell whoever waits for it; later calls do nothing."""
+        if self.closed:
+            return
+        self.closed = True
+        for sock in (self._near.sock, self._far.sock):
+            release(self.relay.loop, sock, reset=reset)
+        self.to_far.release()
+        self.to_near.release()
+        self.relay.forget(self)
+        if self._done:
+            self._done()
+
+    def _pass_on(self, direction: Direction) -> None:
+        if direction.passed_on:
+            return
+        direction.passed_on = True
+        try:
+            direction.sink.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self.fail(direction.sink, error)
+
+    def _source_end(self, direction: Direction) -> End:
+        return self._near if direction is self.to_far else self._far
+
+    def _sink_end(self, direction: Direction) -> End:
+        return self._far if direction is self.to_far else self._near
+
+
+def release(loop: asyncio.AbstractEventLoop, sock: socket.socket, *, reset: bool = False) -> None:
+    """Take `sock` from the event loop, then close it, with a reset if wished.
+
+    The order matters: uvloop aborts the process when a descriptor closes before its callbacks are gone.
+    """
+    if sock.fileno() < 0:
+        return
+    loop.remove_reader(sock)
+    loop.remove_writer(sock)
+    try:
+        if reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        else:
+            # Closing with unread bytes sends RST, and the peer may lose the end of what it was sent.
+            sock.recv(_DRAIN, socket.MSG_TRUNC)
+    except OSError:
+        pass
+    sock.close()
+
+
+def splice_available() -> bool:
+    """Whether this system has splice and the administrator did not switch it off."""
+    return hasattr(os, "splice") and not os.environ.get("BACKHAUL_NO_SPLICE")

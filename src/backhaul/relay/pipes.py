@@ -1,0 +1,80 @@
+"""Pipes for splice, lent while bytes are in flight and taken back when they are empty."""
+
+import contextlib
+import fcntl
+import os
+from typing import NamedTuple
+
+PIPE_SIZE = 1 << 20  # /proc/sys/fs/pipe-max-size: what an unprivileged user may ask for
+# Past fs.pipe-user-pages-soft (64 pipes of 1 MiB) an unprivileged user's new pipes shrink to two pages;
+# splicing through those costs more than copying.
+MIN_USEFUL_SIZE = 1 << 16
+MAX_IDLE = 16  # pipes kept for reuse: making one costs three system calls
+MAX_LENT = 48  # with the idle ones this stays under the 64 of the soft limit
+
+
+class Pipe(NamedTuple):
+    """Both ends of a pipe, as file descriptors."""
+
+    reader: int
+    writer: int
+
+
+class PipePool:
+    """Lends pipes to relays that move bulk data; owns their descriptors while they are not lent."""
+
+    def __init__(self, *, max_lent: int = MAX_LENT, max_idle: int = MAX_IDLE) -> None:
+        self._idle: list[Pipe] = []
+        self._max_lent = max_lent
+        self._max_idle = max_idle
+        self.lent = 0
+
+    def take(self) -> Pipe | None:
+        """Lend an empty pipe; None when none can be had and the caller should copy instead."""
+        if self.lent >= self._max_lent:
+            return None
+        pipe = self._idle.pop() if self._idle else self._make()
+        if pipe:
+            self.lent += 1
+        return pipe
+
+    def give(self, pipe: Pipe) -> None:
+        """Take back an empty pipe."""
+        self.lent -= 1
+        if len(self._idle) < self._max_idle:
+            self._idle.append(pipe)
+        else:
+            _close(pipe)
+
+    def discard(self, pipe: Pipe) -> None:
+        """Take back a pipe that still holds bytes nobody wants."""
+        self.lent -= 1
+        _close(pipe)
+
+    def close(self) -> None:
+        """Close the idle pipes; lent ones are closed when they come back."""
+        self._max_idle = 0
+        while self._idle:
+            _close(self._idle.pop())
+
+    def _make(self) -> Pipe | None:
+        try:
+            pipe = Pipe(*os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
+        except OSError:  # out of descriptors: the bytes can still be copied
+            return None
+        if _grow(pipe) >= MIN_USEFUL_SIZE:
+            return pipe
+        _close(pipe)
+        self._max_lent = self.lent  # the kernel gives no more: don't ask at every wake-up
+        return None
+
+
+def _grow(pipe: Pipe) -> int:
+    with contextlib.suppress(OSError):  # EPERM past the user's limit: the size that it has may do
+        fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    return fcntl.fcntl(pipe.writer, fcntl.F_GETPIPE_SZ)
+
+
+def _close(pipe: Pipe) -> None:
+    os.close(pipe.reader)
+    os.close(pipe.writer)

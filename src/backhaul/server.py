@@ -1,0 +1,69 @@
+"""The public end, put together."""
+
+import logging
+
+from backhaul.config import ServerConfig
+from backhaul.errors import BackhaulError
+from backhaul.relay.pair import Relay
+from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport
+from backhaul.transports.sockets import SocketOptions
+from backhaul.transports.table import make_server
+from backhaul.tunnel.serving import ServerTunnel
+
+log = logging.getLogger("backhaul.server")
+
+
+class Server:
+    """A running server; `start` and `stop` once each, inside a running event loop."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self.relay = Relay()
+        self.tunnel = ServerTunnel(config, self._make_transport)
+
+    async def start(self) -> None:
+        """Listen; raises BackhaulError if there is nothing to listen on."""
+        config = self._config
+        try:
+            failures = self.tunnel.start()
+        except OSError as error:
+            raise BackhaulError(f"can't listen on {config.bind_addr}: {_reason(error)}") from None
+        for failure in failures:
+            log.error("%s", failure)
+        if config.ports and not self.tunnel.ports.open:
+            self.close()
+            raise BackhaulError("none of the ports could be opened")
+        log.info(
+            "%s server listens on %s, %d ports",
+            config.transport,
+            config.bind_addr,
+            len(self.tunnel.ports.open),
+        )
+
+    async def stop(self) -> None:
+        """End in order: no more users, the client is told, users in flight get `shutdown_timeout` seconds."""
+        self.tunnel.stop_listening()
+        await self.relay.drained(self._config.shutdown_timeout)
+        self.close()
+
+    def close(self) -> None:
+        """End at once."""
+        self.tunnel.stop_listening()
+        self.relay.close()
+
+    def _make_transport(self, events: ServerEvents) -> ServerTransport:
+        config = self._config
+        settings = ServerSettings(
+            bind_host=config.bind_addr.host,
+            bind_port=config.bind_addr.port,
+            token=config.token.reveal(),
+            channel_size=config.channel_size,
+            tunnel_options=SocketOptions(
+                config.nodelay, config.keepalive_period, config.mss, config.so_rcvbuf, config.so_sndbuf
+            ),
+        )
+        return make_server(config.transport, settings, events, self.relay)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

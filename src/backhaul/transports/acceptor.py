@@ -1,0 +1,93 @@
+"""Accepting connections, also when the machine runs out of descriptors."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from backhaul.relay.pair import release
+
+from .sockets import OUT_OF_RESOURCES, TRANSIENT_ACCEPT
+
+log = logging.getLogger("backhaul.accept")
+
+Accepted = Callable[[socket.socket, Any], None]
+_BATCH = 64  # connections per wake-up: enough to empty a burst, few enough to let relays move
+_PAUSE = 0.1  # seconds without accepting while even the spare descriptor can't be had
+
+
+class Acceptor:
+    """Hands every connection of a listening socket to `accepted(sock, address)`; owns the listener.
+
+    The accepted socket is non-blocking and belongs to the callback.
+    """
+
+    def __init__(self, listener: socket.socket, accepted: Accepted, refused: Callable[[OSError], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._listener = listener
+        self._accepted = accepted
+        self._refused = refused
+        self._timer: asyncio.TimerHandle | None = None
+        self._spare = _open_spare()
+        self._resume()
+
+    @property
+    def address(self) -> tuple[Any, ...]:
+        """The address that is listened on, with the port that the system chose for port 0."""
+        address: tuple[Any, ...] = self._listener.getsockname()
+        return address
+
+    def close(self) -> None:
+        """Stop listening; accepted connections are not touched."""
+        if self._timer:
+            self._timer.cancel()
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
+        release(self._loop, self._listener)
+
+    def _resume(self) -> None:
+        self._timer = None
+        self._loop.add_reader(self._listener, self._readable)
+
+    def _readable(self) -> None:
+        for _ in range(_BATCH):
+            try:
+                sock, address = self._listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in TRANSIENT_ACCEPT:
+                    continue
+                self._exhausted(error)
+                return
+            sock.setblocking(False)
+            self._accepted(sock, address)
+            if self._listener.fileno() < 0:
+                return
+
+    def _exhausted(self, error: OSError) -> None:
+        """Give up one user so that the rest can go on, instead of spinning on a listener that stays readable."""
+        self._refused(error)
+        if error.errno in OUT_OF_RESOURCES and self._spare is not None:
+            os.close(self._spare)
+            with contextlib.suppress(OSError):
+                self._listener.accept()[0].close()
+            self._spare = _open_spare()
+        if self._spare is None:
+            self._loop.remove_reader(self._listener)
+            self._timer = self._loop.call_later(_PAUSE, self._retry)
+
+    def _retry(self) -> None:
+        self._spare = _open_spare()
+        self._resume()
+
+
+def _open_spare() -> int | None:
+    try:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None

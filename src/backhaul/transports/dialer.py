@@ -1,0 +1,136 @@
+"""Non-blocking connects: bounded in time, and without a task each."""
+
+import asyncio
+import errno
+import ipaddress
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from backhaul.relay.deadlines import Deadlines
+from backhaul.relay.pair import release
+
+from .sockets import SocketOptions
+
+Dialled = Callable[[socket.socket | OSError], None]
+_UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK})
+
+
+class _Attempt:
+    __slots__ = ("addresses", "done", "error", "options", "sock")
+
+    def __init__(self, done: Dialled, options: SocketOptions) -> None:
+        self.done = done
+        self.options = options
+        self.addresses: list[tuple[int, Any]] = []
+        self.error = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        self.sock: socket.socket | None = None
+
+
+class Dialer:
+    """Connects to host and port; every attempt ends within `timeout` seconds, names and all addresses included."""
+
+    def __init__(self, timeout: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._running: Deadlines[_Attempt] = Deadlines(timeout, self._expired)
+        self._lookups: set[asyncio.Task[None]] = set()
+
+    def dial(self, host: str, port: int, options: SocketOptions, done: Dialled) -> None:
+        """Connect, then call `done` exactly once, with a socket that it owns, or with the last error."""
+        attempt = _Attempt(done, options)
+        self._running.add(attempt)
+        if family := numeric_family(host):
+            attempt.addresses = [(family, (host, port))]
+            self._next(attempt)
+        else:
+            task = self._loop.create_task(self._look_up(attempt, host, port))
+            self._lookups.add(task)
+            task.add_done_callback(self._lookups.discard)
+
+    async def connect(self, host: str, port: int, options: SocketOptions) -> socket.socket:
+        """Connect; raises OSError."""
+        future: asyncio.Future[socket.socket] = self._loop.create_future()
+
+        def done(result: socket.socket | OSError) -> None:
+            if future.done():
+                if isinstance(result, socket.socket):
+                    result.close()
+            elif isinstance(result, OSError):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self.dial(host, port, options, done)
+        return await future
+
+    def close(self) -> None:
+        """End every attempt; their callbacks are not called any more."""
+        for task in self._lookups:
+            task.cancel()
+        for attempt in self._running.clear():
+            if attempt.sock:
+                release(self._loop, attempt.sock)
+
+    async def _look_up(self, attempt: _Attempt, host: str, port: int) -> None:
+        try:
+            found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            found = []
+            attempt.error = error
+        attempt.addresses = [(family, address) for family, _, _, _, address in reversed(found)]
+        if attempt in self._running:
+            self._next(attempt)
+
+    def _next(self, attempt: _Attempt) -> None:
+        if not attempt.addresses:
+            self._finish(attempt, attempt.error)
+            return
+        family, address = attempt.addresses.pop()
+        try:
+            attempt.sock = sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            attempt.options.apply(sock)
+            code = sock.connect_ex(address)
+        except OSError as error:
+            self._failed(attempt, error)
+            return
+        if code in _UNDER_WAY:
+            self._loop.add_writer(sock, self._writable, attempt)
+        else:
+            self._settled(attempt, code)
+
+    def _writable(self, attempt: _Attempt) -> None:
+        assert attempt.sock is not None  # noqa: S101 - a writer is only registered for a socket
+        self._loop.remove_writer(attempt.sock)
+        self._settled(attempt, attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+    def _settled(self, attempt: _Attempt, code: int) -> None:
+        if code or attempt.sock is None:
+            self._failed(attempt, OSError(code, os.strerror(code)))
+        else:
+            self._finish(attempt, attempt.sock)
+
+    def _failed(self, attempt: _Attempt, error: OSError) -> None:
+        attempt.error = error
+        if attempt.sock:
+            release(self._loop, attempt.sock)
+            attempt.sock = None
+        self._next(attempt)
+
+    def _expired(self, attempt: _Attempt) -> None:
+        if attempt.sock:
+            release(self._loop, attempt.sock)
+            attempt.sock = None
+        attempt.done(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+
+    def _finish(self, attempt: _Attempt, result: socket.socket | OSError) -> None:
+        self._running.discard(attempt)
+        attempt.done(result)
+
+
+def numeric_family(host: str) -> int:
+    """Return the address family of a numeric address, 0 for a name."""
+    try:
+        return socket.AF_INET if ipaddress.ip_address(host).version == 4 else socket.AF_INET6  # noqa: PLR2004
+    except ValueError:
+        return 0

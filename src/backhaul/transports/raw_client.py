@@ -1,0 +1,126 @@
+"""The gate of tcp, tcpmux and udp on the client's side: control channel, and tunnel connections with their ticket."""
+
+import asyncio
+import hmac
+import socket
+from collections.abc import Callable
+
+from backhaul.errors import TransportError
+from backhaul.relay.pair import release
+from backhaul.wire.control import HELLO, ClientEar
+from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
+from backhaul.wire.signals import Signal
+
+from .base import ClientSettings, DoorEvents
+from .dialer import Dialer
+from .raw_control import RawControl
+
+HANDSHAKE_TIMEOUT = 2.0  # seconds: what v0.7.2 allows for the whole exchange
+# A server of ours answers a hello at once. Four round trips and a moment of scheduling are waited for that
+# answer, so that the first tunnel connections can show their ticket; a v0.7.2 server never answers.
+_HELLO_ROUND_TRIPS, _HELLO_GRACE = 4, 0.05
+
+Opened = Callable[[socket.socket | OSError, bool], None]
+
+
+class RawDoor:
+    """Dials the server; owns the control channel."""
+
+    def __init__(self, settings: ClientSettings, events: DoorEvents, *, measure_rtt: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._settings = settings
+        self._events = events
+        self._token = settings.token.encode()
+        self._measure_rtt = measure_rtt
+        self._dialer = Dialer(settings.dial_timeout)
+        self._control: RawControl | None = None
+        self._ear = ClientEar()
+        self._known = asyncio.Event()  # whether the server is ours is known, or nothing more is expected
+        self._address = ("", 0)
+
+    async def connect(self) -> str:
+        """Open the control channel; return the server's address. Raises OSError or TransportError."""
+        settings = self._settings
+        sock = await self._dialer.connect(settings.remote_host, settings.remote_port, settings.tunnel_options)
+        self._address = sock.getpeername()[:2]
+        begun = self._loop.time()
+        try:
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+                rest = await self._shake_hands(sock)
+        except TimeoutError:
+            release(self._loop, sock)
+            raise TransportError("the server did not answer the handshake; is the token right?") from None
+        except BaseException:
+            release(self._loop, sock)
+            raise
+        round_trip = self._loop.time() - begun
+        self._listen(sock, rest)
+        await self._learn_who_answers(_HELLO_ROUND_TRIPS * round_trip + _HELLO_GRACE)
+        return self._address[0]
+
+    def dial(self, done: Opened) -> None:
+        """Open a tunnel connection; `done` gets it, or the error, and whether the server is ours."""
+        ticket = self._ear.ticket
+
+        def connected(result: socket.socket | OSError) -> None:
+            if ticket and isinstance(result, socket.socket):
+                result.send(encode(Signal.TICKET, ticket))  # 19 bytes fit into an empty send buffer
+            done(result, bool(ticket))
+
+        self._dialer.dial(*self._address, self._settings.tunnel_options, connected)
+
+    def send(self, signal: Signal) -> None:
+        """Say `signal` on the control channel, if there is one."""
+        if self._control:
+            self._control.send(bytes([signal]))
+
+    def disconnect(self) -> None:
+        """Close the control channel and stop dialling."""
+        self._dialer.close()
+        if self._control:
+            self._control.close()
+            self._control = None
+
+    async def _shake_hands(self, sock: socket.socket) -> bytes:
+        await self._loop.sock_sendall(sock, encode(Signal.CHANNEL, self._token))
+        reader = FrameReader(len(self._token))
+        while data := await self._loop.sock_recv(sock, 4096):
+            try:
+                frame = reader.feed(data)
+            except FrameTooLongError:
+                raise TransportError("the server answered something that is no Backhaul handshake") from None
+            if frame:
+                if frame.kind != Signal.CHANNEL or not hmac.compare_digest(frame.body, self._token):
+                    raise TransportError("the server answered with another token")
+                return frame.rest
+        raise TransportError("the server closed the connection during the handshake; is the token right?")
+
+    def _listen(self, sock: socket.socket, rest: bytes) -> None:
+        self._ear = ClientEar()
+        self._known.clear()
+        self._control = RawControl(sock, self._ear, self._heard, self._lost)
+        self._control.start(rest)
+
+    async def _learn_who_answers(self, patience: float) -> None:
+        if not self._measure_rtt:  # no place for a hello on this transport's control channel
+            return
+        try:
+            async with asyncio.timeout(patience):
+                await self._known.wait()
+        except TimeoutError:
+            pass
+
+    def _heard(self, signal: Signal) -> None:
+        if signal == Signal.RTT and self._control:
+            self._control.send(bytes([Signal.RTT]) + HELLO)
+        elif signal == Signal.HELLO:
+            self._known.set()
+        else:
+            if signal == Signal.CHANNEL:
+                self._known.set()  # a user waits: there is no time to lose
+            self._events.heard(signal)
+
+    def _lost(self, reason: str) -> None:
+        self._control = None
+        self._known.set()
+        self._events.control_lost(reason)

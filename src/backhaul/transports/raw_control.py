@@ -1,0 +1,116 @@
+"""A control channel of plain signals on a TCP connection (tcp, tcpmux, udp)."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from backhaul.relay.pair import release
+from backhaul.wire.control import UnknownSignalError
+from backhaul.wire.signals import Signal
+
+from .sockets import watch_closely
+
+_READ_SIZE = 4096
+_MAX_UNSENT = 1 << 16  # bytes: a peer that leaves 65 536 signals unread is not listening any more
+
+
+class Ear(Protocol):
+    """Turns the bytes of a control channel into signals."""
+
+    def feed(self, data: bytes) -> list[Signal]:
+        """Return the signals in `data`; raises UnknownSignalError."""
+
+
+class RawControl:
+    """Owns the socket; says and hears signals until it is lost or closed.
+
+    `heard` is called for each signal, `lost` at most once, and never after `close`.
+    """
+
+    def __init__(
+        self, sock: socket.socket, ear: Ear, heard: Callable[[Signal], None], lost: Callable[[str], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._ear = ear
+        self._heard = heard
+        self._lost = lost
+        self._unsent = bytearray()
+        self.closed = False
+        watch_closely(sock)
+
+    def start(self, rest: bytes = b"") -> None:
+        """Begin to listen; `rest` are bytes that came behind the handshake."""
+        self._loop.add_reader(self._sock, self._readable)
+        self._hear(rest)
+
+    def send(self, data: bytes) -> None:
+        """Say `data` soon: signals of one turn of the event loop leave together."""
+        if self.closed:
+            return
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent += data
+
+    def close(self) -> None:
+        """Send what is still unsent, if the kernel takes it, and close."""
+        if self.closed:
+            return
+        if self._unsent:
+            self._flush()
+        self.closed = True
+        release(self._loop, self._sock)
+
+    def _flush(self) -> None:
+        if self.closed or not self._unsent:
+            return
+        try:
+            del self._unsent[: self._sock.send(self._unsent)]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:
+            self._end(_reason(error))
+            return
+        if len(self._unsent) > _MAX_UNSENT:
+            self._end("the peer has stopped reading")
+        elif self._unsent:
+            self._loop.add_writer(self._sock, self._writable)
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self._sock)
+        self._flush()
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(_READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._end(_reason(error))
+            return
+        if data:
+            self._hear(data)
+        else:
+            self._end("the peer closed it")
+
+    def _hear(self, data: bytes) -> None:
+        try:
+            signals = self._ear.feed(data)
+        except UnknownSignalError as error:
+            self._end(str(error))
+            return
+        for signal in signals:
+            if not self.closed:
+                self._heard(signal)
+
+    def _end(self, reason: str) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        release(self._loop, self._sock)
+        self._lost(reason)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,188 @@
+"""The gate of tcp, tcpmux and udp on the public end: who may open a control channel, what is a tunnel connection.
+
+A v0.7.2 client says nothing on a tunnel connection, so all that can vouch for it is the address of its control
+channel. One of ours shows the ticket that it was given on the control channel instead, from any address.
+"""
+
+import asyncio
+import hmac
+import logging
+import secrets
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from backhaul.relay.deadlines import Deadlines
+from backhaul.relay.pair import release
+from backhaul.wire.control import ServerEar, hello_answer
+from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, encode
+from backhaul.wire.signals import TICKET_SIZE, Signal
+
+from .acceptor import Acceptor
+from .base import GateEvents, ServerSettings
+from .raw_control import RawControl
+from .sockets import listen, plain_ip
+
+log = logging.getLogger("backhaul.server")
+
+HANDSHAKE_TIMEOUT = 2.0  # seconds: what v0.7.2 allows for the whole exchange
+MAX_GREETING = 1024  # bytes of token, unless ours is longer
+MAX_STRANGERS = 256  # connections that have proved nothing yet; one more pushes out the oldest
+_READ_SIZE = 4096
+
+TunnelOpened = Callable[[socket.socket, bool], None]
+"""Called with a tunnel connection, now the callee's, and whether its other end is one of ours."""
+
+
+class RawGate:
+    """Listens on the tunnel's address and sorts what comes in; owns connections until they are sorted."""
+
+    def __init__(
+        self, settings: ServerSettings, events: GateEvents, opened: TunnelOpened, *, measure_rtt: bool
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._settings = settings
+        self._token = settings.token.encode()
+        self._events = events
+        self._opened = opened
+        self._measure_rtt = measure_rtt
+        self._strangers: Deadlines[_Stranger] = Deadlines(HANDSHAKE_TIMEOUT, self._too_slow)
+        self._acceptor: Acceptor | None = None
+        self._control: RawControl | None = None
+        self._control_ip = ""
+        self._ticket = b""
+        self._rtt_asked = 0.0
+        self.rtt = 0.0  # seconds, of the last handshake
+
+    @property
+    def connected(self) -> bool:
+        """Whether a control channel is open."""
+        return self._control is not None
+
+    def start(self) -> None:
+        """Listen; raises OSError."""
+        settings = self._settings
+        listener = listen(settings.bind_host, settings.bind_port, settings.tunnel_options)
+        self._acceptor = Acceptor(listener, self._accepted, _refused)
+
+    def send(self, signal: Signal) -> None:
+        """Say `signal` on the control channel, if there is one."""
+        if self._control:
+            self._control.send(bytes([signal]))
+
+    def greet(self, sock: socket.socket, ip: str, data: bytes = b"") -> None:
+        """Hear who is there: a handshake, a ticket, or nobody worth keeping; takes over the socket."""
+        if len(self._strangers) >= MAX_STRANGERS:
+            self._dismiss(self._strangers.oldest())
+        stranger = _Stranger(sock, ip, max(MAX_GREETING, len(self._token)))
+        self._strangers.add(stranger)
+        self._loop.add_reader(sock, self._readable, stranger)
+        if data:
+            self._said(stranger, data)
+
+    def stop_listening(self) -> None:
+        """Take no more connections and close the control channel."""
+        if self._acceptor:
+            self._acceptor.close()
+            self._acceptor = None
+        for stranger in self._strangers.clear():
+            release(self._loop, stranger.sock)
+        if self._control:
+            self._control.close()
+            self._control = None
+
+    def _accepted(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        ip = plain_ip(address)
+        if self._control and not self._ticket and ip == self._control_ip:
+            self._opened(sock, False)
+        else:
+            self.greet(sock, ip)
+
+    def _readable(self, stranger: "_Stranger") -> None:
+        try:
+            data = stranger.sock.recv(_READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._said(stranger, data)
+        else:
+            self._dismiss(stranger)
+
+    def _said(self, stranger: "_Stranger", data: bytes) -> None:
+        try:
+            frame = stranger.reader.feed(data)
+        except FrameTooLongError:
+            log.warning("dropped a connection from %s: no Backhaul client", stranger.ip)
+            self._dismiss(stranger)
+            return
+        if frame:
+            self._strangers.discard(stranger)
+            self._loop.remove_reader(stranger.sock)
+            self._judge(stranger, frame)
+
+    def _judge(self, stranger: "_Stranger", frame: Frame) -> None:
+        if frame.kind == Signal.CHANNEL and hmac.compare_digest(frame.body, self._token):
+            self._open_control(stranger, frame.rest)
+        elif frame.kind == Signal.TICKET and self._ticket and hmac.compare_digest(frame.body, self._ticket):
+            self._opened(stranger.sock, True)
+        else:
+            what = "wrong token" if frame.kind == Signal.CHANNEL else "no valid handshake"
+            log.warning("refused a connection from %s: %s", stranger.ip, what)
+            release(self._loop, stranger.sock)
+
+    def _open_control(self, stranger: "_Stranger", rest: bytes) -> None:
+        if self._control:
+            self._control.close()
+            self._control = None
+            self._events.control_lost(f"a client at {stranger.ip} has taken over")
+        self._ticket = b""
+        self._control_ip = stranger.ip
+        self._control = RawControl(stranger.sock, ServerEar(), self._heard, self._lost)
+        self._control.send(encode(Signal.CHANNEL, self._token))
+        if self._measure_rtt:
+            self._rtt_asked = self._loop.time()
+            self.send(Signal.RTT)
+        self._events.control_opened(stranger.ip)
+        self._control.start(rest)
+
+    def _heard(self, signal: Signal) -> None:
+        if signal == Signal.RTT and self._rtt_asked:
+            self.rtt = self._loop.time() - self._rtt_asked
+            self._rtt_asked = 0.0
+        elif signal == Signal.HELLO and self._control:
+            self._ticket = self._ticket or secrets.token_bytes(TICKET_SIZE)
+            self._control.send(hello_answer(self._ticket))
+        elif signal == Signal.CLOSED:
+            self._lost("the client is shutting down")
+
+    def _lost(self, reason: str) -> None:
+        if self._control:
+            self._control.close()
+            self._control = None
+            self._ticket = b""
+            self._events.control_lost(reason)
+
+    def _too_slow(self, stranger: "_Stranger") -> None:
+        log.debug("dropped a connection from %s that proved nothing within %g s", stranger.ip, HANDSHAKE_TIMEOUT)
+        release(self._loop, stranger.sock)
+
+    def _dismiss(self, stranger: "_Stranger") -> None:
+        self._strangers.discard(stranger)
+        release(self._loop, stranger.sock)
+
+
+class _Stranger:
+    """A connection that has proved nothing yet."""
+
+    __slots__ = ("ip", "reader", "sock")
+
+    def __init__(self, sock: socket.socket, ip: str, limit: int) -> None:
+        self.sock = sock
+        self.ip = ip
+        self.reader = FrameReader(limit)
+
+
+def _refused(error: OSError) -> None:
+    log.warning("can't accept a tunnel connection: %s", error.strerror)

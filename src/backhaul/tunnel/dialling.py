@@ -1,0 +1,145 @@
+"""The client's control plane: keeps the control channel and the pool, and dials targets."""
+
+import asyncio
+import errno
+import logging
+import random
+import socket
+from collections.abc import Callable
+
+from backhaul.burst import Burst
+from backhaul.config import ClientConfig
+from backhaul.errors import TransportError
+from backhaul.relay.direction import Meter
+from backhaul.relay.pair import Traffic
+from backhaul.transports.base import Arrival, ClientEvents, ClientTransport
+from backhaul.transports.dialer import Dialer
+from backhaul.transports.sockets import SocketOptions
+from backhaul.wire.signals import Signal
+from backhaul.wire.targets import BadTargetError, Target, parse_target
+
+from .pool import PoolSize
+from .silence import Silence
+
+log = logging.getLogger("backhaul.client")
+
+_JITTER = 0.25  # of retry_interval, either way: clients of a restarted server should not come all at once
+_AT_ONCE = 0.2  # seconds at most before the first dial after a loss: users wait on the other end
+_TICK = 1.0  # seconds between samples of the pool
+_RESETS = frozenset({errno.ECONNREFUSED, errno.ECONNRESET})
+
+
+class ClientTunnel:
+    """One tunnel behind the firewall; `run` keeps it connected until it is cancelled."""
+
+    def __init__(self, config: ClientConfig, make_transport: Callable[[ClientEvents], ClientTransport]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._config = config
+        self._transport = make_transport(self)
+        self._targets = Dialer(config.dial_timeout)
+        self._options = SocketOptions(nodelay=config.nodelay, keepalive=config.keepalive_period)
+        self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
+        self._silence = Silence()
+        self._burst = Burst(log)
+        self._lost: asyncio.Future[str] | None = None
+        self.connected = False
+        self.traffic: dict[str, Traffic] = {}  # by target
+
+    async def run(self) -> None:
+        """Connect, keep the pool filled, and connect again whenever the control channel is lost."""
+        while True:
+            begun = self._loop.time()
+            await self._once()
+            lasted = self._loop.time() - begun
+            await asyncio.sleep(self._pause(lasted))
+
+    def stop(self) -> None:
+        """Tell the server, close everything but users in flight."""
+        self._transport.send(Signal.CLOSED)
+        self.connected = False
+        self._transport.disconnect()
+        self._targets.close()
+
+    def heard(self, signal: Signal) -> None:
+        """The server wants something."""
+        if signal == Signal.CHANNEL:
+            if self._pool.requested():
+                self._transport.open()
+        elif signal == Signal.HEARTBEAT:
+            self._silence.heard(self._loop.time())
+        elif signal == Signal.CLOSED:
+            self.control_lost("the server is shutting down")
+
+    def control_lost(self, reason: str) -> None:
+        """Let `run` dial again; users in flight stay."""
+        if self._lost and not self._lost.done():
+            self._lost.set_result(reason)
+
+    def arrived(self, arrival: Arrival) -> None:
+        """Dial the target that a user wants, and join the two."""
+        try:
+            target = parse_target(arrival.target)
+        except BadTargetError as error:
+            self._burst.warn("target", f"refused a user: {error}")
+            arrival.refuse(reset=False)
+            return
+
+        def dialled(result: socket.socket | OSError) -> None:
+            if isinstance(result, OSError):
+                self._refuse(arrival, target, result)
+            else:
+                arrival.join(result, self._traffic(arrival.target))
+
+        self._targets.dial(target.host, target.port, self._options, dialled)
+
+    async def _once(self) -> None:
+        remote = self._config.remote_addr
+        self._lost = self._loop.create_future()
+        try:
+            peer = await self._transport.connect()
+        except (OSError, TransportError) as error:
+            log.error("can't connect to %s: %s", remote, _reason(error))
+            return
+        log.info("connected to %s (%s): %s tunnel is up", remote, peer, self._config.transport)
+        self.connected = True
+        try:
+            reason = await self._keep(self._lost)
+        finally:
+            self.connected = False
+            self._transport.disconnect()
+        log.warning("control channel lost: %s; connecting again, users in flight go on", reason)
+
+    async def _keep(self, lost: asyncio.Future[str]) -> str:
+        """Fill and watch the pool until the control channel is lost; return the reason."""
+        self._silence.begin(self._loop.time())
+        while not lost.done():
+            self._tick()
+            await asyncio.wait([lost], timeout=_TICK)
+        return lost.result()
+
+    def _tick(self) -> None:
+        for _ in range(self._pool.sample(self._transport.idle, self._transport.opening)):
+            self._transport.open()
+        if self._silence.lasts_too_long(self._loop.time()):
+            self.control_lost(f"no heartbeat for {self._silence.limit:.0f} s")
+
+    def _refuse(self, arrival: Arrival, target: Target, error: OSError) -> None:
+        text = _reason(error)
+        self._burst.warn((target, text), f"can't reach target {arrival.target}: {text}")
+        arrival.refuse(reset=error.errno in _RESETS)
+
+    def _traffic(self, target: str) -> Traffic:
+        if target not in self.traffic:
+            self.traffic[target] = Traffic(Meter(), Meter())
+        return self.traffic[target]
+
+    def _pause(self, lasted: float) -> float:
+        interval = self._config.retry_interval
+        if lasted > interval:
+            return random.uniform(0, _AT_ONCE)  # noqa: S311 - jitter, no secret
+        return interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+
+
+def _reason(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) else str(error)
+    return (text or str(error) or type(error).__name__).lower()

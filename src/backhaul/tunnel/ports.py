@@ -1,0 +1,92 @@
+"""The local ports that users connect to."""
+
+import logging
+import socket
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from backhaul.burst import Burst
+from backhaul.config import Address, Mapping
+from backhaul.relay.direction import Meter
+from backhaul.relay.pair import Traffic
+from backhaul.transports.acceptor import Acceptor
+from backhaul.transports.sockets import SocketOptions, listen
+
+log = logging.getLogger("backhaul.server")
+
+
+class Port:
+    """One local port, its target, and what has happened on it; plain integers that the monitor reads."""
+
+    __slots__ = ("_acceptor", "dropped", "mapping", "open", "total", "traffic")
+
+    def __init__(self, mapping: Mapping) -> None:
+        self.mapping = mapping
+        self.traffic = Traffic(Meter(), Meter())
+        self.open = 0  # users connected now
+        self.total = 0  # users since the start
+        self.dropped = 0  # users closed because nothing could carry them in time
+        self._acceptor: Acceptor | None = None
+
+    def listen(
+        self,
+        options: SocketOptions,
+        accepted: Callable[[socket.socket, Any], None],
+        refused: Callable[[OSError], None],
+    ) -> None:
+        """Open the port; raises OSError."""
+        listener = listen(self.mapping.bind_host, self.mapping.bind_port, options)
+        self._acceptor = Acceptor(listener, accepted, refused)
+
+    def close(self) -> None:
+        """Take no more users; those that are connected stay."""
+        if self._acceptor:
+            self._acceptor.close()
+            self._acceptor = None
+
+    def user_closed(self) -> None:
+        """A user of this port is gone."""
+        self.open -= 1
+
+
+class Ports:
+    """All local ports of a server; `accepted(port, sock, address)` gets the users."""
+
+    def __init__(self, options: SocketOptions, accepted: Callable[[Port, socket.socket, Any], None]) -> None:
+        self._options = options
+        self._accepted = accepted
+        self._burst = Burst(log)
+        self.open: dict[tuple[str, int], Port] = {}
+
+    def add(self, mappings: Iterable[Mapping]) -> list[str]:
+        """Open the ports of `mappings`; one line for each that can't be had."""
+        failures = []
+        for mapping in mappings:
+            try:
+                self._open(Port(mapping))
+            except OSError as error:
+                failures.append(
+                    f"can't listen on {Address(mapping.bind_host, mapping.bind_port)}: {(error.strerror or str(error)).lower()}"
+                )
+        return failures
+
+    def remove(self, mappings: Iterable[Mapping]) -> None:
+        """Close the ports of `mappings`; their users stay."""
+        for mapping in mappings:
+            if port := self.open.pop((mapping.bind_host, mapping.bind_port), None):
+                port.close()
+
+    def close(self) -> None:
+        """Close all ports."""
+        while self.open:
+            self.open.popitem()[1].close()
+
+    def _open(self, port: Port) -> None:
+        def accepted(sock: socket.socket, address: Any) -> None:  # noqa: ANN401 - as the socket module has it
+            self._accepted(port, sock, address)
+
+        port.listen(self._options, accepted, self._refused)
+        self.open[port.mapping.bind_host, port.mapping.bind_port] = port
+
+    def _refused(self, error: OSError) -> None:
+        self._burst.warn(error.errno, f"can't accept a user: {error.strerror}; that user is closed, the rest goes on")

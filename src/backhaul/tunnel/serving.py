@@ -1,0 +1,119 @@
+"""The public end's control plane: users come in, wait for a carrier if they must, and are handed to the transport."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from backhaul.burst import Burst
+from backhaul.config import ServerConfig
+from backhaul.relay.deadlines import Deadlines
+from backhaul.relay.pair import release
+from backhaul.transports.base import ServerEvents, ServerTransport, User
+from backhaul.transports.sockets import SocketOptions
+from backhaul.wire import proxy
+from backhaul.wire.signals import Signal
+
+from .ports import Port, Ports
+
+log = logging.getLogger("backhaul.server")
+
+USER_PATIENCE = 3.0  # seconds that a user waits for a carrier, as in v0.7.2
+
+
+class ServerTunnel:
+    """One tunnel on the public end; owns its ports and the users that wait."""
+
+    def __init__(self, config: ServerConfig, make_transport: Callable[[ServerEvents], ServerTransport]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._config = config
+        self._transport = make_transport(self)
+        self._waiting: Deadlines[User] = Deadlines(USER_PATIENCE, self._give_up)
+        self._burst = Burst(log)
+        self._heart: asyncio.TimerHandle | None = None
+        options = SocketOptions(nodelay=config.nodelay, keepalive=config.keepalive_period)
+        self.ports = Ports(options, self._user_came)
+
+    @property
+    def connected(self) -> bool:
+        """Whether a client is there."""
+        return self._transport.connected
+
+    def start(self) -> list[str]:
+        """Listen for the client and for users; one line for each port that can't be had.
+
+        Raises OSError if the tunnel's own address can't be had.
+        """
+        self._transport.start()
+        return self.ports.add(self._config.ports)
+
+    def stop_listening(self) -> None:
+        """Take no more users and tell the client; users in flight go on."""
+        self.ports.close()
+        for user in self._waiting.clear():
+            self._drop(user)
+        self._stop_heart()
+        self._transport.send(Signal.CLOSED)
+        self._transport.stop_listening()
+
+    def control_opened(self, peer: str) -> None:
+        """A client is there: its heart is kept beating, and users who wait are announced."""
+        log.info("client %s connected: %s tunnel is up", peer, self._config.transport)
+        self._beat_later()
+        for _ in range(len(self._waiting)):
+            self._transport.expect_user()
+
+    def control_lost(self, reason: str) -> None:
+        """The client is gone; its users in flight stay, new ones wait a moment for its return."""
+        self._stop_heart()
+        log.warning("control channel lost: %s; waiting for the client to come back", reason)
+
+    def carrier_ready(self) -> None:
+        """Carry those who wait, oldest first."""
+        while len(self._waiting):
+            user = self._waiting.oldest()
+            if not self._transport.carry(user):
+                return
+            self._waiting.discard(user)
+
+    def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        user = User(sock, port.mapping.target, self._preface(sock, address), port.traffic, port.user_closed)
+        port.total += 1
+        port.open += 1
+        self._transport.expect_user()
+        if len(self._waiting) or not self._transport.carry(user):
+            self._wait(user, port)
+
+    def _preface(self, sock: socket.socket, address: tuple[Any, ...]) -> bytes:
+        return proxy.header(address, sock.getsockname()) if self._config.proxy_protocol else b""
+
+    def _wait(self, user: User, port: Port) -> None:
+        if len(self._waiting) < self._config.channel_size:
+            self._waiting.add(user)
+            return
+        port.dropped += 1
+        self._burst.warn("full", f"closed a user of port {port.mapping.bind_port}: channel_size users wait already")
+        self._drop(user)
+
+    def _give_up(self, user: User) -> None:
+        why = "no free tunnel connection" if self._transport.connected else "no client is connected"
+        self._burst.warn(why, f"closed a user of target {user.target} after {USER_PATIENCE:g} s: {why}")
+        self._drop(user)
+
+    def _drop(self, user: User) -> None:
+        release(self._loop, user.sock)
+        user.done()
+
+    def _beat_later(self) -> None:
+        self._stop_heart()
+        self._heart = self._loop.call_later(self._config.heartbeat, self._beat)
+
+    def _beat(self) -> None:
+        self._transport.send(Signal.HEARTBEAT)
+        self._beat_later()
+
+    def _stop_heart(self) -> None:
+        if self._heart:
+            self._heart.cancel()
+            self._heart = None

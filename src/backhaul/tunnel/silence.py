@@ -1,0 +1,43 @@
+"""When a client should take the silence of its server for the end, without a clock of its own.
+
+The server's heartbeat interval is not told to the client, so it is learned; until then v0.7.2's default counts.
+"""
+
+DEFAULT_HEARTBEAT = 40.0  # seconds
+_PATIENCE = 1.4  # heartbeats: one may be late; 1.4 * 40 s stays under a minute
+_LEAST = 20.0  # seconds: a busy machine may be slow to speak
+
+
+class Silence:
+    """Measures how long the server has said nothing."""
+
+    def __init__(self) -> None:
+        self._expected = DEFAULT_HEARTBEAT
+        self._learned = 0.0
+        self._last = 0.0
+        self._beats = 0
+
+    @property
+    def limit(self) -> float:
+        """Seconds of silence that mean that the server is gone."""
+        return max(_LEAST, _PATIENCE * (self._learned or self._expected))
+
+    def begin(self, now: float) -> None:
+        """A control channel was opened."""
+        self._last = now
+        self._beats = 0
+
+    def heard(self, now: float) -> None:
+        """A heartbeat came."""
+        self._beats += 1
+        if self._beats > 1:
+            self._learned = max(self._learned, now - self._last)
+        self._last = now
+
+    def lasts_too_long(self, now: float) -> bool:
+        """Whether to give up; a server never heard gets twice the time on the next channel."""
+        if now - self._last <= self.limit:
+            return False
+        if not self._beats and not self._learned:
+            self._expected *= 2
+        return True

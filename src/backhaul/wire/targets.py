@@ -1,0 +1,30 @@
+"""Targets as they are named on the wire: `5201`, `host:5201`, `[::1]:5201`."""
+
+from typing import NamedTuple
+
+LOOPBACK = "127.0.0.1"  # where v0.7.2 looks for a target that is only a port
+MAX_TARGET = 512  # bytes: a DNS name has at most 253 (RFC 1035 section 2.3.4), the rest is room
+_MAX_PORT = 65535
+
+
+class Target(NamedTuple):
+    """Where a user's bytes go."""
+
+    host: str
+    port: int
+
+
+class BadTargetError(ValueError):
+    """The text does not name a target."""
+
+
+def parse_target(text: str) -> Target:
+    """Return the target that `text` names; raises BadTargetError."""
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) <= _MAX_PORT:
+        raise BadTargetError(f"no valid port in target {text!r}")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise BadTargetError(f"an IPv6 address needs brackets in target {text!r}")
+    return Target(host or LOOPBACK, int(port))
