@@ -1,0 +1,68 @@
+"""Command line of the benchmark."""
+
+import argparse
+import datetime as dt
+import sys
+from pathlib import Path
+
+from bench import chart, report
+from bench.machine import describe, raise_file_limit
+from bench.measure import QUICK, Effort
+from bench.processes import BenchError
+from bench.results import Run
+from bench.rounds import Plan, measure_all
+from bench.routes import VARIANTS
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Read the options; ends the process with a usage message on a mistake."""
+    parser = argparse.ArgumentParser("python -m bench", description="Measure the tunnel beside two HAProxy hops.")
+    known = ", ".join(VARIANTS)
+    parser.add_argument("--transport", default=",".join(VARIANTS), help=f"comma-separated; known: {known}")
+    parser.add_argument("--peer", type=Path, help="another program that reads the same configuration files")
+    parser.add_argument("--rounds", type=int, default=3, help="the best of them counts (default: 3)")
+    parser.add_argument("--quick", action="store_true", help="one short round: a smoke test, not a measurement")
+    parser.add_argument("--max-steal", type=float, default=2.0, metavar="PERCENT", help="default: 2")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="store the run with every sample")
+    parser.add_argument("--chart", type=Path, metavar="PATH", help="draw the ratios to HAProxy as SVG")
+    options = parser.parse_args(arguments)
+    options.transport = [name.strip() for name in options.transport.split(",")]
+    for name in options.transport:
+        if name not in VARIANTS:
+            parser.error(f"--transport: unknown {name!r}; known: {known}")
+    return options
+
+
+def make_plan(options: argparse.Namespace) -> Plan:
+    """Turn the options into a plan."""
+    return Plan(
+        variants=options.transport,
+        peer=options.peer and options.peer.resolve(),
+        rounds=1 if options.quick else options.rounds,
+        effort=QUICK if options.quick else Effort(),
+        steal_limit=options.max_steal / 100,
+    )
+
+
+def main() -> int:
+    """Measure, print the report, store what was asked for; returns the exit status."""
+    options = parse_arguments(sys.argv[1:])
+    plan = make_plan(options)
+    try:
+        raise_file_limit()
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="minutes")
+        run = Run(now, describe(), plan.variants, plan.rounds, plan.steal_limit)
+        measure_all(plan, run)
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    print(report.markdown(run))
+    if options.json:
+        run.save(options.json)
+    if options.chart:
+        options.chart.write_text(chart.svg(run))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

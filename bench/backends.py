@@ -1,0 +1,92 @@
+"""The services behind the tunnels: nginx for new connections, iperf3 for bulk, an echo server."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.processes import (
+    Programs,
+    accepts,
+    answers_datagram,
+    echoes,
+    find_tool,
+    free_port,
+    run_tool,
+    wait_until,
+)
+
+REPOSITORY = Path(__file__).parents[1]
+
+NGINX_CONFIG = """\
+daemon off;
+master_process off;
+worker_processes 1;
+pid {directory}/nginx.pid;
+error_log {directory}/nginx.error;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    keepalive_timeout 0;
+    client_body_temp_path {directory}/nginx-body;
+    proxy_temp_path {directory}/nginx-proxy;
+    fastcgi_temp_path {directory}/nginx-fastcgi;
+    uwsgi_temp_path {directory}/nginx-uwsgi;
+    scgi_temp_path {directory}/nginx-scgi;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{ return 200 "ok"; }}
+    }}
+}}
+"""
+
+
+def python_environment() -> dict[str, str]:
+    """Environment in which a child finds this package and the program under test."""
+    return {**os.environ, "PYTHONPATH": f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY}"}
+
+
+def start_nginx(programs: Programs) -> int:
+    """Start a web server with one tiny page and without keep-alive; return its port."""
+    port = free_port()
+    config = programs.file("nginx.conf", NGINX_CONFIG.format(directory=programs.directory, port=port))
+    nginx = programs.start("nginx", [find_tool("nginx"), "-c", str(config), "-e", "stderr"])
+    wait_until(lambda: accepts(port), "nginx", nginx)
+    return port
+
+
+def start_iperf3(programs: Programs) -> int:
+    """Start an iperf3 server; return its port. It serves one test at a time: every route gets its own."""
+    port = free_port()
+    server = programs.start("iperf3", [find_tool("iperf3"), "-s", "-B", "127.0.0.1", "-p", str(port)])
+    wait_until(lambda: accepts(port), "iperf3", server)
+    return port
+
+
+def start_service(programs: Programs, kind: str, ready: Callable[[int], bool]) -> int:
+    """Start one of bench.services; return its port."""
+    port = free_port()
+    argv = [sys.executable, "-m", "bench.services", kind, str(port)]
+    service = programs.start(f"{kind} service", argv, python_environment())
+    wait_until(lambda: ready(port), f"{kind} service", service)
+    return port
+
+
+def start_services(programs: Programs) -> dict[str, int]:
+    """Start what all routes of a round share; return service -> port."""
+    return {
+        "http": start_nginx(programs),
+        "echo": start_service(programs, "echo", echoes),
+        "sink": start_service(programs, "sink", answers_datagram),
+        "source": start_service(programs, "source", accepts),
+    }
+
+
+def make_certificate(directory: Path) -> tuple[Path, Path]:
+    """Return (certificate, key): self-signed, RSA-2048, for the transports over TLS."""
+    certificate, key = directory / "server.crt", directory / "server.key"
+    run_tool(
+        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+        "-keyout", str(key), "-out", str(certificate), timeout=30,
+    )  # fmt: skip
+    return certificate, key

@@ -1,0 +1,112 @@
+"""What the kernel says about processes and the machine: CPU seconds, memory, stolen time, versions."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import re
+import resource
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.processes import find_tool
+
+PROC = Path("/proc")
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+class _Stat(NamedTuple):
+    parent: int
+    cpu_ticks: int  # of the process and of its children that have ended
+
+
+def _stat(pid: int) -> _Stat:
+    # proc(5): the name in parentheses may hold spaces; field 4 is the parent, 14-17 are the four times.
+    fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return _Stat(int(fields[1]), sum(map(int, fields[11:15])))
+
+
+def _all_stats() -> dict[int, _Stat]:
+    stats = {}
+    for entry in PROC.iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                stats[int(entry.name)] = _stat(int(entry.name))
+    return stats
+
+
+def _family(pid: int, stats: dict[int, _Stat]) -> list[int]:
+    children = [child for child, stat in stats.items() if stat.parent == pid]
+    return [pid, *(member for child in children for member in _family(child, stats))]
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """User and system time spent so far by these processes and all their descendants."""
+    stats = _all_stats()
+    members = [member for pid in pids for member in _family(pid, stats) if member in stats]
+    return sum(stats[member].cpu_ticks for member in members) / TICKS_PER_SECOND
+
+
+def memory_bytes(pid: int) -> int:
+    """Proportional set size of the process and its descendants."""
+    return sum(_pss(member) for member in _family(pid, _all_stats()))
+
+
+def _pss(pid: int) -> int:
+    rollup = (PROC / str(pid) / "smaps_rollup").read_text()
+    match = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
+    return int(match[1]) * 1024 if match else 0
+
+
+class CpuTimes(NamedTuple):
+    """A reading of the machine's CPU clocks, in ticks over all processors."""
+
+    total: int
+    stolen: int
+
+    @classmethod
+    def now(cls) -> "CpuTimes":
+        """Read /proc/stat."""
+        # proc(5): user nice system idle iowait irq softirq steal; guest times are contained in user.
+        ticks = [int(field) for field in (PROC / "stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return cls(sum(ticks), ticks[7])
+
+    def stolen_share_to(self, later: "CpuTimes") -> float:
+        """Share (0..1) of the CPU time between the two readings that the hypervisor gave to others."""
+        elapsed = later.total - self.total
+        return (later.stolen - self.stolen) / elapsed if elapsed else 0.0
+
+
+def raise_file_limit() -> int:
+    """Raise the soft limit of open files to the hard one, for us and what we start; return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def _version(tool: str, flag: str) -> str:
+    done = subprocess.run([find_tool(tool), flag], capture_output=True, text=True, check=False)
+    lines = (done.stdout or done.stderr).splitlines()
+    found = re.search(r"\d+\.[\w.+~-]*", lines[0]) if lines else None
+    return found[0] if found else "unknown"
+
+
+def _cpu_model() -> str:
+    match = re.search(r"^model name\s*:\s*(.+)$", (PROC / "cpuinfo").read_text(), re.MULTILINE)
+    return match[1] if match else platform.machine()
+
+
+def describe() -> dict[str, str]:
+    """Machine and software versions that a reader needs to judge the numbers."""
+    return {
+        "cpu": f"{_cpu_model()}, {os.cpu_count()} cores",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "uvloop": importlib.metadata.version("uvloop"),
+        "haproxy": _version("haproxy", "-v"),
+        "iperf3": _version("iperf3", "--version"),
+        "nginx": _version("nginx", "-v"),
+        "ab": _version("ab", "-V"),
+        "openssl": _version("openssl", "version"),
+    }

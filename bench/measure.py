@@ -1,0 +1,155 @@
+"""The measurements on byte-stream routes; each returns metric -> value for one route."""
+
+import re
+import socket
+import statistics
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import msgspec
+
+from bench.machine import cpu_seconds, memory_bytes
+from bench.processes import LOOPBACK, BenchError, connect, run_tool
+from bench.routes import Route
+
+Values = dict[str, float]
+
+GB = 1e9
+WARM_UP_CONNECTIONS = 100
+MESSAGE = bytes(range(64))
+SETTLE_SECONDS = 0.5  # lets freed buffers go back and pools refill before memory is read
+
+
+class Effort(NamedTuple):
+    """How much each measurement does."""
+
+    bulk_seconds: int = 2
+    requests: int = 6000
+    echoes: int = 3000
+    idle_connections: int = 3000
+    datagram_seconds: float = 0.5
+    streams: int = 1000
+    stream_seconds: float = 2.0
+
+
+QUICK = Effort(1, 2000, 1000, 1000, 0.2, 300, 1.0)
+
+
+class _Sum(msgspec.Struct):
+    bytes: int
+    bits_per_second: float
+
+
+class _End(msgspec.Struct):
+    sum_received: _Sum
+
+
+class _Iperf3Output(msgspec.Struct):
+    end: _End
+
+
+def _iperf3(route: Route, seconds: int, *options: str) -> _Sum:
+    port = str(route.ports["iperf"])
+    output = run_tool("iperf3", "-J", "-c", LOOPBACK, "-p", port, "-t", str(seconds), *options, timeout=seconds + 15)
+    return msgspec.json.decode(output, type=_Iperf3Output).end.sum_received
+
+
+def bulk(route: Route, effort: Effort) -> Values:
+    """Throughput of one stream up, one down, eight up; CPU time of the hops per GB over all three."""
+    pids = [hop.pid for hop in route.hops]
+    before = cpu_seconds(pids)
+    sums = {
+        "bulk_up": _iperf3(route, effort.bulk_seconds),
+        "bulk_down": _iperf3(route, effort.bulk_seconds, "-R"),
+        "bulk_8": _iperf3(route, effort.bulk_seconds, "-P", "8"),
+    }
+    spent = cpu_seconds(pids) - before
+    values = {metric: received.bits_per_second / 1e9 for metric, received in sums.items()}
+    if pids:
+        values["cpu_per_gb"] = spent / (sum(received.bytes for received in sums.values()) / GB)
+    return values
+
+
+def connections(route: Route, effort: Effort) -> Values:
+    """Count new connections per second with 10, 100 and 500 at a time, p99 at 10, and failed requests."""
+    values: Values = {"failed_requests": 0.0}
+    with TemporaryDirectory() as directory:
+        for concurrency in (10, 100, 500):
+            percentiles = Path(directory) / f"{concurrency}.csv"
+            output = run_tool(
+                "ab", "-q", "-r", "-s", "15", "-n", str(effort.requests), "-c", str(concurrency),
+                "-e", str(percentiles), f"http://{LOOPBACK}:{route.ports['http']}/", timeout=60,
+            )  # fmt: skip
+            values[f"connections_{concurrency}"] = ab_figure(output, "Requests per second")
+            values["failed_requests"] += ab_failures(output)
+            if concurrency == 10:
+                values["connect_p99"] = ab_percentile(percentiles.read_text(), 99)
+    return values
+
+
+def ab_figure(output: str, label: str) -> float:
+    """Take one labelled figure from ab's report; raise BenchError if it is not there."""
+    match = re.search(rf"^{label}:\s+([\d.]+)", output, re.MULTILINE)
+    if match is None:
+        raise BenchError(f"ab reported no {label!r}")
+    return float(match[1])
+
+
+def ab_failures(output: str) -> int:
+    """Count the requests that failed: ab's own sum counts one under several headings."""
+    match = re.search(r"\(Connect: (\d+), Receive: (\d+), Length: (\d+), Exceptions: (\d+)\)", output)
+    return max(map(int, match.groups())) if match else 0
+
+
+def ab_percentile(csv: str, percent: int) -> float:
+    """Take the time in milliseconds of one percentile from ab's -e file."""
+    rows = dict(line.split(",") for line in csv.splitlines()[1:])
+    return float(rows[str(percent)])
+
+
+def echo(route: Route, effort: Effort) -> Values:
+    """Round-trip time of 64 bytes on one established connection."""
+    with connect(route.ports["echo"]) as sock:
+        for _ in range(100):
+            _round_trip(sock)
+        p50, p99 = percentiles(_round_trip(sock) for _ in range(effort.echoes))
+    return {"echo_p50": p50, "echo_p99": p99}
+
+
+def percentiles(values: Iterable[float]) -> tuple[float, float]:
+    """Return the median and the 99th percentile of at least two values."""
+    cuts = statistics.quantiles(values, n=100)
+    return cuts[49], cuts[98]
+
+
+def _round_trip(sock: socket.socket) -> float:
+    """Return the microseconds until the message is back."""
+    start = time.perf_counter_ns()
+    sock.sendall(MESSAGE)
+    if sock.recv(len(MESSAGE), socket.MSG_WAITALL) != MESSAGE:
+        raise BenchError("the echo came back damaged or not at all")
+    return (time.perf_counter_ns() - start) / 1000
+
+
+def idle_memory(route: Route, effort: Effort) -> Values:
+    """Memory that one more idle connection costs at each end of the tunnel."""
+    if not route.hops:
+        return {}
+    with ExitStack() as held:
+        _hold_connections(held, route, WARM_UP_CONNECTIONS)
+        before = [memory_bytes(hop.pid) for hop in route.hops]
+        _hold_connections(held, route, effort.idle_connections)
+        after = [memory_bytes(hop.pid) for hop in route.hops]
+    cost = [(a - b) / effort.idle_connections for b, a in zip(before, after, strict=True)]
+    return dict(zip(("server_bytes", "client_bytes"), cost, strict=True))
+
+
+def _hold_connections(held: ExitStack, route: Route, count: int) -> None:
+    for _ in range(count):
+        # The echo proves that the connection reaches the backend: both ends of the tunnel hold it.
+        _round_trip(held.enter_context(connect(route.ports["echo"])))
+    time.sleep(SETTLE_SECONDS)

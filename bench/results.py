@@ -1,0 +1,61 @@
+"""One run's samples, as stored in the JSON file, and the value that a run reports for a metric."""
+
+from pathlib import Path
+
+import msgspec
+
+from bench.targets import METRICS
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """What one measurement of one route gave."""
+
+    route: str
+    round: int
+    steal: float  # share (0..1) of the machine's CPU time that the hypervisor took during the measurement
+    kept: bool  # False: the hypervisor took too much, the sample counts for nothing
+    values: dict[str, float]  # metric -> value
+
+
+class Run(msgspec.Struct):
+    """One whole run: where and when, every sample, and what could not be measured."""
+
+    date: str
+    machine: dict[str, str]
+    variants: list[str]
+    rounds: int
+    steal_limit: float
+    samples: list[Sample] = []
+    failures: list[str] = []
+
+    @property
+    def dropped(self) -> int:
+        """Number of samples dropped because the hypervisor stole time."""
+        return sum(not sample.kept for sample in self.samples)
+
+    def has(self, route: str) -> bool:
+        """Tell whether anything was measured on the route."""
+        return any(sample.route == route for sample in self.samples)
+
+    def value(self, route: str, metric: str) -> float | None:
+        """Best kept value of a metric on a route (METRICS says what is best), None if there is none."""
+        values = [
+            sample.values[metric]
+            for sample in self.samples
+            if sample.kept and sample.route == route and metric in sample.values
+        ]
+        return METRICS[metric].pick(values) if values else None
+
+    def ratio(self, route: str, reference: str, metric: str, reference_metric: str | None = None) -> float | None:
+        """Value on the route divided by that on the reference route, None without either."""
+        value, base = self.value(route, metric), self.value(reference, reference_metric or metric)
+        return value / base if value is not None and base else None
+
+    def save(self, path: Path) -> None:
+        """Write the run as indented JSON."""
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
+
+
+def load(path: Path) -> Run:
+    """Read a run; raise msgspec.DecodeError if the file is not one."""
+    return msgspec.json.decode(path.read_bytes(), type=Run)

@@ -1,0 +1,105 @@
+"""Rounds: every route is started afresh, then measurement after measurement visits all routes in turn.
+
+Interleaving takes the numbers that are compared seconds apart: a machine that slows down slows down all.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from bench import datagrams, measure, stall
+from bench.backends import make_certificate, start_services
+from bench.machine import CpuTimes
+from bench.measure import Effort, Values
+from bench.processes import BenchError, Programs
+from bench.results import Run, Sample
+from bench.routes import (
+    VARIANTS,
+    Backends,
+    Route,
+    program_under_test,
+    start_direct,
+    start_haproxy,
+    start_tunnel,
+)
+from bench.targets import OURS, PEER
+
+ATTEMPTS = 3  # per measurement and round, when the hypervisor steals time
+
+Measurement = Callable[[Route, Effort], Values]
+
+# (kind of traffic, measurement). Memory first: after a load test freed pages hide what a connection costs.
+MEASUREMENTS: list[tuple[str, Measurement]] = [
+    ("streams", measure.idle_memory),
+    ("streams", measure.echo),
+    ("streams", measure.connections),
+    ("streams", measure.bulk),
+    ("datagrams", datagrams.datagrams),
+    ("stall", stall.stalled_reader),
+]
+
+
+class Plan(NamedTuple):
+    """What a run compares, and how thoroughly."""
+
+    variants: list[str]
+    peer: Path | None
+    rounds: int
+    effort: Effort
+    steal_limit: float
+
+
+def measure_all(plan: Plan, run: Run) -> None:
+    """Fill the run with the samples of all rounds; what fails is noted in it, not raised."""
+    for number in range(1, plan.rounds + 1):
+        with TemporaryDirectory(prefix="bench-") as directory, Programs(Path(directory)) as programs:
+            routes = list(_start_routes(plan, run, programs))
+            for load, measurement in MEASUREMENTS:
+                for route in (route for route in routes if load in route.loads):
+                    say(f"round {number}/{plan.rounds}: {measurement.__name__} {route.name}")
+                    _measure(plan, run, number, measurement, route)
+    say("")
+
+
+def say(text: str) -> None:
+    """Show progress on one line of the terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _start_routes(plan: Plan, run: Run, programs: Programs) -> Iterator[Route]:
+    backends = Backends(start_services(programs), make_certificate(programs.directory))
+    yield start_direct(programs, backends)
+    yield start_haproxy(programs, backends)
+    for program in [OURS, *([PEER] if plan.peer else [])]:
+        command = program_under_test(plan.peer if program == PEER else None)
+        for variant in plan.variants:
+            with _noting_failure(run, f"{program}/{variant}"):
+                say(f"starting {program}/{variant}")
+                name = f"{program}/{variant}"
+                yield start_tunnel(programs, name, command, VARIANTS[variant], backends)
+
+
+@contextlib.contextmanager
+def _noting_failure(run: Run, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (BenchError, OSError) as error:
+        failure = f"{what}: {error}"
+        if failure not in run.failures:  # what does not start fails alike in every round
+            run.failures.append(failure)
+
+
+def _measure(plan: Plan, run: Run, number: int, measurement: Measurement, route: Route) -> None:
+    with _noting_failure(run, f"{route.name} {measurement.__name__}"):
+        for _ in range(ATTEMPTS):
+            before = CpuTimes.now()
+            values = measurement(route, plan.effort)
+            steal = before.stolen_share_to(CpuTimes.now())
+            kept = steal <= plan.steal_limit
+            run.samples.append(Sample(route.name, number, round(steal, 4), kept, values))
+            if kept:
+                return

@@ -1,0 +1,100 @@
+"""The metrics and, in one table, the targets that each transport has to meet."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+HAPROXY = "haproxy"
+DIRECT = "direct"
+OURS = "backhaul"
+PEER = "peer"
+
+
+class Metric(NamedTuple):
+    """A quantity: how it reads, and which of several rounds' values a run reports."""
+
+    title: str
+    unit: str
+    higher_is_better: bool
+    worst: bool = False  # report the worst round: a failure must not vanish behind a good round
+
+    def pick(self, values: Iterable[float]) -> float:
+        """Choose the value to report: the round in which neighbours on the machine disturbed least."""
+        choose: Callable[[Iterable[float]], float] = max if self.higher_is_better != self.worst else min
+        return choose(values)
+
+
+METRICS = {
+    "bulk_up": Metric("bulk up, 1 stream", "Gbit/s", higher_is_better=True),
+    "bulk_down": Metric("bulk down, 1 stream", "Gbit/s", higher_is_better=True),
+    "bulk_8": Metric("bulk up, 8 streams", "Gbit/s", higher_is_better=True),
+    "cpu_per_gb": Metric("CPU time of both hops", "s/GB", higher_is_better=False),
+    "connections_10": Metric("new connections, 10 at a time", "1/s", higher_is_better=True),
+    "connections_100": Metric("new connections, 100 at a time", "1/s", higher_is_better=True),
+    "connections_500": Metric("new connections, 500 at a time", "1/s", higher_is_better=True),
+    "connect_p99": Metric("request p99, 10 at a time", "ms", higher_is_better=False),
+    "failed_requests": Metric("failed requests", "", higher_is_better=False, worst=True),
+    "echo_p50": Metric("64-byte echo p50", "µs", higher_is_better=False),
+    "echo_p99": Metric("64-byte echo p99", "µs", higher_is_better=False),
+    "server_bytes": Metric("memory per idle connection, server", "bytes", higher_is_better=False),
+    "client_bytes": Metric("memory per idle connection, client", "bytes", higher_is_better=False),
+    "udp_delivered": Metric("1200-byte datagrams without loss", "Mbit/s", higher_is_better=True),
+    "udp_loss_200": Metric("loss at 200 Mbit/s", "%", higher_is_better=False),
+    "udp_echo_p50": Metric("64-byte datagram echo p50", "µs", higher_is_better=False),
+    "stalled_progress": Metric("streams moving beside a stalled reader", "%", higher_is_better=True),
+    "stalled_rate": Metric("1 000 streams beside a stalled reader", "Mbit/s", higher_is_better=True),
+    "free_rate": Metric("1 000 streams, nobody stalled", "Mbit/s", higher_is_better=True),
+    "stalled_p99": Metric("16 KiB echo p99 beside a stalled reader", "ms", higher_is_better=False),
+    "free_p99": Metric("16 KiB echo p99, nobody stalled", "ms", higher_is_better=False),
+}
+
+
+class Target(NamedTuple):
+    """A limit for one metric of one transport: a floor where higher is better, else a ceiling."""
+
+    metric: str
+    limit: float
+    # Route (and metric, where that is another one) whose value the limit multiplies; None: it is absolute.
+    reference: str | None = HAPROXY
+    reference_metric: str | None = None
+
+    def met_by(self, value: float) -> bool:
+        """Tell whether the value (or, with a reference, the ratio) is within the limit."""
+        return value >= self.limit if METRICS[self.metric].higher_is_better else value <= self.limit
+
+    def __str__(self) -> str:
+        sign = "≥" if METRICS[self.metric].higher_is_better else "≤"
+        unit = METRICS[self.metric].unit
+        return f"{sign} {self.limit:g}{'x' if self.reference else f' {unit}'.rstrip()}"
+
+
+def _bulk(limit: float) -> list[Target]:
+    return [Target(metric, limit) for metric in ("bulk_up", "bulk_down", "bulk_8")]
+
+
+def _idle_memory(limit: float) -> list[Target]:
+    return [Target(metric, limit, reference=None) for metric in ("server_bytes", "client_bytes")]
+
+
+def _datagrams(delivered: float) -> list[Target]:
+    return [
+        Target("udp_delivered", delivered, reference=None),
+        Target("udp_loss_200", 0.1, reference=None),
+        Target("udp_echo_p50", 1.2, reference=f"{OURS}/tcp", reference_metric="echo_p50"),
+    ]
+
+
+KB = 1024
+TARGETS: dict[str, list[Target]] = {
+    "tcp": [
+        *_bulk(1.4), Target("connections_100", 0.6), Target("connect_p99", 3), Target("echo_p50", 1.5),
+        Target("cpu_per_gb", 0.5), *_idle_memory(4 * KB),
+    ],
+    "tcpmux": [*_bulk(1.0), Target("connections_100", 0.75), Target("echo_p50", 1.6), *_idle_memory(4 * KB)],
+    "ws": [*_bulk(0.9), Target("connections_100", 0.5), *_idle_memory(4 * KB)],
+    "wsmux": [*_bulk(1.0), Target("connections_100", 0.7), *_idle_memory(4 * KB)],
+    "wss": [*_bulk(0.45), Target("connections_100", 1200, reference=None), *_idle_memory(64 * KB)],
+    "wssmux": [*_bulk(0.45), Target("connections_100", 0.7), *_idle_memory(4 * KB)],
+    "udp": _datagrams(700),
+    "tcp+udp": _datagrams(1200),
+    "tcpmux+udp": _datagrams(1200),
+}  # fmt: skip

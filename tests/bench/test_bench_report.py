@@ -1,0 +1,154 @@
+"""The benchmark's pure parts: what counts, what is compared with what, what the report says."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from bench.datagrams import Delivery
+from bench.machine import CpuTimes
+from bench.measure import ab_failures, ab_figure, ab_percentile
+from bench.processes import BenchError
+from bench.results import Run, Sample
+from bench.services import ANSWER, DATAGRAM, Tally
+from bench.targets import METRICS, TARGETS, Target
+
+from bench import chart, report, results
+
+
+def sample(route: str, *, kept: bool = True, **values: float) -> Sample:
+    return Sample(route, 1, 0.0, kept, values)
+
+
+def run_of(*samples: Sample, failures: Iterable[str] = ()) -> Run:
+    return Run("2026-01-01", {"cpu": "one"}, ["tcp"], 1, 0.02, list(samples), list(failures))
+
+
+def test_stolen_share_is_of_the_time_between_the_readings() -> None:
+    assert CpuTimes(total=1000, stolen=10).stolen_share_to(CpuTimes(total=1200, stolen=15)) == 0.025
+
+
+def test_stolen_share_of_no_time_is_zero() -> None:
+    assert CpuTimes(5, 5).stolen_share_to(CpuTimes(5, 5)) == 0
+
+
+def test_best_round_counts_whichever_way_is_better() -> None:
+    run = run_of(sample("haproxy", bulk_up=2, echo_p50=90), sample("haproxy", bulk_up=3, echo_p50=80))
+    assert (run.value("haproxy", "bulk_up"), run.value("haproxy", "echo_p50")) == (3, 80)
+
+
+def test_worst_round_counts_for_failed_requests() -> None:
+    run = run_of(sample("haproxy", failed_requests=0), sample("haproxy", failed_requests=7))
+    assert run.value("haproxy", "failed_requests") == 7
+
+
+def test_dropped_sample_counts_for_nothing_but_is_counted() -> None:
+    run = run_of(sample("haproxy", kept=False, bulk_up=9), sample("haproxy", bulk_up=2))
+    assert run.value("haproxy", "bulk_up") == 2
+    assert run.dropped == 1
+
+
+@pytest.mark.parametrize("missing", ["haproxy", "backhaul/tcp"])
+def test_no_ratio_without_both_values(missing: str) -> None:
+    run = run_of(*[sample(route, bulk_up=1) for route in ("haproxy", "backhaul/tcp") if route != missing])
+    assert run.ratio("backhaul/tcp", "haproxy", "bulk_up") is None
+
+
+def test_ratio_to_zero_is_none() -> None:
+    run = run_of(sample("haproxy", failed_requests=0), sample("backhaul/tcp", failed_requests=1))
+    assert run.ratio("backhaul/tcp", "haproxy", "failed_requests") is None
+
+
+@pytest.mark.parametrize(("bulk", "said"), [(14, "met"), (13.9, "**MISSED**"), (None, "not measured")], ids=str)
+def test_verdict_on_a_floor_relative_to_haproxy(bulk: float | None, said: str) -> None:
+    ours = [] if bulk is None else [sample("backhaul/tcp", bulk_up=bulk)]
+    run = run_of(sample("haproxy", bulk_up=10), *ours)
+    assert report.verdict(run, "backhaul/tcp", Target("bulk_up", 1.4)) == said
+
+
+@pytest.mark.parametrize(("size", "said"), [(4096, "met"), (4097, "**MISSED**")])
+def test_verdict_on_an_absolute_ceiling(size: int, said: str) -> None:
+    run = run_of(sample("backhaul/tcp", server_bytes=size))
+    assert report.verdict(run, "backhaul/tcp", Target("server_bytes", 4096, reference=None)) == said
+
+
+def test_datagram_echo_is_compared_with_the_echo_of_tcp() -> None:
+    run = run_of(sample("backhaul/tcp", echo_p50=100), sample("backhaul/udp", udp_echo_p50=119))
+    [target] = [target for target in TARGETS["udp"] if target.metric == "udp_echo_p50"]
+    assert report.verdict(run, "backhaul/udp", target) == "met"
+
+
+def test_every_target_names_a_known_metric() -> None:
+    targets = [target for targets in TARGETS.values() for target in targets]
+    assert {target.reference_metric or target.metric for target in targets} <= METRICS.keys()
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(None, "-"), (0, "0"), (0.4567, "0.457"), (12.34, "12.3"), (20412.4, "20 412")]
+)
+def test_three_significant_digits(value: float | None, written: str) -> None:
+    assert report.number(value) == written
+
+
+def test_report_holds_values_ratio_verdict_and_failures() -> None:
+    run = run_of(
+        sample("direct", bulk_up=30),
+        sample("haproxy", bulk_up=10),
+        sample("backhaul/tcp", bulk_up=15),
+        failures=["backhaul/ws: not built"],
+    )
+    page = report.markdown(run)
+    assert "| bulk up, 1 stream, Gbit/s | 30 | 10 | 15 | 1.50x | ≥ 1.4x | met |" in page
+    assert "- backhaul/ws: not built" in page
+
+
+def test_peer_gets_columns_of_its_own() -> None:
+    run = run_of(*[sample(r, bulk_up=v) for r, v in [("haproxy", 10), ("backhaul/tcp", 15), ("peer/tcp", 5)]])
+    assert "| bulk up, 1 stream, Gbit/s | - | 10 | 15 | 1.50x | 5 | 0.50x | ≥ 1.4x | met |" in report.markdown(run)
+
+
+def test_chart_turns_latency_so_that_longer_is_better() -> None:
+    run = run_of(sample("haproxy", echo_p50=100), sample("backhaul/tcp", echo_p50=50))
+    assert ">2.00</text>" in chart.svg(run)
+
+
+def test_stored_run_is_read_back(tmp_path: Path) -> None:
+    run = run_of(sample("direct", bulk_up=30))
+    run.save(tmp_path / "run.json")
+    assert results.load(tmp_path / "run.json") == run
+
+
+AB_REPORT = """\
+Complete requests:      100
+Failed requests:        12
+   (Connect: 0, Receive: 4, Length: 4, Exceptions: 4)
+Requests per second:    5551.25 [#/sec] (mean)
+"""
+
+
+def test_ab_report() -> None:
+    assert ab_figure(AB_REPORT, "Requests per second") == 5551.25
+    assert ab_failures(AB_REPORT) == 4
+    assert ab_failures("Failed requests:        0\n") == 0
+
+
+def test_missing_ab_figure_is_said() -> None:
+    with pytest.raises(BenchError, match="Requests per second"):
+        ab_figure("", "Requests per second")
+
+
+def test_ab_percentile() -> None:
+    assert ab_percentile("Percentage served,Time in ms\n0,0.1\n99,1.971\n", 99) == 1.971
+
+
+def test_rate_of_datagrams_is_that_of_their_arrival() -> None:
+    assert Delivery(sent=2000, received=1000, seconds=0.5).mbit_per_second == 19.2
+    assert Delivery(sent=1, received=0, seconds=0.0).mbit_per_second == 0
+
+
+def test_datagram_that_comes_twice_counts_once_and_a_new_run_starts_anew() -> None:
+    tally = Tally()
+    for run, number in [(7, 0), (7, 1), (7, 1), (8, 5)]:
+        tally.add(bytearray(DATAGRAM.pack(run, number)))
+        if number == 1:
+            assert ANSWER.unpack(tally.answer())[:2] == (7, 2)
+    assert ANSWER.unpack(tally.answer())[:2] == (8, 1)
