@@ -1,0 +1,76 @@
+"""Hosts, ports and `host:port` texts."""
+
+import re
+from ipaddress import ip_address
+
+from msgspec import Struct
+
+MAX_PORT = 65535
+
+# Letters of any script (a resolver encodes them), and "_" because container networks use it in names.
+_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
+
+
+class Address(Struct, frozen=True):
+    """Where to listen or what to dial. `host` is "" for all interfaces and carries no brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_bind(text: str) -> Address:
+    """Read `host:port`, `[v6]:port` or `:port` (all interfaces); raise ValueError saying what is wrong."""
+    host, port = split_host_port(text)
+    if host:
+        parse_host(host)
+    return Address(host, parse_port(port))
+
+
+def parse_remote(text: str) -> Address:
+    """Read `host:port` or `[v6]:port`; raise ValueError saying what is wrong."""
+    host, port = split_host_port(text)
+    return Address(parse_host(host), parse_port(port))
+
+
+def split_host_port(text: str) -> tuple[str, str]:
+    """Split at the colon before the port, without the brackets of an IPv6 host; raise ValueError."""
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        return host[1:-1], port
+    if ":" in host:
+        raise ValueError("an IPv6 address stands in brackets, such as [2001:db8::1]:3080")
+    if not colon or text.startswith("["):
+        raise ValueError("the port is missing")
+    return host, port
+
+
+def parse_port(text: str) -> int:
+    """Read a port from 1 to 65535; raise ValueError otherwise."""
+    # The length bounds int(): it refuses endless digits with an error of its own.
+    if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_PORT)) and 1 <= int(text) <= MAX_PORT:
+        return int(text)
+    raise ValueError("a port is a number from 1 to 65535")
+
+
+def parse_host(text: str) -> str:
+    """Return the IP address or host name unchanged; raise ValueError when it is neither."""
+    if not is_ip(text) and (not _NAME.fullmatch(text) or _looks_numeric(text)):
+        raise ValueError("the host is neither an IP address nor a host name")
+    return text
+
+
+def is_ip(text: str) -> bool:
+    """Whether this is an IPv4 or IPv6 address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _looks_numeric(name: str) -> bool:
+    # Resolvers read "1.2.3" and "256" as odd spellings of IPv4 addresses: surely a typing mistake here.
+    return name.rstrip(".").rpartition(".")[2].isdigit()

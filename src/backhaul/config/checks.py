@@ -1,0 +1,92 @@
+"""Rules between keys, files that must be there, and what deserves a warning."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from backhaul.config.keys import TLS, keys
+from backhaul.config.ports import overlap
+from backhaul.config.schema import DEFAULT_TOKEN, MIN_MSS, Config, ServerConfig
+
+_MAKE_PAIR = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=backhaul -keyout server.key -out server.crt"
+
+
+def problems(config: Config) -> Iterator[str]:
+    """Yield `key: what is wrong and how to mend it` for everything that one key alone does not show."""
+    yield from _sizes(config)
+    yield from _web(config)
+    if isinstance(config, ServerConfig):
+        yield from _taken_ports(config)
+        yield from _certificate(config)
+    elif config.transport in TLS and config.tls_ca:
+        yield from _unreadable("tls_ca", config.tls_ca)
+
+
+def warnings(config: Config) -> Iterator[str]:
+    """Yield a sentence for each setting that is accepted but hardly meant."""
+    if config.token == DEFAULT_TOKEN:
+        yield (
+            "token is not set and the default is public: ANYONE CAN TAKE OVER THIS TUNNEL; "
+            "set the same long random token on both ends"
+        )
+    if isinstance(config, ServerConfig):
+        yield from (
+            f"{name} has no effect on transport {config.transport}"
+            for name in ("accept_udp", "proxy_protocol")
+            if getattr(config, name) and config.transport not in _transports(name)
+        )
+    elif config.tls_ca and not config.tls_verify:
+        yield "tls_ca has no effect while tls_verify is false: the server's certificate is not verified"
+
+
+def _transports(name: str) -> tuple[str, ...]:
+    return next(key.traits.on for key in keys(ServerConfig) if key.name == name)
+
+
+def _sizes(config: Config) -> Iterator[str]:
+    if config.mux_streambuffer > config.mux_recievebuffer:
+        yield (
+            f"mux_streambuffer: expected at most mux_recievebuffer ({config.mux_recievebuffer}), "
+            f"got {config.mux_streambuffer}; a session's buffer holds those of its streams"
+        )
+    if 0 < config.mss < MIN_MSS:
+        yield f"mss: expected 0 (the system's) or at least {MIN_MSS} bytes, got {config.mss}"
+
+
+def _web(config: Config) -> Iterator[str]:
+    if config.web_user and not config.web_password:
+        yield "web_password: missing; web_user needs one, or remove web_user"
+    if config.web_password and not config.web_user:
+        yield "web_user: missing; web_password needs one, or remove web_password"
+
+
+def _taken_ports(config: ServerConfig) -> Iterator[str]:
+    """Yield clashes between the tunnel, the users' ports and the monitoring page."""
+    bind, web_port = config.bind_addr, config.web_port
+    if any(m.bind_port == bind.port and overlap(m.bind_host, bind.host) for m in config.ports):
+        yield f"ports: port {bind.port} is taken by bind_addr {bind}; choose another for one of them"
+    if web_port and web_port == bind.port and overlap(config.web_bind, bind.host):
+        yield f"web_port: port {web_port} is taken by bind_addr {bind}; choose another for one of them"
+    # On udp the users' ports are UDP ports, which the page's TCP port does not disturb.
+    if config.transport != "udp" and any(
+        m.bind_port == web_port and overlap(m.bind_host, config.web_bind) for m in config.ports
+    ):
+        yield f"web_port: port {web_port} is listed in ports too; choose another for one of them"
+
+
+def _certificate(config: ServerConfig) -> Iterator[str]:
+    if config.transport not in TLS:
+        return
+    for name, path in (("tls_cert", config.tls_cert), ("tls_key", config.tls_key)):
+        if path:
+            yield from _unreadable(name, path)
+        else:
+            yield f"{name}: missing, transport {config.transport} needs it; `{_MAKE_PAIR}` makes a pair"
+
+
+def _unreadable(name: str, path: str) -> Iterator[str]:
+    try:
+        Path(path).open("rb").close()
+    except OSError as error:
+        yield f'{name}: cannot read "{path}": {error.strerror}; correct the path or its permissions'
+    except ValueError:  # a NUL character
+        yield f"{name}: no file can have this name; correct the path"

@@ -1,0 +1,56 @@
+"""What a new configuration changes, for a reload that touches nothing else."""
+
+from msgspec import Struct
+
+from backhaul.config.keys import keys
+from backhaul.config.ports import Mapping
+from backhaul.config.schema import SIDES, Config, ServerConfig
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """The difference of two configurations.
+
+    ports_added       new listening ports
+    ports_removed     listening ports that are gone, as they were
+    ports_retargeted  listening ports that stay and have another target, as they are now
+    rebuild           the control channel and the pool have to be made anew: address, transport, token, TLS
+                      identity, ... (`rebuild` in the schema); connections in flight may go on
+    changed           names of all changed keys but `ports`, those that ask for a rebuild included
+
+    A changed side is no reload of the same program: all old ports are removed, all new ones added, `rebuild`
+    is set, and `changed` names the new table instead of keys. Files are compared by name, not by content.
+    """
+
+    ports_added: tuple[Mapping, ...] = ()
+    ports_removed: tuple[Mapping, ...] = ()
+    ports_retargeted: tuple[Mapping, ...] = ()
+    rebuild: bool = False
+    changed: tuple[str, ...] = ()
+
+
+def diff(old: Config, new: Config) -> Change:
+    """Compare two configurations; equal ones give `Change()`."""
+    if type(old) is not type(new):
+        table = next(side for side, schema in SIDES.items() if schema is type(new))
+        return Change(ports_added=_ports(new), ports_removed=_ports(old), rebuild=True, changed=(table,))
+    differing = [
+        key for key in keys(type(new)) if key.name != "ports" and getattr(old, key.name) != getattr(new, key.name)
+    ]
+    before, after = _by_bind(old), _by_bind(new)
+    return Change(
+        ports_added=tuple(mapping for bind, mapping in after.items() if bind not in before),
+        ports_removed=tuple(mapping for bind, mapping in before.items() if bind not in after),
+        ports_retargeted=tuple(
+            mapping for bind, mapping in after.items() if bind in before and before[bind] != mapping
+        ),
+        rebuild=any(key.traits.rebuild for key in differing),
+        changed=tuple(key.name for key in differing),
+    )
+
+
+def _ports(config: Config) -> tuple[Mapping, ...]:
+    return config.ports if isinstance(config, ServerConfig) else ()
+
+
+def _by_bind(config: Config) -> dict[tuple[str, int], Mapping]:
+    return {(mapping.bind_host, mapping.bind_port): mapping for mapping in _ports(config)}

@@ -1,0 +1,16 @@
+"""What is raised for a configuration that cannot be used."""
+
+from collections.abc import Iterable
+
+from backhaul.errors import BackhaulError
+
+
+class ConfigError(BackhaulError):
+    """Mistakes in a configuration, all that were found, one line each.
+
+    `problems` holds the lines; `str()` joins them. Secrets never appear in either.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))

@@ -1,0 +1,128 @@
+"""What a key of the schema knows about itself beside its type: unit, limits, meaning, where it applies."""
+
+from collections.abc import Callable
+from functools import cache
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+from msgspec import NODEFAULT, Meta, Struct
+from msgspec.structs import fields
+
+from backhaul.config.secret import Secret
+from backhaul.config.words import choices
+
+Transport = Literal["tcp", "tcpmux", "udp", "ws", "wss", "wsmux", "wssmux"]
+ALL: tuple[Transport, ...] = get_args(Transport)
+TCP: tuple[Transport, ...] = ("tcp", "tcpmux")
+STREAM: tuple[Transport, ...] = ("tcp", "tcpmux", "ws", "wss", "wsmux", "wssmux")
+MUX: tuple[Transport, ...] = ("tcpmux", "wsmux", "wssmux")
+WEB: tuple[Transport, ...] = ("ws", "wss", "wsmux", "wssmux")
+TLS: tuple[Transport, ...] = ("wss", "wssmux")
+
+INT_MAX = 2**31 - 1  # a C int: what socket options and smux hold, and no timer or queue needs more
+"""The limit of numbers that have no natural one; messages mention it only to who exceeds it."""
+
+
+class Traits(Struct, frozen=True, kw_only=True):
+    """The part of a key's metadata that msgspec has no word for."""
+
+    unit: str
+    on: tuple[Transport, ...]
+    rebuild: bool
+    form: str
+    parse: Callable[[Any], object] | None
+    example: str
+
+
+class Key(Struct, frozen=True):
+    """One key of a side's table, as the loader, the diff and the reference see it."""
+
+    name: str
+    annotated: Any
+    default: Any
+    meta: Meta
+    traits: Traits
+
+    @property
+    def value_type(self) -> object:
+        """The type without its metadata."""
+        return get_args(self.annotated)[0]
+
+    @property
+    def raw_type(self) -> type[list[object]] | type[str]:
+        """The type in the file of a value that `parse` reads."""
+        return list[object] if get_origin(self.value_type) is tuple else str
+
+    @property
+    def mandatory(self) -> bool:
+        """Whether the file has to name it."""
+        return self.default is NODEFAULT
+
+    @property
+    def secret(self) -> bool:
+        """Whether its value must never be shown."""
+        return self.value_type is Secret
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The words it allows, or none when it is free text or no text at all."""
+        if get_origin(self.value_type) is Literal:
+            return get_args(self.value_type)
+        element = next(iter(get_args(self.value_type)), NoneType)
+        return get_args(element) if get_origin(element) is Literal else ()
+
+    def expected(self, value: object = None) -> str:
+        """Say in words what belongs here; `value` is the one refused, so that its limit is named."""
+        if self.traits.form:
+            return self.traits.form
+        if self.value_type is bool:
+            return "true or false"
+        if self.value_type is int:
+            return self._number(value)
+        if get_origin(self.value_type) is tuple:
+            return f"a list of {choices(self.options)}"
+        return choices(self.options) if self.options else "text in quotes"
+
+    def _number(self, value: object) -> str:
+        noun = f"a whole number of {self.traits.unit}" if self.traits.unit else "a whole number"
+        low, high = self.meta.ge, self.meta.le
+        if high != INT_MAX:
+            return f"{noun} from {low} to {high}"
+        return f"{noun} ≤ {high}" if isinstance(value, int) and value > high else f"{noun} ≥ {low}"
+
+
+def key(
+    meaning: str,
+    *,
+    ge: int | None = None,
+    le: int | None = None,
+    unit: str = "",
+    on: tuple[Transport, ...] = ALL,
+    rebuild: bool = False,
+    form: str = "",
+    parse: Callable[[Any], object] | None = None,
+    example: str = "",
+) -> Meta:
+    """Describe a key of the schema.
+
+    meaning  one sentence for the reference
+    ge, le   the least and the greatest number; with `ge` alone the limit is INT_MAX
+    on       the transports on which it has an effect
+    rebuild  a change needs a new control channel and a new pool
+    form     what belongs here, in words, where the type does not tell
+    parse    turns the text (or list) of the file into the value; raises ValueError or ConfigError
+    example  what to write where a mandatory key is missing
+    """
+    traits = Traits(unit=unit, on=on, rebuild=rebuild, form=form, parse=parse, example=example)
+    limit = INT_MAX if le is None and ge is not None else le
+    return Meta(ge=ge, le=limit, description=meaning, extra={"traits": traits})
+
+
+@cache
+def keys(side: type[Struct]) -> tuple[Key, ...]:
+    """Return the keys of a side's schema in their order; fields without metadata are not keys of the file."""
+    return tuple(
+        Key(field.name, field.type, field.default, meta, meta.extra["traits"])
+        for field in fields(side)
+        for meta in getattr(field.type, "__metadata__", ())
+    )

@@ -1,0 +1,154 @@
+"""From a TOML file to a typed configuration, reporting all mistakes at once."""
+
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from backhaul.config import checks
+from backhaul.config.address import Address
+from backhaul.config.errors import ConfigError
+from backhaul.config.keys import Key, keys
+from backhaul.config.schema import SIDES, Config
+from backhaul.config.words import hint, kind, show
+
+# Put in place of a mandatory value that is missing or wrong, so that the rest is still checked.
+_STAND_INS: dict[str, object] = {
+    "transport": "tcp",
+    "bind_addr": Address("", 0),
+    "remote_addr": Address("", 0),
+}
+
+
+def load(path: str | os.PathLike[str]) -> Config:
+    """Read one side's configuration from a file.
+
+    Also looks whether the files and directories it names can be read. Accepted oddities are in `.warnings`.
+    Raises ConfigError with every mistake found, each on one line that begins with `path` as given.
+    """
+    try:
+        return parse(_read(Path(path)))
+    except ConfigError as mistakes:
+        raise ConfigError(f"{os.fspath(path)}: {problem}" for problem in mistakes.problems) from None
+
+
+def parse(text: str) -> Config:
+    """Do what `load` does for a text; the problems carry no file name."""
+    document = _document(text)
+    problems = list(_strays(document))
+    present = [side for side in SIDES if side in document]
+    if len(present) != 1:
+        raise ConfigError([*problems, _sides_problem(present)])
+    config, mistakes = _build(present[0], document[present[0]])
+    problems += mistakes
+    problems += (f"{present[0]}.{problem}" for problem in checks.problems(config))
+    if problems:
+        raise ConfigError(problems)
+    return msgspec.structs.replace(config, warnings=tuple(checks.warnings(config)))
+
+
+def _read(path: Path) -> str:
+    try:
+        # Editors on Windows put a byte order mark in front; v0.7.2 skips it too.
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError([f"cannot be read: {error.strerror}; check the path and its permissions"]) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError([f"line {line} is not UTF-8 text; save the file as UTF-8"]) from None
+
+
+def _document(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(["not valid TOML: too deeply nested"]) from None
+    except ValueError as error:  # TOMLDecodeError, or the one of int() for endless digits
+        raise ConfigError([f"not valid TOML: {error}"]) from None
+
+
+def _strays(document: dict[str, Any]) -> Iterator[str]:
+    """Yield what stands beside the tables of the sides."""
+    for name in [name for name in document if name not in SIDES]:
+        homes = [side for side in SIDES if name in _names(side)]
+        if homes:
+            yield f"{_name(name)}: stands outside any table; move it below [{'] or ['.join(homes)}]"
+        else:
+            yield f"{_name(name)}: unknown table or key; remove it or correct it{hint(name, SIDES)}"
+
+
+def _sides_problem(present: list[str]) -> str:
+    if present:
+        return "holds both [server] and [client]; put each in a file of its own and run one process for each"
+    return "holds neither [server] nor [client]; begin the public side with [server], the other with [client]"
+
+
+def _build(side: str, table: object) -> tuple[Config, list[str]]:
+    """Convert key by key; where that fails, a default or stand-in keeps the place."""
+    if not isinstance(table, dict):
+        raise ConfigError([f"{side}: expected one table [{side}], got {show(table)}"])
+    schema = SIDES[side]
+    problems = list(_unknown(side, table))
+    values: dict[str, Any] = {}
+    for key in keys(schema):
+        try:
+            values[key.name] = _value(key, table.get(key.name))
+        except ConfigError as mistakes:
+            problems += (f"{side}.{key.name}: {problem}" for problem in mistakes.problems)
+            values[key.name] = _STAND_INS[key.name] if key.mandatory else key.default
+    return schema(**values), problems
+
+
+def _unknown(side: str, table: dict[str, Any]) -> Iterator[str]:
+    own = _names(side)
+    other = next(name for name in SIDES if name != side)
+    for name in [name for name in table if name not in own]:
+        if name in _names(other):
+            yield f"{side}.{name}: belongs to [{other}], the file of the other side; remove it here"
+        else:
+            yield f"{side}.{_name(name)}: unknown key; remove it or correct it{hint(name, own)}"
+
+
+def _value(key: Key, raw: object) -> object:
+    """Return the typed value, or the default where the file has none; raise ConfigError."""
+    if raw is None or _unset(key, raw):
+        if key.mandatory:
+            raise ConfigError([f"missing; add {key.name} = {key.traits.example}"])
+        return key.default
+    try:
+        return _convert(key, raw)
+    except msgspec.ValidationError:
+        raise ConfigError([_refusal(key, raw)]) from None
+    except ValueError as detail:
+        raise ConfigError([_refusal(key, raw) + (f" ({detail})" if str(detail) else "")]) from None
+
+
+def _unset(key: Key, raw: object) -> bool:
+    """Whether v0.7.2 would put its default here: an empty text or list, or a 0 outside the limits."""
+    if key.value_type is int:
+        return type(raw) is int and raw == 0 and key.meta.ge == 1
+    return key.value_type is not bool and raw == key.raw_type()
+
+
+def _convert(key: Key, raw: object) -> object:
+    if key.traits.parse is None:
+        return msgspec.convert(raw, key.annotated, strict=True)
+    return key.traits.parse(msgspec.convert(raw, key.raw_type, strict=True))
+
+
+def _refusal(key: Key, raw: object) -> str:
+    got = kind(raw) if key.secret else show(raw)
+    near = hint(raw, key.options) if isinstance(raw, str) and key.options else ""
+    return f"expected {key.expected(raw)}, got {got}{near}"
+
+
+def _names(side: str) -> list[str]:
+    return [key.name for key in keys(SIDES[side])]
+
+
+def _name(name: str) -> str:
+    """Quote a key that would not pass bare, such as one with a line break."""
+    return name if name.replace("-", "_").isidentifier() else show(name)

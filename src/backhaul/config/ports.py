@@ -1,0 +1,157 @@
+"""The grammar of `ports`: which local port is forwarded to which target.
+
+    entry  = listen [ "=" target ]  |  range ":" port
+    listen = [ bind ":" ] ( port | range )
+    target = [ host ":" ] ( port | range )
+    range  = port "-" port
+    bind, host = IPv4 address | "[" IPv6 address "]" | host name        (bind may be empty: all interfaces)
+
+A range goes to one target, or onto a range of equal length; without a target every port goes to itself.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, ip_address
+
+from msgspec import Struct
+
+from backhaul.config.address import is_ip, parse_host, parse_port, split_host_port
+from backhaul.config.errors import ConfigError
+from backhaul.config.words import show
+
+_RANGE = re.compile(r"\d+\s*-\s*\d+", re.ASCII)
+
+
+class Mapping(Struct, frozen=True, gc=False):
+    """One listening port. `bind_host` "" means all interfaces; `target` is the text sent to the client."""
+
+    bind_host: str
+    bind_port: int
+    target: str
+
+
+def parse_ports(entries: Iterable[object]) -> tuple[Mapping, ...]:
+    """Expand all entries into mappings, in their order.
+
+    Raises ConfigError with every mistake: entries that cannot be read, and entries that would listen on the
+    same address and port.
+    """
+    problems: list[str] = []
+    listed: list[tuple[str, list[Mapping]]] = []
+    for entry in entries:
+        try:
+            listed.append((show(entry), parse_entry(entry)))
+        except ValueError as mistake:
+            problems.append(f"entry {show(entry)}: {mistake}")
+    problems += _collisions(listed)
+    if problems:
+        raise ConfigError(problems)
+    return tuple(mapping for _, mappings in listed for mapping in mappings)
+
+
+def parse_entry(entry: object) -> list[Mapping]:
+    """Expand one entry; raise ValueError naming the remedy."""
+    if not isinstance(entry, str):
+        raise ValueError('write it in quotes, such as "443" or "443=5201"')  # noqa: TRY004 - a user's mistake
+    listen, target = _halves(entry)
+    host, ports = _listening(listen)
+    return [Mapping(host, port, aim) for port, aim in zip(ports, _targets(target, ports), strict=True)]
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two bind hosts would collide on the same port.
+
+    "" covers every address, "0.0.0.0" every IPv4 and "::" every IPv6 address. A host name may resolve to
+    either family, so each wildcard covers it.
+    """
+    one, other = _canonical(one), _canonical(other)
+    return one == other or _covers(one, other) or _covers(other, one)
+
+
+def _halves(entry: str) -> tuple[str, str | None]:
+    sides = [side.strip() for side in entry.split("=")]
+    if len(sides) > 2:  # noqa: PLR2004 - a listening side and a target
+        raise ValueError('there is more than one "="; write listen=target')
+    if len(sides) == 2:  # noqa: PLR2004
+        return sides[0], sides[1]
+    listen, colon, target = sides[0].partition(":")
+    if not colon:
+        return listen, None
+    # v0.7.2 documents "443-600:5201"; any other colon would leave open whether it follows a bind address.
+    if not _RANGE.fullmatch(listen) or not target.isdigit():
+        raise ValueError('join the listening side and the target with "=", such as "127.0.0.2:443=5201"')
+    return listen, target
+
+
+def _listening(text: str) -> tuple[str, range]:
+    if ":" not in text:
+        return "", _span(text)
+    host, ports = split_host_port(text)
+    return (parse_host(host) if host else ""), _span(ports)
+
+
+def _targets(text: str | None, ports: range) -> list[str]:
+    if text is None:
+        return [str(port) for port in ports]
+    target_ports = _target_ports(text)
+    span = _span(target_ports)
+    if not _RANGE.fullmatch(target_ports):
+        return [text] * len(ports)
+    if len(span) != len(ports):
+        raise ValueError(
+            f"{len(ports)} listening ports cannot go onto {len(span)} target ports; "
+            "make both ranges equally long or name one target port"
+        )
+    head = text.removesuffix(target_ports)
+    return [f"{head}{port}" for port in span]
+
+
+def _target_ports(text: str) -> str:
+    if ":" not in text:
+        return text
+    host, ports = split_host_port(text)
+    parse_host(host)
+    return ports
+
+
+def _span(text: str) -> range:
+    """Read a port or a range of ports."""
+    if not _RANGE.fullmatch(text):
+        port = parse_port(text)
+        return range(port, port + 1)
+    first, last = (parse_port(end.strip()) for end in text.split("-"))
+    if first > last:
+        raise ValueError(f"the range runs backwards; write {last}-{first}")
+    return range(first, last + 1)
+
+
+def _collisions(listed: list[tuple[str, list[Mapping]]]) -> Iterator[str]:
+    """Name each entry that collides with an earlier one, once, at its first such port."""
+    taken: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
+    for entry, mappings in listed:
+        clashes = (
+            f"entry {entry}: listens on port {mapping.bind_port}, as entry {earlier} does; remove one of them"
+            for mapping in mappings
+            for earlier, host in taken[mapping.bind_port]
+            if overlap(host, mapping.bind_host)
+        )
+        yield from (clash for clash in [next(clashes, None)] if clash)
+        for mapping in mappings:
+            taken[mapping.bind_port].append((entry, mapping.bind_host))
+
+
+def _canonical(host: str) -> str:
+    return str(ip_address(host)) if is_ip(host) else host.lower()
+
+
+def _covers(wildcard: str, host: str) -> bool:
+    match wildcard:
+        case "":
+            return True
+        case "0.0.0.0":
+            return ":" not in host
+        case "::":
+            return not (is_ip(host) and isinstance(ip_address(host), IPv4Address))
+        case _:
+            return False

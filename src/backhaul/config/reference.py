@@ -1,0 +1,48 @@
+"""Write the tables of docs/configuration.md from the schema: `python -m backhaul.config.reference`."""
+
+import sys
+from collections.abc import Iterator
+
+from backhaul.config.keys import ALL, Key, keys
+from backhaul.config.schema import SIDES
+from backhaul.config.secret import Secret
+from backhaul.config.words import show
+
+
+def reference() -> str:
+    """Return the Markdown sections: keys of both sides, of each side alone, and what a reload rebuilds."""
+    server, client = (keys(schema) for schema in SIDES.values())
+    common = [key.name for key in server if key.name in {other.name for other in client}]
+    sections = [
+        ("Keys of both sides", [key for key in server if key.name in common]),
+        ("Keys of `[server]`", [key for key in server if key.name not in common]),
+        ("Keys of `[client]`", [key for key in client if key.name not in common]),
+    ]
+    rebuilding = dict.fromkeys(f"`{key.name}`" for key in (*server, *client) if key.traits.rebuild)
+    tables = "\n".join(line for title, listed in sections for line in _section(title, listed))
+    return f"{tables}\nA reload that changes one of these rebuilds the tunnel: {', '.join(rebuilding)}.\n"
+
+
+def _section(title: str, listed: list[Key]) -> Iterator[str]:
+    yield f"### {title}\n"
+    yield "| key | value | default | transports | meaning |"
+    yield "|---|---|---|---|---|"
+    yield from (_row(key) for key in listed)
+    yield ""
+
+
+def _row(key: Key) -> str:
+    transports = "all" if key.traits.on == ALL else ", ".join(key.traits.on)
+    expected = key.expected().removeprefix("a ").removeprefix("an ")
+    return f"| `{key.name}` | {expected} | {_default(key)} | {transports} | {key.meta.description} |"
+
+
+def _default(key: Key) -> str:
+    if key.mandatory:
+        return "mandatory"
+    value = key.default.reveal() if isinstance(key.default, Secret) else key.default
+    return f"`{show(list(value) if isinstance(value, tuple) else value)}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

@@ -1,0 +1,214 @@
+"""Every key of both sides: type, limits, default and meaning. Defaults are those of v0.7.2, where it has it.
+
+The number 0, outside the limits of its key, and the empty text mean "not set", as they do in v0.7.2.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Struct
+
+from backhaul.config.address import MAX_PORT, Address, parse_bind, parse_host, parse_remote
+from backhaul.config.keys import MUX, STREAM, TCP, TLS, WEB, Transport, key
+from backhaul.config.ports import Mapping, parse_ports
+from backhaul.config.secret import Secret
+from backhaul.config.values import (
+    LOG_LEVELS,
+    LogLevel,
+    parse_decoy,
+    parse_fingerprint,
+    parse_log_level,
+    parse_token,
+    parse_url_path,
+)
+from backhaul.config.words import choices
+
+DEFAULT_TOKEN = Secret("musix")  # v0.7.2, cmd/defaults.go: either end without a token uses it
+
+MAX_KEEPALIVE = 32767  # seconds: MAX_TCP_KEEPIDLE of Linux, include/net/tcp.h
+MIN_MSS = 88  # bytes: TCP_MIN_MSS of Linux, the least that TCP_MAXSEG accepts beside 0
+MAX_MSS = 32767  # bytes: MAX_TCP_WINDOW of Linux, the most that it accepts
+MAX_FRAME = 65535  # bytes: a smux frame counts its payload in 16 bits
+MAX_POOL = 65535  # connections from one source address to one server port
+
+Metric = Literal["default", "prometheus"]
+
+
+class _Common(Struct, frozen=True, kw_only=True):
+    """Keys that both sides have."""
+
+    transport: Annotated[
+        Transport,
+        key("How tunnel connections travel; the same on both ends.", rebuild=True, example='"tcp"'),
+    ]
+    token: Annotated[
+        Secret,
+        key(
+            "Shared secret, the same on both ends. Without it the well-known token of v0.7.2 is used.",
+            rebuild=True,
+            form="text in quotes, on one line",
+            parse=parse_token,
+        ),
+    ] = DEFAULT_TOKEN
+    path: Annotated[
+        str,
+        key(
+            "Prefix of the paths `/channel` and `/tunnel`, the same on both ends; v0.7.2 knows only none.",
+            on=WEB,
+            rebuild=True,
+            form='a path such as "/app"',
+            parse=parse_url_path,
+        ),
+    ] = ""
+    keepalive_period: Annotated[
+        int, key("TCP keep-alive: idle time before a probe.", ge=1, le=MAX_KEEPALIVE, unit="seconds")
+    ] = 75
+    nodelay: Annotated[bool, key("Set TCP_NODELAY: lower latency, more packets.", on=STREAM)] = False
+    mss: Annotated[
+        int,
+        key(
+            f"TCP maximum segment size, {MIN_MSS} or more; 0 leaves it to the system.",
+            ge=0,
+            le=MAX_MSS,
+            unit="bytes",
+            on=TCP,
+        ),
+    ] = 0
+    so_rcvbuf: Annotated[int, key("Socket receive buffer; 0 leaves it to the system.", ge=0, unit="bytes", on=TCP)] = 0
+    so_sndbuf: Annotated[int, key("Socket send buffer; 0 leaves it to the system.", ge=0, unit="bytes", on=TCP)] = 0
+    mux_session: Annotated[
+        int, key("Accepted for old files; `connection_pool` sets the number of sessions.", ge=1, on=MUX)
+    ] = 1
+    mux_version: Annotated[int, key("Version of smux; the same on both ends.", ge=1, le=2, on=MUX, rebuild=True)] = 1
+    mux_framesize: Annotated[int, key("Most payload in one smux frame.", ge=1, le=MAX_FRAME, unit="bytes", on=MUX)] = (
+        32768
+    )
+    mux_recievebuffer: Annotated[
+        int, key("Receive buffer of one session, all its streams together.", ge=1, unit="bytes", on=MUX)
+    ] = 4194304
+    mux_streambuffer: Annotated[
+        int,
+        key("Receive buffer of one stream; at most `mux_recievebuffer`.", ge=1, unit="bytes", on=MUX),
+    ] = 65536
+    udp_timeout: Annotated[int, key("A UDP flow ends after this long without a datagram.", ge=1, unit="seconds")] = 60
+    udp_max_flows: Annotated[int, key("Most UDP flows at a time.", ge=1)] = 4096
+    skip_optz: Annotated[bool, key("Leave the system's network settings as they are.")] = False
+    sniffer: Annotated[bool, key("Keep a log of the traffic of each port.")] = False
+    sniffer_log: Annotated[str, key("File of the traffic log.")] = "backhaul.json"
+    web_port: Annotated[int, key("Port of the monitoring page; 0 turns it off.", ge=0, le=MAX_PORT)] = 0
+    web_bind: Annotated[
+        str,
+        key("Address of the monitoring page.", form="an IP address or a host name", parse=parse_host),
+    ] = "0.0.0.0"
+    web_user: Annotated[str, key("User name that the monitoring page asks for; empty: none.")] = ""
+    web_password: Annotated[Secret, key("Password that goes with `web_user`.", form="text in quotes", parse=Secret)] = (
+        Secret("")
+    )
+    metrics: Annotated[
+        tuple[Metric, ...],
+        key('What the monitoring page offers: JSON ("default"), Prometheus. Empty: `["default"]`.'),
+    ] = ("default",)
+    pprof: Annotated[bool, key("Accepted for old files, without effect: the profiler of Go.")] = False
+    log_level: Annotated[
+        LogLevel,
+        key("Least severity that is logged.", form=choices(LOG_LEVELS), parse=parse_log_level),
+    ] = "info"
+    log_format: Annotated[Literal["text", "json"], key("Form of the log lines.")] = "text"
+    shutdown_timeout: Annotated[
+        int, key("How long open connections may finish at a shutdown.", ge=0, unit="seconds")
+    ] = 5
+    warnings: tuple[str, ...] = ()
+    """Not a key: what the loader accepted but finds worth a loud word."""
+
+
+class ServerConfig(_Common, frozen=True, kw_only=True):
+    """The table `[server]`: the public side, which listens for users and for the tunnel."""
+
+    bind_addr: Annotated[
+        Address,
+        key(
+            "Where the tunnel listens.",
+            rebuild=True,
+            form='host:port, such as "0.0.0.0:3080"',
+            parse=parse_bind,
+            example='"0.0.0.0:3080"',
+        ),
+    ]
+    ports: Annotated[
+        tuple[Mapping, ...],
+        key("Local ports and their targets; see Port mappings.", form="a list of texts", parse=parse_ports),
+    ] = ()
+    accept_udp: Annotated[
+        bool, key("Listen for UDP too, on every port of `ports`. v0.7.2 does so on tcp only.", on=STREAM)
+    ] = False
+    proxy_protocol: Annotated[
+        bool,
+        key("Send the target a PROXY protocol v2 header. v0.7.2: tcp, tcpmux and wsmux only.", on=STREAM),
+    ] = False
+    heartbeat: Annotated[int, key("Interval of the pings that keep the tunnel.", ge=1, unit="seconds")] = 40
+    channel_size: Annotated[int, key("Most users that wait for a tunnel connection; others are refused.", ge=1)] = 2048
+    mux_con: Annotated[int, key("Streams on a session before another session is opened.", ge=1, on=MUX)] = 8
+    tls_cert: Annotated[
+        str, key("Certificate chain (PEM file); mandatory on these transports.", on=TLS, rebuild=True)
+    ] = ""
+    tls_key: Annotated[str, key("Private key of `tls_cert` (PEM file); mandatory on these.", on=TLS, rebuild=True)] = ""
+    decoy: Annotated[
+        str,
+        key(
+            "What strangers get to see: an error page, the files of a directory, or another website.",
+            on=WEB,
+            form='"404", a directory or an http(s) URL',
+            parse=parse_decoy,
+        ),
+    ] = "404"
+
+
+class ClientConfig(_Common, frozen=True, kw_only=True):
+    """The table `[client]`: the side behind NAT, which dials the server and the targets."""
+
+    remote_addr: Annotated[
+        Address,
+        key(
+            "The server's `bind_addr` as seen from here.",
+            rebuild=True,
+            form='host:port, such as "example.com:3080"',
+            parse=parse_remote,
+            example='"example.com:3080"',
+        ),
+    ]
+    edge_ip: Annotated[
+        str,
+        key(
+            "Dial this address instead of the host of `remote_addr`, which stays in Host and SNI (for CDNs).",
+            on=WEB,
+            rebuild=True,
+            form="an IP address or a host name",
+            parse=parse_host,
+        ),
+    ] = ""
+    connection_pool: Annotated[int, key("Tunnel connections opened ahead of users.", ge=1, le=MAX_POOL)] = 8
+    aggressive_pool: Annotated[bool, key("Grow the pool faster under load.")] = False
+    retry_interval: Annotated[int, key("Pause before the server is dialled again.", ge=1, unit="seconds")] = 3
+    dial_timeout: Annotated[int, key("Longest wait for a connection.", ge=1, unit="seconds")] = 10
+    tls_verify: Annotated[bool, key("Verify the server's certificate. v0.7.2 never does.", on=TLS, rebuild=True)] = (
+        False
+    )
+    tls_ca: Annotated[str, key("Authorities to verify with (PEM file); empty: the system's.", on=TLS, rebuild=True)] = (
+        ""
+    )
+    tls_server_name: Annotated[
+        str, key("Name to send and to verify; empty: the host of `remote_addr`.", on=TLS, rebuild=True)
+    ] = ""
+    tls_fingerprint: Annotated[
+        str,
+        key(
+            "Accept only the server certificate with this SHA-256 fingerprint.",
+            on=TLS,
+            rebuild=True,
+            form="64 hexadecimal digits, colons allowed",
+            parse=parse_fingerprint,
+        ),
+    ] = ""
+
+
+Config = ServerConfig | ClientConfig
+SIDES: dict[str, type[Config]] = {"server": ServerConfig, "client": ClientConfig}

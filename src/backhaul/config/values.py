@@ -1,0 +1,65 @@
+"""Readers of the text values that follow a form of their own. Each raises ValueError with what is wrong."""
+
+import re
+from pathlib import Path
+from typing import Literal, get_args
+from urllib.parse import urlsplit
+
+from backhaul.config.address import parse_host
+from backhaul.config.secret import Secret
+
+LogLevel = Literal["panic", "fatal", "error", "warn", "info", "debug", "trace"]
+LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
+
+MAX_TOKEN = 0xFFFF  # bytes: the handshake counts them in 16 bits
+SHA256_DIGITS = 64
+_URL_PATH = re.compile(r"(/[\w.~!$&'()*+,;=:@%-]+)*", re.ASCII)  # segments of RFC 3986, section 3.3
+
+
+def parse_token(text: str) -> Secret:
+    """Read a token: one line, at most MAX_TOKEN bytes (it travels in a handshake or in an HTTP header)."""
+    if len(text.encode()) > MAX_TOKEN:
+        raise ValueError(f"it is longer than {MAX_TOKEN} bytes")
+    if not text.isprintable():
+        raise ValueError("it holds a control character or a line break")
+    return Secret(text)
+
+
+def parse_log_level(text: str) -> str:
+    """Read a log level in any case; "warning" is "warn", as v0.7.2 reads it."""
+    level = text.lower().replace("warning", "warn")
+    if level not in LOG_LEVELS:
+        raise ValueError
+    return level
+
+
+def parse_url_path(text: str) -> str:
+    """Read the path before `/channel`; return it without a slash at the end."""
+    path = text.rstrip("/")
+    if not _URL_PATH.fullmatch(path):
+        raise ValueError("it starts with a slash and holds no spaces, `?` or `#`")
+    return path
+
+
+def parse_decoy(text: str) -> str:
+    """Read what strangers are shown: "404", a directory that exists, or the URL of an upstream."""
+    if text.startswith(("http://", "https://")):
+        _check_upstream(text)
+    elif text != "404" and not Path(text).is_dir():
+        raise ValueError("there is no such directory")
+    return text
+
+
+def _check_upstream(url: str) -> None:
+    parts = urlsplit(url)
+    parse_host(parts.hostname or "")
+    if parts.port == 0:
+        raise ValueError("port 0 cannot be dialled")
+
+
+def parse_fingerprint(text: str) -> str:
+    """Read a SHA-256 fingerprint, with or without colons; return lower-case hexadecimal digits."""
+    digits = text.replace(":", "").lower()
+    if not re.fullmatch(r"[0-9a-f]*", digits) or len(digits) != SHA256_DIGITS:
+        raise ValueError('`openssl x509 -noout -fingerprint -sha256 -in server.crt` prints it after the "="')
+    return digits

@@ -1,0 +1,51 @@
+"""How values, choices and near misses are put into words for the administrator."""
+
+from collections.abc import Iterable
+
+from msgspec import json
+
+TOML_INT_BITS = 64  # what TOML promises; Python reads longer ones, and refuses to print the longest
+
+
+def show(value: object) -> str:
+    """Write a value on one line much as the file has it: lists one level deep, tables by their kind."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return json.encode(value).decode()
+        case float():
+            return str(value)
+        case int():
+            return str(value) if value.bit_length() <= TOML_INT_BITS else "a number of more than 64 bits"
+        case list():
+            return f"[{', '.join(kind(item) if isinstance(item, list) else show(item) for item in value)}]"
+        case _:
+            return kind(value)
+
+
+def kind(value: object) -> str:
+    """Name the kind of a TOML value without showing the value."""
+    kinds = {
+        bool: "true or false",
+        str: "text",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "a table",
+    }
+    return kinds.get(type(value), "a date or time")
+
+
+def choices(options: Iterable[str]) -> str:
+    """Join quoted options: `"a", "b" or "c"`."""
+    *most, last = (f'"{option}"' for option in options)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def hint(word: str, options: Iterable[str]) -> str:
+    """Return `; did you mean `x`?` for the option nearest to a mistyped word, or "" when none is near."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it: the running program does not
+
+    near = get_close_matches(word.lower(), list(options), n=1)
+    return f"; did you mean `{near[0]}`?" if near else ""

@@ -1,0 +1,85 @@
+"""What a reload would have to change."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backhaul.config import Mapping
+from backhaul.config.diff import Change, diff
+from backhaul.config.loader import parse
+from backhaul.config.schema import Config
+
+
+def server(ports: list[str] | None = None, *, lines: str = "", transport: str = "tcp", bind: str = ":3080") -> Config:
+    return parse(f'[server]\nbind_addr = "{bind}"\ntransport = "{transport}"\nports = {ports or []}\n{lines}')
+
+
+def client(lines: str = "") -> Config:
+    return parse(f'[client]\nremote_addr = "example.com:3080"\ntransport = "tcp"\n{lines}')
+
+
+def test_equal_configurations_change_nothing() -> None:
+    assert diff(server(["443"]), server(["443"])) == Change()
+    assert diff(client(), client()) == Change()
+
+
+def test_ports_come_go_and_move() -> None:
+    change = diff(server(["443=1", "444", "127.0.0.2:445=2"]), server(["443=9", "127.0.0.2:445=2", "446"]))
+    assert change == Change(
+        ports_added=(Mapping("", 446, "446"),),
+        ports_removed=(Mapping("", 444, "444"),),
+        ports_retargeted=(Mapping("", 443, "9"),),
+    )
+
+
+def test_another_bind_address_is_another_port() -> None:
+    change = diff(server(["443=1"]), server(["127.0.0.2:443=1"]))
+    assert change.ports_removed == (Mapping("", 443, "1"),)
+    assert change.ports_added == (Mapping("127.0.0.2", 443, "1"),)
+
+
+@pytest.mark.parametrize(
+    ("new", "name"),
+    [
+        (server(bind=":3081"), "bind_addr"),
+        (server(transport="ws"), "transport"),
+        (server(lines='token = "t"'), "token"),
+        (server(lines="mux_version = 2"), "mux_version"),
+        (server(lines='path = "/app"'), "path"),
+        (server(lines='tls_cert = "new.crt"'), "tls_cert"),
+    ],
+)
+def test_a_new_identity_rebuilds_the_tunnel(new: Config, name: str) -> None:
+    assert diff(server(), new) == Change(rebuild=True, changed=(name,))
+
+
+def test_other_keys_are_named() -> None:
+    change = diff(server(), server(lines='heartbeat = 7\nlog_level = "debug"'))
+    assert (change.rebuild, sorted(change.changed)) == (False, ["heartbeat", "log_level"])
+    assert diff(client(), client("retry_interval = 9")).changed == ("retry_interval",)
+    assert diff(client(), client('tls_fingerprint = "' + "ab" * 32 + '"')).rebuild
+
+
+def test_a_change_of_side_replaces_everything() -> None:
+    ports = (Mapping("", 443, "443"),)
+    assert diff(server(["443"]), client()) == Change(ports_removed=ports, rebuild=True, changed=("client",))
+    assert diff(client(), server(["443"])) == Change(ports_added=ports, rebuild=True, changed=("server",))
+
+
+BINDS = st.dictionaries(st.integers(1, 20), st.integers(1, 3))
+
+
+@given(BINDS, BINDS)
+def test_the_change_leads_from_old_to_new(old: dict[int, int], new: dict[int, int]) -> None:
+    before, after = (server([f"{port}={target}" for port, target in side.items()]) for side in (old, new))
+    change = diff(before, after)
+    listening = {port: str(target) for port, target in old.items()}
+    for mapping in change.ports_removed:
+        del listening[mapping.bind_port]
+    for mapping in change.ports_retargeted:
+        assert listening[mapping.bind_port] != mapping.target
+        listening[mapping.bind_port] = mapping.target
+    for mapping in change.ports_added:
+        assert mapping.bind_port not in listening
+        listening[mapping.bind_port] = mapping.target
+    assert listening == {port: str(target) for port, target in new.items()}
