@@ -1,0 +1,84 @@
+"""What `backhaul check FILE` prints about a configuration that is in order."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from backhaul.config import Mapping, ServerConfig
+from backhaul.config.keys import Key, keys
+from backhaul.config.schema import Config
+from backhaul.config.words import show
+
+
+def render(config: Config) -> str:
+    """Describe side, transport, port mappings, the value of every key and the warnings; secrets as `***`."""
+    return "\n".join(_lines(config)) + "\n"
+
+
+def _lines(config: Config) -> Iterator[str]:
+    if isinstance(config, ServerConfig):
+        yield f"server, transport {config.transport}, tunnel on {config.bind_addr}"
+        yield "\nports"
+        yield from _ports(config.ports)
+    else:
+        yield f"client, transport {config.transport}, dials {config.remote_addr}"
+    yield "\nkeys"
+    yield from (_setting(key, getattr(config, key.name)) for key in keys(type(config)) if key.name != "ports")
+    if config.warnings:
+        yield "\nwarnings"
+        yield from (f"  {warning}" for warning in config.warnings)
+
+
+def _ports(mappings: tuple[Mapping, ...]) -> Iterator[str]:
+    if not mappings:
+        yield "  none: no user can connect"
+    for run in _runs(mappings):
+        first, last = run[0], run[-1]
+        host = f"[{first.bind_host}]" if ":" in first.bind_host else first.bind_host or "*"
+        ports = _span(str(first.bind_port), str(last.bind_port))
+        yield f"  {host}:{ports} -> {_span(first.target, last.target)}"
+
+
+def _runs(mappings: tuple[Mapping, ...]) -> Iterator[list[Mapping]]:
+    """Split where two neighbours are not steps of one range."""
+    run: list[Mapping] = list(mappings[:1])
+    steady: bool | None = None
+    for one, other in pairwise(mappings):
+        step = _step(one, other)
+        if step is None or steady not in (None, step):
+            yield run
+            run, steady = [], None
+        else:
+            steady = step
+        run.append(other)
+    if run:
+        yield run
+
+
+def _step(one: Mapping, other: Mapping) -> bool | None:
+    """Whether the target moves on with the port (True) or stays (False); None: no common range."""
+    if (one.bind_host, one.bind_port + 1) != (other.bind_host, other.bind_port):
+        return None
+    if one.target == other.target:
+        return False
+    head, port = _split(one.target)
+    return True if _split(other.target) == (head, port + 1) else None
+
+
+def _split(target: str) -> tuple[str, int]:
+    head, colon, port = target.rpartition(":")
+    return head + colon, int(port)
+
+
+def _span(first: str, last: str) -> str:
+    return first if first == last else f"{first}-{last.rpartition(':')[2]}"
+
+
+def _setting(key: Key, value: object) -> str:
+    text = show(value) if isinstance(value, bool | int | str) else _plain(value)
+    unit = f" {key.traits.unit}" if key.traits.unit else ""
+    mark = "  (default)" if value == key.default else ""
+    return f"  {key.name} = {text}{unit}{mark}"
+
+
+def _plain(value: object) -> str:
+    return show(list(value)) if isinstance(value, tuple) else str(value)
