@@ -1,0 +1,25 @@
+"""smux: many streams on one transport, as the Go library github.com/xtaci/smux speaks it, versions 1 and 2.
+
+`Session` parses and queues frames, `Stream` is one connection within it, the caller's `Sink` takes payload,
+and `window` holds the arithmetic of flow control. The caller owns the transport and the clock.
+"""
+
+from backhaul.wire.smux.errors import SmuxError, StreamIdsExhausted
+from backhaul.wire.smux.frames import HEADER_SIZE
+from backhaul.wire.smux.session import Handler, Role, Session, Settings
+from backhaul.wire.smux.stream import Sink, State, Stream
+from backhaul.wire.smux.window import UNLIMITED
+
+__all__ = [
+    "HEADER_SIZE",
+    "UNLIMITED",
+    "Handler",
+    "Role",
+    "Session",
+    "Settings",
+    "Sink",
+    "SmuxError",
+    "State",
+    "Stream",
+    "StreamIdsExhausted",
+]

@@ -1,0 +1,40 @@
+"""The smux frame: an 8-byte little-endian header and, for two of the five commands, a payload.
+
+The format is that of github.com/xtaci/smux, versions 1 and 2 of the protocol (they differ in UPD alone).
+"""
+
+from struct import Struct
+from typing import Final
+
+HEADER: Final = Struct("<BBHI")
+"""version, command, length of the payload, stream id."""
+HEADER_SIZE: Final = HEADER.size
+
+SYN: Final = 0
+"""Opens a stream; there is no answer to it."""
+FIN: Final = 1
+"""The sender will push no more on this stream."""
+PSH: Final = 2
+"""Carries payload: 1 to `MAX_PAYLOAD` bytes."""
+NOP: Final = 3
+"""Sign of life. Its stream id is 0 by custom and ignored by the Go library."""
+UPD: Final = 4
+"""Version 2: flow control news of the receiver; its payload is one `UPDATE`."""
+
+UPDATE: Final = Struct("<II")
+"""Bytes consumed since the stream began (modulo 2^32), size of the receiver's window."""
+
+MAX_PAYLOAD: Final = 0xFFFF
+"""The length field has 16 bits."""
+MAX_STREAM_ID: Final = 0xFFFF_FFFF
+"""The stream id field has 32 bits."""
+
+
+def pack_frame(version: int, command: int, stream_id: int, payload: bytes = b"") -> bytes:
+    """Return a whole frame; meant for the small ones, because the payload is copied."""
+    return HEADER.pack(version, command, len(payload), stream_id) + payload
+
+
+def pack_update(stream_id: int, consumed: int, window: int) -> bytes:
+    """Return a UPD frame, which exists in version 2 only."""
+    return pack_frame(2, UPD, stream_id, UPDATE.pack(consumed, window))

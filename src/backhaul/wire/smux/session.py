@@ -1,0 +1,288 @@
+"""A smux session without input or output: bytes in, calls to sinks and handler out, control frames to send.
+
+Parsing makes no object per frame and copies no payload. What the peer may send follows the Go library's
+receiver to the letter, oddities included: it ignores the length field of all commands but PSH, stream ids it
+does not know, and repeated SYNs and FINs; a wrong version or an unknown command ends the session.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, NoReturn, Protocol
+
+from backhaul.wire.smux.errors import SmuxError, StreamIdsExhausted
+from backhaul.wire.smux.frames import (
+    HEADER,
+    HEADER_SIZE,
+    MAX_STREAM_ID,
+    NOP,
+    PSH,
+    SYN,
+    UPD,
+    UPDATE,
+    pack_frame,
+)
+from backhaul.wire.smux.keepalive import Keepalive
+from backhaul.wire.smux.stream import Stream
+from backhaul.wire.smux.window import Budget
+
+CONTROL_LIMIT: Final = 256 * 1024
+"""Bytes of unsent control frames above which reading stops, so that a peer that asks for answers (a FIN for
+a FIN, a UPD for data) but does not read them cannot fill the memory. In fair use few hundred are pending."""
+
+
+class Role(Enum):
+    """Which end this is; the value is the id of its first stream, each next one is 2 higher."""
+
+    CLIENT = 3
+    SERVER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What both ends configure; the defaults are those of Backhaul v0.7.2. The caller keeps to the ranges."""
+
+    version: int = 1
+    """1 or 2. Nothing is negotiated: both ends must have the same."""
+    max_frame: int = 32768
+    """Payload bytes of a PSH frame we send, 1 to 65535. Any size is received."""
+    receive_buffer: int = 4194304
+    """Unread bytes of the whole session at which reading stops, > 0."""
+    stream_buffer: int = 65536
+    """Version 2: the window of each stream that we announce, 1 to 2147483647 bytes."""
+    max_streams: int = 65536
+    """Streams that may exist at once; further SYNs are ignored. As many as a host has ports for one peer."""
+    keepalive_interval: float = 20.0
+    """Seconds between NOPs. The peer's timeout must be longer; v0.7.2 hard-codes 20 and 40."""
+    keepalive_timeout: float = 40.0
+    """Seconds after which a silent peer is given up, at the earliest."""
+
+
+class Handler(Protocol):
+    """What a session tells its owner. No method may raise, and none may feed the session."""
+
+    def on_stream(self, stream: Stream) -> None:
+        """Take a stream that the peer opened; set its sink.
+
+        Push and finish nothing before its first payload has come: the Go library registers a stream after it
+        has written the SYN, and loses without a word what arrives between the two.
+        """
+
+    def on_nop(self, stream_id: int) -> None:
+        """Learn of a NOP with an id other than 0, which the Go program neither sends nor minds."""
+
+    def on_refused(self, stream_id: int) -> None:
+        """Learn, once in a session, that a SYN was ignored because `max_streams` exist."""
+
+
+class Session:
+    """The streams of one transport.
+
+    The caller owns the transport. It feeds what it reads, except while `paused`; sends what `take_control`
+    returns, and only takes that when the transport can take it; and calls `tick` no later than
+    `next_deadline`. *now* is the time in seconds on a monotonic clock of the caller's.
+    """
+
+    __slots__ = (
+        "_cut",
+        "_handler",
+        "_keepalive",
+        "_next_id",
+        "_payload_id",
+        "_payload_left",
+        "_refused",
+        "_streams",
+        "_update_id",
+        "_version",
+        "budget",
+        "control",
+        "error",
+        "settings",
+    )
+
+    def __init__(self, role: Role, settings: Settings, handler: Handler, now: float) -> None:
+        self.settings = settings
+        self.budget = Budget(settings.receive_buffer)
+        """Room for unread bytes."""
+        self.control = bytearray()
+        """Frames to be sent ahead of payload that is not yet framed; see `take_control`."""
+        self.error: SmuxError | None = None
+        """Why the session has ended, or None."""
+        self._handler = handler
+        self._keepalive = Keepalive(settings.keepalive_interval, settings.keepalive_timeout, now)
+        self._version = settings.version
+        self._next_id: int = role.value
+        self._streams: dict[int, Stream] = {}
+        self._refused = False
+        self._cut = bytearray()  # the front of a header or of a UPD's payload (8 bytes either), cut by a read
+        self._update_id: int | None = None  # the next 8 bytes are the payload of a UPD for this id
+        self._payload_left = 0  # bytes to come of a PSH that has begun,
+        self._payload_id = 0  # and its stream: looked up at each piece, for it may be gone by then
+
+    def __len__(self) -> int:
+        """Return how many streams are not closed by both sides."""
+        return len(self._streams)
+
+    def get(self, stream_id: int) -> Stream | None:
+        """Return the stream with that id unless both sides have closed it."""
+        return self._streams.get(stream_id)
+
+    @property
+    def paused(self) -> bool:
+        """Whether the transport must not be read now; may change with every call to session or stream."""
+        return self.budget.exhausted or len(self.control) > CONTROL_LIMIT
+
+    @property
+    def next_deadline(self) -> float:
+        """When `tick` has something to do."""
+        return self._keepalive.deadline
+
+    def open(self) -> Stream:
+        """Return a new stream, its SYN queued; the caller sets its sink.
+
+        Push the first bytes at once: the Go program accepts streams one by one and lets all others wait for
+        the target address of this one. Raise `StreamIdsExhausted`, or `SmuxError` when the session has ended.
+        """
+        if self.error is not None:
+            raise SmuxError(f"no stream can be opened: {self.error}")
+        while self._next_id in self._streams:  # a peer may take ids of our parity, the Go library lets it
+            self._next_id += 2
+        if self._next_id > MAX_STREAM_ID:
+            raise StreamIdsExhausted("all stream ids of this session are used up")
+        stream = self._add(self._next_id)
+        self._next_id += 2
+        self._queue(SYN, stream.id)
+        return stream
+
+    def nop(self, stream_id: int = 0) -> None:
+        """Queue a NOP; with an id other than 0 it is a signal that the Go library ignores."""
+        self._queue(NOP, stream_id)
+
+    def take_control(self) -> bytes:
+        """Return the queued control frames and forget them.
+
+        The caller sends them behind every frame whose header it has put, and before those it puts later. That
+        gives control frames their priority while a FIN stays behind its stream's payload.
+        """
+        frames = bytes(self.control)
+        self.control.clear()
+        return frames
+
+    def feed(self, data: memoryview) -> None:
+        """Take bytes of the transport, cut anywhere; *data* (format "B") may be reused on return.
+
+        Raise `SmuxError`, after the sinks were told, when the peer breaks the protocol. What comes after the
+        end of the session is ignored.
+        """
+        if self.error is not None:
+            return
+        if self._cut:
+            data = self._complete_cut(data)
+        self._parse(data)
+
+    def tick(self, now: float) -> None:
+        """Do what is due: queue a NOP; when the peer is dead, tell the sinks and raise `SmuxError`."""
+        if self.error is not None:
+            return
+        if self._keepalive.nop_due(now):
+            self.nop()
+        if self._keepalive.is_dead(now, reading=not self.paused):
+            self._fail(f"peer sent nothing for {self.settings.keepalive_timeout:g} s")
+
+    def close(self, reason: SmuxError) -> None:
+        """End the session without a goodbye, for smux has none; every stream's sink is told *reason*."""
+        if self.error is not None:
+            return
+        self.error = reason
+        streams = list(self._streams.values())
+        self._streams.clear()
+        for stream in streams:
+            stream.lose(reason)
+
+    def forget(self, stream_id: int) -> None:
+        """Drop a stream that both sides have finished. For the stream."""
+        del self._streams[stream_id]
+
+    def _parse(self, data: memoryview) -> None:
+        end = len(data)
+        position = self._on_payload(self._payload_id, data, 0, self._payload_left)
+        unpack, version = HEADER.unpack_from, self._version
+        while end - position >= HEADER_SIZE and self.error is None:
+            if self._update_id is not None:
+                self._on_update(self._update_id, *UPDATE.unpack_from(data, position))
+                position += HEADER_SIZE
+                continue
+            peer_version, command, length, stream_id = unpack(data, position)
+            position += HEADER_SIZE
+            if peer_version != version or command > UPD:
+                self._reject(peer_version, command)
+            self._keepalive.heard = True
+            if command == PSH:
+                position = self._on_payload(stream_id, data, position, length)
+            else:
+                self._on_control(command, stream_id)
+        self._cut += data[position:]
+
+    def _complete_cut(self, data: memoryview) -> memoryview:
+        """Complete and parse the 8 bytes that the last feed cut; return the rest of *data*."""
+        missing = HEADER_SIZE - len(self._cut)
+        unit = bytes(self._cut) + data[:missing]
+        self._cut.clear()
+        self._parse(memoryview(unit))
+        return data[missing:]
+
+    def _on_payload(self, stream_id: int, data: memoryview, start: int, length: int) -> int:
+        """Deliver what *data* holds of *length* payload bytes from *start*; return where it ends."""
+        stop = min(start + length, len(data))
+        self._payload_id, self._payload_left = stream_id, start + length - stop
+        stream = self._streams.get(stream_id)
+        if stream is not None and stop > start:
+            stream.receive(data[start:stop])
+        return stop
+
+    def _on_control(self, command: int, stream_id: int) -> None:
+        if command == SYN:
+            self._on_syn(stream_id)
+        elif command == UPD:
+            self._update_id = stream_id
+        elif command == NOP:
+            if stream_id:
+                self._handler.on_nop(stream_id)
+        elif stream := self._streams.get(stream_id):
+            stream.receive_fin()
+
+    def _on_syn(self, stream_id: int) -> None:
+        if stream_id in self._streams:
+            return
+        if len(self._streams) < self.settings.max_streams:
+            self._handler.on_stream(self._add(stream_id))
+        elif not self._refused:
+            self._refused = True
+            self._handler.on_refused(stream_id)
+
+    def _on_update(self, stream_id: int, consumed: int, window: int) -> None:
+        self._update_id = None
+        if stream := self._streams.get(stream_id):
+            stream.receive_update(consumed, window)
+
+    def _add(self, stream_id: int) -> Stream:
+        stream = self._streams[stream_id] = Stream(self, stream_id)
+        return stream
+
+    def _queue(self, command: int, stream_id: int) -> None:
+        self.control += pack_frame(self._version, command, stream_id)
+
+    def _reject(self, version: int, command: int) -> NoReturn:
+        """Give up the session because of a header that the Go library would not read on from either."""
+        if version == self._version:
+            self._fail(f"peer sent the unknown smux command {command}: its bytes are damaged or not smux")
+        if version in (1, 2):
+            own = self._version
+            self._fail(f"peer speaks smux version {version}, this end is set to {own} (mux_version)")
+        self._fail(f"peer does not speak smux: its frame begins with byte {version}")
+
+    def _fail(self, text: str) -> NoReturn:
+        error = SmuxError(text)
+        self.close(error)
+        raise error

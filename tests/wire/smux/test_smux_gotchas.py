@@ -1,0 +1,396 @@
+"""What a second implementation gets wrong towards the Go library; numbers of a list kept from its study.
+
+Missing numbers concern the relay and the transports.
+"""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.wire.smux.ends import End, exchange, pattern, split, updates
+
+from backhaul.wire.smux import HEADER_SIZE, UNLIMITED, Role, Settings, SmuxError, State
+from backhaul.wire.smux.frames import FIN, NOP, PSH, SYN, UPD, UPDATE, pack_frame, pack_update
+
+V2 = Settings(version=2)
+TARGET = b"\x00\x0e127.0.0.1:8080"
+VERSIONS = pytest.mark.parametrize("settings", [Settings(), V2], ids=["v1", "v2"])
+
+
+def psh(stream_id: int, payload: bytes, version: int = 1) -> bytes:
+    return pack_frame(version, PSH, stream_id, payload)
+
+
+def syn(stream_id: int, version: int = 1) -> bytes:
+    return pack_frame(version, SYN, stream_id)
+
+
+def fin(stream_id: int, version: int = 1) -> bytes:
+    return pack_frame(version, FIN, stream_id)
+
+
+def test_gotcha_01_header_little_endian_address_prefix_big_endian() -> None:
+    end = End(Role.CLIENT)
+    end.session._next_id = 0x01020305
+    end.open().stream.push(TARGET)
+    assert end.take()[HEADER_SIZE:] == bytes.fromhex("01 02 1000 05030201 000e") + b"127.0.0.1:8080"
+
+
+def test_gotcha_02_client_ids_odd_from_3_server_ids_even_from_2() -> None:
+    assert [End(Role.CLIENT).open().stream.id, End(Role.SERVER).open().stream.id] == [3, 2]
+    client, server = End(Role.CLIENT), End(Role.SERVER)
+    assert [client.open().stream.id for _ in range(3)] == [3, 5, 7]
+    assert [server.open().stream.id for _ in range(3)] == [2, 4, 6]
+
+
+@pytest.mark.parametrize(("own", "peer"), [(1, 2), (2, 1)])
+def test_gotcha_03_version_mismatch_ends_the_session(own: int, peer: int) -> None:
+    end = End(Role.SERVER, Settings(version=own))
+    end.feed(syn(3, own))
+    text = f"peer speaks smux version {peer}, this end is set to {own} (mux_version)"
+    with pytest.raises(SmuxError) as caught:
+        end.feed(syn(5, peer))
+    assert str(caught.value) == text
+    assert end.pipes[0].lost is end.session.error is caught.value
+    assert end.take() == b""
+
+
+def test_gotcha_03_what_is_not_smux_is_called_so() -> None:
+    with pytest.raises(SmuxError, match="does not speak smux: its frame begins with byte 71"):
+        End(Role.SERVER).feed(b"GET / HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("command", [5, 255])
+def test_gotcha_04_unknown_command_ends_the_session(command: int) -> None:
+    end = End(Role.SERVER)
+    with pytest.raises(SmuxError, match=f"unknown smux command {command}"):
+        end.feed(pack_frame(1, command, 3))
+
+
+@VERSIONS
+def test_gotcha_04_we_give_no_payload_to_syn_fin_nop_and_eight_bytes_to_upd(settings: Settings) -> None:
+    end = End(Role.SERVER, settings)
+    end.open().close()
+    end.session.nop(77)
+    end.feed(syn(3, settings.version) + psh(3, b"hello", settings.version))
+    end.pipes[1].read(5)
+    lengths = {frame.command: frame.length for frame in split(end.take())}
+    assert lengths == {SYN: 0, FIN: 0, NOP: 0} | ({UPD: 8} if settings is V2 else {})
+
+
+@pytest.mark.parametrize("command", [SYN, FIN, NOP])
+def test_gotcha_04_a_length_on_syn_fin_nop_is_ignored_and_nothing_is_skipped(command: int) -> None:
+    end = End(Role.SERVER)
+    head = bytes([1, command]) + bytes.fromhex("0400 09000000")
+    end.feed(head + syn(3))
+    assert end.pipes[-1].stream.id == 3
+    with pytest.raises(SmuxError):
+        end.feed(head + b"\xff\xff\xff\xff" + syn(5))
+
+
+@pytest.mark.parametrize("length", ["0000", "0c00"])
+def test_gotcha_04_an_update_is_eight_bytes_whatever_its_length_says(length: str) -> None:
+    for version in (1, 2):
+        end = End(Role.SERVER, Settings(version=version))
+        end.feed(bytes([version, UPD]) + bytes.fromhex(length + "03000000") + bytes(8) + syn(3, version))
+        assert [pipe.stream.id for pipe in end.pipes] == [3]
+
+
+def test_gotcha_05_a_stream_is_registered_before_its_syn_can_leave() -> None:
+    end = End(Role.CLIENT)
+    pipe = end.open()
+    end.feed(psh(3, b"early"))
+    assert pipe.read(5) == b"early"
+    assert end.take() == syn(3)
+
+
+@VERSIONS
+def test_gotcha_05_nothing_is_sent_for_a_syn(settings: Settings) -> None:
+    end = End(Role.SERVER, settings)
+    end.feed(syn(3, settings.version))
+    assert len(end.session) == 1
+    assert end.take() == b""
+
+
+def test_gotcha_06_the_address_goes_directly_behind_the_syn() -> None:
+    end = End(Role.CLIENT)
+    for _ in range(2):
+        end.session.open().push(TARGET)
+    assert end.take() == syn(3) + psh(3, TARGET) + syn(5) + psh(5, TARGET)
+
+
+def test_gotcha_06_an_address_is_cut_at_the_largest_frame() -> None:
+    end = End(Role.CLIENT, Settings(max_frame=10))
+    end.session.open().push(TARGET)
+    assert end.take() == syn(3) + psh(3, TARGET[:10]) + psh(3, TARGET[10:])
+
+
+def test_gotcha_07_fin_comes_last_and_the_other_direction_lives_on() -> None:
+    end = End(Role.CLIENT)
+    pipe = end.open()
+    pipe.write(b"request")
+    pipe.finish()
+    assert end.take() == syn(3) + psh(3, b"request") + fin(3)
+    end.feed(psh(3, b"answer"))
+    assert pipe.read(100) == b"answer"
+
+
+def test_gotcha_08_the_peers_fin_is_answered_by_ours_and_then_the_stream_is_forgotten() -> None:
+    end = End(Role.SERVER)
+    end.feed(syn(3) + psh(3, b"hello") + fin(3))
+    pipe = end.pipes[0]
+    assert (pipe.events, pipe.stream.state, len(end.session)) == (["fin"], State.HALF_CLOSED_REMOTE, 1)
+    pipe.write(b"bye")
+    pipe.finish()
+    assert end.take() == psh(3, b"bye") + fin(3)
+    assert (pipe.stream.state, len(end.session)) == (State.CLOSED, 0)
+
+
+def test_gotcha_08_fin_for_an_unknown_stream_and_data_after_fin_are_tolerated() -> None:
+    end = End(Role.SERVER)
+    end.feed(fin(9) + psh(9, b"nobody") + syn(3) + fin(3) + psh(3, b"late") + fin(3))
+    assert end.pipes[0].read(100) == b"late"
+    assert end.pipes[0].events == ["fin"]
+    end.pipes[0].finish()
+    end.feed(psh(3, b"too late") + fin(3))
+    assert end.pipes[0].unread == []
+    assert end.session.budget.left == end.session.settings.receive_buffer
+
+
+def test_gotcha_09_one_fin_and_nothing_after_it() -> None:
+    end = End(Role.CLIENT)
+    pipe = end.open()
+    for _ in range(2):
+        pipe.stream.finish()
+    assert end.take() == syn(3) + fin(3)
+    assert pipe.stream.sendable() == 0
+    with pytest.raises(ValueError, match="stream 3 may not push 1 bytes"):
+        pipe.stream.push(b"x")
+    with pytest.raises(ValueError, match="stream 3 may not push 1 bytes"):
+        pipe.stream.put_header(bytearray(9), 0, 1)
+    end.feed(fin(3))
+    pipe.stream.finish()
+    assert end.take() == b""
+
+
+def test_gotcha_09_ids_are_not_used_again() -> None:
+    end = End(Role.CLIENT)
+    end.open().finish()
+    end.feed(fin(3))
+    assert len(end.session) == 0
+    assert end.open().stream.id == 5
+
+
+def test_gotcha_09_the_peer_may_use_an_id_again_once_both_have_finished() -> None:
+    end = End(Role.SERVER)
+    for _ in range(2):
+        end.feed(syn(3) + psh(3, b"x") + fin(3))
+        end.pipes[-1].finish()
+    assert [pipe.stream.id for pipe in end.pipes] == [3, 3]
+
+
+def test_gotcha_10_respects_262144_until_the_first_update_then_consumed_plus_window() -> None:
+    end = End(Role.CLIENT, V2)
+    pipe = end.open()
+    assert pipe.stream.sendable() == 262144
+    pipe.write(pattern(300000))
+    assert sum(frame.length for frame in split(end.take()) if frame.command == PSH) == 262144
+    end.feed(pack_update(3, 262144, 65536))
+    assert sum(frame.length for frame in split(end.take())) == 300000 - 262144
+    assert pipe.stream.sendable() == 262144 + 65536 - 300000
+
+
+def test_gotcha_10_holds_262144_bytes_of_each_of_many_streams_without_an_update() -> None:
+    end = End(Role.SERVER, V2)
+    for stream_id in range(3, 3 + 2 * 15, 2):
+        end.feed(syn(stream_id, 2) + psh(stream_id, bytes(32768), 2) * 8)
+        assert not end.session.paused
+    assert end.take() == b""
+    end.feed(syn(99, 2) + psh(99, bytes(32768), 2) * 8)
+    assert end.session.paused
+
+
+def test_gotcha_10_updates_at_the_first_read_and_at_half_the_window() -> None:
+    end = End(Role.SERVER, V2)
+    end.feed(syn(3, 2) + psh(3, bytes(40000), 2))
+    for size in (2, 32767, 1):
+        end.pipes[0].read(size)
+    assert updates(end.take()) == [(3, 2, 65536), (3, 32770, 65536)]
+
+
+def test_gotcha_10_the_first_read_rule_frees_a_peer_within_its_initial_window() -> None:
+    """Half of this receiver's window is more than what the peer may send before the first update."""
+    a, b = End(Role.CLIENT, V2), End(Role.SERVER, Settings(version=2, stream_buffer=524290))
+    a.open().write(pattern(400000))
+    exchange(a, b)
+    b.pipes[0].read(1)
+    exchange(a, b)
+    assert b"".join(b.pipes[0].unread) == pattern(400000)[1:]
+
+
+def test_gotcha_11_any_window_is_used_with_a_partial_frame() -> None:
+    end = End(Role.CLIENT, V2)
+    pipe = end.open()
+    pipe.write(pattern(300000))
+    end.take()
+    end.feed(pack_update(3, 196609, 65536))
+    assert [frame.length for frame in split(end.take())] == [1]
+
+
+def test_gotcha_12_consumed_is_cumulative_never_more_than_received_and_the_window_constant() -> None:
+    end = End(Role.SERVER, Settings(version=2, stream_buffer=1))
+    end.feed(syn(3, 2) + psh(3, b"abcdef", 2))
+    for _ in range(3):
+        end.pipes[0].read(2)
+    assert updates(end.take()) == [(3, 2, 1), (3, 4, 1), (3, 6, 1)]
+    for excess in (1, -1):
+        with pytest.raises(ValueError, match=f"stream 3: {excess} bytes consumed, 0 held"):
+            end.pipes[0].stream.consumed(excess)
+
+
+def test_gotcha_13_a_blocked_writer_learns_of_update_fin_and_loss() -> None:
+    end = End(Role.CLIENT, V2)
+    pipe = end.open()
+    pipe.write(bytes(262144))
+    end.feed(pack_update(3, 0, 65536))
+    assert pipe.events == []
+    end.feed(pack_update(3, 262144, 65536))
+    end.feed(pack_update(3, 262144, 65537))
+    assert pipe.events == ["window"]
+    end.feed(fin(3, 2))
+    end.session.close(SmuxError("connection reset"))
+    assert pipe.events == ["window", "fin", "lost"]
+    assert pipe.stream.sendable() == 0
+
+
+def test_gotcha_14_v1_stops_at_the_session_budget_and_resumes_above_zero() -> None:
+    end = End(Role.SERVER, Settings(receive_buffer=65536))
+    end.feed(syn(3) + psh(3, bytes(40000)))
+    assert not end.session.paused
+    end.feed(psh(3, bytes(40000)))
+    assert end.session.paused
+    end.pipes[0].read(14464)
+    assert end.session.paused
+    end.pipes[0].read(1)
+    assert not end.session.paused
+
+
+def test_gotcha_14_v1_has_no_window_per_stream() -> None:
+    end = End(Role.CLIENT)
+    pipe = end.open()
+    pipe.write(bytes(10_000_000))
+    assert (pipe.unsent, pipe.stream.sendable()) == (b"", UNLIMITED)
+
+
+def test_gotcha_15_a_nop_every_20_s_even_when_busy() -> None:
+    end = End(Role.CLIENT)
+    pipe = end.open()
+    nops = 0
+    for second in range(1, 101):
+        pipe.write(b"busy")
+        end.feed(pack_frame(1, NOP, 0))
+        assert end.session.next_deadline >= second
+        end.session.tick(float(second))
+        nops += end.take().count(pack_frame(1, NOP, 0))
+    assert nops == 5
+
+
+def test_gotcha_15_half_a_header_is_no_sign_of_life() -> None:
+    end = End(Role.SERVER)
+    end.feed(pack_frame(1, NOP, 0)[:7])
+    with pytest.raises(SmuxError, match="peer sent nothing for 40 s"):
+        end.session.tick(40.0)
+
+
+def test_gotcha_15_payload_that_trickles_in_is_no_sign_of_life() -> None:
+    end = End(Role.SERVER)
+    frame = psh(3, bytes(60000))
+    end.feed(syn(3) + frame[:20000])
+    end.session.tick(40.0)
+    end.feed(frame[20000:])
+    with pytest.raises(SmuxError):
+        end.session.tick(80.0)
+
+
+def test_gotcha_15_a_session_that_does_not_read_is_not_timed_out() -> None:
+    end = End(Role.SERVER, Settings(receive_buffer=5))
+    end.feed(syn(3) + psh(3, b"hello"))
+    end.session.tick(40.0)
+    end.session.tick(80.0)
+    end.pipes[0].read(1)
+    with pytest.raises(SmuxError):
+        end.session.tick(120.0)
+    assert [frame.command for frame in split(end.take())] == [NOP] * 3
+
+
+def test_gotcha_16_control_goes_first_but_never_before_payload_of_its_stream() -> None:
+    end = End(Role.SERVER, V2)
+    end.feed(syn(3, 2) + psh(3, b"hello", 2))
+    pipe = end.pipes[0]
+    frame = bytearray(HEADER_SIZE + 3)
+    before = end.session.take_control()
+    pipe.stream.put_header(frame, 0, 3)
+    pipe.read(5)
+    pipe.stream.finish()
+    assert before == b""
+    assert [head.command for head in split(frame + end.session.take_control())] == [PSH, UPD, FIN]
+
+
+@given(st.data())
+def test_gotcha_17_frames_may_be_split_or_glued_anywhere(data: st.DataObject) -> None:
+    wire = b"".join(
+        [
+            syn(3, 2),
+            syn(5, 2),
+            psh(3, pattern(300), 2),
+            pack_update(3, 0, 70000),
+            psh(5, b"", 2),
+            pack_frame(2, NOP, 77),
+            psh(5, pattern(17), 2),
+            fin(3, 2),
+            psh(9, pattern(40), 2),
+            pack_update(9, 1, 1),
+            fin(5, 2),
+        ]
+    )
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(wire) - 1))))
+    end = End(Role.SERVER, V2, at_once=True)
+    for start, stop in zip([0, *cuts], [*cuts, len(wire)], strict=True):
+        end.feed(wire[start:stop])
+    assert [(pipe.stream.id, bytes(pipe.received), pipe.events) for pipe in end.pipes] == [
+        (3, pattern(300), ["fin"]),
+        (5, pattern(17), ["fin"]),
+    ]
+    assert end.pipes[0].stream.sendable() == 70000
+    assert end.nops == [77]
+
+
+def test_gotcha_18_closing_a_session_says_nothing_and_ends_all_streams() -> None:
+    end = End(Role.CLIENT)
+    pipes = [end.open(), end.open()]
+    end.take()
+    reason = SmuxError("connection reset")
+    for _ in range(2):
+        end.session.close(reason)
+    assert [(pipe.events, pipe.lost) for pipe in pipes] == [(["lost"], reason)] * 2
+    assert (len(end.session), end.take()) == (0, b"")
+
+
+def test_gotcha_19_stray_syns_after_the_end_are_ignored() -> None:
+    end = End(Role.SERVER)
+    end.session.close(SmuxError("connection reset"))
+    end.feed(syn(3))
+    assert end.pipes == []
+
+
+def test_gotcha_20_a_peer_cannot_open_streams_without_limit() -> None:
+    end = End(Role.SERVER, Settings(max_streams=2))
+    end.feed(syn(3) + syn(5) + syn(7) + psh(7, b"lost") + syn(9))
+    assert ([pipe.stream.id for pipe in end.pipes], end.refused) == ([3, 5], [7])
+    end.pipes[0].finish()
+    end.feed(fin(3) + syn(11))
+    assert end.pipes[-1].stream.id == 11
+
+
+def test_update_payloads_have_the_documented_form() -> None:
+    assert pack_update(3, 5, 65536) == bytes.fromhex("02 04 0800 03000000 05000000 00000100")
+    assert UPDATE.size == HEADER_SIZE

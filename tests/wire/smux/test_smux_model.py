@@ -1,0 +1,126 @@
+"""Two sessions on a pipe that keeps every byte and cuts them anywhere, against what applications may expect.
+
+Whatever is written arrives once and in order; windows and budgets hold; and in the end nothing is left behind.
+"""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.wire.smux.ends import End, Pipe, pattern
+
+from backhaul.wire.smux import Role, Settings, State
+
+MAX_STREAMS = 6
+MAX_WRITE = 5000
+
+
+class TwoEnds(RuleBasedStateMachine):
+    ends: tuple[End, End]
+
+    @initialize(
+        version=st.sampled_from([1, 2]),
+        max_frame=st.sampled_from([1, 7, 1000, 65535]),
+        receive_buffer=st.sampled_from([1, 100, 4194304]),
+        stream_buffer=st.sampled_from([1, 100, 65536, 600000]),
+    )
+    def start(self, **chosen: int) -> None:
+        ours = Settings(**chosen)
+        self.ends = End(Role.CLIENT, ours), End(Role.SERVER, ours)
+        self.wires = [bytearray(), bytearray()]  # what each end has sent and the other not yet read
+        self.written: dict[tuple[End, int], bytes] = {}
+        self.abandoned: set[tuple[End, int]] = set()
+
+    @rule(side=st.sampled_from([0, 1]))
+    def open(self, side: int) -> None:
+        if len(self.ends[side].pipes) < MAX_STREAMS:
+            self.ends[side].open()
+
+    @rule(pick=st.data(), length=st.integers(1, MAX_WRITE))
+    def write(self, pick: st.DataObject, length: int) -> None:
+        if (pipe := self._pick(pick)) and not pipe.finishing:
+            key = (pipe.end, pipe.stream.id)
+            payload = pattern(length, start=len(self.written.get(key, b"")))
+            self.written[key] = self.written.get(key, b"") + payload
+            pipe.write(payload)
+
+    @rule(pick=st.data())
+    def finish(self, pick: st.DataObject) -> None:
+        if pipe := self._pick(pick):
+            pipe.finish()
+
+    @rule(pick=st.data(), size=st.integers(1, 3000))
+    def read(self, pick: st.DataObject, size: int) -> None:
+        if pipe := self._pick(pick):
+            pipe.read(size)
+
+    @rule(pick=st.data())
+    def abandon(self, pick: st.DataObject) -> None:
+        if pipe := self._pick(pick):
+            self._abandon(pipe)
+
+    @rule(side=st.sampled_from([0, 1]), length=st.integers(1, 4000))
+    def carry(self, side: int, length: int) -> None:
+        """Move up to *length* bytes from one end to the other, unless that one has stopped reading."""
+        self.wires[side] += self.ends[side].take()
+        other = self.ends[1 - side]
+        if not other.session.paused:
+            other.feed(bytes(self.wires[side][:length]))
+            del self.wires[side][:length]
+
+    @precondition(lambda self: hasattr(self, "ends"))
+    @invariant()
+    def what_arrived_was_written_in_this_order(self) -> None:
+        for end, other in (self.ends, self.ends[::-1]):
+            for pipe in end.pipes:
+                arrived = bytes(pipe.received) + b"".join(pipe.unread)
+                assert self.written.get((other, pipe.stream.id), b"").startswith(arrived)
+
+    @precondition(lambda self: hasattr(self, "ends"))
+    @invariant()
+    def the_budget_is_what_is_unread(self) -> None:
+        for end in self.ends:
+            unread = sum(len(piece) for pipe in end.pipes for piece in pipe.unread)
+            assert end.session.budget.left == end.session.settings.receive_buffer - unread
+            assert all(pipe.stream.sendable() >= 0 for pipe in end.pipes)
+
+    def teardown(self) -> None:
+        """Let everything run out, and look for what is left."""
+        if not hasattr(self, "ends"):
+            return
+        while self._settle():
+            pass
+        for end, other in (self.ends, self.ends[::-1]):
+            for pipe in end.pipes:
+                assert pipe.unsent == b""
+                assert pipe.events.count("fin") == 1
+                assert pipe.stream.state is State.CLOSED
+                if (end, pipe.stream.id) not in self.abandoned:
+                    assert pipe.received == self.written.get((other, pipe.stream.id), b"")
+            assert len(end.pipes) == len(other.pipes)
+            assert len(end.session) == 0
+            assert end.session.budget.left == end.session.settings.receive_buffer
+
+    def _settle(self) -> bool:
+        """Read, finish and carry all there is; return whether anything moved."""
+        for end in self.ends:
+            for pipe in end.pipes:
+                pipe.finish()
+                while pipe.read(MAX_WRITE):
+                    pass
+        moved = [bool(self.wires[side] or self.ends[side].output or self.ends[side].session.control) for side in (0, 1)]
+        for side in (0, 1):
+            self.carry(side, 65536)
+        return any(moved)
+
+    def _pick(self, pick: st.DataObject) -> Pipe | None:
+        pipes = [pipe for end in self.ends for pipe in end.pipes]
+        return pick.draw(st.sampled_from(pipes)) if pipes else None
+
+    def _abandon(self, pipe: Pipe) -> None:
+        pipe.stream.abandon()
+        pipe.unread.clear()
+        self.abandoned.add((pipe.end, pipe.stream.id))
+
+
+TwoEnds.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestTwoEnds = TwoEnds.TestCase

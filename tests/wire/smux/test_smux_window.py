@@ -1,0 +1,147 @@
+"""The arithmetic against plain unbounded integers."""
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from backhaul.wire.smux.window import INITIAL_WINDOW, Budget, ReceiveWindow, SendWindow, signed32
+
+COUNTER = st.integers(0, 2**32 - 1)
+WRAPPING_BASE = st.sampled_from([0, 1, 2**31 - 1, 2**31, 2**32 - 40000, 2**32 - 1])
+
+
+@given(st.integers(-(2**40), 2**40))
+@example(2**31)
+@example(2**31 - 1)
+@example(-(2**31))
+def test_signed32(value: int) -> None:
+    assert -(2**31) <= signed32(value) < 2**31
+    assert (signed32(value) - value) % 2**32 == 0
+
+
+def test_before_the_first_update_the_window_is_262144() -> None:
+    window = SendWindow()
+    assert window.space() == INITIAL_WINDOW == 262144
+    window.sent(262144)
+    assert window.space() == 0
+
+
+@given(WRAPPING_BASE, st.lists(st.tuples(st.integers(0, 70000), st.floats(0, 1), st.integers(1, 2**31 - 1))))
+def test_space_is_window_less_what_is_in_flight(base: int, steps: list[tuple[int, float, int]]) -> None:
+    window = SendWindow()
+    window.sent(base)
+    window.update(base, INITIAL_WINDOW)
+    sent = consumed = base
+    for count, share, size in steps:
+        window.sent(count)
+        sent += count
+        consumed += int((sent - consumed) * share)
+        window.update(consumed % 2**32, size)
+        assert window.space() == max(0, size - (sent - consumed))
+
+
+@given(COUNTER, COUNTER, COUNTER)
+@example(5, 6, 65536)
+def test_space_is_never_negative_whatever_the_peer_claims(sent: int, consumed: int, size: int) -> None:
+    window = SendWindow()
+    window.sent(sent)
+    window.update(consumed, size)
+    assert 0 <= window.space() < 2**31
+
+
+def test_more_consumed_than_sent_stops_the_sender_until_a_right_update() -> None:
+    window = SendWindow()
+    window.sent(5)
+    window.update(6, 65536)
+    assert window.space() == 0
+    window.update(5, 65536)
+    assert window.space() == 65536
+
+
+def test_a_window_of_two_gigabytes_is_negative() -> None:
+    window = SendWindow()
+    window.update(0, 2**31)
+    assert window.space() == 0
+    window.update(0, 2**31 - 1)
+    assert window.space() == 2**31 - 1
+
+
+def test_a_stale_update_is_believed() -> None:
+    window = SendWindow()
+    window.sent(1000)
+    window.update(1000, 1000)
+    window.update(0, 1000)
+    assert window.space() == 0
+
+
+@given(st.integers(1, 200000), st.lists(st.integers(1, 70000)))
+def test_an_update_is_due_at_the_first_bytes_and_at_half_the_window(size: int, counts: list[int]) -> None:
+    window = ReceiveWindow(size)
+    total = unreported = 0
+    for count in counts:
+        total, unreported = total + count, unreported + count
+        due = window.take(count)
+        assert due == (total == count or unreported >= size // 2)
+        if due:
+            assert window.report() == total
+            unreported = 0
+
+
+@given(st.integers(1, 2**31 - 1), st.lists(st.integers(1, 70000)))
+def test_discarded_bytes_are_reported_in_time_for_the_initial_window(size: int, counts: list[int]) -> None:
+    window = ReceiveWindow(size)
+    total = unreported = 0
+    for count in counts:
+        total, unreported = total + count, unreported + count
+        if window.discard(count):
+            assert window.report() == total
+            unreported = 0
+        assert unreported < max(1, min(size, INITIAL_WINDOW) // 2)
+
+
+def test_the_total_wraps() -> None:
+    window = ReceiveWindow(65536)
+    for _ in range(2):
+        window.take(2**31)
+    assert window.take(5)
+    assert window.report() == 5
+
+
+@given(
+    size=st.integers(1, 2**20),
+    total=st.integers(1, 2**20),
+    writes=st.lists(st.integers(1, 65535), min_size=1, max_size=20),
+    reads=st.lists(st.integers(1, 65535), min_size=1, max_size=20),
+    discarding=st.booleans(),
+)
+@example(size=524290, total=300000, writes=[65535], reads=[65535], discarding=False)
+@example(size=524290, total=300000, writes=[65535], reads=[65535], discarding=True)
+def test_sender_and_receiver_never_wait_for_each_other(
+    size: int, total: int, writes: list[int], reads: list[int], *, discarding: bool
+) -> None:
+    """Whenever the receiver has taken all that is in flight, the sender may send again."""
+    sender, receiver = SendWindow(), ReceiveWindow(size)
+    count = receiver.discard if discarding else receiver.take
+    sent = taken = turn = 0
+    while sent < total and turn < 500:
+        step = min(sender.space(), writes[turn % len(writes)], total - sent)
+        sender.sent(step)
+        sent += step
+        while taken < sent:
+            read = min(sent - taken, reads[turn % len(reads)])
+            taken += read
+            if count(read):
+                sender.update(receiver.report(), size)
+        assert step > 0
+        turn += 1
+
+
+def test_the_budget_stops_at_zero_and_goes_on_above() -> None:
+    budget = Budget(65536)
+    budget.charge(40000)
+    assert not budget.exhausted
+    budget.charge(40000)
+    assert (budget.left, budget.exhausted) == (-14464, True)
+    budget.release(14464)
+    assert budget.exhausted
+    budget.release(1)
+    assert not budget.exhausted
