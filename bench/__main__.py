@@ -2,6 +2,8 @@
 
 import argparse
 import datetime as dt
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -30,6 +32,11 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     for name in options.transport:
         if name not in VARIANTS:
             parser.error(f"--transport: unknown {name!r}; known: {known}")
+    if options.peer and not os.access(options.peer, os.X_OK):
+        parser.error(f"--peer: {options.peer} is not a program that can be run")
+    for path in (options.json, options.chart):
+        if path and not path.parent.is_dir():
+            parser.error(f"{path}: there is no directory {path.parent}")
     return options
 
 
@@ -48,6 +55,7 @@ def main() -> int:
     """Measure, print the report, store what was asked for; returns the exit status."""
     options = parse_arguments(sys.argv[1:])
     plan = make_plan(options)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped then, too
     try:
         raise_file_limit()
         now = dt.datetime.now(dt.UTC).isoformat(timespec="minutes")

@@ -92,6 +92,13 @@ def _version(tool: str, flag: str) -> str:
     return found[0] if found else "unknown"
 
 
+def _revision() -> str:
+    argv = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    with contextlib.suppress(OSError):
+        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    return "unknown"
+
+
 def _cpu_model() -> str:
     match = re.search(r"^model name\s*:\s*(.+)$", (PROC / "cpuinfo").read_text(), re.MULTILINE)
     return match[1] if match else platform.machine()
@@ -100,6 +107,7 @@ def _cpu_model() -> str:
 def describe() -> dict[str, str]:
     """Machine and software versions that a reader needs to judge the numbers."""
     return {
+        "revision": _revision(),
         "cpu": f"{_cpu_model()}, {os.cpu_count()} cores",
         "kernel": platform.release(),
         "python": platform.python_version(),
