@@ -125,9 +125,7 @@ def test_a_wrong_value_is_refused_and_the_log_stays_as_it_was(level: str, log_fo
 
 def test_hostile_bytes_cannot_forge_a_line_or_move_the_cursor() -> None:
     line = written("bad token: a\r\n22-Nov 12:41:07 [INFO] all fine\x1b[2J\x85\u2028\u202e\ud800é")
-    assert line.endswith(
-        r"bad token: a\r\n22-Nov 12:41:07 [INFO] all fine\x1b[2J\x85\u2028\u202e\ud800é" + "\n"
-    )
+    assert line.endswith(r"bad token: a\r\n22-Nov 12:41:07 [INFO] all fine\x1b[2J\x85\u2028\u202e\ud800é" + "\n")
 
 
 @given(st.text(st.characters(exclude_categories=[])))
@@ -196,74 +194,3 @@ def test_a_full_disk_or_closed_stderr_does_not_stop_the_program(redirection: str
     done = subprocess.run(command, stdout=subprocess.PIPE, env=child_environment(), check=False)
     assert done.stdout == b"alive\n"
     assert done.returncode == 0
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def lines() -> io.StringIO:
-    stream = io.StringIO()
-    log.configure("info", "text", stream)
-    return stream
-
-
-def messages(lines: io.StringIO) -> list[str]:
-    return [match[2] for match in TEXT_LINE.finditer(lines.getvalue())]
-
-
-def test_a_burst_is_one_line_and_a_count(clock: Clock, lines: io.StringIO) -> None:
-    burst = log.Burst(LOGGER, 10.0, clock=clock)
-    for _ in range(38):
-        burst.warn("dial", "cannot dial: 100% refused")
-    clock.now += 9.9
-    burst.warn("dial", "cannot dial")
-    clock.now += 0.1
-    burst.warn("dial", "cannot dial")
-    clock.now += 12
-    burst.warn("dial", "cannot dial")
-    assert messages(lines) == [
-        "cannot dial: 100% refused",
-        "cannot dial (and 38 more in the last 10 s)",
-        "cannot dial",
-    ]
-
-
-def test_keys_are_told_apart(clock: Clock, lines: io.StringIO) -> None:
-    burst = log.Burst(LOGGER, clock=clock)
-    for key in ("a", "b", "a", "b"):
-        burst.warn(key, key)
-    assert messages(lines) == ["a", "b"]
-
-
-def test_keys_beyond_the_bound_share_one(clock: Clock, lines: io.StringIO) -> None:
-    burst = log.Burst(LOGGER, 10.0, clock=clock, max_keys=2)
-    for key in ("a", "b", "c", "d", "e", "a"):
-        burst.warn(key, key)
-    clock.now += 10
-    for key in ("f", "b"):  # f takes the place of a, whose interval is over
-        burst.warn(key, key)
-    assert messages(lines) == ["a", "b", "c", "f", "b"]
-
-
-def test_the_bound_holds_under_endless_new_keys(clock: Clock, lines: io.StringIO) -> None:
-    burst = log.Burst(LOGGER, 10.0, clock=clock, max_keys=4)
-    for number in range(1000):
-        burst.warn(number, "flood")
-    assert len(messages(lines)) == 5
-    clock.now += 10
-    for number in range(1000, 2000):
-        burst.warn(number, "flood")
-    counts = [line for line in messages(lines)[5:] if "more" in line]
-    assert len(messages(lines)) == 10
-    assert counts == ["flood (and 995 more in the last 10 s)"]

@@ -11,9 +11,7 @@ from backhaul.system import notify
 
 
 @pytest.fixture(params=["path", "abstract"])
-def manager(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[socket.socket]:
+def manager(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """A service manager's end of the notification socket."""
     name = f"backhaul-test-{secrets.token_hex(8)}"
     shown, bound = str(tmp_path / "notify"), str(tmp_path / "notify")

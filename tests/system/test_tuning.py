@@ -94,9 +94,7 @@ def test_bbr_replaces_only_a_kernel_default(proc: Path, available: str, before: 
     assert ("net.ipv4.tcp_congestion_control" in changed) is (before != after)
 
 
-def test_what_cannot_be_set_is_a_debug_line_and_no_failure(
-    proc: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_cannot_be_set_is_a_debug_line_and_no_failure(proc: Path, caplog: pytest.LogCaptureFixture) -> None:
     (proc / "net/core/somaxconn").unlink()
     (proc / "net/ipv4/tcp_available_congestion_control").unlink()
     put(proc, "net/ipv4/tcp_rmem", "4096")

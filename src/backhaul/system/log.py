@@ -6,14 +6,10 @@ error: it is unbuffered by the line, and it escapes what its encoding cannot hol
 
 import json
 import logging
-import math
 import os
 import re
 import sys
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
@@ -134,57 +130,3 @@ class _JsonFormatter(logging.Formatter):
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return json.dumps(fields)
-
-
-@dataclass(slots=True)
-class _Silence:
-    since: float = -math.inf
-    swallowed: int = 0
-
-    def count(self, now: float) -> str:
-        return f" (and {self.swallowed} more in the last {now - self.since:.0f} s)" if self.swallowed else ""
-
-
-class Burst:
-    """Warnings that would repeat by the thousand, written once per burst.
-
-    The first warning of a key is written at once. Repeats within ``interval`` seconds of the line written
-    last are only counted, and the next line says how many there were. At most ``max_keys`` keys are told
-    apart in one interval; further ones share a single key, so neither memory nor the log grows with the
-    number of peers. A key gives up its place, and a count nobody asked for, when its interval has passed.
-    """
-
-    def __init__(
-        self,
-        logger: logging.Logger,
-        interval: float = 10.0,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        max_keys: int = 256,
-    ) -> None:
-        self._logger = logger
-        self._interval = interval
-        self._clock = clock
-        self._max_keys = max_keys
-        self._silences: OrderedDict[Hashable, _Silence] = OrderedDict()  # the longest silent first
-        self._overflow = _Silence()
-
-    def warn(self, key: Hashable, message: str) -> None:
-        """Log ``message`` as a warning, or count it if ``key`` was logged a moment ago."""
-        now = self._clock()
-        silence = self._silence(key, now)
-        if now - silence.since < self._interval:
-            silence.swallowed += 1
-            return
-        self._logger.warning("%s%s", message, silence.count(now))
-        silence.since, silence.swallowed = now, 0
-        if silence is not self._overflow:
-            self._silences.move_to_end(key)
-
-    def _silence(self, key: Hashable, now: float) -> _Silence:
-        if key not in self._silences and len(self._silences) >= self._max_keys:
-            oldest, silence = next(iter(self._silences.items()))
-            if now - silence.since < self._interval:
-                return self._overflow
-            del self._silences[oldest]
-        return self._silences.setdefault(key, _Silence())

@@ -1,0 +1,30 @@
+BIN := .venv/bin
+
+.PHONY: help demo test lint bench clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 15
+
+demo: ## try the program on this machine until Ctrl-C; with ONCE=1 it ends by itself
+	@tools/setup.sh demo
+	@$(BIN)/python -m backhaul demo $(if $(ONCE),--once)
+
+test: lint ## everything that has to pass, in a few minutes; coverage of the protocol core included
+	@tools/setup.sh test
+	$(BIN)/python -m pytest --cov=backhaul.wire --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+
+lint: ## style, types, direction of imports
+	@tools/setup.sh lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: ## measure beside HAProxy; PEER=program adds another one, ARGS="--quick" passes options on
+	@tools/setup.sh bench
+	$(BIN)/python -m bench $(if $(PEER),--peer $(PEER)) $(ARGS)
+
+clean: ## remove the environment and everything made here
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	find bench src tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,321 @@
+"""``backhaul demo``: a server, a client and a small web service behind them, tried out on this machine."""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+_HOST: Final = "127.0.0.1"
+_FILE: Final = "/100MB"
+_BLOCK: Final = 1_000_000  # bytes
+_BLOCKS: Final = 100
+_START_LIMIT: Final = 15.0  # seconds for server and client to find each other; a fraction of one is usual
+_FETCH_LIMIT: Final = 30.0  # seconds without a byte after which a fetch is given up
+_STOP_LIMIT: Final = 10.0  # seconds; the configurations below ask for one
+_RETRY_PAUSE: Final = 0.1  # seconds
+_LOG_TAIL: Final = 10  # lines of each log to show after a failure
+
+_PAGE: Final = b"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Backhaul demo</title>
+<h1>It works</h1>
+<p>This page came through the tunnel. So does <a href="/100MB">a file of 100 MB</a>.</p>
+</html>
+"""
+
+_SERVER_TOML: Final = """\
+[server]
+bind_addr = "{host}:{tunnel}"
+transport = "tcp"
+token = "{token}"
+skip_optz = true  # leave this machine's kernel settings alone
+shutdown_timeout = 1  # second for visitors in flight; this is only a demo
+ports = ["{host}:{public}={host}:{service}"]
+"""
+
+_CLIENT_TOML: Final = """\
+[client]
+remote_addr = "{host}:{tunnel}"
+transport = "tcp"
+token = "{token}"
+skip_optz = true
+shutdown_timeout = 1
+retry_interval = 1  # second, should the client be up before the server
+"""
+
+_INTRODUCTION: Final = """\
+Backhaul demo: a web service nobody can reach, published through a tunnel.
+Everything stays on this machine, between ports of {host}.
+
+  1. web service  on {host}:{service}; imagine it behind NAT or a firewall
+  2. server       waits for the client on {host}:{tunnel}, publishes {host}:{public}
+  3. client       calls the server and connects {host}:{public} to the web service
+"""
+
+_INVITATION: Final = """
+All passed. Your turn, until you press Ctrl-C:
+  in a browser    http://{host}:{public}/
+  in a terminal   curl -o /dev/null http://{host}:{public}/100MB
+  to read         {folder}/server.toml and client.toml, server.log and client.log"""
+
+
+_Handler = Callable[[int, FrameType | None], object]
+
+
+class _DemoError(Exception):
+    """A step failed; the message says in one line which and why."""
+
+
+def run(*, once: bool) -> int:
+    """Try the program out, saying what happens; return 0 if everything passed, else 1.
+
+    With ``once`` it ends by itself, otherwise on SIGINT, SIGTERM or SIGHUP; it handles these signals, so it
+    belongs in the main thread. When it returns, or raises, the processes it started have ended and its
+    temporary directory is gone.
+    """
+    passed = False
+    try:
+        with _signals(signal.default_int_handler), _cleanup() as stack:
+            demo = _Demo(stack)
+            demo.try_out()
+            passed = True
+            if once:
+                _say("\nAll passed.")
+            else:
+                demo.stay_up()
+    except _DemoError as error:
+        _say(f"\nFAILED: {error}")
+        return 1
+    except KeyboardInterrupt:
+        _say("\nStopped.")
+    return 0 if passed else 1
+
+
+class _Demo:
+    """The web service, the server and the client, started in this order; ``stack`` owns them."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backhaul-demo-")))
+        stack.push(self._show_logs)
+        tunnel, self._public = _free_ports(2)
+        self._names = {
+            "host": _HOST,
+            "tunnel": tunnel,
+            "public": self._public,
+            "service": stack.enter_context(_service()),
+            "token": secrets.token_hex(16),
+            "folder": self._folder,
+        }
+        _say(_INTRODUCTION.format_map(self._names))
+        self._programs = {
+            "server": self._launch(stack, "server", _SERVER_TOML),
+            "client": self._launch(stack, "client", _CLIENT_TOML),
+        }
+
+    def _launch(self, stack: contextlib.ExitStack, name: str, template: str) -> subprocess.Popen[bytes]:
+        config = self._folder / f"{name}.toml"
+        config.write_text(template.format_map(self._names))
+        with _held_signals():  # between its start and its entry in the stack nobody would stop it
+            return stack.enter_context(_program(config))
+
+    def try_out(self) -> None:
+        """Fetch the page and the file through the tunnel; raise ``_DemoError`` unless both arrive intact."""
+        if self._first_page() != _PAGE:
+            raise _DemoError("the page came out of the tunnel altered")
+        _say(f"  ok  fetched the page through the tunnel ({len(_PAGE)} bytes)")
+        seconds = _fetch_file(self._public)
+        size = _BLOCKS * _BLOCK
+        speed = f"{size / seconds / 1e6:.0f} MB/s, {size * 8 / seconds / 1e9:.1f} Gbit/s"
+        _say(f"  ok  fetched {size / 1e6:.0f} MB in {seconds:.2f} s ({speed}); the SHA-256 checksum is right")
+
+    def _first_page(self) -> bytes:
+        """Ask until server and client are up and have found each other."""
+        deadline = time.monotonic() + _START_LIMIT
+        while True:
+            self._check_programs()
+            try:
+                with _get(self._public, "/", timeout=_START_LIMIT) as response:
+                    return response.read()
+            except (OSError, HTTPException) as error:
+                if time.monotonic() > deadline:
+                    raise _DemoError(f"no page through the tunnel in {_START_LIMIT:.0f} s: {error}") from error
+            time.sleep(_RETRY_PAUSE)
+
+    def stay_up(self) -> None:
+        """Wait for a signal; raise ``_DemoError`` if server or client ends first."""
+        _say(_INVITATION.format_map(self._names))
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        self._check_programs()
+
+    def _check_programs(self) -> None:
+        for name, process in self._programs.items():
+            if process.poll() is not None:
+                raise _DemoError(f"the {name} ended by itself (exit status {process.returncode})")
+
+    def _show_logs(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not _DemoError:
+            return
+        for log in sorted(self._folder.glob("*.log")):
+            _say(f"\nThe last lines of {log.name}:")
+            for line in log.read_text(errors="replace").splitlines()[-_LOG_TAIL:]:
+                _say(f"  {line}")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return different TCP ports that were free a moment ago."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server((_HOST, 0))) for _ in range(count)]
+        return [free.getsockname()[1] for free in sockets]
+
+
+@contextlib.contextmanager
+def _program(config: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run this program with ``config``, its output in a .log file beside it, until the context ends.
+
+    Raises ``_DemoError`` at the end if the program had to be killed.
+    """
+    command = [sys.executable, "-m", "backhaul", "-c", str(config)]
+    with config.with_suffix(".log").open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - every word of the command is ours
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        yield process
+    finally:
+        _stop(process, config.stem)
+
+
+def _stop(process: subprocess.Popen[bytes], name: str) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_LIMIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise _DemoError(f"the {name} did not stop in {_STOP_LIMIT:.0f} s and was killed") from None
+
+
+# --- Signals: an interrupt ends the demo wherever it is, except halfway through a start or the cleanup.
+
+
+@contextlib.contextmanager
+def _signals(handler: _Handler) -> Iterator[None]:
+    """Call ``handler`` on the signals that end the demo; a hang-up ignored from outside (nohup) stays so."""
+    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        numbers.remove(signal.SIGHUP)
+    previous = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)
+
+
+@contextlib.contextmanager
+def _held_signals() -> Iterator[None]:
+    """Put interrupts off until the context ends."""
+    held: list[int] = []
+    with _signals(lambda number, _frame: held.append(number)):
+        yield
+    if held:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _cleanup() -> Iterator[contextlib.ExitStack]:
+    """Yield an ``ExitStack`` whose own ending cannot be interrupted."""
+    with contextlib.ExitStack() as ending, contextlib.ExitStack() as stack:
+        try:
+            yield stack
+        finally:
+            ending.enter_context(_held_signals())
+
+
+# --- The web service, and its visitor at the other end of the tunnel.
+
+
+class _Pages(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        """Answer with the page or the file."""
+        with contextlib.suppress(ConnectionError):  # a visitor may leave at any time
+            if self.path == "/":
+                self._answer("text/html", len(_PAGE), [_PAGE])
+            elif self.path == _FILE:
+                self._answer("application/octet-stream", _BLOCKS * _BLOCK, _file())
+            else:
+                self.send_error(HTTPStatus.NOT_FOUND)
+
+    def _answer(self, kind: str, length: int, blocks: Iterable[bytes]) -> None:
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        for block in blocks:
+            self.wfile.write(block)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet: the demo's own lines say what matters."""
+
+
+@contextlib.contextmanager
+def _service() -> Iterator[int]:
+    """Serve the page and the file on a port of its own, which it yields, until the context ends."""
+    with ThreadingHTTPServer((_HOST, 0), _Pages) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _file() -> Iterator[bytes]:
+    """Generate the file: numbered blocks, so that a lost, doubled or misplaced one changes the checksum."""
+    filler = hashlib.shake_128(b"backhaul demo").digest(_BLOCK - 8)
+    for number in range(_BLOCKS):
+        yield number.to_bytes(8) + filler
+
+
+@contextlib.contextmanager
+def _get(port: int, path: str, *, timeout: float) -> Iterator[HTTPResponse]:
+    with contextlib.closing(HTTPConnection(_HOST, port, timeout=timeout)) as connection:
+        connection.request("GET", path)
+        yield connection.getresponse()
+
+
+def _fetch_file(port: int) -> float:
+    """Fetch the file and check it; return how many seconds that took, the checksum included."""
+    expected, received = hashlib.sha256(), hashlib.sha256()
+    for block in _file():
+        expected.update(block)
+    began = time.perf_counter()
+    try:
+        with _get(port, _FILE, timeout=_FETCH_LIMIT) as response:
+            while block := response.read(_BLOCK):
+                received.update(block)
+    except (OSError, HTTPException) as error:
+        raise _DemoError(f"the 100 MB stopped coming through the tunnel: {error}") from error
+    if received.digest() != expected.digest():
+        raise _DemoError("the 100 MB came out of the tunnel altered or cut short: the checksum is wrong")
+    return time.perf_counter() - began

@@ -1,0 +1,90 @@
+#!/bin/bash
+# Prepare .venv and the programs a make target needs; does nothing when all is there already.
+#   tools/setup.sh demo    the program alone
+#   tools/setup.sh lint    and the tools of the "dev" group in pyproject.toml
+#   tools/setup.sh test    and the Debian packages marked "test" in tools/debian-packages.txt
+#   tools/setup.sh bench   the same, marked "bench"
+# PYTHON=python3.12 chooses an interpreter; otherwise the first one that is new enough is taken.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/sbin:/sbin # nginx and ip live there, and Debian leaves it out of a user's path
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    die "Python 3.11 or newer is needed, and ${PYTHON:-python3} is not (apt-get install python3)"
+}
+
+install_packages() {
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        die "missing: $*. Install it as root: apt-get install $*"
+    fi
+    say "installing $*"
+    keep_services_down
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq update && apt-get -qq install --no-install-recommends "$@" >/dev/null ||
+        die "apt-get could not install: $*"
+}
+
+# Debian starts the services it installs; we only want their programs, not an nginx on port 80.
+keep_services_down() {
+    local policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        trap "rm -f $policy" EXIT
+        printf '#!/bin/sh\nexit 101\n' >$policy
+        chmod 755 $policy
+    fi
+}
+
+install_programs() { # $1: the target they are marked with
+    local package program needed_by missing=()
+    while read -r package program needed_by; do
+        if [[ " $needed_by " == *" $1 "* ]] && ! command -v "$program" >/dev/null; then
+            missing+=("$package")
+        fi
+    done < <(grep -v '^#' tools/debian-packages.txt)
+    [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
+}
+
+# What an environment was made from. It holds absolute paths, so it does not survive a move of the directory.
+fingerprint() { # $1: "program" or "dev"
+    echo "$1 $PWD $("$python" -V) $(sha256sum <pyproject.toml)"
+}
+
+prepare_environment() { # $1: "program" or "dev"
+    local stamp=.venv/.made-from
+    if [ -e $stamp ] && .venv/bin/python -c '' 2>/dev/null && grep -qxF "$(fingerprint "$1")" $stamp; then
+        return
+    fi
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        install_packages "python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
+    say "making .venv with $("$python" -V) (once; about a minute)"
+    "$python" -m venv --clear .venv
+    .venv/bin/python -m pip install --quiet --upgrade 'pip>=25.1' # the first that knows --group
+    if [ "$1" = dev ]; then
+        .venv/bin/python -m pip install --quiet --editable . --group dev
+        fingerprint program >>$stamp
+    else
+        .venv/bin/python -m pip install --quiet --editable .
+    fi
+    fingerprint "$1" >>$stamp
+}
+
+python=$(find_python)
+case ${1-} in
+demo) prepare_environment program ;;
+lint) prepare_environment dev ;;
+test | bench)
+    install_programs "$1"
+    prepare_environment dev
+    ;;
+*) die "usage: tools/setup.sh demo|lint|test|bench" ;;
+esac
