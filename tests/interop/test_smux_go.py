@@ -1,0 +1,175 @@
+"""Our smux core and the real library as the two ends of a TCP connection, in both roles and versions."""
+
+import hashlib
+import os
+import random
+import select
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError, Stream
+
+PEER = Path(__file__).parents[1] / "go" / "smuxpeer"
+STREAMS = 6
+SEEDS = range(5)
+BACKLOG = 256 * 1024  # unsent bytes above which no more payload is framed
+PATIENCE = 30.0  # seconds without any event that mean the two ends are stuck
+
+
+@pytest.fixture(scope="module")
+def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the program on the real library."""
+    if shutil.which("go") is None:
+        pytest.skip("the Go toolchain is not installed")
+    binary = tmp_path_factory.mktemp("smuxpeer") / "smuxpeer"
+    build = ["go", "build", "-o", str(binary), "."]
+    subprocess.run(build, cwd=PEER, env={**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false"}, check=True)
+    return binary
+
+
+class Flow:
+    """One stream's application: sends *data*, or, given none, echoes."""
+
+    def __init__(self, stream: Stream, data: bytes | None) -> None:
+        stream.sink = self
+        self.stream = stream
+        self.echoing = data is None
+        self.expected = b"" if data is None else data
+        self.unsent = bytearray(self.expected)
+        self.received = hashlib.sha256()
+        self.count = 0
+        self.ended = False
+
+    def on_data(self, view: memoryview) -> int:
+        self.received.update(view)
+        self.count += len(view)
+        if not self.echoing:
+            return len(view)
+        self.unsent += view  # consumed when it is on its way back
+        return 0
+
+    def on_fin(self) -> None:
+        self.ended = True
+
+    def on_window(self) -> None:
+        """Nothing to do: the driver asks every flow before it sleeps."""
+
+    def on_lost(self, reason: SmuxError) -> None:
+        raise AssertionError(reason)
+
+    def frame(self, limit: int) -> bytes:
+        """Return the next frame with at most *limit* bytes of payload, or b""."""
+        count = min(len(self.unsent), self.stream.sendable(), limit)
+        if not count:
+            self._finish_when_done()
+            return b""
+        frame = bytearray(HEADER_SIZE) + self.unsent[:count]
+        self.stream.put_header(frame, 0, count)
+        del self.unsent[:count]
+        if self.echoing:
+            self.stream.consumed(count)
+        return bytes(frame)
+
+    def _finish_when_done(self) -> None:
+        done = self.ended if self.echoing else self.count == len(self.expected)
+        if done and not self.unsent:
+            self.stream.finish()
+
+    def check(self) -> None:
+        assert self.ended
+        if not self.echoing:
+            assert self.received.digest() == hashlib.sha256(self.expected).digest()
+
+
+class Driver:
+    """A session on a blocking socket: one loop, no regard for speed."""
+
+    def __init__(self, connection: socket.socket, role: Role, settings: Settings) -> None:
+        self.connection = connection
+        self.session = Session(role, settings, self, 0.0)
+        self.flows: list[Flow] = []
+        self.output = bytearray()
+
+    def on_stream(self, stream: Stream) -> None:
+        self.flows.append(Flow(stream, None))
+
+    def on_nop(self, stream_id: int) -> None:
+        raise AssertionError(stream_id)
+
+    def on_refused(self, stream_id: int) -> None:
+        raise AssertionError(stream_id)
+
+    def open(self, data: bytes) -> None:
+        self.flows.append(Flow(self.session.open(), data))
+
+    def run(self) -> None:
+        """Carry bytes until every stream is closed by both sides and all is sent."""
+        self.connection.setblocking(False)
+        while len(self.flows) < STREAMS or len(self.session) or self.output:
+            self._fill()
+            readers = [] if self.session.paused else [self.connection]
+            writers = [self.connection] if self.output else []
+            readable, writable, _ = select.select(readers, writers, [], PATIENCE)
+            assert readable or writable, "both ends wait for each other"
+            if readable:
+                data = self.connection.recv(256 * 1024)
+                assert data, "the peer closed the connection"
+                self.session.feed(memoryview(data))
+                self._fill()
+            if writable:
+                del self.output[: self.connection.send(self.output)]
+
+    def _fill(self) -> None:
+        """Frame what may be sent, a frame of each flow in turn."""
+        moved = True
+        while moved and len(self.output) < BACKLOG:
+            moved = False
+            for flow in self.flows:
+                self.output += self.session.take_control()
+                frame = flow.frame(self.session.settings.max_frame)
+                self.output += frame
+                moved = moved or bool(frame)
+        self.output += self.session.take_control()
+
+
+def settings_for(chance: random.Random, version: int) -> Settings:
+    """Choose sizes. The session's buffer of version 2 holds the windows of all streams, see smuxpeer's config."""
+    return Settings(
+        version=version,
+        max_frame=chance.choice([1000, 16384, 32768, 65535]),
+        receive_buffer=1 << chance.randint(10, 22) if version == 1 else 1 << 22,
+        stream_buffer=1 << chance.randint(10, 19),
+    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("role", [Role.CLIENT, Role.SERVER])
+def test_sessions_with_the_real_library(peer: Path, role: Role, version: int, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311  a failed run can be repeated; nothing secret here
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE)
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        peer_role = "server" if role is Role.CLIENT else "client"
+        command = [str(peer), "-connect", address, "-role", peer_role, "-version", str(version)]
+        command += ["-seed", str(seed), "-streams", str(STREAMS)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                connection, _ = listener.accept()
+                with connection:
+                    driver = Driver(connection, role, settings_for(chance, version))
+                    if role is Role.CLIENT:
+                        for _ in range(STREAMS):
+                            driver.open(chance.randbytes(chance.randint(1, 700_000)))
+                    driver.run()
+                _, errors = process.communicate(timeout=PATIENCE)
+            finally:
+                process.kill()
+    assert (process.returncode, errors) == (0, "")
+    for flow in driver.flows:
+        flow.check()
+    assert driver.session.budget.left == driver.session.settings.receive_buffer
