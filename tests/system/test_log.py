@@ -174,7 +174,7 @@ def read_terminal(environment: dict[str, str]) -> bytes:
 
 
 def child_environment(**extra: str) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+    kept = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "PYTHONUNBUFFERED")}
     return kept | {"PYTHONPATH": os.pathsep.join(sys.path)} | extra
 
 
@@ -193,4 +193,4 @@ def test_a_full_disk_or_closed_stderr_does_not_stop_the_program(redirection: str
     command = ["sh", "-c", f'exec "$0" -c "$1" {redirection}', sys.executable, script]
     done = subprocess.run(command, stdout=subprocess.PIPE, env=child_environment(), check=False)
     assert done.stdout == b"alive\n"
-    assert done.returncode == 0
+    assert done.returncode in (0, 120)  # 120: Python's own remark that standard error could not be flushed
