@@ -4,7 +4,7 @@ import pytest
 from tests.wire.smux.ends import End, Pipe, exchange, pattern, split, updates
 
 from backhaul.wire.smux import Role, Settings, SmuxError, State, Stream, StreamIdsExhausted
-from backhaul.wire.smux.frames import FIN, PSH, SYN, pack_frame, pack_update
+from backhaul.wire.smux.frames import FIN, NOP, PSH, SYN, pack_frame, pack_update
 from backhaul.wire.smux.session import CONTROL_LIMIT
 from backhaul.wire.smux.stream import TRANSITIONS, Event
 
@@ -224,6 +224,13 @@ def test_reading_stops_when_unsent_answers_pile_up() -> None:
     assert answers * 16 == len(end.session.control) > CONTROL_LIMIT
     end.take()
     assert not end.session.paused
+
+
+def test_what_is_fed_after_the_end_is_not_kept() -> None:
+    end = End(Role.CLIENT)
+    end.session.close(SmuxError("connection reset"))
+    end.feed(pack_frame(1, NOP, 77) + bytes(100_000))
+    assert (end.nops, len(end.session._cut)) == ([], 0)
 
 
 def test_nothing_ticks_after_the_end() -> None:

@@ -46,7 +46,7 @@ class SendWindow:
 
     def sent(self, count: int) -> None:
         """Count *count* payload bytes as sent."""
-        self._sent = (self._sent + count) & _MASK
+        self._sent += count  # wraps where it is compared
 
     def update(self, consumed: int, window: int) -> None:
         """Take over the two numbers of a UPD."""
