@@ -5,6 +5,7 @@ import contextlib
 
 from backhaul.config import ClientConfig
 from backhaul.relay.pair import Relay
+from backhaul.relay.poller import make_poller
 from backhaul.transports.base import ClientEvents, ClientSettings, ClientTransport
 from backhaul.transports.sockets import SocketOptions
 from backhaul.transports.table import make_client
@@ -16,8 +17,9 @@ class Client:
 
     def __init__(self, config: ClientConfig) -> None:
         self._config = config
-        self.relay = Relay()
-        self.tunnel = ClientTunnel(config, self._make_transport)
+        self._poller = make_poller()
+        self.relay = Relay(self._poller)
+        self.tunnel = ClientTunnel(config, self._poller, self._make_transport)
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -29,6 +31,7 @@ class Client:
         await self._stop_running()
         await self.relay.drained(self._config.shutdown_timeout)
         self.relay.close()
+        self._poller.close()
 
     async def _stop_running(self) -> None:
         self.tunnel.stop()

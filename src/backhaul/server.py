@@ -5,6 +5,7 @@ import logging
 from backhaul.config import ServerConfig
 from backhaul.errors import BackhaulError
 from backhaul.relay.pair import Relay
+from backhaul.relay.poller import make_poller
 from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport
 from backhaul.transports.sockets import SocketOptions
 from backhaul.transports.table import make_server
@@ -18,8 +19,9 @@ class Server:
 
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
-        self.relay = Relay()
-        self.tunnel = ServerTunnel(config, self._make_transport)
+        self._poller = make_poller()
+        self.relay = Relay(self._poller)
+        self.tunnel = ServerTunnel(config, self._poller, self._make_transport)
 
     async def start(self) -> None:
         """Listen; raises BackhaulError if there is nothing to listen on."""
@@ -50,6 +52,7 @@ class Server:
         """End at once."""
         self.tunnel.stop_listening()
         self.relay.close()
+        self._poller.close()
 
     def _make_transport(self, events: ServerEvents) -> ServerTransport:
         config = self._config

@@ -85,7 +85,7 @@ class Direction:
         elif self._in_pipe and self._pipe:
             self._splice_out(self._pipe)
         if not self.stalled and not self.pair.closed:
-            self.pair.relay.loop.remove_writer(self.sink)
+            self.pair.relay.poller.ignore_writable(self.sink)
             self._listen()
 
     def release(self) -> None:
@@ -100,7 +100,7 @@ class Direction:
         if self.ended:
             self.pair.direction_ended(self)
         else:
-            self.pair.relay.loop.add_reader(self.source, self.readable)
+            self.pair.relay.poller.on_readable(self.source, self.readable)
 
     def _count(self, count: int) -> None:
         self.moved += count
@@ -176,10 +176,10 @@ class Direction:
     def _stall(self) -> None:
         if self.pair.closed:
             return
-        self.pair.relay.loop.remove_reader(self.source)
-        self.pair.relay.loop.add_writer(self.sink, self.writable)
+        self.pair.relay.poller.ignore_readable(self.source)
+        self.pair.relay.poller.on_writable(self.sink, self.writable)
 
     def _end(self) -> None:
         self.ended = True
-        self.pair.relay.loop.remove_reader(self.source)
+        self.pair.relay.poller.ignore_readable(self.source)
         self.pair.direction_ended(self)

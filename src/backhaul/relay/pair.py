@@ -4,20 +4,18 @@ import asyncio
 import contextlib
 import os
 import socket
-import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
 from .direction import Direction, Meter
 from .pipes import PipePool
+from .poller import Poller, release
 
 SILENCE_LIMIT = 60.0  # seconds: a half-closed pair that says nothing for so long is over
 # A v0.7.2 end takes our half-close for the end of both directions, so it is told only when the answer has
 # been silent for this long: long enough for a slow answer, short enough for a peer that waits for the end.
 HOLD_BACK = 15.0
 _SWEEP = 5.0  # seconds between looks at the pairs that are half closed or stalled
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST (socket(7))
-_DRAIN = 1 << 16  # bytes discarded at most before an orderly close
 
 
 class Traffic(NamedTuple):
@@ -37,8 +35,9 @@ class End(NamedTuple):
 class Relay:
     """Makes pairs and knows those that live. One per process and side."""
 
-    def __init__(self, *, splicing: bool | None = None) -> None:
-        self.loop = asyncio.get_running_loop()
+    def __init__(self, poller: Poller, *, splicing: bool | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.poller = poller
         self.pipes = PipePool()
         self.splicing = splice_available() if splicing is None else splicing
         self.pairs: set[Pair] = set()
@@ -87,24 +86,27 @@ class Relay:
 
     def watch(self, pair: "Pair") -> None:
         """Look after a half-closed pair from now on: silence ends it."""
-        self._watched[pair] = (pair.moved, self.loop.time())
+        self._watched[pair] = (pair.moved, self._loop.time())
         if self._timer is None:
-            self._timer = self.loop.call_later(_SWEEP, self._sweep)
+            self._timer = self._loop.call_later(_SWEEP, self._sweep)
 
     def _sweep(self) -> None:
         self._timer = None
-        now = self.loop.time()
+        now = self._loop.time()
         for pair, (moved, since) in list(self._watched.items()):
             if pair.moved != moved:
                 self._watched[pair] = (pair.moved, now)
             else:
                 pair.silent_for(now - since)
         if self._watched:
-            self._timer = self.loop.call_later(_SWEEP, self._sweep)
+            self._timer = self._loop.call_later(_SWEEP, self._sweep)
 
 
 class Pair:
-    """Two sockets that belong together; owns both and closes both, exactly once."""
+    """Two sockets that belong together; owns both and closes both, exactly once.
+
+    `near` is the end towards the user, `far` the end towards the target.
+    """
 
     __slots__ = ("_done", "_far", "_near", "closed", "relay", "to_far", "to_near")
 
@@ -138,6 +140,9 @@ class Pair:
             return
         if self._sink_end(direction).half_close:
             self._pass_on(direction)
+        elif direction is self.to_near:  # the target is done, and the answer with it
+            self.close()
+            return
         self.relay.watch(self)
 
     def silent_for(self, seconds: float) -> None:
@@ -161,7 +166,7 @@ class Pair:
             return
         self.closed = True
         for sock in (self._near.sock, self._far.sock):
-            release(self.relay.loop, sock, reset=reset)
+            release(self.relay.poller, sock, reset=reset)
         self.to_far.release()
         self.to_near.release()
         self.relay.forget(self)
@@ -182,26 +187,6 @@ class Pair:
 
     def _sink_end(self, direction: Direction) -> End:
         return self._far if direction is self.to_far else self._near
-
-
-def release(loop: asyncio.AbstractEventLoop, sock: socket.socket, *, reset: bool = False) -> None:
-    """Take `sock` from the event loop, then close it, with a reset if wished.
-
-    The order matters: uvloop aborts the process when a descriptor closes before its callbacks are gone.
-    """
-    if sock.fileno() < 0:
-        return
-    loop.remove_reader(sock)
-    loop.remove_writer(sock)
-    try:
-        if reset:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        else:
-            # Closing with unread bytes sends RST, and the peer may lose the end of what it was sent.
-            sock.recv(_DRAIN, socket.MSG_TRUNC)
-    except OSError:
-        pass
-    sock.close()
 
 
 def splice_available() -> bool:

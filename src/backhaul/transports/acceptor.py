@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from backhaul.relay.pair import release
+from backhaul.relay.poller import Poller, release
 
 from .sockets import OUT_OF_RESOURCES, TRANSIENT_ACCEPT
 
@@ -25,8 +25,11 @@ class Acceptor:
     The accepted socket is non-blocking and belongs to the callback.
     """
 
-    def __init__(self, listener: socket.socket, accepted: Accepted, refused: Callable[[OSError], None]) -> None:
+    def __init__(
+        self, poller: Poller, listener: socket.socket, accepted: Accepted, refused: Callable[[OSError], None]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._poller = poller
         self._listener = listener
         self._accepted = accepted
         self._refused = refused
@@ -47,11 +50,11 @@ class Acceptor:
         if self._spare is not None:
             os.close(self._spare)
             self._spare = None
-        release(self._loop, self._listener)
+        release(self._poller, self._listener)
 
     def _resume(self) -> None:
         self._timer = None
-        self._loop.add_reader(self._listener, self._readable)
+        self._poller.on_readable(self._listener, self._readable)
 
     def _readable(self) -> None:
         for _ in range(_BATCH):
@@ -78,7 +81,7 @@ class Acceptor:
                 self._listener.accept()[0].close()
             self._spare = _open_spare()
         if self._spare is None:
-            self._loop.remove_reader(self._listener)
+            self._poller.ignore_readable(self._listener)
             self._timer = self._loop.call_later(_PAUSE, self._retry)
 
     def _retry(self) -> None:

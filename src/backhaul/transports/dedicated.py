@@ -1,11 +1,12 @@
 """One tunnel connection for each user: the carrier of transport tcp."""
 
-import asyncio
+import functools
 import logging
 import socket
 
 from backhaul.relay.deadlines import Deadlines
-from backhaul.relay.pair import End, Relay, Traffic, release
+from backhaul.relay.pair import End, Relay, Traffic
+from backhaul.relay.poller import release
 from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import Signal
 from backhaul.wire.targets import MAX_TARGET
@@ -26,11 +27,11 @@ class DedicatedServer:
     """The public end: idle tunnel connections in the order in which they came, the oldest is used first."""
 
     def __init__(self, settings: ServerSettings, events: ServerEvents, relay: Relay) -> None:
-        self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._events = events
         self._relay = relay
-        self._gate = RawGate(settings, self, self._opened, measure_rtt=True)
+        self._poller = relay.poller
+        self._gate = RawGate(relay.poller, settings, self, self._opened, measure_rtt=True)
         self._idle: dict[socket.socket, bool] = {}  # and whether the other end is ours
         self.dropped = 0  # idle connections beyond channel_size
 
@@ -65,7 +66,7 @@ class DedicatedServer:
                 near, far = End(user.sock, half_close=True), End(conn, half_close=ours)
                 self._relay.join(near, far, user.traffic, done=user.done)
                 return True
-            release(self._loop, conn)
+            release(self._poller, conn)
         return False
 
     def stop_listening(self) -> None:
@@ -85,10 +86,10 @@ class DedicatedServer:
     def _opened(self, sock: socket.socket, ours: bool) -> None:  # noqa: FBT001 - the signature of TunnelOpened
         if len(self._idle) >= self._settings.channel_size:
             self.dropped += 1
-            release(self._loop, sock)
+            release(self._poller, sock)
             return
         self._idle[sock] = ours
-        self._loop.add_reader(sock, self._spoke, sock)
+        self._poller.on_readable(sock, functools.partial(self._spoke, sock))
         self._events.carrier_ready()
 
     def _take(self) -> tuple[socket.socket, bool]:
@@ -105,15 +106,15 @@ class DedicatedServer:
         except OSError:
             data, ip = b"", ""
         del self._idle[sock]
-        self._loop.remove_reader(sock)
+        self._poller.ignore_readable(sock)
         if data:
             self._gate.greet(sock, ip, data)
         else:
-            release(self._loop, sock)
+            release(self._poller, sock)
 
     def _close_idle(self) -> None:
         while self._idle:
-            release(self._loop, self._take()[0])
+            release(self._poller, self._take()[0])
 
 
 def _announce(conn: socket.socket, header: bytes) -> bool:
@@ -136,10 +137,10 @@ class DedicatedClient:
     """The client's side: idle tunnel connections that wait for a target."""
 
     def __init__(self, settings: ClientSettings, events: ClientEvents, relay: Relay) -> None:
-        self._loop = asyncio.get_running_loop()
         self._events = events
         self._relay = relay
-        self._door = RawDoor(settings, self, measure_rtt=True)
+        self._poller = relay.poller
+        self._door = RawDoor(relay.poller, settings, self, measure_rtt=True)
         self._waiting: dict[socket.socket, bool] = {}  # and whether the other end is ours
         self._reading: Deadlines[_Header] = Deadlines(_HEADER_TIMEOUT, self._header_late)
         self._opening = 0
@@ -172,7 +173,7 @@ class DedicatedClient:
         self._door.disconnect()
         self._opening = 0
         for sock in self._waiting:
-            release(self._loop, sock)
+            release(self._poller, sock)
         self._waiting.clear()
 
     def heard(self, signal: Signal) -> None:
@@ -189,7 +190,7 @@ class DedicatedClient:
             log.debug("can't open a tunnel connection: %s", result.strerror)
             return
         self._waiting[result] = ours
-        self._loop.add_reader(result, self._readable, result)
+        self._poller.on_readable(result, functools.partial(self._readable, result))
 
     def _readable(self, sock: socket.socket) -> None:
         """The server has named a target on this connection, or has closed it."""
@@ -203,7 +204,7 @@ class DedicatedClient:
         if data:
             self._read_header(_Header(sock, half_close=ours), data)
         else:
-            release(self._loop, sock)
+            release(self._poller, sock)
 
     def _header_readable(self, header: "_Header") -> None:
         try:
@@ -226,20 +227,20 @@ class DedicatedClient:
             return
         if frame is None:
             self._reading.add(header)
-            self._loop.add_reader(header.sock, self._header_readable, header)
+            self._poller.on_readable(header.sock, functools.partial(self._header_readable, header))
             return
         self._reading.discard(header)
-        self._loop.remove_reader(header.sock)
+        self._poller.ignore_readable(header.sock)
         if frame.kind != Signal.TCP:
             log.warning("dropped a tunnel connection: its header has the unknown type %d", frame.kind)
-            release(self._loop, header.sock)
+            release(self._poller, header.sock)
             return
         end = End(header.sock, half_close=header.half_close)
         self._events.arrived(DedicatedArrival(self._relay, end, frame.body.decode("utf-8", "replace"), frame.rest))
 
     def _header_late(self, header: "_Header") -> None:
         self._reading.discard(header)
-        release(self._loop, header.sock)
+        release(self._poller, header.sock)
 
 
 class _Header:
@@ -270,4 +271,4 @@ class DedicatedArrival:
 
     def refuse(self, *, reset: bool) -> None:
         """Close it, with a reset if the target gave one."""
-        release(self._relay.loop, self._end.sock, reset=reset)
+        release(self._relay.poller, self._end.sock, reset=reset)

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import functools
 import ipaddress
 import os
 import socket
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from backhaul.relay.deadlines import Deadlines
-from backhaul.relay.pair import release
+from backhaul.relay.poller import Poller, release
 
 from .sockets import SocketOptions
 
@@ -31,7 +32,8 @@ class _Attempt:
 class Dialer:
     """Connects to host and port; every attempt ends within `timeout` seconds, names and all addresses included."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, poller: Poller, timeout: float) -> None:
+        self._poller = poller
         self._loop = asyncio.get_running_loop()
         self._running: Deadlines[_Attempt] = Deadlines(timeout, self._expired)
         self._lookups: set[asyncio.Task[None]] = set()
@@ -70,7 +72,7 @@ class Dialer:
             task.cancel()
         for attempt in self._running.clear():
             if attempt.sock:
-                release(self._loop, attempt.sock)
+                release(self._poller, attempt.sock)
 
     async def _look_up(self, attempt: _Attempt, host: str, port: int) -> None:
         try:
@@ -95,13 +97,13 @@ class Dialer:
             self._failed(attempt, error)
             return
         if code in _UNDER_WAY:
-            self._loop.add_writer(sock, self._writable, attempt)
+            self._poller.on_writable(sock, functools.partial(self._writable, attempt))
         else:
             self._settled(attempt, code)
 
     def _writable(self, attempt: _Attempt) -> None:
         assert attempt.sock is not None  # noqa: S101 - a writer is only registered for a socket
-        self._loop.remove_writer(attempt.sock)
+        self._poller.forget(attempt.sock)
         self._settled(attempt, attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
     def _settled(self, attempt: _Attempt, code: int) -> None:
@@ -113,13 +115,13 @@ class Dialer:
     def _failed(self, attempt: _Attempt, error: OSError) -> None:
         attempt.error = error
         if attempt.sock:
-            release(self._loop, attempt.sock)
+            release(self._poller, attempt.sock)
             attempt.sock = None
         self._next(attempt)
 
     def _expired(self, attempt: _Attempt) -> None:
         if attempt.sock:
-            release(self._loop, attempt.sock)
+            release(self._poller, attempt.sock)
             attempt.sock = None
         attempt.done(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
 
@@ -128,6 +130,7 @@ class Dialer:
         attempt.done(result)
 
 
+@functools.lru_cache(maxsize=1024)
 def numeric_family(host: str) -> int:
     """Return the address family of a numeric address, 0 for a name."""
     try:

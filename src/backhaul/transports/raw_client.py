@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 
 from backhaul.errors import TransportError
-from backhaul.relay.pair import release
+from backhaul.relay.poller import Poller, release
 from backhaul.wire.control import HELLO, ClientEar
 from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import Signal
@@ -26,13 +26,14 @@ Opened = Callable[[socket.socket | OSError, bool], None]
 class RawDoor:
     """Dials the server; owns the control channel."""
 
-    def __init__(self, settings: ClientSettings, events: DoorEvents, *, measure_rtt: bool) -> None:
+    def __init__(self, poller: Poller, settings: ClientSettings, events: DoorEvents, *, measure_rtt: bool) -> None:
         self._loop = asyncio.get_running_loop()
+        self._poller = poller
         self._settings = settings
         self._events = events
         self._token = settings.token.encode()
         self._measure_rtt = measure_rtt
-        self._dialer = Dialer(settings.dial_timeout)
+        self._dialer = Dialer(poller, settings.dial_timeout)
         self._control: RawControl | None = None
         self._ear = ClientEar()
         self._known = asyncio.Event()  # whether the server is ours is known, or nothing more is expected
@@ -48,10 +49,10 @@ class RawDoor:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT):
                 rest = await self._shake_hands(sock)
         except TimeoutError:
-            release(self._loop, sock)
+            release(self._poller, sock)
             raise TransportError("the server did not answer the handshake; is the token right?") from None
         except BaseException:
-            release(self._loop, sock)
+            release(self._poller, sock)
             raise
         round_trip = self._loop.time() - begun
         self._listen(sock, rest)
@@ -98,7 +99,7 @@ class RawDoor:
     def _listen(self, sock: socket.socket, rest: bytes) -> None:
         self._ear = ClientEar()
         self._known.clear()
-        self._control = RawControl(sock, self._ear, self._heard, self._lost)
+        self._control = RawControl(self._poller, sock, self._ear, self._heard, self._lost)
         self._control.start(rest)
 
     async def _learn_who_answers(self, patience: float) -> None:

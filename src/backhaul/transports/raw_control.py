@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from backhaul.relay.pair import release
+from backhaul.relay.poller import Poller, release
 from backhaul.wire.control import UnknownSignalError
 from backhaul.wire.signals import Signal
 
@@ -29,9 +29,15 @@ class RawControl:
     """
 
     def __init__(
-        self, sock: socket.socket, ear: Ear, heard: Callable[[Signal], None], lost: Callable[[str], None]
+        self,
+        poller: Poller,
+        sock: socket.socket,
+        ear: Ear,
+        heard: Callable[[Signal], None],
+        lost: Callable[[str], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._poller = poller
         self._sock = sock
         self._ear = ear
         self._heard = heard
@@ -42,7 +48,7 @@ class RawControl:
 
     def start(self, rest: bytes = b"") -> None:
         """Begin to listen; `rest` are bytes that came behind the handshake."""
-        self._loop.add_reader(self._sock, self._readable)
+        self._poller.on_readable(self._sock, self._readable)
         self._hear(rest)
 
     def send(self, data: bytes) -> None:
@@ -60,7 +66,7 @@ class RawControl:
         if self._unsent:
             self._flush()
         self.closed = True
-        release(self._loop, self._sock)
+        release(self._poller, self._sock)
 
     def _flush(self) -> None:
         if self.closed or not self._unsent:
@@ -75,10 +81,10 @@ class RawControl:
         if len(self._unsent) > _MAX_UNSENT:
             self._end("the peer has stopped reading")
         elif self._unsent:
-            self._loop.add_writer(self._sock, self._writable)
+            self._poller.on_writable(self._sock, self._writable)
 
     def _writable(self) -> None:
-        self._loop.remove_writer(self._sock)
+        self._poller.ignore_writable(self._sock)
         self._flush()
 
     def _readable(self) -> None:
@@ -108,7 +114,7 @@ class RawControl:
         if self.closed:
             return
         self.closed = True
-        release(self._loop, self._sock)
+        release(self._poller, self._sock)
         self._lost(reason)
 
 

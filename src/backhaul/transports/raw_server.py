@@ -5,6 +5,7 @@ channel. One of ours shows the ticket that it was given on the control channel i
 """
 
 import asyncio
+import functools
 import hmac
 import logging
 import secrets
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from backhaul.relay.deadlines import Deadlines
-from backhaul.relay.pair import release
+from backhaul.relay.poller import Poller, release
 from backhaul.wire.control import ServerEar, hello_answer
 from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
@@ -27,7 +28,7 @@ log = logging.getLogger("backhaul.server")
 
 HANDSHAKE_TIMEOUT = 2.0  # seconds: what v0.7.2 allows for the whole exchange
 MAX_GREETING = 1024  # bytes of token, unless ours is longer
-MAX_STRANGERS = 256  # connections that have proved nothing yet; one more pushes out the oldest
+MAX_STRANGERS = 1024  # connections that have proved nothing yet; one more pushes out the oldest
 _READ_SIZE = 4096
 
 TunnelOpened = Callable[[socket.socket, bool], None]
@@ -38,9 +39,10 @@ class RawGate:
     """Listens on the tunnel's address and sorts what comes in; owns connections until they are sorted."""
 
     def __init__(
-        self, settings: ServerSettings, events: GateEvents, opened: TunnelOpened, *, measure_rtt: bool
+        self, poller: Poller, settings: ServerSettings, events: GateEvents, opened: TunnelOpened, *, measure_rtt: bool
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._poller = poller
         self._settings = settings
         self._token = settings.token.encode()
         self._events = events
@@ -63,7 +65,7 @@ class RawGate:
         """Listen; raises OSError."""
         settings = self._settings
         listener = listen(settings.bind_host, settings.bind_port, settings.tunnel_options)
-        self._acceptor = Acceptor(listener, self._accepted, _refused)
+        self._acceptor = Acceptor(self._poller, listener, self._accepted, _refused)
 
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""
@@ -72,13 +74,16 @@ class RawGate:
 
     def greet(self, sock: socket.socket, ip: str, data: bytes = b"") -> None:
         """Hear who is there: a handshake, a ticket, or nobody worth keeping; takes over the socket."""
-        if len(self._strangers) >= MAX_STRANGERS:
-            self._dismiss(self._strangers.oldest())
         stranger = _Stranger(sock, ip, max(MAX_GREETING, len(self._token)))
+        if len(self._strangers) >= MAX_STRANGERS:
+            self._push_out(self._strangers.oldest())
         self._strangers.add(stranger)
-        self._loop.add_reader(sock, self._readable, stranger)
         if data:
             self._said(stranger, data)
+        else:  # who has a ticket shows it at once: often it is there already
+            self._readable(stranger)
+        if stranger in self._strangers:
+            self._poller.on_readable(sock, functools.partial(self._readable, stranger))
 
     def stop_listening(self) -> None:
         """Take no more connections and close the control channel."""
@@ -86,7 +91,7 @@ class RawGate:
             self._acceptor.close()
             self._acceptor = None
         for stranger in self._strangers.clear():
-            release(self._loop, stranger.sock)
+            release(self._poller, stranger.sock)
         if self._control:
             self._control.close()
             self._control = None
@@ -119,7 +124,7 @@ class RawGate:
             return
         if frame:
             self._strangers.discard(stranger)
-            self._loop.remove_reader(stranger.sock)
+            self._poller.ignore_readable(stranger.sock)
             self._judge(stranger, frame)
 
     def _judge(self, stranger: "_Stranger", frame: Frame) -> None:
@@ -130,7 +135,7 @@ class RawGate:
         else:
             what = "wrong token" if frame.kind == Signal.CHANNEL else "no valid handshake"
             log.warning("refused a connection from %s: %s", stranger.ip, what)
-            release(self._loop, stranger.sock)
+            release(self._poller, stranger.sock)
 
     def _open_control(self, stranger: "_Stranger", rest: bytes) -> None:
         if self._control:
@@ -139,7 +144,7 @@ class RawGate:
             self._events.control_lost(f"a client at {stranger.ip} has taken over")
         self._ticket = b""
         self._control_ip = stranger.ip
-        self._control = RawControl(stranger.sock, ServerEar(), self._heard, self._lost)
+        self._control = RawControl(self._poller, stranger.sock, ServerEar(), self._heard, self._lost)
         self._control.send(encode(Signal.CHANNEL, self._token))
         if self._measure_rtt:
             self._rtt_asked = self._loop.time()
@@ -166,11 +171,17 @@ class RawGate:
 
     def _too_slow(self, stranger: "_Stranger") -> None:
         log.debug("dropped a connection from %s that proved nothing within %g s", stranger.ip, HANDSHAKE_TIMEOUT)
-        release(self._loop, stranger.sock)
+        release(self._poller, stranger.sock)
+
+    def _push_out(self, stranger: "_Stranger") -> None:
+        """Make room, but hear a last time: in a burst its ticket may only not have been read yet."""
+        self._readable(stranger)
+        if stranger in self._strangers:
+            self._dismiss(stranger)
 
     def _dismiss(self, stranger: "_Stranger") -> None:
         self._strangers.discard(stranger)
-        release(self._loop, stranger.sock)
+        release(self._poller, stranger.sock)
 
 
 class _Stranger:

@@ -12,6 +12,7 @@ from backhaul.config import ClientConfig
 from backhaul.errors import TransportError
 from backhaul.relay.direction import Meter
 from backhaul.relay.pair import Traffic
+from backhaul.relay.poller import Poller
 from backhaul.transports.base import Arrival, ClientEvents, ClientTransport
 from backhaul.transports.dialer import Dialer
 from backhaul.transports.sockets import SocketOptions
@@ -32,11 +33,13 @@ _RESETS = frozenset({errno.ECONNREFUSED, errno.ECONNRESET})
 class ClientTunnel:
     """One tunnel behind the firewall; `run` keeps it connected until it is cancelled."""
 
-    def __init__(self, config: ClientConfig, make_transport: Callable[[ClientEvents], ClientTransport]) -> None:
+    def __init__(
+        self, config: ClientConfig, poller: Poller, make_transport: Callable[[ClientEvents], ClientTransport]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._config = config
         self._transport = make_transport(self)
-        self._targets = Dialer(config.dial_timeout)
+        self._targets = Dialer(poller, config.dial_timeout)
         self._options = SocketOptions(nodelay=config.nodelay, keepalive=config.keepalive_period)
         self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
         self._silence = Silence()
@@ -63,7 +66,7 @@ class ClientTunnel:
     def heard(self, signal: Signal) -> None:
         """The server wants something."""
         if signal == Signal.CHANNEL:
-            if self._pool.requested():
+            if self._pool.requested(self._transport.idle):
                 self._transport.open()
         elif signal == Signal.HEARTBEAT:
             self._silence.heard(self._loop.time())

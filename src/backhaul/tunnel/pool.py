@@ -33,11 +33,13 @@ class PoolSize:
         self._idle_sum = 0
         self._requests = 0
         self._surplus = 0
+        self._least_idle = 0
         self.size = configured
 
-    def requested(self) -> bool:
+    def requested(self, idle: int) -> bool:
         """The server asks for one more; whether to dial it (no, while more than enough are idle)."""
         self._requests += 1
+        self._least_idle = min(self._least_idle, idle)
         if self._surplus:
             self._surplus -= 1
             return False
@@ -49,9 +51,11 @@ class PoolSize:
         self._idle_sum += idle
         if self._samples == ADJUST_EVERY:
             self._adjust()
-        lacking = self.size - idle - opening
-        self._surplus = max(0, -lacking)
-        return max(0, lacking)
+        # Under load many that look idle here are already taken on the other end: only those that nobody
+        # wanted for a whole second are too many.
+        self._surplus = max(0, min(self._least_idle, idle) - self.size)
+        self._least_idle = idle
+        return max(0, self.size - idle - opening)
 
     def _adjust(self) -> None:
         load, idle = _average(self._requests), _average(self._idle_sum)

@@ -9,6 +9,7 @@ from backhaul.burst import Burst
 from backhaul.config import Address, Mapping
 from backhaul.relay.direction import Meter
 from backhaul.relay.pair import Traffic
+from backhaul.relay.poller import Poller
 from backhaul.transports.acceptor import Acceptor
 from backhaul.transports.sockets import SocketOptions, listen
 
@@ -30,13 +31,14 @@ class Port:
 
     def listen(
         self,
+        poller: Poller,
         options: SocketOptions,
         accepted: Callable[[socket.socket, Any], None],
         refused: Callable[[OSError], None],
     ) -> None:
         """Open the port; raises OSError."""
         listener = listen(self.mapping.bind_host, self.mapping.bind_port, options)
-        self._acceptor = Acceptor(listener, accepted, refused)
+        self._acceptor = Acceptor(poller, listener, accepted, refused)
 
     def close(self) -> None:
         """Take no more users; those that are connected stay."""
@@ -52,7 +54,10 @@ class Port:
 class Ports:
     """All local ports of a server; `accepted(port, sock, address)` gets the users."""
 
-    def __init__(self, options: SocketOptions, accepted: Callable[[Port, socket.socket, Any], None]) -> None:
+    def __init__(
+        self, poller: Poller, options: SocketOptions, accepted: Callable[[Port, socket.socket, Any], None]
+    ) -> None:
+        self._poller = poller
         self._options = options
         self._accepted = accepted
         self._burst = Burst(log)
@@ -65,9 +70,8 @@ class Ports:
             try:
                 self._open(Port(mapping))
             except OSError as error:
-                failures.append(
-                    f"can't listen on {Address(mapping.bind_host, mapping.bind_port)}: {(error.strerror or str(error)).lower()}"
-                )
+                address = Address(mapping.bind_host, mapping.bind_port)
+                failures.append(f"can't listen on {address}: {(error.strerror or str(error)).lower()}")
         return failures
 
     def remove(self, mappings: Iterable[Mapping]) -> None:
@@ -85,7 +89,7 @@ class Ports:
         def accepted(sock: socket.socket, address: Any) -> None:  # noqa: ANN401 - as the socket module has it
             self._accepted(port, sock, address)
 
-        port.listen(self._options, accepted, self._refused)
+        port.listen(self._poller, self._options, accepted, self._refused)
         self.open[port.mapping.bind_host, port.mapping.bind_port] = port
 
     def _refused(self, error: OSError) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from backhaul.burst import Burst
 from backhaul.config import ServerConfig
 from backhaul.relay.deadlines import Deadlines
-from backhaul.relay.pair import release
+from backhaul.relay.poller import Poller, release
 from backhaul.transports.base import ServerEvents, ServerTransport, User
 from backhaul.transports.sockets import SocketOptions
 from backhaul.wire import proxy
@@ -25,15 +25,18 @@ USER_PATIENCE = 3.0  # seconds that a user waits for a carrier, as in v0.7.2
 class ServerTunnel:
     """One tunnel on the public end; owns its ports and the users that wait."""
 
-    def __init__(self, config: ServerConfig, make_transport: Callable[[ServerEvents], ServerTransport]) -> None:
+    def __init__(
+        self, config: ServerConfig, poller: Poller, make_transport: Callable[[ServerEvents], ServerTransport]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._poller = poller
         self._config = config
         self._transport = make_transport(self)
         self._waiting: Deadlines[User] = Deadlines(USER_PATIENCE, self._give_up)
         self._burst = Burst(log)
         self._heart: asyncio.TimerHandle | None = None
         options = SocketOptions(nodelay=config.nodelay, keepalive=config.keepalive_period)
-        self.ports = Ports(options, self._user_came)
+        self.ports = Ports(poller, options, self._user_came)
 
     @property
     def connected(self) -> bool:
@@ -102,7 +105,7 @@ class ServerTunnel:
         self._drop(user)
 
     def _drop(self, user: User) -> None:
-        release(self._loop, user.sock)
+        release(self._poller, user.sock)
         user.done()
 
     def _beat_later(self) -> None:

@@ -1,0 +1,183 @@
+"""Which sockets are ready: one epoll of our own, watched by the event loop as a single descriptor.
+
+The event loop's own readers cost two to four epoll_ctl calls and several objects for each change of interest;
+here a socket is registered once and, unless it stalls, never touched again. Level-triggered, so a callback may
+take as little as it likes: what is left is reported again.
+"""
+
+import asyncio
+import contextlib
+import select
+import socket
+import struct
+from collections.abc import Callable
+from typing import Protocol
+
+Callback = Callable[[], None]
+
+_BATCH = 128  # events per turn of the event loop, so that timers are not starved
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST (socket(7))
+_DRAIN = 1 << 16  # bytes discarded at most before an orderly close
+
+
+class Poller(Protocol):
+    """Calls back when a socket can be read or written. A callback may come although nothing is there."""
+
+    def on_readable(self, sock: socket.socket, callback: Callback) -> None:
+        """From now on call `callback` whenever `sock` has bytes, has ended or is broken."""
+
+    def on_writable(self, sock: socket.socket, callback: Callback) -> None:
+        """From now on call `callback` whenever `sock` takes bytes or is broken."""
+
+    def ignore_readable(self, sock: socket.socket) -> None:
+        """Stop the calls that `on_readable` asked for."""
+
+    def ignore_writable(self, sock: socket.socket) -> None:
+        """Stop the calls that `on_writable` asked for."""
+
+    def forget(self, sock: socket.socket) -> None:
+        """Stop all calls; must come before the socket is closed."""
+
+    def close(self) -> None:
+        """Release what the poller itself holds."""
+
+
+def make_poller() -> Poller:
+    """Return the fastest poller that this system has, for the running event loop."""
+    return EpollPoller() if hasattr(select, "epoll") else LoopPoller()
+
+
+def release(poller: Poller, sock: socket.socket, *, reset: bool = False) -> None:
+    """Take `sock` from the poller, then close it, with a reset if wished. Harmless when it is closed already."""
+    if sock.fileno() < 0:
+        return
+    poller.forget(sock)
+    with contextlib.suppress(OSError):
+        if reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        else:
+            # Closing with unread bytes sends RST, and the peer may lose the end of what it was sent.
+            sock.recv(_DRAIN, socket.MSG_DONTWAIT)
+    sock.close()
+
+
+class _Interest:
+    """What is wanted of one socket."""
+
+    __slots__ = ("mask", "readable", "writable")
+
+    def __init__(self) -> None:
+        self.mask = 0
+        self.readable: Callback | None = None
+        self.writable: Callback | None = None
+
+
+class EpollPoller:
+    """The poller of Linux."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._epoll = select.epoll()
+        self._interests: dict[int, _Interest] = {}
+        self._stale: set[int] = set()  # forgotten during this batch: their number may have a new owner
+        self._loop.add_reader(self._epoll.fileno(), self._dispatch)
+
+    def on_readable(self, sock: socket.socket, callback: Callback) -> None:
+        """See Poller."""
+        interest = self._interest(sock)
+        interest.readable = callback
+        self._want(sock, interest, interest.mask | select.EPOLLIN)
+
+    def on_writable(self, sock: socket.socket, callback: Callback) -> None:
+        """See Poller."""
+        interest = self._interest(sock)
+        interest.writable = callback
+        self._want(sock, interest, interest.mask | select.EPOLLOUT)
+
+    def ignore_readable(self, sock: socket.socket) -> None:
+        """See Poller."""
+        if interest := self._interests.get(sock.fileno()):
+            interest.readable = None
+            self._want(sock, interest, interest.mask & ~select.EPOLLIN)
+
+    def ignore_writable(self, sock: socket.socket) -> None:
+        """See Poller."""
+        if interest := self._interests.get(sock.fileno()):
+            interest.writable = None
+            self._want(sock, interest, interest.mask & ~select.EPOLLOUT)
+
+    def forget(self, sock: socket.socket) -> None:
+        """See Poller."""
+        fd = sock.fileno()
+        if interest := self._interests.pop(fd, None):
+            self._stale.add(fd)
+            if interest.mask:
+                self._epoll.unregister(fd)
+
+    def close(self) -> None:
+        """See Poller."""
+        if not self._epoll.closed:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+
+    def _interest(self, sock: socket.socket) -> _Interest:
+        fd = sock.fileno()
+        interest = self._interests.get(fd)
+        if interest is None:
+            interest = self._interests[fd] = _Interest()
+        return interest
+
+    def _want(self, sock: socket.socket, interest: _Interest, mask: int) -> None:
+        if mask == interest.mask:
+            return
+        if not interest.mask:
+            self._epoll.register(sock, mask)
+        elif mask:
+            self._epoll.modify(sock, mask)
+        else:  # epoll reports a broken socket even to those who asked for nothing, again and again
+            self._epoll.unregister(sock)
+        interest.mask = mask
+
+    def _dispatch(self) -> None:
+        self._stale.clear()
+        for fd, event in self._epoll.poll(0, _BATCH):
+            if fd in self._stale:
+                continue
+            interest = self._interests[fd]
+            if event & ~select.EPOLLOUT and interest.readable:
+                interest.readable()
+                if fd in self._stale:
+                    continue
+            if event & ~select.EPOLLIN and interest.writable:
+                interest.writable()
+
+
+class LoopPoller:
+    """The poller of systems without epoll: the event loop's own readers and writers."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def on_readable(self, sock: socket.socket, callback: Callback) -> None:
+        """See Poller."""
+        self._loop.add_reader(sock, callback)
+
+    def on_writable(self, sock: socket.socket, callback: Callback) -> None:
+        """See Poller."""
+        self._loop.add_writer(sock, callback)
+
+    def ignore_readable(self, sock: socket.socket) -> None:
+        """See Poller."""
+        self._loop.remove_reader(sock)
+
+    def ignore_writable(self, sock: socket.socket) -> None:
+        """See Poller."""
+        self._loop.remove_writer(sock)
+
+    def forget(self, sock: socket.socket) -> None:
+        """See Poller. uvloop aborts the process when a descriptor closes before its callbacks are gone."""
+        self._loop.remove_reader(sock)
+        self._loop.remove_writer(sock)
+
+    def close(self) -> None:
+        """See Poller."""
