@@ -1,0 +1,50 @@
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.proxy import decode
+
+from backhaul.wire.proxy import header
+
+PORTS = st.integers(0, 65535)
+# The mapped ones stand for IPv4 and have a test of their own.
+V6 = st.ip_addresses(v=6).filter(lambda address: not getattr(address, "ipv4_mapped", None))
+
+
+def test_the_bytes_of_the_transcript() -> None:
+    expected = "0d0a0d0a000d0a515549540a2111000c7f0000017f0000019324c6ec"
+    assert header(("127.0.0.1", 0x9324), ("127.0.0.1", 0xC6EC)).hex() == expected
+
+
+@given(st.ip_addresses(v=4), PORTS, st.ip_addresses(v=4), PORTS)
+def test_ipv4(source: IPv4Address, source_port: int, destination: IPv4Address, destination_port: int) -> None:
+    ends = (str(source), source_port), (str(destination), destination_port)
+    assert decode(header(*ends)) == (*ends, b"")
+
+
+@given(V6, PORTS, V6, PORTS)
+def test_ipv6(source: IPv6Address, source_port: int, destination: IPv6Address, destination_port: int) -> None:
+    ends = (str(source), source_port), (str(destination), destination_port)
+    decoded = decode(header(*ends))
+    assert [IPv6Address(decoded.source[0]), IPv6Address(decoded.destination[0])] == [source, destination]
+    assert (decoded.source[1], decoded.destination[1], decoded.rest) == (source_port, destination_port, b"")
+
+
+def test_an_ipv4_user_of_a_dual_stack_listener_appears_as_ipv4() -> None:
+    made = header(("::ffff:192.0.2.7", 5), ("::ffff:192.0.2.1", 443))
+    assert made == header(("192.0.2.7", 5), ("192.0.2.1", 443))
+
+
+def test_mixed_families_are_told_as_ipv6() -> None:
+    decoded = decode(header(("192.0.2.7", 5), ("2001:db8::1", 443)))
+    assert decoded == (("::ffff:192.0.2.7", 5), ("2001:db8::1", 443), b"")
+
+
+def test_the_zone_of_a_link_local_address_is_not_told() -> None:
+    assert decode(header(("fe80::1%eth0", 5), ("fe80::2%eth0", 443))).source == ("fe80::1", 5)
+
+
+def test_a_name_is_no_address() -> None:
+    with pytest.raises(ValueError, match="localhost"):
+        header(("localhost", 1), ("127.0.0.1", 2))

@@ -1,0 +1,72 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backhaul.wire.targets import LOOPBACK, BadTargetError, Target, parse_target
+
+PORTS = st.integers(1, 65535)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("5201", Target(LOOPBACK, 5201)),
+        (":5201", Target(LOOPBACK, 5201)),
+        ("127.0.0.1:7100", Target("127.0.0.1", 7100)),
+        ("db.example:65535", Target("db.example", 65535)),
+        ("[::1]:5201", Target("::1", 5201)),
+        ("[fe80::1%eth0]:1", Target("fe80::1%eth0", 1)),
+        ("host:0080", Target("host", 80)),
+    ],
+)
+def test_targets(text: str, target: Target) -> None:
+    assert parse_target(text) == target
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":",
+        "host",
+        "host:",
+        "0",
+        "65536",
+        "host:65536",
+        "host:-1",
+        "host:+1",
+        "host:1_0",
+        "host: 80",
+        "host:٣",
+        "9" * 5000,
+    ],
+)
+def test_a_target_without_a_valid_port(text: str) -> None:
+    with pytest.raises(BadTargetError, match="no valid port"):
+        parse_target(text)
+
+
+@pytest.mark.parametrize("text", ["::1:5201", "a:b:80", "[::1:5201", "::1]:5201"])
+def test_an_address_with_colons_needs_brackets(text: str) -> None:
+    with pytest.raises(BadTargetError, match="needs brackets"):
+        parse_target(text)
+
+
+@given(st.ip_addresses(v=4), PORTS)
+def test_every_ipv4_target(address: object, port: int) -> None:
+    assert parse_target(f"{address}:{port}") == Target(str(address), port)
+
+
+@given(st.ip_addresses(v=6), PORTS)
+def test_every_ipv6_target(address: object, port: int) -> None:
+    assert parse_target(f"[{address}]:{port}") == Target(str(address), port)
+
+
+@given(st.text())
+def test_any_text_is_a_target_or_a_bad_target(text: str) -> None:
+    try:
+        target = parse_target(text)
+    except BadTargetError:
+        return
+    assert target.host
+    assert 0 < target.port <= 65535
