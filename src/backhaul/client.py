@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 
+from backhaul.assembly import mux_settings, tunnel_options
 from backhaul.config import ClientConfig
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import make_poller
 from backhaul.transports.base import ClientEvents, ClientSettings, ClientTransport
-from backhaul.transports.sockets import SocketOptions
 from backhaul.transports.table import make_client
 from backhaul.tunnel.dialling import ClientTunnel
 
@@ -46,9 +46,8 @@ class Client:
             remote_host=config.remote_addr.host,
             remote_port=config.remote_addr.port,
             token=config.token.reveal(),
+            mux=mux_settings(config),
             dial_timeout=config.dial_timeout,
-            tunnel_options=SocketOptions(
-                config.nodelay, config.keepalive_period, config.mss, config.so_rcvbuf, config.so_sndbuf
-            ),
+            tunnel_options=tunnel_options(config),
         )
         return make_client(config.transport, settings, events, self.relay)

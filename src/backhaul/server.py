@@ -2,12 +2,12 @@
 
 import logging
 
+from backhaul.assembly import mux_settings, tunnel_options
 from backhaul.config import ServerConfig
 from backhaul.errors import BackhaulError
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import make_poller
 from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport
-from backhaul.transports.sockets import SocketOptions
 from backhaul.transports.table import make_server
 from backhaul.tunnel.serving import ServerTunnel
 
@@ -60,10 +60,10 @@ class Server:
             bind_host=config.bind_addr.host,
             bind_port=config.bind_addr.port,
             token=config.token.reveal(),
+            mux=mux_settings(config),
+            mux_con=config.mux_con,
             channel_size=config.channel_size,
-            tunnel_options=SocketOptions(
-                config.nodelay, config.keepalive_period, config.mss, config.so_rcvbuf, config.so_sndbuf
-            ),
+            tunnel_options=tunnel_options(config),
         )
         return make_server(config.transport, settings, events, self.relay)
 

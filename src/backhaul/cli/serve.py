@@ -10,6 +10,7 @@ from backhaul.client import Client
 from backhaul.config import ClientConfig, ServerConfig
 from backhaul.errors import BackhaulError
 from backhaul.server import Server
+from backhaul.system import limits, tuning
 from backhaul.system.log import configure
 
 log = logging.getLogger("backhaul")
@@ -20,6 +21,7 @@ def serve(config: ServerConfig | ClientConfig) -> int:
     configure(config.log_level, config.log_format)
     for warning in config.warnings:
         log.warning("%s", warning)
+    _prepare_machine(tune=not config.skip_optz)
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_run(config))
@@ -27,6 +29,12 @@ def serve(config: ServerConfig | ClientConfig) -> int:
         log.error("%s", error)
         return 1
     return 0
+
+
+def _prepare_machine(*, tune: bool) -> None:
+    if tune:
+        tuning.tune()
+    limits.raise_descriptor_limit(limits.TUNED_LIMIT if tune else 0)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

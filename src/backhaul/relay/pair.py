@@ -5,11 +5,14 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from .direction import Direction, Meter
 from .pipes import PipePool
 from .poller import Poller, release
+
+if TYPE_CHECKING:
+    from .link import Link
 
 SILENCE_LIMIT = 60.0  # seconds: a half-closed pair that says nothing for so long is over
 # A v0.7.2 end takes our half-close for the end of both directions, so it is told only when the answer has
@@ -32,6 +35,20 @@ class End(NamedTuple):
     half_close: bool  # whether the peer takes FIN as the end of one direction only
 
 
+class Joined(Protocol):
+    """Two ends that belong together, in whatever way the bytes move between them."""
+
+    @property
+    def moved(self) -> int:
+        """Bytes moved so far, both ways together."""
+
+    def silent_for(self, seconds: float) -> None:
+        """Nothing has moved for so long although one direction has ended."""
+
+    def close(self, *, reset: bool = False) -> None:
+        """Close both ends, exactly once."""
+
+
 class Relay:
     """Makes pairs and knows those that live. One per process and side."""
 
@@ -40,8 +57,9 @@ class Relay:
         self.poller = poller
         self.pipes = PipePool()
         self.splicing = splice_available() if splicing is None else splicing
-        self.pairs: set[Pair] = set()
-        self._watched: dict[Pair, tuple[int, float]] = {}
+        self.live: set[Joined] = set()
+        self.links: set[Link] = set()
+        self._watched: dict[Joined, tuple[int, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Event | None = None
 
@@ -56,35 +74,37 @@ class Relay:
     ) -> "Pair":
         """Join both ends; `preface` goes to the far end first; `done` is called when both are closed."""
         pair = Pair(self, near, far, traffic, done)
-        self.pairs.add(pair)
+        self.live.add(pair)
         pair.start(preface)
         return pair
 
-    def forget(self, pair: "Pair") -> None:
+    def forget(self, pair: "Joined") -> None:
         """Drop a pair that has closed."""
-        self.pairs.discard(pair)
+        self.live.discard(pair)
         self._watched.pop(pair, None)
-        if not self.pairs and self._drained:
+        if not self.live and self._drained:
             self._drained.set()
 
     async def drained(self, patience: float) -> None:
         """Return when no pair lives any more, after `patience` seconds at the latest."""
         self._drained = asyncio.Event()
-        if self.pairs:
+        if self.live:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(patience):
                     await self._drained.wait()
 
     def close(self) -> None:
         """Reset whatever still lives, and give back the pipes."""
-        for pair in list(self.pairs):
+        for pair in list(self.live):
             pair.close(reset=True)
+        for link in list(self.links):
+            link.end("this end is shutting down")
         self.pipes.close()
         if self._timer:
             self._timer.cancel()
             self._timer = None
 
-    def watch(self, pair: "Pair") -> None:
+    def watch(self, pair: "Joined") -> None:
         """Look after a half-closed pair from now on: silence ends it."""
         self._watched[pair] = (pair.moved, self._loop.time())
         if self._timer is None:

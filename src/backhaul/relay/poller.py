@@ -9,11 +9,15 @@ import asyncio
 import contextlib
 import select
 import socket
+import ssl
 import struct
 from collections.abc import Callable
 from typing import Protocol
 
 Callback = Callable[[], None]
+
+# What a non-blocking socket raises instead of waiting; those of TLS are no BlockingIOError.
+WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 _BATCH = 128  # events per turn of the event loop, so that timers are not starved
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST (socket(7))
@@ -59,6 +63,11 @@ def release(poller: Poller, sock: socket.socket, *, reset: bool = False) -> None
             # Closing with unread bytes sends RST, and the peer may lose the end of what it was sent.
             sock.recv(_DRAIN, socket.MSG_DONTWAIT)
     sock.close()
+
+
+def reason(error: OSError) -> str:
+    """Return what happened, as part of a sentence."""
+    return (error.strerror or str(error)).lower()
 
 
 class _Interest:

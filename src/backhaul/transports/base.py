@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from backhaul.relay.pair import Traffic
+from backhaul.wire import smux
 from backhaul.wire.signals import Signal
 
 from .sockets import SocketOptions
@@ -20,6 +21,8 @@ class ServerSettings:
     token: str = field(repr=False)
     tunnel_options: SocketOptions
     channel_size: int  # idle tunnel connections at most
+    mux: smux.Settings = field(default_factory=smux.Settings)
+    mux_con: int = 8  # streams per session before another is asked for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +34,7 @@ class ClientSettings:
     token: str = field(repr=False)
     tunnel_options: SocketOptions
     dial_timeout: float  # seconds
+    mux: smux.Settings = field(default_factory=smux.Settings)
 
 
 @dataclass(eq=False, slots=True)
@@ -44,8 +48,8 @@ class User:
     done: Callable[[], None]  # called once when the user's connection has closed
 
 
-class GateEvents(Protocol):
-    """What the control channel on the public end tells its owner."""
+class ControlEvents(Protocol):
+    """What becomes of the control channel on the public end."""
 
     def control_opened(self, peer: str) -> None:
         """A client has proved the token; if there was an older control channel it is gone."""
@@ -54,11 +58,42 @@ class GateEvents(Protocol):
         """The control channel is gone; users in flight are not."""
 
 
-class ServerEvents(GateEvents, Protocol):
+class GateEvents(ControlEvents, Protocol):
+    """What a gate tells the carrier that it lets connections in for."""
+
+    def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
+        """A tunnel connection has come in, now the callee's; `rest` was read already; whether its peer is ours."""
+
+
+class ServerEvents(ControlEvents, Protocol):
     """What a transport on the public end tells the control plane."""
 
     def carrier_ready(self) -> None:
         """A user who waits could be carried now."""
+
+
+class Gate(Protocol):
+    """How connections come in on the public end: who may open a control channel, what is a tunnel connection."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a control channel is open."""
+
+    @property
+    def rtt(self) -> float:
+        """Seconds of a round trip to the client, 0 if not measured."""
+
+    def start(self) -> None:
+        """Listen; raises OSError."""
+
+    def send(self, signal: Signal) -> None:
+        """Say `signal` on the control channel, if there is one."""
+
+    def greet(self, sock: socket.socket, ip: str, data: bytes = b"") -> None:
+        """Hear who is there; takes over the socket."""
+
+    def stop_listening(self) -> None:
+        """Take no more connections and close the control channel."""
 
 
 class ServerTransport(Protocol):
@@ -71,8 +106,8 @@ class ServerTransport(Protocol):
     def start(self) -> None:
         """Listen; raises OSError."""
 
-    def expect_user(self) -> None:
-        """A user has come: ask the client for another connection if this transport needs one."""
+    def expect_user(self, waiting: int) -> None:
+        """A user has come, one of `waiting`: ask the client for another connection if this transport needs one."""
 
     def carry(self, user: User) -> bool:
         """Take over `user` (socket included) and join it with a carrier; False if none is idle."""
@@ -111,6 +146,26 @@ class ClientEvents(DoorEvents, Protocol):
 
     def arrived(self, arrival: Arrival) -> None:
         """A user wants to reach a target."""
+
+
+Opened = Callable[[socket.socket | OSError, bool, bytes], None]
+"""Gets a tunnel connection or the error, whether its other end is ours, and bytes that were read already."""
+
+
+class Door(Protocol):
+    """How the client gets out: the control channel, and connections to the server."""
+
+    async def connect(self) -> str:
+        """Open the control channel; return the server's address. Raises OSError or TransportError."""
+
+    def dial(self, done: Opened) -> None:
+        """Open a tunnel connection in the background and call `done` once, unless disconnected before."""
+
+    def send(self, signal: Signal) -> None:
+        """Say `signal` on the control channel, if there is one."""
+
+    def disconnect(self) -> None:
+        """Close the control channel and stop dialling."""
 
 
 class ClientTransport(Protocol):

@@ -3,6 +3,7 @@
 import functools
 import logging
 import socket
+from collections.abc import Callable
 
 from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.pair import End, Relay, Traffic
@@ -11,9 +12,7 @@ from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import Signal
 from backhaul.wire.targets import MAX_TARGET
 
-from .base import ClientEvents, ClientSettings, ServerEvents, ServerSettings, User
-from .raw_client import RawDoor
-from .raw_server import RawGate
+from .base import ClientEvents, Door, Gate, ServerEvents, ServerSettings, User
 from .sockets import plain_ip
 
 log = logging.getLogger("backhaul.tunnel")
@@ -26,12 +25,18 @@ _HEADER_TIMEOUT = 10.0
 class DedicatedServer:
     """The public end: idle tunnel connections in the order in which they came, the oldest is used first."""
 
-    def __init__(self, settings: ServerSettings, events: ServerEvents, relay: Relay) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        events: ServerEvents,
+        relay: Relay,
+        make_gate: Callable[["DedicatedServer"], Gate],
+    ) -> None:
         self._settings = settings
         self._events = events
         self._relay = relay
         self._poller = relay.poller
-        self._gate = RawGate(relay.poller, settings, self, self._opened, measure_rtt=True)
+        self._gate = make_gate(self)
         self._idle: dict[socket.socket, bool] = {}  # and whether the other end is ours
         self.dropped = 0  # idle connections beyond channel_size
 
@@ -49,8 +54,9 @@ class DedicatedServer:
         """Listen; raises OSError."""
         self._gate.start()
 
-    def expect_user(self) -> None:
+    def expect_user(self, waiting: int) -> None:
         """Ask for the connection that will replace the one this user takes."""
+        del waiting
         self._gate.send(Signal.CHANNEL)
 
     def send(self, signal: Signal) -> None:
@@ -83,8 +89,9 @@ class DedicatedServer:
         self._close_idle()
         self._events.control_lost(reason)
 
-    def _opened(self, sock: socket.socket, ours: bool) -> None:  # noqa: FBT001 - the signature of TunnelOpened
-        if len(self._idle) >= self._settings.channel_size:
+    def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
+        """Keep the connection for a user to come; one that has more to say than its ticket is no tunnel connection."""
+        if rest or len(self._idle) >= self._settings.channel_size:
             self.dropped += 1
             release(self._poller, sock)
             return
@@ -136,11 +143,11 @@ def _announce(conn: socket.socket, header: bytes) -> bool:
 class DedicatedClient:
     """The client's side: idle tunnel connections that wait for a target."""
 
-    def __init__(self, settings: ClientSettings, events: ClientEvents, relay: Relay) -> None:
+    def __init__(self, events: ClientEvents, relay: Relay, make_door: Callable[["DedicatedClient"], Door]) -> None:
         self._events = events
         self._relay = relay
         self._poller = relay.poller
-        self._door = RawDoor(relay.poller, settings, self, measure_rtt=True)
+        self._door = make_door(self)
         self._waiting: dict[socket.socket, bool] = {}  # and whether the other end is ours
         self._reading: Deadlines[_Header] = Deadlines(_HEADER_TIMEOUT, self._header_late)
         self._opening = 0
@@ -184,7 +191,8 @@ class DedicatedClient:
         """Tell the control plane, which will disconnect."""
         self._events.control_lost(reason)
 
-    def _opened(self, result: socket.socket | OSError, ours: bool) -> None:  # noqa: FBT001 - the signature of Opened
+    def _opened(self, result: socket.socket | OSError, ours: bool, rest: bytes) -> None:  # noqa: FBT001 - see Opened
+        del rest
         self._opening -= 1
         if isinstance(result, OSError):
             log.debug("can't open a tunnel connection: %s", result.strerror)

@@ -3,7 +3,6 @@
 import asyncio
 import hmac
 import socket
-from collections.abc import Callable
 
 from backhaul.errors import TransportError
 from backhaul.relay.poller import Poller, release
@@ -11,7 +10,7 @@ from backhaul.wire.control import HELLO, ClientEar
 from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import Signal
 
-from .base import ClientSettings, DoorEvents
+from .base import ClientSettings, DoorEvents, Opened
 from .dialer import Dialer
 from .raw_control import RawControl
 
@@ -19,8 +18,6 @@ HANDSHAKE_TIMEOUT = 2.0  # seconds: what v0.7.2 allows for the whole exchange
 # A server of ours answers a hello at once. Four round trips and a moment of scheduling are waited for that
 # answer, so that the first tunnel connections can show their ticket; a v0.7.2 server never answers.
 _HELLO_ROUND_TRIPS, _HELLO_GRACE = 4, 0.05
-
-Opened = Callable[[socket.socket | OSError, bool], None]
 
 
 class RawDoor:
@@ -66,7 +63,7 @@ class RawDoor:
         def connected(result: socket.socket | OSError) -> None:
             if ticket and isinstance(result, socket.socket):
                 result.send(encode(Signal.TICKET, ticket))  # 19 bytes fit into an empty send buffer
-            done(result, bool(ticket))
+            done(result, bool(ticket), b"")
 
         self._dialer.dial(*self._address, self._settings.tunnel_options, connected)
 

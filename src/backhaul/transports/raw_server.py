@@ -10,7 +10,6 @@ import hmac
 import logging
 import secrets
 import socket
-from collections.abc import Callable
 from typing import Any
 
 from backhaul.relay.deadlines import Deadlines
@@ -31,22 +30,16 @@ MAX_GREETING = 1024  # bytes of token, unless ours is longer
 MAX_STRANGERS = 1024  # connections that have proved nothing yet; one more pushes out the oldest
 _READ_SIZE = 4096
 
-TunnelOpened = Callable[[socket.socket, bool], None]
-"""Called with a tunnel connection, now the callee's, and whether its other end is one of ours."""
-
 
 class RawGate:
     """Listens on the tunnel's address and sorts what comes in; owns connections until they are sorted."""
 
-    def __init__(
-        self, poller: Poller, settings: ServerSettings, events: GateEvents, opened: TunnelOpened, *, measure_rtt: bool
-    ) -> None:
+    def __init__(self, poller: Poller, settings: ServerSettings, events: GateEvents, *, measure_rtt: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._settings = settings
         self._token = settings.token.encode()
         self._events = events
-        self._opened = opened
         self._measure_rtt = measure_rtt
         self._strangers: Deadlines[_Stranger] = Deadlines(HANDSHAKE_TIMEOUT, self._too_slow)
         self._acceptor: Acceptor | None = None
@@ -99,7 +92,7 @@ class RawGate:
     def _accepted(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
         ip = plain_ip(address)
         if self._control and not self._ticket and ip == self._control_ip:
-            self._opened(sock, False)
+            self._events.tunnel_opened(sock, ours=False)
         else:
             self.greet(sock, ip)
 
@@ -131,7 +124,7 @@ class RawGate:
         if frame.kind == Signal.CHANNEL and hmac.compare_digest(frame.body, self._token):
             self._open_control(stranger, frame.rest)
         elif frame.kind == Signal.TICKET and self._ticket and hmac.compare_digest(frame.body, self._ticket):
-            self._opened(stranger.sock, True)
+            self._events.tunnel_opened(stranger.sock, frame.rest, ours=True)
         else:
             what = "wrong token" if frame.kind == Signal.CHANNEL else "no valid handshake"
             log.warning("refused a connection from %s: %s", stranger.ip, what)

@@ -64,8 +64,8 @@ class ServerTunnel:
         """A client is there: its heart is kept beating, and users who wait are announced."""
         log.info("client %s connected: %s tunnel is up", peer, self._config.transport)
         self._beat_later()
-        for _ in range(len(self._waiting)):
-            self._transport.expect_user()
+        for waiting in range(1, len(self._waiting) + 1):
+            self._transport.expect_user(waiting)
 
     def control_lost(self, reason: str) -> None:
         """The client is gone; its users in flight stay, new ones wait a moment for its return."""
@@ -84,7 +84,7 @@ class ServerTunnel:
         user = User(sock, port.mapping.target, self._preface(sock, address), port.traffic, port.user_closed)
         port.total += 1
         port.open += 1
-        self._transport.expect_user()
+        self._transport.expect_user(len(self._waiting) + 1)
         if len(self._waiting) or not self._transport.carry(user):
             self._wait(user, port)
 

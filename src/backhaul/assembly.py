@@ -1,0 +1,20 @@
+"""Settings that both ends derive from the configuration in the same way."""
+
+from backhaul.config import ClientConfig, ServerConfig
+from backhaul.transports.sockets import SocketOptions
+from backhaul.wire import smux
+
+
+def mux_settings(config: ServerConfig | ClientConfig) -> smux.Settings:
+    """Return what the mux_* keys say about sessions."""
+    return smux.Settings(
+        version=config.mux_version,
+        max_frame=config.mux_framesize,
+        receive_buffer=config.mux_recievebuffer,
+        stream_buffer=config.mux_streambuffer,
+    )
+
+
+def tunnel_options(config: ServerConfig | ClientConfig) -> SocketOptions:
+    """Return the options of the connections between both ends."""
+    return SocketOptions(config.nodelay, config.keepalive_period, config.mss, config.so_rcvbuf, config.so_sndbuf)

@@ -1,0 +1,224 @@
+"""A smux session on a connection: reads, feeds, and writes what the streams have to say."""
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING, Final, Protocol
+
+from backhaul.wire.smux import Role, Session, Settings, SmuxError, Stream
+
+from .poller import WOULD_BLOCK, reason, release
+
+if TYPE_CHECKING:
+    from .pair import Relay
+    from .stream_relay import StreamRelay
+
+log = logging.getLogger("backhaul.mux")
+
+READ_SIZE = 1 << 18  # bytes per wake-up: eight frames of the default size
+# Our two ends recognise each other by a NOP with this id; the Go program ignores it. No stream ever has it:
+# even ids are those that the client's side would open, and it opens none.
+HELLO: Final = 0xFFFF_FFFE
+# Unsent bytes that the kernel may hold: a small frame of another stream waits behind no more than these.
+NOTSENT_LOWAT = 1 << 17
+CONTROL_ROOM: Final = 1 << 12  # bytes before the first frame in the shared buffer, for control frames
+_HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a first smux frame it is 0
+
+_IN = memoryview(bytearray(READ_SIZE))  # shared: every read is dealt with before the next
+
+
+class LinkOwner(Protocol):
+    """Who decides what the streams of a link are for."""
+
+    def stream_opened(self, link: "Link", stream: Stream) -> None:
+        """The peer has opened a stream; its sink must be set."""
+
+    def stream_closed(self, link: "Link") -> None:
+        """A stream of this link is gone."""
+
+    def link_lost(self, link: "Link", why: str) -> None:
+        """The connection or the session is gone, and every stream on it."""
+
+    def not_smux(self, link: "Link", data: bytes) -> None:
+        """The first bytes are a handshake; the socket is the owner's again, the link is dead."""
+
+
+class Link:
+    """Owns a connection and the session on it."""
+
+    def __init__(self, relay: "Relay", conn: socket.socket, role: Role, settings: Settings, owner: LinkOwner) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.relay = relay
+        self.conn = conn
+        self.session = Session(role, settings, self, self._loop.time())
+        self.ours = False  # whether the other end is one of ours
+        self.closed = False
+        self.blocked = False  # the connection takes no more bytes now
+        self.feeding = False
+        self.touched: list[StreamRelay] = []  # streams with payload that still lies in the shared buffer
+        self.parked: list[StreamRelay] = []  # streams with something to send, while blocked
+        self._owner = owner
+        self._role = role
+        self._fresh = role is Role.CLIENT
+        self._paused = False
+        self._backlog = bytearray()
+        self._keepalive = self._loop.call_at(self.session.next_deadline, self._tick)
+
+    def __len__(self) -> int:
+        """Return how many streams are not closed by both sides."""
+        return len(self.session)
+
+    def start(self, rest: bytes = b"") -> None:
+        """Begin; `rest` are bytes that have been read already."""
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            self.conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
+        self.relay.links.add(self)
+        self.relay.poller.on_readable(self.conn, self._readable)
+        if self._role is Role.SERVER:
+            self.session.nop(HELLO)
+            self.flush()
+        if rest:
+            self._take(memoryview(rest))
+
+    def transmit(self, data: memoryview | bytes) -> None:
+        """Send `data`, or keep what the connection does not take now."""
+        if self.blocked:
+            self._backlog += data
+            return
+        try:
+            sent = self.conn.send(data)
+        except WOULD_BLOCK:
+            sent = 0
+        except OSError as error:
+            self.end(reason(error))
+            return
+        if sent < len(data):
+            self._backlog += data[sent:]
+            self.blocked = True
+            self.relay.poller.on_writable(self.conn, self._writable)
+
+    def flush(self) -> None:
+        """Send the pending control frames, unless the connection is blocked."""
+        if self.session.control and not self.blocked and not self.closed:
+            self.transmit(self.session.take_control())
+
+    def settle(self) -> None:
+        """Do what follows from bytes that were consumed: window updates leave, a paused session reads on."""
+        self.flush()
+        if self._paused != self.session.paused and not self.closed:
+            self._paused = not self._paused
+            if self._paused:
+                self.relay.poller.ignore_readable(self.conn)
+            else:
+                self.relay.poller.on_readable(self.conn, self._readable)
+
+    def end(self, why: str) -> None:
+        """The connection is of no more use: close it, and lose the streams on it."""
+        if self.closed:
+            return
+        self._detach()
+        release(self.relay.poller, self.conn)
+        self.session.close(SmuxError(why))
+        self._owner.link_lost(self, why)
+
+    def stream_closed(self) -> None:
+        """A stream is gone; its owner may want to know."""
+        if not self.closed:
+            self._owner.stream_closed(self)
+
+    def on_stream(self, stream: Stream) -> None:
+        """See smux.Handler."""
+        self._owner.stream_opened(self, stream)
+
+    def on_nop(self, stream_id: int) -> None:
+        """See smux.Handler: a hello, or (between two of ours) the reset of a stream."""
+        if stream_id == HELLO:
+            if self._role is Role.CLIENT and not self.ours:
+                self.session.nop(HELLO)
+            self.ours = True
+        elif self.ours and (stream := self.session.get(stream_id)):
+            on_reset = getattr(stream.sink, "on_reset", None)
+            if on_reset:
+                on_reset()
+
+    def on_refused(self, stream_id: int) -> None:
+        """See smux.Handler."""
+        log.warning("a session has too many streams: stream %d and further ones are ignored", stream_id)
+
+    def _detach(self) -> None:
+        self.closed = True
+        self._keepalive.cancel()
+        self.relay.links.discard(self)
+        self.relay.poller.forget(self.conn)
+
+    def _tick(self) -> None:
+        try:
+            self.session.tick(self._loop.time())
+        except SmuxError as error:
+            self.end(str(error))
+            return
+        self.flush()
+        if not self.closed:
+            self._keepalive = self._loop.call_at(self.session.next_deadline, self._tick)
+
+    def _readable(self) -> None:
+        try:
+            count = self.conn.recv_into(_IN)
+        except WOULD_BLOCK:
+            return
+        except OSError as error:
+            self.end(reason(error))
+            return
+        if count:
+            self._take(_IN[:count])
+        else:
+            self.end("the peer closed it")
+
+    def _take(self, data: memoryview) -> None:
+        if self._fresh:
+            self._fresh = False
+            if data[0] == 0 or data[2:3] == bytes([_HANDSHAKE_TYPE]):
+                self._detach()
+                self._owner.not_smux(self, bytes(data))
+                return
+        error = self._feed(data)
+        touched, self.touched = self.touched, []
+        for stream in touched:
+            stream.deliver()
+        if error:
+            self.end(error)
+        else:
+            self.settle()
+
+    def _feed(self, data: memoryview) -> str:
+        self.feeding = True
+        try:
+            self.session.feed(data)
+        except SmuxError as error:
+            return str(error)
+        finally:
+            self.feeding = False
+        return ""
+
+    def _writable(self) -> None:
+        try:
+            del self._backlog[: self.conn.send(self._backlog)]
+        except WOULD_BLOCK:
+            return
+        except OSError as error:
+            self.end(reason(error))
+            return
+        if not self._backlog:
+            self.blocked = False
+            self.relay.poller.ignore_writable(self.conn)
+            self.settle()
+            self._unpark()
+
+    def _unpark(self) -> None:
+        """Let those who waited send, in turn, one frame each, until the connection blocks again."""
+        parked, self.parked = self.parked, []
+        for position, stream in enumerate(parked):
+            if self.blocked or self.closed:
+                self.parked = parked[position:] + self.parked
+                return
+            stream.unpark()
