@@ -1,0 +1,381 @@
+"""The upgrade against the RFC's example, the recorded Go program, and answers of proxies and strangers."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backhaul.wire import upgrade
+from backhaul.wire.upgrade import (
+    MAX_HEAD,
+    USER_AGENTS,
+    Answer,
+    AnswerReader,
+    Request,
+    RequestReader,
+    UpgradeError,
+    accept,
+    authorized,
+    encode_key,
+    is_direct_v072,
+    is_ours,
+    mark_line,
+    padding_line,
+    refuse,
+    sec_accept,
+    upgrade_problem,
+)
+
+TRANSCRIPTS = json.loads((Path(__file__).parents[1] / "data" / "transcripts.json").read_text())
+TOKEN = b"s3cret"
+KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
+ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+READ_BUFFER = 4096  # of v0.7.2's client
+
+
+def our_request(*, token: bytes = TOKEN, key: bytes = KEY, path: str = "/channel") -> bytes:
+    return upgrade.request(
+        path=path, host="tunnel.example:443", token=token, key=key, user_id=740545185, user_agent=USER_AGENTS[0]
+    )
+
+
+def read_request(data: bytes) -> Request:
+    """Feed `data` whole, and its head byte by byte; both must give the same."""
+    request = RequestReader().feed(data)
+    assert request is not None
+    reader = RequestReader()
+    head = data[: len(data) - len(request.rest)]
+    found = [reader.feed(head[index : index + 1]) for index in range(len(head))]
+    assert found == [None] * (len(head) - 1) + [replace(request, rest=b"")]
+    return request
+
+
+def read_answer(data: bytes, *, key: bytes = KEY, token: bytes = TOKEN) -> Answer:
+    answer = AnswerReader(token, key).feed(data)
+    assert answer is not None
+    reader = AnswerReader(token, key)
+    head = data[: len(data) - len(answer.rest)]
+    found = [reader.feed(head[index : index + 1]) for index in range(len(head))]
+    assert found == [None] * (len(head) - 1) + [answer._replace(rest=b"")]
+    return answer
+
+
+def recorded(transport: str, start: str) -> Iterator[bytes]:
+    """Yield the heads of v0.7.2 that begin with `start`."""
+    for event in TRANSCRIPTS[transport]["events"]:
+        if event.get("http", "").startswith(start):
+            yield "\r\n".join([event["http"], *event["headers"], "", ""]).encode()
+
+
+def with_header(head: bytes, name: bytes, value: bytes | None) -> bytes:
+    """Return `head` with another value for a header, or without it."""
+    lines = head.split(b"\r\n")
+    kept = [line for line in lines[1:-2] if not line.lower().startswith(name.lower() + b":")]
+    added = [] if value is None else [name + b": " + value]
+    return b"\r\n".join([lines[0], *kept, *added, b"", b""])
+
+
+def test_accept_key_of_rfc_6455() -> None:
+    assert encode_key(b"the sample nonce") == KEY
+    assert sec_accept(KEY) == ACCEPT
+
+
+@pytest.mark.parametrize("transport", ["ws", "wsmux"])
+def test_requests_of_the_recorded_go_client_are_accepted(transport: str) -> None:
+    requests = [read_request(head) for head in recorded(transport, "GET")]
+    assert requests[0].path == "/channel"
+    assert all(request.path.startswith("/tunnel/") for request in requests[1:])
+    for request in requests:
+        assert upgrade_problem(request) is None
+        assert authorized(request, TOKEN)
+        assert not is_ours(request, TOKEN)
+        assert is_direct_v072(request)
+
+
+@pytest.mark.parametrize("transport", ["ws", "wsmux"])
+def test_our_answers_are_those_of_the_recorded_go_server(transport: str) -> None:
+    requests = [read_request(head) for head in recorded(transport, "GET")]
+    answers = list(recorded(transport, "HTTP/1.1 101"))
+    assert sorted(accept(request.key) for request in requests) == sorted(answers)
+    for request in requests:
+        assert read_answer(accept(request.key), key=request.key) == Answer(ours=False, rest=b"")
+
+
+def test_our_request_is_that_of_the_recorded_go_client_but_for_extensions_and_cookie() -> None:
+    theirs = next(recorded("ws", "GET")).split(b"\r\n")
+    ours = our_request().split(b"\r\n")
+    names = [[line.partition(b":")[0] for line in lines] for lines in (ours, theirs)]
+    names[0].remove(b"Cookie")
+    names[1].remove(b"Sec-WebSocket-Extensions")
+    assert names[0] == names[1]
+    same = {b"GET /channel HTTP/1.1", b"Authorization: Bearer s3cret", b"Connection: Upgrade", b"Upgrade: websocket"}
+    same |= {b"Sec-WebSocket-Version: 13", b"X-User-Id: 740545185"}
+    assert same <= set(ours) & set(theirs)
+
+
+def test_two_of_ours_recognise_each_other() -> None:
+    request = read_request(our_request())
+    assert (request.method, request.path, request.key) == (b"GET", "/channel", KEY)
+    assert request.headers[b"host"] == b"tunnel.example:443"
+    assert upgrade_problem(request) is None
+    assert authorized(request, TOKEN)
+    assert is_ours(request, TOKEN)
+    assert not is_direct_v072(request)
+    first_frame = b"\x82\x01\x00"
+    answer = accept(request.key, mark_line(TOKEN, request.key))
+    assert read_answer(answer + first_frame) == Answer(ours=True, rest=first_frame)
+
+
+def test_recognition_survives_proxies_that_add_and_reorder() -> None:
+    lines = our_request().split(b"\r\n")[1:-2]
+    cookie = next(line for line in lines if line.startswith(b"Cookie"))
+    moved = [b"X-Forwarded-For: 192.0.2.1", *sorted(set(lines) - {cookie}), cookie.replace(b": ", b": _cf=1; ").lower()]
+    request = read_request(b"\r\n".join([b"GET /channel HTTP/1.1", *moved, b"", b""]))
+    assert is_ours(request, TOKEN)
+    answer = with_header(accept(KEY, b"Set-Cookie: _cf=1; Path=/\r\n" + mark_line(TOKEN, KEY)), b"Server", b"nginx")
+    assert read_answer(answer).ours
+
+
+def test_recognition_needs_the_token_and_is_new_for_each_request() -> None:
+    other_key = encode_key(bytes(16))
+    request = read_request(our_request())
+    assert not is_ours(request, b"another")
+    assert not is_ours(read_request(with_header(our_request(), b"Sec-WebSocket-Key", other_key)), TOKEN)
+    assert not read_answer(accept(KEY, mark_line(b"another", KEY))).ours
+    assert not read_answer(accept(KEY, mark_line(TOKEN, other_key))).ours
+    cookie = request.headers[b"cookie"]
+    assert not read_answer(accept(KEY, b"Set-Cookie: " + cookie + b"\r\n")).ours
+
+
+@pytest.mark.parametrize("key", [KEY, encode_key(bytes(16)), encode_key(b"\xff" * 16)])
+def test_padding_fills_the_read_buffer_of_the_go_client(key: bytes) -> None:
+    answer = accept(key, padding_line(key))
+    last_line_at = answer[:-4].rindex(b"\r\n") + 2
+    assert len(answer) - last_line_at == READ_BUFFER
+    smux = b"\x01\x00\x00\x00\x03\x00\x00\x00"
+    assert read_answer(answer + smux, key=key) == Answer(ours=False, rest=smux)
+
+
+@pytest.mark.parametrize(
+    ("value", "right"),
+    [
+        (b"Bearer s3cret", True),
+        (b"Bearer s3cret2", False),
+        (b"Bearer s3cre", False),
+        (b"bearer s3cret", False),
+        (b"s3cret", False),
+        (b"Bearer", False),
+        (b"", False),
+        (None, False),
+    ],
+)
+def test_the_token_must_be_right(value: bytes | None, *, right: bool) -> None:
+    assert authorized(read_request(with_header(our_request(), b"Authorization", value)), TOKEN) is right
+
+
+def test_two_tokens_are_no_token() -> None:
+    head = our_request().replace(b"Connection:", b"Authorization: Bearer s3cret\r\nConnection:")
+    assert not authorized(read_request(head), TOKEN)
+
+
+@pytest.mark.parametrize("token", ["a longer token with spaces: yes", "münchen", "令牌"])
+def test_tokens_of_any_script(token: str) -> None:
+    request = read_request(our_request(token=token.encode()))
+    assert authorized(request, token.encode())
+    assert is_ours(request, token.encode())
+
+
+def test_secrets_do_not_show() -> None:
+    assert "s3cret" not in repr(read_request(our_request()))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status", "reason"),
+    [
+        (b"Connection", b"keep-alive", 400, "proxy"),
+        (b"Connection", None, 400, "proxy"),
+        (b"Upgrade", b"h2c", 400, "proxy"),
+        (b"Upgrade", None, 400, "proxy"),
+        (b"Sec-WebSocket-Version", b"8", 400, "version"),
+        (b"Sec-WebSocket-Version", None, 400, "version"),
+        (b"Sec-WebSocket-Key", None, 400, "16 bytes"),
+        (b"Sec-WebSocket-Key", b"c2hvcnQ=", 400, "16 bytes"),
+        (b"Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ", 400, "16 bytes"),
+        (b"Sec-WebSocket-Key", "ünsinn".encode(), 400, "16 bytes"),
+    ],
+)
+def test_requests_that_are_no_upgrade(name: bytes, value: bytes | None, status: int, reason: str) -> None:
+    problem = upgrade_problem(read_request(with_header(our_request(), name, value)))
+    assert problem is not None
+    assert problem.status == status
+    assert reason in problem.reason
+
+
+def test_only_get_upgrades() -> None:
+    problem = upgrade_problem(read_request(our_request().replace(b"GET ", b"POST ", 1)))
+    assert problem is not None
+    assert problem.status == 405
+
+
+def test_tokens_of_a_list_in_any_case_are_found() -> None:
+    head = with_header(our_request(), b"cOnnection", b"keep-alive, UPGRADE")
+    assert upgrade_problem(read_request(with_header(head, b"Upgrade", b"h2c,WebSocket"))) is None
+
+
+def test_the_query_is_no_part_of_the_path() -> None:
+    assert read_request(our_request(path="/channel?session=1")).path == "/channel"
+
+
+def test_early_bytes_are_kept() -> None:
+    assert read_request(our_request() + b"\x82\x81early").rest == b"\x82\x81early"
+
+
+@pytest.mark.parametrize(
+    "first", [b"\x16\x03\x01", b"\x00\x06\x01s3cret", b"\x01\x00\x00\x00", b"get / HTTP/1.1\r\n"], ids=repr
+)
+def test_another_protocol_is_refused_at_its_first_byte(first: bytes) -> None:
+    with pytest.raises(UpgradeError, match="the request is not valid HTTP: does the client use the same transport"):
+        RequestReader().feed(first[:1])
+    with pytest.raises(UpgradeError, match="the answer is not valid HTTP: are remote_addr and transport right"):
+        AnswerReader(TOKEN, KEY).feed(first[:1])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"NOT HTTP\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\nName : blank before the colon\r\n\r\n",
+        b"GET / HTTP/1.1\nHost: bare line feeds\n\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET / HTTP/3.0\r\n\r\n",
+        b"GE\r\n\r\n",
+    ],
+    ids=repr,
+)
+def test_requests_that_are_not_valid(head: bytes) -> None:
+    with pytest.raises(UpgradeError, match="not valid HTTP"):
+        RequestReader().feed(head)
+
+
+@pytest.mark.parametrize("start", [b"GET / HTTP/1.1", b"HTTP/1.1 101 Switching Protocols"])
+def test_limits(start: bytes) -> None:
+    def feed(data: bytes) -> object:
+        return RequestReader().feed(data) if start[0] == ord("G") else AnswerReader(TOKEN, KEY).feed(data)
+
+    frame = len(start + b"\r\nPad: \r\n\r\n")
+    fits = start + b"\r\nPad: " + b"x" * (MAX_HEAD - frame) + b"\r\n\r\n"
+    assert len(fits) == MAX_HEAD
+    assert feed(fits[:-1]) is None
+    for too_long in (fits[:-4] + b"x\r\n\r\n", fits[:-4] + b"xxxxx"):
+        with pytest.raises(UpgradeError, match="more than 16384 bytes"):
+            feed(too_long)
+    with pytest.raises(UpgradeError, match="more than 100 HTTP headers"):
+        feed(start + b"\r\n" + b"A: b\r\n" * 101 + b"\r\n")
+
+
+def test_headers_within_the_limits_are_read() -> None:
+    assert (
+        len(read_request(b"GET / HTTP/1.1\r\n" + b"".join(b"H%d: x\r\n" % n for n in range(100)) + b"\r\n").headers)
+        == 100
+    )
+    fits = with_header(our_request(), b"Pad", b"x" * (MAX_HEAD - len(our_request()) - len(b"Pad: \r\n")))
+    assert len(fits) == MAX_HEAD
+    assert upgrade_problem(read_request(fits + b"rest behind it")) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        ("401 Unauthorized", "the server refused the token"),
+        ("404 Not Found", "answered 404 instead of switching to WebSocket: are remote_addr, path and transport right"),
+        ("200 OK", "answered 200 instead of switching"),
+        ("301 Moved Permanently", "answered 301 instead of switching"),
+        ("502 Bad Gateway", "a proxy in between answered 502"),
+        ("522 Origin Timed Out", "a proxy in between answered 522"),
+    ],
+)
+def test_answers_that_refuse(status: str, text: str) -> None:
+    head = f"HTTP/1.1 {status}\r\nContent-Length: 12\r\nServer: nginx\r\n\r\nunauthorized".encode()
+    with pytest.raises(UpgradeError, match=text):
+        AnswerReader(TOKEN, KEY).feed(head)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        (b"Upgrade", None, "not WebSocket"),
+        (b"Upgrade", b"h2c", "not WebSocket"),
+        (b"Connection", b"close", "not WebSocket"),
+        (b"Sec-WebSocket-Accept", None, "answers another request"),
+        (b"Sec-WebSocket-Accept", sec_accept(encode_key(bytes(16))), "answers another request"),
+        (b"Sec-WebSocket-Extensions", b"permessage-deflate", "not offered"),
+        (b"No colon", b"", "not valid HTTP"),
+    ],
+)
+def test_answers_that_switch_wrongly(name: bytes, value: bytes | None, text: str) -> None:
+    with pytest.raises(UpgradeError, match=text):
+        AnswerReader(TOKEN, KEY).feed(with_header(accept(KEY), name, value))
+
+
+def test_answers_in_other_words_are_understood() -> None:
+    head = accept(KEY).replace(b"Switching Protocols", b"Web Socket Protocol Handshake")
+    head = with_header(with_header(head, b"UPGRADE", b"WebSocket"), b"connection", b"keep-alive, upgrade")
+    assert read_answer(with_header(head, b"Sec-WebSocket-Extensions", b"")) == Answer(ours=False, rest=b"")
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 405])
+def test_refusals_are_whole_answers(status: int) -> None:
+    head, _, body = refuse(status).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"Content-Length: %d\r\n" % len(body) in head
+    with pytest.raises(UpgradeError):
+        AnswerReader(TOKEN, KEY).feed(refuse(status))
+
+
+def test_the_refusal_of_a_token_says_what_the_go_server_says() -> None:
+    assert refuse(401).endswith(b"\r\n\r\nunauthorized\n")
+
+
+def mutations() -> st.SearchStrategy[bytes]:
+    """Bytes near a valid head, and bytes that are nowhere near one."""
+
+    def mutate(head: bytes, at: int, new: bytes, skip: int) -> bytes:
+        return head[: at % len(head)] + new + head[at % len(head) + skip :]
+
+    heads = st.sampled_from([our_request(), accept(KEY), accept(KEY, padding_line(KEY)), refuse(404)])
+    near = st.builds(mutate, heads, st.integers(0, 5000), st.binary(max_size=6), st.integers(0, 6))
+    ended = st.builds(
+        lambda start, middle: start + middle + b"\r\n\r\n", st.sampled_from([b"GET ", b"HTTP/1.1 "]), st.binary()
+    )
+    return st.one_of(near, ended, st.binary())
+
+
+@given(chunks=st.lists(mutations(), max_size=3))
+def test_garbage_raises_nothing_but_the_own_error(chunks: list[bytes]) -> None:
+    for reader in (RequestReader(), AnswerReader(TOKEN, KEY)):
+        try:
+            for chunk in chunks:
+                if reader.feed(chunk) is not None:
+                    break
+        except UpgradeError:
+            pass
+
+
+@given(key=st.binary(max_size=40))
+def test_any_key_is_judged(key: bytes) -> None:
+    headers = {b"connection": b"Upgrade", b"upgrade": b"websocket", b"sec-websocket-version": b"13"}
+    problem = upgrade_problem(Request(b"GET", "/", {**headers, b"sec-websocket-key": key}, b""))
+    assert problem is None or "Sec-WebSocket-Key" in problem.reason
+
+
+def test_any_nonce_makes_a_valid_key() -> None:
+    for _ in range(20):
+        request = read_request(our_request(key=encode_key(os.urandom(16))))
+        assert upgrade_problem(request) is None
