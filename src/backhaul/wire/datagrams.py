@@ -1,0 +1,118 @@
+"""Datagrams in a byte stream: how they are framed, and whether they come late.
+
+Towards the client a datagram is `u16 length | payload`, towards the server `u32 timestamp | u16 length | payload`;
+the timestamp is the sender's Unix time in milliseconds modulo 600 000. Other streams than those of transport tcp
+frame without a timestamp both ways.
+"""
+
+from collections.abc import Sequence
+from struct import Struct
+
+MAX_PAYLOAD = 65507  # bytes: what UDP over IPv4 can carry (65535 less 20 of IPv4 and 8 of UDP)
+CLOCK_CYCLE = 600_000  # milliseconds: timestamps start again at 0
+
+_PLAIN = Struct("!H")
+_STAMPED = Struct("!IH")
+
+Batch = Sequence[bytes | memoryview]
+"""Datagrams in their order. Whoever is handed a batch may use it only until the call returns."""
+
+
+def join(batch: Batch) -> bytes:
+    """Frame the datagrams of `batch` (at most 65535 bytes each) for one write."""
+    pack = _PLAIN.pack
+    return b"".join([part for datagram in batch for part in (pack(len(datagram)), datagram)])
+
+
+def join_stamped(batch: Batch, timestamp: int) -> bytes:
+    """Frame as `join` does, each datagram with `timestamp` (milliseconds, any clock) in front."""
+    pack, cycle = _STAMPED.pack, timestamp % CLOCK_CYCLE
+    return b"".join([part for datagram in batch for part in (pack(cycle, len(datagram)), datagram)])
+
+
+class Splitter:
+    """Finds the datagrams in a stream, however its bytes are cut."""
+
+    __slots__ = ("_head", "_tail", "timestamp")
+
+    def __init__(self, *, stamped: bool) -> None:
+        self._head = _STAMPED if stamped else _PLAIN
+        self._tail = bytearray()  # the beginning of a frame whose end has not come yet
+        self.timestamp = 0  # of the first datagram that the last `feed` returned; without meaning if not stamped
+
+    def feed(self, data: memoryview) -> list[bytes | memoryview]:
+        """Return the datagrams that are whole now; they are views into `data` where they lie in it entirely."""
+        found: list[bytes | memoryview] = []
+        start = self._finish_tail(data, found) if self._tail else 0
+        unpack, size, end = self._head.unpack_from, self._head.size, len(data)
+        if not found and end - start >= size:
+            self.timestamp = unpack(data, start)[0]
+        while end - start >= size:
+            after = start + size + unpack(data, start)[-1]
+            if after > end:
+                break
+            found.append(data[start + size : after])
+            start = after
+        self._tail += data[start:]
+        return found
+
+    def _finish_tail(self, data: memoryview, found: list[bytes | memoryview]) -> int:
+        """Complete the frame that had begun; return how many bytes of `data` that took."""
+        size = self._head.size
+        used = max(0, size - len(self._tail))
+        self._tail += data[:used]
+        if len(self._tail) < size:
+            return len(data)
+        head = self._head.unpack_from(self._tail)
+        whole: int = size + head[-1]
+        missing = whole - len(self._tail)
+        self._tail += data[used : used + missing]
+        if len(self._tail) == whole:
+            self.timestamp = head[0]
+            found.append(bytes(self._tail[size:]))
+            self._tail.clear()
+        return min(used + missing, len(data))
+
+
+_WINDOW = 60_000  # milliseconds: how long the quickest datagram is remembered, so that a clock that was set heals
+_LEAST_LIMIT = 100  # milliseconds, and
+_ROUND_TRIPS = 3  # times the round trip: v0.7.2's measure of congestion
+
+
+class DelayJudge:
+    """Tells whether datagrams queue up on their way, from timestamps of a clock that may be wrong.
+
+    The time between a timestamp and the arrival is the delay plus the unknown difference of both clocks. That
+    difference is the same for all datagrams, so the quickest of the last minute or two is what the others
+    are held against: only the excess over it counts. All arithmetic is modulo the cycle of the timestamps.
+    """
+
+    __slots__ = ("_limit", "_quickest", "_recent", "_since")
+
+    def __init__(self, round_trip: int) -> None:
+        """`round_trip` in milliseconds, 0 if unknown."""
+        self._limit = max(_ROUND_TRIPS * round_trip, _LEAST_LIMIT)
+        self._quickest: int | None = None  # smallest difference of the last window and this one
+        self._recent = 0  # ... and of this one
+        self._since = 0
+
+    def late(self, timestamp: int, now: int) -> bool:
+        """Judge a datagram by its `timestamp` and its arrival at `now`, in milliseconds of the own clock."""
+        difference = (now - timestamp) % CLOCK_CYCLE
+        if self._quickest is None:
+            self._quickest, self._recent, self._since = difference, difference, now
+        elif now - self._since >= _WINDOW:
+            self._quickest, self._recent, self._since = self._recent, difference, now
+        self._recent = _quicker(self._recent, difference)
+        self._quickest = _quicker(self._quickest, difference)
+        return _excess(difference, self._quickest) > self._limit
+
+
+def _excess(difference: int, base: int) -> int:
+    """How much larger `difference` is than `base`, the shorter way round the cycle."""
+    half = CLOCK_CYCLE // 2
+    return (difference - base + half) % CLOCK_CYCLE - half
+
+
+def _quicker(one: int, other: int) -> int:
+    return other if _excess(other, one) < 0 else one
