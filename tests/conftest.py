@@ -1,7 +1,57 @@
 """Settings and fixtures for all tests."""
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import uvloop
 from hypothesis import settings
+from tests.support.tunnel import BUILT, Net
+
+from backhaul.relay.poller import LoopPoller
 
 # A busy machine may be slow at any single example: how long one takes is not what is tested.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "uvloop": uvloop.new_event_loop,
+    "asyncio": asyncio.new_event_loop,
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "both_loops: run on uvloop and on asyncio's own loop, not on uvloop alone")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """uvloop is what the program runs on; where loops differ in what matters, a test asks for both."""
+    both = item.get_closest_marker("both_loops")
+    return LOOPS if both else {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+async def net() -> AsyncIterator[Net]:
+    """Sockets, services and ends of tunnels over TCP; nothing may be left when the test is over."""
+    async with Net("tcp") as net:
+        yield net
+
+
+@pytest.fixture(params=BUILT)
+async def any_net(request: pytest.FixtureRequest) -> AsyncIterator[Net]:
+    """Do the same over every transport."""
+    async with Net(request.param) as net:
+        yield net
+
+
+@pytest.fixture(params=["splice", "copy", "no-epoll"])
+def plane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each way in which bytes can be moved on some system; to be named before `net`."""
+    if request.param == "copy":
+        monkeypatch.setenv("BACKHAUL_NO_SPLICE", "1")
+    if request.param == "no-epoll":
+        for end in ("server", "client"):
+            monkeypatch.setattr(f"backhaul.{end}.make_poller", LoopPoller)
+    return str(request.param)

@@ -1,0 +1,201 @@
+"""Ends of connections that a test drives, and ports for them."""
+
+import asyncio
+import contextlib
+import itertools
+import random
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+HOST = "127.0.0.1"
+PATIENCE = 20.0  # seconds without the event that a test waits for: something hangs, and the test should say where
+# Below the range from which the system takes the source ports of connections, so that none is taken in between.
+_PORTS = itertools.count(random.randrange(10000, 30000))  # noqa: S311 - two test runs at a time should differ
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+def free_port(host: str = HOST, *, digits: int = 5) -> int:
+    """Return a port that nobody listens on; no other call returns the same one soon."""
+    lowest, count = (10000, 20000) if digits == 5 else (5000, 5000)
+    while True:
+        port = lowest + next(_PORTS) % count
+        with socket.socket(_family(host)) as sock, contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((host, port))
+            return port
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+async def until(condition: Callable[[], Any], patience: float = PATIENCE) -> None:
+    """Return once `condition()` is true; TimeoutError after `patience` seconds."""
+    async with asyncio.timeout(patience):
+        while not condition():  # noqa: ASYNC110 - the program has no event for everything that a test looks at
+            await asyncio.sleep(0.002)
+
+
+class Peer:
+    """One end of a TCP connection; every wait is bounded by PATIENCE (TimeoutError)."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of this end."""
+        host, port = self.sock.getsockname()[:2]
+        return host, port
+
+    async def send(self, data: bytes) -> None:
+        """Send all of `data`."""
+        async with asyncio.timeout(PATIENCE):
+            await self._loop.sock_sendall(self.sock, data)
+
+    async def receive(self, count: int) -> bytes:
+        """Return exactly `count` bytes; EOFError, with what came, if the other end is done before."""
+        data = bytearray()
+        async with asyncio.timeout(PATIENCE):
+            while len(data) < count:
+                chunk = await self._loop.sock_recv(self.sock, min(count - len(data), 1 << 18))
+                if not chunk:
+                    raise EOFError(bytes(data))
+                data += chunk
+        return bytes(data)
+
+    async def receive_all(self) -> bytes:
+        """Return everything up to the end of the other side."""
+        data = bytearray()
+        async with asyncio.timeout(PATIENCE):
+            while chunk := await self._loop.sock_recv(self.sock, 1 << 18):
+                data += chunk
+        return bytes(data)
+
+    async def receive_some(self) -> bytes:
+        """Return what is there, at least a byte; b"" at the end."""
+        async with asyncio.timeout(PATIENCE):
+            return await self._loop.sock_recv(self.sock, 1 << 18)
+
+    async def closed(self) -> bool:
+        """Wait for the end, whatever comes before; return whether it was an orderly one (no reset)."""
+        try:
+            await self.receive_all()
+        except ConnectionResetError:
+            return False
+        return True
+
+    def silent(self) -> bool:
+        """Whether nothing has come: neither bytes nor the end."""
+        try:
+            self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def fill(self) -> int:
+        """Send until the kernel takes no more; return the number of bytes."""
+        sent, block = 0, bytes(1 << 16)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sent += self.sock.send(block)
+        return sent
+
+    def shut_write(self) -> None:
+        """Say that this end is done sending."""
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """Close with RST."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.sock.close()
+
+    def close(self) -> None:
+        """Close; harmless when closed."""
+        self.sock.close()
+
+
+class Listener:
+    """A listening socket from which the test takes connections one at a time."""
+
+    def __init__(self, sock: socket.socket, keep: Callable[[Peer], Peer]) -> None:
+        self.sock = sock
+        self.port: int = sock.getsockname()[1]
+        self._keep = keep
+
+    async def accept(self) -> Peer:
+        """Return the next connection."""
+        async with asyncio.timeout(PATIENCE):
+            sock, _ = await asyncio.get_running_loop().sock_accept(self.sock)
+        return self._keep(Peer(sock))
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self.sock.close()
+
+
+class Sockets:
+    """Makes peers and listeners, and closes them all at the end."""
+
+    def __init__(self) -> None:
+        self._peers: list[Peer] = []
+        self._listeners: list[Listener] = []
+
+    async def dial(self, port: int, host: str = HOST, *, source: str = "", rcvbuf: int = 0) -> Peer:
+        """Connect to a port, from the address `source` if given."""
+        sock = socket.socket(_family(host))
+        peer = self.keep(Peer(sock))
+        if rcvbuf:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        if source:
+            sock.bind((source, 0))
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.get_running_loop().sock_connect(sock, (host, port))
+        return peer
+
+    def listen(self, port: int = 0, host: str = HOST, *, backlog: int = 128, rcvbuf: int = 0) -> Listener:
+        """Listen on `port`, or on a free one."""
+        sock = socket.socket(_family(host))
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if rcvbuf:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        sock.bind((host, port or free_port(host)))
+        sock.listen(backlog)
+        self._listeners.append(Listener(sock, self.keep))
+        return self._listeners[-1]
+
+    def keep(self, peer: Peer) -> Peer:
+        """Close this one too at the end."""
+        self._peers.append(peer)
+        return peer
+
+    def close_peers(self) -> None:
+        """Close every connection."""
+        while self._peers:
+            self._peers.pop().close()
+
+    def close_listeners(self) -> None:
+        """Close every listener."""
+        while self._listeners:
+            self._listeners.pop().close()
+
+    async def pair(self) -> tuple[Peer, Peer]:
+        """Return both ends of a new TCP connection."""
+        listener = self.listen()
+        near, far = await asyncio.gather(self.dial(listener.port), listener.accept())
+        listener.close()
+        return near, far
+
+
+def cuts(data: bytes, size: int) -> Iterator[bytes]:
+    """Yield `data` in pieces of `size` bytes."""
+    for start in range(0, len(data), size):
+        yield data[start : start + size]

@@ -1,0 +1,57 @@
+"""Services that a tunnel leads to."""
+
+import asyncio
+from typing import cast
+
+
+class Service:
+    """A running service and the connections to it."""
+
+    def __init__(self, greeting: bytes) -> None:
+        self.greeting = greeting
+        self.open: set[asyncio.Transport] = set()
+        self._server: asyncio.AbstractServer | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Serve."""
+        self._server = await asyncio.get_running_loop().create_server(lambda: _Echo(self), host, port)
+
+    async def stop(self) -> None:
+        """Take no more connections, and cut those that are left."""
+        assert self._server
+        self._server.close()
+        for transport in self.open:
+            transport.abort()
+        await self._server.wait_closed()
+
+
+class _Echo(asyncio.Protocol):
+    """Says back what it hears; reads no faster than it is listened to; ends when the other end is done."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self._service.open.add(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the name that asyncio calls it by
+        self._service.open.discard(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(self._service.greeting + data)
+
+    def pause_writing(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._transport.resume_reading()
+
+
+async def serve_echo(host: str, port: int, greeting: bytes = b"") -> Service:
+    """Start an echo service; `greeting` precedes every answer."""
+    service = Service(greeting)
+    await service.start(host, port)
+    return service

@@ -1,0 +1,157 @@
+"""Tunnels in this process: configurations, both ends, and what a test needs of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import msgspec
+
+from backhaul.client import Client
+from backhaul.config import ClientConfig, ServerConfig
+from backhaul.config.loader import parse
+from backhaul.server import Server
+
+from .leaks import Books
+from .net import HOST, Peer, Sockets, free_port, until
+from .targets import Service, serve_echo
+
+TOKEN = "s3cret"
+BUILT = ("tcp",)  # the transports of this version, all held to the same behaviour
+
+# Far shorter than any configuration may have them: what they pace should not pace the tests.
+FAST: dict[str, Any] = {"retry_interval": 0.05}
+
+
+class Lines(NamedTuple):
+    """Lines of a transport's configuration beside those that every transport has."""
+
+    server: str = ""
+    client: str = ""
+
+
+LINES = {"tcp": Lines()}
+
+
+def server_config(
+    transport: str,
+    bind: str,
+    ports: Sequence[str],
+    lines: str = "",
+    **unchecked: Any,  # noqa: ANN401 - any key
+) -> ServerConfig:
+    """Read a server's configuration; `unchecked` replaces keys by values that a file may not have."""
+    mappings = ", ".join(f'"{mapping}"' for mapping in ports)
+    text = f'[server]\nbind_addr = "{bind}"\ntransport = "{transport}"\ntoken = "{TOKEN}"\nports = [{mappings}]\n'
+    config = parse(f"{text}{LINES[transport].server}\n{lines}\n")
+    assert isinstance(config, ServerConfig)
+    return msgspec.structs.replace(config, **unchecked)
+
+
+def client_config(
+    transport: str,
+    remote: str,
+    lines: str = "",
+    **unchecked: Any,  # noqa: ANN401 - any key
+) -> ClientConfig:
+    """Read a client's configuration; `unchecked` replaces keys by values that a file may not have."""
+    text = f'[client]\nremote_addr = "{remote}"\ntransport = "{transport}"\n'
+    token = "" if "token" in lines else f'token = "{TOKEN}"\n'
+    config = parse(f"{text}{token}{LINES[transport].client}\n{lines}\n")
+    assert isinstance(config, ClientConfig)
+    return msgspec.structs.replace(config, **(FAST | unchecked))
+
+
+@dataclass
+class Tunnel:
+    """Both ends of a running tunnel."""
+
+    server: Server
+    client: Client
+    bind_port: int
+    ports: list[int]
+    net: "Net"
+
+    async def user(self, index: int = 0, **options: Any) -> Peer:  # noqa: ANN401 - those of dial
+        """Connect to a local port of the server."""
+        return await self.net.dial(self.ports[index], **options)
+
+    @property
+    def connected(self) -> bool:
+        """Whether both ends hold a control channel."""
+        return self.server.tunnel.connected and self.client.tunnel.connected
+
+
+class Net(Sockets):
+    """All that a test opens. At the end everything is closed, and nothing may be left behind."""
+
+    def __init__(self, transport: str) -> None:
+        super().__init__()
+        self.transport = transport
+        self._books = Books()
+        self._services: list[Service] = []
+        self._servers: list[Server] = []
+        self._clients: list[Client] = []
+
+    async def __aenter__(self) -> Self:
+        await self._books.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._close()
+
+    async def echo(self, host: str = HOST, port: int = 0, greeting: bytes = b"") -> int:
+        """Start an echo service; return its port."""
+        port = port or free_port(host)
+        self._services.append(await serve_echo(host, port, greeting))
+        return port
+
+    async def server(self, bind_port: int, ports: Sequence[str] = (), lines: str = "", **unchecked: Any) -> Server:  # noqa: ANN401
+        """Start a server."""
+        server = Server(server_config(self.transport, f"{HOST}:{bind_port}", ports, lines, **unchecked))
+        await server.start()
+        self._servers.append(server)
+        return server
+
+    async def client(self, remote_port: int, lines: str = "", **unchecked: Any) -> Client:  # noqa: ANN401
+        """Start a client."""
+        client = Client(client_config(self.transport, f"{HOST}:{remote_port}", lines, **unchecked))
+        await client.start()
+        self._clients.append(client)
+        return client
+
+    async def tunnel(self, *targets: int | str, server: str = "", client: str = "", user_host: str = HOST) -> Tunnel:
+        """Start both ends, with a local port for each target, and wait until they are connected."""
+        bind_port = free_port()
+        ports = [free_port(user_host) for _ in targets]
+        shown = f"[{user_host}]" if ":" in user_host else user_host
+        mappings = [f"{shown}:{port}={target}" for port, target in zip(ports, targets, strict=True)]
+        tunnel = Tunnel(
+            await self.server(bind_port, mappings, server), await self.client(bind_port, client), bind_port, ports, self
+        )
+        await until(lambda: tunnel.connected)
+        return tunnel
+
+    async def stop(self, end: Server | Client) -> None:
+        """Stop one end before the test is over."""
+        if isinstance(end, Server):
+            self._servers.remove(end)
+        else:
+            self._clients.remove(end)
+        await end.stop()
+
+    async def _close(self) -> None:
+        """Close everything; AssertionError if a pair, a pipe, a descriptor or a task is left."""
+        self.close_peers()
+        ends: list[Server | Client] = [*self._clients, *self._servers]
+        try:
+            await until(lambda: not any(end.relay.live for end in ends), patience=5)
+        except TimeoutError:
+            raise AssertionError(f"pairs live on: {[end.relay.live for end in ends]}") from None
+        finally:
+            for end in ends:
+                await end.stop()
+            self.close_listeners()
+            for service in self._services:
+                await service.stop()
+        assert [end.relay.pipes.lent for end in ends] == [0] * len(ends)
+        await self._books.balance()
