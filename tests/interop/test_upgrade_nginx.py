@@ -1,0 +1,143 @@
+"""The upgrade through nginx as a reverse proxy: what it leaves of our headers, and what it does not stand."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backhaul.wire import upgrade
+from backhaul.wire.upgrade import (
+    NONCE_SIZE,
+    USER_AGENTS,
+    Answer,
+    AnswerReader,
+    Request,
+    RequestReader,
+    UpgradeError,
+    accept,
+    authorized,
+    encode_key,
+    is_direct_v072,
+    is_ours,
+    mark_line,
+    padding_line,
+    upgrade_problem,
+)
+
+TRANSCRIPTS = json.loads((Path(__file__).parents[1] / "data" / "transcripts.json").read_text())
+TOKEN = b"s3cret"
+PATIENCE = 30.0  # seconds without a byte that mean the two ends are stuck
+CONFIGURATION = """
+daemon off; pid {directory}/pid; error_log {directory}/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
+    server {{
+        listen 127.0.0.1:{front};
+        location / {{
+            proxy_pass http://127.0.0.1:{back};
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "upgrade";
+            proxy_set_header Host $host;
+            proxy_set_header X-Forwarded-For $remote_addr;
+        }}
+    }}
+}}
+"""
+
+
+class Proxied:
+    """A client's and a server's end, nginx between them."""
+
+    def __init__(self, front: socket.socket, back: socket.socket) -> None:
+        back.settimeout(PATIENCE)
+        self.back = back
+        self.client = socket.create_connection(front.getsockname(), timeout=PATIENCE)
+        self.open = [self.client]
+
+    def ask(self, head: bytes) -> Request:
+        """Send a request; return what reaches the server."""
+        self.client.sendall(head)
+        self.server, _ = self.back.accept()
+        self.open.append(self.server)
+        self.server.settimeout(PATIENCE)
+        reader = RequestReader()
+        while not (request := reader.feed(self.server.recv(100_000))):
+            pass
+        return request
+
+    def answer(self, head: bytes, key: bytes) -> Answer:
+        """Send an answer; return what reaches the client."""
+        self.server.sendall(head)
+        reader = AnswerReader(TOKEN, key)
+        while not (answer := reader.feed(self.client.recv(100_000))):
+            pass
+        return answer
+
+    def close(self) -> None:
+        for end in self.open:
+            end.close()
+
+
+@pytest.fixture
+def proxied(tmp_path: Path) -> Iterator[Proxied]:
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if nginx is None:
+        pytest.skip("nginx is not installed")
+    # nginx inherits the listening socket, as from its predecessor in an upgrade: it can be connected to at once.
+    with socket.create_server(("127.0.0.1", 0)) as front, socket.create_server(("127.0.0.1", 0)) as back:
+        front.setblocking(False)
+        configuration = tmp_path / "nginx.conf"
+        ports = {"front": front.getsockname()[1], "back": back.getsockname()[1]}
+        configuration.write_text(CONFIGURATION.format(directory=tmp_path, **ports))
+        with subprocess.Popen(
+            [nginx, "-p", str(tmp_path), "-e", str(tmp_path / "error.log"), "-c", str(configuration)],
+            env={"NGINX": f"{front.fileno()};"},
+            pass_fds=[front.fileno()],
+        ) as process:
+            try:
+                path = Proxied(front, back)
+                yield path
+                path.close()
+            finally:
+                process.terminate()
+
+
+def recorded_request() -> bytes:
+    """Return a tunnel connection's request as v0.7.2's client sent it."""
+    events = TRANSCRIPTS["wsmux"]["events"]
+    event = next(event for event in events if event.get("http", "").startswith("GET /tunnel/"))
+    return "\r\n".join([event["http"], *event["headers"], "", ""]).encode()
+
+
+def test_two_of_ours_recognise_each_other_through_nginx(proxied: Proxied) -> None:
+    key = encode_key(os.urandom(NONCE_SIZE))
+    request = proxied.ask(
+        upgrade.request(path="/tunnel/7", host="a", token=TOKEN, key=key, user_id=7, user_agent=USER_AGENTS[0])
+    )
+    assert upgrade_problem(request) is None
+    assert authorized(request, TOKEN)
+    assert is_ours(request, TOKEN)
+    assert proxied.answer(accept(key, mark_line(TOKEN, key)), key).ours
+
+
+def test_a_v072_client_behind_nginx_is_not_taken_for_a_direct_one(proxied: Proxied) -> None:
+    request = proxied.ask(recorded_request())
+    assert upgrade_problem(request) is None
+    assert authorized(request, TOKEN)
+    assert not is_direct_v072(request)
+    assert proxied.answer(accept(request.key), request.key) == Answer(ours=False, rest=b"")
+
+
+def test_nginx_does_not_stand_the_padding(proxied: Proxied) -> None:
+    request = proxied.ask(recorded_request())
+    with pytest.raises(UpgradeError, match="a proxy in between answered 502"):
+        proxied.answer(accept(request.key, padding_line(request.key)), request.key)
