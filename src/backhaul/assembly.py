@@ -4,6 +4,8 @@ from backhaul.config import ClientConfig, ServerConfig
 from backhaul.transports.sockets import SocketOptions
 from backhaul.wire import smux
 
+TLS = frozenset({"wss", "wssmux"})
+
 
 def mux_settings(config: ServerConfig | ClientConfig) -> smux.Settings:
     """Return what the mux_* keys say about sessions."""

@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 
-from backhaul.assembly import mux_settings, tunnel_options
+from backhaul.assembly import TLS, mux_settings, tunnel_options
 from backhaul.config import ClientConfig
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import make_poller
 from backhaul.transports.base import ClientEvents, ClientSettings, ClientTransport
 from backhaul.transports.table import make_client
+from backhaul.transports.tls import ClientTls
 from backhaul.tunnel.dialling import ClientTunnel
 
 
@@ -47,7 +48,20 @@ class Client:
             remote_port=config.remote_addr.port,
             token=config.token.reveal(),
             mux=mux_settings(config),
+            host_header=str(config.remote_addr),
+            edge_ip=config.edge_ip,
+            path=config.path,
+            tls=self._tls() if config.transport in TLS else None,
             dial_timeout=config.dial_timeout,
             tunnel_options=tunnel_options(config),
         )
         return make_client(config.transport, settings, events, self.relay)
+
+    def _tls(self) -> ClientTls:
+        config = self._config
+        return ClientTls(
+            server_name=config.tls_server_name or config.remote_addr.host,
+            verify=config.tls_verify,
+            ca=config.tls_ca,
+            fingerprint=config.tls_fingerprint,
+        )

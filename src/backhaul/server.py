@@ -2,13 +2,14 @@
 
 import logging
 
-from backhaul.assembly import mux_settings, tunnel_options
+from backhaul.assembly import TLS, mux_settings, tunnel_options
 from backhaul.config import ServerConfig
 from backhaul.errors import BackhaulError
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import make_poller
 from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport
 from backhaul.transports.table import make_server
+from backhaul.transports.tls import ServerTls
 from backhaul.tunnel.serving import ServerTunnel
 
 log = logging.getLogger("backhaul.server")
@@ -62,6 +63,9 @@ class Server:
             token=config.token.reveal(),
             mux=mux_settings(config),
             mux_con=config.mux_con,
+            tls=ServerTls(config.tls_cert, config.tls_key) if config.transport in TLS else None,
+            path=config.path,
+            decoy=config.decoy,
             channel_size=config.channel_size,
             tunnel_options=tunnel_options(config),
         )

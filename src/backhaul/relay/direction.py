@@ -6,9 +6,11 @@ direction to splice, where the kernel moves the bytes from socket to socket thro
 
 import os
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
 from .pipes import PIPE_SIZE, Pipe
+from .poller import WOULD_BLOCK
 
 if TYPE_CHECKING:
     from .pair import Pair
@@ -35,6 +37,7 @@ class Direction:
         "_bulk",
         "_in_pipe",
         "_pipe",
+        "_splicing",
         "ended",
         "meter",
         "moved",
@@ -56,6 +59,9 @@ class Direction:
         self._pipe: Pipe | None = None
         self._in_pipe = 0
         self._bulk = False
+        # What the kernel would move between two TLS connections is not what they say.
+        encrypted = isinstance(source, ssl.SSLSocket) or isinstance(sink, ssl.SSLSocket)
+        self._splicing = pair.relay.splicing and not encrypted
 
     def start(self, preface: bytes) -> None:
         """Send `preface` to the sink, then move what the source says."""
@@ -109,7 +115,7 @@ class Direction:
     def _copy(self) -> None:
         try:
             count = self.source.recv_into(_BUFFER)
-        except (BlockingIOError, InterruptedError):
+        except WOULD_BLOCK:
             return
         except OSError as error:
             self.pair.fail(self.source, error)
@@ -118,7 +124,7 @@ class Direction:
             self._end()
             return
         self._count(count)
-        self._bulk = count == COPY_SIZE and self.pair.relay.splicing
+        self._bulk = count == COPY_SIZE and self._splicing
         self._write(_BUFFER[:count])
 
     def _write(self, data: bytes | memoryview) -> None:
@@ -130,7 +136,7 @@ class Direction:
     def _send(self, data: bytes | memoryview) -> None:
         try:
             sent = self.sink.send(data)
-        except (BlockingIOError, InterruptedError):
+        except WOULD_BLOCK:
             sent = 0
         except OSError as error:
             self.pair.fail(self.sink, error)
@@ -141,7 +147,7 @@ class Direction:
     def _splice_in(self, pipe: Pipe) -> None:
         try:
             count = os.splice(self.source.fileno(), pipe.writer, PIPE_SIZE, flags=_SPLICE_FLAGS)
-        except (BlockingIOError, InterruptedError):
+        except WOULD_BLOCK:
             self._return_pipe(pipe)
             return
         except OSError as error:
@@ -161,7 +167,7 @@ class Direction:
     def _splice_out(self, pipe: Pipe) -> None:
         try:
             self._in_pipe -= os.splice(pipe.reader, self.sink.fileno(), self._in_pipe, flags=_SPLICE_FLAGS)
-        except (BlockingIOError, InterruptedError):
+        except WOULD_BLOCK:
             return
         except OSError as error:
             self.pair.fail(self.sink, error)

@@ -10,8 +10,8 @@ from backhaul.wire.smux import Role, Session, Settings, SmuxError, Stream
 from .poller import WOULD_BLOCK, reason, release
 
 if TYPE_CHECKING:
+    from .framed import FramedRelay
     from .pair import Relay
-    from .stream_relay import StreamRelay
 
 log = logging.getLogger("backhaul.mux")
 
@@ -21,7 +21,6 @@ READ_SIZE = 1 << 18  # bytes per wake-up: eight frames of the default size
 HELLO: Final = 0xFFFF_FFFE
 # Unsent bytes that the kernel may hold: a small frame of another stream waits behind no more than these.
 NOTSENT_LOWAT = 1 << 17
-CONTROL_ROOM: Final = 1 << 12  # bytes before the first frame in the shared buffer, for control frames
 _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a first smux frame it is 0
 
 _IN = memoryview(bytearray(READ_SIZE))  # shared: every read is dealt with before the next
@@ -55,8 +54,8 @@ class Link:
         self.closed = False
         self.blocked = False  # the connection takes no more bytes now
         self.feeding = False
-        self.touched: list[StreamRelay] = []  # streams with payload that still lies in the shared buffer
-        self.parked: list[StreamRelay] = []  # streams with something to send, while blocked
+        self.touched: list[FramedRelay] = []  # streams with payload that still lies in the shared buffer
+        self.parked: list[FramedRelay] = []  # streams with something to send, while blocked
         self._owner = owner
         self._role = role
         self._fresh = role is Role.CLIENT

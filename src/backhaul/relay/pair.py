@@ -53,7 +53,7 @@ class Relay:
     """Makes pairs and knows those that live. One per process and side."""
 
     def __init__(self, poller: Poller, *, splicing: bool | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self.poller = poller
         self.pipes = PipePool()
         self.splicing = splice_available() if splicing is None else splicing
@@ -106,20 +106,20 @@ class Relay:
 
     def watch(self, pair: "Joined") -> None:
         """Look after a half-closed pair from now on: silence ends it."""
-        self._watched[pair] = (pair.moved, self._loop.time())
+        self._watched[pair] = (pair.moved, self.loop.time())
         if self._timer is None:
-            self._timer = self._loop.call_later(_SWEEP, self._sweep)
+            self._timer = self.loop.call_later(_SWEEP, self._sweep)
 
     def _sweep(self) -> None:
         self._timer = None
-        now = self._loop.time()
+        now = self.loop.time()
         for pair, (moved, since) in list(self._watched.items()):
             if pair.moved != moved:
                 self._watched[pair] = (pair.moved, now)
             else:
                 pair.silent_for(now - since)
         if self._watched:
-            self._timer = self._loop.call_later(_SWEEP, self._sweep)
+            self._timer = self.loop.call_later(_SWEEP, self._sweep)
 
 
 class Pair:

@@ -61,7 +61,7 @@ def release(poller: Poller, sock: socket.socket, *, reset: bool = False) -> None
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         else:
             # Closing with unread bytes sends RST, and the peer may lose the end of what it was sent.
-            sock.recv(_DRAIN, socket.MSG_DONTWAIT)
+            socket.socket.recv(sock, _DRAIN, socket.MSG_DONTWAIT)  # below TLS, if there is any
     sock.close()
 
 

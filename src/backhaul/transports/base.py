@@ -1,5 +1,6 @@
 """What the control plane and the transports know of each other."""
 
+import contextlib
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from backhaul.wire import smux
 from backhaul.wire.signals import Signal
 
 from .sockets import SocketOptions
+from .tls import ClientTls, ServerTls
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +25,9 @@ class ServerSettings:
     channel_size: int  # idle tunnel connections at most
     mux: smux.Settings = field(default_factory=smux.Settings)
     mux_con: int = 8  # streams per session before another is asked for
+    tls: ServerTls | None = None
+    path: str = ""  # before /channel and /tunnel
+    decoy: str = "404"  # or a directory, or the URL of a website
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +39,14 @@ class ClientSettings:
     token: str = field(repr=False)
     tunnel_options: SocketOptions
     dial_timeout: float  # seconds
+    host_header: str = ""  # remote_addr as configured
+    edge_ip: str = ""  # dialled instead of remote_host
+    path: str = ""  # before /channel and /tunnel
+    tls: ClientTls | None = None
     mux: smux.Settings = field(default_factory=smux.Settings)
+
+
+_EARLY_SIZE = 1 << 14  # bytes of a user that are read before there is a carrier
 
 
 @dataclass(eq=False, slots=True)
@@ -46,6 +58,13 @@ class User:
     preface: bytes  # goes to the target before the user's bytes (PROXY protocol)
     traffic: Traffic
     done: Callable[[], None]  # called once when the user's connection has closed
+    early: bytes = b""  # what the user has said before a carrier was found
+
+    def take_early(self) -> None:
+        """Read what the user has said already, once, so that it can leave together with the announcement."""
+        if not self.early:
+            with contextlib.suppress(OSError):  # nothing yet; what is broken will be found broken again
+                self.early = self.sock.recv(_EARLY_SIZE)
 
 
 class ControlEvents(Protocol):
@@ -89,8 +108,8 @@ class Gate(Protocol):
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""
 
-    def greet(self, sock: socket.socket, ip: str, data: bytes = b"") -> None:
-        """Hear who is there; takes over the socket."""
+    def regreet(self, sock: socket.socket, data: bytes) -> None:
+        """Hear a connection that was taken for a tunnel connection and has spoken; takes over the socket."""
 
     def stop_listening(self) -> None:
         """Take no more connections and close the control channel."""
@@ -148,7 +167,7 @@ class ClientEvents(DoorEvents, Protocol):
         """A user wants to reach a target."""
 
 
-Opened = Callable[[socket.socket | OSError, bool, bytes], None]
+Opened = Callable[[socket.socket | Exception, bool, bytes], None]
 """Gets a tunnel connection or the error, whether its other end is ours, and bytes that were read already."""
 
 

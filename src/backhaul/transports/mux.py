@@ -6,17 +6,17 @@ import socket
 from collections.abc import Callable
 
 from backhaul.relay.deadlines import Deadlines
+from backhaul.relay.framed import FramedRelay
 from backhaul.relay.link import Link
 from backhaul.relay.pair import Relay, Traffic
 from backhaul.relay.poller import release
-from backhaul.relay.stream_relay import StreamRelay
+from backhaul.relay.smux_channel import SmuxChannel
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import Role, SmuxError, Stream, StreamIdsExhausted
 from backhaul.wire.strings import StringReader, StringTooLongError, encode_string
 from backhaul.wire.targets import MAX_TARGET
 
 from .base import ClientEvents, ClientSettings, Door, Gate, ServerEvents, ServerSettings, User
-from .sockets import plain_ip
 
 log = logging.getLogger("backhaul.mux")
 
@@ -81,7 +81,7 @@ class MuxServer:
         stream.push(encode_string(user.target.encode()))
         if user.preface:
             stream.push(user.preface)
-        StreamRelay(link, stream, user.sock, user.traffic, user.done, towards_user=True).start()
+        _join(link, stream, user.sock, user.traffic, user.done, towards_user=True).start()
         link.flush()
         if len(link) >= self._per_session:
             self.expect_user(1)
@@ -136,12 +136,7 @@ class MuxServer:
     def not_smux(self, link: Link, data: bytes) -> None:
         """No session but a handshake: a client that came back while its old control channel looked alive."""
         self._links.discard(link)
-        try:
-            ip = plain_ip(link.conn.getpeername())
-        except OSError:
-            release(self._relay.poller, link.conn)
-        else:
-            self._gate.greet(link.conn, ip, data)
+        self._gate.regreet(link.conn, data)
 
     def _ask(self) -> None:
         self._asked.add(object())
@@ -237,10 +232,10 @@ class MuxClient:
     def not_smux(self, link: Link, data: bytes) -> None:
         """Only a server looks for handshakes."""
 
-    def _opened(self, result: socket.socket | OSError, ours: bool, rest: bytes) -> None:  # noqa: FBT001 - see Opened
+    def _opened(self, result: socket.socket | Exception, ours: bool, rest: bytes) -> None:  # noqa: FBT001 - see Opened
         del ours  # a session finds out for itself
         self._opening -= 1
-        if isinstance(result, OSError):
+        if isinstance(result, Exception):
             log.debug("can't open a session: %s", result)
             return
         link = Link(self._relay, result, Role.SERVER, self._settings, self)
@@ -307,7 +302,7 @@ class _Announced:
         if self._lost:
             release(self._link.relay.poller, sock)
             return
-        relay = StreamRelay(self._link, self._stream, sock, traffic, None, towards_user=False)
+        relay = _join(self._link, self._stream, sock, traffic, None, towards_user=False)
         relay.start(bytes(self._kept), ended=self._ended)
 
     def refuse(self, *, reset: bool) -> None:
@@ -327,6 +322,20 @@ class _Announced:
         """No target came: an orphan, as a v0.7.2 server can leave them."""
         self._addressed(self)
         self.refuse(reset=False)
+
+
+def _join(
+    link: Link,
+    stream: Stream,
+    sock: socket.socket,
+    traffic: Traffic,
+    done: Callable[[], None] | None,
+    *,
+    towards_user: bool,
+) -> FramedRelay:
+    relay = FramedRelay(SmuxChannel(link, stream), sock, traffic, done, towards_user=towards_user)
+    stream.sink = relay
+    return relay
 
 
 class _Nobody:

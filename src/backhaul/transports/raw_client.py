@@ -11,8 +11,8 @@ from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import Signal
 
 from .base import ClientSettings, DoorEvents, Opened
+from .control_channel import ControlChannel
 from .dialer import Dialer
-from .raw_control import RawControl
 
 HANDSHAKE_TIMEOUT = 2.0  # seconds: what v0.7.2 allows for the whole exchange
 # A server of ours answers a hello at once. Four round trips and a moment of scheduling are waited for that
@@ -31,7 +31,7 @@ class RawDoor:
         self._token = settings.token.encode()
         self._measure_rtt = measure_rtt
         self._dialer = Dialer(poller, settings.dial_timeout)
-        self._control: RawControl | None = None
+        self._control: ControlChannel | None = None
         self._ear = ClientEar()
         self._known = asyncio.Event()  # whether the server is ours is known, or nothing more is expected
         self._address = ("", 0)
@@ -96,7 +96,7 @@ class RawDoor:
     def _listen(self, sock: socket.socket, rest: bytes) -> None:
         self._ear = ClientEar()
         self._known.clear()
-        self._control = RawControl(self._poller, sock, self._ear, self._heard, self._lost)
+        self._control = ControlChannel(self._poller, sock, self._ear, self._heard, self._lost)
         self._control.start(rest)
 
     async def _learn_who_answers(self, patience: float) -> None:

@@ -20,7 +20,7 @@ from backhaul.wire.signals import TICKET_SIZE, Signal
 
 from .acceptor import Acceptor
 from .base import GateEvents, ServerSettings
-from .raw_control import RawControl
+from .control_channel import ControlChannel
 from .sockets import listen, plain_ip
 
 log = logging.getLogger("backhaul.server")
@@ -43,7 +43,7 @@ class RawGate:
         self._measure_rtt = measure_rtt
         self._strangers: Deadlines[_Stranger] = Deadlines(HANDSHAKE_TIMEOUT, self._too_slow)
         self._acceptor: Acceptor | None = None
-        self._control: RawControl | None = None
+        self._control: ControlChannel | None = None
         self._control_ip = ""
         self._ticket = b""
         self._rtt_asked = 0.0
@@ -77,6 +77,15 @@ class RawGate:
             self._readable(stranger)
         if stranger in self._strangers:
             self._poller.on_readable(sock, functools.partial(self._readable, stranger))
+
+    def regreet(self, sock: socket.socket, data: bytes) -> None:
+        """Hear a connection that was taken for a tunnel connection and has spoken; takes over the socket."""
+        try:
+            ip = plain_ip(sock.getpeername())
+        except OSError:
+            release(self._poller, sock)
+        else:
+            self.greet(sock, ip, data)
 
     def stop_listening(self) -> None:
         """Take no more connections and close the control channel."""
@@ -137,7 +146,7 @@ class RawGate:
             self._events.control_lost(f"a client at {stranger.ip} has taken over")
         self._ticket = b""
         self._control_ip = stranger.ip
-        self._control = RawControl(self._poller, stranger.sock, ServerEar(), self._heard, self._lost)
+        self._control = ControlChannel(self._poller, stranger.sock, ServerEar(), self._heard, self._lost)
         self._control.send(encode(Signal.CHANNEL, self._token))
         if self._measure_rtt:
             self._rtt_asked = self._loop.time()

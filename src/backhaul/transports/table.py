@@ -1,40 +1,69 @@
 """Which transport goes by which name: a way in (or out) and a carrier."""
 
+import functools
+
 from backhaul.errors import TransportError
 from backhaul.relay.pair import Relay
 
-from .base import ClientEvents, ClientSettings, ClientTransport, ServerEvents, ServerSettings, ServerTransport
+from .base import (
+    ClientEvents,
+    ClientSettings,
+    ClientTransport,
+    Door,
+    DoorEvents,
+    Gate,
+    GateEvents,
+    ServerEvents,
+    ServerSettings,
+    ServerTransport,
+)
 from .dedicated import DedicatedClient, DedicatedServer
+from .http_client import HttpDoor
+from .http_server import HttpGate
 from .mux import MuxClient, MuxServer
+from .raw_carrier import RawIdle, RawWaiting
 from .raw_client import RawDoor
 from .raw_server import RawGate
+from .ws_carrier import WsIdle, WsWaiting
+
+_HTTP = frozenset({"ws", "wss", "wsmux", "wssmux"})
+_MUX = frozenset({"tcpmux", "wsmux", "wssmux"})
+_RTT = frozenset({"tcp", "udp"})  # where a round trip is measured on the control channel
 
 
 def make_server(name: str, settings: ServerSettings, events: ServerEvents, relay: Relay) -> ServerTransport:
     """Return the public end of transport `name`; raises TransportError for one that is not built."""
+
+    def make_gate(carrier: GateEvents) -> Gate:
+        if name in _HTTP:
+            return HttpGate(settings, carrier, relay, muxed=name in _MUX)
+        return RawGate(relay.poller, settings, carrier, measure_rtt=name in _RTT)
+
+    if name in _MUX:
+        return MuxServer(settings, events, relay, make_gate)
+    if name in _HTTP:
+        return DedicatedServer(settings, events, make_gate, functools.partial(WsIdle, relay))
     if name == "tcp":
-        return DedicatedServer(
-            settings, events, relay, lambda carrier: RawGate(relay.poller, settings, carrier, measure_rtt=True)
-        )
-    if name == "tcpmux":
-        return MuxServer(
-            settings, events, relay, lambda carrier: RawGate(relay.poller, settings, carrier, measure_rtt=False)
-        )
+        return DedicatedServer(settings, events, make_gate, functools.partial(RawIdle, relay))
     raise _not_built(name)
 
 
 def make_client(name: str, settings: ClientSettings, events: ClientEvents, relay: Relay) -> ClientTransport:
     """Return the client's end of transport `name`; raises TransportError for one that is not built."""
+
+    def make_door(carrier: DoorEvents) -> Door:
+        if name in _HTTP:
+            return HttpDoor(relay.poller, settings, carrier)
+        return RawDoor(relay.poller, settings, carrier, measure_rtt=name in _RTT)
+
+    if name in _MUX:
+        return MuxClient(settings, events, relay, make_door)
+    if name in _HTTP:
+        return DedicatedClient(events, make_door, functools.partial(WsWaiting, relay))
     if name == "tcp":
-        return DedicatedClient(
-            events, relay, lambda carrier: RawDoor(relay.poller, settings, carrier, measure_rtt=True)
-        )
-    if name == "tcpmux":
-        return MuxClient(
-            settings, events, relay, lambda carrier: RawDoor(relay.poller, settings, carrier, measure_rtt=False)
-        )
+        return DedicatedClient(events, make_door, functools.partial(RawWaiting, relay))
     raise _not_built(name)
 
 
 def _not_built(name: str) -> TransportError:
-    return TransportError(f'transport "{name}" is not built yet; this version runs "tcp" and "tcpmux"')
+    return TransportError(f'transport "{name}" is not built yet; this version runs the others')

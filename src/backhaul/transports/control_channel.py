@@ -1,11 +1,12 @@
-"""A control channel of plain signals on a TCP connection (tcp, tcpmux, udp)."""
+"""A control channel on a connection, whatever the form of its signals."""
 
 import asyncio
 import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from backhaul.relay.poller import Poller, release
+from backhaul.errors import TransportError
+from backhaul.relay.poller import WOULD_BLOCK, Poller, reason, release
 from backhaul.wire.control import UnknownSignalError
 from backhaul.wire.signals import Signal
 
@@ -19,10 +20,10 @@ class Ear(Protocol):
     """Turns the bytes of a control channel into signals."""
 
     def feed(self, data: bytes) -> list[Signal]:
-        """Return the signals in `data`; raises UnknownSignalError."""
+        """Return the signals in `data`; raises UnknownSignalError or TransportError if it makes no sense."""
 
 
-class RawControl:
+class ControlChannel:
     """Owns the socket; says and hears signals until it is lost or closed.
 
     `heard` is called for each signal, `lost` at most once, and never after `close`.
@@ -73,10 +74,10 @@ class RawControl:
             return
         try:
             del self._unsent[: self._sock.send(self._unsent)]
-        except (BlockingIOError, InterruptedError):
+        except WOULD_BLOCK:
             pass
         except OSError as error:
-            self._end(_reason(error))
+            self._end(reason(error))
             return
         if len(self._unsent) > _MAX_UNSENT:
             self._end("the peer has stopped reading")
@@ -90,10 +91,10 @@ class RawControl:
     def _readable(self) -> None:
         try:
             data = self._sock.recv(_READ_SIZE)
-        except (BlockingIOError, InterruptedError):
+        except WOULD_BLOCK:
             return
         except OSError as error:
-            self._end(_reason(error))
+            self._end(reason(error))
             return
         if data:
             self._hear(data)
@@ -103,7 +104,7 @@ class RawControl:
     def _hear(self, data: bytes) -> None:
         try:
             signals = self._ear.feed(data)
-        except UnknownSignalError as error:
+        except (UnknownSignalError, TransportError) as error:
             self._end(str(error))
             return
         for signal in signals:
@@ -116,7 +117,3 @@ class RawControl:
         self.closed = True
         release(self._poller, self._sock)
         self._lost(reason)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

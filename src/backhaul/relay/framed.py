@@ -1,26 +1,78 @@
-"""A socket joined with a smux stream: bytes move both ways until both directions have ended."""
+"""A socket joined with a framed channel (a smux stream, a WebSocket connection): bytes move both ways.
+
+Payload is read into a shared buffer behind holes for the headers, so that it is copied nowhere: the channel only
+writes headers into the holes and sends the whole. What comes from the channel goes to the socket in the pieces
+in which it lies in the read buffer.
+"""
 
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from backhaul.wire.smux import HEADER_SIZE, SmuxError, Stream
+from backhaul.wire.smux import SmuxError
 
-from .link import CONTROL_ROOM, READ_SIZE, Link
 from .pair import HOLD_BACK, SILENCE_LIMIT, Traffic
 from .poller import WOULD_BLOCK, release
 
 if TYPE_CHECKING:
     from .pair import Relay
 
-_BURST = 8  # frames per wake-up of a stream that has more than one frame to say
+FRAMES_AT = 1 << 12  # where the first hole begins in the shared buffer; before it is room for control frames
+_FRAMES_SIZE = 8 * ((1 << 16) + 16)  # bytes: eight of the largest smux frames with their headers
 _SMALL_PIECE = 4096  # bytes: below this, joining pieces is cheaper than a vector of them
-_OUT = bytearray(CONTROL_ROOM + _BURST * (HEADER_SIZE + READ_SIZE // 4))  # shared; a frame has at most 64 KiB
-_OUT_VIEW = memoryview(_OUT)
+
+OUT = bytearray(FRAMES_AT + _FRAMES_SIZE)
+"""The shared buffer of outgoing frames: filled and sent within one wake-up."""
+OUT_VIEW = memoryview(OUT)
 
 
-class StreamRelay:
-    """Owns the socket and its end of the stream; closes both, exactly once.
+class Channel(Protocol):
+    """One user's way through the tunnel, with frames of its own."""
+
+    relay: "Relay"
+    header_room: int  # bytes of the hole before each payload
+    frame_size: int  # payload bytes of a frame, at most
+    burst: int  # frames per wake-up of a socket that has more than one frame to say
+
+    @property
+    def ours(self) -> bool:
+        """Whether the other end is one of ours: it takes the end of one direction for just that."""
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the connection takes no bytes now; whoever has parked is told when it does."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether the connection is gone."""
+
+    def park(self, socket_relay: "FramedRelay") -> None:
+        """Call `socket_relay.unpark()` once when the connection is not blocked any more."""
+
+    def room(self) -> int:
+        """Payload bytes that the other end has room for; when it is 0, `on_window` tells of more."""
+
+    def send_frames(self, count: int) -> None:
+        """Frame and send the `count` payload bytes that lie behind their holes in OUT."""
+
+    def touch(self, socket_relay: "FramedRelay") -> None:
+        """Call `socket_relay.deliver()` when the bytes that were read have been parsed."""
+
+    def consumed(self, count: int) -> None:
+        """`count` bytes of payload have gone to the socket."""
+
+    def settle(self) -> None:
+        """Do what follows from that: window updates leave, reading stops or goes on."""
+
+    def finish(self) -> None:
+        """Tell the other end that this direction is over."""
+
+    def drop(self, *, reset: bool) -> None:
+        """Let go of the channel: nothing is read or written any more."""
+
+
+class FramedRelay:
+    """Owns the socket and its end of the channel; closes both, exactly once.
 
     `towards_user` says which end of the tunnel this is: whether the socket is the user's or the target's.
     """
@@ -28,34 +80,31 @@ class StreamRelay:
     __slots__ = (
         "_backlog",
         "_bulk",
+        "_channel_ended",
         "_done",
         "_from_sock",
         "_held",
         "_pieces",
         "_sock",
         "_sock_ended",
-        "_stream_ended",
         "_to_sock",
         "_told",
         "_towards_user",
+        "channel",
         "closed",
-        "link",
         "moved",
-        "stream",
     )
 
     def __init__(
         self,
-        link: Link,
-        stream: Stream,
+        channel: Channel,
         sock: socket.socket,
         traffic: Traffic,
         done: Callable[[], None] | None,
         *,
         towards_user: bool,
     ) -> None:
-        self.link = link
-        self.stream = stream
+        self.channel = channel
         self.moved = 0  # bytes, both ways together
         self.closed = False
         self._sock = sock
@@ -64,45 +113,44 @@ class StreamRelay:
         self._from_sock, self._to_sock = traffic if towards_user else (traffic.sent, traffic.received)
         self._bulk = False
         self._pieces: list[memoryview] = []
-        self._backlog = bytearray()
+        self._backlog: bytearray | None = None  # most relays never need one
         self._sock_ended = False
-        self._stream_ended = False
-        self._told = False  # the socket's peer has been told that the stream has ended
+        self._channel_ended = False
+        self._told = False  # the socket's peer has been told that the channel has ended
         self._held = False  # the socket's end is held back from a peer that would drop the answer
-        stream.sink = self
 
     @property
     def _relay(self) -> "Relay":
-        return self.link.relay
+        return self.channel.relay
 
     def start(self, kept: bytes = b"", *, ended: bool = False) -> None:
-        """Begin: `kept` came on the stream before, not consumed yet, and the peer may have finished it since."""
+        """Begin: `kept` came on the channel before, not consumed yet, and the peer may have finished it since."""
         self._relay.live.add(self)
         if kept:
-            self._backlog += kept
+            self._backlog = bytearray(kept)
             self._flush_backlog()
         if ended and not self.closed:
             self.on_fin()
         if not self.closed:
             self._relay.poller.on_readable(self._sock, self.readable)
-            self.readable()  # what the user has said already leaves with the opening of the stream
+            self.readable()  # what the user has said already leaves with the opening of the channel
 
     def readable(self) -> None:
         """The socket has bytes, or has ended."""
-        if self.link.blocked:
+        if self.channel.blocked:
             self._relay.poller.ignore_readable(self._sock)
-            self.link.parked.append(self)
-        elif room := self.stream.sendable():
-            self._read(room, _BURST if self._bulk else 1)
+            self.channel.park(self)
+        elif room := self.channel.room():
+            self._read(room, self.channel.burst if self._bulk else 1)
         else:  # on_window wakes it
             self._relay.poller.ignore_readable(self._sock)
 
     def unpark(self) -> None:
-        """The link takes bytes again: send one frame, and listen to the socket again."""
+        """The connection takes bytes again: send one frame, and listen to the socket again."""
         if self.closed or self._sock_ended:
             return
         self._relay.poller.on_readable(self._sock, self.readable)
-        if room := self.stream.sendable():
+        if room := self.channel.room():
             self._read(room, 1)
 
     def on_window(self) -> None:
@@ -113,27 +161,27 @@ class StreamRelay:
     def on_data(self, view: memoryview) -> int:
         """See smux.Sink: collected, and delivered when the whole read has been parsed."""
         if not self._pieces:
-            self.link.touched.append(self)
+            self.channel.touch(self)
         self._pieces.append(view)
         return 0
 
     def on_fin(self) -> None:
         """See smux.Sink."""
-        self._stream_ended = True
+        self._channel_ended = True
         if not self._pieces and not self._backlog:
-            self._stream_over()
+            self._channel_over()
 
-    def on_lost(self, reason: SmuxError) -> None:
-        """See smux.Sink."""
+    def on_lost(self, reason: SmuxError | str) -> None:
+        """See smux.Sink: the connection is gone. What has come of a direction that had ended is still delivered."""
         del reason
-        if self._pieces or (self._stream_ended and self._backlog):  # what has come is still delivered
+        if self._pieces or (self._channel_ended and self._backlog):
             self._relay.poller.ignore_readable(self._sock)
         else:
-            self.close(reset=not self._stream_ended)
+            self.close(reset=not self._channel_ended)
 
     def on_reset(self) -> None:
         """The other end, one of ours, says that its socket was reset."""
-        self._shut(reset=True)
+        self._shut(reset=True, tell=False)
 
     def deliver(self) -> None:
         """Write the pieces that lie in the shared buffer; keep what the socket does not take."""
@@ -149,99 +197,71 @@ class StreamRelay:
         self._after_delivery()
 
     def close(self, *, reset: bool = False) -> None:
-        """Close the socket and finish the stream, telling a peer of ours that it was a reset."""
-        if self.closed:
-            return
-        if reset and self.link.ours and not self.link.closed:
-            self.link.session.nop(self.stream.id)
-        self._shut(reset=reset)
+        """Close the socket and finish the channel, telling a peer of ours that it was a reset."""
+        self._shut(reset=reset, tell=reset)
 
     def silent_for(self, seconds: float) -> None:
-        """Nothing has moved for so long on this half-closed stream."""
+        """Nothing has moved for so long on this half-closed channel."""
         if seconds >= SILENCE_LIMIT:
             self.close()
         elif seconds >= HOLD_BACK and self._held:
             self._held = False
-            self.stream.finish()
-            self.link.flush()
+            self.channel.finish()
 
-    def _shut(self, *, reset: bool) -> None:
+    def _shut(self, *, reset: bool, tell: bool) -> None:
         if self.closed:
             return
         self.closed = True
-        self.stream.finish()
-        self.stream.abandon()
+        self._backlog = None
         release(self._relay.poller, self._sock, reset=reset)
-        self._backlog.clear()
-        if not self.link.feeding:
-            self.link.settle()
         self._relay.forget(self)
-        self.link.stream_closed()
+        self.channel.drop(reset=tell)
         if self._done:
             self._done()
 
     def _read(self, room: int, frames: int) -> None:
         """Read up to `frames` frames of the socket's bytes behind holes for their headers, and send them."""
-        size = self.stream.max_frame
+        size = self.channel.frame_size
         try:
             if frames == 1:
-                first = CONTROL_ROOM + HEADER_SIZE
-                count = self._sock.recv_into(_OUT_VIEW[first : first + min(size, room)])
+                first = FRAMES_AT + self.channel.header_room
+                count = self._sock.recv_into(OUT_VIEW[first : first + min(size, room)])
             else:
-                count = self._sock.recvmsg_into(_holes(size, room, frames))[0]
+                count = self._sock.recvmsg_into(_payloads(size, self.channel.header_room, room, frames))[0]
         except WOULD_BLOCK:
-            self.link.flush()
+            self.channel.settle()
             return
         except OSError:
             self.close(reset=True)
             return
-        if count:
-            self._bulk = count >= size
-            self._send(count, size)
-        else:
+        if not count:
             self._socket_over()
-
-    def _send(self, count: int, size: int) -> None:
+            return
+        self._bulk = count >= size
         self.moved += count
         self._from_sock.bytes += count
-        start = CONTROL_ROOM
-        control = self.link.session.take_control()
-        if len(control) > CONTROL_ROOM:
-            self.link.transmit(control)
-        elif control:
-            start -= len(control)
-            _OUT[start:CONTROL_ROOM] = control
-        end = CONTROL_ROOM
-        while count:
-            length = min(count, size)
-            self.stream.put_header(_OUT, end, length)
-            end += HEADER_SIZE + length
-            count -= length
-        self.link.transmit(_OUT_VIEW[start:end])
+        self.channel.send_frames(count)
 
     def _socket_over(self) -> None:
-        """The socket's peer has finished; whether the stream may be told depends on who is at its other end."""
+        """The socket's peer has finished; whether the other end may be told depends on who that is."""
         self._sock_ended = True
         self._relay.poller.ignore_readable(self._sock)
-        if self._stream_ended and self._told:
-            self.close()
-        elif self.link.ours:
-            self.stream.finish()
-            self.link.flush()
-            self._relay.watch(self)
-        elif self._towards_user:
+        if self._told or not (self.channel.ours or self._towards_user):
+            self.close()  # both directions are over; or the target is done, and the answer with it
+            return
+        if self.channel.ours:
+            self.channel.finish()
+        else:
             self._held = True
-            self.link.flush()
-            self._relay.watch(self)
-        else:  # the target is done, and the answer with it
-            self.close()
+            self.channel.settle()
+        self._relay.watch(self)
 
-    def _stream_over(self) -> None:
-        """Everything from the stream has been written, and it has ended."""
+    def _channel_over(self) -> None:
+        """Everything from the channel has been written, and it has ended."""
         if self.closed or self._told:
             return
         self._told = True
-        if self._sock_ended or not self.link.ours:
+        if self._sock_ended or not self.channel.ours:
             self.close()
             return
         try:
@@ -270,13 +290,13 @@ class StreamRelay:
 
     def _keep(self, pieces: list[memoryview], sent: int) -> None:
         if sent < sum(map(len, pieces)):
-            self._backlog += memoryview(b"".join(pieces))[sent:]
+            self._backlog = bytearray(memoryview(b"".join(pieces))[sent:])
             self._relay.poller.on_writable(self._sock, self._writable)
 
     def _count(self, sent: int) -> None:
         self.moved += sent
         self._to_sock.bytes += sent
-        self.stream.consumed(sent)
+        self.channel.consumed(sent)
 
     def _writable(self) -> None:
         self._relay.poller.ignore_writable(self._sock)
@@ -284,6 +304,7 @@ class StreamRelay:
         self._after_delivery()
 
     def _flush_backlog(self) -> None:
+        assert self._backlog is not None  # noqa: S101 - a writer is only registered for a backlog
         try:
             sent = self._sock.send(self._backlog)
         except WOULD_BLOCK:
@@ -292,28 +313,30 @@ class StreamRelay:
             self.close(reset=True)
             return
         del self._backlog[:sent]
-        self._count(sent)
         if self._backlog:
             self._relay.poller.on_writable(self._sock, self._writable)
-        self.link.settle()
+        else:
+            self._backlog = None
+        self._count(sent)
+        self.channel.settle()
 
     def _after_delivery(self) -> None:
         if self.closed or self._backlog:
             return
-        if self.link.session.error:
-            self.close(reset=not self._stream_ended)
-        elif self._stream_ended:
-            self._stream_over()
+        if self.channel.broken:
+            self.close(reset=not self._channel_ended)
+        elif self._channel_ended:
+            self._channel_over()
 
 
-def _holes(size: int, room: int, frames: int) -> list[memoryview]:
-    """Return places for `frames` payloads of `size` bytes, `room` bytes together, each behind room for a header."""
-    holes = []
-    start = CONTROL_ROOM + HEADER_SIZE
+def _payloads(size: int, header_room: int, room: int, frames: int) -> list[memoryview]:
+    """Return places for `frames` payloads of `size` bytes, `room` bytes together, each behind a hole."""
+    places = []
+    start = FRAMES_AT + header_room
     while frames and room:
         length = min(size, room)
-        holes.append(_OUT_VIEW[start : start + length])
-        start += length + HEADER_SIZE
+        places.append(OUT_VIEW[start : start + length])
+        start += length + header_room
         room -= length
         frames -= 1
-    return holes
+    return places

@@ -1,0 +1,88 @@
+"""A smux stream as the channel of one user."""
+
+from backhaul.wire.smux import HEADER_SIZE, Stream
+
+from .framed import FRAMES_AT, OUT, OUT_VIEW, FramedRelay
+from .link import Link
+
+
+class SmuxChannel:
+    """One stream of a link, as the relay of a user's or a target's socket sees it."""
+
+    __slots__ = ("_link", "_stream", "frame_size", "relay")
+
+    header_room = HEADER_SIZE
+    burst = 8
+
+    def __init__(self, link: Link, stream: Stream) -> None:
+        self._link = link
+        self._stream = stream
+        self.relay = link.relay
+        self.frame_size = link.session.settings.max_frame
+
+    @property
+    def ours(self) -> bool:
+        """See Channel."""
+        return self._link.ours
+
+    @property
+    def blocked(self) -> bool:
+        """See Channel."""
+        return self._link.blocked
+
+    @property
+    def broken(self) -> bool:
+        """See Channel."""
+        return self._link.session.error is not None
+
+    def park(self, socket_relay: FramedRelay) -> None:
+        """See Channel."""
+        self._link.parked.append(socket_relay)
+
+    def room(self) -> int:
+        """See Channel."""
+        return self._stream.sendable()
+
+    def send_frames(self, count: int) -> None:
+        """See Channel: control frames that wait go out in the same write, before these."""
+        start = FRAMES_AT
+        control = self._link.session.take_control()
+        if len(control) > FRAMES_AT:
+            self._link.transmit(control)
+        elif control:
+            start -= len(control)
+            OUT[start:FRAMES_AT] = control
+        end = FRAMES_AT
+        while count:
+            length = min(count, self.frame_size)
+            self._stream.put_header(OUT, end, length)
+            end += HEADER_SIZE + length
+            count -= length
+        self._link.transmit(OUT_VIEW[start:end])
+
+    def touch(self, socket_relay: FramedRelay) -> None:
+        """See Channel."""
+        self._link.touched.append(socket_relay)
+
+    def consumed(self, count: int) -> None:
+        """See Channel."""
+        self._stream.consumed(count)
+
+    def settle(self) -> None:
+        """See Channel."""
+        if not self._link.feeding:
+            self._link.settle()
+
+    def finish(self) -> None:
+        """See Channel."""
+        self._stream.finish()
+        self._link.flush()
+
+    def drop(self, *, reset: bool) -> None:
+        """See Channel. A NOP with the stream's id, which the Go program ignores, tells one of ours of a reset."""
+        if reset and self._link.ours and not self._link.closed:
+            self._link.session.nop(self._stream.id)
+        self._stream.finish()
+        self._stream.abandon()
+        self.settle()
+        self._link.stream_closed()

@@ -1,0 +1,227 @@
+"""A WebSocket connection as the channel of one user."""
+
+import socket
+from typing import TYPE_CHECKING, Final
+
+from backhaul.wire import websocket
+
+from .framed import FRAMES_AT, OUT, OUT_VIEW, FramedRelay
+from .pair import SILENCE_LIMIT
+from .poller import WOULD_BLOCK, reason, release
+
+if TYPE_CHECKING:
+    from .pair import Relay
+
+FRAME_SIZE: Final = 1 << 17  # payload bytes of our messages; v0.7.2 reads any size, gathering it in memory
+_READ_SIZE: Final = 1 << 18  # bytes per wake-up
+_MAX_UNSENT_PONGS: Final = 1 << 16  # bytes: a peer that pings and does not read gets no more answers
+_END: Final = websocket.TEXT  # an empty text message ends one direction between two of ours; v0.7.2 sends none
+
+_IN = memoryview(bytearray(_READ_SIZE))  # shared: every read is dealt with before the next
+
+
+class WsChannel:
+    """Owns the connection. `masked`: whether this is the client's side, whose frames carry a mask."""
+
+    __slots__ = (
+        "_backlog",
+        "_conn",
+        "_lingering",
+        "_masked",
+        "_parked",
+        "_parser",
+        "_paused",
+        "_socket_relay",
+        "_touched",
+        "_unread",
+        "blocked",
+        "broken",
+        "ours",
+        "relay",
+    )
+
+    header_room = websocket.MAX_HEADER
+    frame_size = FRAME_SIZE
+    burst = 1
+
+    def __init__(
+        self, relay: "Relay", conn: socket.socket, parser: websocket.FrameParser, *, masked: bool, ours: bool
+    ) -> None:
+        self.relay = relay
+        self.ours = ours
+        self.blocked = False
+        self.broken = False
+        self._conn = conn
+        self._parser = parser
+        self._masked = masked
+        self._socket_relay: FramedRelay | None = None
+        self._backlog: bytearray | None = None
+        self._lingering = False
+        self._parked = False
+        self._touched = False
+        self._paused = False
+        self._unread = 0  # payload bytes that the socket has not taken yet
+        parser.sink = self
+
+    def start(self, socket_relay: FramedRelay, *, unread: int = 0) -> None:
+        """Deliver to `socket_relay` from now on, which holds `unread` bytes that came before."""
+        self._socket_relay = socket_relay
+        self._unread = unread
+        self.relay.poller.on_readable(self._conn, self._readable)
+
+    def park(self, socket_relay: FramedRelay) -> None:
+        """See Channel."""
+        del socket_relay
+        self._parked = True
+
+    def room(self) -> int:
+        """See Channel: there is no window but TCP's."""
+        return FRAME_SIZE
+
+    def send_frames(self, count: int) -> None:
+        """See Channel."""
+        payload_at = FRAMES_AT + self.header_room
+        start = websocket.put_header(OUT, payload_at, count, masked=self._masked)
+        self._transmit(OUT_VIEW[start : payload_at + count])
+
+    def touch(self, socket_relay: FramedRelay) -> None:
+        """See Channel."""
+        del socket_relay
+        self._touched = True
+
+    def consumed(self, count: int) -> None:
+        """See Channel."""
+        self._unread -= count
+
+    def settle(self) -> None:
+        """See Channel: while the socket does not take what was read, nothing more is read."""
+        if self.broken or self._lingering or self._paused == (self._unread > 0):
+            return
+        self._paused = not self._paused
+        if self._paused:
+            self.relay.poller.ignore_readable(self._conn)
+        else:
+            self.relay.poller.on_readable(self._conn, self._readable)
+
+    def finish(self) -> None:
+        """See Channel. Towards v0.7.2 nothing can be said but the end of both directions."""
+        if self.ours:
+            self._transmit(websocket.encode(_END, b"", masked=self._masked))
+        elif self._socket_relay:
+            self._socket_relay.close()
+
+    def drop(self, *, reset: bool) -> None:
+        """See Channel."""
+        self._socket_relay = None
+        self.relay.poller.ignore_readable(self._conn)
+        if self._backlog and not self.broken and not reset:
+            self._lingering = True  # the end of the answer still waits for the connection to take it
+            self.relay.loop.call_later(SILENCE_LIMIT, self._release)
+        else:
+            self._release(reset=reset)
+
+    def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
+        """See websocket.Sink."""
+        if self._socket_relay is None:
+            return
+        if piece:
+            self._unread += len(piece)
+            self._socket_relay.on_data(piece)
+        elif self.ours and opcode == _END and message_end:
+            self._socket_relay.on_fin()
+
+    def on_control(self, opcode: int, payload: bytes) -> None:
+        """See websocket.Sink: proxies and other implementations ping, and say goodbye."""
+        if opcode == websocket.PING and len(self._backlog or b"") < _MAX_UNSENT_PONGS:
+            self._transmit(websocket.encode(websocket.PONG, payload, masked=self._masked))
+        elif opcode == websocket.CLOSE:
+            self._transmit(websocket.encode(websocket.CLOSE, payload[:2], masked=self._masked))
+            self._over()
+
+    def _readable(self) -> None:
+        try:
+            count = self._conn.recv_into(_IN)
+        except WOULD_BLOCK:
+            return
+        except OSError as error:
+            self._lost(reason(error))
+            return
+        if not count:
+            self._over()
+            return
+        self.feed(_IN[:count])
+
+    def feed(self, data: memoryview) -> None:
+        """Take bytes of the connection."""
+        error = ""
+        try:
+            self._parser.feed(data)
+        except websocket.WebSocketError as broken:
+            error = str(broken)
+        if self._touched and self._socket_relay:
+            self._touched = False
+            self._socket_relay.deliver()
+        if error:
+            self._lost(error)
+        else:
+            self.settle()
+
+    def _over(self) -> None:
+        """The connection has ended in order: both directions are over, what has come is still delivered."""
+        self.relay.poller.ignore_readable(self._conn)
+        self._paused = True
+        self.ours = False
+        if self._socket_relay:
+            self._socket_relay.on_fin()
+
+    def _lost(self, why: str) -> None:
+        if self.broken:
+            return
+        self._release()
+        if self._socket_relay:
+            self._socket_relay.on_lost(why)
+
+    def _release(self, *, reset: bool = False) -> None:
+        self.broken = True
+        release(self.relay.poller, self._conn, reset=reset)
+
+    def _transmit(self, data: memoryview | bytes) -> None:
+        if self.broken:
+            return
+        if self._backlog:
+            self._backlog += data
+            return
+        try:
+            sent = self._conn.send(data)
+        except WOULD_BLOCK:
+            sent = 0
+        except OSError as error:
+            self._lost(reason(error))
+            return
+        if sent < len(data):
+            self._backlog = bytearray(data[sent:])
+            self.blocked = True
+            self.relay.poller.on_writable(self._conn, self._writable)
+
+    def _writable(self) -> None:
+        assert self._backlog is not None  # noqa: S101 - a writer is only registered for a backlog
+        try:
+            del self._backlog[: self._conn.send(self._backlog)]
+        except WOULD_BLOCK:
+            return
+        except OSError as error:
+            self._lost(reason(error))
+            return
+        if not self._backlog:
+            self._backlog = None
+            self.blocked = False
+            self.relay.poller.ignore_writable(self._conn)
+            if self._lingering:
+                self._release()
+            else:
+                self._unpark()
+
+    def _unpark(self) -> None:
+        if self._parked and self._socket_relay:
+            self._parked = False
+            self._socket_relay.unpark()

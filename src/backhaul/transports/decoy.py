@@ -1,0 +1,129 @@
+"""What a stranger gets to see who knocks at the door of ws, wss, wsmux or wssmux: a dull web server.
+
+A wrong token and a plain visitor get the very same answer.
+"""
+
+import functools
+import mimetypes
+import socket
+import ssl
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from backhaul.relay.deadlines import Deadlines
+from backhaul.relay.direction import Meter
+from backhaul.relay.pair import End, Relay, Traffic
+from backhaul.relay.poller import WOULD_BLOCK, release
+from backhaul.wire.upgrade import Request
+
+from .dialer import Dialer
+from .sockets import SocketOptions
+from .tls import shake_hands
+
+_UPSTREAM_TIMEOUT: Final = 10.0  # seconds for the connection to the website behind
+_ANSWER_TIMEOUT: Final = 30.0  # seconds that a visitor may take to read an answer
+_MAX_FILE: Final = 8 << 20  # bytes: a decoy is a page, not a file server
+_NOT_FOUND: Final = b"<html>\r\n<head><title>404 Not Found</title></head>\r\n<body>\r\n<center><h1>404 Not Found</h1></center>\r\n</body>\r\n</html>\r\n"  # noqa: E501 - one page
+_HTTP_PORT: Final = 80
+_HTTPS_PORT: Final = 443
+
+
+class Decoy:
+    """Answers strangers; owns their connections until they are closed."""
+
+    def __init__(self, relay: Relay, what: str) -> None:
+        """`what` is "404", a directory, or the URL of a website."""
+        self._relay = relay
+        self._upstream = urlsplit(what) if what.startswith(("http://", "https://")) else None
+        self._tls = ssl.create_default_context() if what.startswith("https://") else None
+        self._root = None if self._upstream or what == "404" else Path(what).resolve()
+        self._dialer = Dialer(relay.poller, _UPSTREAM_TIMEOUT)
+        self._answering: Deadlines[_Answer] = Deadlines(_ANSWER_TIMEOUT, self._done)
+
+    def answer(self, sock: socket.socket, request: Request | None, raw: bytes) -> None:
+        """Answer whoever sent `raw`, whose head was read as `request` unless it was no HTTP; takes over the socket."""
+        if self._upstream and self._upstream.hostname:
+            connected = functools.partial(self._forward, sock, raw)
+            port = self._upstream.port or (_HTTPS_PORT if self._tls else _HTTP_PORT)
+            self._dialer.dial(self._upstream.hostname, port, SocketOptions(), connected)
+        else:
+            self._send(_Answer(sock, self._page(request)))
+
+    def close(self) -> None:
+        """Close the connections of those who are being answered."""
+        self._dialer.close()
+        for answer in self._answering.clear():
+            release(self._relay.poller, answer.sock)
+
+    def _page(self, request: Request | None) -> bytes:
+        if request is None:
+            return _response("400 Bad Request", b"", "text/html")
+        body = None
+        if self._root and request.method in {b"GET", b"HEAD"}:
+            body = self._file(self._root, request.path)
+        if body is None:
+            return _response("404 Not Found", _NOT_FOUND, "text/html", head_only=request.method == b"HEAD")
+        content, kind = body
+        return _response("200 OK", content, kind, head_only=request.method == b"HEAD")
+
+    @staticmethod
+    def _file(root: Path, path: str) -> tuple[bytes, str] | None:
+        try:
+            file = (root / unquote(path).lstrip("/")).resolve()
+            if file.is_dir():
+                file /= "index.html"
+            if not file.is_relative_to(root) or file.stat().st_size > _MAX_FILE:
+                return None
+            return file.read_bytes(), mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        except (OSError, ValueError):
+            return None
+
+    def _forward(self, sock: socket.socket, raw: bytes, upstream: socket.socket | Exception) -> None:
+        if isinstance(upstream, Exception):
+            self._send(_Answer(sock, _response("502 Bad Gateway", b"", "text/html")))
+        elif self._tls and self._upstream and not isinstance(upstream, ssl.SSLSocket):
+            name = self._upstream.hostname
+            wrapped = self._tls.wrap_socket(upstream, server_hostname=name, do_handshake_on_connect=False)
+            shake_hands(self._relay.poller, wrapped, functools.partial(self._forward, sock, raw))
+        else:
+            self._relay.join(_end(sock), _end(upstream), Traffic(Meter(), Meter()), preface=raw)
+
+    def _send(self, answer: "_Answer") -> None:
+        try:
+            del answer.unsent[: answer.sock.send(answer.unsent)]
+        except WOULD_BLOCK:
+            pass
+        except OSError:
+            answer.unsent.clear()
+        if not answer.unsent:
+            self._answering.discard(answer)
+            self._done(answer)
+        elif answer not in self._answering:
+            self._answering.add(answer)
+            self._relay.poller.on_writable(answer.sock, functools.partial(self._send, answer))
+
+    def _done(self, answer: "_Answer") -> None:
+        release(self._relay.poller, answer.sock)
+
+
+class _Answer:
+    """An answer that is on its way."""
+
+    __slots__ = ("sock", "unsent")
+
+    def __init__(self, sock: socket.socket, data: bytes) -> None:
+        self.sock = sock
+        self.unsent = bytearray(data)
+
+
+def _end(sock: socket.socket) -> End:
+    return End(sock, half_close=not isinstance(sock, ssl.SSLSocket))
+
+
+def _response(status: str, body: bytes, kind: str, *, head_only: bool = False) -> bytes:
+    head = (
+        f"HTTP/1.1 {status}\r\nServer: nginx\r\nContent-Type: {kind}\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + (b"" if head_only else body)

@@ -1,0 +1,216 @@
+"""The gate of ws, wss, wsmux and wssmux on the client's side: upgrades of connections to the server or to a CDN."""
+
+import asyncio
+import functools
+import logging
+import random
+import secrets
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from backhaul.errors import TransportError
+from backhaul.relay.deadlines import Deadlines
+from backhaul.relay.poller import WOULD_BLOCK, Poller, release
+from backhaul.wire import upgrade
+from backhaul.wire.signals import Signal
+
+from .base import ClientSettings, DoorEvents, Opened
+from .control_channel import ControlChannel
+from .dialer import Dialer
+from .tls import ClientContext, shake_hands
+from .ws_signals import WsEar, encode_signal
+
+log = logging.getLogger("backhaul.client")
+
+UPGRADE_TIMEOUT: Final = 10.0  # seconds for TLS and the upgrade together: four round trips on the worst of links
+_READ_SIZE: Final = 1 << 14
+_MAX_USER_ID: Final = (1 << 31) - 1  # v0.7.2: a non-negative 31-bit number
+
+Upgraded = Callable[[socket.socket | Exception, bool, bytes], None]
+
+
+class HttpDoor:
+    """Dials the server; owns the control channel."""
+
+    def __init__(self, poller: Poller, settings: ClientSettings, events: DoorEvents) -> None:
+        """Raise TransportError when the authorities' file can't be used."""
+        self._poller = poller
+        self._settings = settings
+        self._events = events
+        self._token = settings.token.encode()
+        self._dialer = Dialer(poller, settings.dial_timeout)
+        self._upgrading: Deadlines[_Upgrade] = Deadlines(UPGRADE_TIMEOUT, _Upgrade.expired)
+        self._tls = ClientContext(settings.tls) if settings.tls else None
+        self._user_agent = random.choice(upgrade.USER_AGENTS)  # noqa: S311 - no secret
+        self._control: ControlChannel | None = None
+        if settings.tls and settings.tls.trusting:
+            log.warning("the server's certificate is not verified, as in v0.7.2; set tls_verify or tls_fingerprint")
+
+    async def connect(self) -> str:
+        """Open the control channel; return the server's address. Raises OSError or TransportError."""
+        future: asyncio.Future[tuple[socket.socket, bytes]] = asyncio.get_running_loop().create_future()
+
+        def upgraded(result: socket.socket | Exception, ours: bool, rest: bytes) -> None:  # noqa: FBT001 - see Opened
+            del ours  # every tunnel connection finds out for itself
+            if future.done():
+                if isinstance(result, socket.socket):
+                    release(self._poller, result)
+            elif isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result((result, rest))
+
+        self._dial("/channel", _user_id(), upgraded)
+        sock, rest = await future
+        address: str = sock.getpeername()[0]
+        ear = WsEar(self._say, from_client=False)
+        self._control = ControlChannel(self._poller, sock, ear, self._heard, self._lost)
+        self._control.start(rest)
+        return address
+
+    def dial(self, done: Opened) -> None:
+        """Open a tunnel connection; `done` gets it, or the error, and whether the server is ours."""
+        user_id = _user_id()
+        self._dial(f"/tunnel/{user_id}", user_id, done)
+
+    def send(self, signal: Signal) -> None:
+        """Say `signal` on the control channel, if there is one."""
+        self._say(encode_signal(signal, masked=True))
+
+    def disconnect(self) -> None:
+        """Close the control channel and stop dialling."""
+        self._dialer.close()
+        for attempt in self._upgrading.clear():
+            attempt.abandon()
+        if self._control:
+            self._control.close()
+            self._control = None
+
+    def _dial(self, path: str, user_id: int, done: Upgraded) -> None:
+        settings = self._settings
+        connected = functools.partial(self._connected, path, user_id, done)
+        host = settings.edge_ip or settings.remote_host
+        self._dialer.dial(host, settings.remote_port, settings.tunnel_options, connected)
+
+    def _connected(self, path: str, user_id: int, done: Upgraded, result: socket.socket | OSError) -> None:
+        if isinstance(result, OSError):
+            done(result, False, b"")
+            return
+        key = upgrade.encode_key(secrets.token_bytes(upgrade.NONCE_SIZE))
+        request = upgrade.request(
+            path=self._settings.path + path,
+            host=self._settings.host_header,
+            token=self._token,
+            key=key,
+            user_id=user_id,
+            user_agent=self._user_agent,
+        )
+        attempt = _Upgrade(self._poller, self._upgrading, request, upgrade.AnswerReader(self._token, key), done)
+        self._upgrading.add(attempt)
+        attempt.start(result, self._tls)
+
+    def _say(self, data: bytes) -> None:
+        if self._control:
+            self._control.send(data)
+
+    def _heard(self, signal: Signal) -> None:
+        if signal == Signal.HEARTBEAT:
+            self.send(Signal.HEARTBEAT)
+        self._events.heard(signal)
+
+    def _lost(self, reason: str) -> None:
+        self._control = None
+        self._events.control_lost(reason)
+
+
+class _Upgrade:
+    """A connection on its way from TCP to WebSocket; `done` is called once, unless it is abandoned."""
+
+    def __init__(
+        self,
+        poller: Poller,
+        running: "Deadlines[_Upgrade]",
+        request: bytes,
+        reader: upgrade.AnswerReader,
+        done: Upgraded,
+    ) -> None:
+        self._poller = poller
+        self._running = running
+        self._request = request
+        self._reader = reader
+        self._done = done
+        self._sock: socket.socket | None = None
+        self._tls: ClientContext | None = None
+
+    def start(self, sock: socket.socket, tls: ClientContext | None) -> None:
+        """Begin with a fresh connection, which is taken over."""
+        self._sock = sock
+        self._tls = tls
+        if not tls:
+            self._ask(sock)
+            return
+        try:
+            self._sock = wrapped = tls.wrap(sock)
+        except OSError as error:
+            self._fail(error)
+            return
+        shake_hands(self._poller, wrapped, self._shaken)
+
+    def abandon(self) -> None:
+        """Stop; nobody is told."""
+        if self._sock:
+            release(self._poller, self._sock)
+
+    def expired(self) -> None:
+        """Too much time has passed."""
+        self._fail(TransportError(f"the server did not answer the upgrade within {UPGRADE_TIMEOUT:g} s"))
+
+    def _shaken(self, result: socket.socket | Exception) -> None:
+        if self not in self._running:
+            return
+        try:
+            if isinstance(result, Exception):
+                raise result
+            if self._tls and isinstance(result, ssl.SSLSocket):
+                self._tls.check(result)
+        except (OSError, TransportError) as error:
+            self._fail(error)
+            return
+        self._ask(result)
+
+    def _ask(self, sock: socket.socket) -> None:
+        try:
+            sock.send(self._request)  # fits into an empty send buffer
+        except OSError as error:
+            self._fail(error)
+            return
+        self._poller.on_readable(sock, functools.partial(self._readable, sock))
+
+    def _readable(self, sock: socket.socket) -> None:
+        try:
+            data = sock.recv(_READ_SIZE)
+            answer = self._reader.feed(data) if data else None
+        except WOULD_BLOCK:
+            return
+        except (OSError, upgrade.UpgradeError) as error:
+            self._fail(error)
+            return
+        if not data:
+            self._fail(TransportError("the server closed the connection during the upgrade"))
+        elif answer:
+            self._running.discard(self)
+            self._poller.forget(sock)
+            if self._tls and isinstance(sock, ssl.SSLSocket):
+                self._tls.remember(sock)
+            self._done(sock, answer.ours, answer.rest)
+
+    def _fail(self, error: Exception) -> None:
+        self._running.discard(self)
+        self.abandon()
+        self._done(error, False, b"")
+
+
+def _user_id() -> int:
+    return random.randint(0, _MAX_USER_ID)  # noqa: S311 - v0.7.2 has it in the URL, no secret

@@ -1,0 +1,159 @@
+"""A tunnel connection of transport tcp: silent until the target is announced, then raw bytes both ways."""
+
+import logging
+import socket
+from typing import Final
+
+from backhaul.relay.pair import End, Relay, Traffic
+from backhaul.relay.poller import WOULD_BLOCK, release
+from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
+from backhaul.wire.signals import Signal
+from backhaul.wire.targets import MAX_TARGET
+
+from .base import User
+from .dedicated import CarrierOwner, WaitingOwner
+
+log = logging.getLogger("backhaul.tunnel")
+
+READ_SIZE: Final = 1 << 14
+
+
+class RawIdle:
+    """Idle on the public end."""
+
+    __slots__ = ("_ours", "_owner", "_relay", "_sock")
+
+    def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: CarrierOwner) -> None:  # noqa: FBT001
+        self._relay = relay
+        self._sock = sock
+        self._ours = ours
+        self._owner = owner
+        if rest:  # nothing follows a ticket: no tunnel connection
+            relay.loop.call_soon(self._give_up)
+        relay.poller.on_readable(sock, self._readable)
+
+    def carry(self, user: User) -> bool:
+        """See IdleCarrier. What the user has said already leaves together with the announcement."""
+        if not self._alive():
+            return False
+        user.take_early()
+        data = encode(Signal.TCP, user.target.encode()) + user.preface + user.early
+        try:
+            sent = self._sock.send(data)
+        except OSError:
+            return False
+        if sent < len(data):  # an empty send buffer takes more than this, unless the connection is dying
+            return False
+        user.traffic.received.bytes += len(user.early)
+        near, far = End(user.sock, half_close=True), End(self._sock, half_close=self._ours)
+        self._relay.join(near, far, user.traffic, done=user.done)
+        return True
+
+    def ping(self) -> None:
+        """Do nothing: an idle connection of this transport is silent; the kernel keeps it alive."""
+
+    def close(self) -> None:
+        """See IdleCarrier."""
+        release(self._relay.poller, self._sock)
+
+    def _alive(self) -> bool:
+        """Whether the connection is as silent as it should be: its end may have come and not been read yet."""
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except WOULD_BLOCK:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(READ_SIZE)
+        except WOULD_BLOCK:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._relay.poller.ignore_readable(self._sock)
+            self._owner.carrier_spoke(self, self._sock, data)
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self.close()
+        self._owner.carrier_gone(self)
+
+
+class RawWaiting:
+    """Waiting on the client's side."""
+
+    __slots__ = ("_ours", "_owner", "_reader", "_relay", "_sock")
+
+    def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: WaitingOwner) -> None:  # noqa: FBT001
+        self._relay = relay
+        self._sock = sock
+        self._ours = ours
+        self._owner = owner
+        self._reader: FrameReader | None = None
+        del rest  # nothing precedes the header here
+        relay.poller.on_readable(sock, self._readable)
+
+    def close(self) -> None:
+        """See WaitingCarrier."""
+        release(self._relay.poller, self._sock)
+
+    def _readable(self) -> None:
+        """The server names a target on this connection, or has closed it."""
+        try:
+            data = self._sock.recv(READ_SIZE)
+        except WOULD_BLOCK:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._hear(data)
+        else:
+            self._give_up()
+
+    def _hear(self, data: bytes) -> None:
+        self._reader = self._reader or FrameReader(MAX_TARGET)
+        try:
+            frame = self._reader.feed(data)
+        except FrameTooLongError as error:
+            log.warning("dropped a tunnel connection: %s", error)
+            self._give_up()
+            return
+        if frame is None:
+            return
+        if frame.kind != Signal.TCP:
+            log.warning("dropped a tunnel connection: its header has the unknown type %d", frame.kind)
+            self._give_up()
+            return
+        self._relay.poller.ignore_readable(self._sock)
+        end = End(self._sock, half_close=self._ours)
+        self._owner.addressed(self, RawArrival(self._relay, end, frame.body.decode("utf-8", "replace"), frame.rest))
+
+    def _give_up(self) -> None:
+        self.close()
+        self._owner.addressed(self, None)
+
+
+class RawArrival:
+    """A user on a tunnel connection of its own; owns the connection until it is joined or refused."""
+
+    __slots__ = ("_end", "_relay", "_rest", "target")
+
+    def __init__(self, relay: Relay, end: End, target: str, rest: bytes) -> None:
+        self._relay = relay
+        self._end = end
+        self._rest = rest
+        self.target = target
+
+    def join(self, sock: socket.socket, traffic: Traffic) -> None:
+        """See Arrival; bytes that came early go first."""
+        traffic.received.bytes += len(self._rest)
+        self._relay.join(self._end, End(sock, half_close=True), traffic, preface=self._rest)
+
+    def refuse(self, *, reset: bool) -> None:
+        """See Arrival."""
+        release(self._relay.poller, self._end.sock, reset=reset)

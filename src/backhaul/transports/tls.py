@@ -1,0 +1,161 @@
+"""TLS on non-blocking sockets: contexts from the configuration, handshakes without a task."""
+
+import functools
+import hashlib
+import logging
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from backhaul.errors import TransportError
+from backhaul.relay.poller import Poller, release
+
+log = logging.getLogger("backhaul.tls")
+
+Shaken = Callable[[socket.socket | Exception], None]
+
+_LOOK_EVERY: Final = 5.0  # seconds between looks at the certificate's files
+_TICKETS: Final = 1  # per handshake: each connection of a pool needs one to be resumed
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """Files of the public end."""
+
+    cert: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """What the client expects of the server's certificate; nothing at all by default, as in v0.7.2."""
+
+    server_name: str
+    verify: bool = False
+    ca: str = ""  # "" means the system's authorities
+    fingerprint: str = ""  # SHA-256, lower-case hexadecimal
+
+    @property
+    def trusting(self) -> bool:
+        """Whether any certificate will do."""
+        return not self.verify and not self.fingerprint
+
+
+class ServerContext:
+    """The context of the public end; picks up changed certificate files without a restart."""
+
+    def __init__(self, tls: ServerTls) -> None:
+        """Raise TransportError when the files can't be used."""
+        self._tls = tls
+        self._context = self._load()
+        self._stamp = self._stamps()
+        self._looked = time.monotonic()
+
+    def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
+        """Return the TLS end of an accepted connection, its handshake still to be done; takes over the socket."""
+        if time.monotonic() - self._looked > _LOOK_EVERY:
+            self._look()
+        return self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+
+    def _look(self) -> None:
+        self._looked = time.monotonic()
+        stamp = self._stamps()
+        if stamp == self._stamp:
+            return
+        try:
+            self._context = self._load()
+        except TransportError as error:
+            log.error("%s; the old certificate stays in use", error)
+        else:
+            log.info("certificate %s has changed and is in use", self._tls.cert)
+        self._stamp = stamp
+
+    def _stamps(self) -> tuple[float, ...]:
+        try:
+            return tuple(os.stat(path).st_mtime for path in (self._tls.cert, self._tls.key))  # noqa: PTH116
+        except OSError:
+            return ()
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])  # with h2 there is no upgrade
+        context.num_tickets = _TICKETS
+        try:
+            context.load_cert_chain(self._tls.cert, self._tls.key)
+        except OSError as error:  # ssl.SSLError is one
+            raise TransportError(f"can't use tls_cert {self._tls.cert} with tls_key {self._tls.key}: {error}") from None
+        return context
+
+
+class ClientContext:
+    """The context of the client; remembers the last session, so that later connections skip the costly part."""
+
+    def __init__(self, tls: ClientTls) -> None:
+        """Raise TransportError when the authorities' file can't be used."""
+        self._tls = tls
+        self._session: ssl.SSLSession | None = None
+        self._context = context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.check_hostname = tls.verify
+        context.verify_mode = ssl.CERT_REQUIRED if tls.verify else ssl.CERT_NONE
+        if tls.verify:
+            self._trust(tls.ca)
+
+    def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
+        """Return the TLS end of a connection to the server, its handshake still to be done; takes over the socket."""
+        return self._context.wrap_socket(
+            sock, server_hostname=self._tls.server_name, session=self._session, do_handshake_on_connect=False
+        )
+
+    def check(self, sock: ssl.SSLSocket) -> None:
+        """Raise TransportError unless the server's certificate is the pinned one, if one is pinned."""
+        if not self._tls.fingerprint:
+            return
+        found = hashlib.sha256(sock.getpeercert(binary_form=True) or b"").hexdigest()
+        if found != self._tls.fingerprint:
+            raise TransportError(f"the server's certificate has the fingerprint {found}, not tls_fingerprint")
+
+    def remember(self, sock: ssl.SSLSocket) -> None:
+        """Keep the session: with TLS 1.3 its ticket comes with the first bytes that are read."""
+        if (session := sock.session) and session.has_ticket:
+            self._session = session
+
+    def _trust(self, ca: str) -> None:
+        if not ca:
+            self._context.load_default_certs()
+            return
+        try:
+            self._context.load_verify_locations(ca)
+        except OSError as error:
+            raise TransportError(f"can't use tls_ca {ca}: {error}") from None
+
+
+def shake_hands(poller: Poller, sock: ssl.SSLSocket, done: Shaken) -> None:
+    """Drive the handshake and call `done` once, with the socket, or with the error (the socket is closed then)."""
+    try:
+        sock.do_handshake()
+    except ssl.SSLWantReadError:
+        poller.ignore_writable(sock)
+        poller.on_readable(sock, functools.partial(shake_hands, poller, sock, done))
+    except ssl.SSLWantWriteError:
+        poller.on_writable(sock, functools.partial(shake_hands, poller, sock, done))
+    except OSError as error:
+        release(poller, sock)
+        done(TransportError(explain(error)))
+    else:
+        poller.forget(sock)
+        done(sock)
+
+
+def explain(error: OSError) -> str:
+    """Return what an administrator can make of a TLS error."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS handshake failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    return f"TLS handshake failed: {(error.strerror or str(error)).lower()}"

@@ -1,0 +1,207 @@
+"""A tunnel connection of ws and wss: WebSocket messages; the first text message names the target."""
+
+import logging
+import socket
+
+from backhaul.relay.framed import FramedRelay
+from backhaul.relay.pair import Relay, Traffic
+from backhaul.relay.poller import WOULD_BLOCK, release
+from backhaul.relay.ws_channel import WsChannel
+from backhaul.wire import websocket
+from backhaul.wire.signals import Signal
+from backhaul.wire.targets import MAX_TARGET
+
+from .base import User
+from .dedicated import CarrierOwner, WaitingOwner
+
+log = logging.getLogger("backhaul.tunnel")
+
+_READ_SIZE = 1 << 14
+_PING = websocket.encode(websocket.BINARY, bytes([Signal.PING]), masked=False)
+
+
+class WsIdle:
+    """Idle on the public end. The client has nothing to say there; proxies in between may ping."""
+
+    __slots__ = ("_ended", "_ours", "_owner", "_parser", "_relay", "_sock")
+
+    def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: CarrierOwner) -> None:  # noqa: FBT001
+        self._relay = relay
+        self._sock = sock
+        self._ours = ours
+        self._owner = owner
+        self._ended = bool(rest)  # a client waits for the target
+        self._parser = websocket.FrameParser(self, expect_masked=True)
+        relay.poller.on_readable(sock, self._readable)
+
+    def carry(self, user: User) -> bool:
+        """See IdleCarrier. What the user has said already leaves together with the announcement."""
+        if self._ended:
+            return False
+        user.take_early()
+        first = user.preface + user.early
+        data = websocket.encode(websocket.TEXT, user.target.encode(), masked=False)
+        if first:
+            data += websocket.encode(websocket.BINARY, first, masked=False)
+        if not self._say(data):
+            return False
+        user.traffic.received.bytes += len(user.early)
+        channel = WsChannel(self._relay, self._sock, self._parser, masked=False, ours=self._ours)
+        joined = FramedRelay(channel, user.sock, user.traffic, user.done, towards_user=True)
+        channel.start(joined)
+        joined.start()
+        return True
+
+    def ping(self) -> None:
+        """See IdleCarrier."""
+        if not self._say(_PING):
+            self._give_up()
+
+    def close(self) -> None:
+        """See IdleCarrier."""
+        release(self._relay.poller, self._sock)
+
+    def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
+        """See websocket.Sink."""
+        del opcode, piece, message_end
+        self._ended = True
+
+    def on_control(self, opcode: int, payload: bytes) -> None:
+        """See websocket.Sink."""
+        if opcode == websocket.PING:
+            self._ended |= not self._say(websocket.encode(websocket.PONG, payload, masked=False))
+        elif opcode == websocket.CLOSE:
+            self._ended = True
+
+    def _say(self, data: bytes) -> bool:
+        try:
+            return self._sock.send(data) == len(data)
+        except OSError:
+            return False
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(_READ_SIZE)
+            self._parser.feed(memoryview(data))
+        except WOULD_BLOCK:
+            return
+        except (OSError, websocket.WebSocketError):
+            data = b""
+        if not data or self._ended:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self.close()
+        self._owner.carrier_gone(self)
+
+
+class WsWaiting:
+    """Waiting on the client's side."""
+
+    __slots__ = ("_kept", "_ours", "_owner", "_parser", "_reader", "_relay", "_sock", "_target")
+
+    def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: WaitingOwner) -> None:  # noqa: FBT001
+        self._relay = relay
+        self._sock = sock
+        self._ours = ours
+        self._owner = owner
+        self._target = ""
+        self._kept = bytearray()
+        self._reader = websocket.MessageReader(MAX_TARGET, self._on_message, self._on_control)
+        self._parser = websocket.FrameParser(self, expect_masked=False)
+        relay.poller.on_readable(sock, self._readable)
+        if rest:  # not at once: the owner does not know this object yet
+            relay.loop.call_soon(self._hear, rest)
+
+    def close(self) -> None:
+        """See WaitingCarrier."""
+        release(self._relay.poller, self._sock)
+
+    def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
+        """See websocket.Sink: behind the target, bytes of the user may have come already."""
+        if self._target:
+            self._kept += piece
+        else:
+            self._reader.on_payload(opcode, piece, message_end=message_end)
+
+    def on_control(self, opcode: int, payload: bytes) -> None:
+        """See websocket.Sink."""
+        self._on_control(opcode, payload)
+
+    def _on_message(self, opcode: int, payload: bytes) -> None:
+        if opcode == websocket.TEXT:
+            self._target = payload.decode("utf-8", "replace") or "(empty)"
+
+    def _on_control(self, opcode: int, payload: bytes) -> None:
+        if opcode == websocket.PING:
+            pong = websocket.encode(websocket.PONG, payload, masked=True)
+            try:
+                self._sock.send(pong)
+            except OSError as error:  # the next read finds it as well
+                log.debug("can't answer a ping: %s", error)
+        elif opcode == websocket.CLOSE:
+            raise websocket.WebSocketError("the server closed the connection")
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(_READ_SIZE)
+        except WOULD_BLOCK:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._hear(data)
+        else:
+            self._give_up()
+
+    def _hear(self, data: bytes) -> None:
+        if self._sock.fileno() < 0:
+            return
+        try:
+            self._parser.feed(memoryview(data))
+        except websocket.WebSocketError as error:
+            log.debug("dropped a tunnel connection: %s", error)
+            self._give_up()
+            return
+        if self._target:
+            self._relay.poller.ignore_readable(self._sock)
+            arrival = WsArrival(self._relay, self._sock, self._parser, self._target, bytes(self._kept), ours=self._ours)
+            self._owner.addressed(self, arrival)
+
+    def _give_up(self) -> None:
+        self.close()
+        self._owner.addressed(self, None)
+
+
+class WsArrival:
+    """A user on a tunnel connection of its own; owns the connection until it is joined or refused."""
+
+    __slots__ = ("_kept", "_ours", "_parser", "_relay", "_sock", "target")
+
+    def __init__(
+        self,
+        relay: Relay,
+        sock: socket.socket,
+        parser: websocket.FrameParser,
+        target: str,
+        kept: bytes,
+        *,
+        ours: bool,
+    ) -> None:
+        self._relay = relay
+        self._sock = sock
+        self._parser = parser
+        self._kept = kept
+        self._ours = ours
+        self.target = target
+
+    def join(self, sock: socket.socket, traffic: Traffic) -> None:
+        """See Arrival; bytes that came early go first."""
+        channel = WsChannel(self._relay, self._sock, self._parser, masked=True, ours=self._ours)
+        joined = FramedRelay(channel, sock, traffic, None, towards_user=False)
+        channel.start(joined, unread=len(self._kept))
+        joined.start(self._kept)
+
+    def refuse(self, *, reset: bool) -> None:
+        """See Arrival."""
+        release(self._relay.poller, self._sock, reset=reset)

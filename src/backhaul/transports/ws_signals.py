@@ -1,0 +1,48 @@
+"""Signals as WebSocket messages: the control channel of ws, wss, wsmux and wssmux, on both ends."""
+
+from collections.abc import Callable
+from typing import Final
+
+from backhaul.wire import websocket
+from backhaul.wire.signals import Signal
+
+_MAX_MESSAGE: Final = 125  # bytes; only the first counts
+
+_KNOWN: Final = frozenset({Signal.HEARTBEAT, Signal.CHANNEL, Signal.CLOSED})
+
+
+def encode_signal(signal: Signal, *, masked: bool) -> bytes:
+    """Return the message that says `signal`: one byte, binary. An empty one would crash a v0.7.2 peer."""
+    return websocket.encode(websocket.BINARY, bytes([signal]), masked=masked)
+
+
+class WsEar:
+    """Reads what the peer says on the control channel; answers pings through `reply`.
+
+    `from_client`: whether the peer is a client, whose frames carry masks.
+    """
+
+    def __init__(self, reply: Callable[[bytes], None], *, from_client: bool) -> None:
+        self._reply = reply
+        self._masked = not from_client
+        reader = websocket.MessageReader(_MAX_MESSAGE, self._on_message, self._on_control)
+        self._parser = websocket.FrameParser(reader, expect_masked=from_client)
+        self._heard: list[Signal] = []
+
+    def feed(self, data: bytes) -> list[Signal]:
+        """Return the signals in `data`; raises WebSocketError."""
+        self._parser.feed(memoryview(data))
+        heard, self._heard = self._heard, []
+        return heard
+
+    def _on_message(self, opcode: int, payload: bytes) -> None:
+        del opcode  # v0.7.2 takes text as well
+        if payload and payload[0] in _KNOWN:
+            self._heard.append(Signal(payload[0]))
+
+    def _on_control(self, opcode: int, payload: bytes) -> None:
+        if opcode == websocket.PING:
+            self._reply(websocket.encode(websocket.PONG, payload, masked=self._masked))
+        elif opcode == websocket.CLOSE:
+            self._reply(websocket.encode(websocket.CLOSE, payload[:2], masked=self._masked))
+            self._heard.append(Signal.CLOSED)
