@@ -1,1 +1,10 @@
-"""What an administrator watches: counters, web page, metrics."""
+"""What the tunnel does, for people and for programs: web page, JSON, Prometheus, usage log.
+
+Nothing here touches a byte of a user, or is called while one is moved: the monitor asks for a `Status`
+when somebody asks the monitor, and once a second for the graph.
+"""
+
+from .service import Monitor, start
+from .settings import Settings
+
+__all__ = ["Monitor", "Settings", "start"]

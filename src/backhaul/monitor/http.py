@@ -1,0 +1,140 @@
+"""A small HTTP/1.1 server for a page and its numbers: GET and HEAD, one request on a connection.
+
+It is closed behind the answer: no state between requests, and a visitor who polls once a second won't notice.
+"""
+
+import asyncio
+import time
+from asyncio import StreamReader, StreamWriter, Task
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from backhaul.wire.upgrade import Request as Head
+from backhaul.wire.upgrade import RequestReader, UpgradeError
+
+MAX_VISITORS: Final = 64
+"""Connections at a time. A browser opens six; beyond the limit new ones are closed at once."""
+
+PATIENCE: Final = 15.0
+"""Seconds for a request to arrive, and again for its answer to be taken; browsers connect ahead of need."""
+
+_READ_SIZE: Final = 4096
+_METHODS: Final = (b"GET", b"HEAD")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a visitor asks for."""
+
+    path: str
+    """Without the query."""
+    authorization: str
+    """Value of that header; empty without one."""
+    peer: str
+    """Address of the visitor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What the visitor gets."""
+
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+    status: int = HTTPStatus.OK
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Respond = Callable[[Request], Awaitable[Response]]
+
+_NO_HTTP: Final = Response(b"bad request\n", status=HTTPStatus.BAD_REQUEST)
+_METHOD: Final = Response(
+    b"GET and HEAD only\n", status=HTTPStatus.METHOD_NOT_ALLOWED, headers=(("Allow", "GET, HEAD"),)
+)
+
+
+class HttpServer:
+    """Serves what `respond` answers; `start` and `stop` once each, in the event loop.
+
+    `headers` go with every answer, whatever it is.
+    """
+
+    def __init__(self, respond: Respond, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        self._respond = respond
+        self._headers = headers
+        self._server: asyncio.Server | None = None
+        self._visits: set[Task[None]] = set()
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port, which is chosen by the system for 0. Raises OSError."""
+        self._server = await asyncio.start_server(self._welcome, host, port, limit=_READ_SIZE)
+        number: int = self._server.sockets[0].getsockname()[1]
+        return number
+
+    async def stop(self) -> None:
+        """End at once, visitors included."""
+        if self._server:
+            self._server.close()
+        for visit in self._visits:
+            visit.cancel()
+        await asyncio.gather(*self._visits, return_exceptions=True)
+
+    def _welcome(self, reader: StreamReader, writer: StreamWriter) -> None:
+        if len(self._visits) >= MAX_VISITORS:
+            writer.transport.abort()
+            return
+        visit = asyncio.create_task(self._visit(reader, writer))
+        self._visits.add(visit)
+        visit.add_done_callback(self._visits.discard)
+
+    async def _visit(self, reader: StreamReader, writer: StreamWriter) -> None:
+        writer.transport.set_write_buffer_limits(high=0)  # drain() then waits for the last byte
+        try:
+            answer = await self._answer(reader, writer)
+            async with asyncio.timeout(PATIENCE):
+                writer.write(answer)
+                await writer.drain()
+        except (OSError, EOFError):
+            pass  # who leaves, or takes too long (TimeoutError is an OSError), is no news
+        finally:
+            writer.transport.abort()  # nothing is lost: the system has all of the answer
+
+    async def _answer(self, reader: StreamReader, writer: StreamWriter) -> bytes:
+        """Read a request, return the bytes of the answer; raises OSError, or EOFError without a request."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                head = await _read(reader)
+        except UpgradeError:
+            return self._encode(_NO_HTTP)
+        if head.method not in _METHODS:
+            return self._encode(_METHOD)
+        response = await self._respond(_request(head, writer))
+        return self._encode(response, with_body=head.method == b"GET")
+
+    def _encode(self, response: Response, *, with_body: bool = True) -> bytes:
+        headers = (
+            ("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())),
+            ("Content-Type", response.content_type),
+            ("Content-Length", str(len(response.body))),
+            ("Connection", "close"),
+            *self._headers,
+            *response.headers,
+        )
+        status = HTTPStatus(response.status)
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in headers)]
+        return "\r\n".join([*lines, "", ""]).encode() + (response.body if with_body else b"")
+
+
+async def _read(reader: StreamReader) -> Head:
+    head = RequestReader()
+    while data := await reader.read(_READ_SIZE):
+        if (request := head.feed(data)) is not None:
+            return request
+    raise EOFError
+
+
+def _request(head: Head, writer: StreamWriter) -> Request:
+    authorization = head.headers.get(b"authorization", b"").decode("latin-1")
+    peer = writer.get_extra_info("peername") or ("unknown",)  # None: gone already
+    return Request(head.path, authorization, peer[0])

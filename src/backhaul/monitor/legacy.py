@@ -1,0 +1,70 @@
+"""The JSON of v0.7.2's page: the same field names and units, so that scripts keep working."""
+
+from typing import Final
+
+from msgspec import Struct, field
+
+from backhaul.monitor.sampler import Sampler
+from backhaul.monitor.status import Status
+
+_UNITS: Final = ("B", "KB", "MB", "GB", "TB")
+
+
+class Stats(Struct, rename="camel"):
+    """The document of `/stats`; every value is a text."""
+
+    tunnel_status: str
+    cpu_usage: str
+    ram_usage: str
+    disk_usage: str
+    swap_usage: str
+    network_traffic: str
+    upload_speed: str
+    download_speed: str
+    backhaul_traffic: str
+    sniffer: str
+    all_connections: str
+
+
+class PortUsage(Struct):
+    """An entry of the document of `/data`."""
+
+    port: int = field(name="Port")
+    usage: str = field(name="ReadableUsage")
+
+
+def stats(status: Status, usage: dict[int, int], sampler: Sampler, *, sniffer: bool) -> Stats:
+    """Return the document of `/stats`; speeds and traffic are the machine's, as in v0.7.2."""
+    machine, rate = sampler.machine, sampler.machine_rate
+    return Stats(
+        tunnel_status=f"{'Connected' if status.connected else 'Disconnected'} ({status.transport})",
+        cpu_usage=f"{machine.cpu:.2f}%",
+        ram_usage=size(machine.memory_used),
+        disk_usage=size(machine.disk_used),
+        swap_usage=size(machine.swap_used),
+        network_traffic=size(machine.received + machine.sent),
+        upload_speed=speed(rate.sent),
+        download_speed=speed(rate.received),
+        backhaul_traffic=size(sum(usage.values())),
+        sniffer="Running" if sniffer else "Not running",
+        all_connections=str(machine.sockets),
+    )
+
+
+def ports(usage: dict[int, int]) -> list[PortUsage]:
+    """Return the document of `/data`, by port."""
+    return [PortUsage(port, size(usage[port])) for port in sorted(usage)]
+
+
+def size(number: int) -> str:
+    """Return bytes as text: units of 1024, two decimals from KB on."""
+    power = min(max(0, number.bit_length() - 1) // 10, len(_UNITS) - 1)  # 1024 is 2**10
+    return f"{number / 1024**power:.2f} {_UNITS[power]}" if power else f"{number} B"
+
+
+def speed(rate: float) -> str:
+    """Return bytes per second as text: units of 1000, other than the sizes, up to GB/s."""
+    for unit, scale in (("GB/s", 1e9), ("MB/s", 1e6), ("KB/s", 1e3)):
+        if rate >= scale:
+            return f"{rate / scale:.2f} {unit}"
+    return f"{rate:.2f} B/s"

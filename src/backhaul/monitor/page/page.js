@@ -1,0 +1,142 @@
+// Asks for the numbers every second and shows them. What the server says is text from strangers at times:
+// it gets into the page as text only, never as markup.
+
+import { draw } from "./chart.js";
+import { clock, count, duration, moment, rate, size } from "./format.js";
+import { showPorts } from "./ports.js";
+
+const PERIOD = 1000; // milliseconds: the server takes a sample a second
+const PATIENCE = 5000; // milliseconds for an answer
+
+const byId = (id) => document.getElementById(id);
+let heard = null; // when the last answer came
+let timer = null;
+
+function element(name, text, className = "") {
+  const made = document.createElement(name);
+  made.textContent = text;
+  made.className = className;
+  return made;
+}
+
+function showState({ status }) {
+  const peer = status.peer ? ` to ${status.peer}` : "";
+  const waiting = status.side === "server" ? "Waiting for the client" : "Connecting to the server";
+  const text = status.connected ? `Connected${peer}` : `${waiting} …`;
+  if (byId("state-text").textContent !== text) byId("state-text").textContent = text; // announced once
+  document.body.dataset.state = status.connected ? "up" : "down";
+  document.title = `${status.connected ? "Up" : "DOWN"} · Backhaul ${status.side}`;
+  byId("side").textContent = `${status.side} · ${status.transport}`;
+  byId("about").textContent = `version ${status.version}`;
+}
+
+function showFacts(list, facts) {
+  const items = facts.filter(([, value]) => value !== null);
+  list.replaceChildren(...items.map(([name, value]) => {
+    const item = document.createElement("div");
+    item.append(element("dt", name), element("dd", value));
+    return item;
+  }));
+}
+
+function tunnelFacts({ status, now, usage }) {
+  const open = status.ports.reduce((sum, port) => sum + port.open, 0);
+  const pool = status.pool_size === null ? count(status.pool_idle) : `${count(status.pool_idle)} of ${count(status.pool_size)}`;
+  return [
+    ["Running for", duration(now - status.started)],
+    ["Round trip", status.rtt === null ? null : `${(status.rtt * 1000).toFixed(1)} ms`],
+    ["Reconnects", count(status.reconnects)],
+    ["Open connections", count(open)],
+    ["Idle in the pool", pool],
+    ["Sessions", status.sessions ? count(status.sessions) : null],
+    ["Streams", status.sessions ? count(status.streams) : null],
+    ["UDP flows", status.flows ? count(status.flows) : null],
+    ["Traffic of all runs", usage && size(Object.values(usage).reduce((sum, bytes) => sum + bytes, 0))],
+  ];
+}
+
+function showThroughput({ history, now, interval }) {
+  const [up, down] = history.at(-1) ?? [0, 0];
+  byId("rate-down").textContent = rate(down);
+  byId("rate-up").textContent = rate(up);
+  draw(history, now, interval);
+}
+
+let shownEvents = "";
+
+function showEvents({ status }) {
+  const key = JSON.stringify(status.events);
+  if (key === shownEvents) return; // leaves a reader's place and selection alone
+  shownEvents = key;
+  byId("events").replaceChildren(...status.events.toReversed().map((event) => {
+    const item = element("li", "", event.level);
+    const time = element("time", moment(event.time));
+    time.dateTime = new Date(event.time * 1000).toISOString();
+    const text = element("p", "");
+    if (event.level !== "info") text.append(element("b", event.level));
+    text.append(event.text);
+    item.append(time, text);
+    return item;
+  }));
+}
+
+function meter(name, used, total, text) {
+  const label = element("label", name);
+  const bar = document.createElement("meter");
+  Object.assign(bar, { min: 0, max: total, high: total * 0.9, optimum: 0, value: used });
+  label.append(element("span", text), bar);
+  return label;
+}
+
+function showMachine({ machine, machine_rate }) {
+  const share = (name, used, total) => meter(name, used, total, `${size(used)} of ${size(total)}`);
+  byId("meters").replaceChildren(
+    meter("Processor", machine.cpu, 100, `${machine.cpu.toFixed(0)} %`),
+    share("Memory", machine.memory_used, machine.memory_total),
+    ...(machine.swap_total ? [share("Swap", machine.swap_used, machine.swap_total)] : []),
+    share("Disk", machine.disk_used, machine.disk_total),
+  );
+  showFacts(byId("machine"), [
+    ["Network in", rate(machine_rate.received)],
+    ["Network out", rate(machine_rate.sent)],
+    ["Sockets", count(machine.sockets)],
+  ]);
+}
+
+function show(answer) {
+  showState(answer);
+  showFacts(byId("facts"), tunnelFacts(answer));
+  showThroughput(answer);
+  showPorts(answer);
+  showEvents(answer);
+  showMachine(answer);
+}
+
+function complain() {
+  document.body.dataset.state = "stale";
+  document.title = "No answer · Backhaul";
+  const since = heard ? ` since ${clock(heard)}; the numbers below are old` : "";
+  byId("stale").textContent = `No answer from Backhaul${since}. Trying again …`;
+  byId("stale").hidden = false;
+}
+
+async function ask() {
+  try {
+    const response = await fetch("api/status", { signal: AbortSignal.timeout(PATIENCE) });
+    if (!response.ok) throw new Error(String(response.status));
+    const answer = await response.json();
+    heard = Date.now() / 1000;
+    byId("stale").hidden = true;
+    show(answer);
+  } catch (error) {
+    console.warn("backhaul:", error);
+    complain();
+  }
+  timer = document.hidden ? null : setTimeout(ask, PERIOD);
+}
+
+// A page nobody looks at asks nothing.
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && timer === null) ask();
+});
+ask();

@@ -1,0 +1,134 @@
+// The table of ports. Rates come from two answers in a row; the server keeps none by port.
+
+import { count, rate, size } from "./format.js";
+
+const MOST = 20; // rows shown until somebody asks for all: the busiest
+const FEW = 12; // up to here a filter would be in the way
+
+const byId = (id) => document.getElementById(id);
+const keyOf = (port) => JSON.stringify([port.port, port.bind, port.target]);
+
+let answer = null;
+let rates = new Map(); // key → bytes per second [from users, to users]
+let rows = new Map(); // key → a row's cells, kept so that a selection survives an update
+let all = false;
+
+export function showPorts(next) {
+  rates = measure(answer, next);
+  answer = next;
+  render();
+}
+
+function measure(previous, next) {
+  const before = new Map(previous?.status.ports.map((port) => [keyOf(port), port]));
+  const seconds = next.now - (previous?.now ?? 0);
+  const known = next.status.ports.filter((port) => before.has(keyOf(port)) && seconds > 0);
+  return new Map(known.map((port) => {
+    const old = before.get(keyOf(port));
+    const speed = (way) => Math.max(0, port[way] - old[way]) / seconds; // a reload counts from 0 again
+    return [keyOf(port), [speed("received"), speed("sent")]];
+  }));
+}
+
+function render() {
+  if (!answer) return;
+  const { side, ports } = answer.status;
+  const matching = ports.filter(wanted);
+  const shown = all || matching.length <= MOST ? matching : busiest(matching);
+  rows = new Map(shown.map((port) => [keyOf(port), rows.get(keyOf(port)) ?? makeRow()]));
+  for (const port of shown) fill(rows.get(keyOf(port)), port, side);
+  place([...rows.values()].map((row) => row.line));
+  byId("ports-column").textContent = side === "server" ? "Port and target" : "Target";
+  byId("ports-none").hidden = ports.length > 0;
+  byId("filter-label").hidden = ports.length <= FEW;
+  byId("ports-more").hidden = shown.length === matching.length;
+  byId("ports-more").textContent = `The busiest ${MOST} are shown. Show all ${count(matching.length)}`;
+}
+
+function wanted(port) {
+  const text = `${port.bind}:${port.port} ${port.target}`.toLowerCase();
+  return text.includes(byId("filter").value.trim().toLowerCase());
+}
+
+function busiest(ports) {
+  const traffic = (port) => port.received + port.sent;
+  return ports.toSorted((one, other) => traffic(other) - traffic(one)).slice(0, MOST);
+}
+
+function place(lines) {
+  const body = byId("ports");
+  const same = body.children.length === lines.length && lines.every((line, index) => body.children[index] === line);
+  if (!same) body.replaceChildren(...lines);
+}
+
+function makeRow() {
+  const [line, name] = [part("tr", "row"), part("th", "rowheader")];
+  const [open, speed, total] = [part("td", "cell"), part("td", "cell"), part("td", "cell")];
+  name.scope = "row";
+  line.append(name, open, speed, total);
+  return { line, name, open, speed, total };
+}
+
+function part(tag, role) {
+  const made = document.createElement(tag);
+  made.setAttribute("role", role); // said aloud, since the narrow layout hides from browsers that this is a table
+  return made;
+}
+
+function fill(row, port, side) {
+  const speeds = rates.get(keyOf(port));
+  put(row.name, [["strong", title(port, side)], ...(side === "server" ? [["small", `to ${port.target}`]] : []), ...trouble(port)]);
+  put(row.open, [["span", count(port.open)], ...more(port)]);
+  put(row.speed, ways(speeds, rate));
+  put(row.total, ways([port.received, port.sent], size));
+}
+
+function title(port, side) {
+  if (side === "client") return port.target;
+  return port.bind && port.bind !== "0.0.0.0" && port.bind !== "::" ? `${port.bind}:${port.port}` : String(port.port);
+}
+
+function trouble(port) {
+  const kinds = [[port.refused, "refused"], [port.dropped, "dropped"], [port.udp_dropped, "datagrams lost"]];
+  const text = kinds.filter(([number]) => number).map(([number, kind]) => `${count(number)} ${kind}`).join(", ");
+  return text ? [["small", text, "trouble"]] : [];
+}
+
+function more(port) {
+  const accepted = port.total ? [["small", `of ${count(port.total)}`]] : [];
+  return port.udp_flows ? [...accepted, ["small", `${count(port.udp_flows)} UDP flows`]] : accepted;
+}
+
+function ways(pair, written) {
+  if (!pair) return [["span", "–"]];
+  return [["span", written(pair[1]), "way", "↓", "to users"], ["span", written(pair[0]), "way", "↑", "from users"]];
+}
+
+/** Put lines of [tag, text, class, arrow, what the arrow means] into a cell; touch it only if they changed. */
+function put(cell, lines) {
+  const key = JSON.stringify(lines);
+  if (cell.dataset.shown === key) return;
+  cell.dataset.shown = key;
+  cell.replaceChildren(...lines.map(([tag, text, className = "", arrow = "", meaning = ""]) => {
+    const made = document.createElement(tag);
+    made.className = className;
+    if (arrow) made.append(symbol(arrow, meaning), " ");
+    made.append(text);
+    return made;
+  }));
+}
+
+function symbol(arrow, meaning) {
+  const made = document.createElement("i");
+  made.textContent = arrow;
+  made.setAttribute("role", "img");
+  made.setAttribute("aria-label", meaning);
+  made.title = meaning;
+  return made;
+}
+
+byId("filter").addEventListener("input", render);
+byId("ports-more").addEventListener("click", () => {
+  all = true;
+  render();
+});

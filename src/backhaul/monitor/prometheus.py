@@ -1,0 +1,89 @@
+"""The metrics: what v0.7.2 exports, under the same names, and more."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from backhaul.monitor.status import Status
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+
+_Rows = Iterable[tuple[tuple[str, ...], float]]  # values of the labels, and of the metric
+
+# Name, help, field of Status; a field that is None is left out.
+_TUNNEL_GAUGES: Final = (
+    ("backhaul_tunnel_status", "1 while the tunnel is connected, else 0.", "connected"),
+    ("backhaul_tunnel_rtt_seconds", "Round-trip time of the control channel.", "rtt"),
+    ("backhaul_start_time_seconds", "When the program started, since 1970.", "started"),
+    ("backhaul_idle_pool_connections", "Tunnel connections waiting for a user.", "pool_idle"),
+    ("backhaul_wanted_pool_connections", "Tunnel connections the pool aims at.", "pool_size"),
+    ("backhaul_sessions", "Multiplexed sessions open now.", "sessions"),
+    ("backhaul_streams", "Streams open now on all sessions.", "streams"),
+)
+_TUNNEL_COUNTERS: Final = (("backhaul_reconnects_total", "How often the lost tunnel came back.", "reconnects"),)
+
+# Name, help, field of PortStatus.
+_PORT_GAUGES: Final = (
+    ("backhaul_open_connections", "Connections open now.", "open"),
+    ("backhaul_open_udp_flows", "UDP flows alive now.", "udp_flows"),
+)
+_PORT_COUNTERS: Final = (
+    ("backhaul_connections_total", "Connections accepted.", "total"),
+    ("backhaul_refused_connections_total", "Connections turned away before they reached the tunnel.", "refused"),
+    ("backhaul_dropped_connections_total", "Connections given up, the tunnel or the target having failed.", "dropped"),
+    ("backhaul_received_bytes_total", "Bytes that came from users.", "received"),
+    ("backhaul_sent_bytes_total", "Bytes that went to users.", "sent"),
+    ("backhaul_dropped_udp_datagrams_total", "Datagrams thrown away.", "udp_dropped"),
+)
+
+
+def render(status: Status, usage: dict[int, int]) -> bytes:
+    """Return the metrics as text; `usage` is bytes per port. Needs no event loop: a thread may do it."""
+    registry = CollectorRegistry()
+    registry.register(_Tunnel(status, usage))
+    ProcessCollector(registry=registry)  # memory, processor time and descriptors of the program
+    return generate_latest(registry)
+
+
+class _Tunnel(Collector):
+    """One status as metrics; each has the labels `transport` and `side`, as in v0.7.2."""
+
+    def __init__(self, status: Status, usage: dict[int, int]) -> None:
+        self._status = status
+        self._usage = usage
+
+    def collect(self) -> Iterator[Metric]:
+        yield from (self._gauge(name, text, self._tunnel(key)) for name, text, key in _TUNNEL_GAUGES)
+        yield from (self._counter(name, text, self._tunnel(key)) for name, text, key in _TUNNEL_COUNTERS)
+        yield self._gauge("backhaul_build_info", "Always 1.", [((self._status.version,), 1)], "version")
+        usage = [((str(port),), used) for port, used in self._usage.items()]
+        yield self._gauge("backhaul_tunnel_usage", "Bytes of a port in both directions.", usage, "port")
+        yield from (self._gauge(name, text, self._port(key), "port", "target") for name, text, key in _PORT_GAUGES)
+        yield from (self._counter(name, text, self._port(key), "port", "target") for name, text, key in _PORT_COUNTERS)
+
+    def _tunnel(self, key: str) -> _Rows:
+        value = getattr(self._status, key)
+        return [] if value is None else [((), value)]
+
+    def _port(self, key: str) -> _Rows:
+        # Two addresses may share a port and a target; a metric may say the same labels only once.
+        rows: Counter[tuple[str, ...]] = Counter()
+        for port in self._status.ports:
+            rows[str(port.port), port.target] += getattr(port, key)
+        return rows.items()
+
+    def _gauge(self, name: str, text: str, rows: _Rows, *labels: str) -> Metric:
+        return self._filled(GaugeMetricFamily(name, text, labels=("transport", "side", *labels)), rows)
+
+    def _counter(self, name: str, text: str, rows: _Rows, *labels: str) -> Metric:
+        return self._filled(CounterMetricFamily(name, text, labels=("transport", "side", *labels)), rows)
+
+    def _filled(self, metric: GaugeMetricFamily | CounterMetricFamily, rows: _Rows) -> Metric:
+        for values, value in rows:
+            metric.add_metric((self._status.transport, self._status.side, *values), value)
+        return metric

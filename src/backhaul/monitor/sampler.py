@@ -1,0 +1,79 @@
+"""Throughput of the last minutes, and the load of the machine: one look a second."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from backhaul.monitor.machine import Machine
+from backhaul.monitor.status import Read, Status
+
+INTERVAL: Final = 1.0
+"""Seconds between two looks; v0.7.2 also measures its speeds over one second."""
+
+HISTORY: Final = 300
+"""Looks kept: five minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Bytes in both directions: a total, or the average per second between two looks."""
+
+    received: float
+    sent: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    time: float
+    tunnel: Traffic
+    machine: Traffic
+
+
+class Sampler:
+    """Looks once a second; holds the history of rates and the latest figures of the machine.
+
+    `read` and `measure` are called in `tick()` only. `clock` gives seconds that never go back.
+    """
+
+    def __init__(self, read: Read, measure: Callable[[], Machine], clock: Callable[[], float] = time.monotonic) -> None:
+        self._read = read
+        self._measure = measure
+        self._clock = clock
+        self.history: deque[Traffic] = deque(maxlen=HISTORY)
+        self.machine = measure()
+        self.machine_rate = Traffic(0, 0)
+        self._last = self._look()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await asyncio.sleep(INTERVAL)
+            self.tick()
+
+    def tick(self) -> None:
+        """Look once."""
+        self.machine = self._measure()
+        before, self._last = self._last, self._look()
+        seconds = self._last.time - before.time
+        if seconds > 0:
+            self.history.append(_rate(before.tunnel, self._last.tunnel, seconds))
+            self.machine_rate = _rate(before.machine, self._last.machine, seconds)
+
+    def _look(self) -> _Look:
+        machine = Traffic(self.machine.received, self.machine.sent)
+        return _Look(self._clock(), _totals(self._read()), machine)
+
+
+def _totals(status: Status) -> Traffic:
+    return Traffic(sum(port.received for port in status.ports), sum(port.sent for port in status.ports))
+
+
+def _rate(before: Traffic, after: Traffic, seconds: float) -> Traffic:
+    # Totals fall when a reload takes a port away.
+    return Traffic(
+        max(0.0, after.received - before.received) / seconds,
+        max(0.0, after.sent - before.sent) / seconds,
+    )

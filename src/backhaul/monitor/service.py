@@ -1,0 +1,54 @@
+"""The monitor's parts, started and stopped together."""
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from backhaul.monitor.settings import Settings
+from backhaul.monitor.status import Read
+from backhaul.monitor.usage import keeping
+
+
+class Monitor:
+    """A running monitor, made by `start`."""
+
+    def __init__(self, parts: AsyncExitStack) -> None:
+        self._parts = parts
+
+    async def stop(self) -> None:
+        """Close the page and write the usage log a last time; once, and while `read` still works."""
+        await self._parts.aclose()
+
+
+async def start(settings: Settings, read: Read) -> Monitor:
+    """Start what the settings ask for, which may be nothing at all.
+
+    Never fails: a port in use or a file that can't be read costs a line in the log, not the tunnel. `read`
+    is called in the event loop, until the monitor is stopped.
+    """
+    async with AsyncExitStack() as parts:
+        await _enter(parts, settings, read)
+        started = parts.pop_all()
+    return Monitor(started)
+
+
+async def _enter(parts: AsyncExitStack, settings: Settings, read: Read) -> None:
+    usage = _usage(read)
+    if settings.sniffer:
+        usage = await parts.enter_async_context(keeping(settings.sniffer_log, read))
+    if settings.web_port:
+        from backhaul.monitor.web import serving  # noqa: PLC0415 - memory that only those with a page pay
+
+        await parts.enter_async_context(serving(settings, read, usage))
+
+
+def _usage(read: Read) -> Callable[[], dict[int, int]]:
+    """Without a usage log: bytes of each port since the program started."""
+
+    def usage() -> dict[int, int]:
+        ports: Counter[int] = Counter()
+        for port in read().ports:
+            ports[port.port] += port.received + port.sent
+        return ports
+
+    return usage

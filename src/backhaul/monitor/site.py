@@ -1,0 +1,151 @@
+"""What the monitoring page answers to whom."""
+
+import asyncio
+import base64
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib import resources
+from pathlib import PurePath
+from typing import Final
+
+import msgspec
+
+from backhaul.burst import Burst
+from backhaul.monitor import legacy
+from backhaul.monitor.http import Request, Response
+from backhaul.monitor.sampler import INTERVAL, Sampler
+from backhaul.monitor.settings import Settings
+from backhaul.monitor.status import Read
+
+log = logging.getLogger("backhaul.monitor")
+
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+HEADERS: Final = (
+    ("Content-Security-Policy", _POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cache-Control", "no-store"),
+)
+"""For every answer. The page gets all it needs from here; whatever sneaks in finds every other way closed."""
+
+_FILES: Final = ("index.html", "page.css", "page.js", "chart.js", "format.js", "ports.js", "icon.svg")
+_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_ASK_FOR_LOGIN: Final = Response(
+    b"user name and password, please\n",
+    status=HTTPStatus.UNAUTHORIZED,
+    headers=(("WWW-Authenticate", 'Basic realm="Backhaul", charset="UTF-8"'),),
+)
+_NOT_FOUND: Final = Response(b"not found\n", status=HTTPStatus.NOT_FOUND)
+
+_Handler = Callable[[], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the numbers come from; all are asked in the event loop."""
+
+    read: Read
+    usage: Callable[[], dict[int, int]]
+    """Bytes of each port, of all runs where a usage log is kept."""
+    sampler: Sampler
+
+
+class Site:
+    """Answers requests; `respond` is what the HTTP server calls."""
+
+    def __init__(self, settings: Settings, sources: Sources) -> None:
+        self._settings = settings
+        self._sources = sources
+        self._login = _basic(settings.web_user, settings.web_password) if settings.protected else None
+        self._burst = Burst(log)
+        self._handlers: dict[str, _Handler] = {}
+        if "prometheus" in settings.metrics:
+            self._handlers["/metrics"] = self._metrics
+        if "default" in settings.metrics or not settings.metrics:
+            self._handlers |= {"/stats": self._stats, "/data": self._data, "/api/status": self._status}
+            self._handlers |= {f"/{name}": _file(name) for name in _FILES}
+            self._handlers["/"] = self._handlers.pop("/index.html")
+
+    async def respond(self, request: Request) -> Response:
+        """Answer one request."""
+        if request.path == "/healthz":
+            return self._health()
+        if not self._may_enter(request):
+            return _ASK_FOR_LOGIN
+        handler = self._handlers.get(request.path)
+        return await handler() if handler else _NOT_FOUND
+
+    def _may_enter(self, request: Request) -> bool:
+        scheme, _, credentials = request.authorization.partition(" ")
+        known = scheme.lower() == "basic" and hmac.compare_digest(credentials.encode(), self._login or b"")
+        if self._login is None or known:
+            return True
+        if request.authorization:
+            self._burst.warn(request.peer, f"monitoring page: wrong user name or password from {request.peer}")
+        return False
+
+    def _health(self) -> Response:
+        # Without login: load balancers and service managers ask, and all they learn is yes or no.
+        if self._sources.read().connected:
+            return Response(b"connected\n")
+        return Response(b"not connected\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def _stats(self) -> Response:
+        sources = self._sources
+        return _json(legacy.stats(sources.read(), sources.usage(), sources.sampler, sniffer=self._settings.sniffer))
+
+    async def _data(self) -> Response:
+        return _json(legacy.ports(self._sources.usage()))
+
+    async def _status(self) -> Response:
+        sampler = self._sources.sampler
+        return _json(
+            {
+                "now": time.time(),
+                "interval": INTERVAL,
+                "status": self._sources.read(),
+                "usage": self._sources.usage() if self._settings.sniffer else None,
+                "history": [(round(rate.received), round(rate.sent)) for rate in sampler.history],
+                "machine": sampler.machine,
+                "machine_rate": sampler.machine_rate,
+            }
+        )
+
+    async def _metrics(self) -> Response:
+        from backhaul.monitor import prometheus  # noqa: PLC0415 - 5 MB that only those who ask for it pay
+
+        # In a thread: a thousand ports are some 40 ms of text, and the loop has users to serve.
+        text = await asyncio.to_thread(prometheus.render, self._sources.read(), self._sources.usage())
+        return Response(text, prometheus.CONTENT_TYPE)
+
+
+def _basic(user: str, password: str) -> bytes:
+    return base64.b64encode(f"{user}:{password}".encode())
+
+
+def _file(name: str) -> _Handler:
+    path = resources.files("backhaul.monitor").joinpath("page", name)
+    response = Response(path.read_bytes(), _TYPES[PurePath(name).suffix])
+
+    async def handler() -> Response:
+        return response
+
+    return handler
+
+
+def _json(document: object) -> Response:
+    return Response(msgspec.json.encode(document), "application/json")

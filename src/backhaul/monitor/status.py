@@ -1,0 +1,80 @@
+"""What the monitor is told about the tunnel: plain numbers and texts, taken at one moment."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Side = Literal["server", "client"]
+
+
+@dataclass(frozen=True, slots=True)
+class PortStatus:
+    """One port of the server, or one target of the client. All counters start at 0 with the program."""
+
+    port: int
+    """The server's local port; on the client the port of the target."""
+    bind: str
+    """The local address of the server's port; empty on the client."""
+    target: str
+    """Where its users are sent, as the configuration says it."""
+    open: int
+    """Connections open now."""
+    total: int
+    """Connections accepted so far, the open ones included."""
+    refused: int
+    """Connections turned away before they reached the tunnel."""
+    dropped: int
+    """Connections accepted and then given up, because the tunnel or the target failed."""
+    received: int
+    """Bytes that came from users."""
+    sent: int
+    """Bytes that went to users."""
+    udp_flows: int
+    """UDP flows alive now."""
+    udp_dropped: int
+    """Datagrams thrown away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the log."""
+
+    time: float
+    """Seconds since 1970, UTC."""
+    level: str
+    """Python's name of the level in lower case: "info", "warning", "error", "critical"."""
+    text: str
+    """One line; control characters are escaped, nothing else is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One end of the tunnel at one moment."""
+
+    side: Side
+    transport: str
+    connected: bool
+    peer: str
+    """Address of the other end; empty while there is none."""
+    rtt: float | None
+    """Round-trip time of the control channel in seconds; None: not measured."""
+    reconnects: int
+    """How often the tunnel came back after it had been lost."""
+    pool_idle: int
+    """Connections waiting for a user."""
+    pool_size: int | None
+    """Connections the pool aims at; None: this side has no say in it."""
+    sessions: int
+    streams: int
+    flows: int
+    """UDP flows of all ports."""
+    started: float
+    """When the program started, in seconds since 1970, UTC."""
+    ports: tuple[PortStatus, ...]
+    events: tuple[Event, ...]
+    """The last lines of the log, the newest at the end."""
+    version: str
+
+
+Read = Callable[[], Status]
+"""Gives the present status; called in the event loop's thread, and quick."""

@@ -1,0 +1,162 @@
+"""The usage log: bytes of each port, kept over restarts in one small JSON file.
+
+Two formats of the Go program are read: v0.7.2's ``{"port_usages": {"443": 1}, "total_usage": 1}``, which is
+also the one written, and the ``[{"Port": 443, "Usage": 1}]`` of the versions before it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from backhaul.burst import Burst
+from backhaul.monitor import files
+from backhaul.monitor.status import PortStatus, Read
+from backhaul.monitor.tasks import background
+
+log = logging.getLogger("backhaul.monitor")
+
+INTERVAL: Final = 15.0
+"""Seconds between two writes, as in v0.7.2."""
+
+_SILENCE: Final = 3600.0  # seconds between two lines about a file that can't be written
+_MAX_FILE: Final = 8 << 20  # bytes; all 65535 ports with 20 digits each take a quarter of it
+
+_Port = Annotated[int, Meta(ge=0, le=65535)]
+_Bytes = Annotated[int, Meta(ge=0)]
+_Key = tuple[int, str, str]
+
+
+class UsageLog:
+    """Adds up what each port carried, received and sent together, over all runs of the program.
+
+    `read` is called by `tick()` and `totals()`. The file is touched by `load()` and `save()` only, which may run in
+    another thread than the rest and never raise: a log of usage is no reason to end a tunnel.
+    """
+
+    def __init__(self, path: str, read: Read) -> None:
+        self._path = Path(path)
+        self._read = read
+        self._counters = _by_port(read().ports)  # a monitor that a reload starts anew counts from here on
+        self._usage: Counter[int] = Counter()
+        self._saved: dict[int, int] | None = {}  # None: the file isn't ours to write
+        self._saving = threading.Lock()
+        self._burst = Burst(log, _SILENCE)
+
+    def totals(self) -> dict[int, int]:
+        """Return the bytes of each port up to now; a tick as well."""
+        self.tick()
+        return dict(self._usage)
+
+    def tick(self) -> None:
+        """Take in what the ports carried since the last tick."""
+        counters = _by_port(self._read().ports)
+        for key, now in counters.items():
+            before = self._counters.get(key, 0)
+            # A port that a reload took away and brought back counts from 0 again.
+            self._usage[key[0]] += now - before if now >= before else now
+        self._counters = counters
+
+    def load(self) -> None:
+        """Add the usage of earlier runs; a file that is something else is set aside under another name."""
+        try:
+            self._usage.update(_parse(files.read(self._path, _MAX_FILE)))
+            self._saved = dict(self._usage)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self._saved = None
+            log.error("sniffer_log: can't read %s: %s; usage is not kept", self._path, files.reason(error))
+        except ValueError as error:
+            self._set_aside(str(error))
+
+    def save(self) -> None:
+        """Write the usage as of the last tick, if it changed."""
+        with self._saving:
+            usage = dict(self._usage)
+            if self._saved is None or usage == self._saved:
+                return
+            try:
+                files.replace(self._path, _render(usage))
+                self._saved = usage
+            except OSError as error:
+                self._burst.warn("save", f"sniffer_log: can't write {self._path}: {files.reason(error)}")
+
+    def _set_aside(self, why: str) -> None:
+        try:
+            aside = files.set_aside(self._path)
+        except OSError as error:
+            self._saved = None
+            log.error("sniffer_log: %s %s and can't be renamed: %s", self._path, why, files.reason(error))
+        else:
+            log.warning("sniffer_log: %s %s; it is now %s, and usage counts from 0", self._path, why, aside.name)
+
+
+def _by_port(ports: tuple[PortStatus, ...]) -> dict[_Key, int]:
+    counters: Counter[_Key] = Counter()
+    for port in ports:
+        counters[port.port, port.bind, port.target] += port.received + port.sent
+    return counters
+
+
+@contextlib.asynccontextmanager
+async def keeping(path: str, read: Read) -> AsyncIterator[Callable[[], dict[int, int]]]:
+    """Keep the usage log inside the block, and write it a last time at the end; threads do the file's part.
+
+    Yields a function that gives the bytes of each port over all runs, up to date.
+    """
+    usage_log = UsageLog(path, read)
+    await asyncio.to_thread(usage_log.load)
+    async with background(_write_now_and_then(usage_log)):
+        yield usage_log.totals
+    usage_log.tick()
+    await asyncio.to_thread(usage_log.save)
+
+
+async def _write_now_and_then(usage_log: UsageLog) -> None:
+    while True:
+        await asyncio.sleep(INTERVAL)
+        usage_log.tick()
+        await asyncio.to_thread(usage_log.save)
+
+
+class _PortUsage(Struct):
+    """An entry of the older format."""
+
+    port: _Port = field(name="Port")
+    usage: _Bytes = field(name="Usage")
+
+
+class _Usage(Struct):
+    """The format of v0.7.2. Its total grows with every call, not with every byte, so it is never read."""
+
+    port_usages: dict[_Port, _Bytes] | None
+    total_usage: int = 0
+
+
+_DECODER: Final = msgspec.json.Decoder(_Usage | list[_PortUsage] | None)  # Go writes what is empty as null
+
+
+def _parse(data: bytes) -> dict[int, int]:
+    """Return bytes per port; raises ValueError with what is wrong, to be read after the file's name."""
+    if not data.strip():
+        return {}  # made by hand, so that the program finds it with the right owner
+    try:
+        document = _DECODER.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        raise ValueError("is no usage log") from None
+    if isinstance(document, list):
+        return {entry.port: entry.usage for entry in document}
+    return (document and document.port_usages) or {}
+
+
+def _render(usage: dict[int, int]) -> bytes:
+    document = _Usage({port: usage[port] for port in sorted(usage)}, sum(usage.values()))
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"

@@ -1,0 +1,52 @@
+"""The monitoring page as a service: sampler, site and HTTP server."""
+
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+
+from backhaul.monitor.http import HttpServer
+from backhaul.monitor.machine import measure
+from backhaul.monitor.sampler import Sampler
+from backhaul.monitor.settings import Settings
+from backhaul.monitor.site import HEADERS, Site, Sources
+from backhaul.monitor.status import Read
+from backhaul.monitor.tasks import background
+
+log = logging.getLogger("backhaul.monitor")
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings, read: Read, usage: Callable[[], dict[int, int]]) -> AsyncIterator[None]:
+    """Serve the page inside the block; without its port there is a line in the log and no page."""
+    sampler = Sampler(read, measure)
+    site = Site(settings, Sources(read, usage, sampler))
+    server = HttpServer(site.respond, HEADERS)
+    address = _address(settings)
+    try:
+        await server.start(settings.web_bind, settings.web_port)
+    except OSError as error:
+        log.error("web_port: can't listen on %s: %s; going on without the page", address, _reason(error))
+        yield
+        return
+    log.info("monitoring page on http://%s/", address)
+    if not (settings.protected or settings.local):
+        log.warning(
+            "web_user: the monitoring page on %s is open to everyone; set web_user and web_password, "
+            'or web_bind = "127.0.0.1"',
+            address,
+        )
+    async with background(sampler.run()):
+        yield
+    await server.stop()
+
+
+def _reason(error: OSError) -> str:
+    # The event loops wrap the system's words in their own; a name that isn't found has a negative number.
+    number = error.errno or 0
+    return (os.strerror(number) if number > 0 else error.strerror or str(error)).lower()
+
+
+def _address(settings: Settings) -> str:
+    host = f"[{settings.web_bind}]" if ":" in settings.web_bind else settings.web_bind
+    return f"{host}:{settings.web_port}"

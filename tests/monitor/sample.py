@@ -1,0 +1,65 @@
+"""A tunnel that says what a test wants it to say."""
+
+import time
+from dataclasses import replace
+
+from backhaul.monitor import Settings
+from backhaul.monitor.status import Event, PortStatus, Status
+
+STARTED = 1_700_000_000.0
+
+SETTINGS = Settings(
+    web_bind="127.0.0.1",
+    web_port=0,
+    web_user="",
+    web_password="",
+    metrics=("default", "prometheus"),
+    sniffer=False,
+    sniffer_log="unused",
+)
+
+
+def port(number: int, *, received: int = 0, sent: int = 0, target: str = "127.0.0.1:80") -> PortStatus:
+    return PortStatus(
+        port=number,
+        bind="0.0.0.0",
+        target=target,
+        open=2,
+        total=9,
+        refused=0,
+        dropped=0,
+        received=received,
+        sent=sent,
+        udp_flows=0,
+        udp_dropped=0,
+    )
+
+
+class Tunnel:
+    """Give `read` to the monitor, and change `status` between two looks."""
+
+    def __init__(self, *ports: PortStatus) -> None:
+        self.status = Status(
+            side="server",
+            transport="tcpmux",
+            connected=True,
+            peer="192.0.2.7:40112",
+            rtt=0.0123,
+            reconnects=1,
+            pool_idle=3,
+            pool_size=8,
+            sessions=2,
+            streams=5,
+            flows=0,
+            started=STARTED,
+            ports=ports,
+            events=(Event(time.time(), "info", "client connected"),),
+            version="1.2.3",
+        )
+
+    def read(self) -> Status:
+        return self.status
+
+    def say(self, **changes: object) -> None:
+        """Change fields of the status."""
+        self.status = replace(self.status, **changes)  # type: ignore[arg-type]  # the tests' own names

@@ -1,0 +1,191 @@
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.monitor.visitor import PATIENCE, exchange, get, parse
+from tests.support.net import until
+
+from backhaul.monitor import http
+from backhaul.monitor.http import HttpServer, Request, Response
+
+pytestmark = pytest.mark.both_loops
+
+REQUEST = b"GET /echo?query HTTP/1.1\r\nHost: x\r\nAuthorization: Basic abc\r\n\r\n"
+LARGE = b"x" * (8 << 20)  # more than all socket buffers on the way hold
+
+
+class Echo:
+    """Answers with what it was asked; `/slow` never, `/large` at length."""
+
+    def __init__(self) -> None:
+        self.asked: list[Request] = []
+        self.busy = asyncio.Event()
+
+    async def respond(self, request: Request) -> Response:
+        self.asked.append(request)
+        self.busy.set()
+        if request.path == "/slow":
+            await asyncio.Event().wait()
+        if request.path == "/large":
+            return Response(LARGE)
+        return Response(request.path.encode(), "text/plain", headers=(("X-Own", "1"),))
+
+
+@pytest.fixture
+def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+def server(echo: Echo) -> HttpServer:
+    return HttpServer(echo.respond, (("X-Always", "2"),))
+
+
+@pytest.fixture
+async def port(server: HttpServer) -> AsyncIterator[int]:
+    yield await server.start("127.0.0.1", 0)
+    await server.stop()
+
+
+async def test_an_answer_has_what_http_asks_for(port: int, echo: Echo) -> None:
+    answer = parse(await exchange(port, REQUEST))
+    assert (answer.status, answer.body) == (200, b"/echo")
+    assert answer.headers["content-length"] == "5"
+    assert answer.headers["content-type"] == "text/plain"
+    assert answer.headers["connection"] == "close"
+    assert (answer.headers["x-own"], answer.headers["x-always"]) == ("1", "2")
+    parsedate_to_datetime(answer.headers["date"])
+    assert echo.asked == [Request("/echo", "Basic abc", "127.0.0.1")]
+
+
+async def test_a_request_may_come_byte_by_byte(port: int) -> None:
+    assert parse(await exchange(port, *(bytes([byte]) for byte in REQUEST))).body == b"/echo"
+
+
+async def test_head_is_get_without_the_body(port: int) -> None:
+    answer = await get(port, "/echo", method="HEAD")
+    assert (answer.status, answer.headers["content-length"], answer.body) == (200, "5", b"")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "CONNECT"])
+async def test_other_methods_are_refused(port: int, echo: Echo, method: str) -> None:
+    answer = await get(port, "/echo", "Content-Length: 0", method=method)
+    assert (answer.status, answer.headers["allow"], answer.headers["x-always"]) == (405, "GET, HEAD", "2")
+    assert not echo.asked
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\x16\x03\x01\x02\x00\x01", b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"GET /" + b"x" * 70_000],
+)
+async def test_what_is_no_request_is_refused(port: int, echo: Echo, garbage: bytes) -> None:
+    answer = parse(await exchange(port, garbage))
+    assert (answer.status, answer.headers["x-always"]) == (400, "2")
+    assert not echo.asked
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(min_size=1, max_size=400))
+def test_no_bytes_break_the_server(noise: bytes) -> None:
+    async def visit() -> None:
+        server = HttpServer(Echo().respond)
+        port = await server.start("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(PATIENCE):
+            writer.write(noise)
+            writer.write_eof()
+            raw = await reader.read()
+        writer.transport.abort()
+        assert not raw or parse(raw).status in (200, 400, 405)
+        assert parse(await exchange(port, REQUEST)).status == 200
+        await server.stop()
+
+    asyncio.run(visit())
+
+
+async def test_who_leaves_without_asking_gets_nothing(port: int, echo: Echo) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\n")
+    writer.write_eof()
+    assert await reader.read() == b""
+    writer.transport.abort()
+    assert not echo.asked
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\n"])
+async def test_who_never_asks_is_sent_away(port: int, begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "PATIENCE", 0.01)
+    assert await exchange(port, begun) == b""
+
+
+async def test_who_never_takes_the_answer_is_sent_away(
+    server: HttpServer, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "PATIENCE", 0.1)
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.setblocking(False)
+        sock.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: server._visits)
+        await until(lambda: not server._visits)
+        assert received(sock) < len(LARGE)
+
+
+def received(sock: socket.socket) -> int:
+    """Return how many bytes have come in until now, or until the end."""
+    count = 0
+    with contextlib.suppress(BlockingIOError, ConnectionResetError):
+        while data := sock.recv(1 << 16):
+            count += len(data)
+    return count
+
+
+async def test_a_large_answer_arrives_whole(port: int) -> None:
+    assert len((await get(port, "/large")).body) == len(LARGE)
+
+
+async def test_a_crowd_is_kept_out_until_somebody_leaves(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MAX_VISITORS", 1)
+    _, first_one = await asyncio.open_connection("127.0.0.1", port)
+    assert await refused(port)
+    first_one.transport.abort()
+    async with asyncio.timeout(PATIENCE):
+        while await refused(port):
+            pass
+
+
+async def refused(port: int) -> bool:
+    """Return whether a visitor is closed out before it has asked."""
+    try:
+        return await exchange(port, REQUEST) == b""
+    except ConnectionError:
+        return True
+
+
+async def test_stopping_sends_everybody_away(echo: Echo) -> None:
+    server = HttpServer(echo.respond)
+    port = await server.start("127.0.0.1", 0)
+    waiting = asyncio.create_task(refused_slowly(port))
+    await echo.busy.wait()
+    await server.stop()
+    assert await waiting == b""
+    with pytest.raises(OSError, match="111"):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
+async def refused_slowly(port: int) -> bytes:
+    try:
+        return await exchange(port, b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+    except ConnectionError:
+        return b""
+
+
+async def test_a_taken_port_is_an_oserror(port: int, echo: Echo) -> None:
+    second = HttpServer(echo.respond)
+    with pytest.raises(OSError, match="in use"):
+        await second.start("127.0.0.1", port)
+    await second.stop()

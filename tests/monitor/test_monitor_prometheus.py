@@ -1,0 +1,96 @@
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.monitor.sample import STARTED, Tunnel, port
+
+from backhaul.monitor.prometheus import render
+
+COMMON = {"transport": "tcpmux", "side": "server"}
+
+
+def samples(text: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    families = text_string_to_metric_families(text.decode())
+    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+def value(text: bytes, name: str, **labels: str) -> float:
+    return samples(text)[name, frozenset((COMMON | labels).items())]
+
+
+def busy() -> Tunnel:
+    own = port(443, received=10, sent=20, target="web.example:8443")
+    return Tunnel(
+        replace(own, open=1, total=2, refused=3, dropped=4, udp_flows=5, udp_dropped=6),
+        port(80, received=2**53 - 1),
+    )
+
+
+@pytest.mark.parametrize(("connected", "number"), [(True, 1), (False, 0)])
+def test_status_and_usage_under_the_names_of_v072(*, connected: bool, number: int) -> None:
+    tunnel = busy()
+    tunnel.say(connected=connected)
+    text = render(tunnel.read(), {443: 30, 80: 5})
+    assert value(text, "backhaul_tunnel_status") == number
+    assert value(text, "backhaul_tunnel_usage", port="443") == 30
+    assert value(text, "backhaul_tunnel_usage", port="80") == 5
+
+
+def test_every_number_of_a_port_is_exported() -> None:
+    text = render(busy().read(), {})
+    exported = {
+        name: value(text, f"backhaul_{name}", port="443", target="web.example:8443")
+        for name in (
+            "open_connections",
+            "connections_total",
+            "refused_connections_total",
+            "dropped_connections_total",
+            "received_bytes_total",
+            "sent_bytes_total",
+            "open_udp_flows",
+            "dropped_udp_datagrams_total",
+        )
+    }
+    assert list(exported.values()) == [1, 2, 3, 4, 10, 20, 5, 6]
+
+
+def test_every_number_of_the_tunnel_is_exported() -> None:
+    text = render(busy().read(), {})
+    names = ("idle_pool_connections", "wanted_pool_connections", "sessions", "streams", "reconnects_total")
+    assert [value(text, f"backhaul_{name}") for name in names] == [3, 8, 2, 5, 1]
+    assert value(text, "backhaul_tunnel_rtt_seconds") == 0.0123
+    assert value(text, "backhaul_start_time_seconds") == STARTED
+    assert value(text, "backhaul_build_info", version="1.2.3") == 1
+    assert b"process_resident_memory_bytes " in text
+
+
+def test_what_is_not_known_is_not_exported() -> None:
+    tunnel = busy()
+    tunnel.say(rtt=None, pool_size=None)
+    names = {name for name, _ in samples(render(tunnel.read(), {}))}
+    assert "backhaul_tunnel_rtt_seconds" not in names
+    assert "backhaul_wanted_pool_connections" not in names
+
+
+def test_two_addresses_with_one_port_and_target_are_one_line() -> None:
+    tunnel = Tunnel(replace(port(80, sent=1), bind="192.0.2.1"), replace(port(80, sent=2), bind="192.0.2.2"))
+    text = render(tunnel.read(), {})
+    assert value(text, "backhaul_sent_bytes_total", port="80", target="127.0.0.1:80") == 3
+    assert text.count(b"backhaul_sent_bytes_total{") == 1
+
+
+def test_a_targets_name_can_not_forge_a_line() -> None:
+    hostile = 'x"} 1\nbackhaul_tunnel_status 0\\'
+    text = render(Tunnel(port(80, sent=7, target=hostile)).read(), {})
+    assert value(text, "backhaul_sent_bytes_total", port="80", target=hostile) == 7
+    assert len(re.findall(rb"^backhaul_tunnel_status", text, re.MULTILINE)) == 1
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is missing (Debian package prometheus)")
+def test_promtool_finds_nothing_to_improve() -> None:
+    text = render(busy().read(), {443: 30})
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")

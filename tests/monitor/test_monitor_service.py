@@ -1,0 +1,113 @@
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.monitor.sample import SETTINGS, Tunnel, port
+from tests.monitor.visitor import get
+from tests.support.net import free_port
+
+from backhaul.monitor import sampler, start
+
+pytestmark = pytest.mark.both_loops
+
+
+async def test_serves_page_numbers_and_metrics_until_stopped(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "backhaul")
+    web_port = free_port()
+    monitor = await start(replace(SETTINGS, web_port=web_port), Tunnel(port(443, sent=5)).read)
+    page = await get(web_port, "/")
+    assert page.status == 200
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    assert b"<title>Backhaul</title>" in page.body
+    assert json.loads((await get(web_port, "/data")).body) == [{"Port": 443, "ReadableUsage": "5 B"}]
+    assert (
+        b'backhaul_tunnel_usage{port="443",side="server",transport="tcpmux"} 5.0'
+        in (await get(web_port, "/metrics")).body
+    )
+    await monitor.stop()
+    with pytest.raises(ConnectionRefusedError):
+        await get(web_port, "/")
+    assert caplog.messages == [f"monitoring page on http://127.0.0.1:{web_port}/"]
+
+
+async def test_the_history_grows_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampler, "INTERVAL", 0.001)
+    web_port = free_port()
+    monitor = await start(replace(SETTINGS, web_port=web_port), Tunnel().read)
+    async with asyncio.timeout(20):
+        while len(json.loads((await get(web_port, "/api/status")).body)["history"]) < 2:
+            pass
+    await monitor.stop()
+
+
+async def test_a_taken_port_costs_the_page_and_nothing_else(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    web_port = free_port()
+    first = await start(replace(SETTINGS, web_port=web_port), Tunnel().read)
+    log = tmp_path / "usage.json"
+    tunnel = Tunnel()
+    second = await start(
+        replace(SETTINGS, web_port=web_port, sniffer=True, sniffer_log=str(log)),
+        tunnel.read,
+    )
+    tunnel.say(ports=(port(443, sent=5),))
+    await second.stop()
+    await first.stop()
+    line = f"web_port: can't listen on 127.0.0.1:{web_port}: address already in use; going on without the page"
+    assert [(record.levelname, record.message) for record in caplog.records] == [("ERROR", line)]
+    assert json.loads(log.read_bytes())["port_usages"] == {"443": 5}
+
+
+async def test_an_address_of_another_machine_costs_the_page(caplog: pytest.LogCaptureFixture) -> None:
+    monitor = await start(replace(SETTINGS, web_bind="192.0.2.1", web_port=free_port()), Tunnel().read)
+    await monitor.stop()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "web_port: can't listen on 192.0.2.1:" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("bind", "password", "warned"),
+    [("0.0.0.0", "", True), ("0.0.0.0", "secret", False), ("127.0.0.2", "", False), ("localhost", "", False)],
+)
+async def test_a_page_open_to_the_world_is_warned_about(
+    *, bind: str, password: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = replace(SETTINGS, web_bind=bind, web_port=free_port(), web_user="", web_password=password)
+    monitor = await start(settings, Tunnel().read)
+    await monitor.stop()
+    assert [record.levelname for record in caplog.records] == (["WARNING"] if warned else [])
+    assert "secret" not in caplog.text
+
+
+async def test_usage_of_all_runs_is_what_the_page_tells(tmp_path: Path) -> None:
+    log = tmp_path / "usage.json"
+    log.write_text('[{"Port":443,"Usage":1000}]')
+    web_port = free_port()
+    tunnel = Tunnel()
+    monitor = await start(replace(SETTINGS, web_port=web_port, sniffer=True, sniffer_log=str(log)), tunnel.read)
+    tunnel.say(ports=(port(443, sent=24),))
+    assert json.loads((await get(web_port, "/data")).body) == [{"Port": 443, "ReadableUsage": "1.00 KB"}]
+    await monitor.stop()
+    assert json.loads(log.read_bytes())["port_usages"] == {"443": 1024}
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def test_nothing_asked_for_is_nothing_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monitor = await start(SETTINGS, Tunnel(port(443, sent=5)).read)
+    await monitor.stop()
+    assert names(tmp_path) == []
+
+
+def test_without_a_page_its_libraries_stay_out_of_memory() -> None:
+    script = "import sys, backhaul.monitor; print({'psutil', 'prometheus_client', 'httptools'} & set(sys.modules))"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
+    assert done.stdout == b"set()\n"

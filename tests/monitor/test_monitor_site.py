@@ -1,0 +1,147 @@
+import base64
+import json
+import re
+from dataclasses import replace
+from importlib import resources
+
+import pytest
+from tests.monitor.sample import SETTINGS, Tunnel, port
+
+from backhaul.monitor import Settings
+from backhaul.monitor.http import Request, Response
+from backhaul.monitor.machine import measure
+from backhaul.monitor.sampler import Sampler
+from backhaul.monitor.site import HEADERS, Site, Sources
+
+LOCKED = replace(SETTINGS, web_user="admin", web_password="päss:word")
+PAGE = ("/", "/page.css", "/page.js", "/chart.js", "/format.js", "/ports.js", "/icon.svg")
+LEGACY = ("/stats", "/data", "/api/status")
+USAGE = {443: 3000, 80: 7}
+
+
+def make_site(settings: Settings = SETTINGS, tunnel: Tunnel | None = None) -> Site:
+    tunnel = tunnel or Tunnel(port(443, received=1000, sent=2000))
+    return Site(settings, Sources(tunnel.read, lambda: USAGE, Sampler(tunnel.read, measure)))
+
+
+async def ask(site: Site, path: str, authorization: str = "") -> Response:
+    return await site.respond(Request(path, authorization, "192.0.2.1"))
+
+
+def login(user: str, password: str, scheme: str = "Basic") -> str:
+    return f"{scheme} {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "there", "missing"),
+    [
+        (("default",), (*PAGE, *LEGACY), ("/metrics",)),
+        ((), (*PAGE, *LEGACY), ("/metrics",)),
+        (("prometheus",), ("/metrics",), (*PAGE, *LEGACY)),
+        (("default", "prometheus"), (*PAGE, *LEGACY, "/metrics"), ()),
+    ],
+)
+async def test_metrics_choose_what_is_there(
+    metrics: tuple[str, ...], there: tuple[str, ...], missing: tuple[str, ...]
+) -> None:
+    site = make_site(replace(SETTINGS, metrics=metrics))
+    assert {path: (await ask(site, path)).status for path in (*there, "/healthz")} == dict.fromkeys(
+        (*there, "/healthz"), 200
+    )
+    never = (*missing, "/nothing", "", "/../settings.py", "/index.html")
+    assert {path: (await ask(site, path)).status for path in never} == dict.fromkeys(never, 404)
+
+
+@pytest.mark.parametrize(("connected", "status"), [(True, 200), (False, 503)])
+async def test_health_is_the_tunnels_and_needs_no_login(*, connected: bool, status: int) -> None:
+    tunnel = Tunnel()
+    tunnel.say(connected=connected)
+    for settings in (SETTINGS, LOCKED):
+        assert (await ask(make_site(settings, tunnel), "/healthz")).status == status
+
+
+@pytest.mark.parametrize("path", [*PAGE, *LEGACY, "/metrics", "/nothing"])
+async def test_everything_else_asks_for_the_login(path: str) -> None:
+    site = make_site(LOCKED)
+    refused = await ask(site, path)
+    assert refused.status == 401
+    assert dict(refused.headers)["WWW-Authenticate"].startswith("Basic ")
+    assert (await ask(site, path, login("admin", "päss:word"))).status != 401
+    assert (await ask(site, path, login("admin", "päss:word", "basic"))).status != 401
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        login("admin", "wrong"),
+        login("", ""),
+        login("admin", ""),
+        login("päss", "word"),
+        login("admin", "päss:word", "Bearer"),
+        "Basic",
+        "Basic ",
+        "Basic ÿ",
+        "nonsense",
+        login("admin", "päss:word") + "=",
+    ],
+)
+async def test_a_wrong_login_is_refused_and_told_once(authorization: str, caplog: pytest.LogCaptureFixture) -> None:
+    site = make_site(LOCKED)
+    for _ in range(5):
+        assert (await ask(site, "/", authorization)).status == 401
+    assert caplog.messages == ["monitoring page: wrong user name or password from 192.0.2.1"]
+
+
+async def test_no_login_at_all_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    await ask(make_site(LOCKED), "/")
+    assert not caplog.messages
+
+
+async def test_the_password_shows_nowhere() -> None:
+    site = make_site(LOCKED)
+    assert "word" not in repr(LOCKED)
+    answers = [await ask(site, path, login("admin", "päss:word")) for path in (*PAGE, *LEGACY, "/metrics")]
+    assert not any("päss:word".encode() in answer.body for answer in answers)
+
+
+async def test_data_is_the_usage() -> None:
+    answer = await ask(make_site(), "/data")
+    assert answer.content_type == "application/json"
+    assert json.loads(answer.body) == [
+        {"Port": 80, "ReadableUsage": "7 B"},
+        {"Port": 443, "ReadableUsage": "2.93 KB"},
+    ]
+
+
+async def test_stats_are_v072s() -> None:
+    stats = json.loads((await ask(make_site(), "/stats")).body)
+    assert stats["tunnelStatus"] == "Connected (tcpmux)"
+    assert stats["backhaulTraffic"] == "2.94 KB"
+    assert re.fullmatch(r"\d+\.\d\d%", stats["cpuUsage"])
+    assert stats["sniffer"] == "Not running"
+
+
+@pytest.mark.parametrize(("sniffer", "usage"), [(True, {"443": 3000, "80": 7}), (False, None)])
+async def test_the_pages_own_json_has_all_the_page_needs(*, sniffer: bool, usage: dict[str, int] | None) -> None:
+    document = json.loads((await ask(make_site(replace(SETTINGS, sniffer=sniffer)), "/api/status")).body)
+    assert document["status"]["ports"][0]["target"] == "127.0.0.1:80"
+    assert document["status"]["rtt"] == 0.0123
+    assert document["usage"] == usage
+    assert document["history"] == []
+    assert document["machine"]["memory_total"] > 0
+
+
+@pytest.mark.parametrize("name", [path.lstrip("/") or "index.html" for path in PAGE])
+def test_the_page_asks_nobody_else_and_carries_no_inline_code(name: str) -> None:
+    text = resources.files("backhaul.monitor").joinpath("page", name).read_text()
+    addresses = set(re.findall(r"https?://[^\s\"']+", text))
+    assert addresses <= {"http://www.w3.org/2000/svg"}  # the name of SVG, not a place
+    assert not re.search(r"<style|\son\w+=|\sstyle=|javascript:|<script(?![^>]*\ssrc=)|@import|url\(", text)
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b", text)
+
+
+def test_the_policy_allows_nothing_but_our_own_files() -> None:
+    policy = dict(HEADERS)["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert set(re.findall(r"'[^']*'", policy)) == {"'none'", "'self'"}

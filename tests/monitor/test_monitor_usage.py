@@ -1,0 +1,262 @@
+import errno
+import json
+import logging
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.monitor.sample import Tunnel, port
+from tests.support.net import until
+
+from backhaul.monitor import files, usage
+from backhaul.monitor.usage import UsageLog, keeping
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "usage.json"
+
+
+def carried(*loads: tuple[int, int, int]) -> Tunnel:
+    """Return a tunnel whose ports carried (port, received, sent)."""
+    return Tunnel(*(port(number, received=received, sent=sent) for number, received, sent in loads))
+
+
+def say(tunnel: Tunnel, *loads: tuple[int, int, int]) -> None:
+    tunnel.say(ports=carried(*loads).status.ports)
+
+
+def saved(path: Path) -> dict[str, int]:
+    document = json.loads(path.read_bytes())
+    assert document["total_usage"] == sum(document["port_usages"].values())
+    ports: dict[str, int] = document["port_usages"]
+    return ports
+
+
+def run_once(path: Path, *loads: tuple[int, int, int]) -> None:
+    """Keep the usage of one run of the program, that carried `loads`."""
+    tunnel = Tunnel()
+    log = UsageLog(str(path), tunnel.read)
+    log.load()
+    say(tunnel, *loads)
+    log.tick()
+    log.save()
+
+
+def test_both_directions_are_added_up_over_runs(path: Path) -> None:
+    run_once(path, (443, 10, 5), (80, 1, 0))
+    run_once(path, (443, 100, 0))
+    assert saved(path) == {"443": 115, "80": 1}
+
+
+def test_ports_that_share_a_number_share_a_line(path: Path) -> None:
+    run_once(path, (443, 1, 2), (443, 10, 20))
+    assert saved(path) == {"443": 33}
+
+
+def test_each_byte_counts_once_however_often_one_looks(path: Path) -> None:
+    tunnel = carried((443, 0, 0))
+    log = UsageLog(str(path), tunnel.read)
+    for received in (5, 5, 9):
+        say(tunnel, (443, received, 0))
+        log.tick()
+    assert log.totals() == {443: 9}
+
+
+def test_a_monitor_started_anew_does_not_count_again(path: Path) -> None:
+    tunnel = carried((443, 100, 0))
+    log = UsageLog(str(path), tunnel.read)
+    say(tunnel, (443, 103, 0))
+    assert log.totals() == {443: 3}
+
+
+def test_a_port_that_comes_back_after_a_reload_counts_on(path: Path) -> None:
+    tunnel = Tunnel()
+    log = UsageLog(str(path), tunnel.read)
+    for loads in ([(443, 7, 0)], [], [(443, 2, 0)], [(443, 1, 0)]):
+        say(tunnel, *loads)
+        log.tick()
+    assert log.totals() == {443: 7 + 2 + 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        ('[{"Port":443,"Usage":123},{"Port":80,"Usage":1}]', {443: 123, 80: 1}),
+        ('{"port_usages":{"443":123,"80":1},"total_usage":99999}', {443: 123, 80: 1}),
+        ('{"port_usages":{"443":18446744073709551615},"total_usage":0}', {443: 2**64 - 1}),
+        ('{"port_usages":null,"total_usage":0}', {}),
+        ('{"port_usages":{}}', {}),
+        ("[]", {}),
+        ("null", {}),
+        (" \n", {}),
+        ("", {}),
+    ],
+)
+def test_every_format_of_the_go_program_is_read(path: Path, content: str, kept: dict[int, int]) -> None:
+    path.write_text(content)
+    log = UsageLog(str(path), Tunnel().read)
+    log.load()
+    assert log.totals() == kept
+    log.save()
+    assert path.read_text() == content  # nothing new, nothing written
+
+
+BROKEN = [
+    '{"port_usages":{"443":12',
+    '[{"Port":443}]',
+    '{"ports": ["443=5201"]}',
+    '{"port_usages":{"443":-1}}',
+    '{"port_usages":{"443":1.5}}',
+    '{"port_usages":{"443":"1"}}',
+    '{"port_usages":{"65536":1}}',
+    '{"port_usages":{"http":1}}',
+    '{"port_usages":[443]}',
+    "[" * 100_000,
+    "443",
+    "\x00\x00\x00",
+    "[server]\nbind_addr = ':3080'\n",
+]
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
+def test_what_is_no_usage_log_is_set_aside(path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
+    path.write_text(content)
+    path.with_name("usage.json.broken-1").write_text("an older one")
+    run_once(path, (443, 1, 2))
+    assert path.with_name("usage.json.broken-1").read_text() == "an older one"
+    assert path.with_name("usage.json.broken-2").read_text() == content
+    assert saved(path) == {"443": 3}
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "usage.json.broken-2" in caplog.text
+
+
+def test_a_huge_file_is_set_aside_unread(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    run_once(path, (443, 1, 2))
+    assert saved(path) == {"443": 3}
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_usage_or_set_aside(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("any") / "usage.json"
+    path.write_bytes(content)
+    run_once(path, (443, 1, 2))
+    assert saved(path)["443"] >= 3
+
+
+@given(st.dictionaries(st.integers(0, 65535), st.integers(1, 2**63)))
+def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, loads: dict[int, int]) -> None:
+    path = tmp_path_factory.mktemp("any") / "usage.json"
+    run_once(path, *((number, used, 0) for number, used in loads.items()))
+    log = UsageLog(str(path), Tunnel().read)
+    log.load()
+    assert log.totals() == loads
+
+
+def test_mode_and_link_stay_and_nothing_else_is_left(tmp_path: Path, path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    real = tmp_path / "data" / "real.json"
+    real.write_text("[]")
+    real.chmod(0o640)
+    path.symlink_to(real)
+    run_once(path, (443, 1, 2))
+    assert path.is_symlink()
+    assert saved(real) == {"443": 3}
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    assert os.listdir(real.parent) == ["real.json"]  # noqa: PTH208 - names are what counts
+
+
+def test_a_new_file_can_be_read_by_others(path: Path) -> None:
+    run_once(path, (443, 1, 2))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Call it with True for a full disk, with False for room again."""
+    state = {"full": False}
+    fsync = os.fsync
+
+    def full_or_not(descriptor: int) -> None:
+        if state["full"]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full_or_not)
+    return lambda full: state.update(full=full)
+
+
+def test_a_full_disk_costs_one_line_and_no_data(
+    path: Path, full_disk: Callable[[bool], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    tunnel = Tunnel()
+    run_once(path, (443, 1, 0))
+    log = UsageLog(str(path), tunnel.read)
+    log.load()
+    full_disk(True)
+    for received in range(10):
+        say(tunnel, (443, received, 0))
+        log.tick()
+        log.save()
+    assert caplog.messages == [f"sniffer_log: can't write {path}: no space left on device"]
+    assert saved(path) == {"443": 1}
+    assert list(path.parent.iterdir()) == [path]
+    full_disk(False)
+    log.save()
+    assert saved(path) == {"443": 10}
+
+
+@pytest.mark.parametrize("name", ["missing/usage.json", "file/usage.json"])
+def test_a_path_that_can_not_be_is_no_failure(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    run_once(tmp_path / name, (443, 1, 0))
+    assert {record.levelname for record in caplog.records} <= {"WARNING", "ERROR"}
+    assert len(caplog.records) == 1
+
+
+def test_what_is_no_file_is_never_renamed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run_once(tmp_path, (443, 1, 0))
+    run_once(Path("/dev/null"), (443, 1, 0))
+    assert tmp_path.is_dir()
+    assert Path("/dev/null").is_char_device()
+    assert ["not a regular file" in message for message in caplog.messages] == [True, True]
+
+
+def test_a_broken_file_that_can_not_be_renamed_is_left_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def read_only(_: Path) -> Path:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(files, "set_aside", read_only)
+    path.write_text("mine")
+    run_once(path, (443, 1, 2))
+    assert path.read_text() == "mine"
+    assert len(caplog.records) == 1
+
+
+async def test_written_now_and_then_and_at_the_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "INTERVAL", 0.001)
+    tunnel = Tunnel()
+    async with keeping(str(path), tunnel.read) as totals:
+        say(tunnel, (443, 3, 0))
+        await until(path.exists)
+        monkeypatch.setattr(usage, "INTERVAL", 3600)
+        say(tunnel, (443, 5, 0))
+        assert totals() == {443: 5}
+    assert saved(path) == {"443": 5}
+
+
+def test_the_log_line_names_key_and_file(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path.write_text("{")
+    with caplog.at_level(logging.WARNING, "backhaul"):
+        run_once(path)
+    assert caplog.messages == [
+        f"sniffer_log: {path} is no usage log; it is now usage.json.broken-1, and usage counts from 0"
+    ]
