@@ -6,7 +6,7 @@ import os
 import socket
 
 import pytest
-from tests.support.net import Peer, cuts, free_port, until
+from tests.support.net import Peer, cuts, fill, free_port, until
 from tests.support.tunnel import Net, Tunnel
 
 MEGABYTE = 1 << 20
@@ -138,17 +138,6 @@ async def test_a_reader_that_stalls_stops_the_sender_and_loses_nothing(
     assert accepted < 64 * MEGABYTE  # the buffers of the kernel along the way
     source.shut_write()
     assert await sink.receive_all() == bytes(accepted)
-
-
-async def fill(peer: Peer) -> int:
-    """Send until nothing along the way takes more; return the number of bytes."""
-    total, idle = 0, 0
-    while idle < 20:
-        sent = peer.fill()
-        total += sent
-        idle = 0 if sent else idle + 1
-        await asyncio.sleep(0.005)
-    return total
 
 
 async def test_small_echoes_pass_beside_a_bulk_transfer(any_net: Net) -> None:

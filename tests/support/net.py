@@ -199,3 +199,14 @@ def cuts(data: bytes, size: int) -> Iterator[bytes]:
     """Yield `data` in pieces of `size` bytes."""
     for start in range(0, len(data), size):
         yield data[start : start + size]
+
+
+async def fill(peer: Peer) -> int:
+    """Send until nothing along the way takes more; return the number of bytes."""
+    total, refused = 0, 0
+    while refused < 20:  # a relay may only need its turn
+        sent = peer.fill()
+        total += sent
+        refused = 0 if sent else refused + 1
+        await asyncio.sleep(0.005)
+    return total

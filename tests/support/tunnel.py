@@ -12,11 +12,14 @@ from backhaul.config.loader import parse
 from backhaul.server import Server
 
 from .leaks import Books
+from .middlebox import Middlebox
 from .net import HOST, Peer, Sockets, free_port, until
 from .targets import Service, serve_echo
 
 TOKEN = "s3cret"
 BUILT = ("tcp",)  # the transports of this version, all held to the same behaviour
+
+PROXY_PROTOCOL = ("tcp", "tcpmux", "wsmux")  # those of BUILT that offer it
 
 # Far shorter than any configuration may have them: what they pace should not pace the tests.
 FAST: dict[str, Any] = {"retry_interval": 0.05}
@@ -91,6 +94,7 @@ class Net(Sockets):
         self._services: list[Service] = []
         self._servers: list[Server] = []
         self._clients: list[Client] = []
+        self._middleboxes: list[Middlebox] = []
 
     async def __aenter__(self) -> Self:
         await self._books.open()
@@ -118,6 +122,11 @@ class Net(Sockets):
         await client.start()
         self._clients.append(client)
         return client
+
+    def middlebox(self, port: int, delay: float = 0.0) -> Middlebox:
+        """Put something between a client and the server on `port`, whose answers come `2 * delay` seconds later."""
+        self._middleboxes.append(Middlebox(self.listen(), port, delay))
+        return self._middleboxes[-1]
 
     async def tunnel(self, *targets: int | str, server: str = "", client: str = "", user_host: str = HOST) -> Tunnel:
         """Start both ends, with a local port for each target, and wait until they are connected."""
@@ -150,6 +159,8 @@ class Net(Sockets):
         finally:
             for end in ends:
                 await end.stop()
+            for middlebox in self._middleboxes:
+                await middlebox.close()
             self.close_listeners()
             for service in self._services:
                 await service.stop()

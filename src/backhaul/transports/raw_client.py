@@ -1,6 +1,7 @@
 """The gate of tcp, tcpmux and udp on the client's side: control channel, and tunnel connections with their ticket."""
 
 import asyncio
+import contextlib
 import hmac
 import socket
 
@@ -34,7 +35,13 @@ class RawDoor:
         self._control: ControlChannel | None = None
         self._ear = ClientEar()
         self._known = asyncio.Event()  # whether the server is ours is known, or nothing more is expected
+        self._held: list[Opened] = []  # tunnel connections to be dialled then
         self._address = ("", 0)
+
+    @property
+    def ticket(self) -> bytes:
+        """What proves this client to the server; empty if that is v0.7.2, or lost."""
+        return self._ear.ticket if self._control else b""
 
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
@@ -57,7 +64,13 @@ class RawDoor:
         return self._address[0]
 
     def dial(self, done: Opened) -> None:
-        """Open a tunnel connection; `done` gets it, or the error, and whether the server is ours."""
+        """Open a tunnel connection; `done` gets it, or the error, and whether the server is ours.
+
+        Until that is known it waits: without the ticket that is on its way it would be turned away.
+        """
+        if not self._known.is_set():
+            self._held.append(done)
+            return
         ticket = self._ear.ticket
 
         def connected(result: socket.socket | OSError) -> None:
@@ -75,6 +88,7 @@ class RawDoor:
     def disconnect(self) -> None:
         """Close the control channel and stop dialling."""
         self._dialer.close()
+        self._held.clear()
         if self._control:
             self._control.close()
             self._control = None
@@ -100,13 +114,14 @@ class RawDoor:
         self._control.start(rest)
 
     async def _learn_who_answers(self, patience: float) -> None:
-        if not self._measure_rtt:  # no place for a hello on this transport's control channel
-            return
-        try:
-            async with asyncio.timeout(patience):
-                await self._known.wait()
-        except TimeoutError:
-            pass
+        if self._measure_rtt:  # elsewhere the control channel has no place for a hello
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._known.wait()
+        self._known.set()
+        held, self._held = self._held, []
+        for done in held:
+            self.dial(done)
 
     def _heard(self, signal: Signal) -> None:
         if signal == Signal.RTT and self._control:
@@ -114,8 +129,6 @@ class RawDoor:
         elif signal == Signal.HELLO:
             self._known.set()
         else:
-            if signal == Signal.CHANNEL:
-                self._known.set()  # a user waits: there is no time to lose
             self._events.heard(signal)
 
     def _lost(self, reason: str) -> None:

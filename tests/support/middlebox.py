@@ -1,0 +1,84 @@
+"""What stands between the two ends of a tunnel: it can be far away, cut a connection, or swallow its bytes."""
+
+import asyncio
+import contextlib
+import socket
+
+from .net import HOST, Listener
+
+
+class Path:
+    """One connection through the middlebox."""
+
+    def __init__(self, client: socket.socket, server: socket.socket, delay: float) -> None:
+        self._ends = client, server
+        self._pumps = [
+            asyncio.ensure_future(_pump(client, server, delay)),
+            asyncio.ensure_future(_pump(server, client, delay)),
+        ]
+
+    def freeze(self) -> None:
+        """Pass on nothing more, neither bytes nor the end; both sides believe that the connection stands."""
+        for pump in self._pumps:
+            pump.cancel()
+
+    async def cut(self) -> None:
+        """End the connection for both sides."""
+        self.freeze()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+        for end in self._ends:
+            end.close()
+
+
+async def _pump(source: socket.socket, sink: socket.socket, delay: float) -> None:
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError):
+        while data := await loop.sock_recv(source, 1 << 16):
+            await asyncio.sleep(delay)
+            await loop.sock_sendall(sink, data)
+        await asyncio.sleep(delay)
+        sink.shutdown(socket.SHUT_WR)
+        return
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_RDWR)
+
+
+class Middlebox:
+    """Passes connections on to a port of this machine, `delay` seconds away; the first path is the control channel."""
+
+    def __init__(self, listener: Listener, port: int, delay: float = 0.0) -> None:
+        self.port = listener.port
+        self.paths: list[Path] = []
+        self._listener = listener
+        self._target = port
+        self._delay = delay
+        self._running: set[asyncio.Task[None]] = {asyncio.create_task(self._serve())}
+
+    async def close(self) -> None:
+        """Cut everything."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        for path in self.paths:
+            await path.cut()
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            client, _ = await loop.sock_accept(self._listener.sock)
+            task = asyncio.create_task(self._connect(client))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _connect(self, client: socket.socket) -> None:
+        """The other end learns of a connection after one and a half round trips."""
+        server = socket.socket()
+        server.setblocking(False)
+        try:
+            await asyncio.sleep(3 * self._delay)
+            await asyncio.get_running_loop().sock_connect(server, (HOST, self._target))
+        except (OSError, asyncio.CancelledError):
+            client.close()
+            server.close()
+        else:
+            self.paths.append(Path(client, server, self._delay))
