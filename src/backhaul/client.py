@@ -5,6 +5,7 @@ import contextlib
 
 from backhaul.assembly import TLS, mux_settings, tunnel_options
 from backhaul.config import ClientConfig
+from backhaul.relay.flows import FlowTable
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import make_poller
 from backhaul.transports.base import ClientEvents, ClientSettings, ClientTransport
@@ -19,7 +20,7 @@ class Client:
     def __init__(self, config: ClientConfig) -> None:
         self._config = config
         self._poller = make_poller()
-        self.relay = Relay(self._poller)
+        self.relay = Relay(self._poller, flows=FlowTable(config.udp_max_flows, config.udp_timeout))
         self.tunnel = ClientTunnel(config, self._poller, self._make_transport)
         self._running: asyncio.Task[None] | None = None
 

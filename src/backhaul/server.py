@@ -5,6 +5,7 @@ import logging
 from backhaul.assembly import TLS, mux_settings, tunnel_options
 from backhaul.config import ServerConfig
 from backhaul.errors import BackhaulError
+from backhaul.relay.flows import FlowTable
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import make_poller
 from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport
@@ -21,8 +22,8 @@ class Server:
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
         self._poller = make_poller()
-        self.relay = Relay(self._poller)
-        self.tunnel = ServerTunnel(config, self._poller, self._make_transport)
+        self.relay = Relay(self._poller, flows=FlowTable(config.udp_max_flows, config.udp_timeout))
+        self.tunnel = ServerTunnel(config, self.relay, self._make_transport)
 
     async def start(self) -> None:
         """Listen; raises BackhaulError if there is nothing to listen on."""

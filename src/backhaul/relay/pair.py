@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from .direction import Direction, Meter
+from .flows import FlowTable
 from .pipes import PipePool
 from .poller import Poller, release
 
@@ -52,13 +53,14 @@ class Joined(Protocol):
 class Relay:
     """Makes pairs and knows those that live. One per process and side."""
 
-    def __init__(self, poller: Poller, *, splicing: bool | None = None) -> None:
+    def __init__(self, poller: Poller, *, splicing: bool | None = None, flows: FlowTable | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.poller = poller
         self.pipes = PipePool()
         self.splicing = splice_available() if splicing is None else splicing
         self.live: set[Joined] = set()
         self.links: set[Link] = set()
+        self.flows = FlowTable() if flows is None else flows
         self._watched: dict[Joined, tuple[int, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Event | None = None
@@ -99,6 +101,7 @@ class Relay:
             pair.close(reset=True)
         for link in list(self.links):
             link.end("this end is shutting down")
+        self.flows.close()
         self.pipes.close()
         if self._timer:
             self._timer.cancel()

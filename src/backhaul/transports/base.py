@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from backhaul.relay.flows import Flow
 from backhaul.relay.pair import Traffic
 from backhaul.wire import smux
 from backhaul.wire.signals import Signal
@@ -131,6 +132,9 @@ class ServerTransport(Protocol):
     def carry(self, user: User) -> bool:
         """Take over `user` (socket included) and join it with a carrier; False if none is idle."""
 
+    def carry_flow(self, flow: Flow) -> bool:
+        """Give `flow` a carrier; False if none is idle."""
+
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""
 
@@ -142,6 +146,10 @@ class Arrival(Protocol):
     """A user's connection that has come through the tunnel to the client's side."""
 
     target: str
+
+    @property
+    def datagrams(self) -> bool:
+        """Whether this is a flow of datagrams, whose target is reached over UDP, and not a stream."""
 
     def join(self, sock: socket.socket, traffic: Traffic) -> None:
         """Connect it with the target; takes over the socket."""

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
+from backhaul.relay.flows import Flow
 from backhaul.wire.signals import Signal
 
 from .base import Arrival, ClientEvents, Door, Gate, ServerEvents, ServerSettings, User
@@ -22,6 +23,9 @@ class IdleCarrier(Protocol):
     def carry(self, user: User) -> bool:
         """Announce the target and join the two; False, with the user untouched, if the connection is dead."""
 
+    def carry_flow(self, flow: Flow) -> bool:
+        """Announce the target and become the flow's far end; False if the connection is dead."""
+
     def ping(self) -> None:
         """Keep middleboxes on the way from forgetting the connection."""
 
@@ -31,6 +35,10 @@ class IdleCarrier(Protocol):
 
 class CarrierOwner(Protocol):
     """Whom an idle connection on the public end tells what happens to it."""
+
+    @property
+    def rtt(self) -> float:
+        """Seconds of a round trip to the client, 0 if not measured."""
 
     def carrier_gone(self, carrier: IdleCarrier) -> None:
         """It has died and is closed."""
@@ -96,6 +104,15 @@ class DedicatedServer:
         while self._idle:
             carrier = self.take()
             if carrier.carry(user):
+                return True
+            carrier.close()
+        return False
+
+    def carry_flow(self, flow: Flow) -> bool:
+        """Hand the flow to the connection that has been idle for longest; False if none is."""
+        while self._idle:
+            carrier = self.take()
+            if carrier.carry_flow(flow):
                 return True
             carrier.close()
         return False

@@ -32,7 +32,8 @@ class _Attempt:
 class Dialer:
     """Connects to host and port; every attempt ends within `timeout` seconds, names and all addresses included."""
 
-    def __init__(self, poller: Poller, timeout: float) -> None:
+    def __init__(self, poller: Poller, timeout: float, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+        self._kind = kind
         self._poller = poller
         self._loop = asyncio.get_running_loop()
         self._running: Deadlines[_Attempt] = Deadlines(timeout, self._expired)
@@ -76,7 +77,7 @@ class Dialer:
 
     async def _look_up(self, attempt: _Attempt, host: str, port: int) -> None:
         try:
-            found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await self._loop.getaddrinfo(host, port, type=self._kind)
         except OSError as error:
             found = []
             attempt.error = error
@@ -90,8 +91,9 @@ class Dialer:
             return
         family, address = attempt.addresses.pop()
         try:
-            attempt.sock = sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            attempt.options.apply(sock)
+            attempt.sock = sock = socket.socket(family, self._kind | socket.SOCK_NONBLOCK)
+            if self._kind == socket.SOCK_STREAM:
+                attempt.options.apply(sock)
             code = sock.connect_ex(address)
         except OSError as error:
             self._failed(attempt, error)

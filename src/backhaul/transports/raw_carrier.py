@@ -2,10 +2,14 @@
 
 import logging
 import socket
+import time
 from typing import Final
 
+from backhaul.relay.datagram_stream import DatagramStream
+from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.pair import End, Relay, Traffic
 from backhaul.relay.poller import WOULD_BLOCK, release
+from backhaul.wire.datagrams import Batch, DelayJudge, Splitter, join, join_stamped
 from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import Signal
 from backhaul.wire.targets import MAX_TARGET
@@ -38,15 +42,21 @@ class RawIdle:
             return False
         user.take_early()
         data = encode(Signal.TCP, user.target.encode()) + user.preface + user.early
-        try:
-            sent = self._sock.send(data)
-        except OSError:
-            return False
-        if sent < len(data):  # an empty send buffer takes more than this, unless the connection is dying
+        if not self._say(data):
             return False
         user.traffic.received.bytes += len(user.early)
         near, far = End(user.sock, half_close=True), End(self._sock, half_close=self._ours)
         self._relay.join(near, far, user.traffic, done=user.done)
+        return True
+
+    def carry_flow(self, flow: Flow) -> bool:
+        """See IdleCarrier."""
+        if not self._alive() or not self._say(encode(Signal.UDP, flow.target.encode())):
+            return False
+        judge = DelayJudge(round(self._owner.rtt * 1000))
+        stream = DatagramStream(self._relay.poller, self._sock, join, Splitter(stamped=True), flow.tally, judge=judge)
+        stream.start(flow.from_far, flow.close)
+        flow.carry(stream)
         return True
 
     def ping(self) -> None:
@@ -55,6 +65,13 @@ class RawIdle:
     def close(self) -> None:
         """See IdleCarrier."""
         release(self._relay.poller, self._sock)
+
+    def _say(self, data: bytes) -> bool:
+        """Send; an empty send buffer takes more than this at once, unless the connection is dying."""
+        try:
+            return self._sock.send(data) == len(data)
+        except OSError:
+            return False
 
     def _alive(self) -> bool:
         """Whether the connection is as silent as it should be: its end may have come and not been read yet."""
@@ -125,13 +142,17 @@ class RawWaiting:
             return
         if frame is None:
             return
-        if frame.kind != Signal.TCP:
+        if frame.kind not in {Signal.TCP, Signal.UDP}:
             log.warning("dropped a tunnel connection: its header has the unknown type %d", frame.kind)
             self._give_up()
             return
         self._relay.poller.ignore_readable(self._sock)
-        end = End(self._sock, half_close=self._ours)
-        self._owner.addressed(self, RawArrival(self._relay, end, frame.body.decode("utf-8", "replace"), frame.rest))
+        target = frame.body.decode("utf-8", "replace")
+        if frame.kind == Signal.UDP:
+            self._owner.addressed(self, RawFlowArrival(self._relay, self._sock, target, frame.rest))
+        else:
+            end = End(self._sock, half_close=self._ours)
+            self._owner.addressed(self, RawArrival(self._relay, end, target, frame.rest))
 
     def _give_up(self) -> None:
         self.close()
@@ -142,6 +163,7 @@ class RawArrival:
     """A user on a tunnel connection of its own; owns the connection until it is joined or refused."""
 
     __slots__ = ("_end", "_relay", "_rest", "target")
+    datagrams = False
 
     def __init__(self, relay: Relay, end: End, target: str, rest: bytes) -> None:
         self._relay = relay
@@ -157,3 +179,32 @@ class RawArrival:
     def refuse(self, *, reset: bool) -> None:
         """See Arrival."""
         release(self._relay.poller, self._end.sock, reset=reset)
+
+
+class RawFlowArrival:
+    """A user's datagrams on a tunnel connection of their own; owns the connection until it is joined or refused."""
+
+    __slots__ = ("_relay", "_rest", "_sock", "target")
+    datagrams = True
+
+    def __init__(self, relay: Relay, sock: socket.socket, target: str, rest: bytes) -> None:
+        self._relay = relay
+        self._sock = sock
+        self._rest = rest
+        self.target = target
+
+    def join(self, sock: socket.socket, traffic: Traffic) -> None:
+        """See Arrival; datagrams that came early go first."""
+        flows = self._relay.flows
+        stream = DatagramStream(self._relay.poller, self._sock, _stamp, Splitter(stamped=False), flows.tally)
+        flow = Flow(flows, stream, self.target, traffic, flows.tally)
+        connect_flow(self._relay.poller, flow, sock)
+        stream.start(flow.from_near, flow.close, self._rest)
+
+    def refuse(self, *, reset: bool) -> None:
+        """See Arrival."""
+        release(self._relay.poller, self._sock, reset=reset)
+
+
+def _stamp(batch: Batch) -> bytes:
+    return join_stamped(batch, int(time.time() * 1000))

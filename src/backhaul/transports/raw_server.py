@@ -54,6 +54,11 @@ class RawGate:
         """Whether a control channel is open."""
         return self._control is not None
 
+    @property
+    def ticket(self) -> bytes:
+        """What the present client shows to prove itself; empty if it is v0.7.2, or not there."""
+        return self._ticket
+
     def start(self) -> None:
         """Listen; raises OSError."""
         settings = self._settings

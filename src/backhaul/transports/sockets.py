@@ -4,6 +4,8 @@ import errno
 import socket
 from typing import NamedTuple
 
+from backhaul.relay.datagrams import prepare
+
 # Kernel checks of a control channel, so that a peer that vanished is noticed within 60 s however the
 # heartbeat is set: silent for 15 s -> 4 probes, 5 s apart; unanswered bytes -> 30 s.
 CONTROL_IDLE, CONTROL_INTERVAL, CONTROL_PROBES = 15, 5, 4
@@ -65,6 +67,13 @@ def listen(host: str, port: int, options: SocketOptions) -> socket.socket:
     except OSError:
         sock.close()
         raise
+    return sock
+
+
+def bind_datagrams(host: str, port: int) -> socket.socket:
+    """Return a UDP socket bound to `host` ("" for all addresses, IPv6 included); OSError if it can't be had."""
+    sock = _bindable(host, port, socket.SOCK_DGRAM)
+    prepare(sock)
     return sock
 
 

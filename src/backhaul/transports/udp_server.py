@@ -5,17 +5,16 @@ import hmac
 import logging
 import math
 import socket
-from collections.abc import Callable
 
 from backhaul.relay.datagrams import Address, DatagramSocket, Tally
 from backhaul.relay.flows import Flow
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import release
-from backhaul.wire.announcements import PING, announces, assign, read_announcement
+from backhaul.wire.announcements import PING, Announcement, announces, assign, read_announcement
 from backhaul.wire.datagrams import Batch
 from backhaul.wire.signals import Signal
 
-from .base import GateEvents, ServerEvents, ServerSettings, User
+from .base import ServerEvents, ServerSettings, User
 from .raw_server import RawGate
 from .sockets import bind_datagrams
 
@@ -29,15 +28,13 @@ SIGN_OF_LIFE = 10.0
 class UdpServer:
     """Idle tunnels in the order in which they were announced, the oldest is used first."""
 
-    def __init__(
-        self, settings: ServerSettings, events: ServerEvents, relay: Relay, make_gate: Callable[[GateEvents], RawGate]
-    ) -> None:
+    def __init__(self, settings: ServerSettings, events: ServerEvents, relay: Relay) -> None:
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._token = settings.token.encode()
         self._events = events
         self._relay = relay
-        self._gate = make_gate(self)
+        self._gate = RawGate(relay.poller, settings, self, measure_rtt=True)
         self._by_address: dict[Address, _Tunnel] = {}
         self._by_name: dict[bytes, _Tunnel] = {}  # those of a client of ours
         self._idle: dict[_Tunnel, None] = {}
@@ -88,12 +85,10 @@ class UdpServer:
 
     def carry_flow(self, flow: Flow) -> bool:
         """Assign the tunnel that has been idle for longest; False if none is."""
-        if not self._idle:
-            return False
-        tunnel = next(iter(self._idle))
-        del self._idle[tunnel]
-        tunnel.take(flow, self._gate.ticket)
-        return True
+        tunnel = self._take()
+        if tunnel:
+            tunnel.assign(flow, self._gate.ticket)
+        return tunnel is not None
 
     def stop_listening(self) -> None:
         """Take no more tunnels; flows end with the socket that they share."""
@@ -124,12 +119,18 @@ class UdpServer:
         if self._socket:
             self._socket.send(batch, address)
 
-    def replace(self, tunnel: "_Tunnel", flow: Flow) -> None:
-        """Move a flow whose tunnel leads nowhere to another one, if one is idle."""
-        if self._idle:
-            log.debug("no sign of life from tunnel %s: its flow moves to another", tunnel.address)
+    def replace(self, flow: Flow) -> "_Tunnel | None":
+        """Move a flow whose tunnel leads nowhere to another one and return that; None if none is idle."""
+        tunnel = self._take()
+        if tunnel:
+            log.debug("no sign of life from a tunnel to %s: its flow moves to another", flow.target)
             self._gate.send(Signal.CHANNEL)
-            self.carry_flow(flow)
+            tunnel.assign(flow, self._gate.ticket, again=True)
+        return tunnel
+
+    def is_token(self, datagram: bytes | memoryview) -> bool:
+        """Whether this is how a client of v0.7.2 announces a tunnel."""
+        return len(datagram) == len(self._token) and hmac.compare_digest(datagram, self._token)
 
     def forget(self, tunnel: "_Tunnel") -> None:
         """A tunnel is no more."""
@@ -137,44 +138,40 @@ class UdpServer:
         self._by_address.pop(tunnel.address, None)
         self._by_name.pop(tunnel.name, None)
 
+    def announced(self, announcement: Announcement, address: Address) -> None:
+        """A tunnel of a client of ours lives at this address."""
+        tunnel = self._by_name.get(announcement.tunnel)
+        if tunnel:
+            tunnel.alive(confirmed=announcement.assigned)
+            self._move(tunnel, address)
+        elif not announcement.assigned:  # else it belongs to a flow that has ended here already
+            self._make_room(address)
+            self._add(_Tunnel(self, announcement.tunnel, address))
+
+    def read(self, datagram: bytes | memoryview) -> Announcement | None:
+        """Return what a datagram of the present client announces, if anything."""
+        return read_announcement(self._gate.ticket, datagram)
+
     def _received(self, batch: Batch, address: Address) -> None:
         tunnel = self._by_address.get(address)
         if tunnel and tunnel.flow:
-            tunnel.received(batch)
+            tunnel.received(batch, tunnel.flow)
         elif self._gate.connected:
             for datagram in batch:
                 self._introduced(datagram, address)
 
     def _introduced(self, datagram: bytes | memoryview, address: Address) -> None:
         """Hear who is at an address without a flow; strangers get no answer."""
-        if announcement := read_announcement(self._gate.ticket, datagram):
-            self.announced(announcement.tunnel, address, assigned=announcement.assigned)
-        elif hmac.compare_digest(datagram, self._token) and address not in self._by_address:
+        if announcement := self.read(datagram):
+            self.announced(announcement, address)
+        elif self.is_token(datagram) and address not in self._by_address:
             self._add(_Tunnel(self, b"", address))
 
-    def announced(self, name: bytes, address: Address, *, assigned: bool) -> None:
-        """A tunnel of a client of ours lives at this address."""
-        tunnel = self._by_name.get(name)
+    def _take(self) -> "_Tunnel | None":
+        tunnel = next(iter(self._idle), None)
         if tunnel:
-            tunnel.alive(confirmed=assigned)
-            self._move(tunnel, address)
-        elif not assigned:  # else its flow has ended here already
-            if before := self._by_address.get(address):
-                before.end()
-            self._add(_Tunnel(self, name, address))
-
-    def read_announcement(self, datagram: bytes | memoryview) -> tuple[bytes, bool] | None:
-        """Return name and state of the tunnel that `datagram` announces."""
-        return read_announcement(self._gate.ticket, datagram)
-
-    def _move(self, tunnel: "_Tunnel", address: Address) -> None:
-        if tunnel.address != address:
-            log.debug("tunnel %s has moved to %s", tunnel.address, address)
-            if before := self._by_address.get(address):
-                before.end()
-            del self._by_address[tunnel.address]
-            tunnel.address = address
-            self._by_address[address] = tunnel
+            del self._idle[tunnel]
+        return tunnel
 
     def _add(self, tunnel: "_Tunnel") -> None:
         if len(self._idle) >= self._settings.channel_size:
@@ -186,9 +183,22 @@ class UdpServer:
         self._idle[tunnel] = None
         self._events.carrier_ready()
 
+    def _move(self, tunnel: "_Tunnel", address: Address) -> None:
+        if tunnel.address != address:
+            log.debug("a tunnel has moved from %s to %s", tunnel.address, address)
+            self._make_room(address)
+            del self._by_address[tunnel.address]
+            tunnel.address = address
+            self._by_address[address] = tunnel
+
+    def _make_room(self, address: Address) -> None:
+        """Whatever was known at this address has gone: the address belongs to somebody else now."""
+        if before := self._by_address.get(address):
+            before.end()
+
 
 class _Tunnel:
-    """An address of the client; once a flow has taken it, the flow's far end."""
+    """An address of the client; once it is assigned, the far end of a flow."""
 
     __slots__ = ("_assignment", "_loop", "_owner", "_unanswered", "address", "flow", "name")
 
@@ -196,9 +206,62 @@ class _Tunnel:
         self._loop = asyncio.get_running_loop()
         self._owner = owner
         self._assignment = b""  # said again before every batch until it is confirmed
-        # Since when the user's datagrams have gone without a sign of life. A fresh tunnel is not given up before
-        # the first one: a flow that nobody ever answers moves once at most.
-        self._unanswered = math.inf
+        self._unanswered = 0.0  # since when the user has been sending without a sign of life; 0: there was one
         self.name = name  # empty if the client is v0.7.2
         self.address = address
         self.flow: Flow | None = None
+
+    def assign(self, flow: Flow, ticket: bytes, *, again: bool = False) -> None:
+        """Become the far end of `flow`; `again` if that had a tunnel already, whose client nobody heard."""
+        self.flow = flow
+        self._assignment = assign(ticket if self.name else b"", flow.target)
+        if again:  # a flow that is never answered, as some are, moves only once
+            self._unanswered = math.inf
+        flow.carry(self)
+
+    def received(self, batch: Batch, flow: Flow) -> None:
+        """These came from the client for `flow`; what it says of the tunnel is no business of the user's."""
+        answers = [datagram for datagram in batch if not self._heard(datagram)]
+        if answers:
+            self.alive(confirmed=True)
+            flow.from_far(answers)
+
+    def alive(self, *, confirmed: bool) -> None:
+        """There is somebody at the other end, who may have seen the assignment."""
+        self._unanswered = 0.0
+        if confirmed:
+            self._assignment = b""
+
+    def send(self, batch: Batch) -> None:
+        """See DatagramEnd."""
+        now = self._loop.time()
+        if not self._unanswered:
+            self._unanswered = now
+        elif now - self._unanswered > SIGN_OF_LIFE and self.flow and (other := self._owner.replace(self.flow)):
+            other.send(batch)
+            return
+        if self._assignment:
+            self._owner.transmit([self._assignment], self.address)
+            if not self.name:  # v0.7.2 would hand a second one to the target
+                self._assignment = b""
+        self._owner.transmit(batch, self.address)
+
+    def close(self) -> None:
+        """See DatagramEnd."""
+        self.flow = None
+        self._owner.forget(self)
+
+    def end(self) -> None:
+        """The client has left this address."""
+        if self.flow:
+            self.flow.close()
+        else:
+            self._owner.forget(self)
+
+    def _heard(self, datagram: bytes | memoryview) -> bool:
+        """Take what the client says of this tunnel; False for a datagram of the target."""
+        if self.name and announces(self.name, datagram):
+            if announcement := self._owner.read(datagram):
+                self._owner.announced(announcement, self.address)
+            return True
+        return not self.name and self._owner.is_token(datagram)

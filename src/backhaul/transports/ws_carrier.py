@@ -3,6 +3,7 @@
 import logging
 import socket
 
+from backhaul.relay.flows import Flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.pair import Relay, Traffic
 from backhaul.relay.poller import WOULD_BLOCK, release
@@ -51,6 +52,11 @@ class WsIdle:
         channel.start(joined)
         joined.start()
         return True
+
+    def carry_flow(self, flow: Flow) -> bool:
+        """Return False: this carrier does not take datagrams yet."""
+        del flow
+        return False
 
     def ping(self) -> None:
         """See IdleCarrier."""
@@ -177,6 +183,7 @@ class WsArrival:
     """A user on a tunnel connection of its own; owns the connection until it is joined or refused."""
 
     __slots__ = ("_kept", "_ours", "_parser", "_relay", "_sock", "target")
+    datagrams = False
 
     def __init__(
         self,

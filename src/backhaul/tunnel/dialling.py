@@ -40,6 +40,7 @@ class ClientTunnel:
         self._config = config
         self._transport = make_transport(self)
         self._targets = Dialer(poller, config.dial_timeout)
+        self._datagram_targets = Dialer(poller, config.dial_timeout, socket.SOCK_DGRAM)
         self._options = SocketOptions(nodelay=config.nodelay, keepalive=config.keepalive_period)
         self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
         self._silence = Silence()
@@ -62,6 +63,7 @@ class ClientTunnel:
         self.connected = False
         self._transport.disconnect()
         self._targets.close()
+        self._datagram_targets.close()
 
     def heard(self, signal: Signal) -> None:
         """The server wants something."""
@@ -93,7 +95,8 @@ class ClientTunnel:
             else:
                 arrival.join(result, self._traffic(arrival.target))
 
-        self._targets.dial(target.host, target.port, self._options, dialled)
+        dialer = self._datagram_targets if arrival.datagrams else self._targets
+        dialer.dial(target.host, target.port, self._options, dialled)
 
     async def _once(self) -> None:
         remote = self._config.remote_addr

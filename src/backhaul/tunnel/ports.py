@@ -3,10 +3,11 @@
 import logging
 import socket
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from backhaul.burst import Burst
 from backhaul.config import Address, Mapping
+from backhaul.relay.datagrams import Tally
 from backhaul.relay.direction import Meter
 from backhaul.relay.pair import Traffic
 from backhaul.relay.poller import Poller
@@ -19,7 +20,7 @@ log = logging.getLogger("backhaul.server")
 class Port:
     """One local port, its target, and what has happened on it; plain integers that the monitor reads."""
 
-    __slots__ = ("_acceptor", "dropped", "mapping", "open", "total", "traffic")
+    __slots__ = ("_acceptor", "_datagrams", "dropped", "mapping", "open", "total", "traffic", "udp")
 
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
@@ -27,7 +28,9 @@ class Port:
         self.open = 0  # users connected now
         self.total = 0  # users since the start
         self.dropped = 0  # users closed because nothing could carry them in time
+        self.udp = Tally()  # of its UDP side
         self._acceptor: Acceptor | None = None
+        self._datagrams: DatagramListener | None = None
 
     def listen(
         self,
@@ -40,23 +43,51 @@ class Port:
         listener = listen(self.mapping.bind_host, self.mapping.bind_port, options)
         self._acceptor = Acceptor(poller, listener, accepted, refused)
 
+    def listen_datagrams(self, listen: "ListenDatagrams") -> None:
+        """Open the port for UDP; raises OSError."""
+        self._datagrams = listen(self)
+
     def close(self) -> None:
-        """Take no more users; those that are connected stay."""
+        """Take no more users; those that are connected stay, flows end."""
         if self._acceptor:
             self._acceptor.close()
             self._acceptor = None
+        if self._datagrams:
+            self._datagrams.close()
+            self._datagrams = None
 
     def user_closed(self) -> None:
         """A user of this port is gone."""
         self.open -= 1
 
 
+class DatagramListener(Protocol):
+    """What a port holds while it is open for UDP."""
+
+    def close(self) -> None:
+        """Close the socket and end the flows."""
+
+
+ListenDatagrams = Callable[[Port], DatagramListener]
+
+
 class Ports:
-    """All local ports of a server; `accepted(port, sock, address)` gets the users."""
+    """All local ports of a server; `accepted(port, sock, address)` gets the users.
+
+    A port is open for TCP, for UDP or for both, as `streams` and `listen_datagrams` say.
+    """
 
     def __init__(
-        self, poller: Poller, options: SocketOptions, accepted: Callable[[Port, socket.socket, Any], None]
+        self,
+        poller: Poller,
+        options: SocketOptions,
+        accepted: Callable[[Port, socket.socket, Any], None],
+        *,
+        streams: bool = True,
+        listen_datagrams: ListenDatagrams | None = None,
     ) -> None:
+        self._streams = streams
+        self._listen_datagrams = listen_datagrams
         self._poller = poller
         self._options = options
         self._accepted = accepted
@@ -89,7 +120,14 @@ class Ports:
         def accepted(sock: socket.socket, address: Any) -> None:  # noqa: ANN401 - as the socket module has it
             self._accepted(port, sock, address)
 
-        port.listen(self._poller, self._options, accepted, self._refused)
+        try:
+            if self._streams:
+                port.listen(self._poller, self._options, accepted, self._refused)
+            if self._listen_datagrams:
+                port.listen_datagrams(self._listen_datagrams)
+        except OSError:
+            port.close()
+            raise
         self.open[port.mapping.bind_host, port.mapping.bind_port] = port
 
     def _refused(self, error: OSError) -> None:

@@ -9,13 +9,15 @@ from typing import Any
 from backhaul.burst import Burst
 from backhaul.config import ServerConfig
 from backhaul.relay.deadlines import Deadlines
-from backhaul.relay.poller import Poller, release
+from backhaul.relay.pair import Relay
+from backhaul.relay.poller import release
 from backhaul.transports.base import ServerEvents, ServerTransport, User
 from backhaul.transports.sockets import SocketOptions
 from backhaul.wire import proxy
 from backhaul.wire.signals import Signal
 
 from .ports import Port, Ports
+from .udp_ports import FlowDesk
 
 log = logging.getLogger("backhaul.server")
 
@@ -26,17 +28,24 @@ class ServerTunnel:
     """One tunnel on the public end; owns its ports and the users that wait."""
 
     def __init__(
-        self, config: ServerConfig, poller: Poller, make_transport: Callable[[ServerEvents], ServerTransport]
+        self, config: ServerConfig, relay: Relay, make_transport: Callable[[ServerEvents], ServerTransport]
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._poller = poller
+        self._poller = relay.poller
         self._config = config
         self._transport = make_transport(self)
         self._waiting: Deadlines[User] = Deadlines(USER_PATIENCE, self._give_up)
         self._burst = Burst(log)
         self._heart: asyncio.TimerHandle | None = None
         options = SocketOptions(nodelay=config.nodelay, keepalive=config.keepalive_period)
-        self.ports = Ports(poller, options, self._user_came)
+        self._flows = FlowDesk(relay, self._transport, config.channel_size)
+        self.ports = Ports(
+            relay.poller,
+            options,
+            self._user_came,
+            streams=config.transport != "udp",
+            listen_datagrams=self._flows.listen if config.transport == "udp" or config.accept_udp else None,
+        )
 
     @property
     def connected(self) -> bool:
@@ -66,6 +75,7 @@ class ServerTunnel:
         self._beat_later()
         for waiting in range(1, len(self._waiting) + 1):
             self._transport.expect_user(waiting)
+        self._flows.client_came()
 
     def control_lost(self, reason: str) -> None:
         """The client is gone; its users in flight stay, new ones wait a moment for its return."""
@@ -73,12 +83,13 @@ class ServerTunnel:
         log.warning("control channel lost: %s; waiting for the client to come back", reason)
 
     def carrier_ready(self) -> None:
-        """Carry those who wait, oldest first."""
+        """Carry those who wait, oldest first; users of streams before flows."""
         while len(self._waiting):
             user = self._waiting.oldest()
             if not self._transport.carry(user):
                 return
             self._waiting.discard(user)
+        self._flows.carrier_ready()
 
     def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
         user = User(sock, port.mapping.target, self._preface(sock, address), port.traffic, port.user_closed)

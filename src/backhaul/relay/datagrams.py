@@ -1,0 +1,192 @@
+"""UDP sockets that are read and written in batches, and the queue of datagrams that can't go on yet.
+
+Linux hands over many datagrams in one system call where it has them in one piece already (UDP_GRO), and cuts
+one large write into datagrams of equal size (UDP_SEGMENT): a seventh of the cost of single ones each way.
+"""
+
+import socket
+import struct
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from backhaul.wire.datagrams import Batch
+
+from .poller import WOULD_BLOCK, Poller, release
+
+Address = Any  # as the socket module has it: a tuple that depends on the family
+Received = Callable[[Batch, Address], None]
+
+QUEUE_BYTES = 1 << 18  # of one flow: 200 datagrams of a VPN, 20 ms at 100 Mbit/s
+_ENTRY = 64  # bytes that a queued datagram costs beside its payload: empty ones must not pile up either
+
+SOCKET_BUFFER = 1 << 22  # bytes asked of the kernel, which gives what net.core.rmem_max and wmem_max allow
+_LARGEST = 1 << 16  # bytes: room for whatever one read can return
+_READS = 64  # per wake-up: enough to empty a burst, few enough to let other sockets have their turn
+_IN = memoryview(bytearray(4 * _LARGEST))  # shared: a batch is dealt with before the next is read
+
+_OFFLOAD = sys.platform == "linux"
+_UDP_SEGMENT, _UDP_GRO = 103, 104  # <linux/udp.h>; the socket module does not name them
+_GRO_ROOM = socket.CMSG_SPACE(4) if _OFFLOAD else 0
+_MOST_SEGMENTS = 64  # UDP_MAX_SEGMENTS of Linux before 6.9
+_MOST_SEGMENTED = 65487  # bytes: 65535 less the headers of IPv6 and UDP
+
+
+class Tally:
+    """Counts the flows of one port; plain integers that the monitor reads."""
+
+    __slots__ = ("congested", "dropped", "flows", "total")
+
+    def __init__(self) -> None:
+        self.flows = 0  # alive now
+        self.total = 0  # since the start
+        self.dropped = 0  # datagrams thrown away
+        self.congested = 0  # how often a flow's datagrams began to come late
+
+
+class DatagramQueue:
+    """Datagrams that wait, at most `limit` bytes of them: new ones push out the oldest."""
+
+    __slots__ = ("_datagrams", "_size", "_tally", "limit")
+
+    def __init__(self, tally: Tally, limit: int = QUEUE_BYTES) -> None:
+        self._datagrams: deque[bytes] | None = None  # most queues are never used, and a deque is not small
+        self._size = 0
+        self._tally = tally
+        self.limit = limit
+
+    def __bool__(self) -> bool:
+        return bool(self._datagrams)
+
+    def send(self, batch: Batch) -> None:
+        """Append copies."""
+        if self._datagrams is None:
+            self._datagrams = deque()
+        for datagram in batch:
+            self._datagrams.append(bytes(datagram))
+            self._size += len(datagram) + _ENTRY
+        while self._size > self.limit:
+            self._size -= len(self._datagrams.popleft()) + _ENTRY
+            self._tally.dropped += 1
+
+    def take(self) -> list[bytes]:
+        """Remove and return everything, oldest first."""
+        taken = list(self._datagrams or ())
+        self._datagrams = None
+        self._size = 0
+        return taken
+
+    def close(self) -> None:
+        """Throw away what is left."""
+        self._tally.dropped += len(self.take())
+
+
+class DatagramSocket:
+    """Owns a UDP socket, connected or not; hands what comes to `received(batch, address)`, in its order.
+
+    What the kernel does not take at once is dropped and counted: its buffer is the queue.
+    """
+
+    __slots__ = ("_most_equal", "_poller", "_received", "_sock", "_tally")
+
+    def __init__(self, poller: Poller, sock: socket.socket, received: Received, tally: Tally) -> None:
+        self._poller = poller
+        self._sock = sock
+        self._received = received
+        self._tally = tally
+        self._most_equal = _MOST_SEGMENTED if _OFFLOAD else 0  # larger ones can't be segmented on their way
+        poller.on_readable(sock, self._readable)
+
+    @property
+    def address(self) -> Address:
+        """The local address."""
+        return self._sock.getsockname()
+
+    def send(self, batch: Batch, address: Address = None) -> None:
+        """Send every datagram to `address`, or to where the socket is connected."""
+        start, end = 0, len(batch)
+        while start < end:
+            stop = self._equal_run(batch, start, end)
+            self._send_run(batch[start:stop], address)
+            start = stop
+
+    def close(self) -> None:
+        """Close the socket."""
+        release(self._poller, self._sock)
+
+    def _equal_run(self, batch: Batch, start: int, end: int) -> int:
+        """Return where the datagrams that can leave together with the first one end."""
+        size = len(batch[start])
+        if not 0 < size <= self._most_equal:
+            return start + 1
+        end = min(end, start + min(_MOST_SEGMENTS, _MOST_SEGMENTED // size))
+        start += 1
+        while start < end and len(batch[start]) == size:
+            start += 1
+        return start
+
+    def _send_run(self, run: Batch, address: Address) -> None:
+        if len(run) == 1:
+            self._send_single(run[0], address)
+            return
+        segment = (socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", len(run[0])))
+        try:
+            self._sock.sendmsg(run, [segment], 0, address)
+        except WOULD_BLOCK:
+            self._tally.dropped += len(run)
+        except OSError:  # larger than the path takes in one piece, or a device that can't do it
+            self._most_equal = min(self._most_equal, len(run[0]) - 1)
+            for datagram in run:
+                self._send_single(datagram, address)
+
+    def _send_single(self, datagram: bytes | memoryview, address: Address) -> None:
+        try:
+            self._sock.sendmsg([datagram], (), 0, address)
+        except OSError:  # full, unreachable, or too large for the path: UDP promises nothing
+            self._tally.dropped += 1
+
+    def _readable(self) -> None:
+        batch: list[memoryview] = []
+        source, start = None, 0
+        for _ in range(_READS):
+            try:
+                count, ancillary, _, address = self._sock.recvmsg_into([_IN[start:]], _GRO_ROOM)
+            except WOULD_BLOCK:
+                break
+            except OSError:  # what ICMP said of an earlier datagram; the socket itself is well
+                continue
+            if batch and address != source:
+                self._received(batch, source)
+                if self._sock.fileno() < 0:
+                    return
+                batch = []
+            source = address
+            _cut(start, count, ancillary, batch)
+            start += count
+            if len(_IN) - start < _LARGEST:
+                break
+        if batch:
+            self._received(batch, source)
+
+
+def _cut(start: int, count: int, ancillary: list[tuple[int, int, bytes]], batch: list[memoryview]) -> None:
+    """Add what one read returned: a datagram, or several of the size that the kernel tells (the last may be less)."""
+    end = start + count
+    size = struct.unpack("=i", ancillary[0][2])[0] if ancillary else count
+    if size >= count:
+        batch.append(_IN[start:end])
+        return
+    batch += [_IN[at : min(at + size, end)] for at in range(start, end, size)]
+
+
+def prepare(sock: socket.socket) -> None:
+    """Set the options that make a UDP socket fit for bursts; what the system does not have stays as it is."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+    if _OFFLOAD:
+        try:
+            sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+        except OSError:  # Linux before 5.0: datagrams come one by one
+            return

@@ -1,0 +1,140 @@
+"""Flows: the datagrams of one user and their way, both ways, until they fall silent.
+
+A flow joins two ends, whatever they are: a peer of a UDP socket, a stream that frames datagrams, a queue while
+nothing better is there. No task and no timer belongs to a flow; a flood of sources costs the oldest flows their
+place, not the process its memory.
+"""
+
+import asyncio
+import socket
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Protocol
+
+from backhaul.wire.datagrams import Batch
+
+from .datagrams import Address, DatagramQueue, DatagramSocket, Tally, prepare
+from .poller import Poller
+
+if TYPE_CHECKING:
+    from .pair import Traffic
+
+
+class DatagramEnd(Protocol):
+    """Where the datagrams of a flow go."""
+
+    def send(self, batch: Batch) -> None:
+        """Send them, keep copies, or drop and count them; never wait, never raise."""
+
+    def close(self) -> None:
+        """The flow is over."""
+
+
+class Flow:
+    """One user's datagrams; owns both ends. `near` is the one towards the user, `far` the one towards the target."""
+
+    __slots__ = ("_far", "_near", "_table", "closed", "last_used", "tally", "target", "traffic")
+
+    def __init__(self, table: "FlowTable", near: DatagramEnd, target: str, traffic: "Traffic", tally: Tally) -> None:
+        self._table = table
+        self._near = near
+        self._far: DatagramEnd = DatagramQueue(tally)
+        self.target = target
+        self.traffic = traffic
+        self.tally = tally
+        self.closed = False
+        self.last_used = 0.0  # the table's clock
+        table.add(self)
+
+    def carry(self, far: DatagramEnd) -> None:
+        """From now on datagrams go to `far`, those that waited first; takes the place of what was there before."""
+        before, self._far = self._far, far
+        if isinstance(before, DatagramQueue):
+            far.send(before.take())
+        else:
+            before.close()
+
+    def from_near(self, batch: Batch) -> None:
+        """The user has sent these."""
+        self._table.touch(self)
+        self.traffic.received.bytes += sum(map(len, batch))
+        self._far.send(batch)
+
+    def from_far(self, batch: Batch) -> None:
+        """The target has sent these."""
+        self._table.touch(self)
+        self.traffic.sent.bytes += sum(map(len, batch))
+        self._near.send(batch)
+
+    def close(self) -> None:
+        """End the flow, exactly once; its user may begin another one at any time."""
+        if self.closed:
+            return
+        self.closed = True
+        self._table.discard(self)
+        self._near.close()
+        self._far.close()
+
+
+class FlowTable:
+    """Every flow of this end in the order of its last datagram: at most `limit`, none silent for `timeout` seconds."""
+
+    def __init__(self, limit: int = 4096, timeout: float = 60.0) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._limit = limit
+        self._timeout = timeout
+        self._flows: OrderedDict[Flow, None] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
+        self.tally = Tally()  # of flows that belong to no port: those of the client's side
+
+    def __len__(self) -> int:
+        return len(self._flows)
+
+    def add(self, flow: Flow) -> None:
+        """Take in a new flow; if there are too many, the one that was silent for longest ends."""
+        if len(self._flows) >= self._limit:
+            next(iter(self._flows)).close()
+        self._flows[flow] = None
+        flow.last_used = self._loop.time()
+        flow.tally.flows += 1
+        flow.tally.total += 1
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._timeout, self._sweep)
+
+    def touch(self, flow: Flow) -> None:
+        """The flow is in use."""
+        flow.last_used = self._loop.time()
+        self._flows.move_to_end(flow)
+
+    def discard(self, flow: Flow) -> None:
+        """Drop a flow that has closed."""
+        del self._flows[flow]
+        flow.tally.flows -= 1
+
+    def close(self) -> None:
+        """End every flow."""
+        while self._flows:
+            next(iter(self._flows)).close()
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        while self._flows:
+            flow = next(iter(self._flows))
+            due = flow.last_used + self._timeout
+            if due > now:
+                self._timer = self._loop.call_at(due, self._sweep)
+                return
+            flow.close()
+
+
+def connect_flow(poller: Poller, flow: Flow, sock: socket.socket) -> None:
+    """Make `sock`, a UDP socket that is connected to the target, the flow's far end."""
+
+    def received(batch: Batch, _: Address) -> None:
+        flow.from_far(batch)
+
+    prepare(sock)
+    flow.carry(DatagramSocket(poller, sock, received, flow.tally))

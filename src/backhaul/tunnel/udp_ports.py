@@ -1,0 +1,119 @@
+"""The local ports as users reach them over UDP: who sends is a user, each address a flow."""
+
+import logging
+
+from backhaul.burst import Burst
+from backhaul.relay.datagrams import Address, DatagramSocket
+from backhaul.relay.deadlines import Deadlines
+from backhaul.relay.flows import Flow
+from backhaul.relay.pair import Relay
+from backhaul.transports.base import ServerTransport
+from backhaul.transports.sockets import bind_datagrams
+from backhaul.wire.datagrams import Batch
+
+from .ports import Port
+
+log = logging.getLogger("backhaul.server")
+
+FLOW_PATIENCE = 3.0  # seconds that a flow waits for a carrier, as a user of a stream does
+
+
+class FlowDesk:
+    """Makes flows of what comes to the UDP ports, and finds carriers for them."""
+
+    def __init__(self, relay: Relay, transport: ServerTransport, most_waiting: int) -> None:
+        self.relay = relay
+        self._transport = transport
+        self._most_waiting = most_waiting
+        self._waiting: Deadlines[Flow] = Deadlines(FLOW_PATIENCE, self._give_up)
+        self._burst = Burst(log)
+
+    def listen(self, port: Port) -> "UdpListener":
+        """Open the port for datagrams; raises OSError."""
+        return UdpListener(self, port)
+
+    def client_came(self) -> None:
+        """Announce the flows that wait to a client that has just connected."""
+        for waiting in range(1, len(self._waiting) + 1):
+            self._transport.expect_user(waiting)
+
+    def carrier_ready(self) -> None:
+        """Carry those who wait, oldest first."""
+        while len(self._waiting):
+            flow = self._waiting.oldest()
+            if not self._transport.carry_flow(flow):
+                return
+            self._waiting.discard(flow)
+
+    def flow_came(self, flow: Flow) -> None:
+        """Find a carrier, or wait for one."""
+        self._transport.expect_user(len(self._waiting) + 1)
+        if len(self._waiting) or not self._transport.carry_flow(flow):
+            self._waiting.add(flow)
+
+    def flow_closed(self, flow: Flow) -> None:
+        """It waits no more."""
+        self._waiting.discard(flow)
+
+    def full(self) -> bool:
+        """Whether so many flows wait that more would only be asked for in vain."""
+        if len(self._waiting) < self._most_waiting:
+            return False
+        self._burst.warn("full", f"dropped datagrams of new users: {self._most_waiting} flows wait already")
+        return True
+
+    def _give_up(self, flow: Flow) -> None:
+        why = "no free tunnel connection" if self._transport.connected else "no client is connected"
+        self._burst.warn(why, f"closed a flow to target {flow.target} after {FLOW_PATIENCE:g} s: {why}")
+        flow.close()
+
+
+class UdpListener:
+    """Owns the UDP socket of one local port and the flows of its users."""
+
+    def __init__(self, desk: FlowDesk, port: Port) -> None:
+        sock = bind_datagrams(port.mapping.bind_host, port.mapping.bind_port)
+        self.desk = desk
+        self.port = port
+        self.flows: dict[Address, Flow] = {}
+        self.socket = DatagramSocket(desk.relay.poller, sock, self._received, port.udp)
+
+    def close(self) -> None:
+        """Close the socket; flows can't go on without it."""
+        for flow in list(self.flows.values()):
+            flow.close()
+        self.socket.close()
+
+    def _received(self, batch: Batch, address: Address) -> None:
+        flow = self.flows.get(address)
+        if flow:
+            flow.from_near(batch)
+        elif self.desk.full():
+            self.port.udp.dropped += len(batch)
+        else:
+            self._open(address, batch)
+
+    def _open(self, address: Address, batch: Batch) -> None:
+        port = self.port
+        flow = Flow(self.desk.relay.flows, _User(self, address), port.mapping.target, port.traffic, port.udp)
+        self.flows[address] = flow
+        flow.from_near(batch)
+        self.desk.flow_came(flow)
+
+
+class _User:
+    """The near end of a flow: whoever sends from an address."""
+
+    __slots__ = ("_address", "_listener")
+
+    def __init__(self, listener: UdpListener, address: Address) -> None:
+        self._listener = listener
+        self._address = address
+
+    def send(self, batch: Batch) -> None:
+        """See DatagramEnd."""
+        self._listener.socket.send(batch, self._address)
+
+    def close(self) -> None:
+        """See DatagramEnd."""
+        self._listener.desk.flow_closed(self._listener.flows.pop(self._address))
