@@ -1,0 +1,135 @@
+"""How a connection ends on one side is how it ends on the other, over every transport."""
+
+import asyncio
+
+import pytest
+from tests.support.net import Peer, fill, free_port, until
+from tests.support.tunnel import Net, Tunnel
+
+pytestmark = pytest.mark.both_loops
+ANSWER = bytes(range(256)) * 4000
+
+
+async def connect(net: Net) -> tuple[Tunnel, Peer, Peer]:
+    """Return a tunnel, a user of it, and the target's end of the user's connection."""
+    listener = net.listen()
+    tunnel = await net.tunnel(listener.port)
+    user, target = await asyncio.gather(tunnel.user(), listener.accept())
+    return tunnel, user, target
+
+
+async def test_a_request_that_ends_gets_its_late_answer(plane: str, any_net: Net) -> None:
+    _, user, target = await connect(any_net)
+    await user.send(b"request")
+    user.shut_write()
+    assert await target.receive_all() == b"request"
+    assert user.silent()
+    await target.send(ANSWER)
+    target.close()
+    assert await user.receive_all() == ANSWER
+
+
+async def test_a_target_that_is_done_may_still_be_told_more(plane: str, any_net: Net) -> None:
+    _, user, target = await connect(any_net)
+    await target.send(b"that is all")
+    target.shut_write()
+    assert await user.receive_all() == b"that is all"
+    await user.send(ANSWER)
+    user.close()
+    assert await target.receive_all() == ANSWER
+
+
+async def test_the_end_waits_behind_a_backlog(plane: str, any_net: Net) -> None:
+    _, user, target = await connect(any_net)
+    sent = await fill(user)
+    user.shut_write()
+    assert await target.receive_all() == bytes(sent)
+    await target.send(b"got it")
+    target.close()
+    assert await user.receive_all() == b"got it"
+
+
+async def test_an_end_without_a_byte(any_net: Net) -> None:
+    tunnel, user, target = await connect(any_net)
+    user.close()
+    assert await target.receive_all() == b""
+    target.close()
+    await until(lambda: not tunnel.server.relay.live and not tunnel.client.relay.live)
+
+
+async def test_both_ends_close_at_once(any_net: Net) -> None:
+    tunnel, user, target = await connect(any_net)
+    await user.send(b"x")
+    await target.receive(1)
+    user.close()
+    target.close()
+    await until(lambda: not tunnel.server.relay.live and not tunnel.client.relay.live)
+
+
+async def test_the_target_resets(plane: str, any_net: Net) -> None:
+    _, user, target = await connect(any_net)
+    await user.send(b"hello")
+    await target.receive(5)
+    target.reset()
+    assert not await user.closed()
+
+
+async def test_the_user_resets(plane: str, any_net: Net) -> None:
+    _, user, target = await connect(any_net)
+    await user.send(b"hello")
+    await target.receive(5)
+    user.reset()
+    assert not await target.closed()
+
+
+async def test_a_reset_of_the_target_while_the_user_does_not_read(plane: str, any_net: Net) -> None:
+    _, user, target = await connect(any_net)
+    await fill(target)
+    target.reset()
+    assert not await user.closed()
+
+
+async def test_the_user_goes_before_the_target_answers(plane: str, any_net: Net) -> None:
+    tunnel, user, target = await connect(any_net)
+    await user.send(b"request")
+    await target.receive(7)
+    user.close()
+    assert await target.receive_all() == b""
+    try:
+        while True:  # the first bytes may go out, the answer to them is a reset
+            await target.send(ANSWER)
+    except OSError:
+        pass
+    await until(lambda: not tunnel.server.relay.live and not tunnel.client.relay.live)
+
+
+async def test_a_target_that_refuses(any_net: Net) -> None:
+    tunnel = await any_net.tunnel(free_port())
+    user = await tunnel.user()
+    assert not await user.closed()
+
+
+async def test_a_user_who_goes_before_the_target_is_reached(any_net: Net) -> None:
+    listener = any_net.listen()
+    tunnel = await any_net.tunnel(listener.port)
+    user = await tunnel.user()
+    user.close()
+    target = await listener.accept()
+    assert await target.receive_all() == b""
+
+
+async def test_a_target_that_never_answers(any_net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    silent = any_net.listen(backlog=0)
+    await any_net.dial(silent.port)  # takes the only place: the kernel ignores whoever knocks now
+    tunnel = await any_net.tunnel(silent.port, client="dial_timeout = 1")
+    user = await tunnel.user()
+    assert await user.closed()
+    assert f"can't reach target {silent.port}: connection timed out" in caplog.text
+
+
+async def test_users_beyond_the_first_are_not_hurt_by_a_refused_one(any_net: Net) -> None:
+    tunnel = await any_net.tunnel(free_port(), await any_net.echo())
+    refused, served = await tunnel.user(0), await tunnel.user(1)
+    assert not await refused.closed()
+    await served.send(b"still there?")
+    assert await served.receive(12) == b"still there?"

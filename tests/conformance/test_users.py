@@ -1,0 +1,124 @@
+"""Who may come, where they get, and what their target learns about them, over every transport."""
+
+import asyncio
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.net import HOST, free_port
+from tests.support.proxy import decode
+from tests.support.tunnel import PROXY_PROTOCOL, Net
+
+NGINX = """
+daemon off; master_process off; pid {folder}/pid; error_log {folder}/errors;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+    uwsgi_temp_path {folder}; scgi_temp_path {folder};
+    server {{
+        listen 127.0.0.1:{port} proxy_protocol;
+        return 200 "$proxy_protocol_addr $proxy_protocol_port $proxy_protocol_server_addr $proxy_protocol_server_port";
+    }}
+}}
+"""
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[int]:
+    """Run a web server that expects the PROXY protocol and says what it read there; yield its port."""
+    port = free_port()
+    config = tmp_path / "nginx.conf"
+    config.write_text(NGINX.format(folder=tmp_path, port=port))
+    with subprocess.Popen(["nginx", "-p", tmp_path, "-c", config], stderr=subprocess.DEVNULL) as process:
+        try:
+            yield port
+        finally:
+            process.terminate()
+
+
+async def test_a_user_over_ipv6(any_net: Net) -> None:
+    tunnel = await any_net.tunnel(await any_net.echo(), user_host="::1")
+    user = await tunnel.user(host="::1")
+    await user.send(b"six")
+    assert await user.receive(3) == b"six"
+
+
+async def test_a_target_over_ipv6(any_net: Net) -> None:
+    tunnel = await any_net.tunnel(f"[::1]:{await any_net.echo('::1')}")
+    user = await tunnel.user()
+    await user.send(b"six")
+    assert await user.receive(3) == b"six"
+
+
+async def test_a_target_by_name(any_net: Net) -> None:
+    tunnel = await any_net.tunnel(f"localhost:{await any_net.echo()}")
+    user = await tunnel.user()
+    await user.send(b"name")
+    assert await user.receive(4) == b"name"
+
+
+async def test_a_target_whose_name_does_not_exist(any_net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    tunnel = await any_net.tunnel("no-such-host.invalid:80")
+    user = await tunnel.user()
+    await user.closed()
+    assert "can't reach target no-such-host.invalid:80" in caplog.text
+
+
+async def test_every_address_of_a_port_on_all_addresses(any_net: Net) -> None:
+    port, bind_port = free_port(), free_port()
+    server = await any_net.server(bind_port, [f"{port}={await any_net.echo()}"])
+    await any_net.client(bind_port)
+    for host in (HOST, "127.0.0.9", "::1"):
+        user = await any_net.dial(port, host)
+        await user.send(host.encode())
+        assert await user.receive(len(host)) == host.encode()
+    assert next(iter(server.tunnel.ports.open.values())).total == 3
+
+
+class TestProxyProtocol:
+    @pytest.fixture(autouse=True)
+    def _offered(self, any_net: Net) -> None:
+        if any_net.transport not in PROXY_PROTOCOL:
+            pytest.skip("not offered on this transport")
+
+    @pytest.mark.parametrize("host", [HOST, "::1"])
+    async def test_the_target_learns_who_came_and_where(self, any_net: Net, host: str) -> None:
+        listener = any_net.listen()
+        tunnel = await any_net.tunnel(listener.port, server="proxy_protocol = true", user_host=host)
+        user, target = await asyncio.gather(tunnel.user(host=host), listener.accept())
+        await user.send(b"hello")
+        user.shut_write()
+        header = decode(await target.receive_all())
+        assert header == (user.address, (host, tunnel.ports[0]), b"hello")
+
+    async def test_an_ipv4_user_of_a_port_on_all_addresses(self, any_net: Net) -> None:
+        listener, port, bind_port = any_net.listen(), free_port(), free_port()
+        await any_net.server(bind_port, [f"{port}={listener.port}"], "proxy_protocol = true")
+        await any_net.client(bind_port)
+        user, target = await asyncio.gather(any_net.dial(port), listener.accept())
+        user.shut_write()
+        assert decode(await target.receive_all()) == (user.address, (HOST, port), b"")
+
+    async def test_the_header_comes_before_the_user_speaks(self, any_net: Net) -> None:
+        listener = any_net.listen()
+        tunnel = await any_net.tunnel(listener.port, server="proxy_protocol = true")
+        user, target = await asyncio.gather(tunnel.user(), listener.accept())
+        assert decode(await target.receive(28)).source == user.address
+
+    async def test_a_real_web_server_reads_it(self, any_net: Net, nginx: int) -> None:
+        tunnel = await any_net.tunnel(nginx, server="proxy_protocol = true")
+        deadline = time.monotonic() + 10
+        while True:
+            user = await tunnel.user()
+            await user.send(b"GET / HTTP/1.0\r\n\r\n")
+            try:
+                answer = await user.receive_all()
+                break
+            except ConnectionResetError:  # it has not started yet
+                assert time.monotonic() < deadline
+                user.close()
+        host, port = user.address
+        assert answer.endswith(f"\r\n\r\n{host} {port} {HOST} {tunnel.ports[0]}".encode())
