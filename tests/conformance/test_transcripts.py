@@ -1,0 +1,125 @@
+"""Our ends in the place of v0.7.2's: the same bytes in the same order on each connection."""
+
+import asyncio
+import tomllib
+from collections.abc import Callable
+
+import pytest
+from tests.support.net import HOST, PATIENCE, Listener, Peer, free_port
+from tests.support.transcripts import TRANSCRIPTS, Dialect, Player
+from tests.support.tunnel import Net
+
+from backhaul.server import Server
+from backhaul.wire.control import HELLO
+
+DIALECTS = {
+    "tcp": Dialect(extension=HELLO),
+    "tcp+proxy_protocol": Dialect(extension=HELLO),
+}
+# The keys of the recorded configurations that decide about bytes; addresses are those of this run.
+KEYS = ("proxy_protocol", "mux_version", "connection_pool")
+HEARTBEAT = 0.2  # seconds: a file may not have less than 1
+TARGET, USER_PORT = b"127.0.0.1:7100", 27100
+PROXY_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
+
+
+def settings(recorded: str) -> tuple[str, str]:
+    """Return the transport of a recorded configuration, and the lines that matter."""
+    (table,) = tomllib.loads(recorded).values()
+    lines = [f"{key} = {str(table[key]).lower()}" for key in KEYS if key in table]
+    return table["transport"], "\n".join(lines)
+
+
+@pytest.fixture
+def no_patience_with_a_silent_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's end is passed on to a v0.7.2 client after a long silence; here after a short one."""
+    monkeypatch.setattr("backhaul.relay.pair.HOLD_BACK", 0.05)
+    monkeypatch.setattr("backhaul.relay.pair._SWEEP", 0.05)
+
+
+class AroundOurServer:
+    """The test is the v0.7.2 client, and the user."""
+
+    def __init__(self, net: Net, server: Server, bind_port: int, user_port: int) -> None:
+        self._net = net
+        self._server = server
+        self._bind_port = bind_port
+        self._user_port = user_port
+        self._user: Peer | None = None
+        self._stopping: asyncio.Future[None] | None = None
+
+    async def open(self) -> Peer:
+        return await self._net.dial(self._bind_port)
+
+    async def user(self, action: str) -> None:
+        if action == "close":
+            assert self._user
+            assert (await self._user.receive_some()).startswith(b"echo:")
+            self._user.close()
+        else:
+            self._user = await self._net.dial(self._user_port)
+            await self._user.send(b"hello")
+
+    async def note(self, note: str) -> None:
+        assert note == "server gets SIGTERM"
+        self._stopping = asyncio.ensure_future(self._net.stop(self._server))
+
+    async def stopped(self) -> None:
+        assert self._stopping
+        await asyncio.wait_for(self._stopping, PATIENCE)
+
+    def with_real_ports(self, data: bytes) -> bytes:
+        """v0.7.2 puts other ports into the header of the PROXY protocol: those of the tunnel connection."""
+        start = data.find(PROXY_SIGNATURE)
+        if start < 0 or not self._user:
+            return data
+        ports = start + 24
+        real = self._user.address[1].to_bytes(2) + self._user_port.to_bytes(2)
+        return data[:ports] + real + data[ports + 4 :]
+
+
+class AroundOurClient:
+    """The test is the v0.7.2 server; the target is a real service."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    async def open(self) -> Peer:
+        return await self._listener.accept()
+
+    async def user(self, action: str) -> None:
+        """What a user does, the client learns from the server."""
+
+    async def note(self, note: str) -> None:
+        assert note == "server gets SIGTERM"
+        self._listener.close()
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_our_server_says_what_v072_says(name: str, no_patience_with_a_silent_answer: None) -> None:
+    recorded = TRANSCRIPTS[name]
+    transport, lines = settings(recorded["server_config"])
+    async with Net(transport) as net:
+        bind_port, user_port = free_port(), free_port()
+        mapping = f"{HOST}:{user_port}={TARGET.decode()}"
+        server = await net.server(bind_port, [mapping], lines, heartbeat=HEARTBEAT)
+        scene = AroundOurServer(net, server, bind_port, user_port)
+        await Player(scene, "server->client", DIALECTS[name], scene.with_real_ports).play(recorded["events"])
+        await scene.stopped()
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_our_client_says_what_v072_says(name: str) -> None:
+    recorded = TRANSCRIPTS[name]
+    transport, lines = settings(recorded["client_config"])
+    async with Net(transport) as net:
+        target_port = await net.echo(port=free_port(digits=4), greeting=b"echo:")
+        listener = net.listen()
+        await net.client(listener.port, lines)
+        scene = AroundOurClient(listener)
+        await Player(scene, "client->server", DIALECTS[name], to_target(target_port)).play(recorded["events"])
+
+
+def to_target(port: int) -> Callable[[bytes], bytes]:
+    """Return what puts the target of this run, whose name is as long, into recorded bytes."""
+    return lambda data: data.replace(TARGET, f"{HOST}:{port}".encode())
