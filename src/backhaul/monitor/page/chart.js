@@ -25,11 +25,11 @@ export function draw(history, now, seconds) {
   point();
 }
 
-/** The next of 1, 2, 5, 10, 20 … bits per second, in bytes. */
+/** The next round number of bits per second, in bytes; its half is round too. */
 function niceTop(bytes) {
   const bits = bytes * 8;
   const power = 10 ** Math.floor(Math.log10(bits));
-  const step = [1, 2, 5, 10].find((factor) => factor * power >= bits);
+  const step = [1, 1.5, 2, 3, 4, 6, 8, 10].find((factor) => factor * power >= bits);
   return (step * power) / 8;
 }
 

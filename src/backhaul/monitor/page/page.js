@@ -48,8 +48,7 @@ function tunnelFacts({ status, now, usage }) {
     ["Reconnects", count(status.reconnects)],
     ["Open connections", count(open)],
     ["Idle in the pool", pool],
-    ["Sessions", status.sessions ? count(status.sessions) : null],
-    ["Streams", status.sessions ? count(status.streams) : null],
+    ["Streams", status.sessions ? `${count(status.streams)} in ${count(status.sessions)} sessions` : null],
     ["UDP flows", status.flows ? count(status.flows) : null],
     ["Traffic of all runs", usage && size(Object.values(usage).reduce((sum, bytes) => sum + bytes, 0))],
   ];

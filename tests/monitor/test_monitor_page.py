@@ -1,0 +1,319 @@
+"""The page in a real browser, without a window."""
+
+import asyncio
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Self
+
+import pytest
+from tests.monitor.sample import SETTINGS, Tunnel, port
+
+from backhaul.monitor.http import HttpServer
+from backhaul.monitor.machine import measure
+from backhaul.monitor.sampler import Sampler
+from backhaul.monitor.site import HEADERS, Site, Sources
+from backhaul.monitor.status import Event
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing (dependency group dev)")
+pytestmark = [
+    pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is missing (Debian package chromium)"),
+    pytest.mark.skipif(not shutil.which("chromedriver"), reason="chromedriver is missing (chromium-driver)"),
+]
+
+PATIENCE = 30.0
+OPTIONS = (
+    "--headless",
+    "--no-sandbox",  # CI runs as root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+
+
+class Host:
+    """The page's server in a thread, with a tunnel that the test changes."""
+
+    def __init__(self) -> None:
+        self.tunnel = Tunnel(port(443, received=1000, sent=2000, target=HOSTILE), port(80))
+        self._ready: threading.Event = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
+        self._clock = 0.0
+        self.sampler = Sampler(self.tunnel.read, measure, lambda: self._clock)
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(PATIENCE)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._thread.join()
+        self._loop.close()
+
+    def stop(self) -> None:
+        """Let the page's server go away."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+    def second(self, *, received: int, sent: int) -> None:
+        """Let a second pass in which port 443 carries these bytes."""
+        first, *others = self.tunnel.status.ports
+        first = replace(first, received=first.received + received, sent=first.sent + sent)
+        self.tunnel.say(ports=(first, *others))
+        self._clock += 1
+        self.sampler.tick()
+
+    async def _serve(self) -> None:
+        site = Site(replace(SETTINGS, sniffer=True), Sources(self.tunnel.read, lambda: {443: 5 << 30}, self.sampler))
+        server = HttpServer(site.respond, HEADERS)
+        self.url = f"http://127.0.0.1:{await server.start('127.0.0.1', 0)}/"
+        self._ready.set()
+        await self._stop.wait()
+        await server.stop()
+
+
+class Browser:
+    """A browser with one page."""
+
+    def __init__(self, driver: Any) -> None:  # noqa: ANN401 - selenium is optional
+        self.driver = driver
+
+    def look(self, host: Host, *, width: int = 1000, scheme: str = "light") -> None:
+        """Open the page, and return when it shows numbers."""
+        wanted = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.driver.get(host.url)
+        self.wait(lambda: self.script("return document.body.dataset.state") != "loading")
+
+    def script(self, code: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever the script returns
+        return self.driver.execute_script(code, *arguments)
+
+    def text(self, selector: str) -> str:
+        """Return what a person reads there."""
+        text: str = self.script("return document.querySelector(arguments[0]).innerText", selector)
+        return text
+
+    def style(self, selector: str, name: str) -> str:
+        code = "return getComputedStyle(document.querySelector(arguments[0])).getPropertyValue(arguments[1])"
+        style: str = self.script(code, selector, name)
+        return style
+
+    def press(self, key: str) -> None:
+        webdriver.ActionChains(self.driver).send_keys(key).perform()
+
+    def wait(self, condition: Callable[[], object]) -> None:
+        """Return once the page has got there."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, self.text("body")
+            time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(option)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    yield Browser(driver)
+    driver.quit()
+
+
+@pytest.fixture
+def host(browser: Browser) -> Iterator[Host]:
+    with Host() as host:
+        yield host
+    complaints = [line["message"] for line in browser.driver.get_log("browser") if "backhaul:" not in line["message"]]
+    assert [line for line in complaints if "Security Policy" in line] == []
+
+
+def test_state_ports_events_and_load_are_there(browser: Browser, host: Host) -> None:
+    host.tunnel.say(ports=(port(443, received=1 << 20, sent=5 << 30, target="web.example:8443"),))
+    browser.look(host)
+    assert browser.text("#state") == "Connected to 192.0.2.7:40112"
+    facts = browser.text("#facts").split("\n")
+    assert (
+        dict(zip(facts[::2], facts[1::2], strict=True)).items()
+        >= {
+            "Round trip": "12.3 ms",
+            "Open connections": "2",
+            "Idle in the pool": "3 of 8",
+            "Traffic of all runs": "5.00 GiB",
+        }.items()
+    )
+    row = browser.text("#ports tr")
+    assert all(part in row for part in ("443", "to web.example:8443", "5.00 GiB", "1.00 MiB"))
+    assert "client connected" in browser.text("#events")
+    assert "Processor" in browser.text("#meters")
+    assert browser.driver.title == "Up · Backhaul server"
+
+
+def test_numbers_move_without_a_reload(browser: Browser, host: Host) -> None:
+    browser.look(host)
+    browser.script("window.sameDocument = true")
+    host.second(received=125_000, sent=1_250_000)
+    browser.wait(lambda: browser.text("#rate-down") == "10.0 Mbit/s")
+    assert browser.text("#rate-up") == "1.00 Mbit/s"
+    host.second(received=0, sent=12_500_000)
+    browser.wait(lambda: browser.text("#rate-down") == "100 Mbit/s")
+    assert browser.script("return document.querySelector('#line-down').getAttribute('d')") == "M298 90.0L299 0.0"
+    host.tunnel.say(connected=False, peer="")
+    browser.wait(lambda: browser.text("#state") == "Waiting for the client …")
+    assert browser.driver.title.startswith("DOWN")
+    assert browser.script("return window.sameDocument")
+
+
+def test_a_port_shows_its_rate(browser: Browser, host: Host) -> None:
+    browser.look(host)
+    browser.wait(lambda: "0 bit/s" in browser.text("#ports tr td:nth-child(3)"))
+    host.second(received=0, sent=1 << 30)
+    browser.wait(lambda: "Gbit/s" in browser.text("#ports tr td:nth-child(3)"))
+
+
+def test_the_clients_page_speaks_of_targets(browser: Browser, host: Host) -> None:
+    client_port = replace(port(5201, target="10.0.0.30:5201"), bind="")
+    host.tunnel.say(side="client", connected=False, ports=(client_port,), pool_size=None, rtt=None)
+    browser.look(host)
+    assert browser.text("#state") == "Connecting to the server …"
+    assert browser.text("#ports-column") == "Target"
+    assert browser.text("#ports th").split("\n") == ["10.0.0.30:5201"]
+
+
+def test_strangers_texts_stay_texts(browser: Browser, host: Host) -> None:
+    events = (Event(time.time(), "warning", HOSTILE), Event(time.time(), f'x" {HOSTILE}', "level"))
+    host.tunnel.say(events=events, peer=HOSTILE, version=HOSTILE, transport=HOSTILE)
+    browser.look(host)
+    host.second(received=1, sent=8_000_000)
+    browser.wait(lambda: browser.text("#rate-down") == "64.0 Mbit/s")
+    assert HOSTILE in browser.text("#ports")
+    assert HOSTILE in browser.text("#events")
+    assert HOSTILE in browser.text("#state")
+    assert browser.script("return document.querySelectorAll('main img, body script').length") == 0
+    assert browser.driver.title == "Up · Backhaul server"
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance (WCAG 2.2) of "rgb(r, g, b)"."""
+    numbers = [int(part) / 255 for part in colour[4:-1].split(",")]
+    red, green, blue = (n / 12.92 if n <= 0.04045 else ((n + 0.055) / 1.055) ** 2.4 for n in numbers)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_both_colour_schemes_can_be_read(browser: Browser, host: Host, scheme: str) -> None:
+    now = time.time()
+    host.tunnel.say(
+        events=tuple(Event(now, level, "text") for level in ("info", "warning", "error")),
+        ports=(replace(port(443), dropped=3),),
+    )
+    browser.look(host, scheme=scheme)
+    ground, card = browser.style("body", "background-color"), browser.style(".card", "background-color")
+    assert (luminance(ground) < 0.1) == (scheme == "dark")
+    on_card = ("#state", "dt", "dd", "#ports small", "#ports .trouble", "#events time", ".warning b", ".error b", "i")
+    assert contrast(browser.style("#about", "color"), ground) >= 4.5
+    assert {s: contrast(browser.style(s, "color"), card) >= 4.5 for s in on_card} == dict.fromkeys(on_card, True)
+
+
+STICKS_OUT = """
+    const inner = (card) => card.getBoundingClientRect().right - parseFloat(getComputedStyle(card).paddingRight);
+    const sticksOut = (part) => part.getBoundingClientRect().right > inner(part.closest(".card")) + 0.5;
+    return [...document.querySelectorAll(".card *:not(path)")].filter(sticksOut).map((part) => part.outerHTML);
+"""
+
+
+@pytest.mark.parametrize("width", [320, 360, 768, 1400])
+def test_nothing_sticks_out(browser: Browser, host: Host, width: int) -> None:
+    long_name = "a-rather-long-name-without-any-space-in-it" * 3
+    host.tunnel.say(
+        peer=f"[2001:db8:1111:2222:3333:4444:5555:6666]:{width}",
+        ports=tuple(port(60000 + n, sent=10**15, received=10**15, target=f"{long_name}:{n}") for n in range(15)),
+        events=(Event(time.time(), "error", long_name * 3),),
+    )
+    browser.look(host, width=width)
+    browser.wait(lambda: "bit/s" in browser.text("#ports tr"))
+    room = browser.script("return document.documentElement.clientWidth")
+    assert width - 20 < room <= width  # a scroll bar for the height is fine
+    assert browser.script("return document.documentElement.scrollWidth") == room
+    assert browser.script(STICKS_OUT) == []
+
+
+def test_everything_works_by_keyboard(browser: Browser, host: Host) -> None:
+    host.tunnel.say(ports=tuple(port(10000 + n, sent=n) for n in range(30)))
+    browser.look(host)
+    for sent in (0, 1_000_000, 2_000_000):
+        host.second(received=0, sent=sent)
+    browser.wait(lambda: browser.text("#rate-down") == "16.0 Mbit/s")
+    keys = webdriver.Keys
+    reached = []
+    for _ in range(4):
+        browser.press(keys.TAB)
+        reached.append(browser.script("return document.activeElement.id"))
+        assert browser.script("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        if reached[-1] == "plot":
+            browser.press(keys.ARROW_LEFT)
+            assert "8.00 Mbit/s to, 0 bit/s from users" in browser.text("#readout")
+            browser.press(keys.ESCAPE)
+            assert browser.text("#readout") == ""
+    assert reached == ["plot", "filter", "ports-more", "events"]
+
+
+def test_the_pointer_reads_the_graph(browser: Browser, host: Host) -> None:
+    for second in range(300):
+        host.second(received=0, sent=1_000_000 if second < 200 else 2_000_000)
+    browser.look(host)
+    plot = browser.driver.find_element("id", "plot")
+    for place, read in ((0, "8.00 Mbit/s to"), (plot.size["width"] // 4, "16.0 Mbit/s to")):
+        webdriver.ActionChains(browser.driver).move_to_element_with_offset(plot, place, 0).perform()
+        assert read in browser.text("#readout")
+
+
+def test_many_ports_are_filtered_and_shown_on_demand(browser: Browser, host: Host) -> None:
+    host.tunnel.say(ports=tuple(port(10000 + n, sent=n, target=f"host-{n}:80") for n in range(100)))
+    browser.look(host)
+    rows = "return document.querySelectorAll('#ports tr').length"
+    assert browser.script(rows) == 20
+    assert browser.text("#ports tr").startswith("10099")  # the busiest
+    browser.driver.find_element("id", "filter").send_keys("HOST-42")
+    assert browser.script(rows) == 1
+    browser.driver.find_element("id", "filter").send_keys(webdriver.Keys.BACKSPACE * len("HOST-42"))
+    browser.driver.find_element("id", "ports-more").click()
+    assert browser.script(rows) == 100
+    assert not browser.driver.find_element("id", "ports-more").is_displayed()
+
+
+def test_screen_readers_get_a_table_a_state_and_a_slider(browser: Browser, host: Host) -> None:
+    browser.look(host, width=360)
+    host.second(received=0, sent=1_000_000)
+    browser.wait(lambda: browser.text("#rate-down") == "8.00 Mbit/s")
+    nodes = browser.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    seen = {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]}
+    roles = {role for role, _ in seen}
+    assert roles >= {"heading", "table", "row", "columnheader", "rowheader", "cell", "meter", "slider", "list"}
+    assert ("table", "Ports") in seen
+    assert browser.script("return document.querySelector('#state').getAttribute('aria-live')") == "polite"
+    spoken = browser.script("return document.querySelector('#plot').getAttribute('aria-valuetext')")
+    assert "8.00 Mbit/s to" in spoken
+
+
+def test_a_lost_server_is_said_and_found_again(browser: Browser, host: Host) -> None:
+    browser.look(host)
+    host.stop()
+    browser.wait(lambda: "No answer from Backhaul since" in browser.text("#stale"))
+    assert browser.driver.title == "No answer · Backhaul"

@@ -1,0 +1,100 @@
+"""The Prometheus and Grafana set-up that comes with the program."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.monitor.sample import Tunnel, port
+
+from backhaul.monitor.prometheus import render
+
+FOLDER = Path(__file__).parents[2] / "monitoring"
+DASHBOARDS = FOLDER / "grafana/dashboards"
+
+# The queries of v0.7.2's dashboard, so that one kept from there goes on.
+OLD_QUERIES = ["backhaul_tunnel_status", "backhaul_tunnel_usage"]
+
+needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is missing (package prometheus)")
+
+
+@pytest.fixture(scope="module")
+def exported() -> dict[str, set[str]]:
+    """Names of all exported samples, and the labels that each of them has."""
+    text = render(Tunnel(replace(port(443), target="x:1")).read(), {443: 1}).decode()
+    families = text_string_to_metric_families(text)
+    return {sample.name: set(sample.labels) for family in families for sample in family.samples}
+
+
+def dashboard() -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((DASHBOARDS / "backhaul.json").read_bytes())
+    return document
+
+
+def targets() -> list[dict[str, Any]]:
+    return [target for panel in dashboard()["panels"] for target in panel["targets"]]
+
+
+def names(query: str) -> set[str]:
+    return set(re.findall(r"\b(?:backhaul|process)_\w+", query))
+
+
+@pytest.mark.parametrize("query", OLD_QUERIES + [target["expr"] for target in targets()])
+def test_what_is_queried_is_exported(query: str, exported: dict[str, set[str]]) -> None:
+    assert names(query)
+    assert names(query) <= exported.keys()
+
+
+@pytest.mark.parametrize("target", targets(), ids=lambda target: target["expr"])
+def test_what_a_legend_names_is_there(target: dict[str, Any], exported: dict[str, set[str]]) -> None:
+    grouped = re.search(r"by \(([^)]*)\)", target["expr"])
+    kept = set(grouped[1].split(", ")) if grouped else exported[min(names(target["expr"]))] | {"instance", "job"}
+    assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= kept
+
+
+def test_every_metric_of_ours_is_on_the_dashboard(exported: dict[str, set[str]]) -> None:
+    ours = {name for name in exported if name.startswith("backhaul_")}
+    shown = set().union(*(names(target["expr"]) for target in targets()))
+    assert ours - shown == {"backhaul_build_info", "backhaul_start_time_seconds"}
+
+
+def test_panels_have_ids_and_places_of_their_own() -> None:
+    panels = dashboard()["panels"]
+    taken = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in panels)
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(taken) == len(set(taken))
+    assert max(x for x, _ in taken) < 24  # columns in Grafana
+    assert len({panel["id"] for panel in panels}) == len(panels)
+
+
+def test_the_compose_file_mounts_what_is_there() -> None:
+    mounts = re.findall(r"- (\./[^:]+):", (FOLDER / "docker-compose.yml").read_text())
+    assert len(mounts) == 3
+    assert all((FOLDER / mount).exists() for mount in mounts)
+
+
+@needs_promtool
+def test_promtool_accepts_the_configuration() -> None:
+    command = ["promtool", "check", "config", str(FOLDER / "prometheus.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_promtool
+@pytest.mark.parametrize("target", targets(), ids=lambda target: target["expr"])
+def test_promtool_can_parse_the_query(target: dict[str, Any], tmp_path: Path) -> None:
+    query = target["expr"].replace("$__rate_interval", "1m").replace("$__range", "1h")
+    rule = {"groups": [{"name": "one", "rules": [{"record": "checked", "expr": query}]}]}
+    rules = tmp_path / "rules.yml"
+    rules.write_text(json.dumps(rule))  # YAML contains JSON
+    done = subprocess.run(["promtool", "check", "rules", str(rules)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
