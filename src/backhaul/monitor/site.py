@@ -128,7 +128,7 @@ class Site:
     async def _metrics(self) -> Response:
         from backhaul.monitor import prometheus  # noqa: PLC0415 - 5 MB that only those who ask for it pay
 
-        # In a thread: a thousand ports are some 40 ms of text, and the loop has users to serve.
+        # In a thread: a thousand ports are some 50 ms of text, and the loop has users to serve.
         text = await asyncio.to_thread(prometheus.render, self._sources.read(), self._sources.usage())
         return Response(text, prometheus.CONTENT_TYPE)
 

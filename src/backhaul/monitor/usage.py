@@ -114,10 +114,12 @@ async def keeping(path: str, read: Read) -> AsyncIterator[Callable[[], dict[int,
     """
     usage_log = UsageLog(path, read)
     await asyncio.to_thread(usage_log.load)
-    async with background(_write_now_and_then(usage_log)):
-        yield usage_log.totals
-    usage_log.tick()
-    await asyncio.to_thread(usage_log.save)
+    try:
+        async with background(_write_now_and_then(usage_log)):
+            yield usage_log.totals
+    finally:
+        usage_log.tick()
+        await asyncio.to_thread(usage_log.save)
 
 
 async def _write_now_and_then(usage_log: UsageLog) -> None:

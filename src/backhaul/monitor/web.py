@@ -22,13 +22,23 @@ async def serving(settings: Settings, read: Read, usage: Callable[[], dict[int, 
     sampler = Sampler(read, measure)
     site = Site(settings, Sources(read, usage, sampler))
     server = HttpServer(site.respond, HEADERS)
+    if not await _listen(server, settings):
+        yield
+        return
+    try:
+        async with background(sampler.run()):
+            yield
+    finally:
+        await server.stop()
+
+
+async def _listen(server: HttpServer, settings: Settings) -> bool:
     address = _address(settings)
     try:
         await server.start(settings.web_bind, settings.web_port)
     except OSError as error:
         log.error("web_port: can't listen on %s: %s; going on without the page", address, _reason(error))
-        yield
-        return
+        return False
     log.info("monitoring page on http://%s/", address)
     if not (settings.protected or settings.local):
         log.warning(
@@ -36,9 +46,7 @@ async def serving(settings: Settings, read: Read, usage: Callable[[], dict[int, 
             'or web_bind = "127.0.0.1"',
             address,
         )
-    async with background(sampler.run()):
-        yield
-    await server.stop()
+    return True
 
 
 def _reason(error: OSError) -> str:
