@@ -109,9 +109,17 @@ class Net(Sockets):
         self._services.append(await serve_echo(host, port, greeting))
         return port
 
-    async def server(self, bind_port: int, ports: Sequence[str] = (), lines: str = "", **unchecked: Any) -> Server:  # noqa: ANN401
+    async def server(
+        self,
+        bind_port: int,
+        ports: Sequence[str] = (),
+        lines: str = "",
+        *,
+        host: str = HOST,
+        **unchecked: Any,  # noqa: ANN401 - any key
+    ) -> Server:
         """Start a server."""
-        server = Server(server_config(self.transport, f"{HOST}:{bind_port}", ports, lines, **unchecked))
+        server = Server(server_config(self.transport, f"{host}:{bind_port}", ports, lines, **unchecked))
         await server.start()
         self._servers.append(server)
         return server

@@ -1,0 +1,40 @@
+"""The two ends of v0.7.2 on transport tcp, as far as a test speaks for them: they know neither hello nor ticket."""
+
+from backhaul.wire.control import HELLO
+from backhaul.wire.frames import encode
+from backhaul.wire.signals import TICKET_SIZE, Signal
+
+from .net import Peer
+from .tunnel import TOKEN, Net
+
+HANDSHAKE = encode(Signal.CHANNEL, TOKEN.encode())
+RTT = bytes([Signal.RTT])
+
+
+async def dial_control(net: Net, port: int, source: str = "") -> Peer:
+    """Open a control channel as the v0.7.2 client does."""
+    control = await net.dial(port, source=source)
+    await control.send(HANDSHAKE)
+    assert await control.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
+    await control.send(RTT)
+    return control
+
+
+async def say_hello(control: Peer) -> bytes:
+    """Be one of ours from now on; return the ticket."""
+    await control.send(HELLO)
+    answer = await control.receive(len(HELLO) + TICKET_SIZE)
+    assert answer.startswith(HELLO)
+    return answer[len(HELLO) :]
+
+
+async def accept_control(listener_peer: Peer) -> None:
+    """Answer a handshake as the v0.7.2 server does."""
+    assert await listener_peer.receive(len(HANDSHAKE)) == HANDSHAKE
+    await listener_peer.send(HANDSHAKE + RTT)
+    assert await listener_peer.receive(1 + len(HELLO)) == RTT + HELLO
+
+
+def header(target: object) -> bytes:
+    """Return what announces a target on a tunnel connection."""
+    return encode(Signal.TCP, str(target).encode())

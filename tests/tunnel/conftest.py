@@ -1,0 +1,25 @@
+"""A server of ours whose client is played by the test."""
+
+from typing import Any
+
+import pytest
+from tests.support.net import free_port
+from tests.support.public import TARGET, Public
+from tests.support.tunnel import Net
+
+
+@pytest.fixture
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users wait for a carrier as long as they must, but not longer; to be named before `public`."""
+    monkeypatch.setattr("backhaul.tunnel.serving.USER_PATIENCE", 0.1)
+
+
+@pytest.fixture
+async def public(net: Net, request: pytest.FixtureRequest) -> Public:
+    """Start a server; the mark `config` adds lines to its file or replaces keys."""
+    marker = request.node.get_closest_marker("config")
+    lines: str = marker.args[0] if marker and marker.args else ""
+    unchecked: dict[str, Any] = marker.kwargs if marker else {}
+    port, user_port = free_port(), free_port()
+    server = await net.server(port, [f"127.0.0.1:{user_port}={TARGET}"], lines, **unchecked)
+    return Public(net, server, port, user_port)

@@ -1,0 +1,268 @@
+"""Who gets into the tunnel's port of our server, and who does not."""
+
+import asyncio
+import contextlib
+import logging
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.support.net import free_port, until
+from tests.support.public import Public
+from tests.support.tunnel import TOKEN, Net
+from tests.support.v072 import HANDSHAKE, RTT, dial_control, say_hello
+
+from backhaul.config.secret import Secret
+from backhaul.system.limits import raise_descriptor_limit
+from backhaul.wire.frames import encode
+from backhaul.wire.signals import TICKET_SIZE, Signal
+
+OTHER_ADDRESS = "127.0.0.2"
+
+
+@pytest.fixture
+def short_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backhaul.transports.raw_server.HANDSHAKE_TIMEOUT", 0.1)
+
+
+class TestHandshake:
+    async def test_cut_into_bytes(self, public: Public) -> None:
+        control = await public.tunnel_connection()
+        for byte in HANDSHAKE:
+            await control.send(bytes([byte]))
+            await asyncio.sleep(0)
+        assert await control.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
+
+    async def test_a_wrong_token(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
+        stranger = await public.tunnel_connection()
+        await stranger.send(encode(Signal.CHANNEL, b"guess"))
+        assert await stranger.receive_all() == b""
+        assert "refused a connection from 127.0.0.1: wrong token" in caplog.text
+        assert "guess" not in caplog.text
+        assert not public.server.tunnel.connected
+
+    @pytest.mark.parametrize("kind", [Signal.HEARTBEAT, Signal.TCP, Signal.TICKET, 255])
+    async def test_the_right_token_with_a_wrong_type(self, public: Public, kind: int) -> None:
+        stranger = await public.tunnel_connection()
+        await stranger.send(encode(kind, TOKEN.encode()))
+        assert await stranger.receive_all() == b""
+
+    async def test_more_than_any_token(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
+        stranger = await public.tunnel_connection()
+        await stranger.send(b"GET / HTTP/1.1\r\n")
+        assert await stranger.closed()
+        assert "no Backhaul client" in caplog.text
+
+    @pytest.mark.usefixtures("short_handshake")
+    async def test_silence(self, public: Public) -> None:
+        stranger = await public.tunnel_connection()
+        assert await stranger.receive_all() == b""
+
+    @pytest.mark.usefixtures("short_handshake")
+    async def test_a_byte_now_and_then_wins_no_time(self, public: Public) -> None:
+        stranger = await public.tunnel_connection()
+        closed = asyncio.ensure_future(stranger.closed())
+        while not closed.done():
+            with contextlib.suppress(ConnectionError):
+                await stranger.send(HANDSHAKE[:1])
+            await asyncio.sleep(0.02)
+
+    async def test_bytes_behind_the_handshake_count(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
+        control = await public.tunnel_connection()
+        await control.send(HANDSHAKE + bytes([Signal.RTT, Signal.CLOSED]))
+        await control.closed()
+        assert "the client is shutting down" in caplog.text
+
+    async def test_both_logs_name_the_wrong_token_and_neither_shows_one(
+        self, net: Net, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        port = free_port()
+        await net.server(port)
+        await net.client(port, 'token = "an0ther"')
+        refused = f"can't connect to 127.0.0.1:{port}: the server closed the connection during the handshake"
+        await until(lambda: refused in caplog.text)
+        assert f"{refused}; is the token right?" in caplog.text
+        assert "refused a connection from 127.0.0.1: wrong token" in caplog.text
+        assert TOKEN not in caplog.text
+        assert "an0ther" not in caplog.text
+
+    async def test_a_token_longer_than_any_greeting(self, net: Net) -> None:
+        port, token = free_port(), "x" * 5000
+        server = await net.server(port, token=Secret(token))
+        await net.client(port, token=Secret(token))
+        await until(lambda: server.tunnel.connected)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chunks=st.lists(st.one_of(st.binary(max_size=40), st.just(HANDSHAKE[:3])), max_size=4))
+async def test_garbage_disturbs_nobody(public: Public, chunks: list[bytes]) -> None:
+    stranger = await public.tunnel_connection()
+    for chunk in chunks:
+        await stranger.send(chunk)
+    stranger.shut_write()
+    await stranger.closed()
+    stranger.close()
+    control = await public.client()
+    control.close()
+    await until(lambda: not public.server.tunnel.connected)
+
+
+class TestStrangers:
+    @pytest.fixture(autouse=True)
+    def _enough_descriptors(self) -> None:
+        raise_descriptor_limit()
+
+    async def test_more_silent_ones_than_may_wait_stop_no_handshake(self, public: Public) -> None:
+        for _ in range(1100):
+            await public.tunnel_connection()
+        await public.client()
+        assert public.server.tunnel.connected
+
+    async def test_one_too_many_pushes_out_the_oldest(self, public: Public, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("backhaul.transports.raw_server.MAX_STRANGERS", 3)
+        strangers = [await public.tunnel_connection() for _ in range(4)]
+        assert await strangers[0].closed()
+        assert all(stranger.silent() for stranger in strangers[1:])
+
+    async def test_the_oldest_is_heard_before_it_has_to_go(
+        self, public: Public, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("backhaul.transports.raw_server.MAX_STRANGERS", 1)
+        first = await public.tunnel_connection()
+        first.sock.send(HANDSHAKE)
+        await asyncio.gather(*(public.tunnel_connection() for _ in range(5)))
+        assert await first.receive(len(HANDSHAKE)) == HANDSHAKE
+
+    @pytest.mark.usefixtures("short_patience")
+    @pytest.mark.parametrize("port", ["port", "user_port"])
+    async def test_a_thousand_that_come_and_go(self, public: Public, port: str) -> None:
+        for _ in range(1000):
+            (await public.net.dial(getattr(public, port))).close()
+        await public.client()
+        (user_port,) = public.server.tunnel.ports.open.values()
+        await until(lambda: not user_port.open)
+
+
+class TestTakeOver:
+    async def test_a_second_handshake_from_the_same_address(
+        self, public: Public, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Taken for a tunnel connection at first, as one without ticket says nothing that tells them apart."""
+        first = await public.client()
+        second = await public.tunnel_connection()
+        await second.send(HANDSHAKE)
+        assert await first.receive_all() == b""
+        assert await second.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
+        assert "control channel lost: a client at 127.0.0.1 has taken over" in caplog.text
+
+    async def test_a_second_handshake_on_a_connection_that_has_been_idle_for_long(self, public: Public) -> None:
+        first = await public.client()
+        second = await public.tunnel_connection()
+        await until(lambda: public.server.tunnel._transport.idle == 1)  # type: ignore[attr-defined]
+        await second.send(HANDSHAKE)
+        assert await first.receive_all() == b""
+        assert await second.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
+
+    async def test_a_second_handshake_from_another_address(self, public: Public) -> None:
+        first = await public.client()
+        await public.client(OTHER_ADDRESS)
+        assert await first.receive_all() == b""
+
+    async def test_a_handshake_where_a_ticket_is_expected(self, public: Public) -> None:
+        first = await public.client()
+        await say_hello(first)
+        await public.client()
+        assert await first.receive_all() == b""
+
+    async def test_a_wrong_token_takes_nothing_over(self, public: Public) -> None:
+        first = await public.client()
+        stranger = await public.tunnel_connection()
+        await stranger.send(encode(Signal.CHANNEL, b"guess"))
+        assert await stranger.closed()
+        assert first.silent()
+        assert public.server.tunnel.connected
+
+    async def test_the_ticket_of_the_old_client_is_void(self, public: Public) -> None:
+        ticket = await say_hello(await public.client())
+        await public.client()
+        late = await public.tunnel_connection(OTHER_ADDRESS)
+        await late.send(encode(Signal.TICKET, ticket))
+        assert await late.receive_all() == b""
+
+
+class TestTrust:
+    async def test_v072_is_trusted_by_its_address(self, public: Public) -> None:
+        await public.client()
+        carrier = await public.tunnel_connection()
+        user = await public.user()
+        await public.addressed(carrier)
+        await user.send(b"hello")
+        assert await carrier.receive(5) == b"hello"
+
+    @pytest.mark.usefixtures("short_handshake")
+    async def test_another_address_is_not_trusted(self, public: Public) -> None:
+        await public.client()
+        stranger = await public.tunnel_connection(OTHER_ADDRESS)
+        assert await stranger.receive_all() == b""
+
+    @pytest.mark.usefixtures("short_handshake")
+    async def test_nobody_is_trusted_while_no_client_is_there(self, public: Public) -> None:
+        control = await public.client()
+        control.close()
+        await until(lambda: not public.server.tunnel.connected)
+        stranger = await public.tunnel_connection()
+        assert await stranger.receive_all() == b""
+
+    @pytest.mark.usefixtures("short_handshake")
+    async def test_with_a_ticket_the_address_is_not_enough(self, public: Public) -> None:
+        await say_hello(await public.client())
+        neighbour = await public.tunnel_connection()
+        assert await neighbour.receive_all() == b""
+
+    @pytest.mark.parametrize("source", ["", OTHER_ADDRESS])
+    async def test_the_ticket_counts_from_every_address(self, public: Public, source: str) -> None:
+        ticket = await say_hello(await public.client())
+        carrier = await public.tunnel_connection(source)
+        await carrier.send(encode(Signal.TICKET, ticket))
+        await public.user()
+        await public.addressed(carrier)
+
+    @pytest.mark.parametrize("guess", [b"", bytes(TICKET_SIZE), bytes(TICKET_SIZE - 1)])
+    async def test_a_wrong_ticket(self, public: Public, guess: bytes, caplog: pytest.LogCaptureFixture) -> None:
+        await say_hello(await public.client())
+        stranger = await public.tunnel_connection()
+        await stranger.send(encode(Signal.TICKET, guess))
+        assert await stranger.receive_all() == b""
+        assert "no valid handshake" in caplog.text
+
+    async def test_no_ticket_is_valid_while_none_was_given(self, public: Public) -> None:
+        stranger = await public.tunnel_connection()
+        await stranger.send(encode(Signal.TICKET, b""))
+        assert await stranger.receive_all() == b""
+
+    async def test_every_channel_has_a_ticket_of_its_own(self, public: Public) -> None:
+        tickets = {await say_hello(await public.client()) for _ in range(5)}
+        assert len(tickets) == 5
+
+    async def test_more_hellos_bring_the_same_ticket(self, public: Public) -> None:
+        control = await public.client()
+        assert await say_hello(control) == await say_hello(control)
+
+
+async def test_the_port_of_the_tunnel_over_ipv6(net: Net) -> None:
+    port = free_port("::1")
+    await net.server(port, host="[::1]")
+    control = await net.dial(port, "::1")
+    await control.send(HANDSHAKE)
+    assert await control.receive(len(HANDSHAKE)) == HANDSHAKE
+
+
+async def test_an_ipv4_client_of_a_server_on_all_addresses_is_known_by_its_plain_address(
+    net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    port = free_port()
+    await net.server(port, host="")
+    await dial_control(net, port)
+    assert "client 127.0.0.1 connected" in caplog.text
