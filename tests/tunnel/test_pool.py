@@ -1,0 +1,83 @@
+"""The size of the pool, against v0.7.2's rule written down a second time."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backhaul.tunnel.pool import ADJUST_EVERY, PoolSize
+
+COUNTS = st.integers(0, 200)
+
+
+def rule_of_v072(size: int, configured: int, load: int, idle: int, *, aggressive: bool) -> int:
+    """Return the next size, from averages that are rounded up (v0.7.2, client/transport/tcp.go, poolMaintainer)."""
+    a, b, x, y = (1, 2, 0, 0.75) if aggressive else (4, 5, 3, 4.0)
+    if load + a > idle * b:
+        return size + 1
+    if load + x < idle * y and size > configured:
+        return size - 1
+    return size
+
+
+@given(
+    configured=st.integers(1, 50),
+    aggressive=st.booleans(),
+    rounds=st.lists(st.lists(st.tuples(COUNTS, COUNTS), min_size=ADJUST_EVERY, max_size=ADJUST_EVERY), max_size=4),
+)
+def test_every_ten_seconds_the_rule_decides(
+    configured: int,
+    aggressive: bool,  # noqa: FBT001 - hypothesis passes it by name
+    rounds: list[list[tuple[int, int]]],
+) -> None:
+    pool = PoolSize(configured, aggressive=aggressive)
+    expected = configured
+    for seconds in rounds:
+        for requests, idle in seconds:
+            assert pool.size == expected
+            for _ in range(requests):
+                pool.requested(idle)
+            pool.sample(idle, 0)
+        load, idle = (math.ceil(sum(column) / ADJUST_EVERY) for column in zip(*seconds, strict=True))
+        expected = rule_of_v072(expected, configured, load, idle, aggressive=aggressive)
+    assert pool.size == expected
+
+
+@given(configured=st.integers(1, 50), idle=COUNTS, opening=COUNTS)
+def test_connections_that_have_died_are_replaced(configured: int, idle: int, opening: int) -> None:
+    assert PoolSize(configured, aggressive=False).sample(idle, opening) == max(0, configured - idle - opening)
+
+
+def test_requests_are_granted_while_no_more_than_enough_are_idle() -> None:
+    pool = PoolSize(8, aggressive=False)
+    pool.sample(8, 0)
+    assert all(pool.requested(8) for _ in range(1000))
+
+
+def test_as_many_requests_are_denied_as_connections_have_been_too_many_for_a_second() -> None:
+    pool = PoolSize(8, aggressive=False)
+    pool.sample(20, 0)
+    pool.sample(20, 0)
+    assert [pool.requested(20) for _ in range(14)] == [False] * 12 + [True] * 2
+
+
+def test_connections_that_were_wanted_within_the_second_are_not_too_many() -> None:
+    pool = PoolSize(8, aggressive=False)
+    pool.sample(20, 0)
+    pool.requested(3)
+    pool.sample(20, 0)
+    assert pool.requested(20)
+
+
+@pytest.mark.parametrize("aggressive", [False, True])
+def test_after_the_load_the_pool_shrinks_back_and_no_further(aggressive: bool) -> None:  # noqa: FBT001
+    pool = PoolSize(8, aggressive=aggressive)
+    for _ in range(5 * ADJUST_EVERY):
+        for _ in range(100):
+            pool.requested(0)
+        pool.sample(0, 0)
+    assert pool.size == 13
+    for _ in range(20 * ADJUST_EVERY):
+        pool.sample(pool.size, 0)
+    assert pool.size == 8

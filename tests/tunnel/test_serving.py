@@ -1,0 +1,233 @@
+"""Users on the public end: carried, waiting, given up, and how a v0.7.2 client is spared what it does not bear."""
+
+import asyncio
+
+import pytest
+from tests.support.net import Peer, until
+from tests.support.public import Public
+from tests.support.v072 import HANDSHAKE, RTT, header
+
+from backhaul.wire.signals import Signal
+
+CHANNEL = bytes([Signal.CHANNEL])
+
+
+class TestDemand:
+    async def test_each_user_costs_a_connection_and_one_more_is_asked_for(self, public: Public) -> None:
+        control = await public.client()
+        carriers = [await public.tunnel_connection() for _ in range(3)]
+        for number, carrier in enumerate(carriers, 1):
+            user = await public.user()
+            await user.send(b"%d" % number)
+            await public.addressed(carrier)
+            assert await carrier.receive(1) == b"%d" % number
+        assert await control.receive(3) == CHANNEL * 3
+
+    async def test_users_who_wait_are_announced_to_a_client_that_comes(self, public: Public) -> None:
+        users = [await public.user() for _ in range(3)]
+        await until(lambda: len(public.server.tunnel._waiting) == 3)
+        control = await public.net.dial(public.port)
+        await control.send(HANDSHAKE)
+        assert await control.receive(len(HANDSHAKE) + 4) == HANDSHAKE + RTT + CHANNEL * 3
+        for number, user in enumerate(users):
+            await user.send(bytes([number]))
+        for number in range(3):
+            carrier = await public.addressed(await public.tunnel_connection())
+            assert await carrier.receive(1) == bytes([number])
+
+    async def test_the_longest_waiting_user_is_served_first(self, public: Public) -> None:
+        await public.client()
+        first, second = await public.user(), await public.user()
+        await second.send(b"2")
+        await first.send(b"1")
+        carrier = await public.addressed(await public.tunnel_connection())
+        assert await carrier.receive(1) == b"1"
+
+    @pytest.mark.config("heartbeat = 1", heartbeat=0.02)
+    async def test_the_heart_beats(self, public: Public) -> None:
+        control = await public.client()
+        assert await control.receive(3) == bytes([Signal.HEARTBEAT]) * 3
+
+
+class TestPatience:
+    @pytest.mark.usefixtures("short_patience")
+    async def test_no_client(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
+        user = await public.user()
+        assert await user.receive_all() == b""
+        assert "closed a user of target 192.0.2.1:80" in caplog.text
+        assert "no client is connected" in caplog.text
+
+    @pytest.mark.usefixtures("short_patience")
+    async def test_a_client_that_opens_nothing(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
+        await public.client()
+        user = await public.user()
+        assert await user.receive_all() == b""
+        assert "no free tunnel connection" in caplog.text
+
+    @pytest.mark.usefixtures("short_patience")
+    async def test_who_has_been_carried_is_not_given_up(self, public: Public) -> None:
+        await public.client()
+        user, given_up = await public.user(), await public.user()
+        carrier = await public.addressed(await public.tunnel_connection())
+        assert await given_up.closed()
+        await user.send(b"still here")
+        assert await carrier.receive(10) == b"still here"
+
+    @pytest.mark.config("channel_size = 2")
+    async def test_no_more_users_wait_than_channel_size(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
+        users = [await public.user() for _ in range(3)]
+        assert await users[2].receive_all() == b""
+        assert users[0].silent()
+        assert users[1].silent()
+        assert "channel_size users wait already" in caplog.text
+        (port,) = public.server.tunnel.ports.open.values()
+        assert (port.open, port.total, port.dropped) == (2, 3, 1)
+
+
+class TestIdleConnections:
+    @pytest.mark.config("channel_size = 2")
+    async def test_no_more_than_channel_size(self, public: Public) -> None:
+        await public.client()
+        kept = [await public.tunnel_connection() for _ in range(2)]
+        surplus = await public.tunnel_connection()
+        assert await surplus.receive_all() == b""
+        assert all(carrier.silent() for carrier in kept)
+
+    @pytest.mark.parametrize("end", [Peer.close, Peer.reset, Peer.shut_write])
+    async def test_a_dead_one_is_not_handed_to_a_user(self, public: Public, end: object) -> None:
+        assert callable(end)
+        await public.client()
+        for _ in range(20):  # the end and the user arrive in either order
+            dead, living = await public.tunnel_connection(), await public.tunnel_connection()
+            end(dead)
+            user = await public.user()
+            await public.addressed(living)
+            user.close()
+            living.close()
+
+    async def test_one_that_speaks_nonsense_is_closed(self, public: Public) -> None:
+        control = await public.client()
+        carrier = await public.tunnel_connection()
+        await carrier.send(b"\xff\xff\xff")
+        assert await carrier.closed()
+        assert control.silent()
+
+    async def test_they_go_with_their_control_channel(self, public: Public) -> None:
+        control = await public.client()
+        carrier = await public.tunnel_connection()
+        control.close()
+        assert await carrier.receive_all() == b""
+
+    async def test_a_user_in_flight_does_not(self, public: Public) -> None:
+        control = await public.client()
+        carrier = await public.tunnel_connection()
+        user = await public.user()
+        await public.addressed(carrier)
+        control.close()
+        await until(lambda: not public.server.tunnel.connected)
+        await carrier.send(b"answer")
+        assert await user.receive(6) == b"answer"
+
+
+class TestGoodbye:
+    async def test_of_the_client(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
+        control = await public.client()
+        await control.send(bytes([Signal.CLOSED]))
+        assert await control.receive_all() == b""
+        assert "control channel lost: the client is shutting down" in caplog.text
+
+    async def test_of_the_server(self, public: Public) -> None:
+        control = await public.client()
+        carrier = await public.tunnel_connection()
+        await public.net.stop(public.server)
+        assert await control.receive_all() == bytes([Signal.CLOSED])
+        assert await carrier.receive_all() == b""
+
+    async def test_users_who_wait_are_closed(self, public: Public) -> None:
+        user = await public.user()
+        await until(lambda: len(public.server.tunnel._waiting) == 1)
+        await public.net.stop(public.server)
+        assert await user.receive_all() == b""
+
+    async def test_users_in_flight_may_finish(self, public: Public) -> None:
+        await public.client()
+        carrier = await public.tunnel_connection()
+        user = await public.user()
+        await public.addressed(carrier)
+        stopping = asyncio.ensure_future(public.net.stop(public.server))
+        await carrier.send(b"the end")
+        carrier.close()
+        assert await user.receive_all() == b"the end"
+        await stopping
+
+    @pytest.mark.config("shutdown_timeout = 0")
+    async def test_users_who_do_not_finish_in_time_are_reset(self, public: Public) -> None:
+        await public.client()
+        carrier = await public.tunnel_connection()
+        user = await public.user()
+        await public.addressed(carrier)
+        await public.net.stop(public.server)
+        assert not await user.closed()
+        assert not await carrier.closed()
+
+
+class TestHalfCloseTowardsV072:
+    """It takes our end for the end of both directions: the answer would be lost."""
+
+    async def carried(self, public: Public) -> tuple[Peer, Peer]:
+        await public.client()
+        carrier = await public.tunnel_connection()
+        user = await public.user()
+        await user.send(b"request")
+        await public.addressed(carrier)
+        assert await carrier.receive(7) == b"request"
+        return user, carrier
+
+    async def test_the_users_end_is_held_back_until_the_answer_is_there(self, public: Public) -> None:
+        user, carrier = await self.carried(public)
+        user.shut_write()
+        for _ in range(10):
+            await carrier.send(b"answer")
+            assert await user.receive(6) == b"answer"
+            assert carrier.silent()
+        carrier.close()
+        assert await user.receive_all() == b""
+
+    async def test_it_is_passed_on_when_nothing_moves_any_more(
+        self, public: Public, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("backhaul.relay.pair.HOLD_BACK", 0.05)
+        monkeypatch.setattr("backhaul.relay.pair._SWEEP", 0.02)
+        user, carrier = await self.carried(public)
+        user.shut_write()
+        assert await carrier.receive_all() == b""
+        await carrier.send(b"late answer")
+        carrier.close()
+        assert await user.receive_all() == b"late answer"
+
+    async def test_the_carriers_end_is_the_end_of_both_directions(self, public: Public) -> None:
+        user, carrier = await self.carried(public)
+        carrier.shut_write()
+        assert await user.receive_all() == b""
+        assert await carrier.receive_all() == b""
+
+
+async def test_what_a_user_says_at_once_leaves_with_the_announcement(public: Public) -> None:
+    await public.client()
+    user = await public.user()
+    await user.send(b"hello")
+    carrier = await public.tunnel_connection()
+    expected = header("192.0.2.1:80") + b"hello"
+    assert await carrier.receive(len(expected)) == expected
+
+
+@pytest.mark.config("so_sndbuf = 1\nmss = 88")  # the least that the kernel grants
+async def test_an_announcement_that_the_kernel_does_not_take_whole_costs_nothing(public: Public) -> None:
+    """Wherever it is cut, nothing is lost, and no connection is thrown away."""
+    await public.client()
+    user = await public.user()
+    data = bytes(range(256)) * 200
+    await user.send(data)
+    user.shut_write()
+    carrier = await public.addressed(await public.tunnel_connection())
+    assert await carrier.receive(len(data)) == data
