@@ -21,7 +21,7 @@ READ_SIZE = 1 << 18  # bytes per wake-up: eight frames of the default size
 HELLO: Final = 0xFFFF_FFFE
 # Unsent bytes that the kernel may hold: a small frame of another stream waits behind no more than these.
 NOTSENT_LOWAT = 1 << 17
-_HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a first smux frame it is 0
+_HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, all that may precede streams, it is 0
 
 _IN = memoryview(bytearray(READ_SIZE))  # shared: every read is dealt with before the next
 
@@ -45,12 +45,21 @@ class LinkOwner(Protocol):
 class Link:
     """Owns a connection and the session on it."""
 
-    def __init__(self, relay: "Relay", conn: socket.socket, role: Role, settings: Settings, owner: LinkOwner) -> None:
+    def __init__(
+        self,
+        relay: "Relay",
+        conn: socket.socket,
+        role: Role,
+        settings: Settings,
+        owner: LinkOwner,
+        *,
+        ours: bool,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self.relay = relay
         self.conn = conn
         self.session = Session(role, settings, self, self._loop.time())
-        self.ours = False  # whether the other end is one of ours
+        self.ours = ours  # whether the other end is one of ours; else a hello may still tell
         self.closed = False
         self.blocked = False  # the connection takes no more bytes now
         self.feeding = False
@@ -73,11 +82,18 @@ class Link:
             self.conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
         self.relay.links.add(self)
         self.relay.poller.on_readable(self.conn, self._readable)
-        if self._role is Role.SERVER:
-            self.session.nop(HELLO)
-            self.flush()
         if rest:
             self._take(memoryview(rest))
+        if self._role is Role.CLIENT:
+            self._greet_back()
+        elif not self.ours:
+            self.session.nop(HELLO)
+            self.flush()
+
+    def _greet_back(self) -> None:
+        """Hear a hello that is there already, so that its answer leaves before the first stream is opened."""
+        if not self.closed and not self.ours:
+            self._readable()
 
     def transmit(self, data: memoryview | bytes) -> None:
         """Send `data`, or keep what the connection does not take now."""
@@ -176,8 +192,9 @@ class Link:
     def _take(self, data: memoryview) -> None:
         if self._fresh:
             self._fresh = False
-            if data[0] == 0 or data[2:3] == bytes([_HANDSHAKE_TYPE]):
+            if self._is_handshake(data):
                 self._detach()
+                self.session.close(SmuxError("the client has come back"))
                 self._owner.not_smux(self, bytes(data))
                 return
         error = self._feed(data)
@@ -188,6 +205,10 @@ class Link:
             self.end(error)
         else:
             self.settle()
+
+    def _is_handshake(self, data: memoryview) -> bool:
+        """Whether the first bytes begin a handshake: no smux frame begins with 0, nor with data before any stream."""
+        return data[0] == 0 or (not len(self) and data[2:3] == bytes([_HANDSHAKE_TYPE]))
 
     def _feed(self, data: memoryview) -> str:
         self.feeding = True

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 FRAME_SIZE: Final = 1 << 17  # payload bytes of our messages; v0.7.2 reads any size, gathering it in memory
 _READ_SIZE: Final = 1 << 18  # bytes per wake-up
 _MAX_UNSENT_PONGS: Final = 1 << 16  # bytes: a peer that pings and does not read gets no more answers
-_END: Final = websocket.TEXT  # an empty text message ends one direction between two of ours; v0.7.2 sends none
+# Empty messages between two of ours, which v0.7.2 never sends: the end of one direction, and a reset. TCP's own
+# FIN and RST can't stand for them, because TLS and proxies turn both into an end of everything.
+_END: Final = websocket.TEXT
+_RESET: Final = websocket.BINARY
 
 _IN = memoryview(bytearray(_READ_SIZE))  # shared: every read is dealt with before the next
 
@@ -112,13 +115,17 @@ class WsChannel:
 
     def drop(self, *, reset: bool) -> None:
         """See Channel."""
+        if reset and self.ours:
+            self._transmit(websocket.encode(_RESET, b"", masked=self._masked))
         self._socket_relay = None
+        if self.broken:
+            return
         self.relay.poller.ignore_readable(self._conn)
-        if self._backlog and not self.broken and not reset:
+        if self._backlog and not reset:
             self._lingering = True  # the end of the answer still waits for the connection to take it
             self.relay.loop.call_later(SILENCE_LIMIT, self._release)
         else:
-            self._release(reset=reset)
+            self._release(reset=reset and not self.ours)
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """See websocket.Sink."""
@@ -127,8 +134,8 @@ class WsChannel:
         if piece:
             self._unread += len(piece)
             self._socket_relay.on_data(piece)
-        elif self.ours and opcode == _END and message_end:
-            self._socket_relay.on_fin()
+        elif self.ours and message_end:
+            self._socket_relay.on_fin() if opcode == _END else self._socket_relay.on_reset()
 
     def on_control(self, opcode: int, payload: bytes) -> None:
         """See websocket.Sink: proxies and other implementations ping, and say goodbye."""

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 
 from backhaul.relay.deadlines import Deadlines
+from backhaul.relay.flows import Flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.link import Link
 from backhaul.relay.pair import Relay, Traffic
@@ -87,6 +88,11 @@ class MuxServer:
             self.expect_user(1)
         return True
 
+    def carry_flow(self, flow: Flow) -> bool:
+        """Return False: sessions do not carry datagrams yet."""
+        del flow
+        return False
+
     def stop_listening(self) -> None:
         """Take no more connections, close the idle ones; users in flight go on."""
         self._gate.stop_listening()
@@ -104,10 +110,9 @@ class MuxServer:
 
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
         """A tunnel connection has come in: a session from now on."""
-        del ours  # a session finds out for itself
         if len(self._asked):
             self._asked.discard(self._asked.oldest())
-        link = Link(self._relay, sock, Role.CLIENT, self._settings, self)
+        link = Link(self._relay, sock, Role.CLIENT, self._settings, self, ours=ours)
         self._links.add(link)
         link.start(rest)
         self._events.carrier_ready()
@@ -233,12 +238,11 @@ class MuxClient:
         """Only a server looks for handshakes."""
 
     def _opened(self, result: socket.socket | Exception, ours: bool, rest: bytes) -> None:  # noqa: FBT001 - see Opened
-        del ours  # a session finds out for itself
         self._opening -= 1
         if isinstance(result, Exception):
             log.debug("can't open a session: %s", result)
             return
-        link = Link(self._relay, result, Role.SERVER, self._settings, self)
+        link = Link(self._relay, result, Role.SERVER, self._settings, self, ours=ours)
         self._links.add(link)
         link.start(rest)
 
@@ -250,6 +254,8 @@ class MuxClient:
 
 class _Announced:
     """A stream whose target is not known or not reached yet; keeps what comes behind it."""
+
+    datagrams = False
 
     def __init__(self, link: Link, stream: Stream, addressed: Callable[["_Announced"], None]) -> None:
         self.target = ""

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from typing import NamedTuple
 
 from backhaul.relay.flows import Flow
 from backhaul.relay.framed import FramedRelay
@@ -104,7 +105,7 @@ class WsIdle:
 class WsWaiting:
     """Waiting on the client's side."""
 
-    __slots__ = ("_kept", "_ours", "_owner", "_parser", "_reader", "_relay", "_sock", "_target")
+    __slots__ = ("_ended", "_kept", "_ours", "_owner", "_parser", "_reader", "_relay", "_sock", "_target")
 
     def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: WaitingOwner) -> None:  # noqa: FBT001
         self._relay = relay
@@ -113,11 +114,16 @@ class WsWaiting:
         self._owner = owner
         self._target = ""
         self._kept = bytearray()
+        self._ended = False
         self._reader = websocket.MessageReader(MAX_TARGET, self._on_message, self._on_control)
         self._parser = websocket.FrameParser(self, expect_masked=False)
         relay.poller.on_readable(sock, self._readable)
         if rest:  # not at once: the owner does not know this object yet
             relay.loop.call_soon(self._hear, rest)
+
+    @property
+    def _early(self) -> "_Early":
+        return _Early(bytes(self._kept), ended=self._ended, ours=self._ours)
 
     def close(self) -> None:
         """See WaitingCarrier."""
@@ -127,6 +133,7 @@ class WsWaiting:
         """See websocket.Sink: behind the target, bytes of the user may have come already."""
         if self._target:
             self._kept += piece
+            self._ended |= message_end and not piece  # the user has finished, or is gone
         else:
             self._reader.on_payload(opcode, piece, message_end=message_end)
 
@@ -171,12 +178,19 @@ class WsWaiting:
             return
         if self._target:
             self._relay.poller.ignore_readable(self._sock)
-            arrival = WsArrival(self._relay, self._sock, self._parser, self._target, bytes(self._kept), ours=self._ours)
-            self._owner.addressed(self, arrival)
+            self._owner.addressed(self, WsArrival(self._relay, self._sock, self._parser, self._target, self._early))
 
     def _give_up(self) -> None:
         self.close()
         self._owner.addressed(self, None)
+
+
+class _Early(NamedTuple):
+    """What is known of a user when the target is named."""
+
+    kept: bytes  # said already
+    ended: bool  # and no more will follow
+    ours: bool  # whether the server is one of ours
 
 
 class WsArrival:
@@ -198,17 +212,19 @@ class WsArrival:
         self._relay = relay
         self._sock = sock
         self._parser = parser
-        self._kept = kept
-        self._ours = ours
+        self._early = early
         self.target = target
 
     def join(self, sock: socket.socket, traffic: Traffic) -> None:
         """See Arrival; bytes that came early go first."""
-        channel = WsChannel(self._relay, self._sock, self._parser, masked=True, ours=self._ours)
+        channel = self._channel()
         joined = FramedRelay(channel, sock, traffic, None, towards_user=False)
-        channel.start(joined, unread=len(self._kept))
-        joined.start(self._kept)
+        channel.start(joined, unread=len(self._early.kept))
+        joined.start(self._early.kept, ended=self._early.ended)
 
     def refuse(self, *, reset: bool) -> None:
         """See Arrival."""
-        release(self._relay.poller, self._sock, reset=reset)
+        self._channel().drop(reset=reset)
+
+    def _channel(self) -> WsChannel:
+        return WsChannel(self._relay, self._sock, self._parser, masked=True, ours=self._early.ours)
