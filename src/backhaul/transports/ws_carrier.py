@@ -196,18 +196,10 @@ class _Early(NamedTuple):
 class WsArrival:
     """A user on a tunnel connection of its own; owns the connection until it is joined or refused."""
 
-    __slots__ = ("_kept", "_ours", "_parser", "_relay", "_sock", "target")
-    datagrams = False
+    __slots__ = ("_early", "_parser", "_relay", "_sock", "target")
 
     def __init__(
-        self,
-        relay: Relay,
-        sock: socket.socket,
-        parser: websocket.FrameParser,
-        target: str,
-        kept: bytes,
-        *,
-        ours: bool,
+        self, relay: Relay, sock: socket.socket, parser: websocket.FrameParser, target: str, early: _Early
     ) -> None:
         self._relay = relay
         self._sock = sock
