@@ -175,7 +175,7 @@ class _Tunnel:
             self._early.send(batch)
 
     def _without_repeats(self, batch: Batch) -> Batch:
-        """A server of ours assigns again until it is sure; one of v0.7.2 never does."""
+        """A server of ours assigns until it is sure that it was heard, and networks repeat what they like."""
         assignment, size = self._assignment, len(self._assignment)
         return [datagram for datagram in batch if len(datagram) != size or datagram != assignment]
 
@@ -186,7 +186,7 @@ class _Tunnel:
             target = read_assignment(ticket, datagram)
             if target is not None:
                 self._assigned(target, datagram)
-                return batch[position + 1 :]
+                return self._without_repeats(batch[position + 1 :])
         return []
 
     def _assigned(self, target: str, datagram: bytes | memoryview) -> None:

@@ -10,7 +10,7 @@ from backhaul.relay.datagrams import Address, DatagramSocket, Tally
 from backhaul.relay.flows import Flow
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import release
-from backhaul.wire.announcements import PING, Announcement, announces, assign, read_announcement
+from backhaul.wire.announcements import ANNOUNCEMENT_SIZE, PING, Announcement, announces, assign, read_announcement
 from backhaul.wire.datagrams import Batch
 from backhaul.wire.signals import Signal
 
@@ -155,7 +155,7 @@ class UdpServer:
     def _received(self, batch: Batch, address: Address) -> None:
         tunnel = self._by_address.get(address)
         if tunnel and tunnel.flow:
-            tunnel.received(batch, tunnel.flow)
+            tunnel.received(batch)
         elif self._gate.connected:
             for datagram in batch:
                 self._introduced(datagram, address)
@@ -219,12 +219,12 @@ class _Tunnel:
             self._unanswered = math.inf
         flow.carry(self)
 
-    def received(self, batch: Batch, flow: Flow) -> None:
-        """These came from the client for `flow`; what it says of the tunnel is no business of the user's."""
+    def received(self, batch: Batch) -> None:
+        """These came from the client; what it says of the tunnel is no business of the user's."""
         answers = [datagram for datagram in batch if not self._heard(datagram)]
-        if answers:
+        if answers and self.flow:
             self.alive(confirmed=True)
-            flow.from_far(answers)
+            self.flow.from_far(answers)
 
     def alive(self, *, confirmed: bool) -> None:
         """There is somebody at the other end, who may have seen the assignment."""
@@ -259,9 +259,10 @@ class _Tunnel:
             self._owner.forget(self)
 
     def _heard(self, datagram: bytes | memoryview) -> bool:
-        """Take what the client says of this tunnel; False for a datagram of the target."""
-        if self.name and announces(self.name, datagram):
-            if announcement := self._owner.read(datagram):
-                self._owner.announced(announcement, self.address)
+        """Take what the client says of its tunnels; False for a datagram of the target."""
+        if len(datagram) != ANNOUNCEMENT_SIZE:
+            return not self.name and self._owner.is_token(datagram)
+        if announcement := self._owner.read(datagram):
+            self._owner.announced(announcement, self.address)
             return True
-        return not self.name and self._owner.is_token(datagram)
+        return announces(self.name, datagram)

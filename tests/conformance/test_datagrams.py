@@ -1,0 +1,263 @@
+"""Datagrams through the tunnel, over every transport that carries them."""
+
+import asyncio
+import random
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.datagrams import FLOWS, UdpNet, UdpPeer
+from tests.support.net import HOST, free_port, until
+from tests.support.tunnel import Tunnel
+
+from backhaul.wire.datagrams import MAX_PAYLOAD
+
+SEQUENCE = struct.Struct("!I")
+
+
+@pytest.fixture(params=FLOWS)
+async def flow_net(request: pytest.FixtureRequest) -> AsyncIterator[UdpNet]:
+    """Do the same over every transport that carries datagrams; nothing may be left when the test is over."""
+    async with UdpNet(request.param) as net:
+        yield net
+
+
+async def echoing(net: UdpNet, server: str = "", client: str = "") -> tuple[Tunnel, UdpPeer]:
+    """Return a tunnel to an echo, and a user of it."""
+    tunnel = await net.flows(net.udp_echo().port, server=server, client=client)
+    return tunnel, net.udp(tunnel.ports[0])
+
+
+@pytest.mark.both_loops
+async def test_an_echo_of_every_size(flow_net: UdpNet) -> None:
+    _, user = await echoing(flow_net)
+    for size in (5, 0, 1, 1200, 16378, 16379, MAX_PAYLOAD - 5, MAX_PAYLOAD):
+        data = bytes([size % 256]) * size
+        assert await user.ask(data) == (data if size > 1000 else b"echo:" + data)
+
+
+async def test_the_first_datagrams_of_a_user_wait_for_a_carrier_in_their_order(flow_net: UdpNet) -> None:
+    _, user = await echoing(flow_net)
+    for number in range(20):
+        user.send(b"%d" % number)
+    assert [await user.receive() for _ in range(20)] == [b"echo:%d" % number for number in range(20)]
+
+
+async def test_each_user_gets_the_own_answers(flow_net: UdpNet) -> None:
+    tunnel, _ = await echoing(flow_net)
+    users = [flow_net.udp(tunnel.ports[0]) for _ in range(50)]
+    for turn in range(3):
+        for number, user in enumerate(users):
+            user.send(b"%d %d" % (turn, number))
+        for number, user in enumerate(users):
+            assert await user.receive() == b"echo:%d %d" % (turn, number)
+    assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]].udp.flows == 50
+
+
+async def test_ten_thousand_sources(flow_net: UdpNet) -> None:
+    """Far more sources than `udp_max_flows`: every one is served, no more than the limit are remembered."""
+    tunnel, _ = await echoing(flow_net, "udp_max_flows = 500", "udp_max_flows = 500\nconnection_pool = 64")
+    sources, answered = flow_net.sources(), set()
+    address = (HOST, tunnel.ports[0])
+    for first in range(0, 10_000, 100):
+        wanted = set(range(first, first + 100))
+
+        def all_answered(wanted: set[int] = wanted) -> bool:
+            while found := sources.receive():
+                number, data = found
+                assert data == b"echo:%d" % number
+                answered.add(number)
+            return wanted <= answered
+
+        for number in wanted:
+            sources.send(number, b"%d" % number, address)
+        await until(all_answered)
+    assert len(answered) == 10_000
+    assert len(tunnel.server.relay.flows) <= 500
+    assert len(tunnel.client.relay.flows) <= 500
+
+
+async def test_a_flood_of_spoofed_sources_costs_neither_memory_nor_the_tunnel(flow_net: UdpNet) -> None:
+    tunnel, user = await echoing(flow_net, "udp_max_flows = 300\nchannel_size = 200", "udp_max_flows = 300")
+    sources, address = flow_net.sources(), (HOST, tunnel.ports[0])
+    listening = tunnel.server.tunnel.ports.open[address]
+    assert await user.ask(b"before") == b"echo:before"
+
+    async def flood(count: int) -> None:
+        for number in range(0, count, 50):
+            for source in range(number, number + 50):
+                sources.send(source, bytes(1200), address)
+            await asyncio.sleep(0)  # both ends live in this process
+            while sources.receive():
+                pass
+
+    await flood(4_000)
+    before = resident()
+    await flood(12_000)
+    assert resident() - before < 10 << 20
+    assert len(tunnel.server.relay.flows) <= 300
+    assert len(tunnel.client.relay.flows) <= 300
+    assert listening.udp.dropped > 0
+    assert tunnel.connected
+    transport: Any = tunnel.server.tunnel._transport
+    await until(lambda: transport.idle)
+    assert await user.ask(b"after") == b"echo:after"
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+async def test_a_virtual_private_network(flow_net: UdpNet) -> None:
+    """Numbered datagrams of 1200 to 1400 bytes both ways at a time: nothing lost, nothing twice, all in order."""
+    target = flow_net.udp()
+    tunnel = await flow_net.flows(target.port)
+    user = flow_net.udp(tunnel.ports[0])
+    user.send(b"hello")
+    _, far_address = await target.receive_from()
+    count, size = 6000, random.Random(7)  # noqa: S311 - no secret
+    up, down = [], []
+    for first in range(0, count, 20):
+        for number in range(first, first + 20):
+            user.send(SEQUENCE.pack(number).ljust(size.randrange(1200, 1400), b"u"))
+            target.send(SEQUENCE.pack(number).ljust(size.randrange(1200, 1400), b"d"), far_address)
+        up += [await target.receive() for _ in range(20)]
+        down += [await user.receive() for _ in range(20)]
+    assert [SEQUENCE.unpack_from(datagram)[0] for datagram in up] == list(range(count))
+    assert [SEQUENCE.unpack_from(datagram)[0] for datagram in down] == list(range(count))
+    assert all(1200 <= len(datagram) < 1400 for datagram in (*up, *down))
+
+
+@pytest.mark.parametrize("ends", ["server", "client"])
+async def test_a_silent_flow_ends_on_both_sides_and_its_user_may_come_back(flow_net: UdpNet, ends: str) -> None:
+    """`udp_timeout` of one end; the other end would wait for a minute."""
+    tunnel, user = await echoing(flow_net)
+    end = getattr(tunnel, ends)
+    end.relay.flows._timeout = 0.05
+    assert await user.ask(b"one") == b"echo:one"
+    await until(lambda: not len(end.relay.flows))
+    if flow_net.transport != "udp":  # there the other end notices at once
+        await until(lambda: not len(tunnel.client.relay.flows) + len(tunnel.server.relay.flows))
+    elif ends == "client":
+        for flow in list(tunnel.server.relay.flows._flows):  # ... and here it would not within this test
+            flow.close()
+    end.relay.flows._timeout = 60
+    assert await user.ask(b"two") == b"echo:two"
+
+
+async def test_without_a_client_a_flow_waits_and_then_its_datagrams_are_counted(
+    flow_net: UdpNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backhaul.tunnel.udp_ports.FLOW_PATIENCE", 0.05)
+    port = free_port()
+    server = await flow_net.server(free_port(), [f"{HOST}:{port}=7100"], FLOWS[flow_net.transport])
+    listening = server.tunnel.ports.open[HOST, port]
+    user = flow_net.udp(port)
+    user.send(b"hello?")
+    await until(lambda: listening.udp.total)
+    await until(lambda: not listening.udp.flows)
+    assert listening.udp.dropped == 1
+
+
+async def test_flows_that_wait_are_carried_when_the_client_comes(flow_net: UdpNet) -> None:
+    echo, bind_port, port = flow_net.udp_echo(), free_port(), free_port()
+    await flow_net.server(bind_port, [f"{HOST}:{port}={echo.port}"], FLOWS[flow_net.transport])
+    users = [flow_net.udp(port) for _ in range(20)]
+    for user in users:
+        user.send(b"early")
+    await flow_net.client(bind_port, "connection_pool = 1")
+    assert [await user.receive() for user in users] == [b"echo:early"] * 20
+
+
+async def test_more_waiting_flows_than_there_is_room_for(flow_net: UdpNet) -> None:
+    port = free_port()
+    lines = f"{FLOWS[flow_net.transport]}\nchannel_size = 3"
+    server = await flow_net.server(free_port(), [f"{HOST}:{port}=7100"], lines)
+    listening = server.tunnel.ports.open[HOST, port]
+    for _ in range(5):
+        flow_net.udp(port).send(b"hello")
+    await until(lambda: listening.udp.dropped == 2)
+    assert listening.udp.flows == 3
+
+
+async def test_a_waiting_flow_keeps_the_newest_of_what_its_user_sends(flow_net: UdpNet) -> None:
+    target, bind_port, port = flow_net.udp(), free_port(), free_port()
+    server = await flow_net.server(bind_port, [f"{HOST}:{port}={target.port}"], FLOWS[flow_net.transport])
+    listening, user = server.tunnel.ports.open[HOST, port], flow_net.udp(port)
+    for number in range(400):
+        user.send(SEQUENCE.pack(number).ljust(1000))
+    await until(lambda: listening.traffic.received.bytes == 400_000)
+    dropped = listening.udp.dropped
+    assert 100 < dropped < 200
+    await flow_net.client(bind_port)
+    numbers = [SEQUENCE.unpack_from(await target.receive())[0] for _ in range(400 - dropped)]
+    assert numbers == list(range(dropped, 400))
+
+
+async def test_a_target_that_starts_late_is_reached_by_the_same_flow(flow_net: UdpNet) -> None:
+    target_port = free_port()
+    tunnel = await flow_net.flows(target_port)
+    user = flow_net.udp(tunnel.ports[0])
+    user.send(b"nobody there")
+    await until(lambda: len(tunnel.client.relay.flows))
+    echo = flow_net.udp_echo(port=target_port)
+
+    def asked() -> int:
+        user.send(b"again")
+        return echo.count
+
+    await until(asked)
+    assert (await user.receive()).endswith(b"again")
+    assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]].udp.total == 1
+
+
+async def test_names_and_ipv6_addresses_are_targets_too(flow_net: UdpNet) -> None:
+    echo, echo6 = flow_net.udp_echo(), flow_net.udp_echo("::1")
+    tunnel = await flow_net.flows(f"localhost:{echo.port}", f"[::1]:{echo6.port}")
+    for port in tunnel.ports:
+        assert await flow_net.udp(port).ask(b"hello") == b"echo:hello"
+
+
+async def test_users_over_ipv6(flow_net: UdpNet) -> None:
+    tunnel = await flow_net.flows(flow_net.udp_echo().port, user_host="::1")
+    assert await flow_net.udp(tunnel.ports[0], "::1").ask(b"hello") == b"echo:hello"
+
+
+async def test_an_unknown_target_is_one_line_in_the_log(flow_net: UdpNet, caplog: pytest.LogCaptureFixture) -> None:
+    tunnel = await flow_net.flows("no.such.name.invalid:53")
+    user = flow_net.udp(tunnel.ports[0])
+    user.send(b"secret payload")
+    await until(lambda: "can't reach target no.such.name.invalid:53" in caplog.text)
+    assert "secret" not in caplog.text
+    assert not len(tunnel.client.relay.flows)
+
+
+async def test_flows_survive_the_loss_of_the_control_channel(flow_net: UdpNet) -> None:
+    tunnel, user = await echoing(flow_net)
+    assert await user.ask(b"before") == b"echo:before"
+    tunnel.client.tunnel.control_lost("this test")
+    await until(lambda: not tunnel.connected)
+    assert await user.ask(b"meanwhile") == b"echo:meanwhile"
+    await until(lambda: tunnel.connected)
+    assert await user.ask(b"after") == b"echo:after"
+    assert await flow_net.udp(tunnel.ports[0]).ask(b"new") == b"echo:new"
+    assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]].udp.total == 2
+
+
+async def test_a_closed_port_ends_its_flows(flow_net: UdpNet) -> None:
+    tunnel, user = await echoing(flow_net)
+    assert await user.ask(b"hello") == b"echo:hello"
+    ports = tunnel.server.tunnel.ports
+    ports.remove([port.mapping for port in ports.open.values()])
+    assert not len(tunnel.server.relay.flows)
+
+
+async def test_a_taken_port_is_reported_and_the_others_open(flow_net: UdpNet) -> None:
+    taken, free = flow_net.udp(), free_port()
+    server = await flow_net.server(
+        free_port(), [f"{HOST}:{taken.port}=1", f"{HOST}:{free}=1"], FLOWS[flow_net.transport]
+    )
+    assert list(server.tunnel.ports.open) == [(HOST, free)]

@@ -1,0 +1,302 @@
+"""Our ends beside a v0.7.2 end, as its transcripts recorded it: transport udp, and UDP over tcp."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.support.datagrams import FLOWS, UdpNet, UdpPeer
+from tests.support.net import HOST, PATIENCE, Peer, free_port, until
+from tests.support.transcripts import TRANSCRIPTS
+
+from backhaul.server import Server
+from backhaul.wire.datagrams import Splitter
+
+TARGET = b"127.0.0.1:7100"
+HANDSHAKE, RTT, HEARTBEAT, CHANNEL, PING = b"\x00\x06\x01s3cret", b"\x06", b"\x00", b"\x01", b"\x02"
+
+
+def said(name: str, direction: str, **where: int) -> list[bytes]:
+    """Return what went in one direction on one connection (`conn`) or one tunnel address (`flow`)."""
+    ((key, number),) = where.items()
+    events: list[dict[str, Any]] = TRANSCRIPTS[name]["events"]
+    return [
+        bytes.fromhex(event["hex"])
+        for event in events
+        if event.get(key) == number and event["dir"] == direction and "hex" in event
+    ]
+
+
+def idle(server: Server) -> int:
+    """Return how many tunnels wait for a flow."""
+    transport: Any = server.tunnel._transport
+    return int(transport.idle)
+
+
+class OldClient:
+    """The control channel of a v0.7.2 client."""
+
+    def __init__(self, control: Peer) -> None:
+        self._control = control
+        self._requests = 0
+
+    @classmethod
+    async def connect(cls, net: UdpNet, port: int) -> "OldClient":
+        control = await net.dial(port)
+        await control.send(HANDSHAKE)
+        assert await control.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
+        await control.send(RTT)
+        return cls(control)
+
+    async def requested(self, count: int = 1) -> None:
+        """Wait until the server has asked for so many tunnels, heartbeats aside."""
+        while self._requests < count:
+            self._requests += (await self._control.receive(1)) == CHANNEL
+        self._requests -= count
+
+
+async def old_server(net: UdpNet, control: Peer) -> None:
+    """Do the server's part of the handshake, as v0.7.2 does it."""
+    assert await control.receive(len(HANDSHAKE)) == HANDSHAKE
+    await control.send(HANDSHAKE + RTT)
+    assert await control.receive(1) == RTT
+
+
+async def our_server(net: UdpNet) -> tuple[Server, int, UdpPeer]:
+    """Return a server, its tunnel port and a user of it."""
+    bind_port, port = free_port(), free_port()
+    server = await net.server(bind_port, [f"{HOST}:{port}={TARGET.decode()}"], FLOWS[net.transport], heartbeat=0.1)
+    return server, bind_port, net.udp(port)
+
+
+async def test_udp_our_server_with_an_old_client() -> None:
+    token = said("udp", "client->server", flow=0)[0]
+    pinged, target, *questions = said("udp", "server->client", flow=0)
+    answers = said("udp", "client->server", flow=0)[1:]
+    async with UdpNet("udp") as net:
+        _, bind_port, user = await our_server(net)
+        client = await OldClient.connect(net, bind_port)
+        tunnel = net.udp(bind_port)
+        tunnel.send(token)
+        assert await tunnel.receive() == pinged == PING
+        user.send(b"hello")
+        heard = PING
+        while heard == PING:
+            heard = await tunnel.receive()
+        assert heard == target == TARGET
+        await client.requested()
+        for question, answer in zip(questions, answers, strict=True):
+            if question != b"hello":
+                user.send(question)
+            assert await tunnel.receive() == question
+            tunnel.send(answer)
+            assert await user.receive() == answer
+
+
+async def test_udp_our_client_with_an_old_server() -> None:
+    token, *answers = said("udp", "client->server", flow=0)
+    pinged, target, *questions = said("udp", "server->client", flow=0)
+    async with UdpNet("udp") as net:
+        echo = net.udp_echo(port=free_port(digits=4))
+        listener = net.listen()
+        server = net.udp(port=listener.port)
+        client = await net.client(listener.port, "connection_pool = 2")
+        control = await listener.accept()
+        await old_server(net, control)
+        announced = [await server.receive_from() for _ in range(2)]
+        assert [datagram for datagram, _ in announced] == [token, token]
+        (_, first), (_, second) = announced
+        assert first != second
+        server.send(pinged, first)
+        server.send(target.replace(b"7100", b"%d" % echo.port), first)
+        await control.send(CHANNEL)
+        for question, answer in zip(questions, answers, strict=True):
+            server.send(question, first)
+            heard, address = await server.receive_from()
+            if heard == token:  # the tunnel that was asked for
+                assert address not in {first, second}
+                heard, address = await server.receive_from()
+            assert (heard, address) == (answer, first)
+        assert len(client.relay.flows) == 1
+
+
+async def test_tcp_our_server_with_an_old_client() -> None:
+    name = "tcp+accept_udp"
+    recorded = b"".join(said(name, "server->client", conn=1))
+    answers = said(name, "client->server", conn=1)
+    async with UdpNet("tcp") as net:
+        _, bind_port, user = await our_server(net)
+        client = await OldClient.connect(net, bind_port)
+        tunnel = await net.dial(bind_port)
+        user.send(b"hello")
+        first = len(recorded) - len(b"\x00\x05again")
+        heard = await tunnel.receive(first)
+        await client.requested()
+        await tunnel.send(answers[0])
+        assert await user.receive() == b"echo:hello"
+        user.send(b"again")
+        heard += await tunnel.receive(len(recorded) - first)
+        await tunnel.send(answers[1])
+        assert await user.receive() == b"echo:again"
+        assert heard.hex() == recorded.hex()
+
+
+async def test_tcp_our_client_with_an_old_server() -> None:
+    name = "tcp+accept_udp"
+    first, second = said(name, "server->client", conn=1)
+    recorded = b"".join(said(name, "client->server", conn=1))
+    async with UdpNet("tcp") as net:
+        echo = net.udp_echo(port=free_port(digits=4))
+        listener = net.listen()
+        await net.client(listener.port, "connection_pool = 1")
+        control = await listener.accept()
+        await old_server(net, control)
+        tunnel = await listener.accept()
+        half = len(recorded) // 2
+        await tunnel.send(first.replace(b"7100", b"%d" % echo.port))
+        heard = await tunnel.receive(half)
+        await tunnel.send(second)
+        heard += await tunnel.receive(half)
+        assert without_time(heard) == without_time(recorded)
+        timestamps = [int.from_bytes(heard[start : start + 4]) for start in (0, half)]
+        assert all(timestamp < 600_000 for timestamp in timestamps)
+
+
+def without_time(stream: bytes) -> list[bytes]:
+    return [bytes(datagram) for datagram in Splitter(stamped=True).feed(memoryview(stream))]
+
+
+async def test_tcp_the_end_of_either_side_ends_the_flow() -> None:
+    async with UdpNet("tcp") as net:
+        server, bind_port, user = await our_server(net)
+        await OldClient.connect(net, bind_port)
+        tunnel = await net.dial(bind_port)
+        user.send(b"hello")
+        await tunnel.receive(1)
+        tunnel.close()
+        await until(lambda: not len(server.relay.flows))
+
+
+async def test_tcp_a_congested_flow_is_seen_although_the_clients_clock_is_wrong() -> None:
+    """The client's clock runs an hour ahead; what it sends a second too late is late all the same."""
+
+    def stamped(milliseconds: int, data: bytes) -> bytes:
+        return (milliseconds % 600_000).to_bytes(4) + len(data).to_bytes(2) + data
+
+    async with UdpNet("tcp") as net:
+        server, bind_port, user = await our_server(net)
+        await OldClient.connect(net, bind_port)
+        tunnel = await net.dial(bind_port)
+        user.send(b"hello")
+        await tunnel.receive(1)
+        (port,) = server.tunnel.ports.open.values()
+        now = 599_990 + 3_600_000
+        await tunnel.send(stamped(now, b"in time"))
+        assert await user.receive() == b"in time"
+        await tunnel.send(stamped(now - 1_000, b"late"))
+        assert await user.receive() == b"late"
+        assert port.udp.congested == 1
+        await tunnel.send(stamped(now + 100, b"in time again"))
+        await user.receive()
+        await tunnel.send(stamped(now - 1_000, b"late"))
+        await user.receive()
+        assert port.udp.congested == 2
+
+
+async def test_udp_a_target_that_was_lost_is_not_made_of_a_users_datagram(caplog: pytest.LogCaptureFixture) -> None:
+    async with UdpNet("udp") as net:
+        listener = net.listen()
+        server = net.udp(port=listener.port)
+        client = await net.client(listener.port, "connection_pool = 1")
+        await old_server(net, await listener.accept())
+        _, address = await server.receive_from()
+        server.send(b"a user's secret", address)
+        assert (await server.receive_from())[1] != address  # the pool replaces what is of no use any more
+        assert client.tunnel._transport.idle == 1
+        assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("datagram", [b"", b"s3cre", b"s3cret!", b"S3cret", PING, bytes(1200), bytes(25)])
+async def test_udp_strangers_are_not_answered(datagram: bytes) -> None:
+    async with UdpNet("udp") as net:
+        server, bind_port, _ = await our_server(net)
+        await OldClient.connect(net, bind_port)
+        stranger, tunnel = net.udp(bind_port), net.udp(bind_port)
+        stranger.send(datagram)
+        tunnel.send(b"s3cret")
+        assert await tunnel.receive() == PING
+        assert idle(server) == 1
+        assert not stranger.count
+
+
+async def test_udp_without_a_control_channel_even_the_token_opens_nothing() -> None:
+    async with UdpNet("udp") as net:
+        _, bind_port, _ = await our_server(net)
+        early = net.udp(bind_port)
+        early.send(b"s3cret")
+        await OldClient.connect(net, bind_port)
+        tunnel = net.udp(bind_port)
+        tunnel.send(b"s3cret")
+        assert await tunnel.receive() == PING
+        assert not early.count
+
+
+async def test_udp_a_repeated_token_is_one_tunnel_and_never_reaches_the_user() -> None:
+    async with UdpNet("udp") as net:
+        server, bind_port, user = await our_server(net)
+        await OldClient.connect(net, bind_port)
+        tunnel = net.udp(bind_port)
+        tunnel.send(b"s3cret")
+        tunnel.send(b"s3cret")
+        await tunnel.receive()
+        assert idle(server) == 1
+        user.send(b"hello")
+        while await tunnel.receive() != b"hello":
+            pass
+        tunnel.send(b"s3cret")
+        tunnel.send(b"answer")
+        assert await user.receive() == b"answer"
+
+
+async def test_udp_a_flow_without_a_sign_of_life_moves_to_another_tunnel_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address of an old client has changed, unnoticed by both: its other tunnels are tried, one per silence."""
+    monkeypatch.setattr("backhaul.transports.udp_server.SIGN_OF_LIFE", -1.0)  # the clock may stand still
+    async with UdpNet("udp") as net:
+        server, bind_port, user = await our_server(net)
+        client = await OldClient.connect(net, bind_port)
+        tunnels = [net.udp(bind_port) for _ in range(3)]
+        for tunnel in tunnels:
+            tunnel.send(b"s3cret")
+            await tunnel.receive()
+
+        async def behind_pings(tunnel: UdpPeer) -> bytes:
+            async with asyncio.timeout(PATIENCE):
+                while (data := await tunnel.receive()) == PING:
+                    pass
+            return data
+
+        user.send(b"one")
+        assert [await behind_pings(tunnels[0]) for _ in range(2)] == [TARGET, b"one"]
+        user.send(b"two")
+        assert [await behind_pings(tunnels[1]) for _ in range(2)] == [TARGET, b"two"]
+        user.send(b"three")
+        assert await behind_pings(tunnels[1]) == b"three"
+        await client.requested(2)
+        tunnels[1].send(b"answer")
+        assert await user.receive() == b"answer"
+        user.send(b"four")
+        assert await behind_pings(tunnels[1]) == b"four"
+        user.send(b"five")
+        assert [await behind_pings(tunnels[2]) for _ in range(2)] == [TARGET, b"five"]
+        assert len(server.relay.flows) == 1
+
+
+async def test_udp_more_tunnels_than_channel_size_are_not_kept() -> None:
+    async with UdpNet("udp") as net:
+        bind_port = free_port()
+        server = await net.server(bind_port, ["7100"], "channel_size = 2", heartbeat=0.1)
+        await OldClient.connect(net, bind_port)
+        for _ in range(5):
+            net.udp(bind_port).send(b"s3cret")
+        transport: Any = server.tunnel._transport
+        await until(lambda: transport.dropped == 3)
+        assert transport.idle == 2

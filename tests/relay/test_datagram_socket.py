@@ -1,0 +1,177 @@
+"""Batches of datagrams in and out of real sockets, and the queue of those that wait."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.datagrams import repeat
+from tests.support.net import HOST, until
+
+from backhaul.relay import datagrams
+from backhaul.relay.datagrams import QUEUE_BYTES, Address, DatagramQueue, DatagramSocket, Tally, prepare
+from backhaul.relay.poller import Poller, make_poller
+from backhaul.wire.datagrams import MAX_PAYLOAD, Batch
+
+
+class Inbox:
+    """A DatagramSocket, and what it has handed out."""
+
+    def __init__(self, poller: Poller, host: str = HOST) -> None:
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind((host, 0))
+        prepare(sock)
+        self.address = sock.getsockname()
+        self.batches: list[tuple[list[bytes], Address]] = []
+        self.tally = Tally()
+        self.socket = DatagramSocket(poller, sock, self._received, self.tally)
+
+    @property
+    def datagrams(self) -> list[bytes]:
+        return [datagram for batch, _ in self.batches for datagram in batch]
+
+    def _received(self, batch: Batch, address: Address) -> None:
+        self.batches.append(([bytes(datagram) for datagram in batch], address))
+
+
+@pytest.fixture
+async def poller() -> AsyncIterator[Poller]:
+    poller = make_poller()
+    yield poller
+    poller.close()
+
+
+@pytest.fixture
+async def two(poller: Poller) -> AsyncIterator[tuple[Inbox, Inbox]]:
+    inboxes = Inbox(poller), Inbox(poller)
+    yield inboxes
+    for inbox in inboxes:
+        inbox.socket.close()
+
+
+BATCHES = {
+    "nothing": [],
+    "an empty one": [b""],
+    "equal ones": [bytes([number]) * 1200 for number in range(200)],
+    "equal ones, then a smaller": [b"a" * 1200, b"b" * 1200, b"c" * 700],
+    "one of each": [b"x" * size for size in (1, 1200, 1200, 3, 3, 3, 0, 0, 1400, 1, 65507)],
+    "the largest": [b"a" * MAX_PAYLOAD, b"b" * MAX_PAYLOAD],
+    "tiny ones": [bytes([number]) for number in range(150)],
+}
+
+
+@pytest.mark.parametrize("offload", [True, False])
+@pytest.mark.parametrize("name", BATCHES)
+async def test_a_batch_arrives_as_it_was(two: tuple[Inbox, Inbox], name: str, *, offload: bool) -> None:
+    sender, receiver = two
+    if not offload:
+        sender.socket._most_equal = 0
+    sender.socket.send(BATCHES[name], receiver.address)
+    await until(lambda: len(receiver.datagrams) == len(BATCHES[name]))
+    assert receiver.datagrams == BATCHES[name]
+    assert sender.tally.dropped == receiver.tally.dropped == 0
+
+
+async def test_each_sender_has_batches_of_its_own(poller: Poller, two: tuple[Inbox, Inbox]) -> None:
+    one, receiver = two
+    other = Inbox(poller)
+    for number in range(3):
+        one.socket.send([b"one %d" % number], receiver.address)
+        other.socket.send([b"other %d" % number] * 2, receiver.address)
+    await until(lambda: len(receiver.datagrams) == 9)
+    assert {address for _, address in receiver.batches} == {one.address, other.address}
+    for batch, address in receiver.batches:
+        assert {datagram.split()[0] for datagram in batch} == {b"one" if address == one.address else b"other"}
+    other.socket.close()
+
+
+async def test_what_can_not_be_sent_is_counted_and_the_rest_arrives(two: tuple[Inbox, Inbox]) -> None:
+    sender, receiver = two
+    sender.socket.send([b"before", bytes(MAX_PAYLOAD + 1), b"after"], receiver.address)
+    await until(lambda: len(receiver.datagrams) == 2)
+    assert receiver.datagrams == [b"before", b"after"]
+    assert sender.tally.dropped == 1
+
+
+async def test_what_the_path_does_not_take_in_one_piece_leaves_one_by_one(
+    two: tuple[Inbox, Inbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More segments than the kernel allows make it refuse here, as a datagram larger than the MTU does elsewhere."""
+    sender, receiver = two
+    monkeypatch.setattr(datagrams, "_MOST_SEGMENTS", 1000)
+    batch = [bytes([number % 256]) * 60 for number in range(300)]
+    sender.socket.send(batch, receiver.address)
+    await until(lambda: len(receiver.datagrams) == 300)
+    assert receiver.datagrams == batch
+    assert sender.socket._most_equal == 59
+    assert sender.tally.dropped == 0
+
+
+async def test_a_target_that_is_not_there_breaks_nothing(poller: Poller) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as gone:
+        gone.bind((HOST, 0))
+        address = gone.getsockname()
+    sock = socket.socket(type=socket.SOCK_DGRAM)
+    sock.connect(address)
+    prepare(sock)
+    tally, heard = Tally(), asyncio.Event()
+    peer = DatagramSocket(poller, sock, lambda _batch, _address: heard.set(), tally)
+    peer.send([b"?"])  # ICMP answers that nobody is there
+    await repeat(lambda: peer.send([b"?"]), lambda: tally.dropped)
+    with socket.socket(type=socket.SOCK_DGRAM) as back:
+        back.bind(address)
+        back.connect(peer.address)
+        back.send(b"!")
+        await until(heard.is_set)
+    peer.close()
+
+
+async def test_a_receiver_may_close_the_socket(poller: Poller, two: tuple[Inbox, Inbox]) -> None:
+    one, other = two
+    sock = socket.socket(type=socket.SOCK_DGRAM)
+    sock.bind((HOST, 0))
+    prepare(sock)
+    heard: list[Address] = []
+
+    def received(_: Batch, address: Address) -> None:
+        heard.append(address)
+        closing.close()
+
+    closing = DatagramSocket(poller, sock, received, Tally())
+    one.socket.send([b"a"], closing.address)
+    other.socket.send([b"b"], closing.address)
+    await until(lambda: sock.fileno() < 0)
+    assert heard == [one.address]
+
+
+@given(st.lists(st.binary(max_size=200), max_size=60), st.integers(0, 2000))
+def test_a_queue_keeps_the_newest_that_fit(batch: list[bytes], limit: int) -> None:
+    tally = Tally()
+    queue = DatagramQueue(tally, limit)
+    for datagram in batch:
+        queue.send([memoryview(datagram)])
+    kept = queue.take()
+    assert kept == batch[len(batch) - len(kept) :]
+    assert sum(len(datagram) + 64 for datagram in kept) <= limit
+    if tally.dropped:
+        assert sum(len(datagram) + 64 for datagram in batch[-len(kept) - 1 :]) > limit
+    assert tally.dropped == len(batch) - len(kept)
+
+
+def test_a_queue_does_not_grow_with_empty_datagrams() -> None:
+    tally = Tally()
+    queue = DatagramQueue(tally)
+    queue.send([b""] * 100_000)
+    assert len(queue.take()) <= QUEUE_BYTES // 64
+    assert not queue
+
+
+def test_a_closed_queue_counts_what_it_held() -> None:
+    tally = Tally()
+    queue = DatagramQueue(tally)
+    queue.send([b"a", b"b"])
+    assert queue
+    queue.close()
+    assert (tally.dropped, queue.take()) == (2, [])

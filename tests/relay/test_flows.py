@@ -1,0 +1,124 @@
+"""The table of flows: who goes when there are too many, or when they fall silent."""
+
+from tests.support.net import until
+
+from backhaul.relay.datagrams import Tally
+from backhaul.relay.direction import Meter
+from backhaul.relay.flows import Flow, FlowTable
+from backhaul.relay.pair import Traffic
+from backhaul.wire.datagrams import Batch
+
+
+class End:
+    """An end that remembers."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.closed = 0
+
+    def send(self, batch: Batch) -> None:
+        self.sent += [bytes(datagram) for datagram in batch]
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Scene:
+    """A table and flows in it."""
+
+    def __init__(self, limit: int = 100, timeout: float = 60) -> None:
+        self.table = FlowTable(limit, timeout)
+        self.tally = Tally()
+        self.traffic = Traffic(Meter(), Meter())
+
+    def flow(self) -> tuple[Flow, End]:
+        near = End()
+        return Flow(self.table, near, "7100", self.traffic, self.tally), near
+
+
+async def test_datagrams_wait_for_the_far_end_and_then_pass() -> None:
+    scene = Scene()
+    flow, near = scene.flow()
+    flow.from_near([b"one", b"two"])
+    far = End()
+    flow.carry(far)
+    flow.from_near([b"three"])
+    flow.from_far([b"answer"])
+    assert (far.sent, near.sent) == ([b"one", b"two", b"three"], [b"answer"])
+    assert (scene.traffic.received.bytes, scene.traffic.sent.bytes) == (11, 6)
+    scene.table.close()
+
+
+async def test_another_far_end_takes_the_place_of_the_first() -> None:
+    flow, _ = Scene().flow()
+    first, second = End(), End()
+    flow.carry(first)
+    flow.carry(second)
+    flow.from_near([b"x"])
+    assert (first.closed, first.sent, second.closed, second.sent) == (1, [], 0, [b"x"])
+    flow.close()
+
+
+async def test_both_ends_are_closed_once() -> None:
+    scene = Scene()
+    flow, near = scene.flow()
+    far = End()
+    flow.carry(far)
+    flow.close()
+    flow.close()
+    assert (near.closed, far.closed, len(scene.table), scene.tally.flows, scene.tally.total) == (1, 1, 0, 0, 1)
+
+
+async def test_what_waited_in_vain_is_counted() -> None:
+    scene = Scene()
+    flow, _ = scene.flow()
+    flow.from_near([b"a", b"b"])
+    flow.close()
+    assert scene.tally.dropped == 2
+
+
+async def test_the_least_recently_used_makes_room() -> None:
+    scene = Scene(limit=3)
+    flows = [scene.flow()[0] for _ in range(3)]
+    flows[0].from_near([b"x"])
+    flows[1].from_far([b"x"])
+    newest, _ = scene.flow()
+    assert [flow.closed for flow in (*flows, newest)] == [False, False, True, False]
+    assert scene.tally.flows == len(scene.table) == 3
+    scene.table.close()
+
+
+async def test_silent_flows_end_and_busy_ones_do_not() -> None:
+    scene = Scene(timeout=0.05)
+    silent = [scene.flow()[0] for _ in range(5)]
+    busy, _ = scene.flow()
+
+    def look() -> bool:
+        busy.from_near([b"x"])
+        return all(flow.closed for flow in silent)
+
+    await until(look)
+    assert not busy.closed
+    await until(lambda: busy.closed)
+    assert not len(scene.table)
+
+
+async def test_a_table_that_was_empty_expires_again() -> None:
+    scene = Scene(timeout=0.01)
+    for _ in range(3):
+        flow, _ = scene.flow()
+        await until(lambda flow=flow: flow.closed)  # type: ignore[misc]
+
+
+async def test_one_timer_for_all() -> None:
+    scene = Scene(limit=5000)
+    flow, _ = scene.flow()
+    timer = scene.table._timer
+    for _ in range(1000):
+        scene.flow()[0].from_near([b"x"])
+    flow.close()
+    assert timer
+    assert timer is scene.table._timer
+    scene.table.close()
+    assert timer.cancelled()
+    assert not len(scene.table)
