@@ -1,12 +1,14 @@
 """`backhaul`: what the arguments ask for."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from backhaul import __version__
 
+_MAX_DAYS = 36500
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 
@@ -26,10 +28,8 @@ def run(argv: Sequence[str] | None = None) -> None:
 def _dispatch(argv: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
-    if options.command == "check":
-        return _check(options.file)
-    if options.command == "demo":
-        return _demo(once=options.once)
+    if options.command:
+        return _COMMANDS[options.command](options)
     if options.config:
         return _serve(options.config)
     parser.print_usage(sys.stderr)
@@ -44,9 +44,71 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="command")
     check = commands.add_parser("check", help="validate a configuration file and show what would run")
     check.add_argument("file")
+    status = commands.add_parser("status", help="show what runs on this machine")
+    _add_config(status, "only the server or client that runs FILE")
+    status.add_argument("--json", action="store_true", help="for programs")
+    _add_service(commands.add_parser("service", help="have systemd keep it running"))
+    _add_cert(commands.add_parser("cert", help="make a key and a certificate for wss and wssmux"))
     demo = commands.add_parser("demo", help="start a server, a client and a small service on this machine")
     demo.add_argument("--once", action="store_true", help="end after the first transfers")
     return parser
+
+
+def _add_config(parser: argparse.ArgumentParser, meaning: str) -> None:
+    # No default: it would hide a -c in front of the command.
+    parser.add_argument("-c", "--config", metavar="FILE", help=meaning, default=argparse.SUPPRESS)
+
+
+def _add_service(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="action", required=True)
+    install = actions.add_parser("install", help="write the unit, enable and start it")
+    _add_config(install, "what the service runs; default: /etc/backhaul/config.toml")
+    install.add_argument(
+        "--user", default="backhaul", type=_unit_name, help="default: %(default)s, added where missing"
+    )
+    install.add_argument("--print", action="store_true", help="show the unit and do nothing")
+    uninstall = actions.add_parser("uninstall", help="stop the service and remove its unit")
+    status = actions.add_parser("status", help="show what systemd says about it")
+    for action in (install, uninstall, status):
+        action.add_argument("--name", default="backhaul", type=_unit_name, help="of the service; default: %(default)s")
+
+
+def _add_cert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        type=_host,
+        help="what clients dial, a host name or an address; repeatable",
+    )
+    # Apple's systems take no server's certificate for more than 825 days, and one of these is in the past.
+    parser.add_argument("--days", default=824, type=_days, help="how long it is valid; default: %(default)s")
+    parser.add_argument(
+        "--out", default=".", metavar="DIR", help="where to put server.crt and server.key; default: here"
+    )
+    parser.add_argument("--force", action="store_true", help="replace old ones")
+
+
+def _unit_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][\w.-]{0,63}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f'"{text}" is not made of letters, digits, "_", "." and "-" alone')
+    return text
+
+
+def _host(text: str) -> str:
+    from backhaul.config.address import parse_host  # noqa: PLC0415
+
+    try:
+        parse_host(text.removeprefix("*."))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'"{text}" is neither a host name nor an IP address') from None
+    return text
+
+
+def _days(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_DAYS)) and 1 <= int(text) <= _MAX_DAYS):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number from 1 to {_MAX_DAYS}')
+    return int(text)
 
 
 def _serve(file: str) -> int:
@@ -61,24 +123,51 @@ def _serve(file: str) -> int:
     return serve(config)
 
 
-def _check(file: str) -> int:
+def _check(options: argparse.Namespace) -> int:
     from backhaul.config import ConfigError, load  # noqa: PLC0415
 
     from .check import render  # noqa: PLC0415
 
     try:
-        print(render(load(Path(file))))
+        print(render(load(Path(options.file))))
     except ConfigError as error:
         return _complain(error)
     return EXIT_OK
 
 
-def _demo(*, once: bool) -> int:
+def _demo(options: argparse.Namespace) -> int:
     from .demo import run as run_demo  # noqa: PLC0415 - the demo's web service is not needed otherwise
 
-    return run_demo(once=once)
+    return run_demo(once=options.once)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from .status import run as run_status  # noqa: PLC0415
+
+    return run_status(options.config, as_json=options.json)
+
+
+def _service(options: argparse.Namespace) -> int:
+    from backhaul.system.systemd import Systemd  # noqa: PLC0415
+
+    from . import service  # noqa: PLC0415
+
+    if options.action == "install":
+        file = options.config or "/etc/backhaul/config.toml"
+        return service.install(file, name=options.name, user=options.user, dry=options.print, manager=Systemd())
+    action = service.uninstall if options.action == "uninstall" else service.status
+    return action(name=options.name, manager=Systemd())
+
+
+def _cert(options: argparse.Namespace) -> int:
+    from .cert import run as run_cert  # noqa: PLC0415 - its library is heavy
+
+    return run_cert(options.name, days=options.days, folder=Path(options.out), force=options.force)
 
 
 def _complain(error: Exception) -> int:
     print(error, file=sys.stderr)
     return EXIT_USAGE
+
+
+_COMMANDS = {"check": _check, "status": _status, "service": _service, "cert": _cert, "demo": _demo}

@@ -1,0 +1,63 @@
+"""`backhaul cert`: a key and a self-signed certificate, and what both configurations should say about them."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backhaul.config.words import show
+
+_NEEDS = """\
+backhaul cert: needs a package that is not installed: {error}
+  pip install 'backhaul[cert]'
+adds it; openssl makes a pair too:
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days {days} -subj /CN={name} \\
+    -addext subjectAltName=DNS:{name} -keyout server.key -out server.crt"""
+
+_ADVICE = """\
+For the server's file, below [server]:
+  tls_cert = {certificate}
+  tls_key = {key}
+
+For the client's file, below [client], so that it accepts this server and no other:
+  tls_fingerprint = "{fingerprint}"
+"""
+
+_ONLY_LOCAL = """\
+This machine shows no public address. If the client verifies names (tls_verify), name what it dials:
+  backhaul cert --force --name tunnel.example.com
+"""
+
+
+def run(names: Sequence[str], *, days: int, folder: Path, force: bool) -> int:
+    """Make the pair, write it into `folder` and say what to do with it; return the exit code.
+
+    Without `names` it is for those of this machine.
+    """
+    try:
+        from backhaul.system import certificate  # noqa: PLC0415 - its package is an extra
+    except ImportError as error:
+        print(_NEEDS.format(error=error, days=days, name=next(iter(names), "tunnel.example.com")), file=sys.stderr)
+        return 1
+    wanted = list(names) or certificate.own_names()
+    try:
+        pair = certificate.make(wanted, days, datetime.now(UTC))
+        certificate.write(pair, folder, force=force)
+    except ValueError as error:
+        return _fail(f"can't make a certificate for {', '.join(wanted)}: {error}")
+    except FileExistsError as error:
+        return _fail(f"{error.filename2 or error.filename} exists; --force replaces it, --out leads elsewhere")
+    except OSError as error:
+        return _fail(f"can't write to {error.filename or folder}: {error.strerror}")
+    paths = {"certificate": folder.absolute() / certificate.CERTIFICATE, "key": folder.absolute() / certificate.KEY}
+    print(f"{paths['certificate']}\n  for {', '.join(wanted)}; valid until {pair.until:%Y-%m-%d}")
+    print(f"{paths['key']}\n  its private key; keep it to yourself\n")
+    print(_ADVICE.format(fingerprint=pair.fingerprint, **{name: show(str(path)) for name, path in paths.items()}))
+    if not names and not any(map(certificate.is_public, wanted)):
+        print(_ONLY_LOCAL)
+    return 0
+
+
+def _fail(problem: str) -> int:
+    print(f"backhaul cert: {problem}", file=sys.stderr)
+    return 1

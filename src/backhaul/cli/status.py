@@ -1,0 +1,129 @@
+"""`backhaul status`: what the programs that run on this machine say about themselves."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from backhaul.monitor.legacy import size
+from backhaul.monitor.status import Event, PortStatus, Status
+from backhaul.system.log import escape
+from backhaul.system.status_socket import ask, socket_name, sockets
+
+_COLUMNS: Final = ("open", "total", "refused", "dropped", "from users", "to users")
+_EVENTS: Final = 5  # of the last ones: enough to see why a tunnel is down
+_UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def run(config: str | None, *, as_json: bool) -> int:
+    """Print what the running programs answer, or the one that runs the file `config`.
+
+    Returns 0 when there is at least one and each of them has its tunnel connected, otherwise 1.
+    """
+    paths = [path for path in sockets() if not config or path.name == socket_name(config)]
+    documents, problems = _collect(paths)
+    for problem in problems or ([] if documents else [_nobody(config)]):
+        print(f"backhaul status: {problem}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(documents, indent=2))
+    elif documents:
+        print("\n\n".join(map(_describe, documents)))
+    return 0 if documents and not problems and all(document.get("connected") for document in documents) else 1
+
+
+def render(name: str, status: Status, now: float) -> str:
+    """Describe one program; `now` in seconds since 1970, UTC. All that came from outside is escaped."""
+    return "\n".join(escape(line) for line in _lines(name, status, now))
+
+
+def _collect(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Ask everyone; return the documents, and what is wrong with those that live and gave none."""
+    documents: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            documents.append({"socket": str(path), **msgspec.json.decode(ask(path), type=dict[str, Any])})
+        except (ConnectionRefusedError, FileNotFoundError):  # it runs no more
+            continue
+        except PermissionError:
+            problems.append(f"{path}: runs as another user; ask as that user or as root")
+        except TimeoutError:
+            problems.append(f"{path}: runs, but gives no answer")
+        except (OSError, msgspec.MsgspecError) as error:
+            problems.append(f"{path}: gives a broken answer: {error}")
+    return documents, problems
+
+
+def _nobody(config: str | None) -> str:
+    if config:
+        return f"nothing that you may ask runs {config}"
+    return "nothing that you may ask runs on this machine; root may ask all"
+
+
+def _describe(document: dict[str, Any]) -> str:
+    path = Path(document["socket"])
+    try:
+        return render(path.stem.rpartition("-")[0], msgspec.convert(document, Status), time.time())
+    except msgspec.ValidationError:
+        return f"{path}: another version of the program; --json shows what it says"
+
+
+def _lines(name: str, status: Status, now: float) -> Iterator[str]:
+    state = f"connected to {status.peer}" if status.connected else "NOT CONNECTED"
+    yield f"{name}: {status.side}, transport {status.transport}, {state}"
+    yield f"  up {_duration(now - status.started)}, {', '.join(_facts(status))}, version {status.version}"
+    if status.ports:
+        yield ""
+        yield from _table(status)
+    if status.events:
+        yield ""
+        yield from map(_event, status.events[-_EVENTS:])
+
+
+def _facts(status: Status) -> Iterator[str]:
+    yield f"{status.reconnects} reconnects"
+    if status.rtt is not None:
+        yield f"round trip {status.rtt * 1000:.1f} ms"
+    yield f"pool {status.pool_idle}" + ("" if status.pool_size is None else f" of {status.pool_size}")
+    yield from (
+        f"{count} {noun}"
+        for count, noun in ((status.sessions, "sessions"), (status.streams, "streams"), (status.flows, "UDP flows"))
+        if count
+    )
+
+
+def _table(status: Status) -> Iterator[str]:
+    names = ("port", "target") if status.side == "server" else ("target",)
+    rows = [(*names, *_COLUMNS), *(_row(port)[-len(names) - len(_COLUMNS) :] for port in status.ports)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (
+            cell.ljust(width) if index < len(names) else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield f"  {'  '.join(cells)}"
+
+
+def _row(port: PortStatus) -> tuple[str, ...]:
+    host = f"[{port.bind}]" if ":" in port.bind else port.bind or "*"
+    counts = (port.open, port.total, port.refused, port.dropped)
+    return f"{host}:{port.port}", port.target, *map(str, counts), size(port.received), size(port.sent)
+
+
+def _event(event: Event) -> str:
+    return f"  {time.strftime('%d-%b %H:%M:%S', time.localtime(event.time))} {event.level}: {event.text}"
+
+
+def _duration(seconds: float) -> str:
+    """Return the two largest units, such as "3 d 4 h"."""
+    left = max(0, int(seconds))
+    parts = []
+    for unit, length in _UNITS:
+        count, left = divmod(left, length)
+        parts.append((count, unit))
+    first = next((index for index, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2])

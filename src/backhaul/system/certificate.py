@@ -1,0 +1,146 @@
+"""A private key and a self-signed certificate for the transports that speak TLS."""
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+import psutil
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+CERTIFICATE: Final = "server.crt"
+KEY: Final = "server.key"
+
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+_COMMON_NAME_MAX: Final = 64  # characters: ub-common-name of RFC 5280, appendix A.1
+_BACKDATED: Final = timedelta(days=1)  # the client's clock may be slow, or in another time zone by mistake
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A key and its certificate, both PEM."""
+
+    key: bytes = field(repr=False)
+    certificate: bytes
+    fingerprint: str
+    """SHA-256 of the certificate (DER), lower-case hexadecimal, as `tls_fingerprint` wants it."""
+    until: datetime
+
+
+def own_names() -> list[str]:
+    """Return what clients may call this machine: its host name, its public addresses, and the loopback for tries.
+
+    Private addresses stay out: everyone who connects can read in the certificate what is in it, and nobody
+    needs to know how the network behind the server looks.
+    """
+    addresses = (entry.address for entries in psutil.net_if_addrs().values() for entry in entries)
+    return list(dict.fromkeys([socket.gethostname(), *filter(is_public, addresses), *_LOOPBACK]))
+
+
+def is_public(name: str) -> bool:
+    """Whether `name` is an IP address of the Internet."""
+    try:
+        return ip_address(name).is_global
+    except ValueError:  # a host name, a hardware address
+        return False
+
+
+def make(names: Sequence[str], days: int, now: datetime) -> Pair:
+    """Return a new pair for `names`, host names and IP addresses, that ends `days` days after `now`.
+
+    Raises ValueError for a host name that can't be encoded.
+    """
+    # P-256: any TLS 1.2 peer, v0.7.2 included, can do it, and the server's part of a handshake costs a tenth
+    # of RSA-2048's, which is most of the price of a new connection.
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _builder(names, key.public_key(), now - _BACKDATED, now + timedelta(days=days)).sign(
+        key, hashes.SHA256()
+    )
+    return Pair(
+        key=key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ),
+        certificate=certificate.public_bytes(serialization.Encoding.PEM),
+        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+        until=certificate.not_valid_after_utc,
+    )
+
+
+def write(pair: Pair, folder: Path, *, force: bool) -> None:
+    """Write both files into `folder`, which is made where it is missing; neither is ever seen half written.
+
+    Without `force` raises FileExistsError, with the file's name, rather than replace one; with it owner and
+    mode of the old files stay, so that a service can still read the new ones. Raises OSError otherwise.
+    """
+    files = {folder / KEY: (pair.key, 0o600), folder / CERTIFICATE: (pair.certificate, 0o644)}
+    for path in files:
+        if not force and os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    _make_folder(folder)
+    for path, (content, mode) in files.items():
+        _put(path, content, mode, force=force)
+
+
+def _builder(
+    names: Sequence[str], key: ec.EllipticCurvePublicKey, start: datetime, end: datetime
+) -> x509.CertificateBuilder:
+    alternatives = [_general_name(name) for name in names]
+    # Verifiers look at the alternative names alone. No name of ours: a stranger should not learn what runs here.
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(alternatives[0].value)[:_COMMON_NAME_MAX])])
+    builder = x509.CertificateBuilder(subject, subject, key, x509.random_serial_number(), start, end)
+    return (
+        builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        # Whoever trusts this certificate trusts this server, not whatever its key might sign. No key usage:
+        # OpenSSL before 3 takes none without keyCertSign for self-signed, and that is for authorities.
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _general_name(name: str) -> x509.DNSName | x509.IPAddress:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name.encode("idna").decode())  # the form that Python's ssl compares with
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
+
+
+def _put(path: Path, content: bytes, mode: int, *, force: bool) -> None:
+    path = path.resolve()
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for the owner alone
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - Path can't open a descriptor
+            file.write(content)
+            _imitate(path, descriptor, mode)
+            file.flush()
+            os.fsync(descriptor)
+        # A link is refused where the name is taken, even if it was free a moment ago.
+        (os.replace if force else os.link)(draft, path)
+    finally:
+        Path(draft).unlink(missing_ok=True)
+
+
+def _imitate(path: Path, descriptor: int, mode: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        old = path.stat()
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+        mode = stat.S_IMODE(old.st_mode)
+    os.fchmod(descriptor, mode)

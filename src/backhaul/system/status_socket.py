@@ -1,0 +1,148 @@
+"""Where a running program says how it is: a Unix socket that answers each connection with one document.
+
+A socket of its own rather than the monitoring page: it is there without a page, needs neither a port nor a
+password, and its mode decides who may ask.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+ROOT: Final = Path("/run")
+
+_PATTERNS: Final = ("backhaul/*.sock", "backhaul/*/*.sock", "user/*/backhaul/*.sock")
+_PATIENCE: Final = 5.0  # seconds; a program that takes longer to answer hangs
+_STEM_MAX: Final = 40  # characters: the whole path has to fit into the 108 bytes of sockaddr_un
+
+_logger: Final = logging.getLogger(__name__)
+
+
+def socket_path(config: str | os.PathLike[str]) -> Path | None:
+    """Return where the program that runs this configuration file has its socket; None where it may have none.
+
+    Under a service manager that is its RuntimeDirectory=, otherwise root's or the user's runtime directory.
+    """
+    folder = _manager_folder()
+    if folder is None and os.geteuid() == 0:
+        folder = ROOT / "backhaul"
+    if folder is None and (own := os.environ.get("XDG_RUNTIME_DIR")):
+        folder = Path(own, "backhaul")
+    return folder / socket_name(config) if folder else None
+
+
+def socket_name(config: str | os.PathLike[str]) -> str:
+    """Return the file's own name, for people, and a hash of where it is, to tell it from others of that name."""
+    path = os.path.realpath(config)
+    stem = re.sub(r"[^\w.-]", "_", Path(path).stem, flags=re.ASCII)[:_STEM_MAX]
+    return f"{stem}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}.sock"
+
+
+def sockets(root: Path = ROOT) -> list[Path]:
+    """Return the sockets on this machine, those that killed programs left behind included.
+
+    Those of other users may be missing: only root sees into every directory.
+    """
+    found = {path for pattern in _PATTERNS for path in root.glob(pattern)}
+    if folder := _manager_folder():
+        found.update(folder.glob("*.sock"))
+    if own := os.environ.get("XDG_RUNTIME_DIR"):
+        found.update(Path(own).glob("backhaul/*.sock"))
+    return sorted(found)
+
+
+def ask(path: Path) -> bytes:
+    """Return the document, JSON, of the program behind a socket.
+
+    Raises ConnectionRefusedError or FileNotFoundError when the program runs no more, PermissionError when it
+    is somebody else's, TimeoutError when it hangs, and OSError otherwise.
+    """
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(_PATIENCE)
+        sock.connect(str(path))
+        return b"".join(iter(lambda: sock.recv(1 << 16), b""))
+
+
+@contextlib.asynccontextmanager
+async def serving(path: Path | None, read: Callable[[], object]) -> AsyncIterator[None]:
+    """Answer on `path` inside the block, to root and to the program's own user alone; None: don't.
+
+    `read` is called in the event loop, once a connection, and returns what msgspec can write as JSON. Where the
+    socket can't be made the program runs without it, and a debug line says why.
+    """
+    sock = _listen(path) if path else None
+    if not path or not sock:
+        yield
+        return
+    asking: set[asyncio.Transport] = set()
+    server = await asyncio.get_running_loop().create_unix_server(lambda: _Answer(read, asking), sock=sock)
+    try:
+        yield
+    finally:
+        _close(server, asking, path)
+
+
+class _Answer(asyncio.Protocol):
+    """One connection: the document, then the end."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, read: Callable[[], object], asking: set[asyncio.Transport]) -> None:
+        self._read = read
+        self._asking = asking
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # uvloop's is no subclass, a cast would be as blind
+        self._asking.add(self._transport)
+        self._transport.write(msgspec.json.encode(self._read()))
+        self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the name that asyncio calls it by
+        self._asking.discard(self._transport)
+
+
+def _manager_folder() -> Path | None:
+    folder = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # several are separated by colons
+    return Path(folder) if folder else None
+
+
+def _listen(path: Path) -> socket.socket | None:
+    """Return a socket bound to `path`, or None."""
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        _remove_stale(path)
+        os.fchmod(sock.fileno(), 0o600)  # before it is bound: on Linux its file gets this mode at once
+        sock.bind(str(path))
+    except OSError as error:
+        sock.close()
+        _logger.debug("no status socket %s: %s", path, (error.strerror or str(error)).lower())
+        return None
+    return sock
+
+
+def _close(server: asyncio.AbstractServer, asking: set[asyncio.Transport], path: Path) -> None:
+    server.close()
+    for transport in asking:
+        transport.abort()
+    path.unlink(missing_ok=True)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove what a killed program left; the socket of a living one stays, and binding will fail."""
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(FileNotFoundError):
+        probe.setblocking(False)  # a program with a full backlog lives
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        except BlockingIOError:
+            pass

@@ -1,0 +1,397 @@
+"""`backhaul service`: the unit, held against systemd's own judgement, and what is done with it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from backhaul.cli import service
+from backhaul.cli.main import run
+from backhaul.config.loader import parse
+from backhaul.errors import BackhaulError
+from backhaul.system.systemd import Systemd, make_user, objection
+from backhaul.system.unit import MARK, Unit
+
+SERVER = '[server]\nbind_addr = ":3080"\ntransport = "tcp"\ntoken = "x"\nports = ["443"]\n'
+CLIENT = '[client]\nremote_addr = "a:3080"\ntransport = "tcp"\ntoken = "x"\n'
+USER = "nobody"  # there on every machine, and may do nothing
+
+needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+def plan(text: str, path: str = "/etc/backhaul/config.toml", user: str = "backhaul") -> Unit:
+    return service.plan(parse(text), Path(path), name="backhaul", user=user)
+
+
+def settings(unit: Unit) -> dict[str, str]:
+    """Return the settings; of one that is there twice, the last value."""
+    return dict(line.split("=", 1) for line in unit.text().splitlines() if "=" in line and line[0] != "#")
+
+
+ODD = "/srv/a \"b\" 'c' $HOME %n \\x41 é;.toml"
+UNITS = {
+    "server": plan(SERVER),
+    "server without tuning": plan(f"{SERVER}skip_optz = true"),
+    "client": plan(CLIENT),
+    "client without rights": plan(f"{CLIENT}skip_optz = true"),
+    "as root": plan(SERVER, user="root"),
+    "in a home": plan(SERVER, "/root/config.toml"),
+    "with a log elsewhere": plan(f'{SERVER}sniffer = true\nsniffer_log = "/var/log/a b/x.json"'),
+    "an odd file": plan(SERVER, ODD),
+}
+
+
+@needs_systemd
+@pytest.mark.parametrize("case", UNITS)
+def test_systemd_has_nothing_to_object_to(case: str, tmp_path: Path) -> None:
+    assert verify(UNITS[case], tmp_path) == ""
+
+
+@needs_systemd
+def test_systemd_objects_to_what_it_does_not_know(tmp_path: Path) -> None:
+    """Or else the test before would say nothing."""
+    odd = replace(UNITS["server"], about="x\nNoSuchSetting=1")
+    assert "NoSuchSetting" in verify(odd, tmp_path)
+
+
+@needs_systemd
+def test_systemd_finds_a_program_of_any_name(tmp_path: Path) -> None:
+    program = tmp_path / "a (b) $HOME %n é;"
+    unit = replace(UNITS["server"], command=(str(program), ODD))
+    assert "is not executable" in verify(unit, tmp_path)
+    program.symlink_to("/bin/true")
+    assert verify(unit, tmp_path) == ""
+
+
+@needs_systemd
+@pytest.mark.parametrize("case", UNITS)
+def test_systemd_finds_it_hardly_exposed(case: str, tmp_path: Path) -> None:
+    """From 0 to 100; a unit with nothing but a program in it gets 96."""
+    file = written(UNITS[case], tmp_path)
+    run = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=30", file],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
+
+
+def verify(unit: Unit, folder: Path) -> str:
+    command = ["systemd-analyze", "verify", "--man=no", written(unit, folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+
+def written(unit: Unit, folder: Path) -> str:
+    file = folder / f"{unit.name}.service"
+    file.write_text(unit.text())
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "capabilities", "tunables"),
+    [
+        (SERVER, "CAP_NET_BIND_SERVICE CAP_NET_ADMIN", "no"),
+        (f"{SERVER}skip_optz = true", "CAP_NET_BIND_SERVICE", "yes"),
+        (CLIENT, "CAP_NET_ADMIN", "no"),
+        (f"{CLIENT}skip_optz = true", "", "yes"),
+        (f"{CLIENT}skip_optz = true\nweb_port = 80", "CAP_NET_BIND_SERVICE", "yes"),
+        (f"{CLIENT}skip_optz = true\nweb_port = 2060", "", "yes"),
+    ],
+)
+def test_it_has_the_rights_that_it_needs_and_no_others(text: str, capabilities: str, tunables: str) -> None:
+    found = settings(plan(text))
+    assert found["CapabilityBoundingSet"] == found["AmbientCapabilities"] == capabilities
+    assert found["ProtectKernelTunables"] == tunables
+
+
+def test_it_keeps_the_program_running() -> None:
+    found = settings(plan(f"{SERVER}shutdown_timeout = 600"))
+    expected = {
+        "Type": "notify",
+        "NotifyAccess": "main",
+        "ExecStart": f"{sys.executable} -P -m backhaul -c /etc/backhaul/config.toml",
+        "ExecReload": "/bin/kill -HUP $MAINPID",
+        "Restart": "always",
+        "RestartSec": "3",
+        "LimitNOFILE": "1048576",
+        "NoNewPrivileges": "yes",
+        "User": "backhaul",
+        "StateDirectory": "backhaul",
+        "TimeoutStopSec": "615",
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "home"), [("/root/c.toml", "read-only"), ("/home/a/c.toml", "read-only"), ("/etc/c.toml", "yes")]
+)
+def test_homes_are_hidden_unless_something_lies_there(path: str, home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for prefix in ("prefix", "base_prefix"):
+        monkeypatch.setattr(sys, prefix, "/opt")
+    assert settings(plan(SERVER, path))["ProtectHome"] == home
+
+
+def test_a_link_into_a_home_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for prefix in ("prefix", "base_prefix"):
+        monkeypatch.setattr(sys, prefix, "/opt")
+    link = tmp_path / "config.toml"
+    link.symlink_to("/root/config.toml")
+    assert settings(plan(SERVER, str(link)))["ProtectHome"] == "read-only"
+
+
+@pytest.mark.parametrize(
+    ("log", "writable"),
+    [
+        ("", None),
+        ('sniffer_log = "/root/log.json"', None),
+        ("sniffer = true", None),
+        ('sniffer = true\nsniffer_log = "/var/lib/backhaul/x.json"', None),
+        ('sniffer = true\nsniffer_log = "/root/log.json"', "-/root"),
+    ],
+)
+def test_only_the_usage_log_opens_another_directory(log: str, writable: str | None) -> None:
+    assert settings(plan(f"{SERVER}{log}")).get("ReadWritePaths") == writable
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (f'{SERVER}tls_cert = "file"\ntls_key = "/dev/null"', "tls_cert"),
+        (f'{SERVER}tls_cert = "/dev/null"\ntls_key = "file"', "tls_key"),
+        (f'{SERVER}tls_cert = "/dev/null"\ntls_key = "/dev/null"\ndecoy = "folder"', "decoy"),
+        (f'{CLIENT}tls_ca = "file"\ntls_verify = true', "tls_ca"),
+    ],
+)
+def test_a_file_that_a_service_would_not_find_is_named(
+    text: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("file").touch()
+    with pytest.raises(BackhaulError, match=rf'^{key}: "(file|folder)" is relative, and a service starts in /var/lib/'):
+        plan(text.replace('"tcp"', '"wss"'))
+    if key != "decoy":
+        plan(text)  # of no effect on tcp
+
+
+def test_a_path_that_no_unit_can_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="control character"):
+        plan(SERVER, "/srv/a\nUser=root").text()
+
+
+class Machine:
+    """A machine run by systemd, as far as the commands see it: they write to its files and call its systemctl."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.chmod(0o755)
+        self.units = folder / "units"
+        self.units.mkdir()
+        self.config = folder / "config.toml"
+        self.config.write_text(SERVER)
+        self._calls = folder / "calls"
+        self.systemctl = folder / "systemctl"
+        self.answer("exit 0")
+        self.manager = Systemd(units=self.units, booted=self.units, systemctl=str(self.systemctl))
+
+    def answer(self, line: str) -> None:
+        self.systemctl.write_text(f'#!/bin/sh\necho "$@" >>{self._calls}\n{line}\n')
+        self.systemctl.chmod(0o755)
+
+    @property
+    def calls(self) -> list[str]:
+        return self._calls.read_text().splitlines() if self._calls.exists() else []
+
+    def install(self, *, user: str = USER, dry: bool = False) -> int:
+        return service.install(str(self.config), name="tunnel", user=user, dry=dry, manager=self.manager)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    monkeypatch.setattr(service, "_TEMPORARY", ())
+    # Where the tests' Python lies another user may not look: what matters is who reads the configuration.
+    monkeypatch.setattr(service, "_program", lambda *words: ("/bin/cat", str(words[-1])))
+    with tempfile.TemporaryDirectory() as folder:
+        yield Machine(Path(folder))
+
+
+@needs_root
+def test_install_and_uninstall(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    assert machine.install() == 0
+    unit = machine.units / "tunnel.service"
+    assert unit.read_text().startswith(MARK)
+    assert f"User={USER}\n" in unit.read_text()
+    assert machine.calls == ["daemon-reload", "enable tunnel.service", "restart tunnel.service"]
+    assert f"{unit} is installed, enabled and running as user {USER}\n" in capsys.readouterr().out
+    assert machine.install() == 0  # again
+    assert list(machine.units.iterdir()) == [unit]
+    assert service.uninstall(name="tunnel", manager=machine.manager) == 0
+    assert machine.calls[6:] == ["disable --now tunnel.service", "daemon-reload"]
+    assert list(machine.units.iterdir()) == []
+
+
+@needs_root
+def test_a_file_that_the_user_cannot_read_is_named_with_the_remedy(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.config.chmod(0o600)
+    assert machine.install() == 1
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.splitlines()[0] == f"backhaul service: the service's user \"{USER}\" can't run {machine.config}:"
+    assert "Permission denied" in errors
+    assert f"  install -D -g {USER} -m 640 {machine.config} /etc/backhaul/config.toml\n" in errors
+    assert "--user root" in errors
+    assert machine.calls == []
+    assert list(machine.units.iterdir()) == []
+    assert machine.install(user="root") == 0
+
+
+@needs_root
+def test_the_root_of_a_service_may_read_only_what_is_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch(0o600)
+    assert objection("root", ["cat", str(file)]) == ""
+    os.chown(file, 65534, 65534)
+    assert "Permission denied" in objection("root", ["cat", str(file)])
+
+
+@needs_root
+def test_a_directory_that_the_user_cannot_write_to_is_named(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.config.write_text(f'{SERVER}sniffer = true\nsniffer_log = "/usr/x.json"\n')
+    assert machine.install() == 1
+    line = f'sniffer_log: user "{USER}" can\'t write to /usr; a relative name goes to /var/lib/tunnel\n'
+    assert capsys.readouterr().err == f"backhaul service: {line}"
+
+
+@needs_root
+def test_a_user_that_is_not_there_is_named(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    assert machine.install(user="no-such-user") == 1
+    assert capsys.readouterr().err == 'backhaul service: there is no user "no-such-user"\n'
+
+
+@needs_root
+def test_the_unit_of_somebody_else_stays(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    unit = machine.units / "tunnel.service"
+    unit.write_text("[Service]\nExecStart=/root/backhaul -c /root/config.toml\n")
+    before = unit.read_text()
+    assert machine.install() == 1
+    assert service.uninstall(name="tunnel", manager=machine.manager) == 1
+    errors = capsys.readouterr().err.splitlines()
+    text = f"backhaul service: {unit} was not written by this command; move it away or choose another --name"
+    assert errors == [text, text]
+    assert unit.read_text() == before
+    assert machine.calls == []
+
+
+@needs_root
+def test_a_service_that_is_not_there_cannot_be_removed(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    assert service.uninstall(name="other", manager=machine.manager) == 1
+    assert "there is no " in capsys.readouterr().err
+
+
+@needs_root
+def test_a_service_that_does_not_start_is_told(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine.answer('if [ "$1" = restart ]; then echo "Job failed." >&2; exit 1; fi')
+    assert machine.install() == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("backhaul service: ")
+    assert errors.endswith("restart tunnel.service` failed; Job failed.; `journalctl -u tunnel` says why\n")
+
+
+@needs_root
+@pytest.mark.parametrize("code", [0, 3])
+def test_status_is_what_systemctl_says(code: int, machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
+    machine.answer(f"echo 'Active: perhaps'; exit {code}")
+    assert service.status(name="tunnel", manager=machine.manager) == code
+    assert machine.calls == ["--no-pager --full status tunnel.service"]
+    assert capfd.readouterr().out == "Active: perhaps\n"
+
+
+@needs_root
+def test_without_systemctl_that_is_said(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    manager = replace(machine.manager, systemctl="/no/such/systemctl")
+    assert service.status(name="tunnel", manager=manager) == 1
+    assert capsys.readouterr().err == "backhaul service: can't run /no/such/systemctl: no such file or directory\n"
+
+
+def test_without_systemd_the_unit_is_only_shown(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine.manager = replace(machine.manager, booted=Path("/no/such"))
+    assert machine.install() == 1
+    assert service.uninstall(name="tunnel", manager=machine.manager) == 1
+    assert service.status(name="tunnel", manager=machine.manager) == 1
+    line = "backhaul service: this machine is not run by systemd; `backhaul service install --print` shows the unit"
+    assert capsys.readouterr().err.splitlines() == [line] * 3
+    assert machine.install(dry=True) == 0
+    assert capsys.readouterr().out.startswith(MARK)
+    assert machine.calls == []
+
+
+def test_without_root_nothing_is_changed(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert machine.install() == 1
+    assert capsys.readouterr().err == "backhaul service: changing services takes root: try it with sudo\n"
+    assert machine.calls == []
+
+
+def test_what_lies_in_a_temporary_directory_is_refused(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(service, "_TEMPORARY", (machine.config.parent,))
+    assert machine.install() == 1
+    assert capsys.readouterr().err.startswith(f"backhaul service: the configuration: {machine.config} does not last")
+    assert machine.calls == []
+
+
+def test_a_broken_configuration_is_the_checks_own_line(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine.config.write_text("[server]\n")
+    assert machine.install() == 2
+    assert f"{machine.config}: server.bind_addr: missing" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not shutil.which("systemd-sysusers"), reason="needs systemd-sysusers")
+@needs_root
+def test_the_user_is_added_once(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    for _ in range(2):
+        make_user("backhaul", tmp_path)
+    users = (tmp_path / "etc/passwd").read_text().splitlines()
+    assert [line.split(":")[0] for line in users if "Backhaul" in line] == ["backhaul"]
+    assert users[0].endswith("nologin")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["install", "--print"], 0, "ExecStart="),
+        (["install", "--print", "--user", "root"], 0, "User=root"),
+        (["install", "--print", "--name", "a b"], 2, '"a b" is not made of'),
+        (["install", "--print", "--name", "../x"], 2, '"../x" is not made of'),
+        (["uninstall", "--print"], 2, "unrecognized arguments"),
+        ([], 2, "required: action"),
+    ],
+)
+@pytest.mark.parametrize("early", [True, False])
+def test_the_command_line(
+    arguments: Sequence[str], code: int, words: str, *, early: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(SERVER)
+    chosen = ["-c", str(file)]
+    late = [] if early or arguments[:1] != ["install"] else chosen
+    with pytest.raises(SystemExit) as end:
+        run([*(chosen if early else []), "service", *arguments, *late])
+    assert end.value.code == code
+    assert words in "".join(capsys.readouterr())

@@ -1,0 +1,204 @@
+"""`backhaul status`, asking programs that answer."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.monitor.sample import STARTED, Tunnel, port
+
+from backhaul.cli.main import run
+from backhaul.cli.status import render
+from backhaul.monitor.status import Event, Status
+from backhaul.system import status_socket
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the sockets of this test lie, and no others."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(status_socket, "sockets", lambda: sorted(tmp_path.glob("*.sock")))
+    monkeypatch.setattr("backhaul.cli.status.sockets", status_socket.sockets)
+    return tmp_path
+
+
+@pytest.fixture
+def ask(capfd: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    async def ask(*arguments: str) -> tuple[int, str, str]:
+        """Run the command beside the programs of this test; return exit code, output and errors."""
+        code = await asyncio.to_thread(execute, *arguments)
+        return code, *capfd.readouterr()
+
+    return ask
+
+
+def execute(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        run(["status", *arguments])
+    assert isinstance(end.value.code, int)
+    return end.value.code
+
+
+def serving(config: str, tunnel: Tunnel) -> Any:  # noqa: ANN401 - an asynchronous context
+    return status_socket.serving(status_socket.socket_path(config), tunnel.read)
+
+
+def sample(**changes: Any) -> Status:  # noqa: ANN401 - any field
+    return replace(Tunnel(port(443, received=5 * 2**20)).status, events=(), **changes)
+
+
+async def test_it_finds_and_shows_what_runs(folder: Path, ask: Callable[..., Any]) -> None:
+    async with serving("server.toml", Tunnel(port(443))), serving("/etc/other.toml", Tunnel()):
+        code, output, errors = await ask()
+    assert (code, errors) == (0, "")
+    assert "other: server, transport tcpmux, connected to 192.0.2.7:40112\n" in output
+    assert "server: server, transport tcpmux, connected to 192.0.2.7:40112\n" in output
+    assert "0.0.0.0:443  127.0.0.1:80" in output
+    assert "info: client connected" in output
+
+
+async def test_a_file_chooses_the_one_that_runs_it(folder: Path, ask: Callable[..., Any]) -> None:
+    async with serving("server.toml", Tunnel()), serving("/etc/other.toml", Tunnel()):
+        code, output, _ = await ask("-c", f"{Path.cwd()}/./server.toml")
+        assert code == 0
+        assert output.startswith("server: ")
+        assert "other" not in output
+        assert await ask("-c", "third.toml") == (1, "", "backhaul status: nothing that you may ask runs third.toml\n")
+
+
+async def test_json_holds_every_field(folder: Path, ask: Callable[..., Any]) -> None:
+    tunnel = Tunnel(port(443, received=7))
+    async with serving("server.toml", tunnel):
+        code, output, errors = await ask("--json")
+    assert (code, errors) == (0, "")
+    (document,) = json.loads(output)
+    assert document.pop("socket") == str(folder / status_socket.socket_name("server.toml"))
+    assert document["ports"][0]["received"] == 7
+    assert set(document) == set(Status.__slots__)
+
+
+async def test_a_tunnel_that_is_down_is_a_failure(folder: Path, ask: Callable[..., Any]) -> None:
+    tunnel = Tunnel()
+    tunnel.say(connected=False, peer="")
+    async with serving("server.toml", Tunnel()), serving("down.toml", tunnel):
+        code, output, errors = await ask()
+        assert (code, errors) == (1, "")
+        assert "down: server, transport tcpmux, NOT CONNECTED\n" in output
+        assert (await ask("--json"))[0] == 1
+
+
+@pytest.mark.parametrize(("arguments", "output"), [([], ""), (["--json"], "[]\n")])
+async def test_nothing_runs(arguments: list[str], output: str, folder: Path, ask: Callable[..., Any]) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(folder / "dead-01234567.sock"))
+    line = "backhaul status: nothing that you may ask runs on this machine; root may ask all\n"
+    assert await ask(*arguments) == (1, output, line)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [(b"", "truncated"), (b'{"a": 1', "truncated"), (b"{]", "malformed"), (b"[]", "Expected `object`")],
+)
+async def test_a_broken_answer_is_one_line(answer: bytes, problem: str, folder: Path, ask: Callable[..., Any]) -> None:
+    path = folder / "odd-01234567.sock"
+    async with other_program(path, answer):
+        code, output, errors = await ask()
+    assert (code, output) == (1, "")
+    assert errors.startswith(f"backhaul status: {path}: gives a broken answer: ")
+    assert problem in errors
+    assert errors.count("\n") == 1
+
+
+async def test_another_version_is_still_shown_as_json(folder: Path, ask: Callable[..., Any]) -> None:
+    path = folder / "old-01234567.sock"
+    async with other_program(path, b'{"connected": true, "ports": 3}'):
+        assert await ask() == (0, f"{path}: another version of the program; --json shows what it says\n", "")
+        code, output, _ = await ask("--json")
+    assert code == 0
+    assert json.loads(output) == [{"socket": str(path), "connected": True, "ports": 3}]
+
+
+async def test_a_program_that_hangs_is_told(
+    folder: Path, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backhaul.system.status_socket._PATIENCE", 0.05)
+    path = folder / "hung-01234567.sock"
+    with socket.socket(socket.AF_UNIX) as hanging:
+        hanging.bind(str(path))
+        hanging.listen()
+        assert await ask() == (1, "", f"backhaul status: {path}: runs, but gives no answer\n")
+
+
+async def test_somebody_elses_is_named(folder: Path, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / "x-01234567.sock"
+    path.touch()
+    monkeypatch.setattr("backhaul.cli.status.ask", refuse)
+    line = f"backhaul status: {path}: runs as another user; ask as that user or as root\n"
+    assert await ask() == (1, "", line)
+
+
+def refuse(_: Path) -> bytes:
+    raise PermissionError
+
+
+@asynccontextmanager
+async def other_program(path: Path, answer: bytes) -> AsyncIterator[None]:
+    def reply(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_unix_server(reply, path)
+    yield
+    server.close()
+    await server.wait_closed()
+
+
+def test_the_text_of_a_server() -> None:
+    ports = (port(443, received=5 * 2**20, sent=2**30), replace(port(8080, target="[::1]:80"), bind="", open=12345))
+    text = render("name", sample(ports=ports, flows=3, version="1"), STARTED + 93784)
+    assert text.splitlines() == [
+        "name: server, transport tcpmux, connected to 192.0.2.7:40112",
+        "  up 1 d 2 h, 1 reconnects, round trip 12.3 ms, pool 3 of 8, 2 sessions, 5 streams, 3 UDP flows, version 1",
+        "",
+        "  port         target         open  total  refused  dropped  from users  to users",
+        "  0.0.0.0:443  127.0.0.1:80      2      9        0        0     5.00 MB   1.00 GB",
+        "  *:8080       [::1]:80      12345      9        0        0         0 B       0 B",
+    ]
+
+
+def test_the_text_of_a_client() -> None:
+    status = sample(side="client", rtt=None, pool_size=None, sessions=0, streams=0, ports=(replace(port(80), bind=""),))
+    assert render("name", status, STARTED + 59.9).splitlines()[1:] == [
+        "  up 59 s, 1 reconnects, pool 3, version 1.2.3",
+        "",
+        "  target        open  total  refused  dropped  from users  to users",
+        "  127.0.0.1:80     2      9        0        0         0 B       0 B",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5, "0 s"), (0.4, "0 s"), (60, "1 min 0 s"), (3600, "1 h 0 min"), (86400 * 400 + 1, "400 d 0 h")],
+)
+def test_how_long_it_is_up(seconds: float, text: str) -> None:
+    assert f"up {text}, " in render("name", sample(), STARTED + seconds)
+
+
+def test_only_the_last_events_are_shown() -> None:
+    events = tuple(Event(STARTED, "info", f"number {number}") for number in range(9))
+    lines = render("name", replace(sample(), events=events), STARTED).splitlines()
+    assert [line.rpartition(" ")[2] for line in lines[-5:]] == ["4", "5", "6", "7", "8"]
+    assert "number 3" not in "\n".join(lines)
+
+
+def test_what_comes_from_outside_cannot_draw_on_the_terminal() -> None:
+    text = render("name", sample(peer="\x1b[2J\n", ports=(port(1, target="\x07"),)), STARTED)
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "connected to \\x1b[2J\\n" in text

@@ -1,0 +1,186 @@
+"""The socket that a running program answers on."""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from backhaul.system.status_socket import ask, serving, socket_name, socket_path, sockets
+
+pytestmark = pytest.mark.both_loops
+
+
+@pytest.fixture(autouse=True)
+def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "backhaul" / "x.sock"
+
+
+async def answer(path: Path) -> object:
+    return json.loads(await asyncio.to_thread(ask, path))
+
+
+def there(path: Path) -> bool:
+    return path.exists()
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def open_to_all(folder: str) -> None:
+    Path(folder).chmod(0o755)
+
+
+async def test_each_connection_gets_a_fresh_document(path: Path) -> None:
+    counts = iter(range(9))
+    async with serving(path, lambda: {"count": next(counts)}):
+        assert [await answer(path) for _ in range(3)] == [{"count": 0}, {"count": 1}, {"count": 2}]
+    assert not there(path)
+
+
+async def test_a_long_document_arrives_whole(path: Path) -> None:
+    document = ["x" * 1000] * 5000
+    async with serving(path, lambda: document):
+        assert await answer(path) == document
+
+
+async def test_only_its_owner_may_ask(path: Path) -> None:
+    async with serving(path, dict):
+        assert mode(path) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can play another user")
+async def test_another_user_is_refused() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        open_to_all(folder)
+        path = Path(folder, "x.sock")
+        async with serving(path, dict):
+            script = f"import socket; socket.socket(socket.AF_UNIX).connect({str(path)!r})"
+            command = ["setpriv", "--reuid=65534", "--clear-groups", "/usr/bin/python3", "-c", script]
+            run = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    assert "PermissionError" in run.stderr
+
+
+async def test_who_asks_and_never_reads_holds_nothing_up(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        async with serving(path, lambda: "x" * 10_000_000):
+            silent.connect(str(path))
+            assert len(str(await answer(path))) == 10_000_000
+        silent.settimeout(10)
+        received = await asyncio.to_thread(lambda: b"".join(iter(lambda: silent.recv(1 << 20), b"")))
+        assert len(received) < 10_000_000
+
+
+async def test_what_a_killed_program_left_is_replaced(path: Path) -> None:
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with pytest.raises(ConnectionRefusedError):
+        ask(path)
+    async with serving(path, lambda: "alive"):
+        assert await answer(path) == "alive"
+
+
+@pytest.mark.parametrize("backlog", [0, 8])
+async def test_the_socket_of_a_living_program_stays(path: Path, backlog: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as living, socket.socket(socket.AF_UNIX) as waiting:
+        living.bind(str(path))
+        living.listen(backlog)
+        waiting.connect(str(path))  # fills the shorter backlog
+        async with serving(path, dict):
+            pass
+        assert there(path)
+    assert f"no status socket {path}: address already in use" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.parent.touch(),
+        lambda path: path.mkdir(parents=True),
+        lambda path: path.parent.symlink_to("nowhere/at/all"),
+    ],
+)
+async def test_where_it_cannot_be_made_the_program_runs_on(
+    spoil: Callable[[Path], None], path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    spoil(path)
+    async with serving(path, dict):
+        pass
+    assert [record.levelname for record in caplog.records if "no status socket" in record.message] == ["DEBUG"]
+
+
+async def test_a_path_too_long_for_a_socket_is_no_accident(tmp_path: Path) -> None:
+    async with serving(tmp_path / ("x" * 120), dict):
+        pass
+
+
+async def test_none_is_no_socket() -> None:
+    async with serving(None, dict):
+        pass
+
+
+def test_a_program_that_hangs_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backhaul.system.status_socket._PATIENCE", 0.05)
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as hanging:
+        hanging.bind(str(path))
+        hanging.listen()
+        with pytest.raises(TimeoutError):
+            ask(path)
+
+
+def test_the_name_tells_files_apart_and_not_their_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.toml").symlink_to("config.toml")
+    assert socket_name("config.toml") == socket_name(tmp_path / "config.toml") == socket_name("link.toml")
+    assert socket_name("config.toml").startswith("config-")
+    assert socket_name("config.toml") != socket_name("elsewhere/config.toml")
+    long = socket_name("/" + "ü /" * 9 + "n" * 200)
+    assert long.isascii()
+    assert " " not in long
+    assert len(long) < 60
+
+
+def test_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert socket_path("a") is None
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
+    assert socket_path("a") == Path("/run/user/1000/backhaul") / socket_name("a")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert socket_path("a") == Path("/run/backhaul") / socket_name("a")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/backhaul/name:/run/other")
+    assert socket_path("a") == Path("/run/backhaul/name") / socket_name("a")
+
+
+def test_they_are_found_wherever_they_may_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [
+        "backhaul/a.sock",
+        "backhaul/service/b.sock",
+        "user/7/backhaul/c.sock",
+        "own/d.sock",
+        "mine/backhaul/e.sock",
+    ]
+    for name in [*names, "backhaul/other", "f.sock"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "own"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "mine"))
+    assert sockets(tmp_path) == sorted(tmp_path / name for name in names)
