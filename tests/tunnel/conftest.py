@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from tests.support.behind import Behind
 from tests.support.net import free_port
 from tests.support.public import TARGET, Public
 from tests.support.tunnel import Net
@@ -15,6 +16,13 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def short_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who does not prove anything is dropped soon; to be named before `public` or `behind`."""
+    for side in ("server", "client"):
+        monkeypatch.setattr(f"backhaul.transports.raw_{side}.HANDSHAKE_TIMEOUT", 0.1)
+
+
+@pytest.fixture
 async def public(net: Net, request: pytest.FixtureRequest) -> Public:
     """Start a server; the mark `config` adds lines to its file or replaces keys."""
     marker = request.node.get_closest_marker("config")
@@ -23,3 +31,14 @@ async def public(net: Net, request: pytest.FixtureRequest) -> Public:
     port, user_port = free_port(), free_port()
     server = await net.server(port, [f"127.0.0.1:{user_port}={TARGET}"], lines, **unchecked)
     return Public(net, server, port, user_port)
+
+
+@pytest.fixture
+async def behind(net: Net, request: pytest.FixtureRequest) -> Behind:
+    """Start a client with a pool of two; the mark `config` adds lines to its file or replaces keys."""
+    marker = request.node.get_closest_marker("config")
+    lines: str = marker.args[0] if marker and marker.args else ""
+    unchecked: dict[str, Any] = marker.kwargs if marker else {}
+    listener = net.listen()
+    client = await net.client(listener.port, lines, **({"connection_pool": 2} | unchecked))
+    return Behind(net, client, listener)

@@ -20,11 +20,6 @@ from backhaul.wire.signals import TICKET_SIZE, Signal
 OTHER_ADDRESS = "127.0.0.2"
 
 
-@pytest.fixture
-def short_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backhaul.transports.raw_server.HANDSHAKE_TIMEOUT", 0.1)
-
-
 class TestHandshake:
     async def test_cut_into_bytes(self, public: Public) -> None:
         control = await public.tunnel_connection()

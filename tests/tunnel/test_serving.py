@@ -222,8 +222,7 @@ async def test_what_a_user_says_at_once_leaves_with_the_announcement(public: Pub
 
 
 @pytest.mark.config("so_sndbuf = 1\nmss = 88")  # the least that the kernel grants
-async def test_an_announcement_that_the_kernel_does_not_take_whole_costs_nothing(public: Public) -> None:
-    """Wherever it is cut, nothing is lost, and no connection is thrown away."""
+async def test_with_the_smallest_send_buffer_nothing_is_lost(public: Public) -> None:
     await public.client()
     user = await public.user()
     data = bytes(range(256)) * 200

@@ -68,12 +68,13 @@ class Dialer:
         return await future
 
     def close(self) -> None:
-        """End every attempt; their callbacks are not called any more."""
+        """End every attempt: each is called back with ECANCELED, as others own what waits for the connection."""
         for task in self._lookups:
             task.cancel()
         for attempt in self._running.clear():
             if attempt.sock:
                 release(self._poller, attempt.sock)
+            attempt.done(OSError(errno.ECANCELED, os.strerror(errno.ECANCELED)))
 
     async def _look_up(self, attempt: _Attempt, host: str, port: int) -> None:
         try:

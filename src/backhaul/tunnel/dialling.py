@@ -12,7 +12,7 @@ from backhaul.config import ClientConfig
 from backhaul.errors import TransportError
 from backhaul.relay.direction import Meter
 from backhaul.relay.pair import Traffic
-from backhaul.relay.poller import Poller
+from backhaul.relay.poller import Poller, reason
 from backhaul.transports.base import Arrival, ClientEvents, ClientTransport
 from backhaul.transports.dialer import Dialer
 from backhaul.transports.sockets import SocketOptions
@@ -147,5 +147,4 @@ class ClientTunnel:
 
 
 def _reason(error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) else str(error)
-    return (text or str(error) or type(error).__name__).lower()
+    return reason(error) if isinstance(error, OSError) else str(error)

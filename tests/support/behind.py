@@ -1,0 +1,41 @@
+"""A client of ours whose server is played by the test, as v0.7.2 or as one of ours."""
+
+from dataclasses import dataclass
+
+from backhaul.client import Client
+from backhaul.wire.control import hello_answer
+
+from .net import Listener, Peer
+from .tunnel import Net
+from .v072 import HANDSHAKE, RTT, accept_control
+
+
+@dataclass
+class Behind:
+    """The end behind the firewall."""
+
+    net: Net
+    client: Client
+    listener: Listener
+
+    async def control(self, ticket: bytes = b"") -> Peer:
+        """Accept the next control channel; with a `ticket` as a server of ours."""
+        control = await self.listener.accept()
+        await accept_control(control)
+        if ticket:
+            await control.send(hello_answer(ticket))
+        return control
+
+    async def carriers(self, count: int) -> list[Peer]:
+        """Accept tunnel connections."""
+        return [await self.listener.accept() for _ in range(count)]
+
+    async def handshake_with(self, answer: bytes) -> Peer:
+        """Accept a control channel, and answer its handshake with something."""
+        control = await self.listener.accept()
+        assert await control.receive(len(HANDSHAKE)) == HANDSHAKE
+        await control.send(answer)
+        return control
+
+
+GOOD_ANSWER = HANDSHAKE + RTT

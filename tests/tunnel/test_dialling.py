@@ -1,0 +1,253 @@
+"""Our client against a server played by the test."""
+
+import asyncio
+import logging
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.support.behind import GOOD_ANSWER, Behind
+from tests.support.net import Peer, cuts, until
+from tests.support.v072 import HANDSHAKE, RTT, header
+
+from backhaul.wire.control import HELLO
+from backhaul.wire.frames import encode
+from backhaul.wire.signals import TICKET_SIZE, Signal
+
+TICKET = bytes(range(TICKET_SIZE))
+SHOWN_TICKET = encode(Signal.TICKET, TICKET)
+CHANNEL = bytes([Signal.CHANNEL])
+
+
+async def connected(behind: Behind) -> tuple[Peer, list[Peer]]:
+    """Return the control channel of a v0.7.2 server and the two connections of the pool."""
+    control = await behind.control()
+    return control, await behind.carriers(2)
+
+
+class TestHandshake:
+    async def test_an_answer_byte_by_byte(self, behind: Behind) -> None:
+        control = await behind.handshake_with(b"")
+        for byte in cuts(GOOD_ANSWER, 1):
+            await control.send(byte)
+        assert await control.receive(3) == RTT + HELLO
+
+    @pytest.mark.parametrize(
+        ("answer", "complaint"),
+        [
+            (encode(Signal.CHANNEL, b"0ther!"), "the server answered with another token"),
+            (encode(Signal.TCP, b"s3cret"), "the server answered with another token"),
+            (b"HTTP/1.1 400 Bad Request\r\n", "the server answered something that is no Backhaul handshake"),
+        ],
+    )
+    async def test_a_wrong_answer(
+        self, behind: Behind, caplog: pytest.LogCaptureFixture, answer: bytes, complaint: str
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        control = await behind.handshake_with(answer)
+        assert await control.closed()
+        assert complaint in caplog.text
+        assert "s3cret" not in caplog.text
+        assert "0ther!" not in caplog.text
+        await connected(behind)
+
+    async def test_a_server_that_hangs_up(self, behind: Behind, caplog: pytest.LogCaptureFixture) -> None:
+        (await behind.listener.accept()).close()
+        await connected(behind)
+        assert caplog.text.count("\n") == 1
+        assert "can't connect" in caplog.text
+
+    @pytest.mark.usefixtures("short_handshake")
+    async def test_a_server_that_does_not_answer(self, behind: Behind, caplog: pytest.LogCaptureFixture) -> None:
+        control = await behind.handshake_with(b"")
+        assert await control.receive_all() == b""
+        assert "the server did not answer the handshake" in caplog.text
+
+    async def test_a_server_that_is_not_there_yet(self, behind: Behind, caplog: pytest.LogCaptureFixture) -> None:
+        port = behind.listener.port
+        behind.listener.close()
+        await until(lambda: "connection refused" in caplog.text)
+        behind.listener = behind.net.listen(port)
+        await connected(behind)
+
+
+class TestPool:
+    async def test_v072_is_told_nothing_on_a_tunnel_connection(self, behind: Behind) -> None:
+        _, carriers = await connected(behind)
+        assert all(carrier.silent() for carrier in carriers)
+
+    async def test_one_of_ours_is_shown_the_ticket(self, behind: Behind) -> None:
+        await behind.control(TICKET)
+        for carrier in await behind.carriers(2):
+            assert await carrier.receive(len(SHOWN_TICKET)) == SHOWN_TICKET
+
+    async def test_the_ticket_is_forgotten_with_its_channel(self, behind: Behind) -> None:
+        first = await behind.control(TICKET)
+        for carrier in await behind.carriers(2):
+            carrier.close()
+        first.close()
+        _, carriers = await connected(behind)
+        assert all(carrier.silent() for carrier in carriers)
+
+    async def test_a_request_brings_one_more(self, behind: Behind) -> None:
+        control, _ = await connected(behind)
+        await control.send(CHANNEL * 3)
+        await behind.carriers(3)
+        assert behind.client.tunnel._transport.idle == 5
+
+    async def test_dead_ones_are_replaced(self, behind: Behind, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("backhaul.tunnel.dialling._TICK", 0.02)
+        _, carriers = await connected(behind)
+        carriers[0].close()
+        carriers[1].reset()
+        await behind.carriers(2)
+
+
+class TestControlChannel:
+    @pytest.mark.parametrize(
+        ("farewell", "reason"),
+        [
+            (bytes([Signal.CLOSED]), "the server is shutting down"),
+            (b"\xee", "unknown signal 0xee"),
+            (bytes([Signal.PING]), "unknown signal 0x02"),
+        ],
+    )
+    async def test_what_ends_it(
+        self, behind: Behind, caplog: pytest.LogCaptureFixture, farewell: bytes, reason: str
+    ) -> None:
+        control, carriers = await connected(behind)
+        await control.send(farewell)
+        assert await control.closed()
+        for carrier in carriers:
+            assert await carrier.closed()
+        assert f"control channel lost: {reason}" in caplog.text
+        await connected(behind)
+
+    @pytest.mark.parametrize("end", [Peer.close, Peer.reset])
+    async def test_its_loss(self, behind: Behind, end: object) -> None:
+        assert callable(end)
+        control, _ = await connected(behind)
+        end(control)
+        await connected(behind)
+
+    async def test_a_server_that_falls_silent(
+        self, behind: Behind, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("backhaul.tunnel.dialling._TICK", 0.02)
+        monkeypatch.setattr("backhaul.tunnel.silence._LEAST", 0.1)
+        monkeypatch.setattr("backhaul.tunnel.silence._PATIENCE", 0.001)
+        control, _ = await connected(behind)
+        assert await control.closed()
+        assert "control channel lost: no heartbeat" in caplog.text
+
+    async def test_a_user_in_flight_outlives_it(self, behind: Behind) -> None:
+        target = behind.net.listen()
+        control, carriers = await connected(behind)
+        await carriers[0].send(header(target.port) + b"hello")
+        service = await target.accept()
+        control.close()
+        await connected(behind)
+        assert await service.receive(5) == b"hello"
+        await service.send(b"answer")
+        assert await carriers[0].receive(6) == b"answer"
+
+    async def test_goodbye(self, behind: Behind) -> None:
+        control, carriers = await connected(behind)
+        await behind.net.stop(behind.client)
+        assert await control.receive_all() == bytes([Signal.CLOSED])
+        assert [await carrier.receive_all() for carrier in carriers] == [b"", b""]
+
+    async def test_goodbye_before_any_hello(self, behind: Behind) -> None:
+        control = await behind.handshake_with(HANDSHAKE[:4])
+        await behind.net.stop(behind.client)
+        assert await control.receive_all() == b""
+
+
+class TestAnnouncement:
+    async def test_cut_into_bytes(self, behind: Behind) -> None:
+        target = behind.net.listen()
+        _, carriers = await connected(behind)
+        for byte in cuts(header(f"127.0.0.1:{target.port}"), 1):
+            await carriers[0].send(byte)
+        await target.accept()
+
+    async def test_what_comes_behind_it_comes_first(self, behind: Behind) -> None:
+        target = behind.net.listen()
+        _, carriers = await connected(behind)
+        await carriers[0].send(header(target.port) + b"one ")
+        await carriers[0].send(b"two")
+        service = await target.accept()
+        assert await service.receive(7) == b"one two"
+
+    @pytest.mark.parametrize("target", ["", "nowhere", "a:b:c", "localhost:0", "localhost:70000", "\x00:1"])
+    async def test_a_bad_target(self, behind: Behind, caplog: pytest.LogCaptureFixture, target: str) -> None:
+        _, carriers = await connected(behind)
+        await carriers[0].send(header(target))
+        await carriers[0].closed()
+        assert "target" in caplog.text
+        assert carriers[1].silent()
+
+    async def test_a_target_that_refuses(self, behind: Behind, caplog: pytest.LogCaptureFixture) -> None:
+        target = behind.net.listen()
+        target.close()
+        _, carriers = await connected(behind)
+        await carriers[0].send(header(target.port))
+        assert not await carriers[0].closed()
+        assert f"can't reach target {target.port}: connection refused" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("said", "complaint"),
+        [
+            (encode(Signal.CHANNEL, b"80"), "its header has the unknown type 1"),
+            (encode(Signal.TCP, bytes(600)), "frame of 600 bytes announced"),
+            (b"\xff\xff\xff", "frame of 65535 bytes announced"),
+        ],
+    )
+    async def test_nonsense(
+        self, behind: Behind, caplog: pytest.LogCaptureFixture, said: bytes, complaint: str
+    ) -> None:
+        _, carriers = await connected(behind)
+        await carriers[0].send(said)
+        assert await carriers[0].closed()
+        assert complaint in caplog.text
+
+    async def test_a_carrier_that_ends_within_it(self, behind: Behind) -> None:
+        _, carriers = await connected(behind)
+        await carriers[0].send(header(80)[:3])
+        carriers[0].shut_write()
+        assert await carriers[0].receive_all() == b""
+
+    @pytest.mark.config(connection_pool=1)
+    async def test_a_client_that_stops_while_a_target_is_dialled(self, behind: Behind) -> None:
+        silent = behind.net.listen(backlog=0)
+        await behind.net.dial(silent.port)  # takes the only place
+        await behind.control()
+        (carrier,) = await behind.carriers(1)
+        await carrier.send(header(silent.port))
+        await until(lambda: len(behind.client.tunnel._targets._running) == 1)
+        await behind.net.stop(behind.client)
+        assert await carrier.closed()
+
+
+@pytest.mark.config(connection_pool=1)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(garbage=st.binary(min_size=1, max_size=60).filter(lambda data: data[2:3] not in {b"\x04", b"\x05"}))
+async def test_garbage_on_a_tunnel_connection_disturbs_nobody(behind: Behind, garbage: bytes) -> None:
+    if not behind.client.tunnel.connected:
+        await behind.control()
+    await until(lambda: behind.client.tunnel.connected)
+    behind.client.tunnel._transport.open()
+    carrier = await behind.listener.accept()
+    await carrier.send(garbage)
+    carrier.shut_write()
+    await carrier.closed()
+    assert behind.client.tunnel.connected
+
+
+async def test_two_tunnels_to_one_server_do_not_wait_for_each_other(behind: Behind) -> None:
+    control, carriers = await connected(behind)
+    targets = [behind.net.listen(), behind.net.listen()]
+    for carrier, target in zip(carriers, targets, strict=True):
+        await carrier.send(header(target.port))
+    await asyncio.gather(*(target.accept() for target in targets))
+    assert control.silent()
