@@ -1,0 +1,26 @@
+# docker build -t backhaul .
+# docker run -d --name tunnel --network host -v /etc/backhaul:/etc/backhaul:ro backhaul
+#
+# The host's network: a server's ports then need no list here, and users' connections skip Docker's proxy.
+
+FROM python:3.13-slim AS build
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
+COPY src ./src
+RUN python -m venv --without-pip /opt/backhaul && pip --python /opt/backhaul install --no-cache-dir '.[cert]'
+
+FROM python:3.13-slim
+# The number is fixed, so that files can be made readable for it: chown root:10001, chmod 640.
+RUN groupadd --gid 10001 backhaul \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/backhaul --shell /usr/sbin/nologin backhaul \
+    && install --directory --owner=backhaul --group=backhaul /var/lib/backhaul /run/backhaul
+COPY --from=build /opt/backhaul /opt/backhaul
+ENV PATH=/opt/backhaul/bin:$PATH RUNTIME_DIRECTORY=/run/backhaul
+USER 10001:10001
+# Relative paths of the configuration, such as sniffer_log's, start here.
+WORKDIR /var/lib/backhaul
+VOLUME /var/lib/backhaul
+# Healthy while the tunnel is connected.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["backhaul", "status"]
+ENTRYPOINT ["backhaul"]
+CMD ["-c", "/etc/backhaul/config.toml"]

@@ -1,0 +1,101 @@
+"""What can be said of the Dockerfile without Docker."""
+
+import json
+import re
+import shlex
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from backhaul.cli import main
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "Dockerfile").read_text()
+IGNORED = (ROOT / ".dockerignore").read_text().splitlines()
+
+Instruction = tuple[str, str]
+
+
+def instructions() -> list[Instruction]:
+    """Return name and arguments of each, lines that go on joined."""
+    lines = [line for line in TEXT.splitlines() if not line.startswith("#")]
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    return [(name, rest) for line in joined.splitlines() if line for name, _, rest in [line.partition(" ")]]
+
+
+def stages() -> list[list[Instruction]]:
+    found: list[list[Instruction]] = []
+    for instruction in instructions():
+        if instruction[0] == "FROM":
+            found.append([])
+        found[-1].append(instruction)
+    return found
+
+
+def arguments(stage: list[Instruction], name: str) -> list[str]:
+    return [rest for found, rest in stage if found == name]
+
+
+def form(name: str) -> list[str]:
+    """Return the words of the last stage's ENTRYPOINT, CMD or HEALTHCHECK in its exec form, which needs no shell."""
+    (text,) = arguments(stages()[-1], name)
+    words = json.loads(text[text.index("[") :])
+    assert all(isinstance(word, str) for word in words)
+    return list(words)
+
+
+def test_it_is_made_of_known_instructions() -> None:
+    known = {"FROM", "WORKDIR", "COPY", "RUN", "ENV", "USER", "VOLUME", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
+    assert {name for name, _ in instructions()} <= known
+
+
+def test_images_are_named_with_their_version() -> None:
+    for stage in stages():
+        assert re.fullmatch(r"python:3\.\d+-slim( AS \w+)?", arguments(stage, "FROM")[0])
+
+
+def test_what_is_copied_is_there_and_not_ignored() -> None:
+    assert IGNORED[1] == "*"
+    allowed = {line[1:] for line in IGNORED if line.startswith("!")}
+    copied: set[str] = set()
+    for copy in arguments(stages()[0], "COPY"):
+        *sources, _ = shlex.split(copy)
+        copied.update(sources)
+    assert copied == allowed
+    assert all((ROOT / name).exists() for name in copied)
+
+
+def test_what_the_package_is_built_from_is_copied() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    for name in re.findall(r'^(?:readme|license-files|packages|path) = \[?"([^"]+)"', project, re.MULTILINE):
+        assert PurePosixPath(name).parts[0] in TEXT
+
+
+def test_it_takes_over_only_what_the_first_stage_made() -> None:
+    (copy,) = arguments(stages()[1], "COPY")
+    assert copy == "--from=build /opt/backhaul /opt/backhaul"  # a venv holds its own path
+    assert "python -m venv --without-pip /opt/backhaul " in arguments(stages()[0], "RUN")[0]
+
+
+def test_it_does_not_run_as_root() -> None:
+    (user,) = arguments(stages()[-1], "USER")
+    assert re.fullmatch(r"(?!0)\d+:(?!0)\d+", user)
+    names = [name for name, _ in stages()[-1]]
+    assert names.index("USER") > max(index for index, name in enumerate(names) if name == "RUN")
+    number = user.partition(":")[0]
+    assert f"useradd --uid {number} " in "".join(arguments(stages()[-1], "RUN"))
+
+
+@pytest.mark.parametrize("name", ["CMD", "HEALTHCHECK"])
+def test_its_commands_are_the_programs(name: str) -> None:
+    words = form(name)
+    if name == "CMD":
+        words = form("ENTRYPOINT") + words
+    assert words[0] == "backhaul"
+    main._parser().parse_args(words[1:])
+
+
+def test_the_program_and_its_healthcheck_agree_on_the_sockets_place() -> None:
+    (folder,) = re.findall(r"RUNTIME_DIRECTORY=(\S+)", TEXT)
+    made = shlex.split(arguments(stages()[-1], "RUN")[0])
+    assert folder in made
