@@ -1,6 +1,8 @@
 """Datagrams through the tunnel, over every transport that carries them."""
 
 import asyncio
+import gc
+import os
 import random
 import struct
 from collections.abc import AsyncIterator
@@ -8,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.datagrams import FLOWS, UdpNet, UdpPeer
+from tests.support.datagrams import FLOWS, Sources, UdpNet, UdpPeer
 from tests.support.net import HOST, free_port, until
 from tests.support.tunnel import Tunnel
 
 from backhaul.wire.datagrams import MAX_PAYLOAD
 
+EXPIRING = 50_000 if os.environ.get("BACKHAUL_LONG") else 3_000
 SEQUENCE = struct.Struct("!I")
 
 
@@ -56,25 +59,27 @@ async def test_each_user_gets_the_own_answers(flow_net: UdpNet) -> None:
     assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]].udp.flows == 50
 
 
+async def all_answered(sources: Sources, waiting: set[int]) -> None:
+    """Wait until each of these sources has got its own answer."""
+
+    def look() -> bool:
+        while found := sources.receive():
+            number, data = found
+            assert data == b"echo:%d" % number
+            waiting.discard(number)
+        return not waiting
+
+    await until(look)
+
+
 async def test_ten_thousand_sources(flow_net: UdpNet) -> None:
     """Far more sources than `udp_max_flows`: every one is served, no more than the limit are remembered."""
     tunnel, _ = await echoing(flow_net, "udp_max_flows = 500", "udp_max_flows = 500\nconnection_pool = 64")
-    sources, answered = flow_net.sources(), set()
-    address = (HOST, tunnel.ports[0])
+    sources, address = flow_net.sources(), (HOST, tunnel.ports[0])
     for first in range(0, 10_000, 100):
-        wanted = set(range(first, first + 100))
-
-        def all_answered(wanted: set[int] = wanted) -> bool:
-            while found := sources.receive():
-                number, data = found
-                assert data == b"echo:%d" % number
-                answered.add(number)
-            return wanted <= answered
-
-        for number in wanted:
+        for number in range(first, first + 100):
             sources.send(number, b"%d" % number, address)
-        await until(all_answered)
-    assert len(answered) == 10_000
+        await all_answered(sources, set(range(first, first + 100)))
     assert len(tunnel.server.relay.flows) <= 500
     assert len(tunnel.client.relay.flows) <= 500
 
@@ -104,6 +109,37 @@ async def test_a_flood_of_spoofed_sources_costs_neither_memory_nor_the_tunnel(fl
     transport: Any = tunnel.server.tunnel._transport
     await until(lambda: transport.idle)
     assert await user.ask(b"after") == b"echo:after"
+
+
+async def test_flows_that_have_ended_leave_nothing_behind(flow_net: UdpNet) -> None:
+    limit = "udp_max_flows = 500"
+    tunnel, _ = await echoing(flow_net, limit, f"{limit}\nconnection_pool = 64")
+    ends, address, sources = (tunnel.server, tunnel.client), (HOST, tunnel.ports[0]), flow_net.sources()
+    for end in ends:
+        end.relay.flows._timeout = 0.3
+
+    async def open_and_expire(numbers: range) -> None:
+        for first in numbers[::50]:
+            for number in range(first, first + 50):
+                sources.send(number, b"%d" % number, address)
+            await all_answered(sources, set(range(first, first + 50)))
+        await until(lambda: not any(len(end.relay.flows) for end in ends))
+
+    half = EXPIRING // 2
+    await open_and_expire(range(half))
+    gc.collect()
+    files, objects, memory = open_files(), len(gc.get_objects()), resident()
+    await open_and_expire(range(half, EXPIRING))
+    assert tunnel.server.tunnel.ports.open[address].udp.total == EXPIRING
+    gc.collect()
+    assert open_files() <= files + tunnel.client.tunnel._pool.size
+    assert len(gc.get_objects()) - objects < half // 10
+    assert resident() - memory < 4 << 20
+
+
+def open_files() -> int:
+    """Count the descriptors of this process."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def resident() -> int:
