@@ -10,7 +10,7 @@ COPY src ./src
 RUN python -m venv --without-pip /opt/backhaul && pip --python /opt/backhaul install --no-cache-dir '.[cert]'
 
 FROM python:3.13-slim
-# The number is fixed, so that files can be made readable for it: chown root:10001, chmod 640.
+# The number is fixed, so that files can be made readable for it: chown 10001, chmod 600.
 RUN groupadd --gid 10001 backhaul \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/backhaul --shell /usr/sbin/nologin backhaul \
     && install --directory --owner=backhaul --group=backhaul /var/lib/backhaul /run/backhaul

@@ -247,7 +247,7 @@ def test_a_file_that_the_user_cannot_read_is_named_with_the_remedy(
     assert output == ""
     assert errors.splitlines()[0] == f"backhaul service: the service's user \"{USER}\" can't run {machine.config}:"
     assert "Permission denied" in errors
-    assert f"  install -D -g {USER} -m 640 {machine.config} /etc/backhaul/config.toml\n" in errors
+    assert f"  install -D -o {USER} -m 600 {machine.config} /etc/backhaul/config.toml\n" in errors
     assert "--user root" in errors
     assert machine.calls == []
     assert list(machine.units.iterdir()) == []

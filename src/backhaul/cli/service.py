@@ -24,7 +24,7 @@ _OBJECTION: Final = """\
 the service's user "{user}" can't run {file}:
   {objection}
 Either put the files where that user can read them, such as in /etc/backhaul:
-  install -D -g {user} -m 640 {file} /etc/backhaul/{name}
+  install -D -o {user} -m 600 {file} /etc/backhaul/{name}
 or let the service run as root, with nearly all of its rights taken away: add --user root"""
 
 
@@ -51,8 +51,9 @@ def install(file: str, *, name: str, user: str, dry: bool, manager: Systemd) -> 
     except (BackhaulError, ValueError, OSError) as error:
         return _fail(error)
     print(f"{manager.units / name}.service is installed, enabled and running as user {user}")
-    print(f"  backhaul status -c {path}     what the tunnel does\n  journalctl -fu {name}     its log")
-    print(f"  systemctl edit {name}         own settings")
+    print(
+        f"  backhaul status -c {path}\n  journalctl -fu {name}\nshow what it does and its log; `systemctl edit {name}` is for own settings."
+    )
     return 0
 
 

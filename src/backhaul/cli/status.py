@@ -85,15 +85,16 @@ def _lines(name: str, status: Status, now: float) -> Iterator[str]:
 
 
 def _facts(status: Status) -> Iterator[str]:
-    yield f"{status.reconnects} reconnects"
+    yield _count(status.reconnects, "reconnect")
     if status.rtt is not None:
         yield f"round trip {status.rtt * 1000:.1f} ms"
     yield f"pool {status.pool_idle}" + ("" if status.pool_size is None else f" of {status.pool_size}")
-    yield from (
-        f"{count} {noun}"
-        for count, noun in ((status.sessions, "sessions"), (status.streams, "streams"), (status.flows, "UDP flows"))
-        if count
-    )
+    carried = {"session": status.sessions, "stream": status.streams, "UDP flow": status.flows}
+    yield from (_count(number, noun) for noun, number in carried.items() if number)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _table(status: Status) -> Iterator[str]:
