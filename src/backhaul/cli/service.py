@@ -20,6 +20,12 @@ _TEMPORARY: Final = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - where nothi
 _PRIVILEGED_PORTS: Final = 1024
 _CLOSING: Final = 15  # seconds after shutdown_timeout in which the program has to end
 
+_INSTALLED: Final = """\
+{unit} is installed, enabled and running as user {user}
+  backhaul status -c {file}
+  journalctl -fu {name}
+show what it does, and its log; `systemctl edit {name}` is for own settings"""
+
 _OBJECTION: Final = """\
 the service's user "{user}" can't run {file}:
   {objection}
@@ -50,10 +56,7 @@ def install(file: str, *, name: str, user: str, dry: bool, manager: Systemd) -> 
         return 2
     except (BackhaulError, ValueError, OSError) as error:
         return _fail(error)
-    print(f"{manager.units / name}.service is installed, enabled and running as user {user}")
-    print(
-        f"  backhaul status -c {path}\n  journalctl -fu {name}\nshow what it does and its log; `systemctl edit {name}` is for own settings."
-    )
+    print(_INSTALLED.format(unit=manager.units / f"{name}.service", user=user, file=path, name=name))
     return 0
 
 
