@@ -12,6 +12,7 @@ import secrets
 import socket
 from typing import Any
 
+from backhaul.burst import Burst
 from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.poller import Poller, release
 from backhaul.wire.control import ServerEar, hello_answer
@@ -42,6 +43,7 @@ class RawGate:
         self._events = events
         self._measure_rtt = measure_rtt
         self._strangers: Deadlines[_Stranger] = Deadlines(HANDSHAKE_TIMEOUT, self._too_slow)
+        self._burst = Burst(log)
         self._acceptor: Acceptor | None = None
         self._control: ControlChannel | None = None
         self._control_ip = ""
@@ -126,7 +128,7 @@ class RawGate:
         try:
             frame = stranger.reader.feed(data)
         except FrameTooLongError:
-            log.warning("dropped a connection from %s: no Backhaul client", stranger.ip)
+            self._complain(stranger, "no Backhaul client")
             self._dismiss(stranger)
             return
         if frame:
@@ -140,9 +142,11 @@ class RawGate:
         elif frame.kind == Signal.TICKET and self._ticket and hmac.compare_digest(frame.body, self._ticket):
             self._events.tunnel_opened(stranger.sock, frame.rest, ours=True)
         else:
-            what = "wrong token" if frame.kind == Signal.CHANNEL else "no valid handshake"
-            log.warning("refused a connection from %s: %s", stranger.ip, what)
+            self._complain(stranger, "wrong token" if frame.kind == Signal.CHANNEL else "no valid handshake")
             release(self._poller, stranger.sock)
+
+    def _complain(self, stranger: "_Stranger", what: str) -> None:
+        self._burst.warn((stranger.ip, what), f"refused a connection from {stranger.ip}: {what}")
 
     def _open_control(self, stranger: "_Stranger", rest: bytes) -> None:
         if self._control:
