@@ -170,7 +170,7 @@ class HttpGate:
         elif channel:
             self._open_control(stranger, request.rest)
         elif self._muxed and not ours:
-            self._settle(stranger.sock, request.rest)
+            self._settle(stranger.sock, request.rest, self._control)
         else:
             self._events.tunnel_opened(stranger.sock, request.rest, ours=ours)
 
@@ -186,19 +186,20 @@ class HttpGate:
         except OSError:
             return False
 
-    def _settle(self, sock: socket.socket, rest: bytes) -> None:
-        """Let the peer read the answer before smux begins; see _SETTLE."""
-        if not self.connected or sock.fileno() < 0:
+    def _settle(self, sock: socket.socket, rest: bytes, control: ControlChannel | None) -> None:
+        """Let the peer read the answer before smux begins; see _SETTLE. A later control channel is another client's."""
+        if not control or control.closed:
             release(self._poller, sock)
-            return
-        arrived = _unacknowledged(sock) == 0
-        self._loop.call_later(_SETTLE, self._settled if arrived else self._settle, sock, rest)
-
-    def _settled(self, sock: socket.socket, rest: bytes) -> None:
-        if self.connected:
-            self._events.tunnel_opened(sock, rest, ours=False)
+        elif _unacknowledged(sock):
+            self._loop.call_later(_SETTLE, self._settle, sock, rest, control)
         else:
+            self._loop.call_later(_SETTLE, self._settled, sock, rest, control)
+
+    def _settled(self, sock: socket.socket, rest: bytes, control: ControlChannel) -> None:
+        if control.closed:
             release(self._poller, sock)
+        else:
+            self._events.tunnel_opened(sock, rest, ours=False)
 
     def _show_decoy(self, stranger: "_Stranger", request: upgrade.Request | None) -> None:
         self._strangers.discard(stranger)
