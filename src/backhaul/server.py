@@ -31,6 +31,7 @@ class Server:
         try:
             failures = self.tunnel.start()
         except OSError as error:
+            self.close()
             raise BackhaulError(f"can't listen on {config.bind_addr}: {_reason(error)}") from None
         for failure in failures:
             log.error("%s", failure)

@@ -1,6 +1,7 @@
 """Our ends beside a v0.7.2 end, as its transcripts recorded it: transport udp, and UDP over tcp."""
 
 import asyncio
+import socket
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from tests.support.datagrams import FLOWS, UdpNet, UdpPeer
 from tests.support.net import HOST, PATIENCE, Peer, free_port, until
 from tests.support.transcripts import TRANSCRIPTS
 
+from backhaul.errors import BackhaulError
 from backhaul.server import Server
 from backhaul.wire.datagrams import Splitter
 
@@ -300,3 +302,40 @@ async def test_udp_more_tunnels_than_channel_size_are_not_kept() -> None:
         transport: Any = server.tunnel._transport
         await until(lambda: transport.dropped == 3)
         assert transport.idle == 2
+
+
+async def test_udp_a_client_that_comes_back_while_its_old_control_channel_looks_alive() -> None:
+    async with UdpNet("udp") as net:
+        server, bind_port, user = await our_server(net)
+        await OldClient.connect(net, bind_port)
+        net.udp(bind_port).send(b"s3cret")
+        await until(lambda: idle(server) == 1)
+        await OldClient.connect(net, bind_port)
+        assert idle(server) == 0
+        tunnel = net.udp(bind_port)
+        tunnel.send(b"s3cret")
+        user.send(b"hello")
+        while await tunnel.receive() != b"hello":
+            pass
+
+
+async def test_udp_no_tunnel_is_a_tcp_connection() -> None:
+    async with UdpNet("udp") as net:
+        tunnel = await net.flows(net.udp_echo().port)
+        gate: Any = tunnel.server.tunnel._transport
+        stranger = await net.dial(tunnel.bind_port)
+        await stranger.send(b"\x00\x10\x07" + gate._gate.ticket)
+        assert await stranger.closed()
+        assert await net.udp(tunnel.ports[0]).ask(b"hello") == b"echo:hello"
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+async def test_udp_either_port_of_the_tunnel_may_be_taken(kind: socket.SocketKind) -> None:
+    async with UdpNet("udp") as net:
+        port = free_port()
+        with socket.socket(type=kind) as taken:
+            taken.bind((HOST, port))
+            if kind == socket.SOCK_STREAM:
+                taken.listen()
+            with pytest.raises(BackhaulError, match="address already in use"):
+                await net.server(port)

@@ -1,0 +1,122 @@
+"""Datagrams in a connection that takes no more, or ends."""
+
+import struct
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.support.net import Peer, Sockets, until
+
+from backhaul.relay.datagram_stream import CONGESTED_QUEUE_BYTES, DatagramStream
+from backhaul.relay.datagrams import QUEUE_BYTES, Tally
+from backhaul.relay.poller import make_poller
+from backhaul.wire.datagrams import Batch, DelayJudge, Splitter, join, join_stamped
+
+NUMBER = struct.Struct("!I")
+ROUNDS, PER_ROUND, SIZE = 3000, 10, 1000
+
+
+class Scene:
+    """A stream, the other end of its connection, and what has come of it."""
+
+    def __init__(self, stream: DatagramStream, peer: Peer, tally: Tally) -> None:
+        self.stream = stream
+        self.peer = peer
+        self.tally = tally
+        self.received: list[bytes] = []
+        self.ended = 0
+        self._splitter = Splitter(stamped=False)
+        stream.start(self._take, self._end)
+
+    def _take(self, batch: Batch) -> None:
+        self.received += [bytes(datagram) for datagram in batch]
+
+    def _end(self) -> None:
+        self.ended += 1
+        self.stream.close()
+
+    def flood(self) -> None:
+        """Send far more than the connection and the queue take; nobody reads."""
+        for first in range(0, ROUNDS * PER_ROUND, PER_ROUND):
+            self.stream.send([NUMBER.pack(first + number).ljust(SIZE) for number in range(PER_ROUND)])
+
+    async def numbers(self) -> list[int]:
+        """Read up to the newest datagram; return the numbers in their order."""
+        found: list[int] = []
+        while not found or found[-1] != ROUNDS * PER_ROUND - 1:
+            batch = self._splitter.feed(memoryview(await self.peer.receive_some()))
+            assert all(len(datagram) == SIZE for datagram in batch)
+            found += [NUMBER.unpack_from(datagram)[0] for datagram in batch]
+        return found
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    sockets, poller, tally = Sockets(), make_poller(), Tally()
+    near, far = await sockets.pair()
+    stream = DatagramStream(poller, near.sock, join, Splitter(stamped=True), tally, judge=DelayJudge(0))
+    yield Scene(stream, far, tally)
+    stream.close()
+    poller.close()
+    sockets.close_peers()
+
+
+async def test_a_reader_that_stops_costs_the_oldest_datagrams_and_bounded_memory(scene: Scene) -> None:
+    scene.flood()
+    assert scene.stream._queue._size <= QUEUE_BYTES
+    numbers = await scene.numbers()
+    assert numbers == sorted(set(numbers))
+    assert scene.tally.dropped == ROUNDS * PER_ROUND - len(numbers) > 0
+    newest = QUEUE_BYTES // (SIZE + 64)
+    assert numbers[-newest:] == list(range(ROUNDS * PER_ROUND - newest, ROUNDS * PER_ROUND))
+    assert not scene.ended
+
+
+async def test_what_was_blocked_flows_on(scene: Scene) -> None:
+    scene.flood()
+    await scene.numbers()
+    await until(lambda: not scene.stream._unsent)
+    scene.stream.send([b"after"])
+    assert (await scene.peer.receive_some()) == join([b"after"])
+
+
+async def test_a_congested_flow_queues_less(scene: Scene) -> None:
+    for timestamp in (5_000, 4_000):  # the second was a second longer on its way
+        await scene.peer.send(join_stamped([b"x"], timestamp))
+        await until(lambda: scene.received)
+        scene.received.clear()
+    scene.flood()
+    assert scene.tally.congested == 1
+    assert scene.stream._queue._size <= CONGESTED_QUEUE_BYTES
+    await scene.peer.send(join_stamped([b"x"], 6_000))
+    await until(lambda: scene.received)
+    assert scene.stream._queue.limit == QUEUE_BYTES
+
+
+async def test_the_end_of_the_connection_is_told_once(scene: Scene) -> None:
+    await scene.peer.send(join_stamped([b"last"], 0))
+    scene.peer.close()
+    await until(lambda: scene.ended)
+    assert scene.received == [b"last"]
+    scene.stream.send([b"x"])
+    assert scene.ended == 1
+
+
+async def test_a_reset_is_an_end_even_while_the_stream_is_blocked(scene: Scene) -> None:
+    scene.flood()
+    scene.peer.reset()
+    await until(lambda: scene.ended)
+    assert scene.tally.dropped > 0
+    assert scene.ended == 1
+
+
+async def test_a_write_may_find_the_end_first(scene: Scene) -> None:
+    scene.peer.reset()
+
+    def write() -> int:
+        if not scene.ended:
+            scene.stream.send([b"x"])
+        return scene.ended
+
+    while not write():
+        pass
+    assert scene.ended == 1
