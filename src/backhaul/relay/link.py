@@ -78,10 +78,10 @@ class Link:
 
     def start(self, rest: bytes = b"") -> None:
         """Begin; `rest` are bytes that have been read already."""
-        if self.session.settings.version > 1:
-            # A sender stops at the edge of a window, with a segment that is not full. Whatever `nodelay` says: Nagle
-            # would keep that until the peer's delayed acknowledgement, 40 ms for each window (measured: 2 MB/s).
-            self.conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Whatever `nodelay` says. Frames are joined here; what Nagle would hold until the peer's delayed acknowledgement
+        # is the first request behind the opening of a stream (measured: 43 ms instead of 0.3), and in version 2 the
+        # end of each window (2 MB/s instead of 300).
+        self.conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             self.conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
         self.relay.links.add(self)
