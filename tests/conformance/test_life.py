@@ -1,0 +1,107 @@
+"""What happens to users when the control channel, or one of the two ends, goes and comes back."""
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+from tests.support.middlebox import Middlebox
+from tests.support.net import HOST, Peer, free_port, until
+from tests.support.tunnel import Net
+
+from backhaul.client import Client
+from backhaul.server import Server
+
+
+@dataclass
+class Site:
+    """Both ends of a tunnel with something in between that can fail, and an echo service behind it."""
+
+    net: Net
+    server: Server
+    client: Client
+    middlebox: Middlebox
+    bind_port: int
+    mapping: str
+
+    async def user(self) -> Peer:
+        """Connect as a user does."""
+        return await self.net.dial(int(self.mapping.partition("=")[0].rpartition(":")[2]))
+
+    async def served(self) -> Peer:
+        """Return a user who has got an answer."""
+        user = await self.user()
+        await echo(user, b"hello")
+        return user
+
+
+@pytest.fixture
+async def site(any_net: Net) -> Site:
+    bind_port = free_port()
+    mapping = f"{HOST}:{free_port()}={await any_net.echo()}"
+    server = await any_net.server(bind_port, [mapping])
+    middlebox = any_net.middlebox(bind_port)
+    client = await any_net.client(middlebox.port)
+    await until(lambda: server.tunnel.connected and client.tunnel.connected)
+    return Site(any_net, server, client, middlebox, bind_port, mapping)
+
+
+async def echo(user: Peer, data: bytes) -> None:
+    await user.send(data)
+    assert await user.receive(len(data)) == data
+
+
+async def test_the_control_channel_is_cut(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    old = await site.served()
+    await site.middlebox.paths[0].cut()
+    meanwhile = [await site.user() for _ in range(5)]
+    for number, user in enumerate(meanwhile):
+        await echo(user, b"meanwhile %d" % number)
+    await echo(old, b"still here")
+    await site.served()
+    assert caplog.text.count("control channel lost") == 2  # a line on either end
+
+
+async def test_the_server_believes_in_a_control_channel_that_is_gone(site: Site) -> None:
+    """The client that comes back takes over at once; nobody waits for the old one to time out."""
+    old = await site.served()
+    site.middlebox.paths[0].freeze()
+    site.client.tunnel.control_lost("the network has changed")
+    await until(lambda: not site.client.tunnel.connected)
+    await site.served()
+    await echo(old, b"still here")
+
+
+async def test_the_server_is_restarted(site: Site) -> None:
+    await site.served()
+    site.net.close_peers()
+    await site.net.stop(site.server)
+    server = await site.net.server(site.bind_port, [site.mapping])
+    await site.served()
+    assert server.tunnel.connected
+
+
+async def test_the_client_is_restarted(site: Site) -> None:
+    await site.served()
+    site.net.close_peers()
+    await site.net.stop(site.client)
+    waiting = await site.user()
+    await site.net.client(site.bind_port)
+    await echo(waiting, b"waited")
+
+
+async def test_another_client_takes_over(site: Site) -> None:
+    old = await site.served()
+    replacement = await site.net.client(site.bind_port)
+    await until(lambda: replacement.tunnel.connected)
+    await site.client._stop_running()
+    await site.served()
+    await echo(old, b"still here")
+
+
+async def test_both_ends_are_stopped_while_users_talk(site: Site) -> None:
+    users = [await site.served() for _ in range(10)]
+    stopping = asyncio.gather(site.net.stop(site.server), site.net.stop(site.client))
+    for user in users:
+        await echo(user, b"last words")
+        user.close()
+    await stopping
