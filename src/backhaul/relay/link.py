@@ -78,9 +78,9 @@ class Link:
 
     def start(self, rest: bytes = b"") -> None:
         """Begin; `rest` are bytes that have been read already."""
-        # Whatever `nodelay` says. Frames are joined here; what Nagle would hold until the peer's delayed acknowledgement
-        # is the first request behind the opening of a stream (measured: 43 ms instead of 0.3), and in version 2 the
-        # end of each window (2 MB/s instead of 300).
+        # Whatever `nodelay` says. Frames are joined here; what Nagle would hold until the peer's delayed
+        # acknowledgement is the first request behind the opening of a stream (measured: 43 ms instead of 0.3),
+        # and in version 2 the end of each window (2 MB/s instead of 300).
         self.conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             self.conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
