@@ -65,7 +65,7 @@ class RawGate:
         """Listen; raises OSError."""
         settings = self._settings
         listener = listen(settings.bind_host, settings.bind_port, settings.tunnel_options)
-        self._acceptor = Acceptor(self._poller, listener, self._accepted, _refused)
+        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused)
 
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""
@@ -111,6 +111,9 @@ class RawGate:
             self._events.tunnel_opened(sock, ours=False)
         else:
             self.greet(sock, ip)
+
+    def _refused(self, error: OSError) -> None:
+        self._burst.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
 
     def _readable(self, stranger: "_Stranger") -> None:
         try:
@@ -204,7 +207,3 @@ class _Stranger:
         self.sock = sock
         self.ip = ip
         self.reader = FrameReader(limit)
-
-
-def _refused(error: OSError) -> None:
-    log.warning("can't accept a tunnel connection: %s", error.strerror)

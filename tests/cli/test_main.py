@@ -1,0 +1,199 @@
+"""The program from outside: what it says, how it ends, and with which exit code."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from signal import SIGINT, SIGTERM, Signals
+
+import pytest
+from tests.support.net import HOST, Peer, free_port
+from tests.support.program import Program
+from tests.support.tunnel import TOKEN, Net
+
+from backhaul import __version__
+from backhaul.cli.main import run
+
+
+class Ground:
+    """Writes configuration files, runs programs on them, and ends what is left."""
+
+    def __init__(self, folder: Path, net: Net) -> None:
+        self.folder = folder
+        self.net = net
+        self.bind_port = free_port()
+        self.user_port = free_port()
+        self._programs = contextlib.AsyncExitStack()
+
+    async def server(self, lines: str = "", ports: str | None = None) -> Program:
+        """Run a server with a port that leads to an echo service."""
+        target = await self.net.echo()
+        ports = f'ports = ["{HOST}:{self.user_port}={target}"]' if ports is None else ports
+        return await self.run(f'[server]\nbind_addr = "{HOST}:{self.bind_port}"\n{ports}\n', lines)
+
+    async def client(self, lines: str = "") -> Program:
+        """Run a client."""
+        return await self.run(f'[client]\nremote_addr = "{HOST}:{self.bind_port}"\n', lines)
+
+    async def tunnel(self, lines: str = "") -> tuple[Program, Program]:
+        """Run both ends, and wait until they are connected."""
+        server = await self.server(lines)
+        await server.line("server listens on")
+        client = await self.client(lines)
+        await client.line("tunnel is up")
+        return server, client
+
+    async def run(self, head: str, lines: str = "") -> Program:
+        """Run the end that a configuration describes."""
+        file = self.folder / f"{head[1:7]}.toml"
+        file.write_text(f'{head}transport = "tcp"\ntoken = "{TOKEN}"\nskip_optz = true\n{lines}\n')
+        return await self.start("-c", file)
+
+    async def start(self, *arguments: str | Path) -> Program:
+        """Run the program with any arguments."""
+        program = await Program.start(*arguments)
+        self._programs.push_async_callback(program.kill)
+        return program
+
+    async def user(self) -> Peer:
+        """Return a user who has got an answer."""
+        user = await self.net.dial(self.user_port)
+        await user.send(b"hello")
+        assert await user.receive(5) == b"hello"
+        return user
+
+    async def end(self) -> None:
+        """End what still runs."""
+        await self._programs.aclose()
+
+
+@pytest.fixture
+async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
+    async with Net("tcp") as net:
+        ground = Ground(tmp_path, net)
+        yield ground
+        await ground.end()
+
+
+class TestUsage:
+    def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as end:
+            run(["--version"])
+        assert end.value.code == 0
+        assert capsys.readouterr().out == f"backhaul {__version__}\n"
+
+    @pytest.mark.parametrize("arguments", [[], ["--nonsense"], ["nonsense"], ["-c"]])
+    def test_mistakes(self, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+        with pytest.raises(SystemExit) as end:
+            run(arguments)
+        assert end.value.code == 2
+        assert "usage: backhaul" in capsys.readouterr().err
+
+    def test_a_file_that_is_not_there(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        with pytest.raises(SystemExit) as end:
+            run(["-c", str(tmp_path / "nowhere.toml")])
+        assert end.value.code == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+    async def test_a_mistake_in_the_file(self, ground: Ground) -> None:
+        program = await ground.run('[server]\nbind_addr = "nonsense"\n')
+        assert await program.ended() == 2
+        (line,) = program.lines
+        assert f"{ground.folder}/server.toml: server.bind_addr" in line
+
+
+class TestPorts:
+    async def test_the_tunnels_own_port_is_taken(self, ground: Ground) -> None:
+        ground.net.listen(ground.bind_port)
+        server = await ground.server()
+        assert await server.ended() == 1
+        (line,) = server.lines
+        assert f"can't listen on {HOST}:{ground.bind_port}: address already in use" in line
+
+    async def test_all_ports_are_taken(self, ground: Ground) -> None:
+        taken = [ground.net.listen().port for _ in range(2)]
+        mappings = ", ".join(f'"{HOST}:{port}=1"' for port in taken)
+        server = await ground.server(ports=f"ports = [{mappings}]")
+        assert await server.ended() == 1
+        first, second, last = server.lines
+        assert f"can't listen on {HOST}:{taken[0]}: address already in use" in first
+        assert f"can't listen on {HOST}:{taken[1]}: address already in use" in second
+        assert "none of the ports could be opened" in last
+
+    async def test_one_port_is_taken(self, ground: Ground) -> None:
+        taken = ground.net.listen().port
+        server = await ground.server(ports=f'ports = ["{HOST}:{taken}=1", "{HOST}:{ground.user_port}=1"]')
+        await server.line(f"can't listen on {HOST}:{taken}")
+        await server.line("1 ports")
+        await ground.net.dial(ground.user_port)
+
+
+class TestEnd:
+    @pytest.mark.parametrize("number", [SIGTERM, SIGINT])
+    async def test_both_ends_end_in_order(self, ground: Ground, number: Signals) -> None:
+        server, client = await ground.tunnel('log_level = "trace"')
+        (await ground.user()).close()
+        for program in (server, client):
+            program.signal(number)
+            assert await program.ended() == 0
+            assert "stopping" in program.lines[-2]
+            assert "stopped" in program.lines[-1]
+            assert TOKEN not in program.text
+            assert "Traceback" not in program.text
+        assert "the server is shutting down" in client.text
+
+    async def test_users_in_flight_may_finish(self, ground: Ground) -> None:
+        server, _ = await ground.tunnel("shutdown_timeout = 600")
+        user = await ground.user()
+        server.signal(SIGTERM)
+        await server.line("stopping")
+        await user.send(b"the end")
+        user.shut_write()
+        assert await user.receive_all() == b"the end"
+        assert await server.ended() == 0
+
+    async def test_not_for_longer_than_they_are_given(self, ground: Ground) -> None:
+        server, _ = await ground.tunnel("shutdown_timeout = 0")
+        user = await ground.user()
+        server.signal(SIGTERM)
+        assert await server.ended() == 0
+        assert not await user.closed()
+
+    async def test_a_second_signal_ends_at_once(self, ground: Ground) -> None:
+        server, client = await ground.tunnel("shutdown_timeout = 600")
+        user = await ground.user()
+        for program in (server, client):
+            program.signal(SIGTERM)
+            await program.line("stopping")
+            program.signal(SIGTERM)
+        assert [await server.ended(), await client.ended()] == [0, 0]
+        await user.closed()
+
+    async def test_no_new_user_is_taken_meanwhile(self, ground: Ground) -> None:
+        server, _ = await ground.tunnel("shutdown_timeout = 600")
+        await ground.user()
+        server.signal(SIGTERM)
+        await server.line("stopping")
+        refused: list[bool] = []
+
+        async def knock() -> None:
+            try:
+                (await ground.net.dial(ground.user_port)).close()
+            except ConnectionRefusedError:
+                refused.append(True)
+
+        while not refused:
+            await knock()
+
+    async def test_a_client_that_never_found_its_server(self, ground: Ground) -> None:
+        client = await ground.client()
+        await client.line(f"can't connect to {HOST}:{ground.bind_port}: connection refused")
+        client.signal(SIGTERM)
+        assert await client.ended() == 0
+
+
+async def test_without_a_token_the_log_warns(ground: Ground) -> None:
+    file = ground.folder / "public.toml"
+    file.write_text(f'[server]\nbind_addr = "{HOST}:{ground.bind_port}"\ntransport = "tcp"\nskip_optz = true\n')
+    server = await ground.start("-c", file)
+    assert "ANYONE CAN TAKE OVER THIS TUNNEL" in await server.line("token")
+    await server.line("server listens on")

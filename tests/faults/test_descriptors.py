@@ -1,0 +1,64 @@
+"""A server that runs out of descriptors gives up one user, not its listener."""
+
+from pathlib import Path
+
+from tests.support.net import HOST, Peer, free_port
+from tests.support.program import Program
+from tests.support.tunnel import TOKEN, Net
+
+DESCRIPTORS = 40
+
+
+async def start(net: Net, folder: Path) -> tuple[Program, int, int]:
+    """Run a server that may open few descriptors; return it and its two ports."""
+    bind_port, user_port = free_port(), free_port()
+    file = folder / "server.toml"
+    file.write_text(
+        f'[server]\nbind_addr = "{HOST}:{bind_port}"\ntransport = "tcp"\ntoken = "{TOKEN}"\nskip_optz = true\n'
+        f'ports = ["{HOST}:{user_port}={await net.echo()}"]\n'
+    )
+    return await Program.start("-c", file, descriptors=DESCRIPTORS), bind_port, user_port
+
+
+async def answered(user: Peer) -> bool:
+    """Whether the user gets an answer, and no end instead."""
+    try:
+        await user.send(b"hello")
+        return await user.receive(5) == b"hello"
+    except (EOFError, ConnectionError):
+        return False
+
+
+async def test_users(net: Net, tmp_path: Path) -> None:
+    server, bind_port, user_port = await start(net, tmp_path)
+    try:
+        await server.line("server listens on")
+        client = await net.client(bind_port, "connection_pool = 2")
+        await server.line("tunnel is up")
+        users = [await net.dial(user_port) for _ in range(2 * DESCRIPTORS)]
+        outcomes = [await answered(user) for user in users]
+        assert outcomes[0]
+        assert not all(outcomes)
+        for user in users:
+            user.close()
+        while not await answered(await net.dial(user_port)):
+            pass
+        await net.stop(client)
+    finally:
+        await server.kill()
+    assert server.text.count("can't accept a user: Too many open files") == 1
+    assert "Traceback" not in server.text
+
+
+async def test_strangers_on_the_tunnels_port(net: Net, tmp_path: Path) -> None:
+    server, bind_port, _ = await start(net, tmp_path)
+    try:
+        await server.line("server listens on")
+        strangers = [await net.dial(bind_port) for _ in range(2 * DESCRIPTORS)]
+        assert await strangers[-1].closed()
+        client = await net.client(bind_port)
+        await server.line("tunnel is up")
+        await net.stop(client)
+    finally:
+        await server.kill()
+    assert server.text.count("can't accept a tunnel connection: Too many open files") == 1

@@ -1,0 +1,67 @@
+"""The program as users run it: a process of its own."""
+
+import asyncio
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+from .net import PATIENCE
+
+
+class Program:
+    """A running `python -m backhaul`; what it logs can be waited for."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.lines: list[str] = []
+
+    @classmethod
+    async def start(cls, *arguments: str | Path, descriptors: int = 0) -> "Program":
+        """Run it with `arguments`, and with no more than `descriptors` if given."""
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "backhaul",
+            *arguments,
+            env=environment,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        if descriptors:
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (descriptors, descriptors))
+        return cls(process)
+
+    async def line(self, part: str) -> str:
+        """Return the next line of the log that holds `part`."""
+        assert self._process.stderr
+        async with asyncio.timeout(PATIENCE):
+            while line := (await self._process.stderr.readline()).decode():
+                self.lines.append(line)
+                if part in line:
+                    return line
+        raise EOFError(f"{part!r} was never said: {self.text}")
+
+    async def ended(self) -> int:
+        """Wait for the end; return the exit code, negative for a signal."""
+        assert self._process.stderr
+        async with asyncio.timeout(PATIENCE):
+            self.lines += (await self._process.stderr.read()).decode().splitlines(keepends=True)
+            return await self._process.wait()
+
+    @property
+    def text(self) -> str:
+        """All that has been read of the log."""
+        return "".join(self.lines)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
+    async def kill(self) -> None:
+        """End it, if it has not ended."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self.ended()
