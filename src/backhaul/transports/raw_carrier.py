@@ -5,7 +5,8 @@ import socket
 import time
 from typing import Final
 
-from backhaul.relay.datagram_stream import DatagramStream
+from backhaul.relay.datagram_stream import DatagramStream, Join
+from backhaul.relay.datagrams import Tally
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.pair import End, Relay, Traffic
 from backhaul.relay.poller import WOULD_BLOCK, release
@@ -20,6 +21,7 @@ from .dedicated import CarrierOwner, WaitingOwner
 log = logging.getLogger("backhaul.tunnel")
 
 READ_SIZE: Final = 1 << 14
+V072_LARGEST: Final = (1 << 14) - 6  # bytes of a datagram: v0.7.2 has 16 KiB for it, timestamp and length
 
 
 class RawIdle:
@@ -54,7 +56,9 @@ class RawIdle:
         if not self._alive() or not self._say(encode(Signal.UDP, flow.target.encode())):
             return False
         judge = DelayJudge(round(self._owner.rtt * 1000))
-        stream = DatagramStream(self._relay.poller, self._sock, join, Splitter(stamped=True), flow.tally, judge=judge)
+        framing = join if self._ours else _fitting(join, flow.tally)
+        splitter = Splitter(stamped=True)
+        stream = DatagramStream(self._relay.poller, self._sock, framing, splitter, flow.tally, judge=judge)
         stream.start(flow.from_far, flow.close)
         flow.carry(stream)
         return True
@@ -149,7 +153,8 @@ class RawWaiting:
         self._relay.poller.ignore_readable(self._sock)
         target = frame.body.decode("utf-8", "replace")
         if frame.kind == Signal.UDP:
-            self._owner.addressed(self, RawFlowArrival(self._relay, self._sock, target, frame.rest))
+            arrival = RawFlowArrival(self._relay, self._sock, target, frame.rest, ours=self._ours)
+            self._owner.addressed(self, arrival)
         else:
             end = End(self._sock, half_close=self._ours)
             self._owner.addressed(self, RawArrival(self._relay, end, target, frame.rest))
@@ -184,19 +189,21 @@ class RawArrival:
 class RawFlowArrival:
     """A user's datagrams on a tunnel connection of their own; owns the connection until it is joined or refused."""
 
-    __slots__ = ("_relay", "_rest", "_sock", "target")
+    __slots__ = ("_ours", "_relay", "_rest", "_sock", "target")
     datagrams = True
 
-    def __init__(self, relay: Relay, sock: socket.socket, target: str, rest: bytes) -> None:
+    def __init__(self, relay: Relay, sock: socket.socket, target: str, rest: bytes, *, ours: bool) -> None:
         self._relay = relay
         self._sock = sock
         self._rest = rest
+        self._ours = ours
         self.target = target
 
     def join(self, sock: socket.socket, traffic: Traffic) -> None:
         """See Arrival; datagrams that came early go first."""
         flows = self._relay.flows
-        stream = DatagramStream(self._relay.poller, self._sock, _stamp, Splitter(stamped=False), flows.tally)
+        framing = _stamp if self._ours else _fitting(_stamp, flows.tally)
+        stream = DatagramStream(self._relay.poller, self._sock, framing, Splitter(stamped=False), flows.tally)
         flow = Flow(flows, stream, self.target, traffic, flows.tally)
         connect_flow(self._relay.poller, flow, sock)
         stream.start(flow.from_near, flow.close, self._rest)
@@ -208,3 +215,14 @@ class RawFlowArrival:
 
 def _stamp(batch: Batch) -> bytes:
     return join_stamped(batch, int(time.time() * 1000))
+
+
+def _fitting(framing: Join, tally: Tally) -> Join:
+    """Return `framing` for a v0.7.2 peer: what would burst its buffer is dropped, and costs no other datagram."""
+
+    def frame(batch: Batch) -> bytes:
+        fitting = [datagram for datagram in batch if len(datagram) <= V072_LARGEST]
+        tally.dropped += len(batch) - len(fitting)
+        return framing(fitting)
+
+    return frame
