@@ -1,0 +1,78 @@
+"""Equal time limits for many things."""
+
+import asyncio
+
+import pytest
+from tests.support.net import until
+
+from backhaul.relay.deadlines import Deadlines
+
+pytestmark = pytest.mark.both_loops
+SOON = 0.02
+
+
+class Expired(list[str]):
+    """What has expired, in order."""
+
+    def __call__(self, item: str) -> None:
+        self.append(item)
+
+
+async def test_what_is_not_discarded_expires_in_order() -> None:
+    expired = Expired()
+    deadlines = Deadlines(SOON, expired)
+    for item in "abcd":
+        deadlines.add(item)
+    deadlines.discard("b")
+    deadlines.discard("never there")
+    await until(lambda: len(expired) == 3)
+    assert (expired, len(deadlines)) == (["a", "c", "d"], 0)
+
+
+async def test_adding_again_starts_anew() -> None:
+    expired = Expired()
+    deadlines = Deadlines(SOON, expired)
+    deadlines.add("a")
+    deadlines.add("b")
+    deadlines.add("a")
+    assert deadlines.oldest() == "b"
+    await until(lambda: len(expired) == 2)
+    assert expired == ["b", "a"]
+
+
+async def test_it_works_again_after_all_has_expired() -> None:
+    expired = Expired()
+    deadlines = Deadlines(SOON, expired)
+    deadlines.add("a")
+    await until(lambda: expired)
+    deadlines.add("b")
+    await until(lambda: len(expired) == 2)
+
+
+async def test_who_expires_may_add_and_discard() -> None:
+    seen: list[str] = []
+
+    def expire(item: str) -> None:
+        seen.append(item)
+        deadlines.discard("b")
+        if len(seen) < 3:
+            deadlines.add("a")
+
+    deadlines = Deadlines(SOON, expire)
+    deadlines.add("a")
+    deadlines.add("b")
+    await until(lambda: len(seen) == 3)
+    assert seen == ["a", "a", "a"]
+
+
+async def test_what_was_cleared_never_expires() -> None:
+    expired = Expired()
+    deadlines = Deadlines(SOON, expired)
+    deadlines.add("a")
+    deadlines.add("b")
+    assert "a" in deadlines
+    assert deadlines.clear() == ["a", "b"]
+    late = asyncio.Event()
+    asyncio.get_running_loop().call_later(2 * SOON, late.set)
+    await late.wait()
+    assert (expired, len(deadlines), "a" in deadlines) == ([], 0, False)

@@ -1,0 +1,210 @@
+"""Two sockets joined: stalls, ends, silence, and what becomes of the pipes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from tests.support.net import Peer, fill, until
+from tests.support.tunnel import Net
+
+from backhaul.relay.direction import COPY_SIZE, Meter
+from backhaul.relay.pair import End, Pair, Relay, Traffic, splice_available
+from backhaul.relay.poller import make_poller
+
+pytestmark = pytest.mark.both_loops
+BULK = 8 * COPY_SIZE
+
+
+@dataclass
+class Bench:
+    """A relay, and the outer ends of the pairs that it joins."""
+
+    net: Net
+    relay: Relay
+    traffic: Traffic = field(default_factory=lambda: Traffic(Meter(), Meter()))
+    done: int = 0
+
+    async def join(self, *, far_half_close: bool = True, near_half_close: bool = True, preface: bytes = b"") -> "Joint":
+        """Join two TCP connections."""
+        user, near = await self.net.pair()
+        far, target = await self.net.pair()
+        pair = self.relay.join(
+            End(near.sock, half_close=near_half_close),
+            End(far.sock, half_close=far_half_close),
+            self.traffic,
+            preface=preface,
+            done=self._done,
+        )
+        return Joint(pair, user, target)
+
+    def _done(self) -> None:
+        self.done += 1
+
+
+@dataclass
+class Joint:
+    """A pair and its outer ends."""
+
+    pair: Pair
+    user: Peer
+    target: Peer
+
+
+@pytest.fixture(params=[True, False], ids=["splice", "copy"])
+async def bench(request: pytest.FixtureRequest, net: Net) -> AsyncIterator[Bench]:
+    poller = make_poller()
+    relay = Relay(poller, splicing=request.param)
+    yield Bench(net, relay)
+    relay.close()
+    poller.close()
+    assert not relay.live
+    assert relay.pipes.lent == 0
+
+
+async def test_a_preface_goes_first(bench: Bench) -> None:
+    joint = await bench.join(preface=b"first ")
+    await joint.user.send(b"second")
+    assert await joint.target.receive(12) == b"first second"
+
+
+async def test_a_preface_larger_than_every_buffer(bench: Bench) -> None:
+    preface = bytes(20_000_000)
+    joint = await bench.join(preface=preface)
+    await joint.user.send(b"behind")
+    assert await joint.target.receive(len(preface) + 6) == preface + b"behind"
+
+
+async def test_pipes_are_lent_only_while_bytes_are_in_flight(bench: Bench) -> None:
+    joint = await bench.join()
+    for _ in range(20):
+        await joint.user.send(bytes(BULK))
+        await joint.target.receive(BULK)
+    await until(lambda: bench.relay.pipes.lent == 0)
+
+
+async def test_a_stall_holds_one_pipe_and_the_end_comes_behind_the_backlog(bench: Bench) -> None:
+    joint = await bench.join()
+    sent = await fill(joint.user)
+    assert bench.relay.pipes.lent <= 1
+    assert joint.pair.to_far.stalled
+    joint.user.shut_write()
+    assert len(await joint.target.receive_all()) == sent
+    assert bench.relay.pipes.lent == 0
+    assert bench.traffic.received.bytes == sent
+
+
+async def test_a_stall_one_way_does_not_stop_the_other(bench: Bench) -> None:
+    joint = await bench.join()
+    await fill(joint.user)
+    await joint.target.send(b"still talking")
+    assert await joint.user.receive(13) == b"still talking"
+
+
+async def test_stalls_beyond_the_number_of_pipes(bench: Bench) -> None:
+    bench.relay.pipes._max_lent = 2
+    joints = [await bench.join() for _ in range(4)]
+    sent = [await fill(joint.user) for joint in joints]
+    assert bench.relay.pipes.lent <= 2
+    for joint, count in zip(joints, sent, strict=True):
+        joint.user.shut_write()
+        assert len(await joint.target.receive_all()) == count
+
+
+async def test_closing_a_stalled_pair_gives_its_pipe_up(bench: Bench) -> None:
+    joint = await bench.join()
+    await fill(joint.user)
+    joint.pair.close()
+    joint.pair.close()
+    assert (bench.relay.pipes.lent, bench.done, len(bench.relay.live)) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("end", ["user", "target"])
+async def test_a_reset_during_a_stall(bench: Bench, end: str) -> None:
+    joint = await bench.join()
+    await fill(joint.user)
+    getattr(joint, end).reset()
+    other = joint.target if end == "user" else joint.user
+    assert not await other.closed()
+    await until(lambda: bench.done == 1)
+
+
+async def test_the_relay_closes_what_lives(bench: Bench) -> None:
+    joint = await bench.join()
+    bench.relay.close()
+    assert not await joint.user.closed()
+    assert not await joint.target.closed()
+
+
+class TestDrained:
+    async def test_at_once_when_nothing_lives(self, bench: Bench) -> None:
+        await bench.relay.drained(60)
+
+    async def test_with_the_last_pair(self, bench: Bench) -> None:
+        joint = await bench.join()
+        drained = asyncio.ensure_future(bench.relay.drained(60))
+        joint.user.close()
+        joint.target.close()
+        await drained
+        assert not bench.relay.live
+
+    async def test_when_patience_ends(self, bench: Bench) -> None:
+        await bench.join()
+        await bench.relay.drained(0.01)
+        assert len(bench.relay.live) == 1
+
+
+class TestHalfClosed:
+    """Times are those of `pair.py`, made short."""
+
+    @pytest.fixture(autouse=True)
+    def _short(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("backhaul.relay.pair._SWEEP", 0.01)
+        monkeypatch.setattr("backhaul.relay.pair.HOLD_BACK", 0.03)
+        monkeypatch.setattr("backhaul.relay.pair.SILENCE_LIMIT", 0.06)
+
+    @pytest.mark.parametrize("end", ["user", "target"])
+    async def test_silence_ends_it(self, bench: Bench, end: str) -> None:
+        joint = await bench.join()
+        getattr(joint, end).shut_write()
+        assert await joint.user.receive_all() == await joint.target.receive_all() == b""
+        await until(lambda: bench.done == 1)
+
+    async def test_silence_ends_nothing_that_is_open_both_ways(self, bench: Bench) -> None:
+        joint, half_closed = await bench.join(), await bench.join()
+        half_closed.user.shut_write()
+        await until(lambda: bench.done == 1)
+        assert joint.user.silent()
+        assert not joint.pair.closed
+
+    async def test_bytes_are_no_silence(self, bench: Bench) -> None:
+        joint = await bench.join()
+        joint.user.shut_write()
+        for _ in range(15):
+            await joint.target.send(b"x")
+            assert await joint.user.receive(1) == b"x"
+            await asyncio.sleep(0.01)
+        assert not joint.pair.closed
+
+    async def test_an_end_is_held_back_from_who_would_misunderstand_it(self, bench: Bench) -> None:
+        joint = await bench.join(far_half_close=False)
+        joint.user.shut_write()
+        await until(lambda: joint.pair in bench.relay._watched)
+        assert joint.target.silent()
+        assert await joint.target.receive_all() == b""  # after HOLD_BACK
+        await joint.target.send(b"late")
+        assert await joint.user.receive(4) == b"late"
+
+    async def test_the_targets_end_is_the_end_where_half_close_is_not_understood(self, bench: Bench) -> None:
+        joint = await bench.join(near_half_close=False)
+        await joint.target.send(b"answer")
+        joint.target.shut_write()
+        assert await joint.user.receive_all() == b"answer"
+        await until(lambda: bench.done == 1)
+
+
+def test_the_administrator_can_switch_splice_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BACKHAUL_NO_SPLICE", raising=False)
+    assert splice_available()
+    monkeypatch.setenv("BACKHAUL_NO_SPLICE", "1")
+    assert not splice_available()

@@ -1,0 +1,194 @@
+"""Both pollers keep the same promises, on both event loops."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+from tests.support.net import Peer, until
+
+from backhaul.relay.poller import EpollPoller, LoopPoller, Poller, release
+
+pytestmark = pytest.mark.both_loops
+
+
+@pytest.fixture(params=[EpollPoller, LoopPoller])
+async def poller(request: pytest.FixtureRequest) -> AsyncIterator[Poller]:
+    poller: Poller = request.param()
+    yield poller
+    poller.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ends = socket.socketpair()
+    for end in ends:
+        end.setblocking(False)
+    yield ends
+    for end in ends:
+        end.close()
+
+
+async def turns(count: int = 5) -> None:
+    """Let the event loop look at its descriptors some times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def reader(sock: socket.socket, heard: list[bytes]) -> Callable[[], None]:
+    """Return a callback that takes one byte."""
+    return lambda: heard.append(sock.recv(1))
+
+
+async def test_what_is_left_is_reported_again(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
+    near, far = pair
+    heard: list[bytes] = []
+    poller.on_readable(near, reader(near, heard))
+    far.send(b"abc")
+    await until(lambda: b"".join(heard) == b"abc")
+    poller.forget(near)
+
+
+async def test_the_end_is_readable(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
+    near, far = pair
+    heard: list[bytes] = []
+    poller.on_readable(near, reader(near, heard))
+    far.close()
+    await until(lambda: heard)
+    poller.forget(near)
+    assert heard[0] == b""
+
+
+async def test_who_ignores_hears_nothing_until_he_listens_again(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    heard: list[bytes] = []
+    poller.on_readable(near, reader(near, heard))
+    poller.ignore_readable(near)
+    far.send(b"a")
+    await turns()
+    assert heard == []
+    poller.on_readable(near, reader(near, heard))
+    await until(lambda: heard == [b"a"])
+    poller.forget(near)
+
+
+async def test_reading_and_writing_are_watched_apart(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
+    near, far = pair
+    heard: list[bytes] = []
+    writable: list[bool] = []
+    poller.on_readable(near, reader(near, heard))
+    poller.on_writable(near, lambda: writable.append(True))
+    await until(lambda: writable)
+    assert heard == []
+    poller.ignore_writable(near)
+    await turns()  # a wake-up that was on its way
+    count = len(writable)
+    far.send(b"a")
+    await until(lambda: heard)
+    assert len(writable) == count
+    poller.forget(near)
+
+
+async def test_a_full_socket_is_not_writable_until_it_is_read(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    writable: list[bool] = []
+    try:
+        while True:
+            near.send(bytes(1 << 16))
+    except BlockingIOError:
+        pass
+    poller.on_writable(near, lambda: writable.append(True))
+    await turns()
+    assert not writable
+    try:
+        while True:
+            far.recv(1 << 16)
+    except BlockingIOError:
+        pass
+    await until(lambda: writable)
+    poller.forget(near)
+
+
+async def test_a_new_callback_replaces_the_old_one(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
+    near, far = pair
+    old: list[bytes] = []
+    new: list[bytes] = []
+    poller.on_readable(near, reader(near, old))
+    poller.on_readable(near, reader(near, new))
+    far.send(b"a")
+    await until(lambda: new)
+    assert old == []
+    poller.forget(near)
+
+
+async def test_a_callback_may_close_any_socket_and_the_number_may_have_a_new_owner(poller: Poller) -> None:
+    """Both are readable; whoever is called first closes the other, whose number is taken again at once."""
+    first, second = socket.socketpair(), socket.socketpair()
+    called: list[str] = []
+    successors: list[socket.socket] = []
+
+    def close(name: str, other: socket.socket) -> Callable[[], None]:
+        def callback() -> None:
+            called.append(name)
+            poller.forget(first[0])
+            release(poller, other)
+            successor, peer = socket.socketpair()
+            poller.on_readable(successor, lambda: called.append("successor"))
+            successors.extend((successor, peer))
+
+        return callback
+
+    poller.on_readable(first[0], close("first", second[0]))
+    poller.on_readable(second[0], close("second", first[0]))
+    first[1].send(b"x")
+    second[1].send(b"x")
+    await until(lambda: called)
+    await turns()
+    assert called in (["first"], ["second", "first"], ["second"])
+    for successor in successors[::2]:
+        poller.forget(successor)
+    for sock in (*first, *second, *successors):
+        sock.close()
+
+
+async def test_forgetting_twice_and_ignoring_strangers_is_harmless(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, _ = pair
+    poller.ignore_readable(near)
+    poller.ignore_writable(near)
+    poller.on_readable(near, lambda: None)
+    poller.forget(near)
+    poller.forget(near)
+
+
+class TestRelease:
+    async def test_in_order(self, poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
+        near, far = pair
+        poller.on_readable(near, lambda: None)
+        near.send(b"last words")
+        release(poller, near)
+        release(poller, near)
+        assert far.recv(100) == b"last words"
+        assert far.recv(100) == b""
+
+    @pytest.mark.parametrize("reset", [False, True])
+    async def test_with_unread_bytes(self, poller: Poller, reset: bool) -> None:  # noqa: FBT001
+        """Only a reset on purpose is one: the kernel would send it for unread bytes as well."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            far = socket.create_connection(listener.getsockname())
+            near, _ = listener.accept()
+        far.send(b"never read")
+        await until(lambda: near.recv(1, socket.MSG_PEEK))
+        near.send(b"last words")
+        release(poller, near, reset=reset)
+        if reset:
+            assert not await Peer(far).closed()
+        else:
+            assert far.recv(100) == b"last words"
+            assert far.recv(100) == b""
+        far.close()
