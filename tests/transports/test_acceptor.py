@@ -1,0 +1,111 @@
+"""Accepting connections, also when that fails. (Running out of descriptors for real: tests/faults.)"""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from tests.support.net import HOST, Peer, free_port, until
+from tests.support.tunnel import Net
+
+from backhaul.relay.poller import make_poller
+from backhaul.transports.acceptor import Acceptor
+from backhaul.transports.sockets import SocketOptions, listen
+
+pytestmark = pytest.mark.both_loops
+
+
+class Fragile(socket.socket):
+    """A listener whose next accepts fail with these errors."""
+
+    errors: list[int]
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self.errors:
+            number = self.errors.pop(0)
+            raise OSError(number, os.strerror(number))
+        return super().accept()
+
+
+class Reception:
+    """Keeps who was accepted, and what was refused."""
+
+    def __init__(self, net: Net) -> None:
+        self.net = net
+        self.guests: list[Peer] = []
+        self.refused: list[int | None] = []
+        self.port = free_port()
+        with listen(HOST, self.port, SocketOptions()) as plain:
+            self.listener = Fragile(fileno=os.dup(plain.fileno()))
+        self.listener.errors = []
+        self.listener.setblocking(False)
+        self.poller = make_poller()
+        self.acceptor = Acceptor(self.poller, self.listener, self._accepted, self._refused)
+
+    def _accepted(self, sock: socket.socket, address: Any) -> None:  # noqa: ANN401 - as the socket module has it
+        assert address == sock.getpeername()
+        self.guests.append(self.net.keep(Peer(sock)))
+
+    def _refused(self, error: OSError) -> None:
+        self.refused.append(error.errno)
+
+
+@pytest.fixture
+async def reception(net: Net) -> AsyncIterator[Reception]:
+    reception = Reception(net)
+    yield reception
+    reception.acceptor.close()
+    reception.poller.close()
+
+
+async def test_everybody_is_accepted(reception: Reception) -> None:
+    for _ in range(200):
+        await reception.net.dial(reception.port)
+    await until(lambda: len(reception.guests) == 200)
+    assert not any(guest.sock.getblocking() for guest in reception.guests)
+
+
+@pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM])
+async def test_an_error_of_one_connection_hurts_no_other(reception: Reception, number: int) -> None:
+    reception.listener.errors = [number] * 3
+    await reception.net.dial(reception.port)
+    await until(lambda: reception.guests)
+    assert reception.refused == []
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+async def test_out_of_resources_one_is_given_up_for_the_rest(reception: Reception, number: int) -> None:
+    reception.listener.errors = [number]
+    unlucky = await reception.net.dial(reception.port)
+    assert await unlucky.closed()
+    assert reception.refused == [number]
+    await reception.net.dial(reception.port)
+    await until(lambda: reception.guests)
+
+
+async def test_when_not_even_that_helps_it_rests_and_tries_again(
+    reception: Reception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("backhaul.transports.acceptor._open_spare", lambda: None)
+        reception.listener.errors = [errno.EMFILE] * 2  # the second for the one that was to be given up
+        await reception.net.dial(reception.port)
+        await until(lambda: reception.refused)
+        assert not reception.guests
+    await until(lambda: reception.guests)
+
+
+async def test_who_is_accepted_may_close_the_listener(reception: Reception) -> None:
+    def close(sock: socket.socket, _: object) -> None:
+        reception.acceptor.close()
+        sock.close()
+
+    reception.acceptor._accepted = close
+    users = (reception.net.dial(reception.port) for _ in range(3))
+    await asyncio.gather(*users, return_exceptions=True)
+    await until(lambda: reception.listener.fileno() < 0)
+    with pytest.raises(ConnectionRefusedError):
+        await reception.net.dial(reception.port)

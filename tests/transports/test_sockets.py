@@ -1,0 +1,138 @@
+"""Socket options, read back from the sockets of a running tunnel."""
+
+import socket
+from typing import Any
+
+import pytest
+from tests.support.net import HOST, free_port, until
+from tests.support.tunnel import Net
+
+from backhaul.transports.sockets import SocketOptions, listen, plain_ip
+
+KEEPALIVE = 33
+OPTIONS = f"nodelay = true\nkeepalive_period = {KEEPALIVE}\nmss = 1000\nso_rcvbuf = 50000\nso_sndbuf = 60000"
+
+
+def tcp(sock: socket.socket, name: str) -> int:
+    """Return a TCP option."""
+    return sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+
+
+def buffers(sock: socket.socket) -> tuple[int, int]:
+    """Return the sizes asked for: the kernel doubles them, for its own needs (socket(7))."""
+    options = (socket.SO_RCVBUF, socket.SO_SNDBUF)
+    received, sent = (sock.getsockopt(socket.SOL_SOCKET, option) // 2 for option in options)
+    return received, sent
+
+
+def kept_alive(sock: socket.socket) -> tuple[int, int, int]:
+    on = sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    return on, tcp(sock, "TCP_KEEPIDLE"), tcp(sock, "TCP_KEEPINTVL")
+
+
+class Inside:
+    """The four sockets that carry one user, and the two of the control channel."""
+
+    def __init__(self, server: Any, client: Any) -> None:  # noqa: ANN401 - looks into private parts
+        (self._out,) = server.relay.live
+        (self._in,) = client.relay.live
+        self.user: socket.socket = self._out._near.sock
+        self.target: socket.socket = self._in._far.sock
+        self.tunnel: list[socket.socket] = [self._out._far.sock, self._in._near.sock]
+        gate, door = server.tunnel._transport._gate, client.tunnel._transport._door
+        self.control: list[socket.socket] = [gate._control._sock, door._control._sock]
+
+
+async def look_inside(net: Net, lines: str) -> Inside:
+    tunnel = await net.tunnel(await net.echo(), server=lines, client=lines)
+    user = await tunnel.user()
+    await user.send(b"x")
+    await user.receive(1)
+    await until(lambda: tunnel.server.relay.live and tunnel.client.relay.live)
+    return Inside(tunnel.server, tunnel.client)
+
+
+async def test_the_configured_options(net: Net) -> None:
+    inside = await look_inside(net, OPTIONS)
+    for sock in inside.tunnel:
+        assert tcp(sock, "TCP_NODELAY") == 1
+        assert kept_alive(sock) == (1, KEEPALIVE, KEEPALIVE)
+        assert tcp(sock, "TCP_MAXSEG") <= 1000
+        assert buffers(sock) == (50000, 60000)
+    for sock in (inside.user, inside.target):
+        assert tcp(sock, "TCP_NODELAY") == 1
+        assert kept_alive(sock) == (1, KEEPALIVE, KEEPALIVE)
+        assert tcp(sock, "TCP_MAXSEG") > 1000
+        assert buffers(sock) != (50000, 60000)
+
+
+async def test_without_them_the_system_decides(net: Net) -> None:
+    inside = await look_inside(net, "")
+    for sock in (*inside.tunnel, inside.user, inside.target):
+        assert tcp(sock, "TCP_NODELAY") == 0
+        assert kept_alive(sock) == (1, 75, 75)
+        assert tcp(sock, "TCP_MAXSEG") > 1360
+
+
+@pytest.mark.parametrize("lines", ["", OPTIONS])
+async def test_a_control_channel_whose_peer_has_vanished_is_found_out_within_a_minute(net: Net, lines: str) -> None:
+    inside = await look_inside(net, lines)
+    for sock in inside.control:
+        on, idle, interval = kept_alive(sock)
+        assert on == 1
+        assert idle + interval * tcp(sock, "TCP_KEEPCNT") < 60
+        assert 0 < tcp(sock, "TCP_USER_TIMEOUT") < 60_000
+        assert tcp(sock, "TCP_NODELAY") == 1
+
+
+class TestListen:
+    def test_all_addresses_are_those_of_ipv6_too(self) -> None:
+        with listen("", free_port(), SocketOptions()) as sock:
+            assert sock.family == socket.AF_INET6
+            assert not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            assert not sock.getblocking()
+            for host in (HOST, "::1"):
+                socket.create_connection((host, sock.getsockname()[1])).close()
+
+    def test_without_ipv6_all_addresses_are_those_of_ipv4(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+        with listen("", free_port(), SocketOptions()) as sock:
+            assert sock.getsockname()[0] == "0.0.0.0"
+
+    def test_one_ipv6_address_is_not_all(self) -> None:
+        with listen("::1", free_port("::1"), SocketOptions()) as sock:
+            assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+
+    def test_a_name(self) -> None:
+        with listen("localhost", free_port(), SocketOptions()) as sock:
+            assert sock.getsockname()[0] in {HOST, "::1"}
+
+    def test_a_port_in_use_leaves_nothing_open(self) -> None:
+        with listen(HOST, free_port(), SocketOptions()) as sock, pytest.raises(OSError, match="in use"):
+            listen(HOST, sock.getsockname()[1], SocketOptions())
+
+    def test_an_address_of_somebody_else(self) -> None:
+        with pytest.raises(OSError, match="assign"):
+            listen("192.0.2.1", free_port(), SocketOptions())
+
+    def test_a_port_just_closed_can_be_had_again(self) -> None:
+        with listen(HOST, free_port(), SocketOptions()) as sock:
+            host, port = sock.getsockname()
+            user = socket.create_connection((host, port))
+            sock.setblocking(True)
+            sock.accept()[0].close()
+        user.close()
+        listen(host, port, SocketOptions()).close()
+
+
+@pytest.mark.parametrize(
+    ("address", "plain"),
+    [
+        ((HOST, 1), HOST),
+        (("::ffff:192.0.2.7", 1, 0, 0), "192.0.2.7"),
+        (("2001:db8::1", 1, 0, 0), "2001:db8::1"),
+        (("fe80::1%eth0", 1, 0, 2), "fe80::1"),
+    ],
+)
+def test_plain_addresses(address: tuple[Any, ...], plain: str) -> None:
+    assert plain_ip(address) == plain
