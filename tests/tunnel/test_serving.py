@@ -1,9 +1,10 @@
 """Users on the public end: carried, waiting, given up, and how a v0.7.2 client is spared what it does not bear."""
 
 import asyncio
+import socket
 
 import pytest
-from tests.support.net import Peer, until
+from tests.support.net import HOST, Peer, until
 from tests.support.public import Public
 from tests.support.v072 import HANDSHAKE, RTT, header
 
@@ -97,13 +98,11 @@ class TestIdleConnections:
     async def test_a_dead_one_is_not_handed_to_a_user(self, public: Public, end: object) -> None:
         assert callable(end)
         await public.client()
-        for _ in range(20):  # the end and the user arrive in either order
-            dead, living = await public.tunnel_connection(), await public.tunnel_connection()
-            end(dead)
-            user = await public.user()
+        dead, living = await public.tunnel_connection(), await public.tunnel_connection()
+        await until(lambda: public.server.tunnel._transport.idle == 2)  # type: ignore[attr-defined]
+        with socket.create_connection((HOST, public.user_port)):  # the server sees the user before ...
+            end(dead)  # ... this, as both are there when it looks
             await public.addressed(living)
-            user.close()
-            living.close()
 
     async def test_one_that_speaks_nonsense_is_closed(self, public: Public) -> None:
         control = await public.client()
