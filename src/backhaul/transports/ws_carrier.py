@@ -197,6 +197,7 @@ class WsArrival:
     """A user on a tunnel connection of its own; owns the connection until it is joined or refused."""
 
     __slots__ = ("_early", "_parser", "_relay", "_sock", "target")
+    datagrams = False
 
     def __init__(
         self, relay: Relay, sock: socket.socket, parser: websocket.FrameParser, target: str, early: _Early
