@@ -1,0 +1,64 @@
+"""Fixtures of the interop tests: the Go peer and tunnels with it."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from tests.support.datagrams import UdpNet
+from tests.support.go_peer import STREAMS, Case, Mixed, cases
+from tests.support.net import HOST
+from tests.support.tunnel import LINES, Lines
+
+from backhaul.system.certificate import make
+
+PEER = Path(__file__).parents[1] / "go" / "peer"
+
+
+@pytest.fixture(scope="session")
+def peer_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the peer."""
+    if shutil.which("go") is None:
+        pytest.skip("the Go toolchain is not installed")
+    binary = tmp_path_factory.mktemp("peer") / "peer"
+    build = ["go", "build", "-o", str(binary), "."]
+    subprocess.run(build, cwd=PEER, env={**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false"}, check=True)
+    return binary
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return the files of a certificate as the command `cert` makes it, and of its key."""
+    pair = make([HOST], 2, datetime.now(UTC))
+    folder = tmp_path_factory.mktemp("certificate")
+    files = folder / "server.crt", folder / "server.key"
+    files[0].write_bytes(pair.certificate)
+    files[1].write_bytes(pair.key)
+    return files
+
+
+@pytest.fixture(params=cases(STREAMS), ids=str)
+def case(request: pytest.FixtureRequest) -> Case:
+    """Every transport for TCP users, both ways round, both versions of smux."""
+    chosen: Case = request.param
+    return chosen
+
+
+@pytest.fixture
+async def mixed(
+    case: Case, peer_binary: Path, certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Mixed]:
+    """A tunnel to be started; at the end nothing may be left, and the peer may have heard nothing intolerable."""
+    cert, key = certificate
+    tls = f'tls_cert = "{cert}"\ntls_key = "{key}"' if case.transport.startswith("wss") else ""
+    monkeypatch.setitem(LINES, case.transport, Lines(server=tls))
+    async with UdpNet(case.transport) as net:
+        mixed = Mixed(net, case, peer_binary, tmp_path, certificate)
+        try:
+            yield mixed
+            mixed.peer.check()
+        finally:
+            mixed.peer.kill()

@@ -1,0 +1,122 @@
+"""How connections end between one of our ends and the Go peer, which knows no half-close, over every transport."""
+
+import asyncio
+
+import pytest
+from tests.support.go_peer import Mixed
+from tests.support.net import Peer, free_port, until
+
+ANSWER = bytes(range(256)) * 4000
+
+
+@pytest.fixture(autouse=True)
+def _no_end_by_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends here must end because somebody said so, not because it was silent for long enough."""
+    for module in ("pair", "framed"):
+        for limit in ("HOLD_BACK", "SILENCE_LIMIT"):
+            monkeypatch.setattr(f"backhaul.relay.{module}.{limit}", 1e9)
+
+
+async def connect(mixed: Mixed) -> tuple[Peer, Peer]:
+    """Return a user of a new tunnel and the target's end of the user's connection."""
+    listener = mixed.net.listen()
+    await mixed.start(listener.port)
+    user, target = await asyncio.gather(mixed.user(), listener.accept())
+    return user, target
+
+
+async def test_a_target_that_speaks_first(mixed: Mixed) -> None:
+    user, target = await connect(mixed)
+    await target.send(b"220 welcome\r\n")
+    assert await user.receive(13) == b"220 welcome\r\n"
+    await user.send(b"QUIT\r\n")
+    assert await target.receive(6) == b"QUIT\r\n"
+
+
+async def test_the_target_closes_behind_its_answer(mixed: Mixed) -> None:
+    user, target = await connect(mixed)
+    await user.send(b"request")
+    await target.receive(7)
+    await target.send(ANSWER)
+    target.close()
+    assert await user.receive_all() == ANSWER
+
+
+async def test_the_target_is_done_sending(mixed: Mixed) -> None:
+    user, target = await connect(mixed)
+    await user.send(b"request")
+    await target.receive(7)
+    await target.send(ANSWER)
+    target.shut_write()
+    assert await user.receive_all() == ANSWER
+    assert await target.receive_all() == b""
+
+
+async def test_the_user_closes_behind_an_upload(mixed: Mixed) -> None:
+    user, target = await connect(mixed)
+    await user.send(ANSWER)
+    user.close()
+    if mixed.case.ours == "server":
+        assert await target.receive(len(ANSWER)) == ANSWER
+        target.close()  # our end keeps the user's end from the peer until the target is done, or for HOLD_BACK
+    else:
+        assert await target.receive_all() == ANSWER
+
+
+async def test_a_request_that_ends_gets_its_late_answer(mixed: Mixed) -> None:
+    """Through our server; v0.7.2's takes the user's end for the end of everything, and our client follows."""
+    user, target = await connect(mixed)
+    await user.send(b"request")
+    user.shut_write()
+    if mixed.case.ours == "server":
+        assert await target.receive(7) == b"request"
+        await until(lambda: mixed.ours.relay._watched)  # the end has come, and is held back
+        await target.send(ANSWER)
+        target.close()
+        assert await user.receive_all() == ANSWER
+    else:
+        assert await target.receive_all() == b"request"
+        assert await user.receive_all() == b""
+    await until(lambda: not mixed.ours.relay.live)
+
+
+async def test_the_user_resets(mixed: Mixed) -> None:
+    user, target = await connect(mixed)
+    await user.send(b"hello")
+    await target.receive(5)
+    user.reset()
+    await target.closed()
+
+
+async def test_the_target_resets(mixed: Mixed) -> None:
+    user, target = await connect(mixed)
+    await user.send(b"hello")
+    await target.receive(5)
+    target.reset()
+    await user.closed()
+
+
+async def test_a_target_that_refuses(mixed: Mixed) -> None:
+    await mixed.start(free_port(), await mixed.net.echo())
+    refused, served = await mixed.user(0), await mixed.user(1)
+    await refused.closed()
+    await served.send(b"still there?")
+    assert await served.receive(12) == b"still there?"
+
+
+async def test_a_user_who_goes_at_once(mixed: Mixed) -> None:
+    await mixed.start(await mixed.net.echo())
+    (await mixed.user()).close()
+    user = await mixed.user()
+    await user.send(b"next")
+    assert await user.receive(4) == b"next"
+
+
+async def test_the_peer_dies_under_a_user(mixed: Mixed) -> None:
+    user, target = await connect(mixed)
+    await user.send(b"hello")
+    await target.receive(5)
+    mixed.peer.kill()
+    await (user if mixed.case.ours == "server" else target).closed()
+    await until(lambda: not mixed.ours.relay.live)
+    mixed.peer.start()  # a dead one would be taken for a crashed one

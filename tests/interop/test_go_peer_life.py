@@ -1,0 +1,192 @@
+"""What becomes of a tunnel between one of our ends and the Go peer when an end goes, comes back, or is not welcome."""
+
+import asyncio
+
+import pytest
+from tests.support.go_peer import STREAMS, Case, Mixed, cases
+from tests.support.net import HOST, Peer, until
+from tests.support.tunnel import TOKEN
+
+from backhaul.client import Client
+
+# What happens on the control channel does not depend on the version of smux; the pool does on neither.
+CONTROL = cases((*STREAMS, "udp"), versions=(1,))
+MUX_CONS = [(case, mux_con) for case in cases(STREAMS, versions=(1,)) for mux_con in ((1, 3) if case.muxed else (1,))]
+
+
+def ours(end: str, transports: tuple[str, ...] = STREAMS) -> list[Case]:
+    """Return the cases in which our end is the server, or the client."""
+    return [case for case in cases(transports, versions=(1,)) if case.ours == end]
+
+
+async def echo(user: Peer, text: bytes) -> None:
+    """Have `text` echoed; the user stays connected."""
+    await user.send(text)
+    assert await user.receive(len(text)) == text
+
+
+async def echo_soon(mixed: Mixed, text: bytes) -> None:
+    """Have `text` echoed, by one of several users: some may meet tunnel connections that have just died."""
+
+    async def served() -> bool:
+        user = await mixed.user()
+        try:
+            await echo(user, text)
+        except (ConnectionError, EOFError):
+            return False
+        finally:
+            user.close()
+        return True
+
+    while not await served():  # noqa: ASYNC110 - each turn is another user
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("case", cases(STREAMS, versions=(1,)), ids=str)
+class TestComingBack:
+    async def test_the_peer_is_killed_and_comes_back(self, mixed: Mixed) -> None:
+        await mixed.start(await mixed.net.echo())
+        user = await mixed.user()
+        await echo(user, b"before")
+        mixed.peer.kill()
+        await until(lambda: not mixed.ours.tunnel.connected)
+        await user.closed()
+        await mixed.start_peer()
+        await mixed.connected(2)
+        await echo_soon(mixed, b"after")
+
+    async def test_the_peer_says_goodbye_and_comes_back(self, mixed: Mixed, caplog: pytest.LogCaptureFixture) -> None:
+        await mixed.start(await mixed.net.echo())
+        mixed.peer.ask_to_stop()
+        await until(lambda: not mixed.ours.tunnel.connected)
+        assert "control channel lost: the " in caplog.text
+        assert "is shutting down" in caplog.text
+        await mixed.start_peer()
+        await mixed.connected(2)
+        await echo_soon(mixed, b"after")
+
+    async def test_our_end_says_goodbye_and_comes_back(self, mixed: Mixed) -> None:
+        await mixed.start(await mixed.net.echo())
+        user = await mixed.user()
+        await echo(user, b"before")
+        user.close()
+        await mixed.net.stop(mixed.ours)
+        await mixed.peer.says("says goodbye")
+        await mixed.start_ours()
+        await mixed.connected(2)
+        await echo_soon(mixed, b"after")
+
+    async def test_users_of_the_time_between_are_closed_or_served(self, mixed: Mixed) -> None:
+        await mixed.start(await mixed.net.echo())
+        users = [await mixed.user() for _ in range(5)]
+        for user in users:
+            await echo(user, b"before")
+        mixed.peer.kill()
+        for user in users:
+            await user.closed()
+        await until(lambda: not mixed.ours.relay.live)
+        await mixed.start_peer()
+        await mixed.connected(2)
+        await echo_soon(mixed, b"after")
+
+
+@pytest.mark.parametrize("case", ours("client"), ids=str)
+async def test_our_client_loses_its_control_channel(mixed: Mixed) -> None:
+    """The Go server may take the new handshake for a tunnel connection, until it has seen the end of the old one."""
+    await mixed.start(await mixed.net.echo())
+    assert isinstance(mixed.ours, Client)
+    mixed.ours.tunnel.control_lost("as the test has it")
+    await mixed.peer.says("reset: control channel")
+    await mixed.connected(2)
+    await echo_soon(mixed, b"after")
+
+
+@pytest.mark.parametrize("case", CONTROL, ids=str)
+async def test_another_token(mixed: Mixed, caplog: pytest.LogCaptureFixture) -> None:
+    """Our end says so in a line that does not show the token, goes on trying or waiting, and crashes nobody."""
+    mixed.prepare(await mixed.net.echo(), peer_token="qu1te-different")
+    await mixed.start_peer()
+    await mixed.start_ours()
+    if mixed.case.ours == "server":
+        await mixed.peer.says("reset: ", 3)
+        said = f"refused a connection from {HOST}: wrong token"
+    else:
+        await mixed.peer.says("refused a ", 3)
+        said = f"can't connect to {HOST}:{mixed.bind_port}: "
+        assert "token" in caplog.text
+    await until(lambda: said in caplog.text)
+    assert not mixed.ours.tunnel.connected
+    assert not [secret for secret in ("qu1te-different", TOKEN, "Traceback") if secret in caplog.text]
+
+
+@pytest.mark.parametrize("case", ours("server", (*STREAMS, "udp")), ids=str)
+async def test_strangers_do_not_fill_our_log(mixed: Mixed, caplog: pytest.LogCaptureFixture) -> None:
+    mixed.prepare(await mixed.net.echo(), peer_token="qu1te-different")
+    await mixed.start_peer()
+    await mixed.start_ours()
+    await mixed.peer.says("reset: ", 5)
+    assert caplog.text.count("wrong token") == 1
+
+
+@pytest.mark.parametrize("case", CONTROL, ids=str)
+async def test_heartbeats(mixed: Mixed) -> None:
+    """Many of them, also past idle tunnel connections, and nothing but the answers that v0.7.2 expects."""
+    target = await mixed.net.echo()
+    await mixed.start(target, heartbeat=0.05)
+    answered = mixed.case.ours == "client" and mixed.case.transport.startswith("ws")
+    await mixed.peer.says("heartbeat answered" if answered else "heartbeat", 5)
+    if mixed.case.transport in {"ws", "wss", "udp"} and mixed.case.ours == "server":
+        await mixed.peer.says("ping", 3)
+    assert mixed.ours.tunnel.connected
+    assert mixed.peer.count("control channel open") == 1
+    if mixed.case.transport != "udp":
+        await echo(await mixed.user(), b"still there?")
+
+
+@pytest.mark.parametrize("case", ours("server"), ids=str)
+async def test_a_user_waits_for_the_peer(mixed: Mixed) -> None:
+    mixed.prepare(await mixed.net.echo())
+    await mixed.start_ours()
+    user = await mixed.user()
+    await user.send(b"early")
+    await mixed.start_peer()
+    assert await user.receive(5) == b"early"
+
+
+@pytest.mark.parametrize("case", ours("server"), ids=str)
+async def test_a_user_does_not_wait_for_ever(mixed: Mixed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backhaul.tunnel.serving.USER_PATIENCE", 0.05)
+    mixed.prepare(await mixed.net.echo())
+    await mixed.start_ours()
+    assert await (await mixed.user()).closed()
+    await mixed.start_peer()
+    await mixed.connected()
+    await echo_soon(mixed, b"next")
+
+
+@pytest.mark.parametrize("pool", [1, 3])
+@pytest.mark.parametrize(("case", "mux_con"), MUX_CONS, ids=str)
+async def test_the_pool_never_runs_dry(mixed: Mixed, mux_con: int, pool: int) -> None:
+    await mixed.start(await mixed.net.echo(), pool=pool, mux_con=mux_con)
+    kept = []
+    for number in range(40):
+        user = await mixed.user()
+        await echo(user, number.to_bytes(2))
+        if number % 3:
+            user.close()
+        else:
+            kept.append(user)
+    for user in kept:
+        await echo(user, b"kept")
+
+
+@pytest.mark.parametrize("case", ours("server", ("tcp", "tcpmux", "wsmux")), ids=str)
+async def test_a_peer_that_is_taken_over(mixed: Mixed, caplog: pytest.LogCaptureFixture) -> None:
+    """A client that comes back while our server believes that the old one is there, as after a change of address."""
+    await mixed.start(await mixed.net.echo(), pool=2)
+    await mixed.peer.says("tunnel connection open", 2)
+    mixed.peer.freeze()
+    await mixed.start_peer()
+    await mixed.connected(2)
+    assert "has taken over" in caplog.text
+    await echo_soon(mixed, b"after")

@@ -1,0 +1,42 @@
+"""What else v0.7.2 may see of our ends; whatever it can't stand is looked for at the end of every test with it."""
+
+import asyncio
+import re
+import socket
+
+import pytest
+from tests.support.go_peer import MUX, Mixed, cases
+from tests.support.net import HOST
+from tests.support.proxy import decode
+from tests.support.tunnel import PROXY_PROTOCOL
+
+
+@pytest.mark.parametrize("case", cases(PROXY_PROTOCOL, versions=(1,)), ids=str)
+async def test_the_target_learns_who_came(mixed: Mixed) -> None:
+    """The Go server names the tunnel's other end as the destination, ours the address that the user connected to."""
+    listener = mixed.net.listen()
+    await mixed.start(listener.port, proxy_protocol=True)
+    user, target = await asyncio.gather(mixed.user(), listener.accept())
+    await user.send(b"hello")
+    header = decode(await target.receive(28 + 5))
+    assert (header.source, header.destination[0], header.rest) == (user.address, HOST, b"hello")
+    if mixed.case.ours == "server":
+        assert header.destination[1] == mixed.ports[0]
+
+
+@pytest.mark.parametrize("case", [case for case in cases(("tcp", "udp")) if case.ours == "client"], ids=str)
+async def test_our_client_says_nothing_but_its_hello(mixed: Mixed) -> None:
+    """Once, behind the answer to the round trip; the Go server ignores both bytes."""
+    await mixed.start(await mixed.net.echo(), heartbeat=0.05)
+    await mixed.peer.says("round trip measured")
+    await mixed.peer.says("heartbeat", 5)
+    assert re.findall(r"ignored 0x(..)", mixed.peer.said) == ["48", "80"]
+
+
+@pytest.mark.parametrize("case", cases(MUX), ids=str)
+async def test_sessions_do_not_wait_for_the_kernel(mixed: Mixed) -> None:
+    """Nagle would keep first requests and the ends of windows until the peer's delayed acknowledgement."""
+    listener = mixed.net.listen()
+    await mixed.start(listener.port)
+    await asyncio.gather(mixed.user(), listener.accept())
+    assert {link.conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for link in mixed.ours.relay.links} == {1}
