@@ -5,6 +5,8 @@ import contextlib
 
 from backhaul.assembly import TLS, mux_settings, tunnel_options
 from backhaul.config import ClientConfig
+from backhaul.config.diff import Change
+from backhaul.errors import BackhaulError
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import make_poller
@@ -18,7 +20,7 @@ class Client:
     """A running client; `start` and `stop` once each, inside a running event loop."""
 
     def __init__(self, config: ClientConfig) -> None:
-        self._config = config
+        self.config = config
         self._poller = make_poller()
         self.relay = Relay(self._poller, flows=FlowTable(config.udp_max_flows, config.udp_timeout))
         self.tunnel = ClientTunnel(config, self._poller, self._make_transport)
@@ -31,9 +33,29 @@ class Client:
     async def stop(self) -> None:
         """End in order: the server is told, users in flight get `shutdown_timeout` seconds."""
         await self._stop_running()
-        await self.relay.drained(self._config.shutdown_timeout)
+        await self.relay.drained(self.config.shutdown_timeout)
         self.relay.close()
         self._poller.close()
+
+    async def reconfigure(self, new: ClientConfig, change: Change, *, anew: bool) -> None:
+        """Apply `change`, which leads to `new`; `anew`: the control channel and the pool are made anew.
+
+        Users in flight stay. Raises BackhaulError when the new configuration can't be used; the old one is in
+        force then.
+        """
+        del change
+        old, self.config = self.config, new
+        if not anew:
+            return
+        try:
+            tunnel = ClientTunnel(new, self._poller, self._make_transport)
+        except BackhaulError:
+            self.config = old
+            raise
+        await self._stop_running()
+        tunnel.traffic = self.tunnel.traffic
+        self.tunnel = tunnel
+        await self.start()
 
     async def _stop_running(self) -> None:
         self.tunnel.stop()
@@ -43,7 +65,7 @@ class Client:
                 await self._running
 
     def _make_transport(self, events: ClientEvents) -> ClientTransport:
-        config = self._config
+        config = self.config
         settings = ClientSettings(
             remote_host=config.remote_addr.host,
             remote_port=config.remote_addr.port,
@@ -59,7 +81,7 @@ class Client:
         return make_client(config.transport, settings, events, self.relay)
 
     def _tls(self) -> ClientTls:
-        config = self._config
+        config = self.config
         return ClientTls(
             server_name=config.tls_server_name or config.remote_addr.host,
             verify=config.tls_verify,

@@ -4,6 +4,7 @@ import logging
 
 from backhaul.assembly import TLS, mux_settings, tunnel_options
 from backhaul.config import ServerConfig
+from backhaul.config.diff import Change
 from backhaul.errors import BackhaulError
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.pair import Relay
@@ -20,14 +21,14 @@ class Server:
     """A running server; `start` and `stop` once each, inside a running event loop."""
 
     def __init__(self, config: ServerConfig) -> None:
-        self._config = config
+        self.config = config
         self._poller = make_poller()
         self.relay = Relay(self._poller, flows=FlowTable(config.udp_max_flows, config.udp_timeout))
         self.tunnel = ServerTunnel(config, self.relay, self._make_transport)
 
     async def start(self) -> None:
         """Listen; raises BackhaulError if there is nothing to listen on."""
-        config = self._config
+        config = self.config
         try:
             failures = self.tunnel.start()
         except OSError as error:
@@ -45,10 +46,32 @@ class Server:
             len(self.tunnel.ports.open),
         )
 
+    async def reconfigure(self, new: ServerConfig, change: Change, *, anew: bool) -> None:
+        """Apply `change`, which leads to `new`; `anew`: the control channel and the pool are made anew.
+
+        Users in flight stay. Raises OSError or BackhaulError when the tunnel's new address or certificate can't
+        be had; the old configuration is in force then.
+        """
+        old, self.config = self.config, new
+        if anew:
+            self._rebuild(old)
+        self.tunnel.ports.remove(change.ports_removed)
+        self.tunnel.retarget(change.ports_retargeted)
+        for failure in self.tunnel.ports.add(change.ports_added):
+            log.error("%s", failure)
+
+    def _rebuild(self, old: ServerConfig) -> None:
+        try:
+            self.tunnel.rebuild(self.config, self._make_transport)
+        except (OSError, BackhaulError):
+            self.config = old
+            self.tunnel.rebuild(old, self._make_transport)
+            raise
+
     async def stop(self) -> None:
         """End in order: no more users, the client is told, users in flight get `shutdown_timeout` seconds."""
         self.tunnel.stop_listening()
-        await self.relay.drained(self._config.shutdown_timeout)
+        await self.relay.drained(self.config.shutdown_timeout)
         self.close()
 
     def close(self) -> None:
@@ -58,7 +81,7 @@ class Server:
         self._poller.close()
 
     def _make_transport(self, events: ServerEvents) -> ServerTransport:
-        config = self._config
+        config = self.config
         settings = ServerSettings(
             bind_host=config.bind_addr.host,
             bind_port=config.bind_addr.port,

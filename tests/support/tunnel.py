@@ -11,13 +11,21 @@ from backhaul.config import ClientConfig, ServerConfig
 from backhaul.config.loader import parse
 from backhaul.server import Server
 
+from .cert import tls_lines
 from .leaks import Books
 from .middlebox import Middlebox
 from .net import HOST, Peer, Sockets, free_port, until
 from .targets import Service, serve_echo
 
 TOKEN = "s3cret"
-BUILT = ("tcp",)  # the transports of this version, all held to the same behaviour
+BUILT = (
+    "tcp",
+    "tcpmux",
+    "ws",
+    "wss",
+    "wsmux",
+    "wssmux",
+)  # the transports of this version, all held to the same behaviour
 
 PROXY_PROTOCOL = ("tcp", "tcpmux", "wsmux")  # those of BUILT that offer it
 
@@ -32,7 +40,7 @@ class Lines(NamedTuple):
     client: str = ""
 
 
-LINES = {"tcp": Lines()}
+LINES = {name: Lines(tls_lines() if name.startswith("wss") else "") for name in BUILT}
 
 
 def server_config(

@@ -120,7 +120,7 @@ def _serve(file: str) -> int:
         config = load(file)
     except ConfigError as error:
         return _complain(error)
-    return serve(config)
+    return serve(file, config)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -120,6 +120,14 @@ class ServerTransport(Protocol):
     """The public end of a transport."""
 
     @property
+    def rtt(self) -> float:
+        """Seconds of a round trip to the client, 0 if not measured."""
+
+    @property
+    def idle(self) -> int:
+        """How many tunnel connections wait for a user."""
+
+    @property
     def connected(self) -> bool:
         """Whether a control channel is open."""
 

@@ -50,6 +50,11 @@ class MuxServer:
         return self._gate.connected
 
     @property
+    def rtt(self) -> float:
+        """Seconds of a round trip to the client, 0 if not measured."""
+        return self._gate.rtt
+
+    @property
     def idle(self) -> int:
         """How many sessions have no stream."""
         return sum(not len(link) for link in self._links)

@@ -47,7 +47,19 @@ class ClientTunnel:
         self._burst = Burst(log)
         self._lost: asyncio.Future[str] | None = None
         self.connected = False
+        self.peer = ""  # the server's address while connected
+        self.opened = 0  # control channels so far
         self.traffic: dict[str, Traffic] = {}  # by target
+
+    @property
+    def transport(self) -> ClientTransport:
+        """What carries the users."""
+        return self._transport
+
+    @property
+    def pool_size(self) -> int:
+        """How many idle tunnel connections are kept now."""
+        return self._pool.size
 
     async def run(self) -> None:
         """Connect, keep the pool filled, and connect again whenever the control channel is lost."""
@@ -108,10 +120,13 @@ class ClientTunnel:
             return
         log.info("connected to %s (%s): %s tunnel is up", remote, peer, self._config.transport)
         self.connected = True
+        self.peer = peer
+        self.opened += 1
         try:
             reason = await self._keep(self._lost)
         finally:
             self.connected = False
+            self.peer = ""
             self._transport.disconnect()
         log.warning("control channel lost: %s; connecting again, users in flight go on", reason)
 

@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from backhaul.burst import Burst
-from backhaul.config import ServerConfig
+from backhaul.config import Mapping, ServerConfig
 from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import release
@@ -37,6 +37,8 @@ class ServerTunnel:
         self._waiting: Deadlines[User] = Deadlines(USER_PATIENCE, self._give_up)
         self._burst = Burst(log)
         self._heart: asyncio.TimerHandle | None = None
+        self.peer = ""  # the client's address while it is connected
+        self.opened = 0  # control channels so far
         options = SocketOptions(nodelay=config.nodelay, keepalive=config.keepalive_period)
         self._flows = FlowDesk(relay, self._transport, config.channel_size)
         self.ports = Ports(
@@ -51,6 +53,29 @@ class ServerTunnel:
     def connected(self) -> bool:
         """Whether a client is there."""
         return self._transport.connected
+
+    @property
+    def transport(self) -> ServerTransport:
+        """What carries the users."""
+        return self._transport
+
+    def retarget(self, mappings: Iterable[Mapping]) -> None:
+        """Send the users to come of these ports elsewhere; the ports stay open."""
+        for mapping in mappings:
+            if port := self.ports.open.get((mapping.bind_host, mapping.bind_port)):
+                port.mapping = mapping
+
+    def rebuild(self, config: ServerConfig, make_transport: Callable[[ServerEvents], ServerTransport]) -> None:
+        """Replace control channel, pool and address of the tunnel; ports, waiting users and users in flight stay.
+
+        Raises OSError or TransportError when the new one can't be had; the old one is gone by then.
+        """
+        self._stop_heart()
+        self._transport.send(Signal.CLOSED)
+        self._transport.stop_listening()
+        self._config = config
+        self._transport = self._flows.transport = make_transport(self)
+        self._transport.start()
 
     def start(self) -> list[str]:
         """Listen for the client and for users; one line for each port that can't be had.
@@ -72,6 +97,8 @@ class ServerTunnel:
     def control_opened(self, peer: str) -> None:
         """A client is there: its heart is kept beating, and users who wait are announced."""
         log.info("client %s connected: %s tunnel is up", peer, self._config.transport)
+        self.peer = peer
+        self.opened += 1
         self._beat_later()
         for waiting in range(1, len(self._waiting) + 1):
             self._transport.expect_user(waiting)
@@ -80,6 +107,7 @@ class ServerTunnel:
     def control_lost(self, reason: str) -> None:
         """The client is gone; its users in flight stay, new ones wait a moment for its return."""
         self._stop_heart()
+        self.peer = ""
         log.warning("control channel lost: %s; waiting for the client to come back", reason)
 
     def carrier_ready(self) -> None:

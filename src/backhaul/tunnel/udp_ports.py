@@ -23,7 +23,7 @@ class FlowDesk:
 
     def __init__(self, relay: Relay, transport: ServerTransport, most_waiting: int) -> None:
         self.relay = relay
-        self._transport = transport
+        self.transport = transport
         self._most_waiting = most_waiting
         self._waiting: Deadlines[Flow] = Deadlines(FLOW_PATIENCE, self._give_up)
         self._burst = Burst(log)
@@ -35,20 +35,20 @@ class FlowDesk:
     def client_came(self) -> None:
         """Announce the flows that wait to a client that has just connected."""
         for waiting in range(1, len(self._waiting) + 1):
-            self._transport.expect_user(waiting)
+            self.transport.expect_user(waiting)
 
     def carrier_ready(self) -> None:
         """Carry those who wait, oldest first."""
         while len(self._waiting):
             flow = self._waiting.oldest()
-            if not self._transport.carry_flow(flow):
+            if not self.transport.carry_flow(flow):
                 return
             self._waiting.discard(flow)
 
     def flow_came(self, flow: Flow) -> None:
         """Find a carrier, or wait for one."""
-        self._transport.expect_user(len(self._waiting) + 1)
-        if len(self._waiting) or not self._transport.carry_flow(flow):
+        self.transport.expect_user(len(self._waiting) + 1)
+        if len(self._waiting) or not self.transport.carry_flow(flow):
             self._waiting.add(flow)
 
     def flow_closed(self, flow: Flow) -> None:
@@ -63,7 +63,7 @@ class FlowDesk:
         return True
 
     def _give_up(self, flow: Flow) -> None:
-        why = "no free tunnel connection" if self._transport.connected else "no client is connected"
+        why = "no free tunnel connection" if self.transport.connected else "no client is connected"
         self._burst.warn(why, f"closed a flow to target {flow.target} after {FLOW_PATIENCE:g} s: {why}")
         flow.close()
 

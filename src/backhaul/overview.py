@@ -1,0 +1,106 @@
+"""What both ends tell the monitor: numbers that are there anyway, read when somebody asks."""
+
+import time
+from collections.abc import Callable
+
+from backhaul import __version__
+from backhaul.client import Client
+from backhaul.errors import BackhaulError
+from backhaul.monitor.events import EventLog
+from backhaul.monitor.status import PortStatus, Status
+from backhaul.relay.pair import Relay, Traffic
+from backhaul.server import Server
+from backhaul.tunnel.ports import Port
+from backhaul.wire.targets import BadTargetError, parse_target
+
+
+def reader(end: Server | Client, events: EventLog) -> Callable[[], Status]:
+    """Return a function that tells how `end` is at the moment of the call."""
+    started = time.time()
+
+    def read() -> Status:
+        return _server(end, events, started) if isinstance(end, Server) else _client(end, events, started)
+
+    return read
+
+
+def _server(end: Server, events: EventLog, started: float) -> Status:
+    tunnel = end.tunnel
+    return Status(
+        side="server",
+        transport=end.config.transport,
+        connected=tunnel.connected,
+        peer=tunnel.peer,
+        rtt=tunnel.transport.rtt or None,
+        reconnects=max(0, tunnel.opened - 1),
+        pool_idle=tunnel.transport.idle,
+        pool_size=None,
+        sessions=len(end.relay.links),
+        streams=_streams(end.relay),
+        flows=sum(port.udp.flows for port in tunnel.ports.open.values()),
+        started=started,
+        ports=tuple(_port(port) for port in tunnel.ports.open.values()),
+        events=tuple(events.events()),
+        version=__version__,
+    )
+
+
+def _client(end: Client, events: EventLog, started: float) -> Status:
+    tunnel = end.tunnel
+    return Status(
+        side="client",
+        transport=end.config.transport,
+        connected=tunnel.connected,
+        peer=tunnel.peer,
+        rtt=None,
+        reconnects=max(0, tunnel.opened - 1),
+        pool_idle=tunnel.transport.idle,
+        pool_size=tunnel.pool_size,
+        sessions=len(end.relay.links),
+        streams=_streams(end.relay),
+        flows=len(end.relay.flows),
+        started=started,
+        ports=tuple(_target(target, traffic) for target, traffic in tunnel.traffic.items()),
+        events=tuple(events.events()),
+        version=__version__,
+    )
+
+
+def _streams(relay: Relay) -> int:
+    return sum(len(link) for link in relay.links)
+
+
+def _port(port: Port) -> PortStatus:
+    return PortStatus(
+        port=port.mapping.bind_port,
+        bind=port.mapping.bind_host,
+        target=port.mapping.target,
+        open=port.open,
+        total=port.total,
+        refused=0,
+        dropped=port.dropped,
+        received=port.traffic.received.bytes,
+        sent=port.traffic.sent.bytes,
+        udp_flows=port.udp.flows,
+        udp_dropped=port.udp.dropped,
+    )
+
+
+def _target(target: str, traffic: Traffic) -> PortStatus:
+    try:
+        port = parse_target(target).port
+    except (BadTargetError, BackhaulError):
+        port = 0
+    return PortStatus(
+        port=port,
+        bind="",
+        target=target,
+        open=0,
+        total=0,
+        refused=0,
+        dropped=0,
+        received=traffic.received.bytes,
+        sent=traffic.sent.bytes,
+        udp_flows=0,
+        udp_dropped=0,
+    )

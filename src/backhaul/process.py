@@ -1,0 +1,184 @@
+"""One end as a running program: its configuration file, what watches it, and what tells others how it is."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from backhaul import monitor
+from backhaul.client import Client
+from backhaul.config import ClientConfig, ConfigError, ServerConfig, load
+from backhaul.config.diff import Change, diff
+from backhaul.config.schema import Config
+from backhaul.errors import BackhaulError
+from backhaul.monitor.events import EventLog
+from backhaul.overview import reader
+from backhaul.server import Server
+from backhaul.system import notify
+from backhaul.system.log import configure
+from backhaul.system.status_socket import serving, socket_path
+
+log = logging.getLogger("backhaul")
+
+_LOOK_EVERY: Final = 1.0  # seconds between looks at the configuration file; v0.7.2 polls it as well
+_LOG: Final = frozenset({"log_level", "log_format"})
+_WEB: Final = frozenset({"web_port", "web_bind", "web_user", "web_password", "metrics", "sniffer", "sniffer_log"})
+# What is fixed when the program starts: sockets of another kind, tables, the machine itself.
+_AT_START: Final = frozenset({"accept_udp", "udp_max_flows", "udp_timeout", "skip_optz", "pprof"})
+
+
+class Process:
+    """Runs what `file` describes until it is told to stop."""
+
+    def __init__(self, file: str, config: Config) -> None:
+        self._file = Path(file)
+        self._config = config
+        self._end = Server(config) if isinstance(config, ServerConfig) else Client(config)
+        self._events = EventLog()
+        self._read = reader(self._end, self._events)
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._stamp = self._look()
+
+    async def run(self) -> None:
+        """Run; raises BackhaulError if it can't begin."""
+        self._on_signals()
+        with self._keeping_events():
+            await self._end.start()
+            async with serving(socket_path(self._file), self._read):
+                watch = await monitor.start(_monitor_settings(self._config), self._read)
+                notify.ready(f"{self._config.transport} {self._read().side}")
+                try:
+                    watch = await self._until_stopped(watch)
+                finally:
+                    await watch.stop()
+            await self._end_in_order()
+
+    async def _until_stopped(self, watch: monitor.Monitor) -> monitor.Monitor:
+        """Look after the file and the service manager; return the monitor that runs at the end."""
+        while not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY):
+                    await self._stop.wait()
+            if notify.watchdog_interval():
+                notify.watchdog()
+            if self._changed() and not self._stop.is_set():
+                watch = await self._reconfigure(watch)
+        return watch
+
+    async def _end_in_order(self) -> None:
+        patience = self._config.shutdown_timeout
+        log.info("stopping: users in flight get %g s; a second signal ends at once", patience)
+        notify.stopping()
+        self._stop.clear()
+        ending = asyncio.ensure_future(self._end.stop())
+        second = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait([ending, second], return_when=asyncio.FIRST_COMPLETED)
+        second.cancel()
+        if ending.done():
+            ending.result()
+        else:
+            ending.cancel()
+        log.info("stopped")
+
+    def _on_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+
+    @contextlib.contextmanager
+    def _keeping_events(self) -> Iterator[None]:
+        log.addHandler(self._events)
+        try:
+            yield
+        finally:
+            log.removeHandler(self._events)
+
+    def _look(self) -> tuple[int, ...]:
+        try:
+            found = os.stat(self._file)  # noqa: PTH116 - once a second, a Path costs more than the call
+        except OSError:  # an editor is just replacing it
+            return ()
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def _changed(self) -> bool:
+        asked, stamp = self._reload.is_set(), self._look()
+        if not asked and (stamp == self._stamp or not stamp):
+            return False
+        self._reload.clear()
+        self._stamp = stamp
+        return True
+
+    async def _reconfigure(self, watch: monitor.Monitor) -> monitor.Monitor:
+        """Apply what has changed in the file; a broken file changes nothing."""
+        notify.reloading()
+        try:
+            new = load(self._file)
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("%s", problem)
+            log.error("%s has mistakes: the old configuration runs on", self._file)
+        else:
+            watch = await self._apply(new, diff(self._config, new), watch)
+        notify.ready()
+        return watch
+
+    async def _apply(self, new: Config, change: Change, watch: monitor.Monitor) -> monitor.Monitor:
+        changed = frozenset(change.changed)
+        if type(new) is not type(self._config) or _kind_changed(self._config, new):
+            log.error("%s: a change of side, or to or from transport udp, takes a restart", self._file)
+            return watch
+        for key in sorted(changed & _AT_START):
+            log.warning("%s has changed, which takes a restart", key)
+        if changed & _LOG:
+            configure(new.log_level, new.log_format)
+        try:
+            await _reconfigure(self._end, new, change, anew=bool(changed - _LOG - _WEB - _AT_START))
+        except (OSError, BackhaulError) as error:
+            log.error("the new configuration can't be used: %s; the old one runs on", error)
+            return watch
+        self._config = new
+        if changed & _WEB:
+            await watch.stop()
+            watch = await monitor.start(_monitor_settings(new), self._read)
+        _say(change)
+        return watch
+
+
+async def _reconfigure(end: Server | Client, new: Config, change: Change, *, anew: bool) -> None:
+    if isinstance(end, Server):
+        assert isinstance(new, ServerConfig)  # noqa: S101 - a change of side has been refused
+        await end.reconfigure(new, change, anew=anew)
+    else:
+        assert isinstance(new, ClientConfig)  # noqa: S101
+        await end.reconfigure(new, change, anew=anew)
+
+
+def _kind_changed(old: Config, new: Config) -> bool:
+    return "udp" in {old.transport, new.transport} and old.transport != new.transport
+
+
+def _say(change: Change) -> None:
+    ports = [f"{len(change.ports_added)} added"] if change.ports_added else []
+    ports += [f"{len(change.ports_removed)} removed"] if change.ports_removed else []
+    ports += [f"{len(change.ports_retargeted)} with another target"] if change.ports_retargeted else []
+    told = [f"ports: {', '.join(ports)}"] if ports else []
+    told += [f"keys: {', '.join(change.changed)}"] if change.changed else []
+    log.info("configuration reloaded: %s", "; ".join(told) or "nothing has changed")
+
+
+def _monitor_settings(config: Config) -> monitor.Settings:
+    return monitor.Settings(
+        web_bind=config.web_bind,
+        web_port=config.web_port,
+        web_user=config.web_user,
+        web_password=config.web_password.reveal(),
+        metrics=config.metrics,
+        sniffer=config.sniffer,
+        sniffer_log=config.sniffer_log,
+    )

@@ -1,0 +1,26 @@
+"""A certificate for the tests of TLS, made once per run."""
+
+import atexit
+import functools
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+
+@functools.cache
+def certificate() -> tuple[Path, Path]:
+    """Return the files of a self-signed certificate for localhost and 127.0.0.1, and of its key."""
+    folder = Path(tempfile.mkdtemp(prefix="backhaul-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    cert, key = folder / "server.crt", folder / "server.key"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run([*command, *names, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return cert, key
+
+
+def tls_lines() -> str:
+    """Return the lines of a server's configuration that name the certificate."""
+    cert, key = certificate()
+    return f'tls_cert = "{cert}"\ntls_key = "{key}"'
