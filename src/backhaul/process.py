@@ -7,9 +7,8 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from backhaul import monitor
 from backhaul.client import Client
 from backhaul.config import ClientConfig, ConfigError, ServerConfig, load
 from backhaul.config.diff import Change, diff
@@ -21,6 +20,9 @@ from backhaul.server import Server
 from backhaul.system import notify
 from backhaul.system.log import configure
 from backhaul.system.status_socket import serving, socket_path
+
+if TYPE_CHECKING:
+    from backhaul.monitor.service import Monitor
 
 log = logging.getLogger("backhaul")
 
@@ -50,15 +52,16 @@ class Process:
         with self._keeping_events():
             await self._end.start()
             async with serving(socket_path(self._file), self._read):
-                watch = await monitor.start(_monitor_settings(self._config), self._read)
+                watch = await self._start_monitor(self._config)
                 notify.ready(f"{self._config.transport} {self._read().side}")
                 try:
                     watch = await self._until_stopped(watch)
                 finally:
-                    await watch.stop()
+                    if watch:
+                        await watch.stop()
             await self._end_in_order()
 
-    async def _until_stopped(self, watch: monitor.Monitor) -> monitor.Monitor:
+    async def _until_stopped(self, watch: "Monitor | None") -> "Monitor | None":
         """Look after the file and the service manager; return the monitor that runs at the end."""
         while not self._stop.is_set():
             with contextlib.suppress(TimeoutError):
@@ -69,6 +72,24 @@ class Process:
             if self._changed() and not self._stop.is_set():
                 watch = await self._reconfigure(watch)
         return watch
+
+    async def _start_monitor(self, config: Config) -> "Monitor | None":
+        if not config.web_port and not config.sniffer:
+            return None
+        # Not before: without page and usage log an idle process is a megabyte smaller.
+        from backhaul.monitor.service import start  # noqa: PLC0415
+        from backhaul.monitor.settings import Settings  # noqa: PLC0415
+
+        settings = Settings(
+            web_bind=config.web_bind,
+            web_port=config.web_port,
+            web_user=config.web_user,
+            web_password=config.web_password.reveal(),
+            metrics=config.metrics,
+            sniffer=config.sniffer,
+            sniffer_log=config.sniffer_log,
+        )
+        return await start(settings, self._read)
 
     async def _end_in_order(self) -> None:
         patience = self._config.shutdown_timeout
@@ -114,7 +135,7 @@ class Process:
         self._stamp = stamp
         return True
 
-    async def _reconfigure(self, watch: monitor.Monitor) -> monitor.Monitor:
+    async def _reconfigure(self, watch: "Monitor | None") -> "Monitor | None":
         """Apply what has changed in the file; a broken file changes nothing."""
         notify.reloading()
         try:
@@ -128,7 +149,7 @@ class Process:
         notify.ready()
         return watch
 
-    async def _apply(self, new: Config, change: Change, watch: monitor.Monitor) -> monitor.Monitor:
+    async def _apply(self, new: Config, change: Change, watch: "Monitor | None") -> "Monitor | None":
         changed = frozenset(change.changed)
         if type(new) is not type(self._config) or _kind_changed(self._config, new):
             log.error("%s: a change of side, or to or from transport udp, takes a restart", self._file)
@@ -144,8 +165,9 @@ class Process:
             return watch
         self._config = new
         if changed & _WEB:
-            await watch.stop()
-            watch = await monitor.start(_monitor_settings(new), self._read)
+            if watch:
+                await watch.stop()
+            watch = await self._start_monitor(new)
         _say(change)
         return watch
 
@@ -170,15 +192,3 @@ def _say(change: Change) -> None:
     told = [f"ports: {', '.join(ports)}"] if ports else []
     told += [f"keys: {', '.join(change.changed)}"] if change.changed else []
     log.info("configuration reloaded: %s", "; ".join(told) or "nothing has changed")
-
-
-def _monitor_settings(config: Config) -> monitor.Settings:
-    return monitor.Settings(
-        web_bind=config.web_bind,
-        web_port=config.web_port,
-        web_user=config.web_user,
-        web_password=config.web_password.reveal(),
-        metrics=config.metrics,
-        sniffer=config.sniffer,
-        sniffer_log=config.sniffer_log,
-    )

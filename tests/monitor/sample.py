@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 
-from backhaul.monitor import Settings
+from backhaul.monitor.settings import Settings
 from backhaul.monitor.status import Event, PortStatus, Status
 
 STARTED = 1_700_000_000.0

@@ -11,7 +11,8 @@ from tests.monitor.sample import SETTINGS, Tunnel, port
 from tests.monitor.visitor import get
 from tests.support.net import free_port
 
-from backhaul.monitor import sampler, start
+from backhaul.monitor import sampler
+from backhaul.monitor.service import start
 
 pytestmark = pytest.mark.both_loops
 

@@ -7,10 +7,10 @@ from importlib import resources
 import pytest
 from tests.monitor.sample import SETTINGS, Tunnel, port
 
-from backhaul.monitor import Settings
 from backhaul.monitor.http import Request, Response
 from backhaul.monitor.machine import measure
 from backhaul.monitor.sampler import Sampler
+from backhaul.monitor.settings import Settings
 from backhaul.monitor.site import HEADERS, Site, Sources
 
 LOCKED = replace(SETTINGS, web_user="admin", web_password="päss:word")
