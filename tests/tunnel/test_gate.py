@@ -156,7 +156,7 @@ class TestTakeOver:
     async def test_a_second_handshake_on_a_connection_that_has_been_idle_for_long(self, public: Public) -> None:
         first = await public.client()
         second = await public.tunnel_connection()
-        await until(lambda: public.server.tunnel._transport.idle == 1)  # type: ignore[attr-defined]
+        await until(lambda: public.server.tunnel._transport.idle == 1)
         await second.send(HANDSHAKE)
         assert await first.receive_all() == b""
         assert await second.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT

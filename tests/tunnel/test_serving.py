@@ -99,7 +99,7 @@ class TestIdleConnections:
         assert callable(end)
         await public.client()
         dead, living = await public.tunnel_connection(), await public.tunnel_connection()
-        await until(lambda: public.server.tunnel._transport.idle == 2)  # type: ignore[attr-defined]
+        await until(lambda: public.server.tunnel._transport.idle == 2)
         with socket.create_connection((HOST, public.user_port)):  # the server sees the user before ...
             end(dead)  # ... this, as both are there when it looks
             await public.addressed(living)
