@@ -138,7 +138,11 @@ class ServerConfig(_Common, frozen=True, kw_only=True):
         key("Local ports and their targets; see Port mappings.", form="a list of texts", parse=parse_ports),
     ] = ()
     accept_udp: Annotated[
-        bool, key("Listen for UDP too, on every port of `ports`. v0.7.2 does so on tcp only.", on=STREAM)
+        bool,
+        key(
+            "Listen for UDP too, on every port of `ports`. Built for tcp so far; elsewhere a warning says so.",
+            on=STREAM,
+        ),
     ] = False
     proxy_protocol: Annotated[
         bool,

@@ -21,6 +21,7 @@ READ_SIZE = 1 << 18  # bytes per wake-up: eight frames of the default size
 HELLO: Final = 0xFFFF_FFFE
 # Unsent bytes that the kernel may hold: a small frame of another stream waits behind no more than these.
 NOTSENT_LOWAT = 1 << 17
+_STALL: Final = 5.0  # seconds of standing still that are worth a line in the log
 _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, all that may precede streams, it is 0
 
 _IN = memoryview(bytearray(READ_SIZE))  # shared: every read is dealt with before the next
@@ -69,6 +70,7 @@ class Link:
         self._role = role
         self._fresh = role is Role.CLIENT
         self._paused = False
+        self._stalled: asyncio.TimerHandle  # set while paused
         self._backlog = bytearray()
         self._keepalive = self._loop.call_at(self.session.next_deadline, self._tick)
 
@@ -128,7 +130,9 @@ class Link:
             self._paused = not self._paused
             if self._paused:
                 self.relay.poller.ignore_readable(self.conn)
+                self._stalled = self._loop.call_later(_STALL, self._complain)
             else:
+                self._stalled.cancel()
                 self.relay.poller.on_readable(self.conn, self._readable)
 
     def end(self, why: str) -> None:
@@ -164,9 +168,19 @@ class Link:
         """See smux.Handler."""
         log.warning("a session has too many streams: stream %d and further ones are ignored", stream_id)
 
+    def _complain(self) -> None:
+        """Say once that somebody who does not read holds up all others: with version 1 there is no other way."""
+        log.warning(
+            "a session with %d streams stands still: somebody does not read, and mux_recievebuffer is full; "
+            "with mux_version = 2 on both ends only that one would stall",
+            len(self),
+        )
+
     def _detach(self) -> None:
         self.closed = True
         self._keepalive.cancel()
+        if self._paused:
+            self._stalled.cancel()
         self.relay.links.discard(self)
         self.relay.poller.forget(self.conn)
 

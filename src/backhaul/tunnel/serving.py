@@ -46,7 +46,7 @@ class ServerTunnel:
             options,
             self._user_came,
             streams=config.transport != "udp",
-            listen_datagrams=self._flows.listen if config.transport == "udp" or config.accept_udp else None,
+            listen_datagrams=self._flows.listen if _takes_datagrams(config) else None,
         )
 
     @property
@@ -159,3 +159,11 @@ class ServerTunnel:
         if self._heart:
             self._heart.cancel()
             self._heart = None
+
+
+def _takes_datagrams(config: ServerConfig) -> bool:
+    if config.transport == "udp":
+        return True
+    if config.accept_udp and config.transport != "tcp":
+        log.warning("accept_udp is not built yet for %s: UDP users are not served", config.transport)
+    return config.accept_udp and config.transport == "tcp"
