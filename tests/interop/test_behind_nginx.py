@@ -1,0 +1,145 @@
+"""Whole tunnels through nginx as a reverse proxy, which shows a website to everybody else."""
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from tests.support.cert import certificate
+from tests.support.net import HOST, free_port, until
+from tests.support.tunnel import Net, Tunnel
+
+USERS = 20
+MEGABYTE = os.urandom(1 << 20)
+PATH = 'path = "/assets"'
+CONFIGURATION = """
+daemon off; pid {directory}/pid; error_log {directory}/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
+    server {{
+        listen 127.0.0.1:{front} {ssl};
+        ssl_certificate {cert}; ssl_certificate_key {key};
+        location / {{ return 200 "a website"; }}
+        location /assets/ {{
+            proxy_pass {scheme}://127.0.0.1:{back};
+            proxy_ssl_verify off;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "upgrade";
+            proxy_set_header Host $host;
+            proxy_read_timeout 1h;
+        }}
+    }}
+}}
+"""
+
+
+class Route(NamedTuple):
+    """The transports of both ends; where they differ, nginx terminates TLS."""
+
+    client: str
+    server: str
+
+    def __str__(self) -> str:
+        return f"{self.client}-to-{self.server}"
+
+
+ROUTES = [
+    Route("ws", "ws"),
+    Route("wss", "ws"),
+    Route("wss", "wss"),
+    Route("wsmux", "wsmux"),
+    Route("wssmux", "wsmux"),
+    Route("wssmux", "wssmux"),
+]
+
+Start = Callable[[Route, int], int]
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[Start]:
+    """Start nginx in front of a port; return its own port."""
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("nginx is not installed")
+    running: list[subprocess.Popen[bytes]] = []
+    # nginx inherits the listening socket, as from its predecessor in an upgrade: it can be connected to at once.
+    with socket.create_server((HOST, 0)) as front:
+        front.setblocking(False)
+
+        def start(route: Route, back: int) -> int:
+            port: int = front.getsockname()[1]
+            configuration = tmp_path / "nginx.conf"
+            configuration.write_text(_configuration(route, tmp_path, port, back))
+            command = [program, "-p", str(tmp_path), "-e", str(tmp_path / "error.log"), "-c", str(configuration)]
+            running.append(subprocess.Popen(command, env={"NGINX": f"{front.fileno()};"}, pass_fds=[front.fileno()]))
+            return port
+
+        yield start
+        for process in running:
+            process.terminate()
+            process.wait()
+
+
+def _configuration(route: Route, directory: Path, front: int, back: int) -> str:
+    cert, key = certificate()
+    return CONFIGURATION.format(
+        directory=directory,
+        front=front,
+        back=back,
+        cert=cert,
+        key=key,
+        ssl="ssl" if route.client.startswith("wss") else "",
+        scheme="https" if route.server.startswith("wss") else "http",
+    )
+
+
+@pytest.fixture(params=ROUTES, ids=str)
+async def proxied(request: pytest.FixtureRequest, nginx: Start) -> AsyncIterator[Tunnel]:
+    """A tunnel to an echo service, below a path of the website; its second port has a target that a test may play."""
+    route: Route = request.param
+    bind_port, ports, target = free_port(), [free_port(), free_port()], free_port()
+    front = nginx(route, bind_port)
+    async with Net(route.server) as net:
+        mappings = [f"{HOST}:{ports[0]}={await net.echo()}", f"{HOST}:{ports[1]}={target}"]
+        server = await net.server(bind_port, mappings, PATH)
+        net.transport = route.client
+        tunnel = Tunnel(server, await net.client(front, PATH), bind_port, [*ports, target], net)
+        await until(lambda: tunnel.connected)
+        yield tunnel
+
+
+async def test_every_byte_comes_back(proxied: Tunnel) -> None:
+    user = await proxied.user()
+    _, heard = await asyncio.gather(user.send(MEGABYTE), user.receive(len(MEGABYTE)))
+    assert heard == MEGABYTE
+
+
+async def test_many_users_at_a_time(proxied: Tunnel) -> None:
+    async def visit(number: int) -> None:
+        user = await proxied.user()
+        said = f"user {number}".encode() * 1000
+        await user.send(said)
+        assert await user.receive(len(said)) == said
+        user.close()
+
+    await asyncio.gather(*map(visit, range(USERS)))
+
+
+async def test_a_user_who_has_finished_still_hears_the_answer(proxied: Tunnel) -> None:
+    listener = proxied.net.listen(proxied.ports[2])
+    user, target = await asyncio.gather(proxied.user(1), listener.accept())
+    await user.send(b"question")
+    user.shut_write()
+    assert await target.receive_all() == b"question"
+    await target.send(b"answer")
+    target.close()
+    assert await user.receive_all() == b"answer"
