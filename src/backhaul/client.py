@@ -46,6 +46,7 @@ class Client:
         del change
         old, self.config = self.config, new
         if not anew:
+            self.tunnel.config = new
             return
         try:
             tunnel = ClientTunnel(new, self._poller, self._make_transport)

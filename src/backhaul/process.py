@@ -16,6 +16,7 @@ from backhaul.config.schema import Config
 from backhaul.errors import BackhaulError
 from backhaul.monitor.events import EventLog
 from backhaul.overview import reader
+from backhaul.relay.poller import reason
 from backhaul.server import Server
 from backhaul.system import notify
 from backhaul.system.log import configure
@@ -29,6 +30,8 @@ log = logging.getLogger("backhaul")
 _LOOK_EVERY: Final = 1.0  # seconds between looks at the configuration file; v0.7.2 polls it as well
 _LOG: Final = frozenset({"log_level", "log_format"})
 _WEB: Final = frozenset({"web_port", "web_bind", "web_user", "web_password", "metrics", "sniffer", "sniffer_log"})
+# What the control plane looks up whenever it needs it.
+_IN_PLACE: Final = _LOG | _WEB | {"heartbeat", "shutdown_timeout", "retry_interval"}
 # What is fixed when the program starts: sockets of another kind, tables, the machine itself.
 _AT_START: Final = frozenset({"accept_udp", "udp_max_flows", "udp_timeout", "skip_optz", "pprof"})
 
@@ -159,9 +162,10 @@ class Process:
         if changed & _LOG:
             configure(new.log_level, new.log_format)
         try:
-            await _reconfigure(self._end, new, change, anew=bool(changed - _LOG - _WEB - _AT_START))
+            await _reconfigure(self._end, new, change, anew=bool(changed - _IN_PLACE - _AT_START))
         except (OSError, BackhaulError) as error:
-            log.error("the new configuration can't be used: %s; the old one runs on", error)
+            text = reason(error) if isinstance(error, OSError) else str(error)
+            log.error("%s can't be used: %s; the old configuration runs on", self._file, text)
             return watch
         self._config = new
         if changed & _WEB:

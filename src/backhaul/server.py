@@ -55,6 +55,7 @@ class Server:
         old, self.config = self.config, new
         if anew:
             self._rebuild(old)
+        self.tunnel.config = new
         self.tunnel.ports.remove(change.ports_removed)
         self.tunnel.retarget(change.ports_retargeted)
         for failure in self.tunnel.ports.add(change.ports_added):

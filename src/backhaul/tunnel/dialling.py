@@ -37,7 +37,7 @@ class ClientTunnel:
         self, config: ClientConfig, poller: Poller, make_transport: Callable[[ClientEvents], ClientTransport]
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._config = config
+        self.config = config
         self._transport = make_transport(self)
         self._targets = Dialer(poller, config.dial_timeout)
         self._datagram_targets = Dialer(poller, config.dial_timeout, socket.SOCK_DGRAM)
@@ -111,14 +111,14 @@ class ClientTunnel:
         dialer.dial(target.host, target.port, self._options, dialled)
 
     async def _once(self) -> None:
-        remote = self._config.remote_addr
+        remote = self.config.remote_addr
         self._lost = self._loop.create_future()
         try:
             peer = await self._transport.connect()
         except (OSError, TransportError) as error:
             log.error("can't connect to %s: %s", remote, _reason(error))
             return
-        log.info("connected to %s (%s): %s tunnel is up", remote, peer, self._config.transport)
+        log.info("connected to %s (%s): %s tunnel is up", remote, peer, self.config.transport)
         self.connected = True
         self.peer = peer
         self.opened += 1
@@ -155,7 +155,7 @@ class ClientTunnel:
         return self.traffic[target]
 
     def _pause(self, lasted: float) -> float:
-        interval = self._config.retry_interval
+        interval = self.config.retry_interval
         if lasted > interval:
             return random.uniform(0, _AT_ONCE)  # noqa: S311 - jitter, no secret
         return interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311

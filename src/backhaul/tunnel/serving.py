@@ -32,7 +32,7 @@ class ServerTunnel:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._poller = relay.poller
-        self._config = config
+        self.config = config
         self._transport = make_transport(self)
         self._waiting: Deadlines[User] = Deadlines(USER_PATIENCE, self._give_up)
         self._burst = Burst(log)
@@ -73,7 +73,7 @@ class ServerTunnel:
         self._stop_heart()
         self._transport.send(Signal.CLOSED)
         self._transport.stop_listening()
-        self._config = config
+        self.config = config
         self._transport = self._flows.transport = make_transport(self)
         self._transport.start()
 
@@ -83,7 +83,7 @@ class ServerTunnel:
         Raises OSError if the tunnel's own address can't be had.
         """
         self._transport.start()
-        return self.ports.add(self._config.ports)
+        return self.ports.add(self.config.ports)
 
     def stop_listening(self) -> None:
         """Take no more users and tell the client; users in flight go on."""
@@ -96,7 +96,7 @@ class ServerTunnel:
 
     def control_opened(self, peer: str) -> None:
         """A client is there: its heart is kept beating, and users who wait are announced."""
-        log.info("client %s connected: %s tunnel is up", peer, self._config.transport)
+        log.info("client %s connected: %s tunnel is up", peer, self.config.transport)
         self.peer = peer
         self.opened += 1
         self._beat_later()
@@ -128,10 +128,10 @@ class ServerTunnel:
             self._wait(user, port)
 
     def _preface(self, sock: socket.socket, address: tuple[Any, ...]) -> bytes:
-        return proxy.header(address, sock.getsockname()) if self._config.proxy_protocol else b""
+        return proxy.header(address, sock.getsockname()) if self.config.proxy_protocol else b""
 
     def _wait(self, user: User, port: Port) -> None:
-        if len(self._waiting) < self._config.channel_size:
+        if len(self._waiting) < self.config.channel_size:
             self._waiting.add(user)
             return
         port.dropped += 1
@@ -149,7 +149,7 @@ class ServerTunnel:
 
     def _beat_later(self) -> None:
         self._stop_heart()
-        self._heart = self._loop.call_later(self._config.heartbeat, self._beat)
+        self._heart = self._loop.call_later(self.config.heartbeat, self._beat)
 
     def _beat(self) -> None:
         self._transport.send(Signal.HEARTBEAT)
