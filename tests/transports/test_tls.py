@@ -1,0 +1,263 @@
+"""TLS between both ends: what is checked, what is not, and what is told about it."""
+
+import asyncio
+import hashlib
+import logging
+import os
+import shutil
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.support.net import HOST, PATIENCE, free_port, until
+from tests.support.tunnel import LINES, Lines, Net
+
+from backhaul.client import Client
+from backhaul.errors import TransportError
+from backhaul.server import Server
+from backhaul.system.certificate import make
+from backhaul.transports import tls
+from backhaul.transports.tls import ClientContext, ClientTls, ServerContext, ServerTls
+
+UNVERIFIED = "the server's certificate is not verified, as in v0.7.2"
+NAME = "tunnel.example"
+
+
+class Files:
+    """The files of a certificate that changes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cert, self.key = folder / "server.crt", folder / "server.key"
+        self._writes = 0
+        self.issue()
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(self.cert.read_text())).hexdigest()
+
+    def issue(self, name: str = HOST, *, since: timedelta = timedelta()) -> None:
+        """Write a new certificate for `name`, good for two days."""
+        pair = make([name], 2, datetime.now(UTC) - since)
+        self.write(pair.certificate, pair.key)
+
+    def write(self, certificate: bytes, key: bytes) -> None:
+        """Replace both files; each time they are younger, however fast it goes."""
+        self._writes += 1
+        for file, data in ((self.cert, certificate), (self.key, key)):
+            file.write_bytes(data)
+            os.utime(file, (self._writes, self._writes))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+@pytest.fixture(params=["wss", "wssmux"])
+def tls_net(net: Net, files: Files, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Net:
+    """Servers have the certificate in `files`, which no authority knows."""
+    net.transport = request.param
+    monkeypatch.setitem(LINES, net.transport, Lines(server=f'tls_cert = "{files.cert}"\ntls_key = "{files.key}"'))
+    return net
+
+
+async def ends(net: Net, client: str) -> tuple[Server, Client]:
+    """Start both ends, and wait for nothing."""
+    port = free_port()
+    return await net.server(port), await net.client(port, client)
+
+
+async def shown(port: int) -> str:
+    """Return the fingerprint of the certificate that a visitor is shown."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    async with asyncio.timeout(PATIENCE):
+        _, writer = await asyncio.open_connection(HOST, port, ssl=context)
+        der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        await writer.wait_closed()
+    return hashlib.sha256(der).hexdigest()
+
+
+class TestVerification:
+    @pytest.mark.parametrize("name", [HOST, NAME])
+    async def test_a_certificate_of_the_authority_for_the_name(self, tls_net: Net, files: Files, name: str) -> None:
+        files.issue(name)
+        lines = f'tls_verify = true\ntls_ca = "{files.cert}"\ntls_server_name = "{name}"'
+        tunnel = await tls_net.tunnel(await tls_net.echo(), client=lines)
+        user = await tunnel.user()
+        await user.send(b"hello")
+        assert await user.receive(5) == b"hello"
+
+    @pytest.mark.parametrize(
+        ("name", "days_ago", "lines", "complaint"),
+        [
+            (HOST, 0, "", "self-signed certificate"),
+            (NAME, 0, 'tls_ca = "{cert}"', "IP address mismatch"),
+            (HOST, 0, f'tls_ca = "{{cert}}"\ntls_server_name = "{NAME}"', "Hostname mismatch"),
+            (HOST, 3, 'tls_ca = "{cert}"', "certificate has expired"),
+        ],
+        ids=["unknown authority", "another address", "another name", "expired"],
+    )
+    async def test_a_certificate_that_is_refused(
+        self,
+        tls_net: Net,
+        files: Files,
+        caplog: pytest.LogCaptureFixture,
+        *,
+        name: str,
+        days_ago: int,
+        lines: str,
+        complaint: str,
+    ) -> None:
+        files.issue(name, since=timedelta(days=days_ago))
+        server, _ = await ends(tls_net, f"tls_verify = true\n{lines.format(cert=files.cert)}")
+        await until(lambda: f"the server's certificate is refused: {complaint}" in caplog.text)
+        assert not server.tunnel.connected
+
+    async def test_the_pinned_certificate(self, tls_net: Net, files: Files, caplog: pytest.LogCaptureFixture) -> None:
+        tunnel = await tls_net.tunnel(await tls_net.echo(), client=f'tls_fingerprint = "{files.fingerprint}"')
+        for _ in range(20):  # more than the pool holds: on resumed sessions, too
+            user = await tunnel.user()
+            await user.send(b"hello")
+            assert await user.receive(5) == b"hello"
+        assert UNVERIFIED not in caplog.text
+
+    async def test_another_certificate_than_the_pinned_one(
+        self, tls_net: Net, files: Files, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        pinned = files.fingerprint
+        files.issue()
+        server, _ = await ends(tls_net, f'tls_fingerprint = "{pinned}"')
+        await until(lambda: f"has the fingerprint {files.fingerprint}, not tls_fingerprint" in caplog.text)
+        assert not server.tunnel.connected
+
+    async def test_by_default_anything_goes_and_is_warned_of_once(
+        self, tls_net: Net, files: Files, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        files.issue(NAME, since=timedelta(days=3))
+        tunnel = await tls_net.tunnel()
+        await tls_net.stop(tunnel.server)
+        await until(lambda: not tunnel.client.tunnel.connected)
+        server = await tls_net.server(tunnel.bind_port)
+        await until(lambda: server.tunnel.connected)
+        assert caplog.text.count(UNVERIFIED) == 1
+
+    async def test_authorities_that_can_not_be_read(self, files: Files) -> None:
+        files.cert.write_text("no certificate")
+        with pytest.raises(TransportError, match=f"can't use tls_ca {files.cert}"):
+            ClientContext(ClientTls(HOST, verify=True, ca=str(files.cert)))
+
+
+class TestRenewal:
+    @pytest.fixture(autouse=True)
+    def look_always(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tls, "_LOOK_EVERY", -1.0)
+
+    async def test_a_new_certificate_is_used_without_a_restart(
+        self, tls_net: Net, files: Files, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        tunnel = await tls_net.tunnel(await tls_net.echo())
+        user = await tunnel.user()
+        assert await shown(tunnel.bind_port) == files.fingerprint
+        files.issue()
+        assert await shown(tunnel.bind_port) == files.fingerprint
+        assert caplog.text.count("has changed and is in use") == 1
+        await user.send(b"still there")
+        assert await user.receive(11) == b"still there"
+
+    @pytest.mark.parametrize("broken", ["certificate", "key", "pair", "gone"])
+    async def test_files_that_can_not_be_used_change_nothing(
+        self, tls_net: Net, files: Files, caplog: pytest.LogCaptureFixture, broken: str
+    ) -> None:
+        port = free_port()
+        await tls_net.server(port)
+        old, cert, key = files.fingerprint, files.cert.read_bytes(), files.key.read_bytes()
+        if broken == "gone":
+            files.key.unlink()
+        else:
+            other = make([HOST], 2, datetime.now(UTC)).key
+            files.write(b"?" if broken == "certificate" else cert, {"key": b"?", "pair": other}.get(broken, key))
+        assert [await shown(port), await shown(port)] == [old, old]
+        assert caplog.text.count("the old certificate stays in use") == 1
+        files.issue()
+        assert await shown(port) == files.fingerprint
+
+    def test_files_that_can_not_be_used_at_the_start(self, files: Files) -> None:
+        files.cert.write_text("?")
+        with pytest.raises(TransportError, match=f"can't use tls_cert {files.cert} with tls_key {files.key}"):
+            ServerContext(ServerTls(str(files.cert), str(files.key)))
+
+
+class TestSessions:
+    @pytest.fixture
+    def reused(self, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+        """For each connection of a client, whether it went on with an older session."""
+        seen: list[bool] = []
+        remember = ClientContext.remember
+
+        def look(context: ClientContext, sock: ssl.SSLSocket) -> None:
+            seen.append(bool(sock.session_reused))
+            remember(context, sock)
+
+        monkeypatch.setattr(ClientContext, "remember", look)
+        return seen
+
+    @pytest.mark.parametrize("client", ["", "tls_verify = true"])
+    async def test_connections_of_the_pool_resume_the_first_ones_session(
+        self, tls_net: Net, files: Files, reused: list[bool], client: str
+    ) -> None:
+        await tls_net.tunnel(client=f'{client}\ntls_ca = "{files.cert}"\nconnection_pool = 4')
+        await until(lambda: len(reused) >= 5)
+        assert reused == [False, True, True, True, True]
+
+    async def test_a_session_does_not_get_around_the_pinned_certificate(
+        self, tls_net: Net, files: Files, reused: list[bool], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        tunnel = await tls_net.tunnel(client=f'tls_fingerprint = "{files.fingerprint}"\nconnection_pool = 1')
+        await until(lambda: len(reused) >= 2)
+        await tls_net.stop(tunnel.server)
+        files.issue()
+        server = await tls_net.server(tunnel.bind_port)
+        await until(lambda: f"has the fingerprint {files.fingerprint}, not tls_fingerprint" in caplog.text)
+        assert not server.tunnel.connected
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+class TestOpenssl:
+    async def s_client(self, port: int, *options: str) -> str:
+        """Connect as a stranger does; return what is said about the connection."""
+        process = await asyncio.create_subprocess_exec(
+            *("openssl", "s_client", "-connect", f"{HOST}:{port}", *options),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        async with asyncio.timeout(PATIENCE):
+            out, _ = await process.communicate()
+        return out.decode()
+
+    async def test_the_whole_chain_is_shown(self, tls_net: Net, files: Files) -> None:
+        authority = make([NAME], 2, datetime.now(UTC)).certificate
+        files.write(files.cert.read_bytes() + authority, files.key.read_bytes())
+        port = free_port()
+        await tls_net.server(port)
+        said = await self.s_client(port, "-showcerts")
+        assert said.count("-----BEGIN CERTIFICATE-----") == 2
+        assert authority.decode().strip() in said
+
+    @pytest.mark.parametrize(("version", "welcome"), [("-tls1_1", False), ("-tls1_2", True), ("-tls1_3", True)])
+    async def test_nothing_older_than_tls_1_2(self, tls_net: Net, version: str, welcome: bool) -> None:  # noqa: FBT001 - a parameter
+        port = free_port()
+        await tls_net.server(port)
+        said = await self.s_client(port, version, "-cipher", "DEFAULT@SECLEVEL=0")
+        assert ("BEGIN CERTIFICATE" in said) == welcome
+        assert ("protocol version" in said) == (not welcome)
+
+    async def test_no_http_2_is_agreed_upon(self, tls_net: Net) -> None:
+        port = free_port()
+        await tls_net.server(port)
+        assert "ALPN protocol: http/1.1" in await self.s_client(port, "-alpn", "h2,http/1.1")
