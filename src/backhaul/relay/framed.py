@@ -26,6 +26,34 @@ OUT = bytearray(FRAMES_AT + _FRAMES_SIZE)
 OUT_VIEW = memoryview(OUT)
 
 
+class Rider(Protocol):
+    """Who uses a channel: told what comes, and when there is room."""
+
+    def on_data(self, view: memoryview) -> int:
+        """See smux.Sink."""
+
+    def on_fin(self) -> None:
+        """See smux.Sink."""
+
+    def on_window(self) -> None:
+        """See smux.Sink."""
+
+    def on_lost(self, reason: SmuxError | str) -> None:
+        """See smux.Sink."""
+
+    def on_reset(self) -> None:
+        """The other end, one of ours, has given up."""
+
+    def deliver(self) -> None:
+        """What `on_data` brought has been parsed; its views are valid for this call only."""
+
+    def unpark(self) -> None:
+        """The connection takes bytes again."""
+
+    def close(self) -> None:
+        """End whatever rides here, and drop the channel."""
+
+
 class Channel(Protocol):
     """One user's way through the tunnel, with frames of its own."""
 
@@ -46,8 +74,8 @@ class Channel(Protocol):
     def broken(self) -> bool:
         """Whether the connection is gone."""
 
-    def park(self, socket_relay: "FramedRelay") -> None:
-        """Call `socket_relay.unpark()` once when the connection is not blocked any more."""
+    def park(self, rider: Rider) -> None:
+        """Call `rider.unpark()` once when the connection is not blocked any more."""
 
     def room(self) -> int:
         """Payload bytes that the other end has room for; when it is 0, `on_window` tells of more."""
@@ -55,8 +83,8 @@ class Channel(Protocol):
     def send_frames(self, count: int) -> None:
         """Frame and send the `count` payload bytes that lie behind their holes in OUT."""
 
-    def touch(self, socket_relay: "FramedRelay") -> None:
-        """Call `socket_relay.deliver()` when the bytes that were read have been parsed."""
+    def touch(self, rider: Rider) -> None:
+        """Call `rider.deliver()` when the bytes that were read have been parsed."""
 
     def consumed(self, count: int) -> None:
         """`count` bytes of payload have gone to the socket."""

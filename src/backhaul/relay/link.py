@@ -10,7 +10,7 @@ from backhaul.wire.smux import Role, Session, Settings, SmuxError, Stream
 from .poller import WOULD_BLOCK, reason, release
 
 if TYPE_CHECKING:
-    from .framed import FramedRelay
+    from .framed import Rider
     from .pair import Relay
 
 log = logging.getLogger("backhaul.mux")
@@ -64,8 +64,8 @@ class Link:
         self.closed = False
         self.blocked = False  # the connection takes no more bytes now
         self.feeding = False
-        self.touched: list[FramedRelay] = []  # streams with payload that still lies in the shared buffer
-        self.parked: list[FramedRelay] = []  # streams with something to send, while blocked
+        self.touched: list[Rider] = []  # streams with payload that still lies in the shared buffer
+        self.parked: list[Rider] = []  # streams with something to send, while blocked
         self._owner = owner
         self._role = role
         self._fresh = role is Role.CLIENT

@@ -2,7 +2,7 @@
 
 from backhaul.wire.smux import HEADER_SIZE, Stream
 
-from .framed import FRAMES_AT, OUT, OUT_VIEW, FramedRelay
+from .framed import FRAMES_AT, OUT, OUT_VIEW, Rider
 from .link import Link
 
 
@@ -35,9 +35,9 @@ class SmuxChannel:
         """See Channel."""
         return self._link.session.error is not None
 
-    def park(self, socket_relay: FramedRelay) -> None:
+    def park(self, rider: Rider) -> None:
         """See Channel."""
-        self._link.parked.append(socket_relay)
+        self._link.parked.append(rider)
 
     def room(self) -> int:
         """See Channel."""
@@ -60,9 +60,9 @@ class SmuxChannel:
             count -= length
         self._link.transmit(OUT_VIEW[start:end])
 
-    def touch(self, socket_relay: FramedRelay) -> None:
+    def touch(self, rider: Rider) -> None:
         """See Channel."""
-        self._link.touched.append(socket_relay)
+        self._link.touched.append(rider)
 
     def consumed(self, count: int) -> None:
         """See Channel."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from backhaul.wire import websocket
 
-from .framed import FRAMES_AT, OUT, OUT_VIEW, FramedRelay
+from .framed import FRAMES_AT, OUT, OUT_VIEW, Rider
 from .pair import SILENCE_LIMIT
 from .poller import WOULD_BLOCK, reason, release
 
@@ -34,7 +34,7 @@ class WsChannel:
         "_parked",
         "_parser",
         "_paused",
-        "_socket_relay",
+        "_rider",
         "_touched",
         "_unread",
         "blocked",
@@ -57,7 +57,7 @@ class WsChannel:
         self._conn = conn
         self._parser = parser
         self._masked = masked
-        self._socket_relay: FramedRelay | None = None
+        self._rider: Rider | None = None
         self._backlog: bytearray | None = None
         self._lingering = False
         self._parked = False
@@ -66,15 +66,15 @@ class WsChannel:
         self._unread = 0  # payload bytes that the socket has not taken yet
         parser.sink = self
 
-    def start(self, socket_relay: FramedRelay, *, unread: int = 0) -> None:
-        """Deliver to `socket_relay` from now on, which holds `unread` bytes that came before."""
-        self._socket_relay = socket_relay
+    def start(self, rider: Rider, *, unread: int = 0) -> None:
+        """Deliver to `rider` from now on, which holds `unread` bytes that came before."""
+        self._rider = rider
         self._unread = unread
         self.relay.poller.on_readable(self._conn, self._readable)
 
-    def park(self, socket_relay: FramedRelay) -> None:
+    def park(self, rider: Rider) -> None:
         """See Channel."""
-        del socket_relay
+        del rider
         self._parked = True
 
     def room(self) -> int:
@@ -87,9 +87,9 @@ class WsChannel:
         start = websocket.put_header(OUT, payload_at, count, masked=self._masked)
         self._transmit(OUT_VIEW[start : payload_at + count])
 
-    def touch(self, socket_relay: FramedRelay) -> None:
+    def touch(self, rider: Rider) -> None:
         """See Channel."""
-        del socket_relay
+        del rider
         self._touched = True
 
     def consumed(self, count: int) -> None:
@@ -110,14 +110,14 @@ class WsChannel:
         """See Channel. Towards v0.7.2 nothing can be said but the end of both directions."""
         if self.ours:
             self._transmit(websocket.encode(_END, b"", masked=self._masked))
-        elif self._socket_relay:
-            self._socket_relay.close()
+        elif self._rider:
+            self._rider.close()
 
     def drop(self, *, reset: bool) -> None:
         """See Channel."""
         if reset and self.ours:
             self._transmit(websocket.encode(_RESET, b"", masked=self._masked))
-        self._socket_relay = None
+        self._rider = None
         if self.broken:
             return
         self.relay.poller.ignore_readable(self._conn)
@@ -129,13 +129,13 @@ class WsChannel:
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """See websocket.Sink."""
-        if self._socket_relay is None:
+        if self._rider is None:
             return
         if piece:
             self._unread += len(piece)
-            self._socket_relay.on_data(piece)
+            self._rider.on_data(piece)
         elif self.ours and message_end:
-            self._socket_relay.on_fin() if opcode == _END else self._socket_relay.on_reset()
+            self._rider.on_fin() if opcode == _END else self._rider.on_reset()
 
     def on_control(self, opcode: int, payload: bytes) -> None:
         """See websocket.Sink: proxies and other implementations ping, and say goodbye."""
@@ -165,9 +165,9 @@ class WsChannel:
             self._parser.feed(data)
         except websocket.WebSocketError as broken:
             error = str(broken)
-        if self._touched and self._socket_relay:
+        if self._touched and self._rider:
             self._touched = False
-            self._socket_relay.deliver()
+            self._rider.deliver()
         if error:
             self._lost(error)
         else:
@@ -178,15 +178,15 @@ class WsChannel:
         self.relay.poller.ignore_readable(self._conn)
         self._paused = True
         self.ours = False
-        if self._socket_relay:
-            self._socket_relay.on_fin()
+        if self._rider:
+            self._rider.on_fin()
 
     def _lost(self, why: str) -> None:
         if self.broken:
             return
         self._release()
-        if self._socket_relay:
-            self._socket_relay.on_lost(why)
+        if self._rider:
+            self._rider.on_lost(why)
 
     def _release(self, *, reset: bool = False) -> None:
         self.broken = True
@@ -229,6 +229,6 @@ class WsChannel:
                 self._unpark()
 
     def _unpark(self) -> None:
-        if self._parked and self._socket_relay:
+        if self._parked and self._rider:
             self._parked = False
-            self._socket_relay.unpark()
+            self._rider.unpark()

@@ -5,8 +5,9 @@ import logging
 import socket
 from collections.abc import Callable
 
+from backhaul.relay.datagram_channel import DatagramChannel
 from backhaul.relay.deadlines import Deadlines
-from backhaul.relay.flows import Flow
+from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.link import Link
 from backhaul.relay.pair import Relay, Traffic
@@ -15,7 +16,7 @@ from backhaul.relay.smux_channel import SmuxChannel
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import Role, SmuxError, Stream, StreamIdsExhausted
 from backhaul.wire.strings import StringReader, StringTooLongError, encode_string
-from backhaul.wire.targets import MAX_TARGET
+from backhaul.wire.targets import MAX_TARGET, UDP_PREFIX
 
 from .base import ClientEvents, ClientSettings, Door, Gate, ServerEvents, ServerSettings, User
 
@@ -75,16 +76,10 @@ class MuxServer:
 
     def carry(self, user: User) -> bool:
         """Open a stream for the user on the session with the fewest; False if all are full."""
-        link = min(self._links, key=len, default=None)
-        if link is None or len(link) >= self._per_session:
+        opened = self._open(user.target)
+        if not opened:
             return False
-        try:
-            stream = link.session.open()
-        except StreamIdsExhausted as error:
-            log.info("a session is used up: %s", error)
-            self._retire(link)
-            return self.carry(user)
-        stream.push(encode_string(user.target.encode()))
+        link, stream = opened
         if user.preface:
             stream.push(user.preface)
         _join(link, stream, user.sock, user.traffic, user.done, towards_user=True).start()
@@ -94,9 +89,21 @@ class MuxServer:
         return True
 
     def carry_flow(self, flow: Flow) -> bool:
-        """Return False: sessions do not carry datagrams yet."""
-        del flow
-        return False
+        """Open a stream for the flow on the session with the fewest; False if all are full."""
+        if self._links and not any(link.ours for link in self._links):
+            log.warning("dropped a UDP user of target %s: a v0.7.2 client takes none on this transport", flow.target)
+            flow.close()
+            return True
+        opened = self._open(UDP_PREFIX + flow.target)
+        if not opened:
+            return False
+        link, stream = opened
+        rider = DatagramChannel(SmuxChannel(link, stream), flow.tally)
+        stream.sink = rider
+        rider.start(flow.from_far, flow.close)
+        link.flush()
+        flow.carry(rider)
+        return True
 
     def stop_listening(self) -> None:
         """Take no more connections, close the idle ones; users in flight go on."""
@@ -147,6 +154,20 @@ class MuxServer:
         """No session but a handshake: a client that came back while its old control channel looked alive."""
         self._links.discard(link)
         self._gate.regreet(link.conn, data)
+
+    def _open(self, target: str) -> tuple[Link, Stream] | None:
+        """Return a new stream on the session with the fewest, its target announced; None if all are full."""
+        link = min(self._links, key=len, default=None)
+        if link is None or len(link) >= self._per_session:
+            return None
+        try:
+            stream = link.session.open()
+        except StreamIdsExhausted as error:
+            log.info("a session is used up: %s", error)
+            self._retire(link)
+            return self._open(target)
+        stream.push(encode_string(target.encode()))
+        return link, stream
 
     def _ask(self) -> None:
         self._asked.add(object())
@@ -264,6 +285,7 @@ class _Announced:
 
     def __init__(self, link: Link, stream: Stream, addressed: Callable[["_Announced"], None]) -> None:
         self.target = ""
+        self.datagrams = False
         self._link = link
         self._stream = stream
         self._addressed = addressed
@@ -286,7 +308,9 @@ class _Announced:
             return len(view)
         text, rest = found
         self._kept += rest
-        self.target = text.decode("utf-8", "replace") or "(empty)"
+        target = text.decode("utf-8", "replace")
+        self.datagrams = target.startswith(UDP_PREFIX)
+        self.target = target.removeprefix(UDP_PREFIX) or "(empty)"
         asyncio.get_running_loop().call_soon(self._addressed, self)  # no stream may be written while one is fed
         return len(view) - len(rest)
 
@@ -313,8 +337,21 @@ class _Announced:
         if self._lost:
             release(self._link.relay.poller, sock)
             return
+        if self.datagrams:
+            self._join_flow(sock, traffic)
+            return
         relay = _join(self._link, self._stream, sock, traffic, None, towards_user=False)
         relay.start(bytes(self._kept), ended=self._ended)
+
+    def _join_flow(self, sock: socket.socket, traffic: Traffic) -> None:
+        flows = self._link.relay.flows
+        rider = DatagramChannel(SmuxChannel(self._link, self._stream), flows.tally)
+        self._stream.sink = rider
+        flow = Flow(flows, rider, self.target, traffic, flows.tally)
+        connect_flow(self._link.relay.poller, flow, sock)
+        rider.start(flow.from_near, flow.close, bytes(self._kept))
+        if self._ended:
+            flow.close()
 
     def refuse(self, *, reset: bool) -> None:
         """Close the stream, with a reset if the target gave one and the other end understands it."""

@@ -4,14 +4,15 @@ import logging
 import socket
 from typing import NamedTuple
 
-from backhaul.relay.flows import Flow
+from backhaul.relay.datagram_channel import DatagramChannel
+from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.pair import Relay, Traffic
 from backhaul.relay.poller import WOULD_BLOCK, release
 from backhaul.relay.ws_channel import WsChannel
 from backhaul.wire import websocket
 from backhaul.wire.signals import Signal
-from backhaul.wire.targets import MAX_TARGET
+from backhaul.wire.targets import MAX_TARGET, UDP_PREFIX
 
 from .base import User
 from .dedicated import CarrierOwner, WaitingOwner
@@ -55,9 +56,24 @@ class WsIdle:
         return True
 
     def carry_flow(self, flow: Flow) -> bool:
-        """Return False: this carrier does not take datagrams yet."""
-        del flow
-        return False
+        """See IdleCarrier. Only a client of ours knows such targets."""
+        if self._ended:
+            return False
+        if not self._ours:
+            log.warning(
+                "a UDP user of target %s was dropped: over WebSocket only a client of ours takes them", flow.target
+            )
+            self._give_up()
+            flow.close()
+            return True
+        if not self._say(websocket.encode(websocket.TEXT, f"{UDP_PREFIX}{flow.target}".encode(), masked=False)):
+            return False
+        channel = WsChannel(self._relay, self._sock, self._parser, masked=False, ours=True)
+        rider = DatagramChannel(channel, flow.tally)
+        rider.start(flow.from_far, flow.close)
+        channel.start(rider)
+        flow.carry(rider)
+        return True
 
     def ping(self) -> None:
         """See IdleCarrier."""
@@ -196,8 +212,7 @@ class _Early(NamedTuple):
 class WsArrival:
     """A user on a tunnel connection of its own; owns the connection until it is joined or refused."""
 
-    __slots__ = ("_early", "_parser", "_relay", "_sock", "target")
-    datagrams = False
+    __slots__ = ("_early", "_parser", "_relay", "_sock", "datagrams", "target")
 
     def __init__(
         self, relay: Relay, sock: socket.socket, parser: websocket.FrameParser, target: str, early: _Early
@@ -206,11 +221,15 @@ class WsArrival:
         self._sock = sock
         self._parser = parser
         self._early = early
-        self.target = target
+        self.datagrams = early.ours and target.startswith(UDP_PREFIX)
+        self.target = target.removeprefix(UDP_PREFIX) if self.datagrams else target
 
     def join(self, sock: socket.socket, traffic: Traffic) -> None:
         """See Arrival; bytes that came early go first."""
         channel = self._channel()
+        if self.datagrams:
+            self._join_flow(channel, sock, traffic)
+            return
         joined = FramedRelay(channel, sock, traffic, None, towards_user=False)
         channel.start(joined, unread=len(self._early.kept))
         joined.start(self._early.kept, ended=self._early.ended)
@@ -218,6 +237,14 @@ class WsArrival:
     def refuse(self, *, reset: bool) -> None:
         """See Arrival."""
         self._channel().drop(reset=reset)
+
+    def _join_flow(self, channel: WsChannel, sock: socket.socket, traffic: Traffic) -> None:
+        flows = self._relay.flows
+        rider = DatagramChannel(channel, flows.tally)
+        flow = Flow(flows, rider, self.target, traffic, flows.tally)
+        connect_flow(self._relay.poller, flow, sock)
+        channel.start(rider, unread=len(self._early.kept))
+        rider.start(flow.from_near, flow.close, self._early.kept)
 
     def _channel(self) -> WsChannel:
         return WsChannel(self._relay, self._sock, self._parser, masked=True, ours=self._early.ours)

@@ -162,8 +162,4 @@ class ServerTunnel:
 
 
 def _takes_datagrams(config: ServerConfig) -> bool:
-    if config.transport == "udp":
-        return True
-    if config.accept_udp and config.transport != "tcp":
-        log.warning("accept_udp is not built yet for %s: UDP users are not served", config.transport)
-    return config.accept_udp and config.transport == "tcp"
+    return config.transport == "udp" or config.accept_udp

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+UDP_PREFIX = "udp/"  # ours: before a target that is reached by datagrams, on transports where v0.7.2 has no UDP
 LOOPBACK = "127.0.0.1"  # where v0.7.2 looks for a target that is only a port
 MAX_TARGET = 512  # bytes: a DNS name has at most 253 (RFC 1035 section 2.3.4), the rest is room
 _MAX_PORT = 65535

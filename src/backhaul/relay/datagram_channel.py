@@ -1,0 +1,127 @@
+"""Datagrams of one flow in a framed channel (a smux stream, a WebSocket connection), between two of ours."""
+
+from collections.abc import Callable
+
+from backhaul.wire.datagrams import Batch, Splitter, join
+from backhaul.wire.smux import SmuxError
+
+from .datagrams import DatagramQueue, Tally
+from .framed import FRAMES_AT, OUT_VIEW, Channel
+
+Received = Callable[[Batch], None]
+
+
+class DatagramChannel:
+    """Owns the channel; one end of a flow, and the channel's rider.
+
+    `received` gets what comes, `ended` is called when the other side has closed, never after `close`.
+    """
+
+    __slots__ = ("_channel", "_ended", "_pieces", "_queue", "_received", "_splitter", "_unsent", "_waiting")
+
+    def __init__(self, channel: Channel, tally: Tally) -> None:
+        self._channel = channel
+        self._splitter = Splitter(stamped=False)
+        self._queue = DatagramQueue(tally)
+        self._unsent: memoryview = memoryview(b"")  # the rest of datagrams that the window has cut
+        self._waiting = False  # for the connection, or for the window
+        self._pieces: list[memoryview] = []
+        self._received: Received | None = None
+        self._ended: Callable[[], None] | None = None
+
+    def start(self, received: Received, ended: Callable[[], None], early: bytes = b"") -> None:
+        """Begin; `early` came on the channel before and is not consumed yet."""
+        self._received = received
+        self._ended = ended
+        if early:
+            self._take(memoryview(early))
+            self._channel.settle()
+
+    def send(self, batch: Batch) -> None:
+        """See DatagramEnd: one write for all, or into the queue behind those that wait."""
+        if self._waiting or self._channel.blocked:
+            self._queue.send(batch)
+            self._wait()
+        elif batch:
+            self._write(memoryview(join(batch)))
+
+    def close(self) -> None:
+        """See DatagramEnd."""
+        if self._ended is None:
+            return
+        self._received = self._ended = None
+        self._queue.close()
+        self._channel.drop(reset=False)
+
+    def unpark(self) -> None:
+        """The connection takes bytes again."""
+        self._go_on()
+
+    def on_window(self) -> None:
+        """See smux.Sink."""
+        self._go_on()
+
+    def on_data(self, view: memoryview) -> int:
+        """See smux.Sink: collected, and handed on when the whole read has been parsed."""
+        if not self._pieces:
+            self._channel.touch(self)
+        self._pieces.append(view)
+        return 0
+
+    def on_fin(self) -> None:
+        """See smux.Sink: a flow has no halves."""
+        self._over()
+
+    def on_lost(self, reason: SmuxError | str) -> None:
+        """See smux.Sink."""
+        del reason
+        self._over()
+
+    def on_reset(self) -> None:
+        """The other end has given up the flow."""
+        self._over()
+
+    def deliver(self) -> None:
+        """Hand on what lies in the shared buffer."""
+        pieces, self._pieces = self._pieces, []
+        for piece in pieces:
+            self._take(piece)
+
+    def _take(self, data: memoryview) -> None:
+        if self._received is None:
+            return
+        if batch := self._splitter.feed(data):
+            self._received(batch)
+        if self._received is not None:
+            self._channel.consumed(len(data))
+
+    def _over(self) -> None:
+        if self._ended:
+            self._ended()
+
+    def _write(self, data: memoryview) -> None:
+        place = FRAMES_AT + self._channel.header_room
+        while data and (room := self._channel.room()):
+            count = min(len(data), room, self._channel.frame_size)
+            OUT_VIEW[place : place + count] = data[:count]
+            self._channel.send_frames(count)
+            data = data[count:]
+        self._unsent = data
+        self._waiting = bool(data)  # on_window wakes it
+
+    def _wait(self) -> None:
+        if not self._waiting:
+            self._waiting = True
+            self._channel.park(self)
+
+    def _go_on(self) -> None:
+        if self._ended is None:
+            return
+        self._waiting = False
+        if self._unsent:
+            self._write(self._unsent)
+        if not self._waiting and self._queue:
+            if self._channel.blocked:
+                self._wait()
+            else:
+                self._write(memoryview(join(self._queue.take())))
