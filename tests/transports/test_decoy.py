@@ -10,19 +10,10 @@ import pytest
 import websockets
 from tests.support.net import HOST, free_port, until
 from tests.support.tunnel import TOKEN, Net
+from tests.support.web import UPGRADE, knock, with_token
 
 HEARTBEAT = b"\x00"
 WEB = ("ws", "wss", "wsmux", "wssmux")
-UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-
-
-def knock(path: str, lines: str = "", method: str = "GET") -> bytes:
-    return f"{method} {path} HTTP/1.1\r\nHost: example.com\r\n{lines}\r\n".encode()
-
-
-def with_token(token: str, path: str = "/channel") -> bytes:
-    return knock(path, f"{UPGRADE}{KEY}Authorization: Bearer {token}\r\n")
 
 
 async def answer_to(net: Net, port: int, data: bytes) -> bytes:
@@ -53,11 +44,11 @@ def site(tmp_path: Path) -> Path:
 
 STRANGERS = {
     "a visitor": knock("/channel"),
-    "no token": knock("/channel", UPGRADE + KEY),
+    "no token": knock("/channel", UPGRADE),
     "wrong token": with_token("wrong"),
     "the token's beginning": with_token(TOKEN[:-1]),
     "an empty token": with_token(""),
-    "no bearer": knock("/channel", f"{UPGRADE}{KEY}Authorization: Basic {TOKEN}\r\n"),
+    "no bearer": knock("/channel", f"{UPGRADE}Authorization: Basic {TOKEN}\r\n"),
     "wrong token on a tunnel connection": with_token("wrong", "/tunnel/1"),
     "the right token without an upgrade": knock("/channel", f"Authorization: Bearer {TOKEN}\r\n"),
     "the right token elsewhere": with_token(TOKEN, "/"),
