@@ -10,7 +10,7 @@ import pytest
 import websockets
 from tests.support.net import HOST, free_port, until
 from tests.support.tunnel import TOKEN, Net
-from tests.support.web import UPGRADE, knock, with_token
+from tests.support.web import UPGRADE, knock, receive_head, with_token
 
 HEARTBEAT = b"\x00"
 WEB = ("ws", "wss", "wsmux", "wssmux")
@@ -39,6 +39,9 @@ def site(tmp_path: Path) -> Path:
     (root / "style.css").write_text("h1 { color: green }")
     (tmp_path / "secret").write_text("nobody's business")
     (root / "link").symlink_to(tmp_path / "secret")
+    (root / "linked").mkdir()
+    (root / "linked" / "index.html").symlink_to(tmp_path / "secret")
+    os.mkfifo(root / "pipe")
     return root
 
 
@@ -102,6 +105,8 @@ OUTSIDE = [
     "//../secret",
     "/pages/../../secret",
     "/link",
+    "/linked",
+    "/pipe",
     "/%00",
     "/none",
 ]
@@ -162,6 +167,15 @@ async def test_another_website_gets_the_request_as_it_was(ws_net: Net, said: byt
     await upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
     upstream.close()
     assert await visitor.receive_all() == b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+async def test_another_website_never_hears_the_token(ws_net: Net) -> None:
+    website, port = ws_net.listen(), free_port()
+    await ws_net.server(port, lines=f'decoy = "http://{HOST}:{website.port}"')
+    lost = await ws_net.dial(port)
+    await lost.send(with_token(TOKEN, "/chanel"))
+    upstream = await website.accept()
+    assert await receive_head(upstream) == with_token("", "/chanel")
 
 
 async def test_a_website_that_is_down_is_a_bad_gateway(ws_net: Net) -> None:

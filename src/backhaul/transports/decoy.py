@@ -72,8 +72,8 @@ class Decoy:
         try:
             file = (root / unquote(path).lstrip("/")).resolve()
             if file.is_dir():
-                file /= "index.html"
-            if not file.is_relative_to(root) or file.stat().st_size > _MAX_FILE:
+                file = (file / "index.html").resolve()
+            if not (file.is_relative_to(root) and file.is_file() and file.stat().st_size <= _MAX_FILE):
                 return None
             return file.read_bytes(), mimetypes.guess_type(file.name)[0] or "application/octet-stream"
         except (OSError, ValueError):

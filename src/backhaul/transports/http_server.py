@@ -204,7 +204,9 @@ class HttpGate:
     def _show_decoy(self, stranger: "_Stranger", request: upgrade.Request | None) -> None:
         self._strangers.discard(stranger)
         self._poller.forget(stranger.sock)
-        self._decoy.answer(stranger.sock, request, bytes(stranger.raw))
+        # A client of ours with a wrong path ends up here: a website behind must not learn the token.
+        raw = bytes(stranger.raw).replace(b"Bearer " + self._token, b"Bearer ")
+        self._decoy.answer(stranger.sock, request, raw)
 
     def _open_control(self, stranger: "_Stranger", rest: bytes) -> None:
         if self._control:
