@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 import websockets
+from tests.support.cert import certificate
 from tests.support.net import HOST, free_port, until
 from tests.support.tunnel import TOKEN, Net
 from tests.support.web import UPGRADE, knock, receive_head, with_token
+
+from backhaul.transports import decoy
 
 HEARTBEAT = b"\x00"
 WEB = ("ws", "wss", "wsmux", "wssmux")
@@ -182,6 +185,47 @@ async def test_a_website_that_is_down_is_a_bad_gateway(ws_net: Net) -> None:
     port = free_port()
     await ws_net.server(port, lines=f'decoy = "http://{HOST}:{free_port()}"')
     assert (await answer_to(ws_net, port, knock("/"))).startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+
+
+class TestWebsiteBehindTls:
+    async def start(self, net: Net, website: int) -> int:
+        """Start a server in front of a website; return its port."""
+        net.transport = "ws"
+        port = free_port()
+        await net.server(port, lines=f'decoy = "https://localhost:{website}"')
+        return port
+
+    async def test_its_pages_are_shown(self, net: Net, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate()[0]))
+        website = free_port()
+        net.transport = "wss"  # a decoy of ours is a website like any other
+        await net.server(website, lines=f'decoy = "{site}"')
+        port = await self.start(net, website)
+        assert (await answer_to(net, port, knock("/"))).endswith(FILES["/"])
+
+    async def test_a_certificate_that_nobody_knows_is_a_bad_gateway(self, net: Net) -> None:
+        website = free_port()
+        net.transport = "wss"
+        await net.server(website)
+        port = await self.start(net, website)
+        assert (await answer_to(net, port, knock("/"))).startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+
+    async def test_silence_is_a_bad_gateway(self, net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(decoy, "_UPSTREAM_TIMEOUT", 0.3)
+        port = await self.start(net, net.listen().port)
+        assert (await answer_to(net, port, knock("/"))).startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+
+    async def test_the_server_stops_in_the_middle_of_a_visit(self, net: Net) -> None:
+        website, port = net.listen(), free_port()
+        net.transport = "ws"
+        server = await net.server(port, lines=f'decoy = "https://localhost:{website.port}"')
+        visitor = await net.dial(port)
+        await visitor.send(knock("/"))
+        upstream = await website.accept()
+        await upstream.receive(1)
+        await net.stop(server)
+        assert await visitor.receive_all() == b""
+        await upstream.closed()
 
 
 @pytest.mark.parametrize("transport", ["ws", "wss"])

@@ -21,7 +21,7 @@ from .dialer import Dialer
 from .sockets import SocketOptions
 from .tls import shake_hands
 
-_UPSTREAM_TIMEOUT: Final = 10.0  # seconds for the connection to the website behind
+_UPSTREAM_TIMEOUT: Final = 10.0  # seconds for the connection to the website behind, and again for its TLS
 _ANSWER_TIMEOUT: Final = 30.0  # seconds that a visitor may take to read an answer
 _MAX_FILE: Final = 8 << 20  # bytes: a decoy is a page, not a file server
 _NOT_FOUND: Final = b"<html>\r\n<head><title>404 Not Found</title></head>\r\n<body>\r\n<center><h1>404 Not Found</h1></center>\r\n</body>\r\n</html>\r\n"  # noqa: E501 - one page
@@ -39,6 +39,7 @@ class Decoy:
         self._tls = ssl.create_default_context() if what.startswith("https://") else None
         self._root = None if self._upstream or what == "404" else Path(what).resolve()
         self._dialer = Dialer(relay.poller, _UPSTREAM_TIMEOUT)
+        self._greeting: Deadlines[_Visit] = Deadlines(_UPSTREAM_TIMEOUT, self._unheard)
         self._answering: Deadlines[_Answer] = Deadlines(_ANSWER_TIMEOUT, self._done)
 
     def answer(self, sock: socket.socket, request: Request | None, raw: bytes) -> None:
@@ -53,6 +54,9 @@ class Decoy:
     def close(self) -> None:
         """Close the connections of those who are being answered."""
         self._dialer.close()
+        for visit in self._greeting.clear():
+            release(self._relay.poller, visit.upstream)
+            release(self._relay.poller, visit.sock)
         for answer in self._answering.clear():
             release(self._relay.poller, answer.sock)
 
@@ -83,11 +87,29 @@ class Decoy:
         if isinstance(upstream, Exception):
             self._send(_Answer(sock, _response("502 Bad Gateway", b"", "text/html")))
         elif self._tls and self._upstream and not isinstance(upstream, ssl.SSLSocket):
-            name = self._upstream.hostname
-            wrapped = self._tls.wrap_socket(upstream, server_hostname=name, do_handshake_on_connect=False)
-            shake_hands(self._relay.poller, wrapped, functools.partial(self._forward, sock, raw))
+            self._greet(sock, raw, upstream, self._tls)
         else:
             self._relay.join(_end(sock), _end(upstream), Traffic(Meter(), Meter()), preface=raw)
+
+    def _greet(self, sock: socket.socket, raw: bytes, upstream: socket.socket, tls: ssl.SSLContext) -> None:
+        name = self._upstream.hostname if self._upstream else None
+        try:
+            wrapped = tls.wrap_socket(upstream, server_hostname=name, do_handshake_on_connect=False)
+        except OSError as error:  # gone already
+            release(self._relay.poller, upstream)
+            self._forward(sock, raw, error)
+            return
+        visit = _Visit(sock, raw, wrapped)
+        self._greeting.add(visit)
+        shake_hands(self._relay.poller, wrapped, functools.partial(self._greeted, visit))
+
+    def _greeted(self, visit: "_Visit", result: socket.socket | Exception) -> None:
+        self._greeting.discard(visit)
+        self._forward(visit.sock, visit.raw, result)
+
+    def _unheard(self, visit: "_Visit") -> None:
+        release(self._relay.poller, visit.upstream)
+        self._forward(visit.sock, visit.raw, TimeoutError())
 
     def _send(self, answer: "_Answer") -> None:
         try:
@@ -105,6 +127,17 @@ class Decoy:
 
     def _done(self, answer: "_Answer") -> None:
         release(self._relay.poller, answer.sock)
+
+
+class _Visit:
+    """A visitor for whom the website behind is being greeted with TLS."""
+
+    __slots__ = ("raw", "sock", "upstream")
+
+    def __init__(self, sock: socket.socket, raw: bytes, upstream: ssl.SSLSocket) -> None:
+        self.sock = sock
+        self.raw = raw
+        self.upstream = upstream
 
 
 class _Answer:
