@@ -1,0 +1,78 @@
+"""Many users on one session, one of whom does not read: what the others notice, and how much is held for that one."""
+
+import asyncio
+
+from tests.support.net import Peer, fill, until
+from tests.support.tunnel import Net, Tunnel
+
+from backhaul.relay.link import Link
+from backhaul.wire.smux import Session
+
+ONE_SESSION = "connection_pool = 1"
+WINDOW, BUDGET = 65536, 262144  # bytes
+OTHERS, SHARE = 15, bytes(4 * BUDGET)  # each of the others moves far more than a window, and than the session holds
+
+
+def lines(version: int) -> str:
+    """Return what both ends say."""
+    return f"mux_version = {version}\nmux_streambuffer = {WINDOW}\nmux_recievebuffer = {BUDGET}\n"
+
+
+async def start(net: Net, version: int) -> tuple[Tunnel, Peer, Peer]:
+    """Return a tunnel whose second port leads to an echo, a user of the first, and the target's end of that user."""
+    listener = net.listen()
+    tunnel = await net.tunnel(
+        listener.port,
+        await net.echo(),
+        server=f"{lines(version)}mux_con = {OTHERS + 2}",
+        client=f"{lines(version)}{ONE_SESSION}",
+    )
+    user, target = await asyncio.gather(tunnel.user(), listener.accept())
+    await user.send(b"?")  # by the answer, the first report of what the target took has left, too
+    await target.send(await target.receive(1))
+    await user.receive(1)
+    return tunnel, user, target
+
+
+def the_link(tunnel: Tunnel) -> Link:
+    """Return the client's end of the only session."""
+    (link,) = tunnel.client.relay.links
+    return link
+
+
+def unread(session: Session) -> int:
+    """Return how many bytes it holds for those who do not read."""
+    return BUDGET - session.budget.left
+
+
+async def visit(user: Peer) -> None:
+    """Send a share, and hear all of it again."""
+    _, heard = await asyncio.gather(user.send(SHARE), user.receive(len(SHARE)))
+    assert heard == SHARE
+
+
+async def test_version_2_stalls_only_the_one_who_does_not_read() -> None:
+    async with Net("tcpmux") as net:
+        tunnel, user, target = await start(net, 2)
+        sent = await fill(user)
+        session = the_link(tunnel).session
+        assert 0 < unread(session) <= WINDOW
+        await asyncio.gather(*[visit(await tunnel.user(1)) for _ in range(OTHERS)])
+        assert the_link(tunnel).session is session
+        assert 0 < unread(session) <= WINDOW
+        user.shut_write()
+        assert len(await target.receive_all()) == sent
+
+
+async def test_version_1_stalls_the_session_until_that_one_reads() -> None:
+    async with Net("tcpmux") as net:
+        tunnel, user, target = await start(net, 1)
+        other = await tunnel.user(1)
+        sent = await fill(user)
+        session = the_link(tunnel).session
+        await until(lambda: session.paused)
+        user.shut_write()
+        visiting = asyncio.ensure_future(visit(other))
+        assert len(await target.receive_all()) == sent
+        await visiting
+        assert the_link(tunnel).session is session
