@@ -10,10 +10,12 @@ from backhaul.errors import BackhaulError
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import make_poller
-from backhaul.transports.base import ClientEvents, ClientSettings, ClientTransport
+from backhaul.transports.base import LEAVE_TIMEOUT, ClientEvents, ClientSettings, ClientTransport
 from backhaul.transports.table import make_client
 from backhaul.transports.tls import ClientTls
 from backhaul.tunnel.dialling import ClientTunnel
+
+_SETTLE_PATIENCE = 1.0  # seconds for the server to close its idle connections: a round trip and some
 
 
 class Client:
@@ -33,7 +35,9 @@ class Client:
     async def stop(self) -> None:
         """End in order: the server is told, users in flight get `shutdown_timeout` seconds."""
         await self._stop_running()
+        await self.tunnel.settled(min(_SETTLE_PATIENCE, self.config.shutdown_timeout))
         await self.relay.drained(self.config.shutdown_timeout)
+        self.tunnel.close()
         self.relay.close()
         self._poller.close()
 
@@ -54,6 +58,7 @@ class Client:
             self.config = old
             raise
         await self._stop_running()
+        asyncio.get_running_loop().call_later(LEAVE_TIMEOUT, self.tunnel.close)
         tunnel.traffic = self.tunnel.traffic
         self.tunnel = tunnel
         await self.start()

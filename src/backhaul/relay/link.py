@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from backhaul.wire.smux import Role, Session, Settings, SmuxError, Stream
 
-from .poller import WOULD_BLOCK, reason, release
+from .poller import WOULD_BLOCK, ended, reason, release
 
 if TYPE_CHECKING:
     from .framed import Rider
@@ -100,6 +100,12 @@ class Link:
         """Hear a hello that is there already, so that its answer leaves before the first stream is opened."""
         if not self.closed and not self.ours:
             self._readable()
+
+    def usable(self) -> bool:
+        """Return whether a stream may be opened: the end of the connection may have come and not been read yet."""
+        if not self.closed and not self.feeding and ended(self.conn):
+            self.end("the peer closed it")
+        return not self.closed
 
     def transmit(self, data: memoryview | bytes) -> None:
         """Send `data`, or keep what the connection does not take now."""

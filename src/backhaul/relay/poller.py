@@ -65,6 +65,27 @@ def release(poller: Poller, sock: socket.socket, *, reset: bool = False) -> None
     sock.close()
 
 
+def pending(sock: socket.socket) -> bool:
+    """Return whether something waits to be read, be it the end or an error; below TLS, if there is any."""
+    try:
+        socket.socket.recv(sock, 1, socket.MSG_PEEK)
+    except WOULD_BLOCK:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def ended(sock: socket.socket) -> bool:
+    """Return whether nothing but the end, or an error, waits to be read."""
+    try:
+        return not socket.socket.recv(sock, 1, socket.MSG_PEEK)
+    except WOULD_BLOCK:
+        return False
+    except OSError:
+        return True
+
+
 def reason(error: OSError) -> str:
     """Return what happened, as part of a sentence."""
     return (error.strerror or str(error)).lower()

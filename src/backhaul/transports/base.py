@@ -47,6 +47,9 @@ class ClientSettings:
     mux: smux.Settings = field(default_factory=smux.Settings)
 
 
+# A server that has lost the control channel closes its idle connections at once. So long they stay open on the
+# client's side after that, for users whom the server has handed out before it knew.
+LEAVE_TIMEOUT = 3.0  # seconds
 _EARLY_SIZE = 1 << 14  # bytes of a user that are read before there is a carrier
 
 
@@ -223,5 +226,12 @@ class ClientTransport(Protocol):
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""
 
+    @property
+    def leaving(self) -> int:
+        """How many idle connections of a lost control channel the server has not closed yet."""
+
     def disconnect(self) -> None:
-        """Close the control channel and the idle tunnel connections; users in flight go on."""
+        """Close the control channel; users in flight go on, and idle connections are the server's to close."""
+
+    def close(self) -> None:
+        """Close what is left of the idle connections."""

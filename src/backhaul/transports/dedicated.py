@@ -4,6 +4,7 @@ How a connection waits and how the target is announced on it differs (plain byte
 the idle ones, and handing them out, does not.
 """
 
+import asyncio
 import logging
 import socket
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Protocol
 from backhaul.relay.flows import Flow
 from backhaul.wire.signals import Signal
 
-from .base import Arrival, ClientEvents, Door, Gate, ServerEvents, ServerSettings, User
+from .base import LEAVE_TIMEOUT, Arrival, ClientEvents, Door, Gate, ServerEvents, ServerSettings, User
 
 log = logging.getLogger("backhaul.tunnel")
 
@@ -188,7 +189,9 @@ class DedicatedClient:
         self._events = events
         self._door = make_door(self)
         self._make_waiting = make_waiting
+        self._loop = asyncio.get_running_loop()
         self._waiting: set[WaitingCarrier] = set()
+        self._leaving: set[WaitingCarrier] = set()  # their control channel is gone; the server may not know yet
         self._opening = 0
 
     @property
@@ -215,11 +218,29 @@ class DedicatedClient:
         self._door.send(signal)
 
     def disconnect(self) -> None:
-        """Close the control channel and the idle tunnel connections; users in flight go on."""
+        """Close the control channel; users in flight go on.
+
+        Idle connections are left to the server to close: in this very moment it may be handing them users.
+        """
         self._door.disconnect()
         self._opening = 0
-        while self._waiting:
-            self._waiting.pop().close()
+        leaving, self._waiting = self._waiting, set()
+        self._leaving |= leaving
+        self._loop.call_later(LEAVE_TIMEOUT, self._close, leaving)
+
+    @property
+    def leaving(self) -> int:
+        """How many connections of a lost control channel the server has not closed yet."""
+        return len(self._leaving)
+
+    def close(self) -> None:
+        """Close those that are still there."""
+        self._close(set(self._leaving))
+
+    def _close(self, carriers: set[WaitingCarrier]) -> None:
+        for carrier in carriers & self._leaving:
+            self._leaving.discard(carrier)
+            carrier.close()
 
     def heard(self, signal: Signal) -> None:
         """Tell the control plane."""
@@ -232,6 +253,7 @@ class DedicatedClient:
     def addressed(self, carrier: WaitingCarrier, arrival: Arrival | None) -> None:
         """One waits no more; the pool notices."""
         self._waiting.discard(carrier)
+        self._leaving.discard(carrier)
         if arrival:
             self._events.arrived(arrival)
 

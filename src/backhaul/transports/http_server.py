@@ -165,7 +165,9 @@ class HttpGate:
         self._strangers.discard(stranger)
         self._poller.forget(stranger.sock)
         ours = upgrade.is_ours(request, self._token)
-        if not self._answer(stranger.sock, request, ours=ours, padded=tunnel and self._muxed):
+        if (tunnel and not self.connected) or not self._answer(
+            stranger.sock, request, ours=ours, padded=tunnel and self._muxed
+        ):  # dialled by a client that has given it up together with its control channel
             release(self._poller, stranger.sock)
         elif channel:
             self._open_control(stranger, request.rest)

@@ -18,7 +18,7 @@ from backhaul.wire.smux import Role, SmuxError, Stream, StreamIdsExhausted
 from backhaul.wire.strings import StringReader, StringTooLongError, encode_string
 from backhaul.wire.targets import MAX_TARGET, UDP_PREFIX
 
-from .base import ClientEvents, ClientSettings, Door, Gate, ServerEvents, ServerSettings, User
+from .base import LEAVE_TIMEOUT, ClientEvents, ClientSettings, Door, Gate, ServerEvents, ServerSettings, User
 
 log = logging.getLogger("backhaul.mux")
 
@@ -160,6 +160,8 @@ class MuxServer:
         link = min(self._links, key=len, default=None)
         if link is None or len(link) >= self._per_session:
             return None
+        if not link.usable():
+            return self._open(target)
         try:
             stream = link.session.open()
         except StreamIdsExhausted as error:
@@ -197,6 +199,7 @@ class MuxClient:
         self._relay = relay
         self._settings = settings.mux
         self._links: set[Link] = set()
+        self._leaving: set[Link] = set()  # their control channel is gone; the server may not know yet
         self._addressing: Deadlines[_Announced] = Deadlines(_TARGET_TIMEOUT, _Announced.late)
         self._opening = 0
         self._door = make_door(self)
@@ -225,10 +228,27 @@ class MuxClient:
         self._door.send(signal)
 
     def disconnect(self) -> None:
-        """Close the control channel and the idle sessions; users in flight go on."""
+        """Close the control channel; users in flight go on.
+
+        Idle sessions are left to the server to close: in this very moment it may be opening streams on them.
+        """
         self._door.disconnect()
         self._opening = 0
-        links, self._links = self._links, set()
+        leaving, self._links = self._links, set()
+        self._leaving |= leaving
+        asyncio.get_running_loop().call_later(LEAVE_TIMEOUT, self._close, leaving)
+
+    @property
+    def leaving(self) -> int:
+        """How many idle sessions of a lost control channel the server has not closed yet."""
+        return sum(not len(link) for link in self._leaving)
+
+    def close(self) -> None:
+        """Close those that are still there."""
+        self._close(set(self._leaving))
+
+    @staticmethod
+    def _close(links: set[Link]) -> None:
         for link in links:
             if not len(link):
                 link.end("its control channel is gone")
@@ -258,6 +278,7 @@ class MuxClient:
     def link_lost(self, link: Link, why: str) -> None:
         """A session is gone; the pool will notice."""
         self._links.discard(link)
+        self._leaving.discard(link)
         log.debug("session lost: %s", why)
 
     def not_smux(self, link: Link, data: bytes) -> None:

@@ -9,7 +9,7 @@ from backhaul.relay.datagram_stream import DatagramStream, Join
 from backhaul.relay.datagrams import Tally
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.pair import End, Relay, Traffic
-from backhaul.relay.poller import WOULD_BLOCK, release
+from backhaul.relay.poller import WOULD_BLOCK, pending, release
 from backhaul.wire.datagrams import Batch, DelayJudge, Splitter, join, join_stamped
 from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import Signal
@@ -79,13 +79,7 @@ class RawIdle:
 
     def _alive(self) -> bool:
         """Whether the connection is as silent as it should be: its end may have come and not been read yet."""
-        try:
-            self._sock.recv(1, socket.MSG_PEEK)
-        except WOULD_BLOCK:
-            return True
-        except OSError:
-            return False
-        return False
+        return not pending(self._sock)
 
     def _readable(self) -> None:
         try:

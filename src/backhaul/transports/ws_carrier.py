@@ -8,7 +8,7 @@ from backhaul.relay.datagram_channel import DatagramChannel
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.pair import Relay, Traffic
-from backhaul.relay.poller import WOULD_BLOCK, release
+from backhaul.relay.poller import WOULD_BLOCK, pending, release
 from backhaul.relay.ws_channel import WsChannel
 from backhaul.wire import websocket
 from backhaul.wire.signals import Signal
@@ -39,7 +39,7 @@ class WsIdle:
 
     def carry(self, user: User) -> bool:
         """See IdleCarrier. What the user has said already leaves together with the announcement."""
-        if self._ended:
+        if not self._alive():
             return False
         user.take_early()
         first = user.preface + user.early
@@ -57,7 +57,7 @@ class WsIdle:
 
     def carry_flow(self, flow: Flow) -> bool:
         """See IdleCarrier. Only a client of ours knows such targets."""
-        if self._ended:
+        if not self._alive():
             return False
         if not self._ours:
             log.warning(
@@ -95,6 +95,12 @@ class WsIdle:
             self._ended |= not self._say(websocket.encode(websocket.PONG, payload, masked=False))
         elif opcode == websocket.CLOSE:
             self._ended = True
+
+    def _alive(self) -> bool:
+        """Whether the connection is as silent as it should be: its end may have come and not been read yet."""
+        if pending(self._sock):
+            self._readable()
+        return not self._ended and self._sock.fileno() >= 0
 
     def _say(self, data: bytes) -> bool:
         try:

@@ -26,6 +26,7 @@ log = logging.getLogger("backhaul.client")
 
 _JITTER = 0.25  # of retry_interval, either way: clients of a restarted server should not come all at once
 _AT_ONCE = 0.2  # seconds at most before the first dial after a loss: users wait on the other end
+_SETTLE_TICK = 0.02  # seconds between looks at the idle connections while stopping
 _TICK = 1.0  # seconds between samples of the pool
 _RESETS = frozenset({errno.ECONNREFUSED, errno.ECONNRESET})
 
@@ -70,10 +71,20 @@ class ClientTunnel:
             await asyncio.sleep(self._pause(lasted))
 
     def stop(self) -> None:
-        """Tell the server, close everything but users in flight."""
+        """Tell the server, and take no more users; those that are on the way still come."""
         self._transport.send(Signal.CLOSED)
         self.connected = False
         self._transport.disconnect()
+
+    async def settled(self, patience: float) -> None:
+        """Return when the server has closed its idle connections, after `patience` seconds at the latest."""
+        end = self._loop.time() + patience
+        while self._transport.leaving and self._loop.time() < end:  # noqa: ASYNC110 - once, at the very end
+            await asyncio.sleep(_SETTLE_TICK)
+
+    def close(self) -> None:
+        """Close what is left of the idle connections, and stop dialling."""
+        self._transport.close()
         self._targets.close()
         self._datagram_targets.close()
 
