@@ -32,7 +32,12 @@ async def _ask(user: socket.socket, data: bytes) -> bytes:
     loop = asyncio.get_running_loop()
     user.send(data)
     answer: asyncio.Future[bytes] = loop.create_future()
-    loop.add_reader(user, lambda: answer.done() or answer.set_result(user.recv(1 << 16)))
+
+    def readable() -> None:
+        loop.remove_reader(user)
+        answer.set_result(user.recv(1 << 16))
+
+    loop.add_reader(user, readable)
     try:
         async with asyncio.timeout(PATIENCE):
             return await answer

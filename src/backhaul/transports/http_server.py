@@ -165,9 +165,8 @@ class HttpGate:
         self._strangers.discard(stranger)
         self._poller.forget(stranger.sock)
         ours = upgrade.is_ours(request, self._token)
-        if (tunnel and not self.connected) or not self._answer(
-            stranger.sock, request, ours=ours, padded=tunnel and self._muxed
-        ):  # dialled by a client that has given it up together with its control channel
+        given_up = tunnel and not self.connected  # by its client, together with the control channel
+        if given_up or not self._answer(stranger.sock, request, ours=ours, padded=tunnel and self._muxed):
             release(self._poller, stranger.sock)
         elif channel:
             self._open_control(stranger, request.rest)
