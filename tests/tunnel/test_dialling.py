@@ -118,10 +118,10 @@ class TestControlChannel:
         control, carriers = await connected(behind)
         await control.send(farewell)
         assert await control.closed()
-        for carrier in carriers:
-            assert await carrier.closed()
         assert f"control channel lost: {reason}" in caplog.text
         await connected(behind)
+        for carrier in carriers:  # left open for users whom the server may have handed out in that moment
+            assert await carrier.closed()
 
     @pytest.mark.parametrize("end", [Peer.close, Peer.reset])
     async def test_its_loss(self, behind: Behind, end: object) -> None:
