@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,13 @@ def test_an_announcement_is_read_back(ticket: bytes, tunnel: bytes, assigned: bo
     assert len(datagram) == ANNOUNCEMENT_SIZE
     assert read_announcement(ticket, memoryview(datagram)) == announcement
     assert announces(tunnel, memoryview(datagram))
+
+
+@pytest.mark.parametrize("assigned", [False, True])
+def test_an_announcement_byte_for_byte(assigned: bool) -> None:  # noqa: FBT001
+    announcement = Announcement(TUNNEL, assigned)
+    assert announce(TICKET, announcement) == TICKET + TUNNEL + bytes([assigned])
+    assert read_announcement(TICKET, announce(TICKET, announcement)) == announcement
 
 
 def test_strangers_announce_nothing() -> None:

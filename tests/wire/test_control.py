@@ -39,6 +39,9 @@ class TestServerEar:
     def test_capabilities_are_never_taken_for_a_signal(self) -> None:
         assert ServerEar().feed(bytes([Signal.HELLO, Signal.CLOSED])) == [Signal.HELLO]
 
+    def test_a_byte_that_means_nothing_is_ignored(self) -> None:
+        assert ServerEar().feed(b"\xee" + bytes([Signal.CLOSED])) == [Signal.CLOSED]
+
     @given(st.binary())
     def test_unknown_bytes_are_ignored_as_v072_ignores_them(self, data: bytes) -> None:
         known = {Signal.HEARTBEAT, Signal.CLOSED, Signal.RTT, Signal.HELLO}
@@ -74,6 +77,10 @@ class TestClientEar:
         ear = ClientEar()
         assert ear.feed(hello_answer(TICKET) + hello_answer(TICKET[::-1])) == [Signal.HELLO, Signal.HELLO]
         assert ear.ticket == TICKET[::-1]
+
+    def test_the_first_byte_that_no_server_sends_ends_it(self) -> None:
+        with pytest.raises(UnknownSignalError, match="0xee"):
+            ClientEar().feed(b"\x00\xee\x01")
 
     @given(st.integers(0, 255).filter(lambda byte: byte not in {0, 1, 3, 6, Signal.HELLO}))
     def test_a_byte_that_no_server_sends(self, byte: int) -> None:

@@ -50,6 +50,11 @@ def test_a_frame_is_read_byte_by_byte_and_not_before_its_end(kind: int, body: by
     assert answers == [None] * (len(wire) - 1) + [Frame(kind, body, b"")]
 
 
+def test_a_frame_in_three_pieces() -> None:
+    reader = FrameReader(65535)
+    assert [reader.feed(piece) for piece in (b"\x00", b"\x03\x01ab", b"c!")] == [None, None, Frame(1, b"abc", b"!")]
+
+
 def test_a_memoryview_is_as_good_as_bytes() -> None:
     assert FrameReader(9).feed(memoryview(encode(7, b"ticket"))) == Frame(7, b"ticket", b"")
 

@@ -91,11 +91,6 @@ class Stream:
         self.abandoned = False
         """Whether the read side was dropped."""
 
-    @property
-    def max_frame(self) -> int:
-        """Payload bytes of a frame, at most."""
-        return self._session.settings.max_frame
-
     def sendable(self) -> int:
         """Return the payload bytes that may be pushed now: 0 when blocked, finished or lost.
 
