@@ -241,7 +241,7 @@ class FramedRelay:
             return
         self.closed = True
         self._backlog = None
-        release(self._relay.poller, self._sock, reset=reset)
+        release(self._relay.poller, self._sock, reset=reset, drained=self._sock_ended)
         self._relay.forget(self)
         self.channel.drop(reset=tell)
         if self._done:

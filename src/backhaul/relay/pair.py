@@ -188,8 +188,8 @@ class Pair:
         if self.closed:
             return
         self.closed = True
-        for sock in (self._near.sock, self._far.sock):
-            release(self.relay.poller, sock, reset=reset)
+        release(self.relay.poller, self._near.sock, reset=reset, drained=self.to_far.ended)
+        release(self.relay.poller, self._far.sock, reset=reset, drained=self.to_near.ended)
         self.to_far.release()
         self.to_near.release()
         self.relay.forget(self)

@@ -20,6 +20,10 @@ class SmuxChannel:
         self.relay = link.relay
         self.frame_size = link.session.settings.max_frame
 
+    def carry(self, rider: Rider) -> None:
+        """Tell `rider` from now on what comes."""
+        self._stream.sink = rider
+
     @property
     def ours(self) -> bool:
         """See Channel."""

@@ -4,8 +4,6 @@ How a connection waits and how the target is announced on it differs (plain byte
 the idle ones, and handing them out, does not.
 """
 
-import asyncio
-import logging
 import socket
 from collections.abc import Callable
 from typing import Protocol
@@ -13,9 +11,9 @@ from typing import Protocol
 from backhaul.relay.flows import Flow
 from backhaul.wire.signals import Signal
 
-from .base import LEAVE_TIMEOUT, Arrival, ClientEvents, Door, Gate, ServerEvents, ServerSettings, User
-
-log = logging.getLogger("backhaul.tunnel")
+from .base import Arrival, ClientEvents, Door, Gate, ServerEvents, ServerSettings, User
+from .gated_server import GatedServer
+from .pooled_client import PooledClient
 
 
 class IdleCarrier(Protocol):
@@ -52,7 +50,7 @@ MakeCarrier = Callable[[socket.socket, bytes, bool, CarrierOwner], IdleCarrier]
 """From a connection, bytes read already, whether the other end is ours, and the owner."""
 
 
-class DedicatedServer:
+class DedicatedServer(GatedServer):
     """The public end: idle connections in the order in which they came, the oldest is used first."""
 
     def __init__(
@@ -62,40 +60,20 @@ class DedicatedServer:
         make_gate: Callable[["DedicatedServer"], Gate],
         make_carrier: MakeCarrier,
     ) -> None:
+        super().__init__(events, make_gate)
         self._settings = settings
-        self._events = events
-        self._gate = make_gate(self)
         self._make_carrier = make_carrier
         self._idle: dict[IdleCarrier, None] = {}
         self.dropped = 0  # idle connections beyond channel_size
-
-    @property
-    def connected(self) -> bool:
-        """Whether a control channel is open."""
-        return self._gate.connected
-
-    @property
-    def rtt(self) -> float:
-        """Seconds of a round trip to the client, 0 if not measured."""
-        return self._gate.rtt
 
     @property
     def idle(self) -> int:
         """How many tunnel connections wait for a user."""
         return len(self._idle)
 
-    def start(self) -> None:
-        """Listen; raises OSError."""
-        self._gate.start()
-
-    def expect_user(self, waiting: int) -> None:
-        """Ask for the connection that will replace the one this user takes."""
-        del waiting
-        self._gate.send(Signal.CHANNEL)
-
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one; with the heart beat the idle connections."""
-        self._gate.send(signal)
+        super().send(signal)
         if signal == Signal.HEARTBEAT:
             for carrier in list(self._idle):
                 carrier.ping()
@@ -124,20 +102,6 @@ class DedicatedServer:
         del self._idle[carrier]
         return carrier
 
-    def stop_listening(self) -> None:
-        """Take no more connections, close the idle ones; users in flight go on."""
-        self._gate.stop_listening()
-        self._close_idle()
-
-    def control_opened(self, peer: str) -> None:
-        """Tell the control plane."""
-        self._events.control_opened(peer)
-
-    def control_lost(self, reason: str) -> None:
-        """Close the idle connections, which belonged to that channel, and tell the control plane."""
-        self._close_idle()
-        self._events.control_lost(reason)
-
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
         """Keep the connection for a user to come."""
         carrier = self._make_carrier(sock, rest, ours, self)
@@ -157,7 +121,7 @@ class DedicatedServer:
         self._idle.pop(carrier, None)
         self._gate.regreet(sock, data)
 
-    def _close_idle(self) -> None:
+    def _drop_idle(self) -> None:
         while self._idle:
             self.take().close()
 
@@ -180,86 +144,34 @@ MakeWaiting = Callable[[socket.socket, bytes, bool, WaitingOwner], WaitingCarrie
 """From a connection, bytes read already, whether the other end is ours, and the owner."""
 
 
-class DedicatedClient:
+class DedicatedClient(PooledClient[WaitingCarrier]):
     """The client's side: connections that wait for a target."""
 
     def __init__(
         self, events: ClientEvents, make_door: Callable[["DedicatedClient"], Door], make_waiting: MakeWaiting
     ) -> None:
-        self._events = events
-        self._door = make_door(self)
+        super().__init__(events, make_door)
         self._make_waiting = make_waiting
-        self._loop = asyncio.get_running_loop()
-        self._waiting: set[WaitingCarrier] = set()
-        self._leaving: set[WaitingCarrier] = set()  # their control channel is gone; the server may not know yet
-        self._opening = 0
 
     @property
     def idle(self) -> int:
         """How many tunnel connections wait for a user."""
-        return len(self._waiting)
-
-    @property
-    def opening(self) -> int:
-        """How many tunnel connections are being dialled."""
-        return self._opening
-
-    async def connect(self) -> str:
-        """Open the control channel; return the server's address. Raises OSError or TransportError."""
-        return await self._door.connect()
-
-    def open(self) -> None:
-        """Dial one more tunnel connection, in the background."""
-        self._opening += 1
-        self._door.dial(self._opened)
-
-    def send(self, signal: Signal) -> None:
-        """Say `signal` on the control channel, if there is one."""
-        self._door.send(signal)
-
-    def disconnect(self) -> None:
-        """Close the control channel; users in flight go on.
-
-        Idle connections are left to the server to close: in this very moment it may be handing them users.
-        """
-        self._door.disconnect()
-        self._opening = 0
-        leaving, self._waiting = self._waiting, set()
-        self._leaving |= leaving
-        self._loop.call_later(LEAVE_TIMEOUT, self._close, leaving)
+        return len(self._carriers)
 
     @property
     def leaving(self) -> int:
         """How many connections of a lost control channel the server has not closed yet."""
         return len(self._leaving)
 
-    def close(self) -> None:
-        """Close those that are still there."""
-        self._close(set(self._leaving))
-
-    def _close(self, carriers: set[WaitingCarrier]) -> None:
-        for carrier in carriers & self._leaving:
-            self._leaving.discard(carrier)
-            carrier.close()
-
-    def heard(self, signal: Signal) -> None:
-        """Tell the control plane."""
-        self._events.heard(signal)
-
-    def control_lost(self, reason: str) -> None:
-        """Tell the control plane, which will disconnect."""
-        self._events.control_lost(reason)
-
     def addressed(self, carrier: WaitingCarrier, arrival: Arrival | None) -> None:
         """One waits no more; the pool notices."""
-        self._waiting.discard(carrier)
-        self._leaving.discard(carrier)
+        self._forget(carrier)
         if arrival:
             self._events.arrived(arrival)
 
-    def _opened(self, result: socket.socket | Exception, ours: bool, rest: bytes) -> None:  # noqa: FBT001 - see Opened
-        self._opening -= 1
-        if isinstance(result, Exception):
-            log.debug("can't open a tunnel connection: %s", result)
-            return
-        self._waiting.add(self._make_waiting(result, rest, ours, self))
+    def _begin(self, sock: socket.socket, rest: bytes, *, ours: bool) -> None:
+        self._carriers.add(self._make_waiting(sock, rest, ours, self))
+
+    def _close_idle(self, carrier: WaitingCarrier) -> None:
+        self._forget(carrier)
+        carrier.close()

@@ -65,7 +65,12 @@ class Dialer:
                 future.set_result(result)
 
         self.dial(host, port, options, done)
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and not future.exception():
+                future.result().close()  # it was there already, but nobody will take it now
+            raise
 
     def close(self) -> None:
         """End every attempt: each is called back with ECANCELED, as others own what waits for the connection."""
@@ -96,13 +101,15 @@ class Dialer:
             if self._kind == socket.SOCK_STREAM:
                 attempt.options.apply(sock)
             code = sock.connect_ex(address)
+            if code in _UNDER_WAY:  # on this machine the handshake is over by now: asking saves waiting for it
+                code = sock.connect_ex(address)
         except OSError as error:
             self._failed(attempt, error)
             return
-        if code in _UNDER_WAY:
+        if code == errno.EALREADY:
             self._poller.on_writable(sock, functools.partial(self._writable, attempt))
         else:
-            self._settled(attempt, code)
+            self._settled(attempt, 0 if code == errno.EISCONN else code)
 
     def _writable(self, attempt: _Attempt) -> None:
         assert attempt.sock is not None  # noqa: S101 - a writer is only registered for a socket

@@ -9,34 +9,31 @@ from backhaul.relay.datagram_stream import DatagramStream, Join
 from backhaul.relay.datagrams import Tally
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.pair import End, Relay, Traffic
-from backhaul.relay.poller import WOULD_BLOCK, pending, release
+from backhaul.relay.poller import pending, release
 from backhaul.wire.datagrams import Batch, DelayJudge, Splitter, join, join_stamped
-from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
+from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import Signal
 from backhaul.wire.targets import MAX_TARGET
 
 from .base import User
 from .dedicated import CarrierOwner, WaitingOwner
+from .silent_connection import SilentConnection
 
 log = logging.getLogger("backhaul.tunnel")
 
-READ_SIZE: Final = 1 << 14
 V072_LARGEST: Final = (1 << 14) - 6  # bytes of a datagram: v0.7.2 has 16 KiB for it, timestamp and length
 
 
-class RawIdle:
+class RawIdle(SilentConnection):
     """Idle on the public end."""
 
-    __slots__ = ("_ours", "_owner", "_relay", "_sock")
+    __slots__ = ("_owner",)
 
     def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: CarrierOwner) -> None:  # noqa: FBT001
-        self._relay = relay
-        self._sock = sock
-        self._ours = ours
+        super().__init__(relay, sock, ours=ours)
         self._owner = owner
         if rest:  # nothing follows a ticket: no tunnel connection
             relay.loop.call_soon(self._give_up)
-        relay.poller.on_readable(sock, self._readable)
 
     def carry(self, user: User) -> bool:
         """See IdleCarrier. What the user has said already leaves together with the announcement."""
@@ -66,83 +63,43 @@ class RawIdle:
     def ping(self) -> None:
         """Do nothing: an idle connection of this transport is silent; the kernel keeps it alive."""
 
-    def close(self) -> None:
-        """See IdleCarrier."""
-        release(self._relay.poller, self._sock)
-
-    def _say(self, data: bytes) -> bool:
-        """Send; an empty send buffer takes more than this at once, unless the connection is dying."""
-        try:
-            return self._sock.send(data) == len(data)
-        except OSError:
-            return False
-
     def _alive(self) -> bool:
         """Whether the connection is as silent as it should be: its end may have come and not been read yet."""
         return not pending(self._sock)
 
-    def _readable(self) -> None:
-        try:
-            data = self._sock.recv(READ_SIZE)
-        except WOULD_BLOCK:
-            return
-        except OSError:
-            data = b""
-        if data:
-            self._relay.poller.ignore_readable(self._sock)
-            self._owner.carrier_spoke(self, self._sock, data)
-        else:
-            self._give_up()
+    def _hear(self, data: bytes) -> None:
+        self._relay.poller.ignore_readable(self._sock)
+        self._owner.carrier_spoke(self, self._sock, data)
 
-    def _give_up(self) -> None:
-        self.close()
+    def _gone(self) -> None:
         self._owner.carrier_gone(self)
 
 
-class RawWaiting:
+class RawWaiting(SilentConnection):
     """Waiting on the client's side."""
 
-    __slots__ = ("_ours", "_owner", "_reader", "_relay", "_sock")
+    __slots__ = ("_owner", "_reader")
 
     def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: WaitingOwner) -> None:  # noqa: FBT001
-        self._relay = relay
-        self._sock = sock
-        self._ours = ours
+        super().__init__(relay, sock, ours=ours)
         self._owner = owner
         self._reader: FrameReader | None = None
         del rest  # nothing precedes the header here
-        relay.poller.on_readable(sock, self._readable)
-
-    def close(self) -> None:
-        """See WaitingCarrier."""
-        release(self._relay.poller, self._sock)
-
-    def _readable(self) -> None:
-        """The server names a target on this connection, or has closed it."""
-        try:
-            data = self._sock.recv(READ_SIZE)
-        except WOULD_BLOCK:
-            return
-        except OSError:
-            data = b""
-        if data:
-            self._hear(data)
-        else:
-            self._give_up()
 
     def _hear(self, data: bytes) -> None:
         self._reader = self._reader or FrameReader(MAX_TARGET)
         try:
             frame = self._reader.feed(data)
         except FrameTooLongError as error:
-            log.warning("dropped a tunnel connection: %s", error)
-            self._give_up()
-            return
-        if frame is None:
-            return
+            self._complain(str(error))
+        else:
+            if frame:
+                self._addressed(frame)
+
+    def _addressed(self, frame: Frame) -> None:
+        """Hand the connection on to whoever dials the target."""
         if frame.kind not in {Signal.TCP, Signal.UDP}:
-            log.warning("dropped a tunnel connection: its header has the unknown type %d", frame.kind)
-            self._give_up()
+            self._complain(f"its header has the unknown type {frame.kind}")
             return
         self._relay.poller.ignore_readable(self._sock)
         target = frame.body.decode("utf-8", "replace")
@@ -153,8 +110,11 @@ class RawWaiting:
             end = End(self._sock, half_close=self._ours)
             self._owner.addressed(self, RawArrival(self._relay, end, target, frame.rest))
 
-    def _give_up(self) -> None:
-        self.close()
+    def _complain(self, what: str) -> None:
+        log.warning("dropped a tunnel connection: %s", what)
+        self._give_up()
+
+    def _gone(self) -> None:
         self._owner.addressed(self, None)
 
 

@@ -136,7 +136,6 @@ class RawGate:
             return
         if frame:
             self._strangers.discard(stranger)
-            self._poller.ignore_readable(stranger.sock)
             self._judge(stranger, frame)
 
     def _judge(self, stranger: "_Stranger", frame: Frame) -> None:

@@ -27,7 +27,8 @@ class SocketOptions(NamedTuple):
 
     def apply(self, sock: socket.socket) -> None:
         """Set the options; buffers and segment size only count before the connection is made."""
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, self.nodelay)
+        if self.nodelay:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.keepalive:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             _set(sock, "TCP_KEEPIDLE", self.keepalive)

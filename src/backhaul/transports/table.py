@@ -34,7 +34,7 @@ def make_server(name: str, settings: ServerSettings, events: ServerEvents, relay
 
         return UdpServer(settings, events, relay)
     if name in _MUX:
-        from .mux import MuxServer
+        from .mux_server import MuxServer
 
         return MuxServer(settings, events, relay, make_gate)
     from .dedicated import DedicatedServer, MakeCarrier
@@ -59,7 +59,7 @@ def make_client(name: str, settings: ClientSettings, events: ClientEvents, relay
 
         return UdpClient(settings, events, relay)
     if name in _MUX:
-        from .mux import MuxClient
+        from .mux_client import MuxClient
 
         return MuxClient(settings, events, relay, make_door)
     from .dedicated import DedicatedClient, MakeWaiting

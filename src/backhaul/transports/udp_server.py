@@ -1,6 +1,7 @@
 """The public end of transport udp: one UDP socket for all tunnels, each an address that the client announced."""
 
 import asyncio
+import functools
 import hmac
 import logging
 import math
@@ -15,6 +16,7 @@ from backhaul.wire.datagrams import Batch
 from backhaul.wire.signals import Signal
 
 from .base import ServerEvents, ServerSettings, User
+from .gated_server import GatedServer
 from .raw_server import RawGate
 from .sockets import bind_datagrams
 
@@ -25,31 +27,22 @@ log = logging.getLogger("backhaul.tunnel")
 SIGN_OF_LIFE = 10.0
 
 
-class UdpServer:
+class UdpServer(GatedServer):
     """Idle tunnels in the order in which they were announced, the oldest is used first."""
 
+    _gate: RawGate
+
     def __init__(self, settings: ServerSettings, events: ServerEvents, relay: Relay) -> None:
+        super().__init__(events, functools.partial(RawGate, relay.poller, settings, measure_rtt=True))
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._token = settings.token.encode()
-        self._events = events
         self._relay = relay
-        self._gate = RawGate(relay.poller, settings, self, measure_rtt=True)
         self._by_address: dict[Address, _Tunnel] = {}
         self._by_name: dict[bytes, _Tunnel] = {}  # those of a client of ours
         self._idle: dict[_Tunnel, None] = {}
         self._socket: DatagramSocket | None = None
         self.dropped = 0  # idle tunnels beyond channel_size
-
-    @property
-    def connected(self) -> bool:
-        """Whether a control channel is open."""
-        return self._gate.connected
-
-    @property
-    def rtt(self) -> float:
-        """Seconds of a round trip to the client, 0 if not measured."""
-        return self._gate.rtt
 
     @property
     def idle(self) -> int:
@@ -60,20 +53,15 @@ class UdpServer:
         """Listen for the control channel and, on the same port, for tunnels; raises OSError."""
         sock = bind_datagrams(self._settings.bind_host, self._settings.bind_port)
         try:
-            self._gate.start()
+            super().start()
         except OSError:
             sock.close()
             raise
         self._socket = DatagramSocket(self._relay.poller, sock, self._received, Tally())
 
-    def expect_user(self, waiting: int) -> None:
-        """Ask for the tunnel that will replace the one this flow takes."""
-        del waiting
-        self._gate.send(Signal.CHANNEL)
-
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one; with the heart beat, ping the idle tunnels."""
-        self._gate.send(signal)
+        super().send(signal)
         if signal == Signal.HEARTBEAT:
             for tunnel in self._idle:
                 self.transmit([PING], tunnel.address)
@@ -92,20 +80,14 @@ class UdpServer:
 
     def stop_listening(self) -> None:
         """Take no more tunnels; flows end with the socket that they share."""
-        self._gate.stop_listening()
+        super().stop_listening()
         if self._socket:
             self._socket.close()
             self._socket = None
 
-    def control_opened(self, peer: str) -> None:
-        """Tell the control plane."""
-        self._events.control_opened(peer)
-
-    def control_lost(self, reason: str) -> None:
-        """Forget the idle tunnels, which the client closes too, and tell the control plane."""
+    def _drop_idle(self) -> None:
         for tunnel in list(self._idle):
             self.forget(tunnel)
-        self._events.control_lost(reason)
 
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
         """No tunnel is a TCP connection: this is a client that came back, and the gate shall hear it out."""

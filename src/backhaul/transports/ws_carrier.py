@@ -8,7 +8,7 @@ from backhaul.relay.datagram_channel import DatagramChannel
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.pair import Relay, Traffic
-from backhaul.relay.poller import WOULD_BLOCK, pending, release
+from backhaul.relay.poller import pending
 from backhaul.relay.ws_channel import WsChannel
 from backhaul.wire import websocket
 from backhaul.wire.signals import Signal
@@ -16,26 +16,23 @@ from backhaul.wire.targets import MAX_TARGET, UDP_PREFIX
 
 from .base import User
 from .dedicated import CarrierOwner, WaitingOwner
+from .silent_connection import SilentConnection
 
 log = logging.getLogger("backhaul.tunnel")
 
-_READ_SIZE = 1 << 14
 _PING = websocket.encode(websocket.BINARY, bytes([Signal.PING]), masked=False)
 
 
-class WsIdle:
+class WsIdle(SilentConnection):
     """Idle on the public end. The client has nothing to say there; proxies in between may ping."""
 
-    __slots__ = ("_ended", "_ours", "_owner", "_parser", "_relay", "_sock")
+    __slots__ = ("_ended", "_owner", "_parser")
 
     def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: CarrierOwner) -> None:  # noqa: FBT001
-        self._relay = relay
-        self._sock = sock
-        self._ours = ours
+        super().__init__(relay, sock, ours=ours)
         self._owner = owner
         self._ended = bool(rest)  # a client waits for the target
         self._parser = websocket.FrameParser(self, expect_masked=True)
-        relay.poller.on_readable(sock, self._readable)
 
     def carry(self, user: User) -> bool:
         """See IdleCarrier. What the user has said already leaves together with the announcement."""
@@ -80,10 +77,6 @@ class WsIdle:
         if not self._say(_PING):
             self._give_up()
 
-    def close(self) -> None:
-        """See IdleCarrier."""
-        release(self._relay.poller, self._sock)
-
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """See websocket.Sink."""
         del opcode, piece, message_end
@@ -102,54 +95,37 @@ class WsIdle:
             self._readable()
         return not self._ended and self._sock.fileno() >= 0
 
-    def _say(self, data: bytes) -> bool:
+    def _hear(self, data: bytes) -> None:
         try:
-            return self._sock.send(data) == len(data)
-        except OSError:
-            return False
-
-    def _readable(self) -> None:
-        try:
-            data = self._sock.recv(_READ_SIZE)
             self._parser.feed(memoryview(data))
-        except WOULD_BLOCK:
-            return
-        except (OSError, websocket.WebSocketError):
-            data = b""
-        if not data or self._ended:
+        except websocket.WebSocketError:
+            self._ended = True
+        if self._ended:
             self._give_up()
 
-    def _give_up(self) -> None:
-        self.close()
+    def _gone(self) -> None:
         self._owner.carrier_gone(self)
 
 
-class WsWaiting:
+class WsWaiting(SilentConnection):
     """Waiting on the client's side."""
 
-    __slots__ = ("_ended", "_kept", "_ours", "_owner", "_parser", "_reader", "_relay", "_sock", "_target")
+    __slots__ = ("_ended", "_kept", "_owner", "_parser", "_reader", "_target")
 
     def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: WaitingOwner) -> None:  # noqa: FBT001
-        self._relay = relay
-        self._sock = sock
-        self._ours = ours
+        super().__init__(relay, sock, ours=ours)
         self._owner = owner
         self._target = ""
         self._kept = bytearray()
         self._ended = False
         self._reader = websocket.MessageReader(MAX_TARGET, self._on_message, self._on_control)
         self._parser = websocket.FrameParser(self, expect_masked=False)
-        relay.poller.on_readable(sock, self._readable)
         if rest:  # not at once: the owner does not know this object yet
             relay.loop.call_soon(self._hear, rest)
 
     @property
     def _early(self) -> "_Early":
         return _Early(bytes(self._kept), ended=self._ended, ours=self._ours)
-
-    def close(self) -> None:
-        """See WaitingCarrier."""
-        release(self._relay.poller, self._sock)
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """See websocket.Sink: behind the target, bytes of the user may have come already."""
@@ -177,18 +153,6 @@ class WsWaiting:
         elif opcode == websocket.CLOSE:
             raise websocket.WebSocketError("the server closed the connection")
 
-    def _readable(self) -> None:
-        try:
-            data = self._sock.recv(_READ_SIZE)
-        except WOULD_BLOCK:
-            return
-        except OSError:
-            data = b""
-        if data:
-            self._hear(data)
-        else:
-            self._give_up()
-
     def _hear(self, data: bytes) -> None:
         if self._sock.fileno() < 0:
             return
@@ -202,8 +166,7 @@ class WsWaiting:
             self._relay.poller.ignore_readable(self._sock)
             self._owner.addressed(self, WsArrival(self._relay, self._sock, self._parser, self._target, self._early))
 
-    def _give_up(self) -> None:
-        self.close()
+    def _gone(self) -> None:
         self._owner.addressed(self, None)
 
 

@@ -1,0 +1,175 @@
+"""Many users on each tunnel connection: the public end of tcpmux, wsmux and wssmux."""
+
+import logging
+import socket
+from collections.abc import Callable
+
+from backhaul.relay.datagram_channel import DatagramChannel
+from backhaul.relay.deadlines import Deadlines
+from backhaul.relay.flows import Flow
+from backhaul.relay.framed import FramedRelay
+from backhaul.relay.link import Link
+from backhaul.relay.pair import Relay
+from backhaul.relay.smux_channel import SmuxChannel
+from backhaul.wire.signals import Signal
+from backhaul.wire.smux import Role, SmuxError, Stream, StreamIdsExhausted
+from backhaul.wire.strings import encode_string
+from backhaul.wire.targets import UDP_PREFIX
+
+from .base import Gate, ServerEvents, ServerSettings, User
+from .gated_server import GatedServer
+
+log = logging.getLogger("backhaul.mux")
+
+_REQUEST_PATIENCE = 3.0  # seconds until a session that was asked for is given up, as long as a user waits
+
+
+class MuxServer(GatedServer):
+    """The public end: sessions, and which of them gets the next user."""
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        events: ServerEvents,
+        relay: Relay,
+        make_gate: Callable[["MuxServer"], Gate],
+    ) -> None:
+        super().__init__(events, make_gate)
+        self._relay = relay
+        self._settings = settings.mux
+        self._per_session = settings.mux_con
+        self._links: set[Link] = set()
+        self._asked: Deadlines[object] = Deadlines(_REQUEST_PATIENCE, _forget)
+
+    @property
+    def idle(self) -> int:
+        """How many sessions have no stream."""
+        return sum(not len(link) for link in self._links)
+
+    def expect_user(self, waiting: int) -> None:
+        """Ask for a session when those that are there, or on their way, can't take the users that wait."""
+        room = sum(max(0, self._per_session - len(link)) for link in self._links)
+        if waiting > room + len(self._asked) * self._per_session:
+            self._ask()
+
+    def carry(self, user: User) -> bool:
+        """Open a stream for the user on the session with the fewest; False if all are full."""
+        opened = self._open(user.target)
+        if not opened:
+            return False
+        link, stream = opened
+        if user.preface:
+            stream.push(user.preface)
+        channel = SmuxChannel(link, stream)
+        joined = FramedRelay(channel, user.sock, user.traffic, user.done, towards_user=True)
+        channel.carry(joined)
+        joined.start()
+        link.flush()
+        if len(link) >= self._per_session:
+            self.expect_user(1)
+        return True
+
+    def carry_flow(self, flow: Flow) -> bool:
+        """Open a stream for the flow on the session with the fewest; False if all are full."""
+        if self._links and not any(link.ours for link in self._links):
+            log.warning("dropped a UDP user of target %s: a v0.7.2 client takes none on this transport", flow.target)
+            flow.close()
+            return True
+        opened = self._open(UDP_PREFIX + flow.target)
+        if not opened:
+            return False
+        link, stream = opened
+        channel = SmuxChannel(link, stream)
+        rider = DatagramChannel(channel, flow.tally)
+        channel.carry(rider)
+        rider.start(flow.from_far, flow.close)
+        link.flush()
+        flow.carry(rider)
+        return True
+
+    def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
+        """A tunnel connection has come in: a session from now on."""
+        if len(self._asked):
+            self._asked.discard(self._asked.oldest())
+        link = Link(self._relay, sock, Role.CLIENT, self._settings, self, ours=ours)
+        self._links.add(link)
+        link.start(rest)
+        self._events.carrier_ready()
+
+    def stream_opened(self, link: Link, stream: Stream) -> None:
+        """A client never opens streams: whatever this is, it ends at once."""
+        stream.sink = _Nobody()
+        stream.finish()
+        stream.abandon()
+        log.warning("a client opened stream %d on its session, which no client does; closed", stream.id)
+        del link
+
+    def stream_closed(self, link: Link) -> None:
+        """There is room on this session, or it has served its time."""
+        if link in self._links:
+            self._events.carrier_ready()
+        elif not len(link):
+            link.end("its last stream has closed")
+
+    def link_lost(self, link: Link, why: str) -> None:
+        """A session is gone."""
+        if link in self._links:
+            self._links.discard(link)
+            log.debug("session lost: %s", why)
+
+    def not_smux(self, link: Link, data: bytes) -> None:
+        """No session but a handshake: a client that came back while its old control channel looked alive."""
+        self._links.discard(link)
+        self._gate.regreet(link.conn, data)
+
+    def _open(self, target: str) -> tuple[Link, Stream] | None:
+        """Return a new stream on the session with the fewest, its target announced; None if all are full."""
+        link = min(self._links, key=len, default=None)
+        if link is None or len(link) >= self._per_session:
+            return None
+        if not link.usable():
+            return self._open(target)
+        try:
+            stream = link.session.open()
+        except StreamIdsExhausted as error:
+            log.info("a session is used up: %s", error)
+            self._retire(link)
+            return self._open(target)
+        stream.push(encode_string(target.encode()))
+        return link, stream
+
+    def _ask(self) -> None:
+        self._asked.add(object())
+        self._gate.send(Signal.CHANNEL)
+
+    def _drop_idle(self) -> None:
+        """No more streams on the sessions of that channel; those that are open go on."""
+        self._asked.clear()
+        for link in list(self._links):
+            self._retire(link)
+
+    def _retire(self, link: Link) -> None:
+        self._links.discard(link)
+        if not len(link):
+            link.end("its control channel is gone")
+
+
+class _Nobody:
+    """The sink of a stream that nobody wants."""
+
+    def on_data(self, view: memoryview) -> int:
+        """See smux.Sink."""
+        return len(view)
+
+    def on_fin(self) -> None:
+        """See smux.Sink."""
+
+    def on_window(self) -> None:
+        """See smux.Sink."""
+
+    def on_lost(self, reason: SmuxError) -> None:
+        """See smux.Sink."""
+
+
+def _forget(_request: object) -> None:
+    """A session that was asked for has not come; the next user asks again."""
