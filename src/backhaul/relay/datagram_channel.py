@@ -112,7 +112,7 @@ class DatagramChannel:
     def _wait(self) -> None:
         if not self._waiting:
             self._waiting = True
-            self._channel.park(self)
+            self._channel.park(self, bulk=False)
 
     def _go_on(self) -> None:
         if self._ended is None:

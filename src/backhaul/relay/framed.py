@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from .pair import Relay
 
 FRAMES_AT = 1 << 12  # where the first hole begins in the shared buffer; before it is room for control frames
-_FRAMES_SIZE = 8 * ((1 << 16) + 16)  # bytes: eight of the largest smux frames with their headers
+_MAX_FRAMES = 8  # per wake-up of a socket
+_FRAMES_SIZE = _MAX_FRAMES * ((1 << 16) + 16)  # bytes: so many of the largest smux frames with their headers
 _SMALL_PIECE = 4096  # bytes: below this, joining pieces is cheaper than a vector of them
 
 OUT = bytearray(FRAMES_AT + _FRAMES_SIZE)
@@ -60,7 +61,10 @@ class Channel(Protocol):
     relay: "Relay"
     header_room: int  # bytes of the hole before each payload
     frame_size: int  # payload bytes of a frame, at most
-    burst: int  # frames per wake-up of a socket that has more than one frame to say
+
+    @property
+    def burst(self) -> int:
+        """Payload bytes that one user may send per wake-up: others want the connection as well."""
 
     @property
     def ours(self) -> bool:
@@ -74,8 +78,8 @@ class Channel(Protocol):
     def broken(self) -> bool:
         """Whether the connection is gone."""
 
-    def park(self, rider: Rider) -> None:
-        """Call `rider.unpark()` once when the connection is not blocked any more."""
+    def park(self, rider: Rider, *, bulk: bool) -> None:
+        """Call `rider.unpark()` once when the connection is not blocked any more; who sends little goes first."""
 
     def room(self) -> int:
         """Payload bytes that the other end has room for; when it is 0, `on_window` tells of more."""
@@ -167,19 +171,19 @@ class FramedRelay:
         """The socket has bytes, or has ended."""
         if self.channel.blocked:
             self._relay.poller.ignore_readable(self._sock)
-            self.channel.park(self)
+            self.channel.park(self, bulk=self._bulk)
         elif room := self.channel.room():
-            self._read(room, self.channel.burst if self._bulk else 1)
+            self._read(min(room, self.channel.burst if self._bulk else self.channel.frame_size))
         else:  # on_window wakes it
             self._relay.poller.ignore_readable(self._sock)
 
     def unpark(self) -> None:
-        """The connection takes bytes again: send one frame, and listen to the socket again."""
+        """The connection takes bytes again: send some, and listen to the socket again."""
         if self.closed or self._sock_ended:
             return
         self._relay.poller.on_readable(self._sock, self.readable)
         if room := self.channel.room():
-            self._read(room, 1)
+            self._read(min(room, self.channel.burst, self.channel.frame_size))
 
     def on_window(self) -> None:
         """See smux.Sink."""
@@ -247,15 +251,15 @@ class FramedRelay:
         if self._done:
             self._done()
 
-    def _read(self, room: int, frames: int) -> None:
-        """Read up to `frames` frames of the socket's bytes behind holes for their headers, and send them."""
+    def _read(self, limit: int) -> None:
+        """Read up to `limit` of the socket's bytes behind holes for their headers, and send them."""
         size = self.channel.frame_size
         try:
-            if frames == 1:
+            if limit <= size:
                 first = FRAMES_AT + self.channel.header_room
-                count = self._sock.recv_into(OUT_VIEW[first : first + min(size, room)])
+                count = self._sock.recv_into(OUT_VIEW[first : first + limit])
             else:
-                count = self._sock.recvmsg_into(_payloads(size, self.channel.header_room, room, frames))[0]
+                count = self._sock.recvmsg_into(_payloads(size, self.channel.header_room, limit))[0]
         except WOULD_BLOCK:
             self.channel.settle()
             return
@@ -265,7 +269,7 @@ class FramedRelay:
         if not count:
             self._socket_over()
             return
-        self._bulk = count >= size
+        self._bulk = count >= min(limit, size)
         self.moved += count
         self._from_sock.bytes += count
         self.channel.send_frames(count)
@@ -357,14 +361,13 @@ class FramedRelay:
             self._channel_over()
 
 
-def _payloads(size: int, header_room: int, room: int, frames: int) -> list[memoryview]:
-    """Return places for `frames` payloads of `size` bytes, `room` bytes together, each behind a hole."""
-    places = []
+def _payloads(size: int, header_room: int, limit: int) -> list[memoryview]:
+    """Return places for payloads of `size` bytes, `limit` bytes together, each behind a hole."""
+    places: list[memoryview] = []
     start = FRAMES_AT + header_room
-    while frames and room:
-        length = min(size, room)
+    while limit and len(places) < _MAX_FRAMES:
+        length = min(size, limit)
         places.append(OUT_VIEW[start : start + length])
         start += length + header_room
-        room -= length
-        frames -= 1
+        limit -= length
     return places

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import select
 import socket
+from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from backhaul.wire.smux import Role, Session, Settings, SmuxError, Stream
@@ -19,8 +21,13 @@ READ_SIZE = 1 << 18  # bytes per wake-up: eight frames of the default size
 # Our two ends recognise each other by a NOP with this id; the Go program ignores it. No stream ever has it:
 # even ids are those that the client's side would open, and it opens none.
 HELLO: Final = 0xFFFF_FFFE
-# Unsent bytes that the kernel may hold: a small frame of another stream waits behind no more than these.
-NOTSENT_LOWAT = 1 << 17
+# On a connection that does not keep up, a small frame of another stream waits behind the bytes that the kernel has
+# not sent yet. Pieces of half a frame (of the default size), each when less than half of this is unsent, keep that
+# below one frame; the kernel itself would take up to 64 KiB more than this before it blocks.
+NOTSENT_LOWAT = 1 << 14  # bytes
+_PIECE = 1 << 14  # bytes of payload per wake-up of a stream, once the connection has blocked ...
+_GROWTH = 1 << 12  # ... and as many more for each that has then left at once ...
+_MAX_BURST = 1 << 17  # ... until fewer system calls count for more again
 _STALL: Final = 5.0  # seconds of standing still that are worth a line in the log
 _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, all that may precede streams, it is 0
 
@@ -63,9 +70,12 @@ class Link:
         self.ours = ours  # whether the other end is one of ours; else a hello may still tell
         self.closed = False
         self.blocked = False  # the connection takes no more bytes now
+        self._outgoing = select.poll()  # tells whether what was sent last has left
+        self._outgoing.register(conn, select.POLLOUT)
+        self.burst = _MAX_BURST  # bytes of payload per wake-up of a stream
         self.feeding = False
         self.touched: list[Rider] = []  # streams with payload that still lies in the shared buffer
-        self.parked: list[Rider] = []  # streams with something to send, while blocked
+        self._parked: deque[Rider] = deque()  # streams with something to send, while blocked
         self._owner = owner
         self._role = role
         self._fresh = role is Role.CLIENT
@@ -121,8 +131,24 @@ class Link:
             return
         if sent < len(data):
             self._backlog += data[sent:]
-            self.blocked = True
-            self.relay.poller.on_writable(self.conn, self._writable)
+            self._block()
+        elif self.burst < _MAX_BURST:
+            if not self._outgoing.poll(0):
+                self._block()
+            elif len(data) >= self.burst:
+                self.burst += _GROWTH
+
+    def park(self, rider: "Rider", *, bulk: bool) -> None:
+        """Call `rider.unpark()` once when the connection takes bytes again; who sends little goes first."""
+        if bulk:
+            self._parked.append(rider)
+        else:
+            self._parked.appendleft(rider)
+
+    def _block(self) -> None:
+        self.blocked = True
+        self.burst = _PIECE
+        self.relay.poller.on_writable(self.conn, self._writable)
 
     def flush(self) -> None:
         """Send the pending control frames, unless the connection is blocked."""
@@ -246,7 +272,8 @@ class Link:
 
     def _writable(self) -> None:
         try:
-            del self._backlog[: self.conn.send(self._backlog)]
+            if self._backlog:
+                del self._backlog[: self.conn.send(self._backlog)]
         except WOULD_BLOCK:
             return
         except OSError as error:
@@ -259,10 +286,8 @@ class Link:
             self._unpark()
 
     def _unpark(self) -> None:
-        """Let those who waited send, in turn, one frame each, until the connection blocks again."""
-        parked, self.parked = self.parked, []
-        for position, stream in enumerate(parked):
+        """Let those who waited send in turn, until the connection blocks again."""
+        for _ in range(len(self._parked)):
             if self.blocked or self.closed:
-                self.parked = parked[position:] + self.parked
                 return
-            stream.unpark()
+            self._parked.popleft().unpark()

@@ -12,7 +12,6 @@ class SmuxChannel:
     __slots__ = ("_link", "_stream", "frame_size", "relay")
 
     header_room = HEADER_SIZE
-    burst = 8
 
     def __init__(self, link: Link, stream: Stream) -> None:
         self._link = link
@@ -23,6 +22,11 @@ class SmuxChannel:
     def carry(self, rider: Rider) -> None:
         """Tell `rider` from now on what comes."""
         self._stream.sink = rider
+
+    @property
+    def burst(self) -> int:
+        """See Channel."""
+        return self._link.burst
 
     @property
     def ours(self) -> bool:
@@ -39,9 +43,9 @@ class SmuxChannel:
         """See Channel."""
         return self._link.session.error is not None
 
-    def park(self, rider: Rider) -> None:
+    def park(self, rider: Rider, *, bulk: bool) -> None:
         """See Channel."""
-        self._link.parked.append(rider)
+        self._link.park(rider, bulk=bulk)
 
     def room(self) -> int:
         """See Channel."""

@@ -45,7 +45,7 @@ class WsChannel:
 
     header_room = websocket.MAX_HEADER
     frame_size = FRAME_SIZE
-    burst = 1
+    burst = FRAME_SIZE
 
     def __init__(
         self, relay: "Relay", conn: socket.socket, parser: websocket.FrameParser, *, masked: bool, ours: bool
@@ -72,9 +72,9 @@ class WsChannel:
         self._unread = unread
         self.relay.poller.on_readable(self._conn, self._readable)
 
-    def park(self, rider: Rider) -> None:
-        """See Channel."""
-        del rider
+    def park(self, rider: Rider, *, bulk: bool) -> None:
+        """See Channel: nobody else is here."""
+        del rider, bulk
         self._parked = True
 
     def room(self) -> int:

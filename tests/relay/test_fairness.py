@@ -1,0 +1,155 @@
+"""Many streams on one connection that does not keep up: who waits behind whom, counted in bytes."""
+
+import asyncio
+import fcntl
+import socket
+import struct
+import termios
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from tests.support.net import Peer, until
+from tests.support.tunnel import Net
+
+from backhaul.relay.direction import Meter
+from backhaul.relay.framed import FramedRelay
+from backhaul.relay.link import Link
+from backhaul.relay.pair import Relay, Traffic
+from backhaul.relay.poller import make_poller
+from backhaul.relay.smux_channel import SmuxChannel
+from backhaul.wire.smux import HEADER_SIZE, Role, Settings, Stream
+
+pytestmark = pytest.mark.both_loops
+SIOCOUTQ, SIOCOUTQNSD = termios.TIOCOUTQ, 0x894B  # bytes not acknowledged, bytes not sent (linux/sockios.h)
+ECHO = b"e" * 64
+FRAME = 32768  # the default mux_framesize
+HEADER = struct.Struct("<BBHI")
+
+
+class Owner:
+    """A link's owner that lets everything happen."""
+
+    def stream_opened(self, link: Link, stream: Stream) -> None: ...
+    def stream_closed(self, link: Link) -> None: ...
+    def link_lost(self, link: Link, why: str) -> None: ...
+    def not_smux(self, link: Link, data: bytes) -> None: ...
+
+
+@dataclass
+class Scene:
+    """A link whose connection nobody reads unless a test does, and users who have streams on it."""
+
+    net: Net
+    link: Link
+    far: Peer
+
+    async def user(self) -> tuple[Peer, int]:
+        """Return a user's socket and the number of its stream."""
+        user, near = await self.net.pair()
+        stream = self.link.session.open()
+        channel = SmuxChannel(self.link, stream)
+        joined = FramedRelay(channel, near.sock, Traffic(Meter(), Meter()), None, towards_user=True)
+        channel.carry(joined)
+        joined.start()
+        return user, stream.id
+
+    def stuck(self) -> bool:
+        """Whether the far end's kernel takes no more and has acknowledged all that it has."""
+        near = self.link.conn
+        return self.link.blocked and _ioctl(near, SIOCOUTQ) == _ioctl(near, SIOCOUTQNSD)
+
+    def arrived(self) -> int:
+        """Count the bytes that lie at the far end."""
+        return _ioctl(self.far.sock, termios.FIONREAD)
+
+
+@pytest.fixture
+async def scene(net: Net) -> AsyncIterator[Scene]:
+    poller = make_poller()
+    relay = Relay(poller)
+    near, far = await net.pair()
+    link = Link(relay, near.sock, Role.CLIENT, Settings(max_frame=FRAME), Owner(), ours=True)
+    link.start()
+    yield Scene(net, link, far)
+    relay.close()
+    link.end("the test is over")
+    poller.close()
+
+
+async def test_a_small_message_waits_behind_no_more_than_one_frame_of_a_bulk_stream(scene: Scene) -> None:
+    bulk, _ = await scene.user()
+    quiet, number = await scene.user()
+    pump = asyncio.ensure_future(_pump(bulk))
+    reader = Frames(scene.far)
+    await reader.skip(8 << 20)  # a while of a connection that is always full
+    await until(scene.stuck)
+    arrived = scene.arrived() + len(reader.rest)
+    await quiet.send(ECHO)
+    await until(lambda: len(scene.link._parked) == 2)
+    ahead = await reader.until(number) - arrived
+    pump.cancel()
+    assert ahead <= FRAME + HEADER_SIZE
+
+
+async def test_small_messages_of_many_streams_all_go_before_the_next_bulk(scene: Scene) -> None:
+    bulk, bulk_number = await scene.user()
+    users = [await scene.user() for _ in range(20)]
+    pump = asyncio.ensure_future(_pump(bulk))
+    reader = Frames(scene.far)
+    await reader.skip(4 << 20)
+    await until(scene.stuck)
+    for user, _ in users:
+        await user.send(ECHO)
+    await until(lambda: len(scene.link._parked) == 1 + len(users))
+    seen = [await reader.next() for _ in range(2000)]
+    pump.cancel()
+    streams = [number for number, _ in seen]
+    first, last = min(streams.index(number) for _, number in users), max(streams.index(number) for _, number in users)
+    between = sum(length for number, length in seen[first:last] if number == bulk_number)
+    assert between <= FRAME
+
+
+class Frames:
+    """Reads the frames that come out at the far end."""
+
+    def __init__(self, far: Peer) -> None:
+        self._far = far
+        self.rest = b""
+
+    async def next(self) -> tuple[int, int]:
+        """Return the stream and the payload length of the next frame."""
+        head = await self._take(HEADER_SIZE)
+        _, _, length, number = HEADER.unpack(head)
+        await self._take(length)
+        return number, length
+
+    async def skip(self, count: int) -> None:
+        """Read frames of `count` bytes of payload together."""
+        while count > 0:
+            count -= (await self.next())[1]
+
+    async def until(self, stream: int) -> int:
+        """Read up to the first payload of `stream`; return how many bytes were before it."""
+        before = 0
+        while True:
+            number, length = await self.next()
+            if number == stream and length:
+                return before
+            before += HEADER_SIZE + length
+
+    async def _take(self, count: int) -> bytes:
+        while len(self.rest) < count:
+            self.rest += await self._far.receive_some()
+        taken, self.rest = self.rest[:count], self.rest[count:]
+        return taken
+
+
+async def _pump(peer: Peer) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        await loop.sock_sendall(peer.sock, bytes(1 << 16))
+
+
+def _ioctl(sock: socket.socket, request: int) -> int:
+    return int(struct.unpack("i", fcntl.ioctl(sock, request, bytes(4)))[0])
