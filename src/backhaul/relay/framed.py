@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from backhaul.wire.smux import SmuxError
 
 from .pair import HOLD_BACK, SILENCE_LIMIT, Traffic
-from .poller import WOULD_BLOCK, release
+from .poller import BULK, WOULD_BLOCK, release
 
 if TYPE_CHECKING:
     from .pair import Relay
@@ -270,6 +270,8 @@ class FramedRelay:
             self._socket_over()
             return
         self._bulk = count >= min(limit, size)
+        if count >= BULK:
+            self._relay.poller.bulk_moved()
         self.moved += count
         self._from_sock.bytes += count
         self.channel.send_frames(count)

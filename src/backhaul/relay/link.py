@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from backhaul.wire.smux import Role, Session, Settings, SmuxError, Stream
 
-from .poller import WOULD_BLOCK, ended, reason, release
+from .poller import BULK, WOULD_BLOCK, ended, reason, release
 
 if TYPE_CHECKING:
     from .framed import Rider
@@ -234,6 +234,8 @@ class Link:
         except OSError as error:
             self.end(reason(error))
             return
+        if count >= BULK:
+            self.relay.poller.bulk_moved()
         if count:
             self._take(_IN[:count])
         else:
