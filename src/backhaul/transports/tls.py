@@ -19,6 +19,9 @@ log = logging.getLogger("backhaul.tls")
 Shaken = Callable[[socket.socket | Exception], None]
 
 _LOOK_EVERY: Final = 5.0  # seconds between looks at the certificate's files
+_RENEW_EVERY: Final = (
+    300.0  # seconds that a session is used: far less than the two hours for which OpenSSL takes its ticket
+)
 _TICKETS: Final = 1  # per handshake: each connection of a pool needs one to be resumed
 
 
@@ -99,6 +102,7 @@ class ClientContext:
         """Raise TransportError when the authorities' file can't be used."""
         self._tls = tls
         self._session: ssl.SSLSession | None = None
+        self._renew_at = 0.0  # time.monotonic()
         self._context = context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.check_hostname = tls.verify
@@ -121,9 +125,16 @@ class ClientContext:
             raise TransportError(f"the server's certificate has the fingerprint {found}, not tls_fingerprint")
 
     def remember(self, sock: ssl.SSLSocket) -> None:
-        """Keep the session: with TLS 1.3 its ticket comes with the first bytes that are read."""
+        """Keep the session: with TLS 1.3 its ticket comes with the first bytes that are read.
+
+        One that works is kept for a while: taking it from a connection means encoding and decoding all of it,
+        certificate included, which costs as much as the rest of a resumed handshake's bookkeeping.
+        """
+        if sock.session_reused and time.monotonic() < self._renew_at:
+            return
         if (session := sock.session) and session.has_ticket:
             self._session = session
+            self._renew_at = time.monotonic() + _RENEW_EVERY
 
     def _trust(self, ca: str) -> None:
         if not ca:
