@@ -1,6 +1,6 @@
 BIN := .venv/bin
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench soak clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -25,6 +25,10 @@ lint: ## style, types, direction of imports
 bench: ## measure beside HAProxy; PEER=program adds another one, ARGS="--quick" passes options on
 	@tools/setup.sh bench
 	$(BIN)/python -m bench $(if $(PEER),--peer $(PEER)) $(ARGS)
+
+soak: ## rewrite configuration files under traffic on all transports for ten minutes; ARGS="--minutes 1" for less
+	@tools/setup.sh bench
+	$(BIN)/python -m bench.soak $(ARGS)
 
 clean: ## remove the environment and everything made here
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

@@ -41,16 +41,16 @@ class Client:
         self.relay.close()
         self._poller.close()
 
-    async def reconfigure(self, new: ClientConfig, change: Change, *, anew: bool) -> None:
-        """Apply `change`, which leads to `new`; `anew`: the control channel and the pool are made anew.
+    async def reconfigure(self, new: ClientConfig, change: Change) -> None:
+        """Apply `change`, which leads to `new`; users in flight stay.
 
-        Users in flight stay. Raises BackhaulError when the new configuration can't be used; the old one is in
+        Raises BackhaulError when the new configuration can't be used; the old one is in
         force then.
         """
-        del change
         old, self.config = self.config, new
-        if not anew:
-            self.tunnel.config = new
+        self.relay.flows.limit, self.relay.flows.timeout = new.udp_max_flows, new.udp_timeout
+        if not change.rebuild:
+            self.tunnel.adopt(new)
             return
         try:
             tunnel = ClientTunnel(new, self._poller, self._make_transport)

@@ -30,10 +30,6 @@ log = logging.getLogger("backhaul")
 _LOOK_EVERY: Final = 1.0  # seconds between looks at the configuration file; v0.7.2 polls it as well
 _LOG: Final = frozenset({"log_level", "log_format"})
 _WEB: Final = frozenset({"web_port", "web_bind", "web_user", "web_password", "metrics", "sniffer", "sniffer_log"})
-# What the control plane looks up whenever it needs it.
-_IN_PLACE: Final = _LOG | _WEB | {"heartbeat", "shutdown_timeout", "retry_interval"}
-# What is fixed when the program starts: sockets of another kind, tables, the machine itself.
-_AT_START: Final = frozenset({"accept_udp", "udp_max_flows", "udp_timeout", "skip_optz", "pprof"})
 
 
 class Process:
@@ -45,6 +41,7 @@ class Process:
         self._end = Server(config) if isinstance(config, ServerConfig) else Client(config)
         self._events = EventLog()
         self._read = reader(self._end, self._events)
+        self._wake = asyncio.Event()  # a signal has come
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._stamp = self._look()
@@ -69,7 +66,8 @@ class Process:
         while not self._stop.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_EVERY):
-                    await self._stop.wait()
+                    await self._wake.wait()
+            self._wake.clear()
             if notify.watchdog_interval():
                 notify.watchdog()
             if self._changed() and not self._stop.is_set():
@@ -112,8 +110,12 @@ class Process:
     def _on_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+            loop.add_signal_handler(number, self._signalled, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._signalled, self._reload)
+
+    def _signalled(self, wish: asyncio.Event) -> None:
+        wish.set()
+        self._wake.set()
 
     @contextlib.contextmanager
     def _keeping_events(self) -> Iterator[None]:
@@ -157,12 +159,12 @@ class Process:
         if type(new) is not type(self._config) or _kind_changed(self._config, new):
             log.error("%s: a change of side, or to or from transport udp, takes a restart", self._file)
             return watch
-        for key in sorted(changed & _AT_START):
+        for key in change.restart:
             log.warning("%s has changed, which takes a restart", key)
         if changed & _LOG:
             configure(new.log_level, new.log_format)
         try:
-            await _reconfigure(self._end, new, change, anew=bool(changed - _IN_PLACE - _AT_START))
+            await _reconfigure(self._end, new, change)
         except (OSError, BackhaulError) as error:
             text = reason(error) if isinstance(error, OSError) else str(error)
             log.error("%s can't be used: %s; the old configuration runs on", self._file, text)
@@ -176,13 +178,13 @@ class Process:
         return watch
 
 
-async def _reconfigure(end: Server | Client, new: Config, change: Change, *, anew: bool) -> None:
+async def _reconfigure(end: Server | Client, new: Config, change: Change) -> None:
     if isinstance(end, Server):
         assert isinstance(new, ServerConfig)  # noqa: S101 - a change of side has been refused
-        await end.reconfigure(new, change, anew=anew)
+        await end.reconfigure(new, change)
     else:
         assert isinstance(new, ClientConfig)  # noqa: S101
-        await end.reconfigure(new, change, anew=anew)
+        await end.reconfigure(new, change)
 
 
 def _kind_changed(old: Config, new: Config) -> bool:

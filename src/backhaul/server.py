@@ -46,16 +46,18 @@ class Server:
             len(self.tunnel.ports.open),
         )
 
-    async def reconfigure(self, new: ServerConfig, change: Change, *, anew: bool) -> None:
-        """Apply `change`, which leads to `new`; `anew`: the control channel and the pool are made anew.
+    async def reconfigure(self, new: ServerConfig, change: Change) -> None:
+        """Apply `change`, which leads to `new`; users in flight stay.
 
-        Users in flight stay. Raises OSError or BackhaulError when the tunnel's new address or certificate can't
+        Raises OSError or BackhaulError when the tunnel's new address or certificate can't
         be had; the old configuration is in force then.
         """
         old, self.config = self.config, new
-        if anew:
+        if change.rebuild:
             self._rebuild(old)
-        self.tunnel.config = new
+        self.relay.flows.limit, self.relay.flows.timeout = new.udp_max_flows, new.udp_timeout
+        for failure in self.tunnel.adopt(new, self._settings()):
+            log.error("%s", failure)
         self.tunnel.ports.remove(change.ports_removed)
         self.tunnel.retarget(change.ports_retargeted)
         for failure in self.tunnel.ports.add(change.ports_added):
@@ -66,7 +68,6 @@ class Server:
             self.tunnel.rebuild(self.config, self._make_transport)
         except (OSError, BackhaulError):
             self.config = old
-            self.tunnel.rebuild(old, self._make_transport)
             raise
 
     async def stop(self) -> None:
@@ -82,8 +83,11 @@ class Server:
         self._poller.close()
 
     def _make_transport(self, events: ServerEvents) -> ServerTransport:
+        return make_server(self.config.transport, self._settings(), events, self.relay)
+
+    def _settings(self) -> ServerSettings:
         config = self.config
-        settings = ServerSettings(
+        return ServerSettings(
             bind_host=config.bind_addr.host,
             bind_port=config.bind_addr.port,
             token=config.token.reveal(),
@@ -95,7 +99,6 @@ class Server:
             channel_size=config.channel_size,
             tunnel_options=tunnel_options(config),
         )
-        return make_server(config.transport, settings, events, self.relay)
 
 
 def _reason(error: OSError) -> str:

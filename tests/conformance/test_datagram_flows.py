@@ -116,7 +116,7 @@ async def test_flows_that_have_ended_leave_nothing_behind(flow_net: UdpNet) -> N
     tunnel, _ = await echoing(flow_net, limit, f"{limit}\nconnection_pool = 64")
     ends, address, sources = (tunnel.server, tunnel.client), (HOST, tunnel.ports[0]), flow_net.sources()
     for end in ends:
-        end.relay.flows._timeout = 0.3
+        end.relay.flows.timeout = 0.3
 
     async def open_and_expire(numbers: range) -> None:
         for first in numbers[::50]:
@@ -172,7 +172,7 @@ async def test_a_silent_flow_ends_on_both_sides_and_its_user_may_come_back(flow_
     """`udp_timeout` of one end; the other end would wait for a minute."""
     tunnel, user = await echoing(flow_net)
     end = getattr(tunnel, ends)
-    end.relay.flows._timeout = 0.05
+    end.relay.flows.timeout = 0.05
     assert await user.ask(b"one") == b"echo:one"
     await until(lambda: not len(end.relay.flows))
     if flow_net.transport != "udp":  # there the other end notices at once
@@ -180,7 +180,7 @@ async def test_a_silent_flow_ends_on_both_sides_and_its_user_may_come_back(flow_
     elif ends == "client":
         for flow in list(tunnel.server.relay.flows._flows):  # ... and here it would not within this test
             flow.close()
-    end.relay.flows._timeout = 60
+    end.relay.flows.timeout = 60
     assert await user.ask(b"two") == b"echo:two"
 
 

@@ -15,7 +15,8 @@ class Change(Struct, frozen=True, kw_only=True):
     ports_retargeted  listening ports that stay and have another target, as they are now
     rebuild           the control channel and the pool have to be made anew: address, transport, token, TLS
                       identity, ... (`rebuild` in the schema); connections in flight may go on
-    changed           names of all changed keys but `ports`, those that ask for a rebuild included
+    restart           names of changed keys that only count when the program is started again
+    changed           names of all changed keys but `ports`, those that ask for more included
 
     A changed side is no reload of the same program: all old ports are removed, all new ones added, `rebuild`
     is set, and `changed` names the new table instead of keys. Files are compared by name, not by content.
@@ -25,6 +26,7 @@ class Change(Struct, frozen=True, kw_only=True):
     ports_removed: tuple[Mapping, ...] = ()
     ports_retargeted: tuple[Mapping, ...] = ()
     rebuild: bool = False
+    restart: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
 
 
@@ -44,6 +46,7 @@ def diff(old: Config, new: Config) -> Change:
             mapping for bind, mapping in after.items() if bind in before and before[bind] != mapping
         ),
         rebuild=any(key.traits.rebuild for key in differing),
+        restart=tuple(key.name for key in differing if key.traits.restart),
         changed=tuple(key.name for key in differing),
     )
 

@@ -29,6 +29,7 @@ class Traits(Struct, frozen=True, kw_only=True):
     unit: str
     on: tuple[Transport, ...]
     rebuild: bool
+    restart: bool
     form: str
     parse: Callable[[Any], object] | None
     example: str
@@ -99,6 +100,7 @@ def key(
     unit: str = "",
     on: tuple[Transport, ...] = ALL,
     rebuild: bool = False,
+    restart: bool = False,
     form: str = "",
     parse: Callable[[Any], object] | None = None,
     example: str = "",
@@ -108,12 +110,13 @@ def key(
     meaning  one sentence for the reference
     ge, le   the least and the greatest number; with `ge` alone the limit is INT_MAX
     on       the transports on which it has an effect
-    rebuild  a change needs a new control channel and a new pool
+    rebuild  a change needs a new control channel and a new pool; without this or the next it counts in place
+    restart  a change only counts when the program is started again
     form     what belongs here, in words, where the type does not tell
     parse    turns the text (or list) of the file into the value; raises ValueError or ConfigError
     example  what to write where a mandatory key is missing
     """
-    traits = Traits(unit=unit, on=on, rebuild=rebuild, form=form, parse=parse, example=example)
+    traits = Traits(unit=unit, on=on, rebuild=rebuild, restart=restart, form=form, parse=parse, example=example)
     limit = INT_MAX if le is None and ge is not None else le
     return Meta(ge=ge, le=limit, description=meaning, extra={"traits": traits})
 

@@ -20,7 +20,12 @@ def reference() -> str:
     ]
     rebuilding = dict.fromkeys(f"`{key.name}`" for key in (*server, *client) if key.traits.rebuild)
     tables = "\n".join(line for title, listed in sections for line in _section(title, listed))
-    return f"{tables}\nA reload that changes one of these rebuilds the tunnel: {', '.join(rebuilding)}.\n"
+    restarting = dict.fromkeys(f"`{key.name}`" for key in (*server, *client) if key.traits.restart)
+    return (
+        f"{tables}\n"
+        f"A reload that changes one of these rebuilds the tunnel (users in flight stay): {', '.join(rebuilding)}. "
+        f"One of these takes a restart: {', '.join(restarting)}. All others change in place.\n"
+    )
 
 
 def _section(title: str, listed: list[Key]) -> Iterator[str]:

@@ -60,9 +60,16 @@ class _Common(Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     keepalive_period: Annotated[
-        int, key("TCP keep-alive: idle time before a probe.", ge=1, le=MAX_KEEPALIVE, unit="seconds")
+        int, key("TCP keep-alive: idle time before a probe.", ge=1, le=MAX_KEEPALIVE, unit="seconds", rebuild=True)
     ] = 75
-    nodelay: Annotated[bool, key("Set TCP_NODELAY: lower latency, more packets.", on=STREAM)] = False
+    nodelay: Annotated[
+        bool,
+        key(
+            "Set TCP_NODELAY: lower latency, more packets. Connections with sessions always have it.",
+            on=STREAM,
+            rebuild=True,
+        ),
+    ] = False
     mss: Annotated[
         int,
         key(
@@ -71,27 +78,32 @@ class _Common(Struct, frozen=True, kw_only=True):
             le=MAX_MSS,
             unit="bytes",
             on=TCP,
+            rebuild=True,
         ),
     ] = 0
-    so_rcvbuf: Annotated[int, key("Socket receive buffer; 0 leaves it to the system.", ge=0, unit="bytes", on=TCP)] = 0
-    so_sndbuf: Annotated[int, key("Socket send buffer; 0 leaves it to the system.", ge=0, unit="bytes", on=TCP)] = 0
+    so_rcvbuf: Annotated[
+        int, key("Socket receive buffer; 0 leaves it to the system.", ge=0, unit="bytes", on=TCP, rebuild=True)
+    ] = 0
+    so_sndbuf: Annotated[
+        int, key("Socket send buffer; 0 leaves it to the system.", ge=0, unit="bytes", on=TCP, rebuild=True)
+    ] = 0
     mux_session: Annotated[
         int, key("Accepted for old files; `connection_pool` sets the number of sessions.", ge=1, on=MUX)
     ] = 1
     mux_version: Annotated[int, key("Version of smux; the same on both ends.", ge=1, le=2, on=MUX, rebuild=True)] = 1
-    mux_framesize: Annotated[int, key("Most payload in one smux frame.", ge=1, le=MAX_FRAME, unit="bytes", on=MUX)] = (
-        32768
-    )
+    mux_framesize: Annotated[
+        int, key("Most payload in one smux frame.", ge=1, le=MAX_FRAME, unit="bytes", on=MUX, rebuild=True)
+    ] = 32768
     mux_recievebuffer: Annotated[
-        int, key("Receive buffer of one session, all its streams together.", ge=1, unit="bytes", on=MUX)
+        int, key("Receive buffer of one session, all its streams together.", ge=1, unit="bytes", on=MUX, rebuild=True)
     ] = 4194304
     mux_streambuffer: Annotated[
         int,
-        key("Receive buffer of one stream; at most `mux_recievebuffer`.", ge=1, unit="bytes", on=MUX),
+        key("Receive buffer of one stream; at most `mux_recievebuffer`.", ge=1, unit="bytes", on=MUX, rebuild=True),
     ] = 65536
     udp_timeout: Annotated[int, key("A UDP flow ends after this long without a datagram.", ge=1, unit="seconds")] = 60
     udp_max_flows: Annotated[int, key("Most UDP flows at a time.", ge=1)] = 4096
-    skip_optz: Annotated[bool, key("Leave the system's network settings as they are.")] = False
+    skip_optz: Annotated[bool, key("Leave the system's network settings as they are.", restart=True)] = False
     sniffer: Annotated[bool, key("Keep a log of the traffic of each port.")] = False
     sniffer_log: Annotated[str, key("File of the traffic log.")] = "backhaul.json"
     web_port: Annotated[int, key("Port of the monitoring page; 0 turns it off.", ge=0, le=MAX_PORT)] = 0
@@ -160,6 +172,7 @@ class ServerConfig(_Common, frozen=True, kw_only=True):
         key(
             "What strangers get to see: an error page, the files of a directory, or another website.",
             on=WEB,
+            rebuild=True,
             form='"404", a directory or an http(s) URL',
             parse=parse_decoy,
         ),
@@ -192,7 +205,7 @@ class ClientConfig(_Common, frozen=True, kw_only=True):
     connection_pool: Annotated[int, key("Tunnel connections opened ahead of users.", ge=1, le=MAX_POOL)] = 8
     aggressive_pool: Annotated[bool, key("Grow the pool faster under load.")] = False
     retry_interval: Annotated[int, key("Pause before the server is dialled again.", ge=1, unit="seconds")] = 3
-    dial_timeout: Annotated[int, key("Longest wait for a connection.", ge=1, unit="seconds")] = 10
+    dial_timeout: Annotated[int, key("Longest wait for a connection.", ge=1, unit="seconds", rebuild=True)] = 10
     tls_verify: Annotated[bool, key("Verify the server's certificate. v0.7.2 never does.", on=TLS, rebuild=True)] = (
         False
     )

@@ -80,8 +80,8 @@ class FlowTable:
 
     def __init__(self, limit: int = 4096, timeout: float = 60.0) -> None:
         self._loop = asyncio.get_running_loop()
-        self._limit = limit
-        self._timeout = timeout
+        self.limit = limit
+        self.timeout = timeout
         self._flows: OrderedDict[Flow, None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self.tally = Tally()  # of flows that belong to no port: those of the client's side
@@ -91,14 +91,14 @@ class FlowTable:
 
     def add(self, flow: Flow) -> None:
         """Take in a new flow; if there are too many, the one that was silent for longest ends."""
-        if len(self._flows) >= self._limit:
+        if len(self._flows) >= self.limit:
             next(iter(self._flows)).close()
         self._flows[flow] = None
         flow.last_used = self._loop.time()
         flow.tally.flows += 1
         flow.tally.total += 1
         if self._timer is None:
-            self._timer = self._loop.call_later(self._timeout, self._sweep)
+            self._timer = self._loop.call_later(self.timeout, self._sweep)
 
     def touch(self, flow: Flow) -> None:
         """The flow is in use."""
@@ -123,7 +123,7 @@ class FlowTable:
         now = self._loop.time()
         while self._flows:
             flow = next(iter(self._flows))
-            due = flow.last_used + self._timeout
+            due = flow.last_used + self.timeout
             if due > now:
                 self._timer = self._loop.call_at(due, self._sweep)
                 return

@@ -10,7 +10,7 @@ from typing import Any
 
 from backhaul.relay.poller import Poller, release
 
-from .sockets import OUT_OF_RESOURCES, TRANSIENT_ACCEPT
+from .sockets import OUT_OF_RESOURCES, TRANSIENT_ACCEPT, SocketOptions
 
 log = logging.getLogger("backhaul.accept")
 
@@ -37,11 +37,10 @@ class Acceptor:
         self._spare = _open_spare()
         self._resume()
 
-    @property
-    def address(self) -> tuple[Any, ...]:
-        """The address that is listened on, with the port that the system chose for port 0."""
-        address: tuple[Any, ...] = self._listener.getsockname()
-        return address
+    def set_options(self, options: SocketOptions) -> None:
+        """Give the connections to come, which inherit them, these options."""
+        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, options.nodelay)
+        options.apply(self._listener)
 
     def close(self) -> None:
         """Stop listening; accepted connections are not touched."""

@@ -122,6 +122,9 @@ class Gate(Protocol):
 class ServerTransport(Protocol):
     """The public end of a transport."""
 
+    settings: ServerSettings
+    """Read whenever they are needed; what concerns the control channel and its address counts from `start`."""
+
     @property
     def rtt(self) -> float:
         """Seconds of a round trip to the client, 0 if not measured."""

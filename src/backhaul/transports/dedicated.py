@@ -60,8 +60,7 @@ class DedicatedServer(GatedServer):
         make_gate: Callable[["DedicatedServer"], Gate],
         make_carrier: MakeCarrier,
     ) -> None:
-        super().__init__(events, make_gate)
-        self._settings = settings
+        super().__init__(settings, events, make_gate)
         self._make_carrier = make_carrier
         self._idle: dict[IdleCarrier, None] = {}
         self.dropped = 0  # idle connections beyond channel_size
@@ -105,7 +104,7 @@ class DedicatedServer(GatedServer):
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
         """Keep the connection for a user to come."""
         carrier = self._make_carrier(sock, rest, ours, self)
-        if len(self._idle) >= self._settings.channel_size:
+        if len(self._idle) >= self.settings.channel_size:
             self.dropped += 1
             carrier.close()
             return

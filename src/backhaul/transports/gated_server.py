@@ -6,13 +6,14 @@ from typing import Self
 
 from backhaul.wire.signals import Signal
 
-from .base import Gate, ServerEvents
+from .base import Gate, ServerEvents, ServerSettings
 
 
 class GatedServer(ABC):
     """The public end of a transport; subclasses say what the gate lets in, and how that carries users."""
 
-    def __init__(self, events: ServerEvents, make_gate: Callable[[Self], Gate]) -> None:
+    def __init__(self, settings: ServerSettings, events: ServerEvents, make_gate: Callable[[Self], Gate]) -> None:
+        self.settings = settings
         self._events = events
         self._gate = make_gate(self)
 

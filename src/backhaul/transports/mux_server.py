@@ -34,10 +34,8 @@ class MuxServer(GatedServer):
         relay: Relay,
         make_gate: Callable[["MuxServer"], Gate],
     ) -> None:
-        super().__init__(events, make_gate)
+        super().__init__(settings, events, make_gate)
         self._relay = relay
-        self._settings = settings.mux
-        self._per_session = settings.mux_con
         self._links: set[Link] = set()
         self._asked: Deadlines[object] = Deadlines(_REQUEST_PATIENCE, _forget)
 
@@ -48,8 +46,8 @@ class MuxServer(GatedServer):
 
     def expect_user(self, waiting: int) -> None:
         """Ask for a session when those that are there, or on their way, can't take the users that wait."""
-        room = sum(max(0, self._per_session - len(link)) for link in self._links)
-        if waiting > room + len(self._asked) * self._per_session:
+        room = sum(max(0, self.settings.mux_con - len(link)) for link in self._links)
+        if waiting > room + len(self._asked) * self.settings.mux_con:
             self._ask()
 
     def carry(self, user: User) -> bool:
@@ -65,7 +63,7 @@ class MuxServer(GatedServer):
         channel.carry(joined)
         joined.start()
         link.flush()
-        if len(link) >= self._per_session:
+        if len(link) >= self.settings.mux_con:
             self.expect_user(1)
         return True
 
@@ -91,7 +89,7 @@ class MuxServer(GatedServer):
         """A tunnel connection has come in: a session from now on."""
         if len(self._asked):
             self._asked.discard(self._asked.oldest())
-        link = Link(self._relay, sock, Role.CLIENT, self._settings, self, ours=ours)
+        link = Link(self._relay, sock, Role.CLIENT, self.settings.mux, self, ours=ours)
         self._links.add(link)
         link.start(rest)
         self._events.carrier_ready()
@@ -125,7 +123,7 @@ class MuxServer(GatedServer):
     def _open(self, target: str) -> tuple[Link, Stream] | None:
         """Return a new stream on the session with the fewest, its target announced; None if all are full."""
         link = min(self._links, key=len, default=None)
-        if link is None or len(link) >= self._per_session:
+        if link is None or len(link) >= self.settings.mux_con:
             return None
         if not link.usable():
             return self._open(target)

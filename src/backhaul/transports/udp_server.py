@@ -33,9 +33,8 @@ class UdpServer(GatedServer):
     _gate: RawGate
 
     def __init__(self, settings: ServerSettings, events: ServerEvents, relay: Relay) -> None:
-        super().__init__(events, functools.partial(RawGate, relay.poller, settings, measure_rtt=True))
+        super().__init__(settings, events, functools.partial(RawGate, relay.poller, settings, measure_rtt=True))
         self._loop = asyncio.get_running_loop()
-        self._settings = settings
         self._token = settings.token.encode()
         self._relay = relay
         self._by_address: dict[Address, _Tunnel] = {}
@@ -51,7 +50,7 @@ class UdpServer(GatedServer):
 
     def start(self) -> None:
         """Listen for the control channel and, on the same port, for tunnels; raises OSError."""
-        sock = bind_datagrams(self._settings.bind_host, self._settings.bind_port)
+        sock = bind_datagrams(self.settings.bind_host, self.settings.bind_port)
         try:
             super().start()
         except OSError:
@@ -79,8 +78,10 @@ class UdpServer(GatedServer):
         return tunnel is not None
 
     def stop_listening(self) -> None:
-        """Take no more tunnels; flows end with the socket that they share."""
+        """Take no more tunnels; flows end with the socket that they share: a user's next datagram begins another."""
         super().stop_listening()
+        for tunnel in list(self._by_address.values()):
+            tunnel.end()
         if self._socket:
             self._socket.close()
             self._socket = None
@@ -156,7 +157,7 @@ class UdpServer(GatedServer):
         return tunnel
 
     def _add(self, tunnel: "_Tunnel") -> None:
-        if len(self._idle) >= self._settings.channel_size:
+        if len(self._idle) >= self.settings.channel_size:
             self.dropped += 1
             return
         self._by_address[tunnel.address] = tunnel

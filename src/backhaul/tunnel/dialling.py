@@ -62,6 +62,12 @@ class ClientTunnel:
         """How many idle tunnel connections are kept now."""
         return self._pool.size
 
+    def adopt(self, config: ClientConfig) -> None:
+        """Go on with another configuration that asks for no new control channel."""
+        before, self.config = self.config, config
+        if (before.connection_pool, before.aggressive_pool) != (config.connection_pool, config.aggressive_pool):
+            self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
+
     async def run(self) -> None:
         """Connect, keep the pool filled, and connect again whenever the control channel is lost."""
         while True:

@@ -43,6 +43,11 @@ class Port:
         listener = listen(self.mapping.bind_host, self.mapping.bind_port, options)
         self._acceptor = Acceptor(poller, listener, accepted, refused)
 
+    def set_options(self, options: SocketOptions) -> None:
+        """Give users to come these options."""
+        if self._acceptor:
+            self._acceptor.set_options(options)
+
     def listen_datagrams(self, listen: "ListenDatagrams") -> None:
         """Open the port for UDP; raises OSError."""
         self._datagrams = listen(self)
@@ -52,6 +57,10 @@ class Port:
         if self._acceptor:
             self._acceptor.close()
             self._acceptor = None
+        self.close_datagrams()
+
+    def close_datagrams(self) -> None:
+        """Take no more datagrams; flows end."""
         if self._datagrams:
             self._datagrams.close()
             self._datagrams = None
@@ -101,8 +110,27 @@ class Ports:
             try:
                 self._open(Port(mapping))
             except OSError as error:
-                address = Address(mapping.bind_host, mapping.bind_port)
-                failures.append(f"can't listen on {address}: {(error.strerror or str(error)).lower()}")
+                failures.append(_cant_listen(mapping, error))
+        return failures
+
+    def set_options(self, options: SocketOptions) -> None:
+        """Give users to come, on whatever port, these options."""
+        if options != self._options:
+            self._options = options
+            for port in self.open.values():
+                port.set_options(options)
+
+    def take_datagrams(self, listen: ListenDatagrams | None) -> list[str]:
+        """Open all ports for UDP, or (None) close them for it; one line for each that can't be had."""
+        self._listen_datagrams = listen
+        failures = []
+        for port in self.open.values():
+            port.close_datagrams()
+            try:
+                if listen:
+                    port.listen_datagrams(listen)
+            except OSError as error:
+                failures.append(_cant_listen(port.mapping, error))
         return failures
 
     def remove(self, mappings: Iterable[Mapping]) -> None:
@@ -132,3 +160,8 @@ class Ports:
 
     def _refused(self, error: OSError) -> None:
         self._burst.warn(error.errno, f"can't accept a user: {error.strerror}; that user is closed, the rest goes on")
+
+
+def _cant_listen(mapping: Mapping, error: OSError) -> str:
+    address = Address(mapping.bind_host, mapping.bind_port)
+    return f"can't listen on {address}: {(error.strerror or str(error)).lower()}"

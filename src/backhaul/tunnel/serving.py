@@ -11,7 +11,7 @@ from backhaul.config import Mapping, ServerConfig
 from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import release
-from backhaul.transports.base import ServerEvents, ServerTransport, User
+from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport, User
 from backhaul.transports.sockets import SocketOptions
 from backhaul.wire import proxy
 from backhaul.wire.signals import Signal
@@ -39,11 +39,10 @@ class ServerTunnel:
         self._heart: asyncio.TimerHandle | None = None
         self.peer = ""  # the client's address while it is connected
         self.opened = 0  # control channels so far
-        options = SocketOptions(nodelay=config.nodelay, keepalive=config.keepalive_period)
         self._flows = FlowDesk(relay, self._transport, config.channel_size)
         self.ports = Ports(
             relay.poller,
-            options,
+            _user_options(config),
             self._user_came,
             streams=config.transport != "udp",
             listen_datagrams=self._flows.listen if _takes_datagrams(config) else None,
@@ -59,6 +58,19 @@ class ServerTunnel:
         """What carries the users."""
         return self._transport
 
+    def adopt(self, config: ServerConfig, settings: ServerSettings) -> list[str]:
+        """Go on with another configuration; one line for each port that can't be had for UDP.
+
+        What asks for a new control channel has been seen to by `rebuild`.
+        """
+        before, self.config = self.config, config
+        self._transport.settings = settings
+        self._flows.most_waiting = config.channel_size
+        self.ports.set_options(_user_options(config))
+        if _takes_datagrams(before) == _takes_datagrams(config):
+            return []
+        return self.ports.take_datagrams(self._flows.listen if _takes_datagrams(config) else None)
+
     def retarget(self, mappings: Iterable[Mapping]) -> None:
         """Send the users to come of these ports elsewhere; the ports stay open."""
         for mapping in mappings:
@@ -68,14 +80,22 @@ class ServerTunnel:
     def rebuild(self, config: ServerConfig, make_transport: Callable[[ServerEvents], ServerTransport]) -> None:
         """Replace control channel, pool and address of the tunnel; ports, waiting users and users in flight stay.
 
-        Raises OSError or TransportError when the new one can't be had; the old one is gone by then.
+        Raises OSError or TransportError when the new one can't be had; the old one goes on then.
         """
+        old, new = self._transport, make_transport(self)
+        elsewhere = config.bind_addr.port != self.config.bind_addr.port
+        if elsewhere:
+            new.start()
         self._stop_heart()
-        self._transport.send(Signal.CLOSED)
-        self._transport.stop_listening()
-        self.config = config
-        self._transport = self._flows.transport = make_transport(self)
-        self._transport.start()
+        old.send(Signal.CLOSED)
+        old.stop_listening()
+        if not elsewhere:
+            try:
+                new.start()
+            except OSError:
+                old.start()
+                raise
+        self._transport = self._flows.transport = new
 
     def start(self) -> list[str]:
         """Listen for the client and for users; one line for each port that can't be had.
@@ -159,6 +179,10 @@ class ServerTunnel:
         if self._heart:
             self._heart.cancel()
             self._heart = None
+
+
+def _user_options(config: ServerConfig) -> SocketOptions:
+    return SocketOptions(nodelay=config.nodelay, keepalive=config.keepalive_period)
 
 
 def _takes_datagrams(config: ServerConfig) -> bool:

@@ -24,7 +24,7 @@ class FlowDesk:
     def __init__(self, relay: Relay, transport: ServerTransport, most_waiting: int) -> None:
         self.relay = relay
         self.transport = transport
-        self._most_waiting = most_waiting
+        self.most_waiting = most_waiting
         self._waiting: Deadlines[Flow] = Deadlines(FLOW_PATIENCE, self._give_up)
         self._burst = Burst(log)
 
@@ -57,9 +57,9 @@ class FlowDesk:
 
     def full(self) -> bool:
         """Whether so many flows wait that more would only be asked for in vain."""
-        if len(self._waiting) < self._most_waiting:
+        if len(self._waiting) < self.most_waiting:
             return False
-        self._burst.warn("full", f"dropped datagrams of new users: {self._most_waiting} flows wait already")
+        self._burst.warn("full", f"dropped datagrams of new users: {self.most_waiting} flows wait already")
         return True
 
     def _give_up(self, flow: Flow) -> None:

@@ -1,0 +1,153 @@
+"""A running tunnel gets another configuration: what changes in place, what is made anew, what is not lost."""
+
+import socket
+from typing import Any
+
+import msgspec
+import pytest
+from tests.support.datagrams import UdpNet
+from tests.support.net import HOST, free_port, until
+from tests.support.tunnel import Net, Tunnel
+
+from backhaul.client import Client
+from backhaul.config import Mapping, Secret
+from backhaul.config.diff import diff
+from backhaul.server import Server
+
+
+async def change(end: Server | Client, **keys: Any) -> None:  # noqa: ANN401 - any key
+    """Let a running end adopt its configuration with other values of `keys`."""
+    if isinstance(end, Server):
+        server = msgspec.structs.replace(end.config, **keys)
+        await end.reconfigure(server, diff(end.config, server))
+    else:
+        client = msgspec.structs.replace(end.config, **keys)
+        await end.reconfigure(client, diff(end.config, client))
+
+
+def mapping(port: int, target: int) -> Mapping:
+    return Mapping(HOST, port, str(target))
+
+
+async def in_flight(tunnel: Tunnel) -> Any:  # noqa: ANN401 - a peer
+    """Return a user who is being served."""
+    user = await tunnel.user()
+    await user.send(b"before ")
+    assert await user.receive(7) == b"before "
+    return user
+
+
+async def test_ports_come_and_go_and_no_other_port_notices(any_net: Net) -> None:
+    tunnel = await any_net.tunnel(await any_net.echo())
+    kept, more = tunnel.server.config.ports[0], free_port()
+    user = await in_flight(tunnel)
+    await change(tunnel.server, ports=(kept, mapping(more, await any_net.echo(greeting=b"hi"))))
+    other = await any_net.dial(more)
+    await other.send(b"?")
+    assert await other.receive(3) == b"hi?"
+    await change(tunnel.server, ports=(kept,))
+    with pytest.raises(ConnectionRefusedError):
+        await any_net.dial(more)
+    await user.send(b"after")
+    assert await user.receive(5) == b"after"
+    assert tunnel.server.tunnel.opened == 1
+
+
+async def test_a_port_with_another_target_stays_open(any_net: Net) -> None:
+    tunnel = await any_net.tunnel(await any_net.echo())
+    user = await in_flight(tunnel)
+    await change(tunnel.server, ports=(mapping(tunnel.ports[0], await any_net.echo(greeting=b"other")),))
+    other = await tunnel.user()
+    await other.send(b"!")
+    assert await other.receive(6) == b"other!"
+    await user.send(b"the first")
+    assert await user.receive(9) == b"the first"
+
+
+async def test_another_token_is_another_control_channel_and_users_stay(any_net: Net) -> None:
+    tunnel = await any_net.tunnel(await any_net.echo())
+    user = await in_flight(tunnel)
+    for end in (tunnel.server, tunnel.client):
+        await change(end, token=Secret("another"))
+    await until(lambda: tunnel.connected and tunnel.server.tunnel.opened == 2)
+    await user.send(b"after")
+    assert await user.receive(5) == b"after"
+    await in_flight(tunnel)
+
+
+async def test_the_tunnel_moves_to_another_port(any_net: Net) -> None:
+    tunnel = await any_net.tunnel(await any_net.echo())
+    user, port = await in_flight(tunnel), free_port()
+    await change(tunnel.server, bind_addr=msgspec.structs.replace(tunnel.server.config.bind_addr, port=port))
+    await change(tunnel.client, remote_addr=msgspec.structs.replace(tunnel.client.config.remote_addr, port=port))
+    await until(lambda: tunnel.connected and tunnel.server.tunnel.opened == 2)
+    await user.send(b"after")
+    assert await user.receive(5) == b"after"
+
+
+@pytest.mark.parametrize("same_port", [True, False])
+async def test_an_address_that_can_not_be_had_costs_nothing(any_net: Net, same_port: bool) -> None:  # noqa: FBT001
+    tunnel = await any_net.tunnel(await any_net.echo())
+    user, before = await in_flight(tunnel), tunnel.server.config
+    taken = before.bind_addr.port if same_port else any_net.listen().port
+    host = "192.0.2.1" if same_port else HOST  # RFC 5737: no machine has it
+    with pytest.raises(OSError, match="assign" if same_port else "in use"):
+        await change(tunnel.server, bind_addr=type(before.bind_addr)(host, taken))
+    assert tunnel.server.config == before
+    await until(lambda: tunnel.connected)
+    assert tunnel.server.tunnel.opened == (2 if same_port else 1)
+    await user.send(b"after")
+    assert await user.receive(5) == b"after"
+    await in_flight(tunnel)
+
+
+async def test_limits_change_in_place(any_net: Net) -> None:
+    tunnel = await any_net.tunnel(await any_net.echo())
+    await change(tunnel.server, channel_size=1, udp_max_flows=2, udp_timeout=3, mux_con=4)
+    await change(tunnel.client, connection_pool=2, udp_max_flows=5, udp_timeout=6)
+    transport, flows = tunnel.server.tunnel.transport, tunnel.server.relay.flows
+    assert (transport.settings.channel_size, transport.settings.mux_con) == (1, 4)
+    assert (flows.limit, flows.timeout) == (2, 3)
+    assert (tunnel.client.relay.flows.limit, tunnel.client.relay.flows.timeout) == (5, 6)
+    assert tunnel.client.tunnel.pool_size == 2
+    assert tunnel.server.tunnel.opened == 1
+
+
+async def test_users_to_come_have_the_new_options(any_net: Net) -> None:
+    tunnel = await any_net.tunnel(await any_net.echo())
+    for nodelay in (True, False):
+        await change(tunnel.server, nodelay=nodelay, keepalive_period=7)
+        await until(lambda: tunnel.connected)
+        acceptor = tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]]._acceptor
+        assert acceptor
+        listener = acceptor._listener
+        assert bool(listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)) == nodelay
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 7
+
+
+async def test_udp_on_the_ports_is_switched_on_and_off(any_net: Net) -> None:
+    tunnel = await any_net.tunnel(await any_net.echo())
+    user = await in_flight(tunnel)
+    address = (HOST, tunnel.ports[0])
+    for accept_udp in (True, False):
+        await change(tunnel.server, accept_udp=accept_udp)
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            if accept_udp:
+                with pytest.raises(OSError, match="in use"):
+                    sock.bind(address)
+            else:
+                sock.bind(address)
+    await user.send(b"after")
+    assert await user.receive(5) == b"after"
+    assert tunnel.server.tunnel.opened == 1
+
+
+async def test_another_token_costs_users_of_transport_udp_no_more_than_a_datagram() -> None:
+    async with UdpNet("udp") as net:
+        tunnel = await net.flows(net.udp_echo().port)
+        user = net.udp(tunnel.ports[0])
+        assert await user.ask(b"before") == b"echo:before"
+        for end in (tunnel.server, tunnel.client):
+            await change(end, token=Secret("another"))
+        await until(lambda: tunnel.connected and tunnel.server.tunnel.opened == 2)
+        assert await user.ask(b"after") == b"echo:after"
