@@ -59,7 +59,7 @@ class Client:
             raise
         await self._stop_running()
         asyncio.get_running_loop().call_later(LEAVE_TIMEOUT, self.tunnel.close)
-        tunnel.traffic = self.tunnel.traffic
+        tunnel.targets, tunnel.opened = self.tunnel.targets, self.tunnel.opened
         self.tunnel = tunnel
         await self.start()
 

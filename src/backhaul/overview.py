@@ -8,8 +8,9 @@ from backhaul.client import Client
 from backhaul.errors import BackhaulError
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import PortStatus, Status
-from backhaul.relay.pair import Relay, Traffic
+from backhaul.relay.pair import Relay
 from backhaul.server import Server
+from backhaul.tunnel.dialling import TargetTally
 from backhaul.tunnel.ports import Port
 from backhaul.wire.targets import BadTargetError, parse_target
 
@@ -60,7 +61,7 @@ def _client(end: Client, events: EventLog, started: float) -> Status:
         streams=_streams(end.relay),
         flows=len(end.relay.flows),
         started=started,
-        ports=tuple(_target(target, traffic) for target, traffic in tunnel.traffic.items()),
+        ports=tuple(_target(target, tally) for target, tally in tunnel.targets.items()),
         events=tuple(events.events()),
         version=__version__,
     )
@@ -77,7 +78,7 @@ def _port(port: Port) -> PortStatus:
         target=port.mapping.target,
         open=port.open,
         total=port.total,
-        refused=0,
+        refused=port.refused,
         dropped=port.dropped,
         received=port.traffic.received.bytes,
         sent=port.traffic.sent.bytes,
@@ -86,7 +87,7 @@ def _port(port: Port) -> PortStatus:
     )
 
 
-def _target(target: str, traffic: Traffic) -> PortStatus:
+def _target(target: str, tally: TargetTally) -> PortStatus:
     try:
         port = parse_target(target).port
     except (BadTargetError, BackhaulError):
@@ -95,12 +96,12 @@ def _target(target: str, traffic: Traffic) -> PortStatus:
         port=port,
         bind="",
         target=target,
-        open=0,
-        total=0,
+        open=tally.open,
+        total=tally.total,
         refused=0,
-        dropped=0,
-        received=traffic.received.bytes,
-        sent=traffic.sent.bytes,
+        dropped=tally.dropped,
+        received=tally.traffic.received.bytes,
+        sent=tally.traffic.sent.bytes,
         udp_flows=0,
         udp_dropped=0,
     )

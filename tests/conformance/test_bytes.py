@@ -6,7 +6,7 @@ import os
 import socket
 
 import pytest
-from tests.support.net import Peer, cuts, fill, free_port, until
+from tests.support.net import HOST, Peer, cuts, fill, free_port, until
 from tests.support.tunnel import Net, Tunnel
 
 MEGABYTE = 1 << 20
@@ -163,5 +163,23 @@ async def test_the_meters_count_every_byte(plane: str, any_net: Net) -> None:
     (port,) = tunnel.server.tunnel.ports.open.values()
     await until(lambda: not port.open)
     assert (port.traffic.received.bytes, port.traffic.sent.bytes, port.total) == (3_000_000, 3_000_000, 1)
-    (traffic,) = tunnel.client.tunnel.traffic.values()
+    (tally,) = tunnel.client.tunnel.targets.values()
+    traffic = tally.traffic
     assert (traffic.received.bytes, traffic.sent.bytes) == (3_000_000, 3_000_000)
+    await until(lambda: not tally.open)
+    assert (tally.total, tally.dropped) == (1, 0)
+
+
+async def test_users_are_counted_on_both_ends(any_net: Net) -> None:
+    tunnel = await any_net.tunnel(await any_net.echo(greeting=b""), closed := free_port())
+    users = [await tunnel.user() for _ in range(3)]
+    for user in users:
+        await say_and_hear(user, b"hello")
+    (tally,) = tunnel.client.tunnel.targets.values()
+    port = tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]]
+    assert (tally.open, tally.total) == (port.open, port.total) == (3, 3)
+    await (await tunnel.user(1)).closed()
+    assert tunnel.client.tunnel.targets[str(closed)].dropped == 1
+    for user in users:
+        user.close()
+    await until(lambda: not tally.open and not port.open)

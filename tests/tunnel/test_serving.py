@@ -64,6 +64,8 @@ class TestPatience:
         user = await public.user()
         assert await user.receive_all() == b""
         assert "no free tunnel connection" in caplog.text
+        (port,) = public.server.tunnel.ports.open.values()
+        assert (port.open, port.refused, port.dropped) == (0, 0, 1)
 
     @pytest.mark.usefixtures("short_patience")
     async def test_who_has_been_carried_is_not_given_up(self, public: Public) -> None:
@@ -82,7 +84,7 @@ class TestPatience:
         assert users[1].silent()
         assert "channel_size users wait already" in caplog.text
         (port,) = public.server.tunnel.ports.open.values()
-        assert (port.open, port.total, port.dropped) == (2, 3, 1)
+        assert (port.open, port.total, port.refused, port.dropped) == (2, 3, 1, 0)
 
 
 class TestIdleConnections:

@@ -165,8 +165,8 @@ class Arrival(Protocol):
     def datagrams(self) -> bool:
         """Whether this is a flow of datagrams, whose target is reached over UDP, and not a stream."""
 
-    def join(self, sock: socket.socket, traffic: Traffic) -> None:
-        """Connect it with the target; takes over the socket."""
+    def join(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
+        """Connect it with the target; takes over the socket. `done` is called once when a stream has closed."""
 
     def refuse(self, *, reset: bool) -> None:
         """The target can't be had: close, with a reset if the target gave one."""

@@ -142,16 +142,17 @@ class _Announced:
         """The user has gone with a reset before the target was reached."""
         self.refuse(reset=True)
 
-    def join(self, sock: socket.socket, traffic: Traffic) -> None:
+    def join(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
         """Connect it with the target, whose socket is taken over; bytes that came early go first."""
         if self._lost:
             release(self._link.relay.poller, sock)
+            done()
             return
         if self.datagrams:
             self._join_flow(sock, traffic)
             return
         channel = SmuxChannel(self._link, self._stream)
-        joined = FramedRelay(channel, sock, traffic, None, towards_user=False)
+        joined = FramedRelay(channel, sock, traffic, done, towards_user=False)
         channel.carry(joined)
         joined.start(bytes(self._kept), ended=self._ended)
 

@@ -3,6 +3,7 @@
 import logging
 import socket
 import time
+from collections.abc import Callable
 from typing import Final
 
 from backhaul.relay.datagram_stream import DatagramStream, Join
@@ -130,10 +131,10 @@ class RawArrival:
         self._rest = rest
         self.target = target
 
-    def join(self, sock: socket.socket, traffic: Traffic) -> None:
+    def join(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
         """See Arrival; bytes that came early go first."""
         traffic.received.bytes += len(self._rest)
-        self._relay.join(self._end, End(sock, half_close=True), traffic, preface=self._rest)
+        self._relay.join(self._end, End(sock, half_close=True), traffic, preface=self._rest, done=done)
 
     def refuse(self, *, reset: bool) -> None:
         """See Arrival."""
@@ -153,8 +154,9 @@ class RawFlowArrival:
         self._ours = ours
         self.target = target
 
-    def join(self, sock: socket.socket, traffic: Traffic) -> None:
+    def join(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
         """See Arrival; datagrams that came early go first."""
+        del done
         flows = self._relay.flows
         framing = _stamp if self._ours else _fitting(_stamp, flows.tally)
         stream = DatagramStream(self._relay.poller, self._sock, framing, Splitter(stamped=False), flows.tally)

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import socket
+from collections.abc import Callable
 
 from backhaul.relay.datagrams import Address, DatagramQueue, DatagramSocket, prepare
 from backhaul.relay.flows import Flow, connect_flow
@@ -151,8 +152,9 @@ class _Tunnel:
         """Tell a server of ours where this tunnel lives, and whether the assignment has come."""
         self._socket.send([announce(ticket, Announcement(self._name, assigned=bool(self._assignment)))])
 
-    def join(self, sock: socket.socket, traffic: Traffic) -> None:
+    def join(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
         """See Arrival; `sock` is a UDP socket that is connected to the target."""
+        del done
         flows = self._owner.relay.flows
         flow = self._flow = Flow(flows, self, self.target, traffic, flows.tally)
         connect_flow(self._owner.relay.poller, flow, sock)

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from collections.abc import Callable
 from typing import NamedTuple
 
 from backhaul.relay.datagram_channel import DatagramChannel
@@ -193,13 +194,13 @@ class WsArrival:
         self.datagrams = early.ours and target.startswith(UDP_PREFIX)
         self.target = target.removeprefix(UDP_PREFIX) if self.datagrams else target
 
-    def join(self, sock: socket.socket, traffic: Traffic) -> None:
+    def join(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
         """See Arrival; bytes that came early go first."""
         channel = self._channel()
         if self.datagrams:
             self._join_flow(channel, sock, traffic)
             return
-        joined = FramedRelay(channel, sock, traffic, None, towards_user=False)
+        joined = FramedRelay(channel, sock, traffic, done, towards_user=False)
         channel.start(joined, unread=len(self._early.kept))
         joined.start(self._early.kept, ended=self._early.ended)
 

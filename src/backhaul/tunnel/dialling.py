@@ -31,6 +31,22 @@ _TICK = 1.0  # seconds between samples of the pool
 _RESETS = frozenset({errno.ECONNREFUSED, errno.ECONNRESET})
 
 
+class TargetTally:
+    """What has happened to the users of one target; plain integers that the monitor reads."""
+
+    __slots__ = ("dropped", "open", "total", "traffic")
+
+    def __init__(self) -> None:
+        self.traffic = Traffic(Meter(), Meter())
+        self.open = 0  # users connected now
+        self.total = 0  # users since the start
+        self.dropped = 0  # users for whom the target could not be reached
+
+    def user_closed(self) -> None:
+        """A user of this target is gone."""
+        self.open -= 1
+
+
 class ClientTunnel:
     """One tunnel behind the firewall; `run` keeps it connected until it is cancelled."""
 
@@ -50,7 +66,7 @@ class ClientTunnel:
         self.connected = False
         self.peer = ""  # the server's address while connected
         self.opened = 0  # control channels so far
-        self.traffic: dict[str, Traffic] = {}  # by target
+        self.targets: dict[str, TargetTally] = {}
 
     @property
     def transport(self) -> ClientTransport:
@@ -122,7 +138,7 @@ class ClientTunnel:
             if isinstance(result, OSError):
                 self._refuse(arrival, target, result)
             else:
-                arrival.join(result, self._traffic(arrival.target))
+                self._join(arrival, result)
 
         dialer = self._datagram_targets if arrival.datagrams else self._targets
         dialer.dial(target.host, target.port, self._options, dialled)
@@ -164,12 +180,20 @@ class ClientTunnel:
     def _refuse(self, arrival: Arrival, target: Target, error: OSError) -> None:
         text = _reason(error)
         self._burst.warn((target, text), f"can't reach target {arrival.target}: {text}")
+        self._tally(arrival.target).dropped += 1
         arrival.refuse(reset=error.errno in _RESETS)
 
-    def _traffic(self, target: str) -> Traffic:
-        if target not in self.traffic:
-            self.traffic[target] = Traffic(Meter(), Meter())
-        return self.traffic[target]
+    def _join(self, arrival: Arrival, sock: socket.socket) -> None:
+        tally = self._tally(arrival.target)
+        if not arrival.datagrams:  # flows are counted where they live
+            tally.total += 1
+            tally.open += 1
+        arrival.join(sock, tally.traffic, tally.user_closed)
+
+    def _tally(self, target: str) -> "TargetTally":
+        if target not in self.targets:
+            self.targets[target] = TargetTally()
+        return self.targets[target]
 
     def _pause(self, lasted: float) -> float:
         interval = self.config.retry_interval

@@ -20,13 +20,14 @@ log = logging.getLogger("backhaul.server")
 class Port:
     """One local port, its target, and what has happened on it; plain integers that the monitor reads."""
 
-    __slots__ = ("_acceptor", "_datagrams", "dropped", "mapping", "open", "total", "traffic", "udp")
+    __slots__ = ("_acceptor", "_datagrams", "dropped", "mapping", "open", "refused", "total", "traffic", "udp")
 
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
         self.traffic = Traffic(Meter(), Meter())
         self.open = 0  # users connected now
         self.total = 0  # users since the start
+        self.refused = 0  # users turned away at once: too many wait, or the machine has no descriptors left
         self.dropped = 0  # users closed because nothing could carry them in time
         self.udp = Tally()  # of its UDP side
         self._acceptor: Acceptor | None = None
@@ -148,9 +149,13 @@ class Ports:
         def accepted(sock: socket.socket, address: Any) -> None:  # noqa: ANN401 - as the socket module has it
             self._accepted(port, sock, address)
 
+        def refused(error: OSError) -> None:
+            port.refused += 1
+            self._refused(error)
+
         try:
             if self._streams:
-                port.listen(self._poller, self._options, accepted, self._refused)
+                port.listen(self._poller, self._options, accepted, refused)
             if self._listen_datagrams:
                 port.listen_datagrams(self._listen_datagrams)
         except OSError:

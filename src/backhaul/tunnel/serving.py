@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from backhaul.burst import Burst
 from backhaul.config import Mapping, ServerConfig
@@ -24,6 +24,13 @@ log = logging.getLogger("backhaul.server")
 USER_PATIENCE = 3.0  # seconds that a user waits for a carrier, as in v0.7.2
 
 
+class _Waiting(NamedTuple):
+    """A user without a carrier, and where he came in."""
+
+    user: User
+    port: Port
+
+
 class ServerTunnel:
     """One tunnel on the public end; owns its ports and the users that wait."""
 
@@ -34,7 +41,7 @@ class ServerTunnel:
         self._poller = relay.poller
         self.config = config
         self._transport = make_transport(self)
-        self._waiting: Deadlines[User] = Deadlines(USER_PATIENCE, self._give_up)
+        self._waiting: Deadlines[_Waiting] = Deadlines(USER_PATIENCE, self._give_up)
         self._burst = Burst(log)
         self._heart: asyncio.TimerHandle | None = None
         self.peer = ""  # the client's address while it is connected
@@ -108,8 +115,8 @@ class ServerTunnel:
     def stop_listening(self) -> None:
         """Take no more users and tell the client; users in flight go on."""
         self.ports.close()
-        for user in self._waiting.clear():
-            self._drop(user)
+        for waiting in self._waiting.clear():
+            self._drop(waiting.user)
         self._stop_heart()
         self._transport.send(Signal.CLOSED)
         self._transport.stop_listening()
@@ -133,10 +140,10 @@ class ServerTunnel:
     def carrier_ready(self) -> None:
         """Carry those who wait, oldest first; users of streams before flows."""
         while len(self._waiting):
-            user = self._waiting.oldest()
-            if not self._transport.carry(user):
+            waiting = self._waiting.oldest()
+            if not self._transport.carry(waiting.user):
                 return
-            self._waiting.discard(user)
+            self._waiting.discard(waiting)
         self._flows.carrier_ready()
 
     def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
@@ -152,13 +159,15 @@ class ServerTunnel:
 
     def _wait(self, user: User, port: Port) -> None:
         if len(self._waiting) < self.config.channel_size:
-            self._waiting.add(user)
+            self._waiting.add(_Waiting(user, port))
             return
-        port.dropped += 1
+        port.refused += 1
         self._burst.warn("full", f"closed a user of port {port.mapping.bind_port}: channel_size users wait already")
         self._drop(user)
 
-    def _give_up(self, user: User) -> None:
+    def _give_up(self, waiting: "_Waiting") -> None:
+        user = waiting.user
+        waiting.port.dropped += 1
         why = "no free tunnel connection" if self._transport.connected else "no client is connected"
         self._burst.warn(why, f"closed a user of target {user.target} after {USER_PATIENCE:g} s: {why}")
         self._drop(user)
