@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.datagrams import FLOWS, Sources, UdpNet, UdpPeer
+from tests.support.datagrams import FLOWS, Sources, UdpNet, UdpPeer, repeat
 from tests.support.net import HOST, free_port, until
 from tests.support.tunnel import Tunnel
 
@@ -23,6 +23,14 @@ SEQUENCE = struct.Struct("!I")
 @pytest.fixture(params=FLOWS)
 async def flow_net(request: pytest.FixtureRequest) -> AsyncIterator[UdpNet]:
     """Do the same over every transport that carries datagrams; nothing may be left when the test is over."""
+    async with UdpNet(request.param) as net:
+        yield net
+
+
+# One of each way to carry and to frame datagrams: TLS beneath it changes nothing but the time that it takes.
+@pytest.fixture(params=["udp", "tcp", "tcpmux", "ws"])
+async def busy_net(request: pytest.FixtureRequest) -> AsyncIterator[UdpNet]:
+    """Do the same over the transports that are tried with a multitude of sources."""
     async with UdpNet(request.param) as net:
         yield net
 
@@ -72,10 +80,10 @@ async def all_answered(sources: Sources, waiting: set[int]) -> None:
     await until(look)
 
 
-async def test_ten_thousand_sources(flow_net: UdpNet) -> None:
+async def test_ten_thousand_sources(busy_net: UdpNet) -> None:
     """Far more sources than `udp_max_flows`: every one is served, no more than the limit are remembered."""
-    tunnel, _ = await echoing(flow_net, "udp_max_flows = 500", "udp_max_flows = 500\nconnection_pool = 64")
-    sources, address = flow_net.sources(), (HOST, tunnel.ports[0])
+    tunnel, _ = await echoing(busy_net, "udp_max_flows = 500", "udp_max_flows = 500\nconnection_pool = 64")
+    sources, address = busy_net.sources(), (HOST, tunnel.ports[0])
     for first in range(0, 10_000, 100):
         for number in range(first, first + 100):
             sources.send(number, b"%d" % number, address)
@@ -84,9 +92,9 @@ async def test_ten_thousand_sources(flow_net: UdpNet) -> None:
     assert len(tunnel.client.relay.flows) <= 500
 
 
-async def test_a_flood_of_spoofed_sources_costs_neither_memory_nor_the_tunnel(flow_net: UdpNet) -> None:
-    tunnel, user = await echoing(flow_net, "udp_max_flows = 300\nchannel_size = 200", "udp_max_flows = 300")
-    sources, address = flow_net.sources(), (HOST, tunnel.ports[0])
+async def test_a_flood_of_spoofed_sources_costs_neither_memory_nor_the_tunnel(busy_net: UdpNet) -> None:
+    tunnel, user = await echoing(busy_net, "udp_max_flows = 300\nchannel_size = 200", "udp_max_flows = 300")
+    sources, address = busy_net.sources(), (HOST, tunnel.ports[0])
     listening = tunnel.server.tunnel.ports.open[address]
     assert await user.ask(b"before") == b"echo:before"
 
@@ -104,17 +112,18 @@ async def test_a_flood_of_spoofed_sources_costs_neither_memory_nor_the_tunnel(fl
     assert resident() - before < 10 << 20
     assert len(tunnel.server.relay.flows) <= 300
     assert len(tunnel.client.relay.flows) <= 300
-    assert listening.udp.dropped > 0
+    assert listening.udp.dropped > 0 or busy_net.transport == "tcpmux"  # where there is always room for a stream
     assert tunnel.connected
     transport: Any = tunnel.server.tunnel._transport
     await until(lambda: transport.idle)
-    assert await user.ask(b"after") == b"echo:after"
+    await repeat(lambda: user.send(b"after"), lambda: user.heard)
+    assert await user.receive() == b"echo:after"
 
 
-async def test_flows_that_have_ended_leave_nothing_behind(flow_net: UdpNet) -> None:
+async def test_flows_that_have_ended_leave_nothing_behind(busy_net: UdpNet) -> None:
     limit = "udp_max_flows = 500"
-    tunnel, _ = await echoing(flow_net, limit, f"{limit}\nconnection_pool = 64")
-    ends, address, sources = (tunnel.server, tunnel.client), (HOST, tunnel.ports[0]), flow_net.sources()
+    tunnel, _ = await echoing(busy_net, limit, f"{limit}\nconnection_pool = 64")
+    ends, address, sources = (tunnel.server, tunnel.client), (HOST, tunnel.ports[0]), busy_net.sources()
     for end in ends:
         end.relay.flows.timeout = 0.3
 
@@ -132,7 +141,8 @@ async def test_flows_that_have_ended_leave_nothing_behind(flow_net: UdpNet) -> N
     await open_and_expire(range(half, EXPIRING))
     assert tunnel.server.tunnel.ports.open[address].udp.total == EXPIRING
     gc.collect()
-    assert open_files() <= files + tunnel.client.tunnel._pool.size
+    sessions = 500 // tunnel.server.config.mux_con  # they stay for users to come: each is two descriptors here
+    assert open_files() <= files + tunnel.client.tunnel._pool.size + 2 * sessions
     assert len(gc.get_objects()) - objects < half // 10
     assert resident() - memory < 4 << 20
 

@@ -105,3 +105,24 @@ async def test_both_ends_are_stopped_while_users_talk(site: Site) -> None:
         await echo(user, b"last words")
         user.close()
     await stopping
+
+
+@pytest.mark.parametrize("any_net", ["tcpmux", "wsmux", "wssmux"], indirect=True)
+async def test_users_on_every_session_call_for_no_more_sessions(any_net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backhaul.tunnel.dialling._TICK", 0.01)
+    tunnel = await any_net.tunnel(await any_net.echo(), client="connection_pool = 3")
+    sessions = tunnel.client.relay.links
+    await until(lambda: len(sessions) == 3)
+    pool, looks = tunnel.client.tunnel._pool, 0
+
+    def look(*figures: int) -> int:
+        nonlocal looks
+        looks += 1
+        return type(pool).sample(pool, *figures)
+
+    monkeypatch.setattr(pool, "sample", look)
+    for _ in range(3):
+        await echo(await tunnel.user(), b"hello")
+    assert all(len(session) == 1 for session in sessions)
+    await until(lambda: looks >= 5)
+    assert len(sessions) == 3

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from .net import HOST, PATIENCE, until
-from .tunnel import LINES, Lines, Net, Tunnel
+from .tunnel import BUILT, LINES, Lines, Net, Tunnel
 
-FLOWS = {"udp": "", "tcp": "accept_udp = true"}  # transports that carry datagrams, and how the server is told
+# All transports carry datagrams; this is how the server is told.
+FLOWS = {"udp": "", **dict.fromkeys(BUILT, "accept_udp = true")}
 LINES.setdefault("udp", Lines())
 
 _IP_PKTINFO = 8  # <linux/in.h>; ip(7)

@@ -49,6 +49,18 @@ def test_connections_that_have_died_are_replaced(configured: int, idle: int, ope
     assert PoolSize(configured, aggressive=False).sample(idle, opening) == max(0, configured - idle - opening)
 
 
+@given(configured=st.integers(1, 50), idle=COUNTS, opening=COUNTS, shared=COUNTS)
+def test_sessions_with_users_need_no_replacement(configured: int, idle: int, opening: int, shared: int) -> None:
+    pool = PoolSize(configured, aggressive=False)
+    assert pool.sample(idle, opening, shared) == max(0, configured - idle - opening - shared)
+
+
+def test_sessions_with_users_are_no_surplus() -> None:
+    pool = PoolSize(8, aggressive=False)
+    pool.sample(0, 0, 20)
+    assert all(pool.requested(0) for _ in range(100))
+
+
 def test_requests_are_granted_while_no_more_than_enough_are_idle() -> None:
     pool = PoolSize(8, aggressive=False)
     pool.sample(8, 0)

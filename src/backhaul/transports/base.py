@@ -217,6 +217,10 @@ class ClientTransport(Protocol):
         """How many tunnel connections wait for a user."""
 
     @property
+    def shared(self) -> int:
+        """How many tunnel connections have users and take more."""
+
+    @property
     def opening(self) -> int:
         """How many tunnel connections are being dialled."""
 

@@ -33,6 +33,11 @@ class PooledClient(ABC, Generic[Carrier]):
         """How many tunnel connections wait for a user."""
 
     @property
+    def shared(self) -> int:
+        """How many tunnel connections have users and take more."""
+        return len(self._carriers) - self.idle
+
+    @property
     @abstractmethod
     def leaving(self) -> int:
         """How many idle connections of a lost control channel the server has not closed yet."""

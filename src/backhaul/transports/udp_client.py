@@ -43,6 +43,11 @@ class UdpClient:
         return len(self._idle)
 
     @property
+    def shared(self) -> int:
+        """No tunnel takes a second flow."""
+        return 0
+
+    @property
     def opening(self) -> int:
         """How many tunnels wait for the control channel."""
         return self._opening

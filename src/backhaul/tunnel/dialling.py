@@ -172,8 +172,9 @@ class ClientTunnel:
         return lost.result()
 
     def _tick(self) -> None:
-        for _ in range(self._pool.sample(self._transport.idle, self._transport.opening)):
-            self._transport.open()
+        transport = self._transport
+        for _ in range(self._pool.sample(transport.idle, transport.opening, transport.shared)):
+            transport.open()
         if self._silence.lasts_too_long(self._loop.time()):
             self.control_lost(f"no heartbeat for {self._silence.limit:.0f} s")
 

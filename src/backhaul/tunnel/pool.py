@@ -45,17 +45,20 @@ class PoolSize:
             return False
         return True
 
-    def sample(self, idle: int, opening: int) -> int:
-        """Take the figures of this second; return how many to dial so that dead connections are replaced."""
+    def sample(self, idle: int, opening: int, shared: int = 0) -> int:
+        """Take the figures of this second; return how many to dial so that dead connections are replaced.
+
+        `shared` have users and take more: they count for the pool as idle ones do.
+        """
         self._samples += 1
-        self._idle_sum += idle
+        self._idle_sum += idle + shared
         if self._samples == ADJUST_EVERY:
             self._adjust()
         # Under load many that look idle here are already taken on the other end: only those that nobody
         # wanted for a whole second are too many.
         self._surplus = max(0, min(self._least_idle, idle) - self.size)
         self._least_idle = idle
-        return max(0, self.size - idle - opening)
+        return max(0, self.size - idle - shared - opening)
 
     def _adjust(self) -> None:
         load, idle = _average(self._requests), _average(self._idle_sum)
