@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import websockets
 from tests.support.cert import certificate
-from tests.support.net import HOST, free_port, until
+from tests.support.net import HOST, Peer, free_port, until
 from tests.support.tunnel import TOKEN, Net
 from tests.support.web import UPGRADE, knock, receive_head, with_token
 
@@ -70,6 +70,51 @@ async def test_every_stranger_gets_the_very_same_answer(ws_net: Net, path: str) 
     assert {name: await answer_to(ws_net, port, said) for name, said in STRANGERS.items()} == dict.fromkeys(
         STRANGERS, plain
     )
+
+
+async def test_who_is_still_talking_gets_the_whole_answer(ws_net: Net) -> None:
+    port = free_port()
+    await ws_net.server(port)
+    head = b"POST /upload HTTP/1.1\r\nHost: example.com\r\nContent-Length: 4000000\r\n\r\n"
+    visitor = await ws_net.dial(port)
+    await visitor.send(head + bytes(4_000_000))
+    assert (await visitor.receive_all()).endswith(b"</html>\r\n")
+
+
+async def test_visitors_who_stay_are_pushed_out(ws_net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoy, "_MAX_LINGERING", 3)
+    port = free_port()
+    await ws_net.server(port)
+    visitors = [await ws_net.dial(port) for _ in range(5)]
+    for visitor in visitors:
+        await visitor.send(knock("/"))
+        await visitor.receive_all()  # the end comes with the answer, the connection is still there
+    await until(lambda: [pushed_out(visitor) for visitor in visitors] == [True, True, False, False, False])
+
+
+def pushed_out(visitor: Peer) -> bool:
+    """Whether nobody hears the visitor any more: what is said is answered with a reset."""
+    try:
+        visitor.sock.send(b"?")
+    except OSError:
+        return True
+    return False
+
+
+async def test_a_website_has_no_more_visitors_than_it_can_bear(ws_net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoy, "_MAX_FORWARDED", 1)
+    website, port = ws_net.listen(), free_port()
+    server = await ws_net.server(port, lines=f'decoy = "http://{HOST}:{website.port}"')
+    first = await ws_net.dial(port)
+    await first.send(knock("/"))
+    upstream = await website.accept()
+    assert (await answer_to(ws_net, port, knock("/"))).startswith(b"HTTP/1.1 503 ")
+    upstream.close()
+    first.close()
+    await until(lambda: not server.relay.live)
+    third = await ws_net.dial(port)
+    await third.send(knock("/"))
+    assert await (await website.accept()).receive(len(knock("/"))) == knock("/")
 
 
 async def test_without_the_prefix_the_token_opens_nothing(ws_net: Net) -> None:

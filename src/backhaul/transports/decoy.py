@@ -23,6 +23,11 @@ from .tls import shake_hands
 
 _UPSTREAM_TIMEOUT: Final = 10.0  # seconds for the connection to the website behind, and again for its TLS
 _ANSWER_TIMEOUT: Final = 30.0  # seconds that a visitor may take to read an answer
+# A visitor may still be talking, and closing on unread bytes would reset the answer away. nginx waits as long.
+_LINGER_TIMEOUT: Final = 5.0  # seconds
+_DRAIN: Final = 1 << 16  # bytes discarded per wake-up
+_MAX_LINGERING: Final = 256  # visitors who have got their answer and stay; one more pushes out the oldest
+_MAX_FORWARDED: Final = 256  # visitors of the website behind at a time; others find it overloaded
 _MAX_FILE: Final = 8 << 20  # bytes: a decoy is a page, not a file server
 _NOT_FOUND: Final = b"<html>\r\n<head><title>404 Not Found</title></head>\r\n<body>\r\n<center><h1>404 Not Found</h1></center>\r\n</body>\r\n</html>\r\n"  # noqa: E501 - one page
 _HTTP_PORT: Final = 80
@@ -40,11 +45,17 @@ class Decoy:
         self._root = None if self._upstream or what == "404" else Path(what).resolve()
         self._dialer = Dialer(relay.poller, _UPSTREAM_TIMEOUT)
         self._greeting: Deadlines[_Visit] = Deadlines(_UPSTREAM_TIMEOUT, self._unheard)
-        self._answering: Deadlines[_Answer] = Deadlines(_ANSWER_TIMEOUT, self._done)
+        self._answering: Deadlines[_Answer] = Deadlines(_ANSWER_TIMEOUT, self._leave)
+        self._lingering: Deadlines[_Answer] = Deadlines(_LINGER_TIMEOUT, self._leave)
+        self._forwarded = 0
 
     def answer(self, sock: socket.socket, request: Request | None, raw: bytes) -> None:
         """Answer whoever sent `raw`, whose head was read as `request` unless it was no HTTP; takes over the socket."""
         if self._upstream and self._upstream.hostname:
+            if self._forwarded >= _MAX_FORWARDED:
+                self._send(_Answer(sock, _response("503 Service Unavailable", b"", "text/html")))
+                return
+            self._forwarded += 1
             connected = functools.partial(self._forward, sock, raw)
             port = self._upstream.port or (_HTTPS_PORT if self._tls else _HTTP_PORT)
             self._dialer.dial(self._upstream.hostname, port, SocketOptions(), connected)
@@ -57,8 +68,8 @@ class Decoy:
         for visit in self._greeting.clear():
             release(self._relay.poller, visit.upstream)
             release(self._relay.poller, visit.sock)
-        for answer in self._answering.clear():
-            release(self._relay.poller, answer.sock)
+        for answer in (*self._answering.clear(), *self._lingering.clear()):
+            self._leave(answer)
 
     def _page(self, request: Request | None) -> bytes:
         if request is None:
@@ -85,11 +96,17 @@ class Decoy:
 
     def _forward(self, sock: socket.socket, raw: bytes, upstream: socket.socket | Exception) -> None:
         if isinstance(upstream, Exception):
+            self._visitor_gone()
             self._send(_Answer(sock, _response("502 Bad Gateway", b"", "text/html")))
         elif self._tls and self._upstream and not isinstance(upstream, ssl.SSLSocket):
             self._greet(sock, raw, upstream, self._tls)
         else:
-            self._relay.join(_end(sock), _end(upstream), Traffic(Meter(), Meter()), preface=raw)
+            self._relay.join(
+                _end(sock), _end(upstream), Traffic(Meter(), Meter()), preface=raw, done=self._visitor_gone
+            )
+
+    def _visitor_gone(self) -> None:
+        self._forwarded -= 1
 
     def _greet(self, sock: socket.socket, raw: bytes, upstream: socket.socket, tls: ssl.SSLContext) -> None:
         name = self._upstream.hostname if self._upstream else None
@@ -120,12 +137,36 @@ class Decoy:
             answer.unsent.clear()
         if not answer.unsent:
             self._answering.discard(answer)
-            self._done(answer)
+            self._linger(answer)
         elif answer not in self._answering:
             self._answering.add(answer)
             self._relay.poller.on_writable(answer.sock, functools.partial(self._send, answer))
 
-    def _done(self, answer: "_Answer") -> None:
+    def _linger(self, answer: "_Answer") -> None:
+        """Say that this was all, and wait until the visitor has finished, too."""
+        try:
+            answer.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._leave(answer)
+            return
+        if len(self._lingering) >= _MAX_LINGERING:
+            self._leave(self._lingering.oldest())
+        self._lingering.add(answer)
+        self._relay.poller.ignore_writable(answer.sock)
+        self._relay.poller.on_readable(answer.sock, functools.partial(self._drain, answer))
+
+    def _drain(self, answer: "_Answer") -> None:
+        try:
+            if socket.socket.recv(answer.sock, _DRAIN):  # below TLS, if there is any
+                return
+        except WOULD_BLOCK:
+            return
+        except OSError:
+            pass
+        self._leave(answer)
+
+    def _leave(self, answer: "_Answer") -> None:
+        self._lingering.discard(answer)
         release(self._relay.poller, answer.sock)
 
 
