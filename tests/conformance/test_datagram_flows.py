@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import random
+import socket
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -39,6 +40,30 @@ async def echoing(net: UdpNet, server: str = "", client: str = "") -> tuple[Tunn
     """Return a tunnel to an echo, and a user of it."""
     tunnel = await net.flows(net.udp_echo().port, server=server, client=client)
     return tunnel, net.udp(tunnel.ports[0])
+
+
+async def test_no_datagram_waits_for_an_acknowledgement(flow_net: UdpNet) -> None:
+    """Whatever `nodelay` says: Nagle's algorithm would hold every second small datagram until then."""
+    if flow_net.transport == "udp":
+        pytest.skip("no stream carries them")
+    tunnel, user = await echoing(flow_net)
+    assert await user.ask(b"hello") == b"echo:hello"
+    assert not tunnel.server.config.nodelay
+    for end in (tunnel.server, tunnel.client):
+        (flow,) = end.relay.flows._flows
+        ends: list[Any] = [flow._far, flow._near]
+        streams = [sockets_of(end) for end in ends]
+        sockets = [sock for found in streams for sock in found if sock.type == socket.SOCK_STREAM]
+        assert [sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for sock in sockets] == [1]
+
+
+def sockets_of(end: Any) -> list[socket.socket]:  # noqa: ANN401 - one of several
+    """Return the sockets on which an end of a flow says what it hears."""
+    channel = getattr(end, "_channel", end)
+    link = getattr(channel, "_link", channel)
+    names = ("_sock", "_conn", "conn", "_socket")
+    found = [getattr(link, name) for name in names if hasattr(link, name)]
+    return [sock for sock in found if isinstance(sock, socket.socket)]
 
 
 @pytest.mark.both_loops

@@ -67,6 +67,7 @@ class WsIdle(SilentConnection):
         if not self._say(websocket.encode(websocket.TEXT, f"{UDP_PREFIX}{flow.target}".encode(), masked=False)):
             return False
         channel = WsChannel(self._relay, self._sock, self._parser, masked=False, ours=True)
+        channel.hasten()
         rider = DatagramChannel(channel, flow.tally)
         rider.start(flow.from_far, flow.close)
         channel.start(rider)
@@ -210,6 +211,7 @@ class WsArrival:
 
     def _join_flow(self, channel: WsChannel, sock: socket.socket, traffic: Traffic) -> None:
         flows = self._relay.flows
+        channel.hasten()
         rider = DatagramChannel(channel, flows.tally)
         flow = Flow(flows, rider, self.target, traffic, flows.tally)
         connect_flow(self._relay.poller, flow, sock)
