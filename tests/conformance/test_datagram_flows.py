@@ -140,7 +140,7 @@ async def test_a_flood_of_spoofed_sources_costs_neither_memory_nor_the_tunnel(bu
     assert listening.udp.dropped > 0 or busy_net.transport == "tcpmux"  # where there is always room for a stream
     assert tunnel.connected
     transport: Any = tunnel.server.tunnel._transport
-    await until(lambda: transport.idle)
+    await until(lambda: transport.idle or busy_net.transport == "tcpmux")  # where no connection has to be idle
     await repeat(lambda: user.send(b"after"), lambda: user.heard)
     assert await user.receive() == b"echo:after"
 

@@ -6,7 +6,7 @@ from backhaul.wire.datagrams import Batch, Splitter, join
 from backhaul.wire.smux import SmuxError
 
 from .datagrams import DatagramQueue, Tally
-from .framed import FRAMES_AT, OUT_VIEW, Channel
+from .framed import FRAMES_AT, OUT, Channel
 
 Received = Callable[[Batch], None]
 
@@ -103,7 +103,7 @@ class DatagramChannel:
         place = FRAMES_AT + self._channel.header_room
         while data and (room := self._channel.room()):
             count = min(len(data), room, self._channel.frame_size)
-            OUT_VIEW[place : place + count] = data[:count]
+            OUT[place : place + count] = data[:count]
             self._channel.send_frames(count)
             data = data[count:]
         self._unsent = data

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from backhaul.wire.datagrams import Batch, DelayJudge, Splitter
 
+from .buffers import shared_buffer
 from .datagrams import QUEUE_BYTES, DatagramQueue, Tally
 from .poller import WOULD_BLOCK, Poller, release
 
@@ -14,7 +15,7 @@ NOTSENT_LOWAT = 1 << 17
 # A flow whose answers come late sits on a path that is full already: it queues a quarter, so that what does get
 # through is fresh. There is no second connection as in v0.7.2: the target would see it as another user.
 CONGESTED_QUEUE_BYTES = QUEUE_BYTES // 4
-_IN = memoryview(bytearray(1 << 18))  # shared: a read is dealt with before the next one
+_IN = shared_buffer(1 << 18)  # shared: a read is dealt with before the next one
 
 Join = Callable[[Batch], bytes]
 Received = Callable[[Batch], None]

@@ -14,6 +14,7 @@ from typing import Any
 
 from backhaul.wire.datagrams import Batch
 
+from .buffers import shared_buffer
 from .poller import WOULD_BLOCK, Poller, release
 
 Address = Any  # as the socket module has it: a tuple that depends on the family
@@ -28,7 +29,7 @@ _READS = 64  # per wake-up: enough to empty a burst, few enough to let other soc
 # Looking for another datagram in vain costs more than reading one, and the one that is there waits meanwhile (40 of
 # 100 µs of an echo over four such sockets). So a socket that had but one is asked for more only now and then.
 _CURIOSITY = 8  # wake-ups
-_IN = memoryview(bytearray(4 * _LARGEST))  # shared: a batch is dealt with before the next is read
+_IN = shared_buffer(4 * _LARGEST)  # shared: a batch is dealt with before the next is read
 
 _OFFLOAD = sys.platform == "linux"
 _UDP_SEGMENT, _UDP_GRO = 103, 104  # <linux/udp.h>; the socket module does not name them

@@ -9,6 +9,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
+from .buffers import shared_buffer
 from .pipes import PIPE_SIZE, Pipe
 from .poller import WOULD_BLOCK
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from .pair import Pair
 
 COPY_SIZE = 1 << 16  # bytes per copied read; more than this waiting means bulk, where splice is cheaper
-_BUFFER = memoryview(bytearray(COPY_SIZE))  # shared: whatever could not be written at once is copied out
+_BUFFER = shared_buffer(COPY_SIZE)  # shared: whatever could not be written at once is copied out
 _SPLICE_FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 

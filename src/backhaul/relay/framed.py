@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backhaul.wire.smux import SmuxError
 
+from .buffers import shared_buffer
 from .pair import HOLD_BACK, SILENCE_LIMIT, Traffic
 from .poller import BULK, WOULD_BLOCK, release
 
@@ -22,9 +23,8 @@ _MAX_FRAMES = 8  # per wake-up of a socket
 _FRAMES_SIZE = _MAX_FRAMES * ((1 << 16) + 16)  # bytes: so many of the largest smux frames with their headers
 _SMALL_PIECE = 4096  # bytes: below this, joining pieces is cheaper than a vector of them
 
-OUT = bytearray(FRAMES_AT + _FRAMES_SIZE)
-"""The shared buffer of outgoing frames: filled and sent within one wake-up."""
-OUT_VIEW = memoryview(OUT)
+OUT = shared_buffer(FRAMES_AT + _FRAMES_SIZE)
+"""Outgoing frames: put together and sent within one wake-up."""
 
 
 class Rider(Protocol):
@@ -257,7 +257,7 @@ class FramedRelay:
         try:
             if limit <= size:
                 first = FRAMES_AT + self.channel.header_room
-                count = self._sock.recv_into(OUT_VIEW[first : first + limit])
+                count = self._sock.recv_into(OUT[first : first + limit])
             else:
                 count = self._sock.recvmsg_into(_payloads(size, self.channel.header_room, limit))[0]
         except WOULD_BLOCK:
@@ -369,7 +369,7 @@ def _payloads(size: int, header_room: int, limit: int) -> list[memoryview]:
     start = FRAMES_AT + header_room
     while limit and len(places) < _MAX_FRAMES:
         length = min(size, limit)
-        places.append(OUT_VIEW[start : start + length])
+        places.append(OUT[start : start + length])
         start += length + header_room
         limit -= length
     return places

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from backhaul.wire.smux import Role, Session, Settings, SmuxError, Stream
 
+from .buffers import shared_buffer
 from .poller import BULK, WOULD_BLOCK, ended, reason, release
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _MAX_BURST = 1 << 17  # ... until fewer system calls count for more again
 _STALL: Final = 5.0  # seconds of standing still that are worth a line in the log
 _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, all that may precede streams, it is 0
 
-_IN = memoryview(bytearray(READ_SIZE))  # shared: every read is dealt with before the next
+_IN = shared_buffer(READ_SIZE)  # shared: every read is dealt with before the next
 
 
 class LinkOwner(Protocol):

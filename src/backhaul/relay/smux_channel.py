@@ -2,7 +2,7 @@
 
 from backhaul.wire.smux import HEADER_SIZE, Stream
 
-from .framed import FRAMES_AT, OUT, OUT_VIEW, Rider
+from .framed import FRAMES_AT, OUT, Rider
 from .link import Link
 
 
@@ -66,7 +66,7 @@ class SmuxChannel:
             self._stream.put_header(OUT, end, length)
             end += HEADER_SIZE + length
             count -= length
-        self._link.transmit(OUT_VIEW[start:end])
+        self._link.transmit(OUT[start:end])
 
     def touch(self, rider: Rider) -> None:
         """See Channel."""

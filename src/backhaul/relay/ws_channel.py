@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Final
 
 from backhaul.wire import websocket
 
-from .framed import FRAMES_AT, OUT, OUT_VIEW, Rider
+from .buffers import shared_buffer
+from .framed import FRAMES_AT, OUT, Rider
 from .pair import SILENCE_LIMIT
 from .poller import WOULD_BLOCK, reason, release
 
@@ -20,7 +21,7 @@ _MAX_UNSENT_PONGS: Final = 1 << 16  # bytes: a peer that pings and does not read
 _END: Final = websocket.TEXT
 _RESET: Final = websocket.BINARY
 
-_IN = memoryview(bytearray(_READ_SIZE))  # shared: every read is dealt with before the next
+_IN = shared_buffer(_READ_SIZE)  # shared: every read is dealt with before the next
 
 
 class WsChannel:
@@ -89,7 +90,7 @@ class WsChannel:
         """See Channel."""
         payload_at = FRAMES_AT + self.header_room
         start = websocket.put_header(OUT, payload_at, count, masked=self._masked)
-        self._transmit(OUT_VIEW[start : payload_at + count])
+        self._transmit(OUT[start : payload_at + count])
 
     def touch(self, rider: Rider) -> None:
         """See Channel."""
