@@ -281,7 +281,8 @@ async def test_a_target_that_starts_late_is_reached_by_the_same_flow(flow_net: U
         return echo.count
 
     await until(asked)
-    assert (await user.receive()).endswith(b"again")
+    while not (await user.receive()).endswith(b"again"):
+        pass  # the first datagram may have been on its way when the target came
     assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]].udp.total == 1
 
 
