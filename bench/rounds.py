@@ -37,6 +37,7 @@ MEASUREMENTS: list[tuple[str, Measurement]] = [
     ("streams", measure.echo),
     ("streams", measure.connections),
     ("streams", measure.bulk),
+    ("bulk", measure.bulk),
     ("datagrams", datagrams.datagrams),
     ("stall", stall.stalled_reader),
 ]

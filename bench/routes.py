@@ -36,7 +36,7 @@ class Route(NamedTuple):
     name: str
     ports: Ports  # where users reach each service: iperf, http, echo, sink, source
     hops: tuple[Program, ...]  # nothing, or the server's side and the client's side
-    loads: tuple[str, ...]  # kinds of traffic to measure: "streams", "datagrams", "stall"
+    loads: tuple[str, ...]  # kinds of traffic to measure: "streams", "bulk", "datagrams", "stall"
 
 
 class Settings(NamedTuple):
@@ -54,6 +54,7 @@ VARIANTS = {
     "wss": Settings("wss"),
     "wsmux": Settings("wsmux"),
     "wssmux": Settings("wssmux"),
+    "tcp+sniffer": Settings("tcp", "bulk", {"sniffer": True}),
     "udp": Settings("udp", "datagrams"),
     "tcp+udp": Settings("tcp", "datagrams", {"accept_udp": True}),
     "tcpmux+udp": Settings("tcpmux", "datagrams", {"accept_udp": True}),
@@ -121,7 +122,7 @@ def start_tunnel(programs: Programs, name: str, command: list[str], settings: Se
     server_file = programs.file(
         f"{stem}-server.toml", _server_toml(tunnel_port, settings, ports, targets, backends.tls)
     )
-    client_file = programs.file(f"{stem}-client.toml", _client_toml(tunnel_port, settings))
+    client_file = programs.file(f"{stem}-client.toml", _client_toml(tunnel_port, settings, programs.directory))
     server = programs.start("server", [*command, "-c", str(server_file)], env)
     # v0.7.2's client waits 3 s after a refused dial.
     wait_until(lambda: accepts(tunnel_port), "server", server)
@@ -140,16 +141,18 @@ def _server_toml(tunnel_port: int, settings: Settings, ports: Ports, targets: Po
         channel_size=8192,  # 3 000 idle users and 500 at once must not be refused for want of a queue slot
         tls_cert=str(certificate),
         tls_key=str(key),
+        sniffer_log=str(certificate.with_name("usage-server.json")),  # beside the other files of this round
         heartbeat=40,
         ports=mappings,
         **_common(settings),
     )
 
 
-def _client_toml(tunnel_port: int, settings: Settings) -> str:
+def _client_toml(tunnel_port: int, settings: Settings, directory: Path) -> str:
     common = _common(settings)
     common.pop("accept_udp", None)  # a key of the server alone
-    return _section("client", remote_addr=f"{LOOPBACK}:{tunnel_port}", **common)
+    log = str(directory / "usage-client.json")
+    return _section("client", remote_addr=f"{LOOPBACK}:{tunnel_port}", sniffer_log=log, **common)
 
 
 def _common(settings: Settings) -> dict[str, object]:

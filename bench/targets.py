@@ -94,6 +94,7 @@ TARGETS: dict[str, list[Target]] = {
     "wsmux": [*_bulk(1.0), Target("connections_100", 0.7), *_idle_memory(4 * KB)],
     "wss": [*_bulk(0.45), Target("connections_100", 1200, reference=None), *_idle_memory(64 * KB)],
     "wssmux": [*_bulk(0.45), Target("connections_100", 0.7), *_idle_memory(4 * KB)],
+    "tcp+sniffer": [Target("bulk_8", 0.98, reference=f"{OURS}/tcp")],  # counting costs less than 2 %
     "udp": _datagrams(700),
     "tcp+udp": _datagrams(1200),
     "tcpmux+udp": _datagrams(1200),
