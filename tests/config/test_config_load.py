@@ -374,31 +374,6 @@ def test_settings_without_effect_are_warned_of() -> None:
     assert "tls_verify" in client('tls_ca = "/none"').warnings[0]
 
 
-@given(st.text(min_size=1).filter(lambda text: text.strip() and "'" not in text))
-def test_secrets_show_nowhere(secret: str) -> None:
-    hidden = Secret("swordfish" + secret)
-    assert (str(hidden), repr(hidden), f"{hidden}") == ("***", "***", "***")
-    assert hidden.reveal() == "swordfish" + secret
-
-
-@pytest.mark.parametrize("name", ["token", "web_password"])
-@pytest.mark.parametrize("value", ['"gold\\nfish"', '["goldfish"]', "{gold = 'fish'}", '"' + "goldfish" * 9000 + '"'])
-def test_refused_secrets_are_not_shown(name: str, value: str) -> None:
-    text = SERVER.replace('token = "t"\n', "") + f"{name} = {value}\nheartbeat = -1\n"
-    assert not any("gold" in problem or "fish" in problem for problem in problems(text))
-
-
-def test_secrets_are_compared_by_their_text() -> None:
-    assert {Secret("a"), Secret("a"), Secret("b")} == {Secret("a"), Secret("b")}
-    assert Secret("a") != "a"
-
-
-def test_configurations_show_no_secrets() -> None:
-    config = parse(SERVER.replace('"t"', '"swordfish"') + 'web_user = "me"\nweb_password = "swordfish"')
-    assert "swordfish" not in repr(config)
-    assert config.web_password.reveal() == "swordfish"
-
-
 @given(st.text())
 def test_no_text_raises_anything_but_config_errors(text: str) -> None:
     with pytest.raises(ConfigError):
