@@ -152,9 +152,7 @@ class EpollPoller:
     def ignore_readable(self, sock: socket.socket) -> None:
         """See Poller."""
         if interest := self._interests.get(sock.fileno()):
-            interest.readable = (
-                None  # the kernel hears of it if it reports the socket again: most are heard again first
-            )
+            interest.readable = None  # the kernel learns of it when it reports the socket; few last that long
 
     def ignore_writable(self, sock: socket.socket) -> None:
         """See Poller."""
