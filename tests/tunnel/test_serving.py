@@ -76,6 +76,17 @@ class TestPatience:
         await user.send(b"still here")
         assert await carrier.receive(10) == b"still here"
 
+    async def test_who_is_gone_waits_no_more(self, public: Public) -> None:
+        gone, stays = await public.user(), await public.user()
+        (port,) = public.server.tunnel.ports.open.values()
+        await until(lambda: port.open == 2)
+        gone.reset()
+        await stays.send(b"hello")
+        stays.shut_write()
+        await until(lambda: port.open == 1)
+        assert stays.silent()
+        assert (port.refused, port.dropped) == (0, 0)
+
     @pytest.mark.config("channel_size = 2")
     async def test_no_more_users_wait_than_channel_size(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
         users = [await public.user() for _ in range(3)]

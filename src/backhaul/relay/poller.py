@@ -107,6 +107,11 @@ def ended(sock: socket.socket) -> bool:
         return True
 
 
+def broken(sock: socket.socket) -> bool:
+    """Return whether the connection is gone; one whose peer has only finished is not."""
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+
 def reason(error: OSError) -> str:
     """Return what happened, as part of a sentence."""
     return (error.strerror or str(error)).lower()

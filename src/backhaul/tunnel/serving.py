@@ -1,6 +1,7 @@
 """The public end's control plane: users come in, wait for a carrier if they must, and are handed to the transport."""
 
 import asyncio
+import functools
 import logging
 import socket
 from collections.abc import Callable, Iterable
@@ -10,7 +11,7 @@ from backhaul.burst import Burst
 from backhaul.config import Mapping, ServerConfig
 from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.pair import Relay
-from backhaul.relay.poller import release
+from backhaul.relay.poller import broken, release
 from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport, User
 from backhaul.transports.sockets import SocketOptions
 from backhaul.wire import proxy
@@ -159,13 +160,22 @@ class ServerTunnel:
 
     def _wait(self, user: User, port: Port) -> None:
         if len(self._waiting) < self.config.channel_size:
-            self._waiting.add(_Waiting(user, port))
+            waiting = _Waiting(user, port)
+            self._waiting.add(waiting)
+            self._poller.on_readable(user.sock, functools.partial(self._stirs, waiting))
             return
         port.refused += 1
         self._burst.warn("full", f"closed a user of port {port.mapping.bind_port}: channel_size users wait already")
         self._drop(user)
 
-    def _give_up(self, waiting: "_Waiting") -> None:
+    def _stirs(self, waiting: _Waiting) -> None:
+        """Somebody who waits has spoken, which is read when there is a carrier, or is gone and takes up no place."""
+        self._poller.ignore_readable(waiting.user.sock)
+        if broken(waiting.user.sock):
+            self._waiting.discard(waiting)
+            self._drop(waiting.user)
+
+    def _give_up(self, waiting: _Waiting) -> None:
         user = waiting.user
         waiting.port.dropped += 1
         why = "no free tunnel connection" if self._transport.connected else "no client is connected"
