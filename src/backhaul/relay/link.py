@@ -27,8 +27,9 @@ HELLO: Final = 0xFFFF_FFFE
 # below one frame; the kernel itself would take up to 64 KiB more than this before it blocks.
 NOTSENT_LOWAT = 1 << 14  # bytes
 _PIECE = 1 << 14  # bytes of payload per wake-up of a stream, once the connection has blocked ...
-_GROWTH = 1 << 12  # ... and as many more for each that has then left at once ...
-_MAX_BURST = 1 << 17  # ... until fewer system calls count for more again
+_PIECES = 64  # ... until so many in a row, a megabyte, have left at once: more than a receiver's window opens by ...
+_BURST = 1 << 17  # ... and so much before that and after it, because fewer system calls count for more then
+_QUIET_AHEAD = 16  # streams that send little, before one that sends much has a turn again
 _STALL: Final = 5.0  # seconds of standing still that are worth a line in the log
 _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, all that may precede streams, it is 0
 
@@ -73,10 +74,13 @@ class Link:
         self.blocked = False  # the connection takes no more bytes now
         self._outgoing = select.poll()  # tells whether what was sent last has left
         self._outgoing.register(conn, select.POLLOUT)
-        self.burst = _MAX_BURST  # bytes of payload per wake-up of a stream
+        self.burst = _BURST  # bytes of payload per wake-up of a stream
+        self._flowing = 0  # pieces that have left at once since it blocked
         self.feeding = False
         self.touched: list[Rider] = []  # streams with payload that still lies in the shared buffer
-        self._parked: deque[Rider] = deque()  # streams with something to send, while blocked
+        self._quiet: deque[Rider] = deque()  # streams with something to send, while blocked ...
+        self._bulk: deque[Rider] = deque()  # ... and those that never run out of it
+        self._ahead = 0  # quiet ones that went before a bulk one
         self._owner = owner
         self._role = role
         self._fresh = role is Role.CLIENT
@@ -133,22 +137,26 @@ class Link:
         if sent < len(data):
             self._backlog += data[sent:]
             self._block()
-        elif self.burst < _MAX_BURST:
-            if not self._outgoing.poll(0):
-                self._block()
-            elif len(data) >= self.burst:
-                self.burst += _GROWTH
+        elif self.burst < _BURST:
+            self._pace(len(data))
 
     def park(self, rider: "Rider", *, bulk: bool) -> None:
         """Call `rider.unpark()` once when the connection takes bytes again; who sends little goes first."""
-        if bulk:
-            self._parked.append(rider)
-        else:
-            self._parked.appendleft(rider)
+        (self._bulk if bulk else self._quiet).append(rider)
+
+    def _pace(self, sent: int) -> None:
+        """Wait until what was sent has left; if that has been at once for long enough, don't look any more."""
+        if not self._outgoing.poll(0):
+            self._block()
+        elif sent >= _PIECE:
+            self._flowing += 1
+            if self._flowing >= _PIECES:
+                self.burst = _BURST
 
     def _block(self) -> None:
         self.blocked = True
         self.burst = _PIECE
+        self._flowing = 0
         self.relay.poller.on_writable(self.conn, self._writable)
 
     def flush(self) -> None:
@@ -290,7 +298,14 @@ class Link:
 
     def _unpark(self) -> None:
         """Let those who waited send in turn, until the connection blocks again."""
-        for _ in range(len(self._parked)):
+        for _ in range(len(self._quiet) + len(self._bulk)):
             if self.blocked or self.closed:
                 return
-            self._parked.popleft().unpark()
+            self._next().unpark()
+
+    def _next(self) -> "Rider":
+        if self._quiet and (self._ahead < _QUIET_AHEAD or not self._bulk):
+            self._ahead += 1
+            return self._quiet.popleft()
+        self._ahead = 0
+        return self._bulk.popleft()
