@@ -23,11 +23,13 @@ READ_SIZE = 1 << 18  # bytes per wake-up: eight frames of the default size
 # even ids are those that the client's side would open, and it opens none.
 HELLO: Final = 0xFFFF_FFFE
 # On a connection that does not keep up, a small frame of another stream waits behind the bytes that the kernel has
-# not sent yet. Pieces of half a frame (of the default size), each when less than half of this is unsent, keep that
-# below one frame; the kernel itself would take up to 64 KiB more than this before it blocks.
-NOTSENT_LOWAT = 1 << 14  # bytes
-_PIECE = 1 << 14  # bytes of payload per wake-up of a stream, once the connection has blocked ...
-_PIECES = 64  # ... until so many in a row, a megabyte, have left at once: more than a receiver's window opens by ...
+# not sent yet. Pieces of 28 KiB, each when less than half of this is unsent, keep that below one frame of the default
+# size, 32 KiB; the kernel itself would take up to 64 KiB more than this before it blocks.
+NOTSENT_LOWAT = 1 << 13  # bytes
+_PIECE = 28 << 10  # bytes of payload per wake-up of a stream, once the connection has blocked ...
+_PIECES = (
+    16  # ... until so many in a row, half a megabyte, have left at once: more than a receiver's window opens by ...
+)
 _BURST = 1 << 17  # ... and so much before that and after it, because fewer system calls count for more then
 _QUIET_AHEAD = 16  # streams that send little, before one that sends much has a turn again
 _STALL: Final = 5.0  # seconds of standing still that are worth a line in the log
