@@ -75,10 +75,18 @@ class RawDoor:
 
         def connected(result: socket.socket | OSError) -> None:
             if ticket and isinstance(result, socket.socket):
-                result.send(encode(Signal.TICKET, ticket))  # 19 bytes fit into an empty send buffer
+                result = self._show(result, ticket)
             done(result, bool(ticket), b"")
 
         self._dialer.dial(*self._address, self._settings.tunnel_options, connected)
+
+    def _show(self, sock: socket.socket, ticket: bytes) -> socket.socket | OSError:
+        try:
+            sock.send(encode(Signal.TICKET, ticket))  # 19 bytes fit into an empty send buffer
+        except OSError as error:  # the server has closed it already, being out of descriptors for instance
+            release(self._poller, sock)
+            return error
+        return sock
 
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""

@@ -1,0 +1,22 @@
+"""The client's way out on tcp, tcpmux and udp, where test_dialling.py does not lead."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from tests.support.net import until
+from tests.support.tunnel import Net
+
+from backhaul.relay.poller import broken, make_poller
+from backhaul.transports.raw_client import RawDoor
+
+
+async def test_a_server_that_hangs_up_before_it_has_seen_the_ticket_is_an_error_and_no_crash(net: Net) -> None:
+    near, far = await net.pair()
+    poller = make_poller()
+    door: Any = SimpleNamespace(_poller=poller)
+    assert RawDoor._show(door, near.sock, b"ticket") is near.sock
+    far.reset()
+    await until(lambda: broken(near.sock))
+    assert isinstance(RawDoor._show(door, near.sock, b"ticket"), OSError)
+    assert near.sock.fileno() < 0
+    poller.close()
