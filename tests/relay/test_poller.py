@@ -49,6 +49,30 @@ async def test_what_is_left_is_reported_again(poller: Poller, pair: tuple[socket
     poller.forget(near)
 
 
+async def test_an_error_of_ours_befalls_one_connection_once(
+    pair: tuple[socket.socket, socket.socket], caplog: pytest.LogCaptureFixture
+) -> None:
+    poller = EpollPoller()
+    near, far = pair
+    heard: list[bytes] = []
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    poller.on_readable(near, fail)
+    poller.on_readable(far, reader(far, heard))
+    far.send(b"a")
+    near.send(b"bc")
+    await until(lambda: b"".join(heard) == b"bc")
+    await turns()
+    assert caplog.text.count("internal error; the connection that it befell is left alone") == 1
+    poller.on_readable(near, reader(near, heard))
+    await until(lambda: heard[-1] == b"a")
+    for end in pair:
+        poller.forget(end)
+    poller.close()
+
+
 async def test_the_end_is_readable(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
     near, far = pair
     heard: list[bytes] = []

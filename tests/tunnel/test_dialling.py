@@ -123,6 +123,16 @@ class TestControlChannel:
         for carrier in carriers:  # left open for users whom the server may have handed out in that moment
             assert await carrier.closed()
 
+    async def test_an_error_of_ours_is_told_and_the_client_comes_back(
+        self, behind: Behind, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await connected(behind)
+        with monkeypatch.context() as broken:
+            broken.setattr("backhaul.tunnel.dialling._TICK", 0.01)
+            broken.setattr("backhaul.tunnel.pool.PoolSize.sample", lambda *_: 1 // 0)
+            await until(lambda: "internal error; connecting again" in caplog.text)
+        await connected(behind)
+
     @pytest.mark.parametrize("end", [Peer.close, Peer.reset])
     async def test_its_loss(self, behind: Behind, end: object) -> None:
         assert callable(end)

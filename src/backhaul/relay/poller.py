@@ -7,6 +7,7 @@ take as little as it likes: what is left is reported again.
 
 import asyncio
 import contextlib
+import logging
 import os
 import select
 import socket
@@ -15,6 +16,8 @@ import struct
 import time
 from collections.abc import Callable
 from typing import Protocol
+
+log = logging.getLogger("backhaul")
 
 Callback = Callable[[], None]
 
@@ -215,18 +218,31 @@ class EpollPoller:
             interest = self._interests.get(fd)
             if interest is None:  # closed here, but a child process that is just being started holds it open
                 continue
-            if event & ~select.EPOLLOUT:
-                if interest.readable:
-                    interest.readable()
-                else:
-                    self._want(fd, interest, interest.mask & ~select.EPOLLIN)
-                if fd in self._stale:
-                    continue
-            if event & ~select.EPOLLIN and interest.writable:
-                interest.writable()
+            try:
+                self._serve(fd, interest, event)
+            except Exception:
+                log.exception("internal error; the connection that it befell is left alone")
+                self._abandon(fd)
         if self._yielding:
             self._yielding = False
             self._yield()
+
+    def _serve(self, fd: int, interest: _Interest, event: int) -> None:
+        if event & ~select.EPOLLOUT:
+            if interest.readable:
+                interest.readable()
+            else:
+                self._want(fd, interest, interest.mask & ~select.EPOLLIN)
+            if fd in self._stale:
+                return
+        if event & ~select.EPOLLIN and interest.writable:
+            interest.writable()
+
+    def _abandon(self, fd: int) -> None:
+        """Don't let one connection take the rest with it: what was reported would be reported again at once."""
+        if fd not in self._stale and (interest := self._interests.get(fd)):
+            interest.readable = interest.writable = None
+            self._want(fd, interest, 0)
 
     def _yield(self) -> None:
         """Let others run; not again for a while if that takes long: they want the core for something else."""

@@ -88,7 +88,10 @@ class ClientTunnel:
         """Connect, keep the pool filled, and connect again whenever the control channel is lost."""
         while True:
             begun = self._loop.time()
-            await self._once()
+            try:
+                await self._once()
+            except Exception:
+                log.exception("internal error; connecting again, users in flight go on")
             lasted = self._loop.time() - begun
             await asyncio.sleep(self._pause(lasted))
 
