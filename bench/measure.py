@@ -45,17 +45,21 @@ class _Sum(msgspec.Struct):
 
 
 class _End(msgspec.Struct):
-    sum_received: _Sum
+    sum_received: _Sum | None = None
 
 
 class _Iperf3Output(msgspec.Struct):
     end: _End
+    error: str = "no result"
 
 
 def _iperf3(route: Route, seconds: int, *options: str) -> _Sum:
     port = str(route.ports["iperf"])
     output = run_tool("iperf3", "-J", "-c", LOOPBACK, "-p", port, "-t", str(seconds), *options, timeout=seconds + 15)
-    return msgspec.json.decode(output, type=_Iperf3Output).end.sum_received
+    result = msgspec.json.decode(output, type=_Iperf3Output)
+    if result.end.sum_received is None:
+        raise BenchError(f"iperf3: {result.error}")
+    return result.end.sum_received
 
 
 def bulk(route: Route, effort: Effort) -> Values:
