@@ -47,6 +47,9 @@ class LinkOwner(Protocol):
     def stream_closed(self, link: "Link") -> None:
         """A stream of this link is gone."""
 
+    def load_changed(self, link: "Link") -> None:
+        """The link has another number of streams than when this was called last."""
+
     def link_lost(self, link: "Link", why: str) -> None:
         """The connection or the session is gone, and every stream on it."""
 
@@ -85,6 +88,7 @@ class Link:
         self._ahead = 0  # quiet ones that went before a bulk one
         self._owner = owner
         self._role = role
+        self._load = 0  # streams, as the owner knows
         self._fresh = role is Role.CLIENT
         self._paused = False
         self._stalled: asyncio.TimerHandle  # set while paused
@@ -190,7 +194,14 @@ class Link:
     def stream_closed(self) -> None:
         """A stream is gone; its owner may want to know."""
         if not self.closed:
+            self.tell_load()
             self._owner.stream_closed(self)
+
+    def tell_load(self) -> None:
+        """Tell the owner if the number of streams has changed; it has to be called when one was opened."""
+        if len(self.session) != self._load:
+            self._load = len(self.session)
+            self._owner.load_changed(self)
 
     def on_stream(self, stream: Stream) -> None:
         """See smux.Handler."""
@@ -268,6 +279,7 @@ class Link:
             self.end(error)
         else:
             self.settle()
+            self.tell_load()
 
     def _is_handshake(self, data: memoryview) -> bool:
         """Whether the first bytes begin a handshake: no smux frame begins with 0, nor with data before any stream."""

@@ -65,6 +65,9 @@ class MuxClient(PooledClient[Link]):
         if link not in self._carriers and not len(link):
             link.end("its last stream has closed")
 
+    def load_changed(self, link: Link) -> None:
+        """The server decides which session takes the next user."""
+
     def link_lost(self, link: Link, why: str) -> None:
         """A session is gone; the pool will notice."""
         self._forget(link)

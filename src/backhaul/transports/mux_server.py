@@ -18,6 +18,7 @@ from backhaul.wire.targets import UDP_PREFIX
 
 from .base import Gate, ServerEvents, ServerSettings, User
 from .gated_server import GatedServer
+from .loads import Loads
 
 log = logging.getLogger("backhaul.mux")
 
@@ -36,17 +37,17 @@ class MuxServer(GatedServer):
     ) -> None:
         super().__init__(settings, events, make_gate)
         self._relay = relay
-        self._links: set[Link] = set()
+        self._links = Loads()
         self._asked: Deadlines[object] = Deadlines(_REQUEST_PATIENCE, _forget)
 
     @property
     def idle(self) -> int:
         """How many sessions have no stream."""
-        return sum(not len(link) for link in self._links)
+        return self._links.idle
 
     def expect_user(self, waiting: int) -> None:
         """Ask for a session when those that are there, or on their way, can't take the users that wait."""
-        room = sum(max(0, self.settings.mux_con - len(link)) for link in self._links)
+        room = self._links.room(self.settings.mux_con)
         if waiting > room + len(self._asked) * self.settings.mux_con:
             self._ask()
 
@@ -109,6 +110,10 @@ class MuxServer(GatedServer):
         elif not len(link):
             link.end("its last stream has closed")
 
+    def load_changed(self, link: Link) -> None:
+        """Keep the books."""
+        self._links.update(link)
+
     def link_lost(self, link: Link, why: str) -> None:
         """A session is gone."""
         if link in self._links:
@@ -122,7 +127,7 @@ class MuxServer(GatedServer):
 
     def _open(self, target: str) -> tuple[Link, Stream] | None:
         """Return a new stream on the session with the fewest, its target announced; None if all are full."""
-        link = min(self._links, key=len, default=None)
+        link = self._links.least()
         if link is None or len(link) >= self.settings.mux_con:
             return None
         if not link.usable():
@@ -133,6 +138,7 @@ class MuxServer(GatedServer):
             log.info("a session is used up: %s", error)
             self._retire(link)
             return self._open(target)
+        link.tell_load()
         stream.push(encode_string(target.encode()))
         return link, stream
 
@@ -143,7 +149,7 @@ class MuxServer(GatedServer):
     def _drop_idle(self) -> None:
         """No more streams on the sessions of that channel; those that are open go on."""
         self._asked.clear()
-        for link in list(self._links):
+        for link in self._links:
             self._retire(link)
 
     def _retire(self, link: Link) -> None:

@@ -1,0 +1,61 @@
+"""Sessions by the number of their streams: which of hundreds is the least loaded, without asking each."""
+
+from collections.abc import Iterator
+
+from backhaul.relay.link import Link
+
+
+class Loads:
+    """The sessions that take users; `update` is to be called whenever the number of a session's streams changes."""
+
+    def __init__(self) -> None:
+        self._loads: dict[Link, int] = {}
+        self._links: dict[int, dict[Link, None]] = {}  # by load; no load without a session
+
+    def __contains__(self, link: Link) -> bool:
+        return link in self._loads
+
+    def __iter__(self) -> Iterator[Link]:
+        return iter(list(self._loads))
+
+    def __bool__(self) -> bool:
+        return bool(self._loads)
+
+    @property
+    def idle(self) -> int:
+        """How many sessions have no stream."""
+        return len(self._links.get(0, ()))
+
+    def add(self, link: Link) -> None:
+        """Take in a session."""
+        self._put(link)
+
+    def discard(self, link: Link) -> None:
+        """Give this session no more users."""
+        if link in self._loads:
+            self._take(link)
+
+    def update(self, link: Link) -> None:
+        """Look at a session anew; one that is not here stays out."""
+        if self._loads.get(link, len(link)) != len(link):
+            self._take(link)
+            self._put(link)
+
+    def least(self) -> Link | None:
+        """Return the session with the fewest streams, of several the one that has had them for longest."""
+        return next(iter(self._links[min(self._links)])) if self._links else None
+
+    def room(self, most: int) -> int:
+        """Return for how many streams there is room if no session may have more than `most`."""
+        return sum(max(0, most - load) * len(links) for load, links in self._links.items())
+
+    def _put(self, link: Link) -> None:
+        load = self._loads[link] = len(link)
+        self._links.setdefault(load, {})[link] = None
+
+    def _take(self, link: Link) -> None:
+        load = self._loads.pop(link)
+        links = self._links[load]
+        del links[link]
+        if not links:
+            del self._links[load]

@@ -1,0 +1,44 @@
+"""The least loaded of many sessions."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backhaul.transports.loads import Loads
+
+
+class Session:
+    """As much of a link as matters here."""
+
+    def __init__(self) -> None:
+        self.streams = 0
+
+    def __len__(self) -> int:
+        return self.streams
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(-1, 12))))
+def test_the_books_agree_with_the_sessions(events: list[tuple[int, int]]) -> None:
+    loads, sessions = Loads(), [Session() for _ in range(10)]
+    known: set[Any] = set()
+    for number, streams in events:
+        session: Any = sessions[number]
+        if streams < 0:
+            loads.discard(session)
+            known.discard(session)
+        elif session in known:
+            session.streams = streams
+            loads.update(session)
+        else:
+            session.streams = streams
+            loads.update(session)  # one that is not here stays out
+            assert session not in loads
+            loads.add(session)
+            known.add(session)
+    assert set(loads) == known
+    assert bool(loads) == bool(known)
+    assert loads.idle == sum(not session.streams for session in known)
+    assert loads.room(8) == sum(max(0, 8 - session.streams) for session in known)
+    least: Any = loads.least()
+    assert (least.streams if least else None) == min((session.streams for session in known), default=None)
