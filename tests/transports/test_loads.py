@@ -41,4 +41,4 @@ def test_the_books_agree_with_the_sessions(events: list[tuple[int, int]]) -> Non
     assert loads.idle == sum(not session.streams for session in known)
     assert loads.room(8) == sum(max(0, 8 - session.streams) for session in known)
     least: Any = loads.least()
-    assert (least.streams if least else None) == min((session.streams for session in known), default=None)
+    assert (None if least is None else least.streams) == min((session.streams for session in known), default=None)
