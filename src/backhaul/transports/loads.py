@@ -42,8 +42,8 @@ class Loads:
             self._put(link)
 
     def least(self) -> Link | None:
-        """Return the session with the fewest streams, of several the one that has had them for longest."""
-        return next(iter(self._links[min(self._links)])) if self._links else None
+        """Return the session with the fewest streams, of several the one that was in use last: its memory is warm."""
+        return next(reversed(self._links[min(self._links)])) if self._links else None
 
     def room(self, most: int) -> int:
         """Return for how many streams there is room if no session may have more than `most`."""
