@@ -158,6 +158,7 @@ async def test_flows_that_have_ended_leave_nothing_behind(busy_net: UdpNet) -> N
                 sources.send(number, b"%d" % number, address)
             await all_answered(sources, set(range(first, first + 50)))
         await until(lambda: not any(len(end.relay.flows) for end in ends))
+        await until(lambda: not any(len(session) for end in ends for session in end.relay.links))
 
     half = EXPIRING // 2
     await open_and_expire(range(half))

@@ -210,7 +210,7 @@ async def test_a_network_that_loses_repeats_and_reorders(
     )
     client = ["nsenter", f"--net={far.path}", sys.executable, "-m", "backhaul", "-c", str(config)]
     async with running(*client, PYTHONPATH=str(SOURCES)):
-        await until(lambda: server.tunnel.connected)
+        await until(lambda: server.tunnel.connected and server.tunnel.transport.idle)  # such a network takes its time
         heard = await rounds(user)
         (listening,) = server.tunnel.ports.open.values()
         assert listening.udp.total == 1

@@ -47,6 +47,9 @@ class LinkOwner(Protocol):
     def stream_closed(self, link: "Link") -> None:
         """A stream of this link is gone."""
 
+    def recognised(self, link: "Link") -> None:
+        """The other end has turned out to be one of ours."""
+
     def load_changed(self, link: "Link") -> None:
         """The link has another number of streams than when this was called last."""
 
@@ -73,6 +76,7 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self.relay = relay
         self.conn = conn
+        self.begun = self._loop.time()
         self.session = Session(role, settings, self, self._loop.time())
         self.ours = ours  # whether the other end is one of ours; else a hello may still tell
         self.closed = False
@@ -213,6 +217,7 @@ class Link:
             if self._role is Role.CLIENT and not self.ours:
                 self.session.nop(HELLO)
             self.ours = True
+            self._owner.recognised(self)
         elif self.ours and (stream := self.session.get(stream_id)):
             on_reset = getattr(stream.sink, "on_reset", None)
             if on_reset:

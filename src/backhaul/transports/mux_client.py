@@ -65,6 +65,9 @@ class MuxClient(PooledClient[Link]):
         if link not in self._carriers and not len(link):
             link.end("its last stream has closed")
 
+    def recognised(self, link: Link) -> None:
+        """The client's side needs to know it of no session but the one that it writes to."""
+
     def load_changed(self, link: Link) -> None:
         """The server decides which session takes the next user."""
 

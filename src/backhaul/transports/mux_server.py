@@ -23,6 +23,7 @@ from .loads import Loads
 log = logging.getLogger("backhaul.mux")
 
 _REQUEST_PATIENCE = 3.0  # seconds until a session that was asked for is given up, as long as a user waits
+_HELLO_GRACE = 2.0  # seconds after the beginning of a session: the hello is its first frame, but may be lost once
 
 
 class MuxServer(GatedServer):
@@ -69,8 +70,13 @@ class MuxServer(GatedServer):
         return True
 
     def carry_flow(self, flow: Flow) -> bool:
-        """Open a stream for the flow on the session with the fewest; False if all are full."""
+        """Open a stream for the flow on the session with the fewest; False if all are full.
+
+        Only a client of ours takes flows. Until its hello has had time to come, a flow waits for that as well.
+        """
         if self._links and not any(link.ours for link in self._links):
+            if any(self._relay.loop.time() - link.begun < _HELLO_GRACE for link in self._links):
+                return False
             log.warning("dropped a UDP user of target %s: a v0.7.2 client takes none on this transport", flow.target)
             flow.close()
             return True
@@ -109,6 +115,11 @@ class MuxServer(GatedServer):
             self._events.carrier_ready()
         elif not len(link):
             link.end("its last stream has closed")
+
+    def recognised(self, link: Link) -> None:
+        """Flows may have waited for this; not at once, for no stream may be written while one is fed."""
+        if link in self._links:
+            self._relay.loop.call_soon(self._events.carrier_ready)
 
     def load_changed(self, link: Link) -> None:
         """Keep the books."""
