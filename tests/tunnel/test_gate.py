@@ -61,7 +61,7 @@ class TestHandshake:
         while not closed.done():
             with contextlib.suppress(ConnectionError):
                 await stranger.send(HANDSHAKE[:1])
-            await asyncio.sleep(0.02)
+            await asyncio.wait({closed}, timeout=0.02)
 
     async def test_bytes_behind_the_handshake_count(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
         control = await public.tunnel_connection()

@@ -27,9 +27,7 @@ HELLO: Final = 0xFFFF_FFFE
 # size, 32 KiB; the kernel itself would take up to 64 KiB more than this before it blocks.
 NOTSENT_LOWAT = 1 << 13  # bytes
 _PIECE = 28 << 10  # bytes of payload per wake-up of a stream, once the connection has blocked ...
-_PIECES = (
-    16  # ... until so many in a row, half a megabyte, have left at once: more than a receiver's window opens by ...
-)
+_PIECES = 16  # ... until so many in a row, half a megabyte, have left at once: few windows open by more ...
 _BURST = 1 << 17  # ... and so much before that and after it, because fewer system calls count for more then
 _QUIET_AHEAD = 16  # streams that send little, before one that sends much has a turn again
 _STALL: Final = 5.0  # seconds of standing still that are worth a line in the log
