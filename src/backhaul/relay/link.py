@@ -28,7 +28,9 @@ HELLO: Final = 0xFFFF_FFFE
 NOTSENT_LOWAT = 1 << 13  # bytes
 _PIECE = 28 << 10  # bytes of payload per wake-up of a stream, once the connection has blocked ...
 _PIECES = 16  # ... until so many in a row, half a megabyte, have left at once: few windows open by more ...
-_BURST = 1 << 17  # ... and so much before that and after it, because fewer system calls count for more then
+# ... and so much before that and after it, because fewer system calls count for more then. With the headers of four
+# frames, and that of a WebSocket message, no more than eight whole records of TLS.
+_BURST = (1 << 17) - 128
 _QUIET_AHEAD = 16  # streams that send little, before one that sends much has a turn again
 _STALL: Final = 5.0  # seconds of standing still that are worth a line in the log
 _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, all that may precede streams, it is 0

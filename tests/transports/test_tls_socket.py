@@ -1,0 +1,109 @@
+"""Reading from TLS: as much as has come, nothing left where no poller sees it."""
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from tests.support.net import HOST, PATIENCE, until
+
+from backhaul.relay.poller import pending
+from backhaul.system.certificate import make
+from backhaul.transports.tls import ClientContext, ClientTls, ServerContext, ServerTls
+
+RECORD = 1 << 14  # bytes of payload in a TLS record, at most
+
+
+@pytest.fixture
+def ends(tmp_path: Path) -> Iterator[tuple[ssl.SSLSocket, ssl.SSLSocket]]:
+    """Both ends of a connection, blocking, hands shaken."""
+    cert, key = tmp_path / "cert", tmp_path / "key"
+    pair = make([HOST], 1, datetime.now(UTC))
+    cert.write_bytes(pair.certificate)
+    key.write_bytes(pair.key)
+    with socket.create_server((HOST, 0)) as listener:
+        near = socket.create_connection(listener.getsockname(), PATIENCE)
+        far, _ = listener.accept()
+    far.settimeout(PATIENCE)
+    server, client = ServerContext(ServerTls(str(cert), str(key))).wrap(far), ClientContext(ClientTls(HOST)).wrap(near)
+    with server, client:
+        client.settimeout(0)
+        with pytest.raises(ssl.SSLWantReadError):
+            client.do_handshake()
+        client.settimeout(PATIENCE)
+        # The server's part needs one more flight of the client, which leaves while it waits.
+        asyncio.run(_shake(server, client))
+        yield server, client
+
+
+async def _shake(*ends: ssl.SSLSocket) -> None:
+    await asyncio.gather(*(asyncio.to_thread(end.do_handshake) for end in ends))
+
+
+async def everything_has_come(sock: socket.socket, size: int) -> None:
+    """Wait until the kernel holds `size` bytes for `sock`, at least."""
+    peeked = bytearray(2 * size)
+    await until(lambda: socket.socket.recv_into(sock, peeked, 0, socket.MSG_PEEK) >= size)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "buffer", "read"),
+    [
+        ([RECORD] * 5, 1 << 18, 5 * RECORD),
+        ([RECORD] * 4 + [7], 1 << 18, 4 * RECORD + 7),
+        ([RECORD, 7, RECORD], 1 << 18, 2 * RECORD + 7),
+        ([RECORD] * 5, 2 * RECORD, 2 * RECORD),
+        ([RECORD] * 5, 3 * RECORD - 1, 2 * RECORD),
+        ([7, RECORD], 1 << 18, 7),  # small messages cost no second look; the rest is still seen to be there
+        ([7], 1 << 18, 7),
+    ],
+)
+async def test_one_read_takes_what_has_come(
+    ends: tuple[ssl.SSLSocket, ssl.SSLSocket], sizes: list[int], buffer: int, read: int
+) -> None:
+    server, client = ends
+    sent = os.urandom(sum(sizes))
+    start = 0
+    for size in sizes:
+        client.sendall(sent[start : start + size])
+        start += size
+    await everything_has_come(server, sum(sizes))
+    server.setblocking(False)
+    view = memoryview(bytearray(buffer))
+    assert server.recv_into(view) == read
+    assert view[:read] == sent[:read]
+    assert not server.pending()
+    assert pending(server) == (read < len(sent))
+
+
+async def test_nothing_there(ends: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
+    server, _ = ends
+    server.setblocking(False)
+    with pytest.raises(ssl.SSLWantReadError):
+        server.recv_into(bytearray(RECORD))
+
+
+async def test_the_end_comes_after_the_bytes(ends: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
+    server, client = ends
+    client.sendall(bytes(2 * RECORD))
+    client.shutdown(socket.SHUT_WR)
+    view = bytearray(1 << 18)
+    assert server.recv_into(view) == 2 * RECORD
+    assert server.recv_into(view) == 0
+
+
+async def test_an_error_comes_after_the_bytes_and_stays(ends: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
+    server, client = ends
+    client.sendall(bytes(2 * RECORD))
+    socket.socket.sendall(client, bytes(RECORD))  # below TLS: no record begins like that
+    await everything_has_come(server, 3 * RECORD)
+    server.setblocking(False)
+    view = bytearray(1 << 18)
+    assert server.recv_into(view) == 2 * RECORD
+    for _ in range(2):
+        with pytest.raises(ssl.SSLError, match="WRONG_VERSION_NUMBER"):
+            server.recv_into(view)
