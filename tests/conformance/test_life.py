@@ -126,3 +126,22 @@ async def test_users_on_every_session_call_for_no_more_sessions(any_net: Net, mo
     assert all(len(session) == 1 for session in sessions)
     await until(lambda: looks >= 5)
     assert len(sessions) == 3
+
+
+@pytest.mark.parametrize("any_net", ["tcpmux", "wsmux", "wssmux"], indirect=True)
+async def test_sessions_that_a_peak_has_left_behind_are_closed(any_net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backhaul.transports.mux_server._RETIRE_EVERY", 0.05)
+    tunnel = await any_net.tunnel(await any_net.echo(), server="mux_con = 1", client="connection_pool = 2")
+    sessions = tunnel.client.relay.links
+    await until(lambda: len(sessions) == 2)
+    users = [await tunnel.user() for _ in range(12)]
+    for user in users:
+        await echo(user, b"hello")
+    assert len(sessions) >= 12
+    stays = users.pop()
+    for user in users:
+        user.close()
+    await until(lambda: len(sessions) <= 3)
+    await echo(stays, b"still here")
+    await echo(await tunnel.user(), b"hello")
+    assert len(tunnel.server.relay.links) >= 2

@@ -42,3 +42,19 @@ def test_the_books_agree_with_the_sessions(events: list[tuple[int, int]]) -> Non
     assert loads.room(8) == sum(max(0, 8 - session.streams) for session in known)
     least: Any = loads.least()
     assert (None if least is None else least.streams) == min((session.streams for session in known), default=None)
+
+
+def test_what_nobody_has_used_since_the_last_look() -> None:
+    loads, sessions = Loads(), [Session() for _ in range(4)]
+    as_links: list[Any] = list(sessions)
+    assert loads.unused() == []
+    for link in as_links:
+        loads.add(link)
+    assert loads.unused() == []  # they have only just come
+    for _ in range(2):
+        for streams in (1, 0):
+            sessions[3].streams = streams  # the one that `least` gives
+            loads.update(as_links[3])
+    assert loads.unused() == as_links[:3]
+    loads.discard(as_links[1])
+    assert loads.unused() == [as_links[0], as_links[2], as_links[3]]

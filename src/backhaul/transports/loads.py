@@ -1,6 +1,7 @@
 """Sessions by the number of their streams: which of hundreds is the least loaded, without asking each."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 from backhaul.relay.link import Link
 
@@ -11,6 +12,7 @@ class Loads:
     def __init__(self) -> None:
         self._loads: dict[Link, int] = {}
         self._links: dict[int, dict[Link, None]] = {}  # by load; no load without a session
+        self._unused = 0  # of those without a stream: so many, the first in order, have had none for a while
 
     def __contains__(self, link: Link) -> bool:
         return link in self._loads
@@ -45,6 +47,13 @@ class Loads:
         """Return the session with the fewest streams, of several the one that was in use last: its memory is warm."""
         return next(reversed(self._links[min(self._links)])) if self._links else None
 
+    def unused(self) -> list[Link]:
+        """Return the sessions that have had no stream since this was called last."""
+        idle = self._links.get(0, {})
+        unused = list(islice(idle, self._unused))
+        self._unused = len(idle)
+        return unused
+
     def room(self, most: int) -> int:
         """Return for how many streams there is room if no session may have more than `most`."""
         return sum(max(0, most - load) * len(links) for load, links in self._links.items())
@@ -57,5 +66,7 @@ class Loads:
         load = self._loads.pop(link)
         links = self._links[load]
         del links[link]
+        if not load:
+            self._unused = min(self._unused, len(links))
         if not links:
             del self._links[load]

@@ -3,6 +3,7 @@
 import logging
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from backhaul.relay.datagram_channel import DatagramChannel
 from backhaul.relay.deadlines import Deadlines
@@ -20,9 +21,13 @@ from .base import Gate, ServerEvents, ServerSettings, User
 from .gated_server import GatedServer
 from .loads import Loads
 
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+
 log = logging.getLogger("backhaul.mux")
 
 _REQUEST_PATIENCE = 3.0  # seconds until a session that was asked for is given up, as long as a user waits
+_RETIRE_EVERY = 10.0  # seconds without a stream after which a session beyond the client's pool may go
 _HELLO_GRACE = 2.0  # seconds after the beginning of a session: the hello is its first frame, but may be lost once
 
 
@@ -40,6 +45,8 @@ class MuxServer(GatedServer):
         self._relay = relay
         self._links = Loads()
         self._asked: Deadlines[object] = Deadlines(_REQUEST_PATIENCE, _forget)
+        self._surplus = 0  # sessions that came because they were asked for: beyond the client's pool
+        self._retiring: TimerHandle | None = None  # set while there are any
 
     @property
     def idle(self) -> int:
@@ -96,6 +103,7 @@ class MuxServer(GatedServer):
         """A tunnel connection has come in: a session from now on."""
         if len(self._asked):
             self._asked.discard(self._asked.oldest())
+            self._expect_surplus()
         link = Link(self._relay, sock, Role.CLIENT, self.settings.mux, self, ours=ours)
         self._links.add(link)
         link.start(rest)
@@ -129,6 +137,7 @@ class MuxServer(GatedServer):
         """A session is gone."""
         if link in self._links:
             self._links.discard(link)
+            self._surplus = max(0, self._surplus - 1)  # one way or the other there is one less than there was
             log.debug("session lost: %s", why)
 
     def not_smux(self, link: Link, data: bytes) -> None:
@@ -157,9 +166,28 @@ class MuxServer(GatedServer):
         self._asked.add(object())
         self._gate.send(Signal.CHANNEL)
 
+    def _expect_surplus(self) -> None:
+        """One session more than the client keeps by itself: to be closed when the peak is over."""
+        self._surplus += 1
+        if not self._retiring:
+            self._links.unused()
+            self._retiring = self._relay.loop.call_later(_RETIRE_EVERY, self._retire_surplus)
+
+    def _retire_surplus(self) -> None:
+        """Close sessions that a peak has left behind; only this end can, since it opens the streams."""
+        for link in self._links.unused()[: self._surplus]:
+            link.end("nobody has needed it for a while")
+        self._retiring = None
+        if self._surplus:
+            self._retiring = self._relay.loop.call_later(_RETIRE_EVERY, self._retire_surplus)
+
     def _drop_idle(self) -> None:
         """No more streams on the sessions of that channel; those that are open go on."""
         self._asked.clear()
+        self._surplus = 0
+        if self._retiring:
+            self._retiring.cancel()
+            self._retiring = None
         for link in self._links:
             self._retire(link)
 
