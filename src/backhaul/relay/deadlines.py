@@ -1,7 +1,7 @@
 """Time limits of equal length for many things, at the cost of one timer."""
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item", bound=Hashable)
@@ -25,6 +25,9 @@ class Deadlines(Generic[Item]):
 
     def __contains__(self, item: Item) -> bool:
         return item in self._due
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._due)
 
     def add(self, item: Item) -> None:
         """Start the item's time, anew if it was running."""

@@ -1,7 +1,6 @@
 """The public end's control plane: users come in, wait for a carrier if they must, and are handed to the transport."""
 
 import asyncio
-import functools
 import logging
 import socket
 from collections.abc import Callable, Iterable
@@ -23,6 +22,9 @@ from .udp_ports import FlowDesk
 log = logging.getLogger("backhaul.server")
 
 USER_PATIENCE = 3.0  # seconds that a user waits for a carrier, as in v0.7.2
+# Seconds between looks whether users who wait are still there. Most wait for a millisecond: watching each of them would
+# cost more than carrying a few that have gone.
+_LOOK_EVERY = 0.25
 
 
 class _Waiting(NamedTuple):
@@ -43,6 +45,7 @@ class ServerTunnel:
         self.config = config
         self._transport = make_transport(self)
         self._waiting: Deadlines[_Waiting] = Deadlines(USER_PATIENCE, self._give_up)
+        self._looking: asyncio.TimerHandle | None = None  # set while users wait
         self._burst = Burst(log)
         self._heart: asyncio.TimerHandle | None = None
         self.peer = ""  # the client's address while it is connected
@@ -160,20 +163,19 @@ class ServerTunnel:
 
     def _wait(self, user: User, port: Port) -> None:
         if len(self._waiting) < self.config.channel_size:
-            waiting = _Waiting(user, port)
-            self._waiting.add(waiting)
-            self._poller.on_readable(user.sock, functools.partial(self._stirs, waiting))
+            self._waiting.add(_Waiting(user, port))
+            self._looking = self._looking or self._loop.call_later(_LOOK_EVERY, self._look)
             return
         port.refused += 1
         self._burst.warn("full", f"closed a user of port {port.mapping.bind_port}: channel_size users wait already")
         self._drop(user)
 
-    def _stirs(self, waiting: _Waiting) -> None:
-        """Somebody who waits has spoken, which is read when there is a carrier, or is gone and takes up no place."""
-        self._poller.ignore_readable(waiting.user.sock)
-        if broken(waiting.user.sock):
+    def _look(self) -> None:
+        """Who is gone takes up no place."""
+        for waiting in [waiting for waiting in self._waiting if broken(waiting.user.sock)]:
             self._waiting.discard(waiting)
             self._drop(waiting.user)
+        self._looking = self._loop.call_later(_LOOK_EVERY, self._look) if len(self._waiting) else None
 
     def _give_up(self, waiting: _Waiting) -> None:
         user = waiting.user
