@@ -27,7 +27,7 @@ HELLO: Final = 0xFFFF_FFFE
 # size, 32 KiB; the kernel itself would take up to 64 KiB more than this before it blocks.
 NOTSENT_LOWAT = 1 << 13  # bytes
 _PIECE = 28 << 10  # bytes of payload per wake-up of a stream, once the connection has blocked ...
-_PIECES = 16  # ... until so many in a row, half a megabyte, have left at once: few windows open by more ...
+_FLOWING = 16 * _PIECE  # ... until so much in a row, half a megabyte, has left at once: few windows open by more ...
 # ... and so much before that and after it, because fewer system calls count for more then. With the headers of four
 # frames, and that of a WebSocket message, no more than eight whole records of TLS.
 _BURST = (1 << 17) - 128
@@ -84,7 +84,7 @@ class Link:
         self._outgoing = select.poll()  # tells whether what was sent last has left
         self._outgoing.register(conn, select.POLLOUT)
         self.burst = _BURST  # bytes of payload per wake-up of a stream
-        self._flowing = 0  # pieces that have left at once since it blocked
+        self._flowing = 0  # bytes that have left at once since it blocked
         self.feeding = False
         self.touched: list[Rider] = []  # streams with payload that still lies in the shared buffer
         self._quiet: deque[Rider] = deque()  # streams with something to send, while blocked ...
@@ -158,9 +158,9 @@ class Link:
         """Wait until what was sent has left; if that has been at once for long enough, don't look any more."""
         if not self._outgoing.poll(0):
             self._block()
-        elif sent >= _PIECE:
-            self._flowing += 1
-            if self._flowing >= _PIECES:
+        else:
+            self._flowing += sent
+            if self._flowing >= _FLOWING:
                 self.burst = _BURST
 
     def _block(self) -> None:
