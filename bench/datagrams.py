@@ -34,9 +34,14 @@ class Delivery(NamedTuple):
         return self.received * DATAGRAM_SIZE * 8 / self.seconds / 1e6 if self.seconds else 0.0
 
 
+def echo(route: Route, effort: Effort) -> Values:
+    """Round-trip time of 64 bytes (µs), the flow being there already."""
+    return {"udp_echo_p50": _echo_p50(route, effort.echoes)}
+
+
 def datagrams(route: Route, effort: Effort) -> Values:
-    """Highest rate that arrives whole (Mbit/s), loss at 200 Mbit/s (%), round trip of 64 bytes (µs)."""
-    values = {"udp_echo_p50": _echo_p50(route, effort.echoes)}
+    """Highest rate that arrives whole (Mbit/s), loss at 200 Mbit/s (%)."""
+    values: Values = {}
     first = _blast(route, RATES[0], effort.datagram_seconds)
     values["udp_loss_200"] = 100 * (1 - first.received / first.sent)
     values["udp_delivered"] = max((d.mbit_per_second for d in _lossless(route, effort)), default=0.0)

@@ -35,6 +35,7 @@ Measurement = Callable[[Route, Effort], Values]
 MEASUREMENTS: list[tuple[str, Measurement]] = [
     ("streams", measure.idle_memory),
     ("streams", measure.echo),
+    ("datagrams", datagrams.echo),  # right after that of streams, with which it is compared
     ("streams", measure.connections),
     ("streams", measure.bulk),
     ("bulk", measure.bulk),

@@ -53,20 +53,24 @@ class SmuxChannel:
 
     def send_frames(self, count: int) -> None:
         """See Channel: control frames that wait go out in the same write, before these."""
-        start = FRAMES_AT
-        control = self._link.session.take_control()
-        if len(control) > FRAMES_AT:
-            self._link.transmit(control)
-        elif control:
-            start -= len(control)
-            OUT[start:FRAMES_AT] = control
-        end = FRAMES_AT
+        start = end = FRAMES_AT
+        if self._link.session.control:
+            start -= self._put_control()
         while count:
             length = min(count, self.frame_size)
             self._stream.put_header(OUT, end, length)
             end += HEADER_SIZE + length
             count -= length
         self._link.transmit(OUT[start:end])
+
+    def _put_control(self) -> int:
+        """Put the control frames that wait before the first frame of payload; return their bytes there."""
+        control = self._link.session.take_control()
+        if len(control) > FRAMES_AT:
+            self._link.transmit(control)
+            return 0
+        OUT[FRAMES_AT - len(control) : FRAMES_AT] = control
+        return len(control)
 
     def touch(self, rider: Rider) -> None:
         """See Channel."""

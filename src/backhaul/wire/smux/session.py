@@ -205,8 +205,9 @@ class Session:
         del self._streams[stream_id]
 
     def _parse(self, data: memoryview) -> None:
-        end = len(data)
-        position = self._on_payload(self._payload_id, data, 0, self._payload_left)
+        end, position = len(data), 0
+        if self._payload_left:
+            position = self._on_payload(self._payload_id, data, 0, self._payload_left)
         unpack, version = HEADER.unpack_from, self._version
         while end - position >= HEADER_SIZE and self.error is None:
             if self._update_id is not None:

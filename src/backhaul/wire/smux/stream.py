@@ -171,7 +171,8 @@ class Stream:
         count = len(piece)
         self._unread += count
         self._session.budget.charge(count)
-        self.consumed(self.sink.on_data(piece))
+        if taken := self.sink.on_data(piece):
+            self.consumed(taken)
 
     def receive_fin(self) -> None:
         """Take the peer's FIN. For the session."""
