@@ -1,7 +1,7 @@
 """Settings and fixtures for all tests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -43,6 +43,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _impossible(callspec: Any) -> bool:  # noqa: ANN401 - pytest keeps the type to itself
     params = callspec.params if callspec else {}
     return params.get("plane") == "no-epoll" and uvloop.new_event_loop in params.values()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests start and kill leaves its sockets here, not among those of the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNTIME_DIRECTORY", str(tmp_path_factory.mktemp("run")))
+        yield
 
 
 @pytest.fixture

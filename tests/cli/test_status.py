@@ -16,6 +16,7 @@ from backhaul.cli.main import run
 from backhaul.cli.status import render
 from backhaul.monitor.status import Event, Status
 from backhaul.system import status_socket
+from backhaul.system.status_socket import ask as real
 
 
 @pytest.fixture
@@ -139,8 +140,23 @@ async def test_somebody_elses_is_named(folder: Path, ask: Callable[..., Any], mo
     path = folder / "x-01234567.sock"
     path.touch()
     monkeypatch.setattr("backhaul.cli.status.ask", refuse)
-    line = f"backhaul status: {path}: runs as another user; ask as that user or as root\n"
-    assert await ask() == (1, "", line)
+    assert await ask() == (1, "", f"backhaul status: {path}: belongs to another user; ask as that user or as root\n")
+    for number in range(3):
+        (folder / f"y-{number}.sock").touch()
+    code, _, errors = await ask()
+    assert (code, errors.count("\n")) == (1, 1)
+    assert errors.startswith(f"backhaul status: {path} and 3 more: ")
+
+
+async def test_somebody_elses_does_not_make_ones_own_unhealthy(
+    folder: Path, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = folder / "x-01234567.sock"
+    foreign.touch()
+    monkeypatch.setattr("backhaul.cli.status.ask", lambda path: refuse(path) if path == foreign else real(path))
+    async with serving("server.toml", Tunnel(port(443))):
+        code, _, errors = await ask()
+    assert (code, errors) == (0, "")
 
 
 def refuse(_: Path) -> bytes:

@@ -25,8 +25,8 @@ def run(config: str | None, *, as_json: bool) -> int:
     Returns 0 when there is at least one and each of them has its tunnel connected, otherwise 1.
     """
     paths = [path for path in sockets() if not config or path.name == socket_name(config)]
-    documents, problems = _collect(paths)
-    for problem in problems or ([] if documents else [_nobody(config)]):
+    documents, problems, foreign = _collect(paths)
+    for problem in problems or ([] if documents else [_somebody_elses(foreign) if foreign else _nobody(config)]):
         print(f"backhaul status: {problem}", file=sys.stderr)
     if as_json:
         print(json.dumps(documents, indent=2))
@@ -40,22 +40,31 @@ def render(name: str, status: Status, now: float) -> str:
     return "\n".join(escape(line) for line in _lines(name, status, now))
 
 
-def _collect(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Ask everyone; return the documents, and what is wrong with those that live and gave none."""
+def _collect(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str], list[Path]]:
+    """Ask everyone; return the documents, what is wrong with those that live and gave none, and who may not be asked.
+
+    Whether anybody lives behind those last sockets can't be seen either.
+    """
     documents: list[dict[str, Any]] = []
     problems: list[str] = []
+    foreign: list[Path] = []
     for path in paths:
         try:
             documents.append({"socket": str(path), **msgspec.json.decode(ask(path), type=dict[str, Any])})
         except (ConnectionRefusedError, FileNotFoundError):  # it runs no more
             continue
         except PermissionError:
-            problems.append(f"{path}: runs as another user; ask as that user or as root")
+            foreign.append(path)
         except TimeoutError:
             problems.append(f"{path}: runs, but gives no answer")
         except (OSError, msgspec.MsgspecError) as error:
             problems.append(f"{path}: gives a broken answer: {error}")
-    return documents, problems
+    return documents, problems, foreign
+
+
+def _somebody_elses(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{paths[0]}{more}: belongs to another user; ask as that user or as root"
 
 
 def _nobody(config: str | None) -> str:
