@@ -10,6 +10,7 @@ from typing import Any
 
 from backhaul.relay.poller import Poller, release
 
+from .congestion import local, suit
 from .sockets import OUT_OF_RESOURCES, TRANSIENT_ACCEPT, SocketOptions
 
 log = logging.getLogger("backhaul.accept")
@@ -33,6 +34,7 @@ class Acceptor:
         self._listener = listener
         self._accepted = accepted
         self._refused = refused
+        self._anywhere = not local(listener.getsockname()[0])  # else its connections have inherited what suits them
         self._timer: asyncio.TimerHandle | None = None
         self._spare = _open_spare()
         self._resume()
@@ -67,6 +69,8 @@ class Acceptor:
                 self._exhausted(error)
                 return
             sock.setblocking(False)
+            if self._anywhere:
+                suit(sock, address[0])
             self._accepted(sock, address)
             if self._listener.fileno() < 0:
                 return

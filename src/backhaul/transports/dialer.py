@@ -12,6 +12,7 @@ from typing import Any
 from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.poller import Poller, release
 
+from .congestion import suit
 from .sockets import SocketOptions
 
 Dialled = Callable[[socket.socket | OSError], None]
@@ -100,6 +101,7 @@ class Dialer:
             attempt.sock = sock = socket.socket(family, self._kind | socket.SOCK_NONBLOCK)
             if self._kind == socket.SOCK_STREAM:
                 attempt.options.apply(sock)
+                suit(sock, address[0])
             code = sock.connect_ex(address)
             if code in _UNDER_WAY:  # on this machine the handshake is over by now: asking saves waiting for it
                 code = sock.connect_ex(address)

@@ -2,9 +2,11 @@
 
 import errno
 import socket
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from backhaul.relay.datagrams import prepare
+
+from .congestion import suit
 
 # Kernel checks of a control channel, so that a peer that vanished is noticed within 60 s however the
 # heartbeat is set: silent for 15 s -> 4 probes, 5 s apart; unanswered bytes -> 30 s.
@@ -89,11 +91,12 @@ def _bindable(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
     return _bind(family, address, kind, v6only=True)
 
 
-def _bind(family: int, address: tuple[object, ...], kind: socket.SocketKind, *, v6only: bool) -> socket.socket:
+def _bind(family: int, address: tuple[Any, ...], kind: socket.SocketKind, *, v6only: bool) -> socket.socket:
     sock = socket.socket(family, kind)
     try:
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            suit(sock, address[0])
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
         sock.setblocking(False)

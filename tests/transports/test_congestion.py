@@ -1,0 +1,87 @@
+"""Congestion control: BBR's timers have no place within a machine."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from tests.support.net import HOST, until
+from tests.support.tunnel import Net
+
+from backhaul.transports import congestion
+
+
+def control_of(sock: socket.socket) -> bytes:
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
+
+
+@pytest.fixture
+def default() -> bytes:
+    """What the system gives a socket that asks for nothing."""
+    with socket.socket() as sock:
+        return control_of(sock)
+
+
+@pytest.fixture
+def asking() -> Iterator[None]:
+    """The kernel is asked anew, and again after the test."""
+    congestion.unpaced.cache_clear()
+    yield
+    congestion.unpaced.cache_clear()
+
+
+@pytest.mark.usefixtures("asking")
+class TestChoice:
+    def test_where_the_default_paces(self, monkeypatch: pytest.MonkeyPatch, default: bytes) -> None:
+        monkeypatch.setattr(congestion, "_PACED", default[:2])
+        monkeypatch.setattr(congestion, "_PLAIN", (b"unheard-of", b"reno"))
+        assert congestion.unpaced() == b"reno"
+
+    def test_where_nothing_else_is_allowed(self, monkeypatch: pytest.MonkeyPatch, default: bytes) -> None:
+        monkeypatch.setattr(congestion, "_PACED", default)
+        monkeypatch.setattr(congestion, "_PLAIN", (b"unheard-of",))
+        assert congestion.unpaced() == b""
+
+    def test_any_other_default_stays(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(congestion, "_PACED", b"unheard-of")
+        assert congestion.unpaced() == b""
+
+    def test_this_system(self, default: bytes) -> None:
+        assert bool(congestion.unpaced()) == default.startswith(b"bbr")
+
+
+@pytest.mark.parametrize(
+    ("host", "suited"),
+    [
+        *((host, True) for host in (HOST, "127.8.9.1", "::1", "::ffff:127.0.0.1")),
+        *((host, False) for host in ("192.0.2.1", "::", "0.0.0.0", "::ffff:192.0.2.1", "::12")),
+    ],
+)
+def test_only_within_this_machine(monkeypatch: pytest.MonkeyPatch, default: bytes, host: str, *, suited: bool) -> None:
+    monkeypatch.setattr(congestion, "unpaced", lambda: b"reno")
+    with socket.socket() as sock:
+        congestion.suit(sock, host)
+        assert control_of(sock) == (b"reno" if suited else default)
+
+
+def test_a_kernel_that_has_changed_its_mind(monkeypatch: pytest.MonkeyPatch, default: bytes) -> None:
+    monkeypatch.setattr(congestion, "unpaced", lambda: b"unheard-of")
+    with socket.socket() as sock:
+        congestion.suit(sock, HOST)
+        assert control_of(sock) == default
+
+
+@pytest.mark.parametrize("bind", [f"{HOST}:", ""], ids=["loopback", "every address"])
+async def test_each_of_the_four_sockets_of_a_user(net: Net, monkeypatch: pytest.MonkeyPatch, bind: str) -> None:
+    monkeypatch.setattr(congestion, "unpaced", lambda: b"reno")
+    tunnel = await net.tunnel(await net.echo())
+    port, target = tunnel.ports[0], tunnel.server.config.ports[0].target
+    if not bind:
+        await net.stop(tunnel.server)
+        tunnel.server = await net.server(tunnel.bind_port, [f"{port}={target}"])
+    user = await tunnel.user()
+    await user.send(b"x")
+    assert await user.receive(1) == b"x"
+    await until(lambda: tunnel.server.relay.live and tunnel.client.relay.live)
+    (out,), (into,) = tunnel.server.relay.live, tunnel.client.relay.live
+    ends = [end.sock for pair in (out, into) for end in (pair._near, pair._far)]  # type: ignore[attr-defined]
+    assert [control_of(sock) for sock in ends] == [b"reno"] * 4
