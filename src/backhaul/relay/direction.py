@@ -162,8 +162,6 @@ class Direction:
         self._bulk = count >= COPY_SIZE
         self._count(count)
         self._splice_out(pipe)
-        if self._bulk:
-            self.pair.relay.poller.bulk_moved()
         if self._in_pipe:
             self._stall()
 

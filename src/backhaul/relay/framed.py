@@ -13,7 +13,7 @@ from backhaul.wire.smux import SmuxError
 
 from .buffers import shared_buffer
 from .pair import HOLD_BACK, SILENCE_LIMIT, Traffic
-from .poller import BULK, WOULD_BLOCK, release
+from .poller import WOULD_BLOCK, release
 
 if TYPE_CHECKING:
     from .pair import Relay
@@ -270,8 +270,6 @@ class FramedRelay:
             self._socket_over()
             return
         self._bulk = count >= min(limit, size)
-        if count >= BULK:
-            self._relay.poller.bulk_moved()
         self.moved += count
         self._from_sock.bytes += count
         self.channel.send_frames(count)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from backhaul.wire.smux import Role, Session, Settings, SmuxError, Stream
 
 from .buffers import shared_buffer
-from .poller import BULK, WOULD_BLOCK, ended, reason, release
+from .poller import WOULD_BLOCK, ended, reason, release
 
 if TYPE_CHECKING:
     from .framed import Rider
@@ -261,8 +261,6 @@ class Link:
         except OSError as error:
             self.end(reason(error))
             return
-        if count >= BULK:
-            self.relay.poller.bulk_moved()
         if count:
             self._take(_IN[:count])
         else:

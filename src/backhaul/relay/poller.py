@@ -8,12 +8,10 @@ take as little as it likes: what is left is reported again.
 import asyncio
 import contextlib
 import logging
-import os
 import select
 import socket
 import ssl
 import struct
-import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -26,12 +24,6 @@ WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLW
 
 _BATCH = 128  # events per turn of the event loop, so that timers are not starved
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST (socket(7))
-# The ends of a bulk transfer take 0.3 ms a yield on average; a process that computes takes its whole slice, 3 ms by
-# default, which are lost. So an average of more than this stops the yielding for a while, longer if it does so again.
-_LONG_YIELD = 0.001  # seconds
-_YIELDS_AVERAGED = 16
-_YIELD_PAUSE, _MAX_YIELD_PAUSE = 0.3, 5.0  # seconds
-BULK = 1 << 16  # bytes moved at once that are worth a call of `bulk_moved`
 _DRAIN = 1 << 16  # bytes discarded at most before an orderly close
 
 
@@ -49,13 +41,6 @@ class Poller(Protocol):
 
     def ignore_writable(self, sock: socket.socket) -> None:
         """Stop the calls that `on_writable` asked for."""
-
-    def bulk_moved(self) -> None:
-        """A callback has moved many bytes at once: when all have had their turn, other processes may run first.
-
-        Who sends and who takes the bulk often share these cores. When they have run, more is there to be moved at
-        once, and nobody has to be woken for each piece (measured on two cores: 5 to 10 % more throughput).
-        """
 
     def forget(self, sock: socket.socket) -> None:
         """Stop all calls; the socket goes on, in other hands."""
@@ -138,10 +123,6 @@ class EpollPoller:
         self._loop = asyncio.get_running_loop()
         self._epoll = select.epoll()
         self._interests: dict[int, _Interest] = {}
-        self._yielding = False
-        self._yield_cost = 0.0  # seconds, a moving average
-        self._yield_pause = _YIELD_PAUSE
-        self._yield_again = 0.0  # time.monotonic(): not before
         self._stale: set[int] = set()  # forgotten during this batch: their number may have a new owner
         self._loop.add_reader(self._epoll.fileno(), self._dispatch)
 
@@ -167,10 +148,6 @@ class EpollPoller:
         if interest := self._interests.get(sock.fileno()):
             interest.writable = None
             self._want(sock, interest, interest.mask & ~select.EPOLLOUT)
-
-    def bulk_moved(self) -> None:
-        """See Poller."""
-        self._yielding = True
 
     def forget(self, sock: socket.socket) -> None:
         """See Poller."""
@@ -223,9 +200,6 @@ class EpollPoller:
             except Exception:
                 log.exception("internal error; the connection that it befell is left alone")
                 self._abandon(fd)
-        if self._yielding:
-            self._yielding = False
-            self._yield()
 
     def _serve(self, fd: int, interest: _Interest, event: int) -> None:
         if event & ~select.EPOLLOUT:
@@ -243,20 +217,6 @@ class EpollPoller:
         if fd not in self._stale and (interest := self._interests.get(fd)):
             interest.readable = interest.writable = None
             self._want(fd, interest, 0)
-
-    def _yield(self) -> None:
-        """Let others run; not again for a while if that takes long: they want the core for something else."""
-        begun = time.monotonic()
-        if begun < self._yield_again:
-            return
-        os.sched_yield()
-        now = time.monotonic()
-        self._yield_cost += (now - begun - self._yield_cost) / _YIELDS_AVERAGED
-        if self._yield_cost > _LONG_YIELD:
-            again_soon = now - self._yield_again < self._yield_pause
-            self._yield_pause = min(2 * self._yield_pause, _MAX_YIELD_PAUSE) if again_soon else _YIELD_PAUSE
-            self._yield_again = now + self._yield_pause
-            self._yield_cost = 0.0
 
 
 class LoopPoller:
@@ -280,9 +240,6 @@ class LoopPoller:
     def ignore_writable(self, sock: socket.socket) -> None:
         """See Poller."""
         self._loop.remove_writer(sock)
-
-    def bulk_moved(self) -> None:
-        """See Poller: not here, where each callback is a turn of its own."""
 
     def forget(self, sock: socket.socket) -> None:
         """See Poller. uvloop aborts the process when a descriptor closes before its callbacks are gone."""

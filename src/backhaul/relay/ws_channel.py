@@ -8,7 +8,7 @@ from backhaul.wire import websocket
 from .buffers import shared_buffer
 from .framed import FRAMES_AT, OUT, Rider
 from .pair import SILENCE_LIMIT
-from .poller import BULK, WOULD_BLOCK, reason, release
+from .poller import WOULD_BLOCK, reason, release
 
 if TYPE_CHECKING:
     from .pair import Relay
@@ -163,8 +163,6 @@ class WsChannel:
         if not count:
             self._over()
             return
-        if count >= BULK:
-            self.relay.poller.bulk_moved()
         self.feed(_IN[:count])
 
     def feed(self, data: memoryview) -> None:
