@@ -104,12 +104,18 @@ def _cpu_model() -> str:
     return match[1] if match else platform.machine()
 
 
+def _congestion_control() -> str:
+    with contextlib.suppress(OSError):
+        return (PROC / "sys/net/ipv4/tcp_congestion_control").read_text().strip()
+    return "unknown"
+
+
 def describe() -> dict[str, str]:
     """Machine and software versions that a reader needs to judge the numbers."""
     return {
         "revision": _revision(),
         "cpu": f"{_cpu_model()}, {os.cpu_count()} cores",
-        "kernel": platform.release(),
+        "kernel": f"{platform.release()}, TCP congestion control {_congestion_control()}",
         "python": platform.python_version(),
         "uvloop": importlib.metadata.version("uvloop"),
         "haproxy": _version("haproxy", "-v"),

@@ -20,6 +20,10 @@ The yardstick is two HAProxy processes in a row in plain TCP mode: one thread ea
 logging; the ratios are to it. Bulk is iperf3; requests are `ab` against a one-line nginx page without
 keep-alive; echo is a blocking client that sends 64 bytes and waits for them; memory is the growth of a
 process's proportional set size while idle connections are opened, divided by their number.
+
+Where the system's congestion control is BBR, as named below, it paces every connection of this benchmark but
+those of backhaul, which takes it off connections within the machine: that is half of its lead in bulk. Where
+it is cubic, nobody is paced.
 """
 
 
