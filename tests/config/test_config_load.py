@@ -202,19 +202,12 @@ def test_a_remote_address_needs_host_and_port(text: str, transport: str) -> None
         ('metrics = ["x"]', 'server.metrics: expected a list of "default" or "prometheus", got ["x"]'),
         ('ports = "443"', 'server.ports: expected a list of texts, got "443"'),
         ("hartbeat = 3", "server.hartbeat: unknown key; remove it or correct it; did you mean `heartbeat`?"),
-        ("Heartbeat = 3", "server.Heartbeat: unknown key; remove it or correct it; did you mean `heartbeat`?"),
+        ("Hart-beat = 3", "server.Hart-beat: unknown key; remove it or correct it; did you mean `heartbeat`?"),
         ("zzz = 3", "server.zzz: unknown key; remove it or correct it"),
         ('"a\\nb" = 3', 'server."a\\nb": unknown key; remove it or correct it'),
         ("dial_timeout = 3", "server.dial_timeout: belongs to [client], the file of the other side; remove it here"),
         ('web_user = "me"', "server.web_password: missing; web_user needs one, or remove web_user"),
         ('web_password = "pw"', "server.web_user: missing; web_password needs one, or remove web_password"),
-        (
-            "mux_recievebuffer = 65535",
-            (
-                "server.mux_streambuffer: expected at most mux_recievebuffer (65535), got 65536; "
-                "a session's buffer holds those of its streams"
-            ),
-        ),
         (
             'ports = ["3080"]',
             "server.ports: port 3080 is taken by bind_addr 0.0.0.0:3080; choose another for one of them",
@@ -378,3 +371,37 @@ def test_settings_without_effect_are_warned_of() -> None:
 def test_no_text_raises_anything_but_config_errors(text: str) -> None:
     with pytest.raises(ConfigError):
         parse(text)
+
+
+@pytest.mark.parametrize(("transport", "matters"), [("tcpmux", True), ("wsmux", True), ("tcp", False), ("ws", False)])
+def test_sizes_of_sessions_matter_where_there_are_any(transport: str, *, matters: bool) -> None:
+    message = (
+        "server.mux_streambuffer: expected at most mux_recievebuffer (65535), got 65536; "
+        "a session's buffer holds those of its streams"
+    )
+    text = SERVER.replace('"tcp"', f'"{transport}"') + "mux_recievebuffer = 65535"
+    if matters:
+        assert problems(text) == (message,)
+    else:
+        assert parse(text).mux_recievebuffer == 65535
+
+
+@pytest.mark.parametrize("edge", ["[2606:4700::1]", "2606:4700::1"])
+def test_an_edge_of_ipv6_with_or_without_brackets(edge: str) -> None:
+    config = parse(CLIENT.replace('"tcp"', '"ws"') + f'edge_ip = "{edge}"')
+    assert isinstance(config, ClientConfig)
+    assert config.edge_ip == "2606:4700::1"
+
+
+def test_names_in_any_case(  # as the Go library for TOML matches them
+) -> None:
+    config = parse('[Server]\nBind_Addr = "0.0.0.0:3080"\nTRANSPORT = "tcp"\ntoken = "t"\nHeartBeat = 7')
+    assert isinstance(config, ServerConfig)
+    assert config.heartbeat == 7
+
+
+@pytest.mark.parametrize(
+    "token", ["\u06a9\u0644\u06cc\u062f\u200c\u0647\u0627", "a\u00a0b", "\U0001f468\u200d\U0001f469"]
+)
+def test_a_token_of_any_script(token: str) -> None:
+    assert parse(SERVER.replace('"t"', f'"{token}"')).token.reveal() == token

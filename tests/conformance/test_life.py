@@ -145,3 +145,18 @@ async def test_sessions_that_a_peak_has_left_behind_are_closed(any_net: Net, mon
     await echo(stays, b"still here")
     await echo(await tunnel.user(), b"hello")
     assert len(tunnel.server.relay.links) >= 2
+
+
+@pytest.mark.parametrize("any_net", ["tcpmux", "wsmux", "wssmux"], indirect=True)
+async def test_a_burst_of_users_right_after_another_has_gone(any_net: Net) -> None:
+    tunnel = await any_net.tunnel(await any_net.echo(), server="mux_con = 1", client="connection_pool = 2")
+    for count in (12, 24):
+        users = [await tunnel.user() for _ in range(count)]
+        for user in users:
+            await echo(user, b"hello")
+        for user in users:
+            user.close()
+        await until(lambda: not any(len(session) for session in tunnel.client.relay.links))
+        sample = tunnel.client.tunnel._tick
+        sample()  # a second passes, in which
+        sample()  # all sessions are idle: more than the pool needs

@@ -259,9 +259,17 @@ async def test_udp_a_repeated_token_is_one_tunnel_and_never_reaches_the_user() -
         assert await user.receive() == b"answer"
 
 
+async def behind_pings(tunnel: UdpPeer) -> bytes:
+    async with asyncio.timeout(PATIENCE):
+        while (data := await tunnel.receive()) == PING:
+            pass
+    return data
+
+
 async def test_udp_a_flow_without_a_sign_of_life_moves_to_another_tunnel_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The address of an old client has changed, unnoticed by both: its other tunnels are tried, one per silence."""
     monkeypatch.setattr("backhaul.transports.udp_server.SIGN_OF_LIFE", -1.0)  # the clock may stand still
+    monkeypatch.setattr("backhaul.transports.udp_server.SIGN_OF_LIFE_V072", -1.0)
     async with UdpNet("udp") as net:
         server, bind_port, user = await our_server(net)
         client = await OldClient.connect(net, bind_port)
@@ -269,12 +277,6 @@ async def test_udp_a_flow_without_a_sign_of_life_moves_to_another_tunnel_once(mo
         for tunnel in tunnels:
             tunnel.send(b"s3cret")
             await tunnel.receive()
-
-        async def behind_pings(tunnel: UdpPeer) -> bytes:
-            async with asyncio.timeout(PATIENCE):
-                while (data := await tunnel.receive()) == PING:
-                    pass
-            return data
 
         user.send(b"one")
         assert [await behind_pings(tunnels[0]) for _ in range(2)] == [TARGET, b"one"]
@@ -290,6 +292,25 @@ async def test_udp_a_flow_without_a_sign_of_life_moves_to_another_tunnel_once(mo
         user.send(b"five")
         assert [await behind_pings(tunnels[2]) for _ in range(2)] == [TARGET, b"five"]
         assert len(server.relay.flows) == 1
+
+
+async def test_udp_a_target_that_has_answered_may_be_silent_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old client says nothing by itself: moving the flow would change the address that the target knows."""
+    monkeypatch.setattr("backhaul.transports.udp_server.SIGN_OF_LIFE", -1.0)
+    async with UdpNet("udp") as net:
+        _, bind_port, user = await our_server(net)
+        await OldClient.connect(net, bind_port)
+        tunnels = [net.udp(bind_port) for _ in range(2)]
+        for tunnel in tunnels:
+            tunnel.send(b"s3cret")
+            await tunnel.receive()
+        user.send(b"one")
+        assert [await behind_pings(tunnels[0]) for _ in range(2)] == [TARGET, b"one"]
+        tunnels[0].send(b"answer")
+        assert await user.receive() == b"answer"
+        for number in range(5):
+            user.send(b"%d" % number)
+            assert await behind_pings(tunnels[0]) == b"%d" % number
 
 
 async def test_udp_more_tunnels_than_channel_size_are_not_kept() -> None:

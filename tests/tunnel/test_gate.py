@@ -15,6 +15,7 @@ from tests.support.v072 import HANDSHAKE, RTT, dial_control, say_hello
 
 from backhaul.config.secret import Secret
 from backhaul.system.limits import raise_descriptor_limit
+from backhaul.transports.control_channel import ControlChannel
 from backhaul.wire.frames import encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
 
@@ -160,6 +161,38 @@ class TestTakeOver:
         await second.send(HANDSHAKE)
         assert await first.receive_all() == b""
         assert await second.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
+
+    async def test_a_handshake_that_came_when_a_user_did(self, public: Public) -> None:
+        await public.client()
+        second = await public.tunnel_connection()
+        await until(lambda: public.server.tunnel._transport.idle == 1)
+        with socket.create_connection((HOST, public.user_port)):  # the server sees the user before ...
+            second.sock.send(HANDSHAKE)  # ... this, as both are there when it looks
+            assert await second.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
+
+    @pytest.mark.parametrize("speaks", [True, False])
+    async def test_while_the_old_channel_answers_nothing_a_connection_may_be_a_handshake(
+        self, public: Public, monkeypatch: pytest.MonkeyPatch, *, speaks: bool
+    ) -> None:
+        monkeypatch.setattr("backhaul.transports.raw_server._SECOND_THOUGHT", 0.3)
+        monkeypatch.setattr(ControlChannel, "unanswered", True)
+        await public.client()
+        await public.user()
+        second = await public.tunnel_connection()
+        if speaks:
+            await second.send(HANDSHAKE)
+            assert await second.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
+        else:
+            await public.addressed(second)
+
+    async def test_nobody_is_kept_in_doubt_by_a_server_that_stops(
+        self, public: Public, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ControlChannel, "unanswered", True)
+        await public.client()
+        second = await public.tunnel_connection()
+        await public.net.stop(public.server)
+        assert await second.closed()
 
     async def test_a_second_handshake_from_another_address(self, public: Public) -> None:
         first = await public.client()

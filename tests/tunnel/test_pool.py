@@ -93,3 +93,11 @@ def test_after_the_load_the_pool_shrinks_back_and_no_further(aggressive: bool) -
     for _ in range(20 * ADJUST_EVERY):
         pool.sample(pool.size, 0)
     assert pool.size == 8
+
+
+def test_none_is_denied_once_those_that_were_too_many_are_in_use() -> None:
+    pool = PoolSize(8, aggressive=False)
+    pool.sample(20, 0)
+    pool.sample(20, 0)
+    assert not pool.requested(20)
+    assert all(pool.requested(idle) for idle in (8, 3, 0))

@@ -55,6 +55,11 @@ def parse_port(text: str) -> int:
     raise ValueError("a port is a number from 1 to 65535")
 
 
+def parse_edge(text: str) -> str:
+    """Read a host; an IPv6 address with brackets, which v0.7.2 needs here, or without them. Raise as `parse_host`."""
+    return parse_host(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+
+
 def parse_host(text: str) -> str:
     """Return the IP address or host name unchanged; raise ValueError when it is neither."""
     if not is_ip(text) and (not _NAME.fullmatch(text) or _looks_numeric(text)):

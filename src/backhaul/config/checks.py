@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from backhaul.config.keys import TLS, keys
+from backhaul.config.keys import MUX, TLS, keys
 from backhaul.config.ports import overlap
 from backhaul.config.schema import DEFAULT_TOKEN, MIN_MSS, Config, ServerConfig
 
@@ -43,7 +43,7 @@ def _transports(name: str) -> tuple[str, ...]:
 
 
 def _sizes(config: Config) -> Iterator[str]:
-    if config.mux_streambuffer > config.mux_recievebuffer:
+    if config.transport in MUX and config.mux_streambuffer > config.mux_recievebuffer:
         yield (
             f"mux_streambuffer: expected at most mux_recievebuffer ({config.mux_recievebuffer}), "
             f"got {config.mux_streambuffer}; a session's buffer holds those of its streams"

@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +63,20 @@ def _read(path: Path) -> str:
 
 def _document(text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        document = tomllib.loads(text)
     except RecursionError:
         raise ConfigError(["not valid TOML: too deeply nested"]) from None
     except ValueError as error:  # TOMLDecodeError, or the one of int() for endless digits
         raise ConfigError([f"not valid TOML: {error}"]) from None
+    return _spelled(document, SIDES)
+
+
+def _spelled(table: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """Return `table` with the names as we write them: to v0.7.2 `Bind_Addr` is `bind_addr`."""
+    return {
+        name.lower() if name.lower() in known and name.lower() not in table else name: value
+        for name, value in table.items()
+    }
 
 
 def _strays(document: dict[str, Any]) -> Iterator[str]:
@@ -91,6 +100,7 @@ def _build(side: str, table: object) -> tuple[Config, list[str]]:
     if not isinstance(table, dict):
         raise ConfigError([f"{side}: expected one table [{side}], got {show(table)}"])
     schema = SIDES[side]
+    table = _spelled(table, _names(side))
     problems = list(_unknown(side, table))
     values: dict[str, Any] = {}
     for key in keys(schema):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
-from backhaul.config.address import MAX_PORT, Address, parse_bind, parse_host, parse_remote
+from backhaul.config.address import MAX_PORT, Address, parse_bind, parse_edge, parse_host, parse_remote
 from backhaul.config.keys import MUX, STREAM, TCP, TLS, WEB, Transport, key
 from backhaul.config.ports import Mapping, parse_ports
 from backhaul.config.secret import Secret
@@ -199,7 +199,7 @@ class ClientConfig(_Common, frozen=True, kw_only=True):
             on=WEB,
             rebuild=True,
             form="an IP address or a host name",
-            parse=parse_host,
+            parse=parse_edge,
         ),
     ] = ""
     connection_pool: Annotated[int, key("Tunnel connections opened ahead of users.", ge=1, le=MAX_POOL)] = 8

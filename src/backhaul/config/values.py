@@ -1,6 +1,7 @@
 """Readers of the text values that follow a form of their own. Each raises ValueError with what is wrong."""
 
 import re
+import unicodedata
 from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ def parse_token(text: str) -> Secret:
     """Read a token: one line, at most MAX_TOKEN bytes (it travels in a handshake or in an HTTP header)."""
     if len(text.encode()) > MAX_TOKEN:
         raise ValueError(f"it is longer than {MAX_TOKEN} bytes")
-    if not text.isprintable():
+    if any(unicodedata.category(letter) == "Cc" for letter in text):
         raise ValueError("it holds a control character or a line break")
     return Secret(text)
 

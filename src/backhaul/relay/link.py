@@ -95,6 +95,7 @@ class Link:
         self._load = 0  # streams, as the owner knows
         self._fresh = role is Role.CLIENT
         self._paused = False
+        self._ending = ""  # why, when it has only to send what is left
         self._stalled: asyncio.TimerHandle  # set while paused
         self._backlog = bytearray()
         self._keepalive = self._loop.call_at(self.session.next_deadline, self._tick)
@@ -185,6 +186,15 @@ class Link:
             else:
                 self._stalled.cancel()
                 self.relay.poller.on_readable(self.conn, self._readable)
+
+    def finish(self, why: str) -> None:
+        """The connection is of no more use once everything has left."""
+        if self.feeding:
+            self._loop.call_soon(self.finish, why)
+        elif self.blocked:
+            self._ending = why
+        else:
+            self.end(why)
 
     def end(self, why: str) -> None:
         """The connection is of no more use: close it, and lose the streams on it."""
@@ -312,6 +322,8 @@ class Link:
             self.relay.poller.ignore_writable(self.conn)
             self.settle()
             self._unpark()
+            if self._ending and not self.blocked:
+                self.end(self._ending)
 
     def _unpark(self) -> None:
         """Let those who waited send in turn, until the connection blocks again."""

@@ -91,6 +91,10 @@ class GateEvents(ControlEvents, Protocol):
 class ServerEvents(ControlEvents, Protocol):
     """What a transport on the public end tells the control plane."""
 
+    @property
+    def waiting(self) -> int:
+        """How many users, of streams or of flows, have no carrier."""
+
     def carrier_ready(self) -> None:
         """A user who waits could be carried now."""
 
@@ -215,6 +219,10 @@ class ClientTransport(Protocol):
     @property
     def idle(self) -> int:
         """How many tunnel connections wait for a user."""
+
+    @property
+    def spare(self) -> int:
+        """How many tunnel connections wait that the server has no need of when it asks for another."""
 
     @property
     def shared(self) -> int:

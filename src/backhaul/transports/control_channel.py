@@ -13,6 +13,7 @@ from backhaul.wire.signals import Signal
 from .sockets import watch_closely
 
 _READ_SIZE = 4096
+_RETRANSMITS = 2  # offset of tcpi_retransmits in struct tcp_info (<linux/tcp.h>)
 _MAX_UNSENT = 1 << 16  # bytes: a peer that leaves 65 536 signals unread is not listening any more
 
 
@@ -51,6 +52,13 @@ class ControlChannel:
         """Begin to listen; `rest` are bytes that came behind the handshake."""
         self._poller.on_readable(self._sock, self._readable)
         self._hear(rest)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the other end's kernel has failed to acknowledge what was sent, and it was sent again."""
+        if not hasattr(socket, "TCP_INFO"):
+            return False
+        return bool(self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RETRANSMITS + 1)[_RETRANSMITS])
 
     def send(self, data: bytes) -> None:
         """Say `data` soon: signals of one turn of the event loop leave together."""

@@ -20,10 +20,13 @@ class IdleCarrier(Protocol):
     """An idle tunnel connection on the public end; owns the connection and watches it."""
 
     def carry(self, user: User) -> bool:
-        """Announce the target and join the two; False, with the user untouched, if the connection is dead."""
+        """Announce the target and join the two; False, with the user untouched, if the connection is dead.
+
+        It is closed then, or in the hands of whom it has spoken to.
+        """
 
     def carry_flow(self, flow: Flow) -> bool:
-        """Announce the target and become the flow's far end; False if the connection is dead."""
+        """Announce the target and become the flow's far end; False as with `carry`."""
 
     def ping(self) -> None:
         """Keep middleboxes on the way from forgetting the connection."""
@@ -80,19 +83,15 @@ class DedicatedServer(GatedServer):
     def carry(self, user: User) -> bool:
         """Hand the user to the connection that has been idle for longest; False if none is."""
         while self._idle:
-            carrier = self.take()
-            if carrier.carry(user):
+            if self.take().carry(user):
                 return True
-            carrier.close()
         return False
 
     def carry_flow(self, flow: Flow) -> bool:
         """Hand the flow to the connection that has been idle for longest; False if none is."""
         while self._idle:
-            carrier = self.take()
-            if carrier.carry_flow(flow):
+            if self.take().carry_flow(flow):
                 return True
-            carrier.close()
         return False
 
     def take(self) -> IdleCarrier:

@@ -47,6 +47,11 @@ class MuxClient(PooledClient[Link]):
         return sum(not len(link) for link in self._carriers)
 
     @property
+    def spare(self) -> int:
+        """See PooledClient. A server of ours asks when all are full, and closes by itself what is too many."""
+        return 0 if any(link.ours for link in self._carriers) else self.idle
+
+    @property
     def leaving(self) -> int:
         """How many idle sessions of a lost control channel the server has not closed yet."""
         return sum(not len(link) for link in self._leaving)
@@ -61,15 +66,15 @@ class MuxClient(PooledClient[Link]):
             self._addressing.add(announced)
 
     def stream_closed(self, link: Link) -> None:
-        """A session whose control channel is gone ends with its last stream."""
-        if link not in self._carriers and not len(link):
-            link.end("its last stream has closed")
+        """The server opens streams."""
 
     def recognised(self, link: Link) -> None:
         """The client's side needs to know it of no session but the one that it writes to."""
 
     def load_changed(self, link: Link) -> None:
-        """The server decides which session takes the next user."""
+        """A session whose control channel is gone ends with its last stream."""
+        if link not in self._carriers and not len(link):
+            link.finish("its last stream has closed")
 
     def link_lost(self, link: Link, why: str) -> None:
         """A session is gone; the pool will notice."""
@@ -86,7 +91,7 @@ class MuxClient(PooledClient[Link]):
 
     def _close_idle(self, carrier: Link) -> None:
         if not len(carrier):
-            carrier.end("its control channel is gone")
+            carrier.finish("its control channel is gone")
 
     def _addressed(self, announced: "_Announced") -> None:
         self._addressing.discard(announced)

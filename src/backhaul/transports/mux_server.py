@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("backhaul.mux")
 
-_REQUEST_PATIENCE = 3.0  # seconds until a session that was asked for is given up, as long as a user waits
+_REQUEST_PATIENCE = 1.0  # seconds until another session is asked for: a user waits three times as long
 _RETIRE_EVERY = 10.0  # seconds without a stream after which a session beyond the client's pool may go
 _HELLO_GRACE = 2.0  # seconds after the beginning of a session: the hello is its first frame, but may be lost once
 
@@ -44,7 +44,7 @@ class MuxServer(GatedServer):
         super().__init__(settings, events, make_gate)
         self._relay = relay
         self._links = Loads()
-        self._asked: Deadlines[object] = Deadlines(_REQUEST_PATIENCE, _forget)
+        self._asked: Deadlines[object] = Deadlines(_REQUEST_PATIENCE, self._unanswered)
         self._surplus = 0  # sessions that came because they were asked for: beyond the client's pool
         self._retiring: TimerHandle | None = None  # set while there are any
 
@@ -118,11 +118,9 @@ class MuxServer(GatedServer):
         del link
 
     def stream_closed(self, link: Link) -> None:
-        """There is room on this session, or it has served its time."""
+        """There is room on this session."""
         if link in self._links:
             self._events.carrier_ready()
-        elif not len(link):
-            link.end("its last stream has closed")
 
     def recognised(self, link: Link) -> None:
         """Flows may have waited for this; not at once, for no stream may be written while one is fed."""
@@ -130,8 +128,10 @@ class MuxServer(GatedServer):
             self._relay.loop.call_soon(self._events.carrier_ready)
 
     def load_changed(self, link: Link) -> None:
-        """Keep the books."""
+        """Keep the books; a session that takes no more users has served its time with its last stream."""
         self._links.update(link)
+        if link not in self._links and not len(link):
+            link.finish("its last stream has closed")
 
     def link_lost(self, link: Link, why: str) -> None:
         """A session is gone."""
@@ -166,6 +166,11 @@ class MuxServer(GatedServer):
         self._asked.add(object())
         self._gate.send(Signal.CHANNEL)
 
+    def _unanswered(self, _request: object) -> None:
+        """A session that was asked for has not come; v0.7.2 ignores some requests after it has shrunk its pool."""
+        if waiting := self._events.waiting:
+            self.expect_user(waiting)
+
     def _expect_surplus(self) -> None:
         """One session more than the client keeps by itself: to be closed when the peak is over."""
         self._surplus += 1
@@ -194,7 +199,7 @@ class MuxServer(GatedServer):
     def _retire(self, link: Link) -> None:
         self._links.discard(link)
         if not len(link):
-            link.end("its control channel is gone")
+            link.finish("its control channel is gone")
 
 
 class _Nobody:
@@ -212,7 +217,3 @@ class _Nobody:
 
     def on_lost(self, reason: SmuxError) -> None:
         """See smux.Sink."""
-
-
-def _forget(_request: object) -> None:
-    """A session that was asked for has not come; the next user asks again."""

@@ -33,6 +33,11 @@ class PooledClient(ABC, Generic[Carrier]):
         """How many tunnel connections wait for a user."""
 
     @property
+    def spare(self) -> int:
+        """How many tunnel connections wait that the server has no need of when it asks for another."""
+        return self.idle
+
+    @property
     def shared(self) -> int:
         """How many tunnel connections have users and take more."""
         return len(self._carriers) - self.idle

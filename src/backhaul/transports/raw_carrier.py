@@ -65,8 +65,11 @@ class RawIdle(SilentConnection):
         """Do nothing: an idle connection of this transport is silent; the kernel keeps it alive."""
 
     def _alive(self) -> bool:
-        """Whether the connection is as silent as it should be: its end may have come and not been read yet."""
-        return not pending(self._sock)
+        """Whether the connection is as silent as it should be: its end, or a handshake, may not have been read yet."""
+        if not pending(self._sock):
+            return True
+        self._readable()
+        return False
 
     def _hear(self, data: bytes) -> None:
         self._relay.poller.ignore_readable(self._sock)

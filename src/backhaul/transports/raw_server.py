@@ -14,7 +14,7 @@ from typing import Any
 
 from backhaul.burst import Burst
 from backhaul.relay.deadlines import Deadlines
-from backhaul.relay.poller import Poller, release
+from backhaul.relay.poller import Poller, pending, release
 from backhaul.wire.control import ServerEar, hello_answer
 from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
@@ -30,6 +30,7 @@ HANDSHAKE_TIMEOUT = 2.0  # seconds: what v0.7.2 allows for the whole exchange
 MAX_GREETING = 1024  # bytes of token, unless ours is longer
 MAX_STRANGERS = 1024  # connections that have proved nothing yet; one more pushes out the oldest
 _READ_SIZE = 4096
+_SECOND_THOUGHT = 0.05  # seconds in which a client that comes back has begun its handshake
 
 
 class RawGate:
@@ -107,10 +108,21 @@ class RawGate:
 
     def _accepted(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
         ip = plain_ip(address)
-        if self._control and not self._ticket and ip == self._control_ip:
-            self._events.tunnel_opened(sock, ours=False)
-        else:
+        if not self._control or self._ticket or ip != self._control_ip:
             self.greet(sock, ip)
+        elif self._control.unanswered:
+            self._loop.call_later(_SECOND_THOUGHT, self._decide, sock, ip)
+        else:
+            self._events.tunnel_opened(sock, ours=False)
+
+    def _decide(self, sock: socket.socket, ip: str) -> None:
+        """Give it to a user unless it has spoken: it may be the client that comes back, whose old channel is dead."""
+        if self._control and not pending(sock):
+            self._events.tunnel_opened(sock, ours=False)
+        elif self._acceptor:
+            self.greet(sock, ip)
+        else:
+            release(self._poller, sock)
 
     def _refused(self, error: OSError) -> None:
         self._burst.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")

@@ -33,11 +33,14 @@ class SilentConnection(ABC):
         release(self._relay.poller, self._sock)
 
     def _say(self, data: bytes) -> bool:
-        """Send; an empty send buffer takes more than this at once, unless the connection is dying."""
+        """Send: an empty send buffer takes more than this, unless the connection is dying; it is closed then."""
         try:
-            return self._sock.send(data) == len(data)
+            if self._sock.send(data) == len(data):
+                return True
         except OSError:
-            return False
+            pass
+        self.close()
+        return False
 
     def _readable(self) -> None:
         try:

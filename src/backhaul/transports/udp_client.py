@@ -43,6 +43,11 @@ class UdpClient:
         return len(self._idle)
 
     @property
+    def spare(self) -> int:
+        """All of these: a server asks for a replacement of each that it uses."""
+        return len(self._idle)
+
+    @property
     def shared(self) -> int:
         """No tunnel takes a second flow."""
         return 0

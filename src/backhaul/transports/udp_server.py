@@ -25,6 +25,8 @@ log = logging.getLogger("backhaul.tunnel")
 # A tunnel through which a user has sent for this long without a sign of life from the client leads nowhere: the
 # client's address has changed, or the client is another by now. One of ours announces itself every 5 s.
 SIGN_OF_LIFE = 10.0
+# v0.7.2 says nothing by itself: there, a target that has answered once and is silent now is likelier, for so long.
+SIGN_OF_LIFE_V072 = 60.0
 
 
 class UdpServer(GatedServer):
@@ -183,13 +185,14 @@ class UdpServer(GatedServer):
 class _Tunnel:
     """An address of the client; once it is assigned, the far end of a flow."""
 
-    __slots__ = ("_assignment", "_loop", "_owner", "_unanswered", "address", "flow", "name")
+    __slots__ = ("_assignment", "_loop", "_owner", "_patience", "_unanswered", "address", "flow", "name")
 
     def __init__(self, owner: UdpServer, name: bytes, address: Address) -> None:
         self._loop = asyncio.get_running_loop()
         self._owner = owner
         self._assignment = b""  # said again before every batch until it is confirmed
         self._unanswered = 0.0  # since when the user has been sending without a sign of life; 0: there was one
+        self._patience = SIGN_OF_LIFE  # seconds
         self.name = name  # empty if the client is v0.7.2
         self.address = address
         self.flow: Flow | None = None
@@ -212,6 +215,8 @@ class _Tunnel:
     def alive(self, *, confirmed: bool) -> None:
         """There is somebody at the other end, who may have seen the assignment."""
         self._unanswered = 0.0
+        if not self.name:
+            self._patience = SIGN_OF_LIFE_V072
         if confirmed:
             self._assignment = b""
 
@@ -220,7 +225,7 @@ class _Tunnel:
         now = self._loop.time()
         if not self._unanswered:
             self._unanswered = now
-        elif now - self._unanswered > SIGN_OF_LIFE and self.flow and (other := self._owner.replace(self.flow)):
+        elif now - self._unanswered > self._patience and self.flow and (other := self._owner.replace(self.flow)):
             other.send(batch)
             return
         if self._assignment:

@@ -95,7 +95,9 @@ class WsIdle(SilentConnection):
         """Whether the connection is as silent as it should be: its end may have come and not been read yet."""
         if pending(self._sock):
             self._readable()
-        return not self._ended and self._sock.fileno() >= 0
+        if self._ended:
+            self.close()
+        return self._sock.fileno() >= 0
 
     def _hear(self, data: bytes) -> None:
         try:

@@ -116,7 +116,7 @@ class ClientTunnel:
     def heard(self, signal: Signal) -> None:
         """The server wants something."""
         if signal == Signal.CHANNEL:
-            if self._pool.requested(self._transport.idle):
+            if self._pool.requested(self._transport.spare):
                 self._transport.open()
         elif signal == Signal.HEARTBEAT:
             self._silence.heard(self._loop.time())

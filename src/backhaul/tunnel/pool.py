@@ -37,10 +37,13 @@ class PoolSize:
         self.size = configured
 
     def requested(self, idle: int) -> bool:
-        """The server asks for one more; whether to dial it (no, while more than enough are idle)."""
+        """The server asks for one more; whether to dial it (no, while more than enough are idle now).
+
+        `idle` counts those only of which the server needs no replacement.
+        """
         self._requests += 1
         self._least_idle = min(self._least_idle, idle)
-        if self._surplus:
+        if min(self._surplus, idle - self.size) > 0:
             self._surplus -= 1
             return False
         return True

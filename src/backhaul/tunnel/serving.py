@@ -65,6 +65,11 @@ class ServerTunnel:
         return self._transport.connected
 
     @property
+    def waiting(self) -> int:
+        """How many users, of streams or of flows, have no carrier."""
+        return len(self._waiting) + self._flows.waiting
+
+    @property
     def transport(self) -> ServerTransport:
         """What carries the users."""
         return self._transport

@@ -28,6 +28,11 @@ class FlowDesk:
         self._waiting: Deadlines[Flow] = Deadlines(FLOW_PATIENCE, self._give_up)
         self._burst = Burst(log)
 
+    @property
+    def waiting(self) -> int:
+        """How many flows have no carrier."""
+        return len(self._waiting)
+
     def listen(self, port: Port) -> "UdpListener":
         """Open the port for datagrams; raises OSError."""
         return UdpListener(self, port)

@@ -1,0 +1,65 @@
+"""A session of a v0.7.2 client, which outlives its control channel there, and ends here."""
+
+import struct
+
+import pytest
+from tests.support.net import HOST, Peer, free_port, until
+from tests.support.tunnel import Net
+from tests.support.v072 import HANDSHAKE
+
+FRAME = struct.Struct("<BBHI")  # version, command, length, stream
+SYN, FIN, PSH = 0, 1, 2
+
+
+@pytest.fixture
+def tcpmux(net: Net) -> Net:
+    net.transport = "tcpmux"
+    return net
+
+
+async def dial_control(net: Net, port: int) -> Peer:
+    """Open a control channel; unlike on tcp no round trip is measured."""
+    control = await net.dial(port)
+    await control.send(HANDSHAKE)
+    assert await control.receive(len(HANDSHAKE)) == HANDSHAKE
+    return control
+
+
+async def next_of(session: Peer, wanted: int) -> int:
+    """Read frames up to one with the command `wanted`; return its stream."""
+    while True:
+        _, command, length, stream = FRAME.unpack(await session.receive(FRAME.size))
+        await session.receive(length)
+        if command == wanted:
+            return int(stream)
+
+
+async def test_its_last_stream_may_be_finished_by_the_client(tcpmux: Net) -> None:
+    port, user_port = free_port(), free_port()
+    server = await tcpmux.server(port, [f"{HOST}:{user_port}=7100"])
+    control = await dial_control(tcpmux, port)
+    session = await tcpmux.dial(port)
+    user = await tcpmux.dial(user_port)
+    await user.send(b"hello")
+    stream = await next_of(session, SYN)
+    await session.send(FRAME.pack(1, PSH, 2, stream) + b"yo")
+    assert await user.receive(2) == b"yo"
+    control.close()
+    await until(lambda: not server.tunnel.connected)
+    await dial_control(tcpmux, port)
+    user.reset()
+    assert await next_of(session, FIN) == stream
+    await session.send(FRAME.pack(1, FIN, 0, stream))
+    assert await session.receive_all() == b""
+    assert not server.relay.links
+
+
+async def test_a_request_that_it_ignores_is_repeated_while_a_user_waits(
+    tcpmux: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backhaul.transports.mux_server._REQUEST_PATIENCE", 0.05)
+    port, user_port = free_port(), free_port()
+    await tcpmux.server(port, [f"{HOST}:{user_port}=7100"])
+    control = await dial_control(tcpmux, port)
+    await tcpmux.dial(user_port)
+    assert await control.receive(3) == bytes([1, 1, 1])
