@@ -91,6 +91,8 @@ async def test_the_client_is_restarted(site: Site) -> None:
 
 async def test_another_client_takes_over(site: Site) -> None:
     old = await site.served()
+    # What it dials now the server could take for the other client's.
+    await until(lambda: not site.client.tunnel.transport.opening)
     replacement = await site.net.client(site.bind_port)
     await until(lambda: replacement.tunnel.connected)
     await site.client._stop_running()
