@@ -15,7 +15,7 @@ def beating(interval: float, beats: int) -> Silence:
     silence = Silence()
     silence.begin(0)
     for beat in range(1, beats + 1):
-        silence.heard(beat * interval)
+        silence.beat(beat * interval)
     return silence
 
 
@@ -49,7 +49,7 @@ def test_the_longest_interval_counts() -> None:
     silence = Silence()
     silence.begin(0)
     for moment in (100, 200, 201, 202):
-        silence.heard(moment)
+        silence.beat(moment)
     assert silence.limit > 100
 
 
@@ -74,3 +74,14 @@ def test_a_server_that_was_heard_gets_no_more_time() -> None:
     limit = silence.limit
     assert silence.lasts_too_long(120 + limit + 1)
     assert silence.limit == limit
+
+
+def test_whatever_the_server_says_shows_that_it_lives_but_only_its_heart_tells_an_interval() -> None:
+    silence = Silence()
+    silence.begin(0)
+    limit = silence.limit
+    for moment in (50, 100, 101):
+        assert not silence.lasts_too_long(moment)
+        silence.heard(moment)
+    assert silence.limit == limit
+    assert silence.lasts_too_long(101 + limit + 1)

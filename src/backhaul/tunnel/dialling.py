@@ -115,11 +115,12 @@ class ClientTunnel:
 
     def heard(self, signal: Signal) -> None:
         """The server wants something."""
+        self._silence.heard(self._loop.time())
         if signal == Signal.CHANNEL:
             if self._pool.requested(self._transport.spare):
                 self._transport.open()
         elif signal == Signal.HEARTBEAT:
-            self._silence.heard(self._loop.time())
+            self._silence.beat(self._loop.time())
         elif signal == Signal.CLOSED:
             self.control_lost("the server is shutting down")
 

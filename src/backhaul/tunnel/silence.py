@@ -14,7 +14,8 @@ class Silence:
     def __init__(self) -> None:
         self._expected = DEFAULT_HEARTBEAT
         self._learned = 0.0
-        self._last = 0.0
+        self._last = 0.0  # when the server said something
+        self._last_beat = 0.0
         self._beats = 0
 
     @property
@@ -28,11 +29,15 @@ class Silence:
         self._beats = 0
 
     def heard(self, now: float) -> None:
-        """A heartbeat came."""
+        """The server has said something: it lives."""
+        self._last = now
+
+    def beat(self, now: float) -> None:
+        """What it has said is a heartbeat."""
         self._beats += 1
         if self._beats > 1:
-            self._learned = max(self._learned, now - self._last)
-        self._last = now
+            self._learned = max(self._learned, now - self._last_beat)
+        self._last = self._last_beat = now
 
     def lasts_too_long(self, now: float) -> bool:
         """Whether to give up; a server never heard gets twice the time on the next channel."""
