@@ -206,6 +206,7 @@ def test_a_remote_address_needs_host_and_port(text: str, transport: str) -> None
         ("zzz = 3", "server.zzz: unknown key; remove it or correct it"),
         ('"a\\nb" = 3', 'server."a\\nb": unknown key; remove it or correct it'),
         ("dial_timeout = 3", "server.dial_timeout: belongs to [client], the file of the other side; remove it here"),
+        ('sniffer_log = "a\\u0000b"', "server.sniffer_log: no file can have this name; correct the path"),
         ('web_user = "me"', "server.web_password: missing; web_user needs one, or remove web_user"),
         ('web_password = "pw"', "server.web_user: missing; web_password needs one, or remove web_password"),
         (
@@ -238,6 +239,8 @@ def test_a_mistake_is_one_line_with_key_and_remedy(line: str, message: str) -> N
         ('path = "/a b"', "no spaces"),
         ('path = "/a?b"', "no spaces"),
         ('web_bind = "0.0.0.0:80"', "neither an IP address nor a host name"),
+        (f'web_bind = "{"x" * 64}.example"', "neither an IP address nor a host name"),
+        (f'web_bind = "{"x." * 128}example"', "neither an IP address nor a host name"),
         ('log_level = "infos"', "did you mean `info`?"),
     ],
 )

@@ -37,6 +37,7 @@ class Reception:
         self.net = net
         self.guests: list[Peer] = []
         self.refused: list[int | None] = []
+        self.clumsy = False
         self.port = free_port()
         with listen(HOST, self.port, SocketOptions()) as plain:
             self.listener = Fragile(fileno=os.dup(plain.fileno()))
@@ -46,6 +47,8 @@ class Reception:
         self.acceptor = Acceptor(self.poller, self.listener, self._accepted, self._refused)
 
     def _accepted(self, sock: socket.socket, address: Any) -> None:  # noqa: ANN401 - as the socket module has it
+        if self.clumsy:
+            raise RuntimeError("an error of ours")
         assert address == sock.getpeername()
         self.guests.append(self.net.keep(Peer(sock)))
 
@@ -109,3 +112,14 @@ async def test_who_is_accepted_may_close_the_listener(reception: Reception) -> N
     await until(lambda: reception.listener.fileno() < 0)
     with pytest.raises(ConnectionRefusedError):
         await reception.net.dial(reception.port)
+
+
+async def test_an_error_of_ours_costs_one_connection(
+    reception: Reception, net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
+    reception.clumsy = True
+    assert await (await net.dial(reception.port)).closed()
+    assert "internal error" in caplog.text
+    reception.clumsy = False
+    await net.dial(reception.port)
+    await until(lambda: len(reception.guests) == 1)

@@ -92,6 +92,10 @@ async def test_a_name_that_does_not_exist(desk: Desk) -> None:
     assert isinstance(await desk.dial("no-such-host.invalid", 80), socket.gaierror)
 
 
+async def test_a_name_that_no_resolver_takes(desk: Desk) -> None:
+    assert await desk.error("x" * 70 + ".example", 80) == errno.EINVAL
+
+
 async def test_nobody_answers(hasty: Desk) -> None:
     assert await hasty.error(HOST, await silent_port(hasty.net)) == errno.ETIMEDOUT
 

@@ -1,5 +1,6 @@
 """A session of a v0.7.2 client, which outlives its control channel there, and ends here."""
 
+import socket
 import struct
 
 import pytest
@@ -7,8 +8,10 @@ from tests.support.net import HOST, Peer, free_port, until
 from tests.support.tunnel import Net
 from tests.support.v072 import HANDSHAKE
 
+from backhaul.system.limits import raise_descriptor_limit
+
 FRAME = struct.Struct("<BBHI")  # version, command, length, stream
-SYN, FIN, PSH = 0, 1, 2
+SYN, FIN, PSH, NOP = 0, 1, 2, 3
 
 
 @pytest.fixture
@@ -63,3 +66,42 @@ async def test_a_request_that_it_ignores_is_repeated_while_a_user_waits(
     control = await dial_control(tcpmux, port)
     await tcpmux.dial(user_port)
     assert await control.receive(3) == bytes([1, 1, 1])
+
+
+async def test_more_small_pieces_at_once_than_the_kernel_takes_in_a_vector(tcpmux: Net) -> None:
+    port, user_port = free_port(), free_port()
+    await tcpmux.server(port, [f"{HOST}:{user_port}=7100"])
+    await dial_control(tcpmux, port)
+    session = await tcpmux.dial(port)
+    user = await tcpmux.dial(user_port)
+    stream = await next_of(session, SYN)
+    frames = FRAME.pack(1, PSH, 8192, stream) + bytes(8192) + 3000 * (FRAME.pack(1, PSH, 8, stream) + b"8 bytes.")
+    await session.send(frames)
+    assert await user.receive(8192 + 24000) == bytes(8192) + 3000 * b"8 bytes."
+
+
+async def test_a_thousand_sessions_that_die_while_a_user_comes_leave_the_port_alone(tcpmux: Net) -> None:
+    raise_descriptor_limit()
+    port, user_port = free_port(), free_port()
+    server = await tcpmux.server(port, [f"{HOST}:{user_port}=7100"])
+    await dial_control(tcpmux, port)
+    sessions = [await tcpmux.dial(port) for _ in range(1100)]
+    await until(lambda: len(server.relay.links) == len(sessions))
+    with socket.create_connection((HOST, user_port)):  # the server sees the user before ...
+        for session in sessions:
+            session.close()  # ... these, as all are there when it looks
+        await until(lambda: not server.relay.links)
+    user, living = await tcpmux.dial(user_port), await tcpmux.dial(port)
+    await user.send(b"hello")
+    await next_of(living, SYN)
+
+
+async def test_a_client_that_opens_streams_loses_its_session(tcpmux: Net, caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+    await tcpmux.server(port)
+    await dial_control(tcpmux, port)
+    for _ in range(3):
+        session = await tcpmux.dial(port)
+        await session.send(FRAME.pack(1, NOP, 0, 0) + 5000 * FRAME.pack(1, SYN, 0, 2))
+        assert await session.closed()
+    assert caplog.text.count("opened a stream, which no client does") == 1

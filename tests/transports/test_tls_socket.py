@@ -107,3 +107,17 @@ async def test_an_error_comes_after_the_bytes_and_stays(ends: tuple[ssl.SSLSocke
     for _ in range(2):
         with pytest.raises(ssl.SSLError, match="WRONG_VERSION_NUMBER"):
             server.recv_into(view)
+
+
+async def test_a_goodbye_of_tls_alone_is_not_lost_behind_the_bytes(ends: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
+    server, client = ends
+    client.sendall(bytes(RECORD))
+    client.settimeout(0)
+    with pytest.raises(ssl.SSLWantReadError):  # it waits for our goodbye, and does not close
+        client.unwrap()
+    await everything_has_come(server, RECORD + 24)
+    server.setblocking(False)
+    view = bytearray(1 << 18)
+    assert server.recv_into(view) == RECORD
+    assert pending(server)
+    assert server.recv_into(view) == 0

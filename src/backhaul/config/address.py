@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from msgspec import Struct
 
 MAX_PORT = 65535
+_MAX_NAME, _MAX_LABEL = 253, 63  # characters of a host name, and between its dots (RFC 1035, 2.3.4)
 
 # Letters of any script (a resolver encodes them), and "_" because container networks use it in names.
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
@@ -62,7 +63,7 @@ def parse_edge(text: str) -> str:
 
 def parse_host(text: str) -> str:
     """Return the IP address or host name unchanged; raise ValueError when it is neither."""
-    if not is_ip(text) and (not _NAME.fullmatch(text) or _looks_numeric(text)):
+    if not is_ip(text) and (not _NAME.fullmatch(text) or _looks_numeric(text) or _too_long(text)):
         raise ValueError("the host is neither an IP address nor a host name")
     return text
 
@@ -74,6 +75,10 @@ def is_ip(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _too_long(name: str) -> bool:
+    return len(name) > _MAX_NAME or max(map(len, name.split("."))) > _MAX_LABEL
 
 
 def _looks_numeric(name: str) -> bool:

@@ -14,6 +14,8 @@ def problems(config: Config) -> Iterator[str]:
     """Yield `key: what is wrong and how to mend it` for everything that one key alone does not show."""
     yield from _sizes(config)
     yield from _web(config)
+    if "\0" in config.sniffer_log:
+        yield "sniffer_log: no file can have this name; correct the path"
     if isinstance(config, ServerConfig):
         yield from _taken_ports(config)
         yield from _certificate(config)

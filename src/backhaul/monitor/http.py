@@ -64,7 +64,7 @@ class HttpServer:
         self._respond = respond
         self._headers = headers
         self._server: asyncio.Server | None = None
-        self._visits: set[Task[None]] = set()
+        self._visits: dict[Task[None], None] = {}
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port, which is chosen by the system for 0. Raises OSError."""
@@ -81,12 +81,13 @@ class HttpServer:
         await asyncio.gather(*self._visits, return_exceptions=True)
 
     def _welcome(self, reader: StreamReader, writer: StreamWriter) -> None:
-        if len(self._visits) >= MAX_VISITORS:
-            writer.transport.abort()
-            return
+        if len(self._visits) >= MAX_VISITORS:  # the oldest is answered by now, or has said nothing
+            oldest = next(iter(self._visits))
+            del self._visits[oldest]
+            oldest.cancel()
         visit = asyncio.create_task(self._visit(reader, writer))
-        self._visits.add(visit)
-        visit.add_done_callback(self._visits.discard)
+        self._visits[visit] = None
+        visit.add_done_callback(lambda done: self._visits.pop(done, None))
 
     async def _visit(self, reader: StreamReader, writer: StreamWriter) -> None:
         writer.transport.set_write_buffer_limits(high=0)  # drain() then waits for the last byte

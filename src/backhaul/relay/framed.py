@@ -22,6 +22,7 @@ FRAMES_AT = 1 << 12  # where the first hole begins in the shared buffer; before 
 _MAX_FRAMES = 8  # per wake-up of a socket
 _FRAMES_SIZE = _MAX_FRAMES * ((1 << 16) + 16)  # bytes: so many of the largest smux frames with their headers
 _SMALL_PIECE = 4096  # bytes: below this, joining pieces is cheaper than a vector of them
+_MOST_PIECES = 1024  # IOV_MAX of Linux: the kernel takes no longer vector
 
 OUT = shared_buffer(FRAMES_AT + _FRAMES_SIZE)
 """Outgoing frames: put together and sent within one wake-up."""
@@ -308,7 +309,7 @@ class FramedRelay:
         try:
             if len(pieces) == 1:
                 sent = self._sock.send(pieces[0])
-            elif len(pieces[0]) < _SMALL_PIECE:
+            elif len(pieces[0]) < _SMALL_PIECE or len(pieces) > _MOST_PIECES:
                 sent = self._sock.send(b"".join(pieces))
             else:
                 sent = self._sock.sendmsg(pieces)

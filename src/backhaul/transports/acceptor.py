@@ -71,9 +71,17 @@ class Acceptor:
             sock.setblocking(False)
             if self._anywhere:
                 suit(sock, address[0])
-            self._accepted(sock, address)
+            self._hand_over(sock, address)
             if self._listener.fileno() < 0:
                 return
+
+    def _hand_over(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        """What goes wrong with one connection is no reason to hear no others."""
+        try:
+            self._accepted(sock, address)
+        except Exception:
+            log.exception("internal error; the connection that it befell is closed")
+            release(self._poller, sock)
 
     def _exhausted(self, error: OSError) -> None:
         """Give up one user so that the rest can go on, instead of spinning on a listener that stays readable."""

@@ -85,9 +85,9 @@ class Dialer:
     async def _look_up(self, attempt: _Attempt, host: str, port: int) -> None:
         try:
             found = await self._loop.getaddrinfo(host, port, type=self._kind)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for names that no resolver would take
             found = []
-            attempt.error = error
+            attempt.error = error if isinstance(error, OSError) else OSError(errno.EINVAL, "no valid host name")
         attempt.addresses = [(family, address) for family, _, _, _, address in reversed(found)]
         if attempt in self._running:
             self._next(attempt)

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from backhaul.burst import Burst
 from backhaul.relay.datagram_channel import DatagramChannel
 from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.flows import Flow
@@ -45,6 +46,7 @@ class MuxServer(GatedServer):
         self._relay = relay
         self._links = Loads()
         self._asked: Deadlines[object] = Deadlines(_REQUEST_PATIENCE, self._unanswered)
+        self._burst = Burst(log)
         self._surplus = 0  # sessions that came because they were asked for: beyond the client's pool
         self._retiring: TimerHandle | None = None  # set while there are any
 
@@ -110,12 +112,11 @@ class MuxServer(GatedServer):
         self._events.carrier_ready()
 
     def stream_opened(self, link: Link, stream: Stream) -> None:
-        """A client never opens streams: whatever this is, it ends at once."""
-        stream.sink = _Nobody()
-        stream.finish()
-        stream.abandon()
-        log.warning("a client opened stream %d on its session, which no client does; closed", stream.id)
+        """A client never opens streams: whatever this is, its session ends at once."""
         del link
+        stream.sink = _Nobody()
+        self._burst.warn("opened", "closed a session whose client opened a stream, which no client does")
+        raise SmuxError("its client opened a stream")
 
     def stream_closed(self, link: Link) -> None:
         """There is room on this session."""
@@ -147,20 +148,19 @@ class MuxServer(GatedServer):
 
     def _open(self, target: str) -> tuple[Link, Stream] | None:
         """Return a new stream on the session with the fewest, its target announced; None if all are full."""
-        link = self._links.least()
-        if link is None or len(link) >= self.settings.mux_con:
-            return None
-        if not link.usable():
-            return self._open(target)
-        try:
-            stream = link.session.open()
-        except StreamIdsExhausted as error:
-            log.info("a session is used up: %s", error)
-            self._retire(link)
-            return self._open(target)
-        link.tell_load()
-        stream.push(encode_string(target.encode()))
-        return link, stream
+        while (link := self._links.least()) is not None and len(link) < self.settings.mux_con:
+            if not link.usable():
+                continue  # it is gone from the books
+            try:
+                stream = link.session.open()
+            except StreamIdsExhausted as error:
+                log.info("a session is used up: %s", error)
+                self._retire(link)
+                continue
+            link.tell_load()
+            stream.push(encode_string(target.encode()))
+            return link, stream
+        return None
 
     def _ask(self) -> None:
         self._asked.add(object())

@@ -1,5 +1,6 @@
 """TLS on non-blocking sockets: contexts from the configuration, handshakes without a task."""
 
+import contextlib
 import functools
 import hashlib
 import logging
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from backhaul.errors import TransportError
-from backhaul.relay.poller import Poller, release
+from backhaul.relay.poller import WOULD_BLOCK, Poller, release
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -74,12 +75,16 @@ class TlsSocket(ssl.SSLSocket):
 
     def _more(self, view: memoryview) -> int:
         try:
-            return super().recv_into(view, len(view))
-        except ssl.SSLWantReadError:
+            count = super().recv_into(view, len(view))
+        except WOULD_BLOCK:
             return 0
         except OSError as error:
             self._failed = error
             return 0
+        if not count:  # a goodbye of TLS alone, which the poller would not report a second time
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self, socket.SHUT_RD)
+        return count
 
 
 class ServerContext:

@@ -268,6 +268,8 @@ class _Lines:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.count += 1
+        if self.count > MAX_HEADERS:
+            return  # it will be refused: whatever these are, they cost no more
         name = name.lower()
         self.headers[name] = self.headers[name] + b", " + value if name in self.headers else value
 
