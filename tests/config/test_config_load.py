@@ -387,24 +387,3 @@ def test_sizes_of_sessions_matter_where_there_are_any(transport: str, *, matters
         assert problems(text) == (message,)
     else:
         assert parse(text).mux_recievebuffer == 65535
-
-
-@pytest.mark.parametrize("edge", ["[2606:4700::1]", "2606:4700::1"])
-def test_an_edge_of_ipv6_with_or_without_brackets(edge: str) -> None:
-    config = parse(CLIENT.replace('"tcp"', '"ws"') + f'edge_ip = "{edge}"')
-    assert isinstance(config, ClientConfig)
-    assert config.edge_ip == "2606:4700::1"
-
-
-def test_names_in_any_case(  # as the Go library for TOML matches them
-) -> None:
-    config = parse('[Server]\nBind_Addr = "0.0.0.0:3080"\nTRANSPORT = "tcp"\ntoken = "t"\nHeartBeat = 7')
-    assert isinstance(config, ServerConfig)
-    assert config.heartbeat == 7
-
-
-@pytest.mark.parametrize(
-    "token", ["\u06a9\u0644\u06cc\u062f\u200c\u0647\u0627", "a\u00a0b", "\U0001f468\u200d\U0001f469"]
-)
-def test_a_token_of_any_script(token: str) -> None:
-    assert parse(SERVER.replace('"t"', f'"{token}"')).token.reveal() == token

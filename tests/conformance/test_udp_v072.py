@@ -259,6 +259,15 @@ async def test_udp_a_repeated_token_is_one_tunnel_and_never_reaches_the_user() -
         assert await user.receive() == b"answer"
 
 
+async def idle_tunnels(net: UdpNet, bind_port: int, count: int) -> list[UdpPeer]:
+    """Announce tunnels as an old client does, and wait for the server's pings."""
+    tunnels = [net.udp(bind_port) for _ in range(count)]
+    for tunnel in tunnels:
+        tunnel.send(b"s3cret")
+        await tunnel.receive()
+    return tunnels
+
+
 async def behind_pings(tunnel: UdpPeer) -> bytes:
     async with asyncio.timeout(PATIENCE):
         while (data := await tunnel.receive()) == PING:
@@ -273,10 +282,7 @@ async def test_udp_a_flow_without_a_sign_of_life_moves_to_another_tunnel_once(mo
     async with UdpNet("udp") as net:
         server, bind_port, user = await our_server(net)
         client = await OldClient.connect(net, bind_port)
-        tunnels = [net.udp(bind_port) for _ in range(3)]
-        for tunnel in tunnels:
-            tunnel.send(b"s3cret")
-            await tunnel.receive()
+        tunnels = await idle_tunnels(net, bind_port, 3)
 
         user.send(b"one")
         assert [await behind_pings(tunnels[0]) for _ in range(2)] == [TARGET, b"one"]
@@ -300,10 +306,7 @@ async def test_udp_a_target_that_has_answered_may_be_silent_for_longer(monkeypat
     async with UdpNet("udp") as net:
         _, bind_port, user = await our_server(net)
         await OldClient.connect(net, bind_port)
-        tunnels = [net.udp(bind_port) for _ in range(2)]
-        for tunnel in tunnels:
-            tunnel.send(b"s3cret")
-            await tunnel.receive()
+        tunnels = await idle_tunnels(net, bind_port, 2)
         user.send(b"one")
         assert [await behind_pings(tunnels[0]) for _ in range(2)] == [TARGET, b"one"]
         tunnels[0].send(b"answer")
