@@ -188,12 +188,12 @@ class Link:
                 self.relay.poller.on_readable(self.conn, self._readable)
 
     def finish(self, why: str) -> None:
-        """The connection is of no more use once everything has left."""
+        """The connection is of no more use once everything has left, unless another stream is opened before."""
         if self.feeding:
             self._loop.call_soon(self.finish, why)
         elif self.blocked:
             self._ending = why
-        else:
+        elif not len(self):
             self.end(why)
 
     def end(self, why: str) -> None:
@@ -322,8 +322,8 @@ class Link:
             self.relay.poller.ignore_writable(self.conn)
             self.settle()
             self._unpark()
-            if self._ending and not self.blocked:
-                self.end(self._ending)
+            if self._ending:
+                self.finish(self._ending)
 
     def _unpark(self) -> None:
         """Let those who waited send in turn, until the connection blocks again."""
