@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -53,6 +54,7 @@ class Process:
             await self._end.start()
             async with serving(socket_path(self._file), self._read):
                 watch = await self._start_monitor(self._config)
+                _settle_memory()
                 notify.ready(f"{self._config.transport} {self._read().side}")
                 try:
                     watch = await self._until_stopped(watch)
@@ -176,6 +178,12 @@ class Process:
             watch = await self._start_monitor(new)
         _say(change)
         return watch
+
+
+def _settle_memory() -> None:
+    """What is there by now stays to the end: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _reconfigure(end: Server | Client, new: Config, change: Change) -> None:

@@ -1,6 +1,8 @@
 """How a connection ends on one side is how it ends on the other, over every transport."""
 
 import asyncio
+import socket
+import sys
 
 import pytest
 from tests.support.net import Peer, fill, free_port, until
@@ -8,6 +10,15 @@ from tests.support.tunnel import Net, Tunnel
 
 pytestmark = pytest.mark.both_loops
 ANSWER = bytes(range(256)) * 4000
+
+
+_SEGMENTS_IN = 140  # bytes before tcpi_segs_in in the tcp_info of <linux/tcp.h>
+
+
+def segments_received(peer: Peer) -> int:
+    """Return how many packets this end has received, acknowledgements included."""
+    info = peer.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SEGMENTS_IN + 4)
+    return int.from_bytes(info[_SEGMENTS_IN:], sys.byteorder)
 
 
 async def connect(net: Net) -> tuple[Tunnel, Peer, Peer]:
@@ -34,6 +45,20 @@ async def test_a_target_that_is_done_may_still_be_told_more(plane: str, any_net:
     await target.send(b"that is all")
     target.shut_write()
     assert await user.receive_all() == b"that is all"
+    await user.send(ANSWER)
+    user.close()
+    assert await target.receive_all() == ANSWER
+
+
+async def test_the_last_bytes_and_the_end_share_a_packet(any_net: Net) -> None:
+    _, user, target = await connect(any_net)
+    await user.send(b"request")
+    assert await target.receive(7) == b"request"
+    before = segments_received(user)
+    target.sock.send(b"answer")  # both are there before either end of the tunnel looks
+    target.shut_write()
+    assert await user.receive_all() == b"answer"
+    assert segments_received(user) == before + 1
     await user.send(ANSWER)
     user.close()
     assert await target.receive_all() == ANSWER

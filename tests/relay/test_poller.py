@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from tests.support.net import Peer, until
+from tests.support.tunnel import Net
 
-from backhaul.relay.poller import EpollPoller, LoopPoller, Poller, release
+from backhaul.relay.poller import EpollPoller, LoopPoller, Poller, finished, release
 
 pytestmark = pytest.mark.both_loops
 
@@ -188,6 +189,38 @@ async def test_forgetting_twice_and_ignoring_strangers_is_harmless(
     poller.on_readable(near, lambda: None)
     poller.forget(near)
     poller.forget(near)
+
+
+class TestFinished:
+    async def test_silence_and_bytes_are_no_end(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        near, far = pair
+        assert not finished(near)
+        far.send(b"last words")
+        far.close()
+        assert not finished(near)
+        assert near.recv(100) == b"last words"
+        assert finished(near)
+
+    async def test_a_reset_is_told_by_nobody_else_any_more(self, net: Net) -> None:
+        user, near = await net.pair()
+        user.reset()  # within a machine that is there at once
+        with pytest.raises(ConnectionResetError):
+            finished(near.sock)
+
+    async def test_only_an_orderly_end_is_announced(self, net: Net) -> None:
+        poller = EpollPoller()
+        told: list[bool] = []
+        for finish in (Peer.shut_write, Peer.reset):
+            far, near = await net.pair()
+            await far.send(b"last words")
+            finish(far)
+            seen = len(told)
+            poller.on_readable(near.sock, lambda: told.append(poller.ending))
+            await until(lambda seen=seen: len(told) > seen)  # type: ignore[misc]
+            poller.forget(near.sock)
+        assert told[0]
+        assert not told[-1]
+        poller.close()
 
 
 class TestRelease:

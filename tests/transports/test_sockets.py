@@ -7,6 +7,7 @@ import pytest
 from tests.support.net import HOST, free_port, until
 from tests.support.tunnel import Net
 
+from backhaul.transports import sockets
 from backhaul.transports.sockets import SocketOptions, listen, plain_ip
 
 KEEPALIVE = 33
@@ -52,6 +53,13 @@ async def look_inside(net: Net, lines: str) -> Inside:
     return Inside(tunnel.server, tunnel.client)
 
 
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is dialled as if it were on another machine."""
+    monkeypatch.setattr(sockets, "local", lambda _host: False)
+
+
+@pytest.mark.usefixtures("elsewhere")
 async def test_the_configured_options(net: Net) -> None:
     inside = await look_inside(net, OPTIONS)
     for sock in inside.tunnel:
@@ -66,12 +74,19 @@ async def test_the_configured_options(net: Net) -> None:
         assert buffers(sock) != (50000, 60000)
 
 
+@pytest.mark.usefixtures("elsewhere")
 async def test_without_them_the_system_decides(net: Net) -> None:
     inside = await look_inside(net, "")
     for sock in (*inside.tunnel, inside.user, inside.target):
         assert tcp(sock, "TCP_NODELAY") == 0
         assert kept_alive(sock) == (1, 75, 75)
         assert tcp(sock, "TCP_MAXSEG") > 1360
+
+
+async def test_a_target_on_this_machine_is_not_probed(net: Net) -> None:
+    inside = await look_inside(net, OPTIONS)
+    assert not inside.target.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert tcp(inside.target, "TCP_NODELAY") == 1
 
 
 @pytest.mark.parametrize("lines", ["", OPTIONS])

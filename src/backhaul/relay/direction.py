@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .buffers import shared_buffer
 from .pipes import PIPE_SIZE, Pipe
-from .poller import WOULD_BLOCK
+from .poller import END_FOLLOWS, WOULD_BLOCK, finished
 
 if TYPE_CHECKING:
     from .pair import Pair
@@ -38,7 +38,7 @@ class Direction:
         "_bulk",
         "_in_pipe",
         "_pipe",
-        "_splicing",
+        "_plain",
         "ended",
         "meter",
         "moved",
@@ -61,8 +61,7 @@ class Direction:
         self._in_pipe = 0
         self._bulk = False
         # What the kernel would move between two TLS connections is not what they say.
-        encrypted = isinstance(source, ssl.SSLSocket) or isinstance(sink, ssl.SSLSocket)
-        self._splicing = pair.relay.splicing and not encrypted
+        self._plain = not (isinstance(source, ssl.SSLSocket) or isinstance(sink, ssl.SSLSocket))
 
     def start(self, preface: bytes) -> None:
         """Send `preface` to the sink, then move what the source says."""
@@ -114,8 +113,10 @@ class Direction:
         self.meter.bytes += count
 
     def _copy(self) -> None:
+        relay = self.pair.relay
         try:
             count = self.source.recv_into(_BUFFER)
+            last = relay.poller.ending and count > 0 and self._plain and finished(self.source)
         except WOULD_BLOCK:
             return
         except OSError as error:
@@ -125,18 +126,20 @@ class Direction:
             self._end()
             return
         self._count(count)
-        self._bulk = count == COPY_SIZE and self._splicing
-        self._write(_BUFFER[:count])
+        self._bulk = count == COPY_SIZE and self._plain and relay.splicing
+        self._write(_BUFFER[:count], END_FOLLOWS if last and self.pair.told_at_once(self) else 0)
+        if last and not self.pair.closed:
+            self._end()
 
-    def _write(self, data: bytes | memoryview) -> None:
-        self._send(data)
+    def _write(self, data: bytes | memoryview, flags: int = 0) -> None:
+        self._send(data, flags)
         if self._backlog:
             self._backlog = bytes(self._backlog)  # the shared buffer is about to be reused
             self._stall()
 
-    def _send(self, data: bytes | memoryview) -> None:
+    def _send(self, data: bytes | memoryview, flags: int = 0) -> None:
         try:
-            sent = self.sink.send(data)
+            sent = self.sink.send(data, flags)
         except WOULD_BLOCK:
             sent = 0
         except OSError as error:

@@ -13,7 +13,7 @@ from backhaul.wire.smux import SmuxError
 
 from .buffers import shared_buffer
 from .pair import HOLD_BACK, SILENCE_LIMIT, Traffic
-from .poller import WOULD_BLOCK, release
+from .poller import END_FOLLOWS, WOULD_BLOCK, finished, release
 
 if TYPE_CHECKING:
     from .pair import Relay
@@ -85,8 +85,8 @@ class Channel(Protocol):
     def room(self) -> int:
         """Payload bytes that the other end has room for; when it is 0, `on_window` tells of more."""
 
-    def send_frames(self, count: int) -> None:
-        """Frame and send the `count` payload bytes that lie behind their holes in OUT."""
+    def send_frames(self, count: int, *, last: bool = False) -> None:
+        """Frame and send the `count` payload bytes that lie behind their holes in OUT; `last` finishes as well."""
 
     def touch(self, rider: Rider) -> None:
         """Call `rider.deliver()` when the bytes that were read have been parsed."""
@@ -166,7 +166,6 @@ class FramedRelay:
             self.on_fin()
         if not self.closed:
             self._relay.poller.on_readable(self._sock, self.readable)
-            self.readable()  # what the user has said already leaves with the opening of the channel
 
     def readable(self) -> None:
         """The socket has bytes, or has ended."""
@@ -261,6 +260,7 @@ class FramedRelay:
                 count = self._sock.recv_into(OUT[first : first + limit])
             else:
                 count = self._sock.recvmsg_into(_payloads(size, self.channel.header_room, limit))[0]
+            last = count > 0 and self._relay.poller.ending and self.channel.ours and finished(self._sock)
         except WOULD_BLOCK:
             self.channel.settle()
             return
@@ -273,20 +273,22 @@ class FramedRelay:
         self._bulk = count >= min(limit, size)
         self.moved += count
         self._from_sock.bytes += count
-        self.channel.send_frames(count)
+        self.channel.send_frames(count, last=last)
+        if last and not self.closed:
+            self._socket_over(told=True)
 
-    def _socket_over(self) -> None:
-        """The socket's peer has finished; whether the other end may be told depends on who that is."""
+    def _socket_over(self, *, told: bool = False) -> None:
+        """The socket's peer has finished; whether the other end may be told, unless it was, depends on who that is."""
         self._sock_ended = True
         self._relay.poller.ignore_readable(self._sock)
         if self._told or not (self.channel.ours or self._towards_user):
             self.close()  # both directions are over; or the target is done, and the answer with it
             return
-        if self.channel.ours:
-            self.channel.finish()
-        else:
+        if not self.channel.ours:
             self._held = True
             self.channel.settle()
+        elif not told:
+            self.channel.finish()
         self._relay.watch(self)
 
     def _channel_over(self) -> None:
@@ -306,13 +308,14 @@ class FramedRelay:
 
     def _write(self, pieces: list[memoryview]) -> int:
         """Return how many bytes the socket took, -1 if it broke."""
+        flags = END_FOLLOWS if self._channel_ended else 0
         try:
             if len(pieces) == 1:
-                sent = self._sock.send(pieces[0])
+                sent = self._sock.send(pieces[0], flags)
             elif len(pieces[0]) < _SMALL_PIECE or len(pieces) > _MOST_PIECES:
-                sent = self._sock.send(b"".join(pieces))
+                sent = self._sock.send(b"".join(pieces), flags)
             else:
-                sent = self._sock.sendmsg(pieces)
+                sent = self._sock.sendmsg(pieces, [], flags)
         except WOULD_BLOCK:
             return 0
         except OSError:

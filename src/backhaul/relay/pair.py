@@ -168,6 +168,14 @@ class Pair:
             return
         self.relay.watch(self)
 
+    def told_at_once(self, direction: Direction) -> bool:
+        """Return whether the end of `direction` is passed on, or closes the pair, as soon as it has come."""
+        return (
+            direction is self.to_near
+            or self._sink_end(direction).half_close
+            or not self._source_end(direction).half_close
+        )
+
     def silent_for(self, seconds: float) -> None:
         """Nothing has moved for so long on this half-closed pair."""
         if seconds >= SILENCE_LIMIT:

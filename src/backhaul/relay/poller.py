@@ -22,6 +22,11 @@ Callback = Callable[[], None]
 # What a non-blocking socket raises instead of waiting; those of TLS are no BlockingIOError.
 WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
+END_FOLLOWS = getattr(socket, "MSG_MORE", 0)
+"""A flag of send: the last bytes, and the end that the caller tells the peer of next, share a packet."""
+
+_READ = getattr(select, "EPOLLIN", 0) | getattr(select, "EPOLLRDHUP", 0)
+_ENDS = getattr(select, "EPOLLRDHUP", 0) | select.POLLHUP | select.POLLERR  # one or both directions, or by a reset
 _BATCH = 128  # events per turn of the event loop, so that timers are not starved
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST (socket(7))
 _DRAIN = 1 << 16  # bytes discarded at most before an orderly close
@@ -29,6 +34,9 @@ _DRAIN = 1 << 16  # bytes discarded at most before an orderly close
 
 class Poller(Protocol):
     """Calls back when a socket can be read or written. A callback may come although nothing is there."""
+
+    ending: bool
+    """Within a callback: whether the peer has finished in order, as far as the system tells: its end may be near."""
 
     def on_readable(self, sock: socket.socket, callback: Callback) -> None:
         """From now on call `callback` whenever `sock` has bytes, has ended or is broken."""
@@ -95,6 +103,17 @@ def ended(sock: socket.socket) -> bool:
         return True
 
 
+def finished(sock: socket.socket) -> bool:
+    """Return whether nothing but an orderly end waits to be read; raises the OSError of a broken connection.
+
+    The kernel tells of a reset once only: whoever swallowed it would take what follows for an orderly end.
+    """
+    try:
+        return not sock.recv(1, socket.MSG_PEEK)
+    except WOULD_BLOCK:
+        return False
+
+
 def broken(sock: socket.socket) -> bool:
     """Return whether the connection is gone; one whose peer has only finished is not."""
     return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
@@ -120,6 +139,7 @@ class EpollPoller:
     """The poller of Linux."""
 
     def __init__(self) -> None:
+        self.ending = False
         self._loop = asyncio.get_running_loop()
         self._epoll = select.epoll()
         self._interests: dict[int, _Interest] = {}
@@ -130,7 +150,7 @@ class EpollPoller:
         """See Poller."""
         interest = self._interest(sock)
         interest.readable = callback
-        self._want(sock, interest, interest.mask | select.EPOLLIN)
+        self._want(sock, interest, interest.mask | _READ)
 
     def on_writable(self, sock: socket.socket, callback: Callback) -> None:
         """See Poller."""
@@ -204,12 +224,13 @@ class EpollPoller:
     def _serve(self, fd: int, interest: _Interest, event: int) -> None:
         if event & ~select.EPOLLOUT:
             if interest.readable:
+                self.ending = event & _ENDS == select.EPOLLRDHUP
                 interest.readable()
             else:
-                self._want(fd, interest, interest.mask & ~select.EPOLLIN)
+                self._want(fd, interest, interest.mask & ~_READ)
             if fd in self._stale:
                 return
-        if event & ~select.EPOLLIN and interest.writable:
+        if event & ~_READ and interest.writable:
             interest.writable()
 
     def _abandon(self, fd: int) -> None:
@@ -221,6 +242,8 @@ class EpollPoller:
 
 class LoopPoller:
     """The poller of systems without epoll: the event loop's own readers and writers."""
+
+    ending = False  # nobody tells
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

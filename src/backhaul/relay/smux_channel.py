@@ -51,7 +51,7 @@ class SmuxChannel:
         """See Channel."""
         return self._stream.sendable()
 
-    def send_frames(self, count: int) -> None:
+    def send_frames(self, count: int, *, last: bool = False) -> None:
         """See Channel: control frames that wait go out in the same write, before these."""
         start = end = FRAMES_AT
         if self._link.session.control:
@@ -61,6 +61,8 @@ class SmuxChannel:
             self._stream.put_header(OUT, end, length)
             end += HEADER_SIZE + length
             count -= length
+        if last:
+            end = self._put_fin(end)
         self._link.transmit(OUT[start:end])
 
     def _put_control(self) -> int:
@@ -71,6 +73,13 @@ class SmuxChannel:
             return 0
         OUT[FRAMES_AT - len(control) : FRAMES_AT] = control
         return len(control)
+
+    def _put_fin(self, end: int) -> int:
+        """Put what finishes the stream behind its last payload; return where that ends."""
+        self._stream.finish()
+        control = self._link.session.take_control()
+        OUT[end : end + len(control)] = control
+        return end + len(control)
 
     def touch(self, rider: Rider) -> None:
         """See Channel."""

@@ -32,6 +32,7 @@ class WsChannel:
     __slots__ = (
         "_backlog",
         "_conn",
+        "_ended",
         "_lingering",
         "_masked",
         "_parked",
@@ -66,6 +67,7 @@ class WsChannel:
         self._parked = False
         self._touched = False
         self._paused = False
+        self._ended = False  # the peer's end has been read
         self._unread = 0  # payload bytes that the socket has not taken yet
         parser.sink = self
 
@@ -88,11 +90,16 @@ class WsChannel:
         """See Channel: there is no window but TCP's."""
         return FRAME_SIZE
 
-    def send_frames(self, count: int) -> None:
+    def send_frames(self, count: int, *, last: bool = False) -> None:
         """See Channel."""
         payload_at = FRAMES_AT + self.header_room
         start = websocket.put_header(OUT, payload_at, count, masked=self._masked)
-        self._transmit(OUT[start : payload_at + count])
+        end = payload_at + count
+        if last:
+            message = websocket.encode(_END, b"", masked=self._masked)
+            OUT[end : end + len(message)] = message
+            end += len(message)
+        self._transmit(OUT[start:end])
 
     def touch(self, rider: Rider) -> None:
         """See Channel."""
@@ -183,6 +190,7 @@ class WsChannel:
     def _over(self) -> None:
         """The connection has ended in order: both directions are over, what has come is still delivered."""
         self.relay.poller.ignore_readable(self._conn)
+        self._ended = True
         self._paused = True
         self.ours = False
         if self._rider:
@@ -197,7 +205,7 @@ class WsChannel:
 
     def _release(self, *, reset: bool = False) -> None:
         self.broken = True
-        release(self.relay.poller, self._conn, reset=reset)
+        release(self.relay.poller, self._conn, reset=reset, drained=self._ended)
 
     def _transmit(self, data: memoryview | bytes) -> None:
         if self.broken:

@@ -100,7 +100,7 @@ class Dialer:
         try:
             attempt.sock = sock = socket.socket(family, self._kind | socket.SOCK_NONBLOCK)
             if self._kind == socket.SOCK_STREAM:
-                attempt.options.apply(sock)
+                attempt.options.apply(sock, address[0])
                 suit(sock, address[0])
             code = sock.connect_ex(address)
             if code in _UNDER_WAY:  # on this machine the handshake is over by now: asking saves waiting for it

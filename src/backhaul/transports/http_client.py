@@ -201,7 +201,7 @@ class _Upgrade:
             self._fail(TransportError("the server closed the connection during the upgrade"))
         elif answer:
             self._running.discard(self)
-            self._poller.forget(sock)
+            self._poller.ignore_readable(sock)
             if self._tls and isinstance(sock, ssl.SSLSocket):
                 self._tls.remember(sock)
             self._done(sock, answer.ours, answer.rest)

@@ -163,7 +163,7 @@ class HttpGate:
             self._show_decoy(stranger, request)
             return
         self._strangers.discard(stranger)
-        self._poller.forget(stranger.sock)
+        self._poller.ignore_readable(stranger.sock)
         ours = upgrade.is_ours(request, self._token)
         given_up = tunnel and not self.connected  # by its client, together with the control channel
         if given_up or not self._answer(stranger.sock, request, ours=ours, padded=tunnel and self._muxed):

@@ -73,6 +73,7 @@ class MuxServer(GatedServer):
         joined = FramedRelay(channel, user.sock, user.traffic, user.done, towards_user=True)
         channel.carry(joined)
         joined.start()
+        joined.readable()  # what the user has said already leaves with the opening of the stream
         link.flush()
         if len(link) >= self.settings.mux_con:
             self.expect_user(1)

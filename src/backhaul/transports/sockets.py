@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from backhaul.relay.datagrams import prepare
 
-from .congestion import suit
+from .congestion import local, suit
 
 # Kernel checks of a control channel, so that a peer that vanished is noticed within 60 s however the
 # heartbeat is set: silent for 15 s -> 4 probes, 5 s apart; unanswered bytes -> 30 s.
@@ -27,11 +27,14 @@ class SocketOptions(NamedTuple):
     rcvbuf: int = 0  # bytes
     sndbuf: int = 0  # bytes
 
-    def apply(self, sock: socket.socket) -> None:
-        """Set the options; buffers and segment size only count before the connection is made."""
+    def apply(self, sock: socket.socket, host: str = "") -> None:
+        """Set the options; buffers and segment size only count before the connection is made.
+
+        To a `host` on this machine needs no probes: the kernel knows what becomes of both ends.
+        """
         if self.nodelay:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self.keepalive:
+        if self.keepalive and not local(host):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             _set(sock, "TCP_KEEPIDLE", self.keepalive)
             _set(sock, "TCP_KEEPINTVL", self.keepalive)
