@@ -10,6 +10,7 @@ from hypothesis import settings
 from tests.support.tunnel import BUILT, Net
 
 from backhaul.relay.poller import LoopPoller
+from backhaul.tunnel.silence import Silence
 
 # A busy machine may be slow at any single example: how long one takes is not what is tested.
 settings.register_profile("no-deadline", deadline=None)
@@ -76,3 +77,21 @@ def plane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
         for end in ("server", "client"):
             monkeypatch.setattr(f"backhaul.{end}.make_poller", LoopPoller)
     return str(request.param)
+
+
+@pytest.fixture
+def doubts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When a client in a hurry has asked its server for a sign of life; to be named before the tunnel."""
+    asked: list[float] = []
+    doubtful = Silence.doubtful
+
+    def listen(silence: Silence, now: float) -> bool:
+        if answer := doubtful(silence, now):
+            asked.append(now)
+        return answer
+
+    monkeypatch.setattr(Silence, "doubtful", listen)
+    monkeypatch.setattr("backhaul.tunnel.silence._LEAST", 0.5)
+    monkeypatch.setattr("backhaul.tunnel.silence._PATIENCE", 0.001)
+    monkeypatch.setattr("backhaul.tunnel.dialling._TICK", 0.02)
+    return asked

@@ -141,6 +141,15 @@ async def test_heartbeats(mixed: Mixed) -> None:
         await echo(await mixed.user(), b"still there?")
 
 
+@pytest.mark.parametrize("case", ours("client", ("ws", "wss", "wsmux", "wssmux")), ids=str)
+async def test_a_slow_heart(doubts: list[float], mixed: Mixed) -> None:
+    """A WebSocket server answers pings of its own accord, so that the client need not give up what is only slow."""
+    await mixed.start(await mixed.net.echo(), heartbeat=3600)
+    await until(lambda: len(doubts) >= 3)
+    assert mixed.peer.count("control channel open") == 1
+    await echo(await mixed.user(), b"still there?")
+
+
 @pytest.mark.parametrize("case", ours("server"), ids=str)
 async def test_a_user_waits_for_the_peer(mixed: Mixed) -> None:
     mixed.prepare(await mixed.net.echo())

@@ -1,5 +1,8 @@
 """How long a client believes in a server that says nothing."""
 
+from collections.abc import Callable
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +77,25 @@ def test_a_server_that_was_heard_gets_no_more_time() -> None:
     limit = silence.limit
     assert silence.lasts_too_long(120 + limit + 1)
     assert silence.limit == limit
+
+
+def test_a_late_heart_is_asked_about_once_and_in_time_for_an_answer() -> None:
+    silence = Silence()
+    silence.begin(0)
+    assert not silence.doubtful(DEFAULT_HEARTBEAT)
+    assert silence.doubtful(DEFAULT_HEARTBEAT + 6)
+    assert not silence.doubtful(DEFAULT_HEARTBEAT + 7)
+    assert silence.limit > DEFAULT_HEARTBEAT + 10
+
+
+@pytest.mark.parametrize("sign", [Silence.heard, Silence.beat, Silence.begin])
+def test_a_sign_of_life_ends_the_doubt(sign: Callable[[Silence, float], None]) -> None:
+    silence = Silence()
+    silence.begin(0)
+    assert silence.doubtful(50)
+    sign(silence, 51)
+    assert not silence.doubtful(60)
+    assert silence.doubtful(110)
 
 
 def test_whatever_the_server_says_shows_that_it_lives_but_only_its_heart_tells_an_interval() -> None:

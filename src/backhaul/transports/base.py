@@ -209,6 +209,9 @@ class Door(Protocol):
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""
 
+    def probe(self) -> None:
+        """Ask the server for a sign of life, where there is a way to; `heard` tells of it."""
+
     def disconnect(self) -> None:
         """Close the control channel and stop dialling."""
 
@@ -240,6 +243,9 @@ class ClientTransport(Protocol):
 
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""
+
+    def probe(self) -> None:
+        """Ask the server for a sign of life, where there is a way to; `heard` tells of it."""
 
     @property
     def leaving(self) -> int:

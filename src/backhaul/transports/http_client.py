@@ -20,7 +20,7 @@ from .base import ClientSettings, DoorEvents, Opened
 from .control_channel import ControlChannel
 from .dialer import Dialer
 from .tls import ClientContext, shake_hands
-from .ws_signals import WsEar, encode_signal
+from .ws_signals import PROBE, WsEar, encode_signal
 
 log = logging.getLogger("backhaul.client")
 
@@ -78,6 +78,10 @@ class HttpDoor:
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""
         self._say(encode_signal(signal, masked=True))
+
+    def probe(self) -> None:
+        """See Door. Every WebSocket server answers a ping, v0.7.2's as well."""
+        self._say(PROBE)
 
     def disconnect(self) -> None:
         """Close the control channel and stop dialling."""

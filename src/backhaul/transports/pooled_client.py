@@ -73,6 +73,10 @@ class PooledClient(ABC, Generic[Carrier]):
         """Say `signal` on the control channel, if there is one."""
         self._door.send(signal)
 
+    def probe(self) -> None:
+        """Ask the server for a sign of life."""
+        self._door.probe()
+
     def disconnect(self) -> None:
         """Close the control channel; users in flight go on.
 

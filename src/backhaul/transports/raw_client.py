@@ -93,6 +93,11 @@ class RawDoor:
         if self._control:
             self._control.send(bytes([signal]))
 
+    def probe(self) -> None:
+        """See Door. Only a server of ours answers a hello, each time."""
+        if self._control and self.ticket:
+            self._control.send(HELLO)
+
     def disconnect(self) -> None:
         """Close the control channel and stop dialling."""
         self._dialer.close()
@@ -134,10 +139,10 @@ class RawDoor:
     def _heard(self, signal: Signal) -> None:
         if signal == Signal.RTT and self._control:
             self._control.send(bytes([Signal.RTT]) + HELLO)
-        elif signal == Signal.HELLO:
+            return
+        if signal == Signal.HELLO:
             self._known.set()
-        else:
-            self._events.heard(signal)
+        self._events.heard(signal)
 
     def _lost(self, reason: str) -> None:
         self._control = None

@@ -96,6 +96,10 @@ class UdpClient:
         """Say `signal` on the control channel, if there is one."""
         self._door.send(signal)
 
+    def probe(self) -> None:
+        """Ask the server for a sign of life."""
+        self._door.probe()
+
     def disconnect(self) -> None:
         """Close the control channel and the idle tunnels; flows go on."""
         self._door.disconnect()

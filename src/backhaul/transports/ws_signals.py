@@ -10,6 +10,9 @@ _MAX_MESSAGE: Final = 125  # bytes; only the first counts
 
 _KNOWN: Final = frozenset({Signal.HEARTBEAT, Signal.CHANNEL, Signal.CLOSED})
 
+PROBE: Final = websocket.encode(websocket.PING, b"?", masked=True)
+"""What a client sends to find out whether its server lives: the answer is heard as `Signal.HELLO`."""
+
 
 def encode_signal(signal: Signal, *, masked: bool) -> bytes:
     """Return the message that says `signal`: one byte, binary. An empty one would crash a v0.7.2 peer."""
@@ -43,6 +46,8 @@ class WsEar:
     def _on_control(self, opcode: int, payload: bytes) -> None:
         if opcode == websocket.PING:
             self._reply(websocket.encode(websocket.PONG, payload, masked=self._masked))
+        elif opcode == websocket.PONG:
+            self._heard.append(Signal.HELLO)
         elif opcode == websocket.CLOSE:
             self._reply(websocket.encode(websocket.CLOSE, payload[:2], masked=self._masked))
             self._heard.append(Signal.CLOSED)

@@ -179,6 +179,8 @@ class ClientTunnel:
         transport = self._transport
         for _ in range(self._pool.sample(transport.idle, transport.opening, transport.shared)):
             transport.open()
+        if self._silence.doubtful(self._loop.time()):
+            transport.probe()
         if self._silence.lasts_too_long(self._loop.time()):
             self.control_lost(f"no heartbeat for {self._silence.limit:.0f} s")
 

@@ -1,10 +1,12 @@
 """When a client should take the silence of its server for the end, without a clock of its own.
 
-The server's heartbeat interval is not told to the client, so it is learned; until then v0.7.2's default counts.
+The server's heartbeat interval is not told to the client, so it is learned; until then v0.7.2's default counts. Before
+giving up, the client asks for a sign of life: not every server can be asked, but most.
 """
 
 DEFAULT_HEARTBEAT = 40.0  # seconds
 _PATIENCE = 1.4  # heartbeats: one may be late; 1.4 * 40 s stays under a minute
+_DOUBT = 0.8  # of that patience: after it the server is asked, and has the rest of it to answer
 _LEAST = 20.0  # seconds: a busy machine may be slow to speak
 
 
@@ -15,6 +17,7 @@ class Silence:
         self._expected = DEFAULT_HEARTBEAT
         self._learned = 0.0
         self._last = 0.0  # when the server said something
+        self._asked = False  # whether it lives, since then
         self._last_beat = 0.0
         self._beats = 0
 
@@ -25,19 +28,28 @@ class Silence:
 
     def begin(self, now: float) -> None:
         """A control channel was opened."""
-        self._last = now
+        self.heard(now)
         self._beats = 0
 
     def heard(self, now: float) -> None:
         """The server has said something: it lives."""
         self._last = now
+        self._asked = False
 
     def beat(self, now: float) -> None:
         """What it has said is a heartbeat."""
         self._beats += 1
         if self._beats > 1:
             self._learned = max(self._learned, now - self._last_beat)
-        self._last = self._last_beat = now
+        self._last_beat = now
+        self.heard(now)
+
+    def doubtful(self, now: float) -> bool:
+        """Whether to ask for a sign of life: once in a silence, when a heartbeat is late."""
+        if self._asked or now - self._last <= _DOUBT * self.limit:
+            return False
+        self._asked = True
+        return True
 
     def lasts_too_long(self, now: float) -> bool:
         """Whether to give up; a server never heard gets twice the time on the next channel."""

@@ -18,7 +18,7 @@ class Signal(IntEnum):
     UDP = 5  # a target header: UDP datagrams in a TCP stream follow
     RTT = 6  # server to client after the handshake; the client echoes it
     TICKET = 7  # ours: type of the frame that admits a tunnel connection
-    HELLO = 0x48  # ours: "I am this program too"; neither 3 nor 6, the only two bytes a v0.7.2 server acts on
+    HELLO = 0x48  # ours: "I am this program too", each time it is asked; v0.7.2's server acts on 3 and 6 only
 
 
 TICKET_SIZE = 16  # bytes: 128 random bits can't be guessed within a control channel's life
