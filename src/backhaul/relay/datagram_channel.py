@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from backhaul.wire.datagrams import Batch, Splitter, join
+from backhaul.wire.datagrams import Batch, Splitter, framed_size, join, put
 from backhaul.wire.smux import SmuxError
 
 from .datagrams import DatagramQueue, Tally
@@ -17,7 +17,7 @@ class DatagramChannel:
     `received` gets what comes, `ended` is called when the other side has closed, never after `close`.
     """
 
-    __slots__ = ("_channel", "_ended", "_pieces", "_queue", "_received", "_splitter", "_unsent", "_waiting")
+    __slots__ = ("_channel", "_ended", "_queue", "_received", "_splitter", "_unsent", "_waiting")
 
     def __init__(self, channel: Channel, tally: Tally) -> None:
         self._channel = channel
@@ -25,7 +25,6 @@ class DatagramChannel:
         self._queue = DatagramQueue(tally)
         self._unsent: memoryview = memoryview(b"")  # the rest of datagrams that the window has cut
         self._waiting = False  # for the connection, or for the window
-        self._pieces: list[memoryview] = []
         self._received: Received | None = None
         self._ended: Callable[[], None] | None = None
 
@@ -43,7 +42,7 @@ class DatagramChannel:
             self._queue.send(batch)
             self._wait()
         elif batch:
-            self._write(memoryview(join(batch)))
+            self._frame(batch)
 
     def close(self) -> None:
         """See DatagramEnd."""
@@ -62,10 +61,8 @@ class DatagramChannel:
         self._go_on()
 
     def on_data(self, view: memoryview) -> int:
-        """See smux.Sink: collected, and handed on when the whole read has been parsed."""
-        if not self._pieces:
-            self._channel.touch(self)
-        self._pieces.append(view)
+        """See smux.Sink: handed on at once, because nothing that a datagram does comes back to the channel."""
+        self._take(view)
         return 0
 
     def on_fin(self) -> None:
@@ -82,10 +79,7 @@ class DatagramChannel:
         self._over()
 
     def deliver(self) -> None:
-        """Hand on what lies in the shared buffer."""
-        pieces, self._pieces = self._pieces, []
-        for piece in pieces:
-            self._take(piece)
+        """See Rider: nothing is kept."""
 
     def _take(self, data: memoryview) -> None:
         if self._received is None:
@@ -98,6 +92,16 @@ class DatagramChannel:
     def _over(self) -> None:
         if self._ended:
             self._ended()
+
+    def _frame(self, batch: Batch) -> None:
+        """Send the batch: in one frame, which is put together in its place, unless it is too large for that."""
+        channel = self._channel
+        size = framed_size(batch)
+        if size <= min(channel.frame_size, channel.room()):
+            put(batch, OUT, FRAMES_AT + channel.header_room)
+            channel.send_frames(size)
+        else:
+            self._write(memoryview(join(batch)))
 
     def _write(self, data: memoryview) -> None:
         place = FRAMES_AT + self._channel.header_room

@@ -31,6 +31,8 @@ _READS = 64  # per wake-up: enough to empty a burst, few enough to let other soc
 _CURIOSITY = 8  # wake-ups
 _IN = shared_buffer(4 * _LARGEST)  # shared: a batch is dealt with before the next is read
 
+_WHOLE = [_IN]
+
 _OFFLOAD = sys.platform == "linux"
 _UDP_SEGMENT, _UDP_GRO = 103, 104  # <linux/udp.h>; the socket module does not name them
 _GRO_ROOM = socket.CMSG_SPACE(4) if _OFFLOAD else 0
@@ -168,10 +170,23 @@ class DatagramSocket:
         self._tally.dropped += 1
 
     def _readable(self) -> None:
+        self._wakeups += 1
+        if self._busy or not self._wakeups % _CURIOSITY:
+            self._read_many()
+        else:
+            self._read_one()
+
+    def _read_one(self) -> None:
+        try:
+            count, ancillary, _, address = self._sock.recvmsg_into(_WHOLE, _GRO_ROOM)
+        except OSError:  # nothing there; or what ICMP said of an earlier datagram, and the socket itself is well
+            return
+        self._received(_cut(0, count, ancillary), address)
+
+    def _read_many(self) -> None:
         batch: list[memoryview] = []
         source, start, reads = None, 0, 0
-        self._wakeups += 1
-        for _ in range(_READS if self._busy or not self._wakeups % _CURIOSITY else 1):
+        for _ in range(_READS):
             try:
                 count, ancillary, _, address = self._sock.recvmsg_into([_IN[start:]], _GRO_ROOM)
             except WOULD_BLOCK:
@@ -185,7 +200,7 @@ class DatagramSocket:
                 batch = []
             source = address
             reads += 1
-            _cut(start, count, ancillary, batch)
+            batch += _cut(start, count, ancillary)
             start += count
             if len(_IN) - start < _LARGEST:
                 break
@@ -194,14 +209,13 @@ class DatagramSocket:
             self._received(batch, source)
 
 
-def _cut(start: int, count: int, ancillary: list[tuple[int, int, bytes]], batch: list[memoryview]) -> None:
-    """Add what one read returned: a datagram, or several of the size that the kernel tells (the last may be less)."""
+def _cut(start: int, count: int, ancillary: list[tuple[int, int, bytes]]) -> list[memoryview]:
+    """Return what one read brought: a datagram, or several of the size that the kernel tells (the last may be less)."""
     end = start + count
     size = struct.unpack("=i", ancillary[0][2])[0] if ancillary else count
     if size >= count:
-        batch.append(_IN[start:end])
-        return
-    batch += [_IN[at : min(at + size, end)] for at in range(start, end, size)]
+        return [_IN[start:end]]
+    return [_IN[at : min(at + size, end)] for at in range(start, end, size)]
 
 
 def prepare(sock: socket.socket) -> None:

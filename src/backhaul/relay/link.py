@@ -177,7 +177,8 @@ class Link:
 
     def settle(self) -> None:
         """Do what follows from bytes that were consumed: window updates leave, a paused session reads on."""
-        self.flush()
+        if self.session.control:
+            self.flush()
         if self._paused != self.session.paused and not self.closed:
             self._paused = not self._paused
             if self._paused:
@@ -285,9 +286,10 @@ class Link:
                 self._owner.not_smux(self, bytes(data))
                 return
         error = self._feed(data)
-        touched, self.touched = self.touched, []
-        for stream in touched:
-            stream.deliver()
+        if self.touched:
+            touched, self.touched = self.touched, []
+            for stream in touched:
+                stream.deliver()
         if error:
             self.end(error)
         else:

@@ -26,6 +26,7 @@ END_FOLLOWS = getattr(socket, "MSG_MORE", 0)
 """A flag of send: the last bytes, and the end that the caller tells the peer of next, share a packet."""
 
 _READ = getattr(select, "EPOLLIN", 0) | getattr(select, "EPOLLRDHUP", 0)
+_NOT_READ, _NOT_WRITE = ~_READ, ~getattr(select, "EPOLLOUT", 0)  # errors and hang-ups concern both
 _ENDS = getattr(select, "EPOLLRDHUP", 0) | select.POLLHUP | select.POLLERR  # one or both directions, or by a reset
 _BATCH = 128  # events per turn of the event loop, so that timers are not starved
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST (socket(7))
@@ -222,7 +223,7 @@ class EpollPoller:
                 self._abandon(fd)
 
     def _serve(self, fd: int, interest: _Interest, event: int) -> None:
-        if event & ~select.EPOLLOUT:
+        if event & _NOT_WRITE:
             if interest.readable:
                 self.ending = event & _ENDS == select.EPOLLRDHUP
                 interest.readable()
@@ -230,7 +231,7 @@ class EpollPoller:
                 self._want(fd, interest, interest.mask & ~_READ)
             if fd in self._stale:
                 return
-        if event & ~_READ and interest.writable:
+        if event & _NOT_READ and interest.writable:
             interest.writable()
 
     def _abandon(self, fd: int) -> None:

@@ -24,6 +24,21 @@ def join(batch: Batch) -> bytes:
     return b"".join([part for datagram in batch for part in (pack(len(datagram)), datagram)])
 
 
+def framed_size(batch: Batch) -> int:
+    """Return how many bytes `join` makes of the datagrams of `batch`."""
+    return sum(map(len, batch)) + _PLAIN.size * len(batch)
+
+
+def put(batch: Batch, buffer: memoryview, offset: int) -> None:
+    """Frame as `join` does, into *buffer* from *offset* on, where there is room for `framed_size` bytes."""
+    for datagram in batch:
+        size = len(datagram)
+        _PLAIN.pack_into(buffer, offset, size)
+        offset += _PLAIN.size
+        buffer[offset : offset + size] = datagram
+        offset += size
+
+
 def join_stamped(batch: Batch, timestamp: int) -> bytes:
     """Frame as `join` does, each datagram with `timestamp` (milliseconds, any clock) in front."""
     pack, cycle = _STAMPED.pack, timestamp % CLOCK_CYCLE
@@ -53,7 +68,8 @@ class Splitter:
                 break
             found.append(data[start + size : after])
             start = after
-        self._tail += data[start:]
+        if start < end:
+            self._tail += data[start:]
         return found
 
     def _finish_tail(self, data: memoryview, found: list[bytes | memoryview]) -> int:

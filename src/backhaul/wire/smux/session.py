@@ -223,7 +223,8 @@ class Session:
                 position = self._on_payload(stream_id, data, position, length)
             else:
                 self._on_control(command, stream_id)
-        self._cut += data[position:]
+        if position < end:
+            self._cut += data[position:]
 
     def _complete_cut(self, data: memoryview) -> memoryview:
         """Complete and parse the 8 bytes that the last feed cut; return the rest of *data*."""
