@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from tests.support.net import HOST, PATIENCE, free_port, until
 from tests.support.tunnel import LINES, Lines, Net
 
@@ -189,6 +190,14 @@ class TestRenewal:
     def test_files_that_can_not_be_used_at_the_start(self, files: Files) -> None:
         files.cert.write_text("?")
         with pytest.raises(TransportError, match=f"can't use tls_cert {files.cert} with tls_key {files.key}"):
+            ServerContext(ServerTls(str(files.cert), str(files.key)))
+
+    def test_nobody_is_asked_for_a_passphrase(self, files: Files) -> None:
+        key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+        encryption = serialization.BestAvailableEncryption(b"secret")
+        pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        files.write(files.cert.read_bytes(), key.private_bytes(pem, pkcs8, encryption))
+        with pytest.raises(TransportError, match="the key without a passphrase"):
             ServerContext(ServerTls(str(files.cert), str(files.key)))
 
 

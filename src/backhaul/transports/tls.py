@@ -129,9 +129,12 @@ class ServerContext:
         context.set_alpn_protocols(["http/1.1"])  # with h2 there is no upgrade
         context.num_tickets = _TICKETS
         try:
-            context.load_cert_chain(self._tls.cert, self._tls.key)
+            context.load_cert_chain(self._tls.cert, self._tls.key, "")  # else it asks at the terminal
         except OSError as error:  # ssl.SSLError is one
-            raise TransportError(f"can't use tls_cert {self._tls.cert} with tls_key {self._tls.key}: {error}") from None
+            raise TransportError(
+                f"can't use tls_cert {self._tls.cert} with tls_key {self._tls.key}: {error}; "
+                "both must be PEM and belong together, the key without a passphrase"
+            ) from None
         return context
 
 
