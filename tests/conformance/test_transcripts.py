@@ -45,7 +45,7 @@ def settings(recorded: str) -> tuple[str, str]:
 def no_patience_with_a_silent_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's end is passed on to a v0.7.2 client after a long silence; here after a short one."""
     monkeypatch.setattr("backhaul.relay.pair.HOLD_BACK", 0.05)
-    monkeypatch.setattr("backhaul.relay.framed.HOLD_BACK", 0.05)
+    monkeypatch.setattr("backhaul.relay.pair.HOLD_BACK_ANSWERED", 0.05)
     monkeypatch.setattr("backhaul.relay.pair._SWEEP", 0.05)
 
 

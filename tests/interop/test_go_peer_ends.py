@@ -12,9 +12,8 @@ ANSWER = bytes(range(256)) * 4000
 @pytest.fixture(autouse=True)
 def _no_end_by_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     """What ends here must end because somebody said so, not because it was silent for long enough."""
-    for module in ("pair", "framed"):
-        for limit in ("HOLD_BACK", "SILENCE_LIMIT"):
-            monkeypatch.setattr(f"backhaul.relay.{module}.{limit}", 1e9)
+    for limit in ("pair.HOLD_BACK", "pair.HOLD_BACK_ANSWERED", "pair.SILENCE_LIMIT", "framed.SILENCE_LIMIT"):
+        monkeypatch.setattr(f"backhaul.relay.{limit}", 1e9)
 
 
 async def connect(mixed: Mixed) -> tuple[Peer, Peer]:
@@ -61,6 +60,18 @@ async def test_the_user_closes_behind_an_upload(mixed: Mixed) -> None:
         target.close()  # our end keeps the user's end from the peer until the target is done, or for HOLD_BACK
     else:
         assert await target.receive_all() == ANSWER
+
+
+async def test_a_user_who_has_his_answer_and_goes(mixed: Mixed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backhaul.relay.pair.HOLD_BACK_ANSWERED", 0.05)
+    monkeypatch.setattr("backhaul.relay.pair._SWEEP", 0.02)
+    user, target = await connect(mixed)
+    await user.send(b"request")
+    assert await target.receive(7) == b"request"
+    await target.send(b"answer")
+    assert await user.receive(6) == b"answer"
+    user.close()
+    assert await target.receive_all() == b""
 
 
 async def test_a_request_that_ends_gets_its_late_answer(mixed: Mixed) -> None:

@@ -195,6 +195,23 @@ class TestHalfClosed:
         await joint.target.send(b"late")
         assert await joint.user.receive(4) == b"late"
 
+    async def test_behind_an_answer_it_is_not_held_for_long(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("backhaul.relay.pair.HOLD_BACK", 1e9)
+        monkeypatch.setattr("backhaul.relay.pair.HOLD_BACK_ANSWERED", 0.03)
+        monkeypatch.setattr("backhaul.relay.pair.SILENCE_LIMIT", 1e9)
+        asking, answered = await bench.join(far_half_close=False), await bench.join(far_half_close=False)
+        for joint in (answered, asking):
+            await joint.target.send(b"welcome")
+            assert await joint.user.receive(7) == b"welcome"
+        await asking.user.send(b"request")
+        assert await asking.target.receive(7) == b"request"
+        for joint in (asking, answered):
+            joint.user.shut_write()
+        assert await answered.target.receive_all() == b""
+        assert asking.target.silent()
+
     async def test_the_targets_end_is_the_end_where_half_close_is_not_understood(self, bench: Bench) -> None:
         joint = await bench.join(near_half_close=False)
         await joint.target.send(b"answer")

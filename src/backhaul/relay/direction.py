@@ -111,6 +111,7 @@ class Direction:
     def _count(self, count: int) -> None:
         self.moved += count
         self.meter.bytes += count
+        self.pair.latest = self
 
     def _copy(self) -> None:
         relay = self.pair.relay

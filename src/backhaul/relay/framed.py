@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from backhaul.wire.smux import SmuxError
 
 from .buffers import shared_buffer
-from .pair import HOLD_BACK, SILENCE_LIMIT, Traffic
+from .pair import HOLD_BACK, SILENCE_LIMIT, Traffic, hold_back
 from .poller import END_FOLLOWS, WOULD_BLOCK, finished, release
 
 if TYPE_CHECKING:
@@ -111,12 +111,14 @@ class FramedRelay:
     """
 
     __slots__ = (
+        "_answered",
         "_backlog",
         "_bulk",
         "_channel_ended",
         "_done",
         "_from_sock",
         "_held",
+        "_hold",
         "_pieces",
         "_sock",
         "_sock_ended",
@@ -150,7 +152,9 @@ class FramedRelay:
         self._sock_ended = False
         self._channel_ended = False
         self._told = False  # the socket's peer has been told that the channel has ended
-        self._held = False  # the socket's end is held back from a peer that would drop the answer
+        self._held = False  # the socket's end is held back from a peer that would drop the answer,
+        self._hold = HOLD_BACK  # for so many seconds of silence
+        self._answered = False  # the last bytes were the channel's
 
     @property
     def _relay(self) -> "Relay":
@@ -236,7 +240,7 @@ class FramedRelay:
         """Nothing has moved for so long on this half-closed channel."""
         if seconds >= SILENCE_LIMIT:
             self.close()
-        elif seconds >= HOLD_BACK and self._held:
+        elif seconds >= self._hold and self._held:
             self._held = False
             self.channel.finish()
 
@@ -272,6 +276,7 @@ class FramedRelay:
             return
         self._bulk = count >= min(limit, size)
         self.moved += count
+        self._answered = False
         self._from_sock.bytes += count
         self.channel.send_frames(count, last=last)
         if last and not self.closed:
@@ -286,6 +291,7 @@ class FramedRelay:
             return
         if not self.channel.ours:
             self._held = True
+            self._hold = hold_back(answered=self._answered)
             self.channel.settle()
         elif not told:
             self.channel.finish()
@@ -331,6 +337,7 @@ class FramedRelay:
 
     def _count(self, sent: int) -> None:
         self.moved += sent
+        self._answered = True
         self._to_sock.bytes += sent
         self.channel.consumed(sent)
 

@@ -19,7 +19,18 @@ SILENCE_LIMIT = 60.0  # seconds: a half-closed pair that says nothing for so lon
 # A v0.7.2 end takes our half-close for the end of both directions, so it is told only when the answer has
 # been silent for this long: long enough for a slow answer, short enough for a peer that waits for the end.
 HOLD_BACK = 15.0
-_SWEEP = 5.0  # seconds between looks at the pairs that are half closed or stalled
+# A user who finishes behind an answer hardly waits for another: most have closed. Held for long, those who come and go
+# by the hundred would take up all places of a v0.7.2 end.
+HOLD_BACK_ANSWERED = 3.0
+_SWEEP = 1.0  # seconds between looks at the pairs that are half closed or stalled
+
+
+def hold_back(*, answered: bool) -> float:
+    """Return for how many seconds of silence a user's end is kept from a v0.7.2 peer.
+
+    `answered`: whether the last bytes before it were the target's.
+    """
+    return HOLD_BACK_ANSWERED if answered else HOLD_BACK
 
 
 class Traffic(NamedTuple):
@@ -131,7 +142,7 @@ class Pair:
     `near` is the end towards the user, `far` the end towards the target.
     """
 
-    __slots__ = ("_done", "_far", "_near", "closed", "relay", "to_far", "to_near")
+    __slots__ = ("_done", "_far", "_hold", "_near", "closed", "latest", "relay", "to_far", "to_near")
 
     def __init__(self, relay: Relay, near: End, far: End, traffic: Traffic, done: Callable[[], None] | None) -> None:
         self.relay = relay
@@ -141,6 +152,8 @@ class Pair:
         self.closed = False
         self.to_far = Direction(self, near.sock, far.sock, traffic.received)
         self.to_near = Direction(self, far.sock, near.sock, traffic.sent)
+        self.latest = self.to_far  # the direction in which bytes moved last
+        self._hold = HOLD_BACK  # seconds
 
     @property
     def moved(self) -> int:
@@ -166,6 +179,8 @@ class Pair:
         elif direction is self.to_near:  # the target is done, and the answer with it
             self.close()
             return
+        else:
+            self._hold = hold_back(answered=self.latest is self.to_near)
         self.relay.watch(self)
 
     def told_at_once(self, direction: Direction) -> bool:
@@ -181,7 +196,7 @@ class Pair:
         if seconds >= SILENCE_LIMIT:
             self.close()
             return
-        if seconds >= HOLD_BACK:
+        if seconds >= self._hold:
             for direction in (self.to_far, self.to_near):
                 if direction.ended and not direction.stalled and not self.closed:
                     self._pass_on(direction)
