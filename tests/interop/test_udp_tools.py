@@ -135,13 +135,14 @@ class Namespace:
         self._keeper.wait()
 
 
-class BadPath:
-    """One direction between two TUN devices: what goes in may come out late, out of order, twice, or never."""
+class Wire:
+    """One direction between two TUN devices; a bad one: what goes in comes out late, out of order, twice, or never."""
 
-    def __init__(self, source: int, sink: int) -> None:
+    def __init__(self, source: int, sink: int, *, bad: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self._source = source
         self._sink = sink
+        self._bad = bad
         self._random = random.Random(source)  # noqa: S311 - no secret
         self._loop.add_reader(source, self._readable)
 
@@ -152,6 +153,9 @@ class BadPath:
 
     def _readable(self) -> None:
         packet = os.read(self._source, 1 << 16)
+        if not self._bad:
+            self._deliver(packet)
+            return
         for _ in range(self._random.choices((0, 1, 2), (0.03, 0.95, 0.02))[0]):
             self._loop.call_later(self._random.choice((0.005, 0.005, 0.005, 0.008)), self._deliver, packet)
 
@@ -168,9 +172,17 @@ def open_tun(space: Namespace) -> int:
     return tun
 
 
-@pytest.fixture
-async def bad_network() -> AsyncIterator[tuple[Namespace, Namespace]]:
-    """Two namespaces, 10.9.8.1 and 10.9.8.2, and a bad network between them."""
+def make_bad(space: Namespace) -> None:
+    """Have the kernel do it."""
+    try:
+        space.run(f"{tool('tc')} qdisc add dev tunnel root netem delay 5ms reorder 25% loss 3% duplicate 2%")
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no netem in this kernel: {error.stderr.decode().strip()}")
+
+
+@pytest.fixture(params=["tun", "netem"])
+async def bad_network(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Namespace, Namespace]]:
+    """Two namespaces, 10.9.8.1 and 10.9.8.2, and a bad network between them: of our making, or of the kernel's."""
     if os.geteuid() or not os.access("/dev/net/tun", os.W_OK):
         pytest.skip("making network namespaces and TUN devices takes root")
     ip = tool("ip")
@@ -184,7 +196,10 @@ async def bad_network() -> AsyncIterator[tuple[Namespace, Namespace]]:
             for command in (f"address add {address} dev tunnel", "link set tunnel up", "link set lo up"):
                 space.run(f"{ip} {command}")
         for source, sink in (tuns, reversed(tuns)):
-            held.enter_context(contextlib.closing(BadPath(source, sink)))
+            held.enter_context(contextlib.closing(Wire(source, sink, bad=request.param == "tun")))
+        if request.param == "netem":
+            make_bad(near)
+            make_bad(far)
         yield near, far
 
 
