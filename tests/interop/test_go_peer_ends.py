@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from tests.support.go_peer import Mixed
-from tests.support.net import Peer, free_port, until
+from tests.support.go_peer import STREAMS, Mixed, cases
+from tests.support.net import Peer, fill, free_port, until
 
 ANSWER = bytes(range(256)) * 4000
 
@@ -60,6 +60,16 @@ async def test_the_user_closes_behind_an_upload(mixed: Mixed) -> None:
         target.close()  # our end keeps the user's end from the peer until the target is done, or for HOLD_BACK
     else:
         assert await target.receive_all() == ANSWER
+
+
+@pytest.mark.parametrize("case", [case for case in cases(STREAMS) if case.ours == "server"], ids=str)
+async def test_an_early_answer_to_an_upload(mixed: Mixed) -> None:
+    """What the user has not been rid of by then makes a reset of the end, but the answer comes first."""
+    user, target = await connect(mixed)
+    await fill(user)
+    await target.send(b"413")
+    target.shut_write()
+    assert await user.receive(3) == b"413"
 
 
 async def test_a_user_who_has_his_answer_and_goes(mixed: Mixed, monkeypatch: pytest.MonkeyPatch) -> None:

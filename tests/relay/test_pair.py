@@ -154,6 +154,16 @@ class TestDrained:
         assert len(bench.relay.live) == 1
 
 
+@pytest.mark.parametrize("understood", [False, True])
+async def test_an_early_answer_reaches_a_user_who_still_uploads(bench: Bench, *, understood: bool) -> None:
+    """Where half-close is not understood everything closes then, and what the user has said unread is a reset."""
+    joint = await bench.join(far_half_close=understood)
+    await fill(joint.user)
+    joint.target.sock.send(b"413")
+    joint.target.shut_write()
+    assert await joint.user.receive(3) == b"413"
+
+
 class TestHalfClosed:
     """Times are those of `pair.py`, made short."""
 

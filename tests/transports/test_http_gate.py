@@ -270,6 +270,15 @@ class TestClient:
         await again.send(switching(request))
         await until(lambda: self.client.tunnel.connected)
 
+    async def test_a_reset_right_behind_the_answer(self, web_net: Net) -> None:
+        """Nothing of that connection stays behind: the next one is likely to have its number."""
+        peer, request = await self.ask(web_net)
+        peer.sock.send(switching(request))
+        peer.reset()
+        again, request = await self.next()
+        await again.send(switching(request))
+        await until(lambda: self.client.tunnel.connected)
+
     async def test_a_server_that_never_answers(
         self, web_net: Net, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -60,7 +60,14 @@ class _Common(Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     keepalive_period: Annotated[
-        int, key("TCP keep-alive: idle time before a probe.", ge=1, le=MAX_KEEPALIVE, unit="seconds", rebuild=True)
+        int,
+        key(
+            "TCP keep-alive: idle time before a probe, but none to what is dialled at 127.0.0.0/8 or ::1.",
+            ge=1,
+            le=MAX_KEEPALIVE,
+            unit="seconds",
+            rebuild=True,
+        ),
     ] = 75
     nodelay: Annotated[
         bool,

@@ -314,7 +314,7 @@ class FramedRelay:
 
     def _write(self, pieces: list[memoryview]) -> int:
         """Return how many bytes the socket took, -1 if it broke."""
-        flags = END_FOLLOWS if self._channel_ended else 0
+        flags = self._flags()
         try:
             if len(pieces) == 1:
                 sent = self._sock.send(pieces[0], flags)
@@ -329,6 +329,14 @@ class FramedRelay:
             return -1
         self._count(sent)
         return sent
+
+    def _flags(self) -> int:
+        """Let the end that follows at once share a packet, unless a close tells of it that may meet unread bytes.
+
+        Such a close is a reset, and the kernel throws away what it has not sent yet.
+        """
+        orderly = self._sock_ended or (self.channel.ours and not self.channel.broken)
+        return END_FOLLOWS if self._channel_ended and orderly else 0
 
     def _keep(self, pieces: list[memoryview], sent: int) -> None:
         if sent < sum(map(len, pieces)):

@@ -184,12 +184,13 @@ class Pair:
         self.relay.watch(self)
 
     def told_at_once(self, direction: Direction) -> bool:
-        """Return whether the end of `direction` is passed on, or closes the pair, as soon as it has come."""
-        return (
-            direction is self.to_near
-            or self._sink_end(direction).half_close
-            or not self._source_end(direction).half_close
-        )
+        """Return whether the end of `direction` goes on as soon as it comes, and takes no byte with it that waits.
+
+        A close does when it meets unread bytes: it is a reset then, and the kernel throws away what it has not sent.
+        """
+        other = self.to_near if direction is self.to_far else self.to_far
+        both_read = other.ended and not other.stalled
+        return both_read or (self._source_end(direction).half_close and self._sink_end(direction).half_close)
 
     def silent_for(self, seconds: float) -> None:
         """Nothing has moved for so long on this half-closed pair."""

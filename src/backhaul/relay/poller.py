@@ -227,6 +227,7 @@ class EpollPoller:
             if interest.readable:
                 self.ending = event & _ENDS == select.EPOLLRDHUP
                 interest.readable()
+                self.ending = False
             else:
                 self._want(fd, interest, interest.mask & ~_READ)
             if fd in self._stale:

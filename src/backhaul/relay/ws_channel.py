@@ -168,6 +168,7 @@ class WsChannel:
             self._lost(reason(error))
             return
         if not count:
+            self._ended = True
             self._over()
             return
         self.feed(_IN[:count])
@@ -188,9 +189,8 @@ class WsChannel:
             self.settle()
 
     def _over(self) -> None:
-        """The connection has ended in order: both directions are over, what has come is still delivered."""
+        """The peer is done, in order: both directions are over, what has come is still delivered."""
         self.relay.poller.ignore_readable(self._conn)
-        self._ended = True
         self._paused = True
         self.ours = False
         if self._rider:

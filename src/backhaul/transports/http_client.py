@@ -63,8 +63,13 @@ class HttpDoor:
                 future.set_result((result, rest))
 
         self._dial("/channel", _user_id(), upgraded)
-        sock, rest = await future
-        address: str = sock.getpeername()[0]
+        try:
+            sock, rest = await future
+            address: str = sock.getpeername()[0]
+        except (OSError, asyncio.CancelledError):
+            if future.done() and not future.cancelled() and not future.exception():
+                release(self._poller, future.result()[0])  # it is there, but nobody will take it now
+            raise
         ear = WsEar(self._say, from_client=False)
         self._control = ControlChannel(self._poller, sock, ear, self._heard, self._lost)
         self._control.start(rest)

@@ -45,8 +45,11 @@ class Silence:
         self.heard(now)
 
     def doubtful(self, now: float) -> bool:
-        """Whether to ask for a sign of life: once in a silence, when a heartbeat is late."""
-        if self._asked or now - self._last <= _DOUBT * self.limit:
+        """Whether to ask for a sign of life: once in a silence, when a heartbeat seems late.
+
+        Not where the interval is known: a proxy may answer for a server that is gone.
+        """
+        if self._learned or self._asked or now - self._last <= _DOUBT * self.limit:
             return False
         self._asked = True
         return True
