@@ -60,7 +60,9 @@ class Server:
             log.error("%s", failure)
         self.tunnel.ports.remove(change.ports_removed)
         self.tunnel.retarget(change.ports_retargeted)
-        for failure in self.tunnel.ports.add(change.ports_added):
+        # Those that could not be had before, too: whoever had them may be gone.
+        ports = self.tunnel.ports
+        for failure in ports.add(m for m in new.ports if (m.bind_host, m.bind_port) not in ports.open):
             log.error("%s", failure)
 
     def _rebuild(self, old: ServerConfig) -> None:

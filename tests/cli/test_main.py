@@ -94,6 +94,18 @@ class TestUsage:
         assert end.value.code == 2
         assert capsys.readouterr().err.count("\n") == 1
 
+    async def test_tls_files_of_no_use(self, ground: Ground) -> None:
+        """`check` says so, and the service manager is told not to try again."""
+        for name in ("server.crt", "server.key"):
+            (ground.folder / name).write_text("nonsense")
+        lines = f'transport = "wss"\ntls_cert = "{ground.folder}/server.crt"\ntls_key = "{ground.folder}/server.key"'
+        file = ground.folder / "wss.toml"
+        file.write_text(f'[server]\nbind_addr = ":1"\ntoken = "{TOKEN}"\nskip_optz = true\n{lines}\n')
+        program = await ground.start("-c", file)
+        assert await program.ended() == 2
+        (line,) = program.lines
+        assert "server.tls_cert: no use with tls_key" in line
+
     async def test_a_mistake_in_the_file(self, ground: Ground) -> None:
         program = await ground.run('[server]\nbind_addr = "nonsense"\n')
         assert await program.ended() == 2
@@ -108,6 +120,12 @@ class TestPorts:
         assert await server.ended() == 1
         (line,) = server.lines
         assert f"can't listen on {HOST}:{ground.bind_port}: address already in use" in line
+
+    async def test_why_it_ends_is_said_at_the_level_fatal(self, ground: Ground) -> None:
+        ground.net.listen(ground.bind_port)
+        server = await ground.server(ports='log_level = "fatal"')
+        assert await server.ended() == 1
+        assert "address already in use" in server.lines[-1]
 
     async def test_all_ports_are_taken(self, ground: Ground) -> None:
         taken = [ground.net.listen().port for _ in range(2)]

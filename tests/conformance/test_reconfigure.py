@@ -53,6 +53,19 @@ async def test_ports_come_and_go_and_no_other_port_notices(any_net: Net) -> None
     assert tunnel.server.tunnel.opened == 1
 
 
+async def test_a_port_that_could_not_be_had_is_tried_again(any_net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    tunnel = await any_net.tunnel(await any_net.echo())
+    taken = any_net.listen()
+    both = (tunnel.server.config.ports[0], mapping(taken.port, await any_net.echo(greeting=b"hi")))
+    await change(tunnel.server, ports=both)
+    assert f"can't listen on {HOST}:{taken.port}" in caplog.text
+    taken.close()
+    await change(tunnel.server)  # nothing; but somebody has asked for a reload
+    other = await any_net.dial(taken.port)
+    await other.send(b"?")
+    assert await other.receive(3) == b"hi?"
+
+
 async def test_a_port_with_another_target_stays_open(any_net: Net) -> None:
     tunnel = await any_net.tunnel(await any_net.echo())
     user = await in_flight(tunnel)

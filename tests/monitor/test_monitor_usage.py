@@ -172,6 +172,21 @@ def test_mode_and_link_stay_and_nothing_else_is_left(tmp_path: Path, path: Path)
     assert os.listdir(real.parent) == ["real.json"]  # noqa: PTH208 - names are what counts
 
 
+def test_a_file_that_can_not_be_exchanged_is_written_in_place(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that a container mounts by itself, or one in a directory of somebody else's."""
+    run_once(path, (443, 1, 2))
+    inode = path.stat().st_ino
+
+    def busy(*_: object) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(Path, "replace", busy)
+    run_once(path, (443, 1, 2))
+    assert saved(path) == {"443": 6}
+    assert path.stat().st_ino == inode
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_a_new_file_can_be_read_by_others(path: Path) -> None:
     run_once(path, (443, 1, 2))
     assert stat.S_IMODE(path.stat().st_mode) == 0o644

@@ -108,6 +108,21 @@ async def test_the_time_holds_for_the_name_as_well(hasty: Desk, monkeypatch: pyt
     assert await hasty.error("name.example", 80) == errno.ETIMEDOUT
 
 
+async def test_an_address_that_does_not_answer_leaves_time_for_the_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backhaul.transports.dialer.ADDRESS_TIMEOUT", 0.05)
+    dialer = Dialer(desk.dialer._poller, PATIENCE)
+    listener = desk.net.listen()
+    monkeypatch.setattr(dialer, "_loop", Loop((HOST, await silent_port(desk.net)), (HOST, listener.port)))
+    dialer.dial("name.example", 80, OPTIONS, desk.outcomes.append)
+    await until(lambda: desk.outcomes)
+    (outcome,) = desk.outcomes
+    assert isinstance(outcome, socket.socket)
+    desk.net.keep(Peer(outcome))
+    dialer.close()
+
+
 class Loop:
     """The event loop, for which every name has these addresses."""
 

@@ -101,8 +101,9 @@ async def test_a_control_channel_whose_peer_has_vanished_is_found_out_within_a_m
 
 
 class TestListen:
-    def test_all_addresses_are_those_of_ipv6_too(self) -> None:
-        with listen("", free_port(), SocketOptions()) as sock:
+    @pytest.mark.parametrize("everywhere", ["", "0.0.0.0", "::"])
+    def test_all_addresses_are_those_of_both_families(self, everywhere: str) -> None:
+        with listen(everywhere, free_port(), SocketOptions()) as sock:
             assert sock.family == socket.AF_INET6
             assert not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
             assert not sock.getblocking()

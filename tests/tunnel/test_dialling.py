@@ -208,9 +208,10 @@ class TestAnnouncement:
     @pytest.mark.parametrize(
         ("said", "complaint"),
         [
-            (encode(Signal.CHANNEL, b"80"), "its header has the unknown type 1"),
+            (encode(Signal.CHANNEL, b"80"), "frame of the unknown type 1"),
             (encode(Signal.TCP, bytes(600)), "frame of 600 bytes announced"),
-            (b"\xff\xff\xff", "frame of 65535 bytes announced"),
+            (b"\xff\xff\x04", "frame of 65535 bytes announced"),
+            (b"\x01\x00\x00\x00", "frame of the unknown type 0; both ends need the same transport"),  # smux
         ],
     )
     async def test_nonsense(

@@ -294,7 +294,7 @@ def test_headers_within_the_limits_are_read() -> None:
     ("status", "text"),
     [
         ("401 Unauthorized", "the server refused the token"),
-        ("404 Not Found", "answered 404 instead of switching to WebSocket: are remote_addr, path and transport right"),
+        ("404 Not Found", "answered 404 instead of switching to WebSocket: are token, remote_addr, path and"),
         ("200 OK", "answered 200 instead of switching"),
         ("301 Moved Permanently", "answered 301 instead of switching"),
         ("502 Bad Gateway", "a proxy in between answered 502"),

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,24 +113,25 @@ def _days(text: str) -> int:
 
 
 def _serve(file: str) -> int:
-    from backhaul.config import ConfigError, load  # noqa: PLC0415 - `--version` needs none of it
+    from backhaul.config import ConfigError, load_usable  # noqa: PLC0415 - `--version` needs none of it
 
     from .serve import serve  # noqa: PLC0415
 
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it means a reload: who has just edited the file ends nothing
     try:
-        config = load(file)
+        config = load_usable(file)
     except ConfigError as error:
         return _complain(error)
     return serve(file, config)
 
 
 def _check(options: argparse.Namespace) -> int:
-    from backhaul.config import ConfigError, load  # noqa: PLC0415
+    from backhaul.config import ConfigError, load_usable  # noqa: PLC0415
 
     from .check import render  # noqa: PLC0415
 
     try:
-        print(render(load(Path(options.file))))
+        print(render(load_usable(Path(options.file))))
     except ConfigError as error:
         return _complain(error)
     return EXIT_OK

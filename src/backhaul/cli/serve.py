@@ -23,7 +23,7 @@ def serve(file: str, config: Config) -> int:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_run(file, config))
     except BackhaulError as error:
-        log.error("%s", error)
+        log.critical("%s", error)  # shown at log_level "fatal", too: nothing else says why it has ended
         return 1
     return 0
 

@@ -5,9 +5,9 @@ Nothing here touches a socket. The only files it looks at are the configuration 
 
 from backhaul.config.address import Address
 from backhaul.config.errors import ConfigError
-from backhaul.config.loader import load
+from backhaul.config.loader import load, load_usable
 from backhaul.config.ports import Mapping
 from backhaul.config.schema import ClientConfig, ServerConfig
 from backhaul.config.secret import Secret
 
-__all__ = ["Address", "ClientConfig", "ConfigError", "Mapping", "Secret", "ServerConfig", "load"]
+__all__ = ["Address", "ClientConfig", "ConfigError", "Mapping", "Secret", "ServerConfig", "load", "load_usable"]

@@ -23,6 +23,27 @@ def problems(config: Config) -> Iterator[str]:
         yield from _unreadable("tls_ca", config.tls_ca)
 
 
+def unusable(config: Config) -> Iterator[str]:
+    """Yield `key: …` for TLS files that can be read and are of no use.
+
+    Not part of `problems`: a reload meets certificates that are just being renewed, and the old ones stay in use then.
+    """
+    if config.transport not in TLS:
+        return
+    import ssl  # noqa: PLC0415 - most transports do without
+
+    try:
+        if isinstance(config, ServerConfig):
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_cert, config.tls_key, "")
+        elif config.tls_ca:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(config.tls_ca)
+    except OSError as error:  # ssl.SSLError is one
+        if isinstance(config, ServerConfig):
+            yield f"tls_cert: no use with tls_key ({error}); both must be PEM, belong together, and have no passphrase"
+        else:
+            yield f"tls_ca: holds no certificates ({error}); name a PEM file of the authorities"
+
+
 def warnings(config: Config) -> Iterator[str]:
     """Yield a sentence for each setting that is accepted but hardly meant."""
     if config.token == DEFAULT_TOKEN:

@@ -35,6 +35,18 @@ def load(path: str | os.PathLike[str]) -> Config:
         raise ConfigError(f"{os.fspath(path)}: {problem}" for problem in mistakes.problems) from None
 
 
+def load_usable(path: str | os.PathLike[str]) -> Config:
+    """Do what `load` does, and look into the TLS files as well; raises ConfigError.
+
+    For the start. A reload meets certificates that are just being renewed: it uses the old ones then.
+    """
+    config = load(path)
+    side = next(side for side, schema in SIDES.items() if schema is type(config))
+    if problems := [f"{os.fspath(path)}: {side}.{problem}" for problem in checks.unusable(config)]:
+        raise ConfigError(problems)
+    return config
+
+
 def parse(text: str) -> Config:
     """Do what `load` does for a text; the problems carry no file name."""
     document = _document(text)

@@ -12,7 +12,7 @@ A range goes to one target, or onto a range of equal length; without a target ev
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address, ip_address
+from ipaddress import ip_address
 
 from msgspec import Struct
 
@@ -62,11 +62,10 @@ def parse_entry(entry: object) -> list[Mapping]:
 def overlap(one: str, other: str) -> bool:
     """Whether two bind hosts would collide on the same port.
 
-    "" covers every address, "0.0.0.0" every IPv4 and "::" every IPv6 address. A host name may resolve to
-    either family, so each wildcard covers it.
+    "", "0.0.0.0" and "::" cover every address of both families, as for Go.
     """
     one, other = _canonical(one), _canonical(other)
-    return one == other or _covers(one, other) or _covers(other, one)
+    return one == other or not one or not other
 
 
 def _halves(entry: str) -> tuple[str, str | None]:
@@ -142,16 +141,7 @@ def _collisions(listed: list[tuple[str, list[Mapping]]]) -> Iterator[str]:
 
 
 def _canonical(host: str) -> str:
-    return str(ip_address(host)) if is_ip(host) else host.lower()
-
-
-def _covers(wildcard: str, host: str) -> bool:
-    match wildcard:
-        case "":
-            return True
-        case "0.0.0.0":
-            return ":" not in host
-        case "::":
-            return not (is_ip(host) and isinstance(ip_address(host), IPv4Address))
-        case _:
-            return False
+    if not is_ip(host):
+        return host.lower()
+    address = ip_address(host)
+    return "" if address.is_unspecified else str(address)

@@ -8,6 +8,8 @@ import tempfile
 from itertools import count
 from pathlib import Path
 
+_NO_EXCHANGE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY})
+
 
 def read(path: Path, most: int) -> bytes:
     """Return the content; raises ValueError if it is more than `most` bytes, OSError if it can't be read."""
@@ -22,9 +24,19 @@ def read(path: Path, most: int) -> bytes:
 def replace(path: Path, content: bytes) -> None:
     """Put `content` in place of the file at once, with its mode and owner; raises OSError, the old file stays then.
 
-    A symbolic link stays one. The directory has to be writable.
+    A symbolic link stays one. Where the directory can't be written, or the file is a mount of its own (a container's),
+    the file itself is written: a power cut may then leave it in pieces.
     """
     path = path.resolve()
+    try:
+        _exchange(path, content)
+    except OSError as error:
+        if error.errno not in _NO_EXCHANGE or not path.is_file():
+            raise
+        path.write_bytes(content)
+
+
+def _exchange(path: Path, content: bytes) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - Path can't open a descriptor

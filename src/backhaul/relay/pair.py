@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from backhaul.burst import Burst
 
 from .direction import Direction, Meter
 from .flows import FlowTable
@@ -68,6 +71,7 @@ class Relay:
         self.loop = asyncio.get_running_loop()
         self.poller = poller
         self.pipes = PipePool()
+        self.complaints = Burst(logging.getLogger("backhaul.tunnel"))  # about what peers do wrong
         self.splicing = splice_available() if splicing is None else splicing
         self.live: set[Joined] = set()
         self.links: set[Link] = set()

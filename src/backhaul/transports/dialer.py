@@ -15,6 +15,8 @@ from backhaul.relay.poller import Poller, release
 from .congestion import suit
 from .sockets import SocketOptions
 
+# An address of a name that has others gets so long: one lost packet costs the first try (RFC 6298: 1 s), no more.
+ADDRESS_TIMEOUT = 1.0
 Dialled = Callable[[socket.socket | OSError], None]
 _UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK})
 
@@ -38,6 +40,7 @@ class Dialer:
         self._poller = poller
         self._loop = asyncio.get_running_loop()
         self._running: Deadlines[_Attempt] = Deadlines(timeout, self._expired)
+        self._trying: Deadlines[_Attempt] = Deadlines(ADDRESS_TIMEOUT, self._too_slow)  # the names with more
         self._lookups: set[asyncio.Task[None]] = set()
 
     def dial(self, host: str, port: int, options: SocketOptions, done: Dialled) -> None:
@@ -77,6 +80,7 @@ class Dialer:
         """End every attempt: each is called back with ECANCELED, as others own what waits for the connection."""
         for task in self._lookups:
             task.cancel()
+        self._trying.clear()
         for attempt in self._running.clear():
             if attempt.sock:
                 release(self._poller, attempt.sock)
@@ -88,6 +92,7 @@ class Dialer:
         except (OSError, UnicodeError) as error:  # the latter for names that no resolver would take
             found = []
             attempt.error = error if isinstance(error, OSError) else OSError(errno.EINVAL, "no valid host name")
+        found.sort(key=lambda entry: entry[0] != socket.AF_INET)  # IPv4 first, as v0.7.2: it takes no other then
         attempt.addresses = [(family, address) for family, _, _, _, address in reversed(found)]
         if attempt in self._running:
             self._next(attempt)
@@ -109,6 +114,8 @@ class Dialer:
             self._failed(attempt, error)
             return
         if code == errno.EALREADY:
+            if attempt.addresses:
+                self._trying.add(attempt)
             self._poller.on_writable(sock, functools.partial(self._writable, attempt))
         else:
             self._settled(attempt, 0 if code == errno.EISCONN else code)
@@ -124,7 +131,11 @@ class Dialer:
         else:
             self._finish(attempt, attempt.sock)
 
+    def _too_slow(self, attempt: _Attempt) -> None:
+        self._failed(attempt, OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+
     def _failed(self, attempt: _Attempt, error: OSError) -> None:
+        self._trying.discard(attempt)
         attempt.error = error
         if attempt.sock:
             release(self._poller, attempt.sock)
@@ -132,6 +143,7 @@ class Dialer:
         self._next(attempt)
 
     def _expired(self, attempt: _Attempt) -> None:
+        self._trying.discard(attempt)
         if attempt.sock:
             release(self._poller, attempt.sock)
             attempt.sock = None
@@ -139,6 +151,7 @@ class Dialer:
 
     def _finish(self, attempt: _Attempt, result: socket.socket | OSError) -> None:
         self._running.discard(attempt)
+        self._trying.discard(attempt)
         attempt.done(result)
 
 

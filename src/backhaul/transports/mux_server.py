@@ -142,6 +142,11 @@ class MuxServer(GatedServer):
             self._surplus = max(0, self._surplus - 1)  # one way or the other there is one less than there was
             log.debug("session lost: %s", why)
 
+    def not_understood(self, link: Link, why: str) -> None:
+        """No user gets through like that: perhaps both ends don't fit together."""
+        del link
+        self._burst.warn("smux", f"closed a session: {why}; both ends need the same transport and mux_version")
+
     def not_smux(self, link: Link, data: bytes) -> None:
         """No session but a handshake: a client that came back while its old control channel looked alive."""
         self._links.discard(link)

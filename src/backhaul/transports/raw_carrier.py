@@ -12,7 +12,7 @@ from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.pair import End, Relay, Traffic
 from backhaul.relay.poller import pending, release
 from backhaul.wire.datagrams import Batch, DelayJudge, Splitter, join, join_stamped
-from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, encode
+from backhaul.wire.frames import Frame, FrameKindError, FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import Signal
 from backhaul.wire.targets import MAX_TARGET
 
@@ -22,6 +22,7 @@ from .silent_connection import SilentConnection
 
 log = logging.getLogger("backhaul.tunnel")
 
+_TARGETS: Final = frozenset({Signal.TCP, Signal.UDP})
 V072_LARGEST: Final = (1 << 14) - 6  # bytes of a datagram: v0.7.2 has 16 KiB for it, timestamp and length
 
 
@@ -91,10 +92,10 @@ class RawWaiting(SilentConnection):
         del rest  # nothing precedes the header here
 
     def _hear(self, data: bytes) -> None:
-        self._reader = self._reader or FrameReader(MAX_TARGET)
+        self._reader = self._reader or FrameReader(MAX_TARGET, _TARGETS)
         try:
             frame = self._reader.feed(data)
-        except FrameTooLongError as error:
+        except (FrameKindError, FrameTooLongError) as error:
             self._complain(str(error))
         else:
             if frame:
@@ -102,9 +103,6 @@ class RawWaiting(SilentConnection):
 
     def _addressed(self, frame: Frame) -> None:
         """Hand the connection on to whoever dials the target."""
-        if frame.kind not in {Signal.TCP, Signal.UDP}:
-            self._complain(f"its header has the unknown type {frame.kind}")
-            return
         self._relay.poller.ignore_readable(self._sock)
         target = frame.body.decode("utf-8", "replace")
         if frame.kind == Signal.UDP:
@@ -115,7 +113,7 @@ class RawWaiting(SilentConnection):
             self._owner.addressed(self, RawArrival(self._relay, end, target, frame.rest))
 
     def _complain(self, what: str) -> None:
-        log.warning("dropped a tunnel connection: %s", what)
+        self._relay.complaints.warn("header", f"dropped a tunnel connection: {what}; both ends need the same transport")
         self._give_up()
 
     def _gone(self) -> None:

@@ -12,6 +12,7 @@ from .congestion import local, suit
 # heartbeat is set: silent for 15 s -> 4 probes, 5 s apart; unanswered bytes -> 30 s.
 CONTROL_IDLE, CONTROL_INTERVAL, CONTROL_PROBES = 15, 5, 4
 CONTROL_UNANSWERED_MS = 30_000
+_EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # Go, and so v0.7.2, listens on both families for each of them
 BACKLOG = 4096  # pending connections; the kernel lowers it to net.core.somaxconn
 # The user is hurt, not the listener: carry on with the next one (accept(2), "Error handling").
 TRANSIENT_ACCEPT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM})
@@ -62,8 +63,9 @@ def _set(sock: socket.socket, option: str, value: int) -> None:
 
 
 def listen(host: str, port: int, options: SocketOptions) -> socket.socket:
-    """Return a listening socket on `host` ("" for all addresses, IPv6 included); OSError if it can't be had.
+    """Return a listening socket on `host`; OSError if it can't be had.
 
+    "", "0.0.0.0" and "::" are all addresses of both families.
     Accepted sockets inherit the options on Linux, which saves five system calls a connection.
     """
     sock = _bindable(host, port, socket.SOCK_STREAM)
@@ -77,14 +79,14 @@ def listen(host: str, port: int, options: SocketOptions) -> socket.socket:
 
 
 def bind_datagrams(host: str, port: int) -> socket.socket:
-    """Return a UDP socket bound to `host` ("" for all addresses, IPv6 included); OSError if it can't be had."""
+    """Return a UDP socket bound to `host`, which is read as by `listen`; OSError if it can't be had."""
     sock = _bindable(host, port, socket.SOCK_DGRAM)
     prepare(sock)
     return sock
 
 
 def _bindable(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
-    if not host and socket.has_dualstack_ipv6():
+    if host in _EVERYWHERE and socket.has_dualstack_ipv6():
         try:
             return _bind(socket.AF_INET6, ("::", port), kind, v6only=False)
         except OSError as error:

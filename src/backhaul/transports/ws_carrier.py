@@ -24,6 +24,10 @@ log = logging.getLogger("backhaul.tunnel")
 _PING = websocket.encode(websocket.BINARY, bytes([Signal.PING]), masked=False)
 
 
+class _ClosedError(websocket.WebSocketError):
+    """The other end has said goodbye."""
+
+
 class WsIdle(SilentConnection):
     """Idle on the public end. The client has nothing to say there; proxies in between may ping."""
 
@@ -155,15 +159,19 @@ class WsWaiting(SilentConnection):
             except OSError as error:  # the next read finds it as well
                 log.debug("can't answer a ping: %s", error)
         elif opcode == websocket.CLOSE:
-            raise websocket.WebSocketError("the server closed the connection")
+            raise _ClosedError
 
     def _hear(self, data: bytes) -> None:
         if self._sock.fileno() < 0:
             return
         try:
             self._parser.feed(memoryview(data))
+        except _ClosedError:
+            self._give_up()
+            return
         except websocket.WebSocketError as error:
-            log.debug("dropped a tunnel connection: %s", error)
+            what = f"dropped a tunnel connection: {error}; both ends need the same transport"
+            self._relay.complaints.warn("frame", what)
             self._give_up()
             return
         if self._target:

@@ -24,24 +24,31 @@ def encode(kind: int, body: bytes) -> bytes:
     return _HEAD.pack(len(body), kind) + body
 
 
+class FrameKindError(ValueError):
+    """The peer sent a frame of a type that has no business here."""
+
+
 class FrameReader:
-    """Collects exactly one framed string, however the bytes are cut."""
+    """Collects exactly one framed string, however the bytes are cut; of certain `kinds`, if they are given."""
 
-    __slots__ = ("_buffer", "_limit")
+    __slots__ = ("_buffer", "_kinds", "_limit")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, kinds: frozenset[int] | None = None) -> None:
         self._buffer = bytearray()
         self._limit = limit
+        self._kinds = kinds
 
     def feed(self, data: bytes | memoryview) -> Frame | None:
         """Take more bytes; the frame once it is whole, with what came behind it.
 
-        Raises FrameTooLongError as soon as the announced length exceeds the limit.
+        Raises FrameKindError or FrameTooLongError as soon as the head shows one or the other.
         """
         self._buffer += data
         if len(self._buffer) < HEAD_SIZE:
             return None
         length, kind = _HEAD.unpack_from(self._buffer)
+        if self._kinds is not None and kind not in self._kinds:
+            raise FrameKindError(f"frame of the unknown type {kind}")
         if length > self._limit:
             raise FrameTooLongError(f"frame of {length} bytes announced, at most {self._limit} accepted")
         end = HEAD_SIZE + length

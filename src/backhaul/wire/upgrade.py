@@ -349,4 +349,5 @@ def _explain(status: int) -> str:
         return "the server refused the token"
     if status in _GATEWAY_ERRORS:
         return f"a proxy in between answered {status}: it does not get through to the server"
-    return f"the server answered {status} instead of switching to WebSocket: are remote_addr, path and transport right?"
+    hint = "are token, remote_addr, path and transport right?"
+    return f"the server answered {status} instead of switching to WebSocket: {hint}"
