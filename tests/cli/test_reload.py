@@ -1,20 +1,17 @@
 """Hot reload of the running program: what changes, what stays, and that a broken file changes nothing."""
 
+import asyncio
 import signal
-import subprocess
-import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
-from tests.support.net import HOST, free_port
-
-_PATIENCE = 20.0  # seconds
+from tests.support.net import HOST, PATIENCE, free_port
+from tests.support.program import Program
 
 
 class _Page(BaseHTTPRequestHandler):
@@ -39,77 +36,83 @@ def page() -> Iterator[int]:
     server.server_close()
 
 
-class _Program:
-    def __init__(self, folder: Path, side: str) -> None:
-        self.file = folder / f"{side}.toml"
-        self.log = folder / f"{side}.log"
+async def _fetch(port: int) -> bytes:
+    def fetch() -> bytes:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/", timeout=PATIENCE) as answer:
+            body: bytes = answer.read()
+        return body
 
-    def start(self, text: str, stack: ExitStack) -> None:
-        self.file.write_text(text)
-        out = stack.enter_context(self.log.open("w"))
-        self.process = subprocess.Popen([sys.executable, "-m", "backhaul", "-c", self.file], stderr=out)
-        stack.callback(self._stop)
+    return await asyncio.to_thread(fetch)
+
+
+@pytest.fixture
+async def programs() -> AsyncIterator[AsyncExitStack]:
+    """What runs until the test is over."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+class End:
+    """A running end of a tunnel and the file that describes it."""
+
+    program: Program
+
+    def __init__(self, file: Path, text: str) -> None:
+        self.file = file
+        file.write_text(text)
+
+    async def start(self, programs: AsyncExitStack) -> None:
+        """Run what the file describes."""
+        self.program = await Program.start("-c", self.file)
+        programs.push_async_callback(self.program.kill)
 
     def rewrite(self, old: str, new: str) -> None:
         self.file.write_text(self.file.read_text().replace(old, new))
 
-    def said(self, text: str) -> None:
-        """Wait until the log has `text`."""
-        _until(lambda: text in self.log.read_text(), f"{text!r} in {self.log.read_text()}")
-
-    def _stop(self) -> None:
-        self.process.terminate()
-        assert self.process.wait(_PATIENCE) == 0
-
-
-def _until(holds: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + _PATIENCE
-    while not holds():
-        if time.monotonic() > end:
-            raise AssertionError(f"never: {what}")
-        time.sleep(0.05)  # the program runs elsewhere: its log is all there is to look at
-
-
-def _fetch(port: int) -> bytes:
-    with urllib.request.urlopen(f"http://{HOST}:{port}/", timeout=_PATIENCE) as answer:
-        body: bytes = answer.read()
-    return body
+    async def stop(self) -> None:
+        self.program.signal(signal.SIGTERM)
+        assert await self.program.ended() == 0
 
 
 @pytest.mark.timeout(120)
-def test_a_file_that_changes_under_a_running_tunnel(tmp_path: Path, page: int) -> None:
+async def test_a_file_that_changes_under_a_running_tunnel(tmp_path: Path, page: int, programs: AsyncExitStack) -> None:
     bind, first, second = free_port(), free_port(), free_port()
     common = 'transport = "tcpmux"\ntoken = "one"\nskip_optz = true\n'
     mapping = f'"{HOST}:{first}={HOST}:{page}"'
-    with ExitStack() as stack:
-        server, client = _Program(tmp_path, "server"), _Program(tmp_path, "client")
-        server.start(f'[server]\nbind_addr = "{HOST}:{bind}"\n{common}ports = [{mapping}]\n', stack)
-        server.said("listens on")
-        client.start(f'[client]\nremote_addr = "{HOST}:{bind}"\nretry_interval = 1\n{common}', stack)
-        client.said("tunnel is up")
-        assert _fetch(first) == b"hello"
+    text = f'[server]\nbind_addr = "{HOST}:{bind}"\n{common}ports = [{mapping}]\n'
+    server = End(tmp_path / "server.toml", text)
+    await server.start(programs)
+    await server.program.line("listens on")
+    text = f'[client]\nremote_addr = "{HOST}:{bind}"\nretry_interval = 1\n{common}'
+    client = End(tmp_path / "client.toml", text)
+    await client.start(programs)
+    await client.program.line("tunnel is up")
+    assert await _fetch(first) == b"hello"
 
-        server.rewrite(mapping, f'{mapping}, "{HOST}:{second}={HOST}:{page}"')
-        server.said("ports: 1 added")
-        assert _fetch(second) == b"hello"
+    server.rewrite(mapping, f'{mapping}, "{HOST}:{second}={HOST}:{page}"')
+    await server.program.line("ports: 1 added")
+    assert await _fetch(second) == b"hello"
 
-        server.rewrite("token", "tokn")
-        server.said("the old configuration runs on")
-        assert "did you mean `token`" in server.log.read_text()
-        assert _fetch(first) == b"hello"
+    server.rewrite("token", "tokn")
+    await server.program.line("the old configuration runs on")
+    assert "did you mean `token`" in server.program.text
+    assert await _fetch(first) == b"hello"
 
-        server.rewrite("tokn", "token")
-        server.rewrite('"one"', '"two"')
-        server.said("keys: token")
-        client.rewrite('"one"', '"two"')
-        client.process.send_signal(signal.SIGHUP)
-        client.said("keys: token")
-        _until(lambda: client.log.read_text().count("tunnel is up") > 1, "the client is back")
-        assert _fetch(second) == b"hello"
+    server.rewrite("tokn", "token")
+    server.rewrite('"one"', '"two"')
+    await server.program.line("keys: token")
+    client.rewrite('"one"', '"two"')
+    client.program.signal(signal.SIGHUP)
+    await client.program.line("keys: token")
+    if client.program.text.count("tunnel is up") == 1:
+        await client.program.line("tunnel is up")
+    assert await _fetch(second) == b"hello"
 
-        server.rewrite(f'{mapping}, "', '"')
-        server.said("ports: 1 removed")
-        assert _fetch(second) == b"hello"
-        with pytest.raises(OSError, match="refused"):
-            _fetch(first)
-    assert "one" not in server.log.read_text().split()
+    server.rewrite(f'{mapping}, "', '"')
+    await server.program.line("ports: 1 removed")
+    assert await _fetch(second) == b"hello"
+    with pytest.raises(OSError, match="refused"):
+        await _fetch(first)
+    await server.stop()
+    await client.stop()
+    assert "one" not in server.program.text.split()

@@ -1,15 +1,10 @@
 """A server whose heart beats slowly is asked for a sign of life before it is given up, where it can be asked."""
 
 import pytest
-from tests.support.net import HOST, Peer, free_port, until
+from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Net
 
 ASKABLE = ["tcp", "ws", "wss", "wsmux", "wssmux"]  # the control channel of tcpmux has no place for a question
-
-
-async def echo(user: Peer, data: bytes) -> None:
-    await user.send(data)
-    assert await user.receive(len(data)) == data
 
 
 @pytest.mark.parametrize("any_net", ASKABLE, indirect=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 from tests.support.middlebox import Middlebox
-from tests.support.net import HOST, Peer, free_port, until
+from tests.support.net import HOST, Peer, echo, free_port, until
 from tests.support.tunnel import Net
 
 from backhaul.client import Client
@@ -43,11 +43,6 @@ async def site(any_net: Net) -> Site:
     client = await any_net.client(middlebox.port)
     await until(lambda: server.tunnel.connected and client.tunnel.connected)
     return Site(any_net, server, client, middlebox, bind_port, mapping)
-
-
-async def echo(user: Peer, data: bytes) -> None:
-    await user.send(data)
-    assert await user.receive(len(data)) == data
 
 
 async def test_the_control_channel_is_cut(site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 from tests.support.go_peer import STREAMS, Case, Mixed, cases
-from tests.support.net import HOST, Peer, until
+from tests.support.net import HOST, echo, until
 from tests.support.tunnel import TOKEN
 
 from backhaul.client import Client
@@ -15,12 +15,6 @@ MUX_CONS = [(case, mux_con) for case in cases(STREAMS, versions=(1,)) for mux_co
 def ours(end: str, transports: tuple[str, ...] = STREAMS) -> list[Case]:
     """Return the cases in which our end is the server, or the client."""
     return [case for case in cases(transports, versions=(1,)) if case.ours == end]
-
-
-async def echo(user: Peer, text: bytes) -> None:
-    """Have `text` echoed; the user stays connected."""
-    await user.send(text)
-    assert await user.receive(len(text)) == text
 
 
 async def echo_soon(mixed: Mixed, text: bytes) -> None:

@@ -117,7 +117,7 @@ class Browser:
         end = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < end, self.text("body")
-            time.sleep(0.02)
+            self.driver.execute_async_script("requestAnimationFrame(() => arguments[0]())")
 
 
 @pytest.fixture(scope="module")

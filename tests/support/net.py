@@ -6,7 +6,7 @@ import itertools
 import random
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 HOST = "127.0.0.1"
@@ -14,6 +14,7 @@ PATIENCE = 20.0  # seconds without the event that a test waits for: something ha
 # Below the range from which the system takes the source ports of connections, so that none is taken in between.
 _PORTS = itertools.count(random.randrange(10000, 30000))  # noqa: S311 - two test runs at a time should differ
 
+_STANDSTILL = 0.1  # seconds in which nothing is taken: a relay may only need its turn
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -37,6 +38,27 @@ async def until(condition: Callable[[], Any], patience: float = PATIENCE) -> Non
     async with asyncio.timeout(patience):
         while not condition():  # noqa: ASYNC110 - the program has no event for everything that a test looks at
             await asyncio.sleep(0.002)
+
+
+async def ready(socks: Iterable[socket.socket], *, write: bool = False) -> None:
+    """Return once one of the sockets has something to read, or (`write`) takes something."""
+    loop = asyncio.get_running_loop()
+    woken = asyncio.Event()
+    watched = list(socks)
+    watch, forget = (loop.add_writer, loop.remove_writer) if write else (loop.add_reader, loop.remove_reader)
+    for sock in watched:
+        watch(sock, woken.set)
+    try:
+        await woken.wait()
+    finally:
+        for sock in watched:
+            forget(sock)
+
+
+async def echo(user: "Peer", data: bytes) -> None:
+    """Have `data` echoed; the user stays connected."""
+    await user.send(data)
+    assert await user.receive(len(data)) == data
 
 
 class Peer:
@@ -203,10 +225,10 @@ def cuts(data: bytes, size: int) -> Iterator[bytes]:
 
 async def fill(peer: Peer) -> int:
     """Send until nothing along the way takes more; return the number of bytes."""
-    total, refused = 0, 0
-    while refused < 20:  # a relay may only need its turn
-        sent = peer.fill()
-        total += sent
-        refused = 0 if sent else refused + 1
-        await asyncio.sleep(0.005)
+    total = 0
+    with contextlib.suppress(TimeoutError):
+        while True:
+            total += peer.fill()
+            async with asyncio.timeout(_STANDSTILL):
+                await ready([peer.sock], write=True)
     return total

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from .net import PATIENCE, Peer
+from .net import PATIENCE, Peer, ready
 
 Event = dict[str, Any]
 TRANSCRIPTS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parents[1] / "data/transcripts.json").read_text())
@@ -162,7 +162,7 @@ class Player:
                 for peer in peers:
                     if await self._has_spoken(peer):
                         return peer
-                await asyncio.sleep(0.002)
+                await ready(peer.sock for peer in peers)
 
     async def _has_spoken(self, peer: Peer) -> bool:
         """Whether our end has said more than that the connection is alive, or has ended it."""
