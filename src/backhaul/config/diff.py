@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from backhaul.config.keys import keys
 from backhaul.config.ports import Mapping
-from backhaul.config.schema import SIDES, Config, ServerConfig
+from backhaul.config.schema import Config, ServerConfig, side_of
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -33,8 +33,7 @@ class Change(Struct, frozen=True, kw_only=True):
 def diff(old: Config, new: Config) -> Change:
     """Compare two configurations; equal ones give `Change()`."""
     if type(old) is not type(new):
-        table = next(side for side, schema in SIDES.items() if schema is type(new))
-        return Change(ports_added=_ports(new), ports_removed=_ports(old), rebuild=True, changed=(table,))
+        return Change(ports_added=_ports(new), ports_removed=_ports(old), rebuild=True, changed=(side_of(new),))
     differing = [
         key for key in keys(type(new)) if key.name != "ports" and getattr(old, key.name) != getattr(new, key.name)
     ]

@@ -12,7 +12,7 @@ from backhaul.config import checks
 from backhaul.config.address import Address
 from backhaul.config.errors import ConfigError
 from backhaul.config.keys import Key, keys
-from backhaul.config.schema import SIDES, Config
+from backhaul.config.schema import SIDES, Config, side_of
 from backhaul.config.words import hint, kind, show
 
 # Put in place of a mandatory value that is missing or wrong, so that the rest is still checked.
@@ -41,8 +41,7 @@ def load_usable(path: str | os.PathLike[str]) -> Config:
     For the start. A reload meets certificates that are just being renewed: it uses the old ones then.
     """
     config = load(path)
-    side = next(side for side, schema in SIDES.items() if schema is type(config))
-    if problems := [f"{os.fspath(path)}: {side}.{problem}" for problem in checks.unusable(config)]:
+    if problems := [f"{os.fspath(path)}: {side_of(config)}.{problem}" for problem in checks.unusable(config)]:
         raise ConfigError(problems)
     return config
 

@@ -236,3 +236,8 @@ class ClientConfig(_Common, frozen=True, kw_only=True):
 
 Config = ServerConfig | ClientConfig
 SIDES: dict[str, type[Config]] = {"server": ServerConfig, "client": ClientConfig}
+
+
+def side_of(config: Config) -> str:
+    """Return the name of the table that `config` was read from."""
+    return next(side for side, schema in SIDES.items() if schema is type(config))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from backhaul.wire.smux import SmuxError
 
 from .buffers import shared_buffer
-from .pair import HOLD_BACK, SILENCE_LIMIT, Traffic, hold_back
+from .pair import SILENCE_LIMIT, Traffic, hold_back
 from .poller import END_FOLLOWS, WOULD_BLOCK, finished, release
 
 if TYPE_CHECKING:
@@ -117,7 +117,6 @@ class FramedRelay:
         "_channel_ended",
         "_done",
         "_from_sock",
-        "_held",
         "_hold",
         "_pieces",
         "_sock",
@@ -152,8 +151,7 @@ class FramedRelay:
         self._sock_ended = False
         self._channel_ended = False
         self._told = False  # the socket's peer has been told that the channel has ended
-        self._held = False  # the socket's end is held back from a peer that would drop the answer,
-        self._hold = HOLD_BACK  # for so many seconds of silence
+        self._hold: float | None = None  # seconds of silence for which a peer is not told that the socket has ended
         self._answered = False  # the last bytes were the channel's
 
     @property
@@ -240,8 +238,8 @@ class FramedRelay:
         """Nothing has moved for so long on this half-closed channel."""
         if seconds >= SILENCE_LIMIT:
             self.close()
-        elif seconds >= self._hold and self._held:
-            self._held = False
+        elif self._hold is not None and seconds >= self._hold:
+            self._hold = None
             self.channel.finish()
 
     def _shut(self, *, reset: bool, tell: bool) -> None:
@@ -290,7 +288,6 @@ class FramedRelay:
             self.close()  # both directions are over; or the target is done, and the answer with it
             return
         if not self.channel.ours:
-            self._held = True
             self._hold = hold_back(answered=self._answered)
             self.channel.settle()
         elif not told:

@@ -56,9 +56,6 @@ class LinkOwner(Protocol):
     def link_lost(self, link: "Link", why: str) -> None:
         """The connection or the session is gone, and every stream on it."""
 
-    def not_understood(self, link: "Link", why: str) -> None:
-        """The peer has broken the protocol: the session is about to be lost."""
-
     def not_smux(self, link: "Link", data: bytes) -> None:
         """The first bytes are a handshake; the socket is the owner's again, the link is dead."""
 
@@ -294,7 +291,8 @@ class Link:
             for stream in touched:
                 stream.deliver()
         if error:
-            self._owner.not_understood(self, error)
+            remedy = "both ends need the same transport and mux_version"
+            self.relay.complaints.warn(error, f"closed a session: {error}; {remedy}")
             self.end(error)
         else:
             self.settle()

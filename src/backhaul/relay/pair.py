@@ -174,8 +174,7 @@ class Pair:
         """The source of `direction` is done and all its bytes have been handed on (or wait for the sink)."""
         if direction.stalled or self.closed:
             return
-        other = self.to_near if direction is self.to_far else self.to_far
-        if (other.ended and not other.stalled) or not self._source_end(direction).half_close:
+        if self._other_is_done(direction) or not self._source_end(direction).half_close:
             self.close()
             return
         if self._sink_end(direction).half_close:
@@ -192,9 +191,8 @@ class Pair:
 
         A close does when it meets unread bytes: it is a reset then, and the kernel throws away what it has not sent.
         """
-        other = self.to_near if direction is self.to_far else self.to_far
-        both_read = other.ended and not other.stalled
-        return both_read or (self._source_end(direction).half_close and self._sink_end(direction).half_close)
+        both_understand = self._source_end(direction).half_close and self._sink_end(direction).half_close
+        return both_understand or self._other_is_done(direction)
 
     def silent_for(self, seconds: float) -> None:
         """Nothing has moved for so long on this half-closed pair."""
@@ -232,6 +230,10 @@ class Pair:
             direction.sink.shutdown(socket.SHUT_WR)
         except OSError as error:
             self.fail(direction.sink, error)
+
+    def _other_is_done(self, direction: Direction) -> bool:
+        other = self.to_near if direction is self.to_far else self.to_far
+        return other.ended and not other.stalled
 
     def _source_end(self, direction: Direction) -> End:
         return self._near if direction is self.to_far else self._far

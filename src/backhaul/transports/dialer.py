@@ -40,7 +40,7 @@ class Dialer:
         self._poller = poller
         self._loop = asyncio.get_running_loop()
         self._running: Deadlines[_Attempt] = Deadlines(timeout, self._expired)
-        self._trying: Deadlines[_Attempt] = Deadlines(ADDRESS_TIMEOUT, self._too_slow)  # the names with more
+        self._trying: Deadlines[_Attempt] = Deadlines(ADDRESS_TIMEOUT, self._too_slow)  # of several addresses
         self._lookups: set[asyncio.Task[None]] = set()
 
     def dial(self, host: str, port: int, options: SocketOptions, done: Dialled) -> None:

@@ -81,12 +81,6 @@ class MuxClient(PooledClient[Link]):
         self._forget(link)
         log.debug("session lost: %s", why)
 
-    def not_understood(self, link: Link, why: str) -> None:
-        """See MuxServer."""
-        del link
-        remedy = "both ends need the same transport and mux_version"
-        self._relay.complaints.warn("smux", f"closed a session: {why}; {remedy}")
-
     def not_smux(self, link: Link, data: bytes) -> None:
         """Only a server looks for handshakes."""
 

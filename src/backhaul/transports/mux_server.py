@@ -5,7 +5,6 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from backhaul.burst import Burst
 from backhaul.relay.datagram_channel import DatagramChannel
 from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.flows import Flow
@@ -46,7 +45,6 @@ class MuxServer(GatedServer):
         self._relay = relay
         self._links = Loads()
         self._asked: Deadlines[object] = Deadlines(_REQUEST_PATIENCE, self._unanswered)
-        self._burst = Burst(log)
         self._surplus = 0  # sessions that came because they were asked for: beyond the client's pool
         self._retiring: TimerHandle | None = None  # set while there are any
 
@@ -116,8 +114,7 @@ class MuxServer(GatedServer):
         """A client never opens streams: whatever this is, its session ends at once."""
         del link
         stream.sink = _Nobody()
-        self._burst.warn("opened", "closed a session whose client opened a stream, which no client does")
-        raise SmuxError("its client opened a stream")
+        raise SmuxError("its client opened a stream, which no client does")
 
     def stream_closed(self, link: Link) -> None:
         """There is room on this session."""
@@ -141,11 +138,6 @@ class MuxServer(GatedServer):
             self._links.discard(link)
             self._surplus = max(0, self._surplus - 1)  # one way or the other there is one less than there was
             log.debug("session lost: %s", why)
-
-    def not_understood(self, link: Link, why: str) -> None:
-        """No user gets through like that: perhaps both ends don't fit together."""
-        del link
-        self._burst.warn("smux", f"closed a session: {why}; both ends need the same transport and mux_version")
 
     def not_smux(self, link: Link, data: bytes) -> None:
         """No session but a handshake: a client that came back while its old control channel looked alive."""
