@@ -2,7 +2,8 @@
 # Prepare .venv and the programs a make target needs; does nothing when all is there already.
 #   tools/setup.sh demo    the program alone
 #   tools/setup.sh lint    and the tools of the "dev" group in pyproject.toml
-#   tools/setup.sh test    and the Debian packages marked "test" in tools/debian-packages.txt
+#   tools/setup.sh test    and the Debian packages marked "test" in tools/debian-packages.txt;
+#                          those marked "netem" where the kernel has none
 #   tools/setup.sh bench   the same, marked "bench"
 # PYTHON=python3.12 chooses an interpreter; otherwise the first one that is new enough is taken.
 set -euo pipefail
@@ -54,6 +55,13 @@ install_programs() { # $1: the target they are marked with
     [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
 }
 
+# The tests of a bad network want netem. A kernel that was built without it can run another one as a program.
+bring_netem() {
+    if [ "$(id -u)" = 0 ] && ! unshare --net tc qdisc add dev lo root netem loss 1% 2>/dev/null; then
+        (install_programs netem) || say "no netem: those tests will be skipped"
+    fi
+}
+
 # What an environment was made from. It holds absolute paths, so it does not survive a move of the directory.
 fingerprint() { # $1: "program" or "dev"
     echo "$1 $PWD $("$python" -V) $(sha256sum <pyproject.toml)"
@@ -84,6 +92,7 @@ demo) prepare_environment program ;;
 lint) prepare_environment dev ;;
 test | bench)
     install_programs "$1"
+    [ "$1" = bench ] || bring_netem
     prepare_environment dev
     ;;
 *) die "usage: tools/setup.sh demo|lint|test|bench" ;;
