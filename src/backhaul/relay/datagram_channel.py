@@ -33,7 +33,8 @@ class DatagramChannel:
         self._received = received
         self._ended = ended
         if early:
-            self._take(memoryview(early))
+            taken = self.on_data(memoryview(early))
+            self._channel.consumed(taken)
             self._channel.settle()
 
     def send(self, batch: Batch) -> None:
@@ -62,8 +63,9 @@ class DatagramChannel:
 
     def on_data(self, view: memoryview) -> int:
         """See smux.Sink: handed on at once, because nothing that a datagram does comes back to the channel."""
-        self._take(view)
-        return 0
+        if self._received and (batch := self._splitter.feed(view)):
+            self._received(batch)
+        return len(view)
 
     def on_fin(self) -> None:
         """See smux.Sink: a flow has no halves."""
@@ -81,14 +83,6 @@ class DatagramChannel:
     def deliver(self) -> None:
         """See Rider: nothing is kept."""
 
-    def _take(self, data: memoryview) -> None:
-        if self._received is None:
-            return
-        if batch := self._splitter.feed(data):
-            self._received(batch)
-        if self._received is not None:
-            self._channel.consumed(len(data))
-
     def _over(self) -> None:
         if self._ended:
             self._ended()
@@ -97,7 +91,7 @@ class DatagramChannel:
         """Send the batch: in one frame, which is put together in its place, unless it is too large for that."""
         channel = self._channel
         size = framed_size(batch)
-        if size <= min(channel.frame_size, channel.room()):
+        if size <= channel.frame_size and size <= channel.room():
             put(batch, OUT, FRAMES_AT + channel.header_room)
             channel.send_frames(size)
         else:

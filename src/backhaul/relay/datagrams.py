@@ -115,10 +115,10 @@ class DatagramSocket:
 
     def send(self, batch: Batch, address: Address = None) -> None:
         """Send every datagram to `address`, or to where the socket is connected."""
-        start, end = 0, len(batch)
-        if end == 1:
+        if len(batch) == 1:
             self._send_single(batch[0], address)
             return
+        start, end = 0, len(batch)
         while start < end:
             stop = self._equal_run(batch, start, end)
             self._send_run(batch[start:stop], address)
@@ -173,15 +173,12 @@ class DatagramSocket:
         self._wakeups += 1
         if self._busy or not self._wakeups % _CURIOSITY:
             self._read_many()
-        else:
-            self._read_one()
-
-    def _read_one(self) -> None:
+            return
         try:
             count, ancillary, _, address = self._sock.recvmsg_into(_WHOLE, _GRO_ROOM)
         except OSError:  # nothing there; or what ICMP said of an earlier datagram, and the socket itself is well
             return
-        self._received(_cut(0, count, ancillary), address)
+        self._received(_cut(0, count, ancillary) if ancillary else [_IN[:count]], address)
 
     def _read_many(self) -> None:
         batch: list[memoryview] = []

@@ -146,8 +146,8 @@ class WsChannel:
         if self._rider is None:
             return
         if piece:
-            self._unread += len(piece)
-            self._rider.on_data(piece)
+            kept = len(piece) - self._rider.on_data(piece)
+            self._unread += kept
         elif self.ours and message_end:
             self._rider.on_fin() if opcode == _END else self._rider.on_reset()
 

@@ -60,13 +60,14 @@ class Splitter:
         found: list[bytes | memoryview] = []
         start = self._finish_tail(data, found) if self._tail else 0
         unpack, size, end = self._head.unpack_from, self._head.size, len(data)
-        if not found and end - start >= size:
-            self.timestamp = unpack(data, start)[0]
-        while end - start >= size:
-            after = start + size + unpack(data, start)[-1]
+        while (body := start + size) <= end:
+            head = unpack(data, start)
+            after = body + head[-1]
             if after > end:
                 break
-            found.append(data[start + size : after])
+            if not found:
+                self.timestamp = head[0]
+            found.append(data[body:after])
             start = after
         if start < end:
             self._tail += data[start:]

@@ -236,8 +236,12 @@ class Session:
 
     def _on_payload(self, stream_id: int, data: memoryview, start: int, length: int) -> int:
         """Deliver what *data* holds of *length* payload bytes from *start*; return where it ends."""
-        stop = min(start + length, len(data))
-        self._payload_id, self._payload_left = stream_id, start + length - stop
+        stop, end = start + length, len(data)
+        if stop > end:
+            self._payload_id, self._payload_left = stream_id, stop - end
+            stop = end
+        else:
+            self._payload_left = 0
         stream = self._streams.get(stream_id)
         if stream is not None and stop > start:
             stream.receive(data[start:stop])

@@ -109,7 +109,7 @@ class Stream:
         Raise ValueError when *length* is not between 1 and the lesser of `sendable()` and `max_frame`.
         """
         settings = self._session.settings
-        if not 0 < length <= min(settings.max_frame, self.sendable()):
+        if not 0 < length <= settings.max_frame or length > self.sendable():
             raise ValueError(f"stream {self.id} may not push {length} bytes now")
         if self._sent is not None:
             self._sent.sent(length)
@@ -165,14 +165,16 @@ class Stream:
 
     def receive(self, piece: memoryview) -> None:
         """Deliver a non-empty piece of payload. For the session."""
-        if self.abandoned:
-            self._discard(len(piece))
-            return
         count = len(piece)
-        self._unread += count
-        self._session.budget.charge(count)
-        if taken := self.sink.on_data(piece):
-            self.consumed(taken)
+        taken = 0 if self.abandoned else self.sink.on_data(piece)
+        if self.abandoned:  # since long, or by the sink just now
+            self._discard(count)
+            return
+        if taken < count:
+            self._unread += count - taken
+            self._session.budget.charge(count - taken)
+        if taken and self._received is not None and self._received.take(taken):
+            self._update_peer(self._received)
 
     def receive_fin(self) -> None:
         """Take the peer's FIN. For the session."""
