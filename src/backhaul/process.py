@@ -161,6 +161,8 @@ class Process:
         if type(new) is not type(self._config) or _kind_changed(self._config, new):
             log.error("%s: a change of side, or to or from transport udp, takes a restart", self._file)
             return watch
+        for warning in new.warnings:
+            log.warning("%s", warning)
         for key in change.restart:
             log.warning("%s has changed, which takes a restart", key)
         if changed & _LOG:

@@ -205,7 +205,6 @@ def test_a_remote_address_needs_host_and_port(text: str, transport: str) -> None
         ("Hart-beat = 3", "server.Hart-beat: unknown key; remove it or correct it; did you mean `heartbeat`?"),
         ("zzz = 3", "server.zzz: unknown key; remove it or correct it"),
         ('"a\\nb" = 3', 'server."a\\nb": unknown key; remove it or correct it'),
-        ("dial_timeout = 3", "server.dial_timeout: belongs to [client], the file of the other side; remove it here"),
         ('sniffer_log = "a\\u0000b"', "server.sniffer_log: no file can have this name; correct the path"),
         ('web_user = "me"', "server.web_password: missing; web_user needs one, or remove web_user"),
         ('web_password = "pw"', "server.web_user: missing; web_password needs one, or remove web_password"),
@@ -271,7 +270,8 @@ def test_a_fingerprint_has_64_digits(text: str) -> None:
             ("client.transport: expected ", "client.remote_addr: missing"),
         ),
         ("", ("holds neither [server] nor [client]",)),
-        ("[server]\n[client]", ("holds both [server] and [client]",)),
+        ("[server]\n[client]", ("client.transport: missing", "client.remote_addr: missing")),
+        (SERVER + "HEARTBEAT = 3\nheartbeat = 3", ("server.HEARTBEAT: unknown key",)),
         ("[sever]", ("sever: unknown table or key; remove it or correct it; did you mean `server`?", "holds neither")),
         ("heartbeat = 3\n" + SERVER, ("heartbeat: stands outside any table; move it below [server]",)),
         ('token = "x"\n' + SERVER, ("token: stands outside any table; move it below [server] or [client]",)),
@@ -368,6 +368,30 @@ def test_settings_without_effect_are_warned_of() -> None:
         "proxy_protocol has no effect on transport udp",
     )
     assert "tls_verify" in client('tls_ca = "/none"').warnings[0]
+
+
+@pytest.mark.parametrize("name", ["dial_timeout", "Dial_Timeout"])
+def test_a_key_of_the_other_side_is_warned_of_and_ignored(name: str) -> None:
+    config = server(f'{name} = "whatever"')
+    assert config.warnings == (f"server.{name} has no effect: it is a key of the other side's file; remove it here",)
+
+
+@pytest.mark.parametrize(
+    ("text", "side"),
+    [
+        (SERVER + CLIENT, ServerConfig),
+        (CLIENT + SERVER, ServerConfig),
+        ("[server]\n" + CLIENT, ClientConfig),
+        (CLIENT + SERVER.replace("0.0.0.0:3080", ""), ClientConfig),
+        (SERVER.replace("bind_addr", "Bind_Addr") + "[client]", ServerConfig),
+        (SERVER + "[client]\nnonsense = 1", ServerConfig),
+    ],
+)
+def test_of_both_sides_in_one_file_that_one_runs_that_runs_in_the_go_version(text: str, side: type) -> None:
+    config = parse(text)
+    assert type(config) is side
+    [warning] = config.warnings
+    assert "only one of them runs" in warning
 
 
 @given(st.text())

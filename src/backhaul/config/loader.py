@@ -15,6 +15,8 @@ from backhaul.config.keys import Key, keys
 from backhaul.config.schema import SIDES, Config, side_of
 from backhaul.config.words import hint, kind, show
 
+_NO_SIDE = "holds neither [server] nor [client]; begin the public side with [server], the other with [client]"
+_BOTH_SIDES = "the file holds both [server] and [client]: only one of them runs; put each in a file of its own"
 # Put in place of a mandatory value that is missing or wrong, so that the rest is still checked.
 _STAND_INS: dict[str, object] = {
     "transport": "tcp",
@@ -50,15 +52,17 @@ def parse(text: str) -> Config:
     """Do what `load` does for a text; the problems carry no file name."""
     document = _document(text)
     problems = list(_strays(document))
-    present = [side for side in SIDES if side in document]
-    if len(present) != 1:
-        raise ConfigError([*problems, _sides_problem(present)])
-    config, mistakes = _build(present[0], document[present[0]])
+    sides = _sides(document)
+    if not sides:
+        raise ConfigError([*problems, _NO_SIDE])
+    side, *others = sides
+    config, mistakes = _build(side, document[side])
     problems += mistakes
-    problems += (f"{present[0]}.{problem}" for problem in checks.problems(config))
+    problems += (f"{side}.{problem}" for problem in checks.problems(config))
     if problems:
         raise ConfigError(problems)
-    return msgspec.structs.replace(config, warnings=tuple(checks.warnings(config)))
+    warnings = [*(_BOTH_SIDES for _ in others), *_misplaced(side, document[side]), *checks.warnings(config)]
+    return msgspec.structs.replace(config, warnings=tuple(warnings))
 
 
 def _read(path: Path) -> str:
@@ -100,10 +104,13 @@ def _strays(document: dict[str, Any]) -> Iterator[str]:
             yield f"{_name(name)}: unknown table or key; remove it or correct it{hint(name, SIDES)}"
 
 
-def _sides_problem(present: list[str]) -> str:
-    if present:
-        return "holds both [server] and [client]; put each in a file of its own and run one process for each"
-    return "holds neither [server] nor [client]; begin the public side with [server], the other with [client]"
+def _sides(document: dict[str, Any]) -> list[str]:
+    """Return the sides whose tables are there, the one that runs first: as in v0.7.2, a server that has an address."""
+    present = [side for side in SIDES if side in document]
+    server = document.get("server")
+    if len(present) > 1 and isinstance(server, dict) and not _spelled(server, ["bind_addr"]).get("bind_addr"):
+        present.reverse()
+    return present
 
 
 def _build(side: str, table: object) -> tuple[Config, list[str]]:
@@ -124,13 +131,16 @@ def _build(side: str, table: object) -> tuple[Config, list[str]]:
 
 
 def _unknown(side: str, table: dict[str, Any]) -> Iterator[str]:
-    own = _names(side)
-    other = next(name for name in SIDES if name != side)
-    for name in [name for name in table if name not in own]:
-        if name in _names(other):
-            yield f"{side}.{name}: belongs to [{other}], the file of the other side; remove it here"
-        else:
-            yield f"{side}.{_name(name)}: unknown key; remove it or correct it{hint(name, own)}"
+    own, others = _names(side), _names_of_the_other(side)
+    for name in [name for name in table if name not in own and name.lower() not in others]:
+        yield f"{side}.{_name(name)}: unknown key; remove it or correct it{hint(name, own)}"
+
+
+def _misplaced(side: str, table: dict[str, Any]) -> Iterator[str]:
+    """Warn of keys of the other side, which v0.7.2 passes over: files that work with it may have some."""
+    others = _names_of_the_other(side)
+    for name in [name for name in table if name.lower() in others]:
+        yield f"{side}.{name} has no effect: it is a key of the other side's file; remove it here"
 
 
 def _value(key: Key, raw: object) -> object:
@@ -168,6 +178,11 @@ def _refusal(key: Key, raw: object) -> str:
 
 def _names(side: str) -> list[str]:
     return [key.name for key in keys(SIDES[side])]
+
+
+def _names_of_the_other(side: str) -> frozenset[str]:
+    """Return the keys that this side does not have."""
+    return frozenset(name for known in SIDES for name in _names(known)).difference(_names(side))
 
 
 def _name(name: str) -> str:
