@@ -174,7 +174,7 @@ class Process:
             log.error("%s can't be used: %s; the old configuration runs on", self._file, text)
             return watch
         self._config = new
-        if changed & _WEB:
+        if changed & _WEB or (watch and not watch.whole):  # who had the page's port may be gone
             if watch:
                 await watch.stop()
             watch = await self._start_monitor(new)

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -116,3 +117,18 @@ async def test_a_file_that_changes_under_a_running_tunnel(tmp_path: Path, page: 
     await server.stop()
     await client.stop()
     assert "one" not in server.program.text.split()
+
+
+async def test_a_page_whose_port_was_taken_is_tried_again(tmp_path: Path, programs: AsyncExitStack) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        web_port = taken.getsockname()[1]
+        text = f'[server]\nbind_addr = "{HOST}:{free_port()}"\ntransport = "tcp"\ntoken = "t"\nskip_optz = true\n'
+        server = End(tmp_path / "server.toml", text)
+        await server.start(programs)
+        await server.program.line("listens on")
+        server.rewrite("skip_optz", f'web_bind = "{HOST}"\nweb_port = {web_port}\nskip_optz')
+        await server.program.line("going on without the page")
+    server.program.signal(signal.SIGHUP)
+    await server.program.line("monitoring page on")
+    assert b"<title>Backhaul</title>" in await _fetch(web_port)
+    await server.stop()

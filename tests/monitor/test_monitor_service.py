@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -55,6 +56,7 @@ async def test_a_taken_port_costs_the_page_and_nothing_else(caplog: pytest.LogCa
         replace(SETTINGS, web_port=web_port, sniffer=True, sniffer_log=str(log)),
         tunnel.read,
     )
+    assert (first.whole, second.whole) == (True, False)
     tunnel.say(ports=(port(443, sent=5),))
     await second.stop()
     await first.stop()
@@ -68,6 +70,19 @@ async def test_an_address_of_another_machine_costs_the_page(caplog: pytest.LogCa
     await monitor.stop()
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "web_port: can't listen on 192.0.2.1:" in caplog.text
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0", "::"])
+async def test_all_addresses_are_those_of_both_families(bind: str) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    web_port = free_port()
+    monitor = await start(replace(SETTINGS, web_bind=bind, web_port=web_port), Tunnel().read)
+    assert monitor.whole
+    for host in ("127.0.0.1", "::1"):
+        _, writer = await asyncio.open_connection(host, web_port)
+        writer.transport.abort()
+    await monitor.stop()
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,11 @@ class _Common(Struct, frozen=True, kw_only=True):
     web_port: Annotated[int, key("Port of the monitoring page; 0 turns it off.", ge=0, le=MAX_PORT)] = 0
     web_bind: Annotated[
         str,
-        key("Address of the monitoring page.", form="an IP address or a host name", parse=parse_host),
+        key(
+            "Address of the monitoring page; `0.0.0.0` is all, of both families.",
+            form="an IP address or a host name",
+            parse=parse_host,
+        ),
     ] = "0.0.0.0"
     web_user: Annotated[str, key("User name that the monitoring page asks for; empty: none.")] = ""
     web_password: Annotated[Secret, key("Password that goes with `web_user`.", form="text in quotes", parse=Secret)] = (

@@ -4,6 +4,8 @@ It is closed behind the answer: no state between requests, and a visitor who pol
 """
 
 import asyncio
+import errno
+import socket
 import time
 from asyncio import StreamReader, StreamWriter, Task
 from collections.abc import Awaitable, Callable
@@ -54,6 +56,18 @@ _METHOD: Final = Response(
 )
 
 
+def _both_families(host: str, port: int) -> socket.socket | None:
+    """Return a socket for all addresses, if `host` asks for these: for Go, and so in v0.7.2, IPv6 is among them."""
+    if host not in {"0.0.0.0", "::"} or not socket.has_dualstack_ipv6():
+        return None
+    try:
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    except OSError as error:
+        if error.errno in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:  # IPv6 switched off: IPv4 it is
+            return None
+        raise
+
+
 class HttpServer:
     """Serves what `respond` answers; `start` and `stop` once each, in the event loop.
 
@@ -68,7 +82,10 @@ class HttpServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port, which is chosen by the system for 0. Raises OSError."""
-        self._server = await asyncio.start_server(self._welcome, host, port, limit=_READ_SIZE)
+        if sock := _both_families(host, port):
+            self._server = await asyncio.start_server(self._welcome, sock=sock, limit=_READ_SIZE)
+        else:
+            self._server = await asyncio.start_server(self._welcome, host, port, limit=_READ_SIZE)
         number: int = self._server.sockets[0].getsockname()[1]
         return number
 

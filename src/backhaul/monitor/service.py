@@ -12,8 +12,10 @@ from backhaul.monitor.usage import keeping
 class Monitor:
     """A running monitor, made by `start`."""
 
-    def __init__(self, parts: AsyncExitStack) -> None:
+    def __init__(self, parts: AsyncExitStack, *, whole: bool) -> None:
         self._parts = parts
+        self.whole = whole
+        """Whether everything that was asked for is there; a page whose port was taken is not."""
 
     async def stop(self) -> None:
         """Close the page and write the usage log a last time; once, and while `read` still works."""
@@ -27,19 +29,20 @@ async def start(settings: Settings, read: Read) -> Monitor:
     is called in the event loop, until the monitor is stopped.
     """
     async with AsyncExitStack() as parts:
-        await _enter(parts, settings, read)
+        whole = await _enter(parts, settings, read)
         started = parts.pop_all()
-    return Monitor(started)
+    return Monitor(started, whole=whole)
 
 
-async def _enter(parts: AsyncExitStack, settings: Settings, read: Read) -> None:
+async def _enter(parts: AsyncExitStack, settings: Settings, read: Read) -> bool:
     usage = _usage(read)
     if settings.sniffer:
         usage = await parts.enter_async_context(keeping(settings.sniffer_log, read))
-    if settings.web_port:
-        from backhaul.monitor.web import serving  # noqa: PLC0415 - memory that only those with a page pay
+    if not settings.web_port:
+        return True
+    from backhaul.monitor.web import serving  # noqa: PLC0415 - memory that only those with a page pay
 
-        await parts.enter_async_context(serving(settings, read, usage))
+    return await parts.enter_async_context(serving(settings, read, usage))
 
 
 def _usage(read: Read) -> Callable[[], dict[int, int]]:

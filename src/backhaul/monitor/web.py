@@ -17,17 +17,17 @@ log = logging.getLogger("backhaul.monitor")
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings, read: Read, usage: Callable[[], dict[int, int]]) -> AsyncIterator[None]:
-    """Serve the page inside the block; without its port there is a line in the log and no page."""
+async def serving(settings: Settings, read: Read, usage: Callable[[], dict[int, int]]) -> AsyncIterator[bool]:
+    """Serve the page inside the block, which is told whether; without its port there is a line in the log."""
     sampler = Sampler(read, measure)
     site = Site(settings, Sources(read, usage, sampler))
     server = HttpServer(site.respond, HEADERS)
     if not await _listen(server, settings):
-        yield
+        yield False
         return
     try:
         async with background(sampler.run()):
-            yield
+            yield True
     finally:
         await server.stop()
 
