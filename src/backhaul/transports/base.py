@@ -81,6 +81,11 @@ class ControlEvents(Protocol):
         """The control channel is gone; users in flight are not."""
 
 
+def taken_over(ip: str) -> str:
+    """Say why a control channel has gone: a client with the token came, back or another one, which takes turns then."""
+    return f"a client at {ip} has taken over (one client at a time: a second one needs a server of its own)"
+
+
 class GateEvents(ControlEvents, Protocol):
     """What a gate tells the carrier that it lets connections in for."""
 

@@ -21,7 +21,7 @@ from backhaul.wire import upgrade
 from backhaul.wire.signals import Signal
 
 from .acceptor import Acceptor
-from .base import GateEvents, ServerSettings
+from .base import GateEvents, ServerSettings, taken_over
 from .control_channel import ControlChannel
 from .decoy import Decoy
 from .sockets import listen, plain_ip
@@ -212,7 +212,7 @@ class HttpGate:
     def _open_control(self, stranger: "_Stranger", rest: bytes) -> None:
         if self._control:
             self._drop_control()
-            self._events.control_lost(f"a client at {stranger.ip} has taken over")
+            self._events.control_lost(taken_over(stranger.ip))
         ear = WsEar(self._say, from_client=True)
         self._control = ControlChannel(self._poller, stranger.sock, ear, self._heard, self._lost)
         self._events.control_opened(stranger.ip)

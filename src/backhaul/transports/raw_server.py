@@ -20,7 +20,7 @@ from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
 
 from .acceptor import Acceptor
-from .base import GateEvents, ServerSettings
+from .base import GateEvents, ServerSettings, taken_over
 from .control_channel import ControlChannel
 from .sockets import listen, plain_ip
 
@@ -166,7 +166,7 @@ class RawGate:
         if self._control:
             self._control.close()
             self._control = None
-            self._events.control_lost(f"a client at {stranger.ip} has taken over")
+            self._events.control_lost(taken_over(stranger.ip))
         self._ticket = b""
         self._control_ip = stranger.ip
         self._control = ControlChannel(self._poller, stranger.sock, ServerEar(), self._heard, self._lost)
