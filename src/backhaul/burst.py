@@ -32,7 +32,7 @@ class Burst:
         interval: float = 10.0,
         *,
         clock: Callable[[], float] = time.monotonic,
-        max_keys: int = 256,
+        max_keys: int = 32,
     ) -> None:
         self._logger = logger
         self._interval = interval
