@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
+from tests.support.mux import IdleOwner
 from tests.support.net import Peer, until
 from tests.support.tunnel import Net
 
@@ -18,24 +19,13 @@ from backhaul.relay.link import Link
 from backhaul.relay.pair import Relay, Traffic
 from backhaul.relay.poller import make_poller
 from backhaul.relay.smux_channel import SmuxChannel
-from backhaul.wire.smux import HEADER_SIZE, Role, Settings, Stream
+from backhaul.wire.smux import HEADER_SIZE, Role, Settings
 
 pytestmark = pytest.mark.both_loops
 SIOCOUTQ, SIOCOUTQNSD = termios.TIOCOUTQ, 0x894B  # bytes not acknowledged, bytes not sent (linux/sockios.h)
 ECHO = b"e" * 64
 FRAME = 32768  # the default mux_framesize
 HEADER = struct.Struct("<BBHI")
-
-
-class Owner:
-    """A link's owner that lets everything happen."""
-
-    def stream_opened(self, link: Link, stream: Stream) -> None: ...
-    def stream_closed(self, link: Link) -> None: ...
-    def recognised(self, link: Link) -> None: ...
-    def load_changed(self, link: Link) -> None: ...
-    def link_lost(self, link: Link, why: str) -> None: ...
-    def not_smux(self, link: Link, data: bytes) -> None: ...
 
 
 @dataclass
@@ -76,7 +66,7 @@ async def scene(net: Net) -> AsyncIterator[Scene]:
     poller = make_poller()
     relay = Relay(poller)
     near, far = await net.pair()
-    link = Link(relay, near.sock, Role.CLIENT, Settings(max_frame=FRAME), Owner(), ours=True)
+    link = Link(relay, near.sock, Role.CLIENT, Settings(max_frame=FRAME), IdleOwner(), ours=True)
     link.start()
     yield Scene(net, link, far)
     relay.close()

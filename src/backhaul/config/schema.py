@@ -72,7 +72,7 @@ class _Common(Struct, frozen=True, kw_only=True):
     nodelay: Annotated[
         bool,
         key(
-            "Set TCP_NODELAY: lower latency, more packets. Connections with sessions always have it.",
+            "Set TCP_NODELAY: lower latency, more packets. Sessions, and connections to targets, always have it.",
             on=STREAM,
             rebuild=True,
         ),

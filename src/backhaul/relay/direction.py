@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .buffers import shared_buffer
 from .pipes import PIPE_SIZE, Pipe
-from .poller import END_FOLLOWS, WOULD_BLOCK, finished
+from .poller import END_FOLLOWS, WOULD_BLOCK, acknowledge, finished
 
 if TYPE_CHECKING:
     from .pair import Pair
@@ -36,6 +36,7 @@ class Direction:
     __slots__ = (
         "_backlog",
         "_bulk",
+        "_hasty",
         "_in_pipe",
         "_pipe",
         "_plain",
@@ -48,7 +49,8 @@ class Direction:
         "source",
     )
 
-    def __init__(self, pair: "Pair", source: socket.socket, sink: socket.socket, meter: Meter) -> None:
+    def __init__(self, pair: "Pair", source: socket.socket, sink: socket.socket, meter: Meter, *, hasty: bool) -> None:
+        """`hasty`: acknowledge what has been read at once."""
         self.pair = pair
         self.source = source
         self.sink = sink
@@ -61,6 +63,7 @@ class Direction:
         self._in_pipe = 0
         self._bulk = False
         # What the kernel would move between two TLS connections is not what they say.
+        self._hasty = hasty
         self._plain = not (isinstance(source, ssl.SSLSocket) or isinstance(sink, ssl.SSLSocket))
 
     def start(self, preface: bytes) -> None:
@@ -126,6 +129,8 @@ class Direction:
         if not count:
             self._end()
             return
+        if self._hasty:
+            acknowledge(self.source)
         self._count(count)
         self._bulk = count == COPY_SIZE and self._plain and relay.splicing
         self._write(_BUFFER[:count], END_FOLLOWS if last and self.pair.told_at_once(self) else 0)
@@ -162,6 +167,8 @@ class Direction:
             self._return_pipe(pipe)
             self._end()
             return
+        if self._hasty:
+            acknowledge(self.source)
         self._in_pipe = count
         self._bulk = count >= COPY_SIZE
         self._count(count)

@@ -61,7 +61,10 @@ class Channel(Protocol):
 
     relay: "Relay"
     header_room: int  # bytes of the hole before each payload
-    frame_size: int  # payload bytes of a frame, at most
+
+    @property
+    def frame_size(self) -> int:
+        """Payload bytes of a frame, at most."""
 
     @property
     def burst(self) -> int:

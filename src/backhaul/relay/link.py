@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from backhaul.wire.smux import Role, Session, Settings, SmuxError, Stream
 
 from .buffers import shared_buffer
-from .poller import WOULD_BLOCK, ended, reason, release
+from .poller import WOULD_BLOCK, acknowledge, ended, reason, release
 
 if TYPE_CHECKING:
     from .framed import Rider
@@ -272,10 +272,12 @@ class Link:
         except OSError as error:
             self.end(reason(error))
             return
-        if count:
-            self._take(_IN[:count])
-        else:
+        if not count:
             self.end("the peer closed it")
+            return
+        if not self.ours:
+            acknowledge(self.conn)
+        self._take(_IN[:count])
 
     def _take(self, data: memoryview) -> None:
         if self._fresh:

@@ -47,7 +47,7 @@ class End(NamedTuple):
     """One end of a pair; the pair owns the socket from now on."""
 
     sock: socket.socket
-    half_close: bool  # whether the peer takes FIN as the end of one direction only
+    half_close: bool  # whether the peer takes FIN as the end of one direction only; v0.7.2 does not
 
 
 class Joined(Protocol):
@@ -154,8 +154,8 @@ class Pair:
         self._far = far
         self._done = done
         self.closed = False
-        self.to_far = Direction(self, near.sock, far.sock, traffic.received)
-        self.to_near = Direction(self, far.sock, near.sock, traffic.sent)
+        self.to_far = Direction(self, near.sock, far.sock, traffic.received, hasty=not near.half_close)
+        self.to_near = Direction(self, far.sock, near.sock, traffic.sent, hasty=not far.half_close)
         self.latest = self.to_far  # the direction in which bytes moved last
         self._hold = HOLD_BACK  # seconds
 

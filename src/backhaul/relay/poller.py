@@ -25,6 +25,7 @@ WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLW
 END_FOLLOWS = getattr(socket, "MSG_MORE", 0)
 """A flag of send: the last bytes, and the end that the caller tells the peer of next, share a packet."""
 
+_ACKNOWLEDGE = getattr(socket, "TCP_QUICKACK", 0)
 _READ = getattr(select, "EPOLLIN", 0) | getattr(select, "EPOLLRDHUP", 0)
 _NOT_READ, _NOT_WRITE = ~_READ, ~getattr(select, "EPOLLOUT", 0)  # errors and hang-ups concern both
 _ENDS = getattr(select, "EPOLLRDHUP", 0) | select.POLLHUP | select.POLLERR  # one or both directions, or by a reset
@@ -113,6 +114,17 @@ def finished(sock: socket.socket) -> bool:
         return not sock.recv(1, socket.MSG_PEEK)
     except WOULD_BLOCK:
         return False
+
+
+def acknowledge(sock: socket.socket) -> None:
+    """Acknowledge what has been read now, and not up to 40 ms later; the kernel forgets this at the next answer.
+
+    For connections with v0.7.2: it sets TCP_NODELAY only where its file says so, and else keeps the last bytes of
+    what it has to say until those before are acknowledged. Measured: a new stream 44 ms, now 0.6; windows of smux
+    version 2 1.5 MB/s, now 250. Between two of ours it would be a system call more for each read.
+    """
+    if _ACKNOWLEDGE:
+        sock.setsockopt(socket.IPPROTO_TCP, _ACKNOWLEDGE, 1)
 
 
 def broken(sock: socket.socket) -> bool:

@@ -58,7 +58,8 @@ class ClientTunnel:
         self._transport = make_transport(self)
         self._targets = Dialer(poller, config.dial_timeout)
         self._datagram_targets = Dialer(poller, config.dial_timeout, socket.SOCK_DGRAM)
-        self._options = SocketOptions(nodelay=config.nodelay, keepalive=config.keepalive_period)
+        # Targets get all at once whatever `nodelay` says, as in v0.7.2: it is about the tunnel, not the last step.
+        self._options = SocketOptions(nodelay=True, keepalive=config.keepalive_period)
         self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
         self._silence = Silence()
         self._burst = Burst(log)

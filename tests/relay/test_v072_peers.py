@@ -1,0 +1,116 @@
+"""What connections with v0.7.2 get that those between two of ours do without."""
+
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from tests.support.mux import IdleOwner
+from tests.support.net import Peer, cuts
+from tests.support.tunnel import Net
+
+from backhaul.relay.direction import Meter
+from backhaul.relay.framed import FramedRelay
+from backhaul.relay.link import Link
+from backhaul.relay.pair import End, Relay, Traffic
+from backhaul.relay.poller import make_poller
+from backhaul.relay.smux_channel import SmuxChannel
+from backhaul.relay.ws_channel import WsChannel
+from backhaul.wire.smux import Role, Settings
+from backhaul.wire.smux.frames import HEADER, PSH
+from backhaul.wire.websocket import FrameParser, MessageReader, encode
+
+pytestmark = pytest.mark.both_loops
+BINARY = 0x2
+Join = Callable[..., None]
+NETSTAT = Path("/proc/net/netstat")
+ROUNDS = 60  # the kernel is quick with the first ones of each connection
+V072_MESSAGE = 16 * 1024  # bytes: its read buffer, and so the largest of its own messages
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[Relay]:
+    poller = make_poller()
+    relay = Relay(poller)
+    yield relay
+    relay.close()
+    poller.close()
+
+
+def join_web(relay: Relay, conn: Peer, user: Peer, *, ours: bool) -> None:
+    """Join a client's WebSocket connection with a user's socket."""
+    parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
+    channel = WsChannel(relay, conn.sock, parser, masked=False, ours=ours)
+    joined = FramedRelay(channel, user.sock, Traffic(Meter(), Meter()), None, towards_user=True)
+    channel.start(joined)
+    joined.start()
+
+
+def join_raw(relay: Relay, conn: Peer, user: Peer, *, ours: bool) -> None:
+    """Join a tunnel connection of transport tcp with a user's socket."""
+    relay.join(End(user.sock, half_close=True), End(conn.sock, half_close=ours), Traffic(Meter(), Meter()))
+
+
+def join_mux(relay: Relay, conn: Peer, user: Peer, *, ours: bool) -> None:
+    """Join the first stream of a session with a user's socket."""
+    link = Link(relay, conn.sock, Role.CLIENT, Settings(), IdleOwner(), ours=ours)
+    link.start()
+    channel = SmuxChannel(link, link.session.open())
+    joined = FramedRelay(channel, user.sock, Traffic(Meter(), Meter()), None, towards_user=True)
+    channel.carry(joined)
+    joined.start()
+
+
+SAID = {
+    join_raw: b"request",
+    join_web: encode(BINARY, b"request", masked=True),
+    join_mux: HEADER.pack(1, PSH, 7, Role.CLIENT.value) + b"request",
+}
+
+
+async def receive_message(peer: Peer) -> int:
+    """Receive an unmasked message; return its size (RFC 6455, section 5.2)."""
+    length = (await peer.receive(2))[1]
+    if length == 126:
+        (length,) = struct.unpack("!H", await peer.receive(2))
+    elif length == 127:
+        (length,) = struct.unpack("!Q", await peer.receive(8))
+    await peer.receive(length)
+    return length
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_messages_are_no_larger_than_its_own(net: Net, relay: Relay, *, ours: bool) -> None:
+    (peer, conn), (user, near) = await net.pair(), await net.pair()
+    join_web(relay, conn, near, ours=ours)
+    left = 1_000_000
+    await user.send(bytes(left))
+    sizes = []
+    while left:
+        sizes.append(await receive_message(peer))
+        left -= sizes[-1]
+    assert (max(sizes) <= V072_MESSAGE) is not ours
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="not on this system")
+@pytest.mark.parametrize("join", SAID)
+async def test_what_it_has_sent_is_acknowledged_at_once(net: Net, relay: Relay, join: Join) -> None:
+    """Who has Nagle's algorithm on, as it has by default, keeps the second half of a request until then."""
+    (peer, conn), (user, near) = await net.pair(), await net.pair()
+    near.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    join(relay, conn, near, ours=False)
+    before = delayed_acknowledgements()
+    for _ in range(ROUNDS):
+        for piece in cuts(SAID[join], len(SAID[join]) // 2 + 1):
+            await peer.send(piece)
+        assert await user.receive(7) == b"request"
+        await user.send(b"answer")
+        await peer.receive_some()
+    assert delayed_acknowledgements() - before < ROUNDS // 2, "without it there are more of them than rounds"
+
+
+def delayed_acknowledgements() -> int:
+    """How many the kernel has sent so far because nothing else was said for 40 ms."""
+    names, values = (line.split() for line in NETSTAT.read_text().splitlines() if line.startswith("TcpExt:"))
+    return int(values[names.index("DelayedACKs")])
