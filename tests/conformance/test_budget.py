@@ -2,9 +2,11 @@
 
 import asyncio
 
+import pytest
 from tests.support.net import Peer, fill, until
 from tests.support.tunnel import Net, Tunnel
 
+from backhaul.relay import link as link_module
 from backhaul.relay.link import Link
 from backhaul.wire.smux import Session
 
@@ -76,3 +78,23 @@ async def test_version_1_stalls_the_session_until_that_one_reads() -> None:
         assert len(await target.receive_all()) == sent
         await visiting
         assert the_link(tunnel).session is session
+
+
+@pytest.mark.parametrize("upload", [True, False])
+async def test_version_1_has_new_users_go_elsewhere(monkeypatch: pytest.MonkeyPatch, *, upload: bool) -> None:
+    monkeypatch.setattr(link_module, "_REST", 0.0)
+    async with Net("tcpmux") as net:
+        tunnel, user, target = await start(net, 1)
+        speaker, listener = (user, target) if upload else (target, user)
+        sent = await fill(speaker)
+        (standing,) = links = tunnel.server.relay.links
+        await until(lambda: standing.blocked or standing.session.paused)
+        first = await tunnel.user(1)  # has no choice, but another session is asked for
+        await until(lambda: len(links) == 2)
+        assert standing.resting
+        await visit(await tunnel.user(1))
+        assert len(standing) == 2
+        speaker.shut_write()
+        assert len(await listener.receive_all()) == sent
+        await visit(first)
+        await until(lambda: not standing.resting)

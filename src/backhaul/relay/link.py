@@ -32,7 +32,8 @@ _FLOWING = 16 * _PIECE  # ... until so much in a row, half a megabyte, has left 
 # frames, and that of a WebSocket message, no more than eight whole records of TLS.
 _BURST = (1 << 17) - 128
 _QUIET_AHEAD = 16  # streams that send little, before one that sends much has a turn again
-_STALL: Final = 5.0  # seconds of standing still that are worth a line in the log
+_REST: Final = 0.5  # seconds of standing still after which new streams had better go elsewhere ...
+_STALL: Final = 5.0  # ... and those that are worth a line in the log
 _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, all that may precede streams, it is 0
 
 _IN = shared_buffer(READ_SIZE)  # shared: every read is dealt with before the next
@@ -51,7 +52,7 @@ class LinkOwner(Protocol):
         """The other end has turned out to be one of ours."""
 
     def load_changed(self, link: "Link") -> None:
-        """The link has another number of streams than when this was called last."""
+        """The link has another number of streams than when this was called last, or `resting` has changed."""
 
     def link_lost(self, link: "Link", why: str) -> None:
         """The connection or the session is gone, and every stream on it."""
@@ -81,6 +82,8 @@ class Link:
         self.ours = ours  # whether the other end is one of ours; else a hello may still tell
         self.closed = False
         self.blocked = False  # the connection takes no more bytes now
+        self.resting = False  # it was found to stand still: somebody does not take what came, at one end or the other
+        self._still_since = 0.0  # paused, or blocked and nothing has left
         self._outgoing = select.poll()  # tells whether what was sent last has left
         self._outgoing.register(conn, select.POLLOUT)
         self.burst = _BURST  # bytes of payload per wake-up of a stream
@@ -128,9 +131,15 @@ class Link:
             self._readable()
 
     def usable(self) -> bool:
-        """Return whether a stream may be opened: the end of the connection may have come and not been read yet."""
+        """Return whether a stream may be opened: the end of the connection may have come and not been read yet.
+
+        Of a session that stands still, once: it is `resting` then, and to be used where there is no other.
+        """
         if not self.closed and not self.feeding and ended(self.conn):
             self.end("the peer closed it")
+        elif not self.resting and (self._paused or self.blocked) and self._loop.time() - self._still_since > _REST:
+            self._tell_rest(resting=True)
+            return False
         return not self.closed
 
     def transmit(self, data: memoryview | bytes) -> None:
@@ -166,6 +175,7 @@ class Link:
 
     def _block(self) -> None:
         self.blocked = True
+        self._moved()
         self.burst = _PIECE
         self._flowing = 0
         self.relay.poller.on_writable(self.conn, self._writable)
@@ -182,11 +192,13 @@ class Link:
         if self._paused != self.session.paused and not self.closed:
             self._paused = not self._paused
             if self._paused:
+                self._still_since = self._loop.time()
                 self.relay.poller.ignore_readable(self.conn)
                 self._stalled = self._loop.call_later(_STALL, self._complain)
             else:
                 self._stalled.cancel()
                 self.relay.poller.on_readable(self.conn, self._readable)
+                self._tell_rest(resting=False)
 
     def finish(self, why: str) -> None:
         """The connection is of no more use once everything has left, unless another stream is opened before."""
@@ -237,6 +249,15 @@ class Link:
     def on_refused(self, stream_id: int) -> None:
         """See smux.Handler."""
         log.warning("a session has too many streams: stream %d and further ones are ignored", stream_id)
+
+    def _moved(self) -> None:
+        if not self._paused:
+            self._still_since = self._loop.time()
+
+    def _tell_rest(self, *, resting: bool) -> None:
+        if self.resting is not resting:
+            self.resting = resting
+            self._owner.load_changed(self)
 
     def _complain(self) -> None:
         """Say once that somebody who does not read holds up all others: with version 1 there is no other way."""
@@ -323,8 +344,10 @@ class Link:
         except OSError as error:
             self.end(reason(error))
             return
+        self._moved()
         if not self._backlog:
             self.blocked = False
+            self._tell_rest(resting=False)
             self.relay.poller.ignore_writable(self.conn)
             self.settle()
             self._unpark()

@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from backhaul.relay.datagram_channel import DatagramChannel
@@ -73,7 +73,7 @@ class MuxServer(GatedServer):
         joined.start()
         joined.readable()  # what the user has said already leaves with the opening of the stream
         link.flush()
-        if len(link) >= self.settings.mux_con:
+        if link.resting or len(link) >= self.settings.mux_con:
             self.expect_user(1)
         return True
 
@@ -128,7 +128,8 @@ class MuxServer(GatedServer):
 
     def load_changed(self, link: Link) -> None:
         """Keep the books; a session that takes no more users has served its time with its last stream."""
-        self._links.update(link)
+        if self._links.update(link):
+            self._relay.loop.call_soon(self._events.carrier_ready)
         if link not in self._links and not len(link):
             link.finish("its last stream has closed")
 
@@ -146,9 +147,9 @@ class MuxServer(GatedServer):
 
     def _open(self, target: str) -> tuple[Link, Stream] | None:
         """Return a new stream on the session with the fewest, its target announced; None if all are full."""
-        while (link := self._links.least()) is not None and len(link) < self.settings.mux_con:
+        for link in self._with_room():
             if not link.usable():
-                continue  # it is gone from the books
+                continue  # it is gone from the books, or from those that move
             try:
                 stream = link.session.open()
             except StreamIdsExhausted as error:
@@ -159,6 +160,13 @@ class MuxServer(GatedServer):
             stream.push(encode_string(target.encode()))
             return link, stream
         return None
+
+    def _with_room(self) -> Iterator[Link]:
+        """Yield the sessions to try, that with the fewest streams first; if there are none, those that stand still."""
+        while (link := self._links.least()) is not None and len(link) < self.settings.mux_con:
+            yield link
+        if link is None:
+            yield from (link for link in self._links if len(link) < self.settings.mux_con)
 
     def _ask(self) -> None:
         self._asked.add(object())
