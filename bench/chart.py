@@ -11,7 +11,8 @@ METRICS_SHOWN = {
     "connections_100": ("new connections", "#3a8f5c"),
     "echo_p50": ("echo p50", "#d08a2e"),
 }
-BAR, GAP, LEFT, WIDTH, TOP = 11, 16, 120, 520, 50
+BAR, GAP, LEFT, WIDTH, TOP = 11, 16, 150, 520, 50
+VALUE_WIDTH = 30  # of a number beside the longest bar to the left
 RANGE = (0.125, 4.0)  # on a logarithmic axis: twice as good and half as good are equally far from 1
 
 
@@ -73,7 +74,7 @@ def _legend() -> list[str]:
 def _group(run: Run, route: str, top: int) -> list[str]:
     program, variant = route.split("/")
     label = variant if program == OURS else f"{variant} ({program})"
-    lines = [_text(LEFT - 8, top + len(METRICS_SHOWN) * BAR / 2 + 4, label, "end")]
+    lines = [_text(LEFT - VALUE_WIDTH, top + len(METRICS_SHOWN) * BAR / 2 + 4, label, "end")]
     for index, (metric, (_, colour)) in enumerate(METRICS_SHOWN.items()):
         if advantage := _advantage(run, route, metric):
             lines += _bar(top + index * BAR, advantage, colour)
