@@ -161,8 +161,6 @@ class Process:
         if type(new) is not type(self._config) or _kind_changed(self._config, new):
             log.error("%s: a change of side, or to or from transport udp, takes a restart", self._file)
             return watch
-        for warning in new.warnings:
-            log.warning("%s", warning)
         for key in change.restart:
             log.warning("%s has changed, which takes a restart", key)
         if changed & _LOG:
@@ -174,6 +172,8 @@ class Process:
             log.error("%s can't be used: %s; the old configuration runs on", self._file, text)
             return watch
         self._config = new
+        for warning in new.warnings:
+            log.warning("%s", warning)
         if changed & _WEB or (watch and not watch.whole):  # who had the page's port may be gone
             if watch:
                 await watch.stop()

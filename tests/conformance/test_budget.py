@@ -1,6 +1,7 @@
 """Many users on one session, one of whom does not read: what the others notice, and how much is held for that one."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from tests.support.net import Peer, fill, until
@@ -81,20 +82,29 @@ async def test_version_1_stalls_the_session_until_that_one_reads() -> None:
 
 
 @pytest.mark.parametrize("upload", [True, False])
-async def test_version_1_has_new_users_go_elsewhere(monkeypatch: pytest.MonkeyPatch, *, upload: bool) -> None:
-    monkeypatch.setattr(link_module, "_REST", 0.0)
+@pytest.mark.parametrize("answered", [True, False])
+async def test_version_1_has_new_users_go_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, *, upload: bool, answered: bool
+) -> None:
+    for limit in ("_REST", "_REST_BLOCKED"):
+        monkeypatch.setattr(link_module, limit, 0.0)
     async with Net("tcpmux") as net:
         tunnel, user, target = await start(net, 1)
         speaker, listener = (user, target) if upload else (target, user)
         sent = await fill(speaker)
         (standing,) = links = tunnel.server.relay.links
         await until(lambda: standing.blocked or standing.session.paused)
-        first = await tunnel.user(1)  # has no choice, but another session is asked for
-        await until(lambda: len(links) == 2)
+        if not answered:  # then a session that stands still is better than none
+            server: Any = tunnel.server.tunnel.transport
+            monkeypatch.setattr(server._gate, "send", lambda _signal: None)
+        other = await tunnel.user(1)
+        if answered:
+            await visit(other)
+            assert (len(links), len(standing)) == (2, 1)
+        else:
+            await until(lambda: len(standing) == 2)
         assert standing.resting
-        await visit(await tunnel.user(1))
-        assert len(standing) == 2
         speaker.shut_write()
         assert len(await listener.receive_all()) == sent
-        await visit(first)
+        await visit(other)
         await until(lambda: not standing.resting)

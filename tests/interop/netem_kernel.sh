@@ -2,6 +2,7 @@
 # The first process of User-mode Linux, which has the files of its host as its own, to be read only:
 # run the tests of a bad network with the netem of that kernel, and halt.
 # From the kernel's command line, as environment: PYTHON, an interpreter that has pytest, and MODULES, its modules.
+echo "the kernel is up"
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
 export HOME=/run TMPDIR=/run PYTHONDONTWRITEBYTECODE=1
 mount -t proc proc /proc

@@ -20,7 +20,7 @@ PATIENCE = 240  # seconds; it takes 45 on a quiet machine
 
 def command(uml: str, files: Path) -> list[str]:
     """Return what starts User-mode Linux on the files of this machine, which it can't change."""
-    (modules,) = MODULES.iterdir()
+    modules = max(MODULES.iterdir())
     machine = ["mem=512M", "quiet", "con=null", "con0=null,fd:1", f"uml_dir={files}", f"TMPDIR={files}"]
     root = ["root=/dev/root", "rootfstype=hostfs", "hostfs=/", "ro"]
     return [uml, *machine, *root, f"init={BOOT}", f"PYTHON={sys.executable}", f"MODULES={modules}"]
@@ -47,7 +47,7 @@ def test_a_network_that_loses_repeats_and_reorders_by_netem(tmp_path: Path) -> N
     if not subprocess.run(BAD.split(), capture_output=True, check=False).returncode:
         pytest.skip("this kernel has netem, test_udp_tools uses it")
     output = run(command(uml, tmp_path))
-    if "test session starts" not in output:
+    if "the kernel is up" not in output:
         pytest.skip(f"User-mode Linux does not run here: {output[-200:]}")
     assert "tests ended: 0" in output, output
     assert re.search(rf"= {len(FLOWS)} passed, \d+ deselected", output), output

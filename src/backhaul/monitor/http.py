@@ -155,4 +155,4 @@ async def _read(reader: StreamReader) -> Head:
 def _request(head: Head, writer: StreamWriter) -> Request:
     authorization = head.headers.get(b"authorization", b"").decode("latin-1")
     peer = writer.get_extra_info("peername") or ("unknown",)  # None: gone already
-    return Request(head.path, authorization, peer[0])
+    return Request(head.path, authorization, peer[0].removeprefix("::ffff:"))  # as IPv4, on a socket for both

@@ -62,8 +62,8 @@ class Direction:
         self._pipe: Pipe | None = None
         self._in_pipe = 0
         self._bulk = False
-        # What the kernel would move between two TLS connections is not what they say.
         self._hasty = hasty
+        # What the kernel would move between two TLS connections is not what they say.
         self._plain = not (isinstance(source, ssl.SSLSocket) or isinstance(sink, ssl.SSLSocket))
 
     def start(self, preface: bytes) -> None:

@@ -32,7 +32,8 @@ _FLOWING = 16 * _PIECE  # ... until so much in a row, half a megabyte, has left 
 # frames, and that of a WebSocket message, no more than eight whole records of TLS.
 _BURST = (1 << 17) - 128
 _QUIET_AHEAD = 16  # streams that send little, before one that sends much has a turn again
-_REST: Final = 0.5  # seconds of standing still after which new streams had better go elsewhere ...
+_REST: Final = 0.5  # seconds for which a session is not read after which new streams had better go elsewhere, ...
+_REST_BLOCKED: Final = 2.0  # ... and for which nothing leaves: a slow line takes a while for what is under way, ...
 _STALL: Final = 5.0  # ... and those that are worth a line in the log
 _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, all that may precede streams, it is 0
 
@@ -137,10 +138,15 @@ class Link:
         """
         if not self.closed and not self.feeding and ended(self.conn):
             self.end("the peer closed it")
-        elif not self.resting and (self._paused or self.blocked) and self._loop.time() - self._still_since > _REST:
+        elif not self.resting and self._stands_still():
             self._tell_rest(resting=True)
             return False
         return not self.closed
+
+    def _stands_still(self) -> bool:
+        if not (self._paused or self.blocked):
+            return False
+        return self._loop.time() - self._still_since > (_REST if self._paused else _REST_BLOCKED)
 
     def transmit(self, data: memoryview | bytes) -> None:
         """Send `data`, or keep what the connection does not take now."""
@@ -198,7 +204,7 @@ class Link:
             else:
                 self._stalled.cancel()
                 self.relay.poller.on_readable(self.conn, self._readable)
-                self._tell_rest(resting=False)
+                self._go_on()
 
     def finish(self, why: str) -> None:
         """The connection is of no more use once everything has left, unless another stream is opened before."""
@@ -253,6 +259,10 @@ class Link:
     def _moved(self) -> None:
         if not self._paused:
             self._still_since = self._loop.time()
+
+    def _go_on(self) -> None:
+        if not (self._paused or self.blocked):
+            self._tell_rest(resting=False)
 
     def _tell_rest(self, *, resting: bool) -> None:
         if self.resting is not resting:
@@ -347,8 +357,8 @@ class Link:
         self._moved()
         if not self._backlog:
             self.blocked = False
-            self._tell_rest(resting=False)
             self.relay.poller.ignore_writable(self.conn)
+            self._go_on()
             self.settle()
             self._unpark()
             if self._ending:

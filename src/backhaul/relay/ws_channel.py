@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FRAME_SIZE: Final = (1 << 17) - websocket.MAX_HEADER
 # ... and of those to v0.7.2, as large as its own. It reads any size, but writes each whole to a target's socket that it
 # has given 32 KiB, and stands still for 40 ms wherever the rest does not fit (64 KiB: 0.1 Gbit/s, 16 or 32 KiB: 1.8).
-_FRAME_SIZE_OF_OTHERS: Final = 1 << 14
+_FRAME_SIZE_OF_OTHERS: Final = (1 << 14) - websocket.MAX_HEADER  # one record of TLS
 _READ_SIZE: Final = 1 << 18  # bytes per wake-up
 _MAX_UNSENT_PONGS: Final = 1 << 16  # bytes: a peer that pings and does not read gets no more answers
 # Empty messages between two of ours, which v0.7.2 never sends: the end of one direction, and a reset. TCP's own

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("backhaul.mux")
 
 _REQUEST_PATIENCE = 1.0  # seconds until another session is asked for: a user waits three times as long
+_OVERDUE = 60.0  # seconds for which an answer may still come: an outage that lasts longer ends the control channel
 _RETIRE_EVERY = 10.0  # seconds without a stream after which a session beyond the client's pool may go
 _HELLO_GRACE = 2.0  # seconds after the beginning of a session: the hello is its first frame, but may be lost once
 
@@ -45,6 +46,7 @@ class MuxServer(GatedServer):
         self._relay = relay
         self._links = Loads()
         self._asked: Deadlines[object] = Deadlines(_REQUEST_PATIENCE, self._unanswered)
+        self._overdue: Deadlines[object] = Deadlines(_OVERDUE, lambda _request: None)
         self._surplus = 0  # sessions that came because they were asked for: beyond the client's pool
         self._retiring: TimerHandle | None = None  # set while there are any
 
@@ -73,8 +75,6 @@ class MuxServer(GatedServer):
         joined.start()
         joined.readable()  # what the user has said already leaves with the opening of the stream
         link.flush()
-        if link.resting or len(link) >= self.settings.mux_con:
-            self.expect_user(1)
         return True
 
     def carry_flow(self, flow: Flow) -> bool:
@@ -102,9 +102,11 @@ class MuxServer(GatedServer):
 
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
         """A tunnel connection has come in: a session from now on."""
-        if len(self._asked):
-            self._asked.discard(self._asked.oldest())
-            self._expect_surplus()
+        for requests in (self._overdue, self._asked):
+            if len(requests):
+                requests.discard(requests.oldest())
+                self._expect_surplus()
+                break
         link = Link(self._relay, sock, Role.CLIENT, self.settings.mux, self, ours=ours)
         self._links.add(link)
         link.start(rest)
@@ -146,7 +148,10 @@ class MuxServer(GatedServer):
         self._gate.regreet(link.conn, data)
 
     def _open(self, target: str) -> tuple[Link, Stream] | None:
-        """Return a new stream on the session with the fewest, its target announced; None if all are full."""
+        """Return a new stream on the session with the fewest, its target announced; None if all are full.
+
+        Asks for another session where this one was the last with room, or there is none.
+        """
         for link in self._with_room():
             if not link.usable():
                 continue  # it is gone from the books, or from those that move
@@ -158,15 +163,21 @@ class MuxServer(GatedServer):
                 continue
             link.tell_load()
             stream.push(encode_string(target.encode()))
+            if link.resting or len(link) >= self.settings.mux_con:
+                self.expect_user(1)
             return link, stream
+        self.expect_user(max(1, self._events.waiting))
         return None
 
     def _with_room(self) -> Iterator[Link]:
-        """Yield the sessions to try, that with the fewest streams first; if there are none, those that stand still."""
+        """Yield the sessions to try, that with the fewest streams first.
+
+        If none moves, and another one was asked for in vain: those that stand still, the longest last.
+        """
         while (link := self._links.least()) is not None and len(link) < self.settings.mux_con:
             yield link
-        if link is None:
-            yield from (link for link in self._links if len(link) < self.settings.mux_con)
+        if link is None and len(self._overdue):
+            yield from (link for link in reversed(list(self._links)) if len(link) < self.settings.mux_con)
 
     def _ask(self) -> None:
         self._asked.add(object())
@@ -174,6 +185,8 @@ class MuxServer(GatedServer):
 
     def _unanswered(self, _request: object) -> None:
         """A session that was asked for has not come; v0.7.2 ignores some requests after it has shrunk its pool."""
+        self._overdue.add(object())
+        self._events.carrier_ready()  # what stands still is better than nothing
         if waiting := self._events.waiting:
             self.expect_user(waiting)
 
@@ -195,6 +208,7 @@ class MuxServer(GatedServer):
     def _drop_idle(self) -> None:
         """No more streams on the sessions of that channel; those that are open go on."""
         self._asked.clear()
+        self._overdue.clear()
         self._surplus = 0
         if self._retiring:
             self._retiring.cancel()
