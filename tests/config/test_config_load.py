@@ -5,15 +5,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.config import CLIENT, SERVER, client, problems, server
 
 from backhaul.config import Address, ClientConfig, ConfigError, Mapping, Secret, ServerConfig, load
 from backhaul.config.keys import ALL, TLS, Key, keys
 from backhaul.config.loader import parse
 from backhaul.config.schema import SIDES
 from backhaul.errors import BackhaulError
-
-SERVER = '[server]\nbind_addr = "0.0.0.0:3080"\ntransport = "tcp"\ntoken = "t"\n'
-CLIENT = '[client]\nremote_addr = "example.com:3080"\ntransport = "tcp"\ntoken = "t"\n'
 
 # The defaults of v0.7.2 (cmd/defaults.go), and what its zero values mean.
 V072_COMMON = {
@@ -29,25 +27,6 @@ V072_SERVER = {
 V072_CLIENT = {
     "connection_pool": 8, "retry_interval": 3, "dial_timeout": 10, "aggressive_pool": False, "edge_ip": "",
 }  # fmt: skip
-
-
-def server(text: str) -> ServerConfig:
-    config = parse(SERVER + text)
-    assert isinstance(config, ServerConfig)
-    return config
-
-
-def client(text: str) -> ClientConfig:
-    config = parse(CLIENT + text)
-    assert isinstance(config, ClientConfig)
-    return config
-
-
-def problems(text: str) -> tuple[str, ...]:
-    with pytest.raises(ConfigError) as caught:
-        parse(text)
-    assert all("\n" not in problem for problem in caught.value.problems)
-    return caught.value.problems
 
 
 @pytest.fixture
@@ -349,49 +328,6 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_files_from_windows(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_bytes(b"\xef\xbb\xbf" + CLIENT.replace("\n", "\r\n").encode())
     assert load(tmp_path / "c.toml") == client("")
-
-
-def test_without_a_token_the_warning_is_loud() -> None:
-    for text in (SERVER, CLIENT):
-        for token in ("", 'token = ""', 'token = "musix"'):
-            config = parse(text.replace('token = "t"', token))
-            assert config.token.reveal() == "musix"
-            [warning] = config.warnings
-            assert "ANYONE CAN TAKE OVER" in warning
-            assert "musix" not in warning
-
-
-def test_settings_without_effect_are_warned_of() -> None:
-    config = parse(SERVER.replace('"tcp"', '"udp"') + "accept_udp = true\nproxy_protocol = true")
-    assert config.warnings == (
-        "accept_udp has no effect on transport udp",
-        "proxy_protocol has no effect on transport udp",
-    )
-    assert "tls_verify" in client('tls_ca = "/none"').warnings[0]
-
-
-@pytest.mark.parametrize("name", ["dial_timeout", "Dial_Timeout"])
-def test_a_key_of_the_other_side_is_warned_of_and_ignored(name: str) -> None:
-    config = server(f'{name} = "whatever"')
-    assert config.warnings == (f"server.{name} has no effect: it is a key of the other side's file; remove it here",)
-
-
-@pytest.mark.parametrize(
-    ("text", "side"),
-    [
-        (SERVER + CLIENT, ServerConfig),
-        (CLIENT + SERVER, ServerConfig),
-        ("[server]\n" + CLIENT, ClientConfig),
-        (CLIENT + SERVER.replace("0.0.0.0:3080", ""), ClientConfig),
-        (SERVER.replace("bind_addr", "Bind_Addr") + "[client]", ServerConfig),
-        (SERVER + "[client]\nnonsense = 1", ServerConfig),
-    ],
-)
-def test_of_both_sides_in_one_file_that_one_runs_that_runs_in_the_go_version(text: str, side: type) -> None:
-    config = parse(text)
-    assert type(config) is side
-    [warning] = config.warnings
-    assert "only one of them runs" in warning
 
 
 @given(st.text())

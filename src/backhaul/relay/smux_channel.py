@@ -57,7 +57,7 @@ class SmuxChannel:
         if self._link.session.control:
             start -= self._put_control()
         while count:
-            length = min(self.frame_size, count)
+            length = min(count, self.frame_size)
             self._stream.put_header(OUT, end, length)
             end += HEADER_SIZE + length
             count -= length

@@ -13,10 +13,7 @@ _RESTING: Final = -1  # the load of a session that stands still
 
 
 class Loads:
-    """The sessions that take users; `update` is to be called whenever the number of a session's streams changes, ...
-
-    ... or whether it stands still.
-    """
+    """The sessions that take users; `update` is to be told of each whose load changes, or that stops or moves again."""
 
     def __init__(self) -> None:
         self._loads: dict[Link, int] = {}

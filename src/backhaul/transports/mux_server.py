@@ -102,11 +102,10 @@ class MuxServer(GatedServer):
 
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
         """A tunnel connection has come in: a session from now on."""
-        for requests in (self._overdue, self._asked):
-            if len(requests):
-                requests.discard(requests.oldest())
-                self._expect_surplus()
-                break
+        requests = self._overdue if len(self._overdue) else self._asked
+        if len(requests):
+            requests.discard(requests.oldest())
+            self._expect_surplus()
         link = Link(self._relay, sock, Role.CLIENT, self.settings.mux, self, ours=ours)
         self._links.add(link)
         link.start(rest)
