@@ -75,6 +75,22 @@ class Flow:
         self._far.close()
 
 
+class Refusal:
+    """The far end of a flow that the client does not take; drops and counts the datagrams."""
+
+    __slots__ = ("_tally",)
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
+    def send(self, batch: Batch) -> None:
+        """See DatagramEnd."""
+        self._tally.dropped += len(batch)
+
+    def close(self) -> None:
+        """See DatagramEnd."""
+
+
 class FlowTable:
     """Every flow of this end in the order of its last datagram: at most `limit`, none silent for `timeout` seconds."""
 

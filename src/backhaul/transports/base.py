@@ -4,6 +4,7 @@ import contextlib
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Protocol
 
 from backhaul.relay.flows import Flow
@@ -69,6 +70,14 @@ class User:
         if not self.early:
             with contextlib.suppress(OSError):  # nothing yet; what is broken will be found broken again
                 self.early = self.sock.recv(_EARLY_SIZE)
+
+
+class Carry(Enum):
+    """The outcome of an attempt to give a flow a carrier."""
+
+    CARRIED = auto()
+    LATER = auto()  # no carrier is free
+    REFUSED = auto()  # the client takes no flows; no carrier was touched
 
 
 class ControlEvents(Protocol):
@@ -155,8 +164,8 @@ class ServerTransport(Protocol):
     def carry(self, user: User) -> bool:
         """Take over `user` (socket included) and join it with a carrier; False if none is idle."""
 
-    def carry_flow(self, flow: Flow) -> bool:
-        """Give `flow` a carrier; False if none is idle."""
+    def carry_flow(self, flow: Flow) -> Carry:
+        """Give `flow` a carrier if one is free and the client takes flows."""
 
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""

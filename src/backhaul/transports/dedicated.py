@@ -11,13 +11,17 @@ from typing import Protocol
 from backhaul.relay.flows import Flow
 from backhaul.wire.signals import Signal
 
-from .base import Arrival, ClientEvents, Door, Gate, ServerEvents, ServerSettings, User
+from .base import Arrival, Carry, ClientEvents, Door, Gate, ServerEvents, ServerSettings, User
 from .gated_server import GatedServer
 from .pooled_client import PooledClient
 
 
 class IdleCarrier(Protocol):
     """An idle tunnel connection on the public end; owns the connection and watches it."""
+
+    @property
+    def takes_flows(self) -> bool:
+        """Whether the other end knows flows on this transport."""
 
     def carry(self, user: User) -> bool:
         """Announce the target and join the two; False, with the user untouched, if the connection is dead.
@@ -87,16 +91,18 @@ class DedicatedServer(GatedServer):
                 return True
         return False
 
-    def carry_flow(self, flow: Flow) -> bool:
-        """Hand the flow to the connection that has been idle for longest; False if none is."""
+    def carry_flow(self, flow: Flow) -> Carry:
+        """Hand the flow to the connection that has been idle for longest, if its other end knows flows."""
         while self._idle:
+            if not self._next().takes_flows:
+                return Carry.REFUSED
             if self.take().carry_flow(flow):
-                return True
-        return False
+                return Carry.CARRIED
+        return Carry.LATER
 
     def take(self) -> IdleCarrier:
         """Return an idle connection, now the caller's; KeyError-free only while `idle`."""
-        carrier = next(iter(self._idle))
+        carrier = self._next()
         del self._idle[carrier]
         return carrier
 
@@ -118,6 +124,9 @@ class DedicatedServer(GatedServer):
         """It is the handshake of a client that came back while its old control channel looked alive, or garbage."""
         self._idle.pop(carrier, None)
         self._gate.regreet(sock, data)
+
+    def _next(self) -> IdleCarrier:
+        return next(iter(self._idle))
 
     def _drop_idle(self) -> None:
         while self._idle:

@@ -17,7 +17,7 @@ from backhaul.wire.smux import Role, SmuxError, Stream, StreamIdsExhausted
 from backhaul.wire.strings import encode_string
 from backhaul.wire.targets import UDP_PREFIX
 
-from .base import Gate, ServerEvents, ServerSettings, User
+from .base import Carry, Gate, ServerEvents, ServerSettings, User
 from .gated_server import GatedServer
 from .loads import Loads
 
@@ -77,20 +77,17 @@ class MuxServer(GatedServer):
         link.flush()
         return True
 
-    def carry_flow(self, flow: Flow) -> bool:
-        """Open a stream for the flow on the session with the fewest; False if all are full.
+    def carry_flow(self, flow: Flow) -> Carry:
+        """Open a stream for the flow on the session with the fewest, if one has room.
 
         Only a client of ours takes flows. Until its hello has had time to come, a flow waits for that as well.
         """
         if self._links and not any(link.ours for link in self._links):
-            if any(self._relay.loop.time() - link.begun < _HELLO_GRACE for link in self._links):
-                return False
-            log.warning("dropped a UDP user of target %s: a v0.7.2 client takes none on this transport", flow.target)
-            flow.close()
-            return True
+            early = all(self._relay.loop.time() - link.begun < _HELLO_GRACE for link in self._links)
+            return Carry.LATER if early else Carry.REFUSED
         opened = self._open(UDP_PREFIX + flow.target)
         if not opened:
-            return False
+            return Carry.LATER
         link, stream = opened
         channel = SmuxChannel(link, stream)
         rider = DatagramChannel(channel, flow.tally)
@@ -98,7 +95,7 @@ class MuxServer(GatedServer):
         rider.start(flow.from_far, flow.close)
         link.flush()
         flow.carry(rider)
-        return True
+        return Carry.CARRIED
 
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
         """A tunnel connection has come in: a session from now on."""

@@ -30,6 +30,7 @@ class RawIdle(SilentConnection):
     """Idle on the public end."""
 
     __slots__ = ("_owner",)
+    takes_flows = True
 
     def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: CarrierOwner) -> None:  # noqa: FBT001
         super().__init__(relay, sock, ours=ours)

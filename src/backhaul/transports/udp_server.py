@@ -15,7 +15,7 @@ from backhaul.wire.announcements import ANNOUNCEMENT_SIZE, PING, Announcement, a
 from backhaul.wire.datagrams import Batch
 from backhaul.wire.signals import Signal
 
-from .base import ServerEvents, ServerSettings, User
+from .base import Carry, ServerEvents, ServerSettings, User
 from .gated_server import GatedServer
 from .raw_server import RawGate
 from .sockets import bind_datagrams
@@ -72,12 +72,13 @@ class UdpServer(GatedServer):
         del user
         return False
 
-    def carry_flow(self, flow: Flow) -> bool:
-        """Assign the tunnel that has been idle for longest; False if none is."""
+    def carry_flow(self, flow: Flow) -> Carry:
+        """Assign the tunnel that has been idle for longest, if one is idle."""
         tunnel = self._take()
-        if tunnel:
-            tunnel.assign(flow, self._gate.ticket)
-        return tunnel is not None
+        if not tunnel:
+            return Carry.LATER
+        tunnel.assign(flow, self._gate.ticket)
+        return Carry.CARRIED
 
     def stop_listening(self) -> None:
         """Take no more tunnels; flows end with the socket that they share: a user's next datagram begins another."""

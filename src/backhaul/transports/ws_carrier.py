@@ -39,6 +39,11 @@ class WsIdle(SilentConnection):
         self._ended = bool(rest)  # a client waits for the target
         self._parser = websocket.FrameParser(self, expect_masked=True)
 
+    @property
+    def takes_flows(self) -> bool:
+        """See IdleCarrier: v0.7.2 knows no such targets on this transport."""
+        return self._ours
+
     def carry(self, user: User) -> bool:
         """See IdleCarrier. What the user has said already leaves together with the announcement."""
         if not self._alive():
@@ -58,16 +63,9 @@ class WsIdle(SilentConnection):
         return True
 
     def carry_flow(self, flow: Flow) -> bool:
-        """See IdleCarrier. Only a client of ours knows such targets."""
+        """See IdleCarrier."""
         if not self._alive():
             return False
-        if not self._ours:
-            log.warning(
-                "a UDP user of target %s was dropped: over WebSocket only a client of ours takes them", flow.target
-            )
-            self._give_up()
-            flow.close()
-            return True
         if not self._say(websocket.encode(websocket.TEXT, f"{UDP_PREFIX}{flow.target}".encode(), masked=False)):
             return False
         channel = WsChannel(self._relay, self._sock, self._parser, masked=False, ours=True)

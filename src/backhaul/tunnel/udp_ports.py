@@ -5,9 +5,9 @@ import logging
 from backhaul.burst import Burst
 from backhaul.relay.datagrams import Address, DatagramSocket
 from backhaul.relay.deadlines import Deadlines
-from backhaul.relay.flows import Flow
+from backhaul.relay.flows import Flow, Refusal
 from backhaul.relay.pair import Relay
-from backhaul.transports.base import ServerTransport
+from backhaul.transports.base import Carry, ServerTransport
 from backhaul.transports.sockets import bind_datagrams
 from backhaul.wire.datagrams import Batch
 
@@ -16,6 +16,7 @@ from .ports import Port
 log = logging.getLogger("backhaul.server")
 
 FLOW_PATIENCE = 3.0  # seconds that a flow waits for a carrier, as a user of a stream does
+REFUSED_FOR = 10.0  # seconds without another attempt to carry a flow that the client did not take
 
 
 class FlowDesk:
@@ -26,6 +27,7 @@ class FlowDesk:
         self.transport = transport
         self.most_waiting = most_waiting
         self._waiting: Deadlines[Flow] = Deadlines(FLOW_PATIENCE, self._give_up)
+        self._refused: Deadlines[Flow] = Deadlines(REFUSED_FOR, Flow.close)
         self._burst = Burst(log)
 
     @property
@@ -38,7 +40,9 @@ class FlowDesk:
         return UdpListener(self, port)
 
     def client_came(self) -> None:
-        """Announce the flows that wait to a client that has just connected."""
+        """Announce the flows that wait to a client that has just connected, which may take those refused before."""
+        for flow in self._refused.clear():
+            flow.close()
         for waiting in range(1, len(self._waiting) + 1):
             self.transport.expect_user(waiting)
 
@@ -46,19 +50,27 @@ class FlowDesk:
         """Carry those who wait, oldest first."""
         while len(self._waiting):
             flow = self._waiting.oldest()
-            if not self.transport.carry_flow(flow):
+            outcome = self.transport.carry_flow(flow)
+            if outcome is Carry.LATER:
                 return
             self._waiting.discard(flow)
+            if outcome is Carry.REFUSED:
+                self._refuse(flow)
 
     def flow_came(self, flow: Flow) -> None:
         """Find a carrier, or wait for one."""
+        outcome = Carry.LATER if len(self._waiting) else self.transport.carry_flow(flow)
+        if outcome is Carry.REFUSED:
+            self._refuse(flow)
+            return
         self.transport.expect_user(len(self._waiting) + 1)
-        if len(self._waiting) or not self.transport.carry_flow(flow):
+        if outcome is Carry.LATER:
             self._waiting.add(flow)
 
     def flow_closed(self, flow: Flow) -> None:
         """It waits no more."""
         self._waiting.discard(flow)
+        self._refused.discard(flow)
 
     def full(self) -> bool:
         """Whether so many flows wait that more would only be asked for in vain."""
@@ -67,7 +79,23 @@ class FlowDesk:
         self._burst.warn("full", f"dropped datagrams of new users: {self.most_waiting} flows wait already")
         return True
 
+    def _refuse(self, flow: Flow) -> None:
+        """Remember that the client takes no flows: the next datagrams of this one cost a look-up."""
+        self._burst.warn(
+            ("refused", flow.target),
+            f"target {flow.target}: UDP users refused, because v0.7.2 takes none on this transport;"
+            " run this program on both ends, or use transport tcp or udp",
+        )
+        self._refused.add(flow)
+        flow.carry(Refusal(flow.tally))
+
     def _give_up(self, flow: Flow) -> None:
+        """Close the flow, unless the client has turned out to take none in the meantime."""
+        outcome = self.transport.carry_flow(flow)
+        if outcome is Carry.REFUSED:
+            self._refuse(flow)
+        if outcome is not Carry.LATER:
+            return
         why = "no free tunnel connection" if self.transport.connected else "no client is connected"
         self._burst.warn(why, f"closed a flow to target {flow.target} after {FLOW_PATIENCE:g} s: {why}")
         flow.close()
