@@ -62,8 +62,8 @@ def test_both_files_fit_together(example: Example, request: pytest.FixtureReques
     assert server.transport == client.transport == request.node.callspec.params["example"]
     assert server.token == client.token
     assert server.bind_addr.port == client.remote_addr.port
-    assert not server.warnings
-    assert not client.warnings
+    for end in (server, client):  # the rest is for the reader to decide
+        assert {warning.partition(":")[0] for warning in end.warnings} <= {"token", "transport"}
 
 
 @every_example

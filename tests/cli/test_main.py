@@ -13,6 +13,8 @@ from tests.support.tunnel import TOKEN, Net
 from backhaul import __version__
 from backhaul.cli.main import run
 
+LONG_TOKEN = f"{TOKEN}-0123456789"
+
 
 class Ground:
     """Writes configuration files, runs programs on them, and ends what is left."""
@@ -45,7 +47,8 @@ class Ground:
     async def run(self, head: str, lines: str = "") -> Program:
         """Run the end that a configuration describes."""
         file = self.folder / f"{head[1:7]}.toml"
-        file.write_text(f'{head}transport = "tcp"\ntoken = "{TOKEN}"\nskip_optz = true\n{lines}\n')
+        file.touch(0o600)
+        file.write_text(f'{head}transport = "tcp"\ntoken = "{LONG_TOKEN}"\nskip_optz = true\n{lines}\n')
         return await self.start("-c", file)
 
     async def start(self, *arguments: str | Path) -> Program:
@@ -79,7 +82,7 @@ class TestUsage:
         with pytest.raises(SystemExit) as end:
             run(["--version"])
         assert end.value.code == 0
-        assert capsys.readouterr().out == f"backhaul {__version__}\n"
+        assert capsys.readouterr().out == f"backhaul v{__version__}\n"
 
     @pytest.mark.parametrize("arguments", [[], ["--nonsense"], ["nonsense"], ["-c"]])
     def test_mistakes(self, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
@@ -100,7 +103,7 @@ class TestUsage:
             (ground.folder / name).write_text("nonsense")
         lines = f'transport = "wss"\ntls_cert = "{ground.folder}/server.crt"\ntls_key = "{ground.folder}/server.key"'
         file = ground.folder / "wss.toml"
-        file.write_text(f'[server]\nbind_addr = ":1"\ntoken = "{TOKEN}"\nskip_optz = true\n{lines}\n')
+        file.write_text(f'[server]\nbind_addr = ":1"\ntoken = "{LONG_TOKEN}"\nskip_optz = true\n{lines}\n')
         program = await ground.start("-c", file)
         assert await program.ended() == 2
         (line,) = program.lines
@@ -207,6 +210,20 @@ class TestEnd:
         await client.line(f"can't connect to {HOST}:{ground.bind_port}: connection refused")
         client.signal(SIGTERM)
         assert await client.ended() == 0
+
+
+@pytest.mark.parametrize(("strict", "code"), [([], 0), (["--strict"], 2)])
+@pytest.mark.parametrize(("line", "warned"), [("", False), ("hartbeat = 3", True)])
+def test_check_is_strict_on_demand(
+    strict: list[str], code: int, line: str, *, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "server.toml"
+    file.touch(0o600)
+    file.write_text(f'[server]\nbind_addr = ":1"\ntransport = "tcp"\ntoken = "{LONG_TOKEN}"\nports = ["2"]\n{line}\n')
+    with pytest.raises(SystemExit) as end:
+        run(["check", *strict, str(file)])
+    assert end.value.code == code * warned
+    assert ("hartbeat: unknown key" in capsys.readouterr().out) == warned
 
 
 async def test_without_a_token_the_log_warns(ground: Ground) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.config import CLIENT, SERVER, client, problems, server
+from tests.support.config import CLIENT, SERVER, TOKEN, client, problems, server
 
 from backhaul.config import Address, ClientConfig, ConfigError, Mapping, Secret, ServerConfig, load
 from backhaul.config.keys import ALL, TLS, Key, keys
@@ -75,7 +75,7 @@ def test_every_key_of_v072_is_read(pair: str) -> None:
         'metrics = ["default", "prometheus"]\nproxy_protocol = true\nports = ["443", "127.0.0.2:4000=5000"]\n'
     )
     assert config.bind_addr == Address("0.0.0.0", 3080)
-    assert config.token.reveal() == "t"
+    assert config.token.reveal() == TOKEN
     assert config.ports == (Mapping("", 443, "443"), Mapping("127.0.0.2", 4000, "5000"))
     assert (config.accept_udp, config.proxy_protocol, config.nodelay, config.sniffer) == (True, True, True, True)
     assert (config.keepalive_period, config.heartbeat, config.channel_size, config.mux_con) == (20, 1, 1, 2)
@@ -85,7 +85,7 @@ def test_every_key_of_v072_is_read(pair: str) -> None:
     assert (config.skip_optz, config.pprof, config.mss) == (True, True, 1360)
     assert (config.so_rcvbuf, config.so_sndbuf) == (4194304, 1048576)
     assert config.metrics == ("default", "prometheus")
-    assert config.warnings == ()
+    assert not [warning for warning in config.warnings if "unknown" in warning]
 
 
 def test_keys_of_a_client_are_read() -> None:
@@ -180,10 +180,6 @@ def test_a_remote_address_needs_host_and_port(text: str, transport: str) -> None
         ('log_format = "jsn"', 'server.log_format: expected "text" or "json", got "jsn"; did you mean `json`?'),
         ('metrics = ["x"]', 'server.metrics: expected a list of "default" or "prometheus", got ["x"]'),
         ('ports = "443"', 'server.ports: expected a list of texts, got "443"'),
-        ("hartbeat = 3", "server.hartbeat: unknown key; remove it or correct it; did you mean `heartbeat`?"),
-        ("Hart-beat = 3", "server.Hart-beat: unknown key; remove it or correct it; did you mean `heartbeat`?"),
-        ("zzz = 3", "server.zzz: unknown key; remove it or correct it"),
-        ('"a\\nb" = 3', 'server."a\\nb": unknown key; remove it or correct it'),
         ('sniffer_log = "a\\u0000b"', "server.sniffer_log: no file can have this name; correct the path"),
         ('web_user = "me"', "server.web_password: missing; web_user needs one, or remove web_user"),
         ('web_password = "pw"', "server.web_user: missing; web_password needs one, or remove web_password"),
@@ -250,10 +246,14 @@ def test_a_fingerprint_has_64_digits(text: str) -> None:
         ),
         ("", ("holds neither [server] nor [client]",)),
         ("[server]\n[client]", ("client.transport: missing", "client.remote_addr: missing")),
-        (SERVER + "HEARTBEAT = 3\nheartbeat = 3", ("server.HEARTBEAT: unknown key",)),
-        ("[sever]", ("sever: unknown table or key; remove it or correct it; did you mean `server`?", "holds neither")),
-        ("heartbeat = 3\n" + SERVER, ("heartbeat: stands outside any table; move it below [server]",)),
-        ('token = "x"\n' + SERVER, ("token: stands outside any table; move it below [server] or [client]",)),
+        (
+            "[sever]",
+            ("holds neither", "sever: unknown table or key, ignored; remove it or correct it; did you mean `server`?"),
+        ),
+        (
+            '[server]\ntransport = "tcp"\nBindaddr = ":1"',
+            ('server.bind_addr: missing; rename Bindaddr, or add bind_addr = "0.0.0.0:3080"',),
+        ),
         ("server = 1", ("server: expected one table [server], got 1",)),
         ("[[server]]", ("server: expected one table [server], got [a table]",)),
         ("[server]\nheartbeat = = 3", ("not valid TOML: Invalid value (at line 2, column 13)",)),
@@ -302,7 +302,7 @@ def test_all_mistakes_are_reported_together_with_the_file_as_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    text = '[server]\ntransport = "tcp"\nheartbeat = -1\nhartbeat = 2\nports = ["0", "x"]\nmss = 1\n'
+    text = '[server]\ntransport = "tcp"\nheartbeat = -1\nweb_port = -1\nports = ["0", "x"]\nmss = 1\n'
     Path("my.toml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         load("my.toml")
@@ -326,6 +326,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_files_from_windows(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").touch(0o600)
     (tmp_path / "c.toml").write_bytes(b"\xef\xbb\xbf" + CLIENT.replace("\n", "\r\n").encode())
     assert load(tmp_path / "c.toml") == client("")
 

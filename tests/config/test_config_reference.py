@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.config import server
 
 from backhaul.config import ConfigError, load
 from backhaul.config.keys import keys
@@ -48,10 +49,17 @@ def test_the_listed_port_mappings_are_read() -> None:
 
 def test_the_shown_mistakes_are_those_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    text = '[server]\nbind_addr = ":1"\ntransport = "tpc"\nhartbeat = 1\nheartbeat = "abc"\n'
+    text = '[server]\nbind_adr = ":1"\ntransport = "tpc"\nheartbeat = "abc"\n'
     Path("server.toml").write_text(text + 'ports = ["443", "127.0.0.2:443=22", "600-443"]\n')
     with pytest.raises(ConfigError) as caught:
         load("server.toml")
     document = DOCUMENT.read_text(encoding="utf-8")
     assert len(caught.value.problems) == 5
     assert all(f"{problem}\n" in document for problem in caught.value.problems)
+
+
+def test_the_shown_warnings_are_those_of_the_program() -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    warnings = server("hartbeat = 1\nmux_con = 9").warnings
+    assert len(warnings) == 3
+    assert all(f"{warning}\n" in document for warning in warnings)

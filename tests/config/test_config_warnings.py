@@ -1,46 +1,191 @@
 """What is accepted, and hardly meant: a loud word instead of an error."""
 
-import pytest
-from tests.support.config import CLIENT, SERVER, client, server
+import os
+from pathlib import Path
 
-from backhaul.config import ClientConfig, ServerConfig
+import pytest
+from tests.support.config import CLIENT, PORTS, SERVER, TOKEN, client, server
+
+from backhaul.config import ClientConfig, ServerConfig, load
 from backhaul.config.loader import parse
+
+FULL_SERVER = SERVER + PORTS
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def on(transport: str, text: str) -> str:
+    return text.replace('"tcp"', f'"{transport}"')
+
+
+@pytest.mark.parametrize("text", [FULL_SERVER, CLIENT])
+def test_nothing_is_said_about_a_sound_file(text: str) -> None:
+    assert parse(text).warnings == ()
 
 
 def test_without_a_token_the_warning_is_loud() -> None:
-    for text in (SERVER, CLIENT):
+    for text in (FULL_SERVER, CLIENT):
         for token in ("", 'token = ""', 'token = "musix"'):
-            config = parse(text.replace('token = "t"', token))
+            config = parse(text.replace(f'token = "{TOKEN}"', token))
             assert config.token.reveal() == "musix"
             [warning] = config.warnings
             assert "ANYONE CAN TAKE OVER" in warning
             assert "musix" not in warning
 
 
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [
+        ("put your token here", "ANYONE CAN TAKE OVER"),
+        ("Replace this with a  long random text", "ANYONE CAN TAKE OVER"),
+        ("your_token", "ANYONE CAN TAKE OVER"),
+        ("fifteen-letters", "shorter than 16 characters"),
+    ],
+)
+def test_tokens_that_can_be_guessed_are_warned_of_and_not_shown(token: str, words: str) -> None:
+    for text in (FULL_SERVER, CLIENT):
+        [warning] = parse(text.replace(TOKEN, token)).warnings
+        assert warning.startswith("token: ")
+        assert words in warning
+        assert token not in warning
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*/*.toml")), ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_the_token_of_every_example_is_known_for_a_placeholder(file: Path, tmp_path: Path) -> None:
+    for name in ("server.crt", "server.key"):
+        (tmp_path / name).touch()
+    config = parse(file.read_text().replace("/etc/backhaul/", f"{tmp_path}/"))
+    assert config.warnings[0].startswith("token: still the text of an example")
+
+
 def test_settings_without_effect_are_warned_of() -> None:
-    config = parse(SERVER.replace('"tcp"', '"udp"') + "accept_udp = true\nproxy_protocol = true")
-    assert config.warnings == (
-        "accept_udp has no effect on transport udp",
-        "proxy_protocol has no effect on transport udp",
-    )
-    assert "tls_verify" in client('tls_ca = "/none"').warnings[0]
+    config = parse(on("udp", FULL_SERVER) + "accept_udp = true\nproxy_protocol = true\nmux_con = 2\nmux_version = 2")
+    streams, sessions = config.warnings
+    assert streams.startswith("accept_udp, proxy_protocol: no effect on transport udp, only on tcp, tcpmux, ws, ")
+    assert sessions == "mux_version, mux_con: no effect on transport udp, only on tcpmux, wsmux, wssmux; remove it here"
+    assert parse(on("udp", FULL_SERVER) + "accept_udp = false\nmux_con = 8").warnings == ()
+    assert "tls_verify = true" in parse(on("wss", CLIENT) + f'tls_ca = "{__file__}"').warnings[-1]
 
 
 @pytest.mark.parametrize("name", ["dial_timeout", "Dial_Timeout"])
 def test_a_key_of_the_other_side_is_warned_of_and_ignored(name: str) -> None:
-    config = server(f'{name} = "whatever"')
-    assert config.warnings == (f"server.{name} has no effect: it is a key of the other side's file; remove it here",)
+    config = server(f'{PORTS}{name} = "whatever"')
+    assert config.warnings == (f"{name}: no effect, for it is a key of the other side; remove it here",)
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        (FULL_SERVER + "hartbeat = 3", "hartbeat: unknown key, ignored; remove it or correct it; did you mean `heart"),
+        (FULL_SERVER + "Hart-beat = 3", "Hart-beat: unknown key, ignored; remove it or correct it; did you "),
+        (FULL_SERVER + 'tun_name = "x"', "tun_name: unknown key, ignored; remove it or correct it"),
+        (FULL_SERVER + '"a\\nb" = 3', '"a\\nb": unknown key, ignored; remove it or correct it'),
+        (FULL_SERVER + "HEARTBEAT = 3\nheartbeat = 3", "HEARTBEAT: unknown key, ignored; "),
+        (CLIENT + "[tun]", "tun: unknown table or key, ignored; remove it or correct it"),
+        (
+            "heartbeat = 3\n" + FULL_SERVER,
+            "heartbeat: ignored, for it stands outside any table; move it below [server]",
+        ),
+        ('token = "x"\n' + CLIENT, "token: ignored, for it stands outside any table; move it below [server] or "),
+    ],
+)
+def test_what_nothing_is_known_of_is_ignored_as_in_the_go_version(text: str, start: str) -> None:
+    [warning] = parse(text).warnings
+    assert warning.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("lines", "open_to_all"),
+    [
+        ("web_port = 2060", True),
+        ('web_port = 2060\nweb_bind = "::"', True),
+        ('web_port = 2060\nweb_bind = "127.0.0.1"', False),
+        ('web_port = 2060\nweb_bind = "localhost"', False),
+        ('web_port = 2060\nweb_user = "me"\nweb_password = "secret"', False),
+    ],
+)
+def test_an_open_page_is_warned_of(lines: str, *, open_to_all: bool) -> None:
+    assert [warning.partition(":")[0] for warning in client(lines).warnings] == ["web_port"] * open_to_all
+
+
+@pytest.mark.parametrize(
+    ("transport", "lines", "words"),
+    [
+        ("ws", "", "transport: ws sends the token in clear, to any server that answers; use wss "),
+        ("wsmux", "", "transport: wsmux sends the token in clear, to any server that answers; use wssmux "),
+        ("wss", "", "tls_verify: the server's certificate is not verified"),
+        ("wssmux", "", "any server that answers gets the token; set tls_fingerprint or tls_verify"),
+        ("wssmux", "tls_verify = true", ""),
+        ("wss", f'tls_fingerprint = "{"ab" * 32}"', ""),
+    ],
+)
+def test_a_client_that_gives_its_token_to_any_server_is_warned(transport: str, lines: str, words: str) -> None:
+    warnings = parse(on(transport, CLIENT) + lines).warnings
+    assert len(warnings) == bool(words)
+    assert words in "".join(warnings)
+
+
+def test_a_server_without_ports_is_warned_of() -> None:
+    [warning] = server("").warnings
+    assert warning.startswith("ports: none")
+
+
+@pytest.mark.parametrize(
+    ("folder", "mode", "words"),
+    [("missing", 0o700, "no directory"), (".", 0o777, "every user"), (".", 0o1777, "every user"), (".", 0o755, "")],
+)
+def test_the_directory_of_the_usage_log(folder: str, mode: int, words: str, tmp_path: Path) -> None:
+    tmp_path.chmod(mode)
+    file = tmp_path / folder / "usage.json"
+    warnings = client(f'sniffer = true\nsniffer_log = "{file}"').warnings
+    assert [warning.partition(":")[0] for warning in warnings] == ["sniffer_log"] * bool(words)
+    assert words in "".join(warnings)
+    assert client(f'sniffer_log = "{file}"').warnings == ()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_usage_log_that_can_not_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    [warning] = client(f'sniffer = true\nsniffer_log = "{tmp_path}/usage.json"').warnings
+    assert "nothing can be written" in warning
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (CLIENT, "token"),
+        (CLIENT.replace(TOKEN, "musix"), ""),
+        (CLIENT.replace(TOKEN, "musix") + 'web_user = "me"\nweb_password = "secret"\n', "web_password"),
+    ],
+)
+def test_a_secret_in_a_file_that_anyone_may_read(text: str, name: str, tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(text)
+    file.chmod(0o640)
+    known = load(file).warnings
+    file.chmod(0o644)
+    more = load(file).warnings[len(known) :]
+    assert [warning.partition(":")[0] for warning in more] == [name] * bool(name)
+    assert all(f"chmod o= {file}" in warning for warning in more)
+
+
+def test_a_private_key_that_anyone_may_read(tmp_path: Path) -> None:
+    file, key = tmp_path / "s.toml", tmp_path / "server.key"
+    file.touch(0o600)
+    key.touch(0o644)
+    file.write_text(on("wss", FULL_SERVER) + f'tls_cert = "{key}"\ntls_key = "{key}"')
+    [warning] = load(file).warnings
+    assert warning.startswith(f"tls_key: every user of this machine can read {key}")
 
 
 @pytest.mark.parametrize(
     ("text", "side"),
     [
-        (SERVER + CLIENT, ServerConfig),
-        (CLIENT + SERVER, ServerConfig),
+        (FULL_SERVER + CLIENT, ServerConfig),
+        (CLIENT + FULL_SERVER, ServerConfig),
         ("[server]\n" + CLIENT, ClientConfig),
-        (CLIENT + SERVER.replace("0.0.0.0:3080", ""), ClientConfig),
-        (SERVER.replace("bind_addr", "Bind_Addr") + "[client]", ServerConfig),
-        (SERVER + "[client]\nnonsense = 1", ServerConfig),
+        (CLIENT + FULL_SERVER.replace("0.0.0.0:3080", ""), ClientConfig),
+        (FULL_SERVER.replace("bind_addr", "Bind_Addr") + "[client]", ServerConfig),
+        (FULL_SERVER + "[client]\nnonsense = 1", ServerConfig),
     ],
 )
 def test_of_both_sides_in_one_file_that_one_runs_that_runs_in_the_go_version(text: str, side: type) -> None:

@@ -5,8 +5,10 @@ import pytest
 from backhaul.config import ClientConfig, ConfigError, ServerConfig
 from backhaul.config.loader import parse
 
-SERVER = '[server]\nbind_addr = "0.0.0.0:3080"\ntransport = "tcp"\ntoken = "t"\n'
-CLIENT = '[client]\nremote_addr = "example.com:3080"\ntransport = "tcp"\ntoken = "t"\n'
+TOKEN = "0123456789abcdef"
+PORTS = 'ports = ["443"]\n'
+SERVER = f'[server]\nbind_addr = "0.0.0.0:3080"\ntransport = "tcp"\ntoken = "{TOKEN}"\n'
+CLIENT = f'[client]\nremote_addr = "example.com:3080"\ntransport = "tcp"\ntoken = "{TOKEN}"\n'
 
 
 def server(text: str) -> ServerConfig:

@@ -40,11 +40,12 @@ def _dispatch(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="backhaul", description="Reverse tunnel through NAT and firewalls.")
-    parser.add_argument("-v", "--version", action="version", version=f"backhaul {__version__}")
+    parser.add_argument("-v", "--version", action="version", version=f"backhaul v{__version__}")
     parser.add_argument("-c", "--config", metavar="FILE", help="run the server or client that FILE describes")
     commands = parser.add_subparsers(dest="command", metavar="command")
     check = commands.add_parser("check", help="validate a configuration file and show what would run")
     check.add_argument("file")
+    check.add_argument("--strict", action="store_true", help="exit with 2 when there are warnings")
     status = commands.add_parser("status", help="show what runs on this machine")
     _add_config(status, "only the server or client that runs FILE")
     status.add_argument("--json", action="store_true", help="for programs")
@@ -131,10 +132,11 @@ def _check(options: argparse.Namespace) -> int:
     from .check import render  # noqa: PLC0415
 
     try:
-        print(render(load_usable(Path(options.file))))
+        config = load_usable(Path(options.file))
     except ConfigError as error:
         return _complain(error)
-    return EXIT_OK
+    print(render(config))
+    return EXIT_USAGE if options.strict and config.warnings else EXIT_OK
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -1,11 +1,11 @@
-"""Rules between keys, files that must be there, and what deserves a warning."""
+"""Rules between keys, and files that must be there."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from backhaul.config.keys import MUX, TLS, keys
+from backhaul.config.keys import MUX, TLS
 from backhaul.config.ports import overlap
-from backhaul.config.schema import DEFAULT_TOKEN, MIN_MSS, Config, ServerConfig
+from backhaul.config.schema import MIN_MSS, Config, ServerConfig
 
 _MAKE_PAIR = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=backhaul -keyout server.key -out server.crt"
 
@@ -42,27 +42,6 @@ def unusable(config: Config) -> Iterator[str]:
             yield f"tls_cert: no use with tls_key ({error}); both must be PEM, belong together, and have no passphrase"
         else:
             yield f"tls_ca: holds no certificates ({error}); name a PEM file of the authorities"
-
-
-def warnings(config: Config) -> Iterator[str]:
-    """Yield a sentence for each setting that is accepted but hardly meant."""
-    if config.token == DEFAULT_TOKEN:
-        yield (
-            "token is not set and the default is public: ANYONE CAN TAKE OVER THIS TUNNEL; "
-            "set the same long random token on both ends"
-        )
-    if isinstance(config, ServerConfig):
-        yield from (
-            f"{name} has no effect on transport {config.transport}"
-            for name in ("accept_udp", "proxy_protocol")
-            if getattr(config, name) and config.transport not in _transports(name)
-        )
-    elif config.tls_ca and not config.tls_verify:
-        yield "tls_ca has no effect while tls_verify is false: the server's certificate is not verified"
-
-
-def _transports(name: str) -> tuple[str, ...]:
-    return next(key.traits.on for key in keys(ServerConfig) if key.name == name)
 
 
 def _sizes(config: Config) -> Iterator[str]:

@@ -8,15 +8,15 @@ from typing import Any
 
 import msgspec
 
-from backhaul.config import checks
+from backhaul.config import advice, checks
 from backhaul.config.address import Address
 from backhaul.config.errors import ConfigError
 from backhaul.config.keys import Key, keys
 from backhaul.config.schema import SIDES, Config, side_of
-from backhaul.config.words import hint, kind, show
+from backhaul.config.words import hint, kind, nearest, show
 
 _NO_SIDE = "holds neither [server] nor [client]; begin the public side with [server], the other with [client]"
-_BOTH_SIDES = "the file holds both [server] and [client]: only one of them runs; put each in a file of its own"
+_BOTH_SIDES = "[server] and [client] stand in one file, and only one of them runs; put each in a file of its own"
 # Put in place of a mandatory value that is missing or wrong, so that the rest is still checked.
 _STAND_INS: dict[str, object] = {
     "transport": "tcp",
@@ -28,13 +28,14 @@ _STAND_INS: dict[str, object] = {
 def load(path: str | os.PathLike[str]) -> Config:
     """Read one side's configuration from a file.
 
-    Also looks whether the files and directories it names can be read. Accepted oddities are in `.warnings`.
-    Raises ConfigError with every mistake found, each on one line that begins with `path` as given.
+    Also looks whether the files and directories it names can be read, and who else may read them. Accepted oddities
+    are in `.warnings`. Raises ConfigError with every mistake found, each on one line that begins with `path` as given.
     """
     try:
-        return parse(_read(Path(path)))
+        config = parse(_read(Path(path)))
     except ConfigError as mistakes:
         raise ConfigError(f"{os.fspath(path)}: {problem}" for problem in mistakes.problems) from None
+    return _with_warnings(config, (*config.warnings, *advice.exposure(config, path)))
 
 
 def load_usable(path: str | os.PathLike[str]) -> Config:
@@ -51,18 +52,21 @@ def load_usable(path: str | os.PathLike[str]) -> Config:
 def parse(text: str) -> Config:
     """Do what `load` does for a text; the problems carry no file name."""
     document = _document(text)
-    problems = list(_strays(document))
+    strays = list(_strays(document))
     sides = _sides(document)
     if not sides:
-        raise ConfigError([*problems, _NO_SIDE])
+        raise ConfigError([_NO_SIDE, *strays])
     side, *others = sides
-    config, mistakes = _build(side, document[side])
-    problems += mistakes
+    config, problems = _build(side, document[side])
     problems += (f"{side}.{problem}" for problem in checks.problems(config))
     if problems:
         raise ConfigError(problems)
-    warnings = [*(_BOTH_SIDES for _ in others), *_misplaced(side, document[side]), *checks.warnings(config)]
-    return msgspec.structs.replace(config, warnings=tuple(warnings))
+    strays += (_BOTH_SIDES for _ in others)
+    return _with_warnings(config, (*strays, *_ignored(side, document[side]), *advice.warnings(config)))
+
+
+def _with_warnings(config: Config, warnings: tuple[str, ...]) -> Config:
+    return msgspec.structs.replace(config, warnings=warnings)
 
 
 def _read(path: Path) -> str:
@@ -95,13 +99,13 @@ def _spelled(table: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
 
 
 def _strays(document: dict[str, Any]) -> Iterator[str]:
-    """Yield what stands beside the tables of the sides."""
+    """Warn of what stands beside the tables of the sides; v0.7.2 ignores it."""
     for name in [name for name in document if name not in SIDES]:
         homes = [side for side in SIDES if name in _names(side)]
         if homes:
-            yield f"{_name(name)}: stands outside any table; move it below [{'] or ['.join(homes)}]"
+            yield f"{_name(name)}: ignored, for it stands outside any table; move it below [{'] or ['.join(homes)}]"
         else:
-            yield f"{_name(name)}: unknown table or key; remove it or correct it{hint(name, SIDES)}"
+            yield f"{_name(name)}: unknown table or key, ignored; remove it or correct it{hint(name, SIDES)}"
 
 
 def _sides(document: dict[str, Any]) -> list[str]:
@@ -119,35 +123,41 @@ def _build(side: str, table: object) -> tuple[Config, list[str]]:
         raise ConfigError([f"{side}: expected one table [{side}], got {show(table)}"])
     schema = SIDES[side]
     table = _spelled(table, _names(side))
-    problems = list(_unknown(side, table))
+    problems: list[str] = []
     values: dict[str, Any] = {}
     for key in keys(schema):
         try:
-            values[key.name] = _value(key, table.get(key.name))
+            values[key.name] = _value(key, table.get(key.name), misspelt=_unknown(side, table))
         except ConfigError as mistakes:
             problems += (f"{side}.{key.name}: {problem}" for problem in mistakes.problems)
             values[key.name] = _STAND_INS[key.name] if key.mandatory else key.default
     return schema(**values), problems
 
 
-def _unknown(side: str, table: dict[str, Any]) -> Iterator[str]:
-    own, others = _names(side), _names_of_the_other(side)
-    for name in [name for name in table if name not in own and name.lower() not in others]:
-        yield f"{side}.{_name(name)}: unknown key; remove it or correct it{hint(name, own)}"
-
-
-def _misplaced(side: str, table: dict[str, Any]) -> Iterator[str]:
-    """Warn of keys of the other side, which v0.7.2 passes over: files that work with it may have some."""
+def _ignored(side: str, table: dict[str, Any]) -> Iterator[str]:
+    """Warn of names that are no keys of this side. v0.7.2 ignores them, so files that work with it may have some."""
+    for name in _unknown(side, table):
+        yield f"{_name(name)}: unknown key, ignored; remove it or correct it{hint(name, _names(side))}"
     others = _names_of_the_other(side)
     for name in [name for name in table if name.lower() in others]:
-        yield f"{side}.{name} has no effect: it is a key of the other side's file; remove it here"
+        yield f"{name}: no effect, for it is a key of the other side; remove it here"
 
 
-def _value(key: Key, raw: object) -> object:
-    """Return the typed value, or the default where the file has none; raise ConfigError."""
+def _unknown(side: str, table: dict[str, Any]) -> list[str]:
+    own, others = _names(side), _names_of_the_other(side)
+    return [name for name in _spelled(table, own) if name not in own and name.lower() not in others]
+
+
+def _value(key: Key, raw: object, *, misspelt: Iterable[str]) -> object:
+    """Return the typed value, or the default where the file has none; raise ConfigError.
+
+    `misspelt` are names in the file that nothing is known of: a mandatory key may be among them.
+    """
     if raw is None or _unset(key, raw):
         if key.mandatory:
-            raise ConfigError([f"missing; add {key.name} = {key.traits.example}"])
+            near = nearest(key.name, misspelt)
+            rename = f"rename {_name(near)}, or " if near else ""
+            raise ConfigError([f"missing; {rename}add {key.name} = {key.traits.example}"])
         return key.default
     try:
         return _convert(key, raw)

@@ -45,7 +45,12 @@ def choices(options: Iterable[str]) -> str:
 
 def hint(word: str, options: Iterable[str]) -> str:
     """Return `; did you mean `x`?` for the option nearest to a mistyped word, or "" when none is near."""
+    option = nearest(word, options)
+    return f"; did you mean `{option}`?" if option else ""
+
+
+def nearest(word: str, options: Iterable[str]) -> str:
+    """Return the option that a word resembles, or "" when none is near."""
     from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it: the running program does not
 
-    near = get_close_matches(word.lower(), list(options), n=1)
-    return f"; did you mean `{near[0]}`?" if near else ""
+    return next(iter(get_close_matches(word.lower(), list(options), n=1)), "")

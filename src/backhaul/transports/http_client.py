@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import logging
 import random
 import secrets
 import socket
@@ -21,8 +20,6 @@ from .control_channel import ControlChannel
 from .dialer import Dialer
 from .tls import ClientContext, shake_hands
 from .ws_signals import PROBE, WsEar, encode_signal
-
-log = logging.getLogger("backhaul.client")
 
 UPGRADE_TIMEOUT: Final = 10.0  # seconds for TLS and the upgrade together: four round trips on the worst of links
 _READ_SIZE: Final = 1 << 14
@@ -45,8 +42,6 @@ class HttpDoor:
         self._tls = ClientContext(settings.tls) if settings.tls else None
         self._user_agent = random.choice(upgrade.USER_AGENTS)  # noqa: S311 - no secret
         self._control: ControlChannel | None = None
-        if settings.tls and settings.tls.trusting:
-            log.warning("the server's certificate is not verified, as in v0.7.2; set tls_verify or tls_fingerprint")
 
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""

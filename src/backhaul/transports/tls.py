@@ -47,11 +47,6 @@ class ClientTls:
     ca: str = ""  # "" means the system's authorities
     fingerprint: str = ""  # SHA-256, lower-case hexadecimal
 
-    @property
-    def trusting(self) -> bool:
-        """Whether any certificate will do."""
-        return not self.verify and not self.fingerprint
-
 
 class TlsSocket(ssl.SSLSocket):
     """A TLS connection that gives as much as a buffer holds, where OpenSSL gives one record at a time."""

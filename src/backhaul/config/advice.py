@@ -1,0 +1,123 @@
+"""Warnings: settings that are accepted and hardly meant. Each line begins with the key and ends with the remedy."""
+
+import os
+import stat
+from collections.abc import Iterator
+from ipaddress import ip_address
+from itertools import groupby
+from pathlib import Path
+
+from backhaul.config.address import is_ip
+from backhaul.config.keys import TLS, WEB, Key, keys
+from backhaul.config.schema import DEFAULT_TOKEN, Config, ServerConfig
+
+LEAST_TOKEN = 16  # characters: `openssl rand -hex 8`, 64 bits, is out of reach of guessing over a network
+
+# What our own documents and examples, and those of v0.7.2, write where a token belongs.
+_PLACEHOLDERS = frozenset(
+    {
+        "put your token here",
+        "replace this with a long random text",
+        "a long random text",
+        "your_token",
+        "your token",
+        "your-token",
+        "changeme",
+    }
+)
+_REMEDY = "set the same long random token on both ends (`openssl rand -hex 16` makes one)"
+
+
+def warnings(config: Config) -> Iterator[str]:
+    """Yield a line for everything that the values, and the files they name, give reason to warn of."""
+    yield from _token(config)
+    yield from _page(config)
+    yield from _ineffective(config)
+    if config.sniffer:
+        yield from _usage_log(config.sniffer_log)
+    if isinstance(config, ServerConfig):
+        yield from _of_a_server(config)
+    else:
+        yield from _in_the_open(config)
+
+
+def exposure(config: Config, path: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield a line for each file with a secret of this configuration, `path` itself included, that anyone may read."""
+    name = "web_password" if config.web_password else "token"
+    if (config.web_password or config.token != DEFAULT_TOKEN) and _anyone_may(stat.S_IROTH, path):
+        yield f"{name}: every user of this machine can read it in {os.fspath(path)}; `chmod o= {os.fspath(path)}`"
+    if isinstance(config, ServerConfig) and config.transport in TLS and _anyone_may(stat.S_IROTH, config.tls_key):
+        yield f"tls_key: every user of this machine can read {config.tls_key}; `chmod o= {config.tls_key}`"
+
+
+def _token(config: Config) -> Iterator[str]:
+    text = config.token.reveal()
+    if config.token == DEFAULT_TOKEN:
+        yield f"token: not set, and the default is public: ANYONE CAN TAKE OVER THIS TUNNEL; {_REMEDY}"
+    elif " ".join(text.lower().split()) in _PLACEHOLDERS:
+        yield f"token: still the text of an example: ANYONE CAN TAKE OVER THIS TUNNEL; {_REMEDY}"
+    elif len(text) < LEAST_TOKEN:
+        yield f"token: shorter than {LEAST_TOKEN} characters, it can be guessed; {_REMEDY}"
+
+
+def _page(config: Config) -> Iterator[str]:
+    if config.web_port and not config.web_user and not _is_loopback(config.web_bind):
+        yield (
+            f"web_port: the monitoring page is open to everyone who reaches port {config.web_port}; "
+            'set web_user and web_password, or web_bind = "127.0.0.1"'
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    return ip_address(host).is_loopback if is_ip(host) else host == "localhost"
+
+
+def _ineffective(config: Config) -> Iterator[str]:
+    """Yield the keys that were set in vain, those that count on the same transports on one line."""
+    idle = [key for key in keys(type(config)) if config.transport not in key.traits.on and _is_set(config, key)]
+    for transports, group in groupby(sorted(idle, key=lambda key: key.traits.on), lambda key: key.traits.on):
+        names = ", ".join(key.name for key in group)
+        yield f"{names}: no effect on transport {config.transport}, only on {', '.join(transports)}; remove it here"
+
+
+def _is_set(config: Config, key: Key) -> bool:
+    return bool(getattr(config, key.name) != key.default)
+
+
+def _usage_log(file: str) -> Iterator[str]:
+    folder = Path(file).parent
+    if not folder.is_dir():
+        yield f"sniffer_log: there is no directory {folder.absolute()}; make it, or correct the path"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        yield f"sniffer_log: nothing can be written in {folder.absolute()}; correct its permissions or the path"
+    elif _anyone_may(stat.S_IWOTH, folder):
+        yield f"sniffer_log: every user of this machine can write in {folder.absolute()}; choose another directory"
+
+
+def _of_a_server(config: ServerConfig) -> Iterator[str]:
+    if not config.ports:
+        yield 'ports: none, so no user can connect; add some, such as ports = ["443=5201"]'
+
+
+def _in_the_open(config: Config) -> Iterator[str]:
+    """Yield who may learn the token that a client sends in its requests."""
+    assert not isinstance(config, ServerConfig)  # noqa: S101 - the caller's choice
+    if config.transport in TLS and not config.tls_verify and not config.tls_fingerprint:
+        yield (
+            "tls_verify: the server's certificate is not verified, as in v0.7.2, and any server that answers gets the "
+            "token; set tls_fingerprint or tls_verify"
+        )
+    elif config.transport in WEB and config.transport not in TLS:
+        yield (
+            f"transport: {config.transport} sends the token in clear, to any server that answers; "
+            f"use {config.transport.replace('ws', 'wss')} with tls_fingerprint or tls_verify"
+        )
+    if config.tls_ca and not config.tls_verify and config.transport in TLS:
+        yield "tls_ca: no effect, for the server's certificate is not verified; set tls_verify = true"
+
+
+def _anyone_may(permission: int, path: str | os.PathLike[str]) -> bool:
+    try:
+        return bool(Path(path).stat().st_mode & permission)
+    except OSError:  # gone meanwhile
+        return False
