@@ -3,19 +3,15 @@ import pytest
 from tests.monitor.sample import Tunnel
 
 from backhaul.monitor import legacy
-from backhaul.monitor.machine import Machine
+from backhaul.monitor.machine import Machine, Network, Share
 from backhaul.monitor.sampler import Sampler, Traffic
 
 MACHINE = Machine(
     cpu=7.125,
-    memory_used=1 << 30,
-    memory_total=4 << 30,
-    swap_used=0,
-    swap_total=0,
-    disk_used=5 << 40,
-    disk_total=8 << 40,
-    received=1536,
-    sent=512,
+    memory=Share(1 << 30, 4 << 30),
+    swap=Share(0, 0),
+    disk=Share(5 << 40, 8 << 40),
+    network=Network(1536, 512),
     sockets=42,
 )
 
@@ -52,7 +48,7 @@ def test_stats_have_v072s_fields_and_units() -> None:
     sampler.machine_rate = Traffic(2_500_000, 1500)
     stats = legacy.stats(tunnel.read(), {443: 1000, 80: 24}, sampler, sniffer=True)
     assert msgspec.to_builtins(stats) == {
-        "tunnelStatus": "Connected (tcpmux)",
+        "tunnelStatus": "Connected (TCPMux)",
         "cpuUsage": "7.12%",
         "ramUsage": "1.00 GB",
         "diskUsage": "5.00 TB",
@@ -70,9 +66,38 @@ def test_stats_of_a_lost_tunnel() -> None:
     tunnel = Tunnel()
     tunnel.say(connected=False)
     stats = legacy.stats(tunnel.read(), {}, Sampler(tunnel.read, lambda: MACHINE), sniffer=False)
-    assert (stats.tunnel_status, stats.sniffer) == ("Disconnected (tcpmux)", "Not running")
+    assert (stats.tunnel_status, stats.sniffer) == ("Disconnected (TCPMux)", "Not running")
 
 
-def test_data_is_sorted_by_port() -> None:
-    data = msgspec.to_builtins(legacy.ports({8080: 2048, 443: 5}))
-    assert data == [{"Port": 443, "ReadableUsage": "5 B"}, {"Port": 8080, "ReadableUsage": "2.00 KB"}]
+@pytest.mark.parametrize(("transport", "name"), [("tcp", "TCP"), ("udp", "UDP"), ("ws", "ws"), ("wssmux", "wssmux")])
+def test_a_transport_is_named_as_v072_names_it(transport: str, name: str) -> None:
+    """internal/server/transport: "Connected (TCP)", but what the file says on the WebSocket transports."""
+    tunnel = Tunnel()
+    tunnel.say(transport=transport)
+    stats = legacy.stats(tunnel.read(), {}, Sampler(tunnel.read, lambda: MACHINE), sniffer=False)
+    assert stats.tunnel_status == f"Connected ({name})"
+
+
+def test_figures_that_the_machine_hides_are_dashes() -> None:
+    tunnel = Tunnel()
+    hidden = Machine(None, None, None, None, None, None)
+    stats = msgspec.to_builtins(legacy.stats(tunnel.read(), {}, Sampler(tunnel.read, lambda: hidden), sniffer=False))
+    assert {name for name, text in stats.items() if text == "–"} == {
+        "cpuUsage",
+        "ramUsage",
+        "diskUsage",
+        "swapUsage",
+        "networkTraffic",
+        "uploadSpeed",
+        "downloadSpeed",
+        "allConnections",
+    }
+
+
+def test_data_is_sorted_by_port_and_begins_with_those_in_use() -> None:
+    data = msgspec.to_builtins(legacy.ports({80: 0, 8080: 2048, 443: 5}))
+    assert data == [
+        {"Port": 443, "ReadableUsage": "5 B"},
+        {"Port": 8080, "ReadableUsage": "2.00 KB"},
+        {"Port": 80, "ReadableUsage": "0 B"},
+    ]

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -5,19 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.monitor.sample import Tunnel, port
 
-from backhaul.monitor.machine import Machine, measure
+from backhaul.monitor.machine import Machine, Network, Share, measure
 from backhaul.monitor.sampler import HISTORY, Sampler, Traffic
 
 IDLE = Machine(
     cpu=0.0,
-    memory_used=1,
-    memory_total=2,
-    swap_used=0,
-    swap_total=0,
-    disk_used=1,
-    disk_total=2,
-    received=0,
-    sent=0,
+    memory=Share(1, 2),
+    swap=Share(0, 0),
+    disk=Share(1, 2),
+    network=Network(0, 0),
     sockets=3,
 )
 
@@ -67,7 +66,7 @@ def test_five_minutes_are_kept() -> None:
 
 def test_the_machine_is_measured_too() -> None:
     scene = Scene()
-    scene.machine = replace(IDLE, received=4000, sent=2000, cpu=12.5)
+    scene.machine = replace(IDLE, network=Network(4000, 2000), cpu=12.5)
     scene.pass_time(4)
     assert scene.sampler.machine_rate == Traffic(1000, 500)
     assert scene.sampler.machine.cpu == 12.5
@@ -81,17 +80,54 @@ def test_rates_are_never_negative(totals: list[tuple[int, int]]) -> None:
     assert all(rate.received >= 0 and rate.sent >= 0 for rate in scene.sampler.history)
 
 
+@pytest.mark.parametrize("hidden", [0, 1])
+def test_a_network_that_is_not_counted_has_no_rate(hidden: int) -> None:
+    scene = Scene()
+    for step in range(2):
+        scene.machine = replace(IDLE, network=None if step == hidden else Network(4000, 2000))
+        scene.pass_time(4)
+    assert scene.sampler.machine_rate is None
+
+
 def test_this_machine_has_figures() -> None:
     measure()
     machine = measure()
+    assert machine.cpu is not None
     assert 0 <= machine.cpu <= 100
-    assert 0 < machine.memory_used < machine.memory_total
-    assert 0 < machine.disk_used < machine.disk_total
-    assert 0 <= machine.swap_used <= machine.swap_total
-    assert machine.received >= 0
-    assert machine.sockets > 0
+    assert machine.memory
+    assert 0 < machine.memory.used < machine.memory.total
+    assert machine.disk
+    assert 0 < machine.disk.used < machine.disk.total
+    assert machine.swap
+    assert 0 <= machine.swap.used <= machine.swap.total
+    assert machine.network
+    assert machine.sockets
 
 
-def test_a_hidden_socket_count_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backhaul.monitor.machine.SOCKETS", "/nonexistent")
-    assert measure().sockets == 0
+HIDDEN_PROC = """
+mount -t proc -o subset=pid proc /proc || exit 77
+exec "$0" -c '
+from backhaul.monitor.machine import measure
+from backhaul.monitor.sampler import Sampler
+from backhaul.monitor import legacy, prometheus
+from tests.monitor.sample import Tunnel
+tunnel = Tunnel()
+sampler = Sampler(tunnel.read, measure)
+sampler.tick()
+prometheus.render(tunnel.read(), {})
+print(sampler.machine, legacy.stats(tunnel.read(), {}, sampler, sniffer=False))
+'
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_machine_that_hides_its_figures_is_no_failure() -> None:
+    """A /proc of processes alone, as containers and services have it (proc(5), subset=pid)."""
+    command = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", HIDDEN_PROC, sys.executable]
+    looked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    if looked.returncode == 77:
+        pytest.skip("this kernel has no subset=pid")
+    assert looked.returncode == 0, looked.stderr
+    assert not looked.stderr
+    assert "memory=None" in looked.stdout
+    assert "ram_usage='–'" in looked.stdout

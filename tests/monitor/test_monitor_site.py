@@ -115,7 +115,7 @@ async def test_data_is_the_usage() -> None:
 
 async def test_stats_are_v072s() -> None:
     stats = json.loads((await ask(make_site(), "/stats")).body)
-    assert stats["tunnelStatus"] == "Connected (tcpmux)"
+    assert stats["tunnelStatus"] == "Connected (TCPMux)"
     assert stats["backhaulTraffic"] == "2.94 KB"
     assert re.fullmatch(r"\d+\.\d\d%", stats["cpuUsage"])
     assert stats["sniffer"] == "Not running"
@@ -128,7 +128,7 @@ async def test_the_pages_own_json_has_all_the_page_needs(*, sniffer: bool, usage
     assert document["status"]["rtt"] == 0.0123
     assert document["usage"] == usage
     assert document["history"] == []
-    assert document["machine"]["memory_total"] > 0
+    assert document["machine"]["memory"]["total"] > 0
 
 
 @pytest.mark.parametrize("name", [path.lstrip("/") or "index.html" for path in PAGE])

@@ -30,11 +30,8 @@ def say(tunnel: Tunnel, *loads: tuple[int, int, int]) -> None:
     tunnel.say(ports=carried(*loads).status.ports)
 
 
-def saved(path: Path) -> dict[str, int]:
-    document = json.loads(path.read_bytes())
-    assert document["total_usage"] == sum(document["port_usages"].values())
-    ports: dict[str, int] = document["port_usages"]
-    return ports
+def saved(path: Path) -> dict[int, int]:
+    return {entry["Port"]: entry["Usage"] for entry in json.loads(path.read_bytes())}
 
 
 def run_once(path: Path, *loads: tuple[int, int, int]) -> None:
@@ -50,12 +47,12 @@ def run_once(path: Path, *loads: tuple[int, int, int]) -> None:
 def test_both_directions_are_added_up_over_runs(path: Path) -> None:
     run_once(path, (443, 10, 5), (80, 1, 0))
     run_once(path, (443, 100, 0))
-    assert saved(path) == {"443": 115, "80": 1}
+    assert saved(path) == {443: 115, 80: 1}
 
 
 def test_ports_that_share_a_number_share_a_line(path: Path) -> None:
     run_once(path, (443, 1, 2), (443, 10, 20))
-    assert saved(path) == {"443": 33}
+    assert saved(path) == {443: 33}
 
 
 def test_each_byte_counts_once_however_often_one_looks(path: Path) -> None:
@@ -130,7 +127,7 @@ def test_what_is_no_usage_log_is_set_aside(path: Path, content: str, caplog: pyt
     run_once(path, (443, 1, 2))
     assert path.with_name("usage.json.broken-1").read_text() == "an older one"
     assert path.with_name("usage.json.broken-2").read_text() == content
-    assert saved(path) == {"443": 3}
+    assert saved(path) == {443: 3}
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "usage.json.broken-2" in caplog.text
 
@@ -139,7 +136,7 @@ def test_a_huge_file_is_set_aside_unread(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(1 << 40)
     run_once(path, (443, 1, 2))
-    assert saved(path) == {"443": 3}
+    assert saved(path) == {443: 3}
 
 
 @given(st.binary(max_size=300))
@@ -147,7 +144,7 @@ def test_any_bytes_are_usage_or_set_aside(tmp_path_factory: pytest.TempPathFacto
     path = tmp_path_factory.mktemp("any") / "usage.json"
     path.write_bytes(content)
     run_once(path, (443, 1, 2))
-    assert saved(path)["443"] >= 3
+    assert saved(path)[443] >= 3
 
 
 @given(st.dictionaries(st.integers(0, 65535), st.integers(1, 2**63)))
@@ -159,6 +156,33 @@ def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory,
     assert log.totals() == loads
 
 
+def test_the_file_is_v072s(path: Path) -> None:
+    """v0.7.2 reads a list of these two fields and nothing else, internal/web/sniffer.go."""
+    run_once(path, (8080, 1, 2), (443, 1, 0))
+    assert json.loads(path.read_bytes()) == [{"Port": 443, "Usage": 1}, {"Port": 8080, "Usage": 3}]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link of another user's")
+def test_a_link_of_another_user_is_not_followed(
+    tmp_path: Path, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    victim = tmp_path / "victim.json"
+    victim.write_text("[]")
+    path.symlink_to(victim)
+    os.chown(path, 65534, 65534, follow_symlinks=False)
+    run_once(path, (443, 1, 2))
+    assert victim.read_text() == "[]"
+    assert path.is_symlink()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "link" in caplog.text
+
+
+def test_a_link_that_leads_in_a_circle_costs_a_line(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path.symlink_to(path.name)
+    run_once(path, (443, 1, 2))
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
 def test_mode_and_link_stay_and_nothing_else_is_left(tmp_path: Path, path: Path) -> None:
     (tmp_path / "data").mkdir()
     real = tmp_path / "data" / "real.json"
@@ -167,7 +191,7 @@ def test_mode_and_link_stay_and_nothing_else_is_left(tmp_path: Path, path: Path)
     path.symlink_to(real)
     run_once(path, (443, 1, 2))
     assert path.is_symlink()
-    assert saved(real) == {"443": 3}
+    assert saved(real) == {443: 3}
     assert stat.S_IMODE(real.stat().st_mode) == 0o640
     assert os.listdir(real.parent) == ["real.json"]  # noqa: PTH208 - names are what counts
 
@@ -177,12 +201,12 @@ def test_a_file_that_can_not_be_exchanged_is_written_in_place(path: Path, monkey
     run_once(path, (443, 1, 2))
     inode = path.stat().st_ino
 
-    def busy(*_: object) -> None:
+    def busy(*_: object, **__: object) -> None:
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
-    monkeypatch.setattr(Path, "replace", busy)
+    monkeypatch.setattr(os, "rename", busy)
     run_once(path, (443, 1, 2))
-    assert saved(path) == {"443": 6}
+    assert saved(path) == {443: 6}
     assert path.stat().st_ino == inode
     assert list(path.parent.iterdir()) == [path]
 
@@ -220,11 +244,11 @@ def test_a_full_disk_costs_one_line_and_no_data(
         log.tick()
         log.save()
     assert caplog.messages == [f"sniffer_log: can't write {path}: no space left on device"]
-    assert saved(path) == {"443": 1}
+    assert saved(path) == {443: 1}
     assert list(path.parent.iterdir()) == [path]
     full_disk(False)
     log.save()
-    assert saved(path) == {"443": 10}
+    assert saved(path) == {443: 10}
 
 
 @pytest.mark.parametrize("name", ["missing/usage.json", "file/usage.json"])
@@ -265,7 +289,7 @@ async def test_written_now_and_then_and_at_the_end(path: Path, monkeypatch: pyte
         monkeypatch.setattr(usage, "INTERVAL", 3600)
         say(tunnel, (443, 5, 0))
         assert totals() == {443: 5}
-    assert saved(path) == {"443": 5}
+    assert saved(path) == {443: 5}
 
 
 def test_the_log_line_names_key_and_file(path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,24 +1,33 @@
-"""Small files that are read and written whole, and are never half written."""
+"""Small files that are read and written whole, and are never half written.
+
+The last part of a path is opened without following symbolic links, relative to its directory. A link there is
+followed only if root or the program's own user made it: whoever else may write to the directory could otherwise point
+the program at any file of its user. The kernel's ``fs.protected_symlinks`` has the same rule, for sticky directories
+alone, and a path resolved here would bypass it.
+"""
 
 import contextlib
 import errno
 import os
+import secrets
 import stat
-import tempfile
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Final, NamedTuple
 
-_NO_EXCHANGE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY})
+_NO_EXCHANGE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY})
+_MOST_LINKS: Final = 8
+_OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # the last for a FIFO, which would wait for its other end
+_NEW_MODE: Final = 0o644  # as v0.7.2 makes it; anyone may read how much a port carried
 
 
 def read(path: Path, most: int) -> bytes:
     """Return the content; raises ValueError if it is more than `most` bytes, OSError if it can't be read."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")  # never to be renamed: it may be /dev/null
-    if status.st_size > most:
-        raise ValueError("is too large")
-    return path.read_bytes()
+    with _place(path) as place, os.fdopen(place.open(os.O_RDONLY), "rb") as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise ValueError("is too large")
+        return file.read(most)
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -27,28 +36,13 @@ def replace(path: Path, content: bytes) -> None:
     A symbolic link stays one. Where the directory can't be written, or the file is a mount of its own (a container's),
     the file itself is written: a power cut may then leave it in pieces.
     """
-    path = path.resolve()
-    try:
-        _exchange(path, content)
-    except OSError as error:
-        if error.errno not in _NO_EXCHANGE or not path.is_file():
-            raise
-        path.write_bytes(content)
-
-
-def _exchange(path: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - Path can't open a descriptor
-            _imitate(path, descriptor)
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)  # or a power cut could leave the new name on an empty file
-        Path(name).replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
+    with _place(path) as place:
+        try:
+            place.exchange(content)
+        except OSError as error:
+            if error.errno not in _NO_EXCHANGE or not place.exists():
+                raise
+            place.overwrite(content)
 
 
 def set_aside(path: Path) -> Path:
@@ -63,12 +57,87 @@ def reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def _imitate(path: Path, descriptor: int) -> None:
+class _Place(NamedTuple):
+    """A name in an open directory."""
+
+    folder: int
+    name: str
+
+    def open(self, flags: int) -> int:
+        """Return a descriptor of the regular file here; raises OSError."""
+        descriptor = os.open(self.name, flags | _OPEN, dir_fd=self.folder)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")  # never to be renamed: it may be /dev/null
+
+    def exchange(self, content: bytes) -> None:
+        """Put a new file in place of the old one."""
+        new = f".{self.name}.{secrets.token_hex(4)}"
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, 0o600, dir_fd=self.folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                self._imitate(descriptor)
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)  # or a power cut could leave the new name on an empty file
+            os.rename(new, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(new, dir_fd=self.folder)
+            raise
+
+    def overwrite(self, content: bytes) -> None:
+        """Write into the file that is here."""
+        with os.fdopen(self.open(os.O_WRONLY), "wb") as file:
+            file.truncate(0)
+            file.write(content)
+
+    def exists(self) -> bool:
+        """Tell whether anything is here."""
+        with contextlib.suppress(FileNotFoundError):
+            return bool(self.status())
+        return False
+
+    def status(self) -> os.stat_result:
+        """Return what the directory says of the name, a link not followed; raises OSError."""
+        return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
+
+    def _imitate(self, descriptor: int) -> None:
+        try:
+            status = self.status()
+        except FileNotFoundError:
+            os.fchmod(descriptor, _NEW_MODE)
+            return
+        os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+        with contextlib.suppress(PermissionError):  # only root may give a file away
+            os.fchown(descriptor, status.st_uid, status.st_gid)
+
+
+@contextlib.contextmanager
+def _place(path: Path) -> Iterator[_Place]:
+    """Give the place that `path` names, links in its last part followed as far as they may be; raises OSError."""
+    for _ in range(_MOST_LINKS):
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            place = _Place(folder, path.name)
+            if not _is_link(place):
+                yield place
+                return
+            path = path.parent / os.readlink(path.name, dir_fd=folder)
+        finally:
+            os.close(folder)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def _is_link(place: _Place) -> bool:
+    """Tell whether a link to be followed is here; raises OSError for one that another user made."""
     try:
-        status = path.stat()
+        status = place.status()
     except FileNotFoundError:
-        os.fchmod(descriptor, 0o644)  # as v0.7.2 makes it; anyone may read how much a port carried
-        return
-    os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
-    with contextlib.suppress(PermissionError):  # only root may give a file away
-        os.fchown(descriptor, status.st_uid, status.st_gid)
+        return False
+    if not stat.S_ISLNK(status.st_mode):
+        return False
+    if status.st_uid not in {0, os.geteuid()}:
+        raise OSError(errno.ELOOP, "a symbolic link that another user made; name the file itself")
+    return True

@@ -4,10 +4,13 @@ from typing import Final
 
 from msgspec import Struct, field
 
+from backhaul.monitor.machine import Share
 from backhaul.monitor.sampler import Sampler
 from backhaul.monitor.status import Status
 
 _UNITS: Final = ("B", "KB", "MB", "GB", "TB")
+_NAMES: Final = {"tcp": "TCP", "tcpmux": "TCPMux", "udp": "UDP"}  # the others stand as the configuration has them
+_MISSING: Final = "–"  # a figure that the machine does not give
 
 
 class Stats(Struct, rename="camel"):
@@ -37,23 +40,31 @@ def stats(status: Status, usage: dict[int, int], sampler: Sampler, *, sniffer: b
     """Return the document of `/stats`; speeds and traffic are the machine's, as in v0.7.2."""
     machine, rate = sampler.machine, sampler.machine_rate
     return Stats(
-        tunnel_status=f"{'Connected' if status.connected else 'Disconnected'} ({status.transport})",
-        cpu_usage=f"{machine.cpu:.2f}%",
-        ram_usage=size(machine.memory_used),
-        disk_usage=size(machine.disk_used),
-        swap_usage=size(machine.swap_used),
-        network_traffic=size(machine.received + machine.sent),
-        upload_speed=speed(rate.sent),
-        download_speed=speed(rate.received),
+        tunnel_status=f"{'Connected' if status.connected else 'Disconnected'} ({_name(status.transport)})",
+        cpu_usage=_MISSING if machine.cpu is None else f"{machine.cpu:.2f}%",
+        ram_usage=_used(machine.memory),
+        disk_usage=_used(machine.disk),
+        swap_usage=_used(machine.swap),
+        network_traffic=_MISSING if machine.network is None else size(machine.network.received + machine.network.sent),
+        upload_speed=_MISSING if rate is None else speed(rate.sent),
+        download_speed=_MISSING if rate is None else speed(rate.received),
         backhaul_traffic=size(sum(usage.values())),
         sniffer="Running" if sniffer else "Not running",
-        all_connections=str(machine.sockets),
+        all_connections=_MISSING if machine.sockets is None else str(machine.sockets),
     )
 
 
 def ports(usage: dict[int, int]) -> list[PortUsage]:
-    """Return the document of `/data`, by port."""
-    return [PortUsage(port, size(usage[port])) for port in sorted(usage)]
+    """Return the document of `/data`: by port, those in use first, for v0.7.2 lists no others."""
+    return [PortUsage(port, size(usage[port])) for port in sorted(usage, key=lambda port: (not usage[port], port))]
+
+
+def _name(transport: str) -> str:
+    return _NAMES.get(transport, transport)
+
+
+def _used(share: Share | None) -> str:
+    return _MISSING if share is None else size(share.used)
 
 
 def size(number: int) -> str:

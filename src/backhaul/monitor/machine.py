@@ -1,56 +1,90 @@
 """Load of the machine the program runs on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, TypeVar
 
 import psutil
 
-SOCKETS = "/proc/net/sockstat"
+SOCKETS: Final = Path("/proc/net/sockstat")
 """Where the kernel keeps count of sockets; its first line is "sockets: used 98"."""
+
+_Figure = TypeVar("_Figure")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of something that can run out, in bytes."""
+
+    used: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Bytes through all network interfaces since the machine started; the loopback is one of them."""
+
+    received: int
+    sent: int
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Figures of the whole machine, sizes in bytes."""
+    """Figures of the whole machine; None for each that the system keeps to itself, as containers do."""
 
-    cpu: float
+    cpu: float | None
     """Percent of all processors, since the measurement before; 0 at the first one."""
-    memory_used: int
-    memory_total: int
-    swap_used: int
-    swap_total: int
-    disk_used: int
+    memory: Share | None
+    swap: Share | None
+    disk: Share | None
     """Of the file system "/", as in v0.7.2."""
-    disk_total: int
-    received: int
-    """Bytes through all network interfaces since the machine started; the loopback is one of them."""
-    sent: int
-    sockets: int
-    """Open sockets of all kinds; 0 where a container hides the count."""
+    network: Network | None
+    sockets: int | None
+    """Open sockets of all kinds."""
 
 
 def measure() -> Machine:
-    """Look at the machine; reads /proc and takes about a millisecond."""
-    memory, swap, disk = psutil.virtual_memory(), psutil.swap_memory(), psutil.disk_usage("/")
-    network = psutil.net_io_counters()  # None on a machine without interfaces
+    """Look at the machine; reads /proc and takes about a millisecond. Never fails."""
     return Machine(
-        cpu=psutil.cpu_percent(),
-        memory_used=memory.used,
-        memory_total=memory.total,
-        swap_used=swap.used,
-        swap_total=swap.total,
-        disk_used=disk.used,
-        disk_total=disk.total,
-        received=network.bytes_recv if network else 0,
-        sent=network.bytes_sent if network else 0,
-        sockets=_sockets(),
+        cpu=_try(psutil.cpu_percent),
+        memory=_try(_memory),
+        swap=_try(_swap),
+        disk=_try(_disk),
+        network=_try(_network),
+        sockets=_try(_sockets),
     )
+
+
+def _try(figure: Callable[[], _Figure]) -> _Figure | None:
+    """Return the figure, or None: psutil fails in many ways where /proc is not all there."""
+    try:
+        return figure()
+    except Exception:  # noqa: BLE001 - a figure that is missing is no reason to end
+        return None
+
+
+def _memory() -> Share:
+    memory = psutil.virtual_memory()
+    return Share(memory.used, memory.total)
+
+
+def _swap() -> Share:
+    swap = psutil.swap_memory()
+    return Share(swap.used, swap.total)
+
+
+def _disk() -> Share:
+    disk = psutil.disk_usage("/")
+    return Share(disk.used, disk.total)
+
+
+def _network() -> Network | None:
+    counters = psutil.net_io_counters()
+    return Network(counters.bytes_recv, counters.bytes_sent) if counters else None
 
 
 def _sockets() -> int:
     # Listing every connection, as v0.7.2 does, takes seconds on a busy machine; the kernel keeps count.
-    try:
-        head = Path(SOCKETS).read_text(encoding="ascii").partition("\n")[0]
-    except OSError:
-        return 0
+    head = SOCKETS.read_text(encoding="ascii").partition("\n")[0]
     return int(head.rpartition(" ")[2])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from backhaul.monitor.machine import Machine
+from backhaul.monitor.machine import Machine, Network
 from backhaul.monitor.status import Read, Status
 
 INTERVAL: Final = 1.0
@@ -29,11 +29,13 @@ class Traffic:
 class _Look:
     time: float
     tunnel: Traffic
-    machine: Traffic
+    network: Network | None
 
 
 class Sampler:
     """Looks once a second; holds the history of rates and the latest figures of the machine.
+
+    `machine_rate` is None where the machine does not count what its network carries.
 
     `read` and `measure` are called in `tick()` only. `clock` gives seconds that never go back.
     """
@@ -44,8 +46,8 @@ class Sampler:
         self._clock = clock
         self.history: deque[Traffic] = deque(maxlen=HISTORY)
         self.machine = measure()
-        self.machine_rate = Traffic(0, 0)
         self._last = self._look()
+        self.machine_rate = Traffic(0, 0) if self._last.network else None
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -60,18 +62,21 @@ class Sampler:
         seconds = self._last.time - before.time
         if seconds > 0:
             self.history.append(_rate(before.tunnel, self._last.tunnel, seconds))
-            self.machine_rate = _rate(before.machine, self._last.machine, seconds)
+            self.machine_rate = _network_rate(before.network, self._last.network, seconds)
 
     def _look(self) -> _Look:
-        machine = Traffic(self.machine.received, self.machine.sent)
-        return _Look(self._clock(), _totals(self._read()), machine)
+        return _Look(self._clock(), _totals(self._read()), self.machine.network)
 
 
 def _totals(status: Status) -> Traffic:
     return Traffic(sum(port.received for port in status.ports), sum(port.sent for port in status.ports))
 
 
-def _rate(before: Traffic, after: Traffic, seconds: float) -> Traffic:
+def _network_rate(before: Network | None, after: Network | None, seconds: float) -> Traffic | None:
+    return _rate(before, after, seconds) if before and after else None
+
+
+def _rate(before: Traffic | Network, after: Traffic | Network, seconds: float) -> Traffic:
     # Totals fall when a reload takes a port away.
     return Traffic(
         max(0.0, after.received - before.received) / seconds,

@@ -1,7 +1,7 @@
 """The usage log: bytes of each port, kept over restarts in one small JSON file.
 
-Two formats of the Go program are read: v0.7.2's ``{"port_usages": {"443": 1}, "total_usage": 1}``, which is
-also the one written, and the ``[{"Port": 443, "Usage": 1}]`` of the versions before it.
+It is written as v0.7.2 writes and reads it, ``[{"Port": 443, "Usage": 1}]``. The form that later versions of the Go
+program have, ``{"port_usages": {"443": 1}, "total_usage": 1}``, is read as well.
 """
 
 import asyncio
@@ -130,17 +130,16 @@ async def _write_now_and_then(usage_log: UsageLog) -> None:
 
 
 class _PortUsage(Struct):
-    """An entry of the older format."""
+    """An entry of v0.7.2's format."""
 
     port: _Port = field(name="Port")
     usage: _Bytes = field(name="Usage")
 
 
 class _Usage(Struct):
-    """The format of v0.7.2. Its total grows with every call, not with every byte, so it is never read."""
+    """The format of later versions. Its total grows with every call, not with every byte, so it is not read."""
 
     port_usages: dict[_Port, _Bytes] | None
-    total_usage: int = 0
 
 
 _DECODER: Final = msgspec.json.Decoder(_Usage | list[_PortUsage] | None)  # Go writes what is empty as null
@@ -160,5 +159,5 @@ def _parse(data: bytes) -> dict[int, int]:
 
 
 def _render(usage: dict[int, int]) -> bytes:
-    document = _Usage({port: usage[port] for port in sorted(usage)}, sum(usage.values()))
+    document = [_PortUsage(port, usage[port]) for port in sorted(usage)]
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"

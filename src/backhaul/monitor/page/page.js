@@ -8,6 +8,9 @@ import { showPorts } from "./ports.js";
 const PERIOD = 1000; // milliseconds: the server takes a sample a second
 const PATIENCE = 5000; // milliseconds for an answer
 
+// Without the name and password that the address of the page may hold: fetch() takes none of those.
+const STATUS = new URL("api/status", location.origin + location.pathname);
+
 const byId = (id) => document.getElementById(id);
 let heard = null; // when the last answer came
 let timer = null;
@@ -87,18 +90,29 @@ function meter(name, used, total, text) {
   return label;
 }
 
+const MISSING = "–"; // a figure that the machine does not give
+
+function share(name, figure) {
+  if (figure === null) return meter(name, 0, 1, MISSING);
+  return meter(name, figure.used, figure.total, `${size(figure.used)} of ${size(figure.total)}`);
+}
+
+function processor(cpu) {
+  return cpu === null ? meter("Processor", 0, 100, MISSING) : meter("Processor", cpu, 100, `${cpu.toFixed(0)} %`);
+}
+
 function showMachine({ machine, machine_rate }) {
-  const share = (name, used, total) => meter(name, used, total, `${size(used)} of ${size(total)}`);
+  const hasSwap = machine.swap === null || machine.swap.total > 0;
   byId("meters").replaceChildren(
-    meter("Processor", machine.cpu, 100, `${machine.cpu.toFixed(0)} %`),
-    share("Memory", machine.memory_used, machine.memory_total),
-    ...(machine.swap_total ? [share("Swap", machine.swap_used, machine.swap_total)] : []),
-    share("Disk", machine.disk_used, machine.disk_total),
+    processor(machine.cpu),
+    share("Memory", machine.memory),
+    ...(hasSwap ? [share("Swap", machine.swap)] : []),
+    share("Disk", machine.disk),
   );
   showFacts(byId("machine"), [
-    ["Network in", rate(machine_rate.received)],
-    ["Network out", rate(machine_rate.sent)],
-    ["Sockets", count(machine.sockets)],
+    ["Network in", machine_rate === null ? MISSING : rate(machine_rate.received)],
+    ["Network out", machine_rate === null ? MISSING : rate(machine_rate.sent)],
+    ["Sockets", machine.sockets === null ? MISSING : count(machine.sockets)],
   ]);
 }
 
@@ -121,7 +135,7 @@ function complain() {
 
 async function ask() {
   try {
-    const response = await fetch("api/status", { signal: AbortSignal.timeout(PATIENCE) });
+    const response = await fetch(STATUS, { signal: AbortSignal.timeout(PATIENCE) });
     if (!response.ok) throw new Error(String(response.status));
     const answer = await response.json();
     heard = Date.now() / 1000;
