@@ -130,4 +130,4 @@ def test_a_machine_that_hides_its_figures_is_no_failure() -> None:
     assert looked.returncode == 0, looked.stderr
     assert not looked.stderr
     assert "memory=None" in looked.stdout
-    assert "ram_usage='–'" in looked.stdout
+    assert "ram_usage='-'" in looked.stdout

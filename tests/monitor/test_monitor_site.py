@@ -7,6 +7,7 @@ from importlib import resources
 import pytest
 from tests.monitor.sample import SETTINGS, Tunnel, port
 
+from backhaul.failures import FREE
 from backhaul.monitor.http import Request, Response
 from backhaul.monitor.machine import measure
 from backhaul.monitor.sampler import Sampler
@@ -24,8 +25,10 @@ def make_site(settings: Settings = SETTINGS, tunnel: Tunnel | None = None) -> Si
     return Site(settings, Sources(tunnel.read, lambda: USAGE, Sampler(tunnel.read, measure)))
 
 
-async def ask(site: Site, path: str, authorization: str = "") -> Response:
-    return await site.respond(Request(path, authorization, "192.0.2.1"))
+async def ask(site: Site, path: str, authorization: str = "", **more: str) -> Response:
+    """Ask as somebody who came from `peer` to the address `local`, under the name `host`."""
+    about = {"host": "192.0.2.2:2060", "peer": "192.0.2.1", "local": "192.0.2.2"} | more
+    return await site.respond(Request(path, authorization, **about))
 
 
 def login(user: str, password: str, scheme: str = "Basic") -> str:
@@ -90,6 +93,56 @@ async def test_a_wrong_login_is_refused_and_told_once(authorization: str, caplog
     for _ in range(5):
         assert (await ask(site, "/", authorization)).status == 401
     assert caplog.messages == ["monitoring page: wrong user name or password from 192.0.2.1"]
+
+
+async def test_failed_logins_have_to_wait_longer_and_longer() -> None:
+    now = 100.0
+    tunnel = Tunnel()
+    site = Site(LOCKED, Sources(tunnel.read, lambda: USAGE, Sampler(tunnel.read, measure)), lambda: now)
+    right, wrong = login("admin", "päss:word"), login("admin", "wrong")
+    for _ in range(FREE):
+        assert (await ask(site, "/", wrong)).status == 401
+    assert (await ask(site, "/", right)).status == 429  # not even looked at
+    assert (await ask(site, "/", right, peer="192.0.2.9")).status == 200
+    now += 1.5
+    assert (await ask(site, "/", wrong)).status == 401
+    now += 1.5
+    assert (await ask(site, "/", right)).status == 429
+    now += 1.5
+    assert (await ask(site, "/", right)).status == 200
+    assert (await ask(site, "/", wrong)).status == 401
+    assert (await ask(site, "/", right)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "local", "status"),
+    [
+        ("rebound.example.com:2060", "127.0.0.1", 421),
+        ("rebound.example.com", "192.168.1.5", 421),
+        ("rebound.example.com.", "fd00::5", 421),
+        ("rebound.example.com", "unknown", 421),
+        ("panel.example.com:2060", "8.8.8.8", 200),  # who can reach that needs no detour
+        ("127.0.0.1:2060", "127.0.0.1", 200),
+        ("[::1]:2060", "::1", 200),
+        ("localhost:2060", "127.0.0.1", 200),
+        ("backhaul:2060", "172.18.0.3", 200),  # a container's name
+        ("server.lan.home.arpa", "192.168.1.5", 200),
+        ("a.b.svc.cluster.local:2060", "10.0.0.7", 200),
+        ("", "127.0.0.1", 200),
+    ],
+)
+async def test_a_page_without_login_is_not_served_under_foreign_names(host: str, local: str, status: int) -> None:
+    for path in ("/", "/stats", "/metrics"):
+        assert (await ask(make_site(), path, host=host, local=local)).status == status
+    assert (await ask(make_site(), "/healthz", host=host, local=local)).status == 200
+    assert (await ask(make_site(LOCKED), "/", login("admin", "päss:word"), host=host, local=local)).status == 200
+
+
+@pytest.mark.parametrize("alias", ["/stats/", "/data/"])
+async def test_a_slash_more_brings_the_page_as_in_v072(alias: str) -> None:
+    for path in ("", "page.js", "api/status"):
+        there = await ask(make_site(), f"{alias}{path}")
+        assert (there.status, there.content_type) == (200, (await ask(make_site(), f"/{path}")).content_type)
 
 
 async def test_no_login_at_all_is_no_news(caplog: pytest.LogCaptureFixture) -> None:

@@ -163,9 +163,7 @@ def test_the_file_is_v072s(path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link of another user's")
-def test_a_link_of_another_user_is_not_followed(
-    tmp_path: Path, path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_link_of_another_user_is_not_followed(tmp_path: Path, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     victim = tmp_path / "victim.json"
     victim.write_text("[]")
     path.symlink_to(victim)

@@ -1,6 +1,7 @@
 """The socket that a running program answers on."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -8,6 +9,7 @@ import socket
 import stat
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,3 +186,50 @@ def test_they_are_found_wherever_they_may_lie(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "own"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "mine"))
     assert sockets(tmp_path) == sorted(tmp_path / name for name in names)
+
+
+def listen_at(path: Path) -> socket.socket:
+    path.parent.mkdir(exist_ok=True)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(path))
+    sock.listen()
+    return sock
+
+
+def talk(sock: socket.socket, piece: bytes) -> None:
+    """Send `piece` to the first who asks, again and again until they leave."""
+    with sock, sock.accept()[0] as asker, contextlib.suppress(OSError):
+        while True:
+            asker.sendall(piece)
+
+
+async def test_a_document_without_end_is_given_up(path: Path) -> None:
+    talking = asyncio.to_thread(talk, listen_at(path), b"x" * (1 << 20))
+    results = await asyncio.gather(asyncio.to_thread(ask, path), talking, return_exceptions=True)
+    assert isinstance(results[0], OSError)
+    assert "more than any status is" in str(results[0])
+
+
+async def test_a_program_that_answers_too_slowly_is_given_up(path: Path) -> None:
+    """Each byte comes in time, and there is no end of them."""
+    sock = listen_at(path)
+    stop = threading.Event()
+
+    def dribble() -> None:
+        with sock, sock.accept()[0] as asker, contextlib.suppress(OSError):
+            while not stop.wait(0.01):
+                asker.send(b"x")
+
+    dribbling = asyncio.get_running_loop().run_in_executor(None, dribble)
+    with pytest.raises(TimeoutError):
+        await asyncio.to_thread(ask, path, 0.2)
+    stop.set()
+    await dribbling
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+async def test_a_socket_that_another_user_listens_on_is_not_asked(path: Path) -> None:
+    async with serving(path, lambda: {"version": "1"}):
+        os.chown(path, 65534, 65534)
+        with pytest.raises(PermissionError):
+            await answer(path)

@@ -1,6 +1,7 @@
-"""A small HTTP/1.1 server for a page and its numbers: GET and HEAD, one request on a connection.
+"""A small HTTP/1.1 server for a page and its numbers: one request on a connection.
 
-It is closed behind the answer: no state between requests, and a visitor who polls once a second won't notice.
+Nothing here can be changed by a request, so every method is answered as GET is, as in v0.7.2; HEAD gets no body. The
+connection is closed after the answer: no state between requests, and a visitor who polls once a second won't notice.
 """
 
 import asyncio
@@ -23,7 +24,6 @@ PATIENCE: Final = 15.0
 """Seconds for a request to arrive, and again for its answer to be taken; browsers connect ahead of need."""
 
 _READ_SIZE: Final = 4096
-_METHODS: Final = (b"GET", b"HEAD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,12 @@ class Request:
     """Without the query."""
     authorization: str
     """Value of that header; empty without one."""
+    host: str
+    """Value of the header Host; empty without one."""
     peer: str
     """Address of the visitor."""
+    local: str
+    """Address of this machine that the visitor reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,6 @@ class Response:
 Respond = Callable[[Request], Awaitable[Response]]
 
 _NO_HTTP: Final = Response(b"bad request\n", status=HTTPStatus.BAD_REQUEST)
-_METHOD: Final = Response(
-    b"GET and HEAD only\n", status=HTTPStatus.METHOD_NOT_ALLOWED, headers=(("Allow", "GET, HEAD"),)
-)
 
 
 def _both_families(host: str, port: int) -> socket.socket | None:
@@ -125,10 +126,8 @@ class HttpServer:
                 head = await _read(reader)
         except UpgradeError:
             return self._encode(_NO_HTTP)
-        if head.method not in _METHODS:
-            return self._encode(_METHOD)
         response = await self._respond(_request(head, writer))
-        return self._encode(response, with_body=head.method == b"GET")
+        return self._encode(response, with_body=head.method != b"HEAD")
 
     def _encode(self, response: Response, *, with_body: bool = True) -> bytes:
         headers = (
@@ -153,6 +152,16 @@ async def _read(reader: StreamReader) -> Head:
 
 
 def _request(head: Head, writer: StreamWriter) -> Request:
-    authorization = head.headers.get(b"authorization", b"").decode("latin-1")
-    peer = writer.get_extra_info("peername") or ("unknown",)  # None: gone already
-    return Request(head.path, authorization, peer[0].removeprefix("::ffff:"))  # as IPv4, on a socket for both
+    return Request(
+        path=head.path,
+        authorization=head.headers.get(b"authorization", b"").decode("latin-1"),
+        host=head.headers.get(b"host", b"").decode("latin-1"),
+        peer=_ip(writer, "peername"),
+        local=_ip(writer, "sockname"),
+    )
+
+
+def _ip(writer: StreamWriter, which: str) -> str:
+    address = writer.get_extra_info(which) or ("unknown",)  # None: gone already
+    ip: str = address[0].partition("%")[0]
+    return ip.removeprefix("::ffff:")  # as IPv4, on a socket for both

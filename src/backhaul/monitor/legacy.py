@@ -10,7 +10,7 @@ from backhaul.monitor.status import Status
 
 _UNITS: Final = ("B", "KB", "MB", "GB", "TB")
 _NAMES: Final = {"tcp": "TCP", "tcpmux": "TCPMux", "udp": "UDP"}  # the others stand as the configuration has them
-_MISSING: Final = "–"  # a figure that the machine does not give
+_MISSING: Final = "-"  # a figure that the machine does not give
 
 
 class Stats(Struct, rename="camel"):

@@ -15,7 +15,8 @@ from typing import Final
 import msgspec
 
 from backhaul.burst import Burst
-from backhaul.monitor import legacy
+from backhaul.failures import Failures, prefix
+from backhaul.monitor import legacy, names
 from backhaul.monitor.http import Request, Response
 from backhaul.monitor.sampler import INTERVAL, Sampler
 from backhaul.monitor.settings import Settings
@@ -49,7 +50,15 @@ _ASK_FOR_LOGIN: Final = Response(
     status=HTTPStatus.UNAUTHORIZED,
     headers=(("WWW-Authenticate", 'Basic realm="Backhaul", charset="UTF-8"'),),
 )
+_WAIT: Final = Response(b"too many failed logins, try again later\n", status=HTTPStatus.TOO_MANY_REQUESTS)
+_MISDIRECTED: Final = Response(
+    b"this page is not served under this name; open it by its address, or set web_user and web_password\n",
+    status=HTTPStatus.MISDIRECTED_REQUEST,
+)
 _NOT_FOUND: Final = Response(b"not found\n", status=HTTPStatus.NOT_FOUND)
+
+# v0.7.2 answers these with its page, whose script finds the numbers beside it.
+_ALIASES: Final = ("/stats/", "/data/")
 
 _Handler = Callable[[], Awaitable[Response]]
 
@@ -67,9 +76,10 @@ class Sources:
 class Site:
     """Answers requests; `respond` is what the HTTP server calls."""
 
-    def __init__(self, settings: Settings, sources: Sources) -> None:
+    def __init__(self, settings: Settings, sources: Sources, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._sources = sources
+        self._failures = Failures(clock)
         self._login = _basic(settings.web_user, settings.web_password) if settings.protected else None
         self._burst = Burst(log)
         self._handlers: dict[str, _Handler] = {}
@@ -84,19 +94,26 @@ class Site:
         """Answer one request."""
         if request.path == "/healthz":
             return self._health()
-        if not self._may_enter(request):
-            return _ASK_FOR_LOGIN
-        handler = self._handlers.get(request.path)
+        if refusal := self._refusal(request):
+            return refusal
+        handler = self._handlers.get(_without_alias(request.path))
         return await handler() if handler else _NOT_FOUND
 
-    def _may_enter(self, request: Request) -> bool:
+    def _refusal(self, request: Request) -> Response | None:
+        """Return the answer for visitors who may not look, None for those who may."""
+        if self._login is None:
+            return None if names.expected(request.host, request.local) else _MISDIRECTED
+        source = prefix(request.peer)
+        if self._failures.pause(source):
+            return _WAIT
         scheme, _, credentials = request.authorization.partition(" ")
-        known = scheme.lower() == "basic" and hmac.compare_digest(credentials.encode(), self._login or b"")
-        if self._login is None or known:
-            return True
+        if scheme.lower() == "basic" and hmac.compare_digest(credentials.encode(), self._login):
+            self._failures.succeeded(source)
+            return None
         if request.authorization:
+            self._failures.failed(source)
             self._burst.warn(request.peer, f"monitoring page: wrong user name or password from {request.peer}")
-        return False
+        return _ASK_FOR_LOGIN
 
     def _health(self) -> Response:
         # Without login: load balancers and service managers ask, and all they learn is yes or no.
@@ -131,6 +148,13 @@ class Site:
         # In a thread: a thousand ports are some 50 ms of text, and the loop has users to serve.
         text = await asyncio.to_thread(prometheus.render, self._sources.read(), self._sources.usage())
         return Response(text, prometheus.CONTENT_TYPE)
+
+
+def _without_alias(path: str) -> str:
+    for alias in _ALIASES:
+        if path.startswith(alias):
+            return path[len(alias) - 1 :]
+    return path
 
 
 def _basic(user: str, password: str) -> bytes:

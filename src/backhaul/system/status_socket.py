@@ -6,11 +6,14 @@ password, and its mode decides who may ask.
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import logging
 import os
 import re
 import socket
+import struct
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
@@ -21,6 +24,9 @@ ROOT: Final = Path("/run")
 
 _PATTERNS: Final = ("backhaul/*.sock", "backhaul/*/*.sock", "user/*/backhaul/*.sock")
 _PATIENCE: Final = 5.0  # seconds; a program that takes longer to answer hangs
+_LEAST_PATIENCE: Final = 0.001  # 0 would make the socket non-blocking
+_MAX_DOCUMENT: Final = 64 << 20  # bytes; 65 535 ports are some 20 MB
+_CREDENTIALS: Final = struct.Struct("3i")  # process, user, group
 _STEM_MAX: Final = 40  # characters: the whole path has to fit into the 108 bytes of sockaddr_un
 
 _logger: Final = logging.getLogger(__name__)
@@ -59,16 +65,39 @@ def sockets(root: Path = ROOT) -> list[Path]:
     return sorted(found)
 
 
-def ask(path: Path) -> bytes:
-    """Return the document, JSON, of the program behind a socket.
+def ask(path: Path, patience: float = _PATIENCE) -> bytes:
+    """Return the document, JSON, of the program behind a socket; `patience` in seconds for all of it.
 
-    Raises ConnectionRefusedError or FileNotFoundError when the program runs no more, PermissionError when it
-    is somebody else's, TimeoutError when it hangs, and OSError otherwise.
+    Any user may put a socket where root looks: it is asked only if the user who made the file is the one who
+    listens, and neither time nor memory are theirs to take. Raises ConnectionRefusedError or FileNotFoundError when
+    the program runs no more, PermissionError when it belongs to another user, TimeoutError when it hangs, and OSError
+    otherwise.
     """
+    end = time.monotonic() + patience
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(_PATIENCE)
+        sock.settimeout(patience)
         sock.connect(str(path))
-        return b"".join(iter(lambda: sock.recv(1 << 16), b""))
+        if _owner(sock) != path.lstat().st_uid:
+            raise PermissionError(errno.EPERM, "another user listens on it")
+        return _receive(sock, end)
+
+
+def _owner(sock: socket.socket) -> int:
+    """Return the user who listens at the other end, unix(7)."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    user: int = _CREDENTIALS.unpack(credentials)[1]
+    return user
+
+
+def _receive(sock: socket.socket, end: float) -> bytes:
+    """Return all that comes before `end`, a moment of the monotonic clock."""
+    document = bytearray()
+    while piece := sock.recv(1 << 16):
+        document += piece
+        if len(document) > _MAX_DOCUMENT:
+            raise OSError(errno.EMSGSIZE, "more than any status is")
+        sock.settimeout(max(_LEAST_PATIENCE, end - time.monotonic()))
+    return bytes(document)
 
 
 @contextlib.asynccontextmanager

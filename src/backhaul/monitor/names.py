@@ -1,0 +1,42 @@
+"""The names under which the page may be asked for: whether a browser was lured here by somebody else's name.
+
+A website can have its own name point to an address of this machine or its network (DNS rebinding), and its script then
+reads the page through the visitor's browser as part of itself. Only addresses that the outside can't reach are worth
+that, and only names that anyone can register are of use for it.
+"""
+
+import ipaddress
+import socket
+from typing import Final
+
+# Names without a dot, and those below domains that nobody can register (RFC 6761, 6762, 8375; .internal: ICANN 2024).
+_PRIVATE_DOMAINS: Final = (".localhost", ".local", ".internal", ".home.arpa", ".test")
+
+
+def expected(host: str, local: str) -> bool:
+    """Return whether `host`, the header Host, may name the page at the address `local` of this machine."""
+    name = _name(host).lower().removesuffix(".")
+    return _is_public(local) or _is_private(name) or name == socket.gethostname().lower()
+
+
+def _name(host: str) -> str:
+    """Return the host of `host:port`."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
+
+
+def _is_private(name: str) -> bool:
+    if "." not in name or name.endswith(_PRIVATE_DOMAINS):
+        return True  # an IPv6 address as well
+    try:
+        return bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
+
+
+def _is_public(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_global
+    except ValueError:
+        return False
