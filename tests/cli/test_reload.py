@@ -96,7 +96,7 @@ async def test_a_file_that_changes_under_a_running_tunnel(tmp_path: Path, page: 
 
     server.rewrite("token", "tokn")
     await server.program.line("the old configuration runs on")
-    assert "did you mean `token`" in server.program.text
+    assert "token: missing; rename tokn, or" in server.program.text
     assert await _fetch(first) == b"hello"
 
     server.rewrite("tokn", "token")

@@ -254,6 +254,10 @@ def test_a_fingerprint_has_64_digits(text: str) -> None:
             '[server]\ntransport = "tcp"\nBindaddr = ":1"',
             ('server.bind_addr: missing; rename Bindaddr, or add bind_addr = "0.0.0.0:3080"',),
         ),
+        (
+            SERVER.replace("token", "tokn"),
+            ('server.token: missing; rename tokn, or add token = "a long random text"',),
+        ),
         ("server = 1", ("server: expected one table [server], got 1",)),
         ("[[server]]", ("server: expected one table [server], got [a table]",)),
         ("[server]\nheartbeat = = 3", ("not valid TOML: Invalid value (at line 2, column 13)",)),

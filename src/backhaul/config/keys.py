@@ -114,7 +114,7 @@ def key(
     restart  a change only counts when the program is started again
     form     what belongs here, in words, where the type does not tell
     parse    turns the text (or list) of the file into the value; raises ValueError or ConfigError
-    example  what to write where a mandatory key is missing
+    example  what to write where a mandatory or misspelt key is missing
     """
     traits = Traits(unit=unit, on=on, rebuild=rebuild, restart=restart, form=form, parse=parse, example=example)
     limit = INT_MAX if le is None and ge is not None else le

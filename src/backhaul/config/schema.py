@@ -47,6 +47,7 @@ class _Common(Struct, frozen=True, kw_only=True):
             rebuild=True,
             form="text in quotes, on one line",
             parse=parse_token,
+            example='"a long random text"',
         ),
     ] = DEFAULT_TOKEN
     path: Annotated[
@@ -123,9 +124,10 @@ class _Common(Struct, frozen=True, kw_only=True):
         ),
     ] = "0.0.0.0"
     web_user: Annotated[str, key("User name that the monitoring page asks for; empty: none.")] = ""
-    web_password: Annotated[Secret, key("Password that goes with `web_user`.", form="text in quotes", parse=Secret)] = (
-        Secret("")
-    )
+    web_password: Annotated[
+        Secret,
+        key("Password that goes with `web_user`.", form="text in quotes", parse=Secret, example='"a password"'),
+    ] = Secret("")
     metrics: Annotated[
         tuple[Metric, ...],
         key('What the monitoring page offers: JSON ("default"), Prometheus. Empty: `["default"]`.'),
