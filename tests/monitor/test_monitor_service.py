@@ -85,20 +85,6 @@ async def test_all_addresses_are_those_of_both_families(bind: str) -> None:
     await monitor.stop()
 
 
-@pytest.mark.parametrize(
-    ("bind", "password", "warned"),
-    [("0.0.0.0", "", True), ("0.0.0.0", "secret", False), ("127.0.0.2", "", False), ("localhost", "", False)],
-)
-async def test_a_page_open_to_the_world_is_warned_about(
-    *, bind: str, password: str, warned: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    settings = replace(SETTINGS, web_bind=bind, web_port=free_port(), web_user="", web_password=password)
-    monitor = await start(settings, Tunnel().read)
-    await monitor.stop()
-    assert [record.levelname for record in caplog.records] == (["WARNING"] if warned else [])
-    assert "secret" not in caplog.text
-
-
 async def test_usage_of_all_runs_is_what_the_page_tells(tmp_path: Path) -> None:
     log = tmp_path / "usage.json"
     log.write_text('[{"Port":443,"Usage":1000}]')

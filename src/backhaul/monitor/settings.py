@@ -1,6 +1,5 @@
 """What the monitor needs from the configuration."""
 
-import ipaddress
 from dataclasses import dataclass, field
 
 
@@ -21,11 +20,3 @@ class Settings:
     def protected(self) -> bool:
         """Whether the page asks for a login."""
         return bool(self.web_user or self.web_password)
-
-    @property
-    def local(self) -> bool:
-        """Whether the page can be reached from this machine alone."""
-        try:
-            return ipaddress.ip_address(self.web_bind).is_loopback
-        except ValueError:
-            return self.web_bind == "localhost"

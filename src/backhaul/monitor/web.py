@@ -40,12 +40,6 @@ async def _listen(server: HttpServer, settings: Settings) -> bool:
         log.error("web_port: can't listen on %s: %s; going on without the page", address, _reason(error))
         return False
     log.info("monitoring page on http://%s/", address)
-    if not (settings.protected or settings.local):
-        log.warning(
-            "web_user: the monitoring page on %s is open to everyone; set web_user and web_password, "
-            'or web_bind = "127.0.0.1"',
-            address,
-        )
     return True
 
 
