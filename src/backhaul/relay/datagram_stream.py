@@ -58,8 +58,11 @@ class DatagramStream:
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
 
-    def start(self, received: Received, ended: Callable[[], None], early: bytes = b"") -> None:
-        """Begin to read; `early` was read before."""
+    def start(self, received: Received, ended: Callable[[], None], early: bytes = b"", *, unsent: bytes = b"") -> None:
+        """Begin to read; `early` was read before, and `unsent` goes first, before any datagram."""
+        if unsent:
+            self._unsent = unsent
+            self._poller.on_writable(self._sock, self._writable)
         self._received = received
         self._ended = ended
         self._poller.on_readable(self._sock, self._readable)

@@ -53,8 +53,16 @@ class WsChannel:
     header_room = websocket.MAX_HEADER
 
     def __init__(
-        self, relay: "Relay", conn: socket.socket, parser: websocket.FrameParser, *, masked: bool, ours: bool
+        self,
+        relay: "Relay",
+        conn: socket.socket,
+        parser: websocket.FrameParser,
+        unsent: bytes = b"",
+        *,
+        masked: bool,
+        ours: bool,
     ) -> None:
+        """`unsent` goes first: the rest of something that has left in part."""
         self.relay = relay
         self.ours = ours
         self.blocked = False
@@ -71,6 +79,8 @@ class WsChannel:
         self._ended = False  # the peer's end has been read
         self._unread = 0  # payload bytes that the socket has not taken yet
         parser.sink = self
+        if unsent:
+            self._block(unsent)
 
     @property
     def frame_size(self) -> int:
@@ -234,9 +244,12 @@ class WsChannel:
             self._lost(reason(error))
             return
         if sent < len(data):
-            self._backlog = bytearray(data[sent:])
-            self.blocked = True
-            self.relay.poller.on_writable(self._conn, self._writable)
+            self._block(data[sent:])
+
+    def _block(self, unsent: memoryview | bytes) -> None:
+        self._backlog = bytearray(unsent)
+        self.blocked = True
+        self.relay.poller.on_writable(self._conn, self._writable)
 
     def _writable(self) -> None:
         assert self._backlog is not None  # noqa: S101 - a writer is only registered for a backlog

@@ -51,7 +51,9 @@ class ClientSettings:
 # A server that has lost the control channel closes its idle connections at once. So long they stay open on the
 # client's side after that, for users whom the server has handed out before it knew.
 LEAVE_TIMEOUT = 3.0  # seconds
-_EARLY_SIZE = 1 << 14  # bytes of a user that are read before there is a carrier
+# Bytes of a user that are read before there is a carrier. With target and PROXY header they make one record of TLS,
+# which leaves whole or not at all: what a dead connection has taken nothing of may go through another.
+_EARLY_SIZE = 15 << 10
 
 
 @dataclass(eq=False, slots=True)

@@ -18,6 +18,7 @@ from backhaul.wire.signals import Signal
 from .base import ClientSettings, DoorEvents, Opened
 from .control_channel import ControlChannel
 from .dialer import Dialer
+from .sending import send_whole
 from .tls import ClientContext, shake_hands
 from .ws_signals import PROBE, WsEar, encode_signal
 
@@ -185,12 +186,8 @@ class _Upgrade:
         self._ask(result)
 
     def _ask(self, sock: socket.socket) -> None:
-        try:
-            sock.send(self._request)  # fits into an empty send buffer
-        except OSError as error:
-            self._fail(error)
-            return
-        self._poller.on_readable(sock, functools.partial(self._readable, sock))
+        listen = functools.partial(self._poller.on_readable, sock, functools.partial(self._readable, sock))
+        send_whole(self._poller, sock, self._request, listen, self._fail)
 
     def _readable(self, sock: socket.socket) -> None:
         try:

@@ -24,6 +24,7 @@ from .acceptor import Acceptor
 from .base import GateEvents, ServerSettings, taken_over
 from .control_channel import ControlChannel
 from .decoy import Decoy
+from .sending import send_whole
 from .sockets import listen, plain_ip
 from .tls import ServerContext, shake_hands
 from .ws_signals import WsEar, encode_signal
@@ -162,34 +163,38 @@ class HttpGate:
                 self._burst.warn((stranger.ip, what), f"refused a connection from {stranger.ip}: {what}")
             self._show_decoy(stranger, request)
             return
-        self._strangers.discard(stranger)
         self._poller.ignore_readable(stranger.sock)
         ours = upgrade.is_ours(request, self._token)
-        given_up = tunnel and not self.connected  # by its client, together with the control channel
-        if given_up or not self._answer(stranger.sock, request, ours=ours, padded=tunnel and self._muxed):
-            release(self._poller, stranger.sock)
-        elif channel:
-            self._open_control(stranger, request.rest)
-        elif self._muxed and not ours:
-            self._settle(stranger.sock, request.rest, self._control)
-        else:
-            self._events.tunnel_opened(stranger.sock, request.rest, ours=ours)
+        if channel:
+            admit = functools.partial(self._open_control, stranger, request.rest)
+        elif self._control:
+            admit = functools.partial(self._open_tunnel, stranger, request.rest, self._control, ours=ours)
+        else:  # its client has given it up, together with the control channel
+            self._dismiss(stranger)
+            return
+        answer = self._answer(request, ours=ours, padded=tunnel and self._muxed)
+        send_whole(self._poller, stranger.sock, answer, admit, lambda _error: self._dismiss(stranger))
 
-    def _answer(self, sock: socket.socket, request: upgrade.Request, *, ours: bool, padded: bool) -> bool:
+    def _open_tunnel(self, stranger: "_Stranger", rest: bytes, control: ControlChannel, *, ours: bool) -> None:
+        self._strangers.discard(stranger)
+        if control.closed:
+            release(self._poller, stranger.sock)
+        elif self._muxed and not ours:
+            self._settle(stranger.sock, rest, control)
+        else:
+            self._events.tunnel_opened(stranger.sock, rest, ours=ours)
+
+    def _answer(self, request: upgrade.Request, *, ours: bool, padded: bool) -> bytes:
         line = b""
         if ours:
             line = upgrade.mark_line(self._token, request.key)
         elif padded and not self._tls and upgrade.is_direct_v072(request):
             line = upgrade.padding_line(request.key)
-        answer = upgrade.accept(request.key, line)
-        try:
-            return sock.send(answer) == len(answer)
-        except OSError:
-            return False
+        return upgrade.accept(request.key, line)
 
-    def _settle(self, sock: socket.socket, rest: bytes, control: ControlChannel | None) -> None:
+    def _settle(self, sock: socket.socket, rest: bytes, control: ControlChannel) -> None:
         """Let the peer read the answer before smux begins; see _SETTLE. A later control channel is another client's."""
-        if not control or control.closed:
+        if control.closed:
             release(self._poller, sock)
         elif _unacknowledged(sock):
             self._loop.call_later(_SETTLE, self._settle, sock, rest, control)
@@ -210,6 +215,7 @@ class HttpGate:
         self._decoy.answer(stranger.sock, request, raw)
 
     def _open_control(self, stranger: "_Stranger", rest: bytes) -> None:
+        self._strangers.discard(stranger)
         if self._control:
             self._drop_control()
             self._events.control_lost(taken_over(stranger.ip))

@@ -43,23 +43,28 @@ class RawIdle(SilentConnection):
         if not self._alive():
             return False
         user.take_early()
-        data = encode(Signal.TCP, user.target.encode()) + user.preface + user.early
-        if not self._say(data):
+        try:
+            rest = self._announce(encode(Signal.TCP, user.target.encode()) + user.preface + user.early)
+        except OSError:
             return False
         user.traffic.received.bytes += len(user.early)
         near, far = End(user.sock, half_close=True), End(self._sock, half_close=self._ours)
-        self._relay.join(near, far, user.traffic, done=user.done)
+        self._relay.join(near, far, user.traffic, preface=rest, done=user.done)
         return True
 
     def carry_flow(self, flow: Flow) -> bool:
         """See IdleCarrier."""
-        if not self._alive() or not self._say(encode(Signal.UDP, flow.target.encode())):
+        if not self._alive():
+            return False
+        try:
+            rest = self._announce(encode(Signal.UDP, flow.target.encode()))
+        except OSError:
             return False
         judge = DelayJudge(round(self._owner.rtt * 1000))
         framing = join if self._ours else _fitting(join, flow.tally)
         splitter = Splitter(stamped=True)
         stream = DatagramStream(self._relay.poller, self._sock, framing, splitter, flow.tally, judge=judge)
-        stream.start(flow.from_far, flow.close)
+        stream.start(flow.from_far, flow.close, unsent=rest)
         flow.carry(stream)
         return True
 

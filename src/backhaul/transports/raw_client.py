@@ -82,7 +82,9 @@ class RawDoor:
 
     def _show(self, sock: socket.socket, ticket: bytes) -> socket.socket | OSError:
         try:
-            sock.send(encode(Signal.TICKET, ticket))  # 19 bytes fit into an empty send buffer
+            # All or nothing: 19 bytes are less than a segment, 88 at least, and an empty buffer takes one of these
+            # whatever its size (tcp_sendmsg).
+            sock.send(encode(Signal.TICKET, ticket))
         except OSError as error:  # the server has closed it already, being out of descriptors for instance
             release(self._poller, sock)
             return error

@@ -12,12 +12,13 @@ _READ_SIZE = 1 << 14
 class SilentConnection(ABC):
     """Owns the connection until a subclass hands it on. `ours`: whether the other end is one of ours."""
 
-    __slots__ = ("_ours", "_relay", "_sock")
+    __slots__ = ("_ours", "_relay", "_sock", "_unsent")
 
     def __init__(self, relay: Relay, sock: socket.socket, *, ours: bool) -> None:
         self._relay = relay
         self._sock = sock
         self._ours = ours
+        self._unsent = b""  # the rest of something that has left in part
         relay.poller.on_readable(sock, self._readable)
 
     @abstractmethod
@@ -33,14 +34,47 @@ class SilentConnection(ABC):
         release(self._relay.poller, self._sock)
 
     def _say(self, data: bytes) -> bool:
-        """Send: an empty send buffer takes more than this, unless the connection is dying; it is closed then."""
+        """Send a ping or the answer to one; return False, with the connection closed, if it is dead.
+
+        While an earlier one waits for the connection nothing is sent: one is as good as two.
+        """
+        if self._unsent:
+            return True
+        return self._send(data)
+
+    def _announce(self, data: bytes) -> bytes:
+        """Send `data`; return what is left to be sent, before anything else, by the next owner of the connection.
+
+        Raises OSError, with the connection closed, if that is dead: nothing of `data` has left then. Once a part of
+        it may have left, `data` belongs to this connection alone, whatever becomes of it.
+        """
+        if self._unsent:
+            self._relay.poller.ignore_writable(self._sock)
+            return self._unsent + data
         try:
-            if self._sock.send(data) == len(data):
-                return True
+            return data[self._sock.send(data) :]
+        except WOULD_BLOCK:
+            return data
         except OSError:
-            pass
-        self.close()
-        return False
+            self.close()
+            raise
+
+    def _send(self, data: bytes) -> bool:
+        try:
+            self._unsent = data[self._sock.send(data) :]
+        except WOULD_BLOCK:
+            self._unsent = data
+        except OSError:
+            self.close()
+            return False
+        if self._unsent:
+            self._relay.poller.on_writable(self._sock, self._writable)
+        return True
+
+    def _writable(self) -> None:
+        self._relay.poller.ignore_writable(self._sock)
+        if not self._send(self._unsent):
+            self._gone()
 
     def _readable(self) -> None:
         try:

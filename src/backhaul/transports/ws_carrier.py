@@ -53,10 +53,12 @@ class WsIdle(SilentConnection):
         data = websocket.encode(websocket.TEXT, user.target.encode(), masked=False)
         if first:
             data += websocket.encode(websocket.BINARY, first, masked=False)
-        if not self._say(data):
+        try:
+            rest = self._announce(data)
+        except OSError:
             return False
         user.traffic.received.bytes += len(user.early)
-        channel = WsChannel(self._relay, self._sock, self._parser, masked=False, ours=self._ours)
+        channel = self._channel(rest)
         joined = FramedRelay(channel, user.sock, user.traffic, user.done, towards_user=True)
         channel.start(joined)
         joined.start()
@@ -66,9 +68,11 @@ class WsIdle(SilentConnection):
         """See IdleCarrier."""
         if not self._alive():
             return False
-        if not self._say(websocket.encode(websocket.TEXT, f"{UDP_PREFIX}{flow.target}".encode(), masked=False)):
+        try:
+            rest = self._announce(websocket.encode(websocket.TEXT, f"{UDP_PREFIX}{flow.target}".encode(), masked=False))
+        except OSError:
             return False
-        channel = WsChannel(self._relay, self._sock, self._parser, masked=False, ours=True)
+        channel = self._channel(rest)
         channel.hasten()
         rider = DatagramChannel(channel, flow.tally)
         rider.start(flow.from_far, flow.close)
@@ -92,6 +96,9 @@ class WsIdle(SilentConnection):
             self._ended |= not self._say(websocket.encode(websocket.PONG, payload, masked=False))
         elif opcode == websocket.CLOSE:
             self._ended = True
+
+    def _channel(self, unsent: bytes) -> WsChannel:
+        return WsChannel(self._relay, self._sock, self._parser, unsent, masked=False, ours=self._ours)
 
     def _alive(self) -> bool:
         """Whether the connection is as silent as it should be: its end may have come and not been read yet."""
@@ -131,7 +138,7 @@ class WsWaiting(SilentConnection):
 
     @property
     def _early(self) -> "_Early":
-        return _Early(bytes(self._kept), ended=self._ended, ours=self._ours)
+        return _Early(bytes(self._kept), self._unsent, ended=self._ended, ours=self._ours)
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """See websocket.Sink: behind the target, bytes of the user may have come already."""
@@ -151,11 +158,8 @@ class WsWaiting(SilentConnection):
 
     def _on_control(self, opcode: int, payload: bytes) -> None:
         if opcode == websocket.PING:
-            pong = websocket.encode(websocket.PONG, payload, masked=True)
-            try:
-                self._sock.send(pong)
-            except OSError as error:  # the next read finds it as well
-                log.debug("can't answer a ping: %s", error)
+            if not self._say(websocket.encode(websocket.PONG, payload, masked=True)):
+                raise _ClosedError
         elif opcode == websocket.CLOSE:
             raise _ClosedError
 
@@ -174,6 +178,7 @@ class WsWaiting(SilentConnection):
             return
         if self._target:
             self._relay.poller.ignore_readable(self._sock)
+            self._relay.poller.ignore_writable(self._sock)
             self._owner.addressed(self, WsArrival(self._relay, self._sock, self._parser, self._target, self._early))
 
     def _gone(self) -> None:
@@ -184,6 +189,7 @@ class _Early(NamedTuple):
     """What is known of a user when the target is named."""
 
     kept: bytes  # said already
+    unsent: bytes  # the rest of an answer to a ping
     ended: bool  # and no more will follow
     ours: bool  # whether the server is one of ours
 
@@ -227,4 +233,5 @@ class WsArrival:
         rider.start(flow.from_near, flow.close, self._early.kept)
 
     def _channel(self) -> WsChannel:
-        return WsChannel(self._relay, self._sock, self._parser, masked=True, ours=self._early.ours)
+        early = self._early
+        return WsChannel(self._relay, self._sock, self._parser, early.unsent, masked=True, ours=early.ours)

@@ -1,0 +1,127 @@
+"""Idle tunnel connections of a server that take no more, or are dead, when a user comes."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from tests.support.net import Peer
+from tests.support.tunnel import Net
+from tests.support.web import BINARY, PING, PONG, TEXT, frame, receive_frame
+
+from backhaul.relay.datagrams import DatagramQueue, Tally
+from backhaul.relay.direction import Meter
+from backhaul.relay.flows import Flow
+from backhaul.relay.pair import Relay, Traffic
+from backhaul.relay.poller import make_poller
+from backhaul.transports.base import User
+from backhaul.transports.dedicated import IdleCarrier
+from backhaul.transports.raw_carrier import RawIdle
+from backhaul.transports.ws_carrier import WsIdle
+from backhaul.wire.datagrams import join
+from backhaul.wire.frames import encode
+from backhaul.wire.signals import Signal
+from backhaul.wire.targets import UDP_PREFIX
+
+TARGET = "192.0.2.1:80"
+FLOW = join([b"one", b"two"])
+USER = {RawIdle: encode(Signal.TCP, TARGET.encode()) + b"hello", WsIdle: frame(TEXT, TARGET.encode())}
+USER[WsIdle] += frame(BINARY, b"hello")
+FLOWS = {
+    RawIdle: encode(Signal.UDP, TARGET.encode()) + FLOW,
+    WsIdle: frame(TEXT, UDP_PREFIX.encode() + TARGET.encode()),
+}
+FLOWS[WsIdle] += frame(BINARY, FLOW)
+Kind = type[RawIdle] | type[WsIdle]
+KINDS: list[Kind] = [RawIdle, WsIdle]
+
+
+@dataclass
+class Stage:
+    """A relay, and sockets to play with."""
+
+    net: Net
+    relay: Relay
+    rtt = 0.0
+    gone: list[IdleCarrier] = field(default_factory=list)
+
+    def carrier_gone(self, carrier: IdleCarrier) -> None:
+        """See CarrierOwner."""
+        self.gone.append(carrier)
+
+    def carrier_spoke(self, carrier: IdleCarrier, sock: object, data: bytes) -> None:
+        """See CarrierOwner."""
+        raise AssertionError(carrier, sock, data)
+
+    async def idle(self, kind: Kind) -> tuple[IdleCarrier, Peer, Peer]:
+        """Return an idle connection, and both its ends."""
+        near, far = await self.net.pair()
+        return kind(self.relay, near.sock, b"", True, self), near, far
+
+    async def user(self, early: bytes = b"") -> User:
+        """Return a user, who has said something already."""
+        user, sock = await self.net.pair()
+        await user.send(early)
+        return User(sock.sock, TARGET, b"", Traffic(Meter(), Meter()), lambda: None)
+
+
+@pytest.fixture
+async def stage(net: Net) -> AsyncIterator[Stage]:
+    poller = make_poller()
+    relay = Relay(poller)
+    yield Stage(net, relay)
+    relay.close()
+    poller.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_announcement_of_a_user_waits_for_the_connection(stage: Stage, kind: Kind) -> None:
+    carrier, near, far = await stage.idle(kind)
+    before = near.fill()
+    assert carrier.carry(await stage.user(b"hello"))
+    assert await far.receive(before) == bytes(before)
+    assert await far.receive(len(USER[kind])) == USER[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_announcement_of_a_flow_waits_for_the_connection(stage: Stage, kind: Kind) -> None:
+    carrier, near, far = await stage.idle(kind)
+    before, tally = near.fill(), Tally()
+    flow = Flow(stage.relay.flows, DatagramQueue(tally), TARGET, Traffic(Meter(), Meter()), tally)
+    flow.from_near([b"one", b"two"])
+    assert carrier.carry_flow(flow)
+    assert await far.receive(before) == bytes(before)
+    assert await far.receive(len(FLOWS[kind])) == FLOWS[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_dead_connection_takes_nothing_of_a_user(stage: Stage, kind: Kind) -> None:
+    carrier, near, far = await stage.idle(kind)
+    far.reset()
+    user = await stage.user(b"hello")
+    assert not carrier.carry(user)
+    assert near.sock.fileno() < 0
+    other, _, far = await stage.idle(kind)
+    assert other.carry(user)
+    assert await far.receive(len(USER[kind])) == USER[kind]
+
+
+async def test_pings_that_a_client_does_not_read_are_few_and_whole(stage: Stage) -> None:
+    carrier, near, far = await stage.idle(WsIdle)
+    before = near.fill()
+    for _ in range(3):
+        carrier.ping()
+    assert carrier.carry(await stage.user())
+    assert await far.receive(before) == bytes(before)
+    assert await receive_frame(far) == (BINARY, bytes([Signal.PING]))
+    assert await receive_frame(far) == (TEXT, TARGET.encode())
+
+
+async def test_a_ping_leaves_when_the_client_reads_again(stage: Stage) -> None:
+    carrier, near, far = await stage.idle(WsIdle)
+    before = near.fill()
+    carrier.ping()
+    assert await far.receive(before) == bytes(before)
+    assert await receive_frame(far) == (BINARY, bytes([Signal.PING]))
+    await far.send(frame(PING, b"?", masked=True))
+    assert await receive_frame(far) == (PONG, b"?")
+    carrier.close()
