@@ -3,6 +3,9 @@
 import pytest
 from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Net
+from tests.support.v072 import accept_control
+
+from backhaul.tunnel.silence import Silence
 
 ASKABLE = ["tcp", "ws", "wss", "wsmux", "wssmux"]  # the control channel of tcpmux has no place for a question
 
@@ -15,7 +18,7 @@ async def test_a_server_that_answers_is_believed(doubts: list[float], any_net: N
     await echo(await tunnel.user(), b"still here")
 
 
-@pytest.mark.parametrize("any_net", [*ASKABLE, "tcpmux"], indirect=True)
+@pytest.mark.parametrize("any_net", ASKABLE, indirect=True)
 async def test_a_server_that_does_not_is_given_up(
     doubts: list[float], any_net: Net, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -29,3 +32,44 @@ async def test_a_server_that_does_not_is_given_up(
     assert len(doubts) >= 1
     assert "control channel lost: no heartbeat" in caplog.text
     await echo(await any_net.dial(port), b"here again")
+
+
+@pytest.fixture
+def beats(monkeypatch: pytest.MonkeyPatch, doubts: list[float]) -> list[float]:
+    """When a client in a hurry has heard a heartbeat."""
+    del doubts
+    heard: list[float] = []
+    beat = Silence.beat
+
+    def listen(silence: Silence, now: float) -> None:
+        heard.append(now)
+        beat(silence, now)
+
+    monkeypatch.setattr(Silence, "beat", listen)
+    return heard
+
+
+@pytest.mark.parametrize("any_net", ["tcpmux"], indirect=True)
+async def test_a_server_that_cannot_be_asked_may_be_silent(beats: list[float], any_net: Net) -> None:
+    """Longer than a client in a hurry waits where it can ask."""
+    bind_port, port = free_port(), free_port()
+    await any_net.server(bind_port, [f"{HOST}:{port}={await any_net.echo()}"], heartbeat=0.7)
+    client = await any_net.client(bind_port)
+    user = await any_net.dial(port)
+    await echo(user, b"hello")
+    await until(lambda: len(beats) >= 2)
+    assert client.tunnel.opened == 1
+    await echo(user, b"still here")
+
+
+async def test_who_can_be_asked(any_net: Net) -> None:
+    tunnel = await any_net.tunnel()
+    await until(lambda: tunnel.client.tunnel.transport.can_ask is (any_net.transport != "tcpmux"))
+
+
+async def test_v072_cannot_be_asked_over_tcp(net: Net) -> None:
+    listener = net.listen()
+    client = await net.client(listener.port)
+    await accept_control(await listener.accept())
+    await until(lambda: client.tunnel.connected)
+    assert not client.tunnel.transport.can_ask

@@ -166,3 +166,21 @@ async def test_gotcha_24_the_control_channel_of_tcpmux_hears_one_byte_at_the_end
     await net.stop(client)
     assert await control.receive_all() == b"\x03"
     del session
+
+
+async def test_a_user_of_a_v072_server_outlives_the_control_channel_of_its_session(net: Net) -> None:
+    net.transport = "tcpmux"
+    listener, target = net.listen(), net.listen()
+    client = await net.client(listener.port, "connection_pool = 1")
+    control = await listener.accept()
+    await control.send(await control.receive(len(HANDSHAKE)))
+    session = await listener.accept()
+    await session.send(opening(3, f"{HOST}:{target.port}"))
+    user = await target.accept()
+    control.close()
+    again = await listener.accept()
+    await again.send(await again.receive(len(HANDSHAKE)))
+    await until(lambda: client.tunnel.opened == 2)
+    client.tunnel.close()  # what is idle on the sessions of the old channel goes
+    await session.send(HEADER.pack(1, PSH, 4, 3) + b"more")
+    assert await user.receive(4) == b"more"

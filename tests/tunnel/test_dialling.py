@@ -144,7 +144,7 @@ class TestControlChannel:
         self, behind: Behind, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("backhaul.tunnel.dialling._TICK", 0.02)
-        monkeypatch.setattr("backhaul.tunnel.silence._LEAST", 0.1)
+        monkeypatch.setattr("backhaul.tunnel.silence._LEAST_UNASKED", 0.1)
         monkeypatch.setattr("backhaul.tunnel.silence._PATIENCE", 0.001)
         control, _ = await connected(behind)
         assert await control.closed()

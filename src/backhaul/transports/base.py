@@ -225,8 +225,12 @@ class Door(Protocol):
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether this server answers when it is asked for a sign of life."""
+
     def probe(self) -> None:
-        """Ask the server for a sign of life, where there is a way to; `heard` tells of it."""
+        """Ask the server for a sign of life if it can be asked; `heard` tells of it."""
 
     def disconnect(self) -> None:
         """Close the control channel and stop dialling."""
@@ -260,8 +264,12 @@ class ClientTransport(Protocol):
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether this server answers when it is asked for a sign of life."""
+
     def probe(self) -> None:
-        """Ask the server for a sign of life, where there is a way to; `heard` tells of it."""
+        """Ask the server for a sign of life if it can be asked; `heard` tells of it."""
 
     @property
     def leaving(self) -> int:

@@ -80,8 +80,13 @@ class HttpDoor:
         """Say `signal` on the control channel, if there is one."""
         self._say(encode_signal(signal, masked=True))
 
-    def probe(self) -> None:
+    @property
+    def can_ask(self) -> bool:
         """See Door. Every WebSocket server answers a ping, v0.7.2's as well."""
+        return True
+
+    def probe(self) -> None:
+        """See Door."""
         self._say(PROBE)
 
     def disconnect(self) -> None:

@@ -73,6 +73,11 @@ class PooledClient(ABC, Generic[Carrier]):
         """Say `signal` on the control channel, if there is one."""
         self._door.send(signal)
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether this server answers when it is asked for a sign of life."""
+        return self._door.can_ask
+
     def probe(self) -> None:
         """Ask the server for a sign of life."""
         self._door.probe()

@@ -95,9 +95,14 @@ class RawDoor:
         if self._control:
             self._control.send(bytes([signal]))
 
+    @property
+    def can_ask(self) -> bool:
+        """See Door. Only a server of ours answers a hello, each time; on tcpmux there is none."""
+        return bool(self.ticket)
+
     def probe(self) -> None:
-        """See Door. Only a server of ours answers a hello, each time."""
-        if self._control and self.ticket:
+        """See Door."""
+        if self._control and self.can_ask:
             self._control.send(HELLO)
 
     def disconnect(self) -> None:

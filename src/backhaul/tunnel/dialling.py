@@ -180,10 +180,14 @@ class ClientTunnel:
         transport = self._transport
         for _ in range(self._pool.sample(transport.idle, transport.opening, transport.shared)):
             transport.open()
-        if self._silence.doubtful(self._loop.time()):
-            transport.probe()
-        if self._silence.lasts_too_long(self._loop.time()):
-            self.control_lost(f"no heartbeat for {self._silence.limit:.0f} s")
+        self._doubt(self._loop.time(), can_ask=transport.can_ask)
+
+    def _doubt(self, now: float, *, can_ask: bool) -> None:
+        """Ask a silent server whether it lives, and give it up when the silence lasts."""
+        if can_ask and self._silence.doubtful(now):
+            self._transport.probe()
+        if self._silence.lasts_too_long(now, can_ask=can_ask):
+            self.control_lost(f"no heartbeat for {self._silence.limit(can_ask=can_ask):.0f} s")
 
     def _refuse(self, arrival: Arrival, target: Target, error: OSError) -> None:
         text = _reason(error)
