@@ -145,13 +145,27 @@ def test_addresses(text: str, address: Address) -> None:
 
 @pytest.mark.parametrize(
     "text", ["host", "1.1.1.1", "host:", "host:0", "host:65536", "host:x", "::1:80", "[::1]", "[::1]80", "", "a b:1",
-             ":3080", "1.1.1:80", "wss://host:443", "[]:80"],
+             "1.1.1:80", "wss://host:443"],
 )  # fmt: skip
 @pytest.mark.parametrize("transport", ["tcp", "wss"])
 def test_a_remote_address_needs_host_and_port(text: str, transport: str) -> None:
     [problem] = problems(f'[client]\nremote_addr = "{text}"\ntransport = "{transport}"')
     assert problem.startswith("client.remote_addr: ")
     assert "example.com:3080" in problem
+
+
+@pytest.mark.parametrize("scheme", ["http://", "wss://", "tcp://"])
+def test_a_remote_address_is_no_url(scheme: str) -> None:
+    [problem] = problems(CLIENT.replace("example.com:3080", f"{scheme}example.com:3080/"))
+    assert problem.endswith(f'got "{scheme}example.com:3080/" (leave {scheme} out)')
+
+
+@pytest.mark.parametrize("text", [":3080", "[]:3080"])
+def test_a_remote_address_without_a_host_is_this_machine(text: str) -> None:
+    """Where v0.7.2 dials: Go takes 0.0.0.0, which Linux takes for 127.0.0.1."""
+    config = parse(CLIENT.replace("example.com:3080", text))
+    assert isinstance(config, ClientConfig)
+    assert config.remote_addr == Address("127.0.0.1", 3080)
 
 
 @pytest.mark.parametrize(

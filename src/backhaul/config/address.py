@@ -7,9 +7,12 @@ from msgspec import Struct
 
 MAX_PORT = 65535
 _MAX_NAME, _MAX_LABEL = 253, 63  # characters of a host name, and between its dots (RFC 1035, 2.3.4)
+LOOPBACK = "127.0.0.1"  # where v0.7.2 looks for a host that is left out: Go dials 0.0.0.0, which Linux takes for this
 
 # Letters of any script (a resolver encodes them), and "_" because container networks use it in names.
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
+
+_SCHEME = re.compile(r"\w+://", re.ASCII)
 
 
 class Address(Struct, frozen=True):
@@ -31,9 +34,11 @@ def parse_bind(text: str) -> Address:
 
 
 def parse_remote(text: str) -> Address:
-    """Read `host:port` or `[v6]:port`; raise ValueError saying what is wrong."""
+    """Read `host:port`, `[v6]:port` or `:port` (this machine); raise ValueError saying what is wrong."""
+    if scheme := _SCHEME.match(text):
+        raise ValueError(f"leave {scheme[0]} out")
     host, port = split_host_port(text)
-    return Address(parse_host(host), parse_port(port))
+    return Address(parse_host(host or LOOPBACK), parse_port(port))
 
 
 def split_host_port(text: str) -> tuple[str, str]:

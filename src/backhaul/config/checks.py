@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from backhaul.certificates import objection
 from backhaul.config.keys import MUX, TLS
 from backhaul.config.ports import overlap
 from backhaul.config.schema import MIN_MSS, Config, ServerConfig
@@ -39,7 +40,7 @@ def unusable(config: Config) -> Iterator[str]:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(config.tls_ca)
     except OSError as error:  # ssl.SSLError is one
         if isinstance(config, ServerConfig):
-            yield f"tls_cert: no use with tls_key ({error}); both must be PEM, belong together, and have no passphrase"
+            yield f"tls_cert: no use with tls_key: {objection(error)}"
         else:
             yield f"tls_ca: holds no certificates ({error}); name a PEM file of the authorities"
 

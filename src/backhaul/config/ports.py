@@ -4,7 +4,9 @@
     listen = [ bind ":" ] ( port | range )
     target = [ host ":" ] ( port | range )
     range  = port "-" port
-    bind, host = IPv4 address | "[" IPv6 address "]" | host name        (bind may be empty: all interfaces)
+    bind, host = IPv4 address | "[" IPv6 address "]" | host name
+
+An empty bind means all interfaces, an empty host the client's machine.
 
 A range goes to one target, or onto a range of equal length; without a target every port goes to itself.
 """
@@ -110,7 +112,8 @@ def _target_ports(text: str) -> str:
     if ":" not in text:
         return text
     host, ports = split_host_port(text)
-    parse_host(host)
+    if host:  # without one the client dials its own machine
+        parse_host(host)
     return ports
 
 

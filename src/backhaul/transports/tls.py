@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from backhaul.certificates import objection
 from backhaul.errors import TransportError
 from backhaul.relay.poller import WOULD_BLOCK, Poller, release
 
@@ -127,8 +128,7 @@ class ServerContext:
             context.load_cert_chain(self._tls.cert, self._tls.key, "")  # else it asks at the terminal
         except OSError as error:  # ssl.SSLError is one
             raise TransportError(
-                f"can't use tls_cert {self._tls.cert} with tls_key {self._tls.key}: {error}; "
-                "both must be PEM and belong together, the key without a passphrase"
+                f"can't use tls_cert {self._tls.cert} with tls_key {self._tls.key}: {objection(error)}"
             ) from None
         return context
 

@@ -1,0 +1,17 @@
+"""What OpenSSL has against a server's certificate, in an administrator's words."""
+
+from typing import Final
+
+_RENEW: Final = "make a new pair, such as with `backhaul cert`"
+_REASONS: Final = {
+    "EE_KEY_TOO_SMALL": f"the certificate's key is smaller than OpenSSL allows (RSA 2048, EC 224 bits); {_RENEW}",
+    "CA_KEY_TOO_SMALL": f"an authority's key is smaller than OpenSSL allows (RSA 2048, EC 224 bits); {_RENEW}",
+    "CA_MD_TOO_WEAK": f"the certificate is signed with MD5 or SHA-1, which OpenSSL refuses; {_RENEW}",
+    "KEY_VALUES_MISMATCH": "the key belongs to another certificate; name the files of one pair",
+}
+
+
+def objection(error: OSError) -> str:
+    """Say why a certificate and its key can't be loaded, and the remedy. An `ssl.SSLError` is an OSError."""
+    reason = _REASONS.get(getattr(error, "reason", None) or "")
+    return reason or f"{error.strerror or error}; both must be PEM, belong together, and have no passphrase"
