@@ -32,15 +32,16 @@ def _server(end: Server, events: EventLog, started: float) -> Status:
         transport=end.config.transport,
         connected=tunnel.connected,
         peer=tunnel.peer,
+        problem=tunnel.problem,
         rtt=tunnel.transport.rtt or None,
         reconnects=max(0, tunnel.opened - 1),
         pool_idle=tunnel.transport.idle,
         pool_size=None,
         sessions=len(end.relay.links),
         streams=_streams(end.relay),
-        flows=sum(port.udp.flows for port in tunnel.ports.open.values()),
+        flows=sum(port.udp.flows for port in tunnel.ports.all.values()),
         started=started,
-        ports=tuple(_port(port) for port in tunnel.ports.open.values()),
+        ports=tuple(_port(port) for port in tunnel.ports.all.values()),
         events=tuple(events.events()),
         version=__version__,
     )
@@ -53,6 +54,7 @@ def _client(end: Client, events: EventLog, started: float) -> Status:
         transport=end.config.transport,
         connected=tunnel.connected,
         peer=tunnel.peer,
+        problem="",
         rtt=None,
         reconnects=max(0, tunnel.opened - 1),
         pool_idle=tunnel.transport.idle,
@@ -84,6 +86,8 @@ def _port(port: Port) -> PortStatus:
         sent=port.traffic.sent.bytes,
         udp_flows=port.udp.flows,
         udp_dropped=port.udp.dropped,
+        up=not port.problem,
+        problem=port.problem,
     )
 
 
@@ -104,4 +108,6 @@ def _target(target: str, tally: TargetTally) -> PortStatus:
         sent=tally.traffic.sent.bytes,
         udp_flows=0,
         udp_dropped=0,
+        up=True,
+        problem="",
     )

@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +16,7 @@ from backhaul.config.diff import Change, diff
 from backhaul.config.schema import Config
 from backhaul.errors import BackhaulError
 from backhaul.monitor.events import EventLog
+from backhaul.monitor.status import PortStatus
 from backhaul.overview import reader
 from backhaul.relay.poller import reason
 from backhaul.server import Server
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("backhaul")
 
 _LOOK_EVERY: Final = 1.0  # seconds between looks at the configuration file; v0.7.2 polls it as well
+_NAMED: Final = 5  # ports that the line of a reload names
 _LOG: Final = frozenset({"log_level", "log_format"})
 _WEB: Final = frozenset({"web_port", "web_bind", "web_user", "web_password", "metrics", "sniffer", "sniffer_log"})
 
@@ -55,7 +57,7 @@ class Process:
             async with serving(socket_path(self._file), self._read):
                 watch = await self._start_monitor(self._config)
                 _settle_memory()
-                notify.ready(f"{self._config.transport} {self._read().side}")
+                notify.ready(self._summary())
                 try:
                     watch = await self._until_stopped(watch)
                 finally:
@@ -178,8 +180,12 @@ class Process:
             if watch:
                 await watch.stop()
             watch = await self._start_monitor(new)
-        _say(change)
+        _say(change, self._read().ports)
         return watch
+
+    def _summary(self) -> str:
+        status = self._read()
+        return f"{status.transport} {status.side}" + (f": {status.problem}" if status.problem else "")
 
 
 def _settle_memory() -> None:
@@ -201,10 +207,18 @@ def _kind_changed(old: Config, new: Config) -> bool:
     return "udp" in {old.transport, new.transport} and old.transport != new.transport
 
 
-def _say(change: Change) -> None:
-    ports = [f"{len(change.ports_added)} added"] if change.ports_added else []
+def _say(change: Change, states: Sequence[PortStatus]) -> None:
+    down = {(port.bind, port.port): f"{port.name} ({port.problem})" for port in states if not port.up}
+    added = sum((port.bind_host, port.bind_port) not in down for port in change.ports_added)
+    ports = [f"{added} added"] if added else []
     ports += [f"{len(change.ports_removed)} removed"] if change.ports_removed else []
     ports += [f"{len(change.ports_retargeted)} with another target"] if change.ports_retargeted else []
+    ports += [f"{len(down)} could not be opened: {_few(list(down.values()))}"] if down else []
     told = [f"ports: {', '.join(ports)}"] if ports else []
     told += [f"keys: {', '.join(change.changed)}"] if change.changed else []
     log.info("configuration reloaded: %s", "; ".join(told) or "nothing has changed")
+
+
+def _few(names: Sequence[str]) -> str:
+    more = [f"and {len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return ", ".join([*names[:_NAMED], *more])

@@ -13,38 +13,37 @@ from backhaul.transports.base import ServerEvents, ServerSettings, ServerTranspo
 from backhaul.transports.table import make_server
 from backhaul.transports.tls import ServerTls
 from backhaul.tunnel.serving import ServerTunnel
+from backhaul.tunnel.timings import Timings
 
 log = logging.getLogger("backhaul.server")
+
+DEFAULT_TIMINGS = Timings()
 
 
 class Server:
     """A running server; `start` and `stop` once each, inside a running event loop."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, timings: Timings = DEFAULT_TIMINGS) -> None:
         self.config = config
         self._poller = make_poller()
         self.relay = Relay(self._poller, flows=FlowTable(config.udp_max_flows, config.udp_timeout))
-        self.tunnel = ServerTunnel(config, self.relay, self._make_transport)
+        self.tunnel = ServerTunnel(config, self.relay, self._make_transport, timings)
 
     async def start(self) -> None:
-        """Listen; raises BackhaulError if there is nothing to listen on."""
+        """Listen; raises BackhaulError if the tunnel's own address is in use."""
         config = self.config
         try:
-            failures = self.tunnel.start()
+            self.tunnel.start()
         except OSError as error:
             self.close()
             raise BackhaulError(f"can't listen on {config.bind_addr}: {_reason(error)}") from None
-        for failure in failures:
-            log.error("%s", failure)
-        if config.ports and not self.tunnel.ports.open:
-            self.close()
-            raise BackhaulError("none of the ports could be opened")
-        log.info(
-            "%s server listens on %s, %d ports",
-            config.transport,
-            config.bind_addr,
-            len(self.tunnel.ports.open),
-        )
+        if not self.tunnel.problem:
+            log.info(
+                "%s server listens on %s, %d ports",
+                config.transport,
+                config.bind_addr,
+                len(self.tunnel.ports.open),
+            )
 
     async def reconfigure(self, new: ServerConfig, change: Change) -> None:
         """Apply `change`, which leads to `new`; users in flight stay.
@@ -56,14 +55,12 @@ class Server:
         if change.rebuild:
             self._rebuild(old)
         self.relay.flows.limit, self.relay.flows.timeout = new.udp_max_flows, new.udp_timeout
-        for failure in self.tunnel.adopt(new, self._settings()):
-            log.error("%s", failure)
-        self.tunnel.ports.remove(change.ports_removed)
-        self.tunnel.retarget(change.ports_retargeted)
-        # Those that could not be had before, too: whoever had them may be gone.
+        self.tunnel.adopt(new, self._settings())
         ports = self.tunnel.ports
-        for failure in ports.add(m for m in new.ports if (m.bind_host, m.bind_port) not in ports.open):
-            log.error("%s", failure)
+        ports.remove(change.ports_removed)
+        ports.retarget(change.ports_retargeted)
+        ports.retry()  # the reload may be the administrator's answer to a port that is in use
+        ports.add(change.ports_added)
 
     def _rebuild(self, old: ServerConfig) -> None:
         try:

@@ -1,7 +1,11 @@
 """The program from outside: what it says, how it ends, and with which exit code."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 
@@ -51,9 +55,9 @@ class Ground:
         file.write_text(f'{head}transport = "tcp"\ntoken = "{LONG_TOKEN}"\nskip_optz = true\n{lines}\n')
         return await self.start("-c", file)
 
-    async def start(self, *arguments: str | Path) -> Program:
+    async def start(self, *arguments: str | Path, wrapper: Sequence[str] = ()) -> Program:
         """Run the program with any arguments."""
-        program = await Program.start(*arguments)
+        program = await Program.start(*arguments, wrapper=wrapper)
         self._programs.push_async_callback(program.kill)
         return program
 
@@ -131,19 +135,34 @@ class TestPorts:
         assert "address already in use" in server.lines[-1]
 
     async def test_all_ports_are_taken(self, ground: Ground) -> None:
-        taken = [ground.net.listen().port for _ in range(2)]
-        mappings = ", ".join(f'"{HOST}:{port}=1"' for port in taken)
-        server = await ground.server(ports=f"ports = [{mappings}]")
-        assert await server.ended() == 1
-        first, second, last = server.lines
-        assert f"can't listen on {HOST}:{taken[0]}: address already in use" in first
-        assert f"can't listen on {HOST}:{taken[1]}: address already in use" in second
-        assert "none of the ports could be opened" in last
+        taken = ground.net.listen()
+        server = await ground.server(ports=f'ports = ["{HOST}:{taken.port}=1"]')
+        line = await server.line(f"port {HOST}:{taken.port}")
+        assert "address already in use" in line
+        await server.line("0 ports")
+        taken.close()
+        await server.line("open at last")
+        await ground.net.dial(taken.port)
+
+    @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="only root may have a network alone")
+    async def test_an_address_that_the_machine_does_not_have_yet(self, ground: Ground) -> None:
+        address, alone = "192.0.2.1", ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+        file = ground.folder / "early.toml"
+        lines = f'transport = "tcp"\ntoken = "{TOKEN}"\nskip_optz = true\nports = ["{address}:443=1"]\n'
+        file.write_text(f'[server]\nbind_addr = "{address}:3080"\n{lines}')
+        server = await ground.start("-c", file, wrapper=alone)
+        await server.line(f"can't listen on {address}:3080: cannot assign requested address")
+        await server.line(f"port {address}:443: can't listen: cannot assign requested address")
+        inside = ["nsenter", f"--net=/proc/{server.pid}/ns/net", "ip", "address", "add", f"{address}/32", "dev", "lo"]
+        await asyncio.to_thread(subprocess.run, inside, check=True)
+        await server.line(f"listens on {address}:3080 at last")
+        if "443: open" not in server.text:
+            await server.line(f"port {address}:443: open at last")
 
     async def test_one_port_is_taken(self, ground: Ground) -> None:
         taken = ground.net.listen().port
         server = await ground.server(ports=f'ports = ["{HOST}:{taken}=1", "{HOST}:{ground.user_port}=1"]')
-        await server.line(f"can't listen on {HOST}:{taken}")
+        await server.line(f"port {HOST}:{taken}: can't listen")
         await server.line("1 ports")
         await ground.net.dial(ground.user_port)
 

@@ -94,6 +94,13 @@ async def test_a_file_that_changes_under_a_running_tunnel(tmp_path: Path, page: 
     await server.program.line("ports: 1 added")
     assert await _fetch(second) == b"hello"
 
+    with socket.create_server((HOST, 0)) as taken:
+        other = f"{HOST}:{taken.getsockname()[1]}"
+        server.rewrite(f"{mapping}, ", f'{mapping}, "{other}=1", ')
+        await server.program.line(f"ports: 1 could not be opened: {other} (address already in use)")
+        server.rewrite(f'"{other}=1", ', "")
+        await server.program.line("ports: 1 removed")
+
     server.rewrite("token", "tokn")
     await server.program.line("the old configuration runs on")
     assert "token: missing; rename tokn, or" in server.program.text

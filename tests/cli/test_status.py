@@ -206,6 +206,19 @@ def test_how_long_it_is_up(seconds: float, text: str) -> None:
     assert f"up {text}, " in render("name", sample(), STARTED + seconds)
 
 
+async def test_a_port_that_is_down_is_shown_and_is_a_failure(folder: Path, ask: Callable[..., Any]) -> None:
+    async with serving("server.toml", Tunnel(port(80), replace(port(443), up=False, problem="address already in use"))):
+        code, output, errors = await ask()
+    assert (code, errors) == (1, "")
+    assert "  0.0.0.0:443: port down: address already in use\n" in output
+    assert output.count("port down") == 1
+
+
+def test_why_the_tunnel_can_not_be_connected_is_shown() -> None:
+    text = render("name", sample(connected=False, problem="can't listen on 192.0.2.1:3080"), STARTED)
+    assert text.startswith("name: server, transport tcpmux, NOT CONNECTED: can't listen on 192.0.2.1:3080\n")
+
+
 def test_only_the_last_events_are_shown() -> None:
     events = tuple(Event(STARTED, "info", f"number {number}") for number in range(9))
     lines = render("name", replace(sample(), events=events), STARTED).splitlines()

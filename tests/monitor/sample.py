@@ -32,6 +32,8 @@ def port(number: int, *, received: int = 0, sent: int = 0, target: str = "127.0.
         sent=sent,
         udp_flows=0,
         udp_dropped=0,
+        up=True,
+        problem="",
     )
 
 
@@ -44,6 +46,7 @@ class Tunnel:
             transport="tcpmux",
             connected=True,
             peer="192.0.2.7:40112",
+            problem="",
             rtt=0.0123,
             reconnects=1,
             pool_idle=3,

@@ -182,6 +182,14 @@ def test_a_port_shows_its_rate(browser: Browser, host: Host) -> None:
     browser.wait(lambda: "Gbit/s" in browser.text("#ports tr td:nth-child(3)"))
 
 
+def test_a_port_that_is_down_says_why(browser: Browser, host: Host) -> None:
+    down = replace(port(443), up=False, problem="address already in use")
+    host.tunnel.say(connected=False, problem="can't listen on 192.0.2.1:3080", ports=(down,))
+    browser.look(host)
+    assert browser.text("#state") == "can't listen on 192.0.2.1:3080"
+    assert browser.text("#ports th").endswith("down: address already in use")
+
+
 def test_the_clients_page_speaks_of_targets(browser: Browser, host: Host) -> None:
     client_port = replace(port(5201, target="10.0.0.30:5201"), bind="")
     host.tunnel.say(side="client", connected=False, ports=(client_port,), pool_size=None, rtt=None)

@@ -82,6 +82,12 @@ def test_two_addresses_with_one_port_and_target_are_one_line() -> None:
     assert text.count(b"backhaul_sent_bytes_total{") == 1
 
 
+def test_a_port_that_is_down_is_told_by_its_address() -> None:
+    text = render(Tunnel(port(80), replace(port(80), bind="::1", up=False, problem="in use")).read(), {})
+    assert value(text, "backhaul_port_up", port="80", bind="0.0.0.0") == 1
+    assert value(text, "backhaul_port_up", port="80", bind="::1") == 0
+
+
 def test_a_targets_name_can_not_forge_a_line() -> None:
     hostile = 'x"} 1\nbackhaul_tunnel_status 0\\'
     text = render(Tunnel(port(80, sent=7, target=hostile)).read(), {})

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .net import PATIENCE
@@ -18,10 +19,11 @@ class Program:
         self.lines: list[str] = []
 
     @classmethod
-    async def start(cls, *arguments: str | Path, descriptors: int = 0) -> "Program":
-        """Run it with `arguments`, and with no more than `descriptors` if given."""
+    async def start(cls, *arguments: str | Path, descriptors: int = 0, wrapper: Sequence[str] = ()) -> "Program":
+        """Run it with `arguments`, by a `wrapper` that becomes it, and with no more than `descriptors` if given."""
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"}
         process = await asyncio.create_subprocess_exec(
+            *wrapper,
             sys.executable,
             "-m",
             "backhaul",
@@ -55,6 +57,11 @@ class Program:
     def text(self) -> str:
         """All that has been read of the log."""
         return "".join(self.lines)
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""

@@ -9,7 +9,8 @@ import msgspec
 from backhaul.client import Client
 from backhaul.config import ClientConfig, ServerConfig
 from backhaul.config.loader import parse
-from backhaul.server import Server
+from backhaul.server import DEFAULT_TIMINGS, Server
+from backhaul.tunnel.timings import Timings
 
 from .cert import tls_lines
 from .leaks import Books
@@ -124,10 +125,11 @@ class Net(Sockets):
         lines: str = "",
         *,
         host: str = HOST,
+        timings: Timings = DEFAULT_TIMINGS,
         **unchecked: Any,  # noqa: ANN401 - any key
     ) -> Server:
         """Start a server."""
-        server = Server(server_config(self.transport, f"{host}:{bind_port}", ports, lines, **unchecked))
+        server = Server(server_config(self.transport, f"{host}:{bind_port}", ports, lines, **unchecked), timings)
         await server.start()
         self._servers.append(server)
         return server

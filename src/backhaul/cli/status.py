@@ -22,7 +22,7 @@ _UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 def run(config: str | None, *, as_json: bool) -> int:
     """Print what the running programs answer, or the one that runs the file `config`.
 
-    Returns 0 when there is at least one and each of them has its tunnel connected, otherwise 1.
+    Returns 0 when there is at least one, each has its tunnel connected, and all their ports are up; otherwise 1.
     """
     paths = [path for path in sockets() if not config or path.name == socket_name(config)]
     documents, problems, foreign = _collect(paths)
@@ -32,7 +32,7 @@ def run(config: str | None, *, as_json: bool) -> int:
         print(json.dumps(documents, indent=2))
     elif documents:
         print("\n\n".join(map(_describe, documents)))
-    return 0 if documents and not problems and all(document.get("connected") for document in documents) else 1
+    return 0 if documents and not problems and all(map(_healthy, documents)) else 1
 
 
 def render(name: str, status: Status, now: float) -> str:
@@ -62,6 +62,12 @@ def _collect(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str], li
     return documents, problems, foreign
 
 
+def _healthy(document: dict[str, Any]) -> bool:
+    ports = document.get("ports")
+    down = isinstance(ports, list) and any(isinstance(port, dict) and port.get("up") is False for port in ports)
+    return bool(document.get("connected")) and not down
+
+
 def _somebody_elses(paths: Sequence[Path]) -> str:
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     return f"{paths[0]}{more}: belongs to another user; ask as that user or as root"
@@ -83,11 +89,13 @@ def _describe(document: dict[str, Any]) -> str:
 
 def _lines(name: str, status: Status, now: float) -> Iterator[str]:
     state = f"connected to {status.peer}" if status.connected else "NOT CONNECTED"
+    state += f": {status.problem}" if status.problem else ""
     yield f"{name}: {status.side}, transport {status.transport}, {state}"
     yield f"  up {_duration(now - status.started)}, {', '.join(_facts(status))}, version {status.version}"
     if status.ports:
         yield ""
         yield from _table(status)
+        yield from (f"  {port.name}: port down: {port.problem}" for port in status.ports if not port.up)
     if status.events:
         yield ""
         yield from map(_event, status.events[-_EVENTS:])
@@ -119,9 +127,8 @@ def _table(status: Status) -> Iterator[str]:
 
 
 def _row(port: PortStatus) -> tuple[str, ...]:
-    host = f"[{port.bind}]" if ":" in port.bind else port.bind or "*"
     counts = (port.open, port.total, port.refused, port.dropped)
-    return f"{host}:{port.port}", port.target, *map(str, counts), size(port.received), size(port.sent)
+    return port.name, port.target, *map(str, counts), size(port.received), size(port.sent)
 
 
 def _event(event: Event) -> str:

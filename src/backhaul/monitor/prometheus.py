@@ -65,6 +65,8 @@ class _Tunnel(Collector):
         yield self._gauge("backhaul_tunnel_usage", "Bytes of a port in both directions.", usage, "port")
         yield from (self._gauge(name, text, self._port(key), "port", "target") for name, text, key in _PORT_GAUGES)
         yield from (self._counter(name, text, self._port(key), "port", "target") for name, text, key in _PORT_COUNTERS)
+        if self._status.side == "server":
+            yield self._gauge("backhaul_port_up", "1 while the port takes users, else 0.", self._up(), "port", "bind")
 
     def _tunnel(self, key: str) -> _Rows:
         value = getattr(self._status, key)
@@ -76,6 +78,9 @@ class _Tunnel(Collector):
         for port in self._status.ports:
             rows[str(port.port), port.target] += getattr(port, key)
         return rows.items()
+
+    def _up(self) -> _Rows:
+        return [((str(port.port), port.bind), port.up) for port in self._status.ports]
 
     def _gauge(self, name: str, text: str, rows: _Rows, *labels: str) -> Metric:
         return self._filled(GaugeMetricFamily(name, text, labels=("transport", "side", *labels)), rows)

@@ -33,6 +33,16 @@ class PortStatus:
     """UDP flows alive now."""
     udp_dropped: int
     """Datagrams thrown away."""
+    up: bool
+    """Whether the port takes users; always on the client."""
+    problem: str
+    """Why it takes none; empty while it is up."""
+
+    @property
+    def name(self) -> str:
+        """Address and number of the server's port."""
+        host = f"[{self.bind}]" if ":" in self.bind else self.bind or "*"
+        return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,8 @@ class Status:
     connected: bool
     peer: str
     """Address of the other end; empty while there is none."""
+    problem: str
+    """Why the tunnel can't be connected, as far as this end knows; else empty."""
     rtt: float | None
     """Round-trip time of the control channel in seconds; None: not measured."""
     reconnects: int

@@ -1,8 +1,9 @@
 """The local ports that users connect to."""
 
+import functools
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from backhaul.burst import Burst
@@ -10,9 +11,12 @@ from backhaul.config import Address, Mapping
 from backhaul.relay.datagrams import Tally
 from backhaul.relay.direction import Meter
 from backhaul.relay.pair import Traffic
-from backhaul.relay.poller import Poller
+from backhaul.relay.poller import Poller, reason
 from backhaul.transports.acceptor import Acceptor
 from backhaul.transports.sockets import SocketOptions, listen
+
+from .retries import Retries
+from .timings import Timings
 
 log = logging.getLogger("backhaul.server")
 
@@ -20,10 +24,22 @@ log = logging.getLogger("backhaul.server")
 class Port:
     """One local port, its target, and what has happened on it; plain integers that the monitor reads."""
 
-    __slots__ = ("_acceptor", "_datagrams", "dropped", "mapping", "open", "refused", "total", "traffic", "udp")
+    __slots__ = (
+        "_acceptor",
+        "_datagrams",
+        "dropped",
+        "mapping",
+        "open",
+        "problem",
+        "refused",
+        "total",
+        "traffic",
+        "udp",
+    )
 
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
+        self.problem = ""  # why it can't be opened; empty while it is open
         self.traffic = Traffic(Meter(), Meter())
         self.open = 0  # users connected now
         self.total = 0  # users since the start
@@ -33,6 +49,12 @@ class Port:
         self._acceptor: Acceptor | None = None
         self._datagrams: DatagramListener | None = None
 
+    @property
+    def name(self) -> str:
+        """The address and the number, or the number alone where it listens on all addresses."""
+        host, number = self.mapping.bind_host, self.mapping.bind_port
+        return str(Address(host, number)) if host else str(number)
+
     def listen(
         self,
         poller: Poller,
@@ -40,9 +62,10 @@ class Port:
         accepted: Callable[[socket.socket, Any], None],
         refused: Callable[[OSError], None],
     ) -> None:
-        """Open the port; raises OSError."""
-        listener = listen(self.mapping.bind_host, self.mapping.bind_port, options)
-        self._acceptor = Acceptor(poller, listener, accepted, refused)
+        """Open the port, unless it is open; raises OSError."""
+        if not self._acceptor:
+            listener = listen(self.mapping.bind_host, self.mapping.bind_port, options)
+            self._acceptor = Acceptor(poller, listener, accepted, refused)
 
     def set_options(self, options: SocketOptions) -> None:
         """Give users to come these options."""
@@ -50,8 +73,9 @@ class Port:
             self._acceptor.set_options(options)
 
     def listen_datagrams(self, listen: "ListenDatagrams") -> None:
-        """Open the port for UDP; raises OSError."""
-        self._datagrams = listen(self)
+        """Open the port for UDP, unless it is open; raises OSError."""
+        if not self._datagrams:
+            self._datagrams = listen(self)
 
     def close(self) -> None:
         """Take no more users; those that are connected stay, flows end."""
@@ -84,7 +108,8 @@ ListenDatagrams = Callable[[Port], DatagramListener]
 class Ports:
     """All local ports of a server; `accepted(port, sock, address)` gets the users.
 
-    A port is open for TCP, for UDP or for both, as `streams` and `listen_datagrams` say.
+    A port is open for TCP, for UDP or for both, as `streams` and `listen_datagrams` say. One that can't be
+    opened stays in the books and is tried again, as are ports of which one side can't be opened.
     """
 
     def __init__(
@@ -95,6 +120,7 @@ class Ports:
         *,
         streams: bool = True,
         listen_datagrams: ListenDatagrams | None = None,
+        timings: Timings,
     ) -> None:
         self._streams = streams
         self._listen_datagrams = listen_datagrams
@@ -102,71 +128,92 @@ class Ports:
         self._options = options
         self._accepted = accepted
         self._burst = Burst(log)
-        self.open: dict[tuple[str, int], Port] = {}
+        self._retries = Retries(self.retry, timings.reopen_pauses)
+        self.all: dict[tuple[str, int], Port] = {}
 
-    def add(self, mappings: Iterable[Mapping]) -> list[str]:
-        """Open the ports of `mappings`; one line for each that can't be had."""
-        failures = []
+    @property
+    def open(self) -> dict[tuple[str, int], Port]:
+        """Those that take users."""
+        return {bind: port for bind, port in self.all.items() if not port.problem}
+
+    @property
+    def down(self) -> list[Port]:
+        """Those that can't be opened, or not for both TCP and UDP."""
+        return [port for port in self.all.values() if port.problem]
+
+    def add(self, mappings: Iterable[Mapping]) -> None:
+        """Open the ports of `mappings`."""
         for mapping in mappings:
-            try:
-                self._open(Port(mapping))
-            except OSError as error:
-                failures.append(_cant_listen(mapping, error))
-        return failures
+            self.all[mapping.bind_host, mapping.bind_port] = port = Port(mapping)
+            self._open(port)
+        self._retry_later()
 
     def set_options(self, options: SocketOptions) -> None:
         """Give users to come, on whatever port, these options."""
         if options != self._options:
             self._options = options
-            for port in self.open.values():
+            for port in self.all.values():
                 port.set_options(options)
 
-    def take_datagrams(self, listen: ListenDatagrams | None) -> list[str]:
-        """Open all ports for UDP, or (None) close them for it; one line for each that can't be had."""
+    def take_datagrams(self, listen: ListenDatagrams | None) -> None:
+        """Open all ports for UDP, or (None) close them for it."""
         self._listen_datagrams = listen
-        failures = []
-        for port in self.open.values():
+        for port in self.all.values():
             port.close_datagrams()
-            try:
-                if listen:
-                    port.listen_datagrams(listen)
-            except OSError as error:
-                failures.append(_cant_listen(port.mapping, error))
-        return failures
+            self._open(port)
+        self._retry_later()
+
+    def retarget(self, mappings: Iterable[Mapping]) -> None:
+        """Send the users to come of these ports elsewhere."""
+        for mapping in mappings:
+            self.all[mapping.bind_host, mapping.bind_port].mapping = mapping
+
+    def retry(self) -> bool:
+        """Try again to open what is down; return whether everything is open."""
+        for port in self.down:
+            self._open(port)
+        return not self.down
 
     def remove(self, mappings: Iterable[Mapping]) -> None:
         """Close the ports of `mappings`; their users stay."""
         for mapping in mappings:
-            if port := self.open.pop((mapping.bind_host, mapping.bind_port), None):
-                port.close()
+            self.all.pop((mapping.bind_host, mapping.bind_port)).close()
 
     def close(self) -> None:
         """Close all ports."""
-        while self.open:
-            self.open.popitem()[1].close()
+        self._retries.stop()
+        while self.all:
+            self.all.popitem()[1].close()
 
     def _open(self, port: Port) -> None:
-        def accepted(sock: socket.socket, address: Any) -> None:  # noqa: ANN401 - as the socket module has it
-            self._accepted(port, sock, address)
+        """Open what is not open of a port, and log the first failure and the success after it."""
+        before, port.problem = port.problem, "; ".join(self._failures(port))
+        if port.problem and not before:
+            log.error("port %s: can't listen: %s; tried again until it works", port.name, port.problem)
+        elif before and not port.problem:
+            log.info("port %s: open at last", port.name)
 
-        def refused(error: OSError) -> None:
-            port.refused += 1
-            self._refused(error)
-
+    def _failures(self, port: Port) -> Iterator[str]:
         try:
             if self._streams:
-                port.listen(self._poller, self._options, accepted, refused)
+                port.listen(
+                    self._poller,
+                    self._options,
+                    functools.partial(self._accepted, port),
+                    functools.partial(self._refused, port),
+                )
+        except OSError as error:
+            yield reason(error)
+        try:
             if self._listen_datagrams:
                 port.listen_datagrams(self._listen_datagrams)
-        except OSError:
-            port.close()
-            raise
-        self.open[port.mapping.bind_host, port.mapping.bind_port] = port
+        except OSError as error:
+            yield f"UDP: {reason(error)}" if self._streams else reason(error)
 
-    def _refused(self, error: OSError) -> None:
+    def _retry_later(self) -> None:
+        if self.down:
+            self._retries.start()
+
+    def _refused(self, port: Port, error: OSError) -> None:
+        port.refused += 1
         self._burst.warn(error.errno, f"can't accept a user: {error.strerror}; that user is closed, the rest goes on")
-
-
-def _cant_listen(mapping: Mapping, error: OSError) -> str:
-    address = Address(mapping.bind_host, mapping.bind_port)
-    return f"can't listen on {address}: {(error.strerror or str(error)).lower()}"

@@ -1,22 +1,25 @@
 """The public end's control plane: users come in, wait for a carrier if they must, and are handed to the transport."""
 
 import asyncio
+import errno
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from backhaul.burst import Burst
-from backhaul.config import Mapping, ServerConfig
+from backhaul.config import ServerConfig
 from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.pair import Relay
-from backhaul.relay.poller import broken, release
+from backhaul.relay.poller import broken, reason, release
 from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport, User
 from backhaul.transports.sockets import SocketOptions
 from backhaul.wire import proxy
 from backhaul.wire.signals import Signal
 
 from .ports import Port, Ports
+from .retries import Retries
+from .timings import Timings
 from .udp_ports import FlowDesk
 
 log = logging.getLogger("backhaul.server")
@@ -38,7 +41,11 @@ class ServerTunnel:
     """One tunnel on the public end; owns its ports and the users that wait."""
 
     def __init__(
-        self, config: ServerConfig, relay: Relay, make_transport: Callable[[ServerEvents], ServerTransport]
+        self,
+        config: ServerConfig,
+        relay: Relay,
+        make_transport: Callable[[ServerEvents], ServerTransport],
+        timings: Timings,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._poller = relay.poller
@@ -50,6 +57,8 @@ class ServerTunnel:
         self._heart: asyncio.TimerHandle | None = None
         self.peer = ""  # the client's address while it is connected
         self.opened = 0  # control channels so far
+        self.problem = ""  # why the client can't connect, as far as this end knows; empty: it can
+        self._retries = Retries(self._restart, timings.reopen_pauses)
         self._flows = FlowDesk(relay, self._transport, config.channel_size)
         self.ports = Ports(
             relay.poller,
@@ -57,6 +66,7 @@ class ServerTunnel:
             self._user_came,
             streams=config.transport != "udp",
             listen_datagrams=self._flows.listen if _takes_datagrams(config) else None,
+            timings=timings,
         )
 
     @property
@@ -74,8 +84,8 @@ class ServerTunnel:
         """What carries the users."""
         return self._transport
 
-    def adopt(self, config: ServerConfig, settings: ServerSettings) -> list[str]:
-        """Go on with another configuration; one line for each port that can't be had for UDP.
+    def adopt(self, config: ServerConfig, settings: ServerSettings) -> None:
+        """Go on with another configuration.
 
         What asks for a new control channel has been seen to by `rebuild`.
         """
@@ -83,15 +93,8 @@ class ServerTunnel:
         self._transport.settings = settings
         self._flows.most_waiting = config.channel_size
         self.ports.set_options(_user_options(config))
-        if _takes_datagrams(before) == _takes_datagrams(config):
-            return []
-        return self.ports.take_datagrams(self._flows.listen if _takes_datagrams(config) else None)
-
-    def retarget(self, mappings: Iterable[Mapping]) -> None:
-        """Send the users to come of these ports elsewhere; the ports stay open."""
-        for mapping in mappings:
-            if port := self.ports.open.get((mapping.bind_host, mapping.bind_port)):
-                port.mapping = mapping
+        if _takes_datagrams(before) != _takes_datagrams(config):
+            self.ports.take_datagrams(self._flows.listen if _takes_datagrams(config) else None)
 
     def rebuild(self, config: ServerConfig, make_transport: Callable[[ServerEvents], ServerTransport]) -> None:
         """Replace control channel, pool and address of the tunnel; ports, waiting users and users in flight stay.
@@ -112,18 +115,27 @@ class ServerTunnel:
                 old.start()
                 raise
         self._transport = self._flows.transport = new
+        self._listening()
 
-    def start(self) -> list[str]:
-        """Listen for the client and for users; one line for each port that can't be had.
+    def start(self) -> None:
+        """Listen for the client and for users; raises OSError if the tunnel's own address is in use.
 
-        Raises OSError if the tunnel's own address can't be had.
+        An address that this machine does not have yet is tried again, as the ports are.
         """
-        self._transport.start()
-        return self.ports.add(self.config.ports)
+        try:
+            self._transport.start()
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+            self.problem = f"can't listen on {self.config.bind_addr}: {reason(error)}"
+            log.error("%s; tried again until this machine has the address", self.problem)
+            self._retries.start()
+        self.ports.add(self.config.ports)
 
     def stop_listening(self) -> None:
         """Take no more users and tell the client; users in flight go on."""
         self.ports.close()
+        self._retries.stop()
         for waiting in self._waiting.clear():
             self._drop(waiting.user)
         self._stop_heart()
@@ -154,6 +166,21 @@ class ServerTunnel:
                 return
             self._waiting.discard(waiting)
         self._flows.carrier_ready()
+
+    def _restart(self) -> bool:
+        """Try again to listen for the client; return whether that works now."""
+        try:
+            self._transport.start()
+        except OSError as error:
+            log.debug("%s: %s", self.config.bind_addr, reason(error))
+            return False
+        log.info("listens on %s at last", self.config.bind_addr)
+        self._listening()
+        return True
+
+    def _listening(self) -> None:
+        self.problem = ""
+        self._retries.stop()
 
     def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
         user = User(sock, port.mapping.target, self._preface(sock, address), port.traffic, port.user_closed)

@@ -25,7 +25,7 @@ function element(name, text, className = "") {
 function showState({ status }) {
   const peer = status.peer ? ` to ${status.peer}` : "";
   const waiting = status.side === "server" ? "Waiting for the client" : "Connecting to the server";
-  const text = status.connected ? `Connected${peer}` : `${waiting} …`;
+  const text = status.connected ? `Connected${peer}` : status.problem || `${waiting} …`;
   if (byId("state-text").textContent !== text) byId("state-text").textContent = text; // announced once
   document.body.dataset.state = status.connected ? "up" : "down";
   document.title = `${status.connected ? "Up" : "DOWN"} · Backhaul ${status.side}`;

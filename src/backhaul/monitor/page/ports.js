@@ -90,8 +90,9 @@ function title(port, side) {
 
 function trouble(port) {
   const kinds = [[port.refused, "refused"], [port.dropped, "dropped"], [port.udp_dropped, "datagrams lost"]];
-  const text = kinds.filter(([number]) => number).map(([number, kind]) => `${count(number)} ${kind}`).join(", ");
-  return text ? [["small", text, "trouble"]] : [];
+  const counted = kinds.filter(([number]) => number).map(([number, kind]) => `${count(number)} ${kind}`).join(", ");
+  const texts = [port.up ? "" : `down: ${port.problem}`, counted].filter((text) => text);
+  return texts.map((text) => ["small", text, "trouble"]);
 }
 
 function more(port) {

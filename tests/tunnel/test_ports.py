@@ -1,0 +1,90 @@
+"""Ports that can't be opened: they stay in the books, and are tried again until they can."""
+
+import contextlib
+import socket
+from typing import Any
+
+import msgspec
+import pytest
+from tests.support.datagrams import UdpNet
+from tests.support.net import HOST, free_port, until
+from tests.support.tunnel import Net
+
+from backhaul.config import Mapping
+from backhaul.config.diff import diff
+from backhaul.monitor.events import EventLog
+from backhaul.monitor.status import PortStatus
+from backhaul.overview import reader
+from backhaul.server import Server
+from backhaul.tunnel.timings import Timings
+
+SOON = Timings(reopen_pauses=(0.01, 0.02))
+NOT_YET = Timings(reopen_pauses=(3600,))
+IN_USE = "address already in use"
+
+
+def states(server: Server) -> list[PortStatus]:
+    """Return what the monitor is told about the ports."""
+    return list(reader(server, EventLog())().ports)
+
+
+async def reload(server: Server, **keys: Any) -> None:  # noqa: ANN401 - any key
+    """Let the server adopt its configuration with other values of `keys`."""
+    new = msgspec.structs.replace(server.config, **keys)
+    await server.reconfigure(new, diff(server.config, new))
+
+
+def taken_for_datagrams(port: int) -> socket.socket:
+    """Return a UDP socket that holds the port."""
+    sock = socket.socket(type=socket.SOCK_DGRAM)
+    sock.bind((HOST, port))
+    return sock
+
+
+async def test_a_port_in_use_is_listed_and_opened_when_it_is_free(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    taken = net.listen()
+    server = await net.server(free_port(), [f"{HOST}:{taken.port}=1"], timings=SOON)
+    (port,) = states(server)
+    assert (port.port, port.up, port.problem) == (taken.port, False, IN_USE)
+    taken.close()
+    await until(lambda: states(server)[0].up)
+    await net.dial(taken.port)
+    told = [record for record in caplog.records if str(taken.port) in record.message]
+    assert [record.levelname for record in told] == ["ERROR", "INFO"]
+    assert IN_USE in told[0].message
+
+
+async def test_udp_alone_is_opened_later_too_and_tcp_does_not_wait_for_it(net: Net) -> None:
+    number = free_port()
+    with taken_for_datagrams(number):
+        server = await net.server(free_port(), [f"{HOST}:{number}=1"], "accept_udp = true", timings=SOON)
+        assert states(server)[0].problem == f"UDP: {IN_USE}"
+        await net.dial(number)
+    await until(lambda: states(server)[0].up)
+    with contextlib.closing(socket.socket(type=socket.SOCK_DGRAM)) as late, pytest.raises(OSError, match="in use"):
+        late.bind((HOST, number))
+
+
+async def test_ports_of_transport_udp_are_opened_later_too() -> None:
+    async with UdpNet("udp") as net:
+        number = free_port()
+        with taken_for_datagrams(number):
+            server = await net.server(free_port(), [f"{HOST}:{number}=1"], timings=SOON)
+            assert states(server)[0].problem == IN_USE
+        await until(lambda: states(server)[0].up)
+
+
+async def test_a_reload_tries_at_once_and_knows_ports_that_are_down(net: Net) -> None:
+    one, other = net.listen(), net.listen()
+    server = await net.server(free_port(), [f"{HOST}:{one.port}=1", f"{HOST}:{other.port}=1"], timings=NOT_YET)
+    one.close()
+    await reload(server, ports=(Mapping(HOST, one.port, "2"), server.config.ports[1]))
+    assert [(port.target, port.up) for port in states(server)] == [("2", True), ("1", False)]
+    await reload(server, ports=(Mapping(HOST, other.port, "3"),))
+    assert [(port.target, port.up) for port in states(server)] == [("3", False)]
+    await reload(server, ports=())
+    assert states(server) == []
+    other.close()
+    with socket.create_server((HOST, other.port)):
+        pass
