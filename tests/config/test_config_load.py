@@ -189,6 +189,7 @@ def test_a_remote_address_without_a_host_is_this_machine(text: str) -> None:
         ("mux_framesize = 65536", "server.mux_framesize: expected a whole number of bytes from 1 to 65535, got 65536"),
         ("web_port = 70000", "server.web_port: expected a whole number from 0 to 65535, got 70000"),
         ("mss = 87", "server.mss: expected 0 (the system's) or at least 88 bytes, got 87"),
+        ('proxy_protocol = "v3"', 'server.proxy_protocol: expected true, false, "v1" or "v2", got "v3"'),
         ("nodelay = 1", "server.nodelay: expected true or false, got 1"),
         ("sniffer_log = 1", "server.sniffer_log: expected text in quotes, got 1"),
         ('log_format = "jsn"', 'server.log_format: expected "text" or "json", got "jsn"; did you mean `json`?'),

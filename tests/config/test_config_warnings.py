@@ -66,6 +66,27 @@ def test_settings_without_effect_are_warned_of() -> None:
     assert "tls_verify = true" in parse(on("wss", CLIENT) + f'tls_ca = "{__file__}"').warnings[-1]
 
 
+@pytest.mark.parametrize(
+    ("transport", "value", "version", "warned"),
+    [
+        ("tcp", "true", "v2", False),
+        ("wsmux", "true", "v2", False),
+        ("ws", "true", None, True),
+        ("udp", "true", None, True),
+        ("ws", '"v2"', "v2", False),
+        ("tcpmux", '"v1"', "v1", False),
+        ("ws", "false", None, False),
+    ],
+)
+def test_where_the_proxy_protocol_has_an_effect(
+    transport: str, value: str, version: str | None, *, warned: bool
+) -> None:
+    config = parse(f"{on(transport, FULL_SERVER)}proxy_protocol = {value}")
+    assert isinstance(config, ServerConfig)
+    assert config.proxy_version == version
+    assert [warning.partition(":")[0] for warning in config.warnings] == ["proxy_protocol"] * warned
+
+
 @pytest.mark.parametrize("name", ["dial_timeout", "Dial_Timeout"])
 def test_a_key_of_the_other_side_is_warned_of_and_ignored(name: str) -> None:
     config = server(f'{PORTS}{name} = "whatever"')

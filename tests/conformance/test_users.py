@@ -79,15 +79,31 @@ async def test_every_address_of_a_port_on_all_addresses(any_net: Net) -> None:
 
 
 class TestProxyProtocol:
-    @pytest.fixture(autouse=True)
-    def _offered(self, any_net: Net) -> None:
-        if any_net.transport not in PROXY_PROTOCOL:
-            pytest.skip("not offered on this transport")
+    async def test_true_is_what_v072_does(self, any_net: Net) -> None:
+        listener = any_net.listen()
+        tunnel = await any_net.tunnel(listener.port, server="proxy_protocol = true")
+        user, target = await asyncio.gather(tunnel.user(), listener.accept())
+        await user.send(b"hello")
+        user.shut_write()
+        received = await target.receive_all()
+        if any_net.transport in PROXY_PROTOCOL:
+            assert decode(received) == (user.address, (HOST, tunnel.ports[0]), b"hello")
+        else:
+            assert received == b"hello"
+
+    async def test_the_text_of_version_1(self, any_net: Net) -> None:
+        listener = any_net.listen()
+        tunnel = await any_net.tunnel(listener.port, server='proxy_protocol = "v1"')
+        user, target = await asyncio.gather(tunnel.user(), listener.accept())
+        await user.send(b"hello")
+        user.shut_write()
+        host, port = user.address
+        assert await target.receive_all() == f"PROXY TCP4 {host} {HOST} {port} {tunnel.ports[0]}\r\nhello".encode()
 
     @pytest.mark.parametrize("host", [HOST, "::1"])
     async def test_the_target_learns_who_came_and_where(self, any_net: Net, host: str) -> None:
         listener = any_net.listen()
-        tunnel = await any_net.tunnel(listener.port, server="proxy_protocol = true", user_host=host)
+        tunnel = await any_net.tunnel(listener.port, server='proxy_protocol = "v2"', user_host=host)
         user, target = await asyncio.gather(tunnel.user(host=host), listener.accept())
         await user.send(b"hello")
         user.shut_write()
@@ -96,7 +112,7 @@ class TestProxyProtocol:
 
     async def test_an_ipv4_user_of_a_port_on_all_addresses(self, any_net: Net) -> None:
         listener, port, bind_port = any_net.listen(), free_port(), free_port()
-        await any_net.server(bind_port, [f"{port}={listener.port}"], "proxy_protocol = true")
+        await any_net.server(bind_port, [f"{port}={listener.port}"], 'proxy_protocol = "v2"')
         await any_net.client(bind_port)
         user, target = await asyncio.gather(any_net.dial(port), listener.accept())
         user.shut_write()
@@ -104,12 +120,13 @@ class TestProxyProtocol:
 
     async def test_the_header_comes_before_the_user_speaks(self, any_net: Net) -> None:
         listener = any_net.listen()
-        tunnel = await any_net.tunnel(listener.port, server="proxy_protocol = true")
+        tunnel = await any_net.tunnel(listener.port, server='proxy_protocol = "v2"')
         user, target = await asyncio.gather(tunnel.user(), listener.accept())
         assert decode(await target.receive(28)).source == user.address
 
-    async def test_a_real_web_server_reads_it(self, any_net: Net, nginx: int) -> None:
-        tunnel = await any_net.tunnel(nginx, server="proxy_protocol = true")
+    @pytest.mark.parametrize("version", ["v1", "v2"])
+    async def test_a_real_web_server_reads_it(self, any_net: Net, nginx: int, version: str) -> None:
+        tunnel = await any_net.tunnel(nginx, server=f'proxy_protocol = "{version}"')
         deadline = time.monotonic() + 10
         while True:
             user = await tunnel.user()

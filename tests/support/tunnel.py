@@ -28,7 +28,7 @@ BUILT = (
     "wssmux",
 )  # the transports of this version, all held to the same behaviour
 
-PROXY_PROTOCOL = ("tcp", "tcpmux", "wsmux")  # those of BUILT that offer it
+PROXY_PROTOCOL = ("tcp", "tcpmux", "wsmux", "wssmux")  # those on which v0.7.2 has it
 
 # Far shorter than any configuration may have them: what they pace should not pace the tests.
 FAST: dict[str, Any] = {"retry_interval": 0.05}

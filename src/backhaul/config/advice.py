@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from backhaul.config.address import is_ip
-from backhaul.config.keys import TLS, WEB, Key, keys
+from backhaul.config.keys import STREAM, TLS, WEB, Key, keys
 from backhaul.config.schema import DEFAULT_TOKEN, Config, ServerConfig
 
 LEAST_TOKEN = 16  # characters: `openssl rand -hex 8`, 64 bits, is out of reach of guessing over a network
@@ -97,6 +97,8 @@ def _usage_log(file: str) -> Iterator[str]:
 def _of_a_server(config: ServerConfig) -> Iterator[str]:
     if not config.ports:
         yield 'ports: none, so no user can connect; add some, such as ports = ["443=5201"]'
+    if config.proxy_protocol is True and config.transport in STREAM and not config.proxy_version:
+        yield f'proxy_protocol: true has no effect on transport {config.transport}, as in v0.7.2; write "v2" or "v1"'
 
 
 def _in_the_open(config: Config) -> Iterator[str]:

@@ -31,6 +31,10 @@ MAX_FRAME = 65535  # bytes: a smux frame counts its payload in 16 bits
 MAX_POOL = 65535  # connections from one source address to one server port
 
 Metric = Literal["default", "prometheus"]
+ProxyVersion = Literal["v1", "v2"]
+
+PROXY_IN_V072 = ("tcp", "tcpmux", "wsmux", "wssmux")
+"""Where `proxy_protocol = true` has an effect in v0.7.2, and here."""
 
 
 class _Common(Struct, frozen=True, kw_only=True):
@@ -170,8 +174,13 @@ class ServerConfig(_Common, frozen=True, kw_only=True):
         ),
     ] = False
     proxy_protocol: Annotated[
-        bool,
-        key("Send the target a PROXY protocol v2 header. v0.7.2: tcp, tcpmux and wsmux only.", on=STREAM),
+        bool | ProxyVersion,
+        key(
+            "Send the target a PROXY protocol header. `true` is v2 on the transports where v0.7.2 sends one: "
+            "tcp, tcpmux, wsmux and wssmux.",
+            on=STREAM,
+            form='true, false, "v1" or "v2"',
+        ),
     ] = False
     heartbeat: Annotated[int, key("Interval of the pings that keep the tunnel.", ge=1, unit="seconds")] = 40
     channel_size: Annotated[int, key("Most users that wait for a tunnel connection; others are refused.", ge=1)] = 2048
@@ -190,6 +199,13 @@ class ServerConfig(_Common, frozen=True, kw_only=True):
             parse=parse_decoy,
         ),
     ] = "404"
+
+    @property
+    def proxy_version(self) -> ProxyVersion | None:
+        """The version of the header that targets get, None for no header."""
+        if isinstance(self.proxy_protocol, bool):
+            return "v2" if self.proxy_protocol and self.transport in PROXY_IN_V072 else None
+        return self.proxy_protocol
 
 
 class ClientConfig(_Common, frozen=True, kw_only=True):

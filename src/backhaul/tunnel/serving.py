@@ -191,7 +191,8 @@ class ServerTunnel:
             self._wait(user, port)
 
     def _preface(self, sock: socket.socket, address: tuple[Any, ...]) -> bytes:
-        return proxy.header(address, sock.getsockname()) if self.config.proxy_protocol else b""
+        version = self.config.proxy_version
+        return proxy.header(version, address, sock.getsockname()) if version else b""
 
     def _wait(self, user: User, port: Port) -> None:
         if len(self._waiting) < self.config.channel_size:

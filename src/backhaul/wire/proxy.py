@@ -1,7 +1,8 @@
-"""PROXY protocol version 2 header (haproxy.org, proxy-protocol.txt, section 2.2)."""
+"""Headers of the PROXY protocol, version 1 and 2 (haproxy.org, proxy-protocol.txt, sections 2.1 and 2.2)."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from struct import Struct
+from typing import Literal
 
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _VERSION_2_PROXY = 0x21  # version 2, command PROXY
@@ -9,23 +10,37 @@ _TCP4, _TCP6 = 0x11, 0x21  # address family and SOCK_STREAM
 _HEAD = Struct("!12sBBH")
 _PORTS = Struct("!HH")
 
+Version = Literal["v1", "v2"]
+_Address = IPv4Address | IPv6Address
 
-def header(source: tuple[str, int], destination: tuple[str, int]) -> bytes:
+
+def header(version: Version, source: tuple[str, int], destination: tuple[str, int]) -> bytes:
     """Return the header that names who connected (`source`) and to which address of ours (`destination`).
 
     IPv4 users of a dual-stack listener appear as IPv4. Raises ValueError if an address is not numeric.
     """
-    hosts = [_plain(source[0]), _plain(destination[0])]
+    encode = _text if version == "v1" else _binary
+    return encode(_plain(source[0]), _plain(destination[0]), source[1], destination[1])
+
+
+def _text(source: _Address, destination: _Address, source_port: int, destination_port: int) -> bytes:
+    if source.version != destination.version:  # the text has no form for it, the target falls back to what it sees
+        return b"PROXY UNKNOWN\r\n"
+    return f"PROXY TCP{source.version} {source} {destination} {source_port} {destination_port}\r\n".encode()
+
+
+def _binary(source: _Address, destination: _Address, source_port: int, destination_port: int) -> bytes:
+    hosts = [source, destination]
     both_v4 = all(isinstance(host, IPv4Address) for host in hosts)
     packed = [host.packed if both_v4 else _as_v6(host).packed for host in hosts]
-    body = b"".join(packed) + _PORTS.pack(source[1], destination[1])
+    body = b"".join(packed) + _PORTS.pack(source_port, destination_port)
     return _HEAD.pack(_SIGNATURE, _VERSION_2_PROXY, _TCP4 if both_v4 else _TCP6, len(body)) + body
 
 
-def _plain(host: str) -> IPv4Address | IPv6Address:
+def _plain(host: str) -> _Address:
     address = ip_address(host.partition("%")[0])
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _as_v6(address: IPv4Address | IPv6Address) -> IPv6Address:
+def _as_v6(address: _Address) -> IPv6Address:
     return address if isinstance(address, IPv6Address) else IPv6Address(f"::ffff:{address}")
