@@ -6,6 +6,12 @@ from backhaul.wire import smux
 
 TLS = frozenset({"wss", "wssmux"})
 
+SESSION_PATIENCE = 300.0
+"""Seconds of silence that end a session: an outage that users of other transports survive, those of a session do, too.
+
+A peer that is gone is noticed on the control channel within a minute; a session that nobody uses is closed with it.
+"""
+
 
 def mux_settings(config: ServerConfig | ClientConfig) -> smux.Settings:
     """Return what the mux_* keys say about sessions."""
@@ -14,6 +20,7 @@ def mux_settings(config: ServerConfig | ClientConfig) -> smux.Settings:
         max_frame=config.mux_framesize,
         receive_buffer=config.mux_recievebuffer,
         stream_buffer=config.mux_streambuffer,
+        keepalive_timeout=SESSION_PATIENCE,
     )
 
 

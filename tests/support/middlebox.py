@@ -2,9 +2,16 @@
 
 import asyncio
 import contextlib
+import ctypes
 import socket
+import struct
 
 from .net import HOST, Listener
+
+# The kernel gives a socket what its filter lets through, and acknowledges nothing else (socket(7), SO_ATTACH_FILTER).
+_ATTACH_FILTER, _DETACH_FILTER = 26, 27  # <asm-generic/socket.h>
+_RETURN_NOTHING = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET of no bytes
+_DROP_ALL = struct.pack("HP", 1, ctypes.addressof(_RETURN_NOTHING))
 
 
 class Path:
@@ -21,6 +28,20 @@ class Path:
         """Pass on nothing more, neither bytes nor the end; both sides believe that the connection stands."""
         for pump in self._pumps:
             pump.cancel()
+
+    def leads_to(self, address: object) -> bool:
+        """Return whether the server sees this connection come from `address`."""
+        return bool(self._ends[1].getsockname() == address)
+
+    def swallow(self) -> None:
+        """Drop every packet of both ends, acknowledgements included, as a line does that is down."""
+        for end in self._ends:
+            end.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, _DROP_ALL)
+
+    def pass_on(self) -> None:
+        """Be a line that is up again: what was sent meanwhile is sent once more by the kernels."""
+        for end in self._ends:
+            end.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
 
     async def cut(self) -> None:
         """End the connection for both sides."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from backhaul.wire.smux import Role, Session, Settings, SmuxError, Stream
 
 from .buffers import shared_buffer
-from .poller import WOULD_BLOCK, acknowledge, ended, reason, release
+from .poller import WOULD_BLOCK, acknowledge, ended, reason, release, retransmissions
 
 if TYPE_CHECKING:
     from .framed import Rider
@@ -34,6 +34,7 @@ _BURST = (1 << 17) - 128
 _QUIET_AHEAD = 16  # streams that send little, before one that sends much has a turn again
 _REST: Final = 0.5  # seconds for which a session is not read after which new streams had better go elsewhere, ...
 _REST_BLOCKED: Final = 2.0  # ... and for which nothing leaves: a slow line takes a while for what is under way, ...
+_REST_UNANSWERED: Final = 2  # ... transmissions in vain of what its peer has not acknowledged, 0.6 s at least, ...
 _STALL: Final = 5.0  # ... and those that are worth a line in the log
 _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, all that may precede streams, it is 0
 
@@ -145,7 +146,7 @@ class Link:
 
     def _stands_still(self) -> bool:
         if not (self._paused or self.blocked):
-            return False
+            return retransmissions(self.conn) >= _REST_UNANSWERED
         return self._loop.time() - self._still_since > (_REST if self._paused else _REST_BLOCKED)
 
     def transmit(self, data: memoryview | bytes) -> None:
@@ -308,6 +309,8 @@ class Link:
             return
         if not self.ours:
             acknowledge(self.conn)
+        if self.resting:
+            self._go_on()
         self._take(_IN[:count])
 
     def _take(self, data: memoryview) -> None:

@@ -31,6 +31,7 @@ _NOT_READ, _NOT_WRITE = ~_READ, ~getattr(select, "EPOLLOUT", 0)  # errors and ha
 _ENDS = getattr(select, "EPOLLRDHUP", 0) | select.POLLHUP | select.POLLERR  # one or both directions, or by a reset
 _BATCH = 128  # events per turn of the event loop, so that timers are not starved
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST (socket(7))
+_RETRANSMITS = 2  # offset of tcpi_retransmits in struct tcp_info (<linux/tcp.h>)
 _DRAIN = 1 << 16  # bytes discarded at most before an orderly close
 
 
@@ -130,6 +131,13 @@ def acknowledge(sock: socket.socket) -> None:
 def broken(sock: socket.socket) -> bool:
     """Return whether the connection is gone; one whose peer has only finished is not."""
     return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+
+def retransmissions(sock: socket.socket) -> int:
+    """Return how often the kernel has sent again, in a row, what the peer's kernel has not acknowledged."""
+    if not hasattr(socket, "TCP_INFO"):
+        return 0
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RETRANSMITS + 1)[_RETRANSMITS]
 
 
 def reason(error: OSError) -> str:

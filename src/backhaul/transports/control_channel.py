@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from backhaul.errors import TransportError
-from backhaul.relay.poller import WOULD_BLOCK, Poller, reason, release
+from backhaul.relay.poller import WOULD_BLOCK, Poller, reason, release, retransmissions
 from backhaul.wire.control import UnknownSignalError
 from backhaul.wire.signals import Signal
 
 from .sockets import watch_closely
 
 _READ_SIZE = 4096
-_RETRANSMITS = 2  # offset of tcpi_retransmits in struct tcp_info (<linux/tcp.h>)
 _MAX_UNSENT = 1 << 16  # bytes: a peer that leaves 65 536 signals unread is not listening any more
 
 
@@ -56,9 +55,7 @@ class ControlChannel:
     @property
     def unanswered(self) -> bool:
         """Whether the other end's kernel has failed to acknowledge what was sent, and it was sent again."""
-        if not hasattr(socket, "TCP_INFO"):
-            return False
-        return bool(self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RETRANSMITS + 1)[_RETRANSMITS])
+        return retransmissions(self._sock) > 0
 
     def send(self, data: bytes) -> None:
         """Say `data` soon: signals of one turn of the event loop leave together."""
