@@ -25,6 +25,7 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "both_loops: run on uvloop and on asyncio's own loop, not on uvloop alone")
     config.addinivalue_line("markers", "config(lines, **keys): what the configuration of the server says beside")
+    config.addinivalue_line("markers", "limits(**limits): limits of the server's gate")
 
 
 def pytest_asyncio_loop_factories(

@@ -1,10 +1,14 @@
 """Settings that both ends derive from the configuration in the same way."""
 
+from typing import Final
+
 from backhaul.config import ClientConfig, ServerConfig
+from backhaul.transports.base import GateLimits
 from backhaul.transports.sockets import SocketOptions
 from backhaul.wire import smux
 
 TLS = frozenset({"wss", "wssmux"})
+_MAX_PENDING: Final = 8192  # connections that have proved nothing yet: some 10 MB, with all of them in a TLS handshake
 
 SESSION_PATIENCE = 300.0
 """Seconds of silence that end a session: an outage that users of other transports survive, those of a session do, too.
@@ -27,3 +31,9 @@ def mux_settings(config: ServerConfig | ClientConfig) -> smux.Settings:
 def tunnel_options(config: ServerConfig | ClientConfig) -> SocketOptions:
     """Return the options of the connections between both ends."""
     return SocketOptions(config.nodelay, config.keepalive_period, config.mss, config.so_rcvbuf, config.so_sndbuf)
+
+
+def gate_limits(descriptors: int) -> GateLimits:
+    """Return what those who have proved nothing yet may cost a process that may have so many descriptors."""
+    pending = min(max(4, descriptors // 4), _MAX_PENDING)
+    return GateLimits(pending=pending, pending_per_address=pending // 4)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from backhaul.assembly import gate_limits
 from backhaul.client import Client
 from backhaul.config import ClientConfig, ConfigError, ServerConfig, load
 from backhaul.config.diff import Change, diff
@@ -21,6 +22,7 @@ from backhaul.overview import reader
 from backhaul.relay.poller import reason
 from backhaul.server import Server
 from backhaul.system import notify
+from backhaul.system.limits import descriptor_limit
 from backhaul.system.log import configure
 from backhaul.system.status_socket import serving, socket_path
 
@@ -41,7 +43,7 @@ class Process:
     def __init__(self, file: str, config: Config) -> None:
         self._file = Path(file)
         self._config = config
-        self._end = Server(config) if isinstance(config, ServerConfig) else Client(config)
+        self._end = _make_end(config)
         self._events = EventLog()
         self._read = reader(self._end, self._events)
         self._wake = asyncio.Event()  # a signal has come
@@ -186,6 +188,12 @@ class Process:
     def _summary(self) -> str:
         status = self._read()
         return f"{status.transport} {status.side}" + (f": {status.problem}" if status.problem else "")
+
+
+def _make_end(config: Config) -> Server | Client:
+    if isinstance(config, ServerConfig):
+        return Server(config, limits=gate_limits(descriptor_limit()))
+    return Client(config)
 
 
 def _settle_memory() -> None:

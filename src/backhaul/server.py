@@ -9,7 +9,7 @@ from backhaul.errors import BackhaulError
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import make_poller
-from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport
+from backhaul.transports.base import DEFAULT_LIMITS, GateLimits, ServerEvents, ServerSettings, ServerTransport
 from backhaul.transports.table import make_server
 from backhaul.transports.tls import ServerTls
 from backhaul.tunnel.serving import ServerTunnel
@@ -23,8 +23,11 @@ DEFAULT_TIMINGS = Timings()
 class Server:
     """A running server; `start` and `stop` once each, inside a running event loop."""
 
-    def __init__(self, config: ServerConfig, timings: Timings = DEFAULT_TIMINGS) -> None:
+    def __init__(
+        self, config: ServerConfig, timings: Timings = DEFAULT_TIMINGS, limits: GateLimits = DEFAULT_LIMITS
+    ) -> None:
         self.config = config
+        self._limits = limits
         self._poller = make_poller()
         self.relay = Relay(self._poller, flows=FlowTable(config.udp_max_flows, config.udp_timeout))
         self.tunnel = ServerTunnel(config, self.relay, self._make_transport, timings)
@@ -95,6 +98,7 @@ class Server:
             tls=ServerTls(config.tls_cert, config.tls_key) if config.transport in TLS else None,
             path=config.path,
             decoy=config.decoy,
+            limits=self._limits,
             channel_size=config.channel_size,
             tunnel_options=tunnel_options(config),
         )

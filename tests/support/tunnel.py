@@ -10,6 +10,7 @@ from backhaul.client import Client
 from backhaul.config import ClientConfig, ServerConfig
 from backhaul.config.loader import parse
 from backhaul.server import DEFAULT_TIMINGS, Server
+from backhaul.transports.base import DEFAULT_LIMITS
 from backhaul.tunnel.timings import Timings
 
 from .cert import tls_lines
@@ -99,6 +100,7 @@ class Net(Sockets):
     def __init__(self, transport: str) -> None:
         super().__init__()
         self.transport = transport
+        self.limits = DEFAULT_LIMITS  # of servers to come
         self._books = Books()
         self._services: list[Service] = []
         self._servers: list[Server] = []
@@ -129,7 +131,8 @@ class Net(Sockets):
         **unchecked: Any,  # noqa: ANN401 - any key
     ) -> Server:
         """Start a server."""
-        server = Server(server_config(self.transport, f"{host}:{bind_port}", ports, lines, **unchecked), timings)
+        config = server_config(self.transport, f"{host}:{bind_port}", ports, lines, **unchecked)
+        server = Server(config, timings, self.limits)
         await server.start()
         self._servers.append(server)
         return server

@@ -1,6 +1,7 @@
 """Upgrades between both ends when something goes wrong, or in pieces: the other end is played by the test."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -95,8 +96,8 @@ class TestServer:
         assert server.tunnel.connected
 
     @pytest.mark.parametrize("transport", ["ws", "wss", "wsmux", "wssmux"])
-    async def test_silent_strangers_give_way(self, net: Net, transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(http_server, "MAX_STRANGERS", 3)
+    async def test_silent_strangers_give_way(self, net: Net, transport: str) -> None:
+        net.limits = replace(net.limits, pending=3, pending_per_address=3)
         net.transport = transport
         port = free_port()
         server = await net.server(port)
@@ -108,16 +109,27 @@ class TestServer:
 
     @pytest.mark.parametrize("transport", ["ws", "wss"])
     @pytest.mark.parametrize("said", [b"", b"GET /cha"])
-    async def test_a_stranger_has_only_so_much_time(
-        self, net: Net, transport: str, said: bytes, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(http_server, "HEAD_TIMEOUT", 0.05)
+    async def test_a_stranger_has_only_so_much_time(self, net: Net, transport: str, said: bytes) -> None:
+        net.limits = replace(net.limits, head_timeout=0.05)
         net.transport = transport
         port = free_port()
         await net.server(port)
         stranger = await net.dial(port)
         await stranger.send(said)
         assert await stranger.receive_all() == b""
+
+    async def test_after_many_wrong_tokens_an_address_sees_the_website_even_with_the_right_one(
+        self, web_net: Net, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        web_net.limits = replace(web_net.limits, failures=3)
+        port = free_port()
+        await web_net.server(port)
+        for token in ("a", "b", "c", TOKEN):
+            stranger = await web_net.dial(port, source="127.0.0.2")
+            await stranger.send(with_token(token))
+            assert (await receive_head(stranger)).startswith(b"HTTP/1.1 404 ")
+        assert "127.0.0.2: too many failed attempts" in caplog.text
+        await upgraded(web_net, port)
 
     async def test_a_heartbeat_that_nobody_answers(
         self, web_net: Net, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

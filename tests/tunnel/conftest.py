@@ -1,5 +1,6 @@
 """A server of ours whose client is played by the test."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,19 +17,21 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def short_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who does not prove anything is dropped soon; to be named before `public` or `behind`."""
-    for side in ("server", "client"):
-        monkeypatch.setattr(f"backhaul.transports.raw_{side}.HANDSHAKE_TIMEOUT", 0.1)
+def short_handshake(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drop peers that prove nothing soon; to be named before `public` or `behind`."""
+    net.limits = replace(net.limits, handshake_timeout=0.1)
+    monkeypatch.setattr("backhaul.transports.raw_client.HANDSHAKE_TIMEOUT", 0.1)
 
 
 @pytest.fixture
 async def public(net: Net, request: pytest.FixtureRequest) -> Public:
-    """Start a server; the mark `config` adds lines to its file or replaces keys."""
+    """Start a server; the mark `config` adds lines to its file or replaces keys, `limits` those of its gate."""
     marker = request.node.get_closest_marker("config")
     lines: str = marker.args[0] if marker and marker.args else ""
     unchecked: dict[str, Any] = marker.kwargs if marker else {}
     port, user_port = free_port(), free_port()
+    if limits := request.node.get_closest_marker("limits"):
+        net.limits = replace(net.limits, **limits.kwargs)
     server = await net.server(port, [f"127.0.0.1:{user_port}={TARGET}"], lines, **unchecked)
     return Public(net, server, port, user_port)
 

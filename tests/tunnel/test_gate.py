@@ -116,18 +116,17 @@ class TestStrangers:
         await public.client()
         assert public.server.tunnel.connected
 
-    async def test_one_too_many_pushes_out_the_oldest(self, public: Public, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("backhaul.transports.raw_server.MAX_STRANGERS", 3)
+    @pytest.mark.limits(pending=3, pending_per_address=3)
+    async def test_one_too_many_pushes_out_the_oldest(self, public: Public) -> None:
         strangers = [await public.tunnel_connection() for _ in range(4)]
         assert await strangers[0].closed()
         assert all(stranger.silent() for stranger in strangers[1:])
 
-    async def test_the_oldest_is_heard_before_it_has_to_go(
-        self, public: Public, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("backhaul.transports.raw_server.MAX_STRANGERS", 1)
+    @pytest.mark.limits(pending=1, pending_per_address=1)
+    async def test_the_oldest_is_heard_before_it_has_to_go(self, public: Public) -> None:
+        before = await public.tunnel_connection()
         first = await public.tunnel_connection()
-        await until(lambda: len(public.server.tunnel._transport._gate._strangers) == 1)  # type: ignore[attr-defined]
+        await before.closed()  # so the first is there
         with socket.create_connection((HOST, public.port)):  # the server sees it before ...
             first.sock.send(HANDSHAKE)  # ... this, as both are there when it looks
             assert await first.receive(len(HANDSHAKE)) == HANDSHAKE
@@ -140,6 +139,34 @@ class TestStrangers:
         await public.client()
         (user_port,) = public.server.tunnel.ports.open.values()
         await until(lambda: not user_port.open)
+
+
+class TestBackOff:
+    async def fail(self, public: Public, source: str) -> None:
+        for _ in range(3):
+            stranger = await public.tunnel_connection(source)
+            await stranger.send(encode(Signal.CHANNEL, b"guess"))
+            assert await stranger.closed()
+
+    @pytest.mark.limits(failures=3)
+    async def test_after_many_failures_an_address_is_not_heard(
+        self, public: Public, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await self.fail(public, OTHER_ADDRESS)
+        guess = await public.tunnel_connection(OTHER_ADDRESS)
+        with contextlib.suppress(ConnectionError):
+            await guess.send(HANDSHAKE)
+        with contextlib.suppress(ConnectionError):
+            assert await guess.receive_all() == b""
+        assert "127.0.0.2: too many failed attempts" in caplog.text
+        await public.client()
+
+    @pytest.mark.limits(failures=3)
+    async def test_a_neighbour_at_the_same_address_locks_out_no_client(self, public: Public) -> None:
+        first = await public.client(OTHER_ADDRESS)
+        await self.fail(public, OTHER_ADDRESS)
+        first.close()
+        await public.client(OTHER_ADDRESS)
 
 
 class TestTakeOver:

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Protocol
+from typing import Final, Protocol
 
 from backhaul.relay.flows import Flow
 from backhaul.relay.pair import Traffic
@@ -14,6 +14,28 @@ from backhaul.wire.signals import Signal
 
 from .sockets import SocketOptions
 from .tls import ClientTls, ServerTls
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateLimits:
+    """What those who have proved nothing yet may cost the public end."""
+
+    pending: int = 1024
+    """Connections at a time."""
+    pending_per_address: int = 256
+    handshake_timeout: float = 2.0
+    """Seconds for the handshake of tcp, tcpmux and udp, which v0.7.2 allows for it, too."""
+    head_timeout: float = 60.0
+    """Seconds for TLS and the request of ws, wss, wsmux and wssmux together; nginx's client_header_timeout."""
+    handshake_share: float = 0.25
+    """The part of the time that may be spent on TLS handshakes with networks that have never proved themselves."""
+    failures: int = 30
+    """Failed proofs within `failure_window` that bar an address; a client that retries every 3 s makes 20."""
+    failure_window: float = 60.0  # seconds
+    longest_backoff: float = 60.0  # seconds
+
+
+DEFAULT_LIMITS: Final = GateLimits()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +52,7 @@ class ServerSettings:
     tls: ServerTls | None = None
     path: str = ""  # before /channel and /tunnel
     decoy: str = "404"  # or a directory, or the URL of a website
+    limits: GateLimits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,14 +9,12 @@ import fcntl
 import functools
 import logging
 import socket
-import ssl
 import termios
 from typing import Any, Final
 
 from backhaul.burst import Burst
-from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.pair import Relay
-from backhaul.relay.poller import WOULD_BLOCK, release
+from backhaul.relay.poller import release
 from backhaul.wire import upgrade
 from backhaul.wire.signals import Signal
 
@@ -24,16 +22,16 @@ from .acceptor import Acceptor
 from .base import GateEvents, ServerSettings, taken_over
 from .control_channel import ControlChannel
 from .decoy import Decoy
+from .handshakes import Handshakes
+from .lobby import Lobby, PendingConnection
+from .reputation import Reputation, barred_line
 from .sending import send_whole
 from .sockets import listen, plain_ip
-from .tls import ServerContext, shake_hands
+from .tls import ServerContext, explain
 from .ws_signals import WsEar, encode_signal
 
 log = logging.getLogger("backhaul.server")
 
-HEAD_TIMEOUT: Final = 10.0  # seconds for TLS and the request together: four round trips on the worst of links
-MAX_STRANGERS: Final = 1024  # connections that have proved nothing yet; one more pushes out the oldest
-_READ_SIZE: Final = 1 << 14
 _ANSWER_WITHIN: Final = 15.0  # seconds that a client may take to answer a heartbeat; it answers at once
 # v0.7.2's client drops what it reads together with the end of our answer. Once its kernel has all of the answer,
 # it has read it a few milliseconds later (measured: 0 of 60 lost after 5 ms).
@@ -56,9 +54,18 @@ class HttpGate:
         self._token = settings.token.encode()
         self._events = events
         self._muxed = muxed
-        self._tls = ServerContext(settings.tls) if settings.tls else None
         self._decoy = Decoy(relay, settings.decoy)
-        self._strangers: Deadlines[_Stranger] = Deadlines(HEAD_TIMEOUT, self._too_slow)
+        self._reputation = Reputation(settings.limits)
+        self._handshakes = self._make_handshakes(settings)
+        self._lobby = Lobby(
+            relay.poller,
+            self._reputation,
+            self._said,
+            limit=settings.limits.pending,
+            share=settings.limits.pending_per_address,
+            seconds=settings.limits.head_timeout,
+            left=self._left,
+        )
         self._burst = Burst(log)
         self._acceptor: Acceptor | None = None
         self._control: ControlChannel | None = None
@@ -96,8 +103,9 @@ class HttpGate:
         if self._acceptor:
             self._acceptor.close()
             self._acceptor = None
-        for stranger in self._strangers.clear():
-            release(self._poller, stranger.sock)
+        self._lobby.close()
+        if self._handshakes:
+            self._handshakes.close()
         self._decoy.close()
         self._drop_control()
 
@@ -105,45 +113,31 @@ class HttpGate:
         self._burst.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
 
     def _accepted(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
-        if len(self._strangers) >= MAX_STRANGERS:
-            self._dismiss(self._strangers.oldest())
         stranger = _Stranger(sock, plain_ip(address))
-        self._strangers.add(stranger)
-        if self._tls:
-            self._shake_hands(stranger, self._tls)
+        self._lobby.admit(stranger)
+        if self._handshakes:
+            self._handshakes.begin(stranger)
         else:
-            self._listen(stranger)
+            self._lobby.listen(stranger)
 
-    def _shake_hands(self, stranger: "_Stranger", tls: ServerContext) -> None:
-        try:
-            stranger.sock = sock = tls.wrap(stranger.sock)
-        except OSError:  # gone already
-            self._dismiss(stranger)
-            return
-        shake_hands(self._poller, sock, functools.partial(self._shaken, stranger))
+    def _make_handshakes(self, settings: ServerSettings) -> "Handshakes[_Stranger] | None":
+        if not settings.tls:
+            return None
+        context, share = ServerContext(settings.tls), settings.limits.handshake_share
+        return Handshakes(self._poller, context, self._shaken, self._not_shaken, share=share)
 
-    def _shaken(self, stranger: "_Stranger", result: socket.socket | Exception) -> None:
-        if stranger not in self._strangers:
-            return
-        if isinstance(result, Exception):
-            log.debug("dropped a connection from %s: %s", stranger.ip, result)
-            self._strangers.discard(stranger)
-        else:
-            self._listen(stranger)
+    def _shaken(self, stranger: "_Stranger") -> None:
+        self._lobby.listen(stranger)
 
-    def _listen(self, stranger: "_Stranger") -> None:
-        self._poller.on_readable(stranger.sock, functools.partial(self._readable, stranger))
+    def _not_shaken(self, stranger: "_Stranger", error: OSError) -> None:
+        log.debug("connection from %s: dropped: %s", stranger.ip, explain(error))
+        self._lobby.dismiss(stranger)
 
-    def _readable(self, stranger: "_Stranger") -> None:
-        try:
-            data = stranger.sock.recv(_READ_SIZE)
-        except WOULD_BLOCK:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._dismiss(stranger)
-            return
+    def _left(self, stranger: "_Stranger") -> None:
+        if self._handshakes:
+            self._handshakes.discard(stranger)
+
+    def _said(self, stranger: "_Stranger", data: bytes) -> None:
         stranger.raw += data
         try:
             request = stranger.reader.feed(data)
@@ -156,27 +150,41 @@ class HttpGate:
     def _sort(self, stranger: "_Stranger", request: upgrade.Request) -> None:
         prefix = self._settings.path
         channel, tunnel = request.path == f"{prefix}/channel", request.path.startswith(f"{prefix}/tunnel")
-        proven = upgrade.authorized(request, self._token)
-        if not (channel or tunnel) or not proven or upgrade.upgrade_problem(request):
-            if channel or tunnel:
-                what = "no WebSocket upgrade" if proven else "wrong token"
-                self._burst.warn((stranger.ip, what), f"refused a connection from {stranger.ip}: {what}")
+        if not (channel or tunnel) or not self._proven(stranger, request):
             self._show_decoy(stranger, request)
             return
-        self._poller.ignore_readable(stranger.sock)
+        self._lobby.ignore(stranger)
         ours = upgrade.is_ours(request, self._token)
         if channel:
             admit = functools.partial(self._open_control, stranger, request.rest)
         elif self._control:
             admit = functools.partial(self._open_tunnel, stranger, request.rest, self._control, ours=ours)
         else:  # its client has given it up, together with the control channel
-            self._dismiss(stranger)
+            self._lobby.dismiss(stranger)
             return
         answer = self._answer(request, ours=ours, padded=tunnel and self._muxed)
-        send_whole(self._poller, stranger.sock, answer, admit, lambda _error: self._dismiss(stranger))
+        send_whole(self._poller, stranger.sock, answer, admit, lambda _error: self._lobby.dismiss(stranger))
+
+    def _proven(self, stranger: "_Stranger", request: upgrade.Request) -> bool:
+        """Return whether this is a request for an upgrade with the token. A barred network's is not looked at."""
+        if self._reputation.barred(stranger.network):
+            return False
+        if not upgrade.authorized(request, self._token):
+            self._warn(stranger, "wrong token")
+            if seconds := self._reputation.failed(stranger.network):
+                self._burst.warn(stranger.network, barred_line(stranger.network, seconds))
+            return False
+        self._reputation.proved(stranger.network)
+        if upgrade.upgrade_problem(request):
+            self._warn(stranger, "no WebSocket upgrade")
+            return False
+        return True
+
+    def _warn(self, stranger: "_Stranger", what: str) -> None:
+        self._burst.warn((stranger.ip, what), f"refused a connection from {stranger.ip}: {what}")
 
     def _open_tunnel(self, stranger: "_Stranger", rest: bytes, control: ControlChannel, *, ours: bool) -> None:
-        self._strangers.discard(stranger)
+        self._lobby.take(stranger)
         if control.closed:
             release(self._poller, stranger.sock)
         elif self._muxed and not ours:
@@ -188,7 +196,7 @@ class HttpGate:
         line = b""
         if ours:
             line = upgrade.mark_line(self._token, request.key)
-        elif padded and not self._tls and upgrade.is_direct_v072(request):
+        elif padded and not self._handshakes and upgrade.is_direct_v072(request):
             line = upgrade.padding_line(request.key)
         return upgrade.accept(request.key, line)
 
@@ -208,14 +216,14 @@ class HttpGate:
             self._events.tunnel_opened(sock, rest, ours=False)
 
     def _show_decoy(self, stranger: "_Stranger", request: upgrade.Request | None) -> None:
-        self._strangers.discard(stranger)
+        self._lobby.take(stranger)
         self._poller.forget(stranger.sock)
         # A client of ours with a wrong path ends up here: a website behind must not learn the token.
         raw = bytes(stranger.raw).replace(b"Bearer " + self._token, b"Bearer ")
         self._decoy.answer(stranger.sock, request, raw)
 
     def _open_control(self, stranger: "_Stranger", rest: bytes) -> None:
-        self._strangers.discard(stranger)
+        self._lobby.take(stranger)
         if self._control:
             self._drop_control()
             self._events.control_lost(taken_over(stranger.ip))
@@ -249,23 +257,14 @@ class HttpGate:
             self._control.close()
             self._control = None
 
-    def _too_slow(self, stranger: "_Stranger") -> None:
-        log.debug("dropped a connection from %s that asked for nothing within %g s", stranger.ip, HEAD_TIMEOUT)
-        release(self._poller, stranger.sock)
 
-    def _dismiss(self, stranger: "_Stranger") -> None:
-        self._strangers.discard(stranger)
-        release(self._poller, stranger.sock)
+class _Stranger(PendingConnection):
+    """Begins with a request."""
 
+    __slots__ = ("raw", "reader")
 
-class _Stranger:
-    """A connection that has proved nothing yet."""
-
-    __slots__ = ("ip", "raw", "reader", "sock")
-
-    def __init__(self, sock: socket.socket | ssl.SSLSocket, ip: str) -> None:
-        self.sock = sock
-        self.ip = ip
+    def __init__(self, sock: socket.socket, ip: str) -> None:
+        super().__init__(sock, ip)
         self.raw = bytearray()
         self.reader = upgrade.RequestReader()
 

@@ -5,7 +5,6 @@ channel. One of ours shows the ticket that it was given on the control channel i
 """
 
 import asyncio
-import functools
 import hmac
 import logging
 import secrets
@@ -13,7 +12,6 @@ import socket
 from typing import Any
 
 from backhaul.burst import Burst
-from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.poller import Poller, pending, release
 from backhaul.wire.control import ServerEar, hello_answer
 from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, encode
@@ -22,14 +20,13 @@ from backhaul.wire.signals import TICKET_SIZE, Signal
 from .acceptor import Acceptor
 from .base import GateEvents, ServerSettings, taken_over
 from .control_channel import ControlChannel
+from .lobby import Lobby, PendingConnection
+from .reputation import Reputation, barred_line, network_of
 from .sockets import listen, plain_ip
 
 log = logging.getLogger("backhaul.server")
 
-HANDSHAKE_TIMEOUT = 2.0  # seconds: what v0.7.2 allows for the whole exchange
 MAX_GREETING = 1024  # bytes of token, unless ours is longer
-MAX_STRANGERS = 1024  # connections that have proved nothing yet; one more pushes out the oldest
-_READ_SIZE = 4096
 _SECOND_THOUGHT = 0.05  # seconds in which a client that comes back has begun its handshake
 
 
@@ -43,7 +40,15 @@ class RawGate:
         self._token = settings.token.encode()
         self._events = events
         self._measure_rtt = measure_rtt
-        self._strangers: Deadlines[_Stranger] = Deadlines(HANDSHAKE_TIMEOUT, self._too_slow)
+        self._reputation = Reputation(settings.limits)
+        self._lobby = Lobby(
+            poller,
+            self._reputation,
+            self._said,
+            limit=settings.limits.pending,
+            share=settings.limits.pending_per_address,
+            seconds=settings.limits.handshake_timeout,
+        )
         self._burst = Burst(log)
         self._acceptor: Acceptor | None = None
         self._control: ControlChannel | None = None
@@ -75,16 +80,17 @@ class RawGate:
 
     def greet(self, sock: socket.socket, ip: str, data: bytes = b"") -> None:
         """Hear who is there: a handshake, a ticket, or nobody worth keeping; takes over the socket."""
+        if self._reputation.barred(network_of(ip)):
+            release(self._poller, sock)
+            return
         stranger = _Stranger(sock, ip, max(MAX_GREETING, len(self._token)))
-        if len(self._strangers) >= MAX_STRANGERS:
-            self._push_out(self._strangers.oldest())
-        self._strangers.add(stranger)
+        self._lobby.admit(stranger)
         if data:
             self._said(stranger, data)
         else:  # who has a ticket shows it at once: often it is there already
-            self._readable(stranger)
-        if stranger in self._strangers:
-            self._poller.on_readable(sock, functools.partial(self._readable, stranger))
+            self._lobby.read(stranger)
+        if stranger in self._lobby:
+            self._lobby.listen(stranger)
 
     def regreet(self, sock: socket.socket, data: bytes) -> None:
         """Hear a connection that was taken for a tunnel connection and has spoken; takes over the socket."""
@@ -100,8 +106,7 @@ class RawGate:
         if self._acceptor:
             self._acceptor.close()
             self._acceptor = None
-        for stranger in self._strangers.clear():
-            release(self._poller, stranger.sock)
+        self._lobby.close()
         if self._control:
             self._control.close()
             self._control = None
@@ -127,40 +132,34 @@ class RawGate:
     def _refused(self, error: OSError) -> None:
         self._burst.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
 
-    def _readable(self, stranger: "_Stranger") -> None:
-        try:
-            data = stranger.sock.recv(_READ_SIZE)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            data = b""
-        if data:
-            self._said(stranger, data)
-        else:
-            self._dismiss(stranger)
-
     def _said(self, stranger: "_Stranger", data: bytes) -> None:
         try:
             frame = stranger.reader.feed(data)
         except FrameTooLongError:
-            self._complain(stranger, "no Backhaul client")
-            self._dismiss(stranger)
+            self._refuse(stranger, "no Backhaul client")
             return
         if frame:
-            self._strangers.discard(stranger)
             self._judge(stranger, frame)
 
     def _judge(self, stranger: "_Stranger", frame: Frame) -> None:
         if frame.kind == Signal.CHANNEL and hmac.compare_digest(frame.body, self._token):
+            self._trust(stranger)
             self._open_control(stranger, frame.rest)
         elif frame.kind == Signal.TICKET and self._ticket and hmac.compare_digest(frame.body, self._ticket):
+            self._trust(stranger)
             self._events.tunnel_opened(stranger.sock, frame.rest, ours=True)
         else:
-            self._complain(stranger, "wrong token" if frame.kind == Signal.CHANNEL else "no valid handshake")
-            release(self._poller, stranger.sock)
+            self._refuse(stranger, "wrong token" if frame.kind == Signal.CHANNEL else "no valid handshake")
 
-    def _complain(self, stranger: "_Stranger", what: str) -> None:
+    def _trust(self, stranger: "_Stranger") -> None:
+        self._lobby.take(stranger)
+        self._reputation.proved(stranger.network)
+
+    def _refuse(self, stranger: "_Stranger", what: str) -> None:
         self._burst.warn((stranger.ip, what), f"refused a connection from {stranger.ip}: {what}")
+        if seconds := self._reputation.failed(stranger.network):
+            self._burst.warn(stranger.network, barred_line(stranger.network, seconds))
+        self._lobby.dismiss(stranger)
 
     def _open_control(self, stranger: "_Stranger", rest: bytes) -> None:
         if self._control:
@@ -194,27 +193,12 @@ class RawGate:
             self._ticket = b""
             self._events.control_lost(reason)
 
-    def _too_slow(self, stranger: "_Stranger") -> None:
-        log.debug("dropped a connection from %s that proved nothing within %g s", stranger.ip, HANDSHAKE_TIMEOUT)
-        release(self._poller, stranger.sock)
 
-    def _push_out(self, stranger: "_Stranger") -> None:
-        """Make room, but hear a last time: in a burst its ticket may only not have been read yet."""
-        self._readable(stranger)
-        if stranger in self._strangers:
-            self._dismiss(stranger)
+class _Stranger(PendingConnection):
+    """Begins with a handshake or a ticket."""
 
-    def _dismiss(self, stranger: "_Stranger") -> None:
-        self._strangers.discard(stranger)
-        release(self._poller, stranger.sock)
-
-
-class _Stranger:
-    """A connection that has proved nothing yet."""
-
-    __slots__ = ("ip", "reader", "sock")
+    __slots__ = ("reader",)
 
     def __init__(self, sock: socket.socket, ip: str, limit: int) -> None:
-        self.sock = sock
-        self.ip = ip
+        super().__init__(sock, ip)
         self.reader = FrameReader(limit)

@@ -1,0 +1,119 @@
+"""TLS handshakes of a gate, in an order that lets users' bytes come first."""
+
+import asyncio
+import functools
+import ssl
+import time
+from collections.abc import Callable
+from typing import Final, Generic
+
+from backhaul.relay.poller import Poller
+
+from .crowd import FairQueue
+from .lobby import Pending
+from .tls import ServerContext
+
+_PER_TURN: Final = 8  # steps for trusted networks in one turn of the event loop: 4 ms until relays move again
+_BURST: Final = 0.05  # seconds of work that may be saved up by doing none
+
+
+class Handshakes(Generic[Pending]):
+    """Does a handshake's next step when the connection has something to read and its turn has come.
+
+    A step costs a thousand times more here than what triggers it costs the other end. So each turn of the event loop
+    does at most one for an untrusted network, networks take turns, and all of these together may take `share` of
+    the time. Steps for trusted networks have no limit but the number in one turn.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        context: ServerContext,
+        done: Callable[[Pending], None],
+        failed: Callable[[Pending, OSError], None],
+        *,
+        share: float,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """`done` gets a connection whose `sock` is the TLS end, `failed` one that is to be closed."""
+        self._loop = asyncio.get_running_loop()
+        self._poller = poller
+        self._context = context
+        self._done = done
+        self._failed = failed
+        self._share = share
+        self._clock = clock
+        self._trusted: FairQueue[Pending] = FairQueue()
+        self._unknown: FairQueue[Pending] = FairQueue()
+        self._soon: asyncio.Handle | None = None
+        self._later: asyncio.TimerHandle | None = None
+        self._affordable_at = 0.0  # by the clock: when the next step for an untrusted network may begin
+
+    def begin(self, pending: Pending) -> None:
+        """Shake hands with a connection that is in the lobby."""
+        self._poller.on_readable(pending.sock, functools.partial(self._ready, pending))
+
+    def discard(self, pending: Pending) -> None:
+        """Forget a connection that has left the lobby; harmless if it is not queued."""
+        self._queue(pending).discard(pending.network, pending)
+
+    def close(self) -> None:
+        """Do no more."""
+        if self._soon:
+            self._soon.cancel()
+        if self._later:
+            self._later.cancel()
+
+    def _queue(self, pending: Pending) -> FairQueue[Pending]:
+        return self._trusted if pending.trusted else self._unknown
+
+    def _ready(self, pending: Pending) -> None:
+        self._poller.ignore_readable(pending.sock)
+        self._poller.ignore_writable(pending.sock)
+        self._queue(pending).add(pending.network, pending)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._trusted and not self._soon:
+            self._soon = self._loop.call_soon(self._serve_trusted)
+        if self._unknown and not self._later:
+            delay = max(0.0, self._affordable_at - self._clock())
+            self._later = self._loop.call_later(delay, self._serve_unknown)
+
+    def _serve_trusted(self) -> None:
+        self._soon = None
+        try:
+            for _ in range(_PER_TURN):
+                if self._trusted:
+                    self._step(self._trusted.pop())
+        finally:
+            self._schedule()
+
+    def _serve_unknown(self) -> None:
+        self._later = None
+        began = self._clock()
+        try:
+            if self._unknown and began >= self._affordable_at:
+                self._step(self._unknown.pop())
+        finally:
+            spent = self._clock() - began
+            self._affordable_at = max(self._affordable_at, began - _BURST) + spent / self._share
+            self._schedule()
+
+    def _step(self, pending: Pending) -> None:
+        try:
+            self._wrapped(pending).do_handshake()
+        except ssl.SSLWantReadError:
+            self.begin(pending)
+        except ssl.SSLWantWriteError:
+            self._poller.on_writable(pending.sock, functools.partial(self._ready, pending))
+        except OSError as error:
+            self._failed(pending, error)
+        else:
+            self._done(pending)
+
+    def _wrapped(self, pending: Pending) -> ssl.SSLSocket:
+        if not isinstance(pending.sock, ssl.SSLSocket):
+            self._poller.forget(pending.sock)  # should wrapping fail, it closes the descriptor
+            pending.sock = self._context.wrap(pending.sock)
+        return pending.sock
