@@ -11,6 +11,7 @@ from backhaul.relay.flows import FlowTable
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import make_poller
 from backhaul.transports.base import LEAVE_TIMEOUT, ClientEvents, ClientSettings, ClientTransport
+from backhaul.transports.resolver import LookUp, Resolver, look_up
 from backhaul.transports.table import make_client
 from backhaul.transports.tls import ClientTls
 from backhaul.tunnel.dialling import ClientTunnel
@@ -21,11 +22,16 @@ _SETTLE_PATIENCE = 1.0  # seconds for the server to close its idle connections: 
 class Client:
     """A running client; `start` and `stop` once each, inside a running event loop."""
 
-    def __init__(self, config: ClientConfig) -> None:
+    def __init__(self, config: ClientConfig, *, names: LookUp = look_up) -> None:
+        """`names` finds the addresses of a name; it is called in threads and may take its time."""
         self.config = config
         self._poller = make_poller()
         self.relay = Relay(self._poller, flows=FlowTable(config.udp_max_flows, config.udp_timeout))
-        self.tunnel = ClientTunnel(config, self._poller, self._make_transport)
+        # The server's name has a resolver of its own, so that silent names of targets delay no reconnect.
+        # No trust in old answers: they would hide that the server has moved.
+        self._server_names = Resolver(lookup=names, trust=0)
+        self._target_names = Resolver(lookup=names)
+        self.tunnel = self._make_tunnel()
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -38,6 +44,8 @@ class Client:
         await self.tunnel.settled(min(_SETTLE_PATIENCE, self.config.shutdown_timeout))
         await self.relay.drained(self.config.shutdown_timeout)
         self.tunnel.close()
+        self._server_names.close()
+        self._target_names.close()
         self.relay.close()
         self._poller.close()
 
@@ -53,7 +61,7 @@ class Client:
             self.tunnel.adopt(new)
             return
         try:
-            tunnel = ClientTunnel(new, self._poller, self._make_transport)
+            tunnel = self._make_tunnel()
         except BackhaulError:
             self.config = old
             raise
@@ -70,6 +78,9 @@ class Client:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._running
 
+    def _make_tunnel(self) -> ClientTunnel:
+        return ClientTunnel(self.config, self._poller, self._make_transport, self._target_names)
+
     def _make_transport(self, events: ClientEvents) -> ClientTransport:
         config = self.config
         settings = ClientSettings(
@@ -84,7 +95,7 @@ class Client:
             dial_timeout=config.dial_timeout,
             tunnel_options=tunnel_options(config),
         )
-        return make_client(config.transport, settings, events, self.relay)
+        return make_client(config.transport, settings, events, self.relay, self._server_names)
 
     def _tls(self) -> ClientTls:
         config = self.config

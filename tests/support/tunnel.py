@@ -11,6 +11,7 @@ from backhaul.config import ClientConfig, ServerConfig
 from backhaul.config.loader import parse
 from backhaul.server import DEFAULT_TIMINGS, Server
 from backhaul.transports.base import DEFAULT_LIMITS
+from backhaul.transports.resolver import LookUp, look_up
 from backhaul.tunnel.timings import Timings
 
 from .cert import tls_lines
@@ -137,9 +138,17 @@ class Net(Sockets):
         self._servers.append(server)
         return server
 
-    async def client(self, remote_port: int, lines: str = "", **unchecked: Any) -> Client:  # noqa: ANN401
-        """Start a client."""
-        client = Client(client_config(self.transport, f"{HOST}:{remote_port}", lines, **unchecked))
+    async def client(
+        self,
+        remote_port: int,
+        lines: str = "",
+        *,
+        host: str = HOST,
+        names: LookUp = look_up,
+        **unchecked: Any,  # noqa: ANN401 - any key
+    ) -> Client:
+        """Start a client; `names` finds the addresses of names."""
+        client = Client(client_config(self.transport, f"{host}:{remote_port}", lines, **unchecked), names=names)
         await client.start()
         self._clients.append(client)
         return client

@@ -3,19 +3,30 @@
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.support.names import Names
 from tests.support.net import HOST, PATIENCE, Peer, free_port, until
 from tests.support.tunnel import Net
 
 from backhaul.relay.poller import Poller, make_poller
-from backhaul.transports.dialer import Dialer, numeric_family
+from backhaul.transports.dialer import (
+    Dialer,
+    ForbiddenAddressError,
+    Permit,
+    numeric_address,
+    numeric_family,
+    scoped_host,
+)
+from backhaul.transports.resolver import Found, Resolver, look_up
 from backhaul.transports.sockets import SocketOptions
 
 pytestmark = pytest.mark.both_loops
 OPTIONS = SocketOptions()
+NAME, SILENT = "name.example", "silent.example"
+ADDRESS_TIMEOUT = 0.05  # seconds, of several addresses
 Outcome = socket.socket | OSError
 
 
@@ -24,13 +35,31 @@ class Desk:
 
     def __init__(self, net: Net, poller: Poller, timeout: float) -> None:
         self.net = net
-        self.dialer = Dialer(poller, timeout)
+        self.names = Names()
+        self.hosts: dict[str, tuple[str, ...]] = {}
+        self.now = 1000.0
+        self.resolver = Resolver(lookup=self.look_up, clock=lambda: self.now)
+        self.dialer = Dialer(poller, timeout, self.resolver, address_timeout=ADDRESS_TIMEOUT)
         self.outcomes: list[Outcome] = []
 
-    async def dial(self, host: str, port: int) -> Outcome:
+    def look_up(self, name: str) -> Found:
+        """Return what the test says about a name, or ask the system."""
+        if name == SILENT:
+            return self.names(name)
+        addresses = self.hosts.get(name)
+        return tuple((socket.AF_INET, (address, 0)) for address in addresses) if addresses else look_up(name)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.dialer.close()
+        self.names.let_go()
+        self.resolver.close()
+
+    async def dial(self, host: str, port: int, permit: Permit = lambda _: True) -> Outcome:
         """Connect and wait for the outcome."""
-        self.dialer.dial(host, port, OPTIONS, self.outcomes.append)
-        await until(lambda: self.outcomes)
+        before = len(self.outcomes)
+        self.dialer.dial(host, port, OPTIONS, self.outcomes.append, permit)
+        await until(lambda: len(self.outcomes) > before)
         return self.outcomes[-1]
 
     async def error(self, host: str, port: int) -> int | None:
@@ -51,7 +80,7 @@ async def desk(net: Net) -> AsyncIterator[Desk]:
     poller = make_poller()
     desk = Desk(net, poller, PATIENCE)
     yield desk
-    desk.dialer.close()
+    desk.close()
     poller.close()
 
 
@@ -60,7 +89,7 @@ async def hasty(net: Net) -> AsyncIterator[Desk]:
     poller = make_poller()
     desk = Desk(net, poller, 0.05)
     yield desk
-    desk.dialer.close()
+    desk.close()
     poller.close()
 
 
@@ -100,60 +129,65 @@ async def test_nobody_answers(hasty: Desk) -> None:
     assert await hasty.error(HOST, await silent_port(hasty.net)) == errno.ETIMEDOUT
 
 
-async def test_the_time_holds_for_the_name_as_well(hasty: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def stuck(*_: object) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(hasty.dialer, "_look_up", stuck)
-    assert await hasty.error("name.example", 80) == errno.ETIMEDOUT
-
-
-async def test_an_address_that_does_not_answer_leaves_time_for_the_others(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("backhaul.transports.dialer.ADDRESS_TIMEOUT", 0.05)
-    dialer = Dialer(desk.dialer._poller, PATIENCE)
-    listener = desk.net.listen()
-    monkeypatch.setattr(dialer, "_loop", Loop((HOST, await silent_port(desk.net)), (HOST, listener.port)))
-    dialer.dial("name.example", 80, OPTIONS, desk.outcomes.append)
-    await until(lambda: desk.outcomes)
-    (outcome,) = desk.outcomes
-    assert isinstance(outcome, socket.socket)
-    desk.net.keep(Peer(outcome))
-    dialer.close()
+async def test_the_time_holds_for_the_name_as_well(hasty: Desk) -> None:
+    assert await hasty.error(SILENT, 80) == errno.ETIMEDOUT
+    hasty.names.let_go()
+    await until(lambda: not hasty.resolver.running)
+    assert len(hasty.outcomes) == 1
 
 
-class Loop:
-    """The event loop, for which every name has these addresses."""
-
-    def __init__(self, *addresses: tuple[str, int]) -> None:
-        self._addresses = addresses
-
-    async def getaddrinfo(self, *_: object, **__: object) -> list[tuple[Any, ...]]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in self._addresses]
-
-    def create_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return asyncio.create_task(coroutine)
+async def test_an_address_that_does_not_answer_leaves_time_for_the_others(desk: Desk) -> None:
+    port = await silent_port(desk.net)
+    listener = desk.net.listen(port, "127.0.0.2")
+    desk.hosts[NAME] = (HOST, "127.0.0.2")
+    await desk.connected(NAME, port)
+    await listener.accept()
 
 
-async def test_the_addresses_of_a_name_are_tried_in_turn(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = desk.net.listen(), desk.net.listen()
-    addresses = [(HOST, free_port()), (HOST, first.port), (HOST, second.port)]
-    monkeypatch.setattr(desk.dialer, "_loop", Loop(*addresses))
-    peer = await desk.connected("name.example", 80)
-    assert peer.sock.getpeername() == (HOST, first.port)
+async def test_the_addresses_of_a_name_are_tried_in_turn(desk: Desk) -> None:
+    first = desk.net.listen(host="127.0.0.2")
+    desk.net.listen(first.port, "127.0.0.3")
+    desk.hosts[NAME] = (HOST, "127.0.0.2", "127.0.0.3")
+    peer = await desk.connected(NAME, first.port)
+    assert peer.sock.getpeername() == ("127.0.0.2", first.port)
 
 
-async def test_when_all_addresses_fail_the_last_error_counts(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk.dialer, "_loop", Loop((HOST, free_port()), ("127.0.0.2", free_port())))
-    assert await desk.error("name.example", 80) == errno.ECONNREFUSED
+async def test_when_all_addresses_fail_the_last_error_counts(desk: Desk) -> None:
+    desk.hosts[NAME] = (HOST, "127.0.0.2")
+    assert await desk.error(NAME, free_port()) == errno.ECONNREFUSED
     assert len(desk.outcomes) == 1
+
+
+async def test_a_name_that_has_moved_costs_one_attempt(desk: Desk) -> None:
+    before = desk.net.listen()
+    desk.hosts[NAME] = (HOST,)
+    await desk.connected(NAME, before.port)
+    before.close()
+    desk.net.listen(before.port, "127.0.0.2")
+    desk.hosts[NAME] = ("127.0.0.2",)
+    desk.now += 2
+    assert await desk.error(NAME, before.port) == errno.ECONNREFUSED
+    await desk.connected(NAME, before.port)
+
+
+async def test_only_permitted_addresses_of_a_name_are_dialled(desk: Desk) -> None:
+    listener = desk.net.listen(host="127.0.0.2")
+    desk.net.listen(listener.port)
+    desk.hosts[NAME] = (HOST, "127.0.0.2")
+    outcome = await desk.dial(NAME, listener.port, lambda address: address != HOST)
+    assert isinstance(outcome, socket.socket)
+    assert desk.net.keep(Peer(outcome)).sock.getpeername()[0] == "127.0.0.2"
+
+
+async def test_a_name_without_a_permitted_address_is_not_dialled(desk: Desk) -> None:
+    desk.hosts[NAME] = (HOST,)
+    assert isinstance(await desk.dial(NAME, desk.net.listen().port, lambda _: False), ForbiddenAddressError)
 
 
 async def test_closing_ends_every_attempt_and_says_so(desk: Desk) -> None:
     port = await silent_port(desk.net)
     desk.dialer.dial(HOST, port, OPTIONS, desk.outcomes.append)
-    desk.dialer.dial("localhost", port, OPTIONS, desk.outcomes.append)
+    desk.dialer.dial(SILENT, port, OPTIONS, desk.outcomes.append)
     desk.dialer.close()
     assert [outcome.errno for outcome in desk.outcomes if isinstance(outcome, OSError)] == [errno.ECANCELED] * 2
 
@@ -175,6 +209,25 @@ class TestAwaited:
         await asyncio.sleep(0)
         connecting.cancel()
         assert await (await listener.accept()).receive_all() == b""
+
+
+async def test_an_interface_that_does_not_exist(desk: Desk) -> None:
+    outcome = await desk.dial("fe80::1%nowhere", 80)
+    assert isinstance(outcome, OSError)
+    assert (outcome.errno, outcome.strerror) == (errno.ENODEV, "there is no interface nowhere")
+
+
+def test_a_link_local_address_keeps_its_interface() -> None:
+    scope = socket.if_nametoindex("lo")
+    family, address = numeric_address("fe80::1%lo", 80)
+    assert (family, address) == (socket.AF_INET6, ("fe80::1", 80, 0, scope))
+    assert scoped_host(address) == f"fe80::1%{scope}"
+    assert numeric_address(scoped_host(address), 80) == (family, address)
+
+
+@pytest.mark.parametrize("address", [("::1", 80, 0, 0), (HOST, 80)])
+def test_other_addresses_have_none(address: tuple[Any, ...]) -> None:
+    assert scoped_host(address) == address[0]
 
 
 @pytest.mark.parametrize(

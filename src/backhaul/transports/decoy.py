@@ -18,6 +18,7 @@ from backhaul.relay.poller import WOULD_BLOCK, release
 from backhaul.wire.upgrade import Request
 
 from .dialer import Dialer
+from .resolver import Resolver
 from .sockets import SocketOptions
 from .tls import shake_hands
 
@@ -43,7 +44,7 @@ class Decoy:
         self._upstream = urlsplit(what) if what.startswith(("http://", "https://")) else None
         self._tls = ssl.create_default_context() if what.startswith("https://") else None
         self._root = None if self._upstream or what == "404" else Path(what).resolve()
-        self._dialer = Dialer(relay.poller, _UPSTREAM_TIMEOUT)
+        self._dialer = Dialer(relay.poller, _UPSTREAM_TIMEOUT, Resolver())
         self._greeting: Deadlines[_Visit] = Deadlines(_UPSTREAM_TIMEOUT, self._unheard)
         self._answering: Deadlines[_Answer] = Deadlines(_ANSWER_TIMEOUT, self._leave)
         self._lingering: Deadlines[_Answer] = Deadlines(_LINGER_TIMEOUT, self._leave)

@@ -13,47 +13,79 @@ from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.poller import Poller, release
 
 from .congestion import suit
+from .resolver import Answer, Query, Resolver
 from .sockets import SocketOptions
 
 # An address of a name that has others gets so long: one lost packet costs the first try (RFC 6298: 1 s), no more.
 ADDRESS_TIMEOUT = 1.0
 Dialled = Callable[[socket.socket | OSError], None]
+Permit = Callable[[str], bool]
 _UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK})
 
 
-class _Attempt:
-    __slots__ = ("addresses", "done", "error", "options", "sock")
+def _anywhere(_: str) -> bool:
+    return True
 
-    def __init__(self, done: Dialled, options: SocketOptions) -> None:
+
+class ForbiddenAddressError(OSError):
+    """A name has only addresses that may not be dialled."""
+
+
+class _Attempt:
+    __slots__ = ("addresses", "done", "error", "host", "options", "port", "query", "sock")
+
+    def __init__(self, host: str, port: int, options: SocketOptions, done: Dialled) -> None:
+        self.host = host
+        self.port = port
         self.done = done
         self.options = options
+        self.query = Query()
         self.addresses: list[tuple[int, Any]] = []
         self.error = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         self.sock: socket.socket | None = None
 
 
 class Dialer:
-    """Connects to host and port; every attempt ends within `timeout` seconds, names and all addresses included."""
+    """Connects to host and port; every attempt ends within `timeout` seconds, names and all addresses included.
 
-    def __init__(self, poller: Poller, timeout: float, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+    The resolver is not the dialer's to close.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        timeout: float,
+        resolver: Resolver,
+        kind: socket.SocketKind = socket.SOCK_STREAM,
+        *,
+        address_timeout: float = ADDRESS_TIMEOUT,
+    ) -> None:
         self._kind = kind
         self._poller = poller
+        self._resolver = resolver
         self._loop = asyncio.get_running_loop()
         self._running: Deadlines[_Attempt] = Deadlines(timeout, self._expired)
-        self._trying: Deadlines[_Attempt] = Deadlines(ADDRESS_TIMEOUT, self._too_slow)  # of several addresses
-        self._lookups: set[asyncio.Task[None]] = set()
+        self._trying: Deadlines[_Attempt] = Deadlines(address_timeout, self._too_slow)  # of several addresses
 
-    def dial(self, host: str, port: int, options: SocketOptions, done: Dialled) -> None:
-        """Connect, then call `done` exactly once, with a socket that it owns, or with the last error."""
-        attempt = _Attempt(done, options)
+    def __len__(self) -> int:
+        """Return the number of attempts that have not ended."""
+        return len(self._running)
+
+    def dial(self, host: str, port: int, options: SocketOptions, done: Dialled, permit: Permit = _anywhere) -> None:
+        """Connect, then call `done` exactly once, with a socket that it owns, or with the last error.
+
+        Of the addresses of a name only those are dialled that `permit` returns true for.
+        """
+        attempt = _Attempt(host, port, options, done)
         self._running.add(attempt)
-        if family := numeric_family(host):
-            attempt.addresses = [(family, (host, port))]
-            self._next(attempt)
-        else:
-            task = self._loop.create_task(self._look_up(attempt, host, port))
-            self._lookups.add(task)
-            task.add_done_callback(self._lookups.discard)
+        if not numeric_family(host):
+            attempt.query = self._resolver.resolve(host, functools.partial(self._resolved, attempt, permit))
+            return
+        try:
+            attempt.addresses = [numeric_address(host, port)]
+        except OSError as error:
+            attempt.error = error
+        self._next(attempt)
 
     async def connect(self, host: str, port: int, options: SocketOptions) -> socket.socket:
         """Connect; raises OSError."""
@@ -78,27 +110,27 @@ class Dialer:
 
     def close(self) -> None:
         """End every attempt: each is called back with ECANCELED, as others own what waits for the connection."""
-        for task in self._lookups:
-            task.cancel()
         self._trying.clear()
         for attempt in self._running.clear():
+            attempt.query.cancel()
             if attempt.sock:
                 release(self._poller, attempt.sock)
             attempt.done(OSError(errno.ECANCELED, os.strerror(errno.ECANCELED)))
 
-    async def _look_up(self, attempt: _Attempt, host: str, port: int) -> None:
-        try:
-            found = await self._loop.getaddrinfo(host, port, type=self._kind)
-        except (OSError, UnicodeError) as error:  # the latter for names that no resolver would take
-            found = []
-            attempt.error = error if isinstance(error, OSError) else OSError(errno.EINVAL, "no valid host name")
-        found.sort(key=lambda entry: entry[0] != socket.AF_INET)  # IPv4 first, as v0.7.2: it takes no other then
-        attempt.addresses = [(family, address) for family, _, _, _, address in reversed(found)]
-        if attempt in self._running:
-            self._next(attempt)
+    def _resolved(self, attempt: _Attempt, permit: Permit, answer: Answer) -> None:
+        if isinstance(answer, OSError):
+            self._finish(attempt, answer)
+            return
+        permitted = [(family, address) for family, address in answer if permit(address[0])]
+        if not permitted:
+            self._finish(attempt, ForbiddenAddressError(errno.EACCES, "none of its addresses is allowed"))
+            return
+        attempt.addresses = [(family, _with_port(address, attempt.port)) for family, address in reversed(permitted)]
+        self._next(attempt)
 
     def _next(self, attempt: _Attempt) -> None:
         if not attempt.addresses:
+            self._resolver.doubt(attempt.host)
             self._finish(attempt, attempt.error)
             return
         family, address = attempt.addresses.pop()
@@ -144,6 +176,8 @@ class Dialer:
 
     def _expired(self, attempt: _Attempt) -> None:
         self._trying.discard(attempt)
+        attempt.query.cancel()
+        self._resolver.doubt(attempt.host)
         if attempt.sock:
             release(self._poller, attempt.sock)
             attempt.sock = None
@@ -162,3 +196,30 @@ def numeric_family(host: str) -> int:
         return socket.AF_INET if ipaddress.ip_address(host).version == 4 else socket.AF_INET6  # noqa: PLR2004
     except ValueError:
         return 0
+
+
+def numeric_address(host: str, port: int) -> tuple[int, Any]:
+    """Return family and socket address of a numeric address; raises OSError if the interface of its scope is missing.
+
+    A link-local address is of no use without the number of its interface, which only the long form of a socket address
+    has a place for.
+    """
+    if "%" not in host:
+        return numeric_family(host), (host, port)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        raise OSError(errno.ENODEV, f"there is no interface {host.partition('%')[2]}") from None
+    family, _, _, _, address = found[0]
+    return family, address
+
+
+def scoped_host(address: tuple[Any, ...]) -> str:
+    """Return the host of a socket address, with the scope that the short form of it has no place for."""
+    host, _, *long = address
+    scope = long[1] if long else 0
+    return f"{host}%{scope}" if scope and "%" not in host else str(host)
+
+
+def _with_port(address: tuple[Any, ...], port: int) -> tuple[Any, ...]:
+    return (address[0], port, *address[2:])

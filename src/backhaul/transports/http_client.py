@@ -17,7 +17,8 @@ from backhaul.wire.signals import Signal
 
 from .base import ClientSettings, DoorEvents, Opened
 from .control_channel import ControlChannel
-from .dialer import Dialer
+from .dialer import Dialer, scoped_host
+from .resolver import Resolver
 from .sending import send_whole
 from .tls import ClientContext, shake_hands
 from .ws_signals import PROBE, WsEar, encode_signal
@@ -32,13 +33,13 @@ Upgraded = Callable[[socket.socket | Exception, bool, bytes], None]
 class HttpDoor:
     """Dials the server; owns the control channel."""
 
-    def __init__(self, poller: Poller, settings: ClientSettings, events: DoorEvents) -> None:
+    def __init__(self, poller: Poller, settings: ClientSettings, events: DoorEvents, resolver: Resolver) -> None:
         """Raise TransportError when the authorities' file can't be used."""
         self._poller = poller
         self._settings = settings
         self._events = events
         self._token = settings.token.encode()
-        self._dialer = Dialer(poller, settings.dial_timeout)
+        self._dialer = Dialer(poller, settings.dial_timeout, resolver)
         self._upgrading: Deadlines[_Upgrade] = Deadlines(UPGRADE_TIMEOUT, _Upgrade.expired)
         self._tls = ClientContext(settings.tls) if settings.tls else None
         self._user_agent = random.choice(upgrade.USER_AGENTS)  # noqa: S311 - no secret
@@ -61,7 +62,7 @@ class HttpDoor:
         self._dial("/channel", _user_id(), upgraded)
         try:
             sock, rest = await future
-            address: str = sock.getpeername()[0]
+            address = scoped_host(sock.getpeername())
         except (OSError, asyncio.CancelledError):
             if future.done() and not future.cancelled() and not future.exception():
                 release(self._poller, future.result()[0])  # it is there, but nobody will take it now

@@ -13,7 +13,8 @@ from backhaul.wire.signals import Signal
 
 from .base import ClientSettings, DoorEvents, Opened
 from .control_channel import ControlChannel
-from .dialer import Dialer
+from .dialer import Dialer, scoped_host
+from .resolver import Resolver
 
 HANDSHAKE_TIMEOUT = 2.0  # seconds: what v0.7.2 allows for the whole exchange
 # A server of ours answers a hello at once. Four round trips and a moment of scheduling are waited for that
@@ -24,14 +25,22 @@ _HELLO_ROUND_TRIPS, _HELLO_GRACE = 4, 0.05
 class RawDoor:
     """Dials the server; owns the control channel."""
 
-    def __init__(self, poller: Poller, settings: ClientSettings, events: DoorEvents, *, measure_rtt: bool) -> None:
+    def __init__(
+        self,
+        poller: Poller,
+        settings: ClientSettings,
+        events: DoorEvents,
+        resolver: Resolver,
+        *,
+        measure_rtt: bool,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._settings = settings
         self._events = events
         self._token = settings.token.encode()
         self._measure_rtt = measure_rtt
-        self._dialer = Dialer(poller, settings.dial_timeout)
+        self._dialer = Dialer(poller, settings.dial_timeout, resolver)
         self._control: ControlChannel | None = None
         self._ear = ClientEar()
         self._known = asyncio.Event()  # whether the server is ours is known, or nothing more is expected
@@ -47,7 +56,7 @@ class RawDoor:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
         settings = self._settings
         sock = await self._dialer.connect(settings.remote_host, settings.remote_port, settings.tunnel_options)
-        self._address = sock.getpeername()[:2]
+        self._address = (scoped_host(sock.getpeername()), settings.remote_port)
         begun = self._loop.time()
         try:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT):

@@ -19,6 +19,7 @@ from .base import (
     ServerSettings,
     ServerTransport,
 )
+from .resolver import Resolver
 
 # ruff: noqa: PLC0415 - see above
 
@@ -51,13 +52,15 @@ def make_server(name: str, settings: ServerSettings, events: ServerEvents, relay
     return DedicatedServer(settings, events, make_gate, make_carrier)
 
 
-def make_client(name: str, settings: ClientSettings, events: ClientEvents, relay: Relay) -> ClientTransport:
+def make_client(
+    name: str, settings: ClientSettings, events: ClientEvents, relay: Relay, resolver: Resolver
+) -> ClientTransport:
     """Return the client's end of transport `name`. Raises TransportError when tls_ca can't be used."""
-    make_door = functools.partial(_door, name, settings, relay)
+    make_door = functools.partial(_door, name, settings, relay, resolver)
     if name == "udp":
         from .udp_client import UdpClient
 
-        return UdpClient(settings, events, relay)
+        return UdpClient(settings, events, relay, resolver)
     if name in _MUX:
         from .mux_client import MuxClient
 
@@ -86,11 +89,11 @@ def _gate(name: str, settings: ServerSettings, relay: Relay, carrier: GateEvents
     return RawGate(relay.poller, settings, carrier, measure_rtt=name == "tcp")
 
 
-def _door(name: str, settings: ClientSettings, relay: Relay, carrier: DoorEvents) -> Door:
+def _door(name: str, settings: ClientSettings, relay: Relay, resolver: Resolver, carrier: DoorEvents) -> Door:
     if name in _HTTP:
         from .http_client import HttpDoor
 
-        return HttpDoor(relay.poller, settings, carrier)
+        return HttpDoor(relay.poller, settings, carrier, resolver)
     from .raw_client import RawDoor
 
-    return RawDoor(relay.poller, settings, carrier, measure_rtt=name == "tcp")
+    return RawDoor(relay.poller, settings, carrier, resolver, measure_rtt=name == "tcp")

@@ -14,8 +14,9 @@ from backhaul.wire.signals import Signal
 from backhaul.wire.targets import BadTargetError, parse_target
 
 from .base import ClientEvents, ClientSettings
-from .dialer import numeric_family
+from .dialer import numeric_address
 from .raw_client import RawDoor
+from .resolver import Resolver
 
 # Every so many seconds a tunnel tells a server of ours where it lives: a NAT that has given it another address in
 # the meantime is found out, mappings are kept (RFC 4787, REQ-5: they last two minutes; many last 30 s).
@@ -25,11 +26,11 @@ ANNOUNCE_EVERY = 5.0
 class UdpClient:
     """Tunnels that wait for a flow, and those that have one."""
 
-    def __init__(self, settings: ClientSettings, events: ClientEvents, relay: Relay) -> None:
+    def __init__(self, settings: ClientSettings, events: ClientEvents, relay: Relay, resolver: Resolver) -> None:
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._events = events
-        self._door = RawDoor(relay.poller, settings, self, measure_rtt=True)
+        self._door = RawDoor(relay.poller, settings, self, resolver, measure_rtt=True)
         self._server: tuple[str, int] | None = None
         self._opening = 0  # tunnels wanted before it was known how to announce them
         self._idle: set[_Tunnel] = set()
@@ -78,12 +79,9 @@ class UdpClient:
         if not self._server:
             self._opening += 1
             return
-        sock = socket.socket(numeric_family(self._server[0]), socket.SOCK_DGRAM)
         try:
-            prepare(sock)
-            sock.connect(self._server)
+            sock = _connect(*self._server)
         except OSError:  # no route at the moment; the control channel will notice
-            sock.close()
             return
         tunnel = _Tunnel(self, sock)
         self._idle.add(tunnel)
@@ -149,6 +147,18 @@ class UdpClient:
         for tunnel in (*self._idle, *self._assigned):
             tunnel.announce(self.ticket)
         self._announce_later()
+
+
+def _connect(host: str, port: int) -> socket.socket:
+    family, address = numeric_address(host, port)
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        prepare(sock)
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 class _Tunnel:

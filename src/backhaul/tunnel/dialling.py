@@ -15,6 +15,7 @@ from backhaul.relay.pair import Traffic
 from backhaul.relay.poller import Poller, reason
 from backhaul.transports.base import Arrival, ClientEvents, ClientTransport
 from backhaul.transports.dialer import Dialer
+from backhaul.transports.resolver import Resolver
 from backhaul.transports.sockets import SocketOptions
 from backhaul.wire.signals import Signal
 from backhaul.wire.targets import BadTargetError, Target, parse_target
@@ -51,13 +52,17 @@ class ClientTunnel:
     """One tunnel behind the firewall; `run` keeps it connected until it is cancelled."""
 
     def __init__(
-        self, config: ClientConfig, poller: Poller, make_transport: Callable[[ClientEvents], ClientTransport]
+        self,
+        config: ClientConfig,
+        poller: Poller,
+        make_transport: Callable[[ClientEvents], ClientTransport],
+        resolver: Resolver,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.config = config
         self._transport = make_transport(self)
-        self._targets = Dialer(poller, config.dial_timeout)
-        self._datagram_targets = Dialer(poller, config.dial_timeout, socket.SOCK_DGRAM)
+        self._targets = Dialer(poller, config.dial_timeout, resolver)
+        self._datagram_targets = Dialer(poller, config.dial_timeout, resolver, socket.SOCK_DGRAM)
         # Targets get all at once whatever `nodelay` says, as in v0.7.2: it is about the tunnel, not the last step.
         self._options = SocketOptions(nodelay=True, keepalive=config.keepalive_period)
         self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)

@@ -1,0 +1,229 @@
+"""Addresses of names: looked up by the system on threads of our own, shared by all who wait, and remembered.
+
+The system's resolver is asked, because administrators expect nsswitch.conf, /etc/hosts and split DNS to count, and
+c-ares knows none of them. It blocks and can't be interrupted, so each look-up has a daemon thread. The executor of the
+event loop won't do: libuv's has four threads, and the process waits for a pool's threads when it ends.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final
+
+Found = tuple[tuple[int, Any], ...]
+"""Families and socket addresses with any port, the one to try first at the front."""
+Answer = Found | OSError
+Answered = Callable[[Answer], None]
+LookUp = Callable[[str], Found]
+
+_FRESH: Final = 30.0  # seconds for which an answer counts: getaddrinfo tells no TTL
+_STALE: Final = 3600.0  # seconds for which an old answer is better than none
+_RETRY: Final = 1.0  # seconds between look-ups of a name that can't be found
+_PATIENCE: Final = 2.0  # seconds that a new answer may take where an old one is at hand
+_STACK: Final = 1 << 20  # bytes: glibc and its NSS modules need far less than the 8 MiB that a thread gets
+_NO_SUCH_NAME: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+
+
+def look_up(name: str) -> Found:
+    """Ask the system, and wait for its answer; raises OSError, or UnicodeError for what no resolver takes."""
+    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    found.sort(key=lambda entry: entry[0] != socket.AF_INET)  # IPv4 first, as v0.7.2: it takes no other then
+    return tuple((family, address) for family, _, _, _, address in found)
+
+
+class Query:
+    """A question, answered or not."""
+
+    def cancel(self) -> None:
+        """Wait no longer; harmless after the answer."""
+
+
+class _Waiting(Query):
+    """A question that waits for a look-up."""
+
+    __slots__ = ("_lookup",)
+
+    def __init__(self, lookup: "_Running") -> None:
+        self._lookup = lookup
+
+    def cancel(self) -> None:
+        self._lookup.waiting.pop(self, None)
+
+
+class _Running:
+    """A look-up that is under way."""
+
+    __slots__ = ("overdue", "timer", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: dict[_Waiting, Answered] = {}
+        self.overdue = False  # an old answer is given meanwhile
+        self.timer: asyncio.TimerHandle | None = None
+
+    def wait(self, answered: Answered) -> Query:
+        """Call `answered` later."""
+        query = _Waiting(self)
+        self.waiting[query] = answered
+        return query
+
+    def answer(self, answer: Answer) -> None:
+        """Tell all who wait."""
+        while self.waiting:
+            self.waiting.pop(next(iter(self.waiting)))(answer)
+
+
+class _Known:
+    """What the last look-up of a name gave, and until when it is used."""
+
+    __slots__ = ("answer", "fresh", "looked_up", "stale", "trusted")
+
+    def __init__(self, answer: Answer, now: float, fresh: float, trust: float, stale: float) -> None:
+        self.answer = answer
+        self.looked_up = now
+        self.fresh = now + fresh  # until then nobody asks again
+        self.trusted = now + trust  # until then it is given at once, while somebody asks again
+        self.stale = now + stale  # until then it is given when a new one is late
+
+
+class Resolver:
+    """Looks names up, at most `most` at a time; an old answer serves while the name server is late or fails.
+
+    An answer older than 30 seconds is given at once for `trust` seconds and renewed meanwhile. After that the new one
+    is waited for, but not longer than `patience` seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        lookup: LookUp = look_up,
+        most: int = 64,
+        names: int = 1024,
+        trust: float = _STALE,
+        patience: float = _PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._lookup = lookup
+        self._most = most
+        self._names = names
+        self._trust = trust
+        self._patience = patience
+        self._clock = clock
+        self._known: OrderedDict[str, _Known] = OrderedDict()  # the least recently used first
+        self._running: dict[str, _Running] = {}
+
+    @property
+    def remembered(self) -> int:
+        """How many names are remembered."""
+        return len(self._known)
+
+    @property
+    def running(self) -> int:
+        """How many look-ups are under way."""
+        return len(self._running)
+
+    def resolve(self, name: str, answered: Answered) -> Query:
+        """Call `answered` once, right now if possible, unless the query is cancelled or the resolver closed before."""
+        known, now = self._known.get(name), self._clock()
+        if known:
+            self._known.move_to_end(name)
+            if now < known.fresh:
+                answered(known.answer)
+                return Query()
+        lookup = self._running.get(name) or self._begin(name)
+        if known and now < known.stale and (now < known.trusted or lookup is None or lookup.overdue):
+            answered(known.answer)
+            return Query()
+        if lookup:
+            return lookup.wait(answered)
+        answered(OSError(errno.EAGAIN, "too many names are being looked up"))
+        return Query()
+
+    def doubt(self, name: str) -> None:
+        """Look the name up before it is used again, as its addresses did not answer; at most once a second."""
+        known = self._known.get(name)
+        if known and self._clock() >= known.looked_up + _RETRY:
+            known.fresh = known.trusted = known.looked_up
+
+    def close(self) -> None:
+        """Answer nobody any more."""
+        for lookup in self._running.values():
+            lookup.waiting.clear()
+            if lookup.timer:
+                lookup.timer.cancel()
+        self._running.clear()
+
+    def _begin(self, name: str) -> _Running | None:
+        """Start a look-up; None if there are too many, or no thread for it."""
+        if len(self._running) >= self._most:
+            return None
+        try:
+            _start_thread(lambda: self._ask(name))
+        except RuntimeError:
+            return None
+        lookup = self._running[name] = _Running()
+        lookup.timer = self._loop.call_later(self._patience, self._late, name, lookup)
+        return lookup
+
+    def _ask(self, name: str) -> None:
+        """Run in a thread of its own."""
+        answer: Answer
+        try:
+            answer = self._lookup(name)
+        except OSError as error:
+            answer = error
+        except UnicodeError:
+            answer = OSError(errno.EINVAL, "no valid host name")
+        except MemoryError:
+            answer = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+            self._loop.call_soon_threadsafe(self._answered, name, answer)
+
+    def _answered(self, name: str, answer: Answer) -> None:
+        lookup = self._running.pop(name, None)
+        if not lookup:
+            return
+        if lookup.timer:
+            lookup.timer.cancel()
+        lookup.answer(self._remember(name, answer))
+
+    def _late(self, name: str, lookup: _Running) -> None:
+        lookup.overdue = True
+        known = self._known.get(name)
+        if known and self._clock() < known.stale:
+            lookup.answer(known.answer)
+
+    def _remember(self, name: str, answer: Answer) -> Answer:
+        """Keep the answer, or the old one if this one only tells of a failure; return what counts now."""
+        known, now = self._known.get(name), self._clock()
+        if not isinstance(answer, OSError):
+            known = _Known(answer, now, _FRESH, self._trust, _STALE)
+        elif known and now < known.stale and not _no_such_name(answer):
+            known.looked_up, known.fresh = now, now + _RETRY
+            known.trusted = min(known.stale, now + self._trust)
+        else:
+            known = _Known(answer, now, _RETRY, 0, 0)
+        self._known[name] = known
+        self._known.move_to_end(name)
+        if len(self._known) > self._names:
+            self._known.popitem(last=False)
+        return known.answer
+
+
+def _no_such_name(error: OSError) -> bool:
+    return isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME
+
+
+def _start_thread(work: Callable[[], None]) -> None:
+    """Run `work` in a thread that no exit waits for; raises RuntimeError when there is none."""
+    before = threading.stack_size(_STACK)
+    try:
+        threading.Thread(target=work, name="name look-up", daemon=True).start()
+    finally:
+        threading.stack_size(before)
