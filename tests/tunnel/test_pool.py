@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.tunnel.pool import ADJUST_EVERY, PoolSize
+from backhaul.tunnel.pool import ADJUST_EVERY, MOST_EXTRA, PoolSize
 
 COUNTS = st.integers(0, 200)
 
@@ -101,3 +101,90 @@ def test_none_is_denied_once_those_that_were_too_many_are_in_use() -> None:
     pool.sample(20, 0)
     assert not pool.requested(20)
     assert all(pool.requested(idle) for idle in (8, 3, 0))
+
+
+class Scene:
+    """A pool, and a server that uses the connections which came first, as v0.7.2 does, or last."""
+
+    def __init__(self, dead: int, *, newest_first: bool) -> None:
+        self.pool = PoolSize(8, aggressive=False)
+        self.idle = ["dead"] * dead  # as the server sees them
+        self.used = 0  # dead ones that the server has handed out, and the client keeps
+        self._newest_first = newest_first
+
+    @property
+    def idle_here(self) -> int:
+        """How many the client takes for idle."""
+        return len(self.idle) + self.used
+
+    def user(self) -> str:
+        """Have the server use a connection; return what became of the user."""
+        fate = self.idle.pop(-1 if self._newest_first else 0)
+        granted = self.pool.requested(self.idle_here + (fate == "served"))
+        if fate == "dead":
+            self.used += 1
+        else:
+            self.pool.arrived()
+        if granted:
+            self.idle.append("served")
+        return fate
+
+    def probe(self) -> None:
+        """Have the kernel find the dead ones, on both ends."""
+        self.idle = [connection for connection in self.idle if connection == "served"]
+        self.used = 0
+
+    def seconds(self, count: int) -> None:
+        """Let time pass."""
+        for _ in range(count):
+            self.idle += ["served"] * self.pool.sample(self.idle_here, 0)
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_a_pool_of_dead_connections_heals(newest_first: bool) -> None:  # noqa: FBT001
+    scene = Scene(8, newest_first=newest_first)
+    fates = []
+    for _ in range(20):
+        scene.seconds(4)
+        fates.append(scene.user())
+    assert fates[8:] == ["served"] * 12
+    scene.probe()
+    for _ in range(60):
+        scene.seconds(4)
+        assert scene.user() == "served"
+    assert scene.idle_here == 8
+
+
+def test_every_request_is_granted_while_no_user_arrives() -> None:
+    pool, idle = PoolSize(8, aggressive=False), 8
+    for _ in range(MOST_EXTRA):
+        for _ in range(4):
+            assert pool.sample(idle, 0) == 0
+        assert pool.requested(idle)
+        idle += 1
+    assert pool.size == 8
+
+
+def test_connections_that_no_user_comes_on_are_bounded() -> None:
+    pool, idle = PoolSize(8, aggressive=False), 8
+    for _ in range(1000):
+        pool.sample(idle, 0)
+        idle += pool.requested(idle)
+    assert idle <= 8 + MOST_EXTRA + 2
+
+
+def test_a_burst_of_users_is_bounded_by_nothing() -> None:
+    pool = PoolSize(8, aggressive=False)
+    pool.sample(8, 0)
+    assert all(pool.requested(8 + number) for number in range(5000))
+
+
+def test_connections_for_users_who_have_gone_are_given_up_as_others_come() -> None:
+    scene = Scene(0, newest_first=False)
+    for _ in range(50):
+        scene.pool.requested(0)
+    scene.idle = ["served"] * 50
+    for _ in range(200):
+        scene.seconds(4)
+        scene.user()
+    assert scene.idle_here == scene.pool.size == 8

@@ -137,6 +137,7 @@ class ClientTunnel:
 
     def arrived(self, arrival: Arrival) -> None:
         """Dial the target that a user wants, and join the two."""
+        self._pool.arrived()
         try:
             target = parse_target(arrival.target)
         except BadTargetError as error:
