@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.support.net import HOST, until
 
 from backhaul.relay import datagrams
-from backhaul.relay.datagrams import QUEUE_BYTES, Address, DatagramQueue, DatagramSocket, Tally, prepare
+from backhaul.relay.datagrams import QUEUE_BYTES, DatagramQueue, DatagramSocket, Tally, prepare
+from backhaul.relay.endpoints import Address
 from backhaul.relay.poller import Poller, make_poller
 from backhaul.wire.datagrams import MAX_PAYLOAD, Batch
 

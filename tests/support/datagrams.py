@@ -179,6 +179,7 @@ class Nat:
         self._outside: dict[Address, UdpPeer] = {}
         self.upwards: Callable[[bytes], int] = lambda _: 1  # how many copies of a datagram are passed on
         self.downwards: Callable[[bytes], int] = lambda _: 1
+        self.host = HOST  # that what is inside wants to reach
         self._inside = net.udp(port=port, heard=self._from_inside)
 
     def rebind(self) -> None:
@@ -190,7 +191,7 @@ class Nat:
     def _from_inside(self, data: bytes, address: Address) -> None:
         if address not in self._outside:
             self._outside[address] = self._net.udp(
-                self._target, heard=lambda answer, _: self._from_outside(answer, address)
+                self._target, self.host, heard=lambda answer, _: self._from_outside(answer, address)
             )
         for _ in range(self.upwards(data)):
             self._outside[address].send(data)

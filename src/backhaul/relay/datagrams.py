@@ -10,14 +10,13 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from backhaul.wire.datagrams import Batch
 
 from .buffers import shared_buffer
+from .endpoints import NO_SUCH_SOURCE, ROOM, Address, Endpoint, interpret, learns_destinations
 from .poller import WOULD_BLOCK, Poller, release
 
-Address = Any  # as the socket module has it: a tuple that depends on the family
 Received = Callable[[Batch, Address], None]
 
 QUEUE_BYTES = 1 << 18  # of one flow: 200 datagrams of a VPN, 20 ms at 100 Mbit/s
@@ -35,7 +34,6 @@ _WHOLE = [_IN]
 
 _OFFLOAD = sys.platform == "linux"
 _UDP_SEGMENT, _UDP_GRO = 103, 104  # <linux/udp.h>; the socket module does not name them
-_GRO_ROOM = socket.CMSG_SPACE(4) if _OFFLOAD else 0
 _NOT_SEGMENTED = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO})  # beyond the MTU; a device that can't do it
 _MOST_SEGMENTS = 64  # UDP_MAX_SEGMENTS of Linux before 6.9
 _MOST_SEGMENTED = 65487  # bytes: 65535 less the headers of IPv6 and UDP
@@ -96,13 +94,14 @@ class DatagramSocket:
     What the kernel does not take at once is dropped and counted: its buffer is the queue.
     """
 
-    __slots__ = ("_busy", "_most_equal", "_poller", "_received", "_sock", "_tally", "_wakeups")
+    __slots__ = ("_busy", "_endpoints", "_most_equal", "_poller", "_received", "_sock", "_tally", "_wakeups")
 
     def __init__(self, poller: Poller, sock: socket.socket, received: Received, tally: Tally) -> None:
         self._poller = poller
         self._sock = sock
         self._received = received
         self._tally = tally
+        self._endpoints = learns_destinations(sock)  # whether the addresses are of that type
         self._wakeups = 0
         self._busy = False  # more than one datagram came with the last wake-up
         self._most_equal = _MOST_SEGMENTED if _OFFLOAD else 0  # larger ones can't be segmented on their way
@@ -143,31 +142,52 @@ class DatagramSocket:
         if len(run) == 1:
             self._send_single(run[0], address)
             return
-        segment = (socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", len(run[0])))
         try:
-            self._sock.sendmsg(run, [segment], 0, address)
+            self._send_segmented(run, address)
         except WOULD_BLOCK:
             self._tally.dropped += len(run)
         except OSError as error:
-            if error.errno in _NOT_SEGMENTED:
+            left = [self._send_single(datagram, address) for datagram in run]
+            if error.errno in _NOT_SEGMENTED and all(left):
                 self._most_equal = min(self._most_equal, len(run[0]) - 1)
-            for datagram in run:
-                self._send_single(datagram, address)
 
-    def _send_single(self, datagram: bytes | memoryview, address: Address) -> None:
+    def _send_segmented(self, run: Batch, address: Address) -> None:
+        segment = (socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", len(run[0])))
+        if self._endpoints:
+            peer, source = address
+            self._sock.sendmsg(run, [segment, source], 0, peer)
+        else:
+            self._sock.sendmsg(run, [segment], 0, address)
+
+    def _send_single(self, datagram: bytes | memoryview, address: Address) -> bool:
+        """Send a datagram, or drop and count it; return whether it has left from where the peer expects it."""
         for _ in range(2):
             try:
                 if address is None:
                     self._sock.send(datagram)
+                elif self._endpoints:
+                    peer, source = address
+                    self._sock.sendmsg((datagram,), (source,), 0, peer)
                 else:
                     self._sock.sendto(datagram, address)
             except ConnectionRefusedError:  # what ICMP said of an earlier datagram; this one was not sent
                 continue
-            except OSError:  # full, unreachable, or too large for the path: UDP promises nothing
+            except OSError as error:  # full, unreachable, or too large for the path: UDP promises nothing
+                if self._endpoints and error.errno in NO_SUCH_SOURCE:
+                    self._send_from_anywhere(datagram, address)
+                    return False
                 break
             else:
-                return
+                return True
         self._tally.dropped += 1
+        return False
+
+    def _send_from_anywhere(self, datagram: bytes | memoryview, endpoint: Endpoint) -> None:
+        """Let the kernel choose: the local address that the peer knew has gone."""
+        try:
+            self._sock.sendto(datagram, endpoint[0])
+        except OSError:
+            self._tally.dropped += 1
 
     def _readable(self) -> None:
         self._wakeups += 1
@@ -175,21 +195,26 @@ class DatagramSocket:
             self._read_many()
             return
         try:
-            count, ancillary, _, address = self._sock.recvmsg_into(_WHOLE, _GRO_ROOM)
+            count, ancillary, _, address = self._sock.recvmsg_into(_WHOLE, ROOM)
         except OSError:  # nothing there; or what ICMP said of an earlier datagram, and the socket itself is well
             return
-        self._received(_cut(0, count, ancillary) if ancillary else [_IN[:count]], address)
+        if ancillary:
+            size, address = interpret(ancillary, count, address)
+            self._received(_cut(0, count, size), address)
+        else:
+            self._received([_IN[:count]], address)
 
     def _read_many(self) -> None:
         batch: list[memoryview] = []
         source, start, reads = None, 0, 0
         for _ in range(_READS):
             try:
-                count, ancillary, _, address = self._sock.recvmsg_into([_IN[start:]], _GRO_ROOM)
+                count, ancillary, _, address = self._sock.recvmsg_into([_IN[start:]], ROOM)
             except WOULD_BLOCK:
                 break
             except OSError:  # what ICMP said of an earlier datagram; the socket itself is well
                 continue
+            size, address = interpret(ancillary, count, address) if ancillary else (count, address)
             if batch and address != source:
                 self._received(batch, source)
                 if self._sock.fileno() < 0:
@@ -197,7 +222,7 @@ class DatagramSocket:
                 batch = []
             source = address
             reads += 1
-            batch += _cut(start, count, ancillary)
+            batch += _cut(start, count, size)
             start += count
             if len(_IN) - start < _LARGEST:
                 break
@@ -206,10 +231,9 @@ class DatagramSocket:
             self._received(batch, source)
 
 
-def _cut(start: int, count: int, ancillary: list[tuple[int, int, bytes]]) -> list[memoryview]:
+def _cut(start: int, count: int, size: int) -> list[memoryview]:
     """Return what one read brought: a datagram, or several of the size that the kernel tells (the last may be less)."""
     end = start + count
-    size = struct.unpack("=i", ancillary[0][2])[0] if ancillary else count
     if size >= count:
         return [_IN[start:end]]
     return [_IN[at : min(at + size, end)] for at in range(start, end, size)]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from backhaul.wire.datagrams import Batch
 
-from .datagrams import Address, DatagramQueue, DatagramSocket, Tally, prepare
+from .datagrams import DatagramQueue, DatagramSocket, Tally, prepare
+from .endpoints import Address
 from .poller import Poller
 
 if TYPE_CHECKING:

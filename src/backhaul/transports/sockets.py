@@ -5,6 +5,7 @@ import socket
 from typing import Any, NamedTuple
 
 from backhaul.relay.datagrams import prepare
+from backhaul.relay.endpoints import learn_destinations
 
 from .congestion import local, suit
 
@@ -79,9 +80,13 @@ def listen(host: str, port: int, options: SocketOptions) -> socket.socket:
 
 
 def bind_datagrams(host: str, port: int) -> socket.socket:
-    """Return a UDP socket bound to `host`, which is read as by `listen`; OSError if it can't be had."""
+    """Return a UDP socket bound to `host`, which is read as by `listen`; OSError if it can't be had.
+
+    Bound to a wildcard, it tells which address each datagram was sent to.
+    """
     sock = _bindable(host, port, socket.SOCK_DGRAM)
     prepare(sock)
+    learn_destinations(sock)
     return sock
 
 

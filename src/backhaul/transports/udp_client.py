@@ -5,7 +5,8 @@ import secrets
 import socket
 from collections.abc import Callable
 
-from backhaul.relay.datagrams import Address, DatagramQueue, DatagramSocket, prepare
+from backhaul.relay.datagrams import DatagramQueue, DatagramSocket, prepare
+from backhaul.relay.endpoints import Address
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.pair import Relay, Traffic
 from backhaul.wire.announcements import TUNNEL_SIZE, Announcement, announce, read_assignment

@@ -7,7 +7,8 @@ import logging
 import math
 import socket
 
-from backhaul.relay.datagrams import Address, DatagramSocket, Tally
+from backhaul.relay.datagrams import DatagramSocket, Tally
+from backhaul.relay.endpoints import Address
 from backhaul.relay.flows import Flow
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import release
@@ -171,7 +172,7 @@ class UdpServer(GatedServer):
 
     def _move(self, tunnel: "_Tunnel", address: Address) -> None:
         if tunnel.address != address:
-            log.debug("a tunnel has moved from %s to %s", tunnel.address, address)
+            log.debug("a tunnel has moved to another address")
             self._make_room(address)
             del self._by_address[tunnel.address]
             tunnel.address = address

@@ -3,8 +3,9 @@
 import logging
 
 from backhaul.burst import Burst
-from backhaul.relay.datagrams import Address, DatagramSocket
+from backhaul.relay.datagrams import DatagramSocket
 from backhaul.relay.deadlines import Deadlines
+from backhaul.relay.endpoints import Address
 from backhaul.relay.flows import Flow, Refusal
 from backhaul.relay.pair import Relay
 from backhaul.transports.base import Carry, ServerTransport

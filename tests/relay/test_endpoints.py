@@ -1,0 +1,164 @@
+"""Datagrams to each of several local addresses, and answers that leave from the same one."""
+
+import ctypes
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from tests.support.net import HOST, until
+
+from backhaul.relay.datagrams import DatagramSocket, Tally, prepare
+from backhaul.relay.endpoints import Address, learn_destinations
+from backhaul.relay.poller import Poller, make_poller
+from backhaul.transports.sockets import bind_datagrams
+from backhaul.wire.datagrams import Batch
+
+CLONE_NEWNET = 0x40000000  # <sched.h>
+ONE, OTHER = "127.0.0.1", "127.0.0.2"
+NOWHERE = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, socket.inet_pton(socket.AF_INET6, "::ffff:192.0.2.7") + bytes(4))
+
+
+class Answering:
+    """A socket that answers each batch with itself, and remembers whom."""
+
+    def __init__(self, poller: Poller, sock: socket.socket) -> None:
+        self.addresses: list[Address] = []
+        self.batches: list[list[bytes]] = []
+        self.tally = Tally()
+        self.socket = DatagramSocket(poller, sock, self._received, self.tally)
+        self.port = sock.getsockname()[1]
+
+    def _received(self, batch: Batch, address: Address) -> None:
+        self.addresses.append(address)
+        self.batches.append([bytes(datagram) for datagram in batch])
+        self.socket.send(batch, address)
+
+
+@pytest.fixture
+async def poller() -> AsyncIterator[Poller]:
+    poller = make_poller()
+    yield poller
+    poller.close()
+
+
+def dual_stack() -> socket.socket:
+    return bind_datagrams("0.0.0.0", 0)
+
+
+def ipv4_only() -> socket.socket:
+    """Return what a server on a machine without IPv6 listens with."""
+    sock = socket.socket(type=socket.SOCK_DGRAM)
+    sock.bind(("0.0.0.0", 0))
+    prepare(sock)
+    learn_destinations(sock)
+    return sock
+
+
+def user_socket(host: str = HOST) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    return sock
+
+
+async def answer(user: socket.socket) -> tuple[bytes, str]:
+    """Return the next datagram and the host that it comes from."""
+    heard: list[tuple[bytes, Address]] = []
+
+    def look() -> bool:
+        try:
+            heard.append(user.recvfrom(1 << 16))
+        except BlockingIOError:
+            return False
+        return True
+
+    await until(look)
+    data, address = heard[0]
+    return data, address[0]
+
+
+@pytest.mark.parametrize("listen", [dual_stack, ipv4_only])
+async def test_answers_leave_from_where_the_datagrams_went(poller: Poller, listen: Callable[[], socket.socket]) -> None:
+    answering = Answering(poller, listen())
+    with user_socket() as user:
+        for host in (ONE, OTHER, ONE):
+            user.sendto(host.encode(), (host, answering.port))
+            assert await answer(user) == (host.encode(), host)
+        first, second, again = answering.addresses
+        assert first == again != second
+        assert hash(first) == hash(again)
+        assert first[0] == second[0]
+    answering.socket.close()
+
+
+async def test_batches_in_one_piece_are_cut_and_answered_likewise(poller: Poller) -> None:
+    answering = Answering(poller, bind_datagrams("0.0.0.0", 0))
+    tally, heard = Tally(), list[bytes]()
+    plain = DatagramSocket(poller, bind_datagrams(ONE, 0), lambda batch, _: heard.extend(map(bytes, batch)), tally)
+    sent = [bytes([number]) * 1200 for number in range(200)]
+    plain.send(sent, (OTHER, answering.port))
+    await until(lambda: len(heard) == len(sent))
+    assert heard == sent
+    assert any(len(batch) > 1 for batch in answering.batches)
+    assert len(set(answering.addresses)) == 1
+    plain.close()
+    answering.socket.close()
+
+
+async def test_a_socket_bound_to_one_address_hands_out_what_the_kernel_says(poller: Poller) -> None:
+    answering = Answering(poller, bind_datagrams(OTHER, 0))
+    with user_socket() as user:
+        user.bind((HOST, 0))
+        user.sendto(b"x", (OTHER, answering.port))
+        assert await answer(user) == (b"x", OTHER)
+        assert answering.addresses == [user.getsockname()]
+    answering.socket.close()
+
+
+@pytest.mark.parametrize("batch", [[b"one"], [b"1st", b"2nd"]], ids=["one", "several"])
+async def test_a_local_address_that_has_gone_costs_no_answer(poller: Poller, batch: list[bytes]) -> None:
+    answering = Answering(poller, bind_datagrams("0.0.0.0", 0))
+    with user_socket() as user:
+        user.sendto(b"x", (OTHER, answering.port))
+        assert await answer(user) == (b"x", OTHER)
+        (endpoint,) = answering.addresses
+        answering.socket.send(batch, (endpoint[0], NOWHERE))
+        assert [await answer(user) for _ in batch] == [(datagram, ONE) for datagram in batch]
+        assert not answering.tally.dropped
+        answering.socket.send(batch, endpoint)
+        assert [await answer(user) for _ in batch] == [(datagram, OTHER) for datagram in batch]
+    answering.socket.close()
+
+
+async def test_several_addresses_of_ipv6(poller: Poller) -> None:
+    hosts = ["fd00::1", "fd00::2"]
+    listening, user = sockets_of_a_network_with(hosts)
+    answering = Answering(poller, listening)
+    with user:
+        for host in (*hosts, *hosts):
+            user.sendto(host.encode(), (host, answering.port))
+            assert await answer(user) == (host.encode(), host)
+        assert len(set(answering.addresses)) == len(hosts)
+    answering.socket.close()
+
+
+def sockets_of_a_network_with(hosts: list[str]) -> tuple[socket.socket, socket.socket]:
+    """Return a listening socket and a user's, of a network namespace with these addresses; needs root."""
+    made: list[socket.socket] = []
+
+    def make() -> None:
+        assert not ctypes.CDLL(None).unshare(CLONE_NEWNET)
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        for host in hosts:
+            subprocess.run(["ip", "address", "add", f"{host}/128", "dev", "lo", "nodad"], check=True)
+        made.extend([bind_datagrams("::", 0), user_socket(hosts[0])])
+
+    if os.geteuid():
+        pytest.skip("only root makes network namespaces")
+    thread = threading.Thread(target=make)  # a namespace is a thread's; sockets stay in theirs
+    thread.start()
+    thread.join()
+    listening, user = made
+    return listening, user
