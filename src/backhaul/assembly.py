@@ -3,6 +3,7 @@
 from typing import Final
 
 from backhaul.config import ClientConfig, ServerConfig
+from backhaul.relay.patience import Patience
 from backhaul.transports.base import GateLimits
 from backhaul.transports.sockets import SocketOptions
 from backhaul.wire import smux
@@ -37,3 +38,8 @@ def gate_limits(descriptors: int) -> GateLimits:
     """Return what those who have proved nothing yet may cost a process that may have so many descriptors."""
     pending = min(max(4, descriptors // 4), _MAX_PENDING)
     return GateLimits(pending=pending, pending_per_address=pending // 4)
+
+
+def patience(config: ServerConfig | ClientConfig) -> Patience:
+    """Return how long relays wait."""
+    return Patience(half_close=config.half_close_timeout)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from backhaul.assembly import TLS, mux_settings, tunnel_options
+from backhaul.assembly import TLS, mux_settings, patience, tunnel_options
 from backhaul.config import ClientConfig
 from backhaul.config.diff import Change
 from backhaul.errors import BackhaulError
@@ -26,7 +26,8 @@ class Client:
         """`names` finds the addresses of a name; it is called in threads and may take its time."""
         self.config = config
         self._poller = make_poller()
-        self.relay = Relay(self._poller, flows=FlowTable(config.udp_max_flows, config.udp_timeout))
+        flows = FlowTable(config.udp_max_flows, config.udp_timeout)
+        self.relay = Relay(self._poller, flows=flows, patience=patience(config))
         # The server's name has a resolver of its own, so that silent names of targets delay no reconnect.
         # No trust in old answers: they would hide that the server has moved.
         self._server_names = Resolver(lookup=names, trust=0)
@@ -57,6 +58,7 @@ class Client:
         """
         old, self.config = self.config, new
         self.relay.flows.limit, self.relay.flows.timeout = new.udp_max_flows, new.udp_timeout
+        self.relay.patience = patience(new)
         if not change.rebuild:
             self.tunnel.adopt(new)
             return

@@ -2,7 +2,7 @@
 
 import logging
 
-from backhaul.assembly import TLS, mux_settings, tunnel_options
+from backhaul.assembly import TLS, mux_settings, patience, tunnel_options
 from backhaul.config import ServerConfig
 from backhaul.config.diff import Change
 from backhaul.errors import BackhaulError
@@ -29,7 +29,8 @@ class Server:
         self.config = config
         self._limits = limits
         self._poller = make_poller()
-        self.relay = Relay(self._poller, flows=FlowTable(config.udp_max_flows, config.udp_timeout))
+        flows = FlowTable(config.udp_max_flows, config.udp_timeout)
+        self.relay = Relay(self._poller, flows=flows, patience=patience(config))
         self.tunnel = ServerTunnel(config, self.relay, self._make_transport, timings)
 
     async def start(self) -> None:
@@ -58,6 +59,7 @@ class Server:
         if change.rebuild:
             self._rebuild(old)
         self.relay.flows.limit, self.relay.flows.timeout = new.udp_max_flows, new.udp_timeout
+        self.relay.patience = patience(new)
         self.tunnel.adopt(new, self._settings())
         ports = self.tunnel.ports
         ports.remove(change.ports_removed)

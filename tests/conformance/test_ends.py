@@ -3,10 +3,13 @@
 import asyncio
 import socket
 import sys
+from dataclasses import replace
 
 import pytest
 from tests.support.net import Peer, fill, free_port, until
 from tests.support.tunnel import Net, Tunnel
+
+from backhaul.relay.poller import broken
 
 pytestmark = pytest.mark.both_loops
 ANSWER = bytes(range(256)) * 4000
@@ -62,6 +65,30 @@ async def test_the_last_bytes_and_the_end_share_a_packet(any_net: Net) -> None:
     await user.send(ANSWER)
     user.close()
     assert await target.receive_all() == ANSWER
+
+
+@pytest.mark.parametrize("end", ["user", "target"])
+async def test_a_reset_after_the_end_of_its_direction(any_net: Net, end: str) -> None:
+    tunnel, user, target = await connect(any_net)
+    near, far = (user, target) if end == "user" else (target, user)
+    await near.send(b"that is all")
+    near.shut_write()
+    assert await far.receive_all() == b"that is all"
+    near.reset()
+    await until(lambda: broken(far.sock))
+    await until(lambda: not tunnel.server.relay.live and not tunnel.client.relay.live)
+
+
+@pytest.mark.parametrize("end", ["server", "client"])
+async def test_a_direction_that_stays_silent_after_the_end_of_the_other_is_reset(any_net: Net, end: str) -> None:
+    tunnel, user, target = await connect(any_net)
+    await user.send(b"request")
+    user.shut_write()
+    assert await target.receive_all() == b"request"
+    relay = (tunnel.server if end == "server" else tunnel.client).relay
+    relay.patience = replace(relay.patience, half_close=0.05)
+    assert not await user.closed()
+    await until(lambda: broken(target.sock))
 
 
 async def test_the_end_waits_behind_a_backlog(plane: str, any_net: Net) -> None:

@@ -1,5 +1,6 @@
 """A running tunnel gets another configuration: what changes in place, what is made anew, what is not lost."""
 
+import asyncio
 import socket
 from typing import Any
 
@@ -164,3 +165,14 @@ async def test_another_token_costs_users_of_transport_udp_no_more_than_a_datagra
             await change(end, token=Secret("another"))
         await until(lambda: tunnel.connected and tunnel.server.tunnel.opened == 2)
         assert await user.ask(b"after") == b"echo:after"
+
+
+@pytest.mark.parametrize("end", ["server", "client"])
+async def test_another_half_close_timeout_counts_for_users_in_flight(net: Net, end: str) -> None:
+    listener = net.listen()
+    tunnel = await net.tunnel(listener.port)
+    user, target = await asyncio.gather(tunnel.user(), listener.accept())
+    user.shut_write()
+    assert await target.receive_all() == b""
+    await change(tunnel.server if end == "server" else tunnel.client, half_close_timeout=0.05)
+    assert not await user.closed()

@@ -41,12 +41,8 @@ def settings(recorded: str) -> tuple[str, str]:
     return table["transport"], "\n".join(lines)
 
 
-@pytest.fixture
-def no_patience_with_a_silent_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user's end is passed on to a v0.7.2 client after a long silence; here after a short one."""
-    monkeypatch.setattr("backhaul.relay.pair.HOLD_BACK", 0.05)
-    monkeypatch.setattr("backhaul.relay.pair.HOLD_BACK_ANSWERED", 0.05)
-    monkeypatch.setattr("backhaul.relay.pair._SWEEP", 0.05)
+NO_PATIENCE = {"hold_back": 0.05, "hold_back_answered": 0.05, "sweep": 0.05}
+"""A user's end is passed on to a v0.7.2 client after a long silence; here after a short one."""
 
 
 class AroundOurServer:
@@ -108,12 +104,13 @@ class AroundOurClient:
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-async def test_our_server_says_what_v072_says(name: str, no_patience_with_a_silent_answer: None) -> None:
+async def test_our_server_says_what_v072_says(name: str) -> None:
     recorded = TRANSCRIPTS[name]
     transport, lines = settings(recorded["server_config"])
     async with Net(transport) as net:
         bind_port, user_port = free_port(), free_port()
         mapping = f"{HOST}:{user_port}={TARGET.decode()}"
+        net.patience = NO_PATIENCE
         server = await net.server(bind_port, [mapping], lines, heartbeat=HEARTBEAT)
         scene = AroundOurServer(net, server, bind_port, user_port)
         await Player(scene, "server->client", DIALECTS[name], scene.with_real_ports).play(recorded["events"])

@@ -10,10 +10,9 @@ ANSWER = bytes(range(256)) * 4000
 
 
 @pytest.fixture(autouse=True)
-def _no_end_by_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_end_by_timer(mixed: Mixed) -> None:
     """What ends here must end because somebody said so, not because it was silent for long enough."""
-    for limit in ("pair.HOLD_BACK", "pair.HOLD_BACK_ANSWERED", "pair.SILENCE_LIMIT", "framed.SILENCE_LIMIT"):
-        monkeypatch.setattr(f"backhaul.relay.{limit}", 1e9)
+    mixed.net.patience = {"half_close": 1e9, "hold_back": 1e9, "hold_back_answered": 1e9}
 
 
 async def connect(mixed: Mixed) -> tuple[Peer, Peer]:
@@ -57,7 +56,7 @@ async def test_the_user_closes_behind_an_upload(mixed: Mixed) -> None:
     user.close()
     if mixed.case.ours == "server":
         assert await target.receive(len(ANSWER)) == ANSWER
-        target.close()  # our end keeps the user's end from the peer until the target is done, or for HOLD_BACK
+        target.close()  # our end keeps the user's end from the peer until the target is done, or for a while
     else:
         assert await target.receive_all() == ANSWER
 
@@ -72,14 +71,19 @@ async def test_an_early_answer_to_an_upload(mixed: Mixed) -> None:
     assert await user.receive(3) == b"413"
 
 
-async def test_a_user_who_has_his_answer_and_goes(mixed: Mixed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backhaul.relay.pair.HOLD_BACK_ANSWERED", 0.05)
-    monkeypatch.setattr("backhaul.relay.pair._SWEEP", 0.02)
+async def test_a_user_who_has_his_answer_and_goes(mixed: Mixed) -> None:
+    mixed.net.patience |= {"hold_back_answered": 0.05, "sweep": 0.02}
     user, target = await connect(mixed)
     await user.send(b"request")
     assert await target.receive(7) == b"request"
     await target.send(b"answer")
     assert await user.receive(6) == b"answer"
+    user.close()
+    assert await target.receive_all() == b""
+
+
+async def test_a_user_who_has_said_nothing_and_goes(mixed: Mixed) -> None:
+    user, target = await connect(mixed)
     user.close()
     assert await target.receive_all() == b""
 

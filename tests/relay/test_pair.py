@@ -10,7 +10,8 @@ from tests.support.tunnel import Net
 
 from backhaul.relay.direction import COPY_SIZE, Meter
 from backhaul.relay.pair import End, Pair, Relay, Traffic, splice_available
-from backhaul.relay.poller import make_poller
+from backhaul.relay.patience import Patience
+from backhaul.relay.poller import broken, make_poller
 
 pytestmark = pytest.mark.both_loops
 BULK = 8 * COPY_SIZE
@@ -25,7 +26,9 @@ class Bench:
     traffic: Traffic = field(default_factory=lambda: Traffic(Meter(), Meter()))
     done: int = 0
 
-    async def join(self, *, far_half_close: bool = True, near_half_close: bool = True, preface: bytes = b"") -> "Joint":
+    async def join(
+        self, *, far_half_close: bool = True, near_half_close: bool = True, preface: bytes = b"", said: int = 0
+    ) -> "Joint":
         """Join two TCP connections."""
         user, near = await self.net.pair()
         far, target = await self.net.pair()
@@ -34,6 +37,7 @@ class Bench:
             End(far.sock, half_close=far_half_close),
             self.traffic,
             preface=preface,
+            said=said,
             done=self._done,
         )
         return Joint(pair, user, target)
@@ -170,20 +174,20 @@ def noticed(relay: Relay, pair: Pair) -> int:
 
 
 class TestHalfClosed:
-    """Times are those of `pair.py`, made short."""
-
     @pytest.fixture(autouse=True)
-    def _short(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("backhaul.relay.pair._SWEEP", 0.01)
-        monkeypatch.setattr("backhaul.relay.pair.HOLD_BACK", 0.03)
-        monkeypatch.setattr("backhaul.relay.pair.SILENCE_LIMIT", 0.06)
+    def _short(self, bench: Bench) -> None:
+        bench.relay.patience = Patience(sweep=0.01, hold_back=0.03, half_close=0.06)
 
     @pytest.mark.parametrize("end", ["user", "target"])
-    async def test_silence_ends_it(self, bench: Bench, end: str) -> None:
+    async def test_silence_resets_both_ends(self, bench: Bench, end: str) -> None:
         joint = await bench.join()
+        other = joint.target if end == "user" else joint.user
         getattr(joint, end).shut_write()
-        assert await joint.user.receive_all() == await joint.target.receive_all() == b""
+        assert await other.receive_all() == b""
+        with pytest.raises(ConnectionResetError):
+            await getattr(joint, end).receive_all()
         await until(lambda: bench.done == 1)
+        assert broken(other.sock)
 
     async def test_silence_ends_nothing_that_is_open_both_ways(self, bench: Bench) -> None:
         joint, half_closed = await bench.join(), await bench.join()
@@ -203,23 +207,28 @@ class TestHalfClosed:
             await until(lambda: joint.pair.closed or noticed(bench.relay, joint.pair) == joint.pair.moved)
         assert not joint.pair.closed
 
-    async def test_an_end_is_held_back_from_who_would_misunderstand_it(self, bench: Bench) -> None:
+
+class TestHeldBack:
+    """The ends of users are kept from a far end that would misunderstand them."""
+
+    async def test_until_the_answer_has_been_silent(self, bench: Bench) -> None:
+        bench.relay.patience = Patience(sweep=0.01, hold_back=0.03)
         joint = await bench.join(far_half_close=False)
+        await joint.user.send(b"request")
         joint.user.shut_write()
+        assert await joint.target.receive(7) == b"request"
         await until(lambda: joint.pair in bench.relay._watched)
         assert joint.target.silent()
-        assert await joint.target.receive_all() == b""  # after HOLD_BACK
+        assert await joint.target.receive_all() == b""
         await joint.target.send(b"late")
         assert await joint.user.receive(4) == b"late"
 
-    async def test_behind_an_answer_it_is_not_held_for_long(
-        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("backhaul.relay.pair.HOLD_BACK", 1e9)
-        monkeypatch.setattr("backhaul.relay.pair.HOLD_BACK_ANSWERED", 0.03)
-        monkeypatch.setattr("backhaul.relay.pair.SILENCE_LIMIT", 1e9)
+    async def test_not_for_long_after_an_answer(self, bench: Bench) -> None:
+        bench.relay.patience = Patience(sweep=0.01, hold_back=1e9, hold_back_answered=0.03)
         asking, answered = await bench.join(far_half_close=False), await bench.join(far_half_close=False)
         for joint in (answered, asking):
+            await joint.user.send(b"request")
+            assert await joint.target.receive(7) == b"request"
             await joint.target.send(b"welcome")
             assert await joint.user.receive(7) == b"welcome"
         await asking.user.send(b"request")
@@ -229,6 +238,22 @@ class TestHalfClosed:
         assert await answered.target.receive_all() == b""
         assert asking.target.silent()
 
+    async def test_not_when_the_user_has_sent_nothing(self, bench: Bench) -> None:
+        bench.relay.patience = Patience(hold_back=1e9, hold_back_answered=1e9)
+        joint = await bench.join(far_half_close=False, preface=b"PROXY")
+        joint.user.close()
+        assert await joint.target.receive_all() == b"PROXY"
+
+    async def test_what_was_read_before_counts_as_sent(self, bench: Bench) -> None:
+        bench.relay.patience = Patience(hold_back=1e9)
+        joint = await bench.join(far_half_close=False, said=7)
+        joint.user.shut_write()
+        await until(lambda: joint.pair in bench.relay._watched)
+        assert joint.target.silent()
+        assert bench.traffic.received.bytes == 7
+
+
+class TestWithoutHalfClose:
     async def test_the_targets_end_is_the_end_where_half_close_is_not_understood(self, bench: Bench) -> None:
         joint = await bench.join(near_half_close=False)
         await joint.target.send(b"answer")

@@ -1,13 +1,17 @@
 """A WebSocket connection as a channel, at its end."""
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import pytest
-from tests.support.net import until
+from tests.support.net import Peer, fill, until
 from tests.support.tunnel import Net
 from tests.support.web import CLOSE, PING, frame, receive_frame
 
 from backhaul.relay.direction import Meter
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.pair import Relay, Traffic
+from backhaul.relay.patience import Patience
 from backhaul.relay.poller import make_poller, pending
 from backhaul.relay.ws_channel import WsChannel
 from backhaul.wire.websocket import FrameParser, MessageReader
@@ -31,3 +35,45 @@ async def test_what_follows_a_goodbye_unread_does_not_make_the_end_a_reset(net: 
     joined.close()
     assert await peer.closed(), "reset"
     poller.close()
+
+
+class TestLingering:
+    """The target has closed, and the end of its answer still waits for a v0.7.2 server to take it."""
+
+    @pytest.fixture
+    async def relay(self) -> AsyncIterator[Relay]:
+        poller = make_poller()
+        relay = Relay(poller, patience=Patience(sweep=0.01, half_close=0.1))
+        yield relay
+        relay.close()
+        poller.close()
+
+    async def answered(self, net: Net, relay: Relay) -> tuple[Peer, int]:
+        """Return the peer of a channel whose target has closed, and how many bytes the target has sent."""
+        listener = net.listen(rcvbuf=1 << 14)
+        conn, peer = await net.dial(listener.port), await listener.accept()
+        target, sock = await net.pair()
+        parser = FrameParser(MessageReader(0, print, print), expect_masked=False)
+        channel = WsChannel(relay, conn.sock, parser, masked=True, ours=False)
+        joined = FramedRelay(channel, sock.sock, Traffic(Meter(), Meter()), None, towards_user=False)
+        channel.start(joined)
+        joined.start()
+        await fill(target)
+        joined.close()
+        assert list(relay.live) == [channel]
+        return peer, joined.taken
+
+    async def test_a_slow_reader_is_waited_for(self, net: Net, relay: Relay) -> None:
+        peer, sent = await self.answered(net, relay)
+        loop = asyncio.get_running_loop()
+        begun, received = loop.time(), 0
+        while loop.time() < begun + 0.3:  # three times the silence that would end it
+            received += len(await peer.receive(1 << 13))
+            await asyncio.sleep(0.005)
+        assert relay.live
+        assert received + len(await peer.receive_all()) > sent
+
+    async def test_one_that_takes_nothing_is_reset(self, net: Net, relay: Relay) -> None:
+        peer, _ = await self.answered(net, relay)
+        await until(lambda: not relay.live)
+        assert not await peer.closed()

@@ -1,7 +1,7 @@
 """Tunnels in this process: configurations, both ends, and what a test needs of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -102,6 +102,7 @@ class Net(Sockets):
         super().__init__()
         self.transport = transport
         self.limits = DEFAULT_LIMITS  # of servers to come
+        self.patience: dict[str, float] = {}  # replaces limits of Patience in the ends that are started from now on
         self._books = Books()
         self._services: list[Service] = []
         self._servers: list[Server] = []
@@ -134,6 +135,7 @@ class Net(Sockets):
         """Start a server."""
         config = server_config(self.transport, f"{host}:{bind_port}", ports, lines, **unchecked)
         server = Server(config, timings, self.limits)
+        server.relay.patience = replace(server.relay.patience, **self.patience)
         await server.start()
         self._servers.append(server)
         return server
@@ -149,6 +151,7 @@ class Net(Sockets):
     ) -> Client:
         """Start a client; `names` finds the addresses of names."""
         client = Client(client_config(self.transport, f"{host}:{remote_port}", lines, **unchecked), names=names)
+        client.relay.patience = replace(client.relay.patience, **self.patience)
         await client.start()
         self._clients.append(client)
         return client

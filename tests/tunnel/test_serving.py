@@ -8,6 +8,7 @@ from tests.support.net import HOST, Peer, until
 from tests.support.public import Public
 from tests.support.v072 import HANDSHAKE, RTT, header
 
+from backhaul.relay.patience import Patience
 from backhaul.wire.signals import Signal
 
 CHANNEL = bytes([Signal.CHANNEL])
@@ -205,17 +206,23 @@ class TestHalfCloseTowardsV072:
         carrier.close()
         assert await user.receive_all() == b""
 
-    async def test_it_is_passed_on_when_nothing_moves_any_more(
-        self, public: Public, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("backhaul.relay.pair.HOLD_BACK", 0.05)
-        monkeypatch.setattr("backhaul.relay.pair._SWEEP", 0.02)
+    async def test_it_is_passed_on_when_nothing_moves_any_more(self, public: Public) -> None:
+        public.server.relay.patience = Patience(hold_back=0.05, sweep=0.02)
         user, carrier = await self.carried(public)
         user.shut_write()
         assert await carrier.receive_all() == b""
         await carrier.send(b"late answer")
         carrier.close()
         assert await user.receive_all() == b"late answer"
+
+    async def test_a_user_who_has_said_nothing_is_not_held_back(self, public: Public) -> None:
+        public.server.relay.patience = Patience(hold_back=1e9, hold_back_answered=1e9)
+        await public.client()
+        carrier = await public.tunnel_connection()
+        user = await public.user()
+        await public.addressed(carrier)
+        user.close()
+        assert await carrier.receive_all() == b""
 
     async def test_the_carriers_end_is_the_end_of_both_directions(self, public: Public) -> None:
         user, carrier = await self.carried(public)

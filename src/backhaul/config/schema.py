@@ -115,6 +115,15 @@ class _Common(Struct, frozen=True, kw_only=True):
     ] = 65536
     udp_timeout: Annotated[int, key("A UDP flow ends after this long without a datagram.", ge=1, unit="seconds")] = 60
     udp_max_flows: Annotated[int, key("Most UDP flows at a time.", ge=1)] = 4096
+    half_close_timeout: Annotated[
+        int,
+        key(
+            "Reset a connection that is closed one way and has been silent the other way for this long.",
+            ge=1,
+            unit="seconds",
+            on=STREAM,
+        ),
+    ] = 3600
     skip_optz: Annotated[bool, key("Leave the system's network settings as they are.", restart=True)] = False
     sniffer: Annotated[bool, key("Keep a log of the traffic of each port.")] = False
     sniffer_log: Annotated[str, key("File of the traffic log.")] = "backhaul.json"

@@ -105,16 +105,17 @@ class Direction:
             self._pipe = None
             self._in_pipe = 0
 
+    def count(self, count: int) -> None:
+        """Count bytes that have come from the source."""
+        self.moved += count
+        self.meter.bytes += count
+        self.pair.latest = self
+
     def _listen(self) -> None:
         if self.ended:
             self.pair.direction_ended(self)
         else:
             self.pair.relay.poller.on_readable(self.source, self.readable)
-
-    def _count(self, count: int) -> None:
-        self.moved += count
-        self.meter.bytes += count
-        self.pair.latest = self
 
     def _copy(self) -> None:
         relay = self.pair.relay
@@ -131,7 +132,7 @@ class Direction:
             return
         if self._hasty:
             acknowledge(self.source)
-        self._count(count)
+        self.count(count)
         self._bulk = count == COPY_SIZE and self._plain and relay.splicing
         self._write(_BUFFER[:count], END_FOLLOWS if last and self.pair.told_at_once(self) else 0)
         if last and not self.pair.closed:
@@ -171,7 +172,7 @@ class Direction:
             acknowledge(self.source)
         self._in_pipe = count
         self._bulk = count >= COPY_SIZE
-        self._count(count)
+        self.count(count)
         self._splice_out(pipe)
         if self._in_pipe:
             self._stall()
@@ -197,7 +198,10 @@ class Direction:
         self.pair.relay.poller.ignore_readable(self.source)
         self.pair.relay.poller.on_writable(self.sink, self.writable)
 
+    def _reset(self) -> None:
+        self.pair.close(reset=True)
+
     def _end(self) -> None:
         self.ended = True
-        self.pair.relay.poller.ignore_readable(self.source)
+        self.pair.relay.poller.on_reset(self.source, self._reset)
         self.pair.direction_ended(self)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from backhaul.wire.smux import SmuxError
 
 from .buffers import shared_buffer
-from .pair import SILENCE_LIMIT, Traffic, hold_back
+from .pair import Traffic, log
 from .poller import END_FOLLOWS, WOULD_BLOCK, finished, release
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ class FramedRelay:
         "_towards_user",
         "channel",
         "closed",
-        "moved",
+        "given",
+        "taken",
     )
 
     def __init__(
@@ -142,7 +143,8 @@ class FramedRelay:
         towards_user: bool,
     ) -> None:
         self.channel = channel
-        self.moved = 0  # bytes, both ways together
+        self.taken = 0  # bytes that came from the socket
+        self.given = 0  # bytes that went to the socket
         self.closed = False
         self._sock = sock
         self._done = done
@@ -161,9 +163,18 @@ class FramedRelay:
     def _relay(self) -> "Relay":
         return self.channel.relay
 
-    def start(self, kept: bytes = b"", *, ended: bool = False) -> None:
-        """Begin: `kept` came on the channel before, not consumed yet, and the peer may have finished it since."""
+    @property
+    def moved(self) -> int:
+        """See Joined."""
+        return self.taken + self.given
+
+    def start(self, kept: bytes = b"", *, ended: bool = False, said: int = 0) -> None:
+        """Begin: `kept` came on the channel before, not consumed yet, and the peer may have finished it since.
+
+        `said`: bytes of the socket that went into the channel before.
+        """
         self._relay.live.add(self)
+        self._took(said)
         if kept:
             self._backlog = bytearray(kept)
             self._flush_backlog()
@@ -239,11 +250,11 @@ class FramedRelay:
 
     def silent_for(self, seconds: float) -> None:
         """Nothing has moved for so long on this half-closed channel."""
-        if seconds >= SILENCE_LIMIT:
-            self.close()
+        if seconds >= self._relay.patience.half_close:
+            log.debug("reset a half-closed connection after %.0f s of silence", seconds)
+            self.close(reset=True)
         elif self._hold is not None and seconds >= self._hold:
-            self._hold = None
-            self.channel.finish()
+            self._tell_held()
 
     def _shut(self, *, reset: bool, tell: bool) -> None:
         if self.closed:
@@ -276,26 +287,42 @@ class FramedRelay:
             self._socket_over()
             return
         self._bulk = count >= min(limit, size)
-        self.moved += count
-        self._answered = False
-        self._from_sock.bytes += count
+        self._took(count)
         self.channel.send_frames(count, last=last)
         if last and not self.closed:
             self._socket_over(told=True)
 
+    def _reset(self) -> None:
+        self.close(reset=True)
+
+    def _took(self, count: int) -> None:
+        self.taken += count
+        self._answered = False
+        self._from_sock.bytes += count
+
     def _socket_over(self, *, told: bool = False) -> None:
         """The socket's peer has finished; whether the other end may be told, unless it was, depends on who that is."""
         self._sock_ended = True
-        self._relay.poller.ignore_readable(self._sock)
+        self._relay.poller.on_reset(self._sock, self._reset)
         if self._told or not (self.channel.ours or self._towards_user):
             self.close()  # both directions are over; or the target is done, and the answer with it
             return
         if not self.channel.ours:
-            self._hold = hold_back(answered=self._answered)
-            self.channel.settle()
+            self._hold_back()
         elif not told:
             self.channel.finish()
-        self._relay.watch(self)
+        if not self.closed:
+            self._relay.watch(self)
+
+    def _hold_back(self) -> None:
+        self._hold = self._relay.patience.before_end(said=self.taken, answered=self._answered)
+        self.channel.settle()
+        if not self._hold:
+            self._tell_held()
+
+    def _tell_held(self) -> None:
+        self._hold = None
+        self.channel.finish()
 
     def _channel_over(self) -> None:
         """Everything from the channel has been written, and it has ended."""
@@ -344,7 +371,7 @@ class FramedRelay:
             self._relay.poller.on_writable(self._sock, self._writable)
 
     def _count(self, sent: int) -> None:
-        self.moved += sent
+        self.given += sent
         self._answered = True
         self._to_sock.bytes += sent
         self.channel.consumed(sent)

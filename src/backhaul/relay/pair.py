@@ -12,28 +12,14 @@ from backhaul.burst import Burst
 
 from .direction import Direction, Meter
 from .flows import FlowTable
+from .patience import Patience
 from .pipes import PipePool
 from .poller import Poller, release
 
 if TYPE_CHECKING:
     from .link import Link
 
-SILENCE_LIMIT = 60.0  # seconds: a half-closed pair that says nothing for so long is over
-# A v0.7.2 end takes our half-close for the end of both directions, so it is told only when the answer has
-# been silent for this long: long enough for a slow answer, short enough for a peer that waits for the end.
-HOLD_BACK = 15.0
-# A user who finishes behind an answer hardly waits for another: most have closed. Held for long, those who come and go
-# by the hundred would take up all places of a v0.7.2 end.
-HOLD_BACK_ANSWERED = 3.0
-_SWEEP = 1.0  # seconds between looks at the pairs that are half closed or stalled
-
-
-def hold_back(*, answered: bool) -> float:
-    """Return for how many seconds of silence a user's end is kept from a v0.7.2 peer.
-
-    `answered`: whether the last bytes before it were the target's.
-    """
-    return HOLD_BACK_ANSWERED if answered else HOLD_BACK
+log = logging.getLogger("backhaul.tunnel")
 
 
 class Traffic(NamedTuple):
@@ -55,7 +41,7 @@ class Joined(Protocol):
 
     @property
     def moved(self) -> int:
-        """Bytes moved so far, both ways together."""
+        """A number that rises with every byte that moves, either way."""
 
     def silent_for(self, seconds: float) -> None:
         """Nothing has moved for so long although one direction has ended."""
@@ -67,15 +53,23 @@ class Joined(Protocol):
 class Relay:
     """Makes pairs and knows those that live. One per process and side."""
 
-    def __init__(self, poller: Poller, *, splicing: bool | None = None, flows: FlowTable | None = None) -> None:
+    def __init__(
+        self,
+        poller: Poller,
+        *,
+        splicing: bool | None = None,
+        flows: FlowTable | None = None,
+        patience: Patience | None = None,
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.poller = poller
         self.pipes = PipePool()
-        self.complaints = Burst(logging.getLogger("backhaul.tunnel"))  # about what peers do wrong
+        self.complaints = Burst(log)  # about what peers do wrong
         self.splicing = splice_available() if splicing is None else splicing
         self.live: set[Joined] = set()
         self.links: set[Link] = set()
         self.flows = FlowTable() if flows is None else flows
+        self.patience = patience or Patience()
         self._watched: dict[Joined, tuple[int, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Event | None = None
@@ -87,10 +81,15 @@ class Relay:
         traffic: Traffic,
         *,
         preface: bytes = b"",
+        said: int = 0,
         done: Callable[[], None] | None = None,
     ) -> "Pair":
-        """Join both ends; `preface` goes to the far end first; `done` is called when both are closed."""
+        """Join both ends; `preface` goes to the far end first; `done` is called when both are closed.
+
+        `said`: bytes of the user that were read before, whether they are in `preface` or have left already.
+        """
         pair = Pair(self, near, far, traffic, done)
+        pair.to_far.count(said)
         self.live.add(pair)
         pair.start(preface)
         return pair
@@ -126,7 +125,7 @@ class Relay:
         """Look after a half-closed pair from now on: silence ends it."""
         self._watched[pair] = (pair.moved, self.loop.time())
         if self._timer is None:
-            self._timer = self.loop.call_later(_SWEEP, self._sweep)
+            self._timer = self.loop.call_later(self.patience.sweep, self._sweep)
 
     def _sweep(self) -> None:
         self._timer = None
@@ -137,7 +136,7 @@ class Relay:
             else:
                 pair.silent_for(now - since)
         if self._watched:
-            self._timer = self.loop.call_later(_SWEEP, self._sweep)
+            self._timer = self.loop.call_later(self.patience.sweep, self._sweep)
 
 
 class Pair:
@@ -157,7 +156,7 @@ class Pair:
         self.to_far = Direction(self, near.sock, far.sock, traffic.received, hasty=not near.half_close)
         self.to_near = Direction(self, far.sock, near.sock, traffic.sent, hasty=not far.half_close)
         self.latest = self.to_far  # the direction in which bytes moved last
-        self._hold = HOLD_BACK  # seconds
+        self._hold = relay.patience.hold_back  # seconds
 
     @property
     def moved(self) -> int:
@@ -183,8 +182,9 @@ class Pair:
             self.close()
             return
         else:
-            self._hold = hold_back(answered=self.latest is self.to_near)
-        self.relay.watch(self)
+            self._hold_back(direction)
+        if not self.closed:
+            self.relay.watch(self)
 
     def told_at_once(self, direction: Direction) -> bool:
         """Return whether the end of `direction` goes on as soon as it comes, and takes no byte with it that waits.
@@ -196,8 +196,9 @@ class Pair:
 
     def silent_for(self, seconds: float) -> None:
         """Nothing has moved for so long on this half-closed pair."""
-        if seconds >= SILENCE_LIMIT:
-            self.close()
+        if seconds >= self.relay.patience.half_close:
+            log.debug("reset a half-closed connection after %.0f s of silence", seconds)
+            self.close(reset=True)
             return
         if seconds >= self._hold:
             for direction in (self.to_far, self.to_near):
@@ -221,6 +222,12 @@ class Pair:
         self.relay.forget(self)
         if self._done:
             self._done()
+
+    def _hold_back(self, direction: Direction) -> None:
+        answered = self.latest is self.to_near
+        self._hold = self.relay.patience.before_end(said=direction.moved, answered=answered)
+        if not self._hold:
+            self._pass_on(direction)
 
     def _pass_on(self, direction: Direction) -> None:
         if direction.passed_on:

@@ -5,13 +5,16 @@ here a socket is registered once and, unless it stalls, never touched again. Lev
 take as little as it likes: what is left is reported again.
 """
 
+import array
 import asyncio
 import contextlib
+import fcntl
 import logging
 import select
 import socket
 import ssl
 import struct
+import termios
 from collections.abc import Callable
 from typing import Protocol
 
@@ -52,6 +55,12 @@ class Poller(Protocol):
 
     def ignore_writable(self, sock: socket.socket) -> None:
         """Stop the calls that `on_writable` asked for."""
+
+    def on_reset(self, sock: socket.socket, callback: Callback) -> None:
+        """Stop the calls that `on_readable` asked for, `sock` having ended; call `callback` if it is reset later.
+
+        A poller that can't tell does not: the next bytes sent find out.
+        """
 
     def forget(self, sock: socket.socket) -> None:
         """Stop all calls; the socket goes on, in other hands."""
@@ -117,6 +126,14 @@ def finished(sock: socket.socket) -> bool:
         return False
 
 
+def unacknowledged(sock: socket.socket) -> int:
+    """Return how many bytes the peer's kernel has not acknowledged (SIOCOUTQ, tcp(7)), 0 after the socket is closed."""
+    count = array.array("i", [0])
+    if sock.fileno() >= 0:
+        fcntl.ioctl(sock, termios.TIOCOUTQ, count)
+    return count[0]
+
+
 def acknowledge(sock: socket.socket) -> None:
     """Acknowledge what has been read now, and not up to 40 ms later; the kernel forgets this at the next answer.
 
@@ -148,11 +165,12 @@ def reason(error: OSError) -> str:
 class _Interest:
     """What is wanted of one socket."""
 
-    __slots__ = ("mask", "readable", "writable")
+    __slots__ = ("mask", "readable", "reset", "writable")
 
     def __init__(self) -> None:
         self.mask = 0
         self.readable: Callback | None = None
+        self.reset: Callback | None = None
         self.writable: Callback | None = None
 
 
@@ -189,6 +207,12 @@ class EpollPoller:
         if interest := self._interests.get(sock.fileno()):
             interest.writable = None
             self._want(sock, interest, interest.mask & ~select.EPOLLOUT)
+
+    def on_reset(self, sock: socket.socket, callback: Callback) -> None:
+        """See Poller."""
+        interest = self._interest(sock)
+        interest.readable = None
+        interest.reset = callback
 
     def forget(self, sock: socket.socket) -> None:
         """See Poller."""
@@ -249,11 +273,20 @@ class EpollPoller:
                 interest.readable()
                 self.ending = False
             else:
-                self._want(fd, interest, interest.mask & ~_READ)
+                self._unread(fd, interest, event)
             if fd in self._stale:
                 return
         if event & _NOT_READ and interest.writable:
             interest.writable()
+
+    def _unread(self, fd: int, interest: _Interest, event: int) -> None:
+        """Stop the reports of a socket that is not read; those of its end in both directions would repeat."""
+        if interest.reset and event & select.EPOLLERR:
+            interest.reset()
+        elif interest.reset and not event & select.EPOLLHUP:
+            self._want(fd, interest, interest.mask & ~_READ | select.EPOLLERR)
+        else:
+            self._want(fd, interest, interest.mask & ~(_READ | select.EPOLLERR))
 
     def _abandon(self, fd: int) -> None:
         """Don't let one connection take the rest with it: what was reported would be reported again at once."""
@@ -285,6 +318,11 @@ class LoopPoller:
     def ignore_writable(self, sock: socket.socket) -> None:
         """See Poller."""
         self._loop.remove_writer(sock)
+
+    def on_reset(self, sock: socket.socket, callback: Callback) -> None:
+        """See Poller."""
+        del callback
+        self._loop.remove_reader(sock)
 
     def forget(self, sock: socket.socket) -> None:
         """See Poller. uvloop aborts the process when a descriptor closes before its callbacks are gone."""

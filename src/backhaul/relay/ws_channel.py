@@ -7,8 +7,8 @@ from backhaul.wire import websocket
 
 from .buffers import shared_buffer
 from .framed import FRAMES_AT, OUT, Rider
-from .pair import SILENCE_LIMIT
-from .poller import WOULD_BLOCK, acknowledge, reason, release
+from .pair import log
+from .poller import WOULD_BLOCK, acknowledge, reason, release, unacknowledged
 
 if TYPE_CHECKING:
     from .pair import Relay
@@ -157,10 +157,24 @@ class WsChannel:
             return
         self.relay.poller.ignore_readable(self._conn)
         if self._backlog and not reset:
-            self._lingering = True  # the end of the answer still waits for the connection to take it
-            self.relay.loop.call_later(SILENCE_LIMIT, self._release)
+            self._linger()
         else:
             self._release(reset=reset and not self.ours)
+
+    @property
+    def moved(self) -> int:
+        """See Joined: it rises with what the peer acknowledges while the channel lingers."""
+        return -len(self._backlog or b"") - unacknowledged(self._conn)
+
+    def silent_for(self, seconds: float) -> None:
+        """See Joined."""
+        if seconds >= self.relay.patience.half_close:
+            log.debug("reset a WebSocket connection: its peer took nothing of an answer for %.0f s", seconds)
+            self.close(reset=True)
+
+    def close(self, *, reset: bool = False) -> None:
+        """See Joined."""
+        self._release(reset=reset)
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """See websocket.Sink."""
@@ -226,8 +240,16 @@ class WsChannel:
         if self._rider:
             self._rider.on_lost(why)
 
+    def _linger(self) -> None:
+        """Live on without a rider: the end of its answer still waits for the connection to take it."""
+        self._lingering = True
+        self.relay.live.add(self)
+        self.relay.watch(self)
+
     def _release(self, *, reset: bool = False) -> None:
         self.broken = True
+        if self._lingering:
+            self.relay.forget(self)
         release(self.relay.poller, self._conn, reset=reset, drained=self._ended)
 
     def _transmit(self, data: memoryview | bytes) -> None:

@@ -3,18 +3,15 @@
 Whoever can't show the token meets a decoy.
 """
 
-import array
 import asyncio
-import fcntl
 import functools
 import logging
 import socket
-import termios
 from typing import Any, Final
 
 from backhaul.burst import Burst
 from backhaul.relay.pair import Relay
-from backhaul.relay.poller import release
+from backhaul.relay.poller import release, unacknowledged
 from backhaul.wire import upgrade
 from backhaul.wire.signals import Signal
 
@@ -36,7 +33,6 @@ _ANSWER_WITHIN: Final = 15.0  # seconds that a client may take to answer a heart
 # v0.7.2's client drops what it reads together with the end of our answer. Once its kernel has all of the answer,
 # it has read it a few milliseconds later (measured: 0 of 60 lost after 5 ms).
 _SETTLE: Final = 0.01  # seconds
-_SIOCOUTQ: Final = termios.TIOCOUTQ  # bytes that the peer's kernel has not acknowledged (tcp(7))
 
 
 class HttpGate:
@@ -204,7 +200,7 @@ class HttpGate:
         """Let the peer read the answer before smux begins; see _SETTLE. A later control channel is another client's."""
         if control.closed:
             release(self._poller, sock)
-        elif _unacknowledged(sock):
+        elif unacknowledged(sock):
             self._loop.call_later(_SETTLE, self._settle, sock, rest, control)
         else:
             self._loop.call_later(_SETTLE, self._settled, sock, rest, control)
@@ -267,10 +263,3 @@ class _Stranger(PendingConnection):
         super().__init__(sock, ip)
         self.raw = bytearray()
         self.reader = upgrade.RequestReader()
-
-
-def _unacknowledged(sock: socket.socket) -> int:
-    """Return how many bytes the peer's kernel has not acknowledged."""
-    count = array.array("i", [0])
-    fcntl.ioctl(sock, _SIOCOUTQ, count)
-    return count[0]

@@ -47,9 +47,8 @@ class RawIdle(SilentConnection):
             rest = self._announce(encode(Signal.TCP, user.target.encode()) + user.preface + user.early)
         except OSError:
             return False
-        user.traffic.received.bytes += len(user.early)
         near, far = End(user.sock, half_close=True), End(self._sock, half_close=self._ours)
-        self._relay.join(near, far, user.traffic, preface=rest, done=user.done)
+        self._relay.join(near, far, user.traffic, preface=rest, said=len(user.early), done=user.done)
         return True
 
     def carry_flow(self, flow: Flow) -> bool:
@@ -140,8 +139,8 @@ class RawArrival:
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
         """See Arrival; bytes that came early go first."""
-        traffic.received.bytes += len(self._rest)
-        self._relay.join(self._end, End(sock, half_close=True), traffic, preface=self._rest, done=done)
+        rest, target = self._rest, End(sock, half_close=True)
+        self._relay.join(self._end, target, traffic, preface=rest, said=len(rest), done=done)
 
     def refuse(self, *, reset: bool) -> None:
         """See Arrival."""

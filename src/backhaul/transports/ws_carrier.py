@@ -57,11 +57,10 @@ class WsIdle(SilentConnection):
             rest = self._announce(data)
         except OSError:
             return False
-        user.traffic.received.bytes += len(user.early)
         channel = self._channel(rest)
         joined = FramedRelay(channel, user.sock, user.traffic, user.done, towards_user=True)
         channel.start(joined)
-        joined.start()
+        joined.start(said=len(user.early))
         return True
 
     def carry_flow(self, flow: Flow) -> bool:

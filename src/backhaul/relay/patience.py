@@ -1,0 +1,30 @@
+"""How long relays wait for bytes that may never come."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """Limits in seconds; a relay reads them whenever it needs them, so that a reload can replace them."""
+
+    half_close: float = 3600.0
+    """Silence after which a connection with one ended direction is reset."""
+    hold_back: float = 5.0
+    """Silence for which the end of a user's direction is kept from a v0.7.2 peer, which takes it for the end of both.
+
+    Long enough for a slow answer; short enough for a peer that waits for the end."""
+    hold_back_answered: float = 1.0
+    """The same after an answer: most of these users have closed. Held for longer, users who come and go by the hundred
+    occupy places at both ends of the tunnel and at the target."""
+    sweep: float = 1.0
+    """Interval at which connections with one ended direction are looked at."""
+
+    def before_end(self, *, said: int, answered: bool) -> float:
+        """Return for how long the end of a user is kept from a v0.7.2 peer.
+
+        `said`: bytes that the user has sent: without any, nobody owes an answer. `answered`: whether the last bytes
+        before the end came from the target.
+        """
+        if not said:
+            return 0.0
+        return self.hold_back_answered if answered else self.hold_back
