@@ -15,7 +15,14 @@ import pytest
 
 from backhaul.cli import demo
 
-RUN = "import sys\nfrom backhaul.cli.demo import run\nsys.executable = sys.argv[1]\nsys.exit(run(once={once}))"
+# SIGHUP as a terminal's programs have it, also where the tests run under nohup.
+RUN = """
+import signal, sys
+from backhaul.cli.demo import run
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+sys.executable = sys.argv[1]
+sys.exit(run(once={once}))
+"""
 
 
 class Stage:

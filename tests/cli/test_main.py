@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
+import socket
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from signal import SIGINT, SIGTERM, Signals
+from signal import SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, Signals
 
 import pytest
-from tests.support.net import HOST, Peer, free_port
+from tests.support.net import HOST, Peer, free_port, until
 from tests.support.program import Program
 from tests.support.tunnel import TOKEN, Net
 
@@ -50,10 +53,14 @@ class Ground:
 
     async def run(self, head: str, lines: str = "") -> Program:
         """Run the end that a configuration describes."""
+        return await self.start("-c", self.write(head, lines))
+
+    def write(self, head: str, lines: str = "") -> Path:
+        """Write a configuration; return its file."""
         file = self.folder / f"{head[1:7]}.toml"
         file.touch(0o600)
         file.write_text(f'{head}transport = "tcp"\ntoken = "{LONG_TOKEN}"\nskip_optz = true\n{lines}\n')
-        return await self.start("-c", file)
+        return file
 
     async def start(self, *arguments: str | Path, wrapper: Sequence[str] = ()) -> Program:
         """Run the program with any arguments."""
@@ -71,6 +78,25 @@ class Ground:
     async def end(self) -> None:
         """End what still runs."""
         await self._programs.aclose()
+
+
+@pytest.fixture(autouse=True)
+def _same_signals() -> Iterator[None]:
+    """A run inside this process ignores some from then on."""
+    before = {number: signal.getsignal(number) for number in (SIGHUP, SIGUSR1, SIGUSR2)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex((HOST, port)) == 0
+
+
+def open_sockets(pid: int) -> set[int]:
+    files = Path(f"/proc/{pid}/fd").iterdir()
+    return {int(file.name) for file in files if str(file.readlink()).startswith(("socket:", "anon_inode:"))}
 
 
 @pytest.fixture
@@ -223,6 +249,32 @@ class TestEnd:
 
         while not refused:
             await knock()
+
+    async def test_signals_without_a_meaning_end_nothing(self, ground: Ground) -> None:
+        server, _ = await ground.tunnel()
+        for number in (SIGUSR1, SIGUSR2):
+            server.signal(number)
+        (await ground.user()).close()
+        server.signal(SIGTERM)
+        assert await server.ended() == 0
+
+    @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", "<&-", ">&-", "2>&-"])
+    async def test_closed_standard_descriptors(self, ground: Ground, closed: str) -> None:
+        """No socket gets their numbers, on which libuv would abort at the end."""
+        file = ground.write(f'[server]\nbind_addr = "{HOST}:{ground.bind_port}"\n')
+        command = f'exec "$0" -m backhaul -c "$1" {closed}'
+        process = await asyncio.create_subprocess_exec(
+            *("sh", "-c", command, sys.executable, file),
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            await until(lambda: listens(ground.bind_port))
+            assert not open_sockets(process.pid) & {0, 1, 2}
+        finally:
+            process.terminate()
+        assert await process.wait() == 0
 
     async def test_a_client_that_never_found_its_server(self, ground: Ground) -> None:
         client = await ground.client()

@@ -29,8 +29,8 @@ class Program:
             "backhaul",
             *arguments,
             env=environment,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
         if descriptors:
             resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (descriptors, descriptors))
@@ -38,9 +38,9 @@ class Program:
 
     async def line(self, part: str) -> str:
         """Return the next line of the log that holds `part`."""
-        assert self._process.stderr
+        assert self._process.stdout
         async with asyncio.timeout(PATIENCE):
-            while line := (await self._process.stderr.readline()).decode():
+            while line := (await self._process.stdout.readline()).decode():
                 self.lines.append(line)
                 if part in line:
                     return line
@@ -48,9 +48,9 @@ class Program:
 
     async def ended(self) -> int:
         """Wait for the end; return the exit code, negative for a signal."""
-        assert self._process.stderr
+        assert self._process.stdout
         async with asyncio.timeout(PATIENCE):
-            self.lines += (await self._process.stderr.read()).decode().splitlines(keepends=True)
+            self.lines += (await self._process.stdout.read()).decode().splitlines(keepends=True)
             return await self._process.wait()
 
     @property

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -166,7 +167,7 @@ def read_terminal(environment: dict[str, str]) -> bytes:
     script += "logging.getLogger('backhaul').warning('careful')"
     controller, terminal = pty.openpty()
     try:
-        subprocess.run([sys.executable, "-c", script], stderr=terminal, check=True, env=environment)
+        subprocess.run([sys.executable, "-c", script], stdout=terminal, check=True, env=environment)
         return os.read(controller, 4096)
     finally:
         os.close(terminal)
@@ -186,11 +187,39 @@ def test_no_color_is_respected() -> None:
     assert b"[WARNING] careful" in read_terminal(child_environment(NO_COLOR="1"))
 
 
-@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
-def test_a_full_disk_or_closed_stderr_does_not_stop_the_program(redirection: str) -> None:
-    script = "import logging; from backhaul.system import log\nlog.configure('info', 'text')\n"
-    script += "for _ in range(10000): logging.getLogger('backhaul').info('x' * 100)\nprint('alive')"
-    command = ["sh", "-c", f'exec "$0" -c "$1" {redirection}', sys.executable, script]
-    done = subprocess.run(command, stdout=subprocess.PIPE, env=child_environment(), check=False)
-    assert done.stdout == b"alive\n"
-    assert done.returncode in (0, 120)  # 120: Python's own remark that standard error could not be flushed
+LINES = "for number in range(3): logging.getLogger('backhaul').info(number)\n"
+START = "import logging; from backhaul.system import log\nlog.configure('info', 'text')\n"
+
+
+def run(redirection: str, script: str) -> subprocess.CompletedProcess[str]:
+    command = ["sh", "-c", f'exec "$0" -c "$1" {redirection}', sys.executable, START + script]
+    return subprocess.run(command, capture_output=True, text=True, env=child_environment(), check=False)
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full 2>/dev/full", ">&- 2>&-", ">&- 2>/dev/full"])
+def test_where_no_line_can_be_written_the_program_goes_on(redirection: str, tmp_path: Path) -> None:
+    run(redirection, LINES + f"open('{tmp_path}/alive', 'w')")
+    assert (tmp_path / "alive").exists()
+
+
+def test_lines_go_to_standard_output_as_in_v0_7_2() -> None:
+    done = run("", LINES)
+    assert [line[-1] for line in done.stdout.splitlines()] == ["0", "1", "2"]
+    assert not done.stderr
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("redirection", [">&-", "| true"])
+def test_lines_go_to_standard_error_when_there_is_no_other(redirection: str) -> None:
+    wait = "import select; poll = select.poll(); poll.register(1, 0); poll.poll()\n" if "|" in redirection else ""
+    done = run(redirection, wait + LINES)
+    assert [line[-1] for line in done.stderr.splitlines()] == ["0", "1", "2"]
+    assert not done.stdout
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_what_the_encoding_can_not_hold_is_escaped(encoding: str) -> None:
+    script = "logging.getLogger('backhaul').info('caf\\u00e9')"
+    command = [sys.executable, "-c", START + script]
+    done = subprocess.run(command, capture_output=True, env=child_environment(PYTHONIOENCODING=encoding), check=True)
+    assert done.stdout.rstrip().endswith(b"caf\\xe9" if encoding == "ascii" else "caf\u00e9".encode())

@@ -1,6 +1,7 @@
 """`backhaul`: what the arguments ask for."""
 
 import argparse
+import os
 import re
 import signal
 import sys
@@ -10,20 +11,30 @@ from pathlib import Path
 from backhaul import __version__
 
 _MAX_DAYS = 36500
+_STANDARD_ERROR = 2
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 
 def run(argv: Sequence[str] | None = None) -> None:
     """Carry out the command line and exit: 0 good end, 2 bad configuration or usage, 1 anything else."""
+    _fill_standard_descriptors()
     try:
         code = _dispatch(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
     except BrokenPipeError:  # somebody piped us into `head`
         sys.stdout = None  # nothing is left to flush at exit
         code = EXIT_FAILED
     except KeyboardInterrupt:
         code = EXIT_FAILED
     raise SystemExit(code)
+
+
+def _fill_standard_descriptors() -> None:
+    """Open those of 0, 1 and 2 that are closed on /dev/null: sockets would get the numbers, and libuv aborts on it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def _dispatch(argv: Sequence[str]) -> int:
@@ -118,7 +129,9 @@ def _serve(file: str) -> int:
 
     from .serve import serve  # noqa: PLC0415
 
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it means a reload: who has just edited the file ends nothing
+    # SIGHUP until it means a reload: an early one ends nothing. Of the others administrators expect reopened log files.
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     try:
         config = load_usable(file)
     except ConfigError as error:

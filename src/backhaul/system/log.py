@@ -1,9 +1,11 @@
 """Log lines as Backhaul v0.7.2 writes them, or one JSON object a line.
 
 Everything in the program logs to ``logging.getLogger("backhaul")`` or a child of it. Lines go to standard
-error: it is unbuffered by the line, and it escapes what its encoding cannot hold instead of raising.
+output, as those of v0.7.2 do, and to standard error where that is closed or its reader has gone.
 """
 
+import errno
+import io
 import json
 import logging
 import os
@@ -48,7 +50,7 @@ _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\
 
 
 def configure(level: str, log_format: str, stream: TextIO | None = None) -> None:
-    """Send the program's log to ``stream`` (default: standard error); callable again at every reload.
+    """Send the program's log to ``stream`` (default: standard output); callable again at every reload.
 
     ``level`` is one of v0.7.2's names in any case, ``log_format`` is "text" or "json". Raises
     ``ValueError`` when either is neither; the log then stays as it was. The caller keeps the stream.
@@ -56,7 +58,7 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     threshold = _LEVELS.get(level.lower())
     if threshold is None:
         raise ValueError(f'log_level: "{escape(level)}" is not one of {", ".join(_LEVELS)}')
-    handler = _Handler(sys.stderr if stream is None else stream)
+    handler = _Handler(_standard_output() if stream is None else stream)
     handler.setFormatter(_formatter(log_format, coloured=_wants_colour(handler.stream)))
     for name in _LOGGERS:
         _attach(logging.getLogger(name), handler, threshold)
@@ -68,7 +70,7 @@ def escape(text: str) -> str:
 
 
 def _wants_colour(stream: TextIO | None) -> bool:
-    # Standard error is None in a program started with it closed.
+    # A standard stream is None in a program started with it closed.
     terminal = stream is not None and not stream.closed and stream.isatty()
     return terminal and not os.environ.get("NO_COLOR")  # https://no-color.org
 
@@ -80,11 +82,26 @@ def _attach(logger: logging.Logger, handler: logging.Handler, threshold: int) ->
     logger.setLevel(threshold)
 
 
+def _standard_output() -> TextIO | None:
+    """Return a stream that passes each line on at once, and escapes what its encoding can't hold; or standard error."""
+    if sys.stdout is None:
+        return sys.stderr
+    try:
+        output = io.FileIO(sys.stdout.fileno(), "w", closefd=False)
+    except (OSError, ValueError):  # replaced by something that is no file, or closed behind Python's back
+        return sys.stderr
+    return io.TextIOWrapper(output, sys.stdout.encoding, errors="backslashreplace", write_through=True)
+
+
 class _Handler(logging.StreamHandler[TextIO]):
     """A stream handler that loses a line rather than disturb the tunnel."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name logging calls
-        """Do nothing: with a full disk or a closed stream there is nowhere left to complain."""
+        """Go over to standard error when the reader has gone; with a full disk there is nowhere to complain."""
+        gone = isinstance(error := sys.exception(), OSError) and error.errno in (errno.EPIPE, errno.EBADF)
+        if gone and self.stream is not sys.stderr and sys.stderr:
+            self.setStream(sys.stderr)
+            self.emit(record)
 
 
 def _formatter(log_format: str, *, coloured: bool) -> logging.Formatter:
