@@ -90,7 +90,7 @@ class Client:
             remote_port=config.remote_addr.port,
             token=config.token.reveal(),
             mux=mux_settings(config),
-            host_header=str(config.remote_addr),
+            host_header=str(config.remote_addr.unscoped),
             edge_ip=config.edge_ip,
             path=config.path,
             tls=self._tls() if config.transport in TLS else None,
@@ -102,7 +102,7 @@ class Client:
     def _tls(self) -> ClientTls:
         config = self.config
         return ClientTls(
-            server_name=config.tls_server_name or config.remote_addr.host,
+            server_name=config.tls_server_name or config.remote_addr.unscoped.host,
             verify=config.tls_verify,
             ca=config.tls_ca,
             fingerprint=config.tls_fingerprint,

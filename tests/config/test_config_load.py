@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.support.config import CLIENT, SERVER, TOKEN, client, problems, server
 
 from backhaul.config import Address, ClientConfig, ConfigError, Mapping, Secret, ServerConfig, load
+from backhaul.config.address import parse_remote
 from backhaul.config.keys import ALL, TLS, Key, keys
 from backhaul.config.loader import parse
 from backhaul.config.schema import SIDES
@@ -367,3 +368,9 @@ def test_sizes_of_sessions_matter_where_there_are_any(transport: str, *, matters
         assert problems(text) == (message,)
     else:
         assert parse(text).mux_recievebuffer == 65535
+
+
+def test_the_interface_of_a_link_local_address_is_for_this_machine_alone() -> None:
+    address = parse_remote("[fe80::a%eth0]:3080")
+    assert str(address) == "[fe80::a%eth0]:3080"
+    assert str(address.unscoped) == "[fe80::a]:3080"

@@ -1,11 +1,10 @@
-"""Names of targets and of the server: a name server that is silent about some delays no others."""
+"""Names of targets and of the server: a name server that is silent about some delays no others. Link-local addresses."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.support.apart import run_apart, separable
+from tests.support.datagrams import FLOWS
 from tests.support.names import Names
 from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Net
@@ -47,24 +46,17 @@ async def test_the_client_comes_back_while_names_of_targets_hang(any_net: Net, n
     names.let_go()
 
 
-def _environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-
-
-def _separable() -> bool:
-    trial = ["unshare", "--net", "--mount", "sh", "-c", "ip link set lo up && mount --bind /dev/null /etc/resolv.conf"]
-    try:
-        return subprocess.run(trial, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-@pytest.mark.skipif(not _separable(), reason="needs root and Linux's namespaces for a name server that is silent")
+@pytest.mark.skipif(not separable(), reason="needs root and Linux's namespaces for a name server that is silent")
 def test_the_same_with_a_real_name_server_that_is_silent(tmp_path: Path) -> None:
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:20\n")
     (tmp_path / "hosts").write_text("127.0.0.1 localhost fast.example server.example\n")
-    mounts = " && ".join(f"mount --bind {tmp_path}/{name} /etc/{name}" for name in ("resolv.conf", "hosts"))
-    inside = f"ip link set lo up && {mounts} && exec {sys.executable} -m tests.support.silent_name_server"
-    command = ["unshare", "--net", "--mount", "sh", "-c", inside]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
-    assert done.stdout == "served\nback\n", done.stderr
+    mounts = (f"mount --bind {tmp_path}/{name} /etc/{name}" for name in ("resolv.conf", "hosts"))
+    said, complaints = run_apart("silent_name_server", *mounts)
+    assert said == "served\nback\n", complaints
+
+
+@pytest.mark.skipif(not separable(), reason="needs root and Linux's namespaces for a link-local address")
+def test_link_local_addresses() -> None:
+    """Of the server, of a user's port and of a target: each is of no use without its interface."""
+    said, complaints = run_apart("link_local", "ip address add fe80::a/64 dev lo nodad")
+    assert said.split() == list(FLOWS), complaints

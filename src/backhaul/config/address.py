@@ -21,6 +21,11 @@ class Address(Struct, frozen=True):
     host: str
     port: int
 
+    @property
+    def unscoped(self) -> "Address":
+        """The address without the interface of a link-local one, which nobody else has a use for (RFC 6874)."""
+        return Address(self.host.partition("%")[0], self.port)
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 

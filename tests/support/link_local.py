@@ -1,0 +1,68 @@
+"""A tunnel between link-local addresses: of the server, of a user's port and of a target. Prints each transport.
+
+Run by a test, in a network of its own in which the interface `lo` has the address fe80::a.
+"""
+
+import socket
+from contextlib import closing
+
+import uvloop
+from tests.support.datagrams import FLOWS, UdpPeer
+from tests.support.net import Peer, echo, free_port, until
+from tests.support.targets import serve_echo
+from tests.support.tunnel import client_config, server_config
+
+from backhaul.client import Client
+from backhaul.server import Server
+
+HOST = "fe80::a%lo"
+
+
+def address(port: int) -> tuple[str, int, int, int]:
+    """Return the long form, with the number of the interface."""
+    return "fe80::a", port, 0, socket.if_nametoindex("lo")
+
+
+async def main() -> None:
+    """Have something echoed over each transport."""
+    for transport in FLOWS:
+        bind, user_port, target = (free_port() for _ in range(3))
+        server = Server(server_config(transport, f"[{HOST}]:{bind}", [f"[{HOST}]:{user_port}=[{HOST}]:{target}"]))
+        await server.start()
+        client = Client(client_config(transport, f"[{HOST}]:{bind}"))
+        await client.start()
+        await until(lambda client=client: client.tunnel.connected)
+        await (use_datagrams if transport == "udp" else use_stream)(user_port, target)
+        print(transport)  # noqa: T201
+        await client.stop()
+        await server.stop()
+
+
+async def use_stream(port: int, target: int) -> None:
+    """Have bytes sent back."""
+    echo_service = await serve_echo(HOST, target)
+    sock = socket.socket(socket.AF_INET6)
+    sock.connect(address(port))  # uvloop's own loses the interface
+    user = Peer(sock)
+    await echo(user, b"hello")
+    user.close()
+    await echo_service.stop()
+
+
+async def use_datagrams(port: int, target: int) -> None:
+    """Have a datagram sent back."""
+    with closing(UdpPeer(bound(target))) as echo_service, closing(UdpPeer(bound(0))) as user:
+        user.send(b"hello", address(port))
+        said, client = await echo_service.receive_from()
+        echo_service.send(said, client)
+        assert await user.receive() == b"hello"
+
+
+def bound(port: int) -> socket.socket:
+    """Return a UDP socket."""
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    sock.bind(address(port))
+    return sock
+
+
+uvloop.run(main())
