@@ -26,16 +26,20 @@ def address(port: int) -> tuple[str, int, int, int]:
 async def main() -> None:
     """Have something echoed over each transport."""
     for transport in FLOWS:
-        bind, user_port, target = (free_port() for _ in range(3))
-        server = Server(server_config(transport, f"[{HOST}]:{bind}", [f"[{HOST}]:{user_port}=[{HOST}]:{target}"]))
-        await server.start()
-        client = Client(client_config(transport, f"[{HOST}]:{bind}"))
-        await client.start()
-        await until(lambda client=client: client.tunnel.connected)
-        await (use_datagrams if transport == "udp" else use_stream)(user_port, target)
+        await use(transport, *(free_port() for _ in range(3)))
         print(transport)  # noqa: T201
-        await client.stop()
-        await server.stop()
+
+
+async def use(transport: str, bind: int, user_port: int, target: int) -> None:
+    """Have something echoed."""
+    server = Server(server_config(transport, f"[{HOST}]:{bind}", [f"[{HOST}]:{user_port}=[{HOST}]:{target}"]))
+    await server.start()
+    client = Client(client_config(transport, f"[{HOST}]:{bind}"))
+    await client.start()
+    await until(lambda: client.tunnel.connected)
+    await (use_datagrams if transport == "udp" else use_stream)(user_port, target)
+    await client.stop()
+    await server.stop()
 
 
 async def use_stream(port: int, target: int) -> None:

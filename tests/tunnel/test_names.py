@@ -1,4 +1,4 @@
-"""Names of targets and of the server: a name server that is silent about some delays no others. Link-local addresses."""
+"""Names and link-local addresses, of targets and of the server."""
 
 from pathlib import Path
 
