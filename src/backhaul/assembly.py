@@ -3,9 +3,10 @@
 from typing import Final
 
 from backhaul.config import ClientConfig, ServerConfig
+from backhaul.config.keys import MUX
 from backhaul.relay.patience import Patience
 from backhaul.transports.base import GateLimits
-from backhaul.transports.sockets import SocketOptions
+from backhaul.transports.sockets import IDLE_INTERVAL, TUNNEL_IDLE, USED_INTERVAL, SocketOptions
 from backhaul.wire import smux
 
 TLS = frozenset({"wss", "wssmux"})
@@ -31,7 +32,14 @@ def mux_settings(config: ServerConfig | ClientConfig) -> smux.Settings:
 
 def tunnel_options(config: ServerConfig | ClientConfig) -> SocketOptions:
     """Return the options of the connections between both ends."""
-    return SocketOptions(config.nodelay, config.keepalive_period, config.mss, config.so_rcvbuf, config.so_sndbuf)
+    return SocketOptions(
+        nodelay=config.nodelay,
+        keepalive=min(config.keepalive_period, TUNNEL_IDLE),
+        interval=USED_INTERVAL if config.transport in MUX else IDLE_INTERVAL,
+        mss=config.mss,
+        rcvbuf=config.so_rcvbuf,
+        sndbuf=config.so_sndbuf,
+    )
 
 
 def gate_limits(descriptors: int) -> GateLimits:

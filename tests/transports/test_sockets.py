@@ -1,10 +1,15 @@
 """Socket options, read back from the sockets of a running tunnel."""
 
+import contextlib
+import os
 import socket
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.net import HOST, free_port, until
+from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Net
 
 from backhaul.transports import sockets
@@ -26,9 +31,25 @@ def buffers(sock: socket.socket) -> tuple[int, int]:
     return received, sent
 
 
-def kept_alive(sock: socket.socket) -> tuple[int, int, int]:
+def kept_alive(sock: socket.socket) -> tuple[int, int, int, int]:
     on = sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-    return on, tcp(sock, "TCP_KEEPIDLE"), tcp(sock, "TCP_KEEPINTVL")
+    return on, tcp(sock, "TCP_KEEPIDLE"), tcp(sock, "TCP_KEEPINTVL"), tcp(sock, "TCP_KEEPCNT")
+
+
+def connections(port: int) -> Iterator[socket.socket]:
+    """Yield the open ones to `port` of this process, both ends; control channels, which have a limit, left out."""
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that lists them is gone; a listener has no peer
+            if str(link.readlink()).startswith("socket:"):
+                with socket.socket(fileno=os.dup(int(link.name))) as sock:
+                    inet = sock.family == socket.AF_INET
+                    if inet and port in {sock.getsockname()[1], sock.getpeername()[1]} and not watched(sock):
+                        yield sock
+
+
+def watched(sock: socket.socket) -> bool:
+    """Whether it is a control channel."""
+    return tcp(sock, "TCP_USER_TIMEOUT") > 0
 
 
 class Inside:
@@ -64,12 +85,12 @@ async def test_the_configured_options(net: Net) -> None:
     inside = await look_inside(net, OPTIONS)
     for sock in inside.tunnel:
         assert tcp(sock, "TCP_NODELAY") == 1
-        assert kept_alive(sock) == (1, KEEPALIVE, KEEPALIVE)
+        assert kept_alive(sock) == (1, 15, 15, 4)
         assert tcp(sock, "TCP_MAXSEG") <= 1000
         assert buffers(sock) == (50000, 60000)
     for sock in (inside.user, inside.target):
         assert tcp(sock, "TCP_NODELAY") == 1
-        assert kept_alive(sock) == (1, KEEPALIVE, KEEPALIVE)
+        assert kept_alive(sock) == (1, KEEPALIVE, KEEPALIVE, 4)
         assert tcp(sock, "TCP_MAXSEG") > 1000
         assert buffers(sock) != (50000, 60000)
 
@@ -79,8 +100,23 @@ async def test_without_them_the_system_decides(net: Net) -> None:
     inside = await look_inside(net, "")
     for sock in (*inside.tunnel, inside.user, inside.target):
         assert tcp(sock, "TCP_NODELAY") == (sock is inside.target)  # always, as in v0.7.2
-        assert kept_alive(sock) == (1, 75, 75)
+        assert kept_alive(sock) == ((1, 75, 75, 4) if sock in {inside.user, inside.target} else (1, 15, 15, 4))
         assert tcp(sock, "TCP_MAXSEG") > 1360
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("period", [9, 75])
+async def test_idle_tunnel_connections_are_probed_early_and_used_ones_patiently(any_net: Net, period: int) -> None:
+    lines = f"keepalive_period = {period}"
+    tunnel = await any_net.tunnel(await any_net.echo(), server=lines, client=f"{lines}\nconnection_pool = 1")
+    await until(lambda: tunnel.server.tunnel.transport.idle)
+    muxed, idle = any_net.transport.endswith("mux"), min(period, 15)
+    waiting = (1, idle, 15, 4) if muxed else (1, idle, 5, 4)
+    assert [kept_alive(sock) for sock in connections(tunnel.bind_port)] == [waiting] * 2
+    await echo(await tunnel.user(), b"hello")
+    await until(lambda: muxed or tunnel.server.tunnel.transport.idle)
+    expected = {waiting: 2} if muxed else {waiting: 2, (1, idle, 15, 4): 2}
+    assert Counter(kept_alive(sock) for sock in connections(tunnel.bind_port)) == expected
 
 
 async def test_a_target_on_this_machine_is_not_probed(net: Net) -> None:
@@ -93,9 +129,9 @@ async def test_a_target_on_this_machine_is_not_probed(net: Net) -> None:
 async def test_a_control_channel_whose_peer_has_vanished_is_found_out_within_a_minute(net: Net, lines: str) -> None:
     inside = await look_inside(net, lines)
     for sock in inside.control:
-        on, idle, interval = kept_alive(sock)
+        on, idle, interval, count = kept_alive(sock)
         assert on == 1
-        assert idle + interval * tcp(sock, "TCP_KEEPCNT") < 60
+        assert idle + interval * count < 60
         assert 0 < tcp(sock, "TCP_USER_TIMEOUT") < 60_000
         assert tcp(sock, "TCP_NODELAY") == 1
 

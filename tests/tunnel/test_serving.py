@@ -18,7 +18,8 @@ class TestDemand:
     async def test_each_user_costs_a_connection_and_one_more_is_asked_for(self, public: Public) -> None:
         control = await public.client()
         carriers = [await public.tunnel_connection() for _ in range(3)]
-        for number, carrier in enumerate(carriers, 1):
+        await until(lambda: public.server.tunnel.transport.idle == 3)
+        for number, carrier in enumerate(reversed(carriers), 1):
             user = await public.user()
             await user.send(b"%d" % number)
             await public.addressed(carrier)

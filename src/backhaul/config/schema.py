@@ -67,7 +67,7 @@ class _Common(Struct, frozen=True, kw_only=True):
     keepalive_period: Annotated[
         int,
         key(
-            "TCP keep-alive: idle time before a probe, but none to what is dialled at 127.0.0.0/8 or ::1.",
+            "TCP keep-alive: silence before a probe, at most 15 s in the tunnel. None to 127.0.0.0/8 or ::1.",
             ge=1,
             le=MAX_KEEPALIVE,
             unit="seconds",

@@ -58,7 +58,10 @@ MakeCarrier = Callable[[socket.socket, bytes, bool, CarrierOwner], IdleCarrier]
 
 
 class DedicatedServer(GatedServer):
-    """The public end: idle connections in the order in which they came, the oldest is used first."""
+    """The public end: idle connections in the order in which they came.
+
+    The newest is used first: what lies between both ends has had the least time to forget it.
+    """
 
     def __init__(
         self,
@@ -85,14 +88,14 @@ class DedicatedServer(GatedServer):
                 carrier.ping()
 
     def carry(self, user: User) -> bool:
-        """Hand the user to the connection that has been idle for longest; False if none is."""
+        """Hand the user to the connection that has come last; False if none is idle."""
         while self._idle:
             if self.take().carry(user):
                 return True
         return False
 
     def carry_flow(self, flow: Flow) -> Carry:
-        """Hand the flow to the connection that has been idle for longest, if its other end knows flows."""
+        """Hand the flow to the connection that has come last, if its other end knows flows."""
         while self._idle:
             if not self._next().takes_flows:
                 return Carry.REFUSED
@@ -126,7 +129,7 @@ class DedicatedServer(GatedServer):
         self._gate.regreet(sock, data)
 
     def _next(self) -> IdleCarrier:
-        return next(iter(self._idle))
+        return next(reversed(self._idle))
 
     def _drop_idle(self) -> None:
         while self._idle:

@@ -19,6 +19,7 @@ from backhaul.wire.targets import MAX_TARGET
 from .base import User
 from .dedicated import CarrierOwner, WaitingOwner
 from .silent_connection import SilentConnection
+from .sockets import expect_outages
 
 log = logging.getLogger("backhaul.tunnel")
 
@@ -109,6 +110,7 @@ class RawWaiting(SilentConnection):
     def _addressed(self, frame: Frame) -> None:
         """Hand the connection on to whoever dials the target."""
         self._relay.poller.ignore_readable(self._sock)
+        expect_outages(self._sock)
         target = frame.body.decode("utf-8", "replace")
         if frame.kind == Signal.UDP:
             arrival = RawFlowArrival(self._relay, self._sock, target, frame.rest, ours=self._ours)

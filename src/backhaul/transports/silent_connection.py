@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import WOULD_BLOCK, release
 
+from .sockets import expect_outages
+
 _READ_SIZE = 1 << 14
 
 
@@ -48,6 +50,7 @@ class SilentConnection(ABC):
         Raises OSError, with the connection closed, if that is dead: nothing of `data` has left then. Once a part of
         it may have left, `data` belongs to this connection alone, whatever becomes of it.
         """
+        expect_outages(self._sock)
         if self._unsent:
             self._relay.poller.ignore_writable(self._sock)
             return self._unsent + data

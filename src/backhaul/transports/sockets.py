@@ -13,6 +13,10 @@ from .congestion import local, suit
 # heartbeat is set: silent for 15 s -> 4 probes, 5 s apart; unanswered bytes -> 30 s.
 CONTROL_IDLE, CONTROL_INTERVAL, CONTROL_PROBES = 15, 5, 4
 CONTROL_UNANSWERED_MS = 30_000
+# An idle tunnel connection is probed as soon: many a NAT forgets what was silent for half a minute (RFC 5382, REQ-5,
+# wants two hours), and the probes remind it. With a user on it the probes go on, but only 75 s of outage end it.
+TUNNEL_IDLE, IDLE_INTERVAL, USED_INTERVAL = 15, 5, 15
+PROBES = CONTROL_PROBES  # unanswered ones, of whatever connection: the system's 9 keep a ghost for ten periods
 _EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # Go, and so v0.7.2, listens on both families for each of them
 BACKLOG = 4096  # pending connections; the kernel lowers it to net.core.somaxconn
 # The user is hurt, not the listener: carry on with the next one (accept(2), "Error handling").
@@ -24,7 +28,8 @@ class SocketOptions(NamedTuple):
     """What the configuration says about a TCP socket; 0 means "as the system has it"."""
 
     nodelay: bool = False
-    keepalive: int = 0  # seconds of silence before the kernel probes the peer, and between its probes
+    keepalive: int = 0  # seconds of silence before the kernel probes the peer, ...
+    interval: int = 0  # ... and between its probes; 0 means as many
     mss: int = 0  # bytes
     rcvbuf: int = 0  # bytes
     sndbuf: int = 0  # bytes
@@ -39,7 +44,8 @@ class SocketOptions(NamedTuple):
         if self.keepalive and not local(host):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             _set(sock, "TCP_KEEPIDLE", self.keepalive)
-            _set(sock, "TCP_KEEPINTVL", self.keepalive)
+            _set(sock, "TCP_KEEPINTVL", self.interval or self.keepalive)
+            _set(sock, "TCP_KEEPCNT", PROBES)
         if self.mss:
             _set(sock, "TCP_MAXSEG", self.mss)
         if self.rcvbuf:
@@ -56,6 +62,11 @@ def watch_closely(sock: socket.socket) -> None:
     _set(sock, "TCP_KEEPINTVL", CONTROL_INTERVAL)
     _set(sock, "TCP_KEEPCNT", CONTROL_PROBES)
     _set(sock, "TCP_USER_TIMEOUT", CONTROL_UNANSWERED_MS)
+
+
+def expect_outages(sock: socket.socket) -> None:
+    """Be patient with the other end of a tunnel connection that carries a user from now on."""
+    _set(sock, "TCP_KEEPINTVL", USED_INTERVAL)
 
 
 def _set(sock: socket.socket, option: str, value: int) -> None:

@@ -18,6 +18,7 @@ from backhaul.wire.targets import MAX_TARGET, UDP_PREFIX
 from .base import User
 from .dedicated import CarrierOwner, WaitingOwner
 from .silent_connection import SilentConnection
+from .sockets import expect_outages
 
 log = logging.getLogger("backhaul.tunnel")
 
@@ -178,6 +179,7 @@ class WsWaiting(SilentConnection):
         if self._target:
             self._relay.poller.ignore_readable(self._sock)
             self._relay.poller.ignore_writable(self._sock)
+            expect_outages(self._sock)
             self._owner.addressed(self, WsArrival(self._relay, self._sock, self._parser, self._target, self._early))
 
     def _gone(self) -> None:
