@@ -254,6 +254,40 @@ async def test_more_waiting_flows_than_there_is_room_for(flow_net: UdpNet) -> No
     assert listening.udp.flows == 3
 
 
+async def test_an_address_that_floods_pushes_out_no_flow_that_was_answered(busy_net: UdpNet) -> None:
+    """Each datagram from another port, as a flood of one machine has them."""
+    target = busy_net.udp()
+    tunnel = await busy_net.flows(target.port, server="udp_max_flows = 20", user_host="0.0.0.0")
+    (listening,) = tunnel.server.tunnel.ports.open.values()
+    user = busy_net.udp(tunnel.ports[0], "127.0.0.2")
+    user.send(b"hello")
+    _, flow = await target.receive_from()
+    target.send(b"welcome", flow)
+    assert await user.receive() == b"welcome"
+    for number in range(1, 61):
+        busy_net.udp(tunnel.ports[0]).send(b"flood")
+        await until(lambda number=number: listening.udp.total == 1 + number)  # type: ignore[misc]
+    assert len(tunnel.server.relay.flows) == 20
+    target.send(b"news", flow)
+    assert await user.receive() == b"news"
+
+
+async def test_an_address_that_floods_leaves_waiting_places_to_others(flow_net: UdpNet) -> None:
+    echo, bind_port, port = flow_net.udp_echo(), free_port(), free_port()
+    lines = f"{FLOWS[flow_net.transport]}\nchannel_size = 3"
+    server = await flow_net.server(bind_port, [f"0.0.0.0:{port}={echo.port}"], lines)
+    (listening,) = server.tunnel.ports.open.values()
+    for _ in range(5):
+        flow_net.udp(port).send(b"flood")
+    await until(lambda: listening.udp.dropped == 2)
+    user = flow_net.udp(port, "127.0.0.2")
+    user.send(b"hello")
+    await until(lambda: listening.udp.dropped == 3)
+    assert (listening.udp.flows, listening.udp.total) == (3, 4)
+    await flow_net.client(bind_port)
+    assert await user.receive() == b"echo:hello"
+
+
 async def test_a_waiting_flow_keeps_the_newest_of_what_its_user_sends(flow_net: UdpNet) -> None:
     target, bind_port, port = flow_net.udp(), free_port(), free_port()
     server = await flow_net.server(bind_port, [f"{HOST}:{port}={target.port}"], FLOWS[flow_net.transport])

@@ -31,9 +31,12 @@ class Scene:
         self.tally = Tally()
         self.traffic = Traffic(Meter(), Meter())
 
-    def flow(self) -> tuple[Flow, End]:
+    def flow(self, source: str = "", *, answered: bool = False) -> tuple[Flow, End]:
         near = End()
-        return Flow(self.table, near, "7100", self.traffic, self.tally), near
+        flow = Flow(self.table, near, "7100", self.traffic, self.tally, source=source)
+        if answered:
+            flow.from_far([b"answer"])
+        return flow, near
 
 
 async def test_datagrams_wait_for_the_far_end_and_then_pass() -> None:
@@ -85,6 +88,28 @@ async def test_the_least_recently_used_makes_room() -> None:
     newest, _ = scene.flow()
     assert [flow.closed for flow in (*flows, newest)] == [False, False, True, False]
     assert scene.tally.flows == len(scene.table) == 3
+    scene.table.close()
+
+
+async def test_a_source_that_floods_takes_places_from_itself_only() -> None:
+    scene = Scene(limit=20)
+    answered = [scene.flow(source, answered=True)[0] for source in ("a", "b", "flood")]
+    new = [scene.flow(source)[0] for source in ("a", "b")]
+    flood = [scene.flow("flood")[0] for _ in range(1000)]
+    assert not any(flow.closed for flow in (*answered, *new))
+    assert [flow.closed for flow in flood] == [True] * 985 + [False] * 15
+    scene.table.close()
+
+
+async def test_flows_without_an_answer_make_room_before_others_do() -> None:
+    scene = Scene(limit=3)
+    many = [scene.flow("many", answered=True)[0] for _ in range(2)]
+    one, _ = scene.flow("one")
+    newest, _ = scene.flow("another", answered=True)
+    assert [flow.closed for flow in (*many, one, newest)] == [False, False, True, False]
+    many[0].from_near([b"x"])
+    last, _ = scene.flow("another")
+    assert [flow.closed for flow in (*many, newest, last)] == [False, True, False, False]
     scene.table.close()
 
 

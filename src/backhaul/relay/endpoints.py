@@ -43,6 +43,13 @@ def learns_destinations(sock: socket.socket) -> bool:
     return _LINUX and bool(sock.getsockopt(*_option(sock)))
 
 
+def host_of(address: Address) -> str:
+    """Return the peer's IP address."""
+    peer = address[0] if isinstance(address[0], tuple) else address
+    host: str = peer[0]
+    return host
+
+
 def _option(sock: socket.socket) -> tuple[int, int]:
     """Return level and name of the option; IPv4 peers of a dual-stack socket have mapped addresses."""
     return (_IPV6, _IPV6_RECVPKTINFO) if sock.family == socket.AF_INET6 else (_IPV4, _IP_PKTINFO)

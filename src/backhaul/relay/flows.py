@@ -1,8 +1,8 @@
 """Flows: the datagrams of one user and their way, both ways, until they fall silent.
 
 A flow joins two ends, whatever they are: a peer of a UDP socket, a stream that frames datagrams, a queue while
-nothing better is there. No task and no timer belongs to a flow; a flood of sources costs the oldest flows their
-place, not the process its memory.
+nothing better is there. No task and no timer belongs to a flow; a flood of sources costs the process no memory, and
+nobody whose target has answered a place that the flood could have given up itself.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from backhaul.wire.datagrams import Batch
 from .datagrams import DatagramQueue, DatagramSocket, Tally, prepare
 from .endpoints import Address
 from .poller import Poller
+from .shares import Shares
 
 if TYPE_CHECKING:
     from .pair import Traffic
@@ -31,17 +32,31 @@ class DatagramEnd(Protocol):
 
 
 class Flow:
-    """One user's datagrams; owns both ends. `near` is the one towards the user, `far` the one towards the target."""
+    """One user's datagrams; owns both ends. `near` is the one towards the user, `far` the one towards the target.
 
-    __slots__ = ("_far", "_near", "_table", "closed", "last_used", "tally", "target", "traffic")
+    `source` is shared by flows that may be of one user, who sends from many ports.
+    """
 
-    def __init__(self, table: "FlowTable", near: DatagramEnd, target: str, traffic: "Traffic", tally: Tally) -> None:
+    __slots__ = ("_far", "_near", "_table", "answered", "closed", "last_used", "source", "tally", "target", "traffic")
+
+    def __init__(
+        self,
+        table: "FlowTable",
+        near: DatagramEnd,
+        target: str,
+        traffic: "Traffic",
+        tally: Tally,
+        *,
+        source: str = "",
+    ) -> None:
         self._table = table
         self._near = near
         self._far: DatagramEnd = DatagramQueue(tally)
         self.target = target
         self.traffic = traffic
         self.tally = tally
+        self.source = source
+        self.answered = False  # by the target
         self.closed = False
         self.last_used = 0.0  # the table's clock
         table.add(self)
@@ -62,7 +77,10 @@ class Flow:
 
     def from_far(self, batch: Batch) -> None:
         """The target has sent these."""
-        self._table.touch(self)
+        if self.answered:
+            self._table.touch(self)
+        else:
+            self._table.answered(self)
         self.traffic.sent.bytes += sum(map(len, batch))
         self._near.send(batch)
 
@@ -93,13 +111,19 @@ class Refusal:
 
 
 class FlowTable:
-    """Every flow of this end in the order of its last datagram: at most `limit`, none silent for `timeout` seconds."""
+    """Every flow of this end in the order of its last datagram: at most `limit`, none silent for `timeout` seconds.
+
+    If there are too many, one ends that no target has answered, or else one that was answered; among those the one
+    silent for longest, of the source that has most. Anybody can make up flows; answers take a target.
+    """
 
     def __init__(self, limit: int = 4096, timeout: float = 60.0) -> None:
         self._loop = asyncio.get_running_loop()
         self.limit = limit
         self.timeout = timeout
         self._flows: OrderedDict[Flow, None] = OrderedDict()
+        self._unanswered: Shares[Flow] = Shares()
+        self._answered: Shares[Flow] = Shares()
         self._timer: asyncio.TimerHandle | None = None
         self.tally = Tally()  # of flows that belong to no port: those of the client's side
 
@@ -107,10 +131,11 @@ class FlowTable:
         return len(self._flows)
 
     def add(self, flow: Flow) -> None:
-        """Take in a new flow; if there are too many, the one that was silent for longest ends."""
+        """Take in a new flow, which may take the place of another one."""
         if len(self._flows) >= self.limit:
-            next(iter(self._flows)).close()
+            (self._unanswered or self._answered).oldest_of_most().close()
         self._flows[flow] = None
+        self._unanswered.add(flow)
         flow.last_used = self._loop.time()
         flow.tally.flows += 1
         flow.tally.total += 1
@@ -121,10 +146,19 @@ class FlowTable:
         """The flow is in use."""
         flow.last_used = self._loop.time()
         self._flows.move_to_end(flow)
+        (self._answered if flow.answered else self._unanswered).touch(flow)
+
+    def answered(self, flow: Flow) -> None:
+        """The flow is in use, and its target has answered."""
+        self._unanswered.discard(flow)
+        self._answered.add(flow)
+        flow.answered = True
+        self.touch(flow)
 
     def discard(self, flow: Flow) -> None:
         """Drop a flow that has closed."""
         del self._flows[flow]
+        (self._answered if flow.answered else self._unanswered).discard(flow)
         flow.tally.flows -= 1
 
     def close(self) -> None:

@@ -91,7 +91,7 @@ class ServerTunnel:
         """
         before, self.config = self.config, config
         self._transport.settings = settings
-        self._flows.most_waiting = config.channel_size
+        self._flows.set_most_waiting(config.channel_size)
         self.ports.set_options(_user_options(config))
         if _takes_datagrams(before) != _takes_datagrams(config):
             self.ports.take_datagrams(self._flows.listen if _takes_datagrams(config) else None)

@@ -5,14 +5,16 @@ import logging
 from backhaul.burst import Burst
 from backhaul.relay.datagrams import DatagramSocket
 from backhaul.relay.deadlines import Deadlines
-from backhaul.relay.endpoints import Address
+from backhaul.relay.endpoints import Address, host_of
 from backhaul.relay.flows import Flow, Refusal
 from backhaul.relay.pair import Relay
 from backhaul.transports.base import Carry, ServerTransport
+from backhaul.transports.reputation import network_of
 from backhaul.transports.sockets import bind_datagrams
 from backhaul.wire.datagrams import Batch
 
 from .ports import Port
+from .waiting_flows import WaitingFlows
 
 log = logging.getLogger("backhaul.server")
 
@@ -26,8 +28,7 @@ class FlowDesk:
     def __init__(self, relay: Relay, transport: ServerTransport, most_waiting: int) -> None:
         self.relay = relay
         self.transport = transport
-        self.most_waiting = most_waiting
-        self._waiting: Deadlines[Flow] = Deadlines(FLOW_PATIENCE, self._give_up)
+        self._waiting = WaitingFlows(most_waiting, FLOW_PATIENCE, self._give_up)
         self._refused: Deadlines[Flow] = Deadlines(REFUSED_FOR, Flow.close)
         self._burst = Burst(log)
 
@@ -35,6 +36,10 @@ class FlowDesk:
     def waiting(self) -> int:
         """How many flows have no carrier."""
         return len(self._waiting)
+
+    def set_most_waiting(self, limit: int) -> None:
+        """Let at most so many flows wait from now on."""
+        self._waiting.limit = limit
 
     def listen(self, port: Port) -> "UdpListener":
         """Open the port for datagrams; raises OSError."""
@@ -48,13 +53,13 @@ class FlowDesk:
             self.transport.expect_user(waiting)
 
     def carrier_ready(self) -> None:
-        """Carry those who wait, oldest first."""
+        """Carry flows that wait, oldest first, each source in its turn."""
         while len(self._waiting):
-            flow = self._waiting.oldest()
+            flow = self._waiting.next()
             outcome = self.transport.carry_flow(flow)
             if outcome is Carry.LATER:
                 return
-            self._waiting.discard(flow)
+            self._waiting.served(flow)
             if outcome is Carry.REFUSED:
                 self._refuse(flow)
 
@@ -73,12 +78,12 @@ class FlowDesk:
         self._waiting.discard(flow)
         self._refused.discard(flow)
 
-    def full(self) -> bool:
-        """Whether so many flows wait that more would only be asked for in vain."""
-        if len(self._waiting) < self.most_waiting:
-            return False
-        self._burst.warn("full", f"dropped datagrams of new users: {self.most_waiting} flows wait already")
-        return True
+    def admits(self, source: str) -> bool:
+        """Whether a new flow of this source may wait: not if so many wait that it would do so in vain."""
+        if self._waiting.admits(source):
+            return True
+        self._burst.warn("full", f"dropped datagrams of new users: {len(self._waiting)} flows wait already")
+        return False
 
     def _refuse(self, flow: Flow) -> None:
         """Remember that the client takes no flows: the next datagrams of this one cost a look-up."""
@@ -122,14 +127,16 @@ class UdpListener:
         flow = self.flows.get(address)
         if flow:
             flow.from_near(batch)
-        elif self.desk.full():
-            self.port.udp.dropped += len(batch)
         else:
-            self._open(address, batch)
+            self._open(address, network_of(host_of(address)), batch)
 
-    def _open(self, address: Address, batch: Batch) -> None:
+    def _open(self, address: Address, source: str, batch: Batch) -> None:
         port = self.port
-        flow = Flow(self.desk.relay.flows, _User(self, address), port.mapping.target, port.traffic, port.udp)
+        if not self.desk.admits(source):
+            port.udp.dropped += len(batch)
+            return
+        user, target = _User(self, address), port.mapping.target
+        flow = Flow(self.desk.relay.flows, user, target, port.traffic, port.udp, source=source)
         self.flows[address] = flow
         flow.from_near(batch)
         self.desk.flow_came(flow)

@@ -1,0 +1,52 @@
+"""Flows that wait for a carrier, each source in its turn."""
+
+from collections.abc import Callable
+
+from backhaul.relay.deadlines import Deadlines
+from backhaul.relay.flows import Flow
+from backhaul.relay.shares import Shares
+
+
+class WaitingFlows:
+    """At most `limit` flows; when they are that many, a source that has more than another one gives up a place."""
+
+    def __init__(self, limit: int, patience: float, give_up: Callable[[Flow], None]) -> None:
+        self.limit = limit
+        self._deadlines: Deadlines[Flow] = Deadlines(patience, self._expire)
+        self._shares: Shares[Flow] = Shares()
+        self._give_up = give_up
+
+    def __len__(self) -> int:
+        return len(self._deadlines)
+
+    def admits(self, source: str) -> bool:
+        """Whether another flow of this source may wait; makes room by closing one of the source that has most."""
+        if len(self) < self.limit:
+            return True
+        if self._shares.most <= self._shares.count(source) + 1:
+            return False
+        self._shares.oldest_of_most().close()
+        return True
+
+    def add(self, flow: Flow) -> None:
+        """Let the flow wait, for as long as the patience lasts."""
+        self._deadlines.add(flow)
+        self._shares.add(flow)
+
+    def discard(self, flow: Flow) -> None:
+        """Let the flow wait no longer; harmless if it does not."""
+        self._deadlines.discard(flow)
+        self._shares.discard(flow)
+
+    def next(self) -> Flow:
+        """Return the oldest flow of the source whose turn it is; only while one waits."""
+        return self._shares.next()
+
+    def served(self, flow: Flow) -> None:
+        """Let the flow wait no longer, and the other sources have their turn."""
+        self.discard(flow)
+        self._shares.pass_turn(flow.source)
+
+    def _expire(self, flow: Flow) -> None:
+        self._shares.discard(flow)
+        self._give_up(flow)
