@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from backhaul.assembly import gate_limits
 from backhaul.client import Client
 from backhaul.config import ClientConfig, ConfigError, ServerConfig, load
@@ -56,7 +58,7 @@ class Process:
         self._on_signals()
         with self._keeping_events():
             await self._end.start()
-            async with serving(socket_path(self._file), self._read):
+            async with serving(socket_path(self._file), self._answer):
                 watch = await self._start_monitor(self._config)
                 _settle_memory()
                 notify.ready(self._summary())
@@ -66,6 +68,10 @@ class Process:
                     if watch:
                         await watch.stop()
             await self._end_in_order()
+
+    def _answer(self) -> dict[str, object]:
+        """Return what `backhaul status` shows, and which file this program was started with."""
+        return {"config": str(self._file.absolute()), **msgspec.to_builtins(self._read())}
 
     async def _until_stopped(self, watch: "Monitor | None") -> "Monitor | None":
         """Look after the file and the service manager; return the monitor that runs at the end."""

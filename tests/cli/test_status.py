@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 from tests.monitor.sample import STARTED, Tunnel, port
+from tests.support.net import HOST, free_port
+from tests.support.program import Program
 
 from backhaul.cli.main import run
 from backhaul.cli.status import render
@@ -71,6 +74,46 @@ async def test_a_file_chooses_the_one_that_runs_it(folder: Path, ask: Callable[.
         assert output.startswith("server: ")
         assert "other" not in output
         assert await ask("-c", "third.toml") == (1, "", "backhaul status: nothing that you may ask runs third.toml\n")
+
+
+async def test_a_program_is_found_by_every_spelling_of_its_file(
+    folder: Path, ask: Callable[..., Any], tmp_path: Path
+) -> None:
+    """As in a Kubernetes ConfigMap: a link to a link to a directory, which is exchanged under the program."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "end.toml").touch(0o600)
+        (tmp_path / name / "end.toml").write_text(
+            f'[client]\nremote_addr = "{HOST}:{free_port()}"\ntransport = "tcp"\nskip_optz = true\n'
+        )
+    data, file = tmp_path / "..data", tmp_path / "config.toml"
+    data.symlink_to("old")
+    file.symlink_to("..data/end.toml")
+    program = await Program.start("-c", file)
+    try:
+        await program.line("can't connect")
+        assert await knows(ask, file, "old/end.toml", "..data/end.toml") == [True, True, True]
+        data.unlink()
+        data.symlink_to("new")
+        assert await knows(ask, file, "new/end.toml", "old/end.toml") == [True, True, False]
+    finally:
+        await program.kill()
+
+
+async def knows(ask: Callable[..., Any], file: Path, *others: str) -> list[bool]:
+    return ["config: client" in (await ask("-c", str(file.parent / name)))[1] for name in (file.name, *others)]
+
+
+async def test_only_old_sockets_that_nobody_listens_on_are_cleared(folder: Path, ask: Callable[..., Any]) -> None:
+    old, young = folder / "old-01234567.sock", folder / "young-01234567.sock"
+    for path in (old, young):
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+    os.utime(old, (0, 0))
+    async with serving("server.toml", Tunnel()):
+        os.utime(folder / status_socket.socket_name("server.toml"), (0, 0))
+        assert (await ask())[0] == 0
+        assert status_socket.sockets() == [folder / status_socket.socket_name("server.toml"), young]
 
 
 async def test_json_holds_every_field(folder: Path, ask: Callable[..., Any]) -> None:

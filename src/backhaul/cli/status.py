@@ -12,7 +12,7 @@ import msgspec
 from backhaul.monitor.legacy import size
 from backhaul.monitor.status import Event, PortStatus, Status
 from backhaul.system.log import escape
-from backhaul.system.status_socket import ask, socket_name, sockets
+from backhaul.system.status_socket import ask, clear, socket_name, sockets
 
 _COLUMNS: Final = ("open", "total", "refused", "dropped", "from users", "to users")
 _EVENTS: Final = 5  # of the last ones: enough to see why a tunnel is down
@@ -24,8 +24,7 @@ def run(config: str | None, *, as_json: bool) -> int:
 
     Returns 0 when there is at least one, each has its tunnel connected, and all their ports are up; otherwise 1.
     """
-    paths = [path for path in sockets() if not config or path.name == socket_name(config)]
-    documents, problems, foreign = _collect(paths)
+    documents, problems, foreign = _collect(sockets()) if not config else _collect_one(config)
     for problem in problems or ([] if documents else [_somebody_elses(foreign) if foreign else _nobody(config)]):
         print(f"backhaul status: {problem}", file=sys.stderr)
     if as_json:
@@ -40,6 +39,22 @@ def render(name: str, status: Status, now: float) -> str:
     return "\n".join(escape(line) for line in _lines(name, status, now))
 
 
+def _collect_one(config: str) -> tuple[list[dict[str, Any]], list[str], list[Path]]:
+    """Ask the program that was started with this file, or else each one for the file that it was started with."""
+    paths = sockets()
+    if named := [path for path in paths if path.name == socket_name(config)]:
+        return _collect(named)
+    documents, _, _ = _collect(paths)
+    return [document for document in documents if _is_same(document.get("config"), config)], [], []
+
+
+def _is_same(file: object, other: str) -> bool:
+    try:
+        return isinstance(file, str) and Path(file).samefile(other)
+    except (OSError, ValueError):  # gone, or no name at all
+        return False
+
+
 def _collect(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str], list[Path]]:
     """Ask everyone; return the documents, what is wrong with those that live and gave none, and who may not be asked.
 
@@ -51,8 +66,10 @@ def _collect(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str], li
     for path in paths:
         try:
             documents.append({"socket": str(path), **msgspec.json.decode(ask(path), type=dict[str, Any])})
-        except (ConnectionRefusedError, FileNotFoundError):  # it runs no more
+        except FileNotFoundError:
             continue
+        except ConnectionRefusedError:  # it was killed, and could not clear up
+            clear(path, time.time())
         except PermissionError:
             foreign.append(path)
         except TimeoutError:

@@ -24,6 +24,7 @@ ROOT: Final = Path("/run")
 
 _PATTERNS: Final = ("backhaul/*.sock", "backhaul/*/*.sock", "user/*/backhaul/*.sock")
 _PATIENCE: Final = 5.0  # seconds; a program that takes longer to answer hangs
+_YOUTH: Final = 60.0  # seconds; between making a socket and listening on it lie microseconds, or a debugger
 _LEAST_PATIENCE: Final = 0.001  # 0 would make the socket non-blocking
 _MAX_DOCUMENT: Final = 64 << 20  # bytes; 65 535 ports are some 20 MB
 _CREDENTIALS: Final = struct.Struct("3i")  # process, user, group
@@ -46,8 +47,11 @@ def socket_path(config: str | os.PathLike[str]) -> Path | None:
 
 
 def socket_name(config: str | os.PathLike[str]) -> str:
-    """Return the file's own name, for people, and a hash of where it is, to tell it from others of that name."""
-    path = os.path.realpath(config)
+    """Return the file's own name, for people, and a hash of where it is, to tell it from others of that name.
+
+    Symbolic links are not followed: they may lead elsewhere by the time somebody asks, as in a Kubernetes ConfigMap.
+    """
+    path = os.path.abspath(config)  # noqa: PTH100 - Path.absolute keeps ".."
     stem = re.sub(r"[^\w.-]", "_", Path(path).stem, flags=re.ASCII)[:_STEM_MAX]
     return f"{stem}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}.sock"
 
@@ -63,6 +67,13 @@ def sockets(root: Path = ROOT) -> list[Path]:
     if own := os.environ.get("XDG_RUNTIME_DIR"):
         found.update(Path(own).glob("backhaul/*.sock"))
     return sorted(found)
+
+
+def clear(path: Path, now: float) -> None:
+    """Remove a socket that refused, unless a program that starts has made it just before `now` (seconds since 1970)."""
+    with contextlib.suppress(OSError):
+        if path.lstat().st_mtime < now - _YOUTH:
+            path.unlink()
 
 
 def ask(path: Path, patience: float = _PATIENCE) -> bytes:
