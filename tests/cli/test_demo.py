@@ -1,6 +1,7 @@
 import os
 import re
 import secrets
+import select
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.support.net import PATIENCE
 
 from backhaul.cli import demo
 
@@ -115,6 +117,19 @@ def test_it_says_so_when_server_or_client_ends_while_it_stays_up(stage: Stage) -
     assert errors == ""
     assert process.returncode == 1
     assert stage.leftovers() == []
+
+
+def test_server_and_client_end_with_a_demo_that_is_killed(stage: Stage) -> None:
+    with stage.playing(once=False) as process:
+        read_until(process, "in a browser")
+        children = [os.pidfd_open(pid) for pid in stage.processes() if pid != process.pid]
+    try:
+        assert len(children) == 2
+        for child in children:
+            assert select.select([child], [], [], PATIENCE)[0], "it lives on"
+    finally:
+        for child in children:
+            os.close(child)
 
 
 def script(folder: Path, *lines: str) -> str:

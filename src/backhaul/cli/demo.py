@@ -1,6 +1,7 @@
 """``backhaul demo``: a server, a client and a small web service behind them, tried out on this machine."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import secrets
@@ -27,6 +28,7 @@ _START_LIMIT: Final = 15.0  # seconds for server and client to find each other; 
 _FETCH_LIMIT: Final = 30.0  # seconds without a byte after which a fetch is given up
 _STOP_LIMIT: Final = 10.0  # seconds; the configurations below ask for one
 _RETRY_PAUSE: Final = 0.1  # seconds
+_F_SETSIG: Final = 10  # of Linux, missing in the module fcntl
 _LOG_TAIL: Final = 10  # lines of each log to show after a failure
 
 _PAGE: Final = b"""<!doctype html>
@@ -189,19 +191,38 @@ def _free_ports(count: int) -> list[int]:
 
 @contextlib.contextmanager
 def _program(config: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run this program with ``config``, its output in a .log file beside it, until the context ends.
+    """Run this program with ``config``, its output in a .log file beside it, until the context or this process ends.
 
     Raises ``_DemoError`` at the end if the program had to be killed.
     """
     command = [sys.executable, "-m", "backhaul", "-c", str(config)]
-    with config.with_suffix(".log").open("wb") as log:
+    with config.with_suffix(".log").open("wb") as log, _leash() as loose:
         process = subprocess.Popen(  # noqa: S603 - every word of the command is ours
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            command, stdin=loose, stdout=log, stderr=subprocess.STDOUT
         )
+        _fasten(loose, process.pid)
+        os.close(loose)
+        try:
+            yield process
+        finally:
+            _stop(process, config.stem)
+
+
+@contextlib.contextmanager
+def _leash() -> Iterator[int]:
+    """Yield the loose end of a pipe whose other end this process alone holds: it breaks however this process ends."""
+    loose, held = os.pipe()
     try:
-        yield process
+        yield loose
     finally:
-        _stop(process, config.stem)
+        os.close(held)
+
+
+def _fasten(loose: int, pid: int) -> None:
+    """Have the kernel end `pid`, which holds the other end, when the leash breaks (fcntl(2), F_SETSIG)."""
+    fcntl.fcntl(loose, fcntl.F_SETOWN, pid)
+    fcntl.fcntl(loose, _F_SETSIG, signal.SIGTERM)
+    fcntl.fcntl(loose, fcntl.F_SETFL, fcntl.fcntl(loose, fcntl.F_GETFL) | fcntl.FASYNC)
 
 
 def _stop(process: subprocess.Popen[bytes], name: str) -> None:
