@@ -10,10 +10,10 @@ demo: ## try the program on this machine until Ctrl-C; with ONCE=1 it ends by it
 	@tools/setup.sh demo
 	@$(BIN)/python -m backhaul demo $(if $(ONCE),--once)
 
-test: ## everything that has to pass, in a few minutes; coverage of the protocol core included
+test: ## everything that has to pass, in about 8 minutes; coverage of the protocol core included
 	@tools/setup.sh test
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest --cov=backhaul.wire --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+	$(BIN)/python -m pytest -rs --cov=backhaul.wire --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 lint: ## style, types, direction of imports
 	@tools/setup.sh lint
