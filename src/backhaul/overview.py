@@ -7,7 +7,7 @@ from backhaul import __version__
 from backhaul.client import Client
 from backhaul.errors import BackhaulError
 from backhaul.monitor.events import EventLog
-from backhaul.monitor.status import PortStatus, Status
+from backhaul.monitor.status import NO_CLIENT, PortStatus, Status
 from backhaul.relay.pair import Relay
 from backhaul.server import Server
 from backhaul.tunnel.dialling import TargetTally
@@ -41,7 +41,7 @@ def _server(end: Server, events: EventLog, started: float) -> Status:
         streams=_streams(end.relay),
         flows=sum(port.udp.flows for port in tunnel.ports.all.values()),
         started=started,
-        ports=tuple(_port(port) for port in tunnel.ports.all.values()),
+        ports=tuple(_port(port, refusing=tunnel.offline) for port in tunnel.ports.all.values()),
         events=tuple(events.events()),
         version=__version__,
     )
@@ -73,7 +73,8 @@ def _streams(relay: Relay) -> int:
     return sum(len(link) for link in relay.links)
 
 
-def _port(port: Port) -> PortStatus:
+def _port(port: Port, *, refusing: bool) -> PortStatus:
+    problem = port.problem or (NO_CLIENT if refusing else "")
     return PortStatus(
         port=port.mapping.bind_port,
         bind=port.mapping.bind_host,
@@ -86,8 +87,8 @@ def _port(port: Port) -> PortStatus:
         sent=port.traffic.sent.bytes,
         udp_flows=port.udp.flows,
         udp_dropped=port.udp.dropped,
-        up=not port.problem,
-        problem=port.problem,
+        up=not problem,
+        problem=problem,
     )
 
 

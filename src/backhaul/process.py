@@ -19,7 +19,7 @@ from backhaul.config.diff import Change, diff
 from backhaul.config.schema import Config
 from backhaul.errors import BackhaulError
 from backhaul.monitor.events import EventLog
-from backhaul.monitor.status import PortStatus
+from backhaul.monitor.status import NO_CLIENT, PortStatus
 from backhaul.overview import reader
 from backhaul.relay.poller import reason
 from backhaul.server import Server
@@ -222,7 +222,11 @@ def _kind_changed(old: Config, new: Config) -> bool:
 
 
 def _say(change: Change, states: Sequence[PortStatus]) -> None:
-    down = {(port.bind, port.port): f"{port.name} ({port.problem})" for port in states if not port.up}
+    down = {
+        (port.bind, port.port): f"{port.name} ({port.problem})"
+        for port in states
+        if port.problem not in {"", NO_CLIENT}
+    }
     added = sum((port.bind_host, port.bind_port) not in down for port in change.ports_added)
     ports = [f"{added} added"] if added else []
     ports += [f"{len(change.ports_removed)} removed"] if change.ports_removed else []

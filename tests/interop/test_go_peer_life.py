@@ -6,6 +6,7 @@ from tests.support.net import HOST, echo, until
 from tests.support.tunnel import TOKEN
 
 from backhaul.client import Client
+from backhaul.tunnel.timings import Timings
 
 # What happens on the control channel does not depend on the version of smux; the pool does on neither.
 CONTROL = cases((*STREAMS, "udp"), versions=(1,))
@@ -155,10 +156,9 @@ async def test_a_user_waits_for_the_peer(mixed: Mixed) -> None:
 
 
 @pytest.mark.parametrize("case", ours("server"), ids=str)
-async def test_a_user_does_not_wait_for_ever(mixed: Mixed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backhaul.tunnel.serving.USER_PATIENCE", 0.05)
+async def test_a_user_does_not_wait_for_ever(mixed: Mixed) -> None:
     mixed.prepare(await mixed.net.echo())
-    await mixed.start_ours()
+    await mixed.start_ours(Timings(user_patience=0.05))
     assert await (await mixed.user()).closed()
     await mixed.start_peer()
     await mixed.connected()

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from backhaul.tunnel.timings import Timings
+
 from .datagrams import UdpNet
 from .net import HOST, Peer, free_port, until
 from .tunnel import TOKEN
@@ -169,11 +171,13 @@ class Mixed:
         if self.case.ours == "client":
             await self.peer.says("listening on", listening + 1)
 
-    async def start_ours(self) -> None:
-        """Start our end, for the first time or again."""
+    async def start_ours(self, timings: Timings = Timings()) -> None:  # noqa: B008 - frozen
+        """Start our end, for the first time or again; `timings` are those of our server."""
         if self.case.ours == "server":
             unchecked: dict[str, Any] = {"heartbeat": self._keys.heartbeat}
-            self.ours = await self.net.server(self.bind_port, self._mappings, self._lines(), **unchecked)
+            self.ours = await self.net.server(
+                self.bind_port, self._mappings, self._lines(), timings=timings, **unchecked
+            )
         else:
             self.ours = await self.net.client(self.bind_port, self._lines())
 

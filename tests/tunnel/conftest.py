@@ -9,11 +9,7 @@ from tests.support.net import free_port
 from tests.support.public import TARGET, Public
 from tests.support.tunnel import Net
 
-
-@pytest.fixture
-def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Users wait for a carrier as long as they must, but not longer; to be named before `public`."""
-    monkeypatch.setattr("backhaul.tunnel.serving.USER_PATIENCE", 0.1)
+from backhaul.tunnel.timings import Timings
 
 
 @pytest.fixture
@@ -25,14 +21,16 @@ def short_handshake(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def public(net: Net, request: pytest.FixtureRequest) -> Public:
-    """Start a server; the mark `config` adds lines to its file or replaces keys, `limits` those of its gate."""
+    """Start a server; marks add to it: `config` lines or other keys, `limits` of its gate, `timings` its waits."""
     marker = request.node.get_closest_marker("config")
     lines: str = marker.args[0] if marker and marker.args else ""
     unchecked: dict[str, Any] = marker.kwargs if marker else {}
     port, user_port = free_port(), free_port()
     if limits := request.node.get_closest_marker("limits"):
         net.limits = replace(net.limits, **limits.kwargs)
-    server = await net.server(port, [f"127.0.0.1:{user_port}={TARGET}"], lines, **unchecked)
+    paced = request.node.get_closest_marker("timings")
+    timings = Timings(**paced.kwargs) if paced else Timings()
+    server = await net.server(port, [f"127.0.0.1:{user_port}={TARGET}"], lines, timings=timings, **unchecked)
     return Public(net, server, port, user_port)
 
 

@@ -131,7 +131,7 @@ class TestStrangers:
             first.sock.send(HANDSHAKE)  # ... this, as both are there when it looks
             assert await first.receive(len(HANDSHAKE)) == HANDSHAKE
 
-    @pytest.mark.usefixtures("short_patience")
+    @pytest.mark.timings(user_patience=0.1)
     @pytest.mark.parametrize("port", ["port", "user_port"])
     async def test_a_thousand_that_come_and_go(self, public: Public, port: str) -> None:
         for _ in range(1000):

@@ -53,14 +53,14 @@ class TestDemand:
 
 
 class TestPatience:
-    @pytest.mark.usefixtures("short_patience")
+    @pytest.mark.timings(user_patience=0.1)
     async def test_no_client(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
         user = await public.user()
         assert await user.receive_all() == b""
         assert "closed a user of target 192.0.2.1:80" in caplog.text
         assert "no client is connected" in caplog.text
 
-    @pytest.mark.usefixtures("short_patience")
+    @pytest.mark.timings(user_patience=0.1)
     async def test_a_client_that_opens_nothing(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
         await public.client()
         user = await public.user()
@@ -69,7 +69,7 @@ class TestPatience:
         (port,) = public.server.tunnel.ports.open.values()
         assert (port.open, port.refused, port.dropped) == (0, 0, 1)
 
-    @pytest.mark.usefixtures("short_patience")
+    @pytest.mark.timings(user_patience=0.1)
     async def test_who_has_been_carried_is_not_given_up(self, public: Public) -> None:
         await public.client()
         user, given_up = await public.user(), await public.user()

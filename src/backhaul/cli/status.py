@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from backhaul.monitor.legacy import size
-from backhaul.monitor.status import Event, PortStatus, Status
+from backhaul.monitor.status import NO_CLIENT, Event, PortStatus, Status
 from backhaul.system.log import escape
 from backhaul.system.status_socket import ask, clear, socket_name, sockets
 
@@ -112,10 +112,16 @@ def _lines(name: str, status: Status, now: float) -> Iterator[str]:
     if status.ports:
         yield ""
         yield from _table(status)
-        yield from (f"  {port.name}: port down: {port.problem}" for port in status.ports if not port.up)
+        yield from _down(status.ports)
     if status.events:
         yield ""
         yield from map(_event, status.events[-_EVENTS:])
+
+
+def _down(ports: Sequence[PortStatus]) -> Iterator[str]:
+    yield from (f"  {port.name}: port down: {port.problem}" for port in ports if port.problem not in {"", NO_CLIENT})
+    if closed := sum(port.problem == NO_CLIENT for port in ports):
+        yield f"  {_count(closed, 'port')} closed: {NO_CLIENT}"
 
 
 def _facts(status: Status) -> Iterator[str]:

@@ -191,6 +191,13 @@ class ServerConfig(_Common, frozen=True, kw_only=True):
             form='true, false, "v1" or "v2"',
         ),
     ] = False
+    offline: Annotated[
+        Literal["refuse", "wait"],
+        key(
+            "Users while no client is connected: refused after 5 seconds (10 if the client has said that it stops), "
+            "or accepted, to wait."
+        ),
+    ] = "refuse"
     heartbeat: Annotated[int, key("Interval of the pings that keep the tunnel.", ge=1, unit="seconds")] = 40
     channel_size: Annotated[int, key("Most users that wait for a tunnel connection; others are refused.", ge=1)] = 2048
     mux_con: Annotated[int, key("Streams on a session before another session is opened.", ge=1, on=MUX)] = 8

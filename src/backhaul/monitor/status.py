@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 Side = Literal["server", "client"]
+NO_CLIENT: Final = "no client"
+"""The problem of a port that would be up if a client were connected."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 from backhaul.relay.poller import Poller, release
 
 from .congestion import local, suit
-from .sockets import OUT_OF_RESOURCES, TRANSIENT_ACCEPT, SocketOptions
+from .sockets import BACKLOG, OUT_OF_RESOURCES, TRANSIENT_ACCEPT, SocketOptions
 
 log = logging.getLogger("backhaul.accept")
 
@@ -44,14 +44,35 @@ class Acceptor:
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, options.nodelay)
         options.apply(self._listener)
 
+    def refuse(self) -> None:
+        """Let the system refuse connections, until `admit`; the port stays ours. Raises OSError where it can't.
+
+        Linux resets a listening socket that is shut down for reading, and keeps its address. Others could take the
+        address nevertheless if both they and this socket had SO_REUSEADDR.
+        """
+        self._stop_timer()
+        self._poller.forget(self._listener)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        self._listener.shutdown(socket.SHUT_RD)
+
+    def admit(self) -> None:
+        """Accept connections again; raises OSError."""
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.listen(BACKLOG)
+        self._resume()
+
     def close(self) -> None:
         """Stop listening; accepted connections are not touched."""
-        if self._timer:
-            self._timer.cancel()
+        self._stop_timer()
         if self._spare is not None:
             os.close(self._spare)
             self._spare = None
         release(self._poller, self._listener)
+
+    def _stop_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
 
     def _resume(self) -> None:
         self._timer = None

@@ -111,8 +111,8 @@ class ControlEvents(Protocol):
     def control_opened(self, peer: str) -> None:
         """A client has proved the token; if there was an older control channel it is gone."""
 
-    def control_lost(self, reason: str) -> None:
-        """The control channel is gone; users in flight are not."""
+    def control_lost(self, reason: str, *, goodbye: bool = False) -> None:
+        """The control channel is gone; users in flight are not. `goodbye`: the client has said that it stops."""
 
 
 def taken_over(ip: str) -> str:

@@ -53,7 +53,7 @@ class GatedServer(ABC):
         """Tell the control plane."""
         self._events.control_opened(peer)
 
-    def control_lost(self, reason: str) -> None:
+    def control_lost(self, reason: str, *, goodbye: bool = False) -> None:
         """Let go of what is idle, which belonged to that channel, and tell the control plane."""
         self._drop_idle()
-        self._events.control_lost(reason)
+        self._events.control_lost(reason, goodbye=goodbye)

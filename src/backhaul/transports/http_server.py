@@ -238,12 +238,12 @@ class HttpGate:
             self._overdue.cancel()
             self._overdue = None
         elif signal == Signal.CLOSED:
-            self._lost("the client is shutting down")
+            self._lost("the client is shutting down", goodbye=True)
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, reason: str, *, goodbye: bool = False) -> None:
         if self._control:
             self._drop_control()
-            self._events.control_lost(reason)
+            self._events.control_lost(reason, goodbye=goodbye)
 
     def _drop_control(self) -> None:
         if self._overdue:

@@ -184,14 +184,14 @@ class RawGate:
             self._ticket = self._ticket or secrets.token_bytes(TICKET_SIZE)
             self._control.send(hello_answer(self._ticket))
         elif signal == Signal.CLOSED:
-            self._lost("the client is shutting down")
+            self._lost("the client is shutting down", goodbye=True)
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, reason: str, *, goodbye: bool = False) -> None:
         if self._control:
             self._control.close()
             self._control = None
             self._ticket = b""
-            self._events.control_lost(reason)
+            self._events.control_lost(reason, goodbye=goodbye)
 
 
 class _Stranger(PendingConnection):

@@ -77,12 +77,31 @@ class Port:
         if not self._datagrams:
             self._datagrams = listen(self)
 
+    def refuse(self) -> None:
+        """Refuse users until `admit`, and keep the port."""
+        if self._acceptor:
+            try:
+                self._acceptor.refuse()
+            except OSError:  # a system that knows no such thing: the port must be opened anew
+                self._close_streams()
+
+    def admit(self) -> None:
+        """Take users again; a port that can't is to be opened anew."""
+        if self._acceptor:
+            try:
+                self._acceptor.admit()
+            except OSError:
+                self._close_streams()
+
     def close(self) -> None:
         """Take no more users; those that are connected stay, flows end."""
+        self._close_streams()
+        self.close_datagrams()
+
+    def _close_streams(self) -> None:
         if self._acceptor:
             self._acceptor.close()
             self._acceptor = None
-        self.close_datagrams()
 
     def close_datagrams(self) -> None:
         """Take no more datagrams; flows end."""
@@ -129,6 +148,8 @@ class Ports:
         self._accepted = accepted
         self._burst = Burst(log)
         self._retries = Retries(self.retry, timings.reopen_pauses)
+        self.refusing = False
+        """Whether users of streams are refused, for want of a client."""
         self.all: dict[tuple[str, int], Port] = {}
 
     @property
@@ -174,6 +195,20 @@ class Ports:
             self._open(port)
         return not self.down
 
+    def refuse(self) -> None:
+        """Refuse users of streams until `admit`; all ports stay ours."""
+        self.refusing = True
+        for port in self.all.values():
+            port.refuse()
+
+    def admit(self) -> None:
+        """Take users again."""
+        self.refusing = False
+        for port in self.all.values():
+            port.admit()
+            self._open(port)
+        self._retry_later()
+
     def remove(self, mappings: Iterable[Mapping]) -> None:
         """Close the ports of `mappings`; their users stay."""
         for mapping in mappings:
@@ -192,6 +227,8 @@ class Ports:
             log.error("port %s: can't listen: %s; tried again until it works", port.name, port.problem)
         elif before and not port.problem:
             log.info("port %s: open at last", port.name)
+        if self.refusing:
+            port.refuse()
 
     def _failures(self, port: Port) -> Iterator[str]:
         try:

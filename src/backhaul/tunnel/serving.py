@@ -5,11 +5,10 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from backhaul.burst import Burst
 from backhaul.config import ServerConfig
-from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import broken, reason, release
 from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport, User
@@ -17,6 +16,8 @@ from backhaul.transports.sockets import SocketOptions
 from backhaul.wire import proxy
 from backhaul.wire.signals import Signal
 
+from .absence import Absence
+from .lobby import Lobby, Waiting
 from .ports import Port, Ports
 from .retries import Retries
 from .timings import Timings
@@ -24,17 +25,9 @@ from .udp_ports import FlowDesk
 
 log = logging.getLogger("backhaul.server")
 
-USER_PATIENCE = 3.0  # seconds that a user waits for a carrier, as in v0.7.2
 # Seconds between looks whether users who wait are still there. Most wait for a millisecond: watching each of them would
 # cost more than carrying a few that have gone.
 _LOOK_EVERY = 0.25
-
-
-class _Waiting(NamedTuple):
-    """A user without a carrier, and where he came in."""
-
-    user: User
-    port: Port
 
 
 class ServerTunnel:
@@ -51,7 +44,9 @@ class ServerTunnel:
         self._poller = relay.poller
         self.config = config
         self._transport = make_transport(self)
-        self._waiting: Deadlines[_Waiting] = Deadlines(USER_PATIENCE, self._give_up)
+        self._timings = timings
+        self._waiting = Lobby(timings.user_patience, timings.restart, self._give_up)
+        self._absence = Absence(self._absence_lasts)
         self._looking: asyncio.TimerHandle | None = None  # set while users wait
         self._burst = Burst(log)
         self._heart: asyncio.TimerHandle | None = None
@@ -75,6 +70,11 @@ class ServerTunnel:
         return self._transport.connected
 
     @property
+    def offline(self) -> bool:
+        """Whether users are refused, for want of a client."""
+        return self.ports.refusing
+
+    @property
     def waiting(self) -> int:
         """How many users, of streams or of flows, have no carrier."""
         return len(self._waiting) + self._flows.waiting
@@ -93,6 +93,7 @@ class ServerTunnel:
         self._transport.settings = settings
         self._flows.set_most_waiting(config.channel_size)
         self.ports.set_options(_user_options(config))
+        self._apply_offline()
         if _takes_datagrams(before) != _takes_datagrams(config):
             self.ports.take_datagrams(self._flows.listen if _takes_datagrams(config) else None)
 
@@ -116,6 +117,7 @@ class ServerTunnel:
                 raise
         self._transport = self._flows.transport = new
         self._listening()
+        self._client_restarts()
 
     def start(self) -> None:
         """Listen for the client and for users; raises OSError if the tunnel's own address is in use.
@@ -131,11 +133,13 @@ class ServerTunnel:
             log.error("%s; tried again until this machine has the address", self.problem)
             self._retries.start()
         self.ports.add(self.config.ports)
+        self._absence.begin(self._timings.absence)
 
     def stop_listening(self) -> None:
         """Take no more users and tell the client; users in flight go on."""
         self.ports.close()
         self._retries.stop()
+        self._absence.end()
         for waiting in self._waiting.clear():
             self._drop(waiting.user)
         self._stop_heart()
@@ -148,14 +152,21 @@ class ServerTunnel:
         self.peer = peer
         self.opened += 1
         self._beat_later()
+        self._absence.end()
+        self._waiting.restart_is_over()
+        self._apply_offline()
         for waiting in range(1, len(self._waiting) + 1):
             self._transport.expect_user(waiting)
         self._flows.client_came()
 
-    def control_lost(self, reason: str) -> None:
+    def control_lost(self, reason: str, *, goodbye: bool = False) -> None:
         """The client is gone; its users in flight stay, new ones wait a moment for its return."""
         self._stop_heart()
         self.peer = ""
+        if goodbye:
+            self._client_restarts()
+        else:
+            self._absence.begin(self._timings.absence)
         log.warning("control channel lost: %s; waiting for the client to come back", reason)
 
     def carrier_ready(self) -> None:
@@ -196,7 +207,7 @@ class ServerTunnel:
 
     def _wait(self, user: User, port: Port) -> None:
         if len(self._waiting) < self.config.channel_size:
-            self._waiting.add(_Waiting(user, port))
+            self._waiting.add(Waiting(user, port))
             self._looking = self._looking or self._loop.call_later(_LOOK_EVERY, self._look)
             return
         port.refused += 1
@@ -210,11 +221,31 @@ class ServerTunnel:
             self._drop(waiting.user)
         self._looking = self._loop.call_later(_LOOK_EVERY, self._look) if len(self._waiting) else None
 
-    def _give_up(self, waiting: _Waiting) -> None:
+    def _client_restarts(self) -> None:
+        self._absence.begin(self._timings.restart)
+        self._waiting.client_restarts()
+
+    def _absence_lasts(self) -> None:
+        self._waiting.restart_is_over()
+        self._apply_offline()
+
+    def _apply_offline(self) -> None:
+        """Refuse users, or take them, as the time without a client and the configuration say."""
+        refuse = self._absence.long and self.config.offline == "refuse"
+        if refuse == self.offline:
+            return
+        self._flows.offline = refuse
+        if refuse:
+            log.info("users are refused until a client connects (offline)")
+            self.ports.refuse()
+        else:
+            self.ports.admit()
+
+    def _give_up(self, seconds: float, waiting: Waiting) -> None:
         user = waiting.user
         waiting.port.dropped += 1
         why = "no free tunnel connection" if self._transport.connected else "no client is connected"
-        self._burst.warn(why, f"closed a user of target {user.target} after {USER_PATIENCE:g} s: {why}")
+        self._burst.warn(why, f"closed a user of target {user.target} after {seconds:g} s: {why}")
         self._drop(user)
 
     def _drop(self, user: User) -> None:

@@ -7,5 +7,11 @@ from dataclasses import dataclass
 class Timings:
     """Seconds; tests pass shorter ones."""
 
+    user_patience: float = 3.0
+    """For which a user waits for a carrier, as in v0.7.2."""
+    absence: float = 5.0
+    """Without a client until the users' ports refuse connections."""
+    restart: float = 10.0
+    """For a client that has said that it stops, and for the users who come meanwhile: most such clients restart."""
     reopen_pauses: tuple[float, ...] = (1, 2, 4, 8, 16, 30)
     """Before each new attempt to listen where it failed; the last one is repeated for ever."""

@@ -30,6 +30,8 @@ class FlowDesk:
         self.transport = transport
         self._waiting = WaitingFlows(most_waiting, FLOW_PATIENCE, self._give_up)
         self._refused: Deadlines[Flow] = Deadlines(REFUSED_FOR, Flow.close)
+        self.offline = False
+        """Whether datagrams of new users are dropped, for want of a client."""
         self._burst = Burst(log)
 
     @property
@@ -79,7 +81,9 @@ class FlowDesk:
         self._refused.discard(flow)
 
     def admits(self, source: str) -> bool:
-        """Whether a new flow of this source may wait: not if so many wait that it would do so in vain."""
+        """Whether a new flow of this source may wait: not in vain, for want of a client or with many others."""
+        if self.offline:
+            return False
         if self._waiting.admits(source):
             return True
         self._burst.warn("full", f"dropped datagrams of new users: {len(self._waiting)} flows wait already")

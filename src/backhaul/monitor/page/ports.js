@@ -91,8 +91,13 @@ function title(port, side) {
 function trouble(port) {
   const kinds = [[port.refused, "refused"], [port.dropped, "dropped"], [port.udp_dropped, "datagrams lost"]];
   const counted = kinds.filter(([number]) => number).map(([number, kind]) => `${count(number)} ${kind}`).join(", ");
-  const texts = [port.up ? "" : `down: ${port.problem}`, counted].filter((text) => text);
+  const texts = [state(port), counted].filter((text) => text);
   return texts.map((text) => ["small", text, "trouble"]);
+}
+
+function state(port) {
+  if (port.up) return "";
+  return `${port.problem === "no client" ? "closed" : "down"}: ${port.problem}`;
 }
 
 function more(port) {

@@ -1,0 +1,143 @@
+"""Users while no client is connected: refused, or waiting, as `offline` says and the client's goodbye suggests."""
+
+import socket
+from typing import Any
+
+import msgspec
+import pytest
+from tests.support.datagrams import UdpNet
+from tests.support.net import HOST, echo, free_port, until
+from tests.support.tunnel import Net
+
+from backhaul.config import Mapping
+from backhaul.config.diff import diff
+from backhaul.monitor.events import EventLog
+from backhaul.monitor.status import NO_CLIENT
+from backhaul.overview import reader
+from backhaul.server import Server
+from backhaul.tunnel.timings import Timings
+
+AT_ONCE = Timings(absence=0.02, restart=3600)  # refuse when the client is lost, wait for one that restarts
+
+
+async def reload(server: Server, **keys: Any) -> None:  # noqa: ANN401 - any key
+    """Let the server adopt its configuration with other values of `keys`."""
+    new = msgspec.structs.replace(server.config, **keys)
+    await server.reconfigure(new, diff(server.config, new))
+
+
+async def refused(net: Net, port: int, host: str = HOST) -> bool:
+    """Whether a user is turned away at once."""
+    try:
+        (await net.dial(port, host)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+async def offline(server: Server) -> None:
+    """Wait until the server has given up on its client."""
+    await until(lambda: server.tunnel.offline)
+
+
+@pytest.mark.parametrize("host", [HOST, "::1", "::"])
+async def test_without_a_client_users_are_refused_and_the_port_stays_ours(net: Net, host: str) -> None:
+    """Of both families where it listens on both; low ports could not be opened again without privileges."""
+    dialled, port, bind_port = ("::1" if host == "::" else host), free_port(), free_port()
+    server = await net.server(bind_port, [f"[{host}]:{port}={await net.echo()}"], timings=AT_ONCE)
+    await offline(server)
+    assert await refused(net, port, dialled)
+    assert host != "::" or await refused(net, port)
+    (status,) = reader(server, EventLog())().ports
+    assert (status.up, status.problem) == (False, NO_CLIENT)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(OSError, match="in use"):
+            other.bind((host, port))
+
+    client = await net.client(bind_port)
+    await until(lambda: server.tunnel.connected)
+    user = await net.dial(port, dialled)
+    await echo(user, b"hello")
+    client.tunnel.transport.disconnect()  # without a goodbye
+    await offline(server)
+    assert await refused(net, port, dialled)
+    await echo(user, b"still here")
+    assert reader(server, EventLog())().ports[0].open == 1
+
+
+@pytest.mark.parametrize("transport", ["tcp", "wsmux"])  # one for each gate
+async def test_a_client_that_says_goodbye_is_waited_for(transport: str) -> None:
+    async with Net(transport) as net:
+        port, bind_port = free_port(), free_port()
+        patience = Timings(user_patience=0.01, absence=0.02, restart=3600)
+        server = await net.server(bind_port, [f"{HOST}:{port}={await net.echo()}"], timings=patience)
+        client = await net.client(bind_port)
+        await until(lambda: client.tunnel.connected and server.tunnel.connected)
+        await net.stop(client)
+        await until(lambda: not server.tunnel.connected)
+        user = await net.dial(port)
+        await user.send(b"hello")
+        await until(lambda: server.tunnel.waiting)
+        await net.client(bind_port)
+        assert await user.receive(5) == b"hello"
+
+
+async def test_one_that_does_not_come_back_is_given_up(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    patience = Timings(user_patience=3600, absence=3600, restart=0.1)
+    port, bind_port = free_port(), free_port()
+    server = await net.server(bind_port, [f"{HOST}:{port}=1"], timings=patience)
+    client = await net.client(bind_port)
+    await until(lambda: client.tunnel.connected and server.tunnel.connected)
+    await net.stop(client)
+    await until(lambda: not server.tunnel.connected)
+    user = await net.dial(port)
+    assert await user.receive_all() == b""
+    assert "after 0.1 s: no client is connected" in caplog.text
+    await offline(server)
+    assert await refused(net, port)
+
+
+async def test_a_reload_changes_what_users_meet_at_once(net: Net) -> None:
+    port = free_port()
+    server = await net.server(free_port(), [f"{HOST}:{port}=1"], timings=AT_ONCE)
+    await offline(server)
+    await reload(server, offline="wait")
+    waiting = await net.dial(port)
+    await until(lambda: server.tunnel.waiting == 1)
+    assert waiting.silent()
+    await reload(server, offline="refuse")
+    assert await refused(net, port)
+
+
+async def test_a_port_that_is_added_meanwhile_is_refused_too_and_opens_with_the_others(net: Net) -> None:
+    port, taken, bind_port = free_port(), net.listen(), free_port()
+    server = await net.server(bind_port, timings=Timings(absence=0.02, reopen_pauses=(0.01,)))
+    await offline(server)
+    target = str(await net.echo())
+    await reload(server, ports=(Mapping(HOST, port, target), Mapping(HOST, taken.port, target)))
+    assert await refused(net, port)
+    taken.close()
+    await until(lambda: len(server.tunnel.ports.open) == 2)
+    assert await refused(net, taken.port)
+    await net.client(bind_port)
+    await until(lambda: server.tunnel.connected)
+    for number in (port, taken.port):
+        await echo(await net.dial(number), b"hello")
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+async def test_datagrams_of_new_users_are_dropped_and_none_waits_for_a_client(transport: str) -> None:
+    async with UdpNet(transport) as net:
+        port, bind_port = free_port(), free_port()
+        lines = "accept_udp = true" if transport == "tcp" else ""
+        server = await net.server(bind_port, [f"{HOST}:{port}={net.udp_echo().port}"], lines, timings=AT_ONCE)
+        await offline(server)
+        user = net.udp(port)
+        user.send(b"lost")
+        (listening,) = server.tunnel.ports.open.values()
+        await until(lambda: listening.udp.dropped == 1)
+        assert len(server.relay.flows) == 0
+        await net.client(bind_port)
+        await until(lambda: server.tunnel.connected)
+        assert await user.ask(b"now") == b"echo:now"
