@@ -1,20 +1,27 @@
 """Our ends beside a v0.7.2 end, as its transcripts recorded it: transport udp, and UDP over tcp."""
 
-import asyncio
 import socket
 from typing import Any
 
 import pytest
-from tests.support.datagrams import FLOWS, UdpNet, UdpPeer
-from tests.support.net import HOST, PATIENCE, Peer, free_port, until
+from tests.support.datagrams import UdpNet
+from tests.support.net import HOST, Peer, free_port, until
+from tests.support.old_udp import (
+    CHANNEL,
+    HANDSHAKE,
+    PING,
+    RTT,
+    TARGET,
+    OldClient,
+    behind_pings,
+    idle,
+    idle_tunnels,
+    our_server,
+)
 from tests.support.transcripts import TRANSCRIPTS
 
 from backhaul.errors import BackhaulError
-from backhaul.server import Server
 from backhaul.wire.datagrams import Splitter
-
-TARGET = b"127.0.0.1:7100"
-HANDSHAKE, RTT, HEARTBEAT, CHANNEL, PING = b"\x00\x06\x01s3cret", b"\x06", b"\x00", b"\x01", b"\x02"
 
 
 def said(name: str, direction: str, **where: int) -> list[bytes]:
@@ -28,46 +35,11 @@ def said(name: str, direction: str, **where: int) -> list[bytes]:
     ]
 
 
-def idle(server: Server) -> int:
-    """Return how many tunnels wait for a flow."""
-    transport: Any = server.tunnel._transport
-    return int(transport.idle)
-
-
-class OldClient:
-    """The control channel of a v0.7.2 client."""
-
-    def __init__(self, control: Peer) -> None:
-        self._control = control
-        self._requests = 0
-
-    @classmethod
-    async def connect(cls, net: UdpNet, port: int) -> "OldClient":
-        control = await net.dial(port)
-        await control.send(HANDSHAKE)
-        assert await control.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
-        await control.send(RTT)
-        return cls(control)
-
-    async def requested(self, count: int = 1) -> None:
-        """Wait until the server has asked for so many tunnels, heartbeats aside."""
-        while self._requests < count:
-            self._requests += (await self._control.receive(1)) == CHANNEL
-        self._requests -= count
-
-
 async def old_server(net: UdpNet, control: Peer) -> None:
     """Do the server's part of the handshake, as v0.7.2 does it."""
     assert await control.receive(len(HANDSHAKE)) == HANDSHAKE
     await control.send(HANDSHAKE + RTT)
     assert await control.receive(1) == RTT
-
-
-async def our_server(net: UdpNet) -> tuple[Server, int, UdpPeer]:
-    """Return a server, its tunnel port and a user of it."""
-    bind_port, port = free_port(), free_port()
-    server = await net.server(bind_port, [f"{HOST}:{port}={TARGET.decode()}"], FLOWS[net.transport], heartbeat=0.1)
-    return server, bind_port, net.udp(port)
 
 
 async def test_udp_our_server_with_an_old_client() -> None:
@@ -259,22 +231,6 @@ async def test_udp_a_repeated_token_is_one_tunnel_and_never_reaches_the_user() -
         assert await user.receive() == b"answer"
 
 
-async def idle_tunnels(net: UdpNet, bind_port: int, count: int) -> list[UdpPeer]:
-    """Announce tunnels as an old client does, and wait for the server's pings."""
-    tunnels = [net.udp(bind_port) for _ in range(count)]
-    for tunnel in tunnels:
-        tunnel.send(b"s3cret")
-        await tunnel.receive()
-    return tunnels
-
-
-async def behind_pings(tunnel: UdpPeer) -> bytes:
-    async with asyncio.timeout(PATIENCE):
-        while (data := await tunnel.receive()) == PING:
-            pass
-    return data
-
-
 async def test_udp_a_flow_without_a_sign_of_life_moves_to_another_tunnel_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The address of an old client has changed, unnoticed by both: its other tunnels are tried, one per silence."""
     monkeypatch.setattr("backhaul.transports.udp_server.SIGN_OF_LIFE", -1.0)  # the clock may stand still
@@ -285,7 +241,7 @@ async def test_udp_a_flow_without_a_sign_of_life_moves_to_another_tunnel_once(mo
         tunnels = await idle_tunnels(net, bind_port, 3)
 
         user.send(b"one")
-        assert [await behind_pings(tunnels[0]) for _ in range(2)] == [TARGET, b"one"]
+        assert [await behind_pings(tunnels[2]) for _ in range(2)] == [TARGET, b"one"]
         user.send(b"two")
         assert [await behind_pings(tunnels[1]) for _ in range(2)] == [TARGET, b"two"]
         user.send(b"three")
@@ -296,7 +252,7 @@ async def test_udp_a_flow_without_a_sign_of_life_moves_to_another_tunnel_once(mo
         user.send(b"four")
         assert await behind_pings(tunnels[1]) == b"four"
         user.send(b"five")
-        assert [await behind_pings(tunnels[2]) for _ in range(2)] == [TARGET, b"five"]
+        assert [await behind_pings(tunnels[0]) for _ in range(2)] == [TARGET, b"five"]
         assert len(server.relay.flows) == 1
 
 
@@ -308,12 +264,12 @@ async def test_udp_a_target_that_has_answered_may_be_silent_for_longer(monkeypat
         await OldClient.connect(net, bind_port)
         tunnels = await idle_tunnels(net, bind_port, 2)
         user.send(b"one")
-        assert [await behind_pings(tunnels[0]) for _ in range(2)] == [TARGET, b"one"]
-        tunnels[0].send(b"answer")
+        assert [await behind_pings(tunnels[1]) for _ in range(2)] == [TARGET, b"one"]
+        tunnels[1].send(b"answer")
         assert await user.receive() == b"answer"
         for number in range(5):
             user.send(b"%d" % number)
-            assert await behind_pings(tunnels[0]) == b"%d" % number
+            assert await behind_pings(tunnels[1]) == b"%d" % number
 
 
 async def test_udp_more_tunnels_than_channel_size_are_not_kept() -> None:
@@ -325,6 +281,10 @@ async def test_udp_more_tunnels_than_channel_size_are_not_kept() -> None:
             net.udp(bind_port).send(b"s3cret")
         transport: Any = server.tunnel._transport
         await until(lambda: transport.dropped == 3)
+        assert transport.idle == 2
+        newest = net.udp(bind_port)
+        newest.send(b"s3cret")
+        assert await newest.receive() == PING
         assert transport.idle == 2
 
 

@@ -16,6 +16,14 @@ class Patience:
     hold_back_answered: float = 1.0
     """The same after an answer: most of these users have closed. Held for longer, users who come and go by the hundred
     occupy places at both ends of the tunnel and at the target."""
+    ping: float = 10.0
+    """Interval at which idle tunnels of transport udp to a v0.7.2 client are pinged, which it ignores.
+
+    Most NATs keep an address for as long as datagrams pass either way, many for 30 s only; the heartbeat is longer."""
+    forgotten: float = 20.0
+    """Silence of a v0.7.2 client after which a NAT may have forgotten the address of its tunnel on transport udp."""
+    forgotten_reply: float = 3.0
+    """Time for a sign of life from such a tunnel before its flow moves; DNS clients ask again after 5 s."""
     sweep: float = 1.0
     """Interval at which connections with one ended direction are looked at."""
 

@@ -6,6 +6,8 @@ import hmac
 import logging
 import math
 import socket
+from collections import OrderedDict
+from collections.abc import Iterable
 
 from backhaul.relay.datagrams import DatagramSocket, Tally
 from backhaul.relay.endpoints import Address
@@ -31,7 +33,7 @@ SIGN_OF_LIFE_V072 = 60.0
 
 
 class UdpServer(GatedServer):
-    """Idle tunnels in the order in which they were announced, the oldest is used first."""
+    """Idle tunnels in the order in which they were heard from; the one heard from last is used first."""
 
     _gate: RawGate
 
@@ -42,7 +44,8 @@ class UdpServer(GatedServer):
         self._relay = relay
         self._by_address: dict[Address, _Tunnel] = {}
         self._by_name: dict[bytes, _Tunnel] = {}  # those of a client of ours
-        self._idle: dict[_Tunnel, None] = {}
+        self._idle: OrderedDict[_Tunnel, None] = OrderedDict()
+        self._pinging: asyncio.TimerHandle | None = None  # set while there is a control channel
         self._socket: DatagramSocket | None = None
         self.dropped = 0  # idle tunnels beyond channel_size
 
@@ -65,8 +68,12 @@ class UdpServer(GatedServer):
         """Say `signal` on the control channel, if there is one; with the heart beat, ping the idle tunnels."""
         super().send(signal)
         if signal == Signal.HEARTBEAT:
-            for tunnel in self._idle:
-                self.transmit([PING], tunnel.address)
+            self._ping(self._idle)
+
+    def control_opened(self, peer: str) -> None:
+        """Tell the control plane, and keep tunnels alive that do not announce themselves."""
+        super().control_opened(peer)
+        self._ping_later()
 
     def carry(self, user: User) -> bool:
         """Return False: streams do not travel over this transport."""
@@ -74,7 +81,7 @@ class UdpServer(GatedServer):
         return False
 
     def carry_flow(self, flow: Flow) -> Carry:
-        """Assign the tunnel that has been idle for longest, if one is idle."""
+        """Assign the idle tunnel that was heard from last, if there is one."""
         tunnel = self._take()
         if not tunnel:
             return Carry.LATER
@@ -91,6 +98,7 @@ class UdpServer(GatedServer):
             self._socket = None
 
     def _drop_idle(self) -> None:
+        self._stop_pinging()
         for tunnel in list(self._idle):
             self.forget(tunnel)
 
@@ -130,10 +138,12 @@ class UdpServer(GatedServer):
         tunnel = self._by_name.get(announcement.tunnel)
         if tunnel:
             tunnel.alive(confirmed=announcement.assigned)
+            if tunnel in self._idle:
+                self._idle.move_to_end(tunnel)
             self._move(tunnel, address)
         elif not announcement.assigned:  # else it belongs to a flow that has ended here already
             self._make_room(address)
-            self._add(_Tunnel(self, announcement.tunnel, address))
+            self._add(_Tunnel(self, self._relay, announcement.tunnel, address))
 
     def read(self, datagram: bytes | memoryview) -> Announcement | None:
         """Return what a datagram of the present client announces, if anything."""
@@ -152,23 +162,38 @@ class UdpServer(GatedServer):
         if announcement := self.read(datagram):
             self.announced(announcement, address)
         elif self.is_token(datagram) and address not in self._by_address:
-            self._add(_Tunnel(self, b"", address))
+            self._add(_Tunnel(self, self._relay, b"", address))
 
     def _take(self) -> "_Tunnel | None":
-        tunnel = next(iter(self._idle), None)
-        if tunnel:
-            del self._idle[tunnel]
-        return tunnel
+        return self._idle.popitem()[0] if self._idle else None
 
     def _add(self, tunnel: "_Tunnel") -> None:
         if len(self._idle) >= self.settings.channel_size:
             self.dropped += 1
-            return
+            self.forget(next(iter(self._idle)))
         self._by_address[tunnel.address] = tunnel
         if tunnel.name:
             self._by_name[tunnel.name] = tunnel
         self._idle[tunnel] = None
         self._events.carrier_ready()
+
+    def _ping(self, tunnels: Iterable["_Tunnel"]) -> None:
+        for tunnel in tunnels:
+            self.transmit([PING], tunnel.address)
+
+    def _ping_later(self) -> None:
+        self._stop_pinging()
+        self._pinging = self._loop.call_later(self._relay.patience.ping, self._ping_unnamed)
+
+    def _ping_unnamed(self) -> None:
+        """Ping the tunnels of v0.7.2; a client of ours announces its own."""
+        self._ping(tunnel for tunnel in self._idle if not tunnel.name)
+        self._ping_later()
+
+    def _stop_pinging(self) -> None:
+        if self._pinging:
+            self._pinging.cancel()
+            self._pinging = None
 
     def _move(self, tunnel: "_Tunnel", address: Address) -> None:
         if tunnel.address != address:
@@ -187,11 +212,15 @@ class UdpServer(GatedServer):
 class _Tunnel:
     """An address of the client; once it is assigned, the far end of a flow."""
 
-    __slots__ = ("_assignment", "_loop", "_owner", "_patience", "_unanswered", "address", "flow", "name")
+    __slots__ = (
+        "_assignment", "_heard_at", "_loop", "_owner", "_patience", "_relay", "_unanswered", "address", "flow", "name",
+    )  # fmt: skip
 
-    def __init__(self, owner: UdpServer, name: bytes, address: Address) -> None:
+    def __init__(self, owner: UdpServer, relay: Relay, name: bytes, address: Address) -> None:
         self._loop = asyncio.get_running_loop()
         self._owner = owner
+        self._relay = relay
+        self._heard_at = self._loop.time()
         self._assignment = b""  # said again before every batch until it is confirmed
         self._unanswered = 0.0  # since when the user has been sending without a sign of life; 0: there was one
         self._patience = SIGN_OF_LIFE  # seconds
@@ -203,7 +232,7 @@ class _Tunnel:
         """Become the far end of `flow`; `again` if that had a tunnel already, whose client nobody heard."""
         self.flow = flow
         self._assignment = assign(ticket if self.name else b"", flow.target)
-        if again:  # a flow that is never answered, as some are, moves only once
+        if again and not self._may_be_forgotten():  # a flow that is never answered, as some are, moves only once
             self._unanswered = math.inf
         flow.carry(self)
 
@@ -217,6 +246,7 @@ class _Tunnel:
     def alive(self, *, confirmed: bool) -> None:
         """There is somebody at the other end, who may have seen the assignment."""
         self._unanswered = 0.0
+        self._heard_at = self._loop.time()
         if not self.name:
             self._patience = SIGN_OF_LIFE_V072
         if confirmed:
@@ -227,6 +257,8 @@ class _Tunnel:
         now = self._loop.time()
         if not self._unanswered:
             self._unanswered = now
+            if self._may_be_forgotten():
+                self._patience = self._relay.patience.forgotten_reply
         elif now - self._unanswered > self._patience and self.flow and (other := self._owner.replace(self.flow)):
             other.send(batch)
             return
@@ -247,6 +279,13 @@ class _Tunnel:
             self.flow.close()
         else:
             self._owner.forget(self)
+
+    def _may_be_forgotten(self) -> bool:
+        """Whether the client has been silent for so long that a NAT may have given up its address.
+
+        One of ours would announce itself; without that it has gone, which the sign of life is for.
+        """
+        return not self.name and self._loop.time() - self._heard_at > self._relay.patience.forgotten
 
     def _heard(self, datagram: bytes | memoryview) -> bool:
         """Take what the client says of its tunnels; False for a datagram of the target."""
