@@ -26,6 +26,7 @@ def mux_settings(config: ServerConfig | ClientConfig) -> smux.Settings:
         max_frame=config.mux_framesize,
         receive_buffer=config.mux_recievebuffer,
         stream_buffer=config.mux_streambuffer,
+        window_growth=0 if config.mux_version == 1 else config.mux_recievebuffer,
         keepalive_timeout=SESSION_PATIENCE,
     )
 

@@ -1,10 +1,12 @@
 """Many users on one session, one of whom does not read: what the others notice, and how much is held for that one."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
-from tests.support.net import Peer, fill, until
+from tests.support.middlebox import Line
+from tests.support.net import HOST, Peer, fill, free_port, ready, until
 from tests.support.tunnel import Net, Tunnel
 
 from backhaul.relay import link as link_module
@@ -45,7 +47,12 @@ def the_link(tunnel: Tunnel) -> Link:
 
 def unread(session: Session) -> int:
     """Return how many bytes it holds for those who do not read."""
-    return BUDGET - session.budget.left
+    return session.settings.receive_buffer + session.settings.window_growth - session.budget.left
+
+
+def grown(session: Session) -> int:
+    """Return by how many bytes the windows of its streams have grown."""
+    return session.growth.size - session.growth.left
 
 
 async def visit(user: Peer) -> None:
@@ -59,12 +66,44 @@ async def test_version_2_stalls_only_the_one_who_does_not_read() -> None:
         tunnel, user, target = await start(net, 2)
         sent = await fill(user)
         session = the_link(tunnel).session
-        assert 0 < unread(session) <= WINDOW
+        assert 0 < unread(session) <= WINDOW + grown(session)
         await asyncio.gather(*[visit(await tunnel.user(1)) for _ in range(OTHERS)])
         assert the_link(tunnel).session is session
-        assert 0 < unread(session) <= WINDOW
+        assert 0 < unread(session) <= WINDOW + BUDGET
         user.shut_write()
         assert len(await target.receive_all()) == sent
+
+
+async def test_version_2_has_one_stall_alone_whose_window_has_grown_to_the_full() -> None:
+    async with Net("tcpmux") as net:
+        bind_port, port, other_port = free_port(), free_port(), free_port()
+        listener = net.listen()
+        ports = [f"{HOST}:{port}={listener.port}", f"{HOST}:{other_port}={await net.echo()}"]
+        await net.server(bind_port, ports, f"{lines(2)}mux_con = {OTHERS + 2}")
+        client = await net.client(net.middlebox(bind_port, Line(delay=0.01)).port, f"{lines(2)}{ONE_SESSION}")
+        user, target = await asyncio.gather(net.dial(port), listener.accept())
+        (link,) = client.relay.links
+        sending = asyncio.ensure_future(pump(user))
+        heard = 0
+        while grown(link.session) < BUDGET:
+            heard += len(await target.receive_some())
+        await until(lambda: unread(link.session) > BUDGET)
+        await asyncio.gather(*[visit(await net.dial(other_port)) for _ in range(OTHERS)])
+        assert BUDGET < unread(link.session) <= BUDGET + WINDOW
+        sending.cancel()
+        user.shut_write()
+        assert heard + len(await target.receive_all()) == await sending
+        assert list(client.relay.links) == [link]
+
+
+async def pump(user: Peer) -> int:
+    """Send until cancelled; return the number of bytes."""
+    sent = 0
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            sent += user.fill()
+            await ready([user.sock], write=True)
+    return sent
 
 
 async def test_version_1_stalls_the_session_until_that_one_reads() -> None:

@@ -1,6 +1,7 @@
 """Our ends in the place of v0.7.2's: the same bytes in the same order on each connection."""
 
 import asyncio
+import re
 import tomllib
 from collections.abc import Callable
 
@@ -31,6 +32,9 @@ RECORDED_SERVER = b"Host: 127.0.0.1:23081"
 # The first report on a stream (smux 2, stream 3, window 65536): Go's client reads the length of the target alone
 # and reports that, ours takes length and target at once.
 FIRST_REPORT, OUR_FIRST_REPORT = (bytes.fromhex(f"0204080003000000{taken}00000000000100") for taken in ("02", "10"))
+# Its window is 65536 bytes for good, our streams leave the other end the 262144 that it begins with, and one more.
+WINDOW = re.compile(rb"(?<=\x02\x04\x08\x00)(.{8})\x00\x00\x01\x00", re.DOTALL)
+OUR_WINDOW = rb"\1\x01\x00\x04\x00"
 PROXY_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
 
@@ -76,8 +80,9 @@ class AroundOurServer:
         assert self._stopping
         await asyncio.wait_for(self._stopping, PATIENCE)
 
-    def with_real_ports(self, data: bytes) -> bytes:
+    def rewrite(self, data: bytes) -> bytes:
         """v0.7.2 puts other ports into the header of the PROXY protocol: those of the tunnel connection."""
+        data = WINDOW.sub(OUR_WINDOW, data)
         start = data.find(PROXY_SIGNATURE)
         if start < 0 or not self._user:
             return data
@@ -113,7 +118,7 @@ async def test_our_server_says_what_v072_says(name: str) -> None:
         net.patience = NO_PATIENCE
         server = await net.server(bind_port, [mapping], lines, heartbeat=HEARTBEAT)
         scene = AroundOurServer(net, server, bind_port, user_port)
-        await Player(scene, "server->client", DIALECTS[name], scene.with_real_ports).play(recorded["events"])
+        await Player(scene, "server->client", DIALECTS[name], scene.rewrite).play(recorded["events"])
         await scene.stopped()
 
 
@@ -136,7 +141,7 @@ def for_our_client(target_port: int, server_port: int) -> Callable[[bytes], byte
     def rewrite(data: bytes) -> bytes:
         data = data.replace(TARGET, f"{HOST}:{target_port}".encode())
         data = data.replace(RECORDED_SERVER, f"Host: {HOST}:{server_port}".encode())
-        return with_zero_mask(data.replace(FIRST_REPORT, OUR_FIRST_REPORT))
+        return with_zero_mask(WINDOW.sub(OUR_WINDOW, data.replace(FIRST_REPORT, OUR_FIRST_REPORT)))
 
     return rewrite
 

@@ -7,6 +7,7 @@ import select
 import shutil
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,9 @@ class Driver:
     def on_nop(self, stream_id: int) -> None:
         raise AssertionError(stream_id)
 
+    def now(self) -> float:
+        return time.monotonic()
+
     def on_refused(self, stream_id: int) -> None:
         raise AssertionError(stream_id)
 
@@ -143,6 +147,7 @@ def settings_for(chance: random.Random, version: int) -> Settings:
         max_frame=chance.choice([1000, 16384, 32768, 65535]),
         receive_buffer=1 << chance.randint(10, 22) if version == 1 else 1 << 22,
         stream_buffer=1 << chance.randint(10, 19),
+        window_growth=0 if version == 1 else 1 << 22,
     )
 
 
@@ -172,4 +177,5 @@ def test_sessions_with_the_real_library(peer: Path, role: Role, version: int, se
     assert (process.returncode, errors) == (0, "")
     for flow in driver.flows:
         flow.check()
-    assert driver.session.budget.left == driver.session.settings.receive_buffer
+    assert driver.session.growth.left == driver.session.settings.window_growth
+    assert driver.session.budget.left == driver.session.settings.receive_buffer + driver.session.growth.left

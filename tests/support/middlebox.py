@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import ctypes
+import math
 import socket
 import struct
+from typing import NamedTuple
 
 from .net import HOST, Listener
 
@@ -13,15 +15,17 @@ _ATTACH_FILTER, _DETACH_FILTER = 26, 27  # <asm-generic/socket.h>
 _RETURN_NOTHING = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET of no bytes
 _DROP_ALL = struct.pack("HP", 1, ctypes.addressof(_RETURN_NOTHING))
 
+_MOST_UNDER_WAY = 1024  # pieces, on a line that has a length
+
 
 class Path:
     """One connection through the middlebox."""
 
-    def __init__(self, client: socket.socket, server: socket.socket, delay: float) -> None:
+    def __init__(self, client: socket.socket, server: socket.socket, line: "Line") -> None:
         self._ends = client, server
         self._pumps = [
-            asyncio.ensure_future(_pump(client, server, delay)),
-            asyncio.ensure_future(_pump(server, client, delay)),
+            asyncio.ensure_future(_pump(client, server, line)),
+            asyncio.ensure_future(_pump(server, client, line)),
         ]
 
     def freeze(self) -> None:
@@ -51,28 +55,57 @@ class Path:
             end.close()
 
 
-async def _pump(source: socket.socket, sink: socket.socket, delay: float) -> None:
+async def _pump(source: socket.socket, sink: socket.socket, line: "Line") -> None:
+    """Pass on bytes and their end as `line` does."""
     loop = asyncio.get_running_loop()
+    under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_MOST_UNDER_WAY if line.delay else 1)
+    reading = asyncio.ensure_future(_read(source, line, under_way))
+    try:
+        while True:
+            due, data = await under_way.get()
+            await asyncio.sleep(due - loop.time())
+            if not data:
+                break
+            await loop.sock_sendall(sink, data)
+        sink.shutdown(socket.SHUT_RDWR if reading.result() else socket.SHUT_WR)
+    except OSError:
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
+    finally:
+        reading.cancel()
+
+
+async def _read(source: socket.socket, line: "Line", under_way: asyncio.Queue[tuple[float, bytes]]) -> bool:
+    """Take in bytes until they end; return whether the end was an error."""
+    loop = asyncio.get_running_loop()
+    free = loop.time()  # when all that is before the line is on it
     with contextlib.suppress(OSError):
         while data := await loop.sock_recv(source, 1 << 16):
-            await asyncio.sleep(delay)
-            await loop.sock_sendall(sink, data)
-        await asyncio.sleep(delay)
-        sink.shutdown(socket.SHUT_WR)
-        return
-    with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_RDWR)
+            free = max(free, loop.time()) + len(data) / line.rate
+            await asyncio.sleep(free - loop.time())
+            await under_way.put((free + line.delay, data))
+        await under_way.put((loop.time() + line.delay, b""))
+        return False
+    await under_way.put((loop.time(), b""))
+    return True
+
+
+class Line(NamedTuple):
+    """What a middlebox is: `delay` seconds long, `rate` bytes a second wide."""
+
+    delay: float = 0.0
+    rate: float = math.inf
 
 
 class Middlebox:
-    """Passes connections on to a port of this machine, `delay` seconds away; the first path is the control channel."""
+    """Passes connections on to a port of this machine, each on a line; the first path is the control channel."""
 
-    def __init__(self, listener: Listener, port: int, delay: float = 0.0) -> None:
+    def __init__(self, listener: Listener, port: int, line: Line) -> None:
         self.port = listener.port
         self.paths: list[Path] = []
         self._listener = listener
         self._target = port
-        self._delay = delay
+        self._line = line
         self._running: set[asyncio.Task[None]] = {asyncio.create_task(self._serve())}
 
     async def close(self) -> None:
@@ -96,10 +129,10 @@ class Middlebox:
         server = socket.socket()
         server.setblocking(False)
         try:
-            await asyncio.sleep(3 * self._delay)
+            await asyncio.sleep(3 * self._line.delay)
             await asyncio.get_running_loop().sock_connect(server, (HOST, self._target))
         except (OSError, asyncio.CancelledError):
             client.close()
             server.close()
         else:
-            self.paths.append(Path(client, server, self._delay))
+            self.paths.append(Path(client, server, self._line))

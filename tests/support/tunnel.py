@@ -16,7 +16,7 @@ from backhaul.tunnel.timings import Timings
 
 from .cert import tls_lines
 from .leaks import Books
-from .middlebox import Middlebox
+from .middlebox import Line, Middlebox
 from .net import HOST, Peer, Sockets, free_port, until
 from .targets import Service, serve_echo
 
@@ -156,9 +156,9 @@ class Net(Sockets):
         self._clients.append(client)
         return client
 
-    def middlebox(self, port: int, delay: float = 0.0) -> Middlebox:
-        """Put something between a client and the server on `port`, whose answers come `2 * delay` seconds later."""
-        self._middleboxes.append(Middlebox(self.listen(), port, delay))
+    def middlebox(self, port: int, line: Line = Line()) -> Middlebox:  # noqa: B008 - immutable
+        """Put something between a client and the server on `port`, whose answers come two delays later."""
+        self._middleboxes.append(Middlebox(self.listen(), port, line))
         return self._middleboxes[-1]
 
     async def tunnel(self, *targets: int | str, server: str = "", client: str = "", user_host: str = HOST) -> Tunnel:

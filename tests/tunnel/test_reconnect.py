@@ -1,5 +1,6 @@
 """The control channel is lost and found again: users in flight live on, new ones wait."""
 
+from tests.support.middlebox import Line
 from tests.support.net import free_port
 from tests.support.tunnel import Net
 
@@ -11,7 +12,7 @@ async def test_users_who_waited_for_a_client_far_away_get_a_connection_like_any_
     user = await net.dial(user_port)
     await user.send(b"request")
     user.shut_write()
-    await net.client(net.middlebox(bind_port, delay=0.02).port)
+    await net.client(net.middlebox(bind_port, Line(delay=0.02)).port)
     target = await listener.accept()
     assert await target.receive_all() == b"request"
     await target.send(b"answer")

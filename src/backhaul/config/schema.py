@@ -107,11 +107,24 @@ class _Common(Struct, frozen=True, kw_only=True):
         int, key("Most payload in one smux frame.", ge=1, le=MAX_FRAME, unit="bytes", on=MUX, rebuild=True)
     ] = 32768
     mux_recievebuffer: Annotated[
-        int, key("Receive buffer of one session, all its streams together.", ge=1, unit="bytes", on=MUX, rebuild=True)
+        int,
+        key(
+            "Receive buffer of a session; with `mux_version = 2` streams may grow by as much again.",
+            ge=1,
+            unit="bytes",
+            on=MUX,
+            rebuild=True,
+        ),
     ] = 4194304
     mux_streambuffer: Annotated[
         int,
-        key("Receive buffer of one stream; at most `mux_recievebuffer`.", ge=1, unit="bytes", on=MUX, rebuild=True),
+        key(
+            "Receive buffer a stream begins with; at most `mux_recievebuffer`.",
+            ge=1,
+            unit="bytes",
+            on=MUX,
+            rebuild=True,
+        ),
     ] = 65536
     udp_timeout: Annotated[int, key("A UDP flow ends after this long without a datagram.", ge=1, unit="seconds")] = 60
     udp_max_flows: Annotated[int, key("Most UDP flows at a time.", ge=1)] = 4096

@@ -253,6 +253,10 @@ class Link:
             if on_reset:
                 on_reset()
 
+    def now(self) -> float:
+        """See smux.Handler."""
+        return self._loop.time()
+
     def on_refused(self, stream_id: int) -> None:
         """See smux.Handler."""
         log.warning("a session has too many streams: stream %d and further ones are ignored", stream_id)

@@ -114,7 +114,8 @@ class End:
     """A session, its handler, and the pipes on it in the order in which they appeared."""
 
     def __init__(self, role: Role, settings: Settings | None = None, *, at_once: bool = False) -> None:
-        self.session = Session(role, settings or Settings(), self, 0.0)
+        self.time = 0.0
+        self.session = Session(role, settings or Settings(), self, self.time)
         self.pipes: list[Pipe] = []
         self.output = bytearray()
         self.nops: list[int] = []
@@ -127,6 +128,9 @@ class End:
 
     def on_nop(self, stream_id: int) -> None:
         self.nops.append(stream_id)
+
+    def now(self) -> float:
+        return self.time
 
     def on_refused(self, stream_id: int) -> None:
         self.refused.append(stream_id)

@@ -22,6 +22,7 @@ class TwoEnds(RuleBasedStateMachine):
         max_frame=st.sampled_from([1, 7, 1000, 65535]),
         receive_buffer=st.sampled_from([1, 100, 4194304]),
         stream_buffer=st.sampled_from([1, 100, 65536, 600000]),
+        window_growth=st.sampled_from([0, 1000, 400000]),
     )
     def start(self, **chosen: int) -> None:
         ours = Settings(**chosen)
@@ -80,8 +81,9 @@ class TwoEnds(RuleBasedStateMachine):
     def the_budget_is_what_is_unread(self) -> None:
         for end in self.ends:
             unread = sum(len(piece) for pipe in end.pipes for piece in pipe.unread)
-            assert end.session.budget.left == end.session.settings.receive_buffer - unread
+            assert end.session.budget.left == _room(end) - unread
             assert all(pipe.stream.sendable() >= 0 for pipe in end.pipes)
+            assert end.session.growth.left >= 0
 
     def teardown(self) -> None:
         """Let everything run out, and look for what is left."""
@@ -98,7 +100,8 @@ class TwoEnds(RuleBasedStateMachine):
                     assert pipe.received == self.written.get((other, pipe.stream.id), b"")
             assert len(end.pipes) == len(other.pipes)
             assert len(end.session) == 0
-            assert end.session.budget.left == end.session.settings.receive_buffer
+            assert end.session.budget.left == _room(end)
+            assert end.session.growth.left == end.session.settings.window_growth
 
     def _settle(self) -> bool:
         """Read, finish and carry all there is; return whether anything moved."""
@@ -120,6 +123,11 @@ class TwoEnds(RuleBasedStateMachine):
         pipe.stream.abandon()
         pipe.unread.clear()
         self.abandoned.add((pipe.end, pipe.stream.id))
+
+
+def _room(end: End) -> int:
+    """Return how many unread bytes a session holds at most."""
+    return end.session.settings.receive_buffer + end.session.settings.window_growth
 
 
 TwoEnds.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -25,7 +25,7 @@ from backhaul.wire.smux.frames import (
 )
 from backhaul.wire.smux.keepalive import Keepalive
 from backhaul.wire.smux.stream import Stream
-from backhaul.wire.smux.window import Budget
+from backhaul.wire.smux.window import Budget, Growth
 
 CONTROL_LIMIT: Final = 256 * 1024
 """Bytes of unsent control frames above which reading stops, so that a peer that asks for answers (a FIN for
@@ -51,6 +51,9 @@ class Settings:
     """Unread bytes of the whole session at which reading stops, > 0."""
     stream_buffer: int = 65536
     """Version 2: the window of each stream that we announce, 1 to 2147483647 bytes."""
+    window_growth: int = 0
+    """Version 2: bytes by which those windows may grow, all streams of a session together; the receive buffer is larger
+    by as much. 0: windows are constant, as the Go library's are."""
     max_streams: int = 65536
     """Streams that may exist at once; further SYNs are ignored. As many as a host has ports for one peer."""
     keepalive_interval: float = 20.0
@@ -71,6 +74,9 @@ class Handler(Protocol):
 
     def on_nop(self, stream_id: int) -> None:
         """Learn of a NOP with an id other than 0, which the Go program neither sends nor minds."""
+
+    def now(self) -> float:
+        """Return the time in seconds, on the clock of `Session.tick`."""
 
     def on_refused(self, stream_id: int) -> None:
         """Learn, once in a session, that a SYN was ignored because `max_streams` exist."""
@@ -98,13 +104,16 @@ class Session:
         "budget",
         "control",
         "error",
+        "growth",
         "settings",
     )
 
     def __init__(self, role: Role, settings: Settings, handler: Handler, now: float) -> None:
         self.settings = settings
-        self.budget = Budget(settings.receive_buffer)
+        self.budget = Budget(settings.receive_buffer + settings.window_growth)
         """Room for unread bytes."""
+        self.growth = Growth(settings.window_growth, handler.now)
+        """Room for larger windows."""
         self.control = bytearray()
         """Frames to be sent ahead of payload that is not yet framed; see `take_control`."""
         self.error: SmuxError | None = None

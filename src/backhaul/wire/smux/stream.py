@@ -85,7 +85,7 @@ class Stream:
         self._unread = 0
         windowed = session.settings.version != 1
         self._sent = SendWindow() if windowed else None
-        self._received = ReceiveWindow(session.settings.stream_buffer) if windowed else None
+        self._received = ReceiveWindow(session.settings.stream_buffer, session.growth) if windowed else None
         self.id = stream_id
         self.state = State.OPEN
         self.abandoned = False
@@ -148,8 +148,8 @@ class Stream:
         if not 0 < count <= self._unread:
             raise ValueError(f"stream {self.id}: {count} bytes consumed, {self._unread} held")
         self._release(count)
-        if self._received is not None and self._received.take(count):
-            self._update_peer(self._received)
+        if self._received is not None:
+            self._take(self._received, count)
 
     def abandon(self) -> None:
         """Drop the read side: forget what the sink holds and discard what is still to come.
@@ -162,6 +162,8 @@ class Stream:
         if unread := self._unread:
             self._release(unread)
             self._discard(unread)
+        if self._received is not None:
+            self._received.shrink()
 
     def receive(self, piece: memoryview) -> None:
         """Deliver a non-empty piece of payload. For the session."""
@@ -173,12 +175,14 @@ class Stream:
         if taken < count:
             self._unread += count - taken
             self._session.budget.charge(count - taken)
-        if taken and self._received is not None and self._received.take(taken):
-            self._update_peer(self._received)
+        if taken and self._received is not None:
+            self._take(self._received, taken)
 
     def receive_fin(self) -> None:
         """Take the peer's FIN. For the session."""
         if self._advance(Event.RECEIVE_FIN):
+            if self._received is not None and not self._unread:
+                self._received.shrink()
             self.sink.on_fin()
 
     def receive_update(self, consumed: int, window: int) -> None:
@@ -207,6 +211,12 @@ class Stream:
     def _release(self, count: int) -> None:
         self._unread -= count
         self._session.budget.release(count)
+
+    def _take(self, received: ReceiveWindow, count: int) -> None:
+        if received.take(count, self._unread):
+            self._update_peer(received)
+        if self.state >= State.HALF_CLOSED_REMOTE and not self._unread:
+            received.shrink()
 
     def _discard(self, count: int) -> None:
         if self._received is not None and self._received.discard(count):

@@ -4,6 +4,7 @@ Counters on the wire have 32 bits and wrap; a difference of two of them is read 
 is right as long as less than 2^31 bytes are in flight.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 INITIAL_WINDOW: Final = 262144
@@ -11,6 +12,15 @@ INITIAL_WINDOW: Final = 262144
 
 UNLIMITED: Final = 1 << 30
 """What a version 1 sender may send at any time: more than any buffer holds."""
+
+_MAX_WINDOW: Final = (1 << 31) - 1
+"""A larger one is negative for the Go library."""
+
+_QUICK: Final = 2.0
+"""Seconds in which a window's worth is taken if a larger one would help: more than any usual round trip."""
+
+_LOSS: Final = 1 / 8
+"""Part of that time in which nothing came, above which a larger one would help."""
 
 _MASK: Final = 0xFFFF_FFFF
 _SIGN: Final = 0x8000_0000
@@ -54,28 +64,81 @@ class SendWindow:
         self._window = window
 
 
-class ReceiveWindow:
-    """When a version 2 receiver owes its peer a UPD.
+class Growth:
+    """Bytes by which the windows of a session, all together, may exceed those that its streams begin with."""
 
-    *size* is the window that every UPD names, in bytes: the constant `stream_buffer` of this end.
+    __slots__ = ("clock", "left", "size")
+
+    def __init__(self, size: int, clock: Callable[[], float]) -> None:
+        self.size = size
+        self.left = size
+        self.clock = clock
+
+    def lend(self, count: int) -> int:
+        """Take *count* bytes, or what is left of them; return how many."""
+        lent = min(count, self.left)
+        self.left -= lent
+        return lent
+
+    def give_back(self, count: int) -> None:
+        """Put back *count* bytes that were lent."""
+        self.left += count
+
+
+_NO_GROWTH: Final = Growth(0, lambda: 0.0)
+
+
+class _Limit:
+    """A byte up to which the peer was told that it may send."""
+
+    __slots__ = ("announced", "end", "reached")
+
+    def __init__(self, end: int, now: float) -> None:
+        self.end = end
+        self.announced = now
+        self.reached = now  # when all bytes up to it had been taken, none being left behind it
+
+    def throttled(self, now: float) -> bool:
+        """Return whether the peer, of which more has come *now*, has lost time here for want of a larger window."""
+        idle, elapsed = now - self.reached, now - self.announced
+        return self.reached > self.announced and elapsed < _QUICK and idle > _LOSS * elapsed
+
+
+class ReceiveWindow:
+    """The window of a version 2 receiver, and when it owes its peer a UPD.
+
+    The window doubles when it throttles a peer whose bytes are taken as fast as they come. That shows without a
+    measurement of the round trip, which the kernel knows no further than to the next proxy: a sender that runs into
+    a limit stops at exactly that byte, and nothing comes until it has heard of another one. A sender that is limited
+    by anything else may stop there by chance. Hence a grown window is an odd number of bytes, of which the usual sizes
+    of messages are no divisors.
     """
 
-    __slots__ = ("_total", "_unreported", "size")
+    __slots__ = ("_due", "_growth", "_limits", "_start", "_total", "_unreported", "size")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, growth: Growth) -> None:
         self.size = size
         """What each UPD names as the window."""
+        self._start = size
+        self._growth = growth
+        self._due = size // 2  # unreported bytes for which a UPD leaves; half a window is the Go library's rule
         self._total = 0
         self._unreported = 0
+        self._limits: list[_Limit] = []  # those that have not been passed yet, four of a window
 
-    def take(self, count: int) -> bool:
-        """Count *count* > 0 bytes as taken by the application; return whether a UPD is due.
+    def take(self, count: int, unread: int) -> bool:
+        """Count *count* > 0 bytes as taken by the application, *unread* being left; return whether a UPD is due.
 
-        It is due at half a window, and at the first bytes of a stream: without that early one a peer would
-        never leave its `INITIAL_WINDOW` when half of ours is larger.
+        It is due at the first bytes of a stream, too: without that early one a peer would never leave its
+        `INITIAL_WINDOW` when half of ours is larger.
         """
+        first = not self._total
         self._add(count)
-        return self._unreported >= self.size // 2 or self._total == count
+        if first:
+            return self._begin()
+        if self._limits and self._total >= self._limits[0].end:
+            self._reach(unread, self._growth.clock())
+        return self._unreported >= self._due
 
     def discard(self, count: int) -> bool:
         """Count *count* bytes as thrown away unread; return whether a UPD is due.
@@ -89,11 +152,43 @@ class ReceiveWindow:
     def report(self) -> int:
         """Return the "consumed" of the UPD that is sent now: all bytes so far, modulo 2^32."""
         self._unreported = 0
-        return self._total
+        if self._growth.size:
+            self._limits.append(_Limit(self._total + self.size, self._growth.clock()))
+        return self._total & _MASK
+
+    def shrink(self) -> None:
+        """Give back what the window has grown by, for good: nothing more is to come, or to be taken."""
+        self._growth.give_back(self.size - self._start)
+        self._growth = _NO_GROWTH
+        self._limits.clear()
+        self.size = self._start
+        self._due = self.size // 2
 
     def _add(self, count: int) -> None:
-        self._total = (self._total + count) & _MASK
+        self._total += count
         self._unreported += count
+
+    def _begin(self) -> bool:
+        """Leave the peer the window that it begins with, as long as the session has plenty; a UPD is due."""
+        if 2 * self._growth.left > self._growth.size:
+            self._grow(max(0, INITIAL_WINDOW - self.size) + 1)
+        return True
+
+    def _reach(self, unread: int, now: float) -> None:
+        limits = self._limits
+        if self._total > limits[0].end and limits[0].throttled(now):
+            self._grow(self.size - 1)
+        while limits and limits[0].end < self._total:
+            del limits[0]
+        if limits and limits[0].end == self._total and not unread:
+            limits[0].reached = now
+
+    def _grow(self, count: int) -> None:
+        if grown := self._growth.lend(min(count, _MAX_WINDOW - self.size)):
+            self.size += grown
+            self._due = self.size // 4  # early enough that the sender need not stop
+            self._unreported = max(self._unreported, self._due)  # this is due at once
+            self._limits.clear()  # those on the way to the peer are of the smaller window
 
 
 class Budget:

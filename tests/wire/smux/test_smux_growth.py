@@ -1,0 +1,192 @@
+"""Windows that grow with what the line and the reader can take, on a line that a test makes up."""
+
+from collections import deque
+
+import pytest
+from tests.wire.smux.ends import End, Pipe, updates
+
+from backhaul.wire.smux import Role, Settings
+from backhaul.wire.smux.window import INITIAL_WINDOW, Growth, ReceiveWindow
+
+BASE, POOL = 65536, 4194304  # bytes: the defaults of the program
+STEP = 0.005  # seconds
+
+
+def settings(*, base: int = BASE, pool: int = POOL) -> Settings:
+    return Settings(version=2, stream_buffer=base, receive_buffer=pool, window_growth=pool)
+
+
+class Clock:
+    """Shows what it was set to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def read(self) -> float:
+        return self.now
+
+
+class Line:
+    """Two ends, `delay` seconds apart; the near one says as much as it may, at `rate` bytes per second at most."""
+
+    def __init__(self, rate: float, delay: float, *, far: Settings | None = None, reading: bool = True) -> None:
+        self.near = End(Role.CLIENT, Settings(version=2))
+        self.far = End(Role.SERVER, far or settings(), at_once=reading)
+        self.pipe = self.near.open()
+        self.windows: list[int] = []  # announced
+        self.arrived = 0
+        self._rate = rate
+        self._delay = delay
+        self._waiting = bytearray()  # before the line
+        self._there: deque[tuple[float, bytes]] = deque()
+        self._back: deque[tuple[float, bytes]] = deque()
+
+    @property
+    def sink(self) -> Pipe:
+        """The far end's application."""
+        return self.far.pipes[0]
+
+    def run(self, seconds: float, *, message: int = 1 << 18, pause: float = 0.0) -> None:
+        """Let time pass; the near application writes a message whenever it has got rid of the last, and has paused."""
+        end, next_message = self.near.time + seconds, self.near.time
+        while self.near.time < end:
+            now = self.near.time = self.far.time = self.near.time + STEP
+            if not self.pipe.unsent and now >= next_message:
+                self.pipe.write(bytes(message))
+                next_message = now + pause
+            self._carry(now)
+
+    def _carry(self, now: float) -> None:
+        self._waiting += self.near.take()
+        passing = self._waiting[: int(self._rate * STEP)]
+        del self._waiting[: len(passing)]
+        self._there.append((now + self._delay, bytes(passing)))
+        while self._there and self._there[0][0] <= now:
+            piece = self._there.popleft()[1]
+            self.arrived += len(piece)
+            self.far.feed(piece)
+        answer = self.far.take()
+        self.windows += [window for _, _, window in updates(answer)]
+        self._back.append((now + self._delay, answer))
+        while self._back and self._back[0][0] <= now:
+            self.near.feed(self._back.popleft()[1])
+
+
+@pytest.mark.parametrize(("rate", "delay"), [(6e6, 0.1), (12e6, 0.05), (3e6, 0.3)])
+def test_the_window_grows_until_it_throttles_no_more(rate: float, delay: float) -> None:
+    line = Line(rate, delay)
+    line.run(30 * delay)
+    assert 2 * delay * rate < max(line.windows) <= BASE + POOL
+    before = line.arrived
+    line.run(1)
+    assert line.arrived - before > 0.8 * rate
+
+
+def test_a_window_of_the_peers_first_credit_does_not_shrink() -> None:
+    line = Line(1e6, 0.01)
+    line.run(0.2)
+    assert min(line.windows) >= INITIAL_WINDOW
+
+
+def test_who_is_slower_than_the_window_allows_does_not_grow() -> None:
+    line = Line(1e6, 0.05)
+    line.run(3)
+    assert max(line.windows) <= INITIAL_WINDOW + 1
+
+
+@pytest.mark.parametrize("message", [1024, 32768, 131072])
+def test_messages_that_end_where_windows_do_are_no_reason_to_grow(message: int) -> None:
+    line = Line(1e8, 0.01)
+    line.run(4, message=message, pause=0.04)
+    assert max(line.windows) <= INITIAL_WINDOW + 1
+
+
+def test_who_does_not_read_does_not_grow() -> None:
+    line = Line(12e6, 0.05, reading=False)
+    line.run(0.2)
+    while line.sink.read(1 << 15):
+        pass
+    line.run(3)
+    assert max(line.windows) <= INITIAL_WINDOW + 1
+    assert sum(map(len, line.sink.unread)) <= INITIAL_WINDOW + 1
+
+
+@pytest.mark.parametrize(
+    ("reached", "more", "grows"),
+    [
+        (0.1, 0.2, True),
+        (0.1, 0.11, False),  # hardly any time was lost
+        (1.0, 3.0, False),  # so little a second needs no larger window
+    ],
+)
+def test_a_window_grows_when_the_peer_stops_at_its_end(reached: float, more: float, *, grows: bool) -> None:
+    clock = Clock()
+    window = ReceiveWindow(BASE, Growth(POOL, clock.read))
+    window.take(1, 0)
+    size = window.size
+    rest = window.report() + size - 1
+    clock.now = reached
+    window.take(rest, 0)
+    window.report()
+    clock.now = more
+    window.take(1, 0)
+    assert window.size == (2 * size - 1 if grows else size)
+
+
+@pytest.mark.parametrize("taken", [-1, 0])
+def test_a_window_does_not_grow_when_the_peer_does_not_stop_there(taken: int) -> None:
+    clock = Clock()
+    window = ReceiveWindow(BASE, Growth(POOL, clock.read))
+    window.take(1, 0)
+    size = window.size
+    rest = window.report() + size - 1
+    clock.now = 0.1
+    window.take(rest + taken, 1)
+    window.report()
+    clock.now = 0.2
+    window.take(100, 0)
+    assert window.size == size
+
+
+def test_a_session_lends_no_more_than_it_has_and_gets_it_back() -> None:
+    pool = 1 << 20
+    end = End(Role.SERVER, settings(pool=pool), at_once=True)
+    peer = End(Role.CLIENT, Settings(version=2))
+    pipes = [peer.open() for _ in range(8)]
+    for _ in range(40):
+        for pipe in pipes:
+            pipe.write(bytes(1 << 17))
+        end.time += 0.1
+        end.feed(peer.take())
+        answer = end.take()
+        announced = {stream: window for stream, _, window in updates(answer)}
+        peer.feed(answer)
+        assert sum(window - BASE for window in announced.values()) <= pool
+    assert end.session.growth.left == 0
+    for pipe in pipes[:4]:
+        pipe.finish()
+    for own in end.pipes[4:]:
+        own.close()
+    peer.feed(end.take())
+    end.feed(peer.take())
+    assert end.session.growth.left == pool
+
+
+def test_what_has_ended_keeps_its_growth_until_it_is_read() -> None:
+    end, peer = End(Role.SERVER, settings()), End(Role.CLIENT, Settings(version=2))
+    pipe = peer.open()
+    pipe.write(b"bytes")
+    end.feed(peer.take())
+    own = end.pipes[0]
+    own.read(1)
+    pipe.finish()
+    end.feed(peer.take())
+    assert end.session.growth.left < POOL
+    own.read(4)
+    assert end.session.growth.left == POOL
+
+
+def test_no_window_is_as_large_as_two_gigabytes() -> None:
+    window = ReceiveWindow(2**31 - 1, Growth(POOL, lambda: 0.0))
+    window.take(1, 0)
+    assert window.size == 2**31 - 1
