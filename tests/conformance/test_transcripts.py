@@ -34,7 +34,7 @@ RECORDED_SERVER = b"Host: 127.0.0.1:23081"
 FIRST_REPORT, OUR_FIRST_REPORT = (bytes.fromhex(f"0204080003000000{taken}00000000000100") for taken in ("02", "10"))
 # Its window is 65536 bytes for good, our streams leave the other end the 262144 that it begins with, and one more.
 WINDOW = re.compile(rb"(?<=\x02\x04\x08\x00)(.{8})\x00\x00\x01\x00", re.DOTALL)
-OUR_WINDOW = rb"\1\x01\x00\x04\x00"
+OUR_WINDOW = b"\\1\x01\x00\x04\x00"
 PROXY_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
 
