@@ -1,17 +1,19 @@
 """Whole tunnels through nginx as a reverse proxy, which shows a website to everybody else."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from tests.support.cert import certificate
-from tests.support.net import HOST, free_port, until
+from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Net, Tunnel
 
 USERS = 20
@@ -35,8 +37,9 @@ http {{
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection "upgrade";
             proxy_set_header Host $host;
-            proxy_read_timeout 1h;
+            proxy_read_timeout {patience};
         }}
+        location /silence/ {{ proxy_pass http://127.0.0.1:{silent}/; proxy_read_timeout {patience}; }}
     }}
 }}
 """
@@ -61,7 +64,7 @@ ROUTES = [
     Route("wssmux", "wssmux"),
 ]
 
-Start = Callable[[Route, int], int]
+Start = Callable[..., int]
 
 
 @pytest.fixture
@@ -75,10 +78,10 @@ def nginx(tmp_path: Path) -> Iterator[Start]:
     with socket.create_server((HOST, 0)) as front:
         front.setblocking(False)
 
-        def start(route: Route, back: int) -> int:
+        def start(route: Route, back: int, patience: str = "1h", silent: int = 9) -> int:
             port: int = front.getsockname()[1]
             configuration = tmp_path / "nginx.conf"
-            configuration.write_text(_configuration(route, tmp_path, port, back))
+            configuration.write_text(_configuration(route, tmp_path, port, back, patience=patience, silent=silent))
             command = [program, "-p", str(tmp_path), "-e", str(tmp_path / "error.log"), "-c", str(configuration)]
             running.append(subprocess.Popen(command, env={"NGINX": f"{front.fileno()};"}, pass_fds=[front.fileno()]))
             return port
@@ -89,7 +92,7 @@ def nginx(tmp_path: Path) -> Iterator[Start]:
             process.wait()
 
 
-def _configuration(route: Route, directory: Path, front: int, back: int) -> str:
+def _configuration(route: Route, directory: Path, front: int, back: int, **values: Any) -> str:  # noqa: ANN401
     cert, key = certificate()
     return CONFIGURATION.format(
         directory=directory,
@@ -99,6 +102,7 @@ def _configuration(route: Route, directory: Path, front: int, back: int) -> str:
         key=key,
         ssl="ssl" if route.client.startswith("wss") else "",
         scheme="https" if route.server.startswith("wss") else "http",
+        **values,
     )
 
 
@@ -143,3 +147,35 @@ async def test_a_user_who_has_finished_still_hears_the_answer(proxied: Tunnel) -
     await target.send(b"answer")
     target.close()
     assert await user.receive_all() == b"answer"
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if not route.client.endswith("mux")], ids=str)
+async def test_silence_longer_than_nginx_is_patient_ends_nothing(route: Route, nginx: Start) -> None:
+    bind_port, port = free_port(), free_port()
+    async with Net(route.server) as net:
+        front = nginx(route, bind_port, patience="700ms", silent=net.listen().port)
+        net.patience = {"quiet": 0.4}
+        server = await net.server(bind_port, [f"{HOST}:{port}={await net.echo()}"], PATH)
+        net.transport = route.client
+        client = await net.client(front, f"{PATH}\nconnection_pool = 1")
+        await until(lambda: server.tunnel.transport.idle)
+        user = await net.dial(port)
+        await echo(user, b"before")
+        await until(lambda: server.tunnel.transport.idle)
+        for _ in range(2):
+            assert b" 504 " in await asyncio.to_thread(_give_up, front, route)
+        await echo(user, b"after")
+        assert server.tunnel.transport.idle == 1
+        assert (server.tunnel.opened, client.tunnel.opened) == (1, 1)
+
+
+def _give_up(front: int, route: Route) -> bytes:
+    """Return the answer of nginx when it has lost its patience with a website that says nothing."""
+    with socket.create_connection((HOST, front)) as plain, contextlib.ExitStack() as stack:
+        sock = plain
+        if route.client.startswith("wss"):
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            sock = stack.enter_context(context.wrap_socket(plain))
+        sock.sendall(b"GET /silence/ HTTP/1.0\r\n\r\n")
+        return sock.recv(1000)

@@ -13,6 +13,7 @@ from backhaul.burst import Burst
 from .direction import Direction, Meter
 from .flows import FlowTable
 from .patience import Patience
+from .pings import Pings
 from .pipes import PipePool
 from .poller import Poller, release
 
@@ -70,6 +71,7 @@ class Relay:
         self.links: set[Link] = set()
         self.flows = FlowTable() if flows is None else flows
         self.patience = patience or Patience()
+        self.pings = Pings(lambda: self.patience.quiet)
         self._watched: dict[Joined, tuple[int, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Event | None = None
@@ -117,6 +119,7 @@ class Relay:
             link.end("this end is shutting down")
         self.flows.close()
         self.pipes.close()
+        self.pings.close()
         if self._timer:
             self._timer.cancel()
             self._timer = None

@@ -24,6 +24,9 @@ class Patience:
     """Silence of a v0.7.2 client after which a NAT may have forgotten the address of its tunnel on transport udp."""
     forgotten_reply: float = 3.0
     """Time for a sign of life from such a tunnel before its flow moves; DNS clients ask again after 5 s."""
+    quiet: float = 25.0
+    """Silence after which a WebSocket connection gets a ping: proxies close it after a minute (nginx), or 100 s (CDNs),
+    and some NATs forget it after half a minute."""
     sweep: float = 1.0
     """Interval at which connections with one ended direction are looked at."""
 

@@ -33,6 +33,7 @@ class WsChannel:
     """Owns the connection. `masked`: whether this is the client's side, whose frames carry a mask."""
 
     __slots__ = (
+        "_active",
         "_backlog",
         "_conn",
         "_ended",
@@ -77,6 +78,7 @@ class WsChannel:
         self._touched = False
         self._paused = False
         self._ended = False  # the peer's end has been read
+        self._active = True  # bytes have moved lately
         self._unread = 0  # payload bytes that the socket has not taken yet
         parser.sink = self
         if unsent:
@@ -96,7 +98,15 @@ class WsChannel:
         """Deliver to `rider` from now on, which holds `unread` bytes that came before."""
         self._rider = rider
         self._unread = unread
+        if not (self.ours and self._masked):  # one end is enough: the server, or our client if that is v0.7.2
+            self.relay.pings.add(self)
         self.relay.poller.on_readable(self._conn, self._readable)
+
+    def ping_if_silent(self) -> None:
+        """See Silent. While bytes wait for the connection, it needs no more."""
+        active, self._active = self._active, False
+        if not (active or self.blocked):
+            self._transmit(websocket.encode(websocket.PING, b"", masked=self._masked))
 
     def hasten(self) -> None:
         """Let small messages leave at once, whatever `nodelay` says: for datagrams, which are joined before."""
@@ -153,6 +163,7 @@ class WsChannel:
         if reset and self.ours:
             self._transmit(websocket.encode(_RESET, b"", masked=self._masked))
         self._rider = None
+        self.relay.pings.discard(self)
         if self.broken:
             return
         self.relay.poller.ignore_readable(self._conn)
@@ -206,6 +217,7 @@ class WsChannel:
             self._ended = True
             self._over()
             return
+        self._active = True
         if not self.ours:
             acknowledge(self._conn)
         self.feed(_IN[:count])
@@ -228,6 +240,7 @@ class WsChannel:
     def _over(self) -> None:
         """The peer is done, in order: both directions are over, what has come is still delivered."""
         self.relay.poller.ignore_readable(self._conn)
+        self.relay.pings.discard(self)
         self._paused = True
         self.ours = False
         if self._rider:
@@ -248,6 +261,7 @@ class WsChannel:
 
     def _release(self, *, reset: bool = False) -> None:
         self.broken = True
+        self.relay.pings.discard(self)
         if self._lingering:
             self.relay.forget(self)
         release(self.relay.poller, self._conn, reset=reset, drained=self._ended)
@@ -255,6 +269,7 @@ class WsChannel:
     def _transmit(self, data: memoryview | bytes) -> None:
         if self.broken:
             return
+        self._active = True
         if self._backlog:
             self._backlog += data
             return

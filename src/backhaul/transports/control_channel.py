@@ -44,6 +44,7 @@ class ControlChannel:
         self._heard = heard
         self._lost = lost
         self._unsent = bytearray()
+        self._active = True  # bytes have moved lately
         self.closed = False
         watch_closely(sock)
 
@@ -65,6 +66,12 @@ class ControlChannel:
             self._loop.call_soon(self._flush)
         self._unsent += data
 
+    def send_if_silent(self, data: bytes) -> None:
+        """Send `data` unless bytes have moved, either way, since this was called last."""
+        active, self._active = self._active, False
+        if not active:
+            self.send(data)
+
     def close(self) -> None:
         """Send what is still unsent, if the kernel takes it, and close."""
         if self.closed:
@@ -77,6 +84,7 @@ class ControlChannel:
     def _flush(self) -> None:
         if self.closed or not self._unsent:
             return
+        self._active = True
         try:
             del self._unsent[: self._sock.send(self._unsent)]
         except WOULD_BLOCK:
@@ -102,6 +110,7 @@ class ControlChannel:
             self._end(reason(error))
             return
         if data:
+            self._active = True
             self._hear(data)
         else:
             self._end("the peer closed it")

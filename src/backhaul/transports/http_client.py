@@ -11,6 +11,7 @@ from typing import Final
 
 from backhaul.errors import TransportError
 from backhaul.relay.deadlines import Deadlines
+from backhaul.relay.pair import Relay
 from backhaul.relay.poller import WOULD_BLOCK, Poller, release
 from backhaul.wire import upgrade
 from backhaul.wire.signals import Signal
@@ -33,9 +34,10 @@ Upgraded = Callable[[socket.socket | Exception, bool, bytes], None]
 class HttpDoor:
     """Dials the server; owns the control channel."""
 
-    def __init__(self, poller: Poller, settings: ClientSettings, events: DoorEvents, resolver: Resolver) -> None:
+    def __init__(self, relay: Relay, settings: ClientSettings, events: DoorEvents, resolver: Resolver) -> None:
         """Raise TransportError when the authorities' file can't be used."""
-        self._poller = poller
+        self._poller = poller = relay.poller
+        self._pings = relay.pings
         self._settings = settings
         self._events = events
         self._token = settings.token.encode()
@@ -69,6 +71,7 @@ class HttpDoor:
             raise
         ear = WsEar(self._say, from_client=False)
         self._control = ControlChannel(self._poller, sock, ear, self._heard, self._lost)
+        self._pings.add(self)
         self._control.start(rest)
         return address
 
@@ -90,8 +93,14 @@ class HttpDoor:
         """See Door."""
         self._say(PROBE)
 
+    def ping_if_silent(self) -> None:
+        """See Silent: a server of v0.7.2 may have a slow heartbeat."""
+        if self._control:
+            self._control.send_if_silent(PROBE)
+
     def disconnect(self) -> None:
         """Close the control channel and stop dialling."""
+        self._pings.discard(self)
         self._dialer.close()
         for attempt in self._upgrading.clear():
             attempt.abandon()
@@ -133,6 +142,7 @@ class HttpDoor:
 
     def _lost(self, reason: str) -> None:
         self._control = None
+        self._pings.discard(self)
         self._events.control_lost(reason)
 
 

@@ -25,7 +25,7 @@ from .reputation import Reputation, barred_line
 from .sending import send_whole
 from .sockets import listen, plain_ip
 from .tls import ServerContext, explain
-from .ws_signals import WsEar, encode_signal
+from .ws_signals import PING, WsEar, encode_signal
 
 log = logging.getLogger("backhaul.server")
 
@@ -88,6 +88,11 @@ class HttpGate:
         if signal == Signal.HEARTBEAT and not self._overdue:
             self._asked = self._loop.time()
             self._overdue = self._loop.call_later(_ANSWER_WITHIN, self._lost, "a heartbeat was not answered")
+
+    def ping_if_silent(self) -> None:
+        """See Silent: the heartbeat may be slower than a proxy on the way is patient."""
+        if self._control:
+            self._control.send_if_silent(PING)
 
     def regreet(self, sock: socket.socket, data: bytes) -> None:
         """See Gate: behind an upgrade there is no second handshake."""
@@ -225,6 +230,7 @@ class HttpGate:
             self._events.control_lost(taken_over(stranger.ip))
         ear = WsEar(self._say, from_client=True)
         self._control = ControlChannel(self._poller, stranger.sock, ear, self._heard, self._lost)
+        self._relay.pings.add(self)
         self._events.control_opened(stranger.ip)
         self._control.start(rest)
 
@@ -251,6 +257,7 @@ class HttpGate:
             self._overdue = None
         if self._control:
             self._control.close()
+            self._relay.pings.discard(self)
             self._control = None
 
 

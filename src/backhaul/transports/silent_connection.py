@@ -14,12 +14,13 @@ _READ_SIZE = 1 << 14
 class SilentConnection(ABC):
     """Owns the connection until a subclass hands it on. `ours`: whether the other end is one of ours."""
 
-    __slots__ = ("_ours", "_relay", "_sock", "_unsent")
+    __slots__ = ("_active", "_ours", "_relay", "_sock", "_unsent")
 
     def __init__(self, relay: Relay, sock: socket.socket, *, ours: bool) -> None:
         self._relay = relay
         self._sock = sock
         self._ours = ours
+        self._active = True  # bytes have moved lately
         self._unsent = b""  # the rest of something that has left in part
         relay.poller.on_readable(sock, self._readable)
 
@@ -42,7 +43,13 @@ class SilentConnection(ABC):
         """
         if self._unsent:
             return True
+        self._active = True
         return self._send(data)
+
+    def _was_active(self) -> bool:
+        """Return whether bytes have moved since this was asked last."""
+        active, self._active = self._active, False
+        return active
 
     def _announce(self, data: bytes) -> bytes:
         """Send `data`; return what is left to be sent, before anything else, by the next owner of the connection.
@@ -87,6 +94,7 @@ class SilentConnection(ABC):
         except OSError:
             data = b""
         if data:
+            self._active = True
             self._hear(data)
         else:
             self._give_up()

@@ -93,7 +93,7 @@ def _door(name: str, settings: ClientSettings, relay: Relay, resolver: Resolver,
     if name in _HTTP:
         from .http_client import HttpDoor
 
-        return HttpDoor(relay.poller, settings, carrier, resolver)
+        return HttpDoor(relay, settings, carrier, resolver)
     from .raw_client import RawDoor
 
     return RawDoor(relay.poller, settings, carrier, resolver, measure_rtt=name == "tcp")

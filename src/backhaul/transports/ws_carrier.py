@@ -23,6 +23,7 @@ from .sockets import expect_outages
 log = logging.getLogger("backhaul.tunnel")
 
 _PING = websocket.encode(websocket.BINARY, bytes([Signal.PING]), masked=False)
+_UNASKED = websocket.encode(websocket.PONG, b"", masked=True)  # RFC 6455, 5.5.3: a heartbeat in one direction
 
 
 class _ClosedError(websocket.WebSocketError):
@@ -39,6 +40,7 @@ class WsIdle(SilentConnection):
         self._owner = owner
         self._ended = bool(rest)  # a client waits for the target
         self._parser = websocket.FrameParser(self, expect_masked=True)
+        relay.pings.add(self)
 
     @property
     def takes_flows(self) -> bool:
@@ -85,6 +87,16 @@ class WsIdle(SilentConnection):
         if not self._say(_PING):
             self._give_up()
 
+    def ping_if_silent(self) -> None:
+        """See Silent."""
+        if not self._was_active():
+            self.ping()
+
+    def close(self) -> None:
+        """See IdleCarrier."""
+        self._relay.pings.discard(self)
+        super().close()
+
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """See websocket.Sink."""
         del opcode, piece, message_end
@@ -98,6 +110,7 @@ class WsIdle(SilentConnection):
             self._ended = True
 
     def _channel(self, unsent: bytes) -> WsChannel:
+        self._relay.pings.discard(self)
         return WsChannel(self._relay, self._sock, self._parser, unsent, masked=False, ours=self._ours)
 
     def _alive(self) -> bool:
@@ -133,8 +146,20 @@ class WsWaiting(SilentConnection):
         self._ended = False
         self._reader = websocket.MessageReader(MAX_TARGET, self._on_message, self._on_control)
         self._parser = websocket.FrameParser(self, expect_masked=False)
+        if not ours:  # a server of ours pings
+            relay.pings.add(self)
         if rest:  # not at once: the owner does not know this object yet
             relay.loop.call_soon(self._hear, rest)
+
+    def ping_if_silent(self) -> None:
+        """See Silent. A v0.7.2 server reads nothing here yet: an answer nobody asked for needs none in turn."""
+        if not self._was_active() and not self._say(_UNASKED):
+            self._give_up()
+
+    def close(self) -> None:
+        """See WaitingCarrier."""
+        self._relay.pings.discard(self)
+        super().close()
 
     @property
     def _early(self) -> "_Early":
@@ -179,6 +204,7 @@ class WsWaiting(SilentConnection):
         if self._target:
             self._relay.poller.ignore_readable(self._sock)
             self._relay.poller.ignore_writable(self._sock)
+            self._relay.pings.discard(self)
             expect_outages(self._sock)
             self._owner.addressed(self, WsArrival(self._relay, self._sock, self._parser, self._target, self._early))
 

@@ -10,6 +10,9 @@ _MAX_MESSAGE: Final = 125  # bytes; only the first counts
 
 _KNOWN: Final = frozenset({Signal.HEARTBEAT, Signal.CHANNEL, Signal.CLOSED})
 
+PING: Final = websocket.encode(websocket.PING, b"", masked=False)
+"""What a server sends on a silent control channel: a proxy on the way takes silence for the end."""
+
 PROBE: Final = websocket.encode(websocket.PING, b"?", masked=True)
 """What a client sends to find out whether its server lives: the answer is heard as `Signal.HELLO`."""
 

@@ -1,0 +1,65 @@
+"""Pings on connections that have fallen silent: proxies close what says nothing for a minute (nginx: 60 s).
+
+One timer serves all connections of a process, and counting costs one flag for each read and write.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+_AT_ONCE: Final = 256  # connections per turn of the event loop: a ping is a system call, and users wait meanwhile
+
+
+class Silent(Protocol):
+    """A connection that may have fallen silent."""
+
+    def ping_if_silent(self) -> None:
+        """Send a ping unless bytes have moved, either way, since this was called last."""
+
+
+class Pings:
+    """Looks after connections; no timer runs while there are none."""
+
+    def __init__(self, longest: Callable[[], float]) -> None:
+        """`longest`: seconds of silence at most, asked for each time."""
+        self._loop = asyncio.get_running_loop()
+        self._longest = longest
+        self._members: set[Silent] = set()
+        self._due: list[Silent] = []
+        self._timer: asyncio.Handle | None = None
+
+    def add(self, member: Silent) -> None:
+        """Look after a connection, which is taken to have spoken just now."""
+        self._members.add(member)
+        if self._timer is None:
+            self._look_later()
+
+    def discard(self, member: Silent) -> None:
+        """Leave a connection alone; harmless if it is not there."""
+        self._members.discard(member)
+
+    def close(self) -> None:
+        """Stop."""
+        self._members.clear()
+        if self._timer:
+            self._timer.cancel()
+
+    def _look_later(self) -> None:
+        # Found silent by two looks in a row: at most twice the time between them has passed.
+        self._timer = self._loop.call_later(self._longest() / 2, self._look)
+
+    def _look(self) -> None:
+        self._due = list(self._members)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        due, self._due = self._due[:_AT_ONCE], self._due[_AT_ONCE:]
+        for member in due:
+            if member in self._members:
+                member.ping_if_silent()
+        if self._due:
+            self._timer = self._loop.call_soon(self._go_on)
+        elif self._members:
+            self._look_later()
+        else:
+            self._timer = None
