@@ -16,7 +16,7 @@ from backhaul.assembly import gate_limits
 from backhaul.client import Client
 from backhaul.config import ClientConfig, ConfigError, ServerConfig, load
 from backhaul.config.diff import Change, diff
-from backhaul.config.schema import Config
+from backhaul.config.schema import Config, side_of
 from backhaul.errors import BackhaulError
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import NO_CLIENT, PortStatus
@@ -52,6 +52,7 @@ class Process:
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._stamp = self._look()
+        self._told = ""  # the status that the service manager shows
 
     async def run(self) -> None:
         """Run; raises BackhaulError if it can't begin."""
@@ -61,7 +62,8 @@ class Process:
             async with serving(socket_path(self._file), self._answer):
                 watch = await self._start_monitor(self._config)
                 _settle_memory()
-                notify.ready(self._summary())
+                notify.ready()
+                self._tell()
                 try:
                     watch = await self._until_stopped(watch)
                 finally:
@@ -82,6 +84,7 @@ class Process:
             self._wake.clear()
             if notify.watchdog_interval():
                 notify.watchdog()
+            self._tell()
             if self._changed() and not self._stop.is_set():
                 watch = await self._reconfigure(watch)
         return watch
@@ -191,9 +194,20 @@ class Process:
         _say(change, self._read().ports)
         return watch
 
-    def _summary(self) -> str:
-        status = self._read()
-        return f"{status.transport} {status.side}" + (f": {status.problem}" if status.problem else "")
+    def _tell(self) -> None:
+        """Show the service manager how the tunnel is, when that has changed."""
+        text = f"{self._config.transport} {side_of(self._config)}: {_state(self._end)}"
+        if text != self._told:
+            notify.status(text)
+            self._told = text
+
+
+def _state(end: Server | Client) -> str:
+    if end.tunnel.connected:
+        return f"connected to {end.tunnel.peer}"
+    if isinstance(end, Server):
+        return end.tunnel.problem or f"waiting for the client on {end.config.bind_addr}"
+    return f"connecting to {end.config.remote_addr}"
 
 
 def _make_end(config: Config) -> Server | Client:

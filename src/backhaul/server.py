@@ -8,7 +8,7 @@ from backhaul.config.diff import Change
 from backhaul.errors import BackhaulError
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.pair import Relay
-from backhaul.relay.poller import make_poller
+from backhaul.relay.poller import make_poller, reason
 from backhaul.transports.base import DEFAULT_LIMITS, GateLimits, ServerEvents, ServerSettings, ServerTransport
 from backhaul.transports.table import make_server
 from backhaul.transports.tls import ServerTls
@@ -40,20 +40,17 @@ class Server:
             self.tunnel.start()
         except OSError as error:
             self.close()
-            raise BackhaulError(f"can't listen on {config.bind_addr}: {_reason(error)}") from None
+            raise BackhaulError(f"can't listen on {config.bind_addr}: {reason(error)}") from None
         if not self.tunnel.problem:
-            log.info(
-                "%s server listens on %s, %d ports",
-                config.transport,
-                config.bind_addr,
-                len(self.tunnel.ports.open),
-            )
+            count = len(self.tunnel.ports.open)
+            ports = "1 port" if count == 1 else f"{count} ports"
+            log.info("%s server listens on %s, %s", config.transport, config.bind_addr, ports)
 
     async def reconfigure(self, new: ServerConfig, change: Change) -> None:
         """Apply `change`, which leads to `new`; users in flight stay.
 
-        Raises OSError or BackhaulError when the tunnel's new address or certificate can't
-        be had; the old configuration is in force then.
+        Raises BackhaulError when the tunnel's new address or certificate can't be had; the old configuration is in
+        force then.
         """
         old, self.config = self.config, new
         if change.rebuild:
@@ -70,9 +67,12 @@ class Server:
     def _rebuild(self, old: ServerConfig) -> None:
         try:
             self.tunnel.rebuild(self.config, self._make_transport)
-        except (OSError, BackhaulError):
+        except BackhaulError:
             self.config = old
             raise
+        except OSError as error:
+            address, self.config = self.config.bind_addr, old
+            raise BackhaulError(f"can't listen on {address}: {reason(error)}") from None
 
     async def stop(self) -> None:
         """End in order: no more users, the client is told, users in flight get `shutdown_timeout` seconds."""
@@ -104,7 +104,3 @@ class Server:
             channel_size=config.channel_size,
             tunnel_options=tunnel_options(config),
         )
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, Signals
 
 import pytest
-from tests.support.net import HOST, Peer, free_port, until
+from tests.support.net import HOST, PATIENCE, Peer, free_port, until
 from tests.support.program import Program
 from tests.support.tunnel import TOKEN, Net
 
@@ -151,8 +152,7 @@ class TestPorts:
         ground.net.listen(ground.bind_port)
         server = await ground.server()
         assert await server.ended() == 1
-        (line,) = server.lines
-        assert f"can't listen on {HOST}:{ground.bind_port}: address already in use" in line
+        assert f"can't listen on {HOST}:{ground.bind_port}: address already in use" in server.lines[-1]
 
     async def test_why_it_ends_is_said_at_the_level_fatal(self, ground: Ground) -> None:
         ground.net.listen(ground.bind_port)
@@ -185,12 +185,48 @@ class TestPorts:
         if "443: open" not in server.text:
             await server.line(f"port {address}:443: open at last")
 
+    @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root may give up a capability")
+    async def test_a_low_port_names_the_remedy(self, ground: Ground) -> None:
+        alone = ("unshare", "--net", "setpriv", "--bounding-set=-net_bind_service")
+        server = await ground.start("-c", ground.write('[server]\nbind_addr = ":443"\n'), wrapper=alone)
+        assert "can't listen on :443: permission denied; ports below 1024" in await server.line("CAP_NET_BIND_SERVICE")
+        assert await server.ended() == 1
+
     async def test_one_port_is_taken(self, ground: Ground) -> None:
         taken = ground.net.listen().port
         server = await ground.server(ports=f'ports = ["{HOST}:{taken}=1", "{HOST}:{ground.user_port}=1"]')
         await server.line(f"port {HOST}:{taken}: can't listen")
-        await server.line("1 ports")
+        await server.line(", 1 port\n")
         await ground.net.dial(ground.user_port)
+
+
+async def test_the_status_of_the_service_follows_the_tunnel(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        await ground.server()
+        await told(manager, f"STATUS=tcp server: waiting for the client on {HOST}:{ground.bind_port}")
+        monkeypatch.delenv("NOTIFY_SOCKET")
+        client = await ground.client()
+        await told(manager, f"STATUS=tcp server: connected to {HOST}")
+        client.signal(SIGTERM)
+        await told(manager, "STATUS=tcp server: waiting")
+
+
+async def told(manager: socket.socket, text: str) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not (await asyncio.get_running_loop().sock_recv(manager, 4096)).decode().startswith(text):
+            pass
+
+
+async def test_the_first_line_names_version_python_file_and_process(ground: Ground) -> None:
+    client = await ground.client()
+    line = await client.line("starts")
+    version = f"backhaul v{__version__} on Python {platform.python_version()}"
+    assert line.endswith(f"[INFO] {version} starts: configuration {ground.folder}/client.toml, pid {client.pid}\n")
 
 
 class TestEnd:
@@ -205,7 +241,7 @@ class TestEnd:
             assert "stopped" in program.lines[-1]
             assert TOKEN not in program.text
             assert "Traceback" not in program.text
-        assert "the server is shutting down" in client.text
+        assert "the server closed it to stop or to reload" in client.text
 
     async def test_users_in_flight_may_finish(self, ground: Ground) -> None:
         server, _ = await ground.tunnel("shutdown_timeout = 600")
@@ -301,5 +337,5 @@ async def test_without_a_token_the_log_warns(ground: Ground) -> None:
     file = ground.folder / "public.toml"
     file.write_text(f'[server]\nbind_addr = "{HOST}:{ground.bind_port}"\ntransport = "tcp"\nskip_optz = true\n')
     server = await ground.start("-c", file)
-    assert "ANYONE CAN TAKE OVER THIS TUNNEL" in await server.line("token")
+    assert "ANYONE CAN TAKE OVER THIS TUNNEL" in await server.line("] token:")
     await server.line("server listens on")

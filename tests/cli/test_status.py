@@ -226,7 +226,7 @@ def test_the_text_of_a_server() -> None:
         "  up 1 d 2 h, 1 reconnect, round trip 12.3 ms, pool 3 of 8, 2 sessions, 5 streams, 3 UDP flows, version 1",
         "",
         "  port         target         open  total  refused  dropped  from users  to users",
-        "  0.0.0.0:443  127.0.0.1:80      2      9        0        0     5.00 MB   1.00 GB",
+        "  0.0.0.0:443  127.0.0.1:80      2      9        0        0    5.00 MiB  1.00 GiB",
         "  *:8080       [::1]:80      12345      9        0        0         0 B       0 B",
     ]
 

@@ -13,6 +13,7 @@ from tests.support.tunnel import Net, Tunnel
 from backhaul.client import Client
 from backhaul.config import Mapping, Secret
 from backhaul.config.diff import diff
+from backhaul.errors import BackhaulError
 from backhaul.server import Server
 
 
@@ -105,7 +106,8 @@ async def test_an_address_that_can_not_be_had_costs_nothing(any_net: Net, same_p
     user, before = await in_flight(tunnel), tunnel.server.config
     taken = before.bind_addr.port if same_port else any_net.listen().port
     host = "192.0.2.1" if same_port else HOST  # RFC 5737: no machine has it
-    with pytest.raises(OSError, match="assign" if same_port else "in use"):
+    why = "cannot assign" if same_port else "address already in use"
+    with pytest.raises(BackhaulError, match=f"can't listen on {host}:{taken}: {why}"):
         await change(tunnel.server, bind_addr=type(before.bind_addr)(host, taken))
     assert tunnel.server.config == before
     await until(lambda: tunnel.connected)

@@ -53,7 +53,7 @@ class TestComingBack:
         mixed.peer.ask_to_stop()
         await until(lambda: not mixed.ours.tunnel.connected)
         assert "control channel lost: the " in caplog.text
-        assert "is shutting down" in caplog.text
+        assert "closed it to stop or to reload" in caplog.text
         await mixed.start_peer()
         await mixed.connected(2)
         await echo_soon(mixed, b"after")

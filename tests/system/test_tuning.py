@@ -13,6 +13,7 @@ DEFAULTS = {
     "net/ipv4/tcp_max_syn_backlog": "512",
     "net/ipv4/tcp_window_scaling": "1",
     "net/ipv4/tcp_fastopen": "1",
+    "net/ipv4/tcp_mtu_probing": "0",
     "net/ipv4/tcp_rmem": "4096\t131072\t6291456",
     "net/ipv4/tcp_wmem": "4096\t16384\t4194304",
     "net/core/rmem_default": "212992",
@@ -48,6 +49,7 @@ def test_a_stock_kernel_is_tuned(proc: Path) -> None:
     assert get(proc, "net/ipv4/tcp_tw_reuse") == "1"
     assert get(proc, "net/ipv4/tcp_max_syn_backlog") == "8192"
     assert get(proc, "net/ipv4/tcp_fastopen") == "3"
+    assert get(proc, "net/ipv4/tcp_mtu_probing") == "1"
     assert get(proc, "net/ipv4/tcp_rmem") == "16384 262144 16777216"
     assert get(proc, "net/core/rmem_max") == "67108864"
     assert "net.ipv4.tcp_rmem" in changed
@@ -118,3 +120,9 @@ def test_the_names_are_spelled_as_this_kernel_spells_them() -> None:
     # net/core is not shown in every network namespace, the rest is.
     shown = [name for name in tuning._SETTINGS if not name.startswith("net/core/")]
     assert [name for name in shown if not (tuning.PROC / name).exists()] == []
+
+
+def test_every_setting_stands_in_the_documents() -> None:
+    document = Path(__file__).parents[2] / "docs" / "configuration.md"
+    table = document.read_text(encoding="utf-8").partition("## Kernel settings")[2]
+    assert [row.split("`")[1] for row in table.splitlines() if row.startswith("| `")] == tuning.names()

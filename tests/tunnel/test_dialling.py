@@ -107,7 +107,7 @@ class TestControlChannel:
     @pytest.mark.parametrize(
         ("farewell", "reason"),
         [
-            (bytes([Signal.CLOSED]), "the server is shutting down"),
+            (bytes([Signal.CLOSED]), "the server closed it to stop or to reload"),
             (b"\xee", "unknown signal 0xee"),
             (bytes([Signal.PING]), "unknown signal 0x02"),
         ],

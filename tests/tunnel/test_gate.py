@@ -68,7 +68,7 @@ class TestHandshake:
         control = await public.tunnel_connection()
         await control.send(HANDSHAKE + bytes([Signal.RTT, Signal.CLOSED]))
         await control.closed()
-        assert "the client is shutting down" in caplog.text
+        assert "the client closed it to stop or to reload" in caplog.text
 
     async def test_both_logs_name_the_wrong_token_and_neither_shows_one(
         self, net: Net, caplog: pytest.LogCaptureFixture

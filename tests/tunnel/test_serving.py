@@ -148,7 +148,7 @@ class TestGoodbye:
         control = await public.client()
         await control.send(bytes([Signal.CLOSED]))
         assert await control.receive_all() == b""
-        assert "control channel lost: the client is shutting down" in caplog.text
+        assert "control channel lost: the client closed it to stop or to reload" in caplog.text
 
     async def test_of_the_server(self, public: Public) -> None:
         control = await public.client()

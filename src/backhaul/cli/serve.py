@@ -2,8 +2,12 @@
 
 import asyncio
 import logging
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
+from backhaul import __version__
 from backhaul.config.schema import Config
 from backhaul.errors import BackhaulError
 from backhaul.process import Process
@@ -16,6 +20,13 @@ log = logging.getLogger("backhaul")
 def serve(file: str, config: Config) -> int:
     """Run the end that `config`, read from `file`, describes; return the exit code."""
     configure(config.log_level, config.log_format)
+    log.info(
+        "backhaul v%s on Python %s starts: configuration %s, pid %d",
+        __version__,
+        ".".join(map(str, sys.version_info[:3])),
+        Path(file).absolute(),
+        os.getpid(),
+    )
     for warning in config.warnings:
         log.warning("%s", warning)
     _prepare_machine(tune=not config.skip_optz)

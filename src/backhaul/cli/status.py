@@ -9,12 +9,13 @@ from typing import Any, Final
 
 import msgspec
 
-from backhaul.monitor.legacy import size
 from backhaul.monitor.status import NO_CLIENT, Event, PortStatus, Status
 from backhaul.system.log import escape
 from backhaul.system.status_socket import ask, clear, socket_name, sockets
 
 _COLUMNS: Final = ("open", "total", "refused", "dropped", "from users", "to users")
+_KIB: Final = 1024
+_SIZES: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _EVENTS: Final = 5  # of the last ones: enough to see why a tunnel is down
 _UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
@@ -151,7 +152,16 @@ def _table(status: Status) -> Iterator[str]:
 
 def _row(port: PortStatus) -> tuple[str, ...]:
     counts = (port.open, port.total, port.refused, port.dropped)
-    return port.name, port.target, *map(str, counts), size(port.received), size(port.sent)
+    return port.name, port.target, *map(str, counts), _size(port.received), _size(port.sent)
+
+
+def _size(count: float) -> str:
+    """Return a number of bytes in the largest unit, such as "5.00 MiB"."""
+    power = 0
+    while count >= _KIB and power < len(_SIZES) - 1:
+        count /= _KIB
+        power += 1
+    return f"{count:.2f} {_SIZES[power]}" if power else f"{count} B"
 
 
 def _event(event: Event) -> str:

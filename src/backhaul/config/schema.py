@@ -137,7 +137,7 @@ class _Common(Struct, frozen=True, kw_only=True):
             on=STREAM,
         ),
     ] = 3600
-    skip_optz: Annotated[bool, key("Leave the system's network settings as they are.", restart=True)] = False
+    skip_optz: Annotated[bool, key("Leave the kernel settings as they are; see Kernel settings.", restart=True)] = False
     sniffer: Annotated[bool, key("Keep a log of the traffic of each port.")] = False
     sniffer_log: Annotated[str, key("File of the traffic log.")] = "backhaul.json"
     web_port: Annotated[int, key("Port of the monitoring page; 0 turns it off.", ge=0, le=MAX_PORT)] = 0

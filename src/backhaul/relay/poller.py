@@ -159,7 +159,8 @@ def retransmissions(sock: socket.socket) -> int:
 
 def reason(error: OSError) -> str:
     """Return what happened, as part of a sentence."""
-    return (error.strerror or str(error)).lower()
+    text = error.strerror or str(error)
+    return text[:1].lower() + text[1:]
 
 
 class _Interest:

@@ -1,9 +1,9 @@
 """Kernel settings for many connections and long fast lines (``skip_optz = false``).
 
 What v0.7.2 sets, but nothing an administrator chose is ever made smaller. Two of its settings are left out
-because they only shrink things (tcp_fin_timeout = 15, tcp_notsent_lowat = 4096); three are additions: a
-ceiling of tcp_rmem and tcp_wmem that fills a long line, fs.file-max, and BBR. All of it lasts until the
-next boot.
+because they only shrink things (tcp_fin_timeout = 15, tcp_notsent_lowat = 32768); four are additions: a
+ceiling of tcp_rmem and tcp_wmem that fills a long line, fs.file-max, probing for the MTU, and BBR. All of it
+lasts until the next boot.
 """
 
 import logging
@@ -36,6 +36,8 @@ _SETTINGS: Final[dict[str, list[_Field]]] = {
     "net/ipv4/tcp_max_syn_backlog": [(max, 8192)],
     "net/ipv4/tcp_window_scaling": [(max, 1)],
     "net/ipv4/tcp_fastopen": [(or_, 0b11)],  # one bit for connecting, one for listening
+    # 1: once packets of full size get lost without a word, as behind a firewall that drops ICMP, try smaller ones.
+    "net/ipv4/tcp_mtu_probing": [(max, 1)],
     "net/ipv4/tcp_rmem": [(max, 16384), (max, 262144), (max, _CEILING)],
     "net/ipv4/tcp_wmem": [(max, 16384), (max, 262144), (max, _CEILING)],
     "net/core/rmem_default": [(max, 262144)],
@@ -45,6 +47,8 @@ _SETTINGS: Final[dict[str, list[_Field]]] = {
     "fs/file-max": [(max, 2_097_152)],  # two processes at limits.TUNED_LIMIT
 }
 
+_CONGESTION: Final = "net/ipv4/tcp_congestion_control"
+
 
 def tune(proc: Path = PROC) -> list[str]:
     """Apply the settings below ``proc`` and return those that changed, as sysctl spells them.
@@ -53,13 +57,18 @@ def tune(proc: Path = PROC) -> list[str]:
     each; no exception is raised.
     """
     outcomes = {name: _apply(proc / name, fields) for name, fields in _SETTINGS.items()}
-    outcomes["net/ipv4/tcp_congestion_control"] = _choose_bbr(proc / "net/ipv4")
+    outcomes[_CONGESTION] = _choose_bbr(proc / "net/ipv4")
     changed = [name.replace("/", ".") for name, outcome in outcomes.items() if outcome]
     refused = sum(outcome is None for outcome in outcomes.values())
     fine = len(outcomes) - len(changed) - refused
     summary = "kernel tuning: %d changed, %d already fine, %d not possible here"
     _logger.info(summary, len(changed), fine, refused)
     return changed
+
+
+def names() -> list[str]:
+    """Return the settings that `tune` looks at, as sysctl spells them."""
+    return [name.replace("/", ".") for name in (*_SETTINGS, _CONGESTION)]
 
 
 def _apply(path: Path, fields: list[_Field]) -> bool | None:

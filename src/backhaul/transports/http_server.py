@@ -244,7 +244,7 @@ class HttpGate:
             self._overdue.cancel()
             self._overdue = None
         elif signal == Signal.CLOSED:
-            self._lost("the client is shutting down", goodbye=True)
+            self._lost("the client closed it to stop or to reload", goodbye=True)
 
     def _lost(self, reason: str, *, goodbye: bool = False) -> None:
         if self._control:

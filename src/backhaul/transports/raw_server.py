@@ -184,7 +184,7 @@ class RawGate:
             self._ticket = self._ticket or secrets.token_bytes(TICKET_SIZE)
             self._control.send(hello_answer(self._ticket))
         elif signal == Signal.CLOSED:
-            self._lost("the client is shutting down", goodbye=True)
+            self._lost("the client closed it to stop or to reload", goodbye=True)
 
     def _lost(self, reason: str, *, goodbye: bool = False) -> None:
         if self._control:

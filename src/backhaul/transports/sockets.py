@@ -18,6 +18,11 @@ CONTROL_UNANSWERED_MS = 30_000
 TUNNEL_IDLE, IDLE_INTERVAL, USED_INTERVAL = 15, 5, 15
 PROBES = CONTROL_PROBES  # unanswered ones, of whatever connection: the system's 9 keep a ghost for ten periods
 _EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # Go, and so v0.7.2, listens on both families for each of them
+_PRIVILEGED = 1024  # ip_unprivileged_port_start, unless the administrator has changed it
+_LOW_PORT = (
+    "permission denied; ports below 1024 are for root: `backhaul service install` allows them, as do "
+    "AmbientCapabilities=CAP_NET_BIND_SERVICE in a unit of your own and setcap(8)"
+)
 BACKLOG = 4096  # pending connections; the kernel lowers it to net.core.somaxconn
 # The user is hurt, not the listener: carry on with the next one (accept(2), "Error handling").
 TRANSIENT_ACCEPT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM})
@@ -122,8 +127,10 @@ def _bind(family: int, address: tuple[Any, ...], kind: socket.SocketKind, *, v6o
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
         sock.setblocking(False)
         sock.bind(address)
-    except OSError:
+    except OSError as error:
         sock.close()
+        if error.errno == errno.EACCES and address[1] < _PRIVILEGED:
+            raise PermissionError(errno.EACCES, _LOW_PORT) from None
         raise
     return sock
 

@@ -128,7 +128,7 @@ class ClientTunnel:
         elif signal == Signal.HEARTBEAT:
             self._silence.beat(self._loop.time())
         elif signal == Signal.CLOSED:
-            self.control_lost("the server is shutting down")
+            self.control_lost("the server closed it to stop or to reload")
 
     def control_lost(self, reason: str) -> None:
         """Let `run` dial again; users in flight stay."""
