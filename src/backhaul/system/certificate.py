@@ -64,16 +64,15 @@ def make(names: Sequence[str], days: int, now: datetime) -> Pair:
     # P-256: any TLS 1.2 peer, v0.7.2 included, can do it, and the server's part of a handshake costs a tenth
     # of RSA-2048's, which is most of the price of a new connection.
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _builder(names, key.public_key(), now - _BACKDATED, now + timedelta(days=days)).sign(
-        key, hashes.SHA256()
-    )
+    until = now + timedelta(days=days)
+    certificate = _builder(names, key.public_key(), now - _BACKDATED, until).sign(key, hashes.SHA256())
     return Pair(
         key=key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ),
         certificate=certificate.public_bytes(serialization.Encoding.PEM),
         fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
-        until=certificate.not_valid_after_utc,
+        until=until,
     )
 
 
