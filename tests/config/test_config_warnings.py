@@ -1,6 +1,8 @@
 """What is accepted, and hardly meant: a loud word instead of an error."""
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -150,13 +152,22 @@ def test_a_server_without_ports_is_warned_of() -> None:
     assert warning.startswith("ports: none")
 
 
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory that every user can reach, unlike those of pytest."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        yield path
+
+
 @pytest.mark.parametrize(
     ("folder", "mode", "words"),
     [("missing", 0o700, "no directory"), (".", 0o777, "every user"), (".", 0o1777, "every user"), (".", 0o755, "")],
 )
-def test_the_directory_of_the_usage_log(folder: str, mode: int, words: str, tmp_path: Path) -> None:
-    tmp_path.chmod(mode)
-    file = tmp_path / folder / "usage.json"
+def test_the_directory_of_the_usage_log(folder: str, mode: int, words: str, public: Path) -> None:
+    public.chmod(mode)
+    file = public / folder / "usage.json"
     warnings = client(f'sniffer = true\nsniffer_log = "{file}"').warnings
     assert [warning.partition(":")[0] for warning in warnings] == ["sniffer_log"] * bool(words)
     assert words in "".join(warnings)
@@ -178,8 +189,8 @@ def test_a_usage_log_that_can_not_be_written(tmp_path: Path) -> None:
         (CLIENT.replace(TOKEN, "musix") + 'web_user = "me"\nweb_password = "secret"\n', "web_password"),
     ],
 )
-def test_a_secret_in_a_file_that_anyone_may_read(text: str, name: str, tmp_path: Path) -> None:
-    file = tmp_path / "c.toml"
+def test_a_secret_in_a_file_that_anyone_may_read(text: str, name: str, public: Path) -> None:
+    file = public / "c.toml"
     file.write_text(text)
     file.chmod(0o640)
     known = load(file).warnings
@@ -187,10 +198,12 @@ def test_a_secret_in_a_file_that_anyone_may_read(text: str, name: str, tmp_path:
     more = load(file).warnings[len(known) :]
     assert [warning.partition(":")[0] for warning in more] == [name] * bool(name)
     assert all(f"chmod o= {file}" in warning for warning in more)
+    public.chmod(0o700)  # as /root is: nobody gets there
+    assert load(file).warnings == known
 
 
-def test_a_private_key_that_anyone_may_read(tmp_path: Path) -> None:
-    file, key = tmp_path / "s.toml", tmp_path / "server.key"
+def test_a_private_key_that_anyone_may_read(public: Path) -> None:
+    file, key = public / "s.toml", public / "server.key"
     file.touch(0o600)
     key.touch(0o644)
     file.write_text(on("wss", FULL_SERVER) + f'tls_cert = "{key}"\ntls_key = "{key}"')

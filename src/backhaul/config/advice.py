@@ -119,7 +119,13 @@ def _in_the_open(config: Config) -> Iterator[str]:
 
 
 def _anyone_may(permission: int, path: str | os.PathLike[str]) -> bool:
+    """Whether every user has a permission for a file and can reach it: /root and home directories are mostly closed."""
     try:
-        return bool(Path(path).stat().st_mode & permission)
+        file = Path(path).resolve(strict=True)
+        return _grants(file, permission) and all(_grants(folder, stat.S_IXOTH) for folder in file.parents)
     except OSError:  # gone meanwhile
         return False
+
+
+def _grants(path: Path, permission: int) -> bool:
+    return bool(path.stat().st_mode & permission)
