@@ -46,7 +46,7 @@ def tunnel_options(config: ServerConfig | ClientConfig) -> SocketOptions:
 def gate_limits(descriptors: int) -> GateLimits:
     """Return what those who have proved nothing yet may cost a process that may have so many descriptors."""
     pending = min(max(4, descriptors // 4), _MAX_PENDING)
-    return GateLimits(pending=pending, pending_per_address=pending // 4)
+    return GateLimits(pending=pending, pending_per_address=pending // 4, unproven_sessions=pending)
 
 
 def patience(config: ServerConfig | ClientConfig) -> Patience:

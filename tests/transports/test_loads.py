@@ -14,37 +14,108 @@ class Session:
     def __init__(self) -> None:
         self.streams = 0
         self.resting = False
+        self.proven = True
 
     def __len__(self) -> int:
         return self.streams
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(-1, 12), st.booleans())))
-def test_the_books_agree_with_the_sessions(events: list[tuple[int, int, bool]]) -> None:
+EVENTS = st.tuples(st.integers(0, 9), st.integers(-1, 12), st.booleans(), st.booleans())
+
+
+@given(st.lists(EVENTS))
+def test_the_books_agree_with_the_sessions(events: list[tuple[int, int, bool, bool]]) -> None:
     loads, sessions = Loads(), [Session() for _ in range(10)]
     known: set[Any] = set()
-    for number, streams, resting in events:
+    for number, streams, resting, proven in events:
         session: Any = sessions[number]
         if streams < 0:
             loads.discard(session)
             known.discard(session)
+            session.proven = False  # the next one of this number
         elif session in known:
             moves_again = session.resting and not resting
-            session.streams, session.resting = streams, resting
+            session.streams, session.resting, session.proven = streams, resting, session.proven or proven
             assert loads.update(session) is moves_again
         else:
-            session.streams, session.resting = streams, resting
+            session.streams, session.resting, session.proven = streams, resting, proven
             assert not loads.update(session)  # one that is not here stays out
             assert session not in loads
             loads.add(session)
             known.add(session)
     assert set(loads) == known
-    assert bool(loads) == bool(known)
+    assert len(loads) == len(known)
+    assert loads.unproven == sum(not session.proven for session in known)
     moving = [session for session in known if not session.resting]  # the others take nobody
     assert loads.idle == sum(not session.streams for session in moving)
     assert loads.room(8) == sum(max(0, 8 - session.streams) for session in moving)
-    least: Any = loads.least()
-    assert (None if least is None else least.streams) == min((session.streams for session in moving), default=None)
+    agree_on_the_choice(loads, moving)
+    dispensable: Any = loads.last_choice()
+    assert (dispensable is not None) == any(not session.streams and not session.proven for session in moving)
+    assert dispensable is None or (dispensable.streams, dispensable.proven) == (0, False)
+
+
+def agree_on_the_choice(loads: Loads, moving: list[Any]) -> None:
+    """Check who gets the next user, if 8 are the most."""
+    proven, others = ([s.streams for s in moving if s.proven is kind and s.streams < 8] for kind in (True, False))
+    choice: Any = loads.choose(8)
+    trial = not any(session.streams for session in moving if not session.proven)
+    if not proven or (others and trial and min(proven)):
+        expected = (min(others), False) if others else None
+    else:
+        expected = (min(proven), True)
+    assert (None if choice is None else (choice.streams, choice.proven)) == expected
+
+
+def unproven(count: int) -> tuple[Loads, list[Any]]:
+    loads, sessions = Loads(), [Session() for _ in range(count)]
+    as_links: list[Any] = list(sessions)
+    for link in as_links:
+        link.proven = False
+        loads.add(link)
+    return loads, as_links
+
+
+def load(loads: Loads, link: Any, streams: int) -> None:  # noqa: ANN401 - a session in the place of a link
+    link.streams = streams
+    loads.update(link)
+
+
+def test_while_none_is_proven_users_are_spread_and_do_not_wait_for_each_other() -> None:
+    loads, links = unproven(3)
+    chosen = set()
+    for _ in range(3):
+        link: Any = loads.choose(8)
+        chosen.add(link)
+        load(loads, link, 1)
+    assert chosen == set(links)
+    assert not loads.trying
+
+
+def test_once_one_is_proven_the_others_are_tried_by_one_user_at_a_time() -> None:
+    loads, links = unproven(1000)
+    honest = links[500]
+    honest.proven = True
+    load(loads, honest, 1)
+    tried: Any = loads.choose(8)
+    assert not tried.proven
+    load(loads, tried, 1)
+    for streams in range(1, 8):
+        assert loads.choose(8) is honest
+        load(loads, honest, streams + 1)
+    assert loads.trying
+    assert loads.choose(8) is not None  # better than to wait
+    load(loads, honest, 3)
+    load(loads, tried, 0)
+    another: Any = loads.choose(8)
+    assert not another.proven
+    assert another is not tried  # nothing came of it
+
+
+def test_the_newest_is_tried_first_and_the_oldest_is_done_without() -> None:
+    loads, links = unproven(3)
+    assert loads.choose(8) is links[2]
+    assert loads.last_choice() is links[0]
 
 
 def test_what_nobody_has_used_since_the_last_look() -> None:
@@ -56,7 +127,7 @@ def test_what_nobody_has_used_since_the_last_look() -> None:
     assert loads.unused() == []  # they have only just come
     for _ in range(2):
         for streams in (1, 0):
-            sessions[3].streams = streams  # the one that `least` gives
+            sessions[3].streams = streams  # the one that `choose` gives
             loads.update(as_links[3])
     assert loads.unused() == as_links[:3]
     loads.discard(as_links[1])

@@ -54,7 +54,7 @@ class LinkOwner(Protocol):
         """The other end has turned out to be one of ours."""
 
     def load_changed(self, link: "Link") -> None:
-        """The link has another number of streams than when this was called last, or `resting` has changed."""
+        """The link has another number of streams than when this was called last, or is `resting`, or `proven`."""
 
     def link_lost(self, link: "Link", why: str) -> None:
         """The connection or the session is gone, and every stream on it."""
@@ -75,6 +75,7 @@ class Link:
         owner: LinkOwner,
         *,
         ours: bool,
+        proven: bool = True,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.relay = relay
@@ -84,6 +85,7 @@ class Link:
         self.ours = ours  # whether the other end is one of ours; else a hello may still tell
         self.closed = False
         self.blocked = False  # the connection takes no more bytes now
+        self.proven = proven  # whether it is known to lead to the client; else a target's answer will tell
         self.resting = False  # it was found to stand still: somebody does not take what came, at one end or the other
         self._still_since = 0.0  # paused, or blocked and nothing has left
         self._outgoing = select.poll()  # tells whether what was sent last has left
@@ -328,6 +330,9 @@ class Link:
         error = self._feed(data)
         if self.touched:
             touched, self.touched = self.touched, []
+            if not self.proven:
+                self.proven = True
+                self._owner.load_changed(self)
             for stream in touched:
                 stream.deliver()
         if error:

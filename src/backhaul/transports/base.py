@@ -23,6 +23,8 @@ class GateLimits:
     pending: int = 1024
     """Connections at a time."""
     pending_per_address: int = 256
+    unproven_sessions: int = 1024
+    """Sessions of tcpmux, admitted by their address alone, through which no target has answered yet."""
     handshake_timeout: float = 2.0
     """Seconds for the handshake of tcp, tcpmux and udp, which v0.7.2 allows for it, too."""
     head_timeout: float = 60.0
@@ -144,6 +146,10 @@ class Gate(Protocol):
     @property
     def connected(self) -> bool:
         """Whether a control channel is open."""
+
+    @property
+    def vouches(self) -> bool:
+        """Whether tunnel connections have shown the token, or a ticket; else their address is all that is known."""
 
     @property
     def rtt(self) -> float:

@@ -70,6 +70,11 @@ class HttpGate:
         self.rtt = 0.0  # seconds, of the last heartbeat
 
     @property
+    def vouches(self) -> bool:
+        """See Gate: every request shows the token."""
+        return True
+
+    @property
     def connected(self) -> bool:
         """Whether a control channel is open."""
         return self._control is not None

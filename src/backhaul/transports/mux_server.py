@@ -11,6 +11,7 @@ from backhaul.relay.flows import Flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.link import Link
 from backhaul.relay.pair import Relay
+from backhaul.relay.poller import release
 from backhaul.relay.smux_channel import SmuxChannel
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import Role, SmuxError, Stream, StreamIdsExhausted
@@ -29,6 +30,7 @@ log = logging.getLogger("backhaul.mux")
 _REQUEST_PATIENCE = 1.0  # seconds until another session is asked for: a user waits three times as long
 _OVERDUE = 60.0  # seconds for which an answer may still come: an outage that lasts longer ends the control channel
 _RETIRE_EVERY = 10.0  # seconds without a stream after which a session beyond the client's pool may go
+_OPEN = "on tcpmux whoever shares the client's address can open them; wssmux asks for the token"
 _HELLO_GRACE = 2.0  # seconds after the beginning of a session: the hello is its first frame, but may be lost once
 
 
@@ -99,14 +101,35 @@ class MuxServer(GatedServer):
 
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
         """A tunnel connection has come in: a session from now on."""
+        if not self._has_place():
+            release(self._relay.poller, sock)
+            return
         requests = self._overdue if len(self._overdue) else self._asked
         if len(requests):
             requests.discard(requests.oldest())
             self._expect_surplus()
-        link = Link(self._relay, sock, Role.CLIENT, self.settings.mux, self, ours=ours)
+        proven = self._gate.vouches
+        link = Link(self._relay, sock, Role.CLIENT, self.settings.mux, self, ours=ours, proven=proven)
         self._links.add(link)
         link.start(rest)
         self._events.carrier_ready()
+
+    def _has_place(self) -> bool:
+        """Return whether one more session may be kept; one that has proved nothing may have to go for it."""
+        if len(self._links) >= self.settings.channel_size:
+            self._relay.complaints.warn("channel_size", "session refused: as many are open as channel_size allows")
+            return False
+        limit = self.settings.limits.unproven_sessions
+        if self._gate.vouches or self._links.unproven < limit:
+            return True
+        self._relay.complaints.warn(
+            "unproven", f"{limit} sessions have carried no answer yet, closed one of them: {_OPEN}"
+        )
+        dispensable = self._links.last_choice()
+        if dispensable is None:
+            return False
+        dispensable.end("another one has come, and no target had answered through this one")
+        return True
 
     def stream_opened(self, link: Link, stream: Stream) -> None:
         """A client never opens streams: whatever this is, its session ends at once."""
@@ -157,6 +180,8 @@ class MuxServer(GatedServer):
                 log.info("a session is used up: %s", error)
                 self._retire(link)
                 continue
+            if not link.proven and self._links.trying and not len(self._asked):
+                self._ask()  # those that are proven are full, and this one may be anybody's
             link.tell_load()
             stream.push(encode_string(target.encode()))
             if link.resting or len(link) >= self.settings.mux_con:
@@ -170,7 +195,7 @@ class MuxServer(GatedServer):
 
         If none moves, and another one was asked for in vain: those that stand still, the longest last.
         """
-        while (link := self._links.least()) is not None and len(link) < self.settings.mux_con:
+        while (link := self._links.choose(self.settings.mux_con)) is not None:
             yield link
         if link is None and len(self._overdue):
             yield from (link for link in reversed(list(self._links)) if len(link) < self.settings.mux_con)

@@ -63,6 +63,11 @@ class RawGate:
         return self._control is not None
 
     @property
+    def vouches(self) -> bool:
+        """See Gate: for those who have shown a ticket, which on tcpmux nobody is given."""
+        return bool(self._ticket)
+
+    @property
     def ticket(self) -> bytes:
         """What the present client shows to prove itself; empty if it is v0.7.2, or not there."""
         return self._ticket

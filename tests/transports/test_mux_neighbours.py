@@ -1,0 +1,90 @@
+"""On tcpmux whoever shares the client's address can open sessions: what that costs, and what it does not."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from tests.support.net import HOST, Peer, echo, free_port, until
+from tests.support.tunnel import Net
+
+from backhaul.transports.base import DEFAULT_LIMITS
+
+
+@pytest.fixture
+def tcpmux(net: Net) -> Net:
+    net.transport = "tcpmux"
+    return net
+
+
+async def answered(user: Peer) -> bool:
+    """Say hello; return whether the target has heard it before the other users have gone."""
+    await user.send(b"hello")
+    try:
+        return await user.receive(5) == b"hello"
+    except (EOFError, OSError):
+        return False
+
+
+async def test_silent_sessions_of_a_neighbour_cost_one_user_at_a_time(tcpmux: Net) -> None:
+    tunnel = await tcpmux.tunnel(await tcpmux.echo(), server="mux_con = 100", client="connection_pool = 1")
+    first = await tunnel.user()
+    await echo(first, b"hello")
+    for _ in range(50):
+        await tcpmux.dial(tunnel.bind_port)
+    await until(lambda: len(tunnel.server.relay.links) == 51)
+    users = [await tunnel.user() for _ in range(20)]
+    asked = [asyncio.ensure_future(answered(user)) for user in users]
+    await until(lambda: sum(task.done() for task in asked) == len(asked) - 1)
+    for user, task in zip(users, asked, strict=True):
+        if not task.done():
+            user.shut_write()
+            task.cancel()
+        else:
+            assert task.result()
+
+
+async def test_as_many_silent_sessions_as_the_limit_allows_are_kept_and_the_newest_of_them(
+    tcpmux: Net, caplog: pytest.LogCaptureFixture
+) -> None:
+    tcpmux.limits = replace(DEFAULT_LIMITS, unproven_sessions=3)
+    tunnel = await tcpmux.tunnel(await tcpmux.echo(), client="connection_pool = 1")
+    user = await tunnel.user()
+    await echo(user, b"hello")
+    silent = [await tcpmux.dial(tunnel.bind_port) for _ in range(5)]
+    for session in silent[:2]:
+        assert await session.closed()
+    assert len(tunnel.server.relay.links) == 4
+    assert all(session.silent() for session in silent[2:])
+    assert caplog.text.count("sessions have carried no answer yet") == 1
+    await echo(user, b"still here")
+
+
+async def test_sessions_that_have_users_make_no_place(tcpmux: Net) -> None:
+    tcpmux.limits = replace(DEFAULT_LIMITS, unproven_sessions=1)
+    bind_port, port, listener = free_port(), free_port(), tcpmux.listen()
+    server = await tcpmux.server(bind_port, [f"{HOST}:{port}={listener.port}"])
+    client = await tcpmux.client(bind_port, "connection_pool = 1")
+    await until(lambda: client.tunnel.connected and server.relay.links)
+    user, target = await asyncio.gather(tcpmux.dial(port), listener.accept())
+    assert await (await tcpmux.dial(bind_port)).closed()
+    await target.send(b"answer")
+    assert await user.receive(6) == b"answer"
+    await tcpmux.dial(bind_port)  # now that one is proven
+    await until(lambda: len(server.relay.links) == 2)
+
+
+@pytest.mark.parametrize("any_net", ["tcpmux", "wsmux", "wssmux"], indirect=True)
+async def test_no_client_has_more_sessions_than_channel_size(any_net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    tunnel = await any_net.tunnel(await any_net.echo(), server="channel_size = 2", client="connection_pool = 5")
+    await until(lambda: "as many are open as channel_size allows" in caplog.text)
+    assert len(tunnel.server.relay.links) == 2
+    await echo(await tunnel.user(), b"hello")
+    assert len(tunnel.server.relay.links) == 2
+
+
+@pytest.mark.parametrize("any_net", ["wsmux", "wssmux"], indirect=True)
+async def test_who_has_shown_the_token_has_nothing_to_prove(any_net: Net) -> None:
+    any_net.limits = replace(DEFAULT_LIMITS, unproven_sessions=0)
+    tunnel = await any_net.tunnel(await any_net.echo(), client="connection_pool = 5")
+    await until(lambda: len(tunnel.server.relay.links) == 5)
+    await echo(await tunnel.user(), b"hello")
