@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from backhaul.assembly import TLS, mux_settings, patience, tunnel_options
 from backhaul.config import ClientConfig
@@ -10,11 +11,13 @@ from backhaul.errors import BackhaulError
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import make_poller
+from backhaul.system.limits import descriptor_limit
 from backhaul.transports.base import LEAVE_TIMEOUT, ClientEvents, ClientSettings, ClientTransport
 from backhaul.transports.resolver import LookUp, Resolver, look_up
 from backhaul.transports.table import make_client
 from backhaul.transports.tls import ClientTls
 from backhaul.tunnel.dialling import ClientTunnel
+from backhaul.tunnel.target_book import TargetBook
 
 _SETTLE_PATIENCE = 1.0  # seconds for the server to close its idle connections: a round trip and some
 
@@ -22,8 +25,10 @@ _SETTLE_PATIENCE = 1.0  # seconds for the server to close its idle connections: 
 class Client:
     """A running client; `start` and `stop` once each, inside a running event loop."""
 
-    def __init__(self, config: ClientConfig, *, names: LookUp = look_up) -> None:
-        """`names` finds the addresses of a name; it is called in threads and may take its time."""
+    def __init__(
+        self, config: ClientConfig, *, names: LookUp = look_up, descriptors: Callable[[], int] = descriptor_limit
+    ) -> None:
+        """`names` finds the addresses of a name: it is called in threads and may take its time."""
         self.config = config
         self._poller = make_poller()
         flows = FlowTable(config.udp_max_flows, config.udp_timeout)
@@ -32,6 +37,8 @@ class Client:
         # No trust in old answers: they would hide that the server has moved.
         self._server_names = Resolver(lookup=names, trust=0)
         self._target_names = Resolver(lookup=names)
+        self._targets = TargetBook()
+        self._descriptors = descriptors
         self.tunnel = self._make_tunnel()
         self._running: asyncio.Task[None] | None = None
 
@@ -69,7 +76,7 @@ class Client:
             raise
         await self._stop_running()
         asyncio.get_running_loop().call_later(LEAVE_TIMEOUT, self.tunnel.close)
-        tunnel.targets, tunnel.opened = self.tunnel.targets, self.tunnel.opened
+        tunnel.opened = self.tunnel.opened
         self.tunnel = tunnel
         await self.start()
 
@@ -81,7 +88,14 @@ class Client:
                 await self._running
 
     def _make_tunnel(self) -> ClientTunnel:
-        return ClientTunnel(self.config, self._poller, self._make_transport, self._target_names)
+        return ClientTunnel(
+            self.config,
+            self._poller,
+            self._make_transport,
+            self._target_names,
+            targets=self._targets,
+            descriptors=self._descriptors(),
+        )
 
     def _make_transport(self, events: ClientEvents) -> ClientTransport:
         config = self.config

@@ -1,17 +1,17 @@
 """What both ends tell the monitor: numbers that are there anyway, read when somebody asks."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from backhaul import __version__
 from backhaul.client import Client
 from backhaul.errors import BackhaulError
 from backhaul.monitor.events import EventLog
-from backhaul.monitor.status import NO_CLIENT, PortStatus, Status
+from backhaul.monitor.status import NO_CLIENT, OTHERS, PortStatus, Status
 from backhaul.relay.pair import Relay
 from backhaul.server import Server
-from backhaul.tunnel.dialling import TargetTally
 from backhaul.tunnel.ports import Port
+from backhaul.tunnel.target_book import TargetBook, TargetTally
 from backhaul.wire.targets import BadTargetError, parse_target
 
 
@@ -63,7 +63,7 @@ def _client(end: Client, events: EventLog, started: float) -> Status:
         streams=_streams(end.relay),
         flows=len(end.relay.flows),
         started=started,
-        ports=tuple(_target(target, tally) for target, tally in tunnel.targets.items()),
+        ports=tuple(_targets(tunnel.targets)),
         events=tuple(events.events()),
         version=__version__,
     )
@@ -92,6 +92,12 @@ def _port(port: Port, *, refusing: bool) -> PortStatus:
     )
 
 
+def _targets(book: TargetBook) -> Iterator[PortStatus]:
+    yield from (_target(target, tally) for target, tally in book)
+    if book.others.used:
+        yield _target(OTHERS, book.others)
+
+
 def _target(target: str, tally: TargetTally) -> PortStatus:
     try:
         port = parse_target(target).port
@@ -103,11 +109,11 @@ def _target(target: str, tally: TargetTally) -> PortStatus:
         target=target,
         open=tally.open,
         total=tally.total,
-        refused=0,
+        refused=tally.refused,
         dropped=tally.dropped,
         received=tally.traffic.received.bytes,
         sent=tally.traffic.sent.bytes,
-        udp_flows=0,
+        udp_flows=tally.flows,
         udp_dropped=0,
         up=True,
         problem="",

@@ -4,6 +4,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.monitor.sample import Tunnel, port
 from tests.support.net import until
 
 from backhaul.monitor import files, usage
+from backhaul.monitor.status import OTHERS
 from backhaul.monitor.usage import UsageLog, keeping
 
 
@@ -69,6 +71,19 @@ def test_a_monitor_started_anew_does_not_count_again(path: Path) -> None:
     log = UsageLog(str(path), tunnel.read)
     say(tunnel, (443, 103, 0))
     assert log.totals() == {443: 3}
+
+
+def test_a_target_that_is_counted_among_the_others_now_does_not_count_again(path: Path) -> None:
+    """Other bytes of the others do."""
+    tunnel = carried((443, 7, 0))
+    others = replace(port(0, received=12, target=OTHERS), bind="")
+    log = UsageLog(str(path), tunnel.read)
+    say(tunnel, (443, 12, 0))
+    log.tick()
+    tunnel.say(ports=(others,))
+    assert log.totals() == {443: 5, 0: 0}
+    tunnel.say(ports=(replace(others, received=13),))
+    assert log.totals() == {443: 5, 0: 1}
 
 
 def test_a_port_that_comes_back_after_a_reload_counts_on(path: Path) -> None:

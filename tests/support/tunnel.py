@@ -147,10 +147,12 @@ class Net(Sockets):
         *,
         host: str = HOST,
         names: LookUp = look_up,
+        descriptors: int = 1 << 16,
         **unchecked: Any,  # noqa: ANN401 - any key
     ) -> Client:
-        """Start a client; `names` finds the addresses of names."""
-        client = Client(client_config(self.transport, f"{host}:{remote_port}", lines, **unchecked), names=names)
+        """Start a client; `names` finds the addresses of names, `descriptors` is the limit of open files."""
+        config = client_config(self.transport, f"{host}:{remote_port}", lines, **unchecked)
+        client = Client(config, names=names, descriptors=lambda: descriptors)
         client.relay.patience = replace(client.relay.patience, **self.patience)
         await client.start()
         self._clients.append(client)

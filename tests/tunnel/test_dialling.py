@@ -235,7 +235,7 @@ class TestAnnouncement:
         await behind.control()
         (carrier,) = await behind.carriers(1)
         await carrier.send(header(silent.port))
-        await until(lambda: len(behind.client.tunnel._targets._running) == 1)
+        await until(lambda: behind.client.tunnel.dialling == 1)
         await behind.net.stop(behind.client)
         assert await carrier.closed()
 

@@ -151,11 +151,11 @@ def _unknown(side: str, table: dict[str, Any]) -> list[str]:
 def _value(key: Key, raw: object, *, misspelt: Iterable[str]) -> object:
     """Return the typed value, or the default where the file has none; raise ConfigError.
 
-    `misspelt` are names in the file that nothing is known of: a mandatory key may be among them, or a secret, whose
-    default would leave the door open.
+    `misspelt` are names in the file that nothing is known of: a mandatory key may be among them, or one whose default
+    would leave the door open.
     """
     if raw is None or _unset(key, raw):
-        near = nearest(key.name, misspelt) if key.mandatory or key.secret else ""
+        near = nearest(key.name, misspelt) if key.traits.example else ""
         if key.mandatory or near:
             rename = f"rename {_name(near)}, or " if near else ""
             raise ConfigError([f"missing; {rename}add {key.name} = {key.traits.example}"])

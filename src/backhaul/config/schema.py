@@ -14,6 +14,7 @@ from backhaul.config.secret import Secret
 from backhaul.config.values import (
     LOG_LEVELS,
     LogLevel,
+    parse_allowed,
     parse_decoy,
     parse_fingerprint,
     parse_log_level,
@@ -262,6 +263,15 @@ class ClientConfig(_Common, frozen=True, kw_only=True):
     ] = ""
     connection_pool: Annotated[int, key("Tunnel connections opened ahead of users.", ge=1, le=MAX_POOL)] = 8
     aggressive_pool: Annotated[bool, key("Grow the pool faster under load.")] = False
+    allow_targets: Annotated[
+        tuple[str, ...],
+        key(
+            "Targets that the server may send users to; empty: all. See Allowed targets.",
+            form='a list of texts such as "db.example:5432", "10.0.0.0/8:80-90" or ":22"',
+            parse=parse_allowed,
+            example='[":22"]',
+        ),
+    ] = ()
     retry_interval: Annotated[int, key("Pause before the server is dialled again.", ge=1, unit="seconds")] = 3
     dial_timeout: Annotated[int, key("Longest wait for a connection.", ge=1, unit="seconds", rebuild=True)] = 10
     tls_verify: Annotated[bool, key("Verify the server's certificate. v0.7.2 never does.", on=TLS, rebuild=True)] = (

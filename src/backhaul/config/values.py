@@ -2,12 +2,16 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from backhaul.config.address import parse_host
+from backhaul.config.errors import ConfigError
 from backhaul.config.secret import Secret
+from backhaul.config.words import show
+from backhaul.wire.allowed import parse_rules
 
 LogLevel = Literal["panic", "fatal", "error", "warn", "info", "debug", "trace"]
 LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
@@ -40,6 +44,26 @@ def parse_url_path(text: str) -> str:
     if not _URL_PATH.fullmatch(path):
         raise ValueError("it starts with a slash and holds no spaces, `?` or `#`")
     return path
+
+
+def parse_allowed(entries: Iterable[object]) -> tuple[str, ...]:
+    """Read entries of `allow_targets`; raise ConfigError with every mistake."""
+    texts, problems = [], []
+    for entry in entries:
+        try:
+            texts.append(_allowed(entry))
+        except ValueError as mistake:
+            problems.append(f"entry {show(entry)}: {mistake}")
+    if problems:
+        raise ConfigError(problems)
+    return tuple(texts)
+
+
+def _allowed(entry: object) -> str:
+    if not isinstance(entry, str):
+        raise ValueError('write it in quotes, such as ":22" or "10.0.0.0/8:80-90"')  # noqa: TRY004 - a user's mistake
+    parse_rules(entry)
+    return entry
 
 
 def parse_decoy(text: str) -> str:

@@ -7,6 +7,8 @@ from typing import Final, Literal
 Side = Literal["server", "client"]
 NO_CLIENT: Final = "no client"
 """The problem of a port that would be up if a client were connected."""
+OTHERS: Final = "(others)"
+"""The target of a client's entry for all targets that no longer have one of their own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from msgspec import Meta, Struct, field
 
 from backhaul.burst import Burst
 from backhaul.monitor import files
-from backhaul.monitor.status import PortStatus, Read
+from backhaul.monitor.status import OTHERS, PortStatus, Read
 from backhaul.monitor.tasks import background
 
 log = logging.getLogger("backhaul.monitor")
@@ -32,6 +32,7 @@ _MAX_FILE: Final = 8 << 20  # bytes; all 65535 ports with 20 digits each take a 
 _Port = Annotated[int, Meta(ge=0, le=65535)]
 _Bytes = Annotated[int, Meta(ge=0)]
 _Key = tuple[int, str, str]
+_OTHERS: Final[_Key] = (0, "", OTHERS)
 
 
 class UsageLog:
@@ -58,6 +59,10 @@ class UsageLog:
     def tick(self) -> None:
         """Take in what the ports carried since the last tick."""
         counters = _by_port(self._read().ports)
+        # What has been counted under a target of its own is not counted again among the others.
+        gone = sum(bytes_ for key, bytes_ in self._counters.items() if key not in counters)
+        if _OTHERS in counters:
+            self._counters[_OTHERS] = self._counters.get(_OTHERS, 0) + gone
         for key, now in counters.items():
             before = self._counters.get(key, 0)
             # A port that a reload took away and brought back counts from 0 again.

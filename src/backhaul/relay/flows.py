@@ -8,6 +8,7 @@ nobody whose target has answered a place that the flood could have given up itse
 import asyncio
 import socket
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from backhaul.wire.datagrams import Batch
@@ -31,13 +32,29 @@ class DatagramEnd(Protocol):
         """The flow is over."""
 
 
+def _nothing() -> None:
+    pass
+
+
 class Flow:
     """One user's datagrams; owns both ends. `near` is the one towards the user, `far` the one towards the target.
 
-    `source` is shared by flows that may be of one user, who sends from many ports.
+    `source` is shared by flows that may be of one user, who sends from many ports. `done` is called at the end.
     """
 
-    __slots__ = ("_far", "_near", "_table", "answered", "closed", "last_used", "source", "tally", "target", "traffic")
+    __slots__ = (
+        "_done",
+        "_far",
+        "_near",
+        "_table",
+        "answered",
+        "closed",
+        "last_used",
+        "source",
+        "tally",
+        "target",
+        "traffic",
+    )
 
     def __init__(
         self,
@@ -48,7 +65,9 @@ class Flow:
         tally: Tally,
         *,
         source: str = "",
+        done: Callable[[], None] = _nothing,
     ) -> None:
+        self._done = done
         self._table = table
         self._near = near
         self._far: DatagramEnd = DatagramQueue(tally)
@@ -92,6 +111,7 @@ class Flow:
         self._table.discard(self)
         self._near.close()
         self._far.close()
+        self._done()
 
 
 class Refusal:

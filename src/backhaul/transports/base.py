@@ -215,7 +215,7 @@ class Arrival(Protocol):
         """Whether this is a flow of datagrams, whose target is reached over UDP, and not a stream."""
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
-        """Connect it with the target; takes over the socket. `done` is called once when a stream has closed."""
+        """Connect it with the target; takes over the socket. `done` is called once when the user has gone."""
 
     def refuse(self, *, reset: bool) -> None:
         """The target can't be had: close, with a reset if the target gave one."""

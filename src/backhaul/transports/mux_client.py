@@ -160,19 +160,19 @@ class _Announced:
             done()
             return
         if self.datagrams:
-            self._join_flow(sock, traffic)
+            self._join_flow(sock, traffic, done)
             return
         channel = SmuxChannel(self._link, self._stream)
         joined = FramedRelay(channel, sock, traffic, done, towards_user=False)
         channel.carry(joined)
         joined.start(bytes(self._kept), ended=self._ended)
 
-    def _join_flow(self, sock: socket.socket, traffic: Traffic) -> None:
+    def _join_flow(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
         flows = self._link.relay.flows
         channel = SmuxChannel(self._link, self._stream)
         rider = DatagramChannel(channel, flows.tally)
         channel.carry(rider)
-        flow = Flow(flows, rider, self.target, traffic, flows.tally)
+        flow = Flow(flows, rider, self.target, traffic, flows.tally, done=done)
         connect_flow(self._link.relay.poller, flow, sock)
         rider.start(flow.from_near, flow.close, bytes(self._kept))
         if self._ended:

@@ -164,11 +164,10 @@ class RawFlowArrival:
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
         """See Arrival; datagrams that came early go first."""
-        del done
         flows = self._relay.flows
         framing = _stamp if self._ours else _fitting(_stamp, flows.tally)
         stream = DatagramStream(self._relay.poller, self._sock, framing, Splitter(stamped=False), flows.tally)
-        flow = Flow(flows, stream, self.target, traffic, flows.tally)
+        flow = Flow(flows, stream, self.target, traffic, flows.tally, done=done)
         connect_flow(self._relay.poller, flow, sock)
         stream.start(flow.from_near, flow.close, self._rest)
 

@@ -184,9 +184,8 @@ class _Tunnel:
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
         """See Arrival; `sock` is a UDP socket that is connected to the target."""
-        del done
         flows = self._owner.relay.flows
-        flow = self._flow = Flow(flows, self, self.target, traffic, flows.tally)
+        flow = self._flow = Flow(flows, self, self.target, traffic, flows.tally, done=done)
         connect_flow(self._owner.relay.poller, flow, sock)
         if early := self._early.take():
             flow.from_near(early)

@@ -240,7 +240,7 @@ class WsArrival:
         """See Arrival; bytes that came early go first."""
         channel = self._channel()
         if self.datagrams:
-            self._join_flow(channel, sock, traffic)
+            self._join_flow(channel, sock, traffic, done)
             return
         joined = FramedRelay(channel, sock, traffic, done, towards_user=False)
         channel.start(joined, unread=len(self._early.kept))
@@ -250,11 +250,11 @@ class WsArrival:
         """See Arrival."""
         self._channel().drop(reset=reset)
 
-    def _join_flow(self, channel: WsChannel, sock: socket.socket, traffic: Traffic) -> None:
+    def _join_flow(self, channel: WsChannel, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
         flows = self._relay.flows
         channel.hasten()
         rider = DatagramChannel(channel, flows.tally)
-        flow = Flow(flows, rider, self.target, traffic, flows.tally)
+        flow = Flow(flows, rider, self.target, traffic, flows.tally, done=done)
         connect_flow(self._relay.poller, flow, sock)
         channel.start(rider, unread=len(self._early.kept))
         rider.start(flow.from_near, flow.close, self._early.kept)

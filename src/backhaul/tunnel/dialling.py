@@ -1,27 +1,22 @@
 """The client's control plane: keeps the control channel and the pool, and dials targets."""
 
 import asyncio
-import errno
 import logging
 import random
-import socket
 from collections.abc import Callable
 
 from backhaul.burst import Burst
 from backhaul.config import ClientConfig
 from backhaul.errors import TransportError
-from backhaul.relay.direction import Meter
-from backhaul.relay.pair import Traffic
 from backhaul.relay.poller import Poller, reason
 from backhaul.transports.base import Arrival, ClientEvents, ClientTransport
-from backhaul.transports.dialer import Dialer
 from backhaul.transports.resolver import Resolver
-from backhaul.transports.sockets import SocketOptions
 from backhaul.wire.signals import Signal
-from backhaul.wire.targets import BadTargetError, Target, parse_target
 
+from .arrivals import Arrivals
 from .pool import PoolSize
 from .silence import Silence
+from .target_book import TargetBook
 
 log = logging.getLogger("backhaul.client")
 
@@ -29,23 +24,7 @@ _JITTER = 0.25  # of retry_interval, either way: clients of a restarted server s
 _AT_ONCE = 0.2  # seconds at most before the first dial after a loss: users wait on the other end
 _SETTLE_TICK = 0.02  # seconds between looks at the idle connections while stopping
 _TICK = 1.0  # seconds between samples of the pool
-_RESETS = frozenset({errno.ECONNREFUSED, errno.ECONNRESET})
-
-
-class TargetTally:
-    """What has happened to the users of one target; plain integers that the monitor reads."""
-
-    __slots__ = ("dropped", "open", "total", "traffic")
-
-    def __init__(self) -> None:
-        self.traffic = Traffic(Meter(), Meter())
-        self.open = 0  # users connected now
-        self.total = 0  # users since the start
-        self.dropped = 0  # users for whom the target could not be reached
-
-    def user_closed(self) -> None:
-        """A user of this target is gone."""
-        self.open -= 1
+_DESCRIPTORS = 4  # of all descriptors each kind of dialling may take one in so many: users need the rest
 
 
 class ClientTunnel:
@@ -57,14 +36,24 @@ class ClientTunnel:
         poller: Poller,
         make_transport: Callable[[ClientEvents], ClientTransport],
         resolver: Resolver,
+        *,
+        targets: TargetBook,
+        descriptors: int,
     ) -> None:
+        """`descriptors` is the limit of open files."""
         self._loop = asyncio.get_running_loop()
         self.config = config
         self._transport = make_transport(self)
-        self._targets = Dialer(poller, config.dial_timeout, resolver)
-        self._datagram_targets = Dialer(poller, config.dial_timeout, resolver, socket.SOCK_DGRAM)
-        # Targets get all at once whatever `nodelay` says, as in v0.7.2: it is about the tunnel, not the last step.
-        self._options = SocketOptions(nodelay=True, keepalive=config.keepalive_period)
+        self._arrivals = Arrivals(
+            poller,
+            resolver,
+            targets,
+            timeout=config.dial_timeout,
+            keepalive=config.keepalive_period,
+            most=descriptors // _DESCRIPTORS,
+        )
+        self._arrivals.allow(config.allow_targets)
+        self._most_connections = max(descriptors // _DESCRIPTORS, config.connection_pool)
         self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
         self._silence = Silence()
         self._burst = Burst(log)
@@ -72,7 +61,7 @@ class ClientTunnel:
         self.connected = False
         self.peer = ""  # the server's address while connected
         self.opened = 0  # control channels so far
-        self.targets: dict[str, TargetTally] = {}
+        self.targets = targets
 
     @property
     def transport(self) -> ClientTransport:
@@ -84,9 +73,15 @@ class ClientTunnel:
         """How many idle tunnel connections are kept now."""
         return self._pool.size
 
+    @property
+    def dialling(self) -> int:
+        """How many targets are being dialled."""
+        return self._arrivals.dialling
+
     def adopt(self, config: ClientConfig) -> None:
         """Go on with another configuration that asks for no new control channel."""
         before, self.config = self.config, config
+        self._arrivals.allow(config.allow_targets)
         if (before.connection_pool, before.aggressive_pool) != (config.connection_pool, config.aggressive_pool):
             self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
 
@@ -116,15 +111,14 @@ class ClientTunnel:
     def close(self) -> None:
         """Close what is left of the idle connections, and stop dialling."""
         self._transport.close()
-        self._targets.close()
-        self._datagram_targets.close()
+        self._arrivals.close()
 
     def heard(self, signal: Signal) -> None:
         """The server wants something."""
         self._silence.heard(self._loop.time())
         if signal == Signal.CHANNEL:
             if self._pool.requested(self._transport.spare):
-                self._transport.open()
+                self._open()
         elif signal == Signal.HEARTBEAT:
             self._silence.beat(self._loop.time())
         elif signal == Signal.CLOSED:
@@ -138,21 +132,7 @@ class ClientTunnel:
     def arrived(self, arrival: Arrival) -> None:
         """Dial the target that a user wants, and join the two."""
         self._pool.arrived()
-        try:
-            target = parse_target(arrival.target)
-        except BadTargetError as error:
-            self._burst.warn("target", f"refused a user: {error}")
-            arrival.refuse(reset=False)
-            return
-
-        def dialled(result: socket.socket | OSError) -> None:
-            if isinstance(result, OSError):
-                self._refuse(arrival, target, result)
-            else:
-                self._join(arrival, result)
-
-        dialer = self._datagram_targets if arrival.datagrams else self._targets
-        dialer.dial(target.host, target.port, self._options, dialled)
+        self._arrivals.arrived(arrival)
 
     async def _once(self) -> None:
         remote = self.config.remote_addr
@@ -185,8 +165,20 @@ class ClientTunnel:
     def _tick(self) -> None:
         transport = self._transport
         for _ in range(self._pool.sample(transport.idle, transport.opening, transport.shared)):
-            transport.open()
+            self._open()
         self._doubt(self._loop.time(), can_ask=transport.can_ask)
+
+    def _open(self) -> None:
+        """Dial one more tunnel connection, if not too many are there: a server may ask for any number."""
+        transport, most = self._transport, self._most_connections
+        if transport.opening + transport.idle + transport.shared < most:
+            transport.open()
+            return
+        self._burst.warn(
+            "connections",
+            f"the server asks for more than {most} tunnel connections: refused; "
+            "if it has so many users raise the limit of open files (LimitNOFILE)",
+        )
 
     def _doubt(self, now: float, *, can_ask: bool) -> None:
         """Ask a silent server whether it lives, and give it up when the silence lasts."""
@@ -194,24 +186,6 @@ class ClientTunnel:
             self._transport.probe()
         if self._silence.lasts_too_long(now, can_ask=can_ask):
             self.control_lost(f"no heartbeat for {self._silence.limit(can_ask=can_ask):.0f} s")
-
-    def _refuse(self, arrival: Arrival, target: Target, error: OSError) -> None:
-        text = _reason(error)
-        self._burst.warn((target, text), f"can't reach target {arrival.target}: {text}")
-        self._tally(arrival.target).dropped += 1
-        arrival.refuse(reset=error.errno in _RESETS)
-
-    def _join(self, arrival: Arrival, sock: socket.socket) -> None:
-        tally = self._tally(arrival.target)
-        if not arrival.datagrams:  # flows are counted where they live
-            tally.total += 1
-            tally.open += 1
-        arrival.join(sock, tally.traffic, tally.user_closed)
-
-    def _tally(self, target: str) -> "TargetTally":
-        if target not in self.targets:
-            self.targets[target] = TargetTally()
-        return self.targets[target]
 
     def _pause(self, lasted: float) -> float:
         interval = self.config.retry_interval

@@ -1,0 +1,114 @@
+"""Users who arrive on the client's side: their targets are dialled, if they may be, and joined with them."""
+
+import errno
+import functools
+import logging
+import socket
+from collections.abc import Iterable
+
+from backhaul.burst import Burst
+from backhaul.relay.poller import Poller, reason
+from backhaul.transports.base import Arrival
+from backhaul.transports.dialer import Dialer, ForbiddenAddressError
+from backhaul.transports.resolver import Resolver
+from backhaul.transports.sockets import SocketOptions
+from backhaul.wire.allowed import AllowList, Verdict
+from backhaul.wire.targets import BadTargetError, Target, parse_target
+
+from .target_book import TargetBook
+
+log = logging.getLogger("backhaul.client")
+
+_RESETS = frozenset({errno.ECONNREFUSED, errno.ECONNRESET})
+
+
+class Arrivals:
+    """Dials targets, at most `most` at a time, none longer than `timeout`; keeps `book`."""
+
+    def __init__(
+        self, poller: Poller, resolver: Resolver, book: TargetBook, *, timeout: float, keepalive: int, most: int
+    ) -> None:
+        self._streams = Dialer(poller, timeout, resolver)
+        self._datagrams = Dialer(poller, timeout, resolver, socket.SOCK_DGRAM)
+        self._most = most
+        self._book = book
+        # Targets get all at once whatever `nodelay` says, as in v0.7.2: it is about the tunnel, not the last step.
+        self._options = SocketOptions(nodelay=True, keepalive=keepalive)
+        self._allowed = AllowList()
+        self._burst = Burst(log)
+
+    @property
+    def dialling(self) -> int:
+        """How many targets are being dialled."""
+        return len(self._streams) + len(self._datagrams)
+
+    def allow(self, entries: Iterable[str]) -> None:
+        """Let users who come from now on reach these targets only; all of them if there are no entries."""
+        self._allowed = AllowList(entries)
+
+    def arrived(self, arrival: Arrival) -> None:
+        """Dial the target that a user wants, and join the two; or refuse the user."""
+        try:
+            target = parse_target(arrival.target)
+        except BadTargetError as error:
+            self._burst.warn("target", f"refused a user: {error}")
+            arrival.refuse(reset=False)
+            return
+        verdict = self._allowed.judge(target.host, target.port)
+        if verdict is Verdict.REFUSED:
+            self._forbid(arrival)
+        elif self.dialling >= self._most:
+            self._overloaded(arrival)
+        else:
+            self._dial(arrival, target, verdict)
+
+    def close(self) -> None:
+        """Stop dialling; those who wait for it are refused."""
+        self._streams.close()
+        self._datagrams.close()
+
+    def _dial(self, arrival: Arrival, target: Target, verdict: Verdict) -> None:
+        def permit(address: str) -> bool:
+            return verdict is Verdict.ALLOWED or self._allowed.allows_address(address, target.port)
+
+        dialer = self._datagrams if arrival.datagrams else self._streams
+        dialled = functools.partial(self._dialled, arrival, target)
+        dialer.dial(target.host, target.port, self._options, dialled, permit)
+
+    def _dialled(self, arrival: Arrival, target: Target, result: socket.socket | OSError) -> None:
+        if isinstance(result, ForbiddenAddressError):
+            self._forbid(arrival)
+        elif isinstance(result, OSError):
+            self._fail(arrival, target, result)
+        else:
+            self._join(arrival, result)
+
+    def _forbid(self, arrival: Arrival) -> None:
+        """Refuse as a target does; without an entry in the book, where made-up names would push out the real ones."""
+        text = (
+            f"refused a user of {arrival.target}: allow_targets has no such target; add it if the server may reach it"
+        )
+        self._burst.warn(("allow_targets", arrival.target), text)
+        self._book.others.refused += 1
+        arrival.refuse(reset=True)
+
+    def _overloaded(self, arrival: Arrival) -> None:
+        text = f"refused a user of {arrival.target}: {self._most} targets are being dialled already"
+        self._burst.warn("dialling", f"{text}; if this is no attack raise the limit of open files (LimitNOFILE)")
+        self._book[arrival.target].refused += 1
+        arrival.refuse(reset=True)
+
+    def _fail(self, arrival: Arrival, target: Target, error: OSError) -> None:
+        text = reason(error)
+        self._burst.warn((target, text), f"can't reach target {arrival.target}: {text}")
+        self._book[arrival.target].dropped += 1
+        arrival.refuse(reset=error.errno in _RESETS)
+
+    def _join(self, arrival: Arrival, sock: socket.socket) -> None:
+        tally = self._book[arrival.target]
+        if arrival.datagrams:
+            tally.flow_came()
+            arrival.join(sock, tally.traffic, tally.flow_closed)
+        else:
+            tally.user_came()
+            arrival.join(sock, tally.traffic, tally.user_closed)

@@ -1,0 +1,95 @@
+"""What has become of the users of each target, for a bounded number of targets: integers that the monitor reads."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from backhaul.relay.direction import Meter
+from backhaul.relay.pair import Traffic
+
+_LOOKED_AT = 16  # of the targets not used for longest: those in use are passed over
+
+
+class TargetTally:
+    """What has happened to the users of one target."""
+
+    __slots__ = ("dropped", "flows", "open", "refused", "total", "traffic")
+
+    def __init__(self) -> None:
+        self.traffic = Traffic(Meter(), Meter())
+        self.open = 0  # users connected now
+        self.flows = 0  # users of datagrams now
+        self.total = 0  # users since the start, but those of datagrams
+        self.dropped = 0  # users for whom the target could not be reached
+        self.refused = 0  # users who were not let through to it
+
+    @property
+    def in_use(self) -> bool:
+        """Whether its numbers may still grow by what is there now."""
+        return bool(self.open or self.flows)
+
+    @property
+    def used(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.total or self.dropped or self.refused or self.flows or any(m.bytes for m in self.traffic))
+
+    def user_came(self) -> None:
+        """A user is connected with the target."""
+        self.total += 1
+        self.open += 1
+
+    def user_closed(self) -> None:
+        """A user of this target is gone."""
+        self.open -= 1
+
+    def flow_came(self) -> None:
+        """A user's datagrams go to the target."""
+        self.flows += 1
+
+    def flow_closed(self) -> None:
+        """A user's datagrams come no more."""
+        self.flows -= 1
+
+    def absorb(self, other: "TargetTally") -> None:
+        """Add the numbers of a target that is not in use."""
+        self.total += other.total
+        self.dropped += other.dropped
+        self.refused += other.refused
+        self.traffic.received.bytes += other.traffic.received.bytes
+        self.traffic.sent.bytes += other.traffic.sent.bytes
+
+
+class TargetBook:
+    """The tallies of at most `most` targets: a server may name as many as it likes.
+
+    One more takes the place of the target not used for longest, whose numbers go on in `others`.
+    """
+
+    def __init__(self, most: int = 1024) -> None:
+        self._most = most
+        self._tallies: OrderedDict[str, TargetTally] = OrderedDict()  # the longest unused first
+        self.others = TargetTally()
+
+    def __len__(self) -> int:
+        return len(self._tallies)
+
+    def __iter__(self) -> Iterator[tuple[str, TargetTally]]:
+        return iter(self._tallies.items())
+
+    def __getitem__(self, target: str) -> TargetTally:
+        """Return the tally for a user of `target`, which is that of all others when no place is free."""
+        tally = self._tallies.get(target)
+        if tally:
+            self._tallies.move_to_end(target)
+            return tally
+        if len(self._tallies) >= self._most and not self._make_room():
+            return self.others
+        return self._tallies.setdefault(target, TargetTally())
+
+    def _make_room(self) -> bool:
+        for _ in range(min(_LOOKED_AT, self._most)):
+            target, tally = next(iter(self._tallies.items()))
+            if not tally.in_use:
+                self.others.absorb(self._tallies.pop(target))
+                return True
+            self._tallies.move_to_end(target)
+        return False

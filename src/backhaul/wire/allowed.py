@@ -1,0 +1,154 @@
+"""Which targets a client may be sent to: `host`, `host:port`, `host:port-port`, networks, `*.example.com`, `:port`.
+
+Names are compared as the server wrote them. A name that no entry names may still lead into a network that is allowed:
+that is decided by each of its addresses, so that the owner of a name can't lead the client elsewhere.
+"""
+
+import re
+from collections.abc import Iterable
+from enum import Enum, auto
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import NamedTuple
+
+from backhaul.wire.targets import LOOPBACK
+
+_Address = IPv4Address | IPv6Address
+
+_HERE = frozenset({"", "localhost"})
+_LOOPBACKS = (f"{LOOPBACK}/32", "::1/128")
+_NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*\.?|\*")
+_PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
+_MAX_PORT = 65535
+_ALL_PORTS = range(1, _MAX_PORT + 1)
+
+
+class Verdict(Enum):
+    """What is known of a target before its name is looked up."""
+
+    ALLOWED = auto()
+    REFUSED = auto()
+    BY_ADDRESS = auto()  # of its addresses those in an allowed network
+
+
+class NameRule(NamedTuple):
+    """A name, all names below one (`*.example.com`), or everything (`*`)."""
+
+    pattern: str
+    ports: range
+
+    def covers(self, host: str, port: int) -> bool:
+        """Whether a target is meant; the host in lower case, without the dot at its end."""
+        if port not in self.ports:
+            return False
+        if self.pattern.startswith("*."):
+            return host.endswith(self.pattern[1:])
+        return self.pattern in {"*", host}
+
+
+class NetworkRule(NamedTuple):
+    """A network, or a single address."""
+
+    network: IPv4Network | IPv6Network
+    ports: range
+
+    def covers(self, address: _Address, port: int) -> bool:
+        """Whether a target is meant."""
+        return address in self.network and port in self.ports
+
+
+Rule = NameRule | NetworkRule
+
+
+def parse_rules(text: str) -> list[Rule]:
+    """Return what an entry means; raises ValueError that says what is wrong with it."""
+    host, ports = _split(text)
+    if not host and not ports:
+        raise ValueError("it names neither a host nor a port")
+    span = _span(ports) if ports else _ALL_PORTS
+    if host.lower() in _HERE:
+        return [NameRule("localhost", span), *(NetworkRule(ip_network(address), span) for address in _LOOPBACKS)]
+    if network := _network(host):
+        return [NetworkRule(network, span)]
+    if not _NAME.fullmatch(host) or host.rstrip(".").rpartition(".")[2].isdigit():
+        raise ValueError("the host is neither a name, nor an address, nor a network such as 10.0.0.0/8")
+    return [NameRule(_plain(host), span)]
+
+
+class AllowList:
+    """Decides about targets; without entries everything is allowed."""
+
+    def __init__(self, entries: Iterable[str] = ()) -> None:
+        rules = [rule for entry in entries for rule in parse_rules(entry)]
+        self._everything = not rules
+        self._names = [rule for rule in rules if isinstance(rule, NameRule)]
+        self._networks = [rule for rule in rules if isinstance(rule, NetworkRule)]
+
+    def judge(self, host: str, port: int) -> Verdict:
+        """Decide about a target as far as its text allows."""
+        if self._everything:
+            return Verdict.ALLOWED
+        name = _plain(host)
+        if any(rule.covers(name, port) for rule in self._names):
+            return Verdict.ALLOWED
+        address = _address(host)
+        if address:
+            return Verdict.ALLOWED if self._reaches(address, port) else Verdict.REFUSED
+        return Verdict.BY_ADDRESS if any(port in rule.ports for rule in self._networks) else Verdict.REFUSED
+
+    def allows_address(self, host: str, port: int) -> bool:
+        """Whether a numeric address may be dialled for a name that was judged `BY_ADDRESS`."""
+        address = _address(host)
+        return address is not None and self._reaches(address, port)
+
+    def _reaches(self, address: _Address, port: int) -> bool:
+        return any(rule.covers(address, port) for rule in self._networks)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return host and ports of an entry; no ports are all."""
+    if _PORTS.fullmatch(text):
+        return "", text
+    host, colon, ports = text.rpartition(":")
+    if text.endswith("]") or not colon:
+        host, ports = text, ""
+    elif not ports:
+        raise ValueError("the port is missing behind the colon")
+    if host.startswith("[") and host.endswith("]"):
+        return host[1:-1], ports
+    if ":" in host:
+        raise ValueError("an IPv6 address or network stands in brackets, such as [2001:db8::/32]:443")
+    return host, ports
+
+
+def _span(text: str) -> range:
+    found = _PORTS.fullmatch(text)
+    first = int(found[1]) if found else 0
+    last = int(found[2] or first) if found else 0
+    if not 1 <= first <= last <= _MAX_PORT:
+        raise ValueError("a port is a number from 1 to 65535, a range runs upwards, such as 80-90")
+    return range(first, last + 1)
+
+
+def _network(host: str) -> IPv4Network | IPv6Network | None:
+    if "%" in host:
+        raise ValueError(f"leave {host[host.index('%') :]} out: an entry counts for all interfaces")
+    try:
+        found = ip_network(host, strict=False)
+    except ValueError:
+        return None
+    if str(found.network_address) != str(ip_address(host.partition("/")[0])):
+        raise ValueError(f"the network is written {found}")
+    return found
+
+
+def _address(host: str) -> _Address | None:
+    """Return the address that `host` spells, an IPv4 address in IPv6 clothes as what it is; None for a name."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return (address.version == 6 and address.ipv4_mapped) or address  # noqa: PLR2004
+
+
+def _plain(host: str) -> str:
+    return host.lower().rstrip(".")

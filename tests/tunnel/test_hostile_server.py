@@ -1,0 +1,133 @@
+"""A server that has the client dial what it should not, or more than it can."""
+
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+from tests.support.behind import Behind
+from tests.support.datagrams import FLOWS, UdpNet, repeat
+from tests.support.names import Names
+from tests.support.net import HOST, Peer, until
+from tests.support.tunnel import Net
+from tests.support.v072 import header
+
+from backhaul.config.diff import diff
+from backhaul.wire.signals import Signal
+
+CHANNEL = bytes([Signal.CHANNEL])
+DESCRIPTORS, A_QUARTER = 80, 20
+
+
+@pytest.fixture(params=FLOWS)
+async def flow_net(request: pytest.FixtureRequest) -> AsyncIterator[UdpNet]:
+    """Do the same over every transport that carries datagrams; nothing may be left when the test is over."""
+    async with UdpNet(request.param) as net:
+        yield net
+
+
+async def client_of(net: Net, lines: str = "", names: Names | None = None, pool: int = 2) -> Behind:
+    listener = net.listen()
+    client = await net.client(
+        listener.port, lines, names=names or Names(), descriptors=DESCRIPTORS, connection_pool=pool
+    )
+    return Behind(net, client, listener)
+
+
+async def assigned(carrier: Peer, target: str) -> Peer:
+    """Have a user of `target` come on a tunnel connection."""
+    await carrier.send(header(target))
+    return carrier
+
+
+async def test_the_server_can_not_use_up_the_descriptors_by_asking(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    behind = await client_of(net)
+    control = await behind.control()
+    await control.send(CHANNEL * 600)
+    carriers = await behind.carriers(A_QUARTER)
+    await until(lambda: "asks for more than 20 tunnel connections: refused" in caplog.text)
+    transport = behind.client.tunnel.transport
+    assert transport.idle + transport.opening == A_QUARTER
+    assert caplog.text.count("asks for more than") == 1
+    carriers[0].close()
+    await control.send(CHANNEL)
+    await behind.carriers(1)
+
+
+async def test_a_pool_that_is_larger_than_that_is_filled(net: Net) -> None:
+    behind = await client_of(net, pool=A_QUARTER + 5)
+    await behind.control()
+    await behind.carriers(A_QUARTER + 5)
+
+
+async def test_the_server_can_not_use_up_the_descriptors_by_targets(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    names = Names()
+    behind = await client_of(net, names=names, pool=A_QUARTER + 1)
+    await behind.control()
+    *carriers, last = await behind.carriers(A_QUARTER + 1)
+    for carrier in carriers:
+        await assigned(carrier, "silent.example:80")
+    await until(lambda: behind.client.tunnel.dialling == A_QUARTER)
+    assert not await (await assigned(last, "one-more.example:80")).closed()  # but reset
+    assert "refused a user of one-more.example:80: 20 targets are being dialled already" in caplog.text
+    names.let_go()
+
+
+class TestAllowedTargets:
+    async def test_others_are_refused(self, net: Net, caplog: pytest.LogCaptureFixture) -> None:
+        target, other = net.listen(), net.listen()
+        behind = await client_of(net, f'allow_targets = [":{target.port}"]')
+        await behind.control()
+        first, second = await behind.carriers(2)
+        await assigned(first, str(target.port))
+        await target.accept()
+        assert not await (await assigned(second, str(other.port))).closed()
+        assert f"refused a user of {other.port}: allow_targets has no such target" in caplog.text
+        assert behind.client.tunnel.targets.others.refused == 1
+
+    async def test_a_name_that_leads_elsewhere(self, net: Net, caplog: pytest.LogCaptureFixture) -> None:
+        """As the owner of a name can have it lead into the client's own network."""
+        inner, outer = net.listen(), net.listen(host="127.0.0.2")
+        names = Names(good_example="127.0.0.2", bad_example=HOST)
+        behind = await client_of(net, 'allow_targets = ["127.0.0.2"]', names)
+        await behind.control()
+        first, second = await behind.carriers(2)
+        await assigned(first, f"good.example:{outer.port}")
+        await outer.accept()
+        assert not await (await assigned(second, f"bad.example:{inner.port}")).closed()
+        assert f"refused a user of bad.example:{inner.port}: allow_targets" in caplog.text
+
+    async def test_a_name_that_no_entry_can_mean_is_not_looked_up(self, net: Net) -> None:
+        names = Names()
+        behind = await client_of(net, 'allow_targets = ["db.example", "10.0.0.0/8:80"]', names)
+        await behind.control()
+        (carrier, _) = await behind.carriers(2)
+        assert not await (await assigned(carrier, "secret.example:81")).closed()
+        assert not names.asked
+
+    async def test_a_reload_counts_for_new_users(self, net: Net) -> None:
+        target = net.listen()
+        behind = await client_of(net, f'allow_targets = [":{target.port}"]')
+        await behind.control()
+        first, second = await behind.carriers(2)
+        await assigned(first, str(target.port))
+        service = await target.accept()
+        client = behind.client
+        new = msgspec.structs.replace(client.config, allow_targets=("db.example",))
+        change = diff(client.config, new)
+        assert not change.rebuild
+        await client.reconfigure(new, change)
+        assert not await (await assigned(second, str(target.port))).closed()
+        await first.send(b"still here")
+        assert await service.receive(10) == b"still here"
+
+    async def test_datagrams(self, flow_net: UdpNet) -> None:
+        good, bad = flow_net.udp_echo(), flow_net.udp()
+        tunnel = await flow_net.flows(good.port, bad.port, client=f'allow_targets = [":{good.port}"]')
+        book = tunnel.client.tunnel.targets
+        refused = flow_net.udp(tunnel.ports[1])
+        await repeat(lambda: refused.send(b"let me in"), lambda: book.others.refused)
+        assert await flow_net.udp(tunnel.ports[0]).ask(b"hello") == b"echo:hello"
+        assert not bad.count
+        assert [(target, tally.flows) for target, tally in book] == [(str(good.port), 1)]
+        tunnel.client.relay.flows.close()
+        assert not book[str(good.port)].in_use

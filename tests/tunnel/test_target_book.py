@@ -1,0 +1,81 @@
+"""The books of a client whose server may name any number of targets."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backhaul.tunnel.target_book import TargetBook, TargetTally
+
+
+def use(book: TargetBook, target: str, size: int = 1) -> None:
+    """Count a user who has come, moved some bytes and gone."""
+    tally = book[target]
+    tally.user_came()
+    tally.traffic.sent.bytes += size
+    tally.user_closed()
+
+
+def targets(book: TargetBook) -> list[str]:
+    return [target for target, _ in book]
+
+
+def test_the_target_not_used_for_longest_goes_to_the_others() -> None:
+    book = TargetBook(2)
+    for target in ("a", "b", "a", "c"):
+        use(book, target)
+    assert targets(book) == ["a", "c"]
+    assert (book.others.total, book.others.traffic.sent.bytes) == (1, 1)
+
+
+def test_one_with_users_stays() -> None:
+    book = TargetBook(2)
+    book["open"].user_came()
+    for number in range(10):
+        use(book, str(number))
+    assert targets(book) == ["open", "9"]
+
+
+def test_one_with_datagrams_stays() -> None:
+    book = TargetBook(2)
+    book["open"].flow_came()
+    for number in range(10):
+        use(book, str(number))
+    assert targets(book) == ["open", "9"]
+    book["open"].flow_closed()
+    use(book, "10")
+    use(book, "11")
+    assert targets(book) == ["10", "11"]
+
+
+def test_when_all_have_users_a_new_one_counts_among_the_others() -> None:
+    book = TargetBook(2)
+    book["a"].user_came()
+    book["b"].user_came()
+    use(book, "c")
+    assert targets(book) == ["a", "b"]
+    assert book.others.total == 1
+
+
+def test_what_never_was_is_not_shown() -> None:
+    book = TargetBook(1)
+    assert not book.others.used
+    for target in ("a", "b"):
+        book[target].dropped += 1
+    assert book.others.used
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 9), st.booleans())))
+def test_totals_stay_right(users: list[tuple[str, int, bool]]) -> None:
+    book, staying = TargetBook(3), []
+    for target, size, stays in users:
+        tally = book[target]
+        tally.user_came()
+        tally.traffic.received.bytes += size
+        tally.refused += 1
+        staying.append(tally) if stays else tally.user_closed()
+    everything = TargetTally()
+    for tally in (book.others, *(tally for _, tally in book)):
+        everything.absorb(tally)
+    assert len(book) <= 3
+    assert everything.total == everything.refused == len(users)
+    assert everything.traffic.received.bytes == sum(size for _, size, _ in users)
+    assert sum(tally.open for tally in {*staying}) == len(staying)
