@@ -32,6 +32,7 @@ class TestDemand:
         control = await public.net.dial(public.port)
         await control.send(HANDSHAKE)
         assert await control.receive(len(HANDSHAKE) + 4) == HANDSHAKE + RTT + CHANNEL * 3
+        await control.send(RTT)
         for number, user in enumerate(users):
             await user.send(bytes([number]))
         for number in range(3):
@@ -70,6 +71,7 @@ class TestPatience:
         assert (port.open, port.refused, port.dropped) == (0, 0, 1)
 
     @pytest.mark.timings(user_patience=0.1)
+    @pytest.mark.limits(hello_grace=0.0)
     async def test_who_has_been_carried_is_not_given_up(self, public: Public) -> None:
         await public.client()
         user, given_up = await public.user(), await public.user()

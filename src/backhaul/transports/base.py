@@ -27,6 +27,9 @@ class GateLimits:
     """Sessions of tcpmux, admitted by their address alone, through which no target has answered yet."""
     handshake_timeout: float = 2.0
     """Seconds for the handshake of tcp, tcpmux and udp, which v0.7.2 allows for it, too."""
+    hello_grace: float = 0.2
+    """Seconds after the answer to the RTT signal in which a client may still say hello, which belongs into one packet
+    with it. Until then nobody is let in by address alone."""
     head_timeout: float = 60.0
     """Seconds for TLS and the request of ws, wss, wsmux and wssmux together; nginx's client_header_timeout."""
     handshake_share: float = 0.25
@@ -127,6 +130,9 @@ class GateEvents(ControlEvents, Protocol):
 
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
         """A tunnel connection has come in, now the callee's; `rest` was read already; whether its peer is ours."""
+
+    def client_recognised(self) -> None:
+        """The client has a ticket from now on: what was let in by address alone may be somebody else's."""
 
 
 class ServerEvents(ControlEvents, Protocol):

@@ -20,6 +20,10 @@ class IdleCarrier(Protocol):
     """An idle tunnel connection on the public end; owns the connection and watches it."""
 
     @property
+    def ours(self) -> bool:
+        """Whether the other end has shown that it is one of ours."""
+
+    @property
     def takes_flows(self) -> bool:
         """Whether the other end knows flows on this transport."""
 
@@ -118,6 +122,12 @@ class DedicatedServer(GatedServer):
             return
         self._idle[carrier] = None
         self._events.carrier_ready()
+
+    def client_recognised(self) -> None:
+        """See GateEvents."""
+        for carrier in [carrier for carrier in self._idle if not carrier.ours]:
+            del self._idle[carrier]
+            carrier.close()
 
     def carrier_gone(self, carrier: IdleCarrier) -> None:
         """The client notices as well, and dials another."""

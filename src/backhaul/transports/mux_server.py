@@ -131,6 +131,9 @@ class MuxServer(GatedServer):
         dispensable.end("another one has come, and no target had answered through this one")
         return True
 
+    def client_recognised(self) -> None:
+        """See GateEvents: the control channel of tcpmux has no hello, and the others let nobody in by address."""
+
     def stream_opened(self, link: Link, stream: Stream) -> None:
         """A client never opens streams: whatever this is, its session ends at once."""
         del link

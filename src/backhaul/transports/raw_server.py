@@ -1,7 +1,8 @@
 """The gate of tcp, tcpmux and udp on the public end: who may open a control channel, what is a tunnel connection.
 
 A v0.7.2 client says nothing on a tunnel connection, so all that can vouch for it is the address of its control
-channel. One of ours shows the ticket that it was given on the control channel instead, from any address.
+channel. One of ours shows the ticket that it was given on the control channel instead, from any address. Until it is
+known which of the two the client is, silent connections from its address wait: they may be a neighbour's.
 """
 
 import asyncio
@@ -48,7 +49,11 @@ class RawGate:
             limit=settings.limits.pending,
             share=settings.limits.pending_per_address,
             seconds=settings.limits.handshake_timeout,
+            left=self._left,
         )
+        self._doubt = False  # whether the client may still turn out to be ours
+        self._grace: asyncio.TimerHandle | None = None  # set from the answer to the RTT signal on, while in doubt
+        self._held: dict[_Stranger, None] = {}  # silent so far, and from the client's address
         self._burst = Burst(log)
         self._acceptor: Acceptor | None = None
         self._control: ControlChannel | None = None
@@ -88,7 +93,12 @@ class RawGate:
         if self._reputation.barred(network_of(ip)):
             release(self._poller, sock)
             return
-        stranger = _Stranger(sock, ip, max(MAX_GREETING, len(self._token)))
+        self._hear(self._make_stranger(sock, ip), data)
+
+    def _make_stranger(self, sock: socket.socket, ip: str) -> "_Stranger":
+        return _Stranger(sock, ip, max(MAX_GREETING, len(self._token)))
+
+    def _hear(self, stranger: "_Stranger", data: bytes) -> None:
         self._lobby.admit(stranger)
         if data:
             self._said(stranger, data)
@@ -111,6 +121,7 @@ class RawGate:
         if self._acceptor:
             self._acceptor.close()
             self._acceptor = None
+        self._dispel()
         self._lobby.close()
         if self._control:
             self._control.close()
@@ -123,21 +134,62 @@ class RawGate:
         elif self._control.unanswered:
             self._loop.call_later(_SECOND_THOUGHT, self._decide, sock, ip)
         else:
-            self._events.tunnel_opened(sock, ours=False)
+            self._admit(sock, ip)
 
     def _decide(self, sock: socket.socket, ip: str) -> None:
         """Give it to a user unless it has spoken: it may be the client that comes back, whose old channel is dead."""
-        if self._control and not pending(sock):
-            self._events.tunnel_opened(sock, ours=False)
-        elif self._acceptor:
+        if not self._acceptor:
+            release(self._poller, sock)
+        elif pending(sock) or not self._control or self._ticket or ip != self._control_ip:
             self.greet(sock, ip)
         else:
-            release(self._poller, sock)
+            self._admit(sock, ip)
+
+    def _admit(self, sock: socket.socket, ip: str) -> None:
+        """Let a connection in for its address, or hold it while the client may be one that shows tickets."""
+        if not self._doubt:
+            self._events.tunnel_opened(sock, ours=False)
+            return
+        stranger = self._make_stranger(sock, ip)
+        self._held[stranger] = None
+        self._hear(stranger, b"")
+
+    def _left(self, stranger: "_Stranger") -> None:
+        self._held.pop(stranger, None)
+
+    def _begin_doubt(self) -> None:
+        """Ask for the round trip, which a client of ours answers with a hello behind it."""
+        self._doubt = True
+        self._rtt_asked = self._loop.time()
+        self.send(Signal.RTT)
+
+    def _answered(self) -> None:
+        self.rtt = self._loop.time() - self._rtt_asked
+        self._rtt_asked = 0.0
+        if self._doubt:
+            self._grace = self._loop.call_later(self._settings.limits.hello_grace, self._take_for_v072)
+
+    def _take_for_v072(self) -> None:
+        """Let in those who were held, in order."""
+        held = list(self._held)
+        self._dispel()
+        for stranger in held:
+            self._lobby.take(stranger)
+            self._events.tunnel_opened(stranger.sock, ours=False)
+
+    def _dispel(self) -> None:
+        """Have no more doubt; who is held has to prove himself as everybody else."""
+        self._doubt = False
+        self._held.clear()
+        if self._grace:
+            self._grace.cancel()
+            self._grace = None
 
     def _refused(self, error: OSError) -> None:
         self._burst.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
 
     def _said(self, stranger: "_Stranger", data: bytes) -> None:
+        self._held.pop(stranger, None)
         try:
             frame = stranger.reader.feed(data)
         except FrameTooLongError:
@@ -171,31 +223,37 @@ class RawGate:
             self._control.close()
             self._control = None
             self._events.control_lost(taken_over(stranger.ip))
+        self._dispel()
         self._ticket = b""
         self._control_ip = stranger.ip
         self._control = ControlChannel(self._poller, stranger.sock, ServerEar(), self._heard, self._lost)
         self._control.send(encode(Signal.CHANNEL, self._token))
         if self._measure_rtt:
-            self._rtt_asked = self._loop.time()
-            self.send(Signal.RTT)
+            self._begin_doubt()
         self._events.control_opened(stranger.ip)
         self._control.start(rest)
 
     def _heard(self, signal: Signal) -> None:
         if signal == Signal.RTT and self._rtt_asked:
-            self.rtt = self._loop.time() - self._rtt_asked
-            self._rtt_asked = 0.0
+            self._answered()
         elif signal == Signal.HELLO and self._control:
-            self._ticket = self._ticket or secrets.token_bytes(TICKET_SIZE)
+            self._recognise()
             self._control.send(hello_answer(self._ticket))
         elif signal == Signal.CLOSED:
             self._lost("the client closed it to stop or to reload", goodbye=True)
+
+    def _recognise(self) -> None:
+        if not self._ticket:
+            self._ticket = secrets.token_bytes(TICKET_SIZE)
+            self._dispel()
+            self._events.client_recognised()
 
     def _lost(self, reason: str, *, goodbye: bool = False) -> None:
         if self._control:
             self._control.close()
             self._control = None
             self._ticket = b""
+            self._dispel()
             self._events.control_lost(reason, goodbye=goodbye)
 
 

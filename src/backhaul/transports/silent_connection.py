@@ -24,6 +24,11 @@ class SilentConnection(ABC):
         self._unsent = b""  # the rest of something that has left in part
         relay.poller.on_readable(sock, self._readable)
 
+    @property
+    def ours(self) -> bool:
+        """Whether the other end is one of ours."""
+        return self._ours
+
     @abstractmethod
     def _hear(self, data: bytes) -> None:
         """The other end has said something."""

@@ -109,6 +109,9 @@ class UdpServer(GatedServer):
         else:
             self._gate.regreet(sock, rest)
 
+    def client_recognised(self) -> None:
+        """See GateEvents: a tunnel is announced with the token, wherever it comes from."""
+
     def transmit(self, batch: Batch, address: Address) -> None:
         """Send to the client."""
         if self._socket:

@@ -1,0 +1,110 @@
+"""Connections from the client's address while it is not known whether the client shows tickets."""
+
+import pytest
+from tests.support.net import Peer, until
+from tests.support.public import Public
+from tests.support.v072 import HANDSHAKE, RTT, say_hello
+
+from backhaul.wire.control import HELLO
+from backhaul.wire.frames import encode
+from backhaul.wire.signals import TICKET_SIZE, Signal
+
+NEIGHBOURS = 40
+
+
+async def begin(public: Public) -> Peer:
+    """Open a control channel whose client has not answered the RTT signal."""
+    control = await public.tunnel_connection()
+    await control.send(HANDSHAKE)
+    assert await control.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
+    return control
+
+
+async def heard(public: Public) -> None:
+    """Return when the server has accepted all connections that were opened before."""
+    stranger = await public.tunnel_connection()
+    await stranger.send(encode(Signal.TICKET, bytes(TICKET_SIZE)))
+    assert await stranger.closed()
+
+
+async def silent_ones(public: Public, count: int) -> list[Peer]:
+    """Open connections that say nothing, from the client's address."""
+    peers = [await public.tunnel_connection() for _ in range(count)]
+    await heard(public)
+    return peers
+
+
+async def use(public: Public, carriers: list[Peer]) -> None:
+    """Assert that users come on these connections, the last first."""
+    for carrier in reversed(carriers):
+        user = await public.user()
+        await user.send(b"hello")
+        assert await (await public.addressed(carrier)).receive(5) == b"hello"
+
+
+async def test_a_neighbour_gets_no_user_of_a_client_whose_hello_takes_its_time(public: Public) -> None:
+    control = await begin(public)
+    await silent_ones(public, NEIGHBOURS)
+    assert public.server.tunnel.transport.idle == 0
+    await control.send(RTT + HELLO)
+    ticket = (await control.receive(len(HELLO) + TICKET_SIZE))[len(HELLO) :]
+    carriers = [await public.tunnel_connection() for _ in range(3)]
+    for carrier in carriers:
+        await carrier.send(encode(Signal.TICKET, ticket))
+    await until(lambda: public.server.tunnel.transport.idle >= 3)
+    assert public.server.tunnel.transport.idle == 3
+    await use(public, carriers)
+
+
+async def test_connections_of_v072_are_let_in_when_it_has_said_no_hello(public: Public) -> None:
+    control = await begin(public)
+    carriers = await silent_ones(public, 3)
+    await control.send(RTT)
+    await until(lambda: public.server.tunnel.transport.idle == 3)
+    await use(public, carriers)
+
+
+async def test_a_user_who_waits_gets_a_connection_that_was_held(public: Public) -> None:
+    control = await begin(public)
+    user = await public.user()
+    await user.send(b"hello")
+    (carrier,) = await silent_ones(public, 1)
+    await control.send(RTT)
+    assert await (await public.addressed(carrier)).receive(5) == b"hello"
+
+
+@pytest.mark.limits(hello_grace=0.0)
+async def test_a_late_hello_closes_what_was_let_in_by_address(public: Public) -> None:
+    control = await begin(public)
+    await control.send(RTT)
+    carriers = [await public.tunnel_connection() for _ in range(3)]
+    await until(lambda: public.server.tunnel.transport.idle == 3)
+    ticket = await say_hello(control)
+    for carrier in carriers:
+        assert await carrier.closed()
+    carrier = await public.tunnel_connection()
+    await carrier.send(encode(Signal.TICKET, ticket))
+    await use(public, [carrier])
+
+
+async def test_a_handshake_among_those_that_are_held_takes_over(public: Public) -> None:
+    first = await begin(public)
+    (second,) = await silent_ones(public, 1)
+    await second.send(HANDSHAKE)
+    assert await second.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
+    assert await first.closed()
+
+
+@pytest.mark.limits(hello_grace=1e9)
+async def test_those_that_are_held_when_the_client_goes_are_let_in_no_more(public: Public) -> None:
+    control = await begin(public)
+    await control.send(RTT)
+    held = await silent_ones(public, 1)
+    control.close()
+    await until(lambda: not public.server.tunnel.connected)
+    await public.client()
+    carrier = await public.tunnel_connection()
+    await heard(public)
+    assert public.server.tunnel.transport.idle == 0
+    assert held[0].silent()
+    assert carrier.silent()
