@@ -197,7 +197,7 @@ def test_a_secret_in_a_file_that_anyone_may_read(text: str, name: str, public: P
     file.chmod(0o644)
     more = load(file).warnings[len(known) :]
     assert [warning.partition(":")[0] for warning in more] == [name] * bool(name)
-    assert all(f"chmod o= {file}" in warning for warning in more)
+    assert all(f"&& chmod 600 {file}`" in warning for warning in more)
     public.chmod(0o700)  # as /root is: nobody gets there
     assert load(file).warnings == known
 
@@ -208,7 +208,7 @@ def test_a_private_key_that_anyone_may_read(public: Path) -> None:
     key.touch(0o644)
     file.write_text(on("wss", FULL_SERVER) + f'tls_cert = "{key}"\ntls_key = "{key}"')
     [warning] = load(file).warnings
-    assert warning.startswith(f"tls_key: every user of this machine can read {key}")
+    assert warning.startswith(f"tls_key: every user of this machine can read it in {key}")
 
 
 @pytest.mark.parametrize(

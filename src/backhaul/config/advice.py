@@ -43,11 +43,17 @@ def warnings(config: Config) -> Iterator[str]:
 
 def exposure(config: Config, path: str | os.PathLike[str]) -> Iterator[str]:
     """Yield a line for each file with a secret of this configuration, `path` itself included, that anyone may read."""
-    name = "web_password" if config.web_password else "token"
-    if (config.web_password or config.token != DEFAULT_TOKEN) and _anyone_may(stat.S_IROTH, path):
-        yield f"{name}: every user of this machine can read it in {os.fspath(path)}; `chmod o= {os.fspath(path)}`"
-    if isinstance(config, ServerConfig) and config.transport in TLS and _anyone_may(stat.S_IROTH, config.tls_key):
-        yield f"tls_key: every user of this machine can read {config.tls_key}; `chmod o= {config.tls_key}`"
+    if config.web_password or config.token != DEFAULT_TOKEN:
+        yield from _exposed("web_password" if config.web_password else "token", os.fspath(path))
+    if isinstance(config, ServerConfig) and config.transport in TLS:
+        yield from _exposed("tls_key", config.tls_key)
+
+
+def _exposed(name: str, path: str) -> Iterator[str]:
+    if _anyone_may(stat.S_IROTH, path):
+        # Not `chmod o=` alone: a service's user may have no other right to read it.
+        remedy = f"`chown USER {path} && chmod 600 {path}`, with the user who runs this program"
+        yield f"{name}: every user of this machine can read it in {path}; {remedy}"
 
 
 def _token(config: Config) -> Iterator[str]:
