@@ -43,12 +43,19 @@ class Burst:
 
     def warn(self, key: Hashable, message: str) -> None:
         """Log ``message`` as a warning, or count it if ``key`` was logged a moment ago."""
+        self._log(logging.WARNING, key, message)
+
+    def error(self, key: Hashable, message: str) -> None:
+        """Log ``message`` as an error, or count it if ``key`` was logged a moment ago."""
+        self._log(logging.ERROR, key, message)
+
+    def _log(self, level: int, key: Hashable, message: str) -> None:
         now = self._clock()
         silence = self._silence(key, now)
         if now - silence.since < self._interval:
             silence.swallowed += 1
             return
-        self._logger.warning("%s%s", message, silence.count(now))
+        self._logger.log(level, "%s%s", message, silence.count(now))
         silence.since, silence.swallowed = now, 0
         if silence is not self._overflow:
             self._silences.move_to_end(key)

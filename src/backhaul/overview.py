@@ -54,7 +54,7 @@ def _client(end: Client, events: EventLog, started: float) -> Status:
         transport=end.config.transport,
         connected=tunnel.connected,
         peer=tunnel.peer,
-        problem="",
+        problem=tunnel.problem,
         rtt=None,
         reconnects=max(0, tunnel.opened - 1),
         pool_idle=tunnel.transport.idle,

@@ -11,14 +11,14 @@ from tests.support.transcripts import TRANSCRIPTS, Dialect, Player
 from tests.support.tunnel import Net
 
 from backhaul.server import Server
-from backhaul.wire.control import HELLO
+from backhaul.wire.control import hello
 
 WS_HEARTBEAT, WS_PING, WS_CLOSED = (bytes.fromhex(frame) for frame in ("820100", "820102", "820103"))
 # A NOP with an id that no stream has, by which our ends know each other: on sessions of smux 1 and 2.
 NOP_1, NOP_2 = bytes.fromhex("01030000feffffff"), bytes.fromhex("02030000feffffff")
 DIALECTS = {
-    "tcp": Dialect(extension=HELLO),
-    "tcp+proxy_protocol": Dialect(extension=HELLO),
+    "tcp": Dialect(extension=hello("tcp")),
+    "tcp+proxy_protocol": Dialect(extension=hello("tcp")),
     "tcpmux-v1": Dialect(greeting=NOP_1),
     "tcpmux-v2": Dialect(greeting=NOP_2),
     "ws": Dialect(heartbeat=WS_HEARTBEAT, ping=WS_PING, farewell=WS_CLOSED),

@@ -21,9 +21,9 @@ from backhaul.wire.upgrade import (
     UpgradeError,
     accept,
     authorized,
+    carrier_of,
     encode_key,
     is_direct_v072,
-    is_ours,
     mark_line,
     padding_line,
     upgrade_problem,
@@ -125,8 +125,8 @@ def test_two_of_ours_recognise_each_other_through_nginx(proxied: Proxied) -> Non
     )
     assert upgrade_problem(request) is None
     assert authorized(request, TOKEN)
-    assert is_ours(request, TOKEN)
-    assert proxied.answer(accept(key, mark_line(TOKEN, key)), key).ours
+    assert carrier_of(request, TOKEN)
+    assert proxied.answer(accept(key, mark_line(TOKEN, key)), key).carrier
 
 
 def test_a_v072_client_behind_nginx_is_not_taken_for_a_direct_one(proxied: Proxied) -> None:
@@ -134,7 +134,7 @@ def test_a_v072_client_behind_nginx_is_not_taken_for_a_direct_one(proxied: Proxi
     assert upgrade_problem(request) is None
     assert authorized(request, TOKEN)
     assert not is_direct_v072(request)
-    assert proxied.answer(accept(request.key), request.key) == Answer(ours=False, rest=b"")
+    assert proxied.answer(accept(request.key), request.key) == Answer(carrier="", rest=b"")
 
 
 def test_nginx_does_not_stand_the_padding(proxied: Proxied) -> None:

@@ -169,7 +169,7 @@ def dial(address: tuple[str, int], *, path: str = "/tunnel/7", token: bytes = TO
     except BaseException:
         connection.close()
         raise
-    assert not answer.ours
+    assert not answer.carrier
     return Link(connection, answer.rest, is_client=True)
 
 

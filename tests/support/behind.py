@@ -23,7 +23,7 @@ class Behind:
         control = await self.listener.accept()
         await accept_control(control)
         if ticket:
-            await control.send(hello_answer(ticket))
+            await control.send(hello_answer("tcp", ticket))
         return control
 
     async def carriers(self, count: int) -> list[Peer]:

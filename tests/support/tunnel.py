@@ -43,7 +43,7 @@ class Lines(NamedTuple):
     client: str = ""
 
 
-LINES = {name: Lines(tls_lines() if name.startswith("wss") else "") for name in BUILT}
+LINES = {name: Lines(tls_lines() if name.startswith("wss") else "") for name in (*BUILT, "udp")}
 
 
 def server_config(

@@ -1,6 +1,6 @@
 """The two ends of v0.7.2 on transport tcp, as far as a test speaks for them: they know neither hello nor ticket."""
 
-from backhaul.wire.control import HELLO
+from backhaul.wire.control import hello
 from backhaul.wire.frames import encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
 
@@ -22,17 +22,17 @@ async def dial_control(net: Net, port: int, source: str = "") -> Peer:
 
 async def say_hello(control: Peer) -> bytes:
     """Be one of ours from now on; return the ticket."""
-    await control.send(HELLO)
-    answer = await control.receive(len(HELLO) + TICKET_SIZE)
-    assert answer.startswith(HELLO)
-    return answer[len(HELLO) :]
+    await control.send(hello("tcp"))
+    answer = await control.receive(len(hello("tcp")) + TICKET_SIZE)
+    assert answer.startswith(hello("tcp"))
+    return answer[len(hello("tcp")) :]
 
 
 async def accept_control(listener_peer: Peer) -> None:
     """Answer a handshake as the v0.7.2 server does."""
     assert await listener_peer.receive(len(HANDSHAKE)) == HANDSHAKE
     await listener_peer.send(HANDSHAKE + RTT)
-    assert await listener_peer.receive(1 + len(HELLO)) == RTT + HELLO
+    assert await listener_peer.receive(1 + len(hello("tcp"))) == RTT + hello("tcp")
 
 
 def header(target: object) -> bytes:

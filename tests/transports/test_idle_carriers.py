@@ -52,6 +52,10 @@ class Stage:
         """See CarrierOwner."""
         raise AssertionError(carrier, sock, data)
 
+    def mismatched(self, what: str) -> None:
+        """See CarrierOwner."""
+        raise AssertionError(what)
+
     async def idle(self, kind: Kind) -> tuple[IdleCarrier, Peer, Peer]:
         """Return an idle connection, and both its ends."""
         near, far = await self.net.pair()

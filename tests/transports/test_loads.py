@@ -38,7 +38,7 @@ def test_the_books_agree_with_the_sessions(events: list[tuple[int, int, bool, bo
             session.streams, session.resting, session.proven = streams, resting, session.proven or proven
             assert loads.update(session) is moves_again
         else:
-            session.streams, session.resting, session.proven = 0, False, proven
+            session.streams, session.resting, session.proven = streams, resting, proven
             assert not loads.update(session)  # one that is not here stays out
             assert session not in loads
             loads.add(session)

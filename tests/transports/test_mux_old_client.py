@@ -104,4 +104,4 @@ async def test_a_client_that_opens_streams_loses_its_session(tcpmux: Net, caplog
         session = await tcpmux.dial(port)
         await session.send(FRAME.pack(1, NOP, 0, 0) + 5000 * FRAME.pack(1, SYN, 0, 2))
         assert await session.closed()
-    assert caplog.text.count("opened a stream, which no client does") == 1
+    assert caplog.text.count("closed a session: its client opened a stream, which no client does") == 1

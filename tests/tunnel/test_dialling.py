@@ -10,7 +10,7 @@ from tests.support.behind import GOOD_ANSWER, Behind
 from tests.support.net import Peer, cuts, until
 from tests.support.v072 import HANDSHAKE, RTT, header
 
-from backhaul.wire.control import HELLO
+from backhaul.wire.control import hello
 from backhaul.wire.frames import encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
 
@@ -30,7 +30,7 @@ class TestHandshake:
         control = await behind.handshake_with(b"")
         for byte in cuts(GOOD_ANSWER, 1):
             await control.send(byte)
-        assert await control.receive(3) == RTT + HELLO
+        assert await control.receive(3) == RTT + hello("tcp")
 
     @pytest.mark.parametrize(
         ("answer", "complaint"),
@@ -244,15 +244,15 @@ class TestAnnouncement:
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(garbage=st.binary(min_size=1, max_size=60).filter(lambda data: data[2:3] not in {b"\x04", b"\x05"}))
 async def test_garbage_on_a_tunnel_connection_disturbs_nobody(behind: Behind, garbage: bytes) -> None:
-    if not behind.client.tunnel.connected:
+    if not behind.client.tunnel.peer:
         await behind.control()
-    await until(lambda: behind.client.tunnel.connected)
+    await until(lambda: behind.client.tunnel.peer)
     behind.client.tunnel._transport.open()
     carrier = await behind.listener.accept()
     await carrier.send(garbage)
     carrier.shut_write()
     await carrier.closed()
-    assert behind.client.tunnel.connected
+    assert behind.client.tunnel.peer
 
 
 async def test_two_tunnels_to_one_server_do_not_wait_for_each_other(behind: Behind) -> None:

@@ -5,7 +5,7 @@ from tests.support.net import Peer, until
 from tests.support.public import Public
 from tests.support.v072 import HANDSHAKE, RTT, say_hello
 
-from backhaul.wire.control import HELLO
+from backhaul.wire.control import hello
 from backhaul.wire.frames import encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
 
@@ -46,8 +46,8 @@ async def test_a_neighbour_gets_no_user_of_a_client_whose_hello_takes_its_time(p
     control = await begin(public)
     await silent_ones(public, NEIGHBOURS)
     assert public.server.tunnel.transport.idle == 0
-    await control.send(RTT + HELLO)
-    ticket = (await control.receive(len(HELLO) + TICKET_SIZE))[len(HELLO) :]
+    await control.send(RTT + hello("tcp"))
+    ticket = (await control.receive(len(hello("tcp")) + TICKET_SIZE))[len(hello("tcp")) :]
     carriers = [await public.tunnel_connection() for _ in range(3)]
     for carrier in carriers:
         await carrier.send(encode(Signal.TICKET, ticket))

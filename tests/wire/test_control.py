@@ -2,9 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.wire.control import HELLO, ClientEar, ServerEar, UnknownSignalError, hello_answer
+from backhaul.wire.control import ClientEar, ServerEar, UnknownSignalError, hello, hello_answer
 from backhaul.wire.signals import TICKET_SIZE, Signal
 
+HELLO = hello("tcp")
 TICKET = bytes(range(TICKET_SIZE))  # holds every signal byte: inside a ticket none of them means anything
 
 
@@ -17,8 +18,20 @@ def singly(data: bytes) -> list[bytes]:
 
 
 def test_the_hello_is_what_the_documentation_says() -> None:
-    assert bytes([0x48, 0x80]) == HELLO
-    assert hello_answer(TICKET) == HELLO + TICKET
+    assert [hello(name) for name in ("tcp", "tcpmux", "udp")] == [b"\x48\x80", b"\x48\x81", b"\x48\x82"]
+    assert hello_answer("tcp", TICKET) == HELLO + TICKET
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tcpmux", "udp"])
+def test_a_hello_names_the_transport(transport: str) -> None:
+    server, client = ServerEar(), ClientEar()
+    assert (server.transport, client.transport) == ("", "")
+    server.feed(hello(transport))
+    client.feed(hello_answer(transport, TICKET))
+    assert (server.transport, client.transport) == (transport, transport)
+    server.feed(bytes([Signal.HELLO, 0xFF]))
+    client.feed(bytes([Signal.HELLO, 0xFF]) + TICKET)
+    assert (server.transport, client.transport) == ("", "")
 
 
 class TestServerEar:
@@ -62,20 +75,20 @@ class TestClientEar:
 
     def test_our_server_gives_a_ticket(self) -> None:
         ear = ClientEar()
-        heard = ear.feed(bytes([Signal.RTT]) + hello_answer(TICKET) + bytes([Signal.CHANNEL]))
+        heard = ear.feed(bytes([Signal.RTT]) + hello_answer("tcp", TICKET) + bytes([Signal.CHANNEL]))
         assert heard == [Signal.RTT, Signal.HELLO, Signal.CHANNEL]
         assert ear.ticket == TICKET
 
     def test_a_ticket_byte_by_byte_counts_once_it_is_whole(self) -> None:
         ear = ClientEar()
-        assert hear(ear, singly(hello_answer(TICKET)[:-1])) == []
+        assert hear(ear, singly(hello_answer("tcp", TICKET)[:-1])) == []
         assert ear.ticket == b""
         assert ear.feed(TICKET[-1:]) == [Signal.HELLO]
         assert ear.ticket == TICKET
 
     def test_a_new_hello_brings_a_new_ticket(self) -> None:
         ear = ClientEar()
-        assert ear.feed(hello_answer(TICKET) + hello_answer(TICKET[::-1])) == [Signal.HELLO, Signal.HELLO]
+        assert ear.feed(hello_answer("tcp", TICKET) + hello_answer("tcp", TICKET[::-1])) == [Signal.HELLO, Signal.HELLO]
         assert ear.ticket == TICKET[::-1]
 
     def test_the_first_byte_that_no_server_sends_ends_it(self) -> None:
@@ -87,7 +100,7 @@ class TestClientEar:
         with pytest.raises(UnknownSignalError, match=f"0x{byte:02x}"):
             ClientEar().feed(bytes([byte]))
 
-    @given(st.lists(st.sampled_from([b"\x00", b"\x01", b"\x03", b"\x06", hello_answer(TICKET)])), st.data())
+    @given(st.lists(st.sampled_from([b"\x00", b"\x01", b"\x03", b"\x06", hello_answer("tcp", TICKET)])), st.data())
     def test_how_the_bytes_are_cut_makes_no_difference(self, words: list[bytes], draw: st.DataObject) -> None:
         data = b"".join(words)
         cut = draw.draw(st.integers(0, len(data)))

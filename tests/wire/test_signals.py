@@ -1,4 +1,4 @@
-from backhaul.wire.control import HELLO
+from backhaul.wire.control import hello
 from backhaul.wire.signals import Signal
 
 
@@ -8,4 +8,4 @@ def test_the_values_are_those_of_v072() -> None:
 
 
 def test_what_is_ours_alone_is_none_of_the_bytes_that_a_v072_server_acts_on() -> None:
-    assert not set(HELLO) & {Signal.CLOSED, Signal.RTT}
+    assert not set(hello("tcp")) & {Signal.CLOSED, Signal.RTT}

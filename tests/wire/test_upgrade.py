@@ -21,9 +21,9 @@ from backhaul.wire.upgrade import (
     UpgradeError,
     accept,
     authorized,
+    carrier_of,
     encode_key,
     is_direct_v072,
-    is_ours,
     mark_line,
     padding_line,
     refuse,
@@ -93,7 +93,7 @@ def test_requests_of_the_recorded_go_client_are_accepted(transport: str) -> None
     for request in requests:
         assert upgrade_problem(request) is None
         assert authorized(request, TOKEN)
-        assert not is_ours(request, TOKEN)
+        assert not carrier_of(request, TOKEN)
         assert is_direct_v072(request)
 
 
@@ -103,7 +103,7 @@ def test_our_answers_are_those_of_the_recorded_go_server(transport: str) -> None
     answers = list(recorded(transport, "HTTP/1.1 101"))
     assert sorted(accept(request.key) for request in requests) == sorted(answers)
     for request in requests:
-        assert read_answer(accept(request.key), key=request.key) == Answer(ours=False, rest=b"")
+        assert read_answer(accept(request.key), key=request.key) == Answer(carrier="", rest=b"")
 
 
 def test_our_request_is_that_of_the_recorded_go_client_but_for_extensions_and_cookie() -> None:
@@ -124,11 +124,11 @@ def test_two_of_ours_recognise_each_other() -> None:
     assert request.headers[b"host"] == b"tunnel.example:443"
     assert upgrade_problem(request) is None
     assert authorized(request, TOKEN)
-    assert is_ours(request, TOKEN)
+    assert carrier_of(request, TOKEN)
     assert not is_direct_v072(request)
     first_frame = b"\x82\x01\x00"
     answer = accept(request.key, mark_line(TOKEN, request.key))
-    assert read_answer(answer + first_frame) == Answer(ours=True, rest=first_frame)
+    assert read_answer(answer + first_frame) == Answer(carrier="ws", rest=first_frame)
 
 
 def test_recognition_survives_proxies_that_add_and_reorder() -> None:
@@ -136,20 +136,20 @@ def test_recognition_survives_proxies_that_add_and_reorder() -> None:
     cookie = next(line for line in lines if line.startswith(b"Cookie"))
     moved = [b"X-Forwarded-For: 192.0.2.1", *sorted(set(lines) - {cookie}), cookie.replace(b": ", b": _cf=1; ").lower()]
     request = read_request(b"\r\n".join([b"GET /channel HTTP/1.1", *moved, b"", b""]))
-    assert is_ours(request, TOKEN)
+    assert carrier_of(request, TOKEN)
     answer = with_header(accept(KEY, b"Set-Cookie: _cf=1; Path=/\r\n" + mark_line(TOKEN, KEY)), b"Server", b"nginx")
-    assert read_answer(answer).ours
+    assert read_answer(answer).carrier
 
 
 def test_recognition_needs_the_token_and_is_new_for_each_request() -> None:
     other_key = encode_key(bytes(16))
     request = read_request(our_request())
-    assert not is_ours(request, b"another")
-    assert not is_ours(read_request(with_header(our_request(), b"Sec-WebSocket-Key", other_key)), TOKEN)
-    assert not read_answer(accept(KEY, mark_line(b"another", KEY))).ours
-    assert not read_answer(accept(KEY, mark_line(TOKEN, other_key))).ours
+    assert not carrier_of(request, b"another")
+    assert not carrier_of(read_request(with_header(our_request(), b"Sec-WebSocket-Key", other_key)), TOKEN)
+    assert not read_answer(accept(KEY, mark_line(b"another", KEY))).carrier
+    assert not read_answer(accept(KEY, mark_line(TOKEN, other_key))).carrier
     cookie = request.headers[b"cookie"]
-    assert not read_answer(accept(KEY, b"Set-Cookie: " + cookie + b"\r\n")).ours
+    assert not read_answer(accept(KEY, b"Set-Cookie: " + cookie + b"\r\n")).carrier
 
 
 @pytest.mark.parametrize("key", [KEY, encode_key(bytes(16)), encode_key(b"\xff" * 16)])
@@ -158,7 +158,7 @@ def test_padding_fills_the_read_buffer_of_the_go_client(key: bytes) -> None:
     last_line_at = answer[:-4].rindex(b"\r\n") + 2
     assert len(answer) - last_line_at == READ_BUFFER
     smux = b"\x01\x00\x00\x00\x03\x00\x00\x00"
-    assert read_answer(answer + smux, key=key) == Answer(ours=False, rest=smux)
+    assert read_answer(answer + smux, key=key) == Answer(carrier="", rest=smux)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_two_tokens_are_no_token() -> None:
 def test_tokens_of_any_script(token: str) -> None:
     request = read_request(our_request(token=token.encode()))
     assert authorized(request, token.encode())
-    assert is_ours(request, token.encode())
+    assert carrier_of(request, token.encode())
 
 
 def test_secrets_do_not_show() -> None:
@@ -327,7 +327,7 @@ def test_answers_that_switch_wrongly(name: bytes, value: bytes | None, text: str
 def test_answers_in_other_words_are_understood() -> None:
     head = accept(KEY).replace(b"Switching Protocols", b"Web Socket Protocol Handshake")
     head = with_header(with_header(head, b"UPGRADE", b"WebSocket"), b"connection", b"keep-alive, upgrade")
-    assert read_answer(with_header(head, b"Sec-WebSocket-Extensions", b"")) == Answer(ours=False, rest=b"")
+    assert read_answer(with_header(head, b"Sec-WebSocket-Extensions", b"")) == Answer(carrier="", rest=b"")
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 405])

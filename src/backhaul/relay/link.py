@@ -7,7 +7,7 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
-from backhaul.wire.smux import Role, Session, Settings, SmuxError, Stream
+from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError, Stream
 
 from .buffers import shared_buffer
 from .poller import WOULD_BLOCK, acknowledge, ended, reason, release, retransmissions
@@ -56,6 +56,12 @@ class LinkOwner(Protocol):
     def load_changed(self, link: "Link") -> None:
         """The link has another number of streams than when this was called last, or is `resting`, or `proven`."""
 
+    def mismatched(self, what: str) -> None:
+        """What came first is nothing that a session begins with; `what` is a sentence with the remedy."""
+
+    def carrier_proved(self) -> None:
+        """The other end has sent frames of a session."""
+
     def link_lost(self, link: "Link", why: str) -> None:
         """The connection or the session is gone, and every stream on it."""
 
@@ -101,6 +107,7 @@ class Link:
         self._role = role
         self._load = 0  # streams, as the owner knows
         self._fresh = role is Role.CLIENT
+        self.proved = False  # the other end has sent frames of a session
         self._paused = False
         self._ending = ""  # why, when it has only to send what is left
         self._stalled: asyncio.TimerHandle  # set while paused
@@ -110,6 +117,11 @@ class Link:
     def __len__(self) -> int:
         """Return how many streams are not closed by both sides."""
         return len(self.session)
+
+    @property
+    def load(self) -> int:
+        """Streams of which the owner has been told last."""
+        return self._load
 
     def start(self, rest: bytes = b"") -> None:
         """Begin; `rest` are bytes that have been read already."""
@@ -338,8 +350,13 @@ class Link:
         if error:
             remedy = "both ends need the same transport and mux_version"
             self.relay.complaints.warn(error, f"closed a session: {error}; {remedy}")
+            if not self.proved:
+                self._owner.mismatched(f"{error}; {remedy}")
             self.end(error)
         else:
+            if not self.proved and len(data) >= HEADER_SIZE:
+                self.proved = True
+                self._owner.carrier_proved()
             self.settle()
             self.tell_load()
 

@@ -74,6 +74,8 @@ class ClientSettings:
     path: str = ""  # before /channel and /tunnel
     tls: ClientTls | None = None
     mux: smux.Settings = field(default_factory=smux.Settings)
+    # Seconds for the signal with which servers of tcp and udp begin: it leaves with the handshake, but may be lost.
+    greeting_grace: float = 20.0
 
 
 # A server that has lost the control channel closes its idle connections at once. So long they stay open on the
@@ -125,7 +127,31 @@ def taken_over(ip: str) -> str:
     return f"a client at {ip} has taken over (one client at a time: a second one needs a server of its own)"
 
 
-class GateEvents(ControlEvents, Protocol):
+def unlike(peer: str, theirs: str, own: str) -> str:
+    """Say that both ends run different transports; `peer` is "server" or "client", the other end."""
+    this = "client" if peer == "server" else "server"
+    return f"the {peer} runs {theirs}, this {this} {own}; set the same transport on both ends"
+
+
+def with_tls(carrier: str, *, tls: bool) -> str:
+    """Return the name of the transport that carries "ws" or "wsmux" over HTTP."""
+    return carrier.replace("ws", "wss") if tls else carrier
+
+
+class FitEvents(Protocol):
+    """What becomes known of whether the tunnel connections of the other end are what this end expects."""
+
+    def mismatched(self, what: str) -> None:
+        """They are something else; `what` is a sentence with the remedy."""
+
+    def carrier_seen(self) -> None:
+        """One is there, and nothing speaks against it."""
+
+    def carrier_proved(self) -> None:
+        """One has shown that a user could be carried."""
+
+
+class GateEvents(ControlEvents, FitEvents, Protocol):
     """What a gate tells the carrier that it lets connections in for."""
 
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
@@ -135,7 +161,7 @@ class GateEvents(ControlEvents, Protocol):
         """The client has a ticket from now on: what was let in by address alone may be somebody else's."""
 
 
-class ServerEvents(ControlEvents, Protocol):
+class ServerEvents(ControlEvents, FitEvents, Protocol):
     """What a transport on the public end tells the control plane."""
 
     @property
@@ -227,7 +253,7 @@ class Arrival(Protocol):
         """The target can't be had: close, with a reset if the target gave one."""
 
 
-class DoorEvents(Protocol):
+class DoorEvents(FitEvents, Protocol):
     """What the control channel on the client's side tells its owner."""
 
     def heard(self, signal: Signal) -> None:

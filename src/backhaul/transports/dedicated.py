@@ -56,6 +56,9 @@ class CarrierOwner(Protocol):
     def carrier_spoke(self, carrier: IdleCarrier, sock: socket.socket, data: bytes) -> None:
         """It said something, which an idle one never does; the socket is the callee's."""
 
+    def mismatched(self, what: str) -> None:
+        """The client runs another transport; `what` is a sentence with the remedy."""
+
 
 MakeCarrier = Callable[[socket.socket, bytes, bool, CarrierOwner], IdleCarrier]
 """From a connection, bytes read already, whether the other end is ours, and the owner."""
@@ -114,7 +117,11 @@ class DedicatedServer(GatedServer):
         return carrier
 
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
-        """Keep the connection for a user to come."""
+        """Keep the connection for a user to come. Of v0.7.2's nothing is known but that it is there."""
+        if ours:
+            self.carrier_proved()
+        else:
+            self.carrier_seen()
         carrier = self._make_carrier(sock, rest, ours, self)
         if len(self._idle) >= self.settings.channel_size:
             self.dropped += 1
@@ -158,6 +165,9 @@ class WaitingOwner(Protocol):
 
     def addressed(self, carrier: WaitingCarrier, arrival: Arrival | None) -> None:
         """The server has named a target, or (None) the connection is gone."""
+
+    def mismatched(self, what: str) -> None:
+        """What the server sends names no target; `what` is a sentence with the remedy."""
 
 
 MakeWaiting = Callable[[socket.socket, bytes, bool, WaitingOwner], WaitingCarrier]

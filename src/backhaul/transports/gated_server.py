@@ -53,6 +53,18 @@ class GatedServer(ABC):
         """Tell the control plane."""
         self._events.control_opened(peer)
 
+    def mismatched(self, what: str) -> None:
+        """Tell the control plane."""
+        self._events.mismatched(what)
+
+    def carrier_seen(self) -> None:
+        """Tell the control plane."""
+        self._events.carrier_seen()
+
+    def carrier_proved(self) -> None:
+        """Tell the control plane."""
+        self._events.carrier_proved()
+
     def control_lost(self, reason: str, *, goodbye: bool = False) -> None:
         """Let go of what is idle, which belonged to that channel, and tell the control plane."""
         self._drop_idle()

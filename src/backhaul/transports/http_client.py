@@ -16,7 +16,7 @@ from backhaul.relay.poller import WOULD_BLOCK, Poller, release
 from backhaul.wire import upgrade
 from backhaul.wire.signals import Signal
 
-from .base import ClientSettings, DoorEvents, Opened
+from .base import ClientSettings, DoorEvents, Opened, unlike, with_tls
 from .control_channel import ControlChannel
 from .dialer import Dialer, scoped_host
 from .resolver import Resolver
@@ -34,12 +34,15 @@ Upgraded = Callable[[socket.socket | Exception, bool, bytes], None]
 class HttpDoor:
     """Dials the server; owns the control channel."""
 
-    def __init__(self, relay: Relay, settings: ClientSettings, events: DoorEvents, resolver: Resolver) -> None:
-        """Raise TransportError when the authorities' file can't be used."""
+    def __init__(
+        self, relay: Relay, settings: ClientSettings, events: DoorEvents, resolver: Resolver, carrier: str
+    ) -> None:
+        """`carrier` is "ws" or "wsmux". Raise TransportError when the authorities' file can't be used."""
         self._poller = poller = relay.poller
         self._pings = relay.pings
         self._settings = settings
         self._events = events
+        self._carrier = carrier
         self._token = settings.token.encode()
         self._dialer = Dialer(poller, settings.dial_timeout, resolver)
         self._upgrading: Deadlines[_Upgrade] = Deadlines(UPGRADE_TIMEOUT, _Upgrade.expired)
@@ -126,8 +129,10 @@ class HttpDoor:
             key=key,
             user_id=user_id,
             user_agent=self._user_agent,
+            carrier=self._carrier,
         )
-        attempt = _Upgrade(self._poller, self._upgrading, request, upgrade.AnswerReader(self._token, key), done)
+        reader = upgrade.AnswerReader(self._token, key)
+        attempt = _Upgrade(self._poller, self._upgrading, request, reader, done, carrier=self._carrier)
         self._upgrading.add(attempt)
         attempt.start(result, self._tls)
 
@@ -156,7 +161,10 @@ class _Upgrade:
         request: bytes,
         reader: upgrade.AnswerReader,
         done: Upgraded,
+        *,
+        carrier: str,
     ) -> None:
+        self._carrier = carrier
         self._poller = poller
         self._running = running
         self._request = request
@@ -216,12 +224,16 @@ class _Upgrade:
             return
         if not data:
             self._fail(TransportError("the server closed the connection during the upgrade"))
+        elif answer and answer.carrier not in {"", self._carrier}:
+            tls = self._tls is not None
+            theirs, own = with_tls(answer.carrier, tls=tls), with_tls(self._carrier, tls=tls)
+            self._fail(TransportError(unlike("server", theirs, own)))
         elif answer:
             self._running.discard(self)
             self._poller.ignore_readable(sock)
             if self._tls and isinstance(sock, ssl.SSLSocket):
                 self._tls.remember(sock)
-            self._done(sock, answer.ours, answer.rest)
+            self._done(sock, bool(answer.carrier), answer.rest)
 
     def _fail(self, error: Exception) -> None:
         self._running.discard(self)

@@ -16,7 +16,7 @@ from backhaul.wire import upgrade
 from backhaul.wire.signals import Signal
 
 from .acceptor import Acceptor
-from .base import GateEvents, ServerSettings, taken_over
+from .base import GateEvents, ServerSettings, taken_over, unlike, with_tls
 from .control_channel import ControlChannel
 from .decoy import Decoy
 from .handshakes import Handshakes
@@ -38,10 +38,10 @@ _SETTLE: Final = 0.01  # seconds
 class HttpGate:
     """Listens on the tunnel's address and sorts what comes in; owns connections until they are sorted.
 
-    `muxed`: tunnel connections become raw smux right behind the answer.
+    `carrier` is "ws" or "wsmux"; with the latter tunnel connections become raw smux right after the answer.
     """
 
-    def __init__(self, settings: ServerSettings, events: GateEvents, relay: Relay, *, muxed: bool) -> None:
+    def __init__(self, settings: ServerSettings, events: GateEvents, relay: Relay, carrier: str) -> None:
         """Raise TransportError when the certificate can't be used."""
         self._loop = asyncio.get_running_loop()
         self._relay = relay
@@ -49,7 +49,8 @@ class HttpGate:
         self._settings = settings
         self._token = settings.token.encode()
         self._events = events
-        self._muxed = muxed
+        self._carrier = carrier
+        self._muxed = carrier == "wsmux"
         self._decoy = Decoy(relay, settings.decoy)
         self._reputation = Reputation(settings.limits)
         self._handshakes = self._make_handshakes(settings)
@@ -160,8 +161,12 @@ class HttpGate:
             self._show_decoy(stranger, request)
             return
         self._lobby.ignore(stranger)
-        ours = upgrade.is_ours(request, self._token)
-        if channel:
+        theirs = upgrade.carrier_of(request, self._token)
+        ours = bool(theirs)
+        if theirs not in {"", self._carrier}:
+            self._mismatched(theirs)
+            admit = functools.partial(self._lobby.dismiss, stranger)
+        elif channel:
             admit = functools.partial(self._open_control, stranger, request.rest)
         elif self._control:
             admit = functools.partial(self._open_tunnel, stranger, request.rest, self._control, ours=ours)
@@ -186,6 +191,11 @@ class HttpGate:
             return False
         return True
 
+    def _mismatched(self, theirs: str) -> None:
+        """The answer tells the client as well, which then closes the connection."""
+        tls = self._handshakes is not None
+        self._events.mismatched(unlike("client", with_tls(theirs, tls=tls), with_tls(self._carrier, tls=tls)))
+
     def _warn(self, stranger: "_Stranger", what: str) -> None:
         self._burst.warn((stranger.ip, what), f"refused a connection from {stranger.ip}: {what}")
 
@@ -201,7 +211,7 @@ class HttpGate:
     def _answer(self, request: upgrade.Request, *, ours: bool, padded: bool) -> bytes:
         line = b""
         if ours:
-            line = upgrade.mark_line(self._token, request.key)
+            line = upgrade.mark_line(self._token, request.key, self._carrier)
         elif padded and not self._handshakes and upgrade.is_direct_v072(request):
             line = upgrade.padding_line(request.key)
         return upgrade.accept(request.key, line)

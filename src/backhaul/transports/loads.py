@@ -4,6 +4,7 @@ Those that stand still count as full: who joined them would wait for somebody el
 is known is proven by the first answer that a target gives through it. Until then it gets users by turns, one in all.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final
@@ -14,20 +15,16 @@ _RESTING: Final = -1  # the load of a session that stands still
 
 
 class _Shelf:
-    """Sessions by their load; those of one load in the order in which they are to be used last."""
+    """Sessions that move, by their load; those of one load in the order in which they are to be used last."""
 
     def __init__(self) -> None:
-        self._links: dict[int, dict[Link, None]] = {}  # by load, but those that stand still; no load without a session
+        self._links: dict[int, OrderedDict[Link, None]] = {}  # no load without a session
         self._unused = 0  # of those without a stream: so many, the first in order, have had none for a while
 
     @property
     def idle(self) -> int:
         """How many sessions have no stream."""
         return len(self._links.get(0, ()))
-
-    def has_idle(self, link: Link) -> bool:
-        """Return whether this session is here and has no stream."""
-        return link in self._links.get(0, ())
 
     @property
     def in_use(self) -> bool:
@@ -36,13 +33,15 @@ class _Shelf:
 
     def put(self, link: Link, load: int) -> None:
         """Add a session, to be used first of those with this load."""
-        if load != _RESTING:
-            self._links.setdefault(load, {})[link] = None
+        self._links.setdefault(load, OrderedDict())[link] = None
+
+    def put_back(self, link: Link) -> None:
+        """Add a session without streams, to be used last."""
+        self.put(link, 0)
+        self._links[0].move_to_end(link, last=False)
 
     def take(self, link: Link, load: int) -> None:
         """Remove a session."""
-        if load == _RESTING:
-            return
         links = self._links[load]
         del links[link]
         if not load:
@@ -57,7 +56,7 @@ class _Shelf:
 
     def unused(self) -> list[Link]:
         """Return the sessions that have had no stream since this was called last."""
-        idle = self._links.get(0, {})
+        idle = self._links.get(0, OrderedDict())
         unused = list(islice(idle, self._unused))
         self._unused = len(idle)
         return unused
@@ -76,8 +75,8 @@ class Loads:
 
     def __init__(self) -> None:
         self._loads: dict[Link, int] = {}
-        self._unproven: set[Link] = set()
-        self._proven, self._tried, self._untried = _Shelf(), _Shelf(), _Shelf()
+        self._unproven: dict[Link, None] = {}
+        self._shelf, self._trial = _Shelf(), _Shelf()  # of the proven, of the others
 
     def __contains__(self, link: Link) -> bool:
         return link in self._loads
@@ -91,7 +90,7 @@ class Loads:
     @property
     def idle(self) -> int:
         """How many sessions have no stream."""
-        return self._proven.idle + self._tried.idle + self._untried.idle
+        return self._shelf.idle + self._trial.idle
 
     @property
     def unproven(self) -> int:
@@ -101,78 +100,71 @@ class Loads:
     @property
     def trying(self) -> bool:
         """Whether a user is on a session that has not been proven, although others have been."""
-        return len(self._unproven) < len(self._loads) and self._tried.in_use
+        return len(self._unproven) < len(self._loads) and self._trial.in_use
 
     def add(self, link: Link) -> None:
-        """Take in a session that has no stream yet."""
-        self._loads[link] = 0
-        if link.proven:
-            self._proven.put(link, 0)
-        else:
-            self._unproven.add(link)
-            self._untried.put(link, 0)
+        """Take in a session."""
+        if not link.proven:
+            self._unproven[link] = None
+        self._loads[link] = load = _load(link)
+        self._put(link, load)
 
     def discard(self, link: Link) -> None:
         """Give this session no more users."""
         if link in self._loads:
             self._take(link)
-            del self._loads[link]
-            self._unproven.discard(link)
+            self._unproven.pop(link, None)
 
     def update(self, link: Link) -> bool:
         """Look at a session anew; return whether it moves again, having stood still. One that is not here stays out."""
-        load = _RESTING if link.resting else len(link)
-        before = self._loads.get(link, load)
-        if link in self._unproven:
-            self._update_unproven(link, load)
-        elif before != load:
+        if link not in self._loads:
+            return False
+        before, load = self._loads[link], _load(link)
+        if before != load or (link.proven and link in self._unproven):
+            self._take(link)
+            if link.proven:
+                self._unproven.pop(link, None)
             self._loads[link] = load
-            self._proven.take(link, before)
-            self._proven.put(link, load)
+            if link in self._unproven and not load:
+                self._trial.put_back(link)  # this user got no answer
+            else:
+                self._put(link, load)
         return before == _RESTING != load
 
     def choose(self, most: int) -> Link | None:
         """Return the session for the next user: that with the fewest streams; None if each has `most`.
 
-        Of several it is the one that was in use last, for its memory is warm, and of those never tried the newest.
+        Of several it is the one that was in use last, for its memory is warm, and of those not proven the newest.
         """
-        proven = self._proven.least(most)
-        if not self._unproven or (proven is not None and (not len(proven) or self._tried.in_use)):
-            return proven
-        other = self._untried.least(most)
-        if other is None:
-            other = self._tried.least(most)
-        return proven if other is None else other
+        proven, other = self._shelf.least(most), self._trial.least(most)
+        if proven is None or other is None:
+            return other if proven is None else proven
+        return other if not self._trial.in_use and len(proven) else proven
 
     def unused(self) -> list[Link]:
         """Return the sessions that have had no stream since this was called last."""
-        return self._tried.unused() + self._untried.unused() + self._proven.unused()
+        return self._trial.unused() + self._shelf.unused()
 
     def last_choice(self) -> Link | None:
         """Return the session to be done without first: one that is not proven and has no stream."""
-        tried = self._tried.last_choice()
-        return self._untried.last_choice() if tried is None else tried
+        return self._trial.last_choice()
 
     def room(self, most: int) -> int:
         """Return for how many streams there is room if no session may have more than `most`."""
-        return self._proven.room(most) + self._tried.room(most) + self._untried.room(most)
+        return self._shelf.room(most) + self._trial.room(most)
 
-    def _update_unproven(self, link: Link, load: int) -> None:
-        if load == self._loads[link] and not link.proven:
-            return
-        self._take(link)
-        self._loads[link] = load
-        if link.proven:
-            self._unproven.discard(link)
-            self._proven.put(link, load)
-        else:
-            self._tried.put(link, load)
+    def _put(self, link: Link, load: int) -> None:
+        if load != _RESTING:
+            self._shelf_of(link).put(link, load)
 
     def _take(self, link: Link) -> None:
-        load = self._loads[link]
-        if link not in self._unproven:
-            self._proven.take(link, load)
-        elif self._untried.has_idle(link):
-            self._untried.take(link, load)
-        else:
-            self._tried.take(link, load)
+        load = self._loads.pop(link)
+        if load != _RESTING:
+            self._shelf_of(link).take(link, load)
+
+    def _shelf_of(self, link: Link) -> _Shelf:
+        return self._trial if link in self._unproven else self._shelf
+
+
+def _load(link: Link) -> int:
+    return _RESTING if link.resting else len(link)

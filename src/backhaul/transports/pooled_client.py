@@ -101,6 +101,18 @@ class PooledClient(ABC, Generic[Carrier]):
         """Tell the control plane."""
         self._events.heard(signal)
 
+    def mismatched(self, what: str) -> None:
+        """Tell the control plane."""
+        self._events.mismatched(what)
+
+    def carrier_seen(self) -> None:
+        """Tell the control plane."""
+        self._events.carrier_seen()
+
+    def carrier_proved(self) -> None:
+        """Tell the control plane."""
+        self._events.carrier_proved()
+
     def control_lost(self, reason: str) -> None:
         """Tell the control plane, which will disconnect."""
         self._events.control_lost(reason)

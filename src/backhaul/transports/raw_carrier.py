@@ -120,7 +120,9 @@ class RawWaiting(SilentConnection):
             self._owner.addressed(self, RawArrival(self._relay, end, target, frame.rest))
 
     def _complain(self, what: str) -> None:
-        self._relay.complaints.warn("header", f"dropped a tunnel connection: {what}; both ends need the same transport")
+        what = f"{what}; both ends need the same transport"
+        self._relay.complaints.warn("header", f"dropped a tunnel connection: {what}")
+        self._owner.mismatched(what)
         self._give_up()
 
     def _gone(self) -> None:

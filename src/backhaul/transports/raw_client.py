@@ -7,11 +7,11 @@ import socket
 
 from backhaul.errors import TransportError
 from backhaul.relay.poller import Poller, release
-from backhaul.wire.control import HELLO, ClientEar
+from backhaul.wire.control import ClientEar, hello
 from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import Signal
 
-from .base import ClientSettings, DoorEvents, Opened
+from .base import ClientSettings, DoorEvents, Opened, unlike
 from .control_channel import ControlChannel
 from .dialer import Dialer, scoped_host
 from .resolver import Resolver
@@ -31,15 +31,18 @@ class RawDoor:
         settings: ClientSettings,
         events: DoorEvents,
         resolver: Resolver,
-        *,
-        measure_rtt: bool,
+        transport: str,
     ) -> None:
+        """`transport` is tcp, tcpmux or udp."""
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._settings = settings
         self._events = events
         self._token = settings.token.encode()
-        self._measure_rtt = measure_rtt
+        self._transport = transport
+        self._greeted = False  # the server has sent the signal that those of tcp and udp begin with
+        self._overdue: asyncio.TimerHandle | None = None  # set while that signal is waited for
+        self._misfit = ""  # what the server runs instead, as a sentence
         self._dialer = Dialer(poller, settings.dial_timeout, resolver)
         self._control: ControlChannel | None = None
         self._ear = ClientEar()
@@ -70,6 +73,8 @@ class RawDoor:
         round_trip = self._loop.time() - begun
         self._listen(sock, rest)
         await self._learn_who_answers(_HELLO_ROUND_TRIPS * round_trip + _HELLO_GRACE)
+        if self._misfit:
+            raise TransportError(self._misfit)
         return self._address[0]
 
     def dial(self, done: Opened) -> None:
@@ -112,12 +117,14 @@ class RawDoor:
     def probe(self) -> None:
         """See Door."""
         if self._control and self.can_ask:
-            self._control.send(HELLO)
+            self._control.send(hello(self._transport))
 
     def disconnect(self) -> None:
         """Close the control channel and stop dialling."""
         self._dialer.close()
         self._held.clear()
+        if self._overdue:
+            self._overdue.cancel()
         if self._control:
             self._control.close()
             self._control = None
@@ -139,11 +146,15 @@ class RawDoor:
     def _listen(self, sock: socket.socket, rest: bytes) -> None:
         self._ear = ClientEar()
         self._known.clear()
+        self._greeted = False
+        self._misfit = ""
+        if self._transport != "tcpmux":
+            self._overdue = self._loop.call_later(self._settings.greeting_grace, self._check_greeting)
         self._control = ControlChannel(self._poller, sock, self._ear, self._heard, self._lost)
         self._control.start(rest)
 
     async def _learn_who_answers(self, patience: float) -> None:
-        if self._measure_rtt:  # elsewhere the control channel has no place for a hello
+        if self._transport != "tcpmux":  # elsewhere the control channel has no place for a hello
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(patience):
                     await self._known.wait()
@@ -154,11 +165,25 @@ class RawDoor:
 
     def _heard(self, signal: Signal) -> None:
         if signal == Signal.RTT and self._control:
-            self._control.send(bytes([Signal.RTT]) + HELLO)
+            self._control.send(bytes([Signal.RTT]) + hello(self._transport))
+            self._greeted = True
+            if self._transport == "tcpmux":
+                self._mismatched("tcp or udp")
             return
         if signal == Signal.HELLO:
             self._known.set()
+            if self._ear.transport != self._transport:
+                self._mismatched(self._ear.transport or "another transport")
         self._events.heard(signal)
+
+    def _check_greeting(self) -> None:
+        if self._control and not self._greeted:
+            self._mismatched("tcpmux")
+
+    def _mismatched(self, theirs: str) -> None:
+        self._misfit = unlike("server", theirs, self._transport)
+        self._events.mismatched(self._misfit)
+        self._events.control_lost(self._misfit)
 
     def _lost(self, reason: str) -> None:
         self._control = None

@@ -17,9 +17,10 @@ from backhaul.relay.poller import Poller, pending, release
 from backhaul.wire.control import ServerEar, hello_answer
 from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
+from backhaul.wire.smux import is_nop
 
 from .acceptor import Acceptor
-from .base import GateEvents, ServerSettings, taken_over
+from .base import GateEvents, ServerSettings, taken_over, unlike
 from .control_channel import ControlChannel
 from .lobby import Lobby, PendingConnection
 from .reputation import Reputation, barred_line, network_of
@@ -34,13 +35,15 @@ _SECOND_THOUGHT = 0.05  # seconds in which a client that comes back has begun it
 class RawGate:
     """Listens on the tunnel's address and sorts what comes in; owns connections until they are sorted."""
 
-    def __init__(self, poller: Poller, settings: ServerSettings, events: GateEvents, *, measure_rtt: bool) -> None:
+    def __init__(self, poller: Poller, settings: ServerSettings, events: GateEvents, transport: str) -> None:
+        """`transport` is tcp, tcpmux or udp; tcpmux measures no round trip, as in v0.7.2."""
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._settings = settings
         self._token = settings.token.encode()
         self._events = events
-        self._measure_rtt = measure_rtt
+        self._transport = transport
+        self._ear = ServerEar()
         self._reputation = Reputation(settings.limits)
         self._lobby = Lobby(
             poller,
@@ -190,6 +193,10 @@ class RawGate:
 
     def _said(self, stranger: "_Stranger", data: bytes) -> None:
         self._held.pop(stranger, None)
+        if self._control and stranger.ip == self._control_ip and is_nop(data):
+            self._events.mismatched(unlike("client", "tcpmux", self._transport))
+            self._lobby.dismiss(stranger)
+            return
         try:
             frame = stranger.reader.feed(data)
         except FrameTooLongError:
@@ -226,9 +233,10 @@ class RawGate:
         self._dispel()
         self._ticket = b""
         self._control_ip = stranger.ip
-        self._control = ControlChannel(self._poller, stranger.sock, ServerEar(), self._heard, self._lost)
+        self._ear = ServerEar()
+        self._control = ControlChannel(self._poller, stranger.sock, self._ear, self._heard, self._lost)
         self._control.send(encode(Signal.CHANNEL, self._token))
-        if self._measure_rtt:
+        if self._transport != "tcpmux":
             self._begin_doubt()
         self._events.control_opened(stranger.ip)
         self._control.start(rest)
@@ -237,10 +245,18 @@ class RawGate:
         if signal == Signal.RTT and self._rtt_asked:
             self._answered()
         elif signal == Signal.HELLO and self._control:
-            self._recognise()
-            self._control.send(hello_answer(self._ticket))
+            self._greeted()
         elif signal == Signal.CLOSED:
             self._lost("the client closed it to stop or to reload", goodbye=True)
+
+    def _greeted(self) -> None:
+        assert self._control is not None  # noqa: S101 - the hello came on it
+        if self._ear.transport == self._transport:
+            self._recognise()
+            self._control.send(hello_answer(self._transport, self._ticket))
+        else:  # the client learns it from the answer, and goes; its ticket is worth nothing
+            self._control.send(hello_answer(self._transport, secrets.token_bytes(TICKET_SIZE)))
+            self._events.mismatched(unlike("client", self._ear.transport or "another transport", self._transport))
 
     def _recognise(self) -> None:
         if not self._ticket:

@@ -83,17 +83,21 @@ def _gate(name: str, settings: ServerSettings, relay: Relay, carrier: GateEvents
     if name in _HTTP:
         from .http_server import HttpGate
 
-        return HttpGate(settings, carrier, relay, muxed=name in _MUX)
+        return HttpGate(settings, carrier, relay, _http_carrier(name))
     from .raw_server import RawGate
 
-    return RawGate(relay.poller, settings, carrier, measure_rtt=name == "tcp")
+    return RawGate(relay.poller, settings, carrier, name)
 
 
 def _door(name: str, settings: ClientSettings, relay: Relay, resolver: Resolver, carrier: DoorEvents) -> Door:
     if name in _HTTP:
         from .http_client import HttpDoor
 
-        return HttpDoor(relay, settings, carrier, resolver)
+        return HttpDoor(relay, settings, carrier, resolver, _http_carrier(name))
     from .raw_client import RawDoor
 
-    return RawDoor(relay.poller, settings, carrier, resolver, measure_rtt=name == "tcp")
+    return RawDoor(relay.poller, settings, carrier, resolver, name)
+
+
+def _http_carrier(name: str) -> str:
+    return "wsmux" if name in _MUX else "ws"

@@ -31,7 +31,7 @@ class UdpClient:
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._events = events
-        self._door = RawDoor(relay.poller, settings, self, resolver, measure_rtt=True)
+        self._door = RawDoor(relay.poller, settings, self, resolver, "udp")
         self._server: tuple[str, int] | None = None
         self._opening = 0  # tunnels wanted before it was known how to announce them
         self._idle: set[_Tunnel] = set()
@@ -125,6 +125,18 @@ class UdpClient:
     def heard(self, signal: Signal) -> None:
         """Tell the control plane."""
         self._events.heard(signal)
+
+    def mismatched(self, what: str) -> None:
+        """Tell the control plane."""
+        self._events.mismatched(what)
+
+    def carrier_seen(self) -> None:
+        """Tell the control plane."""
+        self._events.carrier_seen()
+
+    def carrier_proved(self) -> None:
+        """Tell the control plane."""
+        self._events.carrier_proved()
 
     def control_lost(self, reason: str) -> None:
         """Tell the control plane, which will disconnect."""

@@ -38,7 +38,7 @@ class UdpServer(GatedServer):
     _gate: RawGate
 
     def __init__(self, settings: ServerSettings, events: ServerEvents, relay: Relay) -> None:
-        super().__init__(settings, events, functools.partial(RawGate, relay.poller, settings, measure_rtt=True))
+        super().__init__(settings, events, functools.partial(RawGate, relay.poller, settings, transport="udp"))
         self._loop = asyncio.get_running_loop()
         self._token = settings.token.encode()
         self._relay = relay
@@ -175,6 +175,10 @@ class UdpServer(GatedServer):
             self.dropped += 1
             self.forget(next(iter(self._idle)))
         self._by_address[tunnel.address] = tunnel
+        if tunnel.name:
+            self.carrier_proved()
+        else:
+            self.carrier_seen()
         if tunnel.name:
             self._by_name[tunnel.name] = tunnel
         self._idle[tunnel] = None

@@ -13,6 +13,7 @@ from backhaul.relay.poller import pending
 from backhaul.relay.ws_channel import WsChannel
 from backhaul.wire import websocket
 from backhaul.wire.signals import Signal
+from backhaul.wire.smux import is_nop
 from backhaul.wire.targets import MAX_TARGET, UDP_PREFIX
 
 from .base import User
@@ -22,6 +23,7 @@ from .sockets import expect_outages
 
 log = logging.getLogger("backhaul.tunnel")
 
+_SESSIONS = "the client runs wsmux or wssmux, this server ws or wss; set the same transport on both ends"
 _PING = websocket.encode(websocket.BINARY, bytes([Signal.PING]), masked=False)
 _UNASKED = websocket.encode(websocket.PONG, b"", masked=True)  # RFC 6455, 5.5.3: a heartbeat in one direction
 
@@ -126,6 +128,8 @@ class WsIdle(SilentConnection):
             self._parser.feed(memoryview(data))
         except websocket.WebSocketError:
             self._ended = True
+            if is_nop(data):
+                self._owner.mismatched(_SESSIONS)
         if self._ended:
             self._give_up()
 
@@ -199,6 +203,7 @@ class WsWaiting(SilentConnection):
         except websocket.WebSocketError as error:
             what = f"dropped a tunnel connection: {error}; both ends need the same transport"
             self._relay.complaints.warn("frame", what)
+            self._owner.mismatched(f"{error}; both ends need the same transport")
             self._give_up()
             return
         if self._target:

@@ -14,6 +14,7 @@ from backhaul.transports.resolver import Resolver
 from backhaul.wire.signals import Signal
 
 from .arrivals import Arrivals
+from .carrier_check import CarrierCheck
 from .pool import PoolSize
 from .silence import Silence
 from .target_book import TargetBook
@@ -57,11 +58,22 @@ class ClientTunnel:
         self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
         self._silence = Silence()
         self._burst = Burst(log)
+        self._check = CarrierCheck(log)
         self._lost: asyncio.Future[str] | None = None
-        self.connected = False
+        self._channel_open = False
         self.peer = ""  # the server's address while connected
         self.opened = 0  # control channels so far
         self.targets = targets
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server is there, and nothing speaks against it that a user could be carried."""
+        return self._channel_open and not self._check.problem
+
+    @property
+    def problem(self) -> str:
+        """Why no user could be carried, as far as this end knows; else empty."""
+        return self._check.problem
 
     @property
     def transport(self) -> ClientTransport:
@@ -99,7 +111,7 @@ class ClientTunnel:
     def stop(self) -> None:
         """Tell the server, and take no more users; those that are on the way still come."""
         self._transport.send(Signal.CLOSED)
-        self.connected = False
+        self._channel_open = False
         self._transport.disconnect()
 
     async def settled(self, patience: float) -> None:
@@ -129,8 +141,21 @@ class ClientTunnel:
         if self._lost and not self._lost.done():
             self._lost.set_result(reason)
 
+    def mismatched(self, what: str) -> None:
+        """See FitEvents."""
+        self._check.mismatched(what)
+
+    def carrier_seen(self) -> None:
+        """See FitEvents."""
+        self._check.seen()
+
+    def carrier_proved(self) -> None:
+        """See FitEvents."""
+        self._check.proved()
+
     def arrived(self, arrival: Arrival) -> None:
         """Dial the target that a user wants, and join the two."""
+        self._check.proved()
         self._pool.arrived()
         self._arrivals.arrived(arrival)
 
@@ -142,14 +167,16 @@ class ClientTunnel:
         except (OSError, TransportError) as error:
             log.error("can't connect to %s: %s", remote, _reason(error))
             return
-        log.info("connected to %s (%s): %s tunnel is up", remote, peer, self.config.transport)
-        self.connected = True
+        log.info("connected to %s (%s), transport %s", remote, peer, self.config.transport)
+        self._check.begin()
+        self._check.seen()
+        self._channel_open = True
         self.peer = peer
         self.opened += 1
         try:
             reason = await self._keep(self._lost)
         finally:
-            self.connected = False
+            self._channel_open = False
             self.peer = ""
             self._transport.disconnect()
         log.warning("control channel lost: %s; connecting again, users in flight go on", reason)

@@ -17,6 +17,7 @@ from backhaul.wire import proxy
 from backhaul.wire.signals import Signal
 
 from .absence import Absence
+from .carrier_check import CarrierCheck
 from .lobby import Lobby, Waiting
 from .ports import Port, Ports
 from .retries import Retries
@@ -52,7 +53,8 @@ class ServerTunnel:
         self._heart: asyncio.TimerHandle | None = None
         self.peer = ""  # the client's address while it is connected
         self.opened = 0  # control channels so far
-        self.problem = ""  # why the client can't connect, as far as this end knows; empty: it can
+        self._unreachable = ""  # why the client can't connect, as far as this end knows; empty: it can
+        self._check = CarrierCheck(log)
         self._retries = Retries(self._restart, timings.reopen_pauses)
         self._flows = FlowDesk(relay, self._transport, config.channel_size)
         self.ports = Ports(
@@ -66,8 +68,13 @@ class ServerTunnel:
 
     @property
     def connected(self) -> bool:
-        """Whether a client is there."""
-        return self._transport.connected
+        """Whether a client is there, and nothing speaks against it that a user could be carried."""
+        return self._transport.connected and not self._check.problem
+
+    @property
+    def problem(self) -> str:
+        """Why no client is connected, or no user could be carried, as far as this end knows; else empty."""
+        return self._unreachable or self._check.problem
 
     @property
     def offline(self) -> bool:
@@ -129,8 +136,8 @@ class ServerTunnel:
         except OSError as error:
             if error.errno != errno.EADDRNOTAVAIL:
                 raise
-            self.problem = f"can't listen on {self.config.bind_addr}: {reason(error)}"
-            log.error("%s; tried again until this machine has the address", self.problem)
+            self._unreachable = f"can't listen on {self.config.bind_addr}: {reason(error)}"
+            log.error("%s; tried again until this machine has the address", self._unreachable)
             self._retries.start()
         self.ports.add(self.config.ports)
         self._absence.begin(self._timings.absence)
@@ -148,7 +155,8 @@ class ServerTunnel:
 
     def control_opened(self, peer: str) -> None:
         """A client is there: its heart is kept beating, and users who wait are announced."""
-        log.info("client %s connected: %s tunnel is up", peer, self.config.transport)
+        log.info("client %s connected, transport %s", peer, self.config.transport)
+        self._check.begin()
         self.peer = peer
         self.opened += 1
         self._beat_later()
@@ -162,12 +170,25 @@ class ServerTunnel:
     def control_lost(self, reason: str, *, goodbye: bool = False) -> None:
         """The client is gone; its users in flight stay, new ones wait a moment for its return."""
         self._stop_heart()
+        self._check.end()
         self.peer = ""
         if goodbye:
             self._client_restarts()
         else:
             self._absence.begin(self._timings.absence)
         log.warning("control channel lost: %s; waiting for the client to come back", reason)
+
+    def mismatched(self, what: str) -> None:
+        """See FitEvents."""
+        self._check.mismatched(what)
+
+    def carrier_seen(self) -> None:
+        """See FitEvents."""
+        self._check.seen()
+
+    def carrier_proved(self) -> None:
+        """See FitEvents."""
+        self._check.proved()
 
     def carrier_ready(self) -> None:
         """Carry those who wait, oldest first; users of streams before flows."""
@@ -190,7 +211,7 @@ class ServerTunnel:
         return True
 
     def _listening(self) -> None:
-        self.problem = ""
+        self._unreachable = ""
         self._retries.stop()
 
     def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:

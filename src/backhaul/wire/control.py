@@ -1,9 +1,14 @@
 """What the bytes of a control channel on tcp, tcpmux and udp mean, without input or output."""
 
+from typing import Final
+
 from .signals import TICKET_SIZE, Signal
 
-# What our client says behind its RTT echo. 0x80: no capability byte may look like a signal that v0.7.2 acts on.
-HELLO = bytes([Signal.HELLO, 0x80])
+# The second byte of a hello: what the tunnel connections of its sender are, so that ends which do not fit learn of it
+# at once. From 0x80 on, where no byte looks like a signal that v0.7.2 acts on.
+_TRANSPORTS: Final = {"tcp": 0x80, "tcpmux": 0x81, "udp": 0x82}
+_NAMES: Final = {byte: name for name, byte in _TRANSPORTS.items()}
+_HELLO_SIZE: Final = 2  # bytes
 
 _TO_CLIENT = frozenset({Signal.HEARTBEAT, Signal.CHANNEL, Signal.CLOSED, Signal.RTT})
 _TO_SERVER = frozenset({Signal.HEARTBEAT, Signal.CLOSED, Signal.RTT})
@@ -13,21 +18,28 @@ class UnknownSignalError(ValueError):
     """The server sent a byte that means nothing to a client."""
 
 
-def hello_answer(ticket: bytes) -> bytes:
+def hello(transport: str) -> bytes:
+    """Return what a client that runs `transport` (tcp, tcpmux or udp) sends after its RTT echo."""
+    return bytes([Signal.HELLO, _TRANSPORTS[transport]])
+
+
+def hello_answer(transport: str, ticket: bytes) -> bytes:
     """Return the server's answer to a client's hello: from now on tunnel connections show `ticket`."""
-    return HELLO + ticket
+    return hello(transport) + ticket
 
 
 class ServerEar:
     """Reads what a client says on the control channel.
 
-    A v0.7.2 server ignores every byte it does not know, so this one does too.
+    A v0.7.2 server ignores every byte it does not know, so this one does too. `transport` is what the client has named
+    in its last hello, empty before and for a name that this version does not know.
     """
 
-    __slots__ = ("_hello_begun",)
+    __slots__ = ("_hello_begun", "transport")
 
     def __init__(self) -> None:
         self._hello_begun = False
+        self.transport = ""
 
     def feed(self, data: bytes) -> list[Signal]:
         """Return the signals in `data`; HELLO once its second byte has come."""
@@ -36,6 +48,7 @@ class ServerEar:
             if self._hello_begun:
                 heard.append(Signal.HELLO)
                 self._hello_begun = False
+                self.transport = _NAMES.get(byte, "")
             elif byte == Signal.HELLO:
                 self._hello_begun = True
             elif byte in _TO_SERVER:
@@ -44,13 +57,17 @@ class ServerEar:
 
 
 class ClientEar:
-    """Reads what a server says on the control channel; `ticket` is set when the server is ours."""
+    """Reads what a server says on the control channel; `ticket` and `transport` are set when the server is ours.
 
-    __slots__ = ("_hello", "ticket")
+    `transport` is what the server has named in its last hello, empty for a name that this version does not know.
+    """
+
+    __slots__ = ("_hello", "ticket", "transport")
 
     def __init__(self) -> None:
         self._hello = bytearray()
         self.ticket = b""
+        self.transport = ""
 
     def feed(self, data: bytes) -> list[Signal]:
         """Return the signals in `data`; HELLO once the ticket has come.
@@ -69,8 +86,9 @@ class ClientEar:
 
     def _collect_hello(self, byte: int) -> list[Signal]:
         self._hello.append(byte)
-        if len(self._hello) < len(HELLO) + TICKET_SIZE:
+        if len(self._hello) < _HELLO_SIZE + TICKET_SIZE:
             return []
-        self.ticket = bytes(self._hello[len(HELLO) :])
+        self.transport = _NAMES.get(self._hello[1], "")
+        self.ticket = bytes(self._hello[_HELLO_SIZE:])
         self._hello.clear()
         return [Signal.HELLO]

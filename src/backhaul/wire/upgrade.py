@@ -44,8 +44,10 @@ _LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 _COOKIE: Final = "session"
 _MARK_DIGITS: Final = 32  # the length of PHP's and many others' session ids
-_REQUEST_LABEL: Final = b"backhaul request "
-_ANSWER_LABEL: Final = b"backhaul answer "
+_LABELS: Final = {
+    "ws": (b"backhaul request ", b"backhaul answer "),
+    "wsmux": (b"backhaul mux request ", b"backhaul mux answer "),
+}  # of what the tunnel connections carry, with TLS below or not: ends that do not fit learn of it at the upgrade
 
 # The header lines of v0.7.2's client in its order. Proxies that rewrite the head change it.
 _V072_HEADERS: Final = (
@@ -91,8 +93,8 @@ class Request:
 class Answer(NamedTuple):
     """The server has agreed."""
 
-    ours: bool
-    """Whether it is this program, and has the same token."""
+    carrier: str
+    """What its tunnel connections carry, "ws" or "wsmux"; empty unless it is this program and has the same token."""
     rest: bytes
     """What came behind the blank line: the server's first bytes in the new protocol."""
 
@@ -116,14 +118,19 @@ def sec_accept(key: bytes) -> bytes:
     return binascii.b2a_base64(digest, newline=False)
 
 
-def request(*, path: str, host: str, token: bytes, key: bytes, user_id: int, user_agent: str) -> bytes:
+def request(
+    *, path: str, host: str, token: bytes, key: bytes, user_id: int, user_agent: str, carrier: str = "ws"
+) -> bytes:
     """Return the client's request; `host` is `remote_addr` as configured, `token` one line.
+
+    `carrier` is "ws" or "wsmux": what its tunnel connections carry, with TLS below or not.
 
     `user_id` is a random number below 2^31; tunnel connections have it at the end of their path, too.
     """
     before = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {user_agent}\r\nAuthorization: Bearer "
+    cookie = _mark(_LABELS[carrier][0], token, key)
     behind = (
-        f"\r\nConnection: Upgrade\r\nCookie: {_mark(_REQUEST_LABEL, token, key)}\r\nSec-WebSocket-Key: {key.decode()}"
+        f"\r\nConnection: Upgrade\r\nCookie: {cookie}\r\nSec-WebSocket-Key: {key.decode()}"
         f"\r\nSec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nX-User-Id: {user_id}\r\n\r\n"
     )
     return before.encode() + token + behind.encode()
@@ -134,9 +141,10 @@ def authorized(request: Request, token: bytes) -> bool:
     return hmac.compare_digest(request.headers.get(b"authorization", b""), b"Bearer " + token)
 
 
-def is_ours(request: Request, token: bytes) -> bool:
-    """Return whether the client is this program; ask `authorized` first."""
-    return _mark(_REQUEST_LABEL, token, request.key).encode() in request.headers.get(b"cookie", b"")
+def carrier_of(request: Request, token: bytes) -> str:
+    """Return the carrier that the client named in its request; empty if it is v0.7.2. Ask `authorized` first."""
+    cookie = request.headers.get(b"cookie", b"")
+    return next((name for name in _LABELS if _mark(_LABELS[name][0], token, request.key).encode() in cookie), "")
 
 
 def is_direct_v072(request: Request) -> bool:
@@ -161,7 +169,7 @@ def upgrade_problem(request: Request) -> Problem | None:
 def accept(key: bytes, last_line: bytes = b"") -> bytes:
     """Return the answer that switches protocols, as v0.7.2 gives it.
 
-    `last_line` is empty, `mark_line` for a client that `is_ours`, or `padding_line`.
+    `last_line` is empty, `mark_line` for a client that names its carrier, or `padding_line`.
     """
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
@@ -169,9 +177,9 @@ def accept(key: bytes, last_line: bytes = b"") -> bytes:
     )  # fmt: skip
 
 
-def mark_line(token: bytes, key: bytes) -> bytes:
-    """Return the header line that tells our client, who knows `token`, that the server is ours."""
-    return _set_cookie(_mark(_ANSWER_LABEL, token, key))
+def mark_line(token: bytes, key: bytes, carrier: str = "ws") -> bytes:
+    """Return the header line that tells our client, who knows `token`, that the server is ours, and its carrier."""
+    return _set_cookie(_mark(_LABELS[carrier][1], token, key))
 
 
 def padding_line(key: bytes) -> bytes:
@@ -240,8 +248,11 @@ class AnswerReader:
         if (status := parser.get_status_code()) != _SWITCHING:
             raise UpgradeError(_explain(status))
         self._check(lines.headers)
-        mark = _mark(_ANSWER_LABEL, self._token, self._key)
-        return Answer(mark.encode() in lines.headers.get(b"set-cookie", b""), rest)
+        return Answer(self._carrier(lines.headers.get(b"set-cookie", b"")), rest)
+
+    def _carrier(self, cookie: bytes) -> str:
+        marks = {name: _mark(answer, self._token, self._key).encode() for name, (_, answer) in _LABELS.items()}
+        return next((name for name, mark in marks.items() if mark in cookie), "")
 
     def _check(self, headers: dict[bytes, bytes]) -> None:
         if not _names_websocket(headers):

@@ -5,7 +5,7 @@ and `window` holds the arithmetic of flow control. The caller owns the transport
 """
 
 from backhaul.wire.smux.errors import SmuxError, StreamIdsExhausted
-from backhaul.wire.smux.frames import HEADER_SIZE
+from backhaul.wire.smux.frames import HEADER_SIZE, is_nop
 from backhaul.wire.smux.session import Handler, Role, Session, Settings
 from backhaul.wire.smux.stream import Sink, State, Stream
 from backhaul.wire.smux.window import UNLIMITED
@@ -22,4 +22,5 @@ __all__ = [
     "State",
     "Stream",
     "StreamIdsExhausted",
+    "is_nop",
 ]

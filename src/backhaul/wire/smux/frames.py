@@ -30,6 +30,14 @@ MAX_STREAM_ID: Final = 0xFFFF_FFFF
 """The stream id field has 32 bits."""
 
 
+def is_nop(data: bytes | memoryview) -> bool:
+    """Return whether `data` begins with a NOP: what an end of a session sends before there are streams."""
+    if len(data) < HEADER_SIZE:
+        return False
+    version, command, length, _ = HEADER.unpack_from(data)
+    return version in {1, 2} and command == NOP and not length
+
+
 def pack_frame(version: int, command: int, stream_id: int, payload: bytes = b"") -> bytes:
     """Return a whole frame; meant for the small ones, because the payload is copied."""
     return HEADER.pack(version, command, len(payload), stream_id) + payload

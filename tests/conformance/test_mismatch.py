@@ -1,0 +1,166 @@
+"""Ends with different transports: neither says that it is connected, and both name what is wrong."""
+
+import asyncio
+
+import pytest
+from tests.support.net import HOST, Peer, free_port, until
+from tests.support.tunnel import TOKEN, Net
+from tests.support.v072 import HANDSHAKE, dial_control
+from tests.support.web import upgraded
+
+from backhaul.client import Client
+from backhaul.errors import TransportError
+from backhaul.relay.poller import make_poller
+from backhaul.server import Server
+from backhaul.transports.base import ClientSettings
+from backhaul.transports.raw_client import RawDoor
+from backhaul.transports.resolver import Resolver
+from backhaul.transports.sockets import SocketOptions
+from backhaul.wire.signals import Signal
+
+RAW = ("tcp", "tcpmux", "udp")
+PAIRS = [(server, client) for server in RAW for client in RAW if server != client]
+PAIRS += [("ws", "wsmux"), ("wsmux", "ws"), ("wss", "wssmux"), ("wssmux", "wss")]
+NOP = b"\x01\x03\x00\x00\x00\x00\x00\x00"
+
+
+async def other_client(net: Net, server: Server, transport: str) -> Client:
+    net.transport = transport
+    return await net.client(server.config.bind_addr.port)
+
+
+@pytest.mark.parametrize(("server_runs", "client_runs"), [pair for pair in PAIRS if pair[0] != "tcpmux"])
+async def test_both_ends_name_both_transports(
+    server_runs: str, client_runs: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Net(server_runs) as net:
+        server = await net.server(free_port())
+        client = await other_client(net, server, client_runs)
+        lines = (
+            f"the client runs {client_runs}, this server {server_runs}",
+            f"the server runs {server_runs}, this client {client_runs}",
+        )
+        await until(lambda: all(line in caplog.text for line in lines))
+        told = [record for record in caplog.records if any(line in record.message for line in lines)]
+        assert {record.levelname for record in told} <= {"ERROR", "WARNING"}
+        assert lines[0] in server.tunnel.problem
+        assert not server.tunnel.connected
+        assert not client.tunnel.connected
+
+
+async def test_a_tcpmux_server_learns_it_from_the_first_user() -> None:
+    """Its control channel asks for nothing that a client could answer with its name."""
+    async with Net("tcpmux") as net:
+        port = free_port()
+        server = await net.server(free_port(), [f"{HOST}:{port}=1"])
+        client = await other_client(net, server, "tcp")
+        await until(lambda: server.tunnel.transport.idle)
+        await net.dial(port)
+        await until(lambda: "no sessions" in server.tunnel.problem)
+        await until(lambda: "same transport" in client.tunnel.problem)
+        assert not client.tunnel.connected
+        assert not server.tunnel.connected
+
+
+@pytest.mark.parametrize("client_runs", ["tcp", "udp"])
+async def test_a_client_misses_the_first_signal_of_its_transport(client_runs: str, net: Net) -> None:
+    listener = net.listen()
+    told: list[str] = []
+    settings = ClientSettings(
+        remote_host=HOST,
+        remote_port=listener.port,
+        token=TOKEN,
+        tunnel_options=SocketOptions(),
+        dial_timeout=10,
+        greeting_grace=0,
+    )
+    poller, resolver = make_poller(), Resolver()
+    door = RawDoor(poller, settings, Told(told), resolver, client_runs)
+    connecting = asyncio.ensure_future(door.connect())
+    server = await listener.accept()
+    assert await server.receive(len(HANDSHAKE)) == HANDSHAKE
+    await server.send(HANDSHAKE)  # as a server of tcpmux does, and nothing follows
+    with pytest.raises(TransportError, match=f"the server runs tcpmux, this client {client_runs}"):
+        await connecting
+    assert told == [f"the server runs tcpmux, this client {client_runs}; set the same transport on both ends"]
+    door.disconnect()
+    resolver.close()
+    poller.close()
+
+
+class Told:
+    """Takes what a door tells."""
+
+    def __init__(self, told: list[str]) -> None:
+        self._told = told
+
+    def mismatched(self, what: str) -> None:
+        self._told.append(what)
+
+    def carrier_seen(self) -> None: ...
+    def carrier_proved(self) -> None: ...
+    def heard(self, signal: Signal) -> None: ...
+    def control_lost(self, reason: str) -> None: ...
+
+
+async def test_the_right_client_ends_it() -> None:
+    async with Net("tcp") as net:
+        server = await net.server(free_port())
+        wrong = await other_client(net, server, "tcpmux")
+        await until(lambda: server.tunnel.problem)
+        await net.stop(wrong)
+        right = await other_client(net, server, "tcp")
+        await until(lambda: server.tunnel.connected and right.tunnel.connected)
+        assert not server.tunnel.problem
+
+
+async def silent_tunnel(net: Net, port: int, transport: str) -> Peer:
+    """Open a tunnel connection as v0.7.2's client does, its control channel open."""
+    if transport.startswith("ws"):
+        await upgraded(net, port)
+        return await upgraded(net, port, "/tunnel/1")
+    if transport == "tcpmux":
+        control = await net.dial(port)
+        await control.send(HANDSHAKE)
+        assert await control.receive(len(HANDSHAKE)) == HANDSHAKE
+    else:
+        await dial_control(net, port)
+    return await net.dial(port)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ws"])
+async def test_sessions_of_a_v072_client_are_found_out_by_their_first_sign_of_life(transport: str) -> None:
+    async with Net(transport) as net:
+        server = await net.server(free_port())
+        carrier = await silent_tunnel(net, server.config.bind_addr.port, transport)
+        await until(lambda: server.tunnel.connected and server.tunnel.transport.idle)
+        await carrier.send(NOP)
+        await until(lambda: "mux" in server.tunnel.problem)
+        assert not server.tunnel.connected
+
+
+@pytest.mark.parametrize("transport", ["tcpmux", "wsmux"])
+async def test_a_v072_client_without_sessions_is_found_out_by_the_first_user(transport: str) -> None:
+    async with Net(transport) as net:
+        port = free_port()
+        server = await net.server(free_port(), [f"{HOST}:{port}=1"])
+        carrier = await silent_tunnel(net, server.config.bind_addr.port, transport)
+        await until(lambda: server.tunnel.transport.idle)
+        await net.dial(port)
+        await carrier.receive(1)  # what v0.7.2 makes nothing of
+        carrier.close()
+        await until(lambda: "no sessions" in server.tunnel.problem)
+
+
+async def test_a_proved_tunnel_is_not_taken_down_by_a_neighbour(caplog: pytest.LogCaptureFixture) -> None:
+    async with Net("tcp") as net:
+        tunnel = await net.tunnel(await net.echo())
+        await until(lambda: tunnel.server.tunnel.transport.idle)
+        neighbour = await net.dial(tunnel.bind_port)
+        await neighbour.send(NOP)
+        assert await neighbour.closed()
+        user = await tunnel.user()
+        await user.send(b"still here")
+        assert await user.receive(10) == b"still here"
+        assert tunnel.connected
+        assert "no user can be carried" not in caplog.text

@@ -1,0 +1,69 @@
+"""What is known of whether a user could be carried."""
+
+import logging
+
+import pytest
+from tests.support.net import until
+
+from backhaul.tunnel.carrier_check import CarrierCheck
+
+log = logging.getLogger("backhaul.test")
+WRONG = "the client runs ws, this server tcp"
+
+
+async def test_no_tunnel_connection_at_all_is_a_problem() -> None:
+    check = CarrierCheck(log, grace=0)
+    check.begin()
+    await until(lambda: "no tunnel connection" in check.problem)
+
+
+@pytest.mark.parametrize("sign", [CarrierCheck.seen, CarrierCheck.proved, CarrierCheck.end])
+async def test_any_sign_ends_the_wait(sign: object, caplog: pytest.LogCaptureFixture) -> None:
+    assert callable(sign)
+    late, check = CarrierCheck(log, grace=0), CarrierCheck(log, grace=0)
+    check.begin()
+    sign(check)
+    late.begin()
+    await until(lambda: late.problem)
+    assert not check.problem
+
+
+async def test_what_is_only_seen_may_turn_out_wrong_and_what_is_proved_may_not() -> None:
+    check = CarrierCheck(log)
+    check.begin()
+    check.seen()
+    check.mismatched(WRONG)
+    check.seen()
+    assert check.problem == WRONG
+    check.proved()
+    check.mismatched(WRONG)
+    assert not check.problem
+
+
+async def test_the_next_control_channel_has_to_prove_itself_anew() -> None:
+    check = CarrierCheck(log)
+    check.begin()
+    check.proved()
+    check.end()
+    check.begin()
+    check.mismatched(WRONG)
+    assert check.problem == WRONG
+    check.begin()
+    assert not check.problem
+    check.end()
+
+
+async def test_the_log_says_up_once_and_what_is_wrong_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "backhaul")
+    check = CarrierCheck(log)
+    check.begin()
+    for _ in range(3):
+        check.seen()
+    check.proved()
+    check.begin()
+    for _ in range(3):
+        check.mismatched(WRONG)
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("INFO", "tunnel is up"),
+        ("ERROR", f"no user can be carried: {WRONG}"),
+    ]
