@@ -1,7 +1,8 @@
 """The control channel is lost and found again: users in flight live on, new ones wait."""
 
+import pytest
 from tests.support.middlebox import Line
-from tests.support.net import free_port
+from tests.support.net import free_port, until
 from tests.support.tunnel import Net
 
 
@@ -18,3 +19,23 @@ async def test_users_who_waited_for_a_client_far_away_get_a_connection_like_any_
     await target.send(b"answer")
     target.close()
     assert await user.receive_all() == b"answer"
+
+
+async def test_a_server_that_is_away_costs_few_lines(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    await net.client(port := free_port(), retry_interval=0.001)
+    line = f"can't connect to 127.0.0.1:{port}: connection refused"
+    await until(lambda: f"{line} (8 times in a row)" in caplog.text)
+    assert [record.getMessage().removeprefix(line) for record in caplog.records] == [
+        "",
+        " (2 times in a row)",
+        " (4 times in a row)",
+        " (8 times in a row)",
+    ]
+
+
+async def test_two_clients_with_one_token_are_told(any_net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    server = await any_net.server(port := free_port())
+    clients = [await any_net.client(port) for _ in range(2)]
+    await until(lambda: caplog.text.count("another client with the same token seems to take turns") >= 2)
+    await any_net.stop(clients[0])
+    await until(lambda: server.tunnel.connected and clients[1].tunnel.connected)

@@ -272,7 +272,14 @@ class ClientConfig(_Common, frozen=True, kw_only=True):
             example='[":22"]',
         ),
     ] = ()
-    retry_interval: Annotated[int, key("Pause before the server is dialled again.", ge=1, unit="seconds")] = 3
+    retry_interval: Annotated[
+        int,
+        key(
+            "First pause before the server is dialled again; each failure doubles it, up to a minute.",
+            ge=1,
+            unit="seconds",
+        ),
+    ] = 3
     dial_timeout: Annotated[int, key("Longest wait for a connection.", ge=1, unit="seconds", rebuild=True)] = 10
     tls_verify: Annotated[bool, key("Verify the server's certificate. v0.7.2 never does.", on=TLS, rebuild=True)] = (
         False

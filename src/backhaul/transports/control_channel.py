@@ -16,6 +16,10 @@ _READ_SIZE = 4096
 _MAX_UNSENT = 1 << 16  # bytes: a peer that leaves 65 536 signals unread is not listening any more
 
 
+PEER_CLOSED = "the peer closed it"
+"""Why a control channel is lost that the other end has closed without a word."""
+
+
 class Ear(Protocol):
     """Turns the bytes of a control channel into signals."""
 
@@ -113,7 +117,7 @@ class ControlChannel:
             self._active = True
             self._hear(data)
         else:
-            self._end("the peer closed it")
+            self._end(PEER_CLOSED)
 
     def _hear(self, data: bytes) -> None:
         try:

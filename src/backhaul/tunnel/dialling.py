@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 
 from backhaul.burst import Burst
@@ -10,22 +9,26 @@ from backhaul.config import ClientConfig
 from backhaul.errors import TransportError
 from backhaul.relay.poller import Poller, reason
 from backhaul.transports.base import Arrival, ClientEvents, ClientTransport
+from backhaul.transports.control_channel import PEER_CLOSED
 from backhaul.transports.resolver import Resolver
 from backhaul.wire.signals import Signal
 
 from .arrivals import Arrivals
 from .carrier_check import CarrierCheck
+from .pauses import TURNS, Pauses, Repeats
 from .pool import PoolSize
 from .silence import Silence
 from .target_book import TargetBook
 
 log = logging.getLogger("backhaul.client")
 
-_JITTER = 0.25  # of retry_interval, either way: clients of a restarted server should not come all at once
-_AT_ONCE = 0.2  # seconds at most before the first dial after a loss: users wait on the other end
 _SETTLE_TICK = 0.02  # seconds between looks at the idle connections while stopping
 _TICK = 1.0  # seconds between samples of the pool
 _DESCRIPTORS = 4  # of all descriptors each kind of dialling may take one in so many: users need the rest
+_TURNS_TEXT = (
+    f"another client with the same token seems to take turns with this one: the server has closed the last {TURNS} "
+    "control channels soon; give each client a server of its own or stop one of them; connecting less often now"
+)
 
 
 class ClientTunnel:
@@ -59,6 +62,8 @@ class ClientTunnel:
         self._silence = Silence()
         self._burst = Burst(log)
         self._check = CarrierCheck(log)
+        self._pauses = Pauses()
+        self._repeats = Repeats()
         self._lost: asyncio.Future[str] | None = None
         self._channel_open = False
         self.peer = ""  # the server's address while connected
@@ -100,13 +105,12 @@ class ClientTunnel:
     async def run(self) -> None:
         """Connect, keep the pool filled, and connect again whenever the control channel is lost."""
         while True:
-            begun = self._loop.time()
             try:
-                await self._once()
+                pause = await self._once()
             except Exception:
                 log.exception("internal error; connecting again, users in flight go on")
-            lasted = self._loop.time() - begun
-            await asyncio.sleep(self._pause(lasted))
+                pause = self._pauses.failed(self.config.retry_interval)
+            await asyncio.sleep(pause)
 
     def stop(self) -> None:
         """Tell the server, and take no more users; those that are on the way still come."""
@@ -159,20 +163,23 @@ class ClientTunnel:
         self._pool.arrived()
         self._arrivals.arrived(arrival)
 
-    async def _once(self) -> None:
+    async def _once(self) -> float:
+        """Connect and keep the control channel while it lasts; return the seconds to wait before the next one."""
         remote = self.config.remote_addr
         self._lost = self._loop.create_future()
         try:
             peer = await self._transport.connect()
         except (OSError, TransportError) as error:
-            log.error("can't connect to %s: %s", remote, _reason(error))
-            return
+            if text := self._repeats.worded(f"can't connect to {remote}: {_reason(error)}"):
+                log.error("%s", text)
+            return self._pauses.failed(self.config.retry_interval)
         log.info("connected to %s (%s), transport %s", remote, peer, self.config.transport)
         self._check.begin()
         self._check.seen()
         self._channel_open = True
         self.peer = peer
         self.opened += 1
+        begun = self._loop.time()
         try:
             reason = await self._keep(self._lost)
         finally:
@@ -180,6 +187,7 @@ class ClientTunnel:
             self.peer = ""
             self._transport.disconnect()
         log.warning("control channel lost: %s; connecting again, users in flight go on", reason)
+        return self._pause(self._loop.time() - begun, closed=reason == PEER_CLOSED and not self.problem)
 
     async def _keep(self, lost: asyncio.Future[str]) -> str:
         """Fill and watch the pool until the control channel is lost; return the reason."""
@@ -214,11 +222,13 @@ class ClientTunnel:
         if self._silence.lasts_too_long(now, can_ask=can_ask):
             self.control_lost(f"no heartbeat for {self._silence.limit(can_ask=can_ask):.0f} s")
 
-    def _pause(self, lasted: float) -> float:
-        interval = self.config.retry_interval
-        if lasted > interval:
-            return random.uniform(0, _AT_ONCE)  # noqa: S311 - jitter, no secret
-        return interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+    def _pause(self, lasted: float, *, closed: bool) -> float:
+        pause = self._pauses.lost(self.config.retry_interval, lasted, closed=closed)
+        if not self._pauses.taking_turns:
+            self._repeats.forget()
+        elif text := self._repeats.worded(_TURNS_TEXT):
+            log.warning("%s", text)
+        return pause
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,112 @@
+"""How long a client waits before it dials again, and what of it the log says."""
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backhaul.tunnel.pauses import Pauses, Repeats
+
+INTERVAL = 3.0
+AT_ONCE = 0.2
+
+
+@pytest.fixture
+def pauses() -> Pauses:
+    """Return pauses without jitter; where a range begins with 0 its end counts."""
+    return Pauses(lambda low, high: (low + high) / 2 if low else high)
+
+
+def test_attempts_in_vain_are_made_less_and_less_often(pauses: Pauses) -> None:
+    assert [pauses.failed(INTERVAL) for _ in range(7)] == [3, 6, 12, 24, 48, 48, 48]
+
+
+def test_a_longer_interval_stays_as_it_is(pauses: Pauses) -> None:
+    assert [pauses.failed(100) for _ in range(3)] == [100, 100, 100]
+
+
+def test_a_server_that_is_away_for_months(pauses: Pauses) -> None:
+    assert {pauses.failed(INTERVAL) for _ in range(5000)} == {3, 6, 12, 24, 48}
+
+
+def test_a_channel_that_worked_ends_that(pauses: Pauses) -> None:
+    for _ in range(5):
+        pauses.failed(INTERVAL)
+    assert pauses.lost(INTERVAL, 3600, closed=False) == AT_ONCE
+    assert pauses.failed(INTERVAL) == INTERVAL
+
+
+def test_a_channel_that_did_not_last_is_an_attempt_in_vain(pauses: Pauses) -> None:
+    assert [pauses.lost(INTERVAL, 1, closed=False) for _ in range(3)] == [3, 6, 12]
+    assert not pauses.taking_turns
+
+
+@given(st.floats(1, 40), st.lists(st.booleans()))
+def test_jitter_makes_no_pause_longer_than_a_minute(interval: float, successes: list[bool]) -> None:
+    pauses = Pauses()
+    for success in successes:
+        pause = pauses.lost(interval, 1, closed=True) if success else pauses.failed(interval)
+        assert 0.75 * interval <= pause <= 60
+
+
+class TestTurns:
+    def test_the_client_that_is_pushed_out_at_once(self, pauses: Pauses) -> None:
+        assert [pauses.lost(INTERVAL, 0.1, closed=True) for _ in range(6)] == [3, 3, 3, 6, 12, 24]
+        assert pauses.taking_turns
+
+    def test_the_client_that_has_the_server_for_as_long_as_the_other_waits(self, pauses: Pauses) -> None:
+        first = [pauses.lost(INTERVAL, 3.1, closed=True) for _ in range(2)]
+        assert (first, pauses.taking_turns) == ([AT_ONCE] * 2, False)
+        later = [pauses.lost(INTERVAL, lasted, closed=True) for lasted in (3.1, 6.1, 12.1, 24.1, 48.1, 48.1)]
+        assert (later, pauses.taking_turns) == ([3, 6, 12, 24, 48, 48], True)
+
+    @given(st.integers(), st.floats(1, 15))
+    def test_two_clients_with_jitter_come_to_rest(self, seed: int, interval: float) -> None:
+        """Each is connected while the other waits."""
+        one, other = (Pauses(Random(seed + end).uniform) for end in range(2))  # noqa: S311 - no secret
+        wait = interval
+        for _ in range(20):
+            wait = one.lost(interval, wait, closed=True)
+            one, other = other, one
+        assert one.taking_turns
+        assert other.taking_turns
+        assert wait > 30
+
+    def test_when_the_other_is_gone_all_is_forgotten(self, pauses: Pauses) -> None:
+        for _ in range(6):
+            pauses.lost(INTERVAL, 1, closed=True)
+        assert pauses.lost(INTERVAL, 600, closed=True) == AT_ONCE
+        assert not pauses.taking_turns
+        assert pauses.failed(INTERVAL) == INTERVAL
+
+    def test_a_proxy_that_cuts_every_minute_is_no_other_client(self, pauses: Pauses) -> None:
+        assert {pauses.lost(INTERVAL, 60, closed=True) for _ in range(9)} == {AT_ONCE}
+
+    def test_nor_is_a_server_that_restarts(self, pauses: Pauses) -> None:
+        for _ in range(9):
+            pauses.lost(INTERVAL, 5, closed=True)
+            pauses.failed(INTERVAL)
+        assert not pauses.taking_turns
+
+    def test_nor_one_that_says_why(self, pauses: Pauses) -> None:
+        assert {pauses.lost(INTERVAL, 5, closed=False) for _ in range(9)} == {AT_ONCE}
+
+
+def test_equal_lines_are_written_now_and_then() -> None:
+    repeats = Repeats()
+    lines = [repeats.worded("refused") for _ in range(200)]
+    assert lines[:4] == ["refused", "refused (2 times in a row)", "", "refused (4 times in a row)"]
+    assert [number for number, line in enumerate(lines, 1) if line] == [1, 2, 4, 8, 16, 32, 64, 128, 192]
+
+
+def test_another_line_is_written_at_once_and_counts_anew() -> None:
+    repeats = Repeats()
+    assert [repeats.worded(text) for text in "aaaba"] == ["a", "a (2 times in a row)", "", "b", "a"]
+
+
+def test_after_a_success_a_line_is_news() -> None:
+    repeats = Repeats()
+    repeats.worded("refused")
+    repeats.forget()
+    assert repeats.worded("refused") == "refused"
