@@ -113,6 +113,37 @@ async def test_flows_without_an_answer_make_room_before_others_do() -> None:
     scene.table.close()
 
 
+async def test_new_users_who_come_together_find_places_among_answered_flows() -> None:
+    scene = Scene(limit=40)
+    answered = [scene.flow(f"user {number}", answered=True)[0] for number in range(40)]
+    answered[0].from_near([b"x"])
+    new = [scene.flow(f"new {number}")[0] for number in range(10)]
+    assert not any(flow.closed for flow in new)
+    assert [flow.closed for flow in answered] == [False] + [True] * 10 + [False] * 29
+    scene.table.close()
+
+
+async def test_made_up_sources_push_out_only_so_many_answered_flows() -> None:
+    scene = Scene(limit=40)
+    answered = [scene.flow(f"user {number}", answered=True)[0] for number in range(40)]
+    for number in range(1000):
+        scene.flow(f"made up {number}")
+    assert [flow.closed for flow in answered] == [True] * 11 + [False] * 29
+    for _ in range(1000):
+        scene.flow("one address")
+    assert sum(flow.closed for flow in answered) == 11
+    scene.table.close()
+
+
+async def test_one_source_pushes_out_but_few_answered_flows() -> None:
+    scene = Scene(limit=64)
+    answered = [scene.flow(f"user {number}", answered=True)[0] for number in range(64)]
+    for _ in range(1000):
+        scene.flow("flood")
+    assert sum(flow.closed for flow in answered) == 3
+    scene.table.close()
+
+
 async def test_silent_flows_end_and_busy_ones_do_not() -> None:
     scene = Scene(timeout=0.05)
     silent = [scene.flow()[0] for _ in range(5)]

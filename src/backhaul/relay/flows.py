@@ -8,7 +8,7 @@ nobody whose target has answered a place that the flood could have given up itse
 import asyncio
 import socket
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Protocol
 
 from backhaul.wire.datagrams import Batch
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from .pair import Traffic
 
 
-class DatagramEnd(Protocol):
+_UNANSWERED_PART, _SOURCE_PART = 4, 32  # a quarter of the table for new flows, an eighth of that for one source
+
+
+class DatagramEnd(Hashable, Protocol):
     """Where the datagrams of a flow go."""
 
     def send(self, batch: Batch) -> None:
@@ -39,7 +42,8 @@ def _nothing() -> None:
 class Flow:
     """One user's datagrams; owns both ends. `near` is the one towards the user, `far` the one towards the target.
 
-    `source` is shared by flows that may be of one user, who sends from many ports. `done` is called at the end.
+    `source` is shared by flows that may be of one user, who sends from many ports; without one a flow is its own.
+    `done` is called at the end.
     """
 
     __slots__ = (
@@ -64,7 +68,7 @@ class Flow:
         traffic: "Traffic",
         tally: Tally,
         *,
-        source: str = "",
+        source: Hashable = "",
         done: Callable[[], None] = _nothing,
     ) -> None:
         self._done = done
@@ -74,7 +78,7 @@ class Flow:
         self.target = target
         self.traffic = traffic
         self.tally = tally
-        self.source = source
+        self.source = source or near
         self.answered = False  # by the target
         self.closed = False
         self.last_used = 0.0  # the table's clock
@@ -133,8 +137,10 @@ class Refusal:
 class FlowTable:
     """Every flow of this end in the order of its last datagram: at most `limit`, none silent for `timeout` seconds.
 
-    If there are too many, one ends that no target has answered, or else one that was answered; among those the one
-    silent for longest, of the source that has most. Anybody can make up flows; answers take a target.
+    If there are too many, one makes room that no target has answered yet: anybody can make up flows, answers take a
+    target. As long as those are few, a source that has hardly any of them takes the place of an answered flow instead:
+    users who come together must not push out one another. Either way it is a flow of the source that has most of the
+    kind, the one silent for longest.
     """
 
     def __init__(self, limit: int = 4096, timeout: float = 60.0) -> None:
@@ -153,7 +159,7 @@ class FlowTable:
     def add(self, flow: Flow) -> None:
         """Take in a new flow, which may take the place of another one."""
         if len(self._flows) >= self.limit:
-            (self._unanswered or self._answered).oldest_of_most().close()
+            self._victim(flow.source).close()
         self._flows[flow] = None
         self._unanswered.add(flow)
         flow.last_used = self._loop.time()
@@ -161,6 +167,13 @@ class FlowTable:
         flow.tally.total += 1
         if self._timer is None:
             self._timer = self._loop.call_later(self.timeout, self._sweep)
+
+    def _victim(self, source: Hashable) -> Flow:
+        """Return the flow that makes room for one of this source."""
+        many = len(self._unanswered) > self.limit // _UNANSWERED_PART
+        if many or self._unanswered.count(source) > self.limit // _SOURCE_PART or not self._answered:
+            return self._unanswered.oldest_of_most()
+        return self._answered.oldest_of_most()
 
     def touch(self, flow: Flow) -> None:
         """The flow is in use."""

@@ -1,30 +1,37 @@
 """Places that several sources share: whose turn it is, and who has most of them."""
 
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Generic, Protocol, TypeVar
 
 
 class Sourced(Protocol):
-    """A thing that takes a place, and the source that it counts for."""
+    """A thing that takes a place."""
 
-    source: str
+    @property
+    def source(self) -> Hashable:
+        """The source that it counts for."""
 
 
 Item = TypeVar("Item", bound=Sourced)
 
 
 class Shares(Generic[Item]):
-    """Items grouped by their source, oldest first. Each operation takes the same time, however many there are."""
+    """Items grouped by their source, oldest first. Each operation takes the same time, however many there are.
+
+    Of sources that have as many items, the one that was touched last comes last.
+    """
 
     def __init__(self) -> None:
         self.most = 0  # items of the source that has most
-        self._groups: OrderedDict[str, OrderedDict[Item, None]] = OrderedDict()
-        self._with_count: dict[int, OrderedDict[str, None]] = {}  # sources by how many items they have
+        self._groups: OrderedDict[Hashable, OrderedDict[Item, None]] = OrderedDict()
+        self._size = 0
+        self._with_count: dict[int, OrderedDict[Hashable, None]] = {}  # sources by how many items they have
 
-    def __bool__(self) -> bool:
-        return bool(self._groups)
+    def __len__(self) -> int:
+        return self._size
 
-    def count(self, source: str) -> int:
+    def count(self, source: Hashable) -> int:
         """Return how many items a source has."""
         return len(self._groups.get(source, ()))
 
@@ -32,11 +39,17 @@ class Shares(Generic[Item]):
         """Take in a new item, the newest of its source."""
         group = self._groups.setdefault(item.source, OrderedDict())
         group[item] = None
+        self._size += 1
         self._recount(item.source, len(group) - 1, len(group))
 
     def touch(self, item: Item) -> None:
         """Make the item the newest of its source again."""
-        self._groups[item.source].move_to_end(item)
+        source = item.source
+        group = self._groups[source]
+        count = len(group)
+        if count > 1:
+            group.move_to_end(item)
+        self._with_count[count].move_to_end(source)
 
     def discard(self, item: Item) -> None:
         """Drop the item; harmless if it is not there."""
@@ -44,6 +57,7 @@ class Shares(Generic[Item]):
         if group is None or item not in group:
             return
         del group[item]
+        self._size -= 1
         if not group:
             del self._groups[item.source]
         self._recount(item.source, len(group) + 1, len(group))
@@ -57,12 +71,12 @@ class Shares(Generic[Item]):
         """Return the oldest item of the source whose turn it is; only while there is one."""
         return next(iter(next(iter(self._groups.values()))))
 
-    def pass_turn(self, source: str) -> None:
+    def pass_turn(self, source: Hashable) -> None:
         """Let all other sources have their turn before this one."""
         if source in self._groups:
             self._groups.move_to_end(source)
 
-    def _recount(self, source: str, before: int, after: int) -> None:
+    def _recount(self, source: Hashable, before: int, after: int) -> None:
         """Keep the sources by count; `before` and `after` are one apart."""
         if before:
             equals = self._with_count[before]

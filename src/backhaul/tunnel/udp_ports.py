@@ -100,11 +100,12 @@ class FlowDesk:
         flow.carry(Refusal(flow.tally))
 
     def _give_up(self, flow: Flow) -> None:
-        """Close the flow, unless the client has turned out to take none in the meantime."""
+        """Close the flow, unless the client has turned out to take none in the meantime, this one or any."""
         outcome = self.transport.carry_flow(flow)
         if outcome is Carry.REFUSED:
             self._refuse(flow)
         if outcome is not Carry.LATER:
+            self.carrier_ready()
             return
         why = "no free tunnel connection" if self.transport.connected else "no client is connected"
         self._burst.warn(why, f"closed a flow to target {flow.target} after {FLOW_PATIENCE:g} s: {why}")

@@ -1,6 +1,6 @@
 """Flows that wait for a carrier, each source in its turn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.flows import Flow
@@ -19,7 +19,7 @@ class WaitingFlows:
     def __len__(self) -> int:
         return len(self._deadlines)
 
-    def admits(self, source: str) -> bool:
+    def admits(self, source: Hashable) -> bool:
         """Whether another flow of this source may wait; makes room by closing one of the source that has most."""
         if len(self) < self.limit:
             return True
