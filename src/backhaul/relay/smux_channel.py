@@ -49,7 +49,7 @@ class SmuxChannel:
 
     def room(self) -> int:
         """See Channel."""
-        return self._stream.sendable()
+        return self._stream.sendable() if self._link.ours else self._stream.stretch()
 
     def send_frames(self, count: int, *, last: bool = False) -> None:
         """See Channel: control frames that wait go out in the same write, before these."""

@@ -3,7 +3,7 @@
 import pytest
 from tests.wire.smux.ends import End, Pipe, exchange, pattern, split, updates
 
-from backhaul.wire.smux import Role, Settings, SmuxError, State, Stream, StreamIdsExhausted
+from backhaul.wire.smux import UNLIMITED, Role, Settings, SmuxError, State, Stream, StreamIdsExhausted
 from backhaul.wire.smux.frames import FIN, NOP, PSH, SYN, pack_frame, pack_update
 from backhaul.wire.smux.session import CONTROL_LIMIT
 from backhaul.wire.smux.stream import TRANSITIONS, Event
@@ -270,3 +270,11 @@ def test_every_state_but_the_last_two_can_be_lost(state: State) -> None:
 def test_an_idle_stream_is_small() -> None:
     """Thousands of idle connections are the normal case; a `__dict__` would double their cost."""
     assert not hasattr(Stream(End(Role.CLIENT, V2).session, 3), "__dict__")
+
+
+@pytest.mark.parametrize(("version", "stretch"), [(1, UNLIMITED), (2, 131072)])
+def test_a_stream_may_be_pushed_on_in_stretches_until_it_is_finished(version: int, stretch: int) -> None:
+    pipe = End(Role.CLIENT, Settings(version=version)).open()
+    assert pipe.stream.stretch() == stretch
+    pipe.finish()
+    assert pipe.stream.stretch() == 0

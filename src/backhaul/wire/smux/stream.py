@@ -101,6 +101,12 @@ class Stream:
             return 0
         return UNLIMITED if self._sent is None else self._sent.space()
 
+    def stretch(self) -> int:
+        """Return as much of `sendable` as should be pushed before anything more to a peer of the Go library."""
+        if self.state not in _MAY_PUSH:
+            return 0
+        return UNLIMITED if self._sent is None else self._sent.stretch()
+
     def put_header(self, buffer: bytearray | memoryview, offset: int, length: int) -> None:
         """Write the header of a PSH frame into *buffer* at *offset* and count its payload as sent.
 

@@ -54,6 +54,18 @@ class SendWindow:
         in_flight = signed32(self._sent - self._consumed)
         return max(0, signed32(self._window) - in_flight) if in_flight >= 0 else 0
 
+    def stretch(self) -> int:
+        """Return as much of `space` as there is up to the next half of a window since the last UPD.
+
+        The Go library reports at the first end of a frame beyond that. Frames that end right there have it report
+        twice in a window, and the peer always has the whole of it; others once, and the peer has half (measured at
+        200 ms: 2.6 and 1.6 Mbit/s).
+        """
+        space, half = self.space(), self._window // 2
+        if not space or not half:
+            return space
+        return min(space, half - signed32(self._sent - self._consumed) % half)
+
     def sent(self, count: int) -> None:
         """Count *count* payload bytes as sent."""
         self._sent += count  # wraps where it is compared
