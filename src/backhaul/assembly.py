@@ -33,10 +33,11 @@ def mux_settings(config: ServerConfig | ClientConfig) -> smux.Settings:
 
 def tunnel_options(config: ServerConfig | ClientConfig) -> SocketOptions:
     """Return the options of the connections between both ends."""
+    keepalive = min(config.keepalive_period, TUNNEL_IDLE)
     return SocketOptions(
         nodelay=config.nodelay,
-        keepalive=min(config.keepalive_period, TUNNEL_IDLE),
-        interval=USED_INTERVAL if config.transport in MUX else IDLE_INTERVAL,
+        keepalive=keepalive,
+        interval=USED_INTERVAL if config.transport in MUX else min(keepalive, IDLE_INTERVAL),
         mss=config.mss,
         rcvbuf=config.so_rcvbuf,
         sndbuf=config.so_sndbuf,
