@@ -5,8 +5,8 @@ from collections.abc import Callable
 from backhaul.wire.datagrams import Batch, Splitter, framed_size, join, put
 from backhaul.wire.smux import SmuxError
 
+from .channel import FRAMES_AT, OUT, Channel
 from .datagrams import DatagramQueue, Tally
-from .framed import FRAMES_AT, OUT, Channel
 
 Received = Callable[[Batch], None]
 

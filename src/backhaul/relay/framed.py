@@ -7,104 +7,19 @@ in which it lies in the read buffer.
 
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from backhaul.wire.smux import SmuxError
 
-from .buffers import shared_buffer
+from .channel import FRAMES_AT, MAX_FRAMES, OUT, Channel
 from .pair import Traffic, log
 from .poller import END_FOLLOWS, WOULD_BLOCK, finished, release
 
 if TYPE_CHECKING:
     from .pair import Relay
 
-FRAMES_AT = 1 << 12  # where the first hole begins in the shared buffer; before it is room for control frames
-_MAX_FRAMES = 8  # per wake-up of a socket
-_FRAMES_SIZE = _MAX_FRAMES * ((1 << 16) + 16)  # bytes: so many of the largest smux frames with their headers
 _SMALL_PIECE = 4096  # bytes: below this, joining pieces is cheaper than a vector of them
 _MOST_PIECES = 1024  # IOV_MAX of Linux: the kernel takes no longer vector
-
-OUT = shared_buffer(FRAMES_AT + _FRAMES_SIZE)
-"""Outgoing frames: put together and sent within one wake-up."""
-
-
-class Rider(Protocol):
-    """Who uses a channel: told what comes, and when there is room."""
-
-    def on_data(self, view: memoryview) -> int:
-        """See smux.Sink."""
-
-    def on_fin(self) -> None:
-        """See smux.Sink."""
-
-    def on_window(self) -> None:
-        """See smux.Sink."""
-
-    def on_lost(self, reason: SmuxError | str) -> None:
-        """See smux.Sink."""
-
-    def on_reset(self) -> None:
-        """The other end, one of ours, has given up."""
-
-    def deliver(self) -> None:
-        """What `on_data` brought has been parsed; its views are valid for this call only."""
-
-    def unpark(self) -> None:
-        """The connection takes bytes again."""
-
-    def close(self) -> None:
-        """End whatever rides here, and drop the channel."""
-
-
-class Channel(Protocol):
-    """One user's way through the tunnel, with frames of its own."""
-
-    relay: "Relay"
-    header_room: int  # bytes of the hole before each payload
-
-    @property
-    def frame_size(self) -> int:
-        """Payload bytes of a frame, at most."""
-
-    @property
-    def burst(self) -> int:
-        """Payload bytes that one user may send per wake-up: others want the connection as well."""
-
-    @property
-    def ours(self) -> bool:
-        """Whether the other end is one of ours: it takes the end of one direction for just that."""
-
-    @property
-    def blocked(self) -> bool:
-        """Whether the connection takes no bytes now; whoever has parked is told when it does."""
-
-    @property
-    def broken(self) -> bool:
-        """Whether the connection is gone."""
-
-    def park(self, rider: Rider, *, bulk: bool) -> None:
-        """Call `rider.unpark()` once when the connection is not blocked any more; who sends little goes first."""
-
-    def room(self) -> int:
-        """Payload bytes that the other end has room for; when it is 0, `on_window` tells of more."""
-
-    def send_frames(self, count: int, *, last: bool = False) -> None:
-        """Frame and send the `count` payload bytes that lie behind their holes in OUT; `last` finishes as well."""
-
-    def touch(self, rider: Rider) -> None:
-        """Call `rider.deliver()` when the bytes that were read have been parsed."""
-
-    def consumed(self, count: int) -> None:
-        """`count` bytes of payload have gone to the socket."""
-
-    def settle(self) -> None:
-        """Do what follows from that: window updates leave, reading stops or goes on."""
-
-    def finish(self) -> None:
-        """Tell the other end that this direction is over."""
-
-    def drop(self, *, reset: bool) -> None:
-        """Let go of the channel: nothing is read or written any more."""
 
 
 class FramedRelay:
@@ -411,7 +326,7 @@ def _payloads(size: int, header_room: int, limit: int) -> list[memoryview]:
     """Return places for payloads of `size` bytes, `limit` bytes together, each behind a hole."""
     places: list[memoryview] = []
     start = FRAMES_AT + header_room
-    while limit and len(places) < _MAX_FRAMES:
+    while limit and len(places) < MAX_FRAMES:
         length = min(size, limit)
         places.append(OUT[start : start + length])
         start += length + header_room

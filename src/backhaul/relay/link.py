@@ -13,7 +13,7 @@ from .buffers import shared_buffer
 from .poller import WOULD_BLOCK, acknowledge, ended, reason, release, retransmissions
 
 if TYPE_CHECKING:
-    from .framed import Rider
+    from .channel import Rider
     from .pair import Relay
 
 log = logging.getLogger("backhaul.mux")

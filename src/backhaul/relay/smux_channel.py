@@ -2,7 +2,7 @@
 
 from backhaul.wire.smux import HEADER_SIZE, Stream
 
-from .framed import FRAMES_AT, OUT, Rider
+from .channel import FRAMES_AT, OUT, Rider
 from .link import Link
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from backhaul.wire import websocket
 
 from .buffers import shared_buffer
-from .framed import FRAMES_AT, OUT, Rider
+from .channel import FRAMES_AT, OUT, Rider
 from .pair import log
 from .poller import WOULD_BLOCK, acknowledge, reason, release, unacknowledged
 
