@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -49,13 +50,17 @@ class Burst:
         """Log ``message`` as an error, or count it if ``key`` was logged a moment ago."""
         self._log(logging.ERROR, key, message)
 
-    def _log(self, level: int, key: Hashable, message: str) -> None:
+    def fault(self, message: str, error: BaseException) -> None:
+        """Log an unexpected exception with its traceback, or count it if one came from the same line a moment ago."""
+        self._log(logging.ERROR, (type(error), _origin(error)), message, error)
+
+    def _log(self, level: int, key: Hashable, message: str, error: BaseException | None = None) -> None:
         now = self._clock()
         silence = self._silence(key, now)
         if now - silence.since < self._interval:
             silence.swallowed += 1
             return
-        self._logger.log(level, "%s%s", message, silence.count(now))
+        self._logger.log(level, "%s%s", message, silence.count(now), exc_info=error)
         silence.since, silence.swallowed = now, 0
         if silence is not self._overflow:
             self._silences.move_to_end(key)
@@ -67,3 +72,9 @@ class Burst:
                 return self._overflow
             del self._silences[oldest]
         return self._silences.setdefault(key, _Silence())
+
+
+def _origin(error: BaseException) -> Hashable:
+    """Return the line that raised ``error``."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    return frame.f_code, line

@@ -12,6 +12,7 @@ from backhaul.relay.flows import FlowTable
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import make_poller
 from backhaul.system.limits import descriptor_limit
+from backhaul.system.memory import backlog_limit
 from backhaul.transports.base import LEAVE_TIMEOUT, ClientEvents, ClientSettings, ClientTransport
 from backhaul.transports.resolver import LookUp, Resolver, look_up
 from backhaul.transports.table import make_client
@@ -32,7 +33,7 @@ class Client:
         self.config = config
         self._poller = make_poller()
         flows = FlowTable(config.udp_max_flows, config.udp_timeout)
-        self.relay = Relay(self._poller, flows=flows, patience=patience(config))
+        self.relay = Relay(self._poller, flows=flows, patience=patience(config), backlog_limit=backlog_limit())
         # The server's name has a resolver of its own, so that silent names of targets delay no reconnect.
         # No trust in old answers: they would hide that the server has moved.
         self._server_names = Resolver(lookup=names, trust=0)

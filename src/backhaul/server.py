@@ -9,6 +9,7 @@ from backhaul.errors import BackhaulError
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import make_poller, reason
+from backhaul.system.memory import backlog_limit
 from backhaul.transports.base import DEFAULT_LIMITS, GateLimits, ServerEvents, ServerSettings, ServerTransport
 from backhaul.transports.table import make_server
 from backhaul.transports.tls import ServerTls
@@ -30,7 +31,7 @@ class Server:
         self._limits = limits
         self._poller = make_poller()
         flows = FlowTable(config.udp_max_flows, config.udp_timeout)
-        self.relay = Relay(self._poller, flows=flows, patience=patience(config))
+        self.relay = Relay(self._poller, flows=flows, patience=patience(config), backlog_limit=backlog_limit())
         self.tunnel = ServerTunnel(config, self.relay, self._make_transport, timings)
 
     async def start(self) -> None:

@@ -49,7 +49,7 @@ class Scene:
     @property
     def parked(self) -> int:
         """How many streams wait for the connection."""
-        return len(self.link._quiet) + len(self.link._bulk)
+        return len(self.link.turns)
 
     def stuck(self) -> bool:
         """Whether the far end's kernel takes no more and has acknowledged all that it has."""

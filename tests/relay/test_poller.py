@@ -50,28 +50,60 @@ async def test_what_is_left_is_reported_again(poller: Poller, pair: tuple[socket
     poller.forget(near)
 
 
-async def test_an_error_of_ours_befalls_one_connection_once(
-    pair: tuple[socket.socket, socket.socket], caplog: pytest.LogCaptureFixture
-) -> None:
-    poller = EpollPoller()
-    near, far = pair
-    heard: list[bytes] = []
+def fail() -> None:
+    """Be a callback that raises."""
+    raise ZeroDivisionError
 
-    def fail() -> None:
-        raise ZeroDivisionError
 
-    poller.on_readable(near, fail)
-    poller.on_readable(far, reader(far, heard))
-    far.send(b"a")
-    near.send(b"bc")
-    await until(lambda: b"".join(heard) == b"bc")
-    await turns()
-    assert caplog.text.count("internal error; the connection that it befell is left alone") == 1
-    poller.on_readable(near, reader(near, heard))
-    await until(lambda: heard[-1] == b"a")
-    for end in pair:
-        poller.forget(end)
-    poller.close()
+class TestGuard:
+    """A callback that raises ends the owner of its socket, and nobody else."""
+
+    async def test_the_owner_is_told_once(
+        self, poller: Poller, pair: tuple[socket.socket, socket.socket], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        near, far = pair
+        heard: list[bytes] = []
+        told: list[bool] = []
+
+        def broken() -> None:
+            told.append(poller.ending)
+            release(poller, near)
+
+        poller.guard(near, broken)
+        poller.on_readable(near, fail)
+        poller.on_readable(far, reader(far, heard))
+        near.send(b"bc")
+        far.send(b"a")
+        await until(lambda: b"" in heard)
+        assert b"".join(heard) == b"bc"
+        assert told == [False]
+        assert caplog.text.count("internal error in a connection handler; connection closed") == 1
+        poller.forget(far)
+
+    async def test_without_an_owner_who_cares_the_socket_is_reset(self, poller: Poller, net: Net) -> None:
+        near, far = await net.pair()
+        poller.on_writable(near.sock, fail)
+        assert not await far.closed()
+
+    async def test_an_owner_that_fails_as_well(self, poller: Poller, net: Net) -> None:
+        near, far = await net.pair()
+        poller.guard(near.sock, fail)
+        poller.on_writable(near.sock, fail)
+        assert not await far.closed()
+
+    async def test_a_later_owner_of_the_socket_is_left_alone(self, poller: Poller, net: Net) -> None:
+        near, far = await net.pair()
+        heard: list[bytes] = []
+
+        def hand_over() -> None:
+            poller.forget(near.sock)
+            poller.on_readable(near.sock, reader(near.sock, heard))
+            fail()
+
+        poller.on_readable(near.sock, hand_over)
+        await far.send(b"ab")
+        await until(lambda: b"".join(heard) == b"ab")
+        poller.forget(near.sock)
 
 
 async def test_the_end_is_readable(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:

@@ -44,6 +44,9 @@ class Rider(Protocol):
     def close(self) -> None:
         """End whatever rides here, and drop the channel."""
 
+    def reset(self) -> None:
+        """The same with a reset: the program has failed, or has no memory for more."""
+
 
 class Channel(Protocol):
     """One user's way through the tunnel, with frames of its own."""

@@ -80,6 +80,10 @@ class DatagramChannel:
         """The other end has given up the flow."""
         self._over()
 
+    def reset(self) -> None:
+        """See Rider."""
+        self._over()
+
     def deliver(self) -> None:
         """See Rider: nothing is kept."""
 

@@ -105,6 +105,7 @@ class DatagramSocket:
         self._wakeups = 0
         self._busy = False  # more than one datagram came with the last wake-up
         self._most_equal = _MOST_SEGMENTED if _OFFLOAD else 0  # larger ones can't be segmented on their way
+        poller.guard(sock, _go_on)
         poller.on_readable(sock, self._readable)
 
     @property
@@ -249,3 +250,7 @@ def prepare(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
         except OSError:  # Linux before 5.0: datagrams come one by one
             return
+
+
+def _go_on() -> None:
+    """Do nothing: a failure costs the datagrams of one read, which may have come from anywhere."""

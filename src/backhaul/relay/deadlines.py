@@ -62,4 +62,8 @@ class Deadlines(Generic[Item]):
                 self._timer = self._loop.call_at(due, self._sweep)
                 return
             del self._due[item]
-            self._expire(item)
+            try:
+                self._expire(item)
+            except BaseException:  # the event loop logs it; the others expire all the same
+                self._timer = self._loop.call_later(0, self._sweep)
+                raise

@@ -89,8 +89,8 @@ class Direction:
     def writable(self) -> None:
         """The sink takes bytes again."""
         if self._backlog:
-            backlog, self._backlog = self._backlog, b""
-            self._send(backlog)
+            self._send(self._backlog)
+            self.pair.relay.budget.hold(self, len(self._backlog))
         elif self._in_pipe and self._pipe:
             self._splice_out(self._pipe)
         if not self.stalled and not self.pair.closed:
@@ -99,7 +99,9 @@ class Direction:
 
     def release(self) -> None:
         """Give back what was held; the pair is closing."""
-        self._backlog = b""
+        if self._backlog:
+            self._backlog = b""
+            self.pair.relay.budget.hold(self, 0)
         if self._pipe:
             self.pair.relay.pipes.discard(self._pipe)
             self._pipe = None
@@ -110,6 +112,10 @@ class Direction:
         self.moved += count
         self.meter.bytes += count
         self.pair.latest = self
+
+    def over_budget(self) -> None:
+        """See Holder."""
+        self.pair.reset()
 
     def _listen(self) -> None:
         if self.ended:
@@ -142,6 +148,7 @@ class Direction:
         self._send(data, flags)
         if self._backlog:
             self._backlog = bytes(self._backlog)  # the shared buffer is about to be reused
+            self.pair.relay.budget.hold(self, len(self._backlog))
             self._stall()
 
     def _send(self, data: bytes | memoryview, flags: int = 0) -> None:
@@ -152,8 +159,7 @@ class Direction:
         except OSError as error:
             self.pair.fail(self.sink, error)
             return
-        if sent < len(data):
-            self._backlog = data[sent:]
+        self._backlog = data[sent:] if sent < len(data) else b""
 
     def _splice_in(self, pipe: Pipe) -> None:
         try:
@@ -198,10 +204,7 @@ class Direction:
         self.pair.relay.poller.ignore_readable(self.source)
         self.pair.relay.poller.on_writable(self.sink, self.writable)
 
-    def _reset(self) -> None:
-        self.pair.close(reset=True)
-
     def _end(self) -> None:
         self.ended = True
-        self.pair.relay.poller.on_reset(self.source, self._reset)
+        self.pair.relay.poller.on_reset(self.source, self.pair.reset)
         self.pair.direction_ended(self)

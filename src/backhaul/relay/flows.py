@@ -211,7 +211,11 @@ class FlowTable:
             if due > now:
                 self._timer = self._loop.call_at(due, self._sweep)
                 return
-            flow.close()
+            try:
+                flow.close()
+            except BaseException:  # the event loop logs it; the others end all the same
+                self._timer = self._loop.call_later(0, self._sweep)
+                raise
 
 
 def connect_flow(poller: Poller, flow: Flow, sock: socket.socket) -> None:

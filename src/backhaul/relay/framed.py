@@ -13,7 +13,7 @@ from backhaul.wire.smux import SmuxError
 
 from .channel import FRAMES_AT, MAX_FRAMES, OUT, Channel
 from .pair import Traffic, log
-from .poller import END_FOLLOWS, WOULD_BLOCK, finished, release
+from .poller import END_FOLLOWS, FAULT, WOULD_BLOCK, finished, release
 
 if TYPE_CHECKING:
     from .pair import Relay
@@ -89,7 +89,27 @@ class FramedRelay:
         `said`: bytes of the socket that went into the channel before.
         """
         self._relay.live.add(self)
+        self._relay.poller.guard(self._sock, self.reset)
         self._took(said)
+        self._attempt(lambda: self._start(kept, ended=ended))
+
+    def read_now(self) -> None:
+        """Take what the socket has sent already."""
+        self._attempt(self.readable)
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        """Do something outside of the socket's own callbacks, which the poller guards."""
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - as there
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Reset a relay in an unknown state: it would make a hole, or hang."""
+        self.reset()
+        self._relay.poller.faults.fault(FAULT, error)
+
+    def _start(self, kept: bytes, *, ended: bool) -> None:
         if kept:
             self._backlog = bytearray(kept)
             self._flush_backlog()
@@ -110,8 +130,10 @@ class FramedRelay:
 
     def unpark(self) -> None:
         """The connection takes bytes again: send some, and listen to the socket again."""
-        if self.closed or self._sock_ended:
-            return
+        if not self.closed and not self._sock_ended:
+            self._attempt(self._go_on)
+
+    def _go_on(self) -> None:
         self._relay.poller.on_readable(self._sock, self.readable)
         if room := self.channel.room():
             self._read(min(room, self.channel.burst, self.channel.frame_size))
@@ -152,12 +174,22 @@ class FramedRelay:
             self._pieces.clear()
             return
         pieces, self._pieces = self._pieces, []
-        if self._backlog:
-            for piece in pieces:
-                self._backlog += piece
-        elif (sent := self._write(pieces)) >= 0:
-            self._keep(pieces, sent)
-        self._after_delivery()
+        try:
+            if self._backlog:
+                self._append(pieces)
+            elif (sent := self._write(pieces)) >= 0:
+                self._keep(pieces, sent)
+            self._after_delivery()
+        except Exception as error:  # noqa: BLE001 - the other streams of the session get theirs all the same
+            self._fail(error)
+
+    def reset(self) -> None:
+        """See Rider."""
+        self.close(reset=True)
+
+    def over_budget(self) -> None:
+        """See Holder."""
+        self.reset()
 
     def close(self, *, reset: bool = False) -> None:
         """Close the socket and finish the channel, telling a peer of ours that it was a reset."""
@@ -175,12 +207,12 @@ class FramedRelay:
         if self.closed:
             return
         self.closed = True
+        if self._backlog:
+            self._relay.budget.hold(self, 0)
         self._backlog = None
         release(self._relay.poller, self._sock, reset=reset, drained=self._sock_ended)
-        self._relay.forget(self)
         self.channel.drop(reset=tell)
-        if self._done:
-            self._done()
+        self._relay.finished(self, self._done)
 
     def _read(self, limit: int) -> None:
         """Read up to `limit` of the socket's bytes behind holes for their headers, and send them."""
@@ -207,9 +239,6 @@ class FramedRelay:
         if last and not self.closed:
             self._socket_over(told=True)
 
-    def _reset(self) -> None:
-        self.close(reset=True)
-
     def _took(self, count: int) -> None:
         self.taken += count
         self._answered = False
@@ -218,7 +247,7 @@ class FramedRelay:
     def _socket_over(self, *, told: bool = False) -> None:
         """The socket's peer has finished; whether the other end may be told, unless it was, depends on who that is."""
         self._sock_ended = True
-        self._relay.poller.on_reset(self._sock, self._reset)
+        self._relay.poller.on_reset(self._sock, self.reset)
         if self._told or not (self.channel.ours or self._towards_user):
             self.close()  # both directions are over; or the target is done, and the answer with it
             return
@@ -284,6 +313,13 @@ class FramedRelay:
         if sent < sum(map(len, pieces)):
             self._backlog = bytearray(memoryview(b"".join(pieces))[sent:])
             self._relay.poller.on_writable(self._sock, self._writable)
+            self._relay.budget.hold(self, len(self._backlog))
+
+    def _append(self, pieces: list[memoryview]) -> None:
+        assert self._backlog is not None  # noqa: S101 - else there would be nothing to append to
+        for piece in pieces:
+            self._backlog += piece
+        self._relay.budget.hold(self, len(self._backlog))
 
     def _count(self, sent: int) -> None:
         self.given += sent
@@ -310,6 +346,7 @@ class FramedRelay:
             self._relay.poller.on_writable(self._sock, self._writable)
         else:
             self._backlog = None
+        self._relay.budget.hold(self, len(self._backlog or b""))
         self._count(sent)
         self.channel.settle()
 

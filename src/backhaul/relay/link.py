@@ -4,16 +4,17 @@ import asyncio
 import logging
 import select
 import socket
-from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError, Stream
 
 from .buffers import shared_buffer
-from .poller import WOULD_BLOCK, acknowledge, ended, reason, release, retransmissions
+from .poller import FAULT, WOULD_BLOCK, acknowledge, ended, reason, release, retransmissions
+from .turns import Turns
 
 if TYPE_CHECKING:
     from .channel import Rider
+    from .link_owner import LinkOwner
     from .pair import Relay
 
 log = logging.getLogger("backhaul.mux")
@@ -31,7 +32,6 @@ _FLOWING = 16 * _PIECE  # ... until so much in a row, half a megabyte, has left 
 # ... and so much before that and after it, because fewer system calls count for more then. With the headers of four
 # frames, and that of a WebSocket message, no more than eight whole records of TLS.
 _BURST = (1 << 17) - 128
-_QUIET_AHEAD = 16  # streams that send little, before one that sends much has a turn again
 _REST: Final = 0.5  # seconds for which a session is not read after which new streams had better go elsewhere, ...
 _REST_BLOCKED: Final = 2.0  # ... and for which nothing leaves: a slow line takes a while for what is under way, ...
 _REST_UNANSWERED: Final = 2  # ... transmissions in vain of what its peer has not acknowledged, 0.6 s at least, ...
@@ -39,34 +39,6 @@ _STALL: Final = 5.0  # ... and those that are worth a line in the log
 _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, all that may precede streams, it is 0
 
 _IN = shared_buffer(READ_SIZE)  # shared: every read is dealt with before the next
-
-
-class LinkOwner(Protocol):
-    """Who decides what the streams of a link are for."""
-
-    def stream_opened(self, link: "Link", stream: Stream) -> None:
-        """The peer has opened a stream; its sink must be set."""
-
-    def stream_closed(self, link: "Link") -> None:
-        """A stream of this link is gone."""
-
-    def recognised(self, link: "Link") -> None:
-        """The other end has turned out to be one of ours."""
-
-    def load_changed(self, link: "Link") -> None:
-        """The link has another number of streams than when this was called last, or is `resting`, or `proven`."""
-
-    def mismatched(self, what: str) -> None:
-        """What came first is nothing that a session begins with; `what` is a sentence with the remedy."""
-
-    def carrier_proved(self) -> None:
-        """The other end has sent frames of a session."""
-
-    def link_lost(self, link: "Link", why: str) -> None:
-        """The connection or the session is gone, and every stream on it."""
-
-    def not_smux(self, link: "Link", data: bytes) -> None:
-        """The first bytes are a handshake; the socket is the owner's again, the link is dead."""
 
 
 class Link:
@@ -78,7 +50,7 @@ class Link:
         conn: socket.socket,
         role: Role,
         settings: Settings,
-        owner: LinkOwner,
+        owner: "LinkOwner",
         *,
         ours: bool,
         proven: bool = True,
@@ -100,12 +72,10 @@ class Link:
         self._flowing = 0  # bytes that have left at once since it blocked
         self.feeding = False
         self.touched: list[Rider] = []  # streams with payload that still lies in the shared buffer
-        self._quiet: deque[Rider] = deque()  # streams with something to send, while blocked ...
-        self._bulk: deque[Rider] = deque()  # ... and those that never run out of it
-        self._ahead = 0  # quiet ones that went before a bulk one
+        self.turns = Turns()  # streams with something to send, while blocked
         self._owner = owner
         self._role = role
-        self._load = 0  # streams, as the owner knows
+        self.load = 0  # streams of which the owner has been told last
         self._fresh = role is Role.CLIENT
         self.proved = False  # the other end has sent frames of a session
         self._paused = False
@@ -118,11 +88,6 @@ class Link:
         """Return how many streams are not closed by both sides."""
         return len(self.session)
 
-    @property
-    def load(self) -> int:
-        """Streams of which the owner has been told last."""
-        return self._load
-
     def start(self, rest: bytes = b"") -> None:
         """Begin; `rest` are bytes that have been read already."""
         # Whatever `nodelay` says. Frames are joined here; what Nagle would hold until the peer's delayed
@@ -132,19 +97,23 @@ class Link:
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             self.conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
         self.relay.links.add(self)
+        self.relay.poller.guard(self.conn, self.abort)
         self.relay.poller.on_readable(self.conn, self._readable)
+        try:
+            self._begin(rest)
+        except Exception as error:  # noqa: BLE001 - bytes may be lost: it must not go on
+            self.fail(error)
+
+    def _begin(self, rest: bytes) -> None:
         if rest:
             self._take(memoryview(rest))
+        if self.closed or self.ours:
+            return
         if self._role is Role.CLIENT:
-            self._greet_back()
-        elif not self.ours:
+            self._readable()  # a hello that is there already is answered before the first stream is opened
+        else:
             self.session.nop(HELLO)
             self.flush()
-
-    def _greet_back(self) -> None:
-        """Hear a hello that is there already, so that its answer leaves before the first stream is opened."""
-        if not self.closed and not self.ours:
-            self._readable()
 
     def usable(self) -> bool:
         """Return whether a stream may be opened: the end of the connection may have come and not been read yet.
@@ -165,25 +134,32 @@ class Link:
 
     def transmit(self, data: memoryview | bytes) -> None:
         """Send `data`, or keep what the connection does not take now."""
-        if self.blocked:
-            self._backlog += data
-            return
         try:
-            sent = self.conn.send(data)
-        except WOULD_BLOCK:
-            sent = 0
+            if self.blocked:
+                self._keep(data)
+            elif (sent := self._send(data)) < len(data):
+                self._block()
+                self._keep(data[sent:])
+            elif self.burst < _BURST:
+                self._pace(len(data))
         except OSError as error:
             self.end(reason(error))
-            return
-        if sent < len(data):
-            self._backlog += data[sent:]
-            self._block()
-        elif self.burst < _BURST:
-            self._pace(len(data))
+        except Exception as error:  # noqa: BLE001 - whatever the caller does, the peer has not got all of it
+            self.fail(error)
 
     def park(self, rider: "Rider", *, bulk: bool) -> None:
         """Call `rider.unpark()` once when the connection takes bytes again; who sends little goes first."""
-        (self._bulk if bulk else self._quiet).append(rider)
+        self.turns.add(rider, bulk=bulk)
+
+    def _send(self, data: memoryview | bytes) -> int:
+        try:
+            return self.conn.send(data)
+        except WOULD_BLOCK:
+            return 0
+
+    def _keep(self, data: memoryview | bytes) -> None:
+        self._backlog += data
+        self.relay.budget.hold(self, len(self._backlog))
 
     def _pace(self, sent: int) -> None:
         """Wait until what was sent has left; if that has been at once for long enough, don't look any more."""
@@ -239,6 +215,22 @@ class Link:
         self.session.close(SmuxError(why))
         self._owner.link_lost(self, why)
 
+    def abort(self) -> None:
+        """End a session in an unknown state: whatever its streams had to say or to hear, they are reset."""
+        touched, self.touched = self.touched, []
+        self.end("internal error")
+        for rider in touched:
+            rider.reset()
+
+    def over_budget(self) -> None:
+        """See Holder."""
+        self.end("its peer does not read, and memory is short")
+
+    def fail(self, error: Exception) -> None:
+        """End because of an exception that nobody expected."""
+        self.abort()
+        self.relay.poller.faults.fault(FAULT, error)
+
     def stream_closed(self) -> None:
         """A stream is gone; its owner may want to know."""
         if not self.closed:
@@ -247,8 +239,8 @@ class Link:
 
     def tell_load(self) -> None:
         """Tell the owner if the number of streams has changed; it has to be called when one was opened."""
-        if len(self.session) != self._load:
-            self._load = len(self.session)
+        if len(self.session) != self.load:
+            self.load = len(self.session)
             self._owner.load_changed(self)
 
     def on_stream(self, stream: Stream) -> None:
@@ -298,6 +290,7 @@ class Link:
 
     def _detach(self) -> None:
         self.closed = True
+        self.relay.budget.hold(self, 0)
         self._keepalive.cancel()
         if self._paused:
             self._stalled.cancel()
@@ -309,6 +302,9 @@ class Link:
             self.session.tick(self._loop.time())
         except SmuxError as error:
             self.end(str(error))
+            return
+        except Exception as error:  # noqa: BLE001 - nobody would look after it any more
+            self.fail(error)
             return
         self.flush()
         if not self.closed:
@@ -345,8 +341,8 @@ class Link:
             if not self.proven:
                 self.proven = True
                 self._owner.load_changed(self)
-            for stream in touched:
-                stream.deliver()
+            for rider in touched:
+                rider.deliver()
         if error:
             remedy = "both ends need the same transport and mux_version"
             self.relay.complaints.warn(error, f"closed a session: {error}; {remedy}")
@@ -384,6 +380,7 @@ class Link:
             self.end(reason(error))
             return
         self._moved()
+        self.relay.budget.hold(self, len(self._backlog))
         if not self._backlog:
             self.blocked = False
             self.relay.poller.ignore_writable(self.conn)
@@ -395,14 +392,7 @@ class Link:
 
     def _unpark(self) -> None:
         """Let those who waited send in turn, until the connection blocks again."""
-        for _ in range(len(self._quiet) + len(self._bulk)):
+        for _ in range(len(self.turns)):
             if self.blocked or self.closed:
                 return
-            self._next().unpark()
-
-    def _next(self) -> "Rider":
-        if self._quiet and (self._ahead < _QUIET_AHEAD or not self._bulk):
-            self._ahead += 1
-            return self._quiet.popleft()
-        self._ahead = 0
-        return self._bulk.popleft()
+            self.turns.take().unpark()

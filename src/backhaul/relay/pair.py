@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from backhaul.burst import Burst
 
+from .budget import DEFAULT_LIMIT, Budget
 from .direction import Direction, Meter
 from .flows import FlowTable
 from .patience import Patience
 from .pings import Pings
 from .pipes import PipePool
-from .poller import Poller, release
+from .poller import FAULT, Poller, release
 
 if TYPE_CHECKING:
     from .link import Link
@@ -61,11 +62,14 @@ class Relay:
         splicing: bool | None = None,
         flows: FlowTable | None = None,
         patience: Patience | None = None,
+        backlog_limit: int = DEFAULT_LIMIT,
     ) -> None:
+        """`backlog_limit`: bytes that may wait for peers that do not take them, in all connections together."""
         self.loop = asyncio.get_running_loop()
         self.poller = poller
         self.pipes = PipePool()
         self.complaints = Burst(log)  # about what peers do wrong
+        self.budget = Budget(backlog_limit, self.complaints)
         self.splicing = splice_available() if splicing is None else splicing
         self.live: set[Joined] = set()
         self.links: set[Link] = set()
@@ -93,8 +97,21 @@ class Relay:
         pair = Pair(self, near, far, traffic, done)
         pair.to_far.count(said)
         self.live.add(pair)
-        pair.start(preface)
+        try:
+            pair.start(preface)
+        except Exception as error:  # noqa: BLE001 - it must not live on half started
+            pair.close(reset=True)
+            self.poller.faults.fault(FAULT, error)
         return pair
+
+    def finished(self, pair: "Joined", done: Callable[[], None] | None) -> None:
+        """Drop a pair that has closed, and call `done`, whose failure is none of the pair."""
+        self.forget(pair)
+        try:
+            if done:
+                done()
+        except Exception as error:  # noqa: BLE001 - it is called in the midst of anything
+            self.poller.faults.fault("internal error in the bookkeeping of a user; connections go on", error)
 
     def forget(self, pair: "Joined") -> None:
         """Drop a pair that has closed."""
@@ -131,15 +148,24 @@ class Relay:
             self._timer = self.loop.call_later(self.patience.sweep, self._sweep)
 
     def _sweep(self) -> None:
-        self._timer = None
+        self._timer = self.loop.call_later(self.patience.sweep, self._sweep)
+        for pair in list(self._watched):
+            try:
+                self._look_at(pair)
+            except Exception as error:  # noqa: BLE001 - the others are looked after all the same
+                pair.close(reset=True)
+                self.poller.faults.fault(FAULT, error)
+        if not self._watched:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_at(self, pair: "Joined") -> None:
+        moved, since = self._watched[pair]
         now = self.loop.time()
-        for pair, (moved, since) in list(self._watched.items()):
-            if pair.moved != moved:
-                self._watched[pair] = (pair.moved, now)
-            else:
-                pair.silent_for(now - since)
-        if self._watched:
-            self._timer = self.loop.call_later(self.patience.sweep, self._sweep)
+        if pair.moved != moved:
+            self._watched[pair] = (pair.moved, now)
+        else:
+            pair.silent_for(now - since)
 
 
 class Pair:
@@ -168,6 +194,9 @@ class Pair:
 
     def start(self, preface: bytes) -> None:
         """Begin both directions; `preface` goes to the far end first."""
+        guard, reset = self.relay.poller.guard, self.reset
+        guard(self._near.sock, reset)
+        guard(self._far.sock, reset)
         self.to_far.start(preface)
         if not self.closed:
             self.to_near.start(b"")
@@ -213,6 +242,10 @@ class Pair:
         del culprit, error
         self.close(reset=True)
 
+    def reset(self) -> None:
+        """Close both sockets with a reset: one was reset, or the program has failed."""
+        self.close(reset=True)
+
     def close(self, *, reset: bool = False) -> None:
         """Close both sockets and tell whoever waits for it; later calls do nothing."""
         if self.closed:
@@ -222,9 +255,7 @@ class Pair:
         release(self.relay.poller, self._far.sock, reset=reset, drained=self.to_near.ended)
         self.to_far.release()
         self.to_near.release()
-        self.relay.forget(self)
-        if self._done:
-            self._done()
+        self.relay.finished(self, self._done)
 
     def _hold_back(self, direction: Direction) -> None:
         answered = self.latest is self.to_near

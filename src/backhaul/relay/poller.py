@@ -9,16 +9,24 @@ import array
 import asyncio
 import contextlib
 import fcntl
+import functools
 import logging
 import select
 import socket
 import ssl
 import struct
 import termios
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
+from backhaul.burst import Burst
+
+from .buffers import shared_buffer
+
 log = logging.getLogger("backhaul")
+
+FAULT = "internal error in a connection handler; connection closed"
 
 Callback = Callable[[], None]
 
@@ -35,7 +43,7 @@ _ENDS = getattr(select, "EPOLLRDHUP", 0) | select.POLLHUP | select.POLLERR  # on
 _BATCH = 128  # events per turn of the event loop, so that timers are not starved
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST (socket(7))
 _RETRANSMITS = 2  # offset of tcpi_retransmits in struct tcp_info (<linux/tcp.h>)
-_DRAIN = 1 << 16  # bytes discarded at most before an orderly close
+_DRAIN = shared_buffer(1 << 16)  # what is discarded before an orderly close
 
 
 class Poller(Protocol):
@@ -43,6 +51,15 @@ class Poller(Protocol):
 
     ending: bool
     """Within a callback: whether the peer has finished in order, as far as the system tells: its end may be near."""
+
+    faults: Burst
+    """Gets the exceptions that nobody expected, of callbacks and of others who deal with connections."""
+
+    def guard(self, sock: socket.socket, broken: Callback) -> None:
+        """Call `broken` when a callback of `sock` raises: its owner ends as a whole. Until then, `sock` is reset.
+
+        A later owner replaces the guard; it is forgotten with the socket.
+        """
 
     def on_readable(self, sock: socket.socket, callback: Callback) -> None:
         """From now on call `callback` whenever `sock` has bytes, has ended or is broken."""
@@ -77,7 +94,14 @@ def make_poller() -> Poller:
     return EpollPoller() if hasattr(select, "epoll") else LoopPoller()
 
 
-def release(poller: Poller, sock: socket.socket, *, reset: bool = False, drained: bool = False) -> None:
+class Dropping(Protocol):
+    """The part of a poller that closing a socket needs."""
+
+    def drop(self, sock: socket.socket) -> None:
+        """See Poller."""
+
+
+def release(poller: Dropping, sock: socket.socket, *, reset: bool = False, drained: bool = False) -> None:
     """Take `sock` from the poller, then close it, with a reset if wished. Harmless when it is closed already.
 
     `drained`: whether the peer's end has been read, so that nothing can be left to discard.
@@ -89,7 +113,7 @@ def release(poller: Poller, sock: socket.socket, *, reset: bool = False, drained
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         elif not drained:
             # Closing with unread bytes sends RST, and the peer may lose the end of what it was sent.
-            socket.socket.recv(sock, _DRAIN, socket.MSG_DONTWAIT)  # below TLS, if there is any
+            socket.socket.recv_into(sock, _DRAIN, 0, socket.MSG_DONTWAIT)  # below TLS, if there is any
     poller.drop(sock)
     sock.close()
 
@@ -166,23 +190,58 @@ def reason(error: OSError) -> str:
 class _Interest:
     """What is wanted of one socket."""
 
-    __slots__ = ("mask", "readable", "reset", "writable")
+    __slots__ = ("broken", "mask", "readable", "reset", "sock", "writable")
 
-    def __init__(self) -> None:
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
         self.mask = 0
+        self.broken: Callback | None = None
         self.readable: Callback | None = None
         self.reset: Callback | None = None
         self.writable: Callback | None = None
 
 
-class EpollPoller:
+class _Guards(ABC):
+    """What pollers have in common: the sockets, and what happens when a callback raises."""
+
+    def __init__(self) -> None:
+        self.faults = Burst(log)
+        self._interests: dict[int, _Interest] = {}
+
+    def guard(self, sock: socket.socket, broken: Callback) -> None:
+        """See Poller."""
+        self._interest(sock).broken = broken
+
+    @abstractmethod
+    def drop(self, sock: socket.socket) -> None:
+        """See Poller."""
+
+    def _interest(self, sock: socket.socket) -> _Interest:
+        fd = sock.fileno()
+        interest = self._interests.get(fd)
+        if interest is None:
+            interest = self._interests[fd] = _Interest(sock)
+        return interest
+
+    def _end(self, fd: int, interest: _Interest, error: Exception) -> None:
+        """Have the owner of a socket end, unless the callback that raised has let go of the socket before."""
+        try:
+            if self._interests.get(fd) is interest:
+                (interest.broken or functools.partial(release, self, interest.sock, reset=True))()
+        except Exception as another:  # noqa: BLE001 - an owner that can't even end
+            release(self, interest.sock, reset=True)
+            self.faults.fault(FAULT, another)
+        self.faults.fault(FAULT, error)
+
+
+class EpollPoller(_Guards):
     """The poller of Linux."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.ending = False
         self._loop = asyncio.get_running_loop()
         self._epoll = select.epoll()
-        self._interests: dict[int, _Interest] = {}
         self._stale: set[int] = set()  # forgotten during this batch: their number may have a new owner
         self._loop.add_reader(self._epoll.fileno(), self._dispatch)
 
@@ -235,13 +294,6 @@ class EpollPoller:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
 
-    def _interest(self, sock: socket.socket) -> _Interest:
-        fd = sock.fileno()
-        interest = self._interests.get(fd)
-        if interest is None:
-            interest = self._interests[fd] = _Interest()
-        return interest
-
     def _want(self, sock: socket.socket | int, interest: _Interest, mask: int) -> None:
         if mask == interest.mask:
             return
@@ -263,9 +315,9 @@ class EpollPoller:
                 continue
             try:
                 self._serve(fd, interest, event)
-            except Exception:
-                log.exception("internal error; the connection that it befell is left alone")
-                self._abandon(fd)
+            except Exception as error:  # noqa: BLE001 - no connection may take the rest with it
+                self.ending = False
+                self._end(fd, interest, error)
 
     def _serve(self, fd: int, interest: _Interest, event: int) -> None:
         if event & _NOT_WRITE:
@@ -289,28 +341,23 @@ class EpollPoller:
         else:
             self._want(fd, interest, interest.mask & ~(_READ | select.EPOLLERR))
 
-    def _abandon(self, fd: int) -> None:
-        """Don't let one connection take the rest with it: what was reported would be reported again at once."""
-        if fd not in self._stale and (interest := self._interests.get(fd)):
-            interest.readable = interest.writable = None
-            self._want(fd, interest, 0)
 
-
-class LoopPoller:
+class LoopPoller(_Guards):
     """The poller of systems without epoll: the event loop's own readers and writers."""
 
     ending = False  # nobody tells
 
     def __init__(self) -> None:
+        super().__init__()
         self._loop = asyncio.get_running_loop()
 
     def on_readable(self, sock: socket.socket, callback: Callback) -> None:
         """See Poller."""
-        self._loop.add_reader(sock, callback)
+        self._loop.add_reader(sock, self._call, sock.fileno(), self._interest(sock), callback)
 
     def on_writable(self, sock: socket.socket, callback: Callback) -> None:
         """See Poller."""
-        self._loop.add_writer(sock, callback)
+        self._loop.add_writer(sock, self._call, sock.fileno(), self._interest(sock), callback)
 
     def ignore_readable(self, sock: socket.socket) -> None:
         """See Poller."""
@@ -327,6 +374,7 @@ class LoopPoller:
 
     def forget(self, sock: socket.socket) -> None:
         """See Poller. uvloop aborts the process when a descriptor closes before its callbacks are gone."""
+        self._interests.pop(sock.fileno(), None)
         self._loop.remove_reader(sock)
         self._loop.remove_writer(sock)
 
@@ -336,3 +384,9 @@ class LoopPoller:
 
     def close(self) -> None:
         """See Poller."""
+
+    def _call(self, fd: int, interest: _Interest, callback: Callback) -> None:
+        try:
+            callback()
+        except Exception as error:  # noqa: BLE001 - no connection may take the rest with it
+            self._end(fd, interest, error)

@@ -101,6 +101,12 @@ class SmuxChannel:
 
     def drop(self, *, reset: bool) -> None:
         """See Channel. A NOP with the stream's id, which the Go program ignores, tells one of ours of a reset."""
+        try:
+            self._let_go(reset=reset)
+        except Exception as error:  # noqa: BLE001 - the peer would wait for ever for the end of this stream
+            self._link.fail(error)
+
+    def _let_go(self, *, reset: bool) -> None:
         if reset and self._link.ours and not self._link.closed:
             self._link.session.nop(self._stream.id)
         self._stream.finish()

@@ -8,7 +8,7 @@ from backhaul.wire import websocket
 from .buffers import shared_buffer
 from .channel import FRAMES_AT, OUT, Rider
 from .pair import log
-from .poller import WOULD_BLOCK, acknowledge, reason, release, unacknowledged
+from .poller import FAULT, WOULD_BLOCK, acknowledge, reason, release, unacknowledged
 
 if TYPE_CHECKING:
     from .pair import Relay
@@ -36,6 +36,8 @@ class WsChannel:
         "_active",
         "_backlog",
         "_conn",
+        "_end_heard",
+        "_end_said",
         "_ended",
         "_lingering",
         "_masked",
@@ -77,8 +79,10 @@ class WsChannel:
         self._parked = False
         self._touched = False
         self._paused = False
-        self._ended = False  # the peer's end has been read
         self._active = True  # bytes have moved lately
+        self._ended = False  # the connection's end has been read
+        self._end_heard = False  # the peer, one of ours, has finished its direction
+        self._end_said = False  # ... and this end its own
         self._unread = 0  # payload bytes that the socket has not taken yet
         parser.sink = self
         if unsent:
@@ -96,6 +100,7 @@ class WsChannel:
 
     def start(self, rider: Rider, *, unread: int = 0) -> None:
         """Deliver to `rider` from now on, which holds `unread` bytes that came before."""
+        self.relay.poller.guard(self._conn, self.abort)
         self._rider = rider
         self._unread = unread
         if not (self.ours and self._masked):  # one end is enough: the server, or our client if that is v0.7.2
@@ -127,6 +132,7 @@ class WsChannel:
         start = websocket.put_header(OUT, payload_at, count, masked=self._masked)
         end = payload_at + count
         if last:
+            self._end_said = True
             message = websocket.encode(_END, b"", masked=self._masked)
             OUT[end : end + len(message)] = message
             end += len(message)
@@ -154,13 +160,36 @@ class WsChannel:
     def finish(self) -> None:
         """See Channel. Towards v0.7.2 nothing can be said but the end of both directions."""
         if self.ours:
-            self._transmit(websocket.encode(_END, b"", masked=self._masked))
+            self._say_end()
         elif self._rider:
             self._rider.close()
 
     def drop(self, *, reset: bool) -> None:
         """See Channel."""
-        if reset and self.ours:
+        try:
+            self._let_go(reset=reset)
+        except Exception as error:  # noqa: BLE001 - the peer would wait for ever
+            self._fail(error)
+
+    def abort(self) -> None:
+        """End a connection in an unknown state: whatever there was to say or to hear, both ends are reset."""
+        if not self.broken:
+            self._release(reset=True)
+        if self._rider:
+            self._rider.reset()
+
+    def over_budget(self) -> None:
+        """See Holder."""
+        self.abort()
+
+    def _fail(self, error: Exception) -> None:
+        self.abort()
+        self.relay.poller.faults.fault(FAULT, error)
+
+    def _let_go(self, *, reset: bool) -> None:
+        if self.ours and not reset:
+            self._say_end()
+        elif self.ours:
             self._transmit(websocket.encode(_RESET, b"", masked=self._masked))
         self._rider = None
         self.relay.pings.discard(self)
@@ -170,7 +199,7 @@ class WsChannel:
         if self._backlog and not reset:
             self._linger()
         else:
-            self._release(reset=reset and not self.ours)
+            self._release(reset=reset and (not self.ours or bool(self._backlog)))
 
     @property
     def moved(self) -> int:
@@ -195,6 +224,7 @@ class WsChannel:
             kept = len(piece) - self._rider.on_data(piece)
             self._unread += kept
         elif self.ours and message_end:
+            self._end_heard |= opcode == _END
             self._rider.on_fin() if opcode == _END else self._rider.on_reset()
 
     def on_control(self, opcode: int, payload: bytes) -> None:
@@ -203,7 +233,7 @@ class WsChannel:
             self._transmit(websocket.encode(websocket.PONG, payload, masked=self._masked))
         elif opcode == websocket.CLOSE:
             self._transmit(websocket.encode(websocket.CLOSE, payload[:2], masked=self._masked))
-            self._over()
+            self._closed()
 
     def _readable(self) -> None:
         try:
@@ -215,7 +245,7 @@ class WsChannel:
             return
         if not count:
             self._ended = True
-            self._over()
+            self._closed()
             return
         self._active = True
         if not self.ours:
@@ -236,6 +266,18 @@ class WsChannel:
             self._lost(error)
         else:
             self.settle()
+
+    def _say_end(self) -> None:
+        if not self._end_said:
+            self._end_said = True
+            self._transmit(websocket.encode(_END, b"", masked=self._masked))
+
+    def _closed(self) -> None:
+        """The peer has closed. One of ours finishes its direction before: else something on the way has cut it."""
+        if self.ours and not self._end_heard:
+            self._lost("the connection was cut")
+        else:
+            self._over()
 
     def _over(self) -> None:
         """The peer is done, in order: both directions are over, what has come is still delivered."""
@@ -262,6 +304,9 @@ class WsChannel:
     def _release(self, *, reset: bool = False) -> None:
         self.broken = True
         self.relay.pings.discard(self)
+        if self._backlog:
+            self.relay.budget.hold(self, 0)
+            self._backlog = None
         if self._lingering:
             self.relay.forget(self)
         release(self.relay.poller, self._conn, reset=reset, drained=self._ended)
@@ -270,23 +315,28 @@ class WsChannel:
         if self.broken:
             return
         self._active = True
-        if self._backlog:
-            self._backlog += data
-            return
         try:
-            sent = self._conn.send(data)
-        except WOULD_BLOCK:
-            sent = 0
+            if self._backlog:
+                self._backlog += data
+                self.relay.budget.hold(self, len(self._backlog))
+            elif (sent := self._send(data)) < len(data):
+                self._block(data[sent:])
         except OSError as error:
             self._lost(reason(error))
-            return
-        if sent < len(data):
-            self._block(data[sent:])
+        except Exception as error:  # noqa: BLE001 - whatever the caller does, the peer has not got all of it
+            self._fail(error)
+
+    def _send(self, data: memoryview | bytes) -> int:
+        try:
+            return self._conn.send(data)
+        except WOULD_BLOCK:
+            return 0
 
     def _block(self, unsent: memoryview | bytes) -> None:
         self._backlog = bytearray(unsent)
         self.blocked = True
         self.relay.poller.on_writable(self._conn, self._writable)
+        self.relay.budget.hold(self, len(unsent))
 
     def _writable(self) -> None:
         assert self._backlog is not None  # noqa: S101 - a writer is only registered for a backlog
@@ -297,6 +347,7 @@ class WsChannel:
         except OSError as error:
             self._lost(reason(error))
             return
+        self.relay.budget.hold(self, len(self._backlog))
         if not self._backlog:
             self._backlog = None
             self.blocked = False

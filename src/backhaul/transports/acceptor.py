@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from backhaul.relay.poller import Poller, release
+from backhaul.relay.poller import FAULT, Poller, release
 
 from .congestion import local, suit
 from .sockets import BACKLOG, OUT_OF_RESOURCES, TRANSIENT_ACCEPT, SocketOptions
@@ -74,8 +74,14 @@ class Acceptor:
             self._timer.cancel()
             self._timer = None
 
+    def _pause(self) -> None:
+        """Go on after a while: what goes wrong with one connection, or for lack of memory, does not end the port."""
+        self._poller.ignore_readable(self._listener)
+        self._timer = self._loop.call_later(_PAUSE, self._resume)
+
     def _resume(self) -> None:
         self._timer = None
+        self._poller.guard(self._listener, self._pause)
         self._poller.on_readable(self._listener, self._readable)
 
     def _readable(self) -> None:
@@ -100,9 +106,9 @@ class Acceptor:
         """What goes wrong with one connection is no reason to hear no others."""
         try:
             self._accepted(sock, address)
-        except Exception:
-            log.exception("internal error; the connection that it befell is closed")
-            release(self._poller, sock)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            release(self._poller, sock, reset=True)
+            self._poller.faults.fault(FAULT, error)
 
     def _exhausted(self, error: OSError) -> None:
         """Give up one user so that the rest can go on, instead of spinning on a listener that stays readable."""

@@ -54,6 +54,7 @@ class ControlChannel:
 
     def start(self, rest: bytes = b"") -> None:
         """Begin to listen; `rest` are bytes that came behind the handshake."""
+        self._poller.guard(self._sock, self._fail)
         self._poller.on_readable(self._sock, self._readable)
         self._hear(rest)
 
@@ -128,6 +129,9 @@ class ControlChannel:
         for signal in signals:
             if not self.closed:
                 self._heard(signal)
+
+    def _fail(self) -> None:
+        self._end("internal error")
 
     def _end(self, reason: str) -> None:
         if self.closed:

@@ -42,6 +42,9 @@ class IdleCarrier(Protocol):
     def close(self) -> None:
         """Close the connection."""
 
+    def abort(self) -> None:
+        """Close the connection with a reset: something may have left in part."""
+
 
 class CarrierOwner(Protocol):
     """Whom an idle connection on the public end tells what happens to it."""
@@ -97,8 +100,13 @@ class DedicatedServer(GatedServer):
     def carry(self, user: User) -> bool:
         """Hand the user to the connection that has come last; False if none is idle."""
         while self._idle:
-            if self.take().carry(user):
-                return True
+            carrier = self.take()
+            try:
+                if carrier.carry(user):
+                    return True
+            except BaseException:
+                carrier.abort()
+                raise
         return False
 
     def carry_flow(self, flow: Flow) -> Carry:

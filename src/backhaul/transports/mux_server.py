@@ -69,13 +69,17 @@ class MuxServer(GatedServer):
         if not opened:
             return False
         link, stream = opened
-        if user.preface:
-            stream.push(user.preface)
         channel = SmuxChannel(link, stream)
-        joined = FramedRelay(channel, user.sock, user.traffic, user.done, towards_user=True)
+        try:
+            if user.preface:
+                stream.push(user.preface)
+            joined = FramedRelay(channel, user.sock, user.traffic, user.done, towards_user=True)
+        except BaseException:
+            channel.drop(reset=True)
+            raise
         channel.carry(joined)
         joined.start()
-        joined.readable()  # what the user has said already leaves with the opening of the stream
+        joined.read_now()  # what the user has said already leaves with the opening of the stream
         link.flush()
         return True
 

@@ -22,6 +22,7 @@ class SilentConnection(ABC):
         self._ours = ours
         self._active = True  # bytes have moved lately
         self._unsent = b""  # the rest of something that has left in part
+        relay.poller.guard(sock, self.abort)
         relay.poller.on_readable(sock, self._readable)
 
     @property
@@ -40,6 +41,11 @@ class SilentConnection(ABC):
     def close(self) -> None:
         """Close the connection."""
         release(self._relay.poller, self._sock)
+
+    def abort(self) -> None:
+        """Close the connection with a reset: the program has failed, and something may have left in part."""
+        release(self._relay.poller, self._sock, reset=True)
+        self._gone()
 
     def _say(self, data: bytes) -> bool:
         """Send a ping or the answer to one; return False, with the connection closed, if it is dead.

@@ -157,9 +157,9 @@ class UdpClient:
         self._announcing = self._loop.call_later(ANNOUNCE_EVERY, self._announce_all)
 
     def _announce_all(self) -> None:
+        self._announce_later()
         for tunnel in (*self._idle, *self._assigned):
             tunnel.announce(self.ticket)
-        self._announce_later()
 
 
 def _connect(host: str, port: int) -> socket.socket:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable
 
 from backhaul.burst import Burst
-from backhaul.relay.poller import Poller, reason
+from backhaul.relay.poller import FAULT, Poller, reason, release
 from backhaul.transports.base import Arrival
 from backhaul.transports.dialer import Dialer, ForbiddenAddressError
 from backhaul.transports.resolver import Resolver
@@ -28,6 +28,7 @@ class Arrivals:
     def __init__(
         self, poller: Poller, resolver: Resolver, book: TargetBook, *, timeout: float, keepalive: int, most: int
     ) -> None:
+        self._poller = poller
         self._streams = Dialer(poller, timeout, resolver)
         self._datagrams = Dialer(poller, timeout, resolver, socket.SOCK_DGRAM)
         self._most = most
@@ -73,7 +74,10 @@ class Arrivals:
 
         dialer = self._datagrams if arrival.datagrams else self._streams
         dialled = functools.partial(self._dialled, arrival, target)
-        dialer.dial(target.host, target.port, self._options, dialled, permit)
+        try:
+            dialer.dial(target.host, target.port, self._options, dialled, permit)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the user must not wait for ever
+            self._break_off(arrival, error)
 
     def _dialled(self, arrival: Arrival, target: Target, result: socket.socket | OSError) -> None:
         if isinstance(result, ForbiddenAddressError):
@@ -108,7 +112,17 @@ class Arrivals:
         tally = self._book[arrival.target]
         if arrival.datagrams:
             tally.flow_came()
-            arrival.join(sock, tally.traffic, tally.flow_closed)
+            closed = tally.flow_closed
         else:
             tally.user_came()
-            arrival.join(sock, tally.traffic, tally.user_closed)
+            closed = tally.user_closed
+        try:
+            arrival.join(sock, tally.traffic, closed)
+        except Exception as error:  # noqa: BLE001 - as with dialling
+            release(self._poller, sock, reset=True)
+            closed()
+            self._break_off(arrival, error)
+
+    def _break_off(self, arrival: Arrival, error: Exception) -> None:
+        arrival.refuse(reset=True)
+        self._poller.faults.fault(FAULT, error)

@@ -10,7 +10,7 @@ from typing import Any
 from backhaul.burst import Burst
 from backhaul.config import ServerConfig
 from backhaul.relay.pair import Relay
-from backhaul.relay.poller import broken, reason, release
+from backhaul.relay.poller import FAULT, broken, reason, release
 from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport, User
 from backhaul.transports.sockets import SocketOptions
 from backhaul.wire import proxy
@@ -194,7 +194,7 @@ class ServerTunnel:
         """Carry those who wait, oldest first; users of streams before flows."""
         while len(self._waiting):
             waiting = self._waiting.oldest()
-            if not self._transport.carry(waiting.user):
+            if not self._carry(waiting.user):
                 return
             self._waiting.discard(waiting)
         self._flows.carrier_ready()
@@ -219,8 +219,18 @@ class ServerTunnel:
         port.total += 1
         port.open += 1
         self._transport.expect_user(len(self._waiting) + 1)
-        if len(self._waiting) or not self._transport.carry(user):
+        if len(self._waiting) or not self._carry(user):
             self._wait(user, port)
+
+    def _carry(self, user: User) -> bool:
+        """Hand the user over to the transport; False if he has to wait. If that fails unexpectedly he is reset."""
+        try:
+            return self._transport.carry(user)
+        except Exception as error:  # noqa: BLE001 - whatever it is, no other user pays for it
+            release(self._poller, user.sock, reset=True)
+            user.done()
+            self._poller.faults.fault(FAULT, error)
+            return True
 
     def _preface(self, sock: socket.socket, address: tuple[Any, ...]) -> bytes:
         version = self.config.proxy_version
@@ -237,10 +247,13 @@ class ServerTunnel:
 
     def _look(self) -> None:
         """Who is gone takes up no place."""
+        self._looking = self._loop.call_later(_LOOK_EVERY, self._look)
         for waiting in [waiting for waiting in self._waiting if broken(waiting.user.sock)]:
             self._waiting.discard(waiting)
             self._drop(waiting.user)
-        self._looking = self._loop.call_later(_LOOK_EVERY, self._look) if len(self._waiting) else None
+        if not len(self._waiting):
+            self._looking.cancel()
+            self._looking = None
 
     def _client_restarts(self) -> None:
         self._absence.begin(self._timings.restart)
@@ -278,8 +291,8 @@ class ServerTunnel:
         self._heart = self._loop.call_later(self.config.heartbeat, self._beat)
 
     def _beat(self) -> None:
-        self._transport.send(Signal.HEARTBEAT)
         self._beat_later()
+        self._transport.send(Signal.HEARTBEAT)
 
     def _stop_heart(self) -> None:
         if self._heart:

@@ -1,0 +1,45 @@
+"""A limit on the bytes that all relays of a process hold for peers that do not take them."""
+
+from typing import Final, Protocol
+
+from backhaul.burst import Burst
+
+DEFAULT_LIMIT: Final = 16 << 20
+"""Bytes."""
+
+
+class Holder(Protocol):
+    """Whatever keeps bytes until a socket takes them."""
+
+    def over_budget(self) -> None:
+        """End with a reset, and hold nothing any more."""
+
+
+class Budget:
+    """Knows every backlog; when all of them together exceed `limit` bytes, the largest ones are reset."""
+
+    def __init__(self, limit: int, complaints: Burst) -> None:
+        self.limit = limit
+        self.held = 0
+        self._complaints = complaints
+        self._sizes: dict[Holder, int] = {}
+
+    def hold(self, holder: Holder, size: int) -> None:
+        """Note that `holder` keeps `size` bytes now; it may be reset before this returns."""
+        self.held += size - self._sizes.pop(holder, 0)
+        if size:
+            self._sizes[holder] = size
+            if self.held > self.limit:
+                self._reset_largest()
+
+    def _reset_largest(self) -> None:
+        while self.held > self.limit:
+            largest = max(self._sizes, key=self._sizes.__getitem__)
+            size = self._sizes[largest]
+            self._complaints.warn(
+                "budget",
+                f"reset a connection that left {size >> 10} KiB unread: all connections together hold more than "
+                f"{self.limit >> 20} MiB; find the users or targets that do not read, or give the program more memory",
+            )
+            self.hold(largest, 0)
+            largest.over_budget()

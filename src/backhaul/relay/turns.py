@@ -1,0 +1,35 @@
+"""In which order the streams of a session that does not keep up send."""
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from .channel import Rider
+
+_QUIET_AHEAD: Final = 16  # streams that send little, before one that sends much has a turn again
+
+
+class Turns:
+    """Streams that wait for their session, those who send little ahead of those who never run out of bytes."""
+
+    __slots__ = ("_ahead", "_bulk", "_quiet")
+
+    def __init__(self) -> None:
+        self._quiet: deque[Rider] = deque()
+        self._bulk: deque[Rider] = deque()
+        self._ahead = 0  # quiet ones that went before a bulk one
+
+    def __len__(self) -> int:
+        return len(self._quiet) + len(self._bulk)
+
+    def add(self, rider: "Rider", *, bulk: bool) -> None:
+        """Have `rider` wait."""
+        (self._bulk if bulk else self._quiet).append(rider)
+
+    def take(self) -> "Rider":
+        """Remove and return the one whose turn it is; IndexError when nobody waits."""
+        if self._quiet and (self._ahead < _QUIET_AHEAD or not self._bulk):
+            self._ahead += 1
+            return self._quiet.popleft()
+        self._ahead = 0
+        return self._bulk.popleft()

@@ -1,0 +1,67 @@
+"""How much memory this process may use."""
+
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Final
+
+PROC: Final = Path("/proc")
+CGROUPS: Final = Path("/sys/fs/cgroup")
+LEAST_BACKLOG: Final = 16 << 20
+"""Bytes: what a few dozen slow peers need."""
+
+
+def backlog_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
+    """Return how many bytes may wait for peers that do not take them: a quarter of the memory of this process.
+
+    That is the smallest of what `ulimit -v` leaves, of the limits of its control groups, and of the machine's memory.
+    """
+    return max(LEAST_BACKLOG, min(_address_space(proc), _control_groups(proc, cgroups), _machine()) // 4)
+
+
+def _address_space(proc: Path) -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft == resource.RLIM_INFINITY:
+        return sys.maxsize
+    try:
+        used = int((proc / "self/statm").read_text().split()[0]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        used = 0
+    return soft - used
+
+
+def _control_groups(proc: Path, cgroups: Path) -> int:
+    """Return the smallest limit of the process's groups and of those above them, in both versions of cgroups(7)."""
+    try:
+        lines = (proc / "self/cgroup").read_text().splitlines()
+    except OSError:
+        return sys.maxsize
+    limits = [sys.maxsize]
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            limits += _limits(cgroups, group, "memory.max")
+        elif "memory" in controllers.split(","):
+            limits += _limits(cgroups / "memory", group, "memory.limit_in_bytes")
+    return min(limits)
+
+
+def _limits(mount: Path, group: str, name: str) -> list[int]:
+    """Return what is limited; in a container the mount may show its own group only, as the top."""
+    relative = Path(group.lstrip("/"))
+    return [_number(mount / folder / name) for folder in (relative, *relative.parents)]
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):  # no such group here, or "max"
+        return sys.maxsize
+
+
+def _machine() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return sys.maxsize

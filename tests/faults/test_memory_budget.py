@@ -1,0 +1,36 @@
+"""What waits for users who do not read is bounded for all of them together."""
+
+import asyncio
+
+import pytest
+from tests.support.net import echo, fill, until
+from tests.support.tunnel import Net
+
+from backhaul.relay.poller import broken
+
+LIMIT = 1 << 16
+
+
+@pytest.mark.parametrize("end", ["server", "client"])
+async def test_who_leaves_most_unread_is_reset(
+    any_net: Net, end: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKHAUL_NO_SPLICE", "1")  # in pipes the kernel keeps the bytes, of few connections
+    listener = any_net.listen(rcvbuf=1 << 14)
+    tunnel = await any_net.tunnel(listener.port, await any_net.echo())
+    budget = (tunnel.server if end == "server" else tunnel.client).relay.budget
+    budget.limit = LIMIT
+    bystander = await tunnel.user(1)
+    await echo(bystander, b"before")
+    pairs = [await asyncio.gather(tunnel.user(rcvbuf=1 << 14), listener.accept()) for _ in range(16)]
+    senders = [target if end == "server" else user for user, target in pairs]
+    receivers = [user if end == "server" else target for user, target in pairs]
+    await asyncio.gather(*map(fill, senders), return_exceptions=True)
+    await until(lambda: any(broken(receiver.sock) for receiver in receivers))
+    assert "KiB unread: all connections together hold more than" in caplog.text
+    assert budget.held <= LIMIT
+    await echo(bystander, b"after")
+    for pair in pairs:
+        for peer in pair:
+            peer.reset()
+    await until(lambda: not budget.held)
