@@ -83,11 +83,19 @@ class TestTurns:
     def test_a_proxy_that_cuts_every_minute_is_no_other_client(self, pauses: Pauses) -> None:
         assert {pauses.lost(INTERVAL, 60, closed=True) for _ in range(9)} == {AT_ONCE}
 
-    def test_nor_is_a_server_that_restarts(self, pauses: Pauses) -> None:
+    def test_nor_is_a_server_that_is_away_now_and_then(self, pauses: Pauses) -> None:
         for _ in range(9):
             pauses.lost(INTERVAL, 5, closed=True)
-            pauses.failed(INTERVAL)
+            for _ in range(4):
+                pauses.failed(INTERVAL)
         assert not pauses.taking_turns
+
+    def test_a_server_of_v072_that_starts_anew_for_each_client(self, pauses: Pauses) -> None:
+        for _ in range(3):
+            pauses.failed(INTERVAL)
+            pauses.lost(INTERVAL, 0.1, closed=True)
+        assert pauses.taking_turns
+        assert [pauses.failed(INTERVAL), pauses.lost(INTERVAL, 0.1, closed=True)] == [6, 12]
 
     def test_nor_one_that_says_why(self, pauses: Pauses) -> None:
         assert {pauses.lost(INTERVAL, 5, closed=False) for _ in range(9)} == {AT_ONCE}

@@ -13,7 +13,7 @@ from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.poller import Poller, release
 
 from .congestion import suit
-from .resolver import Answer, Query, Resolver
+from .resolver import ANSWERED, Answer, Query, Resolver
 from .sockets import SocketOptions
 
 # An address of a name that has others gets so long: one lost packet costs the first try (RFC 6298: 1 s), no more.
@@ -39,7 +39,7 @@ class _Attempt:
         self.port = port
         self.done = done
         self.options = options
-        self.query = Query()
+        self.query: Query = ANSWERED
         self.addresses: list[tuple[int, Any]] = []
         self.error = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         self.sock: socket.socket | None = None

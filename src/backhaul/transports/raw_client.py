@@ -66,7 +66,9 @@ class RawDoor:
                 rest = await self._shake_hands(sock)
         except TimeoutError:
             release(self._poller, sock)
-            raise TransportError("the server did not answer the handshake; is the token right?") from None
+            raise TransportError(
+                "the server did not answer the handshake; is the token right, and no other client connected?"
+            ) from None
         except BaseException:
             release(self._poller, sock)
             raise

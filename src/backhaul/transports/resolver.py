@@ -40,8 +40,13 @@ def look_up(name: str) -> Found:
 class Query:
     """A question, answered or not."""
 
+    __slots__ = ()
+
     def cancel(self) -> None:
         """Wait no longer; harmless after the answer."""
+
+
+ANSWERED: Final = Query()
 
 
 class _Waiting(Query):
@@ -135,15 +140,15 @@ class Resolver:
             self._known.move_to_end(name)
             if now < known.fresh:
                 answered(known.answer)
-                return Query()
+                return ANSWERED
         lookup = self._running.get(name) or self._begin(name)
         if known and now < known.stale and (now < known.trusted or lookup is None or lookup.overdue):
             answered(known.answer)
-            return Query()
+            return ANSWERED
         if lookup:
             return lookup.wait(answered)
         answered(OSError(errno.EAGAIN, "too many names are being looked up"))
-        return Query()
+        return ANSWERED
 
     def doubt(self, name: str) -> None:
         """Look the name up before it is used again, as its addresses did not answer; at most once a second."""

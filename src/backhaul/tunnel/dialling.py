@@ -26,8 +26,8 @@ _SETTLE_TICK = 0.02  # seconds between looks at the idle connections while stopp
 _TICK = 1.0  # seconds between samples of the pool
 _DESCRIPTORS = 4  # of all descriptors each kind of dialling may take one in so many: users need the rest
 _TURNS_TEXT = (
-    f"another client with the same token seems to take turns with this one: the server has closed the last {TURNS} "
-    "control channels soon; give each client a server of its own or stop one of them; connecting less often now"
+    "another client with the same token seems to take turns with this one, or the server restarts again and again: the "
+    f"last {TURNS} control channels were closed soon; give each client a server of its own or stop one of them"
 )
 
 
@@ -63,7 +63,7 @@ class ClientTunnel:
         self._burst = Burst(log)
         self._check = CarrierCheck(log)
         self._pauses = Pauses()
-        self._repeats = Repeats()
+        self._failures, self._turns = Repeats(), Repeats()
         self._lost: asyncio.Future[str] | None = None
         self._channel_open = False
         self.peer = ""  # the server's address while connected
@@ -170,7 +170,7 @@ class ClientTunnel:
         try:
             peer = await self._transport.connect()
         except (OSError, TransportError) as error:
-            if text := self._repeats.worded(f"can't connect to {remote}: {_reason(error)}"):
+            if text := self._failures.worded(f"can't connect to {remote}: {_reason(error)}"):
                 log.error("%s", text)
             return self._pauses.failed(self.config.retry_interval)
         log.info("connected to %s (%s), transport %s", remote, peer, self.config.transport)
@@ -224,9 +224,10 @@ class ClientTunnel:
 
     def _pause(self, lasted: float, *, closed: bool) -> float:
         pause = self._pauses.lost(self.config.retry_interval, lasted, closed=closed)
+        self._failures.forget()
         if not self._pauses.taking_turns:
-            self._repeats.forget()
-        elif text := self._repeats.worded(_TURNS_TEXT):
+            self._turns.forget()
+        elif text := self._turns.worded(_TURNS_TEXT):
             log.warning("%s", text)
         return pause
 

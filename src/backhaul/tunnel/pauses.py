@@ -14,6 +14,7 @@ _LONGEST = 48.0  # seconds; with jitter a minute at most
 _DOUBLINGS = 10  # more would not matter: intervals are whole seconds
 TURNS = 3  # control channels in a row that are closed soon: another client is taking turns with this one
 _BRIEF, _MOST_BRIEF = 10.0, 30.0  # seconds that mean "soon": two pauses of the other client, within these limits
+_RESTART = 3  # attempts that fail while a server starts anew; more of them mean that it was away
 _TURN = 8  # pauses of this client that the next one of the other may last: two doublings ahead, and jitter
 
 
@@ -23,6 +24,7 @@ class Pauses:
     def __init__(self, spread: Callable[[float, float], float] = random.uniform) -> None:
         self._spread = spread
         self._in_vain = 0  # attempts in a row that failed or did not last
+        self._failed = 0  # attempts in a row that failed
         self._last = 0.0  # pause before such an attempt
         self.turns = 0  # control channels in a row that the server closed soon
 
@@ -32,12 +34,18 @@ class Pauses:
         return self.turns >= TURNS
 
     def failed(self, interval: float) -> float:
-        """The server could not be reached; return the seconds to wait. `interval` is the first such pause."""
-        self.turns = 0
+        """The server could not be reached; return the seconds to wait. `interval` is the first such pause.
+
+        That alone speaks for no server that is really away: v0.7.2's starts anew for each client that comes on ws.
+        """
+        self._failed += 1
+        if self._failed > _RESTART:
+            self.turns = 0
         return self._longer(interval)
 
     def lost(self, interval: float, lasted: float, *, closed: bool) -> float:
         """A control channel is gone, closed by the server without a word or not; return the seconds to wait."""
+        self._failed = 0
         soon = closed and lasted < self._brief(interval)
         self.turns = self.turns + 1 if soon else 0
         if lasted > interval and not self.taking_turns:
