@@ -1,8 +1,12 @@
 """Connections from the client's address while it is not known whether the client shows tickets."""
 
+import asyncio
+
 import pytest
-from tests.support.net import Peer, until
+from tests.support.middlebox import Line
+from tests.support.net import HOST, Peer, echo, free_port, until
 from tests.support.public import Public
+from tests.support.tunnel import Net
 from tests.support.v072 import HANDSHAKE, RTT, say_hello
 
 from backhaul.wire.control import hello
@@ -108,3 +112,14 @@ async def test_those_that_are_held_when_the_client_goes_are_let_in_no_more(publi
     assert public.server.tunnel.transport.idle == 0
     assert held[0].silent()
     assert carrier.silent()
+
+
+async def test_all_users_reach_a_client_far_away_whose_neighbour_is_nearer(net: Net) -> None:
+    bind_port, port = free_port(), free_port()
+    server = await net.server(bind_port, [f"{HOST}:{port}={await net.echo()}"])
+    await net.client(net.middlebox(bind_port, Line(delay=0.04)).port)
+    await until(lambda: server.tunnel.connected)
+    for _ in range(NEIGHBOURS):
+        await net.dial(bind_port)
+    users = [await net.dial(port) for _ in range(NEIGHBOURS)]
+    await asyncio.gather(*(echo(user, b"hello") for user in users))
