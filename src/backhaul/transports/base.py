@@ -281,7 +281,10 @@ class Door(Protocol):
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
 
     def dial(self, done: Opened) -> None:
-        """Open a tunnel connection in the background and call `done` once, unless disconnected before."""
+        """Open a tunnel connection in the background and call `done` once, unless disconnected or closed before.
+
+        One that the server has been asked for is still opened after `disconnect`: the server may have a user for it.
+        """
 
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""
@@ -295,6 +298,9 @@ class Door(Protocol):
 
     def disconnect(self) -> None:
         """Close the control channel and stop dialling."""
+
+    def close(self) -> None:
+        """Give up what `disconnect` has left to be opened."""
 
 
 class ClientTransport(Protocol):

@@ -207,8 +207,8 @@ class DedicatedClient(PooledClient[WaitingCarrier]):
         if arrival:
             self._events.arrived(arrival)
 
-    def _begin(self, sock: socket.socket, rest: bytes, *, ours: bool) -> None:
-        self._carriers.add(self._make_waiting(sock, rest, ours, self))
+    def _begin(self, sock: socket.socket, rest: bytes, among: set[WaitingCarrier], *, ours: bool) -> None:
+        among.add(self._make_waiting(sock, rest, ours, self))
 
     def _close_idle(self, carrier: WaitingCarrier) -> None:
         self._forget(carrier)

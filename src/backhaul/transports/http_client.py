@@ -26,6 +26,7 @@ from .ws_signals import PROBE, WsEar, encode_signal
 
 UPGRADE_TIMEOUT: Final = 10.0  # seconds for TLS and the upgrade together: four round trips on the worst of links
 _READ_SIZE: Final = 1 << 14
+_CHANNEL: Final = "/channel"
 _MAX_USER_ID: Final = (1 << 31) - 1  # v0.7.2: a non-negative 31-bit number
 
 Upgraded = Callable[[socket.socket | Exception, bool, bytes], None]
@@ -64,7 +65,7 @@ class HttpDoor:
             else:
                 future.set_result((result, rest))
 
-        self._dial("/channel", _user_id(), upgraded)
+        self._dial(_CHANNEL, _user_id(), upgraded)
         try:
             sock, rest = await future
             address = scoped_host(sock.getpeername())
@@ -105,11 +106,19 @@ class HttpDoor:
         """Close the control channel and stop dialling."""
         self._pings.discard(self)
         self._dialer.close()
-        for attempt in self._upgrading.clear():
-            attempt.abandon()
+        self._abandon([attempt for attempt in self._upgrading if not attempt.expected])
         if self._control:
             self._control.close()
             self._control = None
+
+    def close(self) -> None:
+        """See Door."""
+        self._abandon(list(self._upgrading))
+
+    def _abandon(self, attempts: "list[_Upgrade]") -> None:
+        for attempt in attempts:
+            self._upgrading.discard(attempt)
+            attempt.abandon()
 
     def _dial(self, path: str, user_id: int, done: Upgraded) -> None:
         settings = self._settings
@@ -133,6 +142,7 @@ class HttpDoor:
         )
         reader = upgrade.AnswerReader(self._token, key)
         attempt = _Upgrade(self._poller, self._upgrading, request, reader, done, carrier=self._carrier)
+        attempt.for_users = path != _CHANNEL
         self._upgrading.add(attempt)
         attempt.start(result, self._tls)
 
@@ -164,6 +174,8 @@ class _Upgrade:
         *,
         carrier: str,
     ) -> None:
+        self.for_users = False
+        self._asked = False
         self._carrier = carrier
         self._poller = poller
         self._running = running
@@ -172,6 +184,11 @@ class _Upgrade:
         self._done = done
         self._sock: socket.socket | None = None
         self._tls: ClientContext | None = None
+
+    @property
+    def expected(self) -> bool:
+        """Whether the server may count on it already, and have a user for it."""
+        return self.for_users and self._asked
 
     def start(self, sock: socket.socket, tls: ClientContext | None) -> None:
         """Begin with a fresh connection, which is taken over."""
@@ -210,6 +227,7 @@ class _Upgrade:
         self._ask(result)
 
     def _ask(self, sock: socket.socket) -> None:
+        self._asked = True
         listen = functools.partial(self._poller.on_readable, sock, functools.partial(self._readable, sock))
         send_whole(self._poller, sock, self._request, listen, self._fail)
 

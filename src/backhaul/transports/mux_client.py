@@ -84,9 +84,9 @@ class MuxClient(PooledClient[Link]):
     def not_smux(self, link: Link, data: bytes) -> None:
         """Only a server looks for handshakes."""
 
-    def _begin(self, sock: socket.socket, rest: bytes, *, ours: bool) -> None:
+    def _begin(self, sock: socket.socket, rest: bytes, among: set[Link], *, ours: bool) -> None:
         link = Link(self._relay, sock, Role.SERVER, self._settings, self, ours=ours)
-        self._carriers.add(link)
+        among.add(link)
         link.start(rest)
 
     def _close_idle(self, carrier: Link) -> None:

@@ -1,6 +1,7 @@
 """The client's tunnel connections, whatever they carry: dialled, then in use or idle, then left to the server."""
 
 import asyncio
+import functools
 import logging
 import socket
 from abc import ABC, abstractmethod
@@ -48,7 +49,7 @@ class PooledClient(ABC, Generic[Carrier]):
         """How many idle connections of a lost control channel the server has not closed yet."""
 
     @abstractmethod
-    def _begin(self, sock: socket.socket, rest: bytes, *, ours: bool) -> None:
+    def _begin(self, sock: socket.socket, rest: bytes, among: set[Carrier], *, ours: bool) -> None:
         """Keep a connection that was dialled, now the callee's; `rest` are bytes that have been read already."""
 
     @abstractmethod
@@ -67,7 +68,7 @@ class PooledClient(ABC, Generic[Carrier]):
     def open(self) -> None:
         """Dial one more tunnel connection, in the background."""
         self._opening += 1
-        self._door.dial(self._opened)
+        self._door.dial(functools.partial(self._opened, self._carriers))
 
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""
@@ -85,7 +86,8 @@ class PooledClient(ABC, Generic[Carrier]):
     def disconnect(self) -> None:
         """Close the control channel; users in flight go on.
 
-        Idle connections are left to the server to close: in this very moment it may be handing them users.
+        Idle connections, and those that the server has been asked for, are left to the server to close: in this very
+        moment it may be handing them users.
         """
         self._door.disconnect()
         self._opening = 0
@@ -95,6 +97,7 @@ class PooledClient(ABC, Generic[Carrier]):
 
     def close(self) -> None:
         """Close the idle connections that are still there."""
+        self._door.close()
         self._close(list(self._leaving))
 
     def heard(self, signal: Signal) -> None:
@@ -126,9 +129,22 @@ class PooledClient(ABC, Generic[Carrier]):
         self._carriers.discard(carrier)
         self._leaving.discard(carrier)
 
-    def _opened(self, result: socket.socket | Exception, ours: bool, rest: bytes) -> None:  # noqa: FBT001 - see Opened
-        self._opening -= 1
+    def _opened(
+        self,
+        carriers: set[Carrier],
+        result: socket.socket | Exception,
+        ours: bool,  # noqa: FBT001 - see Opened
+        rest: bytes,
+    ) -> None:
+        """Take in a connection for those of the control channel of its time, which may be gone."""
+        late = carriers is not self._carriers
+        if not late:
+            self._opening -= 1
         if isinstance(result, Exception):
             log.debug("can't open a tunnel connection: %s", result)
+        elif late:
+            before = frozenset(self._leaving)
+            self._begin(result, rest, self._leaving, ours=ours)
+            self._loop.call_later(LEAVE_TIMEOUT, self._close, self._leaving - before)
         else:
-            self._begin(result, rest, ours=ours)
+            self._begin(result, rest, carriers, ours=ours)

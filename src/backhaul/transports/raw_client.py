@@ -131,6 +131,9 @@ class RawDoor:
             self._control.close()
             self._control = None
 
+    def close(self) -> None:
+        """See Door: a server is asked for a connection by the connection itself."""
+
     async def _shake_hands(self, sock: socket.socket) -> bytes:
         await self._loop.sock_sendall(sock, encode(Signal.CHANNEL, self._token))
         reader = FrameReader(len(self._token))
