@@ -43,11 +43,9 @@ def learns_destinations(sock: socket.socket) -> bool:
     return _LINUX and bool(sock.getsockopt(*_option(sock)))
 
 
-def host_of(address: Address) -> str:
-    """Return the peer's IP address."""
-    peer = address[0] if isinstance(address[0], tuple) else address
-    host: str = peer[0]
-    return host
+def peer_of(address: Address) -> Any:  # noqa: ANN401 - depends on the family
+    """Return the peer's address as the socket module has it."""
+    return address[0] if isinstance(address[0], tuple) else address
 
 
 def _option(sock: socket.socket) -> tuple[int, int]:

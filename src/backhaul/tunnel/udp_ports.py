@@ -5,12 +5,12 @@ import logging
 from backhaul.burst import Burst
 from backhaul.relay.datagrams import DatagramSocket
 from backhaul.relay.deadlines import Deadlines
-from backhaul.relay.endpoints import Address, host_of
+from backhaul.relay.endpoints import Address, peer_of
 from backhaul.relay.flows import Flow, Refusal
 from backhaul.relay.pair import Relay
 from backhaul.transports.base import Carry, ServerTransport
 from backhaul.transports.reputation import network_of
-from backhaul.transports.sockets import bind_datagrams
+from backhaul.transports.sockets import bind_datagrams, plain_ip
 from backhaul.wire.datagrams import Batch
 
 from .ports import Port
@@ -133,7 +133,7 @@ class UdpListener:
         if flow:
             flow.from_near(batch)
         else:
-            self._open(address, network_of(host_of(address)), batch)
+            self._open(address, network_of(plain_ip(peer_of(address))), batch)
 
     def _open(self, address: Address, source: str, batch: Batch) -> None:
         port = self.port
