@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support.net import Peer, fill, until
 from tests.support.tunnel import Net
-from tests.support.web import CLOSE, PING, frame, receive_frame
+from tests.support.web import BINARY, CLOSE, PING, PONG, frame, receive_frame
 
 from backhaul.relay.direction import Meter
 from backhaul.relay.framed import FramedRelay
@@ -77,3 +77,26 @@ class TestLingering:
         peer, _ = await self.answered(net, relay)
         await until(lambda: not relay.live)
         assert not await peer.closed()
+
+
+async def test_a_blocked_channel_is_not_pinged_and_a_silent_one_is_whole(net: Net) -> None:
+    poller = make_poller()
+    relay = Relay(poller)
+    (peer, conn), (user, sock) = await net.pair(), await net.pair()
+    parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
+    filler = conn.fill()
+    channel = WsChannel(relay, conn.sock, parser, frame(PONG, b"first"), masked=False, ours=True)
+    joined = FramedRelay(channel, sock.sock, Traffic(Meter(), Meter()), None, towards_user=True)
+    channel.start(joined)
+    joined.start()
+    for _ in range(3):
+        channel.ping_if_silent()
+    assert await peer.receive(filler) == bytes(filler)
+    assert await receive_frame(peer) == (PONG, b"first")
+    for _ in range(2):
+        channel.ping_if_silent()
+    await user.send(b"hello")
+    assert await receive_frame(peer) == (PING, b"")
+    assert await receive_frame(peer) == (BINARY, b"hello")
+    joined.close()
+    poller.close()

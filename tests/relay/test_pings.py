@@ -1,0 +1,74 @@
+"""Who is pinged, and when nobody is any more."""
+
+import asyncio
+from collections.abc import Callable
+
+from tests.support.net import until
+
+from backhaul.relay.pings import Pings
+
+
+class Connection:
+    """One that is silent, or says something before each look."""
+
+    def __init__(self, *, silent: bool, looked: Callable[[], None] = lambda: None) -> None:
+        self.looks = 0
+        self.pings = 0
+        self._silent = silent
+        self._looked = looked
+
+    def ping_if_silent(self) -> None:
+        """See Silent."""
+        self.looks += 1
+        self.pings += self._silent
+        self._looked()
+
+
+async def test_more_than_fit_into_one_turn_are_all_looked_after() -> None:
+    pings = Pings(lambda: 0.01)
+    connections = [Connection(silent=True) for _ in range(1000)]
+    for connection in connections:
+        pings.add(connection)
+    await until(lambda: all(connection.pings >= 2 for connection in connections))
+    pings.close()
+
+
+async def test_who_has_left_is_left_alone_even_in_the_middle_of_a_look() -> None:
+    pings = Pings(lambda: 0.01)
+
+    def leave() -> None:
+        for connection in connections:
+            pings.discard(connection)
+
+    connections = [Connection(silent=True, looked=leave) for _ in range(1000)]
+    for connection in connections:
+        pings.add(connection)
+    await until(lambda: any(connection.looks for connection in connections))
+    last = Connection(silent=False)
+    pings.add(last)
+    await until(lambda: last.looks == 2)
+    assert sum(connection.looks for connection in connections) == 1
+    pings.close()
+
+
+async def test_without_connections_no_timer_runs() -> None:
+    asked = 0
+
+    def longest() -> float:
+        nonlocal asked
+        asked += 1
+        return 0.01
+
+    pings, connection = Pings(longest), Connection(silent=True)
+    pings.add(connection)
+    await until(lambda: connection.looks)
+    pings.discard(connection)
+    asked = 0
+    # A timer that was set before is due by then, and sets no other.
+    done = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.05, done.set)
+    await done.wait()
+    assert asked == 0
+    pings.add(connection)
+    assert asked == 1
+    pings.close()
