@@ -42,6 +42,7 @@ class Client:
         self._descriptors = descriptors
         self.tunnel = self._make_tunnel()
         self._running: asyncio.Task[None] | None = None
+        self.stopping = False
 
     async def start(self) -> None:
         """Begin to connect; an unreachable server is tried again, not an error."""
@@ -49,6 +50,7 @@ class Client:
 
     async def stop(self) -> None:
         """End in order: the server is told, users in flight get `shutdown_timeout` seconds."""
+        self.stopping = True
         await self._stop_running()
         await self.tunnel.settled(min(_SETTLE_PATIENCE, self.config.shutdown_timeout))
         await self.relay.drained(self.config.shutdown_timeout)

@@ -30,6 +30,7 @@ def _server(end: Server, events: EventLog, started: float) -> Status:
     return Status(
         side="server",
         transport=end.config.transport,
+        stopping=end.stopping,
         connected=tunnel.connected,
         peer=tunnel.peer,
         problem=tunnel.problem,
@@ -52,6 +53,7 @@ def _client(end: Client, events: EventLog, started: float) -> Status:
     return Status(
         side="client",
         transport=end.config.transport,
+        stopping=end.stopping,
         connected=tunnel.connected,
         peer=tunnel.peer,
         problem=tunnel.problem,

@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +26,8 @@ from backhaul.server import Server
 from backhaul.system import notify
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.log import configure
-from backhaul.system.status_socket import serving, socket_path
+from backhaul.system.status_socket import serving, socket_path, stopping
+from backhaul.transports.listeners import Listeners
 
 if TYPE_CHECKING:
     from backhaul.monitor.service import Monitor
@@ -45,7 +46,9 @@ class Process:
     def __init__(self, file: str, config: Config) -> None:
         self._file = Path(file)
         self._config = config
-        self._end = _make_end(config)
+        self._socket = socket_path(self._file)
+        self._succeeding = stopping(self._socket)
+        self._end = _make_end(config, shared=self._succeeding)
         self._events = EventLog()
         self._read = reader(self._end, self._events)
         self._wake = asyncio.Event()  # a signal has come
@@ -59,7 +62,7 @@ class Process:
         self._on_signals()
         with self._keeping_events():
             await self._end.start()
-            async with serving(socket_path(self._file), self._answer):
+            async with serving(self._socket, self._answer, replace=self._succeeding) as replaced:
                 watch = await self._start_monitor(self._config)
                 _settle_memory()
                 notify.ready()
@@ -69,7 +72,7 @@ class Process:
                 finally:
                     if watch:
                         await watch.stop()
-            await self._end_in_order()
+                await self._end_in_order(replaced)
 
     def _answer(self) -> dict[str, object]:
         """Return what `backhaul status` shows, and which file this program was started with."""
@@ -107,12 +110,12 @@ class Process:
         )
         return await start(settings, self._read)
 
-    async def _end_in_order(self) -> None:
+    async def _end_in_order(self, replaced: Callable[[], bool]) -> None:
         patience = self._config.shutdown_timeout
         log.info("stopping: users in flight get %g s; a second signal ends at once", patience)
         notify.stopping()
         self._stop.clear()
-        ending = asyncio.ensure_future(self._end.stop())
+        ending = asyncio.ensure_future(_stop(self._end, replaced))
         second = asyncio.ensure_future(self._stop.wait())
         await asyncio.wait([ending, second], return_when=asyncio.FIRST_COMPLETED)
         second.cancel()
@@ -210,10 +213,18 @@ def _state(end: Server | Client) -> str:
     return f"connecting to {end.config.remote_addr}"
 
 
-def _make_end(config: Config) -> Server | Client:
+def _make_end(config: Config, *, shared: bool) -> Server | Client:
     if isinstance(config, ServerConfig):
-        return Server(config, limits=gate_limits(descriptor_limit()))
+        listeners = Listeners(notify.inherited(), shared=shared, depot=notify.Store())
+        return Server(config, limits=gate_limits(descriptor_limit()), listeners=listeners)
     return Client(config)
+
+
+async def _stop(end: Server | Client, replaced: Callable[[], bool]) -> None:
+    if isinstance(end, Server):
+        await end.stop(replaced)
+    else:
+        await end.stop()
 
 
 def _settle_memory() -> None:

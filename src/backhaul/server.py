@@ -1,6 +1,9 @@
 """The public end, put together."""
 
+import asyncio
 import logging
+from collections.abc import Callable
+from typing import Final
 
 from backhaul.assembly import TLS, mux_settings, patience, tunnel_options
 from backhaul.config import ServerConfig
@@ -11,6 +14,7 @@ from backhaul.relay.pair import Relay
 from backhaul.relay.poller import make_poller, reason
 from backhaul.system.memory import backlog_limit
 from backhaul.transports.base import DEFAULT_LIMITS, GateLimits, ServerEvents, ServerSettings, ServerTransport
+from backhaul.transports.listeners import Listeners
 from backhaul.transports.table import make_server
 from backhaul.transports.tls import ServerTls
 from backhaul.tunnel.serving import ServerTunnel
@@ -19,20 +23,27 @@ from backhaul.tunnel.timings import Timings
 log = logging.getLogger("backhaul.server")
 
 DEFAULT_TIMINGS = Timings()
+_LOOK_EVERY: Final = 0.05  # seconds between looks for users and a successor while stopping
 
 
 class Server:
     """A running server; `start` and `stop` once each, inside a running event loop."""
 
     def __init__(
-        self, config: ServerConfig, timings: Timings = DEFAULT_TIMINGS, limits: GateLimits = DEFAULT_LIMITS
+        self,
+        config: ServerConfig,
+        timings: Timings = DEFAULT_TIMINGS,
+        limits: GateLimits = DEFAULT_LIMITS,
+        listeners: Listeners | None = None,
     ) -> None:
         self.config = config
+        self._listeners = listeners or Listeners()
+        self.stopping = False
         self._limits = limits
         self._poller = make_poller()
         flows = FlowTable(config.udp_max_flows, config.udp_timeout)
         self.relay = Relay(self._poller, flows=flows, patience=patience(config), backlog_limit=backlog_limit())
-        self.tunnel = ServerTunnel(config, self.relay, self._make_transport, timings)
+        self.tunnel = ServerTunnel(config, self.relay, self._make_transport, timings, self._listeners)
 
     async def start(self) -> None:
         """Listen; raises BackhaulError if the tunnel's own address is in use."""
@@ -42,6 +53,7 @@ class Server:
         except OSError as error:
             self.close()
             raise BackhaulError(f"can't listen on {config.bind_addr}: {reason(error)}") from None
+        self._listeners.settle()
         if not self.tunnel.problem:
             count = len(self.tunnel.ports.open)
             ports = "1 port" if count == 1 else f"{count} ports"
@@ -64,6 +76,7 @@ class Server:
         ports.retarget(change.ports_retargeted)
         ports.retry()  # the reload may be the administrator's answer to a port that is in use
         ports.add(change.ports_added)
+        self._listeners.settle()
 
     def _rebuild(self, old: ServerConfig) -> None:
         try:
@@ -75,15 +88,37 @@ class Server:
             address, self.config = self.config.bind_addr, old
             raise BackhaulError(f"can't listen on {address}: {reason(error)}") from None
 
-    async def stop(self) -> None:
-        """End in order: no more users, the client is told, users in flight get `shutdown_timeout` seconds."""
+    async def stop(self, succeeded: Callable[[], bool] = lambda: False) -> None:
+        """End in order: users in flight get `shutdown_timeout` seconds, and while there are some, others are served.
+
+        One that has had users a moment ago waits for more: most stops are restarts, and the next process may be on its
+        way. `succeeded`: whether another process listens on the same ports, which shall have the users to come. Where
+        the service manager keeps the listening sockets, users to come wait in them for the next process.
+        """
+        self.stopping = True
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.config.shutdown_timeout
+        if self._listeners.kept:
+            self.tunnel.ports.close()
+        else:
+            self._listeners.share()
+        while self._serving and not succeeded() and loop.time() < end:  # noqa: ASYNC110 - once, at the very end
+            await asyncio.sleep(_LOOK_EVERY)
+        if succeeded():
+            await self.tunnel.hand_over()
         self.tunnel.stop_listening()
-        await self.relay.drained(self.config.shutdown_timeout)
+        await self.relay.drained(max(0.0, end - loop.time()))
         self.close()
+
+    @property
+    def _serving(self) -> bool:
+        """Whether there are users, and a client that carries them, or will soon."""
+        return self.tunnel.useful and bool(self.relay.live or self.tunnel.waiting or self.tunnel.busy)
 
     def close(self) -> None:
         """End at once."""
         self.tunnel.stop_listening()
+        self._listeners.close()
         self.relay.close()
         self._poller.close()
 
@@ -102,6 +137,7 @@ class Server:
             path=config.path,
             decoy=config.decoy,
             limits=self._limits,
+            listeners=self._listeners,
             channel_size=config.channel_size,
             tunnel_options=tunnel_options(config),
         )

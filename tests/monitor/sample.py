@@ -44,6 +44,7 @@ class Tunnel:
         self.status = Status(
             side="server",
             transport="tcpmux",
+            stopping=False,
             connected=True,
             peer="192.0.2.7:40112",
             problem="",

@@ -10,7 +10,7 @@ from backhaul.tunnel.timings import Timings
 
 from .datagrams import UdpNet
 from .net import HOST, Peer, free_port, until
-from .tunnel import TOKEN
+from .tunnel import NO_WAIT, TOKEN
 
 if TYPE_CHECKING:
     from backhaul.client import Client
@@ -171,7 +171,7 @@ class Mixed:
         if self.case.ours == "client":
             await self.peer.says("listening on", listening + 1)
 
-    async def start_ours(self, timings: Timings = Timings()) -> None:  # noqa: B008 - frozen
+    async def start_ours(self, timings: Timings = NO_WAIT) -> None:
         """Start our end, for the first time or again; `timings` are those of our server."""
         if self.case.ours == "server":
             unchecked: dict[str, Any] = {"heartbeat": self._keys.heartbeat}

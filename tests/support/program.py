@@ -19,8 +19,13 @@ class Program:
         self.lines: list[str] = []
 
     @classmethod
-    async def start(cls, *arguments: str | Path, descriptors: int = 0, wrapper: Sequence[str] = ()) -> "Program":
-        """Run it with `arguments`, by a `wrapper` that becomes it, and with no more than `descriptors` if given."""
+    async def start(
+        cls, *arguments: str | Path, descriptors: int = 0, wrapper: Sequence[str] = (), inherit: Sequence[int] = ()
+    ) -> "Program":
+        """Run it with `arguments`, by a `wrapper` that becomes it, and with no more than `descriptors` if given.
+
+        It has the descriptors `inherit` of this process, too.
+        """
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"}
         process = await asyncio.create_subprocess_exec(
             *wrapper,
@@ -29,6 +34,7 @@ class Program:
             "backhaul",
             *arguments,
             env=environment,
+            pass_fds=inherit,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

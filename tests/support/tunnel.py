@@ -9,7 +9,7 @@ import msgspec
 from backhaul.client import Client
 from backhaul.config import ClientConfig, ServerConfig
 from backhaul.config.loader import parse
-from backhaul.server import DEFAULT_TIMINGS, Server
+from backhaul.server import Server
 from backhaul.transports.base import DEFAULT_LIMITS
 from backhaul.transports.resolver import LookUp, look_up
 from backhaul.tunnel.timings import Timings
@@ -31,6 +31,8 @@ BUILT = (
 )  # the transports of this version, all held to the same behaviour
 
 PROXY_PROTOCOL = ("tcp", "tcpmux", "wsmux", "wssmux")  # those on which v0.7.2 has it
+
+NO_WAIT = Timings(quiet=0)  # at a stop, for more users
 
 # Far shorter than any configuration may have them: what they pace should not pace the tests.
 FAST: dict[str, Any] = {"retry_interval": 0.05}
@@ -129,7 +131,7 @@ class Net(Sockets):
         lines: str = "",
         *,
         host: str = HOST,
-        timings: Timings = DEFAULT_TIMINGS,
+        timings: Timings = NO_WAIT,
         **unchecked: Any,  # noqa: ANN401 - any key
     ) -> Server:
         """Start a server."""

@@ -95,3 +95,27 @@ def test_watchdog_interval(
         if value is not None:
             monkeypatch.setenv(name, value)
     assert notify.watchdog_interval() == interval
+
+
+def test_a_socket_is_stored_and_taken_back(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = notify.Store()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for size in ("", "0"):
+            monkeypatch.setenv("FDSTORE", size)
+            assert not store.keep("tcp-443", listener)
+        monkeypatch.setenv("FDSTORE", "64")
+        assert store.keep("tcp-443", listener)
+        message, descriptors, _, _ = socket.recv_fds(manager, 4096, 2)
+        assert message.decode().split("\n") == ["FDSTORE=1", "FDNAME=tcp-443", "FDPOLL=0"]
+        (descriptor,) = descriptors
+        with socket.socket(fileno=descriptor) as copy:
+            assert copy.getsockname() == listener.getsockname()
+    store.drop("tcp-443")
+    assert received(manager) == ["FDSTOREREMOVE=1", "FDNAME=tcp-443"]
+
+
+@pytest.mark.parametrize("intended_for", ["", "1"])
+def test_what_is_passed_to_another_process_is_left_alone(intended_for: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    monkeypatch.setenv("LISTEN_PID", intended_for)
+    assert notify.inherited() == []

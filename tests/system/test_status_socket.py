@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.system.status_socket import ask, serving, socket_name, socket_path, sockets
+from backhaul.system.status_socket import ask, serving, socket_name, socket_path, sockets, stopping
 
 pytestmark = pytest.mark.both_loops
 
@@ -243,3 +243,28 @@ async def test_a_socket_that_another_user_listens_on_is_not_asked(path: Path) ->
         with pytest.raises(PermissionError):
             await answer(path)
         await answered.wait()  # else its transport outlives the loop
+
+
+async def test_the_socket_of_a_program_that_stops_is_replaced_and_it_learns_of_that(path: Path) -> None:
+    async with serving(path, lambda: {"stopping": True, "name": "older"}) as replaced:
+        assert await asyncio.to_thread(stopping, path)
+        assert not replaced()
+        async with serving(path, lambda: {"name": "newer"}, replace=True) as again:
+            assert replaced()
+            assert not again()
+            assert await answer(path) == {"name": "newer"}
+            assert not await asyncio.to_thread(stopping, path)
+        assert not there(path)
+        assert not replaced()  # nobody is there any more
+
+
+async def test_who_ends_leaves_the_socket_of_the_next_one(path: Path) -> None:
+    async with contextlib.AsyncExitStack() as newer:
+        async with serving(path, dict):
+            await newer.enter_async_context(serving(path, lambda: "newer", replace=True))
+        assert await answer(path) == "newer"
+
+
+def test_nobody_stops_where_nobody_answers(path: Path) -> None:
+    assert not stopping(None)
+    assert not stopping(path)

@@ -7,7 +7,7 @@ import pytest
 from tests.support.behind import Behind
 from tests.support.net import free_port
 from tests.support.public import TARGET, Public
-from tests.support.tunnel import Net
+from tests.support.tunnel import NO_WAIT, Net
 
 from backhaul.tunnel.timings import Timings
 
@@ -29,7 +29,7 @@ async def public(net: Net, request: pytest.FixtureRequest) -> Public:
     if limits := request.node.get_closest_marker("limits"):
         net.limits = replace(net.limits, **limits.kwargs)
     paced = request.node.get_closest_marker("timings")
-    timings = Timings(**paced.kwargs) if paced else Timings()
+    timings = Timings(quiet=0, **paced.kwargs) if paced else NO_WAIT
     server = await net.server(port, [f"127.0.0.1:{user_port}={TARGET}"], lines, timings=timings, **unchecked)
     return Public(net, server, port, user_port)
 

@@ -108,6 +108,7 @@ def _describe(document: dict[str, Any]) -> str:
 def _lines(name: str, status: Status, now: float) -> Iterator[str]:
     state = f"connected to {status.peer}" if status.connected else "NOT CONNECTED"
     state += f": {status.problem}" if status.problem else ""
+    state += ", stopping" if status.stopping else ""
     yield f"{name}: {status.side}, transport {status.transport}, {state}"
     yield f"  up {_duration(now - status.started)}, {', '.join(_facts(status))}, version {status.version}"
     if status.ports:

@@ -67,6 +67,8 @@ class Status:
 
     side: Side
     transport: str
+    stopping: bool
+    """Whether the program is on its way out: another one that runs the same file may take over."""
     connected: bool
     peer: str
     """Address of the other end; empty while there is none."""

@@ -15,7 +15,7 @@ from backhaul.wire.datagrams import Batch
 
 from .buffers import shared_buffer
 from .endpoints import NO_SUCH_SOURCE, ROOM, Address, Endpoint, interpret, learns_destinations
-from .poller import WOULD_BLOCK, Poller, release
+from .poller import WOULD_BLOCK, Poller
 
 Received = Callable[[Batch, Address], None]
 
@@ -125,8 +125,10 @@ class DatagramSocket:
             start = stop
 
     def close(self) -> None:
-        """Close the socket."""
-        release(self._poller, self._sock)
+        """Close the socket, of which the service manager may have a copy that epoll would go on with."""
+        if self._sock.fileno() >= 0:
+            self._poller.forget(self._sock)
+            self._sock.close()
 
     def _equal_run(self, batch: Batch, start: int, end: int) -> int:
         """Return where the datagrams that can leave together with the first one end."""

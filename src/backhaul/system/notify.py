@@ -4,14 +4,18 @@ Outside a service manager (no ``NOTIFY_SOCKET``) every function here does nothin
 manager that cannot be told must not stop the tunnel.
 """
 
+import array
 import logging
 import os
 import socket
 import time
+from collections.abc import Sequence
 from typing import Final
 
 # Seconds. A service manager drains its queue at once or is in trouble; the event loop must not share that.
 _SEND_TIMEOUT: Final = 1.0
+
+_FIRST_DESCRIPTOR: Final = 3  # SD_LISTEN_FDS_START
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -54,12 +58,52 @@ def watchdog_interval() -> float | None:
     return int(allowed) / 2e6 or None
 
 
+class Store:
+    """The service manager's store of file descriptors, which outlive this process: sd_notify(3), FDSTORE=1."""
+
+    def keep(self, name: str, sock: socket.socket) -> bool:
+        """Put a copy of the socket there; return whether there is a store.
+
+        Without FDPOLL=0 the manager throws sockets out that report a hang-up, as those do whose users are refused.
+        """
+        if not os.environ.get("FDSTORE", "").strip("0"):  # its size; set by systemd 254, and by our unit for older ones
+            return False
+        _send("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", descriptors=[sock.fileno()])
+        return True
+
+    def drop(self, name: str) -> None:
+        """Close the copy of this name, if there is one."""
+        _send("FDSTOREREMOVE=1", f"FDNAME={name}")
+
+
+def inherited() -> list[socket.socket]:
+    """Return the sockets that the service manager passes to this process, once: sd_listen_fds(3)."""
+    count, intended_for = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "")
+    if not count.isdecimal() or intended_for != str(os.getpid()):
+        return []
+    found = []
+    for descriptor in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + int(count)):
+        os.set_inheritable(descriptor, False)
+        try:
+            sock = socket.socket(fileno=descriptor)
+        except OSError:  # no socket, so nothing that we have stored
+            os.close(descriptor)
+        else:
+            found.append(sock)
+    return found
+
+
 def _status(text: str) -> list[str]:
     # A line break would start an assignment of its own.
     return [f"STATUS={' '.join(text.split())}"] if text else []
 
 
-def _send(*assignments: str) -> None:
+def _rights(descriptors: Sequence[int]) -> list[tuple[int, int, bytes]]:
+    """Return what passes descriptors to another process, unix(7)."""
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors).tobytes())] if descriptors else []
+
+
+def _send(*assignments: str, descriptors: Sequence[int] = ()) -> None:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -68,6 +112,7 @@ def _send(*assignments: str) -> None:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.settimeout(_SEND_TIMEOUT)
-            manager.sendto("\n".join(assignments).encode(errors="replace"), address)
+            message = "\n".join(assignments).encode(errors="replace")
+            manager.sendmsg([message], _rights(descriptors), 0, address)
     except (OSError, ValueError) as error:  # ValueError: an address no socket can have
         _logger.debug("cannot notify the service manager: %s", error)

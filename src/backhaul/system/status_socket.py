@@ -28,6 +28,7 @@ _YOUTH: Final = 60.0  # seconds; between making a socket and listening on it lie
 _LEAST_PATIENCE: Final = 0.001  # 0 would make the socket non-blocking
 _MAX_DOCUMENT: Final = 64 << 20  # bytes; 65 535 ports are some 20 MB
 _CREDENTIALS: Final = struct.Struct("3i")  # process, user, group
+_STOPPING_PATIENCE: Final = 1.0  # seconds; a program that stops in order answers at once
 _STEM_MAX: Final = 40  # characters: the whole path has to fit into the 108 bytes of sockaddr_un
 
 _logger: Final = logging.getLogger(__name__)
@@ -111,23 +112,50 @@ def _receive(sock: socket.socket, end: float) -> bytes:
     return bytes(document)
 
 
+def stopping(path: Path | None) -> bool:
+    """Return whether a program that stops answers on `path`; one that takes longer than a second does not."""
+    try:
+        document = msgspec.json.decode(ask(path, _STOPPING_PATIENCE), type=dict[str, object]) if path else {}
+    except (OSError, msgspec.MsgspecError):
+        return False
+    return document.get("stopping") is True
+
+
 @contextlib.asynccontextmanager
-async def serving(path: Path | None, read: Callable[[], object]) -> AsyncIterator[None]:
+async def serving(
+    path: Path | None, read: Callable[[], object], *, replace: bool = False
+) -> AsyncIterator[Callable[[], bool]]:
     """Answer on `path` inside the block, to root and to the program's own user alone; None: don't.
 
     `read` is called in the event loop, once a connection, and returns what msgspec can write as JSON. Where the
-    socket can't be made the program runs without it, and a debug line says why.
+    socket can't be made the program runs without it, and a debug line says why. `replace` the socket of a program
+    that lives. The block gets a function that tells whether somebody else has replaced this one.
     """
-    sock = _listen(path) if path else None
+    sock = _listen(path, replace=replace) if path else None
     if not path or not sock:
-        yield
+        yield lambda: False
         return
+    own = _inode(path)
     asking: set[asyncio.Transport] = set()
     server = await asyncio.get_running_loop().create_unix_server(lambda: _Answer(read, asking), sock=sock)
     try:
-        yield
+        yield lambda: _inode(path) not in {0, own}
     finally:
-        _close(server, asking, path)
+        _close(server, asking)
+        _remove(path, own)
+
+
+def _remove(path: Path, own: int) -> None:
+    if _inode(path) == own:
+        path.unlink(missing_ok=True)
+
+
+def _inode(path: Path) -> int:
+    """Return the number of the file there, 0 if there is none."""
+    try:
+        return path.lstat().st_ino
+    except OSError:
+        return 0
 
 
 class _Answer(asyncio.Protocol):
@@ -154,14 +182,17 @@ def _manager_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
-def _listen(path: Path) -> socket.socket | None:
+def _listen(path: Path, *, replace: bool) -> socket.socket | None:
     """Return a socket bound to `path`, or None."""
     sock = socket.socket(socket.AF_UNIX)
     try:
         path.parent.mkdir(exist_ok=True)
-        _remove_stale(path)
+        draft = path.with_suffix(".new") if replace else path
+        _remove_stale(draft)
         os.fchmod(sock.fileno(), 0o600)  # before it is bound: on Linux its file gets this mode at once
-        sock.bind(str(path))
+        sock.bind(str(draft))
+        sock.listen()  # before it takes the name: nobody shall find it dead
+        draft.replace(path)
     except OSError as error:
         sock.close()
         _logger.debug("no status socket %s: %s", path, (error.strerror or str(error)).lower())
@@ -169,11 +200,10 @@ def _listen(path: Path) -> socket.socket | None:
     return sock
 
 
-def _close(server: asyncio.AbstractServer, asking: set[asyncio.Transport], path: Path) -> None:
+def _close(server: asyncio.AbstractServer, asking: set[asyncio.Transport]) -> None:
     server.close()
     for transport in asking:
         transport.abort()
-    path.unlink(missing_ok=True)
 
 
 def _remove_stale(path: Path) -> None:

@@ -76,6 +76,9 @@ RestartSec=3
 # A mistake in the configuration: another try would end the same way.
 RestartPreventExitStatus=2
 WatchdogSec=30
+# Listening sockets stay here over a restart, and users wait in them. Before systemd 254 the program is not told.
+FileDescriptorStoreMax=4096
+Environment=FDSTORE=4096
 # shutdown_timeout for the users in flight, and time to close.
 TimeoutStopSec={stop_timeout}
 # Each user takes two descriptors and some pipes; the default is 1024.

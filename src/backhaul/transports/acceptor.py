@@ -61,13 +61,21 @@ class Acceptor:
         self._listener.listen(BACKLOG)
         self._resume()
 
+    def finish(self) -> None:
+        """Take all connections that have come, then stop listening."""
+        while self._accept_batch():
+            pass
+        self.close()
+
     def close(self) -> None:
         """Stop listening; accepted connections are not touched."""
         self._stop_timer()
         if self._spare is not None:
             os.close(self._spare)
             self._spare = None
-        release(self._poller, self._listener)
+        if self._listener.fileno() >= 0:
+            self._poller.forget(self._listener)  # the service manager may have a copy, with which epoll would go on
+            self._listener.close()
 
     def _stop_timer(self) -> None:
         if self._timer:
@@ -85,22 +93,27 @@ class Acceptor:
         self._poller.on_readable(self._listener, self._readable)
 
     def _readable(self) -> None:
+        self._accept_batch()
+
+    def _accept_batch(self) -> bool:
+        """Accept some; return whether there may be more."""
         for _ in range(_BATCH):
             try:
                 sock, address = self._listener.accept()
             except (BlockingIOError, InterruptedError):
-                return
+                return False
             except OSError as error:
                 if error.errno in TRANSIENT_ACCEPT:
                     continue
                 self._exhausted(error)
-                return
+                return False
             sock.setblocking(False)
             if self._anywhere:
                 suit(sock, address[0])
             self._hand_over(sock, address)
             if self._listener.fileno() < 0:
-                return
+                return False
+        return True
 
     def _hand_over(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
         """What goes wrong with one connection is no reason to hear no others."""

@@ -23,7 +23,7 @@ from .handshakes import Handshakes
 from .lobby import Lobby, PendingConnection
 from .reputation import Reputation, barred_line
 from .sending import send_whole
-from .sockets import listen, plain_ip
+from .sockets import plain_ip
 from .tls import ServerContext, explain
 from .ws_signals import PING, WsEar, encode_signal
 
@@ -83,7 +83,7 @@ class HttpGate:
     def start(self) -> None:
         """Listen; raises OSError."""
         settings = self._settings
-        listener = listen(settings.bind_host, settings.bind_port, settings.tunnel_options)
+        listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
         self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused)
 
     def send(self, signal: Signal) -> None:

@@ -24,7 +24,7 @@ from .base import GateEvents, ServerSettings, taken_over, unlike
 from .control_channel import ControlChannel
 from .lobby import Lobby, PendingConnection
 from .reputation import Reputation, barred_line, network_of
-from .sockets import listen, plain_ip
+from .sockets import plain_ip
 
 log = logging.getLogger("backhaul.server")
 
@@ -83,7 +83,7 @@ class RawGate:
     def start(self) -> None:
         """Listen; raises OSError."""
         settings = self._settings
-        listener = listen(settings.bind_host, settings.bind_port, settings.tunnel_options)
+        listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
         self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused)
 
     def send(self, signal: Signal) -> None:

@@ -79,13 +79,13 @@ def _set(sock: socket.socket, option: str, value: int) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-def listen(host: str, port: int, options: SocketOptions) -> socket.socket:
+def listen(host: str, port: int, options: SocketOptions, *, share: bool = False) -> socket.socket:
     """Return a listening socket on `host`; OSError if it can't be had.
 
-    "", "0.0.0.0" and "::" are all addresses of both families.
+    "", "0.0.0.0" and "::" are all addresses of both families. `share` the port with sockets that allow it.
     Accepted sockets inherit the options on Linux, which saves five system calls a connection.
     """
-    sock = _bindable(host, port, socket.SOCK_STREAM)
+    sock = _bindable(host, port, socket.SOCK_STREAM, share=share)
     try:
         options.apply(sock)
         sock.listen(BACKLOG)
@@ -95,31 +95,48 @@ def listen(host: str, port: int, options: SocketOptions) -> socket.socket:
     return sock
 
 
-def bind_datagrams(host: str, port: int) -> socket.socket:
+def bind_datagrams(host: str, port: int, *, share: bool = False) -> socket.socket:
     """Return a UDP socket bound to `host`, which is read as by `listen`; OSError if it can't be had.
 
     Bound to a wildcard, it tells which address each datagram was sent to.
     """
-    sock = _bindable(host, port, socket.SOCK_DGRAM)
-    prepare(sock)
-    learn_destinations(sock)
+    sock = _bindable(host, port, socket.SOCK_DGRAM, share=share)
+    prepare_datagrams(sock)
     return sock
 
 
-def _bindable(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
+def prepare_datagrams(sock: socket.socket) -> None:
+    """Set the options of a bound UDP socket."""
+    prepare(sock)
+    learn_destinations(sock)
+
+
+def addresses(host: str, port: int) -> list[tuple[str, int]]:
+    """Return where a socket may be bound that `listen` opens for this host."""
+    if host in _EVERYWHERE:
+        return [("::", port), ("0.0.0.0", port)]
+    address = socket.getaddrinfo(host, port, flags=socket.AI_PASSIVE)[0][4]
+    return [(str(address[0]), port)]
+
+
+def _bindable(host: str, port: int, kind: socket.SocketKind, *, share: bool) -> socket.socket:
     if host in _EVERYWHERE and socket.has_dualstack_ipv6():
         try:
-            return _bind(socket.AF_INET6, ("::", port), kind, v6only=False)
+            return _bind(socket.AF_INET6, ("::", port), kind, v6only=False, share=share)
         except OSError as error:
             if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:  # IPv6 switched off: IPv4 it is
                 raise
     family, _, _, _, address = socket.getaddrinfo(host or "0.0.0.0", port, type=kind, flags=socket.AI_PASSIVE)[0]
-    return _bind(family, address, kind, v6only=True)
+    return _bind(family, address, kind, v6only=True, share=share)
 
 
-def _bind(family: int, address: tuple[Any, ...], kind: socket.SocketKind, *, v6only: bool) -> socket.socket:
+def _bind(
+    family: int, address: tuple[Any, ...], kind: socket.SocketKind, *, v6only: bool, share: bool
+) -> socket.socket:
     sock = socket.socket(family, kind)
     try:
+        if share:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             suit(sock, address[0])

@@ -21,7 +21,6 @@ from backhaul.wire.signals import Signal
 from .base import Carry, ServerEvents, ServerSettings, User
 from .gated_server import GatedServer
 from .raw_server import RawGate
-from .sockets import bind_datagrams
 
 log = logging.getLogger("backhaul.tunnel")
 
@@ -56,7 +55,7 @@ class UdpServer(GatedServer):
 
     def start(self) -> None:
         """Listen for the control channel and, on the same port, for tunnels; raises OSError."""
-        sock = bind_datagrams(self.settings.bind_host, self.settings.bind_port)
+        sock = self.settings.listeners.datagrams(self.settings.bind_host, self.settings.bind_port)
         try:
             super().start()
         except OSError:

@@ -13,7 +13,8 @@ from backhaul.relay.direction import Meter
 from backhaul.relay.pair import Traffic
 from backhaul.relay.poller import Poller, reason
 from backhaul.transports.acceptor import Acceptor
-from backhaul.transports.sockets import SocketOptions, listen
+from backhaul.transports.listeners import Listeners
+from backhaul.transports.sockets import SocketOptions
 
 from .retries import Retries
 from .timings import Timings
@@ -58,13 +59,14 @@ class Port:
     def listen(
         self,
         poller: Poller,
+        listeners: Listeners,
         options: SocketOptions,
         accepted: Callable[[socket.socket, Any], None],
         refused: Callable[[OSError], None],
     ) -> None:
         """Open the port, unless it is open; raises OSError."""
         if not self._acceptor:
-            listener = listen(self.mapping.bind_host, self.mapping.bind_port, options)
+            listener = listeners.streams(self.mapping.bind_host, self.mapping.bind_port, options)
             self._acceptor = Acceptor(poller, listener, accepted, refused)
 
     def set_options(self, options: SocketOptions) -> None:
@@ -97,6 +99,12 @@ class Port:
         """Take no more users; those that are connected stay, flows end."""
         self._close_streams()
         self.close_datagrams()
+
+    def finish(self) -> None:
+        """Take the users who have come already, then no more."""
+        if self._acceptor:
+            self._acceptor.finish()
+            self._acceptor = None
 
     def _close_streams(self) -> None:
         if self._acceptor:
@@ -134,6 +142,7 @@ class Ports:
     def __init__(
         self,
         poller: Poller,
+        listeners: Listeners,
         options: SocketOptions,
         accepted: Callable[[Port, socket.socket, Any], None],
         *,
@@ -144,6 +153,7 @@ class Ports:
         self._streams = streams
         self._listen_datagrams = listen_datagrams
         self._poller = poller
+        self._listeners = listeners
         self._options = options
         self._accepted = accepted
         self._burst = Burst(log)
@@ -214,6 +224,13 @@ class Ports:
         for mapping in mappings:
             self.all.pop((mapping.bind_host, mapping.bind_port)).close()
 
+    def finish(self) -> None:
+        """Take the users of streams who have come already, then close all ports."""
+        if not self.refusing:
+            for port in self.all.values():
+                port.finish()
+        self.close()
+
     def close(self) -> None:
         """Close all ports."""
         self._retries.stop()
@@ -235,6 +252,7 @@ class Ports:
             if self._streams:
                 port.listen(
                     self._poller,
+                    self._listeners,
                     self._options,
                     functools.partial(self._accepted, port),
                     functools.partial(self._refused, port),

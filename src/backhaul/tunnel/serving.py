@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import logging
+import math
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -12,23 +13,25 @@ from backhaul.config import ServerConfig
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import FAULT, broken, reason, release
 from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport, User
+from backhaul.transports.listeners import Listeners
 from backhaul.transports.sockets import SocketOptions
 from backhaul.wire import proxy
 from backhaul.wire.signals import Signal
 
 from .absence import Absence
 from .carrier_check import CarrierCheck
-from .lobby import Lobby, Waiting
 from .ports import Port, Ports
 from .retries import Retries
 from .timings import Timings
 from .udp_ports import FlowDesk
+from .waiting_users import Waiting, WaitingUsers
 
 log = logging.getLogger("backhaul.server")
 
 # Seconds between looks whether users who wait are still there. Most wait for a millisecond: watching each of them would
 # cost more than carrying a few that have gone.
 _LOOK_EVERY = 0.25
+_LAST_LOOKS = 0.02  # seconds between looks whether the last users have carriers
 
 
 class ServerTunnel:
@@ -40,25 +43,29 @@ class ServerTunnel:
         relay: Relay,
         make_transport: Callable[[ServerEvents], ServerTransport],
         timings: Timings,
+        listeners: Listeners,
     ) -> None:
+        self._listeners = listeners
         self._loop = asyncio.get_running_loop()
         self._poller = relay.poller
         self.config = config
         self._transport = make_transport(self)
         self._timings = timings
-        self._waiting = Lobby(timings.user_patience, timings.restart, self._give_up)
+        self._waiting = WaitingUsers(timings.user_patience, timings.restart, self._give_up)
         self._absence = Absence(self._absence_lasts)
         self._looking: asyncio.TimerHandle | None = None  # set while users wait
         self._burst = Burst(log)
         self._heart: asyncio.TimerHandle | None = None
+        self._last_user = -math.inf  # when one has come
         self.peer = ""  # the client's address while it is connected
         self.opened = 0  # control channels so far
         self._unreachable = ""  # why the client can't connect, as far as this end knows; empty: it can
         self._check = CarrierCheck(log)
         self._retries = Retries(self._restart, timings.reopen_pauses)
-        self._flows = FlowDesk(relay, self._transport, config.channel_size)
+        self._flows = FlowDesk(relay, self._transport, listeners, config.channel_size)
         self.ports = Ports(
             relay.poller,
+            listeners,
             _user_options(config),
             self._user_came,
             streams=config.transport != "udp",
@@ -75,6 +82,16 @@ class ServerTunnel:
     def problem(self) -> str:
         """Why no client is connected, or no user could be carried, as far as this end knows; else empty."""
         return self._unreachable or self._check.problem
+
+    @property
+    def useful(self) -> bool:
+        """Whether a client is there or has said that it comes back."""
+        return self._transport.connected or self._waiting.client_will_come
+
+    @property
+    def busy(self) -> bool:
+        """Whether a user has come a moment ago."""
+        return self._loop.time() - self._last_user < self._timings.quiet
 
     @property
     def offline(self) -> bool:
@@ -140,7 +157,20 @@ class ServerTunnel:
             log.error("%s; tried again until this machine has the address", self._unreachable)
             self._retries.start()
         self.ports.add(self.config.ports)
-        self._absence.begin(self._timings.absence)
+        if self._listeners.succeeding:
+            self._client_restarts()  # it has lost the process before, and looks for this one
+        else:
+            self._absence.begin(self._timings.absence)
+
+    async def hand_over(self) -> None:
+        """Leave users and client to come to the process that shares the ports; those who are here are carried."""
+        self._listeners.prefer_newer()
+        self.ports.take_datagrams(None)
+        await asyncio.sleep(self._timings.handshakes)
+        self.ports.finish()
+        end = self._loop.time() + self._timings.user_patience
+        while len(self._waiting) and self._loop.time() < end:  # noqa: ASYNC110 - once, at the very end
+            await asyncio.sleep(_LAST_LOOKS)
 
     def stop_listening(self) -> None:
         """Take no more users and tell the client; users in flight go on."""
@@ -217,6 +247,7 @@ class ServerTunnel:
     def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
         user = User(sock, port.mapping.target, self._preface(sock, address), port.traffic, port.user_closed)
         port.total += 1
+        self._last_user = self._loop.time()
         port.open += 1
         self._transport.expect_user(len(self._waiting) + 1)
         if len(self._waiting) or not self._carry(user):

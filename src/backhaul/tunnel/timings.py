@@ -13,5 +13,9 @@ class Timings:
     """Without a client until the users' ports refuse connections."""
     restart: float = 10.0
     """For a client that has said that it stops, and for the users who come meanwhile: most such clients restart."""
+    quiet: float = 1.0
+    """Without a user who comes until a stop need not serve more of them."""
+    handshakes: float = 0.3
+    """For TCP handshakes that are under way when another process takes over: a round trip to users far away."""
     reopen_pauses: tuple[float, ...] = (1, 2, 4, 8, 16, 30)
     """Before each new attempt to listen where it failed; the last one is repeated for ever."""

@@ -9,8 +9,9 @@ from backhaul.relay.endpoints import Address, peer_of
 from backhaul.relay.flows import Flow, Refusal
 from backhaul.relay.pair import Relay
 from backhaul.transports.base import Carry, ServerTransport
+from backhaul.transports.listeners import Listeners
 from backhaul.transports.reputation import network_of
-from backhaul.transports.sockets import bind_datagrams, plain_ip
+from backhaul.transports.sockets import plain_ip
 from backhaul.wire.datagrams import Batch
 
 from .ports import Port
@@ -25,9 +26,10 @@ REFUSED_FOR = 10.0  # seconds without another attempt to carry a flow that the c
 class FlowDesk:
     """Makes flows of what comes to the UDP ports, and finds carriers for them."""
 
-    def __init__(self, relay: Relay, transport: ServerTransport, most_waiting: int) -> None:
+    def __init__(self, relay: Relay, transport: ServerTransport, listeners: Listeners, most_waiting: int) -> None:
         self.relay = relay
         self.transport = transport
+        self.listeners = listeners
         self._waiting = WaitingFlows(most_waiting, FLOW_PATIENCE, self._give_up)
         self._refused: Deadlines[Flow] = Deadlines(REFUSED_FOR, Flow.close)
         self.offline = False
@@ -116,7 +118,7 @@ class UdpListener:
     """Owns the UDP socket of one local port and the flows of its users."""
 
     def __init__(self, desk: FlowDesk, port: Port) -> None:
-        sock = bind_datagrams(port.mapping.bind_host, port.mapping.bind_port)
+        sock = desk.listeners.datagrams(port.mapping.bind_host, port.mapping.bind_port)
         self.desk = desk
         self.port = port
         self.flows: dict[Address, Flow] = {}

@@ -17,7 +17,7 @@ class Waiting(NamedTuple):
     port: Port
 
 
-class Lobby:
+class WaitingUsers:
     """Keeps users, oldest first, until a carrier is free or `expire(seconds, waiting)` is called.
 
     They wait for `patience` seconds; while a client restarts, which takes a moment, for `restart_patience`.
@@ -34,6 +34,11 @@ class Lobby:
     def __iter__(self) -> Iterator[Waiting]:
         yield from self._longer
         yield from self._usual
+
+    @property
+    def client_will_come(self) -> bool:
+        """Whether users wait for a client that restarts."""
+        return self._joined is self._longer
 
     def add(self, waiting: Waiting) -> None:
         """Let one more wait."""

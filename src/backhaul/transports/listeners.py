@@ -1,0 +1,155 @@
+"""The listening sockets of a server. They may outlive it: the next process inherits them, or shares their ports."""
+
+import array
+import contextlib
+import errno
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from .sockets import BACKLOG, SocketOptions, addresses, bind_datagrams, listen, prepare_datagrams
+
+_ATTACH_FILTER: Final = 51  # SO_ATTACH_REUSEPORT_CBPF of <asm-generic/socket.h>, which the socket module does not name
+_RETURN: Final = 0x06  # BPF_RET | BPF_K of <linux/bpf_common.h>
+_NEWER: Final = 1  # the kernel counts the sockets that share a port from 0, in the order in which they came
+
+
+class Depot(Protocol):
+    """Keeps copies of sockets for the next process."""
+
+    def keep(self, name: str, sock: socket.socket) -> bool:
+        """Keep a copy under this name; return whether that is done here at all."""
+
+    def drop(self, name: str) -> None:
+        """Close the copy."""
+
+
+class NoDepot:
+    """Keeps nothing."""
+
+    def keep(self, name: str, sock: socket.socket) -> bool:
+        """See Depot."""
+        del name, sock
+        return False
+
+    def drop(self, name: str) -> None:
+        """See Depot."""
+
+
+class Listeners:
+    """Opens listening sockets, and knows those that are open.
+
+    `inherited` are those of the process before: one that fits is taken over, with all who wait in it. `shared`: the
+    process before still runs, and shares its ports with this one; the kernel wants the same user for that.
+    """
+
+    def __init__(
+        self, inherited: Iterable[socket.socket] = (), *, shared: bool = False, depot: Depot | None = None
+    ) -> None:
+        self._spare = {_name(sock): sock for sock in inherited}
+        self._shared = shared
+        self._depot = depot or NoDepot()
+        self._open: dict[str, socket.socket] = {}
+        self.succeeding = shared or bool(self._spare)
+        """Whether this process follows another one, whose client and users will come."""
+        self.kept = False
+        """Whether the sockets stay open when this process ends."""
+
+    def streams(self, host: str, port: int, options: SocketOptions) -> socket.socket:
+        """Return a listening TCP socket; raises OSError. `host` is read as by `sockets.listen`."""
+        sock = self._take(host, port, socket.SOCK_STREAM)
+        if sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            options.apply(sock)
+            sock.listen(BACKLOG)  # anew: it may have been left while users were refused
+        else:
+            sock = self._make(port, socket.SOCK_STREAM, lambda share: listen(host, port, options, share=share))
+        return self._note(sock)
+
+    def datagrams(self, host: str, port: int) -> socket.socket:
+        """Return a bound UDP socket; raises OSError. `host` is read as by `sockets.listen`."""
+        sock = self._take(host, port, socket.SOCK_DGRAM)
+        if sock:
+            prepare_datagrams(sock)
+        else:
+            sock = self._make(port, socket.SOCK_DGRAM, lambda share: bind_datagrams(host, port, share=share))
+        return self._note(sock)
+
+    def settle(self) -> None:
+        """Let go of all that is not in use: what the configuration wants is open by now."""
+        self._shared = False
+        for name in [name for name in self._spare if not self._living(name)]:
+            self._discard(name)
+
+    def close(self) -> None:
+        """Close what is not in use, and leave what the depot keeps to the next process."""
+        while self._spare:
+            self._spare.popitem()[1].close()
+
+    def share(self) -> None:
+        """Let the next process listen on the same ports, beside this one."""
+        for name in filter(self._living, self._open):
+            with contextlib.suppress(OSError):
+                self._open[name].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+    def prefer_newer(self) -> None:
+        """Send the TCP connections to come on shared ports to the next process.
+
+        Without this those whose handshake is under way would be reset when this process closes its sockets.
+        """
+        program = array.array("B", struct.pack("=HBBI", _RETURN, 0, 0, _NEWER))
+        address, _ = program.buffer_info()
+        for name in filter(self._living, self._open):
+            with contextlib.suppress(OSError):  # nobody shares this one, or users are refused
+                self._open[name].setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("@HP", 1, address))
+
+    def _living(self, name: str) -> bool:
+        return name in self._open and self._open[name].fileno() >= 0
+
+    def _take(self, host: str, port: int, kind: socket.SocketKind) -> socket.socket | None:
+        if not self._spare:
+            return None
+        for name in (_join(kind, *address) for address in addresses(host, port)):
+            if name in self._spare and not self._living(name):
+                sock = self._spare.pop(name)
+                sock.setblocking(False)
+                return sock
+        return None
+
+    def _make(self, port: int, kind: socket.SocketKind, make: Callable[[bool], socket.socket]) -> socket.socket:
+        try:
+            return make(False)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not (self._give_way(port, kind) or self._shared):
+                raise
+        return make(self._shared)
+
+    def _give_way(self, port: int, kind: socket.SocketKind) -> bool:
+        """Close what was inherited on this port, for another address; return whether there was anything."""
+        useless = [name for name in self._spare if name.startswith(_join(kind, "", port)) and not self._living(name)]
+        for name in useless:
+            self._discard(name)
+        return bool(useless)
+
+    def _discard(self, name: str) -> None:
+        self._spare.pop(name).close()
+        self._depot.drop(name)
+
+    def _note(self, sock: socket.socket) -> socket.socket:
+        """Remember the socket; where a depot keeps it, a copy stays here for whoever opens the same port again."""
+        name = _name(sock)
+        self._open[name] = sock
+        if self._depot.keep(name, sock):
+            self.kept = True
+            self._spare[name] = sock.dup()
+        return sock
+
+
+def _name(sock: socket.socket) -> str:
+    return _join(sock.type, *sock.getsockname()[:2])
+
+
+def _join(kind: int, host: str, port: int) -> str:
+    """Return a name without colons, which a service manager does not take (sd_notify(3), FDNAME=)."""
+    return f"{'tcp' if kind == socket.SOCK_STREAM else 'udp'}-{port}-{host.replace(':', '_')}"

@@ -1,0 +1,147 @@
+"""Restarts of the server that no user notices: by a second process beside the first, and by a service manager."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from signal import SIGTERM
+
+import pytest
+from tests.support.net import HOST, PATIENCE, echo, free_port
+from tests.support.program import Program
+from tests.support.tunnel import TOKEN, Net
+
+_EVERY = 0.025  # seconds between short users
+
+
+class Restarts:
+    """A client that runs on, and servers one after the other."""
+
+    def __init__(self, folder: Path, net: Net, target: int) -> None:
+        self.net = net
+        self.port, bind = free_port(), free_port()
+        common = f'transport = "tcp"\ntoken = "{TOKEN}"\nskip_optz = true\nshutdown_timeout = 60\n'
+        self._server, self._client = folder / "server.toml", folder / "client.toml"
+        mappings = f'ports = ["{HOST}:{self.port}={target}"]'
+        self._server.write_text(f'[server]\nbind_addr = "{HOST}:{bind}"\n{mappings}\n{common}')
+        self._client.write_text(f'[client]\nremote_addr = "{HOST}:{bind}"\nretry_interval = 1\n{common}')
+        self.programs = contextlib.AsyncExitStack()
+
+    async def server(self, *wrapper: str, inherit: tuple[int, ...] = ()) -> Program:
+        """Start a server; return when it listens."""
+        program = await Program.start("-c", self._server, wrapper=wrapper, inherit=inherit)
+        self.programs.push_async_callback(program.kill)
+        await program.line("server listens on")
+        return program
+
+    async def client(self) -> None:
+        """Start the client; return when it is connected."""
+        program = await Program.start("-c", self._client)
+        self.programs.push_async_callback(program.kill)
+        await program.line("tunnel is up")
+
+    async def short_users(self, enough: asyncio.Event) -> int:
+        """Have users come and go until there are enough; return how many there were. Fails with the first of them."""
+        async with asyncio.TaskGroup() as group:
+            count = 0
+            while not enough.is_set():
+                group.create_task(self._short_user())
+                count += 1
+                await asyncio.sleep(_EVERY)
+        return count
+
+    async def _short_user(self) -> None:
+        user = await self.net.dial(self.port)
+        await echo(user, b"hello")
+        user.close()
+
+
+@pytest.fixture
+async def restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Restarts]:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    async with Net("tcp") as net:
+        restarts = Restarts(tmp_path, net, await net.echo())
+        async with restarts.programs:
+            yield restarts
+
+
+async def test_no_user_is_lost_when_another_process_takes_over(restarts: Restarts) -> None:
+    server = await restarts.server()
+    await restarts.client()
+    long = await restarts.net.dial(restarts.port)
+    await echo(long, b"before")
+    enough = asyncio.Event()
+    users = asyncio.ensure_future(restarts.short_users(enough))
+    for _ in range(2):
+        server.signal(SIGTERM)
+        await server.line("stopping")
+        successor = await restarts.server()
+        await successor.line("tunnel is up")
+        await echo(long, b"still here")
+        long.close()
+        assert await server.ended() == 0
+        server, long = successor, await restarts.net.dial(restarts.port)
+        await echo(long, b"before")
+    enough.set()
+    assert await users > 10
+
+
+async def test_two_servers_on_one_port_are_a_mistake_still(restarts: Restarts) -> None:
+    await restarts.server()
+    with pytest.raises(EOFError, match="address already in use"):
+        await restarts.server()
+
+
+class Manager:
+    """A service manager's end: it keeps the sockets of a server, and starts the next one with them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "notify"
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock.settimeout(PATIENCE)
+        self._sock.bind(str(self._path))
+        self.kept: list[int] = []
+
+    @property
+    def wrapper(self) -> tuple[str, ...]:
+        """What tells a program of this manager."""
+        redirections = " ".join(f"{3 + index}<&{descriptor}" for index, descriptor in enumerate(self.kept))
+        variables = f"NOTIFY_SOCKET={self._path} FDSTORE=16 LISTEN_FDS={len(self.kept)} LISTEN_PID=$$"
+        return ("bash", "-c", f'exec {redirections}; {variables} exec "$@"', "bash")
+
+    async def ready(self) -> None:
+        """Return when the program is ready; all its sockets are here by then."""
+        message = b""
+        while b"READY=1" not in message:
+            message, descriptors, _, _ = await asyncio.to_thread(socket.recv_fds, self._sock, 4096, 4)
+            self.kept += descriptors
+
+    def close(self) -> None:
+        """Close the sockets, as a stop does that is no restart."""
+        self._sock.close()
+        for descriptor in self.kept:
+            os.close(descriptor)
+
+
+async def test_users_wait_in_the_sockets_that_the_service_manager_keeps(restarts: Restarts, tmp_path: Path) -> None:
+    with contextlib.closing(Manager(tmp_path)) as manager:
+        server = await restarts.server(*manager.wrapper)
+        await manager.ready()
+        assert len(manager.kept) == 2
+        await restarts.client()
+        long = await restarts.net.dial(restarts.port)
+        await echo(long, b"before")
+        server.signal(SIGTERM)
+        await server.line("stopping")
+        early = await restarts.net.dial(restarts.port)
+        await early.send(b"early")
+        await echo(long, b"still here")
+        long.close()
+        assert await server.ended() == 0
+        late = await restarts.net.dial(restarts.port)  # nobody runs: the kernel accepts
+        await late.send(b"late")
+        await restarts.server(*manager.wrapper, inherit=tuple(manager.kept))
+        assert await early.receive(5) == b"early"
+        assert await late.receive(4) == b"late"

@@ -1,0 +1,147 @@
+"""Listening sockets that outlive a server: shared with the next process, or inherited by it."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import pytest
+from tests.support.net import HOST, free_port
+
+from backhaul.transports.listeners import Listeners
+from backhaul.transports.sockets import SocketOptions
+
+OPTIONS = SocketOptions()
+WILDCARD = ["127.0.0.1", "::1", ""]
+
+
+class Kept:
+    """A depot whose copies a test looks at."""
+
+    def __init__(self) -> None:
+        self.copies: dict[str, socket.socket] = {}
+        self.dropped: list[str] = []
+
+    def keep(self, name: str, sock: socket.socket) -> bool:
+        if name not in self.copies:
+            self.copies[name] = sock.dup()
+        return True
+
+    def drop(self, name: str) -> None:
+        self.dropped.append(name)
+        if name in self.copies:
+            self.copies.pop(name).close()
+
+
+@pytest.fixture
+def depot() -> Iterator[Kept]:
+    kept = Kept()
+    yield kept
+    for sock in kept.copies.values():
+        sock.close()
+
+
+@pytest.fixture
+def opened() -> Iterator[contextlib.ExitStack]:
+    """Close at the end what a test enters."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+def dial(port: int, host: str = HOST) -> socket.socket:
+    """Connect to a listening socket; nobody need accept."""
+    return socket.create_connection(("::1" if host == "::1" else HOST, port), timeout=10)
+
+
+def accepted(listener: socket.socket) -> int:
+    """Accept all who wait; return how many."""
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            listener.accept()[0].close()
+            count += 1
+    return count
+
+
+@pytest.mark.parametrize("host", WILDCARD)
+def test_a_port_is_shared_only_when_both_ends_of_a_succession_say_so(host: str, opened: contextlib.ExitStack) -> None:
+    port = free_port()
+    older, hopeful, newer = Listeners(), Listeners(), Listeners(shared=True)
+    first = opened.enter_context(older.streams(host, port, OPTIONS))
+    users = opened.enter_context(dial(port, host))
+    assert users.fileno()
+    for other in (hopeful, newer):
+        with pytest.raises(OSError, match="in use"):
+            other.streams(host, port, OPTIONS)
+    older.share()
+    with pytest.raises(OSError, match="in use"):
+        hopeful.streams(host, port, OPTIONS)
+    second = opened.enter_context(newer.streams(host, port, OPTIONS))
+    newer.settle()
+
+    older.prefer_newer()
+    for _ in range(20):
+        opened.enter_context(dial(port, host))
+    assert (accepted(first), accepted(second)) == (1, 20)
+
+
+@pytest.mark.parametrize("host", WILDCARD)
+def test_a_udp_port_is_shared_likewise(host: str, opened: contextlib.ExitStack) -> None:
+    port, older, newer = free_port(), Listeners(), Listeners(shared=True)
+    opened.enter_context(older.datagrams(host, port))
+    with pytest.raises(OSError, match="in use"):
+        newer.datagrams(host, port)
+    older.share()
+    opened.enter_context(newer.datagrams(host, port))
+    with pytest.raises(OSError, match="in use"):
+        Listeners().datagrams(host, port)
+
+
+@pytest.mark.parametrize("host", WILDCARD)
+def test_users_wait_in_an_inherited_socket(host: str, depot: Kept, opened: contextlib.ExitStack) -> None:
+    port = free_port()
+    older = opened.enter_context(contextlib.closing(Listeners(depot=depot)))
+    first = older.streams(host, port, OPTIONS)
+    datagrams = older.datagrams(host, port)
+    assert older.kept
+    first.shutdown(socket.SHUT_RD)  # users were refused when the process ended
+    first.close()
+    datagrams.close()
+    inherited = [sock.dup() for sock in depot.copies.values()]
+    newer = opened.enter_context(contextlib.closing(Listeners(inherited, depot=depot)))
+    assert newer.succeeding
+    second = opened.enter_context(newer.streams(host, port, OPTIONS))
+    opened.enter_context(newer.datagrams(host, port))
+    newer.settle()
+    opened.enter_context(dial(port, host))
+    assert accepted(second) == 1
+    assert depot.dropped == []
+
+
+def test_what_is_inherited_and_not_wanted_goes(depot: Kept, opened: contextlib.ExitStack) -> None:
+    port, unwanted = free_port(), free_port()
+    older = opened.enter_context(contextlib.closing(Listeners(depot=depot)))
+    for number in (port, unwanted):
+        older.streams("", number, OPTIONS).close()
+    older.close()
+    inherited = [sock.dup() for sock in depot.copies.values()]
+    newer = opened.enter_context(contextlib.closing(Listeners(inherited, depot=depot)))
+    opened.enter_context(newer.streams(HOST, port, OPTIONS))  # another address: the wildcard is in the way
+    newer.settle()
+    with pytest.raises(ConnectionRefusedError):
+        dial(unwanted)
+    assert sorted(depot.copies) == [f"tcp-{port}-{HOST}"]
+
+
+def test_a_kept_port_can_be_closed_and_opened_again(depot: Kept, opened: contextlib.ExitStack) -> None:
+    """A rebuilt tunnel does so; when nobody opens it again, the next reload lets it go."""
+    port, listeners = free_port(), opened.enter_context(contextlib.closing(Listeners(depot=depot)))
+    listeners.streams(HOST, port, OPTIONS).close()
+    again = opened.enter_context(listeners.streams(HOST, port, OPTIONS))
+    listeners.settle()
+    opened.enter_context(dial(port))
+    assert accepted(again) == 1
+    again.close()
+    listeners.settle()
+    with pytest.raises(ConnectionRefusedError):
+        dial(port)
+    assert depot.copies == {}
