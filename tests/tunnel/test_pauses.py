@@ -37,6 +37,19 @@ def test_a_channel_that_worked_ends_that(pauses: Pauses) -> None:
     assert pauses.failed(INTERVAL) == INTERVAL
 
 
+def test_a_server_that_restarts_is_dialled_more_often_for_a_while(pauses: Pauses) -> None:
+    assert pauses.stopped(INTERVAL, 2) == AT_ONCE
+    assert [pauses.failed(INTERVAL) for _ in range(8)] == [0.25, 0.5, 0.5, 1, 1, 2, 3, 6]
+    assert pauses.stopped(0.1, 2) == AT_ONCE
+    assert pauses.failed(0.1) == 0.1
+    assert pauses.lost(INTERVAL, 3600, closed=False) == AT_ONCE
+    assert pauses.failed(INTERVAL) == INTERVAL
+
+
+def test_one_that_stops_at_once_is_not_hurried_after(pauses: Pauses) -> None:
+    assert [pauses.stopped(INTERVAL, 0.9) for _ in range(3)] == [3, 6, 12]
+
+
 def test_a_channel_that_did_not_last_is_an_attempt_in_vain(pauses: Pauses) -> None:
     assert [pauses.lost(INTERVAL, 1, closed=False) for _ in range(3)] == [3, 6, 12]
     assert not pauses.taking_turns

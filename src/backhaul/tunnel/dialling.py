@@ -22,6 +22,7 @@ from .target_book import TargetBook
 
 log = logging.getLogger("backhaul.client")
 
+_STOPPED = "the server closed it to stop or to reload"
 _SETTLE_TICK = 0.02  # seconds between looks at the idle connections while stopping
 _TICK = 1.0  # seconds between samples of the pool
 _DESCRIPTORS = 4  # of all descriptors each kind of dialling may take one in so many: users need the rest
@@ -138,7 +139,7 @@ class ClientTunnel:
         elif signal == Signal.HEARTBEAT:
             self._silence.beat(self._loop.time())
         elif signal == Signal.CLOSED:
-            self.control_lost("the server closed it to stop or to reload")
+            self.control_lost(_STOPPED)
 
     def control_lost(self, reason: str) -> None:
         """Let `run` dial again; users in flight stay."""
@@ -187,6 +188,9 @@ class ClientTunnel:
             self.peer = ""
             self._transport.disconnect()
         log.warning("control channel lost: %s; connecting again, users in flight go on", reason)
+        self._failures.forget()
+        if reason == _STOPPED:
+            return self._pauses.stopped(self.config.retry_interval, self._loop.time() - begun)
         return self._pause(self._loop.time() - begun, closed=reason == PEER_CLOSED and not self.problem)
 
     async def _keep(self, lost: asyncio.Future[str]) -> str:
@@ -224,7 +228,6 @@ class ClientTunnel:
 
     def _pause(self, lasted: float, *, closed: bool) -> float:
         pause = self._pauses.lost(self.config.retry_interval, lasted, closed=closed)
-        self._failures.forget()
         if not self._pauses.taking_turns:
             self._turns.forget()
         elif text := self._turns.worded(_TURNS_TEXT):

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 _AT_ONCE = 0.2  # seconds at most after a control channel that worked
 _JITTER = 0.25  # either way: clients of a restarted server should not come all at once
+_RESTARTING = (0.25, 0.5, 0.5, 1.0, 1.0, 2.0)  # seconds between attempts while a server restarts, which users notice
+_WORKED = 1.0  # seconds; a server that stops sooner than that is not hurried after
 _LONGEST = 48.0  # seconds; with jitter a minute at most
 _DOUBLINGS = 10  # more would not matter: intervals are whole seconds
 TURNS = 3  # control channels in a row that are closed soon: another client is taking turns with this one
@@ -25,6 +27,7 @@ class Pauses:
         self._spread = spread
         self._in_vain = 0  # attempts in a row that failed or did not last
         self._failed = 0  # attempts in a row that failed
+        self._restarting: list[float] = []  # pauses to come for a server that has said that it stops
         self._last = 0.0  # pause before such an attempt
         self.turns = 0  # control channels in a row that the server closed soon
 
@@ -38,6 +41,8 @@ class Pauses:
 
         That alone speaks for no server that is really away: v0.7.2's starts anew for each client that comes on ws.
         """
+        if self._restarting:
+            return min(interval, self._restarting.pop(0)) * self._spread(1 - _JITTER, 1 + _JITTER)
         self._failed += 1
         if self._failed > _RESTART:
             self.turns = 0
@@ -46,6 +51,7 @@ class Pauses:
     def lost(self, interval: float, lasted: float, *, closed: bool) -> float:
         """A control channel is gone, closed by the server without a word or not; return the seconds to wait."""
         self._failed = 0
+        self._restarting.clear()
         soon = closed and lasted < self._brief(interval)
         self.turns = self.turns + 1 if soon else 0
         if lasted > interval and not self.taking_turns:
@@ -54,6 +60,15 @@ class Pauses:
         if soon and self.turns <= TURNS:  # the other one must find out as well before the pauses grow
             self._in_vain = 0
         return self._longer(interval)
+
+    def stopped(self, interval: float, lasted: float) -> float:
+        """The server has said that it stops, most likely for a restart; return the seconds to wait."""
+        pause = self.lost(interval, lasted, closed=False)
+        if lasted < _WORKED:
+            return pause
+        self._in_vain = 0
+        self._restarting.extend(_RESTARTING)
+        return self._spread(0, _AT_ONCE)
 
     def _brief(self, interval: float) -> float:
         brief = max(_BRIEF, min(2 * interval, _MOST_BRIEF))
