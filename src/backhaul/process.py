@@ -214,9 +214,10 @@ def _state(end: Server | Client) -> str:
 
 
 def _make_end(config: Config, *, shared: bool) -> Server | Client:
+    listeners = Listeners(notify.inherited(), shared=shared, depot=notify.Store())
     if isinstance(config, ServerConfig):
-        listeners = Listeners(notify.inherited(), shared=shared, depot=notify.Store())
         return Server(config, limits=gate_limits(descriptor_limit()), listeners=listeners)
+    listeners.settle()  # the file was a server's before
     return Client(config)
 
 

@@ -11,6 +11,7 @@ from backhaul.config import ClientConfig, ServerConfig
 from backhaul.config.loader import parse
 from backhaul.server import Server
 from backhaul.transports.base import DEFAULT_LIMITS
+from backhaul.transports.listeners import Listeners
 from backhaul.transports.resolver import LookUp, look_up
 from backhaul.tunnel.timings import Timings
 
@@ -132,11 +133,12 @@ class Net(Sockets):
         *,
         host: str = HOST,
         timings: Timings = NO_WAIT,
+        listeners: Listeners | None = None,
         **unchecked: Any,  # noqa: ANN401 - any key
     ) -> Server:
         """Start a server."""
         config = server_config(self.transport, f"{host}:{bind_port}", ports, lines, **unchecked)
-        server = Server(config, timings, self.limits)
+        server = Server(config, timings, self.limits, listeners)
         server.relay.patience = replace(server.relay.patience, **self.patience)
         await server.start()
         self._servers.append(server)

@@ -104,6 +104,9 @@ def test_a_socket_is_stored_and_taken_back(manager: socket.socket, monkeypatch: 
             monkeypatch.setenv("FDSTORE", size)
             assert not store.keep("tcp-443", listener)
         monkeypatch.setenv("FDSTORE", "64")
+        with monkeypatch.context() as alone:
+            alone.delenv("NOTIFY_SOCKET")
+            assert not store.keep("tcp-443", listener)
         assert store.keep("tcp-443", listener)
         message, descriptors, _, _ = socket.recv_fds(manager, 4096, 2)
         assert message.decode().split("\n") == ["FDSTORE=1", "FDNAME=tcp-443", "FDPOLL=0"]

@@ -1,5 +1,7 @@
 """Users while no client is connected: refused, or waiting, as `offline` says and the client's goodbye suggests."""
 
+import errno
+import os
 import socket
 from typing import Any
 
@@ -15,6 +17,8 @@ from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import NO_CLIENT
 from backhaul.overview import reader
 from backhaul.server import Server
+from backhaul.transports.listeners import Listeners
+from backhaul.transports.sockets import SocketOptions
 from backhaul.tunnel.timings import Timings
 
 AT_ONCE = Timings(absence=0.02, restart=3600)  # refuse when the client is lost, wait for one that restarts
@@ -64,6 +68,33 @@ async def test_without_a_client_users_are_refused_and_the_port_stays_ours(net: N
     assert await refused(net, port, dialled)
     await echo(user, b"still here")
     assert reader(server, EventLog())().ports[0].open == 1
+
+
+class Stubborn(socket.socket):
+    """A listening socket of a system on which shutting it down means nothing."""
+
+    def shutdown(self, how: int) -> None:
+        del how
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+
+
+class StubbornListeners(Listeners):
+    """Open such sockets."""
+
+    def streams(self, host: str, port: int, options: SocketOptions) -> socket.socket:
+        sock = super().streams(host, port, options)
+        return Stubborn(sock.family, sock.type, sock.proto, sock.detach())
+
+
+async def test_a_system_that_can_not_refuse_on_an_open_socket_closes_it(net: Net) -> None:
+    port, bind_port = free_port(), free_port()
+    ports = [f"{HOST}:{port}={await net.echo()}"]
+    server = await net.server(bind_port, ports, timings=AT_ONCE, listeners=StubbornListeners())
+    await offline(server)
+    assert await refused(net, port)
+    await net.client(bind_port)
+    await until(lambda: server.tunnel.connected)
+    await echo(await net.dial(port), b"hello")
 
 
 @pytest.mark.parametrize("transport", ["tcp", "wsmux"])  # one for each gate

@@ -66,7 +66,8 @@ class Store:
 
         Without FDPOLL=0 the manager throws sockets out that report a hang-up, as those do whose users are refused.
         """
-        if not os.environ.get("FDSTORE", "").strip("0"):  # its size; set by systemd 254, and by our unit for older ones
+        size = os.environ.get("FDSTORE", "")  # set by systemd from 254 on, and by our unit for older ones
+        if not size.strip("0") or not os.environ.get("NOTIFY_SOCKET"):
             return False
         _send("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", descriptors=[sock.fileno()])
         return True
