@@ -113,7 +113,8 @@ class Server:
     @property
     def _serving(self) -> bool:
         """Whether there are users, and a client that carries them, or will soon."""
-        return self.tunnel.useful and bool(self.relay.live or self.tunnel.waiting or self.tunnel.busy)
+        coming = self.tunnel.busy and not self._listeners.kept
+        return self.tunnel.useful and bool(self.relay.live or self.tunnel.waiting or coming)
 
     def close(self) -> None:
         """End at once."""

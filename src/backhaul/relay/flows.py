@@ -6,6 +6,7 @@ nobody whose target has answered a place that the flood could have given up itse
 """
 
 import asyncio
+import math
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -155,6 +156,11 @@ class FlowTable:
 
     def __len__(self) -> int:
         return len(self._flows)
+
+    @property
+    def last_used(self) -> float:
+        """When a flow was last in use, by the event loop's clock."""
+        return next(reversed(self._flows)).last_used if self._flows else -math.inf
 
     def add(self, flow: Flow) -> None:
         """Take in a new flow, which may take the place of another one."""

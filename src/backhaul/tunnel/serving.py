@@ -90,8 +90,9 @@ class ServerTunnel:
 
     @property
     def busy(self) -> bool:
-        """Whether a user has come a moment ago."""
-        return self._loop.time() - self._last_user < self._timings.quiet
+        """Whether a user has come a moment ago, or a flow was in use."""
+        last = max(self._last_user, self._flows.relay.flows.last_used)
+        return self._loop.time() - last < self._timings.quiet
 
     @property
     def offline(self) -> bool:
