@@ -257,6 +257,12 @@ async def test_a_port_that_is_down_is_shown_and_is_a_failure(folder: Path, ask: 
     assert output.count("port down") == 1
 
 
+def test_users_who_get_nothing_are_shown() -> None:
+    text = render("name", sample(unanswered=4, ports=(replace(port(443), target_refused=1),)), STARTED)
+    assert ", 4 users without an answer, " in text
+    assert "  0.0.0.0:443: 1 user refused by target 127.0.0.1:80\n" in f"{text}\n"
+
+
 def test_why_the_tunnel_can_not_be_connected_is_shown() -> None:
     text = render("name", sample(connected=False, problem="can't listen on 192.0.2.1:3080"), STARTED)
     assert text.startswith("name: server, transport tcpmux, NOT CONNECTED: can't listen on 192.0.2.1:3080\n")

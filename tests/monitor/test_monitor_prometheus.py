@@ -24,7 +24,7 @@ def value(text: bytes, name: str, **labels: str) -> float:
 def busy() -> Tunnel:
     own = port(443, received=10, sent=20, target="web.example:8443")
     return Tunnel(
-        replace(own, open=1, total=2, refused=3, dropped=4, udp_flows=5, udp_dropped=6),
+        replace(own, open=1, total=2, refused=3, dropped=4, target_refused=7, udp_flows=5, udp_dropped=6),
         port(80, received=2**53 - 1),
     )
 
@@ -52,15 +52,25 @@ def test_every_number_of_a_port_is_exported() -> None:
             "sent_bytes_total",
             "open_udp_flows",
             "dropped_udp_datagrams_total",
+            "target_refused_total",
         )
     }
-    assert list(exported.values()) == [1, 2, 3, 4, 10, 20, 5, 6]
+    assert list(exported.values()) == [1, 2, 3, 4, 10, 20, 5, 6, 7]
 
 
 def test_every_number_of_the_tunnel_is_exported() -> None:
-    text = render(busy().read(), {})
-    names = ("idle_pool_connections", "wanted_pool_connections", "sessions", "streams", "reconnects_total")
-    assert [value(text, f"backhaul_{name}") for name in names] == [3, 8, 2, 5, 1]
+    tunnel = busy()
+    tunnel.say(unanswered=4)
+    text = render(tunnel.read(), {})
+    names = (
+        "idle_pool_connections",
+        "wanted_pool_connections",
+        "sessions",
+        "streams",
+        "reconnects_total",
+        "unanswered_total",
+    )
+    assert [value(text, f"backhaul_{name}") for name in names] == [3, 8, 2, 5, 1, 4]
     assert value(text, "backhaul_tunnel_rtt_seconds") == 0.0123
     assert value(text, "backhaul_start_time_seconds") == STARTED
     assert value(text, "backhaul_build_info", version="1.2.3") == 1

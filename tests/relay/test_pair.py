@@ -9,6 +9,7 @@ from tests.support.net import Peer, fill, until
 from tests.support.tunnel import Net
 
 from backhaul.relay.direction import COPY_SIZE, Meter
+from backhaul.relay.outcome import Outcome
 from backhaul.relay.pair import End, Pair, Relay, Traffic, splice_available
 from backhaul.relay.patience import Patience
 from backhaul.relay.poller import broken, make_poller
@@ -42,7 +43,7 @@ class Bench:
         )
         return Joint(pair, user, target)
 
-    def _done(self) -> None:
+    def _done(self, _outcome: Outcome) -> None:
         self.done += 1
 
 

@@ -65,7 +65,7 @@ class Stage:
         """Return a user, who has said something already."""
         user, sock = await self.net.pair()
         await user.send(early)
-        return User(sock.sock, TARGET, b"", Traffic(Meter(), Meter()), lambda: None)
+        return User(sock.sock, TARGET, b"", Traffic(Meter(), Meter()), lambda _outcome: None)
 
 
 @pytest.fixture

@@ -58,7 +58,8 @@ class TestPatience:
     async def test_no_client(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
         user = await public.user()
         assert await user.receive_all() == b""
-        assert "closed a user of target 192.0.2.1:80" in caplog.text
+        host, port = user.address
+        assert f"closed user {host}:{port} of port {host}:{public.user_port}, target 192.0.2.1:80" in caplog.text
         assert "no client is connected" in caplog.text
 
     @pytest.mark.timings(user_patience=0.1)

@@ -121,6 +121,11 @@ def _lines(name: str, status: Status, now: float) -> Iterator[str]:
 
 
 def _down(ports: Sequence[PortStatus]) -> Iterator[str]:
+    yield from (
+        f"  {port.name}: {_count(port.target_refused, 'user')} refused by target {port.target}"
+        for port in ports
+        if port.target_refused
+    )
     yield from (f"  {port.name}: port down: {port.problem}" for port in ports if port.problem not in {"", NO_CLIENT})
     if closed := sum(port.problem == NO_CLIENT for port in ports):
         yield f"  {_count(closed, 'port')} closed: {NO_CLIENT}"
@@ -128,6 +133,8 @@ def _down(ports: Sequence[PortStatus]) -> Iterator[str]:
 
 def _facts(status: Status) -> Iterator[str]:
     yield _count(status.reconnects, "reconnect")
+    if status.unanswered:
+        yield f"{_count(status.unanswered, 'user')} without an answer"
     if status.rtt is not None:
         yield f"round trip {status.rtt * 1000:.1f} ms"
     yield f"pool {status.pool_idle}" + ("" if status.pool_size is None else f" of {status.pool_size}")

@@ -90,7 +90,7 @@ class _Common(Struct, frozen=True, kw_only=True):
             ge=0,
             le=MAX_MSS,
             unit="bytes",
-            on=TCP,
+            on=STREAM,
             rebuild=True,
         ),
     ] = 0

@@ -25,7 +25,10 @@ _TUNNEL_GAUGES: Final = (
     ("backhaul_sessions", "Multiplexed sessions open now.", "sessions"),
     ("backhaul_streams", "Streams open now on all sessions.", "streams"),
 )
-_TUNNEL_COUNTERS: Final = (("backhaul_reconnects_total", "How often the lost tunnel came back.", "reconnects"),)
+_TUNNEL_COUNTERS: Final = (
+    ("backhaul_reconnects_total", "How often the lost tunnel came back.", "reconnects"),
+    ("backhaul_unanswered_total", "Users who sent something and got nothing back.", "unanswered"),
+)
 
 # Name, help, field of PortStatus.
 _PORT_GAUGES: Final = (
@@ -36,6 +39,7 @@ _PORT_COUNTERS: Final = (
     ("backhaul_connections_total", "Connections accepted.", "total"),
     ("backhaul_refused_connections_total", "Connections turned away before they reached the tunnel.", "refused"),
     ("backhaul_dropped_connections_total", "Connections given up, the tunnel or the target having failed.", "dropped"),
+    ("backhaul_target_refused_total", "Connections that the target reset before it had sent a byte.", "target_refused"),
     ("backhaul_received_bytes_total", "Bytes that came from users.", "received"),
     ("backhaul_sent_bytes_total", "Bytes that went to users.", "sent"),
     ("backhaul_dropped_udp_datagrams_total", "Datagrams thrown away.", "udp_dropped"),

@@ -29,6 +29,8 @@ class PortStatus:
     """Connections turned away before they reached the tunnel."""
     dropped: int
     """Connections accepted and then given up, because the tunnel or the target failed."""
+    target_refused: int
+    """Connections that the target reset before it had sent a byte, as seen by the server; on the client 0."""
     received: int
     """Bytes that came from users."""
     sent: int
@@ -78,6 +80,8 @@ class Status:
     """Round-trip time of the control channel in seconds; None: not measured."""
     reconnects: int
     """How often the tunnel came back after it had been lost."""
+    unanswered: int
+    """Users who sent something into the tunnel and got nothing back, as seen by the server; on the client 0."""
     pool_idle: int
     """Connections waiting for a user."""
     pool_size: int | None

@@ -10,6 +10,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from .buffers import shared_buffer
+from .outcome import Ending
 from .pipes import PIPE_SIZE, Pipe
 from .poller import END_FOLLOWS, WOULD_BLOCK, acknowledge, finished
 
@@ -115,7 +116,7 @@ class Direction:
 
     def over_budget(self) -> None:
         """See Holder."""
-        self.pair.reset()
+        self.pair.end(Ending.SHORT_OF_MEMORY)
 
     def _listen(self) -> None:
         if self.ended:
@@ -204,7 +205,10 @@ class Direction:
         self.pair.relay.poller.ignore_readable(self.source)
         self.pair.relay.poller.on_writable(self.sink, self.writable)
 
+    def _reset(self) -> None:
+        self.pair.fail(self.source, OSError(self.source.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), ""))
+
     def _end(self) -> None:
         self.ended = True
-        self.pair.relay.poller.on_reset(self.source, self.pair.reset)
+        self.pair.relay.poller.on_reset(self.source, self._reset)
         self.pair.direction_ended(self)

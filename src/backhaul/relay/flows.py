@@ -93,6 +93,11 @@ class Flow:
         else:
             before.close()
 
+    @property
+    def near(self) -> DatagramEnd:
+        """The end towards the user."""
+        return self._near
+
     def from_near(self, batch: Batch) -> None:
         """The user has sent these."""
         self._table.touch(self)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from backhaul.wire.smux import SmuxError
 
 from .channel import FRAMES_AT, MAX_FRAMES, OUT, Channel
+from .outcome import Done, Ending, Outcome
 from .pair import Traffic, log
 from .poller import END_FOLLOWS, FAULT, WOULD_BLOCK, finished, release
 
@@ -34,6 +35,7 @@ class FramedRelay:
         "_bulk",
         "_channel_ended",
         "_done",
+        "_first",
         "_from_sock",
         "_hold",
         "_pieces",
@@ -53,7 +55,7 @@ class FramedRelay:
         channel: Channel,
         sock: socket.socket,
         traffic: Traffic,
-        done: Callable[[], None] | None,
+        done: Done | None,
         *,
         towards_user: bool,
     ) -> None:
@@ -64,6 +66,7 @@ class FramedRelay:
         self._sock = sock
         self._done = done
         self._towards_user = towards_user
+        self._first = Ending.USER  # who has ended first
         self._from_sock, self._to_sock = traffic if towards_user else (traffic.sent, traffic.received)
         self._bulk = False
         self._pieces: list[memoryview] = []
@@ -153,6 +156,8 @@ class FramedRelay:
     def on_fin(self) -> None:
         """See smux.Sink."""
         self._channel_ended = True
+        if not self._sock_ended:
+            self._first = Ending.TARGET if self._towards_user else Ending.USER
         if not self._pieces and not self._backlog:
             self._channel_over()
 
@@ -162,11 +167,11 @@ class FramedRelay:
         if self._pieces or (self._channel_ended and self._backlog):
             self._relay.poller.ignore_readable(self._sock)
         else:
-            self.close(reset=not self._channel_ended)
+            self._lost()
 
     def on_reset(self) -> None:
         """The other end, one of ours, says that its socket was reset."""
-        self._shut(reset=True, tell=False)
+        self._end(Ending.RESET_BY_TARGET if self._towards_user else Ending.RESET_BY_USER, tell=False)
 
     def deliver(self) -> None:
         """Write the pieces that lie in the shared buffer; keep what the socket does not take."""
@@ -185,34 +190,43 @@ class FramedRelay:
 
     def reset(self) -> None:
         """See Rider."""
-        self.close(reset=True)
+        self._end(Ending.FAILED)
 
     def over_budget(self) -> None:
         """See Holder."""
-        self.reset()
+        self._end(Ending.SHORT_OF_MEMORY)
 
     def close(self, *, reset: bool = False) -> None:
-        """Close the socket and finish the channel, telling a peer of ours that it was a reset."""
-        self._shut(reset=reset, tell=reset)
+        """Close the socket and finish the channel in order, or with a reset because the program stops."""
+        self._end(Ending.SHUTDOWN if reset else self._first)
 
     def silent_for(self, seconds: float) -> None:
         """Nothing has moved for so long on this half-closed channel."""
         if seconds >= self._relay.patience.half_close:
             log.debug("reset a half-closed connection after %.0f s of silence", seconds)
-            self.close(reset=True)
+            self._end(Ending.SILENT)
         elif self._hold is not None and seconds >= self._hold:
             self._tell_held()
 
-    def _shut(self, *, reset: bool, tell: bool) -> None:
+    def _lost(self) -> None:
+        self._end(self._first if self._channel_ended else Ending.LOST)
+
+    def _sock_reset(self) -> None:
+        self._end(Ending.RESET_BY_USER if self._towards_user else Ending.RESET_BY_TARGET)
+
+    def _end(self, ending: Ending, *, tell: bool = True) -> None:
+        """Close both sides; `tell` a peer of ours of a reset."""
         if self.closed:
             return
         self.closed = True
+        reset = not ending.orderly
         if self._backlog:
             self._relay.budget.hold(self, 0)
         self._backlog = None
         release(self._relay.poller, self._sock, reset=reset, drained=self._sock_ended)
-        self.channel.drop(reset=tell)
-        self._relay.finished(self, self._done)
+        self.channel.drop(reset=reset and tell)
+        received, sent = (self.taken, self.given) if self._towards_user else (self.given, self.taken)
+        self._relay.finished(self, self._done, Outcome(received, sent, ending))
 
     def _read(self, limit: int) -> None:
         """Read up to `limit` of the socket's bytes behind holes for their headers, and send them."""
@@ -228,7 +242,7 @@ class FramedRelay:
             self.channel.settle()
             return
         except OSError:
-            self.close(reset=True)
+            self._sock_reset()
             return
         if not count:
             self._socket_over()
@@ -247,7 +261,9 @@ class FramedRelay:
     def _socket_over(self, *, told: bool = False) -> None:
         """The socket's peer has finished; whether the other end may be told, unless it was, depends on who that is."""
         self._sock_ended = True
-        self._relay.poller.on_reset(self._sock, self.reset)
+        if not self._channel_ended:
+            self._first = Ending.USER if self._towards_user else Ending.TARGET
+        self._relay.poller.on_reset(self._sock, self._sock_reset)
         if self._told or not (self.channel.ours or self._towards_user):
             self.close()  # both directions are over; or the target is done, and the answer with it
             return
@@ -279,7 +295,7 @@ class FramedRelay:
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
-            self.close(reset=True)
+            self._sock_reset()
             return
         self._relay.watch(self)
 
@@ -296,7 +312,7 @@ class FramedRelay:
         except WOULD_BLOCK:
             return 0
         except OSError:
-            self.close(reset=True)
+            self._sock_reset()
             return -1
         self._count(sent)
         return sent
@@ -339,7 +355,7 @@ class FramedRelay:
         except WOULD_BLOCK:
             sent = 0
         except OSError:
-            self.close(reset=True)
+            self._sock_reset()
             return
         del self._backlog[:sent]
         if self._backlog:
@@ -354,7 +370,7 @@ class FramedRelay:
         if self.closed or self._backlog:
             return
         if self.channel.broken:
-            self.close(reset=not self._channel_ended)
+            self._lost()
         elif self._channel_ended:
             self._channel_over()
 

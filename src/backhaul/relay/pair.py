@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from backhaul.burst import Burst
@@ -13,6 +13,7 @@ from backhaul.burst import Burst
 from .budget import DEFAULT_LIMIT, Budget
 from .direction import Direction, Meter
 from .flows import FlowTable
+from .outcome import Done, Ending, Outcome
 from .patience import Patience
 from .pings import Pings
 from .pipes import PipePool
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .link import Link
 
 log = logging.getLogger("backhaul.tunnel")
+
+_RESETS = frozenset({errno.ECONNRESET, errno.EPIPE})
 
 
 class Traffic(NamedTuple):
@@ -88,7 +91,7 @@ class Relay:
         *,
         preface: bytes = b"",
         said: int = 0,
-        done: Callable[[], None] | None = None,
+        done: Done | None = None,
     ) -> "Pair":
         """Join both ends; `preface` goes to the far end first; `done` is called when both are closed.
 
@@ -100,16 +103,16 @@ class Relay:
         try:
             pair.start(preface)
         except Exception as error:  # noqa: BLE001 - it must not live on half started
-            pair.close(reset=True)
+            pair.reset()
             self.poller.faults.fault(FAULT, error)
         return pair
 
-    def finished(self, pair: "Joined", done: Callable[[], None] | None) -> None:
+    def finished(self, pair: "Joined", done: Done | None, outcome: Outcome) -> None:
         """Drop a pair that has closed, and call `done`, whose failure is none of the pair."""
         self.forget(pair)
         try:
             if done:
-                done()
+                done(outcome)
         except Exception as error:  # noqa: BLE001 - it is called in the midst of anything
             self.poller.faults.fault("internal error in the bookkeeping of a user; connections go on", error)
 
@@ -174,9 +177,9 @@ class Pair:
     `near` is the end towards the user, `far` the end towards the target.
     """
 
-    __slots__ = ("_done", "_far", "_hold", "_near", "closed", "latest", "relay", "to_far", "to_near")
+    __slots__ = ("_done", "_far", "_first", "_hold", "_near", "closed", "latest", "relay", "to_far", "to_near")
 
-    def __init__(self, relay: Relay, near: End, far: End, traffic: Traffic, done: Callable[[], None] | None) -> None:
+    def __init__(self, relay: Relay, near: End, far: End, traffic: Traffic, done: Done | None) -> None:
         self.relay = relay
         self._near = near
         self._far = far
@@ -185,6 +188,7 @@ class Pair:
         self.to_far = Direction(self, near.sock, far.sock, traffic.received, hasty=not near.half_close)
         self.to_near = Direction(self, far.sock, near.sock, traffic.sent, hasty=not far.half_close)
         self.latest = self.to_far  # the direction in which bytes moved last
+        self._first = Ending.USER  # who has ended first
         self._hold = relay.patience.hold_back  # seconds
 
     @property
@@ -203,6 +207,8 @@ class Pair:
 
     def direction_ended(self, direction: Direction) -> None:
         """The source of `direction` is done and all its bytes have been handed on (or wait for the sink)."""
+        if not self.to_far.ended:
+            self._first = Ending.TARGET
         if direction.stalled or self.closed:
             return
         if self._other_is_done(direction) or not self._source_end(direction).half_close:
@@ -230,7 +236,7 @@ class Pair:
         """Nothing has moved for so long on this half-closed pair."""
         if seconds >= self.relay.patience.half_close:
             log.debug("reset a half-closed connection after %.0f s of silence", seconds)
-            self.close(reset=True)
+            self.end(Ending.SILENT)
             return
         if seconds >= self._hold:
             for direction in (self.to_far, self.to_near):
@@ -239,23 +245,30 @@ class Pair:
 
     def fail(self, culprit: socket.socket, error: OSError) -> None:
         """A socket is broken: the first error is terminal, and the other end sees a reset as well."""
-        del culprit, error
-        self.close(reset=True)
+        if error.errno not in _RESETS:
+            self.end(Ending.LOST)
+        else:
+            self.end(Ending.RESET_BY_USER if culprit is self._near.sock else Ending.RESET_BY_TARGET)
 
     def reset(self) -> None:
-        """Close both sockets with a reset: one was reset, or the program has failed."""
-        self.close(reset=True)
+        """Close both sockets with a reset, because the program has failed."""
+        self.end(Ending.FAILED)
 
     def close(self, *, reset: bool = False) -> None:
+        """Close both sockets in order, or with a reset because the program stops."""
+        self.end(Ending.SHUTDOWN if reset else self._first)
+
+    def end(self, ending: Ending) -> None:
         """Close both sockets and tell whoever waits for it; later calls do nothing."""
         if self.closed:
             return
         self.closed = True
+        reset = not ending.orderly
         release(self.relay.poller, self._near.sock, reset=reset, drained=self.to_far.ended)
         release(self.relay.poller, self._far.sock, reset=reset, drained=self.to_near.ended)
         self.to_far.release()
         self.to_near.release()
-        self.relay.finished(self, self._done)
+        self.relay.finished(self, self._done, Outcome(self.to_far.moved, self.to_near.moved, ending))
 
     def _hold_back(self, direction: Direction) -> None:
         answered = self.latest is self.to_near

@@ -8,6 +8,7 @@ from enum import Enum, auto
 from typing import Final, Protocol
 
 from backhaul.relay.flows import Flow
+from backhaul.relay.outcome import Done
 from backhaul.relay.pair import Traffic
 from backhaul.wire import smux
 from backhaul.wire.signals import Signal
@@ -96,7 +97,7 @@ class User:
     target: str
     preface: bytes  # goes to the target before the user's bytes (PROXY protocol)
     traffic: Traffic
-    done: Callable[[], None]  # called once when the user's connection has closed
+    done: Done  # called once when the user's connection has closed
     early: bytes = b""  # what the user has said before a carrier was found
 
     def take_early(self) -> None:
@@ -248,7 +249,7 @@ class Arrival(Protocol):
     def datagrams(self) -> bool:
         """Whether this is a flow of datagrams, whose target is reached over UDP, and not a stream."""
 
-    def join(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
+    def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """Connect it with the target; takes over the socket. `done` is called once when the user has gone."""
 
     def refuse(self, *, reset: bool) -> None:

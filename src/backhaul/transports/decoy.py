@@ -103,7 +103,11 @@ class Decoy:
             self._greet(sock, raw, upstream, self._tls)
         else:
             self._relay.join(
-                _end(sock), _end(upstream), Traffic(Meter(), Meter()), preface=raw, done=self._visitor_gone
+                _end(sock),
+                _end(upstream),
+                Traffic(Meter(), Meter()),
+                preface=raw,
+                done=lambda _outcome: self._visitor_gone(),
             )
 
     def _visitor_gone(self) -> None:

@@ -1,6 +1,7 @@
 """Many users on each tunnel connection: the client's side of tcpmux, wsmux and wssmux."""
 
 import asyncio
+import functools
 import logging
 import socket
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.link import Link
+from backhaul.relay.outcome import FLOW_OVER, LOST, Done
 from backhaul.relay.pair import Relay, Traffic
 from backhaul.relay.poller import release
 from backhaul.relay.smux_channel import SmuxChannel
@@ -153,11 +155,11 @@ class _Announced:
         """The user has gone with a reset before the target was reached."""
         self.refuse(reset=True)
 
-    def join(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
+    def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """Connect it with the target, whose socket is taken over; bytes that came early go first."""
         if self._lost:
             release(self._link.relay.poller, sock)
-            done()
+            done(LOST)
             return
         if self.datagrams:
             self._join_flow(sock, traffic, done)
@@ -167,12 +169,12 @@ class _Announced:
         channel.carry(joined)
         joined.start(bytes(self._kept), ended=self._ended)
 
-    def _join_flow(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
+    def _join_flow(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         flows = self._link.relay.flows
         channel = SmuxChannel(self._link, self._stream)
         rider = DatagramChannel(channel, flows.tally)
         channel.carry(rider)
-        flow = Flow(flows, rider, self.target, traffic, flows.tally, done=done)
+        flow = Flow(flows, rider, self.target, traffic, flows.tally, done=functools.partial(done, FLOW_OVER))
         connect_flow(self._link.relay.poller, flow, sock)
         rider.start(flow.from_near, flow.close, bytes(self._kept))
         if self._ended:

@@ -1,14 +1,15 @@
 """A tunnel connection of transport tcp: silent until the target is announced, then raw bytes both ways."""
 
+import functools
 import logging
 import socket
 import time
-from collections.abc import Callable
 from typing import Final
 
 from backhaul.relay.datagram_stream import DatagramStream, Join
 from backhaul.relay.datagrams import Tally
 from backhaul.relay.flows import Flow, connect_flow
+from backhaul.relay.outcome import FLOW_OVER, Done
 from backhaul.relay.pair import End, Relay, Traffic
 from backhaul.relay.poller import pending, release
 from backhaul.wire.datagrams import Batch, DelayJudge, Splitter, join, join_stamped
@@ -141,7 +142,7 @@ class RawArrival:
         self._rest = rest
         self.target = target
 
-    def join(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
+    def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """See Arrival; bytes that came early go first."""
         rest, target = self._rest, End(sock, half_close=True)
         self._relay.join(self._end, target, traffic, preface=rest, said=len(rest), done=done)
@@ -164,12 +165,12 @@ class RawFlowArrival:
         self._ours = ours
         self.target = target
 
-    def join(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
+    def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """See Arrival; datagrams that came early go first."""
         flows = self._relay.flows
         framing = _stamp if self._ours else _fitting(_stamp, flows.tally)
         stream = DatagramStream(self._relay.poller, self._sock, framing, Splitter(stamped=False), flows.tally)
-        flow = Flow(flows, stream, self.target, traffic, flows.tally, done=done)
+        flow = Flow(flows, stream, self.target, traffic, flows.tally, done=functools.partial(done, FLOW_OVER))
         connect_flow(self._relay.poller, flow, sock)
         stream.start(flow.from_near, flow.close, self._rest)
 

@@ -1,13 +1,14 @@
 """The client's side of transport udp: a UDP socket for each tunnel."""
 
 import asyncio
+import functools
 import secrets
 import socket
-from collections.abc import Callable
 
 from backhaul.relay.datagrams import DatagramQueue, DatagramSocket, prepare
 from backhaul.relay.endpoints import Address
 from backhaul.relay.flows import Flow, connect_flow
+from backhaul.relay.outcome import FLOW_OVER, Done
 from backhaul.relay.pair import Relay, Traffic
 from backhaul.wire.announcements import TUNNEL_SIZE, Announcement, announce, read_assignment
 from backhaul.wire.datagrams import Batch
@@ -194,10 +195,12 @@ class _Tunnel:
         """Tell a server of ours where this tunnel lives, and whether the assignment has come."""
         self._socket.send([announce(ticket, Announcement(self._name, assigned=bool(self._assignment)))])
 
-    def join(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
+    def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """See Arrival; `sock` is a UDP socket that is connected to the target."""
         flows = self._owner.relay.flows
-        flow = self._flow = Flow(flows, self, self.target, traffic, flows.tally, done=done)
+        flow = self._flow = Flow(
+            flows, self, self.target, traffic, flows.tally, done=functools.partial(done, FLOW_OVER)
+        )
         connect_flow(self._owner.relay.poller, flow, sock)
         if early := self._early.take():
             flow.from_near(early)

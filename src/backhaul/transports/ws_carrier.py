@@ -1,13 +1,14 @@
 """A tunnel connection of ws and wss: WebSocket messages; the first text message names the target."""
 
+import functools
 import logging
 import socket
-from collections.abc import Callable
 from typing import NamedTuple
 
 from backhaul.relay.datagram_channel import DatagramChannel
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
+from backhaul.relay.outcome import FLOW_OVER, Done
 from backhaul.relay.pair import Relay, Traffic
 from backhaul.relay.poller import pending
 from backhaul.relay.ws_channel import WsChannel
@@ -241,7 +242,7 @@ class WsArrival:
         self.datagrams = early.ours and target.startswith(UDP_PREFIX)
         self.target = target.removeprefix(UDP_PREFIX) if self.datagrams else target
 
-    def join(self, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
+    def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """See Arrival; bytes that came early go first."""
         channel = self._channel()
         if self.datagrams:
@@ -255,11 +256,11 @@ class WsArrival:
         """See Arrival."""
         self._channel().drop(reset=reset)
 
-    def _join_flow(self, channel: WsChannel, sock: socket.socket, traffic: Traffic, done: Callable[[], None]) -> None:
+    def _join_flow(self, channel: WsChannel, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         flows = self._relay.flows
         channel.hasten()
         rider = DatagramChannel(channel, flows.tally)
-        flow = Flow(flows, rider, self.target, traffic, flows.tally, done=done)
+        flow = Flow(flows, rider, self.target, traffic, flows.tally, done=functools.partial(done, FLOW_OVER))
         connect_flow(self._relay.poller, flow, sock)
         channel.start(rider, unread=len(self._early.kept))
         rider.start(flow.from_near, flow.close, self._early.kept)

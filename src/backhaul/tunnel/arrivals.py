@@ -1,5 +1,6 @@
 """Users who arrive on the client's side: their targets are dialled, if they may be, and joined with them."""
 
+import asyncio
 import errno
 import functools
 import logging
@@ -7,6 +8,7 @@ import socket
 from collections.abc import Iterable
 
 from backhaul.burst import Burst
+from backhaul.relay.outcome import FAILED, Outcome
 from backhaul.relay.poller import FAULT, Poller, reason, release
 from backhaul.transports.base import Arrival
 from backhaul.transports.dialer import Dialer, ForbiddenAddressError
@@ -15,7 +17,8 @@ from backhaul.transports.sockets import SocketOptions
 from backhaul.wire.allowed import AllowList, Verdict
 from backhaul.wire.targets import BadTargetError, Target, parse_target
 
-from .target_book import TargetBook
+from .outcomes import describe
+from .target_book import TargetBook, TargetTally
 
 log = logging.getLogger("backhaul.client")
 
@@ -28,6 +31,7 @@ class Arrivals:
     def __init__(
         self, poller: Poller, resolver: Resolver, book: TargetBook, *, timeout: float, keepalive: int, most: int
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._streams = Dialer(poller, timeout, resolver)
         self._datagrams = Dialer(poller, timeout, resolver, socket.SOCK_DGRAM)
@@ -112,16 +116,23 @@ class Arrivals:
         tally = self._book[arrival.target]
         if arrival.datagrams:
             tally.flow_came()
-            closed = tally.flow_closed
         else:
             tally.user_came()
-            closed = tally.user_closed
+        closed = functools.partial(self._closed, arrival, tally, self._loop.time())
         try:
             arrival.join(sock, tally.traffic, closed)
         except Exception as error:  # noqa: BLE001 - as with dialling
             release(self._poller, sock, reset=True)
-            closed()
+            closed(FAILED)
             self._break_off(arrival, error)
+
+    def _closed(self, arrival: Arrival, tally: TargetTally, since: float, outcome: Outcome) -> None:
+        if arrival.datagrams:
+            tally.flow_closed()
+            return
+        tally.user_closed()
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s", describe("a user", arrival.target, outcome, self._loop.time() - since))
 
     def _break_off(self, arrival: Arrival, error: Exception) -> None:
         arrival.refuse(reset=True)

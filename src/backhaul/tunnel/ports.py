@@ -33,6 +33,7 @@ class Port:
         "open",
         "problem",
         "refused",
+        "target_refused",
         "total",
         "traffic",
         "udp",
@@ -46,6 +47,7 @@ class Port:
         self.total = 0  # users since the start
         self.refused = 0  # users turned away at once: too many wait, or the machine has no descriptors left
         self.dropped = 0  # users closed because nothing could carry them in time
+        self.target_refused = 0  # users whose target reset the connection before it had sent a byte
         self.udp = Tally()  # of its UDP side
         self._acceptor: Acceptor | None = None
         self._datagrams: DatagramListener | None = None

@@ -10,6 +10,7 @@ from typing import Any
 
 from backhaul.burst import Burst
 from backhaul.config import ServerConfig
+from backhaul.relay.outcome import FAILED, NOT_CARRIED
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import FAULT, broken, reason, release
 from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport, User
@@ -20,6 +21,7 @@ from backhaul.wire.signals import Signal
 
 from .absence import Absence
 from .carrier_check import CarrierCheck
+from .outcomes import Outcomes, name
 from .ports import Port, Ports
 from .retries import Retries
 from .timings import Timings
@@ -61,6 +63,7 @@ class ServerTunnel:
         self.opened = 0  # control channels so far
         self._unreachable = ""  # why the client can't connect, as far as this end knows; empty: it can
         self._check = CarrierCheck(log)
+        self._outcomes = Outcomes(log, timings.answer)
         self._retries = Retries(self._restart, timings.reopen_pauses)
         self._flows = FlowDesk(relay, self._transport, listeners, config.channel_size)
         self.ports = Ports(
@@ -103,6 +106,11 @@ class ServerTunnel:
     def waiting(self) -> int:
         """How many users, of streams or of flows, have no carrier."""
         return len(self._waiting) + self._flows.waiting
+
+    @property
+    def unanswered(self) -> int:
+        """How many users sent something into the tunnel and got nothing back."""
+        return self._outcomes.unanswered
 
     @property
     def transport(self) -> ServerTransport:
@@ -246,13 +254,14 @@ class ServerTunnel:
         self._retries.stop()
 
     def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
-        user = User(sock, port.mapping.target, self._preface(sock, address), port.traffic, port.user_closed)
+        done = self._outcomes.expect(port, address)
+        user = User(sock, port.mapping.target, self._preface(sock, address), port.traffic, done)
         port.total += 1
         self._last_user = self._loop.time()
         port.open += 1
         self._transport.expect_user(len(self._waiting) + 1)
         if len(self._waiting) or not self._carry(user):
-            self._wait(user, port)
+            self._wait(user, port, address)
 
     def _carry(self, user: User) -> bool:
         """Hand the user over to the transport; False if he has to wait. If that fails unexpectedly he is reset."""
@@ -260,7 +269,7 @@ class ServerTunnel:
             return self._transport.carry(user)
         except Exception as error:  # noqa: BLE001 - whatever it is, no other user pays for it
             release(self._poller, user.sock, reset=True)
-            user.done()
+            user.done(FAILED)
             self._poller.faults.fault(FAULT, error)
             return True
 
@@ -268,13 +277,13 @@ class ServerTunnel:
         version = self.config.proxy_version
         return proxy.header(version, address, sock.getsockname()) if version else b""
 
-    def _wait(self, user: User, port: Port) -> None:
+    def _wait(self, user: User, port: Port, address: tuple[Any, ...]) -> None:
         if len(self._waiting) < self.config.channel_size:
-            self._waiting.add(Waiting(user, port))
+            self._waiting.add(Waiting(user, port, address))
             self._looking = self._looking or self._loop.call_later(_LOOK_EVERY, self._look)
             return
         port.refused += 1
-        self._burst.warn("full", f"closed a user of port {port.mapping.bind_port}: channel_size users wait already")
+        self._burst.warn("full", f"closed user {name(address)} of port {port.name}: channel_size users wait already")
         self._drop(user)
 
     def _look(self) -> None:
@@ -311,12 +320,13 @@ class ServerTunnel:
         user = waiting.user
         waiting.port.dropped += 1
         why = "no free tunnel connection" if self._transport.connected else "no client is connected"
-        self._burst.warn(why, f"closed a user of target {user.target} after {seconds:g} s: {why}")
+        who = f"user {name(waiting.address)} of port {waiting.port.name}, target {user.target}"
+        self._burst.warn(why, f"closed {who}, after {seconds:g} s: {why}")
         self._drop(user)
 
     def _drop(self, user: User) -> None:
         release(self._poller, user.sock)
-        user.done()
+        user.done(NOT_CARRIED)
 
     def _beat_later(self) -> None:
         self._stop_heart()

@@ -9,6 +9,8 @@ class Timings:
 
     user_patience: float = 3.0
     """For which a user waits for a carrier, as in v0.7.2."""
+    answer: float = 5.0
+    """After which a user who leaves without an answer has waited for one; before that he has changed his mind."""
     absence: float = 5.0
     """Without a client until the users' ports refuse connections."""
     restart: float = 10.0

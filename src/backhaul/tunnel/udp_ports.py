@@ -14,6 +14,7 @@ from backhaul.transports.reputation import network_of
 from backhaul.transports.sockets import plain_ip
 from backhaul.wire.datagrams import Batch
 
+from .outcomes import name
 from .ports import Port
 from .waiting_flows import WaitingFlows
 
@@ -110,7 +111,7 @@ class FlowDesk:
             self.carrier_ready()
             return
         why = "no free tunnel connection" if self.transport.connected else "no client is connected"
-        self._burst.warn(why, f"closed a flow to target {flow.target} after {FLOW_PATIENCE:g} s: {why}")
+        self._burst.warn(why, f"closed the flow of {flow.near}, target {flow.target}, after {FLOW_PATIENCE:g} s: {why}")
         flow.close()
 
 
@@ -157,6 +158,9 @@ class _User:
     def __init__(self, listener: UdpListener, address: Address) -> None:
         self._listener = listener
         self._address = address
+
+    def __str__(self) -> str:
+        return f"user {name(peer_of(self._address))} of port {self._listener.port.name}"
 
     def send(self, batch: Batch) -> None:
         """See DatagramEnd."""

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from backhaul.relay.deadlines import Deadlines
 from backhaul.transports.base import User
@@ -11,10 +11,11 @@ from .ports import Port
 
 
 class Waiting(NamedTuple):
-    """A user without a carrier, and where he came in."""
+    """A user without a carrier, and where he came in and from."""
 
     user: User
     port: Port
+    address: tuple[Any, ...]
 
 
 class WaitingUsers:

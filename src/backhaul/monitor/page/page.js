@@ -49,6 +49,7 @@ function tunnelFacts({ status, now, usage }) {
     ["Running for", duration(now - status.started)],
     ["Round trip", status.rtt === null ? null : `${(status.rtt * 1000).toFixed(1)} ms`],
     ["Reconnects", count(status.reconnects)],
+    ["Without an answer", status.unanswered ? count(status.unanswered) : null],
     ["Open connections", count(open)],
     ["Idle in the pool", pool],
     ["Streams", status.sessions ? `${count(status.streams)} in ${count(status.sessions)} sessions` : null],

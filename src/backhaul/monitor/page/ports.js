@@ -89,7 +89,10 @@ function title(port, side) {
 }
 
 function trouble(port) {
-  const kinds = [[port.refused, "refused"], [port.dropped, "dropped"], [port.udp_dropped, "datagrams lost"]];
+  const kinds = [
+    [port.refused, "refused"], [port.dropped, "dropped"], [port.target_refused, "refused by the target"],
+    [port.udp_dropped, "datagrams lost"],
+  ];
   const counted = kinds.filter(([number]) => number).map(([number, kind]) => `${count(number)} ${kind}`).join(", ");
   const texts = [state(port), counted].filter((text) => text);
   return texts.map((text) => ["small", text, "trouble"]);

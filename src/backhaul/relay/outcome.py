@@ -1,0 +1,42 @@
+"""How the connection of a user has ended."""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import NamedTuple
+
+
+class Ending(Enum):
+    """Who or what ended it; the value is part of a sentence in the log."""
+
+    USER = "closed by the user"
+    TARGET = "closed by the target"
+    RESET_BY_USER = "reset by the user"
+    RESET_BY_TARGET = "reset by the target"
+    SILENT = "reset, because one direction had ended and the other was silent"
+    LOST = "the tunnel connection was lost"
+    SHORT_OF_MEMORY = "reset for want of memory"
+    FAILED = "internal error"
+    SHUTDOWN = "this program was stopped"
+    NOT_CARRIED = "no tunnel connection was free"
+
+    @property
+    def orderly(self) -> bool:
+        """Whether both ends are closed in order, not with a reset."""
+        return self is Ending.USER or self is Ending.TARGET
+
+
+class Outcome(NamedTuple):
+    """What has become of a user."""
+
+    received: int  # bytes from the user
+    sent: int  # bytes to the user
+    ending: Ending
+
+
+Done = Callable[[Outcome], None]
+"""Called once when a user's connection has ended."""
+
+NOT_CARRIED = Outcome(0, 0, Ending.NOT_CARRIED)
+FAILED = Outcome(0, 0, Ending.FAILED)
+LOST = Outcome(0, 0, Ending.LOST)
+FLOW_OVER = Outcome(0, 0, Ending.SILENT)  # its datagrams are counted elsewhere

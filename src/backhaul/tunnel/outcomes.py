@@ -1,0 +1,83 @@
+"""How the users of a tunnel end: a line for each at log level debug, and a warning when too many get nothing."""
+
+import asyncio
+import functools
+import logging
+from collections import deque
+from typing import Any, Final
+
+from backhaul.burst import Burst
+from backhaul.config import Address
+from backhaul.relay.outcome import Done, Ending, Outcome
+
+from .ports import Port
+
+RECENT: Final = 20  # users who have ended last
+SUSPICIOUS: Final = 5  # of them without an answer, and half of them at least
+_BLACK_HOLES: Final = frozenset({Ending.LOST, Ending.SILENT})
+_GIVEN_UP: Final = frozenset({Ending.USER, Ending.RESET_BY_USER})
+
+
+class Outcomes:
+    """Counts the users who sent something and got nothing back, in `unanswered`.
+
+    Those who left within `patience` seconds have changed their mind.
+    """
+
+    def __init__(self, log: logging.Logger, patience: float) -> None:
+        self.unanswered = 0
+        self._loop = asyncio.get_running_loop()
+        self._log = log
+        self._burst = Burst(log)
+        self._patience = patience
+        self._recent: deque[bool] = deque(maxlen=RECENT)  # whether each was unanswered
+
+    def expect(self, port: Port, address: tuple[Any, ...]) -> Done:
+        """Return what a user who has come now calls in the end."""
+        return functools.partial(self._ended, port, address, self._loop.time())
+
+    def _ended(self, port: Port, address: tuple[Any, ...], since: float, outcome: Outcome) -> None:
+        port.user_closed()
+        seconds = self._loop.time() - since
+        if outcome.ending is Ending.RESET_BY_TARGET and not outcome.sent:
+            port.target_refused += 1
+        if outcome.ending is not Ending.NOT_CARRIED:
+            self._judge(port, outcome, seconds)
+        if self._log.isEnabledFor(logging.DEBUG):
+            self._log.debug(
+                "%s", describe(f"user {name(address)} of port {port.name}", port.mapping.target, outcome, seconds)
+            )
+
+    def _judge(self, port: Port, outcome: Outcome, seconds: float) -> None:
+        unanswered = self._is_unanswered(outcome, seconds)
+        self._recent.append(unanswered)
+        if not unanswered:
+            return
+        self.unanswered += 1
+        count = sum(self._recent)
+        if count >= max(SUSPICIOUS, len(self._recent) / 2):
+            self._burst.warn(
+                "unanswered",
+                f"{count} of the last {len(self._recent)} users got no answer through the tunnel, the last one on port "
+                f"{port.name}: look for a NAT or firewall between both ends that drops connections (a lower "
+                "keepalive_period), for a smaller MTU on the way (mss = 1300), and at the target "
+                f"{port.mapping.target}",
+            )
+
+    def _is_unanswered(self, outcome: Outcome, seconds: float) -> bool:
+        if outcome.sent or not outcome.received:
+            return False
+        return outcome.ending in _BLACK_HOLES or (outcome.ending in _GIVEN_UP and seconds >= self._patience)
+
+
+def name(address: tuple[Any, ...]) -> str:
+    """Return address and port of a user."""
+    return str(Address(address[0], address[1]))
+
+
+def describe(who: str, target: str, outcome: Outcome, seconds: float) -> str:
+    """Return the line of a user who has gone."""
+    return (
+        f"{who}, target {target}: {outcome.received} bytes from the user, {outcome.sent} bytes to the user, "
+        f"{seconds:.1f} s, {outcome.ending.value}"
+    )
