@@ -85,7 +85,7 @@ async def test_the_configured_options(net: Net) -> None:
     inside = await look_inside(net, OPTIONS)
     for sock in inside.tunnel:
         assert tcp(sock, "TCP_NODELAY") == 1
-        assert kept_alive(sock) == (1, 15, 15, 4)
+        assert kept_alive(sock) == (1, 15, 20, 4)
         assert tcp(sock, "TCP_MAXSEG") <= 1000
         assert buffers(sock) == (50000, 60000)
     for sock in (inside.user, inside.target):
@@ -100,7 +100,7 @@ async def test_without_them_the_system_decides(net: Net) -> None:
     inside = await look_inside(net, "")
     for sock in (*inside.tunnel, inside.user, inside.target):
         assert tcp(sock, "TCP_NODELAY") == (sock is inside.target)  # always, as in v0.7.2
-        assert kept_alive(sock) == ((1, 75, 75, 4) if sock in {inside.user, inside.target} else (1, 15, 15, 4))
+        assert kept_alive(sock) == ((1, 75, 75, 4) if sock in {inside.user, inside.target} else (1, 15, 20, 4))
         assert tcp(sock, "TCP_MAXSEG") > 1360
 
 
@@ -111,11 +111,11 @@ async def test_idle_tunnel_connections_are_probed_early_and_used_ones_patiently(
     tunnel = await any_net.tunnel(await any_net.echo(), server=lines, client=f"{lines}\nconnection_pool = 1")
     await until(lambda: tunnel.server.tunnel.transport.idle)
     muxed, idle = any_net.transport.endswith("mux"), min(period, 15)
-    waiting = (1, idle, 15 if muxed else min(idle, 5), 4)
+    waiting = (1, idle, 20 if muxed else min(idle, 5), 4)
     assert [kept_alive(sock) for sock in connections(tunnel.bind_port)] == [waiting] * 2
     await echo(await tunnel.user(), b"hello")
     await until(lambda: muxed or tunnel.server.tunnel.transport.idle)
-    expected = {waiting: 2} if muxed else {waiting: 2, (1, idle, 15, 4): 2}
+    expected = {waiting: 2} if muxed else {waiting: 2, (1, idle, 20, 4): 2}
     assert Counter(kept_alive(sock) for sock in connections(tunnel.bind_port)) == expected
 
 

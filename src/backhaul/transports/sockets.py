@@ -14,8 +14,9 @@ from .congestion import local, suit
 CONTROL_IDLE, CONTROL_INTERVAL, CONTROL_PROBES = 15, 5, 4
 CONTROL_UNANSWERED_MS = 30_000
 # An idle tunnel connection is probed as soon: many a NAT forgets what was silent for half a minute (RFC 5382, REQ-5,
-# wants two hours), and the probes remind it. With a user on it the probes go on, but only 75 s of outage end it.
-TUNNEL_IDLE, IDLE_INTERVAL, USED_INTERVAL = 15, 5, 15
+# wants two hours), and the probes remind it. With a user on it the probes go on, further apart: no outage of less than
+# a minute outlasts all four of them.
+TUNNEL_IDLE, IDLE_INTERVAL, USED_INTERVAL = 15, 5, 20
 PROBES = CONTROL_PROBES  # unanswered ones, of whatever connection: the system's 9 keep a ghost for ten periods
 _EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # Go, and so v0.7.2, listens on both families for each of them
 _PRIVILEGED = 1024  # ip_unprivileged_port_start, unless the administrator has changed it

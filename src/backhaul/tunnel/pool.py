@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 ADJUST_EVERY = 10  # samples, one a second
 MOST_EXTRA = 64  # idle connections beyond the size of the pool, however often the server asks and no user arrives
-# Samples after which what is dead has been found by the kernel: 15 s of silence, and four probes up to 15 s apart. What
-# is idle still is alive: the user whom it was asked for had gone before it came.
+# Samples after which what is dead has been found by the kernel: 35 s of silence, or a little more for one that has been
+# asked for meanwhile. What is idle still is alive: the user whom it was asked for had gone before it came.
 _FOUND_OUT = 80
 
 
