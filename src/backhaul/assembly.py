@@ -17,6 +17,7 @@ SESSION_PATIENCE = 300.0
 
 A peer that is gone is noticed on the control channel within a minute; a session that nobody uses is closed with it.
 """
+_MAX_VISITORS: Final = 512  # of the decoy: some 25 MB when all of them are stalled in the middle of a file over TLS
 
 
 def mux_settings(config: ServerConfig | ClientConfig) -> smux.Settings:
@@ -47,7 +48,14 @@ def tunnel_options(config: ServerConfig | ClientConfig) -> SocketOptions:
 def gate_limits(descriptors: int) -> GateLimits:
     """Return what those who have proved nothing yet may cost a process that may have so many descriptors."""
     pending = min(max(4, descriptors // 4), _MAX_PENDING)
-    return GateLimits(pending=pending, pending_per_address=pending // 4, unproven_sessions=pending)
+    visitors = min(max(4, descriptors // 8), _MAX_VISITORS)  # with a file or a connection to a website each
+    return GateLimits(
+        pending=pending,
+        pending_per_address=pending // 4,
+        unproven_sessions=pending,
+        visitors=visitors,
+        visitors_per_address=visitors // 4,
+    )
 
 
 def patience(config: ServerConfig | ClientConfig) -> Patience:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 
 from .net import Peer
 from .tunnel import TOKEN, Net
@@ -43,6 +44,14 @@ async def receive_head(peer: Peer) -> bytes:
     while not head.endswith(b"\r\n\r\n"):
         head += await peer.receive(1)
     return head
+
+
+async def receive_answer(peer: Peer, *, head_only: bool = False) -> bytes:
+    """Return an answer without its date."""
+    head = await receive_head(peer)
+    length = re.search(rb"Content-Length: (\d+)", head)
+    body = b"" if head_only or not length else await peer.receive(int(length[1]))
+    return re.sub(rb"Date: [^\r]*\r\n", b"", head) + body
 
 
 async def upgraded(net: Net, port: int, path: str = "/channel") -> Peer:

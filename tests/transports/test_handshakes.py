@@ -35,7 +35,7 @@ class Door:
         cert, key = certificate()
         context = ServerContext(ServerTls(str(cert), str(key)))
         self.handshakes: Handshakes[PendingConnection] = Handshakes(
-            self.poller, context, self.done, self.failed, share=0.25, clock=self.clock
+            self.poller, context, self.done, self.done, self.failed, share=0.25, clock=self.clock
         )
         self.served: list[str] = []
         self._ends: list[socket.socket] = []

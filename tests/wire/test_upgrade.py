@@ -29,6 +29,7 @@ from backhaul.wire.upgrade import (
     refuse,
     sec_accept,
     upgrade_problem,
+    without_mark,
 )
 
 TRANSCRIPTS = json.loads((Path(__file__).parents[1] / "data" / "transcripts.json").read_text())
@@ -139,6 +140,12 @@ def test_recognition_survives_proxies_that_add_and_reorder() -> None:
     assert carrier_of(request, TOKEN)
     answer = with_header(accept(KEY, b"Set-Cookie: _cf=1; Path=/\r\n" + mark_line(TOKEN, KEY)), b"Server", b"nginx")
     assert read_answer(answer).carrier
+
+
+@pytest.mark.parametrize("others", [b"", b"a=b", b"a=b; session=1"])
+def test_a_website_sees_the_other_cookies_alone(others: bytes) -> None:
+    cookie = read_request(our_request()).headers[b"cookie"]
+    assert without_mark(b"; ".join(filter(None, [cookie, others])), TOKEN, KEY) == others
 
 
 def test_recognition_needs_the_token_and_is_new_for_each_request() -> None:

@@ -33,9 +33,18 @@ class GateLimits:
     """Seconds after the answer to the RTT signal in which a client may still say hello, which belongs into one packet
     with it. Until then nobody is let in by address alone."""
     head_timeout: float = 60.0
-    """Seconds for TLS and the request of ws, wss, wsmux and wssmux together; nginx's client_header_timeout."""
+    """Seconds until the first byte behind TLS on ws, wss, wsmux and wssmux, and again for a request; nginx's."""
     handshake_share: float = 0.25
     """The part of the time that may be spent on TLS handshakes with networks that have never proved themselves."""
+    visitors: int = 256
+    """Connections at a time that the decoy serves."""
+    visitors_per_address: int = 64
+    keepalive_timeout: float = 65.0
+    """Seconds that a visitor may stay without asking for anything; from the nginx.conf that comes with nginx."""
+    send_timeout: float = 60.0  # seconds that a visitor may take to read something; nginx's
+    lingering_timeout: float = 5.0  # seconds of silence in a body that nobody wants; nginx's
+    lingering_time: float = 30.0  # seconds for all of such a body; nginx's
+    upstream_timeout: float = 60.0  # seconds for a connection to the website of a decoy, and for its silence; nginx's
     failures: int = 30
     """Failed proofs within `failure_window` that bar an address; a client that retries every 3 s makes 20."""
     failure_window: float = 60.0  # seconds

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from typing import Final, Generic
 from backhaul.relay.poller import Poller
 
 from .crowd import FairQueue
+from .hello import NO_APPLICATION_PROTOCOL, looks_like_tls, offered_protocols
 from .lobby import Pending
-from .tls import ServerContext
+from .tls import PROTOCOLS, ServerContext
 
 _PER_TURN: Final = 8  # steps for trusted networks in one turn of the event loop: 4 ms until relays move again
+_PEEK_SIZE: Final = 1 << 14
 _BURST: Final = 0.05  # seconds of work that may be saved up by doing none
 
 
@@ -30,16 +33,21 @@ class Handshakes(Generic[Pending]):
         poller: Poller,
         context: ServerContext,
         done: Callable[[Pending], None],
+        plain: Callable[[Pending], None],
         failed: Callable[[Pending, OSError], None],
         *,
         share: float,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`done` gets a connection whose `sock` is the TLS end, `failed` one that is to be closed."""
+        """`done` gets a connection whose `sock` is the TLS end, `failed` one that is to be closed.
+
+        `plain` gets one that has begun with something else; nothing of that was read.
+        """
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._context = context
         self._done = done
+        self._plain = plain
         self._failed = failed
         self._share = share
         self._clock = clock
@@ -102,8 +110,10 @@ class Handshakes(Generic[Pending]):
 
     def _step(self, pending: Pending) -> None:
         try:
+            if not isinstance(pending.sock, ssl.SSLSocket) and not self._begins(pending):
+                return
             self._wrapped(pending).do_handshake()
-        except ssl.SSLWantReadError:
+        except (BlockingIOError, ssl.SSLWantReadError):
             self.begin(pending)
         except ssl.SSLWantWriteError:
             self._poller.on_writable(pending.sock, functools.partial(self._ready, pending))
@@ -111,6 +121,20 @@ class Handshakes(Generic[Pending]):
             self._failed(pending, error)
         else:
             self._done(pending)
+
+    def _begins(self, pending: Pending) -> bool:
+        """Return whether this is TLS that OpenSSL may have. Raises OSError."""
+        data = pending.sock.recv(_PEEK_SIZE, socket.MSG_PEEK)
+        if not data:
+            raise ConnectionResetError("closed without a word")
+        if not looks_like_tls(data):
+            self._plain(pending)
+            return False
+        offered = offered_protocols(data)
+        if offered and not any(name.decode("latin-1") in PROTOCOLS for name in offered):
+            pending.sock.send(NO_APPLICATION_PROTOCOL)  # the ssl module would go on without a protocol
+            raise ConnectionAbortedError("no common application protocol")
+        return True
 
     def _wrapped(self, pending: Pending) -> ssl.SSLSocket:
         if not isinstance(pending.sock, ssl.SSLSocket):

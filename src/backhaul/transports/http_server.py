@@ -4,6 +4,7 @@ Whoever can't show the token meets a decoy.
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
 import socket
@@ -51,7 +52,7 @@ class HttpGate:
         self._events = events
         self._carrier = carrier
         self._muxed = carrier == "wsmux"
-        self._decoy = Decoy(relay, settings.decoy)
+        self._decoy = Decoy(relay.poller, settings.decoy, self._token, settings.limits, self._claim)
         self._reputation = Reputation(settings.limits)
         self._handshakes = self._make_handshakes(settings)
         self._lobby = Lobby(
@@ -120,47 +121,82 @@ class HttpGate:
         self._burst.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
 
     def _accepted(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
-        stranger = _Stranger(sock, plain_ip(address))
+        stranger = PendingConnection(sock, plain_ip(address))
         self._lobby.admit(stranger)
         if self._handshakes:
             self._handshakes.begin(stranger)
         else:
             self._lobby.listen(stranger)
 
-    def _make_handshakes(self, settings: ServerSettings) -> "Handshakes[_Stranger] | None":
+    def _make_handshakes(self, settings: ServerSettings) -> Handshakes[PendingConnection] | None:
         if not settings.tls:
             return None
         context, share = ServerContext(settings.tls), settings.limits.handshake_share
-        return Handshakes(self._poller, context, self._shaken, self._not_shaken, share=share)
+        return Handshakes(self._poller, context, self._shaken, self._not_tls, self._not_shaken, share=share)
 
-    def _shaken(self, stranger: "_Stranger") -> None:
+    def _shaken(self, stranger: PendingConnection) -> None:
         self._lobby.listen(stranger)
 
-    def _not_shaken(self, stranger: "_Stranger", error: OSError) -> None:
+    def _not_shaken(self, stranger: PendingConnection, error: OSError) -> None:
         log.debug("connection from %s: dropped: %s", stranger.ip, explain(error))
         self._lobby.dismiss(stranger)
 
-    def _left(self, stranger: "_Stranger") -> None:
+    def _left(self, stranger: PendingConnection) -> None:
         if self._handshakes:
             self._handshakes.discard(stranger)
 
-    def _said(self, stranger: "_Stranger", data: bytes) -> None:
-        stranger.raw += data
-        try:
-            request = stranger.reader.feed(data)
-        except upgrade.UpgradeError:
-            self._show_decoy(stranger, None)
-            return
-        if request:
-            self._sort(stranger, request)
+    def _said(self, stranger: PendingConnection, data: bytes) -> None:
+        """Let in who shows the token at once; the decoy reads on for all others, and asks `_claim`."""
+        request = self._tunnel_request(data)
+        if request and self._proves(stranger, request):
+            self._admit(stranger, request)
+        else:
+            self._show_decoy(stranger, data)
 
-    def _sort(self, stranger: "_Stranger", request: upgrade.Request) -> None:
-        prefix = self._settings.path
-        channel, tunnel = request.path == f"{prefix}/channel", request.path.startswith(f"{prefix}/tunnel")
-        if not (channel or tunnel) or not self._proven(stranger, request):
-            self._show_decoy(stranger, request)
+    def _claim(self, sock: socket.socket, ip: str, data: bytes) -> bool:
+        """Take over a visitor's connection if a client speaks on it, which a proxy may have used for others before."""
+        request = self._tunnel_request(data)
+        if not request:
+            return False
+        stranger = PendingConnection(sock, ip)
+        if not self._proves(stranger, request):
+            self._complain(stranger, request)
+            return False
+        self._poller.forget(sock)
+        self._lobby.admit(stranger)
+        self._admit(stranger, request)
+        return True
+
+    def _tunnel_request(self, data: bytes) -> upgrade.Request | None:
+        """Return the request of a client; None for one that is none, or is incomplete."""
+        with contextlib.suppress(upgrade.UpgradeError):
+            request = upgrade.RequestReader().feed(data)
+            if request and (self._is_channel(request) or request.path.startswith(f"{self._settings.path}/tunnel")):
+                return request
+        return None
+
+    def _is_channel(self, request: upgrade.Request) -> bool:
+        return request.path == f"{self._settings.path}/channel"
+
+    def _proves(self, stranger: PendingConnection, request: upgrade.Request) -> bool:
+        """Return whether the request may be let in. A barred network's is not looked at."""
+        if self._reputation.barred(stranger.network) or not upgrade.authorized(request, self._token):
+            return False
+        self._reputation.proved(stranger.network)
+        return upgrade.upgrade_problem(request) is None
+
+    def _complain(self, stranger: PendingConnection, request: upgrade.Request) -> None:
+        if self._reputation.barred(stranger.network):
             return
+        proven = upgrade.authorized(request, self._token)
+        what = "no WebSocket upgrade" if proven else "wrong token"
+        self._burst.warn((stranger.ip, what), f"refused a connection from {stranger.ip}: {what}")
+        if not proven and (seconds := self._reputation.failed(stranger.network)):
+            self._burst.warn(stranger.network, barred_line(stranger.network, seconds))
+
+    def _admit(self, stranger: PendingConnection, request: upgrade.Request) -> None:
         self._lobby.ignore(stranger)
+        channel = self._is_channel(request)
         theirs = upgrade.carrier_of(request, self._token)
         ours = bool(theirs)
         if theirs not in {"", self._carrier}:
@@ -173,33 +209,15 @@ class HttpGate:
         else:  # its client has given it up, together with the control channel
             self._lobby.dismiss(stranger)
             return
-        answer = self._answer(request, ours=ours, padded=tunnel and self._muxed)
+        answer = self._answer(request, ours=ours, padded=not channel and self._muxed)
         send_whole(self._poller, stranger.sock, answer, admit, lambda _error: self._lobby.dismiss(stranger))
-
-    def _proven(self, stranger: "_Stranger", request: upgrade.Request) -> bool:
-        """Return whether this is a request for an upgrade with the token. A barred network's is not looked at."""
-        if self._reputation.barred(stranger.network):
-            return False
-        if not upgrade.authorized(request, self._token):
-            self._warn(stranger, "wrong token")
-            if seconds := self._reputation.failed(stranger.network):
-                self._burst.warn(stranger.network, barred_line(stranger.network, seconds))
-            return False
-        self._reputation.proved(stranger.network)
-        if upgrade.upgrade_problem(request):
-            self._warn(stranger, "no WebSocket upgrade")
-            return False
-        return True
 
     def _mismatched(self, theirs: str) -> None:
         """The answer tells the client as well, which then closes the connection."""
         tls = self._handshakes is not None
         self._events.mismatched(unlike("client", with_tls(theirs, tls=tls), with_tls(self._carrier, tls=tls)))
 
-    def _warn(self, stranger: "_Stranger", what: str) -> None:
-        self._burst.warn((stranger.ip, what), f"refused a connection from {stranger.ip}: {what}")
-
-    def _open_tunnel(self, stranger: "_Stranger", rest: bytes, control: ControlChannel, *, ours: bool) -> None:
+    def _open_tunnel(self, stranger: PendingConnection, rest: bytes, control: ControlChannel, *, ours: bool) -> None:
         self._lobby.take(stranger)
         if control.closed:
             release(self._poller, stranger.sock)
@@ -231,14 +249,15 @@ class HttpGate:
         else:
             self._events.tunnel_opened(sock, rest, ours=False)
 
-    def _show_decoy(self, stranger: "_Stranger", request: upgrade.Request | None) -> None:
+    def _show_decoy(self, stranger: PendingConnection, data: bytes = b"", *, plain_on_tls: bool = False) -> None:
         self._lobby.take(stranger)
         self._poller.forget(stranger.sock)
-        # A client of ours with a wrong path ends up here: a website behind must not learn the token.
-        raw = bytes(stranger.raw).replace(b"Bearer " + self._token, b"Bearer ")
-        self._decoy.answer(stranger.sock, request, raw)
+        self._decoy.welcome(stranger.sock, stranger.ip, stranger.network, data, plain_on_tls=plain_on_tls)
 
-    def _open_control(self, stranger: "_Stranger", rest: bytes) -> None:
+    def _not_tls(self, stranger: PendingConnection) -> None:
+        self._show_decoy(stranger, plain_on_tls=True)
+
+    def _open_control(self, stranger: PendingConnection, rest: bytes) -> None:
         self._lobby.take(stranger)
         if self._control:
             self._drop_control()
@@ -274,14 +293,3 @@ class HttpGate:
             self._control.close()
             self._relay.pings.discard(self)
             self._control = None
-
-
-class _Stranger(PendingConnection):
-    """Begins with a request."""
-
-    __slots__ = ("raw", "reader")
-
-    def __init__(self, sock: socket.socket, ip: str) -> None:
-        super().__init__(sock, ip)
-        self.raw = bytearray()
-        self.reader = upgrade.RequestReader()

@@ -23,6 +23,9 @@ log = logging.getLogger("backhaul.tls")
 
 Shaken = Callable[[socket.socket | Exception], None]
 
+PROTOCOLS: Final = ("http/1.1", "http/1.0", "http/0.9")
+"""What the public end offers with ALPN: what nginx does without HTTP/2, with which there would be no upgrade."""
+
 _LOOK_EVERY: Final = 5.0  # seconds between looks at the certificate's files
 _RENEW_EVERY: Final = (
     300.0  # seconds that a session is used: far less than the two hours for which OpenSSL takes its ticket
@@ -122,7 +125,7 @@ class ServerContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.sslsocket_class = TlsSocket
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])  # with h2 there is no upgrade
+        context.set_alpn_protocols(list(PROTOCOLS))
         context.num_tickets = _TICKETS
         try:
             context.load_cert_chain(self._tls.cert, self._tls.key, "")  # else it asks at the terminal

@@ -147,6 +147,12 @@ def carrier_of(request: Request, token: bytes) -> str:
     return next((name for name in _LABELS if _mark(_LABELS[name][0], token, request.key).encode() in cookie), "")
 
 
+def without_mark(cookies: bytes, token: bytes, key: bytes) -> bytes:
+    """Return the value of a `Cookie` header without the cookie that `request` made for this key."""
+    marks = {_mark(label, token, key).encode() for label, _ in _LABELS.values()}
+    return b"; ".join(cookie for part in cookies.split(b";") if (cookie := part.strip()) not in marks)
+
+
 def is_direct_v072(request: Request) -> bool:
     """Return whether the request is as v0.7.2's client wrote it: nothing in between has rewritten it."""
     return tuple(request.headers) == _V072_HEADERS

@@ -1,0 +1,62 @@
+"""Headers that a website must not see: they hold the tunnel's token, or tell of the tunnel."""
+
+import base64
+import binascii
+import re
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from backhaul.wire.upgrade import without_mark
+
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{4,}={0,2}")
+_UPGRADE: Final = b"sec-websocket-"
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Scrubber:
+    """Takes the tunnel's traces out of a request: a client with a wrong path is a visitor as well."""
+
+    def __init__(self, token: bytes) -> None:
+        self._token = token
+        self._plain = _squash(token)
+
+    def scrub(self, headers: Headers) -> Headers:
+        """Return the headers without a token in any spelling, this program's cookie and what belongs to an upgrade."""
+        key = next((value for name, value in headers if name.lower() == b"sec-websocket-key"), b"")
+        kept = []
+        for name, value in headers:
+            lower = name.lower()
+            if lower.startswith(_UPGRADE) or (lower == b"authorization" and self.reveals(value)):
+                continue
+            rest = without_mark(value, self._token, key) if lower == b"cookie" else value
+            if rest or lower != b"cookie":
+                kept.append((name, rest))
+        return kept
+
+    def reveals(self, value: bytes) -> bool:
+        """Return whether somebody who reads `value` may find the token in it."""
+        if not self._plain:
+            return False
+        readings = [value, unquote_to_bytes(value)]
+        readings += [decoded for reading in tuple(readings) for decoded in _decodings(reading)]
+        readings += [unquote_to_bytes(reading) for reading in tuple(readings)]
+        return any(self._plain in _squash(reading) for reading in readings)
+
+
+def _squash(value: bytes) -> bytes:
+    return b"".join(value.split()).lower()
+
+
+def _decodings(value: bytes) -> list[bytes]:
+    """Return what the words of `value` are if they are base64."""
+    found = []
+    for word in _BASE64.findall(value):
+        bare = word.rstrip(b"=")
+        try:
+            found.append(
+                base64.urlsafe_b64decode(bare.replace(b"+", b"-").replace(b"/", b"_") + b"=" * (-len(bare) % 4))
+            )
+        except binascii.Error:
+            continue
+    return found
