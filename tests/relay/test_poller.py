@@ -80,6 +80,14 @@ class TestGuard:
         assert caplog.text.count("internal error in a connection handler; connection closed") == 1
         poller.forget(far)
 
+    @pytest.mark.parametrize("registered", [True, False])
+    async def test_what_runs_later_is_guarded_as_well(self, poller: Poller, net: Net, *, registered: bool) -> None:
+        near, far = await net.pair()
+        if registered:
+            poller.on_readable(near.sock, lambda: None)
+        asyncio.get_running_loop().call_soon(poller.run, near.sock, fail)
+        assert not await far.closed()
+
     async def test_without_an_owner_who_cares_the_socket_is_reset(self, poller: Poller, net: Net) -> None:
         near, far = await net.pair()
         poller.on_writable(near.sock, fail)

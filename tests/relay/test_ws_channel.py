@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support.net import Peer, fill, until
 from tests.support.tunnel import Net
-from tests.support.web import BINARY, CLOSE, PING, PONG, frame, receive_frame
+from tests.support.web import BINARY, CLOSE, PING, PONG, TEXT, frame, receive_frame
 
 from backhaul.relay.direction import Meter
 from backhaul.relay.framed import FramedRelay
@@ -34,6 +34,28 @@ async def test_what_follows_a_goodbye_unread_does_not_make_the_end_a_reset(net: 
     await until(lambda: pending(conn.sock))
     joined.close()
     assert await peer.closed(), "reset"
+    poller.close()
+
+
+@pytest.mark.parametrize("ended", [True, False])
+async def test_only_what_the_peer_has_ended_is_an_orderly_end(net: Net, *, ended: bool) -> None:
+    """Between two of ours each direction is ended by a message: else something on the way has cut the connection."""
+    poller = make_poller()
+    relay = Relay(poller)
+    (peer, conn), (user, near) = await net.pair(), await net.pair()
+    parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
+    channel = WsChannel(relay, conn.sock, parser, masked=False, ours=True)
+    joined = FramedRelay(channel, near.sock, Traffic(Meter(), Meter()), None, towards_user=True)
+    channel.start(joined)
+    joined.start()
+    await peer.send(frame(BINARY, b"the first half", masked=True))
+    assert await user.receive(14) == b"the first half"
+    if ended:
+        await peer.send(frame(TEXT, b"", masked=True))
+    peer.close()
+    assert await user.closed() is ended
+    user.close()
+    await until(lambda: joined.closed)
     poller.close()
 
 

@@ -67,6 +67,9 @@ class Poller(Protocol):
     def on_writable(self, sock: socket.socket, callback: Callback) -> None:
         """From now on call `callback` whenever `sock` takes bytes or is broken."""
 
+    def run(self, sock: socket.socket, callback: Callback) -> None:
+        """Call `callback` now as one of the socket's own, unless that is closed: for timers and what had to wait."""
+
     def ignore_readable(self, sock: socket.socket) -> None:
         """Stop the calls that `on_readable` asked for."""
 
@@ -212,6 +215,17 @@ class _Guards(ABC):
         """See Poller."""
         self._interest(sock).broken = broken
 
+    def run(self, sock: socket.socket, callback: Callback) -> None:
+        """See Poller."""
+        fd = sock.fileno()
+        if fd < 0:
+            return
+        interest = self._interest(sock)
+        try:
+            callback()
+        except Exception as error:  # noqa: BLE001 - no connection may take the rest with it
+            self._end(fd, interest, error)
+
     @abstractmethod
     def drop(self, sock: socket.socket) -> None:
         """See Poller."""
@@ -353,11 +367,11 @@ class LoopPoller(_Guards):
 
     def on_readable(self, sock: socket.socket, callback: Callback) -> None:
         """See Poller."""
-        self._loop.add_reader(sock, self._call, sock.fileno(), self._interest(sock), callback)
+        self._loop.add_reader(sock, self.run, sock, callback)
 
     def on_writable(self, sock: socket.socket, callback: Callback) -> None:
         """See Poller."""
-        self._loop.add_writer(sock, self._call, sock.fileno(), self._interest(sock), callback)
+        self._loop.add_writer(sock, self.run, sock, callback)
 
     def ignore_readable(self, sock: socket.socket) -> None:
         """See Poller."""
@@ -384,9 +398,3 @@ class LoopPoller(_Guards):
 
     def close(self) -> None:
         """See Poller."""
-
-    def _call(self, fd: int, interest: _Interest, callback: Callback) -> None:
-        try:
-            callback()
-        except Exception as error:  # noqa: BLE001 - no connection may take the rest with it
-            self._end(fd, interest, error)

@@ -68,7 +68,7 @@ class ControlChannel:
         if self.closed:
             return
         if not self._unsent:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._poller.run, self._sock, self._flush)
         self._unsent += data
 
     def send_if_silent(self, data: bytes) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import logging
 import socket
+from collections.abc import Callable
 from typing import Any, Final
 
 from backhaul.burst import Burst
@@ -239,9 +240,12 @@ class HttpGate:
         if control.closed:
             release(self._poller, sock)
         elif unacknowledged(sock):
-            self._loop.call_later(_SETTLE, self._settle, sock, rest, control)
+            self._settle_later(sock, functools.partial(self._settle, sock, rest, control))
         else:
-            self._loop.call_later(_SETTLE, self._settled, sock, rest, control)
+            self._settle_later(sock, functools.partial(self._settled, sock, rest, control))
+
+    def _settle_later(self, sock: socket.socket, step: Callable[[], None]) -> None:
+        self._loop.call_later(_SETTLE, self._poller.run, sock, step)
 
     def _settled(self, sock: socket.socket, rest: bytes, control: ControlChannel) -> None:
         if control.closed:

@@ -38,7 +38,7 @@ class RawIdle(SilentConnection):
         super().__init__(relay, sock, ours=ours)
         self._owner = owner
         if rest:  # nothing follows a ticket: no tunnel connection
-            relay.loop.call_soon(self._give_up)
+            relay.loop.call_soon(relay.poller.run, sock, self._give_up)
 
     def carry(self, user: User) -> bool:
         """See IdleCarrier. What the user has said already leaves together with the announcement."""

@@ -6,6 +6,7 @@ known which of the two the client is, silent connections from its address wait: 
 """
 
 import asyncio
+import functools
 import hmac
 import logging
 import secrets
@@ -135,7 +136,8 @@ class RawGate:
         if not self._control or self._ticket or ip != self._control_ip:
             self.greet(sock, ip)
         elif self._control.unanswered:
-            self._loop.call_later(_SECOND_THOUGHT, self._decide, sock, ip)
+            again = functools.partial(self._decide, sock, ip)
+            self._loop.call_later(_SECOND_THOUGHT, self._poller.run, sock, again)
         else:
             self._admit(sock, ip)
 

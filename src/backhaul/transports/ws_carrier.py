@@ -154,7 +154,7 @@ class WsWaiting(SilentConnection):
         if not ours:  # a server of ours pings
             relay.pings.add(self)
         if rest:  # not at once: the owner does not know this object yet
-            relay.loop.call_soon(self._hear, rest)
+            relay.loop.call_soon(relay.poller.run, sock, functools.partial(self._hear, rest))
 
     def ping_if_silent(self) -> None:
         """See Silent. A v0.7.2 server reads nothing here yet: an answer nobody asked for needs none in turn."""
