@@ -9,9 +9,11 @@ from pathlib import Path
 from signal import SIGTERM
 
 import pytest
-from tests.support.net import HOST, PATIENCE, echo, free_port
+from tests.support.net import HOST, PATIENCE, echo, free_port, until
 from tests.support.program import Program
 from tests.support.tunnel import TOKEN, Net
+
+from backhaul.system.status_socket import socket_path, stopping
 
 _EVERY = 0.025  # seconds between short users
 
@@ -35,6 +37,10 @@ class Restarts:
         self.programs.push_async_callback(program.kill)
         await program.line("server listens on")
         return program
+
+    def stopping(self) -> bool:
+        """Whether the server says that it stops: it has left its ports by then."""
+        return stopping(socket_path(self._server))
 
     async def client(self) -> None:
         """Start the client; return when it is connected."""
@@ -134,7 +140,7 @@ async def test_users_wait_in_the_sockets_that_the_service_manager_keeps(restarts
         long = await restarts.net.dial(restarts.port)
         await echo(long, b"before")
         server.signal(SIGTERM)
-        await server.line("stopping")
+        await until(restarts.stopping)
         early = await restarts.net.dial(restarts.port)
         await early.send(b"early")
         await echo(long, b"still here")
