@@ -45,17 +45,18 @@ class Door:
         raise AssertionError(f"{pending.ip} is through")
 
     def failed(self, pending: PendingConnection, error: OSError) -> None:
-        del error
-        self.clock.now += COST
+        self.clock.now += 0.0 if isinstance(error, ConnectionResetError) else COST
         self.served.append(pending.ip)
         release(self.poller, pending.sock)
 
-    def hello(self, ip: str, *, trusted: bool = False) -> PendingConnection:
-        """Have a connection come that has said something."""
+    def hello(self, ip: str, *, trusted: bool = False, leaving: bool = False) -> PendingConnection:
+        """Have a connection come that has said something, and perhaps was closed then."""
         near, far = socket.socketpair()
         near.setblocking(False)
         self._ends.append(far)
         far.send(b"\x16nonsense")
+        if leaving:
+            far.close()
         pending = PendingConnection(near, ip)
         pending.trusted = trusted
         self._pending.append(pending)
@@ -114,3 +115,9 @@ async def test_a_connection_that_has_left_is_forgotten(door: Door) -> None:
     release(door.poller, gone.sock)
     await until(lambda: door.served == ["b"])
     assert stays.sock.fileno() < 0
+
+
+async def test_a_client_that_has_left_costs_no_handshake(door: Door) -> None:
+    for _ in range(40):
+        door.hello("a", leaving=True)
+    await until(lambda: len(door.served) == 40)

@@ -17,6 +17,7 @@ log = logging.getLogger("backhaul.accept")
 
 Accepted = Callable[[socket.socket, Any], None]
 _BATCH = 64  # connections per wake-up: enough to empty a burst, few enough to let relays move
+GATE_BATCH = 8  # connections per wake-up where strangers knock: a flood of them must let relays move sooner
 _PAUSE = 0.1  # seconds without accepting while even the spare descriptor can't be had
 
 
@@ -27,8 +28,16 @@ class Acceptor:
     """
 
     def __init__(
-        self, poller: Poller, listener: socket.socket, accepted: Accepted, refused: Callable[[OSError], None]
+        self,
+        poller: Poller,
+        listener: socket.socket,
+        accepted: Accepted,
+        refused: Callable[[OSError], None],
+        *,
+        batch: int = _BATCH,
     ) -> None:
+        """`batch` is how many connections are accepted in one turn of the event loop."""
+        self._batch = batch
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._listener = listener
@@ -97,7 +106,7 @@ class Acceptor:
 
     def _accept_batch(self) -> bool:
         """Accept some; return whether there may be more."""
-        for _ in range(_BATCH):
+        for _ in range(self._batch):
             try:
                 sock, address = self._listener.accept()
             except (BlockingIOError, InterruptedError):

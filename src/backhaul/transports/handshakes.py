@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import select
 import socket
 import ssl
 import time
@@ -16,6 +17,7 @@ from .lobby import Pending
 from .tls import PROTOCOLS, ServerContext
 
 _PER_TURN: Final = 8  # steps for trusted networks in one turn of the event loop: 4 ms until relays move again
+_LEFT: Final = getattr(select, "POLLRDHUP", 0)  # hang-ups and errors are told in any case
 _PEEK_SIZE: Final = 1 << 14
 _BURST: Final = 0.05  # seconds of work that may be saved up by doing none
 
@@ -125,8 +127,8 @@ class Handshakes(Generic[Pending]):
     def _begins(self, pending: Pending) -> bool:
         """Return whether this is TLS that OpenSSL may have. Raises OSError."""
         data = pending.sock.recv(_PEEK_SIZE, socket.MSG_PEEK)
-        if not data:
-            raise ConnectionResetError("closed without a word")
+        if not data or _has_left(pending.sock):
+            raise ConnectionResetError("closed before its turn")
         if not looks_like_tls(data):
             self._plain(pending)
             return False
@@ -141,3 +143,10 @@ class Handshakes(Generic[Pending]):
             self._poller.forget(pending.sock)  # should wrapping fail, it closes the descriptor
             pending.sock = self._context.wrap(pending.sock)
         return pending.sock
+
+
+def _has_left(sock: socket.socket) -> bool:
+    """Return whether the other end has finished or is gone: nobody shakes hands after that."""
+    look = select.poll()
+    look.register(sock, _LEFT)
+    return bool(look.poll(0))

@@ -17,7 +17,7 @@ from backhaul.relay.poller import release, unacknowledged
 from backhaul.wire import upgrade
 from backhaul.wire.signals import Signal
 
-from .acceptor import Acceptor
+from .acceptor import GATE_BATCH, Acceptor
 from .base import GateEvents, ServerSettings, taken_over, unlike, with_tls
 from .control_channel import ControlChannel
 from .decoy import Decoy
@@ -86,7 +86,7 @@ class HttpGate:
         """Listen; raises OSError."""
         settings = self._settings
         listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
-        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused)
+        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused, batch=GATE_BATCH)
 
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one. A heartbeat wants an answer."""

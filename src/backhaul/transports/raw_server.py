@@ -20,7 +20,7 @@ from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
 from backhaul.wire.smux import is_nop
 
-from .acceptor import Acceptor
+from .acceptor import GATE_BATCH, Acceptor
 from .base import GateEvents, ServerSettings, taken_over, unlike
 from .control_channel import ControlChannel
 from .lobby import Lobby, PendingConnection
@@ -85,7 +85,7 @@ class RawGate:
         """Listen; raises OSError."""
         settings = self._settings
         listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
-        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused)
+        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused, batch=GATE_BATCH)
 
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""

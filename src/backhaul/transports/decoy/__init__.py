@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from backhaul.relay.poller import Poller
+from backhaul.relay.poller import FAULT, Poller
 from backhaul.transports.base import GateLimits
 from backhaul.transports.crowd import Crowd
 
@@ -55,6 +55,10 @@ class Decoy:
     def claims(self, visitor: "_Visitor", data: bytes) -> bool:
         """Return whether the gate has taken over a visitor's connection."""
         return self._claim(visitor.stream.sock, visitor.ip, data)
+
+    def fault(self, error: Exception) -> None:
+        """Tell of an error in this program."""
+        self._poller.faults.fault(FAULT, error)
 
     def note(self, visitor: "_Visitor", *, idle: bool) -> None:
         """Account for what a visitor does."""
@@ -119,8 +123,8 @@ class _Visitor:
             mine = await visit.run(self)
         except OSError as error:
             log.debug("visitor %s: connection lost: %s", self.ip, error)
-        except Exception:
-            log.exception("internal error in a visitor's connection; connection closed")
+        except Exception as error:  # noqa: BLE001 - whatever it is concerns this visitor alone
+            self._decoy.fault(error)
         finally:
             self._decoy.forget(self)
             if mine:

@@ -184,9 +184,7 @@ def _is_blank(line: bytes) -> bool:
 
 
 def _check_header(line: bytes) -> None:
-    text = line.removesuffix(b"\n")
-    ended = len(text) < len(line)
-    bare = text.rstrip(b"\r") if ended else text
+    bare = line.removesuffix(b"\n").rstrip(b"\r")
     if _BAD_NAME.match(bare.partition(b":")[0] + (b":" if bare.startswith(b":") else b"")) or _BAD_VALUE.search(bare):
         raise BadRequestError(400)
 

@@ -1,0 +1,62 @@
+"""Heads and bodies as nginx reads them, however they are cut; the comparison with nginx is in tests/interop."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.probes import PROBES
+
+from backhaul.transports.decoy.body import ChunkedBody
+from backhaul.transports.decoy.head import BadRequestError, Head, HeadReader
+
+Outcome = tuple[Head, bytes] | int | None
+
+
+def read(data: bytes, size: int) -> Outcome:
+    """Return head and rest, the status of a refusal, or None while more is to come."""
+    reader, buffer = HeadReader(), bytearray()
+    try:
+        for start in range(0, len(data), size):
+            buffer += data[start : start + size]
+            if reader.read(buffer):
+                return reader.head, bytes(buffer) + data[start + size :]
+    except BadRequestError as error:
+        return error.status
+    return None
+
+
+@pytest.mark.parametrize("name", [name for name, probe in PROBES.items() if len(probe) < 1000])
+def test_bytes_one_by_one_make_no_difference(name: str) -> None:
+    assert read(PROBES[name], 1) == read(PROBES[name], 1 << 16)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"GET", b" ", b"/", b"a", b"%41", b"..", b"HTTP/1.1", b"\r\n", b"\n", b"Host: x", b":", b"\x00"]
+        )
+    )
+)
+def test_whatever_comes_is_read_or_refused(pieces: list[bytes]) -> None:
+    data = b"".join(pieces)
+    assert read(data, 1) == read(data, 3)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=50), max_size=5), st.integers(1, 20), st.binary(max_size=5))
+def test_chunks_are_read_however_they_are_cut(chunks: list[bytes], size: int, behind: bytes) -> None:
+    framed = (
+        b"".join(b"%x;x=y\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\nTrailer: 1\r\n\r\n" + behind
+    )
+    body, buffer, content = ChunkedBody(), bytearray(), b""
+    for start in range(0, len(framed), size):
+        buffer += framed[start : start + size]
+        content += body.take(buffer)
+    assert (content, body.done, bytes(buffer)) == (b"".join(chunks), True, behind)
+
+
+@pytest.mark.parametrize(
+    "said", [b"x\r\n", b"-1\r\n", b"1\r\nab", b"1\r\na\rb", b"\r\n", b"1" * 17, b"0\r\n" + b"a" * 9000]
+)
+def test_nonsense_is_no_chunk(said: bytes) -> None:
+    body, buffer = ChunkedBody(), bytearray(said)
+    with pytest.raises(BadRequestError):
+        body.take(buffer)
