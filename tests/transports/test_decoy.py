@@ -408,6 +408,13 @@ class TestWebsite:
         visitor, _, _ = await self.ask(net, port, knock("/"))
         assert (await receive_answer(visitor)).startswith(b"HTTP/1.1 504 Gateway Time-out\r\n")
 
+    async def test_silence_instead_of_tls_is_a_time_out(self, net: Net) -> None:
+        net.limits = replace(net.limits, upstream_timeout=0.2)
+        self.website, port = net.listen(), free_port()
+        net.transport = "ws"
+        await net.server(port, lines=f'decoy = "https://localhost:{self.website.port}"')
+        assert (await answer_to(net, port, knock("/"))).startswith(b"HTTP/1.1 504 ")
+
     async def test_one_that_is_down_is_a_bad_gateway(self, net: Net) -> None:
         port = await self.start(net)
         self.website.close()

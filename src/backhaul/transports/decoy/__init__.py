@@ -34,7 +34,7 @@ class Decoy:
         self._poller = poller
         self._limits = limits
         self._claim = claim
-        self._site = _make_site(what, token)
+        self._site = _make_site(what, token, poller, limits)
         self._busy: Crowd[_Visitor] = Crowd()
         self._idle: Crowd[_Visitor] = Crowd()
 
@@ -131,7 +131,7 @@ class _Visitor:
                 self.stream.close()
 
 
-def _make_site(what: str, token: bytes) -> Site:
+def _make_site(what: str, token: bytes, poller: Poller, limits: GateLimits) -> Site:
     # Only the modules of what is shown take memory.
     if what == _NOTHING:
         return EmptySite()
@@ -139,7 +139,7 @@ def _make_site(what: str, token: bytes) -> Site:
         from .proxy import Website  # noqa: PLC0415 - see above
         from .scrub import Scrubber  # noqa: PLC0415 - see above
 
-        return Website(what, Scrubber(token))
+        return Website(what, Scrubber(token), poller, limits.upstream_timeout)
     from .files import Directory  # noqa: PLC0415 - see above
 
     return Directory(what)

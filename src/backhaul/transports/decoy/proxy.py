@@ -8,6 +8,11 @@ from urllib.parse import urlsplit
 
 import h11
 
+from backhaul.relay.poller import Poller
+from backhaul.transports.dialer import Dialer
+from backhaul.transports.resolver import Resolver
+from backhaul.transports.sockets import SocketOptions
+
 from .body import ChunkedBody
 from .exchange import Exchange
 from .head import BadRequestError
@@ -34,7 +39,10 @@ Headers = list[tuple[bytes, bytes]]
 class Website:
     """A website that is asked for whatever a visitor asks for."""
 
-    def __init__(self, url: str, scrubber: Scrubber) -> None:
+    def __init__(self, url: str, scrubber: Scrubber, poller: Poller, timeout: float) -> None:
+        """`timeout` is for a connection, names and all addresses included."""
+        self._resolver = Resolver()
+        self._dialer = Dialer(poller, timeout, self._resolver)
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._port = parts.port or _PORTS[parts.scheme]
@@ -52,10 +60,10 @@ class Website:
             raise BadRequestError(400) from None
         try:
             async with asyncio.timeout(exchange.limits.upstream_timeout):
-                reader, writer = await asyncio.open_connection(self._host, self._port, ssl=self._tls, limit=_READ_SIZE)
+                reader, writer = await self._connect()
         except TimeoutError:
             return await exchange.reply(page(504, exchange.head))
-        except OSError:  # ssl.SSLError is one
+        except OSError:
             return await exchange.reply(page(502, exchange.head))
         try:
             return await _Passage(exchange, reader, writer, self._relocate).run(request)
@@ -64,6 +72,14 @@ class Website:
 
     def close(self) -> None:
         """See Site."""
+        self._dialer.close()
+        self._resolver.close()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to the website; raises OSError, of which ssl.SSLError is one."""
+        sock = await self._dialer.connect(self._host, self._port, SocketOptions())
+        name = self._host if self._tls else None
+        return await asyncio.open_connection(sock=sock, ssl=self._tls, server_hostname=name, limit=_READ_SIZE)
 
     def _request(self, exchange: Exchange) -> h11.Request:
         """Return what the website is asked. Raises h11.ProtocolError for what h11 does not understand."""
