@@ -103,6 +103,17 @@ class Told:
     def control_lost(self, reason: str) -> None: ...
 
 
+@pytest.mark.parametrize("transport", ["tcpmux", "wsmux"])
+async def test_different_versions_of_smux(transport: str) -> None:
+    async with Net(transport) as net:
+        port = free_port()
+        server = await net.server(free_port(), [f"{HOST}:{port}=1"], "mux_version = 2")
+        client = await net.client(server.config.bind_addr.port)
+        await until(lambda: client.tunnel.transport.opening or client.tunnel.transport.idle)
+        await net.dial(port)
+        await until(lambda: any("mux_version" in end.tunnel.problem for end in (server, client)))
+
+
 async def test_the_right_client_ends_it() -> None:
     async with Net("tcp") as net:
         server = await net.server(free_port())
