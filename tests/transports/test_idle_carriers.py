@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
+from tests.support.mux import Indifferent
 from tests.support.net import Peer
 from tests.support.tunnel import Net
 from tests.support.web import BINARY, PING, PONG, TEXT, frame, receive_frame
@@ -42,6 +43,7 @@ class Stage:
     net: Net
     relay: Relay
     rtt = 0.0
+    fit = Indifferent()
     gone: list[IdleCarrier] = field(default_factory=list)
 
     def carrier_gone(self, carrier: IdleCarrier) -> None:
@@ -51,10 +53,6 @@ class Stage:
     def carrier_spoke(self, carrier: IdleCarrier, sock: object, data: bytes) -> None:
         """See CarrierOwner."""
         raise AssertionError(carrier, sock, data)
-
-    def mismatched(self, what: str) -> None:
-        """See CarrierOwner."""
-        raise AssertionError(what)
 
     async def idle(self, kind: Kind) -> tuple[IdleCarrier, Peer, Peer]:
         """Return an idle connection, and both its ends."""

@@ -347,12 +347,12 @@ class Link:
             remedy = "both ends need the same transport and mux_version"
             self.relay.complaints.warn(error, f"closed a session: {error}; {remedy}")
             if not self.proved:
-                self._owner.mismatched(f"{error}; {remedy}")
+                self._owner.fit.mismatched(f"{error}; {remedy}")
             self.end(error)
         else:
             if not self.proved and len(data) >= HEADER_SIZE:
                 self.proved = True
-                self._owner.carrier_proved()
+                self._owner.fit.proved()
             self.settle()
             self.tell_load()
 

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from backhaul.wire.smux import Stream
 
+from .fit import Fit
+
 if TYPE_CHECKING:
     from .link import Link
 
@@ -23,11 +25,9 @@ class LinkOwner(Protocol):
     def load_changed(self, link: "Link") -> None:
         """The link has another number of streams than when this was called last, or is `resting`, or `proven`."""
 
-    def mismatched(self, what: str) -> None:
-        """What came first is nothing that a session begins with; `what` is a sentence with the remedy."""
-
-    def carrier_proved(self) -> None:
-        """The other end has sent frames of a session."""
+    @property
+    def fit(self) -> Fit:
+        """Takes what becomes known of the other end's tunnel connections."""
 
     def link_lost(self, link: "Link", why: str) -> None:
         """The connection or the session is gone, and every stream on it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Protocol
 
+from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
 from backhaul.relay.outcome import Done
 from backhaul.relay.pair import Traffic
@@ -150,21 +151,12 @@ def with_tls(carrier: str, *, tls: bool) -> str:
     return carrier.replace("ws", "wss") if tls else carrier
 
 
-class FitEvents(Protocol):
-    """What becomes known of whether the tunnel connections of the other end are what this end expects."""
-
-    def mismatched(self, what: str) -> None:
-        """They are something else; `what` is a sentence with the remedy."""
-
-    def carrier_seen(self) -> None:
-        """One is there, and nothing speaks against it."""
-
-    def carrier_proved(self) -> None:
-        """One has shown that a user could be carried."""
-
-
-class GateEvents(ControlEvents, FitEvents, Protocol):
+class GateEvents(ControlEvents, Protocol):
     """What a gate tells the carrier that it lets connections in for."""
+
+    @property
+    def fit(self) -> Fit:
+        """Takes what becomes known of the other end's tunnel connections."""
 
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
         """A tunnel connection has come in, now the callee's; `rest` was read already; whether its peer is ours."""
@@ -173,8 +165,12 @@ class GateEvents(ControlEvents, FitEvents, Protocol):
         """The client has a ticket from now on: what was let in by address alone may be somebody else's."""
 
 
-class ServerEvents(ControlEvents, FitEvents, Protocol):
+class ServerEvents(ControlEvents, Protocol):
     """What a transport on the public end tells the control plane."""
+
+    @property
+    def fit(self) -> Fit:
+        """Takes what becomes known of the other end's tunnel connections."""
 
     @property
     def waiting(self) -> int:
@@ -265,8 +261,12 @@ class Arrival(Protocol):
         """The target can't be had: close, with a reset if the target gave one."""
 
 
-class DoorEvents(FitEvents, Protocol):
+class DoorEvents(Protocol):
     """What the control channel on the client's side tells its owner."""
+
+    @property
+    def fit(self) -> Fit:
+        """Takes what becomes known of the other end's tunnel connections."""
 
     def heard(self, signal: Signal) -> None:
         """The server said `signal` on the control channel."""

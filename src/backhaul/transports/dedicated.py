@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
+from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
 from backhaul.wire.signals import Signal
 
@@ -59,8 +60,9 @@ class CarrierOwner(Protocol):
     def carrier_spoke(self, carrier: IdleCarrier, sock: socket.socket, data: bytes) -> None:
         """It said something, which an idle one never does; the socket is the callee's."""
 
-    def mismatched(self, what: str) -> None:
-        """The client runs another transport; `what` is a sentence with the remedy."""
+    @property
+    def fit(self) -> Fit:
+        """Takes what becomes known of the other end's tunnel connections."""
 
 
 MakeCarrier = Callable[[socket.socket, bytes, bool, CarrierOwner], IdleCarrier]
@@ -127,9 +129,9 @@ class DedicatedServer(GatedServer):
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
         """Keep the connection for a user to come. Of v0.7.2's nothing is known but that it is there."""
         if ours:
-            self.carrier_proved()
+            self.fit.proved()
         else:
-            self.carrier_seen()
+            self.fit.seen()
         carrier = self._make_carrier(sock, rest, ours, self)
         if len(self._idle) >= self.settings.channel_size:
             self.dropped += 1
@@ -174,8 +176,9 @@ class WaitingOwner(Protocol):
     def addressed(self, carrier: WaitingCarrier, arrival: Arrival | None) -> None:
         """The server has named a target, or (None) the connection is gone."""
 
-    def mismatched(self, what: str) -> None:
-        """What the server sends names no target; `what` is a sentence with the remedy."""
+    @property
+    def fit(self) -> Fit:
+        """Takes what becomes known of the other end's tunnel connections."""
 
 
 MakeWaiting = Callable[[socket.socket, bytes, bool, WaitingOwner], WaitingCarrier]

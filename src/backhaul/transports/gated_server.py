@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Self
 
+from backhaul.relay.fit import Fit
 from backhaul.wire.signals import Signal
 
 from .base import Gate, ServerEvents, ServerSettings
@@ -53,17 +54,10 @@ class GatedServer(ABC):
         """Tell the control plane."""
         self._events.control_opened(peer)
 
-    def mismatched(self, what: str) -> None:
-        """Tell the control plane."""
-        self._events.mismatched(what)
-
-    def carrier_seen(self) -> None:
-        """Tell the control plane."""
-        self._events.carrier_seen()
-
-    def carrier_proved(self) -> None:
-        """Tell the control plane."""
-        self._events.carrier_proved()
+    @property
+    def fit(self) -> Fit:
+        """Takes what becomes known of the other end's tunnel connections."""
+        return self._events.fit
 
     def control_lost(self, reason: str, *, goodbye: bool = False) -> None:
         """Let go of what is idle, which belonged to that channel, and tell the control plane."""

@@ -216,7 +216,7 @@ class HttpGate:
     def _mismatched(self, theirs: str) -> None:
         """The answer tells the client as well, which then closes the connection."""
         tls = self._handshakes is not None
-        self._events.mismatched(unlike("client", with_tls(theirs, tls=tls), with_tls(self._carrier, tls=tls)))
+        self._events.fit.mismatched(unlike("client", with_tls(theirs, tls=tls), with_tls(self._carrier, tls=tls)))
 
     def _open_tunnel(self, stranger: PendingConnection, rest: bytes, control: ControlChannel, *, ours: bool) -> None:
         self._lobby.take(stranger)

@@ -164,7 +164,7 @@ class MuxServer(GatedServer):
     def link_lost(self, link: Link, why: str) -> None:
         """A session is gone. One that ends at its first user before a word of the client has been none."""
         if link.load and not link.proved and self._gate.connected:
-            self.mismatched("the client's tunnel connections are no sessions; set the same transport on both ends")
+            self.fit.mismatched("the client's tunnel connections are no sessions; set the same transport on both ends")
         if link in self._links:
             self._links.discard(link)
             self._surplus = max(0, self._surplus - 1)  # one way or the other there is one less than there was

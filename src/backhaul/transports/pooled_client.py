@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Generic, Self, TypeVar
 
+from backhaul.relay.fit import Fit
 from backhaul.wire.signals import Signal
 
 from .base import LEAVE_TIMEOUT, ClientEvents, Door
@@ -104,17 +105,10 @@ class PooledClient(ABC, Generic[Carrier]):
         """Tell the control plane."""
         self._events.heard(signal)
 
-    def mismatched(self, what: str) -> None:
-        """Tell the control plane."""
-        self._events.mismatched(what)
-
-    def carrier_seen(self) -> None:
-        """Tell the control plane."""
-        self._events.carrier_seen()
-
-    def carrier_proved(self) -> None:
-        """Tell the control plane."""
-        self._events.carrier_proved()
+    @property
+    def fit(self) -> Fit:
+        """Takes what becomes known of the other end's tunnel connections."""
+        return self._events.fit
 
     def control_lost(self, reason: str) -> None:
         """Tell the control plane, which will disconnect."""

@@ -123,7 +123,7 @@ class RawWaiting(SilentConnection):
     def _complain(self, what: str) -> None:
         what = f"{what}; both ends need the same transport"
         self._relay.complaints.warn("header", f"dropped a tunnel connection: {what}")
-        self._owner.mismatched(what)
+        self._owner.fit.mismatched(what)
         self._give_up()
 
     def _gone(self) -> None:

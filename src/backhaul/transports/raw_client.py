@@ -187,7 +187,7 @@ class RawDoor:
 
     def _mismatched(self, theirs: str) -> None:
         self._misfit = unlike("server", theirs, self._transport)
-        self._events.mismatched(self._misfit)
+        self._events.fit.mismatched(self._misfit)
         self._events.control_lost(self._misfit)
 
     def _lost(self, reason: str) -> None:

@@ -196,7 +196,7 @@ class RawGate:
     def _said(self, stranger: "_Stranger", data: bytes) -> None:
         self._held.pop(stranger, None)
         if self._control and stranger.ip == self._control_ip and is_nop(data):
-            self._events.mismatched(unlike("client", "tcpmux", self._transport))
+            self._events.fit.mismatched(unlike("client", "tcpmux", self._transport))
             self._lobby.dismiss(stranger)
             return
         try:
@@ -258,7 +258,7 @@ class RawGate:
             self._control.send(hello_answer(self._transport, self._ticket))
         else:  # the client learns it from the answer, and goes; its ticket is worth nothing
             self._control.send(hello_answer(self._transport, secrets.token_bytes(TICKET_SIZE)))
-            self._events.mismatched(unlike("client", self._ear.transport or "another transport", self._transport))
+            self._events.fit.mismatched(unlike("client", self._ear.transport or "another transport", self._transport))
 
     def _recognise(self) -> None:
         if not self._ticket:

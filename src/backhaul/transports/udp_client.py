@@ -7,6 +7,7 @@ import socket
 
 from backhaul.relay.datagrams import DatagramQueue, DatagramSocket, prepare
 from backhaul.relay.endpoints import Address
+from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.outcome import FLOW_OVER, Done
 from backhaul.relay.pair import Relay, Traffic
@@ -127,17 +128,10 @@ class UdpClient:
         """Tell the control plane."""
         self._events.heard(signal)
 
-    def mismatched(self, what: str) -> None:
-        """Tell the control plane."""
-        self._events.mismatched(what)
-
-    def carrier_seen(self) -> None:
-        """Tell the control plane."""
-        self._events.carrier_seen()
-
-    def carrier_proved(self) -> None:
-        """Tell the control plane."""
-        self._events.carrier_proved()
+    @property
+    def fit(self) -> Fit:
+        """Takes what becomes known of the other end's tunnel connections."""
+        return self._events.fit
 
     def control_lost(self, reason: str) -> None:
         """Tell the control plane, which will disconnect."""

@@ -175,9 +175,9 @@ class UdpServer(GatedServer):
             self.forget(next(iter(self._idle)))
         self._by_address[tunnel.address] = tunnel
         if tunnel.name:
-            self.carrier_proved()
+            self.fit.proved()
         else:
-            self.carrier_seen()
+            self.fit.seen()
         if tunnel.name:
             self._by_name[tunnel.name] = tunnel
         self._idle[tunnel] = None

@@ -130,7 +130,7 @@ class WsIdle(SilentConnection):
         except websocket.WebSocketError:
             self._ended = True
             if is_nop(data):
-                self._owner.mismatched(_SESSIONS)
+                self._owner.fit.mismatched(_SESSIONS)
         if self._ended:
             self._give_up()
 
@@ -204,7 +204,7 @@ class WsWaiting(SilentConnection):
         except websocket.WebSocketError as error:
             what = f"dropped a tunnel connection: {error}; both ends need the same transport"
             self._relay.complaints.warn("frame", what)
-            self._owner.mismatched(f"{error}; both ends need the same transport")
+            self._owner.fit.mismatched(f"{error}; both ends need the same transport")
             self._give_up()
             return
         if self._target:

@@ -62,7 +62,7 @@ class ClientTunnel:
         self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
         self._silence = Silence()
         self._burst = Burst(log)
-        self._check = CarrierCheck(log)
+        self.fit = CarrierCheck(log)  # told by the transport
         self._pauses = Pauses()
         self._failures, self._turns = Repeats(), Repeats()
         self._lost: asyncio.Future[str] | None = None
@@ -74,12 +74,12 @@ class ClientTunnel:
     @property
     def connected(self) -> bool:
         """Whether the server is there, and nothing speaks against it that a user could be carried."""
-        return self._channel_open and not self._check.problem
+        return self._channel_open and not self.fit.problem
 
     @property
     def problem(self) -> str:
         """Why no user could be carried, as far as this end knows; else empty."""
-        return self._check.problem
+        return self.fit.problem
 
     @property
     def transport(self) -> ClientTransport:
@@ -146,21 +146,9 @@ class ClientTunnel:
         if self._lost and not self._lost.done():
             self._lost.set_result(reason)
 
-    def mismatched(self, what: str) -> None:
-        """See FitEvents."""
-        self._check.mismatched(what)
-
-    def carrier_seen(self) -> None:
-        """See FitEvents."""
-        self._check.seen()
-
-    def carrier_proved(self) -> None:
-        """See FitEvents."""
-        self._check.proved()
-
     def arrived(self, arrival: Arrival) -> None:
         """Dial the target that a user wants, and join the two."""
-        self._check.proved()
+        self.fit.proved()
         self._pool.arrived()
         self._arrivals.arrived(arrival)
 
@@ -175,8 +163,8 @@ class ClientTunnel:
                 log.error("%s", text)
             return self._pauses.failed(self.config.retry_interval)
         log.info("connected to %s (%s), transport %s", remote, peer, self.config.transport)
-        self._check.begin()
-        self._check.seen()
+        self.fit.begin()
+        self.fit.seen()
         self._channel_open = True
         self.peer = peer
         self.opened += 1

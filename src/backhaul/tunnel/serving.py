@@ -62,7 +62,7 @@ class ServerTunnel:
         self.peer = ""  # the client's address while it is connected
         self.opened = 0  # control channels so far
         self._unreachable = ""  # why the client can't connect, as far as this end knows; empty: it can
-        self._check = CarrierCheck(log)
+        self.fit = CarrierCheck(log)  # told by the transport
         self._outcomes = Outcomes(log, timings.answer)
         self._retries = Retries(self._restart, timings.reopen_pauses)
         self._flows = FlowDesk(relay, self._transport, listeners, config.channel_size)
@@ -79,12 +79,12 @@ class ServerTunnel:
     @property
     def connected(self) -> bool:
         """Whether a client is there, and nothing speaks against it that a user could be carried."""
-        return self._transport.connected and not self._check.problem
+        return self._transport.connected and not self.fit.problem
 
     @property
     def problem(self) -> str:
         """Why no client is connected, or no user could be carried, as far as this end knows; else empty."""
-        return self._unreachable or self._check.problem
+        return self._unreachable or self.fit.problem
 
     @property
     def useful(self) -> bool:
@@ -195,7 +195,7 @@ class ServerTunnel:
     def control_opened(self, peer: str) -> None:
         """A client is there: its heart is kept beating, and users who wait are announced."""
         log.info("client %s connected, transport %s", peer, self.config.transport)
-        self._check.begin()
+        self.fit.begin()
         self.peer = peer
         self.opened += 1
         self._beat_later()
@@ -209,25 +209,13 @@ class ServerTunnel:
     def control_lost(self, reason: str, *, goodbye: bool = False) -> None:
         """The client is gone; its users in flight stay, new ones wait a moment for its return."""
         self._stop_heart()
-        self._check.end()
+        self.fit.end()
         self.peer = ""
         if goodbye:
             self._client_restarts()
         else:
             self._absence.begin(self._timings.absence)
         log.warning("control channel lost: %s; waiting for the client to come back", reason)
-
-    def mismatched(self, what: str) -> None:
-        """See FitEvents."""
-        self._check.mismatched(what)
-
-    def carrier_seen(self) -> None:
-        """See FitEvents."""
-        self._check.seen()
-
-    def carrier_proved(self) -> None:
-        """See FitEvents."""
-        self._check.proved()
 
     def carrier_ready(self) -> None:
         """Carry those who wait, oldest first; users of streams before flows."""
