@@ -224,9 +224,10 @@ async def test_nobody_is_answered_by_a_resolver_that_is_closed(desk: Desk) -> No
     assert not desk.answers
 
 
-async def test_a_name_that_no_resolver_takes() -> None:
+@pytest.mark.parametrize("name", ["x" * 70 + ".example", "127.0.0.1\0.example"])
+async def test_a_name_that_no_resolver_takes(name: str) -> None:
     answers: list[Answer] = []
-    Resolver().resolve("x" * 70 + ".example", answers.append)
+    Resolver().resolve(name, answers.append)
     await until(lambda: answers)
     assert isinstance(answers[0], OSError)
     assert answers[0].errno == errno.EINVAL

@@ -104,6 +104,31 @@ class TestAllowedTargets:
         assert not await (await assigned(carrier, "secret.example:81")).closed()
         assert not names.asked
 
+    @pytest.mark.parametrize(
+        ("host", "complaint"),
+        [
+            (
+                "127.0.0.1\0.example.com",
+                "refused a user: no spaces or control characters may be in target '127.0.0.1\\x00",
+            ),
+            ("10.0.0.1%x.evil.example", "refused a user of 10.0.0.1%x.evil.example"),
+        ],
+    )
+    async def test_what_is_judged_is_what_is_dialled(
+        self, net: Net, caplog: pytest.LogCaptureFixture, host: str, complaint: str
+    ) -> None:
+        """C takes a NUL for the end of a name; and what looks like an address may be a name that leads anywhere."""
+        target = net.listen()
+        names = Names()
+        names.known[host] = HOST
+        behind = await client_of(net, 'allow_targets = ["*.example.com", "10.0.0.0/8"]', names)
+        await behind.control()
+        (carrier, _) = await behind.carriers(2)
+        await (await assigned(carrier, f"{host}:{target.port}")).closed()
+        assert complaint in caplog.text
+        with pytest.raises(BlockingIOError):
+            target.sock.accept()
+
     async def test_a_reload_counts_for_new_users(self, net: Net) -> None:
         target = net.listen()
         behind = await client_of(net, f'allow_targets = [":{target.port}"]')

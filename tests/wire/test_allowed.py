@@ -41,6 +41,7 @@ ALLOWED, REFUSED, BY_ADDRESS = Verdict.ALLOWED, Verdict.REFUSED, Verdict.BY_ADDR
         ("[2001:db8::1]:443", "2001:db8:0::1", 443, ALLOWED),
         ("[2001:db8::1]:443", "2001:db8::2", 443, REFUSED),
         ("[fe80::/10]", "fe80::1%eth0", 1, ALLOWED),
+        ("10.0.0.0/8", "10.0.0.1%x.example", 1, BY_ADDRESS),
         ("0.0.0.0/0", "::1", 1, REFUSED),
         (":22", "127.0.0.1", 22, ALLOWED),
         ("22", "127.0.0.1", 22, ALLOWED),

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.wire.targets import LOOPBACK, BadTargetError, Target, parse_target
+from backhaul.wire.targets import LOOPBACK, BadTargetError, Target, parse_ip, parse_target
 
 PORTS = st.integers(1, 65535)
 
@@ -39,6 +39,7 @@ def test_targets(text: str, target: Target) -> None:
         "host: 80",
         "host:٣",
         "9" * 5000,
+        "0000199999999",
     ],
 )
 def test_a_target_without_a_valid_port(text: str) -> None:
@@ -50,6 +51,32 @@ def test_a_target_without_a_valid_port(text: str) -> None:
 def test_an_address_with_colons_needs_brackets(text: str) -> None:
     with pytest.raises(BadTargetError, match="needs brackets"):
         parse_target(text)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1\0.example.com", "a b", "a\tb", "a\nb", " ", "[::1%\0]", "a\x7f", "a\u00a0b", "a\u200bb", "a\u3000b"],
+)
+def test_a_host_with_what_nobody_sees_is_no_target(host: str) -> None:
+    with pytest.raises(BadTargetError, match="no spaces or control characters") as error:
+        parse_target(f"{host}:80")
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::1", "::1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("10.0.0.1%x.example", "None"),
+        ("10.0.0.1.", "None"),
+        ("010.0.0.1", "None"),
+        ("name.example", "None"),
+    ],
+)
+def test_what_is_an_address_and_no_name(host: str, address: str) -> None:
+    assert str(parse_ip(host)) == address
 
 
 @given(st.ip_addresses(v=4), PORTS)

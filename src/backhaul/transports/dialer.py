@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import functools
-import ipaddress
 import os
 import socket
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any
 
 from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.poller import Poller, release
+from backhaul.wire.targets import parse_ip
 
 from .congestion import suit
 from .resolver import ANSWERED, Answer, Query, Resolver
@@ -192,10 +192,10 @@ class Dialer:
 @functools.lru_cache(maxsize=1024)
 def numeric_family(host: str) -> int:
     """Return the address family of a numeric address, 0 for a name."""
-    try:
-        return socket.AF_INET if ipaddress.ip_address(host).version == 4 else socket.AF_INET6  # noqa: PLR2004
-    except ValueError:
+    address = parse_ip(host)
+    if address is None:
         return 0
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
 
 
 def numeric_address(host: str, port: int) -> tuple[int, Any]:

@@ -32,6 +32,8 @@ _NO_SUCH_NAME: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA
 
 def look_up(name: str) -> Found:
     """Ask the system, and wait for its answer; raises OSError, or UnicodeError for what no resolver takes."""
+    if "\0" in name:  # getaddrinfo would look up what stands before it
+        raise OSError(errno.EINVAL, "no valid host name")
     found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     found.sort(key=lambda entry: entry[0] != socket.AF_INET)  # IPv4 first, as v0.7.2: it takes no other then
     return tuple((family, address) for family, _, _, _, address in found)

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
-from backhaul.wire.targets import LOOPBACK
+from backhaul.wire.targets import LOOPBACK, parse_ip
 
 _Address = IPv4Address | IPv6Address
 
@@ -143,11 +143,8 @@ def _network(host: str) -> IPv4Network | IPv6Network | None:
 
 def _address(host: str) -> _Address | None:
     """Return the address that `host` spells, an IPv4 address in IPv6 clothes as what it is; None for a name."""
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-    return (address.version == 6 and address.ipv4_mapped) or address  # noqa: PLR2004
+    address = parse_ip(host)
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 
 
 def _plain(host: str) -> str:
