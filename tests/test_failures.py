@@ -1,70 +1,66 @@
-"""Who has to wait after failed attempts."""
+"""Networks that fail: which addresses count as one, and how long each has to pause."""
 
 import pytest
+from tests.support.clock import Clock
 
-from backhaul.failures import FREE, Failures, prefix
+from backhaul.failures import Failures, network_of
 
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+WINDOW, FIRST, LONGEST = 60.0, 1.0, 8.0
 
 
-def test_pauses_double_up_to_a_minute() -> None:
-    clock = Clock()
-    failures = Failures(clock)
-    pauses = []
-    for _ in range(FREE + 9):
-        failures.failed("a")
-        pauses.append(failures.pause("a"))
-        clock.now += pauses[-1]
-    assert pauses == [0] * (FREE - 1) + [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
-def test_a_pause_is_one_addresss_and_passes() -> None:
-    clock = Clock()
-    failures = Failures(clock)
-    for _ in range(FREE):
-        failures.failed("a")
-    assert failures.pause("b") == 0
-    assert failures.pause("a") == 1
-    clock.now += 1
-    assert failures.pause("a") == 0
-
-
-@pytest.mark.parametrize("forgiven", ["success", "time"])
-def test_an_address_starts_anew(forgiven: str) -> None:
-    clock = Clock()
-    failures = Failures(clock)
-    for _ in range(FREE + 2):
-        failures.failed("a")
-    if forgiven == "success":
-        failures.succeeded("a")
-    else:
-        clock.now += 2 * failures.pause("a") + 0.1
-    failures.failed("a")
-    assert failures.pause("a") == 0
-
-
-def test_a_thousand_addresses_are_remembered_and_no_more() -> None:
-    failures = Failures(Clock())
-    for address in range(1025):
-        for _ in range(FREE):
-            failures.failed(address)
-    assert [address for address in range(1025) if not failures.pause(address)] == [0]
+@pytest.fixture
+def failures(clock: Clock) -> Failures:
+    return Failures(2, WINDOW, FIRST, LONGEST, clock, most=2)
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("ip", "network"),
     [
-        ("2001:db8::1", "2001:db8::ffff:1", True),
-        ("2001:db8::1", "2001:db8:0:1::1", False),
-        ("192.0.2.1", "192.0.2.2", False),
-        ("unknown", "unknown", True),
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("::ffff:c000:207", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("unknown", "unknown"),
     ],
 )
-def test_a_prefix_is_what_one_visitor_has(one: str, other: str, *, same: bool) -> None:
-    assert (prefix(one) == prefix(other)) is same
+def test_addresses_of_one_network(ip: str, network: str) -> None:
+    assert network_of(ip) == network
+
+
+@pytest.mark.parametrize("step", [0.001, 0.1, 5.0])
+def test_pauses_double_up_to_the_longest(failures: Failures, clock: Clock, step: float) -> None:
+    pauses = []
+    for _ in range(8):
+        pauses.append(failures.failed("a"))
+        assert failures.pause("a") == pytest.approx(pauses[-1])
+        clock.now += pauses[-1] + step
+        assert failures.pause("a") == 0
+    assert pauses == [0, 0, 1, 2, 4, 8, 8, 8]
+    assert not failures.failed("b")
+
+
+def test_failures_that_are_far_apart_have_no_consequence(failures: Failures, clock: Clock) -> None:
+    for _ in range(10):
+        assert not failures.failed("a")
+        clock.now += WINDOW / 2 + 1
+
+
+def test_a_network_starts_over_when_it_has_not_failed_for_a_window(failures: Failures, clock: Clock) -> None:
+    for _ in range(4):
+        clock.now += failures.failed("a")
+    clock.now += WINDOW + 1
+    assert [failures.failed("a") for _ in range(3)] == [0, 0, 1]
+
+
+def test_only_so_many_networks_are_remembered(failures: Failures) -> None:
+    for network in "aaabbbc":
+        failures.failed(network)
+    assert [failures.pause(network) for network in "abc"] == [0, 1, 0]

@@ -1,64 +1,87 @@
-"""Failed attempts of each address, so that nobody may try secrets as fast as the network carries them."""
+"""Failed attempts by network, so that nobody may try secrets as fast as the network carries them."""
 
-import ipaddress
+import functools
+import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-FREE: Final = 5  # failures without a pause: people mistype
-_LONGEST: Final = 60.0  # seconds
-_MOST: Final = 1024  # addresses remembered; the one that failed longest ago makes room
+_MOST: Final = 4096  # networks remembered; the one whose last failure is the oldest makes room
+_MAPPED: Final = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
+_PREFIX: Final = 8  # bytes of an IPv6 address: a subscriber has a /64 at least (RFC 6177), so addresses cost nothing
+
+
+@functools.lru_cache(maxsize=1024)
+def network_of(ip: str) -> str:
+    """Return what limits per address count: an IPv4 address, also a mapped one, or the /64 of an IPv6 address."""
+    if ":" not in ip:
+        return ip
+    packed = socket.inet_pton(socket.AF_INET6, ip.partition("%")[0])
+    if packed.startswith(_MAPPED):
+        return socket.inet_ntoa(packed[len(_MAPPED) :])
+    return socket.inet_ntop(socket.AF_INET6, packed[:_PREFIX].ljust(len(packed), b"\0")) + "/64"
 
 
 @dataclass(slots=True)
 class _Record:
-    failures: int = 0
-    until: float = 0.0  # no attempt is looked at before
+    """Failures of a network since `since`, and the pause that they have earned."""
+
+    since: float
+    next_pause: float
+    count: int = 0
+    paused_until: float = 0.0
 
 
 class Failures:
-    """Tells who has to wait: after `FREE` failures 1 s, then twice as long for each one, up to a minute.
+    """Counts failures, and makes a network pause for longer and longer.
 
-    An address is forgotten when it succeeds, or has waited twice its pause without another failure. `clock` gives
-    seconds that never go back.
+    `free` failures within `window` seconds have no consequence. Each further one earns a pause, `first` seconds at
+    first and then twice as long each time, up to `longest`. The window starts over at the end of a pause. `clock`
+    returns seconds that never go back.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        free: int,
+        window: float,
+        first: float,
+        longest: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        most: int = _MOST,
+    ) -> None:
+        self._free = free
+        self._window = window
+        self._first = first
+        self._longest = longest
         self._clock = clock
-        self._records: OrderedDict[Hashable, _Record] = OrderedDict()  # the longest without a failure first
+        self._most = most
+        self._records: OrderedDict[str, _Record] = OrderedDict()  # the longest without a failure first
 
-    def pause(self, address: Hashable) -> float:
-        """Return for how many seconds attempts of `address` are not to be looked at; 0: it may try."""
-        record = self._records.get(address)
-        return max(0.0, record.until - self._clock()) if record else 0.0
+    def pause(self, network: str) -> float:
+        """Return the seconds that are left of the pause of `network`; 0 if it has none."""
+        record = self._records.get(network)
+        return max(0.0, record.paused_until - self._clock()) if record else 0.0
 
-    def failed(self, address: Hashable) -> None:
-        """Count a failed attempt of `address`."""
+    def failed(self, network: str) -> float:
+        """Count a failure of `network`; return the seconds of the pause that it has earned."""
         now = self._clock()
-        record = self._records.pop(address, None)
-        if record is None or now > record.until + _pause(record.failures):
-            record = _Record()
-        record.failures += 1
-        record.until = now + _pause(record.failures)
-        self._records[address] = record
-        if len(self._records) > _MOST:
+        record = self._recall(network, now)
+        record.count += 1
+        if record.count <= self._free:
+            return 0.0
+        seconds = record.next_pause
+        record.paused_until = record.since = now + seconds
+        record.next_pause = min(2 * seconds, self._longest)
+        return seconds
+
+    def _recall(self, network: str, now: float) -> _Record:
+        record = self._records.pop(network, None)
+        if record is None or now - record.since > self._window:
+            record = _Record(now, self._first)
+        self._records[network] = record
+        if len(self._records) > self._most:
             self._records.popitem(last=False)
-
-    def succeeded(self, address: Hashable) -> None:
-        """Forget what `address` did before."""
-        self._records.pop(address, None)
-
-
-def prefix(address: str) -> str:
-    """Return what one visitor can't change at will: an IPv4 address, or the /64 of an IPv6 one (RFC 4291, 2.5.4)."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return address if parsed.version == 4 else str(ipaddress.IPv6Network((int(parsed), 64), strict=False))  # noqa: PLR2004
-
-
-def _pause(failures: int) -> float:
-    return min(_LONGEST, 2.0 ** min(failures - FREE, 10)) if failures >= FREE else 0.0
+        return record

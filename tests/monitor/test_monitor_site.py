@@ -6,8 +6,8 @@ from importlib import resources
 
 import pytest
 from tests.monitor.sample import SETTINGS, Tunnel, port
+from tests.support.clock import Clock
 
-from backhaul.failures import FREE
 from backhaul.monitor.http import Request, Response
 from backhaul.monitor.machine import measure
 from backhaul.monitor.sampler import Sampler
@@ -95,23 +95,35 @@ async def test_a_wrong_login_is_refused_and_told_once(authorization: str, caplog
     assert caplog.messages == ["monitoring page: wrong user name or password from 192.0.2.1"]
 
 
-async def test_failed_logins_have_to_wait_longer_and_longer() -> None:
-    now = 100.0
+def timed_site(clock: Clock) -> Site:
     tunnel = Tunnel()
-    site = Site(LOCKED, Sources(tunnel.read, lambda: USAGE, Sampler(tunnel.read, measure)), lambda: now)
-    right, wrong = login("admin", "päss:word"), login("admin", "wrong")
-    for _ in range(FREE):
-        assert (await ask(site, "/", wrong)).status == 401
-    assert (await ask(site, "/", right)).status == 429  # not even looked at
+    return Site(LOCKED, Sources(tunnel.read, lambda: USAGE, Sampler(tunnel.read, measure)), clock)
+
+
+async def test_failed_logins_pause_for_longer_and_longer() -> None:
+    clock = Clock()
+    site = timed_site(clock)
+    wrong, statuses = login("admin", "wrong"), []
+    for _ in range(200):  # 20 s of a program that guesses ten times a second
+        statuses.append((await ask(site, "/", wrong)).status)
+        clock.now += 0.1
+    assert statuses[:6] == [401] * 6
+    assert 1 <= statuses[6:].count(401) <= 4  # after pauses of 1, 2, 4 and 8 s
+    right = login("admin", "päss:word")
+    assert (await ask(site, "/", right)).status == 429  # not even compared
     assert (await ask(site, "/", right, peer="192.0.2.9")).status == 200
-    now += 1.5
-    assert (await ask(site, "/", wrong)).status == 401
-    now += 1.5
-    assert (await ask(site, "/", right)).status == 429
-    now += 1.5
-    assert (await ask(site, "/", right)).status == 200
-    assert (await ask(site, "/", wrong)).status == 401
-    assert (await ask(site, "/", right)).status == 200
+
+
+async def test_a_login_behind_the_same_proxy_buys_nobody_guesses() -> None:
+    clock = Clock()
+    site = timed_site(clock)
+    right, wrong, guesses = login("admin", "päss:word"), login("admin", "wrong"), 0
+    for _ in range(120):  # the page asks every second
+        await ask(site, "/api/status", right)
+        for _ in range(4):
+            guesses += (await ask(site, "/", wrong)).status == 401
+        clock.now += 1
+    assert guesses <= 5 + 8
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from backhaul.burst import Burst
-from backhaul.failures import Failures, prefix
+from backhaul.failures import Failures, network_of
 from backhaul.monitor import legacy, names
 from backhaul.monitor.http import Request, Response
 from backhaul.monitor.sampler import INTERVAL, Sampler
@@ -55,6 +55,9 @@ _MISDIRECTED: Final = Response(
     b"this page is not served under this name; open it by its address, or set web_user and web_password\n",
     status=HTTPStatus.MISDIRECTED_REQUEST,
 )
+_FREE_FAILURES: Final = 5  # without a pause: people mistype
+_FAILURE_WINDOW: Final = 600.0  # seconds: whoever stays below the free failures guesses no faster than pauses allow
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
 _NOT_FOUND: Final = Response(b"not found\n", status=HTTPStatus.NOT_FOUND)
 
 # v0.7.2 answers these with its page, whose script finds the numbers beside it.
@@ -79,7 +82,7 @@ class Site:
     def __init__(self, settings: Settings, sources: Sources, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._sources = sources
-        self._failures = Failures(clock)
+        self._failures = Failures(_FREE_FAILURES, _FAILURE_WINDOW, _FIRST_PAUSE, _LONGEST_PAUSE, clock)
         self._login = _basic(settings.web_user, settings.web_password) if settings.protected else None
         self._burst = Burst(log)
         self._handlers: dict[str, _Handler] = {}
@@ -103,12 +106,11 @@ class Site:
         """Return the answer for visitors who may not look, None for those who may."""
         if self._login is None:
             return None if names.expected(request.host, request.local) else _MISDIRECTED
-        source = prefix(request.peer)
+        source = network_of(request.peer)
         if self._failures.pause(source):
             return _WAIT
         scheme, _, credentials = request.authorization.partition(" ")
         if scheme.lower() == "basic" and hmac.compare_digest(credentials.encode(), self._login):
-            self._failures.succeeded(source)
             return None
         if request.authorization:
             self._failures.failed(source)

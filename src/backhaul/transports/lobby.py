@@ -6,11 +6,12 @@ import socket
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
+from backhaul.failures import network_of
 from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.poller import WOULD_BLOCK, Poller, release
 
 from .crowd import Crowd
-from .reputation import Reputation, network_of
+from .reputation import Reputation
 
 log = logging.getLogger("backhaul.server")
 

@@ -14,6 +14,7 @@ import socket
 from typing import Any
 
 from backhaul.burst import Burst
+from backhaul.failures import network_of
 from backhaul.relay.poller import Poller, pending, release
 from backhaul.wire.control import ServerEar, hello_answer
 from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, encode
@@ -24,7 +25,7 @@ from .acceptor import GATE_BATCH, Acceptor
 from .base import GateEvents, ServerSettings, taken_over, unlike
 from .control_channel import ControlChannel
 from .lobby import Lobby, PendingConnection
-from .reputation import Reputation, barred_line, network_of
+from .reputation import Reputation, barred_line
 from .sockets import plain_ip
 
 log = logging.getLogger("backhaul.server")

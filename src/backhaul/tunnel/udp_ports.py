@@ -3,6 +3,7 @@
 import logging
 
 from backhaul.burst import Burst
+from backhaul.failures import network_of
 from backhaul.relay.datagrams import DatagramSocket
 from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.endpoints import Address, peer_of
@@ -10,7 +11,6 @@ from backhaul.relay.flows import Flow, Refusal
 from backhaul.relay.pair import Relay
 from backhaul.transports.base import Carry, ServerTransport
 from backhaul.transports.listeners import Listeners
-from backhaul.transports.reputation import network_of
 from backhaul.transports.sockets import plain_ip
 from backhaul.wire.datagrams import Batch
 
