@@ -180,8 +180,8 @@ class HttpGate:
         return request.path == f"{self._settings.path}/channel"
 
     def _proves(self, stranger: PendingConnection, request: upgrade.Request) -> bool:
-        """Return whether the request may be let in. A barred network's is not looked at."""
-        if self._reputation.barred(stranger.network) or not upgrade.authorized(request, self._token):
+        """Return whether the request may be let in, from a barred network as well."""
+        if not upgrade.authorized(request, self._token):
             return False
         self._reputation.proved(stranger.network)
         return upgrade.upgrade_problem(request) is None

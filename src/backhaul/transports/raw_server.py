@@ -14,7 +14,6 @@ import socket
 from typing import Any
 
 from backhaul.burst import Burst
-from backhaul.failures import network_of
 from backhaul.relay.poller import Poller, pending, release
 from backhaul.wire.control import ServerEar, hello_answer
 from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, encode
@@ -95,9 +94,6 @@ class RawGate:
 
     def greet(self, sock: socket.socket, ip: str, data: bytes = b"") -> None:
         """Hear who is there: a handshake, a ticket, or nobody worth keeping; takes over the socket."""
-        if self._reputation.barred(network_of(ip)):
-            release(self._poller, sock)
-            return
         self._hear(self._make_stranger(sock, ip), data)
 
     def _make_stranger(self, sock: socket.socket, ip: str) -> "_Stranger":
@@ -223,10 +219,12 @@ class RawGate:
         self._reputation.proved(stranger.network)
 
     def _refuse(self, stranger: "_Stranger", what: str) -> None:
+        self._lobby.dismiss(stranger)
+        if self._reputation.barred(stranger.network):
+            return
         self._burst.warn((stranger.ip, what), f"refused a connection from {stranger.ip}: {what}")
         if seconds := self._reputation.failed(stranger.network):
             self._burst.warn(stranger.network, barred_line(stranger.network, seconds))
-        self._lobby.dismiss(stranger)
 
     def _open_control(self, stranger: "_Stranger", rest: bytes) -> None:
         if self._control:

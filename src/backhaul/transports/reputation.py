@@ -15,14 +15,15 @@ _FIRST_BACKOFF: Final = 1.0  # seconds, doubled with each further failure
 
 def barred_line(network: str, seconds: float) -> str:
     """Return what the log says about a network that is barred for `seconds`."""
-    return f"{network}: too many failed attempts; nothing that it sends is looked at for {seconds:g} s"
+    return f"{network}: too many failed attempts; further ones are not logged for {seconds:g} s"
 
 
 class Reputation:
     """Knows networks by their proofs.
 
-    A network that has proved itself is never barred: a neighbour behind the same NAT or proxy can't lock the client
-    out. Another one is barred for a while after `failures` failed proofs within `failure_window` seconds.
+    A network that has proved itself is never barred. Another one is barred for a while after `failures` failed proofs
+    within `failure_window` seconds: its failures are neither counted nor logged. The right token opens the gate to
+    it all the same, so that a neighbour behind the same NAT or proxy can't lock the client out.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Reputation:
         return network in self._proved
 
     def barred(self, network: str) -> bool:
-        """Return whether nothing that comes from this network is to be looked at now."""
+        """Return whether failures of this network are to be ignored now."""
         return not self.trusts(network) and self._failures.pause(network) > 0
 
     def proved(self, network: str) -> None:
