@@ -14,7 +14,7 @@ from backhaul.relay.pair import Relay
 from backhaul.relay.poller import make_poller, reason
 from backhaul.system.memory import backlog_limit
 from backhaul.transports.base import DEFAULT_LIMITS, GateLimits, ServerEvents, ServerSettings, ServerTransport
-from backhaul.transports.listeners import Listeners
+from backhaul.transports.listeners import Listeners, WithheldListeners
 from backhaul.transports.table import make_server
 from backhaul.transports.tls import ServerTls
 from backhaul.tunnel.serving import ServerTunnel
@@ -138,7 +138,7 @@ class Server:
             path=config.path,
             decoy=config.decoy,
             limits=self._limits,
-            listeners=self._listeners,
+            listeners=WithheldListeners(self._listeners),
             channel_size=config.channel_size,
             tunnel_options=tunnel_options(config),
         )

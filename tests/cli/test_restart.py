@@ -32,10 +32,10 @@ class Restarts:
         self.programs = contextlib.AsyncExitStack()
 
     async def server(self, *wrapper: str, inherit: tuple[int, ...] = ()) -> Program:
-        """Start a server; return when it listens."""
+        """Start a server; return when it listens for the client."""
         program = await Program.start("-c", self._server, wrapper=wrapper, inherit=inherit)
         self.programs.push_async_callback(program.kill)
-        await program.line("server listens on")
+        await program.line("listens on")
         return program
 
     def stopping(self) -> bool:

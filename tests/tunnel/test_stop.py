@@ -94,3 +94,19 @@ async def test_one_without_users_ends_at_once(stage: Stage) -> None:
     await stage.connected(server)
     await stage.stop(server)
     assert not server.tunnel.connected
+
+
+@pytest.mark.parametrize("stage", ["tcp", "wsmux"], indirect=True)
+async def test_a_burst_while_another_process_takes_over_loses_nobody(stage: Stage) -> None:
+    """Carriers that the client dials for users of the old server must not reach the new one."""
+    server = await stage.server()
+    await stage.connected(server)
+    await stage.served()
+    stopping = stage.stop(server)
+    await until(lambda: server.stopping)
+    await stage.server(shared=True)
+    users = asyncio.gather(*(stage.served() for _ in range(150)))
+    await until(lambda: server.tunnel.waiting)
+    stage.succeeded = True
+    await users
+    await stopping

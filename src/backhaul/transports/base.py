@@ -14,7 +14,7 @@ from backhaul.relay.pair import Traffic
 from backhaul.wire import smux
 from backhaul.wire.signals import Signal
 
-from .listeners import Listeners
+from .listeners import Listeners, Opener
 from .sockets import SocketOptions
 from .tls import ClientTls, ServerTls
 
@@ -70,7 +70,7 @@ class ServerSettings:
     path: str = ""  # before /channel and /tunnel
     decoy: str = "404"  # or a directory, or the URL of a website
     limits: GateLimits = DEFAULT_LIMITS
-    listeners: Listeners = field(default_factory=Listeners)
+    listeners: Opener = field(default_factory=Listeners)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -37,6 +37,16 @@ class NoDepot:
         """See Depot."""
 
 
+class Opener(Protocol):
+    """Opens the sockets of a gate."""
+
+    def streams(self, host: str, port: int, options: SocketOptions) -> socket.socket:
+        """Return a listening TCP socket; raises OSError. `host` is read as by `sockets.listen`."""
+
+    def datagrams(self, host: str, port: int) -> socket.socket:
+        """Return a bound UDP socket; raises OSError. `host` is read as by `sockets.listen`."""
+
+
 class Listeners:
     """Opens listening sockets, and knows those that are open.
 
@@ -48,16 +58,18 @@ class Listeners:
         self, inherited: Iterable[socket.socket] = (), *, shared: bool = False, depot: Depot | None = None
     ) -> None:
         self._spare = {_name(sock): sock for sock in inherited}
-        self._shared = shared
+        self.shared = shared
+        """Whether the process before still has its sockets."""
         self._depot = depot or NoDepot()
         self._open: dict[str, socket.socket] = {}
+        self._withheld: set[str] = set()  # those that no other process may listen beside
         self.succeeding = shared or bool(self._spare)
         """Whether this process follows another one, whose client and users will come."""
         self.kept = False
         """Whether the sockets stay open when this process ends."""
 
     def streams(self, host: str, port: int, options: SocketOptions) -> socket.socket:
-        """Return a listening TCP socket; raises OSError. `host` is read as by `sockets.listen`."""
+        """See Opener."""
         sock = self._take(host, port, socket.SOCK_STREAM)
         if sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -68,7 +80,7 @@ class Listeners:
         return self._note(sock)
 
     def datagrams(self, host: str, port: int) -> socket.socket:
-        """Return a bound UDP socket; raises OSError. `host` is read as by `sockets.listen`."""
+        """See Opener."""
         sock = self._take(host, port, socket.SOCK_DGRAM)
         if sock:
             prepare_datagrams(sock)
@@ -78,7 +90,7 @@ class Listeners:
 
     def settle(self) -> None:
         """Let go of all that is not in use: what the configuration wants is open by now."""
-        self._shared = False
+        self.shared = False
         for name in [name for name in self._spare if not self._living(name)]:
             self._discard(name)
 
@@ -88,8 +100,8 @@ class Listeners:
             self._spare.popitem()[1].close()
 
     def share(self) -> None:
-        """Let the next process listen on the same ports, beside this one."""
-        for name in filter(self._living, self._open):
+        """Let the next process listen on the same ports, beside this one, except on those that are withheld."""
+        for name in self._shareable():
             with contextlib.suppress(OSError):
                 self._open[name].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
@@ -100,9 +112,17 @@ class Listeners:
         """
         program = array.array("B", struct.pack("=HBBI", _RETURN, 0, 0, _NEWER))
         address, _ = program.buffer_info()
-        for name in filter(self._living, self._open):
+        for name in self._shareable():
             with contextlib.suppress(OSError):  # nobody shares this one, or users are refused
                 self._open[name].setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("@HP", 1, address))
+
+    def withhold(self, sock: socket.socket) -> socket.socket:
+        """Never share the port of this socket, which is returned; the next process gets it after this one."""
+        self._withheld.add(_name(sock))
+        return sock
+
+    def _shareable(self) -> list[str]:
+        return [name for name in self._open if name not in self._withheld and self._living(name)]
 
     def _living(self, name: str) -> bool:
         return name in self._open and self._open[name].fileno() >= 0
@@ -121,9 +141,9 @@ class Listeners:
         try:
             return make(False)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE or not (self._give_way(port, kind) or self._shared):
+            if error.errno != errno.EADDRINUSE or not (self._give_way(port, kind) or self.shared):
                 raise
-        return make(self._shared)
+        return make(self.shared)
 
     def _give_way(self, port: int, kind: socket.SocketKind) -> bool:
         """Close what was inherited on this port, for another address; return whether there was anything."""
@@ -140,10 +160,29 @@ class Listeners:
         """Remember the socket; where a depot keeps it, a copy stays here for whoever opens the same port again."""
         name = _name(sock)
         self._open[name] = sock
+        self._withheld.discard(name)
         if self._depot.keep(name, sock):
             self.kept = True
             self._spare[name] = sock.dup()
         return sock
+
+
+class WithheldListeners:
+    """Opens sockets whose ports are not shared: those that a client dials.
+
+    A tunnel connection that the client dials for a user here is worth nothing to the next process.
+    """
+
+    def __init__(self, listeners: Listeners) -> None:
+        self._listeners = listeners
+
+    def streams(self, host: str, port: int, options: SocketOptions) -> socket.socket:
+        """See Opener."""
+        return self._listeners.withhold(self._listeners.streams(host, port, options))
+
+    def datagrams(self, host: str, port: int) -> socket.socket:
+        """See Opener."""
+        return self._listeners.withhold(self._listeners.datagrams(host, port))
 
 
 def _name(sock: socket.socket) -> str:

@@ -211,6 +211,8 @@ class RawGate:
         elif frame.kind == Signal.TICKET and self._ticket and hmac.compare_digest(frame.body, self._ticket):
             self._trust(stranger)
             self._events.tunnel_opened(stranger.sock, frame.rest, ours=True)
+        elif frame.kind == Signal.TICKET and not self._control_ip:
+            self._lobby.dismiss(stranger)  # a ticket of the process before this one, whose client is on its way
         else:
             self._refuse(stranger, "wrong token" if frame.kind == Signal.CHANNEL else "no valid handshake")
 

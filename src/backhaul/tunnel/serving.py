@@ -155,24 +155,40 @@ class ServerTunnel:
     def start(self) -> None:
         """Listen for the client and for users; raises OSError if the tunnel's own address is in use.
 
-        An address that this machine does not have yet is tried again, as the ports are.
+        An address that this machine does not have yet is tried again, as the ports are, and one that the process
+        before this one is about to leave.
         """
         try:
             self._transport.start()
         except OSError as error:
-            if error.errno != errno.EADDRNOTAVAIL:
+            if error.errno == errno.EADDRINUSE and self._listeners.shared:
+                self._listen_after_release(error)
+            elif error.errno == errno.EADDRNOTAVAIL:
+                self._listen_later(error)
+            else:
                 raise
-            self._unreachable = f"can't listen on {self.config.bind_addr}: {reason(error)}"
-            log.error("%s; tried again until this machine has the address", self._unreachable)
-            self._retries.start()
         self.ports.add(self.config.ports)
         if self._listeners.succeeding:
             self._client_restarts()  # it has lost the process before, and looks for this one
         else:
             self._absence.begin(self._timings.absence)
 
+    def _listen_after_release(self, error: OSError) -> None:
+        self._unreachable = f"can't listen on {self.config.bind_addr}: {reason(error)}"
+        log.info("%s: waits for the process that stops to leave it", self.config.bind_addr)
+        self._retries = Retries(self._restart, self._timings.release_pauses)
+        self._retries.start()
+
+    def _listen_later(self, error: OSError) -> None:
+        self._unreachable = f"can't listen on {self.config.bind_addr}: {reason(error)}"
+        log.error("%s; tried again until this machine has the address", self._unreachable)
+        self._retries.start()
+
     async def hand_over(self) -> None:
-        """Leave users and client to come to the process that shares the ports; those who are here are carried."""
+        """Leave users to come to the process that shares the ports; those who are here are carried.
+
+        The client stays until then: what it dials for them must come here.
+        """
         self._listeners.prefer_newer()
         self.ports.take_datagrams(None)
         await asyncio.sleep(self._timings.handshakes)

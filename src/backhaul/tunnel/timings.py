@@ -19,5 +19,7 @@ class Timings:
     """Without a user who comes until a stop need not serve more of them."""
     handshakes: float = 0.3
     """For TCP handshakes that are under way when another process takes over: a round trip to users far away."""
+    release_pauses: tuple[float, ...] = (0.05,)
+    """Before each new attempt to listen for the client where the process before this one has not left yet."""
     reopen_pauses: tuple[float, ...] = (1, 2, 4, 8, 16, 30)
     """Before each new attempt to listen where it failed; the last one is repeated for ever."""
