@@ -2,13 +2,17 @@
 
 import asyncio
 import socket
+import ssl
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from tests.support.datagrams import UdpNet
-from tests.support.net import HOST, free_port, until
-from tests.support.tunnel import Net, Tunnel
+from tests.support.net import HOST, Peer, free_port, ready, until
+from tests.support.tunnel import BUILT, Net, Tunnel
+from tests.support.web import knock, receive_answer
 
 from backhaul.client import Client
 from backhaul.config import Mapping, Secret
@@ -178,3 +182,36 @@ async def test_another_half_close_timeout_counts_for_users_in_flight(net: Net, e
     assert await target.receive_all() == b""
     await change(tunnel.server if end == "server" else tunnel.client, half_close_timeout=0.05)
     assert not await user.closed()
+
+
+def client_hello() -> bytes:
+    """Return the first message of a TLS client."""
+    said = ssl.MemoryBIO()
+    end = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), said, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        end.do_handshake()
+    return said.read()
+
+
+@pytest.mark.parametrize("transport", [*BUILT, "udp"])
+async def test_a_failed_move_leaves_a_gate_that_hears_strangers_and_clients(
+    net: Net, transport: str, tmp_path: Path
+) -> None:
+    """While others wait for their turn."""
+    net.transport, net.limits = transport, replace(net.limits, handshake_share=0.02)
+    (tmp_path / "page.txt").write_text("a page")
+    decoy = f'decoy = "{tmp_path}"' if "ws" in transport else ""
+    server = await net.server(free_port(), lines=decoy)
+    address = server.config.bind_addr
+    strangers = [net.keep(Peer(socket.create_connection((HOST, address.port)))) for _ in range(8)]
+    for stranger in strangers:
+        stranger.sock.send(client_hello())
+    await ready(stranger.sock for stranger in strangers)
+    with pytest.raises(BackhaulError, match="cannot assign"):
+        await change(server, bind_addr=type(address)("192.0.2.1", address.port))  # RFC 5737: no machine has it
+    if transport in {"ws", "wsmux"}:
+        visitor = await net.dial(address.port)
+        await visitor.send(knock("/page.txt"))
+        assert (await receive_answer(visitor)).endswith(b"a page")
+    client = await net.client(address.port)
+    await until(lambda: server.tunnel.connected and client.tunnel.connected)

@@ -181,7 +181,10 @@ class ServerEvents(ControlEvents, Protocol):
 
 
 class Gate(Protocol):
-    """How connections come in on the public end: who may open a control channel, what is a tunnel connection."""
+    """How connections come in on the public end: who may open a control channel, what is a tunnel connection.
+
+    It may be started again after `stop_listening`.
+    """
 
     @property
     def connected(self) -> bool:

@@ -82,6 +82,10 @@ class FairQueue(Generic[Item]):
             if not items:
                 del self._waiting[network]
 
+    def clear(self) -> None:
+        """Remove all items."""
+        self._waiting.clear()
+
     def pop(self) -> Item:
         """Remove and return the next item; call only while not empty."""
         network, items = next(iter(self._waiting.items()))

@@ -68,11 +68,15 @@ class Handshakes(Generic[Pending]):
         self._queue(pending).discard(pending.network, pending)
 
     def close(self) -> None:
-        """Do no more."""
+        """Forget all connections, which have left the lobby."""
+        self._trusted.clear()
+        self._unknown.clear()
         if self._soon:
             self._soon.cancel()
+            self._soon = None
         if self._later:
             self._later.cancel()
+            self._later = None
 
     def _queue(self, pending: Pending) -> FairQueue[Pending]:
         return self._trusted if pending.trusted else self._unknown

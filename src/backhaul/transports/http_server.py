@@ -87,6 +87,7 @@ class HttpGate:
         settings = self._settings
         listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
         self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused, batch=GATE_BATCH)
+        self._decoy.open()
 
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one. A heartbeat wants an answer."""

@@ -5,6 +5,7 @@ configuration of nginx that each kind of decoy stands for.
 """
 
 import asyncio
+import functools
 import logging
 import socket
 from collections.abc import Callable
@@ -34,9 +35,14 @@ class Decoy:
         self._poller = poller
         self._limits = limits
         self._claim = claim
-        self._site = _make_site(what, token, poller, limits)
+        self._make_site = functools.partial(_make_site, what, token, poller, limits)
+        self._site: Site = EmptySite()
         self._busy: Crowd[_Visitor] = Crowd()
         self._idle: Crowd[_Visitor] = Crowd()
+
+    def open(self) -> None:
+        """Get ready for visitors, also after `close`."""
+        self._site = self._make_site()
 
     def welcome(self, sock: socket.socket, ip: str, network: str, data: bytes, *, plain_on_tls: bool = False) -> None:
         """Serve whoever has sent `data`; takes over the socket."""
