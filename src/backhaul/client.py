@@ -54,6 +54,10 @@ class Client:
         await self._stop_running()
         await self.tunnel.settled(min(_SETTLE_PATIENCE, self.config.shutdown_timeout))
         await self.relay.drained(self.config.shutdown_timeout)
+        self.close()
+
+    def close(self) -> None:
+        """End at once: users in flight are reset."""
         self.tunnel.close()
         self._server_names.close()
         self._target_names.close()

@@ -123,6 +123,7 @@ class Process:
             ending.result()
         else:
             ending.cancel()
+            self._end.close()  # the kernel would close in order, and make half of an answer look like all of it
         log.info("stopped")
 
     def _on_signals(self) -> None:

@@ -117,7 +117,7 @@ class Server:
         return self.tunnel.useful and bool(self.relay.live or self.tunnel.waiting or coming)
 
     def close(self) -> None:
-        """End at once."""
+        """End at once: users in flight are reset."""
         self.tunnel.stop_listening()
         self._listeners.close()
         self.relay.close()

@@ -260,15 +260,16 @@ class TestEnd:
         assert await server.ended() == 0
         assert not await user.closed()
 
-    async def test_a_second_signal_ends_at_once(self, ground: Ground) -> None:
-        server, client = await ground.tunnel("shutdown_timeout = 600")
+    @pytest.mark.parametrize("end", [0, 1], ids=["server", "client"])
+    async def test_a_second_signal_ends_at_once_with_resets(self, ground: Ground, end: int) -> None:
+        program = (await ground.tunnel("shutdown_timeout = 600"))[end]
         user = await ground.user()
-        for program in (server, client):
-            program.signal(SIGTERM)
-            await program.line("stopping")
-            program.signal(SIGTERM)
-        assert [await server.ended(), await client.ended()] == [0, 0]
-        await user.closed()
+        program.signal(SIGTERM)
+        await program.line("stopping")
+        program.signal(SIGTERM)
+        assert await program.ended() == 0
+        assert "Traceback" not in program.text
+        assert not await user.closed()
 
     async def test_new_users_are_served_meanwhile_until_none_is_left(self, ground: Ground) -> None:
         server, _ = await ground.tunnel("shutdown_timeout = 600")
