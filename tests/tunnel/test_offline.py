@@ -44,6 +44,17 @@ async def offline(server: Server) -> None:
     await until(lambda: server.tunnel.offline)
 
 
+def held(port: int, host: str = HOST) -> bool:
+    """Whether no other program can have the port."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            other.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
 @pytest.mark.parametrize("host", [HOST, "::1", "::"])
 async def test_without_a_client_users_are_refused_and_the_port_stays_ours(net: Net, host: str) -> None:
     """Of both families where it listens on both; low ports could not be opened again without privileges."""
@@ -54,11 +65,7 @@ async def test_without_a_client_users_are_refused_and_the_port_stays_ours(net: N
     assert host != "::" or await refused(net, port)
     (status,) = reader(server, EventLog())().ports
     assert (status.up, status.problem) == (False, NO_CLIENT)
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with pytest.raises(OSError, match="in use"):
-            other.bind((host, port))
-
+    assert held(port, host)
     client = await net.client(bind_port)
     await until(lambda: server.tunnel.connected)
     user = await net.dial(port, dialled)
@@ -68,6 +75,15 @@ async def test_without_a_client_users_are_refused_and_the_port_stays_ours(net: N
     assert await refused(net, port, dialled)
     await echo(user, b"still here")
     assert reader(server, EventLog())().ports[0].open == 1
+
+
+async def test_a_reload_while_users_are_refused_keeps_the_port(net: Net) -> None:
+    port, bind_port = free_port(), free_port()
+    server = await net.server(bind_port, [f"{HOST}:{port}={await net.echo()}"], timings=AT_ONCE)
+    await offline(server)
+    await reload(server, accept_udp=True)  # which opens the port for UDP, and refuses again
+    assert held(port)
+    assert await refused(net, port)
 
 
 class Stubborn(socket.socket):

@@ -45,6 +45,7 @@ class Acceptor:
         self._refused = refused
         self._anywhere = not local(listener.getsockname()[0])  # else its connections have inherited what suits them
         self._timer: asyncio.TimerHandle | None = None
+        self._refusing = False
         self._spare = _open_spare()
         self._resume()
 
@@ -56,16 +57,24 @@ class Acceptor:
     def refuse(self) -> None:
         """Let the system refuse connections, until `admit`; the port stays ours. Raises OSError where it can't.
 
+        Does nothing when called again: a socket that is shut down already can't be shut down.
+
         Linux resets a listening socket that is shut down for reading, and keeps its address. Others could take the
         address nevertheless if both they and this socket had SO_REUSEADDR.
         """
+        if self._refusing:
+            return
+        self._refusing = True
         self._stop_timer()
         self._poller.forget(self._listener)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         self._listener.shutdown(socket.SHUT_RD)
 
     def admit(self) -> None:
-        """Accept connections again; raises OSError."""
+        """Accept connections again, if they are refused; raises OSError."""
+        if not self._refusing:
+            return
+        self._refusing = False
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.listen(BACKLOG)
         self._resume()
