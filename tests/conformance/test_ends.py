@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from tests.support.net import Peer, fill, free_port, until
+from tests.support.net import HOST, Peer, fill, free_port, until
 from tests.support.tunnel import Net, Tunnel
 
 from backhaul.relay.poller import broken
@@ -131,6 +131,17 @@ async def test_the_user_resets(plane: str, any_net: Net) -> None:
     await user.send(b"hello")
     await target.receive(5)
     user.reset()
+    assert not await target.closed()
+
+
+@pytest.mark.parametrize("sent", [b"", b"half a request"])
+async def test_the_user_resets_before_anybody_has_looked(any_net: Net, sent: bytes) -> None:
+    listener = any_net.listen()
+    tunnel = await any_net.tunnel(listener.port)
+    user = Peer(socket.create_connection((HOST, tunnel.ports[0])))
+    user.sock.send(sent)
+    user.reset()
+    target = await listener.accept()
     assert not await target.closed()
 
 

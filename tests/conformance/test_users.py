@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.net import HOST, free_port
+from tests.support.net import HOST, free_port, ready, until
 from tests.support.proxy import decode
 from tests.support.tunnel import PROXY_PROTOCOL, Net
+
+from backhaul.relay.direction import Meter
+from backhaul.relay.outcome import Outcome
+from backhaul.relay.pair import Traffic
+from backhaul.transports.base import User
 
 NGINX = """
 daemon off; master_process off; pid {folder}/pid; error_log {folder}/errors;
@@ -139,3 +144,22 @@ class TestProxyProtocol:
                 user.close()
         host, port = user.address
         assert answer.endswith(f"\r\n\r\n{host} {port} {HOST} {tunnel.ports[0]}".encode())
+
+
+async def test_a_user_who_was_read_for_a_carrier_that_failed_loses_nothing(any_net: Net) -> None:
+    """The next one may be of another transport, after a reload."""
+    port = await any_net.echo()
+    tunnel = await any_net.tunnel(port)
+    await until(lambda: tunnel.server.tunnel.transport.idle)
+    peer, near = await any_net.pair()
+    traffic, outcomes = Traffic(Meter(), Meter()), list[Outcome]()
+    user = User(near.sock, str(port), b"", traffic, outcomes.append)
+    await peer.send(b"first ")
+    await ready([near.sock])
+    user.take_early()
+    await peer.send(b"second")
+    assert tunnel.server.tunnel.transport.carry(user)
+    assert await peer.receive(12) == b"first second"
+    peer.close()
+    await until(lambda: outcomes)
+    assert outcomes[0].received == traffic.received.bytes == 12

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 
 import pytest
 from tests.support.mux import Indifferent
-from tests.support.net import Peer
+from tests.support.net import Peer, ready
 from tests.support.tunnel import Net
 from tests.support.web import BINARY, PING, PONG, TEXT, frame, receive_frame
 
 from backhaul.relay.datagrams import DatagramQueue, Tally
 from backhaul.relay.direction import Meter
 from backhaul.relay.flows import Flow
+from backhaul.relay.outcome import Ending
 from backhaul.relay.pair import Relay, Traffic
 from backhaul.relay.poller import make_poller
 from backhaul.transports.base import User
@@ -105,6 +106,20 @@ async def test_a_dead_connection_takes_nothing_of_a_user(stage: Stage, kind: Kin
     other, _, far = await stage.idle(kind)
     assert other.carry(user)
     assert await far.receive(len(USER[kind])) == USER[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_reset_that_a_dead_connection_has_met_is_remembered(stage: Stage, kind: Kind) -> None:
+    """The kernel tells of it once; the target should see a reset and no orderly end."""
+    ended: list[Ending] = []
+    sock, peer = await stage.net.pair()
+    peer.reset()
+    await ready([sock.sock])
+    user = User(sock.sock, TARGET, b"", Traffic(Meter(), Meter()), lambda outcome: ended.append(outcome.ending))
+    carrier, _, _ = await stage.idle(kind)
+    user.take_early()
+    assert carrier.carry(user)
+    assert ended == [Ending.RESET_BY_USER]
 
 
 async def test_pings_that_a_client_does_not_read_are_few_and_whole(stage: Stage) -> None:

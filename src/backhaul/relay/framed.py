@@ -211,7 +211,8 @@ class FramedRelay:
     def _lost(self) -> None:
         self._end(self._first if self._channel_ended else Ending.LOST)
 
-    def _sock_reset(self) -> None:
+    def sock_reset(self) -> None:
+        """End because the socket was reset."""
         self._end(Ending.RESET_BY_USER if self._towards_user else Ending.RESET_BY_TARGET)
 
     def _end(self, ending: Ending, *, tell: bool = True) -> None:
@@ -242,7 +243,7 @@ class FramedRelay:
             self.channel.settle()
             return
         except OSError:
-            self._sock_reset()
+            self.sock_reset()
             return
         if not count:
             self._socket_over()
@@ -263,7 +264,7 @@ class FramedRelay:
         self._sock_ended = True
         if not self._channel_ended:
             self._first = Ending.USER if self._towards_user else Ending.TARGET
-        self._relay.poller.on_reset(self._sock, self._sock_reset)
+        self._relay.poller.on_reset(self._sock, self.sock_reset)
         if self._told or not (self.channel.ours or self._towards_user):
             self.close()  # both directions are over; or the target is done, and the answer with it
             return
@@ -295,7 +296,7 @@ class FramedRelay:
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
-            self._sock_reset()
+            self.sock_reset()
             return
         self._relay.watch(self)
 
@@ -312,7 +313,7 @@ class FramedRelay:
         except WOULD_BLOCK:
             return 0
         except OSError:
-            self._sock_reset()
+            self.sock_reset()
             return -1
         self._count(sent)
         return sent
@@ -355,7 +356,7 @@ class FramedRelay:
         except WOULD_BLOCK:
             sent = 0
         except OSError:
-            self._sock_reset()
+            self.sock_reset()
             return
         del self._backlog[:sent]
         if self._backlog:

@@ -39,4 +39,5 @@ Done = Callable[[Outcome], None]
 NOT_CARRIED = Outcome(0, 0, Ending.NOT_CARRIED)
 FAILED = Outcome(0, 0, Ending.FAILED)
 LOST = Outcome(0, 0, Ending.LOST)
+RESET_BY_USER = Outcome(0, 0, Ending.RESET_BY_USER)
 FLOW_OVER = Outcome(0, 0, Ending.SILENT)  # its datagrams are counted elsewhere

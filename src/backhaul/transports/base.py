@@ -1,6 +1,5 @@
 """What the control plane and the transports know of each other."""
 
-import contextlib
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
 from backhaul.relay.outcome import Done
 from backhaul.relay.pair import Traffic
+from backhaul.relay.poller import WOULD_BLOCK
 from backhaul.wire import smux
 from backhaul.wire.signals import Signal
 
@@ -108,13 +108,22 @@ class User:
     preface: bytes  # goes to the target before the user's bytes (PROXY protocol)
     traffic: Traffic
     done: Done  # called once when the user's connection has closed
-    early: bytes = b""  # what the user has said before a carrier was found
+    early: bytes = b""  # what the user has sent before a carrier was found
+    reset: bool = False  # whether the connection was found to be reset before a carrier was found
 
     def take_early(self) -> None:
-        """Read what the user has said already, once, so that it can leave together with the announcement."""
-        if not self.early:
-            with contextlib.suppress(OSError):  # nothing yet; what is broken will be found broken again
-                self.early = self.sock.recv(_EARLY_SIZE)
+        """Read what the user has sent already, once, so that it can leave together with the announcement.
+
+        The kernel tells of a reset once only, and of an orderly end after that: `reset` keeps it.
+        """
+        if self.early or self.reset:
+            return
+        try:
+            self.early = self.sock.recv(_EARLY_SIZE)
+        except WOULD_BLOCK:
+            return
+        except OSError:
+            self.reset = True
 
 
 class Carry(Enum):

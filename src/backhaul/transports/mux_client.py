@@ -11,7 +11,7 @@ from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.link import Link
-from backhaul.relay.outcome import FLOW_OVER, LOST, Done
+from backhaul.relay.outcome import FLOW_OVER, LOST, RESET_BY_USER, Done
 from backhaul.relay.pair import Relay, Traffic
 from backhaul.relay.poller import release
 from backhaul.relay.smux_channel import SmuxChannel
@@ -116,6 +116,7 @@ class _Announced:
         self._kept = bytearray()
         self._ended = False
         self._lost = False
+        self._outcome = LOST  # of a user who is gone before the target is reached
 
     def on_data(self, view: memoryview) -> int:
         """See smux.Sink."""
@@ -153,13 +154,17 @@ class _Announced:
 
     def on_reset(self) -> None:
         """The user has gone with a reset before the target was reached."""
-        self.refuse(reset=True)
+        self._outcome = RESET_BY_USER
+        if self.target:
+            self.refuse(reset=False)
+        else:
+            self.late()
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """Connect it with the target, whose socket is taken over; bytes that came early go first."""
         if self._lost:
-            release(self._link.relay.poller, sock)
-            done(LOST)
+            release(self._link.relay.poller, sock, reset=True)
+            done(self._outcome)
             return
         if self.datagrams:
             self._join_flow(sock, traffic, done)

@@ -71,15 +71,18 @@ class MuxServer(GatedServer):
         link, stream = opened
         channel = SmuxChannel(link, stream)
         try:
-            if user.preface:
-                stream.push(user.preface)
+            if first := user.preface + user.early:
+                stream.push(first)
             joined = FramedRelay(channel, user.sock, user.traffic, user.done, towards_user=True)
         except BaseException:
             channel.drop(reset=True)
             raise
         channel.carry(joined)
-        joined.start()
-        joined.read_now()  # what the user has said already leaves with the opening of the stream
+        joined.start(said=len(user.early))
+        if user.reset:
+            joined.sock_reset()
+        else:
+            joined.read_now()  # what the user has sent already leaves with the opening of the stream
         link.flush()
         return True
 

@@ -9,7 +9,7 @@ from typing import Final
 from backhaul.relay.datagram_stream import DatagramStream, Join
 from backhaul.relay.datagrams import Tally
 from backhaul.relay.flows import Flow, connect_flow
-from backhaul.relay.outcome import FLOW_OVER, Done
+from backhaul.relay.outcome import FLOW_OVER, Done, Ending
 from backhaul.relay.pair import End, Relay, Traffic
 from backhaul.relay.poller import pending, release
 from backhaul.wire.datagrams import Batch, DelayJudge, Splitter, join, join_stamped
@@ -50,7 +50,9 @@ class RawIdle(SilentConnection):
         except OSError:
             return False
         near, far = End(user.sock, half_close=True), End(self._sock, half_close=self._ours)
-        self._relay.join(near, far, user.traffic, preface=rest, said=len(user.early), done=user.done)
+        pair = self._relay.join(near, far, user.traffic, preface=rest, said=len(user.early), done=user.done)
+        if user.reset:
+            pair.end(Ending.RESET_BY_USER)
         return True
 
     def carry_flow(self, flow: Flow) -> bool:

@@ -3,6 +3,7 @@
 import functools
 import logging
 import socket
+from enum import Enum, auto
 from typing import NamedTuple
 
 from backhaul.relay.datagram_channel import DatagramChannel
@@ -67,6 +68,8 @@ class WsIdle(SilentConnection):
         joined = FramedRelay(channel, user.sock, user.traffic, user.done, towards_user=True)
         channel.start(joined)
         joined.start(said=len(user.early))
+        if user.reset:
+            joined.sock_reset()
         return True
 
     def carry_flow(self, flow: Flow) -> bool:
@@ -138,17 +141,25 @@ class WsIdle(SilentConnection):
         self._owner.carrier_gone(self)
 
 
+class _Sending(Enum):
+    """What is known of the user's direction when the target is named."""
+
+    OPEN = auto()
+    ENDED = auto()
+    RESET = auto()
+
+
 class WsWaiting(SilentConnection):
     """Waiting on the client's side."""
 
-    __slots__ = ("_ended", "_kept", "_owner", "_parser", "_reader", "_target")
+    __slots__ = ("_kept", "_owner", "_parser", "_reader", "_sending", "_target")
 
     def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: WaitingOwner) -> None:  # noqa: FBT001
         super().__init__(relay, sock, ours=ours)
         self._owner = owner
         self._target = ""
         self._kept = bytearray()
-        self._ended = False
+        self._sending = _Sending.OPEN
         self._reader = websocket.MessageReader(MAX_TARGET, self._on_message, self._on_control)
         self._parser = websocket.FrameParser(self, expect_masked=False)
         if not ours:  # a server of ours pings
@@ -168,13 +179,14 @@ class WsWaiting(SilentConnection):
 
     @property
     def _early(self) -> "_Early":
-        return _Early(bytes(self._kept), self._unsent, ended=self._ended, ours=self._ours)
+        return _Early(bytes(self._kept), self._unsent, self._sending, ours=self._ours)
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """See websocket.Sink: behind the target, bytes of the user may have come already."""
         if self._target:
             self._kept += piece
-            self._ended |= message_end and not piece  # the user has finished, or is gone
+            if self._ours and message_end and not piece:  # see WsChannel
+                self._sending = _Sending.RESET if opcode == websocket.BINARY else _Sending.ENDED
         else:
             self._reader.on_payload(opcode, piece, message_end=message_end)
 
@@ -223,7 +235,7 @@ class _Early(NamedTuple):
 
     kept: bytes  # said already
     unsent: bytes  # the rest of an answer to a ping
-    ended: bool  # and no more will follow
+    sending: _Sending
     ours: bool  # whether the server is one of ours
 
 
@@ -250,7 +262,9 @@ class WsArrival:
             return
         joined = FramedRelay(channel, sock, traffic, done, towards_user=False)
         channel.start(joined, unread=len(self._early.kept))
-        joined.start(self._early.kept, ended=self._early.ended)
+        joined.start(self._early.kept, ended=self._early.sending is _Sending.ENDED)
+        if self._early.sending is _Sending.RESET:
+            joined.on_reset()
 
     def refuse(self, *, reset: bool) -> None:
         """See Arrival."""
@@ -264,6 +278,8 @@ class WsArrival:
         connect_flow(self._relay.poller, flow, sock)
         channel.start(rider, unread=len(self._early.kept))
         rider.start(flow.from_near, flow.close, self._early.kept)
+        if self._early.sending is not _Sending.OPEN:
+            flow.close()
 
     def _channel(self) -> WsChannel:
         early = self._early
