@@ -1,11 +1,16 @@
 """Who is pinged, and when nobody is any more."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 
+import pytest
 from tests.support.net import until
 
+from backhaul.burst import Burst
 from backhaul.relay.pings import Pings
+
+FAULTS = Burst(logging.getLogger("backhaul"))
 
 
 class Connection:
@@ -25,7 +30,7 @@ class Connection:
 
 
 async def test_more_than_fit_into_one_turn_are_all_looked_after() -> None:
-    pings = Pings(lambda: 0.01)
+    pings = Pings(lambda: 0.01, FAULTS)
     connections = [Connection(silent=True) for _ in range(1000)]
     for connection in connections:
         pings.add(connection)
@@ -34,7 +39,7 @@ async def test_more_than_fit_into_one_turn_are_all_looked_after() -> None:
 
 
 async def test_who_has_left_is_left_alone_even_in_the_middle_of_a_look() -> None:
-    pings = Pings(lambda: 0.01)
+    pings = Pings(lambda: 0.01, FAULTS)
 
     def leave() -> None:
         for connection in connections:
@@ -51,6 +56,21 @@ async def test_who_has_left_is_left_alone_even_in_the_middle_of_a_look() -> None
     pings.close()
 
 
+async def test_one_that_fails_takes_nobody_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise ValueError("a mistake")
+
+    pings = Pings(lambda: 0.01, FAULTS)
+    others = [Connection(silent=True) for _ in range(2)]
+    for connection in (others[0], Connection(silent=True, looked=fail), others[1]):
+        pings.add(connection)
+    await until(lambda: all(connection.looks == 3 for connection in others))
+    pings.add(late := Connection(silent=True))
+    await until(lambda: late.looks)
+    assert "a mistake" in caplog.text
+    pings.close()
+
+
 async def test_without_connections_no_timer_runs() -> None:
     asked = 0
 
@@ -59,7 +79,7 @@ async def test_without_connections_no_timer_runs() -> None:
         asked += 1
         return 0.01
 
-    pings, connection = Pings(longest), Connection(silent=True)
+    pings, connection = Pings(longest, FAULTS), Connection(silent=True)
     pings.add(connection)
     await until(lambda: connection.looks)
     pings.discard(connection)

@@ -1,11 +1,13 @@
 """Idle tunnel connections of a server that take no more, or are dead, when a user comes."""
 
+import errno
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
 from tests.support.mux import Indifferent
-from tests.support.net import Peer, ready
+from tests.support.net import Peer, ready, until
 from tests.support.tunnel import Net
 from tests.support.web import BINARY, PING, PONG, TEXT, frame, receive_frame
 
@@ -14,7 +16,8 @@ from backhaul.relay.direction import Meter
 from backhaul.relay.flows import Flow
 from backhaul.relay.outcome import Ending
 from backhaul.relay.pair import Relay, Traffic
-from backhaul.relay.poller import make_poller
+from backhaul.relay.patience import Patience
+from backhaul.relay.poller import Callback, EpollPoller, make_poller
 from backhaul.transports.base import User
 from backhaul.transports.dedicated import IdleCarrier
 from backhaul.transports.raw_carrier import RawIdle
@@ -55,10 +58,10 @@ class Stage:
         """See CarrierOwner."""
         raise AssertionError(carrier, sock, data)
 
-    async def idle(self, kind: Kind) -> tuple[IdleCarrier, Peer, Peer]:
+    async def idle(self, kind: Kind, rest: bytes = b"") -> tuple[IdleCarrier, Peer, Peer]:
         """Return an idle connection, and both its ends."""
         near, far = await self.net.pair()
-        return kind(self.relay, near.sock, b"", True, self), near, far
+        return kind(self.relay, near.sock, rest, True, self), near, far
 
     async def user(self, early: bytes = b"") -> User:
         """Return a user, who has said something already."""
@@ -120,6 +123,45 @@ async def test_a_reset_that_a_dead_connection_has_met_is_remembered(stage: Stage
     user.take_early()
     assert carrier.carry(user)
     assert ended == [Ending.RESET_BY_USER]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_one_that_has_spoken_takes_no_user(stage: Stage, kind: Kind) -> None:
+    carrier, near, _ = await stage.idle(kind, b"x")
+    user = await stage.user()
+    assert not carrier.carry(user)
+    assert user.sock.fileno() >= 0
+    assert near.sock.fileno() < 0
+    await until(lambda: stage.gone == [carrier])
+    user.sock.close()
+
+
+async def test_one_that_was_aborted_is_not_pinged(stage: Stage) -> None:
+    stage.relay.patience = Patience(quiet=0.01)
+    carrier, _, _ = await stage.idle(WsIdle)
+    other, _, far = await stage.idle(WsIdle)
+    carrier.abort()
+    for _ in range(3):
+        assert await receive_frame(far) == (BINARY, bytes([Signal.PING]))
+    assert stage.gone == [carrier]
+    other.close()
+
+
+async def test_a_ping_without_memory_for_what_is_left_of_it_ends_the_connection(net: Net) -> None:
+    class Exhausted(EpollPoller):
+        def on_writable(self, sock: socket.socket, callback: Callback) -> None:
+            raise OSError(errno.ENOSPC, "epoll_ctl", sock, callback)
+
+    poller = Exhausted()
+    relay = Relay(poller)
+    stage = Stage(net, relay)
+    carrier, near, _ = await stage.idle(WsIdle)
+    near.fill()
+    carrier.ping()
+    assert stage.gone == [carrier]
+    assert near.sock.fileno() < 0
+    relay.close()
+    poller.close()
 
 
 async def test_pings_that_a_client_does_not_read_are_few_and_whole(stage: Stage) -> None:

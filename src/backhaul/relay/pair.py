@@ -78,7 +78,7 @@ class Relay:
         self.links: set[Link] = set()
         self.flows = FlowTable() if flows is None else flows
         self.patience = patience or Patience()
-        self.pings = Pings(lambda: self.patience.quiet)
+        self.pings = Pings(lambda: self.patience.quiet, poller.faults)
         self._watched: dict[Joined, tuple[int, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Event | None = None

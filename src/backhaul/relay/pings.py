@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from backhaul.burst import Burst
+
 _AT_ONCE: Final = 256  # connections per turn of the event loop: a ping is a system call, and users wait meanwhile
 
 
@@ -20,10 +22,11 @@ class Silent(Protocol):
 class Pings:
     """Looks after connections; no timer runs while there are none."""
 
-    def __init__(self, longest: Callable[[], float]) -> None:
-        """`longest`: seconds of silence at most, asked for each time."""
+    def __init__(self, longest: Callable[[], float], faults: Burst) -> None:
+        """`longest`: seconds of silence at most, asked for each time; `faults` gets what nobody expected."""
         self._loop = asyncio.get_running_loop()
         self._longest = longest
+        self._faults = faults
         self._members: set[Silent] = set()
         self._due: list[Silent] = []
         self._timer: asyncio.Handle | None = None
@@ -56,10 +59,16 @@ class Pings:
         due, self._due = self._due[:_AT_ONCE], self._due[_AT_ONCE:]
         for member in due:
             if member in self._members:
-                member.ping_if_silent()
+                self._look_at(member)
         if self._due:
             self._timer = self._loop.call_soon(self._go_on)
         elif self._members:
             self._look_later()
         else:
             self._timer = None
+
+    def _look_at(self, member: Silent) -> None:
+        try:
+            member.ping_if_silent()
+        except Exception as error:  # noqa: BLE001 - the others are looked after all the same
+            self._faults.fault("internal error in a ping; connections go on", error)

@@ -38,7 +38,7 @@ class RawIdle(SilentConnection):
         super().__init__(relay, sock, ours=ours)
         self._owner = owner
         if rest:  # nothing follows a ticket: no tunnel connection
-            relay.loop.call_soon(relay.poller.run, sock, self._give_up)
+            self._refuse()
 
     def carry(self, user: User) -> bool:
         """See IdleCarrier. What the user has said already leaves together with the announcement."""
@@ -76,6 +76,8 @@ class RawIdle(SilentConnection):
 
     def _alive(self) -> bool:
         """Whether the connection is as silent as it should be: its end, or a handshake, may not have been read yet."""
+        if self._sock.fileno() < 0:
+            return False
         if not pending(self._sock):
             return True
         self._readable()

@@ -38,13 +38,13 @@ class SilentConnection(ABC):
     def _gone(self) -> None:
         """The connection was closed, by whichever end: tell the owner."""
 
-    def close(self) -> None:
+    def close(self, *, reset: bool = False) -> None:
         """Close the connection."""
-        release(self._relay.poller, self._sock)
+        release(self._relay.poller, self._sock, reset=reset)
 
     def abort(self) -> None:
         """Close the connection with a reset: the program has failed, and something may have left in part."""
-        release(self._relay.poller, self._sock, reset=True)
+        self.close(reset=True)
         self._gone()
 
     def _say(self, data: bytes) -> bool:
@@ -73,24 +73,27 @@ class SilentConnection(ABC):
             self._relay.poller.ignore_writable(self._sock)
             return self._unsent + data
         try:
-            return data[self._sock.send(data) :]
-        except WOULD_BLOCK:
-            return data
+            return self._rest_of(data)
         except OSError:
             self.close()
             raise
 
     def _send(self, data: bytes) -> bool:
         try:
-            self._unsent = data[self._sock.send(data) :]
-        except WOULD_BLOCK:
-            self._unsent = data
+            self._unsent = self._rest_of(data)
+            if self._unsent:
+                self._relay.poller.on_writable(self._sock, self._writable)  # ENOSPC, ENOMEM: epoll_ctl(2)
         except OSError:
             self.close()
             return False
-        if self._unsent:
-            self._relay.poller.on_writable(self._sock, self._writable)
         return True
+
+    def _rest_of(self, data: bytes) -> bytes:
+        """Send `data`; return what the connection does not take now. Raises OSError."""
+        try:
+            return data[self._sock.send(data) :]
+        except WOULD_BLOCK:
+            return data
 
     def _writable(self) -> None:
         self._relay.poller.ignore_writable(self._sock)
@@ -109,6 +112,11 @@ class SilentConnection(ABC):
             self._hear(data)
         else:
             self._give_up()
+
+    def _refuse(self) -> None:
+        """Close at once what is no tunnel connection; its owner, who is just making this object, is told after that."""
+        self.close()
+        self._relay.loop.call_soon(self._gone)
 
     def _give_up(self) -> None:
         self.close()

@@ -42,9 +42,11 @@ class WsIdle(SilentConnection):
     def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: CarrierOwner) -> None:  # noqa: FBT001
         super().__init__(relay, sock, ours=ours)
         self._owner = owner
-        self._ended = bool(rest)  # a client waits for the target
+        self._ended = False
         self._parser = websocket.FrameParser(self, expect_masked=True)
         relay.pings.add(self)
+        if rest:  # a client waits for the target
+            self._refuse()
 
     @property
     def takes_flows(self) -> bool:
@@ -98,10 +100,10 @@ class WsIdle(SilentConnection):
         if not self._was_active():
             self.ping()
 
-    def close(self) -> None:
+    def close(self, *, reset: bool = False) -> None:
         """See IdleCarrier."""
         self._relay.pings.discard(self)
-        super().close()
+        super().close(reset=reset)
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """See websocket.Sink."""
@@ -121,6 +123,8 @@ class WsIdle(SilentConnection):
 
     def _alive(self) -> bool:
         """Whether the connection is as silent as it should be: its end may have come and not been read yet."""
+        if self._sock.fileno() < 0:
+            return False
         if pending(self._sock):
             self._readable()
         if self._ended:
@@ -172,10 +176,10 @@ class WsWaiting(SilentConnection):
         if not self._was_active() and not self._say(_UNASKED):
             self._give_up()
 
-    def close(self) -> None:
+    def close(self, *, reset: bool = False) -> None:
         """See WaitingCarrier."""
         self._relay.pings.discard(self)
-        super().close()
+        super().close(reset=reset)
 
     @property
     def _early(self) -> "_Early":
