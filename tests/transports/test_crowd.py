@@ -31,7 +31,7 @@ def test_a_crowd_knows_the_oldest_of_the_largest(steps: list[tuple[str, int, boo
             assert crowd.oldest_of_largest() in [(name, m[0]) for name, m in model.items() if len(m) == largest]
 
 
-def test_networks_take_turns_in_a_queue() -> None:
+def test_networks_take_turns_in_a_queue_and_what_has_come_last_is_next() -> None:
     queue: FairQueue[str] = FairQueue()
     for item in ("a1", "a2", "a3", "a4", "b1", "b2", "c1"):
         queue.add(item[0], item)
@@ -40,4 +40,4 @@ def test_networks_take_turns_in_a_queue() -> None:
     order = []
     while queue:
         order.append(queue.pop())
-    assert order == ["a1", "b1", "c1", "a2", "b2", "a4"]
+    assert order == ["c1", "b2", "a4", "b1", "a2", "a1"]

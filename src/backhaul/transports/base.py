@@ -37,6 +37,8 @@ class GateLimits:
     """Seconds until the first byte behind TLS on ws, wss, wsmux and wssmux, and again for a request; nginx's."""
     handshake_share: float = 0.25
     """The part of the time that may be spent on TLS handshakes with networks that have never proved themselves."""
+    handshake_patience: float = 5.0
+    """Seconds that a TLS handshake may wait for its next step."""
     visitors: int = 256
     """Connections at a time that the decoy serves."""
     visitors_per_address: int = 64

@@ -63,7 +63,11 @@ class Crowd(Generic[Item]):
 
 
 class FairQueue(Generic[Item]):
-    """A queue in which networks take turns, however many items each of them has."""
+    """A queue in which networks take turns, however many items each of them has. What has come last is next.
+
+    Under a load that can't be served, an order of arrival would serve only what has waited in vain already. So the
+    network that has come last is served first, of each network the newest item, and then the network goes last.
+    """
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[str, OrderedDict[Item, None]] = OrderedDict()
@@ -72,8 +76,11 @@ class FairQueue(Generic[Item]):
         return bool(self._waiting)
 
     def add(self, network: str, item: Item) -> None:
-        """Add an item behind those of its network."""
-        self._waiting.setdefault(network, OrderedDict())[item] = None
+        """Add an item, the next one of its network."""
+        if network not in self._waiting:
+            self._waiting[network] = OrderedDict()
+            self._waiting.move_to_end(network, last=False)
+        self._waiting[network][item] = None
 
     def discard(self, network: str, item: Item) -> None:
         """Remove the item; harmless if it is not there."""
@@ -89,7 +96,7 @@ class FairQueue(Generic[Item]):
     def pop(self) -> Item:
         """Remove and return the next item; call only while not empty."""
         network, items = next(iter(self._waiting.items()))
-        item, _ = items.popitem(last=False)
+        item, _ = items.popitem()
         if items:
             self._waiting.move_to_end(network)
         else:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Generic
 
+from backhaul.relay.deadlines import Deadlines
 from backhaul.relay.poller import Poller
 
 from .crowd import FairQueue
@@ -27,7 +28,9 @@ class Handshakes(Generic[Pending]):
 
     A step costs a thousand times more here than what triggers it costs the other end. So each turn of the event loop
     does at most one for an untrusted network, networks take turns, and all of these together may take `share` of
-    the time. Steps for trusted networks have no limit but the number in one turn.
+    the time. Handshakes that have begun take turns with new ones: a flood of hellos holds up none of them. Steps for
+    trusted networks have no limit but the number in one turn. A connection that has waited for `patience` seconds
+    fails, as its other end gives up as well.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Handshakes(Generic[Pending]):
         failed: Callable[[Pending, OSError], None],
         *,
         share: float,
+        patience: float,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """`done` gets a connection whose `sock` is the TLS end, `failed` one that is to be closed.
@@ -54,7 +58,10 @@ class Handshakes(Generic[Pending]):
         self._share = share
         self._clock = clock
         self._trusted: FairQueue[Pending] = FairQueue()
-        self._unknown: FairQueue[Pending] = FairQueue()
+        self._new: FairQueue[Pending] = FairQueue()
+        self._begun: FairQueue[Pending] = FairQueue()
+        self._untrusted = [self._new, self._begun]  # the latter has its turn next
+        self._queued: Deadlines[Pending] = Deadlines(patience, self._expired)
         self._soon: asyncio.Handle | None = None
         self._later: asyncio.TimerHandle | None = None
         self._affordable_at = 0.0  # by the clock: when the next step for an untrusted network may begin
@@ -66,11 +73,13 @@ class Handshakes(Generic[Pending]):
     def discard(self, pending: Pending) -> None:
         """Forget a connection that has left the lobby; harmless if it is not queued."""
         self._queue(pending).discard(pending.network, pending)
+        self._queued.discard(pending)
 
     def close(self) -> None:
         """Forget all connections, which have left the lobby."""
-        self._trusted.clear()
-        self._unknown.clear()
+        for queue in (self._trusted, self._new, self._begun):
+            queue.clear()
+        self._queued.clear()
         if self._soon:
             self._soon.cancel()
             self._soon = None
@@ -79,36 +88,52 @@ class Handshakes(Generic[Pending]):
             self._later = None
 
     def _queue(self, pending: Pending) -> FairQueue[Pending]:
-        return self._trusted if pending.trusted else self._unknown
+        if pending.trusted:
+            return self._trusted
+        return self._begun if isinstance(pending.sock, ssl.SSLSocket) else self._new
+
+    def _take(self, queue: FairQueue[Pending]) -> Pending:
+        pending = queue.pop()
+        self._queued.discard(pending)
+        return pending
+
+    def _take_untrusted(self) -> Pending:
+        self._untrusted.reverse()
+        return self._take(next(filter(None, self._untrusted)))
+
+    def _expired(self, pending: Pending) -> None:
+        self._queue(pending).discard(pending.network, pending)
+        self._failed(pending, TimeoutError("its turn did not come in time"))
 
     def _ready(self, pending: Pending) -> None:
         self._poller.ignore_readable(pending.sock)
         self._poller.ignore_writable(pending.sock)
         self._queue(pending).add(pending.network, pending)
+        self._queued.add(pending)
         self._schedule()
 
     def _schedule(self) -> None:
         if self._trusted and not self._soon:
             self._soon = self._loop.call_soon(self._serve_trusted)
-        if self._unknown and not self._later:
+        if any(self._untrusted) and not self._later:
             delay = max(0.0, self._affordable_at - self._clock())
-            self._later = self._loop.call_later(delay, self._serve_unknown)
+            self._later = self._loop.call_later(delay, self._serve_untrusted)
 
     def _serve_trusted(self) -> None:
         self._soon = None
         try:
             for _ in range(_PER_TURN):
                 if self._trusted:
-                    self._step(self._trusted.pop())
+                    self._step(self._take(self._trusted))
         finally:
             self._schedule()
 
-    def _serve_unknown(self) -> None:
+    def _serve_untrusted(self) -> None:
         self._later = None
         began = self._clock()
         try:
-            if self._unknown and began >= self._affordable_at:
-                self._step(self._unknown.pop())
+            if any(self._untrusted) and began >= self._affordable_at:
+                self._step(self._take_untrusted())
         finally:
             spent = self._clock() - began
             self._affordable_at = max(self._affordable_at, began - _BURST) + spent / self._share

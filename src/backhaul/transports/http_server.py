@@ -133,8 +133,16 @@ class HttpGate:
     def _make_handshakes(self, settings: ServerSettings) -> Handshakes[PendingConnection] | None:
         if not settings.tls:
             return None
-        context, share = ServerContext(settings.tls), settings.limits.handshake_share
-        return Handshakes(self._poller, context, self._shaken, self._not_tls, self._not_shaken, share=share)
+        context, limits = ServerContext(settings.tls), settings.limits
+        return Handshakes(
+            self._poller,
+            context,
+            self._shaken,
+            self._not_tls,
+            self._not_shaken,
+            share=limits.handshake_share,
+            patience=limits.handshake_patience,
+        )
 
     def _shaken(self, stranger: PendingConnection) -> None:
         self._lobby.listen(stranger)
