@@ -187,6 +187,16 @@ class TestServer:
         await ws_net.dial(local)
         assert await receive_frame(idle) == (TEXT, b"80")
 
+    async def test_the_newest_of_those_who_have_shown_the_token_is_used_first(self, ws_net: Net) -> None:
+        port, local = free_port(), free_port()
+        server = await ws_net.server(port, [f"{local}=80"])
+        await upgraded(ws_net, port)
+        for number in range(2):
+            newest = await upgraded(ws_net, port, f"/tunnel/{number}")
+        await until(lambda: server.tunnel.transport.idle == 2)
+        await ws_net.dial(local)
+        assert await receive_frame(newest) == (TEXT, b"80")
+
     @pytest.mark.parametrize("ending", [frame(CLOSE, b"", masked=True), frame(BINARY, b"?", masked=True), b"\xff\xff"])
     async def test_an_idle_tunnel_connection_that_ends_gets_no_user(self, ws_net: Net, ending: bytes) -> None:
         port, local = free_port(), free_port()

@@ -167,6 +167,20 @@ class TestBackOff:
         await public.client(OTHER_ADDRESS)
 
 
+class TestNeighbours:
+    async def test_one_who_opens_a_connection_for_each_user_gets_none_of_the_first(self, public: Public) -> None:
+        """The client, of v0.7.2, has a pool of eight, and its address."""
+        await public.client()
+        pool = [await public.tunnel_connection() for _ in range(8)]
+        await until(lambda: public.server.tunnel.transport.idle == len(pool))
+        for carrier in pool:
+            await public.tunnel_connection()
+            await until(lambda: public.server.tunnel.transport.idle == len(pool) + 1)
+            user = await public.user()
+            await user.send(b"secret")
+            assert await (await public.addressed(carrier)).receive(6) == b"secret"
+
+
 class TestTakeOver:
     async def test_a_second_handshake_from_the_same_address(
         self, public: Public, caplog: pytest.LogCaptureFixture

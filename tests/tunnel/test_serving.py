@@ -19,7 +19,7 @@ class TestDemand:
         control = await public.client()
         carriers = [await public.tunnel_connection() for _ in range(3)]
         await until(lambda: public.server.tunnel.transport.idle == 3)
-        for number, carrier in enumerate(reversed(carriers), 1):
+        for number, carrier in enumerate(carriers, 1):
             user = await public.user()
             await user.send(b"%d" % number)
             await public.addressed(carrier)
