@@ -84,7 +84,7 @@ async def test_a_client_misses_the_first_signal_of_its_transport(client_runs: st
     with pytest.raises(TransportError, match=f"the server runs tcpmux, this client {client_runs}"):
         await connecting
     assert told == [f"the server runs tcpmux, this client {client_runs}; set the same transport on both ends"]
-    door.disconnect()
+    assert await server.closed()
     resolver.close()
     poller.close()
 

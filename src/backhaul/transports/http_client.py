@@ -69,14 +69,12 @@ class HttpDoor:
         try:
             sock, rest = await future
             address = scoped_host(sock.getpeername())
-        except (OSError, asyncio.CancelledError):
+            self._listen(sock, rest)
+        except BaseException:
+            self.disconnect()
             if future.done() and not future.cancelled() and not future.exception():
                 release(self._poller, future.result()[0])  # it is there, but nobody will take it now
             raise
-        ear = WsEar(self._say, from_client=False)
-        self._control = ControlChannel(self._poller, sock, ear, self._heard, self._lost)
-        self._pings.add(self)
-        self._control.start(rest)
         return address
 
     def dial(self, done: Opened) -> None:
@@ -145,6 +143,12 @@ class HttpDoor:
         attempt.for_users = path != _CHANNEL
         self._upgrading.add(attempt)
         attempt.start(result, self._tls)
+
+    def _listen(self, sock: socket.socket, rest: bytes) -> None:
+        ear = WsEar(self._say, from_client=False)
+        self._control = ControlChannel(self._poller, sock, ear, self._heard, self._lost)
+        self._pings.add(self)
+        self._control.start(rest)
 
     def _say(self, data: bytes) -> None:
         if self._control:

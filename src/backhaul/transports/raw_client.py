@@ -59,25 +59,12 @@ class RawDoor:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
         settings = self._settings
         sock = await self._dialer.connect(settings.remote_host, settings.remote_port, settings.tunnel_options)
-        self._address = (scoped_host(sock.getpeername()), settings.remote_port)
-        begun = self._loop.time()
         try:
-            async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-                rest = await self._shake_hands(sock)
-        except TimeoutError:
-            release(self._poller, sock)
-            raise TransportError(
-                "the server did not answer the handshake; is the token right, and no other client connected?"
-            ) from None
+            return await self._open(sock)
         except BaseException:
+            self.disconnect()
             release(self._poller, sock)
             raise
-        round_trip = self._loop.time() - begun
-        self._listen(sock, rest)
-        await self._learn_who_answers(_HELLO_ROUND_TRIPS * round_trip + _HELLO_GRACE)
-        if self._misfit:
-            raise TransportError(self._misfit)
-        return self._address[0]
 
     def dial(self, done: Opened) -> None:
         """Open a tunnel connection; `done` gets it, or the error, and whether the server is ours.
@@ -134,6 +121,23 @@ class RawDoor:
     def close(self) -> None:
         """See Door: a server is asked for a connection by the connection itself."""
 
+    async def _open(self, sock: socket.socket) -> str:
+        self._address = (scoped_host(sock.getpeername()), self._settings.remote_port)
+        begun = self._loop.time()
+        try:
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+                rest = await self._shake_hands(sock)
+        except TimeoutError:
+            raise TransportError(
+                "the server did not answer the handshake; is the token right, and no other client connected?"
+            ) from None
+        round_trip = self._loop.time() - begun
+        self._listen(sock, rest)
+        await self._learn_who_answers(_HELLO_ROUND_TRIPS * round_trip + _HELLO_GRACE)
+        if self._misfit:
+            raise TransportError(self._misfit)
+        return self._address[0]
+
     async def _shake_hands(self, sock: socket.socket) -> bytes:
         await self._loop.sock_sendall(sock, encode(Signal.CHANNEL, self._token))
         reader = FrameReader(len(self._token))
@@ -159,7 +163,8 @@ class RawDoor:
         self._control.start(rest)
 
     async def _learn_who_answers(self, patience: float) -> None:
-        if self._transport != "tcpmux":  # elsewhere the control channel has no place for a hello
+        # The control channel of tcpmux has no place for a hello; but a server of another transport may name that.
+        if self._transport != "tcpmux" or self._misfit:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(patience):
                     await self._known.wait()

@@ -1,0 +1,68 @@
+"""The client's control channel when it can't be opened after all."""
+
+import asyncio
+import errno
+import socket
+
+import pytest
+from tests.support.mux import Indifferent
+from tests.support.net import HOST
+from tests.support.tunnel import TOKEN, Net
+from tests.support.v072 import HANDSHAKE
+from tests.support.web import receive_head, switching
+
+from backhaul.relay.pair import Relay
+from backhaul.relay.poller import Callback, EpollPoller
+from backhaul.transports.base import ClientSettings, Door
+from backhaul.transports.control_channel import ControlChannel
+from backhaul.transports.http_client import HttpDoor
+from backhaul.transports.raw_client import RawDoor
+from backhaul.transports.resolver import Resolver
+from backhaul.transports.sockets import SocketOptions
+from backhaul.wire.signals import Signal
+
+
+class Full(EpollPoller):
+    """A poller without room for one more control channel (epoll_ctl(2): ENOSPC)."""
+
+    def on_readable(self, sock: socket.socket, callback: Callback) -> None:
+        """See Poller."""
+        if isinstance(getattr(callback, "__self__", None), ControlChannel):
+            raise OSError(errno.ENOSPC, "no room")
+        super().on_readable(sock, callback)
+
+
+class Deaf:
+    """Takes whatever a door tells."""
+
+    fit = Indifferent()
+
+    def heard(self, signal: Signal) -> None: ...
+    def control_lost(self, reason: str) -> None: ...
+
+
+@pytest.mark.parametrize("kind", [RawDoor, HttpDoor])
+async def test_a_control_channel_that_can_not_be_watched_is_closed(net: Net, kind: type[RawDoor | HttpDoor]) -> None:
+    listener, resolver = net.listen(), Resolver()
+    relay = Relay(Full())
+    settings = ClientSettings(
+        remote_host=HOST, remote_port=listener.port, token=TOKEN, tunnel_options=SocketOptions(), dial_timeout=10
+    )
+    raw = kind is RawDoor
+    door: Door = (
+        RawDoor(relay.poller, settings, Deaf(), resolver, "tcp")
+        if raw
+        else HttpDoor(relay, settings, Deaf(), resolver, "ws")
+    )
+    connecting = asyncio.ensure_future(door.connect())
+    server = await listener.accept()
+    if raw:
+        await server.send(await server.receive(len(HANDSHAKE)))
+    else:
+        await server.send(switching(await receive_head(server)))
+    with pytest.raises(OSError, match="no room"):
+        await connecting
+    assert await server.closed()
+    relay.close()
+    relay.poller.close()
+    resolver.close()
