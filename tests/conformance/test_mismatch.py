@@ -7,7 +7,7 @@ from tests.support.mux import Indifferent
 from tests.support.net import HOST, Peer, free_port, until
 from tests.support.tunnel import TOKEN, Net
 from tests.support.v072 import HANDSHAKE, dial_control
-from tests.support.web import upgraded
+from tests.support.web import BINARY, frame, upgraded
 
 from backhaul.client import Client
 from backhaul.errors import TransportError
@@ -181,3 +181,24 @@ async def test_a_proved_tunnel_is_not_taken_down_by_a_neighbour(caplog: pytest.L
         assert await user.receive(10) == b"still here"
         assert tunnel.connected
         assert "no user can be carried" not in caplog.text
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ws"])
+async def test_an_answer_of_a_target_clears_what_a_neighbour_of_a_v072_client_has_said(transport: str) -> None:
+    async with Net(transport) as net:
+        up = free_port()
+        server = await net.server(free_port(), [f"{HOST}:{up}=1"])
+        port = server.config.bind_addr.port
+        carrier = await silent_tunnel(net, port, transport)
+        neighbour = await net.dial(port) if transport == "tcp" else await upgraded(net, port, "/tunnel/2")
+        await until(lambda: server.tunnel.transport.idle == 2)
+        await neighbour.send(NOP)
+        await until(lambda: server.tunnel.problem)
+        user = await net.dial(up)
+        assert await carrier.receive(1)
+        answer = b"answer" if transport == "tcp" else frame(BINARY, b"answer", masked=True)
+        await carrier.send(answer)
+        assert await user.receive(6) == b"answer"
+        carrier.close()
+        await until(lambda: server.tunnel.connected)
+        assert not server.tunnel.problem

@@ -1,5 +1,6 @@
 """What is known of whether a user could be carried."""
 
+import asyncio
 import logging
 
 import pytest
@@ -67,3 +68,14 @@ async def test_the_log_says_up_once_and_what_is_wrong_once(caplog: pytest.LogCap
         ("INFO", "tunnel is up"),
         ("ERROR", f"no user can be carried: {WRONG}"),
     ]
+
+
+async def test_an_answer_to_a_user_of_an_earlier_control_channel_proves_nothing() -> None:
+    check, loop = CarrierCheck(log), asyncio.get_running_loop()
+    before = loop.time() - 1
+    check.begin()
+    check.mismatched(WRONG)
+    check.answered(before)
+    assert check.problem == WRONG
+    check.answered(loop.time())
+    assert not check.problem

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from typing import Final
 
 from backhaul.burst import Burst
@@ -14,9 +15,9 @@ after it has begun."""
 class CarrierCheck:
     """What is known of the other end's tunnel connections, and what is wrong with them.
 
-    A sign of life in a session, a ticket or a named target proves them. Of others it is only seen that they are there,
-    and what comes later may speak against them. Once proved, nothing that a stranger sends changes that before the next
-    control channel.
+    A sign of life in a session, a ticket, a named target or a target's answer proves them. Of others it is only seen
+    that they are there, and what comes later may speak against them. Once proved, nothing that a stranger sends changes
+    that before the next control channel.
     """
 
     def __init__(self, logger: logging.Logger, grace: float = GRACE) -> None:
@@ -25,6 +26,7 @@ class CarrierCheck:
         self._burst = Burst(logger)
         self._grace = grace
         self._overdue: asyncio.TimerHandle | None = None
+        self._begun = math.inf  # by the loop's clock
         self._proved = False
         self._up = False  # and the log says so
         self.problem = ""
@@ -33,6 +35,7 @@ class CarrierCheck:
     def begin(self) -> None:
         """A control channel has been opened."""
         self.end()
+        self._begun = self._loop.time()
         self._proved = self._up = False
         self.problem = ""
         self._overdue = self._loop.call_later(self._grace, self._give_up)
@@ -54,6 +57,11 @@ class CarrierCheck:
             self._proved = True
             self.problem = ""
             self._is_up()
+
+    def answered(self, since: float) -> None:
+        """A user who has come at `since` got an answer; one from before the control channel proves nothing."""
+        if since >= self._begun:
+            self.proved()
 
     def mismatched(self, what: str) -> None:
         """The tunnel connections are something else; `what` is a sentence with the remedy."""

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from backhaul.burst import Burst
@@ -24,8 +25,10 @@ class Outcomes:
     Those who left within `patience` seconds have changed their mind.
     """
 
-    def __init__(self, log: logging.Logger, patience: float) -> None:
+    def __init__(self, log: logging.Logger, patience: float, answered: Callable[[float], None]) -> None:
+        """`answered` is told when a user came, by the loop's clock, who has got something and has gone."""
         self.unanswered = 0
+        self._answered = answered
         self._loop = asyncio.get_running_loop()
         self._log = log
         self._burst = Burst(log)
@@ -38,6 +41,8 @@ class Outcomes:
 
     def _ended(self, port: Port, address: tuple[Any, ...], since: float, outcome: Outcome) -> None:
         port.user_closed()
+        if outcome.sent:
+            self._answered(since)
         seconds = self._loop.time() - since
         if outcome.ending is Ending.RESET_BY_TARGET and not outcome.sent:
             port.target_refused += 1

@@ -63,7 +63,7 @@ class ServerTunnel:
         self.opened = 0  # control channels so far
         self._unreachable = ""  # why the client can't connect, as far as this end knows; empty: it can
         self.fit = CarrierCheck(log)  # told by the transport
-        self._outcomes = Outcomes(log, timings.answer)
+        self._outcomes = Outcomes(log, timings.answer, self.fit.answered)
         self._retries = Retries(self._restart, timings.reopen_pauses)
         self._flows = FlowDesk(relay, self._transport, listeners, config.channel_size)
         self.ports = Ports(
