@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import stat
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -188,6 +189,23 @@ def test_a_link_of_another_user_is_not_followed(tmp_path: Path, path: Path, capl
     assert path.is_symlink()
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "link" in caplog.text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_directory_that_may_only_be_entered_is_enough() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "usage.json")
+        path.write_bytes(b"[]")
+        os.chown(path, 65534, 65534)
+        Path(folder).chmod(0o711)
+        os.seteuid(65534)
+        try:
+            content = files.read(path, 100)
+            files.replace(path, b"[1]")
+        finally:
+            os.seteuid(0)
+        assert content == b"[]"
+        assert path.read_bytes() == b"[1]"
 
 
 def test_a_link_that_leads_in_a_circle_costs_a_line(path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,6 +19,8 @@ from typing import Final, NamedTuple
 _NO_EXCHANGE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY})
 _MOST_LINKS: Final = 8
 _OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # the last for a FIFO, which would wait for its other end
+# A directory that may be entered need not be readable (mode 0711).
+_FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_MODE: Final = 0o644  # as v0.7.2 makes it; anyone may read how much a port carried
 
 
@@ -118,7 +120,7 @@ class _Place(NamedTuple):
 def _place(path: Path) -> Iterator[_Place]:
     """Give the place that `path` names, links in its last part followed as far as they may be; raises OSError."""
     for _ in range(_MOST_LINKS):
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        folder = os.open(path.parent, _FOLDER)
         try:
             place = _Place(folder, path.name)
             if not _is_link(place):
