@@ -27,9 +27,17 @@ class Client:
     """A running client; `start` and `stop` once each, inside a running event loop."""
 
     def __init__(
-        self, config: ClientConfig, *, names: LookUp = look_up, descriptors: Callable[[], int] = descriptor_limit
+        self,
+        config: ClientConfig,
+        *,
+        names: LookUp = look_up,
+        descriptors: Callable[[], int] = descriptor_limit,
+        leave: float = LEAVE_TIMEOUT,
     ) -> None:
-        """`names` finds the addresses of a name: it is called in threads and may take its time."""
+        """`names` finds the addresses of a name: it is called in threads and may take its time.
+
+        `leave`: seconds for which the server may use idle connections of a configuration that is replaced.
+        """
         self.config = config
         self._poller = make_poller()
         flows = FlowTable(config.udp_max_flows, config.udp_timeout)
@@ -40,7 +48,9 @@ class Client:
         self._target_names = Resolver(lookup=names)
         self._targets = TargetBook()
         self._descriptors = descriptors
+        self._leave = leave
         self.tunnel = self._make_tunnel()
+        self._left: list[ClientTunnel] = []  # replaced by reloads; targets of their users may still be dialled
         self._running: asyncio.Task[None] | None = None
         self.stopping = False
 
@@ -58,7 +68,8 @@ class Client:
 
     def close(self) -> None:
         """End at once: users in flight are reset."""
-        self.tunnel.close()
+        for tunnel in (*self._left, self.tunnel):
+            tunnel.close()
         self._server_names.close()
         self._target_names.close()
         self.relay.close()
@@ -82,7 +93,8 @@ class Client:
             self.config = old
             raise
         await self._stop_running()
-        asyncio.get_running_loop().call_later(LEAVE_TIMEOUT, self.tunnel.close)
+        asyncio.get_running_loop().call_later(self._leave, self.tunnel.close_idle)
+        self._left = [*(left for left in self._left if left.busy), self.tunnel]
         tunnel.opened = self.tunnel.opened
         self.tunnel = tunnel
         await self.start()

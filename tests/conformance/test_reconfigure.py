@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.support.datagrams import UdpNet
+from tests.support.names import Names
 from tests.support.net import HOST, Peer, free_port, ready, until
 from tests.support.tunnel import BUILT, Net, Tunnel
 from tests.support.web import knock, receive_answer
@@ -215,3 +216,20 @@ async def test_a_failed_move_leaves_a_gate_that_hears_strangers_and_clients(
         assert (await receive_answer(visitor)).endswith(b"a page")
     client = await net.client(address.port)
     await until(lambda: server.tunnel.connected and client.tunnel.connected)
+
+
+async def test_a_user_whose_target_is_being_dialled_stays(any_net: Net) -> None:
+    """Also when the idle connections of the old control channel are closed."""
+    names, bind_port, port = Names(), free_port(), free_port()
+    echo = await any_net.echo()
+    await any_net.server(bind_port, [f"{HOST}:{port}=slow.example:{echo}"])
+    client = await any_net.client(bind_port, names=names, leave=0)
+    await until(lambda: client.tunnel.connected)
+    user = await any_net.dial(port)
+    await user.send(b"hello")
+    await until(lambda: names.asked["slow.example"])
+    await change(client, keepalive_period=client.config.keepalive_period + 1)
+    await until(lambda: client.tunnel.connected)
+    names.known["slow.example"] = HOST
+    names.let_go()
+    assert await user.receive(5) == b"hello"

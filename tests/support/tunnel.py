@@ -10,7 +10,7 @@ from backhaul.client import Client
 from backhaul.config import ClientConfig, ServerConfig
 from backhaul.config.loader import parse
 from backhaul.server import Server
-from backhaul.transports.base import DEFAULT_LIMITS
+from backhaul.transports.base import DEFAULT_LIMITS, LEAVE_TIMEOUT
 from backhaul.transports.listeners import Listeners
 from backhaul.transports.resolver import LookUp, look_up
 from backhaul.tunnel.timings import Timings
@@ -152,11 +152,12 @@ class Net(Sockets):
         host: str = HOST,
         names: LookUp = look_up,
         descriptors: int = 1 << 16,
+        leave: float = LEAVE_TIMEOUT,
         **unchecked: Any,  # noqa: ANN401 - any key
     ) -> Client:
         """Start a client; `names` finds the addresses of names, `descriptors` is the limit of open files."""
         config = client_config(self.transport, f"{host}:{remote_port}", lines, **unchecked)
-        client = Client(config, names=names, descriptors=lambda: descriptors)
+        client = Client(config, names=names, descriptors=lambda: descriptors, leave=leave)
         client.relay.patience = replace(client.relay.patience, **self.patience)
         await client.start()
         self._clients.append(client)

@@ -96,6 +96,11 @@ class ClientTunnel:
         """How many targets are being dialled."""
         return self._arrivals.dialling
 
+    @property
+    def busy(self) -> bool:
+        """Whether users who have come, or may still come, have no target yet, after `stop`."""
+        return bool(self._arrivals.dialling or self._transport.leaving)
+
     def adopt(self, config: ClientConfig) -> None:
         """Go on with another configuration that asks for no new control channel."""
         before, self.config = self.config, config
@@ -125,9 +130,13 @@ class ClientTunnel:
         while self._transport.leaving and self._loop.time() < end:  # noqa: ASYNC110 - once, at the very end
             await asyncio.sleep(_SETTLE_TICK)
 
+    def close_idle(self) -> None:
+        """Close what is left of the idle connections; targets are dialled on, for users who have come."""
+        self._transport.close()
+
     def close(self) -> None:
         """Close what is left of the idle connections, and stop dialling."""
-        self._transport.close()
+        self.close_idle()
         self._arrivals.close()
 
     def heard(self, signal: Signal) -> None:
