@@ -60,7 +60,7 @@ async def test_an_answer_has_what_http_asks_for(port: int, echo: Echo) -> None:
     assert answer.headers["connection"] == "close"
     assert (answer.headers["x-own"], answer.headers["x-always"]) == ("1", "2")
     parsedate_to_datetime(answer.headers["date"])
-    assert echo.asked == [Request("/echo", "Basic abc", "x", "127.0.0.1", "127.0.0.1")]
+    assert echo.asked == [Request("/echo", "Basic abc", "x", "127.0.0.1")]
 
 
 async def test_a_request_may_come_byte_by_byte(port: int) -> None:

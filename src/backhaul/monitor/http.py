@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
+from backhaul.addresses import plain_ip
 from backhaul.wire.upgrade import Request as Head
 from backhaul.wire.upgrade import RequestReader, UpgradeError
 
@@ -38,8 +39,6 @@ class Request:
     """Value of the header Host; empty without one."""
     peer: str
     """Address of the visitor."""
-    local: str
-    """Address of this machine that the visitor reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +155,5 @@ def _request(head: Head, writer: StreamWriter) -> Request:
         path=head.path,
         authorization=head.headers.get(b"authorization", b"").decode("latin-1"),
         host=head.headers.get(b"host", b"").decode("latin-1"),
-        peer=_ip(writer, "peername"),
-        local=_ip(writer, "sockname"),
+        peer=plain_ip(writer.get_extra_info("peername") or ("unknown",)),  # None: gone already
     )
-
-
-def _ip(writer: StreamWriter, which: str) -> str:
-    address = writer.get_extra_info(which) or ("unknown",)  # None: gone already
-    ip: str = address[0].partition("%")[0]
-    return ip.removeprefix("::ffff:")  # as IPv4, on a socket for both

@@ -1,8 +1,9 @@
-"""The names under which the page may be asked for: whether a browser was lured here by somebody else's name.
+"""The names under which the page may be asked for: whether another website has led a browser here.
 
 A website can have its own name point to an address of this machine or its network (DNS rebinding), and its script then
-reads the page through the visitor's browser as part of itself. Only addresses that the outside can't reach are worth
-that, and only names that anyone can register are of use for it.
+reads the page through the visitor's browser as part of itself. That is worth while through a browser that is closer to
+the page than the website: one with a loopback or private address, be that of the page public or not. Only names that
+anyone can register are of use for it.
 """
 
 import ipaddress
@@ -13,10 +14,10 @@ from typing import Final
 _PRIVATE_DOMAINS: Final = (".localhost", ".local", ".internal", ".home.arpa", ".test")
 
 
-def expected(host: str, local: str) -> bool:
-    """Return whether `host`, the header Host, may name the page at the address `local` of this machine."""
+def expected(host: str, peer: str) -> bool:
+    """Return whether a visitor from the address `peer` may name the page `host`, as the header Host does."""
     name = _name(host).lower().removesuffix(".")
-    return _is_public(local) or _is_private(name) or name == socket.gethostname().lower()
+    return _is_public(peer) or _is_private(name) or name == socket.gethostname().lower()
 
 
 def _name(host: str) -> str:

@@ -105,7 +105,7 @@ class Site:
     def _refusal(self, request: Request) -> Response | None:
         """Return the answer for visitors who may not look, None for those who may."""
         if self._login is None:
-            return None if names.expected(request.host, request.local) else _MISDIRECTED
+            return None if names.expected(request.host, request.peer) else _MISDIRECTED
         source = network_of(request.peer)
         if self._failures.pause(source):
             return _WAIT

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
+from backhaul.addresses import plain_ip
 from backhaul.burst import Burst
 from backhaul.relay.pair import Relay
 from backhaul.relay.poller import release, unacknowledged
@@ -25,7 +26,6 @@ from .handshakes import Handshakes
 from .lobby import Lobby, PendingConnection
 from .reputation import Reputation, barred_line
 from .sending import send_whole
-from .sockets import plain_ip
 from .tls import ServerContext, explain
 from .ws_signals import PING, WsEar, encode_signal
 

@@ -13,6 +13,7 @@ import secrets
 import socket
 from typing import Any
 
+from backhaul.addresses import plain_ip
 from backhaul.burst import Burst
 from backhaul.relay.poller import Poller, pending, release
 from backhaul.wire.control import ServerEar, hello_answer
@@ -25,7 +26,6 @@ from .base import GateEvents, ServerSettings, taken_over, unlike
 from .control_channel import ControlChannel
 from .lobby import Lobby, PendingConnection
 from .reputation import Reputation, barred_line
-from .sockets import plain_ip
 
 log = logging.getLogger("backhaul.server")
 

@@ -151,8 +151,3 @@ def _bind(
             raise PermissionError(errno.EACCES, _LOW_PORT) from None
         raise
     return sock
-
-
-def plain_ip(address: tuple[str, ...] | tuple[str, int]) -> str:
-    """Return the numeric address of a peer; an IPv4 peer of a dual-stack socket as plain IPv4."""
-    return address[0].removeprefix("::ffff:").partition("%")[0]

@@ -2,6 +2,7 @@
 
 import logging
 
+from backhaul.addresses import plain_ip
 from backhaul.burst import Burst
 from backhaul.failures import network_of
 from backhaul.relay.datagrams import DatagramSocket
@@ -11,7 +12,6 @@ from backhaul.relay.flows import Flow, Refusal
 from backhaul.relay.pair import Relay
 from backhaul.transports.base import Carry, ServerTransport
 from backhaul.transports.listeners import Listeners
-from backhaul.transports.sockets import plain_ip
 from backhaul.wire.datagrams import Batch
 
 from .outcomes import name

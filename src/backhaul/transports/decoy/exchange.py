@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 from typing import Final
 
+from backhaul.addresses import plain_ip
 from backhaul.transports.base import GateLimits
-from backhaul.transports.sockets import plain_ip
 
 from .body import Body
 from .head import BadRequestError, Head
