@@ -82,7 +82,7 @@ class Client:
         force then.
         """
         old, self.config = self.config, new
-        self.relay.flows.limit, self.relay.flows.timeout = new.udp_max_flows, new.udp_timeout
+        self.relay.flows.bound(new.udp_max_flows, new.udp_timeout)
         self.relay.patience = patience(new)
         if not change.rebuild:
             self.tunnel.adopt(new)

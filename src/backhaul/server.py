@@ -68,7 +68,7 @@ class Server:
         old, self.config = self.config, new
         if change.rebuild:
             self._rebuild(old)
-        self.relay.flows.limit, self.relay.flows.timeout = new.udp_max_flows, new.udp_timeout
+        self.relay.flows.bound(new.udp_max_flows, new.udp_timeout)
         self.relay.patience = patience(new)
         self.tunnel.adopt(new, self._settings())
         ports = self.tunnel.ports

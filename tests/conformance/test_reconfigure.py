@@ -13,6 +13,7 @@ from tests.support.datagrams import UdpNet
 from tests.support.names import Names
 from tests.support.net import HOST, Peer, free_port, ready, until
 from tests.support.tunnel import BUILT, Net, Tunnel
+from tests.support.v072 import dial_control
 from tests.support.web import knock, receive_answer
 
 from backhaul.client import Client
@@ -20,6 +21,7 @@ from backhaul.config import Mapping, Secret
 from backhaul.config.diff import diff
 from backhaul.errors import BackhaulError
 from backhaul.server import Server
+from backhaul.wire.signals import Signal
 
 
 async def change(end: Server | Client, **keys: Any) -> None:  # noqa: ANN401 - any key
@@ -122,16 +124,52 @@ async def test_an_address_that_can_not_be_had_costs_nothing(any_net: Net, same_p
     await in_flight(tunnel)
 
 
-async def test_limits_change_in_place(any_net: Net) -> None:
-    tunnel = await any_net.tunnel(await any_net.echo())
-    await change(tunnel.server, channel_size=1, udp_max_flows=2, udp_timeout=3, mux_con=4)
-    await change(tunnel.client, connection_pool=2, udp_max_flows=5, udp_timeout=6)
-    transport, flows = tunnel.server.tunnel.transport, tunnel.server.relay.flows
-    assert (transport.settings.channel_size, transport.settings.mux_con) == (1, 4)
-    assert (flows.limit, flows.timeout) == (2, 3)
-    assert (tunnel.client.relay.flows.limit, tunnel.client.relay.flows.timeout) == (5, 6)
-    assert tunnel.client.tunnel.pool_size == 2
-    assert tunnel.server.tunnel.opened == 1
+async def test_fewer_users_may_wait(net: Net) -> None:
+    port = free_port()
+    server = await net.server(free_port(), [f"{HOST}:{port}=1"])
+    await change(server, channel_size=1)
+    first, second = await net.dial(port), await net.dial(port)
+    assert await second.closed()
+    assert first.silent()
+
+
+async def test_sessions_get_fewer_users_each(net: Net) -> None:
+    net.transport = "wsmux"
+    tunnel = await net.tunnel(await net.echo(), server="mux_con = 8", client="connection_pool = 1")
+    await change(tunnel.server, mux_con=1)
+    users = [await in_flight(tunnel) for _ in range(3)]
+    await until(lambda: tunnel.client.tunnel.transport.shared == len(users))
+
+
+async def test_a_pool_beyond_the_share_of_descriptors_is_filled(net: Net) -> None:
+    """It is the administrator's wish, also when it comes with a reload."""
+    bind_port = free_port()
+    await net.server(bind_port)
+    client = await net.client(bind_port, connection_pool=2, descriptors=8)
+    await change(client, connection_pool=6)
+    await until(lambda: client.tunnel.transport.idle == 6)
+
+
+@pytest.mark.parametrize("end", ["server", "client"])
+async def test_fewer_flows_and_shorter_ones(net: Net, end: str) -> None:
+    async with UdpNet("tcp") as udp:
+        tunnel = await udp.flows(udp.udp_echo().port)
+        for user in (udp.udp(tunnel.ports[0]) for _ in range(3)):
+            assert await user.ask(b"x") == b"echo:x"
+        changed = tunnel.server if end == "server" else tunnel.client
+        await change(changed, udp_max_flows=1)
+        assert len(changed.relay.flows) == 1
+        await change(changed, udp_timeout=0.01)
+        await until(lambda: not len(changed.relay.flows))
+
+
+async def test_a_shorter_heartbeat_counts_at_once(net: Net) -> None:
+    bind_port = free_port()
+    server = await net.server(bind_port, "", heartbeat=3600)
+    control = await dial_control(net, bind_port)
+    await until(lambda: server.tunnel.connected)
+    await change(server, heartbeat=0.02)
+    assert await control.receive(3) == bytes([Signal.HEARTBEAT]) * 3
 
 
 async def test_users_to_come_have_the_new_options(any_net: Net) -> None:

@@ -167,6 +167,15 @@ class FlowTable:
         """When a flow was last in use, by the event loop's clock."""
         return next(reversed(self._flows)).last_used if self._flows else -math.inf
 
+    def bound(self, limit: int, timeout: float) -> None:
+        """Replace the limits, also for the flows that are here."""
+        self.limit, self.timeout = limit, timeout
+        while len(self._flows) > limit:
+            (self._unanswered or self._answered).oldest_of_most().close()
+        if self._timer:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(0, self._sweep)
+
     def add(self, flow: Flow) -> None:
         """Take in a new flow, which may take the place of another one."""
         if len(self._flows) >= self.limit:

@@ -58,7 +58,7 @@ class ClientTunnel:
             most=descriptors // _DESCRIPTORS,
         )
         self._arrivals.allow(config.allow_targets)
-        self._most_connections = max(descriptors // _DESCRIPTORS, config.connection_pool)
+        self._fair_share = descriptors // _DESCRIPTORS
         self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
         self._silence = Silence()
         self._burst = Burst(log)
@@ -206,7 +206,7 @@ class ClientTunnel:
 
     def _open(self) -> None:
         """Dial one more tunnel connection, if not too many are there: a server may ask for any number."""
-        transport, most = self._transport, self._most_connections
+        transport, most = self._transport, max(self._fair_share, self.config.connection_pool)
         if transport.opening + transport.idle + transport.shared < most:
             transport.open()
             return

@@ -127,6 +127,8 @@ class ServerTunnel:
         self._flows.set_most_waiting(config.channel_size)
         self.ports.set_options(_user_options(config))
         self._apply_offline()
+        if self._heart and before.heartbeat != config.heartbeat:
+            self._beat_later()
         if _takes_datagrams(before) != _takes_datagrams(config):
             self.ports.take_datagrams(self._flows.listen if _takes_datagrams(config) else None)
 
