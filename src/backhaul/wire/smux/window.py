@@ -77,7 +77,11 @@ class SendWindow:
 
 
 class Growth:
-    """Bytes by which the windows of a session, all together, may exceed those that its streams begin with."""
+    """Bytes by which the windows of a session, all together, may exceed those that its streams begin with.
+
+    A window keeps what it has borrowed until its stream ends. Therefore it gets no more than three times what is left
+    for others then: the first one three quarters of the bytes at most, the second three quarters of the rest.
+    """
 
     __slots__ = ("clock", "left", "size")
 
@@ -86,9 +90,13 @@ class Growth:
         self.left = size
         self.clock = clock
 
-    def lend(self, count: int) -> int:
-        """Take *count* bytes, or what is left of them; return how many."""
-        lent = min(count, self.left)
+    def lend(self, count: int, held: int) -> int:
+        """Take *count* bytes, or fewer, for a window that holds *held* already; return how many.
+
+        Fewer are as odd or even as *count*.
+        """
+        most = min(count, (3 * self.left - held) // 4)
+        lent = max(0, most - (count - most) % 2)
         self.left -= lent
         return lent
 
@@ -196,7 +204,7 @@ class ReceiveWindow:
             limits[0].reached = now
 
     def _grow(self, count: int) -> None:
-        if grown := self._growth.lend(min(count, _MAX_WINDOW - self.size)):
+        if grown := self._growth.lend(min(count, _MAX_WINDOW - self.size), self.size - self._start):
             self.size += grown
             self._due = self.size // 4  # early enough that the sender need not stop
             self._unreported = max(self._unreported, self._due)  # this is due at once
