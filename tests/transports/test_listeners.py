@@ -132,6 +132,34 @@ def test_what_is_inherited_and_not_wanted_goes(depot: Kept, opened: contextlib.E
     assert sorted(depot.copies) == [f"tcp-{port}-{HOST}"]
 
 
+@pytest.mark.parametrize("host", WILDCARD)
+def test_an_inherited_socket_forgets_options_that_the_file_has_no_longer(
+    host: str, depot: Kept, opened: contextlib.ExitStack
+) -> None:
+    port, before = free_port(), SocketOptions(nodelay=True, keepalive=15, mss=1000, rcvbuf=8192, sndbuf=8192)
+    older = opened.enter_context(contextlib.closing(Listeners(depot=depot)))
+    older.streams(host, port, before).close()
+    older.close()
+    inherited = [sock.dup() for sock in depot.copies.values()]
+    newer = opened.enter_context(contextlib.closing(Listeners(inherited, depot=depot)))
+    second = opened.enter_context(newer.streams(host, port, OPTIONS))
+    newer.settle()
+    opened.enter_context(dial(port, host))
+    user = opened.enter_context(second.accept()[0])
+    fresh = opened.enter_context(Listeners().streams(host, free_port(), OPTIONS))
+    for level, option in (
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY),
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+        (socket.SOL_SOCKET, socket.SO_REUSEPORT),
+        (socket.SOL_SOCKET, socket.SO_SNDBUF),
+        (socket.SOL_SOCKET, socket.SO_RCVBUF),
+        (socket.IPPROTO_TCP, socket.TCP_MAXSEG),
+    ):
+        assert second.getsockopt(level, option) == fresh.getsockopt(level, option)
+    assert user.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) > 1000
+    assert len(depot.copies) == 1
+
+
 def test_a_kept_port_can_be_closed_and_opened_again(depot: Kept, opened: contextlib.ExitStack) -> None:
     """A rebuilt tunnel does so; when nobody opens it again, the next reload lets it go."""
     port, listeners = free_port(), opened.enter_context(contextlib.closing(Listeners(depot=depot)))

@@ -51,8 +51,7 @@ class Acceptor:
 
     def set_options(self, options: SocketOptions) -> None:
         """Give the connections to come, which inherit them, these options."""
-        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, options.nodelay)
-        options.apply(self._listener)
+        options.renew(self._listener)
 
     def refuse(self) -> None:
         """Let the system refuse connections, until `admit`; the port stays ours. Raises OSError where it can't.

@@ -73,7 +73,9 @@ class Listeners:
         sock = self._take(host, port, socket.SOCK_STREAM)
         if sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            options.apply(sock)
+            options.renew(sock)
+            if not options.fits(sock):
+                sock = self._renew(sock, host, port, options)
             sock.listen(BACKLOG)  # anew: it may have been left while users were refused
         else:
             sock = self._make(port, socket.SOCK_STREAM, lambda share: listen(host, port, options, share=share))
@@ -136,6 +138,23 @@ class Listeners:
                 sock.setblocking(False)
                 return sock
         return None
+
+    def _renew(self, old: socket.socket, host: str, port: int, options: SocketOptions) -> socket.socket:
+        """Return a new socket in place of an inherited one, or that if there can't be another.
+
+        Both share the port for a moment: the depot may take that long to close its copy.
+        """
+        old.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            sock = listen(host, port, options, share=True)
+        except OSError:  # made by another user, as DynamicUser= of systemd may do
+            return old
+        finally:
+            old.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+        self._depot.drop(_name(old))
+        old.close()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+        return sock
 
     def _make(self, port: int, kind: socket.SocketKind, make: Callable[[bool], socket.socket]) -> socket.socket:
         try:

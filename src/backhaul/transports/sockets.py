@@ -25,6 +25,11 @@ _LOW_PORT = (
     "AmbientCapabilities=CAP_NET_BIND_SERVICE in a unit of your own and setcap(8)"
 )
 BACKLOG = 4096  # pending connections; the kernel lowers it to net.core.somaxconn
+_LASTING = (
+    (socket.IPPROTO_TCP, socket.TCP_MAXSEG),
+    (socket.SOL_SOCKET, socket.SO_RCVBUF),
+    (socket.SOL_SOCKET, socket.SO_SNDBUF),
+)
 # The user is hurt, not the listener: carry on with the next one (accept(2), "Error handling").
 TRANSIENT_ACCEPT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM})
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -58,6 +63,18 @@ class SocketOptions(NamedTuple):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.rcvbuf)
         if self.sndbuf:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.sndbuf)
+
+    def renew(self, sock: socket.socket) -> None:
+        """Set the options of a listening socket that may have had others."""
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, self.nodelay)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, self.keepalive > 0)
+        self.apply(sock)
+
+    def fits(self, sock: socket.socket) -> bool:
+        """Return whether a listening socket has the segment size and the buffers, which can't be set back."""
+        with socket.socket(sock.family, sock.type) as fresh:
+            self.apply(fresh)
+            return all(sock.getsockopt(*option) == fresh.getsockopt(*option) for option in _LASTING)
 
 
 def watch_closely(sock: socket.socket) -> None:
