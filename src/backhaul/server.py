@@ -93,14 +93,12 @@ class Server:
 
         One that has had users a moment ago waits for more: most stops are restarts, and the next process may be on its
         way. `succeeded`: whether another process listens on the same ports, which shall have the users to come. Where
-        the service manager keeps the listening sockets, users to come wait in them for the next process.
+        the service manager keeps the listening sockets, users wait in them from the end of this process on.
         """
         self.stopping = True
         loop = asyncio.get_running_loop()
         end = loop.time() + self.config.shutdown_timeout
-        if self._listeners.kept:
-            self.tunnel.ports.close()
-        else:
+        if not self._listeners.kept:
             self._listeners.share()
         while self._serving and not succeeded() and loop.time() < end:  # noqa: ASYNC110 - once, at the very end
             await asyncio.sleep(_LOOK_EVERY)
