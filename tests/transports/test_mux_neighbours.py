@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from tests.support.datagrams import UdpNet
 from tests.support.net import HOST, Peer, echo, free_port, until
 from tests.support.tunnel import Net
 
@@ -71,6 +72,15 @@ async def test_sessions_that_have_users_make_no_place(tcpmux: Net) -> None:
     assert await user.receive(6) == b"answer"
     await tcpmux.dial(bind_port)  # now that one is proven
     await until(lambda: len(server.relay.links) == 2)
+
+
+async def test_an_answer_to_a_flow_proves_a_session() -> None:
+    async with UdpNet("tcpmux") as net:
+        net.limits = replace(DEFAULT_LIMITS, unproven_sessions=1)
+        tunnel = await net.flows(net.udp_echo().port, client="connection_pool = 1")
+        assert await net.udp(tunnel.ports[0]).ask(b"hello") == b"echo:hello"
+        assert (await net.dial(tunnel.bind_port)).silent()
+        await until(lambda: len(tunnel.server.relay.links) == 2)
 
 
 @pytest.mark.parametrize("any_net", ["tcpmux", "wsmux", "wssmux"], indirect=True)

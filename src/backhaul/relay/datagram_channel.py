@@ -17,7 +17,7 @@ class DatagramChannel:
     `received` gets what comes, `ended` is called when the other side has closed, never after `close`.
     """
 
-    __slots__ = ("_channel", "_ended", "_queue", "_received", "_splitter", "_unsent", "_waiting")
+    __slots__ = ("_answered", "_channel", "_ended", "_queue", "_received", "_splitter", "_unsent", "_waiting")
 
     def __init__(self, channel: Channel, tally: Tally) -> None:
         self._channel = channel
@@ -26,6 +26,7 @@ class DatagramChannel:
         self._unsent: memoryview = memoryview(b"")  # the rest of datagrams that the window has cut
         self._waiting = False  # for the connection, or for the window
         self._received: Received | None = None
+        self._answered = False
         self._ended: Callable[[], None] | None = None
 
     def start(self, received: Received, ended: Callable[[], None], early: bytes = b"") -> None:
@@ -64,6 +65,9 @@ class DatagramChannel:
     def on_data(self, view: memoryview) -> int:
         """See smux.Sink: handed on at once, because nothing that a datagram does comes back to the channel."""
         if self._received and (batch := self._splitter.feed(view)):
+            if not self._answered:
+                self._answered = True
+                self._channel.touch(self)  # nothing is to be delivered later, but a session has proved itself
             self._received(batch)
         return len(view)
 
