@@ -1,5 +1,7 @@
 """Heads and bodies as nginx reads them, however they are cut; the comparison with nginx is in tests/interop."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,3 +62,15 @@ def test_nonsense_is_no_chunk(said: bytes) -> None:
     body, buffer = ChunkedBody(), bytearray(said)
     with pytest.raises(BadRequestError):
         body.take(buffer)
+
+
+@pytest.mark.parametrize(("line", "count"), [(b"X-%d: a\r\n", 2500), (b"X-%d: " + b"a" * 8000 + b"\r\n", 3)])
+def test_a_head_is_kept_once(line: bytes, count: int) -> None:
+    buffer = bytearray(b"GET / HTTP/1.1\r\n" + b"".join(line % number for number in range(count)))
+    size, reader = len(buffer), HeadReader()
+    tracemalloc.start()
+    complete = reader.read(buffer)
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert not complete
+    assert used < 1.3 * size + 1000

@@ -20,7 +20,9 @@ _PORTS: Final = {"http": 80, "https": 443}
 class Exchange:
     """A request, whose head is complete, on its connection."""
 
-    def __init__(self, stream: Stream, head: Head, raw: bytes, body: Body, limits: GateLimits, *, last: bool) -> None:
+    def __init__(
+        self, stream: Stream, head: Head, raw: bytearray, body: Body, limits: GateLimits, *, last: bool
+    ) -> None:
         """`raw` is the head as it came; `last` whether the connection takes no more requests after it."""
         self.stream = stream
         self.head = head

@@ -15,6 +15,7 @@ _UNIQUE: Final = frozenset(
     b"host if-modified-since if-unmodified-since if-match if-none-match content-length content-range if-range "
     b"transfer-encoding expect authorization".split()
 )
+_KEPT: Final = _UNIQUE | {b"connection", b"range", b"user-agent"}
 _BAD_NAME: Final = re.compile(rb"^[\x00-\x20\x7f:]|^[^:]*?[\x00-\x20\x7f]")
 _GOOD_NAME: Final = re.compile(rb"[A-Za-z0-9-]+")
 _BAD_VALUE: Final = re.compile(rb"\x00|\r+[^\r]")
@@ -76,7 +77,8 @@ class Head:
     version: int = 10
     """9, 10 or 11; 10 until it is known."""
     headers: dict[bytes, bytes] = field(default_factory=dict, repr=False)
-    """Names in lower case; of repeated ones the last, except for cookies."""
+    """Those that an answer depends on, with names in lower case; of repeated ones the last. The others are in the raw
+    head only: 32 KiB of short lines would take 300 KiB here."""
 
     def header(self, name: bytes) -> bytes | None:
         """Return the value, or None if there is no such header."""
@@ -170,13 +172,15 @@ class HeadReader:
         if not _GOOD_NAME.fullmatch(name):
             return
         name, value = name.lower(), value.strip(b" ")
+        if name not in _KEPT:
+            return
         headers = self.head.headers
         if name in _UNIQUE and name in headers:
             raise BadRequestError(400)
         if name == b"host":
             host = _read_host(value)
             self.head.host = self.head.host or host
-        headers[name] = headers[name] + b"; " + value if name == b"cookie" and name in headers else value
+        headers[name] = value
 
 
 def _is_blank(line: bytes) -> bool:

@@ -84,7 +84,7 @@ class Website:
     def _request(self, exchange: Exchange) -> h11.Request:
         """Return what the website is asked. Raises h11.ProtocolError for what h11 does not understand."""
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)
-        parser.receive_data(exchange.raw)
+        parser.receive_data(bytes(exchange.raw))
         asked = parser.next_event()
         if not isinstance(asked, h11.Request):
             raise h11.RemoteProtocolError("no request")

@@ -85,7 +85,7 @@ class Visit:
             raise BadRequestError(PLAIN_ON_TLS)
         if head.method in {"CONNECT", "TRACE"}:
             raise BadRequestError(405)
-        exchange = Exchange(self._stream, head, bytes(reader.raw), body, self._limits, last=last)
+        exchange = Exchange(self._stream, head, reader.raw, body, self._limits, last=last)
         if status := refusal(head):
             return await exchange.reply(page(status, head))
         return await self._site.serve(exchange)
