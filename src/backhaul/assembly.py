@@ -10,7 +10,9 @@ from backhaul.transports.sockets import IDLE_INTERVAL, TUNNEL_IDLE, USED_INTERVA
 from backhaul.wire import smux
 
 TLS = frozenset({"wss", "wssmux"})
-_MAX_PENDING: Final = 8192  # connections that have proved nothing yet: some 10 MB, with all of them in a TLS handshake
+_MAX_PENDING: Final = 8192  # connections that have proved nothing yet
+_PENDING_SIZE: Final = 33 << 10  # bytes of one in the middle of its TLS handshake, measured
+_PENDING_PART: Final = 8  # they may take an eighth of the memory, with all of them in a handshake
 
 SESSION_PATIENCE = 300.0
 """Seconds of silence that end a session: an outage that users of other transports survive, those of a session do, too.
@@ -45,9 +47,12 @@ def tunnel_options(config: ServerConfig | ClientConfig) -> SocketOptions:
     )
 
 
-def gate_limits(descriptors: int) -> GateLimits:
-    """Return what those who have proved nothing yet may cost a process that may have so many descriptors."""
-    pending = min(max(4, descriptors // 4), _MAX_PENDING)
+def gate_limits(descriptors: int, memory: int) -> GateLimits:
+    """Return what those who have proved nothing yet may cost.
+
+    `descriptors` and bytes of `memory` are what the process may have.
+    """
+    pending = max(4, min(descriptors // 4, memory // _PENDING_PART // _PENDING_SIZE, _MAX_PENDING))
     visitors = min(max(4, descriptors // 8), _MAX_VISITORS)  # with a file or a connection to a website each
     return GateLimits(
         pending=pending,

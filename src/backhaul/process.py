@@ -26,6 +26,7 @@ from backhaul.server import Server
 from backhaul.system import notify
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.log import configure
+from backhaul.system.memory import memory_limit
 from backhaul.system.status_socket import serving, socket_path, stopping
 from backhaul.transports.listeners import Listeners
 
@@ -217,7 +218,7 @@ def _state(end: Server | Client) -> str:
 def _make_end(config: Config, *, shared: bool) -> Server | Client:
     listeners = Listeners(notify.inherited(), shared=shared, depot=notify.Store())
     if isinstance(config, ServerConfig):
-        return Server(config, limits=gate_limits(descriptor_limit()), listeners=listeners)
+        return Server(config, limits=gate_limits(descriptor_limit(), memory_limit()), listeners=listeners)
     listeners.settle()  # the file was a server's before
     return Client(config)
 

@@ -13,11 +13,16 @@ LEAST_BACKLOG: Final = 16 << 20
 
 
 def backlog_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
-    """Return how many bytes may wait for peers that do not take them: a quarter of the memory of this process.
+    """Return how many bytes may wait for peers that do not take them: a quarter of the memory of this process."""
+    return max(LEAST_BACKLOG, memory_limit(proc, cgroups) // 4)
+
+
+def memory_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
+    """Return how many bytes this process may use.
 
     That is the smallest of what `ulimit -v` leaves, of the limits of its control groups, and of the machine's memory.
     """
-    return max(LEAST_BACKLOG, min(_address_space(proc), _control_groups(proc, cgroups), _machine()) // 4)
+    return max(0, min(_address_space(proc), _control_groups(proc, cgroups), _machine()))
 
 
 def _address_space(proc: Path) -> int:
