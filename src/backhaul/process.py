@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,7 +28,7 @@ from backhaul.system import notify
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.log import configure
 from backhaul.system.memory import memory_limit
-from backhaul.system.status_socket import serving, socket_path, stopping
+from backhaul.system.status_socket import serving, socket_path, take_turn
 from backhaul.transports.listeners import Listeners
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class Process:
         self._file = Path(file)
         self._config = config
         self._socket = socket_path(self._file)
-        self._succeeding = stopping(self._socket)
-        self._end = _make_end(config, shared=self._succeeding)
+        self._turn = _take_turn(self._socket)
+        self._end = _make_end(config, shared=self._turn is not None)
         self._events = EventLog()
         self._read = reader(self._end, self._events)
         self._wake = asyncio.Event()  # a signal has come
@@ -63,7 +64,7 @@ class Process:
         self._on_signals()
         with self._keeping_events():
             await self._end.start()
-            async with serving(self._socket, self._answer, replace=self._succeeding) as replaced:
+            async with serving(self._socket, self._answer, self._turn) as replaced:
                 watch = await self._start_monitor(self._config)
                 _settle_memory()
                 notify.ready()
@@ -213,6 +214,14 @@ def _state(end: Server | Client) -> str:
     if isinstance(end, Server):
         return end.tunnel.problem or f"waiting for the client on {end.config.bind_addr}"
     return f"connecting to {end.config.remote_addr}"
+
+
+def _take_turn(path: Path | None) -> socket.socket | None:
+    """Return what replaces the status socket of a process that stops; raises BackhaulError if another one does so."""
+    try:
+        return take_turn(path)
+    except OSError as error:
+        raise BackhaulError(f"can't take over from the process that stops: {reason(error)}") from None
 
 
 def _make_end(config: Config, *, shared: bool) -> Server | Client:

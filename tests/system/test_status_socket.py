@@ -14,8 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.net import until
 
-from backhaul.system.status_socket import ask, serving, socket_name, socket_path, sockets, stopping
+from backhaul.system.status_socket import ask, serving, socket_name, socket_path, sockets, stopping, take_turn
 
 pytestmark = pytest.mark.both_loops
 
@@ -246,22 +247,56 @@ async def test_a_socket_that_another_user_listens_on_is_not_asked(path: Path) ->
 
 
 async def test_the_socket_of_a_program_that_stops_is_replaced_and_it_learns_of_that(path: Path) -> None:
+    newer = {"config": str(path.parent / "x.toml"), "name": "newer"}
+    path = path.with_name(socket_name(newer["config"]))
     async with serving(path, lambda: {"stopping": True, "name": "older"}) as replaced:
-        assert await asyncio.to_thread(stopping, path)
+        turn = await asyncio.to_thread(take_turn, path)
+        assert turn
         assert not replaced()
-        async with serving(path, lambda: {"name": "newer"}, replace=True) as again:
-            assert replaced()
+        async with serving(path, lambda: newer, turn) as again:
+            await until(replaced)
             assert not again()
-            assert await answer(path) == {"name": "newer"}
-            assert not await asyncio.to_thread(stopping, path)
+            assert await answer(path) == newer
+            assert not await asyncio.to_thread(take_turn, path)
         assert not there(path)
         assert not replaced()  # nobody is there any more
 
 
+async def test_one_program_at_a_time_follows_another(path: Path) -> None:
+    async with serving(path, lambda: {"stopping": True}):
+        turn = await asyncio.to_thread(take_turn, path)
+        assert turn
+        with turn, pytest.raises(FileExistsError, match="another process takes over"):
+            await asyncio.to_thread(take_turn, path)
+        again = await asyncio.to_thread(take_turn, path)  # what a program left that was killed meanwhile
+        assert again
+        again.close()
+
+
+@pytest.mark.parametrize("document", [{"config": "another.toml"}, {}, {"stopping": True}])
+async def test_what_is_no_program_of_the_same_file_follows_nobody(path: Path, document: dict[str, object]) -> None:
+    """Be it a file that somebody has put there, or another socket."""
+    async with serving(path, lambda: {"stopping": True}) as replaced:
+        (path.parent / "file").touch()
+        (path.parent / "file").replace(path)
+        asked = []
+
+        def answered() -> object:
+            asked.append(document)
+            return document
+
+        assert not replaced()
+        async with serving(path.with_name("other"), answered):
+            path.with_name("other").replace(path)
+            await until(lambda: replaced() or len(asked) >= 2)
+            assert not replaced()
+
+
 async def test_who_ends_leaves_the_socket_of_the_next_one(path: Path) -> None:
     async with contextlib.AsyncExitStack() as newer:
-        async with serving(path, dict):
-            await newer.enter_async_context(serving(path, lambda: "newer", replace=True))
+        async with serving(path, lambda: {"stopping": True}):
+            turn = await asyncio.to_thread(take_turn, path)
+            await newer.enter_async_context(serving(path, lambda: "newer", turn))
         assert await answer(path) == "newer"
 
 

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import socket
+import stat
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
@@ -114,24 +115,85 @@ def _receive(sock: socket.socket, end: float) -> bytes:
 
 def stopping(path: Path | None) -> bool:
     """Return whether a program that stops answers on `path`; one that takes longer than a second does not."""
+    return path is not None and _document(path).get("stopping") is True
+
+
+def take_turn(path: Path | None) -> socket.socket | None:
+    """Return a socket that is to replace that of a program that stops on `path`; None where none stops.
+
+    One program at a time may have it. Raises OSError, which is FileExistsError while another one has it.
+    """
+    if path is None or not stopping(path):
+        return None
+    draft = path.with_suffix(".new")
     try:
-        document = msgspec.json.decode(ask(path, _STOPPING_PATIENCE), type=dict[str, object]) if path else {}
+        sock = _bind(draft)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise FileExistsError(errno.EEXIST, "another process takes over from it already") from None
+        raise
+    if stopping(path):  # still: nobody has had his turn since
+        return sock
+    sock.close()
+    draft.unlink(missing_ok=True)
+    return None
+
+
+def _document(path: Path) -> dict[str, object]:
+    """Return what the program behind a socket says of itself, nothing if it takes longer than a second."""
+    try:
+        return msgspec.json.decode(ask(path, _STOPPING_PATIENCE), type=dict[str, object])
     except (OSError, msgspec.MsgspecError):
+        return {}
+
+
+class _Successor:
+    """Tells whether another process has taken this one's place on a socket.
+
+    It is one that runs the same file as the same user, and answers. A thread asks, for an answer may be late.
+    """
+
+    def __init__(self, path: Path, own: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._path = path
+        self._own = own
+        self._asked: asyncio.Future[bool] | None = None
+
+    def __call__(self) -> bool:
+        """Return what is known by now."""
+        if _inode(self._path) in {0, self._own}:
+            return False
+        if self._asked and self._asked.done():
+            if self._asked.result():
+                return True
+            self._asked = None
+        self._asked = self._asked or self._loop.run_in_executor(None, _follows, self._path)
         return False
-    return document.get("stopping") is True
+
+
+def _follows(path: Path) -> bool:
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+        return False
+    document = _document(path)
+    return document.get("stopping") is not True and socket_name(str(document.get("config"))) == path.name
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    path: Path | None, read: Callable[[], object], *, replace: bool = False
+    path: Path | None, read: Callable[[], object], turn: socket.socket | None = None
 ) -> AsyncIterator[Callable[[], bool]]:
     """Answer on `path` inside the block, to root and to the program's own user alone; None: don't.
 
     `read` is called in the event loop, once a connection, and returns what msgspec can write as JSON. Where the
-    socket can't be made the program runs without it, and a debug line says why. `replace` the socket of a program
-    that lives. The block gets a function that tells whether somebody else has replaced this one.
+    socket can't be made the program runs without it, and a debug line says why. With `turn`, from `take_turn`, it
+    replaces the socket of a program that lives. The block gets a function that tells whether another program has
+    replaced this one.
     """
-    sock = _listen(path, replace=replace) if path else None
+    sock = _listen(path, turn) if path else None
     if not path or not sock:
         yield lambda: False
         return
@@ -139,7 +201,7 @@ async def serving(
     asking: set[asyncio.Transport] = set()
     server = await asyncio.get_running_loop().create_unix_server(lambda: _Answer(read, asking), sock=sock)
     try:
-        yield lambda: _inode(path) not in {0, own}
+        yield _Successor(path, own)
     finally:
         _close(server, asking)
         _remove(path, own)
@@ -182,21 +244,32 @@ def _manager_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
-def _listen(path: Path, *, replace: bool) -> socket.socket | None:
+def _listen(path: Path, turn: socket.socket | None) -> socket.socket | None:
     """Return a socket bound to `path`, or None."""
-    sock = socket.socket(socket.AF_UNIX)
     try:
-        path.parent.mkdir(exist_ok=True)
-        draft = path.with_suffix(".new") if replace else path
-        _remove_stale(draft)
-        os.fchmod(sock.fileno(), 0o600)  # before it is bound: on Linux its file gets this mode at once
-        sock.bind(str(draft))
-        sock.listen()  # before it takes the name: nobody shall find it dead
-        draft.replace(path)
+        if not turn:
+            path.parent.mkdir(exist_ok=True)
+            return _bind(path)
+        Path(turn.getsockname()).replace(path)
     except OSError as error:
-        sock.close()
+        if turn:
+            turn.close()
         _logger.debug("no status socket %s: %s", path, (error.strerror or str(error)).lower())
         return None
+    return turn
+
+
+def _bind(path: Path) -> socket.socket:
+    """Return a listening socket; raises OSError."""
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        os.fchmod(sock.fileno(), 0o600)  # before it is bound: on Linux its file gets this mode at once
+        sock.bind(str(path))
+        sock.listen()  # at once, and before it takes another name: nobody shall find it dead
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
