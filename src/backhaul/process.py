@@ -91,7 +91,7 @@ class Process:
                 notify.watchdog()
             self._tell()
             if self._changed() and not self._stop.is_set():
-                watch = await self._reconfigure(watch)
+                watch = await self._reload_file(watch)
         return watch
 
     async def _start_monitor(self, config: Config) -> "Monitor | None":
@@ -161,7 +161,7 @@ class Process:
         self._stamp = stamp
         return True
 
-    async def _reconfigure(self, watch: "Monitor | None") -> "Monitor | None":
+    async def _reload_file(self, watch: "Monitor | None") -> "Monitor | None":
         """Apply what has changed in the file; a broken file changes nothing."""
         notify.reloading()
         try:

@@ -41,7 +41,7 @@ class Deadlines(Generic[Item]):
         self._due.pop(item, None)
 
     def oldest(self) -> Item:
-        """Return the item that expires next; KeyError-like StopIteration never: call only while not empty."""
+        """Return the item that expires next; raises StopIteration if there is none."""
         return next(iter(self._due))
 
     def clear(self) -> list[Item]:

@@ -108,9 +108,9 @@ class Listeners:
                 self._open[name].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
     def prefer_newer(self) -> None:
-        """Send the TCP connections to come on shared ports to the next process.
+        """Have the kernel send all new connections of shared TCP ports to the next process.
 
-        Without this those whose handshake is under way would be reset when this process closes its sockets.
+        Otherwise it sends half of them here, and this process would reset those that it closes its sockets on.
         """
         program = array.array("B", struct.pack("=HBBI", _RETURN, 0, 0, _NEWER))
         address, _ = program.buffer_info()

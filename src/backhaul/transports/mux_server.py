@@ -209,7 +209,7 @@ class MuxServer(GatedServer):
         """
         while (link := self._links.choose(self.settings.mux_con)) is not None:
             yield link
-        if link is None and len(self._overdue):
+        if len(self._overdue):
             yield from (link for link in reversed(list(self._links)) if len(link) < self.settings.mux_con)
 
     def _ask(self) -> None:

@@ -176,10 +176,9 @@ class UdpServer(GatedServer):
         self._by_address[tunnel.address] = tunnel
         if tunnel.name:
             self.fit.proved()
+            self._by_name[tunnel.name] = tunnel
         else:
             self.fit.seen()
-        if tunnel.name:
-            self._by_name[tunnel.name] = tunnel
         self._idle[tunnel] = None
         self._events.carrier_ready()
 
