@@ -48,6 +48,7 @@ class Server:
     async def start(self) -> None:
         """Listen; raises BackhaulError if the tunnel's own address is in use."""
         config = self.config
+        await self._listeners.hosts.learn(_bind_hosts(config))
         try:
             self.tunnel.start()
         except OSError as error:
@@ -65,6 +66,7 @@ class Server:
         Raises BackhaulError when the tunnel's new address or certificate can't be had; the old configuration is in
         force then.
         """
+        await self._listeners.hosts.learn(_bind_hosts(new))
         old, self.config = self.config, new
         if change.rebuild:
             self._rebuild(old)
@@ -140,3 +142,7 @@ class Server:
             channel_size=config.channel_size,
             tunnel_options=tunnel_options(config),
         )
+
+
+def _bind_hosts(config: ServerConfig) -> list[str]:
+    return [config.bind_addr.host, *(mapping.bind_host for mapping in config.ports)]

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 from tests.support.datagrams import UdpNet
-from tests.support.net import HOST, free_port, until
+from tests.support.names import Names
+from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Net
 
 from backhaul.config import Mapping
@@ -16,6 +17,7 @@ from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import PortStatus
 from backhaul.overview import reader
 from backhaul.server import Server
+from backhaul.transports.listeners import Listeners
 from backhaul.tunnel.timings import Timings
 
 SOON = Timings(reopen_pauses=(0.01, 0.02))
@@ -53,6 +55,22 @@ async def test_a_port_in_use_is_listed_and_opened_when_it_is_free(net: Net, capl
     told = [record for record in caplog.records if str(taken.port) in record.message]
     assert [record.levelname for record in told] == ["ERROR", "INFO"]
     assert IN_USE in told[0].message
+
+
+async def test_a_silent_name_server_holds_up_nobody(net: Net) -> None:
+    names, number, port = Names(**{"late.example": OSError("no such name")}), free_port(), free_port()
+    ports = [f"late.example:{number}=1", f"{HOST}:{port}={await net.echo()}"]
+    bind_port = free_port()
+    server = await net.server(bind_port, ports, timings=SOON, listeners=Listeners(names=names))
+    assert states(server)[0].problem == "no such name"
+    names.silence("late.example")
+    await net.client(bind_port)
+    await until(lambda: names.asked["late.example"] > 1)
+    await echo(await net.dial(port), b"hello")
+    names.known["late.example"] = HOST
+    names.let_go()
+    await until(lambda: states(server)[0].up)
+    await net.dial(number)
 
 
 async def test_udp_alone_is_opened_later_too_and_tcp_does_not_wait_for_it(net: Net) -> None:

@@ -8,6 +8,8 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
+from .bind_hosts import BindHosts
+from .resolver import LookUp, look_up
 from .sockets import BACKLOG, SocketOptions, addresses, bind_datagrams, listen, prepare_datagrams
 
 _ATTACH_FILTER: Final = 51  # SO_ATTACH_REUSEPORT_CBPF of <asm-generic/socket.h>, which the socket module does not name
@@ -55,8 +57,16 @@ class Listeners:
     """
 
     def __init__(
-        self, inherited: Iterable[socket.socket] = (), *, shared: bool = False, depot: Depot | None = None
+        self,
+        inherited: Iterable[socket.socket] = (),
+        *,
+        shared: bool = False,
+        depot: Depot | None = None,
+        names: LookUp = look_up,
     ) -> None:
+        """`names` finds the addresses of a name: it is called in threads and may take its time."""
+        self.hosts = BindHosts(names)
+        """Names have to be learnt before anything listens on them."""
         self._spare = {_name(sock): sock for sock in inherited}
         self.shared = shared
         """Whether the process before still has its sockets."""
@@ -70,6 +80,7 @@ class Listeners:
 
     def streams(self, host: str, port: int, options: SocketOptions) -> socket.socket:
         """See Opener."""
+        host = self.hosts.address(host)
         sock = self._take(host, port, socket.SOCK_STREAM)
         if sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -83,6 +94,7 @@ class Listeners:
 
     def datagrams(self, host: str, port: int) -> socket.socket:
         """See Opener."""
+        host = self.hosts.address(host)
         sock = self._take(host, port, socket.SOCK_DGRAM)
         if sock:
             prepare_datagrams(sock)
@@ -98,6 +110,7 @@ class Listeners:
 
     def close(self) -> None:
         """Close what is not in use, and leave what the depot keeps to the next process."""
+        self.hosts.close()
         while self._spare:
             self._spare.popitem()[1].close()
 

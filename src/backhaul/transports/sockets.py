@@ -18,7 +18,7 @@ CONTROL_UNANSWERED_MS = 30_000
 # a minute outlasts all four of them.
 TUNNEL_IDLE, IDLE_INTERVAL, USED_INTERVAL = 15, 5, 20
 PROBES = CONTROL_PROBES  # unanswered ones, of whatever connection: the system's 9 keep a ghost for ten periods
-_EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # Go, and so v0.7.2, listens on both families for each of them
+EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # Go, and so v0.7.2, listens on both families for each of them
 _PRIVILEGED = 1024  # ip_unprivileged_port_start, unless the administrator has changed it
 _LOW_PORT = (
     "permission denied; ports below 1024 are for root: `backhaul service install` allows them, as do "
@@ -131,14 +131,14 @@ def prepare_datagrams(sock: socket.socket) -> None:
 
 def addresses(host: str, port: int) -> list[tuple[str, int]]:
     """Return where a socket may be bound that `listen` opens for this host."""
-    if host in _EVERYWHERE:
+    if host in EVERYWHERE:
         return [("::", port), ("0.0.0.0", port)]
     address = socket.getaddrinfo(host, port, flags=socket.AI_PASSIVE)[0][4]
     return [(str(address[0]), port)]
 
 
 def _bindable(host: str, port: int, kind: socket.SocketKind, *, share: bool) -> socket.socket:
-    if host in _EVERYWHERE and socket.has_dualstack_ipv6():
+    if host in EVERYWHERE and socket.has_dualstack_ipv6():
         try:
             return _bind(socket.AF_INET6, ("::", port), kind, v6only=False, share=share)
         except OSError as error:

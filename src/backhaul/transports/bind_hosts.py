@@ -1,0 +1,62 @@
+"""Names that listening sockets are bound to, without waiting for a name server in the event loop."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Iterable
+from typing import Final
+
+from .resolver import Answer, LookUp, Resolver
+from .sockets import EVERYWHERE
+
+_PATIENCE: Final = 5.0  # seconds that a start or a reload waits for a name server
+
+
+class BindHosts:
+    """Addresses of the hosts in `ports` and `bind_addr`, which most of the time are no names."""
+
+    def __init__(self, names: LookUp, patience: float = _PATIENCE) -> None:
+        """`names` finds the addresses of a name: it is called in threads and may take its time."""
+        self._look_up = names
+        self._patience = patience
+        self._resolver: Resolver | None = None
+
+    async def learn(self, hosts: Iterable[str]) -> None:
+        """Wait until the names among `hosts` are known or can't be found, or it takes too long."""
+        names = {host for host in hosts if not _is_numeric(host)}
+        waiting = [asyncio.get_running_loop().create_future() for _ in names]
+        queries = [self._names().resolve(name, answer.set_result) for name, answer in zip(names, waiting, strict=True)]
+        if waiting:
+            await asyncio.wait(waiting, timeout=self._patience)
+        for query in queries:
+            query.cancel()
+
+    def address(self, host: str) -> str:
+        """Return the host as an address; raises OSError while that is not known."""
+        if _is_numeric(host):
+            return host
+        answers: list[Answer] = []
+        self._names().resolve(host, answers.append).cancel()
+        found = answers[0] if answers else OSError(errno.EAGAIN, f"the name {host} is being looked up")
+        if isinstance(found, OSError):
+            raise found
+        return str(found[0][1][0])
+
+    def close(self) -> None:
+        """Wait for nobody any more."""
+        if self._resolver:
+            self._resolver.close()
+
+    def _names(self) -> Resolver:
+        self._resolver = self._resolver or Resolver(lookup=self._look_up)
+        return self._resolver
+
+
+def _is_numeric(host: str) -> bool:
+    if host in EVERYWHERE:
+        return True
+    with contextlib.suppress(OSError):
+        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+        return True
+    return False
