@@ -17,7 +17,7 @@ log = logging.getLogger("backhaul.accept")
 
 Accepted = Callable[[socket.socket, Any], None]
 _BATCH = 64  # connections per wake-up: enough to empty a burst, few enough to let relays move
-GATE_BATCH = 8  # connections per wake-up where strangers knock: a flood of them must let relays move sooner
+GATE_BATCH = 4  # connections per wake-up where strangers knock: a flood of them must let relays move sooner
 _PAUSE = 0.1  # seconds without accepting while even the spare descriptor can't be had
 
 
