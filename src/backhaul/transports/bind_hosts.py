@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import errno
-import socket
+import ipaddress
 from collections.abc import Iterable
 from typing import Final
 
@@ -56,7 +56,7 @@ class BindHosts:
 def _is_numeric(host: str) -> bool:
     if host in EVERYWHERE:
         return True
-    with contextlib.suppress(OSError):
-        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)
         return True
     return False
