@@ -10,9 +10,11 @@ import pytest
 from tests.support.datagrams import UdpNet
 from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Net
+from tests.support.v072 import dial_control
 
-from backhaul.config import Mapping
+from backhaul.config import Address, Mapping
 from backhaul.config.diff import diff
+from backhaul.errors import BackhaulError
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import NO_CLIENT
 from backhaul.overview import reader
@@ -84,6 +86,18 @@ async def test_a_reload_while_users_are_refused_keeps_the_port(net: Net) -> None
     await reload(server, accept_udp=True)  # which opens the port for UDP, and refuses again
     assert held(port)
     assert await refused(net, port)
+
+
+async def test_a_client_that_does_not_come_back_after_a_failed_reload_is_missed(net: Net) -> None:
+    port, bind_port = free_port(), free_port()
+    soon = Timings(absence=3600, restart=0.02)
+    server = await net.server(bind_port, [f"{HOST}:{port}=1"], timings=soon)
+    await dial_control(net, bind_port)
+    await until(lambda: server.tunnel.connected)
+    with pytest.raises(BackhaulError, match="cannot assign"):
+        await reload(server, bind_addr=Address("192.0.2.1", bind_port))  # RFC 5737: no machine has it
+    assert not server.tunnel.peer
+    await offline(server)
 
 
 class Stubborn(socket.socket):

@@ -141,9 +141,10 @@ class ServerTunnel:
         elsewhere = config.bind_addr.port != self.config.bind_addr.port
         if elsewhere:
             new.start()
-        self._stop_heart()
         old.send(Signal.CLOSED)
         old.stop_listening()
+        self._client_gone()
+        self._client_restarts()
         if not elsewhere:
             try:
                 new.start()
@@ -152,7 +153,6 @@ class ServerTunnel:
                 raise
         self._transport = self._flows.transport = new
         self._listening()
-        self._client_restarts()
 
     def start(self) -> None:
         """Listen for the client and for users; raises OSError if the tunnel's own address is in use.
@@ -226,9 +226,7 @@ class ServerTunnel:
 
     def control_lost(self, reason: str, *, goodbye: bool = False) -> None:
         """The client is gone; its users in flight stay, new ones wait a moment for its return."""
-        self._stop_heart()
-        self.fit.end()
-        self.peer = ""
+        self._client_gone()
         if goodbye:
             self._client_restarts()
         else:
@@ -301,6 +299,11 @@ class ServerTunnel:
         if not len(self._waiting):
             self._looking.cancel()
             self._looking = None
+
+    def _client_gone(self) -> None:
+        self._stop_heart()
+        self.fit.end()
+        self.peer = ""
 
     def _client_restarts(self) -> None:
         self._absence.begin(self._timings.restart)
