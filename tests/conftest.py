@@ -9,8 +9,8 @@ import uvloop
 from hypothesis import settings
 from tests.support.tunnel import BUILT, Net
 
-from backhaul.relay.poller import LoopPoller
-from backhaul.tunnel.silence import Silence
+from backhaul.net.poller import LoopPoller
+from backhaul.tunnel.liveness import Silence
 
 # A busy machine may be slow at any single example: how long one takes is not what is tested.
 settings.register_profile("no-deadline", deadline=None)
@@ -93,7 +93,7 @@ def doubts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         return answer
 
     monkeypatch.setattr(Silence, "doubtful", listen)
-    monkeypatch.setattr("backhaul.tunnel.silence._LEAST", 0.5)
-    monkeypatch.setattr("backhaul.tunnel.silence._PATIENCE", 0.001)
-    monkeypatch.setattr("backhaul.tunnel.dialling._TICK", 0.02)
+    monkeypatch.setattr("backhaul.tunnel.liveness._LEAST", 0.5)
+    monkeypatch.setattr("backhaul.tunnel.liveness._PATIENCE", 0.001)
+    monkeypatch.setattr("backhaul.tunnel.client._TICK", 0.02)
     return asked

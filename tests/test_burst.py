@@ -2,9 +2,9 @@ import logging
 
 import pytest
 
-from backhaul.burst import Burst
+from backhaul.net.log_throttle import Burst
 
-LOGGER = logging.getLogger("backhaul.burst-test")
+LOGGER = logging.getLogger("backhaul.net.log_throttle-test")
 
 
 class Clock:

@@ -2,12 +2,13 @@
 
 from typing import Final
 
-from backhaul.config import ClientConfig, ServerConfig
 from backhaul.config.keys import MUX
+from backhaul.net.sockets import IDLE_INTERVAL, TUNNEL_IDLE, USED_INTERVAL, SocketOptions
 from backhaul.relay.patience import Patience
 from backhaul.transports.base import GateLimits
-from backhaul.transports.sockets import IDLE_INTERVAL, TUNNEL_IDLE, USED_INTERVAL, SocketOptions
-from backhaul.wire import smux
+
+from .config import ClientConfig, ServerConfig
+from .wire import smux
 
 TLS = frozenset({"wss", "wssmux"})
 _MAX_PENDING: Final = 8192  # connections that have proved nothing yet

@@ -4,21 +4,22 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from backhaul.assembly import TLS, mux_settings, patience, tunnel_options
-from backhaul.config import ClientConfig
 from backhaul.config.diff import Change
-from backhaul.errors import BackhaulError
+from backhaul.net.poller import make_poller
+from backhaul.net.resolver import LookUp, Resolver, look_up
+from backhaul.net.tls import ClientTls
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.pair import Relay
-from backhaul.relay.poller import make_poller
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.memory import backlog_limit
 from backhaul.transports.base import LEAVE_TIMEOUT, ClientEvents, ClientSettings, ClientTransport
-from backhaul.transports.resolver import LookUp, Resolver, look_up
-from backhaul.transports.table import make_client
-from backhaul.transports.tls import ClientTls
-from backhaul.tunnel.dialling import ClientTunnel
+from backhaul.transports.registry import make_client
+from backhaul.tunnel.client import ClientTunnel
 from backhaul.tunnel.target_book import TargetBook
+
+from .assembly import TLS, mux_settings, patience, tunnel_options
+from .config import ClientConfig
+from .errors import BackhaulError
 
 _SETTLE_PATIENCE = 1.0  # seconds for the server to close its idle connections: a round trip and some
 

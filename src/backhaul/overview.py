@@ -3,16 +3,17 @@
 import time
 from collections.abc import Callable, Iterator
 
-from backhaul import __version__
-from backhaul.client import Client
-from backhaul.errors import BackhaulError
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import NO_CLIENT, OTHERS, PortStatus, Status
 from backhaul.relay.pair import Relay
-from backhaul.server import Server
 from backhaul.tunnel.ports import Port
 from backhaul.tunnel.target_book import TargetBook, TargetTally
 from backhaul.wire.targets import BadTargetError, parse_target
+
+from . import __version__
+from .client import Client
+from .errors import BackhaulError
+from .server import Server
 
 
 def reader(end: Server | Client, events: EventLog) -> Callable[[], Status]:

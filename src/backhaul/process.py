@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backhaul.assembly import gate_limits
-from backhaul.client import Client
-from backhaul.config import ClientConfig, ConfigError, ServerConfig, load
 from backhaul.config.diff import Change, diff
 from backhaul.config.schema import Config, side_of
-from backhaul.errors import BackhaulError
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import NO_CLIENT, PortStatus
-from backhaul.overview import reader
-from backhaul.relay.poller import reason
-from backhaul.server import Server
-from backhaul.system import notify
+from backhaul.net.listeners import Listeners
+from backhaul.net.poller import reason
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.log import configure
 from backhaul.system.memory import memory_limit
 from backhaul.system.status_socket import serving, socket_path, take_turn
-from backhaul.transports.listeners import Listeners
+
+from .assembly import gate_limits
+from .client import Client
+from .config import ClientConfig, ConfigError, ServerConfig, load
+from .errors import BackhaulError
+from .overview import reader
+from .server import Server
+from .system import notify
 
 if TYPE_CHECKING:
     from backhaul.monitor.service import Monitor

@@ -5,20 +5,21 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from backhaul.assembly import TLS, mux_settings, patience, tunnel_options
-from backhaul.config import ServerConfig
 from backhaul.config.diff import Change
-from backhaul.errors import BackhaulError
+from backhaul.net.listeners import Listeners, WithheldListeners
+from backhaul.net.poller import make_poller, reason
+from backhaul.net.tls import ServerTls
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.pair import Relay
-from backhaul.relay.poller import make_poller, reason
 from backhaul.system.memory import backlog_limit
 from backhaul.transports.base import DEFAULT_LIMITS, GateLimits, ServerEvents, ServerSettings, ServerTransport
-from backhaul.transports.listeners import Listeners, WithheldListeners
-from backhaul.transports.table import make_server
-from backhaul.transports.tls import ServerTls
-from backhaul.tunnel.serving import ServerTunnel
+from backhaul.transports.registry import make_server
+from backhaul.tunnel.server import ServerTunnel
 from backhaul.tunnel.timings import Timings
+
+from .assembly import TLS, mux_settings, patience, tunnel_options
+from .config import ServerConfig
+from .errors import BackhaulError
 
 log = logging.getLogger("backhaul.server")
 

@@ -10,7 +10,7 @@ from tests.support.config import PORTS, SERVER
 from backhaul.config import ConfigError
 from backhaul.config.loader import load_usable
 from backhaul.errors import TransportError
-from backhaul.transports.tls import ServerContext, ServerTls
+from backhaul.net.tls import ServerContext, ServerTls
 
 Pair = tuple[Path, Path]
 

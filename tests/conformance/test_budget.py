@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from tests.support.middlebox import Line
+from tests.support.mux import links_of
 from tests.support.net import HOST, Peer, fill, free_port, ready, until
 from tests.support.tunnel import Net, Tunnel
 
-from backhaul.relay import link as link_module
-from backhaul.relay.link import Link
+from backhaul.mux import link as link_module
+from backhaul.mux.link import Link
 from backhaul.wire.smux import Session
 
 ONE_SESSION = "connection_pool = 1"
@@ -41,7 +42,7 @@ async def start(net: Net, version: int) -> tuple[Tunnel, Peer, Peer]:
 
 def the_link(tunnel: Tunnel) -> Link:
     """Return the client's end of the only session."""
-    (link,) = tunnel.client.relay.links
+    (link,) = links_of(tunnel.client)
     return link
 
 
@@ -82,7 +83,7 @@ async def test_version_2_has_one_stall_alone_whose_window_has_grown_to_the_full(
         await net.server(bind_port, ports, f"{lines(2)}mux_con = {OTHERS + 2}")
         client = await net.client(net.middlebox(bind_port, Line(delay=0.01)).port, f"{lines(2)}{ONE_SESSION}")
         user, target = await asyncio.gather(net.dial(port), listener.accept())
-        (link,) = client.relay.links
+        (link,) = links_of(client)
         sending = asyncio.ensure_future(pump(user))
         heard = 0
         while grown(link.session) < BUDGET:
@@ -93,7 +94,7 @@ async def test_version_2_has_one_stall_alone_whose_window_has_grown_to_the_full(
         sending.cancel()
         user.shut_write()
         assert heard + len(await target.receive_all()) == await sending
-        assert list(client.relay.links) == [link]
+        assert list(links_of(client)) == [link]
 
 
 async def pump(user: Peer) -> int:
@@ -131,7 +132,7 @@ async def test_version_1_has_new_users_go_elsewhere(
         tunnel, user, target = await start(net, 1)
         speaker, listener = (user, target) if upload else (target, user)
         sent = await fill(speaker)
-        (standing,) = links = tunnel.server.relay.links
+        (standing,), links = links_of(tunnel.server), tunnel.server.relay.links
         await until(lambda: standing.blocked or standing.session.paused)
         if not answered:  # then a session that stands still is better than none
             server: Any = tunnel.server.tunnel.transport

@@ -5,7 +5,7 @@ from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Net
 from tests.support.v072 import accept_control
 
-from backhaul.tunnel.silence import Silence
+from backhaul.tunnel.liveness import Silence
 
 ASKABLE = ["tcp", "ws", "wss", "wsmux", "wssmux"]  # the control channel of tcpmux has no place for a question
 

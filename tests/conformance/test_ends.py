@@ -9,7 +9,7 @@ import pytest
 from tests.support.net import HOST, Peer, fill, free_port, until
 from tests.support.tunnel import Net, Tunnel
 
-from backhaul.relay.poller import broken
+from backhaul.net.poller import broken
 
 pytestmark = pytest.mark.both_loops
 ANSWER = bytes(range(256)) * 4000

@@ -106,7 +106,7 @@ async def test_both_ends_are_stopped_while_users_talk(site: Site) -> None:
 
 @pytest.mark.parametrize("any_net", ["tcpmux", "wsmux", "wssmux"], indirect=True)
 async def test_users_on_every_session_call_for_no_more_sessions(any_net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backhaul.tunnel.dialling._TICK", 0.01)
+    monkeypatch.setattr("backhaul.tunnel.client._TICK", 0.01)
     tunnel = await any_net.tunnel(await any_net.echo(), client="connection_pool = 3")
     sessions = tunnel.client.relay.links
     await until(lambda: len(sessions) == 3)
@@ -127,7 +127,7 @@ async def test_users_on_every_session_call_for_no_more_sessions(any_net: Net, mo
 
 @pytest.mark.parametrize("any_net", ["tcpmux", "wsmux", "wssmux"], indirect=True)
 async def test_sessions_that_a_peak_has_left_behind_are_closed(any_net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backhaul.transports.mux_server._RETIRE_EVERY", 0.05)
+    monkeypatch.setattr("backhaul.transports.carriers.mux_server._RETIRE_EVERY", 0.05)
     tunnel = await any_net.tunnel(await any_net.echo(), server="mux_con = 1", client="connection_pool = 2")
     sessions = tunnel.client.relay.links
     await until(lambda: len(sessions) == 2)

@@ -11,12 +11,12 @@ from tests.support.web import BINARY, frame, upgraded
 
 from backhaul.client import Client
 from backhaul.errors import TransportError
-from backhaul.relay.poller import make_poller
+from backhaul.net.poller import make_poller
+from backhaul.net.resolver import Resolver
+from backhaul.net.sockets import SocketOptions
 from backhaul.server import Server
 from backhaul.transports.base import ClientSettings
-from backhaul.transports.raw_client import RawDoor
-from backhaul.transports.resolver import Resolver
-from backhaul.transports.sockets import SocketOptions
+from backhaul.transports.doors.raw import RawDoor
 from backhaul.wire.signals import Signal
 
 RAW = ("tcp", "tcpmux", "udp")

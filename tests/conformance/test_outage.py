@@ -3,12 +3,13 @@
 import asyncio
 
 import pytest
+from tests.support.mux import links_of
 from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Net, server_config
 from tests.wire.smux.ends import End
 
 from backhaul.assembly import mux_settings
-from backhaul.relay.poller import retransmissions
+from backhaul.net.poller import retransmissions
 from backhaul.wire.smux import Role
 
 MUX = ["tcpmux", "wsmux", "wssmux"]
@@ -48,10 +49,10 @@ async def test_new_users_go_where_bytes_are_acknowledged(any_net: Net) -> None:
     server = await any_net.server(bind_port, [f"{HOST}:{port}={await any_net.echo()}"], "mux_con = 100")
     middlebox = any_net.middlebox(bind_port)
     await any_net.client(middlebox.port, "connection_pool = 2")
-    await until(lambda: len(server.relay.links) == 2)
+    await until(lambda: len(links_of(server)) == 2)
     first = await any_net.dial(port)
     await echo(first, b"hello")
-    (dead,) = [link for link in server.relay.links if len(link)]
+    (dead,) = [link for link in links_of(server) if len(link)]
     path = next(path for path in middlebox.paths if path.leads_to(dead.conn.getpeername()))
     path.swallow()
     await first.send(b"after the outage")

@@ -30,7 +30,7 @@ async def test_the_client_may_dial_any_address_of_the_server() -> None:
 
 
 async def test_a_tunnel_that_is_announced_to_another_address_lives_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backhaul.transports.udp_client.ANNOUNCE_EVERY", 0.02)
+    monkeypatch.setattr("backhaul.transports.carriers.udp_client.ANNOUNCE_EVERY", 0.02)
     async with UdpNet("udp") as net:
         bind_port, port, echo = free_port(), free_port(), net.udp_echo()
         server = await net.server(bind_port, [f"{HOST}:{port}={echo.port}"], host=EVERYWHERE)

@@ -44,7 +44,7 @@ async def through_a_nat(net: UdpNet, upwards: Callable[[bytes], int] | None = No
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is announced every few seconds comes faster than a test can wait."""
-    monkeypatch.setattr("backhaul.transports.udp_client.ANNOUNCE_EVERY", 0.02)
+    monkeypatch.setattr("backhaul.transports.carriers.udp_client.ANNOUNCE_EVERY", 0.02)
 
 
 async def insist(user: UdpPeer, data: bytes) -> bytes:
@@ -141,7 +141,7 @@ async def test_whatever_is_repeated_or_lost_no_user_and_no_target_hears_of_the_t
 
 
 async def test_another_client_takes_over_and_flows_follow_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backhaul.transports.udp_server.SIGN_OF_LIFE", -1.0)
+    monkeypatch.setattr("backhaul.transports.carriers.udp_server.SIGN_OF_LIFE", -1.0)
     async with UdpNet("udp") as net:
         echo = net.udp_echo()
         tunnel = await net.flows(echo.port)

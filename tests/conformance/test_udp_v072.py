@@ -233,8 +233,8 @@ async def test_udp_a_repeated_token_is_one_tunnel_and_never_reaches_the_user() -
 
 async def test_udp_a_flow_without_a_sign_of_life_moves_to_another_tunnel_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The address of an old client has changed, unnoticed by both: its other tunnels are tried, one per silence."""
-    monkeypatch.setattr("backhaul.transports.udp_server.SIGN_OF_LIFE", -1.0)  # the clock may stand still
-    monkeypatch.setattr("backhaul.transports.udp_server.SIGN_OF_LIFE_V072", -1.0)
+    monkeypatch.setattr("backhaul.transports.carriers.udp_server.SIGN_OF_LIFE", -1.0)  # the clock may stand still
+    monkeypatch.setattr("backhaul.transports.carriers.udp_server.SIGN_OF_LIFE_V072", -1.0)
     async with UdpNet("udp") as net:
         server, bind_port, user = await our_server(net)
         client = await OldClient.connect(net, bind_port)
@@ -258,7 +258,7 @@ async def test_udp_a_flow_without_a_sign_of_life_moves_to_another_tunnel_once(mo
 
 async def test_udp_a_target_that_has_answered_may_be_silent_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     """An old client says nothing by itself: moving the flow would change the address that the target knows."""
-    monkeypatch.setattr("backhaul.transports.udp_server.SIGN_OF_LIFE", -1.0)
+    monkeypatch.setattr("backhaul.transports.carriers.udp_server.SIGN_OF_LIFE", -1.0)
     async with UdpNet("udp") as net:
         _, bind_port, user = await our_server(net)
         await OldClient.connect(net, bind_port)

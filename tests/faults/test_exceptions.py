@@ -10,9 +10,9 @@ import pytest
 from tests.support.net import Peer, echo, until
 from tests.support.tunnel import BUILT, Net, Tunnel
 
+from backhaul.net.poller import EpollPoller
 from backhaul.relay.direction import Meter
 from backhaul.relay.pair import Traffic
-from backhaul.relay.poller import EpollPoller
 
 BULK = bytes(range(256)) * (1 << 15)
 

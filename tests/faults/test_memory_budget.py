@@ -6,7 +6,7 @@ import pytest
 from tests.support.net import echo, fill, until
 from tests.support.tunnel import Net
 
-from backhaul.relay.poller import broken
+from backhaul.net.poller import broken
 
 LIMIT = 1 << 16
 

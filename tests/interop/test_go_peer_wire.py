@@ -6,6 +6,7 @@ import socket
 
 import pytest
 from tests.support.go_peer import MUX, Mixed, cases
+from tests.support.mux import links_of
 from tests.support.net import HOST
 from tests.support.proxy import decode
 from tests.support.tunnel import PROXY_PROTOCOL
@@ -39,4 +40,4 @@ async def test_sessions_do_not_wait_for_the_kernel(mixed: Mixed) -> None:
     listener = mixed.net.listen()
     await mixed.start(listener.port)
     await asyncio.gather(mixed.user(), listener.accept())
-    assert {link.conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for link in mixed.ours.relay.links} == {1}
+    assert {link.conn.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for link in links_of(mixed.ours)} == {1}

@@ -26,17 +26,7 @@ from backhaul.wire.upgrade import (
     refuse,
     upgrade_problem,
 )
-from backhaul.wire.websocket import (
-    BINARY,
-    CLOSE,
-    MAX_HEADER,
-    PING,
-    PONG,
-    TEXT,
-    FrameParser,
-    encode,
-    put_header,
-)
+from backhaul.wire.websocket import BINARY, CLOSE, MAX_HEADER, PING, PONG, TEXT, FrameParser, encode, put_header
 
 PEER = Path(__file__).parents[1] / "go" / "wspeer"
 TOKEN = b"s3cret"

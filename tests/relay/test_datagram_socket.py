@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.net import HOST, until
 
-from backhaul.relay import datagrams
-from backhaul.relay.datagrams import QUEUE_BYTES, DatagramQueue, DatagramSocket, Tally, prepare
-from backhaul.relay.endpoints import Address
-from backhaul.relay.poller import Poller, make_poller
+from backhaul.net import udp as datagrams
+from backhaul.net.endpoints import Address
+from backhaul.net.poller import Poller, make_poller
+from backhaul.net.udp import QUEUE_BYTES, DatagramQueue, DatagramSocket, Tally, prepare
 from backhaul.wire.datagrams import MAX_PAYLOAD, Batch
 
 

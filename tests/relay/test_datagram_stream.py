@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support.net import Peer, Sockets, until
 
-from backhaul.relay.datagram_stream import CONGESTED_QUEUE_BYTES, DatagramStream
-from backhaul.relay.datagrams import QUEUE_BYTES, Tally
-from backhaul.relay.poller import make_poller
+from backhaul.net.poller import make_poller
+from backhaul.net.udp import QUEUE_BYTES, Tally
+from backhaul.relay.datagrams_over_tcp import CONGESTED_QUEUE_BYTES, DatagramStream
 from backhaul.wire.datagrams import Batch, DelayJudge, Splitter, join, join_stamped
 
 NUMBER = struct.Struct("!I")

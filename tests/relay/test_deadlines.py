@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from tests.support.net import until
 
-from backhaul.relay.deadlines import Deadlines
+from backhaul.net.deadlines import Deadlines
 
 pytestmark = pytest.mark.both_loops
 SOON = 0.02

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from tests.support.net import HOST, until
 
-from backhaul.relay.datagrams import DatagramSocket, Tally, prepare
-from backhaul.relay.endpoints import Address, learn_destinations
-from backhaul.relay.poller import Poller, make_poller
-from backhaul.transports.sockets import bind_datagrams
+from backhaul.net.endpoints import Address, learn_destinations
+from backhaul.net.poller import Poller, make_poller
+from backhaul.net.sockets import bind_datagrams
+from backhaul.net.udp import DatagramSocket, Tally, prepare
 from backhaul.wire.datagrams import Batch
 
 CLONE_NEWNET = 0x40000000  # <sched.h>

@@ -13,12 +13,12 @@ from tests.support.mux import IdleOwner
 from tests.support.net import Peer, until
 from tests.support.tunnel import Net
 
+from backhaul.mux.link import Link
+from backhaul.mux.stream_channel import SmuxChannel
+from backhaul.net.poller import make_poller
 from backhaul.relay.direction import Meter
 from backhaul.relay.framed import FramedRelay
-from backhaul.relay.link import Link
 from backhaul.relay.pair import Relay, Traffic
-from backhaul.relay.poller import make_poller
-from backhaul.relay.smux_channel import SmuxChannel
 from backhaul.wire.smux import HEADER_SIZE, Role, Settings
 
 pytestmark = pytest.mark.both_loops

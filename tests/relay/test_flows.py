@@ -2,7 +2,7 @@
 
 from tests.support.net import until
 
-from backhaul.relay.datagrams import Tally
+from backhaul.net.udp import Tally
 from backhaul.relay.direction import Meter
 from backhaul.relay.flows import Flow, FlowTable
 from backhaul.relay.pair import Traffic

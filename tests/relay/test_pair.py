@@ -8,11 +8,11 @@ import pytest
 from tests.support.net import Peer, fill, until
 from tests.support.tunnel import Net
 
+from backhaul.net.poller import broken, make_poller
 from backhaul.relay.direction import COPY_SIZE, Meter
 from backhaul.relay.outcome import Outcome
 from backhaul.relay.pair import End, Pair, Relay, Traffic, splice_available
 from backhaul.relay.patience import Patience
-from backhaul.relay.poller import broken, make_poller
 
 pytestmark = pytest.mark.both_loops
 BULK = 8 * COPY_SIZE

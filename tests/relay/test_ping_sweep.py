@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from tests.support.net import until
 
-from backhaul.burst import Burst
+from backhaul.net.log_throttle import Burst
 from backhaul.relay.pings import Pings
 
 FAULTS = Burst(logging.getLogger("backhaul"))

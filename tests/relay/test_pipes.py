@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.relay.pipes import PIPE_SIZE, Pipe, PipePool
+from backhaul.net.pipes import PIPE_SIZE, Pipe, PipePool
 
 SOFT_LIMIT = Path("/proc/sys/fs/pipe-user-pages-soft")  # pages, for all pipes of an unprivileged user together
 POOR = """
 import os, sys
-from backhaul.relay.pipes import MIN_USEFUL_SIZE, PipePool
+from backhaul.net.pipes import MIN_USEFUL_SIZE, PipePool
 hoard = [PipePool(max_lent=10_000) for _ in range(2)]
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
 while hoard[0].take():

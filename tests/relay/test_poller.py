@@ -8,7 +8,7 @@ import pytest
 from tests.support.net import Peer, until
 from tests.support.tunnel import Net
 
-from backhaul.relay.poller import EpollPoller, LoopPoller, Poller, finished, release
+from backhaul.net.poller import EpollPoller, LoopPoller, Poller, finished, release
 
 pytestmark = pytest.mark.both_loops
 

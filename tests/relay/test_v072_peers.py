@@ -10,12 +10,12 @@ from tests.support.mux import IdleOwner
 from tests.support.net import Peer, cuts
 from tests.support.tunnel import Net
 
+from backhaul.mux.link import Link
+from backhaul.mux.stream_channel import SmuxChannel
+from backhaul.net.poller import make_poller
 from backhaul.relay.direction import Meter
 from backhaul.relay.framed import FramedRelay
-from backhaul.relay.link import Link
 from backhaul.relay.pair import End, Relay, Traffic
-from backhaul.relay.poller import make_poller
-from backhaul.relay.smux_channel import SmuxChannel
 from backhaul.relay.ws_channel import WsChannel
 from backhaul.wire.smux import Role, Settings
 from backhaul.wire.smux.frames import HEADER, PSH

@@ -8,11 +8,11 @@ from tests.support.net import Peer, fill, until
 from tests.support.tunnel import Net
 from tests.support.web import BINARY, CLOSE, PING, PONG, TEXT, frame, receive_frame
 
+from backhaul.net.poller import make_poller, pending
 from backhaul.relay.direction import Meter
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.pair import Relay, Traffic
 from backhaul.relay.patience import Patience
-from backhaul.relay.poller import make_poller, pending
 from backhaul.relay.ws_channel import WsChannel
 from backhaul.wire.websocket import FrameParser, MessageReader
 

@@ -1,6 +1,8 @@
 """What tests of single sessions share."""
 
-from backhaul.relay.link import Link
+from backhaul.client import Client
+from backhaul.mux.link import Link
+from backhaul.server import Server
 from backhaul.wire.smux import Stream
 
 
@@ -23,3 +25,10 @@ class IdleOwner:
     def load_changed(self, link: Link) -> None: ...
     def link_lost(self, link: Link, why: str) -> None: ...
     def not_smux(self, link: Link, data: bytes) -> None: ...
+
+
+def links_of(end: Server | Client) -> list[Link]:
+    """Return the sessions of an end, of which its relay knows less."""
+    links = [link for link in end.relay.links if isinstance(link, Link)]
+    assert len(links) == len(end.relay.links)
+    return links

@@ -4,7 +4,7 @@ import socket
 import threading
 from collections import Counter
 
-from backhaul.transports.resolver import Found
+from backhaul.net.resolver import Found
 
 from .net import PATIENCE
 

@@ -9,10 +9,10 @@ import msgspec
 from backhaul.client import Client
 from backhaul.config import ClientConfig, ServerConfig
 from backhaul.config.loader import parse
+from backhaul.net.listeners import Listeners
+from backhaul.net.resolver import LookUp, look_up
 from backhaul.server import Server
 from backhaul.transports.base import DEFAULT_LIMITS, LEAVE_TIMEOUT
-from backhaul.transports.listeners import Listeners
-from backhaul.transports.resolver import LookUp, look_up
 from backhaul.tunnel.timings import Timings
 
 from .cert import tls_lines

@@ -12,9 +12,9 @@ import pytest
 from tests.support.net import HOST, Peer, free_port, until
 from tests.support.tunnel import Net
 
-from backhaul.relay.poller import make_poller
-from backhaul.transports.acceptor import Acceptor
-from backhaul.transports.sockets import SocketOptions, listen
+from backhaul.net.listener import Acceptor
+from backhaul.net.poller import make_poller
+from backhaul.net.sockets import SocketOptions, listen
 
 pytestmark = pytest.mark.both_loops
 
@@ -94,7 +94,7 @@ async def test_when_not_even_that_helps_it_rests_and_tries_again(
     reception: Reception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("backhaul.transports.acceptor._open_spare", lambda: None)
+        patched.setattr("backhaul.net.listener._open_spare", lambda: None)
         reception.listener.errors = [errno.EMFILE] * 2  # the second for the one that was to be given up
         await reception.net.dial(reception.port)
         await until(lambda: reception.refused)

@@ -7,7 +7,7 @@ import pytest
 from tests.support.net import HOST, until
 from tests.support.tunnel import Net
 
-from backhaul.transports import congestion
+from backhaul.net import congestion
 
 
 def control_of(sock: socket.socket) -> bytes:

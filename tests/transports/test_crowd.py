@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.transports.crowd import Crowd, FairQueue
+from backhaul.transports.gates.crowd import Crowd, FairQueue
 
 STEPS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.booleans()), max_size=60)
 

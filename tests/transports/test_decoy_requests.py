@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.probes import PROBES
 
-from backhaul.transports.decoy.body import ChunkedBody
-from backhaul.transports.decoy.head import BadRequestError, Head, HeadReader
+from backhaul.transports.gates.decoy.body import ChunkedBody
+from backhaul.transports.gates.decoy.head import BadRequestError, Head, HeadReader
 
 Outcome = tuple[Head, bytes] | int | None
 

@@ -11,17 +11,10 @@ from tests.support.names import Names
 from tests.support.net import HOST, PATIENCE, Peer, free_port, until
 from tests.support.tunnel import Net
 
-from backhaul.relay.poller import Poller, make_poller
-from backhaul.transports.dialer import (
-    Dialer,
-    ForbiddenAddressError,
-    Permit,
-    numeric_address,
-    numeric_family,
-    scoped_host,
-)
-from backhaul.transports.resolver import Found, Resolver, look_up
-from backhaul.transports.sockets import SocketOptions
+from backhaul.net.connector import Dialer, ForbiddenAddressError, Permit, numeric_address, numeric_family, scoped_host
+from backhaul.net.poller import Poller, make_poller
+from backhaul.net.resolver import Found, Resolver, look_up
+from backhaul.net.sockets import SocketOptions
 
 pytestmark = pytest.mark.both_loops
 OPTIONS = SocketOptions()

@@ -11,14 +11,14 @@ from tests.support.tunnel import TOKEN, Net
 from tests.support.v072 import HANDSHAKE
 from tests.support.web import receive_head, switching
 
+from backhaul.net.poller import Callback, EpollPoller
+from backhaul.net.resolver import Resolver
+from backhaul.net.sockets import SocketOptions
 from backhaul.relay.pair import Relay
-from backhaul.relay.poller import Callback, EpollPoller
 from backhaul.transports.base import ClientSettings, Door
-from backhaul.transports.control_channel import ControlChannel
-from backhaul.transports.http_client import HttpDoor
-from backhaul.transports.raw_client import RawDoor
-from backhaul.transports.resolver import Resolver
-from backhaul.transports.sockets import SocketOptions
+from backhaul.transports.control.channel import ControlChannel
+from backhaul.transports.doors.http import HttpDoor
+from backhaul.transports.doors.raw import RawDoor
 from backhaul.wire.signals import Signal
 
 

@@ -10,10 +10,10 @@ from tests.support.cert import certificate
 from tests.support.clock import Clock
 from tests.support.net import ready, until
 
-from backhaul.relay.poller import make_poller, release
-from backhaul.transports.handshakes import Handshakes
-from backhaul.transports.lobby import PendingConnection
-from backhaul.transports.tls import ServerContext, ServerTls
+from backhaul.net.poller import make_poller, release
+from backhaul.net.tls import ServerContext, ServerTls
+from backhaul.transports.gates.handshakes import Handshakes
+from backhaul.transports.gates.lobby import PendingConnection
 
 COST = 0.01  # seconds by the clock below
 

@@ -24,8 +24,9 @@ from tests.support.web import (
     with_token,
 )
 
-from backhaul.transports import http_client, http_server
-from backhaul.tunnel import dialling
+from backhaul.transports.doors import http as http_client
+from backhaul.transports.gates import http as http_server
+from backhaul.tunnel import client as dialling
 
 HEARTBEAT, CHANNEL = b"\x00", b"\x01"
 MAX_HEAD = 16384

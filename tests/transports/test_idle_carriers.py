@@ -11,17 +11,17 @@ from tests.support.net import Peer, ready, until
 from tests.support.tunnel import Net
 from tests.support.web import BINARY, PING, PONG, TEXT, frame, receive_frame
 
-from backhaul.relay.datagrams import DatagramQueue, Tally
+from backhaul.net.poller import Callback, EpollPoller, make_poller
+from backhaul.net.udp import DatagramQueue, Tally
 from backhaul.relay.direction import Meter
 from backhaul.relay.flows import Flow
 from backhaul.relay.outcome import Ending
 from backhaul.relay.pair import Relay, Traffic
 from backhaul.relay.patience import Patience
-from backhaul.relay.poller import Callback, EpollPoller, make_poller
 from backhaul.transports.base import User
-from backhaul.transports.dedicated import IdleCarrier
-from backhaul.transports.raw_carrier import RawIdle
-from backhaul.transports.ws_carrier import WsIdle
+from backhaul.transports.carriers.dedicated import IdleCarrier
+from backhaul.transports.carriers.raw import RawIdle
+from backhaul.transports.carriers.websocket import WsIdle
 from backhaul.wire.datagrams import join
 from backhaul.wire.frames import encode
 from backhaul.wire.signals import Signal

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from tests.support.net import HOST, free_port
 
-from backhaul.transports.listeners import Listeners
-from backhaul.transports.sockets import SocketOptions
+from backhaul.net.listeners import Listeners
+from backhaul.net.sockets import SocketOptions
 
 OPTIONS = SocketOptions()
 WILDCARD = ["127.0.0.1", "::1", ""]

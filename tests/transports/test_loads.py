@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.transports.loads import Loads
+from backhaul.mux.balancer import Loads
 
 
 class Session:

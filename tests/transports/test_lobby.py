@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support.net import until
 
-from backhaul.relay.poller import Poller, make_poller
+from backhaul.net.poller import Poller, make_poller
 from backhaul.transports.base import GateLimits
-from backhaul.transports.lobby import Lobby, PendingConnection
-from backhaul.transports.reputation import Reputation
+from backhaul.transports.gates.lobby import Lobby, PendingConnection
+from backhaul.transports.gates.reputation import Reputation
 
 
 class Hall:

@@ -6,8 +6,8 @@ from typing import Any
 from tests.support.net import until
 from tests.support.tunnel import Net
 
-from backhaul.relay.poller import broken, make_poller
-from backhaul.transports.raw_client import RawDoor
+from backhaul.net.poller import broken, make_poller
+from backhaul.transports.doors.raw import RawDoor
 
 
 async def test_a_server_that_hangs_up_before_it_has_seen_the_ticket_is_an_error_and_no_crash(net: Net) -> None:

@@ -4,7 +4,7 @@ import pytest
 from tests.support.clock import Clock
 
 from backhaul.transports.base import GateLimits
-from backhaul.transports.reputation import Reputation
+from backhaul.transports.gates.reputation import Reputation
 
 LIMITS = GateLimits(failures=3, failure_window=60.0, longest_backoff=8.0)
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.names import Names
 from tests.support.net import until
 
-from backhaul.transports.resolver import Answer, Resolver, look_up
+from backhaul.net.resolver import Answer, Resolver, look_up
 
 pytestmark = pytest.mark.both_loops
 OLD, NEW = "127.0.0.1", "127.0.0.2"

@@ -13,8 +13,8 @@ from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Net
 
 from backhaul.addresses import plain_ip
-from backhaul.transports import sockets
-from backhaul.transports.sockets import SocketOptions, listen
+from backhaul.net import sockets
+from backhaul.net.sockets import SocketOptions, listen
 
 KEEPALIVE = 33
 OPTIONS = f"nodelay = true\nkeepalive_period = {KEEPALIVE}\nmss = 1000\nso_rcvbuf = 50000\nso_sndbuf = 60000"

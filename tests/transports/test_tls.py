@@ -16,10 +16,10 @@ from tests.support.tunnel import LINES, Lines, Net
 
 from backhaul.client import Client
 from backhaul.errors import TransportError
+from backhaul.net import tls
+from backhaul.net.tls import ClientContext, ClientTls, ServerContext, ServerTls
 from backhaul.server import Server
 from backhaul.system.certificate import make
-from backhaul.transports import tls
-from backhaul.transports.tls import ClientContext, ClientTls, ServerContext, ServerTls
 
 NAME = "tunnel.example"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from tests.support.net import HOST, PATIENCE, until
 
-from backhaul.relay.poller import pending
+from backhaul.net.poller import pending
+from backhaul.net.tls import ClientContext, ClientTls, ServerContext, ServerTls
 from backhaul.system.certificate import make
-from backhaul.transports.tls import ClientContext, ClientTls, ServerContext, ServerTls
 
 RECORD = 1 << 14  # bytes of payload in a TLS record, at most
 

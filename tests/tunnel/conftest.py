@@ -16,7 +16,7 @@ from backhaul.tunnel.timings import Timings
 def short_handshake(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drop peers that prove nothing soon; to be named before `public` or `behind`."""
     net.limits = replace(net.limits, handshake_timeout=0.1)
-    monkeypatch.setattr("backhaul.transports.raw_client.HANDSHAKE_TIMEOUT", 0.1)
+    monkeypatch.setattr("backhaul.transports.doors.raw.HANDSHAKE_TIMEOUT", 0.1)
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ class TestPool:
         assert behind.client.tunnel._transport.idle == 5
 
     async def test_dead_ones_are_replaced(self, behind: Behind, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("backhaul.tunnel.dialling._TICK", 0.02)
+        monkeypatch.setattr("backhaul.tunnel.client._TICK", 0.02)
         _, carriers = await connected(behind)
         carriers[0].close()
         carriers[1].reset()
@@ -128,7 +128,7 @@ class TestControlChannel:
     ) -> None:
         await connected(behind)
         with monkeypatch.context() as broken:
-            broken.setattr("backhaul.tunnel.dialling._TICK", 0.01)
+            broken.setattr("backhaul.tunnel.client._TICK", 0.01)
             broken.setattr("backhaul.tunnel.pool.PoolSize.sample", lambda *_: 1 // 0)
             await until(lambda: "internal error; connecting again" in caplog.text)
         await connected(behind)
@@ -143,9 +143,9 @@ class TestControlChannel:
     async def test_a_server_that_falls_silent(
         self, behind: Behind, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("backhaul.tunnel.dialling._TICK", 0.02)
-        monkeypatch.setattr("backhaul.tunnel.silence._LEAST_UNASKED", 0.1)
-        monkeypatch.setattr("backhaul.tunnel.silence._PATIENCE", 0.001)
+        monkeypatch.setattr("backhaul.tunnel.client._TICK", 0.02)
+        monkeypatch.setattr("backhaul.tunnel.liveness._LEAST_UNASKED", 0.1)
+        monkeypatch.setattr("backhaul.tunnel.liveness._PATIENCE", 0.001)
         control, _ = await connected(behind)
         assert await control.closed()
         assert "control channel lost: no heartbeat" in caplog.text

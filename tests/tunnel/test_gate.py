@@ -15,7 +15,7 @@ from tests.support.v072 import HANDSHAKE, RTT, dial_control, say_hello
 
 from backhaul.config.secret import Secret
 from backhaul.system.limits import raise_descriptor_limit
-from backhaul.transports.control_channel import ControlChannel
+from backhaul.transports.control.channel import ControlChannel
 from backhaul.wire.frames import encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
 
@@ -213,7 +213,7 @@ class TestTakeOver:
     async def test_while_the_old_channel_answers_nothing_a_connection_may_be_a_handshake(
         self, public: Public, monkeypatch: pytest.MonkeyPatch, *, speaks: bool
     ) -> None:
-        monkeypatch.setattr("backhaul.transports.raw_server._SECOND_THOUGHT", 0.3)
+        monkeypatch.setattr("backhaul.transports.gates.raw._SECOND_THOUGHT", 0.3)
         monkeypatch.setattr(ControlChannel, "unanswered", True)
         await public.client()
         await public.user()

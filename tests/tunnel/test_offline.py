@@ -17,10 +17,10 @@ from backhaul.config.diff import diff
 from backhaul.errors import BackhaulError
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import NO_CLIENT
+from backhaul.net.listeners import Listeners
+from backhaul.net.sockets import SocketOptions
 from backhaul.overview import reader
 from backhaul.server import Server
-from backhaul.transports.listeners import Listeners
-from backhaul.transports.sockets import SocketOptions
 from backhaul.tunnel.timings import Timings
 
 AT_ONCE = Timings(absence=0.02, restart=3600)  # refuse when the client is lost, wait for one that restarts

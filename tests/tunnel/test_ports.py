@@ -15,9 +15,9 @@ from backhaul.config import Mapping
 from backhaul.config.diff import diff
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import PortStatus
+from backhaul.net.listeners import Listeners
 from backhaul.overview import reader
 from backhaul.server import Server
-from backhaul.transports.listeners import Listeners
 from backhaul.tunnel.timings import Timings
 
 SOON = Timings(reopen_pauses=(0.01, 0.02))

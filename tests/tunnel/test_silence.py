@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.tunnel.silence import DEFAULT_HEARTBEAT, Silence
+from backhaul.tunnel.liveness import DEFAULT_HEARTBEAT, Silence
 
 KERNEL_ALONE = 300.0  # seconds of a silent program that end nothing where only the kernel can be asked
 

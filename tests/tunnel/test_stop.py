@@ -9,8 +9,8 @@ from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import NO_WAIT
 
 from backhaul.client import Client
+from backhaul.net.listeners import Listeners
 from backhaul.server import Server
-from backhaul.transports.listeners import Listeners
 from backhaul.tunnel.timings import Timings
 
 PATIENT = Timings(quiet=3600, handshakes=0.02)

@@ -7,9 +7,9 @@ from ipaddress import ip_address
 from itertools import groupby
 from pathlib import Path
 
-from backhaul.config.address import is_ip
-from backhaul.config.keys import STREAM, TLS, WEB, Key, keys
-from backhaul.config.schema import DEFAULT_TOKEN, Config, ServerConfig
+from .address import is_ip
+from .keys import STREAM, TLS, WEB, Key, keys
+from .schema import DEFAULT_TOKEN, Config, ServerConfig
 
 LEAST_TOKEN = 16  # characters: `openssl rand -hex 8`, 64 bits, is out of reach of guessing over a network
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backhaul.certificates import objection
-from backhaul.config.keys import MUX, TLS
-from backhaul.config.ports import overlap
-from backhaul.config.schema import MIN_MSS, Config, ServerConfig
+
+from .keys import MUX, TLS
+from .ports import overlap
+from .schema import MIN_MSS, Config, ServerConfig
 
 _MAKE_PAIR = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=backhaul -keyout server.key -out server.crt"
 

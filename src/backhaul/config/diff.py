@@ -2,9 +2,9 @@
 
 from msgspec import Struct
 
-from backhaul.config.keys import keys
-from backhaul.config.ports import Mapping
-from backhaul.config.schema import Config, ServerConfig, side_of
+from .keys import keys
+from .ports import Mapping
+from .schema import Config, ServerConfig, side_of
 
 
 class Change(Struct, frozen=True, kw_only=True):

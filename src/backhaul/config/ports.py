@@ -18,9 +18,9 @@ from ipaddress import ip_address
 
 from msgspec import Struct
 
-from backhaul.config.address import is_ip, parse_host, parse_port, split_host_port
-from backhaul.config.errors import ConfigError
-from backhaul.config.words import show
+from .address import is_ip, parse_host, parse_port, split_host_port
+from .errors import ConfigError
+from .words import show
 
 _RANGE = re.compile(r"\d+\s*-\s*\d+", re.ASCII)
 

@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Iterator
 
-from backhaul.config.keys import ALL, Key, keys
-from backhaul.config.schema import SIDES
-from backhaul.config.secret import Secret
-from backhaul.config.words import show
+from .keys import ALL, Key, keys
+from .schema import SIDES
+from .secret import Secret
+from .words import show
 
 
 def reference() -> str:

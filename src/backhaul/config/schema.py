@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
-from backhaul.config.address import MAX_PORT, Address, parse_bind, parse_edge, parse_host, parse_remote
-from backhaul.config.keys import MUX, STREAM, TCP, TLS, WEB, Transport, key
-from backhaul.config.ports import Mapping, parse_ports
-from backhaul.config.secret import Secret
-from backhaul.config.values import (
+from .address import MAX_PORT, Address, parse_bind, parse_edge, parse_host, parse_remote
+from .keys import MUX, STREAM, TCP, TLS, WEB, Transport, key
+from .ports import Mapping, parse_ports
+from .secret import Secret
+from .values import (
     LOG_LEVELS,
     LogLevel,
     parse_allowed,
@@ -21,7 +21,7 @@ from backhaul.config.values import (
     parse_token,
     parse_url_path,
 )
-from backhaul.config.words import choices
+from .words import choices
 
 DEFAULT_TOKEN = Secret("musix")  # v0.7.2, cmd/defaults.go: either end without a token uses it
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from backhaul.config.address import parse_host
-from backhaul.config.errors import ConfigError
-from backhaul.config.secret import Secret
-from backhaul.config.words import show
 from backhaul.wire.allowed import parse_rules
+
+from .address import parse_host
+from .errors import ConfigError
+from .secret import Secret
+from .words import show
 
 LogLevel = Literal["panic", "fatal", "error", "warn", "info", "debug", "trace"]
 LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)

@@ -4,8 +4,9 @@ import logging
 from collections import deque
 from typing import Final
 
-from backhaul.monitor.status import Event
 from backhaul.system.log import escape
+
+from .status import Event
 
 KEPT_EVENTS: Final = 100
 """Enough to tell a story, and some 20 KB."""

@@ -4,9 +4,9 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from backhaul.monitor.machine import Share
-from backhaul.monitor.sampler import Sampler
-from backhaul.monitor.status import Status
+from .machine import Share
+from .sampler import Sampler
+from .status import Status
 
 _UNITS: Final = ("B", "KB", "MB", "GB", "TB")
 _NAMES: Final = {"tcp": "TCP", "tcpmux": "TCPMux", "udp": "UDP"}  # the others stand as the configuration has them

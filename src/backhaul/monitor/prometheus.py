@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from backhaul.monitor.status import Status
+from .status import Status
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from backhaul.monitor.machine import Machine, Network
-from backhaul.monitor.status import Read, Status
+from .machine import Machine, Network
+from .status import Read, Status
 
 INTERVAL: Final = 1.0
 """Seconds between two looks; v0.7.2 also measures its speeds over one second."""

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from backhaul.monitor.settings import Settings
-from backhaul.monitor.status import Read
-from backhaul.monitor.usage import keeping
+from .settings import Settings
+from .status import Read
+from .usage import keeping
 
 
 class Monitor:
@@ -40,7 +40,7 @@ async def _enter(parts: AsyncExitStack, settings: Settings, read: Read) -> bool:
         usage = await parts.enter_async_context(keeping(settings.sniffer_log, read))
     if not settings.web_port:
         return True
-    from backhaul.monitor.web import serving  # noqa: PLC0415 - memory that only those with a page pay
+    from .web import serving  # noqa: PLC0415 - memory that only those with a page pay
 
     return await parts.enter_async_context(serving(settings, read, usage))
 

@@ -14,13 +14,14 @@ from typing import Final
 
 import msgspec
 
-from backhaul.burst import Burst
 from backhaul.failures import Failures, network_of
-from backhaul.monitor import legacy, names
-from backhaul.monitor.http import Request, Response
-from backhaul.monitor.sampler import INTERVAL, Sampler
-from backhaul.monitor.settings import Settings
-from backhaul.monitor.status import Read
+from backhaul.net.log_throttle import Burst
+
+from . import legacy, names
+from .http import Request, Response
+from .sampler import INTERVAL, Sampler
+from .settings import Settings
+from .status import Read
 
 log = logging.getLogger("backhaul.monitor")
 
@@ -145,7 +146,7 @@ class Site:
         )
 
     async def _metrics(self) -> Response:
-        from backhaul.monitor import prometheus  # noqa: PLC0415 - 5 MB that only those who ask for it pay
+        from . import prometheus  # noqa: PLC0415 - 5 MB that only those who ask for it pay
 
         # In a thread: a thousand ports are some 50 ms of text, and the loop has users to serve.
         text = await asyncio.to_thread(prometheus.render, self._sources.read(), self._sources.usage())

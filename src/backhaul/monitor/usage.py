@@ -16,10 +16,11 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct, field
 
-from backhaul.burst import Burst
-from backhaul.monitor import files
-from backhaul.monitor.status import OTHERS, PortStatus, Read
-from backhaul.monitor.tasks import background
+from backhaul.net.log_throttle import Burst
+
+from . import files
+from .status import OTHERS, PortStatus, Read
+from .tasks import background
 
 log = logging.getLogger("backhaul.monitor")
 

@@ -5,13 +5,13 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable
 
-from backhaul.monitor.http import HttpServer
-from backhaul.monitor.machine import measure
-from backhaul.monitor.sampler import Sampler
-from backhaul.monitor.settings import Settings
-from backhaul.monitor.site import HEADERS, Site, Sources
-from backhaul.monitor.status import Read
-from backhaul.monitor.tasks import background
+from .http import HttpServer
+from .machine import measure
+from .sampler import Sampler
+from .settings import Settings
+from .site import HEADERS, Site, Sources
+from .status import Read
+from .tasks import background
 
 log = logging.getLogger("backhaul.monitor")
 

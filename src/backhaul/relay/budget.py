@@ -2,7 +2,7 @@
 
 from typing import Final, Protocol
 
-from backhaul.burst import Burst
+from backhaul.net.log_throttle import Burst
 
 DEFAULT_LIMIT: Final = 16 << 20
 """Bytes."""

@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING, Protocol
 
+from backhaul.net.buffers import shared_buffer
 from backhaul.wire.smux import SmuxError
-
-from .buffers import shared_buffer
 
 if TYPE_CHECKING:
     from .pair import Relay

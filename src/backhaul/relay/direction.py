@@ -9,10 +9,11 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
-from .buffers import shared_buffer
+from backhaul.net.buffers import shared_buffer
+from backhaul.net.pipes import PIPE_SIZE, Pipe
+from backhaul.net.poller import END_FOLLOWS, WOULD_BLOCK, acknowledge, finished
+
 from .outcome import Ending
-from .pipes import PIPE_SIZE, Pipe
-from .poller import END_FOLLOWS, WOULD_BLOCK, acknowledge, finished
 
 if TYPE_CHECKING:
     from .pair import Pair

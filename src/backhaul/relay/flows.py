@@ -12,11 +12,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Protocol
 
+from backhaul.net.endpoints import Address
+from backhaul.net.poller import Poller
+from backhaul.net.udp import DatagramQueue, DatagramSocket, Tally, prepare
 from backhaul.wire.datagrams import Batch
 
-from .datagrams import DatagramQueue, DatagramSocket, Tally, prepare
-from .endpoints import Address
-from .poller import Poller
 from .shares import Shares
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from backhaul.net.poller import END_FOLLOWS, FAULT, WOULD_BLOCK, finished, release
 from backhaul.wire.smux import SmuxError
 
 from .channel import FRAMES_AT, MAX_FRAMES, OUT, Channel
 from .outcome import Done, Ending, Outcome
 from .pair import Traffic, log
-from .poller import END_FOLLOWS, FAULT, WOULD_BLOCK, finished, release
 
 if TYPE_CHECKING:
     from .pair import Relay

@@ -6,9 +6,11 @@ import errno
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from backhaul.burst import Burst
+from backhaul.net.log_throttle import Burst
+from backhaul.net.pipes import PipePool
+from backhaul.net.poller import FAULT, Poller, release
 
 from .budget import DEFAULT_LIMIT, Budget
 from .direction import Direction, Meter
@@ -16,11 +18,6 @@ from .flows import FlowTable
 from .outcome import Done, Ending, Outcome
 from .patience import Patience
 from .pings import Pings
-from .pipes import PipePool
-from .poller import FAULT, Poller, release
-
-if TYPE_CHECKING:
-    from .link import Link
 
 log = logging.getLogger("backhaul.tunnel")
 
@@ -39,6 +36,16 @@ class End(NamedTuple):
 
     sock: socket.socket
     half_close: bool  # whether the peer takes FIN as the end of one direction only; v0.7.2 does not
+
+
+class Session(Protocol):
+    """A connection with streams on it, as far as the end of the process is concerned."""
+
+    def __len__(self) -> int:
+        """Return the number of streams."""
+
+    def end(self, why: str) -> None:
+        """Close the connection, and lose the streams on it."""
 
 
 class Joined(Protocol):
@@ -75,7 +82,7 @@ class Relay:
         self.budget = Budget(backlog_limit, self.complaints)
         self.splicing = splice_available() if splicing is None else splicing
         self.live: set[Joined] = set()
-        self.links: set[Link] = set()
+        self.links: set[Session] = set()
         self.flows = FlowTable() if flows is None else flows
         self.patience = patience or Patience()
         self.pings = Pings(lambda: self.patience.quiet, poller.faults)

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from backhaul.burst import Burst
+from backhaul.net.log_throttle import Burst
 
 _AT_ONCE: Final = 256  # connections per turn of the event loop: a ping is a system call, and users wait meanwhile
 

@@ -3,12 +3,12 @@
 import socket
 from typing import TYPE_CHECKING, Final
 
+from backhaul.net.buffers import shared_buffer
+from backhaul.net.poller import FAULT, WOULD_BLOCK, acknowledge, reason, release, unacknowledged
 from backhaul.wire import websocket
 
-from .buffers import shared_buffer
 from .channel import FRAMES_AT, OUT, Rider
 from .pair import log
-from .poller import FAULT, WOULD_BLOCK, acknowledge, reason, release, unacknowledged
 
 if TYPE_CHECKING:
     from .pair import Relay

@@ -6,17 +6,16 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Protocol
 
+from backhaul.net.listeners import Listeners, Opener
+from backhaul.net.poller import WOULD_BLOCK
+from backhaul.net.sockets import SocketOptions
+from backhaul.net.tls import ClientTls, ServerTls
 from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
 from backhaul.relay.outcome import Done
 from backhaul.relay.pair import Traffic
-from backhaul.relay.poller import WOULD_BLOCK
 from backhaul.wire import smux
 from backhaul.wire.signals import Signal
-
-from .listeners import Listeners, Opener
-from .sockets import SocketOptions
-from .tls import ClientTls, ServerTls
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,13 +7,13 @@ import logging
 import socket
 from collections.abc import Iterable
 
-from backhaul.burst import Burst
+from backhaul.net.connector import Dialer, ForbiddenAddressError
+from backhaul.net.log_throttle import Burst
+from backhaul.net.poller import FAULT, Poller, reason, release
+from backhaul.net.resolver import Resolver
+from backhaul.net.sockets import SocketOptions
 from backhaul.relay.outcome import FAILED, Outcome
-from backhaul.relay.poller import FAULT, Poller, reason, release
 from backhaul.transports.base import Arrival
-from backhaul.transports.dialer import Dialer, ForbiddenAddressError
-from backhaul.transports.resolver import Resolver
-from backhaul.transports.sockets import SocketOptions
 from backhaul.wire.allowed import AllowList, Verdict
 from backhaul.wire.targets import BadTargetError, Target, parse_target
 

@@ -5,7 +5,7 @@ import logging
 import math
 from typing import Final
 
-from backhaul.burst import Burst
+from backhaul.net.log_throttle import Burst
 
 GRACE: Final = 45.0
 """Seconds for the first tunnel connection that fits. A session of v0.7.2 is silent until its first sign of life, 20 s

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from backhaul.burst import Burst
 from backhaul.config import Address
+from backhaul.net.log_throttle import Burst
 from backhaul.relay.outcome import Done, Ending, Outcome
 
 from .ports import Port

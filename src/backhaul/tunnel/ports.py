@@ -6,15 +6,15 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
-from backhaul.burst import Burst
 from backhaul.config import Address, Mapping
-from backhaul.relay.datagrams import Tally
+from backhaul.net.listener import Acceptor
+from backhaul.net.listeners import Listeners
+from backhaul.net.log_throttle import Burst
+from backhaul.net.poller import Poller, reason
+from backhaul.net.sockets import SocketOptions
+from backhaul.net.udp import Tally
 from backhaul.relay.direction import Meter
 from backhaul.relay.pair import Traffic
-from backhaul.relay.poller import Poller, reason
-from backhaul.transports.acceptor import Acceptor
-from backhaul.transports.listeners import Listeners
-from backhaul.transports.sockets import SocketOptions
 
 from .retries import Retries
 from .timings import Timings

@@ -3,15 +3,15 @@
 import logging
 
 from backhaul.addresses import plain_ip
-from backhaul.burst import Burst
 from backhaul.failures import network_of
-from backhaul.relay.datagrams import DatagramSocket
-from backhaul.relay.deadlines import Deadlines
-from backhaul.relay.endpoints import Address, peer_of
+from backhaul.net.deadlines import Deadlines
+from backhaul.net.endpoints import Address, peer_of
+from backhaul.net.listeners import Listeners
+from backhaul.net.log_throttle import Burst
+from backhaul.net.udp import DatagramSocket
 from backhaul.relay.flows import Flow, Refusal
 from backhaul.relay.pair import Relay
 from backhaul.transports.base import Carry, ServerTransport
-from backhaul.transports.listeners import Listeners
 from backhaul.wire.datagrams import Batch
 
 from .outcomes import name

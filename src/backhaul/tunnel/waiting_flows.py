@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 
-from backhaul.relay.deadlines import Deadlines
+from backhaul.net.deadlines import Deadlines
 from backhaul.relay.flows import Flow
 from backhaul.relay.shares import Shares
 

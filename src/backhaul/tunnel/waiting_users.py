@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from backhaul.relay.deadlines import Deadlines
+from backhaul.net.deadlines import Deadlines
 from backhaul.transports.base import User
 
 from .ports import Port

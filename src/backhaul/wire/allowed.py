@@ -10,7 +10,7 @@ from enum import Enum, auto
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
-from backhaul.wire.targets import LOOPBACK, parse_ip
+from .targets import LOOPBACK, parse_ip
 
 _Address = IPv4Address | IPv6Address
 

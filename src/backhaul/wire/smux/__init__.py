@@ -4,11 +4,11 @@
 and `window` holds the arithmetic of flow control. The caller owns the transport and the clock.
 """
 
-from backhaul.wire.smux.errors import SmuxError, StreamIdsExhausted
-from backhaul.wire.smux.frames import HEADER_SIZE, is_nop
-from backhaul.wire.smux.session import Handler, Role, Session, Settings
-from backhaul.wire.smux.stream import Sink, State, Stream
-from backhaul.wire.smux.window import UNLIMITED
+from .errors import SmuxError, StreamIdsExhausted
+from .frames import HEADER_SIZE, is_nop
+from .session import Handler, Role, Session, Settings
+from .stream import Sink, State, Stream
+from .window import UNLIMITED
 
 __all__ = [
     "HEADER_SIZE",

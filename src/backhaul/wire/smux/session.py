@@ -11,21 +11,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NoReturn, Protocol
 
-from backhaul.wire.smux.errors import SmuxError, StreamIdsExhausted
-from backhaul.wire.smux.frames import (
-    HEADER,
-    HEADER_SIZE,
-    MAX_STREAM_ID,
-    NOP,
-    PSH,
-    SYN,
-    UPD,
-    UPDATE,
-    pack_frame,
-)
-from backhaul.wire.smux.keepalive import Keepalive
-from backhaul.wire.smux.stream import Stream
-from backhaul.wire.smux.window import Budget, Growth
+from .errors import SmuxError, StreamIdsExhausted
+from .frames import HEADER, HEADER_SIZE, MAX_STREAM_ID, NOP, PSH, SYN, UPD, UPDATE, pack_frame
+from .keepalive import Keepalive
+from .stream import Stream
+from .window import Budget, Growth
 
 CONTROL_LIMIT: Final = 256 * 1024
 """Bytes of unsent control frames above which reading stops, so that a peer that asks for answers (a FIN for

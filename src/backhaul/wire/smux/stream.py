@@ -5,12 +5,12 @@ from __future__ import annotations
 from enum import IntEnum, auto
 from typing import TYPE_CHECKING, Final, Protocol
 
-from backhaul.wire.smux.frames import FIN, HEADER, HEADER_SIZE, PSH, pack_frame, pack_update
-from backhaul.wire.smux.window import UNLIMITED, ReceiveWindow, SendWindow
+from .frames import FIN, HEADER, HEADER_SIZE, PSH, pack_frame, pack_update
+from .window import UNLIMITED, ReceiveWindow, SendWindow
 
 if TYPE_CHECKING:
-    from backhaul.wire.smux.errors import SmuxError
-    from backhaul.wire.smux.session import Session
+    from .errors import SmuxError
+    from .session import Session
 
 
 class State(IntEnum):

@@ -1,0 +1,115 @@
+"""A smux stream as the channel of one user."""
+
+from backhaul.relay.channel import FRAMES_AT, OUT, Rider
+from backhaul.wire.smux import HEADER_SIZE, Stream
+
+from .link import Link
+
+
+class SmuxChannel:
+    """One stream of a link, as the relay of a user's or a target's socket sees it."""
+
+    __slots__ = ("_link", "_stream", "frame_size", "relay")
+
+    header_room = HEADER_SIZE
+
+    def __init__(self, link: Link, stream: Stream) -> None:
+        self._link = link
+        self._stream = stream
+        self.relay = link.relay
+        self.frame_size = link.session.settings.max_frame
+
+    def carry(self, rider: Rider) -> None:
+        """Tell `rider` from now on what comes."""
+        self._stream.sink = rider
+
+    @property
+    def burst(self) -> int:
+        """See Channel."""
+        return self._link.burst
+
+    @property
+    def ours(self) -> bool:
+        """See Channel."""
+        return self._link.ours
+
+    @property
+    def blocked(self) -> bool:
+        """See Channel."""
+        return self._link.blocked
+
+    @property
+    def broken(self) -> bool:
+        """See Channel."""
+        return self._link.session.error is not None
+
+    def park(self, rider: Rider, *, bulk: bool) -> None:
+        """See Channel."""
+        self._link.park(rider, bulk=bulk)
+
+    def room(self) -> int:
+        """See Channel."""
+        return self._stream.sendable() if self._link.ours else self._stream.stretch()
+
+    def send_frames(self, count: int, *, last: bool = False) -> None:
+        """See Channel: control frames that wait go out in the same write, before these."""
+        start = end = FRAMES_AT
+        if self._link.session.control:
+            start -= self._put_control()
+        while count:
+            length = min(count, self.frame_size)
+            self._stream.put_header(OUT, end, length)
+            end += HEADER_SIZE + length
+            count -= length
+        if last:
+            end = self._put_fin(end)
+        self._link.transmit(OUT[start:end])
+
+    def _put_control(self) -> int:
+        """Put the control frames that wait before the first frame of payload; return their bytes there."""
+        control = self._link.session.take_control()
+        if len(control) > FRAMES_AT:
+            self._link.transmit(control)
+            return 0
+        OUT[FRAMES_AT - len(control) : FRAMES_AT] = control
+        return len(control)
+
+    def _put_fin(self, end: int) -> int:
+        """Put what finishes the stream behind its last payload; return where that ends."""
+        self._stream.finish()
+        control = self._link.session.take_control()
+        OUT[end : end + len(control)] = control
+        return end + len(control)
+
+    def touch(self, rider: Rider) -> None:
+        """See Channel."""
+        self._link.touched.append(rider)
+
+    def consumed(self, count: int) -> None:
+        """See Channel."""
+        self._stream.consumed(count)
+
+    def settle(self) -> None:
+        """See Channel."""
+        if not self._link.feeding:
+            self._link.settle()
+
+    def finish(self) -> None:
+        """See Channel."""
+        self._stream.finish()
+        self._link.flush()
+
+    def drop(self, *, reset: bool) -> None:
+        """See Channel. A NOP with the stream's id, which the Go program ignores, tells one of ours of a reset."""
+        try:
+            self._let_go(reset=reset)
+        except Exception as error:  # noqa: BLE001 - the peer would wait for ever for the end of this stream
+            self._link.fail(error)
+
+    def _let_go(self, *, reset: bool) -> None:
+        if reset and self._link.ours and not self._link.closed:
+            self._link.session.nop(self._stream.id)
+        self._stream.finish()
+        self._stream.abandon()
+        self.settle()
+        self._link.stream_closed()

@@ -1,0 +1,225 @@
+"""Non-blocking connects: bounded in time, and without a task each."""
+
+import asyncio
+import errno
+import functools
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from backhaul.wire.targets import parse_ip
+
+from .congestion import suit
+from .deadlines import Deadlines
+from .poller import Poller, release
+from .resolver import ANSWERED, Answer, Query, Resolver
+from .sockets import SocketOptions
+
+# An address of a name that has others gets so long: one lost packet costs the first try (RFC 6298: 1 s), no more.
+ADDRESS_TIMEOUT = 1.0
+Dialled = Callable[[socket.socket | OSError], None]
+Permit = Callable[[str], bool]
+_UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK})
+
+
+def _anywhere(_: str) -> bool:
+    return True
+
+
+class ForbiddenAddressError(OSError):
+    """A name has only addresses that may not be dialled."""
+
+
+class _Attempt:
+    __slots__ = ("addresses", "done", "error", "host", "options", "port", "query", "sock")
+
+    def __init__(self, host: str, port: int, options: SocketOptions, done: Dialled) -> None:
+        self.host = host
+        self.port = port
+        self.done = done
+        self.options = options
+        self.query: Query = ANSWERED
+        self.addresses: list[tuple[int, Any]] = []
+        self.error = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        self.sock: socket.socket | None = None
+
+
+class Dialer:
+    """Connects to host and port; every attempt ends within `timeout` seconds, names and all addresses included.
+
+    The resolver is not the dialer's to close.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        timeout: float,
+        resolver: Resolver,
+        kind: socket.SocketKind = socket.SOCK_STREAM,
+        *,
+        address_timeout: float = ADDRESS_TIMEOUT,
+    ) -> None:
+        self._kind = kind
+        self._poller = poller
+        self._resolver = resolver
+        self._loop = asyncio.get_running_loop()
+        self._running: Deadlines[_Attempt] = Deadlines(timeout, self._expired)
+        self._trying: Deadlines[_Attempt] = Deadlines(address_timeout, self._too_slow)  # of several addresses
+
+    def __len__(self) -> int:
+        """Return the number of attempts that have not ended."""
+        return len(self._running)
+
+    def dial(self, host: str, port: int, options: SocketOptions, done: Dialled, permit: Permit = _anywhere) -> None:
+        """Connect, then call `done` exactly once, with a socket that it owns, or with the last error.
+
+        Of the addresses of a name only those are dialled that `permit` returns true for.
+        """
+        attempt = _Attempt(host, port, options, done)
+        self._running.add(attempt)
+        if not numeric_family(host):
+            attempt.query = self._resolver.resolve(host, functools.partial(self._resolved, attempt, permit))
+            return
+        try:
+            attempt.addresses = [numeric_address(host, port)]
+        except OSError as error:
+            attempt.error = error
+        self._next(attempt)
+
+    async def connect(self, host: str, port: int, options: SocketOptions) -> socket.socket:
+        """Connect; raises OSError."""
+        future: asyncio.Future[socket.socket] = self._loop.create_future()
+
+        def done(result: socket.socket | OSError) -> None:
+            if future.done():
+                if isinstance(result, socket.socket):
+                    result.close()
+            elif isinstance(result, OSError):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self.dial(host, port, options, done)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and not future.exception():
+                future.result().close()  # it was there already, but nobody will take it now
+            raise
+
+    def close(self) -> None:
+        """End every attempt: each is called back with ECANCELED, as others own what waits for the connection."""
+        self._trying.clear()
+        for attempt in self._running.clear():
+            attempt.query.cancel()
+            if attempt.sock:
+                release(self._poller, attempt.sock)
+            attempt.done(OSError(errno.ECANCELED, os.strerror(errno.ECANCELED)))
+
+    def _resolved(self, attempt: _Attempt, permit: Permit, answer: Answer) -> None:
+        if isinstance(answer, OSError):
+            self._finish(attempt, answer)
+            return
+        permitted = [(family, address) for family, address in answer if permit(address[0])]
+        if not permitted:
+            self._finish(attempt, ForbiddenAddressError(errno.EACCES, "none of its addresses is allowed"))
+            return
+        attempt.addresses = [(family, _with_port(address, attempt.port)) for family, address in reversed(permitted)]
+        self._next(attempt)
+
+    def _next(self, attempt: _Attempt) -> None:
+        if not attempt.addresses:
+            self._resolver.doubt(attempt.host)
+            self._finish(attempt, attempt.error)
+            return
+        family, address = attempt.addresses.pop()
+        try:
+            attempt.sock = sock = socket.socket(family, self._kind | socket.SOCK_NONBLOCK)
+            if self._kind == socket.SOCK_STREAM:
+                attempt.options.apply(sock, address[0])
+                suit(sock, address[0])
+            code = sock.connect_ex(address)
+            if code in _UNDER_WAY:  # on this machine the handshake is over by now: asking saves waiting for it
+                code = sock.connect_ex(address)
+        except OSError as error:
+            self._failed(attempt, error)
+            return
+        if code == errno.EALREADY:
+            if attempt.addresses:
+                self._trying.add(attempt)
+            self._poller.on_writable(sock, functools.partial(self._writable, attempt))
+        else:
+            self._settled(attempt, 0 if code == errno.EISCONN else code)
+
+    def _writable(self, attempt: _Attempt) -> None:
+        assert attempt.sock is not None  # noqa: S101 - a writer is only registered for a socket
+        self._poller.forget(attempt.sock)
+        self._settled(attempt, attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+    def _settled(self, attempt: _Attempt, code: int) -> None:
+        if code or attempt.sock is None:
+            self._failed(attempt, OSError(code, os.strerror(code)))
+        else:
+            self._finish(attempt, attempt.sock)
+
+    def _too_slow(self, attempt: _Attempt) -> None:
+        self._failed(attempt, OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+
+    def _failed(self, attempt: _Attempt, error: OSError) -> None:
+        self._trying.discard(attempt)
+        attempt.error = error
+        if attempt.sock:
+            release(self._poller, attempt.sock)
+            attempt.sock = None
+        self._next(attempt)
+
+    def _expired(self, attempt: _Attempt) -> None:
+        self._trying.discard(attempt)
+        attempt.query.cancel()
+        self._resolver.doubt(attempt.host)
+        if attempt.sock:
+            release(self._poller, attempt.sock)
+            attempt.sock = None
+        attempt.done(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+
+    def _finish(self, attempt: _Attempt, result: socket.socket | OSError) -> None:
+        self._running.discard(attempt)
+        self._trying.discard(attempt)
+        attempt.done(result)
+
+
+@functools.lru_cache(maxsize=1024)
+def numeric_family(host: str) -> int:
+    """Return the address family of a numeric address, 0 for a name."""
+    address = parse_ip(host)
+    if address is None:
+        return 0
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
+
+
+def numeric_address(host: str, port: int) -> tuple[int, Any]:
+    """Return family and socket address of a numeric address; raises OSError if the interface of its scope is missing.
+
+    A link-local address is of no use without the number of its interface, which only the long form of a socket address
+    has a place for.
+    """
+    if "%" not in host:
+        return numeric_family(host), (host, port)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        raise OSError(errno.ENODEV, f"there is no interface {host.partition('%')[2]}") from None
+    family, _, _, _, address = found[0]
+    return family, address
+
+
+def scoped_host(address: tuple[Any, ...]) -> str:
+    """Return the host of a socket address, with the scope that the short form of it has no place for."""
+    host, _, *long = address
+    scope = long[1] if long else 0
+    return f"{host}%{scope}" if scope and "%" not in host else str(host)
+
+
+def _with_port(address: tuple[Any, ...], port: int) -> tuple[Any, ...]:
+    return (address[0], port, *address[2:])

@@ -1,0 +1,163 @@
+"""Accepting connections, also when the machine runs out of descriptors."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from .congestion import local, suit
+from .poller import FAULT, Poller, release
+from .sockets import BACKLOG, OUT_OF_RESOURCES, TRANSIENT_ACCEPT, SocketOptions
+
+log = logging.getLogger("backhaul.accept")
+
+Accepted = Callable[[socket.socket, Any], None]
+_BATCH = 64  # connections per wake-up: enough to empty a burst, few enough to let relays move
+GATE_BATCH = 4  # connections per wake-up where strangers knock: a flood of them must let relays move sooner
+_PAUSE = 0.1  # seconds without accepting while even the spare descriptor can't be had
+
+
+class Acceptor:
+    """Hands every connection of a listening socket to `accepted(sock, address)`; owns the listener.
+
+    The accepted socket is non-blocking and belongs to the callback.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        listener: socket.socket,
+        accepted: Accepted,
+        refused: Callable[[OSError], None],
+        *,
+        batch: int = _BATCH,
+    ) -> None:
+        """`batch` is how many connections are accepted in one turn of the event loop."""
+        self._batch = batch
+        self._loop = asyncio.get_running_loop()
+        self._poller = poller
+        self._listener = listener
+        self._accepted = accepted
+        self._refused = refused
+        self._anywhere = not local(listener.getsockname()[0])  # else its connections have inherited what suits them
+        self._timer: asyncio.TimerHandle | None = None
+        self._refusing = False
+        self._spare = _open_spare()
+        self._resume()
+
+    def set_options(self, options: SocketOptions) -> None:
+        """Give the connections to come, which inherit them, these options."""
+        options.renew(self._listener)
+
+    def refuse(self) -> None:
+        """Let the system refuse connections, until `admit`; the port stays ours. Raises OSError where it can't.
+
+        Does nothing when called again: a socket that is shut down already can't be shut down.
+
+        Linux resets a listening socket that is shut down for reading, and keeps its address. Others could take the
+        address nevertheless if both they and this socket had SO_REUSEADDR.
+        """
+        if self._refusing:
+            return
+        self._refusing = True
+        self._stop_timer()
+        self._poller.forget(self._listener)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        self._listener.shutdown(socket.SHUT_RD)
+
+    def admit(self) -> None:
+        """Accept connections again, if they are refused; raises OSError."""
+        if not self._refusing:
+            return
+        self._refusing = False
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.listen(BACKLOG)
+        self._resume()
+
+    def finish(self) -> None:
+        """Take all connections that have come, then stop listening."""
+        while self._accept_batch():
+            pass
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening; accepted connections are not touched."""
+        self._stop_timer()
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
+        if self._listener.fileno() >= 0:
+            self._poller.forget(self._listener)  # the service manager may have a copy, with which epoll would go on
+            self._listener.close()
+
+    def _stop_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _pause(self) -> None:
+        """Go on after a while: what goes wrong with one connection, or for lack of memory, does not end the port."""
+        self._poller.ignore_readable(self._listener)
+        self._timer = self._loop.call_later(_PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        self._timer = None
+        self._poller.guard(self._listener, self._pause)
+        self._poller.on_readable(self._listener, self._readable)
+
+    def _readable(self) -> None:
+        self._accept_batch()
+
+    def _accept_batch(self) -> bool:
+        """Accept some; return whether there may be more."""
+        for _ in range(self._batch):
+            try:
+                sock, address = self._listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError as error:
+                if error.errno in TRANSIENT_ACCEPT:
+                    continue
+                self._exhausted(error)
+                return False
+            sock.setblocking(False)
+            if self._anywhere:
+                suit(sock, address[0])
+            self._hand_over(sock, address)
+            if self._listener.fileno() < 0:
+                return False
+        return True
+
+    def _hand_over(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        """What goes wrong with one connection is no reason to hear no others."""
+        try:
+            self._accepted(sock, address)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            release(self._poller, sock, reset=True)
+            self._poller.faults.fault(FAULT, error)
+
+    def _exhausted(self, error: OSError) -> None:
+        """Give up one user so that the rest can go on, instead of spinning on a listener that stays readable."""
+        self._refused(error)
+        if error.errno in OUT_OF_RESOURCES and self._spare is not None:
+            os.close(self._spare)
+            with contextlib.suppress(OSError):
+                self._listener.accept()[0].close()
+            self._spare = _open_spare()
+        if self._spare is None:
+            self._poller.ignore_readable(self._listener)
+            self._timer = self._loop.call_later(_PAUSE, self._retry)
+
+    def _retry(self) -> None:
+        self._spare = _open_spare()
+        self._resume()
+
+
+def _open_spare() -> int | None:
+    try:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None

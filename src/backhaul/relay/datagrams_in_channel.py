@@ -1,0 +1,133 @@
+"""Datagrams of one flow in a framed channel (a smux stream, a WebSocket connection), between two of ours."""
+
+from collections.abc import Callable
+
+from backhaul.net.udp import DatagramQueue, Tally
+from backhaul.wire.datagrams import Batch, Splitter, framed_size, join, put
+from backhaul.wire.smux import SmuxError
+
+from .channel import FRAMES_AT, OUT, Channel
+
+Received = Callable[[Batch], None]
+
+
+class DatagramChannel:
+    """Owns the channel; one end of a flow, and the channel's rider.
+
+    `received` gets what comes, `ended` is called when the other side has closed, never after `close`.
+    """
+
+    __slots__ = ("_answered", "_channel", "_ended", "_queue", "_received", "_splitter", "_unsent", "_waiting")
+
+    def __init__(self, channel: Channel, tally: Tally) -> None:
+        self._channel = channel
+        self._splitter = Splitter(stamped=False)
+        self._queue = DatagramQueue(tally)
+        self._unsent: memoryview = memoryview(b"")  # the rest of datagrams that the window has cut
+        self._waiting = False  # for the connection, or for the window
+        self._received: Received | None = None
+        self._answered = False
+        self._ended: Callable[[], None] | None = None
+
+    def start(self, received: Received, ended: Callable[[], None], early: bytes = b"") -> None:
+        """Begin; `early` came on the channel before and is not consumed yet."""
+        self._received = received
+        self._ended = ended
+        if early:
+            taken = self.on_data(memoryview(early))
+            self._channel.consumed(taken)
+            self._channel.settle()
+
+    def send(self, batch: Batch) -> None:
+        """See DatagramEnd: one write for all, or into the queue behind those that wait."""
+        if self._waiting or self._channel.blocked:
+            self._queue.send(batch)
+            self._wait()
+        elif batch:
+            self._frame(batch)
+
+    def close(self) -> None:
+        """See DatagramEnd."""
+        if self._ended is None:
+            return
+        self._received = self._ended = None
+        self._queue.close()
+        self._channel.drop(reset=False)
+
+    def unpark(self) -> None:
+        """The connection takes bytes again."""
+        self._go_on()
+
+    def on_window(self) -> None:
+        """See smux.Sink."""
+        self._go_on()
+
+    def on_data(self, view: memoryview) -> int:
+        """See smux.Sink: handed on at once, because nothing that a datagram does comes back to the channel."""
+        if self._received and (batch := self._splitter.feed(view)):
+            if not self._answered:
+                self._answered = True
+                self._channel.touch(self)  # nothing is to be delivered later, but a session has proved itself
+            self._received(batch)
+        return len(view)
+
+    def on_fin(self) -> None:
+        """See smux.Sink: a flow has no halves."""
+        self._over()
+
+    def on_lost(self, reason: SmuxError | str) -> None:
+        """See smux.Sink."""
+        del reason
+        self._over()
+
+    def on_reset(self) -> None:
+        """The other end has given up the flow."""
+        self._over()
+
+    def reset(self) -> None:
+        """See Rider."""
+        self._over()
+
+    def deliver(self) -> None:
+        """See Rider: nothing is kept."""
+
+    def _over(self) -> None:
+        if self._ended:
+            self._ended()
+
+    def _frame(self, batch: Batch) -> None:
+        """Send the batch: in one frame, which is put together in its place, unless it is too large for that."""
+        channel = self._channel
+        size = framed_size(batch)
+        if size <= channel.frame_size and size <= channel.room():
+            put(batch, OUT, FRAMES_AT + channel.header_room)
+            channel.send_frames(size)
+        else:
+            self._write(memoryview(join(batch)))
+
+    def _write(self, data: memoryview) -> None:
+        place = FRAMES_AT + self._channel.header_room
+        while data and (room := self._channel.room()):
+            count = min(len(data), room, self._channel.frame_size)
+            OUT[place : place + count] = data[:count]
+            self._channel.send_frames(count)
+            data = data[count:]
+        self._unsent = data
+        self._waiting = bool(data)  # on_window wakes it
+
+    def _wait(self) -> None:
+        if not self._waiting:
+            self._waiting = True
+            self._channel.park(self, bulk=False)
+
+    def _go_on(self) -> None:
+        if self._ended is None:
+            return
+        self._waiting = False
+        if self._unsent:
+            self._write(self._unsent)
+        if not self._waiting and self._queue:
+            if self._channel.blocked:
+                self._wait()
+            else:
+                self._write(memoryview(join(self._queue.take())))

@@ -1,0 +1,135 @@
+"""Datagrams of one flow in a TCP connection of their own."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from backhaul.net.buffers import shared_buffer
+from backhaul.net.poller import WOULD_BLOCK, Poller, release
+from backhaul.net.udp import QUEUE_BYTES, DatagramQueue, Tally
+from backhaul.wire.datagrams import Batch, DelayJudge, Splitter
+
+# Bytes that the kernel may hold unsent: what waits longer waits in our queue, where the oldest can still be dropped.
+NOTSENT_LOWAT = 1 << 17
+# A flow whose answers come late sits on a path that is full already: it queues a quarter, so that what does get
+# through is fresh. There is no second connection as in v0.7.2: the target would see it as another user.
+CONGESTED_QUEUE_BYTES = QUEUE_BYTES // 4
+_IN = shared_buffer(1 << 18)  # shared: a read is dealt with before the next one
+
+Join = Callable[[Batch], bytes]
+Received = Callable[[Batch], None]
+
+
+class DatagramStream:
+    """Owns the connection; one end of a flow.
+
+    `received` gets what comes, `ended` is called at most once, when the other side has closed, never after `close`.
+    """
+
+    __slots__ = (
+        "_congested", "_ended", "_join", "_judge", "_loop", "_poller", "_queue", "_received", "_sock", "_splitter",
+        "_tally", "_unsent",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        poller: Poller,
+        sock: socket.socket,
+        join: Join,
+        splitter: Splitter,
+        tally: Tally,
+        *,
+        judge: DelayJudge | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._poller = poller
+        self._sock = sock
+        self._join = join
+        self._splitter = splitter
+        self._tally = tally
+        self._judge = judge
+        self._congested = False
+        self._queue = DatagramQueue(tally)
+        self._unsent: bytes | memoryview = b""
+        self._received: Received = _ignore
+        self._ended: Callable[[], None] | None = None
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # batches are joined here, not in the kernel
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
+
+    def start(self, received: Received, ended: Callable[[], None], early: bytes = b"", *, unsent: bytes = b"") -> None:
+        """Begin to read; `early` was read before, and `unsent` goes first, before any datagram."""
+        if unsent:
+            self._unsent = unsent
+            self._poller.on_writable(self._sock, self._writable)
+        self._received = received
+        self._ended = ended
+        self._poller.guard(self._sock, self._end)
+        self._poller.on_readable(self._sock, self._readable)
+        self._take(memoryview(early))
+
+    def send(self, batch: Batch) -> None:
+        """See DatagramEnd: one write for all, or into the queue behind those that wait."""
+        if self._unsent:
+            self._queue.send(batch)
+        elif batch:
+            self._write(self._join(batch))
+            if self._unsent:
+                self._poller.on_writable(self._sock, self._writable)
+
+    def close(self) -> None:
+        """See DatagramEnd."""
+        self._ended = None
+        self._received = _ignore
+        self._queue.close()
+        release(self._poller, self._sock)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        try:
+            sent = self._sock.send(data)
+        except WOULD_BLOCK:
+            sent = 0
+        except OSError:
+            self._end()
+            return
+        self._unsent = memoryview(data)[sent:] if sent < len(data) else b""
+
+    def _writable(self) -> None:
+        self._write(self._unsent)
+        if not self._unsent and self._queue:
+            self._write(self._join(self._queue.take()))
+        if not self._unsent and self._sock.fileno() >= 0:
+            self._poller.ignore_writable(self._sock)
+
+    def _readable(self) -> None:
+        try:
+            count = self._sock.recv_into(_IN)
+        except WOULD_BLOCK:
+            return
+        except OSError:
+            count = 0
+        if count:
+            self._take(_IN[:count])
+        else:
+            self._end()
+
+    def _take(self, data: memoryview) -> None:
+        if batch := self._splitter.feed(data):
+            if self._judge:
+                self._weigh(self._judge.late(self._splitter.timestamp, int(self._loop.time() * 1000)))
+            self._received(batch)
+
+    def _weigh(self, late: bool) -> None:  # noqa: FBT001 - one answer, one argument
+        if late != self._congested:
+            self._congested = late
+            self._tally.congested += late
+            self._queue.limit = CONGESTED_QUEUE_BYTES if late else QUEUE_BYTES
+
+    def _end(self) -> None:
+        self._unsent = b""
+        if ended := self._ended:
+            ended()
+
+
+def _ignore(batch: Batch) -> None:
+    """Nobody wants what comes any more."""

@@ -1,0 +1,1 @@
+"""What users travel on: connections of their own, sessions, UDP tunnels, and the pools of them."""

@@ -1,0 +1,143 @@
+"""The client's tunnel connections, whatever they carry: dialled, then in use or idle, then left to the server."""
+
+import asyncio
+import functools
+import logging
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Generic, Self, TypeVar
+
+from backhaul.relay.fit import Fit
+from backhaul.transports.base import LEAVE_TIMEOUT, ClientEvents, Door
+from backhaul.wire.signals import Signal
+
+log = logging.getLogger("backhaul.tunnel")
+
+Carrier = TypeVar("Carrier")
+
+
+class PooledClient(ABC, Generic[Carrier]):
+    """The client's side of a transport with tunnel connections; subclasses say what rides on them."""
+
+    def __init__(self, events: ClientEvents, make_door: Callable[[Self], Door]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._events = events
+        self._carriers: set[Carrier] = set()  # of the present control channel
+        self._leaving: set[Carrier] = set()  # their control channel is gone; the server may not know yet
+        self._opening = 0
+        self._door = make_door(self)
+
+    @property
+    @abstractmethod
+    def idle(self) -> int:
+        """How many tunnel connections wait for a user."""
+
+    @property
+    def spare(self) -> int:
+        """How many tunnel connections wait that the server has no need of when it asks for another."""
+        return self.idle
+
+    @property
+    def shared(self) -> int:
+        """How many tunnel connections have users and take more."""
+        return len(self._carriers) - self.idle
+
+    @property
+    @abstractmethod
+    def leaving(self) -> int:
+        """How many idle connections of a lost control channel the server has not closed yet."""
+
+    @abstractmethod
+    def _begin(self, sock: socket.socket, rest: bytes, among: set[Carrier], *, ours: bool) -> None:
+        """Keep a connection that was dialled, now the callee's; `rest` are bytes that have been read already."""
+
+    @abstractmethod
+    def _close_idle(self, carrier: Carrier) -> None:
+        """Close `carrier`, unless users are on it."""
+
+    @property
+    def opening(self) -> int:
+        """How many tunnel connections are being dialled."""
+        return self._opening
+
+    async def connect(self) -> str:
+        """Open the control channel; return the server's address. Raises OSError or TransportError."""
+        return await self._door.connect()
+
+    def open(self) -> None:
+        """Dial one more tunnel connection, in the background."""
+        self._opening += 1
+        self._door.dial(functools.partial(self._opened, self._carriers))
+
+    def send(self, signal: Signal) -> None:
+        """Say `signal` on the control channel, if there is one."""
+        self._door.send(signal)
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether this server answers when it is asked for a sign of life."""
+        return self._door.can_ask
+
+    def probe(self) -> None:
+        """Ask the server for a sign of life."""
+        self._door.probe()
+
+    def disconnect(self) -> None:
+        """Close the control channel; users in flight go on.
+
+        Idle connections, and those that the server has been asked for, are left to the server to close: in this very
+        moment it may be handing them users.
+        """
+        self._door.disconnect()
+        self._opening = 0
+        left, self._carriers = self._carriers, set()
+        self._leaving |= left
+        self._loop.call_later(LEAVE_TIMEOUT, self._close, left)
+
+    def close(self) -> None:
+        """Close the idle connections that are still there."""
+        self._door.close()
+        self._close(list(self._leaving))
+
+    def heard(self, signal: Signal) -> None:
+        """Tell the control plane."""
+        self._events.heard(signal)
+
+    @property
+    def fit(self) -> Fit:
+        """Takes what becomes known of the other end's tunnel connections."""
+        return self._events.fit
+
+    def control_lost(self, reason: str) -> None:
+        """Tell the control plane, which will disconnect."""
+        self._events.control_lost(reason)
+
+    def _close(self, carriers: Iterable[Carrier]) -> None:
+        for carrier in carriers:
+            if carrier in self._leaving:
+                self._close_idle(carrier)
+
+    def _forget(self, carrier: Carrier) -> None:
+        self._carriers.discard(carrier)
+        self._leaving.discard(carrier)
+
+    def _opened(
+        self,
+        carriers: set[Carrier],
+        result: socket.socket | Exception,
+        ours: bool,  # noqa: FBT001 - see Opened
+        rest: bytes,
+    ) -> None:
+        """Take in a connection for those of the control channel of its time, which may be gone."""
+        late = carriers is not self._carriers
+        if not late:
+            self._opening -= 1
+        if isinstance(result, Exception):
+            log.debug("can't open a tunnel connection: %s", result)
+        elif late:
+            before = frozenset(self._leaving)
+            self._begin(result, rest, self._leaving, ours=ours)
+            self._loop.call_later(LEAVE_TIMEOUT, self._close, self._leaving - before)
+        else:
+            self._begin(result, rest, carriers, ours=ours)

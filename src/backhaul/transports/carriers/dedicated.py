@@ -1,0 +1,220 @@
+"""One tunnel connection for each user: the carrier of tcp, ws and wss.
+
+How a connection waits and how the target is announced on it differs (plain bytes, WebSocket messages); keeping
+the idle ones, and handing them out, does not.
+"""
+
+import socket
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+from backhaul.relay.fit import Fit
+from backhaul.relay.flows import Flow
+from backhaul.transports.base import Arrival, Carry, ClientEvents, Door, Gate, ServerEvents, ServerSettings, User
+from backhaul.wire.signals import Signal
+
+from .client import PooledClient
+from .server import GatedServer
+
+
+class IdleCarrier(Protocol):
+    """An idle tunnel connection on the public end; owns the connection and watches it."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether the other end has shown that it is one of ours."""
+
+    @property
+    def takes_flows(self) -> bool:
+        """Whether the other end knows flows on this transport."""
+
+    def carry(self, user: User) -> bool:
+        """Announce the target and join the two; False, with the user untouched, if the connection is dead.
+
+        It is closed then, or in the hands of whom it has spoken to.
+        """
+
+    def carry_flow(self, flow: Flow) -> bool:
+        """Announce the target and become the flow's far end; False as with `carry`."""
+
+    def ping(self) -> None:
+        """Keep middleboxes on the way from forgetting the connection."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+    def abort(self) -> None:
+        """Close the connection with a reset: something may have left in part."""
+
+
+class CarrierOwner(Protocol):
+    """Whom an idle connection on the public end tells what happens to it."""
+
+    @property
+    def rtt(self) -> float:
+        """Seconds of a round trip to the client, 0 if not measured."""
+
+    def carrier_gone(self, carrier: IdleCarrier) -> None:
+        """It has died and is closed."""
+
+    def carrier_spoke(self, carrier: IdleCarrier, sock: socket.socket, data: bytes) -> None:
+        """It said something, which an idle one never does; the socket is the callee's."""
+
+    @property
+    def fit(self) -> Fit:
+        """Takes what becomes known of the other end's tunnel connections."""
+
+
+MakeCarrier = Callable[[socket.socket, bytes, bool, CarrierOwner], IdleCarrier]
+"""From a connection, bytes read already, whether the other end is ours, and the owner."""
+
+
+class DedicatedServer(GatedServer):
+    """The public end: idle connections in the order in which they came.
+
+    The newest is used first: what lies between both ends has had the least time to forget it. Of those that are known
+    by their address alone it is the oldest: a neighbour who opens one for each user would get them all otherwise.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        events: ServerEvents,
+        make_gate: Callable[["DedicatedServer"], Gate],
+        make_carrier: MakeCarrier,
+    ) -> None:
+        super().__init__(settings, events, make_gate)
+        self._make_carrier = make_carrier
+        self._idle: OrderedDict[IdleCarrier, None] = OrderedDict()  # unlike a dict finds either end in constant time
+        self.dropped = 0  # idle connections beyond channel_size
+
+    @property
+    def idle(self) -> int:
+        """How many tunnel connections wait for a user."""
+        return len(self._idle)
+
+    def send(self, signal: Signal) -> None:
+        """Say `signal` on the control channel, if there is one; with the heart beat the idle connections."""
+        super().send(signal)
+        if signal == Signal.HEARTBEAT:
+            for carrier in list(self._idle):
+                carrier.ping()
+
+    def carry(self, user: User) -> bool:
+        """Hand the user to the connection whose turn it is; False if none is idle."""
+        while self._idle:
+            carrier = self.take()
+            try:
+                if carrier.carry(user):
+                    return True
+            except BaseException:
+                carrier.abort()
+                raise
+        return False
+
+    def carry_flow(self, flow: Flow) -> Carry:
+        """Hand the flow to the connection whose turn it is, if its other end knows flows."""
+        while self._idle:
+            if not self._next().takes_flows:
+                return Carry.REFUSED
+            if self.take().carry_flow(flow):
+                return Carry.CARRIED
+        return Carry.LATER
+
+    def take(self) -> IdleCarrier:
+        """Return an idle connection, now the caller's; KeyError-free only while `idle`."""
+        carrier = self._next()
+        del self._idle[carrier]
+        return carrier
+
+    def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
+        """Keep the connection for a user to come. Of v0.7.2's nothing is known but that it is there."""
+        if ours:
+            self.fit.proved()
+        else:
+            self.fit.seen()
+        carrier = self._make_carrier(sock, rest, ours, self)
+        if len(self._idle) >= self.settings.channel_size:
+            self.dropped += 1
+            carrier.close()
+            return
+        self._idle[carrier] = None
+        self._events.carrier_ready()
+
+    def client_recognised(self) -> None:
+        """See GateEvents."""
+        for carrier in [carrier for carrier in self._idle if not carrier.ours]:
+            del self._idle[carrier]
+            carrier.close()
+
+    def carrier_gone(self, carrier: IdleCarrier) -> None:
+        """The client notices as well, and dials another."""
+        self._idle.pop(carrier, None)
+
+    def carrier_spoke(self, carrier: IdleCarrier, sock: socket.socket, data: bytes) -> None:
+        """It is the handshake of a client that came back while its old control channel looked alive, or garbage."""
+        self._idle.pop(carrier, None)
+        self._gate.regreet(sock, data)
+
+    def _next(self) -> IdleCarrier:
+        return next(reversed(self._idle) if self._gate.vouches else iter(self._idle))
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self.take().close()
+
+
+class WaitingCarrier(Protocol):
+    """A tunnel connection on the client's side that waits for a target; owns the connection and watches it."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class WaitingOwner(Protocol):
+    """Whom a waiting connection tells what happens to it."""
+
+    def addressed(self, carrier: WaitingCarrier, arrival: Arrival | None) -> None:
+        """The server has named a target, or (None) the connection is gone."""
+
+    @property
+    def fit(self) -> Fit:
+        """Takes what becomes known of the other end's tunnel connections."""
+
+
+MakeWaiting = Callable[[socket.socket, bytes, bool, WaitingOwner], WaitingCarrier]
+"""From a connection, bytes read already, whether the other end is ours, and the owner."""
+
+
+class DedicatedClient(PooledClient[WaitingCarrier]):
+    """The client's side: connections that wait for a target."""
+
+    def __init__(
+        self, events: ClientEvents, make_door: Callable[["DedicatedClient"], Door], make_waiting: MakeWaiting
+    ) -> None:
+        super().__init__(events, make_door)
+        self._make_waiting = make_waiting
+
+    @property
+    def idle(self) -> int:
+        """How many tunnel connections wait for a user."""
+        return len(self._carriers)
+
+    @property
+    def leaving(self) -> int:
+        """How many connections of a lost control channel the server has not closed yet."""
+        return len(self._leaving)
+
+    def addressed(self, carrier: WaitingCarrier, arrival: Arrival | None) -> None:
+        """One waits no more; the pool notices."""
+        self._forget(carrier)
+        if arrival:
+            self._events.arrived(arrival)
+
+    def _begin(self, sock: socket.socket, rest: bytes, among: set[WaitingCarrier], *, ours: bool) -> None:
+        among.add(self._make_waiting(sock, rest, ours, self))
+
+    def _close_idle(self, carrier: WaitingCarrier) -> None:
+        self._forget(carrier)
+        carrier.close()

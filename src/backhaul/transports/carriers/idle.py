@@ -1,0 +1,122 @@
+"""A tunnel connection on which nothing has been asked for yet: watched for the first word, or for its end."""
+
+import socket
+from abc import ABC, abstractmethod
+
+from backhaul.net.poller import WOULD_BLOCK, release
+from backhaul.net.sockets import expect_outages
+from backhaul.relay.pair import Relay
+
+_READ_SIZE = 1 << 14
+
+
+class SilentConnection(ABC):
+    """Owns the connection until a subclass hands it on. `ours`: whether the other end is one of ours."""
+
+    __slots__ = ("_active", "_ours", "_relay", "_sock", "_unsent")
+
+    def __init__(self, relay: Relay, sock: socket.socket, *, ours: bool) -> None:
+        self._relay = relay
+        self._sock = sock
+        self._ours = ours
+        self._active = True  # bytes have moved lately
+        self._unsent = b""  # the rest of something that has left in part
+        relay.poller.guard(sock, self.abort)
+        relay.poller.on_readable(sock, self._readable)
+
+    @property
+    def ours(self) -> bool:
+        """Whether the other end is one of ours."""
+        return self._ours
+
+    @abstractmethod
+    def _hear(self, data: bytes) -> None:
+        """The other end has said something."""
+
+    @abstractmethod
+    def _gone(self) -> None:
+        """The connection was closed, by whichever end: tell the owner."""
+
+    def close(self, *, reset: bool = False) -> None:
+        """Close the connection."""
+        release(self._relay.poller, self._sock, reset=reset)
+
+    def abort(self) -> None:
+        """Close the connection with a reset: the program has failed, and something may have left in part."""
+        self.close(reset=True)
+        self._gone()
+
+    def _say(self, data: bytes) -> bool:
+        """Send a ping or the answer to one; return False, with the connection closed, if it is dead.
+
+        While an earlier one waits for the connection nothing is sent: one is as good as two.
+        """
+        if self._unsent:
+            return True
+        self._active = True
+        return self._send(data)
+
+    def _was_active(self) -> bool:
+        """Return whether bytes have moved since this was asked last."""
+        active, self._active = self._active, False
+        return active
+
+    def _announce(self, data: bytes) -> bytes:
+        """Send `data`; return what is left to be sent, before anything else, by the next owner of the connection.
+
+        Raises OSError, with the connection closed, if that is dead: nothing of `data` has left then. Once a part of
+        it may have left, `data` belongs to this connection alone, whatever becomes of it.
+        """
+        expect_outages(self._sock)
+        if self._unsent:
+            self._relay.poller.ignore_writable(self._sock)
+            return self._unsent + data
+        try:
+            return self._rest_of(data)
+        except OSError:
+            self.close()
+            raise
+
+    def _send(self, data: bytes) -> bool:
+        try:
+            self._unsent = self._rest_of(data)
+            if self._unsent:
+                self._relay.poller.on_writable(self._sock, self._writable)  # ENOSPC, ENOMEM: epoll_ctl(2)
+        except OSError:
+            self.close()
+            return False
+        return True
+
+    def _rest_of(self, data: bytes) -> bytes:
+        """Send `data`; return what the connection does not take now. Raises OSError."""
+        try:
+            return data[self._sock.send(data) :]
+        except WOULD_BLOCK:
+            return data
+
+    def _writable(self) -> None:
+        self._relay.poller.ignore_writable(self._sock)
+        if not self._send(self._unsent):
+            self._gone()
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(_READ_SIZE)
+        except WOULD_BLOCK:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._active = True
+            self._hear(data)
+        else:
+            self._give_up()
+
+    def _refuse(self) -> None:
+        """Close at once what is no tunnel connection; its owner, who is just making this object, is told after that."""
+        self.close()
+        self._relay.loop.call_soon(self._gone)
+
+    def _give_up(self) -> None:
+        self.close()
+        self._gone()

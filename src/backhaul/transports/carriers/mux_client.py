@@ -1,0 +1,204 @@
+"""Many users on each tunnel connection: the client's side of tcpmux, wsmux and wssmux."""
+
+import asyncio
+import functools
+import logging
+import socket
+from collections.abc import Callable
+
+from backhaul.mux.link import Link
+from backhaul.mux.stream_channel import SmuxChannel
+from backhaul.net.deadlines import Deadlines
+from backhaul.net.poller import release
+from backhaul.relay.datagrams_in_channel import DatagramChannel
+from backhaul.relay.flows import Flow, connect_flow
+from backhaul.relay.framed import FramedRelay
+from backhaul.relay.outcome import FLOW_OVER, LOST, RESET_BY_USER, Done
+from backhaul.relay.pair import Relay, Traffic
+from backhaul.transports.base import ClientEvents, ClientSettings, Door
+from backhaul.wire.smux import Role, SmuxError, Stream
+from backhaul.wire.strings import StringReader, StringTooLongError
+from backhaul.wire.targets import MAX_TARGET, UDP_PREFIX
+
+from .client import PooledClient
+
+log = logging.getLogger("backhaul.mux")
+
+_TARGET_TIMEOUT = 10.0  # seconds: the target follows the opening of a stream at once
+MAX_UNADDRESSED = 1024  # streams without a target on one session: the accept backlog of the Go library
+
+
+class MuxClient(PooledClient[Link]):
+    """The client's side: sessions, on which the server opens streams."""
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        events: ClientEvents,
+        relay: Relay,
+        make_door: Callable[["MuxClient"], Door],
+    ) -> None:
+        super().__init__(events, make_door)
+        self._relay = relay
+        self._settings = settings.mux
+        self._addressing: Deadlines[_Announced] = Deadlines(_TARGET_TIMEOUT, _Announced.late)
+
+    @property
+    def idle(self) -> int:
+        """How many sessions have no stream."""
+        return sum(not len(link) for link in self._carriers)
+
+    @property
+    def spare(self) -> int:
+        """See PooledClient. A server of ours asks when all are full, and closes by itself what is too many."""
+        return 0 if any(link.ours for link in self._carriers) else self.idle
+
+    @property
+    def leaving(self) -> int:
+        """How many idle sessions of a lost control channel the server has not closed yet."""
+        return sum(not len(link) for link in self._leaving)
+
+    def stream_opened(self, link: Link, stream: Stream) -> None:
+        """A user is on the way: the target comes first."""
+        announced = _Announced(link, stream, self._addressed)
+        stream.sink = announced
+        if len(self._addressing) >= MAX_UNADDRESSED:
+            announced.late()
+        else:
+            self._addressing.add(announced)
+
+    def stream_closed(self, link: Link) -> None:
+        """The server opens streams."""
+
+    def recognised(self, link: Link) -> None:
+        """The client's side needs to know it of no session but the one that it writes to."""
+
+    def load_changed(self, link: Link) -> None:
+        """A session whose control channel is gone ends with its last stream."""
+        if link not in self._carriers and not len(link):
+            link.finish("its last stream has closed")
+
+    def link_lost(self, link: Link, why: str) -> None:
+        """A session is gone; the pool will notice."""
+        self._forget(link)
+        log.debug("session lost: %s", why)
+
+    def not_smux(self, link: Link, data: bytes) -> None:
+        """Only a server looks for handshakes."""
+
+    def _begin(self, sock: socket.socket, rest: bytes, among: set[Link], *, ours: bool) -> None:
+        link = Link(self._relay, sock, Role.SERVER, self._settings, self, ours=ours)
+        among.add(link)
+        link.start(rest)
+
+    def _close_idle(self, carrier: Link) -> None:
+        if not len(carrier):
+            carrier.finish("its control channel is gone")
+
+    def _addressed(self, announced: "_Announced") -> None:
+        self._addressing.discard(announced)
+        if announced.target:
+            self._events.arrived(announced)
+
+
+class _Announced:
+    """A stream whose target is not known or not reached yet; keeps what comes behind it."""
+
+    datagrams = False
+
+    def __init__(self, link: Link, stream: Stream, addressed: Callable[["_Announced"], None]) -> None:
+        self.target = ""
+        self.datagrams = False
+        self._link = link
+        self._stream = stream
+        self._addressed = addressed
+        self._reader = StringReader(MAX_TARGET)
+        self._kept = bytearray()
+        self._ended = False
+        self._lost = False
+        self._outcome = LOST  # of a user who is gone before the target is reached
+
+    def on_data(self, view: memoryview) -> int:
+        """See smux.Sink."""
+        if self.target:
+            self._kept += view
+            return 0
+        try:
+            found = self._reader.feed(view)
+        except StringTooLongError:
+            self.late()
+            return len(view)
+        if found is None:
+            return len(view)
+        text, rest = found
+        self._kept += rest
+        target = text.decode("utf-8", "replace")
+        self.datagrams = target.startswith(UDP_PREFIX)
+        self.target = target.removeprefix(UDP_PREFIX) or "(empty)"
+        asyncio.get_running_loop().call_soon(self._addressed, self)  # no stream may be written while one is fed
+        return len(view) - len(rest)
+
+    def on_fin(self) -> None:
+        """See smux.Sink."""
+        self._ended = True
+        if not self.target:
+            self.late()
+
+    def on_window(self) -> None:
+        """See smux.Sink."""
+
+    def on_lost(self, reason: SmuxError) -> None:
+        """See smux.Sink."""
+        del reason
+        self._lost = True
+
+    def on_reset(self) -> None:
+        """The user has gone with a reset before the target was reached."""
+        self._outcome = RESET_BY_USER
+        if self.target:
+            self.refuse(reset=False)
+        else:
+            self.late()
+
+    def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
+        """Connect it with the target, whose socket is taken over; bytes that came early go first."""
+        if self._lost:
+            release(self._link.relay.poller, sock, reset=True)
+            done(self._outcome)
+            return
+        if self.datagrams:
+            self._join_flow(sock, traffic, done)
+            return
+        channel = SmuxChannel(self._link, self._stream)
+        joined = FramedRelay(channel, sock, traffic, done, towards_user=False)
+        channel.carry(joined)
+        joined.start(bytes(self._kept), ended=self._ended)
+
+    def _join_flow(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
+        flows = self._link.relay.flows
+        channel = SmuxChannel(self._link, self._stream)
+        rider = DatagramChannel(channel, flows.tally)
+        channel.carry(rider)
+        flow = Flow(flows, rider, self.target, traffic, flows.tally, done=functools.partial(done, FLOW_OVER))
+        connect_flow(self._link.relay.poller, flow, sock)
+        rider.start(flow.from_near, flow.close, bytes(self._kept))
+        if self._ended:
+            flow.close()
+
+    def refuse(self, *, reset: bool) -> None:
+        """Close the stream, with a reset if the target gave one and the other end understands it."""
+        if self._lost:
+            return
+        self._lost = True
+        if reset and self._link.ours:
+            self._link.session.nop(self._stream.id)
+        self._stream.finish()
+        self._stream.abandon()
+        if not self._link.feeding:
+            self._link.settle()
+        self._link.stream_closed()
+
+    def late(self) -> None:
+        """No target came: an orphan, as a v0.7.2 server can leave them."""
+        self._addressed(self)
+        self.refuse(reset=False)

@@ -1,0 +1,272 @@
+"""Many users on each tunnel connection: the public end of tcpmux, wsmux and wssmux."""
+
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from backhaul.mux.balancer import Loads
+from backhaul.mux.link import Link
+from backhaul.mux.stream_channel import SmuxChannel
+from backhaul.net.deadlines import Deadlines
+from backhaul.net.poller import release
+from backhaul.relay.datagrams_in_channel import DatagramChannel
+from backhaul.relay.flows import Flow
+from backhaul.relay.framed import FramedRelay
+from backhaul.relay.pair import Relay
+from backhaul.transports.base import Carry, Gate, ServerEvents, ServerSettings, User
+from backhaul.wire.signals import Signal
+from backhaul.wire.smux import Role, SmuxError, Stream, StreamIdsExhausted
+from backhaul.wire.strings import encode_string
+from backhaul.wire.targets import UDP_PREFIX
+
+from .server import GatedServer
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+
+log = logging.getLogger("backhaul.mux")
+
+_REQUEST_PATIENCE = 1.0  # seconds until another session is asked for: a user waits three times as long
+_OVERDUE = 60.0  # seconds for which an answer may still come: an outage that lasts longer ends the control channel
+_RETIRE_EVERY = 10.0  # seconds without a stream after which a session beyond the client's pool may go
+_OPEN = "on tcpmux whoever shares the client's address can open them; wssmux asks for the token"
+_HELLO_GRACE = 2.0  # seconds after the beginning of a session: the hello is its first frame, but may be lost once
+
+
+class MuxServer(GatedServer):
+    """The public end: sessions, and which of them gets the next user."""
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        events: ServerEvents,
+        relay: Relay,
+        make_gate: Callable[["MuxServer"], Gate],
+    ) -> None:
+        super().__init__(settings, events, make_gate)
+        self._relay = relay
+        self._links = Loads()
+        self._asked: Deadlines[object] = Deadlines(_REQUEST_PATIENCE, self._unanswered)
+        self._overdue: Deadlines[object] = Deadlines(_OVERDUE, lambda _request: None)
+        self._surplus = 0  # sessions that came because they were asked for: beyond the client's pool
+        self._retiring: TimerHandle | None = None  # set while there are any
+
+    @property
+    def idle(self) -> int:
+        """How many sessions have no stream."""
+        return self._links.idle
+
+    def expect_user(self, waiting: int) -> None:
+        """Ask for a session when those that are there, or on their way, can't take the users that wait."""
+        room = self._links.room(self.settings.mux_con)
+        if waiting > room + len(self._asked) * self.settings.mux_con:
+            self._ask()
+
+    def carry(self, user: User) -> bool:
+        """Open a stream for the user on the session with the fewest; False if all are full."""
+        opened = self._open(user.target)
+        if not opened:
+            return False
+        link, stream = opened
+        channel = SmuxChannel(link, stream)
+        try:
+            if first := user.preface + user.early:
+                stream.push(first)
+            joined = FramedRelay(channel, user.sock, user.traffic, user.done, towards_user=True)
+        except BaseException:
+            channel.drop(reset=True)
+            raise
+        channel.carry(joined)
+        joined.start(said=len(user.early))
+        if user.reset:
+            joined.sock_reset()
+        else:
+            joined.read_now()  # what the user has sent already leaves with the opening of the stream
+        link.flush()
+        return True
+
+    def carry_flow(self, flow: Flow) -> Carry:
+        """Open a stream for the flow on the session with the fewest, if one has room.
+
+        Only a client of ours takes flows. Until its hello has had time to come, a flow waits for that as well.
+        """
+        if self._links and not any(link.ours for link in self._links):
+            early = all(self._relay.loop.time() - link.begun < _HELLO_GRACE for link in self._links)
+            return Carry.LATER if early else Carry.REFUSED
+        opened = self._open(UDP_PREFIX + flow.target)
+        if not opened:
+            return Carry.LATER
+        link, stream = opened
+        channel = SmuxChannel(link, stream)
+        rider = DatagramChannel(channel, flow.tally)
+        channel.carry(rider)
+        rider.start(flow.from_far, flow.close)
+        link.flush()
+        flow.carry(rider)
+        return Carry.CARRIED
+
+    def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
+        """A tunnel connection has come in: a session from now on."""
+        if not self._has_place():
+            release(self._relay.poller, sock)
+            return
+        requests = self._overdue if len(self._overdue) else self._asked
+        if len(requests):
+            requests.discard(requests.oldest())
+            self._expect_surplus()
+        proven = self._gate.vouches
+        link = Link(self._relay, sock, Role.CLIENT, self.settings.mux, self, ours=ours, proven=proven)
+        self._links.add(link)
+        link.start(rest)
+        self._events.carrier_ready()
+
+    def _has_place(self) -> bool:
+        """Return whether one more session may be kept; one that has proved nothing may have to go for it."""
+        if len(self._links) >= self.settings.channel_size:
+            self._relay.complaints.warn("channel_size", "session refused: as many are open as channel_size allows")
+            return False
+        limit = self.settings.limits.unproven_sessions
+        if self._gate.vouches or self._links.unproven < limit:
+            return True
+        self._relay.complaints.warn(
+            "unproven", f"{limit} sessions have carried no answer yet, closed one of them: {_OPEN}"
+        )
+        dispensable = self._links.last_choice()
+        if dispensable is None:
+            return False
+        dispensable.end("another one has come, and no target had answered through this one")
+        return True
+
+    def client_recognised(self) -> None:
+        """See GateEvents: the control channel of tcpmux has no hello, and the others let nobody in by address."""
+
+    def stream_opened(self, link: Link, stream: Stream) -> None:
+        """A client never opens streams: whatever this is, its session ends at once."""
+        del link
+        stream.sink = _Nobody()
+        raise SmuxError("its client opened a stream, which no client does")
+
+    def stream_closed(self, link: Link) -> None:
+        """There is room on this session."""
+        if link in self._links:
+            self._events.carrier_ready()
+
+    def recognised(self, link: Link) -> None:
+        """Flows may have waited for this; not at once, for no stream may be written while one is fed."""
+        if link in self._links:
+            self._relay.loop.call_soon(self._events.carrier_ready)
+
+    def load_changed(self, link: Link) -> None:
+        """Keep the books; a session that takes no more users has served its time with its last stream."""
+        if self._links.update(link):
+            self._relay.loop.call_soon(self._events.carrier_ready)
+        if link not in self._links and not len(link):
+            link.finish("its last stream has closed")
+
+    def link_lost(self, link: Link, why: str) -> None:
+        """A session is gone. One that ends at its first user before a word of the client has been none."""
+        if link.load and not link.proved and self._gate.connected:
+            self.fit.mismatched("the client's tunnel connections are no sessions; set the same transport on both ends")
+        if link in self._links:
+            self._links.discard(link)
+            self._surplus = max(0, self._surplus - 1)  # one way or the other there is one less than there was
+            log.debug("session lost: %s", why)
+
+    def not_smux(self, link: Link, data: bytes) -> None:
+        """No session but a handshake: a client that came back while its old control channel looked alive."""
+        self._links.discard(link)
+        self._gate.regreet(link.conn, data)
+
+    def _open(self, target: str) -> tuple[Link, Stream] | None:
+        """Return a new stream on the session with the fewest, its target announced; None if all are full.
+
+        Asks for another session where this one was the last with room, or there is none.
+        """
+        for link in self._with_room():
+            if not link.usable():
+                continue  # it is gone from the books, or from those that move
+            try:
+                stream = link.session.open()
+            except StreamIdsExhausted as error:
+                log.info("a session is used up: %s", error)
+                self._retire(link)
+                continue
+            if not link.proven and self._links.trying and not len(self._asked):
+                self._ask()  # those that are proven are full, and this one may be anybody's
+            link.tell_load()
+            stream.push(encode_string(target.encode()))
+            if link.resting or len(link) >= self.settings.mux_con:
+                self.expect_user(1)
+            return link, stream
+        self.expect_user(max(1, self._events.waiting))
+        return None
+
+    def _with_room(self) -> Iterator[Link]:
+        """Yield the sessions to try, that with the fewest streams first.
+
+        If none moves, and another one was asked for in vain: those that stand still, the longest last.
+        """
+        while (link := self._links.choose(self.settings.mux_con)) is not None:
+            yield link
+        if len(self._overdue):
+            yield from (link for link in reversed(list(self._links)) if len(link) < self.settings.mux_con)
+
+    def _ask(self) -> None:
+        self._asked.add(object())
+        self._gate.send(Signal.CHANNEL)
+
+    def _unanswered(self, _request: object) -> None:
+        """A session that was asked for has not come; v0.7.2 ignores some requests after it has shrunk its pool."""
+        self._overdue.add(object())
+        self._events.carrier_ready()  # what stands still is better than nothing
+        if waiting := self._events.waiting:
+            self.expect_user(waiting)
+
+    def _expect_surplus(self) -> None:
+        """One session more than the client keeps by itself: to be closed when the peak is over."""
+        self._surplus += 1
+        if not self._retiring:
+            self._links.unused()
+            self._retiring = self._relay.loop.call_later(_RETIRE_EVERY, self._retire_surplus)
+
+    def _retire_surplus(self) -> None:
+        """Close sessions that a peak has left behind; only this end can, since it opens the streams."""
+        for link in self._links.unused()[: self._surplus]:
+            link.end("nobody has needed it for a while")
+        self._retiring = None
+        if self._surplus:
+            self._retiring = self._relay.loop.call_later(_RETIRE_EVERY, self._retire_surplus)
+
+    def _drop_idle(self) -> None:
+        """No more streams on the sessions of that channel; those that are open go on."""
+        self._asked.clear()
+        self._overdue.clear()
+        self._surplus = 0
+        if self._retiring:
+            self._retiring.cancel()
+            self._retiring = None
+        for link in self._links:
+            self._retire(link)
+
+    def _retire(self, link: Link) -> None:
+        self._links.discard(link)
+        if not len(link):
+            link.finish("its control channel is gone")
+
+
+class _Nobody:
+    """The sink of a stream that nobody wants."""
+
+    def on_data(self, view: memoryview) -> int:
+        """See smux.Sink."""
+        return len(view)
+
+    def on_fin(self) -> None:
+        """See smux.Sink."""
+
+    def on_window(self) -> None:
+        """See smux.Sink."""
+
+    def on_lost(self, reason: SmuxError) -> None:
+        """See smux.Sink."""

@@ -1,0 +1,198 @@
+"""A tunnel connection of transport tcp: silent until the target is announced, then raw bytes both ways."""
+
+import functools
+import logging
+import socket
+import time
+from typing import Final
+
+from backhaul.net.poller import pending, release
+from backhaul.net.sockets import expect_outages
+from backhaul.net.udp import Tally
+from backhaul.relay.datagrams_over_tcp import DatagramStream, Join
+from backhaul.relay.flows import Flow, connect_flow
+from backhaul.relay.outcome import FLOW_OVER, Done, Ending
+from backhaul.relay.pair import End, Relay, Traffic
+from backhaul.transports.base import User
+from backhaul.wire.datagrams import Batch, DelayJudge, Splitter, join, join_stamped
+from backhaul.wire.frames import Frame, FrameKindError, FrameReader, FrameTooLongError, encode
+from backhaul.wire.signals import Signal
+from backhaul.wire.targets import MAX_TARGET
+
+from .dedicated import CarrierOwner, WaitingOwner
+from .idle import SilentConnection
+
+log = logging.getLogger("backhaul.tunnel")
+
+_TARGETS: Final = frozenset({Signal.TCP, Signal.UDP})
+V072_LARGEST: Final = (1 << 14) - 6  # bytes of a datagram: v0.7.2 has 16 KiB for it, timestamp and length
+
+
+class RawIdle(SilentConnection):
+    """Idle on the public end."""
+
+    __slots__ = ("_owner",)
+    takes_flows = True
+
+    def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: CarrierOwner) -> None:  # noqa: FBT001
+        super().__init__(relay, sock, ours=ours)
+        self._owner = owner
+        if rest:  # nothing follows a ticket: no tunnel connection
+            self._refuse()
+
+    def carry(self, user: User) -> bool:
+        """See IdleCarrier. What the user has said already leaves together with the announcement."""
+        if not self._alive():
+            return False
+        user.take_early()
+        try:
+            rest = self._announce(encode(Signal.TCP, user.target.encode()) + user.preface + user.early)
+        except OSError:
+            return False
+        near, far = End(user.sock, half_close=True), End(self._sock, half_close=self._ours)
+        pair = self._relay.join(near, far, user.traffic, preface=rest, said=len(user.early), done=user.done)
+        if user.reset:
+            pair.end(Ending.RESET_BY_USER)
+        return True
+
+    def carry_flow(self, flow: Flow) -> bool:
+        """See IdleCarrier."""
+        if not self._alive():
+            return False
+        try:
+            rest = self._announce(encode(Signal.UDP, flow.target.encode()))
+        except OSError:
+            return False
+        judge = DelayJudge(round(self._owner.rtt * 1000))
+        framing = join if self._ours else _fitting(join, flow.tally)
+        splitter = Splitter(stamped=True)
+        stream = DatagramStream(self._relay.poller, self._sock, framing, splitter, flow.tally, judge=judge)
+        stream.start(flow.from_far, flow.close, unsent=rest)
+        flow.carry(stream)
+        return True
+
+    def ping(self) -> None:
+        """Do nothing: an idle connection of this transport is silent; the kernel keeps it alive."""
+
+    def _alive(self) -> bool:
+        """Whether the connection is as silent as it should be: its end, or a handshake, may not have been read yet."""
+        if self._sock.fileno() < 0:
+            return False
+        if not pending(self._sock):
+            return True
+        self._readable()
+        return False
+
+    def _hear(self, data: bytes) -> None:
+        self._relay.poller.ignore_readable(self._sock)
+        self._owner.carrier_spoke(self, self._sock, data)
+
+    def _gone(self) -> None:
+        self._owner.carrier_gone(self)
+
+
+class RawWaiting(SilentConnection):
+    """Waiting on the client's side."""
+
+    __slots__ = ("_owner", "_reader")
+
+    def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: WaitingOwner) -> None:  # noqa: FBT001
+        super().__init__(relay, sock, ours=ours)
+        self._owner = owner
+        self._reader: FrameReader | None = None
+        del rest  # nothing precedes the header here
+
+    def _hear(self, data: bytes) -> None:
+        self._reader = self._reader or FrameReader(MAX_TARGET, _TARGETS)
+        try:
+            frame = self._reader.feed(data)
+        except (FrameKindError, FrameTooLongError) as error:
+            self._complain(str(error))
+        else:
+            if frame:
+                self._addressed(frame)
+
+    def _addressed(self, frame: Frame) -> None:
+        """Hand the connection on to whoever dials the target."""
+        self._relay.poller.ignore_readable(self._sock)
+        expect_outages(self._sock)
+        target = frame.body.decode("utf-8", "replace")
+        if frame.kind == Signal.UDP:
+            arrival = RawFlowArrival(self._relay, self._sock, target, frame.rest, ours=self._ours)
+            self._owner.addressed(self, arrival)
+        else:
+            end = End(self._sock, half_close=self._ours)
+            self._owner.addressed(self, RawArrival(self._relay, end, target, frame.rest))
+
+    def _complain(self, what: str) -> None:
+        what = f"{what}; both ends need the same transport"
+        self._relay.complaints.warn("header", f"dropped a tunnel connection: {what}")
+        self._owner.fit.mismatched(what)
+        self._give_up()
+
+    def _gone(self) -> None:
+        self._owner.addressed(self, None)
+
+
+class RawArrival:
+    """A user on a tunnel connection of its own; owns the connection until it is joined or refused."""
+
+    __slots__ = ("_end", "_relay", "_rest", "target")
+    datagrams = False
+
+    def __init__(self, relay: Relay, end: End, target: str, rest: bytes) -> None:
+        self._relay = relay
+        self._end = end
+        self._rest = rest
+        self.target = target
+
+    def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
+        """See Arrival; bytes that came early go first."""
+        rest, target = self._rest, End(sock, half_close=True)
+        self._relay.join(self._end, target, traffic, preface=rest, said=len(rest), done=done)
+
+    def refuse(self, *, reset: bool) -> None:
+        """See Arrival."""
+        release(self._relay.poller, self._end.sock, reset=reset)
+
+
+class RawFlowArrival:
+    """A user's datagrams on a tunnel connection of their own; owns the connection until it is joined or refused."""
+
+    __slots__ = ("_ours", "_relay", "_rest", "_sock", "target")
+    datagrams = True
+
+    def __init__(self, relay: Relay, sock: socket.socket, target: str, rest: bytes, *, ours: bool) -> None:
+        self._relay = relay
+        self._sock = sock
+        self._rest = rest
+        self._ours = ours
+        self.target = target
+
+    def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
+        """See Arrival; datagrams that came early go first."""
+        flows = self._relay.flows
+        framing = _stamp if self._ours else _fitting(_stamp, flows.tally)
+        stream = DatagramStream(self._relay.poller, self._sock, framing, Splitter(stamped=False), flows.tally)
+        flow = Flow(flows, stream, self.target, traffic, flows.tally, done=functools.partial(done, FLOW_OVER))
+        connect_flow(self._relay.poller, flow, sock)
+        stream.start(flow.from_near, flow.close, self._rest)
+
+    def refuse(self, *, reset: bool) -> None:
+        """See Arrival."""
+        release(self._relay.poller, self._sock, reset=reset)
+
+
+def _stamp(batch: Batch) -> bytes:
+    return join_stamped(batch, int(time.time() * 1000))
+
+
+def _fitting(framing: Join, tally: Tally) -> Join:
+    """Return `framing` for a v0.7.2 peer: what would burst its buffer is dropped, and costs no other datagram."""
+
+    def frame(batch: Batch) -> bytes:
+        fitting = [datagram for datagram in batch if len(datagram) <= V072_LARGEST]
+        tally.dropped += len(batch) - len(fitting)
+        return framing(fitting)
+
+    return frame

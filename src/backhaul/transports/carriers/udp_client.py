@@ -1,0 +1,251 @@
+"""The client's side of transport udp: a UDP socket for each tunnel."""
+
+import asyncio
+import functools
+import secrets
+import socket
+
+from backhaul.net.connector import numeric_address
+from backhaul.net.endpoints import Address
+from backhaul.net.resolver import Resolver
+from backhaul.net.udp import DatagramQueue, DatagramSocket, prepare
+from backhaul.relay.fit import Fit
+from backhaul.relay.flows import Flow, connect_flow
+from backhaul.relay.outcome import FLOW_OVER, Done
+from backhaul.relay.pair import Relay, Traffic
+from backhaul.transports.base import ClientEvents, ClientSettings
+from backhaul.transports.doors.raw import RawDoor
+from backhaul.wire.announcements import TUNNEL_SIZE, Announcement, announce, read_assignment
+from backhaul.wire.datagrams import Batch
+from backhaul.wire.signals import Signal
+from backhaul.wire.targets import BadTargetError, parse_target
+
+# Every so many seconds a tunnel tells a server of ours where it lives: a NAT that has given it another address in
+# the meantime is found out, mappings are kept (RFC 4787, REQ-5: they last two minutes; many last 30 s).
+ANNOUNCE_EVERY = 5.0
+
+
+class UdpClient:
+    """Tunnels that wait for a flow, and those that have one."""
+
+    def __init__(self, settings: ClientSettings, events: ClientEvents, relay: Relay, resolver: Resolver) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._settings = settings
+        self._events = events
+        self._door = RawDoor(relay.poller, settings, self, resolver, "udp")
+        self._server: tuple[str, int] | None = None
+        self._opening = 0  # tunnels wanted before it was known how to announce them
+        self._idle: set[_Tunnel] = set()
+        self._assigned: set[_Tunnel] = set()
+        self._announcing: asyncio.TimerHandle | None = None
+        self.relay = relay
+
+    @property
+    def idle(self) -> int:
+        """How many tunnels wait for a flow."""
+        return len(self._idle)
+
+    @property
+    def spare(self) -> int:
+        """All of these: a server asks for a replacement of each that it uses."""
+        return len(self._idle)
+
+    @property
+    def shared(self) -> int:
+        """No tunnel takes a second flow."""
+        return 0
+
+    @property
+    def opening(self) -> int:
+        """How many tunnels wait for the control channel."""
+        return self._opening
+
+    @property
+    def ticket(self) -> bytes:
+        """What vouches for this client to a server of ours; empty if the server is v0.7.2."""
+        return self._door.ticket
+
+    async def connect(self) -> str:
+        """Open the control channel; return the server's address. Raises OSError or TransportError."""
+        host = await self._door.connect()
+        self._server = (host, self._settings.remote_port)
+        if self.ticket:
+            self._announce_later()
+        wanted, self._opening = self._opening, 0
+        for _ in range(wanted):
+            self.open()
+        return host
+
+    def open(self) -> None:
+        """Open one more tunnel and announce it."""
+        if not self._server:
+            self._opening += 1
+            return
+        try:
+            sock = _connect(*self._server)
+        except OSError:  # no route at the moment; the control channel will notice
+            return
+        tunnel = _Tunnel(self, sock)
+        self._idle.add(tunnel)
+        if self.ticket:
+            tunnel.announce(self.ticket)
+        else:
+            tunnel.send([self._settings.token.encode()])
+
+    def send(self, signal: Signal) -> None:
+        """Say `signal` on the control channel, if there is one."""
+        self._door.send(signal)
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether this server answers when it is asked for a sign of life."""
+        return self._door.can_ask
+
+    def probe(self) -> None:
+        """Ask the server for a sign of life."""
+        self._door.probe()
+
+    def disconnect(self) -> None:
+        """Close the control channel and the idle tunnels; flows go on."""
+        self._door.disconnect()
+        self._server = None
+        self._opening = 0
+        if self._announcing:
+            self._announcing.cancel()
+        for tunnel in list(self._idle):
+            tunnel.close()
+
+    @property
+    def leaving(self) -> int:
+        """Nothing is left to the server: a tunnel that is closed here costs its flow a second at most."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing is left to close."""
+
+    def heard(self, signal: Signal) -> None:
+        """Tell the control plane."""
+        self._events.heard(signal)
+
+    @property
+    def fit(self) -> Fit:
+        """Takes what becomes known of the other end's tunnel connections."""
+        return self._events.fit
+
+    def control_lost(self, reason: str) -> None:
+        """Tell the control plane, which will disconnect."""
+        self._events.control_lost(reason)
+
+    def assigned(self, tunnel: "_Tunnel") -> None:
+        """The server has named a target; the pool notices that one waits no more."""
+        self._idle.discard(tunnel)
+        self._assigned.add(tunnel)
+        self._events.arrived(tunnel)
+
+    def closed(self, tunnel: "_Tunnel") -> None:
+        """A tunnel is no more."""
+        self._idle.discard(tunnel)
+        self._assigned.discard(tunnel)
+
+    def _announce_later(self) -> None:
+        self._announcing = self._loop.call_later(ANNOUNCE_EVERY, self._announce_all)
+
+    def _announce_all(self) -> None:
+        self._announce_later()
+        for tunnel in (*self._idle, *self._assigned):
+            tunnel.announce(self.ticket)
+
+
+def _connect(host: str, port: int) -> socket.socket:
+    family, address = numeric_address(host, port)
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        prepare(sock)
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class _Tunnel:
+    """A socket that waits for a flow, the arrival of that flow, and then its near end."""
+
+    __slots__ = ("_assignment", "_early", "_flow", "_name", "_owner", "_socket", "target")
+    datagrams = True
+
+    def __init__(self, owner: UdpClient, sock: socket.socket) -> None:
+        tally = owner.relay.flows.tally
+        self._owner = owner
+        self._socket = DatagramSocket(owner.relay.poller, sock, self._received, tally)
+        self._name = secrets.token_bytes(TUNNEL_SIZE)
+        self._assignment = b""
+        self._early = DatagramQueue(tally)  # what came before the target's socket was there
+        self._flow: Flow | None = None
+        self.target = ""
+
+    def announce(self, ticket: bytes) -> None:
+        """Tell a server of ours where this tunnel lives, and whether the assignment has come."""
+        self._socket.send([announce(ticket, Announcement(self._name, assigned=bool(self._assignment)))])
+
+    def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
+        """See Arrival; `sock` is a UDP socket that is connected to the target."""
+        flows = self._owner.relay.flows
+        flow = self._flow = Flow(
+            flows, self, self.target, traffic, flows.tally, done=functools.partial(done, FLOW_OVER)
+        )
+        connect_flow(self._owner.relay.poller, flow, sock)
+        if early := self._early.take():
+            flow.from_near(early)
+
+    def refuse(self, *, reset: bool) -> None:
+        """See Arrival."""
+        del reset
+        self.close()
+
+    def send(self, batch: Batch) -> None:
+        """See DatagramEnd."""
+        self._socket.send(batch)
+
+    def close(self) -> None:
+        """See DatagramEnd."""
+        self._socket.close()
+        self._early.close()
+        self._flow = None
+        self._owner.closed(self)
+
+    def _received(self, batch: Batch, _: Address) -> None:
+        batch = self._without_repeats(batch) if self._assignment else self._after_assignment(batch)
+        if batch and self._flow:
+            self._flow.from_near(batch)
+        else:
+            self._early.send(batch)
+
+    def _without_repeats(self, batch: Batch) -> Batch:
+        """A server of ours assigns until it is sure that it was heard, and networks repeat what they like."""
+        assignment, size = self._assignment, len(self._assignment)
+        return [datagram for datagram in batch if len(datagram) != size or datagram != assignment]
+
+    def _after_assignment(self, batch: Batch) -> Batch:
+        """Look for the assignment; return what came behind it. What came before it can't be used."""
+        ticket = self._owner.ticket
+        for position, datagram in enumerate(batch):
+            target = read_assignment(ticket, datagram)
+            if target is not None:
+                self._assigned(target, datagram)
+                return self._without_repeats(batch[position + 1 :])
+        return []
+
+    def _assigned(self, target: str, datagram: bytes | memoryview) -> None:
+        try:
+            parse_target(target)
+        except BadTargetError:
+            # Towards v0.7.2: the target was lost or overtaken, and this is a user's datagram, which nobody may
+            # log. The server will not use this tunnel for anything else.
+            self.close()
+            return
+        self.target = target
+        self._assignment = bytes(datagram)
+        if self._owner.ticket:
+            self.announce(self._owner.ticket)
+        self._owner.assigned(self)

@@ -1,0 +1,302 @@
+"""The public end of transport udp: one UDP socket for all tunnels, each an address that the client announced."""
+
+import asyncio
+import functools
+import hmac
+import logging
+import math
+import socket
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from backhaul.net.endpoints import Address
+from backhaul.net.poller import release
+from backhaul.net.udp import DatagramSocket, Tally
+from backhaul.relay.flows import Flow
+from backhaul.relay.pair import Relay
+from backhaul.transports.base import Carry, ServerEvents, ServerSettings, User
+from backhaul.transports.gates.raw import RawGate
+from backhaul.wire.announcements import ANNOUNCEMENT_SIZE, PING, Announcement, announces, assign, read_announcement
+from backhaul.wire.datagrams import Batch
+from backhaul.wire.signals import Signal
+
+from .server import GatedServer
+
+log = logging.getLogger("backhaul.tunnel")
+
+# A tunnel through which a user has sent for this long without a sign of life from the client leads nowhere: the
+# client's address has changed, or the client is another by now. One of ours announces itself every 5 s.
+SIGN_OF_LIFE = 10.0
+# v0.7.2 says nothing by itself: there, a target that has answered once and is silent now is likelier, for so long.
+SIGN_OF_LIFE_V072 = 60.0
+
+
+class UdpServer(GatedServer):
+    """Idle tunnels in the order in which they were heard from; the one heard from last is used first."""
+
+    _gate: RawGate
+
+    def __init__(self, settings: ServerSettings, events: ServerEvents, relay: Relay) -> None:
+        super().__init__(settings, events, functools.partial(RawGate, relay.poller, settings, transport="udp"))
+        self._loop = asyncio.get_running_loop()
+        self._token = settings.token.encode()
+        self._relay = relay
+        self._by_address: dict[Address, _Tunnel] = {}
+        self._by_name: dict[bytes, _Tunnel] = {}  # those of a client of ours
+        self._idle: OrderedDict[_Tunnel, None] = OrderedDict()
+        self._pinging: asyncio.TimerHandle | None = None  # set while there is a control channel
+        self._socket: DatagramSocket | None = None
+        self.dropped = 0  # idle tunnels beyond channel_size
+
+    @property
+    def idle(self) -> int:
+        """How many tunnels wait for a flow."""
+        return len(self._idle)
+
+    def start(self) -> None:
+        """Listen for the control channel and, on the same port, for tunnels; raises OSError."""
+        sock = self.settings.listeners.datagrams(self.settings.bind_host, self.settings.bind_port)
+        try:
+            super().start()
+        except OSError:
+            sock.close()
+            raise
+        self._socket = DatagramSocket(self._relay.poller, sock, self._received, Tally())
+
+    def send(self, signal: Signal) -> None:
+        """Say `signal` on the control channel, if there is one; with the heart beat, ping the idle tunnels."""
+        super().send(signal)
+        if signal == Signal.HEARTBEAT:
+            self._ping(self._idle)
+
+    def control_opened(self, peer: str) -> None:
+        """Tell the control plane, and keep tunnels alive that do not announce themselves."""
+        super().control_opened(peer)
+        self._ping_later()
+
+    def carry(self, user: User) -> bool:
+        """Return False: streams do not travel over this transport."""
+        del user
+        return False
+
+    def carry_flow(self, flow: Flow) -> Carry:
+        """Assign the idle tunnel that was heard from last, if there is one."""
+        tunnel = self._take()
+        if not tunnel:
+            return Carry.LATER
+        tunnel.assign(flow, self._gate.ticket)
+        return Carry.CARRIED
+
+    def stop_listening(self) -> None:
+        """Take no more tunnels; flows end with the socket that they share: a user's next datagram begins another."""
+        super().stop_listening()
+        for tunnel in list(self._by_address.values()):
+            tunnel.end()
+        if self._socket:
+            self._socket.close()
+            self._socket = None
+
+    def _drop_idle(self) -> None:
+        self._stop_pinging()
+        for tunnel in list(self._idle):
+            self.forget(tunnel)
+
+    def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
+        """No tunnel is a TCP connection: this is a client that came back, and the gate shall hear it out."""
+        if ours:
+            release(self._relay.poller, sock)
+        else:
+            self._gate.regreet(sock, rest)
+
+    def client_recognised(self) -> None:
+        """See GateEvents: a tunnel is announced with the token, wherever it comes from."""
+
+    def transmit(self, batch: Batch, address: Address) -> None:
+        """Send to the client."""
+        if self._socket:
+            self._socket.send(batch, address)
+
+    def replace(self, flow: Flow) -> "_Tunnel | None":
+        """Move a flow whose tunnel leads nowhere to another one and return that; None if none is idle."""
+        tunnel = self._take()
+        if tunnel:
+            log.debug("no sign of life from a tunnel to %s: its flow moves to another", flow.target)
+            self._gate.send(Signal.CHANNEL)
+            tunnel.assign(flow, self._gate.ticket, again=True)
+        return tunnel
+
+    def is_token(self, datagram: bytes | memoryview) -> bool:
+        """Whether this is how a client of v0.7.2 announces a tunnel."""
+        return len(datagram) == len(self._token) and hmac.compare_digest(datagram, self._token)
+
+    def forget(self, tunnel: "_Tunnel") -> None:
+        """A tunnel is no more."""
+        self._idle.pop(tunnel, None)
+        self._by_address.pop(tunnel.address, None)
+        self._by_name.pop(tunnel.name, None)
+
+    def announced(self, announcement: Announcement, address: Address) -> None:
+        """A tunnel of a client of ours lives at this address."""
+        tunnel = self._by_name.get(announcement.tunnel)
+        if tunnel:
+            tunnel.alive(confirmed=announcement.assigned)
+            if tunnel in self._idle:
+                self._idle.move_to_end(tunnel)
+            self._move(tunnel, address)
+        elif not announcement.assigned:  # else it belongs to a flow that has ended here already
+            self._make_room(address)
+            self._add(_Tunnel(self, self._relay, announcement.tunnel, address))
+
+    def read(self, datagram: bytes | memoryview) -> Announcement | None:
+        """Return what a datagram of the present client announces, if anything."""
+        return read_announcement(self._gate.ticket, datagram)
+
+    def _received(self, batch: Batch, address: Address) -> None:
+        tunnel = self._by_address.get(address)
+        if tunnel and tunnel.flow:
+            tunnel.received(batch)
+        elif self._gate.connected:
+            for datagram in batch:
+                self._introduced(datagram, address)
+
+    def _introduced(self, datagram: bytes | memoryview, address: Address) -> None:
+        """Hear who is at an address without a flow; strangers get no answer."""
+        if announcement := self.read(datagram):
+            self.announced(announcement, address)
+        elif self.is_token(datagram) and address not in self._by_address:
+            self._add(_Tunnel(self, self._relay, b"", address))
+
+    def _take(self) -> "_Tunnel | None":
+        return self._idle.popitem()[0] if self._idle else None
+
+    def _add(self, tunnel: "_Tunnel") -> None:
+        if len(self._idle) >= self.settings.channel_size:
+            self.dropped += 1
+            self.forget(next(iter(self._idle)))
+        self._by_address[tunnel.address] = tunnel
+        if tunnel.name:
+            self.fit.proved()
+            self._by_name[tunnel.name] = tunnel
+        else:
+            self.fit.seen()
+        self._idle[tunnel] = None
+        self._events.carrier_ready()
+
+    def _ping(self, tunnels: Iterable["_Tunnel"]) -> None:
+        for tunnel in tunnels:
+            self.transmit([PING], tunnel.address)
+
+    def _ping_later(self) -> None:
+        self._stop_pinging()
+        self._pinging = self._loop.call_later(self._relay.patience.ping, self._ping_unnamed)
+
+    def _ping_unnamed(self) -> None:
+        """Ping the tunnels of v0.7.2; a client of ours announces its own."""
+        self._ping(tunnel for tunnel in self._idle if not tunnel.name)
+        self._ping_later()
+
+    def _stop_pinging(self) -> None:
+        if self._pinging:
+            self._pinging.cancel()
+            self._pinging = None
+
+    def _move(self, tunnel: "_Tunnel", address: Address) -> None:
+        if tunnel.address != address:
+            log.debug("a tunnel has moved to another address")
+            self._make_room(address)
+            del self._by_address[tunnel.address]
+            tunnel.address = address
+            self._by_address[address] = tunnel
+
+    def _make_room(self, address: Address) -> None:
+        """Whatever was known at this address has gone: the address belongs to somebody else now."""
+        if before := self._by_address.get(address):
+            before.end()
+
+
+class _Tunnel:
+    """An address of the client; once it is assigned, the far end of a flow."""
+
+    __slots__ = (
+        "_assignment", "_heard_at", "_loop", "_owner", "_patience", "_relay", "_unanswered", "address", "flow", "name",
+    )  # fmt: skip
+
+    def __init__(self, owner: UdpServer, relay: Relay, name: bytes, address: Address) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._owner = owner
+        self._relay = relay
+        self._heard_at = self._loop.time()
+        self._assignment = b""  # said again before every batch until it is confirmed
+        self._unanswered = 0.0  # since when the user has been sending without a sign of life; 0: there was one
+        self._patience = SIGN_OF_LIFE  # seconds
+        self.name = name  # empty if the client is v0.7.2
+        self.address = address
+        self.flow: Flow | None = None
+
+    def assign(self, flow: Flow, ticket: bytes, *, again: bool = False) -> None:
+        """Become the far end of `flow`; `again` if that had a tunnel already, whose client nobody heard."""
+        self.flow = flow
+        self._assignment = assign(ticket if self.name else b"", flow.target)
+        if again and not self._may_be_forgotten():  # a flow that is never answered, as some are, moves only once
+            self._unanswered = math.inf
+        flow.carry(self)
+
+    def received(self, batch: Batch) -> None:
+        """These came from the client; what it says of the tunnel is no business of the user's."""
+        answers = [datagram for datagram in batch if not self._heard(datagram)]
+        if answers and self.flow:
+            self.alive(confirmed=True)
+            self.flow.from_far(answers)
+
+    def alive(self, *, confirmed: bool) -> None:
+        """There is somebody at the other end, who may have seen the assignment."""
+        self._unanswered = 0.0
+        self._heard_at = self._loop.time()
+        if not self.name:
+            self._patience = SIGN_OF_LIFE_V072
+        if confirmed:
+            self._assignment = b""
+
+    def send(self, batch: Batch) -> None:
+        """See DatagramEnd."""
+        now = self._loop.time()
+        if not self._unanswered:
+            self._unanswered = now
+            if self._may_be_forgotten():
+                self._patience = self._relay.patience.forgotten_reply
+        elif now - self._unanswered > self._patience and self.flow and (other := self._owner.replace(self.flow)):
+            other.send(batch)
+            return
+        if self._assignment:
+            self._owner.transmit([self._assignment], self.address)
+            if not self.name:  # v0.7.2 would hand a second one to the target
+                self._assignment = b""
+        self._owner.transmit(batch, self.address)
+
+    def close(self) -> None:
+        """See DatagramEnd."""
+        self.flow = None
+        self._owner.forget(self)
+
+    def end(self) -> None:
+        """The client has left this address."""
+        if self.flow:
+            self.flow.close()
+        else:
+            self._owner.forget(self)
+
+    def _may_be_forgotten(self) -> bool:
+        """Whether the client has been silent for so long that a NAT may have given up its address.
+
+        One of ours would announce itself; without that it has gone, which the sign of life is for.
+        """
+        return not self.name and self._loop.time() - self._heard_at > self._relay.patience.forgotten
+
+    def _heard(self, datagram: bytes | memoryview) -> bool:
+        """Take what the client says of its tunnels; False for a datagram of the target."""
+        if len(datagram) != ANNOUNCEMENT_SIZE:
+            return not self.name and self._owner.is_token(datagram)
+        if announcement := self._owner.read(datagram):
+            self._owner.announced(announcement, self.address)
+            return True
+        return announces(self.name, datagram)

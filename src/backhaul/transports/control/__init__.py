@@ -1,0 +1,1 @@
+"""The control channel, whatever the form of its signals."""

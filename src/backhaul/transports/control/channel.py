@@ -1,0 +1,140 @@
+"""A control channel on a connection, whatever the form of its signals."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from backhaul.errors import TransportError
+from backhaul.net.poller import WOULD_BLOCK, Poller, reason, release, retransmissions
+from backhaul.net.sockets import watch_closely
+from backhaul.wire.control import UnknownSignalError
+from backhaul.wire.signals import Signal
+
+_READ_SIZE = 4096
+_MAX_UNSENT = 1 << 16  # bytes: a peer that leaves 65 536 signals unread is not listening any more
+
+
+PEER_CLOSED = "the peer closed it"
+"""Why a control channel is lost that the other end has closed without a word."""
+
+
+class Ear(Protocol):
+    """Turns the bytes of a control channel into signals."""
+
+    def feed(self, data: bytes) -> list[Signal]:
+        """Return the signals in `data`; raises UnknownSignalError or TransportError if it makes no sense."""
+
+
+class ControlChannel:
+    """Owns the socket; says and hears signals until it is lost or closed.
+
+    `heard` is called for each signal, `lost` at most once, and never after `close`.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        sock: socket.socket,
+        ear: Ear,
+        heard: Callable[[Signal], None],
+        lost: Callable[[str], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._poller = poller
+        self._sock = sock
+        self._ear = ear
+        self._heard = heard
+        self._lost = lost
+        self._unsent = bytearray()
+        self._active = True  # bytes have moved lately
+        self.closed = False
+        watch_closely(sock)
+
+    def start(self, rest: bytes = b"") -> None:
+        """Begin to listen; `rest` are bytes that came behind the handshake."""
+        self._poller.guard(self._sock, self._fail)
+        self._poller.on_readable(self._sock, self._readable)
+        self._hear(rest)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the other end's kernel has failed to acknowledge what was sent, and it was sent again."""
+        return retransmissions(self._sock) > 0
+
+    def send(self, data: bytes) -> None:
+        """Say `data` soon: signals of one turn of the event loop leave together."""
+        if self.closed:
+            return
+        if not self._unsent:
+            self._loop.call_soon(self._poller.run, self._sock, self._flush)
+        self._unsent += data
+
+    def send_if_silent(self, data: bytes) -> None:
+        """Send `data` unless bytes have moved, either way, since this was called last."""
+        active, self._active = self._active, False
+        if not active:
+            self.send(data)
+
+    def close(self) -> None:
+        """Send what is still unsent, if the kernel takes it, and close."""
+        if self.closed:
+            return
+        if self._unsent:
+            self._flush()
+        self.closed = True
+        release(self._poller, self._sock)
+
+    def _flush(self) -> None:
+        if self.closed or not self._unsent:
+            return
+        self._active = True
+        try:
+            del self._unsent[: self._sock.send(self._unsent)]
+        except WOULD_BLOCK:
+            pass
+        except OSError as error:
+            self._end(reason(error))
+            return
+        if len(self._unsent) > _MAX_UNSENT:
+            self._end("the peer has stopped reading")
+        elif self._unsent:
+            self._poller.on_writable(self._sock, self._writable)
+
+    def _writable(self) -> None:
+        self._poller.ignore_writable(self._sock)
+        self._flush()
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(_READ_SIZE)
+        except WOULD_BLOCK:
+            return
+        except OSError as error:
+            self._end(reason(error))
+            return
+        if data:
+            self._active = True
+            self._hear(data)
+        else:
+            self._end(PEER_CLOSED)
+
+    def _hear(self, data: bytes) -> None:
+        try:
+            signals = self._ear.feed(data)
+        except (UnknownSignalError, TransportError) as error:
+            self._end(str(error))
+            return
+        for signal in signals:
+            if not self.closed:
+                self._heard(signal)
+
+    def _fail(self) -> None:
+        self._end("internal error")
+
+    def _end(self, reason: str) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        release(self._poller, self._sock)
+        self._lost(reason)

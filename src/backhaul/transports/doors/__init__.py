@@ -1,0 +1,1 @@
+"""How the client gets out: the control channel, and connections to the server."""

@@ -1,0 +1,266 @@
+"""The gate of ws, wss, wsmux and wssmux on the client's side: upgrades of connections to the server or to a CDN."""
+
+import asyncio
+import functools
+import random
+import secrets
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from backhaul.errors import TransportError
+from backhaul.net.connector import Dialer, scoped_host
+from backhaul.net.deadlines import Deadlines
+from backhaul.net.poller import WOULD_BLOCK, Poller, release
+from backhaul.net.resolver import Resolver
+from backhaul.net.sending import send_whole
+from backhaul.net.tls import ClientContext, shake_hands
+from backhaul.relay.pair import Relay
+from backhaul.transports.base import ClientSettings, DoorEvents, Opened, unlike, with_tls
+from backhaul.transports.control.channel import ControlChannel
+from backhaul.transports.control.websocket import PROBE, WsEar, encode_signal
+from backhaul.wire import upgrade
+from backhaul.wire.signals import Signal
+
+UPGRADE_TIMEOUT: Final = 10.0  # seconds for TLS and the upgrade together: four round trips on the worst of links
+_READ_SIZE: Final = 1 << 14
+_CHANNEL: Final = "/channel"
+_MAX_USER_ID: Final = (1 << 31) - 1  # v0.7.2: a non-negative 31-bit number
+
+Upgraded = Callable[[socket.socket | Exception, bool, bytes], None]
+
+
+class HttpDoor:
+    """Dials the server; owns the control channel."""
+
+    def __init__(
+        self, relay: Relay, settings: ClientSettings, events: DoorEvents, resolver: Resolver, carrier: str
+    ) -> None:
+        """`carrier` is "ws" or "wsmux". Raise TransportError when the authorities' file can't be used."""
+        self._poller = poller = relay.poller
+        self._pings = relay.pings
+        self._settings = settings
+        self._events = events
+        self._carrier = carrier
+        self._token = settings.token.encode()
+        self._dialer = Dialer(poller, settings.dial_timeout, resolver)
+        self._upgrading: Deadlines[_Upgrade] = Deadlines(UPGRADE_TIMEOUT, _Upgrade.expired)
+        self._tls = ClientContext(settings.tls) if settings.tls else None
+        self._user_agent = random.choice(upgrade.USER_AGENTS)  # noqa: S311 - no secret
+        self._control: ControlChannel | None = None
+
+    async def connect(self) -> str:
+        """Open the control channel; return the server's address. Raises OSError or TransportError."""
+        future: asyncio.Future[tuple[socket.socket, bytes]] = asyncio.get_running_loop().create_future()
+
+        def upgraded(result: socket.socket | Exception, ours: bool, rest: bytes) -> None:  # noqa: FBT001 - see Opened
+            del ours  # every tunnel connection finds out for itself
+            if future.done():
+                if isinstance(result, socket.socket):
+                    release(self._poller, result)
+            elif isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result((result, rest))
+
+        self._dial(_CHANNEL, _user_id(), upgraded)
+        try:
+            sock, rest = await future
+            address = scoped_host(sock.getpeername())
+            self._listen(sock, rest)
+        except BaseException:
+            self.disconnect()
+            if future.done() and not future.cancelled() and not future.exception():
+                release(self._poller, future.result()[0])  # it is there, but nobody will take it now
+            raise
+        return address
+
+    def dial(self, done: Opened) -> None:
+        """Open a tunnel connection; `done` gets it, or the error, and whether the server is ours."""
+        user_id = _user_id()
+        self._dial(f"/tunnel/{user_id}", user_id, done)
+
+    def send(self, signal: Signal) -> None:
+        """Say `signal` on the control channel, if there is one."""
+        self._say(encode_signal(signal, masked=True))
+
+    @property
+    def can_ask(self) -> bool:
+        """See Door. Every WebSocket server answers a ping, v0.7.2's as well."""
+        return True
+
+    def probe(self) -> None:
+        """See Door."""
+        self._say(PROBE)
+
+    def ping_if_silent(self) -> None:
+        """See Silent: a server of v0.7.2 may have a slow heartbeat."""
+        if self._control:
+            self._control.send_if_silent(PROBE)
+
+    def disconnect(self) -> None:
+        """Close the control channel and stop dialling."""
+        self._pings.discard(self)
+        self._dialer.close()
+        self._abandon([attempt for attempt in self._upgrading if not attempt.expected])
+        if self._control:
+            self._control.close()
+            self._control = None
+
+    def close(self) -> None:
+        """See Door."""
+        self._abandon(list(self._upgrading))
+
+    def _abandon(self, attempts: "list[_Upgrade]") -> None:
+        for attempt in attempts:
+            self._upgrading.discard(attempt)
+            attempt.abandon()
+
+    def _dial(self, path: str, user_id: int, done: Upgraded) -> None:
+        settings = self._settings
+        connected = functools.partial(self._connected, path, user_id, done)
+        host = settings.edge_ip or settings.remote_host
+        self._dialer.dial(host, settings.remote_port, settings.tunnel_options, connected)
+
+    def _connected(self, path: str, user_id: int, done: Upgraded, result: socket.socket | OSError) -> None:
+        if isinstance(result, OSError):
+            done(result, False, b"")
+            return
+        key = upgrade.encode_key(secrets.token_bytes(upgrade.NONCE_SIZE))
+        request = upgrade.request(
+            path=self._settings.path + path,
+            host=self._settings.host_header,
+            token=self._token,
+            key=key,
+            user_id=user_id,
+            user_agent=self._user_agent,
+            carrier=self._carrier,
+        )
+        reader = upgrade.AnswerReader(self._token, key)
+        attempt = _Upgrade(self._poller, self._upgrading, request, reader, done, carrier=self._carrier)
+        attempt.for_users = path != _CHANNEL
+        self._upgrading.add(attempt)
+        attempt.start(result, self._tls)
+
+    def _listen(self, sock: socket.socket, rest: bytes) -> None:
+        ear = WsEar(self._say, from_client=False)
+        self._control = ControlChannel(self._poller, sock, ear, self._heard, self._lost)
+        self._pings.add(self)
+        self._control.start(rest)
+
+    def _say(self, data: bytes) -> None:
+        if self._control:
+            self._control.send(data)
+
+    def _heard(self, signal: Signal) -> None:
+        if signal == Signal.HEARTBEAT:
+            self.send(Signal.HEARTBEAT)
+        self._events.heard(signal)
+
+    def _lost(self, reason: str) -> None:
+        self._control = None
+        self._pings.discard(self)
+        self._events.control_lost(reason)
+
+
+class _Upgrade:
+    """A connection on its way from TCP to WebSocket; `done` is called once, unless it is abandoned."""
+
+    def __init__(
+        self,
+        poller: Poller,
+        running: "Deadlines[_Upgrade]",
+        request: bytes,
+        reader: upgrade.AnswerReader,
+        done: Upgraded,
+        *,
+        carrier: str,
+    ) -> None:
+        self.for_users = False
+        self._asked = False
+        self._carrier = carrier
+        self._poller = poller
+        self._running = running
+        self._request = request
+        self._reader = reader
+        self._done = done
+        self._sock: socket.socket | None = None
+        self._tls: ClientContext | None = None
+
+    @property
+    def expected(self) -> bool:
+        """Whether the server may count on it already, and have a user for it."""
+        return self.for_users and self._asked
+
+    def start(self, sock: socket.socket, tls: ClientContext | None) -> None:
+        """Begin with a fresh connection, which is taken over."""
+        self._sock = sock
+        self._tls = tls
+        if not tls:
+            self._ask(sock)
+            return
+        try:
+            self._sock = wrapped = tls.wrap(sock)
+        except OSError as error:
+            self._fail(error)
+            return
+        shake_hands(self._poller, wrapped, self._shaken)
+
+    def abandon(self) -> None:
+        """Stop; nobody is told."""
+        if self._sock:
+            release(self._poller, self._sock)
+
+    def expired(self) -> None:
+        """Too much time has passed."""
+        self._fail(TransportError(f"the server did not answer the upgrade within {UPGRADE_TIMEOUT:g} s"))
+
+    def _shaken(self, result: socket.socket | Exception) -> None:
+        if self not in self._running:
+            return
+        try:
+            if isinstance(result, Exception):
+                raise result
+            if self._tls and isinstance(result, ssl.SSLSocket):
+                self._tls.check(result)
+        except (OSError, TransportError) as error:
+            self._fail(error)
+            return
+        self._ask(result)
+
+    def _ask(self, sock: socket.socket) -> None:
+        self._asked = True
+        listen = functools.partial(self._poller.on_readable, sock, functools.partial(self._readable, sock))
+        send_whole(self._poller, sock, self._request, listen, self._fail)
+
+    def _readable(self, sock: socket.socket) -> None:
+        try:
+            data = sock.recv(_READ_SIZE)
+            answer = self._reader.feed(data) if data else None
+        except WOULD_BLOCK:
+            return
+        except (OSError, upgrade.UpgradeError) as error:
+            self._fail(error)
+            return
+        if not data:
+            self._fail(TransportError("the server closed the connection during the upgrade"))
+        elif answer and answer.carrier not in {"", self._carrier}:
+            tls = self._tls is not None
+            theirs, own = with_tls(answer.carrier, tls=tls), with_tls(self._carrier, tls=tls)
+            self._fail(TransportError(unlike("server", theirs, own)))
+        elif answer:
+            self._running.discard(self)
+            self._poller.ignore_readable(sock)
+            if self._tls and isinstance(sock, ssl.SSLSocket):
+                self._tls.remember(sock)
+            self._done(sock, bool(answer.carrier), answer.rest)
+
+    def _fail(self, error: Exception) -> None:
+        self._running.discard(self)
+        self.abandon()
+        self._done(error, False, b"")
+
+
+def _user_id() -> int:
+    return random.randint(0, _MAX_USER_ID)  # noqa: S311 - v0.7.2 has it in the URL, no secret

@@ -1,0 +1,200 @@
+"""The gate of tcp, tcpmux and udp on the client's side: control channel, and tunnel connections with their ticket."""
+
+import asyncio
+import contextlib
+import hmac
+import socket
+
+from backhaul.errors import TransportError
+from backhaul.net.connector import Dialer, scoped_host
+from backhaul.net.poller import Poller, release
+from backhaul.net.resolver import Resolver
+from backhaul.transports.base import ClientSettings, DoorEvents, Opened, unlike
+from backhaul.transports.control.channel import ControlChannel
+from backhaul.wire.control import ClientEar, hello
+from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
+from backhaul.wire.signals import Signal
+
+HANDSHAKE_TIMEOUT = 2.0  # seconds: what v0.7.2 allows for the whole exchange
+# A server of ours answers a hello at once. Four round trips and a moment of scheduling are waited for that
+# answer, so that the first tunnel connections can show their ticket; a v0.7.2 server never answers.
+_HELLO_ROUND_TRIPS, _HELLO_GRACE = 4, 0.05
+
+
+class RawDoor:
+    """Dials the server; owns the control channel."""
+
+    def __init__(
+        self,
+        poller: Poller,
+        settings: ClientSettings,
+        events: DoorEvents,
+        resolver: Resolver,
+        transport: str,
+    ) -> None:
+        """`transport` is tcp, tcpmux or udp."""
+        self._loop = asyncio.get_running_loop()
+        self._poller = poller
+        self._settings = settings
+        self._events = events
+        self._token = settings.token.encode()
+        self._transport = transport
+        self._greeted = False  # the server has sent the signal that those of tcp and udp begin with
+        self._overdue: asyncio.TimerHandle | None = None  # set while that signal is waited for
+        self._misfit = ""  # what the server runs instead, as a sentence
+        self._dialer = Dialer(poller, settings.dial_timeout, resolver)
+        self._control: ControlChannel | None = None
+        self._ear = ClientEar()
+        self._known = asyncio.Event()  # whether the server is ours is known, or nothing more is expected
+        self._held: list[Opened] = []  # tunnel connections to be dialled then
+        self._address = ("", 0)
+
+    @property
+    def ticket(self) -> bytes:
+        """What proves this client to the server; empty if that is v0.7.2, or lost."""
+        return self._ear.ticket if self._control else b""
+
+    async def connect(self) -> str:
+        """Open the control channel; return the server's address. Raises OSError or TransportError."""
+        settings = self._settings
+        sock = await self._dialer.connect(settings.remote_host, settings.remote_port, settings.tunnel_options)
+        try:
+            return await self._open(sock)
+        except BaseException:
+            self.disconnect()
+            release(self._poller, sock)
+            raise
+
+    def dial(self, done: Opened) -> None:
+        """Open a tunnel connection; `done` gets it, or the error, and whether the server is ours.
+
+        Until that is known it waits: without the ticket that is on its way it would be turned away.
+        """
+        if not self._known.is_set():
+            self._held.append(done)
+            return
+        ticket = self._ear.ticket
+
+        def connected(result: socket.socket | OSError) -> None:
+            if ticket and isinstance(result, socket.socket):
+                result = self._show(result, ticket)
+            done(result, bool(ticket), b"")
+
+        self._dialer.dial(*self._address, self._settings.tunnel_options, connected)
+
+    def _show(self, sock: socket.socket, ticket: bytes) -> socket.socket | OSError:
+        try:
+            # All or nothing: 19 bytes are less than a segment, 88 at least, and an empty buffer takes one of these
+            # whatever its size (tcp_sendmsg).
+            sock.send(encode(Signal.TICKET, ticket))
+        except OSError as error:  # the server has closed it already, being out of descriptors for instance
+            release(self._poller, sock)
+            return error
+        return sock
+
+    def send(self, signal: Signal) -> None:
+        """Say `signal` on the control channel, if there is one."""
+        if self._control:
+            self._control.send(bytes([signal]))
+
+    @property
+    def can_ask(self) -> bool:
+        """See Door. Only a server of ours answers a hello, each time; on tcpmux there is none."""
+        return bool(self.ticket)
+
+    def probe(self) -> None:
+        """See Door."""
+        if self._control and self.can_ask:
+            self._control.send(hello(self._transport))
+
+    def disconnect(self) -> None:
+        """Close the control channel and stop dialling."""
+        self._dialer.close()
+        self._held.clear()
+        if self._overdue:
+            self._overdue.cancel()
+        if self._control:
+            self._control.close()
+            self._control = None
+
+    def close(self) -> None:
+        """See Door: a server is asked for a connection by the connection itself."""
+
+    async def _open(self, sock: socket.socket) -> str:
+        self._address = (scoped_host(sock.getpeername()), self._settings.remote_port)
+        begun = self._loop.time()
+        try:
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+                rest = await self._shake_hands(sock)
+        except TimeoutError:
+            raise TransportError(
+                "the server did not answer the handshake; is the token right, and no other client connected?"
+            ) from None
+        round_trip = self._loop.time() - begun
+        self._listen(sock, rest)
+        await self._learn_who_answers(_HELLO_ROUND_TRIPS * round_trip + _HELLO_GRACE)
+        if self._misfit:
+            raise TransportError(self._misfit)
+        return self._address[0]
+
+    async def _shake_hands(self, sock: socket.socket) -> bytes:
+        await self._loop.sock_sendall(sock, encode(Signal.CHANNEL, self._token))
+        reader = FrameReader(len(self._token))
+        while data := await self._loop.sock_recv(sock, 4096):
+            try:
+                frame = reader.feed(data)
+            except FrameTooLongError:
+                raise TransportError("the server answered something that is no Backhaul handshake") from None
+            if frame:
+                if frame.kind != Signal.CHANNEL or not hmac.compare_digest(frame.body, self._token):
+                    raise TransportError("the server answered with another token")
+                return frame.rest
+        raise TransportError("the server closed the connection during the handshake; is the token right?")
+
+    def _listen(self, sock: socket.socket, rest: bytes) -> None:
+        self._ear = ClientEar()
+        self._known.clear()
+        self._greeted = False
+        self._misfit = ""
+        if self._transport != "tcpmux":
+            self._overdue = self._loop.call_later(self._settings.greeting_grace, self._check_greeting)
+        self._control = ControlChannel(self._poller, sock, self._ear, self._heard, self._lost)
+        self._control.start(rest)
+
+    async def _learn_who_answers(self, patience: float) -> None:
+        # The control channel of tcpmux has no place for a hello; but a server of another transport may name that.
+        if self._transport != "tcpmux" or self._misfit:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._known.wait()
+        self._known.set()
+        held, self._held = self._held, []
+        for done in held:
+            self.dial(done)
+
+    def _heard(self, signal: Signal) -> None:
+        if signal == Signal.RTT and self._control:
+            self._control.send(bytes([Signal.RTT]) + hello(self._transport))
+            self._greeted = True
+            if self._transport == "tcpmux":
+                self._mismatched("tcp or udp")
+            return
+        if signal == Signal.HELLO:
+            self._known.set()
+            if self._ear.transport != self._transport:
+                self._mismatched(self._ear.transport or "another transport")
+        self._events.heard(signal)
+
+    def _check_greeting(self) -> None:
+        if self._control and not self._greeted:
+            self._mismatched("tcpmux")
+
+    def _mismatched(self, theirs: str) -> None:
+        self._misfit = unlike("server", theirs, self._transport)
+        self._events.fit.mismatched(self._misfit)
+        self._events.control_lost(self._misfit)
+
+    def _lost(self, reason: str) -> None:
+        self._control = None
+        self._known.set()
+        self._events.control_lost(reason)

@@ -1,0 +1,116 @@
+"""A visitor's connection as a task sees it."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from backhaul.net.poller import Callback, Poller, release
+
+_READ_SIZE: Final = 1 << 14  # a record of TLS at least: what stays in its buffer no poller sees
+
+Watch = Callable[[socket.socket, Callback], None]
+Ignore = Callable[[socket.socket], None]
+
+
+class Stream:
+    """Reads into `buffer`, for which the caller keeps the time, and writes.
+
+    `patience` is how many seconds the visitor may take to read something: TimeoutError, an OSError, if it does not.
+    """
+
+    def __init__(self, poller: Poller, sock: socket.socket, data: bytes, patience: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._poller = poller
+        self._patience = patience
+        self.sock = sock
+        self.buffer = bytearray(data)
+        """What has come and was not used yet."""
+
+    @property
+    def secure(self) -> bool:
+        """Whether this is TLS."""
+        return isinstance(self.sock, ssl.SSLSocket)
+
+    async def fill(self) -> bool:
+        """Wait for more bytes; return False at the end. Raises OSError."""
+        while True:
+            try:
+                data = self.sock.recv(_READ_SIZE)
+            except (BlockingIOError, InterruptedError, ssl.SSLWantReadError):
+                await self._readable()
+            except ssl.SSLWantWriteError:
+                await self._writable()
+            else:
+                self.buffer += data
+                return bool(data)
+
+    async def send(self, data: bytes) -> None:
+        """Send all of `data`. Raises OSError."""
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[self.sock.send(rest) :]
+            except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError):
+                await self._writable()
+            except ssl.SSLWantReadError:
+                await self._readable()
+
+    async def send_file(self, fd: int, start: int, size: int) -> None:
+        """Send a part of a file that the system has in memory; plain connections only. Raises OSError."""
+        while size:
+            try:
+                sent = os.sendfile(self.sock.fileno(), fd, start, size)
+            except (BlockingIOError, InterruptedError):
+                await self._writable()
+                continue
+            if not sent:
+                raise OSError("the file has become shorter")
+            start, size = start + sent, size - sent
+
+    def finish(self) -> None:
+        """Tell the visitor that this was all."""
+        with contextlib.suppress(OSError, ValueError):
+            if isinstance(self.sock, ssl.SSLSocket):
+                self.sock.unwrap()  # sends the end of TLS, and does not wait for the visitor's
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+
+    async def drain(self) -> None:
+        """Throw away what still comes, below TLS, until the visitor ends; closing before could reset the answer."""
+        with contextlib.suppress(OSError):
+            while True:
+                try:
+                    if not socket.socket.recv(self.sock, _READ_SIZE):
+                        return
+                except (BlockingIOError, InterruptedError):
+                    await self._readable()
+
+    def close(self) -> None:
+        """Close; harmless when closed."""
+        release(self._poller, self.sock)
+
+    async def _readable(self) -> None:
+        await self._wait(self._poller.on_readable, self._poller.ignore_readable)
+
+    async def _writable(self) -> None:
+        async with asyncio.timeout(self._patience):
+            await self._wait(self._poller.on_writable, self._poller.ignore_writable)
+
+    async def _wait(self, watch: Watch, ignore: Ignore) -> None:
+        ready = self._loop.create_future()
+
+        def wake() -> None:
+            ignore(self.sock)
+            if not ready.done():
+                ready.set_result(None)
+
+        watch(self.sock, wake)
+        try:
+            await ready
+        finally:
+            if self.sock.fileno() >= 0:
+                ignore(self.sock)

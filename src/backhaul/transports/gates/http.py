@@ -1,0 +1,308 @@
+"""The gate of ws, wss, wsmux and wssmux on the public end: HTTP upgrades, with or without TLS.
+
+Whoever can't show the token meets a decoy.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from backhaul.addresses import plain_ip
+from backhaul.net.listener import GATE_BATCH, Acceptor
+from backhaul.net.log_throttle import Burst
+from backhaul.net.poller import release, unacknowledged
+from backhaul.net.sending import send_whole
+from backhaul.net.tls import ServerContext, explain
+from backhaul.relay.pair import Relay
+from backhaul.transports.base import GateEvents, ServerSettings, taken_over, unlike, with_tls
+from backhaul.transports.control.channel import ControlChannel
+from backhaul.transports.control.websocket import PING, WsEar, encode_signal
+from backhaul.wire import upgrade
+from backhaul.wire.signals import Signal
+
+from .decoy import Decoy
+from .handshakes import Handshakes
+from .lobby import Lobby, PendingConnection
+from .reputation import Reputation, barred_line
+
+log = logging.getLogger("backhaul.server")
+
+_ANSWER_WITHIN: Final = 15.0  # seconds that a client may take to answer a heartbeat; it answers at once
+# v0.7.2's client drops what it reads together with the end of our answer. Once its kernel has all of the answer,
+# it has read it a few milliseconds later (measured: 0 of 60 lost after 5 ms).
+_SETTLE: Final = 0.01  # seconds
+
+
+class HttpGate:
+    """Listens on the tunnel's address and sorts what comes in; owns connections until they are sorted.
+
+    `carrier` is "ws" or "wsmux"; with the latter tunnel connections become raw smux right after the answer.
+    """
+
+    def __init__(self, settings: ServerSettings, events: GateEvents, relay: Relay, carrier: str) -> None:
+        """Raise TransportError when the certificate can't be used."""
+        self._loop = asyncio.get_running_loop()
+        self._relay = relay
+        self._poller = relay.poller
+        self._settings = settings
+        self._token = settings.token.encode()
+        self._events = events
+        self._carrier = carrier
+        self._muxed = carrier == "wsmux"
+        self._decoy = Decoy(relay.poller, settings.decoy, self._token, settings.limits, self._claim)
+        self._reputation = Reputation(settings.limits)
+        self._handshakes = self._make_handshakes(settings)
+        self._lobby = Lobby(
+            relay.poller,
+            self._reputation,
+            self._said,
+            limit=settings.limits.pending,
+            share=settings.limits.pending_per_address,
+            seconds=settings.limits.head_timeout,
+            left=self._left,
+        )
+        self._burst = Burst(log)
+        self._acceptor: Acceptor | None = None
+        self._control: ControlChannel | None = None
+        self._asked = 0.0  # when the heartbeat left that has not been answered
+        self._overdue: asyncio.TimerHandle | None = None
+        self.rtt = 0.0  # seconds, of the last heartbeat
+
+    @property
+    def vouches(self) -> bool:
+        """See Gate: every request shows the token."""
+        return True
+
+    @property
+    def connected(self) -> bool:
+        """Whether a control channel is open."""
+        return self._control is not None
+
+    def start(self) -> None:
+        """Listen; raises OSError."""
+        settings = self._settings
+        listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
+        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused, batch=GATE_BATCH)
+        self._decoy.open()
+
+    def send(self, signal: Signal) -> None:
+        """Say `signal` on the control channel, if there is one. A heartbeat wants an answer."""
+        if not self._control:
+            return
+        self._control.send(encode_signal(signal, masked=False))
+        if signal == Signal.HEARTBEAT and not self._overdue:
+            self._asked = self._loop.time()
+            self._overdue = self._loop.call_later(_ANSWER_WITHIN, self._lost, "a heartbeat was not answered")
+
+    def ping_if_silent(self) -> None:
+        """See Silent: the heartbeat may be slower than a proxy on the way is patient."""
+        if self._control:
+            self._control.send_if_silent(PING)
+
+    def regreet(self, sock: socket.socket, data: bytes) -> None:
+        """See Gate: behind an upgrade there is no second handshake."""
+        del data
+        release(self._poller, sock)
+
+    def stop_listening(self) -> None:
+        """Take no more connections and close the control channel."""
+        if self._acceptor:
+            self._acceptor.close()
+            self._acceptor = None
+        self._lobby.close()
+        if self._handshakes:
+            self._handshakes.close()
+        self._decoy.close()
+        self._drop_control()
+
+    def _refused(self, error: OSError) -> None:
+        self._burst.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
+
+    def _accepted(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        stranger = PendingConnection(sock, plain_ip(address))
+        self._lobby.admit(stranger)
+        if self._handshakes:
+            self._handshakes.begin(stranger)
+        else:
+            self._lobby.listen(stranger)
+
+    def _make_handshakes(self, settings: ServerSettings) -> Handshakes[PendingConnection] | None:
+        if not settings.tls:
+            return None
+        context, limits = ServerContext(settings.tls), settings.limits
+        return Handshakes(
+            self._poller,
+            context,
+            self._shaken,
+            self._not_tls,
+            self._not_shaken,
+            share=limits.handshake_share,
+            patience=limits.handshake_patience,
+        )
+
+    def _shaken(self, stranger: PendingConnection) -> None:
+        self._lobby.listen(stranger)
+
+    def _not_shaken(self, stranger: PendingConnection, error: OSError) -> None:
+        log.debug("connection from %s: dropped: %s", stranger.ip, explain(error))
+        self._lobby.dismiss(stranger)
+
+    def _left(self, stranger: PendingConnection) -> None:
+        if self._handshakes:
+            self._handshakes.discard(stranger)
+
+    def _said(self, stranger: PendingConnection, data: bytes) -> None:
+        """Let in who shows the token at once; the decoy reads on for all others, and asks `_claim`."""
+        request = self._tunnel_request(data)
+        if request and self._proves(stranger, request):
+            self._admit(stranger, request)
+        else:
+            self._show_decoy(stranger, data)
+
+    def _claim(self, sock: socket.socket, ip: str, data: bytes) -> bool:
+        """Take over a visitor's connection if a client speaks on it, which a proxy may have used for others before."""
+        request = self._tunnel_request(data)
+        if not request:
+            return False
+        stranger = PendingConnection(sock, ip)
+        if not self._proves(stranger, request):
+            self._complain(stranger, request)
+            return False
+        self._poller.forget(sock)
+        self._lobby.admit(stranger)
+        self._admit(stranger, request)
+        return True
+
+    def _tunnel_request(self, data: bytes) -> upgrade.Request | None:
+        """Return the request of a client; None for one that is none, or is incomplete."""
+        with contextlib.suppress(upgrade.UpgradeError):
+            request = upgrade.RequestReader().feed(data)
+            if request and (self._is_channel(request) or request.path.startswith(f"{self._settings.path}/tunnel")):
+                return request
+        return None
+
+    def _is_channel(self, request: upgrade.Request) -> bool:
+        return request.path == f"{self._settings.path}/channel"
+
+    def _proves(self, stranger: PendingConnection, request: upgrade.Request) -> bool:
+        """Return whether the request may be let in, from a barred network as well."""
+        if not upgrade.authorized(request, self._token):
+            return False
+        self._reputation.proved(stranger.network)
+        return upgrade.upgrade_problem(request) is None
+
+    def _complain(self, stranger: PendingConnection, request: upgrade.Request) -> None:
+        if self._reputation.barred(stranger.network):
+            return
+        proven = upgrade.authorized(request, self._token)
+        what = "no WebSocket upgrade" if proven else "wrong token"
+        self._burst.warn((stranger.ip, what), f"refused a connection from {stranger.ip}: {what}")
+        if not proven and (seconds := self._reputation.failed(stranger.network)):
+            self._burst.warn(stranger.network, barred_line(stranger.network, seconds))
+
+    def _admit(self, stranger: PendingConnection, request: upgrade.Request) -> None:
+        self._lobby.ignore(stranger)
+        channel = self._is_channel(request)
+        theirs = upgrade.carrier_of(request, self._token)
+        ours = bool(theirs)
+        if theirs not in {"", self._carrier}:
+            self._mismatched(theirs)
+            admit = functools.partial(self._lobby.dismiss, stranger)
+        elif channel:
+            admit = functools.partial(self._open_control, stranger, request.rest)
+        elif self._control:
+            admit = functools.partial(self._open_tunnel, stranger, request.rest, self._control, ours=ours)
+        else:  # its client has given it up, together with the control channel
+            self._lobby.dismiss(stranger)
+            return
+        answer = self._answer(request, ours=ours, padded=not channel and self._muxed)
+        send_whole(self._poller, stranger.sock, answer, admit, lambda _error: self._lobby.dismiss(stranger))
+
+    def _mismatched(self, theirs: str) -> None:
+        """The answer tells the client as well, which then closes the connection."""
+        tls = self._handshakes is not None
+        self._events.fit.mismatched(unlike("client", with_tls(theirs, tls=tls), with_tls(self._carrier, tls=tls)))
+
+    def _open_tunnel(self, stranger: PendingConnection, rest: bytes, control: ControlChannel, *, ours: bool) -> None:
+        self._lobby.take(stranger)
+        if control.closed:
+            release(self._poller, stranger.sock)
+        elif self._muxed and not ours:
+            self._settle(stranger.sock, rest, control)
+        else:
+            self._events.tunnel_opened(stranger.sock, rest, ours=ours)
+
+    def _answer(self, request: upgrade.Request, *, ours: bool, padded: bool) -> bytes:
+        line = b""
+        if ours:
+            line = upgrade.mark_line(self._token, request.key, self._carrier)
+        elif padded and not self._handshakes and upgrade.is_direct_v072(request):
+            line = upgrade.padding_line(request.key)
+        return upgrade.accept(request.key, line)
+
+    def _settle(self, sock: socket.socket, rest: bytes, control: ControlChannel) -> None:
+        """Let the peer read the answer before smux begins; see _SETTLE. A later control channel is another client's."""
+        if control.closed:
+            release(self._poller, sock)
+        elif unacknowledged(sock):
+            self._settle_later(sock, functools.partial(self._settle, sock, rest, control))
+        else:
+            self._settle_later(sock, functools.partial(self._settled, sock, rest, control))
+
+    def _settle_later(self, sock: socket.socket, step: Callable[[], None]) -> None:
+        self._loop.call_later(_SETTLE, self._poller.run, sock, step)
+
+    def _settled(self, sock: socket.socket, rest: bytes, control: ControlChannel) -> None:
+        if control.closed:
+            release(self._poller, sock)
+        else:
+            self._events.tunnel_opened(sock, rest, ours=False)
+
+    def _show_decoy(self, stranger: PendingConnection, data: bytes = b"", *, plain_on_tls: bool = False) -> None:
+        self._lobby.take(stranger)
+        self._poller.forget(stranger.sock)
+        self._decoy.welcome(stranger.sock, stranger.ip, stranger.network, data, plain_on_tls=plain_on_tls)
+
+    def _not_tls(self, stranger: PendingConnection) -> None:
+        self._show_decoy(stranger, plain_on_tls=True)
+
+    def _open_control(self, stranger: PendingConnection, rest: bytes) -> None:
+        self._lobby.take(stranger)
+        if self._control:
+            self._drop_control()
+            self._events.control_lost(taken_over(stranger.ip))
+        ear = WsEar(self._say, from_client=True)
+        self._control = ControlChannel(self._poller, stranger.sock, ear, self._heard, self._lost)
+        self._relay.pings.add(self)
+        self._events.control_opened(stranger.ip)
+        self._control.start(rest)
+
+    def _say(self, data: bytes) -> None:
+        if self._control:
+            self._control.send(data)
+
+    def _heard(self, signal: Signal) -> None:
+        if signal == Signal.HEARTBEAT and self._overdue:
+            self.rtt = self._loop.time() - self._asked
+            self._overdue.cancel()
+            self._overdue = None
+        elif signal == Signal.CLOSED:
+            self._lost("the client closed it to stop or to reload", goodbye=True)
+
+    def _lost(self, reason: str, *, goodbye: bool = False) -> None:
+        if self._control:
+            self._drop_control()
+            self._events.control_lost(reason, goodbye=goodbye)
+
+    def _drop_control(self) -> None:
+        if self._overdue:
+            self._overdue.cancel()
+            self._overdue = None
+        if self._control:
+            self._control.close()
+            self._relay.pings.discard(self)
+            self._control = None

@@ -1,0 +1,145 @@
+"""The lobby of a gate: connections that have proved nothing yet."""
+
+import functools
+import logging
+import socket
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+from backhaul.failures import network_of
+from backhaul.net.deadlines import Deadlines
+from backhaul.net.poller import WOULD_BLOCK, Poller, release
+
+from .crowd import Crowd
+from .reputation import Reputation
+
+log = logging.getLogger("backhaul.server")
+
+_READ_SIZE: Final = 1 << 14  # a record of TLS at least: what stays in its buffer no poller sees
+
+
+class PendingConnection:
+    """A connection that has proved nothing yet. Gates derive what they need to judge it."""
+
+    __slots__ = ("ip", "listening", "network", "sock", "trusted")
+
+    def __init__(self, sock: socket.socket, ip: str) -> None:
+        self.sock = sock
+        self.ip = ip
+        self.network = network_of(ip)
+        self.trusted = False
+        """Whether its network had proved itself before it came."""
+        self.listening = False
+
+
+Pending = TypeVar("Pending", bound=PendingConnection)
+
+
+class Lobby(Generic[Pending]):
+    """Owns connections from `admit` until `take` or `dismiss`, and reads them from `listen` on.
+
+    At most `limit` connections wait, and `share` of each network, except of those that are trusted. The one that
+    makes room is the oldest of the network that has most. Half of the places are safe from the untrusted, and the
+    other half from the trusted.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        reputation: Reputation,
+        heard: Callable[[Pending, bytes], None],
+        *,
+        limit: int,
+        share: int,
+        seconds: float,
+        left: Callable[[Pending], None] = lambda _: None,
+    ) -> None:
+        """`heard` is told what has come, `left` who has left, for whatever reason."""
+        self._poller = poller
+        self._reputation = reputation
+        self._heard = heard
+        self._left = left
+        self._limit = limit
+        self._share = share
+        self._seconds = seconds
+        self._deadlines: Deadlines[Pending] = Deadlines(seconds, self._expired)
+        self._trusted: Crowd[Pending] = Crowd()
+        self._unknown: Crowd[Pending] = Crowd()
+
+    def __contains__(self, pending: Pending) -> bool:
+        return pending in self._deadlines
+
+    def __len__(self) -> int:
+        return len(self._deadlines)
+
+    def admit(self, pending: Pending) -> None:
+        """Take over the connection."""
+        pending.trusted = self._reputation.trusts(pending.network)
+        self._make_room(pending)
+        self._deadlines.add(pending)
+        self._crowd(pending).add(pending.network, pending)
+
+    def listen(self, pending: Pending) -> None:
+        """Read the connection."""
+        pending.listening = True
+        self._poller.on_readable(pending.sock, functools.partial(self.read, pending))
+
+    def read(self, pending: Pending) -> None:
+        """Read what there is."""
+        try:
+            data = pending.sock.recv(_READ_SIZE)
+        except WOULD_BLOCK:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._heard(pending, data)
+        else:
+            self.dismiss(pending)
+
+    def ignore(self, pending: Pending) -> None:
+        """Read no more of the connection, which has proved itself and is being answered."""
+        pending.listening = False
+        self._poller.ignore_readable(pending.sock)
+
+    def take(self, pending: Pending) -> None:
+        """Give up the connection, which the caller owns from now on."""
+        self._remove(pending)
+        self._poller.ignore_readable(pending.sock)
+
+    def dismiss(self, pending: Pending) -> None:
+        """Close the connection."""
+        self._remove(pending)
+        release(self._poller, pending.sock)
+
+    def close(self) -> None:
+        """Close all connections."""
+        for pending in list(self._deadlines):
+            self.dismiss(pending)
+        self._deadlines.clear()
+
+    def _crowd(self, pending: Pending) -> Crowd[Pending]:
+        return self._trusted if pending.trusted else self._unknown
+
+    def _make_room(self, newcomer: Pending) -> None:
+        if not newcomer.trusted and self._unknown.size(newcomer.network) >= self._share:
+            self._push_out(self._unknown.oldest_of(newcomer.network))
+        elif len(self) >= self._limit:
+            crowded = self._trusted if not self._unknown or len(self._trusted) > self._limit // 2 else self._unknown
+            self._push_out(crowded.oldest_of_largest())
+
+    def _push_out(self, pending: Pending) -> None:
+        """Make room, but hear a last time: in a burst its proof may only not have been read yet."""
+        if pending.listening:
+            self.read(pending)
+        if pending in self:
+            self.dismiss(pending)
+
+    def _remove(self, pending: Pending) -> None:
+        self._deadlines.discard(pending)
+        self._crowd(pending).discard(pending.network, pending)
+        self._left(pending)
+
+    def _expired(self, pending: Pending) -> None:
+        log.debug("connection from %s: dropped, it has proved nothing within %g s", pending.ip, self._seconds)
+        self.dismiss(pending)

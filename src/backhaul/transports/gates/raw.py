@@ -1,0 +1,286 @@
+"""The gate of tcp, tcpmux and udp on the public end: who may open a control channel, what is a tunnel connection.
+
+A v0.7.2 client says nothing on a tunnel connection, so all that can vouch for it is the address of its control
+channel. One of ours shows the ticket that it was given on the control channel instead, from any address. Until it is
+known which of the two the client is, silent connections from its address wait: they may be a neighbour's.
+"""
+
+import asyncio
+import functools
+import hmac
+import logging
+import secrets
+import socket
+from typing import Any
+
+from backhaul.addresses import plain_ip
+from backhaul.net.listener import GATE_BATCH, Acceptor
+from backhaul.net.log_throttle import Burst
+from backhaul.net.poller import Poller, pending, release
+from backhaul.transports.base import GateEvents, ServerSettings, taken_over, unlike
+from backhaul.transports.control.channel import ControlChannel
+from backhaul.wire.control import ServerEar, hello_answer
+from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, encode
+from backhaul.wire.signals import TICKET_SIZE, Signal
+from backhaul.wire.smux import is_nop
+
+from .lobby import Lobby, PendingConnection
+from .reputation import Reputation, barred_line
+
+log = logging.getLogger("backhaul.server")
+
+MAX_GREETING = 1024  # bytes of token, unless ours is longer
+_SECOND_THOUGHT = 0.05  # seconds in which a client that comes back has begun its handshake
+
+
+class RawGate:
+    """Listens on the tunnel's address and sorts what comes in; owns connections until they are sorted."""
+
+    def __init__(self, poller: Poller, settings: ServerSettings, events: GateEvents, transport: str) -> None:
+        """`transport` is tcp, tcpmux or udp; tcpmux measures no round trip, as in v0.7.2."""
+        self._loop = asyncio.get_running_loop()
+        self._poller = poller
+        self._settings = settings
+        self._token = settings.token.encode()
+        self._events = events
+        self._transport = transport
+        self._ear = ServerEar()
+        self._reputation = Reputation(settings.limits)
+        self._lobby = Lobby(
+            poller,
+            self._reputation,
+            self._said,
+            limit=settings.limits.pending,
+            share=settings.limits.pending_per_address,
+            seconds=settings.limits.handshake_timeout,
+            left=self._left,
+        )
+        self._doubt = False  # whether the client may still turn out to be ours
+        self._grace: asyncio.TimerHandle | None = None  # set from the answer to the RTT signal on, while in doubt
+        self._held: dict[_Stranger, None] = {}  # silent so far, and from the client's address
+        self._burst = Burst(log)
+        self._acceptor: Acceptor | None = None
+        self._control: ControlChannel | None = None
+        self._control_ip = ""
+        self._ticket = b""
+        self._rtt_asked = 0.0
+        self.rtt = 0.0  # seconds, of the last handshake
+
+    @property
+    def connected(self) -> bool:
+        """Whether a control channel is open."""
+        return self._control is not None
+
+    @property
+    def vouches(self) -> bool:
+        """See Gate: for those who have shown a ticket, which on tcpmux nobody is given."""
+        return bool(self._ticket)
+
+    @property
+    def ticket(self) -> bytes:
+        """What the present client shows to prove itself; empty if it is v0.7.2, or not there."""
+        return self._ticket
+
+    def start(self) -> None:
+        """Listen; raises OSError."""
+        settings = self._settings
+        listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
+        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused, batch=GATE_BATCH)
+
+    def send(self, signal: Signal) -> None:
+        """Say `signal` on the control channel, if there is one."""
+        if self._control:
+            self._control.send(bytes([signal]))
+
+    def greet(self, sock: socket.socket, ip: str, data: bytes = b"") -> None:
+        """Hear who is there: a handshake, a ticket, or nobody worth keeping; takes over the socket."""
+        self._hear(self._make_stranger(sock, ip), data)
+
+    def _make_stranger(self, sock: socket.socket, ip: str) -> "_Stranger":
+        return _Stranger(sock, ip, max(MAX_GREETING, len(self._token)))
+
+    def _hear(self, stranger: "_Stranger", data: bytes) -> None:
+        self._lobby.admit(stranger)
+        if data:
+            self._said(stranger, data)
+        else:  # who has a ticket shows it at once: often it is there already
+            self._lobby.read(stranger)
+        if stranger in self._lobby:
+            self._lobby.listen(stranger)
+
+    def regreet(self, sock: socket.socket, data: bytes) -> None:
+        """Hear a connection that was taken for a tunnel connection and has spoken; takes over the socket."""
+        try:
+            ip = plain_ip(sock.getpeername())
+        except OSError:
+            release(self._poller, sock)
+        else:
+            self.greet(sock, ip, data)
+
+    def stop_listening(self) -> None:
+        """Take no more connections and close the control channel."""
+        if self._acceptor:
+            self._acceptor.close()
+            self._acceptor = None
+        self._dispel()
+        self._lobby.close()
+        if self._control:
+            self._control.close()
+            self._control = None
+
+    def _accepted(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        ip = plain_ip(address)
+        if not self._control or self._ticket or ip != self._control_ip:
+            self.greet(sock, ip)
+        elif self._control.unanswered:
+            again = functools.partial(self._decide, sock, ip)
+            self._loop.call_later(_SECOND_THOUGHT, self._poller.run, sock, again)
+        else:
+            self._admit(sock, ip)
+
+    def _decide(self, sock: socket.socket, ip: str) -> None:
+        """Give it to a user unless it has spoken: it may be the client that comes back, whose old channel is dead."""
+        if not self._acceptor:
+            release(self._poller, sock)
+        elif pending(sock) or not self._control or self._ticket or ip != self._control_ip:
+            self.greet(sock, ip)
+        else:
+            self._admit(sock, ip)
+
+    def _admit(self, sock: socket.socket, ip: str) -> None:
+        """Let a connection in for its address, or hold it while the client may be one that shows tickets."""
+        if not self._doubt:
+            self._events.tunnel_opened(sock, ours=False)
+            return
+        stranger = self._make_stranger(sock, ip)
+        self._held[stranger] = None
+        self._hear(stranger, b"")
+
+    def _left(self, stranger: "_Stranger") -> None:
+        self._held.pop(stranger, None)
+
+    def _begin_doubt(self) -> None:
+        """Ask for the round trip, which a client of ours answers with a hello behind it."""
+        self._doubt = True
+        self._rtt_asked = self._loop.time()
+        self.send(Signal.RTT)
+
+    def _answered(self) -> None:
+        self.rtt = self._loop.time() - self._rtt_asked
+        self._rtt_asked = 0.0
+        if self._doubt:
+            self._grace = self._loop.call_later(self._settings.limits.hello_grace, self._take_for_v072)
+
+    def _take_for_v072(self) -> None:
+        """Let in those who were held, in order."""
+        held = list(self._held)
+        self._dispel()
+        for stranger in held:
+            self._lobby.take(stranger)
+            self._events.tunnel_opened(stranger.sock, ours=False)
+
+    def _dispel(self) -> None:
+        """Have no more doubt; who is held has to prove himself as everybody else."""
+        self._doubt = False
+        self._held.clear()
+        if self._grace:
+            self._grace.cancel()
+            self._grace = None
+
+    def _refused(self, error: OSError) -> None:
+        self._burst.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
+
+    def _said(self, stranger: "_Stranger", data: bytes) -> None:
+        self._held.pop(stranger, None)
+        if self._control and stranger.ip == self._control_ip and is_nop(data):
+            self._events.fit.mismatched(unlike("client", "tcpmux", self._transport))
+            self._lobby.dismiss(stranger)
+            return
+        try:
+            frame = stranger.reader.feed(data)
+        except FrameTooLongError:
+            self._refuse(stranger, "no Backhaul client")
+            return
+        if frame:
+            self._judge(stranger, frame)
+
+    def _judge(self, stranger: "_Stranger", frame: Frame) -> None:
+        if frame.kind == Signal.CHANNEL and hmac.compare_digest(frame.body, self._token):
+            self._trust(stranger)
+            self._open_control(stranger, frame.rest)
+        elif frame.kind == Signal.TICKET and self._ticket and hmac.compare_digest(frame.body, self._ticket):
+            self._trust(stranger)
+            self._events.tunnel_opened(stranger.sock, frame.rest, ours=True)
+        elif frame.kind == Signal.TICKET and not self._control_ip:
+            self._lobby.dismiss(stranger)  # a ticket of the process before this one, whose client is on its way
+        else:
+            self._refuse(stranger, "wrong token" if frame.kind == Signal.CHANNEL else "no valid handshake")
+
+    def _trust(self, stranger: "_Stranger") -> None:
+        self._lobby.take(stranger)
+        self._reputation.proved(stranger.network)
+
+    def _refuse(self, stranger: "_Stranger", what: str) -> None:
+        self._lobby.dismiss(stranger)
+        if self._reputation.barred(stranger.network):
+            return
+        self._burst.warn((stranger.ip, what), f"refused a connection from {stranger.ip}: {what}")
+        if seconds := self._reputation.failed(stranger.network):
+            self._burst.warn(stranger.network, barred_line(stranger.network, seconds))
+
+    def _open_control(self, stranger: "_Stranger", rest: bytes) -> None:
+        if self._control:
+            self._control.close()
+            self._control = None
+            self._events.control_lost(taken_over(stranger.ip))
+        self._dispel()
+        self._ticket = b""
+        self._control_ip = stranger.ip
+        self._ear = ServerEar()
+        self._control = ControlChannel(self._poller, stranger.sock, self._ear, self._heard, self._lost)
+        self._control.send(encode(Signal.CHANNEL, self._token))
+        if self._transport != "tcpmux":
+            self._begin_doubt()
+        self._events.control_opened(stranger.ip)
+        self._control.start(rest)
+
+    def _heard(self, signal: Signal) -> None:
+        if signal == Signal.RTT and self._rtt_asked:
+            self._answered()
+        elif signal == Signal.HELLO and self._control:
+            self._greeted()
+        elif signal == Signal.CLOSED:
+            self._lost("the client closed it to stop or to reload", goodbye=True)
+
+    def _greeted(self) -> None:
+        assert self._control is not None  # noqa: S101 - the hello came on it
+        if self._ear.transport == self._transport:
+            self._recognise()
+            self._control.send(hello_answer(self._transport, self._ticket))
+        else:  # the client learns it from the answer, and goes; its ticket is worth nothing
+            self._control.send(hello_answer(self._transport, secrets.token_bytes(TICKET_SIZE)))
+            self._events.fit.mismatched(unlike("client", self._ear.transport or "another transport", self._transport))
+
+    def _recognise(self) -> None:
+        if not self._ticket:
+            self._ticket = secrets.token_bytes(TICKET_SIZE)
+            self._dispel()
+            self._events.client_recognised()
+
+    def _lost(self, reason: str, *, goodbye: bool = False) -> None:
+        if self._control:
+            self._control.close()
+            self._control = None
+            self._ticket = b""
+            self._dispel()
+            self._events.control_lost(reason, goodbye=goodbye)
+
+
+class _Stranger(PendingConnection):
+    """Begins with a handshake or a ticket."""
+
+    __slots__ = ("reader",)
+
+    def __init__(self, sock: socket.socket, ip: str, limit: int) -> None:
+        super().__init__(sock, ip)
+        self.reader = FrameReader(limit)

@@ -1,0 +1,236 @@
+"""The client's control plane: keeps the control channel and the pool, and dials targets."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from backhaul.config import ClientConfig
+from backhaul.errors import TransportError
+from backhaul.net.log_throttle import Burst
+from backhaul.net.poller import Poller, reason
+from backhaul.net.resolver import Resolver
+from backhaul.transports.base import Arrival, ClientEvents, ClientTransport
+from backhaul.transports.control.channel import PEER_CLOSED
+from backhaul.wire.signals import Signal
+
+from .arrivals import Arrivals
+from .carrier_check import CarrierCheck
+from .liveness import Silence
+from .pauses import TURNS, Pauses, Repeats
+from .pool import PoolSize
+from .target_book import TargetBook
+
+log = logging.getLogger("backhaul.client")
+
+_STOPPED = "the server closed it to stop or to reload"
+_SETTLE_TICK = 0.02  # seconds between looks at the idle connections while stopping
+_TICK = 1.0  # seconds between samples of the pool
+_DESCRIPTORS = 4  # of all descriptors each kind of dialling may take one in so many: users need the rest
+_TURNS_TEXT = (
+    "another client with the same token seems to take turns with this one, or the server restarts again and again: the "
+    f"last {TURNS} control channels were closed soon; give each client a server of its own or stop one of them"
+)
+
+
+class ClientTunnel:
+    """One tunnel behind the firewall; `run` keeps it connected until it is cancelled."""
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        poller: Poller,
+        make_transport: Callable[[ClientEvents], ClientTransport],
+        resolver: Resolver,
+        *,
+        targets: TargetBook,
+        descriptors: int,
+    ) -> None:
+        """`descriptors` is the limit of open files."""
+        self._loop = asyncio.get_running_loop()
+        self.config = config
+        self._transport = make_transport(self)
+        self._arrivals = Arrivals(
+            poller,
+            resolver,
+            targets,
+            timeout=config.dial_timeout,
+            keepalive=config.keepalive_period,
+            most=descriptors // _DESCRIPTORS,
+        )
+        self._arrivals.allow(config.allow_targets)
+        self._fair_share = descriptors // _DESCRIPTORS
+        self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
+        self._silence = Silence()
+        self._burst = Burst(log)
+        self.fit = CarrierCheck(log)  # told by the transport
+        self._pauses = Pauses()
+        self._failures, self._turns = Repeats(), Repeats()
+        self._lost: asyncio.Future[str] | None = None
+        self._channel_open = False
+        self.peer = ""  # the server's address while connected
+        self.opened = 0  # control channels so far
+        self.targets = targets
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server is there, and nothing speaks against it that a user could be carried."""
+        return self._channel_open and not self.fit.problem
+
+    @property
+    def problem(self) -> str:
+        """Why no user could be carried, as far as this end knows; else empty."""
+        return self.fit.problem
+
+    @property
+    def transport(self) -> ClientTransport:
+        """What carries the users."""
+        return self._transport
+
+    @property
+    def pool_size(self) -> int:
+        """How many idle tunnel connections are kept now."""
+        return self._pool.size
+
+    @property
+    def dialling(self) -> int:
+        """How many targets are being dialled."""
+        return self._arrivals.dialling
+
+    @property
+    def busy(self) -> bool:
+        """Whether users who have come, or may still come, have no target yet, after `stop`."""
+        return bool(self._arrivals.dialling or self._transport.leaving)
+
+    def adopt(self, config: ClientConfig) -> None:
+        """Go on with another configuration that asks for no new control channel."""
+        before, self.config = self.config, config
+        self._arrivals.allow(config.allow_targets)
+        if (before.connection_pool, before.aggressive_pool) != (config.connection_pool, config.aggressive_pool):
+            self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
+
+    async def run(self) -> None:
+        """Connect, keep the pool filled, and connect again whenever the control channel is lost."""
+        while True:
+            try:
+                pause = await self._once()
+            except Exception:
+                log.exception("internal error; connecting again, users in flight go on")
+                pause = self._pauses.failed(self.config.retry_interval)
+            await asyncio.sleep(pause)
+
+    def stop(self) -> None:
+        """Tell the server, and take no more users; those that are on the way still come."""
+        self._transport.send(Signal.CLOSED)
+        self._channel_open = False
+        self._transport.disconnect()
+
+    async def settled(self, patience: float) -> None:
+        """Return when the server has closed its idle connections, after `patience` seconds at the latest."""
+        end = self._loop.time() + patience
+        while self._transport.leaving and self._loop.time() < end:  # noqa: ASYNC110 - once, at the very end
+            await asyncio.sleep(_SETTLE_TICK)
+
+    def close_idle(self) -> None:
+        """Close what is left of the idle connections; targets are dialled on, for users who have come."""
+        self._transport.close()
+
+    def close(self) -> None:
+        """Close what is left of the idle connections, and stop dialling."""
+        self.close_idle()
+        self._arrivals.close()
+
+    def heard(self, signal: Signal) -> None:
+        """The server wants something."""
+        self._silence.heard(self._loop.time())
+        if signal == Signal.CHANNEL:
+            if self._pool.requested(self._transport.spare):
+                self._open()
+        elif signal == Signal.HEARTBEAT:
+            self._silence.beat(self._loop.time())
+        elif signal == Signal.CLOSED:
+            self.control_lost(_STOPPED)
+
+    def control_lost(self, reason: str) -> None:
+        """Let `run` dial again; users in flight stay."""
+        if self._lost and not self._lost.done():
+            self._lost.set_result(reason)
+
+    def arrived(self, arrival: Arrival) -> None:
+        """Dial the target that a user wants, and join the two."""
+        self.fit.proved()
+        self._pool.arrived()
+        self._arrivals.arrived(arrival)
+
+    async def _once(self) -> float:
+        """Connect and keep the control channel while it lasts; return the seconds to wait before the next one."""
+        remote = self.config.remote_addr
+        self._lost = self._loop.create_future()
+        try:
+            peer = await self._transport.connect()
+        except (OSError, TransportError) as error:
+            if text := self._failures.worded(f"can't connect to {remote}: {_reason(error)}"):
+                log.error("%s", text)
+            return self._pauses.failed(self.config.retry_interval)
+        log.info("connected to %s (%s), transport %s", remote, peer, self.config.transport)
+        self.fit.begin()
+        self.fit.seen()
+        self._channel_open = True
+        self.peer = peer
+        self.opened += 1
+        begun = self._loop.time()
+        try:
+            reason = await self._keep(self._lost)
+        finally:
+            self._channel_open = False
+            self.peer = ""
+            self._transport.disconnect()
+        log.warning("control channel lost: %s; connecting again, users in flight go on", reason)
+        self._failures.forget()
+        if reason == _STOPPED:
+            return self._pauses.stopped(self.config.retry_interval, self._loop.time() - begun)
+        return self._pause(self._loop.time() - begun, closed=reason == PEER_CLOSED and not self.problem)
+
+    async def _keep(self, lost: asyncio.Future[str]) -> str:
+        """Fill and watch the pool until the control channel is lost; return the reason."""
+        self._silence.begin(self._loop.time())
+        while not lost.done():
+            self._tick()
+            await asyncio.wait([lost], timeout=_TICK)
+        return lost.result()
+
+    def _tick(self) -> None:
+        transport = self._transport
+        for _ in range(self._pool.sample(transport.idle, transport.opening, transport.shared)):
+            self._open()
+        self._doubt(self._loop.time(), can_ask=transport.can_ask)
+
+    def _open(self) -> None:
+        """Dial one more tunnel connection, if not too many are there: a server may ask for any number."""
+        transport, most = self._transport, max(self._fair_share, self.config.connection_pool)
+        if transport.opening + transport.idle + transport.shared < most:
+            transport.open()
+            return
+        self._burst.warn(
+            "connections",
+            f"the server asks for more than {most} tunnel connections: refused; "
+            "if it has so many users raise the limit of open files (LimitNOFILE)",
+        )
+
+    def _doubt(self, now: float, *, can_ask: bool) -> None:
+        """Ask a silent server whether it lives, and give it up when the silence lasts."""
+        if can_ask and self._silence.doubtful(now):
+            self._transport.probe()
+        if self._silence.lasts_too_long(now, can_ask=can_ask):
+            self.control_lost(f"no heartbeat for {self._silence.limit(can_ask=can_ask):.0f} s")
+
+    def _pause(self, lasted: float, *, closed: bool) -> float:
+        pause = self._pauses.lost(self.config.retry_interval, lasted, closed=closed)
+        if not self._pauses.taking_turns:
+            self._turns.forget()
+        elif text := self._turns.worded(_TURNS_TEXT):
+            log.warning("%s", text)
+        return pause
+
+
+def _reason(error: Exception) -> str:
+    return reason(error) if isinstance(error, OSError) else str(error)

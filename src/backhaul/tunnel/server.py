@@ -1,0 +1,359 @@
+"""The public end's control plane: users come in, wait for a carrier if they must, and are handed to the transport."""
+
+import asyncio
+import errno
+import logging
+import math
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from backhaul.config import ServerConfig
+from backhaul.net.listeners import Listeners
+from backhaul.net.log_throttle import Burst
+from backhaul.net.poller import FAULT, broken, reason, release
+from backhaul.net.sockets import SocketOptions
+from backhaul.relay.outcome import FAILED, NOT_CARRIED
+from backhaul.relay.pair import Relay
+from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport, User
+from backhaul.wire import proxy
+from backhaul.wire.signals import Signal
+
+from .absence import Absence
+from .carrier_check import CarrierCheck
+from .outcomes import Outcomes, name
+from .ports import Port, Ports
+from .retries import Retries
+from .timings import Timings
+from .udp_ports import FlowDesk
+from .waiting_users import Waiting, WaitingUsers
+
+log = logging.getLogger("backhaul.server")
+
+# Seconds between looks whether users who wait are still there. Most wait for a millisecond: watching each of them would
+# cost more than carrying a few that have gone.
+_LOOK_EVERY = 0.25
+_LAST_LOOKS = 0.02  # seconds between looks whether the last users have carriers
+
+
+class ServerTunnel:
+    """One tunnel on the public end; owns its ports and the users that wait."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        relay: Relay,
+        make_transport: Callable[[ServerEvents], ServerTransport],
+        timings: Timings,
+        listeners: Listeners,
+    ) -> None:
+        self._listeners = listeners
+        self._loop = asyncio.get_running_loop()
+        self._poller = relay.poller
+        self.config = config
+        self._transport = make_transport(self)
+        self._timings = timings
+        self._waiting = WaitingUsers(timings.user_patience, timings.restart, self._give_up)
+        self._absence = Absence(self._absence_lasts)
+        self._looking: asyncio.TimerHandle | None = None  # set while users wait
+        self._burst = Burst(log)
+        self._heart: asyncio.TimerHandle | None = None
+        self._last_user = -math.inf  # when one has come
+        self.peer = ""  # the client's address while it is connected
+        self.opened = 0  # control channels so far
+        self._unreachable = ""  # why the client can't connect, as far as this end knows; empty: it can
+        self.fit = CarrierCheck(log)  # told by the transport
+        self._outcomes = Outcomes(log, timings.answer, self.fit.answered)
+        self._retries = Retries(self._restart, timings.reopen_pauses)
+        self._flows = FlowDesk(relay, self._transport, listeners, config.channel_size)
+        self.ports = Ports(
+            relay.poller,
+            listeners,
+            _user_options(config),
+            self._user_came,
+            streams=config.transport != "udp",
+            listen_datagrams=self._flows.listen if _takes_datagrams(config) else None,
+            timings=timings,
+        )
+
+    @property
+    def connected(self) -> bool:
+        """Whether a client is there, and nothing speaks against it that a user could be carried."""
+        return self._transport.connected and not self.fit.problem
+
+    @property
+    def problem(self) -> str:
+        """Why no client is connected, or no user could be carried, as far as this end knows; else empty."""
+        return self._unreachable or self.fit.problem
+
+    @property
+    def useful(self) -> bool:
+        """Whether a client is there or has said that it comes back."""
+        return self._transport.connected or self._waiting.client_will_come
+
+    @property
+    def busy(self) -> bool:
+        """Whether a user has come a moment ago, or a flow was in use."""
+        last = max(self._last_user, self._flows.relay.flows.last_used)
+        return self._loop.time() - last < self._timings.quiet
+
+    @property
+    def offline(self) -> bool:
+        """Whether users are refused, for want of a client."""
+        return self.ports.refusing
+
+    @property
+    def waiting(self) -> int:
+        """How many users, of streams or of flows, have no carrier."""
+        return len(self._waiting) + self._flows.waiting
+
+    @property
+    def unanswered(self) -> int:
+        """How many users sent something into the tunnel and got nothing back."""
+        return self._outcomes.unanswered
+
+    @property
+    def transport(self) -> ServerTransport:
+        """What carries the users."""
+        return self._transport
+
+    def adopt(self, config: ServerConfig, settings: ServerSettings) -> None:
+        """Go on with another configuration.
+
+        What asks for a new control channel has been seen to by `rebuild`.
+        """
+        before, self.config = self.config, config
+        self._transport.settings = settings
+        self._flows.set_most_waiting(config.channel_size)
+        self.ports.set_options(_user_options(config))
+        self._apply_offline()
+        if self._heart and before.heartbeat != config.heartbeat:
+            self._beat_later()
+        if _takes_datagrams(before) != _takes_datagrams(config):
+            self.ports.take_datagrams(self._flows.listen if _takes_datagrams(config) else None)
+
+    def rebuild(self, config: ServerConfig, make_transport: Callable[[ServerEvents], ServerTransport]) -> None:
+        """Replace control channel, pool and address of the tunnel; ports, waiting users and users in flight stay.
+
+        Raises OSError or TransportError when the new one can't be had; the old one goes on then.
+        """
+        old, new = self._transport, make_transport(self)
+        elsewhere = config.bind_addr.port != self.config.bind_addr.port
+        if elsewhere:
+            new.start()
+        old.send(Signal.CLOSED)
+        old.stop_listening()
+        self._client_gone()
+        self._client_restarts()
+        if not elsewhere:
+            try:
+                new.start()
+            except OSError:
+                old.start()
+                raise
+        self._transport = self._flows.transport = new
+        self._listening()
+
+    def start(self) -> None:
+        """Listen for the client and for users; raises OSError if the tunnel's own address is in use.
+
+        An address that this machine does not have yet is tried again, as the ports are, and one that the process
+        before this one is about to leave.
+        """
+        try:
+            self._transport.start()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and self._listeners.shared:
+                self._listen_after_release(error)
+            elif error.errno == errno.EADDRNOTAVAIL:
+                self._listen_later(error)
+            else:
+                raise
+        self.ports.add(self.config.ports)
+        if self._listeners.succeeding:
+            self._client_restarts()  # it has lost the process before, and looks for this one
+        else:
+            self._absence.begin(self._timings.absence)
+
+    def _listen_after_release(self, error: OSError) -> None:
+        self._unreachable = f"can't listen on {self.config.bind_addr}: {reason(error)}"
+        log.info("%s: waits for the process that stops to leave it", self.config.bind_addr)
+        self._retries = Retries(self._restart, self._timings.release_pauses)
+        self._retries.start()
+
+    def _listen_later(self, error: OSError) -> None:
+        self._unreachable = f"can't listen on {self.config.bind_addr}: {reason(error)}"
+        log.error("%s; tried again until this machine has the address", self._unreachable)
+        self._retries.start()
+
+    async def hand_over(self) -> None:
+        """Leave users to come to the process that shares the ports; those who are here are carried.
+
+        The client stays until then: what it dials for them must come here.
+        """
+        self._listeners.prefer_newer()
+        self.ports.take_datagrams(None)
+        await asyncio.sleep(self._timings.handshakes)
+        self.ports.finish()
+        end = self._loop.time() + self._timings.user_patience
+        while len(self._waiting) and self._loop.time() < end:  # noqa: ASYNC110 - once, at the very end
+            await asyncio.sleep(_LAST_LOOKS)
+
+    def stop_listening(self) -> None:
+        """Take no more users and tell the client; users in flight go on."""
+        self.ports.close()
+        self._retries.stop()
+        self._absence.end()
+        for waiting in self._waiting.clear():
+            self._drop(waiting.user)
+        self._stop_heart()
+        self._transport.send(Signal.CLOSED)
+        self._transport.stop_listening()
+
+    def control_opened(self, peer: str) -> None:
+        """A client is there: its heart is kept beating, and users who wait are announced."""
+        log.info("client %s connected, transport %s", peer, self.config.transport)
+        self.fit.begin()
+        self.peer = peer
+        self.opened += 1
+        self._beat_later()
+        self._absence.end()
+        self._waiting.restart_is_over()
+        self._apply_offline()
+        for waiting in range(1, len(self._waiting) + 1):
+            self._transport.expect_user(waiting)
+        self._flows.client_came()
+
+    def control_lost(self, reason: str, *, goodbye: bool = False) -> None:
+        """The client is gone; its users in flight stay, new ones wait a moment for its return."""
+        self._client_gone()
+        if goodbye:
+            self._client_restarts()
+        else:
+            self._absence.begin(self._timings.absence)
+        log.warning("control channel lost: %s; waiting for the client to come back", reason)
+
+    def carrier_ready(self) -> None:
+        """Carry those who wait, oldest first; users of streams before flows."""
+        while len(self._waiting):
+            waiting = self._waiting.oldest()
+            if not self._carry(waiting.user):
+                return
+            self._waiting.discard(waiting)
+        self._flows.carrier_ready()
+
+    def _restart(self) -> bool:
+        """Try again to listen for the client; return whether that works now."""
+        try:
+            self._transport.start()
+        except OSError as error:
+            log.debug("%s: %s", self.config.bind_addr, reason(error))
+            return False
+        log.info("listens on %s at last", self.config.bind_addr)
+        self._listening()
+        return True
+
+    def _listening(self) -> None:
+        self._unreachable = ""
+        self._retries.stop()
+
+    def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        done = self._outcomes.expect(port, address)
+        user = User(sock, port.mapping.target, self._preface(sock, address), port.traffic, done)
+        port.total += 1
+        self._last_user = self._loop.time()
+        port.open += 1
+        self._transport.expect_user(len(self._waiting) + 1)
+        if len(self._waiting) or not self._carry(user):
+            self._wait(user, port, address)
+
+    def _carry(self, user: User) -> bool:
+        """Hand the user over to the transport; False if he has to wait. If that fails unexpectedly he is reset."""
+        try:
+            return self._transport.carry(user)
+        except Exception as error:  # noqa: BLE001 - whatever it is, no other user pays for it
+            release(self._poller, user.sock, reset=True)
+            user.done(FAILED)
+            self._poller.faults.fault(FAULT, error)
+            return True
+
+    def _preface(self, sock: socket.socket, address: tuple[Any, ...]) -> bytes:
+        version = self.config.proxy_version
+        return proxy.header(version, address, sock.getsockname()) if version else b""
+
+    def _wait(self, user: User, port: Port, address: tuple[Any, ...]) -> None:
+        if len(self._waiting) < self.config.channel_size:
+            self._waiting.add(Waiting(user, port, address))
+            self._looking = self._looking or self._loop.call_later(_LOOK_EVERY, self._look)
+            return
+        port.refused += 1
+        self._burst.warn("full", f"closed user {name(address)} of port {port.name}: channel_size users wait already")
+        self._drop(user)
+
+    def _look(self) -> None:
+        """Who is gone takes up no place."""
+        self._looking = self._loop.call_later(_LOOK_EVERY, self._look)
+        for waiting in [waiting for waiting in self._waiting if broken(waiting.user.sock)]:
+            self._waiting.discard(waiting)
+            self._drop(waiting.user)
+        if not len(self._waiting):
+            self._looking.cancel()
+            self._looking = None
+
+    def _client_gone(self) -> None:
+        self._stop_heart()
+        self.fit.end()
+        self.peer = ""
+
+    def _client_restarts(self) -> None:
+        self._absence.begin(self._timings.restart)
+        self._waiting.client_restarts()
+
+    def _absence_lasts(self) -> None:
+        self._waiting.restart_is_over()
+        self._apply_offline()
+
+    def _apply_offline(self) -> None:
+        """Refuse users, or take them, as the time without a client and the configuration say."""
+        refuse = self._absence.long and self.config.offline == "refuse"
+        if refuse == self.offline:
+            return
+        self._flows.offline = refuse
+        if refuse:
+            log.info("users are refused until a client connects (offline)")
+            self.ports.refuse()
+        else:
+            self.ports.admit()
+
+    def _give_up(self, seconds: float, waiting: Waiting) -> None:
+        user = waiting.user
+        waiting.port.dropped += 1
+        why = "no free tunnel connection" if self._transport.connected else "no client is connected"
+        who = f"user {name(waiting.address)} of port {waiting.port.name}, target {user.target}"
+        self._burst.warn(why, f"closed {who}, after {seconds:g} s: {why}")
+        self._drop(user)
+
+    def _drop(self, user: User) -> None:
+        release(self._poller, user.sock)
+        user.done(NOT_CARRIED)
+
+    def _beat_later(self) -> None:
+        self._stop_heart()
+        self._heart = self._loop.call_later(self.config.heartbeat, self._beat)
+
+    def _beat(self) -> None:
+        self._beat_later()
+        self._transport.send(Signal.HEARTBEAT)
+
+    def _stop_heart(self) -> None:
+        if self._heart:
+            self._heart.cancel()
+            self._heart = None
+
+
+def _user_options(config: ServerConfig) -> SocketOptions:
+    return SocketOptions(nodelay=config.nodelay, keepalive=config.keepalive_period)
+
+
+def _takes_datagrams(config: ServerConfig) -> bool:
+    return config.transport == "udp" or config.accept_udp
