@@ -31,8 +31,9 @@ def ws_net(net: Net) -> Net:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A website of one page."""
+    """A website of one page, and a directory."""
     (tmp_path / "index.html").write_text("<h1>Garden</h1>")
+    (tmp_path / "pages").mkdir()
     return tmp_path
 
 

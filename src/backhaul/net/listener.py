@@ -15,8 +15,8 @@ from .sockets import BACKLOG, OUT_OF_RESOURCES, TRANSIENT_ACCEPT, SocketOptions
 log = logging.getLogger("backhaul.accept")
 
 Accepted = Callable[[socket.socket, Any], None]
-_BATCH = 64  # connections per wake-up: enough to empty a burst, few enough to let relays move
-GATE_BATCH = 4  # connections per wake-up where strangers knock: a flood of them must let relays move sooner
+BATCH = 64  # connections per wake-up: enough to empty a burst, few enough to let relays move
+HANDSHAKE_BATCH = 4  # connections per wake-up where each costs a TLS handshake: a flood must let relays move sooner
 _PAUSE = 0.1  # seconds without accepting while even the spare descriptor can't be had
 
 
@@ -33,7 +33,7 @@ class Acceptor:
         accepted: Accepted,
         refused: Callable[[OSError], None],
         *,
-        batch: int = _BATCH,
+        batch: int = BATCH,
     ) -> None:
         """`batch` is how many connections are accepted in one turn of the event loop."""
         self._batch = batch

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from backhaul.addresses import plain_ip
-from backhaul.net.listener import GATE_BATCH, Acceptor
+from backhaul.net.listener import BATCH, HANDSHAKE_BATCH, Acceptor
 from backhaul.net.log_throttle import Burst
 from backhaul.net.poller import release, unacknowledged
 from backhaul.net.sending import send_whole
@@ -86,7 +86,8 @@ class HttpGate:
         """Listen; raises OSError."""
         settings = self._settings
         listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
-        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused, batch=GATE_BATCH)
+        batch = HANDSHAKE_BATCH if self._handshakes else BATCH
+        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused, batch=batch)
         self._decoy.open()
 
     def send(self, signal: Signal) -> None:

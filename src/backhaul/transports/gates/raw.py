@@ -14,7 +14,7 @@ import socket
 from typing import Any
 
 from backhaul.addresses import plain_ip
-from backhaul.net.listener import GATE_BATCH, Acceptor
+from backhaul.net.listener import Acceptor
 from backhaul.net.log_throttle import Burst
 from backhaul.net.poller import Poller, pending, release
 from backhaul.transports.base import GateEvents, ServerSettings, taken_over, unlike
@@ -85,7 +85,7 @@ class RawGate:
         """Listen; raises OSError."""
         settings = self._settings
         listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
-        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused, batch=GATE_BATCH)
+        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused)
 
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""
