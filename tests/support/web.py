@@ -54,6 +54,13 @@ async def receive_answer(peer: Peer, *, head_only: bool = False) -> bytes:
     return re.sub(rb"Date: [^\r]*\r\n", b"", head) + body
 
 
+async def answer_to(net: Net, port: int, data: bytes) -> bytes:
+    """Say something to the tunnel's port; return its answer."""
+    visitor = await net.dial(port)
+    await visitor.send(data)
+    return await receive_answer(visitor, head_only=data.startswith(b"HEAD "))
+
+
 async def upgraded(net: Net, port: int, path: str = "/channel") -> Peer:
     """Connect as v0.7.2's client does."""
     peer = await net.dial(port)

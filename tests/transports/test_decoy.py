@@ -12,17 +12,10 @@ import pytest
 import websockets
 from tests.support.net import HOST, Peer, cuts, free_port, until
 from tests.support.tunnel import TOKEN, Net
-from tests.support.web import UPGRADE, knock, receive_answer, with_token
+from tests.support.web import UPGRADE, answer_to, knock, receive_answer, with_token
 
 HEARTBEAT = b"\x00"
 WEB = ("ws", "wss", "wsmux", "wssmux")
-
-
-async def answer_to(net: Net, port: int, data: bytes) -> bytes:
-    """Say something to the tunnel's port; return its answer."""
-    visitor = await net.dial(port)
-    await visitor.send(data)
-    return await receive_answer(visitor, head_only=data.startswith(b"HEAD "))
 
 
 @pytest.fixture

@@ -10,17 +10,10 @@ import pytest
 from tests.support.cert import certificate
 from tests.support.net import HOST, Peer, fill, free_port
 from tests.support.tunnel import TOKEN, Net
-from tests.support.web import knock, receive_answer, receive_head
+from tests.support.web import answer_to, knock, receive_answer, receive_head
 
 HEARTBEAT = b"\x00"
 WEB = ("ws", "wss", "wsmux", "wssmux")
-
-
-async def answer_to(net: Net, port: int, data: bytes) -> bytes:
-    """Say something to the tunnel's port; return its answer."""
-    visitor = await net.dial(port)
-    await visitor.send(data)
-    return await receive_answer(visitor, head_only=data.startswith(b"HEAD "))
 
 
 @pytest.fixture
