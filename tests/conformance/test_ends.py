@@ -9,7 +9,7 @@ import pytest
 from tests.support.net import HOST, Peer, fill, free_port, until
 from tests.support.tunnel import Net, Tunnel
 
-from backhaul.net.poller import broken
+from backhaul.net.predicates import has_error
 
 pytestmark = pytest.mark.both_loops
 ANSWER = bytes(range(256)) * 4000
@@ -75,7 +75,7 @@ async def test_a_reset_after_the_end_of_its_direction(any_net: Net, end: str) ->
     near.shut_write()
     assert await far.receive_all() == b"that is all"
     near.reset()
-    await until(lambda: broken(far.sock))
+    await until(lambda: has_error(far.sock))
     await until(lambda: not tunnel.server.relay.live and not tunnel.client.relay.live)
 
 
@@ -88,7 +88,7 @@ async def test_a_direction_that_stays_silent_after_the_end_of_the_other_is_reset
     relay = (tunnel.server if end == "server" else tunnel.client).relay
     relay.patience = replace(relay.patience, half_close=0.05)
     assert not await user.closed()
-    await until(lambda: broken(target.sock))
+    await until(lambda: has_error(target.sock))
 
 
 async def test_the_end_waits_behind_a_backlog(plane: str, any_net: Net) -> None:

@@ -9,7 +9,7 @@ from tests.support.tunnel import Net, server_config
 from tests.wire.smux.ends import End
 
 from backhaul.assembly import mux_settings
-from backhaul.net.poller import retransmissions
+from backhaul.net.predicates import retransmissions
 from backhaul.wire.smux import Role
 
 MUX = ["tcpmux", "wsmux", "wssmux"]

@@ -27,6 +27,10 @@ class Saboteur(EpollPoller):
     victim = ""  # name of the owner's class
     armed = False
 
+    def own(self, sock: socket.socket, readable: Callable[[], None], broken: Callable[[], None]) -> None:
+        """See Poller."""
+        super().own(sock, functools.partial(self._call, readable), broken)
+
     def on_readable(self, sock: socket.socket, callback: Callable[[], None]) -> None:
         """See Poller."""
         super().on_readable(sock, functools.partial(self._call, callback))

@@ -6,7 +6,7 @@ import pytest
 from tests.support.net import echo, fill, until
 from tests.support.tunnel import Net
 
-from backhaul.net.poller import broken
+from backhaul.net.predicates import has_error
 
 LIMIT = 1 << 16
 
@@ -26,7 +26,7 @@ async def test_who_leaves_most_unread_is_reset(
     senders = [target if end == "server" else user for user, target in pairs]
     receivers = [user if end == "server" else target for user, target in pairs]
     await asyncio.gather(*map(fill, senders), return_exceptions=True)
-    await until(lambda: any(broken(receiver.sock) for receiver in receivers))
+    await until(lambda: any(has_error(receiver.sock) for receiver in receivers))
     assert "KiB unread: all connections together hold more than" in caplog.text
     assert budget.held <= LIMIT
     await echo(bystander, b"after")

@@ -8,7 +8,8 @@ import pytest
 from tests.support.net import Peer, fill, until
 from tests.support.tunnel import Net
 
-from backhaul.net.poller import broken, make_poller
+from backhaul.net.poller import make_poller
+from backhaul.net.predicates import has_error
 from backhaul.relay.direction import COPY_SIZE, Meter
 from backhaul.relay.outcome import Outcome
 from backhaul.relay.pair import End, Pair, Relay, Traffic, splice_available
@@ -188,7 +189,7 @@ class TestHalfClosed:
         with pytest.raises(ConnectionResetError):
             await getattr(joint, end).receive_all()
         await until(lambda: bench.done == 1)
-        assert broken(other.sock)
+        assert has_error(other.sock)
 
     async def test_silence_ends_nothing_that_is_open_both_ways(self, bench: Bench) -> None:
         joint, half_closed = await bench.join(), await bench.join()

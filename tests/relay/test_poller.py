@@ -8,7 +8,8 @@ import pytest
 from tests.support.net import Peer, until
 from tests.support.tunnel import Net
 
-from backhaul.net.poller import EpollPoller, LoopPoller, Poller, finished, release
+from backhaul.net.poller import EpollPoller, LoopPoller, Poller, release
+from backhaul.net.predicates import at_eof
 
 pytestmark = pytest.mark.both_loops
 
@@ -234,18 +235,18 @@ async def test_forgetting_twice_and_ignoring_strangers_is_harmless(
 class TestFinished:
     async def test_silence_and_bytes_are_no_end(self, pair: tuple[socket.socket, socket.socket]) -> None:
         near, far = pair
-        assert not finished(near)
+        assert not at_eof(near)
         far.send(b"last words")
         far.close()
-        assert not finished(near)
+        assert not at_eof(near)
         assert near.recv(100) == b"last words"
-        assert finished(near)
+        assert at_eof(near)
 
     async def test_a_reset_is_told_by_nobody_else_any_more(self, net: Net) -> None:
         user, near = await net.pair()
         user.reset()  # within a machine that is there at once
         with pytest.raises(ConnectionResetError):
-            finished(near.sock)
+            at_eof(near.sock)
 
     async def test_only_an_orderly_end_is_announced(self, net: Net) -> None:
         poller = EpollPoller()

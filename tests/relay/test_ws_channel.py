@@ -8,7 +8,8 @@ from tests.support.net import Peer, fill, until
 from tests.support.tunnel import Net
 from tests.support.web import BINARY, CLOSE, PING, PONG, TEXT, frame, receive_frame
 
-from backhaul.net.poller import make_poller, pending
+from backhaul.net.poller import make_poller
+from backhaul.net.predicates import has_input
 from backhaul.relay.direction import Meter
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.pair import Relay, Traffic
@@ -31,7 +32,7 @@ async def test_what_follows_a_goodbye_unread_does_not_make_the_end_a_reset(net: 
     await peer.send(frame(CLOSE, b"\x03\xe8", masked=True))
     assert await receive_frame(peer) == (CLOSE, b"\x03\xe8")
     await peer.send(frame(PING, b"late", masked=True))
-    await until(lambda: pending(conn.sock))
+    await until(lambda: has_input(conn.sock))
     joined.close()
     assert await peer.closed(), "reset"
     poller.close()

@@ -25,11 +25,11 @@ from backhaul.wire.signals import Signal
 class Full(EpollPoller):
     """A poller without room for one more control channel (epoll_ctl(2): ENOSPC)."""
 
-    def on_readable(self, sock: socket.socket, callback: Callback) -> None:
+    def own(self, sock: socket.socket, readable: Callback, broken: Callback) -> None:
         """See Poller."""
-        if isinstance(getattr(callback, "__self__", None), ControlChannel):
+        if isinstance(getattr(readable, "__self__", None), ControlChannel):
             raise OSError(errno.ENOSPC, "no room")
-        super().on_readable(sock, callback)
+        super().own(sock, readable, broken)
 
 
 class Deaf:

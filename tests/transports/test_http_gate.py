@@ -104,10 +104,10 @@ class TestServer:
         net.transport = transport
         port = free_port()
         server = await net.server(port)
-        strangers = [await net.dial(port) for _ in range(3)]
+        strangers = [await net.dial(port) for _ in range(4)]
+        await strangers[0].closed()
         await net.client(port, "connection_pool = 1")
         await until(lambda: server.tunnel.connected)
-        await strangers[0].closed()
         assert strangers[-1].silent()
 
     @pytest.mark.parametrize("transport", ["ws", "wss"])

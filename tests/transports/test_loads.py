@@ -12,12 +12,9 @@ class Session:
     """As much of a link as matters here."""
 
     def __init__(self) -> None:
-        self.streams = 0
+        self.load = 0
         self.resting = False
         self.proven = True
-
-    def __len__(self) -> int:
-        return self.streams
 
 
 EVENTS = st.tuples(st.integers(0, 9), st.integers(-1, 12), st.booleans(), st.booleans())
@@ -35,10 +32,10 @@ def test_the_books_agree_with_the_sessions(events: list[tuple[int, int, bool, bo
             session.proven = False  # the next one of this number
         elif session in known:
             moves_again = session.resting and not resting
-            session.streams, session.resting, session.proven = streams, resting, session.proven or proven
+            session.load, session.resting, session.proven = streams, resting, session.proven or proven
             assert loads.update(session) is moves_again
         else:
-            session.streams, session.resting, session.proven = streams, resting, proven
+            session.load, session.resting, session.proven = streams, resting, proven
             assert not loads.update(session)  # one that is not here stays out
             assert session not in loads
             loads.add(session)
@@ -47,24 +44,26 @@ def test_the_books_agree_with_the_sessions(events: list[tuple[int, int, bool, bo
     assert len(loads) == len(known)
     assert loads.unproven == sum(not session.proven for session in known)
     moving = [session for session in known if not session.resting]  # the others take nobody
-    assert loads.idle == sum(not session.streams for session in moving)
-    assert loads.room(8) == sum(max(0, 8 - session.streams) for session in moving)
+    assert loads.idle == sum(not session.load for session in moving)
+    places = sum(max(0, 8 - session.load) for session in moving)
+    assert loads.has_room(places, 8)
+    assert not loads.has_room(places + 1, 8)
     agree_on_the_choice(loads, moving)
     dispensable: Any = loads.last_choice()
-    assert (dispensable is not None) == any(not session.streams and not session.proven for session in moving)
-    assert dispensable is None or (dispensable.streams, dispensable.proven) == (0, False)
+    assert (dispensable is not None) == any(not session.load and not session.proven for session in moving)
+    assert dispensable is None or (dispensable.load, dispensable.proven) == (0, False)
 
 
 def agree_on_the_choice(loads: Loads, moving: list[Any]) -> None:
     """Check who gets the next user, if 8 are the most."""
-    proven, others = ([s.streams for s in moving if s.proven is kind and s.streams < 8] for kind in (True, False))
+    proven, others = ([s.load for s in moving if s.proven is kind and s.load < 8] for kind in (True, False))
     choice: Any = loads.choose(8)
-    trial = not any(session.streams for session in moving if not session.proven)
+    trial = not any(session.load for session in moving if not session.proven)
     if not proven or (others and trial and min(proven)):
         expected = (min(others), False) if others else None
     else:
         expected = (min(proven), True)
-    assert (None if choice is None else (choice.streams, choice.proven)) == expected
+    assert (None if choice is None else (choice.load, choice.proven)) == expected
 
 
 def unproven(count: int) -> tuple[Loads, list[Any]]:
@@ -77,7 +76,7 @@ def unproven(count: int) -> tuple[Loads, list[Any]]:
 
 
 def load(loads: Loads, link: Any, streams: int) -> None:  # noqa: ANN401 - a session in the place of a link
-    link.streams = streams
+    link.load = streams
     loads.update(link)
 
 
@@ -127,7 +126,7 @@ def test_what_nobody_has_used_since_the_last_look() -> None:
     assert loads.unused() == []  # they have only just come
     for _ in range(2):
         for streams in (1, 0):
-            sessions[3].streams = streams  # the one that `choose` gives
+            sessions[3].load = streams  # the one that `choose` gives
             loads.update(as_links[3])
     assert loads.unused() == as_links[:3]
     loads.discard(as_links[1])

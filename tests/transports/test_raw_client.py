@@ -6,7 +6,8 @@ from typing import Any
 from tests.support.net import until
 from tests.support.tunnel import Net
 
-from backhaul.net.poller import broken, make_poller
+from backhaul.net.poller import make_poller
+from backhaul.net.predicates import has_error
 from backhaul.transports.doors.raw import RawDoor
 
 
@@ -16,7 +17,7 @@ async def test_a_server_that_hangs_up_before_it_has_seen_the_ticket_is_an_error_
     door: Any = SimpleNamespace(_poller=poller)
     assert RawDoor._show(door, near.sock, b"ticket") is near.sock
     far.reset()
-    await until(lambda: broken(near.sock))
+    await until(lambda: has_error(near.sock))
     assert isinstance(RawDoor._show(door, near.sock, b"ticket"), OSError)
     assert near.sock.fileno() < 0
     poller.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.support.net import HOST, PATIENCE, until
 
-from backhaul.net.poller import pending
+from backhaul.net.predicates import has_input
 from backhaul.net.tls import ClientContext, ClientTls, ServerContext, ServerTls
 from backhaul.system.certificate import make
 
@@ -77,7 +77,7 @@ async def test_one_read_takes_what_has_come(
     assert server.recv_into(view) == read
     assert view[:read] == sent[:read]
     assert not server.pending()
-    assert pending(server) == (read < len(sent))
+    assert has_input(server) == (read < len(sent))
 
 
 async def test_nothing_there(ends: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
@@ -119,5 +119,5 @@ async def test_a_goodbye_of_tls_alone_is_not_lost_behind_the_bytes(ends: tuple[s
     server.setblocking(False)
     view = bytearray(1 << 18)
     assert server.recv_into(view) == RECORD
-    assert pending(server)
+    assert has_input(server)
     assert server.recv_into(view) == 0

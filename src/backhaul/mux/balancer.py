@@ -33,7 +33,10 @@ class _Shelf:
 
     def put(self, link: Link, load: int) -> None:
         """Add a session, to be used first of those with this load."""
-        self._links.setdefault(load, OrderedDict())[link] = None
+        links = self._links.get(load)
+        if links is None:
+            links = self._links[load] = OrderedDict()
+        links[link] = None
 
     def put_back(self, link: Link) -> None:
         """Add a session without streams, to be used last."""
@@ -44,8 +47,8 @@ class _Shelf:
         """Remove a session."""
         links = self._links[load]
         del links[link]
-        if not load:
-            self._unused = min(self._unused, len(links))
+        if not load and len(links) < self._unused:
+            self._unused = len(links)
         if not links:
             del self._links[load]
 
@@ -65,9 +68,14 @@ class _Shelf:
         """Return the session without streams that is to be used last."""
         return next(iter(self._links.get(0, ())), None)
 
-    def room(self, most: int) -> int:
-        """Return for how many streams there is room if no session may have more than `most`."""
-        return sum(max(0, most - load) * len(links) for load, links in self._links.items())
+    def without_place(self, streams: int, most: int) -> int:
+        """Return how many of so many streams find no place, if no session may have more than `most`; at least 0."""
+        for load, links in self._links.items():
+            if streams <= 0:
+                break
+            if load < most:
+                streams -= (most - load) * len(links)
+        return max(0, streams)
 
 
 class Loads:
@@ -117,29 +125,35 @@ class Loads:
 
     def update(self, link: Link) -> bool:
         """Look at a session anew; return whether it moves again, having stood still. One that is not here stays out."""
-        if link not in self._loads:
+        before = self._loads.get(link)
+        if before is None:
             return False
-        before, load = self._loads[link], _load(link)
+        load = _load(link)
         if before != load or (link.proven and link in self._unproven):
-            self._take(link)
-            if link.proven:
-                self._unproven.pop(link, None)
-            self._loads[link] = load
-            if link in self._unproven and not load:
-                self._trial.put_back(link)  # this user got no answer
-            else:
-                self._put(link, load)
+            self._move(link, load)
         return before == _RESTING != load
+
+    def _move(self, link: Link, load: int) -> None:
+        self._take(link)
+        if link.proven:
+            self._unproven.pop(link, None)
+        self._loads[link] = load
+        if not load and link in self._unproven:
+            self._trial.put_back(link)  # this user got no answer
+        else:
+            self._put(link, load)
 
     def choose(self, most: int) -> Link | None:
         """Return the session for the next user: that with the fewest streams; None if each has `most`.
 
         Of several it is the one that was in use last, for its memory is warm, and of those not proven the newest.
         """
+        if not self._unproven:
+            return self._shelf.least(most)
         proven, other = self._shelf.least(most), self._trial.least(most)
         if proven is None or other is None:
             return other if proven is None else proven
-        return other if not self._trial.in_use and len(proven) else proven
+        return other if not self._trial.in_use and proven.load else proven
 
     def unused(self) -> list[Link]:
         """Return the sessions that have had no stream since this was called last."""
@@ -149,9 +163,9 @@ class Loads:
         """Return the session to be done without first: one that is not proven and has no stream."""
         return self._trial.last_choice()
 
-    def room(self, most: int) -> int:
-        """Return for how many streams there is room if no session may have more than `most`."""
-        return self._shelf.room(most) + self._trial.room(most)
+    def has_room(self, streams: int, most: int) -> bool:
+        """Return whether there is a place for so many streams if no session may have more than `most`."""
+        return not self._trial.without_place(self._shelf.without_place(streams, most), most)
 
     def _put(self, link: Link, load: int) -> None:
         if load != _RESTING:
@@ -167,4 +181,4 @@ class Loads:
 
 
 def _load(link: Link) -> int:
-    return _RESTING if link.resting else len(link)
+    return _RESTING if link.resting else link.load

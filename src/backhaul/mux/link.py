@@ -7,7 +7,8 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from backhaul.net.buffers import shared_buffer
-from backhaul.net.poller import FAULT, WOULD_BLOCK, acknowledge, ended, reason, release, retransmissions
+from backhaul.net.poller import FAULT, WOULD_BLOCK, reason, release
+from backhaul.net.predicates import acknowledge, at_eof_or_error, retransmissions
 from backhaul.relay.turns import Turns
 from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError, Stream
 
@@ -35,6 +36,7 @@ _BURST = (1 << 17) - 128
 _REST: Final = 0.5  # seconds for which a session is not read after which new streams had better go elsewhere, ...
 _REST_BLOCKED: Final = 2.0  # ... and for which nothing leaves: a slow line takes a while for what is under way, ...
 _REST_UNANSWERED: Final = 2  # ... transmissions in vain of what its peer has not acknowledged, 0.6 s at least, ...
+_ASK_EVERY: Final = 0.1  # seconds between questions to the kernel about that: one for each user would cost 0.5 %
 _STALL: Final = 5.0  # ... and those that are worth a line in the log
 _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, all that may precede streams, it is 0
 
@@ -66,6 +68,7 @@ class Link:
         self.proven = proven  # whether it is known to lead to the client; else a target's answer will tell
         self.resting = False  # it was found to stand still: somebody does not take what came, at one end or the other
         self._still_since = 0.0  # paused, or blocked and nothing has left
+        self._asked_at = 0.0  # when the kernel was asked last whether it transmits in vain
         self._outgoing = select.poll()  # tells whether what was sent last has left
         self._outgoing.register(conn, select.POLLOUT)
         self.burst = _BURST  # bytes of payload per wake-up of a stream
@@ -97,8 +100,7 @@ class Link:
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             self.conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
         self.relay.links.add(self)
-        self.relay.poller.guard(self.conn, self.abort)
-        self.relay.poller.on_readable(self.conn, self._readable)
+        self.relay.poller.own(self.conn, self._readable, self.abort)
         try:
             self._begin(rest)
         except Exception as error:  # noqa: BLE001 - bytes may be lost: it must not go on
@@ -120,7 +122,7 @@ class Link:
 
         Of a session that stands still, once: it is `resting` then, and to be used where there is no other.
         """
-        if not self.closed and not self.feeding and ended(self.conn):
+        if not self.closed and not self.feeding and at_eof_or_error(self.conn):
             self.end("the peer closed it")
         elif not self.resting and self._stands_still():
             self._tell_rest(resting=True)
@@ -128,9 +130,13 @@ class Link:
         return not self.closed
 
     def _stands_still(self) -> bool:
-        if not (self._paused or self.blocked):
-            return retransmissions(self.conn) >= _REST_UNANSWERED
-        return self._loop.time() - self._still_since > (_REST if self._paused else _REST_BLOCKED)
+        now = self._loop.time()
+        if self._paused or self.blocked:
+            return now - self._still_since > (_REST if self._paused else _REST_BLOCKED)
+        if now - self._asked_at < _ASK_EVERY:
+            return False
+        self._asked_at = now
+        return retransmissions(self.conn) >= _REST_UNANSWERED
 
     def transmit(self, data: memoryview | bytes) -> None:
         """Send `data`, or keep what the connection does not take now."""

@@ -4,6 +4,7 @@ from backhaul.relay.channel import FRAMES_AT, OUT, Rider
 from backhaul.wire.smux import HEADER_SIZE, Stream
 
 from .link import Link
+from .nobody import NOBODY
 
 
 class SmuxChannel:
@@ -111,5 +112,6 @@ class SmuxChannel:
             self._link.session.nop(self._stream.id)
         self._stream.finish()
         self._stream.abandon()
+        self._stream.sink = NOBODY  # without a circle through its sink all this is freed at once
         self.settle()
         self._link.stream_closed()

@@ -23,7 +23,8 @@ Permit = Callable[[str], bool]
 _UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK})
 
 
-def _anywhere(_: str) -> bool:
+def anywhere(_: str) -> bool:
+    """Permit every address."""
     return True
 
 
@@ -32,7 +33,7 @@ class ForbiddenAddressError(OSError):
 
 
 class _Attempt:
-    __slots__ = ("addresses", "done", "error", "host", "options", "port", "query", "sock")
+    __slots__ = ("addresses", "done", "host", "options", "port", "query", "sock")
 
     def __init__(self, host: str, port: int, options: SocketOptions, done: Dialled) -> None:
         self.host = host
@@ -40,8 +41,7 @@ class _Attempt:
         self.done = done
         self.options = options
         self.query: Query = ANSWERED
-        self.addresses: list[tuple[int, Any]] = []
-        self.error = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        self.addresses: list[tuple[int, Any]] = []  # still to be tried, the next one last
         self.sock: socket.socket | None = None
 
 
@@ -71,21 +71,28 @@ class Dialer:
         """Return the number of attempts that have not ended."""
         return len(self._running)
 
-    def dial(self, host: str, port: int, options: SocketOptions, done: Dialled, permit: Permit = _anywhere) -> None:
+    def dial(self, host: str, port: int, options: SocketOptions, done: Dialled, permit: Permit = anywhere) -> None:
         """Connect, then call `done` exactly once, with a socket that it owns, or with the last error.
 
         Of the addresses of a name only those are dialled that `permit` returns true for.
         """
         attempt = _Attempt(host, port, options, done)
         self._running.add(attempt)
-        if not numeric_family(host):
+        family = numeric_family(host)
+        if not family:
             attempt.query = self._resolver.resolve(host, functools.partial(self._resolved, attempt, permit))
-            return
+        elif "%" in host:
+            self._dial_scoped(attempt)
+        else:
+            self._connect(attempt, family, (host, port))
+
+    def _dial_scoped(self, attempt: _Attempt) -> None:
         try:
-            attempt.addresses = [numeric_address(host, port)]
+            family, address = numeric_address(attempt.host, attempt.port)
         except OSError as error:
-            attempt.error = error
-        self._next(attempt)
+            self._failed(attempt, error)
+        else:
+            self._connect(attempt, family, address)
 
     async def connect(self, host: str, port: int, options: SocketOptions) -> socket.socket:
         """Connect; raises OSError."""
@@ -126,14 +133,9 @@ class Dialer:
             self._finish(attempt, ForbiddenAddressError(errno.EACCES, "none of its addresses is allowed"))
             return
         attempt.addresses = [(family, _with_port(address, attempt.port)) for family, address in reversed(permitted)]
-        self._next(attempt)
+        self._connect(attempt, *attempt.addresses.pop())
 
-    def _next(self, attempt: _Attempt) -> None:
-        if not attempt.addresses:
-            self._resolver.doubt(attempt.host)
-            self._finish(attempt, attempt.error)
-            return
-        family, address = attempt.addresses.pop()
+    def _connect(self, attempt: _Attempt, family: int, address: tuple[Any, ...]) -> None:
         try:
             attempt.sock = sock = socket.socket(family, self._kind | socket.SOCK_NONBLOCK)
             if self._kind == socket.SOCK_STREAM:
@@ -149,16 +151,15 @@ class Dialer:
             if attempt.addresses:
                 self._trying.add(attempt)
             self._poller.on_writable(sock, functools.partial(self._writable, attempt))
+        elif not code or code == errno.EISCONN:
+            self._finish(attempt, sock)
         else:
-            self._settled(attempt, 0 if code == errno.EISCONN else code)
+            self._failed(attempt, OSError(code, os.strerror(code)))
 
     def _writable(self, attempt: _Attempt) -> None:
         assert attempt.sock is not None  # noqa: S101 - a writer is only registered for a socket
         self._poller.forget(attempt.sock)
-        self._settled(attempt, attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-
-    def _settled(self, attempt: _Attempt, code: int) -> None:
-        if code or attempt.sock is None:
+        if code := attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._failed(attempt, OSError(code, os.strerror(code)))
         else:
             self._finish(attempt, attempt.sock)
@@ -168,11 +169,14 @@ class Dialer:
 
     def _failed(self, attempt: _Attempt, error: OSError) -> None:
         self._trying.discard(attempt)
-        attempt.error = error
         if attempt.sock:
             release(self._poller, attempt.sock)
             attempt.sock = None
-        self._next(attempt)
+        if attempt.addresses:
+            self._connect(attempt, *attempt.addresses.pop())
+        else:
+            self._resolver.doubt(attempt.host)
+            self._finish(attempt, error)
 
     def _expired(self, attempt: _Attempt) -> None:
         self._trying.discard(attempt)
@@ -185,7 +189,8 @@ class Dialer:
 
     def _finish(self, attempt: _Attempt, result: socket.socket | OSError) -> None:
         self._running.discard(attempt)
-        self._trying.discard(attempt)
+        if attempt.addresses:  # only then it is tried for a limited time
+            self._trying.discard(attempt)
         attempt.done(result)
 
 

@@ -105,8 +105,7 @@ class Acceptor:
 
     def _resume(self) -> None:
         self._timer = None
-        self._poller.guard(self._listener, self._pause)
-        self._poller.on_readable(self._listener, self._readable)
+        self._poller.own(self._listener, self._readable, self._pause)
 
     def _readable(self) -> None:
         self._accept_batch()

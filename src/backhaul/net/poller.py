@@ -5,17 +5,14 @@ here a socket is registered once and, unless it stalls, never touched again. Lev
 take as little as it likes: what is left is reported again.
 """
 
-import array
 import asyncio
 import contextlib
-import fcntl
 import functools
 import logging
 import select
 import socket
 import ssl
 import struct
-import termios
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
@@ -35,13 +32,11 @@ WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLW
 END_FOLLOWS = getattr(socket, "MSG_MORE", 0)
 """A flag of send: the last bytes, and the end that the caller tells the peer of next, share a packet."""
 
-_ACKNOWLEDGE = getattr(socket, "TCP_QUICKACK", 0)
 _READ = getattr(select, "EPOLLIN", 0) | getattr(select, "EPOLLRDHUP", 0)
 _NOT_READ, _NOT_WRITE = ~_READ, ~getattr(select, "EPOLLOUT", 0)  # errors and hang-ups concern both
 _ENDS = getattr(select, "EPOLLRDHUP", 0) | select.POLLHUP | select.POLLERR  # one or both directions, or by a reset
 _BATCH = 128  # events per turn of the event loop, so that timers are not starved
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST (socket(7))
-_RETRANSMITS = 2  # offset of tcpi_retransmits in struct tcp_info (<linux/tcp.h>)
 _DRAIN = shared_buffer(1 << 16)  # what is discarded before an orderly close
 
 
@@ -59,6 +54,9 @@ class Poller(Protocol):
 
         A later owner replaces the guard; it is forgotten with the socket.
         """
+
+    def own(self, sock: socket.socket, readable: Callback, broken: Callback) -> None:
+        """Do what `guard` and `on_readable` do, in one step: `sock` has a new owner."""
 
     def on_readable(self, sock: socket.socket, callback: Callback) -> None:
         """From now on call `callback` whenever `sock` has bytes, has ended or is broken."""
@@ -118,69 +116,6 @@ def release(poller: Dropping, sock: socket.socket, *, reset: bool = False, drain
             socket.socket.recv_into(sock, _DRAIN, 0, socket.MSG_DONTWAIT)  # below TLS, if there is any
     poller.drop(sock)
     sock.close()
-
-
-def pending(sock: socket.socket) -> bool:
-    """Return whether something waits to be read, be it the end or an error; below TLS, if there is any."""
-    try:
-        socket.socket.recv(sock, 1, socket.MSG_PEEK)
-    except WOULD_BLOCK:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def ended(sock: socket.socket) -> bool:
-    """Return whether nothing but the end, or an error, waits to be read."""
-    try:
-        return not socket.socket.recv(sock, 1, socket.MSG_PEEK)
-    except WOULD_BLOCK:
-        return False
-    except OSError:
-        return True
-
-
-def finished(sock: socket.socket) -> bool:
-    """Return whether nothing but an orderly end waits to be read; raises the OSError of a broken connection.
-
-    The kernel tells of a reset once only: whoever swallowed it would take what follows for an orderly end.
-    """
-    try:
-        return not sock.recv(1, socket.MSG_PEEK)
-    except WOULD_BLOCK:
-        return False
-
-
-def unacknowledged(sock: socket.socket) -> int:
-    """Return how many bytes the peer's kernel has not acknowledged (SIOCOUTQ, tcp(7)), 0 after the socket is closed."""
-    count = array.array("i", [0])
-    if sock.fileno() >= 0:
-        fcntl.ioctl(sock, termios.TIOCOUTQ, count)
-    return count[0]
-
-
-def acknowledge(sock: socket.socket) -> None:
-    """Acknowledge what has been read now, and not up to 40 ms later; the kernel forgets this at the next answer.
-
-    For connections with v0.7.2: it sets TCP_NODELAY only where its file says so, and else keeps the last bytes of
-    what it has to say until those before are acknowledged. Measured: a new stream 44 ms, now 0.6; windows of smux
-    version 2 1.5 MB/s, now 250. Between two of ours it would be a system call more for each read.
-    """
-    if _ACKNOWLEDGE:
-        sock.setsockopt(socket.IPPROTO_TCP, _ACKNOWLEDGE, 1)
-
-
-def broken(sock: socket.socket) -> bool:
-    """Return whether the connection is gone; one whose peer has only finished is not."""
-    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-
-
-def retransmissions(sock: socket.socket) -> int:
-    """Return how often the kernel has sent again, in a row, what the peer's kernel has not acknowledged."""
-    if not hasattr(socket, "TCP_INFO"):
-        return 0
-    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RETRANSMITS + 1)[_RETRANSMITS]
 
 
 def reason(error: OSError) -> str:
@@ -258,6 +193,14 @@ class EpollPoller(_Guards):
         self._stale: set[int] = set()  # forgotten during this batch: their number may have a new owner
         self._loop.add_reader(self._epoll.fileno(), self._dispatch)
 
+    def own(self, sock: socket.socket, readable: Callback, broken: Callback) -> None:
+        """See Poller."""
+        interest = self._interest(sock)
+        interest.broken = broken
+        interest.readable = readable
+        if not interest.mask & select.EPOLLIN:
+            self._want(sock, interest, interest.mask | _READ)
+
     def on_readable(self, sock: socket.socket, callback: Callback) -> None:
         """See Poller."""
         interest = self._interest(sock)
@@ -283,9 +226,9 @@ class EpollPoller(_Guards):
 
     def on_reset(self, sock: socket.socket, callback: Callback) -> None:
         """See Poller."""
-        interest = self._interest(sock)
-        interest.readable = None
-        interest.reset = callback
+        if interest := self._interests.get(sock.fileno()):
+            interest.readable = None
+            interest.reset = callback
 
     def forget(self, sock: socket.socket) -> None:
         """See Poller."""
@@ -363,6 +306,11 @@ class LoopPoller(_Guards):
     def __init__(self) -> None:
         super().__init__()
         self._loop = asyncio.get_running_loop()
+
+    def own(self, sock: socket.socket, readable: Callback, broken: Callback) -> None:
+        """See Poller."""
+        self.guard(sock, broken)
+        self.on_readable(sock, readable)
 
     def on_readable(self, sock: socket.socket, callback: Callback) -> None:
         """See Poller."""

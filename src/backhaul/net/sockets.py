@@ -17,6 +17,7 @@ CONTROL_UNANSWERED_MS = 30_000
 # a minute outlasts all four of them.
 TUNNEL_IDLE, IDLE_INTERVAL, USED_INTERVAL = 15, 5, 20
 PROBES = CONTROL_PROBES  # unanswered ones, of whatever connection: the system's 9 keep a ghost for ten periods
+_HAS_INTERVAL = hasattr(socket, "TCP_KEEPINTVL")
 EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # Go, and so v0.7.2, listens on both families for each of them
 _PRIVILEGED = 1024  # ip_unprivileged_port_start, unless the administrator has changed it
 _LOW_PORT = (
@@ -88,7 +89,8 @@ def watch_closely(sock: socket.socket) -> None:
 
 def expect_outages(sock: socket.socket) -> None:
     """Be patient with the other end of a tunnel connection that carries a user from now on."""
-    _set(sock, "TCP_KEEPINTVL", USED_INTERVAL)
+    if _HAS_INTERVAL:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, USED_INTERVAL)
 
 
 def _set(sock: socket.socket, option: str, value: int) -> None:

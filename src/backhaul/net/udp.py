@@ -105,8 +105,7 @@ class DatagramSocket:
         self._wakeups = 0
         self._busy = False  # more than one datagram came with the last wake-up
         self._most_equal = _MOST_SEGMENTED if _OFFLOAD else 0  # larger ones can't be segmented on their way
-        poller.guard(sock, _go_on)
-        poller.on_readable(sock, self._readable)
+        poller.own(sock, self._readable, _go_on)
 
     @property
     def address(self) -> Address:

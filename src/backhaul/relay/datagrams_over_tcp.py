@@ -64,8 +64,7 @@ class DatagramStream:
             self._poller.on_writable(self._sock, self._writable)
         self._received = received
         self._ended = ended
-        self._poller.guard(self._sock, self._end)
-        self._poller.on_readable(self._sock, self._readable)
+        self._poller.own(self._sock, self._readable, self._end)
         self._take(memoryview(early))
 
     def send(self, batch: Batch) -> None:

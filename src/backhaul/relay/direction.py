@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from backhaul.net.buffers import shared_buffer
 from backhaul.net.pipes import PIPE_SIZE, Pipe
-from backhaul.net.poller import END_FOLLOWS, WOULD_BLOCK, acknowledge, finished
+from backhaul.net.poller import END_FOLLOWS, WOULD_BLOCK
+from backhaul.net.predicates import acknowledge, at_eof
 
 from .outcome import Ending
 
@@ -72,8 +73,12 @@ class Direction:
         """Send `preface` to the sink, then move what the source says."""
         if preface:
             self._write(preface)
-        if not self.stalled and not self.pair.closed:
-            self._listen()
+        if self.pair.closed:
+            return
+        if self.stalled:  # the source is not read yet, but may be written to
+            self.pair.relay.poller.guard(self.source, self.pair.reset)
+        else:
+            self.pair.relay.poller.own(self.source, self.readable, self.pair.reset)
 
     @property
     def stalled(self) -> bool:
@@ -129,7 +134,7 @@ class Direction:
         relay = self.pair.relay
         try:
             count = self.source.recv_into(_BUFFER)
-            last = relay.poller.ending and count > 0 and self._plain and finished(self.source)
+            last = relay.poller.ending and count > 0 and self._plain and at_eof(self.source)
         except WOULD_BLOCK:
             return
         except OSError as error:

@@ -9,7 +9,8 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from backhaul.net.poller import END_FOLLOWS, FAULT, WOULD_BLOCK, finished, release
+from backhaul.net.poller import END_FOLLOWS, FAULT, WOULD_BLOCK, release
+from backhaul.net.predicates import at_eof
 from backhaul.wire.smux import SmuxError
 
 from .channel import FRAMES_AT, MAX_FRAMES, OUT, Channel
@@ -39,6 +40,7 @@ class FramedRelay:
         "_from_sock",
         "_hold",
         "_pieces",
+        "_relay",
         "_sock",
         "_sock_ended",
         "_to_sock",
@@ -60,6 +62,7 @@ class FramedRelay:
         towards_user: bool,
     ) -> None:
         self.channel = channel
+        self._relay: Relay = channel.relay
         self.taken = 0  # bytes that came from the socket
         self.given = 0  # bytes that went to the socket
         self.closed = False
@@ -78,10 +81,6 @@ class FramedRelay:
         self._answered = False  # the last bytes were the channel's
 
     @property
-    def _relay(self) -> "Relay":
-        return self.channel.relay
-
-    @property
     def moved(self) -> int:
         """See Joined."""
         return self.taken + self.given
@@ -92,9 +91,12 @@ class FramedRelay:
         `said`: bytes of the socket that went into the channel before.
         """
         self._relay.live.add(self)
-        self._relay.poller.guard(self._sock, self.reset)
-        self._took(said)
-        self._attempt(lambda: self._start(kept, ended=ended))
+        if said:
+            self._took(said)
+        try:
+            self._start(kept, ended=ended)
+        except Exception as error:  # noqa: BLE001 - as in _attempt
+            self._fail(error)
 
     def read_now(self) -> None:
         """Take what the socket has sent already."""
@@ -116,10 +118,12 @@ class FramedRelay:
         if kept:
             self._backlog = bytearray(kept)
             self._flush_backlog()
+            if self._backlog:
+                self._relay.budget.hold(self, len(self._backlog))
         if ended and not self.closed:
             self.on_fin()
         if not self.closed:
-            self._relay.poller.on_readable(self._sock, self.readable)
+            self._relay.poller.own(self._sock, self.readable, self.reset)
 
     def readable(self) -> None:
         """The socket has bytes, or has ended."""
@@ -238,7 +242,7 @@ class FramedRelay:
                 count = self._sock.recv_into(OUT[first : first + limit])
             else:
                 count = self._sock.recvmsg_into(_payloads(size, self.channel.header_room, limit))[0]
-            last = count > 0 and self._relay.poller.ending and self.channel.ours and finished(self._sock)
+            last = count > 0 and self._relay.poller.ending and self.channel.ours and at_eof(self._sock)
         except WOULD_BLOCK:
             self.channel.settle()
             return
@@ -347,6 +351,7 @@ class FramedRelay:
     def _writable(self) -> None:
         self._relay.poller.ignore_writable(self._sock)
         self._flush_backlog()
+        self._relay.budget.hold(self, len(self._backlog or b""))
         self._after_delivery()
 
     def _flush_backlog(self) -> None:
@@ -363,7 +368,6 @@ class FramedRelay:
             self._relay.poller.on_writable(self._sock, self._writable)
         else:
             self._backlog = None
-        self._relay.budget.hold(self, len(self._backlog or b""))
         self._count(sent)
         self.channel.settle()
 

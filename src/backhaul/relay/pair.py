@@ -205,18 +205,17 @@ class Pair:
 
     def start(self, preface: bytes) -> None:
         """Begin both directions; `preface` goes to the far end first."""
-        guard, reset = self.relay.poller.guard, self.reset
-        guard(self._near.sock, reset)
-        guard(self._far.sock, reset)
         self.to_far.start(preface)
         if not self.closed:
             self.to_near.start(b"")
 
     def direction_ended(self, direction: Direction) -> None:
         """The source of `direction` is done and all its bytes have been handed on (or wait for the sink)."""
+        if self.closed:
+            return
         if not self.to_far.ended:
             self._first = Ending.TARGET
-        if direction.stalled or self.closed:
+        if direction.stalled:
             return
         if self._other_is_done(direction) or not self._source_end(direction).half_close:
             self.close()
@@ -275,7 +274,9 @@ class Pair:
         release(self.relay.poller, self._far.sock, reset=reset, drained=self.to_near.ended)
         self.to_far.release()
         self.to_near.release()
-        self.relay.finished(self, self._done, Outcome(self.to_far.moved, self.to_near.moved, ending))
+        outcome = Outcome(self.to_far.moved, self.to_near.moved, ending)
+        del self.to_far, self.to_near, self.latest  # without circles all this is freed at once
+        self.relay.finished(self, self._done, outcome)
 
     def _hold_back(self, direction: Direction) -> None:
         answered = self.latest is self.to_near

@@ -4,7 +4,8 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from backhaul.net.buffers import shared_buffer
-from backhaul.net.poller import FAULT, WOULD_BLOCK, acknowledge, reason, release, unacknowledged
+from backhaul.net.poller import FAULT, WOULD_BLOCK, reason, release
+from backhaul.net.predicates import acknowledge, unacknowledged
 from backhaul.wire import websocket
 
 from .channel import FRAMES_AT, OUT, Rider
@@ -25,8 +26,22 @@ _MAX_UNSENT_PONGS: Final = 1 << 16  # bytes: a peer that pings and does not read
 # FIN and RST can't stand for them, because TLS and proxies turn both into an end of everything.
 _END: Final = websocket.TEXT
 _RESET: Final = websocket.BINARY
+_END_MESSAGES: Final = {masked: websocket.encode(_END, b"", masked=masked) for masked in (False, True)}
 
 _IN = shared_buffer(_READ_SIZE)  # shared: every read is dealt with before the next
+
+
+class _Nobody:
+    """Takes what comes on a connection that is being closed."""
+
+    def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
+        """See websocket.Sink."""
+
+    def on_control(self, opcode: int, payload: bytes) -> None:
+        """See websocket.Sink."""
+
+
+_NOBODY: Final = _Nobody()
 
 
 class WsChannel:
@@ -100,12 +115,11 @@ class WsChannel:
 
     def start(self, rider: Rider, *, unread: int = 0) -> None:
         """Deliver to `rider` from now on, which holds `unread` bytes that came before."""
-        self.relay.poller.guard(self._conn, self.abort)
         self._rider = rider
         self._unread = unread
         if not (self.ours and self._masked):  # one end is enough: the server, or our client if that is v0.7.2
             self.relay.pings.add(self)
-        self.relay.poller.on_readable(self._conn, self._readable)
+        self.relay.poller.own(self._conn, self._readable, self.abort)
 
     def ping_if_silent(self) -> None:
         """See Silent. While bytes wait for the connection, it needs no more."""
@@ -133,7 +147,7 @@ class WsChannel:
         end = payload_at + count
         if last:
             self._end_said = True
-            message = websocket.encode(_END, b"", masked=self._masked)
+            message = _END_MESSAGES[self._masked]
             OUT[end : end + len(message)] = message
             end += len(message)
         self._transmit(OUT[start:end])
@@ -270,7 +284,7 @@ class WsChannel:
     def _say_end(self) -> None:
         if not self._end_said:
             self._end_said = True
-            self._transmit(websocket.encode(_END, b"", masked=self._masked))
+            self._transmit(_END_MESSAGES[self._masked])
 
     def _closed(self) -> None:
         """The peer has closed. One of ours finishes its direction before: else something on the way has cut it."""
@@ -310,6 +324,7 @@ class WsChannel:
         if self._lingering:
             self.relay.forget(self)
         release(self.relay.poller, self._conn, reset=reset, drained=self._ended)
+        self._parser.sink = _NOBODY  # without a circle through its sink all this is freed at once
 
     def _transmit(self, data: memoryview | bytes) -> None:
         if self.broken:

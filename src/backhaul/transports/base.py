@@ -344,6 +344,10 @@ class ClientTransport(Protocol):
         """How many tunnel connections have users and take more."""
 
     @property
+    def connections(self) -> int:
+        """How many tunnel connections wait, are shared or are being dialled."""
+
+    @property
     def opening(self) -> int:
         """How many tunnel connections are being dialled."""
 

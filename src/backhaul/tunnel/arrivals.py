@@ -7,7 +7,7 @@ import logging
 import socket
 from collections.abc import Iterable
 
-from backhaul.net.connector import Dialer, ForbiddenAddressError
+from backhaul.net.connector import Dialer, ForbiddenAddressError, Permit, anywhere
 from backhaul.net.log_throttle import Burst
 from backhaul.net.poller import FAULT, Poller, reason, release
 from backhaul.net.resolver import Resolver
@@ -64,18 +64,17 @@ class Arrivals:
             self._forbid(arrival)
         elif self.dialling >= self._most:
             self._overloaded(arrival)
+        elif verdict is Verdict.ALLOWED:
+            self._dial(arrival, target, anywhere)
         else:
-            self._dial(arrival, target, verdict)
+            self._dial(arrival, target, lambda address: self._allowed.allows_address(address, target.port))
 
     def close(self) -> None:
         """Stop dialling; those who wait for it are refused."""
         self._streams.close()
         self._datagrams.close()
 
-    def _dial(self, arrival: Arrival, target: Target, verdict: Verdict) -> None:
-        def permit(address: str) -> bool:
-            return verdict is Verdict.ALLOWED or self._allowed.allows_address(address, target.port)
-
+    def _dial(self, arrival: Arrival, target: Target, permit: Permit) -> None:
         dialer = self._datagrams if arrival.datagrams else self._streams
         dialled = functools.partial(self._dialled, arrival, target)
         try:

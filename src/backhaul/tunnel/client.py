@@ -207,7 +207,7 @@ class ClientTunnel:
     def _open(self) -> None:
         """Dial one more tunnel connection, if not too many are there: a server may ask for any number."""
         transport, most = self._transport, max(self._fair_share, self.config.connection_pool)
-        if transport.opening + transport.idle + transport.shared < most:
+        if transport.connections < most:
             transport.open()
             return
         self._burst.warn(

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -28,6 +29,7 @@ class Outcomes:
     def __init__(self, log: logging.Logger, patience: float, answered: Callable[[float], None]) -> None:
         """`answered` is told when a user came, by the loop's clock, who has got something and has gone."""
         self.unanswered = 0
+        self.last_user = -math.inf  # when one has come, by the loop's clock
         self._answered = answered
         self._loop = asyncio.get_running_loop()
         self._log = log
@@ -37,16 +39,16 @@ class Outcomes:
 
     def expect(self, port: Port, address: tuple[Any, ...]) -> Done:
         """Return what a user who has come now calls in the end."""
-        return functools.partial(self._ended, port, address, self._loop.time())
+        self.last_user = now = self._loop.time()
+        return functools.partial(self._ended, port, address, now)
 
     def _ended(self, port: Port, address: tuple[Any, ...], since: float, outcome: Outcome) -> None:
-        port.user_closed()
+        port.open -= 1
+        seconds = self._loop.time() - since
         if outcome.sent:
             self._answered(since)
-        seconds = self._loop.time() - since
-        if outcome.ending is Ending.RESET_BY_TARGET and not outcome.sent:
-            port.target_refused += 1
-        if outcome.ending is not Ending.NOT_CARRIED:
+            self._recent.append(False)
+        else:
             self._judge(port, outcome, seconds)
         if self._log.isEnabledFor(logging.DEBUG):
             self._log.debug(
@@ -54,6 +56,11 @@ class Outcomes:
             )
 
     def _judge(self, port: Port, outcome: Outcome, seconds: float) -> None:
+        """Look at a user who got nothing."""
+        if outcome.ending is Ending.RESET_BY_TARGET:
+            port.target_refused += 1
+        elif outcome.ending is Ending.NOT_CARRIED:
+            return
         unanswered = self._is_unanswered(outcome, seconds)
         self._recent.append(unanswered)
         if not unanswered:
@@ -70,7 +77,7 @@ class Outcomes:
             )
 
     def _is_unanswered(self, outcome: Outcome, seconds: float) -> bool:
-        if outcome.sent or not outcome.received:
+        if not outcome.received:
             return False
         return outcome.ending in _BLACK_HOLES or (outcome.ending in _GIVEN_UP and seconds >= self._patience)
 

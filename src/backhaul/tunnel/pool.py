@@ -57,7 +57,7 @@ class PoolSize:
         live, resting = idle - self._used.count, idle - self._recent - self._before
         self._used.count += 1
         self._recent += 1
-        if min(self._surplus, live - self.size) > 0:
+        if self._surplus > 0 and live > self.size:
             self._surplus -= 1
             return False
         return resting < self.size + MOST_EXTRA
@@ -105,8 +105,9 @@ class _Used:
     def arrived(self) -> None:
         """A user has come."""
         self._arrivals += 1
-        self.count = max(0, self.count - 1)
-        self._least = min(self._least, self.count)
+        if self.count:
+            self.count -= 1
+            self._least = min(self._least, self.count)
 
     def sample(self, idle: int) -> None:
         """Forget those that have gone, and those that prove alive."""

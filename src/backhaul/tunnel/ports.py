@@ -119,10 +119,6 @@ class Port:
             self._datagrams.close()
             self._datagrams = None
 
-    def user_closed(self) -> None:
-        """A user of this port is gone."""
-        self.open -= 1
-
 
 class DatagramListener(Protocol):
     """What a port holds while it is open for UDP."""

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import logging
-import math
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from backhaul.config import ServerConfig
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import Burst
-from backhaul.net.poller import FAULT, broken, reason, release
+from backhaul.net.poller import FAULT, reason, release
 from backhaul.net.sockets import SocketOptions
 from backhaul.relay.outcome import FAILED, NOT_CARRIED
 from backhaul.relay.pair import Relay
@@ -30,9 +29,6 @@ from .waiting_users import Waiting, WaitingUsers
 
 log = logging.getLogger("backhaul.server")
 
-# Seconds between looks whether users who wait are still there. Most wait for a millisecond: watching each of them would
-# cost more than carrying a few that have gone.
-_LOOK_EVERY = 0.25
 _LAST_LOOKS = 0.02  # seconds between looks whether the last users have carriers
 
 
@@ -53,12 +49,12 @@ class ServerTunnel:
         self.config = config
         self._transport = make_transport(self)
         self._timings = timings
-        self._waiting = WaitingUsers(timings.user_patience, timings.restart, self._give_up)
+        self._waiting = WaitingUsers(
+            timings.user_patience, timings.restart, expired=self._give_up, gone=self._drop_waiting
+        )
         self._absence = Absence(self._absence_lasts)
-        self._looking: asyncio.TimerHandle | None = None  # set while users wait
         self._burst = Burst(log)
         self._heart: asyncio.TimerHandle | None = None
-        self._last_user = -math.inf  # when one has come
         self.peer = ""  # the client's address while it is connected
         self.opened = 0  # control channels so far
         self._unreachable = ""  # why the client can't connect, as far as this end knows; empty: it can
@@ -94,7 +90,7 @@ class ServerTunnel:
     @property
     def busy(self) -> bool:
         """Whether a user has come a moment ago, or a flow was in use."""
-        last = max(self._last_user, self._flows.relay.flows.last_used)
+        last = max(self._outcomes.last_user, self._flows.relay.flows.last_used)
         return self._loop.time() - last < self._timings.quiet
 
     @property
@@ -204,8 +200,8 @@ class ServerTunnel:
         self.ports.close()
         self._retries.stop()
         self._absence.end()
-        for waiting in self._waiting.clear():
-            self._drop(waiting.user)
+        for user in self._waiting.clear():
+            self._drop(user)
         self._stop_heart()
         self._transport.send(Signal.CLOSED)
         self._transport.stop_listening()
@@ -235,11 +231,11 @@ class ServerTunnel:
 
     def carrier_ready(self) -> None:
         """Carry those who wait, oldest first; users of streams before flows."""
-        while len(self._waiting):
-            waiting = self._waiting.oldest()
-            if not self._carry(waiting.user):
+        while self._waiting:
+            user = self._waiting.oldest()
+            if not self._carry(user):
                 return
-            self._waiting.discard(waiting)
+            self._waiting.discard(user)
         self._flows.carrier_ready()
 
     def _restart(self) -> bool:
@@ -261,10 +257,10 @@ class ServerTunnel:
         done = self._outcomes.expect(port, address)
         user = User(sock, port.mapping.target, self._preface(sock, address), port.traffic, done)
         port.total += 1
-        self._last_user = self._loop.time()
         port.open += 1
-        self._transport.expect_user(len(self._waiting) + 1)
-        if len(self._waiting) or not self._carry(user):
+        waiting = len(self._waiting)
+        self._transport.expect_user(waiting + 1)
+        if waiting or not self._carry(user):
             self._wait(user, port, address)
 
     def _carry(self, user: User) -> bool:
@@ -283,22 +279,11 @@ class ServerTunnel:
 
     def _wait(self, user: User, port: Port, address: tuple[Any, ...]) -> None:
         if len(self._waiting) < self.config.channel_size:
-            self._waiting.add(Waiting(user, port, address))
-            self._looking = self._looking or self._loop.call_later(_LOOK_EVERY, self._look)
+            self._waiting.add(user, port, address)
             return
         port.refused += 1
         self._burst.warn("full", f"closed user {name(address)} of port {port.name}: channel_size users wait already")
         self._drop(user)
-
-    def _look(self) -> None:
-        """Who is gone takes up no place."""
-        self._looking = self._loop.call_later(_LOOK_EVERY, self._look)
-        for waiting in [waiting for waiting in self._waiting if broken(waiting.user.sock)]:
-            self._waiting.discard(waiting)
-            self._drop(waiting.user)
-        if not len(self._waiting):
-            self._looking.cancel()
-            self._looking = None
 
     def _client_gone(self) -> None:
         self._stop_heart()
@@ -325,13 +310,16 @@ class ServerTunnel:
         else:
             self.ports.admit()
 
-    def _give_up(self, seconds: float, waiting: Waiting) -> None:
+    def _give_up(self, waiting: Waiting) -> None:
         user = waiting.user
         waiting.port.dropped += 1
         why = "no free tunnel connection" if self._transport.connected else "no client is connected"
         who = f"user {name(waiting.address)} of port {waiting.port.name}, target {user.target}"
-        self._burst.warn(why, f"closed {who}, after {seconds:g} s: {why}")
+        self._burst.warn(why, f"closed {who}, after {waiting.patience:g} s: {why}")
         self._drop(user)
+
+    def _drop_waiting(self, waiting: Waiting) -> None:
+        self._drop(waiting.user)
 
     def _drop(self, user: User) -> None:
         release(self._poller, user.sock)

@@ -1,5 +1,6 @@
 """Targets as they are named on the wire: `5201`, `host:5201`, `[::1]:5201`."""
 
+import functools
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ class BadTargetError(ValueError):
     """The text does not name a target."""
 
 
+@functools.lru_cache(maxsize=1024)  # users come for the same few targets
 def parse_target(text: str) -> Target:
     """Return the target that `text` names; raises BadTargetError."""
     host, _, port = text.rpartition(":")

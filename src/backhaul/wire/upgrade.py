@@ -257,8 +257,8 @@ class AnswerReader:
         return Answer(self._carrier(lines.headers.get(b"set-cookie", b"")), rest)
 
     def _carrier(self, cookie: bytes) -> str:
-        marks = {name: _mark(answer, self._token, self._key).encode() for name, (_, answer) in _LABELS.items()}
-        return next((name for name, mark in marks.items() if mark in cookie), "")
+        marks = ((name, _mark(answer, self._token, self._key)) for name, (_, answer) in _LABELS.items())
+        return next((name for name, mark in marks if mark.encode() in cookie), "")
 
     def _check(self, headers: dict[bytes, bytes]) -> None:
         if not _names_websocket(headers):

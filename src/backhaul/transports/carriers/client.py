@@ -44,6 +44,11 @@ class PooledClient(ABC, Generic[Carrier]):
         return len(self._carriers) - self.idle
 
     @property
+    def connections(self) -> int:
+        """How many tunnel connections wait, are shared or are being dialled."""
+        return len(self._carriers) + self._opening
+
+    @property
     @abstractmethod
     def leaving(self) -> int:
         """How many idle connections of a lost control channel the server has not closed yet."""

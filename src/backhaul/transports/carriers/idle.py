@@ -21,8 +21,7 @@ class SilentConnection(ABC):
         self._ours = ours
         self._active = True  # bytes have moved lately
         self._unsent = b""  # the rest of something that has left in part
-        relay.poller.guard(sock, self.abort)
-        relay.poller.on_readable(sock, self._readable)
+        relay.poller.own(sock, self._readable, self.abort)
 
     @property
     def ours(self) -> bool:

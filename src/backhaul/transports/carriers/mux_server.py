@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backhaul.mux.balancer import Loads
 from backhaul.mux.link import Link
+from backhaul.mux.nobody import NOBODY
 from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.poller import release
@@ -59,8 +60,8 @@ class MuxServer(GatedServer):
 
     def expect_user(self, waiting: int) -> None:
         """Ask for a session when those that are there, or on their way, can't take the users that wait."""
-        room = self._links.room(self.settings.mux_con)
-        if waiting > room + len(self._asked) * self.settings.mux_con:
+        most = self.settings.mux_con
+        if not self._links.has_room(waiting - len(self._asked) * most, most):
             self._ask()
 
     def carry(self, user: User) -> bool:
@@ -144,7 +145,7 @@ class MuxServer(GatedServer):
     def stream_opened(self, link: Link, stream: Stream) -> None:
         """A client never opens streams: whatever this is, its session ends at once."""
         del link
-        stream.sink = _Nobody()
+        stream.sink = NOBODY
         raise SmuxError("its client opened a stream, which no client does")
 
     def stream_closed(self, link: Link) -> None:
@@ -253,20 +254,3 @@ class MuxServer(GatedServer):
         self._links.discard(link)
         if not len(link):
             link.finish("its control channel is gone")
-
-
-class _Nobody:
-    """The sink of a stream that nobody wants."""
-
-    def on_data(self, view: memoryview) -> int:
-        """See smux.Sink."""
-        return len(view)
-
-    def on_fin(self) -> None:
-        """See smux.Sink."""
-
-    def on_window(self) -> None:
-        """See smux.Sink."""
-
-    def on_lost(self, reason: SmuxError) -> None:
-        """See smux.Sink."""

@@ -6,7 +6,8 @@ import socket
 import time
 from typing import Final
 
-from backhaul.net.poller import pending, release
+from backhaul.net.poller import release
+from backhaul.net.predicates import has_input
 from backhaul.net.sockets import expect_outages
 from backhaul.net.udp import Tally
 from backhaul.relay.datagrams_over_tcp import DatagramStream, Join
@@ -78,7 +79,7 @@ class RawIdle(SilentConnection):
         """Whether the connection is as silent as it should be: its end, or a handshake, may not have been read yet."""
         if self._sock.fileno() < 0:
             return False
-        if not pending(self._sock):
+        if not has_input(self._sock):
             return True
         self._readable()
         return False

@@ -61,6 +61,11 @@ class UdpClient:
         return self._opening
 
     @property
+    def connections(self) -> int:
+        """How many tunnels wait, for a flow or for the control channel."""
+        return len(self._idle) + self._opening
+
+    @property
     def ticket(self) -> bytes:
         """What vouches for this client to a server of ours; empty if the server is v0.7.2."""
         return self._door.ticket

@@ -6,7 +6,7 @@ import socket
 from enum import Enum, auto
 from typing import NamedTuple
 
-from backhaul.net.poller import pending
+from backhaul.net.predicates import has_input
 from backhaul.net.sockets import expect_outages
 from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.flows import Flow, connect_flow
@@ -125,7 +125,7 @@ class WsIdle(SilentConnection):
         """Whether the connection is as silent as it should be: its end may have come and not been read yet."""
         if self._sock.fileno() < 0:
             return False
-        if pending(self._sock):
+        if has_input(self._sock):
             self._readable()
         if self._ended:
             self.close()
@@ -227,6 +227,7 @@ class WsWaiting(SilentConnection):
             self._relay.poller.ignore_readable(self._sock)
             self._relay.poller.ignore_writable(self._sock)
             self._relay.pings.discard(self)
+            del self._reader  # it holds methods of this object: without the circle all is freed in time
             expect_outages(self._sock)
             self._owner.addressed(self, WsArrival(self._relay, self._sock, self._parser, self._target, self._early))
 

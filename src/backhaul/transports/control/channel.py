@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from backhaul.errors import TransportError
-from backhaul.net.poller import WOULD_BLOCK, Poller, reason, release, retransmissions
+from backhaul.net.poller import WOULD_BLOCK, Poller, reason, release
+from backhaul.net.predicates import retransmissions
 from backhaul.net.sockets import watch_closely
 from backhaul.wire.control import UnknownSignalError
 from backhaul.wire.signals import Signal
@@ -53,8 +54,7 @@ class ControlChannel:
 
     def start(self, rest: bytes = b"") -> None:
         """Begin to listen; `rest` are bytes that came behind the handshake."""
-        self._poller.guard(self._sock, self._fail)
-        self._poller.on_readable(self._sock, self._readable)
+        self._poller.own(self._sock, self._readable, self._fail)
         self._hear(rest)
 
     @property

@@ -4,7 +4,6 @@ Whoever can't show the token meets a decoy.
 """
 
 import asyncio
-import contextlib
 import functools
 import logging
 import socket
@@ -14,7 +13,8 @@ from typing import Any, Final
 from backhaul.addresses import plain_ip
 from backhaul.net.listener import BATCH, HANDSHAKE_BATCH, Acceptor
 from backhaul.net.log_throttle import Burst
-from backhaul.net.poller import release, unacknowledged
+from backhaul.net.poller import WOULD_BLOCK, release
+from backhaul.net.predicates import unacknowledged
 from backhaul.net.sending import send_whole
 from backhaul.net.tls import ServerContext, explain
 from backhaul.relay.pair import Relay
@@ -26,7 +26,7 @@ from backhaul.wire.signals import Signal
 
 from .decoy import Decoy
 from .handshakes import Handshakes
-from .lobby import Lobby, PendingConnection
+from .lobby import Lobby, PendingConnection, first_words
 from .reputation import Reputation, barred_line
 
 log = logging.getLogger("backhaul.server")
@@ -125,10 +125,13 @@ class HttpGate:
 
     def _accepted(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
         stranger = PendingConnection(sock, plain_ip(address))
-        self._lobby.admit(stranger)
         if self._handshakes:
+            self._lobby.admit(stranger)
             self._handshakes.begin(stranger)
+        elif data := first_words(sock):
+            self._meet(stranger, data)
         else:
+            self._lobby.admit(stranger)
             self._lobby.listen(stranger)
 
     def _make_handshakes(self, settings: ServerSettings) -> Handshakes[PendingConnection] | None:
@@ -158,6 +161,10 @@ class HttpGate:
 
     def _said(self, stranger: PendingConnection, data: bytes) -> None:
         """Let in who shows the token at once; the decoy reads on for all others, and asks `_claim`."""
+        self._lobby.take(stranger)
+        self._meet(stranger, data)
+
+    def _meet(self, stranger: PendingConnection, data: bytes) -> None:
         request = self._tunnel_request(data)
         if request and self._proves(stranger, request):
             self._admit(stranger, request)
@@ -174,16 +181,17 @@ class HttpGate:
             self._complain(stranger, request)
             return False
         self._poller.forget(sock)
-        self._lobby.admit(stranger)
         self._admit(stranger, request)
         return True
 
     def _tunnel_request(self, data: bytes) -> upgrade.Request | None:
         """Return the request of a client; None for one that is none, or is incomplete."""
-        with contextlib.suppress(upgrade.UpgradeError):
+        try:
             request = upgrade.RequestReader().feed(data)
-            if request and (self._is_channel(request) or request.path.startswith(f"{self._settings.path}/tunnel")):
-                return request
+        except upgrade.UpgradeError:
+            return None
+        if request and (self._is_channel(request) or request.path.startswith(f"{self._settings.path}/tunnel")):
+            return request
         return None
 
     def _is_channel(self, request: upgrade.Request) -> bool:
@@ -206,22 +214,40 @@ class HttpGate:
             self._burst.warn(stranger.network, barred_line(stranger.network, seconds))
 
     def _admit(self, stranger: PendingConnection, request: upgrade.Request) -> None:
-        self._lobby.ignore(stranger)
         channel = self._is_channel(request)
         theirs = upgrade.carrier_of(request, self._token)
         ours = bool(theirs)
         if theirs not in {"", self._carrier}:
             self._mismatched(theirs)
-            admit = functools.partial(self._lobby.dismiss, stranger)
+            admit = functools.partial(release, self._poller, stranger.sock)
         elif channel:
             admit = functools.partial(self._open_control, stranger, request.rest)
         elif self._control:
             admit = functools.partial(self._open_tunnel, stranger, request.rest, self._control, ours=ours)
         else:  # its client has given it up, together with the control channel
-            self._lobby.dismiss(stranger)
+            release(self._poller, stranger.sock)
             return
-        answer = self._answer(request, ours=ours, padded=not channel and self._muxed)
-        send_whole(self._poller, stranger.sock, answer, admit, lambda _error: self._lobby.dismiss(stranger))
+        self._send(stranger, self._answer(request, ours=ours, padded=not channel and self._muxed), admit)
+
+    def _send(self, stranger: PendingConnection, answer: bytes, then: Callable[[], None]) -> None:
+        """Send the answer, then call `then`; who does not take all of it at once waits in the lobby meanwhile."""
+        try:
+            sent = stranger.sock.send(answer)
+        except WOULD_BLOCK:
+            sent = 0
+        except OSError:
+            release(self._poller, stranger.sock)
+            return
+        if sent == len(answer):
+            then()
+            return
+        self._lobby.admit(stranger)
+
+        def leave() -> None:
+            self._lobby.take(stranger)
+            then()
+
+        send_whole(self._poller, stranger.sock, answer[sent:], leave, lambda _error: self._lobby.dismiss(stranger))
 
     def _mismatched(self, theirs: str) -> None:
         """The answer tells the client as well, which then closes the connection."""
@@ -229,7 +255,6 @@ class HttpGate:
         self._events.fit.mismatched(unlike("client", with_tls(theirs, tls=tls), with_tls(self._carrier, tls=tls)))
 
     def _open_tunnel(self, stranger: PendingConnection, rest: bytes, control: ControlChannel, *, ours: bool) -> None:
-        self._lobby.take(stranger)
         if control.closed:
             release(self._poller, stranger.sock)
         elif self._muxed and not ours:
@@ -264,15 +289,14 @@ class HttpGate:
             self._events.tunnel_opened(sock, rest, ours=False)
 
     def _show_decoy(self, stranger: PendingConnection, data: bytes = b"", *, plain_on_tls: bool = False) -> None:
-        self._lobby.take(stranger)
         self._poller.forget(stranger.sock)
         self._decoy.welcome(stranger.sock, stranger.ip, stranger.network, data, plain_on_tls=plain_on_tls)
 
     def _not_tls(self, stranger: PendingConnection) -> None:
+        self._lobby.take(stranger)
         self._show_decoy(stranger, plain_on_tls=True)
 
     def _open_control(self, stranger: PendingConnection, rest: bytes) -> None:
-        self._lobby.take(stranger)
         if self._control:
             self._drop_control()
             self._events.control_lost(taken_over(stranger.ip))

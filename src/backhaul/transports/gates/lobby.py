@@ -32,6 +32,14 @@ class PendingConnection:
         self.listening = False
 
 
+def first_words(sock: socket.socket) -> bytes:
+    """Return what has come already: a client speaks at once. An end is left to be found by whoever reads next."""
+    try:
+        return sock.recv(_READ_SIZE)
+    except OSError:  # nothing yet, or a broken connection, which reports its end again
+        return b""
+
+
 Pending = TypeVar("Pending", bound=PendingConnection)
 
 
@@ -96,11 +104,6 @@ class Lobby(Generic[Pending]):
             self._heard(pending, data)
         else:
             self.dismiss(pending)
-
-    def ignore(self, pending: Pending) -> None:
-        """Read no more of the connection, which has proved itself and is being answered."""
-        pending.listening = False
-        self._poller.ignore_readable(pending.sock)
 
     def take(self, pending: Pending) -> None:
         """Give up the connection, which the caller owns from now on."""

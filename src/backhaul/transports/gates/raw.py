@@ -14,9 +14,11 @@ import socket
 from typing import Any
 
 from backhaul.addresses import plain_ip
+from backhaul.failures import network_of
 from backhaul.net.listener import Acceptor
 from backhaul.net.log_throttle import Burst
-from backhaul.net.poller import Poller, pending, release
+from backhaul.net.poller import Poller, release
+from backhaul.net.predicates import has_input
 from backhaul.transports.base import GateEvents, ServerSettings, taken_over, unlike
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.wire.control import ServerEar, hello_answer
@@ -24,7 +26,7 @@ from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
 from backhaul.wire.smux import is_nop
 
-from .lobby import Lobby, PendingConnection
+from .lobby import Lobby, PendingConnection, first_words
 from .reputation import Reputation, barred_line
 
 log = logging.getLogger("backhaul.server")
@@ -63,6 +65,7 @@ class RawGate:
         self._control: ControlChannel | None = None
         self._control_ip = ""
         self._ticket = b""
+        self._proof = b""  # how a tunnel connection shows the ticket
         self._rtt_asked = 0.0
         self.rtt = 0.0  # seconds, of the last handshake
 
@@ -94,7 +97,16 @@ class RawGate:
 
     def greet(self, sock: socket.socket, ip: str, data: bytes = b"") -> None:
         """Hear who is there: a handshake, a ticket, or nobody worth keeping; takes over the socket."""
-        self._hear(self._make_stranger(sock, ip), data)
+        data = data or first_words(sock)
+        if self._proof and hmac.compare_digest(data[: len(self._proof)], self._proof):
+            self._let_in(sock, ip, data[len(self._proof) :])
+        else:
+            self._hear(self._make_stranger(sock, ip), data)
+
+    def _let_in(self, sock: socket.socket, ip: str, rest: bytes) -> None:
+        if ip != self._control_ip:  # whose network has proved itself by the token
+            self._reputation.proved(network_of(ip))
+        self._events.tunnel_opened(sock, rest, ours=True)
 
     def _make_stranger(self, sock: socket.socket, ip: str) -> "_Stranger":
         return _Stranger(sock, ip, max(MAX_GREETING, len(self._token)))
@@ -103,8 +115,6 @@ class RawGate:
         self._lobby.admit(stranger)
         if data:
             self._said(stranger, data)
-        else:  # who has a ticket shows it at once: often it is there already
-            self._lobby.read(stranger)
         if stranger in self._lobby:
             self._lobby.listen(stranger)
 
@@ -142,7 +152,7 @@ class RawGate:
         """Give it to a user unless it has spoken: it may be the client that comes back, whose old channel is dead."""
         if not self._acceptor:
             release(self._poller, sock)
-        elif pending(sock) or not self._control or self._ticket or ip != self._control_ip:
+        elif has_input(sock) or not self._control or self._ticket or ip != self._control_ip:
             self.greet(sock, ip)
         else:
             self._admit(sock, ip)
@@ -154,7 +164,7 @@ class RawGate:
             return
         stranger = self._make_stranger(sock, ip)
         self._held[stranger] = None
-        self._hear(stranger, b"")
+        self._hear(stranger, first_words(sock))
 
     def _left(self, stranger: "_Stranger") -> None:
         self._held.pop(stranger, None)
@@ -234,7 +244,7 @@ class RawGate:
             self._control = None
             self._events.control_lost(taken_over(stranger.ip))
         self._dispel()
-        self._ticket = b""
+        self._ticket = self._proof = b""
         self._control_ip = stranger.ip
         self._ear = ServerEar()
         self._control = ControlChannel(self._poller, stranger.sock, self._ear, self._heard, self._lost)
@@ -264,6 +274,7 @@ class RawGate:
     def _recognise(self) -> None:
         if not self._ticket:
             self._ticket = secrets.token_bytes(TICKET_SIZE)
+            self._proof = encode(Signal.TICKET, self._ticket)
             self._dispel()
             self._events.client_recognised()
 
@@ -271,7 +282,7 @@ class RawGate:
         if self._control:
             self._control.close()
             self._control = None
-            self._ticket = b""
+            self._ticket = self._proof = b""
             self._dispel()
             self._events.control_lost(reason, goodbye=goodbye)
 
