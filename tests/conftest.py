@@ -10,7 +10,7 @@ from hypothesis import settings
 from tests.support.tunnel import BUILT, Net
 
 from backhaul.net.poller import LoopPoller
-from backhaul.tunnel.liveness import Silence
+from backhaul.tunnel.liveness import Liveness
 
 # A busy machine may be slow at any single example: how long one takes is not what is tested.
 settings.register_profile("no-deadline", deadline=None)
@@ -85,14 +85,14 @@ def plane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 def doubts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """When a client in a hurry has asked its server for a sign of life; to be named before the tunnel."""
     asked: list[float] = []
-    doubtful = Silence.doubtful
+    doubtful = Liveness.doubtful
 
-    def listen(silence: Silence, now: float) -> bool:
-        if answer := doubtful(silence, now):
+    def listen(liveness: Liveness, now: float) -> bool:
+        if answer := doubtful(liveness, now):
             asked.append(now)
         return answer
 
-    monkeypatch.setattr(Silence, "doubtful", listen)
+    monkeypatch.setattr(Liveness, "doubtful", listen)
     monkeypatch.setattr("backhaul.tunnel.liveness._LEAST", 0.5)
     monkeypatch.setattr("backhaul.tunnel.liveness._PATIENCE", 0.001)
     monkeypatch.setattr("backhaul.tunnel.client._TICK", 0.02)

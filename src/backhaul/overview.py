@@ -7,7 +7,7 @@ from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import NO_CLIENT, OTHERS, PortStatus, Status
 from backhaul.relay.pair import Relay
 from backhaul.tunnel.ports import Port
-from backhaul.tunnel.target_book import TargetBook, TargetTally
+from backhaul.tunnel.target_book import TargetBook, TargetCounters
 from backhaul.wire.targets import BadTargetError, parse_target
 
 from . import __version__
@@ -99,12 +99,12 @@ def _port(port: Port, *, refusing: bool) -> PortStatus:
 
 
 def _targets(book: TargetBook) -> Iterator[PortStatus]:
-    yield from (_target(target, tally) for target, tally in book)
+    yield from (_target(target, counters) for target, counters in book)
     if book.others.used:
         yield _target(OTHERS, book.others)
 
 
-def _target(target: str, tally: TargetTally) -> PortStatus:
+def _target(target: str, counters: TargetCounters) -> PortStatus:
     try:
         port = parse_target(target).port
     except (BadTargetError, BackhaulError):
@@ -113,14 +113,14 @@ def _target(target: str, tally: TargetTally) -> PortStatus:
         port=port,
         bind="",
         target=target,
-        open=tally.open,
-        total=tally.total,
-        refused=tally.refused,
-        dropped=tally.dropped,
+        open=counters.open,
+        total=counters.total,
+        refused=counters.refused,
+        dropped=counters.dropped,
         target_refused=0,
-        received=tally.traffic.received.bytes,
-        sent=tally.traffic.sent.bytes,
-        udp_flows=tally.flows,
+        received=counters.traffic.received.bytes,
+        sent=counters.traffic.sent.bytes,
+        udp_flows=counters.flows,
         udp_dropped=0,
         up=True,
         problem="",

@@ -15,7 +15,7 @@ from tests.support.net import HOST, PATIENCE, free_port, until
 from tests.support.tunnel import Net
 
 from backhaul.client import Client
-from backhaul.config import Address, ClientConfig, Mapping, ServerConfig
+from backhaul.config import Address, ClientConfig, PortMapping, ServerConfig
 from backhaul.config.keys import ALL, TLS
 from backhaul.config.loader import parse
 from backhaul.server import Server
@@ -91,7 +91,7 @@ async def running(example: Example, target: int) -> AsyncIterator[Sequence[int]]
     """Run both ends on free ports of the loopback, and yield the users' ports, which all lead to `target`."""
     bind_port = free_port()
     ports = [free_port() for _ in example.server.ports]
-    mappings = tuple(Mapping(HOST, port, f"{HOST}:{target}") for port in ports)
+    mappings = tuple(PortMapping(HOST, port, f"{HOST}:{target}") for port in ports)
     bind, remote = Address(HOST, bind_port), Address(HOST, bind_port)
     server = Server(replace(example.server, bind_addr=bind, ports=mappings))
     client = Client(replace(example.client, remote_addr=remote))

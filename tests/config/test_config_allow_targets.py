@@ -3,7 +3,7 @@
 import pytest
 from tests.support.config import CLIENT, client, problems
 
-from backhaul.config.words import show
+from backhaul.config.messages import show
 
 
 def test_allowed_targets() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.config import Mapping
+from backhaul.config import PortMapping
 from backhaul.config.diff import Change, diff
 from backhaul.config.loader import parse
 from backhaul.config.schema import Config
@@ -26,16 +26,16 @@ def test_equal_configurations_change_nothing() -> None:
 def test_ports_come_go_and_move() -> None:
     change = diff(server(["443=1", "444", "127.0.0.2:445=2"]), server(["443=9", "127.0.0.2:445=2", "446"]))
     assert change == Change(
-        ports_added=(Mapping("", 446, "446"),),
-        ports_removed=(Mapping("", 444, "444"),),
-        ports_retargeted=(Mapping("", 443, "9"),),
+        ports_added=(PortMapping("", 446, "446"),),
+        ports_removed=(PortMapping("", 444, "444"),),
+        ports_retargeted=(PortMapping("", 443, "9"),),
     )
 
 
 def test_another_bind_address_is_another_port() -> None:
     change = diff(server(["443=1"]), server(["127.0.0.2:443=1"]))
-    assert change.ports_removed == (Mapping("", 443, "1"),)
-    assert change.ports_added == (Mapping("127.0.0.2", 443, "1"),)
+    assert change.ports_removed == (PortMapping("", 443, "1"),)
+    assert change.ports_added == (PortMapping("127.0.0.2", 443, "1"),)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_other_keys_are_named() -> None:
 
 
 def test_a_change_of_side_replaces_everything() -> None:
-    ports = (Mapping("", 443, "443"),)
+    ports = (PortMapping("", 443, "443"),)
     assert diff(server(["443"]), client()) == Change(ports_removed=ports, rebuild=True, changed=("client",))
     assert diff(client(), server(["443"])) == Change(ports_added=ports, rebuild=True, changed=("server",))
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.config import CLIENT, SERVER, TOKEN, client, problems, server
 
-from backhaul.config import Address, ClientConfig, ConfigError, Mapping, Secret, ServerConfig, load
+from backhaul.config import Address, ClientConfig, ConfigError, PortMapping, Secret, ServerConfig, load
 from backhaul.config.address import parse_remote
 from backhaul.config.keys import ALL, TLS, Key, keys
 from backhaul.config.loader import parse
@@ -77,7 +77,7 @@ def test_every_key_of_v072_is_read(pair: str) -> None:
     )
     assert config.bind_addr == Address("0.0.0.0", 3080)
     assert config.token.reveal() == TOKEN
-    assert config.ports == (Mapping("", 443, "443"), Mapping("127.0.0.2", 4000, "5000"))
+    assert config.ports == (PortMapping("", 443, "443"), PortMapping("127.0.0.2", 4000, "5000"))
     assert (config.accept_udp, config.proxy_protocol, config.nodelay, config.sniffer) == (True, True, True, True)
     assert (config.keepalive_period, config.heartbeat, config.channel_size, config.mux_con) == (20, 1, 1, 2)
     assert (config.mux_session, config.mux_version, config.mux_framesize) == (3, 2, 65535)

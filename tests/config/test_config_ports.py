@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.config import ConfigError, Mapping
+from backhaul.config import ConfigError, PortMapping
 from backhaul.config.ports import overlap, parse_entry, parse_ports
 
 PORTS = st.integers(1, 65535)
@@ -41,7 +41,7 @@ HOSTS = V4 | V6 | NAMES
     ],
 )
 def test_every_form_gives_its_mappings(entry: str, expected: list[tuple[str, int, str]]) -> None:
-    assert parse_entry(entry) == [Mapping(*mapping) for mapping in expected]
+    assert parse_entry(entry) == [PortMapping(*mapping) for mapping in expected]
 
 
 @pytest.mark.parametrize(
@@ -95,14 +95,14 @@ def test_a_mistake_names_entry_and_remedy(entry: object, remedy: str) -> None:
 def test_single_ports_keep_bind_and_target(bind: str, port: int, host: str, target: int) -> None:
     listen = f"{bind}:{port}" if bind else str(port)
     aim = f"{host}:{target}" if host else str(target)
-    assert parse_entry(f"{listen}={aim}") == [Mapping(bind.strip("[]"), port, aim)]
+    assert parse_entry(f"{listen}={aim}") == [PortMapping(bind.strip("[]"), port, aim)]
 
 
 @given(first=PORTS, aim=PORTS, length=st.integers(1, 50), host=st.just("") | HOSTS.map(lambda host: host + ":"))
 def test_a_range_moves_along_an_equal_range(first: int, aim: int, length: int, host: str) -> None:
     first, aim = min(first, 65536 - length), min(aim, 65536 - length)
     mappings = parse_entry(f"{first}-{first + length - 1}={host}{aim}-{aim + length - 1}")
-    assert mappings == [Mapping("", first + step, f"{host}{aim + step}") for step in range(length)]
+    assert mappings == [PortMapping("", first + step, f"{host}{aim + step}") for step in range(length)]
 
 
 @given(st.text() | st.text(alphabet="0123456789-=:.[]ab "))

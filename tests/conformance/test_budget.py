@@ -143,8 +143,8 @@ async def test_version_1_has_new_users_go_elsewhere(
             assert (len(links), len(standing)) == (2, 1)
         else:
             await until(lambda: len(standing) == 2)
-        assert standing.resting
+        assert standing.stalled
         speaker.shut_write()
         assert len(await listener.receive_all()) == sent
         await visit(other)
-        await until(lambda: not standing.resting)
+        await until(lambda: not standing.stalled)

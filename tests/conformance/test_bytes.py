@@ -163,11 +163,11 @@ async def test_the_meters_count_every_byte(plane: str, any_net: Net) -> None:
     (port,) = tunnel.server.tunnel.ports.open.values()
     await until(lambda: not port.open)
     assert (port.traffic.received.bytes, port.traffic.sent.bytes, port.total) == (3_000_000, 3_000_000, 1)
-    ((_, tally),) = tunnel.client.tunnel.targets
-    traffic = tally.traffic
+    ((_, counters),) = tunnel.client.tunnel.targets
+    traffic = counters.traffic
     assert (traffic.received.bytes, traffic.sent.bytes) == (3_000_000, 3_000_000)
-    await until(lambda: not tally.open)
-    assert (tally.total, tally.dropped) == (1, 0)
+    await until(lambda: not counters.open)
+    assert (counters.total, counters.dropped) == (1, 0)
 
 
 async def test_users_are_counted_on_both_ends(any_net: Net) -> None:
@@ -175,11 +175,11 @@ async def test_users_are_counted_on_both_ends(any_net: Net) -> None:
     users = [await tunnel.user() for _ in range(3)]
     for user in users:
         await say_and_hear(user, b"hello")
-    ((_, tally),) = tunnel.client.tunnel.targets
+    ((_, counters),) = tunnel.client.tunnel.targets
     port = tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]]
-    assert (tally.open, tally.total) == (port.open, port.total) == (3, 3)
+    assert (counters.open, counters.total) == (port.open, port.total) == (3, 3)
     await (await tunnel.user(1)).closed()
     assert tunnel.client.tunnel.targets[str(closed)].dropped == 1
     for user in users:
         user.close()
-    await until(lambda: not tally.open and not port.open)
+    await until(lambda: not counters.open and not port.open)

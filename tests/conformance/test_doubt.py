@@ -5,7 +5,7 @@ from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Net
 from tests.support.v072 import accept_control
 
-from backhaul.tunnel.liveness import Silence
+from backhaul.tunnel.liveness import Liveness
 
 ASKABLE = ["tcp", "ws", "wss", "wsmux", "wssmux"]  # the control channel of tcpmux has no place for a question
 
@@ -39,13 +39,13 @@ def beats(monkeypatch: pytest.MonkeyPatch, doubts: list[float]) -> list[float]:
     """When a client in a hurry has heard a heartbeat."""
     del doubts
     heard: list[float] = []
-    beat = Silence.beat
+    beat = Liveness.beat
 
-    def listen(silence: Silence, now: float) -> None:
+    def listen(liveness: Liveness, now: float) -> None:
         heard.append(now)
-        beat(silence, now)
+        beat(liveness, now)
 
-    monkeypatch.setattr(Silence, "beat", listen)
+    monkeypatch.setattr(Liveness, "beat", listen)
     return heard
 
 

@@ -59,7 +59,7 @@ async def test_new_users_go_where_bytes_are_acknowledged(any_net: Net) -> None:
     await until(lambda: retransmissions(dead.conn) >= 2)
     others = [await any_net.dial(port) for _ in range(4)]
     await asyncio.gather(*(echo(user, b"elsewhere") for user in others))
-    assert dead.resting
+    assert dead.stalled
     path.pass_on()
     assert await first.receive(16) == b"after the outage"
-    await until(lambda: not dead.resting)
+    await until(lambda: not dead.stalled)

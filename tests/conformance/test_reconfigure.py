@@ -17,7 +17,7 @@ from tests.support.v072 import dial_control
 from tests.support.web import knock, receive_answer
 
 from backhaul.client import Client
-from backhaul.config import Mapping, Secret
+from backhaul.config import PortMapping, Secret
 from backhaul.config.diff import diff
 from backhaul.errors import BackhaulError
 from backhaul.server import Server
@@ -34,8 +34,8 @@ async def change(end: Server | Client, **keys: Any) -> None:  # noqa: ANN401 - a
         await end.reconfigure(client, diff(end.config, client))
 
 
-def mapping(port: int, target: int) -> Mapping:
-    return Mapping(HOST, port, str(target))
+def mapping(port: int, target: int) -> PortMapping:
+    return PortMapping(HOST, port, str(target))
 
 
 async def in_flight(tunnel: Tunnel) -> Any:  # noqa: ANN401 - a peer

@@ -136,10 +136,10 @@ async def test_in_the_data_path(case: Case, saboteur: type[Saboteur], towards: s
 
 
 IDLE = {
-    "tcp": "RawIdle RawWaiting ControlChannel Acceptor Lobby Dialer",
+    "tcp": "RawIdle RawIdleConnection ControlChannel Acceptor Lobby Dialer",
     "tcpmux": "ControlChannel Acceptor",
-    "ws": "WsIdle WsWaiting ControlChannel",
-    "wss": "WsIdle WsWaiting ControlChannel Acceptor Handshakes",
+    "ws": "WsIdle WsIdleConnection ControlChannel",
+    "wss": "WsIdle WsIdleConnection ControlChannel Acceptor Handshakes",
     "wsmux": "ControlChannel",
     "wssmux": "ControlChannel",
 }

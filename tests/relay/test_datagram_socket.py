@@ -12,7 +12,7 @@ from tests.support.net import HOST, until
 from backhaul.net import udp as datagrams
 from backhaul.net.endpoints import Address
 from backhaul.net.poller import Poller, make_poller
-from backhaul.net.udp import QUEUE_BYTES, DatagramQueue, DatagramSocket, Tally, prepare
+from backhaul.net.udp import QUEUE_BYTES, Counters, DatagramQueue, DatagramSocket, prepare
 from backhaul.wire.datagrams import MAX_PAYLOAD, Batch
 
 
@@ -25,8 +25,8 @@ class Inbox:
         prepare(sock)
         self.address = sock.getsockname()
         self.batches: list[tuple[list[bytes], Address]] = []
-        self.tally = Tally()
-        self.socket = DatagramSocket(poller, sock, self._received, self.tally)
+        self.counters = Counters()
+        self.socket = DatagramSocket(poller, sock, self._received, self.counters)
 
     @property
     def datagrams(self) -> list[bytes]:
@@ -71,7 +71,7 @@ async def test_a_batch_arrives_as_it_was(two: tuple[Inbox, Inbox], name: str, *,
     sender.socket.send(BATCHES[name], receiver.address)
     await until(lambda: len(receiver.datagrams) == len(BATCHES[name]))
     assert receiver.datagrams == BATCHES[name]
-    assert sender.tally.dropped == receiver.tally.dropped == 0
+    assert sender.counters.dropped == receiver.counters.dropped == 0
 
 
 async def test_each_sender_has_batches_of_its_own(poller: Poller, two: tuple[Inbox, Inbox]) -> None:
@@ -92,7 +92,7 @@ async def test_what_can_not_be_sent_is_counted_and_the_rest_arrives(two: tuple[I
     sender.socket.send([b"before", bytes(MAX_PAYLOAD + 1), b"after"], receiver.address)
     await until(lambda: len(receiver.datagrams) == 2)
     assert receiver.datagrams == [b"before", b"after"]
-    assert sender.tally.dropped == 1
+    assert sender.counters.dropped == 1
 
 
 async def test_what_the_path_does_not_take_in_one_piece_leaves_one_by_one(
@@ -106,7 +106,7 @@ async def test_what_the_path_does_not_take_in_one_piece_leaves_one_by_one(
     await until(lambda: len(receiver.datagrams) == 300)
     assert receiver.datagrams == batch
     assert sender.socket._most_equal == 59
-    assert sender.tally.dropped == 0
+    assert sender.counters.dropped == 0
 
 
 @pytest.mark.parametrize("batch", [[b"x"], [b"x", b"y"]], ids=["one", "several"])
@@ -117,8 +117,8 @@ async def test_what_icmp_says_of_one_datagram_costs_no_other(poller: Poller, bat
     sock = socket.socket(type=socket.SOCK_DGRAM)
     sock.connect(address)
     prepare(sock)
-    tally, heard = Tally(), asyncio.Event()
-    peer = DatagramSocket(poller, sock, lambda _batch, _address: heard.set(), tally)
+    counters, heard = Counters(), asyncio.Event()
+    peer = DatagramSocket(poller, sock, lambda _batch, _address: heard.set(), counters)
     peer.send(batch)  # on this machine ICMP answers at once
     with socket.socket(type=socket.SOCK_DGRAM) as back:
         back.bind(address)
@@ -130,7 +130,7 @@ async def test_what_icmp_says_of_one_datagram_costs_no_other(poller: Poller, bat
         back.send(b"!")
         await until(heard.is_set)
     peer.close()
-    assert not tally.dropped
+    assert not counters.dropped
 
 
 async def test_a_receiver_may_close_the_socket(poller: Poller, two: tuple[Inbox, Inbox]) -> None:
@@ -144,7 +144,7 @@ async def test_a_receiver_may_close_the_socket(poller: Poller, two: tuple[Inbox,
         heard.append(address)
         closing.close()
 
-    closing = DatagramSocket(poller, sock, received, Tally())
+    closing = DatagramSocket(poller, sock, received, Counters())
     one.socket.send([b"a"], closing.address)
     other.socket.send([b"b"], closing.address)
     await until(lambda: sock.fileno() < 0)
@@ -153,30 +153,30 @@ async def test_a_receiver_may_close_the_socket(poller: Poller, two: tuple[Inbox,
 
 @given(st.lists(st.binary(max_size=200), max_size=60), st.integers(0, 2000))
 def test_a_queue_keeps_the_newest_that_fit(batch: list[bytes], limit: int) -> None:
-    tally = Tally()
-    queue = DatagramQueue(tally, limit)
+    counters = Counters()
+    queue = DatagramQueue(counters, limit)
     for datagram in batch:
         queue.send([memoryview(datagram)])
     kept = queue.take()
     assert kept == batch[len(batch) - len(kept) :]
     assert sum(len(datagram) + 64 for datagram in kept) <= limit
-    if tally.dropped:
+    if counters.dropped:
         assert sum(len(datagram) + 64 for datagram in batch[-len(kept) - 1 :]) > limit
-    assert tally.dropped == len(batch) - len(kept)
+    assert counters.dropped == len(batch) - len(kept)
 
 
 def test_a_queue_does_not_grow_with_empty_datagrams() -> None:
-    tally = Tally()
-    queue = DatagramQueue(tally)
+    counters = Counters()
+    queue = DatagramQueue(counters)
     queue.send([b""] * 100_000)
     assert len(queue.take()) <= QUEUE_BYTES // 64
     assert not queue
 
 
 def test_a_closed_queue_counts_what_it_held() -> None:
-    tally = Tally()
-    queue = DatagramQueue(tally)
+    counters = Counters()
+    queue = DatagramQueue(counters)
     queue.send([b"a", b"b"])
     assert queue
     queue.close()
-    assert (tally.dropped, queue.take()) == (2, [])
+    assert (counters.dropped, queue.take()) == (2, [])

@@ -7,9 +7,9 @@ import pytest
 from tests.support.net import Peer, Sockets, until
 
 from backhaul.net.poller import make_poller
-from backhaul.net.udp import QUEUE_BYTES, Tally
+from backhaul.net.udp import QUEUE_BYTES, Counters
 from backhaul.relay.datagrams_over_tcp import CONGESTED_QUEUE_BYTES, DatagramStream
-from backhaul.wire.datagrams import Batch, DelayJudge, Splitter, join, join_stamped
+from backhaul.wire.datagrams import Batch, DelayEstimator, Splitter, join, join_stamped
 
 NUMBER = struct.Struct("!I")
 ROUNDS, PER_ROUND, SIZE = 3000, 10, 1000
@@ -18,10 +18,10 @@ ROUNDS, PER_ROUND, SIZE = 3000, 10, 1000
 class Scene:
     """A stream, the other end of its connection, and what has come of it."""
 
-    def __init__(self, stream: DatagramStream, peer: Peer, tally: Tally) -> None:
+    def __init__(self, stream: DatagramStream, peer: Peer, counters: Counters) -> None:
         self.stream = stream
         self.peer = peer
-        self.tally = tally
+        self.counters = counters
         self.received: list[bytes] = []
         self.ended = 0
         self._splitter = Splitter(stamped=False)
@@ -51,10 +51,10 @@ class Scene:
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
-    sockets, poller, tally = Sockets(), make_poller(), Tally()
+    sockets, poller, counters = Sockets(), make_poller(), Counters()
     near, far = await sockets.pair()
-    stream = DatagramStream(poller, near.sock, join, Splitter(stamped=True), tally, judge=DelayJudge(0))
-    yield Scene(stream, far, tally)
+    stream = DatagramStream(poller, near.sock, join, Splitter(stamped=True), counters, judge=DelayEstimator(0))
+    yield Scene(stream, far, counters)
     stream.close()
     poller.close()
     sockets.close_peers()
@@ -65,7 +65,7 @@ async def test_a_reader_that_stops_costs_the_oldest_datagrams_and_bounded_memory
     assert scene.stream._queue._size <= QUEUE_BYTES
     numbers = await scene.numbers()
     assert numbers == sorted(set(numbers))
-    assert scene.tally.dropped == ROUNDS * PER_ROUND - len(numbers) > 0
+    assert scene.counters.dropped == ROUNDS * PER_ROUND - len(numbers) > 0
     newest = QUEUE_BYTES // (SIZE + 64)
     assert numbers[-newest:] == list(range(ROUNDS * PER_ROUND - newest, ROUNDS * PER_ROUND))
     assert not scene.ended
@@ -85,7 +85,7 @@ async def test_a_congested_flow_queues_less(scene: Scene) -> None:
         await until(lambda: scene.received)
         scene.received.clear()
     scene.flood()
-    assert scene.tally.congested == 1
+    assert scene.counters.congested == 1
     assert scene.stream._queue._size <= CONGESTED_QUEUE_BYTES
     await scene.peer.send(join_stamped([b"x"], 6_000))
     await until(lambda: scene.received)
@@ -105,7 +105,7 @@ async def test_a_reset_is_an_end_even_while_the_stream_is_blocked(scene: Scene) 
     scene.flood()
     scene.peer.reset()
     await until(lambda: scene.ended)
-    assert scene.tally.dropped > 0
+    assert scene.counters.dropped > 0
     assert scene.ended == 1
 
 

@@ -13,7 +13,7 @@ from tests.support.net import HOST, until
 from backhaul.net.endpoints import Address, learn_destinations
 from backhaul.net.poller import Poller, make_poller
 from backhaul.net.sockets import bind_datagrams
-from backhaul.net.udp import DatagramSocket, Tally, prepare
+from backhaul.net.udp import Counters, DatagramSocket, prepare
 from backhaul.wire.datagrams import Batch
 
 CLONE_NEWNET = 0x40000000  # <sched.h>
@@ -27,8 +27,8 @@ class Answering:
     def __init__(self, poller: Poller, sock: socket.socket) -> None:
         self.addresses: list[Address] = []
         self.batches: list[list[bytes]] = []
-        self.tally = Tally()
-        self.socket = DatagramSocket(poller, sock, self._received, self.tally)
+        self.counters = Counters()
+        self.socket = DatagramSocket(poller, sock, self._received, self.counters)
         self.port = sock.getsockname()[1]
 
     def _received(self, batch: Batch, address: Address) -> None:
@@ -95,8 +95,8 @@ async def test_answers_leave_from_where_the_datagrams_went(poller: Poller, liste
 
 async def test_batches_in_one_piece_are_cut_and_answered_likewise(poller: Poller) -> None:
     answering = Answering(poller, bind_datagrams("0.0.0.0", 0))
-    tally, heard = Tally(), list[bytes]()
-    plain = DatagramSocket(poller, bind_datagrams(ONE, 0), lambda batch, _: heard.extend(map(bytes, batch)), tally)
+    counters, heard = Counters(), list[bytes]()
+    plain = DatagramSocket(poller, bind_datagrams(ONE, 0), lambda batch, _: heard.extend(map(bytes, batch)), counters)
     sent = [bytes([number]) * 1200 for number in range(200)]
     plain.send(sent, (OTHER, answering.port))
     await until(lambda: len(heard) == len(sent))
@@ -126,7 +126,7 @@ async def test_a_local_address_that_has_gone_costs_no_answer(poller: Poller, bat
         (endpoint,) = answering.addresses
         answering.socket.send(batch, (endpoint[0], NOWHERE))
         assert [await answer(user) for _ in batch] == [(datagram, ONE) for datagram in batch]
-        assert not answering.tally.dropped
+        assert not answering.counters.dropped
         answering.socket.send(batch, endpoint)
         assert [await answer(user) for _ in batch] == [(datagram, OTHER) for datagram in batch]
     answering.socket.close()

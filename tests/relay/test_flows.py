@@ -2,7 +2,7 @@
 
 from tests.support.net import until
 
-from backhaul.net.udp import Tally
+from backhaul.net.udp import Counters
 from backhaul.relay.direction import Meter
 from backhaul.relay.flows import Flow, FlowTable
 from backhaul.relay.pair import Traffic
@@ -28,12 +28,12 @@ class Scene:
 
     def __init__(self, limit: int = 100, timeout: float = 60) -> None:
         self.table = FlowTable(limit, timeout)
-        self.tally = Tally()
+        self.counters = Counters()
         self.traffic = Traffic(Meter(), Meter())
 
     def flow(self, source: str = "", *, answered: bool = False) -> tuple[Flow, End]:
         near = End()
-        flow = Flow(self.table, near, "7100", self.traffic, self.tally, source=source)
+        flow = Flow(self.table, near, "7100", self.traffic, self.counters, source=source)
         if answered:
             flow.from_far([b"answer"])
         return flow, near
@@ -69,7 +69,7 @@ async def test_both_ends_are_closed_once() -> None:
     flow.carry(far)
     flow.close()
     flow.close()
-    assert (near.closed, far.closed, len(scene.table), scene.tally.flows, scene.tally.total) == (1, 1, 0, 0, 1)
+    assert (near.closed, far.closed, len(scene.table), scene.counters.flows, scene.counters.total) == (1, 1, 0, 0, 1)
 
 
 async def test_what_waited_in_vain_is_counted() -> None:
@@ -77,7 +77,7 @@ async def test_what_waited_in_vain_is_counted() -> None:
     flow, _ = scene.flow()
     flow.from_near([b"a", b"b"])
     flow.close()
-    assert scene.tally.dropped == 2
+    assert scene.counters.dropped == 2
 
 
 async def test_the_least_recently_used_makes_room() -> None:
@@ -87,7 +87,7 @@ async def test_the_least_recently_used_makes_room() -> None:
     flows[1].from_far([b"x"])
     newest, _ = scene.flow()
     assert [flow.closed for flow in (*flows, newest)] == [False, False, True, False]
-    assert scene.tally.flows == len(scene.table) == 3
+    assert scene.counters.flows == len(scene.table) == 3
     scene.table.close()
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 from tests.support.net import until
 
-from backhaul.net.log_throttle import Burst
+from backhaul.net.log_throttle import LogThrottle
 from backhaul.relay.pings import Pings
 
-FAULTS = Burst(logging.getLogger("backhaul"))
+FAULTS = LogThrottle(logging.getLogger("backhaul"))
 
 
 class Connection:

@@ -59,14 +59,14 @@ class TestChoice:
 def test_only_within_this_machine(monkeypatch: pytest.MonkeyPatch, default: bytes, host: str, *, suited: bool) -> None:
     monkeypatch.setattr(congestion, "unpaced", lambda: b"reno")
     with socket.socket() as sock:
-        congestion.suit(sock, host)
+        congestion.avoid_pacing(sock, host)
         assert control_of(sock) == (b"reno" if suited else default)
 
 
 def test_a_kernel_that_has_changed_its_mind(monkeypatch: pytest.MonkeyPatch, default: bytes) -> None:
     monkeypatch.setattr(congestion, "unpaced", lambda: b"unheard-of")
     with socket.socket() as sock:
-        congestion.suit(sock, HOST)
+        congestion.avoid_pacing(sock, HOST)
         assert control_of(sock) == default
 
 

@@ -12,7 +12,7 @@ from tests.support.tunnel import Net
 from tests.support.web import BINARY, PING, PONG, TEXT, frame, receive_frame
 
 from backhaul.net.poller import Callback, EpollPoller, make_poller
-from backhaul.net.udp import DatagramQueue, Tally
+from backhaul.net.udp import Counters, DatagramQueue
 from backhaul.relay.direction import Meter
 from backhaul.relay.flows import Flow
 from backhaul.relay.outcome import Ending
@@ -91,8 +91,8 @@ async def test_the_announcement_of_a_user_waits_for_the_connection(stage: Stage,
 @pytest.mark.parametrize("kind", KINDS)
 async def test_the_announcement_of_a_flow_waits_for_the_connection(stage: Stage, kind: Kind) -> None:
     carrier, near, far = await stage.idle(kind)
-    before, tally = near.fill(), Tally()
-    flow = Flow(stage.relay.flows, DatagramQueue(tally), TARGET, Traffic(Meter(), Meter()), tally)
+    before, counters = near.fill(), Counters()
+    flow = Flow(stage.relay.flows, DatagramQueue(counters), TARGET, Traffic(Meter(), Meter()), counters)
     flow.from_near([b"one", b"two"])
     assert carrier.carry_flow(flow)
     assert await far.receive(before) == bytes(before)

@@ -153,6 +153,6 @@ class TestAllowedTargets:
         await repeat(lambda: refused.send(b"let me in"), lambda: book.others.refused)
         assert await flow_net.udp(tunnel.ports[0]).ask(b"hello") == b"echo:hello"
         assert not bad.count
-        assert [(target, tally.flows) for target, tally in book] == [(str(good.port), 1)]
+        assert [(target, counters.flows) for target, counters in book] == [(str(good.port), 1)]
         tunnel.client.relay.flows.close()
         assert not book[str(good.port)].in_use

@@ -12,7 +12,7 @@ from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Net
 from tests.support.v072 import dial_control
 
-from backhaul.config import Address, Mapping
+from backhaul.config import Address, PortMapping
 from backhaul.config.diff import diff
 from backhaul.errors import BackhaulError
 from backhaul.monitor.events import EventLog
@@ -176,7 +176,7 @@ async def test_a_port_that_is_added_meanwhile_is_refused_too_and_opens_with_the_
     server = await net.server(bind_port, timings=Timings(absence=0.02, reopen_pauses=(0.01,)))
     await offline(server)
     target = str(await net.echo())
-    await reload(server, ports=(Mapping(HOST, port, target), Mapping(HOST, taken.port, target)))
+    await reload(server, ports=(PortMapping(HOST, port, target), PortMapping(HOST, taken.port, target)))
     assert await refused(net, port)
     taken.close()
     await until(lambda: len(server.tunnel.ports.open) == 2)

@@ -11,7 +11,7 @@ from tests.support.names import Names
 from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Net
 
-from backhaul.config import Mapping
+from backhaul.config import PortMapping
 from backhaul.config.diff import diff
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import PortStatus
@@ -97,9 +97,9 @@ async def test_a_reload_tries_at_once_and_knows_ports_that_are_down(net: Net) ->
     one, other = net.listen(), net.listen()
     server = await net.server(free_port(), [f"{HOST}:{one.port}=1", f"{HOST}:{other.port}=1"], timings=NOT_YET)
     one.close()
-    await reload(server, ports=(Mapping(HOST, one.port, "2"), server.config.ports[1]))
+    await reload(server, ports=(PortMapping(HOST, one.port, "2"), server.config.ports[1]))
     assert [(port.target, port.up) for port in states(server)] == [("2", True), ("1", False)]
-    await reload(server, ports=(Mapping(HOST, other.port, "3"),))
+    await reload(server, ports=(PortMapping(HOST, other.port, "3"),))
     assert [(port.target, port.up) for port in states(server)] == [("3", False)]
     await reload(server, ports=())
     assert states(server) == []

@@ -3,15 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.tunnel.target_book import TargetBook, TargetTally
+from backhaul.tunnel.target_book import TargetBook, TargetCounters
 
 
 def use(book: TargetBook, target: str, size: int = 1) -> None:
     """Count a user who has come, moved some bytes and gone."""
-    tally = book[target]
-    tally.user_came()
-    tally.traffic.sent.bytes += size
-    tally.user_closed()
+    counters = book[target]
+    counters.user_came()
+    counters.traffic.sent.bytes += size
+    counters.user_closed()
 
 
 def targets(book: TargetBook) -> list[str]:
@@ -67,15 +67,15 @@ def test_what_never_was_is_not_shown() -> None:
 def test_totals_stay_right(users: list[tuple[str, int, bool]]) -> None:
     book, staying = TargetBook(3), []
     for target, size, stays in users:
-        tally = book[target]
-        tally.user_came()
-        tally.traffic.received.bytes += size
-        tally.refused += 1
-        staying.append(tally) if stays else tally.user_closed()
-    everything = TargetTally()
-    for tally in (book.others, *(tally for _, tally in book)):
-        everything.absorb(tally)
+        counters = book[target]
+        counters.user_came()
+        counters.traffic.received.bytes += size
+        counters.refused += 1
+        staying.append(counters) if stays else counters.user_closed()
+    everything = TargetCounters()
+    for counters in (book.others, *(counters for _, counters in book)):
+        everything.absorb(counters)
     assert len(book) <= 3
     assert everything.total == everything.refused == len(users)
     assert everything.traffic.received.bytes == sum(size for _, size, _ in users)
-    assert sum(tally.open for tally in {*staying}) == len(staying)
+    assert sum(counters.open for counters in {*staying}) == len(staying)

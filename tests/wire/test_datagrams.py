@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.wire.datagrams import CLOCK_CYCLE, MAX_PAYLOAD, DelayJudge, Splitter, join, join_stamped
+from backhaul.wire.datagrams import CLOCK_CYCLE, MAX_PAYLOAD, DelayEstimator, Splitter, join, join_stamped
 
 PAYLOADS = st.lists(st.binary(max_size=300), max_size=12)
 
@@ -85,32 +85,32 @@ def test_the_timestamp_is_that_of_the_first_datagram() -> None:
     assert stamps(data[:-1], data[-1:]) == [1, 2]
 
 
-def verdicts(judge: DelayJudge, heard: list[tuple[int, int]]) -> list[bool]:
+def verdicts(judge: DelayEstimator, heard: list[tuple[int, int]]) -> list[bool]:
     return [judge.late(sent, arrived) for sent, arrived in heard]
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 250_000, 300_000, 599_999, -86_400_000])
 def test_a_wrong_clock_is_no_congestion(ahead: int) -> None:
     sent = range(0, 2_000_000, 997)  # over the end of the cycle, three times
-    judge = DelayJudge(20)
+    judge = DelayEstimator(20)
     assert not any(judge.late((at + ahead) % CLOCK_CYCLE, at + 10) for at in sent)
 
 
 @pytest.mark.parametrize("ahead", [0, 250_000, 599_950])
 def test_growing_delay_is_congestion_whatever_the_clocks_say(ahead: int) -> None:
-    judge = DelayJudge(20)
+    judge = DelayEstimator(20)
     delays = [10, 60, 110, 111, 300, 110, 10]
     judged = [judge.late((at * 50 + ahead) % CLOCK_CYCLE, at * 50 + delay) for at, delay in enumerate(delays)]
     assert judged == [False, False, False, True, True, False, False]
 
 
 def test_a_long_round_trip_is_granted_more() -> None:
-    judge = DelayJudge(200)
+    judge = DelayEstimator(200)
     assert verdicts(judge, [(0, 0), (0, 600), (0, 601)]) == [False, False, True]
 
 
 def test_a_clock_that_was_set_back_heals() -> None:
-    judge = DelayJudge(0)
+    judge = DelayEstimator(0)
     assert not judge.late(0, 0)
     judged = [judge.late((at - 5_000) % CLOCK_CYCLE, at) for at in range(1_000, 181_000, 1_000)]
     assert judged[0]
@@ -118,13 +118,13 @@ def test_a_clock_that_was_set_back_heals() -> None:
 
 
 def test_a_clock_that_was_set_forward_is_believed_at_once() -> None:
-    judge = DelayJudge(0)
+    judge = DelayEstimator(0)
     assert verdicts(judge, [(0, 50), (1_000 + 5_000, 1_050), (2_000 + 5_000, 2_050)]) == [False, False, False]
 
 
 @given(st.integers(), st.lists(st.tuples(st.integers(0, 400_000), st.integers(0, 100)), max_size=30))
 def test_jitter_within_the_limit_is_no_congestion(ahead: int, heard: list[tuple[int, int]]) -> None:
-    judge, now = DelayJudge(0), 0
+    judge, now = DelayEstimator(0), 0
     for gap, delay in heard:
         now += gap
         assert not judge.late((now + ahead) % CLOCK_CYCLE, now + delay)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backhaul.config.words import show
+from backhaul.config.messages import show
 
 _NEEDS = """\
 backhaul cert: needs a package that is not installed: {error}

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from backhaul.config import Mapping, ServerConfig
+from backhaul.config import PortMapping, ServerConfig
 from backhaul.config.keys import Key, keys
+from backhaul.config.messages import show
 from backhaul.config.schema import Config
-from backhaul.config.words import show
 
 
 def render(config: Config) -> str:
@@ -28,7 +28,7 @@ def _lines(config: Config) -> Iterator[str]:
         yield from (f"  {warning}" for warning in config.warnings)
 
 
-def _ports(mappings: tuple[Mapping, ...]) -> Iterator[str]:
+def _ports(mappings: tuple[PortMapping, ...]) -> Iterator[str]:
     if not mappings:
         yield "  none: no user can connect"
     for run in _runs(mappings):
@@ -38,9 +38,9 @@ def _ports(mappings: tuple[Mapping, ...]) -> Iterator[str]:
         yield f"  {host}:{ports} -> {_span(first.target, last.target)}"
 
 
-def _runs(mappings: tuple[Mapping, ...]) -> Iterator[list[Mapping]]:
+def _runs(mappings: tuple[PortMapping, ...]) -> Iterator[list[PortMapping]]:
     """Split where two neighbours are not steps of one range."""
-    run: list[Mapping] = list(mappings[:1])
+    run: list[PortMapping] = list(mappings[:1])
     steady: bool | None = None
     for one, other in pairwise(mappings):
         step = _step(one, other)
@@ -54,7 +54,7 @@ def _runs(mappings: tuple[Mapping, ...]) -> Iterator[list[Mapping]]:
         yield run
 
 
-def _step(one: Mapping, other: Mapping) -> bool | None:
+def _step(one: PortMapping, other: PortMapping) -> bool | None:
     """Whether the target moves on with the port (True) or stays (False); None: no common range."""
     if (one.bind_host, one.bind_port + 1) != (other.bind_host, other.bind_port):
         return None

@@ -6,8 +6,8 @@ Nothing here touches a socket. The only files it looks at are the configuration 
 from .address import Address
 from .errors import ConfigError
 from .loader import load, load_usable
-from .ports import Mapping
+from .ports import PortMapping
 from .schema import ClientConfig, ServerConfig
 from .secret import Secret
 
-__all__ = ["Address", "ClientConfig", "ConfigError", "Mapping", "Secret", "ServerConfig", "load", "load_usable"]
+__all__ = ["Address", "ClientConfig", "ConfigError", "PortMapping", "Secret", "ServerConfig", "load", "load_usable"]

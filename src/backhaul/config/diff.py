@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from .keys import keys
-from .ports import Mapping
+from .ports import PortMapping
 from .schema import Config, ServerConfig, side_of
 
 
@@ -22,9 +22,9 @@ class Change(Struct, frozen=True, kw_only=True):
     is set, and `changed` names the new table instead of keys. Files are compared by name, not by content.
     """
 
-    ports_added: tuple[Mapping, ...] = ()
-    ports_removed: tuple[Mapping, ...] = ()
-    ports_retargeted: tuple[Mapping, ...] = ()
+    ports_added: tuple[PortMapping, ...] = ()
+    ports_removed: tuple[PortMapping, ...] = ()
+    ports_retargeted: tuple[PortMapping, ...] = ()
     rebuild: bool = False
     restart: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -50,9 +50,9 @@ def diff(old: Config, new: Config) -> Change:
     )
 
 
-def _ports(config: Config) -> tuple[Mapping, ...]:
+def _ports(config: Config) -> tuple[PortMapping, ...]:
     return config.ports if isinstance(config, ServerConfig) else ()
 
 
-def _by_bind(config: Config) -> dict[tuple[str, int], Mapping]:
+def _by_bind(config: Config) -> dict[tuple[str, int], PortMapping]:
     return {(mapping.bind_host, mapping.bind_port): mapping for mapping in _ports(config)}

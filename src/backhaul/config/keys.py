@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args, get_origin
 from msgspec import NODEFAULT, Meta, Struct
 from msgspec.structs import fields
 
+from .messages import choices
 from .secret import Secret
-from .words import choices
 
 Transport = Literal["tcp", "tcpmux", "udp", "ws", "wss", "wsmux", "wssmux"]
 ALL: tuple[Transport, ...] = get_args(Transport)

@@ -12,8 +12,8 @@ from . import advice, checks
 from .address import Address
 from .errors import ConfigError
 from .keys import Key, keys
+from .messages import hint, kind, nearest, show
 from .schema import SIDES, Config, side_of
-from .words import hint, kind, nearest, show
 
 _NO_SIDE = "holds neither [server] nor [client]; begin the public side with [server], the other with [client]"
 _BOTH_SIDES = "[server] and [client] stand in one file, and only one of them runs; put each in a file of its own"

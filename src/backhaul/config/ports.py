@@ -20,12 +20,12 @@ from msgspec import Struct
 
 from .address import is_ip, parse_host, parse_port, split_host_port
 from .errors import ConfigError
-from .words import show
+from .messages import show
 
 _RANGE = re.compile(r"\d+\s*-\s*\d+", re.ASCII)
 
 
-class Mapping(Struct, frozen=True, gc=False):
+class PortMapping(Struct, frozen=True, gc=False):
     """One listening port. `bind_host` "" means all interfaces; `target` is the text sent to the client."""
 
     bind_host: str
@@ -33,14 +33,14 @@ class Mapping(Struct, frozen=True, gc=False):
     target: str
 
 
-def parse_ports(entries: Iterable[object]) -> tuple[Mapping, ...]:
+def parse_ports(entries: Iterable[object]) -> tuple[PortMapping, ...]:
     """Expand all entries into mappings, in their order.
 
     Raises ConfigError with every mistake: entries that cannot be read, and entries that would listen on the
     same address and port.
     """
     problems: list[str] = []
-    listed: list[tuple[str, list[Mapping]]] = []
+    listed: list[tuple[str, list[PortMapping]]] = []
     for entry in entries:
         try:
             listed.append((show(entry), parse_entry(entry)))
@@ -52,13 +52,13 @@ def parse_ports(entries: Iterable[object]) -> tuple[Mapping, ...]:
     return tuple(mapping for _, mappings in listed for mapping in mappings)
 
 
-def parse_entry(entry: object) -> list[Mapping]:
+def parse_entry(entry: object) -> list[PortMapping]:
     """Expand one entry; raise ValueError naming the remedy."""
     if not isinstance(entry, str):
         raise ValueError('write it in quotes, such as "443" or "443=5201"')  # noqa: TRY004 - a user's mistake
     listen, target = _halves(entry)
     host, ports = _listening(listen)
-    return [Mapping(host, port, aim) for port, aim in zip(ports, _targets(target, ports), strict=True)]
+    return [PortMapping(host, port, aim) for port, aim in zip(ports, _targets(target, ports), strict=True)]
 
 
 def overlap(one: str, other: str) -> bool:
@@ -128,7 +128,7 @@ def _span(text: str) -> range:
     return range(first, last + 1)
 
 
-def _collisions(listed: list[tuple[str, list[Mapping]]]) -> Iterator[str]:
+def _collisions(listed: list[tuple[str, list[PortMapping]]]) -> Iterator[str]:
     """Name each entry that collides with an earlier one, once, at its first such port."""
     taken: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
     for entry, mappings in listed:

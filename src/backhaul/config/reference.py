@@ -4,9 +4,9 @@ import sys
 from collections.abc import Iterator
 
 from .keys import ALL, Key, keys
+from .messages import show
 from .schema import SIDES
 from .secret import Secret
-from .words import show
 
 
 def reference() -> str:

@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from .address import MAX_PORT, Address, parse_bind, parse_edge, parse_host, parse_remote
 from .keys import MUX, STREAM, TCP, TLS, WEB, Transport, key
-from .ports import Mapping, parse_ports
+from .messages import choices
+from .ports import PortMapping, parse_ports
 from .secret import Secret
 from .values import (
     LOG_LEVELS,
@@ -21,7 +22,6 @@ from .values import (
     parse_token,
     parse_url_path,
 )
-from .words import choices
 
 DEFAULT_TOKEN = Secret("musix")  # v0.7.2, cmd/defaults.go: either end without a token uses it
 
@@ -186,7 +186,7 @@ class ServerConfig(_Common, frozen=True, kw_only=True):
         ),
     ]
     ports: Annotated[
-        tuple[Mapping, ...],
+        tuple[PortMapping, ...],
         key("Local ports and their targets; see Port mappings.", form="a list of texts", parse=parse_ports),
     ] = ()
     accept_udp: Annotated[

@@ -11,8 +11,8 @@ from backhaul.wire.allowed import parse_rules
 
 from .address import parse_host
 from .errors import ConfigError
+from .messages import show
 from .secret import Secret
-from .words import show
 
 LogLevel = Literal["panic", "fatal", "error", "warn", "info", "debug", "trace"]
 LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from backhaul.failures import Failures, network_of
-from backhaul.net.log_throttle import Burst
+from backhaul.net.log_throttle import LogThrottle
 
 from . import legacy, names
 from .http import Request, Response
@@ -85,7 +85,7 @@ class Site:
         self._sources = sources
         self._failures = Failures(_FREE_FAILURES, _FAILURE_WINDOW, _FIRST_PAUSE, _LONGEST_PAUSE, clock)
         self._login = _basic(settings.web_user, settings.web_password) if settings.protected else None
-        self._burst = Burst(log)
+        self._throttle = LogThrottle(log)
         self._handlers: dict[str, _Handler] = {}
         if "prometheus" in settings.metrics:
             self._handlers["/metrics"] = self._metrics
@@ -115,7 +115,7 @@ class Site:
             return None
         if request.authorization:
             self._failures.failed(source)
-            self._burst.warn(request.peer, f"monitoring page: wrong user name or password from {request.peer}")
+            self._throttle.warn(request.peer, f"monitoring page: wrong user name or password from {request.peer}")
         return _ASK_FOR_LOGIN
 
     def _health(self) -> Response:

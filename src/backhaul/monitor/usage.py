@@ -16,7 +16,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct, field
 
-from backhaul.net.log_throttle import Burst
+from backhaul.net.log_throttle import LogThrottle
 
 from . import files
 from .status import OTHERS, PortStatus, Read
@@ -50,7 +50,7 @@ class UsageLog:
         self._usage: Counter[int] = Counter()
         self._saved: dict[int, int] | None = {}  # None: the file isn't ours to write
         self._saving = threading.Lock()
-        self._burst = Burst(log, _SILENCE)
+        self._throttle = LogThrottle(log, _SILENCE)
 
     def totals(self) -> dict[int, int]:
         """Return the bytes of each port up to now; a tick as well."""
@@ -93,7 +93,7 @@ class UsageLog:
                 files.replace(self._path, _render(usage))
                 self._saved = usage
             except OSError as error:
-                self._burst.warn("save", f"sniffer_log: can't write {self._path}: {files.reason(error)}")
+                self._throttle.warn("save", f"sniffer_log: can't write {self._path}: {files.reason(error)}")
 
     def _set_aside(self, why: str) -> None:
         try:

@@ -11,7 +11,7 @@ from typing import Final
 
 from .link import Link
 
-_RESTING: Final = -1  # the load of a session that stands still
+_STALLED: Final = -1  # the load of a session that stands still
 
 
 class _Shelf:
@@ -78,7 +78,7 @@ class _Shelf:
         return max(0, streams)
 
 
-class Loads:
+class Balancer:
     """The sessions that take users; `update` is to be told of each whose load changes, or that stops or moves again."""
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ class Loads:
         load = _load(link)
         if before != load or (link.proven and link in self._unproven):
             self._move(link, load)
-        return before == _RESTING != load
+        return before == _STALLED != load
 
     def _move(self, link: Link, load: int) -> None:
         self._take(link)
@@ -168,12 +168,12 @@ class Loads:
         return not self._trial.without_place(self._shelf.without_place(streams, most), most)
 
     def _put(self, link: Link, load: int) -> None:
-        if load != _RESTING:
+        if load != _STALLED:
             self._shelf_of(link).put(link, load)
 
     def _take(self, link: Link) -> None:
         load = self._loads.pop(link)
-        if load != _RESTING:
+        if load != _STALLED:
             self._shelf_of(link).take(link, load)
 
     def _shelf_of(self, link: Link) -> _Shelf:
@@ -181,4 +181,4 @@ class Loads:
 
 
 def _load(link: Link) -> int:
-    return _RESTING if link.resting else link.load
+    return _STALLED if link.stalled else link.load

@@ -13,7 +13,7 @@ from backhaul.relay.turns import Turns
 from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError, Stream
 
 if TYPE_CHECKING:
-    from backhaul.relay.channel import Rider
+    from backhaul.relay.channel import Consumer
     from backhaul.relay.pair import Relay
 
     from .owner import LinkOwner
@@ -66,7 +66,7 @@ class Link:
         self.closed = False
         self.blocked = False  # the connection takes no more bytes now
         self.proven = proven  # whether it is known to lead to the client; else a target's answer will tell
-        self.resting = False  # it was found to stand still: somebody does not take what came, at one end or the other
+        self.stalled = False  # it was found to stand still: somebody does not take what came, at one end or the other
         self._still_since = 0.0  # paused, or blocked and nothing has left
         self._asked_at = 0.0  # when the kernel was asked last whether it transmits in vain
         self._outgoing = select.poll()  # tells whether what was sent last has left
@@ -74,7 +74,7 @@ class Link:
         self.burst = _BURST  # bytes of payload per wake-up of a stream
         self._flowing = 0  # bytes that have left at once since it blocked
         self.feeding = False
-        self.touched: list[Rider] = []  # streams with payload that still lies in the shared buffer
+        self.touched: list[Consumer] = []  # streams with payload that still lies in the shared buffer
         self.turns = Turns()  # streams with something to send, while blocked
         self._owner = owner
         self._role = role
@@ -83,7 +83,7 @@ class Link:
         self.proved = False  # the other end has sent frames of a session
         self._paused = False
         self._ending = ""  # why, when it has only to send what is left
-        self._stalled: asyncio.TimerHandle  # set while paused
+        self._stall_alarm: asyncio.TimerHandle  # set while paused
         self._backlog = bytearray()
         self._keepalive = self._loop.call_at(self.session.next_deadline, self._tick)
 
@@ -120,12 +120,12 @@ class Link:
     def usable(self) -> bool:
         """Return whether a stream may be opened: the end of the connection may have come and not been read yet.
 
-        Of a session that stands still, once: it is `resting` then, and to be used where there is no other.
+        Of a session that stands still, once: it is `stalled` then, and to be used where there is no other.
         """
         if not self.closed and not self.feeding and at_eof_or_error(self.conn):
             self.end("the peer closed it")
-        elif not self.resting and self._stands_still():
-            self._tell_rest(resting=True)
+        elif not self.stalled and self._stands_still():
+            self._tell_stall(stalled=True)
             return False
         return not self.closed
 
@@ -153,9 +153,9 @@ class Link:
         except Exception as error:  # noqa: BLE001 - whatever the caller does, the peer has not got all of it
             self.fail(error)
 
-    def park(self, rider: "Rider", *, bulk: bool) -> None:
-        """Call `rider.unpark()` once when the connection takes bytes again; who sends little goes first."""
-        self.turns.add(rider, bulk=bulk)
+    def park(self, consumer: "Consumer", *, bulk: bool) -> None:
+        """Call `consumer.unpark()` once when the connection takes bytes again; who sends little goes first."""
+        self.turns.add(consumer, bulk=bulk)
 
     def _send(self, data: memoryview | bytes) -> int:
         try:
@@ -197,9 +197,9 @@ class Link:
             if self._paused:
                 self._still_since = self._loop.time()
                 self.relay.poller.ignore_readable(self.conn)
-                self._stalled = self._loop.call_later(_STALL, self._complain)
+                self._stall_alarm = self._loop.call_later(_STALL, self._complain)
             else:
-                self._stalled.cancel()
+                self._stall_alarm.cancel()
                 self.relay.poller.on_readable(self.conn, self._readable)
                 self._go_on()
 
@@ -225,8 +225,8 @@ class Link:
         """End a session in an unknown state: whatever its streams had to say or to hear, they are reset."""
         touched, self.touched = self.touched, []
         self.end("internal error")
-        for rider in touched:
-            rider.reset()
+        for consumer in touched:
+            consumer.reset()
 
     def over_budget(self) -> None:
         """See Holder."""
@@ -279,11 +279,11 @@ class Link:
 
     def _go_on(self) -> None:
         if not (self._paused or self.blocked):
-            self._tell_rest(resting=False)
+            self._tell_stall(stalled=False)
 
-    def _tell_rest(self, *, resting: bool) -> None:
-        if self.resting is not resting:
-            self.resting = resting
+    def _tell_stall(self, *, stalled: bool) -> None:
+        if self.stalled is not stalled:
+            self.stalled = stalled
             self._owner.load_changed(self)
 
     def _complain(self) -> None:
@@ -299,7 +299,7 @@ class Link:
         self.relay.budget.hold(self, 0)
         self._keepalive.cancel()
         if self._paused:
-            self._stalled.cancel()
+            self._stall_alarm.cancel()
         self.relay.links.discard(self)
         self.relay.poller.forget(self.conn)
 
@@ -329,7 +329,7 @@ class Link:
             return
         if not self.ours:
             acknowledge(self.conn)
-        if self.resting:
+        if self.stalled:
             self._go_on()
         self._take(_IN[:count])
 
@@ -347,8 +347,8 @@ class Link:
             if not self.proven:
                 self.proven = True
                 self._owner.load_changed(self)
-            for rider in touched:
-                rider.deliver()
+            for consumer in touched:
+                consumer.deliver()
         if error:
             remedy = "both ends need the same transport and mux_version"
             self.relay.complaints.warn(error, f"closed a session: {error}; {remedy}")

@@ -22,7 +22,7 @@ class LinkOwner(Protocol):
         """The other end has turned out to be one of ours."""
 
     def load_changed(self, link: "Link") -> None:
-        """The link has another number of streams than when this was called last, or is `resting`, or `proven`."""
+        """The link has another number of streams than when this was called last, or is `stalled`, or `proven`."""
 
     @property
     def fit(self) -> Fit:

@@ -1,6 +1,6 @@
 """A smux stream as the channel of one user."""
 
-from backhaul.relay.channel import FRAMES_AT, OUT, Rider
+from backhaul.relay.channel import FRAMES_AT, OUT, Consumer
 from backhaul.wire.smux import HEADER_SIZE, Stream
 
 from .link import Link
@@ -20,9 +20,9 @@ class SmuxChannel:
         self.relay = link.relay
         self.frame_size = link.session.settings.max_frame
 
-    def carry(self, rider: Rider) -> None:
-        """Tell `rider` from now on what comes."""
-        self._stream.sink = rider
+    def carry(self, consumer: Consumer) -> None:
+        """Tell `consumer` from now on what comes."""
+        self._stream.sink = consumer
 
     @property
     def burst(self) -> int:
@@ -44,9 +44,9 @@ class SmuxChannel:
         """See Channel."""
         return self._link.session.error is not None
 
-    def park(self, rider: Rider, *, bulk: bool) -> None:
+    def park(self, consumer: Consumer, *, bulk: bool) -> None:
         """See Channel."""
-        self._link.park(rider, bulk=bulk)
+        self._link.park(consumer, bulk=bulk)
 
     def room(self) -> int:
         """See Channel."""
@@ -82,9 +82,9 @@ class SmuxChannel:
         OUT[end : end + len(control)] = control
         return end + len(control)
 
-    def touch(self, rider: Rider) -> None:
+    def touch(self, consumer: Consumer) -> None:
         """See Channel."""
-        self._link.touched.append(rider)
+        self._link.touched.append(consumer)
 
     def consumed(self, count: int) -> None:
         """See Channel."""

@@ -15,7 +15,7 @@ _PLAIN: Final = (b"cubic", b"reno")  # the usual default; the one that every ker
 _NAME_MAX: Final = 16  # bytes, with the zero (TCP_CA_NAME_MAX of <net/tcp.h>)
 
 
-def suit(sock: socket.socket, host: str) -> None:
+def avoid_pacing(sock: socket.socket, host: str) -> None:
     """Take BBR off a TCP socket that listens on, is connected or will connect to `host`, if that is a loopback address.
 
     Best before the connection is made: accepted sockets inherit it, and BBR leaves its timers behind. Never raises.

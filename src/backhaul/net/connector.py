@@ -10,7 +10,7 @@ from typing import Any
 
 from backhaul.wire.targets import parse_ip
 
-from .congestion import suit
+from .congestion import avoid_pacing
 from .deadlines import Deadlines
 from .poller import Poller, release
 from .resolver import ANSWERED, Answer, Query, Resolver
@@ -140,7 +140,7 @@ class Dialer:
             attempt.sock = sock = socket.socket(family, self._kind | socket.SOCK_NONBLOCK)
             if self._kind == socket.SOCK_STREAM:
                 attempt.options.apply(sock, address[0])
-                suit(sock, address[0])
+                avoid_pacing(sock, address[0])
             code = sock.connect_ex(address)
             if code in _UNDER_WAY:  # on this machine the handshake is over by now: asking saves waiting for it
                 code = sock.connect_ex(address)

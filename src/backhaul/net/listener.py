@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from .congestion import local, suit
+from .congestion import avoid_pacing, local
 from .poller import FAULT, Poller, release
 from .sockets import BACKLOG, OUT_OF_RESOURCES, TRANSIENT_ACCEPT, SocketOptions
 
@@ -124,7 +124,7 @@ class Acceptor:
                 return False
             sock.setblocking(False)
             if self._anywhere:
-                suit(sock, address[0])
+                avoid_pacing(sock, address[0])
             self._hand_over(sock, address)
             if self._listener.fileno() < 0:
                 return False

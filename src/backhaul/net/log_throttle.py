@@ -18,7 +18,7 @@ class _Silence:
         return f" (and {self.swallowed} more in the last {now - self.since:.0f} s)" if self.swallowed else ""
 
 
-class Burst:
+class LogThrottle:
     """Warnings that would repeat by the thousand, written once per burst.
 
     The first warning of a key is written at once. Repeats within ``interval`` seconds of the line written
@@ -56,7 +56,7 @@ class Burst:
 
     def _log(self, level: int, key: Hashable, message: str, error: BaseException | None = None) -> None:
         now = self._clock()
-        silence = self._silence(key, now)
+        silence = self._liveness(key, now)
         if now - silence.since < self._interval:
             silence.swallowed += 1
             return
@@ -65,7 +65,7 @@ class Burst:
         if silence is not self._overflow:
             self._silences.move_to_end(key)
 
-    def _silence(self, key: Hashable, now: float) -> _Silence:
+    def _liveness(self, key: Hashable, now: float) -> _Silence:
         if key not in self._silences and len(self._silences) >= self._max_keys:
             oldest, silence = next(iter(self._silences.items()))
             if now - silence.since < self._interval:

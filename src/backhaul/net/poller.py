@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .buffers import shared_buffer
-from .log_throttle import Burst
+from .log_throttle import LogThrottle
 
 log = logging.getLogger("backhaul")
 
@@ -46,7 +46,7 @@ class Poller(Protocol):
     ending: bool
     """Within a callback: whether the peer has finished in order, as far as the system tells: its end may be near."""
 
-    faults: Burst
+    faults: LogThrottle
     """Gets the exceptions that nobody expected, of callbacks and of others who deal with connections."""
 
     def guard(self, sock: socket.socket, broken: Callback) -> None:
@@ -142,7 +142,7 @@ class _Guards(ABC):
     """What pollers have in common: the sockets, and what happens when a callback raises."""
 
     def __init__(self) -> None:
-        self.faults = Burst(log)
+        self.faults = LogThrottle(log)
         self._interests: dict[int, _Interest] = {}
 
     def guard(self, sock: socket.socket, broken: Callback) -> None:

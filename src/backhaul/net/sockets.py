@@ -4,7 +4,7 @@ import errno
 import socket
 from typing import Any, NamedTuple
 
-from .congestion import local, suit
+from .congestion import avoid_pacing, local
 from .endpoints import learn_destinations
 from .udp import prepare
 
@@ -158,7 +158,7 @@ def _bind(
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            suit(sock, address[0])
+            avoid_pacing(sock, address[0])
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
         sock.setblocking(False)

@@ -39,7 +39,7 @@ _MOST_SEGMENTS = 64  # UDP_MAX_SEGMENTS of Linux before 6.9
 _MOST_SEGMENTED = 65487  # bytes: 65535 less the headers of IPv6 and UDP
 
 
-class Tally:
+class Counters:
     """Counts the flows of one port; plain integers that the monitor reads."""
 
     __slots__ = ("congested", "dropped", "flows", "total")
@@ -54,12 +54,12 @@ class Tally:
 class DatagramQueue:
     """Datagrams that wait, at most `limit` bytes of them: new ones push out the oldest."""
 
-    __slots__ = ("_datagrams", "_size", "_tally", "limit")
+    __slots__ = ("_counters", "_datagrams", "_size", "limit")
 
-    def __init__(self, tally: Tally, limit: int = QUEUE_BYTES) -> None:
+    def __init__(self, counters: Counters, limit: int = QUEUE_BYTES) -> None:
         self._datagrams: deque[bytes] | None = None  # most queues are never used, and a deque is not small
         self._size = 0
-        self._tally = tally
+        self._counters = counters
         self.limit = limit
 
     def __bool__(self) -> bool:
@@ -74,7 +74,7 @@ class DatagramQueue:
             self._size += len(datagram) + _ENTRY
         while self._size > self.limit:
             self._size -= len(self._datagrams.popleft()) + _ENTRY
-            self._tally.dropped += 1
+            self._counters.dropped += 1
 
     def take(self) -> list[bytes]:
         """Remove and return everything, oldest first."""
@@ -85,7 +85,7 @@ class DatagramQueue:
 
     def close(self) -> None:
         """Throw away what is left."""
-        self._tally.dropped += len(self.take())
+        self._counters.dropped += len(self.take())
 
 
 class DatagramSocket:
@@ -94,13 +94,13 @@ class DatagramSocket:
     What the kernel does not take at once is dropped and counted: its buffer is the queue.
     """
 
-    __slots__ = ("_busy", "_endpoints", "_most_equal", "_poller", "_received", "_sock", "_tally", "_wakeups")
+    __slots__ = ("_busy", "_counters", "_endpoints", "_most_equal", "_poller", "_received", "_sock", "_wakeups")
 
-    def __init__(self, poller: Poller, sock: socket.socket, received: Received, tally: Tally) -> None:
+    def __init__(self, poller: Poller, sock: socket.socket, received: Received, counters: Counters) -> None:
         self._poller = poller
         self._sock = sock
         self._received = received
-        self._tally = tally
+        self._counters = counters
         self._endpoints = learns_destinations(sock)  # whether the addresses are of that type
         self._wakeups = 0
         self._busy = False  # more than one datagram came with the last wake-up
@@ -147,7 +147,7 @@ class DatagramSocket:
         try:
             self._send_segmented(run, address)
         except WOULD_BLOCK:
-            self._tally.dropped += len(run)
+            self._counters.dropped += len(run)
         except OSError as error:
             left = [self._send_single(datagram, address) for datagram in run]
             if error.errno in _NOT_SEGMENTED and all(left):
@@ -181,7 +181,7 @@ class DatagramSocket:
                 break
             else:
                 return True
-        self._tally.dropped += 1
+        self._counters.dropped += 1
         return False
 
     def _send_from_anywhere(self, datagram: bytes | memoryview, endpoint: Endpoint) -> None:
@@ -189,7 +189,7 @@ class DatagramSocket:
         try:
             self._sock.sendto(datagram, endpoint[0])
         except OSError:
-            self._tally.dropped += 1
+            self._counters.dropped += 1
 
     def _readable(self) -> None:
         self._wakeups += 1

@@ -2,7 +2,7 @@
 
 from typing import Final, Protocol
 
-from backhaul.net.log_throttle import Burst
+from backhaul.net.log_throttle import LogThrottle
 
 DEFAULT_LIMIT: Final = 16 << 20
 """Bytes."""
@@ -18,7 +18,7 @@ class Holder(Protocol):
 class Budget:
     """Knows every backlog; when all of them together exceed `limit` bytes, the largest ones are reset."""
 
-    def __init__(self, limit: int, complaints: Burst) -> None:
+    def __init__(self, limit: int, complaints: LogThrottle) -> None:
         self.limit = limit
         self.held = 0
         self._complaints = complaints

@@ -16,7 +16,7 @@ OUT = shared_buffer(FRAMES_AT + _FRAMES_SIZE)
 """Outgoing frames: put together and sent within one wake-up."""
 
 
-class Rider(Protocol):
+class Consumer(Protocol):
     """Who uses a channel: told what comes, and when there is room."""
 
     def on_data(self, view: memoryview) -> int:
@@ -73,8 +73,8 @@ class Channel(Protocol):
     def broken(self) -> bool:
         """Whether the connection is gone."""
 
-    def park(self, rider: Rider, *, bulk: bool) -> None:
-        """Call `rider.unpark()` once when the connection is not blocked any more; who sends little goes first."""
+    def park(self, consumer: Consumer, *, bulk: bool) -> None:
+        """Call `consumer.unpark()` once when the connection is not blocked any more; who sends little goes first."""
 
     def room(self) -> int:
         """Payload bytes that the other end has room for; when it is 0, `on_window` tells of more."""
@@ -82,8 +82,8 @@ class Channel(Protocol):
     def send_frames(self, count: int, *, last: bool = False) -> None:
         """Frame and send the `count` payload bytes that lie behind their holes in OUT; `last` finishes as well."""
 
-    def touch(self, rider: Rider) -> None:
-        """Call `rider.deliver()` when the bytes that were read have been parsed."""
+    def touch(self, consumer: Consumer) -> None:
+        """Call `consumer.deliver()` when the bytes that were read have been parsed."""
 
     def consumed(self, count: int) -> None:
         """`count` bytes of payload have gone to the socket."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from backhaul.net.udp import DatagramQueue, Tally
+from backhaul.net.udp import Counters, DatagramQueue
 from backhaul.wire.datagrams import Batch, Splitter, framed_size, join, put
 from backhaul.wire.smux import SmuxError
 
@@ -12,17 +12,17 @@ Received = Callable[[Batch], None]
 
 
 class DatagramChannel:
-    """Owns the channel; one end of a flow, and the channel's rider.
+    """Owns the channel; one end of a flow, and the channel's consumer.
 
     `received` gets what comes, `ended` is called when the other side has closed, never after `close`.
     """
 
     __slots__ = ("_answered", "_channel", "_ended", "_queue", "_received", "_splitter", "_unsent", "_waiting")
 
-    def __init__(self, channel: Channel, tally: Tally) -> None:
+    def __init__(self, channel: Channel, counters: Counters) -> None:
         self._channel = channel
         self._splitter = Splitter(stamped=False)
-        self._queue = DatagramQueue(tally)
+        self._queue = DatagramQueue(counters)
         self._unsent: memoryview = memoryview(b"")  # the rest of datagrams that the window has cut
         self._waiting = False  # for the connection, or for the window
         self._received: Received | None = None
@@ -85,11 +85,11 @@ class DatagramChannel:
         self._over()
 
     def reset(self) -> None:
-        """See Rider."""
+        """See Consumer."""
         self._over()
 
     def deliver(self) -> None:
-        """See Rider: nothing is kept."""
+        """See Consumer: nothing is kept."""
 
     def _over(self) -> None:
         if self._ended:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from backhaul.net.buffers import shared_buffer
 from backhaul.net.poller import WOULD_BLOCK, Poller, release
-from backhaul.net.udp import QUEUE_BYTES, DatagramQueue, Tally
-from backhaul.wire.datagrams import Batch, DelayJudge, Splitter
+from backhaul.net.udp import QUEUE_BYTES, Counters, DatagramQueue
+from backhaul.wire.datagrams import Batch, DelayEstimator, Splitter
 
 # Bytes that the kernel may hold unsent: what waits longer waits in our queue, where the oldest can still be dropped.
 NOTSENT_LOWAT = 1 << 17
@@ -27,8 +27,18 @@ class DatagramStream:
     """
 
     __slots__ = (
-        "_congested", "_ended", "_join", "_judge", "_loop", "_poller", "_queue", "_received", "_sock", "_splitter",
-        "_tally", "_unsent",
+        "_congested",
+        "_counters",
+        "_ended",
+        "_join",
+        "_judge",
+        "_loop",
+        "_poller",
+        "_queue",
+        "_received",
+        "_sock",
+        "_splitter",
+        "_unsent",
     )  # fmt: skip
 
     def __init__(
@@ -37,19 +47,19 @@ class DatagramStream:
         sock: socket.socket,
         join: Join,
         splitter: Splitter,
-        tally: Tally,
+        counters: Counters,
         *,
-        judge: DelayJudge | None = None,
+        judge: DelayEstimator | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._sock = sock
         self._join = join
         self._splitter = splitter
-        self._tally = tally
+        self._counters = counters
         self._judge = judge
         self._congested = False
-        self._queue = DatagramQueue(tally)
+        self._queue = DatagramQueue(counters)
         self._unsent: bytes | memoryview = b""
         self._received: Received = _ignore
         self._ended: Callable[[], None] | None = None
@@ -121,7 +131,7 @@ class DatagramStream:
     def _weigh(self, late: bool) -> None:  # noqa: FBT001 - one answer, one argument
         if late != self._congested:
             self._congested = late
-            self._tally.congested += late
+            self._counters.congested += late
             self._queue.limit = CONGESTED_QUEUE_BYTES if late else QUEUE_BYTES
 
     def _end(self) -> None:

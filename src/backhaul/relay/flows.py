@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backhaul.net.endpoints import Address
 from backhaul.net.poller import Poller
-from backhaul.net.udp import DatagramQueue, DatagramSocket, Tally, prepare
+from backhaul.net.udp import Counters, DatagramQueue, DatagramSocket, prepare
 from backhaul.wire.datagrams import Batch
 
 from .shares import Shares
@@ -54,9 +54,9 @@ class Flow:
         "_table",
         "answered",
         "closed",
+        "counters",
         "last_used",
         "source",
-        "tally",
         "target",
         "traffic",
     )
@@ -67,7 +67,7 @@ class Flow:
         near: DatagramEnd,
         target: str,
         traffic: "Traffic",
-        tally: Tally,
+        counters: Counters,
         *,
         source: Hashable = "",
         done: Callable[[], None] = _nothing,
@@ -75,10 +75,10 @@ class Flow:
         self._done = done
         self._table = table
         self._near = near
-        self._far: DatagramEnd = DatagramQueue(tally)
+        self._far: DatagramEnd = DatagramQueue(counters)
         self.target = target
         self.traffic = traffic
-        self.tally = tally
+        self.counters = counters
         self.source = source or near
         self.answered = False  # by the target
         self.closed = False
@@ -127,14 +127,14 @@ class Flow:
 class Refusal:
     """The far end of a flow that the client does not take; drops and counts the datagrams."""
 
-    __slots__ = ("_tally",)
+    __slots__ = ("_counters",)
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
 
     def send(self, batch: Batch) -> None:
         """See DatagramEnd."""
-        self._tally.dropped += len(batch)
+        self._counters.dropped += len(batch)
 
     def close(self) -> None:
         """See DatagramEnd."""
@@ -157,7 +157,7 @@ class FlowTable:
         self._unanswered: Shares[Flow] = Shares()
         self._answered: Shares[Flow] = Shares()
         self._timer: asyncio.TimerHandle | None = None
-        self.tally = Tally()  # of flows that belong to no port: those of the client's side
+        self.counters = Counters()  # of flows that belong to no port: those of the client's side
 
     def __len__(self) -> int:
         return len(self._flows)
@@ -183,8 +183,8 @@ class FlowTable:
         self._flows[flow] = None
         self._unanswered.add(flow)
         flow.last_used = self._loop.time()
-        flow.tally.flows += 1
-        flow.tally.total += 1
+        flow.counters.flows += 1
+        flow.counters.total += 1
         if self._timer is None:
             self._timer = self._loop.call_later(self.timeout, self._sweep)
 
@@ -212,7 +212,7 @@ class FlowTable:
         """Drop a flow that has closed."""
         del self._flows[flow]
         (self._answered if flow.answered else self._unanswered).discard(flow)
-        flow.tally.flows -= 1
+        flow.counters.flows -= 1
 
     def close(self) -> None:
         """End every flow."""
@@ -245,4 +245,4 @@ def connect_flow(poller: Poller, flow: Flow, sock: socket.socket) -> None:
         flow.from_far(batch)
 
     prepare(sock)
-    flow.carry(DatagramSocket(poller, sock, received, flow.tally))
+    flow.carry(DatagramSocket(poller, sock, received, flow.counters))

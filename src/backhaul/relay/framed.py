@@ -193,7 +193,7 @@ class FramedRelay:
             self._fail(error)
 
     def reset(self) -> None:
-        """See Rider."""
+        """See Consumer."""
         self._end(Ending.FAILED)
 
     def over_budget(self) -> None:

@@ -8,7 +8,7 @@ import os
 import socket
 from typing import NamedTuple, Protocol
 
-from backhaul.net.log_throttle import Burst
+from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.pipes import PipePool
 from backhaul.net.poller import FAULT, Poller, release
 
@@ -78,7 +78,7 @@ class Relay:
         self.loop = asyncio.get_running_loop()
         self.poller = poller
         self.pipes = PipePool()
-        self.complaints = Burst(log)  # about what peers do wrong
+        self.complaints = LogThrottle(log)  # about what peers do wrong
         self.budget = Budget(backlog_limit, self.complaints)
         self.splicing = splice_available() if splicing is None else splicing
         self.live: set[Joined] = set()

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from backhaul.net.log_throttle import Burst
+from backhaul.net.log_throttle import LogThrottle
 
 _AT_ONCE: Final = 256  # connections per turn of the event loop: a ping is a system call, and users wait meanwhile
 
@@ -22,7 +22,7 @@ class Silent(Protocol):
 class Pings:
     """Looks after connections; no timer runs while there are none."""
 
-    def __init__(self, longest: Callable[[], float], faults: Burst) -> None:
+    def __init__(self, longest: Callable[[], float], faults: LogThrottle) -> None:
         """`longest`: seconds of silence at most, asked for each time; `faults` gets what nobody expected."""
         self._loop = asyncio.get_running_loop()
         self._longest = longest

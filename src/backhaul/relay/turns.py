@@ -4,7 +4,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from .channel import Rider
+    from .channel import Consumer
 
 _QUIET_AHEAD: Final = 16  # streams that send little, before one that sends much has a turn again
 
@@ -15,18 +15,18 @@ class Turns:
     __slots__ = ("_ahead", "_bulk", "_quiet")
 
     def __init__(self) -> None:
-        self._quiet: deque[Rider] = deque()
-        self._bulk: deque[Rider] = deque()
+        self._quiet: deque[Consumer] = deque()
+        self._bulk: deque[Consumer] = deque()
         self._ahead = 0  # quiet ones that went before a bulk one
 
     def __len__(self) -> int:
         return len(self._quiet) + len(self._bulk)
 
-    def add(self, rider: "Rider", *, bulk: bool) -> None:
-        """Have `rider` wait."""
-        (self._bulk if bulk else self._quiet).append(rider)
+    def add(self, consumer: "Consumer", *, bulk: bool) -> None:
+        """Have `consumer` wait."""
+        (self._bulk if bulk else self._quiet).append(consumer)
 
-    def take(self) -> "Rider":
+    def take(self) -> "Consumer":
         """Remove and return the one whose turn it is; IndexError when nobody waits."""
         if self._quiet and (self._ahead < _QUIET_AHEAD or not self._bulk):
             self._ahead += 1

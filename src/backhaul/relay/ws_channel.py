@@ -8,7 +8,7 @@ from backhaul.net.poller import FAULT, WOULD_BLOCK, reason, release
 from backhaul.net.predicates import acknowledge, unacknowledged
 from backhaul.wire import websocket
 
-from .channel import FRAMES_AT, OUT, Rider
+from .channel import FRAMES_AT, OUT, Consumer
 from .pair import log
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class WsChannel:
         "_active",
         "_backlog",
         "_conn",
+        "_consumer",
         "_end_heard",
         "_end_said",
         "_ended",
@@ -59,7 +60,6 @@ class WsChannel:
         "_parked",
         "_parser",
         "_paused",
-        "_rider",
         "_touched",
         "_unread",
         "blocked",
@@ -88,7 +88,7 @@ class WsChannel:
         self._conn = conn
         self._parser = parser
         self._masked = masked
-        self._rider: Rider | None = None
+        self._consumer: Consumer | None = None
         self._backlog: bytearray | None = None
         self._lingering = False
         self._parked = False
@@ -113,9 +113,9 @@ class WsChannel:
         """See Channel: a message a wake-up."""
         return self.frame_size
 
-    def start(self, rider: Rider, *, unread: int = 0) -> None:
-        """Deliver to `rider` from now on, which holds `unread` bytes that came before."""
-        self._rider = rider
+    def start(self, consumer: Consumer, *, unread: int = 0) -> None:
+        """Deliver to `consumer` from now on, which holds `unread` bytes that came before."""
+        self._consumer = consumer
         self._unread = unread
         if not (self.ours and self._masked):  # one end is enough: the server, or our client if that is v0.7.2
             self.relay.pings.add(self)
@@ -127,13 +127,13 @@ class WsChannel:
         if not (active or self.blocked):
             self._transmit(websocket.encode(websocket.PING, b"", masked=self._masked))
 
-    def hasten(self) -> None:
+    def disable_nagle(self) -> None:
         """Let small messages leave at once, whatever `nodelay` says: for datagrams, which are joined before."""
         self._conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def park(self, rider: Rider, *, bulk: bool) -> None:
+    def park(self, consumer: Consumer, *, bulk: bool) -> None:
         """See Channel: nobody else is here."""
-        del rider, bulk
+        del consumer, bulk
         self._parked = True
 
     def room(self) -> int:
@@ -152,9 +152,9 @@ class WsChannel:
             end += len(message)
         self._transmit(OUT[start:end])
 
-    def touch(self, rider: Rider) -> None:
+    def touch(self, consumer: Consumer) -> None:
         """See Channel."""
-        del rider
+        del consumer
         self._touched = True
 
     def consumed(self, count: int) -> None:
@@ -175,8 +175,8 @@ class WsChannel:
         """See Channel. Towards v0.7.2 nothing can be said but the end of both directions."""
         if self.ours:
             self._say_end()
-        elif self._rider:
-            self._rider.close()
+        elif self._consumer:
+            self._consumer.close()
 
     def drop(self, *, reset: bool) -> None:
         """See Channel."""
@@ -189,8 +189,8 @@ class WsChannel:
         """End a connection in an unknown state: whatever there was to say or to hear, both ends are reset."""
         if not self.broken:
             self._release(reset=True)
-        if self._rider:
-            self._rider.reset()
+        if self._consumer:
+            self._consumer.reset()
 
     def over_budget(self) -> None:
         """See Holder."""
@@ -205,7 +205,7 @@ class WsChannel:
             self._say_end()
         elif self.ours:
             self._transmit(websocket.encode(_RESET, b"", masked=self._masked))
-        self._rider = None
+        self._consumer = None
         self.relay.pings.discard(self)
         if self.broken:
             return
@@ -232,14 +232,14 @@ class WsChannel:
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """See websocket.Sink."""
-        if self._rider is None:
+        if self._consumer is None:
             return
         if piece:
-            kept = len(piece) - self._rider.on_data(piece)
+            kept = len(piece) - self._consumer.on_data(piece)
             self._unread += kept
         elif self.ours and message_end:
             self._end_heard |= opcode == _END
-            self._rider.on_fin() if opcode == _END else self._rider.on_reset()
+            self._consumer.on_fin() if opcode == _END else self._consumer.on_reset()
 
     def on_control(self, opcode: int, payload: bytes) -> None:
         """See websocket.Sink: proxies and other implementations ping, and say goodbye."""
@@ -273,9 +273,9 @@ class WsChannel:
             self._parser.feed(data)
         except websocket.WebSocketError as broken:
             error = str(broken)
-        if self._touched and self._rider:
+        if self._touched and self._consumer:
             self._touched = False
-            self._rider.deliver()
+            self._consumer.deliver()
         if error:
             self._lost(error)
         else:
@@ -299,18 +299,18 @@ class WsChannel:
         self.relay.pings.discard(self)
         self._paused = True
         self.ours = False
-        if self._rider:
-            self._rider.on_fin()
+        if self._consumer:
+            self._consumer.on_fin()
 
     def _lost(self, why: str) -> None:
         if self.broken:
             return
         self._release()
-        if self._rider:
-            self._rider.on_lost(why)
+        if self._consumer:
+            self._consumer.on_lost(why)
 
     def _linger(self) -> None:
-        """Live on without a rider: the end of its answer still waits for the connection to take it."""
+        """Live on without a consumer: the end of its answer still waits for the connection to take it."""
         self._lingering = True
         self.relay.live.add(self)
         self.relay.watch(self)
@@ -373,6 +373,6 @@ class WsChannel:
                 self._unpark()
 
     def _unpark(self) -> None:
-        if self._parked and self._rider:
+        if self._parked and self._consumer:
             self._parked = False
-            self._rider.unpark()
+            self._consumer.unpark()

@@ -214,7 +214,7 @@ class Gate(Protocol):
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one."""
 
-    def regreet(self, sock: socket.socket, data: bytes) -> None:
+    def rehandshake(self, sock: socket.socket, data: bytes) -> None:
         """Hear a connection that was taken for a tunnel connection and has spoken; takes over the socket."""
 
     def stop_listening(self) -> None:

@@ -65,18 +65,18 @@ def make_client(
         from backhaul.transports.carriers.mux_client import MuxClient
 
         return MuxClient(settings, events, relay, make_door)
-    from backhaul.transports.carriers.dedicated import DedicatedClient, MakeWaiting
+    from backhaul.transports.carriers.dedicated import DedicatedClient, MakeIdle
 
-    make_waiting: MakeWaiting
+    make_idle: MakeIdle
     if name in _HTTP:
-        from backhaul.transports.carriers.websocket import WsWaiting
+        from backhaul.transports.carriers.websocket import WsIdleConnection
 
-        make_waiting = functools.partial(WsWaiting, relay)
+        make_idle = functools.partial(WsIdleConnection, relay)
     else:
-        from backhaul.transports.carriers.raw import RawWaiting
+        from backhaul.transports.carriers.raw import RawIdleConnection
 
-        make_waiting = functools.partial(RawWaiting, relay)
-    return DedicatedClient(events, make_door, make_waiting)
+        make_idle = functools.partial(RawIdleConnection, relay)
+    return DedicatedClient(events, make_door, make_idle)
 
 
 def _gate(name: str, settings: ServerSettings, relay: Relay, carrier: GateEvents) -> Gate:

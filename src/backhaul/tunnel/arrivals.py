@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable
 
 from backhaul.net.connector import Dialer, ForbiddenAddressError, Permit, anywhere
-from backhaul.net.log_throttle import Burst
+from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import FAULT, Poller, reason, release
 from backhaul.net.resolver import Resolver
 from backhaul.net.sockets import SocketOptions
@@ -18,7 +18,7 @@ from backhaul.wire.allowed import AllowList, Verdict
 from backhaul.wire.targets import BadTargetError, Target, parse_target
 
 from .outcomes import describe
-from .target_book import TargetBook, TargetTally
+from .target_book import TargetBook, TargetCounters
 
 log = logging.getLogger("backhaul.client")
 
@@ -40,7 +40,7 @@ class Arrivals:
         # Targets get all at once whatever `nodelay` says, as in v0.7.2: it is about the tunnel, not the last step.
         self._options = SocketOptions(nodelay=True, keepalive=keepalive)
         self._allowed = AllowList()
-        self._burst = Burst(log)
+        self._throttle = LogThrottle(log)
 
     @property
     def dialling(self) -> int:
@@ -56,7 +56,7 @@ class Arrivals:
         try:
             target = parse_target(arrival.target)
         except BadTargetError as error:
-            self._burst.warn("target", f"refused a user: {error}")
+            self._throttle.warn("target", f"refused a user: {error}")
             arrival.refuse(reset=False)
             return
         verdict = self._allowed.judge(target.host, target.port)
@@ -95,41 +95,41 @@ class Arrivals:
         text = (
             f"refused a user of {arrival.target}: allow_targets has no such target; add it if the server may reach it"
         )
-        self._burst.warn(("allow_targets", arrival.target), text)
+        self._throttle.warn(("allow_targets", arrival.target), text)
         self._book.others.refused += 1
         arrival.refuse(reset=True)
 
     def _overloaded(self, arrival: Arrival) -> None:
         text = f"refused a user of {arrival.target}: {self._most} targets are being dialled already"
-        self._burst.warn("dialling", f"{text}; if this is no attack raise the limit of open files (LimitNOFILE)")
+        self._throttle.warn("dialling", f"{text}; if this is no attack raise the limit of open files (LimitNOFILE)")
         self._book[arrival.target].refused += 1
         arrival.refuse(reset=True)
 
     def _fail(self, arrival: Arrival, target: Target, error: OSError) -> None:
         text = reason(error)
-        self._burst.warn((target, text), f"can't reach target {arrival.target}: {text}")
+        self._throttle.warn((target, text), f"can't reach target {arrival.target}: {text}")
         self._book[arrival.target].dropped += 1
         arrival.refuse(reset=error.errno in _RESETS)
 
     def _join(self, arrival: Arrival, sock: socket.socket) -> None:
-        tally = self._book[arrival.target]
+        counters = self._book[arrival.target]
         if arrival.datagrams:
-            tally.flow_came()
+            counters.flow_came()
         else:
-            tally.user_came()
-        closed = functools.partial(self._closed, arrival, tally, self._loop.time())
+            counters.user_came()
+        closed = functools.partial(self._closed, arrival, counters, self._loop.time())
         try:
-            arrival.join(sock, tally.traffic, closed)
+            arrival.join(sock, counters.traffic, closed)
         except Exception as error:  # noqa: BLE001 - as with dialling
             release(self._poller, sock, reset=True)
             closed(FAILED)
             self._break_off(arrival, error)
 
-    def _closed(self, arrival: Arrival, tally: TargetTally, since: float, outcome: Outcome) -> None:
+    def _closed(self, arrival: Arrival, counters: TargetCounters, since: float, outcome: Outcome) -> None:
         if arrival.datagrams:
-            tally.flow_closed()
+            counters.flow_closed()
             return
-        tally.user_closed()
+        counters.user_closed()
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s", describe("a user", arrival.target, outcome, self._loop.time() - since))
 

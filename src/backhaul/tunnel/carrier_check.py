@@ -5,7 +5,7 @@ import logging
 import math
 from typing import Final
 
-from backhaul.net.log_throttle import Burst
+from backhaul.net.log_throttle import LogThrottle
 
 GRACE: Final = 45.0
 """Seconds for the first tunnel connection that fits. A session of v0.7.2 is silent until its first sign of life, 20 s
@@ -23,7 +23,7 @@ class CarrierCheck:
     def __init__(self, logger: logging.Logger, grace: float = GRACE) -> None:
         self._loop = asyncio.get_running_loop()
         self._log = logger
-        self._burst = Burst(logger)
+        self._throttle = LogThrottle(logger)
         self._grace = grace
         self._overdue: asyncio.TimerHandle | None = None
         self._begun = math.inf  # by the loop's clock
@@ -69,7 +69,7 @@ class CarrierCheck:
             self.end()
             self._up = False
             self.problem = what
-            self._burst.error(what, f"no user can be carried: {what}")
+            self._throttle.error(what, f"no user can be carried: {what}")
 
     def _is_up(self) -> None:
         self.end()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from backhaul.config import ClientConfig
 from backhaul.errors import TransportError
-from backhaul.net.log_throttle import Burst
+from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller, reason
 from backhaul.net.resolver import Resolver
 from backhaul.transports.base import Arrival, ClientEvents, ClientTransport
@@ -15,7 +15,7 @@ from backhaul.wire.signals import Signal
 
 from .arrivals import Arrivals
 from .carrier_check import CarrierCheck
-from .liveness import Silence
+from .liveness import Liveness
 from .pauses import TURNS, Pauses, Repeats
 from .pool import PoolSize
 from .target_book import TargetBook
@@ -60,8 +60,8 @@ class ClientTunnel:
         self._arrivals.allow(config.allow_targets)
         self._fair_share = descriptors // _DESCRIPTORS
         self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
-        self._silence = Silence()
-        self._burst = Burst(log)
+        self._liveness = Liveness()
+        self._throttle = LogThrottle(log)
         self.fit = CarrierCheck(log)  # told by the transport
         self._pauses = Pauses()
         self._failures, self._turns = Repeats(), Repeats()
@@ -141,12 +141,12 @@ class ClientTunnel:
 
     def heard(self, signal: Signal) -> None:
         """The server wants something."""
-        self._silence.heard(self._loop.time())
+        self._liveness.heard(self._loop.time())
         if signal == Signal.CHANNEL:
             if self._pool.requested(self._transport.spare):
                 self._open()
         elif signal == Signal.HEARTBEAT:
-            self._silence.beat(self._loop.time())
+            self._liveness.beat(self._loop.time())
         elif signal == Signal.CLOSED:
             self.control_lost(_STOPPED)
 
@@ -192,7 +192,7 @@ class ClientTunnel:
 
     async def _keep(self, lost: asyncio.Future[str]) -> str:
         """Fill and watch the pool until the control channel is lost; return the reason."""
-        self._silence.begin(self._loop.time())
+        self._liveness.begin(self._loop.time())
         while not lost.done():
             self._tick()
             await asyncio.wait([lost], timeout=_TICK)
@@ -210,7 +210,7 @@ class ClientTunnel:
         if transport.connections < most:
             transport.open()
             return
-        self._burst.warn(
+        self._throttle.warn(
             "connections",
             f"the server asks for more than {most} tunnel connections: refused; "
             "if it has so many users raise the limit of open files (LimitNOFILE)",
@@ -218,10 +218,10 @@ class ClientTunnel:
 
     def _doubt(self, now: float, *, can_ask: bool) -> None:
         """Ask a silent server whether it lives, and give it up when the silence lasts."""
-        if can_ask and self._silence.doubtful(now):
+        if can_ask and self._liveness.doubtful(now):
             self._transport.probe()
-        if self._silence.lasts_too_long(now, can_ask=can_ask):
-            self.control_lost(f"no heartbeat for {self._silence.limit(can_ask=can_ask):.0f} s")
+        if self._liveness.lasts_too_long(now, can_ask=can_ask):
+            self.control_lost(f"no heartbeat for {self._liveness.limit(can_ask=can_ask):.0f} s")
 
     def _pause(self, lasted: float, *, closed: bool) -> float:
         pause = self._pauses.lost(self.config.retry_interval, lasted, closed=closed)

@@ -12,7 +12,7 @@ _LEAST = 20.0  # seconds: a busy machine may be slow to speak
 _LEAST_UNASKED = 300.0  # seconds: an administrator may have set any heartbeat
 
 
-class Silence:
+class Liveness:
     """Measures how long the server has said nothing."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from backhaul.config import Address
-from backhaul.net.log_throttle import Burst
+from backhaul.net.log_throttle import LogThrottle
 from backhaul.relay.outcome import Done, Ending, Outcome
 
 from .ports import Port
@@ -33,7 +33,7 @@ class Outcomes:
         self._answered = answered
         self._loop = asyncio.get_running_loop()
         self._log = log
-        self._burst = Burst(log)
+        self._throttle = LogThrottle(log)
         self._patience = patience
         self._recent: deque[bool] = deque(maxlen=RECENT)  # whether each was unanswered
 
@@ -68,7 +68,7 @@ class Outcomes:
         self.unanswered += 1
         count = sum(self._recent)
         if count >= max(SUSPICIOUS, len(self._recent) / 2):
-            self._burst.warn(
+            self._throttle.warn(
                 "unanswered",
                 f"{count} of the last {len(self._recent)} users got no answer through the tunnel, the last one on port "
                 f"{port.name}: look for a NAT or firewall between both ends that drops connections (a lower "

@@ -6,13 +6,13 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
-from backhaul.config import Address, Mapping
+from backhaul.config import Address, PortMapping
 from backhaul.net.listener import Acceptor
 from backhaul.net.listeners import Listeners
-from backhaul.net.log_throttle import Burst
+from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller, reason
 from backhaul.net.sockets import SocketOptions
-from backhaul.net.udp import Tally
+from backhaul.net.udp import Counters
 from backhaul.relay.direction import Meter
 from backhaul.relay.pair import Traffic
 
@@ -39,7 +39,7 @@ class Port:
         "udp",
     )
 
-    def __init__(self, mapping: Mapping) -> None:
+    def __init__(self, mapping: PortMapping) -> None:
         self.mapping = mapping
         self.problem = ""  # why it can't be opened; empty while it is open
         self.traffic = Traffic(Meter(), Meter())
@@ -48,7 +48,7 @@ class Port:
         self.refused = 0  # users turned away at once: too many wait, or the machine has no descriptors left
         self.dropped = 0  # users closed because nothing could carry them in time
         self.target_refused = 0  # users whose target reset the connection before it had sent a byte
-        self.udp = Tally()  # of its UDP side
+        self.udp = Counters()  # of its UDP side
         self._acceptor: Acceptor | None = None
         self._datagrams: DatagramListener | None = None
 
@@ -154,7 +154,7 @@ class Ports:
         self._listeners = listeners
         self._options = options
         self._accepted = accepted
-        self._burst = Burst(log)
+        self._throttle = LogThrottle(log)
         self._retries = Retries(self.retry, timings.reopen_pauses)
         self.refusing = False
         """Whether users of streams are refused, for want of a client."""
@@ -170,7 +170,7 @@ class Ports:
         """Those that can't be opened, or not for both TCP and UDP."""
         return [port for port in self.all.values() if port.problem]
 
-    def add(self, mappings: Iterable[Mapping]) -> None:
+    def add(self, mappings: Iterable[PortMapping]) -> None:
         """Open the ports of `mappings`."""
         for mapping in mappings:
             self.all[mapping.bind_host, mapping.bind_port] = port = Port(mapping)
@@ -192,7 +192,7 @@ class Ports:
             self._open(port)
         self._retry_later()
 
-    def retarget(self, mappings: Iterable[Mapping]) -> None:
+    def retarget(self, mappings: Iterable[PortMapping]) -> None:
         """Send the users to come of these ports elsewhere."""
         for mapping in mappings:
             self.all[mapping.bind_host, mapping.bind_port].mapping = mapping
@@ -217,7 +217,7 @@ class Ports:
             self._open(port)
         self._retry_later()
 
-    def remove(self, mappings: Iterable[Mapping]) -> None:
+    def remove(self, mappings: Iterable[PortMapping]) -> None:
         """Close the ports of `mappings`; their users stay."""
         for mapping in mappings:
             self.all.pop((mapping.bind_host, mapping.bind_port)).close()
@@ -269,4 +269,6 @@ class Ports:
 
     def _refused(self, port: Port, error: OSError) -> None:
         port.refused += 1
-        self._burst.warn(error.errno, f"can't accept a user: {error.strerror}; that user is closed, the rest goes on")
+        self._throttle.warn(
+            error.errno, f"can't accept a user: {error.strerror}; that user is closed, the rest goes on"
+        )

@@ -9,7 +9,7 @@ from typing import Any
 
 from backhaul.config import ServerConfig
 from backhaul.net.listeners import Listeners
-from backhaul.net.log_throttle import Burst
+from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import FAULT, reason, release
 from backhaul.net.sockets import SocketOptions
 from backhaul.relay.outcome import FAILED, NOT_CARRIED
@@ -24,7 +24,7 @@ from .outcomes import Outcomes, name
 from .ports import Port, Ports
 from .retries import Retries
 from .timings import Timings
-from .udp_ports import FlowDesk
+from .udp_ports import FlowDispatcher
 from .waiting_users import Waiting, WaitingUsers
 
 log = logging.getLogger("backhaul.server")
@@ -53,7 +53,7 @@ class ServerTunnel:
             timings.user_patience, timings.restart, expired=self._give_up, gone=self._drop_waiting
         )
         self._absence = Absence(self._absence_lasts)
-        self._burst = Burst(log)
+        self._throttle = LogThrottle(log)
         self._heart: asyncio.TimerHandle | None = None
         self.peer = ""  # the client's address while it is connected
         self.opened = 0  # control channels so far
@@ -61,7 +61,7 @@ class ServerTunnel:
         self.fit = CarrierCheck(log)  # told by the transport
         self._outcomes = Outcomes(log, timings.answer, self.fit.answered)
         self._retries = Retries(self._restart, timings.reopen_pauses)
-        self._flows = FlowDesk(relay, self._transport, listeners, config.channel_size)
+        self._flows = FlowDispatcher(relay, self._transport, listeners, config.channel_size)
         self.ports = Ports(
             relay.poller,
             listeners,
@@ -282,7 +282,7 @@ class ServerTunnel:
             self._waiting.add(user, port, address)
             return
         port.refused += 1
-        self._burst.warn("full", f"closed user {name(address)} of port {port.name}: channel_size users wait already")
+        self._throttle.warn("full", f"closed user {name(address)} of port {port.name}: channel_size users wait already")
         self._drop(user)
 
     def _client_gone(self) -> None:
@@ -315,7 +315,7 @@ class ServerTunnel:
         waiting.port.dropped += 1
         why = "no free tunnel connection" if self._transport.connected else "no client is connected"
         who = f"user {name(waiting.address)} of port {waiting.port.name}, target {user.target}"
-        self._burst.warn(why, f"closed {who}, after {waiting.patience:g} s: {why}")
+        self._throttle.warn(why, f"closed {who}, after {waiting.patience:g} s: {why}")
         self._drop(user)
 
     def _drop_waiting(self, waiting: Waiting) -> None:

@@ -9,7 +9,7 @@ from backhaul.relay.pair import Traffic
 _LOOKED_AT = 16  # of the targets not used for longest: those in use are passed over
 
 
-class TargetTally:
+class TargetCounters:
     """What has happened to the users of one target."""
 
     __slots__ = ("dropped", "flows", "open", "refused", "total", "traffic")
@@ -49,7 +49,7 @@ class TargetTally:
         """A user's datagrams come no more."""
         self.flows -= 1
 
-    def absorb(self, other: "TargetTally") -> None:
+    def absorb(self, other: "TargetCounters") -> None:
         """Add the numbers of a target that is not in use."""
         self.total += other.total
         self.dropped += other.dropped
@@ -59,37 +59,37 @@ class TargetTally:
 
 
 class TargetBook:
-    """The tallies of at most `most` targets: a server may name as many as it likes.
+    """The counters of at most `most` targets: a server may name as many as it likes.
 
     One more takes the place of the target not used for longest, whose numbers go on in `others`.
     """
 
     def __init__(self, most: int = 1024) -> None:
         self._most = most
-        self._tallies: OrderedDict[str, TargetTally] = OrderedDict()  # the longest unused first
-        self.others = TargetTally()
+        self._counters: OrderedDict[str, TargetCounters] = OrderedDict()  # the longest unused first
+        self.others = TargetCounters()
 
     def __len__(self) -> int:
-        return len(self._tallies)
+        return len(self._counters)
 
-    def __iter__(self) -> Iterator[tuple[str, TargetTally]]:
-        return iter(self._tallies.items())
+    def __iter__(self) -> Iterator[tuple[str, TargetCounters]]:
+        return iter(self._counters.items())
 
-    def __getitem__(self, target: str) -> TargetTally:
-        """Return the tally for a user of `target`, which is that of all others when no place is free."""
-        tally = self._tallies.get(target)
-        if tally:
-            self._tallies.move_to_end(target)
-            return tally
-        if len(self._tallies) >= self._most and not self._make_room():
+    def __getitem__(self, target: str) -> TargetCounters:
+        """Return the counters for a user of `target`, which is that of all others when no place is free."""
+        counters = self._counters.get(target)
+        if counters:
+            self._counters.move_to_end(target)
+            return counters
+        if len(self._counters) >= self._most and not self._make_room():
             return self.others
-        return self._tallies.setdefault(target, TargetTally())
+        return self._counters.setdefault(target, TargetCounters())
 
     def _make_room(self) -> bool:
         for _ in range(min(_LOOKED_AT, self._most)):
-            target, tally = next(iter(self._tallies.items()))
-            if not tally.in_use:
-                self.others.absorb(self._tallies.pop(target))
+            target, counters = next(iter(self._counters.items()))
+            if not counters.in_use:
+                self.others.absorb(self._counters.pop(target))
                 return True
-            self._tallies.move_to_end(target)
+            self._counters.move_to_end(target)
         return False

@@ -7,7 +7,7 @@ from backhaul.failures import network_of
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.endpoints import Address, peer_of
 from backhaul.net.listeners import Listeners
-from backhaul.net.log_throttle import Burst
+from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.udp import DatagramSocket
 from backhaul.relay.flows import Flow, Refusal
 from backhaul.relay.pair import Relay
@@ -24,7 +24,7 @@ FLOW_PATIENCE = 3.0  # seconds that a flow waits for a carrier, as a user of a s
 REFUSED_FOR = 10.0  # seconds without another attempt to carry a flow that the client did not take
 
 
-class FlowDesk:
+class FlowDispatcher:
     """Makes flows of what comes to the UDP ports, and finds carriers for them."""
 
     def __init__(self, relay: Relay, transport: ServerTransport, listeners: Listeners, most_waiting: int) -> None:
@@ -35,7 +35,7 @@ class FlowDesk:
         self._refused: Deadlines[Flow] = Deadlines(REFUSED_FOR, Flow.close)
         self.offline = False
         """Whether datagrams of new users are dropped, for want of a client."""
-        self._burst = Burst(log)
+        self._throttle = LogThrottle(log)
 
     @property
     def waiting(self) -> int:
@@ -89,18 +89,18 @@ class FlowDesk:
             return False
         if self._waiting.admits(source):
             return True
-        self._burst.warn("full", f"dropped datagrams of new users: {len(self._waiting)} flows wait already")
+        self._throttle.warn("full", f"dropped datagrams of new users: {len(self._waiting)} flows wait already")
         return False
 
     def _refuse(self, flow: Flow) -> None:
         """Remember that the client takes no flows: the next datagrams of this one cost a look-up."""
-        self._burst.warn(
+        self._throttle.warn(
             ("refused", flow.target),
             f"target {flow.target}: UDP users refused, because v0.7.2 takes none on this transport;"
             " run this program on both ends, or use transport tcp or udp",
         )
         self._refused.add(flow)
-        flow.carry(Refusal(flow.tally))
+        flow.carry(Refusal(flow.counters))
 
     def _give_up(self, flow: Flow) -> None:
         """Close the flow, unless the client has turned out to take none in the meantime, this one or any."""
@@ -111,14 +111,16 @@ class FlowDesk:
             self.carrier_ready()
             return
         why = "no free tunnel connection" if self.transport.connected else "no client is connected"
-        self._burst.warn(why, f"closed the flow of {flow.near}, target {flow.target}, after {FLOW_PATIENCE:g} s: {why}")
+        self._throttle.warn(
+            why, f"closed the flow of {flow.near}, target {flow.target}, after {FLOW_PATIENCE:g} s: {why}"
+        )
         flow.close()
 
 
 class UdpListener:
     """Owns the UDP socket of one local port and the flows of its users."""
 
-    def __init__(self, desk: FlowDesk, port: Port) -> None:
+    def __init__(self, desk: FlowDispatcher, port: Port) -> None:
         sock = desk.listeners.datagrams(port.mapping.bind_host, port.mapping.bind_port)
         self.desk = desk
         self.port = port

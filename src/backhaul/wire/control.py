@@ -28,7 +28,7 @@ def hello_answer(transport: str, ticket: bytes) -> bytes:
     return hello(transport) + ticket
 
 
-class ServerEar:
+class ServerControlDecoder:
     """Reads what a client says on the control channel.
 
     A v0.7.2 server ignores every byte it does not know, so this one does too. `transport` is what the client has named
@@ -56,7 +56,7 @@ class ServerEar:
         return heard
 
 
-class ClientEar:
+class ClientControlDecoder:
     """Reads what a server says on the control channel; `ticket` and `transport` are set when the server is ours.
 
     `transport` is what the server has named in its last hello, empty for a name that this version does not know.

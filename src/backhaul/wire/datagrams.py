@@ -96,7 +96,7 @@ _LEAST_LIMIT = 100  # milliseconds, and
 _ROUND_TRIPS = 3  # times the round trip: v0.7.2's measure of congestion
 
 
-class DelayJudge:
+class DelayEstimator:
     """Tells whether datagrams queue up on their way, from timestamps of a clock that may be wrong.
 
     The time between a timestamp and the arrival is the delay plus the unknown difference of both clocks. That

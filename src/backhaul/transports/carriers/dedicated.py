@@ -155,7 +155,7 @@ class DedicatedServer(GatedServer):
     def carrier_spoke(self, carrier: IdleCarrier, sock: socket.socket, data: bytes) -> None:
         """It is the handshake of a client that came back while its old control channel looked alive, or garbage."""
         self._idle.pop(carrier, None)
-        self._gate.regreet(sock, data)
+        self._gate.rehandshake(sock, data)
 
     def _next(self) -> IdleCarrier:
         return next(reversed(self._idle) if self._gate.vouches else iter(self._idle))
@@ -165,17 +165,17 @@ class DedicatedServer(GatedServer):
             self.take().close()
 
 
-class WaitingCarrier(Protocol):
+class IdleConnection(Protocol):
     """A tunnel connection on the client's side that waits for a target; owns the connection and watches it."""
 
     def close(self) -> None:
         """Close the connection."""
 
 
-class WaitingOwner(Protocol):
+class IdleOwner(Protocol):
     """Whom a waiting connection tells what happens to it."""
 
-    def addressed(self, carrier: WaitingCarrier, arrival: Arrival | None) -> None:
+    def addressed(self, carrier: IdleConnection, arrival: Arrival | None) -> None:
         """The server has named a target, or (None) the connection is gone."""
 
     @property
@@ -183,18 +183,18 @@ class WaitingOwner(Protocol):
         """Takes what becomes known of the other end's tunnel connections."""
 
 
-MakeWaiting = Callable[[socket.socket, bytes, bool, WaitingOwner], WaitingCarrier]
+MakeIdle = Callable[[socket.socket, bytes, bool, IdleOwner], IdleConnection]
 """From a connection, bytes read already, whether the other end is ours, and the owner."""
 
 
-class DedicatedClient(PooledClient[WaitingCarrier]):
+class DedicatedClient(PooledClient[IdleConnection]):
     """The client's side: connections that wait for a target."""
 
     def __init__(
-        self, events: ClientEvents, make_door: Callable[["DedicatedClient"], Door], make_waiting: MakeWaiting
+        self, events: ClientEvents, make_door: Callable[["DedicatedClient"], Door], make_idle: MakeIdle
     ) -> None:
         super().__init__(events, make_door)
-        self._make_waiting = make_waiting
+        self._make_idle = make_idle
 
     @property
     def idle(self) -> int:
@@ -206,15 +206,15 @@ class DedicatedClient(PooledClient[WaitingCarrier]):
         """How many connections of a lost control channel the server has not closed yet."""
         return len(self._leaving)
 
-    def addressed(self, carrier: WaitingCarrier, arrival: Arrival | None) -> None:
+    def addressed(self, carrier: IdleConnection, arrival: Arrival | None) -> None:
         """One waits no more; the pool notices."""
         self._forget(carrier)
         if arrival:
             self._events.arrived(arrival)
 
-    def _begin(self, sock: socket.socket, rest: bytes, among: set[WaitingCarrier], *, ours: bool) -> None:
-        among.add(self._make_waiting(sock, rest, ours, self))
+    def _begin(self, sock: socket.socket, rest: bytes, among: set[IdleConnection], *, ours: bool) -> None:
+        among.add(self._make_idle(sock, rest, ours, self))
 
-    def _close_idle(self, carrier: WaitingCarrier) -> None:
+    def _close_idle(self, carrier: IdleConnection) -> None:
         self._forget(carrier)
         carrier.close()

@@ -177,11 +177,11 @@ class _Announced:
     def _join_flow(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         flows = self._link.relay.flows
         channel = SmuxChannel(self._link, self._stream)
-        rider = DatagramChannel(channel, flows.tally)
-        channel.carry(rider)
-        flow = Flow(flows, rider, self.target, traffic, flows.tally, done=functools.partial(done, FLOW_OVER))
+        consumer = DatagramChannel(channel, flows.counters)
+        channel.carry(consumer)
+        flow = Flow(flows, consumer, self.target, traffic, flows.counters, done=functools.partial(done, FLOW_OVER))
         connect_flow(self._link.relay.poller, flow, sock)
-        rider.start(flow.from_near, flow.close, bytes(self._kept))
+        consumer.start(flow.from_near, flow.close, bytes(self._kept))
         if self._ended:
             flow.close()
 

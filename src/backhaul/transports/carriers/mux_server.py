@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from backhaul.mux.balancer import Loads
+from backhaul.mux.balancer import Balancer
 from backhaul.mux.link import Link
 from backhaul.mux.nobody import NOBODY
 from backhaul.mux.stream_channel import SmuxChannel
@@ -47,7 +47,7 @@ class MuxServer(GatedServer):
     ) -> None:
         super().__init__(settings, events, make_gate)
         self._relay = relay
-        self._links = Loads()
+        self._links = Balancer()
         self._asked: Deadlines[object] = Deadlines(_REQUEST_PATIENCE, self._unanswered)
         self._overdue: Deadlines[object] = Deadlines(_OVERDUE, lambda _request: None)
         self._surplus = 0  # sessions that came because they were asked for: beyond the client's pool
@@ -100,11 +100,11 @@ class MuxServer(GatedServer):
             return Carry.LATER
         link, stream = opened
         channel = SmuxChannel(link, stream)
-        rider = DatagramChannel(channel, flow.tally)
-        channel.carry(rider)
-        rider.start(flow.from_far, flow.close)
+        consumer = DatagramChannel(channel, flow.counters)
+        channel.carry(consumer)
+        consumer.start(flow.from_far, flow.close)
         link.flush()
-        flow.carry(rider)
+        flow.carry(consumer)
         return Carry.CARRIED
 
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
@@ -177,7 +177,7 @@ class MuxServer(GatedServer):
     def not_smux(self, link: Link, data: bytes) -> None:
         """No session but a handshake: a client that came back while its old control channel looked alive."""
         self._links.discard(link)
-        self._gate.regreet(link.conn, data)
+        self._gate.rehandshake(link.conn, data)
 
     def _open(self, target: str) -> tuple[Link, Stream] | None:
         """Return a new stream on the session with the fewest, its target announced; None if all are full.
@@ -197,7 +197,7 @@ class MuxServer(GatedServer):
                 self._ask()  # those that are proven are full, and this one may be anybody's
             link.tell_load()
             stream.push(encode_string(target.encode()))
-            if link.resting or len(link) >= self.settings.mux_con:
+            if link.stalled or len(link) >= self.settings.mux_con:
                 self.expect_user(1)
             return link, stream
         self.expect_user(max(1, self._events.waiting))

@@ -9,18 +9,18 @@ from typing import Final
 from backhaul.net.poller import release
 from backhaul.net.predicates import has_input
 from backhaul.net.sockets import expect_outages
-from backhaul.net.udp import Tally
+from backhaul.net.udp import Counters
 from backhaul.relay.datagrams_over_tcp import DatagramStream, Join
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.outcome import FLOW_OVER, Done, Ending
 from backhaul.relay.pair import End, Relay, Traffic
 from backhaul.transports.base import User
-from backhaul.wire.datagrams import Batch, DelayJudge, Splitter, join, join_stamped
+from backhaul.wire.datagrams import Batch, DelayEstimator, Splitter, join, join_stamped
 from backhaul.wire.frames import Frame, FrameKindError, FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import Signal
 from backhaul.wire.targets import MAX_TARGET
 
-from .dedicated import CarrierOwner, WaitingOwner
+from .dedicated import CarrierOwner, IdleOwner
 from .idle import SilentConnection
 
 log = logging.getLogger("backhaul.tunnel")
@@ -64,10 +64,10 @@ class RawIdle(SilentConnection):
             rest = self._announce(encode(Signal.UDP, flow.target.encode()))
         except OSError:
             return False
-        judge = DelayJudge(round(self._owner.rtt * 1000))
-        framing = join if self._ours else _fitting(join, flow.tally)
+        judge = DelayEstimator(round(self._owner.rtt * 1000))
+        framing = join if self._ours else _fitting(join, flow.counters)
         splitter = Splitter(stamped=True)
-        stream = DatagramStream(self._relay.poller, self._sock, framing, splitter, flow.tally, judge=judge)
+        stream = DatagramStream(self._relay.poller, self._sock, framing, splitter, flow.counters, judge=judge)
         stream.start(flow.from_far, flow.close, unsent=rest)
         flow.carry(stream)
         return True
@@ -92,12 +92,12 @@ class RawIdle(SilentConnection):
         self._owner.carrier_gone(self)
 
 
-class RawWaiting(SilentConnection):
+class RawIdleConnection(SilentConnection):
     """Waiting on the client's side."""
 
     __slots__ = ("_owner", "_reader")
 
-    def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: WaitingOwner) -> None:  # noqa: FBT001
+    def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: IdleOwner) -> None:  # noqa: FBT001
         super().__init__(relay, sock, ours=ours)
         self._owner = owner
         self._reader: FrameReader | None = None
@@ -173,9 +173,9 @@ class RawFlowArrival:
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """See Arrival; datagrams that came early go first."""
         flows = self._relay.flows
-        framing = _stamp if self._ours else _fitting(_stamp, flows.tally)
-        stream = DatagramStream(self._relay.poller, self._sock, framing, Splitter(stamped=False), flows.tally)
-        flow = Flow(flows, stream, self.target, traffic, flows.tally, done=functools.partial(done, FLOW_OVER))
+        framing = _stamp if self._ours else _fitting(_stamp, flows.counters)
+        stream = DatagramStream(self._relay.poller, self._sock, framing, Splitter(stamped=False), flows.counters)
+        flow = Flow(flows, stream, self.target, traffic, flows.counters, done=functools.partial(done, FLOW_OVER))
         connect_flow(self._relay.poller, flow, sock)
         stream.start(flow.from_near, flow.close, self._rest)
 
@@ -188,12 +188,12 @@ def _stamp(batch: Batch) -> bytes:
     return join_stamped(batch, int(time.time() * 1000))
 
 
-def _fitting(framing: Join, tally: Tally) -> Join:
+def _fitting(framing: Join, counters: Counters) -> Join:
     """Return `framing` for a v0.7.2 peer: what would burst its buffer is dropped, and costs no other datagram."""
 
     def frame(batch: Batch) -> bytes:
         fitting = [datagram for datagram in batch if len(datagram) <= V072_LARGEST]
-        tally.dropped += len(batch) - len(fitting)
+        counters.dropped += len(batch) - len(fitting)
         return framing(fitting)
 
     return frame

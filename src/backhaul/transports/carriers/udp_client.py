@@ -180,12 +180,12 @@ class _Tunnel:
     datagrams = True
 
     def __init__(self, owner: UdpClient, sock: socket.socket) -> None:
-        tally = owner.relay.flows.tally
+        counters = owner.relay.flows.counters
         self._owner = owner
-        self._socket = DatagramSocket(owner.relay.poller, sock, self._received, tally)
+        self._socket = DatagramSocket(owner.relay.poller, sock, self._received, counters)
         self._name = secrets.token_bytes(TUNNEL_SIZE)
         self._assignment = b""
-        self._early = DatagramQueue(tally)  # what came before the target's socket was there
+        self._early = DatagramQueue(counters)  # what came before the target's socket was there
         self._flow: Flow | None = None
         self.target = ""
 
@@ -197,7 +197,7 @@ class _Tunnel:
         """See Arrival; `sock` is a UDP socket that is connected to the target."""
         flows = self._owner.relay.flows
         flow = self._flow = Flow(
-            flows, self, self.target, traffic, flows.tally, done=functools.partial(done, FLOW_OVER)
+            flows, self, self.target, traffic, flows.counters, done=functools.partial(done, FLOW_OVER)
         )
         connect_flow(self._owner.relay.poller, flow, sock)
         if early := self._early.take():

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from backhaul.net.endpoints import Address
 from backhaul.net.poller import release
-from backhaul.net.udp import DatagramSocket, Tally
+from backhaul.net.udp import Counters, DatagramSocket
 from backhaul.relay.flows import Flow
 from backhaul.relay.pair import Relay
 from backhaul.transports.base import Carry, ServerEvents, ServerSettings, User
@@ -61,7 +61,7 @@ class UdpServer(GatedServer):
         except OSError:
             sock.close()
             raise
-        self._socket = DatagramSocket(self._relay.poller, sock, self._received, Tally())
+        self._socket = DatagramSocket(self._relay.poller, sock, self._received, Counters())
 
     def send(self, signal: Signal) -> None:
         """Say `signal` on the control channel, if there is one; with the heart beat, ping the idle tunnels."""
@@ -106,7 +106,7 @@ class UdpServer(GatedServer):
         if ours:
             release(self._relay.poller, sock)
         else:
-            self._gate.regreet(sock, rest)
+            self._gate.rehandshake(sock, rest)
 
     def client_recognised(self) -> None:
         """See GateEvents: a tunnel is announced with the token, wherever it comes from."""

@@ -20,7 +20,7 @@ from backhaul.wire.signals import Signal
 from backhaul.wire.smux import is_nop
 from backhaul.wire.targets import MAX_TARGET, UDP_PREFIX
 
-from .dedicated import CarrierOwner, WaitingOwner
+from .dedicated import CarrierOwner, IdleOwner
 from .idle import SilentConnection
 
 log = logging.getLogger("backhaul.tunnel")
@@ -83,11 +83,11 @@ class WsIdle(SilentConnection):
         except OSError:
             return False
         channel = self._channel(rest)
-        channel.hasten()
-        rider = DatagramChannel(channel, flow.tally)
-        rider.start(flow.from_far, flow.close)
-        channel.start(rider)
-        flow.carry(rider)
+        channel.disable_nagle()
+        consumer = DatagramChannel(channel, flow.counters)
+        consumer.start(flow.from_far, flow.close)
+        channel.start(consumer)
+        flow.carry(consumer)
         return True
 
     def ping(self) -> None:
@@ -153,12 +153,12 @@ class _Sending(Enum):
     RESET = auto()
 
 
-class WsWaiting(SilentConnection):
+class WsIdleConnection(SilentConnection):
     """Waiting on the client's side."""
 
     __slots__ = ("_kept", "_owner", "_parser", "_reader", "_sending", "_target")
 
-    def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: WaitingOwner) -> None:  # noqa: FBT001
+    def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: IdleOwner) -> None:  # noqa: FBT001
         super().__init__(relay, sock, ours=ours)
         self._owner = owner
         self._target = ""
@@ -177,7 +177,7 @@ class WsWaiting(SilentConnection):
             self._give_up()
 
     def close(self, *, reset: bool = False) -> None:
-        """See WaitingCarrier."""
+        """See IdleConnection."""
         self._relay.pings.discard(self)
         super().close(reset=reset)
 
@@ -277,12 +277,12 @@ class WsArrival:
 
     def _join_flow(self, channel: WsChannel, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         flows = self._relay.flows
-        channel.hasten()
-        rider = DatagramChannel(channel, flows.tally)
-        flow = Flow(flows, rider, self.target, traffic, flows.tally, done=functools.partial(done, FLOW_OVER))
+        channel.disable_nagle()
+        consumer = DatagramChannel(channel, flows.counters)
+        flow = Flow(flows, consumer, self.target, traffic, flows.counters, done=functools.partial(done, FLOW_OVER))
         connect_flow(self._relay.poller, flow, sock)
-        channel.start(rider, unread=len(self._early.kept))
-        rider.start(flow.from_near, flow.close, self._early.kept)
+        channel.start(consumer, unread=len(self._early.kept))
+        consumer.start(flow.from_near, flow.close, self._early.kept)
         if self._early.sending is not _Sending.OPEN:
             flow.close()
 

@@ -20,7 +20,7 @@ PEER_CLOSED = "the peer closed it"
 """Why a control channel is lost that the other end has closed without a word."""
 
 
-class Ear(Protocol):
+class ControlDecoder(Protocol):
     """Turns the bytes of a control channel into signals."""
 
     def feed(self, data: bytes) -> list[Signal]:
@@ -37,14 +37,14 @@ class ControlChannel:
         self,
         poller: Poller,
         sock: socket.socket,
-        ear: Ear,
+        decoder: ControlDecoder,
         heard: Callable[[Signal], None],
         lost: Callable[[str], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._sock = sock
-        self._ear = ear
+        self._decoder = decoder
         self._heard = heard
         self._lost = lost
         self._unsent = bytearray()
@@ -121,7 +121,7 @@ class ControlChannel:
 
     def _hear(self, data: bytes) -> None:
         try:
-            signals = self._ear.feed(data)
+            signals = self._decoder.feed(data)
         except (UnknownSignalError, TransportError) as error:
             self._end(str(error))
             return

@@ -22,7 +22,7 @@ def encode_signal(signal: Signal, *, masked: bool) -> bytes:
     return websocket.encode(websocket.BINARY, bytes([signal]), masked=masked)
 
 
-class WsEar:
+class WsControlDecoder:
     """Reads what the peer says on the control channel; answers pings through `reply`.
 
     `from_client`: whether the peer is a client, whose frames carry masks.

@@ -19,7 +19,7 @@ from backhaul.net.tls import ClientContext, shake_hands
 from backhaul.relay.pair import Relay
 from backhaul.transports.base import ClientSettings, DoorEvents, Opened, unlike, with_tls
 from backhaul.transports.control.channel import ControlChannel
-from backhaul.transports.control.websocket import PROBE, WsEar, encode_signal
+from backhaul.transports.control.websocket import PROBE, WsControlDecoder, encode_signal
 from backhaul.wire import upgrade
 from backhaul.wire.signals import Signal
 
@@ -144,8 +144,8 @@ class HttpDoor:
         attempt.start(result, self._tls)
 
     def _listen(self, sock: socket.socket, rest: bytes) -> None:
-        ear = WsEar(self._say, from_client=False)
-        self._control = ControlChannel(self._poller, sock, ear, self._heard, self._lost)
+        decoder = WsControlDecoder(self._say, from_client=False)
+        self._control = ControlChannel(self._poller, sock, decoder, self._heard, self._lost)
         self._pings.add(self)
         self._control.start(rest)
 

@@ -11,7 +11,7 @@ from backhaul.net.poller import Poller, release
 from backhaul.net.resolver import Resolver
 from backhaul.transports.base import ClientSettings, DoorEvents, Opened, unlike
 from backhaul.transports.control.channel import ControlChannel
-from backhaul.wire.control import ClientEar, hello
+from backhaul.wire.control import ClientControlDecoder, hello
 from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import Signal
 
@@ -44,7 +44,7 @@ class RawDoor:
         self._misfit = ""  # what the server runs instead, as a sentence
         self._dialer = Dialer(poller, settings.dial_timeout, resolver)
         self._control: ControlChannel | None = None
-        self._ear = ClientEar()
+        self._decoder = ClientControlDecoder()
         self._known = asyncio.Event()  # whether the server is ours is known, or nothing more is expected
         self._held: list[Opened] = []  # tunnel connections to be dialled then
         self._address = ("", 0)
@@ -52,7 +52,7 @@ class RawDoor:
     @property
     def ticket(self) -> bytes:
         """What proves this client to the server; empty if that is v0.7.2, or lost."""
-        return self._ear.ticket if self._control else b""
+        return self._decoder.ticket if self._control else b""
 
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
@@ -73,7 +73,7 @@ class RawDoor:
         if not self._known.is_set():
             self._held.append(done)
             return
-        ticket = self._ear.ticket
+        ticket = self._decoder.ticket
 
         def connected(result: socket.socket | OSError) -> None:
             if ticket and isinstance(result, socket.socket):
@@ -152,13 +152,13 @@ class RawDoor:
         raise TransportError("the server closed the connection during the handshake; is the token right?")
 
     def _listen(self, sock: socket.socket, rest: bytes) -> None:
-        self._ear = ClientEar()
+        self._decoder = ClientControlDecoder()
         self._known.clear()
         self._greeted = False
         self._misfit = ""
         if self._transport != "tcpmux":
             self._overdue = self._loop.call_later(self._settings.greeting_grace, self._check_greeting)
-        self._control = ControlChannel(self._poller, sock, self._ear, self._heard, self._lost)
+        self._control = ControlChannel(self._poller, sock, self._decoder, self._heard, self._lost)
         self._control.start(rest)
 
     async def _learn_who_answers(self, patience: float) -> None:
@@ -181,8 +181,8 @@ class RawDoor:
             return
         if signal == Signal.HELLO:
             self._known.set()
-            if self._ear.transport != self._transport:
-                self._mismatched(self._ear.transport or "another transport")
+            if self._decoder.transport != self._transport:
+                self._mismatched(self._decoder.transport or "another transport")
         self._events.heard(signal)
 
     def _check_greeting(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from backhaul.addresses import plain_ip
 from backhaul.net.listener import BATCH, HANDSHAKE_BATCH, Acceptor
-from backhaul.net.log_throttle import Burst
+from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import WOULD_BLOCK, release
 from backhaul.net.predicates import unacknowledged
 from backhaul.net.sending import send_whole
@@ -20,7 +20,7 @@ from backhaul.net.tls import ServerContext, explain
 from backhaul.relay.pair import Relay
 from backhaul.transports.base import GateEvents, ServerSettings, taken_over, unlike, with_tls
 from backhaul.transports.control.channel import ControlChannel
-from backhaul.transports.control.websocket import PING, WsEar, encode_signal
+from backhaul.transports.control.websocket import PING, WsControlDecoder, encode_signal
 from backhaul.wire import upgrade
 from backhaul.wire.signals import Signal
 
@@ -65,7 +65,7 @@ class HttpGate:
             seconds=settings.limits.head_timeout,
             left=self._left,
         )
-        self._burst = Burst(log)
+        self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
         self._control: ControlChannel | None = None
         self._asked = 0.0  # when the heartbeat left that has not been answered
@@ -104,7 +104,7 @@ class HttpGate:
         if self._control:
             self._control.send_if_silent(PING)
 
-    def regreet(self, sock: socket.socket, data: bytes) -> None:
+    def rehandshake(self, sock: socket.socket, data: bytes) -> None:
         """See Gate: behind an upgrade there is no second handshake."""
         del data
         release(self._poller, sock)
@@ -121,18 +121,18 @@ class HttpGate:
         self._drop_control()
 
     def _refused(self, error: OSError) -> None:
-        self._burst.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
+        self._throttle.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
 
     def _accepted(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
-        stranger = PendingConnection(sock, plain_ip(address))
+        pending = PendingConnection(sock, plain_ip(address))
         if self._handshakes:
-            self._lobby.admit(stranger)
-            self._handshakes.begin(stranger)
+            self._lobby.admit(pending)
+            self._handshakes.begin(pending)
         elif data := first_words(sock):
-            self._meet(stranger, data)
+            self._meet(pending, data)
         else:
-            self._lobby.admit(stranger)
-            self._lobby.listen(stranger)
+            self._lobby.admit(pending)
+            self._lobby.listen(pending)
 
     def _make_handshakes(self, settings: ServerSettings) -> Handshakes[PendingConnection] | None:
         if not settings.tls:
@@ -148,40 +148,40 @@ class HttpGate:
             patience=limits.handshake_patience,
         )
 
-    def _shaken(self, stranger: PendingConnection) -> None:
-        self._lobby.listen(stranger)
+    def _shaken(self, pending: PendingConnection) -> None:
+        self._lobby.listen(pending)
 
-    def _not_shaken(self, stranger: PendingConnection, error: OSError) -> None:
-        log.debug("connection from %s: dropped: %s", stranger.ip, explain(error))
-        self._lobby.dismiss(stranger)
+    def _not_shaken(self, pending: PendingConnection, error: OSError) -> None:
+        log.debug("connection from %s: dropped: %s", pending.ip, explain(error))
+        self._lobby.dismiss(pending)
 
-    def _left(self, stranger: PendingConnection) -> None:
+    def _left(self, pending: PendingConnection) -> None:
         if self._handshakes:
-            self._handshakes.discard(stranger)
+            self._handshakes.discard(pending)
 
-    def _said(self, stranger: PendingConnection, data: bytes) -> None:
+    def _said(self, pending: PendingConnection, data: bytes) -> None:
         """Let in who shows the token at once; the decoy reads on for all others, and asks `_claim`."""
-        self._lobby.take(stranger)
-        self._meet(stranger, data)
+        self._lobby.take(pending)
+        self._meet(pending, data)
 
-    def _meet(self, stranger: PendingConnection, data: bytes) -> None:
+    def _meet(self, pending: PendingConnection, data: bytes) -> None:
         request = self._tunnel_request(data)
-        if request and self._proves(stranger, request):
-            self._admit(stranger, request)
+        if request and self._proves(pending, request):
+            self._admit(pending, request)
         else:
-            self._show_decoy(stranger, data)
+            self._show_decoy(pending, data)
 
     def _claim(self, sock: socket.socket, ip: str, data: bytes) -> bool:
         """Take over a visitor's connection if a client speaks on it, which a proxy may have used for others before."""
         request = self._tunnel_request(data)
         if not request:
             return False
-        stranger = PendingConnection(sock, ip)
-        if not self._proves(stranger, request):
-            self._complain(stranger, request)
+        pending = PendingConnection(sock, ip)
+        if not self._proves(pending, request):
+            self._complain(pending, request)
             return False
         self._poller.forget(sock)
-        self._admit(stranger, request)
+        self._admit(pending, request)
         return True
 
     def _tunnel_request(self, data: bytes) -> upgrade.Request | None:
@@ -197,70 +197,70 @@ class HttpGate:
     def _is_channel(self, request: upgrade.Request) -> bool:
         return request.path == f"{self._settings.path}/channel"
 
-    def _proves(self, stranger: PendingConnection, request: upgrade.Request) -> bool:
+    def _proves(self, pending: PendingConnection, request: upgrade.Request) -> bool:
         """Return whether the request may be let in, from a barred network as well."""
         if not upgrade.authorized(request, self._token):
             return False
-        self._reputation.proved(stranger.network)
+        self._reputation.proved(pending.network)
         return upgrade.upgrade_problem(request) is None
 
-    def _complain(self, stranger: PendingConnection, request: upgrade.Request) -> None:
-        if self._reputation.barred(stranger.network):
+    def _complain(self, pending: PendingConnection, request: upgrade.Request) -> None:
+        if self._reputation.barred(pending.network):
             return
         proven = upgrade.authorized(request, self._token)
         what = "no WebSocket upgrade" if proven else "wrong token"
-        self._burst.warn((stranger.ip, what), f"refused a connection from {stranger.ip}: {what}")
-        if not proven and (seconds := self._reputation.failed(stranger.network)):
-            self._burst.warn(stranger.network, barred_line(stranger.network, seconds))
+        self._throttle.warn((pending.ip, what), f"refused a connection from {pending.ip}: {what}")
+        if not proven and (seconds := self._reputation.failed(pending.network)):
+            self._throttle.warn(pending.network, barred_line(pending.network, seconds))
 
-    def _admit(self, stranger: PendingConnection, request: upgrade.Request) -> None:
+    def _admit(self, pending: PendingConnection, request: upgrade.Request) -> None:
         channel = self._is_channel(request)
         theirs = upgrade.carrier_of(request, self._token)
         ours = bool(theirs)
         if theirs not in {"", self._carrier}:
             self._mismatched(theirs)
-            admit = functools.partial(release, self._poller, stranger.sock)
+            admit = functools.partial(release, self._poller, pending.sock)
         elif channel:
-            admit = functools.partial(self._open_control, stranger, request.rest)
+            admit = functools.partial(self._open_control, pending, request.rest)
         elif self._control:
-            admit = functools.partial(self._open_tunnel, stranger, request.rest, self._control, ours=ours)
+            admit = functools.partial(self._open_tunnel, pending, request.rest, self._control, ours=ours)
         else:  # its client has given it up, together with the control channel
-            release(self._poller, stranger.sock)
+            release(self._poller, pending.sock)
             return
-        self._send(stranger, self._answer(request, ours=ours, padded=not channel and self._muxed), admit)
+        self._send(pending, self._answer(request, ours=ours, padded=not channel and self._muxed), admit)
 
-    def _send(self, stranger: PendingConnection, answer: bytes, then: Callable[[], None]) -> None:
+    def _send(self, pending: PendingConnection, answer: bytes, then: Callable[[], None]) -> None:
         """Send the answer, then call `then`; who does not take all of it at once waits in the lobby meanwhile."""
         try:
-            sent = stranger.sock.send(answer)
+            sent = pending.sock.send(answer)
         except WOULD_BLOCK:
             sent = 0
         except OSError:
-            release(self._poller, stranger.sock)
+            release(self._poller, pending.sock)
             return
         if sent == len(answer):
             then()
             return
-        self._lobby.admit(stranger)
+        self._lobby.admit(pending)
 
         def leave() -> None:
-            self._lobby.take(stranger)
+            self._lobby.take(pending)
             then()
 
-        send_whole(self._poller, stranger.sock, answer[sent:], leave, lambda _error: self._lobby.dismiss(stranger))
+        send_whole(self._poller, pending.sock, answer[sent:], leave, lambda _error: self._lobby.dismiss(pending))
 
     def _mismatched(self, theirs: str) -> None:
         """The answer tells the client as well, which then closes the connection."""
         tls = self._handshakes is not None
         self._events.fit.mismatched(unlike("client", with_tls(theirs, tls=tls), with_tls(self._carrier, tls=tls)))
 
-    def _open_tunnel(self, stranger: PendingConnection, rest: bytes, control: ControlChannel, *, ours: bool) -> None:
+    def _open_tunnel(self, pending: PendingConnection, rest: bytes, control: ControlChannel, *, ours: bool) -> None:
         if control.closed:
-            release(self._poller, stranger.sock)
+            release(self._poller, pending.sock)
         elif self._muxed and not ours:
-            self._settle(stranger.sock, rest, control)
+            self._settle(pending.sock, rest, control)
         else:
-            self._events.tunnel_opened(stranger.sock, rest, ours=ours)
+            self._events.tunnel_opened(pending.sock, rest, ours=ours)
 
     def _answer(self, request: upgrade.Request, *, ours: bool, padded: bool) -> bytes:
         line = b""
@@ -288,22 +288,22 @@ class HttpGate:
         else:
             self._events.tunnel_opened(sock, rest, ours=False)
 
-    def _show_decoy(self, stranger: PendingConnection, data: bytes = b"", *, plain_on_tls: bool = False) -> None:
-        self._poller.forget(stranger.sock)
-        self._decoy.welcome(stranger.sock, stranger.ip, stranger.network, data, plain_on_tls=plain_on_tls)
+    def _show_decoy(self, pending: PendingConnection, data: bytes = b"", *, plain_on_tls: bool = False) -> None:
+        self._poller.forget(pending.sock)
+        self._decoy.welcome(pending.sock, pending.ip, pending.network, data, plain_on_tls=plain_on_tls)
 
-    def _not_tls(self, stranger: PendingConnection) -> None:
-        self._lobby.take(stranger)
-        self._show_decoy(stranger, plain_on_tls=True)
+    def _not_tls(self, pending: PendingConnection) -> None:
+        self._lobby.take(pending)
+        self._show_decoy(pending, plain_on_tls=True)
 
-    def _open_control(self, stranger: PendingConnection, rest: bytes) -> None:
+    def _open_control(self, pending: PendingConnection, rest: bytes) -> None:
         if self._control:
             self._drop_control()
-            self._events.control_lost(taken_over(stranger.ip))
-        ear = WsEar(self._say, from_client=True)
-        self._control = ControlChannel(self._poller, stranger.sock, ear, self._heard, self._lost)
+            self._events.control_lost(taken_over(pending.ip))
+        decoder = WsControlDecoder(self._say, from_client=True)
+        self._control = ControlChannel(self._poller, pending.sock, decoder, self._heard, self._lost)
         self._relay.pings.add(self)
-        self._events.control_opened(stranger.ip)
+        self._events.control_opened(pending.ip)
         self._control.start(rest)
 
     def _say(self, data: bytes) -> None:

@@ -16,12 +16,12 @@ from typing import Any
 from backhaul.addresses import plain_ip
 from backhaul.failures import network_of
 from backhaul.net.listener import Acceptor
-from backhaul.net.log_throttle import Burst
+from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller, release
 from backhaul.net.predicates import has_input
 from backhaul.transports.base import GateEvents, ServerSettings, taken_over, unlike
 from backhaul.transports.control.channel import ControlChannel
-from backhaul.wire.control import ServerEar, hello_answer
+from backhaul.wire.control import ServerControlDecoder, hello_answer
 from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
 from backhaul.wire.smux import is_nop
@@ -46,7 +46,7 @@ class RawGate:
         self._token = settings.token.encode()
         self._events = events
         self._transport = transport
-        self._ear = ServerEar()
+        self._decoder = ServerControlDecoder()
         self._reputation = Reputation(settings.limits)
         self._lobby = Lobby(
             poller,
@@ -59,8 +59,8 @@ class RawGate:
         )
         self._doubt = False  # whether the client may still turn out to be ours
         self._grace: asyncio.TimerHandle | None = None  # set from the answer to the RTT signal on, while in doubt
-        self._held: dict[_Stranger, None] = {}  # silent so far, and from the client's address
-        self._burst = Burst(log)
+        self._held: dict[_PendingClient, None] = {}  # silent so far, and from the client's address
+        self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
         self._control: ControlChannel | None = None
         self._control_ip = ""
@@ -101,24 +101,24 @@ class RawGate:
         if self._proof and hmac.compare_digest(data[: len(self._proof)], self._proof):
             self._let_in(sock, ip, data[len(self._proof) :])
         else:
-            self._hear(self._make_stranger(sock, ip), data)
+            self._hear(self._make_pending(sock, ip), data)
 
     def _let_in(self, sock: socket.socket, ip: str, rest: bytes) -> None:
         if ip != self._control_ip:  # whose network has proved itself by the token
             self._reputation.proved(network_of(ip))
         self._events.tunnel_opened(sock, rest, ours=True)
 
-    def _make_stranger(self, sock: socket.socket, ip: str) -> "_Stranger":
-        return _Stranger(sock, ip, max(MAX_GREETING, len(self._token)))
+    def _make_pending(self, sock: socket.socket, ip: str) -> "_PendingClient":
+        return _PendingClient(sock, ip, max(MAX_GREETING, len(self._token)))
 
-    def _hear(self, stranger: "_Stranger", data: bytes) -> None:
-        self._lobby.admit(stranger)
+    def _hear(self, pending: "_PendingClient", data: bytes) -> None:
+        self._lobby.admit(pending)
         if data:
-            self._said(stranger, data)
-        if stranger in self._lobby:
-            self._lobby.listen(stranger)
+            self._said(pending, data)
+        if pending in self._lobby:
+            self._lobby.listen(pending)
 
-    def regreet(self, sock: socket.socket, data: bytes) -> None:
+    def rehandshake(self, sock: socket.socket, data: bytes) -> None:
         """Hear a connection that was taken for a tunnel connection and has spoken; takes over the socket."""
         try:
             ip = plain_ip(sock.getpeername())
@@ -162,12 +162,12 @@ class RawGate:
         if not self._doubt:
             self._events.tunnel_opened(sock, ours=False)
             return
-        stranger = self._make_stranger(sock, ip)
-        self._held[stranger] = None
-        self._hear(stranger, first_words(sock))
+        pending = self._make_pending(sock, ip)
+        self._held[pending] = None
+        self._hear(pending, first_words(sock))
 
-    def _left(self, stranger: "_Stranger") -> None:
-        self._held.pop(stranger, None)
+    def _left(self, pending: "_PendingClient") -> None:
+        self._held.pop(pending, None)
 
     def _begin_doubt(self) -> None:
         """Ask for the round trip, which a client of ours answers with a hello behind it."""
@@ -185,9 +185,9 @@ class RawGate:
         """Let in those who were held, in order."""
         held = list(self._held)
         self._dispel()
-        for stranger in held:
-            self._lobby.take(stranger)
-            self._events.tunnel_opened(stranger.sock, ours=False)
+        for pending in held:
+            self._lobby.take(pending)
+            self._events.tunnel_opened(pending.sock, ours=False)
 
     def _dispel(self) -> None:
         """Have no more doubt; who is held has to prove himself as everybody else."""
@@ -198,60 +198,60 @@ class RawGate:
             self._grace = None
 
     def _refused(self, error: OSError) -> None:
-        self._burst.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
+        self._throttle.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
 
-    def _said(self, stranger: "_Stranger", data: bytes) -> None:
-        self._held.pop(stranger, None)
-        if self._control and stranger.ip == self._control_ip and is_nop(data):
+    def _said(self, pending: "_PendingClient", data: bytes) -> None:
+        self._held.pop(pending, None)
+        if self._control and pending.ip == self._control_ip and is_nop(data):
             self._events.fit.mismatched(unlike("client", "tcpmux", self._transport))
-            self._lobby.dismiss(stranger)
+            self._lobby.dismiss(pending)
             return
         try:
-            frame = stranger.reader.feed(data)
+            frame = pending.reader.feed(data)
         except FrameTooLongError:
-            self._refuse(stranger, "no Backhaul client")
+            self._refuse(pending, "no Backhaul client")
             return
         if frame:
-            self._judge(stranger, frame)
+            self._judge(pending, frame)
 
-    def _judge(self, stranger: "_Stranger", frame: Frame) -> None:
+    def _judge(self, pending: "_PendingClient", frame: Frame) -> None:
         if frame.kind == Signal.CHANNEL and hmac.compare_digest(frame.body, self._token):
-            self._trust(stranger)
-            self._open_control(stranger, frame.rest)
+            self._trust(pending)
+            self._open_control(pending, frame.rest)
         elif frame.kind == Signal.TICKET and self._ticket and hmac.compare_digest(frame.body, self._ticket):
-            self._trust(stranger)
-            self._events.tunnel_opened(stranger.sock, frame.rest, ours=True)
+            self._trust(pending)
+            self._events.tunnel_opened(pending.sock, frame.rest, ours=True)
         elif frame.kind == Signal.TICKET and not self._control_ip:
-            self._lobby.dismiss(stranger)  # a ticket of the process before this one, whose client is on its way
+            self._lobby.dismiss(pending)  # a ticket of the process before this one, whose client is on its way
         else:
-            self._refuse(stranger, "wrong token" if frame.kind == Signal.CHANNEL else "no valid handshake")
+            self._refuse(pending, "wrong token" if frame.kind == Signal.CHANNEL else "no valid handshake")
 
-    def _trust(self, stranger: "_Stranger") -> None:
-        self._lobby.take(stranger)
-        self._reputation.proved(stranger.network)
+    def _trust(self, pending: "_PendingClient") -> None:
+        self._lobby.take(pending)
+        self._reputation.proved(pending.network)
 
-    def _refuse(self, stranger: "_Stranger", what: str) -> None:
-        self._lobby.dismiss(stranger)
-        if self._reputation.barred(stranger.network):
+    def _refuse(self, pending: "_PendingClient", what: str) -> None:
+        self._lobby.dismiss(pending)
+        if self._reputation.barred(pending.network):
             return
-        self._burst.warn((stranger.ip, what), f"refused a connection from {stranger.ip}: {what}")
-        if seconds := self._reputation.failed(stranger.network):
-            self._burst.warn(stranger.network, barred_line(stranger.network, seconds))
+        self._throttle.warn((pending.ip, what), f"refused a connection from {pending.ip}: {what}")
+        if seconds := self._reputation.failed(pending.network):
+            self._throttle.warn(pending.network, barred_line(pending.network, seconds))
 
-    def _open_control(self, stranger: "_Stranger", rest: bytes) -> None:
+    def _open_control(self, pending: "_PendingClient", rest: bytes) -> None:
         if self._control:
             self._control.close()
             self._control = None
-            self._events.control_lost(taken_over(stranger.ip))
+            self._events.control_lost(taken_over(pending.ip))
         self._dispel()
         self._ticket = self._proof = b""
-        self._control_ip = stranger.ip
-        self._ear = ServerEar()
-        self._control = ControlChannel(self._poller, stranger.sock, self._ear, self._heard, self._lost)
+        self._control_ip = pending.ip
+        self._decoder = ServerControlDecoder()
+        self._control = ControlChannel(self._poller, pending.sock, self._decoder, self._heard, self._lost)
         self._control.send(encode(Signal.CHANNEL, self._token))
         if self._transport != "tcpmux":
             self._begin_doubt()
-        self._events.control_opened(stranger.ip)
+        self._events.control_opened(pending.ip)
         self._control.start(rest)
 
     def _heard(self, signal: Signal) -> None:
@@ -264,12 +264,14 @@ class RawGate:
 
     def _greeted(self) -> None:
         assert self._control is not None  # noqa: S101 - the hello came on it
-        if self._ear.transport == self._transport:
+        if self._decoder.transport == self._transport:
             self._recognise()
             self._control.send(hello_answer(self._transport, self._ticket))
         else:  # the client learns it from the answer, and goes; its ticket is worth nothing
             self._control.send(hello_answer(self._transport, secrets.token_bytes(TICKET_SIZE)))
-            self._events.fit.mismatched(unlike("client", self._ear.transport or "another transport", self._transport))
+            self._events.fit.mismatched(
+                unlike("client", self._decoder.transport or "another transport", self._transport)
+            )
 
     def _recognise(self) -> None:
         if not self._ticket:
@@ -287,7 +289,7 @@ class RawGate:
             self._events.control_lost(reason, goodbye=goodbye)
 
 
-class _Stranger(PendingConnection):
+class _PendingClient(PendingConnection):
     """Begins with a handshake or a ticket."""
 
     __slots__ = ("reader",)

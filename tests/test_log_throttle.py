@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from backhaul.net.log_throttle import Burst
+from backhaul.net.log_throttle import LogThrottle
 
 LOGGER = logging.getLogger("backhaul.net.log_throttle-test")
 
@@ -25,15 +25,15 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_burst_is_one_line_and_a_count(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    burst = Burst(LOGGER, 10.0, clock=clock)
+    throttle = LogThrottle(LOGGER, 10.0, clock=clock)
     for _ in range(38):
-        burst.warn("dial", "cannot dial: 100% refused")
+        throttle.warn("dial", "cannot dial: 100% refused")
     clock.now += 9.9
-    burst.warn("dial", "cannot dial")
+    throttle.warn("dial", "cannot dial")
     clock.now += 0.1
-    burst.warn("dial", "cannot dial")
+    throttle.warn("dial", "cannot dial")
     clock.now += 12
-    burst.warn("dial", "cannot dial")
+    throttle.warn("dial", "cannot dial")
     assert messages(caplog) == [
         "cannot dial: 100% refused",
         "cannot dial (and 38 more in the last 10 s)",
@@ -42,30 +42,30 @@ def test_a_burst_is_one_line_and_a_count(clock: Clock, caplog: pytest.LogCapture
 
 
 def test_keys_are_told_apart(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    burst = Burst(LOGGER, clock=clock)
+    throttle = LogThrottle(LOGGER, clock=clock)
     for key in ("a", "b", "a", "b"):
-        burst.warn(key, key)
+        throttle.warn(key, key)
     assert messages(caplog) == ["a", "b"]
 
 
 def test_keys_beyond_the_bound_share_one(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    burst = Burst(LOGGER, 10.0, clock=clock, max_keys=2)
+    throttle = LogThrottle(LOGGER, 10.0, clock=clock, max_keys=2)
     for key in ("a", "b", "c", "d", "e", "a"):
-        burst.warn(key, key)
+        throttle.warn(key, key)
     clock.now += 10
     for key in ("f", "b"):  # f takes the place of a, whose interval is over
-        burst.warn(key, key)
+        throttle.warn(key, key)
     assert messages(caplog) == ["a", "b", "c", "f", "b"]
 
 
 def test_the_bound_holds_under_endless_new_keys(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    burst = Burst(LOGGER, 10.0, clock=clock, max_keys=4)
+    throttle = LogThrottle(LOGGER, 10.0, clock=clock, max_keys=4)
     for number in range(1000):
-        burst.warn(number, "flood")
+        throttle.warn(number, "flood")
     assert len(messages(caplog)) == 5
     clock.now += 10
     for number in range(1000, 2000):
-        burst.warn(number, "flood")
+        throttle.warn(number, "flood")
     counts = [line for line in messages(caplog)[5:] if "more" in line]
     assert len(messages(caplog)) == 10
     assert counts == ["flood (and 995 more in the last 10 s)"]

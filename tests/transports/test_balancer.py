@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.mux.balancer import Loads
+from backhaul.mux.balancer import Balancer
 
 
 class Session:
@@ -13,7 +13,7 @@ class Session:
 
     def __init__(self) -> None:
         self.load = 0
-        self.resting = False
+        self.stalled = False
         self.proven = True
 
 
@@ -22,20 +22,20 @@ EVENTS = st.tuples(st.integers(0, 9), st.integers(-1, 12), st.booleans(), st.boo
 
 @given(st.lists(EVENTS))
 def test_the_books_agree_with_the_sessions(events: list[tuple[int, int, bool, bool]]) -> None:
-    loads, sessions = Loads(), [Session() for _ in range(10)]
+    loads, sessions = Balancer(), [Session() for _ in range(10)]
     known: set[Any] = set()
-    for number, streams, resting, proven in events:
+    for number, streams, stalled, proven in events:
         session: Any = sessions[number]
         if streams < 0:
             loads.discard(session)
             known.discard(session)
             session.proven = False  # the next one of this number
         elif session in known:
-            moves_again = session.resting and not resting
-            session.load, session.resting, session.proven = streams, resting, session.proven or proven
+            moves_again = session.stalled and not stalled
+            session.load, session.stalled, session.proven = streams, stalled, session.proven or proven
             assert loads.update(session) is moves_again
         else:
-            session.load, session.resting, session.proven = streams, resting, proven
+            session.load, session.stalled, session.proven = streams, stalled, proven
             assert not loads.update(session)  # one that is not here stays out
             assert session not in loads
             loads.add(session)
@@ -43,7 +43,7 @@ def test_the_books_agree_with_the_sessions(events: list[tuple[int, int, bool, bo
     assert set(loads) == known
     assert len(loads) == len(known)
     assert loads.unproven == sum(not session.proven for session in known)
-    moving = [session for session in known if not session.resting]  # the others take nobody
+    moving = [session for session in known if not session.stalled]  # the others take nobody
     assert loads.idle == sum(not session.load for session in moving)
     places = sum(max(0, 8 - session.load) for session in moving)
     assert loads.has_room(places, 8)
@@ -54,7 +54,7 @@ def test_the_books_agree_with_the_sessions(events: list[tuple[int, int, bool, bo
     assert dispensable is None or (dispensable.load, dispensable.proven) == (0, False)
 
 
-def agree_on_the_choice(loads: Loads, moving: list[Any]) -> None:
+def agree_on_the_choice(loads: Balancer, moving: list[Any]) -> None:
     """Check who gets the next user, if 8 are the most."""
     proven, others = ([s.load for s in moving if s.proven is kind and s.load < 8] for kind in (True, False))
     choice: Any = loads.choose(8)
@@ -66,8 +66,8 @@ def agree_on_the_choice(loads: Loads, moving: list[Any]) -> None:
     assert (None if choice is None else (choice.load, choice.proven)) == expected
 
 
-def unproven(count: int) -> tuple[Loads, list[Any]]:
-    loads, sessions = Loads(), [Session() for _ in range(count)]
+def unproven(count: int) -> tuple[Balancer, list[Any]]:
+    loads, sessions = Balancer(), [Session() for _ in range(count)]
     as_links: list[Any] = list(sessions)
     for link in as_links:
         link.proven = False
@@ -75,7 +75,7 @@ def unproven(count: int) -> tuple[Loads, list[Any]]:
     return loads, as_links
 
 
-def load(loads: Loads, link: Any, streams: int) -> None:  # noqa: ANN401 - a session in the place of a link
+def load(loads: Balancer, link: Any, streams: int) -> None:  # noqa: ANN401 - a session in the place of a link
     link.load = streams
     loads.update(link)
 
@@ -118,7 +118,7 @@ def test_the_newest_is_tried_first_and_the_oldest_is_done_without() -> None:
 
 
 def test_what_nobody_has_used_since_the_last_look() -> None:
-    loads, sessions = Loads(), [Session() for _ in range(4)]
+    loads, sessions = Balancer(), [Session() for _ in range(4)]
     as_links: list[Any] = list(sessions)
     assert loads.unused() == []
     for link in as_links:
