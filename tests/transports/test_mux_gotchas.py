@@ -1,4 +1,4 @@
-"""What v0.7.2 does on its carriers that a second implementation has to know (20 more: test_smux_gotchas.py)."""
+"""The compatibility rules R21 to R24 of docs/protocol.md; the number in a test's name is that of its rule."""
 
 import asyncio
 import socket
@@ -55,7 +55,7 @@ async def read_as_go_does(peer: Peer) -> None:
     assert head.startswith(b"HTTP/1.1 101 ")
 
 
-async def test_gotcha_21_a_client_that_loses_what_it_reads_with_the_answer_misses_no_stream(wsmux: Net) -> None:
+async def test_r21_a_client_that_loses_what_it_reads_with_the_answer_misses_no_stream(wsmux: Net) -> None:
     port, local = free_port(), free_port()
     await wsmux.server(port, [f"{HOST}:{local}=80"])
     await upgraded(wsmux, port)
@@ -67,7 +67,7 @@ async def test_gotcha_21_a_client_that_loses_what_it_reads_with_the_answer_misse
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-async def test_gotcha_21_our_client_keeps_what_comes_with_the_answer(wsmux: Net, size: int) -> None:
+async def test_r21_our_client_keeps_what_comes_with_the_answer(wsmux: Net, size: int) -> None:
     listener, target = wsmux.listen(), wsmux.listen()
     await wsmux.client(listener.port, "connection_pool = 1")
     channel = await listener.accept()
@@ -78,7 +78,7 @@ async def test_gotcha_21_our_client_keeps_what_comes_with_the_answer(wsmux: Net,
     await target.accept()
 
 
-async def test_gotcha_22_fragments_of_4096_bytes_and_no_compression(net: Net) -> None:
+async def test_r22_fragments_of_4096_bytes_and_no_compression(net: Net) -> None:
     net.transport = "ws"
     port, local = free_port(), free_port()
     await net.server(port, [f"{HOST}:{local}=80"])
@@ -96,7 +96,7 @@ async def test_gotcha_22_fragments_of_4096_bytes_and_no_compression(net: Net) ->
     assert await user.receive(256 * 64) == b"".join(pieces)
 
 
-async def test_gotcha_22_nothing_empty_is_said_on_the_channel(net: Net) -> None:
+async def test_r22_nothing_empty_is_said_on_the_channel(net: Net) -> None:
     net.transport = "ws"
     port, local = free_port(), free_port()
     server = await net.server(port, [f"{HOST}:{local}=80"], heartbeat=0.01)
@@ -108,7 +108,7 @@ async def test_gotcha_22_nothing_empty_is_said_on_the_channel(net: Net) -> None:
     assert all(len(payload) == 1 for _, payload in heard)
 
 
-async def test_gotcha_23_our_client_offers_no_h2(net: Net) -> None:
+async def test_r23_our_client_offers_no_h2(net: Net) -> None:
     net.transport = "wssmux"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate())
@@ -127,7 +127,7 @@ async def test_gotcha_23_our_client_offers_no_h2(net: Net) -> None:
         await net.stop(client)
 
 
-async def test_gotcha_23_the_answer_is_a_tls_record_of_its_own(net: Net) -> None:
+async def test_r23_the_answer_is_a_tls_record_of_its_own(net: Net) -> None:
     net.transport = "wssmux"
     port, local = free_port(), free_port()
     await net.server(port, [f"{HOST}:{local}=80"])
@@ -151,7 +151,7 @@ async def test_gotcha_23_the_answer_is_a_tls_record_of_its_own(net: Net) -> None
         sock.close()
 
 
-async def test_gotcha_24_the_control_channel_of_tcpmux_hears_one_byte_at_the_end(net: Net) -> None:
+async def test_r24_the_control_channel_of_tcpmux_hears_one_byte_at_the_end(net: Net) -> None:
     net.transport = "tcpmux"
     listener = net.listen()
     client = await net.client(listener.port, "connection_pool = 1")

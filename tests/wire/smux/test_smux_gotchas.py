@@ -1,6 +1,6 @@
-"""What a second implementation gets wrong towards the Go library; numbers of a list kept from its study.
+"""The compatibility rules R1 to R20 of docs/protocol.md: what a second implementation of smux gets wrong.
 
-Missing numbers concern the relay and the transports.
+The number in a test's name is that of its rule.
 """
 
 import pytest
@@ -28,14 +28,14 @@ def fin(stream_id: int, version: int = 1) -> bytes:
     return pack_frame(version, FIN, stream_id)
 
 
-def test_gotcha_01_header_little_endian_address_prefix_big_endian() -> None:
+def test_r01_header_little_endian_address_prefix_big_endian() -> None:
     end = End(Role.CLIENT)
     end.session._next_id = 0x01020305
     end.open().stream.push(TARGET)
     assert end.take()[HEADER_SIZE:] == bytes.fromhex("01 02 1000 05030201 000e") + b"127.0.0.1:8080"
 
 
-def test_gotcha_02_client_ids_odd_from_3_server_ids_even_from_2() -> None:
+def test_r02_client_ids_odd_from_3_server_ids_even_from_2() -> None:
     assert [End(Role.CLIENT).open().stream.id, End(Role.SERVER).open().stream.id] == [3, 2]
     client, server = End(Role.CLIENT), End(Role.SERVER)
     assert [client.open().stream.id for _ in range(3)] == [3, 5, 7]
@@ -43,7 +43,7 @@ def test_gotcha_02_client_ids_odd_from_3_server_ids_even_from_2() -> None:
 
 
 @pytest.mark.parametrize(("own", "peer"), [(1, 2), (2, 1)])
-def test_gotcha_03_version_mismatch_ends_the_session(own: int, peer: int) -> None:
+def test_r03_version_mismatch_ends_the_session(own: int, peer: int) -> None:
     end = End(Role.SERVER, Settings(version=own))
     end.feed(syn(3, own))
     text = f"peer speaks smux version {peer}, this end is set to {own} (mux_version)"
@@ -54,20 +54,20 @@ def test_gotcha_03_version_mismatch_ends_the_session(own: int, peer: int) -> Non
     assert end.take() == b""
 
 
-def test_gotcha_03_what_is_not_smux_is_called_so() -> None:
+def test_r03_what_is_not_smux_is_called_so() -> None:
     with pytest.raises(SmuxError, match="does not speak smux: its frame begins with byte 71"):
         End(Role.SERVER).feed(b"GET / HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize("command", [5, 255])
-def test_gotcha_04_unknown_command_ends_the_session(command: int) -> None:
+def test_r04_unknown_command_ends_the_session(command: int) -> None:
     end = End(Role.SERVER)
     with pytest.raises(SmuxError, match=f"unknown smux command {command}"):
         end.feed(pack_frame(1, command, 3))
 
 
 @VERSIONS
-def test_gotcha_04_we_give_no_payload_to_syn_fin_nop_and_eight_bytes_to_upd(settings: Settings) -> None:
+def test_r04_we_give_no_payload_to_syn_fin_nop_and_eight_bytes_to_upd(settings: Settings) -> None:
     end = End(Role.SERVER, settings)
     end.open().close()
     end.session.nop(77)
@@ -78,7 +78,7 @@ def test_gotcha_04_we_give_no_payload_to_syn_fin_nop_and_eight_bytes_to_upd(sett
 
 
 @pytest.mark.parametrize("command", [SYN, FIN, NOP])
-def test_gotcha_04_a_length_on_syn_fin_nop_is_ignored_and_nothing_is_skipped(command: int) -> None:
+def test_r04_a_length_on_syn_fin_nop_is_ignored_and_nothing_is_skipped(command: int) -> None:
     end = End(Role.SERVER)
     head = bytes([1, command]) + bytes.fromhex("0400 09000000")
     end.feed(head + syn(3))
@@ -88,14 +88,14 @@ def test_gotcha_04_a_length_on_syn_fin_nop_is_ignored_and_nothing_is_skipped(com
 
 
 @pytest.mark.parametrize("length", ["0000", "0c00"])
-def test_gotcha_04_an_update_is_eight_bytes_whatever_its_length_says(length: str) -> None:
+def test_r04_an_update_is_eight_bytes_whatever_its_length_says(length: str) -> None:
     for version in (1, 2):
         end = End(Role.SERVER, Settings(version=version))
         end.feed(bytes([version, UPD]) + bytes.fromhex(length + "03000000") + bytes(8) + syn(3, version))
         assert [pipe.stream.id for pipe in end.pipes] == [3]
 
 
-def test_gotcha_05_a_stream_is_registered_before_its_syn_can_leave() -> None:
+def test_r05_a_stream_is_registered_before_its_syn_can_leave() -> None:
     end = End(Role.CLIENT)
     pipe = end.open()
     end.feed(psh(3, b"early"))
@@ -104,27 +104,27 @@ def test_gotcha_05_a_stream_is_registered_before_its_syn_can_leave() -> None:
 
 
 @VERSIONS
-def test_gotcha_05_nothing_is_sent_for_a_syn(settings: Settings) -> None:
+def test_r05_nothing_is_sent_for_a_syn(settings: Settings) -> None:
     end = End(Role.SERVER, settings)
     end.feed(syn(3, settings.version))
     assert len(end.session) == 1
     assert end.take() == b""
 
 
-def test_gotcha_06_the_address_goes_directly_behind_the_syn() -> None:
+def test_r06_the_address_goes_directly_behind_the_syn() -> None:
     end = End(Role.CLIENT)
     for _ in range(2):
         end.session.open().push(TARGET)
     assert end.take() == syn(3) + psh(3, TARGET) + syn(5) + psh(5, TARGET)
 
 
-def test_gotcha_06_an_address_is_cut_at_the_largest_frame() -> None:
+def test_r06_an_address_is_cut_at_the_largest_frame() -> None:
     end = End(Role.CLIENT, Settings(max_frame=10))
     end.session.open().push(TARGET)
     assert end.take() == syn(3) + psh(3, TARGET[:10]) + psh(3, TARGET[10:])
 
 
-def test_gotcha_07_fin_comes_last_and_the_other_direction_lives_on() -> None:
+def test_r07_fin_comes_last_and_the_other_direction_lives_on() -> None:
     end = End(Role.CLIENT)
     pipe = end.open()
     pipe.write(b"request")
@@ -134,7 +134,7 @@ def test_gotcha_07_fin_comes_last_and_the_other_direction_lives_on() -> None:
     assert pipe.read(100) == b"answer"
 
 
-def test_gotcha_08_the_peers_fin_is_answered_by_ours_and_then_the_stream_is_forgotten() -> None:
+def test_r08_the_peers_fin_is_answered_by_ours_and_then_the_stream_is_forgotten() -> None:
     end = End(Role.SERVER)
     end.feed(syn(3) + psh(3, b"hello") + fin(3))
     pipe = end.pipes[0]
@@ -145,7 +145,7 @@ def test_gotcha_08_the_peers_fin_is_answered_by_ours_and_then_the_stream_is_forg
     assert (pipe.stream.state, len(end.session)) == (State.CLOSED, 0)
 
 
-def test_gotcha_08_fin_for_an_unknown_stream_and_data_after_fin_are_tolerated() -> None:
+def test_r08_fin_for_an_unknown_stream_and_data_after_fin_are_tolerated() -> None:
     end = End(Role.SERVER)
     end.feed(fin(9) + psh(9, b"nobody") + syn(3) + fin(3) + psh(3, b"late") + fin(3))
     assert end.pipes[0].read(100) == b"late"
@@ -156,7 +156,7 @@ def test_gotcha_08_fin_for_an_unknown_stream_and_data_after_fin_are_tolerated() 
     assert end.session.budget.left == end.session.settings.receive_buffer
 
 
-def test_gotcha_09_one_fin_and_nothing_after_it() -> None:
+def test_r09_one_fin_and_nothing_after_it() -> None:
     end = End(Role.CLIENT)
     pipe = end.open()
     for _ in range(2):
@@ -172,7 +172,7 @@ def test_gotcha_09_one_fin_and_nothing_after_it() -> None:
     assert end.take() == b""
 
 
-def test_gotcha_09_ids_are_not_used_again() -> None:
+def test_r09_ids_are_not_used_again() -> None:
     end = End(Role.CLIENT)
     end.open().finish()
     end.feed(fin(3))
@@ -180,7 +180,7 @@ def test_gotcha_09_ids_are_not_used_again() -> None:
     assert end.open().stream.id == 5
 
 
-def test_gotcha_09_the_peer_may_use_an_id_again_once_both_have_finished() -> None:
+def test_r09_the_peer_may_use_an_id_again_once_both_have_finished() -> None:
     end = End(Role.SERVER)
     for _ in range(2):
         end.feed(syn(3) + psh(3, b"x") + fin(3))
@@ -188,7 +188,7 @@ def test_gotcha_09_the_peer_may_use_an_id_again_once_both_have_finished() -> Non
     assert [pipe.stream.id for pipe in end.pipes] == [3, 3]
 
 
-def test_gotcha_10_respects_262144_until_the_first_update_then_consumed_plus_window() -> None:
+def test_r10_respects_262144_until_the_first_update_then_consumed_plus_window() -> None:
     end = End(Role.CLIENT, V2)
     pipe = end.open()
     assert pipe.stream.sendable() == 262144
@@ -199,7 +199,7 @@ def test_gotcha_10_respects_262144_until_the_first_update_then_consumed_plus_win
     assert pipe.stream.sendable() == 262144 + 65536 - 300000
 
 
-def test_gotcha_10_holds_262144_bytes_of_each_of_many_streams_without_an_update() -> None:
+def test_r10_holds_262144_bytes_of_each_of_many_streams_without_an_update() -> None:
     end = End(Role.SERVER, V2)
     for stream_id in range(3, 3 + 2 * 15, 2):
         end.feed(syn(stream_id, 2) + psh(stream_id, bytes(32768), 2) * 8)
@@ -209,7 +209,7 @@ def test_gotcha_10_holds_262144_bytes_of_each_of_many_streams_without_an_update(
     assert end.session.paused
 
 
-def test_gotcha_10_updates_at_the_first_read_and_at_half_the_window() -> None:
+def test_r10_updates_at_the_first_read_and_at_half_the_window() -> None:
     end = End(Role.SERVER, V2)
     end.feed(syn(3, 2) + psh(3, bytes(40000), 2))
     for size in (2, 32767, 1):
@@ -217,7 +217,7 @@ def test_gotcha_10_updates_at_the_first_read_and_at_half_the_window() -> None:
     assert updates(end.take()) == [(3, 2, 65536), (3, 32770, 65536)]
 
 
-def test_gotcha_10_the_first_read_rule_frees_a_peer_within_its_initial_window() -> None:
+def test_r10_the_first_read_rule_frees_a_peer_within_its_initial_window() -> None:
     """Half of this receiver's window is more than what the peer may send before the first update."""
     a, b = End(Role.CLIENT, V2), End(Role.SERVER, Settings(version=2, stream_buffer=524290))
     a.open().write(pattern(400000))
@@ -227,7 +227,7 @@ def test_gotcha_10_the_first_read_rule_frees_a_peer_within_its_initial_window() 
     assert b"".join(b.pipes[0].unread) == pattern(400000)[1:]
 
 
-def test_gotcha_11_any_window_is_used_with_a_partial_frame() -> None:
+def test_r11_any_window_is_used_with_a_partial_frame() -> None:
     end = End(Role.CLIENT, V2)
     pipe = end.open()
     pipe.write(pattern(300000))
@@ -236,7 +236,7 @@ def test_gotcha_11_any_window_is_used_with_a_partial_frame() -> None:
     assert [frame.length for frame in split(end.take())] == [1]
 
 
-def test_gotcha_12_consumed_is_cumulative_never_more_than_received_and_the_window_constant() -> None:
+def test_r12_consumed_is_cumulative_never_more_than_received_and_the_window_constant() -> None:
     end = End(Role.SERVER, Settings(version=2, stream_buffer=1))
     end.feed(syn(3, 2) + psh(3, b"abcdef", 2))
     for _ in range(3):
@@ -247,7 +247,7 @@ def test_gotcha_12_consumed_is_cumulative_never_more_than_received_and_the_windo
             end.pipes[0].stream.consumed(excess)
 
 
-def test_gotcha_13_a_blocked_writer_learns_of_update_fin_and_loss() -> None:
+def test_r13_a_blocked_writer_learns_of_update_fin_and_loss() -> None:
     end = End(Role.CLIENT, V2)
     pipe = end.open()
     pipe.write(bytes(262144))
@@ -262,7 +262,7 @@ def test_gotcha_13_a_blocked_writer_learns_of_update_fin_and_loss() -> None:
     assert pipe.stream.sendable() == 0
 
 
-def test_gotcha_14_v1_stops_at_the_session_budget_and_resumes_above_zero() -> None:
+def test_r14_v1_stops_at_the_session_budget_and_resumes_above_zero() -> None:
     end = End(Role.SERVER, Settings(receive_buffer=65536))
     end.feed(syn(3) + psh(3, bytes(40000)))
     assert not end.session.paused
@@ -274,14 +274,14 @@ def test_gotcha_14_v1_stops_at_the_session_budget_and_resumes_above_zero() -> No
     assert not end.session.paused
 
 
-def test_gotcha_14_v1_has_no_window_per_stream() -> None:
+def test_r14_v1_has_no_window_per_stream() -> None:
     end = End(Role.CLIENT)
     pipe = end.open()
     pipe.write(bytes(10_000_000))
     assert (pipe.unsent, pipe.stream.sendable()) == (b"", UNLIMITED)
 
 
-def test_gotcha_15_a_nop_every_20_s_even_when_busy() -> None:
+def test_r15_a_nop_every_20_s_even_when_busy() -> None:
     end = End(Role.CLIENT)
     pipe = end.open()
     nops = 0
@@ -294,14 +294,14 @@ def test_gotcha_15_a_nop_every_20_s_even_when_busy() -> None:
     assert nops == 5
 
 
-def test_gotcha_15_half_a_header_is_no_sign_of_life() -> None:
+def test_r15_half_a_header_is_no_sign_of_life() -> None:
     end = End(Role.SERVER)
     end.feed(pack_frame(1, NOP, 0)[:7])
     with pytest.raises(SmuxError, match="peer sent nothing for 40 s"):
         end.session.tick(40.0)
 
 
-def test_gotcha_15_payload_that_trickles_in_is_no_sign_of_life() -> None:
+def test_r15_payload_that_trickles_in_is_no_sign_of_life() -> None:
     end = End(Role.SERVER)
     frame = psh(3, bytes(60000))
     end.feed(syn(3) + frame[:20000])
@@ -311,7 +311,7 @@ def test_gotcha_15_payload_that_trickles_in_is_no_sign_of_life() -> None:
         end.session.tick(80.0)
 
 
-def test_gotcha_15_a_session_that_does_not_read_is_not_timed_out() -> None:
+def test_r15_a_session_that_does_not_read_is_not_timed_out() -> None:
     end = End(Role.SERVER, Settings(receive_buffer=5))
     end.feed(syn(3) + psh(3, b"hello"))
     end.session.tick(40.0)
@@ -322,7 +322,7 @@ def test_gotcha_15_a_session_that_does_not_read_is_not_timed_out() -> None:
     assert [frame.command for frame in split(end.take())] == [NOP] * 3
 
 
-def test_gotcha_16_control_goes_first_but_never_before_payload_of_its_stream() -> None:
+def test_r16_control_goes_first_but_never_before_payload_of_its_stream() -> None:
     end = End(Role.SERVER, V2)
     end.feed(syn(3, 2) + psh(3, b"hello", 2))
     pipe = end.pipes[0]
@@ -336,7 +336,7 @@ def test_gotcha_16_control_goes_first_but_never_before_payload_of_its_stream() -
 
 
 @given(st.data())
-def test_gotcha_17_frames_may_be_split_or_glued_anywhere(data: st.DataObject) -> None:
+def test_r17_frames_may_be_split_or_glued_anywhere(data: st.DataObject) -> None:
     wire = b"".join(
         [
             syn(3, 2),
@@ -364,7 +364,7 @@ def test_gotcha_17_frames_may_be_split_or_glued_anywhere(data: st.DataObject) ->
     assert end.nops == [77]
 
 
-def test_gotcha_18_closing_a_session_says_nothing_and_ends_all_streams() -> None:
+def test_r18_closing_a_session_says_nothing_and_ends_all_streams() -> None:
     end = End(Role.CLIENT)
     pipes = [end.open(), end.open()]
     end.take()
@@ -375,14 +375,14 @@ def test_gotcha_18_closing_a_session_says_nothing_and_ends_all_streams() -> None
     assert (len(end.session), end.take()) == (0, b"")
 
 
-def test_gotcha_19_stray_syns_after_the_end_are_ignored() -> None:
+def test_r19_stray_syns_after_the_end_are_ignored() -> None:
     end = End(Role.SERVER)
     end.session.close(SmuxError("connection reset"))
     end.feed(syn(3))
     assert end.pipes == []
 
 
-def test_gotcha_20_a_peer_cannot_open_streams_without_limit() -> None:
+def test_r20_a_peer_cannot_open_streams_without_limit() -> None:
     end = End(Role.SERVER, Settings(max_streams=2))
     end.feed(syn(3) + syn(5) + syn(7) + psh(7, b"lost") + syn(9))
     assert ([pipe.stream.id for pipe in end.pipes], end.refused) == ([3, 5], [7])
