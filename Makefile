@@ -28,7 +28,7 @@ bench: ## measure beside HAProxy; PEER=program adds another one, ARGS="--quick" 
 
 soak: ## rewrite configuration files under traffic on all transports for ten minutes; ARGS="--minutes 1" for less
 	@tools/setup.sh bench
-	$(BIN)/python -m bench.soak $(ARGS)
+	$(BIN)/python -m bench.scenarios.soak $(ARGS)
 
 clean: ## remove the environment and everything made here
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

@@ -7,13 +7,13 @@ import signal
 import sys
 from pathlib import Path
 
-from bench import chart, report
+from bench.loads.measure import QUICK, Effort
 from bench.machine import describe, raise_file_limit
-from bench.measure import QUICK, Effort
 from bench.processes import BenchError
-from bench.results import Run
-from bench.rounds import Plan, measure_all
-from bench.routes import VARIANTS
+from bench.report import chart, page
+from bench.report.results import Run
+from bench.scenarios.rounds import Plan, measure_all
+from bench.scenarios.routes import VARIANTS
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -64,7 +64,7 @@ def main() -> int:
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    print(report.markdown(run))
+    print(page.markdown(run))
     if options.json:
         run.save(options.json)
     if options.chart:

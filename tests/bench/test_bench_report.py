@@ -4,15 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from bench.datagrams import Delivery
+from bench.loads.datagrams import Delivery
+from bench.loads.measure import ab_failures, ab_figure, ab_percentile
+from bench.loads.services import ANSWER, DATAGRAM, Tally
 from bench.machine import CpuTimes
-from bench.measure import ab_failures, ab_figure, ab_percentile
 from bench.processes import BenchError
-from bench.results import Run, Sample
-from bench.services import ANSWER, DATAGRAM, Tally
-from bench.targets import METRICS, TARGETS, Target
-
-from bench import chart, report, results
+from bench.report import chart, page, results
+from bench.report.results import Run, Sample
+from bench.report.targets import METRICS, TARGETS, Target
 
 
 def sample(route: str, *, kept: bool = True, **values: float) -> Sample:
@@ -62,19 +61,19 @@ def test_ratio_to_zero_is_none() -> None:
 def test_verdict_on_a_floor_relative_to_haproxy(bulk: float | None, said: str) -> None:
     ours = [] if bulk is None else [sample("backhaul/tcp", bulk_up=bulk)]
     run = run_of(sample("haproxy", bulk_up=10), *ours)
-    assert report.verdict(run, "backhaul/tcp", Target("bulk_up", 1.4)) == said
+    assert page.verdict(run, "backhaul/tcp", Target("bulk_up", 1.4)) == said
 
 
 @pytest.mark.parametrize(("size", "said"), [(4096, "met"), (4097, "**MISSED**")])
 def test_verdict_on_an_absolute_ceiling(size: int, said: str) -> None:
     run = run_of(sample("backhaul/tcp", server_bytes=size))
-    assert report.verdict(run, "backhaul/tcp", Target("server_bytes", 4096, reference=None)) == said
+    assert page.verdict(run, "backhaul/tcp", Target("server_bytes", 4096, reference=None)) == said
 
 
 def test_datagram_echo_is_compared_with_the_echo_of_tcp() -> None:
     run = run_of(sample("backhaul/tcp", echo_p50=100), sample("backhaul/udp", udp_echo_p50=119))
     [target] = [target for target in TARGETS["udp"] if target.metric == "udp_echo_p50"]
-    assert report.verdict(run, "backhaul/udp", target) == "met"
+    assert page.verdict(run, "backhaul/udp", target) == "met"
 
 
 def test_every_target_names_a_known_metric() -> None:
@@ -86,7 +85,7 @@ def test_every_target_names_a_known_metric() -> None:
     ("value", "written"), [(None, "-"), (0, "0"), (0.4567, "0.457"), (12.34, "12.3"), (20412.4, "20 412")]
 )
 def test_three_significant_digits(value: float | None, written: str) -> None:
-    assert report.number(value) == written
+    assert page.number(value) == written
 
 
 def test_report_holds_values_ratio_verdict_and_failures() -> None:
@@ -96,14 +95,14 @@ def test_report_holds_values_ratio_verdict_and_failures() -> None:
         sample("backhaul/tcp", bulk_up=15),
         failures=["backhaul/ws: not built"],
     )
-    page = report.markdown(run)
-    assert "| bulk up, 1 stream, Gbit/s | 30 | 10 | 15 | 1.50x | ≥ 1.4x | met |" in page
-    assert "- backhaul/ws: not built" in page
+    written = page.markdown(run)
+    assert "| bulk up, 1 stream, Gbit/s | 30 | 10 | 15 | 1.50x | ≥ 1.4x | met |" in written
+    assert "- backhaul/ws: not built" in written
 
 
 def test_peer_gets_columns_of_its_own() -> None:
     run = run_of(*[sample(r, bulk_up=v) for r, v in [("haproxy", 10), ("backhaul/tcp", 15), ("peer/tcp", 5)]])
-    assert "| bulk up, 1 stream, Gbit/s | - | 10 | 15 | 1.50x | 5 | 0.50x | ≥ 1.4x | met |" in report.markdown(run)
+    assert "| bulk up, 1 stream, Gbit/s | - | 10 | 15 | 1.50x | 5 | 0.50x | ≥ 1.4x | met |" in page.markdown(run)
 
 
 def test_chart_turns_latency_so_that_longer_is_better() -> None:

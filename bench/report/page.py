@@ -1,10 +1,7 @@
-"""A run as Markdown: ``python -m bench.report RUN.json [CHART.svg]`` writes it to standard output."""
+"""A run as Markdown."""
 
-import sys
-from pathlib import Path
-
-from bench.results import Run, load
-from bench.targets import DIRECT, HAPROXY, METRICS, OURS, PEER, TARGETS, Metric, Target
+from bench.report.results import Run
+from bench.report.targets import DIRECT, HAPROXY, METRICS, OURS, PEER, TARGETS, Metric, Target
 
 NOTHING = "-"
 
@@ -114,16 +111,3 @@ def markdown(run: Run, picture: str | None = None) -> str:
 
 def _method(run: Run) -> str:
     return METHOD.format(limit=run.steal_limit, dropped=run.dropped, total=len(run.samples))
-
-
-def main() -> None:
-    """Print the page for the documentation."""
-    if len(sys.argv) not in (2, 3):
-        sys.exit("usage: python -m bench.report RUN.json [CHART.svg]")
-    run = load(Path(sys.argv[1]))
-    print("# Benchmarks\n\nWritten by `python -m bench.report` from a run of `make bench`.\n")
-    print(markdown(run, *sys.argv[2:]))
-
-
-if __name__ == "__main__":
-    main()

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from bench.measure import MESSAGE, Effort, Values, percentiles
+from bench.loads.measure import MESSAGE, Effort, Values, percentiles
+from bench.loads.route import Route
+from bench.loads.services import ANSWER, DATAGRAM, DATAGRAM_SIZE, QUERY
 from bench.processes import LOOPBACK, BenchError
-from bench.routes import Route
-from bench.services import ANSWER, DATAGRAM, DATAGRAM_SIZE, QUERY
 
 RATES = (200, 300, 400, 500, 600, 700, 850, 1000, 1200, 1400, 1700, 2000, 2400)  # Mbit/s
 ATTEMPTS = 2  # per rate: one stray hiccup of the machine does not end the search

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from bench.loads.route import Route
 from bench.machine import cpu_seconds, memory_bytes
 from bench.processes import LOOPBACK, BenchError, connect, run_tool
-from bench.routes import Route
 
 Values = dict[str, float]
 

@@ -16,7 +16,7 @@ from bench.processes import (
     wait_until,
 )
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 NGINX_CONFIG = """\
 daemon off;
@@ -64,9 +64,9 @@ def start_iperf3(programs: Programs) -> int:
 
 
 def start_service(programs: Programs, kind: str, ready: Callable[[int], bool]) -> int:
-    """Start one of bench.services; return its port."""
+    """Start one of bench.loads.services; return its port."""
     port = free_port()
-    argv = [sys.executable, "-m", "bench.services", kind, str(port)]
+    argv = [sys.executable, "-m", "bench.loads.services", kind, str(port)]
     service = programs.start(f"{kind} service", argv, python_environment())
     wait_until(lambda: ready(port), f"{kind} service", service)
     return port

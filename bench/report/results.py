@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.targets import METRICS
+from bench.report.targets import METRICS
 
 
 class Sample(msgspec.Struct, frozen=True):

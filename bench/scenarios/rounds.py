@@ -10,22 +10,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from bench import datagrams, measure, stall
-from bench.backends import make_certificate, start_services
+from bench.loads import datagrams, measure, stall
+from bench.loads.measure import Effort, Values
+from bench.loads.route import Route
 from bench.machine import CpuTimes
-from bench.measure import Effort, Values
 from bench.processes import BenchError, Programs
-from bench.results import Run, Sample
-from bench.routes import (
+from bench.report.results import Run, Sample
+from bench.report.targets import OURS, PEER
+from bench.scenarios.backends import make_certificate, start_services
+from bench.scenarios.routes import (
     VARIANTS,
     Backends,
-    Route,
     program_under_test,
     start_direct,
     start_haproxy,
     start_tunnel,
 )
-from bench.targets import OURS, PEER
 
 ATTEMPTS = 3  # per measurement and round, when the hypervisor steals time
 

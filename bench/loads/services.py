@@ -1,4 +1,4 @@
-"""Backends of our own: ``python -m bench.services {echo,sink,source} PORT`` on 127.0.0.1.
+"""Backends of our own: ``python -m bench.loads.services {echo,sink,source} PORT`` on 127.0.0.1.
 
 echo: returns what it is sent, TCP and UDP, and holds idle connections.
 sink: counts numbered datagrams (see DATAGRAM) and answers a QUERY with what it has received.

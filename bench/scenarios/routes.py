@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.backends import python_environment, start_iperf3
+from bench.loads.route import Ports, Route
 from bench.processes import (
     LOOPBACK,
     Program,
@@ -18,9 +18,8 @@ from bench.processes import (
     free_port,
     wait_until,
 )
-from bench.targets import DIRECT, HAPROXY
-
-Ports = dict[str, int]  # service -> port
+from bench.report.targets import DIRECT, HAPROXY
+from bench.scenarios.backends import python_environment, start_iperf3
 
 
 class Backends(NamedTuple):
@@ -28,15 +27,6 @@ class Backends(NamedTuple):
 
     ports: Ports  # of the services behind the routes
     tls: tuple[Path, Path]  # certificate and key for the transports over TLS
-
-
-class Route(NamedTuple):
-    """A started way to the backends."""
-
-    name: str
-    ports: Ports  # where users reach each service: iperf, http, echo, sink, source
-    hops: tuple[Program, ...]  # nothing, or the server's side and the client's side
-    loads: tuple[str, ...]  # kinds of traffic to measure: "streams", "bulk", "datagrams", "stall"
 
 
 class Settings(NamedTuple):

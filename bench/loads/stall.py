@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from bench.measure import Effort, Values, percentiles
+from bench.loads.measure import Effort, Values, percentiles
+from bench.loads.route import Route
 from bench.processes import LOOPBACK, BenchError, connect
-from bench.routes import Route
 
 MESSAGE = bytes(16384)
 SEND_BUFFER = 128 * 1024  # bytes; a whole message always fits, so that the sender never waits

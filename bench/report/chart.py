@@ -2,8 +2,8 @@
 
 import math
 
-from bench.results import Run
-from bench.targets import HAPROXY, METRICS, OURS, PEER
+from bench.report.results import Run
+from bench.report.targets import HAPROXY, METRICS, OURS, PEER
 
 METRICS_SHOWN = {
     "bulk_up": ("bulk, 1 stream", "#1b6ca8"),

@@ -1,8 +1,8 @@
 """Live reload under traffic: every transport at once, both files rewritten every second, good and broken ones mixed.
 
-``python -m bench.soak [--minutes 10]``. On ports that stay the same no request may fail: new connections, one
-connection that stays open all the time, and datagrams (over transport udp) are tried without a pause. Ends with 1
-if one did, or if a process has more descriptors, or much more memory, at the end than after the first minute.
+``python -m bench.scenarios.soak [--minutes 10]``. On ports that stay the same no request may fail: new connections,
+one connection that stays open all the time, and datagrams (over transport udp) are tried without a pause. Ends with
+1 if one did, or if a process has more descriptors, or much more memory, at the end than after the first minute.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.backends import make_certificate, python_environment, start_services
 from bench.machine import raise_file_limit
 from bench.processes import LOOPBACK, BenchError, Program, Programs, free_port
+from bench.scenarios.backends import make_certificate, python_environment, start_services
 
 TRANSPORTS = ("tcp", "tcpmux", "ws", "wss", "wsmux", "wssmux", "udp")
 PATIENCE = 8.0  # seconds for one request: users wait up to 3 s for a client that comes back
@@ -201,7 +201,7 @@ def _well(tunnel: Tunnel, before: dict[Program, tuple[int, int]]) -> bool:
 
 def main() -> int:
     """Return the exit status."""
-    parser = argparse.ArgumentParser("python -m bench.soak", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser("python -m bench.scenarios.soak", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--transport", default=",".join(TRANSPORTS))
     options = parser.parse_args()

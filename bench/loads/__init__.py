@@ -1,0 +1,1 @@
+"""The loads: what is sent over a route and measured there, and the services that answer."""
