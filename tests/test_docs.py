@@ -1,10 +1,14 @@
-"""The compatibility rules of docs/protocol.md and the tests that name them belong together."""
+"""The pages of docs/ agree with the code and with the tests."""
 
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "protocol.md"
+SOURCE = ROOT / "src" / "backhaul"
+MODULE = re.compile(r"`([\w/]+\.py)`")
 NAMED = re.compile(r"\bdef test_r(\d\d)_|\bR(\d+)\b")  # a test's name, or a docstring or comment
 
 
@@ -33,3 +37,18 @@ def test_every_rule_is_named_by_a_test() -> None:
     mine = Path(__file__)
     tested = set().union(*(named(path) for path in ROOT.glob("tests/**/test_*.py") if path != mine))
     assert set(rules()) - tested == set()
+
+
+@pytest.mark.parametrize("page", ["architecture", "glossary", "protocol"])
+def test_every_module_that_a_page_names_exists(page: str) -> None:
+    """A page may leave out the rooms around a module where the text names them."""
+    known = [f"/{path.relative_to(ROOT)}" for path in (*SOURCE.rglob("*.py"), *ROOT.glob("tests/*.py"))]
+    names = set(MODULE.findall((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")))
+    assert [name for name in sorted(names) if not any(path.endswith(f"/{name}") for path in known)] == []
+    assert len(names) > 10
+
+
+def test_the_glossary_is_in_order() -> None:
+    rows = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").splitlines()
+    words = [row.split("|")[1].strip() for row in rows if row.startswith("|")][2:]
+    assert words == sorted(set(words))
