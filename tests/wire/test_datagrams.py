@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.wire.datagrams import CLOCK_CYCLE, MAX_PAYLOAD, DelayEstimator, Splitter, join, join_stamped
+from backhaul.wire.datagrams import (
+    CLOCK_CYCLE,
+    MAX_PAYLOAD,
+    DelayEstimator,
+    Splitter,
+    framed_size,
+    join,
+    join_stamped,
+    put,
+)
 
 PAYLOADS = st.lists(st.binary(max_size=300), max_size=12)
 
@@ -35,6 +44,15 @@ def test_any_cut_gives_the_same_datagrams(size: int, *, stamped: bool) -> None:
     batch = [b"", b"a", b"", b"hello", bytes(1200), b"z" * 301]
     data = join_stamped(batch, 7) if stamped else join(batch)
     assert split(Splitter(stamped=stamped), in_pieces(data, size)) == batch
+
+
+@given(PAYLOADS, st.integers(0, 40))
+def test_frames_in_a_buffer_are_those_of_a_write(batch: list[bytes], offset: int) -> None:
+    framed = join(batch)
+    assert framed_size(batch) == len(framed)
+    buffer = bytearray(b"\xaa" * (offset + len(framed) + 3))
+    put(batch, memoryview(buffer), offset)
+    assert buffer == b"\xaa" * offset + framed + b"\xaa" * 3
 
 
 @given(PAYLOADS, st.lists(st.integers(1, 400)), st.booleans())

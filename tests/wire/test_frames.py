@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.wire.frames import HEAD_SIZE, Frame, FrameReader, FrameTooLongError, encode
+from backhaul.wire.frames import HEAD_SIZE, Frame, FrameKindError, FrameReader, FrameTooLongError, encode
 
 KINDS = st.integers(0, 255)
 
@@ -66,6 +66,12 @@ def test_the_limit_itself_is_accepted() -> None:
 def test_one_byte_too_much_is_refused_before_it_has_come() -> None:
     with pytest.raises(FrameTooLongError, match="1025 bytes announced, at most 1024"):
         FrameReader(1024).feed(encode(1, bytes(1025))[:HEAD_SIZE])
+
+
+def test_an_unexpected_kind_is_refused_before_its_body_has_come() -> None:
+    assert FrameReader(9, frozenset({1})).feed(encode(1, b"a")) == Frame(1, b"a", b"")
+    with pytest.raises(FrameKindError, match="unknown type 2"):
+        FrameReader(9, frozenset({1})).feed(encode(2, b"a")[:HEAD_SIZE])
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))
