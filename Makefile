@@ -22,9 +22,9 @@ lint: ## style, types, direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: ## measure beside HAProxy; PEER=program adds another one, ARGS="--quick" passes options on
+bench: ## measure beside HAProxy; PEERS="v072=program rathole=program frp=folder" adds others; ARGS="--quick" for less
 	@tools/setup.sh bench
-	$(BIN)/python -m bench $(if $(PEER),--peer $(PEER)) $(ARGS)
+	$(BIN)/python -m bench $(addprefix --peer ,$(PEERS)) $(ARGS)
 
 soak: ## rewrite configuration files under traffic on all transports for ten minutes; ARGS="--minutes 1" for less
 	@tools/setup.sh bench

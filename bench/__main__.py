@@ -2,7 +2,6 @@
 
 import argparse
 import datetime as dt
-import os
 import signal
 import sys
 from pathlib import Path
@@ -12,8 +11,12 @@ from bench.machine import describe, raise_file_limit
 from bench.processes import BenchError
 from bench.report import chart, page
 from bench.report.results import Run
+from bench.scenarios.contenders import find_peers, ours
 from bench.scenarios.rounds import Plan, measure_all
-from bench.scenarios.routes import VARIANTS
+from bench.scenarios.variants import VARIANTS
+
+PEER_HELP = """a program to compare with, repeatable: rathole=PROGRAM, frp=FOLDER with frps and frpc (or rathole-X,
+frp-X), and by any other name a program that reads the same configuration files as this one"""
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -21,7 +24,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench", description="Measure the tunnel beside two HAProxy hops.")
     known = ", ".join(VARIANTS)
     parser.add_argument("--transport", default=",".join(VARIANTS), help=f"comma-separated; known: {known}")
-    parser.add_argument("--peer", type=Path, help="another program that reads the same configuration files")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PATH", help=PEER_HELP)
     parser.add_argument("--rounds", type=int, default=3, help="the best of them counts (default: 3)")
     parser.add_argument("--quick", action="store_true", help="one short round: a smoke test, not a measurement")
     parser.add_argument("--max-steal", type=float, default=2.0, metavar="PERCENT", help="default: 2")
@@ -32,8 +35,6 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     for name in options.transport:
         if name not in VARIANTS:
             parser.error(f"--transport: unknown {name!r}; known: {known}")
-    if options.peer and not os.access(options.peer, os.X_OK):
-        parser.error(f"--peer: {options.peer} is not a program that can be run")
     for path in (options.json, options.chart):
         if path and not path.parent.is_dir():
             parser.error(f"{path}: there is no directory {path.parent}")
@@ -44,7 +45,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
     """Turn the options into a plan."""
     return Plan(
         variants=options.transport,
-        peer=options.peer and options.peer.resolve(),
+        contenders=[ours(), *find_peers(options.peer)],
         rounds=1 if options.quick else options.rounds,
         effort=QUICK if options.quick else Effort(),
         steal_limit=options.max_steal / 100,
@@ -54,12 +55,13 @@ def make_plan(options: argparse.Namespace) -> Plan:
 def main() -> int:
     """Measure, print the report, store what was asked for; returns the exit status."""
     options = parse_arguments(sys.argv[1:])
-    plan = make_plan(options)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped then, too
     try:
+        plan = make_plan(options)
         raise_file_limit()
         now = dt.datetime.now(dt.UTC).isoformat(timespec="minutes")
         run = Run(now, describe(), plan.variants, plan.rounds, plan.steal_limit)
+        run.peers = {peer.name: peer.version for peer in plan.contenders[1:]}
         measure_all(plan, run)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)

@@ -3,7 +3,7 @@
 import math
 
 from bench.report.results import Run
-from bench.report.targets import HAPROXY, METRICS, OURS, PEER
+from bench.report.targets import HAPROXY, METRICS, OURS
 
 METRICS_SHOWN = {
     "bulk_up": ("bulk, 1 stream", "#1b6ca8"),
@@ -30,7 +30,7 @@ def svg(run: Run) -> str:
 
 
 def _routes(run: Run) -> list[str]:
-    return [f"{program}/{variant}" for variant in run.variants for program in (OURS, PEER)]
+    return [f"{program}/{variant}" for variant in run.variants for program in run.programs(variant)]
 
 
 def _advantage(run: Run, route: str, metric: str) -> float | None:

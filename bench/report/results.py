@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.report.targets import METRICS
+from bench.report.targets import METRICS, OURS
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -27,15 +27,21 @@ class Run(msgspec.Struct):
     steal_limit: float
     samples: list[Sample] = []
     failures: list[str] = []
+    peers: dict[str, str] = {}  # name -> version
 
     @property
     def dropped(self) -> int:
         """Number of samples dropped because the hypervisor stole time."""
         return sum(not sample.kept for sample in self.samples)
 
-    def has(self, route: str) -> bool:
-        """Tell whether anything was measured on the route."""
-        return any(sample.route == route for sample in self.samples)
+    def measured(self, variant: str) -> bool:
+        """Tell whether anything was measured on a route of the variant."""
+        return any(sample.route.endswith(f"/{variant}") for sample in self.samples)
+
+    def programs(self, variant: str) -> list[str]:
+        """Return the programs, modes of one included, that were measured on a variant: ours, then the peers."""
+        names = [route.rpartition("/") for route in dict.fromkeys(sample.route for sample in self.samples)]
+        return [OURS, *(program for program, _, on in names if on == variant and program not in {OURS, ""})]
 
     def value(self, route: str, metric: str) -> float | None:
         """Best kept value of a metric on a route (METRICS says what is best), None if there is none."""

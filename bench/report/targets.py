@@ -6,7 +6,6 @@ from typing import NamedTuple
 HAPROXY = "haproxy"
 DIRECT = "direct"
 OURS = "backhaul"
-PEER = "peer"
 
 
 class Metric(NamedTuple):

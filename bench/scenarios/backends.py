@@ -1,5 +1,6 @@
 """The services behind the tunnels: nginx for new connections, iperf3 for bulk, an echo server."""
 
+import base64
 import os
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from bench.processes import (
     run_tool,
     wait_until,
 )
+from bench.scenarios.dialects.wiring import PKCS12_PASSWORD, Secrets
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -90,3 +92,22 @@ def make_certificate(directory: Path) -> tuple[Path, Path]:
         "-keyout", str(key), "-out", str(certificate), timeout=30,
     )  # fmt: skip
     return certificate, key
+
+
+def make_secrets(directory: Path) -> Secrets:
+    """Make the certificate and the keys of one round."""
+    certificate, key = make_certificate(directory)
+    pkcs12, noise_key = directory / "server.pfx", directory / "noise.key"
+    run_tool(
+        "openssl", "pkcs12", "-export", "-passout", f"pass:{PKCS12_PASSWORD}",
+        "-inkey", str(key), "-in", str(certificate), "-out", str(pkcs12), timeout=30,
+    )  # fmt: skip
+    run_tool("openssl", "genpkey", "-algorithm", "X25519", "-out", str(noise_key), timeout=30)
+    public = run_tool("openssl", "pkey", "-pubout", "-in", str(noise_key), timeout=30)
+    return Secrets(certificate, key, pkcs12, _raw_key(noise_key.read_text()), _raw_key(public))
+
+
+def _raw_key(pem: str) -> str:
+    # RFC 8410: both encodings of an X25519 key end with its 32 bytes.
+    der = base64.b64decode("".join(pem.splitlines()[1:-1]))
+    return base64.b64encode(der[-32:]).decode()

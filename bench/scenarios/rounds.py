@@ -16,16 +16,9 @@ from bench.loads.route import Route
 from bench.machine import CpuTimes
 from bench.processes import BenchError, Programs
 from bench.report.results import Run, Sample
-from bench.report.targets import OURS, PEER
-from bench.scenarios.backends import make_certificate, start_services
-from bench.scenarios.routes import (
-    VARIANTS,
-    Backends,
-    program_under_test,
-    start_direct,
-    start_haproxy,
-    start_tunnel,
-)
+from bench.scenarios.backends import make_secrets, start_services
+from bench.scenarios.contenders import Contender
+from bench.scenarios.routes import Backends, route_name, start_direct, start_haproxy, start_tunnel
 
 ATTEMPTS = 3  # per measurement and round, when the hypervisor steals time
 
@@ -48,7 +41,7 @@ class Plan(NamedTuple):
     """What a run compares, and how thoroughly."""
 
     variants: list[str]
-    peer: Path | None
+    contenders: list[Contender]
     rounds: int
     effort: Effort
     steal_limit: float
@@ -58,7 +51,7 @@ def measure_all(plan: Plan, run: Run) -> None:
     """Fill the run with the samples of all rounds; what fails is noted in it, not raised."""
     for number in range(1, plan.rounds + 1):
         with TemporaryDirectory(prefix="bench-") as directory, Programs(Path(directory)) as programs:
-            routes = list(_start_routes(plan, run, programs))
+            routes = list(start_routes(plan, run, programs))
             for load, measurement in MEASUREMENTS:
                 for route in (route for route in routes if load in route.loads):
                     say(f"round {number}/{plan.rounds}: {measurement.__name__} {route.name}")
@@ -72,21 +65,23 @@ def say(text: str) -> None:
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def _start_routes(plan: Plan, run: Run, programs: Programs) -> Iterator[Route]:
-    backends = Backends(start_services(programs), make_certificate(programs.directory))
+def start_routes(plan: Plan, run: Run, programs: Programs) -> Iterator[Route]:
+    """Start the programs of a round; routes that are compared with each other come one after the other."""
+    backends = Backends(start_services(programs), make_secrets(programs.directory))
     yield start_direct(programs, backends)
     yield start_haproxy(programs, backends)
-    for program in [OURS, *([PEER] if plan.peer else [])]:
-        command = program_under_test(plan.peer if program == PEER else None)
-        for variant in plan.variants:
-            with _noting_failure(run, f"{program}/{variant}"):
-                say(f"starting {program}/{variant}")
-                name = f"{program}/{variant}"
-                yield start_tunnel(programs, name, command, VARIANTS[variant], backends)
+    for variant in plan.variants:
+        for contender in plan.contenders:
+            for label in contender.modes(variant):
+                name = route_name(contender, variant, label)
+                with noting_failure(run, name):
+                    say(f"starting {name}")
+                    yield start_tunnel(programs, contender, variant, label, backends)
 
 
 @contextlib.contextmanager
-def _noting_failure(run: Run, what: str) -> Iterator[None]:
+def noting_failure(run: Run, what: str) -> Iterator[None]:
+    """Note what fails in the run, and go on."""
     try:
         yield
     except (BenchError, OSError) as error:
@@ -96,7 +91,7 @@ def _noting_failure(run: Run, what: str) -> Iterator[None]:
 
 
 def _measure(plan: Plan, run: Run, number: int, measurement: Measurement, route: Route) -> None:
-    with _noting_failure(run, f"{route.name} {measurement.__name__}"):
+    with noting_failure(run, f"{route.name} {measurement.__name__}"):
         for _ in range(ATTEMPTS):
             before = CpuTimes.now()
             values = measurement(route, plan.effort)

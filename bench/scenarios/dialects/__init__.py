@@ -1,0 +1,1 @@
+"""The configuration files of the programs that are compared, each program's in a module of its own."""

@@ -1,0 +1,38 @@
+"""The transports that are measured, and their options."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Settings(NamedTuple):
+    """A transport's name in the configuration file, and what else its sections say."""
+
+    transport: str
+    load: str = "streams"
+    both: Mapping[str, object] = {}  # keys of both sections
+    server: Mapping[str, object] = {}  # keys of the server's section alone
+
+    @property
+    def protocol(self) -> str:
+        """What users speak."""
+        return "udp" if self.load == "datagrams" else "tcp"
+
+
+VARIANTS = {
+    "tcp": Settings("tcp"),
+    "tcpmux": Settings("tcpmux"),
+    "ws": Settings("ws"),
+    "wss": Settings("wss"),
+    "wsmux": Settings("wsmux"),
+    "wssmux": Settings("wssmux"),
+    "tcp+sniffer": Settings("tcp", "bulk", {"sniffer": True}),
+    "udp": Settings("udp", "datagrams"),
+    "tcp+udp": Settings("tcp", "datagrams", server={"accept_udp": True}),
+    "tcpmux+udp": Settings("tcpmux", "datagrams", server={"accept_udp": True}),
+    "tcpmux v1": Settings("tcpmux", "stall", {"mux_version": 1}),
+    "tcpmux v2": Settings("tcpmux", "stall", {"mux_version": 2}),
+    "wsmux v1": Settings("wsmux", "stall", {"mux_version": 1}),
+    "wsmux v2": Settings("wsmux", "stall", {"mux_version": 2}),
+    "wssmux v1": Settings("wssmux", "stall", {"mux_version": 1}),
+    "wssmux v2": Settings("wssmux", "stall", {"mux_version": 2}),
+}
