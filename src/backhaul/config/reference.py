@@ -24,7 +24,7 @@ def reference() -> str:
     return (
         f"{tables}\n"
         f"A reload that changes one of these rebuilds the tunnel (users in flight stay): {', '.join(rebuilding)}. "
-        f"One of these takes a restart: {', '.join(restarting)}. All others change in place.\n"
+        f"A change of one of these requires a restart: {', '.join(restarting)}. All others change in place.\n"
     )
 
 

@@ -58,7 +58,7 @@ class _Common(Struct, frozen=True, kw_only=True):
     path: Annotated[
         str,
         key(
-            "Prefix of the paths `/channel` and `/tunnel`, the same on both ends; v0.7.2 knows only none.",
+            "Prefix of the paths `/channel` and `/tunnel`, the same on both ends; v0.7.2 has none.",
             on=WEB,
             rebuild=True,
             form='a path such as "/app"',
@@ -68,7 +68,7 @@ class _Common(Struct, frozen=True, kw_only=True):
     keepalive_period: Annotated[
         int,
         key(
-            "TCP keep-alive: silence before a probe, at most 15 s in the tunnel. None to 127.0.0.0/8 or ::1.",
+            "TCP keep-alive: silence before a probe, at most 15 s in the tunnel. No probes to 127.0.0.0/8 or ::1.",
             ge=1,
             le=MAX_KEEPALIVE,
             unit="seconds",
@@ -192,7 +192,8 @@ class ServerConfig(_Common, frozen=True, kw_only=True):
     accept_udp: Annotated[
         bool,
         key(
-            "Listen for UDP too, on every port of `ports`. On tcp v0.7.2 does too; elsewhere both ends must be ours.",
+            "Listen for UDP too, on every port of `ports`. On tcp v0.7.2 does too; elsewhere both ends must run "
+            "this program.",
             on=STREAM,
         ),
     ] = False
@@ -208,11 +209,11 @@ class ServerConfig(_Common, frozen=True, kw_only=True):
     offline: Annotated[
         Literal["refuse", "wait"],
         key(
-            "Users while no client is connected: refused after 5 seconds (10 if the client has said that it stops), "
-            "or accepted, to wait."
+            "Users while no client is connected: refused after 5 seconds (10 after the client has said that it stops), "
+            "or accepted, to wait for it."
         ),
     ] = "refuse"
-    heartbeat: Annotated[int, key("Interval of the pings that keep the tunnel.", ge=1, unit="seconds")] = 40
+    heartbeat: Annotated[int, key("Interval of the heartbeats on the control channel.", ge=1, unit="seconds")] = 40
     channel_size: Annotated[int, key("Most users that wait for a tunnel connection; others are refused.", ge=1)] = 2048
     mux_con: Annotated[int, key("Streams on a session before another session is opened.", ge=1, on=MUX)] = 8
     tls_cert: Annotated[
@@ -222,7 +223,7 @@ class ServerConfig(_Common, frozen=True, kw_only=True):
     decoy: Annotated[
         str,
         key(
-            "What strangers get to see: an error page, the files of a directory, or another website.",
+            "What visitors without the token see: an error page, the files of a directory, or another website.",
             on=WEB,
             rebuild=True,
             form='"404", a directory or an http(s) URL',
