@@ -38,6 +38,9 @@ HOSTS = V4 | V6 | NAMES
         ("127.0.0.2:1000-1001=[::1]:5-6", [("127.0.0.2", 1000, "[::1]:5"), ("127.0.0.2", 1001, "[::1]:6")]),
         ("1=65535", [("", 1, "65535")]),
         ("65535=1", [("", 65535, "1")]),
+        ("443=unix:/run/app.sock", [("", 443, "unix:/run/app.sock")]),
+        ("443-444=unix:/run/a:80", [("", 443, "unix:/run/a:80"), ("", 444, "unix:/run/a:80")]),
+        ("443=unix:80", [("", 443, "unix:80")]),
     ],
 )
 def test_every_form_gives_its_mappings(entry: str, expected: list[tuple[str, int, str]]) -> None:
@@ -77,6 +80,10 @@ def test_every_form_gives_its_mappings(entry: str, expected: list[tuple[str, int
         ("300.1.1.1:443=80", "neither an IP address nor a host name"),
         ("a b:443=80", "neither an IP address nor a host name"),
         ("[gg::]:443=80", "neither an IP address nor a host name"),
+        ("443=unix:app.sock", "is absolute, such as unix:/run/app.sock"),
+        ("443=unix:", "is absolute"),
+        ("443=unix:/run/" + "x" * 103, "at most 107 bytes"),
+        ("443=unix:/run/../app.sock", "is written without"),
         (443, "write it in quotes"),
         (["443"], "write it in quotes"),
     ],

@@ -7,6 +7,7 @@ import random
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 HOST = "127.0.0.1"
@@ -180,6 +181,14 @@ class Sockets:
             sock.bind((source, 0))
         async with asyncio.timeout(PATIENCE):
             await asyncio.get_running_loop().sock_connect(sock, (host, port))
+        return peer
+
+    async def dial_path(self, path: str | Path) -> Peer:
+        """Connect to a Unix socket."""
+        sock = socket.socket(socket.AF_UNIX)
+        peer = self.keep(Peer(sock))
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.get_running_loop().sock_connect(sock, str(path))
         return peer
 
     def listen(self, port: int = 0, host: str = HOST, *, backlog: int = 128, rcvbuf: int = 0) -> Listener:

@@ -16,6 +16,10 @@ class Service:
         """Serve."""
         self._server = await asyncio.get_running_loop().create_server(lambda: _Echo(self), host, port)
 
+    async def start_at(self, path: str) -> None:
+        """Serve on a Unix socket."""
+        self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Echo(self), path)
+
     async def stop(self) -> None:
         """Take no more connections, and cut those that are left."""
         assert self._server

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -124,6 +125,12 @@ class Net(Sockets):
         port = port or free_port(host)
         self._services.append(await serve_echo(host, port, greeting))
         return port
+
+    async def echo_at(self, path: Path) -> None:
+        """Start an echo service on a Unix socket."""
+        service = Service(b"")
+        await service.start_at(str(path))
+        self._services.append(service)
 
     async def server(
         self,

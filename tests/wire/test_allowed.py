@@ -51,6 +51,17 @@ ALLOWED, REFUSED, BY_ADDRESS = Verdict.ALLOWED, Verdict.REFUSED, Verdict.BY_ADDR
         (":22", "127.0.0.1", 23, REFUSED),
         (":22", "name.example", 22, BY_ADDRESS),
         ("localhost", "127.0.0.1", 1, ALLOWED),
+        ("unix:80", "unix", 80, ALLOWED),
+        ("unix:/run/app.sock", "/run/app.sock", 0, ALLOWED),
+        ("unix:/run/app.sock", "/run/appXsock", 0, REFUSED),
+        ("unix:/run/app.sock", "/RUN/app.sock", 0, REFUSED),
+        ("unix:/run/app.sock", "/run/app.sock", 80, REFUSED),
+        ("unix:/run/*.sock", "/run/app.sock", 0, ALLOWED),
+        ("unix:/run/*.sock", "/run/app/x.sock", 0, REFUSED),
+        ("unix:/run/*/web*", "/run/app/web1", 0, ALLOWED),
+        ("*", "/run/app.sock", 0, REFUSED),
+        ("0.0.0.0/0", "/run/app.sock", 0, REFUSED),
+        (":1-65535", "/run/app.sock", 0, REFUSED),
     ],
 )
 def test_entries(entry: str, host: str, port: int, verdict: Verdict) -> None:
@@ -97,6 +108,9 @@ def test_a_name_that_leads_elsewhere(address: str, ports: list[int]) -> None:
         ("10.0.0.1/8", "the network is written 10.0.0.0/8"),
         ("[2001:db8::1/32]:80", "the network is written 2001:db8::/32"),
         ("[fe80::1%eth0]:80", "leave %eth0 out"),
+        ("unix:run/app.sock", "is absolute"),
+        ("unix:", "is absolute"),
+        ("unix:/run/../*", "without"),
     ],
 )
 def test_mistakes(entry: str, complaint: str) -> None:

@@ -17,6 +17,10 @@ PORTS = st.integers(1, 65535)
         ("[::1]:5201", Target("::1", 5201)),
         ("[fe80::1%eth0]:1", Target("fe80::1%eth0", 1)),
         ("host:0080", Target("host", 80)),
+        ("unix:80", Target("unix", 80)),
+        ("unix:/run/app.sock", Target("/run/app.sock", 0)),
+        ("unix:/run/an app:80", Target("/run/an app:80", 0)),
+        ("unix:/" + "x" * 106, Target("/" + "x" * 106, 0)),
     ],
 )
 def test_targets(text: str, target: Target) -> None:
@@ -45,6 +49,31 @@ def test_targets(text: str, target: Target) -> None:
 def test_a_target_without_a_valid_port(text: str) -> None:
     with pytest.raises(BadTargetError, match="no valid port"):
         parse_target(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("/" + "x" * 107, "at most 107 bytes"),
+        ("/" + "é" * 60, "at most 107 bytes"),
+        ("/run/../etc/x", "without"),
+        ("/run/./x", "without"),
+        ("/run//x", "without"),
+        ("//run/x", "without"),
+        ("/run/", "without"),
+        ("/run/\0x", "no control characters"),
+        ("/run/\nx", "no control characters"),
+        ("/run/\ud800", "no control characters"),
+    ],
+)
+def test_a_path_that_is_none(path: str, complaint: str) -> None:
+    with pytest.raises(BadTargetError, match=complaint):
+        parse_target(f"unix:{path}")
+
+
+@pytest.mark.parametrize("text", ["[unix:/run/app.sock]:80", "[/run/app.sock]:80", "/run/app.sock:80"])
+def test_what_has_a_port_is_no_path(text: str) -> None:
+    assert parse_target(text).port == 80
 
 
 @pytest.mark.parametrize("text", ["::1:5201", "a:b:80", "[::1:5201", "::1]:5201"])

@@ -66,7 +66,7 @@ def _step(one: PortMapping, other: PortMapping) -> bool | None:
 
 def _split(target: str) -> tuple[str, int]:
     head, colon, port = target.rpartition(":")
-    return head + colon, int(port)
+    return head + colon, int(port) if port.isdigit() else 0
 
 
 def _span(first: str, last: str) -> str:

@@ -5,6 +5,8 @@ from ipaddress import ip_address
 
 from msgspec import Struct
 
+from backhaul.wire.targets import UNIX_PREFIX, path_problem
+
 MAX_PORT = 65535
 _MAX_NAME, _MAX_LABEL = 253, 63  # characters of a host name, and between its dots (RFC 1035, 2.3.4)
 LOOPBACK = "127.0.0.1"  # where v0.7.2 looks for a host that is left out: Go dials 0.0.0.0, which Linux takes for this
@@ -44,6 +46,14 @@ def parse_remote(text: str) -> Address:
         raise ValueError(f"leave {scheme[0]} out")
     host, port = split_host_port(text)
     return Address(parse_host(host or LOOPBACK), parse_port(port))
+
+
+def parse_path(text: str) -> str:
+    """Return the path of a Unix socket that is written `unix:/path`; raise ValueError saying what is wrong."""
+    path = text.removeprefix(UNIX_PREFIX)
+    if problem := path_problem(path):
+        raise ValueError(problem)
+    return path
 
 
 def split_host_port(text: str) -> tuple[str, str]:

@@ -20,6 +20,7 @@ def problems(config: Config) -> Iterator[str]:
         yield "sniffer_log: no file can have this name; correct the path"
     if isinstance(config, ServerConfig):
         yield from _taken_ports(config)
+        yield from _paths_on_udp(config)
         yield from _certificate(config)
     elif config.transport in TLS and config.tls_ca:
         yield from _unreadable("tls_ca", config.tls_ca)
@@ -75,6 +76,13 @@ def _taken_ports(config: ServerConfig) -> Iterator[str]:
         m.bind_port == web_port and overlap(m.bind_host, config.web_bind) for m in config.ports
     ):
         yield f"web_port: port {web_port} is listed in ports too; choose another for one of them"
+
+
+def _paths_on_udp(config: ServerConfig) -> Iterator[str]:
+    """Yield Unix sockets on the transport that carries nothing but datagrams."""
+    if config.transport == "udp":
+        paths = (mapping.target for mapping in config.ports if not mapping.takes_datagrams)
+        yield from (f"ports: transport udp can't reach {path}; use a TCP transport" for path in dict.fromkeys(paths))
 
 
 def _certificate(config: ServerConfig) -> Iterator[str]:

@@ -2,11 +2,11 @@
 
     entry  = listen [ "=" target ]  |  range ":" port
     listen = [ bind ":" ] ( port | range )
-    target = [ host ":" ] ( port | range )
+    target = [ host ":" ] ( port | range )  |  "unix:" path
     range  = port "-" port
     bind, host = IPv4 address | "[" IPv6 address "]" | host name
 
-An empty bind means all interfaces, an empty host the client's machine.
+An empty bind means all interfaces, an empty host the client's machine. A path is that of a Unix socket.
 
 A range goes to one target, or onto a range of equal length; without a target every port goes to itself.
 """
@@ -18,7 +18,9 @@ from ipaddress import ip_address
 
 from msgspec import Struct
 
-from .address import is_ip, parse_host, parse_port, split_host_port
+from backhaul.wire.targets import names_path
+
+from .address import Address, is_ip, parse_host, parse_path, parse_port, split_host_port
 from .errors import ConfigError
 from .messages import show
 
@@ -31,6 +33,21 @@ class PortMapping(Struct, frozen=True, gc=False):
     bind_host: str
     bind_port: int
     target: str
+
+    @property
+    def bind(self) -> str:
+        """The address and the port, or the port alone where it listens on all addresses."""
+        return str(Address(self.bind_host, self.bind_port)) if self.bind_host else str(self.bind_port)
+
+    @property
+    def leads_to_path(self) -> bool:
+        """Whether the target is a Unix socket."""
+        return names_path(self.target)
+
+    @property
+    def takes_datagrams(self) -> bool:
+        """Whether users may come over UDP; a Unix socket carries none of their datagrams."""
+        return not self.leads_to_path
 
 
 def parse_ports(entries: Iterable[object]) -> tuple[PortMapping, ...]:
@@ -95,6 +112,9 @@ def _listening(text: str) -> tuple[str, range]:
 def _targets(text: str | None, ports: range) -> list[str]:
     if text is None:
         return [str(port) for port in ports]
+    if names_path(text):
+        parse_path(text)
+        return [text] * len(ports)
     target_ports = _target_ports(text)
     span = _span(target_ports)
     if not _RANGE.fullmatch(target_ports):

@@ -74,17 +74,21 @@ class Dialer:
     def dial(self, host: str, port: int, options: SocketOptions, done: Dialled, permit: Permit = anywhere) -> None:
         """Connect, then call `done` exactly once, with a socket that it owns, or with the last error.
 
+        Without a port `host` is the path of a Unix socket, which needs no permission.
+
         Of the addresses of a name only those are dialled that `permit` returns true for.
         """
         attempt = _Attempt(host, port, options, done)
         self._running.add(attempt)
         family = numeric_family(host)
-        if not family:
-            attempt.query = self._resolver.resolve(host, functools.partial(self._resolved, attempt, permit))
-        elif "%" in host:
+        if family and "%" in host:
             self._dial_scoped(attempt)
-        else:
+        elif family:
             self._connect(attempt, family, (host, port))
+        elif port:
+            attempt.query = self._resolver.resolve(host, functools.partial(self._resolved, attempt, permit))
+        else:
+            self._connect_path(attempt)
 
     def _dial_scoped(self, attempt: _Attempt) -> None:
         try:
@@ -155,6 +159,22 @@ class Dialer:
             self._finish(attempt, sock)
         else:
             self._failed(attempt, OSError(code, os.strerror(code)))
+
+    def _connect_path(self, attempt: _Attempt) -> None:
+        """Connect within the kernel, at once; options of TCP have no meaning there."""
+        try:
+            if self._kind != socket.SOCK_STREAM:
+                raise OSError(errno.EPROTONOSUPPORT, "a Unix socket takes no datagrams of users")  # noqa: TRY301
+            attempt.sock = sock = socket.socket(socket.AF_UNIX, self._kind | socket.SOCK_NONBLOCK)
+            code = sock.connect_ex(attempt.host)
+        except OSError as error:
+            self._failed(attempt, error)
+            return
+        if code:
+            text = "its queue of connections is full" if code == errno.EAGAIN else os.strerror(code)
+            self._failed(attempt, OSError(code, text))
+        else:
+            self._finish(attempt, sock)
 
     def _writable(self, attempt: _Attempt) -> None:
         assert attempt.sock is not None  # noqa: S101 - a writer is only registered for a socket

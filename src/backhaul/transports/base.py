@@ -239,6 +239,10 @@ class ServerTransport(Protocol):
     def connected(self) -> bool:
         """Whether a control channel is open."""
 
+    @property
+    def client_is_v072(self) -> bool:
+        """Whether tunnel connections have shown that the client has no extensions; it may be too early to tell."""
+
     def start(self) -> None:
         """Listen; raises OSError."""
 

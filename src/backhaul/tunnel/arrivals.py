@@ -22,7 +22,7 @@ from .target_book import TargetBook, TargetCounters
 
 log = logging.getLogger("backhaul.client")
 
-_RESETS = frozenset({errno.ECONNREFUSED, errno.ECONNRESET})
+_RESETS = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOENT})  # ENOENT: of a Unix socket
 
 
 class Arrivals:

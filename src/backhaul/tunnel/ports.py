@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
-from backhaul.config import Address, PortMapping
+from backhaul.config import PortMapping
 from backhaul.net.listener import Acceptor
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
@@ -55,8 +55,7 @@ class Port:
     @property
     def name(self) -> str:
         """The address and the number, or the number alone where it listens on all addresses."""
-        host, number = self.mapping.bind_host, self.mapping.bind_port
-        return str(Address(host, number)) if host else str(number)
+        return self.mapping.bind
 
     def listen(
         self,
@@ -195,7 +194,12 @@ class Ports:
     def retarget(self, mappings: Iterable[PortMapping]) -> None:
         """Send the users to come of these ports elsewhere."""
         for mapping in mappings:
-            self.all[mapping.bind_host, mapping.bind_port].mapping = mapping
+            port = self.all[mapping.bind_host, mapping.bind_port]
+            port.mapping = mapping
+            if not mapping.takes_datagrams:
+                port.close_datagrams()
+            self._open(port)
+        self._retry_later()
 
     def retry(self) -> bool:
         """Try again to open what is down; return whether everything is open."""
@@ -258,7 +262,7 @@ class Ports:
         except OSError as error:
             yield reason(error)
         try:
-            if self._listen_datagrams:
+            if self._listen_datagrams and port.mapping.takes_datagrams:
                 port.listen_datagrams(self._listen_datagrams)
         except OSError as error:
             yield f"UDP: {reason(error)}" if self._streams else reason(error)

@@ -25,6 +25,7 @@ from .ports import Port, Ports
 from .retries import Retries
 from .timings import Timings
 from .udp_ports import FlowDispatcher
+from .unix_targets import UnixTargets
 from .waiting_users import Waiting, WaitingUsers
 
 log = logging.getLogger("backhaul.server")
@@ -60,6 +61,7 @@ class ServerTunnel:
         self._unreachable = ""  # why the client can't connect, as far as this end knows; empty: it can
         self.fit = CarrierCheck(log)  # told by the transport
         self._outcomes = Outcomes(log, timings.answer, self.fit.answered)
+        self._unix_targets = UnixTargets(timings.recognition, lambda: self._transport.client_is_v072)
         self._retries = Retries(self._restart, timings.reopen_pauses)
         self._flows = FlowDispatcher(relay, self._transport, listeners, config.channel_size)
         self.ports = Ports(
@@ -123,6 +125,8 @@ class ServerTunnel:
         self._flows.set_most_waiting(config.channel_size)
         self.ports.set_options(_user_options(config))
         self._apply_offline()
+        if self._transport.connected and before.ports != config.ports:
+            self._unix_targets.begin(config.ports)
         if self._heart and before.heartbeat != config.heartbeat:
             self._beat_later()
         if _takes_datagrams(before) != _takes_datagrams(config):
@@ -203,6 +207,7 @@ class ServerTunnel:
         for user in self._waiting.clear():
             self._drop(user)
         self._stop_heart()
+        self._unix_targets.end()
         self._transport.send(Signal.CLOSED)
         self._transport.stop_listening()
 
@@ -214,6 +219,7 @@ class ServerTunnel:
         self.opened += 1
         self._beat_later()
         self._absence.end()
+        self._unix_targets.begin(self.config.ports)
         self._waiting.restart_is_over()
         self._apply_offline()
         for waiting in range(1, len(self._waiting) + 1):
@@ -287,6 +293,7 @@ class ServerTunnel:
 
     def _client_gone(self) -> None:
         self._stop_heart()
+        self._unix_targets.end()
         self.fit.end()
         self.peer = ""
 

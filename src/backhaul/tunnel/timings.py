@@ -15,6 +15,8 @@ class Timings:
     """Without a client until the users' ports refuse connections."""
     restart: float = 10.0
     """For a client that has said that it stops, and for the users who come meanwhile: most such clients restart."""
+    recognition: float = 3.0
+    """Between looks whether a client is v0.7.2: it says nothing of itself, and our hello takes a round trip."""
     quiet: float = 1.0
     """Without a user who comes until a stop need not serve more of them."""
     handshakes: float = 0.3

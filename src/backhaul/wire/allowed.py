@@ -1,7 +1,9 @@
-"""Which targets a client may be sent to: `host`, `host:port`, `host:port-port`, networks, `*.example.com`, `:port`.
+"""Which targets a client may be sent to.
 
-Names are compared as the server wrote them. A name that no entry names may still lead into a network that is allowed:
-that is decided by each of its addresses, so that the owner of a name can't lead the client elsewhere.
+An entry is `host`, `host:port`, `host:port-port`, a network, `*.example.com`, `:port` or `unix:/path`. Names are
+compared as the server wrote them. A name that no entry names may still lead into a network that is allowed: that is
+decided by each of its addresses, so that the owner of a name can't lead the client elsewhere. A Unix socket is allowed
+by an entry for it alone, where `*` stands for any part of a name between two slashes.
 """
 
 import re
@@ -10,7 +12,7 @@ from enum import Enum, auto
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
-from .targets import LOOPBACK, parse_ip
+from .targets import LOOPBACK, UNIX_PREFIX, names_path, parse_ip, path_problem
 
 _Address = IPv4Address | IPv6Address
 
@@ -56,11 +58,23 @@ class NetworkRule(NamedTuple):
         return address in self.network and port in self.ports
 
 
-Rule = NameRule | NetworkRule
+class PathRule(NamedTuple):
+    """A Unix socket, or several."""
+
+    pattern: re.Pattern[str]
+
+    def covers(self, path: str) -> bool:
+        """Whether a target is meant."""
+        return self.pattern.fullmatch(path) is not None
+
+
+Rule = NameRule | NetworkRule | PathRule
 
 
 def parse_rules(text: str) -> list[Rule]:
     """Return what an entry means; raises ValueError that says what is wrong with it."""
+    if names_path(text):
+        return [_path_rule(text.removeprefix(UNIX_PREFIX))]
     host, ports = _split(text)
     if not host and not ports:
         raise ValueError("it names neither a host nor a port")
@@ -82,11 +96,14 @@ class AllowList:
         self._everything = not rules
         self._names = [rule for rule in rules if isinstance(rule, NameRule)]
         self._networks = [rule for rule in rules if isinstance(rule, NetworkRule)]
+        self._paths = [rule for rule in rules if isinstance(rule, PathRule)]
 
     def judge(self, host: str, port: int) -> Verdict:
-        """Decide about a target as far as its text allows."""
+        """Decide about a target as far as its text allows; one without a port is the path of a Unix socket."""
         if self._everything:
             return Verdict.ALLOWED
+        if not port:
+            return Verdict.ALLOWED if any(rule.covers(host) for rule in self._paths) else Verdict.REFUSED
         name = _plain(host)
         if any(rule.covers(name, port) for rule in self._names):
             return Verdict.ALLOWED
@@ -102,6 +119,12 @@ class AllowList:
 
     def _reaches(self, address: _Address, port: int) -> bool:
         return any(rule.covers(address, port) for rule in self._networks)
+
+
+def _path_rule(path: str) -> PathRule:
+    if problem := path_problem(path):
+        raise ValueError(problem)
+    return PathRule(re.compile("[^/]*".join(map(re.escape, path.split("*")))))
 
 
 def _split(text: str) -> tuple[str, str]:

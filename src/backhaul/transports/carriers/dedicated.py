@@ -88,6 +88,7 @@ class DedicatedServer(GatedServer):
         self._make_carrier = make_carrier
         self._idle: OrderedDict[IdleCarrier, None] = OrderedDict()  # unlike a dict finds either end in constant time
         self.dropped = 0  # idle connections beyond channel_size
+        self.client_is_v072 = False
 
     @property
     def idle(self) -> int:
@@ -133,6 +134,7 @@ class DedicatedServer(GatedServer):
         if ours:
             self.fit.proved()
         else:
+            self.client_is_v072 = True
             self.fit.seen()
         carrier = self._make_carrier(sock, rest, ours, self)
         if len(self._idle) >= self.settings.channel_size:
@@ -142,8 +144,14 @@ class DedicatedServer(GatedServer):
         self._idle[carrier] = None
         self._events.carrier_ready()
 
+    def control_opened(self, peer: str) -> None:
+        """Tell the control plane, which knows nothing yet of this client."""
+        self.client_is_v072 = False
+        super().control_opened(peer)
+
     def client_recognised(self) -> None:
         """See GateEvents."""
+        self.client_is_v072 = False
         for carrier in [carrier for carrier in self._idle if not carrier.ours]:
             del self._idle[carrier]
             carrier.close()

@@ -58,6 +58,11 @@ class MuxServer(GatedServer):
         """How many sessions have no stream."""
         return self._links.idle
 
+    @property
+    def client_is_v072(self) -> bool:
+        """Whether there are sessions, all of them without a hello, which is a session's first frame."""
+        return bool(self._links) and not any(link.ours for link in self._links)
+
     def expect_user(self, waiting: int) -> None:
         """Ask for a session when those that are there, or on their way, can't take the users that wait."""
         most = self.settings.mux_con
@@ -92,7 +97,7 @@ class MuxServer(GatedServer):
 
         Only a client of ours takes flows. Until its hello has had time to come, a flow waits for that as well.
         """
-        if self._links and not any(link.ours for link in self._links):
+        if self.client_is_v072:
             early = all(self._relay.loop.time() - link.begun < _HELLO_GRACE for link in self._links)
             return Carry.LATER if early else Carry.REFUSED
         opened = self._open(UDP_PREFIX + flow.target)

@@ -35,6 +35,7 @@ class UdpServer(GatedServer):
     """Idle tunnels in the order in which they were heard from; the one heard from last is used first."""
 
     _gate: RawGate
+    client_is_v072 = False  # of no use to anybody here
 
     def __init__(self, settings: ServerSettings, events: ServerEvents, relay: Relay) -> None:
         super().__init__(settings, events, functools.partial(RawGate, relay.poller, settings, transport="udp"))

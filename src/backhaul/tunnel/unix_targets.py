@@ -1,0 +1,56 @@
+"""Targets that are Unix sockets, which a v0.7.2 client can't dial: the log says so when such a client comes."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from backhaul.config import PortMapping
+
+log = logging.getLogger("backhaul.server")
+
+_NAMED = 5  # ports in one line
+
+
+class UnixTargets:
+    """Look every few seconds whether the client has turned out to be v0.7.2, until it has, and once for each client.
+
+    Without such targets it never looks.
+    """
+
+    def __init__(self, every: float, is_v072: Callable[[], bool]) -> None:
+        self._every = every
+        self._is_v072 = is_v072
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, mappings: tuple[PortMapping, ...]) -> None:
+        """A client is there, or ports have changed."""
+        self.end()
+        concerned = [mapping for mapping in mappings if mapping.leads_to_path]
+        if concerned:
+            self._look_later(concerned)
+
+    def end(self) -> None:
+        """The client is gone."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_later(self, concerned: list[PortMapping]) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._every, self._look, concerned)
+
+    def _look(self, concerned: list[PortMapping]) -> None:
+        self._timer = None
+        if self._is_v072():
+            _say(concerned)
+        else:
+            self._look_later(concerned)
+
+
+def _say(concerned: list[PortMapping]) -> None:
+    named = [f"{mapping.bind} ({mapping.target})" for mapping in concerned[:_NAMED]]
+    more = [f"and {len(concerned) - _NAMED} more"] if len(concerned) > _NAMED else []
+    log.warning(
+        "port %s: the client is v0.7.2, which can't reach Unix sockets, and closes these users; run this program on "
+        "the client's machine, or name a TCP target",
+        ", ".join([*named, *more]),
+    )
