@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
@@ -11,16 +10,16 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.support.apart import Namespace
 from tests.support.datagrams import FLOWS, UdpNet, UdpPeer, repeat
 from tests.support.net import HOST, PATIENCE, free_port, until
 from tests.support.tunnel import TOKEN
 
 SOURCES = Path(__file__).parents[2] / "src"
-CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 1, 0x1000  # <linux/if_tun.h>
 
 
@@ -99,40 +98,6 @@ async def test_iperf3_over_tcp_and_udp_of_the_same_port(options: list[str]) -> N
         total = json.loads(output)["end"]["sum"]
         assert total["packets"] > 100
         assert total["lost_percent"] < 5
-
-
-class Namespace:
-    """A network namespace that lives as long as this object is open."""
-
-    def __init__(self) -> None:
-        self._keeper = subprocess.Popen(["unshare", "--net", "sleep", "60"])
-        self.path = f"/proc/{self._keeper.pid}/ns/net"
-        self.pid = self._keeper.pid
-
-    @property
-    def ready(self) -> bool:
-        """Whether the namespace is another one than ours."""
-        return Path(self.path).readlink() != Path("/proc/self/ns/net").readlink()
-
-    @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
-        """Let this thread open sockets in the namespace."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        with Path("/proc/thread-self/ns/net").open() as home, Path(self.path).open() as there:
-            assert libc.setns(there.fileno(), CLONE_NEWNET) == 0
-            try:
-                yield
-            finally:
-                assert libc.setns(home.fileno(), CLONE_NEWNET) == 0
-
-    def run(self, command: str) -> None:
-        """Run a command inside."""
-        subprocess.run(["nsenter", f"--net={self.path}", *command.split()], check=True, capture_output=True)
-
-    def close(self) -> None:
-        """Give it up, and with it what is in it."""
-        self._keeper.terminate()
-        self._keeper.wait()
 
 
 class Wire:
