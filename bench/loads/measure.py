@@ -1,13 +1,10 @@
 """The measurements on byte-stream routes; each returns metric -> value for one route."""
 
-import re
 import socket
 import statistics
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import msgspec
@@ -85,43 +82,6 @@ def bulk(route: Route, effort: Effort) -> Values:
     if pids:
         values["cpu_per_gb"] = spent / (sum(received.bytes for received in sums.values()) / GB)
     return values
-
-
-def connections(route: Route, effort: Effort) -> Values:
-    """Count new connections per second with 10, 100 and 500 at a time, p99 at 10, and failed requests."""
-    values: Values = {"failed_requests": 0.0}
-    with TemporaryDirectory() as directory:
-        for concurrency in (10, 100, 500):
-            percentiles = Path(directory) / f"{concurrency}.csv"
-            output = run_tool(
-                "ab", "-q", "-r", "-s", "15", "-n", str(effort.requests), "-c", str(concurrency),
-                "-e", str(percentiles), f"http://{LOOPBACK}:{route.ports['http']}/", timeout=60,
-            )  # fmt: skip
-            values[f"connections_{concurrency}"] = ab_figure(output, "Requests per second")
-            values["failed_requests"] += ab_failures(output)
-            if concurrency == 10:
-                values["connect_p99"] = ab_percentile(percentiles.read_text(), 99)
-    return values
-
-
-def ab_figure(output: str, label: str) -> float:
-    """Take one labelled figure from ab's report; raise BenchError if it is not there."""
-    match = re.search(rf"^{label}:\s+([\d.]+)", output, re.MULTILINE)
-    if match is None:
-        raise BenchError(f"ab reported no {label!r}")
-    return float(match[1])
-
-
-def ab_failures(output: str) -> int:
-    """Count the requests that failed: ab's own sum counts one under several headings."""
-    match = re.search(r"\(Connect: (\d+), Receive: (\d+), Length: (\d+), Exceptions: (\d+)\)", output)
-    return max(map(int, match.groups())) if match else 0
-
-
-def ab_percentile(csv: str, percent: int) -> float:
-    """Take the time in milliseconds of one percentile from ab's -e file."""
-    rows = dict(line.split(",") for line in csv.splitlines()[1:])
-    return float(rows[str(percent)])
 
 
 def echo(route: Route, effort: Effort) -> Values:

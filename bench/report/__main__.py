@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from bench.report.page import markdown
+from bench.report.render import markdown
 from bench.report.results import load
 
 

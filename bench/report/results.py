@@ -6,6 +6,9 @@ import msgspec
 
 from bench.report.targets import METRICS, OURS
 
+COMPLETE = "complete"
+CONNECTIONS = "connections"
+
 
 class Sample(msgspec.Struct, frozen=True):
     """What one measurement of one route gave."""
@@ -28,6 +31,7 @@ class Run(msgspec.Struct):
     samples: list[Sample] = []
     failures: list[str] = []
     peers: dict[str, str] = {}  # name -> version
+    scenario: str = COMPLETE
 
     @property
     def dropped(self) -> int:
@@ -41,15 +45,25 @@ class Run(msgspec.Struct):
     def programs(self, variant: str) -> list[str]:
         """Return the programs, modes of one included, that were measured on a variant: ours, then the peers."""
         names = [route.rpartition("/") for route in dict.fromkeys(sample.route for sample in self.samples)]
-        return [OURS, *(program for program, _, on in names if on == variant and program not in {OURS, ""})]
+        peers = [program for program, _, on in names if on == variant and program != OURS]
+        return [OURS, *sorted(peers, key=self._rank)]
 
-    def value(self, route: str, metric: str) -> float | None:
-        """Best kept value of a metric on a route (METRICS says what is best), None if there is none."""
-        values = [
+    def _rank(self, program: str) -> int:
+        order = list(self.peers)
+        name = program.partition(" ")[0]
+        return order.index(name) if name in order else len(order)
+
+    def values(self, route: str, metric: str) -> list[float]:
+        """Return the metric's values of all kept samples of a route."""
+        return [
             sample.values[metric]
             for sample in self.samples
             if sample.kept and sample.route == route and metric in sample.values
         ]
+
+    def value(self, route: str, metric: str) -> float | None:
+        """Best kept value of a metric on a route (METRICS says what is best), None if there is none."""
+        values = self.values(route, metric)
         return METRICS[metric].pick(values) if values else None
 
     def ratio(self, route: str, reference: str, metric: str, reference_metric: str | None = None) -> float | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from bench.loads import datagrams, measure, stall
+from bench.loads import datagrams, measure, stall, users
 from bench.loads.measure import Effort, Values
 from bench.loads.route import Route
 from bench.machine import CpuTimes
@@ -29,7 +29,7 @@ MEASUREMENTS: list[tuple[str, Measurement]] = [
     ("streams", measure.idle_memory),
     ("streams", measure.echo),
     ("datagrams", datagrams.echo),  # right after that of streams, with which it is compared
-    ("streams", measure.connections),
+    ("streams", users.connections),
     ("streams", measure.bulk),
     ("bulk", measure.bulk),
     ("datagrams", datagrams.datagrams),

@@ -1,6 +1,8 @@
 """The programs that the benchmark compares: their files, their table, what is wrong with a path."""
 
 import stat
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from bench.scenarios.dialects import backhaul, frp, rathole
 from bench.scenarios.dialects.wiring import Files, Secrets, Wiring
 from bench.scenarios.variants import VARIANTS
 
+REPOSITORY = Path(__file__).parents[2]
 SECRETS = Secrets(Path("/x/crt"), Path("/x/key"), Path("/x/pfx"), "private", "public")
 
 
@@ -102,7 +105,7 @@ def test_peers_modes_belong_to_known_variants(dialect: dict[str, object]) -> Non
 
 
 def test_the_documentation_has_the_table_of_the_report() -> None:
-    assert MODES in (Path(__file__).parents[2] / "docs/benchmarks.md").read_text()
+    assert MODES in (REPOSITORY / "docs/benchmarks.md").read_text()
 
 
 def test_the_name_chooses_the_language_of_the_files(tmp_path: Path) -> None:
@@ -132,6 +135,13 @@ def test_a_wrong_peer_gets_one_line(option: str, said: str) -> None:
     with pytest.raises(BenchError) as raised:
         find_peers([option])
     assert str(raised.value) == f"--peer {option}: {said}"
+
+
+def test_a_wrong_path_ends_the_benchmark_with_one_line() -> None:
+    argv = [sys.executable, "-m", "bench", "--peer", "rathole=/none/here"]
+    done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    line = "bench: --peer rathole=/none/here: here is not an executable file; give the path of a program\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
 
 
 def test_a_file_that_is_no_program(tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
 """The benchmark's pure parts: what counts, what is compared with what, what the report says."""
 
+import os
+import subprocess
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from bench.loads.datagrams import Delivery
-from bench.loads.measure import ab_failures, ab_figure, ab_percentile
 from bench.loads.services import ANSWER, DATAGRAM, Tally
-from bench.machine import CpuTimes
+from bench.loads.users import ab_failures, ab_figure, ab_percentile
+from bench.machine import CpuTimes, cpu_seconds
 from bench.processes import BenchError
-from bench.report import cells, chart, page, results
+from bench.report import cells, chart, page, render, repeats, results
 from bench.report.results import Run, Sample
 from bench.report.targets import METRICS, TARGETS, Target
 
@@ -105,6 +108,16 @@ def test_peer_gets_columns_of_its_own() -> None:
     assert "| bulk up, 1 stream, Gbit/s | - | 10 | 15 | 1.50x | 5 | 3.00x | ≥ 1.4x | met |" in page.markdown(run)
 
 
+def test_peers_stand_in_the_order_in_which_they_were_given() -> None:
+    run = run_of(
+        *[sample(route, bulk_up=1) for route in ("frp/tcp", "v072/tcp", "rathole tls/tcp", "rathole/tcp", "frp/ws")]
+    )
+    run.peers = {"v072": "v0.7.2", "rathole": "0.5.0", "frp": "0.70.1"}
+    assert run.programs("tcp") == ["backhaul", "v072", "rathole tls", "rathole", "frp"]
+    assert "| rathole tls | to rathole tls | rathole | to rathole |" in page.markdown(run)
+    assert "- rathole: 0.5.0" in page.markdown(run)
+
+
 def test_chart_turns_latency_so_that_longer_is_better() -> None:
     run = run_of(sample("haproxy", echo_p50=100), sample("backhaul/tcp", echo_p50=50))
     assert ">2.00</text>" in chart.svg(run)
@@ -151,3 +164,42 @@ def test_datagram_that_comes_twice_counts_once_and_a_new_run_starts_anew() -> No
         if number == 1:
             assert ANSWER.unpack(tally.answer())[:2] == (7, 2)
     assert ANSWER.unpack(tally.answer())[:2] == (8, 1)
+
+
+def test_best_quartile_and_median_of_many_rounds() -> None:
+    rates, times = repeats.METRICS["user_rate"], repeats.METRICS["user_server_cpu"]
+    assert repeats.summary([5, 1, 2, 4, 3], rates) == [5, 4, 3]
+    assert repeats.summary([5, 1, 2, 4, 3], times) == [1, 2, 3]
+    assert repeats.summary([7], times) == [7, 7, 7]
+    assert repeats.summary([], times) == []
+
+
+def rounds_of_connections(route: str, server: float) -> list[Sample]:
+    costs = {"user_server_cpu": server, "user_client_cpu": 20.0, "user_failures": 1.0}
+    warm_up = Sample(route, 0, 0.0, False, {**costs, "user_rate": 9e9})
+    return [warm_up, *(Sample(route, 1, 0.0, True, {**costs, "user_rate": rate}) for rate in (300.0, 100.0, 200.0))]
+
+
+def test_report_of_repeated_connections() -> None:
+    run = run_of(
+        *rounds_of_connections("haproxy", 5.0),
+        *rounds_of_connections("backhaul/tcp", 10.0),
+        *rounds_of_connections("v072/tcp", 8.0),
+    )
+    run.scenario = results.CONNECTIONS
+    written = render.markdown(run)
+    assert "| backhaul | 10 / 10 / 10 | 20 / 20 / 20 | 300 / 300 / 200 | 3 |" in written
+    assert "| to v072 | 1.250x / 1.250x / 1.250x | 1.000x / 1.000x / 1.000x | 1.000x / 1.000x / 1.000x |  |" in written
+    assert "| to haproxy | 2.000x / 2.000x / 2.000x |" in written
+
+
+def test_cpu_time_of_a_process_is_exact() -> None:
+    earliest = time.process_time()
+    spent = cpu_seconds([os.getpid()])
+    assert earliest <= spent <= time.process_time()
+
+
+def test_cpu_time_of_a_process_that_is_gone_is_none() -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    assert cpu_seconds([process.pid]) == 0

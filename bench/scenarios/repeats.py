@@ -1,0 +1,57 @@
+"""New connections alone, in many short rounds: the programs stay up, and every round visits all of them in turn.
+
+A machine that is disturbed now and then leaves some rounds alone: the lowest of many short ones, and their quartile,
+tell differences of a few per cent that the best of three long ones cannot.
+"""
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from bench.loads.route import Route
+from bench.loads.users import cost
+from bench.machine import CpuTimes
+from bench.processes import BenchError, Programs
+from bench.report.results import Run, Sample
+from bench.scenarios.rounds import Plan, noting_failure, say, start_routes
+from bench.scenarios.variants import VARIANTS
+
+SETTLE_SECONDS = 1.0  # in which pools fill and compilers of the first users' code are done
+
+
+class Repeats(NamedTuple):
+    """How often the scenario is repeated, and how much it does each time."""
+
+    rounds: int
+    users: int
+    concurrency: int
+
+    def __str__(self) -> str:
+        return f"{self.rounds} of {self.users} users, {self.concurrency} at a time"
+
+
+def repeat_connections(plan: Plan, repeats: Repeats, run: Run) -> None:
+    """Fill the run with samples of nothing but new connections; what fails is noted and not tried again."""
+    variants = [variant for variant in plan.variants if VARIANTS[variant].load == "streams"]
+    if not variants:
+        raise BenchError("--connections: expected a transport that carries streams, such as tcp")
+    with TemporaryDirectory(prefix="bench-") as directory, Programs(Path(directory)) as programs:
+        started = start_routes(plan._replace(variants=variants), run, programs)
+        routes = [route for route in started if route.hops]
+        time.sleep(SETTLE_SECONDS)
+        for number in range(repeats.rounds + 1):  # the first is for warming up
+            say(f"round {number}/{repeats.rounds}")
+            # To and fro, so that no program always follows the same one.
+            routes = [route for route in reversed(routes) if _measured(run, number, repeats, route)]
+    say("")
+
+
+def _measured(run: Run, number: int, repeats: Repeats, route: Route) -> bool:
+    with noting_failure(run, f"{route.name} connections"):
+        before = CpuTimes.now()
+        values = cost(route, repeats.users, repeats.concurrency)
+        steal = before.stolen_share_to(CpuTimes.now())
+        run.samples.append(Sample(route.name, number, round(steal, 4), number > 0, values))
+        return True
+    return False
