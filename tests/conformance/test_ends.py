@@ -81,6 +81,7 @@ async def test_a_reset_after_the_end_of_its_direction(any_net: Net, end: str) ->
 
 @pytest.mark.parametrize("end", ["server", "client"])
 async def test_a_direction_that_stays_silent_after_the_end_of_the_other_is_reset(any_net: Net, end: str) -> None:
+    any_net.patience = {"sweep": 0.02}
     tunnel, user, target = await connect(any_net)
     await user.send(b"request")
     user.shut_write()
