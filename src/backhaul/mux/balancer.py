@@ -138,10 +138,13 @@ class Balancer:
         if link.proven:
             self._unproven.pop(link, None)
         self._loads[link] = load
-        if not load and link in self._unproven:
-            self._trial.put_back(link)  # this user got no answer
-        else:
+        if link not in self._unproven:
+            if load != _STALLED:
+                self._shelf.put(link, load)
+        elif load:
             self._put(link, load)
+        else:
+            self._trial.put_back(link)  # this user got no answer
 
     def choose(self, most: int) -> Link | None:
         """Return the session for the next user: that with the fewest streams; None if each has `most`.

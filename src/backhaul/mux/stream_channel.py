@@ -102,16 +102,14 @@ class SmuxChannel:
 
     def drop(self, *, reset: bool) -> None:
         """See Channel. A NOP with the stream's id, which the Go program ignores, tells one of ours of a reset."""
+        link, stream = self._link, self._stream
         try:
-            self._let_go(reset=reset)
+            if reset and link.ours and not link.closed:
+                link.session.nop(stream.id)
+            stream.finish()
+            stream.abandon()
+            stream.sink = NOBODY  # without a circle through its sink all this is freed at once
+            self.settle()
+            link.stream_closed()
         except Exception as error:  # noqa: BLE001 - the peer would wait for ever for the end of this stream
-            self._link.fail(error)
-
-    def _let_go(self, *, reset: bool) -> None:
-        if reset and self._link.ours and not self._link.closed:
-            self._link.session.nop(self._stream.id)
-        self._stream.finish()
-        self._stream.abandon()
-        self._stream.sink = NOBODY  # without a circle through its sink all this is freed at once
-        self.settle()
-        self._link.stream_closed()
+            link.fail(error)

@@ -79,13 +79,13 @@ class Dialer:
         Of the addresses of a name only those are dialled that `permit` returns true for.
         """
         attempt = _Attempt(host, port, options, done)
-        self._running.add(attempt)
         family = numeric_family(host)
         if family and "%" in host:
             self._dial_scoped(attempt)
         elif family:
             self._connect(attempt, family, (host, port))
         elif port:
+            self._running.add(attempt)
             attempt.query = self._resolver.resolve(host, functools.partial(self._resolved, attempt, permit))
         else:
             self._connect_path(attempt)
@@ -152,10 +152,9 @@ class Dialer:
             self._failed(attempt, error)
             return
         if code == errno.EALREADY:
-            if attempt.addresses:
-                self._trying.add(attempt)
+            self._await(attempt)
             self._poller.on_writable(sock, functools.partial(self._writable, attempt))
-        elif not code or code == errno.EISCONN:
+        elif not code or code == errno.EISCONN:  # most are, within this machine: they need no time limit
             self._finish(attempt, sock)
         else:
             self._failed(attempt, OSError(code, os.strerror(code)))
@@ -175,6 +174,12 @@ class Dialer:
             self._failed(attempt, OSError(code, text))
         else:
             self._finish(attempt, sock)
+
+    def _await(self, attempt: _Attempt) -> None:
+        if attempt not in self._running:
+            self._running.add(attempt)
+        if attempt.addresses:
+            self._trying.add(attempt)
 
     def _writable(self, attempt: _Attempt) -> None:
         assert attempt.sock is not None  # noqa: S101 - a writer is only registered for a socket

@@ -94,7 +94,12 @@ class FramedRelay:
         if said:
             self._took(said)
         try:
-            self._start(kept, ended=ended)
+            if kept:
+                self._send_kept(kept)
+            if ended and not self.closed:
+                self.on_fin()
+            if not self.closed:
+                self._relay.poller.own(self._sock, self.readable, self.reset)
         except Exception as error:  # noqa: BLE001 - as in _attempt
             self._fail(error)
 
@@ -114,16 +119,11 @@ class FramedRelay:
         self.reset()
         self._relay.poller.faults.fault(FAULT, error)
 
-    def _start(self, kept: bytes, *, ended: bool) -> None:
-        if kept:
-            self._backlog = bytearray(kept)
-            self._flush_backlog()
-            if self._backlog:
-                self._relay.budget.hold(self, len(self._backlog))
-        if ended and not self.closed:
-            self.on_fin()
-        if not self.closed:
-            self._relay.poller.own(self._sock, self.readable, self.reset)
+    def _send_kept(self, kept: bytes) -> None:
+        self._backlog = bytearray(kept)
+        self._flush_backlog()
+        if self._backlog:
+            self._relay.budget.hold(self, len(self._backlog))
 
     def readable(self) -> None:
         """The socket has bytes, or has ended."""

@@ -26,7 +26,7 @@ _RESETS = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOENT})  # ENO
 
 
 class Arrivals:
-    """Dials targets, at most `most` at a time, none longer than `timeout`; keeps `book`."""
+    """Dials targets, at most `most` of a kind at a time, none longer than `timeout`; keeps `book`."""
 
     def __init__(
         self, poller: Poller, resolver: Resolver, book: TargetBook, *, timeout: float, keepalive: int, most: int
@@ -62,7 +62,7 @@ class Arrivals:
         verdict = self._allowed.judge(target.host, target.port)
         if verdict is Verdict.REFUSED:
             self._forbid(arrival)
-        elif self.dialling >= self._most:
+        elif len(self._datagrams if arrival.datagrams else self._streams) >= self._most:
             self._overloaded(arrival)
         elif verdict is Verdict.ALLOWED:
             self._dial(arrival, target, anywhere)

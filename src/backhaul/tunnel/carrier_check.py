@@ -60,7 +60,7 @@ class CarrierCheck:
 
     def answered(self, since: float) -> None:
         """A user who has come at `since` got an answer; one from before the control channel proves nothing."""
-        if since >= self._begun:
+        if not self._proved and since >= self._begun:
             self.proved()
 
     def mismatched(self, what: str) -> None:
