@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -19,6 +20,7 @@ from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import NO_CLIENT, PortStatus
 from backhaul.net.listeners import Listeners
 from backhaul.net.poller import reason
+from backhaul.net.unix_sockets import listener_at
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.log import configure
 from backhaul.system.memory import memory_limit
@@ -26,7 +28,7 @@ from backhaul.system.status_socket import serving, socket_path, take_turn
 
 from .assembly import gate_limits
 from .client import Client
-from .config import ClientConfig, ConfigError, ServerConfig, load
+from .config import Address, ClientConfig, ConfigError, ServerConfig, load
 from .errors import BackhaulError
 from .overview import reader
 from .server import Server
@@ -51,7 +53,9 @@ class Process:
         self._config = config
         self._socket = socket_path(self._file)
         self._turn = _take_turn(self._socket)
-        self._end = _make_end(config, shared=self._turn is not None)
+        self._listeners = _make_listeners(self._socket, shared=self._turn is not None)
+        self._claim(config.page)
+        self._end = _make_end(config, self._listeners)
         self._events = EventLog()
         self._read = reader(self._end, self._events)
         self._wake = asyncio.Event()  # a signal has come
@@ -96,22 +100,31 @@ class Process:
         return watch
 
     async def _start_monitor(self, config: Config) -> "Monitor | None":
-        if not config.web_port and not config.sniffer:
+        if not config.page and not config.sniffer:
             return None
         # Not before: without page and usage log an idle process is a megabyte smaller.
         from backhaul.monitor.service import start  # noqa: PLC0415
         from backhaul.monitor.settings import Settings  # noqa: PLC0415
 
         settings = Settings(
-            web_bind=config.web_bind,
-            web_port=config.web_port,
+            web_bind=config.page.host if config.page else "",
+            web_port=config.page.port if config.page else 0,
             web_user=config.web_user,
             web_password=config.web_password.reveal(),
             metrics=config.metrics,
             sniffer=config.sniffer,
             sniffer_log=config.sniffer_log,
+            open_page=functools.partial(self._open_page, config.page),
         )
         return await start(settings, self._read)
+
+    def _claim(self, page: Address | None) -> None:
+        """Let nobody else have the page's socket, and nobody close it."""
+        if page:
+            self._listeners.claim(page.host, page.port)
+
+    def _open_page(self, page: Address | None) -> socket.socket | None:
+        return self._listeners.page(page.host, page.port) if page else None
 
     async def _end_in_order(self, replaced: Callable[[], bool]) -> None:
         patience = self._config.shutdown_timeout
@@ -185,6 +198,7 @@ class Process:
             log.warning("%s has changed, which takes a restart", key)
         if changed & _LOG:
             configure(new.log_level, new.log_format)
+        self._claim(new.page)
         try:
             await _reconfigure(self._end, new, change)
         except (OSError, BackhaulError) as error:
@@ -225,8 +239,12 @@ def _take_turn(path: Path | None) -> socket.socket | None:
         raise BackhaulError(f"can't take over from the process that stops: {reason(error)}") from None
 
 
-def _make_end(config: Config, *, shared: bool) -> Server | Client:
-    listeners = Listeners(notify.inherited(), shared=shared, depot=notify.Store())
+def _make_listeners(path: Path | None, *, shared: bool) -> Listeners:
+    predecessor = listener_at(str(path)) if shared else None
+    return Listeners(notify.inherited(), shared=shared, predecessor=predecessor or 0, depot=notify.Store())
+
+
+def _make_end(config: Config, listeners: Listeners) -> Server | Client:
     if isinstance(config, ServerConfig):
         return Server(config, limits=gate_limits(descriptor_limit(), memory_limit()), listeners=listeners)
     listeners.settle()  # the file was a server's before

@@ -135,7 +135,7 @@ class Server:
             token=config.token.reveal(),
             mux=mux_settings(config),
             mux_con=config.mux_con,
-            tls=ServerTls(config.tls_cert, config.tls_key) if config.transport in TLS else None,
+            tls=_tls(config) if config.transport in TLS else None,
             path=config.path,
             decoy=config.decoy,
             limits=self._limits,
@@ -143,6 +143,10 @@ class Server:
             channel_size=config.channel_size,
             tunnel_options=tunnel_options(config),
         )
+
+
+def _tls(config: ServerConfig) -> ServerTls:
+    return ServerTls(config.tls_cert, config.tls_key, over_unix=config.bind_addr.is_path)
 
 
 def _bind_hosts(config: ServerConfig) -> list[str]:

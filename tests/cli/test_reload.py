@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from tests.support.net import HOST, PATIENCE, free_port
+from tests.support.net import HOST, PATIENCE, free_port, until
 from tests.support.program import Program
 
 
@@ -138,4 +138,22 @@ async def test_a_page_whose_port_was_taken_is_tried_again(tmp_path: Path, progra
     server.program.signal(signal.SIGHUP)
     await server.program.line("monitoring page on")
     assert b"<title>Backhaul</title>" in await _fetch(web_port)
+    await server.stop()
+
+
+async def test_a_page_goes_over_to_a_unix_socket_and_back(tmp_path: Path, programs: AsyncExitStack) -> None:
+    path = tmp_path / "page"
+    text = f'[server]\nbind_addr = "{HOST}:{free_port()}"\ntransport = "tcp"\ntoken = "t"\nskip_optz = true\n'
+    server = End(tmp_path / "server.toml", text)
+    await server.start(programs)
+    await server.program.line("listens on")
+    server.rewrite("skip_optz", f'web_bind = "unix:{path}"\nskip_optz')
+    await server.program.line(f"monitoring page on unix:{path}")
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b"GET / HTTP/1.1\r\nHost: public.example\r\n\r\n")
+    assert b"<title>Backhaul</title>" in await reader.read()
+    writer.close()
+    server.rewrite(f'web_bind = "unix:{path}"\n', "")
+    await server.program.line("keys: web_bind")
+    await until(lambda: not path.exists())
     await server.stop()

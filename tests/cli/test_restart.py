@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,7 +27,8 @@ class Restarts:
         self.port, bind = free_port(), free_port()
         common = f'transport = "tcp"\ntoken = "{TOKEN}"\nskip_optz = true\nshutdown_timeout = 60\n'
         self._server, self._client = folder / "server.toml", folder / "client.toml"
-        mappings = f'ports = ["{HOST}:{self.port}={target}"]'
+        self.path = folder / "app.sock"
+        mappings = f'ports = ["{HOST}:{self.port}={target}", "unix:{self.path}={target}"]'
         self._server.write_text(f'[server]\nbind_addr = "{HOST}:{bind}"\n{mappings}\n{common}')
         self._client.write_text(f'[client]\nremote_addr = "{HOST}:{bind}"\nretry_interval = 1\n{common}')
         self.programs = contextlib.AsyncExitStack()
@@ -54,12 +56,18 @@ class Restarts:
             count = 0
             while not enough.is_set():
                 group.create_task(self._short_user())
+                group.create_task(self._short_local_user())
                 count += 1
                 await asyncio.sleep(_EVERY)
         return count
 
     async def _short_user(self) -> None:
         user = await self.net.dial(self.port)
+        await echo(user, b"hello")
+        user.close()
+
+    async def _short_local_user(self) -> None:
+        user = await self.net.dial_path(self.path)
         await echo(user, b"hello")
         user.close()
 
@@ -109,12 +117,14 @@ class Manager:
         self._sock.settimeout(PATIENCE)
         self._sock.bind(str(self._path))
         self.kept: list[int] = []
+        self._names: list[str] = []
 
     @property
     def wrapper(self) -> tuple[str, ...]:
         """What tells a program of this manager."""
         redirections = " ".join(f"{3 + index}<&{descriptor}" for index, descriptor in enumerate(self.kept))
         variables = f"NOTIFY_SOCKET={self._path} FDSTORE=16 LISTEN_FDS={len(self.kept)} LISTEN_PID=$$"
+        variables += f" LISTEN_FDNAMES={':'.join(self._names)}"
         return ("bash", "-c", f'exec {redirections}; {variables} exec "$@"', "bash")
 
     async def ready(self) -> None:
@@ -123,6 +133,7 @@ class Manager:
         while b"READY=1" not in message:
             message, descriptors, _, _ = await asyncio.to_thread(socket.recv_fds, self._sock, 4096, 4)
             self.kept += descriptors
+            self._names += re.findall(r"FDNAME=(.*)", message.decode()) if descriptors else []
 
     def close(self) -> None:
         """Close the sockets, as a stop does that is no restart."""
@@ -135,7 +146,7 @@ async def test_users_wait_in_the_sockets_that_the_service_manager_keeps(restarts
     with contextlib.closing(Manager(tmp_path)) as manager:
         server = await restarts.server(*manager.wrapper)
         await manager.ready()
-        assert len(manager.kept) == 2
+        assert len(manager.kept) == 3
         await restarts.client()
         long = await restarts.net.dial(restarts.port)
         await echo(long, b"before")
@@ -148,6 +159,9 @@ async def test_users_wait_in_the_sockets_that_the_service_manager_keeps(restarts
         early.close()
         assert await server.ended() == 0
         late = await restarts.net.dial(restarts.port)  # nobody runs: the kernel accepts
+        later = await restarts.net.dial_path(restarts.path)
         await late.send(b"late")
+        await later.send(b"later")
         await restarts.server(*manager.wrapper, inherit=tuple(manager.kept))
         assert await late.receive(4) == b"late"
+        assert await later.receive(5) == b"later"

@@ -41,6 +41,8 @@ HOSTS = V4 | V6 | NAMES
         ("443=unix:/run/app.sock", [("", 443, "unix:/run/app.sock")]),
         ("443-444=unix:/run/a:80", [("", 443, "unix:/run/a:80"), ("", 444, "unix:/run/a:80")]),
         ("443=unix:80", [("", 443, "unix:80")]),
+        ("unix:/run/app.sock=443", [("/run/app.sock", 0, "443")]),
+        ("unix:/run/a:80 = unix:/run/b", [("/run/a:80", 0, "unix:/run/b")]),
     ],
 )
 def test_every_form_gives_its_mappings(entry: str, expected: list[tuple[str, int, str]]) -> None:
@@ -80,6 +82,11 @@ def test_every_form_gives_its_mappings(entry: str, expected: list[tuple[str, int
         ("300.1.1.1:443=80", "neither an IP address nor a host name"),
         ("a b:443=80", "neither an IP address nor a host name"),
         ("[gg::]:443=80", "neither an IP address nor a host name"),
+        ("unix:app.sock=443", "is absolute, such as unix:/run/app.sock"),
+        ("unix:/run/" + "x" * 103 + "=443", "at most 107 bytes"),
+        ("unix:/run/app.sock", 'with "="'),
+        ("unix:/run/app.sock=", "a number from 1 to 65535"),
+        ("unix:/run/app.sock=80-81", "both ranges equally long"),
         ("443=unix:app.sock", "is absolute, such as unix:/run/app.sock"),
         ("443=unix:", "is absolute"),
         ("443=unix:/run/" + "x" * 103, "at most 107 bytes"),

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from tests.monitor.sample import SETTINGS, Tunnel, port
-from tests.monitor.visitor import get
+from tests.monitor.visitor import get, parse
 from tests.support.net import free_port
 
 from backhaul.monitor import sampler
 from backhaul.monitor.service import start
+from backhaul.net.unix_sockets import listen_at
 
 pytestmark = pytest.mark.both_loops
 
@@ -63,6 +64,25 @@ async def test_a_taken_port_costs_the_page_and_nothing_else(caplog: pytest.LogCa
     line = f"web_port: can't listen on 127.0.0.1:{web_port}: address already in use; going on without the page"
     assert [(record.levelname, record.message) for record in caplog.records] == [("ERROR", line)]
     assert json.loads(log.read_bytes()) == [{"Port": 443, "Usage": 5}]
+
+
+async def test_a_page_on_a_unix_socket(
+    caplog: pytest.LogCaptureFixture, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    caplog.set_level("INFO", "backhaul")
+    path = tmp_path_factory.mktemp("unix") / "page.sock"
+    settings = replace(SETTINGS, web_bind=str(path), open_page=lambda: listen_at(str(path)))
+    monitor = await start(settings, Tunnel().read)
+    second = await start(settings, Tunnel().read)
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b"GET / HTTP/1.1\r\nHost: public.example\r\n\r\n")  # as a proxy does
+    assert parse(await reader.read()).status == 200
+    writer.close()
+    await second.stop()
+    await monitor.stop()
+    assert not await asyncio.to_thread(path.exists)
+    taken = "another program listens there; stop it, or choose another path; going on without the page"
+    assert caplog.messages == [f"monitoring page on unix:{path}", f"web_bind: can't listen on unix:{path}: {taken}"]
 
 
 async def test_an_address_of_another_machine_costs_the_page(caplog: pytest.LogCaptureFixture) -> None:

@@ -106,7 +106,7 @@ def test_users_wait_in_an_inherited_socket(host: str, depot: Kept, opened: conte
     first.shutdown(socket.SHUT_RD)  # users were refused when the process ended
     first.close()
     datagrams.close()
-    inherited = [sock.dup() for sock in depot.copies.values()]
+    inherited = [(name, sock.dup()) for name, sock in depot.copies.items()]
     newer = opened.enter_context(contextlib.closing(Listeners(inherited, depot=depot)))
     assert newer.succeeding
     second = opened.enter_context(newer.streams(host, port, OPTIONS))
@@ -123,7 +123,7 @@ def test_what_is_inherited_and_not_wanted_goes(depot: Kept, opened: contextlib.E
     for number in (port, unwanted):
         older.streams("", number, OPTIONS).close()
     older.close()
-    inherited = [sock.dup() for sock in depot.copies.values()]
+    inherited = [(name, sock.dup()) for name, sock in depot.copies.items()]
     newer = opened.enter_context(contextlib.closing(Listeners(inherited, depot=depot)))
     opened.enter_context(newer.streams(HOST, port, OPTIONS))  # another address: the wildcard is in the way
     newer.settle()
@@ -140,7 +140,7 @@ def test_an_inherited_socket_forgets_options_that_the_file_has_no_longer(
     older = opened.enter_context(contextlib.closing(Listeners(depot=depot)))
     older.streams(host, port, before).close()
     older.close()
-    inherited = [sock.dup() for sock in depot.copies.values()]
+    inherited = [(name, sock.dup()) for name, sock in depot.copies.items()]
     newer = opened.enter_context(contextlib.closing(Listeners(inherited, depot=depot)))
     second = opened.enter_context(newer.streams(host, port, OPTIONS))
     newer.settle()

@@ -145,6 +145,10 @@ class Net(Sockets):
     ) -> Server:
         """Start a server."""
         config = server_config(self.transport, f"{host}:{bind_port}", ports, lines, **unchecked)
+        return await self.run(config, timings, listeners)
+
+    async def run(self, config: ServerConfig, timings: Timings = NO_WAIT, listeners: Listeners | None = None) -> Server:
+        """Start the server of a configuration."""
         server = Server(config, timings, self.limits, listeners)
         server.relay.patience = replace(server.relay.patience, **self.patience)
         await server.start()

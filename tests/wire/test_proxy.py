@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.proxy import decode
 
-from backhaul.wire.proxy import header
+from backhaul.wire.proxy import header, header_without_addresses
 
 PORTS = st.integers(0, 65535)
 # The mapped ones stand for IPv4 and have a test of their own.
@@ -63,6 +63,11 @@ def test_a_name_is_no_address() -> None:
 )
 def test_the_text_of_version_1(source: str, destination: str, line: bytes) -> None:
     assert header("v1", (source, 5), (destination, 443)) == line
+
+
+def test_a_user_without_an_address() -> None:
+    assert header_without_addresses("v1") == b"PROXY UNKNOWN\r\n"
+    assert header_without_addresses("v2").hex() == "0d0a0d0a000d0a515549540a" + "20000000"
 
 
 def test_the_longest_text_fits_into_what_the_specification_allows() -> None:

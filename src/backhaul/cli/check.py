@@ -33,6 +33,9 @@ def _ports(mappings: tuple[PortMapping, ...]) -> Iterator[str]:
         yield "  none: no user can connect"
     for run in _runs(mappings):
         first, last = run[0], run[-1]
+        if first.address.is_path:
+            yield f"  {first.bind} -> {first.target}"
+            continue
         host = f"[{first.bind_host}]" if ":" in first.bind_host else first.bind_host or "*"
         ports = _span(str(first.bind_port), str(last.bind_port))
         yield f"  {host}:{ports} -> {_span(first.target, last.target)}"

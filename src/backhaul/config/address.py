@@ -5,7 +5,7 @@ from ipaddress import ip_address
 
 from msgspec import Struct
 
-from backhaul.wire.targets import UNIX_PREFIX, path_problem
+from backhaul.wire.targets import UNIX_PREFIX, names_path, path_problem
 
 MAX_PORT = 65535
 _MAX_NAME, _MAX_LABEL = 253, 63  # characters of a host name, and between its dots (RFC 1035, 2.3.4)
@@ -18,10 +18,18 @@ _SCHEME = re.compile(r"\w+://", re.ASCII)
 
 
 class Address(Struct, frozen=True):
-    """Where to listen or what to dial. `host` is "" for all interfaces and carries no brackets."""
+    """Where to listen or what to dial.
+
+    `host` is "" for all interfaces and carries no brackets, or is the path of a Unix socket, which has port 0.
+    """
 
     host: str
     port: int
+
+    @property
+    def is_path(self) -> bool:
+        """Whether this is a Unix socket."""
+        return self.host.startswith("/")
 
     @property
     def unscoped(self) -> "Address":
@@ -29,11 +37,15 @@ class Address(Struct, frozen=True):
         return Address(self.host.partition("%")[0], self.port)
 
     def __str__(self) -> str:
+        if self.is_path:
+            return UNIX_PREFIX + self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def parse_bind(text: str) -> Address:
-    """Read `host:port`, `[v6]:port` or `:port` (all interfaces); raise ValueError saying what is wrong."""
+    """Read `host:port`, `[v6]:port`, `:port` (all interfaces) or `unix:/path`; raise ValueError with what is wrong."""
+    if names_path(text):
+        return Address(parse_path(text), 0)
     host, port = split_host_port(text)
     if host:
         parse_host(host)
@@ -79,6 +91,14 @@ def parse_port(text: str) -> int:
 def parse_edge(text: str) -> str:
     """Read a host; an IPv6 address with brackets, which v0.7.2 needs here, or without them. Raise as `parse_host`."""
     return parse_host(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+
+
+def parse_page_host(text: str) -> str:
+    """Read a host or `unix:/path`; return it unchanged, or raise ValueError saying what is wrong."""
+    if names_path(text):
+        parse_path(text)
+        return text
+    return parse_host(text)
 
 
 def parse_host(text: str) -> str:

@@ -33,6 +33,7 @@ def warnings(config: Config) -> Iterator[str]:
     yield from _token(config)
     yield from _page(config)
     yield from _ineffective(config)
+    yield from _folders(config)
     if config.sniffer:
         yield from _usage_log(config.sniffer_log)
     if isinstance(config, ServerConfig):
@@ -67,7 +68,8 @@ def _token(config: Config) -> Iterator[str]:
 
 
 def _page(config: Config) -> Iterator[str]:
-    if config.web_port and not config.web_user and not _is_loopback(config.web_bind):
+    page = config.page
+    if page and not page.is_path and not config.web_user and not _is_loopback(config.web_bind):
         yield (
             f"web_port: the monitoring page is open to everyone who reaches port {config.web_port}; "
             'set web_user and web_password, or web_bind = "127.0.0.1"'
@@ -88,6 +90,17 @@ def _ineffective(config: Config) -> Iterator[str]:
 
 def _is_set(config: Config, key: Key) -> bool:
     return bool(getattr(config, key.name) != key.default)
+
+
+def _folders(config: Config) -> Iterator[str]:
+    """Yield directories that are missing for Unix sockets; a service manager may make them at the start."""
+    wanted = [("web_bind", config.page)]
+    if isinstance(config, ServerConfig):
+        wanted += [("bind_addr", config.bind_addr), *(("ports", mapping.address) for mapping in config.ports)]
+    for name, address in wanted:
+        folder = Path(address.host).parent if address and address.is_path else None
+        if folder and not folder.is_dir():
+            yield f"{name}: there is no directory {folder} for {address}; make it, or correct the path"
 
 
 def _usage_log(file: str) -> Iterator[str]:

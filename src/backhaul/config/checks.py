@@ -5,6 +5,7 @@ from pathlib import Path
 
 from backhaul.certificates import objection
 
+from .address import Address
 from .keys import MUX, TLS
 from .ports import overlap
 from .schema import MIN_MSS, Config, ServerConfig
@@ -66,23 +67,39 @@ def _web(config: Config) -> Iterator[str]:
 
 def _taken_ports(config: ServerConfig) -> Iterator[str]:
     """Yield clashes between the tunnel, the users' ports and the monitoring page."""
-    bind, web_port = config.bind_addr, config.web_port
-    if any(m.bind_port == bind.port and overlap(m.bind_host, bind.host) for m in config.ports):
-        yield f"ports: port {bind.port} is taken by bind_addr {bind}; choose another for one of them"
-    if web_port and web_port == bind.port and overlap(config.web_bind, bind.host):
-        yield f"web_port: port {web_port} is taken by bind_addr {bind}; choose another for one of them"
+    bind, page = config.bind_addr, config.page
+    if any(_clash(mapping.address, bind) for mapping in config.ports):
+        yield f"ports: {_spot(bind)} is taken by bind_addr {bind}; choose another for one of them"
+    if not page:
+        return
+    key = "web_bind" if page.is_path else "web_port"
+    if _clash(page, bind):
+        yield f"{key}: {_spot(page)} is taken by bind_addr {bind}; choose another for one of them"
     # On udp the users' ports are UDP ports, which the page's TCP port does not disturb.
-    if config.transport != "udp" and any(
-        m.bind_port == web_port and overlap(m.bind_host, config.web_bind) for m in config.ports
-    ):
-        yield f"web_port: port {web_port} is listed in ports too; choose another for one of them"
+    if config.transport != "udp" and any(_clash(mapping.address, page) for mapping in config.ports):
+        yield f"{key}: {_spot(page)} is listed in ports too; choose another for one of them"
+
+
+def _clash(one: Address, other: Address) -> bool:
+    if one.is_path or other.is_path:
+        return one == other
+    return one.port == other.port and overlap(one.host, other.host)
+
+
+def _spot(address: Address) -> str:
+    return str(address) if address.is_path else f"port {address.port}"
 
 
 def _paths_on_udp(config: ServerConfig) -> Iterator[str]:
     """Yield Unix sockets on the transport that carries nothing but datagrams."""
-    if config.transport == "udp":
-        paths = (mapping.target for mapping in config.ports if not mapping.takes_datagrams)
-        yield from (f"ports: transport udp can't reach {path}; use a TCP transport" for path in dict.fromkeys(paths))
+    if config.transport != "udp":
+        return
+    if config.bind_addr.is_path:
+        yield f"bind_addr: transport udp can't use {config.bind_addr}; name a host and a port, or use another transport"
+    for mapping in config.ports:
+        if not mapping.takes_datagrams:
+            path = mapping.target if mapping.leads_to_path else mapping.bind
+            yield f"ports: transport udp can't use {path}; name a port, or use another transport"
 
 
 def _certificate(config: ServerConfig) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The grammar of `ports`: which local port is forwarded to which target.
 
     entry  = listen [ "=" target ]  |  range ":" port
-    listen = [ bind ":" ] ( port | range )
+    listen = [ bind ":" ] ( port | range )  |  "unix:" path
     target = [ host ":" ] ( port | range )  |  "unix:" path
     range  = port "-" port
     bind, host = IPv4 address | "[" IPv6 address "]" | host name
@@ -24,11 +24,15 @@ from .address import Address, is_ip, parse_host, parse_path, parse_port, split_h
 from .errors import ConfigError
 from .messages import show
 
+_ONE = range(1)  # a Unix socket: a single listener, with port 0
 _RANGE = re.compile(r"\d+\s*-\s*\d+", re.ASCII)
 
 
 class PortMapping(Struct, frozen=True, gc=False):
-    """One listening port. `bind_host` "" means all interfaces; `target` is the text sent to the client."""
+    """One listening port; `target` is the text sent to the client.
+
+    `bind_host` "" means all interfaces; the path of a Unix socket has port 0.
+    """
 
     bind_host: str
     bind_port: int
@@ -37,7 +41,12 @@ class PortMapping(Struct, frozen=True, gc=False):
     @property
     def bind(self) -> str:
         """The address and the port, or the port alone where it listens on all addresses."""
-        return str(Address(self.bind_host, self.bind_port)) if self.bind_host else str(self.bind_port)
+        return str(self.address) if self.bind_host else str(self.bind_port)
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        return Address(self.bind_host, self.bind_port)
 
     @property
     def leads_to_path(self) -> bool:
@@ -47,7 +56,7 @@ class PortMapping(Struct, frozen=True, gc=False):
     @property
     def takes_datagrams(self) -> bool:
         """Whether users may come over UDP; a Unix socket carries none of their datagrams."""
-        return not self.leads_to_path
+        return not self.leads_to_path and not self.address.is_path
 
 
 def parse_ports(entries: Iterable[object]) -> tuple[PortMapping, ...]:
@@ -103,6 +112,8 @@ def _halves(entry: str) -> tuple[str, str | None]:
 
 
 def _listening(text: str) -> tuple[str, range]:
+    if names_path(text):
+        return parse_path(text), _ONE
     if ":" not in text:
         return "", _span(text)
     host, ports = split_host_port(text)
@@ -153,7 +164,7 @@ def _collisions(listed: list[tuple[str, list[PortMapping]]]) -> Iterator[str]:
     taken: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
     for entry, mappings in listed:
         clashes = (
-            f"entry {entry}: listens on port {mapping.bind_port}, as entry {earlier} does; remove one of them"
+            f"entry {entry}: listens on {_spot(mapping)}, as entry {earlier} does; remove one of them"
             for mapping in mappings
             for earlier, host in taken[mapping.bind_port]
             if overlap(host, mapping.bind_host)
@@ -163,7 +174,13 @@ def _collisions(listed: list[tuple[str, list[PortMapping]]]) -> Iterator[str]:
             taken[mapping.bind_port].append((entry, mapping.bind_host))
 
 
+def _spot(mapping: PortMapping) -> str:
+    return str(mapping.address) if mapping.address.is_path else f"port {mapping.bind_port}"
+
+
 def _canonical(host: str) -> str:
+    if host.startswith("/"):
+        return host
     if not is_ip(host):
         return host.lower()
     address = ip_address(host)

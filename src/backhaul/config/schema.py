@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
-from .address import MAX_PORT, Address, parse_bind, parse_edge, parse_host, parse_remote
+from backhaul.wire.targets import names_path
+
+from .address import MAX_PORT, Address, parse_bind, parse_edge, parse_page_host, parse_remote
 from .keys import MUX, STREAM, TCP, TLS, WEB, Transport, key
 from .messages import choices
 from .ports import PortMapping, parse_ports
@@ -145,9 +147,9 @@ class _Common(Struct, frozen=True, kw_only=True):
     web_bind: Annotated[
         str,
         key(
-            "Address of the monitoring page; `0.0.0.0` is all, of both families.",
-            form="an IP address or a host name",
-            parse=parse_host,
+            "Address of the monitoring page; `0.0.0.0` is all, of both families. `unix:/path` needs no `web_port`.",
+            form="an IP address, a host name or unix:/path",
+            parse=parse_page_host,
         ),
     ] = "0.0.0.0"
     web_user: Annotated[str, key("User name that the monitoring page asks for; empty: none.")] = ""
@@ -171,6 +173,12 @@ class _Common(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     """Not a key: what the loader accepted but finds worth a loud word."""
 
+    @property
+    def page(self) -> Address | None:
+        """Where the monitoring page listens; None: there is none."""
+        page = parse_bind(self.web_bind) if names_path(self.web_bind) else Address(self.web_bind, self.web_port)
+        return page if page.is_path or page.port else None
+
 
 class ServerConfig(_Common, frozen=True, kw_only=True):
     """The table `[server]`: the public side, which listens for users and for the tunnel."""
@@ -180,7 +188,7 @@ class ServerConfig(_Common, frozen=True, kw_only=True):
         key(
             "Where the tunnel listens.",
             rebuild=True,
-            form='host:port, such as "0.0.0.0:3080"',
+            form='host:port or unix:/path, such as "0.0.0.0:3080"',
             parse=parse_bind,
             example='"0.0.0.0:3080"',
         ),

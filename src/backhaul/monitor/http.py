@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from backhaul.addresses import plain_ip
+from backhaul.addresses import LOCAL, plain_ip
 from backhaul.wire.upgrade import Request as Head
 from backhaul.wire.upgrade import RequestReader, UpgradeError
 
@@ -78,6 +78,7 @@ class HttpServer:
         self._respond = respond
         self._headers = headers
         self._server: asyncio.Server | None = None
+        self._sock: socket.socket | None = None  # which it has been given
         self._visits: dict[Task[None], None] = {}
 
     async def start(self, host: str, port: int) -> int:
@@ -89,10 +90,18 @@ class HttpServer:
         number: int = self._server.sockets[0].getsockname()[1]
         return number
 
+    async def serve(self, sock: socket.socket) -> None:
+        """Listen on a socket, which is this server's from now on; raises OSError."""
+        self._sock = sock
+        begin = asyncio.start_unix_server if sock.family == socket.AF_UNIX else asyncio.start_server
+        self._server = await begin(self._welcome, sock=sock.dup(), limit=_READ_SIZE)  # uvloop closes that some time
+
     async def stop(self) -> None:
         """End at once, visitors included."""
         if self._server:
             self._server.close()
+        if self._sock:
+            self._sock.close()
         for visit in self._visits:
             visit.cancel()
         await asyncio.gather(*self._visits, return_exceptions=True)
@@ -155,5 +164,12 @@ def _request(head: Head, writer: StreamWriter) -> Request:
         path=head.path,
         authorization=head.headers.get(b"authorization", b"").decode("latin-1"),
         host=head.headers.get(b"host", b"").decode("latin-1"),
-        peer=plain_ip(writer.get_extra_info("peername") or ("unknown",)),  # None: gone already
+        peer=_peer(writer),
     )
+
+
+def _peer(writer: StreamWriter) -> str:
+    connection = writer.get_extra_info("socket")
+    if connection and connection.family == socket.AF_UNIX:
+        return LOCAL
+    return plain_ip(writer.get_extra_info("peername") or ("unknown",))  # None: gone already

@@ -10,12 +10,19 @@ import ipaddress
 import socket
 from typing import Final
 
+from backhaul.addresses import LOCAL
+
 # Names without a dot, and those below domains that nobody can register (RFC 6761, 6762, 8375; .internal: ICANN 2024).
 _PRIVATE_DOMAINS: Final = (".localhost", ".local", ".internal", ".home.arpa", ".test")
 
 
 def expected(host: str, peer: str) -> bool:
-    """Return whether a visitor from the address `peer` may name the page `host`, as the header Host does."""
+    """Return whether a visitor from the address `peer` may name the page `host`, as the header Host does.
+
+    No browser reaches a Unix socket by itself, so whoever comes that way is a proxy.
+    """
+    if peer == LOCAL:
+        return True
     name = _name(host).lower().removesuffix(".")
     return _is_public(peer) or _is_private(name) or name == socket.gethostname().lower()
 

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from .status import Status
+from .status import PortStatus, Status
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
@@ -80,11 +80,11 @@ class _Tunnel(Collector):
         # Two addresses may share a port and a target; a metric may say the same labels only once.
         rows: Counter[tuple[str, ...]] = Counter()
         for port in self._status.ports:
-            rows[str(port.port), port.target] += getattr(port, key)
+            rows[_number(port), port.target] += getattr(port, key)
         return rows.items()
 
     def _up(self) -> _Rows:
-        return [((str(port.port), port.bind), port.up) for port in self._status.ports]
+        return [((_number(port), port.bind), port.up) for port in self._status.ports]
 
     def _gauge(self, name: str, text: str, rows: _Rows, *labels: str) -> Metric:
         return self._filled(GaugeMetricFamily(name, text, labels=("transport", "side", *labels)), rows)
@@ -96,3 +96,8 @@ class _Tunnel(Collector):
         for values, value in rows:
             metric.add_metric((self._status.transport, self._status.side, *values), value)
         return metric
+
+
+def _number(port: PortStatus) -> str:
+    """Return the port, or what stands for it: the path of a Unix socket."""
+    return str(port.port) if port.port or not port.bind else port.name

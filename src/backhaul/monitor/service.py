@@ -38,7 +38,7 @@ async def _enter(parts: AsyncExitStack, settings: Settings, read: Read) -> bool:
     usage = _usage(read)
     if settings.sniffer:
         usage = await parts.enter_async_context(keeping(settings.sniffer_log, read))
-    if not settings.web_port:
+    if not settings.has_page:
         return True
     from .web import serving  # noqa: PLC0415 - memory that only those with a page pay
 

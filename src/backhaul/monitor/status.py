@@ -16,9 +16,9 @@ class PortStatus:
     """One port of the server, or one target of the client. All counters start at 0 with the program."""
 
     port: int
-    """The server's local port; on the client the port of the target."""
+    """The server's local port; on the client the port of the target. 0: a Unix socket."""
     bind: str
-    """The local address of the server's port; empty on the client."""
+    """The local address of the server's port, or the path of a Unix socket; empty on the client."""
     target: str
     """Where its users are sent, as the configuration says it."""
     open: int
@@ -47,6 +47,8 @@ class PortStatus:
     @property
     def name(self) -> str:
         """Address and number of the server's port."""
+        if self.bind.startswith("/"):
+            return f"unix:{self.bind}"
         host = f"[{self.bind}]" if ":" in self.bind else self.bind or "*"
         return f"{host}:{self.port}"
 

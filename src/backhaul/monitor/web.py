@@ -5,6 +5,8 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable
 
+from backhaul.net.poller import reason
+
 from .http import HttpServer
 from .machine import measure
 from .sampler import Sampler
@@ -33,13 +35,20 @@ async def serving(settings: Settings, read: Read, usage: Callable[[], dict[int, 
 
 
 async def _listen(server: HttpServer, settings: Settings) -> bool:
-    address = _address(settings)
     try:
-        await server.start(settings.web_bind, settings.web_port)
+        sock = settings.open_page()
     except OSError as error:
-        log.error("web_port: can't listen on %s: %s; going on without the page", address, _reason(error))
+        log.error("web_bind: can't listen on %s: %s; going on without the page", settings.page, reason(error))
         return False
-    log.info("monitoring page on http://%s/", address)
+    try:
+        if sock:
+            await server.serve(sock)
+        else:
+            await server.start(settings.web_bind, settings.web_port)
+    except OSError as error:
+        log.error("web_port: can't listen on %s: %s; going on without the page", _address(settings), _reason(error))
+        return False
+    log.info("monitoring page on %s", settings.page)
     return True
 
 

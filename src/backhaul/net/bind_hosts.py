@@ -54,7 +54,7 @@ class BindHosts:
 
 
 def _is_numeric(host: str) -> bool:
-    if host in EVERYWHERE:
+    if host in EVERYWHERE or host.startswith("/"):  # the path of a Unix socket is no name
         return True
     with contextlib.suppress(ValueError):
         ipaddress.ip_address(host)

@@ -3,14 +3,20 @@
 import array
 import contextlib
 import errno
+import logging
 import socket
 import struct
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final, Protocol
 
 from .bind_hosts import BindHosts
+from .inherited import join, last_copy, leave, lent, name_of, own
 from .resolver import LookUp, look_up
 from .sockets import BACKLOG, SocketOptions, addresses, bind_datagrams, listen, prepare_datagrams
+from .unix_sockets import listen_at
+
+log = logging.getLogger("backhaul.server")
 
 _ATTACH_FILTER: Final = 51  # SO_ATTACH_REUSEPORT_CBPF of <asm-generic/socket.h>, which the socket module does not name
 _RETURN: Final = 0x06  # BPF_RET | BPF_K of <linux/bpf_common.h>
@@ -43,7 +49,10 @@ class Opener(Protocol):
     """Opens the sockets of a gate."""
 
     def streams(self, host: str, port: int, options: SocketOptions) -> socket.socket:
-        """Return a listening TCP socket; raises OSError. `host` is read as by `sockets.listen`."""
+        """Return a listening TCP or Unix socket; raises OSError.
+
+        `host` is read as by `sockets.listen`, or is the path of a Unix socket, which has no options.
+        """
 
     def datagrams(self, host: str, port: int) -> socket.socket:
         """Return a bound UDP socket; raises OSError. `host` is read as by `sockets.listen`."""
@@ -52,45 +61,71 @@ class Opener(Protocol):
 class Listeners:
     """Opens listening sockets, and knows those that are open.
 
-    `inherited` are those of the process before: one that fits is taken over, with all who wait in it. `shared`: the
-    process before still runs, and shares its ports with this one; the kernel wants the same user for that.
+    One of `inherited` that fits is taken over, with all who wait in it. Those that come under their own names were kept
+    for the process before; the others belong to a unit of the service manager, which keeps them without being asked.
+
+    `shared`: the process before still runs, and shares its ports with this one: the kernel wants one user for both.
+    Unix sockets can't be shared: those of the process `predecessor` are replaced.
     """
 
     def __init__(
         self,
-        inherited: Iterable[socket.socket] = (),
+        inherited: Iterable[tuple[str, socket.socket]] = (),
         *,
         shared: bool = False,
+        predecessor: int = 0,
         depot: Depot | None = None,
         names: LookUp = look_up,
     ) -> None:
         """`names` finds the addresses of a name: it is called in threads and may take its time."""
         self.hosts = BindHosts(names)
         """Names have to be learnt before anything listens on them."""
-        self._spare = {_name(sock): sock for sock in inherited}
+        self._spare: dict[str, socket.socket] = {}
+        self._lent: set[str] = set()  # the service manager's own
+        self._claimed: set[str] = set()  # those of the monitoring page
+        for name, sock in inherited:
+            self._inherit(name, sock)
+        self._predecessor = predecessor
         self.shared = shared
         """Whether the process before still has its sockets."""
         self._depot = depot or NoDepot()
         self._open: dict[str, socket.socket] = {}
         self._withheld: set[str] = set()  # those that no other process may listen beside
-        self.succeeding = shared or bool(self._spare)
+        self.succeeding = shared or bool(self._spare.keys() - self._lent)
         """Whether this process follows another one, whose client and users will come."""
-        self.kept = False
-        """Whether the sockets stay open when this process ends."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether all sockets stay open when this process ends."""
+        living = [name for name in self._open if self._living(name)]
+        return bool(living) and all(name in self._spare for name in living)
 
     def streams(self, host: str, port: int, options: SocketOptions) -> socket.socket:
         """See Opener."""
+        if host.startswith("/"):
+            return self.path(host, replacing=self._predecessor)
         host = self.hosts.address(host)
         sock = self._take(host, port, socket.SOCK_STREAM)
         if sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             options.renew(sock)
-            if not options.fits(sock):
+            if not options.fits(sock) and name_of(sock) not in self._lent:
                 sock = self._renew(sock, host, port, options)
             sock.listen(BACKLOG)  # anew: it may have been left while users were refused
         else:
             sock = self._make(port, socket.SOCK_STREAM, lambda share: listen(host, port, options, share=share))
         return self._note(sock)
+
+    def path(self, path: str, *, replacing: int = 0) -> socket.socket:
+        """Return a socket that listens at `path`, also in place of the process `replacing`; raises OSError."""
+        sock = self._take(path, 0, socket.SOCK_STREAM)
+        if sock and not self._reachable(path, sock):
+            self._depot.drop(name_of(sock))
+            sock.close()
+            sock = None
+        if sock:
+            sock.listen(BACKLOG)
+        return self._note(sock or listen_at(path, replacing=replacing))
 
     def datagrams(self, host: str, port: int) -> socket.socket:
         """See Opener."""
@@ -102,17 +137,38 @@ class Listeners:
             sock = self._make(port, socket.SOCK_DGRAM, lambda share: bind_datagrams(host, port, share=share))
         return self._note(sock)
 
+    def claim(self, host: str, port: int) -> None:
+        """Leave what is inherited on this address to the monitoring page, which opens after the rest."""
+        self._claimed = set(self._names(host, port))
+
+    def page(self, host: str, port: int) -> socket.socket | None:
+        """Return a Unix socket, or an inherited socket, for the monitoring page; None: it opens another one by itself.
+
+        Raises OSError.
+        """
+        if host.startswith("/"):
+            return self.path(host, replacing=self._predecessor)
+        found = next((name for name in self._names(host, port) if name in self._spare), "")
+        return self._note(self._pop(found)) if found else None
+
     def settle(self) -> None:
         """Let go of all that is not in use: what the configuration wants is open by now."""
         self.shared = False
-        for name in [name for name in self._spare if not self._living(name)]:
+        useless = [name for name in self._spare if not self._living(name) and name not in self._claimed]
+        if unwanted := [name for name in useless if name in self._lent]:
+            log.warning(
+                "socket %s of the service manager: nothing of the configuration listens there, closed; remove it from "
+                "the .socket unit, or name it in bind_addr, ports or web_bind and web_port",
+                ", ".join(unwanted),
+            )
+        for name in useless:
             self._discard(name)
 
     def close(self) -> None:
         """Close what is not in use, and leave what the depot keeps to the next process."""
         self.hosts.close()
         while self._spare:
-            self._spare.popitem()[1].close()
+            leave(self._spare.popitem()[1])
 
     def share(self) -> None:
         """Let the next process listen on the same ports, beside this one, except on those that are withheld."""
@@ -133,7 +189,7 @@ class Listeners:
 
     def withhold(self, sock: socket.socket) -> socket.socket:
         """Never share the port of this socket, which is returned; the next process gets it after this one."""
-        self._withheld.add(_name(sock))
+        self._withheld.add(name_of(sock))
         return sock
 
     def _shareable(self) -> list[str]:
@@ -142,15 +198,35 @@ class Listeners:
     def _living(self, name: str) -> bool:
         return name in self._open and self._open[name].fileno() >= 0
 
+    def _inherit(self, given: str, sock: socket.socket) -> None:
+        name = name_of(sock)
+        if name in self._spare:  # two of one address: the first has come from the unit
+            sock.close()
+        elif given == name:
+            self._spare[name] = own(sock)
+        else:
+            self._spare[name] = lent(sock)
+            self._lent.add(name)
+
     def _take(self, host: str, port: int, kind: socket.SocketKind) -> socket.socket | None:
-        if not self._spare:
-            return None
-        for name in (_join(kind, *address) for address in addresses(host, port)):
-            if name in self._spare and not self._living(name):
-                sock = self._spare.pop(name)
-                sock.setblocking(False)
-                return sock
-        return None
+        names = (join(kind, *address) for address in addresses(host, port)) if self._spare else ()
+        return next((self._pop(name) for name in names if name in self._spare and not self._living(name)), None)
+
+    def _reachable(self, path: str, sock: socket.socket) -> bool:
+        """Whether an inherited Unix socket still has its file: with a service's runtime directory that goes as well."""
+        return name_of(sock) in self._lent or Path(path).is_socket()
+
+    def _pop(self, name: str) -> socket.socket:
+        sock = self._spare.pop(name)
+        sock.setblocking(False)
+        return sock
+
+    def _names(self, host: str, port: int) -> list[str]:
+        """Return the names of a page's sockets; a host name that is not known yet has none."""
+        try:
+            return [join(socket.SOCK_STREAM, *address) for address in addresses(self.hosts.address(host), port)]
+        except OSError:
+            return []
 
     def _renew(self, old: socket.socket, host: str, port: int, options: SocketOptions) -> socket.socket:
         """Return a new socket in place of an inherited one, or that if there can't be another.
@@ -164,7 +240,7 @@ class Listeners:
             return old
         finally:
             old.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
-        self._depot.drop(_name(old))
+        self._depot.drop(name_of(old))
         old.close()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
         return sock
@@ -179,23 +255,26 @@ class Listeners:
 
     def _give_way(self, port: int, kind: socket.SocketKind) -> bool:
         """Close what was inherited on this port, for another address; return whether there was anything."""
-        useless = [name for name in self._spare if name.startswith(_join(kind, "", port)) and not self._living(name)]
+        same = [name for name in self._spare if name.startswith(join(kind, "", port)) and not self._living(name)]
+        useless = [name for name in same if name not in self._lent]
         for name in useless:
             self._discard(name)
         return bool(useless)
 
     def _discard(self, name: str) -> None:
         self._spare.pop(name).close()
-        self._depot.drop(name)
+        if name in self._lent:
+            self._lent.discard(name)
+        else:
+            self._depot.drop(name)
 
     def _note(self, sock: socket.socket) -> socket.socket:
         """Remember the socket; where a depot keeps it, a copy stays here for whoever opens the same port again."""
-        name = _name(sock)
+        name = name_of(sock)
         self._open[name] = sock
         self._withheld.discard(name)
-        if self._depot.keep(name, sock):
-            self.kept = True
-            self._spare[name] = sock.dup()
+        if name in self._lent or self._depot.keep(name, sock):
+            self._spare[name] = last_copy(sock)
         return sock
 
 
@@ -209,18 +288,11 @@ class WithheldListeners:
         self._listeners = listeners
 
     def streams(self, host: str, port: int, options: SocketOptions) -> socket.socket:
-        """See Opener."""
+        """See Opener. The client must reach the process that it has dialled, as long as that lives."""
+        if host.startswith("/"):
+            return self._listeners.withhold(self._listeners.path(host))
         return self._listeners.withhold(self._listeners.streams(host, port, options))
 
     def datagrams(self, host: str, port: int) -> socket.socket:
         """See Opener."""
         return self._listeners.withhold(self._listeners.datagrams(host, port))
-
-
-def _name(sock: socket.socket) -> str:
-    return _join(sock.type, *sock.getsockname()[:2])
-
-
-def _join(kind: int, host: str, port: int) -> str:
-    """Return a name without colons, which a service manager does not take (sd_notify(3), FDNAME=)."""
-    return f"{'tcp' if kind == socket.SOCK_STREAM else 'udp'}-{port}-{host.replace(':', '_')}"

@@ -131,7 +131,9 @@ def prepare_datagrams(sock: socket.socket) -> None:
 
 
 def addresses(host: str, port: int) -> list[tuple[str, int]]:
-    """Return where a socket may be bound that `listen` opens for this host."""
+    """Return where a socket may be bound that serves this host; a path stands for itself."""
+    if host.startswith("/"):  # a Unix socket
+        return [(host, port)]
     if host in EVERYWHERE:
         return [("::", port), ("0.0.0.0", port)]
     address = socket.getaddrinfo(host, port, flags=socket.AI_PASSIVE)[0][4]

@@ -16,6 +16,7 @@ from backhaul.certificates import objection
 from backhaul.errors import TransportError
 
 from .poller import WOULD_BLOCK, Poller, release
+from .unix_sockets import WithoutTcp
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -41,6 +42,8 @@ class ServerTls:
 
     cert: str
     key: str
+    over_unix: bool = False
+    """Whether the connections are Unix sockets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,10 @@ class TlsSocket(ssl.SSLSocket):
         return count
 
 
+class UnixTlsSocket(WithoutTcp, TlsSocket):
+    """A TLS connection over a Unix socket."""
+
+
 class ServerContext:
     """The context of the public end; picks up changed certificate files without a restart."""
 
@@ -124,7 +131,7 @@ class ServerContext:
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.sslsocket_class = TlsSocket
+        context.sslsocket_class = UnixTlsSocket if self._tls.over_unix else TlsSocket
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(list(PROTOCOLS))
         context.num_tickets = _TICKETS

@@ -77,20 +77,25 @@ class Store:
         _send("FDSTOREREMOVE=1", f"FDNAME={name}")
 
 
-def inherited() -> list[socket.socket]:
-    """Return the sockets that the service manager passes to this process, once: sd_listen_fds(3)."""
+def inherited() -> list[tuple[str, socket.socket]]:
+    """Return the sockets that the service manager passes to this process, once, with their names: sd_listen_fds(3).
+
+    They come from its store, under the names that this program has given them, and from units of type socket.
+    """
     count, intended_for = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "")
+    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
     if not count.isdecimal() or intended_for != str(os.getpid()):
         return []
     found = []
-    for descriptor in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + int(count)):
+    names += [""] * int(count)  # of an old manager
+    for name, descriptor in zip(names, range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + int(count)), strict=False):
         os.set_inheritable(descriptor, False)
         try:
             sock = socket.socket(fileno=descriptor)
-        except OSError:  # no socket, so nothing that we have stored
+        except OSError:  # no socket
             os.close(descriptor)
         else:
-            found.append(sock)
+            found.append((name, sock))
     return found
 
 

@@ -89,8 +89,9 @@ User={user}
 # Relative paths of the configuration, such as sniffer_log's, start here.
 StateDirectory={name}
 WorkingDirectory=%S/{name}
-# For the socket that `backhaul status` asks.
+# For the socket that `backhaul status` asks, and for Unix sockets of users, who wait in them over a restart.
 RuntimeDirectory=backhaul/{name}
+RuntimeDirectoryPreserve=restart
 UMask=0077
 
 CapabilityBoundingSet={capabilities}

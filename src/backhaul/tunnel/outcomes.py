@@ -84,7 +84,7 @@ class Outcomes:
 
 def name(address: tuple[Any, ...]) -> str:
     """Return address and port of a user."""
-    return str(Address(address[0], address[1]))
+    return str(Address(*address[:2])) if address[1] else str(address[0])
 
 
 def describe(who: str, target: str, outcome: Outcome, seconds: float) -> str:

@@ -281,7 +281,11 @@ class ServerTunnel:
 
     def _preface(self, sock: socket.socket, address: tuple[Any, ...]) -> bytes:
         version = self.config.proxy_version
-        return proxy.header(version, address, sock.getsockname()) if version else b""
+        if not version:
+            return b""
+        if not address[1]:
+            return proxy.header_without_addresses(version)
+        return proxy.header(version, address, sock.getsockname())
 
     def _wait(self, user: User, port: Port, address: tuple[Any, ...]) -> None:
         if len(self._waiting) < self.config.channel_size:

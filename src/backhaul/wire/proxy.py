@@ -6,6 +6,8 @@ from typing import Literal
 
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _VERSION_2_PROXY = 0x21  # version 2, command PROXY
+_VERSION_2_LOCAL = 0x20  # version 2, command LOCAL: the receiver uses the addresses of the connection itself
+_UNKNOWN = b"PROXY UNKNOWN\r\n"
 _TCP4, _TCP6 = 0x11, 0x21  # address family and SOCK_STREAM
 _HEAD = Struct("!12sBBH")
 _PORTS = Struct("!HH")
@@ -23,9 +25,14 @@ def header(version: Version, source: tuple[str, int], destination: tuple[str, in
     return encode(_plain(source[0]), _plain(destination[0]), source[1], destination[1])
 
 
+def header_without_addresses(version: Version) -> bytes:
+    """Return the header for a user who has none, having come over a Unix socket."""
+    return _UNKNOWN if version == "v1" else _HEAD.pack(_SIGNATURE, _VERSION_2_LOCAL, 0, 0)
+
+
 def _text(source: _Address, destination: _Address, source_port: int, destination_port: int) -> bytes:
     if source.version != destination.version:  # the text has no form for it, the target falls back to what it sees
-        return b"PROXY UNKNOWN\r\n"
+        return _UNKNOWN
     return f"PROXY TCP{source.version} {source} {destination} {source_port} {destination_port}\r\n".encode()
 
 

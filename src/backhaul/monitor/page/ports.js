@@ -85,6 +85,7 @@ function fill(row, port, side) {
 
 function title(port, side) {
   if (side === "client") return port.target;
+  if (port.bind.startsWith("/")) return `unix:${port.bind}`;
   return port.bind && port.bind !== "0.0.0.0" && port.bind !== "::" ? `${port.bind}:${port.port}` : String(port.port);
 }
 

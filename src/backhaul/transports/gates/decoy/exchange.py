@@ -44,7 +44,7 @@ class Exchange:
     def location(self, path: str) -> str:
         """Return the URL of a path on this server."""
         address = self.stream.sock.getsockname()
-        port = "" if address[1] == _PORTS[self.scheme] else f":{address[1]}"
+        port = "" if address[1] in {0, _PORTS[self.scheme]} else f":{address[1]}"
         return f"{self.scheme}://{self.head.host or plain_ip(address)}{port}{path}{self.head.query}"
 
     def body_broken(self) -> bool:

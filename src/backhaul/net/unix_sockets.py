@@ -1,0 +1,179 @@
+"""Unix sockets where the rest of the program expects TCP: listeners with a path, connections without an address."""
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import struct
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+from backhaul.addresses import LOCAL
+from backhaul.wire.targets import MAX_PATH
+
+MODE: Final = 0o660
+"""Of the file: for the user and the group of this program."""
+NOWHERE: Final = (LOCAL, 0)
+"""The address of whoever connects to a Unix socket, in the form of TCP's."""
+_BACKLOG: Final = 4096  # as for TCP
+_CREDENTIALS: Final = struct.Struct("3i")  # process, user, group: struct ucred of unix(7)
+_DRAFT: Final = "~"  # after the name of a socket that is to replace another one
+
+
+class WithoutTcp(socket.socket):
+    """A Unix socket that takes options of TCP without effect, and has addresses of the form of TCP's.
+
+    So connections over Unix sockets need no branches where connections over TCP pass.
+    """
+
+    def setsockopt(self, level: int, *rest: Any) -> None:  # noqa: ANN401 - as the socket module has it
+        """Set an option, unless it is one of TCP."""
+        if level != socket.IPPROTO_TCP:
+            super().setsockopt(level, *rest)
+
+    def getsockopt(self, level: int, option: int, size: int = 0) -> Any:  # noqa: ANN401 - as the socket module has it
+        """Return an option; those of TCP are zero."""
+        if level == socket.IPPROTO_TCP:
+            return bytes(size) if size else 0
+        return super().getsockopt(level, option, size)
+
+    def getpeername(self) -> tuple[str, int]:
+        """Return `NOWHERE`."""
+        return NOWHERE
+
+    def getsockname(self) -> tuple[str, int]:
+        """Return the path and 0."""
+        return str(super().getsockname()), 0
+
+
+class SocketFile(NamedTuple):
+    """The file of a socket that this program has made."""
+
+    path: str
+    device: int
+    inode: int
+
+    @classmethod
+    def at(cls, path: str) -> Self:
+        """Return the file that is there; raises OSError."""
+        found = Path(path).lstat()
+        return cls(path, found.st_dev, found.st_ino)
+
+    def remove(self) -> None:
+        """Remove the file, unless another socket has replaced it."""
+        with contextlib.suppress(OSError):
+            if SocketFile.at(self.path) == self:
+                Path(self.path).unlink()
+
+
+class UnixListener(socket.socket):
+    """A listening Unix socket; removes its file, if it has one of its own, when it is closed."""
+
+    file: SocketFile | None = None
+
+    def setsockopt(self, level: int, *rest: Any) -> None:  # noqa: ANN401 - as the socket module has it
+        """Set an option, unless it is one of TCP."""
+        if level != socket.IPPROTO_TCP:
+            super().setsockopt(level, *rest)
+
+    def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+        """Return a connection, and `NOWHERE`."""
+        sock, _ = super().accept()
+        return WithoutTcp(socket.AF_UNIX, socket.SOCK_STREAM, 0, sock.detach()), NOWHERE
+
+    def shutdown(self, how: int) -> None:
+        """Raise OSError: the kernel would not let it listen again."""
+        del how
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    def close(self) -> None:
+        """Close the socket, then remove the file: nobody must find it dead."""
+        if self.file:
+            self.file.remove()
+            self.file = None
+        super().close()
+
+    @property
+    def path(self) -> str:
+        """Where it listens; the kernel remembers the name under which it was bound."""
+        return self.file.path if self.file else str(self.getsockname())
+
+
+def listen_at(path: str, *, replacing: int = 0) -> UnixListener:
+    """Return a socket that listens at `path`; raises OSError with the remedy.
+
+    What a program left that has ended is replaced, and so is the socket on which the process `replacing` listens.
+    """
+    if replacing and listener_at(path) == replacing:
+        return _replace(path)
+    _clear(path)
+    return _bind(path)
+
+
+def _replace(path: str) -> UnixListener:
+    """Listen in place of another process in one step, so that no user finds nobody."""
+    draft = f"{path[: MAX_PATH - len(_DRAFT)]}{_DRAFT}"
+    _clear(draft)
+    listener = _bind(draft)
+    try:
+        Path(draft).replace(path)
+        listener.file = SocketFile.at(path)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _bind(path: str) -> UnixListener:
+    listener = UnixListener(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        os.fchmod(listener.fileno(), MODE)  # before it is bound: on Linux its file gets this mode, less the umask
+        listener.bind(path)
+        listener.file = SocketFile.at(path)
+        Path(path).chmod(MODE)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _explained(error, path) from None
+    return listener
+
+
+def _clear(path: str) -> None:
+    """Remove a socket on which nobody listens; raises OSError if there is anything else."""
+    try:
+        mode = Path(path).lstat().st_mode
+    except OSError:  # nothing there, or binding will tell why not
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.EEXIST, "there is a file that is no socket; remove it, or choose another path")
+    if listener_at(path) is None:
+        Path(path).unlink()
+    else:
+        raise OSError(errno.EADDRINUSE, "another program listens there; stop it, or choose another path")
+
+
+def listener_at(path: str) -> int | None:
+    """Return the process that listens at `path`, 0 if that can't be seen; None if nobody does."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # a program with a full queue lives
+        try:
+            probe.connect(path)
+            credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return None
+        except OSError:
+            return 0
+        process: int = _CREDENTIALS.unpack(credentials)[0]
+        return process
+
+
+def _explained(error: OSError, path: str) -> OSError:
+    folder = Path(path).parent
+    remedies = {
+        errno.ENOENT: f"there is no directory {folder}; make it, or correct the path",
+        errno.EACCES: f"nothing can be made in {folder}; correct its permissions, or choose another directory",
+    }
+    number = error.errno or 0
+    return OSError(number, remedies.get(number, error.strerror))

@@ -1,0 +1,196 @@
+"""Listening Unix sockets: whose place they take, what their files are like, and when these go."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backhaul.net.listeners import Listeners, WithheldListeners
+from backhaul.net.sockets import SocketOptions
+from backhaul.net.unix_sockets import NOWHERE, listen_at
+
+OPTIONS = SocketOptions(nodelay=True, keepalive=15, mss=1000, rcvbuf=1 << 16, sndbuf=1 << 16)
+
+
+@pytest.fixture
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("unix") / "app.sock"
+
+
+@pytest.fixture
+def opened() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+def dial(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.connect(str(path))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def stale(path: Path) -> None:
+    """Leave a socket on which nobody listens."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_user_and_group_may_connect(path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with listen_at(str(path)):
+            assert path.stat().st_mode & 0o7777 == 0o660
+    finally:
+        os.umask(before)
+
+
+def test_a_connection_takes_options_of_tcp_without_effect(path: Path) -> None:
+    with listen_at(str(path)) as listener, dial(path):
+        OPTIONS.renew(listener)
+        sock, address = listener.accept()
+        with sock:
+            OPTIONS.apply(sock)
+            assert address == sock.getpeername() == NOWHERE
+            assert sock.getsockname() == (str(path), 0)
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 3) == bytes(3)
+
+
+def test_the_file_goes_with_the_socket(path: Path) -> None:
+    listen_at(str(path)).close()
+    assert not path.exists()
+
+
+def test_what_a_killed_program_left_is_replaced(path: Path) -> None:
+    stale(path)
+    with listen_at(str(path)), dial(path):
+        pass
+
+
+@pytest.mark.parametrize("backlog", [8, 0])
+def test_a_living_socket_stays(path: Path, opened: contextlib.ExitStack, backlog: int) -> None:
+    other = opened.enter_context(socket.socket(socket.AF_UNIX))
+    other.bind(str(path))
+    other.listen(backlog)
+    if not backlog:
+        opened.enter_context(dial(path))  # its queue is full now
+    with pytest.raises(OSError, match="another program listens there"):
+        listen_at(str(path))
+    assert path.is_socket()
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link"])
+def test_what_is_no_socket_stays(path: Path, kind: str) -> None:
+    if kind == "link":
+        stale(path.with_name("other"))
+        path.symlink_to(path.with_name("other"))
+    elif kind == "file":
+        path.write_text("precious")
+    else:
+        path.mkdir()
+    with pytest.raises(OSError, match="a file that is no socket"):
+        listen_at(str(path))
+    assert path.exists()
+
+
+def test_a_missing_directory(path: Path) -> None:
+    with pytest.raises(OSError, match=f"there is no directory {path.parent}/none; make it"):
+        listen_at(str(path.parent / "none" / "app.sock"))
+
+
+def test_a_directory_without_permission(path: Path) -> None:
+    """Root may write everywhere, but for another user of this machine."""
+    path.parent.chmod(0o755)
+    path.parent.parent.chmod(0o755)
+    if not (child := os.fork()):
+        os.setuid(65534)
+        try:
+            listen_at(str(path))
+        except OSError as error:
+            os._exit(0 if f"nothing can be made in {path.parent}; correct its permissions" in str(error) else 2)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_the_process_before_is_replaced_in_one_step(path: Path, opened: contextlib.ExitStack) -> None:
+    older = opened.enter_context(listen_at(str(path)))
+    opened.enter_context(dial(path))
+    newer = opened.enter_context(listen_at(str(path), replacing=os.getpid()))
+    opened.enter_context(dial(path))
+    for listener in (newer, older):
+        opened.enter_context(listener.accept()[0])
+    older.close()  # its file is another one's by now
+    opened.enter_context(dial(path))
+    assert [entry.name for entry in path.parent.iterdir()] == ["app.sock"]
+    newer.close()
+    assert not path.exists()
+
+
+def test_the_socket_of_the_tunnel_is_never_replaced(path: Path) -> None:
+    listeners = Listeners(shared=True, predecessor=os.getpid())
+    with contextlib.closing(listeners), listen_at(str(path)):
+        with pytest.raises(OSError, match="another program listens there"):
+            WithheldListeners(listeners).streams(str(path), 0, OPTIONS)
+        with listeners.streams(str(path), 0, OPTIONS):
+            pass
+
+
+class Kept:
+    """A service manager's store."""
+
+    def __init__(self) -> None:
+        self.copies: dict[str, socket.socket] = {}
+
+    def keep(self, name: str, sock: socket.socket) -> bool:
+        if name in self.copies:
+            self.copies[name].close()
+        self.copies[name] = sock.dup()
+        return True
+
+    def drop(self, name: str) -> None:
+        self.copies.pop(name).close()
+
+
+@pytest.fixture
+def depot() -> Iterator[Kept]:
+    kept = Kept()
+    yield kept
+    for sock in kept.copies.values():
+        sock.close()
+
+
+class TestOverARestart:
+    """The service manager keeps the socket, and so its file stays."""
+
+    def test_users_wait(self, path: Path, depot: Kept, opened: contextlib.ExitStack) -> None:
+        older = Listeners(depot=depot)
+        older.streams(str(path), 0, OPTIONS).close()
+        older.close()
+        opened.enter_context(dial(path))
+        newer = Listeners([(name, sock.dup()) for name, sock in depot.copies.items()], depot=depot)
+        listener = newer.streams(str(path), 0, OPTIONS)
+        newer.settle()
+        opened.enter_context(listener.accept()[0])
+        listener.close()
+        newer.settle()  # a reload: nobody wants it any more
+        assert not path.exists()
+        assert not depot.copies
+        newer.close()
+
+    def test_its_directory_has_gone(self, path: Path, depot: Kept, opened: contextlib.ExitStack) -> None:
+        older = Listeners(depot=depot)
+        older.streams(str(path), 0, OPTIONS).close()
+        older.close()
+        path.unlink()
+        newer = Listeners([(name, sock.dup()) for name, sock in depot.copies.items()], depot=depot)
+        opened.enter_context(newer.streams(str(path), 0, OPTIONS))
+        opened.enter_context(dial(path))
+        newer.close()
