@@ -26,13 +26,6 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 }
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "both_loops: run on uvloop and on asyncio's own loop, not on uvloop alone")
-    config.addinivalue_line("markers", "config(lines, **keys): what the configuration of the server says beside")
-    config.addinivalue_line("markers", "limits(**limits): limits of the server's gate")
-    config.addinivalue_line("markers", "timings(**seconds): those of the server that are not the usual ones")
-
-
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

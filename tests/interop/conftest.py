@@ -18,6 +18,11 @@ from backhaul.system.certificate import make
 PEER = Path(__file__).parents[1] / "go" / "peer"
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark every test of this folder."""
+    item.add_marker(pytest.mark.interop)
+
+
 @pytest.fixture(scope="session")
 def peer_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the peer."""

@@ -19,6 +19,7 @@ from backhaul.monitor.status import Event
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing (dependency group dev)")
 pytestmark = [
+    pytest.mark.browser,
     pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is missing (Debian package chromium)"),
     pytest.mark.skipif(not shutil.which("chromedriver"), reason="chromedriver is missing (chromium-driver)"),
 ]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import os
 import random
 import socket
 import struct
@@ -12,18 +13,23 @@ from typing import Any
 
 HOST = "127.0.0.1"
 PATIENCE = 20.0  # seconds without the event that a test waits for: something hangs, and the test should say where
-# Below the range from which the system takes the source ports of connections, so that none is taken in between.
-_PORTS = itertools.count(random.randrange(10000, 30000))  # noqa: S311 - two test runs at a time should differ
+_PORTS = itertools.count(random.randrange(20000))  # noqa: S311 - two test runs at a time should differ
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 _STANDSTILL = 0.1  # seconds in which nothing is taken: a relay may only need its turn
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 def free_port(host: str = HOST, *, digits: int = 5) -> int:
-    """Return a port that nobody listens on; no other call returns the same one soon."""
+    """Return a port that nobody listens on; no other call returns the same one soon.
+
+    It lies below the range from which the system takes the source ports of connections, and in this worker's part.
+    """
     lowest, count = (10000, 20000) if digits == 5 else (5000, 5000)
+    count //= _WORKERS
     while True:
-        port = lowest + next(_PORTS) % count
+        port = lowest + _WORKER * count + next(_PORTS) % count
         with socket.socket(_family(host)) as sock, contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, port))
