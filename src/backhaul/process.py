@@ -119,9 +119,9 @@ class Process:
         return await start(settings, self._read)
 
     def _claim(self, page: Address | None) -> None:
-        """Let nobody else have the page's socket, and nobody close it."""
-        if page:
-            self._listeners.claim(page.host, page.port)
+        """Keep an inherited socket for the page until it opens."""
+        page = page or Address("", 0)
+        self._listeners.claim(page.host, page.port)
 
     def _open_page(self, page: Address | None) -> socket.socket | None:
         return self._listeners.page(page.host, page.port) if page else None
@@ -212,6 +212,7 @@ class Process:
             if watch:
                 await watch.stop()
             watch = await self._start_monitor(new)
+            self._listeners.settle()
         _say(change, self._read().ports)
         return watch
 

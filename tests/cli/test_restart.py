@@ -11,7 +11,7 @@ from signal import SIGTERM
 
 import pytest
 from tests.support.net import HOST, PATIENCE, echo, free_port, until
-from tests.support.program import Program
+from tests.support.program import Program, passing
 from tests.support.tunnel import TOKEN, Net
 
 from backhaul.system.status_socket import socket_path, stopping
@@ -122,10 +122,7 @@ class Manager:
     @property
     def wrapper(self) -> tuple[str, ...]:
         """What tells a program of this manager."""
-        redirections = " ".join(f"{3 + index}<&{descriptor}" for index, descriptor in enumerate(self.kept))
-        variables = f"NOTIFY_SOCKET={self._path} FDSTORE=16 LISTEN_FDS={len(self.kept)} LISTEN_PID=$$"
-        variables += f" LISTEN_FDNAMES={':'.join(self._names)}"
-        return ("bash", "-c", f'exec {redirections}; {variables} exec "$@"', "bash")
+        return passing(self.kept, self._names, f"NOTIFY_SOCKET={self._path} FDSTORE=16")
 
     async def ready(self) -> None:
         """Return when the program is ready; all its sockets are here by then."""

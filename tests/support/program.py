@@ -11,6 +11,13 @@ from pathlib import Path
 from .net import PATIENCE
 
 
+def passing(descriptors: Sequence[int], names: Sequence[str], variables: str = "") -> tuple[str, ...]:
+    """Return a wrapper that passes `descriptors` as a service manager does: sd_listen_fds(3)."""
+    redirections = " ".join(f"{3 + index}<&{descriptor}" for index, descriptor in enumerate(descriptors))
+    variables += f" LISTEN_FDS={len(descriptors)} LISTEN_PID=$$ LISTEN_FDNAMES={':'.join(names)}"
+    return ("bash", "-c", f'exec {redirections}; {variables} exec "$@"', "bash")
+
+
 class Program:
     """A running `python -m backhaul`; what it logs can be waited for."""
 

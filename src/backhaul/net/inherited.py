@@ -58,6 +58,15 @@ def name_of(sock: socket.socket) -> str:
     return f"other-{sock.fileno()}"
 
 
+def describe(sock: socket.socket) -> str:
+    """Return where it listens, as an administrator writes it."""
+    if sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return f"unix:{sock.getsockname()}" if sock.family == socket.AF_UNIX else f"of family {sock.family}"
+    host, port = sock.getsockname()[:2]
+    protocol = "" if sock.type == socket.SOCK_STREAM else " (UDP)"
+    return f"[{host}]:{port}{protocol}" if ":" in host else f"{host}:{port}{protocol}"
+
+
 def join(kind: int, host: str, port: int) -> str:
     """Return a name without colons, which a service manager does not take (sd_notify(3), FDNAME=)."""
     protocol = "unix" if host.startswith("/") else "tcp" if kind == socket.SOCK_STREAM else "udp"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from .bind_hosts import BindHosts
-from .inherited import join, last_copy, leave, lent, name_of, own
+from .inherited import describe, join, last_copy, leave, lent, name_of, own
 from .resolver import LookUp, look_up
 from .sockets import BACKLOG, SocketOptions, addresses, bind_datagrams, listen, prepare_datagrams
 from .unix_sockets import listen_at
@@ -152,17 +152,22 @@ class Listeners:
         return self._note(self._pop(found)) if found else None
 
     def settle(self) -> None:
-        """Let go of all that is not in use: what the configuration wants is open by now."""
+        """Let go of all that is not in use: what the configuration wants is open by now.
+
+        Of the service manager's own sockets those go that have never been in use: a reload may want the others again.
+        """
         self.shared = False
         useless = [name for name in self._spare if not self._living(name) and name not in self._claimed]
-        if unwanted := [name for name in useless if name in self._lent]:
+        unwanted = [name for name in useless if name in self._lent and name not in self._open]
+        if unwanted:
             log.warning(
-                "socket %s of the service manager: nothing of the configuration listens there, closed; remove it from "
-                "the .socket unit, or name it in bind_addr, ports or web_bind and web_port",
-                ", ".join(unwanted),
+                "socket %s of the service manager: nothing in the configuration listens there, closed; remove it from "
+                "the .socket unit, or name it in bind_addr, ports, or web_bind and web_port",
+                ", ".join(describe(self._spare[name]) for name in unwanted),
             )
         for name in useless:
-            self._discard(name)
+            if name in unwanted or name not in self._lent:
+                self._discard(name)
 
     def close(self) -> None:
         """Close what is not in use, and leave what the depot keeps to the next process."""
@@ -223,6 +228,8 @@ class Listeners:
 
     def _names(self, host: str, port: int) -> list[str]:
         """Return the names of a page's sockets; a host name that is not known yet has none."""
+        if not self._spare:
+            return []
         try:
             return [join(socket.SOCK_STREAM, *address) for address in addresses(self.hosts.address(host), port)]
         except OSError:
