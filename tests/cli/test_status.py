@@ -231,6 +231,13 @@ def test_the_text_of_a_server() -> None:
     ]
 
 
+def test_a_unix_socket_has_a_path_for_a_port() -> None:
+    down = replace(port(0), bind="/run/app.sock", up=False, problem="there is no directory /run")
+    lines = render("name", sample(ports=(down,)), STARTED).splitlines()
+    assert lines[4].startswith("  unix:/run/app.sock  127.0.0.1:80 ")
+    assert lines[5] == "  unix:/run/app.sock: port down: there is no directory /run"
+
+
 def test_the_text_of_a_client() -> None:
     status = sample(side="client", rtt=None, pool_size=None, sessions=0, streams=0, ports=(replace(port(80), bind=""),))
     assert render("name", status, STARTED + 59.9).splitlines()[1:] == [

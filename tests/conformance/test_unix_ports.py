@@ -17,6 +17,7 @@ from backhaul.config import PortMapping
 from backhaul.config.diff import diff
 from backhaul.errors import BackhaulError
 from backhaul.monitor.events import EventLog
+from backhaul.net.listeners import Listeners
 from backhaul.overview import reader
 from backhaul.server import Server
 from backhaul.tunnel.timings import Timings
@@ -181,6 +182,17 @@ class TestTheTunnelsOwnAddress:
         await self.server(net, folder / "tunnel")
         with pytest.raises(BackhaulError, match=f"can't listen on unix:{folder}/tunnel: another program listens there"):
             await self.server(net, folder / "tunnel")
+
+    async def test_the_next_process_gets_it_last(self, net: Net, folder: Path) -> None:
+        """Connections that the client opens for users of the first process must reach that one."""
+        config = server_config("tcp", f"unix:{folder}/tunnel", [f"unix:{folder}/port=80"])
+        first = await net.run(config)
+        second = await net.run(config, listeners=Listeners(shared=True, predecessor=os.getpid()))
+        assert "another program listens there" in second.tunnel.problem
+        assert not second.tunnel.ports.down
+        await net.stop(first)
+        await until(lambda: not second.tunnel.problem)
+        assert names(folder) == ["port", "tunnel"]
 
     async def test_a_reload_moves_it(self, net: Net, folder: Path) -> None:
         server = await self.server(net, folder / "one")

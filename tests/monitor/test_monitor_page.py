@@ -191,6 +191,12 @@ def test_a_port_that_is_down_says_why(browser: Browser, host: Host) -> None:
     assert browser.text("#ports th").endswith("down: address already in use")
 
 
+def test_a_unix_socket_has_a_path_for_a_port(browser: Browser, host: Host) -> None:
+    host.tunnel.say(ports=(replace(port(0, target="unix:/run/web.sock"), bind="/run/app.sock"),))
+    browser.look(host)
+    assert browser.text("#ports th").split("\n") == ["unix:/run/app.sock", "to unix:/run/web.sock"]
+
+
 def test_the_clients_page_speaks_of_targets(browser: Browser, host: Host) -> None:
     client_port = replace(port(5201, target="10.0.0.30:5201"), bind="")
     host.tunnel.say(side="client", connected=False, ports=(client_port,), pool_size=None, rtt=None)

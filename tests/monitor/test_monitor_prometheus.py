@@ -98,6 +98,12 @@ def test_a_port_that_is_down_is_told_by_its_address() -> None:
     assert value(text, "backhaul_port_up", port="80", bind="::1") == 0
 
 
+def test_a_unix_socket_has_a_path_for_a_port() -> None:
+    text = render(Tunnel(replace(port(0, sent=7), bind="/run/a"), replace(port(0, sent=8), bind="/run/b")).read(), {})
+    assert value(text, "backhaul_sent_bytes_total", port="unix:/run/a", target="127.0.0.1:80") == 7
+    assert value(text, "backhaul_port_up", port="unix:/run/b", bind="/run/b") == 1
+
+
 def test_a_targets_name_can_not_forge_a_line() -> None:
     hostile = 'x"} 1\nbackhaul_tunnel_status 0\\'
     text = render(Tunnel(port(80, sent=7, target=hostile)).read(), {})
