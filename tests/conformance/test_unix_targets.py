@@ -125,7 +125,7 @@ async def test_a_full_queue_refuses_the_user(net: Net, path: Path, caplog: pytes
         sock.listen(0)
         waiting = await net.dial_path(path)
         tunnel = await net.tunnel(f"unix:{path}")
-        await (await tunnel.user()).closed()
+        assert not await (await tunnel.user()).closed()
         waiting.close()
     await until(lambda: "its queue of connections is full" in caplog.text)
 

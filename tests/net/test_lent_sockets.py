@@ -64,6 +64,15 @@ def test_a_socket_of_all_addresses(opened: contextlib.ExitStack, lend: Callable[
     opened.enter_context(sock.accept()[0])
 
 
+def test_a_socket_of_datagrams(opened: contextlib.ExitStack, lend: Callable[..., Listeners]) -> None:
+    unit = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    unit.bind((HOST, free_port()))
+    with lend(unit).datagrams(*address_of(unit)) as sock:
+        user = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        user.sendto(b"hello", address_of(unit))
+        assert sock.recv(9) == b"hello"
+
+
 def test_options_are_set_as_far_as_possible(lend: Callable[..., Listeners], tcp: socket.socket) -> None:
     with lend(tcp).streams(*address_of(tcp), SocketOptions(nodelay=True, mss=1000)):  # mss: the unit's business
         assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -106,18 +106,22 @@ def test_a_missing_directory(path: Path) -> None:
         listen_at(str(path.parent / "none" / "app.sock"))
 
 
-def test_a_directory_without_permission(path: Path) -> None:
-    """Root may write everywhere, but for another user of this machine."""
-    path.parent.chmod(0o755)
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Be another user of this machine: root may write everywhere."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(user)
+
+
+def test_a_directory_without_permission(path: Path, request: pytest.FixtureRequest) -> None:
+    path.parent.chmod(0o555)
     path.parent.parent.chmod(0o755)
-    if not (child := os.fork()):
-        os.setuid(65534)
-        try:
-            listen_at(str(path))
-        except OSError as error:
-            os._exit(0 if f"nothing can be made in {path.parent}; correct its permissions" in str(error) else 2)
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    request.getfixturevalue("nobody")
+    with pytest.raises(OSError, match=f"nothing can be made in {path.parent}; correct its permissions"):
+        listen_at(str(path))
 
 
 def test_the_process_before_is_replaced_in_one_step(path: Path, opened: contextlib.ExitStack) -> None:

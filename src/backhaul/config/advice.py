@@ -96,7 +96,10 @@ def _folders(config: Config) -> Iterator[str]:
     """Yield directories that are missing for Unix sockets; a service manager may make them at the start."""
     wanted = [("web_bind", config.page)]
     if isinstance(config, ServerConfig):
-        wanted += [("bind_addr", config.bind_addr), *(("ports", mapping.address) for mapping in config.ports)]
+        wanted += [
+            ("bind_addr", config.bind_addr),
+            *(("ports", mapping.address) for mapping in config.ports if not mapping.bind_port),
+        ]
     for name, address in wanted:
         folder = Path(address.host).parent if address and address.is_path else None
         if folder and not folder.is_dir():

@@ -68,7 +68,7 @@ def _web(config: Config) -> Iterator[str]:
 def _taken_ports(config: ServerConfig) -> Iterator[str]:
     """Yield clashes between the tunnel, the users' ports and the monitoring page."""
     bind, page = config.bind_addr, config.page
-    if any(_clash(mapping.address, bind) for mapping in config.ports):
+    if any(mapping.bind_port == bind.port and _clash(mapping.address, bind) for mapping in config.ports):
         yield f"ports: {_spot(bind)} is taken by bind_addr {bind}; choose another for one of them"
     if not page:
         return
@@ -76,7 +76,8 @@ def _taken_ports(config: ServerConfig) -> Iterator[str]:
     if _clash(page, bind):
         yield f"{key}: {_spot(page)} is taken by bind_addr {bind}; choose another for one of them"
     # On udp the users' ports are UDP ports, which the page's TCP port does not disturb.
-    if config.transport != "udp" and any(_clash(mapping.address, page) for mapping in config.ports):
+    streams = config.ports if config.transport != "udp" else ()
+    if any(mapping.bind_port == page.port and _clash(mapping.address, page) for mapping in streams):
         yield f"{key}: {_spot(page)} is listed in ports too; choose another for one of them"
 
 

@@ -174,6 +174,7 @@ def _explained(error: OSError, path: str) -> OSError:
     remedies = {
         errno.ENOENT: f"there is no directory {folder}; make it, or correct the path",
         errno.EACCES: f"nothing can be made in {folder}; correct its permissions, or choose another directory",
+        errno.EROFS: f"{folder} is read-only; choose another directory, or name it in ReadWritePaths= of the unit",
     }
     number = error.errno or 0
     return OSError(number, remedies.get(number, error.strerror))

@@ -22,7 +22,7 @@ from .target_book import TargetBook, TargetCounters
 
 log = logging.getLogger("backhaul.client")
 
-_RESETS = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOENT})  # ENOENT: of a Unix socket
+_RESETS = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOENT, errno.EAGAIN})  # the last two: Unix sockets
 
 
 class Arrivals:
