@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from tests.support.net import HOST, free_port
 
+from backhaul.net.inherited import NoDepot
 from backhaul.net.listener import Acceptor
-from backhaul.net.listeners import Listeners, NoDepot
+from backhaul.net.listeners import Listeners
 from backhaul.net.poller import make_poller
 from backhaul.net.sockets import SocketOptions
 

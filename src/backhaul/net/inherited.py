@@ -1,11 +1,108 @@
-"""Listening sockets of another process: names for them, and forms in which they can be taken over."""
+"""Listening sockets that outlive a process: names for them, and what is passed from one process to the next."""
 
 import contextlib
 import errno
 import os
 import socket
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from .unix_sockets import SocketFile, UnixListener
+
+
+class Depot(Protocol):
+    """Keeps copies of sockets for the next process."""
+
+    def keep(self, name: str, sock: socket.socket) -> bool:
+        """Keep a copy under this name; return whether that is done here at all."""
+
+    def drop(self, name: str) -> None:
+        """Close the copy."""
+
+
+class NoDepot:
+    """Keeps nothing."""
+
+    def keep(self, name: str, sock: socket.socket) -> bool:
+        """See Depot."""
+        del name, sock
+        return False
+
+    def drop(self, name: str) -> None:
+        """See Depot."""
+
+
+class Spares:
+    """Listening sockets that nobody uses now, by name: inherited ones, and a copy of each that outlives this process.
+
+    Those that come under their own names were kept by the depot for the process before. The others are lent: they
+    belong to a unit of the service manager, which keeps them without being asked.
+    """
+
+    def __init__(self, inherited: Iterable[tuple[str, socket.socket]], depot: Depot) -> None:
+        self._depot = depot
+        self._socks: dict[str, socket.socket] = {}
+        self._lent: set[str] = set()
+        for name, sock in inherited:
+            self._inherit(name, sock)
+        self.succeeding = bool(self._socks.keys() - self._lent)
+        """Whether another process kept sockets for this one."""
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._socks
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._socks))
+
+    def __len__(self) -> int:
+        return len(self._socks)
+
+    def lent(self, name: str) -> bool:
+        """Return whether the socket belongs to a unit of the service manager."""
+        return name in self._lent
+
+    def take(self, name: str) -> socket.socket:
+        """Return the socket, now the caller's."""
+        sock = self._socks.pop(name)
+        sock.setblocking(False)
+        return sock
+
+    def note(self, name: str, sock: socket.socket) -> None:
+        """Keep a copy of a socket that is in use from now on, if it outlives this process."""
+        if name in self._lent or self._depot.keep(name, sock):
+            self._socks[name] = _last_copy(sock)
+
+    def replace(self, old: socket.socket) -> None:
+        """Close a socket that has been taken, here and in the depot; another one takes its place."""
+        self._depot.drop(name_of(old))
+        old.close()
+
+    def discard(self, name: str) -> None:
+        """Close the socket, for the next process, too."""
+        self._socks.pop(name).close()
+        if name in self._lent:
+            self._lent.discard(name)
+        else:
+            self._depot.drop(name)
+
+    def describe(self, names: Iterable[str]) -> str:
+        """Return where sockets listen, as an administrator writes it."""
+        return ", ".join(_describe(self._socks[name]) for name in names)
+
+    def close(self) -> None:
+        """Close all sockets here, and leave them to the next process."""
+        while self._socks:
+            _leave(self._socks.popitem()[1])
+
+    def _inherit(self, given: str, sock: socket.socket) -> None:
+        name = name_of(sock)
+        if name in self._socks:  # two of one address: the first has come from the unit
+            sock.close()
+        elif given == name:
+            self._socks[name] = _own(sock)
+        else:
+            self._socks[name] = _lend(sock)
+            self._lent.add(name)
 
 
 class LentListener(socket.socket):
@@ -15,36 +112,6 @@ class LentListener(socket.socket):
         """Raise OSError: whoever wants to refuse users closes this socket."""
         del how
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-
-
-def own(sock: socket.socket) -> socket.socket:
-    """Return a socket of the process before; a Unix socket owns its file from now on."""
-    if not _is_unix(sock):
-        return sock
-    listener = _unix(sock)
-    with contextlib.suppress(OSError):  # somebody has removed it
-        listener.file = SocketFile.at(listener.path)
-    return listener
-
-
-def lent(sock: socket.socket) -> socket.socket:
-    """Return a socket of a unit of the service manager, whose file, if it has one, is the manager's."""
-    return _unix(sock) if _is_unix(sock) else LentListener(sock.family, sock.type, sock.proto, sock.detach())
-
-
-def last_copy(sock: socket.socket) -> socket.socket:
-    """Return a copy that will be closed after `sock`: the file of a Unix socket goes over to it."""
-    copy = sock.dup()
-    if isinstance(sock, UnixListener) and isinstance(copy, UnixListener):
-        copy.file, sock.file = sock.file, None
-    return copy
-
-
-def leave(sock: socket.socket) -> None:
-    """Close a copy, the last one here, of a socket that others go on with."""
-    if isinstance(sock, UnixListener):
-        sock.file = None
-    sock.close()
 
 
 def name_of(sock: socket.socket) -> str:
@@ -58,7 +125,7 @@ def name_of(sock: socket.socket) -> str:
     return f"other-{sock.fileno()}"
 
 
-def describe(sock: socket.socket) -> str:
+def _describe(sock: socket.socket) -> str:
     """Return where it listens, as an administrator writes it."""
     if sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return f"unix:{sock.getsockname()}" if sock.family == socket.AF_UNIX else f"of family {sock.family}"
@@ -71,6 +138,36 @@ def join(kind: int, host: str, port: int) -> str:
     """Return a name without colons, which a service manager does not take (sd_notify(3), FDNAME=)."""
     protocol = "unix" if host.startswith("/") else "tcp" if kind == socket.SOCK_STREAM else "udp"
     return f"{protocol}-{port}-{host.replace(':', '_')}"
+
+
+def _own(sock: socket.socket) -> socket.socket:
+    """Return a socket of the process before; a Unix socket owns its file from now on."""
+    if not _is_unix(sock):
+        return sock
+    listener = _unix(sock)
+    with contextlib.suppress(OSError):  # somebody has removed it
+        listener.file = SocketFile.at(listener.path)
+    return listener
+
+
+def _lend(sock: socket.socket) -> socket.socket:
+    """Return a socket of a unit of the service manager, whose file, if it has one, is the manager's."""
+    return _unix(sock) if _is_unix(sock) else LentListener(sock.family, sock.type, sock.proto, sock.detach())
+
+
+def _last_copy(sock: socket.socket) -> socket.socket:
+    """Return a copy that will be closed after `sock`: the file of a Unix socket goes over to it."""
+    copy = sock.dup()
+    if isinstance(sock, UnixListener) and isinstance(copy, UnixListener):
+        copy.file, sock.file = sock.file, None
+    return copy
+
+
+def _leave(sock: socket.socket) -> None:
+    """Close a copy, the last one here, of a socket that others go on with."""
+    if isinstance(sock, UnixListener):
+        sock.file = None
+    sock.close()
 
 
 def _unix(sock: socket.socket) -> UnixListener:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from .bind_hosts import BindHosts
-from .inherited import describe, join, last_copy, leave, lent, name_of, own
+from .inherited import Depot, NoDepot, Spares, join, name_of
 from .resolver import LookUp, look_up
 from .sockets import BACKLOG, SocketOptions, addresses, bind_datagrams, listen, prepare_datagrams
 from .unix_sockets import listen_at
@@ -21,28 +21,6 @@ log = logging.getLogger("backhaul.server")
 _ATTACH_FILTER: Final = 51  # SO_ATTACH_REUSEPORT_CBPF of <asm-generic/socket.h>, which the socket module does not name
 _RETURN: Final = 0x06  # BPF_RET | BPF_K of <linux/bpf_common.h>
 _NEWER: Final = 1  # the kernel counts the sockets that share a port from 0, in the order in which they came
-
-
-class Depot(Protocol):
-    """Keeps copies of sockets for the next process."""
-
-    def keep(self, name: str, sock: socket.socket) -> bool:
-        """Keep a copy under this name; return whether that is done here at all."""
-
-    def drop(self, name: str) -> None:
-        """Close the copy."""
-
-
-class NoDepot:
-    """Keeps nothing."""
-
-    def keep(self, name: str, sock: socket.socket) -> bool:
-        """See Depot."""
-        del name, sock
-        return False
-
-    def drop(self, name: str) -> None:
-        """See Depot."""
 
 
 class Opener(Protocol):
@@ -61,8 +39,7 @@ class Opener(Protocol):
 class Listeners:
     """Opens listening sockets, and knows those that are open.
 
-    One of `inherited` that fits is taken over, with all who wait in it. Those that come under their own names were kept
-    for the process before; the others belong to a unit of the service manager, which keeps them without being asked.
+    One of `inherited` that fits is taken over, with all who wait in it.
 
     `shared`: the process before still runs, and shares its ports with this one: the kernel wants one user for both.
     Unix sockets can't be shared: those of the process `predecessor` are replaced.
@@ -80,25 +57,21 @@ class Listeners:
         """`names` finds the addresses of a name: it is called in threads and may take its time."""
         self.hosts = BindHosts(names)
         """Names have to be learnt before anything listens on them."""
-        self._spare: dict[str, socket.socket] = {}
-        self._lent: set[str] = set()  # the service manager's own
+        self._spares = Spares(inherited, depot or NoDepot())
         self._claimed: set[str] = set()  # those of the monitoring page
-        for name, sock in inherited:
-            self._inherit(name, sock)
         self._predecessor = predecessor
         self.shared = shared
         """Whether the process before still has its sockets."""
-        self._depot = depot or NoDepot()
         self._open: dict[str, socket.socket] = {}
         self._withheld: set[str] = set()  # those that no other process may listen beside
-        self.succeeding = shared or bool(self._spare.keys() - self._lent)
+        self.succeeding = shared or self._spares.succeeding
         """Whether this process follows another one, whose client and users will come."""
 
     @property
     def kept(self) -> bool:
         """Whether all sockets stay open when this process ends."""
         living = [name for name in self._open if self._living(name)]
-        return bool(living) and all(name in self._spare for name in living)
+        return bool(living) and all(name in self._spares for name in living)
 
     def streams(self, host: str, port: int, options: SocketOptions) -> socket.socket:
         """See Opener."""
@@ -109,7 +82,7 @@ class Listeners:
         if sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             options.renew(sock)
-            if not options.fits(sock) and name_of(sock) not in self._lent:
+            if not options.fits(sock) and not self._spares.lent(name_of(sock)):
                 sock = self._renew(sock, host, port, options)
             sock.listen(BACKLOG)  # anew: it may have been left while users were refused
         else:
@@ -119,9 +92,8 @@ class Listeners:
     def path(self, path: str, *, replacing: int = 0) -> socket.socket:
         """Return a socket that listens at `path`, also in place of the process `replacing`; raises OSError."""
         sock = self._take(path, 0, socket.SOCK_STREAM)
-        if sock and not self._reachable(path, sock):
-            self._depot.drop(name_of(sock))
-            sock.close()
+        if sock and not Path(path).is_socket():  # with a service's runtime directory its sockets go as well
+            self._spares.replace(sock)
             sock = None
         if sock:
             sock.listen(BACKLOG)
@@ -148,8 +120,8 @@ class Listeners:
         """
         if host.startswith("/"):
             return self.path(host, replacing=self._predecessor)
-        found = next((name for name in self._names(host, port) if name in self._spare), "")
-        return self._note(self._pop(found)) if found else None
+        found = next((name for name in self._names(host, port) if name in self._spares), "")
+        return self._note(self._spares.take(found)) if found else None
 
     def settle(self) -> None:
         """Let go of all that is not in use: what the configuration wants is open by now.
@@ -157,23 +129,23 @@ class Listeners:
         Of the service manager's own sockets those go that have never been in use: a reload may want the others again.
         """
         self.shared = False
-        useless = [name for name in self._spare if not self._living(name) and name not in self._claimed]
-        unwanted = [name for name in useless if name in self._lent and name not in self._open]
+        self._predecessor = 0
+        useless = [name for name in self._spares if not self._living(name) and name not in self._claimed]
+        unwanted = [name for name in useless if self._spares.lent(name) and name not in self._open]
         if unwanted:
             log.warning(
                 "socket %s of the service manager: nothing in the configuration listens there, closed; remove it from "
                 "the .socket unit, or name it in bind_addr, ports, or web_bind and web_port",
-                ", ".join(describe(self._spare[name]) for name in unwanted),
+                self._spares.describe(unwanted),
             )
         for name in useless:
-            if name in unwanted or name not in self._lent:
-                self._discard(name)
+            if name in unwanted or not self._spares.lent(name):
+                self._spares.discard(name)
 
     def close(self) -> None:
         """Close what is not in use, and leave what the depot keeps to the next process."""
         self.hosts.close()
-        while self._spare:
-            leave(self._spare.popitem()[1])
+        self._spares.close()
 
     def share(self) -> None:
         """Let the next process listen on the same ports, beside this one, except on those that are withheld."""
@@ -203,32 +175,15 @@ class Listeners:
     def _living(self, name: str) -> bool:
         return name in self._open and self._open[name].fileno() >= 0
 
-    def _inherit(self, given: str, sock: socket.socket) -> None:
-        name = name_of(sock)
-        if name in self._spare:  # two of one address: the first has come from the unit
-            sock.close()
-        elif given == name:
-            self._spare[name] = own(sock)
-        else:
-            self._spare[name] = lent(sock)
-            self._lent.add(name)
-
     def _take(self, host: str, port: int, kind: socket.SocketKind) -> socket.socket | None:
-        names = (join(kind, *address) for address in addresses(host, port)) if self._spare else ()
-        return next((self._pop(name) for name in names if name in self._spare and not self._living(name)), None)
-
-    def _reachable(self, path: str, sock: socket.socket) -> bool:
-        """Whether an inherited Unix socket still has its file: with a service's runtime directory that goes as well."""
-        return name_of(sock) in self._lent or Path(path).is_socket()
-
-    def _pop(self, name: str) -> socket.socket:
-        sock = self._spare.pop(name)
-        sock.setblocking(False)
-        return sock
+        names = (join(kind, *address) for address in addresses(host, port)) if self._spares else ()
+        return next(
+            (self._spares.take(name) for name in names if name in self._spares and not self._living(name)), None
+        )
 
     def _names(self, host: str, port: int) -> list[str]:
         """Return the names of a page's sockets; a host name that is not known yet has none."""
-        if not self._spare:
+        if not self._spares:
             return []
         try:
             return [join(socket.SOCK_STREAM, *address) for address in addresses(self.hosts.address(host), port)]
@@ -247,8 +202,7 @@ class Listeners:
             return old
         finally:
             old.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
-        self._depot.drop(name_of(old))
-        old.close()
+        self._spares.replace(old)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
         return sock
 
@@ -262,26 +216,18 @@ class Listeners:
 
     def _give_way(self, port: int, kind: socket.SocketKind) -> bool:
         """Close what was inherited on this port, for another address; return whether there was anything."""
-        same = [name for name in self._spare if name.startswith(join(kind, "", port)) and not self._living(name)]
-        useless = [name for name in same if name not in self._lent]
+        same = [name for name in self._spares if name.startswith(join(kind, "", port)) and not self._living(name)]
+        useless = [name for name in same if not self._spares.lent(name)]
         for name in useless:
-            self._discard(name)
+            self._spares.discard(name)
         return bool(useless)
-
-    def _discard(self, name: str) -> None:
-        self._spare.pop(name).close()
-        if name in self._lent:
-            self._lent.discard(name)
-        else:
-            self._depot.drop(name)
 
     def _note(self, sock: socket.socket) -> socket.socket:
         """Remember the socket; where a depot keeps it, a copy stays here for whoever opens the same port again."""
         name = name_of(sock)
         self._open[name] = sock
         self._withheld.discard(name)
-        if name in self._lent or self._depot.keep(name, sock):
-            self._spare[name] = last_copy(sock)
+        self._spares.note(name, sock)
         return sock
 
 

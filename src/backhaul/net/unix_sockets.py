@@ -56,8 +56,10 @@ class SocketFile(NamedTuple):
 
     @classmethod
     def at(cls, path: str) -> Self:
-        """Return the file that is there; raises OSError."""
+        """Return the file that is there; raises OSError if that is no socket."""
         found = Path(path).lstat()
+        if not stat.S_ISSOCK(found.st_mode):
+            raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
         return cls(path, found.st_dev, found.st_ino)
 
     def remove(self) -> None:
