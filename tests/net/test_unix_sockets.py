@@ -198,3 +198,16 @@ class TestOverARestart:
         opened.enter_context(newer.streams(str(path), 0, OPTIONS))
         opened.enter_context(dial(path))
         newer.close()
+
+    def test_a_file_in_its_place_stays(self, path: Path, depot: Kept) -> None:
+        older = Listeners(depot=depot)
+        older.streams(str(path), 0, OPTIONS).close()
+        older.close()
+        path.unlink()
+        path.write_text("precious")
+        newer = Listeners([(name, sock.dup()) for name, sock in depot.copies.items()], depot=depot)
+        with pytest.raises(OSError, match="a file that is no socket"):
+            newer.streams(str(path), 0, OPTIONS)
+        newer.settle()
+        newer.close()
+        assert path.read_text() == "precious"
