@@ -106,23 +106,29 @@ class Middlebox:
         self._listener = listener
         self._target = port
         self._line = line
-        self._running: set[asyncio.Task[None]] = {asyncio.create_task(self._serve())}
+        self._running: set[asyncio.Task[None]] = set()
+        asyncio.get_running_loop().add_reader(listener.sock, self._accept)
 
     async def close(self) -> None:
         """Cut everything."""
+        asyncio.get_running_loop().remove_reader(self._listener.sock)
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         for path in self.paths:
             await path.cut()
 
-    async def _serve(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            client, _ = await loop.sock_accept(self._listener.sock)
-            task = asyncio.create_task(self._connect(client))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+    def _accept(self) -> None:
+        client, _ = self._listener.sock.accept()
+        client.setblocking(False)
+        task = asyncio.create_task(self._connect(client))
+        self._running.add(task)
+        task.add_done_callback(lambda task: self._connected(task, client))
+
+    def _connected(self, task: asyncio.Task[None], client: socket.socket) -> None:
+        self._running.discard(task)
+        if task.cancelled():  # before its first step: it had no chance to close it
+            client.close()
 
     async def _connect(self, client: socket.socket) -> None:
         """The other end learns of a connection after one and a half round trips."""
