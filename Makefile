@@ -2,7 +2,7 @@ BIN := .venv/bin
 
 # Two tests at a time; those of one file one after the other, in the order of the folders.
 JOBS := 2
-PYTEST := $(BIN)/python -m pytest -rs -n $(JOBS) --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -rfEs -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PURE := tests/wire tests/config tests/bench $(wildcard tests/test_*.py)
 COVERAGE := --cov=backhaul.wire --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 

@@ -1,7 +1,7 @@
 """Settings and fixtures for all tests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +37,14 @@ def pytest_asyncio_loop_factories(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out cases that no system has, and those that are others under a second name."""
     items[:] = [item for item in items if not _needless(getattr(item, "callspec", None))]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Write lone surrogates of a log as question marks: no report with them gets from a worker to the terminal."""
+    report = yield
+    report.sections = [(title, text.encode(errors="replace").decode()) for title, text in report.sections]
+    return report
 
 
 def _needless(callspec: Any) -> bool:  # noqa: ANN401 - pytest keeps the type to itself

@@ -13,7 +13,7 @@ from typing import Any
 
 HOST = "127.0.0.1"
 PATIENCE = 20.0  # seconds without the event that a test waits for: something hangs, and the test should say where
-_PORTS = itertools.count(random.randrange(20000))  # noqa: S311 - two test runs at a time should differ
+_PORTS = itertools.count(random.randrange(10000))  # noqa: S311 - two test runs at a time should differ
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
@@ -22,14 +22,15 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 def free_port(host: str = HOST, *, digits: int = 5) -> int:
-    """Return a port that nobody listens on; no other call returns the same one soon.
+    """Return a port that nobody listens on; no other call returns the same one soon, nor does another worker's.
 
-    It lies below the range from which the system takes the source ports of connections, and in this worker's part.
+    It is an odd one, mostly below the range of the source ports of connections, of which Linux takes the even ones
+    first (inet_hash_connect): so none has it before it is listened on.
     """
-    lowest, count = (10000, 20000) if digits == 5 else (5000, 5000)
+    lowest, count = (10001, 10000) if digits == 5 else (5001, 2500)
     count //= _WORKERS
     while True:
-        port = lowest + _WORKER * count + next(_PORTS) % count
+        port = lowest + 2 * (_WORKER * count + next(_PORTS) % count)
         with socket.socket(_family(host)) as sock, contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, port))
