@@ -29,8 +29,8 @@ class Handshakes(Generic[Pending]):
     A step costs a thousand times more here than what triggers it costs the other end. So each turn of the event loop
     does at most one for an untrusted network, networks take turns, and all of these together may take `share` of
     the time. Handshakes that have begun take turns with new ones: a flood of hellos holds up none of them. Steps for
-    trusted networks have no limit but the number in one turn. A connection that has waited for `patience` seconds
-    fails, as its other end gives up as well.
+    trusted networks are done at once, up to a number in one turn, and then in the next ones. A connection that has
+    waited for `patience` seconds fails, as its other end gives up as well.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Handshakes(Generic[Pending]):
         self._untrusted = [self._new, self._begun]  # the latter has its turn next
         self._queued: Deadlines[Pending] = Deadlines(patience, self._expired)
         self._soon: asyncio.Handle | None = None
+        self._done_at_once = 0  # steps in this turn
         self._later: asyncio.TimerHandle | None = None
         self._affordable_at = 0.0  # by the clock: when the next step for an untrusted network may begin
 
@@ -106,6 +107,22 @@ class Handshakes(Generic[Pending]):
         self._failed(pending, TimeoutError("its turn did not come in time"))
 
     def _ready(self, pending: Pending) -> None:
+        if pending.trusted and not self._trusted and self._done_at_once < _PER_TURN:
+            self._do_at_once(pending)
+        else:
+            self._line_up(pending)
+
+    def _do_at_once(self, pending: Pending) -> None:
+        if not self._done_at_once:
+            self._loop.call_soon(self._end_turn)
+        self._done_at_once += 1
+        self._poller.ignore_writable(pending.sock)
+        self._step(pending)
+
+    def _end_turn(self) -> None:
+        self._done_at_once = 0
+
+    def _line_up(self, pending: Pending) -> None:
         self._poller.ignore_readable(pending.sock)
         self._poller.ignore_writable(pending.sock)
         self._queue(pending).add(pending.network, pending)
@@ -124,7 +141,7 @@ class Handshakes(Generic[Pending]):
         try:
             for _ in range(_PER_TURN):
                 if self._trusted:
-                    self._step(self._take(self._trusted))
+                    self._step_in_turn(self._take(self._trusted))
         finally:
             self._schedule()
 
@@ -133,11 +150,17 @@ class Handshakes(Generic[Pending]):
         began = self._clock()
         try:
             if any(self._untrusted) and began >= self._affordable_at:
-                self._step(self._take_untrusted())
+                self._step_in_turn(self._take_untrusted())
         finally:
             spent = self._clock() - began
             self._affordable_at = max(self._affordable_at, began - _BURST) + spent / self._share
             self._schedule()
+
+    def _step_in_turn(self, pending: Pending) -> None:
+        if not isinstance(pending.sock, ssl.SSLSocket) and _has_left(pending.sock):
+            self._failed(pending, ConnectionResetError("closed before its turn"))
+        else:
+            self._step(pending)
 
     def _step(self, pending: Pending) -> None:
         try:
@@ -156,7 +179,7 @@ class Handshakes(Generic[Pending]):
     def _begins(self, pending: Pending) -> bool:
         """Return whether this is TLS that OpenSSL may have. Raises OSError."""
         data = pending.sock.recv(_PEEK_SIZE, socket.MSG_PEEK)
-        if not data or _has_left(pending.sock):
+        if not data:
             raise ConnectionResetError("closed before its turn")
         if not looks_like_tls(data):
             self._plain(pending)
