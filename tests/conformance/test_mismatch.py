@@ -96,6 +96,9 @@ class Told:
         self.fit = Complaints(told)
 
     def heard(self, signal: Signal) -> None: ...
+
+    def server_recognised(self) -> None: ...
+
     def control_lost(self, reason: str) -> None: ...
 
 

@@ -38,6 +38,9 @@ class Deaf:
     fit = Indifferent()
 
     def heard(self, signal: Signal) -> None: ...
+
+    def server_recognised(self) -> None: ...
+
     def control_lost(self, reason: str) -> None: ...
 
 

@@ -10,7 +10,7 @@ from tests.support.behind import GOOD_ANSWER, Behind
 from tests.support.net import Peer, cuts, until
 from tests.support.v072 import HANDSHAKE, RTT, header
 
-from backhaul.wire.control import hello
+from backhaul.wire.control import hello, hello_answer
 from backhaul.wire.frames import encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
 
@@ -80,6 +80,19 @@ class TestPool:
         await behind.control(TICKET)
         for carrier in await behind.carriers(2):
             assert await carrier.receive(len(SHOWN_TICKET)) == SHOWN_TICKET
+
+    async def test_one_of_ours_that_answers_late_is_shown_it_on_others(self, behind: Behind) -> None:
+        """It takes none without a ticket, and may have asked for each of them for a user."""
+        control, silent = await connected(behind)
+        await control.send(CHANNEL)
+        silent += await behind.carriers(1)
+        await control.send(hello_answer("tcp", TICKET))
+        for carrier in await behind.carriers(3):
+            assert await carrier.receive(len(SHOWN_TICKET)) == SHOWN_TICKET
+        assert [await carrier.receive_all() for carrier in silent] == [b""] * 3
+        await control.send(hello_answer("tcp", TICKET) + CHANNEL)  # as it answers each hello: nothing is late now
+        await behind.carriers(1)
+        assert behind.client.tunnel.transport.idle == 4
 
     async def test_the_ticket_is_forgotten_with_its_channel(self, behind: Behind) -> None:
         first = await behind.control(TICKET)

@@ -278,8 +278,8 @@ class Arrival(Protocol):
         """The target can't be had: close, with a reset if the target gave one."""
 
 
-class DoorEvents(Protocol):
-    """What the control channel on the client's side tells its owner."""
+class ClientControlEvents(Protocol):
+    """What becomes of the control channel on the client's side."""
 
     @property
     def fit(self) -> Fit:
@@ -292,7 +292,14 @@ class DoorEvents(Protocol):
         """The control channel is gone; users in flight are not."""
 
 
-class ClientEvents(DoorEvents, Protocol):
+class DoorEvents(ClientControlEvents, Protocol):
+    """What a door tells its owner."""
+
+    def server_recognised(self) -> None:
+        """The server turns out to be one of ours, which may not take what was dialled before that was known."""
+
+
+class ClientEvents(ClientControlEvents, Protocol):
     """What a transport on the client's side tells the control plane."""
 
     def arrived(self, arrival: Arrival) -> None:

@@ -114,6 +114,9 @@ class PooledClient(ABC, Generic[Carrier]):
         """Takes what becomes known of the other end's tunnel connections."""
         return self._events.fit
 
+    def server_recognised(self) -> None:
+        """See DoorEvents: a carrier that shows no ticket has nothing to make up for."""
+
     def control_lost(self, reason: str) -> None:
         """Tell the control plane, which will disconnect."""
         self._events.control_lost(reason)

@@ -176,6 +176,10 @@ class DedicatedServer(GatedServer):
 class IdleConnection(Protocol):
     """A tunnel connection on the client's side that waits for a target; owns the connection and watches it."""
 
+    @property
+    def ours(self) -> bool:
+        """Whether the other end is one of ours."""
+
     def close(self) -> None:
         """Close the connection."""
 
@@ -219,6 +223,12 @@ class DedicatedClient(PooledClient[IdleConnection]):
         self._forget(carrier)
         if arrival:
             self._events.arrived(arrival)
+
+    def server_recognised(self) -> None:
+        """Dial those anew that have shown no ticket: the server lets none of them in, and has users for them."""
+        for carrier in [carrier for carrier in self._carriers if not carrier.ours]:
+            self._close_idle(carrier)
+            self.open()
 
     def _begin(self, sock: socket.socket, rest: bytes, among: set[IdleConnection], *, ours: bool) -> None:
         among.add(self._make_idle(sock, rest, ours, self))

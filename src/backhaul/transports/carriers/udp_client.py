@@ -137,6 +137,9 @@ class UdpClient:
         """Takes what becomes known of the other end's tunnel connections."""
         return self._events.fit
 
+    def server_recognised(self) -> None:
+        """See DoorEvents: a server of ours takes tunnels that were announced with the token, too."""
+
     def control_lost(self, reason: str) -> None:
         """Tell the control plane, which will disconnect."""
         self._events.control_lost(reason)

@@ -73,9 +73,10 @@ class RawDoor:
         if not self._known.is_set():
             self._held.append(done)
             return
-        ticket = self._decoder.ticket
+        decoder = self._decoder
 
         def connected(result: socket.socket | OSError) -> None:
+            ticket = decoder.ticket
             if ticket and isinstance(result, socket.socket):
                 result = self._show(result, ticket)
             done(result, bool(ticket), b"")
@@ -180,6 +181,8 @@ class RawDoor:
                 self._mismatched("tcp or udp")
             return
         if signal == Signal.HELLO:
+            if self._known.is_set():  # it was waited for in vain
+                self._events.server_recognised()
             self._known.set()
             if self._decoder.transport != self._transport:
                 self._mismatched(self._decoder.transport or "another transport")
