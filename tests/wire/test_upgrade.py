@@ -1,8 +1,9 @@
-"""The upgrade against the RFC's example, the recorded Go program, and answers of proxies and strangers."""
+"""The upgrade against the RFC's example, the recorded Go program, and answers of proxies and other servers."""
 
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,22 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backhaul.wire import upgrade
+from backhaul.wire.http1 import Request, RequestReader
 from backhaul.wire.upgrade import (
-    MAX_HEAD,
     USER_AGENTS,
     Answer,
     AnswerReader,
-    Request,
-    RequestReader,
     UpgradeError,
     accept,
     authorized,
     carrier_of,
     encode_key,
     is_direct_v072,
+    key_of,
     mark_line,
     padding_line,
-    refuse,
     sec_accept,
     upgrade_problem,
     without_mark,
@@ -92,7 +91,7 @@ def test_requests_of_the_recorded_go_client_are_accepted(transport: str) -> None
     assert requests[0].path == "/channel"
     assert all(request.path.startswith("/tunnel/") for request in requests[1:])
     for request in requests:
-        assert upgrade_problem(request) is None
+        assert not upgrade_problem(request)
         assert authorized(request, TOKEN)
         assert not carrier_of(request, TOKEN)
         assert is_direct_v072(request)
@@ -102,9 +101,9 @@ def test_requests_of_the_recorded_go_client_are_accepted(transport: str) -> None
 def test_our_answers_are_those_of_the_recorded_go_server(transport: str) -> None:
     requests = [read_request(head) for head in recorded(transport, "GET")]
     answers = list(recorded(transport, "HTTP/1.1 101"))
-    assert sorted(accept(request.key) for request in requests) == sorted(answers)
+    assert sorted(accept(key_of(request)) for request in requests) == sorted(answers)
     for request in requests:
-        assert read_answer(accept(request.key), key=request.key) == Answer(carrier="", rest=b"")
+        assert read_answer(accept(key_of(request)), key=key_of(request)) == Answer(carrier="", rest=b"")
 
 
 def test_our_request_is_that_of_the_recorded_go_client_but_for_extensions_and_cookie() -> None:
@@ -121,14 +120,14 @@ def test_our_request_is_that_of_the_recorded_go_client_but_for_extensions_and_co
 
 def test_two_of_ours_recognise_each_other() -> None:
     request = read_request(our_request())
-    assert (request.method, request.path, request.key) == (b"GET", "/channel", KEY)
+    assert (request.method, request.path, key_of(request)) == (b"GET", "/channel", KEY)
     assert request.headers[b"host"] == b"tunnel.example:443"
-    assert upgrade_problem(request) is None
+    assert not upgrade_problem(request)
     assert authorized(request, TOKEN)
     assert carrier_of(request, TOKEN)
     assert not is_direct_v072(request)
     first_frame = b"\x82\x01\x00"
-    answer = accept(request.key, mark_line(TOKEN, request.key))
+    answer = accept(key_of(request), mark_line(TOKEN, key_of(request)))
     assert read_answer(answer + first_frame) == Answer(carrier="ws", rest=first_frame)
 
 
@@ -197,104 +196,32 @@ def test_tokens_of_any_script(token: str) -> None:
     assert carrier_of(request, token.encode())
 
 
-def test_secrets_do_not_show() -> None:
-    assert "s3cret" not in repr(read_request(our_request()))
-
-
 @pytest.mark.parametrize(
-    ("name", "value", "status", "reason"),
+    ("name", "value", "reason"),
     [
-        (b"Connection", b"keep-alive", 400, "proxy"),
-        (b"Connection", None, 400, "proxy"),
-        (b"Upgrade", b"h2c", 400, "proxy"),
-        (b"Upgrade", None, 400, "proxy"),
-        (b"Sec-WebSocket-Version", b"8", 400, "version"),
-        (b"Sec-WebSocket-Version", None, 400, "version"),
-        (b"Sec-WebSocket-Key", None, 400, "16 bytes"),
-        (b"Sec-WebSocket-Key", b"c2hvcnQ=", 400, "16 bytes"),
-        (b"Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ", 400, "16 bytes"),
-        (b"Sec-WebSocket-Key", "ünsinn".encode(), 400, "16 bytes"),
+        (b"Connection", b"keep-alive", "proxy"),
+        (b"Connection", None, "proxy"),
+        (b"Upgrade", b"h2c", "proxy"),
+        (b"Upgrade", None, "proxy"),
+        (b"Sec-WebSocket-Version", b"8", "version"),
+        (b"Sec-WebSocket-Version", None, "version"),
+        (b"Sec-WebSocket-Key", None, "16 bytes"),
+        (b"Sec-WebSocket-Key", b"c2hvcnQ=", "16 bytes"),
+        (b"Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ", "16 bytes"),
+        (b"Sec-WebSocket-Key", "ünsinn".encode(), "16 bytes"),
     ],
 )
-def test_requests_that_are_no_upgrade(name: bytes, value: bytes | None, status: int, reason: str) -> None:
-    problem = upgrade_problem(read_request(with_header(our_request(), name, value)))
-    assert problem is not None
-    assert problem.status == status
-    assert reason in problem.reason
+def test_requests_that_are_no_upgrade(name: bytes, value: bytes | None, reason: str) -> None:
+    assert reason in upgrade_problem(read_request(with_header(our_request(), name, value)))
 
 
 def test_only_get_upgrades() -> None:
-    problem = upgrade_problem(read_request(our_request().replace(b"GET ", b"POST ", 1)))
-    assert problem is not None
-    assert problem.status == 405
+    assert upgrade_problem(read_request(our_request().replace(b"GET ", b"POST ", 1))) == "the method is not GET"
 
 
 def test_tokens_of_a_list_in_any_case_are_found() -> None:
     head = with_header(our_request(), b"cOnnection", b"keep-alive, UPGRADE")
-    assert upgrade_problem(read_request(with_header(head, b"Upgrade", b"h2c,WebSocket"))) is None
-
-
-def test_the_query_is_no_part_of_the_path() -> None:
-    assert read_request(our_request(path="/channel?session=1")).path == "/channel"
-
-
-def test_early_bytes_are_kept() -> None:
-    assert read_request(our_request() + b"\x82\x81early").rest == b"\x82\x81early"
-
-
-@pytest.mark.parametrize(
-    "first", [b"\x16\x03\x01", b"\x00\x06\x01s3cret", b"\x01\x00\x00\x00", b"get / HTTP/1.1\r\n"], ids=repr
-)
-def test_another_protocol_is_refused_at_its_first_byte(first: bytes) -> None:
-    with pytest.raises(UpgradeError, match="the request is not valid HTTP: does the client use the same transport"):
-        RequestReader().feed(first[:1])
-    with pytest.raises(UpgradeError, match="the answer is not valid HTTP: are remote_addr and transport right"):
-        AnswerReader(TOKEN, KEY).feed(first[:1])
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"NOT HTTP\r\n\r\n",
-        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
-        b"GET / HTTP/1.1\r\nName : blank before the colon\r\n\r\n",
-        b"GET / HTTP/1.1\nHost: bare line feeds\n\r\n\r\n",
-        b"GET /\xff HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"GET / HTTP/3.0\r\n\r\n",
-        b"GE\r\n\r\n",
-    ],
-    ids=repr,
-)
-def test_requests_that_are_not_valid(head: bytes) -> None:
-    with pytest.raises(UpgradeError, match="not valid HTTP"):
-        RequestReader().feed(head)
-
-
-@pytest.mark.parametrize("start", [b"GET / HTTP/1.1", b"HTTP/1.1 101 Switching Protocols"])
-def test_limits(start: bytes) -> None:
-    def feed(data: bytes) -> object:
-        return RequestReader().feed(data) if start[0] == ord("G") else AnswerReader(TOKEN, KEY).feed(data)
-
-    frame = len(start + b"\r\nPad: \r\n\r\n")
-    fits = start + b"\r\nPad: " + b"x" * (MAX_HEAD - frame) + b"\r\n\r\n"
-    assert len(fits) == MAX_HEAD
-    assert feed(fits[:-1]) is None
-    for too_long in (fits[:-4] + b"x\r\n\r\n", fits[:-4] + b"xxxxx"):
-        with pytest.raises(UpgradeError, match="more than 16384 bytes"):
-            feed(too_long)
-    with pytest.raises(UpgradeError, match="more than 100 HTTP headers"):
-        feed(start + b"\r\n" + b"A: b\r\n" * 101 + b"\r\n")
-
-
-def test_headers_within_the_limits_are_read() -> None:
-    assert (
-        len(read_request(b"GET / HTTP/1.1\r\n" + b"".join(b"H%d: x\r\n" % n for n in range(100)) + b"\r\n").headers)
-        == 100
-    )
-    fits = with_header(our_request(), b"Pad", b"x" * (MAX_HEAD - len(our_request()) - len(b"Pad: \r\n")))
-    assert len(fits) == MAX_HEAD
-    assert upgrade_problem(read_request(fits + b"rest behind it")) is None
+    assert not upgrade_problem(read_request(with_header(head, b"Upgrade", b"h2c,WebSocket")))
 
 
 @pytest.mark.parametrize(
@@ -337,52 +264,32 @@ def test_answers_in_other_words_are_understood() -> None:
     assert read_answer(with_header(head, b"Sec-WebSocket-Extensions", b"")) == Answer(carrier="", rest=b"")
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 405])
-def test_refusals_are_whole_answers(status: int) -> None:
-    head, _, body = refuse(status).partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 %d " % status)
-    assert b"Content-Length: %d\r\n" % len(body) in head
-    with pytest.raises(UpgradeError):
-        AnswerReader(TOKEN, KEY).feed(refuse(status))
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"\x16", "the answer is not valid HTTP: are remote_addr and transport right"),
+        (b"HTTP/1.1 101\r\nPad: " + b"x" * 16384, "more than 16384 bytes of HTTP headers: are remote_addr"),
+    ],
+)
+def test_answers_that_are_no_http(answer: bytes, text: str) -> None:
+    with pytest.raises(UpgradeError, match=text):
+        AnswerReader(TOKEN, KEY).feed(answer)
 
 
-def test_the_refusal_of_a_token_says_what_the_go_server_says() -> None:
-    assert refuse(401).endswith(b"\r\n\r\nunauthorized\n")
-
-
-def mutations() -> st.SearchStrategy[bytes]:
-    """Bytes near a valid head, and bytes that are nowhere near one."""
-
-    def mutate(head: bytes, at: int, new: bytes, skip: int) -> bytes:
-        return head[: at % len(head)] + new + head[at % len(head) + skip :]
-
-    heads = st.sampled_from([our_request(), accept(KEY), accept(KEY, padding_line(KEY)), refuse(404)])
-    near = st.builds(mutate, heads, st.integers(0, 5000), st.binary(max_size=6), st.integers(0, 6))
-    ended = st.builds(
-        lambda start, middle: start + middle + b"\r\n\r\n", st.sampled_from([b"GET ", b"HTTP/1.1 "]), st.binary()
-    )
-    return st.one_of(near, ended, st.binary())
-
-
-@given(chunks=st.lists(mutations(), max_size=3))
-def test_garbage_raises_nothing_but_the_own_error(chunks: list[bytes]) -> None:
-    for reader in (RequestReader(), AnswerReader(TOKEN, KEY)):
-        try:
-            for chunk in chunks:
-                if reader.feed(chunk) is not None:
-                    break
-        except UpgradeError:
-            pass
+@given(start=st.sampled_from([b"HTTP/1.1 101 ", b"HTTP/1.1 ", b""]), middle=st.binary())
+def test_garbage_raises_nothing_but_the_own_error(start: bytes, middle: bytes) -> None:
+    with suppress(UpgradeError):
+        AnswerReader(TOKEN, KEY).feed(start + middle + b"\r\n\r\n")
 
 
 @given(key=st.binary(max_size=40))
 def test_any_key_is_judged(key: bytes) -> None:
     headers = {b"connection": b"Upgrade", b"upgrade": b"websocket", b"sec-websocket-version": b"13"}
     problem = upgrade_problem(Request(b"GET", "/", {**headers, b"sec-websocket-key": key}, b""))
-    assert problem is None or "Sec-WebSocket-Key" in problem.reason
+    assert not problem or "Sec-WebSocket-Key" in problem
 
 
 def test_any_nonce_makes_a_valid_key() -> None:
     for _ in range(20):
         request = read_request(our_request(key=encode_key(os.urandom(16))))
-        assert upgrade_problem(request) is None
+        assert not upgrade_problem(request)

@@ -15,8 +15,8 @@ from http import HTTPStatus
 from typing import Final
 
 from backhaul.addresses import LOCAL, plain_ip
-from backhaul.wire.upgrade import Request as Head
-from backhaul.wire.upgrade import RequestReader, UpgradeError
+from backhaul.wire.http1 import HeadError, RequestReader
+from backhaul.wire.http1 import Request as Head
 
 MAX_VISITORS: Final = 64
 """Connections at a time. A browser opens six; beyond the limit new ones are closed at once."""
@@ -132,7 +132,7 @@ class HttpServer:
         try:
             async with asyncio.timeout(PATIENCE):
                 head = await _read(reader)
-        except UpgradeError:
+        except HeadError:
             return self._encode(_NO_HTTP)
         response = await self._respond(_request(head, writer))
         return self._encode(response, with_body=head.method != b"HEAD")

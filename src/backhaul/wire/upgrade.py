@@ -10,18 +10,12 @@ server answers in kind with a `Set-Cookie`. Proxies pass both, and v0.7.2 looks 
 import binascii
 import hashlib
 import hmac
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple, NoReturn
-
-import httptools
+from typing import Final, NamedTuple
 
 from backhaul.errors import TransportError
 
-MAX_HEAD: Final = 16384
-"""Bytes up to the blank line. Browsers and proxies stay below 8 KiB, our padded answer needs 4.3 KiB."""
-MAX_HEADERS: Final = 100
-"""Header lines of a request or answer; the limit of Apache's httpd."""
+from .http1 import HeadError, Headers, Request, ResponseReader
+
 NONCE_SIZE: Final = 16
 """Random bytes in a `Sec-WebSocket-Key` (RFC 6455 section 4.1)."""
 
@@ -39,8 +33,6 @@ USER_AGENTS: Final = (
 """Browsers of the end of 2025, for `request`; the choice is the caller's."""
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
-_END_OF_HEAD: Final = b"\r\n\r\n"
-_LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 _COOKIE: Final = "session"
 _MARK_DIGITS: Final = 32  # the length of PHP's and many others' session ids
@@ -65,29 +57,11 @@ _V072_READ_BUFFER: Final = 4096  # bytes: Go's bufio.Reader, through which its c
 
 _SWITCHING: Final = 101
 _UNAUTHORIZED: Final = 401
-_PHRASES: Final = {400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed"}
 _GATEWAY_ERRORS: Final = frozenset({502, 503, 504, *range(520, 531)})  # 52x and 530: Cloudflare
 
 
 class UpgradeError(TransportError):
     """The upgrade failed; the text is one line for the administrator, the connection is to be closed."""
-
-
-@dataclass(slots=True)
-class Request:
-    """What a client asked for. Names of headers are in lower case; repeated ones are joined by commas."""
-
-    method: bytes
-    path: str
-    """Without the query."""
-    headers: dict[bytes, bytes] = field(repr=False)  # the token is in there
-    rest: bytes = field(repr=False)
-    """What came behind the blank line."""
-
-    @property
-    def key(self) -> bytes:
-        """The `Sec-WebSocket-Key`, or empty."""
-        return self.headers.get(b"sec-websocket-key", b"")
 
 
 class Answer(NamedTuple):
@@ -99,17 +73,14 @@ class Answer(NamedTuple):
     """What came behind the blank line: the server's first bytes in the new protocol."""
 
 
-class Problem(NamedTuple):
-    """Why a request is no upgrade."""
-
-    status: int
-    """For `refuse`."""
-    reason: str
-
-
 def encode_key(nonce: bytes) -> bytes:
     """Return the `Sec-WebSocket-Key` made of `NONCE_SIZE` random bytes."""
     return binascii.b2a_base64(nonce, newline=False)
+
+
+def key_of(request: Request) -> bytes:
+    """Return the `Sec-WebSocket-Key` of a request, empty without one."""
+    return request.headers.get(b"sec-websocket-key", b"")
 
 
 def sec_accept(key: bytes) -> bytes:
@@ -144,7 +115,7 @@ def authorized(request: Request, token: bytes) -> bool:
 def carrier_of(request: Request, token: bytes) -> str:
     """Return the carrier that the client named in its request; empty if it is v0.7.2. Ask `authorized` first."""
     cookie = request.headers.get(b"cookie", b"")
-    return next((name for name in _LABELS if _mark(_LABELS[name][0], token, request.key).encode() in cookie), "")
+    return next((name for name in _LABELS if _mark(_LABELS[name][0], token, key_of(request)).encode() in cookie), "")
 
 
 def without_mark(cookies: bytes, token: bytes, key: bytes) -> bytes:
@@ -158,18 +129,18 @@ def is_direct_v072(request: Request) -> bool:
     return tuple(request.headers) == _V072_HEADERS
 
 
-def upgrade_problem(request: Request) -> Problem | None:
-    """Return why the request can't be accepted, or None; whether it may is `authorized`'s business."""
+def upgrade_problem(request: Request) -> str:
+    """Return why the request is no upgrade to WebSocket; empty: it is one. The token is `authorized`'s concern."""
     headers = request.headers
     if request.method != b"GET":
-        return Problem(405, "the method is not GET")
+        return "the method is not GET"
     if not _names_websocket(headers):
-        return Problem(400, "no WebSocket upgrade is asked for; a proxy in between may have dropped it")
+        return "no WebSocket upgrade is asked for; a proxy in between may have dropped it"
     if headers.get(b"sec-websocket-version") != b"13":
-        return Problem(400, "the WebSocket version is not 13")
-    if not _is_key(request.key):
-        return Problem(400, "the Sec-WebSocket-Key is not 16 bytes in base64")
-    return None
+        return "the WebSocket version is not 13"
+    if not _is_key(key_of(request)):
+        return "the Sec-WebSocket-Key is not 16 bytes in base64"
+    return ""
 
 
 def accept(key: bytes, last_line: bytes = b"") -> bytes:
@@ -199,38 +170,6 @@ def padding_line(key: bytes) -> bytes:
     return _set_cookie(f"{_COOKIE}={hashlib.shake_128(key).hexdigest(_V072_READ_BUFFER)[:size]}")
 
 
-def refuse(status: int) -> bytes:
-    """Return the answer with that status: 400, 401, 404 or 405. The connection is closed behind it."""
-    phrase = _PHRASES[status]
-    body = f"{phrase.lower()}\n"
-    return (
-        f"HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
-    ).encode()
-
-
-class RequestReader:
-    """Reads one request, however the bytes are cut."""
-
-    __slots__ = ("_head",)
-
-    def __init__(self) -> None:
-        self._head = _Head("request", _LETTERS, "does the client use the same transport?")
-
-    def feed(self, data: bytes) -> Request | None:
-        """Take more bytes; the request once its blank line has come.
-
-        Raises UpgradeError for what is not HTTP, or too long.
-        """
-        if (rest := self._head.feed(data)) is None:
-            return None
-        lines = _Lines()
-        parser = httptools.HttpRequestParser(lines)
-        self._head.parse(parser, lines)
-        path = lines.target.partition(b"?")[0].decode("latin-1")
-        return Request(parser.get_method(), path, lines.headers, rest)
-
-
 class AnswerReader:
     """Reads the server's answer to the request that `token` and `key` were put into."""
 
@@ -239,28 +178,29 @@ class AnswerReader:
     def __init__(self, token: bytes, key: bytes) -> None:
         self._token = token
         self._key = key
-        self._head = _Head("answer", b"H", "are remote_addr and transport right?")
+        self._head = ResponseReader()
 
     def feed(self, data: bytes) -> Answer | None:
-        """Take more bytes; the answer once its blank line has come.
+        """Take more bytes; return the answer once its blank line has come.
 
         Raises UpgradeError unless the server has switched to WebSocket.
         """
-        if (rest := self._head.feed(data)) is None:
+        try:
+            response = self._head.feed(data)
+        except HeadError as error:
+            raise UpgradeError(f"{error}: are remote_addr and transport right?") from None
+        if response is None:
             return None
-        lines = _Lines()
-        parser = httptools.HttpResponseParser(lines)
-        self._head.parse(parser, lines)
-        if (status := parser.get_status_code()) != _SWITCHING:
-            raise UpgradeError(_explain(status))
-        self._check(lines.headers)
-        return Answer(self._carrier(lines.headers.get(b"set-cookie", b"")), rest)
+        if response.status != _SWITCHING:
+            raise UpgradeError(_explain(response.status))
+        self._check(response.headers)
+        return Answer(self._carrier(response.headers.get(b"set-cookie", b"")), response.rest)
 
     def _carrier(self, cookie: bytes) -> str:
         marks = ((name, _mark(answer, self._token, self._key)) for name, (_, answer) in _LABELS.items())
         return next((name for name, mark in marks if mark.encode() in cookie), "")
 
-    def _check(self, headers: dict[bytes, bytes]) -> None:
+    def _check(self, headers: Headers) -> None:
         if not _names_websocket(headers):
             raise UpgradeError("the server switched to something that is not WebSocket")
         if headers.get(b"sec-websocket-accept") != sec_accept(self._key):
@@ -269,78 +209,12 @@ class AnswerReader:
             raise UpgradeError("the server uses a WebSocket extension that was not offered")
 
 
-class _Lines:
-    """Takes what the parser finds."""
-
-    __slots__ = ("complete", "count", "headers", "target")
-
-    def __init__(self) -> None:
-        self.target = b""
-        self.headers: dict[bytes, bytes] = {}
-        self.count = 0
-        self.complete = False
-
-    def on_url(self, target: bytes) -> None:
-        self.target = target
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.count += 1
-        if self.count > MAX_HEADERS:
-            return  # it will be refused: whatever these are, they cost no more
-        name = name.lower()
-        self.headers[name] = self.headers[name] + b", " + value if name in self.headers else value
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
-
-
-class _Head:
-    """Collects the bytes up to the blank line; the parser then gets them all at once."""
-
-    __slots__ = ("_buffer", "_first", "_hint", "_what")
-
-    def __init__(self, what: str, first: bytes, hint: str) -> None:
-        self._buffer = bytearray()
-        self._what = what
-        self._first = first  # what it can begin with: another protocol is refused at its first byte
-        self._hint = hint
-
-    def feed(self, data: bytes) -> bytes | None:
-        """Return what follows the blank line once that has come."""
-        searched = max(0, len(self._buffer) + 1 - len(_END_OF_HEAD))
-        self._buffer += data
-        if self._buffer and self._buffer[0] not in self._first:
-            self._refuse()
-        found = self._buffer.find(_END_OF_HEAD, searched)
-        end = len(self._buffer) if found < 0 else found + len(_END_OF_HEAD)
-        if end > MAX_HEAD:
-            raise UpgradeError(f"the {self._what} has more than {MAX_HEAD} bytes of HTTP headers")
-        if found < 0:
-            return None
-        rest = bytes(self._buffer[end:])
-        del self._buffer[end:]
-        return rest
-
-    def parse(self, parser: httptools.HttpRequestParser | httptools.HttpResponseParser, lines: _Lines) -> None:
-        """Let `parser` fill `lines`."""
-        # Either may be raised behind the headers, too; what counts is whether those are complete.
-        with suppress(httptools.HttpParserUpgrade, httptools.HttpParserError):
-            parser.feed_data(self._buffer)
-        if not lines.complete:
-            self._refuse()
-        if lines.count > MAX_HEADERS:
-            raise UpgradeError(f"the {self._what} has more than {MAX_HEADERS} HTTP headers")
-
-    def _refuse(self) -> NoReturn:
-        raise UpgradeError(f"the {self._what} is not valid HTTP: {self._hint}")
-
-
-def _names_websocket(headers: dict[bytes, bytes]) -> bool:
+def _names_websocket(headers: Headers) -> bool:
     """Return whether both headers of an upgrade are there, each perhaps among other tokens, in any case."""
     return _has_token(headers, b"connection", b"upgrade") and _has_token(headers, b"upgrade", b"websocket")
 
 
-def _has_token(headers: dict[bytes, bytes], name: bytes, token: bytes) -> bool:
+def _has_token(headers: Headers, name: bytes, token: bytes) -> bool:
     return any(part.strip().lower() == token for part in headers.get(name, b"").split(b","))
 
 

@@ -240,7 +240,7 @@ class _Upgrade:
             answer = self._reader.feed(data) if data else None
         except WOULD_BLOCK:
             return
-        except (OSError, upgrade.UpgradeError) as error:
+        except (OSError, TransportError) as error:
             self._fail(error)
             return
         if not data:

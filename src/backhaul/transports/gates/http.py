@@ -22,6 +22,7 @@ from backhaul.transports.base import GateEvents, ServerSettings, taken_over, unl
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.transports.control.websocket import PING, WsControlDecoder, encode_signal
 from backhaul.wire import upgrade
+from backhaul.wire.http1 import HeadError, Request, RequestReader
 from backhaul.wire.signals import Signal
 
 from .decoy import Decoy
@@ -184,36 +185,36 @@ class HttpGate:
         self._admit(pending, request)
         return True
 
-    def _tunnel_request(self, data: bytes) -> upgrade.Request | None:
+    def _tunnel_request(self, data: bytes) -> Request | None:
         """Return the request of a client; None for one that is none, or is incomplete."""
         try:
-            request = upgrade.RequestReader().feed(data)
-        except upgrade.UpgradeError:
+            request = RequestReader().feed(data)
+        except HeadError:
             return None
         if request and (self._is_channel(request) or request.path.startswith(f"{self._settings.path}/tunnel")):
             return request
         return None
 
-    def _is_channel(self, request: upgrade.Request) -> bool:
+    def _is_channel(self, request: Request) -> bool:
         return request.path == f"{self._settings.path}/channel"
 
-    def _proves(self, pending: PendingConnection, request: upgrade.Request) -> bool:
+    def _proves(self, pending: PendingConnection, request: Request) -> bool:
         """Return whether the request may be let in, from a barred network as well."""
         if not upgrade.authorized(request, self._token):
             return False
         self._reputation.proved(pending.network)
-        return upgrade.upgrade_problem(request) is None
+        return not upgrade.upgrade_problem(request)
 
-    def _complain(self, pending: PendingConnection, request: upgrade.Request) -> None:
+    def _complain(self, pending: PendingConnection, request: Request) -> None:
         if self._reputation.barred(pending.network):
             return
         proven = upgrade.authorized(request, self._token)
-        what = "no WebSocket upgrade" if proven else "wrong token"
+        what = upgrade.upgrade_problem(request) if proven else "wrong token"
         self._throttle.warn((pending.ip, what), f"refused a connection from {pending.ip}: {what}")
         if not proven and (seconds := self._reputation.failed(pending.network)):
             self._throttle.warn(pending.network, barred_line(pending.network, seconds))
 
-    def _admit(self, pending: PendingConnection, request: upgrade.Request) -> None:
+    def _admit(self, pending: PendingConnection, request: Request) -> None:
         channel = self._is_channel(request)
         theirs = upgrade.carrier_of(request, self._token)
         ours = bool(theirs)
@@ -262,13 +263,13 @@ class HttpGate:
         else:
             self._events.tunnel_opened(pending.sock, rest, ours=ours)
 
-    def _answer(self, request: upgrade.Request, *, ours: bool, padded: bool) -> bytes:
-        line = b""
+    def _answer(self, request: Request, *, ours: bool, padded: bool) -> bytes:
+        line, key = b"", upgrade.key_of(request)
         if ours:
-            line = upgrade.mark_line(self._token, request.key, self._carrier)
+            line = upgrade.mark_line(self._token, key, self._carrier)
         elif padded and not self._handshakes and upgrade.is_direct_v072(request):
-            line = upgrade.padding_line(request.key)
-        return upgrade.accept(request.key, line)
+            line = upgrade.padding_line(key)
+        return upgrade.accept(key, line)
 
     def _settle(self, sock: socket.socket, rest: bytes, control: ControlChannel) -> None:
         """Let the peer read the answer before smux begins; see _SETTLE. A later control channel is another client's."""
