@@ -56,6 +56,25 @@ async def test_a_target_that_refuses_is_counted_on_the_port(any_net: Net) -> Non
     assert (refused.target_refused, served.target_refused) == (1, 0)
 
 
+async def test_a_user_who_has_reset_before_a_client_comes_is_closed_once(
+    any_net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The one behind is carried all the same."""
+    bind_port, port = free_port(), free_port()
+    server = await any_net.server(bind_port, [f"{HOST}:{port}={await any_net.echo()}"])
+    gone, other = await any_net.dial(port), await any_net.dial(port)
+    await until(lambda: server.tunnel.waiting == 2)
+    gone.reset()
+    await any_net.client(bind_port)
+    await other.send(b"hello")
+    assert await other.receive(5) == b"hello"
+    other.reset()
+    (users,) = server.tunnel.ports.open.values()
+    await until(lambda: users.open <= 0)
+    assert users.open == 0
+    assert "internal error" not in caplog.text
+
+
 async def test_segments_are_as_small_as_both_ends_want_them(any_net: Net) -> None:
     """Whichever end connects or listens: `mss` counts on every transport of streams."""
     bind_port, listener = free_port(), any_net.listen()

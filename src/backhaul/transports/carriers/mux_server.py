@@ -154,9 +154,9 @@ class MuxServer(GatedServer):
         raise SmuxError("its client opened a stream, which no client does")
 
     def stream_closed(self, link: Link) -> None:
-        """There is room on this session."""
-        if link in self._links:
-            self._events.carrier_ready()
+        """Tell of the room on this session, but not at once: the user who has gone may just be being carried."""
+        if link in self._links and self._events.waiting:
+            self._relay.loop.call_soon(self._events.carrier_ready)
 
     def recognised(self, link: Link) -> None:
         """Flows may have waited for this; not at once, for no stream may be written while one is fed."""
