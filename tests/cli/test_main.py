@@ -138,7 +138,7 @@ class TestUsage:
         program = await ground.start("-c", file)
         assert await program.ended() == 2
         (line,) = program.lines
-        assert "server.tls_cert: no use with tls_key" in line
+        assert "server.tls_cert: unusable with tls_key" in line
 
     async def test_a_mistake_in_the_file(self, ground: Ground) -> None:
         program = await ground.run('[server]\nbind_addr = "nonsense"\n')

@@ -1,4 +1,4 @@
-"""Where the server may send users to."""
+"""Entries of `allow_targets`."""
 
 import pytest
 from tests.support.config import CLIENT, client, problems
@@ -21,12 +21,12 @@ def test_allowed_targets() -> None:
         ('["a:0"]', 'entry "a:0": a port is a number from 1 to 65535'),
     ],
 )
-def test_targets_that_can_not_be_allowed(value: str, complaint: str) -> None:
+def test_refused_entries(value: str, complaint: str) -> None:
     (problem,) = problems(f"{CLIENT}\nallow_targets = {value}")
     assert problem.startswith(f"client.allow_targets: {complaint}")
 
 
-def test_a_misspelt_list_of_targets_does_not_allow_them_all() -> None:
+def test_a_misspelt_key_does_not_allow_every_target() -> None:
     assert any(
         "client.allow_targets: missing; rename allow_target" in problem
         for problem in problems(f'{CLIENT}\nallow_target = [":22"]')

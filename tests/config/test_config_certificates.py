@@ -1,4 +1,4 @@
-"""Certificates that OpenSSL refuses: one line says which and why, at the start and in `check`."""
+"""Certificates that OpenSSL refuses: one line names file and reason, at the start and in `check`."""
 
 import subprocess
 from collections.abc import Callable
@@ -65,14 +65,14 @@ def the_wrong_way_round(folder: Path) -> Pair:
         (the_wrong_way_round, "both must be PEM"),
     ],
 )
-def test_what_openssl_refuses_is_said_in_words(make: Callable[[Path], Pair], words: str, tmp_path: Path) -> None:
+def test_refusals_of_openssl_are_put_into_words(make: Callable[[Path], Pair], words: str, tmp_path: Path) -> None:
     cert, key = make(tmp_path)
     file = tmp_path / "server.toml"
     file.write_text(SERVER.replace('"tcp"', '"wss"') + f'{PORTS}tls_cert = "{cert}"\ntls_key = "{key}"')
     with pytest.raises(ConfigError) as caught:
         load_usable(file)
     [problem] = caught.value.problems
-    assert problem.startswith(f"{file}: server.tls_cert: no use with tls_key: ")
+    assert problem.startswith(f"{file}: server.tls_cert: unusable with tls_key: ")
     assert words in problem
     with pytest.raises(TransportError, match=words):
         ServerContext(ServerTls(str(cert), str(key)))

@@ -1,4 +1,4 @@
-"""What a reload would have to change."""
+"""Differences between two configurations, for a reload."""
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,7 @@ def test_equal_configurations_change_nothing() -> None:
     assert diff(client(), client()) == Change()
 
 
-def test_ports_come_go_and_move() -> None:
+def test_ports_are_added_removed_and_retargeted() -> None:
     change = diff(server(["443=1", "444", "127.0.0.2:445=2"]), server(["443=9", "127.0.0.2:445=2", "446"]))
     assert change == Change(
         ports_added=(PortMapping("", 446, "446"),),

@@ -1,4 +1,4 @@
-"""From file to typed configuration, and every mistake on the way."""
+"""Loading of a file into a typed configuration, and every mistake it may hold."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_a_minimal_client_has_the_defaults_of_v072(transport: str) -> None:
     assert (config.transport, isinstance(config, ClientConfig)) == (transport, True)
 
 
-def test_keys_of_our_own_have_their_defaults() -> None:
+def test_keys_that_v072_lacks_have_their_defaults() -> None:
     for config in (server(""), client("")):
         assert (config.shutdown_timeout, config.log_format, config.path) == (5, "text", "")
         assert (config.udp_timeout, config.udp_max_flows) == (60, 4096)
@@ -156,14 +156,14 @@ def test_a_remote_address_needs_host_and_port(text: str, transport: str) -> None
 
 
 @pytest.mark.parametrize("scheme", ["http://", "wss://", "tcp://"])
-def test_a_remote_address_is_no_url(scheme: str) -> None:
+def test_a_url_is_refused_as_remote_address(scheme: str) -> None:
     [problem] = problems(CLIENT.replace("example.com:3080", f"{scheme}example.com:3080/"))
-    assert problem.endswith(f'got "{scheme}example.com:3080/" (leave {scheme} out)')
+    assert problem.endswith(f'got "{scheme}example.com:3080/" (remove {scheme})')
 
 
 @pytest.mark.parametrize("text", [":3080", "[]:3080"])
 def test_a_remote_address_without_a_host_is_this_machine(text: str) -> None:
-    """Where v0.7.2 dials: Go takes 0.0.0.0, which Linux takes for 127.0.0.1."""
+    """As in v0.7.2: Go dials 0.0.0.0, which Linux takes for 127.0.0.1."""
     config = parse(CLIENT.replace("example.com:3080", text))
     assert isinstance(config, ClientConfig)
     assert config.remote_addr == Address("127.0.0.1", 3080)
@@ -281,7 +281,7 @@ def test_a_fingerprint_has_64_digits(text: str) -> None:
         ("a = " + "[" * 5000, ("not valid TOML: ",)),
     ],
 )
-def test_what_is_wrong_with_the_whole(text: str, expected: tuple[str, ...]) -> None:
+def test_mistakes_of_the_whole_file(text: str, expected: tuple[str, ...]) -> None:
     found = problems(text)
     assert len(found) == len(expected)
     for problem, start in zip(found, expected, strict=True):
@@ -304,12 +304,12 @@ def test_tls_servers_need_certificate_and_key(transport: str, tmp_path: Path) ->
     assert key.startswith("server.tls_key: no file can have this name")
 
 
-def test_files_of_other_transports_are_not_looked_for() -> None:
+def test_files_that_the_transport_does_not_use_may_be_missing() -> None:
     assert server('tls_cert = "/none"\ntls_key = "/none"').tls_cert == "/none"
     assert client('tls_ca = "/none"\ntls_verify = true').tls_ca == "/none"
 
 
-def test_the_authorities_of_a_tls_client_are_looked_for() -> None:
+def test_the_authorities_of_a_tls_client_must_exist() -> None:
     [problem] = problems(CLIENT.replace('"tcp"', '"wss"') + 'tls_ca = "/none"')
     assert problem.startswith('client.tls_ca: cannot read "/none"')
 
@@ -358,7 +358,7 @@ def test_no_text_raises_anything_but_config_errors(text: str) -> None:
 
 
 @pytest.mark.parametrize(("transport", "matters"), [("tcpmux", True), ("wsmux", True), ("tcp", False), ("ws", False)])
-def test_sizes_of_sessions_matter_where_there_are_any(transport: str, *, matters: bool) -> None:
+def test_session_sizes_are_checked_on_muxed_transports_only(transport: str, *, matters: bool) -> None:
     message = (
         "server.mux_streambuffer: expected at most mux_recievebuffer (65535), got 65536; "
         "a session's buffer holds those of its streams"
@@ -370,7 +370,7 @@ def test_sizes_of_sessions_matter_where_there_are_any(transport: str, *, matters
         assert parse(text).mux_recievebuffer == 65535
 
 
-def test_the_interface_of_a_link_local_address_is_for_this_machine_alone() -> None:
+def test_unscoped_removes_the_interface_of_a_link_local_address() -> None:
     address = parse_remote("[fe80::a%eth0]:3080")
     assert str(address) == "[fe80::a%eth0]:3080"
     assert str(address.unscoped) == "[fe80::a]:3080"

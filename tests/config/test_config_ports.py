@@ -75,10 +75,10 @@ def test_every_form_gives_its_mappings(entry: str, expected: list[tuple[str, int
         ("127.0.0.2:443", 'with "="'),
         ("127.0.0.2:1-5:5201", 'with "="'),
         ("443-600:1.1.1.1:5201", 'with "="'),
-        ("::1:443=80", "in brackets"),
-        ("443=2001:db8::1:80", "in brackets"),
-        ("[::1]443=80", "in brackets"),
-        ("[::1:443=80", "in brackets"),
+        ("::1:443=80", "needs brackets"),
+        ("443=2001:db8::1:80", "needs brackets"),
+        ("[::1]443=80", "needs brackets"),
+        ("[::1:443=80", "needs brackets"),
         ("300.1.1.1:443=80", "neither an IP address nor a host name"),
         ("a b:443=80", "neither an IP address nor a host name"),
         ("[gg::]:443=80", "neither an IP address nor a host name"),
@@ -180,11 +180,11 @@ def test_separate_addresses_share_a_port() -> None:
     assert [mapping.target for mapping in parse_ports(entries)] == ["1", "2", "3"]
 
 
-def test_all_mistakes_come_together() -> None:
+def test_all_mistakes_are_reported_together() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_ports(["x", "443", "0", "443"])
     assert len(caught.value.problems) == 3
 
 
-def test_no_entries_are_fine() -> None:
+def test_an_empty_list_is_accepted() -> None:
     assert parse_ports([]) == ()

@@ -1,4 +1,4 @@
-"""The written reference agrees with the program."""
+"""Agreement of docs/configuration.md with the program."""
 
 import os
 import subprocess
@@ -47,7 +47,7 @@ def test_the_listed_port_mappings_are_read() -> None:
     assert all(parse_entry(entry) for entry in entries)
 
 
-def test_the_shown_mistakes_are_those_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_documented_mistakes_are_those_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = '[server]\nbind_adr = ":1"\ntransport = "tpc"\nheartbeat = "abc"\n'
     Path("server.toml").write_text(text + 'ports = ["443", "127.0.0.2:443=22", "600-443"]\n')
@@ -58,7 +58,7 @@ def test_the_shown_mistakes_are_those_of_the_program(tmp_path: Path, monkeypatch
     assert all(f"{problem}\n" in document for problem in caught.value.problems)
 
 
-def test_the_shown_warnings_are_those_of_the_program() -> None:
+def test_the_documented_warnings_are_those_of_the_program() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
     warnings = server("hartbeat = 1\nmux_con = 9").warnings
     assert len(warnings) == 3

@@ -1,4 +1,4 @@
-"""Secrets of the configuration appear nowhere: in no text, no error, no comparison."""
+"""Secrets of the configuration appear in no text, no error and no comparison."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ SERVER = '[server]\nbind_addr = "0.0.0.0:3080"\ntransport = "tcp"\n'
 
 
 @given(st.text(min_size=1).filter(lambda text: text.strip() and "'" not in text))
-def test_secrets_show_nowhere(secret: str) -> None:
+def test_secrets_are_never_shown(secret: str) -> None:
     hidden = Secret("swordfish" + secret)
     assert (str(hidden), repr(hidden), f"{hidden}") == ("***", "***", "***")
     assert hidden.reveal() == "swordfish" + secret

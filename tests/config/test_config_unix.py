@@ -36,7 +36,7 @@ def test_the_page(lines: str, page: Address | None) -> None:
 
 
 @pytest.mark.parametrize("path", ["unix:app.sock", "unix:", "unix:/run/" + "x" * 103, "unix:/run/"])
-def test_what_is_no_path(path: str) -> None:
+def test_refused_paths(path: str) -> None:
     [bind] = problems(f'{HEAD}transport = "tcp"\nbind_addr = "{path}"')
     assert bind.startswith("server.bind_addr: expected host:port or unix:/path, such as")
     [page] = problems(f'[client]\nremote_addr = "a:1"\ntransport = "tcp"\nweb_bind = "{path}"')
@@ -56,12 +56,12 @@ def test_what_is_no_path(path: str) -> None:
         ),
     ],
 )
-def test_one_path_has_one_listener(lines: str, complaint: str) -> None:
+def test_two_listeners_on_one_path_are_refused(lines: str, complaint: str) -> None:
     [problem] = problems(f'{HEAD}transport = "tcp"\nbind_addr = "unix:/run/a"\n{lines}')
     assert problem.startswith(f"server.{complaint}")
 
 
-def test_paths_tell_upper_case_from_lower_case() -> None:
+def test_paths_are_case_sensitive() -> None:
     assert len(server('ports = ["unix:/run/a=1", "unix:/run/A=1"]').ports) == 2
 
 
@@ -73,7 +73,7 @@ def test_paths_tell_upper_case_from_lower_case() -> None:
         (":3080", "443=unix:/run/a", "ports: transport udp can't use unix:/run/a; name a port"),
     ],
 )
-def test_datagrams_have_no_paths(bind: str, port: str, complaint: str) -> None:
+def test_paths_are_refused_on_udp(bind: str, port: str, complaint: str) -> None:
     [problem] = problems(f'{HEAD}transport = "udp"\nbind_addr = "{bind}"\nports = ["{port}"]')
     assert problem.startswith(f"server.{complaint}")
 
@@ -83,6 +83,6 @@ def test_a_missing_directory(tmp_path: Path) -> None:
     lines = f'ports = ["unix:{folder}/a=1"]\nweb_bind = "unix:{folder}/b"'
     config = parse(f'{HEAD}transport = "tcp"\nbind_addr = "unix:{folder}/c"\n{lines}')
     assert config.warnings == tuple(
-        f"{key}: there is no directory {folder} for unix:{folder}/{name}; make it, or correct the path"
+        f"{key}: no directory {folder} for unix:{folder}/{name}; make it, or correct the path"
         for key, name in (("web_bind", "b"), ("bind_addr", "c"), ("ports", "a"))
     )

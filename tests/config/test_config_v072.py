@@ -1,4 +1,4 @@
-"""Ways to write a configuration that work with v0.7.2, and have to here."""
+"""Spellings in a configuration that v0.7.2 accepts, and so must this program."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_an_edge_of_ipv6_with_or_without_brackets(edge: str) -> None:
 
 
 def test_names_in_any_case() -> None:
-    """As the Go library for TOML matches them."""
+    """The Go library for TOML matches names in any case."""
     config = parse('[Server]\nBind_Addr = "0.0.0.0:3080"\nTRANSPORT = "tcp"\ntoken = "t"\nHeartBeat = 7')
     assert isinstance(config, ServerConfig)
     assert config.heartbeat == 7

@@ -1,4 +1,4 @@
-"""What is accepted, and hardly meant: a loud word instead of an error."""
+"""Warnings about accepted but doubtful settings."""
 
 import os
 import tempfile
@@ -20,11 +20,11 @@ def on(transport: str, text: str) -> str:
 
 
 @pytest.mark.parametrize("text", [FULL_SERVER, CLIENT])
-def test_nothing_is_said_about_a_sound_file(text: str) -> None:
+def test_a_sound_file_has_no_warnings(text: str) -> None:
     assert parse(text).warnings == ()
 
 
-def test_without_a_token_the_warning_is_loud() -> None:
+def test_a_missing_token_is_warned_of_in_capitals() -> None:
     for text in (FULL_SERVER, CLIENT):
         for token in ("", 'token = ""', 'token = "musix"'):
             config = parse(text.replace(f'token = "{TOKEN}"', token))
@@ -43,7 +43,7 @@ def test_without_a_token_the_warning_is_loud() -> None:
         ("fifteen-letters", "shorter than 16 characters"),
     ],
 )
-def test_tokens_that_can_be_guessed_are_warned_of_and_not_shown(token: str, words: str) -> None:
+def test_guessable_tokens_are_warned_of_and_not_shown(token: str, words: str) -> None:
     for text in (FULL_SERVER, CLIENT):
         [warning] = parse(text.replace(TOKEN, token)).warnings
         assert warning.startswith("token: ")
@@ -52,7 +52,7 @@ def test_tokens_that_can_be_guessed_are_warned_of_and_not_shown(token: str, word
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*/*.toml")), ids=lambda file: f"{file.parent.name}/{file.name}")
-def test_the_token_of_every_example_is_known_for_a_placeholder(file: Path, tmp_path: Path) -> None:
+def test_the_token_of_every_example_is_a_known_placeholder(file: Path, tmp_path: Path) -> None:
     for name in ("server.crt", "server.key"):
         (tmp_path / name).touch()
     config = parse(file.read_text().replace("/etc/backhaul/", f"{tmp_path}/"))
@@ -80,7 +80,7 @@ def test_settings_without_effect_are_warned_of() -> None:
         ("ws", "false", None, False),
     ],
 )
-def test_where_the_proxy_protocol_has_an_effect(
+def test_a_proxy_protocol_without_effect_is_warned_of(
     transport: str, value: str, version: str | None, *, warned: bool
 ) -> None:
     config = parse(f"{on(transport, FULL_SERVER)}proxy_protocol = {value}")
@@ -92,7 +92,7 @@ def test_where_the_proxy_protocol_has_an_effect(
 @pytest.mark.parametrize("name", ["dial_timeout", "Dial_Timeout"])
 def test_a_key_of_the_other_side_is_warned_of_and_ignored(name: str) -> None:
     config = server(f'{PORTS}{name} = "whatever"')
-    assert config.warnings == (f"{name}: no effect, for it is a key of the other side; remove it here",)
+    assert config.warnings == (f"{name}: no effect, a key of the other side; remove it here",)
 
 
 @pytest.mark.parametrize(
@@ -106,12 +106,12 @@ def test_a_key_of_the_other_side_is_warned_of_and_ignored(name: str) -> None:
         (CLIENT + "[tun]", "tun: unknown table or key, ignored; remove it or correct it"),
         (
             "heartbeat = 3\n" + FULL_SERVER,
-            "heartbeat: ignored, for it stands outside any table; move it below [server]",
+            "heartbeat: ignored outside any table; move it below [server]",
         ),
-        ('token = "x"\n' + CLIENT, "token: ignored, for it stands outside any table; move it below [server] or "),
+        ('token = "x"\n' + CLIENT, "token: ignored outside any table; move it below [server] or "),
     ],
 )
-def test_what_nothing_is_known_of_is_ignored_as_in_the_go_version(text: str, start: str) -> None:
+def test_unknown_names_are_ignored_as_in_v072(text: str, start: str) -> None:
     [warning] = parse(text).warnings
     assert warning.startswith(start)
 
@@ -141,7 +141,7 @@ def test_an_open_page_is_warned_of(lines: str, *, open_to_all: bool) -> None:
         ("wss", f'tls_fingerprint = "{"ab" * 32}"', ""),
     ],
 )
-def test_a_client_that_gives_its_token_to_any_server_is_warned(transport: str, lines: str, words: str) -> None:
+def test_a_client_that_sends_its_token_to_any_server_is_warned_of(transport: str, lines: str, words: str) -> None:
     warnings = parse(on(transport, CLIENT) + lines).warnings
     assert len(warnings) == bool(words)
     assert words in "".join(warnings)
@@ -175,10 +175,10 @@ def test_the_directory_of_the_usage_log(folder: str, mode: int, words: str, publ
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_usage_log_that_can_not_be_written(tmp_path: Path) -> None:
+def test_a_usage_log_in_a_directory_that_is_not_writable(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     [warning] = client(f'sniffer = true\nsniffer_log = "{tmp_path}/usage.json"').warnings
-    assert "nothing can be written" in warning
+    assert "is not writable" in warning
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_usage_log_that_can_not_be_written(tmp_path: Path) -> None:
         (CLIENT.replace(TOKEN, "musix") + 'web_user = "me"\nweb_password = "secret"\n', "web_password"),
     ],
 )
-def test_a_secret_in_a_file_that_anyone_may_read(text: str, name: str, public: Path) -> None:
+def test_a_secret_in_a_world_readable_file(text: str, name: str, public: Path) -> None:
     file = public / "c.toml"
     file.write_text(text)
     file.chmod(0o640)
@@ -198,11 +198,11 @@ def test_a_secret_in_a_file_that_anyone_may_read(text: str, name: str, public: P
     more = load(file).warnings[len(known) :]
     assert [warning.partition(":")[0] for warning in more] == [name] * bool(name)
     assert all(f"&& chmod 600 {file}`" in warning for warning in more)
-    public.chmod(0o700)  # as /root is: nobody gets there
+    public.chmod(0o700)  # like /root: closed to other users
     assert load(file).warnings == known
 
 
-def test_a_private_key_that_anyone_may_read(public: Path) -> None:
+def test_a_world_readable_private_key(public: Path) -> None:
     file, key = public / "s.toml", public / "server.key"
     file.touch(0o600)
     key.touch(0o644)
@@ -222,7 +222,7 @@ def test_a_private_key_that_anyone_may_read(public: Path) -> None:
         (FULL_SERVER + "[client]\nnonsense = 1", ServerConfig),
     ],
 )
-def test_of_both_sides_in_one_file_that_one_runs_that_runs_in_the_go_version(text: str, side: type) -> None:
+def test_of_two_sides_in_one_file_the_one_that_v072_runs_is_read(text: str, side: type) -> None:
     config = parse(text)
     assert type(config) is side
     [warning] = config.warnings

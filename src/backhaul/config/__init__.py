@@ -1,6 +1,6 @@
 """The configuration: typed keys, port mappings, and a loader whose errors name file, key and remedy.
 
-Nothing here touches a socket. The only files it looks at are the configuration itself and those it names.
+No function here opens a socket. The only files read are the configuration itself and those it names.
 """
 
 from .address import Address

@@ -1,4 +1,4 @@
-"""Hosts, ports and `host:port` texts."""
+"""Parsers of hosts, ports and ``host:port`` texts."""
 
 import re
 from ipaddress import ip_address
@@ -9,7 +9,7 @@ from backhaul.wire.targets import UNIX_PREFIX, names_path, path_problem
 
 MAX_PORT = 65535
 _MAX_NAME, _MAX_LABEL = 253, 63  # characters of a host name, and between its dots (RFC 1035, 2.3.4)
-LOOPBACK = "127.0.0.1"  # where v0.7.2 looks for a host that is left out: Go dials 0.0.0.0, which Linux takes for this
+LOOPBACK = "127.0.0.1"  # the host v0.7.2 dials when none is given: Go dials 0.0.0.0, which Linux takes for this one
 
 # Letters of any script (a resolver encodes them), and "_" because container networks use it in names.
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
@@ -18,9 +18,9 @@ _SCHEME = re.compile(r"\w+://", re.ASCII)
 
 
 class Address(Struct, frozen=True):
-    """Where to listen or what to dial.
+    """An address to listen on or to dial.
 
-    `host` is "" for all interfaces and carries no brackets, or is the path of a Unix socket, which has port 0.
+    ``host`` is "" for all interfaces and carries no brackets, or is the path of a Unix socket, which has port 0.
     """
 
     host: str
@@ -28,12 +28,12 @@ class Address(Struct, frozen=True):
 
     @property
     def is_path(self) -> bool:
-        """Whether this is a Unix socket."""
+        """True if this is a Unix socket."""
         return self.host.startswith("/")
 
     @property
     def unscoped(self) -> "Address":
-        """The address without the interface of a link-local one, which nobody else has a use for (RFC 6874)."""
+        """The address without the interface of a link-local one, which has no meaning on other hosts (RFC 6874)."""
         return Address(self.host.partition("%")[0], self.port)
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ class Address(Struct, frozen=True):
 
 
 def parse_bind(text: str) -> Address:
-    """Read `host:port`, `[v6]:port`, `:port` (all interfaces) or `unix:/path`; raise ValueError with what is wrong."""
+    """Read ``host:port``, ``[v6]:port``, ``:port`` (all interfaces) or ``unix:/path``; raise ValueError otherwise."""
     if names_path(text):
         return Address(parse_path(text), 0)
     host, port = split_host_port(text)
@@ -53,15 +53,15 @@ def parse_bind(text: str) -> Address:
 
 
 def parse_remote(text: str) -> Address:
-    """Read `host:port`, `[v6]:port` or `:port` (this machine); raise ValueError saying what is wrong."""
+    """Read ``host:port``, ``[v6]:port`` or ``:port`` (this machine); raise ValueError with the mistake."""
     if scheme := _SCHEME.match(text):
-        raise ValueError(f"leave {scheme[0]} out")
+        raise ValueError(f"remove {scheme[0]}")
     host, port = split_host_port(text)
     return Address(parse_host(host or LOOPBACK), parse_port(port))
 
 
 def parse_path(text: str) -> str:
-    """Return the path of a Unix socket that is written `unix:/path`; raise ValueError saying what is wrong."""
+    """Return the path of a Unix socket written as ``unix:/path``; raise ValueError with the mistake."""
     path = text.removeprefix(UNIX_PREFIX)
     if problem := path_problem(path):
         raise ValueError(problem)
@@ -69,12 +69,12 @@ def parse_path(text: str) -> str:
 
 
 def split_host_port(text: str) -> tuple[str, str]:
-    """Split at the colon before the port, without the brackets of an IPv6 host; raise ValueError."""
+    """Split at the colon before the port and strip the brackets of an IPv6 host; raise ValueError."""
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         return host[1:-1], port
     if ":" in host:
-        raise ValueError("an IPv6 address stands in brackets, such as [2001:db8::1]:3080")
+        raise ValueError("an IPv6 address needs brackets, such as [2001:db8::1]:3080")
     if not colon or text.startswith("["):
         raise ValueError("the port is missing")
     return host, port
@@ -82,19 +82,19 @@ def split_host_port(text: str) -> tuple[str, str]:
 
 def parse_port(text: str) -> int:
     """Read a port from 1 to 65535; raise ValueError otherwise."""
-    # The length bounds int(): it refuses endless digits with an error of its own.
+    # The length check comes before int(), which raises an error of its own for thousands of digits.
     if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_PORT)) and 1 <= int(text) <= MAX_PORT:
         return int(text)
     raise ValueError("a port is a number from 1 to 65535")
 
 
 def parse_edge(text: str) -> str:
-    """Read a host; an IPv6 address with brackets, which v0.7.2 needs here, or without them. Raise as `parse_host`."""
+    """Read a host; brackets around an IPv6 address, which v0.7.2 needs here, are optional. Raise ValueError."""
     return parse_host(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
 
 
 def parse_page_host(text: str) -> str:
-    """Read a host or `unix:/path`; return it unchanged, or raise ValueError saying what is wrong."""
+    """Return a host or ``unix:/path`` unchanged; raise ValueError with the mistake."""
     if names_path(text):
         parse_path(text)
         return text
@@ -109,7 +109,7 @@ def parse_host(text: str) -> str:
 
 
 def is_ip(text: str) -> bool:
-    """Whether this is an IPv4 or IPv6 address."""
+    """Return whether the text is an IPv4 or IPv6 address."""
     try:
         ip_address(text)
     except ValueError:
@@ -122,5 +122,5 @@ def _too_long(name: str) -> bool:
 
 
 def _looks_numeric(name: str) -> bool:
-    # Resolvers read "1.2.3" and "256" as odd spellings of IPv4 addresses: surely a typing mistake here.
+    # Resolvers read "1.2.3" and "256" as shortened IPv4 addresses; in a configuration they are typing mistakes.
     return name.rstrip(".").rpartition(".")[2].isdigit()

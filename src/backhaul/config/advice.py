@@ -1,4 +1,4 @@
-"""Warnings: settings that are accepted and hardly meant. Each line begins with the key and ends with the remedy."""
+"""Warnings about accepted but doubtful settings. Each line begins with the key and ends with the remedy."""
 
 import os
 import stat
@@ -11,9 +11,9 @@ from .address import is_ip
 from .keys import STREAM, TLS, WEB, Key, keys
 from .schema import DEFAULT_TOKEN, Config, ServerConfig
 
-LEAST_TOKEN = 16  # characters: `openssl rand -hex 8`, 64 bits, is out of reach of guessing over a network
+LEAST_TOKEN = 16  # characters: the 64 bits of `openssl rand -hex 8` cannot be guessed over a network
 
-# What our own documents and examples, and those of v0.7.2, write where a token belongs.
+# Texts in place of a token in the documents and examples of this program and of v0.7.2.
 _PLACEHOLDERS = frozenset(
     {
         "put your token here",
@@ -29,7 +29,7 @@ _REMEDY = "set the same long random token on both ends (`openssl rand -hex 16` m
 
 
 def warnings(config: Config) -> Iterator[str]:
-    """Yield a line for everything that the values, and the files they name, give reason to warn of."""
+    """Yield a line for each warning about the values and the files they name."""
     yield from _token(config)
     yield from _page(config)
     yield from _ineffective(config)
@@ -43,7 +43,7 @@ def warnings(config: Config) -> Iterator[str]:
 
 
 def exposure(config: Config, path: str | os.PathLike[str]) -> Iterator[str]:
-    """Yield a line for each file with a secret of this configuration, `path` itself included, that anyone may read."""
+    """Yield a line for each world-readable file with a secret of this configuration, ``path`` itself included."""
     if config.web_password or config.token != DEFAULT_TOKEN:
         yield from _exposed("web_password" if config.web_password else "token", os.fspath(path))
     if isinstance(config, ServerConfig) and config.transport in TLS:
@@ -52,7 +52,7 @@ def exposure(config: Config, path: str | os.PathLike[str]) -> Iterator[str]:
 
 def _exposed(name: str, path: str) -> Iterator[str]:
     if _anyone_may(stat.S_IROTH, path):
-        # Not `chmod o=` alone: a service's user may have no other right to read it.
+        # `chmod o=` alone could take away the only permission by which the service's user reads the file.
         remedy = f"`chown USER {path} && chmod 600 {path}`, with the user who runs this program"
         yield f"{name}: every user of this machine can read it in {path}; {remedy}"
 
@@ -81,7 +81,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _ineffective(config: Config) -> Iterator[str]:
-    """Yield the keys that were set in vain, those that count on the same transports on one line."""
+    """Yield the keys without effect on this transport, one line for those with the same transports."""
     idle = [key for key in keys(type(config)) if config.transport not in key.traits.on and _is_set(config, key)]
     for transports, group in groupby(sorted(idle, key=lambda key: key.traits.on), lambda key: key.traits.on):
         names = ", ".join(key.name for key in group)
@@ -93,7 +93,7 @@ def _is_set(config: Config, key: Key) -> bool:
 
 
 def _folders(config: Config) -> Iterator[str]:
-    """Yield directories that are missing for Unix sockets; a service manager may make them at the start."""
+    """Yield missing directories of Unix sockets: no error, as a service manager may make them at the start."""
     wanted = [("web_bind", config.page)]
     if isinstance(config, ServerConfig):
         wanted += [
@@ -103,15 +103,15 @@ def _folders(config: Config) -> Iterator[str]:
     for name, address in wanted:
         folder = Path(address.host).parent if address and address.is_path else None
         if folder and not folder.is_dir():
-            yield f"{name}: there is no directory {folder} for {address}; make it, or correct the path"
+            yield f"{name}: no directory {folder} for {address}; make it, or correct the path"
 
 
 def _usage_log(file: str) -> Iterator[str]:
     folder = Path(file).parent
     if not folder.is_dir():
-        yield f"sniffer_log: there is no directory {folder.absolute()}; make it, or correct the path"
+        yield f"sniffer_log: no directory {folder.absolute()}; make it, or correct the path"
     elif not os.access(folder, os.W_OK | os.X_OK):
-        yield f"sniffer_log: nothing can be written in {folder.absolute()}; correct its permissions or the path"
+        yield f"sniffer_log: directory {folder.absolute()} is not writable; correct its permissions or the path"
     elif _anyone_may(stat.S_IWOTH, folder):
         yield f"sniffer_log: every user of this machine can write in {folder.absolute()}; choose another directory"
 
@@ -124,7 +124,7 @@ def _of_a_server(config: ServerConfig) -> Iterator[str]:
 
 
 def _in_the_open(config: Config) -> Iterator[str]:
-    """Yield who may learn the token that a client sends in its requests."""
+    """Yield the ways in which others may learn the token that a client sends in its requests."""
     assert not isinstance(config, ServerConfig)  # noqa: S101 - the caller's choice
     if config.transport in TLS and not config.tls_verify and not config.tls_fingerprint:
         yield (
@@ -137,15 +137,18 @@ def _in_the_open(config: Config) -> Iterator[str]:
             f"use {config.transport.replace('ws', 'wss')} with tls_fingerprint or tls_verify"
         )
     if config.tls_ca and not config.tls_verify and config.transport in TLS:
-        yield "tls_ca: no effect, for the server's certificate is not verified; set tls_verify = true"
+        yield "tls_ca: no effect while the server's certificate is not verified; set tls_verify = true"
 
 
 def _anyone_may(permission: int, path: str | os.PathLike[str]) -> bool:
-    """Whether every user has a permission for a file and can reach it: /root and home directories are mostly closed."""
+    """Return whether every user has a permission for a file and for the directories above it.
+
+    /root and most home directories are closed to other users.
+    """
     try:
         file = Path(path).resolve(strict=True)
         return _grants(file, permission) and all(_grants(folder, stat.S_IXOTH) for folder in file.parents)
-    except OSError:  # gone meanwhile
+    except OSError:  # removed in the meantime
         return False
 
 

@@ -1,4 +1,4 @@
-"""Rules between keys, and files that must be there."""
+"""Rules that involve several keys, and checks that the files named by keys exist."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ _MAKE_PAIR = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=backhaul -keyo
 
 
 def problems(config: Config) -> Iterator[str]:
-    """Yield `key: what is wrong and how to mend it` for everything that one key alone does not show."""
+    """Yield ``key: mistake; remedy`` for each mistake that one key alone does not show."""
     yield from _sizes(config)
     yield from _web(config)
     if "\0" in config.sniffer_log:
@@ -28,9 +28,9 @@ def problems(config: Config) -> Iterator[str]:
 
 
 def unusable(config: Config) -> Iterator[str]:
-    """Yield `key: …` for TLS files that can be read and are of no use.
+    """Yield ``key: mistake; remedy`` for TLS files that are readable but not usable.
 
-    Not part of `problems`: a reload meets certificates that are just being renewed, and the old ones stay in use then.
+    This is not part of ``problems``: a reload may find certificates half renewed, and then the old ones stay in use.
     """
     if config.transport not in TLS:
         return
@@ -43,7 +43,7 @@ def unusable(config: Config) -> Iterator[str]:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(config.tls_ca)
     except OSError as error:  # ssl.SSLError is one
         if isinstance(config, ServerConfig):
-            yield f"tls_cert: no use with tls_key: {objection(error)}"
+            yield f"tls_cert: unusable with tls_key: {objection(error)}"
         else:
             yield f"tls_ca: holds no certificates ({error}); name a PEM file of the authorities"
 
@@ -75,7 +75,7 @@ def _taken_ports(config: ServerConfig) -> Iterator[str]:
     key = "web_bind" if page.is_path else "web_port"
     if _clash(page, bind):
         yield f"{key}: {_spot(page)} is taken by bind_addr {bind}; choose another for one of them"
-    # On udp the users' ports are UDP ports, which the page's TCP port does not disturb.
+    # On udp the users' ports are UDP ports, which do not collide with the page's TCP port.
     streams = config.ports if config.transport != "udp" else ()
     if any(mapping.bind_port == page.port and _clash(mapping.address, page) for mapping in streams):
         yield f"{key}: {_spot(page)} is listed in ports too; choose another for one of them"
@@ -92,7 +92,7 @@ def _spot(address: Address) -> str:
 
 
 def _paths_on_udp(config: ServerConfig) -> Iterator[str]:
-    """Yield Unix sockets on the transport that carries nothing but datagrams."""
+    """Yield Unix sockets on transport udp, which carries datagrams only."""
     if config.transport != "udp":
         return
     if config.bind_addr.is_path:

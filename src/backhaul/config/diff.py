@@ -1,4 +1,4 @@
-"""What a new configuration changes, for a reload that touches nothing else."""
+"""The difference between two configurations, so that a reload touches nothing else."""
 
 from msgspec import Struct
 
@@ -8,18 +8,18 @@ from .schema import Config, ServerConfig, side_of
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """The difference of two configurations.
+    """The difference between two configurations.
 
     ports_added       new listening ports
-    ports_removed     listening ports that are gone, as they were
-    ports_retargeted  listening ports that stay and have another target, as they are now
-    rebuild           the control channel and the pool have to be made anew: address, transport, token, TLS
-                      identity, ... (`rebuild` in the schema); connections in flight may go on
-    restart           names of changed keys that only count when the program is started again
-    changed           names of all changed keys but `ports`, those that ask for more included
+    ports_removed     old mappings of ports that are no longer listened on
+    ports_retargeted  new mappings of ports that stay and have another target
+    rebuild           a key with ``rebuild`` in the schema has changed: the control channel and the pool are made
+                      anew, connections in flight stay
+    restart           names of changed keys that require a restart
+    changed           names of all changed keys except ``ports``, including those that need a rebuild or a restart
 
-    A changed side is no reload of the same program: all old ports are removed, all new ones added, `rebuild`
-    is set, and `changed` names the new table instead of keys. Files are compared by name, not by content.
+    When the side changes, all old ports are removed, all new ones added, ``rebuild`` is set, and ``changed`` names the
+    new table instead of keys. Files are compared by name, not by content.
     """
 
     ports_added: tuple[PortMapping, ...] = ()
@@ -31,7 +31,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 def diff(old: Config, new: Config) -> Change:
-    """Compare two configurations; equal ones give `Change()`."""
+    """Compare two configurations; equal ones give ``Change()``."""
     if type(old) is not type(new):
         return Change(ports_added=_ports(new), ports_removed=_ports(old), rebuild=True, changed=(side_of(new),))
     differing = [

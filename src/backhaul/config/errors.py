@@ -1,4 +1,4 @@
-"""What is raised for a configuration that cannot be used."""
+"""The error for a configuration that cannot be used."""
 
 from collections.abc import Iterable
 
@@ -6,9 +6,9 @@ from backhaul.errors import BackhaulError
 
 
 class ConfigError(BackhaulError):
-    """Mistakes in a configuration, all that were found, one line each.
+    """All mistakes found in a configuration, one line each.
 
-    `problems` holds the lines; `str()` joins them. Secrets never appear in either.
+    ``problems`` holds the lines; ``str()`` joins them. Secrets never appear in either.
     """
 
     def __init__(self, problems: Iterable[str]) -> None:

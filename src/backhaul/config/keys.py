@@ -1,4 +1,4 @@
-"""What a key of the schema knows about itself beside its type: unit, limits, meaning, where it applies."""
+"""The metadata of a key beside its type: unit, limits, meaning, and the transports on which it has an effect."""
 
 from collections.abc import Callable
 from functools import cache
@@ -19,12 +19,12 @@ MUX: tuple[Transport, ...] = ("tcpmux", "wsmux", "wssmux")
 WEB: tuple[Transport, ...] = ("ws", "wss", "wsmux", "wssmux")
 TLS: tuple[Transport, ...] = ("wss", "wssmux")
 
-INT_MAX = 2**31 - 1  # a C int: what socket options and smux hold, and no timer or queue needs more
-"""The limit of numbers that have no natural one; messages mention it only to who exceeds it."""
+INT_MAX = 2**31 - 1  # a C int, as in socket options and smux; more than any timer or queue needs
+"""The limit of numbers that have no natural one; messages name it only for values above it."""
 
 
 class Traits(Struct, frozen=True, kw_only=True):
-    """The part of a key's metadata that msgspec has no word for."""
+    """The part of a key's metadata for which msgspec has no field."""
 
     unit: str
     on: tuple[Transport, ...]
@@ -51,29 +51,29 @@ class Key(Struct, frozen=True):
 
     @property
     def raw_type(self) -> type[list[object]] | type[str]:
-        """The type in the file of a value that `parse` reads."""
+        """The type that a value read by ``parse`` has in the file."""
         return list[object] if get_origin(self.value_type) is tuple else str
 
     @property
     def mandatory(self) -> bool:
-        """Whether the file has to name it."""
+        """True if the file must set the key."""
         return self.default is NODEFAULT
 
     @property
     def secret(self) -> bool:
-        """Whether its value must never be shown."""
+        """True if the value must never be shown."""
         return self.value_type is Secret
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The words it allows, or none when it is free text or no text at all."""
+        """The allowed words; empty for free text and for values that are no text."""
         if get_origin(self.value_type) is Literal:
             return get_args(self.value_type)
         element = next(iter(get_args(self.value_type)), NoneType)
         return get_args(element) if get_origin(element) is Literal else ()
 
     def expected(self, value: object = None) -> str:
-        """Say in words what belongs here; `value` is the one refused, so that its limit is named."""
+        """Describe the values allowed; with the refused ``value``, name the limit that it exceeds."""
         if self.traits.form:
             return self.traits.form
         if self.value_type is bool:
@@ -108,13 +108,13 @@ def key(
     """Describe a key of the schema.
 
     meaning  one sentence for the reference
-    ge, le   the least and the greatest number; with `ge` alone the limit is INT_MAX
+    ge, le   the least and the greatest number; with ``ge`` alone the limit is INT_MAX
     on       the transports on which it has an effect
-    rebuild  a change needs a new control channel and a new pool; without this or the next it counts in place
-    restart  a change only counts when the program is started again
-    form     what belongs here, in words, where the type does not tell
+    rebuild  a change needs a new control channel and a new pool
+    restart  a change requires a restart; with neither this nor ``rebuild`` it takes effect in place
+    form     the expected values in words, where the type does not tell
     parse    turns the text (or list) of the file into the value; raises ValueError or ConfigError
-    example  what to write where a mandatory or misspelt key is missing
+    example  the value to suggest where the key is mandatory or misspelt
     """
     traits = Traits(unit=unit, on=on, rebuild=rebuild, restart=restart, form=form, parse=parse, example=example)
     limit = INT_MAX if le is None and ge is not None else le
@@ -123,7 +123,7 @@ def key(
 
 @cache
 def keys(side: type[Struct]) -> tuple[Key, ...]:
-    """Return the keys of a side's schema in their order; fields without metadata are not keys of the file."""
+    """Return the keys of a side's schema in order; fields without metadata are not keys of the file."""
     return tuple(
         Key(field.name, field.type, field.default, meta, meta.extra["traits"])
         for field in fields(side)

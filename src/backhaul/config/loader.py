@@ -1,4 +1,4 @@
-"""From a TOML file to a typed configuration, reporting all mistakes at once."""
+"""The loader: reads a TOML file into a typed configuration and reports all mistakes at once."""
 
 import os
 import tomllib
@@ -16,8 +16,8 @@ from .messages import hint, kind, nearest, show
 from .schema import SIDES, Config, side_of
 
 _NO_SIDE = "holds neither [server] nor [client]; begin the public side with [server], the other with [client]"
-_BOTH_SIDES = "[server] and [client] stand in one file, and only one of them runs; put each in a file of its own"
-# Put in place of a mandatory value that is missing or wrong, so that the rest is still checked.
+_BOTH_SIDES = "[server] and [client] are in one file, and only one of them runs; move one to a file of its own"
+# Replace mandatory values that are missing or wrong, so that the rest is still checked.
 _STAND_INS: dict[str, object] = {
     "transport": "tcp",
     "bind_addr": Address("", 0),
@@ -28,8 +28,9 @@ _STAND_INS: dict[str, object] = {
 def load(path: str | os.PathLike[str]) -> Config:
     """Read one side's configuration from a file.
 
-    Also looks whether the files and directories it names can be read, and who else may read them. Accepted oddities
-    are in `.warnings`. Raises ConfigError with every mistake found, each on one line that begins with `path` as given.
+    Also checks that the files and directories it names are readable, and readable by their owner alone where they
+    hold secrets. Doubtful settings are listed in ``.warnings``. Raises ConfigError with every mistake, each on one line
+    that begins with ``path`` as given.
     """
     try:
         config = parse(_read(Path(path)))
@@ -39,9 +40,9 @@ def load(path: str | os.PathLike[str]) -> Config:
 
 
 def load_usable(path: str | os.PathLike[str]) -> Config:
-    """Do what `load` does, and look into the TLS files as well; raises ConfigError.
+    """Read a configuration like ``load``, and check that its TLS files are usable; raise ConfigError.
 
-    For the start. A reload meets certificates that are just being renewed: it uses the old ones then.
+    This is for the start. A reload may find certificates half renewed; it keeps the old ones then.
     """
     config = load(path)
     if problems := [f"{os.fspath(path)}: {side_of(config)}.{problem}" for problem in checks.unusable(config)]:
@@ -50,7 +51,7 @@ def load_usable(path: str | os.PathLike[str]) -> Config:
 
 
 def parse(text: str) -> Config:
-    """Do what `load` does for a text; the problems carry no file name."""
+    """Read a configuration from a text; the problems carry no file name."""
     document = _document(text)
     strays = list(_strays(document))
     sides = _sides(document)
@@ -71,7 +72,7 @@ def _with_warnings(config: Config, warnings: tuple[str, ...]) -> Config:
 
 def _read(path: Path) -> str:
     try:
-        # Editors on Windows put a byte order mark in front; v0.7.2 skips it too.
+        # Some editors on Windows write a byte order mark first; v0.7.2 skips it too.
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError([f"cannot be read: {error.strerror}; check the path and its permissions"]) from None
@@ -85,13 +86,13 @@ def _document(text: str) -> dict[str, Any]:
         document = tomllib.loads(text)
     except RecursionError:
         raise ConfigError(["not valid TOML: too deeply nested"]) from None
-    except ValueError as error:  # TOMLDecodeError, or the one of int() for endless digits
+    except ValueError as error:  # TOMLDecodeError, or that of int() for a number with too many digits
         raise ConfigError([f"not valid TOML: {error}"]) from None
     return _spelled(document, SIDES)
 
 
 def _spelled(table: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
-    """Return `table` with the names as we write them: to v0.7.2 `Bind_Addr` is `bind_addr`."""
+    """Return ``table`` with known names in lower case: v0.7.2 reads ``Bind_Addr`` as ``bind_addr``."""
     return {
         name.lower() if name.lower() in known and name.lower() not in table else name: value
         for name, value in table.items()
@@ -99,17 +100,17 @@ def _spelled(table: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
 
 
 def _strays(document: dict[str, Any]) -> Iterator[str]:
-    """Warn of what stands beside the tables of the sides; v0.7.2 ignores it."""
+    """Yield a warning for each name beside the tables of the sides; v0.7.2 ignores them."""
     for name in [name for name in document if name not in SIDES]:
         homes = [side for side in SIDES if name in _names(side)]
         if homes:
-            yield f"{_name(name)}: ignored, for it stands outside any table; move it below [{'] or ['.join(homes)}]"
+            yield f"{_name(name)}: ignored outside any table; move it below [{'] or ['.join(homes)}]"
         else:
             yield f"{_name(name)}: unknown table or key, ignored; remove it or correct it{hint(name, SIDES)}"
 
 
 def _sides(document: dict[str, Any]) -> list[str]:
-    """Return the sides whose tables are there, the one that runs first: as in v0.7.2, a server that has an address."""
+    """Return the sides present in the file, the one that runs first: as in v0.7.2, a server that has an address."""
     present = [side for side in SIDES if side in document]
     server = document.get("server")
     if len(present) > 1 and isinstance(server, dict) and not _spelled(server, ["bind_addr"]).get("bind_addr"):
@@ -118,7 +119,7 @@ def _sides(document: dict[str, Any]) -> list[str]:
 
 
 def _build(side: str, table: object) -> tuple[Config, list[str]]:
-    """Convert key by key; where that fails, a default or stand-in keeps the place."""
+    """Convert key by key; a key that fails gets its default or a stand-in."""
     if not isinstance(table, dict):
         raise ConfigError([f"{side}: expected one table [{side}], got {show(table)}"])
     schema = SIDES[side]
@@ -135,12 +136,15 @@ def _build(side: str, table: object) -> tuple[Config, list[str]]:
 
 
 def _ignored(side: str, table: dict[str, Any]) -> Iterator[str]:
-    """Warn of names that are no keys of this side. v0.7.2 ignores them, so files that work with it may have some."""
+    """Yield a warning for each name that is no key of this side.
+
+    v0.7.2 ignores these names, so files that work with it may have some.
+    """
     for name in _unknown(side, table):
         yield f"{_name(name)}: unknown key, ignored; remove it or correct it{hint(name, _names(side))}"
     others = _names_of_the_other(side)
     for name in [name for name in table if name.lower() in others]:
-        yield f"{name}: no effect, for it is a key of the other side; remove it here"
+        yield f"{name}: no effect, a key of the other side; remove it here"
 
 
 def _unknown(side: str, table: dict[str, Any]) -> list[str]:
@@ -151,8 +155,8 @@ def _unknown(side: str, table: dict[str, Any]) -> list[str]:
 def _value(key: Key, raw: object, *, misspelt: Iterable[str]) -> object:
     """Return the typed value, or the default where the file has none; raise ConfigError.
 
-    `misspelt` are names in the file that nothing is known of: a mandatory key may be among them, or one whose default
-    would leave the door open.
+    ``misspelt`` holds the unknown names in the file: one of them may be a misspelt mandatory key, or a misspelt key
+    whose default would be less secure.
     """
     if raw is None or _unset(key, raw):
         near = nearest(key.name, misspelt) if key.traits.example else ""
@@ -169,7 +173,7 @@ def _value(key: Key, raw: object, *, misspelt: Iterable[str]) -> object:
 
 
 def _unset(key: Key, raw: object) -> bool:
-    """Whether v0.7.2 would put its default here: an empty text or list, or a 0 outside the limits."""
+    """Return whether v0.7.2 would use its default: for an empty text or list, or a 0 outside the limits."""
     if key.value_type is int:
         return type(raw) is int and raw == 0 and key.meta.ge == 1
     return key.value_type is not bool and raw == key.raw_type()
@@ -197,5 +201,5 @@ def _names_of_the_other(side: str) -> frozenset[str]:
 
 
 def _name(name: str) -> str:
-    """Quote a key that would not pass bare, such as one with a line break."""
+    """Quote a key that TOML cannot hold bare, such as one with a line break."""
     return name if name.replace("-", "_").isidentifier() else show(name)

@@ -1,14 +1,14 @@
-"""How values, choices and near misses are put into words for the administrator."""
+"""Wording of values, choices and misspelt names for the administrator."""
 
 from collections.abc import Iterable
 
 from msgspec import json
 
-TOML_INT_BITS = 64  # what TOML promises; Python reads longer ones, and refuses to print the longest
+TOML_INT_BITS = 64  # guaranteed by TOML; Python reads longer numbers, but refuses to print the longest
 
 
 def show(value: object) -> str:
-    """Write a value on one line much as the file has it: lists one level deep, tables by their kind."""
+    """Write a value on one line, nearly as in the file: lists one level deep, tables by their kind."""
     match value:
         case bool():
             return str(value).lower()
@@ -38,19 +38,19 @@ def kind(value: object) -> str:
 
 
 def choices(options: Iterable[str]) -> str:
-    """Join quoted options: `"a", "b" or "c"`."""
+    """Join quoted options: ``"a", "b" or "c"``."""
     *most, last = (f'"{option}"' for option in options)
     return f"{', '.join(most)} or {last}" if most else last
 
 
 def hint(word: str, options: Iterable[str]) -> str:
-    """Return `; did you mean `x`?` for the option nearest to a mistyped word, or "" when none is near."""
+    """Return ``; did you mean ``x``?`` for the option nearest to a mistyped word, or "" when none is near."""
     option = nearest(word, options)
     return f"; did you mean `{option}`?" if option else ""
 
 
 def nearest(word: str, options: Iterable[str]) -> str:
     """Return the option that a word resembles, or "" when none is near."""
-    from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it: the running program does not
+    from difflib import get_close_matches  # noqa: PLC0415 - needed for a mistake only
 
     return next(iter(get_close_matches(word.lower(), list(options), n=1)), "")

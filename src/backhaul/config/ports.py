@@ -1,4 +1,4 @@
-"""The grammar of `ports`: which local port is forwarded to which target.
+"""The grammar of ``ports``, the list of local ports and their targets.
 
     entry  = listen [ "=" target ]  |  range ":" port
     listen = [ bind ":" ] ( port | range )  |  "unix:" path
@@ -6,9 +6,9 @@
     range  = port "-" port
     bind, host = IPv4 address | "[" IPv6 address "]" | host name
 
-An empty bind means all interfaces, an empty host the client's machine. A path is that of a Unix socket.
+An empty bind means all interfaces, an empty host the client's machine. A path names a Unix socket.
 
-A range goes to one target, or onto a range of equal length; without a target every port goes to itself.
+A range maps to one target or to a range of equal length; without a target every port maps to itself.
 """
 
 import re
@@ -29,9 +29,9 @@ _RANGE = re.compile(r"\d+\s*-\s*\d+", re.ASCII)
 
 
 class PortMapping(Struct, frozen=True, gc=False):
-    """One listening port; `target` is the text sent to the client.
+    """One listening port; ``target`` is the text sent to the client.
 
-    `bind_host` "" means all interfaces; the path of a Unix socket has port 0.
+    ``bind_host`` "" means all interfaces; the path of a Unix socket has port 0.
     """
 
     bind_host: str
@@ -40,30 +40,30 @@ class PortMapping(Struct, frozen=True, gc=False):
 
     @property
     def bind(self) -> str:
-        """The address and the port, or the port alone where it listens on all addresses."""
+        """The address and the port, or the port alone if it listens on all addresses."""
         return str(self.address) if self.bind_host else str(self.bind_port)
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
+        """The listening address."""
         return Address(self.bind_host, self.bind_port)
 
     @property
     def leads_to_path(self) -> bool:
-        """Whether the target is a Unix socket."""
+        """True if the target is a Unix socket."""
         return names_path(self.target)
 
     @property
     def takes_datagrams(self) -> bool:
-        """Whether users may come over UDP; a Unix socket carries none of their datagrams."""
+        """True if the port can serve UDP users too, which a Unix socket at either side rules out."""
         return not self.leads_to_path and not self.address.is_path
 
 
 def parse_ports(entries: Iterable[object]) -> tuple[PortMapping, ...]:
-    """Expand all entries into mappings, in their order.
+    """Expand all entries into mappings, in order.
 
-    Raises ConfigError with every mistake: entries that cannot be read, and entries that would listen on the
-    same address and port.
+    Raises ConfigError with every mistake: entries that do not parse, and entries that would listen on the same
+    address and port.
     """
     problems: list[str] = []
     listed: list[tuple[str, list[PortMapping]]] = []
@@ -88,7 +88,7 @@ def parse_entry(entry: object) -> list[PortMapping]:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether two bind hosts would collide on the same port.
+    """Return whether two bind hosts would collide on the same port.
 
     "", "0.0.0.0" and "::" cover every address of both families, as for Go.
     """
@@ -99,13 +99,13 @@ def overlap(one: str, other: str) -> bool:
 def _halves(entry: str) -> tuple[str, str | None]:
     sides = [side.strip() for side in entry.split("=")]
     if len(sides) > 2:  # noqa: PLR2004 - a listening side and a target
-        raise ValueError('there is more than one "="; write listen=target')
+        raise ValueError('more than one "="; write listen=target')
     if len(sides) == 2:  # noqa: PLR2004
         return sides[0], sides[1]
     listen, colon, target = sides[0].partition(":")
     if not colon:
         return listen, None
-    # v0.7.2 documents "443-600:5201"; any other colon would leave open whether it follows a bind address.
+    # v0.7.2 documents "443-600:5201"; any other colon might as well follow a bind address.
     if not _RANGE.fullmatch(listen) or not target.isdigit():
         raise ValueError('join the listening side and the target with "=", such as "127.0.0.2:443=5201"')
     return listen, target
@@ -132,7 +132,7 @@ def _targets(text: str | None, ports: range) -> list[str]:
         return [text] * len(ports)
     if len(span) != len(ports):
         raise ValueError(
-            f"{len(ports)} listening ports cannot go onto {len(span)} target ports; "
+            f"{len(ports)} listening ports do not fit {len(span)} target ports; "
             "make both ranges equally long or name one target port"
         )
     head = text.removesuffix(target_ports)
@@ -160,7 +160,7 @@ def _span(text: str) -> range:
 
 
 def _collisions(listed: list[tuple[str, list[PortMapping]]]) -> Iterator[str]:
-    """Name each entry that collides with an earlier one, once, at its first such port."""
+    """Yield one line for each entry that collides with an earlier one, naming the first such port."""
     taken: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
     for entry, mappings in listed:
         clashes = (

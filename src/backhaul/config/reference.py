@@ -1,4 +1,4 @@
-"""Write the tables of docs/configuration.md from the schema: `python -m backhaul.config.reference`."""
+"""Generator of the tables in docs/configuration.md: ``python -m backhaul.config.reference``."""
 
 import sys
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from .secret import Secret
 
 
 def reference() -> str:
-    """Return the Markdown sections: keys of both sides, of each side alone, and what a reload rebuilds."""
+    """Return the Markdown sections: keys of both sides, keys of each side, and the effects of a reload."""
     server, client = (keys(schema) for schema in SIDES.values())
     common = [key.name for key in server if key.name in {other.name for other in client}]
     sections = [

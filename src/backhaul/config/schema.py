@@ -1,6 +1,6 @@
-"""Every key of both sides: type, limits, default and meaning. Defaults are those of v0.7.2, where it has it.
+"""Every key of both sides with type, limits, default and meaning. Keys of v0.7.2 keep its defaults.
 
-The number 0, outside the limits of its key, and the empty text mean "not set", as they do in v0.7.2.
+A number 0 outside the limits of its key and an empty text mean "not set", as in v0.7.2.
 """
 
 from typing import Annotated, Literal
@@ -25,11 +25,11 @@ from .values import (
     parse_url_path,
 )
 
-DEFAULT_TOKEN = Secret("musix")  # v0.7.2, cmd/defaults.go: either end without a token uses it
+DEFAULT_TOKEN = Secret("musix")  # v0.7.2, cmd/defaults.go: used by an end without a token
 
 MAX_KEEPALIVE = 32767  # seconds: MAX_TCP_KEEPIDLE of Linux, include/net/tcp.h
 MIN_MSS = 88  # bytes: TCP_MIN_MSS of Linux, the least that TCP_MAXSEG accepts beside 0
-MAX_MSS = 32767  # bytes: MAX_TCP_WINDOW of Linux, the most that it accepts
+MAX_MSS = 32767  # bytes: MAX_TCP_WINDOW of Linux, the most that TCP_MAXSEG accepts
 MAX_FRAME = 65535  # bytes: a smux frame counts its payload in 16 bits
 MAX_POOL = 65535  # connections from one source address to one server port
 
@@ -37,11 +37,11 @@ Metric = Literal["default", "prometheus"]
 ProxyVersion = Literal["v1", "v2"]
 
 PROXY_IN_V072 = ("tcp", "tcpmux", "wsmux", "wssmux")
-"""Where `proxy_protocol = true` has an effect in v0.7.2, and here."""
+"""Transports on which ``proxy_protocol = true`` has an effect, as in v0.7.2."""
 
 
 class _Common(Struct, frozen=True, kw_only=True):
-    """Keys that both sides have."""
+    """The keys of both sides."""
 
     transport: Annotated[
         Transport,
@@ -171,17 +171,17 @@ class _Common(Struct, frozen=True, kw_only=True):
         int, key("How long open connections may finish at a shutdown.", ge=0, unit="seconds")
     ] = 5
     warnings: tuple[str, ...] = ()
-    """Not a key: what the loader accepted but finds worth a loud word."""
+    """Warnings of the loader about accepted settings; not a key."""
 
     @property
     def page(self) -> Address | None:
-        """Where the monitoring page listens; None: there is none."""
+        """The address of the monitoring page, or None if it is off."""
         page = parse_bind(self.web_bind) if names_path(self.web_bind) else Address(self.web_bind, self.web_port)
         return page if page.is_path or page.port else None
 
 
 class ServerConfig(_Common, frozen=True, kw_only=True):
-    """The table `[server]`: the public side, which listens for users and for the tunnel."""
+    """The table ``[server]``: the public side, which listens for users and for the tunnel."""
 
     bind_addr: Annotated[
         Address,
@@ -200,8 +200,8 @@ class ServerConfig(_Common, frozen=True, kw_only=True):
     accept_udp: Annotated[
         bool,
         key(
-            "Listen for UDP too, on every port of `ports`. On tcp v0.7.2 does too; elsewhere both ends must run "
-            "this program.",
+            "Listen for UDP too, on every port of `ports`. v0.7.2 supports this on tcp; the other transports need "
+            "this program on both ends.",
             on=STREAM,
         ),
     ] = False
@@ -217,7 +217,7 @@ class ServerConfig(_Common, frozen=True, kw_only=True):
     offline: Annotated[
         Literal["refuse", "wait"],
         key(
-            "Users while no client is connected: refused after 5 seconds (10 after the client has said that it stops), "
+            "Users while no client is connected: refused after 5 seconds (10 if the client announced its stop), "
             "or accepted, to wait for it."
         ),
     ] = "refuse"
@@ -241,14 +241,14 @@ class ServerConfig(_Common, frozen=True, kw_only=True):
 
     @property
     def proxy_version(self) -> ProxyVersion | None:
-        """The version of the header that targets get, None for no header."""
+        """The version of the header sent to targets, or None for no header."""
         if isinstance(self.proxy_protocol, bool):
             return "v2" if self.proxy_protocol and self.transport in PROXY_IN_V072 else None
         return self.proxy_protocol
 
 
 class ClientConfig(_Common, frozen=True, kw_only=True):
-    """The table `[client]`: the side behind NAT, which dials the server and the targets."""
+    """The table ``[client]``: the side behind NAT, which dials the server and the targets."""
 
     remote_addr: Annotated[
         Address,
@@ -275,7 +275,7 @@ class ClientConfig(_Common, frozen=True, kw_only=True):
     allow_targets: Annotated[
         tuple[str, ...],
         key(
-            "Targets that the server may send users to; empty: all. See Allowed targets.",
+            "Targets to which the server may send users; empty: all. See Allowed targets.",
             form='a list of texts such as "db.example:5432", "10.0.0.0/8:80-90" or ":22"',
             parse=parse_allowed,
             example='[":22"]',
@@ -316,5 +316,5 @@ SIDES: dict[str, type[Config]] = {"server": ServerConfig, "client": ClientConfig
 
 
 def side_of(config: Config) -> str:
-    """Return the name of the table that `config` was read from."""
+    """Return the name of the table that ``config`` was read from."""
     return next(side for side, schema in SIDES.items() if schema is type(config))

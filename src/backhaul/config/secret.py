@@ -1,8 +1,8 @@
-"""Text that must never reach a log, an error or a screen."""
+"""The wrapper for text that must never reach a log, an error or a screen."""
 
 
 class Secret:
-    """Holds a text that shows itself only to `reveal()`; `str()` and `repr()` give `***`."""
+    """A text available only through ``reveal()``; ``str()`` and ``repr()`` give ``***``."""
 
     __slots__ = ("_text",)
 
@@ -10,7 +10,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Return the text itself: for the wire only."""
+        """Return the text itself, for the wire only."""
         return self._text
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Readers of the text values that follow a form of their own. Each raises ValueError with what is wrong."""
+"""Parsers of text values with a form of their own. Each raises ValueError with the mistake."""
 
 import re
 import unicodedata
@@ -32,7 +32,7 @@ def parse_token(text: str) -> Secret:
 
 
 def parse_log_level(text: str) -> str:
-    """Read a log level in any case; "warning" is "warn", as v0.7.2 reads it."""
+    """Read a log level in any case; "warning" means "warn", as in v0.7.2."""
     level = text.lower().replace("warning", "warn")
     if level not in LOG_LEVELS:
         raise ValueError
@@ -40,7 +40,7 @@ def parse_log_level(text: str) -> str:
 
 
 def parse_url_path(text: str) -> str:
-    """Read the path before `/channel`; return it without a slash at the end."""
+    """Read the path before ``/channel``; return it without a slash at the end."""
     path = text.rstrip("/")
     if not _URL_PATH.fullmatch(path):
         raise ValueError("it starts with a slash and holds no spaces, `?` or `#`")
@@ -48,7 +48,7 @@ def parse_url_path(text: str) -> str:
 
 
 def parse_allowed(entries: Iterable[object]) -> tuple[str, ...]:
-    """Read entries of `allow_targets`; raise ConfigError with every mistake."""
+    """Read entries of ``allow_targets``; raise ConfigError with every mistake."""
     texts, problems = [], []
     for entry in entries:
         try:
@@ -68,11 +68,11 @@ def _allowed(entry: object) -> str:
 
 
 def parse_decoy(text: str) -> str:
-    """Read what strangers are shown: "404", a directory that exists, or the URL of an upstream."""
+    """Read a decoy: "404", an existing directory, or the URL of an upstream."""
     if text.startswith(("http://", "https://")):
         _check_upstream(text)
     elif text != "404" and not Path(text).is_dir():
-        raise ValueError("there is no such directory")
+        raise ValueError("no such directory")
     return text
 
 
