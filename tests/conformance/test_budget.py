@@ -12,6 +12,7 @@ from tests.support.tunnel import Net, Tunnel
 
 from backhaul.mux import link as link_module
 from backhaul.mux.link import Link
+from backhaul.mux.sink import TunnelSink
 from backhaul.wire.smux import Session
 
 ONE_SESSION = "connection_pool = 1"
@@ -46,12 +47,12 @@ def the_link(tunnel: Tunnel) -> Link:
     return link
 
 
-def unread(session: Session) -> int:
+def unread(session: Session[TunnelSink]) -> int:
     """Return how many bytes it holds for those who do not read."""
     return session.settings.receive_buffer + session.settings.window_growth - session.budget.left
 
 
-def grown(session: Session) -> int:
+def grown(session: Session[TunnelSink]) -> int:
     """Return by how many bytes the windows of its streams have grown."""
     return session.growth.size - session.growth.left
 

@@ -35,7 +35,7 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Flow:
     """One stream's application: sends *data*, or, given none, echoes."""
 
-    def __init__(self, stream: Stream, data: bytes | None) -> None:
+    def __init__(self, stream: "Stream[Flow]", data: bytes | None) -> None:
         stream.sink = self
         self.stream = stream
         self.echoing = data is None
@@ -95,7 +95,7 @@ class Driver:
         self.flows: list[Flow] = []
         self.output = bytearray()
 
-    def on_stream(self, stream: Stream) -> None:
+    def on_stream(self, stream: Stream[Flow]) -> None:
         self.flows.append(Flow(stream, None))
 
     def on_nop(self, stream_id: int) -> None:

@@ -2,8 +2,8 @@
 
 from backhaul.client import Client
 from backhaul.mux.link import Link
+from backhaul.mux.sink import TunnelStream
 from backhaul.server import Server
-from backhaul.wire.smux import Stream
 
 
 class Indifferent:
@@ -19,7 +19,7 @@ class IdleOwner:
 
     fit = Indifferent()
 
-    def stream_opened(self, link: Link, stream: Stream) -> None: ...
+    def stream_opened(self, link: Link, stream: TunnelStream) -> None: ...
     def stream_closed(self, link: Link) -> None: ...
     def recognised(self, link: Link) -> None: ...
     def load_changed(self, link: Link) -> None: ...

@@ -10,13 +10,14 @@ from backhaul.net.buffers import shared_buffer
 from backhaul.net.poller import FAULT, WOULD_BLOCK, reason, release
 from backhaul.net.predicates import acknowledge, at_eof_or_error, retransmissions
 from backhaul.relay.turns import Turns
-from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError, Stream
+from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError
 
 if TYPE_CHECKING:
     from backhaul.relay.channel import Consumer
     from backhaul.relay.pair import Relay
 
     from .owner import LinkOwner
+    from .sink import TunnelSink, TunnelStream
 
 log = logging.getLogger("backhaul.mux")
 
@@ -61,7 +62,7 @@ class Link:
         self.relay = relay
         self.conn = conn
         self.begun = self._loop.time()
-        self.session = Session(role, settings, self, self._loop.time())
+        self.session: Session[TunnelSink] = Session(role, settings, self, self._loop.time())
         self.ours = ours  # whether the other end is one of ours; else a hello may still tell
         self.closed = False
         self.blocked = False  # the connection takes no more bytes now
@@ -249,7 +250,7 @@ class Link:
             self.load = len(self.session)
             self._owner.load_changed(self)
 
-    def on_stream(self, stream: Stream) -> None:
+    def on_stream(self, stream: "TunnelStream") -> None:
         """See smux.Handler."""
         self._owner.stream_opened(self, stream)
 
@@ -261,9 +262,7 @@ class Link:
             self.ours = True
             self._owner.recognised(self)
         elif self.ours and (stream := self.session.get(stream_id)):
-            on_reset = getattr(stream.sink, "on_reset", None)
-            if on_reset:
-                on_reset()
+            stream.sink.on_reset()
 
     def now(self) -> float:
         """See smux.Handler."""

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Protocol
 
 from backhaul.relay.fit import Fit
-from backhaul.wire.smux import Stream
+
+from .sink import TunnelStream
 
 if TYPE_CHECKING:
     from .link import Link
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 class LinkOwner(Protocol):
     """Who decides what the streams of a link are for."""
 
-    def stream_opened(self, link: "Link", stream: Stream) -> None:
+    def stream_opened(self, link: "Link", stream: TunnelStream) -> None:
         """The peer has opened a stream; its sink must be set."""
 
     def stream_closed(self, link: "Link") -> None:

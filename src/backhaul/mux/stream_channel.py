@@ -1,10 +1,10 @@
 """A smux stream as the channel of one user."""
 
 from backhaul.relay.channel import FRAMES_AT, OUT, Consumer
-from backhaul.wire.smux import HEADER_SIZE, Stream
+from backhaul.wire.smux import HEADER_SIZE
 
 from .link import Link
-from .nobody import NOBODY
+from .sink import NOBODY, TunnelStream
 
 
 class SmuxChannel:
@@ -14,7 +14,7 @@ class SmuxChannel:
 
     header_room = HEADER_SIZE
 
-    def __init__(self, link: Link, stream: Stream) -> None:
+    def __init__(self, link: Link, stream: TunnelStream) -> None:
         self._link = link
         self._stream = stream
         self.relay = link.relay

@@ -46,7 +46,7 @@ class Pipe:
     """The application's side of a stream: a sink that keeps everything until it is read."""
 
     end: "End"
-    stream: Stream
+    stream: "Stream[Pipe]"
     unread: list[bytes] = field(default_factory=list)
     unsent: bytes = b""
     finishing: bool = False
@@ -122,7 +122,7 @@ class End:
         self.refused: list[int] = []
         self.at_once = at_once
 
-    def on_stream(self, stream: Stream) -> None:
+    def on_stream(self, stream: Stream[Pipe]) -> None:
         self.pipes.append(Pipe(self, stream, at_once=self.at_once))
         stream.sink = self.pipes[-1]
 

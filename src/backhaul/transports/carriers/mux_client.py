@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 
 from backhaul.mux.link import Link
+from backhaul.mux.sink import TunnelStream
 from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.poller import release
@@ -16,7 +17,7 @@ from backhaul.relay.framed import FramedRelay
 from backhaul.relay.outcome import FLOW_OVER, LOST, RESET_BY_USER, Done
 from backhaul.relay.pair import Relay, Traffic
 from backhaul.transports.base import ClientEvents, ClientSettings, Door
-from backhaul.wire.smux import Role, SmuxError, Stream
+from backhaul.wire.smux import Role, SmuxError
 from backhaul.wire.strings import StringReader, StringTooLongError
 from backhaul.wire.targets import MAX_TARGET, UDP_PREFIX
 
@@ -58,7 +59,7 @@ class MuxClient(PooledClient[Link]):
         """How many idle sessions of a lost control channel the server has not closed yet."""
         return sum(not len(link) for link in self._leaving)
 
-    def stream_opened(self, link: Link, stream: Stream) -> None:
+    def stream_opened(self, link: Link, stream: TunnelStream) -> None:
         """A user is on the way: the target comes first."""
         announced = _Announced(link, stream, self._addressed)
         stream.sink = announced
@@ -106,7 +107,7 @@ class _Announced:
 
     datagrams = False
 
-    def __init__(self, link: Link, stream: Stream, addressed: Callable[["_Announced"], None]) -> None:
+    def __init__(self, link: Link, stream: TunnelStream, addressed: Callable[["_Announced"], None]) -> None:
         self.target = ""
         self.datagrams = False
         self._link = link

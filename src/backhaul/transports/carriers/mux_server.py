@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from backhaul.mux.balancer import Balancer
 from backhaul.mux.link import Link
-from backhaul.mux.nobody import NOBODY
+from backhaul.mux.sink import NOBODY, TunnelStream
 from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.poller import release
@@ -17,7 +17,7 @@ from backhaul.relay.framed import FramedRelay
 from backhaul.relay.pair import Relay
 from backhaul.transports.base import Carry, Gate, ServerEvents, ServerSettings, User
 from backhaul.wire.signals import Signal
-from backhaul.wire.smux import Role, SmuxError, Stream, StreamIdsExhausted
+from backhaul.wire.smux import Role, SmuxError, StreamIdsExhausted
 from backhaul.wire.strings import encode_string
 from backhaul.wire.targets import UDP_PREFIX
 
@@ -147,7 +147,7 @@ class MuxServer(GatedServer):
     def client_recognised(self) -> None:
         """See GateEvents: the control channel of tcpmux has no hello, and the others let nobody in by address."""
 
-    def stream_opened(self, link: Link, stream: Stream) -> None:
+    def stream_opened(self, link: Link, stream: TunnelStream) -> None:
         """A client never opens streams: whatever this is, its session ends at once."""
         del link
         stream.sink = NOBODY
@@ -184,7 +184,7 @@ class MuxServer(GatedServer):
         self._links.discard(link)
         self._gate.rehandshake(link.conn, data)
 
-    def _open(self, target: str) -> tuple[Link, Stream] | None:
+    def _open(self, target: str) -> tuple[Link, TunnelStream] | None:
         """Return a new stream on the session with the fewest, its target announced; None if all are full.
 
         Asks for another session where this one was the last with room, or there is none.

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NoReturn, Protocol
+from typing import Final, Generic, NoReturn, Protocol
 
 from .errors import SmuxError, StreamIdsExhausted
 from .frames import HEADER, HEADER_SIZE, MAX_STREAM_ID, NOP, PSH, SYN, UPD, UPDATE, pack_frame
 from .keepalive import Keepalive
-from .stream import Stream
+from .stream import S, Stream
 from .window import Budget, Growth
 
 CONTROL_LIMIT: Final = 256 * 1024
@@ -52,10 +52,10 @@ class Settings:
     """Seconds after which a silent peer is given up, at the earliest."""
 
 
-class Handler(Protocol):
+class Handler(Protocol[S]):
     """What a session tells its owner. No method may raise, and none may feed the session."""
 
-    def on_stream(self, stream: Stream) -> None:
+    def on_stream(self, stream: Stream[S]) -> None:
         """Take a stream that the peer opened; set its sink.
 
         Push and finish nothing before its first payload has come: the Go library registers a stream after it
@@ -72,7 +72,7 @@ class Handler(Protocol):
         """Learn, once in a session, that a SYN was ignored because `max_streams` exist."""
 
 
-class Session:
+class Session(Generic[S]):
     """The streams of one transport.
 
     The caller owns the transport. It feeds what it reads, except while `paused`; sends what `take_control`
@@ -98,7 +98,7 @@ class Session:
         "settings",
     )
 
-    def __init__(self, role: Role, settings: Settings, handler: Handler, now: float) -> None:
+    def __init__(self, role: Role, settings: Settings, handler: Handler[S], now: float) -> None:
         self.settings = settings
         self.budget = Budget(settings.receive_buffer + settings.window_growth)
         """Room for unread bytes."""
@@ -112,7 +112,7 @@ class Session:
         self._keepalive = Keepalive(settings.keepalive_interval, settings.keepalive_timeout, now)
         self._version = settings.version
         self._next_id: int = role.value
-        self._streams: dict[int, Stream] = {}
+        self._streams: dict[int, Stream[S]] = {}
         self._refused = False
         self._cut = bytearray()  # the front of a header or of a UPD's payload (8 bytes either), cut by a read
         self._update_id: int | None = None  # the next 8 bytes are the payload of a UPD for this id
@@ -123,7 +123,7 @@ class Session:
         """Return how many streams are not closed by both sides."""
         return len(self._streams)
 
-    def get(self, stream_id: int) -> Stream | None:
+    def get(self, stream_id: int) -> Stream[S] | None:
         """Return the stream with that id unless both sides have closed it."""
         return self._streams.get(stream_id)
 
@@ -137,7 +137,7 @@ class Session:
         """When `tick` has something to do."""
         return self._keepalive.deadline
 
-    def open(self) -> Stream:
+    def open(self) -> Stream[S]:
         """Return a new stream, its SYN queued; the caller sets its sink.
 
         Push the first bytes at once: the Go program accepts streams one by one and lets all others wait for
@@ -271,7 +271,7 @@ class Session:
         if stream := self._streams.get(stream_id):
             stream.receive_update(consumed, window)
 
-    def _add(self, stream_id: int) -> Stream:
+    def _add(self, stream_id: int) -> Stream[S]:
         stream = self._streams[stream_id] = Stream(self, stream_id)
         return stream
 

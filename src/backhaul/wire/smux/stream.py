@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum, auto
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from .frames import FIN, HEADER, HEADER_SIZE, PSH, pack_frame, pack_update
 from .window import UNLIMITED, ReceiveWindow, SendWindow
@@ -67,7 +67,11 @@ class Sink(Protocol):
         """Learn that the session died before both sides had finished. Nothing is called after this."""
 
 
-class Stream:
+S = TypeVar("S", bound=Sink)
+"""The sinks of a session's streams; a caller whose own signals need more than a `Sink` says so here."""
+
+
+class Stream(Generic[S]):
     """A two-way byte stream within a session.
 
     Made by `Session.open`, or by the session for a SYN of the peer. Whoever gets it assigns `sink` at once.
@@ -77,10 +81,10 @@ class Stream:
 
     __slots__ = ("_received", "_sent", "_session", "_unread", "abandoned", "id", "sink", "state")
 
-    sink: Sink
+    sink: S
     """Where payload and events go."""
 
-    def __init__(self, session: Session, stream_id: int) -> None:
+    def __init__(self, session: Session[S], stream_id: int) -> None:
         self._session = session
         self._unread = 0
         windowed = session.settings.version != 1
