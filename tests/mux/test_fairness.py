@@ -42,7 +42,7 @@ class Scene:
         stream = self.link.session.open()
         channel = SmuxChannel(self.link, stream)
         joined = FramedRelay(channel, near.sock, Traffic(Meter(), Meter()), None, towards_user=True)
-        channel.carry(joined)
+        channel.attach(joined)
         joined.start()
         return user, stream.id
 

@@ -59,7 +59,7 @@ def join_mux(relay: Relay, conn: Peer, user: Peer, *, ours: bool) -> None:
     link.start()
     channel = SmuxChannel(link, link.session.open())
     joined = FramedRelay(channel, user.sock, Traffic(Meter(), Meter()), None, towards_user=True)
-    channel.carry(joined)
+    channel.attach(joined)
     joined.start()
 
 

@@ -20,8 +20,8 @@ class SmuxChannel:
         self.relay = link.relay
         self.frame_size = link.session.settings.max_frame
 
-    def carry(self, consumer: Consumer) -> None:
-        """Tell `consumer` from now on what comes."""
+    def attach(self, consumer: Consumer) -> None:
+        """Deliver to `consumer` from now on."""
         self._stream.sink = consumer
 
     @property

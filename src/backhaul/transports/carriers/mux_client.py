@@ -172,14 +172,14 @@ class _Announced:
             return
         channel = SmuxChannel(self._link, self._stream)
         joined = FramedRelay(channel, sock, traffic, done, towards_user=False)
-        channel.carry(joined)
+        channel.attach(joined)
         joined.start(bytes(self._kept), ended=self._ended)
 
     def _join_flow(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         flows = self._link.relay.flows
         channel = SmuxChannel(self._link, self._stream)
         consumer = DatagramChannel(channel, flows.counters)
-        channel.carry(consumer)
+        channel.attach(consumer)
         flow = Flow(flows, consumer, self.target, traffic, flows.counters, done=functools.partial(done, FLOW_OVER))
         connect_flow(self._link.relay.poller, flow, sock)
         consumer.start(flow.from_near, flow.close, bytes(self._kept))

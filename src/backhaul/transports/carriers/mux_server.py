@@ -83,7 +83,7 @@ class MuxServer(GatedServer):
         except BaseException:
             channel.drop(reset=True)
             raise
-        channel.carry(joined)
+        channel.attach(joined)
         joined.start(said=len(user.early))
         if user.reset:
             joined.sock_reset()
@@ -106,7 +106,7 @@ class MuxServer(GatedServer):
         link, stream = opened
         channel = SmuxChannel(link, stream)
         consumer = DatagramChannel(channel, flow.counters)
-        channel.carry(consumer)
+        channel.attach(consumer)
         consumer.start(flow.from_far, flow.close)
         link.flush()
         flow.carry(consumer)
