@@ -1,12 +1,15 @@
-"""The root of every error this program raises on purpose."""
+"""The root of all errors that this program raises.
+
+Code that Python's own protocols ask for a ValueError or an OSError, such as a parser of one value, raises that.
+"""
 
 
 class BackhaulError(Exception):
-    """Something the program foresaw; its text is meant for the administrator.
+    """An error that the program foresees and catches; a text that an administrator gets to see is one line.
 
-    Whatever else escapes is a defect of the program.
+    Any other exception that escapes is a defect of the program.
     """
 
 
 class TransportError(BackhaulError):
-    """The other end of the tunnel refused, or said something that is not the protocol."""
+    """The other end of the tunnel refused, or sent something that is not the protocol."""

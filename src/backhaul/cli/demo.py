@@ -20,6 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from backhaul.errors import BackhaulError
+
 _HOST: Final = "127.0.0.1"
 _FILE: Final = "/100MB"
 _BLOCK: Final = 1_000_000  # bytes
@@ -79,7 +81,7 @@ All passed. Your turn, until you press Ctrl-C:
 _Handler = Callable[[int, FrameType | None], object]
 
 
-class _DemoError(Exception):
+class _DemoError(BackhaulError):
     """A step failed; the message says in one line which and why."""
 
 

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from backhaul.errors import BackhaulError
 from backhaul.wire.targets import parse_ip
 
 from .congestion import avoid_pacing
@@ -28,7 +29,7 @@ def anywhere(_: str) -> bool:
     return True
 
 
-class ForbiddenAddressError(OSError):
+class ForbiddenAddressError(BackhaulError, OSError):
     """A name has only addresses that may not be dialled."""
 
 

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from backhaul.errors import TransportError
+
 from .signals import TICKET_SIZE, Signal
 
 # The second byte of a hello: what the tunnel connections of its sender are, so that ends which do not fit learn of it
@@ -14,7 +16,7 @@ _TO_CLIENT = frozenset({Signal.HEARTBEAT, Signal.CHANNEL, Signal.CLOSED, Signal.
 _TO_SERVER = frozenset({Signal.HEARTBEAT, Signal.CLOSED, Signal.RTT})
 
 
-class UnknownSignalError(ValueError):
+class UnknownSignalError(TransportError):
     """The server sent a byte that means nothing to a client."""
 
 

@@ -3,6 +3,8 @@
 from struct import Struct
 from typing import NamedTuple
 
+from backhaul.errors import TransportError
+
 _HEAD = Struct("!HB")
 HEAD_SIZE = _HEAD.size
 
@@ -15,7 +17,7 @@ class Frame(NamedTuple):
     rest: bytes
 
 
-class FrameTooLongError(ValueError):
+class FrameTooLongError(TransportError):
     """The peer announced more bytes than this end is willing to hold."""
 
 
@@ -24,7 +26,7 @@ def encode(kind: int, body: bytes) -> bytes:
     return _HEAD.pack(len(body), kind) + body
 
 
-class FrameKindError(ValueError):
+class FrameKindError(TransportError):
     """The peer sent a frame of a type that has no business here."""
 
 

@@ -2,10 +2,12 @@
 
 from struct import Struct
 
+from backhaul.errors import TransportError
+
 _LENGTH = Struct("!H")
 
 
-class StringTooLongError(ValueError):
+class StringTooLongError(TransportError):
     """The peer announced more bytes than this end is willing to hold."""
 
 

@@ -5,6 +5,8 @@ import posixpath
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
+from backhaul.errors import BackhaulError
+
 UDP_PREFIX = "udp/"  # ours: before a target that is reached by datagrams, on transports where v0.7.2 has no UDP
 UNIX_PREFIX = "unix:"  # ours: before the path of a Unix socket
 _PATH = f"{UNIX_PREFIX}/"
@@ -21,7 +23,7 @@ class Target(NamedTuple):
     port: int
 
 
-class BadTargetError(ValueError):
+class BadTargetError(BackhaulError):
     """The text does not name a target."""
 
 

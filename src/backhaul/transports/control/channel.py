@@ -9,7 +9,6 @@ from backhaul.errors import TransportError
 from backhaul.net.poller import WOULD_BLOCK, Poller, reason, release
 from backhaul.net.predicates import retransmissions
 from backhaul.net.sockets import watch_closely
-from backhaul.wire.control import UnknownSignalError
 from backhaul.wire.signals import Signal
 
 _READ_SIZE = 4096
@@ -24,7 +23,7 @@ class ControlDecoder(Protocol):
     """Turns the bytes of a control channel into signals."""
 
     def feed(self, data: bytes) -> list[Signal]:
-        """Return the signals in `data`; raises UnknownSignalError or TransportError if it makes no sense."""
+        """Return the signals in `data`; raises TransportError if they make no sense."""
 
 
 class ControlChannel:
@@ -122,7 +121,7 @@ class ControlChannel:
     def _hear(self, data: bytes) -> None:
         try:
             signals = self._decoder.feed(data)
-        except (UnknownSignalError, TransportError) as error:
+        except TransportError as error:
             self._end(str(error))
             return
         for signal in signals:

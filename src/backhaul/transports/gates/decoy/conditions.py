@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from backhaul.errors import BackhaulError
+
 from .head import Head
 from .nginx import Answer, FileRange, http_date, page
 
@@ -31,7 +33,7 @@ class Resource:
         return f'"{self.modified:x}-{self.size:x}"'
 
 
-class _UnsatisfiableError(Exception):
+class _UnsatisfiableError(BackhaulError):
     """No byte of the file was asked for."""
 
 

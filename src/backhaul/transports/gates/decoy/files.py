@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from urllib.parse import quote
 
+from backhaul.errors import BackhaulError
+
 from .conditions import Resource, answer_with
 from .mime import content_type
 from .nginx import LOAD_SIZE, Answer, page
@@ -34,7 +36,7 @@ class _Folder:
     """A directory that was asked for without a slash."""
 
 
-class _RefusedError(Exception):
+class _RefusedError(BackhaulError):
     """There is no such file for visitors."""
 
     def __init__(self, status: int) -> None:

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from backhaul.errors import BackhaulError
+
 _FIRST_BUFFER: Final = 1024  # client_header_buffer_size
 _LARGE_BUFFER: Final = 8192  # large_client_header_buffers: of this size ...
 _LARGE_BUFFERS: Final = 4  # ... and so many
@@ -55,7 +57,7 @@ _OTHER_VERSION: Final = re.compile(
 )
 
 
-class BadRequestError(Exception):
+class BadRequestError(BackhaulError):
     """nginx answers with an error page and closes."""
 
     def __init__(self, status: int) -> None:

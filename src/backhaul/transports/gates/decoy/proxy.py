@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import h11
 
+from backhaul.errors import BackhaulError
 from backhaul.net.connector import Dialer
 from backhaul.net.poller import Poller
 from backhaul.net.resolver import Resolver
@@ -230,7 +231,7 @@ class _Passage:
         await self._exchange.stream.send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
 
-class _SiteError(Exception):
+class _SiteError(BackhaulError):
     """The website has closed, or does not answer."""
 
     def __init__(self, status: int) -> None:
