@@ -8,8 +8,8 @@ from backhaul.config.diff import Change
 from backhaul.net.poller import make_poller
 from backhaul.net.resolver import LookUp, Resolver, look_up
 from backhaul.net.tls import ClientTls
+from backhaul.relay.engine import Relay
 from backhaul.relay.flows import FlowTable
-from backhaul.relay.pair import Relay
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.memory import backlog_limit
 from backhaul.transports.base import LEAVE_TIMEOUT, ClientEvents, ClientSettings, ClientTransport

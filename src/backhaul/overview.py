@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import NO_CLIENT, OTHERS, PortStatus, Status
-from backhaul.relay.pair import Relay
+from backhaul.relay.engine import Relay
 from backhaul.tunnel.ports import Port
 from backhaul.tunnel.target_book import TargetBook, TargetCounters
 from backhaul.wire.targets import BadTargetError, parse_target

@@ -9,8 +9,8 @@ from backhaul.config.diff import Change
 from backhaul.net.listeners import Listeners, WithheldListeners
 from backhaul.net.poller import make_poller, reason
 from backhaul.net.tls import ServerTls
+from backhaul.relay.engine import Relay
 from backhaul.relay.flows import FlowTable
-from backhaul.relay.pair import Relay
 from backhaul.system.memory import backlog_limit
 from backhaul.transports.base import DEFAULT_LIMITS, GateLimits, ServerEvents, ServerSettings, ServerTransport
 from backhaul.transports.registry import make_server

@@ -11,9 +11,8 @@ from tests.support.net import HOST, free_port, ready, until
 from tests.support.proxy import decode
 from tests.support.tunnel import PROXY_PROTOCOL, Net
 
-from backhaul.relay.direction import Meter
 from backhaul.relay.outcome import Outcome
-from backhaul.relay.pair import Traffic
+from backhaul.relay.traffic import Meter, Traffic
 from backhaul.transports.base import User
 
 NGINX = """

@@ -11,8 +11,7 @@ from tests.support.net import Peer, echo, until
 from tests.support.tunnel import BUILT, Net, Tunnel
 
 from backhaul.net.poller import EpollPoller
-from backhaul.relay.direction import Meter
-from backhaul.relay.pair import Traffic
+from backhaul.relay.traffic import Meter, Traffic
 
 BULK = bytes(range(256)) * (1 << 15)
 

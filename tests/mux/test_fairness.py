@@ -16,9 +16,9 @@ from tests.support.tunnel import Net
 from backhaul.mux.link import Link
 from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.poller import make_poller
-from backhaul.relay.direction import Meter
+from backhaul.relay.engine import Relay
 from backhaul.relay.framed import FramedRelay
-from backhaul.relay.pair import Relay, Traffic
+from backhaul.relay.traffic import Meter, Traffic
 from backhaul.wire.smux import HEADER_SIZE, Role, Settings
 
 pytestmark = pytest.mark.both_loops
@@ -41,7 +41,7 @@ class Scene:
         user, near = await self.net.pair()
         stream = self.link.session.open()
         channel = SmuxChannel(self.link, stream)
-        joined = FramedRelay(channel, near.sock, Traffic(Meter(), Meter()), None, towards_user=True)
+        joined = FramedRelay(self.link.relay, channel, near.sock, Traffic(Meter(), Meter()), None, towards_user=True)
         channel.attach(joined)
         joined.start()
         return user, stream.id

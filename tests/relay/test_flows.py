@@ -3,9 +3,8 @@
 from tests.support.net import until
 
 from backhaul.net.udp import Counters
-from backhaul.relay.direction import Meter
 from backhaul.relay.flows import Flow, FlowTable
-from backhaul.relay.pair import Traffic
+from backhaul.relay.traffic import Meter, Traffic
 from backhaul.wire.datagrams import Batch
 
 

@@ -10,10 +10,12 @@ from tests.support.tunnel import Net
 
 from backhaul.net.poller import make_poller
 from backhaul.net.predicates import has_error
-from backhaul.relay.direction import COPY_SIZE, Meter
+from backhaul.relay.direction import COPY_SIZE
+from backhaul.relay.engine import Relay, splice_available
 from backhaul.relay.outcome import Outcome
-from backhaul.relay.pair import End, Pair, Relay, Traffic, splice_available
+from backhaul.relay.pair import End, Pair, join_sockets
 from backhaul.relay.patience import Patience
+from backhaul.relay.traffic import Meter, Traffic
 
 pytestmark = pytest.mark.both_loops
 BULK = 8 * COPY_SIZE
@@ -34,7 +36,8 @@ class Bench:
         """Join two TCP connections."""
         user, near = await self.net.pair()
         far, target = await self.net.pair()
-        pair = self.relay.join(
+        pair = join_sockets(
+            self.relay,
             End(near.sock, half_close=near_half_close),
             End(far.sock, half_close=far_half_close),
             self.traffic,

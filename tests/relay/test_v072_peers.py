@@ -15,9 +15,10 @@ from tests.support.tunnel import Net
 from backhaul.mux.link import Link
 from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.poller import make_poller
-from backhaul.relay.direction import Meter
+from backhaul.relay.engine import Relay
 from backhaul.relay.framed import FramedRelay
-from backhaul.relay.pair import End, Relay, Traffic
+from backhaul.relay.pair import End, join_sockets
+from backhaul.relay.traffic import Meter, Traffic
 from backhaul.relay.ws_channel import WsChannel
 from backhaul.wire.smux import Role, Settings
 from backhaul.wire.smux.frames import HEADER, PSH
@@ -43,14 +44,14 @@ def join_web(relay: Relay, conn: Peer, user: Peer, *, ours: bool) -> None:
     """Join a client's WebSocket connection with a user's socket."""
     parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
     channel = WsChannel(relay, conn.sock, parser, masked=False, ours=ours)
-    joined = FramedRelay(channel, user.sock, Traffic(Meter(), Meter()), None, towards_user=True)
+    joined = FramedRelay(relay, channel, user.sock, Traffic(Meter(), Meter()), None, towards_user=True)
     channel.start(joined)
     joined.start()
 
 
 def join_raw(relay: Relay, conn: Peer, user: Peer, *, ours: bool) -> None:
     """Join a tunnel connection of transport tcp with a user's socket."""
-    relay.join(End(user.sock, half_close=True), End(conn.sock, half_close=ours), Traffic(Meter(), Meter()))
+    join_sockets(relay, End(user.sock, half_close=True), End(conn.sock, half_close=ours), Traffic(Meter(), Meter()))
 
 
 def join_mux(relay: Relay, conn: Peer, user: Peer, *, ours: bool) -> None:
@@ -58,7 +59,7 @@ def join_mux(relay: Relay, conn: Peer, user: Peer, *, ours: bool) -> None:
     link = Link(relay, conn.sock, Role.CLIENT, Settings(), IdleOwner(), ours=ours)
     link.start()
     channel = SmuxChannel(link, link.session.open())
-    joined = FramedRelay(channel, user.sock, Traffic(Meter(), Meter()), None, towards_user=True)
+    joined = FramedRelay(relay, channel, user.sock, Traffic(Meter(), Meter()), None, towards_user=True)
     channel.attach(joined)
     joined.start()
 

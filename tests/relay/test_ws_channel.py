@@ -10,10 +10,10 @@ from tests.support.web import BINARY, CLOSE, PING, PONG, TEXT, frame, receive_fr
 
 from backhaul.net.poller import make_poller
 from backhaul.net.predicates import has_input
-from backhaul.relay.direction import Meter
+from backhaul.relay.engine import Relay
 from backhaul.relay.framed import FramedRelay
-from backhaul.relay.pair import Relay, Traffic
 from backhaul.relay.patience import Patience
+from backhaul.relay.traffic import Meter, Traffic
 from backhaul.relay.ws_channel import WsChannel
 from backhaul.wire.websocket import FrameParser, MessageReader
 
@@ -26,7 +26,7 @@ async def test_what_follows_a_goodbye_unread_does_not_make_the_end_a_reset(net: 
     (peer, conn), (_, user) = await net.pair(), await net.pair()
     parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
     channel = WsChannel(relay, conn.sock, parser, masked=False, ours=False)
-    joined = FramedRelay(channel, user.sock, Traffic(Meter(), Meter()), None, towards_user=True)
+    joined = FramedRelay(relay, channel, user.sock, Traffic(Meter(), Meter()), None, towards_user=True)
     joined._backlog = bytearray(b"what the user does not take")
     channel.start(joined)
     await peer.send(frame(CLOSE, b"\x03\xe8", masked=True))
@@ -46,7 +46,7 @@ async def test_only_what_the_peer_has_ended_is_an_orderly_end(net: Net, *, ended
     (peer, conn), (user, near) = await net.pair(), await net.pair()
     parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
     channel = WsChannel(relay, conn.sock, parser, masked=False, ours=True)
-    joined = FramedRelay(channel, near.sock, Traffic(Meter(), Meter()), None, towards_user=True)
+    joined = FramedRelay(relay, channel, near.sock, Traffic(Meter(), Meter()), None, towards_user=True)
     channel.start(joined)
     joined.start()
     await peer.send(frame(BINARY, b"the first half", masked=True))
@@ -78,7 +78,7 @@ class TestLingering:
         target, sock = await net.pair()
         parser = FrameParser(MessageReader(0, print, print), expect_masked=False)
         channel = WsChannel(relay, conn.sock, parser, masked=True, ours=False)
-        joined = FramedRelay(channel, sock.sock, Traffic(Meter(), Meter()), None, towards_user=False)
+        joined = FramedRelay(relay, channel, sock.sock, Traffic(Meter(), Meter()), None, towards_user=False)
         channel.start(joined)
         joined.start()
         await fill(target)
@@ -109,7 +109,7 @@ async def test_a_blocked_channel_is_not_pinged_and_a_silent_one_is_whole(net: Ne
     parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
     filler = conn.fill()
     channel = WsChannel(relay, conn.sock, parser, frame(PONG, b"first"), masked=False, ours=True)
-    joined = FramedRelay(channel, sock.sock, Traffic(Meter(), Meter()), None, towards_user=True)
+    joined = FramedRelay(relay, channel, sock.sock, Traffic(Meter(), Meter()), None, towards_user=True)
     channel.start(joined)
     joined.start()
     for _ in range(3):

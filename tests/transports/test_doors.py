@@ -14,7 +14,7 @@ from tests.support.web import receive_head, switching
 from backhaul.net.poller import Callback, EpollPoller
 from backhaul.net.resolver import Resolver
 from backhaul.net.sockets import SocketOptions
-from backhaul.relay.pair import Relay
+from backhaul.relay.engine import Relay
 from backhaul.transports.base import ClientSettings, Door
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.transports.doors.http import HttpDoor

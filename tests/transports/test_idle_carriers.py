@@ -13,11 +13,11 @@ from tests.support.web import BINARY, PING, PONG, TEXT, frame, receive_frame
 
 from backhaul.net.poller import Callback, EpollPoller, make_poller
 from backhaul.net.udp import Counters, DatagramQueue
-from backhaul.relay.direction import Meter
+from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
 from backhaul.relay.outcome import Ending
-from backhaul.relay.pair import Relay, Traffic
 from backhaul.relay.patience import Patience
+from backhaul.relay.traffic import Meter, Traffic
 from backhaul.transports.base import User
 from backhaul.transports.carriers.dedicated import IdleCarrier
 from backhaul.transports.carriers.raw import RawIdle

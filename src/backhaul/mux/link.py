@@ -14,7 +14,7 @@ from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError
 
 if TYPE_CHECKING:
     from backhaul.relay.channel import Consumer
-    from backhaul.relay.pair import Relay
+    from backhaul.relay.engine import Relay
 
     from .owner import LinkOwner
     from .sink import TunnelSink, TunnelStream

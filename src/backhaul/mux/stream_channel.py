@@ -10,14 +10,13 @@ from .sink import NOBODY, TunnelStream
 class SmuxChannel:
     """One stream of a link, as the relay of a user's or a target's socket sees it."""
 
-    __slots__ = ("_link", "_stream", "frame_size", "relay")
+    __slots__ = ("_link", "_stream", "frame_size")
 
     header_room = HEADER_SIZE
 
     def __init__(self, link: Link, stream: TunnelStream) -> None:
         self._link = link
         self._stream = stream
-        self.relay = link.relay
         self.frame_size = link.session.settings.max_frame
 
     def attach(self, consumer: Consumer) -> None:

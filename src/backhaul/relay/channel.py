@@ -1,12 +1,9 @@
 """What users ride on through the tunnel, and what they have to listen to."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from backhaul.net.buffers import shared_buffer
 from backhaul.wire.smux import SmuxError
-
-if TYPE_CHECKING:
-    from .pair import Relay
 
 FRAMES_AT = 1 << 12  # where the first hole begins in the shared buffer; before it is room for control frames
 MAX_FRAMES = 8  # per wake-up of a socket
@@ -50,7 +47,6 @@ class Consumer(Protocol):
 class Channel(Protocol):
     """One user's way through the tunnel, with frames of its own."""
 
-    relay: "Relay"
     header_room: int  # bytes of the hole before each payload
 
     @property

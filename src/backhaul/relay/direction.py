@@ -7,30 +7,55 @@ direction to splice, where the kernel moves the bytes from socket to socket thro
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from backhaul.net.buffers import shared_buffer
-from backhaul.net.pipes import PIPE_SIZE, Pipe
-from backhaul.net.poller import END_FOLLOWS, WOULD_BLOCK
+from backhaul.net.pipes import PIPE_SIZE, Pipe, PipePool
+from backhaul.net.poller import END_FOLLOWS, WOULD_BLOCK, Poller
 from backhaul.net.predicates import acknowledge, at_eof
 
+from .budget import Budget
 from .outcome import Ending
-
-if TYPE_CHECKING:
-    from .pair import Pair
+from .traffic import Meter
 
 COPY_SIZE = 1 << 16  # bytes per copied read; more than this waiting means bulk, where splice is cheaper
 _BUFFER = shared_buffer(COPY_SIZE)  # shared: whatever could not be written at once is copied out
 _SPLICE_FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 
-class Meter:
-    """Counts bytes; relays add to it, the monitor reads it."""
+class Resources(Protocol):
+    """What the directions of all pairs share."""
 
-    __slots__ = ("bytes",)
+    poller: Poller
+    pipes: PipePool
+    budget: Budget
+    splicing: bool  # whether bulk is moved by the kernel
 
-    def __init__(self) -> None:
-        self.bytes = 0
+
+class Owner(Protocol):
+    """A pair, as its directions know it."""
+
+    closed: bool
+    latest: "Direction"  # the one in which bytes moved last
+
+    @property
+    def relay(self) -> Resources:
+        """What all pairs share."""
+
+    def told_at_once(self, direction: "Direction") -> bool:
+        """Return whether the end of `direction` may share a packet with its last bytes."""
+
+    def direction_ended(self, direction: "Direction") -> None:
+        """Note that the source of `direction` has ended; called again when its last bytes have been handed on."""
+
+    def fail(self, culprit: socket.socket, error: OSError) -> None:
+        """End because of a broken socket."""
+
+    def reset(self) -> None:
+        """End because the program has failed."""
+
+    def end(self, ending: Ending) -> None:
+        """Close both sockets."""
 
 
 class Direction:
@@ -52,7 +77,7 @@ class Direction:
         "source",
     )
 
-    def __init__(self, pair: "Pair", source: socket.socket, sink: socket.socket, meter: Meter, *, hasty: bool) -> None:
+    def __init__(self, pair: Owner, source: socket.socket, sink: socket.socket, meter: Meter, *, hasty: bool) -> None:
         """`hasty`: acknowledge what has been read at once."""
         self.pair = pair
         self.source = source

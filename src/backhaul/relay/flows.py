@@ -10,7 +10,7 @@ import math
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from backhaul.net.endpoints import Address
 from backhaul.net.poller import Poller
@@ -18,10 +18,7 @@ from backhaul.net.udp import Counters, DatagramQueue, DatagramSocket, prepare
 from backhaul.wire.datagrams import Batch
 
 from .shares import Shares
-
-if TYPE_CHECKING:
-    from .pair import Traffic
-
+from .traffic import Traffic
 
 _UNANSWERED_PART, _SOURCE_PART = 4, 32  # a quarter of the table for new flows, an eighth of that for one source
 
@@ -66,7 +63,7 @@ class Flow:
         table: "FlowTable",
         near: DatagramEnd,
         target: str,
-        traffic: "Traffic",
+        traffic: Traffic,
         counters: Counters,
         *,
         source: Hashable = "",

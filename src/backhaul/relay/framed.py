@@ -5,20 +5,20 @@ writes headers into the holes and sends the whole. What comes from the channel g
 in which it lies in the read buffer.
 """
 
+import logging
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from backhaul.net.poller import END_FOLLOWS, FAULT, WOULD_BLOCK, release
 from backhaul.net.predicates import at_eof
 from backhaul.wire.smux import SmuxError
 
 from .channel import FRAMES_AT, MAX_FRAMES, OUT, Channel
+from .engine import Relay
 from .outcome import Done, Ending, Outcome
-from .pair import Traffic, log
+from .traffic import Traffic
 
-if TYPE_CHECKING:
-    from .pair import Relay
+log = logging.getLogger("backhaul.tunnel")
 
 _SMALL_PIECE = 4096  # bytes: below this, joining pieces is cheaper than a vector of them
 _MOST_PIECES = 1024  # IOV_MAX of Linux: the kernel takes no longer vector
@@ -54,6 +54,7 @@ class FramedRelay:
 
     def __init__(
         self,
+        relay: Relay,
         channel: Channel,
         sock: socket.socket,
         traffic: Traffic,
@@ -62,7 +63,7 @@ class FramedRelay:
         towards_user: bool,
     ) -> None:
         self.channel = channel
-        self._relay: Relay = channel.relay
+        self._relay = relay
         self.taken = 0  # bytes that came from the socket
         self.given = 0  # bytes that went to the socket
         self.closed = False

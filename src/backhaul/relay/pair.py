@@ -1,34 +1,20 @@
 """Two stream sockets joined: bytes move both ways until both directions have ended."""
 
-import asyncio
-import contextlib
 import errno
 import logging
-import os
 import socket
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from backhaul.net.log_throttle import LogThrottle
-from backhaul.net.pipes import PipePool
-from backhaul.net.poller import FAULT, Poller, release
+from backhaul.net.poller import FAULT, release
 
-from .budget import DEFAULT_LIMIT, Budget
-from .direction import Direction, Meter
-from .flows import FlowTable
+from .direction import Direction
+from .engine import Relay
 from .outcome import Done, Ending, Outcome
-from .patience import Patience
-from .pings import Pings
+from .traffic import Traffic
 
 log = logging.getLogger("backhaul.tunnel")
 
 _RESETS = frozenset({errno.ECONNRESET, errno.EPIPE})
-
-
-class Traffic(NamedTuple):
-    """The meters of one port: from the user, and to the user."""
-
-    received: Meter
-    sent: Meter
 
 
 class End(NamedTuple):
@@ -36,146 +22,6 @@ class End(NamedTuple):
 
     sock: socket.socket
     half_close: bool  # whether the peer takes FIN as the end of one direction only; v0.7.2 does not
-
-
-class Session(Protocol):
-    """A connection with streams on it, as far as the end of the process is concerned."""
-
-    def __len__(self) -> int:
-        """Return the number of streams."""
-
-    def end(self, why: str) -> None:
-        """Close the connection, and lose the streams on it."""
-
-
-class Joined(Protocol):
-    """Two ends that belong together, in whatever way the bytes move between them."""
-
-    @property
-    def moved(self) -> int:
-        """A number that rises with every byte that moves, either way."""
-
-    def silent_for(self, seconds: float) -> None:
-        """Nothing has moved for so long although one direction has ended."""
-
-    def close(self, *, reset: bool = False) -> None:
-        """Close both ends, exactly once."""
-
-
-class Relay:
-    """Makes pairs and knows those that live. One per process and side."""
-
-    def __init__(
-        self,
-        poller: Poller,
-        *,
-        splicing: bool | None = None,
-        flows: FlowTable | None = None,
-        patience: Patience | None = None,
-        backlog_limit: int = DEFAULT_LIMIT,
-    ) -> None:
-        """`backlog_limit`: bytes that may wait for peers that do not take them, in all connections together."""
-        self.loop = asyncio.get_running_loop()
-        self.poller = poller
-        self.pipes = PipePool()
-        self.complaints = LogThrottle(log)  # about what peers do wrong
-        self.budget = Budget(backlog_limit, self.complaints)
-        self.splicing = splice_available() if splicing is None else splicing
-        self.live: set[Joined] = set()
-        self.links: set[Session] = set()
-        self.flows = FlowTable() if flows is None else flows
-        self.patience = patience or Patience()
-        self.pings = Pings(lambda: self.patience.quiet, poller.faults)
-        self._watched: dict[Joined, tuple[int, float]] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._drained: asyncio.Event | None = None
-
-    def join(
-        self,
-        near: End,
-        far: End,
-        traffic: Traffic,
-        *,
-        preface: bytes = b"",
-        said: int = 0,
-        done: Done | None = None,
-    ) -> "Pair":
-        """Join both ends; `preface` goes to the far end first; `done` is called when both are closed.
-
-        `said`: bytes of the user that were read before, whether they are in `preface` or have left already.
-        """
-        pair = Pair(self, near, far, traffic, done)
-        pair.to_far.count(said)
-        self.live.add(pair)
-        try:
-            pair.start(preface)
-        except Exception as error:  # noqa: BLE001 - it must not live on half started
-            pair.reset()
-            self.poller.faults.fault(FAULT, error)
-        return pair
-
-    def finished(self, pair: "Joined", done: Done | None, outcome: Outcome) -> None:
-        """Drop a pair that has closed, and call `done`, whose failure is none of the pair."""
-        self.forget(pair)
-        try:
-            if done:
-                done(outcome)
-        except Exception as error:  # noqa: BLE001 - it is called in the midst of anything
-            self.poller.faults.fault("internal error in the bookkeeping of a user; connections go on", error)
-
-    def forget(self, pair: "Joined") -> None:
-        """Drop a pair that has closed."""
-        self.live.discard(pair)
-        self._watched.pop(pair, None)
-        if not self.live and self._drained:
-            self._drained.set()
-
-    async def drained(self, patience: float) -> None:
-        """Return when no pair lives any more, after `patience` seconds at the latest."""
-        self._drained = asyncio.Event()
-        if self.live:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(patience):
-                    await self._drained.wait()
-
-    def close(self) -> None:
-        """Reset whatever still lives, and give back the pipes."""
-        for pair in list(self.live):
-            pair.close(reset=True)
-        for link in list(self.links):
-            link.end("this end is shutting down")
-        self.flows.close()
-        self.pipes.close()
-        self.pings.close()
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-
-    def watch(self, pair: "Joined") -> None:
-        """Look after a half-closed pair from now on: silence ends it."""
-        self._watched[pair] = (pair.moved, self.loop.time())
-        if self._timer is None:
-            self._timer = self.loop.call_later(self.patience.sweep, self._sweep)
-
-    def _sweep(self) -> None:
-        self._timer = self.loop.call_later(self.patience.sweep, self._sweep)
-        for pair in list(self._watched):
-            try:
-                self._look_at(pair)
-            except Exception as error:  # noqa: BLE001 - the others are looked after all the same
-                pair.close(reset=True)
-                self.poller.faults.fault(FAULT, error)
-        if not self._watched:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look_at(self, pair: "Joined") -> None:
-        moved, since = self._watched[pair]
-        now = self.loop.time()
-        if pair.moved != moved:
-            self._watched[pair] = (pair.moved, now)
-        else:
-            pair.silent_for(now - since)
 
 
 class Pair:
@@ -304,6 +150,26 @@ class Pair:
         return self._far if direction is self.to_far else self._near
 
 
-def splice_available() -> bool:
-    """Whether this system has splice and the administrator did not switch it off."""
-    return hasattr(os, "splice") and not os.environ.get("BACKHAUL_NO_SPLICE")
+def join_sockets(
+    relay: Relay,
+    near: End,
+    far: End,
+    traffic: Traffic,
+    *,
+    preface: bytes = b"",
+    said: int = 0,
+    done: Done | None = None,
+) -> Pair:
+    """Join both ends; send `preface` to the far end first, and call `done` when both are closed.
+
+    `said`: bytes of the user that were read before, whether they are in `preface` or have left already.
+    """
+    pair = Pair(relay, near, far, traffic, done)
+    pair.to_far.count(said)
+    relay.live.add(pair)
+    try:
+        pair.start(preface)
+    except Exception as error:  # noqa: BLE001 - it must not live on half started
+        pair.reset()
+        relay.poller.faults.fault(FAULT, error)
+    return pair

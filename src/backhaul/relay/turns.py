@@ -1,10 +1,9 @@
 """In which order the streams of a session that does not keep up send."""
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from .channel import Consumer
+from .channel import Consumer
 
 _QUIET_AHEAD: Final = 16  # streams that send little, before one that sends much has a turn again
 
@@ -22,11 +21,11 @@ class Turns:
     def __len__(self) -> int:
         return len(self._quiet) + len(self._bulk)
 
-    def add(self, consumer: "Consumer", *, bulk: bool) -> None:
+    def add(self, consumer: Consumer, *, bulk: bool) -> None:
         """Have `consumer` wait."""
         (self._bulk if bulk else self._quiet).append(consumer)
 
-    def take(self) -> "Consumer":
+    def take(self) -> Consumer:
         """Remove and return the one whose turn it is; IndexError when nobody waits."""
         if self._quiet and (self._ahead < _QUIET_AHEAD or not self._bulk):
             self._ahead += 1

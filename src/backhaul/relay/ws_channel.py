@@ -1,7 +1,8 @@
 """A WebSocket connection as the channel of one user."""
 
+import logging
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from backhaul.net.buffers import shared_buffer
 from backhaul.net.poller import FAULT, WOULD_BLOCK, reason, release
@@ -9,10 +10,9 @@ from backhaul.net.predicates import acknowledge, unacknowledged
 from backhaul.wire import websocket
 
 from .channel import FRAMES_AT, OUT, Consumer
-from .pair import log
+from .engine import Relay
 
-if TYPE_CHECKING:
-    from .pair import Relay
+log = logging.getLogger("backhaul.tunnel")
 
 # Payload bytes of our messages: with their header eight whole records of TLS, each of which costs a system call, and
 # not a ninth for the last bytes.
@@ -60,19 +60,19 @@ class WsChannel:
         "_parked",
         "_parser",
         "_paused",
+        "_relay",
         "_touched",
         "_unread",
         "blocked",
         "broken",
         "ours",
-        "relay",
     )
 
     header_room = websocket.MAX_HEADER
 
     def __init__(
         self,
-        relay: "Relay",
+        relay: Relay,
         conn: socket.socket,
         parser: websocket.FrameParser,
         unsent: bytes = b"",
@@ -81,7 +81,7 @@ class WsChannel:
         ours: bool,
     ) -> None:
         """`unsent` goes first: the rest of something that has left in part."""
-        self.relay = relay
+        self._relay = relay
         self.ours = ours
         self.blocked = False
         self.broken = False
@@ -118,8 +118,8 @@ class WsChannel:
         self._consumer = consumer
         self._unread = unread
         if not (self.ours and self._masked):  # one end is enough: the server, or our client if that is v0.7.2
-            self.relay.pings.add(self)
-        self.relay.poller.own(self._conn, self._readable, self.abort)
+            self._relay.pings.add(self)
+        self._relay.poller.own(self._conn, self._readable, self.abort)
 
     def ping_if_silent(self) -> None:
         """See Silent. While bytes wait for the connection, it needs no more."""
@@ -167,9 +167,9 @@ class WsChannel:
             return
         self._paused = not self._paused
         if self._paused:
-            self.relay.poller.ignore_readable(self._conn)
+            self._relay.poller.ignore_readable(self._conn)
         else:
-            self.relay.poller.on_readable(self._conn, self._readable)
+            self._relay.poller.on_readable(self._conn, self._readable)
 
     def finish(self) -> None:
         """See Channel. Towards v0.7.2 nothing can be said but the end of both directions."""
@@ -198,7 +198,7 @@ class WsChannel:
 
     def _fail(self, error: Exception) -> None:
         self.abort()
-        self.relay.poller.faults.fault(FAULT, error)
+        self._relay.poller.faults.fault(FAULT, error)
 
     def _let_go(self, *, reset: bool) -> None:
         if self.ours and not reset:
@@ -206,10 +206,10 @@ class WsChannel:
         elif self.ours:
             self._transmit(websocket.encode(_RESET, b"", masked=self._masked))
         self._consumer = None
-        self.relay.pings.discard(self)
+        self._relay.pings.discard(self)
         if self.broken:
             return
-        self.relay.poller.ignore_readable(self._conn)
+        self._relay.poller.ignore_readable(self._conn)
         if self._backlog and not reset:
             self._linger()
         else:
@@ -222,7 +222,7 @@ class WsChannel:
 
     def silent_for(self, seconds: float) -> None:
         """See Joined."""
-        if seconds >= self.relay.patience.half_close:
+        if seconds >= self._relay.patience.half_close:
             log.debug("reset a WebSocket connection: its peer took nothing of an answer for %.0f s", seconds)
             self.close(reset=True)
 
@@ -295,8 +295,8 @@ class WsChannel:
 
     def _over(self) -> None:
         """The peer is done, in order: both directions are over, what has come is still delivered."""
-        self.relay.poller.ignore_readable(self._conn)
-        self.relay.pings.discard(self)
+        self._relay.poller.ignore_readable(self._conn)
+        self._relay.pings.discard(self)
         self._paused = True
         self.ours = False
         if self._consumer:
@@ -312,18 +312,18 @@ class WsChannel:
     def _linger(self) -> None:
         """Live on without a consumer: the end of its answer still waits for the connection to take it."""
         self._lingering = True
-        self.relay.live.add(self)
-        self.relay.watch(self)
+        self._relay.live.add(self)
+        self._relay.watch(self)
 
     def _release(self, *, reset: bool = False) -> None:
         self.broken = True
-        self.relay.pings.discard(self)
+        self._relay.pings.discard(self)
         if self._backlog:
-            self.relay.budget.hold(self, 0)
+            self._relay.budget.hold(self, 0)
             self._backlog = None
         if self._lingering:
-            self.relay.forget(self)
-        release(self.relay.poller, self._conn, reset=reset, drained=self._ended)
+            self._relay.forget(self)
+        release(self._relay.poller, self._conn, reset=reset, drained=self._ended)
         self._parser.sink = _NOBODY  # without a circle through its sink all this is freed at once
 
     def _transmit(self, data: memoryview | bytes) -> None:
@@ -333,7 +333,7 @@ class WsChannel:
         try:
             if self._backlog:
                 self._backlog += data
-                self.relay.budget.hold(self, len(self._backlog))
+                self._relay.budget.hold(self, len(self._backlog))
             elif (sent := self._send(data)) < len(data):
                 self._block(data[sent:])
         except OSError as error:
@@ -350,8 +350,8 @@ class WsChannel:
     def _block(self, unsent: memoryview | bytes) -> None:
         self._backlog = bytearray(unsent)
         self.blocked = True
-        self.relay.poller.on_writable(self._conn, self._writable)
-        self.relay.budget.hold(self, len(unsent))
+        self._relay.poller.on_writable(self._conn, self._writable)
+        self._relay.budget.hold(self, len(unsent))
 
     def _writable(self) -> None:
         assert self._backlog is not None  # noqa: S101 - a writer is only registered for a backlog
@@ -362,11 +362,11 @@ class WsChannel:
         except OSError as error:
             self._lost(reason(error))
             return
-        self.relay.budget.hold(self, len(self._backlog))
+        self._relay.budget.hold(self, len(self._backlog))
         if not self._backlog:
             self._backlog = None
             self.blocked = False
-            self.relay.poller.ignore_writable(self._conn)
+            self._relay.poller.ignore_writable(self._conn)
             if self._lingering:
                 self._release()
             else:

@@ -13,7 +13,7 @@ from backhaul.net.tls import ClientTls, ServerTls
 from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
 from backhaul.relay.outcome import Done
-from backhaul.relay.pair import Traffic
+from backhaul.relay.traffic import Traffic
 from backhaul.wire import smux
 from backhaul.wire.signals import Signal
 

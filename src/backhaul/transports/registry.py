@@ -6,7 +6,7 @@ Only the modules of the transport that runs are imported: the others would take 
 import functools
 
 from backhaul.net.resolver import Resolver
-from backhaul.relay.pair import Relay
+from backhaul.relay.engine import Relay
 
 from .base import (
     ClientEvents,

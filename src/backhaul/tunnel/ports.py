@@ -13,8 +13,7 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller, reason
 from backhaul.net.sockets import SocketOptions
 from backhaul.net.udp import Counters
-from backhaul.relay.direction import Meter
-from backhaul.relay.pair import Traffic
+from backhaul.relay.traffic import Meter, Traffic
 
 from .retries import Retries
 from .timings import Timings

@@ -12,8 +12,8 @@ from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import FAULT, reason, release
 from backhaul.net.sockets import SocketOptions
+from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import FAILED, NOT_CARRIED
-from backhaul.relay.pair import Relay
 from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport, User
 from backhaul.wire import proxy
 from backhaul.wire.signals import Signal

@@ -3,8 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from backhaul.relay.direction import Meter
-from backhaul.relay.pair import Traffic
+from backhaul.relay.traffic import Meter, Traffic
 
 _LOOKED_AT = 16  # of the targets not used for longest: those in use are passed over
 

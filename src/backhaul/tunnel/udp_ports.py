@@ -9,8 +9,8 @@ from backhaul.net.endpoints import Address, peer_of
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.udp import DatagramSocket
+from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, Refusal
-from backhaul.relay.pair import Relay
 from backhaul.transports.base import Carry, ServerTransport
 from backhaul.wire.datagrams import Batch
 

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 
 from backhaul.net.poller import WOULD_BLOCK, release
 from backhaul.net.sockets import expect_outages
-from backhaul.relay.pair import Relay
+from backhaul.relay.engine import Relay
 
 _READ_SIZE = 1 << 14
 

@@ -12,10 +12,11 @@ from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.poller import release
 from backhaul.relay.datagrams_in_channel import DatagramChannel
+from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.outcome import FLOW_OVER, LOST, RESET_BY_USER, Done
-from backhaul.relay.pair import Relay, Traffic
+from backhaul.relay.traffic import Traffic
 from backhaul.transports.base import ClientEvents, ClientSettings, Door
 from backhaul.wire.smux import Role, SmuxError
 from backhaul.wire.strings import StringReader, StringTooLongError
@@ -171,7 +172,7 @@ class _Announced:
             self._join_flow(sock, traffic, done)
             return
         channel = SmuxChannel(self._link, self._stream)
-        joined = FramedRelay(channel, sock, traffic, done, towards_user=False)
+        joined = FramedRelay(self._link.relay, channel, sock, traffic, done, towards_user=False)
         channel.attach(joined)
         joined.start(bytes(self._kept), ended=self._ended)
 

@@ -12,9 +12,9 @@ from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.poller import release
 from backhaul.relay.datagrams_in_channel import DatagramChannel
+from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
 from backhaul.relay.framed import FramedRelay
-from backhaul.relay.pair import Relay
 from backhaul.transports.base import Carry, Gate, ServerEvents, ServerSettings, User
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import Role, SmuxError, StreamIdsExhausted
@@ -79,7 +79,7 @@ class MuxServer(GatedServer):
         try:
             if first := user.preface + user.early:
                 stream.push(first)
-            joined = FramedRelay(channel, user.sock, user.traffic, user.done, towards_user=True)
+            joined = FramedRelay(self._relay, channel, user.sock, user.traffic, user.done, towards_user=True)
         except BaseException:
             channel.drop(reset=True)
             raise

@@ -11,9 +11,11 @@ from backhaul.net.predicates import has_input
 from backhaul.net.sockets import expect_outages
 from backhaul.net.udp import Counters
 from backhaul.relay.datagrams_over_tcp import DatagramStream, Join
+from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.outcome import FLOW_OVER, Done, Ending
-from backhaul.relay.pair import End, Relay, Traffic
+from backhaul.relay.pair import End, join_sockets
+from backhaul.relay.traffic import Traffic
 from backhaul.transports.base import User
 from backhaul.wire.datagrams import Batch, DelayEstimator, Splitter, join, join_stamped
 from backhaul.wire.frames import Frame, FrameKindError, FrameReader, FrameTooLongError, encode
@@ -51,7 +53,7 @@ class RawIdle(SilentConnection):
         except OSError:
             return False
         near, far = End(user.sock, half_close=True), End(self._sock, half_close=self._ours)
-        pair = self._relay.join(near, far, user.traffic, preface=rest, said=len(user.early), done=user.done)
+        pair = join_sockets(self._relay, near, far, user.traffic, preface=rest, said=len(user.early), done=user.done)
         if user.reset:
             pair.end(Ending.RESET_BY_USER)
         return True
@@ -150,7 +152,7 @@ class RawArrival:
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """See Arrival; bytes that came early go first."""
         rest, target = self._rest, End(sock, half_close=True)
-        self._relay.join(self._end, target, traffic, preface=rest, said=len(rest), done=done)
+        join_sockets(self._relay, self._end, target, traffic, preface=rest, said=len(rest), done=done)
 
     def refuse(self, *, reset: bool) -> None:
         """See Arrival."""

@@ -9,10 +9,11 @@ from backhaul.net.connector import numeric_address
 from backhaul.net.endpoints import Address
 from backhaul.net.resolver import Resolver
 from backhaul.net.udp import DatagramQueue, DatagramSocket, prepare
+from backhaul.relay.engine import Relay
 from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.outcome import FLOW_OVER, Done
-from backhaul.relay.pair import Relay, Traffic
+from backhaul.relay.traffic import Traffic
 from backhaul.transports.base import ClientEvents, ClientSettings
 from backhaul.transports.doors.raw import RawDoor
 from backhaul.wire.announcements import TUNNEL_SIZE, Announcement, announce, read_assignment

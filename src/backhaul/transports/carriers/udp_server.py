@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from backhaul.net.endpoints import Address
 from backhaul.net.poller import release
 from backhaul.net.udp import Counters, DatagramSocket
+from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
-from backhaul.relay.pair import Relay
 from backhaul.transports.base import Carry, ServerEvents, ServerSettings, User
 from backhaul.transports.gates.raw import RawGate
 from backhaul.wire.announcements import ANNOUNCEMENT_SIZE, PING, Announcement, announces, assign, read_announcement

@@ -9,10 +9,11 @@ from typing import NamedTuple
 from backhaul.net.predicates import has_input
 from backhaul.net.sockets import expect_outages
 from backhaul.relay.datagrams_in_channel import DatagramChannel
+from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.outcome import FLOW_OVER, Done
-from backhaul.relay.pair import Relay, Traffic
+from backhaul.relay.traffic import Traffic
 from backhaul.relay.ws_channel import WsChannel
 from backhaul.transports.base import User
 from backhaul.wire import websocket
@@ -67,7 +68,7 @@ class WsIdle(SilentConnection):
         except OSError:
             return False
         channel = self._channel(rest)
-        joined = FramedRelay(channel, user.sock, user.traffic, user.done, towards_user=True)
+        joined = FramedRelay(self._relay, channel, user.sock, user.traffic, user.done, towards_user=True)
         channel.start(joined)
         joined.start(said=len(user.early))
         if user.reset:
@@ -265,7 +266,7 @@ class WsArrival:
         if self.datagrams:
             self._join_flow(channel, sock, traffic, done)
             return
-        joined = FramedRelay(channel, sock, traffic, done, towards_user=False)
+        joined = FramedRelay(self._relay, channel, sock, traffic, done, towards_user=False)
         channel.start(joined, unread=len(self._early.kept))
         joined.start(self._early.kept, ended=self._early.sending is _Sending.ENDED)
         if self._early.sending is _Sending.RESET:

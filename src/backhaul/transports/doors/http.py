@@ -16,7 +16,7 @@ from backhaul.net.poller import WOULD_BLOCK, Poller, release
 from backhaul.net.resolver import Resolver
 from backhaul.net.sending import send_whole
 from backhaul.net.tls import ClientContext, shake_hands
-from backhaul.relay.pair import Relay
+from backhaul.relay.engine import Relay
 from backhaul.transports.base import ClientSettings, DoorEvents, Opened, unlike, with_tls
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.transports.control.websocket import PROBE, WsControlDecoder, encode_signal

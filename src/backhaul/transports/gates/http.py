@@ -17,7 +17,7 @@ from backhaul.net.poller import WOULD_BLOCK, release
 from backhaul.net.predicates import unacknowledged
 from backhaul.net.sending import send_whole
 from backhaul.net.tls import ServerContext, explain
-from backhaul.relay.pair import Relay
+from backhaul.relay.engine import Relay
 from backhaul.transports.base import GateEvents, ServerSettings, taken_over, unlike, with_tls
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.transports.control.websocket import PING, WsControlDecoder, encode_signal

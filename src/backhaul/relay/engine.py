@@ -1,0 +1,143 @@
+"""The parts of the data plane that all users of one process and side share."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from typing import Protocol
+
+from backhaul.net.log_throttle import LogThrottle
+from backhaul.net.pipes import PipePool
+from backhaul.net.poller import FAULT, Poller
+
+from .budget import DEFAULT_LIMIT, Budget
+from .flows import FlowTable
+from .outcome import Done, Outcome
+from .patience import Patience
+from .pings import Pings
+
+log = logging.getLogger("backhaul.tunnel")
+
+
+class Session(Protocol):
+    """A connection with streams on it, which ends with the process."""
+
+    def __len__(self) -> int:
+        """Return the number of streams."""
+
+    def end(self, why: str) -> None:
+        """Close the connection, and lose the streams on it."""
+
+
+class Joined(Protocol):
+    """Two ends that belong together, in whatever way the bytes move between them."""
+
+    @property
+    def moved(self) -> int:
+        """A number that rises with every byte that moves, either way."""
+
+    def silent_for(self, seconds: float) -> None:
+        """Nothing has moved for so long although one direction has ended."""
+
+    def close(self, *, reset: bool = False) -> None:
+        """Close both ends, exactly once."""
+
+
+class Relay:
+    """What all users share: poller, pipes, limits and logs, and the set of those that live. One per process and side.
+
+    Its attributes are many because each of them is shared by all; a class that needs only some says so in a protocol.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        *,
+        splicing: bool | None = None,
+        flows: FlowTable | None = None,
+        patience: Patience | None = None,
+        backlog_limit: int = DEFAULT_LIMIT,
+    ) -> None:
+        """`backlog_limit`: bytes that may wait for peers that do not take them, in all connections together."""
+        self.loop = asyncio.get_running_loop()
+        self.poller = poller
+        self.pipes = PipePool()
+        self.complaints = LogThrottle(log)  # about what peers do wrong
+        self.budget = Budget(backlog_limit, self.complaints)
+        self.splicing = splice_available() if splicing is None else splicing
+        self.live: set[Joined] = set()
+        self.links: set[Session] = set()
+        self.flows = FlowTable() if flows is None else flows
+        self.patience = patience or Patience()
+        self.pings = Pings(lambda: self.patience.quiet, poller.faults)
+        self._watched: dict[Joined, tuple[int, float]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Event | None = None
+
+    def finished(self, joined: Joined, done: Done | None, outcome: Outcome) -> None:
+        """Drop what has closed, and call `done`; its failure concerns nobody else."""
+        self.forget(joined)
+        try:
+            if done:
+                done(outcome)
+        except Exception as error:  # noqa: BLE001 - it is called in the midst of anything
+            self.poller.faults.fault("internal error in the bookkeeping of a user; connections go on", error)
+
+    def forget(self, joined: Joined) -> None:
+        """Drop what has closed."""
+        self.live.discard(joined)
+        self._watched.pop(joined, None)
+        if not self.live and self._drained:
+            self._drained.set()
+
+    async def drained(self, patience: float) -> None:
+        """Return when nothing lives any more, after `patience` seconds at the latest."""
+        self._drained = asyncio.Event()
+        if self.live:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._drained.wait()
+
+    def close(self) -> None:
+        """Reset whatever still lives, and give back the pipes."""
+        for joined in list(self.live):
+            joined.close(reset=True)
+        for link in list(self.links):
+            link.end("this end is shutting down")
+        self.flows.close()
+        self.pipes.close()
+        self.pings.close()
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def watch(self, joined: Joined) -> None:
+        """Look after a half-closed connection from now on: silence ends it."""
+        self._watched[joined] = (joined.moved, self.loop.time())
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.patience.sweep, self._sweep)
+
+    def _sweep(self) -> None:
+        self._timer = self.loop.call_later(self.patience.sweep, self._sweep)
+        for joined in list(self._watched):
+            try:
+                self._look_at(joined)
+            except Exception as error:  # noqa: BLE001 - the others are looked after all the same
+                joined.close(reset=True)
+                self.poller.faults.fault(FAULT, error)
+        if not self._watched:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_at(self, joined: Joined) -> None:
+        moved, since = self._watched[joined]
+        now = self.loop.time()
+        if joined.moved != moved:
+            self._watched[joined] = (joined.moved, now)
+        else:
+            joined.silent_for(now - since)
+
+
+def splice_available() -> bool:
+    """Return whether this system has splice and the administrator has not switched it off."""
+    return hasattr(os, "splice") and not os.environ.get("BACKHAUL_NO_SPLICE")
