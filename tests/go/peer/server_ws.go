@@ -92,7 +92,7 @@ func (s *server) pingIdle(tunnel *messages) {
 		case <-tunnel.stop:
 			return
 		case <-time.After(*heartbeat):
-			if tunnel.say(sayPing) != nil {
+			if tunnel.ping() != nil {
 				return
 			}
 		}

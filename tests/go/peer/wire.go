@@ -119,6 +119,18 @@ func (m *messages) say(signal byte) error {
 	return m.write(websocket.BinaryMessage, []byte{signal})
 }
 
+// ping sends a ping unless the connection has been given to a user, whose bytes it would become.
+func (m *messages) ping() error {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	select {
+	case <-m.stop:
+		return nil
+	default:
+		return m.WriteMessage(websocket.BinaryMessage, []byte{sayPing})
+	}
+}
+
 // join copies both ways. When one direction ends, for whatever reason, it closes both connections.
 func join(l *life, one, other net.Conn) {
 	if !l.keep(one) || !l.keep(other) {
