@@ -151,6 +151,11 @@ async def test_when_all_addresses_fail_the_last_error_counts(desk: Desk) -> None
     assert len(desk.outcomes) == 1
 
 
+async def test_of_a_name_with_thousands_of_addresses_a_few_are_tried(desk: Desk) -> None:
+    desk.hosts[NAME] = tuple(f"127.0.{number >> 8}.{number & 255}" for number in range(1, 4000))
+    assert await desk.error(NAME, free_port()) == errno.ECONNREFUSED
+
+
 async def test_a_name_that_has_moved_costs_one_attempt(desk: Desk) -> None:
     before = desk.net.listen()
     desk.hosts[NAME] = (HOST,)

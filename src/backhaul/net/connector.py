@@ -19,6 +19,7 @@ from .sockets import SocketOptions
 
 # An address of a name that has others gets so long: one lost packet costs the first try (RFC 6298: 1 s), no more.
 ADDRESS_TIMEOUT = 1.0
+_MOST_ADDRESSES = 64  # of a name: its owner may give it thousands, and each that refuses at once is tried in one go
 Dialled = Callable[[socket.socket | OSError], None]
 Permit = Callable[[str], bool]
 _UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK})
@@ -133,7 +134,7 @@ class Dialer:
         if isinstance(answer, OSError):
             self._finish(attempt, answer)
             return
-        permitted = [(family, address) for family, address in answer if permit(address[0])]
+        permitted = [(family, address) for family, address in answer if permit(address[0])][:_MOST_ADDRESSES]
         if not permitted:
             self._finish(attempt, ForbiddenAddressError(errno.EACCES, "none of its addresses is allowed"))
             return
