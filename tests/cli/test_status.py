@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ async def test_another_version_is_still_shown_as_json(folder: Path, ask: Callabl
 async def test_a_program_that_hangs_is_told(
     folder: Path, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backhaul.system.status_socket._PATIENCE", 0.05)
+    monkeypatch.setattr("backhaul.cli.status.ask", partial(real, patience=0.05))
     path = folder / "hung-01234567.sock"
     with socket.socket(socket.AF_UNIX) as hanging:
         hanging.bind(str(path))

@@ -185,8 +185,10 @@ async def test_a_user_who_goes_before_the_target_is_reached(any_net: Net) -> Non
 async def test_a_target_that_never_answers(any_net: Net, caplog: pytest.LogCaptureFixture) -> None:
     silent = any_net.listen(backlog=0)
     await any_net.dial(silent.port)  # takes the only place: the kernel ignores whoever knocks now
-    tunnel = await any_net.tunnel(silent.port, client="dial_timeout = 1")
-    user = await tunnel.user()
+    bind_port, port = free_port(), free_port()
+    await any_net.server(bind_port, [f"{HOST}:{port}={silent.port}"])
+    await any_net.client(bind_port, dial_timeout=0.2)
+    user = await any_net.dial(port)
     assert await user.closed()
     assert f"can't reach target {silent.port}: connection timed out" in caplog.text
 

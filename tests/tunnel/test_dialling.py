@@ -133,7 +133,13 @@ class TestControlChannel:
         assert await control.closed()
         assert f"control channel lost: {reason}" in caplog.text
         await connected(behind)
-        for carrier in carriers:  # left open for users whom the server may have handed out in that moment
+        assert all(carrier.silent() for carrier in carriers)
+
+    async def test_its_carriers_are_left_to_the_server_for_a_moment(self, behind: Behind) -> None:
+        """It may have handed them users."""
+        control, carriers = await connected(behind)
+        await control.send(bytes([Signal.CLOSED]))
+        for carrier in carriers:
             assert await carrier.closed()
 
     async def test_an_error_of_ours_is_told_and_the_client_comes_back(
