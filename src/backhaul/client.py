@@ -10,6 +10,7 @@ from backhaul.net.resolver import LookUp, Resolver, look_up
 from backhaul.net.tls import ClientTls
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import FlowTable
+from backhaul.state import ClientState, SessionState
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.memory import backlog_limit
 from backhaul.transports.base import LEAVE_TIMEOUT, ClientEvents, ClientSettings, ClientTransport
@@ -75,6 +76,24 @@ class Client:
         self._target_names.close()
         self.relay.close()
         self._poller.close()
+
+    def session(self) -> SessionState:
+        """Return the state of the tunnel alone, for those who ask every second."""
+        return self.tunnel.session()
+
+    def state(self) -> ClientState:
+        """Return the state of this end."""
+        tunnel = self.tunnel
+        return ClientState(
+            transport=self.config.transport,
+            stopping=self.stopping,
+            session=tunnel.session(),
+            relay=self.relay.state(),
+            pool_size=tunnel.pool_size,
+            dialling=tunnel.dialling,
+            targets=tunnel.targets.states(),
+            others=tunnel.targets.others.state(""),
+        )
 
     async def reconfigure(self, new: ClientConfig, change: Change) -> None:
         """Apply `change`, which leads to `new`; users in flight stay.

@@ -1,126 +1,116 @@
-"""What both ends tell the monitor: numbers that are there anyway, read when somebody asks."""
+"""What both ends tell the monitor: their state, as it is when somebody asks, in the monitor's words."""
 
 import time
 from collections.abc import Callable, Iterator
 
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import NO_CLIENT, OTHERS, PortStatus, Status
-from backhaul.relay.engine import Relay
-from backhaul.tunnel.ports import Port
-from backhaul.tunnel.target_book import TargetBook, TargetCounters
+from backhaul.state import ClientState, PortState, ServerState, State, TargetState
 from backhaul.wire.targets import BadTargetError, parse_target
 
 from . import __version__
-from .client import Client
-from .errors import BackhaulError
-from .server import Server
 
 
-def reader(end: Server | Client, events: EventLog) -> Callable[[], Status]:
-    """Return a function that tells how `end` is at the moment of the call."""
+def reader(ask: Callable[[], State], events: EventLog) -> Callable[[], Status]:
+    """Return a function that asks one end for its state and tells it."""
     started = time.time()
 
     def read() -> Status:
-        return _server(end, events, started) if isinstance(end, Server) else _client(end, events, started)
+        state = ask()
+        return _server(state, events, started) if isinstance(state, ServerState) else _client(state, events, started)
 
     return read
 
 
-def _server(end: Server, events: EventLog, started: float) -> Status:
-    tunnel = end.tunnel
+def _server(state: ServerState, events: EventLog, started: float) -> Status:
     return Status(
         side="server",
-        transport=end.config.transport,
-        stopping=end.stopping,
-        connected=tunnel.connected,
-        peer=tunnel.peer,
-        problem=tunnel.problem,
-        rtt=tunnel.transport.rtt or None,
-        reconnects=max(0, tunnel.opened - 1),
-        unanswered=tunnel.unanswered,
-        pool_idle=tunnel.transport.idle,
+        transport=state.transport,
+        stopping=state.stopping,
+        connected=state.session.connected,
+        peer=state.session.peer,
+        problem=state.session.problem,
+        rtt=state.session.rtt or None,
+        reconnects=max(0, state.session.opened - 1),
+        unanswered=state.unanswered,
+        pool_idle=state.session.idle,
         pool_size=None,
-        sessions=len(end.relay.links),
-        streams=_streams(end.relay),
-        flows=sum(port.udp.flows for port in tunnel.ports.all.values()),
+        sessions=len(state.relay.links),
+        streams=sum(link.streams for link in state.relay.links),
+        flows=sum(port.flows for port in state.ports),
         started=started,
-        ports=tuple(_port(port, refusing=tunnel.offline) for port in tunnel.ports.all.values()),
+        ports=tuple(_port(port, refusing=state.refusing) for port in state.ports),
         events=tuple(events.events()),
         version=__version__,
     )
 
 
-def _client(end: Client, events: EventLog, started: float) -> Status:
-    tunnel = end.tunnel
+def _client(state: ClientState, events: EventLog, started: float) -> Status:
     return Status(
         side="client",
-        transport=end.config.transport,
-        stopping=end.stopping,
-        connected=tunnel.connected,
-        peer=tunnel.peer,
-        problem=tunnel.problem,
+        transport=state.transport,
+        stopping=state.stopping,
+        connected=state.session.connected,
+        peer=state.session.peer,
+        problem=state.session.problem,
         rtt=None,
-        reconnects=max(0, tunnel.opened - 1),
+        reconnects=max(0, state.session.opened - 1),
         unanswered=0,
-        pool_idle=tunnel.transport.idle,
-        pool_size=tunnel.pool_size,
-        sessions=len(end.relay.links),
-        streams=_streams(end.relay),
-        flows=len(end.relay.flows),
+        pool_idle=state.session.idle,
+        pool_size=state.pool_size,
+        sessions=len(state.relay.links),
+        streams=sum(link.streams for link in state.relay.links),
+        flows=state.relay.flows,
         started=started,
-        ports=tuple(_targets(tunnel.targets)),
+        ports=tuple(_targets(state)),
         events=tuple(events.events()),
         version=__version__,
     )
 
 
-def _streams(relay: Relay) -> int:
-    return sum(len(link) for link in relay.links)
-
-
-def _port(port: Port, *, refusing: bool) -> PortStatus:
+def _port(port: PortState, *, refusing: bool) -> PortStatus:
     problem = port.problem or (NO_CLIENT if refusing else "")
     return PortStatus(
-        port=port.mapping.bind_port,
-        bind=port.mapping.bind_host,
-        target=port.mapping.target,
+        port=port.bind_port,
+        bind=port.bind_host,
+        target=port.target,
         open=port.open,
         total=port.total,
         refused=port.refused,
         dropped=port.dropped,
         target_refused=port.target_refused,
-        received=port.traffic.received.bytes,
-        sent=port.traffic.sent.bytes,
-        udp_flows=port.udp.flows,
-        udp_dropped=port.udp.dropped,
+        received=port.received,
+        sent=port.sent,
+        udp_flows=port.flows,
+        udp_dropped=port.datagrams_dropped,
         up=not problem,
         problem=problem,
     )
 
 
-def _targets(book: TargetBook) -> Iterator[PortStatus]:
-    yield from (_target(target, counters) for target, counters in book)
-    if book.others.used:
-        yield _target(OTHERS, book.others)
+def _targets(state: ClientState) -> Iterator[PortStatus]:
+    yield from (_target(target, target.target) for target in state.targets)
+    if state.others.used:
+        yield _target(state.others, OTHERS)
 
 
-def _target(target: str, counters: TargetCounters) -> PortStatus:
+def _target(state: TargetState, name: str) -> PortStatus:
     try:
-        port = parse_target(target).port
-    except (BadTargetError, BackhaulError):
+        port = parse_target(name).port
+    except BadTargetError:
         port = 0
     return PortStatus(
         port=port,
         bind="",
-        target=target,
-        open=counters.open,
-        total=counters.total,
-        refused=counters.refused,
-        dropped=counters.dropped,
+        target=name,
+        open=state.open,
+        total=state.total,
+        refused=state.refused,
+        dropped=state.dropped,
         target_refused=0,
-        received=counters.traffic.received.bytes,
-        sent=counters.traffic.sent.bytes,
-        udp_flows=counters.flows,
+        received=state.received,
+        sent=state.sent,
+        udp_flows=state.flows,
         udp_dropped=0,
         up=True,
         problem="",

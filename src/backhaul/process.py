@@ -57,7 +57,7 @@ class Process:
         self._claim(config.page)
         self._end = _make_end(config, self._listeners)
         self._events = EventLog()
-        self._read = reader(self._end, self._events)
+        self._read = reader(self._end.state, self._events)
         self._wake = asyncio.Event()  # a signal has come
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
@@ -225,10 +225,11 @@ class Process:
 
 
 def _state(end: Server | Client) -> str:
-    if end.tunnel.connected:
-        return f"connected to {end.tunnel.peer}"
+    session = end.session()
+    if session.connected:
+        return f"connected to {session.peer}"
     if isinstance(end, Server):
-        return end.tunnel.problem or f"waiting for the client on {end.config.bind_addr}"
+        return session.problem or f"waiting for the client on {end.config.bind_addr}"
     return f"connecting to {end.config.remote_addr}"
 
 

@@ -11,6 +11,7 @@ from backhaul.net.poller import make_poller, reason
 from backhaul.net.tls import ServerTls
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import FlowTable
+from backhaul.state import ServerState, SessionState
 from backhaul.system.memory import backlog_limit
 from backhaul.transports.base import DEFAULT_LIMITS, GateLimits, ServerEvents, ServerSettings, ServerTransport
 from backhaul.transports.registry import make_server
@@ -60,6 +61,24 @@ class Server:
             count = len(self.tunnel.ports.open)
             ports = "1 port" if count == 1 else f"{count} ports"
             log.info("%s server listens on %s, %s", config.transport, config.bind_addr, ports)
+
+    def session(self) -> SessionState:
+        """Return the state of the tunnel alone, for those who ask every second."""
+        return self.tunnel.session()
+
+    def state(self) -> ServerState:
+        """Return the state of this end."""
+        tunnel = self.tunnel
+        return ServerState(
+            transport=self.config.transport,
+            stopping=self.stopping,
+            session=tunnel.session(),
+            relay=self.relay.state(),
+            waiting=tunnel.waiting,
+            unanswered=tunnel.unanswered,
+            refusing=tunnel.offline,
+            ports=tuple(port.state() for port in tunnel.ports.all.values()),
+        )
 
     async def reconfigure(self, new: ServerConfig, change: Change) -> None:
         """Apply `change`, which leads to `new`; users in flight stay.

@@ -161,7 +161,7 @@ async def test_flows_that_have_ended_leave_nothing_behind(busy_net: UdpNet) -> N
         for end in ends:
             end.relay.flows.bound(limit, 0)
         await until(lambda: not any(len(end.relay.flows) for end in ends))
-        await until(lambda: not any(len(session) for end in ends for session in end.relay.links))
+        await until(lambda: not any(link.streams for end in ends for link in end.relay.state().links))
         for end in ends:
             end.relay.flows.bound(limit, 60)
 

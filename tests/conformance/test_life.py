@@ -120,7 +120,7 @@ async def test_users_on_every_session_call_for_no_more_sessions(any_net: Net, mo
     monkeypatch.setattr(pool, "sample", look)
     for _ in range(3):
         await echo(await tunnel.user(), b"hello")
-    assert all(len(session) == 1 for session in sessions)
+    assert all(session.state().streams == 1 for session in sessions)
     await until(lambda: looks >= 5)
     assert len(sessions) == 3
 
@@ -153,7 +153,7 @@ async def test_a_burst_of_users_right_after_another_has_gone(any_net: Net) -> No
             await echo(user, b"hello")
         for user in users:
             user.close()
-        await until(lambda: not any(len(session) for session in tunnel.client.relay.links))
+        await until(lambda: not any(link.streams for link in tunnel.client.relay.state().links))
         sample = tunnel.client.tunnel._tick
         sample()  # a second passes, in which
         sample()  # all sessions are idle: more than the pool needs

@@ -81,7 +81,7 @@ async def test_a_user_has_no_address_and_a_line(each_net: Net, folder: Path, cap
         f"user (local) of port unix:{folder}/port, target {listener.port}: 7 bytes from the user, 6 bytes to the user"
     )
     await until(lambda: line in caplog.text)
-    [port] = reader(server, EventLog())().ports
+    [port] = reader(server.state, EventLog())().ports
     assert (port.name, port.port, port.bind, port.total) == (f"unix:{folder}/port", 0, f"{folder}/port", 1)
 
 

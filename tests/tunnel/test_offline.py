@@ -65,7 +65,7 @@ async def test_without_a_client_users_are_refused_and_the_port_stays_ours(net: N
     await offline(server)
     assert await refused(net, port, dialled)
     assert host != "::" or await refused(net, port)
-    (status,) = reader(server, EventLog())().ports
+    (status,) = reader(server.state, EventLog())().ports
     assert (status.up, status.problem) == (False, NO_CLIENT)
     assert held(port, host)
     client = await net.client(bind_port)
@@ -76,7 +76,7 @@ async def test_without_a_client_users_are_refused_and_the_port_stays_ours(net: N
     await offline(server)
     assert await refused(net, port, dialled)
     await echo(user, b"still here")
-    assert reader(server, EventLog())().ports[0].open == 1
+    assert reader(server.state, EventLog())().ports[0].open == 1
 
 
 async def test_a_reload_while_users_are_refused_keeps_the_port(net: Net) -> None:

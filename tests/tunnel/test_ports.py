@@ -27,7 +27,7 @@ IN_USE = "address already in use"
 
 def states(server: Server) -> list[PortStatus]:
     """Return what the monitor is told about the ports."""
-    return list(reader(server, EventLog())().ports)
+    return list(reader(server.state, EventLog())().ports)
 
 
 async def reload(server: Server, **keys: Any) -> None:  # noqa: ANN401 - any key

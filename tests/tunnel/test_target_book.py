@@ -57,10 +57,10 @@ def test_when_all_have_users_a_new_one_counts_among_the_others() -> None:
 
 def test_what_never_was_is_not_shown() -> None:
     book = TargetBook(1)
-    assert not book.others.used
+    assert not book.others.state("").used
     for target in ("a", "b"):
         book[target].dropped += 1
-    assert book.others.used
+    assert book.others.state("").used
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 9), st.booleans())))

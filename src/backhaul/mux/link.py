@@ -10,6 +10,7 @@ from backhaul.net.buffers import shared_buffer
 from backhaul.net.poller import FAULT, WOULD_BLOCK, reason, release
 from backhaul.net.predicates import acknowledge, at_eof_or_error, retransmissions
 from backhaul.relay.turns import Turns
+from backhaul.state import LinkState
 from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError
 
 if TYPE_CHECKING:
@@ -91,6 +92,17 @@ class Link:
     def __len__(self) -> int:
         """Return how many streams are not closed by both sides."""
         return len(self.session)
+
+    def state(self) -> LinkState:
+        """Return what there is to say about this session."""
+        return LinkState(
+            streams=len(self),
+            extensions=self.ours,
+            proven=self.proven,
+            stalled=self.stalled,
+            unread=self.session.unread,
+            unsent=len(self._backlog),
+        )
 
     def start(self, rest: bytes = b"") -> None:
         """Begin; `rest` are bytes that have been read already."""

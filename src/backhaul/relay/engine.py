@@ -9,6 +9,7 @@ from typing import Protocol
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.pipes import PipePool
 from backhaul.net.poller import FAULT, Poller
+from backhaul.state import LinkState, RelayState
 
 from .budget import DEFAULT_LIMIT, Budget
 from .flows import FlowTable
@@ -22,8 +23,8 @@ log = logging.getLogger("backhaul.tunnel")
 class Session(Protocol):
     """A connection with streams on it, which ends with the process."""
 
-    def __len__(self) -> int:
-        """Return the number of streams."""
+    def state(self) -> LinkState:
+        """Return what there is to say about it."""
 
     def end(self, why: str) -> None:
         """Close the connection, and lose the streams on it."""
@@ -73,6 +74,11 @@ class Relay:
         self._watched: dict[Joined, tuple[int, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Event | None = None
+
+    def state(self) -> RelayState:
+        """Return how much there is to do, without a look at each user."""
+        links = tuple(link.state() for link in self.links)
+        return RelayState(users=len(self.live), flows=len(self.flows), unsent=self.budget.held, links=links)
 
     def finished(self, joined: Joined, done: Done | None, outcome: Outcome) -> None:
         """Drop what has closed, and call `done`; its failure concerns nobody else."""

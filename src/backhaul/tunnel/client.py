@@ -9,6 +9,7 @@ from backhaul.errors import TransportError
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller, reason
 from backhaul.net.resolver import Resolver
+from backhaul.state import SessionState
 from backhaul.transports.base import Arrival, ClientEvents, ClientTransport
 from backhaul.transports.control.channel import PEER_CLOSED
 from backhaul.wire.signals import Signal
@@ -100,6 +101,17 @@ class ClientTunnel:
     def busy(self) -> bool:
         """Whether users who have come, or may still come, have no target yet, after `stop`."""
         return bool(self._arrivals.dialling or self._transport.leaving)
+
+    def session(self) -> SessionState:
+        """Return the state of the control channel and of what waits behind it."""
+        return SessionState(
+            connected=self.connected,
+            peer=self.peer,
+            problem=self.problem,
+            opened=self.opened,
+            rtt=0,  # the server measures it
+            idle=self._transport.idle,
+        )
 
     def adopt(self, config: ClientConfig) -> None:
         """Go on with another configuration that asks for no new control channel."""

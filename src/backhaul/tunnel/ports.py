@@ -14,6 +14,7 @@ from backhaul.net.poller import Poller, reason
 from backhaul.net.sockets import SocketOptions
 from backhaul.net.udp import Counters
 from backhaul.relay.traffic import Meter, Traffic
+from backhaul.state import PortState
 
 from .retries import Retries
 from .timings import Timings
@@ -55,6 +56,24 @@ class Port:
     def name(self) -> str:
         """The address and the number, or the number alone where it listens on all addresses."""
         return self.mapping.bind
+
+    def state(self) -> PortState:
+        """Return what has happened on this port."""
+        return PortState(
+            bind_host=self.mapping.bind_host,
+            bind_port=self.mapping.bind_port,
+            target=self.mapping.target,
+            problem=self.problem,
+            open=self.open,
+            total=self.total,
+            refused=self.refused,
+            dropped=self.dropped,
+            target_refused=self.target_refused,
+            received=self.traffic.received.bytes,
+            sent=self.traffic.sent.bytes,
+            flows=self.udp.flows,
+            datagrams_dropped=self.udp.dropped,
+        )
 
     def listen(
         self,

@@ -14,6 +14,7 @@ from backhaul.net.poller import FAULT, reason, release
 from backhaul.net.sockets import SocketOptions
 from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import FAILED, NOT_CARRIED
+from backhaul.state import SessionState
 from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport, User
 from backhaul.wire import proxy
 from backhaul.wire.signals import Signal
@@ -114,6 +115,17 @@ class ServerTunnel:
     def transport(self) -> ServerTransport:
         """What carries the users."""
         return self._transport
+
+    def session(self) -> SessionState:
+        """Return the state of the control channel and of what waits behind it."""
+        return SessionState(
+            connected=self.connected,
+            peer=self.peer,
+            problem=self.problem,
+            opened=self.opened,
+            rtt=self._transport.rtt,
+            idle=self._transport.idle,
+        )
 
     def adopt(self, config: ServerConfig, settings: ServerSettings) -> None:
         """Go on with another configuration.

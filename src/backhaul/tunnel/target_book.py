@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from backhaul.relay.traffic import Meter, Traffic
+from backhaul.state import TargetState
 
 _LOOKED_AT = 16  # of the targets not used for longest: those in use are passed over
 
@@ -26,10 +27,18 @@ class TargetCounters:
         """Whether its numbers may still grow by what is there now."""
         return bool(self.open or self.flows)
 
-    @property
-    def used(self) -> bool:
-        """Whether there is anything to tell."""
-        return bool(self.total or self.dropped or self.refused or self.flows or any(m.bytes for m in self.traffic))
+    def state(self, target: str) -> TargetState:
+        """Return what has happened to the users of this target."""
+        return TargetState(
+            target=target,
+            open=self.open,
+            total=self.total,
+            refused=self.refused,
+            dropped=self.dropped,
+            received=self.traffic.received.bytes,
+            sent=self.traffic.sent.bytes,
+            flows=self.flows,
+        )
 
     def user_came(self) -> None:
         """A user is connected with the target."""
@@ -73,6 +82,10 @@ class TargetBook:
 
     def __iter__(self) -> Iterator[tuple[str, TargetCounters]]:
         return iter(self._counters.items())
+
+    def states(self) -> tuple[TargetState, ...]:
+        """Return what has happened to the users of each target that has an entry of its own."""
+        return tuple(counters.state(target) for target, counters in self)
 
     def __getitem__(self, target: str) -> TargetCounters:
         """Return the counters for a user of `target`, which is that of all others when no place is free."""

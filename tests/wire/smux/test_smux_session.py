@@ -55,6 +55,16 @@ def test_get_knows_streams_until_both_sides_have_finished() -> None:
     assert end.session.get(3) is None
 
 
+@pytest.mark.parametrize("settings", [Settings(), Settings(version=2, window_growth=4096)])
+def test_unread_bytes_are_counted_until_they_are_consumed(settings: Settings) -> None:
+    end = End(Role.CLIENT, settings)
+    assert end.session.unread == 0
+    pipe = received(end, b"hello")
+    assert end.session.unread == 5
+    assert pipe.read(3) == b"hel"
+    assert end.session.unread == 2
+
+
 def test_nops_with_an_id_are_told_and_those_without_are_not() -> None:
     a, b = End(Role.CLIENT), End(Role.SERVER)
     a.session.nop()

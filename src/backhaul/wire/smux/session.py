@@ -133,6 +133,11 @@ class Session(Generic[S]):
         return self.budget.exhausted or len(self.control) > CONTROL_LIMIT
 
     @property
+    def unread(self) -> int:
+        """Return how many bytes the sinks have not consumed."""
+        return self.settings.receive_buffer + self.settings.window_growth - self.budget.left
+
+    @property
     def next_deadline(self) -> float:
         """When `tick` has something to do."""
         return self._keepalive.deadline

@@ -1,0 +1,141 @@
+"""The state of each end as plain data, taken at one moment.
+
+Each end says its state on request. What shows it (status, page, metrics) sees nothing else of the rooms that carry
+users, so those may change without it. Nothing here grows with the number of users, and nothing holds a secret.
+"""
+
+from msgspec import Struct
+
+
+class LinkState(Struct, frozen=True, gc=False):
+    """A smux session on a connection."""
+
+    streams: int
+    """Streams that are not closed by both sides."""
+    extensions: bool
+    """Whether the other end understands the extensions of this program, as far as is known."""
+    proven: bool
+    """Whether the connection is known to lead to the other end of the tunnel."""
+    stalled: bool
+    """Whether new users avoid it, because it does not move."""
+    unread: int
+    """Bytes that have arrived and that users or targets have not taken."""
+    unsent: int
+    """Bytes that the connection has not taken."""
+
+
+class RelayState(Struct, frozen=True, gc=False):
+    """The data plane of one end."""
+
+    users: int
+    """Users of streams that are joined with a carrier."""
+    flows: int
+    """UDP flows."""
+    unsent: int
+    """Bytes that sockets have not taken, in all connections together."""
+    links: tuple[LinkState, ...]
+
+
+class SessionState(Struct, frozen=True, gc=False):
+    """One tunnel, as one of its ends sees it: the control channel and what waits behind it."""
+
+    connected: bool
+    """Whether users can be carried, as far as this end knows."""
+    peer: str
+    """Address of the other end; empty while there is none."""
+    problem: str
+    """Why users can't be carried, as far as this end knows; else empty."""
+    opened: int
+    """Control channels since the start."""
+    rtt: float
+    """Seconds of a round trip on the control channel; 0: not measured."""
+    idle: int
+    """Tunnel connections that wait for a user."""
+
+
+class PortState(Struct, frozen=True, gc=False):
+    """A local port of the server; counters start at 0 with the port."""
+
+    bind_host: str
+    """Empty: all addresses; a path: a Unix socket."""
+    bind_port: int
+    target: str
+    problem: str
+    """Why it can't be opened; else empty."""
+    open: int
+    """Users connected now."""
+    total: int
+    """Users since the start."""
+    refused: int
+    """Users turned away at once."""
+    dropped: int
+    """Users closed because nothing could carry them in time."""
+    target_refused: int
+    """Users whose target reset the connection before it had sent a byte."""
+    received: int
+    """Bytes from users."""
+    sent: int
+    """Bytes to users."""
+    flows: int
+    """UDP flows alive now."""
+    datagrams_dropped: int
+
+
+class TargetState(Struct, frozen=True, gc=False):
+    """A target that the client dials; counters start at 0 with the program."""
+
+    target: str
+    open: int
+    """Users connected now."""
+    total: int
+    """Users since the start, without those of datagrams."""
+    refused: int
+    """Users who were not let through to it."""
+    dropped: int
+    """Users for whom the target could not be reached."""
+    received: int
+    """Bytes from users."""
+    sent: int
+    """Bytes to users."""
+    flows: int
+    """UDP flows alive now."""
+
+    @property
+    def used(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.total or self.dropped or self.refused or self.flows or self.received or self.sent)
+
+
+class ServerState(Struct, frozen=True, tag="server", tag_field="side"):
+    """The public end."""
+
+    transport: str
+    stopping: bool
+    session: SessionState
+    relay: RelayState
+    waiting: int
+    """Users, of streams or of flows, without a carrier."""
+    unanswered: int
+    """Users who sent something into the tunnel and got nothing back."""
+    refusing: bool
+    """Whether users are refused because no client has been connected for long."""
+    ports: tuple[PortState, ...]
+
+
+class ClientState(Struct, frozen=True, tag="client", tag_field="side"):
+    """The end behind the firewall."""
+
+    transport: str
+    stopping: bool
+    session: SessionState
+    relay: RelayState
+    pool_size: int
+    """Idle tunnel connections that it keeps."""
+    dialling: int
+    """Targets that are being dialled."""
+    targets: tuple[TargetState, ...]
+    others: TargetState
+    """The targets without an entry of their own, together; without a name."""
+
+
+State = ServerState | ClientState
