@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from backhaul.config.keys import MUX
 from backhaul.net.sockets import IDLE_INTERVAL, TUNNEL_IDLE, USED_INTERVAL, SocketOptions
 from backhaul.relay.patience import Patience
 from backhaul.transports.base import GateLimits
@@ -10,7 +9,6 @@ from backhaul.transports.base import GateLimits
 from .config import ClientConfig, ServerConfig
 from .wire import smux
 
-TLS = frozenset({"wss", "wssmux"})
 _MAX_PENDING: Final = 8192  # connections that have proved nothing yet
 _PENDING_SIZE: Final = 33 << 10  # bytes of one in the middle of its TLS handshake, measured
 _PENDING_PART: Final = 8  # they may take an eighth of the memory, with all of them in a handshake
@@ -41,7 +39,7 @@ def tunnel_options(config: ServerConfig | ClientConfig) -> SocketOptions:
     return SocketOptions(
         nodelay=config.nodelay,
         keepalive=keepalive,
-        interval=USED_INTERVAL if config.transport in MUX else min(keepalive, IDLE_INTERVAL),
+        interval=USED_INTERVAL if config.facts.mux else min(keepalive, IDLE_INTERVAL),
         mss=config.mss,
         rcvbuf=config.so_rcvbuf,
         sndbuf=config.so_sndbuf,

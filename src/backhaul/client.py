@@ -18,7 +18,7 @@ from backhaul.transports.registry import make_client
 from backhaul.tunnel.client import ClientTunnel
 from backhaul.tunnel.target_book import TargetBook
 
-from .assembly import TLS, mux_settings, patience, tunnel_options
+from .assembly import mux_settings, patience, tunnel_options
 from .config import ClientConfig
 from .errors import BackhaulError
 
@@ -146,7 +146,7 @@ class Client:
             host_header=str(config.remote_addr.unscoped),
             edge_ip=config.edge_ip,
             path=config.path,
-            tls=self._tls() if config.transport in TLS else None,
+            tls=self._tls() if config.facts.tls else None,
             dial_timeout=config.dial_timeout,
             tunnel_options=tunnel_options(config),
         )

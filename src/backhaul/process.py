@@ -276,7 +276,7 @@ async def _reconfigure(end: Server | Client, new: Config, change: Change) -> Non
 
 
 def _kind_changed(old: Config, new: Config) -> bool:
-    return "udp" in {old.transport, new.transport} and old.transport != new.transport
+    return old.facts.datagrams != new.facts.datagrams
 
 
 def _say(change: Change, states: Sequence[PortStatus]) -> None:

@@ -18,7 +18,7 @@ from backhaul.transports.registry import make_server
 from backhaul.tunnel.server import ServerTunnel
 from backhaul.tunnel.timings import Timings
 
-from .assembly import TLS, mux_settings, patience, tunnel_options
+from .assembly import mux_settings, patience, tunnel_options
 from .config import ServerConfig
 from .errors import BackhaulError
 
@@ -154,7 +154,7 @@ class Server:
             token=config.token.reveal(),
             mux=mux_settings(config),
             mux_con=config.mux_con,
-            tls=_tls(config) if config.transport in TLS else None,
+            tls=_tls(config) if config.facts.tls else None,
             path=config.path,
             decoy=config.decoy,
             limits=self._limits,

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final
 
 from backhaul.config import ConfigError, ServerConfig, load
-from backhaul.config.keys import TLS
 from backhaul.config.schema import Config
 from backhaul.errors import BackhaulError
 from backhaul.system.systemd import Systemd, make_user, objection
@@ -110,17 +109,15 @@ def _named_files(config: Config, state: Path) -> dict[str, Path]:
     """Return the files and directories to read that the configuration names, by key."""
     if isinstance(config, ServerConfig):
         shown = "" if config.decoy == "404" or "://" in config.decoy else config.decoy
-        named = {"decoy": shown} | ({"tls_cert": config.tls_cert, "tls_key": config.tls_key} if _tls(config) else {})
+        named = {"decoy": shown} | (
+            {"tls_cert": config.tls_cert, "tls_key": config.tls_key} if config.facts.tls else {}
+        )
     else:
-        named = {"tls_ca": config.tls_ca if _tls(config) else ""}
+        named = {"tls_ca": config.tls_ca if config.facts.tls else ""}
     for key, value in named.items():
         if value and not Path(value).is_absolute():
             raise BackhaulError(f'{key}: "{value}" is relative, and a service starts in {state}; write the whole path')
     return {key: Path(value) for key, value in named.items() if value}
-
-
-def _tls(config: Config) -> bool:
-    return config.transport in TLS
 
 
 def _foreign_log(config: Config, state: Path) -> Iterator[str]:

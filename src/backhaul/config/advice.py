@@ -7,8 +7,10 @@ from ipaddress import ip_address
 from itertools import groupby
 from pathlib import Path
 
+from backhaul.wire.transports import marked
+
 from .address import is_ip
-from .keys import STREAM, TLS, WEB, Key, keys
+from .keys import Key, keys
 from .schema import DEFAULT_TOKEN, Config, ServerConfig
 
 LEAST_TOKEN = 16  # characters: the 64 bits of `openssl rand -hex 8` cannot be guessed over a network
@@ -46,7 +48,7 @@ def exposure(config: Config, path: str | os.PathLike[str]) -> Iterator[str]:
     """Yield a line for each world-readable file with a secret of this configuration, ``path`` itself included."""
     if config.web_password or config.token != DEFAULT_TOKEN:
         yield from _exposed("web_password" if config.web_password else "token", os.fspath(path))
-    if isinstance(config, ServerConfig) and config.transport in TLS:
+    if isinstance(config, ServerConfig) and config.facts.tls:
         yield from _exposed("tls_key", config.tls_key)
 
 
@@ -119,24 +121,24 @@ def _usage_log(file: str) -> Iterator[str]:
 def _of_a_server(config: ServerConfig) -> Iterator[str]:
     if not config.ports:
         yield 'ports: none, so no user can connect; add some, such as ports = ["443=5201"]'
-    if config.proxy_protocol is True and config.transport in STREAM and not config.proxy_version:
+    if config.proxy_protocol is True and not config.facts.datagrams and not config.proxy_version:
         yield f'proxy_protocol: true has no effect on transport {config.transport}, as in v0.7.2; write "v2" or "v1"'
 
 
 def _in_the_open(config: Config) -> Iterator[str]:
     """Yield the ways in which others may learn the token that a client sends in its requests."""
     assert not isinstance(config, ServerConfig)  # noqa: S101 - the caller's choice
-    if config.transport in TLS and not config.tls_verify and not config.tls_fingerprint:
+    if config.facts.tls and not config.tls_verify and not config.tls_fingerprint:
         yield (
             "tls_verify: the server's certificate is not verified, as in v0.7.2, and any server that answers gets the "
             "token; set tls_fingerprint or tls_verify"
         )
-    elif config.transport in WEB and config.transport not in TLS:
+    elif config.facts.http and not config.facts.tls:
         yield (
             f"transport: {config.transport} sends the token in clear, to any server that answers; "
-            f"use {config.transport.replace('ws', 'wss')} with tls_fingerprint or tls_verify"
+            f"use {marked(config.facts.mark, tls=True).name} with tls_fingerprint or tls_verify"
         )
-    if config.tls_ca and not config.tls_verify and config.transport in TLS:
+    if config.tls_ca and not config.tls_verify and config.facts.tls:
         yield "tls_ca: no effect while the server's certificate is not verified; set tls_verify = true"
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from backhaul.certificates import objection
 
 from .address import Address
-from .keys import MUX, TLS
 from .ports import overlap
 from .schema import MIN_MSS, Config, ServerConfig
 
@@ -23,7 +22,7 @@ def problems(config: Config) -> Iterator[str]:
         yield from _taken_ports(config)
         yield from _paths_on_udp(config)
         yield from _certificate(config)
-    elif config.transport in TLS and config.tls_ca:
+    elif config.facts.tls and config.tls_ca:
         yield from _unreadable("tls_ca", config.tls_ca)
 
 
@@ -32,7 +31,7 @@ def unusable(config: Config) -> Iterator[str]:
 
     This is not part of ``problems``: a reload may find certificates half renewed, and then the old ones stay in use.
     """
-    if config.transport not in TLS:
+    if not config.facts.tls:
         return
     import ssl  # noqa: PLC0415 - most transports do without
 
@@ -49,7 +48,7 @@ def unusable(config: Config) -> Iterator[str]:
 
 
 def _sizes(config: Config) -> Iterator[str]:
-    if config.transport in MUX and config.mux_streambuffer > config.mux_recievebuffer:
+    if config.facts.mux and config.mux_streambuffer > config.mux_recievebuffer:
         yield (
             f"mux_streambuffer: expected at most mux_recievebuffer ({config.mux_recievebuffer}), "
             f"got {config.mux_streambuffer}; a session's buffer holds those of its streams"
@@ -76,7 +75,7 @@ def _taken_ports(config: ServerConfig) -> Iterator[str]:
     if _clash(page, bind):
         yield f"{key}: {_spot(page)} is taken by bind_addr {bind}; choose another for one of them"
     # On udp the users' ports are UDP ports, which do not collide with the page's TCP port.
-    streams = config.ports if config.transport != "udp" else ()
+    streams = () if config.facts.datagrams else config.ports
     if any(mapping.bind_port == page.port and _clash(mapping.address, page) for mapping in streams):
         yield f"{key}: {_spot(page)} is listed in ports too; choose another for one of them"
 
@@ -93,7 +92,7 @@ def _spot(address: Address) -> str:
 
 def _paths_on_udp(config: ServerConfig) -> Iterator[str]:
     """Yield Unix sockets on transport udp, which carries datagrams only."""
-    if config.transport != "udp":
+    if not config.facts.datagrams:
         return
     if config.bind_addr.is_path:
         yield f"bind_addr: transport udp can't use {config.bind_addr}; name a host and a port, or use another transport"
@@ -104,7 +103,7 @@ def _paths_on_udp(config: ServerConfig) -> Iterator[str]:
 
 
 def _certificate(config: ServerConfig) -> Iterator[str]:
-    if config.transport not in TLS:
+    if not config.facts.tls:
         return
     for name, path in (("tls_cert", config.tls_cert), ("tls_key", config.tls_key)):
         if path:

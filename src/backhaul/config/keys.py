@@ -8,16 +8,18 @@ from typing import Any, Literal, get_args, get_origin
 from msgspec import NODEFAULT, Meta, Struct
 from msgspec.structs import fields
 
+from backhaul.wire.transports import TRANSPORTS, TransportName
+
 from .messages import choices
 from .secret import Secret
 
-Transport = Literal["tcp", "tcpmux", "udp", "ws", "wss", "wsmux", "wssmux"]
-ALL: tuple[Transport, ...] = get_args(Transport)
-TCP: tuple[Transport, ...] = ("tcp", "tcpmux")
-STREAM: tuple[Transport, ...] = ("tcp", "tcpmux", "ws", "wss", "wsmux", "wssmux")
-MUX: tuple[Transport, ...] = ("tcpmux", "wsmux", "wssmux")
-WEB: tuple[Transport, ...] = ("ws", "wss", "wsmux", "wssmux")
-TLS: tuple[Transport, ...] = ("wss", "wssmux")
+ALL: tuple[TransportName, ...] = get_args(TransportName)
+# What keys apply to, in the order of the table of transports.
+TCP = tuple(one.name for one in TRANSPORTS.values() if not one.http and not one.datagrams)
+STREAM = tuple(one.name for one in TRANSPORTS.values() if not one.datagrams)
+MUX = tuple(one.name for one in TRANSPORTS.values() if one.mux)
+WEB = tuple(one.name for one in TRANSPORTS.values() if one.http)
+TLS = tuple(one.name for one in TRANSPORTS.values() if one.tls)
 
 INT_MAX = 2**31 - 1  # a C int, as in socket options and smux; more than any timer or queue needs
 """The limit of numbers that have no natural one; messages name it only for values above it."""
@@ -27,7 +29,7 @@ class Traits(Struct, frozen=True, kw_only=True):
     """The part of a key's metadata for which msgspec has no field."""
 
     unit: str
-    on: tuple[Transport, ...]
+    on: tuple[TransportName, ...]
     rebuild: bool
     restart: bool
     form: str
@@ -98,7 +100,7 @@ def key(
     ge: int | None = None,
     le: int | None = None,
     unit: str = "",
-    on: tuple[Transport, ...] = ALL,
+    on: tuple[TransportName, ...] = ALL,
     rebuild: bool = False,
     restart: bool = False,
     form: str = "",

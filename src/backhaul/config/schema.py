@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 from msgspec import Struct
 
 from backhaul.wire.targets import names_path
+from backhaul.wire.transports import TRANSPORTS, Transport, TransportName
 
 from .address import MAX_PORT, Address, parse_bind, parse_edge, parse_page_host, parse_remote
-from .keys import MUX, STREAM, TCP, TLS, WEB, Transport, key
+from .keys import MUX, STREAM, TCP, TLS, WEB, key
 from .messages import choices
 from .ports import PortMapping, parse_ports
 from .secret import Secret
@@ -36,15 +37,12 @@ MAX_POOL = 65535  # connections from one source address to one server port
 Metric = Literal["default", "prometheus"]
 ProxyVersion = Literal["v1", "v2"]
 
-PROXY_IN_V072 = ("tcp", "tcpmux", "wsmux", "wssmux")
-"""Transports on which ``proxy_protocol = true`` has an effect, as in v0.7.2."""
-
 
 class _Common(Struct, frozen=True, kw_only=True):
     """The keys of both sides."""
 
     transport: Annotated[
-        Transport,
+        TransportName,
         key("How tunnel connections travel; the same on both ends.", rebuild=True, example='"tcp"'),
     ]
     token: Annotated[
@@ -174,6 +172,11 @@ class _Common(Struct, frozen=True, kw_only=True):
     """Warnings of the loader about accepted settings; not a key."""
 
     @property
+    def facts(self) -> Transport:
+        """The facts about the transport."""
+        return TRANSPORTS[self.transport]
+
+    @property
     def page(self) -> Address | None:
         """The address of the monitoring page, or None if it is off."""
         page = parse_bind(self.web_bind) if names_path(self.web_bind) else Address(self.web_bind, self.web_port)
@@ -243,7 +246,7 @@ class ServerConfig(_Common, frozen=True, kw_only=True):
     def proxy_version(self) -> ProxyVersion | None:
         """The version of the header sent to targets, or None for no header."""
         if isinstance(self.proxy_protocol, bool):
-            return "v2" if self.proxy_protocol and self.transport in PROXY_IN_V072 else None
+            return "v2" if self.proxy_protocol and self.facts.proxied_by_v072 else None
         return self.proxy_protocol
 
 

@@ -156,11 +156,6 @@ def unlike(peer: str, theirs: str, own: str) -> str:
     return f"the {peer} runs {theirs}, this {this} {own}; set the same transport on both ends"
 
 
-def with_tls(carrier: str, *, tls: bool) -> str:
-    """Return the name of the transport that carries "ws" or "wsmux" over HTTP."""
-    return carrier.replace("ws", "wss") if tls else carrier
-
-
 class GateEvents(ControlEvents, Protocol):
     """What a gate tells the carrier that it lets connections in for."""
 

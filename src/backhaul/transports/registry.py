@@ -1,4 +1,4 @@
-"""Which transport goes by which name: a way in (or out) and a carrier.
+"""The factories of transports: a way in (or out) and a carrier for each name.
 
 Only the modules of the transport that runs are imported: the others would take a tenth of an idle process.
 """
@@ -7,6 +7,7 @@ import functools
 
 from backhaul.net.resolver import Resolver
 from backhaul.relay.engine import Relay
+from backhaul.wire.transports import TRANSPORTS
 
 from .base import (
     ClientEvents,
@@ -23,25 +24,22 @@ from .base import (
 
 # ruff: noqa: PLC0415 - see above
 
-_HTTP = frozenset({"ws", "wss", "wsmux", "wssmux"})
-_MUX = frozenset({"tcpmux", "wsmux", "wssmux"})
-
 
 def make_server(name: str, settings: ServerSettings, events: ServerEvents, relay: Relay) -> ServerTransport:
     """Return the public end of transport `name`. Raises TransportError when its certificate can't be used."""
     make_gate = functools.partial(_gate, name, settings, relay)
-    if name == "udp":
+    if TRANSPORTS[name].datagrams:
         from backhaul.transports.carriers.udp_server import UdpServer
 
         return UdpServer(settings, events, relay)
-    if name in _MUX:
+    if TRANSPORTS[name].mux:
         from backhaul.transports.carriers.mux_server import MuxServer
 
         return MuxServer(settings, events, relay, make_gate)
     from backhaul.transports.carriers.dedicated import DedicatedServer, MakeCarrier
 
     make_carrier: MakeCarrier
-    if name in _HTTP:
+    if TRANSPORTS[name].http:
         from backhaul.transports.carriers.websocket import WsIdle
 
         make_carrier = functools.partial(WsIdle, relay)
@@ -57,18 +55,18 @@ def make_client(
 ) -> ClientTransport:
     """Return the client's end of transport `name`. Raises TransportError when tls_ca can't be used."""
     make_door = functools.partial(_door, name, settings, relay, resolver)
-    if name == "udp":
+    if TRANSPORTS[name].datagrams:
         from backhaul.transports.carriers.udp_client import UdpClient
 
         return UdpClient(settings, events, relay, resolver)
-    if name in _MUX:
+    if TRANSPORTS[name].mux:
         from backhaul.transports.carriers.mux_client import MuxClient
 
         return MuxClient(settings, events, relay, make_door)
     from backhaul.transports.carriers.dedicated import DedicatedClient, MakeIdle
 
     make_idle: MakeIdle
-    if name in _HTTP:
+    if TRANSPORTS[name].http:
         from backhaul.transports.carriers.websocket import WsIdleConnection
 
         make_idle = functools.partial(WsIdleConnection, relay)
@@ -80,24 +78,20 @@ def make_client(
 
 
 def _gate(name: str, settings: ServerSettings, relay: Relay, carrier: GateEvents) -> Gate:
-    if name in _HTTP:
+    if TRANSPORTS[name].http:
         from backhaul.transports.gates.http import HttpGate
 
-        return HttpGate(settings, carrier, relay, _http_carrier(name))
+        return HttpGate(settings, carrier, relay, name)
     from backhaul.transports.gates.raw import RawGate
 
     return RawGate(relay.poller, settings, carrier, name)
 
 
 def _door(name: str, settings: ClientSettings, relay: Relay, resolver: Resolver, carrier: DoorEvents) -> Door:
-    if name in _HTTP:
+    if TRANSPORTS[name].http:
         from backhaul.transports.doors.http import HttpDoor
 
-        return HttpDoor(relay, settings, carrier, resolver, _http_carrier(name))
+        return HttpDoor(relay, settings, carrier, resolver, name)
     from backhaul.transports.doors.raw import RawDoor
 
     return RawDoor(relay.poller, settings, carrier, resolver, name)
-
-
-def _http_carrier(name: str) -> str:
-    return "wsmux" if name in _MUX else "ws"

@@ -70,7 +70,7 @@ class ServerTunnel:
             listeners,
             _user_options(config),
             self._user_came,
-            streams=config.transport != "udp",
+            streams=not config.facts.datagrams,
             listen_datagrams=self._flows.listen if _takes_datagrams(config) else None,
             timings=timings,
         )
@@ -367,4 +367,4 @@ def _user_options(config: ServerConfig) -> SocketOptions:
 
 
 def _takes_datagrams(config: ServerConfig) -> bool:
-    return config.transport == "udp" or config.accept_udp
+    return config.facts.datagrams or config.accept_udp

@@ -5,11 +5,10 @@ from typing import Final
 from backhaul.errors import TransportError
 
 from .signals import TICKET_SIZE, Signal
+from .transports import TRANSPORTS
 
-# The second byte of a hello: what the tunnel connections of its sender are, so that ends which do not fit learn of it
-# at once. From 0x80 on, where no byte looks like a signal that v0.7.2 acts on.
-_TRANSPORTS: Final = {"tcp": 0x80, "tcpmux": 0x81, "udp": 0x82}
-_NAMES: Final = {byte: name for name, byte in _TRANSPORTS.items()}
+# The second byte of a hello names the transport of its sender, so that ends which do not fit learn of it at once.
+_NAMES: Final[dict[int, str]] = {one.hello: one.name for one in TRANSPORTS.values() if one.hello}
 _HELLO_SIZE: Final = 2  # bytes
 
 _TO_CLIENT = frozenset({Signal.HEARTBEAT, Signal.CHANNEL, Signal.CLOSED, Signal.RTT})
@@ -22,7 +21,7 @@ class UnknownSignalError(TransportError):
 
 def hello(transport: str) -> bytes:
     """Return what a client that runs `transport` (tcp, tcpmux or udp) sends after its RTT echo."""
-    return bytes([Signal.HELLO, _TRANSPORTS[transport]])
+    return bytes([Signal.HELLO, TRANSPORTS[transport].hello])
 
 
 def hello_answer(transport: str, ticket: bytes) -> bytes:

@@ -17,11 +17,12 @@ from backhaul.net.resolver import Resolver
 from backhaul.net.sending import send_whole
 from backhaul.net.tls import ClientContext, shake_hands
 from backhaul.relay.engine import Relay
-from backhaul.transports.base import ClientSettings, DoorEvents, Opened, unlike, with_tls
+from backhaul.transports.base import ClientSettings, DoorEvents, Opened, unlike
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.transports.control.websocket import PROBE, WsControlDecoder, encode_signal
 from backhaul.wire import upgrade
 from backhaul.wire.signals import Signal
+from backhaul.wire.transports import TRANSPORTS, Transport, marked
 
 UPGRADE_TIMEOUT: Final = 10.0  # seconds for TLS and the upgrade together: four round trips on the worst of links
 _READ_SIZE: Final = 1 << 14
@@ -35,14 +36,14 @@ class HttpDoor:
     """Dials the server; owns the control channel."""
 
     def __init__(
-        self, relay: Relay, settings: ClientSettings, events: DoorEvents, resolver: Resolver, carrier: str
+        self, relay: Relay, settings: ClientSettings, events: DoorEvents, resolver: Resolver, transport: str
     ) -> None:
-        """`carrier` is "ws" or "wsmux". Raise TransportError when the authorities' file can't be used."""
+        """Raise TransportError when the authorities' file can't be used."""
         self._poller = poller = relay.poller
         self._pings = relay.pings
         self._settings = settings
         self._events = events
-        self._carrier = carrier
+        self._transport = TRANSPORTS[transport]
         self._token = settings.token.encode()
         self._dialer = Dialer(poller, settings.dial_timeout, resolver)
         self._upgrading: Deadlines[_Upgrade] = Deadlines(UPGRADE_TIMEOUT, _Upgrade.expired)
@@ -135,10 +136,10 @@ class HttpDoor:
             key=key,
             user_id=user_id,
             user_agent=self._user_agent,
-            carrier=self._carrier,
+            carrier=self._transport.mark,
         )
         reader = upgrade.AnswerReader(self._token, key)
-        attempt = _Upgrade(self._poller, self._upgrading, request, reader, done, carrier=self._carrier)
+        attempt = _Upgrade(self._poller, self._upgrading, request, reader, done, transport=self._transport)
         attempt.for_users = path != _CHANNEL
         self._upgrading.add(attempt)
         attempt.start(result, self._tls)
@@ -175,11 +176,11 @@ class _Upgrade:
         reader: upgrade.AnswerReader,
         done: Upgraded,
         *,
-        carrier: str,
+        transport: Transport,
     ) -> None:
         self.for_users = False
         self._asked = False
-        self._carrier = carrier
+        self._transport = transport
         self._poller = poller
         self._running = running
         self._request = request
@@ -245,10 +246,9 @@ class _Upgrade:
             return
         if not data:
             self._fail(TransportError("the server closed the connection during the upgrade"))
-        elif answer and answer.carrier not in {"", self._carrier}:
-            tls = self._tls is not None
-            theirs, own = with_tls(answer.carrier, tls=tls), with_tls(self._carrier, tls=tls)
-            self._fail(TransportError(unlike("server", theirs, own)))
+        elif answer and answer.carrier not in {"", self._transport.mark}:
+            server = marked(answer.carrier, tls=self._transport.tls)
+            self._fail(TransportError(unlike("server", server.name, self._transport.name)))
         elif answer:
             self._running.discard(self)
             self._poller.ignore_readable(sock)

@@ -14,6 +14,7 @@ from backhaul.transports.control.channel import ControlChannel
 from backhaul.wire.control import ClientControlDecoder, hello
 from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import Signal
+from backhaul.wire.transports import TRANSPORTS
 
 HANDSHAKE_TIMEOUT = 2.0  # seconds: what v0.7.2 allows for the whole exchange
 # A server of ours answers a hello at once. Four round trips and a moment of scheduling are waited for that
@@ -38,7 +39,7 @@ class RawDoor:
         self._settings = settings
         self._events = events
         self._token = settings.token.encode()
-        self._transport = transport
+        self._transport = TRANSPORTS[transport]
         self._greeted = False  # the server has sent the signal that those of tcp and udp begin with
         self._overdue: asyncio.TimerHandle | None = None  # set while that signal is waited for
         self._misfit = ""  # what the server runs instead, as a sentence
@@ -106,7 +107,7 @@ class RawDoor:
     def probe(self) -> None:
         """See Door."""
         if self._control and self.can_ask:
-            self._control.send(hello(self._transport))
+            self._control.send(hello(self._transport.name))
 
     def disconnect(self) -> None:
         """Close the control channel and stop dialling."""
@@ -157,14 +158,14 @@ class RawDoor:
         self._known.clear()
         self._greeted = False
         self._misfit = ""
-        if self._transport != "tcpmux":
+        if self._transport.rtt:
             self._overdue = self._loop.call_later(self._settings.greeting_grace, self._check_greeting)
         self._control = ControlChannel(self._poller, sock, self._decoder, self._heard, self._lost)
         self._control.start(rest)
 
     async def _learn_who_answers(self, patience: float) -> None:
         # The control channel of tcpmux has no place for a hello; but a server of another transport may name that.
-        if self._transport != "tcpmux" or self._misfit:
+        if self._transport.rtt or self._misfit:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(patience):
                     await self._known.wait()
@@ -175,16 +176,16 @@ class RawDoor:
 
     def _heard(self, signal: Signal) -> None:
         if signal == Signal.RTT and self._control:
-            self._control.send(bytes([Signal.RTT]) + hello(self._transport))
+            self._control.send(bytes([Signal.RTT]) + hello(self._transport.name))
             self._greeted = True
-            if self._transport == "tcpmux":
+            if not self._transport.rtt:
                 self._mismatched("tcp or udp")
             return
         if signal == Signal.HELLO:
             if self._known.is_set():  # it was waited for in vain
                 self._events.server_recognised()
             self._known.set()
-            if self._decoder.transport != self._transport:
+            if self._decoder.transport != self._transport.name:
                 self._mismatched(self._decoder.transport or "another transport")
         self._events.heard(signal)
 
@@ -193,7 +194,7 @@ class RawDoor:
             self._mismatched("tcpmux")
 
     def _mismatched(self, theirs: str) -> None:
-        self._misfit = unlike("server", theirs, self._transport)
+        self._misfit = unlike("server", theirs, self._transport.name)
         self._events.fit.mismatched(self._misfit)
         self._events.control_lost(self._misfit)
 

@@ -18,12 +18,13 @@ from backhaul.net.predicates import unacknowledged
 from backhaul.net.sending import send_whole
 from backhaul.net.tls import ServerContext, explain
 from backhaul.relay.engine import Relay
-from backhaul.transports.base import GateEvents, ServerSettings, taken_over, unlike, with_tls
+from backhaul.transports.base import GateEvents, ServerSettings, taken_over, unlike
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.transports.control.websocket import PING, WsControlDecoder, encode_signal
 from backhaul.wire import upgrade
 from backhaul.wire.http1 import HeadError, Request, RequestReader
 from backhaul.wire.signals import Signal
+from backhaul.wire.transports import TRANSPORTS, marked
 
 from .decoy import Decoy
 from .handshakes import Handshakes
@@ -41,10 +42,10 @@ _SETTLE: Final = 0.01  # seconds
 class HttpGate:
     """Listens on the tunnel's address and sorts what comes in; owns connections until they are sorted.
 
-    `carrier` is "ws" or "wsmux"; with the latter tunnel connections become raw smux right after the answer.
+    On wsmux and wssmux tunnel connections become raw smux right after the answer.
     """
 
-    def __init__(self, settings: ServerSettings, events: GateEvents, relay: Relay, carrier: str) -> None:
+    def __init__(self, settings: ServerSettings, events: GateEvents, relay: Relay, transport: str) -> None:
         """Raise TransportError when the certificate can't be used."""
         self._loop = asyncio.get_running_loop()
         self._relay = relay
@@ -52,8 +53,7 @@ class HttpGate:
         self._settings = settings
         self._token = settings.token.encode()
         self._events = events
-        self._carrier = carrier
-        self._muxed = carrier == "wsmux"
+        self._transport = TRANSPORTS[transport]
         self._decoy = Decoy(relay.poller, settings.decoy, self._token, settings.limits, self._claim)
         self._reputation = Reputation(settings.limits)
         self._handshakes = self._make_handshakes(settings)
@@ -218,7 +218,7 @@ class HttpGate:
         channel = self._is_channel(request)
         theirs = upgrade.carrier_of(request, self._token)
         ours = bool(theirs)
-        if theirs not in {"", self._carrier}:
+        if theirs not in {"", self._transport.mark}:
             self._mismatched(theirs)
             admit = functools.partial(release, self._poller, pending.sock)
         elif channel:
@@ -228,7 +228,7 @@ class HttpGate:
         else:  # its client has given it up, together with the control channel
             release(self._poller, pending.sock)
             return
-        self._send(pending, self._answer(request, ours=ours, padded=not channel and self._muxed), admit)
+        self._send(pending, self._answer(request, ours=ours, padded=not channel and self._transport.mux), admit)
 
     def _send(self, pending: PendingConnection, answer: bytes, then: Callable[[], None]) -> None:
         """Send the answer, then call `then`; who does not take all of it at once waits in the lobby meanwhile."""
@@ -252,13 +252,13 @@ class HttpGate:
 
     def _mismatched(self, theirs: str) -> None:
         """The answer tells the client as well, which then closes the connection."""
-        tls = self._handshakes is not None
-        self._events.fit.mismatched(unlike("client", with_tls(theirs, tls=tls), with_tls(self._carrier, tls=tls)))
+        client = marked(theirs, tls=self._transport.tls)
+        self._events.fit.mismatched(unlike("client", client.name, self._transport.name))
 
     def _open_tunnel(self, pending: PendingConnection, rest: bytes, control: ControlChannel, *, ours: bool) -> None:
         if control.closed:
             release(self._poller, pending.sock)
-        elif self._muxed and not ours:
+        elif self._transport.mux and not ours:
             self._settle(pending.sock, rest, control)
         else:
             self._events.tunnel_opened(pending.sock, rest, ours=ours)
@@ -266,7 +266,7 @@ class HttpGate:
     def _answer(self, request: Request, *, ours: bool, padded: bool) -> bytes:
         line, key = b"", upgrade.key_of(request)
         if ours:
-            line = upgrade.mark_line(self._token, key, self._carrier)
+            line = upgrade.mark_line(self._token, key, self._transport.mark)
         elif padded and not self._handshakes and upgrade.is_direct_v072(request):
             line = upgrade.padding_line(key)
         return upgrade.accept(key, line)

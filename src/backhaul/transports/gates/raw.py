@@ -25,6 +25,7 @@ from backhaul.wire.control import ServerControlDecoder, hello_answer
 from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
 from backhaul.wire.smux import is_nop
+from backhaul.wire.transports import TRANSPORTS
 
 from .lobby import Lobby, PendingConnection, first_words
 from .reputation import Reputation, barred_line
@@ -45,7 +46,7 @@ class RawGate:
         self._settings = settings
         self._token = settings.token.encode()
         self._events = events
-        self._transport = transport
+        self._transport = TRANSPORTS[transport]
         self._decoder = ServerControlDecoder()
         self._reputation = Reputation(settings.limits)
         self._lobby = Lobby(
@@ -203,7 +204,7 @@ class RawGate:
     def _said(self, pending: "_PendingClient", data: bytes) -> None:
         self._held.pop(pending, None)
         if self._control and pending.ip == self._control_ip and is_nop(data):
-            self._events.fit.mismatched(unlike("client", "tcpmux", self._transport))
+            self._events.fit.mismatched(unlike("client", "tcpmux", self._transport.name))
             self._lobby.dismiss(pending)
             return
         try:
@@ -249,7 +250,7 @@ class RawGate:
         self._decoder = ServerControlDecoder()
         self._control = ControlChannel(self._poller, pending.sock, self._decoder, self._heard, self._lost)
         self._control.send(encode(Signal.CHANNEL, self._token))
-        if self._transport != "tcpmux":
+        if self._transport.rtt:
             self._begin_doubt()
         self._events.control_opened(pending.ip)
         self._control.start(rest)
@@ -264,13 +265,13 @@ class RawGate:
 
     def _greeted(self) -> None:
         assert self._control is not None  # noqa: S101 - the hello came on it
-        if self._decoder.transport == self._transport:
+        if self._decoder.transport == self._transport.name:
             self._recognise()
-            self._control.send(hello_answer(self._transport, self._ticket))
+            self._control.send(hello_answer(self._transport.name, self._ticket))
         else:  # the client learns it from the answer, and goes; its ticket is worth nothing
-            self._control.send(hello_answer(self._transport, secrets.token_bytes(TICKET_SIZE)))
+            self._control.send(hello_answer(self._transport.name, secrets.token_bytes(TICKET_SIZE)))
             self._events.fit.mismatched(
-                unlike("client", self._decoder.transport or "another transport", self._transport)
+                unlike("client", self._decoder.transport or "another transport", self._transport.name)
             )
 
     def _recognise(self) -> None:

@@ -1,0 +1,68 @@
+"""The table of transports, and that no other module knows transports by their names."""
+
+import ast
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import backhaul
+from backhaul.wire.transports import TRANSPORTS, TransportName, marked
+
+SOURCE = Path(backhaul.__file__).parent
+TABLE = SOURCE / "wire" / "transports.py"
+PARTS = {"tcp", "ws", "wss", "mux", "udp"}
+METHODS = {"startswith", "endswith", "replace", "removeprefix", "removesuffix"}
+
+
+def test_the_table_has_the_transports_of_the_configuration_in_their_order() -> None:
+    assert tuple(TRANSPORTS) == get_args(TransportName)
+
+
+def test_hellos_are_for_raw_control_channels_and_distinct() -> None:
+    hellos = [transport.hello for transport in TRANSPORTS.values() if not transport.http]
+    assert len(set(hellos)) == len(hellos)
+    assert min(hellos) >= 0x80
+    assert not any(transport.hello for transport in TRANSPORTS.values() if transport.http)
+
+
+@pytest.mark.parametrize("transport", [one for one in TRANSPORTS.values() if one.http], ids=lambda one: one.name)
+def test_a_mark_and_tls_name_one_transport(transport: object) -> None:
+    assert isinstance(transport, type(TRANSPORTS["ws"]))
+    assert marked(transport.mark, tls=transport.tls) is transport
+
+
+def literals(node: ast.AST) -> set[object]:
+    """Return the texts of a literal, or of those in a literal collection."""
+    items = node.elts if isinstance(node, ast.Tuple | ast.List | ast.Set) else [node]
+    return {item.value for item in items if isinstance(item, ast.Constant)}
+
+
+def asks(node: ast.AST) -> bool:
+    """Return whether an expression tests, or takes apart, the name of a transport."""
+    names = set(TRANSPORTS)
+    if isinstance(node, ast.Compare):
+        return any(literals(part) & names for part in (node.left, *node.comparators))
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        return len(literals(node) & names) > 1
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in METHODS:
+        return any(literals(argument) & PARTS for argument in node.args)
+    return False
+
+
+@pytest.mark.parametrize(
+    "code", ['x == "udp"', '"udp" in {x, y}', 'x in ("ws", "wss")', 'f({"ws", "wss"})', 'x.endswith("mux")']
+)
+def test_the_search_finds(code: str) -> None:
+    assert any(map(asks, ast.walk(ast.parse(code))))
+
+
+def test_only_the_table_tells_transports_by_their_names() -> None:
+    found = [
+        f"{path.relative_to(SOURCE)}:{node.lineno}"
+        for path in SOURCE.rglob("*.py")
+        if path != TABLE
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.expr) and asks(node)
+    ]
+    assert not found
