@@ -3,6 +3,8 @@
 import contextlib
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from backhaul.net.listeners import Listeners, WithheldListeners
 from backhaul.net.sockets import SocketOptions
 from backhaul.net.unix_sockets import NOWHERE, listen_at
+from backhaul.wire.targets import MAX_PATH
 
 OPTIONS = SocketOptions(nodelay=True, keepalive=15, mss=1000, rcvbuf=1 << 16, sndbuf=1 << 16)
 
@@ -52,6 +55,17 @@ def test_user_and_group_may_connect(path: Path, umask: int) -> None:
         os.umask(before)
 
 
+def test_no_mode_is_set_by_name(path: Path) -> None:
+    """The owner of the directory could put a link to a file of another user there at that moment."""
+    program = (
+        "import sys; from backhaul.net.unix_sockets import listen_at\n"
+        "sys.addaudithook(lambda event, args: print(args[0]) if event == 'os.chmod' else None)\n"
+        f"listen_at({str(path)!r}).close()"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip().isdigit()  # a descriptor
+
+
 def test_a_connection_takes_options_of_tcp_without_effect(path: Path) -> None:
     with listen_at(str(path)) as listener, dial(path):
         OPTIONS.renew(listener)
@@ -73,6 +87,14 @@ def test_what_a_killed_program_left_is_replaced(path: Path) -> None:
     stale(path)
     with listen_at(str(path)), dial(path):
         pass
+
+
+def test_the_longest_path_can_be_replaced(path: Path) -> None:
+    room = MAX_PATH - len(bytes(path.parent)) - 1
+    path = path.with_name("é" * (room // 2) + "x" * (room % 2))
+    with listen_at(str(path)) as older, listen_at(str(path), replacing=os.getpid()):
+        older.close()
+        assert path.is_socket()
 
 
 @pytest.mark.parametrize("backlog", [8, 0])

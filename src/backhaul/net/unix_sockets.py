@@ -115,7 +115,7 @@ def listen_at(path: str, *, replacing: int = 0) -> UnixListener:
 
 def _replace(path: str) -> UnixListener:
     """Listen in place of another process in one step, so that no user finds nobody."""
-    draft = f"{path[: MAX_PATH - len(_DRAFT)]}{_DRAFT}"
+    draft = os.fsdecode(os.fsencode(path)[: MAX_PATH - len(_DRAFT)]) + _DRAFT
     _clear(draft)
     listener = _bind(draft)
     try:
@@ -131,15 +131,26 @@ def _bind(path: str) -> UnixListener:
     listener = UnixListener(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.setblocking(False)
-        os.fchmod(listener.fileno(), MODE)  # before it is bound: on Linux its file gets this mode, less the umask
-        listener.bind(path)
+        _bind_file(listener, path)
         listener.file = SocketFile.at(path)
-        Path(path).chmod(MODE)
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise _explained(error, path) from None
     return listener
+
+
+def _bind_file(listener: UnixListener, path: str) -> None:
+    """Bind the socket, its file with `MODE` from the beginning: on Linux that is the socket's mode, less the umask.
+
+    Setting it by name later would follow a link that the owner of the directory has put there meanwhile.
+    """
+    os.fchmod(listener.fileno(), MODE)
+    umask = os.umask(~MODE & 0o777)
+    try:
+        listener.bind(path)
+    finally:
+        os.umask(umask)
 
 
 def _clear(path: str) -> None:
