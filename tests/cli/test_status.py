@@ -6,12 +6,12 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.monitor.sample import STARTED, Tunnel, port
 from tests.support.net import HOST, free_port
 from tests.support.program import Program
@@ -125,7 +125,7 @@ async def test_json_holds_every_field(folder: Path, ask: Callable[..., Any]) -> 
     (document,) = json.loads(output)
     assert document.pop("socket") == str(folder / status_socket.socket_name("server.toml"))
     assert document["ports"][0]["received"] == 7
-    assert set(document) == set(Status.__slots__)
+    assert set(document) == set(Status.__struct_fields__)
 
 
 async def test_a_tunnel_that_is_down_is_a_failure(folder: Path, ask: Callable[..., Any]) -> None:

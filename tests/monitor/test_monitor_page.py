@@ -1,14 +1,15 @@
 """The page in a real browser, without a window."""
 
 import asyncio
+import dataclasses
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any, Self
 
 import pytest
+from msgspec.structs import replace
 from tests.monitor.sample import SETTINGS, Tunnel, port
 
 from backhaul.monitor.http import HttpServer
@@ -74,7 +75,9 @@ class Host:
         self.sampler.tick()
 
     async def _serve(self) -> None:
-        site = Site(replace(SETTINGS, sniffer=True), Sources(self.tunnel.read, lambda: {443: 5 << 30}, self.sampler))
+        site = Site(
+            dataclasses.replace(SETTINGS, sniffer=True), Sources(self.tunnel.read, lambda: {443: 5 << 30}, self.sampler)
+        )
         server = HttpServer(site.respond, HEADERS)
         self.url = f"http://127.0.0.1:{await server.start('127.0.0.1', 0)}/"
         self._ready.set()

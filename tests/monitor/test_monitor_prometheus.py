@@ -1,9 +1,9 @@
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from tests.monitor.sample import STARTED, Tunnel, port
 

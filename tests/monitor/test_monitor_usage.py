@@ -5,12 +5,12 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.monitor.sample import Tunnel, port
 from tests.support.net import until
 

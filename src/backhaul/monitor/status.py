@@ -1,8 +1,9 @@
 """What the monitor is told about the tunnel: plain numbers and texts, taken at one moment."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from msgspec import Struct
 
 Side = Literal["server", "client"]
 NO_CLIENT: Final = "no client"
@@ -11,8 +12,7 @@ OTHERS: Final = "(others)"
 """The target of a client's entry for all targets that no longer have one of their own."""
 
 
-@dataclass(frozen=True, slots=True)
-class PortStatus:
+class PortStatus(Struct, frozen=True, gc=False):
     """One port of the server, or one target of the client. All counters start at 0 with the program."""
 
     port: int
@@ -53,8 +53,7 @@ class PortStatus:
         return f"{host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True, gc=False):
     """One line of the log."""
 
     time: float
@@ -65,8 +64,7 @@ class Event:
     """One line; control characters are escaped, nothing else is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True, gc=False):
     """One end of the tunnel at one moment."""
 
     side: Side
