@@ -40,7 +40,7 @@ _MOST_SEGMENTED = 65487  # bytes: 65535 less the headers of IPv6 and UDP
 
 
 class Counters:
-    """Counts the flows of one port; plain integers that the monitor reads."""
+    """Counts the flows of one port; plain integers."""
 
     __slots__ = ("congested", "dropped", "flows", "total")
 

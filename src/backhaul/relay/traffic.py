@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Meter:
-    """Counts bytes; relays add to it, the monitor reads it."""
+    """Counts bytes; relays add to it."""
 
     __slots__ = ("bytes",)
 

@@ -23,7 +23,7 @@ log = logging.getLogger("backhaul.server")
 
 
 class Port:
-    """One local port, its target, and what has happened on it; plain integers that the monitor reads."""
+    """One local port, its target, and what has happened on it; plain integers."""
 
     __slots__ = (
         "_acceptor",

@@ -1,4 +1,4 @@
-"""What has become of the users of each target, for a bounded number of targets: integers that the monitor reads."""
+"""What has become of the users of each target, for a bounded number of targets: integers."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
