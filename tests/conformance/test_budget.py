@@ -10,7 +10,6 @@ from tests.support.mux import links_of
 from tests.support.net import HOST, Peer, fill, free_port, ready, until
 from tests.support.tunnel import Net, Tunnel
 
-from backhaul.mux import link as link_module
 from backhaul.mux.link import Link
 from backhaul.mux.sink import TunnelSink
 from backhaul.wire.smux import Session
@@ -127,25 +126,24 @@ async def test_version_1_stalls_the_session_until_that_one_reads() -> None:
 async def test_version_1_has_new_users_go_elsewhere(
     monkeypatch: pytest.MonkeyPatch, *, upload: bool, answered: bool
 ) -> None:
-    for limit in ("_REST", "_REST_BLOCKED"):
-        monkeypatch.setattr(link_module, limit, 0.0)
     async with Net("tcpmux") as net:
+        net.patience = {"unread": 0.0, "unsent": 0.0}
         tunnel, user, target = await start(net, 1)
         speaker, listener = (user, target) if upload else (target, user)
         sent = await fill(speaker)
-        (standing,), links = links_of(tunnel.server), tunnel.server.relay.links
-        await until(lambda: standing.blocked or standing.session.paused)
-        if not answered:  # then a session that stands still is better than none
+        (stalled,), links = links_of(tunnel.server), tunnel.server.relay.links
+        await until(lambda: stalled.sender.blocked or stalled.session.paused)
+        if not answered:  # then a stalled session is better than none
             server: Any = tunnel.server.tunnel.transport
             monkeypatch.setattr(server._gate, "send", lambda _signal: None)
         other = await tunnel.user(1)
         if answered:
             await visit(other)
-            assert (len(links), len(standing)) == (2, 1)
+            assert (len(links), len(stalled)) == (2, 1)
         else:
-            await until(lambda: len(standing) == 2)
-        assert standing.stalled
+            await until(lambda: len(stalled) == 2)
+        assert stalled.stalled
         speaker.shut_write()
         assert len(await listener.receive_all()) == sent
         await visit(other)
-        await until(lambda: not standing.stalled)
+        await until(lambda: not stalled.stalled)

@@ -49,12 +49,12 @@ class Scene:
     @property
     def parked(self) -> int:
         """How many streams wait for the connection."""
-        return len(self.link.turns)
+        return len(self.link.sender.turns)
 
     def stuck(self) -> bool:
         """Whether the far end's kernel takes no more and has acknowledged all that it has."""
         near = self.link.conn
-        return self.link.blocked and _ioctl(near, SIOCOUTQ) == _ioctl(near, SIOCOUTQNSD)
+        return self.link.sender.blocked and _ioctl(near, SIOCOUTQ) == _ioctl(near, SIOCOUTQNSD)
 
     def arrived(self) -> int:
         """Count the bytes that lie at the far end."""

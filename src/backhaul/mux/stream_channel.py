@@ -26,7 +26,7 @@ class SmuxChannel:
     @property
     def burst(self) -> int:
         """See Channel."""
-        return self._link.burst
+        return self._link.sender.pace.burst
 
     @property
     def ours(self) -> bool:
@@ -36,7 +36,7 @@ class SmuxChannel:
     @property
     def blocked(self) -> bool:
         """See Channel."""
-        return self._link.blocked
+        return self._link.sender.blocked
 
     @property
     def broken(self) -> bool:
@@ -45,7 +45,7 @@ class SmuxChannel:
 
     def park(self, consumer: Consumer, *, bulk: bool) -> None:
         """See Channel."""
-        self._link.park(consumer, bulk=bulk)
+        self._link.sender.turns.add(consumer, bulk=bulk)
 
     def room(self) -> int:
         """See Channel."""
@@ -63,13 +63,13 @@ class SmuxChannel:
             count -= length
         if last:
             end = self._put_fin(end)
-        self._link.transmit(OUT[start:end])
+        self._link.sender.transmit(OUT[start:end])
 
     def _put_control(self) -> int:
         """Put the control frames that wait before the first frame of payload; return their bytes there."""
         control = self._link.session.take_control()
         if len(control) > FRAMES_AT:
-            self._link.transmit(control)
+            self._link.sender.transmit(control)
             return 0
         OUT[FRAMES_AT - len(control) : FRAMES_AT] = control
         return len(control)

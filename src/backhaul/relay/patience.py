@@ -27,6 +27,10 @@ class Patience:
     quiet: float = 25.0
     """Silence after which a WebSocket connection gets a ping: proxies close it after a minute (nginx), or 100 s (CDNs),
     and some NATs forget it after half a minute."""
+    unread: float = 0.5
+    """Time for which a session of smux may not be read before new users avoid it."""
+    unsent: float = 2.0
+    """Time for which nothing of what it sends may leave before they do: a slow line needs a while."""
     sweep: float = 1.0
     """Interval at which connections with one ended direction are looked at."""
 

@@ -202,7 +202,7 @@ class MuxServer(GatedServer):
                 self._ask()  # those that are proven are full, and this one may be anybody's
             link.tell_load()
             stream.push(encode_string(target.encode()))
-            if link.stalled or len(link) >= self.settings.mux_con:
+            if link.stalled or link.load >= self.settings.mux_con:
                 self.expect_user(1)
             return link, stream
         self.expect_user(max(1, self._events.waiting))

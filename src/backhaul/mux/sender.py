@@ -1,0 +1,119 @@
+"""The sending half of a link: bytes leave at once, or wait until the connection takes them."""
+
+import socket
+from typing import TYPE_CHECKING, Protocol
+
+from backhaul.net.poller import WOULD_BLOCK, reason
+from backhaul.relay.turns import Turns
+
+from .pacing import Pace
+from .stall import StallDetector
+
+if TYPE_CHECKING:
+    from backhaul.relay.engine import Relay
+
+
+class SenderOwner(Protocol):
+    """The link that a sender belongs to."""
+
+    closed: bool
+
+    def drained(self) -> None:
+        """Go on, because everything has left and the connection takes bytes again."""
+
+    def end(self, why: str) -> None:
+        """Close the connection, which is broken or of no more use."""
+
+    def fail(self, error: Exception) -> None:
+        """Close the connection because of an exception that nobody expected."""
+
+
+class Sender:
+    """Writes to a connection. While that is blocked, bytes wait in a backlog and streams wait for their turn."""
+
+    __slots__ = ("_backlog", "_budget", "_conn", "_owner", "_poller", "_stall", "blocked", "pace", "turns")
+
+    def __init__(self, owner: SenderOwner, relay: "Relay", conn: socket.socket, stall: StallDetector) -> None:
+        self._owner = owner
+        self._conn = conn
+        self._poller = relay.poller
+        self._budget = relay.budget
+        self._stall = stall
+        self._backlog = bytearray()
+        self.pace = Pace(conn)
+        self.blocked = False
+        """Whether the connection takes no bytes now."""
+        self.turns = Turns()
+        """Streams that have something to send once the connection is not blocked any more."""
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait until the connection takes them."""
+        return len(self._backlog)
+
+    def transmit(self, data: memoryview | bytes) -> None:
+        """Send `data`, or keep what the connection does not take now."""
+        try:
+            if self.blocked:
+                self._keep(data)
+            elif (sent := self._send(data)) < len(data):
+                self._block()
+                self._keep(data[sent:])
+            elif self.pace.slow and not self.pace.keeps_up(sent):
+                self._block()
+        except OSError as error:
+            self._owner.end(reason(error))
+        except Exception as error:  # noqa: BLE001 - whatever the caller does, the peer has not got all of it
+            self._owner.fail(error)
+
+    def serve_turns(self) -> None:
+        """Let those who wait send in turn, until the connection blocks again."""
+        for _ in range(len(self.turns)):
+            if self.blocked or self._owner.closed:
+                return
+            self.turns.take().unpark()
+
+    def over_budget(self) -> None:
+        """See Holder."""
+        self._owner.end("its peer does not read, and memory is short")
+
+    def close(self) -> None:
+        """Drop the backlog."""
+        self._budget.hold(self, 0)
+
+    def _send(self, data: memoryview | bytes) -> int:
+        try:
+            return self._conn.send(data)
+        except WOULD_BLOCK:
+            return 0
+
+    def _keep(self, data: memoryview | bytes) -> None:
+        self._backlog += data
+        self._budget.hold(self, len(self._backlog))
+
+    def _block(self) -> None:
+        self.blocked = True
+        self._stall.sending_waits()
+        self.pace.slow_down()
+        self._poller.on_writable(self._conn, self._writable)
+
+    def _writable(self) -> None:
+        try:
+            if self._backlog:
+                del self._backlog[: self._conn.send(self._backlog)]
+        except WOULD_BLOCK:
+            return
+        except OSError as error:
+            self._owner.end(reason(error))
+            return
+        self._budget.hold(self, len(self._backlog))
+        if self._backlog:
+            self._stall.sending_waits()  # anew: some have left
+        else:
+            self._unblock()
+
+    def _unblock(self) -> None:
+        self.blocked = False
+        self._poller.ignore_writable(self._conn)
+        self._stall.sending_goes_on()
+        self._owner.drained()

@@ -1,0 +1,116 @@
+"""Stalled sessions: those on which nothing moves because one end does not take what came, or the line is down."""
+
+import logging
+import math
+import socket
+from collections.abc import Callable, Sized
+from typing import TYPE_CHECKING, Final
+
+from backhaul.net.predicates import retransmissions
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+
+    from backhaul.relay.engine import Relay
+
+log = logging.getLogger("backhaul.mux")
+
+_UNANSWERED: Final = 2  # transmissions in a row that the peer's kernel has not acknowledged: they take 0.6 s at least
+_ASK_EVERY: Final = 0.1  # seconds between questions to the kernel about that: one for each user would cost 0.5 %
+_WARN_AFTER: Final = 5.0  # seconds for which a session is not read before that is worth a line in the log
+_MOVING: Final = math.inf  # when a direction stopped that has not stopped
+
+
+class StallDetector:
+    """Finds out whether a session has stalled, when new users are about to come, and when it moves again.
+
+    It is told when reading and sending stop and go on. `Patience` says for how long they may have stopped.
+    """
+
+    __slots__ = (
+        "_alarm",
+        "_asked_at",
+        "_changed",
+        "_conn",
+        "_relay",
+        "_streams",
+        "_unread_since",
+        "_unsent_since",
+        "stalled",
+    )
+
+    def __init__(self, relay: "Relay", conn: socket.socket, streams: Sized, changed: Callable[[], None]) -> None:
+        """`changed` is called whenever `stalled` has changed."""
+        self.stalled = False
+        """Whether the session was found stalled, and has not moved since."""
+        self._relay = relay
+        self._conn = conn
+        self._streams = streams
+        self._changed = changed
+        self._unread_since = _MOVING
+        self._unsent_since = _MOVING
+        self._asked_at = 0.0  # when the kernel was asked last
+        self._alarm: TimerHandle | None = None  # set once reading has stopped for the first time
+
+    def detect(self) -> bool:
+        """Return whether the session is stalled and was not when it moved last: True once for each stall."""
+        if self.stalled:
+            return False
+        now = self._relay.loop.time()
+        if self._unread_since < _MOVING or self._unsent_since < _MOVING:
+            stalled = self._stopped_too_long(now)
+        else:
+            stalled = now - self._asked_at >= _ASK_EVERY and self._unanswered(now)
+        if stalled:
+            self._set(stalled=True)
+        return stalled
+
+    def moves(self) -> None:
+        """Note that bytes have come: the session is stalled no more, unless a direction has stopped."""
+        if self.stalled and self._unread_since == self._unsent_since == _MOVING:
+            self._set(stalled=False)
+
+    def reading_stops(self) -> None:
+        """Note that the connection is not read from now on."""
+        self._unread_since = self._relay.loop.time()
+        self._alarm = self._relay.loop.call_later(_WARN_AFTER, self._warn)
+
+    def reading_goes_on(self) -> None:
+        """Note that the connection is read again."""
+        self._unread_since = _MOVING
+        self.close()
+        self.moves()
+
+    def sending_waits(self) -> None:
+        """Note that from now on bytes wait for the connection to take them."""
+        self._unsent_since = self._relay.loop.time()
+
+    def sending_goes_on(self) -> None:
+        """Note that all bytes have left."""
+        self._unsent_since = _MOVING
+        self.moves()
+
+    def close(self) -> None:
+        """Warn of nothing any more."""
+        if self._alarm:
+            self._alarm.cancel()
+
+    def _stopped_too_long(self, now: float) -> bool:
+        patience = self._relay.patience
+        return now - self._unread_since > patience.unread or now - self._unsent_since > patience.unsent
+
+    def _unanswered(self, now: float) -> bool:
+        self._asked_at = now
+        return retransmissions(self._conn) >= _UNANSWERED
+
+    def _set(self, *, stalled: bool) -> None:
+        self.stalled = stalled
+        self._changed()
+
+    def _warn(self) -> None:
+        """Say once that one stream holds up all others, which version 1 can't avoid."""
+        log.warning(
+            "session with %d streams: stalled, because one of them is not read and mux_recievebuffer is full; "
+            "set mux_version = 2 on both ends, and only that one stalls",
+            len(self._streams),
+        )
