@@ -1,9 +1,9 @@
-"""Which targets a client may be sent to.
+"""The targets that a server may send a client to.
 
 An entry is `host`, `host:port`, `host:port-port`, a network, `*.example.com`, `:port` or `unix:/path`. Names are
-compared as the server wrote them. A name that no entry names may still lead into a network that is allowed: that is
-decided by each of its addresses, so that the owner of a name can't lead the client elsewhere. A Unix socket is allowed
-by an entry for it alone, where `*` stands for any part of a name between two slashes.
+compared as the server wrote them. A name without an entry may still lead into an allowed network. Each of its addresses
+decides that, so the owner of a name can't lead the client elsewhere. A Unix socket needs an entry of its own, in which
+`*` stands for any part of a name between two slashes.
 """
 
 import re
@@ -25,11 +25,11 @@ _ALL_PORTS = range(1, _MAX_PORT + 1)
 
 
 class Verdict(Enum):
-    """What is known of a target before its name is looked up."""
+    """The decision about a target before its name is looked up."""
 
     ALLOWED = auto()
     REFUSED = auto()
-    BY_ADDRESS = auto()  # of its addresses those in an allowed network
+    BY_ADDRESS = auto()  # allowed at those of its addresses that are in an allowed network
 
 
 class NameRule(NamedTuple):
@@ -39,7 +39,7 @@ class NameRule(NamedTuple):
     ports: range
 
     def covers(self, host: str, port: int) -> bool:
-        """Whether a target is meant; the host in lower case, without the dot at its end."""
+        """Return whether a target matches; `host` is in lower case, without a dot at its end."""
         if port not in self.ports:
             return False
         if self.pattern.startswith("*."):
@@ -54,7 +54,7 @@ class NetworkRule(NamedTuple):
     ports: range
 
     def covers(self, address: _Address, port: int) -> bool:
-        """Whether a target is meant."""
+        """Return whether a target matches."""
         return address in self.network and port in self.ports
 
 
@@ -64,7 +64,7 @@ class PathRule(NamedTuple):
     pattern: re.Pattern[str]
 
     def covers(self, path: str) -> bool:
-        """Whether a target is meant."""
+        """Return whether a target matches."""
         return self.pattern.fullmatch(path) is not None
 
 
@@ -72,7 +72,7 @@ Rule = NameRule | NetworkRule | PathRule
 
 
 def parse_rules(text: str) -> list[Rule]:
-    """Return what an entry means; raises ValueError that says what is wrong with it."""
+    """Return the rules that an entry stands for. Raises ValueError with the mistake."""
     if names_path(text):
         return [_path_rule(text.removeprefix(UNIX_PREFIX))]
     host, ports = _split(text)
@@ -89,7 +89,7 @@ def parse_rules(text: str) -> list[Rule]:
 
 
 class AllowList:
-    """Decides about targets; without entries everything is allowed."""
+    """Decides about targets; without entries it allows everything."""
 
     def __init__(self, entries: Iterable[str] = ()) -> None:
         rules = [rule for entry in entries for rule in parse_rules(entry)]
@@ -99,7 +99,7 @@ class AllowList:
         self._paths = [rule for rule in rules if isinstance(rule, PathRule)]
 
     def judge(self, host: str, port: int) -> Verdict:
-        """Decide about a target as far as its text allows; one without a port is the path of a Unix socket."""
+        """Decide about a target by its text; without a port `host` is the path of a Unix socket."""
         if self._everything:
             return Verdict.ALLOWED
         if not port:
@@ -113,7 +113,7 @@ class AllowList:
         return Verdict.BY_ADDRESS if any(port in rule.ports for rule in self._networks) else Verdict.REFUSED
 
     def allows_address(self, host: str, port: int) -> bool:
-        """Whether a numeric address may be dialled for a name that was judged `BY_ADDRESS`."""
+        """Return whether an address may be dialled for a name that was judged `BY_ADDRESS`."""
         address = _address(host)
         return address is not None and self._reaches(address, port)
 
@@ -135,7 +135,7 @@ def _split(text: str) -> tuple[str, str]:
     if text.endswith("]") or not colon:
         host, ports = text, ""
     elif not ports:
-        raise ValueError("the port is missing behind the colon")
+        raise ValueError("the port is missing after the colon")
     if host.startswith("[") and host.endswith("]"):
         return host[1:-1], ports
     if ":" in host:
@@ -165,7 +165,7 @@ def _network(host: str) -> IPv4Network | IPv6Network | None:
 
 
 def _address(host: str) -> _Address | None:
-    """Return the address that `host` spells, an IPv4 address in IPv6 clothes as what it is; None for a name."""
+    """Return the address that `host` spells, an IPv4-mapped one as IPv4; None for a name."""
     address = parse_ip(host)
     return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 

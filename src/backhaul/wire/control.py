@@ -1,4 +1,4 @@
-"""What the bytes of a control channel on tcp, tcpmux and udp mean, without input or output."""
+"""The bytes of a control channel on tcp, tcpmux and udp, without input or output."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from backhaul.errors import TransportError
 from .signals import TICKET_SIZE, Signal
 from .transports import TRANSPORTS
 
-# The second byte of a hello names the transport of its sender, so that ends which do not fit learn of it at once.
+# The second byte of a hello names the transport of its sender, so mismatched ends find out at once.
 _NAMES: Final[dict[int, str]] = {one.hello: one.name for one in TRANSPORTS.values() if one.hello}
 _HELLO_SIZE: Final = 2  # bytes
 
@@ -16,7 +16,7 @@ _TO_SERVER = frozenset({Signal.HEARTBEAT, Signal.CLOSED, Signal.RTT})
 
 
 class UnknownSignalError(TransportError):
-    """The server sent a byte that means nothing to a client."""
+    """The server sent a byte that is no signal."""
 
 
 def hello(transport: str) -> bytes:
@@ -25,15 +25,15 @@ def hello(transport: str) -> bytes:
 
 
 def hello_answer(transport: str, ticket: bytes) -> bytes:
-    """Return the server's answer to a client's hello: from now on tunnel connections show `ticket`."""
+    """Return the server's answer to a client's hello; tunnel connections show `ticket` from then on."""
     return hello(transport) + ticket
 
 
 class ServerControlDecoder:
-    """Reads what a client says on the control channel.
+    """Reads the bytes of a client on the control channel.
 
-    A v0.7.2 server ignores every byte it does not know, so this one does too. `transport` is what the client has named
-    in its last hello, empty before and for a name that this version does not know.
+    A v0.7.2 server ignores every byte that it does not know, and so does this one. `transport` is the one that the
+    client has named in its last hello; it is empty before, and for a transport that this version does not know.
     """
 
     __slots__ = ("_hello_begun", "transport")
@@ -58,9 +58,10 @@ class ServerControlDecoder:
 
 
 class ClientControlDecoder:
-    """Reads what a server says on the control channel; `ticket` and `transport` are set when the server is ours.
+    """Reads the bytes of a server on the control channel.
 
-    `transport` is what the server has named in its last hello, empty for a name that this version does not know.
+    A server with extensions sends a hello, which sets `ticket` and `transport`. The latter is empty for a transport
+    that this version does not know.
     """
 
     __slots__ = ("_hello", "ticket", "transport")

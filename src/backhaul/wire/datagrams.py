@@ -1,21 +1,21 @@
-"""Datagrams in a byte stream: how they are framed, and whether they come late.
+"""Datagrams in a byte stream: their frames, and an estimate of their delay.
 
 Towards the client a datagram is `u16 length | payload`, towards the server `u32 timestamp | u16 length | payload`;
-the timestamp is the sender's Unix time in milliseconds modulo 600 000. Other streams than those of transport tcp
-frame without a timestamp both ways.
+the timestamp is the sender's Unix time in milliseconds modulo 600 000. All other transports frame without a timestamp
+in both directions.
 """
 
 from collections.abc import Sequence
 from struct import Struct
 
-MAX_PAYLOAD = 65507  # bytes: what UDP over IPv4 can carry (65535 less 20 of IPv4 and 8 of UDP)
+MAX_PAYLOAD = 65507  # bytes in UDP over IPv4: 65535 less 20 of IPv4 and 8 of UDP
 CLOCK_CYCLE = 600_000  # milliseconds: timestamps start again at 0
 
 _PLAIN = Struct("!H")
 _STAMPED = Struct("!IH")
 
 Batch = Sequence[bytes | memoryview]
-"""Datagrams in their order. Whoever is handed a batch may use it only until the call returns."""
+"""Datagrams in their order. A function that gets a batch must not use it after it has returned."""
 
 
 def join(batch: Batch) -> bytes:
@@ -30,7 +30,7 @@ def framed_size(batch: Batch) -> int:
 
 
 def put(batch: Batch, buffer: memoryview, offset: int) -> None:
-    """Frame as `join` does, into *buffer* from *offset* on, where there is room for `framed_size` bytes."""
+    """Frame as `join` does, into `buffer` from `offset` on, which has room for `framed_size` bytes."""
     for datagram in batch:
         size = len(datagram)
         _PLAIN.pack_into(buffer, offset, size)
@@ -40,13 +40,13 @@ def put(batch: Batch, buffer: memoryview, offset: int) -> None:
 
 
 def join_stamped(batch: Batch, timestamp: int) -> bytes:
-    """Frame as `join` does, each datagram with `timestamp` (milliseconds, any clock) in front."""
+    """Frame as `join` does, each datagram after `timestamp` (milliseconds, any clock)."""
     pack, cycle = _STAMPED.pack, timestamp % CLOCK_CYCLE
     return b"".join([part for datagram in batch for part in (pack(cycle, len(datagram)), datagram)])
 
 
 class Splitter:
-    """Finds the datagrams in a stream, however its bytes are cut."""
+    """Splits a stream into datagrams, however its bytes are cut."""
 
     __slots__ = ("_head", "_tail", "timestamp")
 
@@ -56,7 +56,7 @@ class Splitter:
         self.timestamp = 0  # of the first datagram that the last `feed` returned; without meaning if not stamped
 
     def feed(self, data: memoryview) -> list[bytes | memoryview]:
-        """Return the datagrams that are whole now; they are views into `data` where they lie in it entirely."""
+        """Return the datagrams that are complete; those that lie in `data` as a whole are views into it."""
         found: list[bytes | memoryview] = []
         start = self._finish_tail(data, found) if self._tail else 0
         unpack, size, end = self._head.unpack_from, self._head.size, len(data)
@@ -74,7 +74,7 @@ class Splitter:
         return found
 
     def _finish_tail(self, data: memoryview, found: list[bytes | memoryview]) -> int:
-        """Complete the frame that had begun; return how many bytes of `data` that took."""
+        """Complete the frame in the tail; return how many bytes of `data` that took."""
         size = self._head.size
         used = max(0, size - len(self._tail))
         self._tail += data[:used]
@@ -91,30 +91,30 @@ class Splitter:
         return min(used + missing, len(data))
 
 
-_WINDOW = 60_000  # milliseconds: how long the quickest datagram is remembered, so that a clock that was set heals
-_LEAST_LIMIT = 100  # milliseconds, and
-_ROUND_TRIPS = 3  # times the round trip: v0.7.2's measure of congestion
+_WINDOW = 60_000  # milliseconds that the quickest datagram is remembered; a clock that was set is forgotten with it
+_LEAST_LIMIT = 100  # milliseconds
+_ROUND_TRIPS = 3  # v0.7.2 takes a delay of more than three round trips for congestion
 
 
 class DelayEstimator:
-    """Tells whether datagrams queue up on their way, from timestamps of a clock that may be wrong.
+    """Estimates whether datagrams queue up on their way, from timestamps of a clock that may be wrong.
 
-    The time between a timestamp and the arrival is the delay plus the unknown difference of both clocks. That
-    difference is the same for all datagrams, so the quickest of the last minute or two is what the others
-    are held against: only the excess over it counts. All arithmetic is modulo the cycle of the timestamps.
+    The time between a timestamp and the arrival is the delay plus the unknown difference of the two clocks. That
+    difference is the same for all datagrams, so each is compared with the quickest of the last minute or two, and only
+    the excess counts. All arithmetic is modulo the cycle of the timestamps.
     """
 
     __slots__ = ("_limit", "_quickest", "_recent", "_since")
 
     def __init__(self, round_trip: int) -> None:
-        """`round_trip` in milliseconds, 0 if unknown."""
+        """`round_trip` is in milliseconds, 0 if unknown."""
         self._limit = max(_ROUND_TRIPS * round_trip, _LEAST_LIMIT)
         self._quickest: int | None = None  # smallest difference of the last window and this one
-        self._recent = 0  # ... and of this one
+        self._recent = 0  # smallest difference of this window
         self._since = 0
 
     def late(self, timestamp: int, now: int) -> bool:
-        """Judge a datagram by its `timestamp` and its arrival at `now`, in milliseconds of the own clock."""
+        """Judge a datagram by its `timestamp` and its arrival at `now`, in milliseconds of this end's clock."""
         difference = (now - timestamp) % CLOCK_CYCLE
         if self._quickest is None:
             self._quickest, self._recent, self._since = difference, difference, now
@@ -126,7 +126,7 @@ class DelayEstimator:
 
 
 def _excess(difference: int, base: int) -> int:
-    """How much larger `difference` is than `base`, the shorter way round the cycle."""
+    """Return how much larger `difference` is than `base`, the shorter way round the cycle."""
     half = CLOCK_CYCLE // 2
     return (difference - base + half) % CLOCK_CYCLE - half
 

@@ -10,7 +10,7 @@ HEAD_SIZE = _HEAD.size
 
 
 class Frame(NamedTuple):
-    """A framed string and the bytes that came behind it."""
+    """A framed string and the bytes that came after it."""
 
     kind: int
     body: bytes
@@ -18,7 +18,7 @@ class Frame(NamedTuple):
 
 
 class FrameTooLongError(TransportError):
-    """The peer announced more bytes than this end is willing to hold."""
+    """The peer announced more bytes than this end accepts."""
 
 
 def encode(kind: int, body: bytes) -> bytes:
@@ -27,11 +27,11 @@ def encode(kind: int, body: bytes) -> bytes:
 
 
 class FrameKindError(TransportError):
-    """The peer sent a frame of a type that has no business here."""
+    """The peer sent a frame of a type that does not belong here."""
 
 
 class FrameReader:
-    """Collects exactly one framed string, however the bytes are cut; of certain `kinds`, if they are given."""
+    """Collects one framed string, however its bytes are cut; only those of `kinds`, if given."""
 
     __slots__ = ("_buffer", "_kinds", "_limit")
 
@@ -41,9 +41,9 @@ class FrameReader:
         self._kinds = kinds
 
     def feed(self, data: bytes | memoryview) -> Frame | None:
-        """Take more bytes; the frame once it is whole, with what came behind it.
+        """Take more bytes; return the frame once it is complete.
 
-        Raises FrameKindError or FrameTooLongError as soon as the head shows one or the other.
+        Raises FrameKindError or FrameTooLongError as soon as the head has come.
         """
         self._buffer += data
         if len(self._buffer) < HEAD_SIZE:

@@ -17,7 +17,7 @@ _Address = IPv4Address | IPv6Address
 
 
 def header(version: Version, source: tuple[str, int], destination: tuple[str, int]) -> bytes:
-    """Return the header that names who connected (`source`) and to which address of ours (`destination`).
+    """Return the header with the address of the user (`source`) and the local one that it connected to (`destination`).
 
     IPv4 users of a dual-stack listener appear as IPv4. Raises ValueError if an address is not numeric.
     """
@@ -26,12 +26,12 @@ def header(version: Version, source: tuple[str, int], destination: tuple[str, in
 
 
 def header_without_addresses(version: Version) -> bytes:
-    """Return the header for a user who has none, having come over a Unix socket."""
+    """Return the header for a user of a Unix socket, who has no address."""
     return _UNKNOWN if version == "v1" else _HEAD.pack(_SIGNATURE, _VERSION_2_LOCAL, 0, 0)
 
 
 def _text(source: _Address, destination: _Address, source_port: int, destination_port: int) -> bytes:
-    if source.version != destination.version:  # the text has no form for it, the target falls back to what it sees
+    if source.version != destination.version:  # the text has no form for both families
         return _UNKNOWN
     return f"PROXY TCP{source.version} {source} {destination} {source_port} {destination_port}\r\n".encode()
 

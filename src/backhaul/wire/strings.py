@@ -8,16 +8,16 @@ _LENGTH = Struct("!H")
 
 
 class StringTooLongError(TransportError):
-    """The peer announced more bytes than this end is willing to hold."""
+    """The peer announced more bytes than this end accepts."""
 
 
 def encode_string(text: bytes) -> bytes:
-    """Return `text` (at most 65535 bytes, else struct.error) behind its length."""
+    """Return `text` (at most 65535 bytes, else struct.error) after its length."""
     return _LENGTH.pack(len(text)) + text
 
 
 class StringReader:
-    """Collects exactly one string, however the bytes are cut."""
+    """Collects one string, however its bytes are cut."""
 
     __slots__ = ("_buffer", "_limit")
 
@@ -26,7 +26,7 @@ class StringReader:
         self._limit = limit
 
     def feed(self, data: bytes | memoryview) -> tuple[bytes, bytes] | None:
-        """Take more bytes; the string once it is whole, and what came behind it.
+        """Take more bytes; return the string once it is complete, and the bytes that came after it.
 
         Raises StringTooLongError as soon as the announced length exceeds the limit.
         """

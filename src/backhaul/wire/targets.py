@@ -1,4 +1,4 @@
-"""Targets as they are named on the wire: `5201`, `host:5201`, `[::1]:5201`, and between two of ours `unix:/path`."""
+"""Targets as they are named on the wire: `5201`, `host:5201`, `[::1]:5201` and, as an extension, `unix:/path`."""
 
 import functools
 import posixpath
@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 from backhaul.errors import BackhaulError
 
-UDP_PREFIX = "udp/"  # ours: before a target that is reached by datagrams, on transports where v0.7.2 has no UDP
-UNIX_PREFIX = "unix:"  # ours: before the path of a Unix socket
+UDP_PREFIX = "udp/"  # extension: before the target of datagrams, on transports where v0.7.2 has no UDP
+UNIX_PREFIX = "unix:"  # extension: before the path of a Unix socket
 _PATH = f"{UNIX_PREFIX}/"
-MAX_PATH = 107  # bytes: sockaddr_un has 108 (unix(7)), one of them for the zero at the end
-LOOPBACK = "127.0.0.1"  # where v0.7.2 looks for a target that is only a port
-MAX_TARGET = 512  # bytes: a DNS name has at most 253 (RFC 1035 section 2.3.4), the rest is room
+MAX_PATH = 107  # bytes: sockaddr_un has 108 (unix(7)), one of them for the NUL at the end
+LOOPBACK = "127.0.0.1"  # the host of a target that is only a port, as in v0.7.2
+MAX_TARGET = 512  # bytes; a DNS name has at most 253 (RFC 1035 section 2.3.4)
 _MAX_PORT = 65535
 
 
 class Target(NamedTuple):
-    """Where a user's bytes go: host and port, or the path of a Unix socket and port 0, which no TCP target has."""
+    """The destination of a user's bytes: host and port, or the path of a Unix socket and port 0."""
 
     host: str
     port: int
@@ -27,7 +27,7 @@ class BadTargetError(BackhaulError):
     """The text does not name a target."""
 
 
-@functools.lru_cache(maxsize=1024)  # users come for the same few targets
+@functools.lru_cache(maxsize=1024)  # most users have the same few targets
 def parse_target(text: str) -> Target:
     """Return the target that `text` names; raises BadTargetError."""
     if text.startswith(_PATH):
@@ -36,8 +36,8 @@ def parse_target(text: str) -> Target:
     if not port.isascii() or not port.isdigit() or not 0 < _number(port) <= _MAX_PORT:
         raise BadTargetError(f"no valid port in target {text!r}")
     if not host.isprintable() or " " in host:
-        # C takes a NUL for the end of a name, and resolvers drop or map other invisible characters: what is dialled
-        # would not be what has been read.
+        # C takes a NUL for the end of a name, and resolvers drop or map other invisible characters. The client would
+        # dial another target than the one that was checked and logged.
         raise BadTargetError(f"no spaces or control characters may be in target {text!r}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -47,12 +47,12 @@ def parse_target(text: str) -> Target:
 
 
 def names_path(text: str) -> bool:
-    """Whether this names a Unix socket, right or wrong; `unix:80` is a port of a host called unix."""
+    """Return whether this names a Unix socket, right or wrong; `unix:80` is a port of a host called unix."""
     return text.startswith(UNIX_PREFIX) and not text.removeprefix(UNIX_PREFIX)[:1].isdigit()
 
 
 def path_problem(path: str) -> str:
-    """Return what is wrong with the path of a Unix socket; empty: nothing."""
+    """Return the mistake in the path of a Unix socket, empty if there is none."""
     if not path.startswith("/"):
         return "the path of a Unix socket is absolute, such as unix:/run/app.sock"
     if len(path.encode(errors="replace")) > MAX_PATH:

@@ -1,10 +1,10 @@
 """The HTTP/1.1 exchange that turns a connection into a WebSocket (RFC 6455 section 4), without input or output.
 
-Requests look as those of Backhaul v0.7.2 but for two headers. No `Sec-WebSocket-Extensions`: compression would
-cost more than it saves on data that is mostly encrypted, and a proxy or server that accepted it could use it for
-every message. And a `Cookie`, by which two of ours recognise each other: an HMAC over the request's own key, so
-to whoever lacks the token it is one of the session cookies that half the web carries, different each time. The
-server answers in kind with a `Set-Cookie`. Proxies pass both, and v0.7.2 looks at neither.
+Requests look like those of Backhaul v0.7.2 except for two headers. They have no `Sec-WebSocket-Extensions`:
+compression costs more than it saves on data that is mostly encrypted, and a proxy or server that accepted it could use
+it for every message. They have a `Cookie`, by which this program at both ends recognises itself. Its value is an HMAC
+over the request's own key: without the token it looks like any session cookie, and it is different each time. The
+server answers with a `Set-Cookie` of the same kind. Proxies pass both, and v0.7.2 ignores them.
 """
 
 import binascii
@@ -30,7 +30,7 @@ USER_AGENTS: Final = (
     f"Mozilla/5.0 (X11; Linux x86_64; {_FIREFOX}",
     f"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) {_SAFARI}",
 )
-"""Browsers of the end of 2025, for `request`; the choice is the caller's."""
+"""Browsers of the end of 2025, for `request`."""
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
@@ -39,7 +39,7 @@ _MARK_DIGITS: Final = 32  # the length of PHP's and many others' session ids
 _LABELS: Final = {
     "ws": (b"backhaul request ", b"backhaul answer "),
     "wsmux": (b"backhaul mux request ", b"backhaul mux answer "),
-}  # of what the tunnel connections carry, with TLS below or not: ends that do not fit learn of it at the upgrade
+}  # by the mark of the transport, so mismatched ends find out at the upgrade
 
 # The header lines of v0.7.2's client in its order. Proxies that rewrite the head change it.
 _V072_HEADERS: Final = (
@@ -61,16 +61,16 @@ _GATEWAY_ERRORS: Final = frozenset({502, 503, 504, *range(520, 531)})  # 52x and
 
 
 class UpgradeError(TransportError):
-    """The upgrade failed; the text is one line for the administrator, the connection is to be closed."""
+    """The upgrade failed, and the connection is to be closed; the text is one line for the administrator."""
 
 
 class Answer(NamedTuple):
-    """The server has agreed."""
+    """The answer of a server that has agreed."""
 
     carrier: str
-    """What its tunnel connections carry, "ws" or "wsmux"; empty unless it is this program and has the same token."""
+    """The mark of its transport, "ws" or "wsmux"; empty unless it is this program and has the same token."""
     rest: bytes
-    """What came behind the blank line: the server's first bytes in the new protocol."""
+    """The bytes after the blank line: the server's first ones in the new protocol."""
 
 
 def encode_key(nonce: bytes) -> bytes:
@@ -92,28 +92,27 @@ def sec_accept(key: bytes) -> bytes:
 def request(
     *, path: str, host: str, token: bytes, key: bytes, user_id: int, user_agent: str, carrier: str = "ws"
 ) -> bytes:
-    """Return the client's request; `host` is `remote_addr` as configured, `token` one line.
+    """Return the client's request.
 
-    `carrier` is "ws" or "wsmux": what its tunnel connections carry, with TLS below or not.
-
-    `user_id` is a random number below 2^31; tunnel connections have it at the end of their path, too.
+    `host` is `remote_addr` as configured, `token` one line, `carrier` the mark of the transport. `user_id` is a random
+    number below 2^31, which is also at the end of the path of a tunnel connection.
     """
-    before = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {user_agent}\r\nAuthorization: Bearer "
+    start = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {user_agent}\r\nAuthorization: Bearer "
     cookie = _mark(_LABELS[carrier][0], token, key)
-    behind = (
+    rest = (
         f"\r\nConnection: Upgrade\r\nCookie: {cookie}\r\nSec-WebSocket-Key: {key.decode()}"
         f"\r\nSec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nX-User-Id: {user_id}\r\n\r\n"
     )
-    return before.encode() + token + behind.encode()
+    return start.encode() + token + rest.encode()
 
 
 def authorized(request: Request, token: bytes) -> bool:
-    """Return whether the request carries the token; takes equally long for all wrong ones of a length."""
+    """Return whether the request carries the token; takes the same time for all wrong tokens of one length."""
     return hmac.compare_digest(request.headers.get(b"authorization", b""), b"Bearer " + token)
 
 
 def carrier_of(request: Request, token: bytes) -> str:
-    """Return the carrier that the client named in its request; empty if it is v0.7.2. Ask `authorized` first."""
+    """Return the mark of the client's transport; empty if the client is v0.7.2. Call `authorized` first."""
     cookie = request.headers.get(b"cookie", b"")
     return next((name for name in _LABELS if _mark(_LABELS[name][0], token, key_of(request)).encode() in cookie), "")
 
@@ -125,7 +124,7 @@ def without_mark(cookies: bytes, token: bytes, key: bytes) -> bytes:
 
 
 def is_direct_v072(request: Request) -> bool:
-    """Return whether the request is as v0.7.2's client wrote it: nothing in between has rewritten it."""
+    """Return whether a v0.7.2 client wrote the request and no proxy has changed it."""
     return tuple(request.headers) == _V072_HEADERS
 
 
@@ -146,7 +145,7 @@ def upgrade_problem(request: Request) -> str:
 def accept(key: bytes, last_line: bytes = b"") -> bytes:
     """Return the answer that switches protocols, as v0.7.2 gives it.
 
-    `last_line` is empty, `mark_line` for a client that names its carrier, or `padding_line`.
+    `last_line` is empty, a `mark_line` for a client with a mark, or a `padding_line`.
     """
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
@@ -155,23 +154,23 @@ def accept(key: bytes, last_line: bytes = b"") -> bytes:
 
 
 def mark_line(token: bytes, key: bytes, carrier: str = "ws") -> bytes:
-    """Return the header line that tells our client, who knows `token`, that the server is ours, and its carrier."""
+    """Return the header line by which a client with the same token recognises this program and its transport."""
     return _set_cookie(_mark(_LABELS[carrier][1], token, key))
 
 
 def padding_line(key: bytes) -> bytes:
-    """Return a header line that saves v0.7.2's client from losing what follows the answer at once.
+    """Return a header line that keeps a v0.7.2 client from losing the bytes after the answer.
 
-    On wsmux it drops all that it has read together with the end of the answer. Line and blank line together
-    are as long as its read buffer, so that buffer ends with the answer, however TCP cuts it. Only for clients
-    that are `is_direct_v072`: nginx gives up at an answer above 4 KiB (proxy_buffer_size).
+    On wsmux the client drops everything that it has read together with the end of the answer. This line and the blank
+    line together fill its read buffer, so the buffer ends with the answer, however TCP cuts it. The line is only for
+    clients that are `is_direct_v072`: nginx gives up at an answer above 4 KiB (proxy_buffer_size).
     """
     size = _V072_READ_BUFFER - len(_set_cookie(f"{_COOKIE}=")) - len(b"\r\n")
     return _set_cookie(f"{_COOKIE}={hashlib.shake_128(key).hexdigest(_V072_READ_BUFFER)[:size]}")
 
 
 class AnswerReader:
-    """Reads the server's answer to the request that `token` and `key` were put into."""
+    """Reads the server's answer to the request with `token` and `key`."""
 
     __slots__ = ("_head", "_key", "_token")
 
@@ -210,7 +209,7 @@ class AnswerReader:
 
 
 def _names_websocket(headers: Headers) -> bool:
-    """Return whether both headers of an upgrade are there, each perhaps among other tokens, in any case."""
+    """Return whether both headers of an upgrade are there, in any case and perhaps among other tokens."""
     return _has_token(headers, b"connection", b"upgrade") and _has_token(headers, b"upgrade", b"websocket")
 
 
@@ -226,7 +225,7 @@ def _is_key(key: bytes) -> bool:
 
 
 def _mark(label: bytes, token: bytes, key: bytes) -> str:
-    """Return the cookie that only those who know the token can make for this key."""
+    """Return the cookie that nobody can make for this key without the token."""
     return f"{_COOKIE}={hmac.digest(token, label + key, 'sha256').hex()[:_MARK_DIGITS]}"
 
 
@@ -235,7 +234,7 @@ def _set_cookie(cookie: str) -> bytes:
 
 
 def _explain(status: int) -> str:
-    """Return what the administrator can do about an answer that is not 101."""
+    """Return one line for the administrator about an answer that is not 101."""
     if status == _UNAUTHORIZED:
         return "the server refused the token"
     if status in _GATEWAY_ERRORS:

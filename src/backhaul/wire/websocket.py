@@ -1,8 +1,8 @@
-"""WebSocket frames (RFC 6455), without input or output: put headers, and take payload as it comes.
+"""WebSocket frames (RFC 6455), without input or output: headers are written, and payload is taken as it comes.
 
-Payload is neither copied nor gathered on its way through, unless the peer masked it. Our client masks with a key
-of zeros: RFC 6455 section 5.3 lets the key be anything, the random one protects others from what a browser's
-scripts send, and with zeros the masked payload is the payload.
+Payload is neither copied nor gathered on its way through, unless the peer masked it. The client masks with a key of
+zeros, which leaves the payload as it is. RFC 6455 section 5.3 allows any key: a random one protects other programs from
+bytes that scripts in a browser choose, and there is no browser here.
 """
 
 from collections.abc import Callable
@@ -27,9 +27,9 @@ _CONTINUATION: Final = 0x0
 _OPCODE: Final = 0x0F  # in the first byte
 _CONTROL_BIT: Final = 0x08  # set in the opcodes of control frames, reserved ones included
 _FINAL: Final = 0x80  # in the first byte: the message, or control frame, ends with this frame
-_RESERVED: Final = 0x70  # in the first byte: for extensions, and we negotiate none
+_RESERVED: Final = 0x70  # in the first byte: for extensions, of which none is negotiated
 _MASKED: Final = 0x80  # in the second byte
-_LENGTH: Final = 0x7F  # in the second byte: the length itself up to 125, or the form of what follows
+_LENGTH: Final = 0x7F  # in the second byte: the length up to 125, or the form of the longer length that follows
 _LENGTH_16: Final = 126
 _LENGTH_64: Final = 127
 _KEY_SIZE: Final = 4
@@ -62,12 +62,12 @@ class WebSocketError(TransportError):
 
 
 class Sink(Protocol):
-    """Takes what a parser finds. What a method raises passes through `feed`; the parser is of no use then."""
+    """Takes what a parser finds. An error of a method passes through `feed`, and the parser is useless after that."""
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
-        """Take the next bytes of a message, TEXT or BINARY; `message_end`: they are its last.
+        """Take the next bytes of a message, TEXT or BINARY; with `message_end` they are its last.
 
-        The piece is empty only where an empty message, or an empty last fragment, ends. It is valid until this
+        The piece is empty only at the end of an empty message, or of an empty last fragment. It is valid until this
         method returns.
         """
 
@@ -96,7 +96,7 @@ def put_header(
 
 
 def encode(opcode: int, payload: bytes, *, masked: bool) -> bytes:
-    """Return a whole frame; meant for the small ones, because the payload is copied.
+    """Return a whole frame; for small ones, because the payload is copied.
 
     Never send an empty message on the control channel: it crashes a v0.7.2 peer.
     """
@@ -106,11 +106,11 @@ def encode(opcode: int, payload: bytes, *, masked: bool) -> bytes:
 
 
 class FrameParser:
-    """Parses what the peer sends and hands it to `sink`, piece by piece.
+    """Parses the bytes of the peer and hands payload to `sink`, piece by piece.
 
-    `expect_masked` is true where the peer is a client. `sink` may be replaced at any time, by itself too: from
-    the next piece on the new one is told. A message has no size limit, and lengths need not be in the shortest
-    form, as for the Go library.
+    `expect_masked` is true where the peer is a client. `sink` may be replaced at any time, also by itself; the new one
+    gets the next piece. A message has no size limit, and lengths need not be in the shortest form, as in the Go
+    library.
     """
 
     __slots__ = ("_allowed", "_control", "_cut", "_final", "_gathered", "_key", "_left", "_mask", "_opcode", "sink")
@@ -120,17 +120,17 @@ class FrameParser:
         self._mask = _MASKED if expect_masked else 0
         self._allowed = _BETWEEN_MESSAGES
         self._cut = b""  # the front of a header that the last feed cut
-        self._opcode = 0  # of the message that goes on,
-        self._final = False  # and whether its current frame is the last
-        self._control = 0  # opcode of the current frame if it is a control frame,
-        self._gathered = b""  # and its payload so far
+        self._opcode = 0  # of the current message
+        self._final = False  # whether the current frame is the last of its message
+        self._control = 0  # opcode of the current frame if it is a control frame
+        self._gathered = b""  # payload of the current control frame so far
         self._left = 0  # payload bytes to come of the current frame
-        self._key = b""  # what they are masked with, from the next byte on; empty: with nothing
+        self._key = b""  # the masking key from the next byte on; empty: the payload needs no unmasking
 
     def feed(self, data: memoryview) -> None:
         """Take bytes of the connection, cut anywhere; `data` (format "B") may be reused on return.
 
-        Raises WebSocketError at the first header that breaks the protocol; all before it has been handed on.
+        Raises WebSocketError at the first header that breaks the protocol, after everything before it was handed on.
         """
         position, end = 0, len(data)
         if self._cut:
@@ -157,7 +157,7 @@ class FrameParser:
 
     def _begin(self, data: memoryview | bytes, position: int) -> int:
         """Parse the header at `position`; return where its payload starts, or 0 if the header is cut."""
-        if len(data) - position < 2:  # noqa: PLR2004  the two bytes that say how long the header is
+        if len(data) - position < 2:  # noqa: PLR2004  the two bytes that tell the size of the header
             return 0
         first, second = data[position], data[position + 1]
         if first not in self._allowed or second & _MASKED != self._mask:
@@ -181,7 +181,7 @@ class FrameParser:
         self._allowed = _BETWEEN_MESSAGES if self._final else _WITHIN_MESSAGE
 
     def _take(self, data: memoryview, start: int) -> int:
-        """Hand on what `data` holds of the current frame's payload from `start`; return where it ends."""
+        """Hand on the payload of the current frame that `data` holds from `start`; return where it ends."""
         piece = data[start : start + self._left]
         stop = start + len(piece)
         self._left -= len(piece)
@@ -208,7 +208,7 @@ class FrameParser:
         return memoryview(plain)
 
     def _reject(self, first: int) -> NoReturn:
-        """Say what is wrong with a header that has this first byte; if nothing, it is the masking."""
+        """Raise the error for a header with this first byte; if that is allowed, the masking is wrong."""
         opcode = first & _OPCODE
         if first in self._allowed:
             _fail("frames of a client must be masked" if self._mask else "frames of a server must not be masked")
@@ -221,10 +221,10 @@ class FrameParser:
 
 
 class MessageReader:
-    """A sink for small messages: gathers each whole.
+    """A sink that gathers small messages.
 
-    `on_message` takes its opcode, TEXT or BINARY, and its payload, empty ones too; `on_control` is told as in
-    `Sink`. A message over `limit` bytes raises WebSocketError as soon as it is seen to be too long.
+    `on_message` takes the opcode, TEXT or BINARY, and the payload, which may be empty; `on_control` is as in `Sink`. A
+    message of more than `limit` bytes raises WebSocketError as soon as they have come.
     """
 
     __slots__ = ("_gathered", "_limit", "_on_message", "on_control")
@@ -238,7 +238,7 @@ class MessageReader:
         self.on_control = on_control
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
-        """Gather the message; tell of it when it is whole."""
+        """Gather the message, and hand it on when it is complete."""
         if len(self._gathered) + len(piece) > self._limit:
             _fail(f"a message exceeds {self._limit} bytes where only short ones are due")
         self._gathered += piece
@@ -260,13 +260,13 @@ def _long_length(data: memoryview | bytes, position: int, first: int, code: int)
 
 @cache
 def _apply_mask() -> Callable[[memoryview, bytes], bytes]:
-    """Load the compiled helper when the first masked byte comes, which between two of ours is never.
+    """Load the compiled helper when the first masked byte comes, which this program never sends.
 
     Its package costs 1.8 MB and 12 ms because it imports importlib.metadata.
     """
     try:
         from websockets.speedups import apply_mask  # noqa: PLC0415  see above
-    except ImportError:  # installed without a compiler: same function, 30 times slower
+    except ImportError:  # installed without a compiler: the same function, 30 times slower
         from websockets.utils import apply_mask  # noqa: PLC0415  see above
     return apply_mask
 

@@ -1,1 +1,1 @@
-"""How the client gets out: the control channel, and connections to the server."""
+"""The ways out on the client: the control channel, and connections to the server."""

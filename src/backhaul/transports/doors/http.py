@@ -1,4 +1,4 @@
-"""The gate of ws, wss, wsmux and wssmux on the client's side: upgrades of connections to the server or to a CDN."""
+"""The door of ws, wss, wsmux and wssmux: upgrades of connections to the server or to a CDN."""
 
 import asyncio
 import functools
@@ -24,7 +24,7 @@ from backhaul.wire import upgrade
 from backhaul.wire.signals import Signal
 from backhaul.wire.transports import TRANSPORTS, Transport, marked
 
-UPGRADE_TIMEOUT: Final = 10.0  # seconds for TLS and the upgrade together: four round trips on the worst of links
+UPGRADE_TIMEOUT: Final = 10.0  # seconds for TLS and the upgrade together, which are four round trips
 _READ_SIZE: Final = 1 << 14
 _CHANNEL: Final = "/channel"
 _MAX_USER_ID: Final = (1 << 31) - 1  # v0.7.2: a non-negative 31-bit number
@@ -56,7 +56,7 @@ class HttpDoor:
         future: asyncio.Future[tuple[socket.socket, bytes]] = asyncio.get_running_loop().create_future()
 
         def upgraded(result: socket.socket | Exception, ours: bool, rest: bytes) -> None:  # noqa: FBT001 - see Opened
-            del ours  # every tunnel connection finds out for itself
+            del ours  # each tunnel connection finds out for itself
             if future.done():
                 if isinstance(result, socket.socket):
                     release(self._poller, result)
@@ -73,22 +73,22 @@ class HttpDoor:
         except BaseException:
             self.disconnect()
             if future.done() and not future.cancelled() and not future.exception():
-                release(self._poller, future.result()[0])  # it is there, but nobody will take it now
+                release(self._poller, future.result()[0])  # connected, but nobody takes it any more
             raise
         return address
 
     def dial(self, done: Opened) -> None:
-        """Open a tunnel connection; `done` gets it, or the error, and whether the server is ours."""
+        """Open a tunnel connection; `done` gets it, or the error, and whether the server has extensions."""
         user_id = _user_id()
         self._dial(f"/tunnel/{user_id}", user_id, done)
 
     def send(self, signal: Signal) -> None:
-        """Say `signal` on the control channel, if there is one."""
+        """Send `signal` on the control channel, if there is one."""
         self._say(encode_signal(signal, masked=True))
 
     @property
     def can_ask(self) -> bool:
-        """See Door. Every WebSocket server answers a ping, v0.7.2's as well."""
+        """See Door. Every WebSocket server answers a ping, also that of v0.7.2."""
         return True
 
     def probe(self) -> None:
@@ -96,7 +96,7 @@ class HttpDoor:
         self._say(PROBE)
 
     def ping_if_silent(self) -> None:
-        """See Silent: a server of v0.7.2 may have a slow heartbeat."""
+        """See Silent: the heartbeat of a v0.7.2 server may have a long interval."""
         if self._control:
             self._control.send_if_silent(PROBE)
 
@@ -191,11 +191,11 @@ class _Upgrade:
 
     @property
     def expected(self) -> bool:
-        """Whether the server may count on it already, and have a user for it."""
+        """Whether the server may know of it already, and have a user for it."""
         return self.for_users and self._asked
 
     def start(self, sock: socket.socket, tls: ClientContext | None) -> None:
-        """Begin with a fresh connection, which is taken over."""
+        """Take over a new connection and begin."""
         self._sock = sock
         self._tls = tls
         if not tls:
@@ -209,12 +209,12 @@ class _Upgrade:
         shake_hands(self._poller, wrapped, self._shaken)
 
     def abandon(self) -> None:
-        """Stop; nobody is told."""
+        """Close without a call of `done`."""
         if self._sock:
             release(self._poller, self._sock)
 
     def expired(self) -> None:
-        """Too much time has passed."""
+        """Fail, because the server has not answered in time."""
         self._fail(TransportError(f"the server did not answer the upgrade within {UPGRADE_TIMEOUT:g} s"))
 
     def _shaken(self, result: socket.socket | Exception) -> None:
@@ -263,4 +263,4 @@ class _Upgrade:
 
 
 def _user_id() -> int:
-    return random.randint(0, _MAX_USER_ID)  # noqa: S311 - v0.7.2 has it in the URL, no secret
+    return random.randint(0, _MAX_USER_ID)  # noqa: S311 - no secret: it is in the URL

@@ -1,4 +1,4 @@
-"""The gate of tcp, tcpmux and udp on the client's side: control channel, and tunnel connections with their ticket."""
+"""The door of tcp, tcpmux and udp: the control channel, and tunnel connections with their ticket."""
 
 import asyncio
 import contextlib
@@ -16,9 +16,9 @@ from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import Signal
 from backhaul.wire.transports import TRANSPORTS
 
-HANDSHAKE_TIMEOUT = 2.0  # seconds: what v0.7.2 allows for the whole exchange
-# A server of ours answers a hello at once. Four round trips and a moment of scheduling are waited for that
-# answer, so that the first tunnel connections can show their ticket; a v0.7.2 server never answers.
+HANDSHAKE_TIMEOUT = 2.0  # seconds for the whole exchange, as in v0.7.2
+# A server with extensions answers a hello at once, and a v0.7.2 server never does. The client waits for four round
+# trips and a moment of scheduling, so that its first tunnel connections can show their ticket.
 _HELLO_ROUND_TRIPS, _HELLO_GRACE = 4, 0.05
 
 
@@ -40,19 +40,19 @@ class RawDoor:
         self._events = events
         self._token = settings.token.encode()
         self._transport = TRANSPORTS[transport]
-        self._greeted = False  # the server has sent the signal that those of tcp and udp begin with
-        self._overdue: asyncio.TimerHandle | None = None  # set while that signal is waited for
-        self._misfit = ""  # what the server runs instead, as a sentence
+        self._greeted = False  # whether the server has sent the RTT signal, with which those of tcp and udp begin
+        self._overdue: asyncio.TimerHandle | None = None  # runs until that signal is due
+        self._misfit = ""  # one line about a server of another transport
         self._dialer = Dialer(poller, settings.dial_timeout, resolver)
         self._control: ControlChannel | None = None
         self._decoder = ClientControlDecoder()
-        self._known = asyncio.Event()  # whether the server is ours is known, or nothing more is expected
-        self._held: list[Opened] = []  # tunnel connections to be dialled then
+        self._known = asyncio.Event()  # set once the server has answered the hello, or no answer is expected any more
+        self._held: list[Opened] = []  # tunnel connections to be dialled after that
         self._address = ("", 0)
 
     @property
     def ticket(self) -> bytes:
-        """What proves this client to the server; empty if that is v0.7.2, or lost."""
+        """The ticket of this client; empty while the server is v0.7.2 or not connected."""
         return self._decoder.ticket if self._control else b""
 
     async def connect(self) -> str:
@@ -67,9 +67,9 @@ class RawDoor:
             raise
 
     def dial(self, done: Opened) -> None:
-        """Open a tunnel connection; `done` gets it, or the error, and whether the server is ours.
+        """Open a tunnel connection; `done` gets it, or the error, and whether the server has extensions.
 
-        Until that is known it waits: without the ticket that is on its way it would be turned away.
+        Until that is known it waits: the server would refuse a connection without the ticket that is on its way.
         """
         if not self._known.is_set():
             self._held.append(done)
@@ -86,22 +86,22 @@ class RawDoor:
 
     def _show(self, sock: socket.socket, ticket: bytes) -> socket.socket | OSError:
         try:
-            # All or nothing: 19 bytes are less than a segment, 88 at least, and an empty buffer takes one of these
-            # whatever its size (tcp_sendmsg).
+            # All or nothing: an empty buffer of any size takes a segment (tcp_sendmsg). A segment has at least 88
+            # bytes, and these are 19.
             sock.send(encode(Signal.TICKET, ticket))
-        except OSError as error:  # the server has closed it already, being out of descriptors for instance
+        except OSError as error:  # the server has closed it already, for instance for lack of descriptors
             release(self._poller, sock)
             return error
         return sock
 
     def send(self, signal: Signal) -> None:
-        """Say `signal` on the control channel, if there is one."""
+        """Send `signal` on the control channel, if there is one."""
         if self._control:
             self._control.send(bytes([signal]))
 
     @property
     def can_ask(self) -> bool:
-        """See Door. Only a server of ours answers a hello, each time; on tcpmux there is none."""
+        """See Door. Only a server with extensions answers hellos; on tcpmux there are none."""
         return bool(self.ticket)
 
     def probe(self) -> None:
@@ -120,7 +120,7 @@ class RawDoor:
             self._control = None
 
     def close(self) -> None:
-        """See Door: a server is asked for a connection by the connection itself."""
+        """See Door: `disconnect` leaves nothing to be opened."""
 
     async def _open(self, sock: socket.socket) -> str:
         self._address = (scoped_host(sock.getpeername()), self._settings.remote_port)
@@ -164,7 +164,7 @@ class RawDoor:
         self._control.start(rest)
 
     async def _learn_who_answers(self, patience: float) -> None:
-        # The control channel of tcpmux has no place for a hello; but a server of another transport may name that.
+        # On tcpmux there is no hello to wait for, unless the server runs another transport and names it.
         if self._transport.rtt or self._misfit:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(patience):

@@ -1,1 +1,1 @@
-"""How connections come in on the public end, and what strangers get to see."""
+"""The ways in on the public end, and the decoy for visitors without the token."""

@@ -1,4 +1,4 @@
-"""Things that belong to networks: which network has most, and whose turn is next, each in constant time."""
+"""Items that belong to networks: the network that has most, and the next one in turn, both in constant time."""
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
@@ -45,11 +45,11 @@ class Crowd(Generic[Item]):
             del self._members[network]
 
     def oldest_of(self, network: str) -> Item:
-        """Return the oldest item of a network that has one."""
+        """Return the oldest item of a network; call only while it has one."""
         return next(iter(self._members[network]))
 
     def oldest_of_largest(self) -> Item:
-        """Return the oldest item of a network that has most; call only while not empty."""
+        """Return the oldest item of the network that has most; call only while not empty."""
         return self.oldest_of(next(iter(self._sizes[-1])))
 
     def _resized(self, network: str, before: int, now: int) -> None:
@@ -63,10 +63,10 @@ class Crowd(Generic[Item]):
 
 
 class FairQueue(Generic[Item]):
-    """A queue in which networks take turns, however many items each of them has. What has come last is next.
+    """A queue in which networks take turns, however many items each of them has.
 
-    Under a load that can't be served, an order of arrival would serve only what has waited in vain already. So the
-    network that has come last is served first, of each network the newest item, and then the network goes last.
+    Under too much load, the order of arrival would serve only items that have waited too long already. So the network
+    that came last is first in turn, with its newest item, and is then the last one.
     """
 
     def __init__(self) -> None:

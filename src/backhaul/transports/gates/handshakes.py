@@ -1,4 +1,4 @@
-"""TLS handshakes of a gate, in an order that lets users' bytes come first."""
+"""TLS handshakes of a gate, scheduled so that users' bytes come first."""
 
 import asyncio
 import functools
@@ -17,20 +17,20 @@ from .crowd import FairQueue
 from .hello import NO_APPLICATION_PROTOCOL, looks_like_tls, offered_protocols
 from .lobby import Pending
 
-_PER_TURN: Final = 8  # steps for trusted networks in one turn of the event loop: 4 ms until relays move again
-_LEFT: Final = getattr(select, "POLLRDHUP", 0)  # hang-ups and errors are told in any case
+_PER_TURN: Final = 8  # steps for trusted networks in one turn of the event loop; they hold up the relays for 4 ms
+_LEFT: Final = getattr(select, "POLLRDHUP", 0)  # poll(2) reports hang-ups and errors in any case
 _PEEK_SIZE: Final = 1 << 14
-_BURST: Final = 0.05  # seconds of work that may be saved up by doing none
+_BURST: Final = 0.05  # seconds of work that an idle time may save up
 
 
 class Handshakes(Generic[Pending]):
-    """Does a handshake's next step when the connection has something to read and its turn has come.
+    """Does the next step of a handshake when the connection has something to read and its turn has come.
 
-    A step costs a thousand times more here than what triggers it costs the other end. So each turn of the event loop
-    does at most one for an untrusted network, networks take turns, and all of these together may take `share` of
-    the time. Handshakes that have begun take turns with new ones: a flood of hellos holds up none of them. Steps for
-    trusted networks are done at once, up to a number in one turn, and then in the next ones. A connection that has
-    waited for `patience` seconds fails, as its other end gives up as well.
+    A step costs this end a thousand times more than the bytes that cause it cost the peer. So each turn of the event
+    loop does at most one step for an untrusted network, networks take turns, and all of them together may take `share`
+    of the time. Handshakes that have begun take turns with new ones, so a flood of hellos holds up none of them. Steps
+    for trusted networks are done at once, up to a number in one turn, and then in the next turns. A connection that
+    has waited for `patience` seconds fails, because its peer gives up as well.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Handshakes(Generic[Pending]):
         patience: float,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`done` gets a connection whose `sock` is the TLS end, `failed` one that is to be closed.
+        """`done` gets a connection with TLS as its `sock`, `failed` one that is to be closed.
 
-        `plain` gets one that has begun with something else; nothing of that was read.
+        `plain` gets one that does not begin with TLS; none of its bytes have been read.
         """
         self._loop = asyncio.get_running_loop()
         self._poller = poller
@@ -60,12 +60,12 @@ class Handshakes(Generic[Pending]):
         self._trusted: FairQueue[Pending] = FairQueue()
         self._new: FairQueue[Pending] = FairQueue()
         self._begun: FairQueue[Pending] = FairQueue()
-        self._untrusted = [self._new, self._begun]  # the latter has its turn next
+        self._untrusted = [self._new, self._begun]  # the second one has its turn next
         self._queued: Deadlines[Pending] = Deadlines(patience, self._expired)
         self._soon: asyncio.Handle | None = None
         self._done_at_once = 0  # steps in this turn
         self._later: asyncio.TimerHandle | None = None
-        self._affordable_at = 0.0  # by the clock: when the next step for an untrusted network may begin
+        self._affordable_at = 0.0  # time of `clock` at which the next step for an untrusted network may begin
 
     def begin(self, pending: Pending) -> None:
         """Shake hands with a connection that is in the lobby."""
@@ -177,7 +177,7 @@ class Handshakes(Generic[Pending]):
             self._done(pending)
 
     def _begins(self, pending: Pending) -> bool:
-        """Return whether this is TLS that OpenSSL may have. Raises OSError."""
+        """Return whether this is TLS for OpenSSL. Raises OSError."""
         data = pending.sock.recv(_PEEK_SIZE, socket.MSG_PEEK)
         if not data:
             raise ConnectionResetError("closed before its turn")
@@ -192,13 +192,13 @@ class Handshakes(Generic[Pending]):
 
     def _wrapped(self, pending: Pending) -> ssl.SSLSocket:
         if not isinstance(pending.sock, ssl.SSLSocket):
-            self._poller.forget(pending.sock)  # should wrapping fail, it closes the descriptor
+            self._poller.forget(pending.sock)  # wrapping closes the descriptor if it fails
             pending.sock = self._context.wrap(pending.sock)
         return pending.sock
 
 
 def _has_left(sock: socket.socket) -> bool:
-    """Return whether the other end has finished or is gone: nobody shakes hands after that."""
+    """Return whether the peer has finished or is gone, so that it can't finish a handshake."""
     look = select.poll()
     look.register(sock, _LEFT)
     return bool(look.poll(0))

@@ -1,23 +1,23 @@
-"""What the first bytes of a TLS connection tell before OpenSSL gets them."""
+"""The first bytes of a TLS connection, read before OpenSSL gets them."""
 
 import struct
 from typing import Final
 
 _HANDSHAKE: Final = 0x16
-_SSLV2: Final = 0x80  # the high bit of a length, as clients of the last century begin
+_SSLV2: Final = 0x80  # the high bit of a length, with which a hello of SSL 2 begins
 _CLIENT_HELLO: Final = 1
 _ALPN: Final = 16  # RFC 7301
 NO_APPLICATION_PROTOCOL: Final = b"\x15\x03\x03\x00\x02\x02\x78"
-"""The alert with which nginx refuses a client that offers no protocol which it speaks."""
+"""The alert with which nginx refuses a client that offers only protocols that it does not speak."""
 
 
 def looks_like_tls(data: bytes) -> bool:
-    """Return whether a connection that begins with `data`, a byte at least, is to be handed to OpenSSL."""
+    """Return whether a connection that begins with `data`, at least one byte, goes to OpenSSL."""
     return data[0] == _HANDSHAKE or bool(data[0] & _SSLV2)
 
 
 def offered_protocols(data: bytes) -> list[bytes]:
-    """Return what a ClientHello offers with ALPN; nothing if it does not, or is not all there."""
+    """Return the protocols that a ClientHello offers with ALPN; none if it has no ALPN or is incomplete."""
     try:
         return _read_protocols(data)
     except (struct.error, IndexError):

@@ -1,6 +1,6 @@
 """The gate of ws, wss, wsmux and wssmux on the public end: HTTP upgrades, with or without TLS.
 
-Whoever can't show the token meets a decoy.
+Connections without the token get the decoy.
 """
 
 import asyncio
@@ -34,13 +34,13 @@ from .reputation import Reputation, barred_line
 log = logging.getLogger("backhaul.server")
 
 _ANSWER_WITHIN: Final = 15.0  # seconds that a client may take to answer a heartbeat; it answers at once
-# v0.7.2's client drops what it reads together with the end of our answer. Once its kernel has all of the answer,
-# it has read it a few milliseconds later (measured: 0 of 60 lost after 5 ms).
+# A v0.7.2 client drops bytes that it reads together with the end of the answer. It has read the answer a few
+# milliseconds after its kernel has all of it (measured: 0 of 60 lost after 5 ms).
 _SETTLE: Final = 0.01  # seconds
 
 
 class HttpGate:
-    """Listens on the tunnel's address and sorts what comes in; owns connections until they are sorted.
+    """Listens on the tunnel's address and sorts the connections, which it owns until then.
 
     On wsmux and wssmux tunnel connections become raw smux right after the answer.
     """
@@ -69,7 +69,7 @@ class HttpGate:
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
         self._control: ControlChannel | None = None
-        self._asked = 0.0  # when the heartbeat left that has not been answered
+        self._asked = 0.0  # time of the heartbeat that has no answer yet
         self._overdue: asyncio.TimerHandle | None = None
         self.rtt = 0.0  # seconds, of the last heartbeat
 
@@ -92,7 +92,7 @@ class HttpGate:
         self._decoy.open()
 
     def send(self, signal: Signal) -> None:
-        """Say `signal` on the control channel, if there is one. A heartbeat wants an answer."""
+        """Send `signal` on the control channel, if there is one, and expect an answer to a heartbeat."""
         if not self._control:
             return
         self._control.send(encode_signal(signal, masked=False))
@@ -101,12 +101,12 @@ class HttpGate:
             self._overdue = self._loop.call_later(_ANSWER_WITHIN, self._lost, "a heartbeat was not answered")
 
     def ping_if_silent(self) -> None:
-        """See Silent: the heartbeat may be slower than a proxy on the way is patient."""
+        """See Silent: the interval of the heartbeat may be longer than the patience of a proxy."""
         if self._control:
             self._control.send_if_silent(PING)
 
     def rehandshake(self, sock: socket.socket, data: bytes) -> None:
-        """See Gate: behind an upgrade there is no second handshake."""
+        """See Gate: after an upgrade there is no second handshake."""
         del data
         release(self._poller, sock)
 
@@ -161,7 +161,7 @@ class HttpGate:
             self._handshakes.discard(pending)
 
     def _said(self, pending: PendingConnection, data: bytes) -> None:
-        """Let in who shows the token at once; the decoy reads on for all others, and asks `_claim`."""
+        """Admit a connection that begins with the token; the decoy reads all others on, and asks `_claim`."""
         self._lobby.take(pending)
         self._meet(pending, data)
 
@@ -173,7 +173,7 @@ class HttpGate:
             self._show_decoy(pending, data)
 
     def _claim(self, sock: socket.socket, ip: str, data: bytes) -> bool:
-        """Take over a visitor's connection if a client speaks on it, which a proxy may have used for others before."""
+        """Take over a visitor's connection if a client's request has come; a proxy may reuse connections of others."""
         request = self._tunnel_request(data)
         if not request:
             return False
@@ -186,7 +186,7 @@ class HttpGate:
         return True
 
     def _tunnel_request(self, data: bytes) -> Request | None:
-        """Return the request of a client; None for one that is none, or is incomplete."""
+        """Return the request in `data`; None unless it is complete and asks for a path of the tunnel."""
         try:
             request = RequestReader().feed(data)
         except HeadError:
@@ -199,7 +199,7 @@ class HttpGate:
         return request.path == f"{self._settings.path}/channel"
 
     def _proves(self, pending: PendingConnection, request: Request) -> bool:
-        """Return whether the request may be let in, from a barred network as well."""
+        """Return whether the request may be admitted, also from a barred network."""
         if not upgrade.authorized(request, self._token):
             return False
         self._reputation.proved(pending.network)
@@ -225,13 +225,13 @@ class HttpGate:
             admit = functools.partial(self._open_control, pending, request.rest)
         elif self._control:
             admit = functools.partial(self._open_tunnel, pending, request.rest, self._control, ours=ours)
-        else:  # its client has given it up, together with the control channel
+        else:  # the client has given it up, together with the control channel
             release(self._poller, pending.sock)
             return
         self._send(pending, self._answer(request, ours=ours, padded=not channel and self._transport.mux), admit)
 
     def _send(self, pending: PendingConnection, answer: bytes, then: Callable[[], None]) -> None:
-        """Send the answer, then call `then`; who does not take all of it at once waits in the lobby meanwhile."""
+        """Send the answer, then call `then`; a connection that does not take all of it at once waits in the lobby."""
         try:
             sent = pending.sock.send(answer)
         except WOULD_BLOCK:
@@ -251,7 +251,7 @@ class HttpGate:
         send_whole(self._poller, pending.sock, answer[sent:], leave, lambda _error: self._lobby.dismiss(pending))
 
     def _mismatched(self, theirs: str) -> None:
-        """The answer tells the client as well, which then closes the connection."""
+        """Report the mismatch; the client learns it from the answer, and closes the connection."""
         client = marked(theirs, tls=self._transport.tls)
         self._events.fit.mismatched(unlike("client", client.name, self._transport.name))
 
@@ -272,7 +272,7 @@ class HttpGate:
         return upgrade.accept(key, line)
 
     def _settle(self, sock: socket.socket, rest: bytes, control: ControlChannel) -> None:
-        """Let the peer read the answer before smux begins; see _SETTLE. A later control channel is another client's."""
+        """Wait until the peer has read the answer before smux begins (_SETTLE), unless its control channel ends."""
         if control.closed:
             release(self._poller, sock)
         elif unacknowledged(sock):

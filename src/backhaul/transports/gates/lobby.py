@@ -15,11 +15,11 @@ from .reputation import Reputation
 
 log = logging.getLogger("backhaul.server")
 
-_READ_SIZE: Final = 1 << 14  # a record of TLS at least: what stays in its buffer no poller sees
+_READ_SIZE: Final = 1 << 14  # at least a record of TLS, because no poller sees what stays in its buffer
 
 
 class PendingConnection:
-    """A connection that has proved nothing yet. Gates derive what they need to judge it."""
+    """A connection that has proved nothing yet. Gates derive classes with what they need to judge it."""
 
     __slots__ = ("ip", "listening", "network", "sock", "trusted")
 
@@ -28,12 +28,12 @@ class PendingConnection:
         self.ip = ip
         self.network = network_of(ip)
         self.trusted = False
-        """Whether its network had proved itself before it came."""
+        """Whether its network had proved itself before."""
         self.listening = False
 
 
 def first_words(sock: socket.socket) -> bytes:
-    """Return what has come already: a client speaks at once. An end is left to be found by whoever reads next."""
+    """Return the bytes that have come already, for a client sends at once; the next read finds the end, if any."""
     try:
         return sock.recv(_READ_SIZE)
     except OSError:  # nothing yet, or a broken connection, which reports its end again
@@ -46,9 +46,9 @@ Pending = TypeVar("Pending", bound=PendingConnection)
 class Lobby(Generic[Pending]):
     """Owns connections from `admit` until `take` or `dismiss`, and reads them from `listen` on.
 
-    At most `limit` connections wait, and `share` of each network, except of those that are trusted. The one that
-    makes room is the oldest of the network that has most. Half of the places are safe from the untrusted, and the
-    other half from the trusted.
+    At most `limit` connections wait, and at most `share` of each untrusted network. The oldest one of the network that
+    has most makes room. Half of the places belong to trusted connections and half to the others; neither displaces the
+    other there.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Lobby(Generic[Pending]):
         seconds: float,
         left: Callable[[Pending], None] = lambda _: None,
     ) -> None:
-        """`heard` is told what has come, `left` who has left, for whatever reason."""
+        """`heard` gets the bytes of a connection, `left` each connection that leaves, for any reason."""
         self._poller = poller
         self._reputation = reputation
         self._heard = heard
@@ -93,7 +93,7 @@ class Lobby(Generic[Pending]):
         self._poller.on_readable(pending.sock, functools.partial(self.read, pending))
 
     def read(self, pending: Pending) -> None:
-        """Read what there is."""
+        """Read the bytes that have come."""
         try:
             data = pending.sock.recv(_READ_SIZE)
         except WOULD_BLOCK:
@@ -132,7 +132,7 @@ class Lobby(Generic[Pending]):
             self._push_out(crowded.oldest_of_largest())
 
     def _push_out(self, pending: Pending) -> None:
-        """Make room, but hear a last time: in a burst its proof may only not have been read yet."""
+        """Make room, after a last read: in a burst of connections its proof may have come and not been read."""
         if pending.listening:
             self.read(pending)
         if pending in self:

@@ -1,8 +1,8 @@
-"""The gate of tcp, tcpmux and udp on the public end: who may open a control channel, what is a tunnel connection.
+"""The gate of tcp, tcpmux and udp on the public end: it admits control channels and tunnel connections.
 
-A v0.7.2 client says nothing on a tunnel connection, so all that can vouch for it is the address of its control
-channel. One of ours shows the ticket that it was given on the control channel instead, from any address. Until it is
-known which of the two the client is, silent connections from its address wait: they may be a neighbour's.
+A v0.7.2 client sends nothing on a tunnel connection, so only the address of its control channel vouches for it. A
+client with extensions shows a ticket that it got on the control channel, from any address. Until it is known which of
+the two the client is, silent connections from its address wait: they may be a neighbour's.
 """
 
 import asyncio
@@ -32,12 +32,12 @@ from .reputation import Reputation, barred_line
 
 log = logging.getLogger("backhaul.server")
 
-MAX_GREETING = 1024  # bytes of token, unless ours is longer
-_SECOND_THOUGHT = 0.05  # seconds in which a client that comes back has begun its handshake
+MAX_GREETING = 1024  # bytes of a token, unless the configured one is longer
+_SECOND_THOUGHT = 0.05  # seconds within which a returning client has begun its handshake
 
 
 class RawGate:
-    """Listens on the tunnel's address and sorts what comes in; owns connections until they are sorted."""
+    """Listens on the tunnel's address and sorts the connections, which it owns until then."""
 
     def __init__(self, poller: Poller, settings: ServerSettings, events: GateEvents, transport: str) -> None:
         """`transport` is tcp, tcpmux or udp; tcpmux measures no round trip, as in v0.7.2."""
@@ -58,9 +58,9 @@ class RawGate:
             seconds=settings.limits.handshake_timeout,
             left=self._left,
         )
-        self._doubt = False  # whether the client may still turn out to be ours
-        self._grace: asyncio.TimerHandle | None = None  # set from the answer to the RTT signal on, while in doubt
-        self._held: dict[_PendingClient, None] = {}  # silent so far, and from the client's address
+        self._doubt = False  # whether the client may still turn out to have extensions
+        self._grace: asyncio.TimerHandle | None = None  # runs after the answer to the RTT signal, while in doubt
+        self._held: dict[_PendingClient, None] = {}  # silent connections from the client's address
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
         self._control: ControlChannel | None = None
@@ -77,12 +77,12 @@ class RawGate:
 
     @property
     def vouches(self) -> bool:
-        """See Gate: for those who have shown a ticket, which on tcpmux nobody is given."""
+        """See Gate: for connections with a ticket, which do not exist on tcpmux."""
         return bool(self._ticket)
 
     @property
     def ticket(self) -> bytes:
-        """What the present client shows to prove itself; empty if it is v0.7.2, or not there."""
+        """The ticket of the present client; empty if it is v0.7.2, or if there is none."""
         return self._ticket
 
     def start(self) -> None:
@@ -92,12 +92,12 @@ class RawGate:
         self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused)
 
     def send(self, signal: Signal) -> None:
-        """Say `signal` on the control channel, if there is one."""
+        """Send `signal` on the control channel, if there is one."""
         if self._control:
             self._control.send(bytes([signal]))
 
     def greet(self, sock: socket.socket, ip: str, data: bytes = b"") -> None:
-        """Hear who is there: a handshake, a ticket, or nobody worth keeping; takes over the socket."""
+        """Take over a connection that begins with a handshake or a ticket, or is to be closed."""
         data = data or first_words(sock)
         if self._proof and hmac.compare_digest(data[: len(self._proof)], self._proof):
             self._let_in(sock, ip, data[len(self._proof) :])
@@ -105,7 +105,7 @@ class RawGate:
             self._hear(self._make_pending(sock, ip), data)
 
     def _let_in(self, sock: socket.socket, ip: str, rest: bytes) -> None:
-        if ip != self._control_ip:  # whose network has proved itself by the token
+        if ip != self._control_ip:  # that network has proved itself with the token
             self._reputation.proved(network_of(ip))
         self._events.tunnel_opened(sock, rest, ours=True)
 
@@ -120,7 +120,7 @@ class RawGate:
             self._lobby.listen(pending)
 
     def rehandshake(self, sock: socket.socket, data: bytes) -> None:
-        """Hear a connection that was taken for a tunnel connection and has spoken; takes over the socket."""
+        """Take over a tunnel connection that has sent something, and read it as a handshake."""
         try:
             ip = plain_ip(sock.getpeername())
         except OSError:
@@ -150,7 +150,7 @@ class RawGate:
             self._admit(sock, ip)
 
     def _decide(self, sock: socket.socket, ip: str) -> None:
-        """Give it to a user unless it has spoken: it may be the client that comes back, whose old channel is dead."""
+        """Admit a silent connection; one that has sent something may be the client, back after its old channel died."""
         if not self._acceptor:
             release(self._poller, sock)
         elif has_input(sock) or not self._control or self._ticket or ip != self._control_ip:
@@ -159,7 +159,7 @@ class RawGate:
             self._admit(sock, ip)
 
     def _admit(self, sock: socket.socket, ip: str) -> None:
-        """Let a connection in for its address, or hold it while the client may be one that shows tickets."""
+        """Admit a connection by its address, or hold it while the client may be one that shows tickets."""
         if not self._doubt:
             self._events.tunnel_opened(sock, ours=False)
             return
@@ -171,7 +171,7 @@ class RawGate:
         self._held.pop(pending, None)
 
     def _begin_doubt(self) -> None:
-        """Ask for the round trip, which a client of ours answers with a hello behind it."""
+        """Ask for the round trip, to which a client with extensions adds a hello."""
         self._doubt = True
         self._rtt_asked = self._loop.time()
         self.send(Signal.RTT)
@@ -183,7 +183,7 @@ class RawGate:
             self._grace = self._loop.call_later(self._settings.limits.hello_grace, self._take_for_v072)
 
     def _take_for_v072(self) -> None:
-        """Let in those who were held, in order."""
+        """Admit the held connections in their order."""
         held = list(self._held)
         self._dispel()
         for pending in held:
@@ -191,7 +191,7 @@ class RawGate:
             self._events.tunnel_opened(pending.sock, ours=False)
 
     def _dispel(self) -> None:
-        """Have no more doubt; who is held has to prove himself as everybody else."""
+        """End the doubt; held connections have to prove themselves like all others."""
         self._doubt = False
         self._held.clear()
         if self._grace:
@@ -223,7 +223,7 @@ class RawGate:
             self._trust(pending)
             self._events.tunnel_opened(pending.sock, frame.rest, ours=True)
         elif frame.kind == Signal.TICKET and not self._control_ip:
-            self._lobby.dismiss(pending)  # a ticket of the process before this one, whose client is on its way
+            self._lobby.dismiss(pending)  # a ticket of the process before this one; its client is about to connect
         else:
             self._refuse(pending, "wrong token" if frame.kind == Signal.CHANNEL else "no valid handshake")
 
@@ -268,7 +268,7 @@ class RawGate:
         if self._decoder.transport == self._transport.name:
             self._recognise()
             self._control.send(hello_answer(self._transport.name, self._ticket))
-        else:  # the client learns it from the answer, and goes; its ticket is worth nothing
+        else:  # the client learns it from the answer and leaves; its ticket admits nothing
             self._control.send(hello_answer(self._transport.name, secrets.token_bytes(TICKET_SIZE)))
             self._events.fit.mismatched(
                 unlike("client", self._decoder.transport or "another transport", self._transport.name)
@@ -291,7 +291,7 @@ class RawGate:
 
 
 class _PendingClient(PendingConnection):
-    """Begins with a handshake or a ticket."""
+    """A connection that has to begin with a handshake or a ticket."""
 
     __slots__ = ("reader",)
 

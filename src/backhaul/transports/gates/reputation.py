@@ -1,4 +1,4 @@
-"""Networks that have proved themselves to a gate, and networks that fail at it again and again."""
+"""Networks that have proved themselves to a gate, and networks that fail again and again."""
 
 import time
 from collections import OrderedDict
@@ -8,21 +8,21 @@ from typing import Final
 from backhaul.failures import Failures
 from backhaul.transports.base import GateLimits
 
-_MAX_NETWORKS: Final = 4096  # remembered of each kind; one more displaces the one that has not been seen for longest
+_MAX_NETWORKS: Final = 4096  # remembered of each kind; a further one displaces the one that was seen least recently
 _FIRST_BACKOFF: Final = 1.0  # seconds, doubled with each further failure
 
 
 def barred_line(network: str, seconds: float) -> str:
-    """Return what the log says about a network that is barred for `seconds`."""
+    """Return the log line about a network that is barred for `seconds`."""
     return f"{network}: too many failed attempts; further ones are not logged for {seconds:g} s"
 
 
 class Reputation:
-    """Knows networks by their proofs.
+    """The memory of which networks have proved themselves or failed.
 
     A network that has proved itself is never barred. Another one is barred for a while after `failures` failed proofs
-    within `failure_window` seconds: its failures are neither counted nor logged. The right token opens the gate to
-    it all the same, so that a neighbour behind the same NAT or proxy can't lock the client out.
+    within `failure_window` seconds: its failures are then neither counted nor logged. The right token still opens the
+    gate to it, so a neighbour behind the same NAT or proxy can't lock the client out.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class Reputation:
         )
 
     def trusts(self, network: str) -> bool:
-        """Return whether somebody in this network has shown the token."""
+        """Return whether a connection from this network has shown the token."""
         return network in self._proved
 
     def barred(self, network: str) -> bool:
-        """Return whether failures of this network are to be ignored now."""
+        """Return whether failures of this network are ignored at present."""
         return not self.trusts(network) and self._failures.pause(network) > 0
 
     def proved(self, network: str) -> None:

@@ -1,7 +1,7 @@
-"""What strangers get to see on the port of ws, wss, wsmux or wssmux: a dull web server.
+"""The decoy: a dull web server on the port of ws, wss, wsmux or wssmux, for visitors without the token.
 
-A wrong token and a plain visitor get the very same answers. These are nginx's, and `docs/configuration.md` names the
-configuration of nginx that each kind of decoy stands for.
+A client with a wrong token and a browser get the same answers. These are nginx's, and `docs/configuration.md` names
+the configuration of nginx that each kind of decoy stands for.
 """
 
 import asyncio
@@ -22,16 +22,16 @@ from .visit import Visit
 log = logging.getLogger("backhaul.server")
 
 Claim = Callable[[socket.socket, str, bytes], bool]
-"""Takes over a connection if the bytes that have come on it are a client's after all."""
+"""Takes over a connection if its bytes are a client's after all."""
 
 _NOTHING: Final = "404"
 
 
 class Decoy:
-    """Answers strangers; owns their connections until they are closed or claimed."""
+    """Answers visitors; owns their connections until they are closed or claimed."""
 
     def __init__(self, poller: Poller, what: str, token: bytes, limits: GateLimits, claim: Claim) -> None:
-        """`what` is "404", a directory, or the URL of a website, which must not learn the token."""
+        """Show `what`: "404", a directory, or the URL of a website, which must not learn the token."""
         self._poller = poller
         self._limits = limits
         self._claim = claim
@@ -45,7 +45,7 @@ class Decoy:
         self._site = self._make_site()
 
     def welcome(self, sock: socket.socket, ip: str, network: str, data: bytes, *, plain_on_tls: bool = False) -> None:
-        """Serve whoever has sent `data`; takes over the socket."""
+        """Take over a connection that has sent `data`, and serve it."""
         self._make_room(network)
         stream = Stream(self._poller, sock, data, self._limits.send_timeout)
         visitor = _Visitor(self, stream, ip, network)
@@ -63,11 +63,11 @@ class Decoy:
         return self._claim(visitor.stream.sock, visitor.ip, data)
 
     def fault(self, error: Exception) -> None:
-        """Tell of an error in this program."""
+        """Report an error in this program."""
         self._poller.faults.fault(FAULT, error)
 
     def note(self, visitor: "_Visitor", *, idle: bool) -> None:
-        """Account for what a visitor does."""
+        """Count a visitor among the idle or the busy ones."""
         self.forget(visitor)
         (self._idle if idle else self._busy).add(visitor.network, visitor)
 
@@ -90,7 +90,7 @@ class Decoy:
 
 
 class _Visitor:
-    """A visitor as the decoy keeps account of it."""
+    """A visitor in the accounts of the decoy."""
 
     __slots__ = ("_decoy", "_task", "ip", "network", "stream")
 
@@ -129,7 +129,7 @@ class _Visitor:
             mine = await visit.run(self)
         except OSError as error:
             log.debug("visitor %s: connection lost: %s", self.ip, error)
-        except Exception as error:  # noqa: BLE001 - whatever it is concerns this visitor alone
+        except Exception as error:  # noqa: BLE001 - any error concerns this visitor alone
             self._decoy.fault(error)
         finally:
             self._decoy.forget(self)
@@ -138,7 +138,7 @@ class _Visitor:
 
 
 def _make_site(what: str, token: bytes, poller: Poller, limits: GateLimits) -> Site:
-    # Only the modules of what is shown take memory.
+    # Only the modules of the site that is shown take memory.
     if what == _NOTHING:
         return EmptySite()
     if what.startswith(("http://", "https://")):

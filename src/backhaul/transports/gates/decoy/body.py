@@ -1,4 +1,4 @@
-"""Bodies of requests, which are read and thrown away, or handed on."""
+"""Bodies of requests, which are read and discarded, or passed on."""
 
 import re
 from typing import Final, Protocol
@@ -13,14 +13,14 @@ _DIGITS: Final = re.compile(rb"[0-9]{1,18}")
 
 
 class Body(Protocol):
-    """What follows a head."""
+    """The bytes of a request after its head."""
 
     @property
     def done(self) -> bool:
         """Whether all of it has been taken."""
 
     def take(self, buffer: bytearray) -> bytes:
-        """Remove what `buffer` has of it, and return its content. Raises BadRequestError."""
+        """Remove the bytes of the body from `buffer`, and return its content. Raises BadRequestError."""
 
 
 class SizedBody:
@@ -47,7 +47,7 @@ class ChunkedBody:
 
     def __init__(self) -> None:
         self._missing = 0  # of the current chunk
-        self._between = b""  # what has to come before the next size
+        self._between = b""  # the line end that has to come before the next size
         self._trailers = False
         self.done = False
 
@@ -110,7 +110,7 @@ def body_of(head: Head) -> Body:
 
 
 def refusal(head: Head) -> int:
-    """Return the status with which a body is refused that is still waited for; 0 if it is not."""
+    """Return the status that refuses a body before it has come; 0 if it is not refused."""
     if b"content-length" in head.headers and b"transfer-encoding" in head.headers:
         return 400
     return 413 if int(head.header(b"content-length") or 0) > _MAX_SIZE else 0

@@ -20,7 +20,7 @@ _boundaries: Final = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A file as its visitors see it."""
+    """A file in the view of visitors."""
 
     kind: str
     size: int
@@ -34,14 +34,14 @@ class Resource:
 
 
 class _UnsatisfiableError(BackhaulError):
-    """No byte of the file was asked for."""
+    """No requested range has a byte of the file."""
 
 
 def answer_with(resource: Resource, head: Head) -> Answer:
-    """Return the answer that gives `resource` to whoever sent `head`."""
+    """Return the answer of `resource` to a request."""
     if _fails(resource, head):
         answer = page(412, head)
-        answer.closing, answer.says_closing = True, False  # a peculiarity of nginx's
+        answer.closing, answer.says_closing = True, False  # as nginx does
         return answer
     validators = [("Last-Modified", http_date(resource.modified))]
     tag = [("ETag", resource.etag)]
@@ -122,7 +122,7 @@ def _parse_date(value: bytes) -> int | None:
 
 
 def _ranges(resource: Resource, head: Head) -> list[FileRange]:
-    """Return the parts that were asked for; none for the whole. Raises _UnsatisfiableError."""
+    """Return the requested parts, none for the whole. Raises _UnsatisfiableError."""
     value = head.header(b"range") or b""
     if len(value) < _MIN_RANGE or not value.lower().startswith(b"bytes=") or not _same_version(resource, head):
         return []

@@ -12,7 +12,7 @@ from .head import BadRequestError, Head
 from .nginx import LOAD_SIZE, Answer, FileRange, encode_head
 from .stream import Stream
 
-_TLS_PIECE: Final = 1 << 15  # bytes of a file that are in memory for a visitor
+_TLS_PIECE: Final = 1 << 15  # bytes of a file in memory for each visitor
 _HTTP_11: Final = 11
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -23,7 +23,7 @@ class Exchange:
     def __init__(
         self, stream: Stream, head: Head, raw: bytearray, body: Body, limits: GateLimits, *, last: bool
     ) -> None:
-        """`raw` is the head as it came; `last` whether the connection takes no more requests after it."""
+        """`raw` is the head as it came; `last` is true if the connection takes no more requests."""
         self.stream = stream
         self.head = head
         self.raw = raw
@@ -48,7 +48,7 @@ class Exchange:
         return f"{self.scheme}://{self.head.host or plain_ip(address)}{port}{path}{self.head.query}"
 
     def body_broken(self) -> bool:
-        """Take what has come of the body; return whether that makes no sense."""
+        """Take the bytes of the body that have come; return whether they are invalid."""
         try:
             self.body.take(self.stream.buffer)
         except BadRequestError:
@@ -72,7 +72,7 @@ class Exchange:
         return keep
 
     async def reply(self, answer: Answer) -> bool:
-        """Send an answer and throw the body away; return whether the connection stays open."""
+        """Send an answer and discard the body; return whether the connection stays open."""
         broken = self.body_broken()
         answer.closing = answer.closing or broken
         keep = await self.send(answer)
@@ -80,11 +80,11 @@ class Exchange:
 
     @property
     def expects_more(self) -> bool:
-        """Whether the visitor waits for leave to send its body."""
+        """Whether the visitor waits for permission to send its body."""
         return self.head.version >= _HTTP_11 and (self.head.header(b"expect") or b"").lower() == b"100-continue"
 
     async def go_on(self) -> None:
-        """Give leave to send the body."""
+        """Tell the visitor to send the body."""
         await self.stream.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def _send_range(self, answer: Answer, part: FileRange) -> None:
@@ -100,7 +100,7 @@ class Exchange:
             start += size
 
     async def _discard(self) -> bool:
-        """Throw away what still comes of the body; return whether it has ended in order."""
+        """Discard the rest of the body; return whether it has ended in order."""
         with contextlib.suppress(TimeoutError, BadRequestError):
             async with asyncio.timeout(self.limits.lingering_time):
                 while not self.body.done:

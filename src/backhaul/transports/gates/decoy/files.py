@@ -1,6 +1,6 @@
 """The files of a directory, as nginx serves them with `root`, `index index.html` and 404 for names with a dot first.
 
-Everything that may wait for a disk happens in one thread of its own. Symbolic links that lead out of the directory
+Everything that may wait for a disk happens in a thread. Symbolic links that lead out of the directory
 do not exist for visitors.
 """
 
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 
 class _Folder:
-    """A directory that was asked for without a slash."""
+    """A directory whose name was requested without a slash."""
 
 
 class _RefusedError(BackhaulError):
@@ -65,7 +65,7 @@ class OpenFile:
         await self._directory.in_thread(self._directory.load, self.fd, size, start)
 
     def close(self) -> None:
-        """Close, after whatever the thread still does with it."""
+        """Close, after the thread is done with it."""
         self._directory.submit_close(self.fd)
 
 
@@ -121,19 +121,19 @@ class Directory:
             raise
 
     async def in_thread(self, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
-        """Do something that may wait for a disk."""
+        """Call `work`, which may wait for a disk, in the thread."""
         future = self._thread.submit(work, *args, **kwargs)
         return await asyncio.wrap_future(future)
 
     def submit_close(self, fd: int) -> None:
-        """Close a descriptor when the thread is done with all that it was asked for before."""
+        """Close a descriptor when the thread is done with all earlier work."""
         try:
             self._thread.submit(os.close, fd)
-        except RuntimeError:  # it is shut down, and does no more
+        except RuntimeError:  # the thread is shut down
             os.close(fd)
 
     def load(self, fd: int, size: int, start: int) -> None:
-        """Read a part of a file for the system's memory alone."""
+        """Read a part of a file only to have it in the system's memory."""
         self._scratch = self._scratch or bytearray(LOAD_SIZE)
         os.preadv(fd, [memoryview(self._scratch)[:size]], start)
 

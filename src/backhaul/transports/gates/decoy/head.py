@@ -1,6 +1,7 @@
-"""Request heads as nginx reads them: what it takes, what it refuses, and when it does either.
+"""Request heads as nginx reads them: it accepts and refuses the same ones, at the same byte.
 
-Written from nginx's documentation and from what nginx 1.22 answers; `tests/interop/test_decoy_nginx.py` compares both.
+Written from the documentation of nginx and the answers of nginx 1.22; `tests/interop/test_decoy_nginx.py` compares
+both.
 """
 
 import re
@@ -10,8 +11,8 @@ from typing import Final
 from backhaul.errors import BackhaulError
 
 _FIRST_BUFFER: Final = 1024  # client_header_buffer_size
-_LARGE_BUFFER: Final = 8192  # large_client_header_buffers: of this size ...
-_LARGE_BUFFERS: Final = 4  # ... and so many
+_LARGE_BUFFER: Final = 8192  # bytes of each of large_client_header_buffers
+_LARGE_BUFFERS: Final = 4  # the number of large_client_header_buffers
 # Headers that may come once.
 _UNIQUE: Final = frozenset(
     b"host if-modified-since if-unmodified-since if-match if-none-match content-length content-range if-range "
@@ -58,7 +59,7 @@ _OTHER_VERSION: Final = re.compile(
 
 
 class BadRequestError(BackhaulError):
-    """nginx answers with an error page and closes."""
+    """A request that nginx answers with an error page before it closes the connection."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -67,7 +68,7 @@ class BadRequestError(BackhaulError):
 
 @dataclass(slots=True)
 class Head:
-    """A request, as far as its blank line."""
+    """A request up to its blank line."""
 
     method: str = ""
     target: str = ""
@@ -79,8 +80,8 @@ class Head:
     version: int = 10
     """9, 10 or 11; 10 until it is known."""
     headers: dict[bytes, bytes] = field(default_factory=dict, repr=False)
-    """Those that an answer depends on, with names in lower case; of repeated ones the last. The others are in the raw
-    head only: 32 KiB of short lines would take 300 KiB here."""
+    """The headers that an answer depends on, with names in lower case; the last one of a repeated name. The others are
+    in the raw head only: 32 KiB of short lines would take 300 KiB here."""
 
     def header(self, name: bytes) -> bytes | None:
         """Return the value, or None if there is no such header."""
@@ -94,18 +95,18 @@ class Head:
 
 
 class HeadReader:
-    """Reads one head from a buffer as bytes come in; `head` holds what is known of it so far."""
+    """Reads one head from a buffer as bytes come in; `head` holds what has been read so far."""
 
     def __init__(self) -> None:
         self.head = Head()
         self.raw = bytearray()
-        """What has been read of it."""
+        """The bytes that have been read of it."""
         self.begun = False
         self._room = _FIRST_BUFFER
         self._large = 0
 
     def read(self, buffer: bytearray) -> bool:
-        """Take what `buffer` has of the head; return whether that is all of it. Raises BadRequestError."""
+        """Take the bytes of the head from `buffer`; return whether it is complete. Raises BadRequestError."""
         while True:
             if not self.begun and not self._skip_blank_lines(buffer):
                 return False
@@ -131,7 +132,7 @@ class HeadReader:
         return self.begun
 
     def _make_room(self, size: int, *, complete: bool) -> None:
-        """Account for a line as nginx does, which puts it into the first buffer that has room for all of it."""
+        """Count a line as nginx does, which puts it into the first buffer with room for all of it."""
         needed = size if complete else size + 1
         if needed <= self._room:
             return

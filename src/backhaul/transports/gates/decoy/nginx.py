@@ -1,4 +1,4 @@
-"""Answers in the form that nginx gives them, with `server_tokens off`."""
+"""Answers in the form of nginx with `server_tokens off`."""
 
 import time
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _HEADER_TOO_LARGE: Final = 494
 PLAIN_ON_TLS: Final = 497
 LOAD_SIZE: Final = 1 << 18
-"""Bytes of a file that are read ahead for a visitor, into the system's memory."""
+"""Bytes of a file that are read ahead for a visitor into the system's memory."""
 _REASONS: Final = {
     200: "OK",
     206: "Partial Content",
@@ -55,7 +55,7 @@ class FileRange(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Answer:
-    """What a visitor is told."""
+    """An answer to a visitor."""
 
     status: int
     kind: str = ""
@@ -64,15 +64,15 @@ class Answer:
     fields: list[tuple[str, str]] = field(default_factory=list)
     """Header lines before `Connection`."""
     extra: list[tuple[str, str]] = field(default_factory=list)
-    """Header lines behind `Connection`."""
+    """Header lines after `Connection`."""
     closing: bool = False
-    """Whether the connection is closed behind it."""
+    """Whether the connection is closed after it."""
     says_closing: bool = True
-    """Whether `Connection` tells of that."""
+    """Whether the header `Connection` says so."""
     continues: bool = False
-    """Whether a visitor who expects it is told to go on first."""
+    """Whether a visitor who expects 100 Continue gets it first."""
     file: "OpenFile | None" = None
-    """What the ranges in `body` are of; whoever gets the answer closes it."""
+    """The file of the ranges in `body`; the receiver of the answer closes it."""
 
     @property
     def size(self) -> int:
@@ -121,7 +121,7 @@ def _page_text(status: int, *, padded: bool) -> str:
 
 
 def _wants_padding(status: int, head: Head) -> bool:
-    """Return whether the browser shows a page of its own in place of a short one (msie_padding)."""
+    """Return whether the browser would replace a short page by its own (msie_padding)."""
     agent = head.header(b"user-agent") or b""
     if status < 400 or head.version < 10:  # noqa: PLR2004 - HTTP/1.0
         return False

@@ -38,10 +38,10 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Website:
-    """A website that is asked for whatever a visitor asks for."""
+    """A website that gets the requests of visitors."""
 
     def __init__(self, url: str, scrubber: Scrubber, poller: Poller, timeout: float) -> None:
-        """`timeout` is for a connection, names and all addresses included."""
+        """`timeout` is for a connection, including the look-up of its name and all addresses."""
         self._resolver = Resolver()
         self._dialer = Dialer(poller, timeout, self._resolver)
         parts = urlsplit(url)
@@ -83,7 +83,7 @@ class Website:
         return await asyncio.open_connection(sock=sock, ssl=self._tls, server_hostname=name, limit=_READ_SIZE)
 
     def _request(self, exchange: Exchange) -> h11.Request:
-        """Return what the website is asked. Raises h11.ProtocolError for what h11 does not understand."""
+        """Return the request to the website. Raises h11.ProtocolError for one that h11 does not understand."""
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)
         parser.receive_data(bytes(exchange.raw))
         asked = parser.next_event()
@@ -99,7 +99,7 @@ class Website:
         return h11.Request(method=asked.method, target=self._path + _target(exchange), headers=headers)
 
     def _relocate(self, headers: Headers) -> Headers:
-        """Keep a visitor who is sent to another page of the website on this server."""
+        """Rewrite redirections within the website, so that the visitor stays on this server."""
         return [(name, self._here(value) if name.lower() == b"location" else value) for name, value in headers]
 
     def _here(self, location: bytes) -> bytes:
@@ -146,7 +146,7 @@ class _Passage:
             await asyncio.gather(upload, download, return_exceptions=True)
 
     def _check(self, upload: "asyncio.Task[None]") -> None:
-        """Raise what went wrong with the visitor; a website may answer before it has read all, and close."""
+        """Raise an error of the visitor; a website may answer before it has read everything, and close."""
         error = upload.exception()
         if isinstance(error, BadRequestError) and self._begun:
             raise ConnectionAbortedError("the visitor's request makes no sense") from error
@@ -211,7 +211,7 @@ class _Passage:
         return event
 
     async def _begin(self, answer: h11.Response) -> bool:
-        """Pass the head on; return whether the visitor's connection stays open behind the answer."""
+        """Pass the head on; return whether the visitor's connection stays open after the answer."""
         exchange = self._exchange
         headers = self._relocate(_end_to_end(answer.headers.raw_items(), _OWN_ANSWER))
         sized = any(name.lower() == b"content-length" for name, _ in headers)
@@ -232,7 +232,7 @@ class _Passage:
 
 
 class _SiteError(BackhaulError):
-    """The website has closed, or does not answer."""
+    """The website has closed the connection, or does not answer."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -240,7 +240,7 @@ class _SiteError(BackhaulError):
 
 
 def _end_to_end(headers: Headers, own: frozenset[bytes]) -> Headers:
-    """Return the headers that are meant for the other end."""
+    """Return the end-to-end headers."""
     named = {
         name.strip().lower()
         for key, value in headers

@@ -1,4 +1,4 @@
-"""Headers that a website must not see: they hold the tunnel's token, or tell of the tunnel."""
+"""Headers that a website must not see, because they hold the token or reveal the tunnel."""
 
 import base64
 import binascii
@@ -15,14 +15,14 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Scrubber:
-    """Takes the tunnel's traces out of a request: a client with a wrong path is a visitor as well."""
+    """Removes traces of the tunnel from a request, because a client with a wrong path is a visitor as well."""
 
     def __init__(self, token: bytes) -> None:
         self._token = token
         self._plain = _squash(token)
 
     def scrub(self, headers: Headers) -> Headers:
-        """Return the headers without a token in any spelling, this program's cookie and what belongs to an upgrade."""
+        """Return the headers without tokens in any spelling, the mark of this program and those of an upgrade."""
         key = next((value for name, value in headers if name.lower() == b"sec-websocket-key"), b"")
         kept = []
         for name, value in headers:
@@ -35,7 +35,7 @@ class Scrubber:
         return kept
 
     def reveals(self, value: bytes) -> bool:
-        """Return whether somebody who reads `value` may find the token in it."""
+        """Return whether a reader of `value` may find the token in it."""
         if not self._plain:
             return False
         readings = [value, unquote_to_bytes(value)]
@@ -49,7 +49,7 @@ def _squash(value: bytes) -> bytes:
 
 
 def _decodings(value: bytes) -> list[bytes]:
-    """Return what the words of `value` are if they are base64."""
+    """Return the words of `value`, decoded as base64."""
     found = []
     for word in _BASE64.findall(value):
         bare = word.rstrip(b"=")

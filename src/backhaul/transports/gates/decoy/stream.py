@@ -10,7 +10,7 @@ from typing import Final
 
 from backhaul.net.poller import Callback, Poller, release
 
-_READ_SIZE: Final = 1 << 14  # a record of TLS at least: what stays in its buffer no poller sees
+_READ_SIZE: Final = 1 << 14  # at least a record of TLS, because no poller sees what stays in its buffer
 
 Watch = Callable[[socket.socket, Callback], None]
 Ignore = Callable[[socket.socket], None]
@@ -19,7 +19,7 @@ Ignore = Callable[[socket.socket], None]
 class Stream:
     """Reads into `buffer`, for which the caller keeps the time, and writes.
 
-    `patience` is how many seconds the visitor may take to read something: TimeoutError, an OSError, if it does not.
+    A visitor that reads nothing for `patience` seconds causes a TimeoutError, which is an OSError.
     """
 
     def __init__(self, poller: Poller, sock: socket.socket, data: bytes, patience: float) -> None:
@@ -28,7 +28,7 @@ class Stream:
         self._patience = patience
         self.sock = sock
         self.buffer = bytearray(data)
-        """What has come and was not used yet."""
+        """The bytes that have come and are not used yet."""
 
     @property
     def secure(self) -> bool:
@@ -60,7 +60,7 @@ class Stream:
                 await self._readable()
 
     async def send_file(self, fd: int, start: int, size: int) -> None:
-        """Send a part of a file that the system has in memory; plain connections only. Raises OSError."""
+        """Send a part of a file that the system has in memory, on a connection without TLS. Raises OSError."""
         while size:
             try:
                 sent = os.sendfile(self.sock.fileno(), fd, start, size)
@@ -72,15 +72,15 @@ class Stream:
             start, size = start + sent, size - sent
 
     def finish(self) -> None:
-        """Tell the visitor that this was all."""
+        """Send the end of the connection's bytes to the visitor."""
         with contextlib.suppress(OSError, ValueError):
             if isinstance(self.sock, ssl.SSLSocket):
-                self.sock.unwrap()  # sends the end of TLS, and does not wait for the visitor's
+                self.sock.unwrap()  # sends the end of TLS without waiting for the visitor's
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
 
     async def drain(self) -> None:
-        """Throw away what still comes, below TLS, until the visitor ends; closing before could reset the answer."""
+        """Discard further bytes, below TLS, until the visitor ends; closing earlier could reset the answer."""
         with contextlib.suppress(OSError):
             while True:
                 try:

@@ -18,23 +18,23 @@ _HTTP_11: Final = 11
 
 
 class Host(Protocol):
-    """Whom a visit belongs to."""
+    """The owner of a visit."""
 
     def claims(self, data: bytes) -> bool:
         """Take over the connection if a request, with all that has come after it, is a client's."""
 
     def resting(self) -> None:
-        """The visitor may ask for more, and has not."""
+        """Note that the visitor has all its answers and may send another request."""
 
     def working(self) -> None:
-        """The visitor asks for something."""
+        """Note that the visitor has sent a request."""
 
 
 class Visit:
     """Answers the requests of a connection in turn, as nginx does."""
 
     def __init__(self, stream: Stream, site: Site, limits: GateLimits, *, plain_on_tls: bool) -> None:
-        """`plain_on_tls`: whether the visitor speaks HTTP where TLS is expected."""
+        """With `plain_on_tls` the visitor speaks HTTP where TLS is expected."""
         self._stream = stream
         self._site = site
         self._limits = limits
