@@ -1,7 +1,8 @@
-"""Sessions by the number of their streams: which of hundreds is the least loaded, without asking each.
+"""Sessions by the number of their streams: finds the least loaded of hundreds without asking each.
 
-Those that stand still count as full: who joined them would wait for somebody else. A session of which only the address
-is known is proven by the first answer that a target gives through it. Until then it gets users by turns, one in all.
+A stalled session counts as full, because a user on it would wait for another one. A session of which only the address
+is known is proven by the first answer of a target that comes through it. Until then such sessions take turns, with one
+user on all of them together.
 """
 
 from collections import OrderedDict
@@ -11,19 +12,19 @@ from typing import Final
 
 from .link import Link
 
-_STALLED: Final = -1  # the load of a session that stands still
+_STALLED: Final = -1  # the load of a stalled session
 
 
 class _Shelf:
-    """Sessions that move, by their load; those of one load in the order in which they are to be used last."""
+    """Sessions that are not stalled, by their load. Of those with the same load the last one is used first."""
 
     def __init__(self) -> None:
-        self._links: dict[int, OrderedDict[Link, None]] = {}  # no load without a session
-        self._unused = 0  # of those without a stream: so many, the first in order, have had none for a while
+        self._links: dict[int, OrderedDict[Link, None]] = {}  # no empty entries
+        self._unused = 0  # so many sessions, the first of those without a stream, have had none for a while
 
     @property
     def idle(self) -> int:
-        """How many sessions have no stream."""
+        """Number of sessions without a stream."""
         return len(self._links.get(0, ()))
 
     @property
@@ -32,14 +33,14 @@ class _Shelf:
         return len(self._links) > (0 in self._links)
 
     def put(self, link: Link, load: int) -> None:
-        """Add a session, to be used first of those with this load."""
+        """Add a session; of those with this load it is used first."""
         links = self._links.get(load)
         if links is None:
             links = self._links[load] = OrderedDict()
         links[link] = None
 
     def put_back(self, link: Link) -> None:
-        """Add a session without streams, to be used last."""
+        """Add a session without streams; of those it is used last."""
         self.put(link, 0)
         self._links[0].move_to_end(link, last=False)
 
@@ -65,11 +66,11 @@ class _Shelf:
         return unused
 
     def last_choice(self) -> Link | None:
-        """Return the session without streams that is to be used last."""
+        """Return the session without streams that is used last."""
         return next(iter(self._links.get(0, ())), None)
 
     def without_place(self, streams: int, most: int) -> int:
-        """Return how many of so many streams find no place, if no session may have more than `most`; at least 0."""
+        """Return how many of `streams` more streams find no place, if no session may have more than `most`."""
         for load, links in self._links.items():
             if streams <= 0:
                 break
@@ -79,7 +80,10 @@ class _Shelf:
 
 
 class Balancer:
-    """The sessions that take users; `update` is to be told of each whose load changes, or that stops or moves again."""
+    """The sessions that take users.
+
+    Call `update` for each session whose load has changed, that has stalled, moves again, or has been proven.
+    """
 
     def __init__(self) -> None:
         self._loads: dict[Link, int] = {}
@@ -97,12 +101,12 @@ class Balancer:
 
     @property
     def idle(self) -> int:
-        """How many sessions have no stream."""
+        """Number of sessions without a stream."""
         return self._shelf.idle + self._trial.idle
 
     @property
     def unproven(self) -> int:
-        """How many sessions have not been proven."""
+        """Number of sessions that have not been proven."""
         return len(self._unproven)
 
     @property
@@ -111,7 +115,7 @@ class Balancer:
         return len(self._unproven) < len(self._loads) and self._trial.in_use
 
     def add(self, link: Link) -> None:
-        """Take in a session."""
+        """Add a session."""
         if not link.proven:
             self._unproven[link] = None
         self._loads[link] = load = _load(link)
@@ -124,7 +128,7 @@ class Balancer:
             self._unproven.pop(link, None)
 
     def update(self, link: Link) -> bool:
-        """Look at a session anew; return whether it moves again, having stood still. One that is not here stays out."""
+        """Note what has changed on a session, if it takes users; return whether it was stalled and moves again."""
         before = self._loads.get(link)
         if before is None:
             return False
@@ -147,9 +151,9 @@ class Balancer:
             self._trial.put_back(link)  # this user got no answer
 
     def choose(self, most: int) -> Link | None:
-        """Return the session for the next user: that with the fewest streams; None if each has `most`.
+        """Return the session with the fewest streams for the next user; None if each has `most`.
 
-        Of several it is the one that was in use last, for its memory is warm, and of those not proven the newest.
+        Of several, it is the one used last, because its memory is warm; of those not proven, the newest.
         """
         if not self._unproven:
             return self._shelf.least(most)
@@ -163,11 +167,11 @@ class Balancer:
         return self._trial.unused() + self._shelf.unused()
 
     def last_choice(self) -> Link | None:
-        """Return the session to be done without first: one that is not proven and has no stream."""
+        """Return the session to close first where one has to go: not proven, and without a stream."""
         return self._trial.last_choice()
 
     def has_room(self, streams: int, most: int) -> bool:
-        """Return whether there is a place for so many streams if no session may have more than `most`."""
+        """Return whether `streams` more streams find a place if no session may have more than `most`."""
         return not self._trial.without_place(self._shelf.without_place(streams, most), most)
 
     def _put(self, link: Link, load: int) -> None:

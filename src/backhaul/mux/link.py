@@ -93,7 +93,7 @@ class Link:
         )
 
     def start(self, rest: bytes = b"") -> None:
-        """Begin; `rest` are bytes that have been read already."""
+        """Begin with `rest`, bytes that have been read already."""
         avoid_waiting(self.conn)
         self.relay.links.add(self)
         self.relay.poller.own(self.conn, self._readable, self.abort)
@@ -153,14 +153,14 @@ class Link:
         self._owner.link_lost(self, why)
 
     def abort(self) -> None:
-        """End a session in an unknown state: whatever its streams had to send or to receive, they are reset."""
+        """End a session in an unknown state; its streams are reset, whatever they had to send or to receive."""
         touched, self.touched = self.touched, []
         self.end("internal error")
         for consumer in touched:
             consumer.reset()
 
     def fail(self, error: Exception) -> None:
-        """End because of an exception that nobody expected."""
+        """End because of an unexpected exception."""
         self.abort()
         self.relay.poller.faults.fault(FAULT, error)
 
@@ -193,7 +193,7 @@ class Link:
 
     def on_refused(self, stream_id: int) -> None:
         """See smux.Handler."""
-        log.warning("a session has too many streams: stream %d and further ones are ignored", stream_id)
+        log.warning("session has too many streams: stream %d and further ones are ignored", stream_id)
 
     def _begin(self, rest: bytes) -> None:
         if rest:
@@ -201,7 +201,7 @@ class Link:
         if self.closed or self.ours:
             return
         if self._role is Role.CLIENT:
-            self._readable()  # a hello that is there already is answered before the first stream is opened
+            self._readable()  # a hello that has come already is answered before the first stream is opened
         else:
             self.session.nop(HELLO)
             self.flush()

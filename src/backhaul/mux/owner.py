@@ -1,4 +1,4 @@
-"""What a session tells the transport that it belongs to."""
+"""The events that a link reports to the transport that it belongs to."""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,26 +11,26 @@ if TYPE_CHECKING:
 
 
 class LinkOwner(Protocol):
-    """Who decides what the streams of a link are for."""
+    """The transport that decides what the streams of a link are for."""
 
     def stream_opened(self, link: "Link", stream: TunnelStream) -> None:
-        """The peer has opened a stream; its sink must be set."""
+        """Take a stream that the peer has opened; set its sink."""
 
     def stream_closed(self, link: "Link") -> None:
-        """A stream of this link is gone."""
+        """Learn that a stream of this link is closed."""
 
     def recognised(self, link: "Link") -> None:
-        """The other end has turned out to be one of ours."""
+        """Learn that the other end has turned out to run this program."""
 
     def load_changed(self, link: "Link") -> None:
-        """The link has another number of streams than when this was called last, or is `stalled`, or `proven`."""
+        """Learn that the number of streams, `stalled` or `proven` has changed."""
 
     @property
     def fit(self) -> Fit:
-        """Takes what becomes known of the other end's tunnel connections."""
+        """Takes the signs of what the other end's tunnel connections are."""
 
     def link_lost(self, link: "Link", why: str) -> None:
-        """The connection or the session is gone, and every stream on it."""
+        """Learn that the connection is closed, and every stream on it lost."""
 
     def not_smux(self, link: "Link", data: bytes) -> None:
-        """The first bytes are a handshake; the socket is the owner's again, the link is dead."""
+        """Take the socket back: its first bytes, `data`, begin a handshake. The link is closed."""

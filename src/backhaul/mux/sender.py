@@ -25,7 +25,7 @@ class SenderOwner(Protocol):
         """Close the connection, which is broken or of no more use."""
 
     def fail(self, error: Exception) -> None:
-        """Close the connection because of an exception that nobody expected."""
+        """Close the connection because of an unexpected exception."""
 
 
 class Sender:

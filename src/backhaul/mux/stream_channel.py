@@ -52,7 +52,7 @@ class SmuxChannel:
         return self._stream.sendable() if self._link.ours else self._stream.stretch()
 
     def send_frames(self, count: int, *, last: bool = False) -> None:
-        """See Channel: control frames that wait go out in the same write, before these."""
+        """See Channel. Pending control frames leave in the same write, before these."""
         start = end = FRAMES_AT
         if self._link.session.control:
             start -= self._put_control()
@@ -66,7 +66,7 @@ class SmuxChannel:
         self._link.sender.transmit(OUT[start:end])
 
     def _put_control(self) -> int:
-        """Put the control frames that wait before the first frame of payload; return their bytes there."""
+        """Put the pending control frames in front of the first frame of payload; return how many bytes they take."""
         control = self._link.session.take_control()
         if len(control) > FRAMES_AT:
             self._link.sender.transmit(control)
@@ -75,7 +75,7 @@ class SmuxChannel:
         return len(control)
 
     def _put_fin(self, end: int) -> int:
-        """Put what finishes the stream behind its last payload; return where that ends."""
+        """Put the end of the stream after its last payload; return where it ends."""
         self._stream.finish()
         control = self._link.session.take_control()
         OUT[end : end + len(control)] = control
@@ -100,15 +100,15 @@ class SmuxChannel:
         self._link.flush()
 
     def drop(self, *, reset: bool) -> None:
-        """See Channel. A NOP with the stream's id, which the Go program ignores, tells one of ours of a reset."""
+        """See Channel. A NOP with the stream's id, which the Go program ignores, tells this program of a reset."""
         link, stream = self._link, self._stream
         try:
             if reset and link.ours and not link.closed:
                 link.session.nop(stream.id)
             stream.finish()
             stream.abandon()
-            stream.sink = NOBODY  # without a circle through its sink all this is freed at once
+            stream.sink = NOBODY  # without a circle through its sink, all of this is freed at once
             self.settle()
             link.stream_closed()
-        except Exception as error:  # noqa: BLE001 - the peer would wait for ever for the end of this stream
+        except Exception as error:  # noqa: BLE001 - the peer would wait for the end of this stream for ever
             link.fail(error)

@@ -1,4 +1,4 @@
-"""Many users on each tunnel connection: the client's side of tcpmux, wsmux and wssmux."""
+"""Many users on each tunnel connection: the client's end of tcpmux, wsmux and wssmux."""
 
 import asyncio
 import functools
@@ -31,7 +31,7 @@ MAX_UNADDRESSED = 1024  # streams without a target on one session: the accept ba
 
 
 class MuxClient(PooledClient[Link]):
-    """The client's side: sessions, on which the server opens streams."""
+    """The client's end: sessions on which the server opens streams."""
 
     def __init__(
         self,
@@ -47,21 +47,21 @@ class MuxClient(PooledClient[Link]):
 
     @property
     def idle(self) -> int:
-        """How many sessions have no stream."""
+        """Number of sessions without a stream."""
         return sum(not len(link) for link in self._carriers)
 
     @property
     def spare(self) -> int:
-        """See PooledClient. A server of ours asks when all are full, and closes by itself what is too many."""
+        """See PooledClient. A server with extensions asks when all are full, and closes what is too many itself."""
         return 0 if any(link.ours for link in self._carriers) else self.idle
 
     @property
     def leaving(self) -> int:
-        """How many idle sessions of a lost control channel the server has not closed yet."""
+        """Number of idle sessions of a lost control channel that the server has not closed yet."""
         return sum(not len(link) for link in self._leaving)
 
     def stream_opened(self, link: Link, stream: TunnelStream) -> None:
-        """A user is on the way: the target comes first."""
+        """Take the stream of a user, on which the target comes first."""
         announced = _Announced(link, stream, self._addressed)
         stream.sink = announced
         if len(self._addressing) >= MAX_UNADDRESSED:
@@ -70,23 +70,23 @@ class MuxClient(PooledClient[Link]):
             self._addressing.add(announced)
 
     def stream_closed(self, link: Link) -> None:
-        """The server opens streams."""
+        """Do nothing: only the server, which opens streams, needs to know of room."""
 
     def recognised(self, link: Link) -> None:
-        """The client's side needs to know it of no session but the one that it writes to."""
+        """Do nothing: the client needs to know it only of the session that it writes to."""
 
     def load_changed(self, link: Link) -> None:
-        """A session whose control channel is gone ends with its last stream."""
+        """End a session whose control channel is gone with its last stream."""
         if link not in self._carriers and not len(link):
             link.finish("its last stream has closed")
 
     def link_lost(self, link: Link, why: str) -> None:
-        """A session is gone; the pool will notice."""
+        """Forget a session; the pool notices."""
         self._forget(link)
         log.debug("session lost: %s", why)
 
     def not_smux(self, link: Link, data: bytes) -> None:
-        """Only a server looks for handshakes."""
+        """Do nothing: only a server looks for handshakes."""
 
     def _begin(self, sock: socket.socket, rest: bytes, among: set[Link], *, ours: bool) -> None:
         link = Link(self._relay, sock, Role.SERVER, self._settings, self, ours=ours)
@@ -104,7 +104,7 @@ class MuxClient(PooledClient[Link]):
 
 
 class _Announced:
-    """A stream whose target is not known or not reached yet; keeps what comes behind it."""
+    """A stream whose target is not known or not reached yet; it keeps what comes after the target."""
 
     datagrams = False
 
@@ -118,7 +118,7 @@ class _Announced:
         self._kept = bytearray()
         self._ended = False
         self._lost = False
-        self._outcome = LOST  # of a user who is gone before the target is reached
+        self._outcome = LOST  # of a user who leaves before the target is reached
 
     def on_data(self, view: memoryview) -> int:
         """See smux.Sink."""
@@ -155,7 +155,7 @@ class _Announced:
         self._lost = True
 
     def on_reset(self) -> None:
-        """The user has gone with a reset before the target was reached."""
+        """Refuse a user who has sent a reset before the target was reached."""
         self._outcome = RESET_BY_USER
         if self.target:
             self.refuse(reset=False)
@@ -163,7 +163,7 @@ class _Announced:
             self.late()
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
-        """Connect it with the target, whose socket is taken over; bytes that came early go first."""
+        """Join it with the socket of the target, which it takes over; bytes that came early go first."""
         if self._lost:
             release(self._link.relay.poller, sock, reset=True)
             done(self._outcome)
@@ -188,7 +188,7 @@ class _Announced:
             flow.close()
 
     def refuse(self, *, reset: bool) -> None:
-        """Close the stream, with a reset if the target gave one and the other end understands it."""
+        """Close the stream, with a reset if the target sent one and the other end understands it."""
         if self._lost:
             return
         self._lost = True
@@ -201,6 +201,6 @@ class _Announced:
         self._link.stream_closed()
 
     def late(self) -> None:
-        """No target came: an orphan, as a v0.7.2 server can leave them."""
+        """Give up a stream on which no target has come: a v0.7.2 server can leave such orphans."""
         self._addressed(self)
         self.refuse(reset=False)

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("backhaul.mux")
 
-_REQUEST_PATIENCE = 1.0  # seconds until another session is asked for: a user waits three times as long
-_OVERDUE = 60.0  # seconds for which an answer may still come: an outage that lasts longer ends the control channel
+_REQUEST_PATIENCE = 1.0  # seconds until another session is requested; a user waits three times as long
+_OVERDUE = 60.0  # seconds for which an answer may still come; a longer outage ends the control channel
 _RETIRE_EVERY = 10.0  # seconds without a stream after which a session beyond the client's pool may go
-_OPEN = "on tcpmux whoever shares the client's address can open them; wssmux asks for the token"
-_HELLO_GRACE = 2.0  # seconds after the beginning of a session: the hello is its first frame, but may be lost once
+_OPEN = "on tcpmux anyone behind the client's address can open them; wssmux requires the token"
+_HELLO_GRACE = 2.0  # seconds for the hello of a session, which is its first frame: its packet may be lost once
 
 
 class MuxServer(GatedServer):
-    """The public end: sessions, and which of them gets the next user."""
+    """The public end: sessions, and the choice of the session for the next user."""
 
     def __init__(
         self,
@@ -50,27 +50,27 @@ class MuxServer(GatedServer):
         self._links = Balancer()
         self._asked: Deadlines[object] = Deadlines(_REQUEST_PATIENCE, self._unanswered)
         self._overdue: Deadlines[object] = Deadlines(_OVERDUE, lambda _request: None)
-        self._surplus = 0  # sessions that came because they were asked for: beyond the client's pool
-        self._retiring: TimerHandle | None = None  # set while there are any
+        self._surplus = 0  # sessions that came on request, beyond the client's pool
+        self._retiring: TimerHandle | None = None  # set while there is a surplus
 
     @property
     def idle(self) -> int:
-        """How many sessions have no stream."""
+        """Number of sessions without a stream."""
         return self._links.idle
 
     @property
     def client_is_v072(self) -> bool:
-        """Whether there are sessions, all of them without a hello, which is a session's first frame."""
+        """Whether there are sessions, and none has said hello, which is a session's first frame."""
         return bool(self._links) and not any(link.ours for link in self._links)
 
     def expect_user(self, waiting: int) -> None:
-        """Ask for a session when those that are there, or on their way, can't take the users that wait."""
+        """Request a session if those that are open or on their way have no room for the users that wait."""
         most = self.settings.mux_con
         if not self._links.has_room(waiting - len(self._asked) * most, most):
             self._ask()
 
     def carry(self, user: User) -> bool:
-        """Open a stream for the user on the session with the fewest; False if all are full."""
+        """Open a stream for the user on the session with the fewest; return False if all are full."""
         opened = self._open(user.target)
         if not opened:
             return False
@@ -95,7 +95,7 @@ class MuxServer(GatedServer):
     def carry_flow(self, flow: Flow) -> Carry:
         """Open a stream for the flow on the session with the fewest, if one has room.
 
-        Only a client of ours takes flows. Until its hello has had time to come, a flow waits for that as well.
+        Only a client with extensions takes flows. Until its hello has had time to come, a flow waits for it.
         """
         if self.client_is_v072:
             early = all(self._relay.loop.time() - link.begun < _HELLO_GRACE for link in self._links)
@@ -113,7 +113,7 @@ class MuxServer(GatedServer):
         return Carry.CARRIED
 
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
-        """A tunnel connection has come in: a session from now on."""
+        """Start a session on a tunnel connection that has come in."""
         if not self._has_place():
             release(self._relay.poller, sock)
             return
@@ -128,7 +128,7 @@ class MuxServer(GatedServer):
         self._events.carrier_ready()
 
     def _has_place(self) -> bool:
-        """Return whether one more session may be kept; one that has proved nothing may have to go for it."""
+        """Return whether one more session may be kept; one that is not proven may be closed for it."""
         if len(self._links) >= self.settings.channel_size:
             self._relay.complaints.warn("channel_size", "session refused: as many are open as channel_size allows")
             return False
@@ -145,61 +145,61 @@ class MuxServer(GatedServer):
         return True
 
     def client_recognised(self) -> None:
-        """See GateEvents: the control channel of tcpmux has no hello, and the others let nobody in by address."""
+        """Do nothing: the control channel of tcpmux has no hello, and the others admit nobody by address."""
 
     def stream_opened(self, link: Link, stream: TunnelStream) -> None:
-        """A client never opens streams: whatever this is, its session ends at once."""
+        """End the session at once: no client opens streams, whatever this peer is."""
         del link
         stream.sink = NOBODY
         raise SmuxError("its client opened a stream, which no client does")
 
     def stream_closed(self, link: Link) -> None:
-        """Tell of the room on this session, but not at once: the user who has gone may just be being carried."""
+        """Tell of the room on this session; later, because a stream may close while its user is being carried."""
         if link in self._links and self._events.waiting:
             self._relay.loop.call_soon(self._events.carrier_ready)
 
     def recognised(self, link: Link) -> None:
-        """Flows may have waited for this; not at once, for no stream may be written while one is fed."""
+        """Carry flows that have waited for this; later, because no stream may be written while one is fed."""
         if link in self._links:
             self._relay.loop.call_soon(self._events.carrier_ready)
 
     def load_changed(self, link: Link) -> None:
-        """Keep the books; a session that takes no more users has served its time with its last stream."""
+        """Update the load index and close a retired session when its last stream ends."""
         if self._links.update(link):
             self._relay.loop.call_soon(self._events.carrier_ready)
         if link not in self._links and not len(link):
             link.finish("its last stream has closed")
 
     def link_lost(self, link: Link, why: str) -> None:
-        """A session is gone. One that ends at its first user before a word of the client has been none."""
+        """Forget a session. One that ends at its first user, and has had no frame of the client, was none."""
         if link.load and not link.proved and self._gate.connected:
             self.fit.mismatched("the client's tunnel connections are no sessions; set the same transport on both ends")
         if link in self._links:
             self._links.discard(link)
-            self._surplus = max(0, self._surplus - 1)  # one way or the other there is one less than there was
+            self._surplus = max(0, self._surplus - 1)  # either way there is one session less
             log.debug("session lost: %s", why)
 
     def not_smux(self, link: Link, data: bytes) -> None:
-        """No session but a handshake: a client that came back while its old control channel looked alive."""
+        """Pass on a handshake: the client has come back while its old control channel looked alive."""
         self._links.discard(link)
         self._gate.rehandshake(link.conn, data)
 
     def _open(self, target: str) -> tuple[Link, TunnelStream] | None:
         """Return a new stream on the session with the fewest, its target announced; None if all are full.
 
-        Asks for another session where this one was the last with room, or there is none.
+        Request another session if this one was the last with room, or there is none.
         """
         for link in self._with_room():
             if not link.usable():
-                continue  # it is gone from the books, or from those that move
+                continue  # the balancer does not choose it any more: it is closed or stalled
             try:
                 stream = link.session.open()
             except StreamIdsExhausted as error:
-                log.info("a session is used up: %s", error)
+                log.info("session used up: %s", error)
                 self._retire(link)
                 continue
             if not link.proven and self._links.trying and not len(self._asked):
-                self._ask()  # those that are proven are full, and this one may be anybody's
+                self._ask()  # the proven ones are full, and this one may be a neighbour's
             link.tell_load()
             stream.push(encode_string(target.encode()))
             if link.stalled or link.load >= self.settings.mux_con:
@@ -209,9 +209,9 @@ class MuxServer(GatedServer):
         return None
 
     def _with_room(self) -> Iterator[Link]:
-        """Yield the sessions to try, that with the fewest streams first.
+        """Yield the sessions to try, those with the fewest streams first.
 
-        If none moves, and another one was asked for in vain: those that stand still, the longest last.
+        After a request in vain, also yield the stalled ones, the ones stalled longest last.
         """
         while (link := self._links.choose(self.settings.mux_con)) is not None:
             yield link
@@ -223,29 +223,29 @@ class MuxServer(GatedServer):
         self._gate.send(Signal.CHANNEL)
 
     def _unanswered(self, _request: object) -> None:
-        """A session that was asked for has not come; v0.7.2 ignores some requests after it has shrunk its pool."""
+        """Give up a request for a session; v0.7.2 ignores some after it has shrunk its pool."""
         self._overdue.add(object())
-        self._events.carrier_ready()  # what stands still is better than nothing
+        self._events.carrier_ready()  # a stalled session is better than none
         if waiting := self._events.waiting:
             self.expect_user(waiting)
 
     def _expect_surplus(self) -> None:
-        """One session more than the client keeps by itself: to be closed when the peak is over."""
+        """Count one session more than the client keeps by itself, to be closed when the peak is over."""
         self._surplus += 1
         if not self._retiring:
             self._links.unused()
             self._retiring = self._relay.loop.call_later(_RETIRE_EVERY, self._retire_surplus)
 
     def _retire_surplus(self) -> None:
-        """Close sessions that a peak has left behind; only this end can, since it opens the streams."""
+        """Close sessions that a peak has left behind; only this end can, because it opens the streams."""
         for link in self._links.unused()[: self._surplus]:
-            link.end("nobody has needed it for a while")
+            link.end("no user has needed it for a while")
         self._retiring = None
         if self._surplus:
             self._retiring = self._relay.loop.call_later(_RETIRE_EVERY, self._retire_surplus)
 
     def _drop_idle(self) -> None:
-        """No more streams on the sessions of that channel; those that are open go on."""
+        """Open no more streams on the sessions of that channel; open ones go on."""
         self._asked.clear()
         self._overdue.clear()
         self._surplus = 0
