@@ -1,4 +1,4 @@
-"""`backhaul cert`, held against openssl and Python's TLS."""
+"""The command `backhaul cert`, checked with openssl and Python's TLS."""
 
 import asyncio
 import builtins
@@ -84,7 +84,7 @@ async def test_a_client_that_verifies_accepts_it(tmp_path: Path) -> None:
     await server.wait_closed()
 
 
-def test_what_it_prints_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_printed_settings_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / 'a "quoted" place'
     file = made(folder, "tunnel.example.com")
     lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  tls_")]
@@ -109,13 +109,13 @@ def test_only_the_owner_may_read_the_key(tmp_path: Path) -> None:
 def test_nothing_is_replaced_without_force(taken: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / taken).write_text("mine")
     assert command("--out", str(tmp_path), "--name", "a") == 1
-    error = f"backhaul cert: {tmp_path / taken} exists; --force replaces it, --out leads elsewhere\n"
+    error = f"backhaul cert: {tmp_path / taken} exists; replace it with --force, or set --out\n"
     assert capsys.readouterr() == ("", error)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {taken: "mine"}
 
 
 def test_force_replaces_both_and_leaves_their_modes(tmp_path: Path) -> None:
-    """A service's group could read the key before, and has to afterwards."""
+    """A service's group that could read the old key can read the new one."""
     before = made(tmp_path, "a").read_bytes()
     (tmp_path / "server.key").chmod(0o640)
     assert command("--out", str(tmp_path), "--name", "b", "--force") == 0
@@ -132,7 +132,7 @@ def test_a_name_that_is_taken_at_the_last_moment_is_not_replaced(tmp_path: Path)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_without_a_name_it_is_for_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_names_the_certificate_is_for_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = made(tmp_path)
     text = openssl("x509", "-noout", "-ext", "subjectAltName", "-in", file)
     assert f"DNS:{socket.gethostname()}, " in text
@@ -141,7 +141,7 @@ def test_without_a_name_it_is_for_this_machine(tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(("address", "named"), [("8.8.8.8", True), ("10.1.2.3", False), ("2606:4700::1", True)])
-def test_addresses_of_the_internet_are_named_and_others_are_not(
+def test_only_public_addresses_are_named(
     address: str, *, named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     interfaces = {"eth0": [Entry("00:11:22:33:44:55"), Entry(address), Entry("fe80::1%eth0")]}
@@ -186,10 +186,10 @@ def test_a_directory_that_is_a_file_is_named(tmp_path: Path, capsys: pytest.Capt
     file = tmp_path / "file"
     file.touch()
     assert command("--name", "a", "--out", str(file)) == 1
-    assert capsys.readouterr().err == f"backhaul cert: can't write to {file}: Not a directory\n"
+    assert capsys.readouterr().err == f"backhaul cert: cannot write {file}: Not a directory\n"
 
 
-def test_without_its_package_it_says_how_else(
+def test_without_its_package_alternatives_are_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hide(monkeypatch, "backhaul.system", "certificate")
@@ -204,7 +204,7 @@ def test_without_its_package_it_says_how_else(
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, package: str, name: str) -> None:
-    """Let `from package import name` fail as if something that it needs were not installed."""
+    """Let `from package import name` fail as if one of its dependencies were not installed."""
     real = builtins.__import__
 
     def importing(
@@ -221,7 +221,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, package: str, name: str) -> None:
     monkeypatch.setattr(builtins, "__import__", importing)
 
 
-def test_the_end_is_days_from_now() -> None:
+def test_the_certificate_expires_after_the_given_days() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     assert certificate.make(["a"], 31, now).until == datetime(2026, 2, 1, tzinfo=UTC)
 

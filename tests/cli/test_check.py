@@ -1,4 +1,4 @@
-"""What `backhaul check` says about a sound file."""
+"""The output of `backhaul check` for a sound file."""
 
 import pytest
 
@@ -43,7 +43,7 @@ def test_a_server_shows_values_defaults_and_warnings() -> None:
     assert lines[begin + 2].startswith("  tls_cert: no effect on transport tcpmux")
 
 
-def test_a_client_shows_where_it_dials_and_no_secret() -> None:
+def test_a_client_shows_the_server_and_no_secret() -> None:
     text = render(
         parse(
             '[client]\nremote_addr = "example.com:443"\ntransport = "wss"\n'

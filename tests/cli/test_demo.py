@@ -17,7 +17,7 @@ from tests.support.net import PATIENCE
 
 from backhaul.cli import demo
 
-# SIGHUP as a terminal's programs have it, also where the tests run under nohup.
+# SIGHUP has its default action, as for programs of a terminal, even if the tests run under nohup.
 RUN = """
 import signal, sys
 from backhaul.cli.demo import run
@@ -49,7 +49,7 @@ class Stage:
                 process.kill()
 
     def leftovers(self) -> list[str]:
-        """Return processes and files of the demo that are still there."""
+        """Return the demo's remaining processes and files."""
         files = [str(path) for path in self.temporary.rglob("*")]
         return files + [str(pid) for pid in self.processes()]
 
@@ -105,7 +105,7 @@ def test_it_stays_up_until_a_signal(stage: Stage, number: signal.Signals) -> Non
     assert stage.leftovers() == []
 
 
-def test_it_says_so_when_server_or_client_ends_while_it_stays_up(stage: Stage) -> None:
+def test_the_end_of_server_or_client_is_reported(stage: Stage) -> None:
     with stage.playing(once=False) as process:
         read_until(process, "in a browser")
         children = [pid for pid in stage.processes() if pid != process.pid]
@@ -152,7 +152,7 @@ def test_a_program_that_cannot_start_is_named_with_its_last_words(stage: Stage, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_before_the_tunnel_is_up_is_no_success(stage: Stage, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_before_the_tunnel_is_up_is_a_failure(stage: Stage, tmp_path: Path, number: signal.Signals) -> None:
     program = script(tmp_path, "exec sleep 1000")
     with stage.playing(once=False, program=program) as process:
         read_until(process, "3. client")

@@ -1,4 +1,4 @@
-"""What can be said of the Dockerfile without Docker."""
+"""Checks of the Dockerfile that need no Docker."""
 
 import json
 import re
@@ -17,7 +17,7 @@ Instruction = tuple[str, str]
 
 
 def instructions() -> list[Instruction]:
-    """Return name and arguments of each, lines that go on joined."""
+    """Return name and arguments of each instruction, with continued lines joined."""
     lines = [line for line in TEXT.splitlines() if not line.startswith("#")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     return [(name, rest) for line in joined.splitlines() if line for name, _, rest in [line.partition(" ")]]
@@ -54,7 +54,7 @@ def test_images_are_named_with_their_version() -> None:
         assert re.fullmatch(r"python:3\.\d+-slim( AS \w+)?", arguments(stage, "FROM")[0])
 
 
-def test_what_is_copied_is_there_and_not_ignored() -> None:
+def test_copied_files_exist_and_are_not_ignored() -> None:
     assert IGNORED[1] == "*"
     allowed = {line[1:] for line in IGNORED if line.startswith("!")}
     copied: set[str] = set()
@@ -65,13 +65,13 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
     assert all((ROOT / name).exists() for name in copied)
 
 
-def test_what_the_package_is_built_from_is_copied() -> None:
+def test_the_sources_of_the_package_are_copied() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     for name in re.findall(r'^(?:readme|license-files|packages|path) = \[?"([^"]+)"', project, re.MULTILINE):
         assert PurePosixPath(name).parts[0] in TEXT
 
 
-def test_it_takes_over_only_what_the_first_stage_made() -> None:
+def test_only_the_virtual_environment_is_copied_from_the_first_stage() -> None:
     (copy,) = arguments(stages()[1], "COPY")
     assert copy == "--from=build /opt/backhaul /opt/backhaul"  # a venv holds its own path
     assert "python -m venv --without-pip /opt/backhaul " in arguments(stages()[0], "RUN")[0]
@@ -87,7 +87,7 @@ def test_it_does_not_run_as_root() -> None:
 
 
 @pytest.mark.parametrize("name", ["CMD", "HEALTHCHECK"])
-def test_its_commands_are_the_programs(name: str) -> None:
+def test_its_commands_exist_in_the_program(name: str) -> None:
     words = form(name)
     if name == "CMD":
         words = form("ENTRYPOINT") + words
@@ -95,7 +95,7 @@ def test_its_commands_are_the_programs(name: str) -> None:
     main._parser().parse_args(words[1:])
 
 
-def test_the_program_and_its_healthcheck_agree_on_the_sockets_place() -> None:
+def test_the_program_and_its_healthcheck_use_the_same_socket() -> None:
     (folder,) = re.findall(r"RUNTIME_DIRECTORY=(\S+)", TEXT)
     made = shlex.split(arguments(stages()[-1], "RUN")[0])
     assert folder in made

@@ -1,4 +1,4 @@
-"""Every example is a sound configuration, and both its files make a tunnel."""
+"""Every example is a sound configuration, and its two files make a tunnel."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @dataclass
 class Example:
-    """Both files of a transport, as their reader is to complete them."""
+    """Both files of a transport, completed as their comments ask for."""
 
     server: ServerConfig
     client: ClientConfig
@@ -52,7 +52,7 @@ def example(request: pytest.FixtureRequest, tmp_path: Path) -> Example:
 every_example = pytest.mark.parametrize("example", ALL, indirect=True)
 
 
-def test_there_is_one_for_each_transport() -> None:
+def test_every_transport_has_an_example() -> None:
     assert {path.name for path in EXAMPLES.iterdir()} == set(ALL)
 
 
@@ -68,7 +68,7 @@ def test_both_files_fit_together(example: Example, request: pytest.FixtureReques
 
 @every_example
 async def test_both_files_make_a_tunnel(example: Example, net: Net) -> None:
-    """On this machine's own addresses; a port of each mapping stays."""
+    """Only addresses are replaced by those of this machine, and one port of each mapping stays."""
     assert example.server.ports
     if example.server.transport == "udp":
         async with udp_echo() as target, running(example, target) as ports:
@@ -80,7 +80,7 @@ async def test_both_files_make_a_tunnel(example: Example, net: Net) -> None:
 
 
 @pytest.mark.parametrize("example", ["tcp"], indirect=True)
-async def test_the_one_that_accepts_udp_does(example: Example, net: Net) -> None:
+async def test_the_udp_example_serves_udp_users(example: Example, net: Net) -> None:
     assert example.server.accept_udp
     async with udp_echo() as target, running(example, target) as ports:
         assert await ask_by_udp(ports[0], b"ping") == b"ping"

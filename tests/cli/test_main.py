@@ -1,4 +1,4 @@
-"""The program from outside: what it says, how it ends, and with which exit code."""
+"""The program as a process: its output, its end and its exit code."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ LONG_TOKEN = f"{TOKEN}-0123456789"
 
 
 class Ground:
-    """Writes configuration files, runs programs on them, and ends what is left."""
+    """Writes configuration files, runs programs on them, and ends the remaining ones."""
 
     def __init__(self, folder: Path, net: Net) -> None:
         self.folder = folder
@@ -70,20 +70,20 @@ class Ground:
         return program
 
     async def user(self) -> Peer:
-        """Return a user who has got an answer."""
+        """Return a user who has received an answer."""
         user = await self.net.dial(self.user_port)
         await user.send(b"hello")
         assert await user.receive(5) == b"hello"
         return user
 
     async def end(self) -> None:
-        """End what still runs."""
+        """End the programs that still run."""
         await self._programs.aclose()
 
 
 @pytest.fixture(autouse=True)
 def _same_signals() -> Iterator[None]:
-    """A run inside this process ignores some from then on."""
+    """Restore signals that a run inside this process has ignored."""
     before = {number: signal.getsignal(number) for number in (SIGHUP, SIGUSR1, SIGUSR2)}
     yield
     for number, handler in before.items():
@@ -122,14 +122,14 @@ class TestUsage:
         assert end.value.code == 2
         assert "usage: backhaul" in capsys.readouterr().err
 
-    def test_a_file_that_is_not_there(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def test_a_missing_file(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         with pytest.raises(SystemExit) as end:
             run(["-c", str(tmp_path / "nowhere.toml")])
         assert end.value.code == 2
         assert capsys.readouterr().err.count("\n") == 1
 
-    async def test_tls_files_of_no_use(self, ground: Ground) -> None:
-        """`check` says so, and the service manager is told not to try again."""
+    async def test_unusable_tls_files(self, ground: Ground) -> None:
+        """`check` names them, and the exit code keeps the service manager from restarting."""
         for name in ("server.crt", "server.key"):
             (ground.folder / name).write_text("nonsense")
         lines = f'transport = "wss"\ntls_cert = "{ground.folder}/server.crt"\ntls_key = "{ground.folder}/server.key"'
@@ -154,7 +154,7 @@ class TestPorts:
         assert await server.ended() == 1
         assert f"can't listen on {HOST}:{ground.bind_port}: address already in use" in server.lines[-1]
 
-    async def test_why_it_ends_is_said_at_the_level_fatal(self, ground: Ground) -> None:
+    async def test_the_reason_for_the_end_is_logged_at_level_fatal(self, ground: Ground) -> None:
         ground.net.listen(ground.bind_port)
         server = await ground.server(ports='log_level = "fatal"')
         assert await server.ended() == 1
@@ -171,7 +171,7 @@ class TestPorts:
         await ground.net.dial(taken.port)
 
     @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="only root may have a network alone")
-    async def test_an_address_that_the_machine_does_not_have_yet(self, ground: Ground) -> None:
+    async def test_an_address_that_the_machine_lacks_at_the_start(self, ground: Ground) -> None:
         address, alone = "192.0.2.1", ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
         file = ground.folder / "early.toml"
         lines = f'transport = "tcp"\ntoken = "{TOKEN}"\nskip_optz = true\nports = ["{address}:443=1"]\n'
@@ -253,7 +253,7 @@ class TestEnd:
         assert await user.receive_all() == b"the end"
         assert await server.ended() == 0
 
-    async def test_not_for_longer_than_they_are_given(self, ground: Ground) -> None:
+    async def test_users_in_flight_are_closed_after_shutdown_timeout(self, ground: Ground) -> None:
         server, _ = await ground.tunnel("shutdown_timeout = 0")
         user = await ground.user()
         server.signal(SIGTERM)
@@ -271,7 +271,7 @@ class TestEnd:
         assert "Traceback" not in program.text
         assert not await user.closed()
 
-    async def test_new_users_are_served_meanwhile_until_none_is_left(self, ground: Ground) -> None:
+    async def test_new_users_are_served_during_a_shutdown(self, ground: Ground) -> None:
         server, _ = await ground.tunnel("shutdown_timeout = 600")
         first = await ground.user()
         server.signal(SIGTERM)
@@ -285,7 +285,7 @@ class TestEnd:
         with pytest.raises(ConnectionRefusedError):
             await ground.user()
 
-    async def test_signals_without_a_meaning_end_nothing(self, ground: Ground) -> None:
+    async def test_signals_without_a_meaning_are_ignored(self, ground: Ground) -> None:
         server, _ = await ground.tunnel()
         for number in (SIGUSR1, SIGUSR2):
             server.signal(number)
@@ -320,7 +320,7 @@ class TestEnd:
 
 @pytest.mark.parametrize(("strict", "code"), [([], 0), (["--strict"], 2)])
 @pytest.mark.parametrize(("line", "warned"), [("", False), ("hartbeat = 3", True)])
-def test_check_is_strict_on_demand(
+def test_check_fails_on_warnings_if_strict(
     strict: list[str], code: int, line: str, *, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "server.toml"

@@ -1,4 +1,4 @@
-"""Hot reload of the running program: what changes, what stays, and that a broken file changes nothing."""
+"""Hot reload of the running program; a broken file changes nothing."""
 
 import asyncio
 import signal
@@ -48,7 +48,7 @@ async def _fetch(port: int) -> bytes:
 
 @pytest.fixture
 async def programs() -> AsyncIterator[AsyncExitStack]:
-    """What runs until the test is over."""
+    """The stack of programs that run until the test ends."""
     async with AsyncExitStack() as stack:
         yield stack
 
@@ -63,7 +63,7 @@ class End:
         file.write_text(text)
 
     async def start(self, programs: AsyncExitStack) -> None:
-        """Run what the file describes."""
+        """Run the end described by the file."""
         self.program = await Program.start("-c", self.file)
         programs.push_async_callback(self.program.kill)
 
@@ -76,7 +76,7 @@ class End:
 
 
 @pytest.mark.timeout(120)
-async def test_a_file_that_changes_under_a_running_tunnel(tmp_path: Path, page: int, programs: AsyncExitStack) -> None:
+async def test_a_file_that_changes_while_the_tunnel_runs(tmp_path: Path, page: int, programs: AsyncExitStack) -> None:
     bind, first, second = free_port(), free_port(), free_port()
     common = 'transport = "tcpmux"\ntoken = "one"\nskip_optz = true\n'
     mapping = f'"{HOST}:{first}={HOST}:{page}"'
@@ -126,7 +126,7 @@ async def test_a_file_that_changes_under_a_running_tunnel(tmp_path: Path, page: 
     assert "one" not in server.program.text.split()
 
 
-async def test_a_page_whose_port_was_taken_is_tried_again(tmp_path: Path, programs: AsyncExitStack) -> None:
+async def test_a_page_whose_port_was_taken_is_retried(tmp_path: Path, programs: AsyncExitStack) -> None:
     with socket.create_server((HOST, 0)) as taken:
         web_port = taken.getsockname()[1]
         text = f'[server]\nbind_addr = "{HOST}:{free_port()}"\ntransport = "tcp"\ntoken = "t"\nskip_optz = true\n'
@@ -141,7 +141,7 @@ async def test_a_page_whose_port_was_taken_is_tried_again(tmp_path: Path, progra
     await server.stop()
 
 
-async def test_a_page_goes_over_to_a_unix_socket_and_back(tmp_path: Path, programs: AsyncExitStack) -> None:
+async def test_a_page_moves_to_a_unix_socket_and_back(tmp_path: Path, programs: AsyncExitStack) -> None:
     path = tmp_path / "page"
     text = f'[server]\nbind_addr = "{HOST}:{free_port()}"\ntransport = "tcp"\ntoken = "t"\nskip_optz = true\n'
     server = End(tmp_path / "server.toml", text)

@@ -1,4 +1,4 @@
-"""Restarts of the server that no user notices: by a second process beside the first, and by a service manager."""
+"""Restarts of the server that no user notices: with a second process beside the first, and with a service manager."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ _EVERY = 0.025  # seconds between short users
 
 
 class Restarts:
-    """A client that runs on, and servers one after the other."""
+    """A client that keeps running, and one server after the other."""
 
     def __init__(self, folder: Path, net: Net, target: int) -> None:
         self.net = net
@@ -41,7 +41,7 @@ class Restarts:
         return program
 
     def stopping(self) -> bool:
-        """Whether the server says that it stops."""
+        """Return whether the server reports that it is stopping."""
         return stopping(socket_path(self._server))
 
     async def client(self) -> None:
@@ -51,7 +51,7 @@ class Restarts:
         await program.line("tunnel is up")
 
     async def short_users(self, enough: asyncio.Event) -> int:
-        """Have users come and go until there are enough; return how many there were. Fails with the first of them."""
+        """Connect and disconnect users until there are enough; return their number. Fails with the first of them."""
         async with asyncio.TaskGroup() as group:
             count = 0
             while not enough.is_set():
@@ -102,7 +102,7 @@ async def test_no_user_is_lost_when_another_process_takes_over(restarts: Restart
     assert await users > 10
 
 
-async def test_two_servers_on_one_port_are_a_mistake_still(restarts: Restarts) -> None:
+async def test_two_servers_on_one_port_are_still_refused(restarts: Restarts) -> None:
     await restarts.server()
     with pytest.raises(EOFError, match="address already in use"):
         await restarts.server()
@@ -121,7 +121,7 @@ class Manager:
 
     @property
     def wrapper(self) -> tuple[str, ...]:
-        """What tells a program of this manager."""
+        """The environment that points a program to this manager."""
         return passing(self.kept, self._names, f"NOTIFY_SOCKET={self._path} FDSTORE=16")
 
     async def ready(self) -> None:
@@ -133,13 +133,13 @@ class Manager:
             self._names += re.findall(r"FDNAME=(.*)", message.decode()) if descriptors else []
 
     def close(self) -> None:
-        """Close the sockets, as a stop does that is no restart."""
+        """Close the sockets, as for a stop without a restart."""
         self._sock.close()
         for descriptor in self.kept:
             os.close(descriptor)
 
 
-async def test_users_wait_in_the_sockets_that_the_service_manager_keeps(restarts: Restarts, tmp_path: Path) -> None:
+async def test_users_wait_in_sockets_kept_by_the_service_manager(restarts: Restarts, tmp_path: Path) -> None:
     with contextlib.closing(Manager(tmp_path)) as manager:
         server = await restarts.server(*manager.wrapper)
         await manager.ready()
@@ -155,7 +155,7 @@ async def test_users_wait_in_the_sockets_that_the_service_manager_keeps(restarts
         long.close()
         early.close()
         assert await server.ended() == 0
-        late = await restarts.net.dial(restarts.port)  # nobody runs: the kernel accepts
+        late = await restarts.net.dial(restarts.port)  # no server runs: the kernel accepts
         later = await restarts.net.dial_path(restarts.path)
         await late.send(b"late")
         await later.send(b"later")

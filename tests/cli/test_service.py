@@ -1,4 +1,4 @@
-"""`backhaul service`: what is done with the unit, on machines with systemd and without."""
+"""The command `backhaul service` on machines with and without systemd."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 
 class Machine:
-    """A machine run by systemd, as far as the commands see it: they write to its files and call its systemctl."""
+    """A machine run by systemd, as the commands see it: they write to its files and call its systemctl."""
 
     def __init__(self, folder: Path) -> None:
         folder.chmod(0o755)
@@ -51,7 +51,7 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     monkeypatch.setattr(service, "_TEMPORARY", ())
-    # Where the tests' Python lies another user may not look: what matters is who reads the configuration.
+    # Another user may be unable to read the Python of the tests; only reading the configuration matters here.
     monkeypatch.setattr(service, "_program", lambda *words: ("/bin/cat", str(words[-1])))
     with tempfile.TemporaryDirectory() as folder:
         yield Machine(Path(folder))
@@ -73,14 +73,14 @@ def test_install_and_uninstall(machine: Machine, capsys: pytest.CaptureFixture[s
 
 
 @needs_root
-def test_a_file_that_the_user_cannot_read_is_named_with_the_remedy(
+def test_a_file_that_the_user_cannot_read_is_named_with_a_remedy(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine.config.chmod(0o600)
     assert machine.install() == 1
     output, errors = capsys.readouterr()
     assert output == ""
-    assert errors.splitlines()[0] == f"backhaul service: the service's user \"{USER}\" can't run {machine.config}:"
+    assert errors.splitlines()[0] == f'backhaul service: the service\'s user "{USER}" cannot run {machine.config}:'
     assert "Permission denied" in errors
     assert f"  install -D -o {USER} -m 600 {machine.config} /etc/backhaul/config.toml\n" in errors
     assert "--user root" in errors
@@ -90,7 +90,7 @@ def test_a_file_that_the_user_cannot_read_is_named_with_the_remedy(
 
 
 @needs_root
-def test_the_root_of_a_service_may_read_only_what_is_its_own(tmp_path: Path) -> None:
+def test_root_without_capabilities_reads_only_its_own_files(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch(0o600)
     assert objection("root", ["cat", str(file)]) == ""
@@ -104,18 +104,20 @@ def test_a_directory_that_the_user_cannot_write_to_is_named(
 ) -> None:
     machine.config.write_text(f'{SERVER}sniffer = true\nsniffer_log = "/usr/x.json"\n')
     assert machine.install() == 1
-    line = f'sniffer_log: user "{USER}" can\'t write to /usr; a relative name goes to /var/lib/tunnel\n'
+    line = f'sniffer_log: user "{USER}" cannot write to /usr; a relative name goes to /var/lib/tunnel\n'
     assert capsys.readouterr().err == f"backhaul service: {line}"
 
 
 @needs_root
-def test_a_user_that_is_not_there_is_named(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_user_is_named(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     assert machine.install(user="no-such-user") == 1
-    assert capsys.readouterr().err == 'backhaul service: there is no user "no-such-user"\n'
+    assert capsys.readouterr().err == (
+        'backhaul service: user "no-such-user" does not exist; add it, or choose another with --user\n'
+    )
 
 
 @needs_root
-def test_the_unit_of_somebody_else_stays(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_unit_written_by_others_stays(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     unit = machine.units / "tunnel.service"
     unit.write_text("[Service]\nExecStart=/root/backhaul -c /root/config.toml\n")
     before = unit.read_text()
@@ -129,23 +131,23 @@ def test_the_unit_of_somebody_else_stays(machine: Machine, capsys: pytest.Captur
 
 
 @needs_root
-def test_a_service_that_is_not_there_cannot_be_removed(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_service_cannot_be_removed(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     assert service.uninstall(name="other", manager=machine.manager) == 1
-    assert "there is no " in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
 
 
 @needs_root
-def test_a_service_that_does_not_start_is_told(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_service_that_does_not_start_is_reported(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     machine.answer('if [ "$1" = restart ]; then echo "Job failed." >&2; exit 1; fi')
     assert machine.install() == 1
     errors = capsys.readouterr().err
     assert errors.startswith("backhaul service: ")
-    assert errors.endswith("restart tunnel.service` failed; Job failed.; `journalctl -u tunnel` says why\n")
+    assert errors.endswith("restart tunnel.service` failed; Job failed.; `journalctl -u tunnel` shows why\n")
 
 
 @needs_root
 @pytest.mark.parametrize("code", [0, 3])
-def test_status_is_what_systemctl_says(code: int, machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
+def test_status_has_the_exit_code_of_systemctl(code: int, machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
     machine.answer(f"echo 'Active: perhaps'; exit {code}")
     assert service.status(name="tunnel", manager=machine.manager) == code
     assert machine.calls == ["--no-pager --full status tunnel.service"]
@@ -153,10 +155,10 @@ def test_status_is_what_systemctl_says(code: int, machine: Machine, capfd: pytes
 
 
 @needs_root
-def test_without_systemctl_that_is_said(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_systemctl_is_reported(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     manager = replace(machine.manager, systemctl="/no/such/systemctl")
     assert service.status(name="tunnel", manager=manager) == 1
-    assert capsys.readouterr().err == "backhaul service: can't run /no/such/systemctl: no such file or directory\n"
+    assert capsys.readouterr().err == "backhaul service: cannot run /no/such/systemctl: no such file or directory\n"
 
 
 def test_without_systemd_the_unit_is_only_shown(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,7 +166,7 @@ def test_without_systemd_the_unit_is_only_shown(machine: Machine, capsys: pytest
     assert machine.install() == 1
     assert service.uninstall(name="tunnel", manager=machine.manager) == 1
     assert service.status(name="tunnel", manager=machine.manager) == 1
-    line = "backhaul service: this machine is not run by systemd; `backhaul service install --print` shows the unit"
+    line = "backhaul service: systemd does not run this machine; `backhaul service install --print` shows the unit"
     assert capsys.readouterr().err.splitlines() == [line] * 3
     assert machine.install(dry=True) == 0
     assert capsys.readouterr().out.startswith(MARK)
@@ -176,21 +178,21 @@ def test_without_root_nothing_is_changed(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert machine.install() == 1
-    assert capsys.readouterr().err == "backhaul service: changing services takes root: try it with sudo\n"
+    assert capsys.readouterr().err == "backhaul service: changing services requires root; use sudo\n"
     assert machine.calls == []
 
 
-def test_what_lies_in_a_temporary_directory_is_refused(
+def test_files_in_a_temporary_directory_are_refused(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(service, "_TEMPORARY", (machine.config.parent,))
     assert machine.install() == 1
-    assert capsys.readouterr().err.startswith(f"backhaul service: the configuration: {machine.config} does not last")
+    assert capsys.readouterr().err.startswith(f"backhaul service: the configuration: {machine.config} is temporary")
     assert machine.calls == []
 
 
-def test_a_broken_configuration_is_the_checks_own_line(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_configuration_is_reported_as_by_check(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     machine.config.write_text("[server]\n")
     assert machine.install() == 2
     assert f"{machine.config}: server.bind_addr: missing" in capsys.readouterr().err
@@ -212,8 +214,8 @@ def test_the_user_is_added_once(tmp_path: Path) -> None:
     [
         (["install", "--print"], 0, "ExecStart="),
         (["install", "--print", "--user", "root"], 0, "User=root"),
-        (["install", "--print", "--name", "a b"], 2, '"a b" is not made of'),
-        (["install", "--print", "--name", "../x"], 2, '"../x" is not made of'),
+        (["install", "--print", "--name", "a b"], 2, '"a b" may contain only'),
+        (["install", "--print", "--name", "../x"], 2, '"../x" may contain only'),
         (["uninstall", "--print"], 2, "unrecognized arguments"),
         ([], 2, "required: action"),
     ],

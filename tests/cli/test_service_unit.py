@@ -1,4 +1,4 @@
-"""`backhaul service`: the text of the unit, held against systemd's own judgement."""
+"""The unit written by `backhaul service`, checked with systemd's own tools."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def plan(text: str, path: str = "/etc/backhaul/config.toml", user: str = "backha
 
 
 def settings(unit: Unit) -> dict[str, str]:
-    """Return the settings; of one that is there twice, the last value."""
+    """Return the settings; the last value of one that occurs twice."""
     return dict(line.split("=", 1) for line in unit.text().splitlines() if "=" in line and line[0] != "#")
 
 
@@ -46,13 +46,13 @@ UNITS = {
 
 @needs_systemd
 @pytest.mark.parametrize("case", UNITS)
-def test_systemd_has_nothing_to_object_to(case: str, tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(case: str, tmp_path: Path) -> None:
     assert verify(UNITS[case], tmp_path) == ""
 
 
 @needs_systemd
-def test_systemd_objects_to_what_it_does_not_know(tmp_path: Path) -> None:
-    """Or else the test before would say nothing."""
+def test_systemd_reports_unknown_settings(tmp_path: Path) -> None:
+    """Without this the test before would prove nothing."""
     odd = replace(UNITS["server"], about="x\nNoSuchSetting=1")
     assert "NoSuchSetting" in verify(odd, tmp_path)
 
@@ -68,8 +68,8 @@ def test_systemd_finds_a_program_of_any_name(tmp_path: Path) -> None:
 
 @needs_systemd
 @pytest.mark.parametrize("case", UNITS)
-def test_systemd_finds_it_hardly_exposed(case: str, tmp_path: Path) -> None:
-    """From 0 to 100; a unit with nothing but a program in it gets 96."""
+def test_systemd_rates_the_exposure_low(case: str, tmp_path: Path) -> None:
+    """Exposure goes from 0 to 100; a unit that only names a program gets 96."""
     file = written(UNITS[case], tmp_path)
     run = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=30", file],
@@ -102,7 +102,7 @@ def written(unit: Unit, folder: Path) -> str:
         (f"{CLIENT}skip_optz = true\nweb_port = 2060", "", "yes"),
     ],
 )
-def test_it_has_the_rights_that_it_needs_and_no_others(text: str, capabilities: str, tunables: str) -> None:
+def test_the_unit_grants_only_the_needed_rights(text: str, capabilities: str, tunables: str) -> None:
     found = settings(plan(text))
     assert found["CapabilityBoundingSet"] == found["AmbientCapabilities"] == capabilities
     assert found["ProtectKernelTunables"] == tunables
@@ -129,7 +129,7 @@ def test_it_keeps_the_program_running() -> None:
 @pytest.mark.parametrize(
     ("path", "home"), [("/root/c.toml", "read-only"), ("/home/a/c.toml", "read-only"), ("/etc/c.toml", "yes")]
 )
-def test_homes_are_hidden_unless_something_lies_there(path: str, home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_homes_are_hidden_unless_a_file_is_there(path: str, home: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for prefix in ("prefix", "base_prefix"):
         monkeypatch.setattr(sys, prefix, "/opt")
     assert settings(plan(SERVER, path))["ProtectHome"] == home
@@ -166,9 +166,7 @@ def test_only_the_usage_log_opens_another_directory(log: str, writable: str | No
         (f'{CLIENT}tls_ca = "file"\ntls_verify = true', "tls_ca"),
     ],
 )
-def test_a_file_that_a_service_would_not_find_is_named(
-    text: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_path_is_named(text: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
     Path("file").touch()

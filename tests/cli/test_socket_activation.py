@@ -16,7 +16,7 @@ from tests.support.tunnel import TOKEN, Net
 
 @dataclass
 class Unit:
-    """Sockets that outlive the server, and the file that wants most of them."""
+    """Sockets that outlive the server, and a configuration that uses most of them."""
 
     net: Net
     folder: Path
@@ -29,7 +29,7 @@ class Unit:
 
     @property
     def path(self) -> Path:
-        """Where users of a Unix socket connect."""
+        """The path to which users of a Unix socket connect."""
         return self.folder / "app.sock"
 
     def listen(self, family: socket.AddressFamily, address: object, kind: int = socket.SOCK_STREAM) -> None:
@@ -79,7 +79,7 @@ async def ask_page(unit: Unit) -> bytes:
     return await visitor.receive_all()
 
 
-async def test_it_serves_on_all_of_them_and_leaves_them_open(unit: Unit) -> None:
+async def test_the_server_uses_all_sockets_and_leaves_them_open(unit: Unit) -> None:
     early = await unit.net.dial(unit.port)  # before the server has been started
     await early.send(b"early")
     server = await unit.server()
@@ -99,7 +99,7 @@ async def test_it_serves_on_all_of_them_and_leaves_them_open(unit: Unit) -> None
     assert await later.receive(5) == b"later"
 
 
-async def test_what_fits_nothing_is_named_once(unit: Unit) -> None:
+async def test_a_socket_that_matches_nothing_is_named_once(unit: Unit) -> None:
     other, path = free_port(), unit.folder / "other"
     unit.listen(socket.AF_INET, (HOST, other))
     unit.listen(socket.AF_UNIX, str(path))

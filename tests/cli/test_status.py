@@ -1,4 +1,4 @@
-"""`backhaul status`, asking programs that answer."""
+"""The command `backhaul status`, with programs that answer and others."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from backhaul.system.status_socket import ask as real
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the sockets of this test lie, and no others."""
+    """The directory with the sockets of this test, and no others."""
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(status_socket, "sockets", lambda: sorted(tmp_path.glob("*.sock")))
@@ -58,7 +58,7 @@ def sample(**changes: Any) -> Status:  # noqa: ANN401 - any field
     return replace(Tunnel(port(443, received=5 * 2**20)).status, events=(), **changes)
 
 
-async def test_it_finds_and_shows_what_runs(folder: Path, ask: Callable[..., Any]) -> None:
+async def test_running_programs_are_found_and_shown(folder: Path, ask: Callable[..., Any]) -> None:
     async with serving("server.toml", Tunnel(port(443))), serving("/etc/other.toml", Tunnel()):
         code, output, errors = await ask()
     assert (code, errors) == (0, "")
@@ -68,19 +68,20 @@ async def test_it_finds_and_shows_what_runs(folder: Path, ask: Callable[..., Any
     assert "info: client connected" in output
 
 
-async def test_a_file_chooses_the_one_that_runs_it(folder: Path, ask: Callable[..., Any]) -> None:
+async def test_a_file_selects_the_program_that_runs_it(folder: Path, ask: Callable[..., Any]) -> None:
     async with serving("server.toml", Tunnel()), serving("/etc/other.toml", Tunnel()):
         code, output, _ = await ask("-c", f"{Path.cwd()}/./server.toml")
         assert code == 0
         assert output.startswith("server: ")
         assert "other" not in output
-        assert await ask("-c", "third.toml") == (1, "", "backhaul status: nothing that you may ask runs third.toml\n")
+        line = "backhaul status: third.toml: not run by any program that you may ask\n"
+        assert await ask("-c", "third.toml") == (1, "", line)
 
 
 async def test_a_program_is_found_by_every_spelling_of_its_file(
     folder: Path, ask: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """As in a Kubernetes ConfigMap: a link to a link to a directory, which is exchanged under the program."""
+    """A Kubernetes ConfigMap is a link to a link to a directory, which is exchanged while the program runs."""
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "end.toml").touch(0o600)
@@ -105,7 +106,7 @@ async def knows(ask: Callable[..., Any], file: Path, *others: str) -> list[bool]
     return ["config: client" in (await ask("-c", str(file.parent / name)))[1] for name in (file.name, *others)]
 
 
-async def test_only_old_sockets_that_nobody_listens_on_are_cleared(folder: Path, ask: Callable[..., Any]) -> None:
+async def test_only_old_dead_sockets_are_removed(folder: Path, ask: Callable[..., Any]) -> None:
     old, young = folder / "old-01234567.sock", folder / "young-01234567.sock"
     for path in (old, young):
         with socket.socket(socket.AF_UNIX) as dead:
@@ -142,7 +143,7 @@ async def test_a_tunnel_that_is_down_is_a_failure(folder: Path, ask: Callable[..
 async def test_nothing_runs(arguments: list[str], output: str, folder: Path, ask: Callable[..., Any]) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(folder / "dead-01234567.sock"))
-    line = "backhaul status: nothing that you may ask runs on this machine; root may ask all\n"
+    line = "backhaul status: no program that you may ask runs on this machine; root may ask all\n"
     assert await ask(*arguments) == (1, output, line)
 
 
@@ -155,7 +156,7 @@ async def test_a_broken_answer_is_one_line(answer: bytes, problem: str, folder: 
     async with other_program(path, answer):
         code, output, errors = await ask()
     assert (code, output) == (1, "")
-    assert errors.startswith(f"backhaul status: {path}: gives a broken answer: ")
+    assert errors.startswith(f"backhaul status: {path}: broken answer: ")
     assert problem in errors
     assert errors.count("\n") == 1
 
@@ -163,13 +164,13 @@ async def test_a_broken_answer_is_one_line(answer: bytes, problem: str, folder: 
 async def test_another_version_is_still_shown_as_json(folder: Path, ask: Callable[..., Any]) -> None:
     path = folder / "old-01234567.sock"
     async with other_program(path, b'{"connected": true, "ports": 3}'):
-        assert await ask() == (0, f"{path}: another version of the program; --json shows what it says\n", "")
+        assert await ask() == (0, f"{path}: another version of the program; --json shows its answer\n", "")
         code, output, _ = await ask("--json")
     assert code == 0
     assert json.loads(output) == [{"socket": str(path), "connected": True, "ports": 3}]
 
 
-async def test_a_program_that_hangs_is_told(
+async def test_a_program_that_hangs_is_reported(
     folder: Path, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backhaul.cli.status.ask", partial(real, patience=0.05))
@@ -177,14 +178,16 @@ async def test_a_program_that_hangs_is_told(
     with socket.socket(socket.AF_UNIX) as hanging:
         hanging.bind(str(path))
         hanging.listen()
-        assert await ask() == (1, "", f"backhaul status: {path}: runs, but gives no answer\n")
+        assert await ask() == (1, "", f"backhaul status: {path}: the program runs, but does not answer\n")
 
 
-async def test_somebody_elses_is_named(folder: Path, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_program_of_another_user_is_named(
+    folder: Path, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = folder / "x-01234567.sock"
     path.touch()
     monkeypatch.setattr("backhaul.cli.status.ask", refuse)
-    assert await ask() == (1, "", f"backhaul status: {path}: belongs to another user; ask as that user or as root\n")
+    assert await ask() == (1, "", f"backhaul status: {path}: owned by another user; ask as that user or as root\n")
     for number in range(3):
         (folder / f"y-{number}.sock").touch()
     code, _, errors = await ask()
@@ -192,7 +195,7 @@ async def test_somebody_elses_is_named(folder: Path, ask: Callable[..., Any], mo
     assert errors.startswith(f"backhaul status: {path} and 3 more: ")
 
 
-async def test_somebody_elses_does_not_make_ones_own_unhealthy(
+async def test_a_program_of_another_user_does_not_change_the_exit_code(
     folder: Path, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign = folder / "x-01234567.sock"
@@ -253,7 +256,7 @@ def test_the_text_of_a_client() -> None:
     ("seconds", "text"),
     [(-5, "0 s"), (0.4, "0 s"), (60, "1 min 0 s"), (3600, "1 h 0 min"), (86400 * 400 + 1, "400 d 0 h")],
 )
-def test_how_long_it_is_up(seconds: float, text: str) -> None:
+def test_the_uptime_has_two_units(seconds: float, text: str) -> None:
     assert f"up {text}, " in render("name", sample(), STARTED + seconds)
 
 
@@ -265,13 +268,13 @@ async def test_a_port_that_is_down_is_shown_and_is_a_failure(folder: Path, ask: 
     assert output.count("port down") == 1
 
 
-def test_users_who_get_nothing_are_shown() -> None:
+def test_unanswered_users_are_shown() -> None:
     text = render("name", sample(unanswered=4, ports=(replace(port(443), target_refused=1),)), STARTED)
     assert ", 4 users without an answer, " in text
     assert "  0.0.0.0:443: 1 user refused by target 127.0.0.1:80\n" in f"{text}\n"
 
 
-def test_why_the_tunnel_can_not_be_connected_is_shown() -> None:
+def test_the_reason_for_a_missing_connection_is_shown() -> None:
     text = render("name", sample(connected=False, problem="can't listen on 192.0.2.1:3080"), STARTED)
     assert text.startswith("name: server, transport tcpmux, NOT CONNECTED: can't listen on 192.0.2.1:3080\n")
 
@@ -283,7 +286,7 @@ def test_only_the_last_events_are_shown() -> None:
     assert "number 3" not in "\n".join(lines)
 
 
-def test_what_comes_from_outside_cannot_draw_on_the_terminal() -> None:
+def test_text_from_outside_cannot_control_the_terminal() -> None:
     text = render("name", sample(peer="\x1b[2J\n", ports=(port(1, target="\x07"),)), STARTED)
     assert "\x1b" not in text
     assert "\x07" not in text

@@ -23,7 +23,7 @@ def may_raise_hard_limit() -> bool:
 
 
 def run(script: str) -> list[int]:
-    """Run ``script`` in a process of its own, whose limits are its own too."""
+    """Run ``script`` in a process with limits of its own."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", SET_UP + script + REPORT]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
@@ -34,7 +34,7 @@ def test_the_soft_limit_rises_to_the_hard_one() -> None:
     assert run("result = raise_descriptor_limit()") == [128, 128, 128]
 
 
-def test_a_limit_as_high_as_it_goes_stays() -> None:
+def test_a_limit_at_its_maximum_stays() -> None:
     assert run("raise_descriptor_limit(); result = raise_descriptor_limit(100)") == [128, 128, 128]
 
 

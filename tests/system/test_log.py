@@ -66,7 +66,7 @@ def test_a_json_line_has_time_level_and_message() -> None:
         (log.TRACE, "TRACE"),
     ],
 )
-def test_every_level_has_the_name_v0_7_2_prints(number: int, name: str) -> None:
+def test_every_level_is_printed_as_in_v0_7_2(number: int, name: str) -> None:
     assert f"[{name}] " in written("x", level=number)
     assert json.loads(written("x", "json", level=number))["level"] == name.lower()
 
@@ -84,7 +84,7 @@ def test_every_level_has_the_name_v0_7_2_prints(number: int, name: str) -> None:
         ("trace", [60, 50, 40, 30, 20, 10, 5]),
     ],
 )
-def test_a_level_shows_itself_and_what_is_worse(level: str, shown: list[int]) -> None:
+def test_a_level_shows_itself_and_higher_ones(level: str, shown: list[int]) -> None:
     stream = io.StringIO()
     log.configure(level, "text", stream)
     for number in (60, 50, 40, 30, 20, 10, 5):
@@ -197,7 +197,7 @@ def run(redirection: str, script: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("redirection", [">/dev/full 2>/dev/full", ">&- 2>&-", ">&- 2>/dev/full"])
-def test_where_no_line_can_be_written_the_program_goes_on(redirection: str, tmp_path: Path) -> None:
+def test_the_program_survives_a_log_that_cannot_be_written(redirection: str, tmp_path: Path) -> None:
     run(redirection, LINES + f"open('{tmp_path}/alive', 'w')")
     assert (tmp_path / "alive").exists()
 
@@ -210,7 +210,7 @@ def test_lines_go_to_standard_output_as_in_v0_7_2() -> None:
 
 
 @pytest.mark.parametrize("redirection", [">&-", "| true"])
-def test_lines_go_to_standard_error_when_there_is_no_other(redirection: str) -> None:
+def test_lines_go_to_standard_error_without_standard_output(redirection: str) -> None:
     wait = "import select; poll = select.poll(); poll.register(1, 0); poll.poll()\n" if "|" in redirection else ""
     done = run(redirection, wait + LINES)
     assert [line[-1] for line in done.stderr.splitlines()] == ["0", "1", "2"]
@@ -218,7 +218,7 @@ def test_lines_go_to_standard_error_when_there_is_no_other(redirection: str) -> 
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
-def test_what_the_encoding_can_not_hold_is_escaped(encoding: str) -> None:
+def test_characters_outside_the_encoding_are_escaped(encoding: str) -> None:
     script = "logging.getLogger('backhaul').info('caf\\u00e9')"
     command = [sys.executable, "-c", START + script]
     done = subprocess.run(command, capture_output=True, env=child_environment(PYTHONIOENCODING=encoding), check=True)

@@ -1,4 +1,4 @@
-"""How much may wait for peers that do not read."""
+"""The limit of bytes that wait for slow peers."""
 
 import os
 import subprocess
@@ -30,13 +30,13 @@ def proc(tmp_path: Path) -> Path:
         ("a/b/memory.max", f"{MIB}\n", LEAST_BACKLOG),
     ],
 )
-def test_a_quarter_of_what_the_control_group_has(proc: Path, file: str, text: str, expected: int) -> None:
+def test_a_quarter_of_the_control_groups_memory(proc: Path, file: str, text: str, expected: int) -> None:
     (proc / file).parent.mkdir(parents=True)
     (proc / file).write_text(text)
     assert backlog_limit(proc, proc) == expected
 
 
-def test_else_a_quarter_of_the_machine(proc: Path) -> None:
+def test_otherwise_a_quarter_of_the_machines_memory(proc: Path) -> None:
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
     (proc / "a/b").mkdir(parents=True)
     (proc / "a/b/memory.max").write_text("max\n")
@@ -44,7 +44,7 @@ def test_else_a_quarter_of_the_machine(proc: Path) -> None:
     assert backlog_limit(proc / "missing", proc) == machine
 
 
-def test_a_quarter_of_the_address_space_that_is_left() -> None:
+def test_a_quarter_of_the_remaining_address_space() -> None:
     script = """
 import resource
 from backhaul.system.memory import backlog_limit

@@ -35,7 +35,7 @@ def test_ready(manager: socket.socket) -> None:
     assert received(manager) == ["READY=1", "STATUS=3 ports open"]
 
 
-def test_reloading_carries_the_time_it_began(manager: socket.socket) -> None:
+def test_reloading_carries_its_start_time(manager: socket.socket) -> None:
     before = time.monotonic_ns() // 1000
     notify.reloading()
     after = time.monotonic_ns() // 1000
@@ -55,7 +55,7 @@ def test_stopping_status_and_watchdog(manager: socket.socket) -> None:
     assert received(manager) == ["WATCHDOG=1"]
 
 
-def test_a_status_cannot_smuggle_in_an_assignment(manager: socket.socket) -> None:
+def test_a_status_cannot_inject_an_assignment(manager: socket.socket) -> None:
     notify.status("peer said\nMAINPID=1\r\n\ud800")
     assert received(manager) == ["STATUS=peer said MAINPID=1 ?"]
 
@@ -118,7 +118,7 @@ def test_a_socket_is_stored_and_taken_back(manager: socket.socket, monkeypatch: 
 
 
 @pytest.mark.parametrize("intended_for", ["", "1"])
-def test_what_is_passed_to_another_process_is_left_alone(intended_for: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sockets_passed_to_another_process_are_left_alone(intended_for: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", intended_for)
     assert notify.inherited() == []

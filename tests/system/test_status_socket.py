@@ -1,4 +1,4 @@
-"""The socket that a running program answers on."""
+"""The status socket of a running program."""
 
 import asyncio
 import contextlib
@@ -61,7 +61,7 @@ async def test_a_long_document_arrives_whole(path: Path) -> None:
         assert await answer(path) == document
 
 
-async def test_only_its_owner_may_ask(path: Path) -> None:
+async def test_only_its_owner_may_connect(path: Path) -> None:
     async with serving(path, dict):
         assert mode(path) == 0o600
 
@@ -78,7 +78,7 @@ async def test_another_user_is_refused() -> None:
     assert "PermissionError" in run.stderr
 
 
-async def test_who_asks_and_never_reads_holds_nothing_up(path: Path) -> None:
+async def test_a_connection_that_never_reads_delays_nothing(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
         async with serving(path, lambda: "x" * 10_000_000):
             silent.connect(str(path))
@@ -88,7 +88,7 @@ async def test_who_asks_and_never_reads_holds_nothing_up(path: Path) -> None:
         assert len(received) < 10_000_000
 
 
-async def test_what_a_killed_program_left_is_replaced(path: Path) -> None:
+async def test_the_socket_of_a_killed_program_is_replaced(path: Path) -> None:
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
@@ -99,7 +99,9 @@ async def test_what_a_killed_program_left_is_replaced(path: Path) -> None:
 
 
 @pytest.mark.parametrize("backlog", [0, 8])
-async def test_the_socket_of_a_living_program_stays(path: Path, backlog: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_socket_of_a_running_program_stays(
+    path: Path, backlog: int, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as living, socket.socket(socket.AF_UNIX) as waiting:
@@ -109,7 +111,7 @@ async def test_the_socket_of_a_living_program_stays(path: Path, backlog: int, ca
         async with serving(path, dict):
             pass
         assert there(path)
-    assert f"no status socket {path}: address already in use" in caplog.messages
+    assert f"status socket {path}: not available: address already in use" in caplog.messages
 
 
 @pytest.mark.parametrize(
@@ -120,27 +122,27 @@ async def test_the_socket_of_a_living_program_stays(path: Path, backlog: int, ca
         lambda path: path.parent.symlink_to("nowhere/at/all"),
     ],
 )
-async def test_where_it_cannot_be_made_the_program_runs_on(
+async def test_the_program_runs_without_a_socket(
     spoil: Callable[[Path], None], path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     spoil(path)
     async with serving(path, dict):
         pass
-    assert [record.levelname for record in caplog.records if "no status socket" in record.message] == ["DEBUG"]
+    assert [record.levelname for record in caplog.records if "status socket" in record.message] == ["DEBUG"]
 
 
-async def test_a_path_too_long_for_a_socket_is_no_accident(tmp_path: Path) -> None:
+async def test_a_path_too_long_for_a_socket_is_no_failure(tmp_path: Path) -> None:
     async with serving(tmp_path / ("x" * 120), dict):
         pass
 
 
-async def test_none_is_no_socket() -> None:
+async def test_none_makes_no_socket() -> None:
     async with serving(None, dict):
         pass
 
 
-def test_a_program_that_hangs_is_told(path: Path) -> None:
+def test_a_program_that_hangs_is_reported(path: Path) -> None:
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as hanging:
         hanging.bind(str(path))
@@ -149,7 +151,7 @@ def test_a_program_that_hangs_is_told(path: Path) -> None:
             ask(path, patience=0.05)
 
 
-def test_the_name_tells_files_apart_and_not_their_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_name_depends_on_the_file_and_not_on_its_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert socket_name("config.toml") == socket_name(tmp_path / "config.toml") == socket_name("x/../config.toml")
     assert socket_name("config.toml").startswith("config-")
@@ -169,7 +171,7 @@ def test_the_name_stays_when_a_link_leads_elsewhere(tmp_path: Path) -> None:
     assert socket_name(link) == before
 
 
-def test_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_directory_of_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert socket_path("a") is None
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
@@ -180,7 +182,7 @@ def test_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
     assert socket_path("a") == Path("/run/backhaul/name") / socket_name("a")
 
 
-def test_they_are_found_wherever_they_may_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sockets_are_found_in_every_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [
         "backhaul/a.sock",
         "backhaul/service/b.sock",
@@ -205,21 +207,21 @@ def listen_at(path: Path) -> socket.socket:
 
 
 def talk(sock: socket.socket, piece: bytes) -> None:
-    """Send `piece` to the first who asks, again and again until they leave."""
+    """Send `piece` to the first connection, again and again until it is closed."""
     with sock, sock.accept()[0] as asker, contextlib.suppress(OSError):
         while True:
             asker.sendall(piece)
 
 
-async def test_a_document_without_end_is_given_up(path: Path) -> None:
+async def test_an_endless_document_is_refused(path: Path) -> None:
     talking = asyncio.to_thread(talk, listen_at(path), b"x" * (1 << 20))
     results = await asyncio.gather(asyncio.to_thread(ask, path), talking, return_exceptions=True)
     assert isinstance(results[0], OSError)
-    assert "more than any status is" in str(results[0])
+    assert "longer than any status" in str(results[0])
 
 
-async def test_a_program_that_answers_too_slowly_is_given_up(path: Path) -> None:
-    """Each byte comes in time, and there is no end of them."""
+async def test_a_program_that_answers_too_slowly_times_out(path: Path) -> None:
+    """Each byte arrives in time, but the bytes never end."""
     sock = listen_at(path)
     stop = threading.Event()
 
@@ -242,10 +244,10 @@ async def test_a_socket_that_another_user_listens_on_is_not_asked(path: Path) ->
         os.chown(path, 65534, 65534)
         with pytest.raises(PermissionError):
             await answer(path)
-        await answered.wait()  # else its transport outlives the loop
+        await answered.wait()  # otherwise its transport outlives the loop
 
 
-async def test_the_socket_of_a_program_that_stops_is_replaced_and_it_learns_of_that(path: Path) -> None:
+async def test_a_stopping_program_learns_that_its_socket_is_replaced(path: Path) -> None:
     newer = {"config": str(path.parent / "x.toml"), "name": "newer"}
     path = path.with_name(socket_name(newer["config"]))
     async with serving(path, lambda: {"stopping": True, "name": "older"}) as replaced:
@@ -258,7 +260,7 @@ async def test_the_socket_of_a_program_that_stops_is_replaced_and_it_learns_of_t
             assert await answer(path) == newer
             assert not await asyncio.to_thread(take_turn, path)
         assert not there(path)
-        assert not replaced()  # nobody is there any more
+        assert not replaced()  # the successor has ended
 
 
 async def test_one_program_at_a_time_follows_another(path: Path) -> None:
@@ -267,14 +269,14 @@ async def test_one_program_at_a_time_follows_another(path: Path) -> None:
         assert turn
         with turn, pytest.raises(FileExistsError, match="another process takes over"):
             await asyncio.to_thread(take_turn, path)
-        again = await asyncio.to_thread(take_turn, path)  # what a program left that was killed meanwhile
+        again = await asyncio.to_thread(take_turn, path)  # replaces the socket of a killed successor
         assert again
         again.close()
 
 
 @pytest.mark.parametrize("document", [{"config": "another.toml"}, {}, {"stopping": True}])
-async def test_what_is_no_program_of_the_same_file_follows_nobody(path: Path, document: dict[str, object]) -> None:
-    """Be it a file that somebody has put there, or another socket."""
+async def test_only_a_program_of_the_same_file_is_a_successor(path: Path, document: dict[str, object]) -> None:
+    """A file or a foreign socket may lie on the path."""
     async with serving(path, lambda: {"stopping": True}) as replaced:
         (path.parent / "file").touch()
         (path.parent / "file").replace(path)
@@ -291,7 +293,7 @@ async def test_what_is_no_program_of_the_same_file_follows_nobody(path: Path, do
             assert not replaced()
 
 
-async def test_who_ends_leaves_the_socket_of_the_next_one(path: Path) -> None:
+async def test_a_program_that_ends_leaves_the_socket_of_its_successor(path: Path) -> None:
     async with contextlib.AsyncExitStack() as newer:
         async with serving(path, lambda: {"stopping": True}):
             turn = await asyncio.to_thread(take_turn, path)
@@ -299,6 +301,6 @@ async def test_who_ends_leaves_the_socket_of_the_next_one(path: Path) -> None:
         assert await answer(path) == "newer"
 
 
-def test_nobody_stops_where_nobody_answers(path: Path) -> None:
+def test_an_absent_program_is_not_stopping(path: Path) -> None:
     assert not stopping(None)
     assert not stopping(path)

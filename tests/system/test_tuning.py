@@ -5,7 +5,7 @@ import pytest
 
 from backhaul.system import tuning
 
-# What a Debian 12 kernel starts with.
+# The defaults of a Debian 12 kernel.
 DEFAULTS = {
     "net/ipv4/ip_local_port_range": "32768\t60999",
     "net/ipv4/tcp_tw_reuse": "2",
@@ -55,7 +55,7 @@ def test_a_stock_kernel_is_tuned(proc: Path) -> None:
     assert "net.ipv4.tcp_rmem" in changed
 
 
-def test_what_is_fine_already_is_not_written(proc: Path) -> None:
+def test_settings_that_are_fine_are_not_written(proc: Path) -> None:
     changed = tuning.tune(proc)
     assert not {"fs.file-max", "net.core.somaxconn", "net.ipv4.tcp_window_scaling"} & set(changed)
     assert get(proc, "fs/file-max") == DEFAULTS["fs/file-max"]
@@ -96,7 +96,7 @@ def test_bbr_replaces_only_a_kernel_default(proc: Path, available: str, before: 
     assert ("net.ipv4.tcp_congestion_control" in changed) is (before != after)
 
 
-def test_what_cannot_be_set_is_a_debug_line_and_no_failure(proc: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_setting_that_cannot_be_written_is_a_debug_line(proc: Path, caplog: pytest.LogCaptureFixture) -> None:
     (proc / "net/core/somaxconn").unlink()
     (proc / "net/ipv4/tcp_available_congestion_control").unlink()
     put(proc, "net/ipv4/tcp_rmem", "4096")
@@ -117,12 +117,12 @@ def test_a_missing_tree_is_no_failure(tmp_path: Path) -> None:
 
 
 def test_the_names_are_spelled_as_this_kernel_spells_them() -> None:
-    # net/core is not shown in every network namespace, the rest is.
+    # Every network namespace shows these settings, except those of net/core.
     shown = [name for name in tuning._SETTINGS if not name.startswith("net/core/")]
     assert [name for name in shown if not (tuning.PROC / name).exists()] == []
 
 
-def test_every_setting_stands_in_the_documents() -> None:
+def test_every_setting_is_documented() -> None:
     document = Path(__file__).parents[2] / "docs" / "configuration.md"
     table = document.read_text(encoding="utf-8").partition("## Kernel settings")[2]
     assert [row.split("`")[1] for row in table.splitlines() if row.startswith("| `")] == tuning.names()

@@ -1,1 +1,1 @@
-"""The front door: commands and their arguments; no logic of its own."""
+"""The command line: commands and their arguments."""

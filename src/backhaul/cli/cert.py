@@ -1,4 +1,4 @@
-"""`backhaul cert`: a key and a self-signed certificate, and what both configurations should say about them."""
+"""The command ``backhaul cert``: makes a key and a self-signed certificate, and prints the settings of both ends."""
 
 import sys
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ from pathlib import Path
 from backhaul.config.messages import show
 
 _NEEDS = """\
-backhaul cert: needs a package that is not installed: {error}
+backhaul cert: a package is not installed: {error}; install it:
   pip install 'backhaul[cert]'
-adds it; openssl makes a pair too:
+or make the pair with openssl:
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days {days} -subj /CN={name} \\
     -addext subjectAltName=DNS:{name} -keyout server.key -out server.crt"""
 
@@ -24,15 +24,15 @@ For the client's file, below [client], so that it accepts this server and no oth
 """
 
 _ONLY_LOCAL = """\
-This machine shows no public address. If the client verifies names (tls_verify), name what it dials:
+This machine has no public address. If the client verifies names (tls_verify), pass the name that it dials:
   backhaul cert --force --name tunnel.example.com
 """
 
 
 def run(names: Sequence[str], *, days: int, folder: Path, force: bool) -> int:
-    """Make the pair, write it into `folder` and say what to do with it; return the exit code.
+    """Make the pair, write it into ``folder`` and print the keys to set; return the exit code.
 
-    Without `names` it is for those of this machine.
+    Without ``names`` the certificate is for the names of this machine.
     """
     try:
         from backhaul.system import certificate  # noqa: PLC0415 - its package is an extra
@@ -44,14 +44,14 @@ def run(names: Sequence[str], *, days: int, folder: Path, force: bool) -> int:
         pair = certificate.make(wanted, days, datetime.now(UTC))
         certificate.write(pair, folder, force=force)
     except ValueError as error:
-        return _fail(f"can't make a certificate for {', '.join(wanted)}: {error}")
+        return _fail(f"cannot make a certificate for {', '.join(wanted)}: {error}")
     except FileExistsError as error:
-        return _fail(f"{error.filename2 or error.filename} exists; --force replaces it, --out leads elsewhere")
+        return _fail(f"{error.filename2 or error.filename} exists; replace it with --force, or set --out")
     except OSError as error:
-        return _fail(f"can't write to {error.filename or folder}: {error.strerror}")
+        return _fail(f"cannot write {error.filename or folder}: {error.strerror}")
     paths = {"certificate": folder.absolute() / certificate.CERTIFICATE, "key": folder.absolute() / certificate.KEY}
     print(f"{paths['certificate']}\n  for {', '.join(wanted)}; valid until {pair.until:%Y-%m-%d}")
-    print(f"{paths['key']}\n  its private key; keep it to yourself\n")
+    print(f"{paths['key']}\n  its private key; keep it secret\n")
     print(_ADVICE.format(fingerprint=pair.fingerprint, **{name: show(str(path)) for name, path in paths.items()}))
     if not names and not any(map(certificate.is_public, wanted)):
         print(_ONLY_LOCAL)

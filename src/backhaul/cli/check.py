@@ -1,4 +1,4 @@
-"""What `backhaul check FILE` prints about a configuration that is in order."""
+"""The output of ``backhaul check FILE`` for a valid configuration."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -10,7 +10,7 @@ from backhaul.config.schema import Config
 
 
 def render(config: Config) -> str:
-    """Describe side, transport, port mappings, the value of every key and the warnings; secrets as `***`."""
+    """Describe side, transport, port mappings, the value of every key and the warnings; secrets as ``***``."""
     return "\n".join(_lines(config)) + "\n"
 
 
@@ -42,7 +42,7 @@ def _ports(mappings: tuple[PortMapping, ...]) -> Iterator[str]:
 
 
 def _runs(mappings: tuple[PortMapping, ...]) -> Iterator[list[PortMapping]]:
-    """Split where two neighbours are not steps of one range."""
+    """Split the mappings into ranges."""
     run: list[PortMapping] = list(mappings[:1])
     steady: bool | None = None
     for one, other in pairwise(mappings):
@@ -58,7 +58,7 @@ def _runs(mappings: tuple[PortMapping, ...]) -> Iterator[list[PortMapping]]:
 
 
 def _step(one: PortMapping, other: PortMapping) -> bool | None:
-    """Whether the target moves on with the port (True) or stays (False); None: no common range."""
+    """Return whether the target's port advances with the port, or None if both are not in one range."""
     if (one.bind_host, one.bind_port + 1) != (other.bind_host, other.bind_port):
         return None
     if one.target == other.target:

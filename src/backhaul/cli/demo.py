@@ -1,4 +1,4 @@
-"""``backhaul demo``: a server, a client and a small web service behind them, tried out on this machine."""
+"""The command ``backhaul demo``: runs a server, a client and a small web service on this machine, and tries them."""
 
 import contextlib
 import fcntl
@@ -27,7 +27,7 @@ _FILE: Final = "/100MB"
 _BLOCK: Final = 1_000_000  # bytes
 _BLOCKS: Final = 100
 _START_LIMIT: Final = 15.0  # seconds for server and client to find each other; a fraction of one is usual
-_FETCH_LIMIT: Final = 30.0  # seconds without a byte after which a fetch is given up
+_FETCH_LIMIT: Final = 30.0  # seconds without a byte until a fetch fails
 _STOP_LIMIT: Final = 10.0  # seconds; the configurations below ask for one
 _RETRY_PAUSE: Final = 0.1  # seconds
 _F_SETSIG: Final = 10  # of Linux, missing in the module fcntl
@@ -59,11 +59,11 @@ transport = "tcp"
 token = "{token}"
 skip_optz = true
 shutdown_timeout = 1
-retry_interval = 1  # second, should the client be up before the server
+retry_interval = 1  # second, in case the client starts before the server
 """
 
 _INTRODUCTION: Final = """\
-Backhaul demo: a web service nobody can reach, published through a tunnel.
+Backhaul demo: a private web service, published through a tunnel.
 Everything stays on this machine, between ports of {host}.
 
   1. web service  on {host}:{service}; imagine it behind NAT or a firewall
@@ -82,15 +82,14 @@ _Handler = Callable[[int, FrameType | None], object]
 
 
 class _DemoError(BackhaulError):
-    """A step failed; the message says in one line which and why."""
+    """A failed step, named with its reason in one line."""
 
 
 def run(*, once: bool) -> int:
-    """Try the program out, saying what happens; return 0 if everything passed, else 1.
+    """Run the demo and print each step; return 0 if everything passed, otherwise 1.
 
-    With ``once`` it ends by itself, otherwise on SIGINT, SIGTERM or SIGHUP; it handles these signals, so it
-    belongs in the main thread. When it returns, or raises, the processes it started have ended and its
-    temporary directory is gone.
+    With ``once`` the demo ends by itself, otherwise on SIGINT, SIGTERM or SIGHUP. It handles these signals, so it must
+    run in the main thread. When it returns or raises, its processes have ended and its temporary directory is gone.
     """
     passed = False
     try:
@@ -111,7 +110,7 @@ def run(*, once: bool) -> int:
 
 
 class _Demo:
-    """The web service, the server and the client, started in this order; ``stack`` owns them."""
+    """A web service, a server and a client, started in this order and owned by ``stack``."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backhaul-demo-")))
@@ -134,13 +133,13 @@ class _Demo:
     def _launch(self, stack: contextlib.ExitStack, name: str, template: str) -> subprocess.Popen[bytes]:
         config = self._folder / f"{name}.toml"
         config.write_text(template.format_map(self._names))
-        with _held_signals():  # between its start and its entry in the stack nobody would stop it
+        with _held_signals():  # a signal between its start and its entry in the stack would leave it running
             return stack.enter_context(_program(config))
 
     def try_out(self) -> None:
         """Fetch the page and the file through the tunnel; raise ``_DemoError`` unless both arrive intact."""
         if self._first_page() != _PAGE:
-            raise _DemoError("the page came out of the tunnel altered")
+            raise _DemoError("the tunnel altered the page")
         _say(f"  ok  fetched the page through the tunnel ({len(_PAGE)} bytes)")
         seconds = _fetch_file(self._public)
         size = _BLOCKS * _BLOCK
@@ -148,7 +147,7 @@ class _Demo:
         _say(f"  ok  fetched {size / 1e6:.0f} MB in {seconds:.2f} s ({speed}); the SHA-256 checksum is right")
 
     def _first_page(self) -> bytes:
-        """Ask until server and client are up and have found each other."""
+        """Return the page; retry until server and client are connected."""
         deadline = time.monotonic() + _START_LIMIT
         while True:
             self._check_programs()
@@ -185,7 +184,7 @@ def _say(text: str) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return different TCP ports that were free a moment ago."""
+    """Return distinct TCP ports that were free a moment ago."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server((_HOST, 0))) for _ in range(count)]
         return [free.getsockname()[1] for free in sockets]
@@ -193,13 +192,13 @@ def _free_ports(count: int) -> list[int]:
 
 @contextlib.contextmanager
 def _program(config: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run this program with ``config``, its output in a .log file beside it, until the context or this process ends.
+    """Run this program with ``config``, logging to a .log file beside it, until the context or this process ends.
 
     Raises ``_DemoError`` at the end if the program had to be killed.
     """
     command = [sys.executable, "-m", "backhaul", "-c", str(config)]
     with config.with_suffix(".log").open("wb") as log, _leash() as loose:
-        process = subprocess.Popen(  # noqa: S603 - every word of the command is ours
+        process = subprocess.Popen(  # noqa: S603 - a fixed command
             command, stdin=loose, stdout=log, stderr=subprocess.STDOUT
         )
         _fasten(loose, process.pid)
@@ -212,7 +211,7 @@ def _program(config: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextlib.contextmanager
 def _leash() -> Iterator[int]:
-    """Yield the loose end of a pipe whose other end this process alone holds: it breaks however this process ends."""
+    """Yield one end of a pipe; this process alone holds the other, so that the pipe breaks when it ends."""
     loose, held = os.pipe()
     try:
         yield loose
@@ -221,7 +220,7 @@ def _leash() -> Iterator[int]:
 
 
 def _fasten(loose: int, pid: int) -> None:
-    """Have the kernel end `pid`, which holds the other end, when the leash breaks (fcntl(2), F_SETSIG)."""
+    """Let the kernel send SIGTERM to ``pid`` when the pipe breaks (fcntl(2), F_SETSIG)."""
     fcntl.fcntl(loose, fcntl.F_SETOWN, pid)
     fcntl.fcntl(loose, _F_SETSIG, signal.SIGTERM)
     fcntl.fcntl(loose, fcntl.F_SETFL, fcntl.fcntl(loose, fcntl.F_GETFL) | fcntl.FASYNC)
@@ -237,12 +236,12 @@ def _stop(process: subprocess.Popen[bytes], name: str) -> None:
         raise _DemoError(f"the {name} did not stop in {_STOP_LIMIT:.0f} s and was killed") from None
 
 
-# --- Signals: an interrupt ends the demo wherever it is, except halfway through a start or the cleanup.
+# --- Signals: an interrupt ends the demo at any point except during the start of a process and the cleanup.
 
 
 @contextlib.contextmanager
 def _signals(handler: _Handler) -> Iterator[None]:
-    """Call ``handler`` on the signals that end the demo; a hang-up ignored from outside (nohup) stays so."""
+    """Call ``handler`` on the signals that end the demo; SIGHUP stays ignored under nohup."""
     numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         numbers.remove(signal.SIGHUP)
@@ -256,7 +255,7 @@ def _signals(handler: _Handler) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _held_signals() -> Iterator[None]:
-    """Put interrupts off until the context ends."""
+    """Defer interrupts until the context ends."""
     held: list[int] = []
     with _signals(lambda number, _frame: held.append(number)):
         yield
@@ -266,7 +265,7 @@ def _held_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _cleanup() -> Iterator[contextlib.ExitStack]:
-    """Yield an ``ExitStack`` whose own ending cannot be interrupted."""
+    """Yield an ``ExitStack`` that unwinds without interruption."""
     with contextlib.ExitStack() as ending, contextlib.ExitStack() as stack:
         try:
             yield stack
@@ -274,7 +273,7 @@ def _cleanup() -> Iterator[contextlib.ExitStack]:
             ending.enter_context(_held_signals())
 
 
-# --- The web service, and its visitor at the other end of the tunnel.
+# --- The web service, and its visitor on the other end of the tunnel.
 
 
 class _Pages(BaseHTTPRequestHandler):
@@ -297,12 +296,12 @@ class _Pages(BaseHTTPRequestHandler):
             self.wfile.write(block)
 
     def log_message(self, *_: object) -> None:
-        """Keep quiet: the demo's own lines say what matters."""
+        """Log nothing: the demo prints its own lines."""
 
 
 @contextlib.contextmanager
 def _service() -> Iterator[int]:
-    """Serve the page and the file on a port of its own, which it yields, until the context ends."""
+    """Serve the page and the file until the context ends; yield the port."""
     with ThreadingHTTPServer((_HOST, 0), _Pages) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -314,7 +313,7 @@ def _service() -> Iterator[int]:
 
 
 def _file() -> Iterator[bytes]:
-    """Generate the file: numbered blocks, so that a lost, doubled or misplaced one changes the checksum."""
+    """Generate the file in numbered blocks, so that a lost, doubled or misplaced one changes the checksum."""
     filler = hashlib.shake_128(b"backhaul demo").digest(_BLOCK - 8)
     for number in range(_BLOCKS):
         yield number.to_bytes(8) + filler
@@ -328,7 +327,7 @@ def _get(port: int, path: str, *, timeout: float) -> Iterator[HTTPResponse]:
 
 
 def _fetch_file(port: int) -> float:
-    """Fetch the file and check it; return how many seconds that took, the checksum included."""
+    """Fetch the file and check it; return the seconds taken, including the checksum."""
     expected, received = hashlib.sha256(), hashlib.sha256()
     for block in _file():
         expected.update(block)
@@ -338,7 +337,7 @@ def _fetch_file(port: int) -> float:
             while block := response.read(_BLOCK):
                 received.update(block)
     except (OSError, HTTPException) as error:
-        raise _DemoError(f"the 100 MB stopped coming through the tunnel: {error}") from error
+        raise _DemoError(f"the transfer of 100 MB stopped: {error}") from error
     if received.digest() != expected.digest():
-        raise _DemoError("the 100 MB came out of the tunnel altered or cut short: the checksum is wrong")
+        raise _DemoError("the tunnel altered the 100 MB or cut them short: the checksum is wrong")
     return time.perf_counter() - began

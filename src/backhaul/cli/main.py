@@ -1,4 +1,4 @@
-"""`backhaul`: what the arguments ask for."""
+"""The program ``backhaul``: reads the arguments and runs the command."""
 
 import argparse
 import os
@@ -16,14 +16,14 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 
 def run(argv: Sequence[str] | None = None) -> None:
-    """Carry out the command line and exit: 0 good end, 2 bad configuration or usage, 1 anything else."""
+    """Run the command line and exit with 0 for success, 2 for a bad configuration or usage, 1 for other errors."""
     _fill_standard_descriptors()
     try:
         code = _dispatch(sys.argv[1:] if argv is None else argv)
         if sys.stdout:
             sys.stdout.flush()
-    except BrokenPipeError:  # somebody piped us into `head`
-        sys.stdout = None  # nothing is left to flush at exit
+    except BrokenPipeError:  # as in `backhaul status | head`
+        sys.stdout = None  # keeps Python from flushing it at exit
         code = EXIT_FAILED
     except KeyboardInterrupt:
         code = EXIT_FAILED
@@ -31,7 +31,7 @@ def run(argv: Sequence[str] | None = None) -> None:
 
 
 def _fill_standard_descriptors() -> None:
-    """Open those of 0, 1 and 2 that are closed on /dev/null: sockets would get the numbers, and libuv aborts on it."""
+    """Open closed standard descriptors on /dev/null: a socket would get the number, and libuv aborts on that."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="show what runs on this machine")
     _add_config(status, "only the server or client that runs FILE")
     status.add_argument("--json", action="store_true", help="for programs")
-    _add_service(commands.add_parser("service", help="have systemd keep it running"))
+    _add_service(commands.add_parser("service", help="run it as a systemd service"))
     _add_cert(commands.add_parser("cert", help="make a key and a certificate for wss and wssmux"))
     demo = commands.add_parser("demo", help="start a server, a client and a small service on this machine")
     demo.add_argument("--once", action="store_true", help="end after the first transfers")
@@ -68,20 +68,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_config(parser: argparse.ArgumentParser, meaning: str) -> None:
-    # No default: it would hide a -c in front of the command.
+    # A default would replace the value of a -c before the command.
     parser.add_argument("-c", "--config", metavar="FILE", help=meaning, default=argparse.SUPPRESS)
 
 
 def _add_service(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="action", required=True)
     install = actions.add_parser("install", help="write the unit, enable and start it")
-    _add_config(install, "what the service runs; default: /etc/backhaul/config.toml")
-    install.add_argument(
-        "--user", default="backhaul", type=_unit_name, help="default: %(default)s, added where missing"
-    )
+    _add_config(install, "configuration of the service; default: /etc/backhaul/config.toml")
+    install.add_argument("--user", default="backhaul", type=_unit_name, help="default: %(default)s, added if missing")
     install.add_argument("--print", action="store_true", help="show the unit and do nothing")
     uninstall = actions.add_parser("uninstall", help="stop the service and remove its unit")
-    status = actions.add_parser("status", help="show what systemd says about it")
+    status = actions.add_parser("status", help="show its state in systemd")
     for action in (install, uninstall, status):
         action.add_argument("--name", default="backhaul", type=_unit_name, help="of the service; default: %(default)s")
 
@@ -92,19 +90,19 @@ def _add_cert(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         type=_host,
-        help="what clients dial, a host name or an address; repeatable",
+        help="host name or address that clients dial; repeatable",
     )
-    # Apple's systems take no server's certificate for more than 825 days, and one of these is in the past.
+    # Apple's systems accept server certificates for at most 825 days, and one of these is in the past.
     parser.add_argument("--days", default=824, type=_days, help="how long it is valid; default: %(default)s")
     parser.add_argument(
-        "--out", default=".", metavar="DIR", help="where to put server.crt and server.key; default: here"
+        "--out", default=".", metavar="DIR", help="directory for server.crt and server.key; default: here"
     )
-    parser.add_argument("--force", action="store_true", help="replace old ones")
+    parser.add_argument("--force", action="store_true", help="replace existing files")
 
 
 def _unit_name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][\w.-]{0,63}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f'"{text}" is not made of letters, digits, "_", "." and "-" alone')
+        raise argparse.ArgumentTypeError(f'"{text}" may contain only letters, digits, "_", "." and "-"')
     return text
 
 
@@ -129,7 +127,7 @@ def _serve(file: str) -> int:
 
     from .serve import serve  # noqa: PLC0415
 
-    # SIGHUP until it means a reload: an early one ends nothing. Of the others administrators expect reopened log files.
+    # SIGHUP is ignored until it means a reload. The others mean "reopen log files" to many programs.
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     try:
@@ -153,7 +151,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from .demo import run as run_demo  # noqa: PLC0415 - the demo's web service is not needed otherwise
+    from .demo import run as run_demo  # noqa: PLC0415 - only this command needs its web service
 
     return run_demo(once=options.once)
 

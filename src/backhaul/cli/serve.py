@@ -1,4 +1,4 @@
-"""Running one end until it is told to stop."""
+"""The command ``backhaul -c FILE``: runs one end until it is stopped."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ log = logging.getLogger("backhaul")
 
 
 def serve(file: str, config: Config) -> int:
-    """Run the end that `config`, read from `file`, describes; return the exit code."""
+    """Run the end that ``config``, read from ``file``, describes; return the exit code."""
     configure(config.log_level, config.log_format)
     log.info(
         "backhaul v%s on Python %s starts: configuration %s, pid %d",
@@ -34,7 +34,7 @@ def serve(file: str, config: Config) -> int:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_run(file, config))
     except BackhaulError as error:
-        log.critical("%s", error)  # shown at log_level "fatal", too: nothing else says why it has ended
+        log.critical("%s", error)  # shown at log_level "fatal" too: no other line gives the reason
         return 1
     return 0
 
@@ -46,7 +46,7 @@ def _prepare_machine(*, tune: bool) -> None:
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's maker of event loops where it is installed, None for asyncio's own."""
+    """Return uvloop's event loop factory if it is installed, or None for that of asyncio."""
     try:
         import uvloop  # noqa: PLC0415 - not on every system
     except ImportError:

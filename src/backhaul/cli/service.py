@@ -1,4 +1,4 @@
-"""`backhaul service`: the end that a configuration describes, as a systemd service of this machine."""
+"""The command ``backhaul service``: installs one end as a systemd service of this machine."""
 
 import sys
 from collections.abc import Iterator
@@ -15,29 +15,29 @@ USER: Final = "backhaul"
 
 _STATE: Final = Path("/var/lib")
 _HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
-_TEMPORARY: Final = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - where nothing may be
+_TEMPORARY: Final = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - refused for files of a service
 _PRIVILEGED_PORTS: Final = 1024
-_CLOSING: Final = 15  # seconds after shutdown_timeout in which the program has to end
+_CLOSING: Final = 15  # seconds to end after shutdown_timeout
 
 _INSTALLED: Final = """\
 {unit} is installed, enabled and running as user {user}
   backhaul status -c {file}
   journalctl -fu {name}
-show what it does, and its log; `systemctl edit {name}` is for own settings"""
+show its status and its log; change settings with `systemctl edit {name}`"""
 
 _OBJECTION: Final = """\
-the service's user "{user}" can't run {file}:
+the service's user "{user}" cannot run {file}:
   {objection}
 Either put the files where that user can read them, such as in /etc/backhaul:
   install -D -o {user} -m 600 {file} /etc/backhaul/{name}
-or let the service run as root, with nearly all of its rights taken away: add --user root"""
+or run the service as root, without most of root's capabilities: add --user root"""
 
 
 def install(file: str, *, name: str, user: str, dry: bool, manager: Systemd) -> int:
-    """Write the unit, enable and start it, or with `dry` print it; return the exit code.
+    """Write the unit, enable and start it, or with ``dry`` print it; return the exit code.
 
-    The files stay where they are, for a change of the file they name should reach the running program: the
-    unit can't use copies of them, only a user who may read them.
+    The files are not copied, so that later changes reach the running program. Therefore the service's user must be
+    able to read them.
     """
     try:
         path = Path(file).absolute()
@@ -71,7 +71,7 @@ def uninstall(*, name: str, manager: Systemd) -> int:
 
 
 def status(*, name: str, manager: Systemd) -> int:
-    """Show what systemd says about the service; return its exit code (0: active)."""
+    """Show the service's state in systemd; return the exit code of systemctl (0: active)."""
     try:
         return manager.status(name)
     except (BackhaulError, OSError) as error:
@@ -79,14 +79,14 @@ def status(*, name: str, manager: Systemd) -> int:
 
 
 def plan(config: Config, path: Path, *, name: str, user: str) -> Unit:
-    """Return the unit for a configuration; raise BackhaulError when a file is named by a relative path."""
+    """Return the unit for a configuration; raise BackhaulError if it names a file by a relative path."""
     low_page = 0 < config.web_port < _PRIVILEGED_PORTS
     return Unit(
         name=name,
         about=f"Backhaul {'server' if isinstance(config, ServerConfig) else 'client'}",
         command=_program("-c", path),
         user=user,
-        low_ports=isinstance(config, ServerConfig) or low_page,  # a reload may add any port
+        low_ports=isinstance(config, ServerConfig) or low_page,  # a reload of a server may add any port
         tuning=not config.skip_optz,
         homes=any(_below(file, _HOMES) for file in _files(config, path, _STATE / name).values()),
         writable=tuple(_foreign_log(config, _STATE / name)),
@@ -95,18 +95,18 @@ def plan(config: Config, path: Path, *, name: str, user: str) -> Unit:
 
 
 def _program(*arguments: str | Path) -> tuple[str, ...]:
-    """Return this program's command; -P keeps Python from importing what lies in the working directory."""
+    """Return this program's command; -P keeps Python from importing modules of the working directory."""
     return (sys.executable, "-P", "-m", "backhaul", *map(str, arguments))
 
 
 def _files(config: Config, path: Path, state: Path) -> dict[str, Path]:
-    """Return everything that the service has to read, by what it is."""
+    """Return the files that the service must be able to read, by their role."""
     program = {"the program": Path(sys.prefix), "its Python": Path(sys.base_prefix)}
     return {"the configuration": path} | program | _named_files(config, state)
 
 
 def _named_files(config: Config, state: Path) -> dict[str, Path]:
-    """Return the files and directories to read that the configuration names, by key."""
+    """Return the files and directories that the configuration names, by key."""
     if isinstance(config, ServerConfig):
         shown = "" if config.decoy == "404" or "://" in config.decoy else config.decoy
         named = {"decoy": shown} | (
@@ -116,12 +116,12 @@ def _named_files(config: Config, state: Path) -> dict[str, Path]:
         named = {"tls_ca": config.tls_ca if config.facts.tls else ""}
     for key, value in named.items():
         if value and not Path(value).is_absolute():
-            raise BackhaulError(f'{key}: "{value}" is relative, and a service starts in {state}; write the whole path')
+            raise BackhaulError(f'{key}: "{value}" is relative, and a service starts in {state}; write the full path')
     return {key: Path(value) for key, value in named.items() if value}
 
 
 def _foreign_log(config: Config, state: Path) -> Iterator[str]:
-    """Yield the directory of the usage log if it is not the service's own."""
+    """Yield the directory of the usage log if it is not the state directory."""
     folder = (state / config.sniffer_log).parent
     if config.sniffer and folder != state:
         yield str(folder)
@@ -134,11 +134,11 @@ def _below(file: Path, folders: tuple[Path, ...]) -> bool:
 def _refuse_temporary(config: Config, path: Path, name: str) -> None:
     for role, file in _files(config, path, _STATE / name).items():
         if _below(file, _TEMPORARY):
-            raise BackhaulError(f"{role}: {file} does not last, and a service has a /tmp of its own; move it elsewhere")
+            raise BackhaulError(f"{role}: {file} is temporary, and a service has its own /tmp; move it elsewhere")
 
 
 def _admit(unit: Unit, path: Path) -> None:
-    """Make sure of the service's user, and that it can read and write what it has to."""
+    """Add the service's user if it is missing, and check that it can read and write the files it needs."""
     if unit.user == USER:
         make_user(USER)
     if problem := objection(unit.user, _program("check", path)):
@@ -150,7 +150,7 @@ def _admit(unit: Unit, path: Path) -> None:
     for folder in unit.writable:
         if objection(unit.user, ["test", "-w", folder]):
             advice = f"a relative name goes to {_STATE / unit.name}"
-            raise BackhaulError(f'sniffer_log: user "{unit.user}" can\'t write to {folder}; {advice}')
+            raise BackhaulError(f'sniffer_log: user "{unit.user}" cannot write to {folder}; {advice}')
 
 
 def _fail(error: Exception) -> int:

@@ -1,4 +1,4 @@
-"""`backhaul status`: what the programs that run on this machine say about themselves."""
+"""The command ``backhaul status``: shows the state of the programs running on this machine."""
 
 import json
 import sys
@@ -16,14 +16,14 @@ from backhaul.system.status_socket import ask, clear, socket_name, sockets
 _COLUMNS: Final = ("open", "total", "refused", "dropped", "from users", "to users")
 _KIB: Final = 1024
 _SIZES: Final = ("B", "KiB", "MiB", "GiB", "TiB")
-_EVENTS: Final = 5  # of the last ones: enough to see why a tunnel is down
+_EVENTS: Final = 5  # the last ones: enough to see why a tunnel is down
 _UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def run(config: str | None, *, as_json: bool) -> int:
-    """Print what the running programs answer, or the one that runs the file `config`.
+    """Print the status of the running programs, or of the one that runs the file ``config``.
 
-    Returns 0 when there is at least one, each has its tunnel connected, and all their ports are up; otherwise 1.
+    Returns 0 if there is at least one, all tunnels are connected, and all ports are up; otherwise 1.
     """
     documents, problems, foreign = _collect(sockets()) if not config else _collect_one(config)
     for problem in problems or ([] if documents else [_somebody_elses(foreign) if foreign else _nobody(config)]):
@@ -36,12 +36,12 @@ def run(config: str | None, *, as_json: bool) -> int:
 
 
 def render(name: str, status: Status, now: float) -> str:
-    """Describe one program; `now` in seconds since 1970, UTC. All that came from outside is escaped."""
+    """Describe one program; ``now`` in seconds since 1970, UTC. Text from outside is escaped."""
     return "\n".join(escape(line) for line in _lines(name, status, now))
 
 
 def _collect_one(config: str) -> tuple[list[dict[str, Any]], list[str], list[Path]]:
-    """Ask the program that was started with this file, or else each one for the file that it was started with."""
+    """Ask the program whose socket is named after this file, or else each program for its file."""
     paths = sockets()
     if named := [path for path in paths if path.name == socket_name(config)]:
         return _collect(named)
@@ -52,14 +52,14 @@ def _collect_one(config: str) -> tuple[list[dict[str, Any]], list[str], list[Pat
 def _is_same(file: object, other: str) -> bool:
     try:
         return isinstance(file, str) and Path(file).samefile(other)
-    except (OSError, ValueError):  # gone, or no name at all
+    except (OSError, ValueError):  # removed, or not a valid name
         return False
 
 
 def _collect(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str], list[Path]]:
-    """Ask everyone; return the documents, what is wrong with those that live and gave none, and who may not be asked.
+    """Ask each socket; return the documents, the problems, and the sockets of other users.
 
-    Whether anybody lives behind those last sockets can't be seen either.
+    Nothing tells whether a program runs behind a socket of another user.
     """
     documents: list[dict[str, Any]] = []
     problems: list[str] = []
@@ -69,14 +69,14 @@ def _collect(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str], li
             documents.append({"socket": str(path), **msgspec.json.decode(ask(path), type=dict[str, Any])})
         except FileNotFoundError:
             continue
-        except ConnectionRefusedError:  # it was killed, and could not clear up
+        except ConnectionRefusedError:  # left behind by a killed program
             clear(path, time.time())
         except PermissionError:
             foreign.append(path)
         except TimeoutError:
-            problems.append(f"{path}: runs, but gives no answer")
+            problems.append(f"{path}: the program runs, but does not answer")
         except (OSError, msgspec.MsgspecError) as error:
-            problems.append(f"{path}: gives a broken answer: {error}")
+            problems.append(f"{path}: broken answer: {error}")
     return documents, problems, foreign
 
 
@@ -88,13 +88,13 @@ def _healthy(document: dict[str, Any]) -> bool:
 
 def _somebody_elses(paths: Sequence[Path]) -> str:
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return f"{paths[0]}{more}: belongs to another user; ask as that user or as root"
+    return f"{paths[0]}{more}: owned by another user; ask as that user or as root"
 
 
 def _nobody(config: str | None) -> str:
     if config:
-        return f"nothing that you may ask runs {config}"
-    return "nothing that you may ask runs on this machine; root may ask all"
+        return f"{config}: not run by any program that you may ask"
+    return "no program that you may ask runs on this machine; root may ask all"
 
 
 def _describe(document: dict[str, Any]) -> str:
@@ -102,7 +102,7 @@ def _describe(document: dict[str, Any]) -> str:
     try:
         return render(path.stem.rpartition("-")[0], msgspec.convert(document, Status), time.time())
     except msgspec.ValidationError:
-        return f"{path}: another version of the program; --json shows what it says"
+        return f"{path}: another version of the program; --json shows its answer"
 
 
 def _lines(name: str, status: Status, now: float) -> Iterator[str]:

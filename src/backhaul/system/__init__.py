@@ -1,1 +1,1 @@
-"""The machine around the program: tuning, limits, logging, service manager."""
+"""Kernel settings, limits, logging, certificates and the service manager."""

@@ -1,4 +1,4 @@
-"""A private key and a self-signed certificate for the transports that speak TLS."""
+"""Private key and self-signed certificate for wss and wssmux."""
 
 import contextlib
 import errno
@@ -24,7 +24,7 @@ KEY: Final = "server.key"
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _COMMON_NAME_MAX: Final = 64  # characters: ub-common-name of RFC 5280, appendix A.1
-_BACKDATED: Final = timedelta(days=1)  # the client's clock may be slow, or in another time zone by mistake
+_BACKDATED: Final = timedelta(days=1)  # the client's clock may be slow or set to the wrong time zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +34,21 @@ class Pair:
     key: bytes = field(repr=False)
     certificate: bytes
     fingerprint: str
-    """SHA-256 of the certificate (DER), lower-case hexadecimal, as `tls_fingerprint` wants it."""
+    """SHA-256 of the certificate (DER), lower-case hexadecimal, as in ``tls_fingerprint``."""
     until: datetime
 
 
 def own_names() -> list[str]:
-    """Return what clients may call this machine: its host name, its public addresses, and the loopback for tries.
+    """Return names for this machine: its host name, its public addresses, and the loopback ones for local tests.
 
-    Private addresses stay out: everyone who connects can read in the certificate what is in it, and nobody
-    needs to know how the network behind the server looks.
+    Private addresses are left out: a certificate is public, and it should not reveal the network around the server.
     """
     addresses = (entry.address for entries in psutil.net_if_addrs().values() for entry in entries)
     return list(dict.fromkeys([socket.gethostname(), *filter(is_public, addresses), *_LOOPBACK]))
 
 
 def is_public(name: str) -> bool:
-    """Whether `name` is an IP address of the Internet."""
+    """Return whether ``name`` is a public IP address."""
     try:
         return ip_address(name).is_global
     except ValueError:  # a host name, a hardware address
@@ -57,12 +56,12 @@ def is_public(name: str) -> bool:
 
 
 def make(names: Sequence[str], days: int, now: datetime) -> Pair:
-    """Return a new pair for `names`, host names and IP addresses, that ends `days` days after `now`.
+    """Return a new pair for ``names``, host names and IP addresses, that expires ``days`` days after ``now``.
 
-    Raises ValueError for a host name that can't be encoded.
+    Raises ValueError for a host name that cannot be encoded.
     """
-    # P-256: any TLS 1.2 peer, v0.7.2 included, can do it, and the server's part of a handshake costs a tenth
-    # of RSA-2048's, which is most of the price of a new connection.
+    # P-256: all TLS 1.2 peers support it, v0.7.2 included. The server's part of a handshake, most of the cost of a
+    # new connection, takes a tenth of the time of RSA-2048.
     key = ec.generate_private_key(ec.SECP256R1())
     until = now + timedelta(days=days)
     certificate = _builder(names, key.public_key(), now - _BACKDATED, until).sign(key, hashes.SHA256())
@@ -77,10 +76,10 @@ def make(names: Sequence[str], days: int, now: datetime) -> Pair:
 
 
 def write(pair: Pair, folder: Path, *, force: bool) -> None:
-    """Write both files into `folder`, which is made where it is missing; neither is ever seen half written.
+    """Write both files atomically into ``folder``, which is made if it is missing.
 
-    Without `force` raises FileExistsError, with the file's name, rather than replace one; with it owner and
-    mode of the old files stay, so that a service can still read the new ones. Raises OSError otherwise.
+    Without ``force``, raises FileExistsError with the name of a file that exists. With it, owner and mode of the old
+    files stay, so that a service can read the new ones. Raises OSError for other failures.
     """
     files = {folder / KEY: (pair.key, 0o600), folder / CERTIFICATE: (pair.certificate, 0o644)}
     for path in files:
@@ -95,13 +94,13 @@ def _builder(
     names: Sequence[str], key: ec.EllipticCurvePublicKey, start: datetime, end: datetime
 ) -> x509.CertificateBuilder:
     alternatives = [_general_name(name) for name in names]
-    # Verifiers look at the alternative names alone. No name of ours: a stranger should not learn what runs here.
+    # Verifiers only read the alternative names. The program's name is left out, as the certificate is public.
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(alternatives[0].value)[:_COMMON_NAME_MAX])])
     builder = x509.CertificateBuilder(subject, subject, key, x509.random_serial_number(), start, end)
     return (
         builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        # Whoever trusts this certificate trusts this server, not whatever its key might sign. No key usage:
-        # OpenSSL before 3 takes none without keyCertSign for self-signed, and that is for authorities.
+        # A client that trusts this certificate trusts this server, not other certificates signed with its key. There
+        # is no key usage: OpenSSL before 3 requires keyCertSign, for authorities only, in self-signed certificates.
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
@@ -112,7 +111,7 @@ def _general_name(name: str) -> x509.DNSName | x509.IPAddress:
     try:
         return x509.IPAddress(ip_address(name))
     except ValueError:
-        return x509.DNSName(name.encode("idna").decode())  # the form that Python's ssl compares with
+        return x509.DNSName(name.encode("idna").decode())  # the form that Python's ssl compares
 
 
 def _make_folder(path: Path) -> None:
@@ -124,14 +123,14 @@ def _make_folder(path: Path) -> None:
 
 def _put(path: Path, content: bytes, mode: int, *, force: bool) -> None:
     path = path.resolve()
-    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for the owner alone
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - Path can't open a descriptor
             file.write(content)
             _imitate(path, descriptor, mode)
             file.flush()
             os.fsync(descriptor)
-        # A link is refused where the name is taken, even if it was free a moment ago.
+        # link(2) fails if the name exists, even if it was made after the check above.
         (os.replace if force else os.link)(draft, path)
     finally:
         Path(draft).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The limit on open descriptors: every user's connection takes two, and pipes on top."""
+"""The limit of open descriptors: each user takes two, and some pipes."""
 
 import logging
 import resource
@@ -11,16 +11,16 @@ _logger: Final = logging.getLogger(__name__)
 
 
 def descriptor_limit() -> int:
-    """Return how many descriptors this process may have open."""
+    """Return the number of descriptors that this process may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def raise_descriptor_limit(wanted_hard: int = 0) -> int:
-    """Raise the soft limit to the hard one, and before that the hard one to ``wanted_hard`` if it is lower.
+    """Raise the hard limit to ``wanted_hard`` if it is lower, and the soft limit to the hard one.
 
-    Raising the hard limit takes privileges (CAP_SYS_RESOURCE); without them it stays, and a debug line says
-    so. Returns the soft limit now in force. Never lowers a limit, never raises an exception.
+    Raising the hard limit requires CAP_SYS_RESOURCE; without it the limit stays, and a debug line says so. Returns the
+    soft limit in force. Never lowers a limit, never raises an exception.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted_hard and _set(wanted_hard, wanted_hard):
@@ -34,6 +34,6 @@ def _set(soft: int, hard: int) -> bool:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     except (OSError, ValueError) as error:  # the module turns EPERM and EINVAL into ValueError
-        _logger.debug("cannot raise the limit of open files to %d: %s", hard, error)
+        _logger.debug("open files: limit not raised to %d: %s", hard, error)
         return False
     return True

@@ -1,7 +1,7 @@
 """Log lines as Backhaul v0.7.2 writes them, or one JSON object a line.
 
-Everything in the program logs to ``logging.getLogger("backhaul")`` or a child of it. Lines go to standard
-output, as those of v0.7.2 do, and to standard error where that is closed or its reader has gone.
+The whole program logs to ``logging.getLogger("backhaul")`` or a child of it. Lines go to standard output, like those
+of v0.7.2, and to standard error once standard output is closed or its reader has exited.
 """
 
 import errno
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Final, TextIO
 
 TRACE: Final = 5
-"""Level number for ``logger.log(TRACE, …)``: more than debug, for single frames and signals."""
+"""Level number for ``logger.log(TRACE, …)``: below debug, for single frames and signals."""
 
 _LEVELS: Final = {
     "panic": 60,
@@ -30,7 +30,7 @@ _LEVELS: Final = {
 }
 _NAMES: Final = {number: name for name, number in _LEVELS.items()}
 
-# ANSI colours v0.7.2 gives to its levels.
+# ANSI colours of the levels in v0.7.2.
 _COLOURS: Final = {
     "panic": "1;31",
     "fatal": "1;31",
@@ -41,19 +41,19 @@ _COLOURS: Final = {
     "trace": "36",
 }
 
-# asyncio reports what nobody awaited to its own logger; those lines should look like the rest.
+# asyncio reports unawaited exceptions to its own logger; these lines get the same format.
 _LOGGERS: Final = ("backhaul", "asyncio")
 
-# What ends a line, moves a terminal's cursor, reverses the reading direction, or cannot be encoded:
+# Characters that end a line, move a terminal's cursor, reverse the reading direction, or cannot be encoded:
 # C0, DEL and C1, line and paragraph separator, bidirectional controls, lone surrogates.
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def configure(level: str, log_format: str, stream: TextIO | None = None) -> None:
-    """Send the program's log to ``stream`` (default: standard output); callable again at every reload.
+    """Send the program's log to ``stream`` (default: standard output); may be called again, at each reload.
 
-    ``level`` is one of v0.7.2's names in any case, ``log_format`` is "text" or "json". Raises
-    ``ValueError`` when either is neither; the log then stays as it was. The caller keeps the stream.
+    ``level`` is one of v0.7.2's names in any case, ``log_format`` is "text" or "json". Raises ``ValueError`` for other
+    values and leaves the log as it was. The stream is never closed.
     """
     threshold = _LEVELS.get(level.lower())
     if threshold is None:
@@ -65,12 +65,12 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
 
 
 def escape(text: str) -> str:
-    r"""Return ``text`` on one line: control characters as ``\n`` or ``\x1b``, the rest untouched."""
+    r"""Return ``text`` on one line: control characters become ``\n`` or ``\x1b``, the rest stays."""
     return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def _wants_colour(stream: TextIO | None) -> bool:
-    # A standard stream is None in a program started with it closed.
+    # A standard stream is None in a program started with its descriptor closed.
     terminal = stream is not None and not stream.closed and stream.isatty()
     return terminal and not os.environ.get("NO_COLOR")  # https://no-color.org
 
@@ -83,21 +83,21 @@ def _attach(logger: logging.Logger, handler: logging.Handler, threshold: int) ->
 
 
 def _standard_output() -> TextIO | None:
-    """Return a stream that passes each line on at once, and escapes what its encoding can't hold; or standard error."""
+    """Return an unbuffered stream that escapes characters its encoding lacks, or standard error."""
     if sys.stdout is None:
         return sys.stderr
     try:
         output = io.FileIO(sys.stdout.fileno(), "w", closefd=False)
-    except (OSError, ValueError):  # replaced by something that is no file, or closed behind Python's back
+    except (OSError, ValueError):  # replaced by an object without a descriptor, or its descriptor is closed
         return sys.stderr
     return io.TextIOWrapper(output, sys.stdout.encoding, errors="backslashreplace", write_through=True)
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """A stream handler that loses a line rather than disturb the tunnel."""
+    """A stream handler that drops a line rather than disturb the tunnel."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name logging calls
-        """Go over to standard error when the reader has gone; with a full disk there is nowhere to complain."""
+        """Switch to standard error if the reader has exited; drop the line otherwise, as on a full disk."""
         gone = isinstance(error := sys.exception(), OSError) and error.errno in (errno.EPIPE, errno.EBADF)
         if gone and self.stream is not sys.stderr and sys.stderr:
             self.setStream(sys.stderr)
@@ -123,7 +123,7 @@ class _TextFormatter(logging.Formatter):
         stamp = time.strftime("%d-%b %H:%M:%S", time.localtime(record.created))
         tag = self._tags.get(record.levelno, record.levelname)
         line = f"{stamp} [{tag}] {escape(record.getMessage())}"
-        # Indented, so that no part of an exception can pass for a log line of its own.
+        # Indented, so that no line of a traceback can be mistaken for a log line.
         return "\n    ".join([line, *map(escape, self._traceback(record))])
 
     def _traceback(self, record: logging.LogRecord) -> list[str]:

@@ -1,4 +1,4 @@
-"""How much memory this process may use."""
+"""The memory that this process may use."""
 
 import os
 import resource
@@ -9,18 +9,18 @@ from typing import Final
 PROC: Final = Path("/proc")
 CGROUPS: Final = Path("/sys/fs/cgroup")
 LEAST_BACKLOG: Final = 16 << 20
-"""Bytes: what a few dozen slow peers need."""
+"""Bytes: enough for a few dozen slow peers."""
 
 
 def backlog_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
-    """Return how many bytes may wait for peers that do not take them: a quarter of the memory of this process."""
+    """Return the bytes that may wait for slow peers: a quarter of the memory of this process."""
     return max(LEAST_BACKLOG, memory_limit(proc, cgroups) // 4)
 
 
 def memory_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
-    """Return how many bytes this process may use.
+    """Return the bytes that this process may use.
 
-    That is the smallest of what `ulimit -v` leaves, of the limits of its control groups, and of the machine's memory.
+    This is the least of the rest of ``ulimit -v``, the limits of its control groups, and the machine's memory.
     """
     return max(0, min(_address_space(proc), _control_groups(proc, cgroups), _machine()))
 
@@ -53,7 +53,7 @@ def _control_groups(proc: Path, cgroups: Path) -> int:
 
 
 def _limits(mount: Path, group: str, name: str) -> list[int]:
-    """Return what is limited; in a container the mount may show its own group only, as the top."""
+    """Return the limits of a group and its parents; in a container the mount may show its own group as the root."""
     relative = Path(group.lstrip("/"))
     return [_number(mount / folder / name) for folder in (relative, *relative.parents)]
 

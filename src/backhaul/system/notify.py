@@ -1,7 +1,7 @@
 """Notifications to the service manager: sd_notify(3), without its library.
 
-Outside a service manager (no ``NOTIFY_SOCKET``) every function here does nothing. None raises: a service
-manager that cannot be told must not stop the tunnel.
+Without a service manager (no ``NOTIFY_SOCKET``) every function here does nothing. None raises: a service manager that
+cannot be reached must not stop the tunnel.
 """
 
 import array
@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-# Seconds. A service manager drains its queue at once or is in trouble; the event loop must not share that.
+# Seconds. A healthy service manager reads its queue at once; an unhealthy one must not block the event loop.
 _SEND_TIMEOUT: Final = 1.0
 
 _FIRST_DESCRIPTOR: Final = 3  # SD_LISTEN_FDS_START
@@ -21,18 +21,18 @@ _logger: Final = logging.getLogger(__name__)
 
 
 def ready(text: str = "") -> None:
-    """Say that start-up, or a reload, is complete; ``text`` is a status line for people."""
+    """Report that start-up, or a reload, is complete; ``text`` is a status line for people."""
     _send("READY=1", *_status(text))
 
 
 def reloading() -> None:
-    """Say that a reload begins; ``ready`` must follow. The time stamp is what Type=notify-reload asks for."""
+    """Report that a reload begins; ``ready`` must follow. Type=notify-reload requires the time stamp."""
     now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     _send("RELOADING=1", f"MONOTONIC_USEC={now}")
 
 
 def stopping(text: str = "") -> None:
-    """Say that the program is on its way out."""
+    """Report that the program is stopping."""
     _send("STOPPING=1", *_status(text))
 
 
@@ -42,14 +42,14 @@ def status(text: str) -> None:
 
 
 def watchdog() -> None:
-    """Say that the program is alive; due at least every ``watchdog_interval`` seconds."""
+    """Report that the program is alive; due at least every ``watchdog_interval`` seconds."""
     _send("WATCHDOG=1")
 
 
 def watchdog_interval() -> float | None:
-    """Return how many seconds to leave between calls of ``watchdog``: half of what the manager allows.
+    """Return the seconds between calls of ``watchdog``, half of the interval that the manager allows.
 
-    None where the manager keeps no watchdog over this process.
+    Returns None if the manager has no watchdog for this process.
     """
     allowed = os.environ.get("WATCHDOG_USEC", "")
     intended_for = os.environ.get("WATCHDOG_PID", "")
@@ -62,32 +62,32 @@ class Store:
     """The service manager's store of file descriptors, which outlive this process: sd_notify(3), FDSTORE=1."""
 
     def keep(self, name: str, sock: socket.socket) -> bool:
-        """Put a copy of the socket there; return whether there is a store.
+        """Store a copy of the socket; return whether there is a store.
 
-        Without FDPOLL=0 the manager throws sockets out that report a hang-up, as those do whose users are refused.
+        Without FDPOLL=0 the manager drops sockets that report a hang-up, such as those that refuse their users.
         """
-        size = os.environ.get("FDSTORE", "")  # set by systemd from 254 on, and by our unit for older ones
+        size = os.environ.get("FDSTORE", "")  # set by systemd from 254 on, and by this program's unit for older ones
         if not size.strip("0") or not os.environ.get("NOTIFY_SOCKET"):
             return False
         _send("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", descriptors=[sock.fileno()])
         return True
 
     def drop(self, name: str) -> None:
-        """Close the copy of this name, if there is one."""
+        """Close the stored copy of this name, if there is one."""
         _send("FDSTOREREMOVE=1", f"FDNAME={name}")
 
 
 def inherited() -> list[tuple[str, socket.socket]]:
-    """Return the sockets that the service manager passes to this process, once, with their names: sd_listen_fds(3).
+    """Return the sockets passed by the service manager and their names, once: sd_listen_fds(3).
 
-    They come from its store, under the names that this program has given them, and from units of type socket.
+    They come from its store, under names given by this program, and from units of type socket.
     """
     count, intended_for = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "")
     names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
     if not count.isdecimal() or intended_for != str(os.getpid()):
         return []
     found = []
-    names += [""] * int(count)  # of an old manager
+    names += [""] * int(count)  # an old manager sends no names
     for name, descriptor in zip(names, range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + int(count)), strict=False):
         os.set_inheritable(descriptor, False)
         try:
@@ -100,12 +100,12 @@ def inherited() -> list[tuple[str, socket.socket]]:
 
 
 def _status(text: str) -> list[str]:
-    # A line break would start an assignment of its own.
+    # A line break would start another assignment.
     return [f"STATUS={' '.join(text.split())}"] if text else []
 
 
 def _rights(descriptors: Sequence[int]) -> list[tuple[int, int, bytes]]:
-    """Return what passes descriptors to another process, unix(7)."""
+    """Return the ancillary data that passes descriptors to another process, unix(7)."""
     return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors).tobytes())] if descriptors else []
 
 
@@ -120,5 +120,5 @@ def _send(*assignments: str, descriptors: Sequence[int] = ()) -> None:
             manager.settimeout(_SEND_TIMEOUT)
             message = "\n".join(assignments).encode(errors="replace")
             manager.sendmsg([message], _rights(descriptors), 0, address)
-    except (OSError, ValueError) as error:  # ValueError: an address no socket can have
-        _logger.debug("cannot notify the service manager: %s", error)
+    except (OSError, ValueError) as error:  # ValueError: the address is invalid
+        _logger.debug("service manager: not notified: %s", error)

@@ -1,7 +1,6 @@
-"""Where a running program says how it is: a Unix socket that answers each connection with one document.
+"""The status socket of a running program: a Unix socket that answers each connection with one document.
 
-A socket of its own rather than the monitoring page: it is there without a page, needs neither a port nor a
-password, and its mode decides who may ask.
+Unlike the monitoring page it is always there, and it needs neither a port nor a password: access depends on its mode.
 """
 
 import asyncio
@@ -25,7 +24,7 @@ ROOT: Final = Path("/run")
 
 _PATTERNS: Final = ("backhaul/*.sock", "backhaul/*/*.sock", "user/*/backhaul/*.sock")
 _PATIENCE: Final = 5.0  # seconds; a program that takes longer to answer hangs
-_YOUTH: Final = 60.0  # seconds; between making a socket and listening on it lie microseconds, or a debugger
+_YOUTH: Final = 60.0  # seconds; bind(2) and listen(2) are microseconds apart, unless a debugger stops the program
 _LEAST_PATIENCE: Final = 0.001  # 0 would make the socket non-blocking
 _MAX_DOCUMENT: Final = 64 << 20  # bytes; 65 535 ports are some 20 MB
 _CREDENTIALS: Final = struct.Struct("3i")  # process, user, group
@@ -36,9 +35,9 @@ _logger: Final = logging.getLogger(__name__)
 
 
 def socket_path(config: str | os.PathLike[str]) -> Path | None:
-    """Return where the program that runs this configuration file has its socket; None where it may have none.
+    """Return the path of the socket for this configuration file, or None if no directory is available.
 
-    Under a service manager that is its RuntimeDirectory=, otherwise root's or the user's runtime directory.
+    The directory is RuntimeDirectory= under a service manager, otherwise the runtime directory of root or the user.
     """
     folder = _manager_folder()
     if folder is None and os.geteuid() == 0:
@@ -49,9 +48,9 @@ def socket_path(config: str | os.PathLike[str]) -> Path | None:
 
 
 def socket_name(config: str | os.PathLike[str]) -> str:
-    """Return the file's own name, for people, and a hash of where it is, to tell it from others of that name.
+    """Return a name made of the file's name, for people, and a hash of its path, which makes it unique.
 
-    Symbolic links are not followed: they may lead elsewhere by the time somebody asks, as in a Kubernetes ConfigMap.
+    Symbolic links are not followed: their targets may change while the program runs, as in a Kubernetes ConfigMap.
     """
     path = os.path.abspath(config)  # noqa: PTH100 - Path.absolute keeps ".."
     stem = re.sub(r"[^\w.-]", "_", Path(path).stem, flags=re.ASCII)[:_STEM_MAX]
@@ -59,9 +58,9 @@ def socket_name(config: str | os.PathLike[str]) -> str:
 
 
 def sockets(root: Path = ROOT) -> list[Path]:
-    """Return the sockets on this machine, those that killed programs left behind included.
+    """Return the sockets on this machine, including those of killed programs.
 
-    Those of other users may be missing: only root sees into every directory.
+    Those of other users may be missing: only root can read every directory.
     """
     found = {path for pattern in _PATTERNS for path in root.glob(pattern)}
     if folder := _manager_folder():
@@ -72,19 +71,18 @@ def sockets(root: Path = ROOT) -> list[Path]:
 
 
 def clear(path: Path, now: float) -> None:
-    """Remove a socket that refused, unless a program that starts has made it just before `now` (seconds since 1970)."""
+    """Remove a socket that refused, unless a starting program made it just before ``now`` (seconds since 1970)."""
     with contextlib.suppress(OSError):
         if path.lstat().st_mtime < now - _YOUTH:
             path.unlink()
 
 
 def ask(path: Path, patience: float = _PATIENCE) -> bytes:
-    """Return the document, JSON, of the program behind a socket; `patience` in seconds for all of it.
+    """Return the JSON document of the program behind a socket; ``patience`` limits the seconds for the whole answer.
 
-    Any user may put a socket where root looks: it is asked only if the user who made the file is the one who
-    listens, and neither time nor memory are theirs to take. Raises ConnectionRefusedError or FileNotFoundError when
-    the program runs no more, PermissionError when it belongs to another user, TimeoutError when it hangs, and OSError
-    otherwise.
+    Any user may create a socket where root looks. Therefore it is asked only if its listener owns the file, and time
+    and size of the answer are bounded. Raises ConnectionRefusedError or FileNotFoundError if the program has ended,
+    PermissionError if another user listens, TimeoutError if the program hangs, and OSError otherwise.
     """
     end = time.monotonic() + patience
     with socket.socket(socket.AF_UNIX) as sock:
@@ -96,32 +94,32 @@ def ask(path: Path, patience: float = _PATIENCE) -> bytes:
 
 
 def _owner(sock: socket.socket) -> int:
-    """Return the user who listens at the other end, unix(7)."""
+    """Return the user who listens on the other end, unix(7)."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     user: int = _CREDENTIALS.unpack(credentials)[1]
     return user
 
 
 def _receive(sock: socket.socket, end: float) -> bytes:
-    """Return all that comes before `end`, a moment of the monotonic clock."""
+    """Return all bytes received before ``end``, a moment of the monotonic clock."""
     document = bytearray()
     while piece := sock.recv(1 << 16):
         document += piece
         if len(document) > _MAX_DOCUMENT:
-            raise OSError(errno.EMSGSIZE, "more than any status is")
+            raise OSError(errno.EMSGSIZE, "longer than any status")
         sock.settimeout(max(_LEAST_PATIENCE, end - time.monotonic()))
     return bytes(document)
 
 
 def stopping(path: Path | None) -> bool:
-    """Return whether a program that stops answers on `path`; one that takes longer than a second does not."""
+    """Return whether a stopping program answers on ``path`` within a second."""
     return path is not None and _document(path).get("stopping") is True
 
 
 def take_turn(path: Path | None) -> socket.socket | None:
-    """Return a socket that is to replace that of a program that stops on `path`; None where none stops.
+    """Return a socket to replace that of a stopping program on ``path``, or None if none is stopping.
 
-    One program at a time may have it. Raises OSError, which is FileExistsError while another one has it.
+    One process at a time may hold it. Raises FileExistsError while another process holds it, or another OSError.
     """
     if path is None or not stopping(path):
         return None
@@ -130,9 +128,9 @@ def take_turn(path: Path | None) -> socket.socket | None:
         sock = _bind(draft)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise FileExistsError(errno.EEXIST, "another process takes over from it already") from None
+            raise FileExistsError(errno.EEXIST, "another process takes over already") from None
         raise
-    if stopping(path):  # still: nobody has had his turn since
+    if stopping(path):  # asked again: another process may have replaced it in the meantime
         return sock
     sock.close()
     draft.unlink(missing_ok=True)
@@ -140,7 +138,7 @@ def take_turn(path: Path | None) -> socket.socket | None:
 
 
 def _document(path: Path) -> dict[str, object]:
-    """Return what the program behind a socket says of itself, nothing if it takes longer than a second."""
+    """Return the document of the program behind a socket; empty if there is no answer within a second."""
     try:
         return msgspec.json.decode(ask(path, _STOPPING_PATIENCE), type=dict[str, object])
     except (OSError, msgspec.MsgspecError):
@@ -148,9 +146,9 @@ def _document(path: Path) -> dict[str, object]:
 
 
 class _Successor:
-    """Tells whether another process has taken this one's place on a socket.
+    """A check whether another process has replaced this one on a socket.
 
-    It is one that runs the same file as the same user, and answers. A thread asks, for an answer may be late.
+    A successor runs the same file as the same user, and answers. A thread asks, because the answer may be late.
     """
 
     def __init__(self, path: Path, own: int) -> None:
@@ -160,7 +158,7 @@ class _Successor:
         self._asked: asyncio.Future[bool] | None = None
 
     def __call__(self) -> bool:
-        """Return what is known by now."""
+        """Return whether a successor is known by now."""
         if _inode(self._path) in {0, self._own}:
             return False
         if self._asked and self._asked.done():
@@ -186,12 +184,12 @@ def _follows(path: Path) -> bool:
 async def serving(
     path: Path | None, read: Callable[[], object], turn: socket.socket | None = None
 ) -> AsyncIterator[Callable[[], bool]]:
-    """Answer on `path` inside the block, to root and to the program's own user alone; None: don't.
+    """Answer root and the program's own user on ``path`` inside the block; with None do nothing.
 
-    `read` is called in the event loop, once a connection, and returns what msgspec can write as JSON. Where the
-    socket can't be made the program runs without it, and a debug line says why. With `turn`, from `take_turn`, it
-    replaces the socket of a program that lives. The block gets a function that tells whether another program has
-    replaced this one.
+    ``read`` is called in the event loop, once per connection, and returns an object for msgspec's JSON encoder. If the
+    socket cannot be made the program runs without it, and a debug line gives the reason. A socket ``turn`` from
+    ``take_turn`` replaces that of a running program. Yields a function that tells whether another process has replaced
+    this one.
     """
     sock = _listen(path, turn) if path else None
     if not path or not sock:
@@ -213,7 +211,7 @@ def _remove(path: Path, own: int) -> None:
 
 
 def _inode(path: Path) -> int:
-    """Return the number of the file there, 0 if there is none."""
+    """Return the inode number of the file, or 0 if there is none."""
     try:
         return path.lstat().st_ino
     except OSError:
@@ -221,7 +219,7 @@ def _inode(path: Path) -> int:
 
 
 class _Answer(asyncio.Protocol):
-    """One connection: the document, then the end."""
+    """One connection: sends the document and closes."""
 
     _transport: asyncio.Transport
 
@@ -230,22 +228,22 @@ class _Answer(asyncio.Protocol):
         self._asking = asking
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # uvloop's is no subclass, a cast would be as blind
+        self._transport = transport  # type: ignore[assignment]  # uvloop's is no subclass; a cast checks nothing either
         self._asking.add(self._transport)
         self._transport.write(msgspec.json.encode(self._read()))
         self._transport.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the name that asyncio calls it by
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._asking.discard(self._transport)
 
 
 def _manager_folder() -> Path | None:
-    folder = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # several are separated by colons
+    folder = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # colons separate several directories
     return Path(folder) if folder else None
 
 
 def _listen(path: Path, turn: socket.socket | None) -> socket.socket | None:
-    """Return a socket bound to `path`, or None."""
+    """Return a socket bound to ``path``, or None."""
     try:
         if not turn:
             path.parent.mkdir(exist_ok=True)
@@ -254,19 +252,19 @@ def _listen(path: Path, turn: socket.socket | None) -> socket.socket | None:
     except OSError as error:
         if turn:
             turn.close()
-        _logger.debug("no status socket %s: %s", path, (error.strerror or str(error)).lower())
+        _logger.debug("status socket %s: not available: %s", path, (error.strerror or str(error)).lower())
         return None
     return turn
 
 
 def _bind(path: Path) -> socket.socket:
-    """Return a listening socket; raises OSError."""
+    """Return a listening socket; raise OSError if there is none."""
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX)
     try:
-        os.fchmod(sock.fileno(), 0o600)  # before it is bound: on Linux its file gets this mode at once
+        os.fchmod(sock.fileno(), 0o600)  # before bind(2): on Linux the file has this mode from the beginning
         sock.bind(str(path))
-        sock.listen()  # at once, and before it takes another name: nobody shall find it dead
+        sock.listen()  # before the file gets its final name, where nothing may find it refusing
     except OSError:
         sock.close()
         raise
@@ -280,9 +278,9 @@ def _close(server: asyncio.AbstractServer, asking: set[asyncio.Transport]) -> No
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove what a killed program left; the socket of a living one stays, and binding will fail."""
+    """Remove the socket of a killed program; that of a running one stays, and binding fails."""
     with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(FileNotFoundError):
-        probe.setblocking(False)  # a program with a full backlog lives
+        probe.setblocking(False)  # a program with a full backlog is alive
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:

@@ -1,4 +1,4 @@
-"""The service manager: units put in place and taken away, and what a service's user may do."""
+"""Installation and removal of systemd units, and checks of what a service's user may do."""
 
 import os
 import pwd
@@ -12,39 +12,39 @@ from backhaul.errors import BackhaulError
 
 from .unit import MARK, Unit
 
-# Messages are passed on to the administrator as they are; env of the caller may lead Python elsewhere.
+# Messages reach the administrator untranslated, and the caller's PYTHON* variables do not reach the program.
 _ENVIRONMENT: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
 @dataclass(frozen=True, slots=True)
 class Systemd:
-    """The manager of this machine; every method raises BackhaulError with the reason and the remedy."""
+    """The service manager of this machine; every method raises BackhaulError with reason and remedy."""
 
     units: Path = Path("/etc/systemd/system")
-    booted: Path = Path("/run/systemd/system")  # there if it is the machine's manager: sd_booted(3)
+    booted: Path = Path("/run/systemd/system")  # exists if systemd manages the machine: sd_booted(3)
     systemctl: str = "systemctl"
 
     def require(self) -> None:
-        """Make sure that units can be changed here."""
+        """Check that this process may change units."""
         self._require_systemd()
         if os.geteuid() != 0:
-            raise BackhaulError("changing services takes root: try it with sudo")
+            raise BackhaulError("changing services requires root; use sudo")
 
     def install(self, unit: Unit) -> None:
-        """Put the unit in place, enable it and (re)start it; return when the program says that it is ready."""
+        """Write the unit, enable it and (re)start it; return when the program reports that it is ready."""
         path = self._own(unit.name)
         draft = path.with_suffix(".service.draft")
         draft.write_text(unit.text(), encoding="utf-8")
         draft.replace(path)
         self._call("daemon-reload")
         self._call("enable", path.name)
-        self._call("restart", path.name, remedy=f"`journalctl -u {unit.name}` says why")
+        self._call("restart", path.name, remedy=f"`journalctl -u {unit.name}` shows why")
 
     def uninstall(self, name: str) -> None:
         """Stop and disable the service and remove its unit; the user and the state directory stay."""
         path = self._own(name)
         if not path.exists():
-            raise BackhaulError(f"there is no {path}; `--name` chooses another service")
+            raise BackhaulError(f"{path} does not exist; choose another service with --name")
         self._call("disable", "--now", path.name)
         path.unlink()
         self._call("daemon-reload")
@@ -56,10 +56,10 @@ class Systemd:
 
     def _require_systemd(self) -> None:
         if not self.booted.is_dir():
-            raise BackhaulError("this machine is not run by systemd; `backhaul service install --print` shows the unit")
+            raise BackhaulError("systemd does not run this machine; `backhaul service install --print` shows the unit")
 
     def _own(self, name: str) -> Path:
-        """Return the unit's path, unless the unit there is somebody else's."""
+        """Return the unit's path; raise BackhaulError if the unit there was not written by this program."""
         path = self.units / f"{name}.service"
         if path.exists() and not path.read_text(errors="replace").startswith(MARK):
             raise BackhaulError(f"{path} was not written by this command; move it away or choose another --name")
@@ -70,19 +70,19 @@ class Systemd:
 
 
 def make_user(name: str, root: Path = Path("/")) -> None:
-    """Add a system user and group of this name, where there are none; raises BackhaulError."""
+    """Add a system user and group of this name unless they exist; raise BackhaulError if that fails."""
     _change(["systemd-sysusers", f"--root={root}", "-"], "add the user by hand", f'u {name} - "Backhaul tunnel"\n')
 
 
 def objection(user: str, command: Sequence[str]) -> str:
-    """Run a command as the user of a service, without capabilities, and return what it complains about, or "".
+    """Run a command as the user of a service, without capabilities, and return its error output, or "".
 
-    Needs root. Raises BackhaulError if there is no such user.
+    Requires root. Raises BackhaulError if the user does not exist.
     """
     try:
         group = pwd.getpwnam(user).pw_gid
     except KeyError:
-        raise BackhaulError(f'there is no user "{user}"') from None
+        raise BackhaulError(f'user "{user}" does not exist; add it, or choose another with --user') from None
     rights = ["--bounding-set=-all", "--inh-caps=-all"]
     run = _execute(
         ["setpriv", f"--reuid={user}", f"--regid={group}", "--init-groups", *rights, "--", *command], capture=True
@@ -100,10 +100,10 @@ def _change(command: Sequence[str], remedy: str, stdin: str = "") -> None:
 
 
 def _execute(command: Sequence[str], stdin: str = "", *, capture: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run a program of the system in a plain environment, outside of any private directory."""
+    """Run a program of the system with a minimal environment, in the root directory, which every user can read."""
     try:
         return subprocess.run(  # noqa: S603 - no shell, and names that the command line has checked
             command, input=stdin, capture_output=capture, text=True, check=False, cwd="/", env=_ENVIRONMENT
         )
     except OSError as error:
-        raise BackhaulError(f"can't run {command[0]}: {(error.strerror or str(error)).lower()}") from None
+        raise BackhaulError(f"cannot run {command[0]}: {(error.strerror or str(error)).lower()}") from None

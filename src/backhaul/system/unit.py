@@ -1,4 +1,4 @@
-"""The text of the systemd unit that keeps one end running."""
+"""The text of the systemd unit that runs one end."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,28 +11,28 @@ MARK: Final = "# Written by `backhaul service install`, which replaces it; own s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """What differs from one unit to another."""
+    """The variable parts of a unit."""
 
     name: str
     """Without ".service"; the state directory is /var/lib/<name>."""
     about: str
-    """A few words of the program's own: not quoted."""
+    """The description, chosen by the program: not quoted."""
     command: tuple[str, ...]
-    """Absolute program and its arguments."""
+    """The program, an absolute path, and its arguments."""
     user: str
     low_ports: bool
-    """Whether it may listen on ports below 1024."""
+    """True if it may listen on ports below 1024."""
     tuning: bool
-    """Whether it may change the kernel's network settings."""
+    """True if it may change the kernel's network settings."""
     homes: bool
-    """Whether it needs files below /home, /root or /run/user."""
+    """True if it needs files below /home, /root or /run/user."""
     writable: tuple[str, ...]
-    """Absolute directories it writes to, beside the state directory."""
+    """Absolute paths of the directories it writes to, beside the state directory."""
     stop_timeout: int
     """Seconds from SIGTERM to SIGKILL."""
 
     def text(self) -> str:
-        """Return the unit. Raises ValueError for a path that no unit can name."""
+        """Return the unit's text; raise ValueError for a path that no unit can name."""
         return _TEMPLATE.format(
             mark=MARK,
             name=self.name,
@@ -50,20 +50,20 @@ class Unit:
         if self.low_ports:
             yield "CAP_NET_BIND_SERVICE"
         if self.tuning:
-            yield "CAP_NET_ADMIN"  # the kernel lets it write net.* below /proc/sys, whose files are root's
+            yield "CAP_NET_ADMIN"  # allows writing net.* below /proc/sys, where files belong to root
 
 
 _PLAIN: Final = re.compile(r"[\w./:@=+-]+", re.ASCII)  # words that mean the same with and without quotes
 
-# Left out on purpose: ProcSubset=pid, for the monitoring page shows the machine's load; PrivateUsers=, under
-# which capabilities do not count for the machine's ports.
+# Left out on purpose: ProcSubset=pid, because the monitoring page shows the machine's load, and PrivateUsers=, under
+# which capabilities have no effect on the machine's ports.
 _TEMPLATE: Final = """\
 {mark}
 [Unit]
 Description={about}
 Wants=network-online.target
 After=network-online.target
-# Try for ever: a machine behind its tunnel cannot be reached to start it by hand.
+# Restart without limit: a machine behind its tunnel cannot be reached to start it by hand.
 StartLimitIntervalSec=0
 
 [Service]
@@ -73,13 +73,13 @@ ExecStart={start}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=3
-# A mistake in the configuration: another try would end the same way.
+# 2 is a mistake in the configuration: another start would end the same way.
 RestartPreventExitStatus=2
 WatchdogSec=30
-# Listening sockets stay here over a restart, and users wait in them. Before systemd 254 the program is not told.
+# Keeps listening sockets during a restart, so that users wait in them. Before systemd 254 FDSTORE is not set.
 FileDescriptorStoreMax=4096
 Environment=FDSTORE=4096
-# shutdown_timeout for the users in flight, and time to close.
+# shutdown_timeout for users in flight, and time to close.
 TimeoutStopSec={stop_timeout}
 # Each user takes two descriptors and some pipes; the default is 1024.
 LimitNOFILE=1048576
@@ -89,7 +89,7 @@ User={user}
 # Relative paths of the configuration, such as sniffer_log's, start here.
 StateDirectory={name}
 WorkingDirectory=%S/{name}
-# For the socket that `backhaul status` asks, and for Unix sockets of users, who wait in them over a restart.
+# For the socket of `backhaul status`, and for Unix sockets in which users wait during a restart.
 RuntimeDirectory=backhaul/{name}
 RuntimeDirectoryPreserve=restart
 UMask=0077
@@ -109,7 +109,7 @@ ProtectKernelLogs=yes
 ProtectKernelModules=yes
 # "no" where skip_optz = false: the program then tunes net.* at its start.
 ProtectKernelTunables={tunables}
-# No AF_NETLINK: without it even CAP_NET_ADMIN changes no firewall rule.
+# Without AF_NETLINK not even CAP_NET_ADMIN can change firewall rules.
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
 RestrictNamespaces=yes
 RestrictRealtime=yes
@@ -117,7 +117,7 @@ RestrictSUIDSGID=yes
 RemoveIPC=yes
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
-# Both would act for anybody who is root, even without capabilities.
+# Both accept commands from root, even without capabilities.
 InaccessiblePaths=-/run/dbus -/run/systemd/private
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
@@ -130,13 +130,13 @@ WantedBy=multi-user.target
 
 
 def _command(words: Sequence[str]) -> str:
-    """Write a command line; systemd looks for variables in the arguments (systemd.service(5), "Command lines")."""
+    """Return a command line; systemd expands variables in the arguments (systemd.service(5), "Command lines")."""
     program, *arguments = map(_quoted, words)
     return " ".join([program, *(word.replace("$", "$$") for word in arguments)])
 
 
 def _quoted(word: str) -> str:
-    """Write one word of a setting, free of specifiers (systemd.syntax(7), "Quoting"); raise ValueError."""
+    """Return one word of a setting, quoted and free of specifiers (systemd.syntax(7), "Quoting"); raise ValueError."""
     if _PLAIN.fullmatch(word):
         return word
     if not word.isprintable():
