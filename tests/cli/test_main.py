@@ -189,7 +189,7 @@ class TestPorts:
     async def test_a_low_port_names_the_remedy(self, ground: Ground) -> None:
         alone = ("unshare", "--net", "setpriv", "--bounding-set=-net_bind_service")
         server = await ground.start("-c", ground.write('[server]\nbind_addr = ":443"\n'), wrapper=alone)
-        assert "can't listen on :443: permission denied; ports below 1024" in await server.line("CAP_NET_BIND_SERVICE")
+        assert "can't listen on :443: permission denied, ports below 1024" in await server.line("CAP_NET_BIND_SERVICE")
         assert await server.ended() == 1
 
     async def test_one_port_is_taken(self, ground: Ground) -> None:

@@ -105,7 +105,7 @@ async def test_a_socket_that_matches_nothing_is_named_once(unit: Unit) -> None:
     unit.listen(socket.AF_UNIX, str(path))
     server = await unit.server()
     line = next(line for line in server.lines if "of the service manager" in line)
-    assert f"{HOST}:{other}, unix:{path} of the service manager: nothing in the configuration listens there" in line
+    assert f"{HOST}:{other}, unix:{path} of the service manager: not in the configuration, closed" in line
     server.signal(SIGHUP)
     await server.line("configuration reloaded")
     assert server.text.count("of the service manager") == 1

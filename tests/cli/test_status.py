@@ -236,10 +236,10 @@ def test_the_text_of_a_server() -> None:
 
 
 def test_a_unix_socket_has_a_path_for_a_port() -> None:
-    down = replace(port(0), bind="/run/app.sock", up=False, problem="there is no directory /run")
+    down = replace(port(0), bind="/run/app.sock", up=False, problem="no directory /run")
     lines = render("name", sample(ports=(down,)), STARTED).splitlines()
     assert lines[4].startswith("  unix:/run/app.sock  127.0.0.1:80 ")
-    assert lines[5] == "  unix:/run/app.sock: port down: there is no directory /run"
+    assert lines[5] == "  unix:/run/app.sock: port down: no directory /run"
 
 
 def test_the_text_of_a_client() -> None:

@@ -133,7 +133,7 @@ async def test_one_that_is_in_the_way_stops_no_other_port(
         free_port(), [f"unix:{path}={target}", f"unix:{folder}/other={target}"],
         timings=Timings(quiet=0, reopen_pauses=(0.01,)),
     )  # fmt: skip
-    assert f"port unix:{path}: can't listen: there is a file that is no socket; remove it" in caplog.text
+    assert f"port unix:{path}: can't listen: the file is no socket; remove it" in caplog.text
     assert [port.name for port in server.tunnel.ports.down] == [f"unix:{path}"]
     path.unlink()
     await until(lambda: not server.tunnel.ports.down)
@@ -180,7 +180,7 @@ class TestTheTunnelsOwnAddress:
 
     async def test_one_that_is_in_use_ends_the_program(self, net: Net, folder: Path) -> None:
         await self.server(net, folder / "tunnel")
-        with pytest.raises(BackhaulError, match=f"can't listen on unix:{folder}/tunnel: another program listens there"):
+        with pytest.raises(BackhaulError, match=f"can't listen on unix:{folder}/tunnel: another program listens on it"):
             await self.server(net, folder / "tunnel")
 
     async def test_the_next_process_gets_it_last(self, net: Net, folder: Path) -> None:
@@ -188,7 +188,7 @@ class TestTheTunnelsOwnAddress:
         config = server_config("tcp", f"unix:{folder}/tunnel", [f"unix:{folder}/port=80"])
         first = await net.run(config)
         second = await net.run(config, listeners=Listeners(shared=True, predecessor=os.getpid()))
-        assert "another program listens there" in second.tunnel.problem
+        assert "another program listens on it" in second.tunnel.problem
         assert not second.tunnel.ports.down
         await net.stop(first)
         await until(lambda: not second.tunnel.problem)

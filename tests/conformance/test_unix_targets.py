@@ -127,7 +127,7 @@ async def test_a_full_queue_refuses_the_user(net: Net, path: Path, caplog: pytes
         tunnel = await net.tunnel(f"unix:{path}")
         assert not await (await tunnel.user()).closed()
         waiting.close()
-    await until(lambda: "its queue of connections is full" in caplog.text)
+    await until(lambda: "its connection queue is full" in caplog.text)
 
 
 @pytest.mark.parametrize(

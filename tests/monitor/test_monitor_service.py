@@ -81,7 +81,7 @@ async def test_a_page_on_a_unix_socket(
     await second.stop()
     await monitor.stop()
     assert not await asyncio.to_thread(path.exists)
-    taken = "another program listens there; stop it, or choose another path; going on without the page"
+    taken = "another program listens on it; stop it, or choose another path; going on without the page"
     assert caplog.messages == [f"monitoring page on unix:{path}", f"web_bind: can't listen on unix:{path}: {taken}"]
 
 

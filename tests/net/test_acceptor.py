@@ -1,4 +1,4 @@
-"""Accepting connections, also when that fails. (Running out of descriptors for real: tests/faults.)"""
+"""Accepting of connections and its failures. (A real lack of descriptors is tested in tests/faults.)"""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ class Fragile(socket.socket):
 
 
 class Reception:
-    """Keeps who was accepted, and what was refused."""
+    """Keeps accepted connections and reported errors."""
 
     def __init__(self, net: Net) -> None:
         self.net = net
@@ -65,7 +65,7 @@ async def reception(net: Net) -> AsyncIterator[Reception]:
     reception.poller.close()
 
 
-async def test_everybody_is_accepted(reception: Reception) -> None:
+async def test_every_connection_is_accepted(reception: Reception) -> None:
     for _ in range(200):
         await reception.net.dial(reception.port)
     await until(lambda: len(reception.guests) == 200)
@@ -73,7 +73,7 @@ async def test_everybody_is_accepted(reception: Reception) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM])
-async def test_an_error_of_one_connection_hurts_no_other(reception: Reception, number: int) -> None:
+async def test_an_error_of_one_connection_affects_no_other(reception: Reception, number: int) -> None:
     reception.listener.errors = [number] * 3
     await reception.net.dial(reception.port)
     await until(lambda: reception.guests)
@@ -81,7 +81,7 @@ async def test_an_error_of_one_connection_hurts_no_other(reception: Reception, n
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
-async def test_out_of_resources_one_is_given_up_for_the_rest(reception: Reception, number: int) -> None:
+async def test_without_resources_one_connection_is_closed_for_the_others(reception: Reception, number: int) -> None:
     reception.listener.errors = [number]
     unlucky = await reception.net.dial(reception.port)
     assert await unlucky.closed()
@@ -90,19 +90,19 @@ async def test_out_of_resources_one_is_given_up_for_the_rest(reception: Receptio
     await until(lambda: reception.guests)
 
 
-async def test_when_not_even_that_helps_it_rests_and_tries_again(
+async def test_without_a_spare_descriptor_accepting_pauses(
     reception: Reception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr("backhaul.net.listener._open_spare", lambda: None)
-        reception.listener.errors = [errno.EMFILE] * 2  # the second for the one that was to be given up
+        reception.listener.errors = [errno.EMFILE] * 2  # the second for the connection to be closed
         await reception.net.dial(reception.port)
         await until(lambda: reception.refused)
         assert not reception.guests
     await until(lambda: reception.guests)
 
 
-async def test_who_is_accepted_may_close_the_listener(reception: Reception) -> None:
+async def test_a_callback_may_close_the_listener(reception: Reception) -> None:
     def close(sock: socket.socket, _: object) -> None:
         reception.acceptor.close()
         sock.close()
@@ -115,7 +115,7 @@ async def test_who_is_accepted_may_close_the_listener(reception: Reception) -> N
         await reception.net.dial(reception.port)
 
 
-async def test_an_error_of_ours_costs_one_connection(
+async def test_an_internal_error_costs_one_connection(
     reception: Reception, net: Net, caplog: pytest.LogCaptureFixture
 ) -> None:
     reception.clumsy = True

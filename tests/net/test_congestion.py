@@ -1,4 +1,4 @@
-"""Congestion control: BBR's timers have no place within a machine."""
+"""Congestion control within a machine, where BBR is avoided."""
 
 import socket
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ def control_of(sock: socket.socket) -> bytes:
 
 @pytest.fixture
 def default() -> bytes:
-    """What the system gives a socket that asks for nothing."""
+    """The system's default for a new socket."""
     with socket.socket() as sock:
         return control_of(sock)
 
 
 @pytest.fixture
 def asking() -> Iterator[None]:
-    """The kernel is asked anew, and again after the test."""
+    """Forget the kernel's answer, before and after the test."""
     congestion.unpaced.cache_clear()
     yield
     congestion.unpaced.cache_clear()
@@ -63,7 +63,7 @@ def test_only_within_this_machine(monkeypatch: pytest.MonkeyPatch, default: byte
         assert control_of(sock) == (b"reno" if suited else default)
 
 
-def test_a_kernel_that_has_changed_its_mind(monkeypatch: pytest.MonkeyPatch, default: bytes) -> None:
+def test_an_algorithm_that_is_refused_later(monkeypatch: pytest.MonkeyPatch, default: bytes) -> None:
     monkeypatch.setattr(congestion, "unpaced", lambda: b"unheard-of")
     with socket.socket() as sock:
         congestion.avoid_pacing(sock, HOST)

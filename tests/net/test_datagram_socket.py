@@ -1,4 +1,4 @@
-"""Batches of datagrams in and out of real sockets, and the queue of those that wait."""
+"""Batches of datagrams on real sockets, and the queue of waiting ones."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ from backhaul.wire.datagrams import MAX_PAYLOAD, Batch
 
 
 class Inbox:
-    """A DatagramSocket, and what it has handed out."""
+    """A DatagramSocket and its received batches."""
 
     def __init__(self, poller: Poller, host: str = HOST) -> None:
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
@@ -64,7 +64,7 @@ BATCHES = {
 
 @pytest.mark.parametrize("offload", [True, False])
 @pytest.mark.parametrize("name", BATCHES)
-async def test_a_batch_arrives_as_it_was(two: tuple[Inbox, Inbox], name: str, *, offload: bool) -> None:
+async def test_a_batch_arrives_unchanged(two: tuple[Inbox, Inbox], name: str, *, offload: bool) -> None:
     sender, receiver = two
     if not offload:
         sender.socket._most_equal = 0
@@ -87,7 +87,7 @@ async def test_each_sender_has_batches_of_its_own(poller: Poller, two: tuple[Inb
     other.socket.close()
 
 
-async def test_what_can_not_be_sent_is_counted_and_the_rest_arrives(two: tuple[Inbox, Inbox]) -> None:
+async def test_unsendable_datagrams_are_counted_and_the_others_arrive(two: tuple[Inbox, Inbox]) -> None:
     sender, receiver = two
     sender.socket.send([b"before", bytes(MAX_PAYLOAD + 1), b"after"], receiver.address)
     await until(lambda: len(receiver.datagrams) == 2)
@@ -95,10 +95,10 @@ async def test_what_can_not_be_sent_is_counted_and_the_rest_arrives(two: tuple[I
     assert sender.counters.dropped == 1
 
 
-async def test_what_the_path_does_not_take_in_one_piece_leaves_one_by_one(
+async def test_runs_that_the_path_refuses_leave_one_by_one(
     two: tuple[Inbox, Inbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More segments than the kernel allows make it refuse here, as a datagram larger than the MTU does elsewhere."""
+    """Here the kernel refuses too many segments, as it does a datagram larger than the MTU elsewhere."""
     sender, receiver = two
     monkeypatch.setattr(datagrams, "_MOST_SEGMENTS", 1000)
     batch = [bytes([number % 256]) * 60 for number in range(300)]
@@ -110,7 +110,7 @@ async def test_what_the_path_does_not_take_in_one_piece_leaves_one_by_one(
 
 
 @pytest.mark.parametrize("batch", [[b"x"], [b"x", b"y"]], ids=["one", "several"])
-async def test_what_icmp_says_of_one_datagram_costs_no_other(poller: Poller, batch: list[bytes]) -> None:
+async def test_an_icmp_error_of_one_datagram_costs_no_other(poller: Poller, batch: list[bytes]) -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as gone:
         gone.bind((HOST, 0))
         address = gone.getsockname()

@@ -1,4 +1,4 @@
-"""Equal time limits for many things."""
+"""Equal time limits for many items."""
 
 import asyncio
 
@@ -12,13 +12,13 @@ SOON = 0.02
 
 
 class Expired(list[str]):
-    """What has expired, in order."""
+    """Keeps expired items, in order."""
 
     def __call__(self, item: str) -> None:
         self.append(item)
 
 
-async def test_what_is_not_discarded_expires_in_order() -> None:
+async def test_items_expire_in_order_unless_discarded() -> None:
     expired = Expired()
     deadlines = Deadlines(SOON, expired)
     for item in "abcd":
@@ -29,7 +29,7 @@ async def test_what_is_not_discarded_expires_in_order() -> None:
     assert (expired, len(deadlines)) == (["a", "c", "d"], 0)
 
 
-async def test_adding_again_starts_anew() -> None:
+async def test_adding_again_restarts_the_time() -> None:
     expired = Expired()
     deadlines = Deadlines(SOON, expired)
     deadlines.add("a")
@@ -40,7 +40,7 @@ async def test_adding_again_starts_anew() -> None:
     assert expired == ["b", "a"]
 
 
-async def test_it_works_again_after_all_has_expired() -> None:
+async def test_items_can_be_added_after_all_have_expired() -> None:
     expired = Expired()
     deadlines = Deadlines(SOON, expired)
     deadlines.add("a")
@@ -49,7 +49,7 @@ async def test_it_works_again_after_all_has_expired() -> None:
     await until(lambda: len(expired) == 2)
 
 
-async def test_who_expires_may_add_and_discard() -> None:
+async def test_expire_may_add_and_discard_items() -> None:
     seen: list[str] = []
 
     def expire(item: str) -> None:
@@ -65,7 +65,7 @@ async def test_who_expires_may_add_and_discard() -> None:
     assert seen == ["a", "a", "a"]
 
 
-async def test_what_was_cleared_never_expires() -> None:
+async def test_cleared_items_never_expire() -> None:
     expired = Expired()
     deadlines = Deadlines(SOON, expired)
     deadlines.add("a")

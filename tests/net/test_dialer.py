@@ -1,4 +1,4 @@
-"""Connecting: bounded in time, to whichever address answers, and called back exactly once."""
+"""Connects, bounded in time, to any address that answers, with exactly one callback."""
 
 import asyncio
 import errno
@@ -24,7 +24,7 @@ Outcome = socket.socket | OSError
 
 
 class Desk:
-    """A dialer and what became of its attempts."""
+    """A dialer and the outcome of its attempts."""
 
     def __init__(self, net: Net, poller: Poller, timeout: float) -> None:
         self.net = net
@@ -36,14 +36,14 @@ class Desk:
         self.outcomes: list[Outcome] = []
 
     def look_up(self, name: str) -> Found:
-        """Return what the test says about a name, or ask the system."""
+        """Return the addresses set by the test, or ask the system."""
         if name == SILENT:
             return self.names(name)
         addresses = self.hosts.get(name)
         return tuple((socket.AF_INET, (address, 0)) for address in addresses) if addresses else look_up(name)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close the dialer and its parts."""
         self.dialer.close()
         self.names.let_go()
         self.resolver.close()
@@ -87,7 +87,7 @@ async def hasty(net: Net) -> AsyncIterator[Desk]:
 
 
 async def silent_port(net: Net) -> int:
-    """Return a port that answers nobody: the only place in its queue is taken."""
+    """Return a port that never answers: its queue of one is full."""
     listener = net.listen(backlog=0)
     await net.dial(listener.port)
     return listener.port
@@ -106,7 +106,7 @@ async def test_a_refusal(desk: Desk) -> None:
     assert await desk.error(HOST, free_port()) == errno.ECONNREFUSED
 
 
-async def test_a_host_that_can_not_be_reached(desk: Desk) -> None:
+async def test_an_unreachable_host(desk: Desk) -> None:
     assert await desk.error("255.255.255.255", 1) in {errno.ENETUNREACH, errno.EACCES}  # no packet leaves
 
 
@@ -114,15 +114,15 @@ async def test_a_name_that_does_not_exist(desk: Desk) -> None:
     assert isinstance(await desk.dial("no-such-host.invalid", 80), socket.gaierror)
 
 
-async def test_a_name_that_no_resolver_takes(desk: Desk) -> None:
+async def test_an_invalid_name(desk: Desk) -> None:
     assert await desk.error("x" * 70 + ".example", 80) == errno.EINVAL
 
 
-async def test_nobody_answers(hasty: Desk) -> None:
+async def test_an_address_that_never_answers(hasty: Desk) -> None:
     assert await hasty.error(HOST, await silent_port(hasty.net)) == errno.ETIMEDOUT
 
 
-async def test_the_time_holds_for_the_name_as_well(hasty: Desk) -> None:
+async def test_the_time_limit_includes_the_look_up(hasty: Desk) -> None:
     assert await hasty.error(SILENT, 80) == errno.ETIMEDOUT
     hasty.names.let_go()
     await until(lambda: not hasty.resolver.running)
@@ -182,7 +182,7 @@ async def test_a_name_without_a_permitted_address_is_not_dialled(desk: Desk) -> 
     assert isinstance(await desk.dial(NAME, desk.net.listen().port, lambda _: False), ForbiddenAddressError)
 
 
-async def test_closing_ends_every_attempt_and_says_so(desk: Desk) -> None:
+async def test_closing_ends_every_attempt_with_an_error(desk: Desk) -> None:
     port = await silent_port(desk.net)
     desk.dialer.dial(HOST, port, OPTIONS, desk.outcomes.append)
     desk.dialer.dial(SILENT, port, OPTIONS, desk.outcomes.append)
@@ -200,9 +200,9 @@ class TestAwaited:
         with pytest.raises(ConnectionRefusedError):
             await desk.dialer.connect(HOST, free_port(), OPTIONS)
 
-    async def test_who_gives_up_waiting_leaves_no_socket_behind(self, desk: Desk) -> None:
+    async def test_a_cancelled_caller_leaves_no_socket_open(self, desk: Desk) -> None:
         listener = desk.net.listen()
-        # A name, because its lookup takes a moment: an address of this machine is connected at once.
+        # The look-up of a name takes a moment; an address of this machine would be connected at once.
         connecting = asyncio.ensure_future(desk.dialer.connect("localhost", listener.port, OPTIONS))
         await asyncio.sleep(0)
         connecting.cancel()
@@ -212,7 +212,7 @@ class TestAwaited:
 async def test_an_interface_that_does_not_exist(desk: Desk) -> None:
     outcome = await desk.dial("fe80::1%nowhere", 80)
     assert isinstance(outcome, OSError)
-    assert (outcome.errno, outcome.strerror) == (errno.ENODEV, "there is no interface nowhere")
+    assert (outcome.errno, outcome.strerror) == (errno.ENODEV, "no interface nowhere")
 
 
 def test_a_link_local_address_keeps_its_interface() -> None:
@@ -224,7 +224,7 @@ def test_a_link_local_address_keeps_its_interface() -> None:
 
 
 @pytest.mark.parametrize("address", [("::1", 80, 0, 0), (HOST, 80)])
-def test_other_addresses_have_none(address: tuple[Any, ...]) -> None:
+def test_other_addresses_have_no_interface(address: tuple[Any, ...]) -> None:
     assert scoped_host(address) == address[0]
 
 

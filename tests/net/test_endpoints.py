@@ -22,7 +22,7 @@ NOWHERE = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, socket.inet_pton(socket.AF_
 
 
 class Answering:
-    """A socket that answers each batch with itself, and remembers whom."""
+    """A socket that echoes each batch, and remembers the senders."""
 
     def __init__(self, poller: Poller, sock: socket.socket) -> None:
         self.addresses: list[Address] = []
@@ -49,7 +49,7 @@ def dual_stack() -> socket.socket:
 
 
 def ipv4_only() -> socket.socket:
-    """Return what a server on a machine without IPv6 listens with."""
+    """Return the listening socket of a server on a machine without IPv6."""
     sock = socket.socket(type=socket.SOCK_DGRAM)
     sock.bind(("0.0.0.0", 0))
     prepare(sock)
@@ -80,7 +80,9 @@ async def answer(user: socket.socket) -> tuple[bytes, str]:
 
 
 @pytest.mark.parametrize("listen", [dual_stack, ipv4_only])
-async def test_answers_leave_from_where_the_datagrams_went(poller: Poller, listen: Callable[[], socket.socket]) -> None:
+async def test_answers_leave_from_the_address_of_the_datagrams(
+    poller: Poller, listen: Callable[[], socket.socket]
+) -> None:
     answering = Answering(poller, listen())
     with user_socket() as user:
         for host in (ONE, OTHER, ONE):
@@ -93,7 +95,7 @@ async def test_answers_leave_from_where_the_datagrams_went(poller: Poller, liste
     answering.socket.close()
 
 
-async def test_batches_in_one_piece_are_cut_and_answered_likewise(poller: Poller) -> None:
+async def test_coalesced_batches_are_cut_and_answered_in_one_piece(poller: Poller) -> None:
     answering = Answering(poller, bind_datagrams("0.0.0.0", 0))
     counters, heard = Counters(), list[bytes]()
     plain = DatagramSocket(poller, bind_datagrams(ONE, 0), lambda batch, _: heard.extend(map(bytes, batch)), counters)
@@ -107,7 +109,7 @@ async def test_batches_in_one_piece_are_cut_and_answered_likewise(poller: Poller
     answering.socket.close()
 
 
-async def test_a_socket_bound_to_one_address_hands_out_what_the_kernel_says(poller: Poller) -> None:
+async def test_a_socket_bound_to_one_address_has_plain_addresses(poller: Poller) -> None:
     answering = Answering(poller, bind_datagrams(OTHER, 0))
     with user_socket() as user:
         user.bind((HOST, 0))
@@ -118,7 +120,7 @@ async def test_a_socket_bound_to_one_address_hands_out_what_the_kernel_says(poll
 
 
 @pytest.mark.parametrize("batch", [[b"one"], [b"1st", b"2nd"]], ids=["one", "several"])
-async def test_a_local_address_that_has_gone_costs_no_answer(poller: Poller, batch: list[bytes]) -> None:
+async def test_a_removed_local_address_costs_no_answer(poller: Poller, batch: list[bytes]) -> None:
     answering = Answering(poller, bind_datagrams("0.0.0.0", 0))
     with user_socket() as user:
         user.sendto(b"x", (OTHER, answering.port))
@@ -145,7 +147,7 @@ async def test_several_addresses_of_ipv6(poller: Poller) -> None:
 
 
 def sockets_of_a_network_with(hosts: list[str]) -> tuple[socket.socket, socket.socket]:
-    """Return a listening socket and a user's, of a network namespace with these addresses; needs root."""
+    """Return a listening socket and a user's, in a network namespace with these addresses; requires root."""
     made: list[socket.socket] = []
 
     def make() -> None:
@@ -157,7 +159,7 @@ def sockets_of_a_network_with(hosts: list[str]) -> tuple[socket.socket, socket.s
 
     if os.geteuid():
         pytest.skip("only root makes network namespaces")
-    thread = threading.Thread(target=make)  # a namespace is a thread's; sockets stay in theirs
+    thread = threading.Thread(target=make)  # a thread has its own namespace, and sockets stay in it
     thread.start()
     thread.join()
     listening, user = made

@@ -1,4 +1,4 @@
-"""Listening sockets of a service manager's unit, which this program only borrows."""
+"""Listening sockets that belong to a unit of the service manager."""
 
 import contextlib
 import socket
@@ -18,7 +18,7 @@ OPTIONS = SocketOptions(nodelay=True, keepalive=15)
 
 
 class Forbidden(NoDepot):
-    """A store that must not be asked to keep, or to drop, what the manager has anyway."""
+    """A store that must not be asked to keep or drop sockets of the manager's own."""
 
     def keep(self, name: str, sock: socket.socket) -> bool:
         del sock
@@ -36,7 +36,7 @@ def opened() -> Iterator[contextlib.ExitStack]:
 
 @pytest.fixture
 def lend(opened: contextlib.ExitStack) -> Callable[..., Listeners]:
-    """Lend copies of sockets; all is closed at the end."""
+    """Lend copies of sockets, and close them at the end."""
 
     def listeners(*socks: socket.socket) -> Listeners:
         passed = [("some.socket", sock.dup()) for sock in socks]
@@ -86,15 +86,15 @@ def test_the_next_process_is_no_successor(lend: Callable[..., Listeners], tcp: s
         assert listeners.kept
 
 
-def test_one_of_its_own_is_not_kept(opened: contextlib.ExitStack, tcp: socket.socket) -> None:
+def test_a_lent_socket_is_not_kept(opened: contextlib.ExitStack, tcp: socket.socket) -> None:
     listeners = opened.enter_context(contextlib.closing(Listeners([("some.socket", tcp.dup())])))
     opened.enter_context(listeners.streams(*address_of(tcp), OPTIONS))
     opened.enter_context(listeners.streams(HOST, free_port(), OPTIONS))
     assert not listeners.kept
 
 
-async def test_users_that_are_refused_wait_in_it(lend: Callable[..., Listeners], tcp: socket.socket) -> None:
-    """A listening socket that is shut down would be dead for the manager, too."""
+async def test_refused_users_wait_in_the_lent_socket(lend: Callable[..., Listeners], tcp: socket.socket) -> None:
+    """A listening socket that is shut down would be useless to the manager."""
     poller, port = make_poller(), tcp.getsockname()[1]
     acceptor = Acceptor(poller, lend(tcp).streams(HOST, port, OPTIONS), lambda sock, _: sock.close(), lambda _: None)
     with pytest.raises(OSError, match="not supported"):
@@ -105,7 +105,7 @@ async def test_users_that_are_refused_wait_in_it(lend: Callable[..., Listeners],
     poller.close()
 
 
-def test_a_reload_may_want_it_again(
+def test_a_reload_may_need_the_lent_socket_again(
     lend: Callable[..., Listeners], tcp: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
     listeners = lend(tcp)
@@ -117,14 +117,14 @@ def test_a_reload_may_want_it_again(
     assert not caplog.messages
 
 
-def test_another_address_of_its_port_is_in_use(lend: Callable[..., Listeners], opened: contextlib.ExitStack) -> None:
+def test_another_address_of_a_lent_port_is_in_use(lend: Callable[..., Listeners], opened: contextlib.ExitStack) -> None:
     port = free_port()
     listeners = lend(opened.enter_context(socket.create_server(("0.0.0.0", port))))
     with pytest.raises(OSError, match="in use"):
         listeners.streams("127.0.0.2", port, OPTIONS)
 
 
-def test_what_nobody_wants_is_closed(lend: Callable[..., Listeners], tcp: socket.socket) -> None:
+def test_unused_sockets_are_closed(lend: Callable[..., Listeners], tcp: socket.socket) -> None:
     address = address_of(tcp)
     lend(tcp).settle()
     tcp.close()

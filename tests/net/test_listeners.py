@@ -15,7 +15,7 @@ WILDCARD = ["127.0.0.1", "::1", ""]
 
 
 class Kept:
-    """A depot whose copies a test looks at."""
+    """A depot whose copies a test can inspect."""
 
     def __init__(self) -> None:
         self.copies: dict[str, socket.socket] = {}
@@ -42,18 +42,18 @@ def depot() -> Iterator[Kept]:
 
 @pytest.fixture
 def opened() -> Iterator[contextlib.ExitStack]:
-    """Close at the end what a test enters."""
+    """Close a test's sockets at its end."""
     with contextlib.ExitStack() as stack:
         yield stack
 
 
 def dial(port: int, host: str = HOST) -> socket.socket:
-    """Connect to a listening socket; nobody need accept."""
+    """Connect to a listening socket without waiting for accept(2)."""
     return socket.create_connection(("::1" if host == "::1" else HOST, port), timeout=10)
 
 
 def accepted(listener: socket.socket) -> int:
-    """Accept all who wait; return how many."""
+    """Accept all waiting connections; return their number."""
     count = 0
     with contextlib.suppress(BlockingIOError):
         while True:
@@ -63,7 +63,7 @@ def accepted(listener: socket.socket) -> int:
 
 
 @pytest.mark.parametrize("host", WILDCARD)
-def test_a_port_is_shared_only_when_both_ends_of_a_succession_say_so(host: str, opened: contextlib.ExitStack) -> None:
+def test_a_port_is_shared_only_if_both_processes_agree(host: str, opened: contextlib.ExitStack) -> None:
     port = free_port()
     older, hopeful, newer = Listeners(), Listeners(), Listeners(shared=True)
     first = opened.enter_context(older.streams(host, port, OPTIONS))
@@ -85,7 +85,7 @@ def test_a_port_is_shared_only_when_both_ends_of_a_succession_say_so(host: str, 
 
 
 @pytest.mark.parametrize("host", WILDCARD)
-def test_a_udp_port_is_shared_likewise(host: str, opened: contextlib.ExitStack) -> None:
+def test_a_udp_port_is_shared_in_the_same_way(host: str, opened: contextlib.ExitStack) -> None:
     port, older, newer = free_port(), Listeners(), Listeners(shared=True)
     opened.enter_context(older.datagrams(host, port))
     with pytest.raises(OSError, match="in use"):
@@ -117,7 +117,7 @@ def test_users_wait_in_an_inherited_socket(host: str, depot: Kept, opened: conte
     assert depot.dropped == []
 
 
-def test_what_is_inherited_and_not_wanted_goes(depot: Kept, opened: contextlib.ExitStack) -> None:
+def test_unused_inherited_sockets_are_closed(depot: Kept, opened: contextlib.ExitStack) -> None:
     port, unwanted = free_port(), free_port()
     older = opened.enter_context(contextlib.closing(Listeners(depot=depot)))
     for number in (port, unwanted):
@@ -133,7 +133,7 @@ def test_what_is_inherited_and_not_wanted_goes(depot: Kept, opened: contextlib.E
 
 
 @pytest.mark.parametrize("host", WILDCARD)
-def test_an_inherited_socket_forgets_options_that_the_file_has_no_longer(
+def test_an_inherited_socket_loses_options_removed_from_the_file(
     host: str, depot: Kept, opened: contextlib.ExitStack
 ) -> None:
     port, before = free_port(), SocketOptions(nodelay=True, keepalive=15, mss=1000, rcvbuf=8192, sndbuf=8192)
@@ -161,7 +161,7 @@ def test_an_inherited_socket_forgets_options_that_the_file_has_no_longer(
 
 
 def test_a_kept_port_can_be_closed_and_opened_again(depot: Kept, opened: contextlib.ExitStack) -> None:
-    """A rebuilt tunnel does so; when nobody opens it again, the next reload lets it go."""
+    """A rebuilt tunnel does so; if the port is not opened again, the next reload closes it."""
     port, listeners = free_port(), opened.enter_context(contextlib.closing(Listeners(depot=depot)))
     listeners.streams(HOST, port, OPTIONS).close()
     again = opened.enter_context(listeners.streams(HOST, port, OPTIONS))

@@ -41,7 +41,7 @@ def test_a_burst_is_one_line_and_a_count(clock: Clock, caplog: pytest.LogCapture
     ]
 
 
-def test_keys_are_told_apart(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_keys_are_counted_separately(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     throttle = LogThrottle(LOGGER, clock=clock)
     for key in ("a", "b", "a", "b"):
         throttle.warn(key, key)
@@ -58,7 +58,7 @@ def test_keys_beyond_the_bound_share_one(clock: Clock, caplog: pytest.LogCapture
     assert messages(caplog) == ["a", "b", "c", "f", "b"]
 
 
-def test_the_bound_holds_under_endless_new_keys(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_bound_holds_with_endless_new_keys(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     throttle = LogThrottle(LOGGER, 10.0, clock=clock, max_keys=4)
     for number in range(1000):
         throttle.warn(number, "flood")

@@ -1,4 +1,4 @@
-"""Pipes are lent, taken back, and given up when the kernel gives no more."""
+"""The pool of pipes, and its limit by the kernel."""
 
 import os
 import subprocess
@@ -51,7 +51,7 @@ def test_a_pipe_holds_a_mebibyte_and_never_blocks(pool: PipePool) -> None:
     pool.discard(pipe)
 
 
-def test_no_more_are_lent_than_allowed(pool: PipePool) -> None:
+def test_at_most_max_lent_pipes_are_lent(pool: PipePool) -> None:
     pipes = [take(pool) for _ in range(3)]
     assert pool.take() is None
     assert pool.lent == 3
@@ -83,7 +83,7 @@ def test_a_closed_pool_keeps_nothing(pool: PipePool) -> None:
     assert not is_open(lent)
 
 
-def test_out_of_descriptors_there_is_none_and_later_there_is_again(
+def test_without_descriptors_there_is_no_pipe_until_some_are_free(
     pool: PipePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def exhausted(_flags: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Both pollers keep the same promises, on both event loops."""
+"""The contract of both pollers, on both event loops."""
 
 import asyncio
 import socket
@@ -32,17 +32,17 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 async def turns(count: int = 5) -> None:
-    """Let the event loop look at its descriptors some times."""
+    """Let the event loop poll its descriptors a few times."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 def reader(sock: socket.socket, heard: list[bytes]) -> Callable[[], None]:
-    """Return a callback that takes one byte."""
+    """Return a callback that reads one byte."""
     return lambda: heard.append(sock.recv(1))
 
 
-async def test_what_is_left_is_reported_again(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
+async def test_unread_bytes_are_reported_again(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
     near, far = pair
     heard: list[bytes] = []
     poller.on_readable(near, reader(near, heard))
@@ -52,12 +52,12 @@ async def test_what_is_left_is_reported_again(poller: Poller, pair: tuple[socket
 
 
 def fail() -> None:
-    """Be a callback that raises."""
+    """Raise, as a faulty callback does."""
     raise ZeroDivisionError
 
 
 class TestGuard:
-    """A callback that raises ends the owner of its socket, and nobody else."""
+    """A callback that raises ends the owner of its socket only."""
 
     async def test_the_owner_is_told_once(
         self, poller: Poller, pair: tuple[socket.socket, socket.socket], caplog: pytest.LogCaptureFixture
@@ -82,19 +82,19 @@ class TestGuard:
         poller.forget(far)
 
     @pytest.mark.parametrize("registered", [True, False])
-    async def test_what_runs_later_is_guarded_as_well(self, poller: Poller, net: Net, *, registered: bool) -> None:
+    async def test_deferred_callbacks_are_guarded_too(self, poller: Poller, net: Net, *, registered: bool) -> None:
         near, far = await net.pair()
         if registered:
             poller.on_readable(near.sock, lambda: None)
         asyncio.get_running_loop().call_soon(poller.run, near.sock, fail)
         assert not await far.closed()
 
-    async def test_without_an_owner_who_cares_the_socket_is_reset(self, poller: Poller, net: Net) -> None:
+    async def test_a_socket_without_a_guard_is_reset(self, poller: Poller, net: Net) -> None:
         near, far = await net.pair()
         poller.on_writable(near.sock, fail)
         assert not await far.closed()
 
-    async def test_an_owner_that_fails_as_well(self, poller: Poller, net: Net) -> None:
+    async def test_an_owner_that_fails_too(self, poller: Poller, net: Net) -> None:
         near, far = await net.pair()
         poller.guard(near.sock, fail)
         poller.on_writable(near.sock, fail)
@@ -125,7 +125,7 @@ async def test_the_end_is_readable(poller: Poller, pair: tuple[socket.socket, so
     assert heard[0] == b""
 
 
-async def test_who_ignores_hears_nothing_until_he_listens_again(
+async def test_an_ignored_socket_is_silent_until_it_is_watched_again(
     poller: Poller, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     near, far = pair
@@ -140,7 +140,9 @@ async def test_who_ignores_hears_nothing_until_he_listens_again(
     poller.forget(near)
 
 
-async def test_reading_and_writing_are_watched_apart(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
+async def test_reading_and_writing_are_watched_separately(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
     near, far = pair
     heard: list[bytes] = []
     writable: list[bool] = []
@@ -149,7 +151,7 @@ async def test_reading_and_writing_are_watched_apart(poller: Poller, pair: tuple
     await until(lambda: writable)
     assert heard == []
     poller.ignore_writable(near)
-    await turns()  # a wake-up that was on its way
+    await turns()  # a wake-up may be pending
     count = len(writable)
     far.send(b"a")
     await until(lambda: heard)
@@ -192,7 +194,7 @@ async def test_a_new_callback_replaces_the_old_one(poller: Poller, pair: tuple[s
 
 
 async def test_a_callback_may_close_any_socket_and_the_number_may_have_a_new_owner(poller: Poller) -> None:
-    """Both are readable; whoever is called first closes the other, whose number is taken again at once."""
+    """Both are readable; the first callback closes the other socket, whose number is reused at once."""
     first, second = socket.socketpair(), socket.socketpair()
     called: list[str] = []
     successors: list[socket.socket] = []
@@ -221,7 +223,7 @@ async def test_a_callback_may_close_any_socket_and_the_number_may_have_a_new_own
         sock.close()
 
 
-async def test_forgetting_twice_and_ignoring_strangers_is_harmless(
+async def test_forgetting_twice_and_ignoring_unknown_sockets_is_harmless(
     poller: Poller, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     near, _ = pair
@@ -233,7 +235,7 @@ async def test_forgetting_twice_and_ignoring_strangers_is_harmless(
 
 
 class TestFinished:
-    async def test_silence_and_bytes_are_no_end(self, pair: tuple[socket.socket, socket.socket]) -> None:
+    async def test_neither_silence_nor_bytes_are_an_end(self, pair: tuple[socket.socket, socket.socket]) -> None:
         near, far = pair
         assert not at_eof(near)
         far.send(b"last words")
@@ -242,9 +244,9 @@ class TestFinished:
         assert near.recv(100) == b"last words"
         assert at_eof(near)
 
-    async def test_a_reset_is_told_by_nobody_else_any_more(self, net: Net) -> None:
+    async def test_a_reset_is_reported_only_once(self, net: Net) -> None:
         user, near = await net.pair()
-        user.reset()  # within a machine that is there at once
+        user.reset()  # within a machine it arrives at once
         with pytest.raises(ConnectionResetError):
             at_eof(near.sock)
 
@@ -276,7 +278,7 @@ class TestRelease:
 
     @pytest.mark.parametrize("reset", [False, True])
     async def test_with_unread_bytes(self, poller: Poller, reset: bool) -> None:  # noqa: FBT001
-        """Only a reset on purpose is one: the kernel would send it for unread bytes as well."""
+        """Only `reset` may reset, although the kernel would do so for unread bytes."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             far = socket.create_connection(listener.getsockname())
             near, _ = listener.accept()

@@ -1,4 +1,4 @@
-"""Names: one look-up for all who wait, old answers while the new one is late, and a bound on everything."""
+"""Look-ups of names: shared, bounded, and with old answers while a new one is late."""
 
 import errno
 import socket
@@ -18,7 +18,7 @@ MINUTE = 60.0
 
 
 class Desk:
-    """A resolver, the names that it can find, and a clock that only the test moves."""
+    """A resolver, the names known to it, and a clock moved by the test."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - those of the resolver
         self.now = 1000.0
@@ -30,7 +30,7 @@ class Desk:
         self.resolver.resolve(name, self.answers.append)
 
     async def address(self, name: str = NAME) -> str:
-        """Ask, and return the address that comes."""
+        """Ask, and return the address of the answer."""
         answer = await self.answer(name)
         assert not isinstance(answer, OSError)
         ((_, (host, *_)),) = answer
@@ -43,7 +43,7 @@ class Desk:
         return answers[0]
 
     async def settled(self) -> None:
-        """Wait until no look-up is under way."""
+        """Wait until no look-up is running."""
         await until(lambda: not self.resolver.running)
 
 
@@ -58,7 +58,7 @@ async def desks() -> AsyncIterator[list[Desk]]:
 
 @pytest.fixture
 async def desk(desks: list[Desk]) -> Desk:
-    """Trust old answers for an hour, and be patient without end where they are not trusted."""
+    """Trust old answers for an hour, and wait without limit if they are not trusted."""
     desks.append(Desk(patience=MINUTE))
     return desks[-1]
 
@@ -70,7 +70,7 @@ async def wary(desks: list[Desk]) -> Desk:
     return desks[-1]
 
 
-async def test_all_who_wait_for_a_name_share_a_look_up(desk: Desk) -> None:
+async def test_queries_for_a_name_share_a_look_up(desk: Desk) -> None:
     desk.names.silence(NAME)
     for _ in range(200):
         desk.ask()
@@ -123,14 +123,14 @@ async def test_an_old_answer_does_not_outlive_its_name(desk: Desk) -> None:
     assert isinstance(await desk.answer(), socket.gaierror)
 
 
-async def test_after_an_hour_an_old_answer_is_worth_nothing(desk: Desk) -> None:
+async def test_an_old_answer_is_dropped_after_an_hour(desk: Desk) -> None:
     await desk.address()
     desk.names.known[NAME] = NEW
     desk.now += 61 * MINUTE
     assert await desk.address() == NEW
 
 
-async def test_who_can_wait_gets_the_new_answer(desks: list[Desk]) -> None:
+async def test_a_patient_query_gets_the_new_answer(desks: list[Desk]) -> None:
     desks.append(Desk(trust=0, patience=MINUTE))
     await desks[0].address()
     desks[0].now += MINUTE
@@ -138,7 +138,7 @@ async def test_who_can_wait_gets_the_new_answer(desks: list[Desk]) -> None:
     assert await desks[0].address() == NEW
 
 
-async def test_who_can_not_wait_longer_gets_the_old_answer(wary: Desk) -> None:
+async def test_an_impatient_query_gets_the_old_answer(wary: Desk) -> None:
     await wary.address()
     wary.now += MINUTE
     wary.names.silence(NAME)
@@ -148,7 +148,7 @@ async def test_who_can_not_wait_longer_gets_the_old_answer(wary: Desk) -> None:
     assert wary.names.asked[NAME] == 2
 
 
-async def test_an_address_in_doubt_is_looked_up_before_it_is_used_again(desk: Desk) -> None:
+async def test_a_doubted_name_is_looked_up_before_it_is_used_again(desk: Desk) -> None:
     await desk.address()
     desk.now += 2
     desk.names.known[NAME] = NEW
@@ -156,7 +156,7 @@ async def test_an_address_in_doubt_is_looked_up_before_it_is_used_again(desk: De
     assert await desk.address() == NEW
 
 
-async def test_an_address_that_is_always_in_doubt_is_looked_up_once_a_second(desk: Desk) -> None:
+async def test_a_name_doubted_again_and_again_is_looked_up_once_a_second(desk: Desk) -> None:
     for _ in range(100):
         await desk.address()
         desk.resolver.doubt(NAME)
@@ -173,7 +173,7 @@ async def test_an_error_is_remembered_for_a_second(desk: Desk) -> None:
     assert await desk.address(OTHER) == NEW
 
 
-async def test_a_query_that_was_cancelled_is_not_answered(desk: Desk) -> None:
+async def test_a_cancelled_query_is_not_answered(desk: Desk) -> None:
     desk.names.silence(NAME)
     given_up = desk.resolver.resolve(NAME, desk.answers.append)
     desk.ask()
@@ -199,7 +199,7 @@ async def test_too_many_names_are_refused_at_once(desks: list[Desk]) -> None:
     assert await desk.address() == OLD
 
 
-async def test_an_old_answer_serves_where_no_look_up_is_to_be_had(desks: list[Desk]) -> None:
+async def test_an_old_answer_is_used_if_no_look_up_is_possible(desks: list[Desk]) -> None:
     desks.append(desk := Desk(most=1, trust=0))
     await desk.address()
     desk.now += MINUTE
@@ -207,7 +207,7 @@ async def test_an_old_answer_serves_where_no_look_up_is_to_be_had(desks: list[De
     assert await desk.address() == OLD
 
 
-async def test_names_that_nobody_asks_for_are_forgotten(desks: list[Desk]) -> None:
+async def test_unused_names_are_forgotten(desks: list[Desk]) -> None:
     desks.append(desk := Desk(names=2))
     desk.names.known.update({"two.example": NEW, "three.example": NEW})
     for name in (NAME, "two.example", NAME, "three.example", NAME):
@@ -216,16 +216,16 @@ async def test_names_that_nobody_asks_for_are_forgotten(desks: list[Desk]) -> No
     assert desk.names.asked[NAME] == 1
 
 
-async def test_nobody_is_answered_by_a_resolver_that_is_closed(desk: Desk) -> None:
+async def test_a_closed_resolver_answers_no_query(desk: Desk) -> None:
     desk.ask("silent.example")
     desk.resolver.close()
     desk.names.let_go()
-    assert await desk.address() == OLD  # had the other one been answered, it would have been before
+    assert await desk.address() == OLD  # the other query would have been answered before this one
     assert not desk.answers
 
 
 @pytest.mark.parametrize("name", ["x" * 70 + ".example", "127.0.0.1\0.example"])
-async def test_a_name_that_no_resolver_takes(name: str) -> None:
+async def test_an_invalid_name(name: str) -> None:
     answers: list[Answer] = []
     Resolver().resolve(name, answers.append)
     await until(lambda: answers)
@@ -233,7 +233,7 @@ async def test_a_name_that_no_resolver_takes(name: str) -> None:
     assert answers[0].errno == errno.EINVAL
 
 
-async def test_running_out_of_memory_is_an_error_like_others(desk: Desk) -> None:
+async def test_a_lack_of_memory_is_an_ordinary_error(desk: Desk) -> None:
     def exhausted(_: str) -> tuple[()]:
         raise MemoryError
 

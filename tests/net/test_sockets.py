@@ -26,7 +26,7 @@ def tcp(sock: socket.socket, name: str) -> int:
 
 
 def buffers(sock: socket.socket) -> tuple[int, int]:
-    """Return the sizes asked for: the kernel doubles them, for its own needs (socket(7))."""
+    """Return the requested sizes, which the kernel doubles for its own overhead (socket(7))."""
     options = (socket.SO_RCVBUF, socket.SO_SNDBUF)
     received, sent = (sock.getsockopt(socket.SOL_SOCKET, option) // 2 for option in options)
     return received, sent
@@ -38,7 +38,7 @@ def kept_alive(sock: socket.socket) -> tuple[int, int, int, int]:
 
 
 def connections(port: int) -> Iterator[socket.socket]:
-    """Yield the open ones to `port` of this process, both ends; control channels, which have a limit, left out."""
+    """Yield both ends of this process's connections to `port`, without control channels, which have a time limit."""
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # the one that lists them is gone; a listener has no peer
             if str(link.readlink()).startswith("socket:"):
@@ -49,12 +49,12 @@ def connections(port: int) -> Iterator[socket.socket]:
 
 
 def watched(sock: socket.socket) -> bool:
-    """Whether it is a control channel."""
+    """Return whether it is a control channel."""
     return tcp(sock, "TCP_USER_TIMEOUT") > 0
 
 
 class Inside:
-    """The four sockets that carry one user, and the two of the control channel."""
+    """The four sockets of one user, and the two of the control channel."""
 
     def __init__(self, server: Any, client: Any) -> None:  # noqa: ANN401 - looks into private parts
         (self._out,) = server.relay.live
@@ -77,7 +77,7 @@ async def look_inside(net: Net, lines: str) -> Inside:
 
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything is dialled as if it were on another machine."""
+    """Treat all addresses as those of other machines."""
     monkeypatch.setattr(sockets, "local", lambda _host: False)
 
 
@@ -97,7 +97,7 @@ async def test_the_configured_options(net: Net) -> None:
 
 
 @pytest.mark.usefixtures("elsewhere")
-async def test_without_them_the_system_decides(net: Net) -> None:
+async def test_without_options_the_system_decides(net: Net) -> None:
     inside = await look_inside(net, "")
     for sock in (*inside.tunnel, inside.user, inside.target):
         assert tcp(sock, "TCP_NODELAY") == (sock is inside.target)  # always, as in v0.7.2
@@ -127,7 +127,7 @@ async def test_a_target_on_this_machine_is_not_probed(net: Net) -> None:
 
 
 @pytest.mark.parametrize("lines", ["", OPTIONS])
-async def test_a_control_channel_whose_peer_has_vanished_is_found_out_within_a_minute(net: Net, lines: str) -> None:
+async def test_a_control_channel_notices_a_vanished_peer_within_a_minute(net: Net, lines: str) -> None:
     inside = await look_inside(net, lines)
     for sock in inside.control:
         on, idle, interval, count = kept_alive(sock)
@@ -152,7 +152,7 @@ class TestListen:
         with listen("", free_port(), SocketOptions()) as sock:
             assert sock.getsockname()[0] == "0.0.0.0"
 
-    def test_one_ipv6_address_is_not_all(self) -> None:
+    def test_a_single_ipv6_address_is_not_dual_stack(self) -> None:
         with listen("::1", free_port("::1"), SocketOptions()) as sock:
             assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
 
@@ -164,11 +164,11 @@ class TestListen:
         with listen(HOST, free_port(), SocketOptions()) as sock, pytest.raises(OSError, match="in use"):
             listen(HOST, sock.getsockname()[1], SocketOptions())
 
-    def test_an_address_of_somebody_else(self) -> None:
+    def test_an_address_of_another_machine(self) -> None:
         with pytest.raises(OSError, match="assign"):
             listen("192.0.2.1", free_port(), SocketOptions())
 
-    def test_a_port_just_closed_can_be_had_again(self) -> None:
+    def test_a_port_just_closed_can_be_opened_again(self) -> None:
         with listen(HOST, free_port(), SocketOptions()) as sock:
             host, port = sock.getsockname()
             user = socket.create_connection((host, port))

@@ -1,4 +1,4 @@
-"""Reading from TLS: as much as has come, nothing left where no poller sees it."""
+"""Reads from TLS return all received records, so that none stays where the poller does not see it."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ RECORD = 1 << 14  # bytes of payload in a TLS record, at most
 
 @pytest.fixture
 def ends(tmp_path: Path) -> Iterator[tuple[ssl.SSLSocket, ssl.SSLSocket]]:
-    """Both ends of a connection, blocking, hands shaken."""
+    """Both ends of a blocking connection after its handshake."""
     cert, key = tmp_path / "cert", tmp_path / "key"
     pair = make([HOST], 1, datetime.now(UTC))
     cert.write_bytes(pair.certificate)
@@ -35,7 +35,7 @@ def ends(tmp_path: Path) -> Iterator[tuple[ssl.SSLSocket, ssl.SSLSocket]]:
         with pytest.raises(ssl.SSLWantReadError):
             client.do_handshake()
         client.settimeout(PATIENCE)
-        # The server's part needs one more flight of the client, which leaves while it waits.
+        # The server waits for one more flight of the client.
         asyncio.run(_shake(server, client))
         yield server, client
 
@@ -45,7 +45,7 @@ async def _shake(*ends: ssl.SSLSocket) -> None:
 
 
 async def everything_has_come(sock: socket.socket, size: int) -> None:
-    """Wait until the kernel holds `size` bytes for `sock`, at least."""
+    """Wait until the kernel holds at least `size` bytes for `sock`."""
     peeked = bytearray(2 * size)
     await until(lambda: socket.socket.recv_into(sock, peeked, 0, socket.MSG_PEEK) >= size)
 
@@ -58,11 +58,11 @@ async def everything_has_come(sock: socket.socket, size: int) -> None:
         ([RECORD, 7, RECORD], 1 << 18, 2 * RECORD + 7),
         ([RECORD] * 5, 2 * RECORD, 2 * RECORD),
         ([RECORD] * 5, 3 * RECORD - 1, 2 * RECORD),
-        ([7, RECORD], 1 << 18, 7),  # small messages cost no second look; the rest is still seen to be there
+        ([7, RECORD], 1 << 18, 7),  # a small message costs no second read, and the rest is reported again
         ([7], 1 << 18, 7),
     ],
 )
-async def test_one_read_takes_what_has_come(
+async def test_one_read_returns_all_received_records(
     ends: tuple[ssl.SSLSocket, ssl.SSLSocket], sizes: list[int], buffer: int, read: int
 ) -> None:
     server, client = ends
@@ -80,7 +80,7 @@ async def test_one_read_takes_what_has_come(
     assert has_input(server) == (read < len(sent))
 
 
-async def test_nothing_there(ends: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
+async def test_a_read_without_records(ends: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
     server, _ = ends
     server.setblocking(False)
     with pytest.raises(ssl.SSLWantReadError):
@@ -99,7 +99,7 @@ async def test_the_end_comes_after_the_bytes(ends: tuple[ssl.SSLSocket, ssl.SSLS
 async def test_an_error_comes_after_the_bytes_and_stays(ends: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
     server, client = ends
     client.sendall(bytes(2 * RECORD))
-    socket.socket.sendall(client, bytes(RECORD))  # below TLS: no record begins like that
+    socket.socket.sendall(client, bytes(RECORD))  # below TLS: not the beginning of a record
     await everything_has_come(server, 3 * RECORD)
     server.setblocking(False)
     view = bytearray(1 << 18)
@@ -109,7 +109,7 @@ async def test_an_error_comes_after_the_bytes_and_stays(ends: tuple[ssl.SSLSocke
             server.recv_into(view)
 
 
-async def test_a_goodbye_of_tls_alone_is_not_lost_behind_the_bytes(ends: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
+async def test_a_close_notify_after_bytes_is_not_lost(ends: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
     server, client = ends
     client.sendall(bytes(RECORD))
     client.settimeout(0)

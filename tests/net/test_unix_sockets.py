@@ -1,4 +1,4 @@
-"""Listening Unix sockets: whose place they take, what their files are like, and when these go."""
+"""Listening Unix sockets: replacement, and the mode and removal of their files."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ def dial(path: Path) -> socket.socket:
 
 
 def stale(path: Path) -> None:
-    """Leave a socket on which nobody listens."""
+    """Leave a socket without a listener."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(path))
 
@@ -66,7 +66,7 @@ def test_no_mode_is_set_by_name(path: Path) -> None:
     assert ran.stdout.strip().isdigit()  # a descriptor
 
 
-def test_a_connection_takes_options_of_tcp_without_effect(path: Path) -> None:
+def test_a_connection_ignores_tcp_options(path: Path) -> None:
     with listen_at(str(path)) as listener, dial(path):
         OPTIONS.renew(listener)
         sock, address = listener.accept()
@@ -78,12 +78,12 @@ def test_a_connection_takes_options_of_tcp_without_effect(path: Path) -> None:
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 3) == bytes(3)
 
 
-def test_the_file_goes_with_the_socket(path: Path) -> None:
+def test_the_file_is_removed_with_the_socket(path: Path) -> None:
     listen_at(str(path)).close()
     assert not path.exists()
 
 
-def test_what_a_killed_program_left_is_replaced(path: Path) -> None:
+def test_the_socket_of_a_killed_program_is_replaced(path: Path) -> None:
     stale(path)
     with listen_at(str(path)), dial(path):
         pass
@@ -98,19 +98,19 @@ def test_the_longest_path_can_be_replaced(path: Path) -> None:
 
 
 @pytest.mark.parametrize("backlog", [8, 0])
-def test_a_living_socket_stays(path: Path, opened: contextlib.ExitStack, backlog: int) -> None:
+def test_a_socket_with_a_listener_stays(path: Path, opened: contextlib.ExitStack, backlog: int) -> None:
     other = opened.enter_context(socket.socket(socket.AF_UNIX))
     other.bind(str(path))
     other.listen(backlog)
     if not backlog:
         opened.enter_context(dial(path))  # its queue is full now
-    with pytest.raises(OSError, match="another program listens there"):
+    with pytest.raises(OSError, match="another program listens on it"):
         listen_at(str(path))
     assert path.is_socket()
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "link"])
-def test_what_is_no_socket_stays(path: Path, kind: str) -> None:
+def test_a_file_that_is_no_socket_stays(path: Path, kind: str) -> None:
     if kind == "link":
         stale(path.with_name("other"))
         path.symlink_to(path.with_name("other"))
@@ -118,19 +118,19 @@ def test_what_is_no_socket_stays(path: Path, kind: str) -> None:
         path.write_text("precious")
     else:
         path.mkdir()
-    with pytest.raises(OSError, match="a file that is no socket"):
+    with pytest.raises(OSError, match="the file is no socket"):
         listen_at(str(path))
     assert path.exists()
 
 
 def test_a_missing_directory(path: Path) -> None:
-    with pytest.raises(OSError, match=f"there is no directory {path.parent}/none; make it"):
+    with pytest.raises(OSError, match=f"no directory {path.parent}/none; make it"):
         listen_at(str(path.parent / "none" / "app.sock"))
 
 
 @pytest.fixture
 def nobody() -> Iterator[None]:
-    """Be another user of this machine: root may write everywhere."""
+    """Act as another user of this machine, because root may write everywhere."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)
@@ -142,18 +142,18 @@ def test_a_directory_without_permission(path: Path, request: pytest.FixtureReque
     path.parent.chmod(0o555)
     path.parent.parent.chmod(0o755)
     request.getfixturevalue("nobody")
-    with pytest.raises(OSError, match=f"nothing can be made in {path.parent}; correct its permissions"):
+    with pytest.raises(OSError, match=f"directory {path.parent} is not writable; correct its permissions"):
         listen_at(str(path))
 
 
-def test_the_process_before_is_replaced_in_one_step(path: Path, opened: contextlib.ExitStack) -> None:
+def test_the_previous_process_is_replaced_in_one_step(path: Path, opened: contextlib.ExitStack) -> None:
     older = opened.enter_context(listen_at(str(path)))
     opened.enter_context(dial(path))
     newer = opened.enter_context(listen_at(str(path), replacing=os.getpid()))
     opened.enter_context(dial(path))
     for listener in (newer, older):
         opened.enter_context(listener.accept()[0])
-    older.close()  # its file is another one's by now
+    older.close()  # another socket owns its file by now
     opened.enter_context(dial(path))
     assert [entry.name for entry in path.parent.iterdir()] == ["app.sock"]
     newer.close()
@@ -163,7 +163,7 @@ def test_the_process_before_is_replaced_in_one_step(path: Path, opened: contextl
 def test_the_socket_of_the_tunnel_is_never_replaced(path: Path) -> None:
     listeners = Listeners(shared=True, predecessor=os.getpid())
     with contextlib.closing(listeners), listen_at(str(path)):
-        with pytest.raises(OSError, match="another program listens there"):
+        with pytest.raises(OSError, match="another program listens on it"):
             WithheldListeners(listeners).streams(str(path), 0, OPTIONS)
         with listeners.streams(str(path), 0, OPTIONS):
             pass
@@ -194,7 +194,7 @@ def depot() -> Iterator[Kept]:
 
 
 class TestOverARestart:
-    """The service manager keeps the socket, and so its file stays."""
+    """The service manager keeps the socket, and so the file stays."""
 
     def test_users_wait(self, path: Path, depot: Kept, opened: contextlib.ExitStack) -> None:
         older = Listeners(depot=depot)
@@ -206,7 +206,7 @@ class TestOverARestart:
         newer.settle()
         opened.enter_context(listener.accept()[0])
         listener.close()
-        newer.settle()  # a reload: nobody wants it any more
+        newer.settle()  # after a reload it is unused
         assert not path.exists()
         assert not depot.copies
         newer.close()
@@ -228,7 +228,7 @@ class TestOverARestart:
         path.unlink()
         path.write_text("precious")
         newer = Listeners([(name, sock.dup()) for name, sock in depot.copies.items()], depot=depot)
-        with pytest.raises(OSError, match="a file that is no socket"):
+        with pytest.raises(OSError, match="the file is no socket"):
             newer.streams(str(path), 0, OPTIONS)
         newer.settle()
         newer.close()

@@ -1,1 +1,1 @@
-"""Sockets and the kernel: what is ready, options, listening, connecting, names, TLS, datagrams."""
+"""Sockets and the kernel: poller, options, listening, connecting, names, TLS, datagrams."""

@@ -1,4 +1,4 @@
-"""Names that listening sockets are bound to, without waiting for a name server in the event loop."""
+"""Look-up of the names to which sockets are bound, without blocking the event loop."""
 
 import asyncio
 import contextlib
@@ -14,16 +14,16 @@ _PATIENCE: Final = 5.0  # seconds that a start or a reload waits for a name serv
 
 
 class BindHosts:
-    """Addresses of the hosts in `ports` and `bind_addr`, which most of the time are no names."""
+    """The addresses of the hosts in ``ports`` and ``bind_addr``; most of them are no names."""
 
     def __init__(self, names: LookUp, patience: float = _PATIENCE) -> None:
-        """`names` finds the addresses of a name: it is called in threads and may take its time."""
+        """Look names up with ``names``, which is called in threads and may block."""
         self._look_up = names
         self._patience = patience
         self._resolver: Resolver | None = None
 
     async def learn(self, hosts: Iterable[str]) -> None:
-        """Wait until the names among `hosts` are known or can't be found, or it takes too long."""
+        """Wait until all names among ``hosts`` are looked up, or until the time limit."""
         names = {host for host in hosts if not _is_numeric(host)}
         waiting = [asyncio.get_running_loop().create_future() for _ in names]
         queries = [self._names().resolve(name, answer.set_result) for name, answer in zip(names, waiting, strict=True)]
@@ -33,18 +33,18 @@ class BindHosts:
             query.cancel()
 
     def address(self, host: str) -> str:
-        """Return the host as an address; raises OSError while that is not known."""
+        """Return the host's address; raise OSError while it is unknown."""
         if _is_numeric(host):
             return host
         answers: list[Answer] = []
         self._names().resolve(host, answers.append).cancel()
-        found = answers[0] if answers else OSError(errno.EAGAIN, f"the name {host} is being looked up")
+        found = answers[0] if answers else OSError(errno.EAGAIN, f"name {host} not looked up yet")
         if isinstance(found, OSError):
             raise found
         return str(found[0][1][0])
 
     def close(self) -> None:
-        """Wait for nobody any more."""
+        """Stop waiting for look-ups."""
         if self._resolver:
             self._resolver.close()
 
@@ -54,7 +54,7 @@ class BindHosts:
 
 
 def _is_numeric(host: str) -> bool:
-    if host in EVERYWHERE or host.startswith("/"):  # the path of a Unix socket is no name
+    if host in EVERYWHERE or host.startswith("/"):  # the path of a Unix socket
         return True
     with contextlib.suppress(ValueError):
         ipaddress.ip_address(host)

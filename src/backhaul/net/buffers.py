@@ -1,8 +1,8 @@
-"""Buffers that all relays share, each filled and emptied within one wake-up."""
+"""Buffers shared by all relays, filled and emptied within one wake-up."""
 
 import mmap
 
 
 def shared_buffer(size: int) -> memoryview:
-    """Return `size` bytes that take up no memory before they are used: most processes never touch most of them."""
+    """Return ``size`` bytes that occupy memory only once they are used; most processes never use most of them."""
     return memoryview(mmap.mmap(-1, size))

@@ -1,4 +1,4 @@
-"""Non-blocking connects: bounded in time, and without a task each."""
+"""Non-blocking connects, bounded in time and without a task each."""
 
 import asyncio
 import errno
@@ -17,7 +17,8 @@ from .poller import Poller, release
 from .resolver import ANSWERED, Answer, Query, Resolver
 from .sockets import SocketOptions
 
-# An address of a name that has others gets so long: one lost packet costs the first try (RFC 6298: 1 s), no more.
+# Seconds for each address of a name with several. RFC 6298 retransmits a SYN after 1 s, so one lost packet costs the
+# first address only.
 ADDRESS_TIMEOUT = 1.0
 _MOST_ADDRESSES = 64  # of a name: its owner may give it thousands, and each that refuses at once is tried in one go
 Dialled = Callable[[socket.socket | OSError], None]
@@ -31,7 +32,7 @@ def anywhere(_: str) -> bool:
 
 
 class ForbiddenAddressError(BackhaulError, OSError):
-    """A name has only addresses that may not be dialled."""
+    """The error for a name without an address that may be dialled."""
 
 
 class _Attempt:
@@ -48,9 +49,9 @@ class _Attempt:
 
 
 class Dialer:
-    """Connects to host and port; every attempt ends within `timeout` seconds, names and all addresses included.
+    """Connects to host and port; every attempt ends within ``timeout`` seconds, with its look-up and all addresses.
 
-    The resolver is not the dialer's to close.
+    The caller owns the resolver.
     """
 
     def __init__(
@@ -74,11 +75,10 @@ class Dialer:
         return len(self._running)
 
     def dial(self, host: str, port: int, options: SocketOptions, done: Dialled, permit: Permit = anywhere) -> None:
-        """Connect, then call `done` exactly once, with a socket that it owns, or with the last error.
+        """Connect, then call ``done`` exactly once, with a socket that it owns, or with the last error.
 
-        Without a port `host` is the path of a Unix socket, which needs no permission.
-
-        Of the addresses of a name only those are dialled that `permit` returns true for.
+        Without a port, ``host`` is the path of a Unix socket, which needs no permission. For a name, only the addresses
+        that ``permit`` accepts are dialled.
         """
         attempt = _Attempt(host, port, options, done)
         family = numeric_family(host)
@@ -101,7 +101,7 @@ class Dialer:
             self._connect(attempt, family, address)
 
     async def connect(self, host: str, port: int, options: SocketOptions) -> socket.socket:
-        """Connect; raises OSError."""
+        """Connect and return the socket; raise OSError if that fails."""
         future: asyncio.Future[socket.socket] = self._loop.create_future()
 
         def done(result: socket.socket | OSError) -> None:
@@ -118,11 +118,11 @@ class Dialer:
             return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and not future.exception():
-                future.result().close()  # it was there already, but nobody will take it now
+                future.result().close()  # connected, but the caller was cancelled
             raise
 
     def close(self) -> None:
-        """End every attempt: each is called back with ECANCELED, as others own what waits for the connection."""
+        """End every attempt with ECANCELED, so that its owner can release what waits for the connection."""
         self._trying.clear()
         for attempt in self._running.clear():
             attempt.query.cancel()
@@ -148,7 +148,7 @@ class Dialer:
                 attempt.options.apply(sock, address[0])
                 avoid_pacing(sock, address[0])
             code = sock.connect_ex(address)
-            if code in _UNDER_WAY:  # on this machine the handshake is over by now: asking saves waiting for it
+            if code in _UNDER_WAY:  # within a machine the handshake is complete by now: asking saves a wake-up
                 code = sock.connect_ex(address)
         except OSError as error:
             self._failed(attempt, error)
@@ -156,23 +156,23 @@ class Dialer:
         if code == errno.EALREADY:
             self._await(attempt)
             self._poller.on_writable(sock, functools.partial(self._writable, attempt))
-        elif not code or code == errno.EISCONN:  # most are, within this machine: they need no time limit
+        elif not code or code == errno.EISCONN:  # usual within a machine: no time limit is needed
             self._finish(attempt, sock)
         else:
             self._failed(attempt, OSError(code, os.strerror(code)))
 
     def _connect_path(self, attempt: _Attempt) -> None:
-        """Connect within the kernel, at once; options of TCP have no meaning there."""
+        """Connect to a Unix socket, which succeeds or fails at once; TCP options do not apply."""
         try:
             if self._kind != socket.SOCK_STREAM:
-                raise OSError(errno.EPROTONOSUPPORT, "a Unix socket takes no datagrams of users")  # noqa: TRY301
+                raise OSError(errno.EPROTONOSUPPORT, "Unix sockets carry no datagrams")  # noqa: TRY301
             attempt.sock = sock = socket.socket(socket.AF_UNIX, self._kind | socket.SOCK_NONBLOCK)
             code = sock.connect_ex(attempt.host)
         except OSError as error:
             self._failed(attempt, error)
             return
         if code:
-            text = "its queue of connections is full" if code == errno.EAGAIN else os.strerror(code)
+            text = "its connection queue is full" if code == errno.EAGAIN else os.strerror(code)
             self._failed(attempt, OSError(code, text))
         else:
             self._finish(attempt, sock)
@@ -216,14 +216,14 @@ class Dialer:
 
     def _finish(self, attempt: _Attempt, result: socket.socket | OSError) -> None:
         self._running.discard(attempt)
-        if attempt.addresses:  # only then it is tried for a limited time
+        if attempt.addresses:  # only then the address has a time limit
             self._trying.discard(attempt)
         attempt.done(result)
 
 
 @functools.lru_cache(maxsize=1024)
 def numeric_family(host: str) -> int:
-    """Return the address family of a numeric address, 0 for a name."""
+    """Return the address family of a numeric address, or 0 for a name."""
     address = parse_ip(host)
     if address is None:
         return 0
@@ -231,23 +231,22 @@ def numeric_family(host: str) -> int:
 
 
 def numeric_address(host: str, port: int) -> tuple[int, Any]:
-    """Return family and socket address of a numeric address; raises OSError if the interface of its scope is missing.
+    """Return family and socket address of a numeric address; raise OSError if the interface of its scope is missing.
 
-    A link-local address is of no use without the number of its interface, which only the long form of a socket address
-    has a place for.
+    A link-local address requires the number of its interface, which only the long form of a socket address holds.
     """
     if "%" not in host:
         return numeric_family(host), (host, port)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
-        raise OSError(errno.ENODEV, f"there is no interface {host.partition('%')[2]}") from None
+        raise OSError(errno.ENODEV, f"no interface {host.partition('%')[2]}") from None
     family, _, _, _, address = found[0]
     return family, address
 
 
 def scoped_host(address: tuple[Any, ...]) -> str:
-    """Return the host of a socket address, with the scope that the short form of it has no place for."""
+    """Return the host of a socket address, including the scope of a long one."""
     host, _, *long = address
     scope = long[1] if long else 0
     return f"{host}%{scope}" if scope and "%" not in host else str(host)

@@ -1,4 +1,4 @@
-"""Time limits of equal length for many things, at the cost of one timer."""
+"""Equal time limits for many items, with a single timer."""
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterator
@@ -8,9 +8,9 @@ Item = TypeVar("Item", bound=Hashable)
 
 
 class Deadlines(Generic[Item]):
-    """Calls `expire(item)` once `seconds` have passed since `add(item)`, unless it was discarded.
+    """Calls ``expire(item)`` once ``seconds`` have passed since ``add(item)``, unless the item was discarded.
 
-    As all limits are equal, items expire in the order in which they came: a dict keeps them.
+    All limits are equal, so items expire in the order of a dict.
     """
 
     def __init__(self, seconds: float, expire: Callable[[Item], None]) -> None:
@@ -30,22 +30,22 @@ class Deadlines(Generic[Item]):
         return iter(self._due)
 
     def add(self, item: Item) -> None:
-        """Start the item's time, anew if it was running."""
+        """Start the item's time, or restart it."""
         self._due.pop(item, None)
         self._due[item] = self._loop.time() + self._seconds
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._sweep)
 
     def discard(self, item: Item) -> None:
-        """Forget the item; harmless if it is not there."""
+        """Forget the item; harmless if it is unknown."""
         self._due.pop(item, None)
 
     def oldest(self) -> Item:
-        """Return the item that expires next; raises StopIteration if there is none."""
+        """Return the item that expires next; raise StopIteration if there is none."""
         return next(iter(self._due))
 
     def clear(self) -> list[Item]:
-        """Forget everything; return what was waiting, oldest first."""
+        """Forget all items; return them, oldest first."""
         items = list(self._due)
         self._due.clear()
         if self._timer:
@@ -64,6 +64,6 @@ class Deadlines(Generic[Item]):
             del self._due[item]
             try:
                 self._expire(item)
-            except BaseException:  # the event loop logs it; the others expire all the same
+            except BaseException:  # the event loop logs it; the other items still expire
                 self._timer = self._loop.call_later(0, self._sweep)
                 raise

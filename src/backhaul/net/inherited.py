@@ -1,4 +1,4 @@
-"""Listening sockets that outlive a process: names for them, and what is passed from one process to the next."""
+"""Listening sockets that outlive a process: their names, and their way from one process to the next."""
 
 import contextlib
 import errno
@@ -14,14 +14,14 @@ class Depot(Protocol):
     """Keeps copies of sockets for the next process."""
 
     def keep(self, name: str, sock: socket.socket) -> bool:
-        """Keep a copy under this name; return whether that is done here at all."""
+        """Keep a copy under this name; return whether there is a store."""
 
     def drop(self, name: str) -> None:
         """Close the copy."""
 
 
 class NoDepot:
-    """Keeps nothing."""
+    """A depot that keeps nothing."""
 
     def keep(self, name: str, sock: socket.socket) -> bool:
         """See Depot."""
@@ -33,10 +33,10 @@ class NoDepot:
 
 
 class Spares:
-    """Listening sockets that nobody uses now, by name: inherited ones, and a copy of each that outlives this process.
+    """Listening sockets by name: inherited ones that are unused, and copies of those that outlive this process.
 
-    Those that come under their own names were kept by the depot for the process before. The others are lent: they
-    belong to a unit of the service manager, which keeps them without being asked.
+    Inherited sockets under their own names were kept by the depot for the previous process. The others are lent: they
+    belong to a unit of the service manager, which keeps them anyway.
     """
 
     def __init__(self, inherited: Iterable[tuple[str, socket.socket]], depot: Depot) -> None:
@@ -46,7 +46,7 @@ class Spares:
         for name, sock in inherited:
             self._inherit(name, sock)
         self.succeeding = bool(self._socks.keys() - self._lent)
-        """Whether another process kept sockets for this one."""
+        """True if a previous process kept sockets for this one."""
 
     def __contains__(self, name: str) -> bool:
         return name in self._socks
@@ -62,23 +62,23 @@ class Spares:
         return name in self._lent
 
     def take(self, name: str) -> socket.socket:
-        """Return the socket, now the caller's."""
+        """Return the socket; the caller owns it."""
         sock = self._socks.pop(name)
         sock.setblocking(False)
         return sock
 
     def note(self, name: str, sock: socket.socket) -> None:
-        """Keep a copy of a socket that is in use from now on, if it outlives this process."""
+        """Keep a copy of a socket now in use, if it outlives this process."""
         if name in self._lent or self._depot.keep(name, sock):
             self._socks[name] = _last_copy(sock)
 
     def replace(self, old: socket.socket) -> None:
-        """Close a socket that has been taken, here and in the depot; another one takes its place."""
+        """Close a taken socket, here and in the depot, because another one replaces it."""
         self._depot.drop(name_of(old))
         old.close()
 
     def discard(self, name: str) -> None:
-        """Close the socket, for the next process, too."""
+        """Close the socket, here and in the depot."""
         self._socks.pop(name).close()
         if name in self._lent:
             self._lent.discard(name)
@@ -86,17 +86,17 @@ class Spares:
             self._depot.drop(name)
 
     def describe(self, names: Iterable[str]) -> str:
-        """Return where sockets listen, as an administrator writes it."""
+        """Return the addresses of the sockets, in the form of the configuration."""
         return ", ".join(_describe(self._socks[name]) for name in names)
 
     def close(self) -> None:
-        """Close all sockets here, and leave them to the next process."""
+        """Close all sockets of this process, and leave them to the next one."""
         while self._socks:
             _leave(self._socks.popitem()[1])
 
     def _inherit(self, given: str, sock: socket.socket) -> None:
         name = name_of(sock)
-        if name in self._socks:  # two of one address: the first has come from the unit
+        if name in self._socks:  # two of one address: the first comes from the unit
             sock.close()
         elif given == name:
             self._socks[name] = _own(sock)
@@ -106,16 +106,16 @@ class Spares:
 
 
 class LentListener(socket.socket):
-    """A listening socket that the service manager goes on with when this process ends: it must never be shut down."""
+    """A listening socket that the service manager keeps using after this process: it must never be shut down."""
 
     def shutdown(self, how: int) -> None:
-        """Raise OSError: whoever wants to refuse users closes this socket."""
+        """Raise OSError; to refuse users, this socket must be closed."""
         del how
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
 
 def name_of(sock: socket.socket) -> str:
-    """Return what tells listening sockets apart: protocol, port and host."""
+    """Return the unique name of a listening socket, made of protocol, port and host."""
     if isinstance(sock, UnixListener):
         return join(sock.type, sock.path, 0)
     if _is_unix(sock):
@@ -126,7 +126,7 @@ def name_of(sock: socket.socket) -> str:
 
 
 def _describe(sock: socket.socket) -> str:
-    """Return where it listens, as an administrator writes it."""
+    """Return the address of a socket, in the form of the configuration."""
     if sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return f"unix:{sock.getsockname()}" if sock.family == socket.AF_UNIX else f"of family {sock.family}"
     host, port = sock.getsockname()[:2]
@@ -135,28 +135,28 @@ def _describe(sock: socket.socket) -> str:
 
 
 def join(kind: int, host: str, port: int) -> str:
-    """Return a name without colons, which a service manager does not take (sd_notify(3), FDNAME=)."""
+    """Return a name without colons, which sd_notify(3) forbids in FDNAME=."""
     protocol = "unix" if host.startswith("/") else "tcp" if kind == socket.SOCK_STREAM else "udp"
     return f"{protocol}-{port}-{host.replace(':', '_')}"
 
 
 def _own(sock: socket.socket) -> socket.socket:
-    """Return a socket of the process before; a Unix socket owns its file from now on."""
+    """Return a socket of the previous process; a Unix socket owns its file from now on."""
     if not _is_unix(sock):
         return sock
     listener = _unix(sock)
-    with contextlib.suppress(OSError):  # somebody has removed it
+    with contextlib.suppress(OSError):  # the file has been removed
         listener.file = SocketFile.at(listener.path)
     return listener
 
 
 def _lend(sock: socket.socket) -> socket.socket:
-    """Return a socket of a unit of the service manager, whose file, if it has one, is the manager's."""
+    """Return a socket of a unit of the service manager; the manager owns its file, if there is one."""
     return _unix(sock) if _is_unix(sock) else LentListener(sock.family, sock.type, sock.proto, sock.detach())
 
 
 def _last_copy(sock: socket.socket) -> socket.socket:
-    """Return a copy that will be closed after `sock`: the file of a Unix socket goes over to it."""
+    """Return a copy that is closed after ``sock``, and so owns the file of a Unix socket."""
     copy = sock.dup()
     if isinstance(sock, UnixListener) and isinstance(copy, UnixListener):
         copy.file, sock.file = sock.file, None
@@ -164,7 +164,7 @@ def _last_copy(sock: socket.socket) -> socket.socket:
 
 
 def _leave(sock: socket.socket) -> None:
-    """Close a copy, the last one here, of a socket that others go on with."""
+    """Close the last copy in this process of a socket that others keep using."""
     if isinstance(sock, UnixListener):
         sock.file = None
     sock.close()

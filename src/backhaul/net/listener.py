@@ -1,4 +1,4 @@
-"""Accepting connections, also when the machine runs out of descriptors."""
+"""The acceptor of connections, which survives a lack of descriptors."""
 
 import asyncio
 import contextlib
@@ -15,15 +15,15 @@ from .sockets import BACKLOG, OUT_OF_RESOURCES, TRANSIENT_ACCEPT, SocketOptions
 log = logging.getLogger("backhaul.accept")
 
 Accepted = Callable[[socket.socket, Any], None]
-BATCH = 64  # connections per wake-up: enough to empty a burst, few enough to let relays move
-HANDSHAKE_BATCH = 4  # connections per wake-up where each costs a TLS handshake: a flood must let relays move sooner
-_PAUSE = 0.1  # seconds without accepting while even the spare descriptor can't be had
+BATCH = 64  # connections per wake-up: enough to empty a burst, few enough to let relays run
+HANDSHAKE_BATCH = 4  # connections per wake-up if each costs a TLS handshake: a flood must not starve relays
+_PAUSE = 0.1  # seconds without accepting while not even the spare descriptor is available
 
 
 class Acceptor:
-    """Hands every connection of a listening socket to `accepted(sock, address)`; owns the listener.
+    """Passes every connection of a listening socket to ``accepted(sock, address)``; owns the listener.
 
-    The accepted socket is non-blocking and belongs to the callback.
+    The accepted socket is non-blocking, and the callback owns it.
     """
 
     def __init__(
@@ -35,30 +35,30 @@ class Acceptor:
         *,
         batch: int = BATCH,
     ) -> None:
-        """`batch` is how many connections are accepted in one turn of the event loop."""
+        """Start accepting, up to ``batch`` connections in one turn of the event loop."""
         self._batch = batch
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._listener = listener
         self._accepted = accepted
         self._refused = refused
-        self._anywhere = not local(listener.getsockname()[0])  # else its connections have inherited what suits them
+        self._anywhere = not local(listener.getsockname()[0])  # otherwise connections inherit the right algorithm
         self._timer: asyncio.TimerHandle | None = None
         self._refusing = False
         self._spare = _open_spare()
         self._resume()
 
     def set_options(self, options: SocketOptions) -> None:
-        """Give the connections to come, which inherit them, these options."""
+        """Set these options for future connections, which inherit them."""
         options.renew(self._listener)
 
     def refuse(self) -> None:
-        """Let the system refuse connections, until `admit`; the port stays ours. Raises OSError where it can't.
+        """Let the kernel refuse connections until ``admit``, and keep the port; raise OSError if that is impossible.
 
-        Does nothing when called again: a socket that is shut down already can't be shut down.
+        A second call has no effect, because a socket cannot be shut down twice.
 
-        Linux resets a listening socket that is shut down for reading, and keeps its address. Others could take the
-        address nevertheless if both they and this socket had SO_REUSEADDR.
+        Linux stops listening on a socket that is shut down for reading, but keeps its address. SO_REUSEADDR is cleared,
+        because with it another socket with SO_REUSEADDR could take the address.
         """
         if self._refusing:
             return
@@ -69,7 +69,7 @@ class Acceptor:
         self._listener.shutdown(socket.SHUT_RD)
 
     def admit(self) -> None:
-        """Accept connections again, if they are refused; raises OSError."""
+        """Accept connections again after ``refuse``; raise OSError if that fails."""
         if not self._refusing:
             return
         self._refusing = False
@@ -78,19 +78,19 @@ class Acceptor:
         self._resume()
 
     def finish(self) -> None:
-        """Take all connections that have come, then stop listening."""
+        """Accept all connections in the queue, then stop listening."""
         while self._accept_batch():
             pass
         self.close()
 
     def close(self) -> None:
-        """Stop listening; accepted connections are not touched."""
+        """Stop listening; accepted connections stay open."""
         self._stop_timer()
         if self._spare is not None:
             os.close(self._spare)
             self._spare = None
         if self._listener.fileno() >= 0:
-            self._poller.forget(self._listener)  # the service manager may have a copy, with which epoll would go on
+            self._poller.forget(self._listener)  # epoll would keep reporting a copy held by the service manager
             self._listener.close()
 
     def _stop_timer(self) -> None:
@@ -99,7 +99,7 @@ class Acceptor:
             self._timer = None
 
     def _pause(self) -> None:
-        """Go on after a while: what goes wrong with one connection, or for lack of memory, does not end the port."""
+        """Resume after a pause: neither a faulty connection nor a lack of memory may end the port."""
         self._poller.ignore_readable(self._listener)
         self._timer = self._loop.call_later(_PAUSE, self._resume)
 
@@ -111,7 +111,7 @@ class Acceptor:
         self._accept_batch()
 
     def _accept_batch(self) -> bool:
-        """Accept some; return whether there may be more."""
+        """Accept a batch; return whether there may be more."""
         for _ in range(self._batch):
             try:
                 sock, address = self._listener.accept()
@@ -131,15 +131,15 @@ class Acceptor:
         return True
 
     def _hand_over(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
-        """What goes wrong with one connection is no reason to hear no others."""
+        """Pass a connection to the callback; an error costs that connection only."""
         try:
             self._accepted(sock, address)
-        except Exception as error:  # noqa: BLE001 - whatever it is
+        except Exception as error:  # noqa: BLE001 - logged as an internal error
             release(self._poller, sock, reset=True)
             self._poller.faults.fault(FAULT, error)
 
     def _exhausted(self, error: OSError) -> None:
-        """Give up one user so that the rest can go on, instead of spinning on a listener that stays readable."""
+        """Close one connection with the spare descriptor, instead of spinning on a listener that stays readable."""
         self._refused(error)
         if error.errno in OUT_OF_RESOURCES and self._spare is not None:
             os.close(self._spare)

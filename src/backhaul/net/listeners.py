@@ -1,4 +1,4 @@
-"""The listening sockets of a server. They may outlive it: the next process inherits them, or shares their ports."""
+"""The listening sockets of a server, which the next process may inherit, or whose ports it may share."""
 
 import array
 import contextlib
@@ -18,31 +18,31 @@ from .unix_sockets import listen_at
 
 log = logging.getLogger("backhaul.server")
 
-_ATTACH_FILTER: Final = 51  # SO_ATTACH_REUSEPORT_CBPF of <asm-generic/socket.h>, which the socket module does not name
+_ATTACH_FILTER: Final = 51  # SO_ATTACH_REUSEPORT_CBPF of <asm-generic/socket.h>, missing in the socket module
 _RETURN: Final = 0x06  # BPF_RET | BPF_K of <linux/bpf_common.h>
-_NEWER: Final = 1  # the kernel counts the sockets that share a port from 0, in the order in which they came
+_NEWER: Final = 1  # the kernel numbers the sockets of a shared port from 0, in the order of their listen(2)
 
 
 class Opener(Protocol):
-    """Opens the sockets of a gate."""
+    """The opener of a gate's sockets."""
 
     def streams(self, host: str, port: int, options: SocketOptions) -> socket.socket:
-        """Return a listening TCP or Unix socket; raises OSError.
+        """Return a listening TCP or Unix socket; raise OSError if that fails.
 
-        `host` is read as by `sockets.listen`, or is the path of a Unix socket, which has no options.
+        ``host`` is read as by ``sockets.listen``, or is the path of a Unix socket, to which no options apply.
         """
 
     def datagrams(self, host: str, port: int) -> socket.socket:
-        """Return a bound UDP socket; raises OSError. `host` is read as by `sockets.listen`."""
+        """Return a bound UDP socket; raise OSError if that fails. ``host`` is read as by ``sockets.listen``."""
 
 
 class Listeners:
-    """Opens listening sockets, and knows those that are open.
+    """Opens listening sockets, and knows the open ones.
 
-    One of `inherited` that fits is taken over, with all who wait in it.
+    A matching socket of ``inherited`` is used, with all users waiting in it.
 
-    `shared`: the process before still runs, and shares its ports with this one: the kernel wants one user for both.
-    Unix sockets can't be shared: those of the process `predecessor` are replaced.
+    With ``shared`` the previous process still runs and shares its ports with this one, for which the kernel requires
+    the same user. Unix sockets cannot be shared: those of the process ``predecessor`` are replaced.
     """
 
     def __init__(
@@ -54,22 +54,22 @@ class Listeners:
         depot: Depot | None = None,
         names: LookUp = look_up,
     ) -> None:
-        """`names` finds the addresses of a name: it is called in threads and may take its time."""
+        """Look names up with ``names``, which is called in threads and may block."""
         self.hosts = BindHosts(names)
-        """Names have to be learnt before anything listens on them."""
+        """The hosts to listen on; names must be learnt first."""
         self._spares = Spares(inherited, depot or NoDepot())
-        self._claimed: set[str] = set()  # those of the monitoring page
+        self._claimed: set[str] = set()  # kept for the monitoring page
         self._predecessor = predecessor
         self.shared = shared
-        """Whether the process before still has its sockets."""
+        """True while the previous process still has its sockets."""
         self._open: dict[str, socket.socket] = {}
-        self._withheld: set[str] = set()  # those that no other process may listen beside
+        self._withheld: set[str] = set()  # ports that no other process may share
         self.succeeding = shared or self._spares.succeeding
-        """Whether this process follows another one, whose client and users will come."""
+        """True if this process follows another one, whose client and users will connect."""
 
     @property
     def kept(self) -> bool:
-        """Whether all sockets stay open when this process ends."""
+        """True if all sockets stay open when this process ends."""
         living = [name for name in self._open if self._living(name)]
         return bool(living) and all(name in self._spares for name in living)
 
@@ -84,15 +84,15 @@ class Listeners:
             options.renew(sock)
             if not options.fits(sock) and not self._spares.lent(name_of(sock)):
                 sock = self._renew(sock, host, port, options)
-            sock.listen(BACKLOG)  # anew: it may have been left while users were refused
+            sock.listen(BACKLOG)  # again: the previous process may have ended while it refused users
         else:
             sock = self._make(port, socket.SOCK_STREAM, lambda share: listen(host, port, options, share=share))
         return self._note(sock)
 
     def path(self, path: str, *, replacing: int = 0) -> socket.socket:
-        """Return a socket that listens at `path`, also in place of the process `replacing`; raises OSError."""
+        """Return a socket listening on ``path``, or replace that of the process ``replacing``; raise OSError."""
         sock = self._take(path, 0, socket.SOCK_STREAM)
-        if sock and not Path(path).is_socket():  # with a service's runtime directory its sockets go as well
+        if sock and not Path(path).is_socket():  # removed, for example with the service's runtime directory
             self._spares.replace(sock)
             sock = None
         if sock:
@@ -110,13 +110,13 @@ class Listeners:
         return self._note(sock)
 
     def claim(self, host: str, port: int) -> None:
-        """Leave what is inherited on this address to the monitoring page, which opens after the rest."""
+        """Keep an inherited socket of this address for the monitoring page, which opens last."""
         self._claimed = set(self._names(host, port))
 
     def page(self, host: str, port: int) -> socket.socket | None:
-        """Return a Unix socket, or an inherited socket, for the monitoring page; None: it opens another one by itself.
+        """Return a Unix socket or an inherited socket for the monitoring page, or None if the page must open one.
 
-        Raises OSError.
+        Raises OSError if a Unix socket cannot be opened.
         """
         if host.startswith("/"):
             return self.path(host, replacing=self._predecessor)
@@ -124,9 +124,9 @@ class Listeners:
         return self._note(self._spares.take(found)) if found else None
 
     def settle(self) -> None:
-        """Let go of all that is not in use: what the configuration wants is open by now.
+        """Close unused sockets, once all sockets of the configuration are open.
 
-        Of the service manager's own sockets those go that have never been in use: a reload may want the others again.
+        Of the service manager's own sockets only those that were never in use are closed: a reload may need the others.
         """
         self.shared = False
         self._predecessor = 0
@@ -134,8 +134,8 @@ class Listeners:
         unwanted = [name for name in useless if self._spares.lent(name) and name not in self._open]
         if unwanted:
             log.warning(
-                "socket %s of the service manager: nothing in the configuration listens there, closed; remove it from "
-                "the .socket unit, or name it in bind_addr, ports, or web_bind and web_port",
+                "socket %s of the service manager: not in the configuration, closed; remove it from the .socket unit, "
+                "or name it in bind_addr, ports, or web_bind and web_port",
                 self._spares.describe(unwanted),
             )
         for name in useless:
@@ -143,29 +143,29 @@ class Listeners:
                 self._spares.discard(name)
 
     def close(self) -> None:
-        """Close what is not in use, and leave what the depot keeps to the next process."""
+        """Close the unused sockets; those kept by the depot stay open for the next process."""
         self.hosts.close()
         self._spares.close()
 
     def share(self) -> None:
-        """Let the next process listen on the same ports, beside this one, except on those that are withheld."""
+        """Let the next process share the ports of this one, except the withheld ones."""
         for name in self._shareable():
             with contextlib.suppress(OSError):
                 self._open[name].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
     def prefer_newer(self) -> None:
-        """Have the kernel send all new connections of shared TCP ports to the next process.
+        """Let the kernel send all new connections on shared TCP ports to the next process.
 
-        Otherwise it sends half of them here, and this process would reset those that it closes its sockets on.
+        Otherwise half of them arrive here, and closing the sockets would reset those not accepted yet.
         """
         program = array.array("B", struct.pack("=HBBI", _RETURN, 0, 0, _NEWER))
         address, _ = program.buffer_info()
         for name in self._shareable():
-            with contextlib.suppress(OSError):  # nobody shares this one, or users are refused
+            with contextlib.suppress(OSError):  # this one is not shared, or refuses users
                 self._open[name].setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("@HP", 1, address))
 
     def withhold(self, sock: socket.socket) -> socket.socket:
-        """Never share the port of this socket, which is returned; the next process gets it after this one."""
+        """Return this socket, and never share its port; the next process gets the port after this one."""
         self._withheld.add(name_of(sock))
         return sock
 
@@ -182,7 +182,7 @@ class Listeners:
         )
 
     def _names(self, host: str, port: int) -> list[str]:
-        """Return the names of a page's sockets; a host name that is not known yet has none."""
+        """Return the possible names of a page's socket; a host name not looked up yet has none."""
         if not self._spares:
             return []
         try:
@@ -191,14 +191,14 @@ class Listeners:
             return []
 
     def _renew(self, old: socket.socket, host: str, port: int, options: SocketOptions) -> socket.socket:
-        """Return a new socket in place of an inherited one, or that if there can't be another.
+        """Return a new socket in place of an inherited one, or the inherited one if that fails.
 
-        Both share the port for a moment: the depot may take that long to close its copy.
+        Both share the port for a moment, until the depot has closed its copy.
         """
         old.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             sock = listen(host, port, options, share=True)
-        except OSError:  # made by another user, as DynamicUser= of systemd may do
+        except OSError:  # the old one was made by another user, as with DynamicUser= of systemd
             return old
         finally:
             old.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
@@ -215,7 +215,7 @@ class Listeners:
         return make(self.shared)
 
     def _give_way(self, port: int, kind: socket.SocketKind) -> bool:
-        """Close what was inherited on this port, for another address; return whether there was anything."""
+        """Close inherited sockets of other addresses on this port; return whether there were any."""
         same = [name for name in self._spares if name.startswith(join(kind, "", port)) and not self._living(name)]
         useless = [name for name in same if not self._spares.lent(name)]
         for name in useless:
@@ -223,7 +223,7 @@ class Listeners:
         return bool(useless)
 
     def _note(self, sock: socket.socket) -> socket.socket:
-        """Remember the socket; where a depot keeps it, a copy stays here for whoever opens the same port again."""
+        """Remember the socket; if a depot keeps it, keep a copy here for the next opening of the same port."""
         name = name_of(sock)
         self._open[name] = sock
         self._withheld.discard(name)
@@ -232,16 +232,16 @@ class Listeners:
 
 
 class WithheldListeners:
-    """Opens sockets whose ports are not shared: those that a client dials.
+    """Opens sockets whose ports are not shared: those dialled by the client.
 
-    A tunnel connection that the client dials for a user here is worth nothing to the next process.
+    A tunnel connection for a user of this process is useless to the next one.
     """
 
     def __init__(self, listeners: Listeners) -> None:
         self._listeners = listeners
 
     def streams(self, host: str, port: int, options: SocketOptions) -> socket.socket:
-        """See Opener. The client must reach the process that it has dialled, as long as that lives."""
+        """See Opener. The client must reach the same process for as long as that runs."""
         if host.startswith("/"):
             return self._listeners.withhold(self._listeners.path(host))
         return self._listeners.withhold(self._listeners.streams(host, port, options))

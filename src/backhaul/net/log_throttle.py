@@ -1,4 +1,4 @@
-"""Log lines that would repeat by the thousand, written once per burst."""
+"""Throttling of log lines that would repeat by the thousand: one line per burst."""
 
 import logging
 import math
@@ -21,10 +21,10 @@ class _Silence:
 class LogThrottle:
     """Warnings that would repeat by the thousand, written once per burst.
 
-    The first warning of a key is written at once. Repeats within ``interval`` seconds of the line written
-    last are only counted, and the next line says how many there were. At most ``max_keys`` keys are told
-    apart in one interval; further ones share a single key, so neither memory nor the log grows with the
-    number of peers. A key gives up its place, and a count nobody asked for, when its interval has passed.
+    The first warning of a key is written at once. Repeats within ``interval`` seconds of that line are only counted,
+    and the next line gives their number. At most ``max_keys`` keys are distinguished in one interval. Further keys
+    share a single one, so neither memory nor the log grows with the number of peers. After its interval a key may be
+    replaced, and its count is lost.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class LogThrottle:
         self._log(logging.ERROR, key, message)
 
     def fault(self, message: str, error: BaseException) -> None:
-        """Log an unexpected exception with its traceback, or count it if one came from the same line a moment ago."""
+        """Log an unexpected exception with its traceback, or count it if the same line raised one a moment ago."""
         self._log(logging.ERROR, (type(error), _origin(error)), message, error)
 
     def _log(self, level: int, key: Hashable, message: str, error: BaseException | None = None) -> None:

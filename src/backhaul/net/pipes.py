@@ -1,16 +1,16 @@
-"""Pipes for splice, lent while bytes are in flight and taken back when they are empty."""
+"""A pool of pipes for splice(2), lent while bytes are in flight and returned empty."""
 
 import contextlib
 import fcntl
 import os
 from typing import NamedTuple
 
-PIPE_SIZE = 1 << 20  # /proc/sys/fs/pipe-max-size: what an unprivileged user may ask for
-# Past fs.pipe-user-pages-soft (64 pipes of 1 MiB) an unprivileged user's new pipes shrink to two pages;
-# splicing through those costs more than copying.
+PIPE_SIZE = 1 << 20  # /proc/sys/fs/pipe-max-size: the most that an unprivileged user may request
+# Above fs.pipe-user-pages-soft (64 pipes of 1 MiB) an unprivileged user's new pipes have only two pages. Splicing
+# through those costs more than copying.
 MIN_USEFUL_SIZE = 1 << 16
-MAX_IDLE = 16  # pipes kept for reuse: making one costs three system calls
-MAX_LENT = 48  # with the idle ones this stays under the 64 of the soft limit
+MAX_IDLE = 16  # pipes kept for reuse: a new one costs three system calls
+MAX_LENT = 48  # together with the idle ones at most the 64 of the soft limit
 
 
 class Pipe(NamedTuple):
@@ -21,7 +21,7 @@ class Pipe(NamedTuple):
 
 
 class PipePool:
-    """Lends pipes to relays that move bulk data; owns their descriptors while they are not lent."""
+    """Lends pipes to relays that move bulk data; owns their descriptors until they are lent."""
 
     def __init__(self, *, max_lent: int = MAX_LENT, max_idle: int = MAX_IDLE) -> None:
         self._idle: list[Pipe] = []
@@ -30,7 +30,7 @@ class PipePool:
         self.lent = 0
 
     def take(self) -> Pipe | None:
-        """Lend an empty pipe; None when none can be had and the caller should copy instead."""
+        """Lend an empty pipe, or return None if none is available and the caller should copy instead."""
         if self.lent >= self._max_lent:
             return None
         pipe = self._idle.pop() if self._idle else self._make()
@@ -47,12 +47,12 @@ class PipePool:
             _close(pipe)
 
     def discard(self, pipe: Pipe) -> None:
-        """Take back a pipe that still holds bytes nobody wants."""
+        """Take back a pipe that still holds unwanted bytes."""
         self.lent -= 1
         _close(pipe)
 
     def close(self) -> None:
-        """Close the idle pipes; lent ones are closed when they come back."""
+        """Close the idle pipes; lent ones are closed when they are returned."""
         self._max_idle = 0
         while self._idle:
             _close(self._idle.pop())
@@ -65,12 +65,12 @@ class PipePool:
         if _grow(pipe) >= MIN_USEFUL_SIZE:
             return pipe
         _close(pipe)
-        self._max_lent = self.lent  # the kernel gives no more: don't ask at every wake-up
+        self._max_lent = self.lent  # the kernel's limit is reached: asking at every wake-up would be useless
         return None
 
 
 def _grow(pipe: Pipe) -> int:
-    with contextlib.suppress(OSError):  # EPERM past the user's limit: the size that it has may do
+    with contextlib.suppress(OSError):  # EPERM above the user's limit: the present size may suffice
         fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
     return fcntl.fcntl(pipe.writer, fcntl.F_GETPIPE_SZ)
 

@@ -1,8 +1,8 @@
-"""Which sockets are ready: one epoll of our own, watched by the event loop as a single descriptor.
+"""The poller: an epoll instance beside the event loop, which watches it as a single descriptor.
 
-The event loop's own readers cost two to four epoll_ctl calls and several objects for each change of interest;
-here a socket is registered once and, unless it stalls, never touched again. Level-triggered, so a callback may
-take as little as it likes: what is left is reported again.
+The event loop's own readers cost two to four epoll_ctl calls and several objects for each change of interest. Here a
+socket is registered once and, unless it stalls, not changed again. It is level-triggered: bytes that a callback leaves
+are reported again.
 """
 
 import asyncio
@@ -26,71 +26,71 @@ FAULT = "internal error in a connection handler; connection closed"
 
 Callback = Callable[[], None]
 
-# What a non-blocking socket raises instead of waiting; those of TLS are no BlockingIOError.
+# The exceptions of a non-blocking socket that would have to wait; those of TLS are no BlockingIOError.
 WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 END_FOLLOWS = getattr(socket, "MSG_MORE", 0)
-"""A flag of send: the last bytes, and the end that the caller tells the peer of next, share a packet."""
+"""A flag of send(2): the bytes share a packet with the end of the stream, which the caller sends next."""
 
 _READ = getattr(select, "EPOLLIN", 0) | getattr(select, "EPOLLRDHUP", 0)
 _NOT_READ, _NOT_WRITE = ~_READ, ~getattr(select, "EPOLLOUT", 0)  # errors and hang-ups concern both
-_ENDS = getattr(select, "EPOLLRDHUP", 0) | select.POLLHUP | select.POLLERR  # one or both directions, or by a reset
+_ENDS = getattr(select, "EPOLLRDHUP", 0) | select.POLLHUP | select.POLLERR  # an end, both ends, or a reset
 _BATCH = 128  # events per turn of the event loop, so that timers are not starved
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST (socket(7))
-_DRAIN = shared_buffer(1 << 16)  # what is discarded before an orderly close
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of 0 seconds: close(2) sends RST (socket(7))
+_DRAIN = shared_buffer(1 << 16)  # for bytes discarded before an orderly close
 
 
 class Poller(Protocol):
-    """Calls back when a socket can be read or written. A callback may come although nothing is there."""
+    """A poller calls back when a socket is readable or writable. A callback may come without cause."""
 
     ending: bool
-    """Within a callback: whether the peer has finished in order, as far as the system tells: its end may be near."""
+    """Within a callback: true if the peer has ended in order, so that the end may follow the bytes."""
 
     faults: LogThrottle
-    """Gets the exceptions that nobody expected, of callbacks and of others who deal with connections."""
+    """The log of unexpected exceptions, those of callbacks and of other handlers of connections."""
 
     def guard(self, sock: socket.socket, broken: Callback) -> None:
-        """Call `broken` when a callback of `sock` raises: its owner ends as a whole. Until then, `sock` is reset.
+        """Call ``broken`` when a callback of ``sock`` raises, so that its owner ends; without one ``sock`` is reset.
 
-        A later owner replaces the guard; it is forgotten with the socket.
+        A later owner replaces the guard, and forgetting the socket removes it.
         """
 
     def own(self, sock: socket.socket, readable: Callback, broken: Callback) -> None:
-        """Do what `guard` and `on_readable` do, in one step: `sock` has a new owner."""
+        """Combine ``guard`` and ``on_readable`` for a new owner of ``sock``."""
 
     def on_readable(self, sock: socket.socket, callback: Callback) -> None:
-        """From now on call `callback` whenever `sock` has bytes, has ended or is broken."""
+        """Call ``callback`` from now on whenever ``sock`` has bytes, has ended or is broken."""
 
     def on_writable(self, sock: socket.socket, callback: Callback) -> None:
-        """From now on call `callback` whenever `sock` takes bytes or is broken."""
+        """Call ``callback`` from now on whenever ``sock`` accepts bytes or is broken."""
 
     def run(self, sock: socket.socket, callback: Callback) -> None:
-        """Call `callback` now as one of the socket's own, unless that is closed: for timers and what had to wait."""
+        """Call ``callback`` under the socket's guard, unless it is closed: for timers and deferred work."""
 
     def ignore_readable(self, sock: socket.socket) -> None:
-        """Stop the calls that `on_readable` asked for."""
+        """Stop the calls of ``on_readable``."""
 
     def ignore_writable(self, sock: socket.socket) -> None:
-        """Stop the calls that `on_writable` asked for."""
+        """Stop the calls of ``on_writable``."""
 
     def on_reset(self, sock: socket.socket, callback: Callback) -> None:
-        """Stop the calls that `on_readable` asked for, `sock` having ended; call `callback` if it is reset later.
+        """Stop the calls of ``on_readable`` for a ``sock`` that has ended; call ``callback`` if it is reset later.
 
-        A poller that can't tell does not: the next bytes sent find out.
+        Not every poller can do so; otherwise the next send fails.
         """
 
     def forget(self, sock: socket.socket) -> None:
-        """Stop all calls; the socket goes on, in other hands."""
+        """Stop all calls; the socket stays open, with another owner."""
 
     def drop(self, sock: socket.socket) -> None:
-        """Stop all calls; the caller closes the socket next, without doing anything else in between."""
+        """Stop all calls; the caller must close the socket at once."""
 
     def close(self) -> None:
-        """Release what the poller itself holds."""
+        """Release the poller's own resources."""
 
 
 def make_poller() -> Poller:
-    """Return the fastest poller that this system has, for the running event loop."""
+    """Return the fastest poller of this system, for the running event loop."""
     return EpollPoller() if hasattr(select, "epoll") else LoopPoller()
 
 
@@ -102,9 +102,9 @@ class Dropping(Protocol):
 
 
 def release(poller: Dropping, sock: socket.socket, *, reset: bool = False, drained: bool = False) -> None:
-    """Take `sock` from the poller, then close it, with a reset if wished. Harmless when it is closed already.
+    """Drop ``sock`` from the poller and close it, optionally with a reset; harmless if it is closed already.
 
-    `drained`: whether the peer's end has been read, so that nothing can be left to discard.
+    ``drained`` means that the peer's end has been read, so no bytes remain to be discarded.
     """
     if sock.fileno() < 0:
         return
@@ -112,20 +112,20 @@ def release(poller: Dropping, sock: socket.socket, *, reset: bool = False, drain
         if reset:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         elif not drained:
-            # Closing with unread bytes sends RST, and the peer may lose the end of what it was sent.
-            socket.socket.recv_into(sock, _DRAIN, 0, socket.MSG_DONTWAIT)  # below TLS, if there is any
+            # Closing with unread bytes sends RST, and the peer may lose the last bytes sent to it.
+            socket.socket.recv_into(sock, _DRAIN, 0, socket.MSG_DONTWAIT)  # below TLS, if any
     poller.drop(sock)
     sock.close()
 
 
 def reason(error: OSError) -> str:
-    """Return what happened, as part of a sentence."""
+    """Return the text of an error, for use within a sentence."""
     text = error.strerror or str(error)
     return text[:1].lower() + text[1:]
 
 
 class _Interest:
-    """What is wanted of one socket."""
+    """The callbacks of one socket."""
 
     __slots__ = ("broken", "mask", "readable", "reset", "sock", "writable")
 
@@ -139,7 +139,7 @@ class _Interest:
 
 
 class _Guards(ABC):
-    """What pollers have in common: the sockets, and what happens when a callback raises."""
+    """The common part of pollers: the sockets, and the handling of callbacks that raise."""
 
     def __init__(self) -> None:
         self.faults = LogThrottle(log)
@@ -157,7 +157,7 @@ class _Guards(ABC):
         interest = self._interest(sock)
         try:
             callback()
-        except Exception as error:  # noqa: BLE001 - no connection may take the rest with it
+        except Exception as error:  # noqa: BLE001 - an error must end one connection only
             self._end(fd, interest, error)
 
     @abstractmethod
@@ -172,11 +172,11 @@ class _Guards(ABC):
         return interest
 
     def _end(self, fd: int, interest: _Interest, error: Exception) -> None:
-        """Have the owner of a socket end, unless the callback that raised has let go of the socket before."""
+        """End the owner of a socket, unless the callback released the socket before it raised."""
         try:
             if self._interests.get(fd) is interest:
                 (interest.broken or functools.partial(release, self, interest.sock, reset=True))()
-        except Exception as another:  # noqa: BLE001 - an owner that can't even end
+        except Exception as another:  # noqa: BLE001 - the owner failed to end
             release(self, interest.sock, reset=True)
             self.faults.fault(FAULT, another)
         self.faults.fault(FAULT, error)
@@ -190,7 +190,7 @@ class EpollPoller(_Guards):
         self.ending = False
         self._loop = asyncio.get_running_loop()
         self._epoll = select.epoll()
-        self._stale: set[int] = set()  # forgotten during this batch: their number may have a new owner
+        self._stale: set[int] = set()  # forgotten during this batch; a new socket may have the same number
         self._loop.add_reader(self._epoll.fileno(), self._dispatch)
 
     def own(self, sock: socket.socket, readable: Callback, broken: Callback) -> None:
@@ -216,7 +216,7 @@ class EpollPoller(_Guards):
     def ignore_readable(self, sock: socket.socket) -> None:
         """See Poller."""
         if interest := self._interests.get(sock.fileno()):
-            interest.readable = None  # the kernel learns of it when it reports the socket; few last that long
+            interest.readable = None  # the epoll is changed at the next report, which is rare
 
     def ignore_writable(self, sock: socket.socket) -> None:
         """See Poller."""
@@ -239,7 +239,7 @@ class EpollPoller(_Guards):
                 self._epoll.unregister(fd)
 
     def drop(self, sock: socket.socket) -> None:
-        """See Poller. Closing takes a socket out of the epoll as well (epoll(7), question 6): one call less."""
+        """See Poller. Closing removes a socket from the epoll too (epoll(7), question 6), which saves a call."""
         fd = sock.fileno()
         if self._interests.pop(fd, None):
             self._stale.add(fd)
@@ -257,7 +257,7 @@ class EpollPoller(_Guards):
             self._epoll.register(sock, mask)
         elif mask:
             self._epoll.modify(sock, mask)
-        else:  # epoll reports a broken socket even to those who asked for nothing, again and again
+        else:  # with an empty mask epoll would report a broken socket again and again
             self._epoll.unregister(sock)
         interest.mask = mask
 
@@ -267,11 +267,11 @@ class EpollPoller(_Guards):
             if fd in self._stale:
                 continue
             interest = self._interests.get(fd)
-            if interest is None:  # closed here, but a child process that is just being started holds it open
+            if interest is None:  # closed here, but still open in a child process that is just starting
                 continue
             try:
                 self._serve(fd, interest, event)
-            except Exception as error:  # noqa: BLE001 - no connection may take the rest with it
+            except Exception as error:  # noqa: BLE001 - an error must end one connection only
                 self.ending = False
                 self._end(fd, interest, error)
 
@@ -289,7 +289,7 @@ class EpollPoller(_Guards):
             interest.writable()
 
     def _unread(self, fd: int, interest: _Interest, event: int) -> None:
-        """Stop the reports of a socket that is not read; those of its end in both directions would repeat."""
+        """Stop the reports of a socket that is not read: once both directions have ended they would repeat."""
         if interest.reset and event & select.EPOLLERR:
             interest.reset()
         elif interest.reset and not event & select.EPOLLHUP:
@@ -301,7 +301,7 @@ class EpollPoller(_Guards):
 class LoopPoller(_Guards):
     """The poller of systems without epoll: the event loop's own readers and writers."""
 
-    ending = False  # nobody tells
+    ending = False  # unknown to the event loop
 
     def __init__(self) -> None:
         super().__init__()

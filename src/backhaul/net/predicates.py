@@ -1,4 +1,4 @@
-"""What the kernel knows of a socket, and what it is asked to do at once."""
+"""Questions to the kernel about a socket."""
 
 import array
 import fcntl
@@ -13,7 +13,7 @@ _RETRANSMITS = 2  # offset of tcpi_retransmits in struct tcp_info (<linux/tcp.h>
 
 
 def has_input(sock: socket.socket) -> bool:
-    """Return whether something waits to be read, be it the end or an error; below TLS, if there is any."""
+    """Return whether bytes, the end or an error wait to be read; below TLS, if any."""
     try:
         socket.socket.recv(sock, 1, socket.MSG_PEEK)
     except WOULD_BLOCK:
@@ -24,7 +24,7 @@ def has_input(sock: socket.socket) -> bool:
 
 
 def at_eof_or_error(sock: socket.socket) -> bool:
-    """Return whether nothing but the end, or an error, waits to be read."""
+    """Return whether only the end or an error waits to be read."""
     try:
         return not socket.socket.recv(sock, 1, socket.MSG_PEEK)
     except WOULD_BLOCK:
@@ -34,9 +34,10 @@ def at_eof_or_error(sock: socket.socket) -> bool:
 
 
 def at_eof(sock: socket.socket) -> bool:
-    """Return whether nothing but an orderly end waits to be read; raises the OSError of a broken connection.
+    """Return whether only an orderly end waits to be read; raise the OSError of a broken connection.
 
-    The kernel tells of a reset once only: whoever swallowed it would take what follows for an orderly end.
+    The kernel reports a reset only once: if it were swallowed here, the caller would take the next read for an orderly
+    end.
     """
     try:
         return not sock.recv(1, socket.MSG_PEEK)
@@ -45,7 +46,7 @@ def at_eof(sock: socket.socket) -> bool:
 
 
 def unacknowledged(sock: socket.socket) -> int:
-    """Return how many bytes the peer's kernel has not acknowledged (SIOCOUTQ, tcp(7)), 0 after the socket is closed."""
+    """Return the bytes not acknowledged by the peer's kernel (SIOCOUTQ, tcp(7)); 0 for a closed socket."""
     count = array.array("i", [0])
     if sock.fileno() >= 0:
         fcntl.ioctl(sock, termios.TIOCOUTQ, count)
@@ -53,23 +54,23 @@ def unacknowledged(sock: socket.socket) -> int:
 
 
 def acknowledge(sock: socket.socket) -> None:
-    """Acknowledge what has been read now, and not up to 40 ms later; the kernel forgets this at the next answer.
+    """Acknowledge received bytes now instead of up to 40 ms later; the kernel resets this with the next answer.
 
-    For connections with v0.7.2: it sets TCP_NODELAY only where its file says so, and else keeps the last bytes of
-    what it has to say until those before are acknowledged. Measured: a new stream 44 ms, now 0.6; windows of smux
-    version 2 1.5 MB/s, now 250. Between two of ours it would be a system call more for each read.
+    This is for connections with v0.7.2, which sets TCP_NODELAY only if its file says so, and otherwise holds back its
+    last bytes until the previous ones are acknowledged. Measured: a new stream took 44 ms, now 0.6; windows of smux
+    version 2 allowed 1.5 MB/s, now 250. With this program on both ends it would only cost a system call for each read.
     """
     if _ACKNOWLEDGE:
         sock.setsockopt(socket.IPPROTO_TCP, _ACKNOWLEDGE, 1)
 
 
 def has_error(sock: socket.socket) -> bool:
-    """Return whether the connection is gone; one whose peer has only finished is not."""
+    """Return whether the connection is broken; an orderly end of the peer does not count."""
     return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
 
 def retransmissions(sock: socket.socket) -> int:
-    """Return how often the kernel has sent again, in a row, what the peer's kernel has not acknowledged."""
+    """Return the number of consecutive retransmissions of unacknowledged bytes."""
     if not _HAS_TCP_INFO:
         return 0
     return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RETRANSMITS + 1)[_RETRANSMITS]

@@ -1,8 +1,8 @@
-"""Addresses of names: looked up by the system on threads of our own, shared by all who wait, and remembered.
+"""Look-up of names by the system's resolver in threads, with shared look-ups and remembered answers.
 
-The system's resolver is asked, because administrators expect nsswitch.conf, /etc/hosts and split DNS to count, and
-c-ares knows none of them. It blocks and can't be interrupted, so each look-up has a daemon thread. The executor of the
-event loop won't do: libuv's has four threads, and the process waits for a pool's threads when it ends.
+The system's resolver respects nsswitch.conf, /etc/hosts and split DNS, which c-ares ignores. It blocks and cannot be
+interrupted, so each look-up has a daemon thread. The event loop's executor is not suitable: libuv's has four threads,
+and a process waits for the threads of a pool when it ends.
 """
 
 import asyncio
@@ -17,25 +17,25 @@ from collections.abc import Callable
 from typing import Any, Final
 
 Found = tuple[tuple[int, Any], ...]
-"""Families and socket addresses with any port, the one to try first at the front."""
+"""Families and socket addresses with any port, in the order in which to try them."""
 Answer = Found | OSError
 Answered = Callable[[Answer], None]
 LookUp = Callable[[str], Found]
 
-_FRESH: Final = 30.0  # seconds for which an answer counts: getaddrinfo tells no TTL
+_FRESH: Final = 30.0  # seconds for which an answer is used: getaddrinfo(3) returns no TTL
 _STALE: Final = 3600.0  # seconds for which an old answer is better than none
-_RETRY: Final = 1.0  # seconds between look-ups of a name that can't be found
-_PATIENCE: Final = 2.0  # seconds that a new answer may take where an old one is at hand
-_STACK: Final = 1 << 20  # bytes: glibc and its NSS modules need far less than the 8 MiB that a thread gets
+_RETRY: Final = 1.0  # seconds between look-ups of a name that was not found
+_PATIENCE: Final = 2.0  # seconds to wait for a new answer if there is an old one
+_STACK: Final = 1 << 20  # bytes: glibc and its NSS modules need far less than a thread's default of 8 MiB
 _NO_SUCH_NAME: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
 def look_up(name: str) -> Found:
-    """Ask the system, and wait for its answer; raises OSError, or UnicodeError for what no resolver takes."""
-    if "\0" in name:  # getaddrinfo would look up what stands before it
+    """Ask the system and wait for its answer; raise OSError, or UnicodeError for a name that cannot be encoded."""
+    if "\0" in name:  # getaddrinfo(3) would look up the part before it
         raise OSError(errno.EINVAL, "no valid host name")
     found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    found.sort(key=lambda entry: entry[0] != socket.AF_INET)  # IPv4 first, as v0.7.2: it takes no other then
+    found.sort(key=lambda entry: entry[0] != socket.AF_INET)  # IPv4 first: v0.7.2 dials nothing else if there is any
     return tuple((family, address) for family, _, _, _, address in found)
 
 
@@ -45,7 +45,7 @@ class Query:
     __slots__ = ()
 
     def cancel(self) -> None:
-        """Wait no longer; harmless after the answer."""
+        """Stop waiting; harmless after the answer."""
 
 
 ANSWERED: Final = Query()
@@ -64,45 +64,45 @@ class _Waiting(Query):
 
 
 class _Running:
-    """A look-up that is under way."""
+    """A running look-up."""
 
     __slots__ = ("overdue", "timer", "waiting")
 
     def __init__(self) -> None:
         self.waiting: dict[_Waiting, Answered] = {}
-        self.overdue = False  # an old answer is given meanwhile
+        self.overdue = False  # true once old answers are given instead
         self.timer: asyncio.TimerHandle | None = None
 
     def wait(self, answered: Answered) -> Query:
-        """Call `answered` later."""
+        """Call ``answered`` later."""
         query = _Waiting(self)
         self.waiting[query] = answered
         return query
 
     def answer(self, answer: Answer) -> None:
-        """Tell all who wait."""
+        """Pass the answer to all waiting queries."""
         while self.waiting:
             self.waiting.pop(next(iter(self.waiting)))(answer)
 
 
 class _Known:
-    """What the last look-up of a name gave, and until when it is used."""
+    """The answer of the last look-up of a name, and the times until which it is used."""
 
     __slots__ = ("answer", "fresh", "looked_up", "stale", "trusted")
 
     def __init__(self, answer: Answer, now: float, fresh: float, trust: float, stale: float) -> None:
         self.answer = answer
         self.looked_up = now
-        self.fresh = now + fresh  # until then nobody asks again
-        self.trusted = now + trust  # until then it is given at once, while somebody asks again
-        self.stale = now + stale  # until then it is given when a new one is late
+        self.fresh = now + fresh  # until then there is no new look-up
+        self.trusted = now + trust  # until then it is given at once, during a new look-up
+        self.stale = now + stale  # until then it is given if a new look-up is late
 
 
 class Resolver:
-    """Looks names up, at most `most` at a time; an old answer serves while the name server is late or fails.
+    """Looks names up, at most ``most`` at a time; old answers are used while the name server is late or fails.
 
-    An answer older than 30 seconds is given at once for `trust` seconds and renewed meanwhile. After that the new one
-    is waited for, but not longer than `patience` seconds.
+    An answer older than 30 seconds is given at once for ``trust`` seconds, and renewed. After that queries wait for the
+    new answer, but not longer than ``patience`` seconds.
     """
 
     def __init__(
@@ -127,16 +127,16 @@ class Resolver:
 
     @property
     def remembered(self) -> int:
-        """How many names are remembered."""
+        """The number of remembered names."""
         return len(self._known)
 
     @property
     def running(self) -> int:
-        """How many look-ups are under way."""
+        """The number of running look-ups."""
         return len(self._running)
 
     def resolve(self, name: str, answered: Answered) -> Query:
-        """Call `answered` once, right now if possible, unless the query is cancelled or the resolver closed before."""
+        """Call ``answered`` once, at once if possible, unless the query is cancelled or the resolver is closed."""
         known, now = self._known.get(name), self._clock()
         if known:
             self._known.move_to_end(name)
@@ -153,13 +153,13 @@ class Resolver:
         return ANSWERED
 
     def doubt(self, name: str) -> None:
-        """Look the name up before it is used again, as its addresses did not answer; at most once a second."""
+        """Require a new look-up for a name whose addresses did not answer, at most once a second."""
         known = self._known.get(name)
         if known and self._clock() >= known.looked_up + _RETRY:
             known.fresh = known.trusted = known.looked_up
 
     def close(self) -> None:
-        """Answer nobody any more."""
+        """Drop all waiting queries without an answer."""
         for lookup in self._running.values():
             lookup.waiting.clear()
             if lookup.timer:
@@ -167,7 +167,7 @@ class Resolver:
         self._running.clear()
 
     def _begin(self, name: str) -> _Running | None:
-        """Start a look-up; None if there are too many, or no thread for it."""
+        """Start a look-up; return None if there are too many, or no thread is available."""
         if len(self._running) >= self._most:
             return None
         try:
@@ -179,7 +179,7 @@ class Resolver:
         return lookup
 
     def _ask(self, name: str) -> None:
-        """Run in a thread of its own."""
+        """Ask the system; runs in its own thread."""
         answer: Answer
         try:
             answer = self._lookup(name)
@@ -189,7 +189,7 @@ class Resolver:
             answer = OSError(errno.EINVAL, "no valid host name")
         except MemoryError:
             answer = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+        with contextlib.suppress(RuntimeError):  # the loop has been closed in the meantime
             self._loop.call_soon_threadsafe(self._answered, name, answer)
 
     def _answered(self, name: str, answer: Answer) -> None:
@@ -207,7 +207,7 @@ class Resolver:
             lookup.answer(known.answer)
 
     def _remember(self, name: str, answer: Answer) -> Answer:
-        """Keep the answer, or the old one if this one only tells of a failure; return what counts now."""
+        """Store the answer, unless it is a failure and the old one is usable; return the answer to use."""
         known, now = self._known.get(name), self._clock()
         if not isinstance(answer, OSError):
             known = _Known(answer, now, _FRESH, self._trust, _STALE)
@@ -228,7 +228,7 @@ def _no_such_name(error: OSError) -> bool:
 
 
 def _start_thread(work: Callable[[], None]) -> None:
-    """Run `work` in a thread that no exit waits for; raises RuntimeError when there is none."""
+    """Run ``work`` in a daemon thread; raise RuntimeError if none can be started."""
     before = threading.stack_size(_STACK)
     try:
         threading.Thread(target=work, name="name look-up", daemon=True).start()

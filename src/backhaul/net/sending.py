@@ -1,4 +1,4 @@
-"""Messages that are sent whole before anything else happens on their connection."""
+"""Sending of messages that must leave whole before anything else on their connection."""
 
 import functools
 import socket
@@ -10,10 +10,10 @@ from .poller import WOULD_BLOCK, Poller
 def send_whole(
     poller: Poller, sock: socket.socket, data: bytes, sent: Callable[[], None], failed: Callable[[OSError], None]
 ) -> None:
-    """Send `data`, waiting for the connection to take it, then call `sent`, or `failed` if it is dead.
+    """Send ``data``, waiting as long as the connection is full; call ``sent``, or ``failed`` if the connection breaks.
 
-    An empty send buffer takes one segment whatever its size (tcp_sendmsg asks for room before each); a small `mss`,
-    or the end of a TLS handshake before it, leaves no more than that. The caller keeps the time.
+    Even an empty send buffer may accept a single segment (tcp_sendmsg asks for room before each one), which is little
+    with a small ``mss``, or right after a TLS handshake. The caller is responsible for a time limit.
     """
     try:
         rest = data[sock.send(data) :]

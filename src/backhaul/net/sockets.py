@@ -1,4 +1,4 @@
-"""Sockets as the configuration wants them: options, listeners."""
+"""Listening and bound sockets, and the socket options of the configuration."""
 
 import errno
 import socket
@@ -8,21 +8,21 @@ from .congestion import avoid_pacing, local
 from .endpoints import learn_destinations
 from .udp import prepare
 
-# Kernel checks of a control channel, so that a peer that vanished is noticed within 60 s however the
-# heartbeat is set: silent for 15 s -> 4 probes, 5 s apart; unanswered bytes -> 30 s.
+# Keep-alive of a control channel: a vanished peer is noticed within 60 s, whatever the heartbeat. After 15 s of silence
+# come 4 probes, 5 s apart; unacknowledged bytes have 30 s.
 CONTROL_IDLE, CONTROL_INTERVAL, CONTROL_PROBES = 15, 5, 4
 CONTROL_UNANSWERED_MS = 30_000
-# An idle tunnel connection is probed as soon: many a NAT forgets what was silent for half a minute (RFC 5382, REQ-5,
-# wants two hours), and the probes remind it. With a user on it the probes go on, further apart: no outage of less than
-# a minute outlasts all four of them.
+# An idle tunnel connection is probed as early: many NATs forget connections after half a minute of silence (RFC 5382,
+# REQ-5, requires two hours), and probes prevent that. With a user on it the probes are further apart, so that the
+# connection survives any outage of less than a minute.
 TUNNEL_IDLE, IDLE_INTERVAL, USED_INTERVAL = 15, 5, 20
-PROBES = CONTROL_PROBES  # unanswered ones, of whatever connection: the system's 9 keep a ghost for ten periods
+PROBES = CONTROL_PROBES  # unanswered probes on any connection: the default of 9 keeps a dead one for ten periods
 _HAS_INTERVAL = hasattr(socket, "TCP_KEEPINTVL")
-EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # Go, and so v0.7.2, listens on both families for each of them
-_PRIVILEGED = 1024  # ip_unprivileged_port_start, unless the administrator has changed it
+EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # for each of them Go, and so v0.7.2, listens on both families
+_PRIVILEGED = 1024  # the default of ip_unprivileged_port_start
 _LOW_PORT = (
-    "permission denied; ports below 1024 are for root: `backhaul service install` allows them, as do "
-    "AmbientCapabilities=CAP_NET_BIND_SERVICE in a unit of your own and setcap(8)"
+    "permission denied, ports below 1024 require root; use `backhaul service install`, "
+    "AmbientCapabilities=CAP_NET_BIND_SERVICE in a unit of your own, or setcap(8)"
 )
 BACKLOG = 4096  # pending connections; the kernel lowers it to net.core.somaxconn
 _LASTING = (
@@ -30,25 +30,25 @@ _LASTING = (
     (socket.SOL_SOCKET, socket.SO_RCVBUF),
     (socket.SOL_SOCKET, socket.SO_SNDBUF),
 )
-# The user is hurt, not the listener: carry on with the next one (accept(2), "Error handling").
+# These errors concern one connection, not the listener (accept(2), "Error handling").
 TRANSIENT_ACCEPT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM})
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class SocketOptions(NamedTuple):
-    """What the configuration says about a TCP socket; 0 means "as the system has it"."""
+    """The configured options of a TCP socket; 0 means the system's default."""
 
     nodelay: bool = False
-    keepalive: int = 0  # seconds of silence before the kernel probes the peer, ...
-    interval: int = 0  # ... and between its probes; 0 means as many
+    keepalive: int = 0  # seconds of silence before the kernel probes the peer
+    interval: int = 0  # seconds between probes; 0 means as many as for `keepalive`
     mss: int = 0  # bytes
     rcvbuf: int = 0  # bytes
     sndbuf: int = 0  # bytes
 
     def apply(self, sock: socket.socket, host: str = "") -> None:
-        """Set the options; buffers and segment size only count before the connection is made.
+        """Set the options; buffers and segment size have an effect only before the connection is made.
 
-        To a `host` on this machine needs no probes: the kernel knows what becomes of both ends.
+        Connections to a ``host`` on this machine need no probes, as the kernel knows the state of both ends.
         """
         if self.nodelay:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -65,20 +65,20 @@ class SocketOptions(NamedTuple):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.sndbuf)
 
     def renew(self, sock: socket.socket) -> None:
-        """Set the options of a listening socket that may have had others."""
+        """Set the options of a listening socket, which may have others."""
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, self.nodelay)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, self.keepalive > 0)
         self.apply(sock)
 
     def fits(self, sock: socket.socket) -> bool:
-        """Return whether a listening socket has the segment size and the buffers, which can't be set back."""
+        """Return whether a listening socket has this segment size and these buffers, which cannot be reset."""
         with socket.socket(sock.family, sock.type) as fresh:
             self.apply(fresh)
             return all(sock.getsockopt(*option) == fresh.getsockopt(*option) for option in _LASTING)
 
 
 def watch_closely(sock: socket.socket) -> None:
-    """Let the kernel notice soon when the other end of this control channel has vanished."""
+    """Let the kernel notice early that the peer of this control channel has vanished."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     _set(sock, "TCP_KEEPIDLE", CONTROL_IDLE)
@@ -88,7 +88,7 @@ def watch_closely(sock: socket.socket) -> None:
 
 
 def expect_outages(sock: socket.socket) -> None:
-    """Be patient with the other end of a tunnel connection that carries a user from now on."""
+    """Space the probes of a tunnel connection that carries a user from now on."""
     if _HAS_INTERVAL:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, USED_INTERVAL)
 
@@ -99,10 +99,10 @@ def _set(sock: socket.socket, option: str, value: int) -> None:
 
 
 def listen(host: str, port: int, options: SocketOptions, *, share: bool = False) -> socket.socket:
-    """Return a listening socket on `host`; OSError if it can't be had.
+    """Return a listening socket on ``host``; raise OSError if it is not available.
 
-    "", "0.0.0.0" and "::" are all addresses of both families. `share` the port with sockets that allow it.
-    Accepted sockets inherit the options on Linux, which saves five system calls a connection.
+    "", "0.0.0.0" and "::" mean all addresses of both families. ``share`` allows sharing the port with other sockets
+    that do so. On Linux accepted sockets inherit the options, which saves five system calls for each connection.
     """
     sock = _bindable(host, port, socket.SOCK_STREAM, share=share)
     try:
@@ -115,9 +115,9 @@ def listen(host: str, port: int, options: SocketOptions, *, share: bool = False)
 
 
 def bind_datagrams(host: str, port: int, *, share: bool = False) -> socket.socket:
-    """Return a UDP socket bound to `host`, which is read as by `listen`; OSError if it can't be had.
+    """Return a UDP socket bound to ``host``, which is read as by ``listen``; raise OSError if it is not available.
 
-    Bound to a wildcard, it tells which address each datagram was sent to.
+    A socket bound to a wildcard reports the destination of each datagram.
     """
     sock = _bindable(host, port, socket.SOCK_DGRAM, share=share)
     prepare_datagrams(sock)
@@ -131,7 +131,7 @@ def prepare_datagrams(sock: socket.socket) -> None:
 
 
 def addresses(host: str, port: int) -> list[tuple[str, int]]:
-    """Return where a socket may be bound that serves this host; a path stands for itself."""
+    """Return the addresses to which a socket for this host may be bound; a path is returned unchanged."""
     if host.startswith("/"):  # a Unix socket
         return [(host, port)]
     if host in EVERYWHERE:
@@ -145,7 +145,7 @@ def _bindable(host: str, port: int, kind: socket.SocketKind, *, share: bool) -> 
         try:
             return _bind(socket.AF_INET6, ("::", port), kind, v6only=False, share=share)
         except OSError as error:
-            if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:  # IPv6 switched off: IPv4 it is
+            if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:  # IPv6 is switched off: use IPv4
                 raise
     family, _, _, _, address = socket.getaddrinfo(host or "0.0.0.0", port, type=kind, flags=socket.AI_PASSIVE)[0]
     return _bind(family, address, kind, v6only=True, share=share)

@@ -1,4 +1,4 @@
-"""TLS on non-blocking sockets: contexts from the configuration, handshakes without a task."""
+"""TLS on non-blocking sockets: contexts made from the configuration, and handshakes without a task."""
 
 import contextlib
 import functools
@@ -26,29 +26,27 @@ log = logging.getLogger("backhaul.tls")
 Shaken = Callable[[socket.socket | Exception], None]
 
 PROTOCOLS: Final = ("http/1.1", "http/1.0", "http/0.9")
-"""What the public end offers with ALPN: what nginx does without HTTP/2, with which there would be no upgrade."""
+"""The ALPN protocols of the public end, as offered by nginx without HTTP/2, which has no upgrade."""
 
-_LOOK_EVERY: Final = 5.0  # seconds between looks at the certificate's files
-_RENEW_EVERY: Final = (
-    300.0  # seconds that a session is used: far less than the two hours for which OpenSSL takes its ticket
-)
+_LOOK_EVERY: Final = 5.0  # seconds between checks of the certificate's files
+_RENEW_EVERY: Final = 300.0  # seconds that a session is used; OpenSSL accepts its ticket for two hours
 _TICKETS: Final = 1  # per handshake: each connection of a pool needs one to be resumed
 _RECORD: Final = 1 << 14  # bytes of payload in a TLS record, at most (RFC 8446, 5.1)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """Files of the public end."""
+    """The certificate files of the public end."""
 
     cert: str
     key: str
     over_unix: bool = False
-    """Whether the connections are Unix sockets."""
+    """True if the connections are Unix sockets."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """What the client expects of the server's certificate; nothing at all by default, as in v0.7.2."""
+    """The client's requirements for the server's certificate; none by default, as in v0.7.2."""
 
     server_name: str
     verify: bool = False
@@ -57,15 +55,15 @@ class ClientTls:
 
 
 class TlsSocket(ssl.SSLSocket):
-    """A TLS connection that gives as much as a buffer holds, where OpenSSL gives one record at a time."""
+    """A TLS connection whose reads fill the buffer, where OpenSSL returns one record at a time."""
 
-    _failed: OSError | None = None  # behind bytes that were still to be returned
+    _failed: OSError | None = None  # an error after bytes that had to be returned first
 
     def recv_into(self, buffer: "WriteableBuffer", nbytes: int | None = None, flags: int = 0) -> int:
-        """Read what records have come, as many as the buffer has room for, and return the bytes, 0 at the end.
+        """Read as many received records as the buffer holds; return the number of bytes, 0 at the end.
 
-        Nothing of a record stays behind unread, where no poller would see it, if the buffer takes one at least.
-        What moves in bulk leaves in few large pieces then: two thirds more throughput than record by record.
+        If the buffer holds at least one record, no part of a record stays unread where the poller would not see it.
+        Bulk data leaves in few large pieces: two thirds more throughput than record by record.
         """
         if self._failed:
             raise self._failed
@@ -84,7 +82,7 @@ class TlsSocket(ssl.SSLSocket):
         except OSError as error:
             self._failed = error
             return 0
-        if not count:  # a goodbye of TLS alone, which the poller would not report a second time
+        if not count:  # a close_notify without the end of TCP, which the poller would not report again
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(self, socket.SHUT_RD)
         return count
@@ -95,17 +93,17 @@ class UnixTlsSocket(WithoutTcp, TlsSocket):
 
 
 class ServerContext:
-    """The context of the public end; picks up changed certificate files without a restart."""
+    """The TLS context of the public end; loads changed certificate files without a restart."""
 
     def __init__(self, tls: ServerTls) -> None:
-        """Raise TransportError when the files can't be used."""
+        """Load the files; raise TransportError if they are unusable."""
         self._tls = tls
         self._context = self._load()
         self._stamp = self._stamps()
         self._looked = time.monotonic()
 
     def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
-        """Return the TLS end of an accepted connection, its handshake still to be done; takes over the socket."""
+        """Return the TLS end of an accepted connection before its handshake; owns the socket."""
         if time.monotonic() - self._looked > _LOOK_EVERY:
             self._look()
         return self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
@@ -118,9 +116,9 @@ class ServerContext:
         try:
             self._context = self._load()
         except TransportError as error:
-            log.error("%s; the old certificate stays in use", error)
+            log.error("%s; the old certificate stays in use until the files are corrected", error)
         else:
-            log.info("certificate %s has changed and is in use", self._tls.cert)
+            log.info("certificate %s: changed and in use", self._tls.cert)
         self._stamp = stamp
 
     def _stamps(self) -> tuple[float, ...]:
@@ -136,19 +134,19 @@ class ServerContext:
         context.set_alpn_protocols(list(PROTOCOLS))
         context.num_tickets = _TICKETS
         try:
-            context.load_cert_chain(self._tls.cert, self._tls.key, "")  # else it asks at the terminal
+            context.load_cert_chain(self._tls.cert, self._tls.key, "")  # without a password it asks at the terminal
         except OSError as error:  # ssl.SSLError is one
             raise TransportError(
-                f"can't use tls_cert {self._tls.cert} with tls_key {self._tls.key}: {objection(error)}"
+                f"tls_cert {self._tls.cert}: unusable with tls_key {self._tls.key}: {objection(error)}"
             ) from None
         return context
 
 
 class ClientContext:
-    """The context of the client; remembers the last session, so that later connections skip the costly part."""
+    """The TLS context of the client; remembers the last session, so that later handshakes are cheap."""
 
     def __init__(self, tls: ClientTls) -> None:
-        """Raise TransportError when the authorities' file can't be used."""
+        """Load the authorities; raise TransportError if their file is unusable."""
         self._tls = tls
         self._session: ssl.SSLSession | None = None
         self._renew_at = 0.0  # time.monotonic()
@@ -161,13 +159,13 @@ class ClientContext:
             self._trust(tls.ca)
 
     def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
-        """Return the TLS end of a connection to the server, its handshake still to be done; takes over the socket."""
+        """Return the TLS end of a connection to the server before its handshake; owns the socket."""
         return self._context.wrap_socket(
             sock, server_hostname=self._tls.server_name, session=self._session, do_handshake_on_connect=False
         )
 
     def check(self, sock: ssl.SSLSocket) -> None:
-        """Raise TransportError unless the server's certificate is the pinned one, if one is pinned."""
+        """Raise TransportError if a certificate is pinned and the server's is another one."""
         if not self._tls.fingerprint:
             return
         found = hashlib.sha256(sock.getpeercert(binary_form=True) or b"").hexdigest()
@@ -175,10 +173,10 @@ class ClientContext:
             raise TransportError(f"the server's certificate has the fingerprint {found}, not tls_fingerprint")
 
     def remember(self, sock: ssl.SSLSocket) -> None:
-        """Keep the session: with TLS 1.3 its ticket comes with the first bytes that are read.
+        """Store the session: with TLS 1.3 its ticket arrives before the first bytes read.
 
-        One that works is kept for a while: taking it from a connection means encoding and decoding all of it,
-        certificate included, which costs as much as the rest of a resumed handshake's bookkeeping.
+        A working session is kept for a while, because Python encodes and decodes all of a new one, certificate
+        included, which costs as much as the rest of a resumed handshake's bookkeeping.
         """
         if sock.session_reused and time.monotonic() < self._renew_at:
             return
@@ -193,11 +191,11 @@ class ClientContext:
         try:
             self._context.load_verify_locations(ca)
         except OSError as error:
-            raise TransportError(f"can't use tls_ca {ca}: {error}") from None
+            raise TransportError(f"tls_ca {ca}: unusable: {error}") from None
 
 
 def shake_hands(poller: Poller, sock: ssl.SSLSocket, done: Shaken) -> None:
-    """Drive the handshake and call `done` once, with the socket, or with the error (the socket is closed then)."""
+    """Drive the handshake; call ``done`` once, with the socket, or with the error after closing the socket."""
     try:
         sock.do_handshake()
     except ssl.SSLWantReadError:
@@ -214,7 +212,7 @@ def shake_hands(poller: Poller, sock: ssl.SSLSocket, done: Shaken) -> None:
 
 
 def explain(error: OSError) -> str:
-    """Return what an administrator can make of a TLS error."""
+    """Return the text of a TLS error for an administrator."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is refused: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

@@ -1,7 +1,7 @@
-"""UDP sockets that are read and written in batches, and the queue of datagrams that can't go on yet.
+"""UDP sockets read and written in batches, and a queue of waiting datagrams.
 
-Linux hands over many datagrams in one system call where it has them in one piece already (UDP_GRO), and cuts
-one large write into datagrams of equal size (UDP_SEGMENT): a seventh of the cost of single ones each way.
+Linux returns several datagrams with one system call if it has coalesced them (UDP_GRO), and cuts one large write into
+datagrams of equal size (UDP_SEGMENT). Each costs a seventh of single datagrams.
 """
 
 import errno
@@ -20,39 +20,39 @@ from .poller import WOULD_BLOCK, Poller
 Received = Callable[[Batch, Address], None]
 
 QUEUE_BYTES = 1 << 18  # of one flow: 200 datagrams of a VPN, 20 ms at 100 Mbit/s
-_ENTRY = 64  # bytes that a queued datagram costs beside its payload: empty ones must not pile up either
+_ENTRY = 64  # bytes of overhead of a queued datagram, so that empty ones are bounded too
 
-SOCKET_BUFFER = 1 << 22  # bytes asked of the kernel, which gives what net.core.rmem_max and wmem_max allow
-_LARGEST = 1 << 16  # bytes: room for whatever one read can return
-_READS = 64  # per wake-up: enough to empty a burst, few enough to let other sockets have their turn
-# Looking for another datagram in vain costs more than reading one, and the one that is there waits meanwhile (40 of
-# 100 µs of an echo over four such sockets). So a socket that had but one is asked for more only now and then.
+SOCKET_BUFFER = 1 << 22  # bytes requested; the kernel grants at most net.core.rmem_max and wmem_max
+_LARGEST = 1 << 16  # bytes: the most that one read returns
+_READS = 64  # per wake-up: enough to empty a burst, few enough to let other sockets run
+# A read that finds nothing costs more than one that finds a datagram, and delays the datagram read before (40 of 100 µs
+# of an echo over four such sockets). Therefore a socket with single datagrams is read twice only now and then.
 _CURIOSITY = 8  # wake-ups
-_IN = shared_buffer(4 * _LARGEST)  # shared: a batch is dealt with before the next is read
+_IN = shared_buffer(4 * _LARGEST)  # shared: a batch is processed before the next one is read
 
 _WHOLE = [_IN]
 
 _OFFLOAD = sys.platform == "linux"
-_UDP_SEGMENT, _UDP_GRO = 103, 104  # <linux/udp.h>; the socket module does not name them
-_NOT_SEGMENTED = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO})  # beyond the MTU; a device that can't do it
+_UDP_SEGMENT, _UDP_GRO = 103, 104  # <linux/udp.h>; missing in the socket module
+_NOT_SEGMENTED = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO})  # above the MTU, or not supported by the device
 _MOST_SEGMENTS = 64  # UDP_MAX_SEGMENTS of Linux before 6.9
 _MOST_SEGMENTED = 65487  # bytes: 65535 less the headers of IPv6 and UDP
 
 
 class Counters:
-    """Counts the flows of one port; plain integers."""
+    """The counters of one port's flows, plain integers."""
 
     __slots__ = ("congested", "dropped", "flows", "total")
 
     def __init__(self) -> None:
         self.flows = 0  # alive now
         self.total = 0  # since the start
-        self.dropped = 0  # datagrams thrown away
-        self.congested = 0  # how often a flow's datagrams began to come late
+        self.dropped = 0  # datagrams
+        self.congested = 0  # times that a flow's datagrams began to be late
 
 
 class DatagramQueue:
-    """Datagrams that wait, at most `limit` bytes of them: new ones push out the oldest."""
+    """A queue of datagrams, at most ``limit`` bytes: new ones push out the oldest."""
 
     __slots__ = ("_counters", "_datagrams", "_size", "limit")
 
@@ -77,21 +77,21 @@ class DatagramQueue:
             self._counters.dropped += 1
 
     def take(self) -> list[bytes]:
-        """Remove and return everything, oldest first."""
+        """Remove and return all datagrams, oldest first."""
         taken = list(self._datagrams or ())
         self._datagrams = None
         self._size = 0
         return taken
 
     def close(self) -> None:
-        """Throw away what is left."""
+        """Drop the remaining datagrams."""
         self._counters.dropped += len(self.take())
 
 
 class DatagramSocket:
-    """Owns a UDP socket, connected or not; hands what comes to `received(batch, address)`, in its order.
+    """Owns a UDP socket, connected or not; passes datagrams to ``received(batch, address)``, in order.
 
-    What the kernel does not take at once is dropped and counted: its buffer is the queue.
+    Datagrams that the kernel does not accept at once are dropped and counted: its buffer is the queue.
     """
 
     __slots__ = ("_busy", "_counters", "_endpoints", "_most_equal", "_poller", "_received", "_sock", "_wakeups")
@@ -103,8 +103,8 @@ class DatagramSocket:
         self._counters = counters
         self._endpoints = learns_destinations(sock)  # whether the addresses are of that type
         self._wakeups = 0
-        self._busy = False  # more than one datagram came with the last wake-up
-        self._most_equal = _MOST_SEGMENTED if _OFFLOAD else 0  # larger ones can't be segmented on their way
+        self._busy = False  # the last wake-up brought more than one read
+        self._most_equal = _MOST_SEGMENTED if _OFFLOAD else 0  # larger ones cannot be segmented on this path
         poller.own(sock, self._readable, _go_on)
 
     @property
@@ -113,7 +113,7 @@ class DatagramSocket:
         return self._sock.getsockname()
 
     def send(self, batch: Batch, address: Address = None) -> None:
-        """Send every datagram to `address`, or to where the socket is connected."""
+        """Send every datagram to ``address``, or to the peer of a connected socket."""
         if len(batch) == 1:
             self._send_single(batch[0], address)
             return
@@ -124,13 +124,13 @@ class DatagramSocket:
             start = stop
 
     def close(self) -> None:
-        """Close the socket, of which the service manager may have a copy that epoll would go on with."""
+        """Close the socket; it is forgotten first, because epoll would keep reporting a copy of the service manager."""
         if self._sock.fileno() >= 0:
             self._poller.forget(self._sock)
             self._sock.close()
 
     def _equal_run(self, batch: Batch, start: int, end: int) -> int:
-        """Return where the datagrams that can leave together with the first one end."""
+        """Return the end of the run of datagrams that can leave with the first one."""
         size = len(batch[start])
         if not 0 < size <= self._most_equal:
             return start + 1
@@ -162,7 +162,7 @@ class DatagramSocket:
             self._sock.sendmsg(run, [segment], 0, address)
 
     def _send_single(self, datagram: bytes | memoryview, address: Address) -> bool:
-        """Send a datagram, or drop and count it; return whether it has left from where the peer expects it."""
+        """Send a datagram, or drop and count it; return whether it left from the address that the peer expects."""
         for _ in range(2):
             try:
                 if address is None:
@@ -172,9 +172,9 @@ class DatagramSocket:
                     self._sock.sendmsg((datagram,), (source,), 0, peer)
                 else:
                     self._sock.sendto(datagram, address)
-            except ConnectionRefusedError:  # what ICMP said of an earlier datagram; this one was not sent
+            except ConnectionRefusedError:  # an ICMP error of an earlier datagram; this one was not sent
                 continue
-            except OSError as error:  # full, unreachable, or too large for the path: UDP promises nothing
+            except OSError as error:  # full, unreachable, or too large for the path: UDP may drop it
                 if self._endpoints and error.errno in NO_SUCH_SOURCE:
                     self._send_from_anywhere(datagram, address)
                     return False
@@ -185,7 +185,7 @@ class DatagramSocket:
         return False
 
     def _send_from_anywhere(self, datagram: bytes | memoryview, endpoint: Endpoint) -> None:
-        """Let the kernel choose: the local address that the peer knew has gone."""
+        """Let the kernel choose the source, because the former local address has been removed."""
         try:
             self._sock.sendto(datagram, endpoint[0])
         except OSError:
@@ -198,7 +198,7 @@ class DatagramSocket:
             return
         try:
             count, ancillary, _, address = self._sock.recvmsg_into(_WHOLE, ROOM)
-        except OSError:  # nothing there; or what ICMP said of an earlier datagram, and the socket itself is well
+        except OSError:  # no datagram, or an ICMP error of an earlier one, which does not affect the socket
             return
         if ancillary:
             size, address = interpret(ancillary, count, address)
@@ -214,7 +214,7 @@ class DatagramSocket:
                 count, ancillary, _, address = self._sock.recvmsg_into([_IN[start:]], ROOM)
             except WOULD_BLOCK:
                 break
-            except OSError:  # what ICMP said of an earlier datagram; the socket itself is well
+            except OSError:  # an ICMP error of an earlier datagram, which does not affect the socket
                 continue
             size, address = interpret(ancillary, count, address) if ancillary else (count, address)
             if batch and address != source:
@@ -234,7 +234,7 @@ class DatagramSocket:
 
 
 def _cut(start: int, count: int, size: int) -> list[memoryview]:
-    """Return what one read brought: a datagram, or several of the size that the kernel tells (the last may be less)."""
+    """Return the datagrams of one read: one, or several of the given size (the last may be shorter)."""
     end = start + count
     if size >= count:
         return [_IN[start:end]]
@@ -242,16 +242,16 @@ def _cut(start: int, count: int, size: int) -> list[memoryview]:
 
 
 def prepare(sock: socket.socket) -> None:
-    """Set the options that make a UDP socket fit for bursts; what the system does not have stays as it is."""
+    """Set the options of a UDP socket for bursts, as far as the system supports them."""
     sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
     if _OFFLOAD:
         try:
             sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
-        except OSError:  # Linux before 5.0: datagrams come one by one
+        except OSError:  # Linux before 5.0: datagrams arrive one by one
             return
 
 
 def _go_on() -> None:
-    """Do nothing: a failure costs the datagrams of one read, which may have come from anywhere."""
+    """Do nothing: an error costs the datagrams of one read, and the senders of others must not suffer."""

@@ -1,4 +1,4 @@
-"""Unix sockets where the rest of the program expects TCP: listeners with a path, connections without an address."""
+"""Unix sockets with the interface of TCP sockets: listeners with a path, connections without an address."""
 
 import contextlib
 import errno
@@ -13,18 +13,18 @@ from backhaul.addresses import LOCAL
 from backhaul.wire.targets import MAX_PATH
 
 MODE: Final = 0o660
-"""Of the file: for the user and the group of this program."""
+"""Mode of the file: for the user and the group of this program."""
 NOWHERE: Final = (LOCAL, 0)
-"""The address of whoever connects to a Unix socket, in the form of TCP's."""
+"""The address of a peer on a Unix socket, in the form of a TCP address."""
 _BACKLOG: Final = 4096  # as for TCP
 _CREDENTIALS: Final = struct.Struct("3i")  # process, user, group: struct ucred of unix(7)
-_DRAFT: Final = "~"  # after the name of a socket that is to replace another one
+_DRAFT: Final = "~"  # suffix of a socket that is going to replace another one
 
 
 class WithoutTcp(socket.socket):
-    """A Unix socket that takes options of TCP without effect, and has addresses of the form of TCP's.
+    """A Unix socket that ignores TCP options, and has addresses in the form of TCP addresses.
 
-    So connections over Unix sockets need no branches where connections over TCP pass.
+    Therefore the code for TCP connections needs no branches for Unix sockets.
     """
 
     def setsockopt(self, level: int, *rest: Any) -> None:  # noqa: ANN401 - as the socket module has it
@@ -39,7 +39,7 @@ class WithoutTcp(socket.socket):
         return super().getsockopt(level, option, size)
 
     def getpeername(self) -> tuple[str, int]:
-        """Return `NOWHERE`."""
+        """Return ``NOWHERE``."""
         return NOWHERE
 
     def getsockname(self) -> tuple[str, int]:
@@ -48,7 +48,7 @@ class WithoutTcp(socket.socket):
 
 
 class SocketFile(NamedTuple):
-    """The file of a socket that this program has made."""
+    """The file of a socket made by this program."""
 
     path: str
     device: int
@@ -56,7 +56,7 @@ class SocketFile(NamedTuple):
 
     @classmethod
     def at(cls, path: str) -> Self:
-        """Return the file that is there; raises OSError if that is no socket."""
+        """Return the file at ``path``; raise OSError if it is no socket."""
         found = Path(path).lstat()
         if not stat.S_ISSOCK(found.st_mode):
             raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
@@ -80,17 +80,17 @@ class UnixListener(socket.socket):
             super().setsockopt(level, *rest)
 
     def accept(self) -> tuple[socket.socket, tuple[str, int]]:
-        """Return a connection, and `NOWHERE`."""
+        """Return a connection, and ``NOWHERE``."""
         sock, _ = super().accept()
         return WithoutTcp(socket.AF_UNIX, socket.SOCK_STREAM, 0, sock.detach()), NOWHERE
 
     def shutdown(self, how: int) -> None:
-        """Raise OSError: the kernel would not let it listen again."""
+        """Raise OSError, because the kernel would not let the socket listen again."""
         del how
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
     def close(self) -> None:
-        """Close the socket, then remove the file: nobody must find it dead."""
+        """Remove the file, then close the socket, so that no user finds a file without a listener."""
         if self.file:
             self.file.remove()
             self.file = None
@@ -98,14 +98,14 @@ class UnixListener(socket.socket):
 
     @property
     def path(self) -> str:
-        """Where it listens; the kernel remembers the name under which it was bound."""
+        """The path of the socket; the kernel only knows the name at its bind(2)."""
         return self.file.path if self.file else str(self.getsockname())
 
 
 def listen_at(path: str, *, replacing: int = 0) -> UnixListener:
-    """Return a socket that listens at `path`; raises OSError with the remedy.
+    """Return a socket listening on ``path``; raise OSError with the remedy if that fails.
 
-    What a program left that has ended is replaced, and so is the socket on which the process `replacing` listens.
+    The socket of an ended program is replaced, and so is that of the process ``replacing``.
     """
     if replacing and listener_at(path) == replacing:
         return _replace(path)
@@ -114,7 +114,7 @@ def listen_at(path: str, *, replacing: int = 0) -> UnixListener:
 
 
 def _replace(path: str) -> UnixListener:
-    """Listen in place of another process in one step, so that no user finds nobody."""
+    """Replace the socket of another process in one step, so that no user is refused."""
     draft = os.fsdecode(os.fsencode(path)[: MAX_PATH - len(_DRAFT)]) + _DRAFT
     _clear(draft)
     listener = _bind(draft)
@@ -141,9 +141,9 @@ def _bind(path: str) -> UnixListener:
 
 
 def _bind_file(listener: UnixListener, path: str) -> None:
-    """Bind the socket, its file with `MODE` from the beginning: on Linux that is the socket's mode, less the umask.
+    """Bind the socket; its file has ``MODE`` from the beginning: on Linux the socket's mode, less the umask.
 
-    Setting it by name later would follow a link that the owner of the directory has put there meanwhile.
+    A later chmod(2) by name would follow a link that the owner of the directory may have made in the meantime.
     """
     os.fchmod(listener.fileno(), MODE)
     umask = os.umask(~MODE & 0o777)
@@ -154,23 +154,23 @@ def _bind_file(listener: UnixListener, path: str) -> None:
 
 
 def _clear(path: str) -> None:
-    """Remove a socket on which nobody listens; raises OSError if there is anything else."""
+    """Remove a socket without a listener; raise OSError if another file or a listener is there."""
     try:
         mode = Path(path).lstat().st_mode
-    except OSError:  # nothing there, or binding will tell why not
+    except OSError:  # no file, or bind(2) will report the reason
         return
     if not stat.S_ISSOCK(mode):
-        raise OSError(errno.EEXIST, "there is a file that is no socket; remove it, or choose another path")
+        raise OSError(errno.EEXIST, "the file is no socket; remove it, or choose another path")
     if listener_at(path) is None:
         Path(path).unlink()
     else:
-        raise OSError(errno.EADDRINUSE, "another program listens there; stop it, or choose another path")
+        raise OSError(errno.EADDRINUSE, "another program listens on it; stop it, or choose another path")
 
 
 def listener_at(path: str) -> int | None:
-    """Return the process that listens at `path`, 0 if that can't be seen; None if nobody does."""
+    """Return the process that listens on ``path``, 0 if it cannot be determined, or None if there is none."""
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)  # a program with a full queue lives
+        probe.setblocking(False)  # a program with a full queue is alive
         try:
             probe.connect(path)
             credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
@@ -185,8 +185,8 @@ def listener_at(path: str) -> int | None:
 def _explained(error: OSError, path: str) -> OSError:
     folder = Path(path).parent
     remedies = {
-        errno.ENOENT: f"there is no directory {folder}; make it, or correct the path",
-        errno.EACCES: f"nothing can be made in {folder}; correct its permissions, or choose another directory",
+        errno.ENOENT: f"no directory {folder}; make it, or correct the path",
+        errno.EACCES: f"directory {folder} is not writable; correct its permissions, or choose another directory",
         errno.EROFS: f"{folder} is read-only; choose another directory, or name it in ReadWritePaths= of the unit",
     }
     number = error.errno or 0
