@@ -1,4 +1,4 @@
-"""HTTP and WebSocket as a test speaks them for one end: v0.7.2's or a stranger's."""
+"""HTTP and WebSocket as a test speaks them for one end: v0.7.2 or a visitor."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What strangers get to see on the tunnel's port: the same dull web server, whatever they try."""
+"""The decoy on the tunnel's port: every request without the token gets the same dull web server."""
 
 import asyncio
 import os
@@ -44,8 +44,8 @@ def site(tmp_path: Path) -> Path:
     return root
 
 
-STRANGERS = {
-    "a visitor": knock("/channel"),
+VISITORS = {
+    "no upgrade": knock("/channel"),
     "no token": knock("/channel", UPGRADE),
     "wrong token": with_token("wrong"),
     "the token's beginning": with_token(TOKEN[:-1]),
@@ -58,13 +58,13 @@ STRANGERS = {
 
 
 @pytest.mark.parametrize("path", [pytest.param("", id="root"), pytest.param('path = "/assets"', id="prefix")])
-async def test_every_stranger_gets_the_very_same_answer(ws_net: Net, path: str) -> None:
+async def test_every_visitor_gets_the_same_answer(ws_net: Net, path: str) -> None:
     port = free_port()
     await ws_net.server(port, lines=path)
     plain = await answer_to(ws_net, port, knock("/"))
     assert plain.startswith(b"HTTP/1.1 404 Not Found\r\n")
-    assert {name: await answer_to(ws_net, port, said) for name, said in STRANGERS.items()} == dict.fromkeys(
-        STRANGERS, plain
+    assert {name: await answer_to(ws_net, port, said) for name, said in VISITORS.items()} == dict.fromkeys(
+        VISITORS, plain
     )
 
 

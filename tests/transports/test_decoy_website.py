@@ -1,4 +1,4 @@
-"""What strangers get to see where the decoy is a website: a reverse proxy, without the token in any spelling."""
+"""The decoy as a website: a reverse proxy, without the token in any spelling."""
 
 import asyncio
 import base64

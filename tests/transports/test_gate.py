@@ -31,37 +31,37 @@ class TestHandshake:
         assert await control.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
 
     async def test_a_wrong_token(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
-        stranger = await public.tunnel_connection()
-        await stranger.send(encode(Signal.CHANNEL, b"guess"))
-        assert await stranger.receive_all() == b""
+        other = await public.tunnel_connection()
+        await other.send(encode(Signal.CHANNEL, b"guess"))
+        assert await other.receive_all() == b""
         assert "refused a connection from 127.0.0.1: wrong token" in caplog.text
         assert "guess" not in caplog.text
         assert not public.server.tunnel.connected
 
     @pytest.mark.parametrize("kind", [Signal.HEARTBEAT, Signal.TCP, Signal.TICKET, 255])
     async def test_the_right_token_with_a_wrong_type(self, public: Public, kind: int) -> None:
-        stranger = await public.tunnel_connection()
-        await stranger.send(encode(kind, TOKEN.encode()))
-        assert await stranger.receive_all() == b""
+        other = await public.tunnel_connection()
+        await other.send(encode(kind, TOKEN.encode()))
+        assert await other.receive_all() == b""
 
     async def test_more_than_any_token(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
-        stranger = await public.tunnel_connection()
-        await stranger.send(b"GET / HTTP/1.1\r\n")
-        assert await stranger.closed()
+        other = await public.tunnel_connection()
+        await other.send(b"GET / HTTP/1.1\r\n")
+        assert await other.closed()
         assert "no Backhaul client" in caplog.text
 
     @pytest.mark.usefixtures("short_handshake")
     async def test_silence(self, public: Public) -> None:
-        stranger = await public.tunnel_connection()
-        assert await stranger.receive_all() == b""
+        other = await public.tunnel_connection()
+        assert await other.receive_all() == b""
 
     @pytest.mark.usefixtures("short_handshake")
     async def test_a_byte_now_and_then_wins_no_time(self, public: Public) -> None:
-        stranger = await public.tunnel_connection()
-        closed = asyncio.ensure_future(stranger.closed())
+        other = await public.tunnel_connection()
+        closed = asyncio.ensure_future(other.closed())
         while not closed.done():
             with contextlib.suppress(ConnectionError):
-                await stranger.send(HANDSHAKE[:1])
+                await other.send(HANDSHAKE[:1])
             await asyncio.wait({closed}, timeout=0.02)
 
     async def test_bytes_behind_the_handshake_count(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
@@ -94,18 +94,18 @@ class TestHandshake:
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chunks=st.lists(st.one_of(st.binary(max_size=40), st.just(HANDSHAKE[:3])), max_size=4))
 async def test_garbage_disturbs_nobody(public: Public, chunks: list[bytes]) -> None:
-    stranger = await public.tunnel_connection()
+    other = await public.tunnel_connection()
     for chunk in chunks:
-        await stranger.send(chunk)
-    stranger.shut_write()
-    await stranger.closed()
-    stranger.close()
+        await other.send(chunk)
+    other.shut_write()
+    await other.closed()
+    other.close()
     control = await public.client()
     control.close()
     await until(lambda: not public.server.tunnel.connected)
 
 
-class TestStrangers:
+class TestPendingConnections:
     @pytest.fixture(autouse=True)
     def _enough_descriptors(self) -> None:
         raise_descriptor_limit()
@@ -118,9 +118,9 @@ class TestStrangers:
 
     @pytest.mark.limits(pending=3, pending_per_address=3)
     async def test_one_too_many_pushes_out_the_oldest(self, public: Public) -> None:
-        strangers = [await public.tunnel_connection() for _ in range(4)]
-        assert await strangers[0].closed()
-        assert all(stranger.silent() for stranger in strangers[1:])
+        others = [await public.tunnel_connection() for _ in range(4)]
+        assert await others[0].closed()
+        assert all(other.silent() for other in others[1:])
 
     @pytest.mark.limits(pending=1, pending_per_address=1)
     async def test_the_oldest_is_heard_before_it_has_to_go(self, public: Public) -> None:
@@ -144,9 +144,9 @@ class TestStrangers:
 class TestBackOff:
     async def fail(self, public: Public, source: str) -> None:
         for _ in range(3):
-            stranger = await public.tunnel_connection(source)
-            await stranger.send(encode(Signal.CHANNEL, b"guess"))
-            assert await stranger.closed()
+            other = await public.tunnel_connection(source)
+            await other.send(encode(Signal.CHANNEL, b"guess"))
+            assert await other.closed()
 
     @pytest.mark.limits(failures=3)
     async def test_after_many_failures_an_address_is_heard_but_not_logged(
@@ -246,9 +246,9 @@ class TestTakeOver:
 
     async def test_a_wrong_token_takes_nothing_over(self, public: Public) -> None:
         first = await public.client()
-        stranger = await public.tunnel_connection()
-        await stranger.send(encode(Signal.CHANNEL, b"guess"))
-        assert await stranger.closed()
+        other = await public.tunnel_connection()
+        await other.send(encode(Signal.CHANNEL, b"guess"))
+        assert await other.closed()
         assert first.silent()
         assert public.server.tunnel.connected
 
@@ -272,16 +272,16 @@ class TestTrust:
     @pytest.mark.usefixtures("short_handshake")
     async def test_another_address_is_not_trusted(self, public: Public) -> None:
         await public.client()
-        stranger = await public.tunnel_connection(OTHER_ADDRESS)
-        assert await stranger.receive_all() == b""
+        other = await public.tunnel_connection(OTHER_ADDRESS)
+        assert await other.receive_all() == b""
 
     @pytest.mark.usefixtures("short_handshake")
     async def test_nobody_is_trusted_while_no_client_is_there(self, public: Public) -> None:
         control = await public.client()
         control.close()
         await until(lambda: not public.server.tunnel.connected)
-        stranger = await public.tunnel_connection()
-        assert await stranger.receive_all() == b""
+        other = await public.tunnel_connection()
+        assert await other.receive_all() == b""
 
     @pytest.mark.usefixtures("short_handshake")
     async def test_with_a_ticket_the_address_is_not_enough(self, public: Public) -> None:
@@ -300,15 +300,15 @@ class TestTrust:
     @pytest.mark.parametrize("guess", [b"", bytes(TICKET_SIZE), bytes(TICKET_SIZE - 1)])
     async def test_a_wrong_ticket(self, public: Public, guess: bytes, caplog: pytest.LogCaptureFixture) -> None:
         await say_hello(await public.client())
-        stranger = await public.tunnel_connection()
-        await stranger.send(encode(Signal.TICKET, guess))
-        assert await stranger.receive_all() == b""
+        other = await public.tunnel_connection()
+        await other.send(encode(Signal.TICKET, guess))
+        assert await other.receive_all() == b""
         assert "no valid handshake" in caplog.text
 
     async def test_no_ticket_is_valid_while_none_was_given(self, public: Public) -> None:
-        stranger = await public.tunnel_connection()
-        await stranger.send(encode(Signal.TICKET, b""))
-        assert await stranger.receive_all() == b""
+        other = await public.tunnel_connection()
+        await other.send(encode(Signal.TICKET, b""))
+        assert await other.receive_all() == b""
 
     async def test_every_channel_has_a_ticket_of_its_own(self, public: Public) -> None:
         tickets = {await say_hello(await public.client()) for _ in range(5)}

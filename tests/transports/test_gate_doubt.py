@@ -26,9 +26,9 @@ async def begin(public: Public) -> Peer:
 
 async def heard(public: Public) -> None:
     """Return when the server has accepted all connections that were opened before."""
-    stranger = await public.tunnel_connection()
-    await stranger.send(encode(Signal.TICKET, bytes(TICKET_SIZE)))
-    assert await stranger.closed()
+    other = await public.tunnel_connection()
+    await other.send(encode(Signal.TICKET, bytes(TICKET_SIZE)))
+    assert await other.closed()
 
 
 async def silent_ones(public: Public, count: int) -> list[Peer]:

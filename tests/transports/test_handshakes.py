@@ -1,4 +1,4 @@
-"""The order of TLS handshakes: what hellos from strangers may cost."""
+"""The order of TLS handshakes, and the cost of hellos from untrusted networks."""
 
 import asyncio
 import socket
@@ -93,7 +93,7 @@ async def door() -> AsyncIterator[Door]:
     door.close()
 
 
-async def test_strangers_wait_until_their_share_of_the_time_allows_another(door: Door) -> None:
+async def test_untrusted_networks_wait_until_their_share_of_the_time_allows_another_step(door: Door) -> None:
     for _ in range(40):
         door.hello("a")
     await until(lambda: len(door.served) >= 2)

@@ -99,27 +99,27 @@ class TestServer:
         assert server.tunnel.connected
 
     @pytest.mark.parametrize("transport", ["ws", "wss", "wsmux", "wssmux"])
-    async def test_silent_strangers_give_way(self, net: Net, transport: str) -> None:
+    async def test_silent_connections_give_way(self, net: Net, transport: str) -> None:
         net.limits = replace(net.limits, pending=3, pending_per_address=3)
         net.transport = transport
         port = free_port()
         server = await net.server(port)
-        strangers = [await net.dial(port) for _ in range(4)]
-        await strangers[0].closed()
+        visitors = [await net.dial(port) for _ in range(4)]
+        await visitors[0].closed()
         await net.client(port, "connection_pool = 1")
         await until(lambda: server.tunnel.connected)
-        assert strangers[-1].silent()
+        assert visitors[-1].silent()
 
     @pytest.mark.parametrize("transport", ["ws", "wss"])
     @pytest.mark.parametrize("said", [b"", b"GET /cha"])
-    async def test_a_stranger_has_only_so_much_time(self, net: Net, transport: str, said: bytes) -> None:
+    async def test_a_visitor_has_limited_time(self, net: Net, transport: str, said: bytes) -> None:
         net.limits = replace(net.limits, head_timeout=0.05)
         net.transport = transport
         port = free_port()
         await net.server(port)
-        stranger = await net.dial(port)
-        await stranger.send(said)
-        assert await stranger.receive_all() == b""
+        visitor = await net.dial(port)
+        await visitor.send(said)
+        assert await visitor.receive_all() == b""
 
     async def test_many_wrong_tokens_lock_no_neighbour_out(
         self, web_net: Net, caplog: pytest.LogCaptureFixture
@@ -128,9 +128,9 @@ class TestServer:
         port = free_port()
         await web_net.server(port)
         for token in "abcd":
-            stranger = await web_net.dial(port)
-            await stranger.send(with_token(token))
-            assert (await receive_head(stranger)).startswith(b"HTTP/1.1 404 ")
+            visitor = await web_net.dial(port)
+            await visitor.send(with_token(token))
+            assert (await receive_head(visitor)).startswith(b"HTTP/1.1 404 ")
         assert caplog.text.count("too many failed attempts") == 1
         await upgraded(web_net, port)
 
@@ -216,12 +216,12 @@ async def speak(said: bytes, size: int) -> tuple[bytes, bool]:
     async with Net("ws") as net:
         port = free_port()
         server = await net.server(port)
-        stranger = await net.dial(port)
+        visitor = await net.dial(port)
         try:
             for piece in cuts(said, size):
-                await stranger.send(piece)
-            stranger.shut_write()
-            answer = await stranger.receive_all()
+                await visitor.send(piece)
+            visitor.shut_write()
+            answer = await visitor.receive_all()
         except OSError:  # the server has hung up in the middle
             answer = b""
         await upgraded(net, port)
@@ -240,7 +240,7 @@ HEADS = st.builds(
 
 @settings(max_examples=60)
 @given(HEADS, st.integers(1, 300))
-def test_whatever_a_stranger_says(said: bytes, size: int) -> None:
+def test_any_bytes_of_a_visitor(said: bytes, size: int) -> None:
     answer, welcome = asyncio.run(speak(said, size))
     assert answer[:12] in {b"", b"HTTP/1.1 400", b"HTTP/1.1 404"}
     assert welcome

@@ -233,7 +233,7 @@ class TestSessions:
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 class TestOpenssl:
     async def s_client(self, port: int, *options: str) -> str:
-        """Connect as a stranger does; return what is said about the connection."""
+        """Connect without a token; return the report about the connection."""
         process = await asyncio.create_subprocess_exec(
             *("openssl", "s_client", "-connect", f"{HOST}:{port}", *options),
             stdin=asyncio.subprocess.DEVNULL,

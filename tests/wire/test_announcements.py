@@ -32,7 +32,7 @@ def test_an_announcement_byte_for_byte(assigned: bool) -> None:  # noqa: FBT001
     assert read_announcement(TICKET, announce(TICKET, announcement)) == announcement
 
 
-def test_strangers_announce_nothing() -> None:
+def test_a_datagram_without_the_ticket_announces_nothing() -> None:
     datagram = announce(TICKET, Announcement(TUNNEL, assigned=False))
     assert read_announcement(b"\xff" + TICKET[1:], datagram) is None
     assert read_announcement(b"", datagram) is None

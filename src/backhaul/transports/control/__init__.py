@@ -1,1 +1,1 @@
-"""The control channel, whatever the form of its signals."""
+"""Control channels, with signals as bytes or as WebSocket messages."""

@@ -1,4 +1,4 @@
-"""A control channel on a connection, whatever the form of its signals."""
+"""A control channel on a connection, with signals of any form."""
 
 import asyncio
 import socket
@@ -12,22 +12,22 @@ from backhaul.net.sockets import watch_closely
 from backhaul.wire.signals import Signal
 
 _READ_SIZE = 4096
-_MAX_UNSENT = 1 << 16  # bytes: a peer that leaves 65 536 signals unread is not listening any more
+_MAX_UNSENT = 1 << 16  # bytes; a peer that leaves 65 536 signals unread has stopped reading
 
 
 PEER_CLOSED = "the peer closed it"
-"""Why a control channel is lost that the other end has closed without a word."""
+"""The reason of a control channel that the peer closed without CLOSED."""
 
 
 class ControlDecoder(Protocol):
     """Turns the bytes of a control channel into signals."""
 
     def feed(self, data: bytes) -> list[Signal]:
-        """Return the signals in `data`; raises TransportError if they make no sense."""
+        """Return the signals in `data`. Raises TransportError if it is invalid."""
 
 
 class ControlChannel:
-    """Owns the socket; says and hears signals until it is lost or closed.
+    """Owns the socket; sends and reads signals until it is lost or closed.
 
     `heard` is called for each signal, `lost` at most once, and never after `close`.
     """
@@ -52,17 +52,17 @@ class ControlChannel:
         watch_closely(sock)
 
     def start(self, rest: bytes = b"") -> None:
-        """Begin to listen; `rest` are bytes that came behind the handshake."""
+        """Begin to read; `rest` are the bytes that came after the handshake."""
         self._poller.own(self._sock, self._readable, self._fail)
         self._hear(rest)
 
     @property
     def unanswered(self) -> bool:
-        """Whether the other end's kernel has failed to acknowledge what was sent, and it was sent again."""
+        """Whether the kernel sends bytes again, because the peer's has not acknowledged them."""
         return retransmissions(self._sock) > 0
 
     def send(self, data: bytes) -> None:
-        """Say `data` soon: signals of one turn of the event loop leave together."""
+        """Send `data` soon: signals of one turn of the event loop leave together."""
         if self.closed:
             return
         if not self._unsent:
@@ -70,13 +70,13 @@ class ControlChannel:
         self._unsent += data
 
     def send_if_silent(self, data: bytes) -> None:
-        """Send `data` unless bytes have moved, either way, since this was called last."""
+        """Send `data` unless bytes have moved in either direction since the last call."""
         active, self._active = self._active, False
         if not active:
             self.send(data)
 
     def close(self) -> None:
-        """Send what is still unsent, if the kernel takes it, and close."""
+        """Send the bytes that are still unsent, if the kernel takes them, and close."""
         if self.closed:
             return
         if self._unsent:

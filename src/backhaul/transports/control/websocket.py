@@ -11,21 +11,21 @@ _MAX_MESSAGE: Final = 125  # bytes; only the first counts
 _KNOWN: Final = frozenset({Signal.HEARTBEAT, Signal.CHANNEL, Signal.CLOSED})
 
 PING: Final = websocket.encode(websocket.PING, b"", masked=False)
-"""What a server sends on a silent control channel: a proxy on the way takes silence for the end."""
+"""The message of a server on a silent control channel, because proxies close silent connections."""
 
 PROBE: Final = websocket.encode(websocket.PING, b"?", masked=True)
-"""What a client sends to find out whether its server lives: the answer is heard as `Signal.HELLO`."""
+"""The message by which a client finds out whether its server is alive; the answer is read as `Signal.HELLO`."""
 
 
 def encode_signal(signal: Signal, *, masked: bool) -> bytes:
-    """Return the message that says `signal`: one byte, binary. An empty one would crash a v0.7.2 peer."""
+    """Return the message of `signal`: one byte, binary. An empty message would crash a v0.7.2 peer."""
     return websocket.encode(websocket.BINARY, bytes([signal]), masked=masked)
 
 
 class WsControlDecoder:
-    """Reads what the peer says on the control channel; answers pings through `reply`.
+    """Reads the messages of the peer on the control channel, and answers pings through `reply`.
 
-    `from_client`: whether the peer is a client, whose frames carry masks.
+    With `from_client` the peer is a client, whose frames are masked.
     """
 
     def __init__(self, reply: Callable[[bytes], None], *, from_client: bool) -> None:
@@ -36,7 +36,7 @@ class WsControlDecoder:
         self._heard: list[Signal] = []
 
     def feed(self, data: bytes) -> list[Signal]:
-        """Return the signals in `data`; raises WebSocketError."""
+        """Return the signals in `data`. Raises WebSocketError."""
         self._parser.feed(memoryview(data))
         heard, self._heard = self._heard, []
         return heard
