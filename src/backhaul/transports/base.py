@@ -1,4 +1,4 @@
-"""What the control plane and the transports know of each other."""
+"""The contracts between the control plane and the transports."""
 
 import socket
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from backhaul.wire.signals import Signal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateLimits:
-    """What those who have proved nothing yet may cost the public end."""
+    """The limits of connections that have proved nothing yet, and of visitors, on the public end."""
 
     pending: int = 1024
     """Connections at a time."""
@@ -30,10 +30,10 @@ class GateLimits:
     handshake_timeout: float = 2.0
     """Seconds for the handshake of tcp, tcpmux and udp, which v0.7.2 allows for it, too."""
     hello_grace: float = 0.2
-    """Seconds after the answer to the RTT signal in which a client may still say hello, which belongs into one packet
-    with it. Until then nobody is let in by address alone."""
+    """Seconds after the answer to the RTT signal in which a hello may still come, which belongs into the same packet.
+    Until then no connection is admitted by its address alone."""
     head_timeout: float = 60.0
-    """Seconds until the first byte behind TLS on ws, wss, wsmux and wssmux, and again for a request; nginx's."""
+    """Seconds until the first byte inside TLS on ws, wss, wsmux and wssmux, and again for a request; nginx's."""
     handshake_share: float = 0.25
     """The part of the time that may be spent on TLS handshakes with networks that have never proved themselves."""
     handshake_patience: float = 5.0
@@ -58,7 +58,7 @@ DEFAULT_LIMITS: Final = GateLimits()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerSettings:
-    """What a transport needs to know on the public end."""
+    """The settings of a transport on the public end."""
 
     bind_host: str  # "" means every address
     bind_port: int
@@ -76,7 +76,7 @@ class ServerSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClientSettings:
-    """What a transport needs to know behind the firewall."""
+    """The settings of a transport on the client."""
 
     remote_host: str
     remote_port: int
@@ -102,7 +102,7 @@ _EARLY_SIZE = 15 << 10
 
 @dataclass(eq=False, slots=True)
 class User:
-    """A user's connection and where it wants to go; whoever holds this object owns the socket."""
+    """A user's connection and its target; the holder of this object owns the socket."""
 
     sock: socket.socket
     target: str
@@ -136,7 +136,7 @@ class Carry(Enum):
 
 
 class ControlEvents(Protocol):
-    """What becomes of the control channel on the public end."""
+    """Events of the control channel on the public end."""
 
     def control_opened(self, peer: str) -> None:
         """A client has proved the token; if there was an older control channel it is gone."""
@@ -157,21 +157,21 @@ def unlike(peer: str, theirs: str, own: str) -> str:
 
 
 class GateEvents(ControlEvents, Protocol):
-    """What a gate tells the carrier that it lets connections in for."""
+    """Events of a gate, for the carrier that it admits connections for."""
 
     @property
     def fit(self) -> Fit:
         """Takes what becomes known of the other end's tunnel connections."""
 
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
-        """A tunnel connection has come in, now the callee's; `rest` was read already; whether its peer is ours."""
+        """Take over a tunnel connection; `rest` was read already, and with `ours` its peer has extensions."""
 
     def client_recognised(self) -> None:
-        """The client has a ticket from now on: what was let in by address alone may be somebody else's."""
+        """Note that the client has a ticket; connections admitted by address alone may be another client's."""
 
 
 class ServerEvents(ControlEvents, Protocol):
-    """What a transport on the public end tells the control plane."""
+    """Events of a transport on the public end, for the control plane."""
 
     @property
     def fit(self) -> Fit:
@@ -179,25 +179,25 @@ class ServerEvents(ControlEvents, Protocol):
 
     @property
     def waiting(self) -> int:
-        """How many users, of streams or of flows, have no carrier."""
+        """The number of users, of streams or of flows, that have no carrier."""
 
     def carrier_ready(self) -> None:
         """A user who waits could be carried now."""
 
 
 class Gate(Protocol):
-    """How connections come in on the public end: who may open a control channel, what is a tunnel connection.
+    """The way in on the public end: it admits control channels and tunnel connections.
 
     It may be started again after `stop_listening`.
     """
 
     @property
     def connected(self) -> bool:
-        """Whether a control channel is open."""
+        """True if a control channel is open."""
 
     @property
     def vouches(self) -> bool:
-        """Whether tunnel connections have shown the token, or a ticket; else their address is all that is known."""
+        """True if tunnel connections have shown the token, or a ticket; else their address is all that is known."""
 
     @property
     def rtt(self) -> float:
@@ -228,15 +228,15 @@ class ServerTransport(Protocol):
 
     @property
     def idle(self) -> int:
-        """How many tunnel connections wait for a user."""
+        """The number of tunnel connections that wait for a user."""
 
     @property
     def connected(self) -> bool:
-        """Whether a control channel is open."""
+        """True if a control channel is open."""
 
     @property
     def client_is_v072(self) -> bool:
-        """Whether tunnel connections have shown that the client has no extensions; it may be too early to tell."""
+        """True if tunnel connections have shown that the client has no extensions; it may be too early to tell."""
 
     def start(self) -> None:
         """Listen; raises OSError."""
@@ -264,7 +264,7 @@ class Arrival(Protocol):
 
     @property
     def datagrams(self) -> bool:
-        """Whether this is a flow of datagrams, whose target is reached over UDP, and not a stream."""
+        """True if this is a flow of datagrams, whose target is reached over UDP, and not a stream."""
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """Connect it with the target; takes over the socket. `done` is called once when the user has gone."""
@@ -274,7 +274,7 @@ class Arrival(Protocol):
 
 
 class ClientControlEvents(Protocol):
-    """What becomes of the control channel on the client's side."""
+    """Events of the control channel on the client."""
 
     @property
     def fit(self) -> Fit:
@@ -288,25 +288,25 @@ class ClientControlEvents(Protocol):
 
 
 class DoorEvents(ClientControlEvents, Protocol):
-    """What a door tells its owner."""
+    """Events of a door, for its owner."""
 
     def server_recognised(self) -> None:
-        """The server turns out to be one of ours, which may not take what was dialled before that was known."""
+        """Note that the server has extensions; it may refuse connections that were dialled before that was known."""
 
 
 class ClientEvents(ClientControlEvents, Protocol):
-    """What a transport on the client's side tells the control plane."""
+    """Events of a transport on the client, for the control plane."""
 
     def arrived(self, arrival: Arrival) -> None:
         """A user wants to reach a target."""
 
 
 Opened = Callable[[socket.socket | Exception, bool, bytes], None]
-"""Gets a tunnel connection or the error, whether its other end is ours, and bytes that were read already."""
+"""Gets a tunnel connection or the error, whether its peer has extensions, and bytes that were read already."""
 
 
 class Door(Protocol):
-    """How the client gets out: the control channel, and connections to the server."""
+    """The way out on the client: the control channel, and connections to the server."""
 
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
@@ -322,7 +322,7 @@ class Door(Protocol):
 
     @property
     def can_ask(self) -> bool:
-        """Whether this server answers when it is asked for a sign of life."""
+        """True if this server answers when it is asked for a sign of life."""
 
     def probe(self) -> None:
         """Ask the server for a sign of life if it can be asked; `heard` tells of it."""
@@ -339,23 +339,23 @@ class ClientTransport(Protocol):
 
     @property
     def idle(self) -> int:
-        """How many tunnel connections wait for a user."""
+        """The number of tunnel connections that wait for a user."""
 
     @property
     def spare(self) -> int:
-        """How many tunnel connections wait that the server has no need of when it asks for another."""
+        """The number of waiting tunnel connections that the server does not need when it asks for another."""
 
     @property
     def shared(self) -> int:
-        """How many tunnel connections have users and take more."""
+        """The number of tunnel connections that have users and take more."""
 
     @property
     def connections(self) -> int:
-        """How many tunnel connections wait, are shared or are being dialled."""
+        """The number of tunnel connections that wait, are shared or are being dialled."""
 
     @property
     def opening(self) -> int:
-        """How many tunnel connections are being dialled."""
+        """The number of tunnel connections that are being dialled."""
 
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
@@ -368,14 +368,14 @@ class ClientTransport(Protocol):
 
     @property
     def can_ask(self) -> bool:
-        """Whether this server answers when it is asked for a sign of life."""
+        """True if this server answers when it is asked for a sign of life."""
 
     def probe(self) -> None:
         """Ask the server for a sign of life if it can be asked; `heard` tells of it."""
 
     @property
     def leaving(self) -> int:
-        """How many idle connections of a lost control channel the server has not closed yet."""
+        """The number of idle connections of a lost control channel that the server has not closed yet."""
 
     def disconnect(self) -> None:
         """Close the control channel; users in flight go on, and idle connections are the server's to close."""

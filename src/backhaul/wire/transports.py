@@ -12,21 +12,21 @@ class Transport:
 
     name: TransportName
     http: bool = False
-    """Whether connections begin with an HTTP upgrade; otherwise they are raw."""
+    """True if connections begin with an HTTP upgrade; otherwise they are raw."""
     tls: bool = False
     mux: bool = False
-    """Whether users share smux sessions."""
+    """True if users share smux sessions."""
     datagrams: bool = False
-    """Whether its users are sources of UDP datagrams; otherwise they are TCP connections."""
+    """True if its users are sources of UDP datagrams; otherwise they are TCP connections."""
     rtt: bool = False
-    """Whether the server begins a raw control channel with the RTT signal, whose answer has room for a hello."""
+    """True if the server begins a raw control channel with the RTT signal, whose answer has room for a hello."""
     hello: int = 0
     """The byte that names it in a hello; no hello names a transport with HTTP. At least 0x80, where no byte looks like
     a signal that v0.7.2 acts on."""
     mark: str = ""
     """The name of its carriers in the marks of an upgrade, for which TLS makes no difference."""
     proxied_by_v072: bool = False
-    """Whether `proxy_protocol = true` has an effect in v0.7.2, and so here."""
+    """True if `proxy_protocol = true` has an effect in v0.7.2, and so here."""
 
 
 TRANSPORTS: Final[dict[str, Transport]] = {

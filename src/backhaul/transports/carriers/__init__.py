@@ -1,1 +1,1 @@
-"""What users travel on: connections of their own, sessions, UDP tunnels, and the pools of them."""
+"""The carriers of users: dedicated connections, sessions, UDP tunnels, and the pools of them."""

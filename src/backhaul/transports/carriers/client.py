@@ -31,27 +31,27 @@ class PooledClient(ABC, Generic[Carrier]):
     @property
     @abstractmethod
     def idle(self) -> int:
-        """How many tunnel connections wait for a user."""
+        """The number of tunnel connections that wait for a user."""
 
     @property
     def spare(self) -> int:
-        """How many tunnel connections wait that the server has no need of when it asks for another."""
+        """The number of waiting tunnel connections that the server does not need when it asks for another."""
         return self.idle
 
     @property
     def shared(self) -> int:
-        """How many tunnel connections have users and take more."""
+        """The number of tunnel connections that have users and take more."""
         return len(self._carriers) - self.idle
 
     @property
     def connections(self) -> int:
-        """How many tunnel connections wait, are shared or are being dialled."""
+        """The number of tunnel connections that wait, are shared or are being dialled."""
         return len(self._carriers) + self._opening
 
     @property
     @abstractmethod
     def leaving(self) -> int:
-        """How many idle connections of a lost control channel the server has not closed yet."""
+        """The number of idle connections of a lost control channel that the server has not closed yet."""
 
     @abstractmethod
     def _begin(self, sock: socket.socket, rest: bytes, among: set[Carrier], *, ours: bool) -> None:
@@ -63,7 +63,7 @@ class PooledClient(ABC, Generic[Carrier]):
 
     @property
     def opening(self) -> int:
-        """How many tunnel connections are being dialled."""
+        """The number of tunnel connections that are being dialled."""
         return self._opening
 
     async def connect(self) -> str:
@@ -81,7 +81,7 @@ class PooledClient(ABC, Generic[Carrier]):
 
     @property
     def can_ask(self) -> bool:
-        """Whether this server answers when it is asked for a sign of life."""
+        """True if this server answers when it is asked for a sign of life."""
         return self._door.can_ask
 
     def probe(self) -> None:

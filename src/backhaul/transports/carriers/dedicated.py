@@ -23,11 +23,11 @@ class IdleCarrier(Protocol):
 
     @property
     def ours(self) -> bool:
-        """Whether the other end has shown that it is one of ours."""
+        """True if the peer has shown that it has extensions."""
 
     @property
     def takes_flows(self) -> bool:
-        """Whether the other end knows flows on this transport."""
+        """True if the other end knows flows on this transport."""
 
     def carry(self, user: User) -> bool:
         """Announce the target and join the two; False, with the user untouched, if the connection is dead.
@@ -67,7 +67,7 @@ class CarrierOwner(Protocol):
 
 
 MakeCarrier = Callable[[socket.socket, bytes, bool, CarrierOwner], IdleCarrier]
-"""From a connection, bytes read already, whether the other end is ours, and the owner."""
+"""From a connection, bytes read already, whether the peer has extensions, and the owner."""
 
 
 class DedicatedServer(GatedServer):
@@ -92,7 +92,7 @@ class DedicatedServer(GatedServer):
 
     @property
     def idle(self) -> int:
-        """How many tunnel connections wait for a user."""
+        """The number of tunnel connections that wait for a user."""
         return len(self._idle)
 
     def send(self, signal: Signal) -> None:
@@ -178,7 +178,7 @@ class IdleConnection(Protocol):
 
     @property
     def ours(self) -> bool:
-        """Whether the other end is one of ours."""
+        """True if the peer has extensions."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -196,7 +196,7 @@ class IdleOwner(Protocol):
 
 
 MakeIdle = Callable[[socket.socket, bytes, bool, IdleOwner], IdleConnection]
-"""From a connection, bytes read already, whether the other end is ours, and the owner."""
+"""From a connection, bytes read already, whether the peer has extensions, and the owner."""
 
 
 class DedicatedClient(PooledClient[IdleConnection]):
@@ -210,12 +210,12 @@ class DedicatedClient(PooledClient[IdleConnection]):
 
     @property
     def idle(self) -> int:
-        """How many tunnel connections wait for a user."""
+        """The number of tunnel connections that wait for a user."""
         return len(self._carriers)
 
     @property
     def leaving(self) -> int:
-        """How many connections of a lost control channel the server has not closed yet."""
+        """The number of connections of a lost control channel that the server has not closed yet."""
         return len(self._leaving)
 
     def addressed(self, carrier: IdleConnection, arrival: Arrival | None) -> None:

@@ -11,7 +11,7 @@ _READ_SIZE = 1 << 14
 
 
 class SilentConnection(ABC):
-    """Owns the connection until a subclass hands it on. `ours`: whether the other end is one of ours."""
+    """Owns the connection until a subclass hands it on. With `ours` the peer has extensions."""
 
     __slots__ = ("_active", "_ours", "_relay", "_sock", "_unsent")
 
@@ -25,7 +25,7 @@ class SilentConnection(ABC):
 
     @property
     def ours(self) -> bool:
-        """Whether the other end is one of ours."""
+        """True if the peer has extensions."""
         return self._ours
 
     @abstractmethod

@@ -60,7 +60,7 @@ class MuxServer(GatedServer):
 
     @property
     def client_is_v072(self) -> bool:
-        """Whether there are sessions, and none has said hello, which is a session's first frame."""
+        """True if there are sessions, and none has said hello, which is a session's first frame."""
         return bool(self._links) and not any(link.ours for link in self._links)
 
     def expect_user(self, waiting: int) -> None:

@@ -78,7 +78,7 @@ class RawIdle(SilentConnection):
         """Do nothing: an idle connection of this transport is silent; the kernel keeps it alive."""
 
     def _alive(self) -> bool:
-        """Whether the connection is as silent as it should be: its end, or a handshake, may not have been read yet."""
+        """True if the connection is as silent as it should be: its end, or a handshake, may not have been read yet."""
         if self._sock.fileno() < 0:
             return False
         if not has_input(self._sock):
@@ -116,7 +116,7 @@ class RawIdleConnection(SilentConnection):
                 self._addressed(frame)
 
     def _addressed(self, frame: Frame) -> None:
-        """Hand the connection on to whoever dials the target."""
+        """Hand the connection on to the code that dials the target."""
         self._relay.poller.ignore_readable(self._sock)
         expect_outages(self._sock)
         target = frame.body.decode("utf-8", "replace")

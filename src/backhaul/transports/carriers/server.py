@@ -1,4 +1,4 @@
-"""What the public ends of all transports have in common: a gate, and something idle behind it."""
+"""The common part of the public ends of all transports: a gate, and idle carriers after it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class GatedServer(ABC):
 
     @property
     def connected(self) -> bool:
-        """Whether a control channel is open."""
+        """True if a control channel is open."""
         return self._gate.connected
 
     @property

@@ -21,8 +21,8 @@ from backhaul.wire.datagrams import Batch
 from backhaul.wire.signals import Signal
 from backhaul.wire.targets import BadTargetError, parse_target
 
-# Every so many seconds a tunnel tells a server of ours where it lives: a NAT that has given it another address in
-# the meantime is found out, mappings are kept (RFC 4787, REQ-5: they last two minutes; many last 30 s).
+# Seconds between two announcements of a tunnel to a server with extensions. They reveal a NAT that has changed its
+# address in the meantime, and keep mappings alive (RFC 4787, REQ-5: two minutes at least; many NATs allow 30 s).
 ANNOUNCE_EVERY = 5.0
 
 
@@ -43,7 +43,7 @@ class UdpClient:
 
     @property
     def idle(self) -> int:
-        """How many tunnels wait for a flow."""
+        """The number of tunnels that wait for a flow."""
         return len(self._idle)
 
     @property
@@ -58,17 +58,17 @@ class UdpClient:
 
     @property
     def opening(self) -> int:
-        """How many tunnels wait for the control channel."""
+        """The number of tunnels that wait for the control channel."""
         return self._opening
 
     @property
     def connections(self) -> int:
-        """How many tunnels wait, for a flow or for the control channel."""
+        """The number of tunnels that wait for a flow or for the control channel."""
         return len(self._idle) + self._opening
 
     @property
     def ticket(self) -> bytes:
-        """What vouches for this client to a server of ours; empty if the server is v0.7.2."""
+        """The ticket of this client; empty if the server is v0.7.2."""
         return self._door.ticket
 
     async def connect(self) -> str:
@@ -104,7 +104,7 @@ class UdpClient:
 
     @property
     def can_ask(self) -> bool:
-        """Whether this server answers when it is asked for a sign of life."""
+        """True if this server answers when it is asked for a sign of life."""
         return self._door.can_ask
 
     def probe(self) -> None:
@@ -139,7 +139,7 @@ class UdpClient:
         return self._events.fit
 
     def server_recognised(self) -> None:
-        """See DoorEvents: a server of ours takes tunnels that were announced with the token, too."""
+        """See DoorEvents: a server with extensions also takes tunnels that were announced with the token."""
 
     def control_lost(self, reason: str) -> None:
         """Tell the control plane, which will disconnect."""
@@ -194,7 +194,7 @@ class _Tunnel:
         self.target = ""
 
     def announce(self, ticket: bytes) -> None:
-        """Tell a server of ours where this tunnel lives, and whether the assignment has come."""
+        """Announce this tunnel to a server with extensions, and whether the assignment has come."""
         self._socket.send([announce(ticket, Announcement(self._name, assigned=bool(self._assignment)))])
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
@@ -231,12 +231,12 @@ class _Tunnel:
             self._early.send(batch)
 
     def _without_repeats(self, batch: Batch) -> Batch:
-        """A server of ours assigns until it is sure that it was heard, and networks repeat what they like."""
+        """Drop repeated assignments: a server with extensions repeats one until it is confirmed."""
         assignment, size = self._assignment, len(self._assignment)
         return [datagram for datagram in batch if len(datagram) != size or datagram != assignment]
 
     def _after_assignment(self, batch: Batch) -> Batch:
-        """Look for the assignment; return what came behind it. What came before it can't be used."""
+        """Look for the assignment; return the datagrams after it. Those before it can't be used."""
         ticket = self._owner.ticket
         for position, datagram in enumerate(batch):
             target = read_assignment(ticket, datagram)

@@ -25,7 +25,7 @@ from .server import GatedServer
 log = logging.getLogger("backhaul.tunnel")
 
 # A tunnel through which a user has sent for this long without a sign of life from the client leads nowhere: the
-# client's address has changed, or the client is another by now. One of ours announces itself every 5 s.
+# client's address has changed, or the client is another by now. One with extensions announces itself every 5 s.
 SIGN_OF_LIFE = 10.0
 # v0.7.2 says nothing by itself: there, a target that has answered once and is silent now is likelier, for so long.
 SIGN_OF_LIFE_V072 = 60.0
@@ -43,7 +43,7 @@ class UdpServer(GatedServer):
         self._token = settings.token.encode()
         self._relay = relay
         self._by_address: dict[Address, _Tunnel] = {}
-        self._by_name: dict[bytes, _Tunnel] = {}  # those of a client of ours
+        self._by_name: dict[bytes, _Tunnel] = {}  # those of a client with extensions
         self._idle: OrderedDict[_Tunnel, None] = OrderedDict()
         self._pinging: asyncio.TimerHandle | None = None  # set while there is a control channel
         self._socket: DatagramSocket | None = None
@@ -51,7 +51,7 @@ class UdpServer(GatedServer):
 
     @property
     def idle(self) -> int:
-        """How many tunnels wait for a flow."""
+        """The number of tunnels that wait for a flow."""
         return len(self._idle)
 
     def start(self) -> None:
@@ -127,7 +127,7 @@ class UdpServer(GatedServer):
         return tunnel
 
     def is_token(self, datagram: bytes | memoryview) -> bool:
-        """Whether this is how a client of v0.7.2 announces a tunnel."""
+        """True if this is how a client of v0.7.2 announces a tunnel."""
         return len(datagram) == len(self._token) and hmac.compare_digest(datagram, self._token)
 
     def forget(self, tunnel: "_Tunnel") -> None:
@@ -137,7 +137,7 @@ class UdpServer(GatedServer):
         self._by_name.pop(tunnel.name, None)
 
     def announced(self, announcement: Announcement, address: Address) -> None:
-        """A tunnel of a client of ours lives at this address."""
+        """Note that a tunnel of a client with extensions is at this address."""
         tunnel = self._by_name.get(announcement.tunnel)
         if tunnel:
             tunnel.alive(confirmed=announcement.assigned)
@@ -161,7 +161,7 @@ class UdpServer(GatedServer):
                 self._introduced(datagram, address)
 
     def _introduced(self, datagram: bytes | memoryview, address: Address) -> None:
-        """Hear who is at an address without a flow; strangers get no answer."""
+        """Read a datagram from an address without a flow; without a proof it gets no answer."""
         if announcement := self.read(datagram):
             self.announced(announcement, address)
         elif self.is_token(datagram) and address not in self._by_address:
@@ -192,7 +192,7 @@ class UdpServer(GatedServer):
         self._pinging = self._loop.call_later(self._relay.patience.ping, self._ping_unnamed)
 
     def _ping_unnamed(self) -> None:
-        """Ping the tunnels of v0.7.2; a client of ours announces its own."""
+        """Ping the tunnels of v0.7.2; a client with extensions announces its own."""
         self._ping(tunnel for tunnel in self._idle if not tunnel.name)
         self._ping_later()
 
@@ -210,7 +210,7 @@ class UdpServer(GatedServer):
             self._by_address[address] = tunnel
 
     def _make_room(self, address: Address) -> None:
-        """Whatever was known at this address has gone: the address belongs to somebody else now."""
+        """Forget the tunnel at this address, which belongs to another one now."""
         if before := self._by_address.get(address):
             before.end()
 
@@ -250,7 +250,7 @@ class _Tunnel:
             self.flow.from_far(answers)
 
     def alive(self, *, confirmed: bool) -> None:
-        """There is somebody at the other end, who may have seen the assignment."""
+        """Note that a peer is there, which may have seen the assignment."""
         self._unanswered = 0.0
         self._heard_at = self._loop.time()
         if not self.name:
@@ -287,9 +287,9 @@ class _Tunnel:
             self._owner.forget(self)
 
     def _may_be_forgotten(self) -> bool:
-        """Whether the client has been silent for so long that a NAT may have given up its address.
+        """True if the client has been silent for so long that a NAT may have given up its address.
 
-        One of ours would announce itself; without that it has gone, which the sign of life is for.
+        One with extensions would announce itself; without an announcement it has gone.
         """
         return not self.name and self._loop.time() - self._heard_at > self._relay.patience.forgotten
 

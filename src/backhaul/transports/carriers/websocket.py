@@ -123,7 +123,7 @@ class WsIdle(SilentConnection):
         return WsChannel(self._relay, self._sock, self._parser, unsent, masked=False, ours=self._ours)
 
     def _alive(self) -> bool:
-        """Whether the connection is as silent as it should be: its end may have come and not been read yet."""
+        """True if the connection is as silent as it should be: its end may have come and not been read yet."""
         if self._sock.fileno() < 0:
             return False
         if has_input(self._sock):
@@ -147,7 +147,7 @@ class WsIdle(SilentConnection):
 
 
 class _Sending(Enum):
-    """What is known of the user's direction when the target is named."""
+    """The state of the user's direction when the target is named."""
 
     OPEN = auto()
     ENDED = auto()
@@ -187,7 +187,7 @@ class WsIdleConnection(SilentConnection):
         return _Early(bytes(self._kept), self._unsent, self._sending, ours=self._ours)
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
-        """See websocket.Sink: behind the target, bytes of the user may have come already."""
+        """See websocket.Sink: after the target, bytes of the user may have come already."""
         if self._target:
             self._kept += piece
             if self._ours and message_end and not piece:  # see WsChannel
@@ -237,7 +237,7 @@ class WsIdleConnection(SilentConnection):
 
 
 class _Early(NamedTuple):
-    """What is known of a user when the target is named."""
+    """The state of a user when the target is named."""
 
     kept: bytes  # said already
     unsent: bytes  # the rest of an answer to a ping

@@ -58,7 +58,7 @@ class ControlChannel:
 
     @property
     def unanswered(self) -> bool:
-        """Whether the kernel sends bytes again, because the peer's has not acknowledged them."""
+        """True if the kernel sends bytes again, because the peer's has not acknowledged them."""
         return retransmissions(self._sock) > 0
 
     def send(self, data: bytes) -> None:

@@ -191,7 +191,7 @@ class _Upgrade:
 
     @property
     def expected(self) -> bool:
-        """Whether the server may know of it already, and have a user for it."""
+        """True if the server may know of it already, and have a user for it."""
         return self.for_users and self._asked
 
     def start(self, sock: socket.socket, tls: ClientContext | None) -> None:

@@ -80,7 +80,7 @@ class HttpGate:
 
     @property
     def connected(self) -> bool:
-        """Whether a control channel is open."""
+        """True if a control channel is open."""
         return self._control is not None
 
     def start(self) -> None:

@@ -28,7 +28,7 @@ class PendingConnection:
         self.ip = ip
         self.network = network_of(ip)
         self.trusted = False
-        """Whether its network had proved itself before."""
+        """True if its network had proved itself before."""
         self.listening = False
 
 

@@ -72,7 +72,7 @@ class RawGate:
 
     @property
     def connected(self) -> bool:
-        """Whether a control channel is open."""
+        """True if a control channel is open."""
         return self._control is not None
 
     @property

@@ -17,7 +17,7 @@ class Body(Protocol):
 
     @property
     def done(self) -> bool:
-        """Whether all of it has been taken."""
+        """True if all of it has been taken."""
 
     def take(self, buffer: bytearray) -> bytes:
         """Remove the bytes of the body from `buffer`, and return its content. Raises BadRequestError."""

@@ -80,7 +80,7 @@ class Exchange:
 
     @property
     def expects_more(self) -> bool:
-        """Whether the visitor waits for permission to send its body."""
+        """True if the visitor waits for permission to send its body."""
         return self.head.version >= _HTTP_11 and (self.head.header(b"expect") or b"").lower() == b"100-continue"
 
     async def go_on(self) -> None:

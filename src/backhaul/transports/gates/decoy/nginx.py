@@ -66,11 +66,11 @@ class Answer:
     extra: list[tuple[str, str]] = field(default_factory=list)
     """Header lines after `Connection`."""
     closing: bool = False
-    """Whether the connection is closed after it."""
+    """True if the connection is closed after it."""
     says_closing: bool = True
-    """Whether the header `Connection` says so."""
+    """True if the header `Connection` says so."""
     continues: bool = False
-    """Whether a visitor who expects 100 Continue gets it first."""
+    """True if a visitor who expects 100 Continue gets it first."""
     file: "OpenFile | None" = None
     """The file of the ranges in `body`; the receiver of the answer closes it."""
 

@@ -32,7 +32,7 @@ class Stream:
 
     @property
     def secure(self) -> bool:
-        """Whether this is TLS."""
+        """True if this is TLS."""
         return isinstance(self.sock, ssl.SSLSocket)
 
     async def fill(self) -> bool:
