@@ -52,6 +52,19 @@ async def port(server: HttpServer) -> AsyncIterator[int]:
     await server.stop()
 
 
+async def test_the_file_of_a_socket_that_was_given_stays(
+    server: HttpServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """It may be the service manager's, who goes on with it; Python 3.13 would remove it."""
+    path = tmp_path_factory.mktemp("unix") / "page.sock"
+    with socket.socket(socket.AF_UNIX) as managers:
+        managers.bind(str(path))
+        managers.listen()
+        await server.serve(managers.dup())
+        await server.stop()
+        assert path.is_socket()
+
+
 async def test_an_answer_has_what_http_asks_for(port: int, echo: Echo) -> None:
     answer = parse(await exchange(port, REQUEST))
     assert (answer.status, answer.body) == (200, b"/echo")

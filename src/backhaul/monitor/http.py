@@ -7,12 +7,13 @@ connection is closed after the answer: no state between requests, and a visitor 
 import asyncio
 import errno
 import socket
+import sys
 import time
 from asyncio import StreamReader, StreamWriter, Task
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from backhaul.addresses import LOCAL, plain_ip
 from backhaul.wire.http1 import HeadError, RequestReader
@@ -25,6 +26,8 @@ PATIENCE: Final = 15.0
 """Seconds for a request to arrive, and again for its answer to be taken; browsers connect ahead of need."""
 
 _READ_SIZE: Final = 4096
+# From Python 3.13 on a server that closes removes its socket's file, which may be the service manager's.
+_LEAVE_FILE: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +96,11 @@ class HttpServer:
     async def serve(self, sock: socket.socket) -> None:
         """Listen on a socket, which is this server's from now on; raises OSError."""
         self._sock = sock
-        begin = asyncio.start_unix_server if sock.family == socket.AF_UNIX else asyncio.start_server
-        self._server = await begin(self._welcome, sock=sock.dup(), limit=_READ_SIZE)  # uvloop closes that some time
+        copy = sock.dup()  # uvloop closes it some time
+        if sock.family == socket.AF_UNIX:
+            self._server = await asyncio.start_unix_server(self._welcome, sock=copy, limit=_READ_SIZE, **_LEAVE_FILE)
+        else:
+            self._server = await asyncio.start_server(self._welcome, sock=copy, limit=_READ_SIZE)
 
     async def stop(self) -> None:
         """End at once, visitors included."""
