@@ -33,7 +33,11 @@ _IN = shared_buffer(READ_SIZE)  # shared: every read is dealt with before the ne
 
 
 class Link:
-    """Owns a connection and the session on it, with a sender, which writes, and a detector of stalls."""
+    """Owns a connection and the session on it; its sender writes, and its detector finds out whether it stalls.
+
+    Reading stays here, although that makes a large class: with the session it is one path, taken for each read, on
+    which an object more is a call more.
+    """
 
     def __init__(
         self,

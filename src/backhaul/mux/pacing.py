@@ -40,6 +40,7 @@ class Pace:
     def keeps_up(self, sent: int) -> bool:
         """Return whether the last `sent` bytes have left already; speed up after enough of them in a row."""
         if not self._kernel.poll(0):
+            self._flowing = 0
             return False
         self._flowing += sent
         if self._flowing >= _FLOWING:

@@ -57,6 +57,7 @@ class Sender:
             if self.blocked:
                 self._keep(data)
             elif (sent := self._send(data)) < len(data):
+                self.pace.slow_down()
                 self._block()
                 self._keep(data[sent:])
             elif self.pace.slow and not self.pace.keeps_up(sent):
@@ -94,7 +95,6 @@ class Sender:
     def _block(self) -> None:
         self.blocked = True
         self._stall.sending_waits()
-        self.pace.slow_down()
         self._poller.on_writable(self._conn, self._writable)
 
     def _writable(self) -> None:
@@ -109,10 +109,7 @@ class Sender:
         self._budget.hold(self, len(self._backlog))
         if self._backlog:
             self._stall.sending_waits()  # anew: some have left
-        else:
-            self._unblock()
-
-    def _unblock(self) -> None:
+            return
         self.blocked = False
         self._poller.ignore_writable(self._conn)
         self._stall.sending_goes_on()

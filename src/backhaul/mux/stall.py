@@ -88,7 +88,8 @@ class StallDetector:
     def sending_goes_on(self) -> None:
         """Note that all bytes have left."""
         self._unsent_since = _MOVING
-        self.moves()
+        if self.stalled:
+            self.moves()
 
     def close(self) -> None:
         """Warn of nothing any more."""
