@@ -32,15 +32,24 @@ async def connect(net: Net) -> tuple[Tunnel, Peer, Peer]:
     return tunnel, user, target
 
 
+async def hand_over(data: bytes, near: Peer, far: Peer) -> None:
+    """Send more than the buffers along the way may take, and close; all of it and the end arrive."""
+
+    async def say() -> None:
+        await near.send(data)
+        near.close()
+
+    _, heard = await asyncio.gather(say(), far.receive_all())
+    assert heard == data
+
+
 async def test_a_request_that_ends_gets_its_late_answer(plane: str, any_net: Net) -> None:
     _, user, target = await connect(any_net)
     await user.send(b"request")
     user.shut_write()
     assert await target.receive_all() == b"request"
     assert user.silent()
-    await target.send(ANSWER)
-    target.close()
-    assert await user.receive_all() == ANSWER
+    await hand_over(ANSWER, target, user)
 
 
 async def test_a_target_that_is_done_may_still_be_told_more(plane: str, any_net: Net) -> None:
@@ -48,9 +57,7 @@ async def test_a_target_that_is_done_may_still_be_told_more(plane: str, any_net:
     await target.send(b"that is all")
     target.shut_write()
     assert await user.receive_all() == b"that is all"
-    await user.send(ANSWER)
-    user.close()
-    assert await target.receive_all() == ANSWER
+    await hand_over(ANSWER, user, target)
 
 
 async def test_the_last_bytes_and_the_end_share_a_packet(any_net: Net) -> None:
@@ -62,9 +69,7 @@ async def test_the_last_bytes_and_the_end_share_a_packet(any_net: Net) -> None:
     target.shut_write()
     assert await user.receive_all() == b"answer"
     assert segments_received(user) == before + 1
-    await user.send(ANSWER)
-    user.close()
-    assert await target.receive_all() == ANSWER
+    await hand_over(ANSWER, user, target)
 
 
 @pytest.mark.parametrize("end", ["user", "target"])
