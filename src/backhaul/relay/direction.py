@@ -15,6 +15,7 @@ from backhaul.net.poller import END_FOLLOWS, WOULD_BLOCK, Poller
 from backhaul.net.predicates import acknowledge, at_eof
 
 from .budget import Budget
+from .half_close import Side, State
 from .outcome import Ending
 from .traffic import Meter
 
@@ -36,6 +37,7 @@ class Owner(Protocol):
     """A pair, as its directions know it."""
 
     closed: bool
+    state: State
     latest: "Direction"  # the one in which bytes moved last
 
     @property
@@ -68,24 +70,24 @@ class Direction:
         "_in_pipe",
         "_pipe",
         "_plain",
-        "ended",
         "meter",
         "moved",
         "pair",
-        "passed_on",
+        "side",
         "sink",
         "source",
     )
 
-    def __init__(self, pair: Owner, source: socket.socket, sink: socket.socket, meter: Meter, *, hasty: bool) -> None:
+    def __init__(
+        self, pair: Owner, side: Side, source: socket.socket, sink: socket.socket, meter: Meter, *, hasty: bool
+    ) -> None:
         """`hasty`: acknowledge what has been read at once."""
         self.pair = pair
+        self.side = side
         self.source = source
         self.sink = sink
         self.meter = meter
         self.moved = 0
-        self.ended = False  # the source has said that it is done
-        self.passed_on = False  # ... and the sink has been told
         self._backlog: bytes | memoryview = b""
         self._pipe: Pipe | None = None
         self._in_pipe = 0
@@ -150,7 +152,7 @@ class Direction:
         self.pair.end(Ending.SHORT_OF_MEMORY)
 
     def _listen(self) -> None:
-        if self.ended:
+        if self.side in self.pair.state.ended:
             self.pair.direction_ended(self)
         else:
             self.pair.relay.poller.on_readable(self.source, self.readable)
@@ -240,6 +242,5 @@ class Direction:
         self.pair.fail(self.source, OSError(self.source.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), ""))
 
     def _end(self) -> None:
-        self.ended = True
         self.pair.relay.poller.on_reset(self.source, self._reset)
         self.pair.direction_ended(self)

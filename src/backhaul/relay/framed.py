@@ -8,6 +8,7 @@ in which it lies in the read buffer.
 import logging
 import socket
 from collections.abc import Callable
+from typing import Final
 
 from backhaul.net.poller import END_FOLLOWS, FAULT, WOULD_BLOCK, release
 from backhaul.net.predicates import at_eof
@@ -15,6 +16,7 @@ from backhaul.wire.smux import SmuxError
 
 from .channel import FRAMES_AT, MAX_FRAMES, OUT, Channel
 from .engine import Relay
+from .half_close import BOTH_UNDERSTAND, ENDING, FAR_DOES_NOT, NEAR_DOES_NOT, OPEN, Action, Event, Side
 from .outcome import Done, Ending, Outcome
 from .traffic import Traffic
 
@@ -22,6 +24,9 @@ log = logging.getLogger("backhaul.tunnel")
 
 _SMALL_PIECE = 4096  # bytes: below this, joining pieces is cheaper than a vector of them
 _MOST_PIECES = 1024  # IOV_MAX of Linux: the kernel takes no longer vector
+# By the side of the socket: v0.7.2 is at the other end of the channel. What it understands matters for the first
+# direction only; everything is over with the second one.
+_WITHOUT: Final = (FAR_DOES_NOT, NEAR_DOES_NOT)
 
 
 class FramedRelay:
@@ -34,18 +39,16 @@ class FramedRelay:
         "_answered",
         "_backlog",
         "_bulk",
-        "_channel_ended",
         "_done",
-        "_first",
         "_from_sock",
         "_hold",
+        "_other",
         "_pieces",
         "_relay",
+        "_side",
         "_sock",
-        "_sock_ended",
+        "_state",
         "_to_sock",
-        "_told",
-        "_towards_user",
         "channel",
         "closed",
         "given",
@@ -69,16 +72,13 @@ class FramedRelay:
         self.closed = False
         self._sock = sock
         self._done = done
-        self._towards_user = towards_user
-        self._first = Ending.USER  # who has ended first
+        self._side, self._other = (Side.USER, Side.TARGET) if towards_user else (Side.TARGET, Side.USER)
+        self._state = OPEN
         self._from_sock, self._to_sock = traffic if towards_user else (traffic.sent, traffic.received)
         self._bulk = False
         self._pieces: list[memoryview] = []
         self._backlog: bytearray | None = None  # most relays never need one
-        self._sock_ended = False
-        self._channel_ended = False
-        self._told = False  # the socket's peer has been told that the channel has ended
-        self._hold: float | None = None  # seconds of silence for which a peer is not told that the socket has ended
+        self._hold = 0.0  # seconds of silence for which the end of the user is held back
         self._answered = False  # the last bytes were the channel's
 
     @property
@@ -138,7 +138,7 @@ class FramedRelay:
 
     def unpark(self) -> None:
         """The connection takes bytes again: send some, and listen to the socket again."""
-        if not self.closed and not self._sock_ended:
+        if not self.closed and self._side not in self._state.ended:
             self._attempt(self._go_on)
 
     def _go_on(self) -> None:
@@ -148,7 +148,7 @@ class FramedRelay:
 
     def on_window(self) -> None:
         """See smux.Sink."""
-        if not self.closed and not self._sock_ended:
+        if not self.closed and self._side not in self._state.ended:
             self._relay.poller.on_readable(self._sock, self.readable)
 
     def on_data(self, view: memoryview) -> int:
@@ -160,23 +160,22 @@ class FramedRelay:
 
     def on_fin(self) -> None:
         """See smux.Sink."""
-        self._channel_ended = True
-        if not self._sock_ended:
-            self._first = Ending.TARGET if self._towards_user else Ending.USER
-        if not self._pieces and not self._backlog:
+        if self._pieces or self._backlog:
+            self._state, _ = BOTH_UNDERSTAND[self._state, self._other, Event.ENDED]
+        else:
             self._channel_over()
 
     def on_lost(self, reason: SmuxError | str) -> None:
         """See smux.Sink: the connection is gone. What has come of a direction that had ended is still delivered."""
         del reason
-        if self._pieces or (self._channel_ended and self._backlog):
+        if self._pieces or (self._backlog and self._other in self._state.ended):
             self._relay.poller.ignore_readable(self._sock)
         else:
             self._lost()
 
     def on_reset(self) -> None:
         """The other end, one of ours, says that its socket was reset."""
-        self._end(Ending.RESET_BY_TARGET if self._towards_user else Ending.RESET_BY_USER, tell=False)
+        self._end(Ending.RESET_BY_TARGET if self._side is Side.USER else Ending.RESET_BY_USER, tell=False)
 
     def deliver(self) -> None:
         """Write the pieces that lie in the shared buffer; keep what the socket does not take."""
@@ -203,22 +202,23 @@ class FramedRelay:
 
     def close(self, *, reset: bool = False) -> None:
         """Close the socket and finish the channel in order, or with a reset because the program stops."""
-        self._end(Ending.SHUTDOWN if reset else self._first)
+        self._end(Ending.SHUTDOWN if reset else ENDING[self._state.ended])
 
     def silent_for(self, seconds: float) -> None:
         """Nothing has moved for so long on this half-closed channel."""
         if seconds >= self._relay.patience.half_close:
             log.debug("reset a half-closed connection after %.0f s of silence", seconds)
             self._end(Ending.SILENT)
-        elif self._hold is not None and seconds >= self._hold:
+        elif seconds >= self._hold:
             self._tell_held()
 
     def _lost(self) -> None:
-        self._end(self._first if self._channel_ended else Ending.LOST)
+        ended = self._state.ended
+        self._end(ENDING[ended] if self._other in ended else Ending.LOST)
 
     def sock_reset(self) -> None:
         """End because the socket was reset."""
-        self._end(Ending.RESET_BY_USER if self._towards_user else Ending.RESET_BY_TARGET)
+        self._end(Ending.RESET_BY_USER if self._side is Side.USER else Ending.RESET_BY_TARGET)
 
     def _end(self, ending: Ending, *, tell: bool = True) -> None:
         """Close both sides; `tell` a peer of ours of a reset."""
@@ -229,9 +229,9 @@ class FramedRelay:
         if self._backlog:
             self._relay.budget.hold(self, 0)
         self._backlog = None
-        release(self._relay.poller, self._sock, reset=reset, drained=self._sock_ended)
+        release(self._relay.poller, self._sock, reset=reset, drained=self._side in self._state.ended)
         self.channel.drop(reset=reset and tell)
-        received, sent = (self.taken, self.given) if self._towards_user else (self.given, self.taken)
+        received, sent = (self.taken, self.given) if self._side is Side.USER else (self.given, self.taken)
         self._relay.finished(self, self._done, Outcome(received, sent, ending))
 
     def _read(self, limit: int) -> None:
@@ -265,20 +265,19 @@ class FramedRelay:
         self._from_sock.bytes += count
 
     def _socket_over(self, *, told: bool = False) -> None:
-        """The socket's peer has finished; whether the other end may be told, unless it was, depends on who that is."""
-        self._sock_ended = True
-        if not self._channel_ended:
-            self._first = Ending.USER if self._towards_user else Ending.TARGET
+        """Do what follows from the end of the socket; `told`: it has left on the channel with the last bytes."""
         self._relay.poller.on_reset(self._sock, self.sock_reset)
-        if self._told or not (self.channel.ours or self._towards_user):
-            self.close()  # both directions are over; or the target is done, and the answer with it
-            return
-        if not self.channel.ours:
-            self._hold_back()
-        elif not told:
-            self.channel.finish()
-        if not self.closed:
-            self._relay.watch(self)
+        table = BOTH_UNDERSTAND if self._state.over or self.channel.ours else _WITHOUT[self._side]
+        self._state, action = table[self._state, self._side, Event.OVER]
+        if action is Action.CLOSE:
+            self.close()
+        elif action is not Action.NOTHING:
+            if action is Action.HOLD:
+                self._hold_back()
+            elif not told:
+                self.channel.finish()
+            if not self.closed:
+                self._relay.watch(self)
 
     def _hold_back(self) -> None:
         self._hold = self._relay.patience.before_end(said=self.taken, answered=self._answered)
@@ -287,16 +286,19 @@ class FramedRelay:
             self._tell_held()
 
     def _tell_held(self) -> None:
-        self._hold = None
-        self.channel.finish()
+        self._state, action = BOTH_UNDERSTAND[self._state, self._side, Event.SILENT]
+        if action is Action.TELL:
+            self.channel.finish()
 
     def _channel_over(self) -> None:
-        """Everything from the channel has been written, and it has ended."""
-        if self.closed or self._told:
+        """Do what follows from the end of the channel; the socket has taken everything."""
+        if self.closed:
             return
-        self._told = True
-        if self._sock_ended or not self.channel.ours:
+        table = BOTH_UNDERSTAND if self._state.over or self.channel.ours else _WITHOUT[self._side]
+        self._state, action = table[self._state, self._other, Event.OVER]
+        if action is Action.CLOSE:
             self.close()
+        if action is not Action.TELL:
             return
         try:
             self._sock.shutdown(socket.SHUT_WR)
@@ -328,8 +330,10 @@ class FramedRelay:
 
         Such a close is a reset, and the kernel throws away what it has not sent yet.
         """
-        orderly = self._sock_ended or (self.channel.ours and not self.channel.broken)
-        return END_FOLLOWS if self._channel_ended and orderly else 0
+        if self._other not in self._state.ended:
+            return 0
+        orderly = self._side in self._state.ended or (self.channel.ours and not self.channel.broken)
+        return END_FOLLOWS if orderly else 0
 
     def _keep(self, pieces: list[memoryview], sent: int) -> None:
         if sent < sum(map(len, pieces)):
@@ -377,7 +381,7 @@ class FramedRelay:
             return
         if self.channel.broken:
             self._lost()
-        elif self._channel_ended:
+        elif self._other in self._state.ended:
             self._channel_over()
 
 

@@ -9,6 +9,7 @@ from backhaul.net.poller import FAULT, release
 
 from .direction import Direction
 from .engine import Relay
+from .half_close import BOTH_UNDERSTAND, ENDING, FAR_DOES_NOT, NEAR_DOES_NOT, OPEN, Action, Event, Side
 from .outcome import Done, Ending, Outcome
 from .traffic import Traffic
 
@@ -30,7 +31,7 @@ class Pair:
     `near` is the end towards the user, `far` the end towards the target.
     """
 
-    __slots__ = ("_done", "_far", "_first", "_hold", "_near", "closed", "latest", "relay", "to_far", "to_near")
+    __slots__ = ("_done", "_far", "_hold", "_near", "_table", "closed", "latest", "relay", "state", "to_far", "to_near")
 
     def __init__(self, relay: Relay, near: End, far: End, traffic: Traffic, done: Done | None) -> None:
         self.relay = relay
@@ -38,11 +39,14 @@ class Pair:
         self._far = far
         self._done = done
         self.closed = False
-        self.to_far = Direction(self, near.sock, far.sock, traffic.received, hasty=not near.half_close)
-        self.to_near = Direction(self, far.sock, near.sock, traffic.sent, hasty=not far.half_close)
+        self.to_far = Direction(self, Side.USER, near.sock, far.sock, traffic.received, hasty=not near.half_close)
+        self.to_near = Direction(self, Side.TARGET, far.sock, near.sock, traffic.sent, hasty=not far.half_close)
         self.latest = self.to_far  # the direction in which bytes moved last
-        self._first = Ending.USER  # who has ended first
-        self._hold = relay.patience.hold_back  # seconds
+        self.state = OPEN
+        self._table = NEAR_DOES_NOT
+        if near.half_close:
+            self._table = BOTH_UNDERSTAND if far.half_close else FAR_DOES_NOT
+        self._hold = 0.0  # seconds of silence for which the end of the user is held back
 
     @property
     def moved(self) -> int:
@@ -59,30 +63,22 @@ class Pair:
         """The source of `direction` is done and all its bytes have been handed on (or wait for the sink)."""
         if self.closed:
             return
-        if not self.to_far.ended:
-            self._first = Ending.TARGET
-        if direction.stalled:
-            return
-        if self._other_is_done(direction) or not self._source_end(direction).half_close:
+        event = Event.ENDED if direction.stalled else Event.OVER
+        self.state, action = self._table[self.state, direction.side, event]
+        if action is Action.CLOSE:
             self.close()
-            return
-        if self._sink_end(direction).half_close:
-            self._pass_on(direction)
-        elif direction is self.to_near:  # the target is done, and the answer with it
-            self.close()
-            return
-        else:
-            self._hold_back(direction)
-        if not self.closed:
-            self.relay.watch(self)
+        elif action is not Action.NOTHING:
+            self._pass_on(direction) if action is Action.TELL else self._hold_back(direction)
+            if not self.closed:
+                self.relay.watch(self)
 
     def told_at_once(self, direction: Direction) -> bool:
-        """Return whether the end of `direction` goes on as soon as it comes, and takes no byte with it that waits.
+        """See Owner. The end must not be a close while the other direction goes on.
 
-        A close does when it meets unread bytes: it is a reset then, and the kernel throws away what it has not sent.
+        Such a close may meet unread bytes. It is a reset then, and the kernel throws away what it has not sent.
         """
-        both_understand = self._source_end(direction).half_close and self._sink_end(direction).half_close
-        return both_understand or self._other_is_done(direction)
+        del direction
+        return self._table is BOTH_UNDERSTAND or bool(self.state.over)
 
     def silent_for(self, seconds: float) -> None:
         """Nothing has moved for so long on this half-closed pair."""
@@ -91,9 +87,7 @@ class Pair:
             self.end(Ending.SILENT)
             return
         if seconds >= self._hold:
-            for direction in (self.to_far, self.to_near):
-                if direction.ended and not direction.stalled and not self.closed:
-                    self._pass_on(direction)
+            self._tell_held()
 
     def fail(self, culprit: socket.socket, error: OSError) -> None:
         """A socket is broken: the first error is terminal, and the other end sees a reset as well."""
@@ -108,7 +102,7 @@ class Pair:
 
     def close(self, *, reset: bool = False) -> None:
         """Close both sockets in order, or with a reset because the program stops."""
-        self.end(Ending.SHUTDOWN if reset else self._first)
+        self.end(Ending.SHUTDOWN if reset else ENDING[self.state.ended])
 
     def end(self, ending: Ending) -> None:
         """Close both sockets and tell whoever waits for it; later calls do nothing."""
@@ -116,8 +110,8 @@ class Pair:
             return
         self.closed = True
         reset = not ending.orderly
-        release(self.relay.poller, self._near.sock, reset=reset, drained=self.to_far.ended)
-        release(self.relay.poller, self._far.sock, reset=reset, drained=self.to_near.ended)
+        release(self.relay.poller, self._near.sock, reset=reset, drained=Side.USER in self.state.ended)
+        release(self.relay.poller, self._far.sock, reset=reset, drained=Side.TARGET in self.state.ended)
         self.to_far.release()
         self.to_near.release()
         outcome = Outcome(self.to_far.moved, self.to_near.moved, ending)
@@ -128,26 +122,18 @@ class Pair:
         answered = self.latest is self.to_near
         self._hold = self.relay.patience.before_end(said=direction.moved, answered=answered)
         if not self._hold:
-            self._pass_on(direction)
+            self._tell_held()
+
+    def _tell_held(self) -> None:
+        self.state, action = self._table[self.state, Side.USER, Event.SILENT]
+        if action is Action.TELL:
+            self._pass_on(self.to_far)
 
     def _pass_on(self, direction: Direction) -> None:
-        if direction.passed_on:
-            return
-        direction.passed_on = True
         try:
             direction.sink.shutdown(socket.SHUT_WR)
         except OSError as error:
             self.fail(direction.sink, error)
-
-    def _other_is_done(self, direction: Direction) -> bool:
-        other = self.to_near if direction is self.to_far else self.to_far
-        return other.ended and not other.stalled
-
-    def _source_end(self, direction: Direction) -> End:
-        return self._near if direction is self.to_far else self._far
-
-    def _sink_end(self, direction: Direction) -> End:
-        return self._far if direction is self.to_far else self._near
 
 
 def join_sockets(

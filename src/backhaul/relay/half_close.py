@@ -1,0 +1,131 @@
+"""The rule of half-closed connections, as a table: when an end is passed on, held back, or closes everything.
+
+Pure. A relay tells what happens to its two directions; the table answers with the next state and what to do. Neither
+costs a call or an object of the user's own.
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+from itertools import product
+from typing import Final, NamedTuple
+
+from .outcome import Ending
+
+
+class Side(IntEnum):
+    """A direction, named after the side from which its bytes come."""
+
+    USER = 0
+    TARGET = 1
+
+
+class Event(IntEnum):
+    """A thing that happens to a direction."""
+
+    ENDED = 0
+    """Its source has ended, and bytes still wait for its sink."""
+    OVER = 1
+    """Its source has ended, and its sink has taken everything."""
+    SILENT = 2
+    """Nothing has moved for as long as its end was to be held back."""
+
+
+class Action(IntEnum):
+    """A thing that the relay has to do next."""
+
+    NOTHING = 0
+    TELL = 1
+    """Tell the sink that the direction has ended."""
+    HOLD = 2
+    """Do so once nothing has moved for a while."""
+    CLOSE = 3
+    """Close both ends in order."""
+
+
+class State(NamedTuple):
+    """What has happened so far; each field holds directions in the order in which it happened to them."""
+
+    ended: tuple[Side, ...] = ()
+    over: tuple[Side, ...] = ()
+    told: tuple[Side, ...] = ()
+
+
+class Step(NamedTuple):
+    """The answer of the table."""
+
+    state: State
+    action: Action
+
+
+class Policy(NamedTuple):
+    """What the end of one direction means while the other goes on; it depends on what the peers understand."""
+
+    user_over: Action
+    target_over: Action
+
+
+Table = Mapping[tuple[State, Side, Event], Step]
+
+OPEN: Final = State()
+ENDING: Final = {
+    (): Ending.USER,
+    (Side.USER,): Ending.USER,
+    (Side.USER, Side.TARGET): Ending.USER,
+    (Side.TARGET,): Ending.TARGET,
+    (Side.TARGET, Side.USER): Ending.TARGET,
+}
+"""Who has closed a connection that ends in order, by `State.ended`: the side that has ended first."""
+
+
+def follow(state: State, side: Side, event: Event, policy: Policy) -> Step:
+    """Return what follows from an event; what has happened before changes nothing."""
+    if event is Event.SILENT:
+        held = side in state.over and side not in state.told
+        return Step(state._replace(told=(*state.told, side)), Action.TELL) if held else Step(state, Action.NOTHING)
+    state = _ended(state, side)
+    if event is Event.ENDED or side in state.over:
+        return Step(state, Action.NOTHING)
+    both = bool(state.over)
+    state = state._replace(over=(*state.over, side))
+    action = Action.CLOSE if both else policy[side]
+    return Step(state._replace(told=(*state.told, side)) if action is Action.TELL else state, action)
+
+
+def _ended(state: State, side: Side) -> State:
+    if side in state.ended:
+        return state
+    return state._replace(ended=(*state.ended, side))
+
+
+_UNDERSTOOD: Final = Policy(user_over=Action.TELL, target_over=Action.TELL)
+_NOT_BY_FAR: Final = Policy(user_over=Action.HOLD, target_over=Action.CLOSE)
+_NOT_BY_NEAR: Final = Policy(user_over=Action.CLOSE, target_over=Action.CLOSE)
+_MOVES: Final = tuple(product(Side, Event))
+
+
+def _all_states() -> list[State]:
+    """Return the states that can come about, also where it becomes known only later what a peer understands."""
+    states = [OPEN]
+    for state in states:
+        for (side, event), policy in product(_MOVES, (_UNDERSTOOD, _NOT_BY_FAR, _NOT_BY_NEAR)):
+            after = follow(state, side, event, policy).state
+            if after not in states:
+                states.append(after)
+    return states
+
+
+_STATES: Final = _all_states()
+
+
+def _table(policy: Policy) -> Table:
+    return {(state, side, event): follow(state, side, event, policy) for state in _STATES for side, event in _MOVES}
+
+
+BOTH_UNDERSTAND: Final = _table(_UNDERSTOOD)
+"""Both ends take the end of one direction for just that."""
+FAR_DOES_NOT: Final = _table(_NOT_BY_FAR)
+"""The end towards the target, a client of v0.7.2, takes it for the end of both.
+
+So the user's end is held back until the answer is likely to be complete. The target's end is the last of the answer."""
+NEAR_DOES_NOT: Final = _table(_NOT_BY_NEAR)
+"""The end towards the user, a server of v0.7.2, ends both directions when it ends one, and expects the same."""
