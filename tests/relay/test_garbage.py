@@ -1,0 +1,75 @@
+"""All that a user has occupied is freed when the connection ends, without the collector of reference cycles."""
+
+import asyncio
+import gc
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from tests.support.net import Listener, Peer, until
+from tests.support.tunnel import Net, Tunnel
+
+pytestmark = pytest.mark.both_loops
+
+
+@pytest.fixture(params=["tcp", "tcpmux", "ws"])
+async def net(request: pytest.FixtureRequest) -> AsyncIterator[Net]:
+    """Replace the one of all tests: other transports have no objects of their own for a user."""
+    async with Net(request.param) as net:
+        yield net
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Have the collector keep what it finds, and run only when it is called."""
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    yield
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.enable()
+
+
+def in_cycles() -> list[str]:
+    """Return what only the collector would free: objects of the program, and sockets."""
+    gc.garbage.clear()
+    gc.collect()
+    found = [type(thing) for thing in gc.garbage]
+    gc.garbage.clear()
+    return [
+        kind.__name__ for kind in found if kind.__module__.startswith("backhaul") or issubclass(kind, socket.socket)
+    ]
+
+
+async def talk(tunnel: Tunnel, listener: Listener) -> tuple[Peer, Peer]:
+    """Return a user and its target, who have exchanged something."""
+    user, target = await asyncio.gather(tunnel.user(), listener.accept())
+    await user.send(b"request")
+    assert await target.receive(7) == b"request"
+    await target.send(b"answer")
+    assert await user.receive(6) == b"answer"
+    return user, target
+
+
+async def end(tunnel: Tunnel, first: Peer, second: Peer, *, reset: bool) -> None:
+    """Have both ends go, one after the other."""
+    first.reset() if reset else first.close()
+    await second.closed()
+    second.close()
+    await until(lambda: not tunnel.server.relay.live and not tunnel.client.relay.live)
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+async def test_a_finished_user_leaves_no_cycles(net: Net, uncollected: None, *, reset: bool) -> None:
+    listener = net.listen()
+    tunnel = await net.tunnel(listener.port)
+    await end(tunnel, *await talk(tunnel, listener), reset=reset)
+    in_cycles()  # what the tunnel itself has left behind when it began
+    for _ in range(3):
+        user, target = await talk(tunnel, listener)
+        await end(tunnel, user, target, reset=reset)
+        user, target = await talk(tunnel, listener)
+        await end(tunnel, target, user, reset=reset)
+    del user, target
+    assert not in_cycles()
