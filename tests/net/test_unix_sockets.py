@@ -45,6 +45,18 @@ def stale(path: Path) -> None:
         sock.bind(str(path))
 
 
+@contextlib.contextmanager
+def other_program(path: Path) -> Iterator[None]:
+    """Have another process listen."""
+    code = f"import socket as s; u = s.socket(s.AF_UNIX); u.bind({str(path)!r}); u.listen(); print(flush=True); input()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield
+        process.kill()
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_user_and_group_may_connect(path: Path, umask: int) -> None:
     before = os.umask(umask)
@@ -221,6 +233,19 @@ class TestOverARestart:
         opened.enter_context(dial(path))
         newer.close()
 
+    def test_another_program_has_taken_its_place(self, path: Path, depot: Kept, opened: contextlib.ExitStack) -> None:
+        older = Listeners(depot=depot)
+        older.streams(str(path), 0, OPTIONS).close()
+        older.close()
+        path.unlink()
+        opened.enter_context(other_program(path))
+        newer = Listeners([(name, sock.dup()) for name, sock in depot.copies.items()], depot=depot)
+        with pytest.raises(OSError, match="another program listens on it"):
+            newer.streams(str(path), 0, OPTIONS)
+        newer.settle()
+        newer.close()
+        opened.enter_context(dial(path))
+
     def test_a_file_in_its_place_stays(self, path: Path, depot: Kept) -> None:
         older = Listeners(depot=depot)
         older.streams(str(path), 0, OPTIONS).close()
@@ -233,3 +258,18 @@ class TestOverARestart:
         newer.settle()
         newer.close()
         assert path.read_text() == "precious"
+
+
+def test_the_file_of_a_socket_unit_has_gone(path: Path, opened: contextlib.ExitStack) -> None:
+    """At the first start, and at later ones, which find the file of the socket that took its place."""
+    units = opened.enter_context(socket.socket(socket.AF_UNIX))
+    units.bind(str(path))
+    units.listen()
+    path.unlink()
+    for _ in range(2):
+        listeners = Listeners([("backhaul.socket", units.dup())])
+        with listeners.streams(str(path), 0, OPTIONS) as listener:
+            listeners.settle()
+            opened.enter_context(dial(path))
+            opened.enter_context(listener.accept()[0])
+        listeners.close()

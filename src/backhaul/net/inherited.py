@@ -75,7 +75,7 @@ class Spares:
     def replace(self, old: socket.socket) -> None:
         """Close a taken socket, here and in the depot, because another one replaces it."""
         self._depot.drop(name_of(old))
-        old.close()
+        _leave(old)  # if its file is not its own any more, it is that of another program
 
     def discard(self, name: str) -> None:
         """Close the socket, here and in the depot."""

@@ -7,14 +7,13 @@ import logging
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Final, Protocol
 
 from .bind_hosts import BindHosts
 from .inherited import Depot, NoDepot, Spares, join, name_of
 from .resolver import LookUp, look_up
 from .sockets import BACKLOG, SocketOptions, addresses, bind_datagrams, listen, prepare_datagrams
-from .unix_sockets import listen_at
+from .unix_sockets import listen_at, reaches_this_process
 
 log = logging.getLogger("backhaul.server")
 
@@ -92,11 +91,11 @@ class Listeners:
     def path(self, path: str, *, replacing: int = 0) -> socket.socket:
         """Return a socket listening on ``path``, or replace that of the process ``replacing``; raise OSError."""
         sock = self._take(path, 0, socket.SOCK_STREAM)
-        if sock and not Path(path).is_socket():  # removed, for example with the service's runtime directory
-            self._spares.replace(sock)
-            sock = None
         if sock:
-            sock.listen(BACKLOG)
+            sock.listen(BACKLOG)  # anew: the kernel tells those who connect that it is this process that listens
+            if not reaches_this_process(path):  # its file was removed, for example with the service's runtime directory
+                self._spares.replace(sock)
+                sock = None
         return self._note(sock or listen_at(path, replacing=replacing))
 
     def datagrams(self, host: str, port: int) -> socket.socket:

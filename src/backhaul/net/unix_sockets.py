@@ -182,6 +182,11 @@ def listener_at(path: str) -> int | None:
         return process
 
 
+def reaches_this_process(path: str) -> bool:
+    """Return whether users of the path reach a socket of this process, as far as can be seen."""
+    return listener_at(path) in {os.getpid(), 0}
+
+
 def _explained(error: OSError, path: str) -> OSError:
     folder = Path(path).parent
     remedies = {
