@@ -1,4 +1,4 @@
-"""Settings that both ends derive from the configuration in the same way."""
+"""Settings that both ends derive from their configuration in the same way."""
 
 from typing import Final
 
@@ -9,20 +9,20 @@ from backhaul.transports.base import GateLimits
 from .config import ClientConfig, ServerConfig
 from .wire import smux
 
-_MAX_PENDING: Final = 8192  # connections that have proved nothing yet
-_PENDING_SIZE: Final = 33 << 10  # bytes of one in the middle of its TLS handshake, measured
+_MAX_PENDING: Final = 8192  # unauthenticated connections
+_PENDING_SIZE: Final = 33 << 10  # bytes of one during its TLS handshake, measured
 _PENDING_PART: Final = 8  # they may take an eighth of the memory, with all of them in a handshake
 
 SESSION_PATIENCE = 300.0
-"""Seconds of silence that end a session: an outage that users of other transports survive, those of a session do, too.
+"""Seconds of silence that end a session, so that its users survive the same outages as on other transports.
 
-A peer that is gone is noticed on the control channel within a minute; a session that nobody uses is closed with it.
+A vanished peer is noticed on the control channel within a minute; unused sessions are closed with it.
 """
-_MAX_VISITORS: Final = 512  # of the decoy: some 25 MB when all of them are stalled in the middle of a file over TLS
+_MAX_VISITORS: Final = 512  # of the decoy: some 25 MB if all are stalled within a file over TLS
 
 
 def mux_settings(config: ServerConfig | ClientConfig) -> smux.Settings:
-    """Return what the mux_* keys say about sessions."""
+    """Return the settings of sessions from the mux_* keys."""
     return smux.Settings(
         version=config.mux_version,
         max_frame=config.mux_framesize,
@@ -47,9 +47,9 @@ def tunnel_options(config: ServerConfig | ClientConfig) -> SocketOptions:
 
 
 def gate_limits(descriptors: int, memory: int) -> GateLimits:
-    """Return what those who have proved nothing yet may cost.
+    """Return the limits of unauthenticated connections and of visitors.
 
-    `descriptors` and bytes of `memory` are what the process may have.
+    The process may have ``descriptors`` descriptors and ``memory`` bytes.
     """
     pending = max(4, min(descriptors // 4, memory // _PENDING_PART // _PENDING_SIZE, _MAX_PENDING))
     visitors = min(max(4, descriptors // 8), _MAX_VISITORS)  # with a file or a connection to a website each
@@ -63,5 +63,5 @@ def gate_limits(descriptors: int, memory: int) -> GateLimits:
 
 
 def patience(config: ServerConfig | ClientConfig) -> Patience:
-    """Return how long relays wait."""
+    """Return the time limits of relays."""
     return Patience(half_close=config.half_close_timeout)

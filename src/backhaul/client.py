@@ -1,4 +1,4 @@
-"""The end behind the firewall, put together."""
+"""The end behind the firewall, assembled."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ _SETTLE_PATIENCE = 1.0  # seconds for the server to close its idle connections: 
 
 
 class Client:
-    """A running client; `start` and `stop` once each, inside a running event loop."""
+    """A running client; call ``start`` and ``stop`` once each, in a running event loop."""
 
     def __init__(
         self,
@@ -36,16 +36,16 @@ class Client:
         descriptors: Callable[[], int] = descriptor_limit,
         leave: float = LEAVE_TIMEOUT,
     ) -> None:
-        """`names` finds the addresses of a name: it is called in threads and may take its time.
+        """Prepare a client; ``names`` looks names up, is called in threads and may block.
 
-        `leave`: seconds for which the server may use idle connections of a configuration that is replaced.
+        After a reload the server may use idle connections of the old configuration for ``leave`` seconds.
         """
         self.config = config
         self._poller = make_poller()
         flows = FlowTable(config.udp_max_flows, config.udp_timeout)
         self.relay = Relay(self._poller, flows=flows, patience=patience(config), backlog_limit=backlog_limit())
-        # The server's name has a resolver of its own, so that silent names of targets delay no reconnect.
-        # No trust in old answers: they would hide that the server has moved.
+        # The server's name has its own resolver, so that look-ups of targets that hang delay no reconnect. It does not
+        # trust old answers, which would hide that the server has moved.
         self._server_names = Resolver(lookup=names, trust=0)
         self._target_names = Resolver(lookup=names)
         self._targets = TargetBook()
@@ -57,11 +57,11 @@ class Client:
         self.stopping = False
 
     async def start(self) -> None:
-        """Begin to connect; an unreachable server is tried again, not an error."""
+        """Begin to connect; an unreachable server is retried and no error."""
         self._running = asyncio.create_task(self.tunnel.run())
 
     async def stop(self) -> None:
-        """End in order: the server is told, users in flight get `shutdown_timeout` seconds."""
+        """End in order: tell the server, and give users in flight ``shutdown_timeout`` seconds."""
         self.stopping = True
         await self._stop_running()
         await self.tunnel.settled(min(_SETTLE_PATIENCE, self.config.shutdown_timeout))
@@ -78,7 +78,7 @@ class Client:
         self._poller.close()
 
     def session(self) -> SessionState:
-        """Return the state of the tunnel alone, for those who ask every second."""
+        """Return the state of the tunnel only, which is cheap."""
         return self.tunnel.session()
 
     def state(self) -> ClientState:
@@ -96,10 +96,9 @@ class Client:
         )
 
     async def reconfigure(self, new: ClientConfig, change: Change) -> None:
-        """Apply `change`, which leads to `new`; users in flight stay.
+        """Apply ``change``, which leads to ``new``; users in flight stay.
 
-        Raises BackhaulError when the new configuration can't be used; the old one is in
-        force then.
+        Raises BackhaulError if the new configuration is unusable; the old one stays in force then.
         """
         old, self.config = self.config, new
         self.relay.flows.bound(new.udp_max_flows, new.udp_timeout)

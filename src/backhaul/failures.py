@@ -1,4 +1,4 @@
-"""Failed attempts by network, so that nobody may try secrets as fast as the network carries them."""
+"""Failed attempts by network, which bound the rate of guesses at secrets."""
 
 import functools
 import socket
@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-_MOST: Final = 4096  # networks remembered; the one whose last failure is the oldest makes room
+_MOST: Final = 4096  # networks remembered; the one with the oldest last failure is replaced
 _MAPPED: Final = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
 _PREFIX: Final = 8  # bytes of an IPv6 address: a subscriber has a /64 at least (RFC 6177), so addresses cost nothing
 
 
 @functools.lru_cache(maxsize=1024)
 def network_of(ip: str) -> str:
-    """Return what limits per address count: an IPv4 address, also a mapped one, or the /64 of an IPv6 address."""
+    """Return the network that limits count: an IPv4 address, also a mapped one, or the /64 of an IPv6 address."""
     if ":" not in ip:
         return ip
     packed = socket.inet_pton(socket.AF_INET6, ip.partition("%")[0])
@@ -26,7 +26,7 @@ def network_of(ip: str) -> str:
 
 @dataclass(slots=True)
 class _Record:
-    """Failures of a network since `since`, and the pause that they have earned."""
+    """Failures of a network since ``since``, and the resulting pause."""
 
     since: float
     next_pause: float
@@ -37,9 +37,9 @@ class _Record:
 class Failures:
     """Counts failures, and makes a network pause for longer and longer.
 
-    `free` failures within `window` seconds have no consequence. Each further one earns a pause, `first` seconds at
-    first and then twice as long each time, up to `longest`. The window starts over at the end of a pause. `clock`
-    returns seconds that never go back.
+    The first ``free`` failures within ``window`` seconds have no consequence. Each further one causes a pause of
+    ``first`` seconds, doubled each time up to ``longest``. The window starts again at the end of a pause. ``clock``
+    returns monotonic seconds.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class Failures:
         self._records: OrderedDict[str, _Record] = OrderedDict()  # the longest without a failure first
 
     def pause(self, network: str) -> float:
-        """Return the seconds that are left of the pause of `network`; 0 if it has none."""
+        """Return the remaining seconds of the pause of ``network``; 0 if it has none."""
         record = self._records.get(network)
         return max(0.0, record.paused_until - self._clock()) if record else 0.0
 
     def failed(self, network: str) -> float:
-        """Count a failure of `network`; return the seconds of the pause that it has earned."""
+        """Count a failure of ``network``; return the seconds of the resulting pause."""
         now = self._clock()
         record = self._recall(network, now)
         record.count += 1

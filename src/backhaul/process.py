@@ -1,4 +1,4 @@
-"""One end as a running program: its configuration file, what watches it, and what tells others how it is."""
+"""One end as a running program: signals, reloads, monitor, status socket and service manager."""
 
 import asyncio
 import contextlib
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("backhaul")
 
-_LOOK_EVERY: Final = 1.0  # seconds between looks at the configuration file; v0.7.2 polls it as well
-_NAMED: Final = 5  # ports that the line of a reload names
+_LOOK_EVERY: Final = 1.0  # seconds between checks of the configuration file; v0.7.2 polls it too
+_NAMED: Final = 5  # ports named in the line of a reload
 _LOG: Final = frozenset({"log_level", "log_format"})
 _WEB: Final = frozenset({"web_port", "web_bind", "web_user", "web_password", "metrics", "sniffer", "sniffer_log"})
 
 
 class Process:
-    """Runs what `file` describes until it is told to stop."""
+    """Runs the end described by ``file`` until it is stopped."""
 
     def __init__(self, file: str, config: Config) -> None:
         self._file = Path(file)
@@ -58,14 +58,14 @@ class Process:
         self._end = _make_end(config, self._listeners)
         self._events = EventLog()
         self._read = reader(self._end.state, self._events)
-        self._wake = asyncio.Event()  # a signal has come
+        self._wake = asyncio.Event()  # a signal has arrived
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._stamp = self._look()
-        self._told = ""  # the status that the service manager shows
+        self._told = ""  # the status shown by the service manager
 
     async def run(self) -> None:
-        """Run; raises BackhaulError if it can't begin."""
+        """Run the end; raise BackhaulError if it cannot start."""
         self._on_signals()
         with self._keeping_events():
             await self._end.start()
@@ -82,11 +82,11 @@ class Process:
                 await self._end_in_order(replaced)
 
     def _answer(self) -> dict[str, object]:
-        """Return what `backhaul status` shows, and which file this program was started with."""
+        """Return the document for ``backhaul status``, with the name of the configuration file."""
         return {"config": str(self._file.absolute()), **msgspec.to_builtins(self._read())}
 
     async def _until_stopped(self, watch: "Monitor | None") -> "Monitor | None":
-        """Look after the file and the service manager; return the monitor that runs at the end."""
+        """Watch the file and notify the service manager until the stop; return the monitor in use."""
         while not self._stop.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_EVERY):
@@ -102,7 +102,7 @@ class Process:
     async def _start_monitor(self, config: Config) -> "Monitor | None":
         if not config.page and not config.sniffer:
             return None
-        # Not before: without page and usage log an idle process is a megabyte smaller.
+        # Imported only here: without page and usage log an idle process is a megabyte smaller.
         from backhaul.monitor.service import start  # noqa: PLC0415
         from backhaul.monitor.settings import Settings  # noqa: PLC0415
 
@@ -139,7 +139,7 @@ class Process:
             ending.result()
         else:
             ending.cancel()
-            self._end.close()  # the kernel would close in order, and make half of an answer look like all of it
+            self._end.close()  # with resets: at exit the kernel closes in order, as if half an answer were complete
         log.info("stopped")
 
     def _on_signals(self) -> None:
@@ -176,14 +176,16 @@ class Process:
         return True
 
     async def _reload_file(self, watch: "Monitor | None") -> "Monitor | None":
-        """Apply what has changed in the file; a broken file changes nothing."""
+        """Apply the changes of the file; a broken file changes nothing."""
         notify.reloading()
         try:
             new = load(self._file)
         except ConfigError as error:
             for problem in error.problems:
                 log.error("%s", problem)
-            log.error("%s has mistakes: the old configuration runs on", self._file)
+            log.error(
+                "%s: not loaded; the old configuration stays in force until these mistakes are corrected", self._file
+            )
         else:
             watch = await self._apply(new, diff(self._config, new), watch)
         notify.ready()
@@ -192,10 +194,10 @@ class Process:
     async def _apply(self, new: Config, change: Change, watch: "Monitor | None") -> "Monitor | None":
         changed = frozenset(change.changed)
         if type(new) is not type(self._config) or _kind_changed(self._config, new):
-            log.error("%s: a change of side, or to or from transport udp, takes a restart", self._file)
+            log.error("%s: a change of side, or to or from transport udp, requires a restart", self._file)
             return watch
         for key in change.restart:
-            log.warning("%s has changed, which takes a restart", key)
+            log.warning("%s: changed; requires a restart", key)
         if changed & _LOG:
             configure(new.log_level, new.log_format)
         self._claim(new.page)
@@ -203,12 +205,12 @@ class Process:
             await _reconfigure(self._end, new, change)
         except (OSError, BackhaulError) as error:
             text = reason(error) if isinstance(error, OSError) else str(error)
-            log.error("%s can't be used: %s; the old configuration runs on", self._file, text)
+            log.error("%s: unusable: %s; the old configuration stays in force", self._file, text)
             return watch
         self._config = new
         for warning in new.warnings:
             log.warning("%s", warning)
-        if changed & _WEB or (watch and not watch.whole):  # who had the page's port may be gone
+        if changed & _WEB or (watch and not watch.whole):  # the page's port may be free now
             if watch:
                 await watch.stop()
             watch = await self._start_monitor(new)
@@ -217,7 +219,7 @@ class Process:
         return watch
 
     def _tell(self) -> None:
-        """Show the service manager how the tunnel is, when that has changed."""
+        """Send the tunnel's state to the service manager if it has changed."""
         text = f"{self._config.transport} {side_of(self._config)}: {_state(self._end)}"
         if text != self._told:
             notify.status(text)
@@ -234,11 +236,11 @@ def _state(end: Server | Client) -> str:
 
 
 def _take_turn(path: Path | None) -> socket.socket | None:
-    """Return what replaces the status socket of a process that stops; raises BackhaulError if another one does so."""
+    """Return a socket to replace that of a stopping process; raise BackhaulError if another process replaces it."""
     try:
         return take_turn(path)
     except OSError as error:
-        raise BackhaulError(f"can't take over from the process that stops: {reason(error)}") from None
+        raise BackhaulError(f"cannot take over from the stopping process: {reason(error)}") from None
 
 
 def _make_listeners(path: Path | None, *, shared: bool) -> Listeners:
@@ -249,7 +251,7 @@ def _make_listeners(path: Path | None, *, shared: bool) -> Listeners:
 def _make_end(config: Config, listeners: Listeners) -> Server | Client:
     if isinstance(config, ServerConfig):
         return Server(config, limits=gate_limits(descriptor_limit(), memory_limit()), listeners=listeners)
-    listeners.settle()  # the file was a server's before
+    listeners.settle()  # the file may have been a server's before
     return Client(config)
 
 
@@ -261,7 +263,7 @@ async def _stop(end: Server | Client, replaced: Callable[[], bool]) -> None:
 
 
 def _settle_memory() -> None:
-    """What is there by now stays to the end: the garbage collector need not look at it again and again."""
+    """Exempt present objects, which live until the end, from further garbage collections."""
     gc.collect()
     gc.freeze()
 

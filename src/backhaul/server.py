@@ -1,4 +1,4 @@
-"""The public end, put together."""
+"""The public end, assembled."""
 
 import asyncio
 import logging
@@ -25,11 +25,11 @@ from .errors import BackhaulError
 log = logging.getLogger("backhaul.server")
 
 DEFAULT_TIMINGS = Timings()
-_LOOK_EVERY: Final = 0.05  # seconds between looks for users and a successor while stopping
+_LOOK_EVERY: Final = 0.05  # seconds between checks for users and a successor while stopping
 
 
 class Server:
-    """A running server; `start` and `stop` once each, inside a running event loop."""
+    """A running server; call ``start`` and ``stop`` once each, in a running event loop."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Server:
         self.tunnel = ServerTunnel(config, self.relay, self._make_transport, timings, self._listeners)
 
     async def start(self) -> None:
-        """Listen; raises BackhaulError if the tunnel's own address is in use."""
+        """Listen; raise BackhaulError if the tunnel's own address is in use."""
         config = self.config
         await self._listeners.hosts.learn(_bind_hosts(config))
         try:
@@ -63,7 +63,7 @@ class Server:
             log.info("%s server listens on %s, %s", config.transport, config.bind_addr, ports)
 
     def session(self) -> SessionState:
-        """Return the state of the tunnel alone, for those who ask every second."""
+        """Return the state of the tunnel only, which is cheap."""
         return self.tunnel.session()
 
     def state(self) -> ServerState:
@@ -81,9 +81,9 @@ class Server:
         )
 
     async def reconfigure(self, new: ServerConfig, change: Change) -> None:
-        """Apply `change`, which leads to `new`; users in flight stay.
+        """Apply ``change``, which leads to ``new``; users in flight stay.
 
-        Raises BackhaulError when the tunnel's new address or certificate can't be had; the old configuration is in
+        Raises BackhaulError if the tunnel's new address or certificate is unusable; the old configuration stays in
         force then.
         """
         await self._listeners.hosts.learn(_bind_hosts(new))
@@ -96,7 +96,7 @@ class Server:
         ports = self.tunnel.ports
         ports.remove(change.ports_removed)
         ports.retarget(change.ports_retargeted)
-        ports.retry()  # the reload may be the administrator's answer to a port that is in use
+        ports.retry()  # the administrator may have freed a port before the reload
         ports.add(change.ports_added)
         self._listeners.settle()
 
@@ -111,11 +111,11 @@ class Server:
             raise BackhaulError(f"can't listen on {address}: {reason(error)}") from None
 
     async def stop(self, succeeded: Callable[[], bool] = lambda: False) -> None:
-        """End in order: users in flight get `shutdown_timeout` seconds, and while there are some, others are served.
+        """End in order: users in flight get ``shutdown_timeout`` seconds, and meanwhile new ones are served.
 
-        One that has had users a moment ago waits for more: most stops are restarts, and the next process may be on its
-        way. `succeeded`: whether another process listens on the same ports, which shall have the users to come. Where
-        the service manager keeps the listening sockets, users wait in them from the end of this process on.
+        A server that had users a moment ago waits for more: most stops are restarts, and the next process may be
+        starting. ``succeeded`` tells whether another process listens on the same ports, to which new users are left. If
+        the service manager keeps the listening sockets, users wait in them after the end of this process.
         """
         self.stopping = True
         loop = asyncio.get_running_loop()
@@ -132,7 +132,7 @@ class Server:
 
     @property
     def _serving(self) -> bool:
-        """Whether there are users, and a client that carries them, or will soon."""
+        """True while there are users, and a client to carry them, or one expected soon."""
         coming = self.tunnel.busy and not self._listeners.kept
         return self.tunnel.useful and bool(self.relay.live or self.tunnel.waiting or coming)
 

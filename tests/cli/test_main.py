@@ -167,7 +167,7 @@ class TestPorts:
         assert "address already in use" in line
         await server.line("0 ports")
         taken.close()
-        await server.line("open at last")
+        await server.line("now open")
         await ground.net.dial(taken.port)
 
     @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="only root may have a network alone")
@@ -178,12 +178,12 @@ class TestPorts:
         file.write_text(f'[server]\nbind_addr = "{address}:3080"\n{lines}')
         server = await ground.start("-c", file, wrapper=alone)
         await server.line(f"can't listen on {address}:3080: cannot assign requested address")
-        await server.line(f"port {address}:443: can't listen: cannot assign requested address")
+        await server.line(f"port {address}:443: cannot assign requested address")
         inside = ["nsenter", f"--net=/proc/{server.pid}/ns/net", "ip", "address", "add", f"{address}/32", "dev", "lo"]
         await asyncio.to_thread(subprocess.run, inside, check=True)
-        await server.line(f"listens on {address}:3080 at last")
+        await server.line(f"{address}:3080: now listening")
         if "443: open" not in server.text:
-            await server.line(f"port {address}:443: open at last")
+            await server.line(f"port {address}:443: now open")
 
     @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root may give up a capability")
     async def test_a_low_port_names_the_remedy(self, ground: Ground) -> None:
@@ -195,7 +195,7 @@ class TestPorts:
     async def test_one_port_is_taken(self, ground: Ground) -> None:
         taken = ground.net.listen().port
         server = await ground.server(ports=f'ports = ["{HOST}:{taken}=1", "{HOST}:{ground.user_port}=1"]')
-        await server.line(f"port {HOST}:{taken}: can't listen")
+        await server.line(f"port {HOST}:{taken}: address already in use; retried")
         await server.line(", 1 port\n")
         await ground.net.dial(ground.user_port)
 

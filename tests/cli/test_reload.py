@@ -102,7 +102,7 @@ async def test_a_file_that_changes_while_the_tunnel_runs(tmp_path: Path, page: i
         await server.program.line("ports: 1 removed")
 
     server.rewrite("token", "tokn")
-    await server.program.line("the old configuration runs on")
+    await server.program.line("the old configuration stays in force")
     assert "token: missing; rename tokn, or" in server.program.text
     assert await _fetch(first) == b"hello"
 

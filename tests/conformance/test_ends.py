@@ -195,7 +195,7 @@ async def test_a_target_that_never_answers(any_net: Net, caplog: pytest.LogCaptu
     await any_net.client(bind_port, dial_timeout=0.2)
     user = await any_net.dial(port)
     assert await user.closed()
-    assert f"can't reach target {silent.port}: connection timed out" in caplog.text
+    assert f"target {silent.port}: cannot be reached: connection timed out" in caplog.text
 
 
 async def test_users_beyond_the_first_are_not_hurt_by_a_refused_one(any_net: Net) -> None:

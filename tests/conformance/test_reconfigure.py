@@ -67,7 +67,7 @@ async def test_a_port_that_could_not_be_had_is_tried_again(any_net: Net, caplog:
     taken = any_net.listen()
     both = (tunnel.server.config.ports[0], mapping(taken.port, await any_net.echo(greeting=b"hi")))
     await change(tunnel.server, ports=both)
-    assert f"port {HOST}:{taken.port}: can't listen" in caplog.text
+    assert f"port {HOST}:{taken.port}: address already in use; retried" in caplog.text
     taken.close()
     await change(tunnel.server)  # nothing; but somebody has asked for a reload
     other = await any_net.dial(taken.port)

@@ -133,7 +133,7 @@ async def test_one_that_is_in_the_way_stops_no_other_port(
         free_port(), [f"unix:{path}={target}", f"unix:{folder}/other={target}"],
         timings=Timings(quiet=0, reopen_pauses=(0.01,)),
     )  # fmt: skip
-    assert f"port unix:{path}: can't listen: the file is no socket; remove it" in caplog.text
+    assert f"port unix:{path}: the file is no socket; remove it" in caplog.text
     assert [port.name for port in server.tunnel.ports.down] == [f"unix:{path}"]
     path.unlink()
     await until(lambda: not server.tunnel.ports.down)

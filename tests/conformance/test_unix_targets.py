@@ -116,7 +116,7 @@ async def test_a_target_that_is_not_there_refuses_the_user(
     tunnel = await net.tunnel(f"unix:{path}")
     assert await (await tunnel.user()).closed() == (missing == "permission of a directory")
     words = {"file": "no such file or directory", "listener": "connection refused"}.get(missing, "not a directory")
-    await until(lambda: f"can't reach target unix:{path}: {words}" in caplog.text)
+    await until(lambda: f"target unix:{path}: cannot be reached: {words}" in caplog.text)
 
 
 async def test_a_full_queue_refuses_the_user(net: Net, path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -144,7 +144,7 @@ async def test_allow_targets_has_to_name_it(
         await echo(user, b"hello")
     else:
         assert not await user.closed()
-        assert f"refused a user of unix:{path}: allow_targets has no such target" in caplog.text
+        assert f"target unix:{path}: user refused, not in allow_targets" in caplog.text
 
 
 async def test_its_users_of_datagrams_are_not_taken(net: Net, path: Path) -> None:
@@ -173,7 +173,7 @@ async def test_a_v072_client_can_not_and_the_log_says_so_once(each_net: Net, cap
     mappings = [f"{HOST}:{user_port}=unix:/run/app.sock", f"{HOST}:{free_port()}=80"]
     await each_net.server(port, mappings, timings=SOON)
     await old_client(each_net, port)
-    line = f"port {HOST}:{user_port} (unix:/run/app.sock): the client is v0.7.2, which can't reach Unix sockets"
+    line = f"port {HOST}:{user_port} (unix:/run/app.sock): the client is v0.7.2, which cannot reach Unix sockets"
     await until(lambda: line in caplog.text)
     assert caplog.text.count("can't reach Unix sockets") == 1
 

@@ -68,7 +68,7 @@ async def test_a_target_whose_name_does_not_exist(any_net: Net, caplog: pytest.L
     tunnel = await any_net.tunnel("no-such-host.invalid:80")
     user = await tunnel.user()
     await user.closed()
-    assert "can't reach target no-such-host.invalid:80" in caplog.text
+    assert "target no-such-host.invalid:80: cannot be reached" in caplog.text
 
 
 async def test_every_address_of_a_port_on_all_addresses(any_net: Net) -> None:

@@ -46,7 +46,7 @@ async def test_users(net: Net, tmp_path: Path) -> None:
         await net.stop(client)
     finally:
         await server.kill()
-    assert server.text.count("can't accept a user: Too many open files") == 1
+    assert server.text.count("user not accepted: Too many open files") == 1
     assert "Traceback" not in server.text
 
 

@@ -1,4 +1,4 @@
-"""A client of ours whose server is played by the test."""
+"""A client whose server is played by the test."""
 
 from typing import Any
 

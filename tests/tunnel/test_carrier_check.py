@@ -1,4 +1,4 @@
-"""What is known of whether a user could be carried."""
+"""The check whether users can be carried."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ async def test_any_sign_ends_the_wait(sign: object, caplog: pytest.LogCaptureFix
     assert not check.problem
 
 
-async def test_what_is_only_seen_may_turn_out_wrong_and_what_is_proved_may_not() -> None:
+async def test_a_seen_connection_may_prove_unsuitable_and_a_proved_one_may_not() -> None:
     check = CarrierCheck(log)
     check.begin()
     check.seen()
@@ -41,7 +41,7 @@ async def test_what_is_only_seen_may_turn_out_wrong_and_what_is_proved_may_not()
     assert not check.problem
 
 
-async def test_the_next_control_channel_has_to_prove_itself_anew() -> None:
+async def test_the_next_control_channel_is_checked_again() -> None:
     check = CarrierCheck(log)
     check.begin()
     check.proved()
@@ -54,7 +54,7 @@ async def test_the_next_control_channel_has_to_prove_itself_anew() -> None:
     check.end()
 
 
-async def test_the_log_says_up_once_and_what_is_wrong_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_up_and_the_problem_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "backhaul")
     check = CarrierCheck(log)
     check.begin()

@@ -1,4 +1,4 @@
-"""Our client against a server played by the test."""
+"""The client against a server played by the test."""
 
 import asyncio
 import logging
@@ -63,7 +63,7 @@ class TestHandshake:
         assert await control.receive_all() == b""
         assert "the server did not answer the handshake" in caplog.text
 
-    async def test_a_server_that_is_not_there_yet(self, behind: Behind, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_a_server_that_starts_later(self, behind: Behind, caplog: pytest.LogCaptureFixture) -> None:
         port = behind.listener.port
         behind.listener.close()
         await until(lambda: "connection refused" in caplog.text)
@@ -72,17 +72,17 @@ class TestHandshake:
 
 
 class TestPool:
-    async def test_v072_is_told_nothing_on_a_tunnel_connection(self, behind: Behind) -> None:
+    async def test_v072_receives_no_ticket(self, behind: Behind) -> None:
         _, carriers = await connected(behind)
         assert all(carrier.silent() for carrier in carriers)
 
-    async def test_one_of_ours_is_shown_the_ticket(self, behind: Behind) -> None:
+    async def test_a_server_with_extensions_receives_the_ticket(self, behind: Behind) -> None:
         await behind.control(TICKET)
         for carrier in await behind.carriers(2):
             assert await carrier.receive(len(SHOWN_TICKET)) == SHOWN_TICKET
 
-    async def test_one_of_ours_that_answers_late_is_shown_it_on_others(self, behind: Behind) -> None:
-        """It takes none without a ticket, and may have asked for each of them for a user."""
+    async def test_a_server_that_answers_late_receives_the_ticket_on_other_connections(self, behind: Behind) -> None:
+        """The server refuses those without a ticket, and may have asked for each of them for a user."""
         control, silent = await connected(behind)
         await control.send(CHANNEL)
         silent += await behind.carriers(1)
@@ -90,7 +90,7 @@ class TestPool:
         for carrier in await behind.carriers(3):
             assert await carrier.receive(len(SHOWN_TICKET)) == SHOWN_TICKET
         assert [await carrier.receive_all() for carrier in silent] == [b""] * 3
-        await control.send(hello_answer("tcp", TICKET) + CHANNEL)  # as it answers each hello: nothing is late now
+        await control.send(hello_answer("tcp", TICKET) + CHANNEL)  # each hello is answered: none is late now
         await behind.carriers(1)
         assert behind.client.tunnel.transport.idle == 4
 
@@ -108,7 +108,7 @@ class TestPool:
         await behind.carriers(3)
         assert behind.client.tunnel._transport.idle == 5
 
-    async def test_dead_ones_are_replaced(self, behind: Behind, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_dead_connections_are_replaced(self, behind: Behind, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("backhaul.tunnel.client._TICK", 0.02)
         _, carriers = await connected(behind)
         carriers[0].close()
@@ -135,21 +135,21 @@ class TestControlChannel:
         await connected(behind)
         assert all(carrier.silent() for carrier in carriers)
 
-    async def test_its_carriers_are_left_to_the_server_for_a_moment(self, behind: Behind) -> None:
-        """It may have handed them users."""
+    async def test_carriers_are_left_to_the_server_for_a_moment(self, behind: Behind) -> None:
+        """The server may have assigned users to them."""
         control, carriers = await connected(behind)
         await control.send(bytes([Signal.CLOSED]))
         for carrier in carriers:
             assert await carrier.closed()
 
-    async def test_an_error_of_ours_is_told_and_the_client_comes_back(
+    async def test_an_internal_error_is_logged_and_the_client_reconnects(
         self, behind: Behind, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await connected(behind)
         with monkeypatch.context() as broken:
             broken.setattr("backhaul.tunnel.client._TICK", 0.01)
             broken.setattr("backhaul.tunnel.pool.PoolSize.sample", lambda *_: 1 // 0)
-            await until(lambda: "internal error; connecting again" in caplog.text)
+            await until(lambda: "internal error; reconnecting" in caplog.text)
         await connected(behind)
 
     @pytest.mark.parametrize("end", [Peer.close, Peer.reset])
@@ -200,7 +200,7 @@ class TestAnnouncement:
             await carriers[0].send(byte)
         await target.accept()
 
-    async def test_what_comes_behind_it_comes_first(self, behind: Behind) -> None:
+    async def test_bytes_after_the_target_arrive_first(self, behind: Behind) -> None:
         target = behind.net.listen()
         _, carriers = await connected(behind)
         await carriers[0].send(header(target.port) + b"one ")
@@ -222,7 +222,7 @@ class TestAnnouncement:
         _, carriers = await connected(behind)
         await carriers[0].send(header(target.port))
         assert not await carriers[0].closed()
-        assert f"can't reach target {target.port}: connection refused" in caplog.text
+        assert f"target {target.port}: cannot be reached: connection refused" in caplog.text
 
     @pytest.mark.parametrize(
         ("said", "complaint"),
@@ -241,7 +241,7 @@ class TestAnnouncement:
         assert await carriers[0].closed()
         assert complaint in caplog.text
 
-    async def test_a_carrier_that_ends_within_it(self, behind: Behind) -> None:
+    async def test_a_carrier_that_ends_within_the_target(self, behind: Behind) -> None:
         _, carriers = await connected(behind)
         await carriers[0].send(header(80)[:3])
         carriers[0].shut_write()
@@ -250,7 +250,7 @@ class TestAnnouncement:
     @pytest.mark.config(connection_pool=1)
     async def test_a_client_that_stops_while_a_target_is_dialled(self, behind: Behind) -> None:
         silent = behind.net.listen(backlog=0)
-        await behind.net.dial(silent.port)  # takes the only place
+        await behind.net.dial(silent.port)  # fills the queue
         await behind.control()
         (carrier,) = await behind.carriers(1)
         await carrier.send(header(silent.port))
@@ -262,7 +262,7 @@ class TestAnnouncement:
 @pytest.mark.config(connection_pool=1)
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(garbage=st.binary(min_size=1, max_size=60).filter(lambda data: data[2:3] not in {b"\x04", b"\x05"}))
-async def test_garbage_on_a_tunnel_connection_disturbs_nobody(behind: Behind, garbage: bytes) -> None:
+async def test_garbage_on_a_tunnel_connection_affects_no_other(behind: Behind, garbage: bytes) -> None:
     if not behind.client.tunnel.peer:
         await behind.control()
     await until(lambda: behind.client.tunnel.peer)

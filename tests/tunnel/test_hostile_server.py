@@ -1,4 +1,4 @@
-"""A server that has the client dial what it should not, or more than it can."""
+"""A server that asks the client for forbidden targets, or for more than it can handle."""
 
 from collections.abc import AsyncIterator
 
@@ -20,7 +20,7 @@ DESCRIPTORS, A_QUARTER = 80, 20
 
 @pytest.fixture(params=FLOWS)
 async def flow_net(request: pytest.FixtureRequest) -> AsyncIterator[UdpNet]:
-    """Do the same over every transport that carries datagrams; nothing may be left when the test is over."""
+    """Run the test on every transport with datagrams; no flow may remain at its end."""
     async with UdpNet(request.param) as net:
         yield net
 
@@ -34,12 +34,14 @@ async def client_of(net: Net, lines: str = "", names: Names | None = None, pool:
 
 
 async def assigned(carrier: Peer, target: str) -> Peer:
-    """Have a user of `target` come on a tunnel connection."""
+    """Send a user of `target` on a tunnel connection."""
     await carrier.send(header(target))
     return carrier
 
 
-async def test_the_server_can_not_use_up_the_descriptors_by_asking(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+async def test_requests_for_connections_cannot_exhaust_the_descriptors(
+    net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
     behind = await client_of(net)
     control = await behind.control()
     await control.send(CHANNEL * 600)
@@ -53,13 +55,13 @@ async def test_the_server_can_not_use_up_the_descriptors_by_asking(net: Net, cap
     await behind.carriers(1)
 
 
-async def test_a_pool_that_is_larger_than_that_is_filled(net: Net) -> None:
+async def test_a_configured_pool_above_the_limit_is_filled(net: Net) -> None:
     behind = await client_of(net, pool=A_QUARTER + 5)
     await behind.control()
     await behind.carriers(A_QUARTER + 5)
 
 
-async def test_the_server_can_not_use_up_the_descriptors_by_targets(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+async def test_targets_cannot_exhaust_the_descriptors(net: Net, caplog: pytest.LogCaptureFixture) -> None:
     names = Names()
     behind = await client_of(net, names=names, pool=A_QUARTER + 1)
     await behind.control()
@@ -68,7 +70,7 @@ async def test_the_server_can_not_use_up_the_descriptors_by_targets(net: Net, ca
         await assigned(carrier, "silent.example:80")
     await until(lambda: behind.client.tunnel.dialling == A_QUARTER)
     assert not await (await assigned(last, "one-more.example:80")).closed()  # but reset
-    assert "refused a user of one-more.example:80: 20 targets are being dialled already" in caplog.text
+    assert "target one-more.example:80: user refused, 20 targets are being dialled already" in caplog.text
     names.let_go()
 
 
@@ -81,11 +83,11 @@ class TestAllowedTargets:
         await assigned(first, str(target.port))
         await target.accept()
         assert not await (await assigned(second, str(other.port))).closed()
-        assert f"refused a user of {other.port}: allow_targets has no such target" in caplog.text
+        assert f"target {other.port}: user refused, not in allow_targets" in caplog.text
         assert behind.client.tunnel.targets.others.refused == 1
 
     async def test_a_name_that_leads_elsewhere(self, net: Net, caplog: pytest.LogCaptureFixture) -> None:
-        """As the owner of a name can have it lead into the client's own network."""
+        """The owner of a name can point it into the client's own network."""
         inner, outer = net.listen(), net.listen(host="127.0.0.2")
         names = Names(good_example="127.0.0.2", bad_example=HOST)
         behind = await client_of(net, 'allow_targets = ["127.0.0.2"]', names)
@@ -94,9 +96,9 @@ class TestAllowedTargets:
         await assigned(first, f"good.example:{outer.port}")
         await outer.accept()
         assert not await (await assigned(second, f"bad.example:{inner.port}")).closed()
-        assert f"refused a user of bad.example:{inner.port}: allow_targets" in caplog.text
+        assert f"target bad.example:{inner.port}: user refused, not in allow_targets" in caplog.text
 
-    async def test_a_name_that_no_entry_can_mean_is_not_looked_up(self, net: Net) -> None:
+    async def test_a_name_that_matches_no_entry_is_not_looked_up(self, net: Net) -> None:
         names = Names()
         behind = await client_of(net, 'allow_targets = ["db.example", "10.0.0.0/8:80"]', names)
         await behind.control()
@@ -109,15 +111,15 @@ class TestAllowedTargets:
         [
             (
                 "127.0.0.1\0.example.com",
-                "refused a user: no spaces or control characters may be in target '127.0.0.1\\x00",
+                "user refused: no spaces or control characters may be in target '127.0.0.1\\x00",
             ),
-            ("10.0.0.1%x.evil.example", "refused a user of 10.0.0.1%x.evil.example"),
+            ("10.0.0.1%x.evil.example", "target 10.0.0.1%x.evil.example:"),
         ],
     )
-    async def test_what_is_judged_is_what_is_dialled(
+    async def test_the_checked_target_is_the_dialled_one(
         self, net: Net, caplog: pytest.LogCaptureFixture, host: str, complaint: str
     ) -> None:
-        """C takes a NUL for the end of a name; and what looks like an address may be a name that leads anywhere."""
+        """In C a NUL ends a name, and a text that looks like an address may be a name for any address."""
         target = net.listen()
         names = Names()
         names.known[host] = HOST
@@ -129,7 +131,7 @@ class TestAllowedTargets:
         with pytest.raises(BlockingIOError):
             target.sock.accept()
 
-    async def test_a_reload_counts_for_new_users(self, net: Net) -> None:
+    async def test_a_reload_applies_to_new_users(self, net: Net) -> None:
         target = net.listen()
         behind = await client_of(net, f'allow_targets = [":{target.port}"]')
         await behind.control()

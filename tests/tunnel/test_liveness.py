@@ -1,4 +1,4 @@
-"""How long a client believes in a server that says nothing."""
+"""The client's limit for the silence of its server."""
 
 from collections.abc import Callable
 
@@ -37,24 +37,24 @@ def test_a_server_that_cannot_be_asked_is_not_given_up_within_five_minutes() -> 
 
 
 @given(st.floats(1, 3600), st.integers(2, 20), st.booleans())
-def test_a_heart_that_keeps_beating_is_never_given_up(interval: float, beats: int, can_ask: bool) -> None:  # noqa: FBT001
+def test_a_server_with_regular_heartbeats_is_never_given_up(interval: float, beats: int, can_ask: bool) -> None:  # noqa: FBT001
     liveness = beating(interval, beats)
     assert not liveness.lasts_too_long((beats + 1) * interval, can_ask=can_ask)
     assert liveness.lasts_too_long(beats * interval + liveness.limit(can_ask=can_ask) + 1, can_ask=can_ask)
 
 
 @pytest.mark.parametrize(("can_ask", "limit"), [(True, 20), (False, KERNEL_ALONE)])
-def test_a_fast_heart_is_not_believed_to_be_that_regular(limit: float, *, can_ask: bool) -> None:
+def test_a_short_interval_has_a_least_limit(limit: float, *, can_ask: bool) -> None:
     assert beating(1, 10).limit(can_ask=can_ask) == limit
 
 
-def test_a_slow_heart_is_learned() -> None:
+def test_a_long_interval_is_learned() -> None:
     assert 120 < beating(120, 2).limit(can_ask=True) < 240
     assert 600 < beating(600, 2).limit(can_ask=False) < 1200
 
 
-def test_one_beat_alone_tells_no_interval() -> None:
-    """The first comes some time after the handshake: v0.7.2's ticker may have run before."""
+def test_a_single_heartbeat_gives_no_interval() -> None:
+    """The first heartbeat comes any time after the handshake, because v0.7.2's ticker may have started before."""
     assert beating(500, 1).limit(can_ask=True) == Liveness().limit(can_ask=True)
 
 
@@ -66,14 +66,14 @@ def test_the_longest_interval_counts() -> None:
     assert liveness.limit(can_ask=True) > 100
 
 
-def test_what_was_learned_holds_for_the_next_channel() -> None:
+def test_the_learned_interval_holds_for_the_next_channel() -> None:
     liveness = beating(120, 3)
     liveness.begin(1000)
     assert liveness.limit(can_ask=True) > 120
 
 
 @pytest.mark.parametrize("can_ask", [True, False])
-def test_a_server_whose_heart_beats_slower_than_expected_is_found_after_a_few_channels(*, can_ask: bool) -> None:
+def test_an_interval_longer_than_expected_is_learned_after_a_few_channels(*, can_ask: bool) -> None:
     liveness, limits, now = Liveness(), [], 0.0
     for _ in range(4):
         liveness.begin(now)
@@ -91,7 +91,7 @@ def test_a_server_that_was_heard_gets_no_more_time() -> None:
 
 
 @pytest.mark.parametrize("interval", [DEFAULT_HEARTBEAT, 120.0])
-def test_a_late_heart_is_asked_about_once_and_in_time_for_an_answer(interval: float) -> None:
+def test_a_late_server_is_asked_once_and_in_time_for_an_answer(interval: float) -> None:
     liveness = beating(interval, 3)
     last, limit = 3 * interval, liveness.limit(can_ask=True)
     assert not liveness.doubtful(last + interval)
@@ -110,7 +110,7 @@ def test_a_sign_of_life_ends_the_doubt(sign: Callable[[Liveness, float], None]) 
     assert liveness.doubtful(110)
 
 
-def test_whatever_the_server_says_shows_that_it_lives_but_only_its_heart_tells_an_interval() -> None:
+def test_any_message_is_a_sign_of_life_but_only_heartbeats_give_an_interval() -> None:
     liveness = Liveness()
     liveness.begin(0)
     limit = liveness.limit(can_ask=True)

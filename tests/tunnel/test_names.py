@@ -1,4 +1,4 @@
-"""Names and link-local addresses, of targets and of the server."""
+"""Host names and link-local addresses of targets and of the server."""
 
 from pathlib import Path
 
@@ -30,8 +30,8 @@ async def test_users_of_a_silent_name_delay_no_others(net: Net, names: Names) ->
     names.let_go()
 
 
-async def test_the_client_comes_back_while_names_of_targets_hang(any_net: Net, names: Names) -> None:
-    """There are more of them than the resolver of targets looks up at a time."""
+async def test_the_client_reconnects_while_names_of_targets_hang(any_net: Net, names: Names) -> None:
+    """There are more of these names than the resolver of targets looks up at a time."""
     bind_port = free_port()
     ports = {free_port(): f"{name}:80" for name in SILENT}
     server = await any_net.server(bind_port, [f"{port}={target}" for port, target in ports.items()])
@@ -57,6 +57,6 @@ def test_the_same_with_a_real_name_server_that_is_silent(tmp_path: Path) -> None
 
 @pytest.mark.skipif(not separable(), reason="needs root and Linux's namespaces for a link-local address")
 def test_link_local_addresses() -> None:
-    """Of the server, of a user's port and of a target: each is of no use without its interface."""
+    """The addresses of server, user's port and target are unusable without their interface."""
     said, complaints = run_apart("link_local", "ip address add fe80::a/64 dev lo nodad")
     assert said.split() == list(FLOWS), complaints

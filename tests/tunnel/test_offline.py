@@ -1,4 +1,4 @@
-"""Users while no client is connected: refused, or waiting, as `offline` says and the client's goodbye suggests."""
+"""Users without a client are refused or wait, depending on `offline` and on the client's goodbye."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ async def reload(server: Server, **keys: Any) -> None:  # noqa: ANN401 - any key
 
 
 async def refused(net: Net, port: int, host: str = HOST) -> bool:
-    """Whether a user is turned away at once."""
+    """Return whether a user is refused at once."""
     try:
         (await net.dial(port, host)).close()
     except ConnectionRefusedError:
@@ -47,7 +47,7 @@ async def offline(server: Server) -> None:
 
 
 def held(port: int, host: str = HOST) -> bool:
-    """Whether no other program can have the port."""
+    """Return whether no other program can open the port."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -58,8 +58,8 @@ def held(port: int, host: str = HOST) -> bool:
 
 
 @pytest.mark.parametrize("host", [HOST, "::1", "::"])
-async def test_without_a_client_users_are_refused_and_the_port_stays_ours(net: Net, host: str) -> None:
-    """Of both families where it listens on both; low ports could not be opened again without privileges."""
+async def test_without_a_client_users_are_refused_and_the_port_is_kept(net: Net, host: str) -> None:
+    """Both families stay; low ports could not be opened again without privileges."""
     dialled, port, bind_port = ("::1" if host == "::" else host), free_port(), free_port()
     server = await net.server(bind_port, [f"[{host}]:{port}={await net.echo()}"], timings=AT_ONCE)
     await offline(server)
@@ -88,7 +88,7 @@ async def test_a_reload_while_users_are_refused_keeps_the_port(net: Net) -> None
     assert await refused(net, port)
 
 
-async def test_a_client_that_does_not_come_back_after_a_failed_reload_is_missed(net: Net) -> None:
+async def test_a_client_that_does_not_return_after_a_failed_reload_is_missed(net: Net) -> None:
     port, bind_port = free_port(), free_port()
     soon = Timings(absence=3600, restart=0.02)
     server = await net.server(bind_port, [f"{HOST}:{port}=1"], timings=soon)
@@ -101,7 +101,7 @@ async def test_a_client_that_does_not_come_back_after_a_failed_reload_is_missed(
 
 
 class Stubborn(socket.socket):
-    """A listening socket of a system on which shutting it down means nothing."""
+    """A listening socket of a system on which shutdown(2) has no effect on it."""
 
     def shutdown(self, how: int) -> None:
         del how
@@ -116,7 +116,7 @@ class StubbornListeners(Listeners):
         return Stubborn(sock.family, sock.type, sock.proto, sock.detach())
 
 
-async def test_a_system_that_can_not_refuse_on_an_open_socket_closes_it(net: Net) -> None:
+async def test_without_refusals_on_open_sockets_the_port_is_closed(net: Net) -> None:
     port, bind_port = free_port(), free_port()
     ports = [f"{HOST}:{port}={await net.echo()}"]
     server = await net.server(bind_port, ports, timings=AT_ONCE, listeners=StubbornListeners())
@@ -128,7 +128,7 @@ async def test_a_system_that_can_not_refuse_on_an_open_socket_closes_it(net: Net
 
 
 @pytest.mark.parametrize("transport", ["tcp", "wsmux"])  # one for each gate
-async def test_a_client_that_says_goodbye_is_waited_for(transport: str) -> None:
+async def test_users_wait_for_a_client_that_said_goodbye(transport: str) -> None:
     async with Net(transport) as net:
         port, bind_port = free_port(), free_port()
         patience = Timings(user_patience=0.01, absence=0.02, restart=3600)
@@ -144,7 +144,7 @@ async def test_a_client_that_says_goodbye_is_waited_for(transport: str) -> None:
         assert await user.receive(5) == b"hello"
 
 
-async def test_one_that_does_not_come_back_is_given_up(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_client_that_does_not_return_is_given_up(net: Net, caplog: pytest.LogCaptureFixture) -> None:
     patience = Timings(user_patience=3600, absence=3600, restart=0.1)
     port, bind_port = free_port(), free_port()
     server = await net.server(bind_port, [f"{HOST}:{port}=1"], timings=patience)
@@ -159,7 +159,7 @@ async def test_one_that_does_not_come_back_is_given_up(net: Net, caplog: pytest.
     assert await refused(net, port)
 
 
-async def test_a_reload_changes_what_users_meet_at_once(net: Net) -> None:
+async def test_a_reload_of_offline_takes_effect_at_once(net: Net) -> None:
     port = free_port()
     server = await net.server(free_port(), [f"{HOST}:{port}=1"], timings=AT_ONCE)
     await offline(server)
@@ -171,7 +171,7 @@ async def test_a_reload_changes_what_users_meet_at_once(net: Net) -> None:
     assert await refused(net, port)
 
 
-async def test_a_port_that_is_added_meanwhile_is_refused_too_and_opens_with_the_others(net: Net) -> None:
+async def test_a_port_added_without_a_client_refuses_and_opens_with_the_others(net: Net) -> None:
     port, taken, bind_port = free_port(), net.listen(), free_port()
     server = await net.server(bind_port, timings=Timings(absence=0.02, reopen_pauses=(0.01,)))
     await offline(server)

@@ -1,4 +1,4 @@
-"""How long a client waits before it dials again, and what of it the log says."""
+"""The client's pauses before it dials again, and their log lines."""
 
 from random import Random
 
@@ -14,15 +14,15 @@ AT_ONCE = 0.2
 
 @pytest.fixture
 def pauses() -> Pauses:
-    """Return pauses without jitter; where a range begins with 0 its end counts."""
+    """Return pauses without jitter; of a range that begins with 0 the end is used."""
     return Pauses(lambda low, high: (low + high) / 2 if low else high)
 
 
-def test_attempts_in_vain_are_made_less_and_less_often(pauses: Pauses) -> None:
+def test_pauses_grow_with_failed_attempts(pauses: Pauses) -> None:
     assert [pauses.failed(INTERVAL) for _ in range(7)] == [3, 6, 12, 24, 48, 48, 48]
 
 
-def test_a_longer_interval_stays_as_it_is(pauses: Pauses) -> None:
+def test_a_longer_interval_is_kept(pauses: Pauses) -> None:
     assert [pauses.failed(100) for _ in range(3)] == [100, 100, 100]
 
 
@@ -30,7 +30,7 @@ def test_a_server_that_is_away_for_months(pauses: Pauses) -> None:
     assert {pauses.failed(INTERVAL) for _ in range(5000)} == {3, 6, 12, 24, 48}
 
 
-def test_a_channel_that_worked_ends_that(pauses: Pauses) -> None:
+def test_a_channel_that_worked_resets_the_pauses(pauses: Pauses) -> None:
     for _ in range(5):
         pauses.failed(INTERVAL)
     assert pauses.lost(INTERVAL, 3600, closed=False) == AT_ONCE
@@ -46,11 +46,11 @@ def test_a_server_that_restarts_is_dialled_more_often_for_a_while(pauses: Pauses
     assert pauses.failed(INTERVAL) == INTERVAL
 
 
-def test_one_that_stops_at_once_is_not_hurried_after(pauses: Pauses) -> None:
+def test_a_server_that_stops_at_once_is_not_dialled_more_often(pauses: Pauses) -> None:
     assert [pauses.stopped(INTERVAL, 0.9) for _ in range(3)] == [3, 6, 12]
 
 
-def test_a_channel_that_did_not_last_is_an_attempt_in_vain(pauses: Pauses) -> None:
+def test_a_channel_that_did_not_last_counts_as_failed(pauses: Pauses) -> None:
     assert [pauses.lost(INTERVAL, 1, closed=False) for _ in range(3)] == [3, 6, 12]
     assert not pauses.taking_turns
 
@@ -64,18 +64,18 @@ def test_jitter_makes_no_pause_longer_than_a_minute(interval: float, successes: 
 
 
 class TestTurns:
-    def test_the_client_that_is_pushed_out_at_once(self, pauses: Pauses) -> None:
+    def test_a_client_that_is_replaced_at_once(self, pauses: Pauses) -> None:
         assert [pauses.lost(INTERVAL, 0.1, closed=True) for _ in range(6)] == [3, 3, 3, 6, 12, 24]
         assert pauses.taking_turns
 
-    def test_the_client_that_has_the_server_for_as_long_as_the_other_waits(self, pauses: Pauses) -> None:
+    def test_a_client_that_is_replaced_after_the_pause_of_the_other(self, pauses: Pauses) -> None:
         first = [pauses.lost(INTERVAL, 3.1, closed=True) for _ in range(2)]
         assert (first, pauses.taking_turns) == ([AT_ONCE] * 2, False)
         later = [pauses.lost(INTERVAL, lasted, closed=True) for lasted in (3.1, 6.1, 12.1, 24.1, 48.1, 48.1)]
         assert (later, pauses.taking_turns) == ([3, 6, 12, 24, 48, 48], True)
 
     @given(st.integers(), st.floats(1, 15))
-    def test_two_clients_with_jitter_come_to_rest(self, seed: int, interval: float) -> None:
+    def test_two_clients_with_jitter_slow_down(self, seed: int, interval: float) -> None:
         """Each is connected while the other waits."""
         one, other = (Pauses(Random(seed + end).uniform) for end in range(2))  # noqa: S311 - no secret
         wait = interval
@@ -86,7 +86,7 @@ class TestTurns:
         assert other.taking_turns
         assert wait > 30
 
-    def test_when_the_other_is_gone_all_is_forgotten(self, pauses: Pauses) -> None:
+    def test_the_turns_are_forgotten_once_the_other_client_has_left(self, pauses: Pauses) -> None:
         for _ in range(6):
             pauses.lost(INTERVAL, 1, closed=True)
         assert pauses.lost(INTERVAL, 600, closed=True) == AT_ONCE
@@ -96,21 +96,21 @@ class TestTurns:
     def test_a_proxy_that_cuts_every_minute_is_no_other_client(self, pauses: Pauses) -> None:
         assert {pauses.lost(INTERVAL, 60, closed=True) for _ in range(9)} == {AT_ONCE}
 
-    def test_nor_is_a_server_that_is_away_now_and_then(self, pauses: Pauses) -> None:
+    def test_a_server_that_is_away_now_and_then_is_no_other_client(self, pauses: Pauses) -> None:
         for _ in range(9):
             pauses.lost(INTERVAL, 5, closed=True)
             for _ in range(4):
                 pauses.failed(INTERVAL)
         assert not pauses.taking_turns
 
-    def test_a_server_of_v072_that_starts_anew_for_each_client(self, pauses: Pauses) -> None:
+    def test_a_v072_server_that_restarts_for_each_client(self, pauses: Pauses) -> None:
         for _ in range(3):
             pauses.failed(INTERVAL)
             pauses.lost(INTERVAL, 0.1, closed=True)
         assert pauses.taking_turns
         assert [pauses.failed(INTERVAL), pauses.lost(INTERVAL, 0.1, closed=True)] == [6, 12]
 
-    def test_nor_one_that_says_why(self, pauses: Pauses) -> None:
+    def test_a_server_that_gives_a_reason_is_no_other_client(self, pauses: Pauses) -> None:
         assert {pauses.lost(INTERVAL, 5, closed=False) for _ in range(9)} == {AT_ONCE}
 
 
@@ -121,12 +121,12 @@ def test_equal_lines_are_written_now_and_then() -> None:
     assert [number for number, line in enumerate(lines, 1) if line] == [1, 2, 4, 8, 16, 32, 64, 128, 192]
 
 
-def test_another_line_is_written_at_once_and_counts_anew() -> None:
+def test_another_line_is_written_at_once_and_counted_from_one() -> None:
     repeats = Repeats()
     assert [repeats.worded(text) for text in "aaaba"] == ["a", "a (2 times in a row)", "", "b", "a"]
 
 
-def test_after_a_success_a_line_is_news() -> None:
+def test_after_a_success_a_line_is_written_again() -> None:
     repeats = Repeats()
     repeats.worded("refused")
     repeats.forget()

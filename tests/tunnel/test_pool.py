@@ -1,4 +1,4 @@
-"""The size of the pool, against v0.7.2's rule written down a second time."""
+"""The size of the pool, compared with a second implementation of v0.7.2's rule."""
 
 import math
 
@@ -26,7 +26,7 @@ def rule_of_v072(size: int, configured: int, load: int, idle: int, *, aggressive
     aggressive=st.booleans(),
     rounds=st.lists(st.lists(st.tuples(COUNTS, COUNTS), min_size=ADJUST_EVERY, max_size=ADJUST_EVERY), max_size=4),
 )
-def test_every_ten_seconds_the_rule_decides(
+def test_the_rule_is_applied_every_ten_seconds(
     configured: int,
     aggressive: bool,  # noqa: FBT001 - hypothesis passes it by name
     rounds: list[list[tuple[int, int]]],
@@ -45,7 +45,7 @@ def test_every_ten_seconds_the_rule_decides(
 
 
 @given(configured=st.integers(1, 50), idle=COUNTS, opening=COUNTS)
-def test_connections_that_have_died_are_replaced(configured: int, idle: int, opening: int) -> None:
+def test_dead_connections_are_replaced(configured: int, idle: int, opening: int) -> None:
     assert PoolSize(configured, aggressive=False).sample(idle, opening) == max(0, configured - idle - opening)
 
 
@@ -67,14 +67,14 @@ def test_requests_are_granted_while_no_more_than_enough_are_idle() -> None:
     assert all(pool.requested(8) for _ in range(1000))
 
 
-def test_as_many_requests_are_denied_as_connections_have_been_too_many_for_a_second() -> None:
+def test_surplus_connections_of_a_whole_second_deny_as_many_requests() -> None:
     pool = PoolSize(8, aggressive=False)
     pool.sample(20, 0)
     pool.sample(20, 0)
     assert [pool.requested(20) for _ in range(14)] == [False] * 12 + [True] * 2
 
 
-def test_connections_that_were_wanted_within_the_second_are_not_too_many() -> None:
+def test_connections_requested_within_the_second_are_no_surplus() -> None:
     pool = PoolSize(8, aggressive=False)
     pool.sample(20, 0)
     pool.requested(3)
@@ -95,7 +95,7 @@ def test_after_the_load_the_pool_shrinks_back_and_no_further(aggressive: bool) -
     assert pool.size == 8
 
 
-def test_none_is_denied_once_those_that_were_too_many_are_in_use() -> None:
+def test_no_request_is_denied_once_the_surplus_is_in_use() -> None:
     pool = PoolSize(8, aggressive=False)
     pool.sample(20, 0)
     pool.sample(20, 0)
@@ -104,7 +104,7 @@ def test_none_is_denied_once_those_that_were_too_many_are_in_use() -> None:
 
 
 class Scene:
-    """A pool, and a server that uses the connections which came first, as v0.7.2 does, or last."""
+    """A pool, and a server that uses the oldest connections, as v0.7.2 does, or the newest."""
 
     def __init__(self, dead: int, *, newest_first: bool) -> None:
         self.pool = PoolSize(8, aggressive=False)
@@ -114,11 +114,11 @@ class Scene:
 
     @property
     def idle_here(self) -> int:
-        """How many the client takes for idle."""
+        """The number of connections that look idle to the client."""
         return len(self.idle) + self.used
 
     def user(self) -> str:
-        """Have the server use a connection; return what became of the user."""
+        """Let the server use a connection; return the outcome of the user."""
         fate = self.idle.pop(-1 if self._newest_first else 0)
         granted = self.pool.requested(self.idle_here + (fate == "served"))
         if fate == "dead":
@@ -130,7 +130,7 @@ class Scene:
         return fate
 
     def probe(self) -> None:
-        """Have the kernel find the dead ones, on both ends."""
+        """Let the kernel find the dead ones, on both ends."""
         self.idle = [connection for connection in self.idle if connection == "served"]
         self.used = 0
 
@@ -141,7 +141,7 @@ class Scene:
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
-def test_a_pool_of_dead_connections_heals(newest_first: bool) -> None:  # noqa: FBT001
+def test_a_pool_of_dead_connections_recovers(newest_first: bool) -> None:  # noqa: FBT001
     scene = Scene(8, newest_first=newest_first)
     fates = []
     for _ in range(20):
@@ -165,7 +165,7 @@ def test_every_request_is_granted_while_no_user_arrives() -> None:
     assert pool.size == 8
 
 
-def test_connections_that_no_user_comes_on_are_bounded() -> None:
+def test_connections_without_arriving_users_are_bounded() -> None:
     pool, idle = PoolSize(8, aggressive=False), 8
     for _ in range(1000):
         pool.sample(idle, 0)
@@ -173,13 +173,13 @@ def test_connections_that_no_user_comes_on_are_bounded() -> None:
     assert idle <= 8 + MOST_EXTRA + 2
 
 
-def test_a_burst_of_users_is_bounded_by_nothing() -> None:
+def test_a_burst_of_users_is_not_bounded() -> None:
     pool = PoolSize(8, aggressive=False)
     pool.sample(8, 0)
     assert all(pool.requested(8 + number) for number in range(5000))
 
 
-def test_connections_for_users_who_have_gone_are_given_up_as_others_come() -> None:
+def test_connections_for_users_who_left_are_dropped_as_others_arrive() -> None:
     scene = Scene(0, newest_first=False)
     for _ in range(50):
         scene.pool.requested(0)

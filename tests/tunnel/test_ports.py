@@ -1,4 +1,4 @@
-"""Ports that can't be opened: they stay in the books, and are tried again until they can."""
+"""Ports that cannot be opened stay listed, and are retried until they are open."""
 
 import contextlib
 import socket
@@ -26,7 +26,7 @@ IN_USE = "address already in use"
 
 
 def states(server: Server) -> list[PortStatus]:
-    """Return what the monitor is told about the ports."""
+    """Return the monitor's view of the ports."""
     return list(reader(server.state, EventLog())().ports)
 
 
@@ -57,7 +57,7 @@ async def test_a_port_in_use_is_listed_and_opened_when_it_is_free(net: Net, capl
     assert IN_USE in told[0].message
 
 
-async def test_a_silent_name_server_holds_up_nobody(net: Net) -> None:
+async def test_a_silent_name_server_delays_no_user(net: Net) -> None:
     names, number, port = Names(**{"late.example": OSError("no such name")}), free_port(), free_port()
     ports = [f"late.example:{number}=1", f"{HOST}:{port}={await net.echo()}"]
     bind_port = free_port()
@@ -73,7 +73,7 @@ async def test_a_silent_name_server_holds_up_nobody(net: Net) -> None:
     await net.dial(number)
 
 
-async def test_udp_alone_is_opened_later_too_and_tcp_does_not_wait_for_it(net: Net) -> None:
+async def test_udp_is_opened_later_without_delaying_tcp(net: Net) -> None:
     number = free_port()
     with taken_for_datagrams(number):
         server = await net.server(free_port(), [f"{HOST}:{number}=1"], "accept_udp = true", timings=SOON)
@@ -93,7 +93,7 @@ async def test_ports_of_transport_udp_are_opened_later_too() -> None:
         await until(lambda: states(server)[0].up)
 
 
-async def test_a_reload_tries_at_once_and_knows_ports_that_are_down(net: Net) -> None:
+async def test_a_reload_retries_ports_that_are_down(net: Net) -> None:
     one, other = net.listen(), net.listen()
     server = await net.server(free_port(), [f"{HOST}:{one.port}=1", f"{HOST}:{other.port}=1"], timings=NOT_YET)
     one.close()

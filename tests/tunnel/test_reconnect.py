@@ -1,4 +1,4 @@
-"""The control channel is lost and found again: users in flight live on, new ones wait."""
+"""Loss and reconnection of the control channel: users in flight stay, new ones wait."""
 
 import pytest
 from tests.support.middlebox import Line
@@ -6,7 +6,7 @@ from tests.support.net import free_port, until
 from tests.support.tunnel import Net
 
 
-async def test_users_who_waited_for_a_client_far_away_get_a_connection_like_any_other(net: Net) -> None:
+async def test_users_who_waited_for_a_distant_client_get_a_full_connection(net: Net) -> None:
     """Their half-close works, so the client must have shown the ticket that it was only just given."""
     listener, bind_port, user_port = net.listen(), free_port(), free_port()
     await net.server(bind_port, [f"{user_port}={listener.port}"])
@@ -33,7 +33,7 @@ async def test_a_server_that_is_away_costs_few_lines(net: Net, caplog: pytest.Lo
     ]
 
 
-async def test_two_clients_with_one_token_are_told(any_net: Net, caplog: pytest.LogCaptureFixture) -> None:
+async def test_two_clients_with_one_token_are_reported(any_net: Net, caplog: pytest.LogCaptureFixture) -> None:
     server = await any_net.server(port := free_port())
     clients = [await any_net.client(port) for _ in range(2)]
     await until(lambda: caplog.text.count("another client with the same token seems to take turns") >= 2)

@@ -1,4 +1,4 @@
-"""Users on the public end: carried, waiting, given up, and how a v0.7.2 client is spared what it does not bear."""
+"""Users on the public end: carried, waiting or closed, and the half-close towards a v0.7.2 client."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ CHANNEL = bytes([Signal.CHANNEL])
 
 
 class TestDemand:
-    async def test_each_user_costs_a_connection_and_one_more_is_asked_for(self, public: Public) -> None:
+    async def test_each_user_takes_a_connection_and_requests_another(self, public: Public) -> None:
         control = await public.client()
         carriers = [await public.tunnel_connection() for _ in range(3)]
         await until(lambda: public.server.tunnel.transport.idle == 3)
@@ -26,7 +26,7 @@ class TestDemand:
             assert await carrier.receive(1) == b"%d" % number
         assert await control.receive(3) == CHANNEL * 3
 
-    async def test_users_who_wait_are_announced_to_a_client_that_comes(self, public: Public) -> None:
+    async def test_waiting_users_are_announced_to_a_new_client(self, public: Public) -> None:
         users = [await public.user() for _ in range(3)]
         await until(lambda: len(public.server.tunnel._waiting) == 3)
         control = await public.net.dial(public.port)
@@ -48,7 +48,7 @@ class TestDemand:
         assert await carrier.receive(1) == b"1"
 
     @pytest.mark.config("heartbeat = 1", heartbeat=0.02)
-    async def test_the_heart_beats(self, public: Public) -> None:
+    async def test_heartbeats_are_sent(self, public: Public) -> None:
         control = await public.client()
         assert await control.receive(3) == bytes([Signal.HEARTBEAT]) * 3
 
@@ -59,7 +59,7 @@ class TestPatience:
         user = await public.user()
         assert await user.receive_all() == b""
         host, port = user.address
-        assert f"closed user {host}:{port} of port {host}:{public.user_port}, target 192.0.2.1:80" in caplog.text
+        assert f"user {host}:{port} of port {host}:{public.user_port}, target 192.0.2.1:80: closed" in caplog.text
         assert "no client is connected" in caplog.text
 
     @pytest.mark.timings(user_patience=0.1)
@@ -73,7 +73,7 @@ class TestPatience:
 
     @pytest.mark.timings(user_patience=0.1)
     @pytest.mark.limits(hello_grace=0.0)
-    async def test_who_has_been_carried_is_not_given_up(self, public: Public) -> None:
+    async def test_a_carried_user_is_not_given_up(self, public: Public) -> None:
         await public.client()
         user, given_up = await public.user(), await public.user()
         carrier = await public.addressed(await public.tunnel_connection())
@@ -81,7 +81,7 @@ class TestPatience:
         await user.send(b"still here")
         assert await carrier.receive(10) == b"still here"
 
-    async def test_who_is_gone_waits_no_more(self, public: Public) -> None:
+    async def test_a_user_who_left_waits_no_longer(self, public: Public) -> None:
         gone, stays = await public.user(), await public.user()
         (port,) = public.server.tunnel.ports.open.values()
         await until(lambda: port.open == 2)
@@ -113,7 +113,7 @@ class TestIdleConnections:
         assert all(carrier.silent() for carrier in kept)
 
     @pytest.mark.parametrize("end", [Peer.close, Peer.reset, Peer.shut_write])
-    async def test_a_dead_one_is_not_handed_to_a_user(self, public: Public, end: object) -> None:
+    async def test_a_dead_connection_is_not_given_to_a_user(self, public: Public, end: object) -> None:
         assert callable(end)
         await public.client()
         dead, living = await public.tunnel_connection(), await public.tunnel_connection()
@@ -122,20 +122,20 @@ class TestIdleConnections:
             end(dead)  # ... this, as both are there when it looks
             await public.addressed(living)
 
-    async def test_one_that_speaks_nonsense_is_closed(self, public: Public) -> None:
+    async def test_a_connection_with_garbage_is_closed(self, public: Public) -> None:
         control = await public.client()
         carrier = await public.tunnel_connection()
         await carrier.send(b"\xff\xff\xff")
         assert await carrier.closed()
         assert control.silent()
 
-    async def test_they_go_with_their_control_channel(self, public: Public) -> None:
+    async def test_idle_connections_are_closed_with_their_control_channel(self, public: Public) -> None:
         control = await public.client()
         carrier = await public.tunnel_connection()
         control.close()
         assert await carrier.receive_all() == b""
 
-    async def test_a_user_in_flight_does_not(self, public: Public) -> None:
+    async def test_a_user_in_flight_survives_the_control_channel(self, public: Public) -> None:
         control = await public.client()
         carrier = await public.tunnel_connection()
         user = await public.user()
@@ -160,7 +160,7 @@ class TestGoodbye:
         assert await control.receive_all() == bytes([Signal.CLOSED])
         assert await carrier.receive_all() == b""
 
-    async def test_users_who_wait_are_closed(self, public: Public) -> None:
+    async def test_waiting_users_are_closed(self, public: Public) -> None:
         user = await public.user()
         await until(lambda: len(public.server.tunnel._waiting) == 1)
         await public.net.stop(public.server)
@@ -189,7 +189,7 @@ class TestGoodbye:
 
 
 class TestHalfCloseTowardsV072:
-    """It takes our end for the end of both directions: the answer would be lost."""
+    """A v0.7.2 client takes a half-close for the end of both directions: the answer would be lost."""
 
     async def carried(self, public: Public) -> tuple[Peer, Peer]:
         await public.client()
@@ -200,7 +200,7 @@ class TestHalfCloseTowardsV072:
         assert await carrier.receive(7) == b"request"
         return user, carrier
 
-    async def test_the_users_end_is_held_back_until_the_answer_is_there(self, public: Public) -> None:
+    async def test_the_users_end_is_held_back_until_the_answer(self, public: Public) -> None:
         user, carrier = await self.carried(public)
         user.shut_write()
         for _ in range(10):
@@ -210,7 +210,7 @@ class TestHalfCloseTowardsV072:
         carrier.close()
         assert await user.receive_all() == b""
 
-    async def test_it_is_passed_on_when_nothing_moves_any_more(self, public: Public) -> None:
+    async def test_the_users_end_is_passed_on_once_no_bytes_move(self, public: Public) -> None:
         public.server.relay.patience = Patience(hold_back=0.05, sweep=0.02)
         user, carrier = await self.carried(public)
         user.shut_write()
@@ -219,7 +219,7 @@ class TestHalfCloseTowardsV072:
         carrier.close()
         assert await user.receive_all() == b"late answer"
 
-    async def test_a_user_who_has_said_nothing_is_not_held_back(self, public: Public) -> None:
+    async def test_the_end_of_a_silent_user_is_not_held_back(self, public: Public) -> None:
         public.server.relay.patience = Patience(hold_back=1e9, hold_back_answered=1e9)
         await public.client()
         carrier = await public.tunnel_connection()
@@ -235,7 +235,7 @@ class TestHalfCloseTowardsV072:
         assert await carrier.receive_all() == b""
 
 
-async def test_what_a_user_says_at_once_leaves_with_the_announcement(public: Public) -> None:
+async def test_early_bytes_of_a_user_leave_with_the_announcement(public: Public) -> None:
     await public.client()
     user = await public.user()
     await user.send(b"hello")

@@ -1,4 +1,4 @@
-"""A server that stops while it has users, alone or with a successor."""
+"""The stop of a server with users, alone or with a successor."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ PATIENT = Timings(quiet=3600, handshakes=0.02)
 
 
 class Stage:
-    """A server with users of streams or of flows, and what follows it."""
+    """A server with TCP or UDP users, and its successors."""
 
     def __init__(self, net: UdpNet) -> None:
         self.net = net
@@ -54,7 +54,7 @@ class Stage:
             peer.close()
 
     def stop(self, server: Server) -> "asyncio.Task[None]":
-        """Begin to stop a server, which then looks whether it has been succeeded."""
+        """Begin to stop a server, which then checks for a successor."""
         return asyncio.ensure_future(server.stop(lambda: self.succeeded))
 
 
@@ -64,7 +64,7 @@ async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
         yield Stage(net)
 
 
-async def test_it_goes_on_serving_until_its_time_is_over(stage: Stage) -> None:
+async def test_a_stopping_server_serves_until_its_time_is_over(stage: Stage) -> None:
     server = await stage.server(shutdown_timeout=0.5)
     await stage.connected(server)
     await stage.served()
@@ -74,7 +74,7 @@ async def test_it_goes_on_serving_until_its_time_is_over(stage: Stage) -> None:
     await stopping
 
 
-async def test_it_leaves_users_and_client_to_its_successor(stage: Stage) -> None:
+async def test_users_and_client_are_left_to_the_successor(stage: Stage) -> None:
     server = await stage.server()
     client = await stage.connected(server)
     await stage.served()
@@ -89,7 +89,7 @@ async def test_it_leaves_users_and_client_to_its_successor(stage: Stage) -> None
     assert sum(port.total + port.udp.total for port in successor.tunnel.ports.all.values()) >= 1
 
 
-async def test_one_without_users_ends_at_once(stage: Stage) -> None:
+async def test_a_server_without_users_ends_at_once(stage: Stage) -> None:
     server = await stage.server(shutdown_timeout=3600)
     await stage.connected(server)
     await stage.stop(server)
@@ -97,8 +97,8 @@ async def test_one_without_users_ends_at_once(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("stage", ["tcp", "wsmux"], indirect=True)
-async def test_a_burst_while_another_process_takes_over_loses_nobody(stage: Stage) -> None:
-    """Carriers that the client dials for users of the old server must not reach the new one."""
+async def test_a_burst_during_a_takeover_loses_no_user(stage: Stage) -> None:
+    """Carriers dialled for users of the old server must not reach the new one."""
     server = await stage.server()
     await stage.connected(server)
     await stage.served()

@@ -1,4 +1,4 @@
-"""The books of a client whose server may name any number of targets."""
+"""The bounded counters of a client's targets."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from backhaul.tunnel.target_book import TargetBook, TargetCounters
 
 
 def use(book: TargetBook, target: str, size: int = 1) -> None:
-    """Count a user who has come, moved some bytes and gone."""
+    """Count a user who has connected, moved some bytes and left."""
     counters = book[target]
     counters.user_came()
     counters.traffic.sent.bytes += size
@@ -18,7 +18,7 @@ def targets(book: TargetBook) -> list[str]:
     return [target for target, _ in book]
 
 
-def test_the_target_not_used_for_longest_goes_to_the_others() -> None:
+def test_the_target_unused_for_longest_is_added_to_the_others() -> None:
     book = TargetBook(2)
     for target in ("a", "b", "a", "c"):
         use(book, target)
@@ -26,7 +26,7 @@ def test_the_target_not_used_for_longest_goes_to_the_others() -> None:
     assert (book.others.total, book.others.traffic.sent.bytes) == (1, 1)
 
 
-def test_one_with_users_stays() -> None:
+def test_a_target_with_users_stays() -> None:
     book = TargetBook(2)
     book["open"].user_came()
     for number in range(10):
@@ -34,7 +34,7 @@ def test_one_with_users_stays() -> None:
     assert targets(book) == ["open", "9"]
 
 
-def test_one_with_datagrams_stays() -> None:
+def test_a_target_with_udp_users_stays() -> None:
     book = TargetBook(2)
     book["open"].flow_came()
     for number in range(10):
@@ -46,7 +46,7 @@ def test_one_with_datagrams_stays() -> None:
     assert targets(book) == ["10", "11"]
 
 
-def test_when_all_have_users_a_new_one_counts_among_the_others() -> None:
+def test_if_all_targets_have_users_a_new_one_counts_among_the_others() -> None:
     book = TargetBook(2)
     book["a"].user_came()
     book["b"].user_came()
@@ -55,7 +55,7 @@ def test_when_all_have_users_a_new_one_counts_among_the_others() -> None:
     assert book.others.total == 1
 
 
-def test_what_never_was_is_not_shown() -> None:
+def test_unused_others_are_not_shown() -> None:
     book = TargetBook(1)
     assert not book.others.state("").used
     for target in ("a", "b"):

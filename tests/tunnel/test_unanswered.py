@@ -1,4 +1,4 @@
-"""Users who send something into the tunnel and get nothing back."""
+"""Users who send bytes into the tunnel and receive none."""
 
 import pytest
 from tests.support.net import Peer, until
@@ -6,7 +6,7 @@ from tests.support.public import Public
 
 
 async def unanswered(public: Public) -> tuple[Peer, Peer]:
-    """Return a user whose request the client has, and his carrier."""
+    """Return a user whose request has reached the client, and the carrier."""
     carrier = await public.tunnel_connection()
     user = await public.user()
     await public.addressed(carrier)
@@ -16,13 +16,13 @@ async def unanswered(public: Public) -> tuple[Peer, Peer]:
 
 
 async def gone(public: Public) -> None:
-    """Wait until no user is there any more."""
+    """Wait until no user is connected."""
     (port,) = public.server.tunnel.ports.open.values()
     await until(lambda: not port.open)
 
 
 @pytest.mark.timings(answer=0)
-async def test_who_gives_up_is_counted_and_many_of_them_are_worth_a_warning(
+async def test_users_who_give_up_are_counted_and_many_cause_a_warning(
     public: Public, caplog: pytest.LogCaptureFixture
 ) -> None:
     await public.client()
@@ -37,7 +37,7 @@ async def test_who_gives_up_is_counted_and_many_of_them_are_worth_a_warning(
 
 
 @pytest.mark.timings(answer=1000)
-async def test_who_changes_his_mind_is_not_counted(public: Public) -> None:
+async def test_users_who_change_their_mind_are_not_counted(public: Public) -> None:
     await public.client()
     user, _ = await unanswered(public)
     user.reset()
@@ -46,7 +46,7 @@ async def test_who_changes_his_mind_is_not_counted(public: Public) -> None:
 
 
 @pytest.mark.timings(answer=0)
-async def test_who_is_answered_is_not_counted(public: Public) -> None:
+async def test_answered_users_are_not_counted(public: Public) -> None:
     await public.client()
     user, carrier = await unanswered(public)
     await carrier.send(b"answer")
@@ -57,7 +57,7 @@ async def test_who_is_answered_is_not_counted(public: Public) -> None:
 
 
 @pytest.mark.timings(answer=0)
-async def test_a_target_that_ends_without_a_word_is_heard(public: Public) -> None:
+async def test_an_end_without_bytes_is_an_answer(public: Public) -> None:
     await public.client()
     user, carrier = await unanswered(public)
     carrier.close()

@@ -1,1 +1,1 @@
-"""The control plane: listeners, control channel, demand, reconnect."""
+"""The control plane: ports, waiting users, heartbeat, pool, reconnects, targets."""

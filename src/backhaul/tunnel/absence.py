@@ -1,26 +1,26 @@
-"""How long no client has been connected."""
+"""The time without a client."""
 
 import asyncio
 from collections.abc import Callable
 
 
 class Absence:
-    """Calls `lasts()` when the client has been away for longer than it was given."""
+    """Calls ``lasts()`` once the client has been away for longer than its grace period."""
 
     def __init__(self, lasts: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._lasts = lasts
         self._timer: asyncio.TimerHandle | None = None
         self.long = False
-        """Whether that time is over."""
+        """True once the grace period is over."""
 
     def begin(self, grace: float) -> None:
-        """The client has gone; `grace` seconds are its."""
+        """Give the client ``grace`` seconds to return."""
         self.end()
         self._timer = self._loop.call_later(grace, self._over)
 
     def end(self) -> None:
-        """The client is there, or nobody waits for it any more."""
+        """Stop waiting, because the client is connected or not needed any more."""
         self.long = False
         if self._timer:
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""Users who arrive on the client's side: their targets are dialled, if they may be, and joined with them."""
+"""Users arriving at the client: their targets are dialled, if allowed, and joined with them."""
 
 import asyncio
 import errno
@@ -26,7 +26,7 @@ _RESETS = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOENT, errno.E
 
 
 class Arrivals:
-    """Dials targets, at most `most` of a kind at a time, none longer than `timeout`; keeps `book`."""
+    """Dials targets, at most ``most`` of a kind at a time, within ``timeout`` seconds; counts users in ``book``."""
 
     def __init__(
         self, poller: Poller, resolver: Resolver, book: TargetBook, *, timeout: float, keepalive: int, most: int
@@ -37,26 +37,26 @@ class Arrivals:
         self._datagrams = Dialer(poller, timeout, resolver, socket.SOCK_DGRAM)
         self._most = most
         self._book = book
-        # Targets get all at once whatever `nodelay` says, as in v0.7.2: it is about the tunnel, not the last step.
+        # Connections to targets always have TCP_NODELAY, as in v0.7.2: `nodelay` concerns the tunnel only.
         self._options = SocketOptions(nodelay=True, keepalive=keepalive)
         self._allowed = AllowList()
         self._throttle = LogThrottle(log)
 
     @property
     def dialling(self) -> int:
-        """How many targets are being dialled."""
+        """The number of targets being dialled."""
         return len(self._streams) + len(self._datagrams)
 
     def allow(self, entries: Iterable[str]) -> None:
-        """Let users who come from now on reach these targets only; all of them if there are no entries."""
+        """Let new users reach these targets only, or all targets if there are no entries."""
         self._allowed = AllowList(entries)
 
     def arrived(self, arrival: Arrival) -> None:
-        """Dial the target that a user wants, and join the two; or refuse the user."""
+        """Dial the user's target and join both, or refuse the user."""
         try:
             target = parse_target(arrival.target)
         except BadTargetError as error:
-            self._throttle.warn("target", f"refused a user: {error}")
+            self._throttle.warn("target", f"user refused: {error}")
             arrival.refuse(reset=False)
             return
         verdict = self._allowed.judge(target.host, target.port)
@@ -70,7 +70,7 @@ class Arrivals:
             self._dial(arrival, target, lambda address: self._allowed.allows_address(address, target.port))
 
     def close(self) -> None:
-        """Stop dialling; those who wait for it are refused."""
+        """Stop dialling; users waiting for their targets are refused."""
         self._streams.close()
         self._datagrams.close()
 
@@ -79,7 +79,7 @@ class Arrivals:
         dialled = functools.partial(self._dialled, arrival, target)
         try:
             dialer.dial(target.host, target.port, self._options, dialled, permit)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the user must not wait for ever
+        except Exception as error:  # noqa: BLE001 - after any error the user must not wait for ever
             self._break_off(arrival, error)
 
     def _dialled(self, arrival: Arrival, target: Target, result: socket.socket | OSError) -> None:
@@ -91,23 +91,21 @@ class Arrivals:
             self._join(arrival, result)
 
     def _forbid(self, arrival: Arrival) -> None:
-        """Refuse as a target does; without an entry in the book, where made-up names would push out the real ones."""
-        text = (
-            f"refused a user of {arrival.target}: allow_targets has no such target; add it if the server may reach it"
-        )
+        """Refuse the user with a reset; made-up names get no entry in the book, where they would replace real ones."""
+        text = f"target {arrival.target}: user refused, not in allow_targets; add it if the server may reach it"
         self._throttle.warn(("allow_targets", arrival.target), text)
         self._book.others.refused += 1
         arrival.refuse(reset=True)
 
     def _overloaded(self, arrival: Arrival) -> None:
-        text = f"refused a user of {arrival.target}: {self._most} targets are being dialled already"
-        self._throttle.warn("dialling", f"{text}; if this is no attack raise the limit of open files (LimitNOFILE)")
+        text = f"target {arrival.target}: user refused, {self._most} targets are being dialled already"
+        self._throttle.warn("dialling", f"{text}; raise the limit of open files (LimitNOFILE), unless it is an attack")
         self._book[arrival.target].refused += 1
         arrival.refuse(reset=True)
 
     def _fail(self, arrival: Arrival, target: Target, error: OSError) -> None:
         text = reason(error)
-        self._throttle.warn((target, text), f"can't reach target {arrival.target}: {text}")
+        self._throttle.warn((target, text), f"target {arrival.target}: cannot be reached: {text}")
         self._book[arrival.target].dropped += 1
         arrival.refuse(reset=error.errno in _RESETS)
 
@@ -120,7 +118,7 @@ class Arrivals:
         closed = functools.partial(self._closed, arrival, counters, self._loop.time())
         try:
             arrival.join(sock, counters.traffic, closed)
-        except Exception as error:  # noqa: BLE001 - as with dialling
+        except Exception as error:  # noqa: BLE001 - as for dialling
             release(self._poller, sock, reset=True)
             closed(FAILED)
             self._break_off(arrival, error)

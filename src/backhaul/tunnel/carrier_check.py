@@ -1,4 +1,4 @@
-"""Whether a user could be carried. A control channel does not tell: both ends may run different transports."""
+"""The check whether users can be carried, which a control channel does not prove: transports may differ."""
 
 import asyncio
 import logging
@@ -8,16 +8,15 @@ from typing import Final
 from backhaul.net.log_throttle import LogThrottle
 
 GRACE: Final = 45.0
-"""Seconds for the first tunnel connection that fits. A session of v0.7.2 is silent until its first sign of life, 20 s
-after it has begun."""
+"""Seconds until the first suitable tunnel connection. A session of v0.7.2 is silent for its first 20 s."""
 
 
 class CarrierCheck:
-    """What is known of the other end's tunnel connections, and what is wrong with them.
+    """The knowledge about the peer's tunnel connections, and their problem, if any.
 
-    A sign of life in a session, a ticket, a named target or a target's answer proves them. Of others it is only seen
-    that they are there, and what comes later may speak against them. Once proved, nothing that a stranger sends changes
-    that before the next control channel.
+    A keep-alive in a session, a ticket, a target or a target's answer proves them. Others are only seen, and later
+    bytes may show that they are unsuitable. Once they are proved, no unauthenticated connection changes that before
+    the next control channel.
     """
 
     def __init__(self, logger: logging.Logger, grace: float = GRACE) -> None:
@@ -28,12 +27,12 @@ class CarrierCheck:
         self._overdue: asyncio.TimerHandle | None = None
         self._begun = math.inf  # by the loop's clock
         self._proved = False
-        self._up = False  # and the log says so
+        self._up = False  # and logged
         self.problem = ""
-        """Why no user could be carried; empty: nothing speaks against it."""
+        """The reason why no user can be carried; empty if there is none."""
 
     def begin(self) -> None:
-        """A control channel has been opened."""
+        """Start the check for a new control channel."""
         self.end()
         self._begun = self._loop.time()
         self._proved = self._up = False
@@ -41,30 +40,30 @@ class CarrierCheck:
         self._overdue = self._loop.call_later(self._grace, self._give_up)
 
     def end(self) -> None:
-        """The control channel is gone."""
+        """Stop the check of a lost control channel."""
         if self._overdue:
             self._overdue.cancel()
             self._overdue = None
 
     def seen(self) -> None:
-        """A tunnel connection is there."""
+        """Note that a tunnel connection is open."""
         if not self._up and not self.problem:
             self._is_up()
 
     def proved(self) -> None:
-        """A tunnel connection has shown what it is."""
+        """Note that a tunnel connection has proved to be suitable."""
         if not self._proved:
             self._proved = True
             self.problem = ""
             self._is_up()
 
     def answered(self, since: float) -> None:
-        """A user who has come at `since` got an answer; one from before the control channel proves nothing."""
+        """Note an answer to a user accepted at ``since``; a user from before the control channel proves nothing."""
         if not self._proved and since >= self._begun:
             self.proved()
 
     def mismatched(self, what: str) -> None:
-        """The tunnel connections are something else; `what` is a sentence with the remedy."""
+        """Note that the tunnel connections are unsuitable; ``what`` is a sentence with the remedy."""
         if not self._proved:
             self.end()
             self._up = False
@@ -79,4 +78,4 @@ class CarrierCheck:
 
     def _give_up(self) -> None:
         self._overdue = None
-        self.mismatched("no tunnel connection of this transport has come; set the same transport on both ends")
+        self.mismatched("no tunnel connection of this transport has arrived; set the same transport on both ends")

@@ -26,15 +26,15 @@ log = logging.getLogger("backhaul.client")
 _STOPPED = "the server closed it to stop or to reload"
 _SETTLE_TICK = 0.02  # seconds between looks at the idle connections while stopping
 _TICK = 1.0  # seconds between samples of the pool
-_DESCRIPTORS = 4  # of all descriptors each kind of dialling may take one in so many: users need the rest
+_DESCRIPTORS = 4  # each kind of dialling may take a quarter of all descriptors: users need the rest
 _TURNS_TEXT = (
     "another client with the same token seems to take turns with this one, or the server restarts again and again: the "
-    f"last {TURNS} control channels were closed soon; give each client a server of its own or stop one of them"
+    f"last {TURNS} control channels were closed early; give each client a server of its own or stop one of them"
 )
 
 
 class ClientTunnel:
-    """One tunnel behind the firewall; `run` keeps it connected until it is cancelled."""
+    """One tunnel behind the firewall; ``run`` keeps it connected until it is cancelled."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class ClientTunnel:
         targets: TargetBook,
         descriptors: int,
     ) -> None:
-        """`descriptors` is the limit of open files."""
+        """Prepare a tunnel; ``descriptors`` is the limit of open files."""
         self._loop = asyncio.get_running_loop()
         self.config = config
         self._transport = make_transport(self)
@@ -74,32 +74,32 @@ class ClientTunnel:
 
     @property
     def connected(self) -> bool:
-        """Whether the server is there, and nothing speaks against it that a user could be carried."""
+        """True if the server is connected and users can be carried, as far as this end knows."""
         return self._channel_open and not self.fit.problem
 
     @property
     def problem(self) -> str:
-        """Why no user could be carried, as far as this end knows; else empty."""
+        """The reason why no user can be carried, as far as this end knows; empty if there is none."""
         return self.fit.problem
 
     @property
     def transport(self) -> ClientTransport:
-        """What carries the users."""
+        """The transport that carries the users."""
         return self._transport
 
     @property
     def pool_size(self) -> int:
-        """How many idle tunnel connections are kept now."""
+        """The number of idle tunnel connections to keep now."""
         return self._pool.size
 
     @property
     def dialling(self) -> int:
-        """How many targets are being dialled."""
+        """The number of targets being dialled."""
         return self._arrivals.dialling
 
     @property
     def busy(self) -> bool:
-        """Whether users who have come, or may still come, have no target yet, after `stop`."""
+        """True if, after ``stop``, users have no target yet or may still arrive."""
         return bool(self._arrivals.dialling or self._transport.leaving)
 
     def session(self) -> SessionState:
@@ -114,7 +114,7 @@ class ClientTunnel:
         )
 
     def adopt(self, config: ClientConfig) -> None:
-        """Go on with another configuration that asks for no new control channel."""
+        """Use another configuration that needs no new control channel."""
         before, self.config = self.config, config
         self._arrivals.allow(config.allow_targets)
         if (before.connection_pool, before.aggressive_pool) != (config.connection_pool, config.aggressive_pool):
@@ -126,33 +126,33 @@ class ClientTunnel:
             try:
                 pause = await self._once()
             except Exception:
-                log.exception("internal error; connecting again, users in flight go on")
+                log.exception("internal error; reconnecting, users in flight stay")
                 pause = self._pauses.failed(self.config.retry_interval)
             await asyncio.sleep(pause)
 
     def stop(self) -> None:
-        """Tell the server, and take no more users; those that are on the way still come."""
+        """Tell the server to send no more users; those on their way still arrive."""
         self._transport.send(Signal.CLOSED)
         self._channel_open = False
         self._transport.disconnect()
 
     async def settled(self, patience: float) -> None:
-        """Return when the server has closed its idle connections, after `patience` seconds at the latest."""
+        """Wait until the server has closed its idle connections, at most ``patience`` seconds."""
         end = self._loop.time() + patience
         while self._transport.leaving and self._loop.time() < end:  # noqa: ASYNC110 - once, at the very end
             await asyncio.sleep(_SETTLE_TICK)
 
     def close_idle(self) -> None:
-        """Close what is left of the idle connections; targets are dialled on, for users who have come."""
+        """Close the remaining idle connections; targets of arrived users are still dialled."""
         self._transport.close()
 
     def close(self) -> None:
-        """Close what is left of the idle connections, and stop dialling."""
+        """Close the remaining idle connections, and stop dialling."""
         self.close_idle()
         self._arrivals.close()
 
     def heard(self, signal: Signal) -> None:
-        """The server wants something."""
+        """Act on a signal of the server."""
         self._liveness.heard(self._loop.time())
         if signal == Signal.CHANNEL:
             if self._pool.requested(self._transport.spare):
@@ -163,18 +163,18 @@ class ClientTunnel:
             self.control_lost(_STOPPED)
 
     def control_lost(self, reason: str) -> None:
-        """Let `run` dial again; users in flight stay."""
+        """Let ``run`` dial again; users in flight stay."""
         if self._lost and not self._lost.done():
             self._lost.set_result(reason)
 
     def arrived(self, arrival: Arrival) -> None:
-        """Dial the target that a user wants, and join the two."""
+        """Dial the target of a user, and join both."""
         self.fit.proved()
         self._pool.arrived()
         self._arrivals.arrived(arrival)
 
     async def _once(self) -> float:
-        """Connect and keep the control channel while it lasts; return the seconds to wait before the next one."""
+        """Connect and keep the control channel until it is lost; return the seconds to wait before the next one."""
         remote = self.config.remote_addr
         self._lost = self._loop.create_future()
         try:
@@ -196,7 +196,7 @@ class ClientTunnel:
             self._channel_open = False
             self.peer = ""
             self._transport.disconnect()
-        log.warning("control channel lost: %s; connecting again, users in flight go on", reason)
+        log.warning("control channel lost: %s; reconnecting, users in flight stay", reason)
         self._failures.forget()
         if reason == _STOPPED:
             return self._pauses.stopped(self.config.retry_interval, self._loop.time() - begun)
@@ -217,7 +217,7 @@ class ClientTunnel:
         self._doubt(self._loop.time(), can_ask=transport.can_ask)
 
     def _open(self) -> None:
-        """Dial one more tunnel connection, if not too many are there: a server may ask for any number."""
+        """Dial one more tunnel connection, up to a limit, because a server may ask for any number."""
         transport, most = self._transport, max(self._fair_share, self.config.connection_pool)
         if transport.connections < most:
             transport.open()
@@ -225,11 +225,11 @@ class ClientTunnel:
         self._throttle.warn(
             "connections",
             f"the server asks for more than {most} tunnel connections: refused; "
-            "if it has so many users raise the limit of open files (LimitNOFILE)",
+            "if it has so many users, raise the limit of open files (LimitNOFILE)",
         )
 
     def _doubt(self, now: float, *, can_ask: bool) -> None:
-        """Ask a silent server whether it lives, and give it up when the silence lasts."""
+        """Ask a silent server for a sign of life, and give it up when the silence lasts."""
         if can_ask and self._liveness.doubtful(now):
             self._transport.probe()
         if self._liveness.lasts_too_long(now, can_ask=can_ask):

@@ -1,4 +1,4 @@
-"""How the users of a tunnel end: a line for each at log level debug, and a warning when too many get nothing."""
+"""The outcomes of users: a debug line for each, and a warning when too many get no answer."""
 
 import asyncio
 import functools
@@ -14,22 +14,22 @@ from backhaul.relay.outcome import Done, Ending, Outcome
 
 from .ports import Port
 
-RECENT: Final = 20  # users who have ended last
-SUSPICIOUS: Final = 5  # of them without an answer, and half of them at least
+RECENT: Final = 20  # the last users to end
+SUSPICIOUS: Final = 5  # unanswered ones among them, and at least half of them
 _BLACK_HOLES: Final = frozenset({Ending.LOST, Ending.SILENT})
 _GIVEN_UP: Final = frozenset({Ending.USER, Ending.RESET_BY_USER})
 
 
 class Outcomes:
-    """Counts the users who sent something and got nothing back, in `unanswered`.
+    """Counts, in ``unanswered``, the users who sent bytes and received none.
 
-    Those who left within `patience` seconds have changed their mind.
+    Users who leave within ``patience`` seconds do not count: they have changed their mind.
     """
 
     def __init__(self, log: logging.Logger, patience: float, answered: Callable[[float], None]) -> None:
-        """`answered` is told when a user came, by the loop's clock, who has got something and has gone."""
+        """Call ``answered`` at the end of an answered user, with the time of its arrival by the loop's clock."""
         self.unanswered = 0
-        self.last_user = -math.inf  # when one has come, by the loop's clock
+        self.last_user = -math.inf  # arrival of the last user, by the loop's clock
         self._answered = answered
         self._loop = asyncio.get_running_loop()
         self._log = log
@@ -38,7 +38,7 @@ class Outcomes:
         self._recent: deque[bool] = deque(maxlen=RECENT)  # whether each was unanswered
 
     def expect(self, port: Port, address: tuple[Any, ...]) -> Done:
-        """Return what a user who has come now calls in the end."""
+        """Return the callback for the end of a user who arrives now."""
         self.last_user = now = self._loop.time()
         return functools.partial(self._ended, port, address, now)
 
@@ -56,7 +56,7 @@ class Outcomes:
             )
 
     def _judge(self, port: Port, outcome: Outcome, seconds: float) -> None:
-        """Look at a user who got nothing."""
+        """Count a user who received no bytes."""
         if outcome.ending is Ending.RESET_BY_TARGET:
             port.target_refused += 1
         elif outcome.ending is Ending.NOT_CARRIED:
@@ -88,7 +88,7 @@ def name(address: tuple[Any, ...]) -> str:
 
 
 def describe(who: str, target: str, outcome: Outcome, seconds: float) -> str:
-    """Return the line of a user who has gone."""
+    """Return the log line of a user who has left."""
     return (
         f"{who}, target {target}: {outcome.received} bytes from the user, {outcome.sent} bytes to the user, "
         f"{seconds:.1f} s, {outcome.ending.value}"

@@ -1,45 +1,45 @@
-"""How long a client waits before it dials its server again: arithmetic, without a clock of its own.
+"""The client's pauses before it dials its server again, without a clock of its own.
 
-After a control channel that worked it waits for a moment only, as users wait on the other end. Attempts in vain are
-made less and less often. Two clients with one token would push each other out for ever: the server keeps the control
-channel that was opened last and closes the other one, and that is all the other client gets to know.
+After a control channel that worked the pause is short, because users wait on the other end. After failed attempts it
+grows. Two clients with one token would replace each other for ever: the server keeps the last control channel and
+closes the other one, which is all that the other client notices.
 """
 
 import random
 from collections.abc import Callable
 
 _AT_ONCE = 0.2  # seconds at most after a control channel that worked
-_JITTER = 0.25  # either way: clients of a restarted server should not come all at once
+_JITTER = 0.25  # either way: clients of a restarted server should not all dial at once
 _RESTARTING = (0.25, 0.5, 0.5, 1.0, 1.0, 2.0)  # seconds between attempts while a server restarts, which users notice
-_WORKED = 1.0  # seconds; a server that stops sooner than that is not hurried after
+_WORKED = 1.0  # seconds; a server that stops earlier is not dialled more often
 _LONGEST = 48.0  # seconds; with jitter a minute at most
 _DOUBLINGS = 10  # more would not matter: intervals are whole seconds
-TURNS = 3  # control channels in a row that are closed soon: another client is taking turns with this one
-_BRIEF, _MOST_BRIEF = 10.0, 30.0  # seconds that mean "soon": two pauses of the other client, within these limits
-_RESTART = 3  # attempts that fail while a server starts anew; more of them mean that it was away
-_TURN = 8  # pauses of this client that the next one of the other may last: two doublings ahead, and jitter
+TURNS = 3  # control channels in a row that are closed early: another client takes turns with this one
+_BRIEF, _MOST_BRIEF = 10.0, 30.0  # seconds that count as early: two pauses of the other client, within these limits
+_RESTART = 3  # attempts that fail during a restart of the server; more of them mean that it was away
+_TURN = 8  # the other client's next pause in pauses of this client, at most: two doublings ahead, and jitter
 
 
 class Pauses:
-    """Remembers what became of the attempts so far. `spread(low, high)` returns something between the two."""
+    """Remembers the outcomes of attempts; ``spread(low, high)`` returns a number between the two."""
 
     def __init__(self, spread: Callable[[float, float], float] = random.uniform) -> None:
         self._spread = spread
-        self._in_vain = 0  # attempts in a row that failed or did not last
-        self._failed = 0  # attempts in a row that failed
-        self._restarting: list[float] = []  # pauses to come for a server that has said that it stops
-        self._last = 0.0  # pause before such an attempt
-        self.turns = 0  # control channels in a row that the server closed soon
+        self._in_vain = 0  # consecutive attempts that failed or did not last
+        self._failed = 0  # consecutive attempts that failed
+        self._restarting: list[float] = []  # further pauses for a server that has announced its stop
+        self._last = 0.0  # the last pause after an attempt in vain
+        self.turns = 0  # consecutive control channels that the server closed early
 
     @property
     def taking_turns(self) -> bool:
-        """Whether another client with the same token seems to take turns with this one."""
+        """True if another client with the same token seems to take turns with this one."""
         return self.turns >= TURNS
 
     def failed(self, interval: float) -> float:
-        """The server could not be reached; return the seconds to wait. `interval` is the first such pause.
+        """Return the seconds to wait after a failed attempt; ``interval`` is the first such pause.
 
-        That alone speaks for no server that is really away: v0.7.2's starts anew for each client that comes on ws.
+        A single failure does not mean that the server is away: v0.7.2's restarts for each client on ws.
         """
         if self._restarting:
             return min(interval, self._restarting.pop(0)) * self._spread(1 - _JITTER, 1 + _JITTER)
@@ -49,7 +49,7 @@ class Pauses:
         return self._longer(interval)
 
     def lost(self, interval: float, lasted: float, *, closed: bool) -> float:
-        """A control channel is gone, closed by the server without a word or not; return the seconds to wait."""
+        """Return the seconds to wait after the loss of a control channel, ``closed`` without a reason by the server."""
         self._failed = 0
         self._restarting.clear()
         soon = closed and lasted < self._brief(interval)
@@ -57,12 +57,12 @@ class Pauses:
         if lasted > interval and not self.taking_turns:
             self._in_vain = 0
             return self._spread(0, _AT_ONCE)
-        if soon and self.turns <= TURNS:  # the other one must find out as well before the pauses grow
+        if soon and self.turns <= TURNS:  # the other client must notice too before the pauses grow
             self._in_vain = 0
         return self._longer(interval)
 
     def stopped(self, interval: float, lasted: float) -> float:
-        """The server has said that it stops, most likely for a restart; return the seconds to wait."""
+        """Return the seconds to wait for a server that has announced its stop, most likely for a restart."""
         pause = self.lost(interval, lasted, closed=False)
         if lasted < _WORKED:
             return pause
@@ -82,14 +82,14 @@ class Pauses:
 
 
 class Repeats:
-    """Tells which of many equal lines are worth writing: the first, second, fourth, … and every 64th."""
+    """Selects which of many equal lines to write: the first, second, fourth, … and every 64th."""
 
     def __init__(self) -> None:
         self._text = ""
         self._count = 0
 
     def worded(self, text: str) -> str:
-        """Return the line to write, empty if it has been written often enough."""
+        """Return the line to write, or an empty one if this repeat is skipped."""
         self._count = self._count + 1 if text == self._text else 1
         self._text = text
         if self._count == 1:
@@ -97,7 +97,7 @@ class Repeats:
         return f"{text} ({self._count} times in a row)" if _worth_saying(self._count) else ""
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Start counting again."""
         self._text = ""
 
 

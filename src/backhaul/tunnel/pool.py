@@ -1,25 +1,25 @@
-"""How many idle tunnel connections a client keeps: arithmetic only, v0.7.2's rule.
+"""The number of idle tunnel connections that a client keeps: v0.7.2's rule, arithmetic only.
 
-Every 10 seconds the average load (requests per second) is held against the average number of idle
-connections. One more is kept when `load + a > idle * b`, one less when `load + x < idle * y`, never fewer
-than configured.
+Every 10 seconds the average load (requests per second) is compared with the average number of idle connections. The
+pool grows by one if ``load + a > idle * b``, and shrinks by one if ``load + x < idle * y``, but never below its
+configured size.
 
-The server asks for a connection whenever it uses one, so each request is followed by a user who arrives. Where none
-does, the server has used a connection that is dead and looks idle here, because a NAT has forgotten it for instance.
-Those that the server has used count as idle no more.
+The server requests a connection whenever it uses one, so an arriving user follows each request. If none arrives, the
+server has used a connection that is dead but looks idle here, for example because a NAT has forgotten it. Connections
+used by the server do not count as idle.
 """
 
 from typing import NamedTuple
 
 ADJUST_EVERY = 10  # samples, one a second
-MOST_EXTRA = 64  # idle connections beyond the size of the pool, however often the server asks and no user arrives
-# Samples after which what is dead has been found by the kernel: 35 s of silence, or a little more for one that has been
-# asked for meanwhile. What is idle still is alive: the user whom it was asked for had gone before it came.
+MOST_EXTRA = 64  # idle connections above the size of the pool, if the server keeps asking and no user arrives
+# Samples after which the kernel has found dead connections: 35 s of silence, and a little more for those requested in
+# the meantime. Connections still idle are alive: the user for whom one was requested had left before it was open.
 _FOUND_OUT = 80
 
 
 class Factors(NamedTuple):
-    """The numbers of the rule."""
+    """The factors of the rule."""
 
     a: int
     b: int
@@ -32,7 +32,7 @@ AGGRESSIVE = Factors(1, 2, 0, 0.75)
 
 
 class PoolSize:
-    """Follows demand; the caller samples once a second and says each request of the server."""
+    """Follows demand; the caller samples once a second and reports each request of the server."""
 
     def __init__(self, configured: int, *, aggressive: bool) -> None:
         self._configured = configured
@@ -43,40 +43,40 @@ class PoolSize:
         self._surplus = 0
         self._least_idle = 0
         self._used = _Used()
-        self._recent = 0  # requests since the last sample ...
-        self._before = 0  # ... and in the second before: their connections may be on their way to a user
+        self._recent = 0  # requests since the last sample
+        self._before = 0  # requests in the second before: their connections may be on their way to a user
         self.size = configured
 
     def requested(self, idle: int) -> bool:
-        """The server asks for one more; whether to dial it (no, while more than enough are idle now).
+        """Return whether to dial a connection requested by the server: not while more than enough are idle.
 
-        `idle` counts those only of which the server needs no replacement.
+        ``idle`` counts only connections that need no replacement.
         """
         self._requests += 1
         self._least_idle = min(self._least_idle, idle)
-        live, resting = idle - self._used.count, idle - self._recent - self._before
+        live, unused = idle - self._used.count, idle - self._recent - self._before
         self._used.count += 1
         self._recent += 1
         if self._surplus > 0 and live > self.size:
             self._surplus -= 1
             return False
-        return resting < self.size + MOST_EXTRA
+        return unused < self.size + MOST_EXTRA
 
     def arrived(self) -> None:
-        """A user has come on a connection: it was alive."""
+        """Note that a user has arrived on a connection, which was alive."""
         self._used.arrived()
 
     def sample(self, idle: int, opening: int, shared: int = 0) -> int:
-        """Take the figures of this second; return how many to dial so that dead connections are replaced.
+        """Take the figures of this second; return the number of connections to dial in place of dead ones.
 
-        `shared` have users and take more: they count for the pool as idle ones do.
+        ``shared`` connections have users and accept more: they count as idle ones do.
         """
         self._samples += 1
         self._idle_sum += idle + shared
         if self._samples == ADJUST_EVERY:
             self._adjust()
-        # Under load many that look idle here are already taken on the other end: only those that nobody
-        # wanted for a whole second are too many.
+        # Under load many connections that look idle here are in use on the other end: only those that were idle for a
+        # whole second are surplus.
         self._surplus = max(0, min(self._least_idle, idle) - self.size)
         self._least_idle = idle
         self._used.sample(idle)
@@ -94,7 +94,7 @@ class PoolSize:
 
 
 class _Used:
-    """How many connections the server has used although they look idle here: requests without a user who arrived."""
+    """Counts connections used by the server that look idle here: requests without an arriving user."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -103,14 +103,14 @@ class _Used:
         self._samples = 0
 
     def arrived(self) -> None:
-        """A user has come."""
+        """Note the arrival of a user."""
         self._arrivals += 1
         if self.count:
             self.count -= 1
             self._least = min(self._least, self.count)
 
     def sample(self, idle: int) -> None:
-        """Forget those that have gone, and those that prove alive."""
+        """Forget the connections that are closed, and those that proved to be alive."""
         self.count = min(self.count, idle)
         self._samples += 1
         if self._samples == _FOUND_OUT:

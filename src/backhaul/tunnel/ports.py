@@ -1,4 +1,4 @@
-"""The local ports that users connect to."""
+"""The local ports for users."""
 
 import functools
 import logging
@@ -41,24 +41,24 @@ class Port:
 
     def __init__(self, mapping: PortMapping) -> None:
         self.mapping = mapping
-        self.problem = ""  # why it can't be opened; empty while it is open
+        self.problem = ""  # the reason why it is not open; empty while it is
         self.traffic = Traffic(Meter(), Meter())
         self.open = 0  # users connected now
         self.total = 0  # users since the start
-        self.refused = 0  # users turned away at once: too many wait, or the machine has no descriptors left
-        self.dropped = 0  # users closed because nothing could carry them in time
-        self.target_refused = 0  # users whose target reset the connection before it had sent a byte
-        self.udp = Counters()  # of its UDP side
+        self.refused = 0  # users closed at once: too many wait, or the machine is out of descriptors
+        self.dropped = 0  # users closed because no carrier was free in time
+        self.target_refused = 0  # users whose target reset the connection before it sent a byte
+        self.udp = Counters()  # for UDP users
         self._acceptor: Acceptor | None = None
         self._datagrams: DatagramListener | None = None
 
     @property
     def name(self) -> str:
-        """The address and the number, or the number alone where it listens on all addresses."""
+        """The address and the number, or the number alone if it listens on all addresses."""
         return self.mapping.bind
 
     def state(self) -> PortState:
-        """Return what has happened on this port."""
+        """Return the state of this port."""
         return PortState(
             bind_host=self.mapping.bind_host,
             bind_port=self.mapping.bind_port,
@@ -83,31 +83,31 @@ class Port:
         accepted: Callable[[socket.socket, Any], None],
         refused: Callable[[OSError], None],
     ) -> None:
-        """Open the port, unless it is open; raises OSError."""
+        """Open the port unless it is open; raise OSError if that fails."""
         if not self._acceptor:
             listener = listeners.streams(self.mapping.bind_host, self.mapping.bind_port, options)
             self._acceptor = Acceptor(poller, listener, accepted, refused)
 
     def set_options(self, options: SocketOptions) -> None:
-        """Give users to come these options."""
+        """Set the options of future users."""
         if self._acceptor:
             self._acceptor.set_options(options)
 
     def listen_datagrams(self, listen: "ListenDatagrams") -> None:
-        """Open the port for UDP, unless it is open; raises OSError."""
+        """Open the port for UDP unless it is open; raise OSError if that fails."""
         if not self._datagrams:
             self._datagrams = listen(self)
 
     def refuse(self) -> None:
-        """Refuse users until `admit`, and keep the port."""
+        """Refuse users until ``admit``, and keep the port."""
         if self._acceptor:
             try:
                 self._acceptor.refuse()
-            except OSError:  # a system that knows no such thing: the port must be opened anew
+            except OSError:  # not supported by this system: the port must be opened again
                 self._close_streams()
 
     def admit(self) -> None:
-        """Take users again; a port that can't is to be opened anew."""
+        """Accept users again; a port that cannot is closed, so that it can be opened again."""
         if self._acceptor:
             try:
                 self._acceptor.admit()
@@ -115,12 +115,12 @@ class Port:
                 self._close_streams()
 
     def close(self) -> None:
-        """Take no more users; those that are connected stay, flows end."""
+        """Accept no more users; connected ones stay, flows end."""
         self._close_streams()
         self.close_datagrams()
 
     def finish(self) -> None:
-        """Take the users who have come already, then no more."""
+        """Accept the users in the queue, then no more."""
         if self._acceptor:
             self._acceptor.finish()
             self._acceptor = None
@@ -131,14 +131,14 @@ class Port:
             self._acceptor = None
 
     def close_datagrams(self) -> None:
-        """Take no more datagrams; flows end."""
+        """Accept no more datagrams; flows end."""
         if self._datagrams:
             self._datagrams.close()
             self._datagrams = None
 
 
 class DatagramListener(Protocol):
-    """What a port holds while it is open for UDP."""
+    """The listener of a port that is open for UDP."""
 
     def close(self) -> None:
         """Close the socket and end the flows."""
@@ -148,10 +148,10 @@ ListenDatagrams = Callable[[Port], DatagramListener]
 
 
 class Ports:
-    """All local ports of a server; `accepted(port, sock, address)` gets the users.
+    """All local ports of a server; ``accepted(port, sock, address)`` receives the users.
 
-    A port is open for TCP, for UDP or for both, as `streams` and `listen_datagrams` say. One that can't be
-    opened stays in the books and is tried again, as are ports of which one side can't be opened.
+    A port is open for TCP, for UDP or for both, depending on ``streams`` and ``listen_datagrams``. A port that cannot
+    be opened, or only for one of both, stays listed and is retried.
     """
 
     def __init__(
@@ -174,35 +174,35 @@ class Ports:
         self._throttle = LogThrottle(log)
         self._retries = Retries(self.retry, timings.reopen_pauses)
         self.refusing = False
-        """Whether users of streams are refused, for want of a client."""
+        """True while TCP users are refused because no client is connected."""
         self.all: dict[tuple[str, int], Port] = {}
 
     @property
     def open(self) -> dict[tuple[str, int], Port]:
-        """Those that take users."""
+        """The ports that are fully open."""
         return {bind: port for bind, port in self.all.items() if not port.problem}
 
     @property
     def down(self) -> list[Port]:
-        """Those that can't be opened, or not for both TCP and UDP."""
+        """The ports that are not open, or not for both TCP and UDP."""
         return [port for port in self.all.values() if port.problem]
 
     def add(self, mappings: Iterable[PortMapping]) -> None:
-        """Open the ports of `mappings`."""
+        """Open the ports of ``mappings``."""
         for mapping in mappings:
             self.all[mapping.bind_host, mapping.bind_port] = port = Port(mapping)
             self._open(port)
         self._retry_later()
 
     def set_options(self, options: SocketOptions) -> None:
-        """Give users to come, on whatever port, these options."""
+        """Set the options of future users on all ports."""
         if options != self._options:
             self._options = options
             for port in self.all.values():
                 port.set_options(options)
 
     def take_datagrams(self, listen: ListenDatagrams | None) -> None:
-        """Open all ports for UDP, or (None) close them for it."""
+        """Open all ports for UDP, or with None close them for it."""
         self._listen_datagrams = listen
         for port in self.all.values():
             port.close_datagrams()
@@ -210,7 +210,7 @@ class Ports:
         self._retry_later()
 
     def retarget(self, mappings: Iterable[PortMapping]) -> None:
-        """Send the users to come of these ports elsewhere."""
+        """Change the targets of these ports for future users."""
         for mapping in mappings:
             port = self.all[mapping.bind_host, mapping.bind_port]
             port.mapping = mapping
@@ -220,19 +220,19 @@ class Ports:
         self._retry_later()
 
     def retry(self) -> bool:
-        """Try again to open what is down; return whether everything is open."""
+        """Try to open the ports that are down; return whether all are open."""
         for port in self.down:
             self._open(port)
         return not self.down
 
     def refuse(self) -> None:
-        """Refuse users of streams until `admit`; all ports stay ours."""
+        """Refuse TCP users until ``admit``, and keep all ports."""
         self.refusing = True
         for port in self.all.values():
             port.refuse()
 
     def admit(self) -> None:
-        """Take users again."""
+        """Accept users again."""
         self.refusing = False
         for port in self.all.values():
             port.admit()
@@ -240,12 +240,12 @@ class Ports:
         self._retry_later()
 
     def remove(self, mappings: Iterable[PortMapping]) -> None:
-        """Close the ports of `mappings`; their users stay."""
+        """Close the ports of ``mappings``; their users stay."""
         for mapping in mappings:
             self.all.pop((mapping.bind_host, mapping.bind_port)).close()
 
     def finish(self) -> None:
-        """Take the users of streams who have come already, then close all ports."""
+        """Accept the TCP users in the queues, then close all ports."""
         if not self.refusing:
             for port in self.all.values():
                 port.finish()
@@ -258,12 +258,12 @@ class Ports:
             self.all.popitem()[1].close()
 
     def _open(self, port: Port) -> None:
-        """Open what is not open of a port, and log the first failure and the success after it."""
+        """Open a port for TCP and UDP, as far as it is not, and log the first failure and the success after it."""
         before, port.problem = port.problem, "; ".join(self._failures(port))
         if port.problem and not before:
-            log.error("port %s: can't listen: %s; tried again until it works", port.name, port.problem)
+            log.error("port %s: %s; retried until it works", port.name, port.problem)
         elif before and not port.problem:
-            log.info("port %s: open at last", port.name)
+            log.info("port %s: now open", port.name)
         if self.refusing:
             port.refuse()
 
@@ -292,5 +292,5 @@ class Ports:
     def _refused(self, port: Port, error: OSError) -> None:
         port.refused += 1
         self._throttle.warn(
-            error.errno, f"can't accept a user: {error.strerror}; that user is closed, the rest goes on"
+            error.errno, f"port {port.name}: user not accepted: {error.strerror}; this user is closed, others continue"
         )

@@ -1,11 +1,11 @@
-"""Attempts that are repeated with growing pauses, for ever."""
+"""Attempts repeated with growing pauses, without end."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 
 
 class Retries:
-    """Calls `attempt` after each of `pauses`, the last of which is repeated, until it returns True."""
+    """Calls ``attempt`` after each of ``pauses``, and repeats the last one, until it returns True."""
 
     def __init__(self, attempt: Callable[[], bool], pauses: Sequence[float]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -15,13 +15,13 @@ class Retries:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin with the shortest pause."""
+        """Start with the first pause."""
         self.stop()
         self._made = 0
         self._later()
 
     def stop(self) -> None:
-        """Make no more attempts."""
+        """Stop the attempts."""
         if self._timer:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""The public end's control plane: users come in, wait for a carrier if they must, and are handed to the transport."""
+"""The public end's control plane: accepts users, lets them wait for a carrier, and passes them to the transport."""
 
 import asyncio
 import errno
@@ -31,11 +31,11 @@ from .waiting_users import Waiting, WaitingUsers
 
 log = logging.getLogger("backhaul.server")
 
-_LAST_LOOKS = 0.02  # seconds between looks whether the last users have carriers
+_LAST_LOOKS = 0.02  # seconds between checks whether the last users have carriers
 
 
 class ServerTunnel:
-    """One tunnel on the public end; owns its ports and the users that wait."""
+    """One tunnel on the public end; owns its ports and the waiting users."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class ServerTunnel:
         self._heart: asyncio.TimerHandle | None = None
         self.peer = ""  # the client's address while it is connected
         self.opened = 0  # control channels so far
-        self._unreachable = ""  # why the client can't connect, as far as this end knows; empty: it can
+        self._unreachable = ""  # the reason why the client cannot connect, as far as this end knows
         self.fit = CarrierCheck(log)  # told by the transport
         self._outcomes = Outcomes(log, timings.answer, self.fit.answered)
         self._unix_targets = UnixTargets(timings.recognition, lambda: self._transport.client_is_v072)
@@ -77,43 +77,43 @@ class ServerTunnel:
 
     @property
     def connected(self) -> bool:
-        """Whether a client is there, and nothing speaks against it that a user could be carried."""
+        """True if a client is connected and users can be carried, as far as this end knows."""
         return self._transport.connected and not self.fit.problem
 
     @property
     def problem(self) -> str:
-        """Why no client is connected, or no user could be carried, as far as this end knows; else empty."""
+        """The reason why no client can connect or no user can be carried, as far as this end knows, or empty."""
         return self._unreachable or self.fit.problem
 
     @property
     def useful(self) -> bool:
-        """Whether a client is there or has said that it comes back."""
+        """True if a client is connected, or expected to return."""
         return self._transport.connected or self._waiting.client_will_come
 
     @property
     def busy(self) -> bool:
-        """Whether a user has come a moment ago, or a flow was in use."""
+        """True if a user arrived, or a flow was used, a moment ago."""
         last = max(self._outcomes.last_user, self._flows.relay.flows.last_used)
         return self._loop.time() - last < self._timings.quiet
 
     @property
     def offline(self) -> bool:
-        """Whether users are refused, for want of a client."""
+        """True while users are refused because no client is connected."""
         return self.ports.refusing
 
     @property
     def waiting(self) -> int:
-        """How many users, of streams or of flows, have no carrier."""
+        """The number of TCP and UDP users without a carrier."""
         return len(self._waiting) + self._flows.waiting
 
     @property
     def unanswered(self) -> int:
-        """How many users sent something into the tunnel and got nothing back."""
+        """The number of users who sent bytes into the tunnel and received none."""
         return self._outcomes.unanswered
 
     @property
     def transport(self) -> ServerTransport:
-        """What carries the users."""
+        """The transport that carries the users."""
         return self._transport
 
     def session(self) -> SessionState:
@@ -128,10 +128,7 @@ class ServerTunnel:
         )
 
     def adopt(self, config: ServerConfig, settings: ServerSettings) -> None:
-        """Go on with another configuration.
-
-        What asks for a new control channel has been seen to by `rebuild`.
-        """
+        """Use another configuration; ``rebuild`` has handled changes that need a new control channel."""
         before, self.config = self.config, config
         self._transport.settings = settings
         self._flows.set_most_waiting(config.channel_size)
@@ -147,7 +144,7 @@ class ServerTunnel:
     def rebuild(self, config: ServerConfig, make_transport: Callable[[ServerEvents], ServerTransport]) -> None:
         """Replace control channel, pool and address of the tunnel; ports, waiting users and users in flight stay.
 
-        Raises OSError or TransportError when the new one can't be had; the old one goes on then.
+        Raises OSError or TransportError if that is impossible; the old tunnel stays in use then.
         """
         old, new = self._transport, make_transport(self)
         elsewhere = config.bind_addr.port != self.config.bind_addr.port
@@ -167,10 +164,10 @@ class ServerTunnel:
         self._listening()
 
     def start(self) -> None:
-        """Listen for the client and for users; raises OSError if the tunnel's own address is in use.
+        """Listen for the client and for users; raise OSError if the tunnel's own address is in use.
 
-        An address that this machine does not have yet is tried again, as the ports are, and one that the process
-        before this one is about to leave.
+        An address that this machine does not have yet is retried, like the ports, and so is one that the previous
+        process is about to release.
         """
         try:
             self._transport.start()
@@ -183,25 +180,25 @@ class ServerTunnel:
                 raise
         self.ports.add(self.config.ports)
         if self._listeners.succeeding:
-            self._client_restarts()  # it has lost the process before, and looks for this one
+            self._client_restarts()  # it has lost the previous process and reconnects
         else:
             self._absence.begin(self._timings.absence)
 
     def _listen_after_release(self, error: OSError) -> None:
         self._unreachable = f"can't listen on {self.config.bind_addr}: {reason(error)}"
-        log.info("%s: waits for the process that stops to leave it", self.config.bind_addr)
+        log.info("%s: in use by the stopping process; waiting until it is free", self.config.bind_addr)
         self._retries = Retries(self._restart, self._timings.release_pauses)
         self._retries.start()
 
     def _listen_later(self, error: OSError) -> None:
         self._unreachable = f"can't listen on {self.config.bind_addr}: {reason(error)}"
-        log.error("%s; tried again until this machine has the address", self._unreachable)
+        log.error("%s; retried until this machine has the address", self._unreachable)
         self._retries.start()
 
     async def hand_over(self) -> None:
-        """Leave users to come to the process that shares the ports; those who are here are carried.
+        """Leave future users to the process that shares the ports, and carry the present ones.
 
-        The client stays until then: what it dials for them must come here.
+        The client stays connected until then, because its connections for them must arrive here.
         """
         self._listeners.prefer_newer()
         self.ports.take_datagrams(None)
@@ -212,7 +209,7 @@ class ServerTunnel:
             await asyncio.sleep(_LAST_LOOKS)
 
     def stop_listening(self) -> None:
-        """Take no more users and tell the client; users in flight go on."""
+        """Accept no more users and tell the client; users in flight stay."""
         self.ports.close()
         self._retries.stop()
         self._absence.end()
@@ -224,7 +221,7 @@ class ServerTunnel:
         self._transport.stop_listening()
 
     def control_opened(self, peer: str) -> None:
-        """A client is there: its heart is kept beating, and users who wait are announced."""
+        """Start the heartbeat for a new client, and announce the waiting users."""
         log.info("client %s connected, transport %s", peer, self.config.transport)
         self.fit.begin()
         self.peer = peer
@@ -239,16 +236,16 @@ class ServerTunnel:
         self._flows.client_came()
 
     def control_lost(self, reason: str, *, goodbye: bool = False) -> None:
-        """The client is gone; its users in flight stay, new ones wait a moment for its return."""
+        """Wait for the return of a lost client; users in flight stay, new ones wait a moment."""
         self._client_gone()
         if goodbye:
             self._client_restarts()
         else:
             self._absence.begin(self._timings.absence)
-        log.warning("control channel lost: %s; waiting for the client to come back", reason)
+        log.warning("control channel lost: %s; waiting for the client to reconnect", reason)
 
     def carrier_ready(self) -> None:
-        """Carry those who wait, oldest first; users of streams before flows."""
+        """Carry waiting users, oldest first, TCP users before flows."""
         while self._waiting:
             user = self._waiting.oldest()
             if not self._carry(user):
@@ -257,13 +254,13 @@ class ServerTunnel:
         self._flows.carrier_ready()
 
     def _restart(self) -> bool:
-        """Try again to listen for the client; return whether that works now."""
+        """Try again to listen for the client; return whether that succeeded."""
         try:
             self._transport.start()
         except OSError as error:
             log.debug("%s: %s", self.config.bind_addr, reason(error))
             return False
-        log.info("listens on %s at last", self.config.bind_addr)
+        log.info("%s: now listening", self.config.bind_addr)
         self._listening()
         return True
 
@@ -282,10 +279,10 @@ class ServerTunnel:
             self._wait(user, port, address)
 
     def _carry(self, user: User) -> bool:
-        """Hand the user over to the transport; False if he has to wait. If that fails unexpectedly he is reset."""
+        """Pass the user to the transport; return False if they have to wait. An unexpected error resets the user."""
         try:
             return self._transport.carry(user)
-        except Exception as error:  # noqa: BLE001 - whatever it is, no other user pays for it
+        except Exception as error:  # noqa: BLE001 - an error must not affect other users
             release(self._poller, user.sock, reset=True)
             user.done(FAILED)
             self._poller.faults.fault(FAULT, error)
@@ -304,7 +301,9 @@ class ServerTunnel:
             self._waiting.add(user, port, address)
             return
         port.refused += 1
-        self._throttle.warn("full", f"closed user {name(address)} of port {port.name}: channel_size users wait already")
+        self._throttle.warn(
+            "full", f"user {name(address)} of port {port.name}: closed, channel_size users wait already"
+        )
         self._drop(user)
 
     def _client_gone(self) -> None:
@@ -322,7 +321,7 @@ class ServerTunnel:
         self._apply_offline()
 
     def _apply_offline(self) -> None:
-        """Refuse users, or take them, as the time without a client and the configuration say."""
+        """Refuse or accept users, depending on the time without a client and the configuration."""
         refuse = self._absence.long and self.config.offline == "refuse"
         if refuse == self.offline:
             return
@@ -338,7 +337,7 @@ class ServerTunnel:
         waiting.port.dropped += 1
         why = "no free tunnel connection" if self._transport.connected else "no client is connected"
         who = f"user {name(waiting.address)} of port {waiting.port.name}, target {user.target}"
-        self._throttle.warn(why, f"closed {who}, after {waiting.patience:g} s: {why}")
+        self._throttle.warn(why, f"{who}: closed after {waiting.patience:g} s: {why}")
         self._drop(user)
 
     def _drop_waiting(self, waiting: Waiting) -> None:

@@ -1,4 +1,4 @@
-"""What has become of the users of each target, for a bounded number of targets: integers."""
+"""Counters of the users of each target, for a bounded number of targets."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -6,29 +6,29 @@ from collections.abc import Iterator
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.state import TargetState
 
-_LOOKED_AT = 16  # of the targets not used for longest: those in use are passed over
+_LOOKED_AT = 16  # targets checked for a replaceable one, the longest unused first
 
 
 class TargetCounters:
-    """What has happened to the users of one target."""
+    """The counters of one target's users."""
 
     __slots__ = ("dropped", "flows", "open", "refused", "total", "traffic")
 
     def __init__(self) -> None:
         self.traffic = Traffic(Meter(), Meter())
         self.open = 0  # users connected now
-        self.flows = 0  # users of datagrams now
-        self.total = 0  # users since the start, but those of datagrams
-        self.dropped = 0  # users for whom the target could not be reached
-        self.refused = 0  # users who were not let through to it
+        self.flows = 0  # UDP users now
+        self.total = 0  # users since the start, without UDP users
+        self.dropped = 0  # users whose target could not be reached
+        self.refused = 0  # users refused before the target was dialled
 
     @property
     def in_use(self) -> bool:
-        """Whether its numbers may still grow by what is there now."""
+        """True while connected users may change its counters."""
         return bool(self.open or self.flows)
 
     def state(self, target: str) -> TargetState:
-        """Return what has happened to the users of this target."""
+        """Return the state of this target."""
         return TargetState(
             target=target,
             open=self.open,
@@ -41,24 +41,24 @@ class TargetCounters:
         )
 
     def user_came(self) -> None:
-        """A user is connected with the target."""
+        """Count a user connected to the target."""
         self.total += 1
         self.open += 1
 
     def user_closed(self) -> None:
-        """A user of this target is gone."""
+        """Count the end of a user."""
         self.open -= 1
 
     def flow_came(self) -> None:
-        """A user's datagrams go to the target."""
+        """Count a UDP user."""
         self.flows += 1
 
     def flow_closed(self) -> None:
-        """A user's datagrams come no more."""
+        """Count the end of a UDP user."""
         self.flows -= 1
 
     def absorb(self, other: "TargetCounters") -> None:
-        """Add the numbers of a target that is not in use."""
+        """Add the counters of a target that is not in use."""
         self.total += other.total
         self.dropped += other.dropped
         self.refused += other.refused
@@ -67,9 +67,9 @@ class TargetCounters:
 
 
 class TargetBook:
-    """The counters of at most `most` targets: a server may name as many as it likes.
+    """The counters of at most ``most`` targets, because a server may name any number.
 
-    One more takes the place of the target not used for longest, whose numbers go on in `others`.
+    A further target replaces the one unused for longest, whose counters are added to ``others``.
     """
 
     def __init__(self, most: int = 1024) -> None:
@@ -84,11 +84,11 @@ class TargetBook:
         return iter(self._counters.items())
 
     def states(self) -> tuple[TargetState, ...]:
-        """Return what has happened to the users of each target that has an entry of its own."""
+        """Return the states of all targets with an entry of their own."""
         return tuple(counters.state(target) for target, counters in self)
 
     def __getitem__(self, target: str) -> TargetCounters:
-        """Return the counters for a user of `target`, which is that of all others when no place is free."""
+        """Return the counters for a user of ``target``, or those of all other targets if the book is full."""
         counters = self._counters.get(target)
         if counters:
             self._counters.move_to_end(target)

@@ -1,27 +1,27 @@
-"""How long the public end waits for what."""
+"""The time limits of the public end."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """Seconds; tests pass shorter ones."""
+    """Time limits in seconds; tests pass shorter ones."""
 
     user_patience: float = 3.0
-    """For which a user waits for a carrier, as in v0.7.2."""
+    """The time that a user waits for a carrier, as in v0.7.2."""
     answer: float = 5.0
-    """After which a user who leaves without an answer has waited for one; before that he has changed his mind."""
+    """The time after which a user who leaves has waited for an answer, and not just changed their mind."""
     absence: float = 5.0
-    """Without a client until the users' ports refuse connections."""
+    """The time without a client after which the users' ports refuse connections."""
     restart: float = 10.0
-    """For a client that has said that it stops, and for the users who come meanwhile: most such clients restart."""
+    """The same for a client that announced its stop, and the patience of users meanwhile: most such clients restart."""
     recognition: float = 3.0
-    """Between looks whether a client is v0.7.2: it says nothing of itself, and our hello takes a round trip."""
+    """The interval of checks whether a client is v0.7.2: it sends no hello, and a hello takes a round trip."""
     quiet: float = 1.0
-    """Without a user who comes until a stop need not serve more of them."""
+    """The time without a new user after which a stop serves no more of them."""
     handshakes: float = 0.3
-    """For TCP handshakes that are under way when another process takes over: a round trip to users far away."""
+    """The time for running TCP handshakes when another process takes over: a round trip to distant users."""
     release_pauses: tuple[float, ...] = (0.05,)
-    """Before each new attempt to listen for the client where the process before this one has not left yet."""
+    """The pauses between attempts to listen for the client while the previous process still does."""
     reopen_pauses: tuple[float, ...] = (1, 2, 4, 8, 16, 30)
-    """Before each new attempt to listen where it failed; the last one is repeated for ever."""
+    """The pauses between attempts to listen after a failure; the last one is repeated without end."""

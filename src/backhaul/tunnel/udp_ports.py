@@ -1,4 +1,4 @@
-"""The local ports as users reach them over UDP: who sends is a user, each address a flow."""
+"""The UDP side of local ports: each sending address is a user with a flow."""
 
 import logging
 
@@ -20,12 +20,12 @@ from .waiting_flows import WaitingFlows
 
 log = logging.getLogger("backhaul.server")
 
-FLOW_PATIENCE = 3.0  # seconds that a flow waits for a carrier, as a user of a stream does
-REFUSED_FOR = 10.0  # seconds without another attempt to carry a flow that the client did not take
+FLOW_PATIENCE = 3.0  # seconds that a flow waits for a carrier, as a TCP user does
+REFUSED_FOR = 10.0  # seconds until another attempt to carry a flow that the client refused
 
 
 class FlowDispatcher:
-    """Makes flows of what comes to the UDP ports, and finds carriers for them."""
+    """Makes flows of datagrams received on the ports, and finds carriers for them."""
 
     def __init__(self, relay: Relay, transport: ServerTransport, listeners: Listeners, most_waiting: int) -> None:
         self.relay = relay
@@ -34,31 +34,31 @@ class FlowDispatcher:
         self._waiting = WaitingFlows(most_waiting, FLOW_PATIENCE, self._give_up)
         self._refused: Deadlines[Flow] = Deadlines(REFUSED_FOR, Flow.close)
         self.offline = False
-        """Whether datagrams of new users are dropped, for want of a client."""
+        """True while datagrams of new users are dropped because no client is connected."""
         self._throttle = LogThrottle(log)
 
     @property
     def waiting(self) -> int:
-        """How many flows have no carrier."""
+        """The number of flows without a carrier."""
         return len(self._waiting)
 
     def set_most_waiting(self, limit: int) -> None:
-        """Let at most so many flows wait from now on."""
+        """Set the limit of waiting flows."""
         self._waiting.limit = limit
 
     def listen(self, port: Port) -> "UdpListener":
-        """Open the port for datagrams; raises OSError."""
+        """Open the port for datagrams; raise OSError if that fails."""
         return UdpListener(self, port)
 
     def client_came(self) -> None:
-        """Announce the flows that wait to a client that has just connected, which may take those refused before."""
+        """Announce the waiting flows to a newly connected client, which may accept flows refused before."""
         for flow in self._refused.clear():
             flow.close()
         for waiting in range(1, len(self._waiting) + 1):
             self.transport.expect_user(waiting)
 
     def carrier_ready(self) -> None:
-        """Carry flows that wait, oldest first, each source in its turn."""
+        """Carry waiting flows, oldest first, each source in turn."""
         while len(self._waiting):
             flow = self._waiting.next()
             outcome = self.transport.carry_flow(flow)
@@ -69,7 +69,7 @@ class FlowDispatcher:
                 self._refuse(flow)
 
     def flow_came(self, flow: Flow) -> None:
-        """Find a carrier, or wait for one."""
+        """Find a carrier for a new flow, or let it wait."""
         outcome = Carry.LATER if len(self._waiting) else self.transport.carry_flow(flow)
         if outcome is Carry.REFUSED:
             self._refuse(flow)
@@ -79,31 +79,31 @@ class FlowDispatcher:
             self._waiting.add(flow)
 
     def flow_closed(self, flow: Flow) -> None:
-        """It waits no more."""
+        """Forget a closed flow."""
         self._waiting.discard(flow)
         self._refused.discard(flow)
 
     def admits(self, source: str) -> bool:
-        """Whether a new flow of this source may wait: not in vain, for want of a client or with many others."""
+        """Return whether a new flow of this source may wait: not without a client, or among too many others."""
         if self.offline:
             return False
         if self._waiting.admits(source):
             return True
-        self._throttle.warn("full", f"dropped datagrams of new users: {len(self._waiting)} flows wait already")
+        self._throttle.warn("full", f"datagrams of new users: dropped, {len(self._waiting)} flows wait already")
         return False
 
     def _refuse(self, flow: Flow) -> None:
-        """Remember that the client takes no flows: the next datagrams of this one cost a look-up."""
+        """Keep a refused flow for a while, so that its next datagrams cost only a look-up."""
         self._throttle.warn(
             ("refused", flow.target),
-            f"target {flow.target}: UDP users refused, because v0.7.2 takes none on this transport;"
+            f"target {flow.target}: UDP users refused, because v0.7.2 does not support them on this transport;"
             " run this program on both ends, or use transport tcp or udp",
         )
         self._refused.add(flow)
         flow.carry(Refusal(flow.counters))
 
     def _give_up(self, flow: Flow) -> None:
-        """Close the flow, unless the client has turned out to take none in the meantime, this one or any."""
+        """Close a flow that has waited too long, unless it can be carried now, or is refused by the client."""
         outcome = self.transport.carry_flow(flow)
         if outcome is Carry.REFUSED:
             self._refuse(flow)
@@ -112,7 +112,7 @@ class FlowDispatcher:
             return
         why = "no free tunnel connection" if self.transport.connected else "no client is connected"
         self._throttle.warn(
-            why, f"closed the flow of {flow.near}, target {flow.target}, after {FLOW_PATIENCE:g} s: {why}"
+            why, f"UDP flow of {flow.near}, target {flow.target}: closed after {FLOW_PATIENCE:g} s: {why}"
         )
         flow.close()
 
@@ -128,7 +128,7 @@ class UdpListener:
         self.socket = DatagramSocket(desk.relay.poller, sock, self._received, port.udp)
 
     def close(self) -> None:
-        """Close the socket; flows can't go on without it."""
+        """Close the socket and its flows."""
         for flow in list(self.flows.values()):
             flow.close()
         self.socket.close()
@@ -153,7 +153,7 @@ class UdpListener:
 
 
 class _User:
-    """The near end of a flow: whoever sends from an address."""
+    """The near end of a flow: the user with an address."""
 
     __slots__ = ("_address", "_listener")
 

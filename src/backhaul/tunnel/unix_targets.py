@@ -1,4 +1,4 @@
-"""Targets that are Unix sockets, which a v0.7.2 client can't dial: the log says so when such a client comes."""
+"""A warning for targets that are Unix sockets, which a v0.7.2 client cannot dial."""
 
 import asyncio
 import logging
@@ -12,9 +12,9 @@ _NAMED = 5  # ports in one line
 
 
 class UnixTargets:
-    """Look every few seconds whether the client has turned out to be v0.7.2, until it has, and once for each client.
+    """Checks every few seconds whether the client is v0.7.2, and warns once for each client.
 
-    Without such targets it never looks.
+    Without such targets there are no checks.
     """
 
     def __init__(self, every: float, is_v072: Callable[[], bool]) -> None:
@@ -23,14 +23,14 @@ class UnixTargets:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, mappings: tuple[PortMapping, ...]) -> None:
-        """A client is there, or ports have changed."""
+        """Start the checks, because a client has connected or ports have changed."""
         self.end()
         concerned = [mapping for mapping in mappings if mapping.leads_to_path]
         if concerned:
             self._look_later(concerned)
 
     def end(self) -> None:
-        """The client is gone."""
+        """Stop the checks."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
@@ -50,7 +50,7 @@ def _say(concerned: list[PortMapping]) -> None:
     named = [f"{mapping.bind} ({mapping.target})" for mapping in concerned[:_NAMED]]
     more = [f"and {len(concerned) - _NAMED} more"] if len(concerned) > _NAMED else []
     log.warning(
-        "port %s: the client is v0.7.2, which can't reach Unix sockets, and closes these users; run this program on "
+        "port %s: the client is v0.7.2, which cannot reach Unix sockets, and closes these users; run this program on "
         "the client's machine, or name a TCP target",
         ", ".join([*named, *more]),
     )

@@ -1,4 +1,4 @@
-"""Flows that wait for a carrier, each source in its turn."""
+"""Flows waiting for a carrier, each source in turn."""
 
 from collections.abc import Callable, Hashable
 
@@ -8,7 +8,7 @@ from backhaul.relay.shares import Shares
 
 
 class WaitingFlows:
-    """At most `limit` flows; when they are that many, a source that has more than another one gives up a place."""
+    """At most ``limit`` waiting flows; at the limit the source with the most gives up a place to one with fewer."""
 
     def __init__(self, limit: int, patience: float, give_up: Callable[[Flow], None]) -> None:
         self.limit = limit
@@ -20,7 +20,7 @@ class WaitingFlows:
         return len(self._deadlines)
 
     def admits(self, source: Hashable) -> bool:
-        """Whether another flow of this source may wait; makes room by closing one of the source that has most."""
+        """Return whether another flow of this source may wait; may close one of the source with the most flows."""
         if len(self) < self.limit:
             return True
         if self._shares.most <= self._shares.count(source) + 1:
@@ -29,21 +29,21 @@ class WaitingFlows:
         return True
 
     def add(self, flow: Flow) -> None:
-        """Let the flow wait, for as long as the patience lasts."""
+        """Let the flow wait until its time limit."""
         self._deadlines.add(flow)
         self._shares.add(flow)
 
     def discard(self, flow: Flow) -> None:
-        """Let the flow wait no longer; harmless if it does not."""
+        """Remove a flow; harmless if it does not wait."""
         self._deadlines.discard(flow)
         self._shares.discard(flow)
 
     def next(self) -> Flow:
-        """Return the oldest flow of the source whose turn it is; only while one waits."""
+        """Return the oldest flow of the source whose turn it is; call only while one waits."""
         return self._shares.next()
 
     def served(self, flow: Flow) -> None:
-        """Let the flow wait no longer, and the other sources have their turn."""
+        """Remove a flow, and pass the turn to the other sources."""
         self.discard(flow)
         self._shares.pass_turn(flow.source)
 

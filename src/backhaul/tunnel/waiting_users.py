@@ -1,4 +1,4 @@
-"""Users who wait for a carrier."""
+"""Users waiting for a carrier."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from backhaul.transports.base import User
 
 from .ports import Port
 
-# Seconds between looks at those who wait. Most do for a millisecond: a time limit for each of them, or watching
-# their sockets, would cost more than carrying a few that have gone.
+# Seconds between checks of waiting users. Most wait for a millisecond: a timer for each, or watching their sockets,
+# would cost more than carrying a few who have left.
 _LOOK_EVERY: Final = 0.25
 
 
 class Waiting(NamedTuple):
-    """A user without a carrier, and where they came in and from."""
+    """A user without a carrier, with port and address."""
 
     user: User
     port: Port
@@ -28,18 +28,18 @@ Leave = Callable[[Waiting], None]
 
 
 class WaitingUsers:
-    """Keeps users, oldest first, until a carrier is free, `expired(waiting)` or, they having gone, `gone(waiting)`.
+    """Keeps users, oldest first, until a carrier is free; calls ``expired(waiting)``, or ``gone(waiting)`` on leaving.
 
-    They wait for `patience` seconds, or a moment longer; while a client restarts for `restart_patience`.
+    Users wait for ``patience`` seconds, or a moment longer; while a client restarts, for ``restart_patience``.
     """
 
     def __init__(self, patience: float, restart_patience: float, *, expired: Leave, gone: Leave) -> None:
         self._loop = asyncio.get_running_loop()
         self._usual = patience
         self._longer = restart_patience
-        self._patience = patience  # of those to come
+        self._patience = patience  # of future users
         self.client_will_come = False
-        """Whether users wait for a client that restarts."""
+        """True while users wait for a client that restarts."""
         self._expired = expired
         self._gone = gone
         self._users: dict[User, Waiting] = {}
@@ -49,21 +49,21 @@ class WaitingUsers:
         return len(self._users)
 
     def add(self, user: User, port: Port, address: tuple[Any, ...]) -> None:
-        """Let one more wait."""
+        """Let a user wait."""
         self._users[user] = Waiting(user, port, address, self._patience, self._loop.time() + self._patience)
         if self._timer is None:
             self._look_later()
 
     def oldest(self) -> User:
-        """Return who has waited for longest; call only while somebody does."""
+        """Return the user who has waited for longest; call only while one waits."""
         return next(iter(self._users))
 
     def discard(self, user: User) -> None:
-        """Forget one; harmless if they are not there."""
+        """Forget a user; harmless if they do not wait."""
         self._users.pop(user, None)
 
     def client_restarts(self) -> None:
-        """Let those who wait, and those to come, wait for longer."""
+        """Let present and future users wait for longer."""
         self._patience = self._longer
         self.client_will_come = True
         until = self._loop.time() + self._longer
@@ -71,12 +71,12 @@ class WaitingUsers:
             self._users[user] = waiting._replace(patience=self._longer, until=until)
 
     def restart_is_over(self) -> None:
-        """Let those to come wait as long as usual."""
+        """Let future users wait as long as usual."""
         self._patience = self._usual
         self.client_will_come = False
 
     def clear(self) -> list[User]:
-        """Forget everyone; return who was waiting, oldest first."""
+        """Forget all users; return them, oldest first."""
         users = list(self._users)
         self._users.clear()
         return users
@@ -85,8 +85,8 @@ class WaitingUsers:
         self._timer = self._loop.call_later(min(_LOOK_EVERY, self._patience), self._look)
 
     def _look(self) -> None:
-        """Who is gone takes up no place."""
-        self._look_later()  # whatever becomes of this one
+        """End the wait of users whose time is over or who have left."""
+        self._look_later()  # first, so that an error does not stop the checks
         now = self._loop.time()
         for waiting in list(self._users.values()):
             if waiting.until <= now:
