@@ -9,14 +9,14 @@ DEFAULT_LIMIT: Final = 16 << 20
 
 
 class Holder(Protocol):
-    """Whatever keeps bytes until a socket takes them."""
+    """Keeps bytes until a socket takes them."""
 
     def over_budget(self) -> None:
         """End with a reset, and hold nothing any more."""
 
 
 class Budget:
-    """Knows every backlog; when all of them together exceed `limit` bytes, the largest ones are reset."""
+    """Counts all backlogs, and resets the largest ones when together they exceed `limit` bytes."""
 
     def __init__(self, limit: int, complaints: LogThrottle) -> None:
         self.limit = limit

@@ -1,4 +1,4 @@
-"""What users ride on through the tunnel, and what they have to listen to."""
+"""The contract between a user's way through the tunnel and its consumer, and the buffer for outgoing frames."""
 
 from typing import Protocol
 
@@ -10,11 +10,11 @@ MAX_FRAMES = 8  # per wake-up of a socket
 _FRAMES_SIZE = MAX_FRAMES * ((1 << 16) + 16)  # bytes: so many of the largest smux frames with their headers
 
 OUT = shared_buffer(FRAMES_AT + _FRAMES_SIZE)
-"""Outgoing frames: put together and sent within one wake-up."""
+"""Outgoing frames, which are put together and sent within one wake-up."""
 
 
 class Consumer(Protocol):
-    """Who uses a channel: told what comes, and when there is room."""
+    """The user of a channel, which is told what comes and when there is room."""
 
     def on_data(self, view: memoryview) -> int:
         """See smux.Sink."""
@@ -32,13 +32,13 @@ class Consumer(Protocol):
         """The other end, one of ours, has given up."""
 
     def deliver(self) -> None:
-        """What `on_data` brought has been parsed; its views are valid for this call only."""
+        """Take what `on_data` has brought; its views are valid for this call only."""
 
     def unpark(self) -> None:
         """The connection takes bytes again."""
 
     def close(self) -> None:
-        """End whatever rides here, and drop the channel."""
+        """End the connection in order, and drop the channel."""
 
     def reset(self) -> None:
         """The same with a reset: the program has failed, or has no memory for more."""
@@ -51,44 +51,44 @@ class Channel(Protocol):
 
     @property
     def frame_size(self) -> int:
-        """Payload bytes of a frame, at most."""
+        """Payload bytes of the largest frame."""
 
     @property
     def burst(self) -> int:
-        """Payload bytes that one user may send per wake-up: others want the connection as well."""
+        """Payload bytes that one user may send per wake-up, so that others get their turn."""
 
     @property
     def ours(self) -> bool:
-        """Whether the other end is one of ours: it takes the end of one direction for just that."""
+        """Whether the peer has our extensions, and takes the end of one direction for just that."""
 
     @property
     def blocked(self) -> bool:
-        """Whether the connection takes no bytes now; whoever has parked is told when it does."""
+        """Whether the connection takes no bytes now; a parked consumer is told when it does."""
 
     @property
     def broken(self) -> bool:
         """Whether the connection is gone."""
 
     def park(self, consumer: Consumer, *, bulk: bool) -> None:
-        """Call `consumer.unpark()` once when the connection is not blocked any more; who sends little goes first."""
+        """Call `consumer.unpark()` once the connection is no longer blocked; users that send little go first."""
 
     def room(self) -> int:
-        """Payload bytes that the other end has room for; when it is 0, `on_window` tells of more."""
+        """Return the payload bytes that the peer has room for; after 0, `on_window` tells of more."""
 
     def send_frames(self, count: int, *, last: bool = False) -> None:
-        """Frame and send the `count` payload bytes that lie behind their holes in OUT; `last` finishes as well."""
+        """Frame and send the `count` payload bytes that lie after their holes in OUT; `last` finishes as well."""
 
     def touch(self, consumer: Consumer) -> None:
-        """Call `consumer.deliver()` when the bytes that were read have been parsed."""
+        """Call `consumer.deliver()` when all bytes of this read have been parsed."""
 
     def consumed(self, count: int) -> None:
-        """`count` bytes of payload have gone to the socket."""
+        """Note that the socket has taken `count` bytes of payload."""
 
     def settle(self) -> None:
-        """Do what follows from that: window updates leave, reading stops or goes on."""
+        """Act on what was consumed: send window updates, stop or resume reading."""
 
     def finish(self) -> None:
-        """Tell the other end that this direction is over."""
+        """Tell the peer that this direction is over."""
 
     def drop(self, *, reset: bool) -> None:
-        """Let go of the channel: nothing is read or written any more."""
+        """Release the channel; nothing is read or written any more."""

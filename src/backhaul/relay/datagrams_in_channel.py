@@ -55,7 +55,7 @@ class DatagramChannel:
         self._channel.drop(reset=False)
 
     def unpark(self) -> None:
-        """The connection takes bytes again."""
+        """See Consumer."""
         self._go_on()
 
     def on_window(self) -> None:
@@ -81,7 +81,7 @@ class DatagramChannel:
         self._over()
 
     def on_reset(self) -> None:
-        """The other end has given up the flow."""
+        """See Consumer: the peer has given up the flow."""
         self._over()
 
     def reset(self) -> None:

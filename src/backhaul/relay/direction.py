@@ -25,7 +25,7 @@ _SPLICE_FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK
 
 
 class Resources(Protocol):
-    """What the directions of all pairs share."""
+    """The parts of the data plane that a direction needs."""
 
     poller: Poller
     pipes: PipePool
@@ -42,7 +42,7 @@ class Owner(Protocol):
 
     @property
     def relay(self) -> Resources:
-        """What all pairs share."""
+        """The parts that all pairs share."""
 
     def told_at_once(self, direction: "Direction") -> bool:
         """Return whether the end of `direction` may share a packet with its last bytes."""
@@ -97,7 +97,7 @@ class Direction:
         self._plain = not (isinstance(source, ssl.SSLSocket) or isinstance(sink, ssl.SSLSocket))
 
     def start(self, preface: bytes) -> None:
-        """Send `preface` to the sink, then move what the source says."""
+        """Send `preface` to the sink, then move what comes from the source."""
         if preface:
             self._write(preface)
         if self.pair.closed:
@@ -113,7 +113,7 @@ class Direction:
         return bool(self._backlog) or self._in_pipe > 0
 
     def readable(self) -> None:
-        """The source has bytes, or has ended: one read, so that no pair starves the others."""
+        """Read once from the source, so that no pair starves the others."""
         if self._bulk and (pipe := self.pair.relay.pipes.take()):
             self._pipe = pipe
             self._splice_in(pipe)
@@ -121,7 +121,7 @@ class Direction:
             self._copy()
 
     def writable(self) -> None:
-        """The sink takes bytes again."""
+        """Write what waits for the sink; when it has taken everything, read again."""
         if self._backlog:
             self._send(self._backlog)
             self.pair.relay.budget.hold(self, len(self._backlog))
@@ -132,7 +132,7 @@ class Direction:
             self._listen()
 
     def release(self) -> None:
-        """Give back what was held; the pair is closing."""
+        """Give back what was held, because the pair closes."""
         if self._backlog:
             self._backlog = b""
             self.pair.relay.budget.hold(self, 0)

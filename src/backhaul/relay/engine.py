@@ -35,19 +35,19 @@ class Joined(Protocol):
 
     @property
     def moved(self) -> int:
-        """A number that rises with every byte that moves, either way."""
+        """A number that rises with every byte that moves, in either direction."""
 
     def silent_for(self, seconds: float) -> None:
-        """Nothing has moved for so long although one direction has ended."""
+        """Act on silence: one direction has ended, and nothing has moved for `seconds`."""
 
     def close(self, *, reset: bool = False) -> None:
         """Close both ends, exactly once."""
 
 
 class Relay:
-    """What all users share: poller, pipes, limits and logs, and the set of those that live. One per process and side.
+    """Poller, pipes, limits and logs for all users, and the set of live connections. One per process and side.
 
-    Its attributes are many because each of them is shared by all; a class that needs only some says so in a protocol.
+    It has many attributes because all users share each of them. A class that needs few names them in a protocol.
     """
 
     def __init__(

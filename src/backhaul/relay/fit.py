@@ -1,16 +1,16 @@
-"""What becomes known of whether the tunnel connections of the other end are what this end expects."""
+"""The signs that tell whether both ends run the same transport."""
 
 from typing import Protocol
 
 
 class Fit(Protocol):
-    """Takes the signs, wherever they are seen."""
+    """Takes the signs from all places where they are seen."""
 
     def mismatched(self, what: str) -> None:
-        """They are something else; `what` is a sentence with the remedy."""
+        """Note a connection of another transport; `what` is a sentence with the remedy."""
 
     def seen(self) -> None:
-        """One is there, and nothing speaks against it."""
+        """Note a connection that nothing speaks against."""
 
     def proved(self) -> None:
-        """One has shown that a user could be carried."""
+        """Note a connection that has shown that it could carry a user."""

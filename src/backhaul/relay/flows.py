@@ -24,13 +24,13 @@ _UNANSWERED_PART, _SOURCE_PART = 4, 32  # a quarter of the table for new flows, 
 
 
 class DatagramEnd(Hashable, Protocol):
-    """Where the datagrams of a flow go."""
+    """One end of a flow, to which datagrams are sent."""
 
     def send(self, batch: Batch) -> None:
         """Send them, keep copies, or drop and count them; never wait, never raise."""
 
     def close(self) -> None:
-        """The flow is over."""
+        """Act on the end of the flow."""
 
 
 def _nothing() -> None:
@@ -83,7 +83,7 @@ class Flow:
         table.add(self)
 
     def carry(self, far: DatagramEnd) -> None:
-        """From now on datagrams go to `far`, those that waited first; takes the place of what was there before."""
+        """Send datagrams to `far` from now on, those that waited first; it replaces the far end of before."""
         before, self._far = self._far, far
         if isinstance(before, DatagramQueue):
             far.send(before.take())
@@ -96,13 +96,13 @@ class Flow:
         return self._near
 
     def from_near(self, batch: Batch) -> None:
-        """The user has sent these."""
+        """Pass on datagrams of the user."""
         self._table.touch(self)
         self.traffic.received.bytes += sum(map(len, batch))
         self._far.send(batch)
 
     def from_far(self, batch: Batch) -> None:
-        """The target has sent these."""
+        """Pass on datagrams of the target."""
         if self.answered:
             self._table.touch(self)
         else:
@@ -193,13 +193,13 @@ class FlowTable:
         return self._answered.oldest_of_most()
 
     def touch(self, flow: Flow) -> None:
-        """The flow is in use."""
+        """Note that the flow is in use."""
         flow.last_used = self._loop.time()
         self._flows.move_to_end(flow)
         (self._answered if flow.answered else self._unanswered).touch(flow)
 
     def answered(self, flow: Flow) -> None:
-        """The flow is in use, and its target has answered."""
+        """Note that the flow is in use, and that its target has answered."""
         self._unanswered.discard(flow)
         self._answered.add(flow)
         flow.answered = True

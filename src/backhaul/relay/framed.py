@@ -1,7 +1,7 @@
-"""A socket joined with a framed channel (a smux stream, a WebSocket connection): bytes move both ways.
+"""A socket joined with a framed channel, which is a smux stream or a WebSocket connection.
 
-Payload is read into a shared buffer behind holes for the headers, so that it is copied nowhere: the channel only
-writes headers into the holes and sends the whole. What comes from the channel goes to the socket in the pieces
+Payload is read into a shared buffer after holes for the headers, so it is never copied: the channel writes headers
+into the holes and sends the whole. What comes from the channel goes to the socket in the pieces
 in which it lies in the read buffer.
 """
 
@@ -87,7 +87,7 @@ class FramedRelay:
         return self.taken + self.given
 
     def start(self, kept: bytes = b"", *, ended: bool = False, said: int = 0) -> None:
-        """Begin: `kept` came on the channel before, not consumed yet, and the peer may have finished it since.
+        """Begin. `kept` came on the channel before and is not consumed yet; the peer may have finished it since.
 
         `said`: bytes of the socket that went into the channel before.
         """
@@ -109,14 +109,14 @@ class FramedRelay:
         self._attempt(self.readable)
 
     def _attempt(self, action: Callable[[], None]) -> None:
-        """Do something outside of the socket's own callbacks, which the poller guards."""
+        """Run `action` outside of the socket's own callbacks, which the poller guards."""
         try:
             action()
         except Exception as error:  # noqa: BLE001 - as there
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        """Reset a relay in an unknown state: it would make a hole, or hang."""
+        """Reset a relay in an unknown state, which might lose bytes or hang."""
         self.reset()
         self._relay.poller.faults.fault(FAULT, error)
 
@@ -127,7 +127,7 @@ class FramedRelay:
             self._relay.budget.hold(self, len(self._backlog))
 
     def readable(self) -> None:
-        """The socket has bytes, or has ended."""
+        """Read from the socket, unless the channel takes nothing now."""
         if self.channel.blocked:
             self._relay.poller.ignore_readable(self._sock)
             self.channel.park(self, bulk=self._bulk)
@@ -137,7 +137,7 @@ class FramedRelay:
             self._relay.poller.ignore_readable(self._sock)
 
     def unpark(self) -> None:
-        """The connection takes bytes again: send some, and listen to the socket again."""
+        """See Consumer: send some bytes, and listen to the socket again."""
         if not self.closed and self._side not in self._state.ended:
             self._attempt(self._go_on)
 
@@ -166,7 +166,7 @@ class FramedRelay:
             self._channel_over()
 
     def on_lost(self, reason: SmuxError | str) -> None:
-        """See smux.Sink: the connection is gone. What has come of a direction that had ended is still delivered."""
+        """See smux.Sink. What has come of a direction that had ended is still delivered."""
         del reason
         if self._pieces or (self._backlog and self._other in self._state.ended):
             self._relay.poller.ignore_readable(self._sock)
@@ -174,7 +174,7 @@ class FramedRelay:
             self._lost()
 
     def on_reset(self) -> None:
-        """The other end, one of ours, says that its socket was reset."""
+        """See Consumer: the socket at the other end was reset."""
         self._end(Ending.RESET_BY_TARGET if self._side is Side.USER else Ending.RESET_BY_USER, tell=False)
 
     def deliver(self) -> None:
@@ -205,7 +205,7 @@ class FramedRelay:
         self._end(Ending.SHUTDOWN if reset else ENDING[self._state.ended])
 
     def silent_for(self, seconds: float) -> None:
-        """Nothing has moved for so long on this half-closed channel."""
+        """See Joined."""
         if seconds >= self._relay.patience.half_close:
             log.debug("reset a half-closed connection after %.0f s of silence", seconds)
             self._end(Ending.SILENT)
@@ -235,7 +235,7 @@ class FramedRelay:
         self._relay.finished(self, self._done, Outcome(received, sent, ending))
 
     def _read(self, limit: int) -> None:
-        """Read up to `limit` of the socket's bytes behind holes for their headers, and send them."""
+        """Read up to `limit` bytes of the socket after holes for their headers, and send them."""
         size = self.channel.frame_size
         try:
             if limit <= size:
@@ -386,7 +386,7 @@ class FramedRelay:
 
 
 def _payloads(size: int, header_room: int, limit: int) -> list[memoryview]:
-    """Return places for payloads of `size` bytes, `limit` bytes together, each behind a hole."""
+    """Return places for payloads of `size` bytes, `limit` bytes together, each after a hole."""
     places: list[memoryview] = []
     start = FRAMES_AT + header_room
     while limit and len(places) < MAX_FRAMES:

@@ -1,7 +1,7 @@
-"""The rule of half-closed connections, as a table: when an end is passed on, held back, or closes everything.
+"""The rule of half-closed connections as a table: when an end is passed on, held back, or closes everything.
 
-Pure. A relay tells what happens to its two directions; the table answers with the next state and what to do. Neither
-costs a call or an object of the user's own.
+Pure: a relay looks up what happens to one of its directions, and finds the next state and what to do. States are
+shared by all users, so a look-up costs a user neither an object nor a call of Python.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class Event(IntEnum):
     OVER = 1
     """Its source has ended, and its sink has taken everything."""
     SILENT = 2
-    """Nothing has moved for as long as its end was to be held back."""
+    """Nothing has moved for as long as its end is to be held back."""
 
 
 class Action(IntEnum):
@@ -37,13 +37,13 @@ class Action(IntEnum):
     TELL = 1
     """Tell the sink that the direction has ended."""
     HOLD = 2
-    """Do so once nothing has moved for a while."""
+    """Tell it later, when nothing has moved for a while."""
     CLOSE = 3
     """Close both ends in order."""
 
 
 class State(NamedTuple):
-    """What has happened so far; each field holds directions in the order in which it happened to them."""
+    """The past of a connection. Each field holds directions in the order in which it happened to them."""
 
     ended: tuple[Side, ...] = ()
     over: tuple[Side, ...] = ()
@@ -58,7 +58,7 @@ class Step(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """What the end of one direction means while the other goes on; it depends on what the peers understand."""
+    """The meaning of the end of one direction while the other goes on, for peers of a certain understanding."""
 
     user_over: Action
     target_over: Action
@@ -74,11 +74,11 @@ ENDING: Final = {
     (Side.TARGET,): Ending.TARGET,
     (Side.TARGET, Side.USER): Ending.TARGET,
 }
-"""Who has closed a connection that ends in order, by `State.ended`: the side that has ended first."""
+"""The outcome of an orderly end by `State.ended`: the side that has ended first has closed the connection."""
 
 
 def follow(state: State, side: Side, event: Event, policy: Policy) -> Step:
-    """Return what follows from an event; what has happened before changes nothing."""
+    """Return what follows from an event; a repeated event changes nothing."""
     if event is Event.SILENT:
         held = side in state.over and side not in state.told
         return Step(state._replace(told=(*state.told, side)), Action.TELL) if held else Step(state, Action.NOTHING)

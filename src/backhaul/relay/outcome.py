@@ -1,4 +1,4 @@
-"""How the connection of a user has ended."""
+"""The end of a user's connection, as it is counted and logged."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Ending(Enum):
-    """Who or what ended it; the value is part of a sentence in the log."""
+    """The side or the event that ended it; the value is part of a sentence in the log."""
 
     USER = "closed by the user"
     TARGET = "closed by the target"
@@ -26,7 +26,7 @@ class Ending(Enum):
 
 
 class Outcome(NamedTuple):
-    """What has become of a user."""
+    """The bytes that a user has moved, and how the connection ended."""
 
     received: int  # bytes from the user
     sent: int  # bytes to the user
@@ -34,7 +34,7 @@ class Outcome(NamedTuple):
 
 
 Done = Callable[[Outcome], None]
-"""Called once when a user's connection has ended."""
+"""A function that is called once, when a user's connection has ended."""
 
 NOT_CARRIED = Outcome(0, 0, Ending.NOT_CARRIED)
 FAILED = Outcome(0, 0, Ending.FAILED)

@@ -60,7 +60,7 @@ class Pair:
             self.to_near.start(b"")
 
     def direction_ended(self, direction: Direction) -> None:
-        """The source of `direction` is done and all its bytes have been handed on (or wait for the sink)."""
+        """See Owner."""
         if self.closed:
             return
         event = Event.ENDED if direction.stalled else Event.OVER
@@ -81,7 +81,7 @@ class Pair:
         return self._table is BOTH_UNDERSTAND or bool(self.state.over)
 
     def silent_for(self, seconds: float) -> None:
-        """Nothing has moved for so long on this half-closed pair."""
+        """See Joined."""
         if seconds >= self.relay.patience.half_close:
             log.debug("reset a half-closed connection after %.0f s of silence", seconds)
             self.end(Ending.SILENT)
@@ -90,7 +90,7 @@ class Pair:
             self._tell_held()
 
     def fail(self, culprit: socket.socket, error: OSError) -> None:
-        """A socket is broken: the first error is terminal, and the other end sees a reset as well."""
+        """Close both ends because a socket is broken: the other end sees a reset as well."""
         if error.errno not in _RESETS:
             self.end(Ending.LOST)
         else:

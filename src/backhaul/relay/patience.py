@@ -1,4 +1,4 @@
-"""How long relays wait for bytes that may never come."""
+"""Limits of time for bytes that may never come."""
 
 from dataclasses import dataclass
 

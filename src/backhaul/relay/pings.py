@@ -1,4 +1,4 @@
-"""Pings on connections that have fallen silent: proxies close what says nothing for a minute (nginx: 60 s).
+"""Pings on silent connections, because proxies close those after a minute (nginx: 60 s).
 
 One timer serves all connections of a process, and counting costs one flag for each read and write.
 """
@@ -23,7 +23,7 @@ class Pings:
     """Looks after connections; no timer runs while there are none."""
 
     def __init__(self, longest: Callable[[], float], faults: LogThrottle) -> None:
-        """`longest`: seconds of silence at most, asked for each time; `faults` gets what nobody expected."""
+        """`longest` returns the seconds of silence allowed, each time anew; `faults` gets unexpected exceptions."""
         self._loop = asyncio.get_running_loop()
         self._longest = longest
         self._faults = faults
@@ -32,7 +32,7 @@ class Pings:
         self._timer: asyncio.Handle | None = None
 
     def add(self, member: Silent) -> None:
-        """Look after a connection, which is taken to have spoken just now."""
+        """Look after a connection, which counts as active from now on."""
         self._members.add(member)
         if self._timer is None:
             self._look_later()

@@ -1,4 +1,4 @@
-"""Places that several sources share: whose turn it is, and who has most of them."""
+"""Places that several sources share, in turn; the source with the most of them is known."""
 
 from collections import OrderedDict
 from collections.abc import Hashable

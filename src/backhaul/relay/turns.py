@@ -1,4 +1,4 @@
-"""In which order the streams of a session that does not keep up send."""
+"""The order in which the streams of a blocked session send."""
 
 from collections import deque
 from typing import Final
@@ -9,7 +9,7 @@ _QUIET_AHEAD: Final = 16  # streams that send little, before one that sends much
 
 
 class Turns:
-    """Streams that wait for their session, those who send little ahead of those who never run out of bytes."""
+    """Streams that wait for their session. Those that send little go before those with a constant supply."""
 
     __slots__ = ("_ahead", "_bulk", "_quiet")
 
@@ -26,7 +26,7 @@ class Turns:
         (self._bulk if bulk else self._quiet).append(consumer)
 
     def take(self) -> Consumer:
-        """Remove and return the one whose turn it is; IndexError when nobody waits."""
+        """Remove and return the next consumer; IndexError when none waits."""
         if self._quiet and (self._ahead < _QUIET_AHEAD or not self._bulk):
             self._ahead += 1
             return self._quiet.popleft()

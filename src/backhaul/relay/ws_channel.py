@@ -32,7 +32,7 @@ _IN = shared_buffer(_READ_SIZE)  # shared: every read is dealt with before the n
 
 
 class _Nobody:
-    """Takes what comes on a connection that is being closed."""
+    """A sink that ignores what comes on a connection that is being closed."""
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """See websocket.Sink."""
@@ -80,7 +80,7 @@ class WsChannel:
         masked: bool,
         ours: bool,
     ) -> None:
-        """`unsent` goes first: the rest of something that has left in part."""
+        """`unsent` is the rest of something that has left in part, and goes first."""
         self._relay = relay
         self.ours = ours
         self.blocked = False
@@ -110,7 +110,7 @@ class WsChannel:
 
     @property
     def burst(self) -> int:
-        """See Channel: a message a wake-up."""
+        """See Channel: one message for each wake-up."""
         return self.frame_size
 
     def start(self, consumer: Consumer, *, unread: int = 0) -> None:
@@ -128,11 +128,11 @@ class WsChannel:
             self._transmit(websocket.encode(websocket.PING, b"", masked=self._masked))
 
     def disable_nagle(self) -> None:
-        """Let small messages leave at once, whatever `nodelay` says: for datagrams, which are joined before."""
+        """Let small messages leave at once, whatever `nodelay` says. Datagrams have been joined before."""
         self._conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def park(self, consumer: Consumer, *, bulk: bool) -> None:
-        """See Channel: nobody else is here."""
+        """See Channel: there is no other consumer."""
         del consumer, bulk
         self._parked = True
 
@@ -186,7 +186,7 @@ class WsChannel:
             self._fail(error)
 
     def abort(self) -> None:
-        """End a connection in an unknown state: whatever there was to say or to hear, both ends are reset."""
+        """Reset both ends of a connection in an unknown state, whatever was still to be sent or read."""
         if not self.broken:
             self._release(reset=True)
         if self._consumer:
@@ -287,14 +287,14 @@ class WsChannel:
             self._transmit(_END_MESSAGES[self._masked])
 
     def _closed(self) -> None:
-        """The peer has closed. One of ours finishes its direction before: else something on the way has cut it."""
+        """Act on a close. A peer with our extensions finishes its direction first; otherwise the connection was cut."""
         if self.ours and not self._end_heard:
             self._lost("the connection was cut")
         else:
             self._over()
 
     def _over(self) -> None:
-        """The peer is done, in order: both directions are over, what has come is still delivered."""
+        """Act on an orderly end: both directions are over, and what has come is still delivered."""
         self._relay.poller.ignore_readable(self._conn)
         self._relay.pings.discard(self)
         self._paused = True
@@ -310,7 +310,7 @@ class WsChannel:
             self._consumer.on_lost(why)
 
     def _linger(self) -> None:
-        """Live on without a consumer: the end of its answer still waits for the connection to take it."""
+        """Live on without a consumer, because the connection has not taken all of its answer."""
         self._lingering = True
         self._relay.live.add(self)
         self._relay.watch(self)
