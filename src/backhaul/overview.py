@@ -1,4 +1,4 @@
-"""What both ends tell the monitor: their state, as it is when somebody asks, in the monitor's words."""
+"""The translation of both ends' states into the status for the monitor."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from . import __version__
 
 
 def reader(ask: Callable[[], State], events: EventLog) -> Callable[[], Status]:
-    """Return a function that asks one end for its state and tells it."""
+    """Return a function that asks one end for its state and returns it as a status."""
     started = time.time()
 
     def read() -> Status:

@@ -175,7 +175,7 @@ async def test_a_v072_client_can_not_and_the_log_says_so_once(each_net: Net, cap
     await old_client(each_net, port)
     line = f"port {HOST}:{user_port} (unix:/run/app.sock): the client is v0.7.2, which cannot reach Unix sockets"
     await until(lambda: line in caplog.text)
-    assert caplog.text.count("can't reach Unix sockets") == 1
+    assert caplog.text.count("cannot reach Unix sockets") == 1
 
 
 async def test_a_port_that_gets_such_a_target_by_a_reload(net: Net, caplog: pytest.LogCaptureFixture) -> None:
@@ -184,7 +184,7 @@ async def test_a_port_that_gets_such_a_target_by_a_reload(net: Net, caplog: pyte
     await old_client(net, port)
     await until(lambda: server.tunnel.transport.client_is_v072)
     await reconfigure(server, PortMapping(HOST, user_port, "unix:/run/app.sock"))
-    await until(lambda: "can't reach Unix sockets" in caplog.text)
+    await until(lambda: "cannot reach Unix sockets" in caplog.text)
 
 
 async def test_a_client_of_ours_can(each_net: Net, path: Path) -> None:

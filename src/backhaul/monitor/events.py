@@ -1,4 +1,4 @@
-"""The last lines of the log, kept for whoever looks at the page."""
+"""The last lines of the log, kept for the page and the status."""
 
 import logging
 from collections import deque
@@ -9,14 +9,14 @@ from backhaul.system.log import escape
 from .status import Event
 
 KEPT_EVENTS: Final = 100
-"""Enough to tell a story, and some 20 KB."""
+"""Enough to show a sequence of events, in some 20 KB."""
 
 MAX_EVENT_TEXT: Final = 500
-"""Characters. Log lines are shorter; a longer one quotes a stranger."""
+"""Characters. Log lines are shorter; a longer one quotes a peer."""
 
 
 class EventLog(logging.Handler):
-    """Keeps the last info lines and worse; attach it to the logger "backhaul" and detach it at the end."""
+    """Keeps the last lines from level info up; attach it to the logger "backhaul" and detach it at the end."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -28,5 +28,5 @@ class EventLog(logging.Handler):
         self._events.append(Event(record.created, record.levelname.lower(), text))
 
     def events(self) -> tuple[Event, ...]:
-        """Return what is kept, the newest at the end."""
+        """Return the kept lines, the newest last."""
         return tuple(self._events)

@@ -1,9 +1,9 @@
-"""Small files that are read and written whole, and are never half written.
+"""Small files, read and replaced as a whole.
 
 The last part of a path is opened without following symbolic links, relative to its directory. A link there is
-followed only if root or the program's own user made it: whoever else may write to the directory could otherwise point
-the program at any file of its user. The kernel's ``fs.protected_symlinks`` has the same rule, for sticky directories
-alone, and a path resolved here would bypass it.
+followed only if root or the program's own user made it. Otherwise another user with write access to the directory could
+point the program at any file of its user. The kernel's ``fs.protected_symlinks`` has the same rule for sticky
+directories only, and a path resolved here would bypass it.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _NEW_MODE: Final = 0o644  # as v0.7.2 makes it; anyone may read how much a port 
 
 
 def read(path: Path, most: int) -> bytes:
-    """Return the content; raises ValueError if it is more than `most` bytes, OSError if it can't be read."""
+    """Return the content; raise ValueError if it exceeds ``most`` bytes, OSError if it cannot be read."""
     with _place(path) as place, os.fdopen(place.open(os.O_RDONLY), "rb") as file:
         if os.fstat(file.fileno()).st_size > most:
             raise ValueError("is too large")
@@ -33,10 +33,10 @@ def read(path: Path, most: int) -> bytes:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Put `content` in place of the file at once, with its mode and owner; raises OSError, the old file stays then.
+    """Replace the file atomically, keeping mode and owner; raise OSError and keep the old file if that fails.
 
-    A symbolic link stays one. Where the directory can't be written, or the file is a mount of its own (a container's),
-    the file itself is written: a power cut may then leave it in pieces.
+    A symbolic link stays one. If the directory is not writable, or the file is a mount point (in a container), the file
+    itself is written, and a power failure may leave it incomplete.
     """
     with _place(path) as place:
         try:
@@ -48,7 +48,7 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename to the first free of `<name>.broken-1`, `-2`, …; returns the new path, raises OSError."""
+    """Rename to the first free of ``<name>.broken-1``, ``-2``, …; return the new path, or raise OSError."""
     names = (path.with_name(f"{path.name}.broken-{number}") for number in count(1))
     aside = next(name for name in names if not os.path.lexists(name))
     return path.rename(aside)
@@ -66,7 +66,7 @@ class _Place(NamedTuple):
     name: str
 
     def open(self, flags: int) -> int:
-        """Return a descriptor of the regular file here; raises OSError."""
+        """Return a descriptor of this regular file; raise OSError if that fails."""
         descriptor = os.open(self.name, flags | _OPEN, dir_fd=self.folder)
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             return descriptor
@@ -82,7 +82,7 @@ class _Place(NamedTuple):
                 self._imitate(descriptor)
                 file.write(content)
                 file.flush()
-                os.fsync(descriptor)  # or a power cut could leave the new name on an empty file
+                os.fsync(descriptor)  # otherwise a power failure could leave an empty file under the name
             os.rename(new, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
         except OSError:
             with contextlib.suppress(OSError):
@@ -90,19 +90,19 @@ class _Place(NamedTuple):
             raise
 
     def overwrite(self, content: bytes) -> None:
-        """Write into the file that is here."""
+        """Write into the existing file."""
         with os.fdopen(self.open(os.O_WRONLY), "wb") as file:
             file.truncate(0)
             file.write(content)
 
     def exists(self) -> bool:
-        """Tell whether anything is here."""
+        """Return whether there is a file of this name."""
         with contextlib.suppress(FileNotFoundError):
             return bool(self.status())
         return False
 
     def status(self) -> os.stat_result:
-        """Return what the directory says of the name, a link not followed; raises OSError."""
+        """Return the status of the name without following a link; raise OSError if that fails."""
         return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
 
     def _imitate(self, descriptor: int) -> None:
@@ -118,7 +118,7 @@ class _Place(NamedTuple):
 
 @contextlib.contextmanager
 def _place(path: Path) -> Iterator[_Place]:
-    """Give the place that `path` names, links in its last part followed as far as they may be; raises OSError."""
+    """Yield the place of ``path``, with permitted links in its last part followed; raise OSError if that fails."""
     for _ in range(_MOST_LINKS):
         folder = os.open(path.parent, _FOLDER)
         try:
@@ -133,7 +133,7 @@ def _place(path: Path) -> Iterator[_Place]:
 
 
 def _is_link(place: _Place) -> bool:
-    """Tell whether a link to be followed is here; raises OSError for one that another user made."""
+    """Return whether the name is a link to follow; raise OSError for a link made by another user."""
     try:
         status = place.status()
     except FileNotFoundError:

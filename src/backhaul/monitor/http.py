@@ -1,7 +1,7 @@
-"""A small HTTP/1.1 server for a page and its numbers: one request on a connection.
+"""A small HTTP/1.1 server for a page and its numbers, with one request per connection.
 
-Nothing here can be changed by a request, so every method is answered as GET is, as in v0.7.2; HEAD gets no body. The
-connection is closed after the answer: no state between requests, and a visitor who polls once a second won't notice.
+Requests change nothing, so every method is answered like GET, as in v0.7.2; HEAD gets no body. The connection is closed
+after the answer: there is no state between requests, and a poll per second costs little.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ MAX_VISITORS: Final = 64
 """Connections at a time. A browser opens six; beyond the limit new ones are closed at once."""
 
 PATIENCE: Final = 15.0
-"""Seconds for a request to arrive, and again for its answer to be taken; browsers connect ahead of need."""
+"""Seconds for a request to arrive, and again for its answer to be read; browsers connect ahead of need."""
 
 _READ_SIZE: Final = 4096
 # From Python 3.13 on a server that closes removes its socket's file, which may be the service manager's.
@@ -32,21 +32,21 @@ _LEAVE_FILE: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_in
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a visitor asks for."""
+    """The request of a visitor."""
 
     path: str
-    """Without the query."""
+    """The path without the query."""
     authorization: str
-    """Value of that header; empty without one."""
+    """The value of the header Authorization; empty without one."""
     host: str
-    """Value of the header Host; empty without one."""
+    """The value of the header Host; empty without one."""
     peer: str
-    """Address of the visitor."""
+    """The address of the visitor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What the visitor gets."""
+    """The answer to a visitor."""
 
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
@@ -60,32 +60,32 @@ _NO_HTTP: Final = Response(b"bad request\n", status=HTTPStatus.BAD_REQUEST)
 
 
 def _both_families(host: str, port: int) -> socket.socket | None:
-    """Return a socket for all addresses, if `host` asks for these: for Go, and so in v0.7.2, IPv6 is among them."""
+    """Return a socket for all addresses if ``host`` is a wildcard: in Go, and so in v0.7.2, this includes IPv6."""
     if host not in {"0.0.0.0", "::"} or not socket.has_dualstack_ipv6():
         return None
     try:
         return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
     except OSError as error:
-        if error.errno in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:  # IPv6 switched off: IPv4 it is
+        if error.errno in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:  # IPv6 is switched off: use IPv4
             return None
         raise
 
 
 class HttpServer:
-    """Serves what `respond` answers; `start` and `stop` once each, in the event loop.
+    """Serves the answers of ``respond``; call ``start`` and ``stop`` once each, in the event loop.
 
-    `headers` go with every answer, whatever it is.
+    Every answer has the given ``headers``.
     """
 
     def __init__(self, respond: Respond, headers: tuple[tuple[str, str], ...] = ()) -> None:
         self._respond = respond
         self._headers = headers
         self._server: asyncio.Server | None = None
-        self._sock: socket.socket | None = None  # which it has been given
+        self._sock: socket.socket | None = None  # the one passed to `serve`
         self._visits: dict[Task[None], None] = {}
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port, which is chosen by the system for 0. Raises OSError."""
+        """Listen and return the port, which the system chooses for 0; raise OSError if that fails."""
         if sock := _both_families(host, port):
             self._server = await asyncio.start_server(self._welcome, sock=sock, limit=_READ_SIZE)
         else:
@@ -94,7 +94,7 @@ class HttpServer:
         return number
 
     async def serve(self, sock: socket.socket) -> None:
-        """Listen on a socket, which is this server's from now on; raises OSError."""
+        """Listen on a socket, which this server owns from now on; raise OSError if that fails."""
         self._sock = sock
         copy = sock.dup()  # uvloop closes it some time
         if sock.family == socket.AF_UNIX:
@@ -103,7 +103,7 @@ class HttpServer:
             self._server = await asyncio.start_server(self._welcome, sock=copy, limit=_READ_SIZE)
 
     async def stop(self) -> None:
-        """End at once, visitors included."""
+        """Close the server and all its connections at once."""
         if self._server:
             self._server.close()
         if self._sock:
@@ -113,7 +113,7 @@ class HttpServer:
         await asyncio.gather(*self._visits, return_exceptions=True)
 
     def _welcome(self, reader: StreamReader, writer: StreamWriter) -> None:
-        if len(self._visits) >= MAX_VISITORS:  # the oldest is answered by now, or has said nothing
+        if len(self._visits) >= MAX_VISITORS:  # the oldest has been answered, or has sent nothing
             oldest = next(iter(self._visits))
             del self._visits[oldest]
             oldest.cancel()
@@ -129,12 +129,12 @@ class HttpServer:
                 writer.write(answer)
                 await writer.drain()
         except (OSError, EOFError):
-            pass  # who leaves, or takes too long (TimeoutError is an OSError), is no news
+            pass  # a visitor that leaves or is too slow (TimeoutError is an OSError) is not worth a line
         finally:
             writer.transport.abort()  # nothing is lost: the system has all of the answer
 
     async def _answer(self, reader: StreamReader, writer: StreamWriter) -> bytes:
-        """Read a request, return the bytes of the answer; raises OSError, or EOFError without a request."""
+        """Read a request and return the bytes of the answer; raise OSError, or EOFError without a request."""
         try:
             async with asyncio.timeout(PATIENCE):
                 head = await _read(reader)
@@ -178,4 +178,4 @@ def _peer(writer: StreamWriter) -> str:
     connection = writer.get_extra_info("socket")
     if connection and connection.family == socket.AF_UNIX:
         return LOCAL
-    return plain_ip(writer.get_extra_info("peername") or ("unknown",))  # None: gone already
+    return plain_ip(writer.get_extra_info("peername") or ("unknown",))  # None: already closed

@@ -1,4 +1,4 @@
-"""The JSON of v0.7.2's page: the same field names and units, so that scripts keep working."""
+"""The JSON of v0.7.2's page, with the same field names and units, so that scripts keep working."""
 
 from typing import Final
 
@@ -9,12 +9,12 @@ from .sampler import Sampler
 from .status import Status
 
 _UNITS: Final = ("B", "KB", "MB", "GB", "TB")
-_NAMES: Final = {"tcp": "TCP", "tcpmux": "TCPMux", "udp": "UDP"}  # the others stand as the configuration has them
-_MISSING: Final = "-"  # a figure that the machine does not give
+_NAMES: Final = {"tcp": "TCP", "tcpmux": "TCPMux", "udp": "UDP"}  # other names are those of the configuration
+_MISSING: Final = "-"  # for a figure that is not available on this machine
 
 
 class Stats(Struct, rename="camel"):
-    """The document of `/stats`; every value is a text."""
+    """The document of ``/stats``; every value is a text."""
 
     tunnel_status: str
     cpu_usage: str
@@ -30,14 +30,14 @@ class Stats(Struct, rename="camel"):
 
 
 class PortUsage(Struct):
-    """An entry of the document of `/data`."""
+    """An entry of the document of ``/data``."""
 
     port: int = field(name="Port")
     usage: str = field(name="ReadableUsage")
 
 
 def stats(status: Status, usage: dict[int, int], sampler: Sampler, *, sniffer: bool) -> Stats:
-    """Return the document of `/stats`; speeds and traffic are the machine's, as in v0.7.2."""
+    """Return the document of ``/stats``; speeds and traffic are the machine's, as in v0.7.2."""
     machine, rate = sampler.machine, sampler.machine_rate
     return Stats(
         tunnel_status=f"{'Connected' if status.connected else 'Disconnected'} ({_name(status.transport)})",
@@ -55,7 +55,7 @@ def stats(status: Status, usage: dict[int, int], sampler: Sampler, *, sniffer: b
 
 
 def ports(usage: dict[int, int]) -> list[PortUsage]:
-    """Return the document of `/data`: by port, those in use first, for v0.7.2 lists no others."""
+    """Return the document of ``/data``, sorted by port, those in use first, because v0.7.2 lists no others."""
     return [PortUsage(port, size(usage[port])) for port in sorted(usage, key=lambda port: (not usage[port], port))]
 
 
@@ -68,13 +68,13 @@ def _used(share: Share | None) -> str:
 
 
 def size(number: int) -> str:
-    """Return bytes as text: units of 1024, two decimals from KB on."""
+    """Return bytes as text, in units of 1024, with two decimals from KB on."""
     power = min(max(0, number.bit_length() - 1) // 10, len(_UNITS) - 1)  # 1024 is 2**10
     return f"{number / 1024**power:.2f} {_UNITS[power]}" if power else f"{number} B"
 
 
 def speed(rate: float) -> str:
-    """Return bytes per second as text: units of 1000, other than the sizes, up to GB/s."""
+    """Return bytes per second as text, in units of 1000, unlike sizes, up to GB/s."""
     for unit, scale in (("GB/s", 1e9), ("MB/s", 1e6), ("KB/s", 1e3)):
         if rate >= scale:
             return f"{rate / scale:.2f} {unit}"

@@ -1,4 +1,4 @@
-"""Load of the machine the program runs on."""
+"""Load of the machine on which the program runs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from typing import Final, TypeVar
 import psutil
 
 SOCKETS: Final = Path("/proc/net/sockstat")
-"""Where the kernel keeps count of sockets; its first line is "sockets: used 98"."""
+"""The kernel's count of sockets; its first line is "sockets: used 98"."""
 
 _Figure = TypeVar("_Figure")
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A part of something that can run out, in bytes."""
+    """The used part of a limited resource, in bytes."""
 
     used: int
     total: int
@@ -23,7 +23,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Bytes through all network interfaces since the machine started; the loopback is one of them."""
+    """Bytes through all network interfaces, including the loopback, since the machine started."""
 
     received: int
     sent: int
@@ -31,10 +31,10 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Figures of the whole machine; None for each that the system keeps to itself, as containers do."""
+    """Figures of the whole machine; None for each that is not available, as in some containers."""
 
     cpu: float | None
-    """Percent of all processors, since the measurement before; 0 at the first one."""
+    """Percent of all processors since the previous measurement; 0 for the first one."""
     memory: Share | None
     swap: Share | None
     disk: Share | None
@@ -45,7 +45,7 @@ class Machine:
 
 
 def measure() -> Machine:
-    """Look at the machine; reads /proc and takes about a millisecond. Never fails."""
+    """Measure the machine from /proc, in about a millisecond; never fail."""
     return Machine(
         cpu=_try(psutil.cpu_percent),
         memory=_try(_memory),
@@ -57,10 +57,10 @@ def measure() -> Machine:
 
 
 def _try(figure: Callable[[], _Figure]) -> _Figure | None:
-    """Return the figure, or None: psutil fails in many ways where /proc is not all there."""
+    """Return the figure, or None, because psutil fails in many ways if parts of /proc are missing."""
     try:
         return figure()
-    except Exception:  # noqa: BLE001 - a figure that is missing is no reason to end
+    except Exception:  # noqa: BLE001 - a missing figure must not end the program
         return None
 
 

@@ -1,9 +1,9 @@
-"""The names under which the page may be asked for: whether another website has led a browser here.
+"""The host names accepted for the page, as a protection from DNS rebinding.
 
-A website can have its own name point to an address of this machine or its network (DNS rebinding), and its script then
-reads the page through the visitor's browser as part of itself. That is worth while through a browser that is closer to
-the page than the website: one with a loopback or private address, be that of the page public or not. Only names that
-anyone can register are of use for it.
+A website can point its own name to an address of this machine or its network. Its script then reads the page through a
+visitor's browser as part of the website. This is useful through browsers that are closer to the page than the website,
+with a loopback or private address, whether that of the page is public or not. It requires a name that anyone can
+register.
 """
 
 import ipaddress
@@ -12,14 +12,14 @@ from typing import Final
 
 from backhaul.addresses import LOCAL
 
-# Names without a dot, and those below domains that nobody can register (RFC 6761, 6762, 8375; .internal: ICANN 2024).
+# Names without a dot, and those below domains that cannot be registered (RFC 6761, 6762, 8375; .internal: ICANN 2024).
 _PRIVATE_DOMAINS: Final = (".localhost", ".local", ".internal", ".home.arpa", ".test")
 
 
 def expected(host: str, peer: str) -> bool:
-    """Return whether a visitor from the address `peer` may name the page `host`, as the header Host does.
+    """Return whether a visitor from the address ``peer`` may use ``host`` in the header Host.
 
-    No browser reaches a Unix socket by itself, so whoever comes that way is a proxy.
+    No browser connects to a Unix socket by itself, so a peer there is a proxy.
     """
     if peer == LOCAL:
         return True
@@ -28,7 +28,7 @@ def expected(host: str, peer: str) -> bool:
 
 
 def _name(host: str) -> str:
-    """Return the host of `host:port`."""
+    """Return the host of ``host:port``."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0]
@@ -36,7 +36,7 @@ def _name(host: str) -> str:
 
 def _is_private(name: str) -> bool:
     if "." not in name or name.endswith(_PRIVATE_DOMAINS):
-        return True  # an IPv6 address as well
+        return True  # includes IPv6 addresses
     try:
         return bool(ipaddress.ip_address(name))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The metrics: what v0.7.2 exports, under the same names, and more."""
+"""The metrics: those of v0.7.2 under the same names, and more."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -47,7 +47,7 @@ _PORT_COUNTERS: Final = (
 
 
 def render(status: Status, usage: dict[int, int]) -> bytes:
-    """Return the metrics as text; `usage` is bytes per port. Needs no event loop: a thread may do it."""
+    """Return the metrics as text; ``usage`` is bytes per port. May run in a thread."""
     registry = CollectorRegistry()
     registry.register(_Tunnel(status, usage))
     ProcessCollector(registry=registry)  # memory, processor time and descriptors of the program
@@ -55,7 +55,7 @@ def render(status: Status, usage: dict[int, int]) -> bytes:
 
 
 class _Tunnel(Collector):
-    """One status as metrics; each has the labels `transport` and `side`, as in v0.7.2."""
+    """One status as metrics; each has the labels ``transport`` and ``side``, as in v0.7.2."""
 
     def __init__(self, status: Status, usage: dict[int, int]) -> None:
         self._status = status
@@ -77,7 +77,7 @@ class _Tunnel(Collector):
         return [] if value is None else [((), value)]
 
     def _port(self, key: str) -> _Rows:
-        # Two addresses may share a port and a target; a metric may say the same labels only once.
+        # Two addresses may share a port and a target; a metric must have each set of labels only once.
         rows: Counter[tuple[str, ...]] = Counter()
         for port in self._status.ports:
             rows[_number(port), port.target] += getattr(port, key)
@@ -99,5 +99,5 @@ class _Tunnel(Collector):
 
 
 def _number(port: PortStatus) -> str:
-    """Return the port, or what stands for it: the path of a Unix socket."""
+    """Return the port, or the path of a Unix socket."""
     return str(port.port) if port.port or not port.bind else port.name

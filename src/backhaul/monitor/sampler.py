@@ -1,4 +1,4 @@
-"""Throughput of the last minutes, and the load of the machine: one look a second."""
+"""Throughput of the last minutes and load of the machine, sampled once a second."""
 
 import asyncio
 import time
@@ -11,15 +11,15 @@ from .machine import Machine, Network
 from .status import Read, Status
 
 INTERVAL: Final = 1.0
-"""Seconds between two looks; v0.7.2 also measures its speeds over one second."""
+"""Seconds between two samples; v0.7.2 also measures its speeds over one second."""
 
 HISTORY: Final = 300
-"""Looks kept: five minutes."""
+"""Samples kept: five minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Bytes in both directions: a total, or the average per second between two looks."""
+    """Bytes in both directions: a total, or the average per second between two samples."""
 
     received: float
     sent: float
@@ -33,11 +33,11 @@ class _Look:
 
 
 class Sampler:
-    """Looks once a second; holds the history of rates and the latest figures of the machine.
+    """Samples once a second; holds the history of rates and the latest figures of the machine.
 
-    `machine_rate` is None where the machine does not count what its network carries.
+    ``machine_rate`` is None if the machine has no counters of its network.
 
-    `read` and `measure` are called in `tick()` only. `clock` gives seconds that never go back.
+    ``read`` and ``measure`` are called in ``tick()`` only. ``clock`` returns monotonic seconds.
     """
 
     def __init__(self, read: Read, measure: Callable[[], Machine], clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,13 +50,13 @@ class Sampler:
         self.machine_rate = Traffic(0, 0) if self._last.network else None
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Sample until cancelled."""
         while True:
             await asyncio.sleep(INTERVAL)
             self.tick()
 
     def tick(self) -> None:
-        """Look once."""
+        """Take one sample."""
         self.machine = self._measure()
         before, self._last = self._last, self._look()
         seconds = self._last.time - before.time
@@ -77,7 +77,7 @@ def _network_rate(before: Network | None, after: Network | None, seconds: float)
 
 
 def _rate(before: Traffic | Network, after: Traffic | Network, seconds: float) -> Traffic:
-    # Totals fall when a reload takes a port away.
+    # Totals fall when a reload removes a port.
     return Traffic(
         max(0.0, after.received - before.received) / seconds,
         max(0.0, after.sent - before.sent) / seconds,

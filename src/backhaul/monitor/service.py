@@ -10,23 +10,23 @@ from .usage import keeping
 
 
 class Monitor:
-    """A running monitor, made by `start`."""
+    """A running monitor, made by ``start``."""
 
     def __init__(self, parts: AsyncExitStack, *, whole: bool) -> None:
         self._parts = parts
         self.whole = whole
-        """Whether everything that was asked for is there; a page whose port was taken is not."""
+        """True if all requested parts run; false, for example, if the page's port was taken."""
 
     async def stop(self) -> None:
-        """Close the page and write the usage log a last time; once, and while `read` still works."""
+        """Close the page and write the usage log a last time; call once, while ``read`` still works."""
         await self._parts.aclose()
 
 
 async def start(settings: Settings, read: Read) -> Monitor:
-    """Start what the settings ask for, which may be nothing at all.
+    """Start the parts requested by the settings, if any.
 
-    Never fails: a port in use or a file that can't be read costs a line in the log, not the tunnel. `read`
-    is called in the event loop, until the monitor is stopped.
+    Never fails: a port in use or an unreadable file causes a log line and does not affect the tunnel. ``read`` is
+    called in the event loop until the monitor is stopped.
     """
     async with AsyncExitStack() as parts:
         whole = await _enter(parts, settings, read)
@@ -40,13 +40,13 @@ async def _enter(parts: AsyncExitStack, settings: Settings, read: Read) -> bool:
         usage = await parts.enter_async_context(keeping(settings.sniffer_log, read))
     if not settings.has_page:
         return True
-    from .web import serving  # noqa: PLC0415 - memory that only those with a page pay
+    from .web import serving  # noqa: PLC0415 - saves memory without a page
 
     return await parts.enter_async_context(serving(settings, read, usage))
 
 
 def _usage(read: Read) -> Callable[[], dict[int, int]]:
-    """Without a usage log: bytes of each port since the program started."""
+    """Return a function that gives the bytes of each port since the program started, without a usage log."""
 
     def usage() -> dict[int, int]:
         ports: Counter[int] = Counter()

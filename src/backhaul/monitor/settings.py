@@ -1,4 +1,4 @@
-"""What the monitor needs from the configuration."""
+"""The monitor's settings from the configuration."""
 
 import socket
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 def no_socket() -> socket.socket | None:
-    """Return None: the page opens a socket of its own."""
+    """Return None, so that the page opens its own socket."""
     return None
 
 
@@ -17,23 +17,23 @@ class Settings:
     web_bind: str
     """An address, or the path of a Unix socket."""
     web_port: int
-    """0: no page, unless on a Unix socket."""
+    """A port, or 0 for no page, unless it is on a Unix socket."""
     web_user: str
     web_password: str = field(repr=False)
     metrics: tuple[str, ...]
     sniffer: bool
     sniffer_log: str
     open_page: Callable[[], socket.socket | None] = no_socket
-    """Returns the page's listening socket if there is one for it, and always if it is a Unix socket; raises OSError."""
+    """Returns an existing listening socket for the page, always for a Unix socket; raises OSError if that fails."""
 
     @property
     def has_page(self) -> bool:
-        """Whether there is a page."""
+        """True if there is a page."""
         return bool(self.web_port) or self.web_bind.startswith("/")
 
     @property
     def page(self) -> str:
-        """Where the page is."""
+        """The URL of the page, or its Unix socket."""
         if self.web_bind.startswith("/"):
             return f"unix:{self.web_bind}"
         host = f"[{self.web_bind}]" if ":" in self.web_bind else self.web_bind
@@ -41,5 +41,5 @@ class Settings:
 
     @property
     def protected(self) -> bool:
-        """Whether the page asks for a login."""
+        """True if the page requires a login."""
         return bool(self.web_user or self.web_password)

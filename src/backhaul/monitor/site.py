@@ -1,4 +1,4 @@
-"""What the monitoring page answers to whom."""
+"""The answers of the monitoring page, and the access to them."""
 
 import asyncio
 import base64
@@ -37,7 +37,7 @@ HEADERS: Final = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Cache-Control", "no-store"),
 )
-"""For every answer. The page gets all it needs from here; whatever sneaks in finds every other way closed."""
+"""Headers of every answer. The page loads only its own files, and injected code could reach no other host."""
 
 _FILES: Final = ("index.html", "page.css", "page.js", "chart.js", "format.js", "ports.js", "icon.svg")
 _TYPES: Final = {
@@ -56,12 +56,12 @@ _MISDIRECTED: Final = Response(
     b"this page is not served under this name; open it by its address, or set web_user and web_password\n",
     status=HTTPStatus.MISDIRECTED_REQUEST,
 )
-_FREE_FAILURES: Final = 5  # without a pause: people mistype
-_FAILURE_WINDOW: Final = 600.0  # seconds: whoever stays below the free failures guesses no faster than pauses allow
+_FREE_FAILURES: Final = 5  # without a pause, for typing mistakes
+_FAILURE_WINDOW: Final = 600.0  # seconds: below the free failures guesses are no faster than with pauses
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
 _NOT_FOUND: Final = Response(b"not found\n", status=HTTPStatus.NOT_FOUND)
 
-# v0.7.2 answers these with its page, whose script finds the numbers beside it.
+# v0.7.2 answers these with its page, whose script loads the numbers relative to it.
 _ALIASES: Final = ("/stats/", "/data/")
 
 _Handler = Callable[[], Awaitable[Response]]
@@ -69,16 +69,16 @@ _Handler = Callable[[], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the numbers come from; all are asked in the event loop."""
+    """The sources of the numbers, called in the event loop."""
 
     read: Read
     usage: Callable[[], dict[int, int]]
-    """Bytes of each port, of all runs where a usage log is kept."""
+    """Bytes of each port, over all runs if a usage log is kept."""
     sampler: Sampler
 
 
 class Site:
-    """Answers requests; `respond` is what the HTTP server calls."""
+    """Answers requests; the HTTP server calls ``respond``."""
 
     def __init__(self, settings: Settings, sources: Sources, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
@@ -104,7 +104,7 @@ class Site:
         return await handler() if handler else _NOT_FOUND
 
     def _refusal(self, request: Request) -> Response | None:
-        """Return the answer for visitors who may not look, None for those who may."""
+        """Return the answer for visitors without access, or None for those with access."""
         if self._login is None:
             return None if names.expected(request.host, request.peer) else _MISDIRECTED
         source = network_of(request.peer)
@@ -119,7 +119,7 @@ class Site:
         return _ASK_FOR_LOGIN
 
     def _health(self) -> Response:
-        # Without login: load balancers and service managers ask, and all they learn is yes or no.
+        # No login is required, because load balancers and service managers ask; the answer is only yes or no.
         if self._sources.read().connected:
             return Response(b"connected\n")
         return Response(b"not connected\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
@@ -146,9 +146,9 @@ class Site:
         )
 
     async def _metrics(self) -> Response:
-        from . import prometheus  # noqa: PLC0415 - 5 MB that only those who ask for it pay
+        from . import prometheus  # noqa: PLC0415 - saves 5 MB without a scrape
 
-        # In a thread: a thousand ports are some 50 ms of text, and the loop has users to serve.
+        # In a thread, because the text of a thousand ports takes some 50 ms, during which the loop serves users.
         text = await asyncio.to_thread(prometheus.render, self._sources.read(), self._sources.usage())
         return Response(text, prometheus.CONTENT_TYPE)
 

@@ -1,4 +1,4 @@
-"""What the monitor is told about the tunnel: plain numbers and texts, taken at one moment."""
+"""The status of a tunnel for the monitor: plain numbers and texts, taken at one moment."""
 
 from collections.abc import Callable
 from typing import Final, Literal
@@ -16,37 +16,37 @@ class PortStatus(Struct, frozen=True, gc=False):
     """One port of the server, or one target of the client. All counters start at 0 with the program."""
 
     port: int
-    """The server's local port; on the client the port of the target. 0: a Unix socket."""
+    """The server's local port, or on the client the port of the target; 0 for a Unix socket."""
     bind: str
     """The local address of the server's port, or the path of a Unix socket; empty on the client."""
     target: str
-    """Where its users are sent, as the configuration says it."""
+    """The target of its users, as in the configuration."""
     open: int
     """Connections open now."""
     total: int
-    """Connections accepted so far, the open ones included."""
+    """Connections accepted so far, including open ones."""
     refused: int
-    """Connections turned away before they reached the tunnel."""
+    """Connections refused before they reached the tunnel."""
     dropped: int
-    """Connections accepted and then given up, because the tunnel or the target failed."""
+    """Connections accepted and then closed, because the tunnel or the target failed."""
     target_refused: int
-    """Connections that the target reset before it had sent a byte, as seen by the server; on the client 0."""
+    """Connections reset by the target before it sent a byte, as seen by the server; 0 on the client."""
     received: int
-    """Bytes that came from users."""
+    """Bytes received from users."""
     sent: int
-    """Bytes that went to users."""
+    """Bytes sent to users."""
     udp_flows: int
-    """UDP flows alive now."""
+    """UDP flows open now."""
     udp_dropped: int
-    """Datagrams thrown away."""
+    """Dropped datagrams."""
     up: bool
-    """Whether the port takes users; always on the client."""
+    """True if the port accepts users; always true on the client."""
     problem: str
-    """Why it takes none; empty while it is up."""
+    """The reason why it accepts none; empty while it is up."""
 
     @property
     def name(self) -> str:
-        """Address and number of the server's port."""
+        """The address and number of the server's port."""
         if self.bind.startswith("/"):
             return f"unix:{self.bind}"
         host = f"[{self.bind}]" if ":" in self.bind else self.bind or "*"
@@ -61,7 +61,7 @@ class Event(Struct, frozen=True, gc=False):
     level: str
     """Python's name of the level in lower case: "info", "warning", "error", "critical"."""
     text: str
-    """One line; control characters are escaped, nothing else is."""
+    """One line with escaped control characters."""
 
 
 class Status(Struct, frozen=True, gc=False):
@@ -70,33 +70,33 @@ class Status(Struct, frozen=True, gc=False):
     side: Side
     transport: str
     stopping: bool
-    """Whether the program is on its way out: another one that runs the same file may take over."""
+    """True while the program is stopping: another one that runs the same file may take over."""
     connected: bool
     peer: str
-    """Address of the other end; empty while there is none."""
+    """The address of the other end; empty while it is not connected."""
     problem: str
-    """Why the tunnel can't be connected, as far as this end knows; else empty."""
+    """The reason why the tunnel cannot be connected, as far as this end knows; otherwise empty."""
     rtt: float | None
-    """Round-trip time of the control channel in seconds; None: not measured."""
+    """The round-trip time of the control channel in seconds, or None if it is not measured."""
     reconnects: int
-    """How often the tunnel came back after it had been lost."""
+    """The number of times that the lost tunnel was connected again."""
     unanswered: int
-    """Users who sent something into the tunnel and got nothing back, as seen by the server; on the client 0."""
+    """Users who sent bytes into the tunnel and received none, as seen by the server; 0 on the client."""
     pool_idle: int
     """Connections waiting for a user."""
     pool_size: int | None
-    """Connections the pool aims at; None: this side has no say in it."""
+    """The wanted number of connections in the pool, or None if the other side decides."""
     sessions: int
     streams: int
     flows: int
     """UDP flows of all ports."""
     started: float
-    """When the program started, in seconds since 1970, UTC."""
+    """The start of the program, in seconds since 1970, UTC."""
     ports: tuple[PortStatus, ...]
     events: tuple[Event, ...]
-    """The last lines of the log, the newest at the end."""
+    """The last lines of the log, the newest last."""
     version: str
 
 
 Read = Callable[[], Status]
-"""Gives the present status; called in the event loop's thread, and quick."""
+"""Returns the present status; called in the event loop's thread, and fast."""

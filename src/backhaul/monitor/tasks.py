@@ -1,4 +1,4 @@
-"""Work that goes on beside the tunnel."""
+"""Background work."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from typing import Any
 
 @contextlib.asynccontextmanager
 async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Let endless work go on inside the block. A defect that ends it earlier is left to asyncio to report."""
+    """Run endless work during the block; asyncio reports an error that ends it earlier."""
     task = asyncio.create_task(work)
     try:
         yield

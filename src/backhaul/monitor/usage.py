@@ -1,7 +1,7 @@
-"""The usage log: bytes of each port, kept over restarts in one small JSON file.
+"""The usage log: bytes of each port over all runs, in one small JSON file.
 
-It is written as v0.7.2 writes and reads it, ``[{"Port": 443, "Usage": 1}]``. The form that later versions of the Go
-program have, ``{"port_usages": {"443": 1}, "total_usage": 1}``, is read as well.
+The file has the format of v0.7.2, ``[{"Port": 443, "Usage": 1}]``. That of later versions of the Go program,
+``{"port_usages": {"443": 1}, "total_usage": 1}``, is read too.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ log = logging.getLogger("backhaul.monitor")
 INTERVAL: Final = 15.0
 """Seconds between two writes, as in v0.7.2."""
 
-_SILENCE: Final = 3600.0  # seconds between two lines about a file that can't be written
-_MAX_FILE: Final = 8 << 20  # bytes; all 65535 ports with 20 digits each take a quarter of it
+_SILENCE: Final = 3600.0  # seconds between two lines about a file that cannot be written
+_MAX_FILE: Final = 8 << 20  # bytes; all 65535 ports with 20 digits each need a quarter of it
 
 _Port = Annotated[int, Meta(ge=0, le=65535)]
 _Bytes = Annotated[int, Meta(ge=0)]
@@ -37,41 +37,41 @@ _OTHERS: Final[_Key] = (0, "", OTHERS)
 
 
 class UsageLog:
-    """Adds up what each port carried, received and sent together, over all runs of the program.
+    """Adds up the bytes of each port, received and sent together, over all runs of the program.
 
-    `read` is called by `tick()` and `totals()`. The file is touched by `load()` and `save()` only, which may run in
-    another thread than the rest and never raise: a log of usage is no reason to end a tunnel.
+    ``read`` is called by ``tick()`` and ``totals()``. The file is used by ``load()`` and ``save()`` only, which may run
+    in another thread and never raise, so that the usage log cannot end a tunnel.
     """
 
     def __init__(self, path: str, read: Read) -> None:
         self._path = Path(path)
         self._read = read
-        self._counters = _by_port(read().ports)  # a monitor that a reload starts anew counts from here on
+        self._counters = _by_port(read().ports)  # after a reload the monitor counts from here on
         self._usage: Counter[int] = Counter()
-        self._saved: dict[int, int] | None = {}  # None: the file isn't ours to write
+        self._saved: dict[int, int] | None = {}  # None: the file must not be written
         self._saving = threading.Lock()
         self._throttle = LogThrottle(log, _SILENCE)
 
     def totals(self) -> dict[int, int]:
-        """Return the bytes of each port up to now; a tick as well."""
+        """Return the bytes of each port up to now, after a tick."""
         self.tick()
         return dict(self._usage)
 
     def tick(self) -> None:
-        """Take in what the ports carried since the last tick."""
+        """Add the bytes of each port since the last tick."""
         counters = _by_port(self._read().ports)
-        # What has been counted under a target of its own is not counted again among the others.
+        # Bytes counted for a target are not counted again when its counters are added to the others.
         gone = sum(bytes_ for key, bytes_ in self._counters.items() if key not in counters)
         if _OTHERS in counters:
             self._counters[_OTHERS] = self._counters.get(_OTHERS, 0) + gone
         for key, now in counters.items():
             before = self._counters.get(key, 0)
-            # A port that a reload took away and brought back counts from 0 again.
+            # A port removed and added again by reloads counts from 0.
             self._usage[key[0]] += now - before if now >= before else now
         self._counters = counters
 
     def load(self) -> None:
-        """Add the usage of earlier runs; a file that is something else is set aside under another name."""
+        """Add the usage of earlier runs; a file of another kind is renamed."""
         try:
             self._usage.update(_parse(files.read(self._path, _MAX_FILE)))
             self._saved = dict(self._usage)
@@ -84,7 +84,7 @@ class UsageLog:
             self._set_aside(str(error))
 
     def save(self) -> None:
-        """Write the usage as of the last tick, if it changed."""
+        """Write the usage of the last tick if it has changed."""
         with self._saving:
             usage = dict(self._usage)
             if self._saved is None or usage == self._saved:
@@ -114,9 +114,9 @@ def _by_port(ports: tuple[PortStatus, ...]) -> dict[_Key, int]:
 
 @contextlib.asynccontextmanager
 async def keeping(path: str, read: Read) -> AsyncIterator[Callable[[], dict[int, int]]]:
-    """Keep the usage log inside the block, and write it a last time at the end; threads do the file's part.
+    """Keep the usage log during the block, and write it a last time at its end; threads access the file.
 
-    Yields a function that gives the bytes of each port over all runs, up to date.
+    Yields a function that returns the present bytes of each port over all runs.
     """
     usage_log = UsageLog(path, read)
     await asyncio.to_thread(usage_log.load)
@@ -143,18 +143,18 @@ class _PortUsage(Struct):
 
 
 class _Usage(Struct):
-    """The format of later versions. Its total grows with every call, not with every byte, so it is not read."""
+    """The format of later versions. Its total is not read, as it grows with every call instead of every byte."""
 
     port_usages: dict[_Port, _Bytes] | None
 
 
-_DECODER: Final = msgspec.json.Decoder(_Usage | list[_PortUsage] | None)  # Go writes what is empty as null
+_DECODER: Final = msgspec.json.Decoder(_Usage | list[_PortUsage] | None)  # Go writes empty values as null
 
 
 def _parse(data: bytes) -> dict[int, int]:
-    """Return bytes per port; raises ValueError with what is wrong, to be read after the file's name."""
+    """Return bytes per port; raise ValueError with the mistake, worded to follow the file's name."""
     if not data.strip():
-        return {}  # made by hand, so that the program finds it with the right owner
+        return {}  # an empty file made by hand to have the right owner
     try:
         document = _DECODER.decode(data)
     except (msgspec.DecodeError, RecursionError):

@@ -20,7 +20,7 @@ log = logging.getLogger("backhaul.monitor")
 
 @contextlib.asynccontextmanager
 async def serving(settings: Settings, read: Read, usage: Callable[[], dict[int, int]]) -> AsyncIterator[bool]:
-    """Serve the page inside the block, which is told whether; without its port there is a line in the log."""
+    """Serve the page during the block; yield whether that is possible, and log the reason if it is not."""
     sampler = Sampler(read, measure)
     site = Site(settings, Sources(read, usage, sampler))
     server = HttpServer(site.respond, HEADERS)
@@ -53,7 +53,7 @@ async def _listen(server: HttpServer, settings: Settings) -> bool:
 
 
 def _reason(error: OSError) -> str:
-    # The event loops wrap the system's words in their own; a name that isn't found has a negative number.
+    # The event loops wrap the system's text in their own; a name that was not found has a negative number.
     number = error.errno or 0
     return (os.strerror(number) if number > 0 else error.strerror or str(error)).lower()
 
