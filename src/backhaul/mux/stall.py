@@ -40,7 +40,7 @@ class StallDetector:
     )
 
     def __init__(self, relay: "Relay", conn: socket.socket, streams: Sized, changed: Callable[[], None]) -> None:
-        """`changed` is called whenever `stalled` has changed."""
+        """Watch a session; call ``changed`` whenever ``stalled`` has changed."""
         self.stalled = False
         """Whether the session was found stalled, and has not moved since."""
         self._relay = relay

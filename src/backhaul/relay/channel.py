@@ -29,19 +29,19 @@ class Consumer(Protocol):
         """See smux.Sink."""
 
     def on_reset(self) -> None:
-        """The other end, one of ours, has given up."""
+        """Reset the user, because a peer with extensions has given up."""
 
     def deliver(self) -> None:
         """Take what `on_data` has brought; its views are valid for this call only."""
 
     def unpark(self) -> None:
-        """The connection takes bytes again."""
+        """Send again, because the connection accepts bytes."""
 
     def close(self) -> None:
         """End the connection in order, and drop the channel."""
 
     def reset(self) -> None:
-        """The same with a reset: the program has failed, or has no memory for more."""
+        """End the connection with a reset, after an internal error or for lack of memory."""
 
 
 class Channel(Protocol):

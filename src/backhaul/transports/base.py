@@ -139,10 +139,10 @@ class ControlEvents(Protocol):
     """Events of the control channel on the public end."""
 
     def control_opened(self, peer: str) -> None:
-        """A client has proved the token; if there was an older control channel it is gone."""
+        """Note a client that has proved the token; an older control channel is closed."""
 
     def control_lost(self, reason: str, *, goodbye: bool = False) -> None:
-        """The control channel is gone; users in flight are not. `goodbye`: the client has said that it stops."""
+        """Note the loss of the control channel; users in flight stay. ``goodbye`` means an announced stop."""
 
 
 def taken_over(ip: str) -> str:
@@ -182,7 +182,7 @@ class ServerEvents(ControlEvents, Protocol):
         """The number of users, of streams or of flows, that have no carrier."""
 
     def carrier_ready(self) -> None:
-        """A user who waits could be carried now."""
+        """Carry waiting users, because a carrier is free."""
 
 
 class Gate(Protocol):
@@ -242,7 +242,7 @@ class ServerTransport(Protocol):
         """Listen; raises OSError."""
 
     def expect_user(self, waiting: int) -> None:
-        """A user has come, one of `waiting`: ask the client for another connection if this transport needs one."""
+        """Ask the client for another connection, if needed, for a new user, one of ``waiting``."""
 
     def carry(self, user: User) -> bool:
         """Take over `user` (socket included) and join it with a carrier; False if none is idle."""
@@ -270,7 +270,7 @@ class Arrival(Protocol):
         """Connect it with the target; takes over the socket. `done` is called once when the user has gone."""
 
     def refuse(self, *, reset: bool) -> None:
-        """The target can't be had: close, with a reset if the target gave one."""
+        """Close the connection, because the target is not available; with a reset if the target sent one."""
 
 
 class ClientControlEvents(Protocol):
@@ -281,10 +281,10 @@ class ClientControlEvents(Protocol):
         """Takes what becomes known of the other end's tunnel connections."""
 
     def heard(self, signal: Signal) -> None:
-        """The server said `signal` on the control channel."""
+        """Act on a signal that the server sent on the control channel."""
 
     def control_lost(self, reason: str) -> None:
-        """The control channel is gone; users in flight are not."""
+        """Note the loss of the control channel; users in flight stay."""
 
 
 class DoorEvents(ClientControlEvents, Protocol):
@@ -298,7 +298,7 @@ class ClientEvents(ClientControlEvents, Protocol):
     """Events of a transport on the client, for the control plane."""
 
     def arrived(self, arrival: Arrival) -> None:
-        """A user wants to reach a target."""
+        """Dial the target of a user, or refuse the user."""
 
 
 Opened = Callable[[socket.socket | Exception, bool, bytes], None]

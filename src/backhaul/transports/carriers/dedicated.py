@@ -56,10 +56,10 @@ class CarrierOwner(Protocol):
         """Seconds of a round trip to the client, 0 if not measured."""
 
     def carrier_gone(self, carrier: IdleCarrier) -> None:
-        """It has died and is closed."""
+        """Forget a carrier that is closed."""
 
     def carrier_spoke(self, carrier: IdleCarrier, sock: socket.socket, data: bytes) -> None:
-        """It said something, which an idle one never does; the socket is the callee's."""
+        """Handle bytes from a carrier, which sends none while it is idle; the callee owns the socket."""
 
     @property
     def fit(self) -> Fit:
@@ -157,11 +157,11 @@ class DedicatedServer(GatedServer):
             carrier.close()
 
     def carrier_gone(self, carrier: IdleCarrier) -> None:
-        """The client notices as well, and dials another."""
+        """Forget a closed carrier; the client notices too, and dials another."""
         self._idle.pop(carrier, None)
 
     def carrier_spoke(self, carrier: IdleCarrier, sock: socket.socket, data: bytes) -> None:
-        """It is the handshake of a client that came back while its old control channel looked alive, or garbage."""
+        """Pass the bytes to the gate: a handshake of a client whose old control channel looked alive, or garbage."""
         self._idle.pop(carrier, None)
         self._gate.rehandshake(sock, data)
 
@@ -188,7 +188,7 @@ class IdleOwner(Protocol):
     """Whom a waiting connection tells what happens to it."""
 
     def addressed(self, carrier: IdleConnection, arrival: Arrival | None) -> None:
-        """The server has named a target, or (None) the connection is gone."""
+        """Handle a connection to which the server assigned a target, or that is closed (None)."""
 
     @property
     def fit(self) -> Fit:

@@ -30,11 +30,11 @@ class SilentConnection(ABC):
 
     @abstractmethod
     def _hear(self, data: bytes) -> None:
-        """The other end has said something."""
+        """Handle bytes from the peer."""
 
     @abstractmethod
     def _gone(self) -> None:
-        """The connection was closed, by whichever end: tell the owner."""
+        """Tell the owner that the connection is closed, by either end."""
 
     def close(self, *, reset: bool = False) -> None:
         """Close the connection."""

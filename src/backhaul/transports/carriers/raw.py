@@ -78,7 +78,7 @@ class RawIdle(SilentConnection):
         """Do nothing: an idle connection of this transport is silent; the kernel keeps it alive."""
 
     def _alive(self) -> bool:
-        """True if the connection is as silent as it should be: its end, or a handshake, may not have been read yet."""
+        """Return whether the connection is silent, as it should be: its end or a handshake may still be unread."""
         if self._sock.fileno() < 0:
             return False
         if not has_input(self._sock):

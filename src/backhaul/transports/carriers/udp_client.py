@@ -146,13 +146,13 @@ class UdpClient:
         self._events.control_lost(reason)
 
     def assigned(self, tunnel: "_Tunnel") -> None:
-        """The server has named a target; the pool notices that one waits no more."""
+        """Report the user of a tunnel to which the server assigned a target; the pool replaces the tunnel."""
         self._idle.discard(tunnel)
         self._assigned.add(tunnel)
         self._events.arrived(tunnel)
 
     def closed(self, tunnel: "_Tunnel") -> None:
-        """A tunnel is no more."""
+        """Forget a closed tunnel."""
         self._idle.discard(tunnel)
         self._assigned.discard(tunnel)
 

@@ -127,11 +127,11 @@ class UdpServer(GatedServer):
         return tunnel
 
     def is_token(self, datagram: bytes | memoryview) -> bool:
-        """True if this is how a client of v0.7.2 announces a tunnel."""
+        """Return whether a datagram is the announcement of a tunnel by a v0.7.2 client."""
         return len(datagram) == len(self._token) and hmac.compare_digest(datagram, self._token)
 
     def forget(self, tunnel: "_Tunnel") -> None:
-        """A tunnel is no more."""
+        """Forget a closed tunnel."""
         self._idle.pop(tunnel, None)
         self._by_address.pop(tunnel.address, None)
         self._by_name.pop(tunnel.name, None)
@@ -243,7 +243,7 @@ class _Tunnel:
         flow.carry(self)
 
     def received(self, batch: Batch) -> None:
-        """These came from the client; what it says of the tunnel is no business of the user's."""
+        """Pass datagrams of the client to the user, except messages about the tunnel."""
         answers = [datagram for datagram in batch if not self._heard(datagram)]
         if answers and self.flow:
             self.alive(confirmed=True)
@@ -280,16 +280,16 @@ class _Tunnel:
         self._owner.forget(self)
 
     def end(self) -> None:
-        """The client has left this address."""
+        """Close the tunnel, because the client has left its address."""
         if self.flow:
             self.flow.close()
         else:
             self._owner.forget(self)
 
     def _may_be_forgotten(self) -> bool:
-        """True if the client has been silent for so long that a NAT may have given up its address.
+        """Return whether the client has been silent for so long that a NAT may have dropped its mapping.
 
-        One with extensions would announce itself; without an announcement it has gone.
+        A client with extensions would announce itself; without an announcement it has left.
         """
         return not self.name and self._loop.time() - self._heard_at > self._relay.patience.forgotten
 

@@ -123,7 +123,7 @@ class WsIdle(SilentConnection):
         return WsChannel(self._relay, self._sock, self._parser, unsent, masked=False, ours=self._ours)
 
     def _alive(self) -> bool:
-        """True if the connection is as silent as it should be: its end may have come and not been read yet."""
+        """Return whether the connection is silent, as it should be: its end may still be unread."""
         if self._sock.fileno() < 0:
             return False
         if has_input(self._sock):
