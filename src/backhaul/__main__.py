@@ -1,4 +1,4 @@
-"""`python -m backhaul` is the same as `backhaul`."""
+"""The command ``python -m backhaul``, which is the same as ``backhaul``."""
 
 from backhaul.cli.main import run
 

@@ -1,4 +1,4 @@
-"""What OpenSSL has against a server's certificate, in an administrator's words."""
+"""Wording of OpenSSL's errors about certificates, for administrators."""
 
 from typing import Final
 
@@ -12,6 +12,6 @@ _REASONS: Final = {
 
 
 def objection(error: OSError) -> str:
-    """Say why a certificate and its key can't be loaded, and the remedy. An `ssl.SSLError` is an OSError."""
+    """Return why a certificate and its key cannot be loaded, and the remedy; an ``ssl.SSLError`` is an OSError."""
     reason = _REASONS.get(getattr(error, "reason", None) or "")
     return reason or f"{error.strerror or error}; both must be PEM, belong together, and have no passphrase"

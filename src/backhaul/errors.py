@@ -5,7 +5,7 @@ Code that Python's own protocols ask for a ValueError or an OSError, such as a p
 
 
 class BackhaulError(Exception):
-    """An error that the program foresees and catches; a text that an administrator gets to see is one line.
+    """An error that the program expects and catches; its text for an administrator is one line.
 
     Any other exception that escapes is a defect of the program.
     """

@@ -13,11 +13,11 @@ class LinkState(Struct, frozen=True, gc=False):
     streams: int
     """Streams that are not closed by both sides."""
     extensions: bool
-    """Whether the other end understands the extensions of this program, as far as is known."""
+    """True if the other end understands the extensions of this program, as far as is known."""
     proven: bool
-    """Whether the connection is known to lead to the other end of the tunnel."""
+    """True if the connection is known to lead to the other end of the tunnel."""
     stalled: bool
-    """Whether new users avoid it, because it does not move."""
+    """True if new users avoid it, because it is stalled."""
     unread: int
     """Bytes that have arrived and that users or targets have not taken."""
     unsent: int
@@ -40,11 +40,11 @@ class SessionState(Struct, frozen=True, gc=False):
     """One tunnel, as one of its ends sees it: the control channel and what waits behind it."""
 
     connected: bool
-    """Whether users can be carried, as far as this end knows."""
+    """True if users can be carried, as far as this end knows."""
     peer: str
     """Address of the other end; empty while there is none."""
     problem: str
-    """Why users can't be carried, as far as this end knows; else empty."""
+    """The reason why no user can be carried, as far as this end knows; otherwise empty."""
     opened: int
     """Control channels since the start."""
     rtt: float
@@ -61,7 +61,7 @@ class PortState(Struct, frozen=True, gc=False):
     bind_port: int
     target: str
     problem: str
-    """Why it can't be opened; else empty."""
+    """The reason why it is not open; otherwise empty."""
     open: int
     """Users connected now."""
     total: int
@@ -102,7 +102,7 @@ class TargetState(Struct, frozen=True, gc=False):
 
     @property
     def used(self) -> bool:
-        """Whether there is anything to tell."""
+        """True if any counter is not zero."""
         return bool(self.total or self.dropped or self.refused or self.flows or self.received or self.sent)
 
 
@@ -118,7 +118,7 @@ class ServerState(Struct, frozen=True, tag="server", tag_field="side"):
     unanswered: int
     """Users who sent something into the tunnel and got nothing back."""
     refusing: bool
-    """Whether users are refused because no client has been connected for long."""
+    """True if users are refused because no client has been connected for long."""
     ports: tuple[PortState, ...]
 
 
