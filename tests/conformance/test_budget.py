@@ -140,9 +140,9 @@ async def test_version_1_has_new_users_go_elsewhere(
         if answered:
             await visit(other)
             assert (len(links), len(stalled)) == (2, 1)
-        else:
+            assert stalled.stalled
+        else:  # buffers that grow may let it move again before the second has passed
             await until(lambda: len(stalled) == 2)
-        assert stalled.stalled
         speaker.shut_write()
         assert len(await listener.receive_all()) == sent
         await visit(other)

@@ -59,6 +59,11 @@ def in_use(port: int) -> bool:
     return False
 
 
+def naming(path: Path) -> str:
+    """Return what the client needs to dial the socket, and all other targets as before."""
+    return f'allow_targets = ["*", "unix:{path}"]'
+
+
 async def accept(net: Net, listener: socket.socket) -> Peer:
     async with asyncio.timeout(PATIENCE):
         sock, _ = await asyncio.get_running_loop().sock_accept(listener)
@@ -67,7 +72,7 @@ async def accept(net: Net, listener: socket.socket) -> Peer:
 
 async def test_bytes_and_ends_pass_through(each_net: Net, path: Path) -> None:
     await each_net.echo_at(path)
-    tunnel = await each_net.tunnel(f"unix:{path}")
+    tunnel = await each_net.tunnel(f"unix:{path}", client=naming(path))
     user, data = await tunnel.user(), os.urandom(3 << 20)
     sending = asyncio.ensure_future(user.send(data))
     assert await user.receive(len(data)) == data
@@ -79,7 +84,7 @@ async def test_bytes_and_ends_pass_through(each_net: Net, path: Path) -> None:
 
 
 async def test_either_end_may_close(each_net: Net, listener: socket.socket, path: Path) -> None:
-    tunnel = await each_net.tunnel(f"unix:{path}")
+    tunnel = await each_net.tunnel(f"unix:{path}", client=naming(path))
     for first in ("user", "target"):
         user, target = await asyncio.gather(tunnel.user(), accept(each_net, listener))
         await user.send(b"request")
@@ -95,7 +100,7 @@ async def test_either_end_may_close(each_net: Net, listener: socket.socket, path
 
 
 async def test_a_target_that_resets_resets_the_user(each_net: Net, listener: socket.socket, path: Path) -> None:
-    tunnel = await each_net.tunnel(f"unix:{path}")
+    tunnel = await each_net.tunnel(f"unix:{path}", client=naming(path))
     user, target = await asyncio.gather(tunnel.user(), accept(each_net, listener))
     await user.send(b"request")
     await until(lambda: not target.silent())
@@ -113,7 +118,7 @@ async def test_a_target_that_is_not_there_refuses_the_user(
     if missing == "permission of a directory":  # root has every permission, so a file stands for the directory
         path = path.parent / "file" / "app.sock"
         path.parent.write_text("")
-    tunnel = await net.tunnel(f"unix:{path}")
+    tunnel = await net.tunnel(f"unix:{path}", client=naming(path))
     assert await (await tunnel.user()).closed() == (missing == "permission of a directory")
     words = {"file": "no such file or directory", "listener": "connection refused"}.get(missing, "not a directory")
     await until(lambda: f"target unix:{path}: cannot be reached: {words}" in caplog.text)
@@ -124,21 +129,21 @@ async def test_a_full_queue_refuses_the_user(net: Net, path: Path, caplog: pytes
         sock.bind(str(path))
         sock.listen(0)
         waiting = await net.dial_path(path)
-        tunnel = await net.tunnel(f"unix:{path}")
+        tunnel = await net.tunnel(f"unix:{path}", client=naming(path))
         assert not await (await tunnel.user()).closed()
         waiting.close()
     await until(lambda: "its connection queue is full" in caplog.text)
 
 
 @pytest.mark.parametrize(
-    ("entry", "allowed"), [("unix:{0}", True), ("unix:{1}/*.sock", True), ("*", False), (":1-65535", False)]
+    ("entries", "allowed"),
+    [('"unix:{0}"', True), ('"unix:{1}/*.sock"', True), ('"*"', False), ('":1-65535"', False), ("", False)],
 )
 async def test_allow_targets_has_to_name_it(
-    net: Net, path: Path, caplog: pytest.LogCaptureFixture, entry: str, *, allowed: bool
+    net: Net, path: Path, caplog: pytest.LogCaptureFixture, entries: str, *, allowed: bool
 ) -> None:
     await net.echo_at(path)
-    entry = entry.format(path, path.parent)
-    tunnel = await net.tunnel(f"unix:{path}", client=f'allow_targets = ["{entry}"]')
+    tunnel = await net.tunnel(f"unix:{path}", client=f"allow_targets = [{entries.format(path, path.parent)}]")
     user = await tunnel.user()
     if allowed:
         await echo(user, b"hello")
@@ -189,7 +194,7 @@ async def test_a_port_that_gets_such_a_target_by_a_reload(net: Net, caplog: pyte
 
 async def test_a_client_of_ours_can(each_net: Net, path: Path) -> None:
     await each_net.echo_at(path)
-    tunnel = await each_net.tunnel(f"unix:{path}")
+    tunnel = await each_net.tunnel(f"unix:{path}", client=naming(path))
     await echo(await tunnel.user(), b"hello")
     assert not tunnel.server.tunnel.transport.client_is_v072
 

@@ -89,7 +89,11 @@ def parse_rules(text: str) -> list[Rule]:
 
 
 class AllowList:
-    """Decides about targets; without entries it allows everything."""
+    """Decides about targets; without entries it allows all but Unix sockets.
+
+    A Unix socket can be worth more than any port, such as that of a container engine, which makes its users root. No
+    server gets there unless an entry of the client names it.
+    """
 
     def __init__(self, entries: Iterable[str] = ()) -> None:
         rules = [rule for entry in entries for rule in parse_rules(entry)]
@@ -100,7 +104,7 @@ class AllowList:
 
     def judge(self, host: str, port: int) -> Verdict:
         """Decide about a target by its text; without a port `host` is the path of a Unix socket."""
-        if self._everything:
+        if self._everything and port:
             return Verdict.ALLOWED
         if not port:
             return Verdict.ALLOWED if any(rule.covers(host) for rule in self._paths) else Verdict.REFUSED
