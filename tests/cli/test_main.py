@@ -181,7 +181,7 @@ class TestPorts:
         await server.line(f"port {address}:443: cannot assign requested address")
         inside = ["nsenter", f"--net=/proc/{server.pid}/ns/net", "ip", "address", "add", f"{address}/32", "dev", "lo"]
         await asyncio.to_thread(subprocess.run, inside, check=True)
-        await server.line(f"{address}:3080: now listening")
+        await server.line(f"server now listens on {address}:3080")
         if "443: open" not in server.text:
             await server.line(f"port {address}:443: now open")
 

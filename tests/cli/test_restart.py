@@ -37,7 +37,7 @@ class Restarts:
         """Start a server; return when it listens for the client."""
         program = await Program.start("-c", self._server, wrapper=wrapper, inherit=inherit)
         self.programs.push_async_callback(program.kill)
-        await program.line("listen")
+        await program.line("listens on")
         return program
 
     def stopping(self) -> bool:

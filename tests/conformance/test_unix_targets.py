@@ -201,7 +201,7 @@ async def test_a_client_of_ours_can(each_net: Net, path: Path) -> None:
 
 async def test_a_port_of_both_protocols_goes_over_to_a_path_and_back(net: Net, path: Path) -> None:
     await net.echo_at(path)
-    tunnel = await net.tunnel(await net.echo(), server="accept_udp = true")
+    tunnel = await net.tunnel(await net.echo(), server="accept_udp = true", client=naming(path))
     [before] = tunnel.server.config.ports
     for mapping in (msgspec.structs.replace(before, target=f"unix:{path}"), before):
         await reconfigure(tunnel.server, mapping)

@@ -260,7 +260,7 @@ class ServerTunnel:
         except OSError as error:
             log.debug("%s: %s", self.config.bind_addr, reason(error))
             return False
-        log.info("%s: now listening", self.config.bind_addr)
+        log.info("%s server now listens on %s", self.config.transport, self.config.bind_addr)
         self._listening()
         return True
 
