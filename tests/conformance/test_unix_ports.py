@@ -40,12 +40,12 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-async def serve(net: Net, *mappings: str, lines: str = "", timings: Timings = NO_WAIT) -> Server:
+async def serve(net: Net, *mappings: str, lines: str = "", client: str = "", timings: Timings = NO_WAIT) -> Server:
     """Start both ends."""
     port = free_port()
     server = await net.server(port, mappings, lines, timings=timings)
-    client = await net.client(port)
-    await until(lambda: server.tunnel.connected and client.tunnel.connected)
+    other = await net.client(port, client)
+    await until(lambda: server.tunnel.connected and other.tunnel.connected)
     return server
 
 
@@ -56,7 +56,8 @@ async def reconfigure(server: Server, *mappings: PortMapping) -> None:
 
 async def test_bytes_and_ends_pass_through(each_net: Net, folder: Path) -> None:
     await each_net.echo_at(folder / "target")
-    await serve(each_net, f"unix:{folder}/port=unix:{folder}/target")
+    allowed = f'allow_targets = ["unix:{folder}/target"]'
+    await serve(each_net, f"unix:{folder}/port=unix:{folder}/target", client=allowed)
     user, data = await each_net.dial_path(folder / "port"), os.urandom(3 << 20)
     sending = asyncio.ensure_future(user.send(data))
     assert await user.receive(len(data)) == data

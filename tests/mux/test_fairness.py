@@ -66,6 +66,7 @@ async def scene(net: Net) -> AsyncIterator[Scene]:
     poller = make_poller()
     relay = Relay(poller)
     near, far = await net.pair()
+    far.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)  # else it grows until the line looks fast
     link = Link(relay, near.sock, Role.CLIENT, Settings(max_frame=FRAME), IdleOwner(), ours=True)
     link.start()
     yield Scene(net, link, far)
