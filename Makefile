@@ -19,7 +19,7 @@ demo: ## try the program on this machine until Ctrl-C; with ONCE=1 it ends by it
 check: lint ## the quick part of it, under a minute: lint, tests without sockets, coverage of the protocol core
 	$(PYTEST) $(COVERAGE) $(PURE) $(ARGS)
 
-test: ## everything that has to pass, in about 4 minutes; ARGS='-m "not slow and not interop and not browser"' for less
+test: ## everything that has to pass, in about 6 minutes; ARGS='-m "not slow and not interop and not browser"' for less
 	@tools/setup.sh test
 	@$(MAKE) --no-print-directory check ARGS=
 	$(PYTEST) $(addprefix --ignore=,$(PURE)) $(ARGS)
