@@ -12,7 +12,7 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import FAULT, Poller, reason, release
 from backhaul.net.resolver import Resolver
 from backhaul.net.sockets import SocketOptions
-from backhaul.relay.outcome import FAILED, Outcome
+from backhaul.relay.outcome import FAILED, Done, Outcome
 from backhaul.transports.base import Arrival
 from backhaul.wire.allowed import AllowList, Verdict
 from backhaul.wire.targets import BadTargetError, Target, parse_target
@@ -111,11 +111,13 @@ class Arrivals:
 
     def _join(self, arrival: Arrival, sock: socket.socket) -> None:
         counters = self._book[arrival.target]
+        closed: Done  # it must not hold the arrival, which would live as long as the user
         if arrival.datagrams:
             counters.flow_came()
+            closed = functools.partial(_flow_closed, counters)
         else:
             counters.user_came()
-        closed = functools.partial(self._closed, arrival, counters, self._loop.time())
+            closed = functools.partial(self._closed, arrival.target, counters, self._loop.time())
         try:
             arrival.join(sock, counters.traffic, closed)
         except Exception as error:  # noqa: BLE001 - as for dialling
@@ -123,14 +125,15 @@ class Arrivals:
             closed(FAILED)
             self._break_off(arrival, error)
 
-    def _closed(self, arrival: Arrival, counters: TargetCounters, since: float, outcome: Outcome) -> None:
-        if arrival.datagrams:
-            counters.flow_closed()
-            return
+    def _closed(self, target: str, counters: TargetCounters, since: float, outcome: Outcome) -> None:
         counters.user_closed()
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s", describe("a user", arrival.target, outcome, self._loop.time() - since))
+            log.debug("%s", describe("a user", target, outcome, self._loop.time() - since))
 
     def _break_off(self, arrival: Arrival, error: Exception) -> None:
         arrival.refuse(reset=True)
         self._poller.faults.fault(FAULT, error)
+
+
+def _flow_closed(counters: TargetCounters, _: Outcome) -> None:
+    counters.flow_closed()
