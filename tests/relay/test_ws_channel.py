@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.net import Peer, fill, until
+from tests.support.net import PATIENCE, Peer, fill, until
 from tests.support.tunnel import Net
 from tests.support.web import BINARY, CLOSE, PING, PONG, TEXT, frame, receive_frame
 
@@ -60,13 +60,41 @@ async def test_only_what_the_peer_has_ended_is_an_orderly_end(net: Net, *, ended
     poller.close()
 
 
+class Looks:
+    """Stands among the half-closed connections of a relay, and tells when it has looked at all of them once more."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._count = 0
+        self._looked = asyncio.Event()
+        relay.watch(self)  # behind those that are there: it is looked at last
+
+    @property
+    def moved(self) -> int:
+        """See Joined: something has moved whenever it is asked."""
+        self._count += 1
+        self._looked.set()
+        return self._count
+
+    def silent_for(self, seconds: float) -> None:
+        """See Joined."""
+
+    def close(self, *, reset: bool = False) -> None:
+        """See Joined."""
+
+    async def next(self) -> None:
+        """Return after the next look."""
+        self._looked.clear()
+        async with asyncio.timeout(PATIENCE):
+            await self._looked.wait()
+
+
 class TestLingering:
     """The target has closed, and the end of its answer still waits for a v0.7.2 server to take it."""
 
     @pytest.fixture
     async def relay(self) -> AsyncIterator[Relay]:
         poller = make_poller()
-        relay = Relay(poller, patience=Patience(sweep=0.01, half_close=0.1))
+        relay = Relay(poller, patience=Patience(sweep=0.01, half_close=10 * 0.01))  # ten looks
         yield relay
         relay.close()
         poller.close()
@@ -88,11 +116,10 @@ class TestLingering:
 
     async def test_a_slow_reader_is_waited_for(self, net: Net, relay: Relay) -> None:
         peer, sent = await self.answered(net, relay)
-        loop = asyncio.get_running_loop()
-        begun, received = loop.time(), 0
-        while loop.time() < begun + 0.3:  # three times the silence that would end it
+        looks, received = Looks(relay), 0
+        for _ in range(30):  # three times the silence that would end it
             received += len(await peer.receive(1 << 13))
-            await asyncio.sleep(0.005)
+            await looks.next()
         assert relay.live
         assert received + len(await peer.receive_all()) > sent
 
