@@ -149,7 +149,8 @@ async def test_allow_targets_has_to_name_it(
         await echo(user, b"hello")
     else:
         assert not await user.closed()
-        assert f"target unix:{path}: user refused, not in allow_targets" in caplog.text
+        remedy = "add it" if entries else f'set allow_targets = ["*", "unix:{path}"]'
+        assert f"target unix:{path}: user refused, not in allow_targets; {remedy} if the server" in caplog.text
 
 
 async def test_its_users_of_datagrams_are_not_taken(net: Net, path: Path) -> None:

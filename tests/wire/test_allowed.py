@@ -137,3 +137,11 @@ def test_any_text_is_an_entry_or_a_mistake(text: str) -> None:
 @given(st.text(), st.integers(1, 65535))
 def test_any_host_gets_a_verdict(host: str, port: int) -> None:
     assert AllowList(["db.example", "10.0.0.0/8:80"]).judge(host, port) in Verdict
+
+
+def test_a_first_entry_keeps_what_was_allowed_without_any() -> None:
+    remedy = AllowList().remedy("unix:/run/app.sock")
+    assert remedy == 'set allow_targets = ["*", "unix:/run/app.sock"] if the server may reach it'
+    followed = AllowList(["*", "unix:/run/app.sock"])
+    assert followed.judge("/run/app.sock", 0) is followed.judge("db.internal", 80) is Verdict.ALLOWED
+    assert followed.remedy("unix:/run/other.sock") == "add it if the server may reach it"

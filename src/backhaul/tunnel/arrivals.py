@@ -92,7 +92,8 @@ class Arrivals:
 
     def _forbid(self, arrival: Arrival) -> None:
         """Refuse the user with a reset; made-up names get no entry in the book, where they would replace real ones."""
-        text = f"target {arrival.target}: user refused, not in allow_targets; add it if the server may reach it"
+        remedy = self._allowed.remedy(arrival.target)
+        text = f"target {arrival.target}: user refused, not in allow_targets; {remedy}"
         self._throttle.warn(("allow_targets", arrival.target), text)
         self._book.others.refused += 1
         arrival.refuse(reset=True)

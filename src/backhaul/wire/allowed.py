@@ -116,6 +116,11 @@ class AllowList:
             return Verdict.ALLOWED if self._reaches(address, port) else Verdict.REFUSED
         return Verdict.BY_ADDRESS if any(port in rule.ports for rule in self._networks) else Verdict.REFUSED
 
+    def remedy(self, target: str) -> str:
+        """Return how to allow a refused target; a first entry must not forbid what was allowed without any."""
+        entry = f'set allow_targets = ["*", "{target}"]' if self._everything else "add it"
+        return f"{entry} if the server may reach it"
+
     def allows_address(self, host: str, port: int) -> bool:
         """Return whether an address may be dialled for a name that was judged `BY_ADDRESS`."""
         address = _address(host)
