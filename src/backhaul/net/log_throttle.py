@@ -56,7 +56,7 @@ class LogThrottle:
 
     def _log(self, level: int, key: Hashable, message: str, error: BaseException | None = None) -> None:
         now = self._clock()
-        silence = self._liveness(key, now)
+        silence = self._silence_of(key, now)
         if now - silence.since < self._interval:
             silence.swallowed += 1
             return
@@ -65,7 +65,7 @@ class LogThrottle:
         if silence is not self._overflow:
             self._silences.move_to_end(key)
 
-    def _liveness(self, key: Hashable, now: float) -> _Silence:
+    def _silence_of(self, key: Hashable, now: float) -> _Silence:
         if key not in self._silences and len(self._silences) >= self._max_keys:
             oldest, silence = next(iter(self._silences.items()))
             if now - silence.since < self._interval:
