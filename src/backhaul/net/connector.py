@@ -206,13 +206,9 @@ class Dialer:
             self._finish(attempt, error)
 
     def _expired(self, attempt: _Attempt) -> None:
-        self._trying.discard(attempt)
         attempt.query.cancel()
-        self._resolver.doubt(attempt.host)
-        if attempt.sock:
-            release(self._poller, attempt.sock)
-            attempt.sock = None
-        attempt.done(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+        attempt.addresses.clear()
+        self._too_slow(attempt)
 
     def _finish(self, attempt: _Attempt, result: socket.socket | OSError) -> None:
         self._running.discard(attempt)
