@@ -44,8 +44,8 @@ class Owner(Protocol):
     def relay(self) -> Resources:
         """The parts that all pairs share."""
 
-    def told_at_once(self, direction: "Direction") -> bool:
-        """Return whether the end of `direction` may share a packet with its last bytes."""
+    def told_at_once(self) -> bool:
+        """Return whether the end of a direction may share a packet with its last bytes."""
 
     def direction_ended(self, direction: "Direction") -> None:
         """Note that the source of `direction` has ended; called again when its last bytes have been handed on."""
@@ -174,7 +174,7 @@ class Direction:
             acknowledge(self.source)
         self.count(count)
         self._bulk = count == COPY_SIZE and self._plain and relay.splicing
-        self._write(_BUFFER[:count], END_FOLLOWS if last and self.pair.told_at_once(self) else 0)
+        self._write(_BUFFER[:count], END_FOLLOWS if last and self.pair.told_at_once() else 0)
         if last and not self.pair.closed:
             self._end()
 

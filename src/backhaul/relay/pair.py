@@ -72,12 +72,11 @@ class Pair:
             if not self.closed:
                 self.relay.watch(self)
 
-    def told_at_once(self, direction: Direction) -> bool:
+    def told_at_once(self) -> bool:
         """See Owner. The end must not be a close while the other direction goes on.
 
         Such a close may meet unread bytes. It is a reset then, and the kernel throws away what it has not sent.
         """
-        del direction
         return self._table is BOTH_UNDERSTAND or bool(self.state.over)
 
     def silent_for(self, seconds: float) -> None:
