@@ -1,11 +1,11 @@
 """Look-up of the names to which sockets are bound, without blocking the event loop."""
 
 import asyncio
-import contextlib
 import errno
-import ipaddress
 from collections.abc import Iterable
 from typing import Final
+
+from backhaul.wire.targets import parse_ip
 
 from .resolver import Answer, LookUp, Resolver
 from .sockets import EVERYWHERE
@@ -54,9 +54,4 @@ class BindHosts:
 
 
 def _is_numeric(host: str) -> bool:
-    if host in EVERYWHERE or host.startswith("/"):  # the path of a Unix socket
-        return True
-    with contextlib.suppress(ValueError):
-        ipaddress.ip_address(host)
-        return True
-    return False
+    return host in EVERYWHERE or host.startswith("/") or parse_ip(host) is not None  # "/": the path of a Unix socket

@@ -127,6 +127,8 @@ def name_of(sock: socket.socket) -> str:
 
 def _describe(sock: socket.socket) -> str:
     """Return the address of a socket, in the form of the configuration."""
+    if isinstance(sock, UnixListener):
+        return f"unix:{sock.path}"
     if sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return f"unix:{sock.getsockname()}" if sock.family == socket.AF_UNIX else f"of family {sock.family}"
     host, port = sock.getsockname()[:2]

@@ -1,4 +1,4 @@
-"""Questions to the kernel about a socket."""
+"""Questions to the kernel about a socket, and the request to acknowledge what it has received."""
 
 import array
 import fcntl

@@ -10,13 +10,13 @@ from .udp import prepare
 
 # Keep-alive of a control channel: a vanished peer is noticed within 60 s, whatever the heartbeat. After 15 s of silence
 # come 4 probes, 5 s apart; unacknowledged bytes have 30 s.
-CONTROL_IDLE, CONTROL_INTERVAL, CONTROL_PROBES = 15, 5, 4
+CONTROL_IDLE, CONTROL_INTERVAL = 15, 5
 CONTROL_UNANSWERED_MS = 30_000
 # An idle tunnel connection is probed as early: many NATs forget connections after half a minute of silence (RFC 5382,
 # REQ-5, requires two hours), and probes prevent that. With a user on it the probes are further apart, so that the
 # connection survives any outage of less than a minute.
 TUNNEL_IDLE, IDLE_INTERVAL, USED_INTERVAL = 15, 5, 20
-PROBES = CONTROL_PROBES  # unanswered probes on any connection: the default of 9 keeps a dead one for ten periods
+PROBES = 4  # unanswered probes on any connection: the default of 9 keeps a dead one for ten periods
 _HAS_INTERVAL = hasattr(socket, "TCP_KEEPINTVL")
 EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # for each of them Go, and so v0.7.2, listens on both families
 _PRIVILEGED = 1024  # the default of ip_unprivileged_port_start
@@ -79,11 +79,7 @@ class SocketOptions(NamedTuple):
 
 def watch_closely(sock: socket.socket) -> None:
     """Let the kernel notice early that the peer of this control channel has vanished."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    _set(sock, "TCP_KEEPIDLE", CONTROL_IDLE)
-    _set(sock, "TCP_KEEPINTVL", CONTROL_INTERVAL)
-    _set(sock, "TCP_KEEPCNT", CONTROL_PROBES)
+    SocketOptions(nodelay=True, keepalive=CONTROL_IDLE, interval=CONTROL_INTERVAL).apply(sock)
     _set(sock, "TCP_USER_TIMEOUT", CONTROL_UNANSWERED_MS)
 
 

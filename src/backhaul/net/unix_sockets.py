@@ -12,11 +12,12 @@ from typing import Any, Final, NamedTuple, Self
 from backhaul.addresses import LOCAL
 from backhaul.wire.targets import MAX_PATH
 
+from .sockets import BACKLOG
+
 MODE: Final = 0o660
 """Mode of the file: for the user and the group of this program."""
 NOWHERE: Final = (LOCAL, 0)
 """The address of a peer on a Unix socket, in the form of a TCP address."""
-_BACKLOG: Final = 4096  # as for TCP
 _CREDENTIALS: Final = struct.Struct("3i")  # process, user, group: struct ucred of unix(7)
 _DRAFT: Final = "~"  # suffix of a socket that is going to replace another one
 
@@ -69,15 +70,10 @@ class SocketFile(NamedTuple):
                 Path(self.path).unlink()
 
 
-class UnixListener(socket.socket):
+class UnixListener(WithoutTcp):
     """A listening Unix socket; removes its file, if it has one of its own, when it is closed."""
 
     file: SocketFile | None = None
-
-    def setsockopt(self, level: int, *rest: Any) -> None:  # noqa: ANN401 - as the socket module has it
-        """Set an option, unless it is one of TCP."""
-        if level != socket.IPPROTO_TCP:
-            super().setsockopt(level, *rest)
 
     def accept(self) -> tuple[socket.socket, tuple[str, int]]:
         """Return a connection, and ``NOWHERE``."""
@@ -99,7 +95,7 @@ class UnixListener(socket.socket):
     @property
     def path(self) -> str:
         """The path of the socket; the kernel only knows the name at its bind(2)."""
-        return self.file.path if self.file else str(self.getsockname())
+        return self.file.path if self.file else self.getsockname()[0]
 
 
 def listen_at(path: str, *, replacing: int = 0) -> UnixListener:
@@ -133,7 +129,7 @@ def _bind(path: str) -> UnixListener:
         listener.setblocking(False)
         _bind_file(listener, path)
         listener.file = SocketFile.at(path)
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise _explained(error, path) from None

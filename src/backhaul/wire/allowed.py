@@ -12,7 +12,7 @@ from enum import Enum, auto
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
-from .targets import LOOPBACK, UNIX_PREFIX, names_path, parse_ip, path_problem
+from .targets import LOOPBACK, MAX_PORT, UNIX_PREFIX, names_path, parse_ip, path_problem
 
 _Address = IPv4Address | IPv6Address
 
@@ -20,8 +20,7 @@ _HERE = frozenset({"", "localhost"})
 _LOOPBACKS = (f"{LOOPBACK}/32", "::1/128")
 _NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*\.?|\*")
 _PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
-_MAX_PORT = 65535
-_ALL_PORTS = range(1, _MAX_PORT + 1)
+_ALL_PORTS = range(1, MAX_PORT + 1)
 
 
 class Verdict(Enum):
@@ -156,7 +155,7 @@ def _span(text: str) -> range:
     found = _PORTS.fullmatch(text)
     first = int(found[1]) if found else 0
     last = int(found[2] or first) if found else 0
-    if not 1 <= first <= last <= _MAX_PORT:
+    if not 1 <= first <= last <= MAX_PORT:
         raise ValueError("a port is a number from 1 to 65535, a range runs upwards, such as 80-90")
     return range(first, last + 1)
 

@@ -13,7 +13,7 @@ _PATH = f"{UNIX_PREFIX}/"
 MAX_PATH = 107  # bytes: sockaddr_un has 108 (unix(7)), one of them for the NUL at the end
 LOOPBACK = "127.0.0.1"  # the host of a target that is only a port, as in v0.7.2
 MAX_TARGET = 512  # bytes; a DNS name has at most 253 (RFC 1035 section 2.3.4)
-_MAX_PORT = 65535
+MAX_PORT = 65535
 
 
 class Target(NamedTuple):
@@ -33,7 +33,7 @@ def parse_target(text: str) -> Target:
     if text.startswith(_PATH):
         return Target(_parse_path(text.removeprefix(UNIX_PREFIX)), 0)
     host, _, port = text.rpartition(":")
-    if not port.isascii() or not port.isdigit() or not 0 < _number(port) <= _MAX_PORT:
+    if not port.isascii() or not port.isdigit() or not 0 < _number(port) <= MAX_PORT:
         raise BadTargetError(f"no valid port in target {text!r}")
     if not host.isprintable() or " " in host:
         # C takes a NUL for the end of a name, and resolvers drop or map other invisible characters. The client would
