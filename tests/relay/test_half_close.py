@@ -1,5 +1,6 @@
 """The rule of half-closed connections, played through in random orders by relays that move bytes in a model."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -71,6 +72,14 @@ class Model:
         self.closes += action is Action.CLOSE
 
 
+def played(table: Table, moves: list[tuple[str, Side]]) -> Iterator[Model]:
+    """Play the moves one by one; yield the model after each."""
+    model = Model(table)
+    for move in moves:
+        model.play(*move)
+        yield model
+
+
 def over(model: Model, side: Side) -> bool:
     return model.ways[side].ended and not model.ways[side].waiting
 
@@ -78,9 +87,7 @@ def over(model: Model, side: Side) -> bool:
 @pytest.mark.parametrize("table", TABLES)
 @given(moves=MOVES)
 def test_an_end_is_told_once_and_behind_all_bytes(table: str, moves: list[tuple[str, Side]]) -> None:
-    model = Model(TABLES[table])
-    for move in moves:
-        model.play(*move)
+    for model in played(TABLES[table], moves):
         assert all(way.told <= 1 for way in model.ways.values())
 
 
@@ -99,9 +106,7 @@ def test_what_is_over_both_ways_is_closed_once(table: str, moves: list[tuple[str
 @given(moves=MOVES)
 def test_nothing_is_lost_between_ends_that_understand(moves: list[tuple[str, Side]]) -> None:
     """The connection is closed with the last byte of both directions, and each end is passed on at once."""
-    model = Model(BOTH_UNDERSTAND)
-    for move in moves:
-        model.play(*move)
+    for model in played(BOTH_UNDERSTAND, moves):
         assert bool(model.closes) is all(over(model, side) for side in Side)
         for side in Side:
             assert model.closes or bool(model.ways[side].told) is over(model, side)
@@ -123,9 +128,7 @@ def test_towards_an_old_client_the_users_end_waits_and_the_targets_closes(moves:
 
 @given(moves=MOVES)
 def test_an_old_server_ends_both_directions_at_once(moves: list[tuple[str, Side]]) -> None:
-    model = Model(NEAR_DOES_NOT)
-    for move in moves:
-        model.play(*move)
+    for model in played(NEAR_DOES_NOT, moves):
         assert bool(model.closes) is any(over(model, side) for side in Side)
         assert not any(way.told or way.held for way in model.ways.values())
 
@@ -143,9 +146,7 @@ def test_what_a_peer_understands_may_become_known_later(moves: list[tuple[str, S
 @pytest.mark.parametrize("table", TABLES)
 @given(moves=MOVES)
 def test_repeated_events_change_nothing(table: str, moves: list[tuple[str, Side]]) -> None:
-    model = Model(TABLES[table])
-    for move in moves:
-        model.play(*move)
+    for model in played(TABLES[table], moves):
         for side in model.state.over:
             for event in (Event.ENDED, Event.OVER):
                 assert TABLES[table][model.state, side, event] == (model.state, Action.NOTHING)
