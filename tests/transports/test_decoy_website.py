@@ -12,15 +12,6 @@ from tests.support.net import HOST, Peer, fill, free_port
 from tests.support.tunnel import TOKEN, Net
 from tests.support.web import answer_to, knock, receive_answer, receive_head
 
-HEARTBEAT = b"\x00"
-WEB = ("ws", "wss", "wsmux", "wssmux")
-
-
-@pytest.fixture
-def ws_net(net: Net) -> Net:
-    net.transport = "ws"
-    return net
-
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
