@@ -12,26 +12,13 @@ import pytest
 from tests.support.datagrams import UdpNet
 from tests.support.names import Names
 from tests.support.net import HOST, Peer, free_port, ready, until
-from tests.support.tunnel import BUILT, Net, Tunnel
+from tests.support.tunnel import BUILT, Net, Tunnel, change
 from tests.support.v072 import dial_control
 from tests.support.web import knock, receive_answer
 
-from backhaul.client import Client
 from backhaul.config import PortMapping, Secret
-from backhaul.config.diff import diff
 from backhaul.errors import BackhaulError
-from backhaul.server import Server
 from backhaul.wire.signals import Signal
-
-
-async def change(end: Server | Client, **keys: Any) -> None:  # noqa: ANN401 - any key
-    """Let a running end adopt its configuration with other values of `keys`."""
-    if isinstance(end, Server):
-        server = msgspec.structs.replace(end.config, **keys)
-        await end.reconfigure(server, diff(end.config, server))
-    else:
-        client = msgspec.structs.replace(end.config, **keys)
-        await end.reconfigure(client, diff(end.config, client))
 
 
 def mapping(port: int, target: int) -> PortMapping:

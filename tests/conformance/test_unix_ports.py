@@ -6,10 +6,9 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from tests.support.net import echo, free_port, until
-from tests.support.tunnel import NO_WAIT, Net, server_config
+from tests.support.tunnel import NO_WAIT, Net, change, server_config
 from tests.support.unix import forwarding_to
 from tests.support.web import knock
 
@@ -47,11 +46,6 @@ async def serve(net: Net, *mappings: str, lines: str = "", client: str = "", tim
     other = await net.client(port, client)
     await until(lambda: server.tunnel.connected and other.tunnel.connected)
     return server
-
-
-async def reconfigure(server: Server, *mappings: PortMapping) -> None:
-    new = msgspec.structs.replace(server.config, ports=mappings)
-    await server.reconfigure(new, diff(server.config, new))
 
 
 async def test_bytes_and_ends_pass_through(each_net: Net, folder: Path) -> None:
@@ -117,7 +111,7 @@ async def test_a_reload_takes_the_file_away(net: Net, folder: Path) -> None:
     user = await net.dial_path(folder / "one")
     await echo(user, b"before")
     kept = server.config.ports[1]
-    await reconfigure(server, kept, PortMapping(f"{folder}/three", 0, str(target)))
+    await change(server, ports=(kept, PortMapping(f"{folder}/three", 0, str(target))))
     assert names(folder) == ["three", "two"]
     await echo(user, b"after")
     user.close()

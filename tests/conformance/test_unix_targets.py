@@ -9,13 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.support.net import HOST, PATIENCE, Peer, echo, free_port, until
-from tests.support.tunnel import Net
+from tests.support.tunnel import Net, change
 from tests.support.v072 import HANDSHAKE, dial_control
 from tests.support.web import upgraded
 
 from backhaul.config import PortMapping
-from backhaul.config.diff import diff
-from backhaul.server import Server
 from backhaul.tunnel.timings import Timings
 
 SOON = Timings(quiet=0, recognition=0.05)
@@ -42,11 +40,6 @@ def listener(path: Path) -> Iterator[socket.socket]:
         sock.bind(str(path))
         sock.listen()
         yield sock
-
-
-async def reconfigure(server: Server, *mappings: PortMapping) -> None:
-    new = msgspec.structs.replace(server.config, ports=mappings)
-    await server.reconfigure(new, diff(server.config, new))
 
 
 def in_use(port: int) -> bool:
@@ -189,7 +182,7 @@ async def test_a_port_that_gets_such_a_target_by_a_reload(net: Net, caplog: pyte
     server = await net.server(port, [f"{HOST}:{user_port}=80"], timings=SOON)
     await old_client(net, port)
     await until(lambda: server.tunnel.transport.client_is_v072)
-    await reconfigure(server, PortMapping(HOST, user_port, "unix:/run/app.sock"))
+    await change(server, ports=(PortMapping(HOST, user_port, "unix:/run/app.sock"),))
     await until(lambda: "cannot reach Unix sockets" in caplog.text)
 
 
@@ -205,6 +198,6 @@ async def test_a_port_of_both_protocols_goes_over_to_a_path_and_back(net: Net, p
     tunnel = await net.tunnel(await net.echo(), server="accept_udp = true", client=naming(path))
     [before] = tunnel.server.config.ports
     for mapping in (msgspec.structs.replace(before, target=f"unix:{path}"), before):
-        await reconfigure(tunnel.server, mapping)
+        await change(tunnel.server, ports=(mapping,))
         await echo(await tunnel.user(), b"hello")
         assert in_use(tunnel.ports[0]) == mapping.takes_datagrams

@@ -9,6 +9,7 @@ import msgspec
 
 from backhaul.client import Client
 from backhaul.config import ClientConfig, ServerConfig
+from backhaul.config.diff import diff
 from backhaul.config.loader import parse
 from backhaul.net.listeners import Listeners
 from backhaul.net.resolver import LookUp, look_up
@@ -77,6 +78,16 @@ def client_config(
     config = parse(f"{text}{token}{LINES[transport].client}\n{lines}\n")
     assert isinstance(config, ClientConfig)
     return msgspec.structs.replace(config, **(FAST | unchecked))
+
+
+async def change(end: Server | Client, **keys: Any) -> None:  # noqa: ANN401 - any key
+    """Let a running end adopt its configuration with other values of `keys`."""
+    if isinstance(end, Server):
+        server = msgspec.structs.replace(end.config, **keys)
+        await end.reconfigure(server, diff(end.config, server))
+    else:
+        client = msgspec.structs.replace(end.config, **keys)
+        await end.reconfigure(client, diff(end.config, client))
 
 
 @dataclass

@@ -3,17 +3,14 @@
 import errno
 import os
 import socket
-from typing import Any
 
-import msgspec
 import pytest
 from tests.support.datagrams import UdpNet
 from tests.support.net import HOST, echo, free_port, until
-from tests.support.tunnel import Net
+from tests.support.tunnel import Net, change
 from tests.support.v072 import dial_control
 
 from backhaul.config import Address, PortMapping
-from backhaul.config.diff import diff
 from backhaul.errors import BackhaulError
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import NO_CLIENT
@@ -24,12 +21,6 @@ from backhaul.server import Server
 from backhaul.tunnel.timings import Timings
 
 AT_ONCE = Timings(absence=0.02, restart=3600)  # refuse when the client is lost, wait for one that restarts
-
-
-async def reload(server: Server, **keys: Any) -> None:  # noqa: ANN401 - any key
-    """Let the server adopt its configuration with other values of `keys`."""
-    new = msgspec.structs.replace(server.config, **keys)
-    await server.reconfigure(new, diff(server.config, new))
 
 
 async def refused(net: Net, port: int, host: str = HOST) -> bool:
@@ -83,7 +74,7 @@ async def test_a_reload_while_users_are_refused_keeps_the_port(net: Net) -> None
     port, bind_port = free_port(), free_port()
     server = await net.server(bind_port, [f"{HOST}:{port}={await net.echo()}"], timings=AT_ONCE)
     await offline(server)
-    await reload(server, accept_udp=True)  # which opens the port for UDP, and refuses again
+    await change(server, accept_udp=True)  # which opens the port for UDP, and refuses again
     assert held(port)
     assert await refused(net, port)
 
@@ -95,7 +86,7 @@ async def test_a_client_that_does_not_return_after_a_failed_reload_is_missed(net
     await dial_control(net, bind_port)
     await until(lambda: server.tunnel.connected)
     with pytest.raises(BackhaulError, match="cannot assign"):
-        await reload(server, bind_addr=Address("192.0.2.1", bind_port))  # RFC 5737: no machine has it
+        await change(server, bind_addr=Address("192.0.2.1", bind_port))  # RFC 5737: no machine has it
     assert not server.tunnel.peer
     await offline(server)
 
@@ -163,11 +154,11 @@ async def test_a_reload_of_offline_takes_effect_at_once(net: Net) -> None:
     port = free_port()
     server = await net.server(free_port(), [f"{HOST}:{port}=1"], timings=AT_ONCE)
     await offline(server)
-    await reload(server, offline="wait")
+    await change(server, offline="wait")
     waiting = await net.dial(port)
     await until(lambda: server.tunnel.waiting == 1)
     assert waiting.silent()
-    await reload(server, offline="refuse")
+    await change(server, offline="refuse")
     assert await refused(net, port)
 
 
@@ -176,7 +167,7 @@ async def test_a_port_added_without_a_client_refuses_and_opens_with_the_others(n
     server = await net.server(bind_port, timings=Timings(absence=0.02, reopen_pauses=(0.01,)))
     await offline(server)
     target = str(await net.echo())
-    await reload(server, ports=(PortMapping(HOST, port, target), PortMapping(HOST, taken.port, target)))
+    await change(server, ports=(PortMapping(HOST, port, target), PortMapping(HOST, taken.port, target)))
     assert await refused(net, port)
     taken.close()
     await until(lambda: len(server.tunnel.ports.open) == 2)

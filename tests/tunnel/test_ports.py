@@ -2,17 +2,14 @@
 
 import contextlib
 import socket
-from typing import Any
 
-import msgspec
 import pytest
 from tests.support.datagrams import UdpNet
 from tests.support.names import Names
 from tests.support.net import HOST, echo, free_port, until
-from tests.support.tunnel import Net
+from tests.support.tunnel import Net, change
 
 from backhaul.config import PortMapping
-from backhaul.config.diff import diff
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import PortStatus
 from backhaul.net.listeners import Listeners
@@ -28,12 +25,6 @@ IN_USE = "address already in use"
 def states(server: Server) -> list[PortStatus]:
     """Return the monitor's view of the ports."""
     return list(reader(server.state, EventLog())().ports)
-
-
-async def reload(server: Server, **keys: Any) -> None:  # noqa: ANN401 - any key
-    """Let the server adopt its configuration with other values of `keys`."""
-    new = msgspec.structs.replace(server.config, **keys)
-    await server.reconfigure(new, diff(server.config, new))
 
 
 def taken_for_datagrams(port: int) -> socket.socket:
@@ -97,11 +88,11 @@ async def test_a_reload_retries_ports_that_are_down(net: Net) -> None:
     one, other = net.listen(), net.listen()
     server = await net.server(free_port(), [f"{HOST}:{one.port}=1", f"{HOST}:{other.port}=1"], timings=NOT_YET)
     one.close()
-    await reload(server, ports=(PortMapping(HOST, one.port, "2"), server.config.ports[1]))
+    await change(server, ports=(PortMapping(HOST, one.port, "2"), server.config.ports[1]))
     assert [(port.target, port.up) for port in states(server)] == [("2", True), ("1", False)]
-    await reload(server, ports=(PortMapping(HOST, other.port, "3"),))
+    await change(server, ports=(PortMapping(HOST, other.port, "3"),))
     assert [(port.target, port.up) for port in states(server)] == [("3", False)]
-    await reload(server, ports=())
+    await change(server, ports=())
     assert states(server) == []
     other.close()
     with socket.create_server((HOST, other.port)):
