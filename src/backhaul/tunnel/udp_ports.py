@@ -120,12 +120,12 @@ class FlowDispatcher:
 class UdpListener:
     """Owns the UDP socket of one local port and the flows of its users."""
 
-    def __init__(self, desk: FlowDispatcher, port: Port) -> None:
-        sock = desk.listeners.datagrams(port.mapping.bind_host, port.mapping.bind_port)
-        self.desk = desk
+    def __init__(self, dispatcher: FlowDispatcher, port: Port) -> None:
+        sock = dispatcher.listeners.datagrams(port.mapping.bind_host, port.mapping.bind_port)
+        self.dispatcher = dispatcher
         self.port = port
         self.flows: dict[Address, Flow] = {}
-        self.socket = DatagramSocket(desk.relay.poller, sock, self._received, port.udp)
+        self.socket = DatagramSocket(dispatcher.relay.poller, sock, self._received, port.udp)
 
     def close(self) -> None:
         """Close the socket and its flows."""
@@ -142,14 +142,14 @@ class UdpListener:
 
     def _open(self, address: Address, source: str, batch: Batch) -> None:
         port = self.port
-        if not self.desk.admits(source):
+        if not self.dispatcher.admits(source):
             port.udp.dropped += len(batch)
             return
         user, target = _User(self, address), port.mapping.target
-        flow = Flow(self.desk.relay.flows, user, target, port.traffic, port.udp, source=source)
+        flow = Flow(self.dispatcher.relay.flows, user, target, port.traffic, port.udp, source=source)
         self.flows[address] = flow
         flow.from_near(batch)
-        self.desk.flow_came(flow)
+        self.dispatcher.flow_came(flow)
 
 
 class _User:
@@ -170,4 +170,4 @@ class _User:
 
     def close(self) -> None:
         """See DatagramEnd."""
-        self._listener.desk.flow_closed(self._listener.flows.pop(self._address))
+        self._listener.dispatcher.flow_closed(self._listener.flows.pop(self._address))
