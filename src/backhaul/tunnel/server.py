@@ -51,9 +51,7 @@ class ServerTunnel:
         self.config = config
         self._transport = make_transport(self)
         self._timings = timings
-        self._waiting = WaitingUsers(
-            timings.user_patience, timings.restart, expired=self._give_up, gone=self._drop_waiting
-        )
+        self._waiting = WaitingUsers(timings.user_patience, timings.restart, expired=self._give_up, gone=self._drop)
         self._absence = Absence(self._absence_lasts)
         self._throttle = LogThrottle(log)
         self._heart: asyncio.TimerHandle | None = None
@@ -339,9 +337,6 @@ class ServerTunnel:
         who = f"user {name(waiting.address)} of port {waiting.port.name}, target {user.target}"
         self._throttle.warn(why, f"{who}: closed after {waiting.patience:g} s: {why}")
         self._drop(user)
-
-    def _drop_waiting(self, waiting: Waiting) -> None:
-        self._drop(waiting.user)
 
     def _drop(self, user: User) -> None:
         release(self._poller, user.sock)

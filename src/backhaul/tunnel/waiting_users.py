@@ -24,16 +24,20 @@ class Waiting(NamedTuple):
     until: float  # by the loop's clock
 
 
-Leave = Callable[[Waiting], None]
-
-
 class WaitingUsers:
-    """Keeps users, oldest first, until a carrier is free; calls ``expired(waiting)``, or ``gone(waiting)`` on leaving.
+    """Keeps users, oldest first, until a carrier is free; calls ``expired(waiting)``, or ``gone(user)`` on leaving.
 
     Users wait for ``patience`` seconds, or a moment longer; while a client restarts, for ``restart_patience``.
     """
 
-    def __init__(self, patience: float, restart_patience: float, *, expired: Leave, gone: Leave) -> None:
+    def __init__(
+        self,
+        patience: float,
+        restart_patience: float,
+        *,
+        expired: Callable[[Waiting], None],
+        gone: Callable[[User], None],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._usual = patience
         self._longer = restart_patience
@@ -94,7 +98,7 @@ class WaitingUsers:
                 self._expired(waiting)
             elif has_error(waiting.user.sock):
                 self.discard(waiting.user)
-                self._gone(waiting)
+                self._gone(waiting.user)
         if self._timer and not self._users:
             self._timer.cancel()
             self._timer = None
