@@ -32,6 +32,11 @@ class Address(Struct, frozen=True):
         return self.host.startswith("/")
 
     @property
+    def spot(self) -> str:
+        """The path, or the port without the host."""
+        return str(self) if self.is_path else f"port {self.port}"
+
+    @property
     def unscoped(self) -> "Address":
         """The address without the interface of a link-local one, which has no meaning on other hosts (RFC 6874)."""
         return Address(self.host.partition("%")[0], self.port)

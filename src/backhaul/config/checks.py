@@ -68,26 +68,22 @@ def _taken_ports(config: ServerConfig) -> Iterator[str]:
     """Yield clashes between the tunnel, the users' ports and the monitoring page."""
     bind, page = config.bind_addr, config.page
     if any(mapping.bind_port == bind.port and _clash(mapping.address, bind) for mapping in config.ports):
-        yield f"ports: {_spot(bind)} is taken by bind_addr {bind}; choose another for one of them"
+        yield f"ports: {bind.spot} is taken by bind_addr {bind}; choose another for one of them"
     if not page:
         return
     key = "web_bind" if page.is_path else "web_port"
     if _clash(page, bind):
-        yield f"{key}: {_spot(page)} is taken by bind_addr {bind}; choose another for one of them"
+        yield f"{key}: {page.spot} is taken by bind_addr {bind}; choose another for one of them"
     # On udp the users' ports are UDP ports, which do not collide with the page's TCP port.
     streams = () if config.facts.datagrams else config.ports
     if any(mapping.bind_port == page.port and _clash(mapping.address, page) for mapping in streams):
-        yield f"{key}: {_spot(page)} is listed in ports too; choose another for one of them"
+        yield f"{key}: {page.spot} is listed in ports too; choose another for one of them"
 
 
 def _clash(one: Address, other: Address) -> bool:
     if one.is_path or other.is_path:
         return one == other
     return one.port == other.port and overlap(one.host, other.host)
-
-
-def _spot(address: Address) -> str:
-    return str(address) if address.is_path else f"port {address.port}"
 
 
 def _paths_on_udp(config: ServerConfig) -> Iterator[str]:

@@ -164,7 +164,7 @@ def _collisions(listed: list[tuple[str, list[PortMapping]]]) -> Iterator[str]:
     taken: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
     for entry, mappings in listed:
         clashes = (
-            f"entry {entry}: listens on {_spot(mapping)}, as entry {earlier} does; remove one of them"
+            f"entry {entry}: listens on {mapping.address.spot}, as entry {earlier} does; remove one of them"
             for mapping in mappings
             for earlier, host in taken[mapping.bind_port]
             if overlap(host, mapping.bind_host)
@@ -172,10 +172,6 @@ def _collisions(listed: list[tuple[str, list[PortMapping]]]) -> Iterator[str]:
         yield from (clash for clash in [next(clashes, None)] if clash)
         for mapping in mappings:
             taken[mapping.bind_port].append((entry, mapping.bind_host))
-
-
-def _spot(mapping: PortMapping) -> str:
-    return str(mapping.address) if mapping.address.is_path else f"port {mapping.bind_port}"
 
 
 def _canonical(host: str) -> str:
