@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backhaul.config.diff import Change, diff
+from backhaul.config.messages import few
 from backhaul.config.schema import Config, side_of
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import NO_CLIENT, PortStatus
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("backhaul")
 
 _LOOK_EVERY: Final = 1.0  # seconds between checks of the configuration file; v0.7.2 polls it too
-_NAMED: Final = 5  # ports named in the line of a reload
 _LOG: Final = frozenset({"log_level", "log_format"})
 _WEB: Final = frozenset({"web_port", "web_bind", "web_user", "web_password", "metrics", "sniffer", "sniffer_log"})
 
@@ -291,12 +291,7 @@ def _say(change: Change, states: Sequence[PortStatus]) -> None:
     ports = [f"{added} added"] if added else []
     ports += [f"{len(change.ports_removed)} removed"] if change.ports_removed else []
     ports += [f"{len(change.ports_retargeted)} with another target"] if change.ports_retargeted else []
-    ports += [f"{len(down)} could not be opened: {_few(list(down.values()))}"] if down else []
+    ports += [f"{len(down)} could not be opened: {few(list(down.values()))}"] if down else []
     told = [f"ports: {', '.join(ports)}"] if ports else []
     told += [f"keys: {', '.join(change.changed)}"] if change.changed else []
     log.info("configuration reloaded: %s", "; ".join(told) or "nothing has changed")
-
-
-def _few(names: Sequence[str]) -> str:
-    more = [f"and {len(names) - _NAMED} more"] if len(names) > _NAMED else []
-    return ", ".join([*names[:_NAMED], *more])

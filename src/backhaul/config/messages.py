@@ -1,9 +1,10 @@
-"""Wording of values, choices and misspelt names for the administrator."""
+"""Wording of values, choices, lists and misspelt names for the administrator."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import json
 
+_NAMED = 5  # names in one line
 TOML_INT_BITS = 64  # guaranteed by TOML; Python reads longer numbers, but refuses to print the longest
 
 
@@ -41,6 +42,12 @@ def choices(options: Iterable[str]) -> str:
     """Join quoted options: ``"a", "b" or "c"``."""
     *most, last = (f'"{option}"' for option in options)
     return f"{', '.join(most)} or {last}" if most else last
+
+
+def few(names: Sequence[str]) -> str:
+    """Join the first names, and give the number of the others."""
+    more = [f"and {len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return ", ".join([*names[:_NAMED], *more])
 
 
 def hint(word: str, options: Iterable[str]) -> str:

@@ -5,10 +5,9 @@ import logging
 from collections.abc import Callable
 
 from backhaul.config import PortMapping
+from backhaul.config.messages import few
 
 log = logging.getLogger("backhaul.server")
-
-_NAMED = 5  # ports in one line
 
 
 class UnixTargets:
@@ -47,10 +46,8 @@ class UnixTargets:
 
 
 def _say(concerned: list[PortMapping]) -> None:
-    named = [f"{mapping.bind} ({mapping.target})" for mapping in concerned[:_NAMED]]
-    more = [f"and {len(concerned) - _NAMED} more"] if len(concerned) > _NAMED else []
     log.warning(
         "port %s: the client is v0.7.2, which cannot reach Unix sockets, and closes these users; run this program on "
         "the client's machine, or name a TCP target",
-        ", ".join([*named, *more]),
+        few([f"{mapping.bind} ({mapping.target})" for mapping in concerned]),
     )
