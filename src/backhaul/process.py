@@ -54,7 +54,7 @@ class Process:
         self._socket = socket_path(self._file)
         self._turn = _take_turn(self._socket)
         self._listeners = _make_listeners(self._socket, shared=self._turn is not None)
-        self._claim(config.page)
+        self._claim_page(config)
         self._end = _make_end(config, self._listeners)
         self._events = EventLog()
         self._read = reader(self._end.state, self._events)
@@ -106,25 +106,23 @@ class Process:
         from backhaul.monitor.service import start  # noqa: PLC0415
         from backhaul.monitor.settings import Settings  # noqa: PLC0415
 
+        page = _page(config)
         settings = Settings(
-            web_bind=config.page.host if config.page else "",
-            web_port=config.page.port if config.page else 0,
+            web_bind=page.host,
+            web_port=page.port,
             web_user=config.web_user,
             web_password=config.web_password.reveal(),
             metrics=config.metrics,
             sniffer=config.sniffer,
             sniffer_log=config.sniffer_log,
-            open_page=functools.partial(self._open_page, config.page),
+            open_page=functools.partial(self._listeners.page, page.host, page.port),
         )
         return await start(settings, self._read)
 
-    def _claim(self, page: Address | None) -> None:
+    def _claim_page(self, config: Config) -> None:
         """Keep an inherited socket for the page until it opens."""
-        page = page or Address("", 0)
+        page = _page(config)
         self._listeners.claim(page.host, page.port)
-
-    def _open_page(self, page: Address | None) -> socket.socket | None:
-        return self._listeners.page(page.host, page.port) if page else None
 
     async def _end_in_order(self, replaced: Callable[[], bool]) -> None:
         patience = self._config.shutdown_timeout
@@ -200,7 +198,7 @@ class Process:
             log.warning("%s: changed; requires a restart", key)
         if changed & _LOG:
             configure(new.log_level, new.log_format)
-        self._claim(new.page)
+        self._claim_page(new)
         try:
             await _reconfigure(self._end, new, change)
         except (OSError, BackhaulError) as error:
@@ -224,6 +222,11 @@ class Process:
         if text != self._told:
             notify.status(text)
             self._told = text
+
+
+def _page(config: Config) -> Address:
+    """Return the address of the page, which without one has neither host nor port."""
+    return config.page or Address("", 0)
 
 
 def _state(end: Server | Client) -> str:

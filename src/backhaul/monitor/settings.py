@@ -34,10 +34,15 @@ class Settings:
     @property
     def page(self) -> str:
         """The URL of the page, or its Unix socket."""
+        return self.address if self.web_bind.startswith("/") else f"http://{self.address}/"
+
+    @property
+    def address(self) -> str:
+        """The address of the page, in the form of the configuration."""
         if self.web_bind.startswith("/"):
             return f"unix:{self.web_bind}"
         host = f"[{self.web_bind}]" if ":" in self.web_bind else self.web_bind
-        return f"http://{host}:{self.web_port}/"
+        return f"{host}:{self.web_port}"
 
     @property
     def protected(self) -> bool:

@@ -38,7 +38,7 @@ async def _listen(server: HttpServer, settings: Settings) -> bool:
     try:
         sock = settings.open_page()
     except OSError as error:
-        log.error("web_bind: can't listen on %s: %s; going on without the page", settings.page, reason(error))
+        log.error("web_bind: can't listen on %s: %s; going on without the page", settings.address, reason(error))
         return False
     try:
         if sock:
@@ -46,7 +46,7 @@ async def _listen(server: HttpServer, settings: Settings) -> bool:
         else:
             await server.start(settings.web_bind, settings.web_port)
     except OSError as error:
-        log.error("web_port: can't listen on %s: %s; going on without the page", _address(settings), _reason(error))
+        log.error("web_port: can't listen on %s: %s; going on without the page", settings.address, _reason(error))
         return False
     log.info("monitoring page on %s", settings.page)
     return True
@@ -56,8 +56,3 @@ def _reason(error: OSError) -> str:
     # The event loops wrap the system's text in their own; a name that was not found has a negative number.
     number = error.errno or 0
     return (os.strerror(number) if number > 0 else error.strerror or str(error)).lower()
-
-
-def _address(settings: Settings) -> str:
-    host = f"[{settings.web_bind}]" if ":" in settings.web_bind else settings.web_bind
-    return f"{host}:{settings.web_port}"
