@@ -17,16 +17,52 @@ log = logging.getLogger("backhaul.tunnel")
 Carrier = TypeVar("Carrier")
 
 
-class PooledClient(ABC, Generic[Carrier]):
+class DoorClient:
+    """The common part of the client's ends of all transports: a door, and what it tells the control plane."""
+
+    def __init__(self, events: ClientEvents, make_door: Callable[[Self], Door]) -> None:
+        self._events = events
+        self._door = make_door(self)
+
+    def send(self, signal: Signal) -> None:
+        """Say `signal` on the control channel, if there is one."""
+        self._door.send(signal)
+
+    @property
+    def can_ask(self) -> bool:
+        """True if this server answers when it is asked for a sign of life."""
+        return self._door.can_ask
+
+    def probe(self) -> None:
+        """Ask the server for a sign of life."""
+        self._door.probe()
+
+    def heard(self, signal: Signal) -> None:
+        """Tell the control plane."""
+        self._events.heard(signal)
+
+    @property
+    def fit(self) -> Fit:
+        """Takes what becomes known of the other end's tunnel connections."""
+        return self._events.fit
+
+    def server_recognised(self) -> None:
+        """See DoorEvents: sessions show no ticket, and the server also takes UDP tunnels announced with the token."""
+
+    def control_lost(self, reason: str) -> None:
+        """Tell the control plane, which will disconnect."""
+        self._events.control_lost(reason)
+
+
+class PooledClient(DoorClient, ABC, Generic[Carrier]):
     """The client's side of a transport with tunnel connections; subclasses say what rides on them."""
 
     def __init__(self, events: ClientEvents, make_door: Callable[[Self], Door]) -> None:
+        super().__init__(events, make_door)
         self._loop = asyncio.get_running_loop()
-        self._events = events
         self._carriers: set[Carrier] = set()  # of the present control channel
         self._leaving: set[Carrier] = set()  # their control channel is gone; the server may not know yet
         self._opening = 0
-        self._door = make_door(self)
 
     @property
     @abstractmethod
@@ -75,19 +111,6 @@ class PooledClient(ABC, Generic[Carrier]):
         self._opening += 1
         self._door.dial(functools.partial(self._opened, self._carriers))
 
-    def send(self, signal: Signal) -> None:
-        """Say `signal` on the control channel, if there is one."""
-        self._door.send(signal)
-
-    @property
-    def can_ask(self) -> bool:
-        """True if this server answers when it is asked for a sign of life."""
-        return self._door.can_ask
-
-    def probe(self) -> None:
-        """Ask the server for a sign of life."""
-        self._door.probe()
-
     def disconnect(self) -> None:
         """Close the control channel; users in flight go on.
 
@@ -104,22 +127,6 @@ class PooledClient(ABC, Generic[Carrier]):
         """Close the idle connections that are still there."""
         self._door.close()
         self._close(list(self._leaving))
-
-    def heard(self, signal: Signal) -> None:
-        """Tell the control plane."""
-        self._events.heard(signal)
-
-    @property
-    def fit(self) -> Fit:
-        """Takes what becomes known of the other end's tunnel connections."""
-        return self._events.fit
-
-    def server_recognised(self) -> None:
-        """See DoorEvents: a carrier that shows no ticket has nothing to make up for."""
-
-    def control_lost(self, reason: str) -> None:
-        """Tell the control plane, which will disconnect."""
-        self._events.control_lost(reason)
 
     def _close(self, carriers: Iterable[Carrier]) -> None:
         for carrier in carriers:

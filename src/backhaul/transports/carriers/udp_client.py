@@ -10,7 +10,6 @@ from backhaul.net.endpoints import Address
 from backhaul.net.resolver import Resolver
 from backhaul.net.udp import DatagramQueue, DatagramSocket, prepare
 from backhaul.relay.engine import Relay
-from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.outcome import FLOW_OVER, Done
 from backhaul.relay.traffic import Traffic
@@ -18,22 +17,25 @@ from backhaul.transports.base import ClientEvents, ClientSettings
 from backhaul.transports.doors.raw import RawDoor
 from backhaul.wire.announcements import TUNNEL_SIZE, Announcement, announce, read_assignment
 from backhaul.wire.datagrams import Batch
-from backhaul.wire.signals import Signal
 from backhaul.wire.targets import BadTargetError, parse_target
+
+from .client import DoorClient
 
 # Seconds between two announcements of a tunnel to a server with extensions. They reveal a NAT that has changed its
 # address in the meantime, and keep mappings alive (RFC 4787, REQ-5: two minutes at least; many NATs allow 30 s).
 ANNOUNCE_EVERY = 5.0
 
 
-class UdpClient:
+class UdpClient(DoorClient):
     """Tunnels that wait for a flow, and those that have one."""
 
+    _door: RawDoor
+
     def __init__(self, settings: ClientSettings, events: ClientEvents, relay: Relay, resolver: Resolver) -> None:
+        make_door = functools.partial(RawDoor, relay.poller, settings, resolver=resolver, transport="udp")
+        super().__init__(events, make_door)
         self._loop = asyncio.get_running_loop()
         self._settings = settings
-        self._events = events
-        self._door = RawDoor(relay.poller, settings, self, resolver, "udp")
         self._server: tuple[str, int] | None = None
         self._opening = 0  # tunnels wanted before it was known how to announce them
         self._idle: set[_Tunnel] = set()
@@ -98,19 +100,6 @@ class UdpClient:
         else:
             tunnel.send([self._settings.token.encode()])
 
-    def send(self, signal: Signal) -> None:
-        """Say `signal` on the control channel, if there is one."""
-        self._door.send(signal)
-
-    @property
-    def can_ask(self) -> bool:
-        """True if this server answers when it is asked for a sign of life."""
-        return self._door.can_ask
-
-    def probe(self) -> None:
-        """Ask the server for a sign of life."""
-        self._door.probe()
-
     def disconnect(self) -> None:
         """Close the control channel and the idle tunnels; flows go on."""
         self._door.disconnect()
@@ -128,22 +117,6 @@ class UdpClient:
 
     def close(self) -> None:
         """Nothing is left to close."""
-
-    def heard(self, signal: Signal) -> None:
-        """Tell the control plane."""
-        self._events.heard(signal)
-
-    @property
-    def fit(self) -> Fit:
-        """Takes what becomes known of the other end's tunnel connections."""
-        return self._events.fit
-
-    def server_recognised(self) -> None:
-        """See DoorEvents: a server with extensions also takes tunnels that were announced with the token."""
-
-    def control_lost(self, reason: str) -> None:
-        """Tell the control plane, which will disconnect."""
-        self._events.control_lost(reason)
 
     def assigned(self, tunnel: "_Tunnel") -> None:
         """Report the user of a tunnel to which the server assigned a target; the pool replaces the tunnel."""
