@@ -138,6 +138,10 @@ class Carry(Enum):
 class ControlEvents(Protocol):
     """Events of the control channel on the public end."""
 
+    @property
+    def fit(self) -> Fit:
+        """Takes what becomes known of the other end's tunnel connections."""
+
     def control_opened(self, peer: str) -> None:
         """Note a client that has proved the token; an older control channel is closed."""
 
@@ -159,10 +163,6 @@ def unlike(peer: str, theirs: str, own: str) -> str:
 class GateEvents(ControlEvents, Protocol):
     """Events of a gate, for the carrier that it admits connections for."""
 
-    @property
-    def fit(self) -> Fit:
-        """Takes what becomes known of the other end's tunnel connections."""
-
     def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
         """Take over a tunnel connection; `rest` was read already, and with `ours` its peer has extensions."""
 
@@ -172,10 +172,6 @@ class GateEvents(ControlEvents, Protocol):
 
 class ServerEvents(ControlEvents, Protocol):
     """Events of a transport on the public end, for the control plane."""
-
-    @property
-    def fit(self) -> Fit:
-        """Takes what becomes known of the other end's tunnel connections."""
 
     @property
     def waiting(self) -> int:
