@@ -22,7 +22,7 @@ from backhaul.net.predicates import has_input
 from backhaul.transports.base import GateEvents, ServerSettings, taken_over, unlike
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.wire.control import ServerControlDecoder, hello_answer
-from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, encode
+from backhaul.wire.frames import HEAD_SIZE, Frame, FrameReader, FrameTooLongError, encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
 from backhaul.wire.smux import is_nop
 from backhaul.wire.transports import TRANSPORTS
@@ -65,8 +65,7 @@ class RawGate:
         self._acceptor: Acceptor | None = None
         self._control: ControlChannel | None = None
         self._control_ip = ""
-        self._ticket = b""
-        self._proof = b""  # how a tunnel connection shows the ticket
+        self._proof = b""  # the ticket, as a tunnel connection shows it; empty if there is none
         self._rtt_asked = 0.0
         self.rtt = 0.0  # seconds, of the last handshake
 
@@ -78,12 +77,12 @@ class RawGate:
     @property
     def vouches(self) -> bool:
         """See Gate: for connections with a ticket, which do not exist on tcpmux."""
-        return bool(self._ticket)
+        return bool(self._proof)
 
     @property
     def ticket(self) -> bytes:
         """The ticket of the present client; empty if it is v0.7.2, or if there is none."""
-        return self._ticket
+        return self._proof[HEAD_SIZE:]
 
     def start(self) -> None:
         """Listen; raises OSError."""
@@ -141,7 +140,7 @@ class RawGate:
 
     def _accepted(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
         ip = plain_ip(address)
-        if not self._control or self._ticket or ip != self._control_ip:
+        if not self._control or self._proof or ip != self._control_ip:
             self.greet(sock, ip)
         elif self._control.unanswered:
             again = functools.partial(self._decide, sock, ip)
@@ -153,7 +152,7 @@ class RawGate:
         """Admit a silent connection; one that has sent something may be the client, back after its old channel died."""
         if not self._acceptor:
             release(self._poller, sock)
-        elif has_input(sock) or not self._control or self._ticket or ip != self._control_ip:
+        elif has_input(sock) or not self._control or self._proof or ip != self._control_ip:
             self.greet(sock, ip)
         else:
             self._admit(sock, ip)
@@ -219,7 +218,7 @@ class RawGate:
         if frame.kind == Signal.CHANNEL and hmac.compare_digest(frame.body, self._token):
             self._trust(pending)
             self._open_control(pending, frame.rest)
-        elif frame.kind == Signal.TICKET and self._ticket and hmac.compare_digest(frame.body, self._ticket):
+        elif frame.kind == Signal.TICKET and self._proof and hmac.compare_digest(frame.body, self.ticket):
             self._trust(pending)
             self._events.tunnel_opened(pending.sock, frame.rest, ours=True)
         elif frame.kind == Signal.TICKET and not self._control_ip:
@@ -245,7 +244,7 @@ class RawGate:
             self._control = None
             self._events.control_lost(taken_over(pending.ip))
         self._dispel()
-        self._ticket = self._proof = b""
+        self._proof = b""
         self._control_ip = pending.ip
         self._decoder = ServerControlDecoder()
         self._control = ControlChannel(self._poller, pending.sock, self._decoder, self._heard, self._lost)
@@ -267,7 +266,7 @@ class RawGate:
         assert self._control is not None  # noqa: S101 - the hello came on it
         if self._decoder.transport == self._transport.name:
             self._recognise()
-            self._control.send(hello_answer(self._transport.name, self._ticket))
+            self._control.send(hello_answer(self._transport.name, self.ticket))
         else:  # the client learns it from the answer and leaves; its ticket admits nothing
             self._control.send(hello_answer(self._transport.name, secrets.token_bytes(TICKET_SIZE)))
             self._events.fit.mismatched(
@@ -275,9 +274,8 @@ class RawGate:
             )
 
     def _recognise(self) -> None:
-        if not self._ticket:
-            self._ticket = secrets.token_bytes(TICKET_SIZE)
-            self._proof = encode(Signal.TICKET, self._ticket)
+        if not self._proof:
+            self._proof = encode(Signal.TICKET, secrets.token_bytes(TICKET_SIZE))
             self._dispel()
             self._events.client_recognised()
 
@@ -285,7 +283,7 @@ class RawGate:
         if self._control:
             self._control.close()
             self._control = None
-            self._ticket = self._proof = b""
+            self._proof = b""
             self._dispel()
             self._events.control_lost(reason, goodbye=goodbye)
 
