@@ -1,7 +1,6 @@
 """Congestion control within a machine, where BBR is avoided."""
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 from tests.support.net import HOST, until
@@ -21,29 +20,15 @@ def default() -> bytes:
         return control_of(sock)
 
 
-@pytest.fixture
-def asking() -> Iterator[None]:
-    """Forget the kernel's answer, before and after the test."""
-    congestion.unpaced.cache_clear()
-    yield
-    congestion.unpaced.cache_clear()
-
-
-@pytest.mark.usefixtures("asking")
 class TestChoice:
-    def test_where_the_default_paces(self, monkeypatch: pytest.MonkeyPatch, default: bytes) -> None:
-        monkeypatch.setattr(congestion, "_PACED", default[:2])
-        monkeypatch.setattr(congestion, "_PLAIN", (b"unheard-of", b"reno"))
-        assert congestion.unpaced() == b"reno"
+    def test_where_the_default_paces(self, default: bytes) -> None:
+        assert congestion.unpaced(default[:2], (b"unheard-of", b"reno")) == b"reno"
 
-    def test_where_nothing_else_is_allowed(self, monkeypatch: pytest.MonkeyPatch, default: bytes) -> None:
-        monkeypatch.setattr(congestion, "_PACED", default)
-        monkeypatch.setattr(congestion, "_PLAIN", (b"unheard-of",))
-        assert congestion.unpaced() == b""
+    def test_where_nothing_else_is_allowed(self, default: bytes) -> None:
+        assert congestion.unpaced(default, (b"unheard-of",)) == b""
 
-    def test_any_other_default_stays(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(congestion, "_PACED", b"unheard-of")
-        assert congestion.unpaced() == b""
+    def test_any_other_default_stays(self) -> None:
+        assert congestion.unpaced(b"unheard-of") == b""
 
     def test_this_system(self, default: bytes) -> None:
         assert bool(congestion.unpaced()) == default.startswith(b"bbr")

@@ -32,14 +32,14 @@ def local(host: str) -> bool:
 
 
 @functools.cache
-def unpaced() -> bytes:
-    """Return the algorithm to use within this machine, empty if the default does not pace; ask the kernel once."""
+def unpaced(paced: bytes = _PACED, plain: tuple[bytes, ...] = _PLAIN) -> bytes:
+    """Return the first of ``plain`` that is allowed, empty if the default is not ``paced``; ask the kernel once."""
     if not hasattr(socket, "TCP_CONGESTION"):
         return b""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-        if not sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NAME_MAX).startswith(_PACED):
+        if not sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NAME_MAX).startswith(paced):
             return b""
-        for name in _PLAIN:
+        for name in plain:
             with contextlib.suppress(OSError):  # missing in tcp_allowed_congestion_control
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name)
                 return name
