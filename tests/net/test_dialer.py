@@ -137,6 +137,14 @@ async def test_an_address_that_does_not_answer_leaves_time_for_the_others(desk: 
     await listener.accept()
 
 
+async def test_the_time_limit_is_one_for_all_addresses(hasty: Desk) -> None:
+    port = await silent_port(hasty.net)
+    hasty.net.listen(port, "127.0.0.2")
+    hasty.hosts[NAME] = (HOST, "127.0.0.2")
+    assert await hasty.error(NAME, port) == errno.ETIMEDOUT
+    assert len(hasty.outcomes) == 1
+
+
 async def test_the_addresses_of_a_name_are_tried_in_turn(desk: Desk) -> None:
     first = desk.net.listen(host="127.0.0.2")
     desk.net.listen(first.port, "127.0.0.3")
