@@ -24,7 +24,8 @@ def reference() -> str:
     return (
         f"{tables}\n"
         f"A reload that changes one of these rebuilds the tunnel (users in flight stay): {', '.join(rebuilding)}. "
-        f"A change of one of these requires a restart: {', '.join(restarting)}. All others change in place.\n"
+        f"A change of one of these requires a restart: {', '.join(restarting)}. "
+        "So does a change of `transport` to or from `udp`. All others change in place.\n"
     )
 
 

@@ -278,7 +278,7 @@ class ClientConfig(_Common, frozen=True, kw_only=True):
     allow_targets: Annotated[
         tuple[str, ...],
         key(
-            "Targets to which the server may send users; empty: all. See Allowed targets.",
+            "Targets to which the server may send users; empty: all but Unix sockets. See Allowed targets.",
             form='a list of texts such as "db.example:5432", "10.0.0.0/8:80-90" or ":22"',
             parse=parse_allowed,
             example='[":22"]',
