@@ -16,6 +16,8 @@ from bench.report import cells, chart, page, render, repeats, results
 from bench.report.results import Run, Sample
 from bench.report.targets import METRICS, TARGETS, Target
 
+DOCS = Path(__file__).parents[2] / "docs"
+
 
 def sample(route: str, *, kept: bool = True, **values: float) -> Sample:
     return Sample(route, 1, 0.0, kept, values)
@@ -127,6 +129,12 @@ def test_stored_run_is_read_back(tmp_path: Path) -> None:
     run = run_of(sample("direct", bulk_up=30))
     run.save(tmp_path / "run.json")
     assert results.load(tmp_path / "run.json") == run
+
+
+def test_the_documentation_has_the_report_of_the_stored_run() -> None:
+    run = results.load(DOCS / "benchmarks.json")
+    assert page.markdown(run, "benchmarks.svg") in (DOCS / "benchmarks.md").read_text()
+    assert chart.svg(run) == (DOCS / "benchmarks.svg").read_text()
 
 
 AB_REPORT = """\
