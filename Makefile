@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS := 2
 PYTEST := $(BIN)/python -m pytest -rfEs -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PURE := tests/wire tests/config tests/bench $(wildcard tests/test_*.py)
-COVERAGE := --cov=backhaul.wire --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+COVERAGE := --cov=backhaul.wire --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 .PHONY: help demo check test lint bench soak clean
 .DEFAULT_GOAL := help
@@ -16,7 +16,7 @@ demo: ## try the program on this machine until Ctrl-C; with ONCE=1 it ends by it
 	@tools/setup.sh demo
 	@$(BIN)/python -m backhaul demo $(if $(ONCE),--once)
 
-check: lint ## the quick part of it, under a minute: lint, tests without sockets, coverage of the protocol core
+check: lint ## the quick part of `make test`, under a minute: lint, tests without sockets, coverage of the protocol core
 	$(PYTEST) $(COVERAGE) $(PURE) $(ARGS)
 
 test: ## everything that has to pass, in about 6 minutes; ARGS='-m "not slow and not interop and not browser"' for less

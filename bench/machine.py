@@ -80,11 +80,10 @@ class CpuTimes(NamedTuple):
         return (later.stolen - self.stolen) / elapsed if elapsed else 0.0
 
 
-def raise_file_limit() -> int:
-    """Raise the soft limit of open files to the hard one, for us and what we start; return it."""
+def raise_file_limit() -> None:
+    """Raise the soft limit of open files to the hard one, for us and what we start."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
 
 
 def _version(tool: str, flag: str) -> str:

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from .net import HOST, PATIENCE, until
-from .tunnel import BUILT, LINES, Lines, Net, Tunnel
+from .tunnel import BUILT, Net, Tunnel
 
 # All transports carry datagrams; this is how the server is told.
 FLOWS = {"udp": "", **dict.fromkeys(BUILT, "accept_udp = true")}
-LINES.setdefault("udp", Lines())
 
 _IP_PKTINFO = 8  # <linux/in.h>; ip(7)
 _PKTINFO = struct.Struct("=i4s4s")  # interface, source when sending, destination when receiving
