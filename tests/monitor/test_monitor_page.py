@@ -320,11 +320,14 @@ def test_screen_readers_get_a_table_a_state_and_a_slider(browser: Browser, host:
     browser.look(host, width=360)
     host.second(received=0, sent=1_000_000)
     browser.wait(lambda: browser.text("#rate-down") == "8.00 Mbit/s")
-    nodes = browser.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-    seen = {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]}
-    roles = {role for role, _ in seen}
-    assert roles >= {"heading", "table", "row", "columnheader", "rowheader", "cell", "meter", "slider", "list"}
-    assert ("table", "Ports") in seen
+
+    def seen() -> set[tuple[str, str]]:
+        nodes = browser.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+        return {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]}
+
+    roles = {"heading", "table", "row", "columnheader", "rowheader", "cell", "meter", "slider", "list"}
+    browser.wait(lambda: roles <= {role for role, _ in seen()})  # Chromium builds the tree after the page
+    assert ("table", "Ports") in seen()
     assert browser.script("return document.querySelector('#state').getAttribute('aria-live')") == "polite"
     spoken = browser.script("return document.querySelector('#plot').getAttribute('aria-valuetext')")
     assert "8.00 Mbit/s to" in spoken
