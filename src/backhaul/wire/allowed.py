@@ -1,9 +1,9 @@
 """The targets that a server may send a client to.
 
-An entry is `host`, `host:port`, `host:port-port`, a network, `*.example.com`, `:port` or `unix:/path`. Names are
-compared as the server wrote them. A name without an entry may still lead into an allowed network. Each of its addresses
-decides that, so the owner of a name can't lead the client elsewhere. A Unix socket needs an entry of its own, in which
-`*` stands for any part of a name between two slashes.
+An entry is ``host``, ``host:port``, ``host:port-port``, a network, ``*.example.com``, ``:port`` or ``unix:/path``.
+Names are compared as the server wrote them. A name without an entry may still lead into an allowed network. Each of its
+addresses decides that, so the owner of a name can't lead the client elsewhere. A Unix socket needs an entry of its own,
+in which ``*`` stands for any part of a name between two slashes.
 """
 
 import re
@@ -32,13 +32,13 @@ class Verdict(Enum):
 
 
 class NameRule(NamedTuple):
-    """A name, all names below one (`*.example.com`), or everything (`*`)."""
+    """A name, all names below one (``*.example.com``), or everything (``*``)."""
 
     pattern: str
     ports: range
 
     def covers(self, host: str, port: int) -> bool:
-        """Return whether a target matches; `host` is in lower case, without a dot at its end."""
+        """Return whether a target matches; ``host`` is in lower case, without a dot at its end."""
         if port not in self.ports:
             return False
         if self.pattern.startswith("*."):
@@ -90,8 +90,8 @@ def parse_rules(text: str) -> list[Rule]:
 class AllowList:
     """Decides about targets; without entries it allows all but Unix sockets.
 
-    A Unix socket can be worth more than any port, such as that of a container engine, which makes its users root. No
-    server gets there unless an entry of the client names it.
+    A Unix socket can be worth more than any port: that of a container engine makes its users root. So a server reaches
+    a Unix socket only if an entry of the client names it.
     """
 
     def __init__(self, entries: Iterable[str] = ()) -> None:
@@ -102,7 +102,7 @@ class AllowList:
         self._paths = [rule for rule in rules if isinstance(rule, PathRule)]
 
     def judge(self, host: str, port: int) -> Verdict:
-        """Decide about a target by its text; without a port `host` is the path of a Unix socket."""
+        """Decide about a target by its text; without a port ``host`` is the path of a Unix socket."""
         if self._everything and port:
             return Verdict.ALLOWED
         if not port:
@@ -121,7 +121,7 @@ class AllowList:
         return f"{entry} if the server may reach it"
 
     def allows_address(self, host: str, port: int) -> bool:
-        """Return whether an address may be dialled for a name that was judged `BY_ADDRESS`."""
+        """Return whether an address may be dialled for a name that was judged ``BY_ADDRESS``."""
         address = _address(host)
         return address is not None and self._reaches(address, port)
 
@@ -136,7 +136,7 @@ def _path_rule(path: str) -> PathRule:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """Return host and ports of an entry; no ports are all."""
+    """Return host and ports of an entry; empty ports stand for all."""
     if _PORTS.fullmatch(text):
         return "", text
     host, colon, ports = text.rpartition(":")
@@ -173,7 +173,7 @@ def _network(host: str) -> IPv4Network | IPv6Network | None:
 
 
 def _address(host: str) -> _Address | None:
-    """Return the address that `host` spells, an IPv4-mapped one as IPv4; None for a name."""
+    """Return the address that ``host`` spells, an IPv4-mapped one as IPv4; None for a name."""
     address = parse_ip(host)
     return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 

@@ -7,7 +7,7 @@ from backhaul.errors import TransportError
 from .signals import TICKET_SIZE, Signal
 from .transports import TRANSPORTS
 
-# The second byte of a hello names the transport of its sender, so mismatched ends find out at once.
+# The second byte of a hello names the transport of its sender, so mismatched ends notice at once.
 _NAMES: Final[dict[int, str]] = {one.hello: one.name for one in TRANSPORTS.values() if one.hello}
 _HELLO_SIZE: Final = 2  # bytes
 
@@ -20,20 +20,20 @@ class UnknownSignalError(TransportError):
 
 
 def hello(transport: str) -> bytes:
-    """Return what a client that runs `transport` (tcp, tcpmux or udp) sends after its RTT echo."""
+    """Return the bytes that a client with ``transport`` (tcp, tcpmux or udp) sends after its RTT echo."""
     return bytes([Signal.HELLO, TRANSPORTS[transport].hello])
 
 
 def hello_answer(transport: str, ticket: bytes) -> bytes:
-    """Return the server's answer to a client's hello; tunnel connections show `ticket` from then on."""
+    """Return the server's answer to a client's hello; tunnel connections begin with ``ticket`` from then on."""
     return hello(transport) + ticket
 
 
 class ServerControlDecoder:
     """Reads the bytes of a client on the control channel.
 
-    A v0.7.2 server ignores every byte that it does not know, and so does this one. `transport` is the one that the
-    client has named in its last hello; it is empty before, and for a transport that this version does not know.
+    A v0.7.2 server ignores every byte that it does not know, and so does this decoder. ``transport`` is the one that
+    the client named in its last hello. It is empty before a hello, and for a transport that this version does not know.
     """
 
     __slots__ = ("_hello_begun", "transport")
@@ -43,24 +43,24 @@ class ServerControlDecoder:
         self.transport = ""
 
     def feed(self, data: bytes) -> list[Signal]:
-        """Return the signals in `data`; HELLO once its second byte has come."""
-        heard = []
+        """Return the signals in ``data``; HELLO once its second byte has arrived."""
+        signals = []
         for byte in data:
             if self._hello_begun:
-                heard.append(Signal.HELLO)
+                signals.append(Signal.HELLO)
                 self._hello_begun = False
                 self.transport = _NAMES.get(byte, "")
             elif byte == Signal.HELLO:
                 self._hello_begun = True
             elif byte in _TO_SERVER:
-                heard.append(Signal(byte))
-        return heard
+                signals.append(Signal(byte))
+        return signals
 
 
 class ClientControlDecoder:
     """Reads the bytes of a server on the control channel.
 
-    A server with extensions sends a hello, which sets `ticket` and `transport`. The latter is empty for a transport
+    A server with extensions sends a hello, which sets ``ticket`` and ``transport``. The latter is empty for a transport
     that this version does not know.
     """
 
@@ -72,19 +72,19 @@ class ClientControlDecoder:
         self.transport = ""
 
     def feed(self, data: bytes) -> list[Signal]:
-        """Return the signals in `data`; HELLO once the ticket has come.
+        """Return the signals in ``data``; HELLO once the ticket has arrived.
 
         Raises UnknownSignalError at a byte that no server sends.
         """
-        heard = []
+        signals = []
         for byte in data:
             if self._hello or byte == Signal.HELLO:
-                heard += self._collect_hello(byte)
+                signals += self._collect_hello(byte)
             elif byte in _TO_CLIENT:
-                heard.append(Signal(byte))
+                signals.append(Signal(byte))
             else:
                 raise UnknownSignalError(f"unknown signal 0x{byte:02x}")
-        return heard
+        return signals
 
     def _collect_hello(self, byte: int) -> list[Signal]:
         self._hello.append(byte)

@@ -1,6 +1,6 @@
 """Datagrams in a byte stream: their frames, and an estimate of their delay.
 
-Towards the client a datagram is `u16 length | payload`, towards the server `u32 timestamp | u16 length | payload`;
+Towards the client a datagram is ``u16 length | payload``, towards the server ``u32 timestamp | u16 length | payload``;
 the timestamp is the sender's Unix time in milliseconds modulo 600 000. All other transports frame without a timestamp
 in both directions.
 """
@@ -19,18 +19,18 @@ Batch = Sequence[bytes | memoryview]
 
 
 def join(batch: Batch) -> bytes:
-    """Frame the datagrams of `batch` (at most 65535 bytes each) for one write."""
+    """Frame the datagrams of ``batch`` (at most 65535 bytes each) for one write."""
     pack = _PLAIN.pack
     return b"".join([part for datagram in batch for part in (pack(len(datagram)), datagram)])
 
 
 def framed_size(batch: Batch) -> int:
-    """Return how many bytes `join` makes of the datagrams of `batch`."""
+    """Return how many bytes ``join`` makes of the datagrams of ``batch``."""
     return sum(map(len, batch)) + _PLAIN.size * len(batch)
 
 
 def put(batch: Batch, buffer: memoryview, offset: int) -> None:
-    """Frame as `join` does, into `buffer` from `offset` on, which has room for `framed_size` bytes."""
+    """Frame as ``join`` does, into ``buffer`` from ``offset`` on, which has room for ``framed_size`` bytes."""
     for datagram in batch:
         size = len(datagram)
         _PLAIN.pack_into(buffer, offset, size)
@@ -40,7 +40,7 @@ def put(batch: Batch, buffer: memoryview, offset: int) -> None:
 
 
 def join_stamped(batch: Batch, timestamp: int) -> bytes:
-    """Frame as `join` does, each datagram after `timestamp` (milliseconds, any clock)."""
+    """Frame as ``join`` does, each datagram after ``timestamp`` (milliseconds, any clock)."""
     pack, cycle = _STAMPED.pack, timestamp % CLOCK_CYCLE
     return b"".join([part for datagram in batch for part in (pack(cycle, len(datagram)), datagram)])
 
@@ -52,11 +52,11 @@ class Splitter:
 
     def __init__(self, *, stamped: bool) -> None:
         self._head = _STAMPED if stamped else _PLAIN
-        self._tail = bytearray()  # the beginning of a frame whose end has not come yet
-        self.timestamp = 0  # of the first datagram that the last `feed` returned; without meaning if not stamped
+        self._tail = bytearray()  # the beginning of a frame whose end has not arrived yet
+        self.timestamp = 0  # of the first datagram that the last `feed` returned; meaningless unless stamped
 
     def feed(self, data: memoryview) -> list[bytes | memoryview]:
-        """Return the datagrams that are complete; those that lie in `data` as a whole are views into it."""
+        """Return the datagrams that are complete; those that lie in ``data`` as a whole are views into it."""
         found: list[bytes | memoryview] = []
         start = self._finish_tail(data, found) if self._tail else 0
         unpack, size, end = self._head.unpack_from, self._head.size, len(data)
@@ -74,7 +74,7 @@ class Splitter:
         return found
 
     def _finish_tail(self, data: memoryview, found: list[bytes | memoryview]) -> int:
-        """Complete the frame in the tail; return how many bytes of `data` that took."""
+        """Complete the frame in the tail; return how many bytes of ``data`` that took."""
         size = self._head.size
         used = max(0, size - len(self._tail))
         self._tail += data[:used]
@@ -91,9 +91,9 @@ class Splitter:
         return min(used + missing, len(data))
 
 
-_WINDOW = 60_000  # milliseconds that the quickest datagram is remembered; a clock that was set is forgotten with it
+_WINDOW = 60_000  # milliseconds for which the quickest datagram counts, so a clock that is set misleads no longer
 _LEAST_LIMIT = 100  # milliseconds
-_ROUND_TRIPS = 3  # v0.7.2 takes a delay of more than three round trips for congestion
+_ROUND_TRIPS = 3  # to v0.7.2 a delay of more than three round trips means congestion
 
 
 class DelayEstimator:
@@ -107,14 +107,14 @@ class DelayEstimator:
     __slots__ = ("_limit", "_quickest", "_recent", "_since")
 
     def __init__(self, round_trip: int) -> None:
-        """`round_trip` is in milliseconds, 0 if unknown."""
+        """``round_trip`` is in milliseconds, 0 if unknown."""
         self._limit = max(_ROUND_TRIPS * round_trip, _LEAST_LIMIT)
         self._quickest: int | None = None  # smallest difference of the last window and this one
         self._recent = 0  # smallest difference of this window
         self._since = 0
 
     def late(self, timestamp: int, now: int) -> bool:
-        """Judge a datagram by its `timestamp` and its arrival at `now`, in milliseconds of this end's clock."""
+        """Judge a datagram by its ``timestamp`` and its arrival at ``now``, in milliseconds of this end's clock."""
         difference = (now - timestamp) % CLOCK_CYCLE
         if self._quickest is None:
             self._quickest, self._recent, self._since = difference, difference, now
@@ -126,7 +126,7 @@ class DelayEstimator:
 
 
 def _excess(difference: int, base: int) -> int:
-    """Return how much larger `difference` is than `base`, the shorter way round the cycle."""
+    """Return how much larger ``difference`` is than ``base``, the shorter way round the cycle."""
     half = CLOCK_CYCLE // 2
     return (difference - base + half) % CLOCK_CYCLE - half
 

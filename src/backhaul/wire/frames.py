@@ -1,4 +1,4 @@
-"""Length-prefixed strings: `u16 length | u8 type | bytes`, big-endian (outside of smux)."""
+"""Length-prefixed strings: ``u16 length | u8 type | bytes``, big-endian (outside of smux)."""
 
 from struct import Struct
 from typing import NamedTuple
@@ -10,7 +10,7 @@ HEAD_SIZE = _HEAD.size
 
 
 class Frame(NamedTuple):
-    """A framed string and the bytes that came after it."""
+    """A framed string and the bytes after it."""
 
     kind: int
     body: bytes
@@ -22,7 +22,7 @@ class FrameTooLongError(TransportError):
 
 
 def encode(kind: int, body: bytes) -> bytes:
-    """Frame `body` (at most 65535 bytes, else struct.error) with the type `kind`."""
+    """Frame ``body`` (at most 65535 bytes, else struct.error) with the type ``kind``."""
     return _HEAD.pack(len(body), kind) + body
 
 
@@ -31,7 +31,7 @@ class FrameKindError(TransportError):
 
 
 class FrameReader:
-    """Collects one framed string, however its bytes are cut; only those of `kinds`, if given."""
+    """Collects one framed string, however its bytes are cut; only those of ``kinds``, if given."""
 
     __slots__ = ("_buffer", "_kinds", "_limit")
 
@@ -43,7 +43,7 @@ class FrameReader:
     def feed(self, data: bytes | memoryview) -> Frame | None:
         """Take more bytes; return the frame once it is complete.
 
-        Raises FrameKindError or FrameTooLongError as soon as the head has come.
+        Raises FrameKindError or FrameTooLongError as soon as the head is complete.
         """
         self._buffer += data
         if len(self._buffer) < HEAD_SIZE:

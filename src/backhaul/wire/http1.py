@@ -1,7 +1,7 @@
 """Heads of HTTP/1.1 requests and answers (RFC 9112 section 2), without input or output.
 
-A reader takes bytes as they come and returns the head once its blank line is there. It is for peers who send one head
-and then something else: an upgraded connection, or nothing. Bodies are no concern of this module.
+A reader takes bytes as they arrive and returns the head once its blank line is complete. It serves peers that send one
+head and then something else: another protocol after an upgrade, or nothing. It does not read bodies.
 """
 
 from contextlib import suppress
@@ -25,7 +25,7 @@ Headers = dict[bytes, bytes]
 
 
 class HeadError(BackhaulError):
-    """A head that is not valid HTTP, or too long; the connection is to be closed."""
+    """A head that is not valid HTTP, or too long; the caller closes the connection."""
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class Request:
     """Without the query."""
     headers: Headers = field(repr=False)  # they hold tokens and passwords
     rest: bytes = field(repr=False)
-    """The bytes after the blank line, as far as they have come."""
+    """The bytes after the blank line that have arrived already."""
 
 
 class Response(NamedTuple):
@@ -46,7 +46,7 @@ class Response(NamedTuple):
     status: int
     headers: Headers
     rest: bytes
-    """The bytes after the blank line, as far as they have come."""
+    """The bytes after the blank line that have arrived already."""
 
 
 class RequestReader:
@@ -58,7 +58,7 @@ class RequestReader:
         self._head = _Collector("request", _LETTERS)
 
     def feed(self, data: bytes) -> Request | None:
-        """Take more bytes; return the request once its blank line has come. Raises HeadError."""
+        """Take more bytes; return the request once its head is complete. Raises HeadError."""
         if (rest := self._head.feed(data)) is None:
             return None
         lines = _Lines()
@@ -77,7 +77,7 @@ class ResponseReader:
         self._head = _Collector("answer", b"H")
 
     def feed(self, data: bytes) -> Response | None:
-        """Take more bytes; return the answer once its blank line has come. Raises HeadError."""
+        """Take more bytes; return the answer once its head is complete. Raises HeadError."""
         if (rest := self._head.feed(data)) is None:
             return None
         lines = _Lines()
@@ -87,7 +87,7 @@ class ResponseReader:
 
 
 class _Lines:
-    """Takes what the parser finds."""
+    """Collects the lines that the parser finds."""
 
     __slots__ = ("complete", "count", "headers", "target")
 
@@ -112,18 +112,18 @@ class _Lines:
 
 
 class _Collector:
-    """Collects the bytes up to the blank line; the parser then gets them all at once."""
+    """Collects the bytes up to the blank line; the parser gets them all at once after that."""
 
     __slots__ = ("_buffer", "_first", "_what")
 
     def __init__(self, what: str, first: bytes) -> None:
-        """`first` are the bytes that the head can begin with, so another protocol is refused at its first byte."""
+        """``first`` holds the bytes that a head can begin with, so another protocol is refused at its first byte."""
         self._buffer = bytearray()
         self._what = what
         self._first = first
 
     def feed(self, data: bytes) -> bytes | None:
-        """Take more bytes; return those after the blank line once that has come. Raises HeadError."""
+        """Take more bytes; return those after the blank line once that has arrived. Raises HeadError."""
         searched = max(0, len(self._buffer) + 1 - len(_END_OF_HEAD))
         self._buffer += data
         if self._buffer and self._buffer[0] not in self._first:
@@ -139,8 +139,8 @@ class _Collector:
         return rest
 
     def parse(self, parser: httptools.HttpRequestParser | httptools.HttpResponseParser, lines: _Lines) -> None:
-        """Let `parser` fill `lines`. Raises HeadError."""
-        # Either may be raised after the headers, too; what counts is whether those are complete.
+        """Let ``parser`` fill ``lines``. Raises HeadError."""
+        # The parser may raise either of them after the headers, too; the head is valid if those are complete.
         with suppress(httptools.HttpParserUpgrade, httptools.HttpParserError):
             parser.feed_data(self._buffer)
         if not lines.complete:

@@ -17,7 +17,7 @@ _Address = IPv4Address | IPv6Address
 
 
 def header(version: Version, source: tuple[str, int], destination: tuple[str, int]) -> bytes:
-    """Return the header with the address of the user (`source`) and the local one that it connected to (`destination`).
+    """Return the header with the user's address, ``source``, and the local address of its connection, ``destination``.
 
     IPv4 users of a dual-stack listener appear as IPv4. Raises ValueError if an address is not numeric.
     """

@@ -1,7 +1,7 @@
 """The one-byte signals of the control channel and of idle tunnel connections.
 
-The values are those of Backhaul v0.7.2. `HELLO` and `TICKET` are extensions: they are sent only where a v0.7.2 peer
-ignores them, or to a peer that has sent `HELLO` itself.
+The values are those of Backhaul v0.7.2. ``HELLO`` and ``TICKET`` are extensions: they are sent only where a v0.7.2 peer
+ignores them, or to a peer that has sent ``HELLO`` itself.
 """
 
 from enum import IntEnum
@@ -21,4 +21,4 @@ class Signal(IntEnum):
     HELLO = 0x48  # extension: each end names its transport; the server of v0.7.2 acts on 3 and 6 only
 
 
-TICKET_SIZE = 16  # bytes: nobody guesses 128 random bits in the life of a control channel
+TICKET_SIZE = 16  # bytes: 128 random bits can't be guessed in the life of a control channel

@@ -1,4 +1,4 @@
-"""Length-prefixed strings without a type: `u16 length | bytes`, big-endian; the first bytes of every smux stream."""
+"""Length-prefixed strings without a type: ``u16 length | bytes``, big-endian; the first bytes of every smux stream."""
 
 from struct import Struct
 
@@ -12,7 +12,7 @@ class StringTooLongError(TransportError):
 
 
 def encode_string(text: bytes) -> bytes:
-    """Return `text` (at most 65535 bytes, else struct.error) after its length."""
+    """Return ``text`` (at most 65535 bytes, else struct.error) after its length."""
     return _LENGTH.pack(len(text)) + text
 
 
@@ -26,7 +26,7 @@ class StringReader:
         self._limit = limit
 
     def feed(self, data: bytes | memoryview) -> tuple[bytes, bytes] | None:
-        """Take more bytes; return the string once it is complete, and the bytes that came after it.
+        """Take more bytes; return the string once it is complete, and the bytes after it.
 
         Raises StringTooLongError as soon as the announced length exceeds the limit.
         """

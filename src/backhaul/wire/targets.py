@@ -1,4 +1,4 @@
-"""Targets as they are named on the wire: `5201`, `host:5201`, `[::1]:5201` and, as an extension, `unix:/path`."""
+"""Targets as named on the wire: ``5201``, ``host:5201``, ``[::1]:5201`` and, as an extension, ``unix:/path``."""
 
 import functools
 import posixpath
@@ -29,15 +29,15 @@ class BadTargetError(BackhaulError):
 
 @functools.lru_cache(maxsize=1024)  # most users have the same few targets
 def parse_target(text: str) -> Target:
-    """Return the target that `text` names; raises BadTargetError."""
+    """Return the target that ``text`` names; raises BadTargetError."""
     if text.startswith(_PATH):
         return Target(_parse_path(text.removeprefix(UNIX_PREFIX)), 0)
     host, _, port = text.rpartition(":")
     if not port.isascii() or not port.isdigit() or not 0 < _number(port) <= MAX_PORT:
         raise BadTargetError(f"no valid port in target {text!r}")
     if not host.isprintable() or " " in host:
-        # C takes a NUL for the end of a name, and resolvers drop or map other invisible characters. The client would
-        # dial another target than the one that was checked and logged.
+        # In C a NUL ends a name, and resolvers drop or map other invisible characters. The client would dial another
+        # target than the one that was checked and logged.
         raise BadTargetError(f"no spaces or control characters may be in target {text!r}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -47,7 +47,7 @@ def parse_target(text: str) -> Target:
 
 
 def names_path(text: str) -> bool:
-    """Return whether this names a Unix socket, right or wrong; `unix:80` is a port of a host called unix."""
+    """Return whether this names a Unix socket, even in a wrong way; ``unix:80`` is a port of the host unix."""
     return text.startswith(UNIX_PREFIX) and not text.removeprefix(UNIX_PREFIX)[:1].isdigit()
 
 
@@ -69,7 +69,10 @@ def _parse_path(path: str) -> str:
 
 
 def parse_ip(host: str) -> IPv4Address | IPv6Address | None:
-    """Return the address that `host` spells, None for a name. Only an IPv6 address may name an interface (`%eth0`)."""
+    """Return the address that ``host`` spells, None for a name.
+
+    Only an IPv6 address may name an interface (``%eth0``).
+    """
     try:
         return ip_address(host)
     except ValueError:

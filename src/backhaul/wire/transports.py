@@ -1,4 +1,4 @@
-"""The table of transports: the facts about each that the rooms ask for."""
+"""The table of transports, with the facts about each that other modules need."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -21,12 +21,12 @@ class Transport:
     rtt: bool = False
     """True if the server begins a raw control channel with the RTT signal, whose answer has room for a hello."""
     hello: int = 0
-    """The byte that names it in a hello; no hello names a transport with HTTP. At least 0x80, where no byte looks like
-    a signal that v0.7.2 acts on."""
+    """The byte that names it in a hello; a transport with HTTP has none. It is at least 0x80, because v0.7.2 acts on
+    smaller ones as signals."""
     mark: str = ""
-    """The name of its carriers in the marks of an upgrade, for which TLS makes no difference."""
+    """The name of its carriers in the marks of an upgrade, with or without TLS."""
     proxied_by_v072: bool = False
-    """True if `proxy_protocol = true` has an effect in v0.7.2, and so here."""
+    """True if ``proxy_protocol = true`` has an effect in v0.7.2, and so here."""
 
 
 TRANSPORTS: Final[dict[str, Transport]] = {

@@ -1,10 +1,10 @@
 """The HTTP/1.1 exchange that turns a connection into a WebSocket (RFC 6455 section 4), without input or output.
 
-Requests look like those of Backhaul v0.7.2 except for two headers. They have no `Sec-WebSocket-Extensions`:
+Requests look like those of Backhaul v0.7.2 except for two headers. They have no ``Sec-WebSocket-Extensions``:
 compression costs more than it saves on data that is mostly encrypted, and a proxy or server that accepted it could use
-it for every message. They have a `Cookie`, by which this program at both ends recognises itself. Its value is an HMAC
+it for every message. They have a ``Cookie``, by which this program at both ends recognises itself. Its value is an HMAC
 over the request's own key: without the token it looks like any session cookie, and it is different each time. The
-server answers with a `Set-Cookie` of the same kind. Proxies pass both, and v0.7.2 ignores them.
+server answers with a ``Set-Cookie`` of the same kind. Proxies pass both, and v0.7.2 ignores them.
 """
 
 import binascii
@@ -17,7 +17,7 @@ from backhaul.errors import TransportError
 from .http1 import HeadError, Headers, Request, ResponseReader
 
 NONCE_SIZE: Final = 16
-"""Random bytes in a `Sec-WebSocket-Key` (RFC 6455 section 4.1)."""
+"""Random bytes in a ``Sec-WebSocket-Key`` (RFC 6455 section 4.1)."""
 
 _CHROME: Final = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
 _FIREFOX: Final = "rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -30,7 +30,7 @@ USER_AGENTS: Final = (
     f"Mozilla/5.0 (X11; Linux x86_64; {_FIREFOX}",
     f"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) {_SAFARI}",
 )
-"""Browsers of the end of 2025, for `request`."""
+"""Browsers of the end of 2025, for ``request``."""
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
@@ -61,30 +61,30 @@ _GATEWAY_ERRORS: Final = frozenset({502, 503, 504, *range(520, 531)})  # 52x and
 
 
 class UpgradeError(TransportError):
-    """The upgrade failed, and the connection is to be closed; the text is one line for the administrator."""
+    """The upgrade failed; the text is one line for the administrator."""
 
 
 class Answer(NamedTuple):
     """The answer of a server that has agreed."""
 
     carrier: str
-    """The mark of its transport, "ws" or "wsmux"; empty unless it is this program and has the same token."""
+    """The mark of the server's transport, "ws" or "wsmux"; empty unless it runs this program with the same token."""
     rest: bytes
-    """The bytes after the blank line: the server's first ones in the new protocol."""
+    """The bytes after the blank line, which are the server's first ones in the new protocol."""
 
 
 def encode_key(nonce: bytes) -> bytes:
-    """Return the `Sec-WebSocket-Key` made of `NONCE_SIZE` random bytes."""
+    """Return the ``Sec-WebSocket-Key`` made of ``NONCE_SIZE`` random bytes."""
     return binascii.b2a_base64(nonce, newline=False)
 
 
 def key_of(request: Request) -> bytes:
-    """Return the `Sec-WebSocket-Key` of a request, empty without one."""
+    """Return the ``Sec-WebSocket-Key`` of a request, empty without one."""
     return request.headers.get(b"sec-websocket-key", b"")
 
 
 def sec_accept(key: bytes) -> bytes:
-    """Return the `Sec-WebSocket-Accept` that answers `key` (RFC 6455 section 4.2.2)."""
+    """Return the ``Sec-WebSocket-Accept`` that answers ``key`` (RFC 6455 section 4.2.2)."""
     digest = hashlib.sha1(key + _GUID, usedforsecurity=False).digest()
     return binascii.b2a_base64(digest, newline=False)
 
@@ -94,8 +94,8 @@ def request(
 ) -> bytes:
     """Return the client's request.
 
-    `host` is `remote_addr` as configured, `token` one line, `carrier` the mark of the transport. `user_id` is a random
-    number below 2^31, which is also at the end of the path of a tunnel connection.
+    ``host`` is ``remote_addr`` as configured, ``token`` one line, ``carrier`` the mark of the transport. ``user_id`` is
+    a random number below 2^31, which is also at the end of the path of a tunnel connection.
     """
     start = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {user_agent}\r\nAuthorization: Bearer "
     cookie = _mark(_LABELS[carrier][0], token, key)
@@ -112,13 +112,13 @@ def authorized(request: Request, token: bytes) -> bool:
 
 
 def carrier_of(request: Request, token: bytes) -> str:
-    """Return the mark of the client's transport; empty if the client is v0.7.2. Call `authorized` first."""
+    """Return the mark of the client's transport; empty if the client is v0.7.2. Call ``authorized`` first."""
     cookie = request.headers.get(b"cookie", b"")
     return next((name for name in _LABELS if _mark(_LABELS[name][0], token, key_of(request)).encode() in cookie), "")
 
 
 def without_mark(cookies: bytes, token: bytes, key: bytes) -> bytes:
-    """Return the value of a `Cookie` header without the cookie that `request` made for this key."""
+    """Return the value of a ``Cookie`` header without the mark that ``request`` made for this key."""
     marks = {_mark(label, token, key).encode() for label, _ in _LABELS.values()}
     return b"; ".join(cookie for part in cookies.split(b";") if (cookie := part.strip()) not in marks)
 
@@ -129,12 +129,15 @@ def is_direct_v072(request: Request) -> bool:
 
 
 def upgrade_problem(request: Request) -> str:
-    """Return why the request is no upgrade to WebSocket; empty: it is one. The token is `authorized`'s concern."""
+    """Return the reason why the request does not upgrade to WebSocket, empty if it does.
+
+    The token is left to ``authorized``.
+    """
     headers = request.headers
     if request.method != b"GET":
         return "the method is not GET"
     if not _names_websocket(headers):
-        return "no WebSocket upgrade is asked for; a proxy in between may have dropped it"
+        return "the request asks for no WebSocket upgrade; a proxy in between may have removed it"
     if headers.get(b"sec-websocket-version") != b"13":
         return "the WebSocket version is not 13"
     if not _is_key(key_of(request)):
@@ -145,7 +148,7 @@ def upgrade_problem(request: Request) -> str:
 def accept(key: bytes, last_line: bytes = b"") -> bytes:
     """Return the answer that switches protocols, as v0.7.2 gives it.
 
-    `last_line` is empty, a `mark_line` for a client with a mark, or a `padding_line`.
+    ``last_line`` is empty, a ``mark_line`` for a client with a mark, or a ``padding_line``.
     """
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
@@ -163,14 +166,14 @@ def padding_line(key: bytes) -> bytes:
 
     On wsmux the client drops everything that it has read together with the end of the answer. This line and the blank
     line together fill its read buffer, so the buffer ends with the answer, however TCP cuts it. The line is only for
-    clients that are `is_direct_v072`: nginx gives up at an answer above 4 KiB (proxy_buffer_size).
+    clients that are ``is_direct_v072``: nginx gives up at an answer above 4 KiB (proxy_buffer_size).
     """
     size = _V072_READ_BUFFER - len(_set_cookie(f"{_COOKIE}=")) - len(b"\r\n")
     return _set_cookie(f"{_COOKIE}={hashlib.shake_128(key).hexdigest(_V072_READ_BUFFER)[:size]}")
 
 
 class AnswerReader:
-    """Reads the server's answer to the request with `token` and `key`."""
+    """Reads the server's answer to the request with ``token`` and ``key``."""
 
     __slots__ = ("_head", "_key", "_token")
 
@@ -180,7 +183,7 @@ class AnswerReader:
         self._head = ResponseReader()
 
     def feed(self, data: bytes) -> Answer | None:
-        """Take more bytes; return the answer once its blank line has come.
+        """Take more bytes; return the answer once its head is complete.
 
         Raises UpgradeError unless the server has switched to WebSocket.
         """
@@ -209,7 +212,7 @@ class AnswerReader:
 
 
 def _names_websocket(headers: Headers) -> bool:
-    """Return whether both headers of an upgrade are there, in any case and perhaps among other tokens."""
+    """Return whether both headers of an upgrade are present, in any case, alone or among other tokens."""
     return _has_token(headers, b"connection", b"upgrade") and _has_token(headers, b"upgrade", b"websocket")
 
 
@@ -225,7 +228,7 @@ def _is_key(key: bytes) -> bool:
 
 
 def _mark(label: bytes, token: bytes, key: bytes) -> str:
-    """Return the cookie that nobody can make for this key without the token."""
+    """Return the cookie for this key, which only an end with the token can make."""
     return f"{_COOKIE}={hmac.digest(token, label + key, 'sha256').hex()[:_MARK_DIGITS]}"
 
 
@@ -238,6 +241,6 @@ def _explain(status: int) -> str:
     if status == _UNAUTHORIZED:
         return "the server refused the token"
     if status in _GATEWAY_ERRORS:
-        return f"a proxy in between answered {status}: it does not get through to the server"
+        return f"a proxy in between answered {status}: it does not reach the server"
     hint = "are token, remote_addr, path and transport right?"
     return f"the server answered {status} instead of switching to WebSocket: {hint}"

@@ -1,8 +1,8 @@
-"""WebSocket frames (RFC 6455), without input or output: headers are written, and payload is taken as it comes.
+"""WebSocket frames (RFC 6455), without input or output: headers are written, and frames are parsed.
 
-Payload is neither copied nor gathered on its way through, unless the peer masked it. The client masks with a key of
-zeros, which leaves the payload as it is. RFC 6455 section 5.3 allows any key: a random one protects other programs from
-bytes that scripts in a browser choose, and there is no browser here.
+Payload is neither copied nor collected on its way through, unless the peer masked it. The client masks with a key of
+zeros, which leaves the payload as it is. RFC 6455 section 5.3 asks for random keys, because they protect other programs
+from bytes that scripts in a browser choose. There is no browser here.
 """
 
 from collections.abc import Callable
@@ -58,21 +58,24 @@ _WITHIN_MESSAGE: Final = _CONTROL_FRAMES | {_CONTINUATION, _FINAL | _CONTINUATIO
 
 
 class WebSocketError(TransportError):
-    """The peer broke the WebSocket protocol; the connection is to be closed."""
+    """The peer broke the WebSocket protocol; the caller closes the connection."""
 
 
 class Sink(Protocol):
-    """Takes what a parser finds. An error of a method passes through `feed`, and the parser is useless after that."""
+    """Takes the payload and control frames that a parser finds.
+
+    An exception of a method passes through ``feed``; the parser must not be used after that.
+    """
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
-        """Take the next bytes of a message, TEXT or BINARY; with `message_end` they are its last.
+        """Take the next bytes of a message, TEXT or BINARY; with ``message_end`` they are its last.
 
         The piece is empty only at the end of an empty message, or of an empty last fragment. It is valid until this
         method returns.
         """
 
     def on_control(self, opcode: int, payload: bytes) -> None:
-        """Take a CLOSE, PING or PONG; it may come between the pieces of a message. A PING asks for a PONG."""
+        """Take a CLOSE, PING or PONG, perhaps between the pieces of a message. A PING asks for a PONG."""
 
 
 def put_header(
@@ -80,8 +83,8 @@ def put_header(
 ) -> int:
     """Write the header of an unfragmented frame right before its payload; return where the header begins.
 
-    `payload_at` is at least `MAX_HEADER`; `length` is the payload's, in bytes. The payload may be in `buffer`
-    already, and goes out as it is. Clients mask, servers don't.
+    ``payload_at`` is at least ``MAX_HEADER``; ``length`` is that of the payload, in bytes. The payload, which may be in
+    ``buffer`` already, is left as it is. Clients mask, servers don't.
     """
     first, mask = _FINAL | opcode, _MASKED if masked else 0
     if length <= MAX_CONTROL:
@@ -96,7 +99,7 @@ def put_header(
 
 
 def encode(opcode: int, payload: bytes, *, masked: bool) -> bytes:
-    """Return a whole frame; for small ones, because the payload is copied.
+    """Return a whole frame; meant for small ones, because the payload is copied.
 
     Never send an empty message on the control channel: it crashes a v0.7.2 peer.
     """
@@ -106,11 +109,11 @@ def encode(opcode: int, payload: bytes, *, masked: bool) -> bytes:
 
 
 class FrameParser:
-    """Parses the bytes of the peer and hands payload to `sink`, piece by piece.
+    """Parses the bytes of the peer and hands payload to ``sink``, piece by piece.
 
-    `expect_masked` is true where the peer is a client. `sink` may be replaced at any time, also by itself; the new one
-    gets the next piece. A message has no size limit, and lengths need not be in the shortest form, as in the Go
-    library.
+    ``expect_masked`` is true if the peer is a client. ``sink`` may be replaced at any time, even from its own methods;
+    the new one gets the next piece. As in the Go library, messages have no size limit, and lengths need not be in the
+    shortest form.
     """
 
     __slots__ = ("_allowed", "_control", "_cut", "_final", "_gathered", "_key", "_left", "_mask", "_opcode", "sink")
@@ -119,18 +122,18 @@ class FrameParser:
         self.sink = sink
         self._mask = _MASKED if expect_masked else 0
         self._allowed = _BETWEEN_MESSAGES
-        self._cut = b""  # the front of a header that the last feed cut
+        self._cut = b""  # the beginning of a header that the last feed cut
         self._opcode = 0  # of the current message
-        self._final = False  # whether the current frame is the last of its message
+        self._final = False  # the current frame is the last of its message
         self._control = 0  # opcode of the current frame if it is a control frame
         self._gathered = b""  # payload of the current control frame so far
-        self._left = 0  # payload bytes to come of the current frame
-        self._key = b""  # the masking key from the next byte on; empty: the payload needs no unmasking
+        self._left = 0  # payload bytes of the current frame that have not arrived yet
+        self._key = b""  # the masking key from the next byte on; empty if the payload needs no unmasking
 
     def feed(self, data: memoryview) -> None:
-        """Take bytes of the connection, cut anywhere; `data` (format "B") may be reused on return.
+        """Take bytes of the connection, cut anywhere; ``data`` (format "B") may be reused on return.
 
-        Raises WebSocketError at the first header that breaks the protocol, after everything before it was handed on.
+        Raises WebSocketError at the first header that breaks the protocol, after all frames before it were delivered.
         """
         position, end = 0, len(data)
         if self._cut:
@@ -145,7 +148,7 @@ class FrameParser:
             position = self._take(data, start)
 
     def _complete_cut(self, data: memoryview) -> int:
-        """Complete the header that the last feed cut and take its payload; return where that ends in `data`."""
+        """Complete the header that the last feed cut and take its payload; return where that ends in ``data``."""
         cut = len(self._cut)
         header = self._cut + data[:MAX_HEADER]
         start = self._begin(header, 0)
@@ -156,8 +159,8 @@ class FrameParser:
         return self._take(data, start - cut)
 
     def _begin(self, data: memoryview | bytes, position: int) -> int:
-        """Parse the header at `position`; return where its payload starts, or 0 if the header is cut."""
-        if len(data) - position < 2:  # noqa: PLR2004  the two bytes that tell the size of the header
+        """Parse the header at ``position``; return where its payload starts, or 0 if the header is cut."""
+        if len(data) - position < 2:  # noqa: PLR2004  two bytes determine the size of the header
             return 0
         first, second = data[position], data[position + 1]
         if first not in self._allowed or second & _MASKED != self._mask:
@@ -181,7 +184,7 @@ class FrameParser:
         self._allowed = _BETWEEN_MESSAGES if self._final else _WITHIN_MESSAGE
 
     def _take(self, data: memoryview, start: int) -> int:
-        """Hand on the payload of the current frame that `data` holds from `start`; return where it ends."""
+        """Deliver the payload of the current frame that ``data`` holds from ``start``; return where it ends."""
         piece = data[start : start + self._left]
         stop = start + len(piece)
         self._left -= len(piece)
@@ -208,7 +211,7 @@ class FrameParser:
         return memoryview(plain)
 
     def _reject(self, first: int) -> NoReturn:
-        """Raise the error for a header with this first byte; if that is allowed, the masking is wrong."""
+        """Raise the error for a header with this first byte; if the byte is allowed, the masking is wrong."""
         opcode = first & _OPCODE
         if first in self._allowed:
             _fail("frames of a client must be masked" if self._mask else "frames of a server must not be masked")
@@ -221,10 +224,10 @@ class FrameParser:
 
 
 class MessageReader:
-    """A sink that gathers small messages.
+    """A sink that collects small messages.
 
-    `on_message` takes the opcode, TEXT or BINARY, and the payload, which may be empty; `on_control` is as in `Sink`. A
-    message of more than `limit` bytes raises WebSocketError as soon as they have come.
+    ``on_message`` takes the opcode, TEXT or BINARY, and the payload, which may be empty; ``on_control`` is as in
+    ``Sink``. A message raises WebSocketError as soon as it exceeds ``limit`` bytes.
     """
 
     __slots__ = ("_gathered", "_limit", "_on_message", "on_control")
@@ -238,9 +241,9 @@ class MessageReader:
         self.on_control = on_control
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
-        """Gather the message, and hand it on when it is complete."""
+        """Collect the message, and deliver it when it is complete."""
         if len(self._gathered) + len(piece) > self._limit:
-            _fail(f"a message exceeds {self._limit} bytes where only short ones are due")
+            _fail(f"a message exceeds {self._limit} bytes where only short ones are expected")
         self._gathered += piece
         if message_end:
             message, self._gathered = self._gathered, b""
@@ -260,7 +263,7 @@ def _long_length(data: memoryview | bytes, position: int, first: int, code: int)
 
 @cache
 def _apply_mask() -> Callable[[memoryview, bytes], bytes]:
-    """Load the compiled helper when the first masked byte comes, which this program never sends.
+    """Load the compiled helper when the first masked byte arrives, which this program never sends.
 
     Its package costs 1.8 MB and 12 ms because it imports importlib.metadata.
     """

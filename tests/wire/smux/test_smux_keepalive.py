@@ -38,7 +38,7 @@ def test_a_peer_that_never_spoke_is_dead_after_one_timeout() -> None:
 
 def test_a_peer_that_fell_silent_is_dead_between_one_and_two_timeouts() -> None:
     clock = keepalive()
-    clock.heard = True
+    clock.received = True
     assert not clock.is_dead(40.0, reading=True)
     assert not clock.is_dead(79.9, reading=True)
     assert clock.is_dead(80.0, reading=True)

@@ -325,7 +325,7 @@ def assert_read(vector: Vector, reader: End, frames: list[bytes]) -> None:
             assert pipe.stream.sendable() == window
     syns = [frame["sid"] for frame in vector["frames"] if frame["cmd_value"] == SYN]
     assert [pipe.stream.id for pipe in reader.pipes][-len(syns) or len(reader.pipes) :] == syns
-    assert reader.session._keepalive.heard == bool(frames)
+    assert reader.session._keepalive.received == bool(frames)
     assert reader.session.budget.left == reader.session.settings.receive_buffer
 
 

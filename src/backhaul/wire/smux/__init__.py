@@ -1,7 +1,7 @@
-"""smux: many streams on one transport, as the Go library github.com/xtaci/smux speaks it, versions 1 and 2.
+"""smux: many streams on one transport, as in the Go library github.com/xtaci/smux, versions 1 and 2.
 
-`Session` parses and queues frames, `Stream` is one connection within it, the caller's `Sink` takes payload,
-and `window` holds the arithmetic of flow control. The caller owns the transport and the clock.
+``Session`` parses and queues frames, ``Stream`` is one connection within it, the caller's ``Sink`` takes payload,
+and ``window`` holds the arithmetic of flow control. The caller owns the transport and the clock.
 """
 
 from .errors import SmuxError, StreamIdsExhausted

@@ -1,8 +1,8 @@
-"""What can go wrong with a smux session.
+"""The errors of a smux session.
 
 BackhaulError
-└── SmuxError            the session cannot go on; its transport is to be closed
-    └── StreamIdsExhausted   no id is left for a new stream; the streams that exist live on
+└── SmuxError            the session cannot go on; the caller closes its transport
+    └── StreamIdsExhausted   no id is left for a new stream; existing streams go on
 """
 
 from backhaul.errors import BackhaulError

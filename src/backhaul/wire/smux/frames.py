@@ -11,18 +11,18 @@ HEADER: Final = Struct("<BBHI")
 HEADER_SIZE: Final = HEADER.size
 
 SYN: Final = 0
-"""Opens a stream; there is no answer to it."""
+"""Opens a stream; the peer does not answer it."""
 FIN: Final = 1
 """The sender will push no more on this stream."""
 PSH: Final = 2
-"""Carries payload: 1 to `MAX_PAYLOAD` bytes."""
+"""Carries payload: 1 to ``MAX_PAYLOAD`` bytes."""
 NOP: Final = 3
-"""Sign of life. Its stream id is 0 by custom and ignored by the Go library."""
+"""A sign of life. Its stream id is 0 by custom and ignored by the Go library."""
 UPD: Final = 4
-"""Version 2: flow control news of the receiver; its payload is one `UPDATE`."""
+"""Version 2: the receiver reports its consumption and window; the payload is one ``UPDATE``."""
 
 UPDATE: Final = Struct("<II")
-"""Bytes consumed since the stream began (modulo 2^32), size of the receiver's window."""
+"""The bytes consumed since the stream began (modulo 2^32), and the size of the receiver's window."""
 
 MAX_PAYLOAD: Final = 0xFFFF
 """The length field has 16 bits."""
@@ -31,7 +31,7 @@ MAX_STREAM_ID: Final = 0xFFFF_FFFF
 
 
 def is_nop(data: bytes | memoryview) -> bool:
-    """Return whether `data` begins with a NOP: what an end of a session sends before there are streams."""
+    """Return whether ``data`` begins with a NOP, the frame that a session sends before it has streams."""
     if len(data) < HEADER_SIZE:
         return False
     version, command, length, _ = HEADER.unpack_from(data)
@@ -39,7 +39,7 @@ def is_nop(data: bytes | memoryview) -> bool:
 
 
 def pack_frame(version: int, command: int, stream_id: int, payload: bytes = b"") -> bytes:
-    """Return a whole frame; meant for the small ones, because the payload is copied."""
+    """Return a whole frame; meant for small ones, because the payload is copied."""
     return HEADER.pack(version, command, len(payload), stream_id) + payload
 
 

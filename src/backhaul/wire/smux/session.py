@@ -1,8 +1,8 @@
 """A smux session without input or output: bytes in, calls to sinks and handler out, control frames to send.
 
-Parsing makes no object per frame and copies no payload. What the peer may send follows the Go library's
-receiver to the letter, oddities included: it ignores the length field of all commands but PSH, stream ids it
-does not know, and repeated SYNs and FINs; a wrong version or an unknown command ends the session.
+Parsing makes no object per frame and copies no payload. It accepts exactly what the Go library's receiver accepts,
+oddities included: it ignores the length field of all commands but PSH, unknown stream ids, and repeated SYNs and FINs.
+A wrong version or an unknown command ends the session.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from .stream import S, Stream
 from .window import Budget, Growth
 
 CONTROL_LIMIT: Final = 256 * 1024
-"""Bytes of unsent control frames above which reading stops, so that a peer that asks for answers (a FIN for
-a FIN, a UPD for data) but does not read them cannot fill the memory. In fair use few hundred are pending."""
+"""Bytes of unsent control frames above which reading stops. A peer that asks for answers (a FIN for a FIN, a UPD for
+data) and does not read them would fill the memory. In fair use a few hundred bytes are pending."""
 
 
 class Role(Enum):
-    """Which end this is; the value is the id of its first stream, each next one is 2 higher."""
+    """An end of the session; the value is the id of its first stream, and each next id is 2 higher."""
 
     CLIENT = 3
     SERVER = 2
@@ -31,53 +31,53 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What both ends configure; the defaults are those of Backhaul v0.7.2. The caller keeps to the ranges."""
+    """The settings of a session, whose defaults are those of Backhaul v0.7.2. The caller observes the ranges."""
 
     version: int = 1
     """1 or 2. Nothing is negotiated: both ends must have the same."""
     max_frame: int = 32768
-    """Payload bytes of a PSH frame we send, 1 to 65535. Any size is received."""
+    """Payload bytes of the largest PSH frame that this end sends, 1 to 65535. Any size is received."""
     receive_buffer: int = 4194304
     """Unread bytes of the whole session at which reading stops, > 0."""
     stream_buffer: int = 65536
-    """Version 2: the window of each stream that we announce, 1 to 2147483647 bytes."""
+    """Version 2: the window that this end announces for each stream, 1 to 2147483647 bytes."""
     window_growth: int = 0
-    """Version 2: bytes by which those windows may grow, all streams of a session together; the receive buffer is larger
-    by as much. 0: windows are constant, as the Go library's are."""
+    """Version 2: bytes by which the windows of all streams together may grow; the receive buffer is larger by as much.
+    With 0 windows are constant, as in the Go library."""
     max_streams: int = 65536
-    """Streams that may exist at once; further SYNs are ignored. As many as a host has ports for one peer."""
+    """Streams that may exist at once; further SYNs are ignored. A host has as many ports for one peer."""
     keepalive_interval: float = 20.0
     """Seconds between NOPs. The peer's timeout must be longer; v0.7.2 hard-codes 20 and 40."""
     keepalive_timeout: float = 40.0
-    """Seconds after which a silent peer is given up, at the earliest."""
+    """Seconds after which a silent peer counts as dead, at the earliest."""
 
 
 class Handler(Protocol[S]):
-    """What a session tells its owner. No method may raise, and none may feed the session."""
+    """The owner of a session, to which it reports. No method may raise, and none may feed the session."""
 
     def on_stream(self, stream: Stream[S]) -> None:
         """Take a stream that the peer opened; set its sink.
 
-        Push and finish nothing before its first payload has come: the Go library registers a stream after it
-        has written the SYN, and loses without a word what arrives between the two.
+        Push and finish nothing before its first payload has arrived: the Go library registers a stream after it has
+        written the SYN, and silently drops what arrives in between.
         """
 
     def on_nop(self, stream_id: int) -> None:
-        """Learn of a NOP with an id other than 0, which the Go program neither sends nor minds."""
+        """Learn of a NOP with an id other than 0, which the Go program never sends and always ignores."""
 
     def now(self) -> float:
-        """Return the time in seconds, on the clock of `Session.tick`."""
+        """Return the time in seconds, on the clock of ``Session.tick``."""
 
     def on_refused(self, stream_id: int) -> None:
-        """Learn, once in a session, that a SYN was ignored because `max_streams` exist."""
+        """Learn, once in a session, that a SYN was ignored because ``max_streams`` exist."""
 
 
 class Session(Generic[S]):
     """The streams of one transport.
 
-    The caller owns the transport. It feeds what it reads, except while `paused`; sends what `take_control`
-    returns, and only takes that when the transport can take it; and calls `tick` no later than
-    `next_deadline`. *now* is the time in seconds on a monotonic clock of the caller's.
+    The caller owns the transport. It feeds what it reads, except while ``paused``. It calls ``take_control`` when the
+    transport accepts bytes, and sends what that returns. It calls ``tick`` no later than ``next_deadline``. ``now`` is
+    the time in seconds on the caller's monotonic clock.
     """
 
     __slots__ = (
@@ -105,19 +105,19 @@ class Session(Generic[S]):
         self.growth = Growth(settings.window_growth, handler.now)
         """Room for larger windows."""
         self.control = bytearray()
-        """Frames to be sent ahead of payload that is not yet framed; see `take_control`."""
+        """Frames to be sent before payload that is not framed yet; see ``take_control``."""
         self.error: SmuxError | None = None
-        """Why the session has ended, or None."""
+        """The reason why the session has ended; None before that."""
         self._handler = handler
         self._keepalive = Keepalive(settings.keepalive_interval, settings.keepalive_timeout, now)
         self._version = settings.version
         self._next_id: int = role.value
         self._streams: dict[int, Stream[S]] = {}
         self._refused = False
-        self._cut = bytearray()  # the front of a header or of a UPD's payload (8 bytes either), cut by a read
+        self._cut = bytearray()  # the beginning of a header or of a UPD's payload (8 bytes either), cut by a read
         self._update_id: int | None = None  # the next 8 bytes are the payload of a UPD for this id
-        self._payload_left = 0  # bytes to come of a PSH that has begun,
-        self._payload_id = 0  # and its stream: looked up at each piece, for it may be gone by then
+        self._payload_left = 0  # bytes of the current PSH that have not arrived yet
+        self._payload_id = 0  # the stream of that PSH, looked up for each piece because it may be gone by then
 
     def __len__(self) -> int:
         """Return how many streams are not closed by both sides."""
@@ -129,7 +129,7 @@ class Session(Generic[S]):
 
     @property
     def paused(self) -> bool:
-        """Whether the transport must not be read now; may change with every call to session or stream."""
+        """True while the transport must not be read; any call of session or stream may change it."""
         return self.budget.exhausted or len(self.control) > CONTROL_LIMIT
 
     @property
@@ -139,18 +139,18 @@ class Session(Generic[S]):
 
     @property
     def next_deadline(self) -> float:
-        """When `tick` has something to do."""
+        """The time at which ``tick`` has something to do."""
         return self._keepalive.deadline
 
     def open(self) -> Stream[S]:
-        """Return a new stream, its SYN queued; the caller sets its sink.
+        """Return a new stream, with its SYN queued; the caller sets its sink.
 
-        Push the first bytes at once: the Go program accepts streams one by one and lets all others wait for
-        the target address of this one. Raise `StreamIdsExhausted`, or `SmuxError` when the session has ended.
+        Push the first bytes at once: the Go program accepts streams one by one and lets all others wait for the target
+        of this one. Raises StreamIdsExhausted, or SmuxError if the session has ended.
         """
         if self.error is not None:
             raise SmuxError(f"no stream can be opened: {self.error}")
-        while self._next_id in self._streams:  # a peer may take ids of our parity, the Go library lets it
+        while self._next_id in self._streams:  # the peer may use ids of this end's parity, as in the Go library
             self._next_id += 2
         if self._next_id > MAX_STREAM_ID:
             raise StreamIdsExhausted("all stream ids of this session are used up")
@@ -160,24 +160,24 @@ class Session(Generic[S]):
         return stream
 
     def nop(self, stream_id: int = 0) -> None:
-        """Queue a NOP; with an id other than 0 it is a signal that the Go library ignores."""
+        """Queue a NOP; one with an id other than 0 is a signal that the Go library ignores."""
         self._queue(NOP, stream_id)
 
     def take_control(self) -> bytes:
-        """Return the queued control frames and forget them.
+        """Return the queued control frames, and clear the queue.
 
-        The caller sends them behind every frame whose header it has put, and before those it puts later. That
-        gives control frames their priority while a FIN stays behind its stream's payload.
+        The caller sends them after all frames whose headers it has put, and before those that it puts later. So control
+        frames have priority, but a FIN still follows its stream's payload.
         """
         frames = bytes(self.control)
         self.control.clear()
         return frames
 
     def feed(self, data: memoryview) -> None:
-        """Take bytes of the transport, cut anywhere; *data* (format "B") may be reused on return.
+        """Take bytes of the transport, cut anywhere; ``data`` (format "B") may be reused on return.
 
-        Raise `SmuxError`, after the sinks were told, when the peer breaks the protocol. What comes after the
-        end of the session is ignored.
+        Raises SmuxError when the peer breaks the protocol; the sinks learn of it first. Bytes after the end of the
+        session are ignored.
         """
         if self.error is not None:
             return
@@ -186,7 +186,7 @@ class Session(Generic[S]):
         self._parse(data)
 
     def tick(self, now: float) -> None:
-        """Do what is due: queue a NOP; when the peer is dead, tell the sinks and raise `SmuxError`."""
+        """Queue a NOP if one is due; if the peer is dead, tell the sinks and raise SmuxError."""
         if self.error is not None:
             return
         if self._keepalive.nop_due(now):
@@ -195,7 +195,7 @@ class Session(Generic[S]):
             self._fail(f"peer sent nothing for {self.settings.keepalive_timeout:g} s")
 
     def close(self, reason: SmuxError) -> None:
-        """End the session without a goodbye, for smux has none; every stream's sink is told *reason*."""
+        """End the session, for which smux has no frame, and tell every stream's sink the ``reason``."""
         if self.error is not None:
             return
         self.error = reason
@@ -205,7 +205,7 @@ class Session(Generic[S]):
             stream.lose(reason)
 
     def forget(self, stream_id: int) -> None:
-        """Drop a stream that both sides have finished. For the stream."""
+        """Drop a stream that both sides have finished. Called by the stream."""
         del self._streams[stream_id]
 
     def _parse(self, data: memoryview) -> None:
@@ -222,7 +222,7 @@ class Session(Generic[S]):
             position += HEADER_SIZE
             if peer_version != version or command > UPD:
                 self._reject(peer_version, command)
-            self._keepalive.heard = True
+            self._keepalive.received = True
             if command == PSH:
                 position = self._on_payload(stream_id, data, position, length)
             else:
@@ -231,7 +231,7 @@ class Session(Generic[S]):
             self._cut += data[position:]
 
     def _complete_cut(self, data: memoryview) -> memoryview:
-        """Complete and parse the 8 bytes that the last feed cut; return the rest of *data*."""
+        """Complete and parse the 8 bytes that the last read cut; return the rest of ``data``."""
         missing = HEADER_SIZE - len(self._cut)
         unit = bytes(self._cut) + data[:missing]
         self._cut.clear()
@@ -239,7 +239,7 @@ class Session(Generic[S]):
         return data[missing:]
 
     def _on_payload(self, stream_id: int, data: memoryview, start: int, length: int) -> int:
-        """Deliver what *data* holds of *length* payload bytes from *start*; return where it ends."""
+        """Deliver the part of ``length`` payload bytes that ``data`` holds from ``start``; return where it ends."""
         stop, end = start + length, len(data)
         if stop > end:
             self._payload_id, self._payload_left = stream_id, stop - end
@@ -284,7 +284,7 @@ class Session(Generic[S]):
         self.control += pack_frame(self._version, command, stream_id)
 
     def _reject(self, version: int, command: int) -> NoReturn:
-        """Give up the session because of a header that the Go library would not read on from either."""
+        """End the session because of a header that the Go library rejects as well."""
         if version == self._version:
             self._fail(f"peer sent the unknown smux command {command}: its bytes are damaged or not smux")
         if version in (1, 2):

@@ -1,4 +1,4 @@
-"""One stream of a session: its states, its flow control, and the sink its payload goes to."""
+"""One stream of a session: its states, its flow control, and the sink for its payload."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class State(IntEnum):
-    """Who may still push; the names are those of TCP and HTTP/2."""
+    """The directions that are still open; the names are those of TCP and HTTP/2."""
 
     OPEN = auto()
-    HALF_CLOSED_LOCAL = auto()  # our FIN is out
-    HALF_CLOSED_REMOTE = auto()  # the peer's FIN is in
-    CLOSED = auto()  # both; the session has forgotten the id
-    LOST = auto()  # the session died first
+    HALF_CLOSED_LOCAL = auto()  # this end has sent FIN
+    HALF_CLOSED_REMOTE = auto()  # the peer has sent FIN
+    CLOSED = auto()  # both have; the session has dropped the id
+    LOST = auto()  # the session ended before both had
 
 
 class Event(IntEnum):
-    """What moves a stream from state to state."""
+    """An event that moves a stream from state to state."""
 
     SEND_FIN = auto()
     RECEIVE_FIN = auto()
@@ -40,49 +40,49 @@ TRANSITIONS: Final = {
     (State.HALF_CLOSED_REMOTE, Event.SEND_FIN): State.CLOSED,
     (State.HALF_CLOSED_REMOTE, Event.LOSE): State.LOST,
 }
-"""A pair that is missing changes nothing: a second FIN of either side is ignored."""
+"""The next state by state and event. Missing pairs change nothing: a second FIN of either side is ignored."""
 
 _MAY_PUSH: Final = frozenset({State.OPEN, State.HALF_CLOSED_REMOTE})
 _OVER: Final = frozenset({State.CLOSED, State.LOST})
 
 
 class Sink(Protocol):
-    """Where a stream delivers; the caller's object. No method may raise, and none may feed the session."""
+    """The caller's destination for a stream's payload. No method may raise, and none may feed the session."""
 
     def on_data(self, view: memoryview) -> int:
-        """Take payload; return how many of its bytes have been consumed for good, from the front.
+        """Take payload; return how many of its bytes, from the front, are consumed for good.
 
-        The view is valid during the call only: the sink copies the rest that it keeps, and reports it with
-        `Stream.consumed` when it is gone. Late bytes may come after `on_fin`, because the Go library lets a
-        FIN overtake data of a stream that is being torn down.
+        The view is valid during the call only. The sink copies the other bytes, and reports them by ``Stream.consumed``
+        when they are consumed. Bytes may arrive after ``on_fin``, because in the Go library a FIN may overtake data of
+        a stream that is being closed.
         """
 
     def on_fin(self) -> None:
-        """Learn that the peer has finished. Called once, also after `Stream.abandon`."""
+        """Learn that the peer has finished. Called once, also after ``Stream.abandon``."""
 
     def on_window(self) -> None:
-        """Learn that `Stream.sendable` has risen from 0."""
+        """Learn that ``Stream.sendable`` has risen from 0."""
 
     def on_lost(self, reason: SmuxError) -> None:
-        """Learn that the session died before both sides had finished. Nothing is called after this."""
+        """Learn that the session ended before both sides had finished. Nothing is called after this."""
 
 
 S = TypeVar("S", bound=Sink)
-"""The sinks of a session's streams; a caller whose own signals need more than a `Sink` says so here."""
+"""The sinks of a session's streams, for callers that need more of them than a ``Sink``."""
 
 
 class Stream(Generic[S]):
     """A two-way byte stream within a session.
 
-    Made by `Session.open`, or by the session for a SYN of the peer. Whoever gets it assigns `sink` at once.
-    Bytes that arrived and that the sink has not consumed are charged to the session until `consumed` or
-    `abandon` is called, even when the stream is closed by then.
+    Made by ``Session.open``, or by the session for a SYN of the peer. Its new owner assigns ``sink`` at once. Bytes
+    that the sink has not consumed are charged to the session until ``consumed`` or ``abandon`` is called, even if the
+    stream is closed by then.
     """
 
     __slots__ = ("_received", "_sent", "_session", "_unread", "abandoned", "id", "sink", "state")
 
     sink: S
-    """Where payload and events go."""
+    """The destination of payload and events."""
 
     def __init__(self, session: Session[S], stream_id: int) -> None:
         self._session = session
@@ -93,30 +93,30 @@ class Stream(Generic[S]):
         self.id = stream_id
         self.state = State.OPEN
         self.abandoned = False
-        """Whether the read side was dropped."""
+        """True once the read side has been dropped."""
 
     def sendable(self) -> int:
         """Return the payload bytes that may be pushed now: 0 when blocked, finished or lost.
 
-        On version 1, which has no window, it is `UNLIMITED`. A positive number is to be used, however small:
-        a sender that waits for room for a whole frame may wait for ever.
+        Version 1 has no window, so it returns ``UNLIMITED``. Use a positive number, however small: a sender that waits
+        for room for a whole frame may wait for ever.
         """
         if self.state not in _MAY_PUSH:
             return 0
         return UNLIMITED if self._sent is None else self._sent.space()
 
     def stretch(self) -> int:
-        """Return as much of `sendable` as should be pushed before anything more to a peer of the Go library."""
+        """Return the part of ``sendable`` that should be pushed next to a peer with the Go library."""
         if self.state not in _MAY_PUSH:
             return 0
         return UNLIMITED if self._sent is None else self._sent.stretch()
 
     def put_header(self, buffer: bytearray | memoryview, offset: int, length: int) -> None:
-        """Write the header of a PSH frame into *buffer* at *offset* and count its payload as sent.
+        """Write the header of a PSH frame into ``buffer`` at ``offset`` and count its payload as sent.
 
-        The *length* bytes of payload lie, or will lie, right behind it. The caller hands the frame to the
-        transport behind all frames made before it: what `Session.take_control` held at this moment included.
-        Raise ValueError when *length* is not between 1 and the lesser of `sendable()` and `max_frame`.
+        The ``length`` bytes of payload follow it in the buffer, now or later. The caller sends the frame after all
+        frames made before it, including those that ``Session.take_control`` would return at this moment. Raises
+        ValueError unless ``length`` is between 1 and the lesser of ``sendable()`` and ``max_frame``.
         """
         settings = self._session.settings
         if not 0 < length <= settings.max_frame or length > self.sendable():
@@ -126,9 +126,9 @@ class Stream(Generic[S]):
         HEADER.pack_into(buffer, offset, settings.version, PSH, length, self.id)
 
     def push(self, payload: bytes) -> None:
-        """Queue a short payload, such as the target address, among the control frames, right behind the SYN.
+        """Queue a short payload, such as the target, among the control frames, right after the SYN.
 
-        It is copied and cut at `max_frame`. Raise ValueError when it exceeds `sendable()`.
+        It is copied and cut at ``max_frame``. Raises ValueError if it exceeds ``sendable()``.
         """
         if len(payload) > self.sendable():
             raise ValueError(f"stream {self.id} may not push {len(payload)} bytes now")
@@ -140,18 +140,18 @@ class Stream(Generic[S]):
             self._session.control += head + piece
 
     def finish(self) -> None:
-        """Send FIN, once: call it when the last payload has been put. Later calls do nothing.
+        """Queue the FIN, after the last payload; later calls do nothing.
 
-        Our own ends can go on receiving. The Go program drops the other direction when it sees a FIN, so
-        towards it this comes last.
+        This end goes on receiving. The Go program drops the other direction when it receives a FIN, so towards it this
+        call comes last.
         """
         if self._advance(Event.SEND_FIN):
             self._session.control += pack_frame(self._session.settings.version, FIN, self.id)
 
     def consumed(self, count: int) -> None:
-        """Report that *count* of the bytes the sink had kept are gone; this may queue a UPD.
+        """Report that ``count`` of the bytes that the sink kept are consumed; this may queue a UPD.
 
-        Does nothing after `abandon`. Raise ValueError for more bytes than the sink holds.
+        Does nothing after ``abandon``. Raises ValueError for more bytes than the sink holds.
         """
         if self.abandoned or count == 0:
             return
@@ -162,11 +162,11 @@ class Stream(Generic[S]):
             self._take(self._received, count)
 
     def abandon(self) -> None:
-        """Drop the read side: forget what the sink holds and discard what is still to come.
+        """Drop the read side: release the bytes that the sink holds, and discard those that arrive later.
 
-        Discarded bytes count as consumed, so a version 2 peer that does not stop at our FIN can drain and
-        finish instead of holding its stream for ever. Smux has no word for "stop sending": a caller that
-        knows the peer understands it may send one of its own, such as ``Session.nop(stream.id)``.
+        Discarded bytes count as consumed, so a version 2 peer that does not stop at this end's FIN can send the rest
+        and finish instead of keeping its stream for ever. Smux has no signal for "stop sending". A caller whose peer
+        understands more than smux may send a signal of its own, such as ``Session.nop(stream.id)``.
         """
         self.abandoned = True
         if unread := self._unread:
@@ -176,10 +176,10 @@ class Stream(Generic[S]):
             self._received.shrink()
 
     def receive(self, piece: memoryview) -> None:
-        """Deliver a non-empty piece of payload. For the session."""
+        """Deliver a non-empty piece of payload. Called by the session."""
         count = len(piece)
         taken = 0 if self.abandoned else self.sink.on_data(piece)
-        if self.abandoned:  # since long, or by the sink just now
+        if self.abandoned:  # before, or by the sink just now
             self._discard(count)
             return
         if taken < count:
@@ -189,14 +189,14 @@ class Stream(Generic[S]):
             self._take(self._received, taken)
 
     def receive_fin(self) -> None:
-        """Take the peer's FIN. For the session."""
+        """Take the peer's FIN. Called by the session."""
         if self._advance(Event.RECEIVE_FIN):
             if self._received is not None and not self._unread:
                 self._received.shrink()
             self.sink.on_fin()
 
     def receive_update(self, consumed: int, window: int) -> None:
-        """Take a UPD of the peer; version 1 ignores it. For the session."""
+        """Take a UPD of the peer; version 1 ignores it. Called by the session."""
         if self._sent is None:
             return
         was_blocked = self.sendable() == 0
@@ -205,7 +205,7 @@ class Stream(Generic[S]):
             self.sink.on_window()
 
     def lose(self, reason: SmuxError) -> None:
-        """End with the session. For the session, which calls it once for each stream it still knows."""
+        """End with the session, which calls this once for each remaining stream."""
         self._advance(Event.LOSE)
         self.sink.on_lost(reason)
 
@@ -233,5 +233,5 @@ class Stream(Generic[S]):
             self._update_peer(self._received)
 
     def _update_peer(self, received: ReceiveWindow) -> None:
-        if self.state not in _OVER:  # nothing is sent for an id after the FINs of both sides
+        if self.state not in _OVER:  # nothing may be sent for an id after the FINs of both sides
             self._session.control += pack_update(self.id, received.report(), received.size)
