@@ -54,7 +54,7 @@ class _Shelf:
             del self._links[load]
 
     def least(self, most: int) -> Link | None:
-        """Return the session with the fewest streams if that has fewer than `most`."""
+        """Return the session with the fewest streams if that has fewer than ``most``."""
         load = min(self._links, default=most)
         return next(reversed(self._links[load])) if load < most else None
 
@@ -70,7 +70,7 @@ class _Shelf:
         return next(iter(self._links.get(0, ())), None)
 
     def without_place(self, streams: int, most: int) -> int:
-        """Return how many of `streams` more streams find no place, if no session may have more than `most`."""
+        """Return how many of ``streams`` more streams find no place, if no session may have more than ``most``."""
         for load, links in self._links.items():
             if streams <= 0:
                 break
@@ -82,7 +82,7 @@ class _Shelf:
 class Balancer:
     """The sessions that take users.
 
-    Call `update` for each session whose load has changed, that has stalled, moves again, or has been proven.
+    Call ``update`` for each session whose load has changed, that has stalled, moves again, or has been proven.
     """
 
     def __init__(self) -> None:
@@ -151,7 +151,7 @@ class Balancer:
             self._trial.put_back(link)  # this user got no answer
 
     def choose(self, most: int) -> Link | None:
-        """Return the session with the fewest streams for the next user; None if each has `most`.
+        """Return the session with the fewest streams for the next user; None if each has ``most``.
 
         Of several, it is the one used last, because its memory is warm; of those not proven, the newest.
         """
@@ -171,7 +171,7 @@ class Balancer:
         return self._trial.last_choice()
 
     def has_room(self, streams: int, most: int) -> bool:
-        """Return whether `streams` more streams find a place if no session may have more than `most`."""
+        """Return whether ``streams`` more streams find a place if no session may have more than ``most``."""
         return not self._trial.without_place(self._shelf.without_place(streams, most), most)
 
     def _put(self, link: Link, load: int) -> None:

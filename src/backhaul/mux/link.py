@@ -97,7 +97,7 @@ class Link:
         )
 
     def start(self, rest: bytes = b"") -> None:
-        """Begin with `rest`, bytes that have been read already."""
+        """Begin with ``rest``, bytes that have been read already."""
         avoid_waiting(self.conn)
         self.relay.links.add(self)
         self.relay.poller.own(self.conn, self._readable, self.abort)
@@ -109,7 +109,7 @@ class Link:
     def usable(self) -> bool:
         """Return whether a stream should be opened: the connection may have ended without having been read since.
 
-        Of a stalled session return False once: afterwards it is known to be `stalled`, and used where there is no
+        Of a stalled session return False once: afterwards it is known to be ``stalled``, and used where there is no
         other.
         """
         if self.closed:

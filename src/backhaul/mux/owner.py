@@ -23,7 +23,7 @@ class LinkOwner(Protocol):
         """Learn that the other end has turned out to run this program."""
 
     def load_changed(self, link: "Link") -> None:
-        """Learn that the number of streams, `stalled` or `proven` has changed."""
+        """Learn that the number of streams, ``stalled`` or ``proven`` has changed."""
 
     @property
     def fit(self) -> Fit:
@@ -33,4 +33,4 @@ class LinkOwner(Protocol):
         """Learn that the connection is closed, and every stream on it lost."""
 
     def not_smux(self, link: "Link", data: bytes) -> None:
-        """Take the socket back: its first bytes, `data`, begin a handshake. The link is closed."""
+        """Take the socket back: its first bytes, ``data``, begin a handshake. The link is closed."""

@@ -28,7 +28,7 @@ class Pace:
         self.burst = _BURST
         """Bytes of payload that a stream may send per wake-up."""
         self.slow = False
-        """Whether the connection has not kept up lately, so that `keeps_up` is to be asked after each write."""
+        """Whether the connection has not kept up lately, so that ``keeps_up`` is to be asked after each write."""
         self._flowing = 0  # bytes that have left at once since the connection blocked
         self._kernel = select.poll()
         self._kernel.register(conn, select.POLLOUT)
@@ -38,7 +38,7 @@ class Pace:
         self.burst, self.slow, self._flowing = _PIECE, True, 0
 
     def keeps_up(self, sent: int) -> bool:
-        """Return whether the last `sent` bytes have left already; speed up after enough of them in a row."""
+        """Return whether the last ``sent`` bytes have left already; speed up after enough of them in a row."""
         if not self._kernel.poll(0):
             self._flowing = 0
             return False
@@ -49,7 +49,7 @@ class Pace:
 
 
 def avoid_waiting(conn: socket.socket) -> None:
-    """Set up a connection whose frames are joined and paced here, whatever `nodelay` is.
+    """Set up a connection whose frames are joined and paced here, whatever ``nodelay`` is.
 
     Nagle's algorithm would hold the first request of a stream until the peer's delayed acknowledgement (measured:
     43 ms instead of 0.3), and in version 2 the end of each window (2 MB/s instead of 300).

@@ -52,7 +52,7 @@ class Sender:
         return len(self._backlog)
 
     def transmit(self, data: memoryview | bytes) -> None:
-        """Send `data`, or keep what the connection does not take now."""
+        """Send ``data``, or keep what the connection does not take now."""
         try:
             if self.blocked:
                 self._keep(data)

@@ -24,7 +24,7 @@ _MOVING: Final = math.inf  # when a direction stopped that has not stopped
 class StallDetector:
     """Finds out whether a session has stalled, when new users are about to come, and when it moves again.
 
-    It is told when reading and sending stop and go on. `Patience` says for how long they may have stopped.
+    It is told when reading and sending stop and go on. ``Patience`` says for how long they may have stopped.
     """
 
     __slots__ = (

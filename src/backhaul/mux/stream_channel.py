@@ -20,7 +20,7 @@ class SmuxChannel:
         self.frame_size = link.session.settings.max_frame
 
     def attach(self, consumer: Consumer) -> None:
-        """Deliver to `consumer` from now on."""
+        """Deliver to ``consumer`` from now on."""
         self._stream.sink = consumer
 
     @property

@@ -16,7 +16,7 @@ class Holder(Protocol):
 
 
 class Budget:
-    """Counts all backlogs, and resets the largest ones when together they exceed `limit` bytes."""
+    """Counts all backlogs, and resets the largest ones when together they exceed ``limit`` bytes."""
 
     def __init__(self, limit: int, complaints: LogThrottle) -> None:
         self.limit = limit
@@ -25,7 +25,7 @@ class Budget:
         self._sizes: dict[Holder, int] = {}
 
     def hold(self, holder: Holder, size: int) -> None:
-        """Note that `holder` keeps `size` bytes now; it may be reset before this returns."""
+        """Note that ``holder`` keeps ``size`` bytes now; it may be reset before this returns."""
         self.held += size - self._sizes.pop(holder, 0)
         if size:
             self._sizes[holder] = size

@@ -32,7 +32,7 @@ class Consumer(Protocol):
         """Reset the user, because a peer with extensions has given up."""
 
     def deliver(self) -> None:
-        """Take what `on_data` has brought; its views are valid for this call only."""
+        """Take what ``on_data`` has brought; its views are valid for this call only."""
 
     def unpark(self) -> None:
         """Send again, because the connection accepts bytes."""
@@ -70,19 +70,19 @@ class Channel(Protocol):
         """Whether the connection is gone."""
 
     def park(self, consumer: Consumer, *, bulk: bool) -> None:
-        """Call `consumer.unpark()` once the connection is no longer blocked; users that send little go first."""
+        """Call ``consumer.unpark()`` once the connection is no longer blocked; users that send little go first."""
 
     def room(self) -> int:
-        """Return the payload bytes that the peer has room for; after 0, `on_window` tells of more."""
+        """Return the payload bytes that the peer has room for; after 0, ``on_window`` tells of more."""
 
     def send_frames(self, count: int, *, last: bool = False) -> None:
-        """Frame and send the `count` payload bytes that lie after their holes in OUT; `last` finishes as well."""
+        """Frame and send the ``count`` payload bytes that lie after their holes in OUT; ``last`` finishes as well."""
 
     def touch(self, consumer: Consumer) -> None:
-        """Call `consumer.deliver()` when all bytes of this read have been parsed."""
+        """Call ``consumer.deliver()`` when all bytes of this read have been parsed."""
 
     def consumed(self, count: int) -> None:
-        """Note that the socket has taken `count` bytes of payload."""
+        """Note that the socket has taken ``count`` bytes of payload."""
 
     def settle(self) -> None:
         """Act on what was consumed: send window updates, stop or resume reading."""

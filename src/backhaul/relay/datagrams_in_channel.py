@@ -14,7 +14,7 @@ Received = Callable[[Batch], None]
 class DatagramChannel:
     """Owns the channel; one end of a flow, and the channel's consumer.
 
-    `received` gets what comes, `ended` is called when the other side has closed, never after `close`.
+    ``received`` gets what comes, ``ended`` is called when the other side has closed, never after ``close``.
     """
 
     __slots__ = ("_answered", "_channel", "_ended", "_queue", "_received", "_splitter", "_unsent", "_waiting")
@@ -30,7 +30,7 @@ class DatagramChannel:
         self._ended: Callable[[], None] | None = None
 
     def start(self, received: Received, ended: Callable[[], None], early: bytes = b"") -> None:
-        """Begin; `early` came on the channel before and is not consumed yet."""
+        """Begin; ``early`` came on the channel before and is not consumed yet."""
         self._received = received
         self._ended = ended
         if early:

@@ -23,7 +23,8 @@ Received = Callable[[Batch], None]
 class DatagramStream:
     """Owns the connection; one end of a flow.
 
-    `received` gets what comes, `ended` is called at most once, when the other side has closed, never after `close`.
+    ``received`` gets what comes, ``ended`` is called at most once, when the other side has closed, never after
+    ``close``.
     """
 
     __slots__ = (
@@ -68,7 +69,7 @@ class DatagramStream:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
 
     def start(self, received: Received, ended: Callable[[], None], early: bytes = b"", *, unsent: bytes = b"") -> None:
-        """Begin to read; `early` was read before, and `unsent` goes first, before any datagram."""
+        """Begin to read; ``early`` was read before, and ``unsent`` goes first, before any datagram."""
         if unsent:
             self._unsent = unsent
             self._poller.on_writable(self._sock, self._writable)

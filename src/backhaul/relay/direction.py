@@ -48,7 +48,7 @@ class Owner(Protocol):
         """Return whether the end of a direction may share a packet with its last bytes."""
 
     def direction_ended(self, direction: "Direction") -> None:
-        """Note that the source of `direction` has ended; called again when its last bytes have been handed on."""
+        """Note that the source of ``direction`` has ended; called again when its last bytes have been handed on."""
 
     def fail(self, culprit: socket.socket, error: OSError) -> None:
         """End because of a broken socket."""
@@ -61,7 +61,7 @@ class Owner(Protocol):
 
 
 class Direction:
-    """Moves bytes from `source` to `sink`; the pair owns both sockets."""
+    """Moves bytes from ``source`` to ``sink``; the pair owns both sockets."""
 
     __slots__ = (
         "_backlog",
@@ -81,7 +81,7 @@ class Direction:
     def __init__(
         self, pair: Owner, side: Side, source: socket.socket, sink: socket.socket, meter: Meter, *, hasty: bool
     ) -> None:
-        """`hasty`: acknowledge what has been read at once."""
+        """``hasty``: acknowledge what has been read at once."""
         self.pair = pair
         self.side = side
         self.source = source
@@ -97,7 +97,7 @@ class Direction:
         self._plain = not (isinstance(source, ssl.SSLSocket) or isinstance(sink, ssl.SSLSocket))
 
     def start(self, preface: bytes) -> None:
-        """Send `preface` to the sink, then move what comes from the source."""
+        """Send ``preface`` to the sink, then move what comes from the source."""
         if preface:
             self._write(preface)
         if self.pair.closed:

@@ -38,7 +38,7 @@ class Joined(Protocol):
         """A number that rises with every byte that moves, in either direction."""
 
     def silent_for(self, seconds: float) -> None:
-        """Act on silence: one direction has ended, and nothing has moved for `seconds`."""
+        """Act on silence: one direction has ended, and nothing has moved for ``seconds``."""
 
     def close(self, *, reset: bool = False) -> None:
         """Close both ends, exactly once."""
@@ -59,7 +59,7 @@ class Relay:
         patience: Patience | None = None,
         backlog_limit: int = DEFAULT_LIMIT,
     ) -> None:
-        """`backlog_limit`: bytes that may wait for peers that do not take them, in all connections together."""
+        """``backlog_limit``: bytes that may wait for peers that do not take them, in all connections together."""
         self.loop = asyncio.get_running_loop()
         self.poller = poller
         self.pipes = PipePool()
@@ -81,7 +81,7 @@ class Relay:
         return RelayState(users=len(self.live), flows=len(self.flows), unsent=self.budget.held, links=links)
 
     def finished(self, joined: Joined, done: Done | None, outcome: Outcome) -> None:
-        """Drop what has closed, and call `done`; its failure concerns nobody else."""
+        """Drop what has closed, and call ``done``; its failure concerns nobody else."""
         self.forget(joined)
         try:
             if done:
@@ -97,7 +97,7 @@ class Relay:
             self._drained.set()
 
     async def drained(self, patience: float) -> None:
-        """Return when nothing lives any more, after `patience` seconds at the latest."""
+        """Return when nothing lives any more, after ``patience`` seconds at the latest."""
         self._drained = asyncio.Event()
         if self.live:
             with contextlib.suppress(TimeoutError):

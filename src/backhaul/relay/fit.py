@@ -7,7 +7,7 @@ class Fit(Protocol):
     """Takes the signs from all places where they are seen."""
 
     def mismatched(self, what: str) -> None:
-        """Note a connection of another transport; `what` is a sentence with the remedy."""
+        """Note a connection of another transport; ``what`` is a sentence with the remedy."""
 
     def seen(self) -> None:
         """Note a connection that nothing speaks against."""

@@ -38,10 +38,10 @@ def _nothing() -> None:
 
 
 class Flow:
-    """One user's datagrams; owns both ends. `near` is the one towards the user, `far` the one towards the target.
+    """One user's datagrams; owns both ends. ``near`` is the one towards the user, ``far`` the one towards the target.
 
-    `source` is shared by flows that may be of one user, who sends from many ports; without one a flow is its own.
-    `done` is called at the end.
+    ``source`` is shared by flows that may be of one user, who sends from many ports; without one a flow is its own.
+    ``done`` is called at the end.
     """
 
     __slots__ = (
@@ -83,7 +83,7 @@ class Flow:
         table.add(self)
 
     def carry(self, far: DatagramEnd) -> None:
-        """Send datagrams to `far` from now on, those that waited first; it replaces the far end of before."""
+        """Send datagrams to ``far`` from now on, those that waited first; it replaces the far end of before."""
         before, self._far = self._far, far
         if isinstance(before, DatagramQueue):
             far.send(before.take())
@@ -138,7 +138,7 @@ class Refusal:
 
 
 class FlowTable:
-    """Every flow of this end in the order of its last datagram: at most `limit`, none silent for `timeout` seconds.
+    """Every flow of this end in the order of its last datagram: at most ``limit``, none silent for ``timeout`` seconds.
 
     If there are too many, one makes room that no target has answered yet: anybody can make up flows, answers take a
     target. As long as those are few, a source that has hardly any of them takes the place of an answered flow instead:
@@ -236,7 +236,7 @@ class FlowTable:
 
 
 def connect_flow(poller: Poller, flow: Flow, sock: socket.socket) -> None:
-    """Make `sock`, a UDP socket that is connected to the target, the flow's far end."""
+    """Make ``sock``, a UDP socket that is connected to the target, the flow's far end."""
 
     def received(batch: Batch, _: Address) -> None:
         flow.from_far(batch)

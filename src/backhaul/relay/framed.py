@@ -32,7 +32,7 @@ _WITHOUT: Final = (FAR_DOES_NOT, NEAR_DOES_NOT)
 class FramedRelay:
     """Owns the socket and its end of the channel; closes both, exactly once.
 
-    `towards_user` says which end of the tunnel this is: whether the socket is the user's or the target's.
+    ``towards_user`` says which end of the tunnel this is: whether the socket is the user's or the target's.
     """
 
     __slots__ = (
@@ -87,9 +87,9 @@ class FramedRelay:
         return self.taken + self.given
 
     def start(self, kept: bytes = b"", *, ended: bool = False, said: int = 0) -> None:
-        """Begin. `kept` came on the channel before and is not consumed yet; the peer may have finished it since.
+        """Begin. ``kept`` came on the channel before and is not consumed yet; the peer may have finished it since.
 
-        `said`: bytes of the socket that went into the channel before.
+        ``said``: bytes of the socket that went into the channel before.
         """
         self._relay.live.add(self)
         if said:
@@ -109,7 +109,7 @@ class FramedRelay:
         self._attempt(self.readable)
 
     def _attempt(self, action: Callable[[], None]) -> None:
-        """Run `action` outside of the socket's own callbacks, which the poller guards."""
+        """Run ``action`` outside of the socket's own callbacks, which the poller guards."""
         try:
             action()
         except Exception as error:  # noqa: BLE001 - as there
@@ -221,7 +221,7 @@ class FramedRelay:
         self._end(Ending.RESET_BY_USER if self._side is Side.USER else Ending.RESET_BY_TARGET)
 
     def _end(self, ending: Ending, *, tell: bool = True) -> None:
-        """Close both sides; `tell` a peer of ours of a reset."""
+        """Close both sides; ``tell`` a peer of ours of a reset."""
         if self.closed:
             return
         self.closed = True
@@ -235,7 +235,7 @@ class FramedRelay:
         self._relay.finished(self, self._done, Outcome(received, sent, ending))
 
     def _read(self, limit: int) -> None:
-        """Read up to `limit` bytes of the socket after holes for their headers, and send them."""
+        """Read up to ``limit`` bytes of the socket after holes for their headers, and send them."""
         size = self.channel.frame_size
         try:
             if limit <= size:
@@ -265,7 +265,7 @@ class FramedRelay:
         self._from_sock.bytes += count
 
     def _socket_over(self, *, told: bool = False) -> None:
-        """Do what follows from the end of the socket; `told`: it has left on the channel with the last bytes."""
+        """Do what follows from the end of the socket; ``told``: it has left on the channel with the last bytes."""
         self._relay.poller.on_reset(self._sock, self.sock_reset)
         table = BOTH_UNDERSTAND if self._state.over or self.channel.ours else _WITHOUT[self._side]
         self._state, action = table[self._state, self._side, Event.OVER]
@@ -386,7 +386,7 @@ class FramedRelay:
 
 
 def _payloads(size: int, header_room: int, limit: int) -> list[memoryview]:
-    """Return places for payloads of `size` bytes, `limit` bytes together, each after a hole."""
+    """Return places for payloads of ``size`` bytes, ``limit`` bytes together, each after a hole."""
     places: list[memoryview] = []
     start = FRAMES_AT + header_room
     while limit and len(places) < MAX_FRAMES:

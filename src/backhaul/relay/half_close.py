@@ -74,7 +74,7 @@ ENDING: Final = {
     (Side.TARGET,): Ending.TARGET,
     (Side.TARGET, Side.USER): Ending.TARGET,
 }
-"""The outcome of an orderly end by `State.ended`: the side that has ended first has closed the connection."""
+"""The outcome of an orderly end by ``State.ended``: the side that has ended first has closed the connection."""
 
 
 def follow(state: State, side: Side, event: Event, policy: Policy) -> Step:

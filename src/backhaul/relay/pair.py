@@ -28,7 +28,7 @@ class End(NamedTuple):
 class Pair:
     """Two sockets that belong together; owns both and closes both, exactly once.
 
-    `near` is the end towards the user, `far` the end towards the target.
+    ``near`` is the end towards the user, ``far`` the end towards the target.
     """
 
     __slots__ = ("_done", "_far", "_hold", "_near", "_table", "closed", "latest", "relay", "state", "to_far", "to_near")
@@ -54,7 +54,7 @@ class Pair:
         return self.to_far.moved + self.to_near.moved
 
     def start(self, preface: bytes) -> None:
-        """Begin both directions; `preface` goes to the far end first."""
+        """Begin both directions; ``preface`` goes to the far end first."""
         self.to_far.start(preface)
         if not self.closed:
             self.to_near.start(b"")
@@ -145,9 +145,9 @@ def join_sockets(
     said: int = 0,
     done: Done | None = None,
 ) -> Pair:
-    """Join both ends; send `preface` to the far end first, and call `done` when both are closed.
+    """Join both ends; send ``preface`` to the far end first, and call ``done`` when both are closed.
 
-    `said`: bytes of the user that were read before, whether they are in `preface` or have left already.
+    ``said``: bytes of the user that were read before, whether they are in ``preface`` or have left already.
     """
     pair = Pair(relay, near, far, traffic, done)
     pair.to_far.count(said)

@@ -37,7 +37,7 @@ class Patience:
     def before_end(self, *, said: int, answered: bool) -> float:
         """Return for how long the end of a user is kept from a v0.7.2 peer.
 
-        `said`: bytes that the user has sent: without any, nobody owes an answer. `answered`: whether the last bytes
+        ``said``: bytes that the user has sent: without any, nobody owes an answer. ``answered``: whether the last bytes
         before the end came from the target.
         """
         if not said:

@@ -23,7 +23,7 @@ class Pings:
     """Looks after connections; no timer runs while there are none."""
 
     def __init__(self, longest: Callable[[], float], faults: LogThrottle) -> None:
-        """`longest` returns the seconds of silence allowed, each time anew; `faults` gets unexpected exceptions."""
+        """``longest`` returns the seconds of silence allowed, each time anew; ``faults`` gets unexpected exceptions."""
         self._loop = asyncio.get_running_loop()
         self._longest = longest
         self._faults = faults

@@ -77,7 +77,7 @@ class Shares(Generic[Item]):
             self._groups.move_to_end(source)
 
     def _recount(self, source: Hashable, before: int, after: int) -> None:
-        """Keep the sources by count; `before` and `after` are one apart."""
+        """Keep the sources by count; ``before`` and ``after`` are one apart."""
         if before:
             equals = self._with_count[before]
             del equals[source]

@@ -22,7 +22,7 @@ class Turns:
         return len(self._quiet) + len(self._bulk)
 
     def add(self, consumer: Consumer, *, bulk: bool) -> None:
-        """Have `consumer` wait."""
+        """Have ``consumer`` wait."""
         (self._bulk if bulk else self._quiet).append(consumer)
 
     def take(self) -> Consumer:

@@ -45,7 +45,7 @@ _NOBODY: Final = _Nobody()
 
 
 class WsChannel:
-    """Owns the connection. `masked`: whether this is the client's side, whose frames carry a mask."""
+    """Owns the connection. ``masked``: whether this is the client's side, whose frames carry a mask."""
 
     __slots__ = (
         "_active",
@@ -80,7 +80,7 @@ class WsChannel:
         masked: bool,
         ours: bool,
     ) -> None:
-        """`unsent` is the rest of something that has left in part, and goes first."""
+        """``unsent`` is the rest of something that has left in part, and goes first."""
         self._relay = relay
         self.ours = ours
         self.blocked = False
@@ -114,7 +114,7 @@ class WsChannel:
         return self.frame_size
 
     def start(self, consumer: Consumer, *, unread: int = 0) -> None:
-        """Deliver to `consumer` from now on, which holds `unread` bytes that came before."""
+        """Deliver to ``consumer`` from now on, which holds ``unread`` bytes that came before."""
         self._consumer = consumer
         self._unread = unread
         if not (self.ours and self._masked):  # one end is enough: the server, or our client if that is v0.7.2
@@ -128,7 +128,7 @@ class WsChannel:
             self._transmit(websocket.encode(websocket.PING, b"", masked=self._masked))
 
     def disable_nagle(self) -> None:
-        """Let small messages leave at once, whatever `nodelay` says. Datagrams have been joined before."""
+        """Let small messages leave at once, whatever ``nodelay`` says. Datagrams have been joined before."""
         self._conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def park(self, consumer: Consumer, *, bulk: bool) -> None:
