@@ -1,1 +1,1 @@
-"""Sessions on connections: reading, feeding and pacing a link, and which link gets the next user."""
+"""Sessions on connections: links with their pace, and the choice of the link for the next user."""

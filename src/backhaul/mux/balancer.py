@@ -1,8 +1,8 @@
-"""Sessions by the number of their streams: finds the least loaded of hundreds without asking each.
+"""The sessions by their number of streams: the least loaded of hundreds is found without a look at each.
 
-A stalled session counts as full, because a user on it would wait for another one. A session of which only the address
-is known is proven by the first answer of a target that comes through it. Until then such sessions take turns, with one
-user on all of them together.
+A stalled session counts as full, because a user on it would have to wait. A session of which only the address is known
+is proven by the first answer of a target that arrives through it. Until then such sessions take turns, with one user on
+all of them together.
 """
 
 from collections import OrderedDict
@@ -20,7 +20,7 @@ class _Shelf:
 
     def __init__(self) -> None:
         self._links: dict[int, OrderedDict[Link, None]] = {}  # no empty entries
-        self._unused = 0  # so many sessions, the first of those without a stream, have had none for a while
+        self._unused = 0  # sessions, the first of those without a stream, that have had none for a while
 
     @property
     def idle(self) -> int:
@@ -29,18 +29,18 @@ class _Shelf:
 
     @property
     def in_use(self) -> bool:
-        """Whether any session has a stream."""
+        """True if any session has a stream."""
         return len(self._links) > (0 in self._links)
 
     def put(self, link: Link, load: int) -> None:
-        """Add a session; of those with this load it is used first."""
+        """Add a session, which is used first of those with this load."""
         links = self._links.get(load)
         if links is None:
             links = self._links[load] = OrderedDict()
         links[link] = None
 
     def put_back(self, link: Link) -> None:
-        """Add a session without streams; of those it is used last."""
+        """Add a session without streams, which is used last of those."""
         self.put(link, 0)
         self._links[0].move_to_end(link, last=False)
 
@@ -70,7 +70,7 @@ class _Shelf:
         return next(iter(self._links.get(0, ())), None)
 
     def without_place(self, streams: int, most: int) -> int:
-        """Return how many of ``streams`` more streams find no place, if no session may have more than ``most``."""
+        """Return how many of ``streams`` further streams have no place if no session may have more than ``most``."""
         for load, links in self._links.items():
             if streams <= 0:
                 break
@@ -82,7 +82,7 @@ class _Shelf:
 class Balancer:
     """The sessions that take users.
 
-    Call ``update`` for each session whose load has changed, that has stalled, moves again, or has been proven.
+    Call ``update`` for each session when its load changes, when it stalls or moves again, and when it is proven.
     """
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class Balancer:
 
     @property
     def trying(self) -> bool:
-        """Whether a user is on a session that has not been proven, although others have been."""
+        """True if a user is on a session that has not been proven, although others have been."""
         return len(self._unproven) < len(self._loads) and self._trial.in_use
 
     def add(self, link: Link) -> None:
@@ -128,7 +128,7 @@ class Balancer:
             self._unproven.pop(link, None)
 
     def update(self, link: Link) -> bool:
-        """Note what has changed on a session, if it takes users; return whether it was stalled and moves again."""
+        """Note the changes on a session that takes users; return whether it was stalled and moves again."""
         before = self._loads.get(link)
         if before is None:
             return False
@@ -148,7 +148,7 @@ class Balancer:
         elif load:
             self._put(link, load)
         else:
-            self._trial.put_back(link)  # this user got no answer
+            self._trial.put_back(link)  # its user got no answer
 
     def choose(self, most: int) -> Link | None:
         """Return the session with the fewest streams for the next user; None if each has ``most``.
@@ -167,11 +167,11 @@ class Balancer:
         return self._trial.unused() + self._shelf.unused()
 
     def last_choice(self) -> Link | None:
-        """Return the session to close first where one has to go: not proven, and without a stream."""
+        """Return the session to close first if there are too many: not proven, and without a stream."""
         return self._trial.last_choice()
 
     def has_room(self, streams: int, most: int) -> bool:
-        """Return whether ``streams`` more streams find a place if no session may have more than ``most``."""
+        """Return whether ``streams`` further streams have a place if no session may have more than ``most``."""
         return not self._trial.without_place(self._shelf.without_place(streams, most), most)
 
     def _put(self, link: Link, load: int) -> None:

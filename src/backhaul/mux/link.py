@@ -1,4 +1,4 @@
-"""A smux session on a connection: what comes is fed to the session, what its streams have to send is written."""
+"""A smux session on a connection, which feeds the session and sends the frames of its streams."""
 
 import logging
 import socket
@@ -29,14 +29,14 @@ READ_SIZE = 1 << 18  # bytes per wake-up: eight frames of the default size
 HELLO: Final = 0xFFFF_FFFE
 _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, all that may precede streams, it is 0
 
-_IN = shared_buffer(READ_SIZE)  # shared: every read is dealt with before the next
+_IN = shared_buffer(READ_SIZE)  # shared: every read is handled before the next
 
 
 class Link:
-    """Owns a connection and the session on it; its sender writes, and its detector finds out whether it stalls.
+    """Owns a connection and the session on it; its sender writes, and its detector notices stalls.
 
-    Reading stays here, although that makes a large class: with the session it is one path, taken for each read, on
-    which an object more is a call more.
+    Reading stays here, although that makes a large class: together with the session it is one path that every read
+    takes, and a further object would cost a call.
     """
 
     def __init__(
@@ -59,21 +59,21 @@ class Link:
         self.ours = ours
         """Whether the other end runs this program; where it is False, a hello may still tell."""
         self.proven = proven
-        """Whether the connection is known to lead to the client; else a target's answer tells."""
+        """True if the connection is known to lead to the client; otherwise the answer of a target proves it."""
         self.proved = False
-        """Whether the other end has sent frames of a session."""
+        """True once the other end has sent frames of a session."""
         self.closed = False
         self.feeding = False
-        """Whether bytes are being parsed, during which no stream may be written."""
+        """True while bytes are parsed; no stream may be written then."""
         self.touched: list[Consumer] = []
         """Consumers with payload that still lies in the shared buffer."""
         self.load = 0
-        """Streams of which the owner has been told last."""
+        """The number of streams that was last reported to the owner."""
         self._owner = owner
         self._role = role
-        self._fresh = role is Role.CLIENT  # nothing has come yet, and it may be a handshake
+        self._fresh = role is Role.CLIENT  # the first bytes have not arrived yet, and may be a handshake
         self._paused = False  # the connection is not read, because the session has no room
-        self._ending = ""  # why the link ends as soon as everything has left
+        self._ending = ""  # the reason why the link ends as soon as everything has left
         self._keepalive = relay.loop.call_at(self.session.next_deadline, self._tick)
 
     def __len__(self) -> int:
@@ -82,11 +82,11 @@ class Link:
 
     @property
     def stalled(self) -> bool:
-        """Whether the session was found stalled, and has not moved since."""
+        """True if the session was found stalled and has not moved since."""
         return self.stall.stalled
 
     def state(self) -> LinkState:
-        """Return what there is to say about this session."""
+        """Return the state of this session as data."""
         return LinkState(
             streams=len(self),
             extensions=self.ours,
@@ -103,14 +103,14 @@ class Link:
         self.relay.poller.own(self.conn, self._readable, self.abort)
         try:
             self._begin(rest)
-        except Exception as error:  # noqa: BLE001 - bytes may be lost: it must not go on
+        except Exception as error:  # noqa: BLE001 - bytes may be lost, so it must not go on
             self.fail(error)
 
     def usable(self) -> bool:
-        """Return whether a stream should be opened: the connection may have ended without having been read since.
+        """Return whether a stream should be opened.
 
-        Of a stalled session return False once: afterwards it is known to be ``stalled``, and used where there is no
-        other.
+        The connection may have ended since it was last read. For a session that has just stalled the answer is False
+        once: after that it is known to be ``stalled``, and used if there is no other.
         """
         if self.closed:
             return False
@@ -125,21 +125,21 @@ class Link:
             self.sender.transmit(self.session.take_control())
 
     def settle(self) -> None:
-        """Do what follows from bytes that were consumed: window updates leave, a paused session reads on."""
+        """Act on consumed bytes: send window updates, resume a paused session."""
         if self.session.control:
             self.flush()
         if self._paused != self.session.paused and not self.closed:
             self._turn_reading()
 
     def drained(self) -> None:
-        """See SenderOwner."""
+        """Go on after everything has left: with consumed bytes, streams that wait, and the end."""
         self.settle()
         self.sender.serve_turns()
         if self._ending:
             self.finish(self._ending)
 
     def finish(self, why: str) -> None:
-        """Close the connection once everything has left, unless another stream is opened before."""
+        """Close the connection once everything has left, unless a stream is opened before that."""
         if self.feeding:
             self.relay.loop.call_soon(self.finish, why)
         elif self.sender.blocked:
@@ -148,7 +148,7 @@ class Link:
             self.end(why)
 
     def end(self, why: str) -> None:
-        """Close the connection, which is of no more use, and lose the streams on it."""
+        """Close the connection, and lose the streams on it."""
         if self.closed:
             return
         self._detach()
@@ -157,7 +157,7 @@ class Link:
         self._owner.link_lost(self, why)
 
     def abort(self) -> None:
-        """End a session in an unknown state; its streams are reset, whatever they had to send or to receive."""
+        """End a session in an unknown state; all of its streams are reset, even with bytes to send or to receive."""
         touched, self.touched = self.touched, []
         self.end("internal error")
         for consumer in touched:
@@ -175,28 +175,28 @@ class Link:
             self._owner.stream_closed(self)
 
     def tell_load(self) -> None:
-        """Tell the owner if the number of streams has changed; to be called after a stream was opened."""
+        """Tell the owner if the number of streams has changed; call it after a stream was opened."""
         if (load := len(self.session)) != self.load:
             self.load = load
             self._owner.load_changed(self)
 
     def on_stream(self, stream: "TunnelStream") -> None:
-        """See smux.Handler."""
+        """Give a stream that the peer opened to the owner."""
         self._owner.stream_opened(self, stream)
 
     def on_nop(self, stream_id: int) -> None:
-        """See smux.Handler: a hello or, from a peer with extensions, the reset of a stream."""
+        """Act on a hello or, from a peer with extensions, on the reset of a stream."""
         if stream_id == HELLO:
             self._recognise()
         elif self.ours and (stream := self.session.get(stream_id)):
             stream.sink.on_reset()
 
     def now(self) -> float:
-        """See smux.Handler."""
+        """Return the time of the event loop."""
         return self.relay.loop.time()
 
     def on_refused(self, stream_id: int) -> None:
-        """See smux.Handler."""
+        """Log that the peer opens too many streams."""
         log.warning("session has too many streams: stream %d and further ones are ignored", stream_id)
 
     def _begin(self, rest: bytes) -> None:

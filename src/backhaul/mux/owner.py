@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class LinkOwner(Protocol):
-    """The transport that decides what the streams of a link are for."""
+    """The transport that decides about the streams of a link."""
 
     def stream_opened(self, link: "Link", stream: TunnelStream) -> None:
         """Take a stream that the peer has opened; set its sink."""
@@ -20,17 +20,17 @@ class LinkOwner(Protocol):
         """Learn that a stream of this link is closed."""
 
     def recognised(self, link: "Link") -> None:
-        """Learn that the other end has turned out to run this program."""
+        """Learn that the other end runs this program."""
 
     def load_changed(self, link: "Link") -> None:
         """Learn that the number of streams, ``stalled`` or ``proven`` has changed."""
 
     @property
     def fit(self) -> Fit:
-        """Takes the signs of what the other end's tunnel connections are."""
+        """The evidence of whether the other end runs the same transport."""
 
     def link_lost(self, link: "Link", why: str) -> None:
-        """Learn that the connection is closed, and every stream on it lost."""
+        """Learn that the connection is closed, and that every stream on it is lost."""
 
     def not_smux(self, link: "Link", data: bytes) -> None:
         """Take the socket back: its first bytes, ``data``, begin a handshake. The link is closed."""

@@ -1,8 +1,8 @@
-"""The pace of a link: how much each stream may send at once, so that others need not wait long.
+"""The pace of a link: how much each stream may send at once, so that others do not wait long.
 
 On a connection that does not keep up, a small frame of another stream waits for all bytes that the kernel has not sent
 yet. There a stream sends small pieces, each when less than half of a piece is unsent. That keeps the wait below one
-frame of the default size, 32 KiB. The kernel itself would take up to 64 KiB more before it blocks.
+frame of the default size, 32 KiB. The kernel alone would accept up to 64 KiB more before it blocks.
 """
 
 import select
@@ -10,17 +10,18 @@ import socket
 from typing import Final
 
 NOTSENT_LOWAT: Final = 1 << 13
-"""Unsent bytes below which the kernel takes more: it counts a socket as writable below half of that."""
+"""Unsent bytes below which the kernel accepts more; it reports a socket as writable below half of that."""
 _PIECE: Final = 28 << 10  # bytes of payload that a stream sends per wake-up on a slow connection
-_FLOWING: Final = 16 * _PIECE  # bytes that leave at once, in a row, before a connection counts as fast again: half a
-# megabyte, because few windows open by more
+# Bytes that must leave at once, in a row, before a connection counts as fast again: half a megabyte, because few
+# windows open by more.
+_FLOWING: Final = 16 * _PIECE
 # Bytes of payload per wake-up on a fast connection, where fewer system calls count for more. With the headers of four
-# frames and of a WebSocket message they fill no more than eight records of TLS.
+# frames and of a WebSocket message they fill at most eight records of TLS.
 _BURST: Final = (1 << 17) - 128
 
 
 class Pace:
-    """How much a stream sends per wake-up. It slows down when the connection blocks, until much has left at once."""
+    """The bytes that a stream sends per wake-up: few after the connection has blocked, until many have left at once."""
 
     __slots__ = ("_flowing", "_kernel", "burst", "slow")
 
@@ -28,7 +29,7 @@ class Pace:
         self.burst = _BURST
         """Bytes of payload that a stream may send per wake-up."""
         self.slow = False
-        """Whether the connection has not kept up lately, so that ``keeps_up`` is to be asked after each write."""
+        """True if the connection has not kept up lately; the sender asks ``keeps_up`` after each write then."""
         self._flowing = 0  # bytes that have left at once since the connection blocked
         self._kernel = select.poll()
         self._kernel.register(conn, select.POLLOUT)
@@ -38,7 +39,7 @@ class Pace:
         self.burst, self.slow, self._flowing = _PIECE, True, 0
 
     def keeps_up(self, sent: int) -> bool:
-        """Return whether the last ``sent`` bytes have left already; speed up after enough of them in a row."""
+        """Return whether the last ``sent`` bytes have left already; after enough such bytes in a row, speed up."""
         if not self._kernel.poll(0):
             self._flowing = 0
             return False

@@ -42,13 +42,13 @@ class Sender:
         self._backlog = bytearray()
         self.pace = Pace(conn)
         self.blocked = False
-        """Whether the connection takes no bytes now."""
+        """True while the connection takes no bytes."""
         self.turns = Turns()
-        """Streams that have something to send once the connection is not blocked any more."""
+        """The streams that wait to send until the connection is no longer blocked."""
 
     @property
     def unsent(self) -> int:
-        """How many bytes wait until the connection takes them."""
+        """The number of bytes that wait until the connection takes them."""
         return len(self._backlog)
 
     def transmit(self, data: memoryview | bytes) -> None:
@@ -64,18 +64,18 @@ class Sender:
                 self._block()
         except OSError as error:
             self._owner.end(reason(error))
-        except Exception as error:  # noqa: BLE001 - whatever the caller does, the peer has not got all of it
+        except Exception as error:  # noqa: BLE001 - the peer may lack some of the bytes, whatever the caller does
             self._owner.fail(error)
 
     def serve_turns(self) -> None:
-        """Let those who wait send in turn, until the connection blocks again."""
+        """Let the waiting streams send in turn, until the connection blocks again."""
         for _ in range(len(self.turns)):
             if self.blocked or self._owner.closed:
                 return
             self.turns.take().unpark()
 
     def over_budget(self) -> None:
-        """See Holder."""
+        """End the session, whose peer does not read."""
         self._owner.end("its peer does not read, and memory is short")
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class Sender:
             return
         self._budget.hold(self, len(self._backlog))
         if self._backlog:
-            self._stall.sending_waits()  # anew: some have left
+            self._stall.sending_waits()  # a new start, because some bytes have left
             return
         self.blocked = False
         self._poller.ignore_writable(self._conn)

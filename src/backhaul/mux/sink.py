@@ -1,4 +1,4 @@
-"""The sink of a stream in a tunnel: the events of smux, and the reset that only two ends of this program know."""
+"""The sink of a stream in a tunnel: the events of smux, and the reset between two ends of this program."""
 
 from typing import Final, Protocol, TypeAlias
 
@@ -9,31 +9,31 @@ class TunnelSink(Sink, Protocol):
     """A ``smux.Sink`` whose stream the other end can reset; ``relay.channel.Consumer`` is one."""
 
     def on_reset(self) -> None:
-        """Learn that the other end, which runs this program, has given the stream up."""
+        """Learn that the other end, which runs this program, has reset the stream."""
 
 
 TunnelStream: TypeAlias = Stream[TunnelSink]
 
 
 class _Nobody:
-    """Takes payload and drops it."""
+    """Drops payload and ignores all events."""
 
     def on_data(self, view: memoryview) -> int:
-        """See smux.Sink."""
+        """Count the payload as consumed."""
         return len(view)
 
     def on_fin(self) -> None:
-        """See smux.Sink."""
+        """Do nothing."""
 
     def on_window(self) -> None:
-        """See smux.Sink."""
+        """Do nothing."""
 
     def on_lost(self, reason: SmuxError) -> None:
-        """See smux.Sink."""
+        """Do nothing."""
 
     def on_reset(self) -> None:
-        """See TunnelSink."""
+        """Do nothing."""
 
 
 NOBODY: Final = _Nobody()
-"""The sink of a stream that has no consumer, or none any more."""
+"""The sink of a stream before it has a consumer, and after."""

@@ -1,4 +1,4 @@
-"""Stalled sessions: those on which nothing moves because one end does not take what came, or the line is down."""
+"""The detection of stalled sessions, on which nothing moves because an end does not read or the line is down."""
 
 import logging
 import math
@@ -18,13 +18,13 @@ log = logging.getLogger("backhaul.mux")
 _UNANSWERED: Final = 2  # transmissions in a row that the peer's kernel has not acknowledged: they take 0.6 s at least
 _ASK_EVERY: Final = 0.1  # seconds between questions to the kernel about that: one for each user would cost 0.5 %
 _WARN_AFTER: Final = 5.0  # seconds for which a session is not read before that is worth a line in the log
-_MOVING: Final = math.inf  # when a direction stopped that has not stopped
+_MOVING: Final = math.inf  # the stop time of a direction that has not stopped
 
 
 class StallDetector:
-    """Finds out whether a session has stalled, when new users are about to come, and when it moves again.
+    """Detects that a session has stalled, when a new user needs one, and that it moves again.
 
-    It is told when reading and sending stop and go on. ``Patience`` says for how long they may have stopped.
+    The link and its sender report when reading and sending stop and go on. ``Patience`` limits how long they may stop.
     """
 
     __slots__ = (
@@ -42,18 +42,18 @@ class StallDetector:
     def __init__(self, relay: "Relay", conn: socket.socket, streams: Sized, changed: Callable[[], None]) -> None:
         """Watch a session; call ``changed`` whenever ``stalled`` has changed."""
         self.stalled = False
-        """Whether the session was found stalled, and has not moved since."""
+        """True if the session was found stalled and has not moved since."""
         self._relay = relay
         self._conn = conn
         self._streams = streams
         self._changed = changed
         self._unread_since = _MOVING
         self._unsent_since = _MOVING
-        self._asked_at = 0.0  # when the kernel was asked last
-        self._alarm: TimerHandle | None = None  # set once reading has stopped for the first time
+        self._asked_at = 0.0  # the time of the last question to the kernel
+        self._alarm: TimerHandle | None = None  # set when reading stops for the first time
 
     def detect(self) -> bool:
-        """Return whether the session is stalled and was not when it moved last: True once for each stall."""
+        """Return whether the session has stalled: True once for each stall."""
         if self.stalled:
             return False
         now = self._relay.loop.time()
@@ -66,7 +66,7 @@ class StallDetector:
         return stalled
 
     def moves(self) -> None:
-        """Note that bytes have come: the session is stalled no more, unless a direction has stopped."""
+        """Note that bytes have arrived, which end the stall unless a direction has stopped."""
         if self.stalled and self._unread_since == self._unsent_since == _MOVING:
             self._set(stalled=False)
 
@@ -82,7 +82,7 @@ class StallDetector:
         self.moves()
 
     def sending_waits(self) -> None:
-        """Note that from now on bytes wait for the connection to take them."""
+        """Note that bytes wait from now on for the connection to take them."""
         self._unsent_since = self._relay.loop.time()
 
     def sending_goes_on(self) -> None:
@@ -92,7 +92,7 @@ class StallDetector:
             self.moves()
 
     def close(self) -> None:
-        """Warn of nothing any more."""
+        """Cancel the warning."""
         if self._alarm:
             self._alarm.cancel()
 
@@ -109,7 +109,7 @@ class StallDetector:
         self._changed()
 
     def _warn(self) -> None:
-        """Say once that one stream holds up all others, which version 1 can't avoid."""
+        """Log that one stream holds up all others, which version 1 can't avoid."""
         log.warning(
             "session with %d streams: stalled, because one of them is not read and mux_recievebuffer is full; "
             "set mux_version = 2 on both ends, and only that one stalls",

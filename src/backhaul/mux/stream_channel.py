@@ -8,7 +8,7 @@ from .sink import NOBODY, TunnelStream
 
 
 class SmuxChannel:
-    """One stream of a link, as the relay of a user's or a target's socket sees it."""
+    """One stream of a link, for the relay of a user's or a target's socket."""
 
     __slots__ = ("_link", "_stream", "frame_size")
 
@@ -25,7 +25,7 @@ class SmuxChannel:
 
     @property
     def burst(self) -> int:
-        """See Channel."""
+        """Payload bytes that the stream may send per wake-up, at the pace of its link."""
         return self._link.sender.pace.burst
 
     @property
@@ -35,16 +35,16 @@ class SmuxChannel:
 
     @property
     def blocked(self) -> bool:
-        """See Channel."""
+        """True while the connection of all streams takes no bytes."""
         return self._link.sender.blocked
 
     @property
     def broken(self) -> bool:
-        """See Channel."""
+        """True once the session has ended."""
         return self._link.session.error is not None
 
     def park(self, consumer: Consumer, *, bulk: bool) -> None:
-        """See Channel."""
+        """Give ``consumer`` a turn when the connection is no longer blocked."""
         self._link.sender.turns.add(consumer, bulk=bulk)
 
     def room(self) -> int:
@@ -52,7 +52,7 @@ class SmuxChannel:
         return self._stream.sendable() if self._link.ours else self._stream.stretch()
 
     def send_frames(self, count: int, *, last: bool = False) -> None:
-        """See Channel. Pending control frames leave in the same write, before these."""
+        """Frame and send ``count`` bytes; pending control frames leave in the same write, before these."""
         start = end = FRAMES_AT
         if self._link.session.control:
             start -= self._put_control()
@@ -66,7 +66,7 @@ class SmuxChannel:
         self._link.sender.transmit(OUT[start:end])
 
     def _put_control(self) -> int:
-        """Put the pending control frames in front of the first frame of payload; return how many bytes they take."""
+        """Put the pending control frames before the first frame of payload; return how many bytes they take."""
         control = self._link.session.take_control()
         if len(control) > FRAMES_AT:
             self._link.sender.transmit(control)
@@ -82,32 +82,32 @@ class SmuxChannel:
         return end + len(control)
 
     def touch(self, consumer: Consumer) -> None:
-        """See Channel."""
+        """Have ``consumer`` deliver when the link has parsed all bytes of this read."""
         self._link.touched.append(consumer)
 
     def consumed(self, count: int) -> None:
-        """See Channel."""
+        """Count ``count`` bytes as consumed, which may queue a window update."""
         self._stream.consumed(count)
 
     def settle(self) -> None:
-        """See Channel."""
+        """Send window updates and resume reading; while the link parses, it does so itself afterwards."""
         if not self._link.feeding:
             self._link.settle()
 
     def finish(self) -> None:
-        """See Channel."""
+        """Send FIN."""
         self._stream.finish()
         self._link.flush()
 
     def drop(self, *, reset: bool) -> None:
-        """See Channel. A NOP with the stream's id, which the Go program ignores, tells this program of a reset."""
+        """Release the stream; a NOP with its id, which the Go program ignores, resets it at a peer with extensions."""
         link, stream = self._link, self._stream
         try:
             if reset and link.ours and not link.closed:
                 link.session.nop(stream.id)
             stream.finish()
             stream.abandon()
-            stream.sink = NOBODY  # without a circle through its sink, all of this is freed at once
+            stream.sink = NOBODY  # without a reference cycle through its sink, everything is freed at once
             self.settle()
             link.stream_closed()
         except Exception as error:  # noqa: BLE001 - the peer would wait for the end of this stream for ever
