@@ -19,6 +19,7 @@ from backhaul.net.poller import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.traffic import Meter, Traffic
+from backhaul.wire.peer import EXTENDED
 from backhaul.wire.smux import HEADER_SIZE, Role, Settings
 
 pytestmark = pytest.mark.both_loops
@@ -67,7 +68,7 @@ async def scene(net: Net) -> AsyncIterator[Scene]:
     relay = Relay(poller)
     near, far = await net.pair()
     far.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)  # else it grows until the line looks fast
-    link = Link(relay, near.sock, Role.CLIENT, Settings(max_frame=FRAME), IdleOwner(), ours=True)
+    link = Link(relay, near.sock, Role.CLIENT, Settings(max_frame=FRAME), IdleOwner(), peer=EXTENDED)
     link.start()
     yield Scene(net, link, far)
     relay.close()

@@ -10,6 +10,7 @@ from backhaul.mux.sink import NOBODY
 from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.poller import make_poller
 from backhaul.relay.engine import Relay
+from backhaul.wire.peer import EXTENDED
 from backhaul.wire.smux import Role, Settings
 from backhaul.wire.smux.frames import FIN, NOP, pack_frame
 
@@ -20,7 +21,7 @@ async def test_a_reset_of_a_stream_whose_user_has_left_costs_no_other_stream(net
     poller = make_poller()
     relay = Relay(poller)
     near, far = await net.pair()
-    link = Link(relay, near.sock, Role.CLIENT, Settings(), IdleOwner(), ours=True)
+    link = Link(relay, near.sock, Role.CLIENT, Settings(), IdleOwner(), peer=EXTENDED)
     link.start()
     left, other = link.session.open(), link.session.open()
     other.sink = NOBODY

@@ -20,6 +20,8 @@ from backhaul.relay.framed import FramedRelay
 from backhaul.relay.pair import End, join_sockets
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.relay.ws_channel import WsChannel
+from backhaul.wire.peer import EXTENDED, V072
+from backhaul.wire.peer import Peer as Other
 from backhaul.wire.smux import Role, Settings
 from backhaul.wire.smux.frames import HEADER, PSH
 from backhaul.wire.websocket import FrameParser, MessageReader, encode
@@ -40,23 +42,25 @@ async def relay() -> AsyncIterator[Relay]:
     poller.close()
 
 
-def join_web(relay: Relay, conn: Peer, user: Peer, *, ours: bool) -> None:
+def join_web(relay: Relay, conn: Peer, user: Peer, other: Other) -> None:
     """Join a client's WebSocket connection with a user's socket."""
     parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
-    channel = WsChannel(relay, conn.sock, parser, masked=False, ours=ours)
+    channel = WsChannel(relay, conn.sock, parser, masked=False, peer=other)
     joined = FramedRelay(relay, channel, user.sock, Traffic(Meter(), Meter()), None, towards_user=True)
     channel.start(joined)
     joined.start()
 
 
-def join_raw(relay: Relay, conn: Peer, user: Peer, *, ours: bool) -> None:
+def join_raw(relay: Relay, conn: Peer, user: Peer, other: Other) -> None:
     """Join a tunnel connection of transport tcp with a user's socket."""
-    join_sockets(relay, End(user.sock, half_close=True), End(conn.sock, half_close=ours), Traffic(Meter(), Meter()))
+    join_sockets(
+        relay, End(user.sock, half_close=True), End(conn.sock, half_close=other.extended), Traffic(Meter(), Meter())
+    )
 
 
-def join_mux(relay: Relay, conn: Peer, user: Peer, *, ours: bool) -> None:
+def join_mux(relay: Relay, conn: Peer, user: Peer, other: Other) -> None:
     """Join the first stream of a session with a user's socket."""
-    link = Link(relay, conn.sock, Role.CLIENT, Settings(), IdleOwner(), ours=ours)
+    link = Link(relay, conn.sock, Role.CLIENT, Settings(), IdleOwner(), peer=other)
     link.start()
     channel = SmuxChannel(link, link.session.open())
     joined = FramedRelay(relay, channel, user.sock, Traffic(Meter(), Meter()), None, towards_user=True)
@@ -82,17 +86,17 @@ async def receive_message(peer: Peer) -> int:
     return length
 
 
-@pytest.mark.parametrize("ours", [True, False])
-async def test_messages_are_no_larger_than_its_own(net: Net, relay: Relay, *, ours: bool) -> None:
+@pytest.mark.parametrize("other", [EXTENDED, V072])
+async def test_messages_are_no_larger_than_its_own(net: Net, relay: Relay, other: Other) -> None:
     (peer, conn), (user, near) = await net.pair(), await net.pair()
-    join_web(relay, conn, near, ours=ours)
+    join_web(relay, conn, near, other)
     left = 1_000_000
     await user.send(bytes(left))
     sizes = []
     while left:
         sizes.append(await receive_message(peer))
         left -= sizes[-1]
-    assert (max(sizes) <= V072_MESSAGE) is not ours
+    assert (max(sizes) <= V072_MESSAGE) is not other.extended
 
 
 @pytest.fixture
@@ -113,7 +117,7 @@ async def test_what_it_has_sent_is_acknowledged_at_once(net: Net, apart: Namespa
     with apart.entered():
         (peer, conn), (user, near) = await net.pair(), await net.pair()
     near.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    join(relay, conn, near, ours=False)
+    join(relay, conn, near, V072)
     for _ in range(ROUNDS):
         for piece in cuts(SAID[join], len(SAID[join]) // 2 + 1):
             await peer.send(piece)

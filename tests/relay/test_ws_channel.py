@@ -15,6 +15,7 @@ from backhaul.relay.framed import FramedRelay
 from backhaul.relay.patience import Patience
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.relay.ws_channel import WsChannel
+from backhaul.wire.peer import EXTENDED, V072
 from backhaul.wire.websocket import FrameParser, MessageReader
 
 pytestmark = pytest.mark.both_loops
@@ -25,7 +26,7 @@ async def test_what_follows_a_goodbye_unread_does_not_make_the_end_a_reset(net: 
     relay = Relay(poller)
     (peer, conn), (_, user) = await net.pair(), await net.pair()
     parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
-    channel = WsChannel(relay, conn.sock, parser, masked=False, ours=False)
+    channel = WsChannel(relay, conn.sock, parser, masked=False, peer=V072)
     joined = FramedRelay(relay, channel, user.sock, Traffic(Meter(), Meter()), None, towards_user=True)
     joined._backlog = bytearray(b"what the user does not take")
     channel.start(joined)
@@ -45,7 +46,7 @@ async def test_only_what_the_peer_has_ended_is_an_orderly_end(net: Net, *, ended
     relay = Relay(poller)
     (peer, conn), (user, near) = await net.pair(), await net.pair()
     parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
-    channel = WsChannel(relay, conn.sock, parser, masked=False, ours=True)
+    channel = WsChannel(relay, conn.sock, parser, masked=False, peer=EXTENDED)
     joined = FramedRelay(relay, channel, near.sock, Traffic(Meter(), Meter()), None, towards_user=True)
     channel.start(joined)
     joined.start()
@@ -105,7 +106,7 @@ class TestLingering:
         conn, peer = await net.dial(listener.port), await listener.accept()
         target, sock = await net.pair()
         parser = FrameParser(MessageReader(0, print, print), expect_masked=False)
-        channel = WsChannel(relay, conn.sock, parser, masked=True, ours=False)
+        channel = WsChannel(relay, conn.sock, parser, masked=True, peer=V072)
         joined = FramedRelay(relay, channel, sock.sock, Traffic(Meter(), Meter()), None, towards_user=False)
         channel.start(joined)
         joined.start()
@@ -135,7 +136,7 @@ async def test_a_blocked_channel_is_not_pinged_and_a_silent_one_is_whole(net: Ne
     (peer, conn), (user, sock) = await net.pair(), await net.pair()
     parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
     filler = conn.fill()
-    channel = WsChannel(relay, conn.sock, parser, frame(PONG, b"first"), masked=False, ours=True)
+    channel = WsChannel(relay, conn.sock, parser, frame(PONG, b"first"), masked=False, peer=EXTENDED)
     joined = FramedRelay(relay, channel, sock.sock, Traffic(Meter(), Meter()), None, towards_user=True)
     channel.start(joined)
     joined.start()

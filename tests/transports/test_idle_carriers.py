@@ -22,8 +22,10 @@ from backhaul.transports.base import User
 from backhaul.transports.carriers.dedicated import IdleCarrier
 from backhaul.transports.carriers.raw import RawIdle
 from backhaul.transports.carriers.websocket import WsIdle
+from backhaul.transports.connection import Connection
 from backhaul.wire.datagrams import join
 from backhaul.wire.frames import encode
+from backhaul.wire.peer import EXTENDED
 from backhaul.wire.signals import Signal
 from backhaul.wire.targets import UDP_PREFIX
 
@@ -61,7 +63,7 @@ class Stage:
     async def idle(self, kind: Kind, rest: bytes = b"") -> tuple[IdleCarrier, Peer, Peer]:
         """Return an idle connection, and both its ends."""
         near, far = await self.net.pair()
-        return kind(self.relay, near.sock, rest, True, self), near, far
+        return kind(self.relay, Connection(near.sock, EXTENDED, rest), self), near, far
 
     async def user(self, early: bytes = b"") -> User:
         """Return a user, who has said something already."""

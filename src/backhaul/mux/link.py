@@ -8,6 +8,7 @@ from backhaul.net.buffers import shared_buffer
 from backhaul.net.poller import FAULT, WOULD_BLOCK, reason, release
 from backhaul.net.predicates import acknowledge, at_eof_or_error
 from backhaul.state import LinkState
+from backhaul.wire.peer import Feature, Peer
 from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError
 
 from .pacing import avoid_waiting
@@ -47,7 +48,7 @@ class Link:
         settings: Settings,
         owner: "LinkOwner",
         *,
-        ours: bool,
+        peer: Peer,
         proven: bool = True,
     ) -> None:
         self.relay = relay
@@ -56,8 +57,10 @@ class Link:
         self.session: Session[TunnelSink] = Session(role, settings, self, self.begun)
         self.stall = StallDetector(relay, conn, self.session, self._tell_owner)
         self.sender = Sender(self, relay, conn, self.stall)
-        self.ours = ours
-        """Whether the other end runs this program; where it is False, a hello may still tell."""
+        self.peer = peer
+        """The other end; where it has no extensions, a hello may still tell of them."""
+        self.whole_window = peer.supports(Feature.WHOLE_WINDOW)
+        """Whether streams may use their whole window; asked for each read of a user."""
         self.proven = proven
         """True if the connection is known to lead to the client; otherwise the answer of a target proves it."""
         self.proved = False
@@ -69,6 +72,7 @@ class Link:
         """Consumers with payload that still lies in the shared buffer."""
         self.load = 0
         """The number of streams that was last reported to the owner."""
+        self._whole_frames = peer.supports(Feature.WHOLE_FRAMES)
         self._owner = owner
         self._role = role
         self._fresh = role is Role.CLIENT  # the first bytes have not arrived yet, and may be a handshake
@@ -89,7 +93,7 @@ class Link:
         """Return the state of this session as data."""
         return LinkState(
             streams=len(self),
-            extensions=self.ours,
+            extensions=self.peer.extended,
             proven=self.proven,
             stalled=self.stalled,
             unread=self.session.unread,
@@ -188,7 +192,7 @@ class Link:
         """Act on a hello or, from a peer with extensions, on the reset of a stream."""
         if stream_id == HELLO:
             self._recognise()
-        elif self.ours and (stream := self.session.get(stream_id)):
+        elif self.peer.supports(Feature.RESET) and (stream := self.session.get(stream_id)):
             stream.sink.on_reset()
 
     def now(self) -> float:
@@ -202,7 +206,7 @@ class Link:
     def _begin(self, rest: bytes) -> None:
         if rest:
             self._take(memoryview(rest))
-        if self.closed or self.ours:
+        if self.closed or self.peer.extended:
             return
         if self._role is Role.CLIENT:
             self._readable()  # a hello that has come already is answered before the first stream is opened
@@ -212,9 +216,11 @@ class Link:
 
     def _recognise(self) -> None:
         """Note that the other end runs this program; the server's side returns its hello."""
-        if self._role is Role.CLIENT and not self.ours:
+        if self._role is Role.CLIENT and not self.peer.extended:
             self.session.nop(HELLO)
-        self.ours = True
+        self.peer = self.peer.with_extensions()
+        self.whole_window = True
+        self._whole_frames = True
         self._owner.recognised(self)
 
     def _tell_owner(self) -> None:
@@ -262,7 +268,7 @@ class Link:
         if not count:
             self.end("the peer closed it")
             return
-        if not self.ours:
+        if not self._whole_frames:
             acknowledge(self.conn)
         if self.stall.stalled:
             self.stall.moves()

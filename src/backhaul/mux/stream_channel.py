@@ -1,6 +1,7 @@
 """A smux stream as the channel of one user."""
 
 from backhaul.relay.channel import FRAMES_AT, OUT, Consumer
+from backhaul.wire.peer import Feature
 from backhaul.wire.smux import HEADER_SIZE
 
 from .link import Link
@@ -29,9 +30,9 @@ class SmuxChannel:
         return self._link.sender.pace.burst
 
     @property
-    def ours(self) -> bool:
+    def half_close(self) -> bool:
         """See Channel."""
-        return self._link.ours
+        return self._link.peer.supports(Feature.HALF_CLOSE)
 
     @property
     def blocked(self) -> bool:
@@ -49,7 +50,7 @@ class SmuxChannel:
 
     def room(self) -> int:
         """See Channel."""
-        return self._stream.sendable() if self._link.ours else self._stream.stretch()
+        return self._stream.sendable() if self._link.whole_window else self._stream.stretch()
 
     def send_frames(self, count: int, *, last: bool = False) -> None:
         """Frame and send ``count`` bytes; pending control frames leave in the same write, before these."""
@@ -103,7 +104,7 @@ class SmuxChannel:
         """Release the stream; a NOP with its id, which the Go program ignores, resets it at a peer with extensions."""
         link, stream = self._link, self._stream
         try:
-            if reset and link.ours and not link.closed:
+            if reset and link.peer.supports(Feature.RESET) and not link.closed:
                 link.session.nop(stream.id)
             stream.finish()
             stream.abandon()

@@ -58,8 +58,8 @@ class Channel(Protocol):
         """Payload bytes that one user may send per wake-up, so that others get their turn."""
 
     @property
-    def ours(self) -> bool:
-        """Whether the peer has our extensions, and takes the end of one direction for just that."""
+    def half_close(self) -> bool:
+        """True if the peer takes the end of one direction for just that, and this direction can still be ended."""
 
     @property
     def blocked(self) -> bool:

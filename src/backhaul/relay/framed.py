@@ -221,7 +221,7 @@ class FramedRelay:
         self._end(Ending.RESET_BY_USER if self._side is Side.USER else Ending.RESET_BY_TARGET)
 
     def _end(self, ending: Ending, *, tell: bool = True) -> None:
-        """Close both sides; ``tell`` a peer of ours of a reset."""
+        """Close both sides; ``tell`` the peer of a reset."""
         if self.closed:
             return
         self.closed = True
@@ -243,7 +243,7 @@ class FramedRelay:
                 count = self._sock.recv_into(OUT[first : first + limit])
             else:
                 count = self._sock.recvmsg_into(_payloads(size, self.channel.header_room, limit))[0]
-            last = count > 0 and self._relay.poller.ending and self.channel.ours and at_eof(self._sock)
+            last = count > 0 and self._relay.poller.ending and self.channel.half_close and at_eof(self._sock)
         except WOULD_BLOCK:
             self.channel.settle()
             return
@@ -267,7 +267,7 @@ class FramedRelay:
     def _socket_over(self, *, told: bool = False) -> None:
         """Do what follows from the end of the socket; ``told``: it has left on the channel with the last bytes."""
         self._relay.poller.on_reset(self._sock, self.sock_reset)
-        table = BOTH_UNDERSTAND if self._state.over or self.channel.ours else _WITHOUT[self._side]
+        table = BOTH_UNDERSTAND if self._state.over or self.channel.half_close else _WITHOUT[self._side]
         self._state, action = table[self._state, self._side, Event.OVER]
         if action is Action.CLOSE:
             self.close()
@@ -294,7 +294,7 @@ class FramedRelay:
         """Do what follows from the end of the channel; the socket has taken everything."""
         if self.closed:
             return
-        table = BOTH_UNDERSTAND if self._state.over or self.channel.ours else _WITHOUT[self._side]
+        table = BOTH_UNDERSTAND if self._state.over or self.channel.half_close else _WITHOUT[self._side]
         self._state, action = table[self._state, self._other, Event.OVER]
         if action is Action.CLOSE:
             self.close()
@@ -332,7 +332,7 @@ class FramedRelay:
         """
         if self._other not in self._state.ended:
             return 0
-        orderly = self._side in self._state.ended or (self.channel.ours and not self.channel.broken)
+        orderly = self._side in self._state.ended or (self.channel.half_close and not self.channel.broken)
         return END_FOLLOWS if orderly else 0
 
     def _keep(self, pieces: list[memoryview], sent: int) -> None:

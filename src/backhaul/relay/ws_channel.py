@@ -8,6 +8,7 @@ from backhaul.net.buffers import shared_buffer
 from backhaul.net.poller import FAULT, WOULD_BLOCK, reason, release
 from backhaul.net.predicates import acknowledge, unacknowledged
 from backhaul.wire import websocket
+from backhaul.wire.peer import Feature, Peer
 
 from .channel import FRAMES_AT, OUT, Consumer
 from .engine import Relay
@@ -22,8 +23,8 @@ FRAME_SIZE: Final = (1 << 17) - websocket.MAX_HEADER
 _FRAME_SIZE_OF_OTHERS: Final = (1 << 14) - websocket.MAX_HEADER  # one record of TLS
 _READ_SIZE: Final = 1 << 18  # bytes per wake-up
 _MAX_UNSENT_PONGS: Final = 1 << 16  # bytes: a peer that pings and does not read gets no more answers
-# Empty messages between two of ours, which v0.7.2 never sends: the end of one direction, and a reset. TCP's own
-# FIN and RST can't stand for them, because TLS and proxies turn both into an end of everything.
+# Empty messages to a peer with Feature.HALF_CLOSE, which v0.7.2 never sends: the end of one direction, and a reset.
+# TCP's own FIN and RST can't stand for them, because TLS and proxies turn both into an end of everything.
 _END: Final = websocket.TEXT
 _RESET: Final = websocket.BINARY
 _END_MESSAGES: Final = {masked: websocket.encode(_END, b"", masked=masked) for masked in (False, True)}
@@ -60,12 +61,15 @@ class WsChannel:
         "_parked",
         "_parser",
         "_paused",
+        "_pings",
         "_relay",
         "_touched",
         "_unread",
+        "_whole_frames",
         "blocked",
         "broken",
-        "ours",
+        "frame_size",
+        "half_close",
     )
 
     header_room = websocket.MAX_HEADER
@@ -78,11 +82,14 @@ class WsChannel:
         unsent: bytes = b"",
         *,
         masked: bool,
-        ours: bool,
+        peer: Peer,
     ) -> None:
         """``unsent`` is the rest of something that has left in part, and goes first."""
         self._relay = relay
-        self.ours = ours
+        self._pings = not (masked and peer.supports(Feature.PINGS))  # one end is enough, and servers come first
+        self._whole_frames = peer.supports(Feature.WHOLE_FRAMES)
+        self.half_close = peer.supports(Feature.HALF_CLOSE)
+        self.frame_size = FRAME_SIZE if peer.supports(Feature.LARGE_MESSAGES) else _FRAME_SIZE_OF_OTHERS
         self.blocked = False
         self.broken = False
         self._conn = conn
@@ -96,17 +103,12 @@ class WsChannel:
         self._paused = False
         self._active = True  # bytes have moved lately
         self._ended = False  # the connection's end has been read
-        self._end_heard = False  # the peer, one of ours, has finished its direction
+        self._end_heard = False  # the peer has ended its direction
         self._end_said = False  # ... and this end its own
         self._unread = 0  # payload bytes that the socket has not taken yet
         parser.sink = self
         if unsent:
             self._block(unsent)
-
-    @property
-    def frame_size(self) -> int:
-        """See Channel."""
-        return FRAME_SIZE if self.ours else _FRAME_SIZE_OF_OTHERS
 
     @property
     def burst(self) -> int:
@@ -117,7 +119,7 @@ class WsChannel:
         """Deliver to ``consumer`` from now on, which holds ``unread`` bytes that came before."""
         self._consumer = consumer
         self._unread = unread
-        if not (self.ours and self._masked):  # one end is enough: the server, or our client if that is v0.7.2
+        if self._pings:
             self._relay.pings.add(self)
         self._relay.poller.own(self._conn, self._readable, self.abort)
 
@@ -173,7 +175,7 @@ class WsChannel:
 
     def finish(self) -> None:
         """See Channel. Towards v0.7.2 nothing can be said but the end of both directions."""
-        if self.ours:
+        if self.half_close:
             self._say_end()
         elif self._consumer:
             self._consumer.close()
@@ -201,9 +203,9 @@ class WsChannel:
         self._relay.poller.faults.fault(FAULT, error)
 
     def _let_go(self, *, reset: bool) -> None:
-        if self.ours and not reset:
+        if self.half_close and not reset:
             self._say_end()
-        elif self.ours:
+        elif self.half_close:
             self._transmit(websocket.encode(_RESET, b"", masked=self._masked))
         self._consumer = None
         self._relay.pings.discard(self)
@@ -213,7 +215,7 @@ class WsChannel:
         if self._backlog and not reset:
             self._linger()
         else:
-            self._release(reset=reset and (not self.ours or bool(self._backlog)))
+            self._release(reset=reset and (not self.half_close or bool(self._backlog)))
 
     @property
     def moved(self) -> int:
@@ -237,7 +239,7 @@ class WsChannel:
         if piece:
             kept = len(piece) - self._consumer.on_data(piece)
             self._unread += kept
-        elif self.ours and message_end:
+        elif self.half_close and message_end:
             self._end_heard |= opcode == _END
             self._consumer.on_fin() if opcode == _END else self._consumer.on_reset()
 
@@ -262,7 +264,7 @@ class WsChannel:
             self._closed()
             return
         self._active = True
-        if not self.ours:
+        if not self._whole_frames:
             acknowledge(self._conn)
         self.feed(_IN[:count])
 
@@ -287,8 +289,8 @@ class WsChannel:
             self._transmit(_END_MESSAGES[self._masked])
 
     def _closed(self) -> None:
-        """Act on a close. A peer with our extensions finishes its direction first; otherwise the connection was cut."""
-        if self.ours and not self._end_heard:
+        """Act on a close. A peer that can ends its direction first; otherwise the connection was cut."""
+        if self.half_close and not self._end_heard:
             self._lost("the connection was cut")
         else:
             self._over()
@@ -298,7 +300,7 @@ class WsChannel:
         self._relay.poller.ignore_readable(self._conn)
         self._relay.pings.discard(self)
         self._paused = True
-        self.ours = False
+        self.half_close = False
         if self._consumer:
             self._consumer.on_fin()
 

@@ -17,6 +17,8 @@ from backhaul.relay.traffic import Traffic
 from backhaul.wire import smux
 from backhaul.wire.signals import Signal
 
+from .connection import Connection
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateLimits:
@@ -163,8 +165,8 @@ def unlike(peer: str, theirs: str, own: str) -> str:
 class GateEvents(ControlEvents, Protocol):
     """Events of a gate, for the carrier that it admits connections for."""
 
-    def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
-        """Take over a tunnel connection; `rest` was read already, and with `ours` its peer has extensions."""
+    def tunnel_opened(self, connection: Connection) -> None:
+        """Take over a tunnel connection."""
 
     def client_recognised(self) -> None:
         """Note that the client has a ticket; connections admitted by address alone may be another client's."""
@@ -297,8 +299,8 @@ class ClientEvents(ClientControlEvents, Protocol):
         """Dial the target of a user, or refuse the user."""
 
 
-Opened = Callable[[socket.socket | Exception, bool, bytes], None]
-"""Gets a tunnel connection or the error, whether its peer has extensions, and bytes that were read already."""
+Opened = Callable[[Connection | Exception], None]
+"""Takes over a tunnel connection, or gets the error."""
 
 
 class Door(Protocol):

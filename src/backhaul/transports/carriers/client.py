@@ -3,13 +3,13 @@
 import asyncio
 import functools
 import logging
-import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Generic, Self, TypeVar
 
 from backhaul.relay.fit import Fit
 from backhaul.transports.base import LEAVE_TIMEOUT, ClientEvents, Door
+from backhaul.transports.connection import Connection
 from backhaul.wire.signals import Signal
 
 log = logging.getLogger("backhaul.tunnel")
@@ -90,8 +90,8 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
         """The number of idle connections of a lost control channel that the server has not closed yet."""
 
     @abstractmethod
-    def _begin(self, sock: socket.socket, rest: bytes, among: set[Carrier], *, ours: bool) -> None:
-        """Keep a connection that was dialled, now the callee's; `rest` are bytes that have been read already."""
+    def _begin(self, connection: Connection, among: set[Carrier]) -> None:
+        """Keep a connection that was dialled, and is now the callee's."""
 
     @abstractmethod
     def _close_idle(self, carrier: Carrier) -> None:
@@ -137,13 +137,7 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
         self._carriers.discard(carrier)
         self._leaving.discard(carrier)
 
-    def _opened(
-        self,
-        carriers: set[Carrier],
-        result: socket.socket | Exception,
-        ours: bool,  # noqa: FBT001 - see Opened
-        rest: bytes,
-    ) -> None:
+    def _opened(self, carriers: set[Carrier], result: Connection | Exception) -> None:
         """Take in a connection for those of the control channel of its time, which may be gone."""
         late = carriers is not self._carriers
         if not late:
@@ -152,7 +146,7 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
             log.debug("can't open a tunnel connection: %s", result)
         elif late:
             before = frozenset(self._leaving)
-            self._begin(result, rest, self._leaving, ours=ours)
+            self._begin(result, self._leaving)
             self._loop.call_later(LEAVE_TIMEOUT, self._close, self._leaving - before)
         else:
-            self._begin(result, rest, carriers, ours=ours)
+            self._begin(result, carriers)

@@ -12,6 +12,8 @@ from typing import Protocol
 from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
 from backhaul.transports.base import Arrival, Carry, ClientEvents, Door, Gate, ServerEvents, ServerSettings, User
+from backhaul.transports.connection import Connection
+from backhaul.wire.peer import Feature, Peer
 from backhaul.wire.signals import Signal
 
 from .client import PooledClient
@@ -22,8 +24,8 @@ class IdleCarrier(Protocol):
     """An idle tunnel connection on the public end; owns the connection and watches it."""
 
     @property
-    def ours(self) -> bool:
-        """True if the peer has shown that it has extensions."""
+    def peer(self) -> Peer:
+        """The other end, as far as this connection has shown it."""
 
     @property
     def takes_flows(self) -> bool:
@@ -66,8 +68,7 @@ class CarrierOwner(Protocol):
         """Takes what becomes known of the other end's tunnel connections."""
 
 
-MakeCarrier = Callable[[socket.socket, bytes, bool, CarrierOwner], IdleCarrier]
-"""From a connection, bytes read already, whether the peer has extensions, and the owner."""
+MakeCarrier = Callable[[Connection, CarrierOwner], IdleCarrier]
 
 
 class DedicatedServer(GatedServer):
@@ -129,14 +130,14 @@ class DedicatedServer(GatedServer):
         del self._idle[carrier]
         return carrier
 
-    def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
+    def tunnel_opened(self, connection: Connection) -> None:
         """Keep the connection for a user to come. Of v0.7.2's nothing is known but that it is there."""
-        if ours:
+        if connection.peer.extended:
             self.fit.proved()
         else:
             self.client_is_v072 = True
             self.fit.seen()
-        carrier = self._make_carrier(sock, rest, ours, self)
+        carrier = self._make_carrier(connection, self)
         if len(self._idle) >= self.settings.channel_size:
             self.dropped += 1
             carrier.close()
@@ -152,7 +153,7 @@ class DedicatedServer(GatedServer):
     def client_recognised(self) -> None:
         """See GateEvents."""
         self.client_is_v072 = False
-        for carrier in [carrier for carrier in self._idle if not carrier.ours]:
+        for carrier in [carrier for carrier in self._idle if not carrier.peer.supports(Feature.TICKETS)]:
             del self._idle[carrier]
             carrier.close()
 
@@ -177,8 +178,8 @@ class IdleConnection(Protocol):
     """A tunnel connection on the client's side that waits for a target; owns the connection and watches it."""
 
     @property
-    def ours(self) -> bool:
-        """True if the peer has extensions."""
+    def peer(self) -> Peer:
+        """The server, as far as this connection has shown it."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -195,8 +196,7 @@ class IdleOwner(Protocol):
         """Takes what becomes known of the other end's tunnel connections."""
 
 
-MakeIdle = Callable[[socket.socket, bytes, bool, IdleOwner], IdleConnection]
-"""From a connection, bytes read already, whether the peer has extensions, and the owner."""
+MakeIdle = Callable[[Connection, IdleOwner], IdleConnection]
 
 
 class DedicatedClient(PooledClient[IdleConnection]):
@@ -226,12 +226,12 @@ class DedicatedClient(PooledClient[IdleConnection]):
 
     def server_recognised(self) -> None:
         """Dial those anew that have shown no ticket: the server lets none of them in, and has users for them."""
-        for carrier in [carrier for carrier in self._carriers if not carrier.ours]:
+        for carrier in [carrier for carrier in self._carriers if not carrier.peer.supports(Feature.TICKETS)]:
             self._close_idle(carrier)
             self.open()
 
-    def _begin(self, sock: socket.socket, rest: bytes, among: set[IdleConnection], *, ours: bool) -> None:
-        among.add(self._make_idle(sock, rest, ours, self))
+    def _begin(self, connection: Connection, among: set[IdleConnection]) -> None:
+        among.add(self._make_idle(connection, self))
 
     def _close_idle(self, carrier: IdleConnection) -> None:
         self._forget(carrier)

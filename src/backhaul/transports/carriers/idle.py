@@ -1,32 +1,27 @@
 """A tunnel connection on which nothing has been asked for yet: watched for the first word, or for its end."""
 
-import socket
 from abc import ABC, abstractmethod
 
 from backhaul.net.poller import WOULD_BLOCK, release
 from backhaul.net.sockets import expect_outages
 from backhaul.relay.engine import Relay
+from backhaul.transports.connection import Connection
 
 _READ_SIZE = 1 << 14
 
 
 class SilentConnection(ABC):
-    """Owns the connection until a subclass hands it on. With `ours` the peer has extensions."""
+    """Owns the connection until a subclass hands it on."""
 
-    __slots__ = ("_active", "_ours", "_relay", "_sock", "_unsent")
+    __slots__ = ("_active", "_relay", "_sock", "_unsent", "peer")
 
-    def __init__(self, relay: Relay, sock: socket.socket, *, ours: bool) -> None:
+    def __init__(self, relay: Relay, connection: Connection) -> None:
         self._relay = relay
-        self._sock = sock
-        self._ours = ours
+        self._sock = connection.sock
+        self.peer = connection.peer
         self._active = True  # bytes have moved lately
         self._unsent = b""  # the rest of something that has left in part
-        relay.poller.own(sock, self._readable, self.abort)
-
-    @property
-    def ours(self) -> bool:
-        """True if the peer has extensions."""
-        return self._ours
+        relay.poller.own(self._sock, self._readable, self.abort)
 
     @abstractmethod
     def _hear(self, data: bytes) -> None:

@@ -18,6 +18,8 @@ from backhaul.relay.framed import FramedRelay
 from backhaul.relay.outcome import FLOW_OVER, LOST, RESET_BY_USER, Done
 from backhaul.relay.traffic import Traffic
 from backhaul.transports.base import ClientEvents, ClientSettings, Door
+from backhaul.transports.connection import Connection
+from backhaul.wire.peer import Feature
 from backhaul.wire.smux import Role, SmuxError
 from backhaul.wire.strings import StringReader, StringTooLongError
 from backhaul.wire.targets import MAX_TARGET, UDP_PREFIX
@@ -53,7 +55,7 @@ class MuxClient(PooledClient[Link]):
     @property
     def spare(self) -> int:
         """See PooledClient. A server with extensions asks when all are full, and closes what is too many itself."""
-        return 0 if any(link.ours for link in self._carriers) else self.idle
+        return 0 if any(link.peer.supports(Feature.SURPLUS) for link in self._carriers) else self.idle
 
     @property
     def leaving(self) -> int:
@@ -88,10 +90,10 @@ class MuxClient(PooledClient[Link]):
     def not_smux(self, link: Link, data: bytes) -> None:
         """Do nothing: only a server looks for handshakes."""
 
-    def _begin(self, sock: socket.socket, rest: bytes, among: set[Link], *, ours: bool) -> None:
-        link = Link(self._relay, sock, Role.SERVER, self._settings, self, ours=ours)
+    def _begin(self, connection: Connection, among: set[Link]) -> None:
+        link = Link(self._relay, connection.sock, Role.SERVER, self._settings, self, peer=connection.peer)
         among.add(link)
-        link.start(rest)
+        link.start(connection.received)
 
     def _close_idle(self, carrier: Link) -> None:
         if not len(carrier):
@@ -192,7 +194,7 @@ class _Announced:
         if self._lost:
             return
         self._lost = True
-        if reset and self._link.ours:
+        if reset and self._link.peer.supports(Feature.RESET):
             self._link.session.nop(self._stream.id)
         self._stream.finish()
         self._stream.abandon()

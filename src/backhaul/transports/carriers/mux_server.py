@@ -1,7 +1,6 @@
 """Many users on each tunnel connection: the public end of tcpmux, wsmux and wssmux."""
 
 import logging
-import socket
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,8 @@ from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.transports.base import Carry, Gate, ServerEvents, ServerSettings, User
+from backhaul.transports.connection import Connection
+from backhaul.wire.peer import Feature
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import Role, SmuxError, StreamIdsExhausted
 from backhaul.wire.strings import encode_string
@@ -61,7 +62,7 @@ class MuxServer(GatedServer):
     @property
     def client_is_v072(self) -> bool:
         """True if there are sessions, and none has said hello, which is a session's first frame."""
-        return bool(self._links) and not any(link.ours for link in self._links)
+        return bool(self._links) and not any(link.peer.supports(Feature.DATAGRAMS) for link in self._links)
 
     def expect_user(self, waiting: int) -> None:
         """Request a session if those that are open or on their way have no room for the users that wait."""
@@ -112,19 +113,20 @@ class MuxServer(GatedServer):
         flow.carry(consumer)
         return Carry.CARRIED
 
-    def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
+    def tunnel_opened(self, connection: Connection) -> None:
         """Start a session on a tunnel connection that has come in."""
         if not self._has_place():
-            release(self._relay.poller, sock)
+            release(self._relay.poller, connection.sock)
             return
         requests = self._overdue if len(self._overdue) else self._asked
         if len(requests):
             requests.discard(requests.oldest())
             self._expect_surplus()
+        sock, peer, received = connection
         proven = self._gate.vouches
-        link = Link(self._relay, sock, Role.CLIENT, self.settings.mux, self, ours=ours, proven=proven)
+        link = Link(self._relay, sock, Role.CLIENT, self.settings.mux, self, peer=peer, proven=proven)
         self._links.add(link)
-        link.start(rest)
+        link.start(received)
         self._events.carrier_ready()
 
     def _has_place(self) -> bool:

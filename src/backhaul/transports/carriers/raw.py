@@ -17,8 +17,10 @@ from backhaul.relay.outcome import FLOW_OVER, Done, Ending
 from backhaul.relay.pair import End, join_sockets
 from backhaul.relay.traffic import Traffic
 from backhaul.transports.base import User
+from backhaul.transports.connection import Connection
 from backhaul.wire.datagrams import Batch, DelayEstimator, Splitter, join, join_stamped
 from backhaul.wire.frames import Frame, FrameKindError, FrameReader, FrameTooLongError, encode
+from backhaul.wire.peer import Feature
 from backhaul.wire.signals import Signal
 from backhaul.wire.targets import MAX_TARGET
 
@@ -37,10 +39,10 @@ class RawIdle(SilentConnection):
     __slots__ = ("_owner",)
     takes_flows = True
 
-    def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: CarrierOwner) -> None:  # noqa: FBT001
-        super().__init__(relay, sock, ours=ours)
+    def __init__(self, relay: Relay, connection: Connection, owner: CarrierOwner) -> None:
+        super().__init__(relay, connection)
         self._owner = owner
-        if rest:  # nothing follows a ticket: no tunnel connection
+        if connection.received:  # nothing follows a ticket: no tunnel connection
             self._refuse()
 
     def carry(self, user: User) -> bool:
@@ -52,7 +54,7 @@ class RawIdle(SilentConnection):
             rest = self._announce(encode(Signal.TCP, user.target.encode()) + user.preface + user.early)
         except OSError:
             return False
-        near, far = End(user.sock, half_close=True), End(self._sock, half_close=self._ours)
+        near, far = End(user.sock, half_close=True), End(self._sock, self.peer.supports(Feature.HALF_CLOSE))
         pair = join_sockets(self._relay, near, far, user.traffic, preface=rest, said=len(user.early), done=user.done)
         if user.reset:
             pair.end(Ending.RESET_BY_USER)
@@ -67,7 +69,7 @@ class RawIdle(SilentConnection):
         except OSError:
             return False
         judge = DelayEstimator(round(self._owner.rtt * 1000))
-        framing = join if self._ours else _fitting(join, flow.counters)
+        framing = join if self.peer.supports(Feature.DATAGRAMS) else _fitting(join, flow.counters)
         splitter = Splitter(stamped=True)
         stream = DatagramStream(self._relay.poller, self._sock, framing, splitter, flow.counters, judge=judge)
         stream.start(flow.from_far, flow.close, unsent=rest)
@@ -99,11 +101,10 @@ class RawIdleConnection(SilentConnection):
 
     __slots__ = ("_owner", "_reader")
 
-    def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: IdleOwner) -> None:  # noqa: FBT001
-        super().__init__(relay, sock, ours=ours)
+    def __init__(self, relay: Relay, connection: Connection, owner: IdleOwner) -> None:
+        super().__init__(relay, connection)
         self._owner = owner
         self._reader: FrameReader | None = None
-        del rest  # nothing precedes the header here
 
     def _hear(self, data: bytes) -> None:
         self._reader = self._reader or FrameReader(MAX_TARGET, _TARGETS)
@@ -121,10 +122,10 @@ class RawIdleConnection(SilentConnection):
         expect_outages(self._sock)
         target = frame.body.decode("utf-8", "replace")
         if frame.kind == Signal.UDP:
-            arrival = RawFlowArrival(self._relay, self._sock, target, frame.rest, ours=self._ours)
-            self._owner.addressed(self, arrival)
+            connection = Connection(self._sock, self.peer, frame.rest)
+            self._owner.addressed(self, RawFlowArrival(self._relay, connection, target))
         else:
-            end = End(self._sock, half_close=self._ours)
+            end = End(self._sock, self.peer.supports(Feature.HALF_CLOSE))
             self._owner.addressed(self, RawArrival(self._relay, end, target, frame.rest))
 
     def _complain(self, what: str) -> None:
@@ -162,28 +163,26 @@ class RawArrival:
 class RawFlowArrival:
     """A user's datagrams on a tunnel connection of their own; owns the connection until it is joined or refused."""
 
-    __slots__ = ("_ours", "_relay", "_rest", "_sock", "target")
+    __slots__ = ("_connection", "_relay", "target")
     datagrams = True
 
-    def __init__(self, relay: Relay, sock: socket.socket, target: str, rest: bytes, *, ours: bool) -> None:
+    def __init__(self, relay: Relay, connection: Connection, target: str) -> None:
         self._relay = relay
-        self._sock = sock
-        self._rest = rest
-        self._ours = ours
+        self._connection = connection
         self.target = target
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """See Arrival; datagrams that came early go first."""
-        flows = self._relay.flows
-        framing = _stamp if self._ours else _fitting(_stamp, flows.counters)
-        stream = DatagramStream(self._relay.poller, self._sock, framing, Splitter(stamped=False), flows.counters)
+        flows, tunnel = self._relay.flows, self._connection
+        framing = _stamp if tunnel.peer.supports(Feature.DATAGRAMS) else _fitting(_stamp, flows.counters)
+        stream = DatagramStream(self._relay.poller, tunnel.sock, framing, Splitter(stamped=False), flows.counters)
         flow = Flow(flows, stream, self.target, traffic, flows.counters, done=functools.partial(done, FLOW_OVER))
         connect_flow(self._relay.poller, flow, sock)
-        stream.start(flow.from_near, flow.close, self._rest)
+        stream.start(flow.from_near, flow.close, tunnel.received)
 
     def refuse(self, *, reset: bool) -> None:
         """See Arrival."""
-        release(self._relay.poller, self._sock, reset=reset)
+        release(self._relay.poller, self._connection.sock, reset=reset)
 
 
 def _stamp(batch: Batch) -> bytes:

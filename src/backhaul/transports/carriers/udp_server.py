@@ -5,7 +5,6 @@ import functools
 import hmac
 import logging
 import math
-import socket
 from collections import OrderedDict
 from collections.abc import Iterable
 
@@ -15,9 +14,11 @@ from backhaul.net.udp import Counters, DatagramSocket
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
 from backhaul.transports.base import Carry, ServerEvents, ServerSettings, User
+from backhaul.transports.connection import Connection
 from backhaul.transports.gates.raw import RawGate
 from backhaul.wire.announcements import ANNOUNCEMENT_SIZE, PING, Announcement, announces, assign, read_announcement
 from backhaul.wire.datagrams import Batch
+from backhaul.wire.peer import Feature
 from backhaul.wire.signals import Signal
 
 from .server import GatedServer
@@ -102,12 +103,12 @@ class UdpServer(GatedServer):
         for tunnel in list(self._idle):
             self.forget(tunnel)
 
-    def tunnel_opened(self, sock: socket.socket, rest: bytes = b"", *, ours: bool) -> None:
+    def tunnel_opened(self, connection: Connection) -> None:
         """No tunnel is a TCP connection: this is a client that came back, and the gate shall hear it out."""
-        if ours:
-            release(self._relay.poller, sock)
+        if connection.peer.supports(Feature.TICKETS):
+            release(self._relay.poller, connection.sock)
         else:
-            self._gate.rehandshake(sock, rest)
+            self._gate.rehandshake(connection.sock, connection.received)
 
     def client_recognised(self) -> None:
         """See GateEvents: a tunnel is announced with the token, wherever it comes from."""

@@ -16,7 +16,9 @@ from backhaul.relay.outcome import FLOW_OVER, Done
 from backhaul.relay.traffic import Traffic
 from backhaul.relay.ws_channel import WsChannel
 from backhaul.transports.base import User
+from backhaul.transports.connection import Connection
 from backhaul.wire import websocket
+from backhaul.wire.peer import Feature, Peer
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import is_nop
 from backhaul.wire.targets import MAX_TARGET, UDP_PREFIX
@@ -40,19 +42,19 @@ class WsIdle(SilentConnection):
 
     __slots__ = ("_ended", "_owner", "_parser")
 
-    def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: CarrierOwner) -> None:  # noqa: FBT001
-        super().__init__(relay, sock, ours=ours)
+    def __init__(self, relay: Relay, connection: Connection, owner: CarrierOwner) -> None:
+        super().__init__(relay, connection)
         self._owner = owner
         self._ended = False
         self._parser = websocket.FrameParser(self, expect_masked=True)
         relay.pings.add(self)
-        if rest:  # a client waits for the target
+        if connection.received:  # a client waits for the target
             self._refuse()
 
     @property
     def takes_flows(self) -> bool:
         """See IdleCarrier: v0.7.2 knows no such targets on this transport."""
-        return self._ours
+        return self.peer.supports(Feature.DATAGRAMS)
 
     def carry(self, user: User) -> bool:
         """See IdleCarrier. What the user has said already leaves together with the announcement."""
@@ -120,7 +122,7 @@ class WsIdle(SilentConnection):
 
     def _channel(self, unsent: bytes) -> WsChannel:
         self._relay.pings.discard(self)
-        return WsChannel(self._relay, self._sock, self._parser, unsent, masked=False, ours=self._ours)
+        return WsChannel(self._relay, self._sock, self._parser, unsent, masked=False, peer=self.peer)
 
     def _alive(self) -> bool:
         """Return whether the connection is silent, as it should be: its end may still be unread."""
@@ -159,18 +161,18 @@ class WsIdleConnection(SilentConnection):
 
     __slots__ = ("_kept", "_owner", "_parser", "_reader", "_sending", "_target")
 
-    def __init__(self, relay: Relay, sock: socket.socket, rest: bytes, ours: bool, owner: IdleOwner) -> None:  # noqa: FBT001
-        super().__init__(relay, sock, ours=ours)
+    def __init__(self, relay: Relay, connection: Connection, owner: IdleOwner) -> None:
+        super().__init__(relay, connection)
         self._owner = owner
         self._target = ""
         self._kept = bytearray()
         self._sending = _Sending.OPEN
         self._reader = websocket.MessageReader(MAX_TARGET, self._on_message, self._on_control)
         self._parser = websocket.FrameParser(self, expect_masked=False)
-        if not ours:  # a server of ours pings
+        if not self.peer.supports(Feature.PINGS):
             relay.pings.add(self)
-        if rest:  # not at once: the owner does not know this object yet
-            relay.loop.call_soon(relay.poller.run, sock, functools.partial(self._hear, rest))
+        if connection.received:  # not at once: the owner does not know this object yet
+            relay.loop.call_soon(relay.poller.run, self._sock, functools.partial(self._hear, connection.received))
 
     def ping_if_silent(self) -> None:
         """See Silent. A v0.7.2 server reads nothing here yet: an answer nobody asked for needs none in turn."""
@@ -184,13 +186,13 @@ class WsIdleConnection(SilentConnection):
 
     @property
     def _early(self) -> "_Early":
-        return _Early(bytes(self._kept), self._unsent, self._sending, ours=self._ours)
+        return _Early(bytes(self._kept), self._unsent, self._sending, self.peer)
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """See websocket.Sink: after the target, bytes of the user may have come already."""
         if self._target:
             self._kept += piece
-            if self._ours and message_end and not piece:  # see WsChannel
+            if self.peer.supports(Feature.HALF_CLOSE) and message_end and not piece:  # see WsChannel
                 self._sending = _Sending.RESET if opcode == websocket.BINARY else _Sending.ENDED
         else:
             self._reader.on_payload(opcode, piece, message_end=message_end)
@@ -242,7 +244,7 @@ class _Early(NamedTuple):
     kept: bytes  # said already
     unsent: bytes  # the rest of an answer to a ping
     sending: _Sending
-    ours: bool  # whether the server is one of ours
+    peer: Peer
 
 
 class WsArrival:
@@ -257,7 +259,7 @@ class WsArrival:
         self._sock = sock
         self._parser = parser
         self._early = early
-        self.datagrams = early.ours and target.startswith(UDP_PREFIX)
+        self.datagrams = early.peer.supports(Feature.DATAGRAMS) and target.startswith(UDP_PREFIX)
         self.target = target.removeprefix(UDP_PREFIX) if self.datagrams else target
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
@@ -289,4 +291,4 @@ class WsArrival:
 
     def _channel(self) -> WsChannel:
         early = self._early
-        return WsChannel(self._relay, self._sock, self._parser, early.unsent, masked=True, ours=early.ours)
+        return WsChannel(self._relay, self._sock, self._parser, early.unsent, masked=True, peer=early.peer)

@@ -6,7 +6,6 @@ import random
 import secrets
 import socket
 import ssl
-from collections.abc import Callable
 from typing import Final
 
 from backhaul.errors import TransportError
@@ -18,9 +17,11 @@ from backhaul.net.sending import send_whole
 from backhaul.net.tls import ClientContext, shake_hands
 from backhaul.relay.engine import Relay
 from backhaul.transports.base import ClientSettings, DoorEvents, Opened, unlike
+from backhaul.transports.connection import Connection
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.transports.control.websocket import PROBE, WsControlDecoder, encode_signal
 from backhaul.wire import upgrade
+from backhaul.wire.peer import EXTENDED, V072
 from backhaul.wire.signals import Signal
 from backhaul.wire.transports import TRANSPORTS, Transport, marked
 
@@ -28,8 +29,6 @@ UPGRADE_TIMEOUT: Final = 10.0  # seconds for TLS and the upgrade together, which
 _READ_SIZE: Final = 1 << 14
 _CHANNEL: Final = "/channel"
 _MAX_USER_ID: Final = (1 << 31) - 1  # v0.7.2: a non-negative 31-bit number
-
-Upgraded = Callable[[socket.socket | Exception, bool, bytes], None]
 
 
 class HttpDoor:
@@ -53,32 +52,31 @@ class HttpDoor:
 
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
-        future: asyncio.Future[tuple[socket.socket, bytes]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
 
-        def upgraded(result: socket.socket | Exception, ours: bool, rest: bytes) -> None:  # noqa: FBT001 - see Opened
-            del ours  # each tunnel connection finds out for itself
-            if future.done():
-                if isinstance(result, socket.socket):
-                    release(self._poller, result)
-            elif isinstance(result, Exception):
-                future.set_exception(result)
+        def upgraded(result: Connection | Exception) -> None:
+            if isinstance(result, Exception):
+                if not future.done():
+                    future.set_exception(result)
+            elif future.done():
+                release(self._poller, result.sock)
             else:
-                future.set_result((result, rest))
+                future.set_result(result)
 
         self._dial(_CHANNEL, _user_id(), upgraded)
         try:
-            sock, rest = await future
-            address = scoped_host(sock.getpeername())
-            self._listen(sock, rest)
+            connection = await future
+            address = scoped_host(connection.sock.getpeername())
+            self._listen(connection)
         except BaseException:
             self.disconnect()
             if future.done() and not future.cancelled() and not future.exception():
-                release(self._poller, future.result()[0])  # connected, but nobody takes it any more
+                release(self._poller, future.result().sock)  # connected, but nobody takes it any more
             raise
         return address
 
     def dial(self, done: Opened) -> None:
-        """Open a tunnel connection; `done` gets it, or the error, and whether the server has extensions."""
+        """See Door."""
         user_id = _user_id()
         self._dial(f"/tunnel/{user_id}", user_id, done)
 
@@ -118,15 +116,15 @@ class HttpDoor:
             self._upgrading.discard(attempt)
             attempt.abandon()
 
-    def _dial(self, path: str, user_id: int, done: Upgraded) -> None:
+    def _dial(self, path: str, user_id: int, done: Opened) -> None:
         settings = self._settings
         connected = functools.partial(self._connected, path, user_id, done)
         host = settings.edge_ip or settings.remote_host
         self._dialer.dial(host, settings.remote_port, settings.tunnel_options, connected)
 
-    def _connected(self, path: str, user_id: int, done: Upgraded, result: socket.socket | OSError) -> None:
+    def _connected(self, path: str, user_id: int, done: Opened, result: socket.socket | OSError) -> None:
         if isinstance(result, OSError):
-            done(result, False, b"")
+            done(result)
             return
         key = upgrade.encode_key(secrets.token_bytes(upgrade.NONCE_SIZE))
         request = upgrade.request(
@@ -144,11 +142,11 @@ class HttpDoor:
         self._upgrading.add(attempt)
         attempt.start(result, self._tls)
 
-    def _listen(self, sock: socket.socket, rest: bytes) -> None:
+    def _listen(self, connection: Connection) -> None:
         decoder = WsControlDecoder(self._say, from_client=False)
-        self._control = ControlChannel(self._poller, sock, decoder, self._heard, self._lost)
+        self._control = ControlChannel(self._poller, connection.sock, decoder, self._heard, self._lost)
         self._pings.add(self)
-        self._control.start(rest)
+        self._control.start(connection.received)
 
     def _say(self, data: bytes) -> None:
         if self._control:
@@ -174,7 +172,7 @@ class _Upgrade:
         running: "Deadlines[_Upgrade]",
         request: bytes,
         reader: upgrade.AnswerReader,
-        done: Upgraded,
+        done: Opened,
         *,
         transport: Transport,
     ) -> None:
@@ -254,12 +252,12 @@ class _Upgrade:
             self._poller.ignore_readable(sock)
             if self._tls and isinstance(sock, ssl.SSLSocket):
                 self._tls.remember(sock)
-            self._done(sock, bool(answer.carrier), answer.rest)
+            self._done(Connection(sock, EXTENDED if answer.carrier else V072, answer.rest))
 
     def _fail(self, error: Exception) -> None:
         self._running.discard(self)
         self.abandon()
-        self._done(error, False, b"")
+        self._done(error)
 
 
 def _user_id() -> int:

@@ -10,9 +10,11 @@ from backhaul.net.connector import Dialer, scoped_host
 from backhaul.net.poller import Poller, release
 from backhaul.net.resolver import Resolver
 from backhaul.transports.base import ClientSettings, DoorEvents, Opened, unlike
+from backhaul.transports.connection import Connection
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.wire.control import ClientControlDecoder, hello
 from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
+from backhaul.wire.peer import EXTENDED, V072
 from backhaul.wire.signals import Signal
 from backhaul.wire.transports import TRANSPORTS
 
@@ -67,9 +69,9 @@ class RawDoor:
             raise
 
     def dial(self, done: Opened) -> None:
-        """Open a tunnel connection; `done` gets it, or the error, and whether the server has extensions.
+        """See Door. Until it is known whether the server has extensions, the connection waits.
 
-        Until that is known it waits: the server would refuse a connection without the ticket that is on its way.
+        The server would refuse one without the ticket that is on its way.
         """
         if not self._known.is_set():
             self._held.append(done)
@@ -77,14 +79,14 @@ class RawDoor:
         decoder = self._decoder
 
         def connected(result: socket.socket | OSError) -> None:
-            ticket = decoder.ticket
-            if ticket and isinstance(result, socket.socket):
-                result = self._show(result, ticket)
-            done(result, bool(ticket), b"")
+            done(result if isinstance(result, OSError) else self._show(result, decoder.ticket))
 
         self._dialer.dial(*self._address, self._settings.tunnel_options, connected)
 
-    def _show(self, sock: socket.socket, ticket: bytes) -> socket.socket | OSError:
+    def _show(self, sock: socket.socket, ticket: bytes) -> Connection | OSError:
+        """Return the connection after it has shown the ticket, if there is one."""
+        if not ticket:
+            return Connection(sock, V072)
         try:
             # All or nothing: an empty buffer of any size takes a segment (tcp_sendmsg). A segment has at least 88
             # bytes, and these are 19.
@@ -92,7 +94,7 @@ class RawDoor:
         except OSError as error:  # the server has closed it already, for instance for lack of descriptors
             release(self._poller, sock)
             return error
-        return sock
+        return Connection(sock, EXTENDED)
 
     def send(self, signal: Signal) -> None:
         """Send `signal` on the control channel, if there is one."""

@@ -19,10 +19,12 @@ from backhaul.net.sending import send_whole
 from backhaul.net.tls import ServerContext, explain
 from backhaul.relay.engine import Relay
 from backhaul.transports.base import GateEvents, ServerSettings, taken_over, unlike
+from backhaul.transports.connection import Connection
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.transports.control.websocket import PING, WsControlDecoder, encode_signal
 from backhaul.wire import upgrade
 from backhaul.wire.http1 import HeadError, Request, RequestReader
+from backhaul.wire.peer import EXTENSIONS, NO_FEATURES, Peer
 from backhaul.wire.signals import Signal
 from backhaul.wire.transports import TRANSPORTS, marked
 
@@ -217,18 +219,19 @@ class HttpGate:
     def _admit(self, pending: PendingConnection, request: Request) -> None:
         channel = self._is_channel(request)
         theirs = upgrade.carrier_of(request, self._token)
-        ours = bool(theirs)
+        peer = Peer(pending.ip, features=EXTENSIONS if theirs else NO_FEATURES)
+        connection = Connection(pending.sock, peer, request.rest)
         if theirs not in {"", self._transport.mark}:
             self._mismatched(theirs)
             admit = functools.partial(release, self._poller, pending.sock)
         elif channel:
             admit = functools.partial(self._open_control, pending, request.rest)
         elif self._control:
-            admit = functools.partial(self._open_tunnel, pending, request.rest, self._control, ours=ours)
+            admit = functools.partial(self._open_tunnel, connection, self._control)
         else:  # the client has given it up, together with the control channel
             release(self._poller, pending.sock)
             return
-        self._send(pending, self._answer(request, ours=ours, padded=not channel and self._transport.mux), admit)
+        self._send(pending, self._answer(request, peer, padded=not channel and self._transport.mux), admit)
 
     def _send(self, pending: PendingConnection, answer: bytes, then: Callable[[], None]) -> None:
         """Send the answer, then call `then`; a connection that does not take all of it at once waits in the lobby."""
@@ -255,39 +258,39 @@ class HttpGate:
         client = marked(theirs, tls=self._transport.tls)
         self._events.fit.mismatched(unlike("client", client.name, self._transport.name))
 
-    def _open_tunnel(self, pending: PendingConnection, rest: bytes, control: ControlChannel, *, ours: bool) -> None:
+    def _open_tunnel(self, connection: Connection, control: ControlChannel) -> None:
         if control.closed:
-            release(self._poller, pending.sock)
-        elif self._transport.mux and not ours:
-            self._settle(pending.sock, rest, control)
+            release(self._poller, connection.sock)
+        elif self._transport.mux and not connection.peer.extended:
+            self._settle(connection, control)
         else:
-            self._events.tunnel_opened(pending.sock, rest, ours=ours)
+            self._events.tunnel_opened(connection)
 
-    def _answer(self, request: Request, *, ours: bool, padded: bool) -> bytes:
+    def _answer(self, request: Request, peer: Peer, *, padded: bool) -> bytes:
         line, key = b"", upgrade.key_of(request)
-        if ours:
+        if peer.extended:
             line = upgrade.mark_line(self._token, key, self._transport.mark)
         elif padded and not self._handshakes and upgrade.is_direct_v072(request):
             line = upgrade.padding_line(key)
         return upgrade.accept(key, line)
 
-    def _settle(self, sock: socket.socket, rest: bytes, control: ControlChannel) -> None:
+    def _settle(self, connection: Connection, control: ControlChannel) -> None:
         """Wait until the peer has read the answer before smux begins (_SETTLE), unless its control channel ends."""
         if control.closed:
-            release(self._poller, sock)
-        elif unacknowledged(sock):
-            self._settle_later(sock, functools.partial(self._settle, sock, rest, control))
+            release(self._poller, connection.sock)
+        elif unacknowledged(connection.sock):
+            self._settle_later(connection.sock, functools.partial(self._settle, connection, control))
         else:
-            self._settle_later(sock, functools.partial(self._settled, sock, rest, control))
+            self._settle_later(connection.sock, functools.partial(self._settled, connection, control))
 
     def _settle_later(self, sock: socket.socket, step: Callable[[], None]) -> None:
         self._loop.call_later(_SETTLE, self._poller.run, sock, step)
 
-    def _settled(self, sock: socket.socket, rest: bytes, control: ControlChannel) -> None:
+    def _settled(self, connection: Connection, control: ControlChannel) -> None:
         if control.closed:
-            release(self._poller, sock)
+            release(self._poller, connection.sock)
         else:
-            self._events.tunnel_opened(sock, rest, ours=False)
+            self._events.tunnel_opened(connection)
 
     def _show_decoy(self, pending: PendingConnection, data: bytes = b"", *, plain_on_tls: bool = False) -> None:
         self._poller.forget(pending.sock)

@@ -20,9 +20,11 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller, release
 from backhaul.net.predicates import has_input
 from backhaul.transports.base import GateEvents, ServerSettings, taken_over, unlike
+from backhaul.transports.connection import Connection
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.wire.control import ServerControlDecoder, hello_answer
 from backhaul.wire.frames import HEAD_SIZE, Frame, FrameReader, FrameTooLongError, encode
+from backhaul.wire.peer import V072, Peer
 from backhaul.wire.signals import TICKET_SIZE, Signal
 from backhaul.wire.smux import is_nop
 from backhaul.wire.transports import TRANSPORTS
@@ -65,6 +67,7 @@ class RawGate:
         self._acceptor: Acceptor | None = None
         self._control: ControlChannel | None = None
         self._control_ip = ""
+        self._peer = V072
         self._proof = b""  # the ticket, as a tunnel connection shows it; empty if there is none
         self._rtt_asked = 0.0
         self.rtt = 0.0  # seconds, of the last handshake
@@ -106,7 +109,7 @@ class RawGate:
     def _let_in(self, sock: socket.socket, ip: str, rest: bytes) -> None:
         if ip != self._control_ip:  # that network has proved itself with the token
             self._reputation.proved(network_of(ip))
-        self._events.tunnel_opened(sock, rest, ours=True)
+        self._events.tunnel_opened(Connection(sock, self._peer, rest))
 
     def _make_pending(self, sock: socket.socket, ip: str) -> "_PendingClient":
         return _PendingClient(sock, ip, max(MAX_GREETING, len(self._token)))
@@ -160,7 +163,7 @@ class RawGate:
     def _admit(self, sock: socket.socket, ip: str) -> None:
         """Admit a connection by its address, or hold it while the client may be one that shows tickets."""
         if not self._doubt:
-            self._events.tunnel_opened(sock, ours=False)
+            self._events.tunnel_opened(Connection(sock, self._peer))
             return
         pending = self._make_pending(sock, ip)
         self._held[pending] = None
@@ -187,7 +190,7 @@ class RawGate:
         self._dispel()
         for pending in held:
             self._lobby.take(pending)
-            self._events.tunnel_opened(pending.sock, ours=False)
+            self._events.tunnel_opened(Connection(pending.sock, self._peer))
 
     def _dispel(self) -> None:
         """End the doubt; held connections have to prove themselves like all others."""
@@ -220,7 +223,7 @@ class RawGate:
             self._open_control(pending, frame.rest)
         elif frame.kind == Signal.TICKET and self._proof and hmac.compare_digest(frame.body, self.ticket):
             self._trust(pending)
-            self._events.tunnel_opened(pending.sock, frame.rest, ours=True)
+            self._events.tunnel_opened(Connection(pending.sock, self._peer, frame.rest))
         elif frame.kind == Signal.TICKET and not self._control_ip:
             self._lobby.dismiss(pending)  # a ticket of the process before this one; its client is about to connect
         else:
@@ -246,6 +249,7 @@ class RawGate:
         self._dispel()
         self._proof = b""
         self._control_ip = pending.ip
+        self._peer = Peer(pending.ip)
         self._decoder = ServerControlDecoder()
         self._control = ControlChannel(self._poller, pending.sock, self._decoder, self._heard, self._lost)
         self._control.send(encode(Signal.CHANNEL, self._token))
@@ -276,6 +280,7 @@ class RawGate:
     def _recognise(self) -> None:
         if not self._proof:
             self._proof = encode(Signal.TICKET, secrets.token_bytes(TICKET_SIZE))
+            self._peer = self._peer.with_extensions()
             self._dispel()
             self._events.client_recognised()
 

@@ -1,0 +1,65 @@
+"""The other end of a connection, and the abilities that it has beyond v0.7.2."""
+
+from dataclasses import dataclass, replace
+from enum import Flag, auto
+from functools import reduce
+from operator import or_
+from typing import Final, Self
+
+
+class Feature(Flag):
+    """An ability that v0.7.2 does not have; docs/protocol.md describes what each changes on the wire."""
+
+    HALF_CLOSE = auto()
+    """Take the end of one direction for just that; v0.7.2 takes it for the end of both."""
+    RESET = auto()
+    """Tell of a user or a target that was reset."""
+    DATAGRAMS = auto()
+    """Carry UDP flows on every transport, with datagrams of any size."""
+    TICKETS = auto()
+    """Admit tunnel connections by a ticket, from any address."""
+    LARGE_MESSAGES = auto()
+    """Take WebSocket messages of any size; v0.7.2 pauses where one does not fit into its target's buffer."""
+    WHOLE_FRAMES = auto()
+    """Send a frame in one piece; v0.7.2 waits for an acknowledgement between header and payload."""
+    WHOLE_WINDOW = auto()
+    """Report soon what a stream has taken; v0.7.2 reports only at the first end of a frame beyond half a window."""
+    PINGS = auto()
+    """Keep idle tunnel connections alive from the server's side."""
+    SURPLUS = auto()
+    """Request sessions when all are full, and close those that are no longer needed."""
+
+
+NO_FEATURES: Final = Feature(0)
+EXTENSIONS: Final = reduce(or_, Feature)
+"""The features of this program; until a handshake negotiates them, a peer has all or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One other end of the tunnel."""
+
+    address: str = ""
+    """Its IP address, empty if unknown or for a Unix socket."""
+    name: str = ""
+    """The name of a client in the server's configuration; empty for the unnamed one, and for a server."""
+    features: Feature = NO_FEATURES
+
+    def supports(self, feature: Feature) -> bool:
+        """Return whether the peer has this ability, as far as is known."""
+        return feature in self.features
+
+    @property
+    def extended(self) -> bool:
+        """True if the peer runs this program, as far as is known; v0.7.2 has no feature."""
+        return bool(self.features)
+
+    def with_extensions(self) -> Self:
+        """Return the same peer, after it has shown that it runs this program."""
+        return replace(self, features=EXTENSIONS)
+
+
+V072: Final = Peer()
+"""A peer without features, of which nothing else is known."""
+EXTENDED: Final = V072.with_extensions()
+"""A peer with all features, of which nothing else is known."""
