@@ -1,4 +1,4 @@
-"""A limit on the bytes that all relays of a process hold for peers that do not take them."""
+"""A limit on the bytes that all relays of a process hold for peers that do not read."""
 
 from typing import Final, Protocol
 
@@ -12,7 +12,7 @@ class Holder(Protocol):
     """Keeps bytes until a socket takes them."""
 
     def over_budget(self) -> None:
-        """End with a reset, and hold nothing any more."""
+        """Drop the bytes, and end the connection with a reset."""
 
 
 class Budget:
@@ -25,7 +25,7 @@ class Budget:
         self._sizes: dict[Holder, int] = {}
 
     def hold(self, holder: Holder, size: int) -> None:
-        """Note that ``holder`` keeps ``size`` bytes now; it may be reset before this returns."""
+        """Note that ``holder`` holds ``size`` bytes now; it may be reset before this returns."""
         self.held += size - self._sizes.pop(holder, 0)
         if size:
             self._sizes[holder] = size

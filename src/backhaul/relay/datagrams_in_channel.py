@@ -1,4 +1,4 @@
-"""Datagrams of one flow in a framed channel (a smux stream, a WebSocket connection), between two of ours."""
+"""Datagrams of one flow in a framed channel (a smux stream, a WebSocket connection), an extension."""
 
 from collections.abc import Callable
 
@@ -12,9 +12,9 @@ Received = Callable[[Batch], None]
 
 
 class DatagramChannel:
-    """Owns the channel; one end of a flow, and the channel's consumer.
+    """One end of a flow, and the consumer of its channel, which it owns.
 
-    ``received`` gets what comes, ``ended`` is called when the other side has closed, never after ``close``.
+    ``received`` gets the datagrams of the other side; ``ended`` is called when that has closed, never after ``close``.
     """
 
     __slots__ = ("_answered", "_channel", "_ended", "_queue", "_received", "_splitter", "_unsent", "_waiting")
@@ -30,7 +30,7 @@ class DatagramChannel:
         self._ended: Callable[[], None] | None = None
 
     def start(self, received: Received, ended: Callable[[], None], early: bytes = b"") -> None:
-        """Begin; ``early`` came on the channel before and is not consumed yet."""
+        """Begin; ``early`` holds bytes that arrived on the channel before and are not consumed yet."""
         self._received = received
         self._ended = ended
         if early:
@@ -39,7 +39,7 @@ class DatagramChannel:
             self._channel.settle()
 
     def send(self, batch: Batch) -> None:
-        """See DatagramEnd: one write for all, or into the queue behind those that wait."""
+        """Send all datagrams in one write, or queue them after those that wait."""
         if self._waiting or self._channel.blocked:
             self._queue.send(batch)
             self._wait()
@@ -47,7 +47,7 @@ class DatagramChannel:
             self._frame(batch)
 
     def close(self) -> None:
-        """See DatagramEnd."""
+        """Close the channel in order."""
         if self._ended is None:
             return
         self._received = self._ended = None
@@ -55,48 +55,48 @@ class DatagramChannel:
         self._channel.drop(reset=False)
 
     def unpark(self) -> None:
-        """See Consumer."""
+        """Send the datagrams that wait, because the connection accepts bytes again."""
         self._go_on()
 
     def on_window(self) -> None:
-        """See smux.Sink."""
+        """Send the datagrams that wait, because the peer has room again."""
         self._go_on()
 
     def on_data(self, view: memoryview) -> int:
-        """See smux.Sink: handed on at once, because nothing that a datagram does comes back to the channel."""
+        """Pass the datagrams on at once, which is safe because none of them acts on the channel."""
         if self._received and (batch := self._splitter.feed(view)):
             if not self._answered:
                 self._answered = True
-                self._channel.touch(self)  # nothing is to be delivered later, but a session has proved itself
+                self._channel.touch(self)  # nothing is left to deliver, but this proves the session
             self._received(batch)
         return len(view)
 
     def on_fin(self) -> None:
-        """See smux.Sink: a flow has no halves."""
+        """End the flow, which has no halves."""
         self._over()
 
     def on_lost(self, reason: SmuxError | str) -> None:
-        """See smux.Sink."""
+        """End the flow with its connection."""
         del reason
         self._over()
 
     def on_reset(self) -> None:
-        """See Consumer: the peer has given up the flow."""
+        """End the flow, because the peer has reset it."""
         self._over()
 
     def reset(self) -> None:
-        """See Consumer."""
+        """End the flow after an internal error, or for lack of memory."""
         self._over()
 
     def deliver(self) -> None:
-        """See Consumer: nothing is kept."""
+        """Do nothing: ``on_data`` keeps no datagrams."""
 
     def _over(self) -> None:
         if self._ended:
             self._ended()
 
     def _frame(self, batch: Batch) -> None:
-        """Send the batch: in one frame, which is put together in its place, unless it is too large for that."""
+        """Send the batch in one frame, built in the shared buffer, unless it is too large for that."""
         channel = self._channel
         size = framed_size(batch)
         if size <= channel.frame_size and size <= channel.room():

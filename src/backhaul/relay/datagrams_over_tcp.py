@@ -9,22 +9,22 @@ from backhaul.net.poller import WOULD_BLOCK, Poller, release
 from backhaul.net.udp import QUEUE_BYTES, Counters, DatagramQueue
 from backhaul.wire.datagrams import Batch, DelayEstimator, Splitter
 
-# Bytes that the kernel may hold unsent: what waits longer waits in our queue, where the oldest can still be dropped.
+# Bytes that the kernel may hold unsent. Further datagrams wait in a queue, where the oldest can still be dropped.
 NOTSENT_LOWAT = 1 << 17
-# A flow whose answers come late sits on a path that is full already: it queues a quarter, so that what does get
-# through is fresh. There is no second connection as in v0.7.2: the target would see it as another user.
+# If answers are late, the path is full already. The flow then queues a quarter, so the datagrams that get through are
+# fresh. It opens no second connection as v0.7.2 does, because to the target that would be another user.
 CONGESTED_QUEUE_BYTES = QUEUE_BYTES // 4
-_IN = shared_buffer(1 << 18)  # shared: a read is dealt with before the next one
+_IN = shared_buffer(1 << 18)  # shared: every read is handled before the next
 
 Join = Callable[[Batch], bytes]
 Received = Callable[[Batch], None]
 
 
 class DatagramStream:
-    """Owns the connection; one end of a flow.
+    """One end of a flow; owns the connection.
 
-    ``received`` gets what comes, ``ended`` is called at most once, when the other side has closed, never after
-    ``close``.
+    ``received`` gets the datagrams of the other side; ``ended`` is called when that has closed, at most once and never
+    after ``close``.
     """
 
     __slots__ = (
@@ -69,7 +69,7 @@ class DatagramStream:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
 
     def start(self, received: Received, ended: Callable[[], None], early: bytes = b"", *, unsent: bytes = b"") -> None:
-        """Begin to read; ``early`` was read before, and ``unsent`` goes first, before any datagram."""
+        """Begin to read; ``early`` was read before, and ``unsent`` is sent before any datagram."""
         if unsent:
             self._unsent = unsent
             self._poller.on_writable(self._sock, self._writable)
@@ -79,7 +79,7 @@ class DatagramStream:
         self._take(memoryview(early))
 
     def send(self, batch: Batch) -> None:
-        """See DatagramEnd: one write for all, or into the queue behind those that wait."""
+        """Send all datagrams in one write, or queue them after those that wait."""
         if self._unsent:
             self._queue.send(batch)
         elif batch:
@@ -88,7 +88,7 @@ class DatagramStream:
                 self._poller.on_writable(self._sock, self._writable)
 
     def close(self) -> None:
-        """See DatagramEnd."""
+        """Close the connection, and drop the datagrams that wait."""
         self._ended = None
         self._received = _ignore
         self._queue.close()
@@ -142,4 +142,4 @@ class DatagramStream:
 
 
 def _ignore(batch: Batch) -> None:
-    """Nobody wants what comes any more."""
+    """Drop datagrams that arrive after the end."""

@@ -1,7 +1,7 @@
-"""One direction of a relay between two stream sockets: read here, write there, never hold more than one pipe.
+"""One direction between two stream sockets, which holds at most one read of bytes.
 
-Small reads are copied (two system calls, no pipe needed); a read that fills the copy buffer switches the
-direction to splice, where the kernel moves the bytes from socket to socket through a pipe.
+Small reads are copied, with two system calls and no pipe. A read that fills the copy buffer switches the direction to
+splice, where the kernel moves the bytes from socket to socket through a pipe.
 """
 
 import os
@@ -19,8 +19,8 @@ from .half_close import Side, State
 from .outcome import Ending
 from .traffic import Meter
 
-COPY_SIZE = 1 << 16  # bytes per copied read; more than this waiting means bulk, where splice is cheaper
-_BUFFER = shared_buffer(COPY_SIZE)  # shared: whatever could not be written at once is copied out
+COPY_SIZE = 1 << 16  # bytes per copied read; a full read means bulk, for which splice is cheaper
+_BUFFER = shared_buffer(COPY_SIZE)  # shared: bytes that can't be written at once are copied out
 _SPLICE_FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 
@@ -30,11 +30,11 @@ class Resources(Protocol):
     poller: Poller
     pipes: PipePool
     budget: Budget
-    splicing: bool  # whether bulk is moved by the kernel
+    splicing: bool  # the kernel moves bulk
 
 
 class Owner(Protocol):
-    """A pair, as its directions know it."""
+    """The pair that a direction belongs to."""
 
     closed: bool
     state: State
@@ -48,13 +48,13 @@ class Owner(Protocol):
         """Return whether the end of a direction may share a packet with its last bytes."""
 
     def direction_ended(self, direction: "Direction") -> None:
-        """Note that the source of ``direction`` has ended; called again when its last bytes have been handed on."""
+        """Note that the source of ``direction`` has ended; called again when its last bytes have been written."""
 
     def fail(self, culprit: socket.socket, error: OSError) -> None:
-        """End because of a broken socket."""
+        """Close both sockets because one is broken."""
 
     def reset(self) -> None:
-        """End because the program has failed."""
+        """Close both sockets because the program has failed."""
 
     def end(self, ending: Ending) -> None:
         """Close both sockets."""
@@ -81,7 +81,7 @@ class Direction:
     def __init__(
         self, pair: Owner, side: Side, source: socket.socket, sink: socket.socket, meter: Meter, *, hasty: bool
     ) -> None:
-        """``hasty``: acknowledge what has been read at once."""
+        """``hasty``: acknowledge each read at once."""
         self.pair = pair
         self.side = side
         self.source = source
@@ -93,23 +93,23 @@ class Direction:
         self._in_pipe = 0
         self._bulk = False
         self._hasty = hasty
-        # What the kernel would move between two TLS connections is not what they say.
+        # Below TLS the kernel would move the encrypted bytes.
         self._plain = not (isinstance(source, ssl.SSLSocket) or isinstance(sink, ssl.SSLSocket))
 
     def start(self, preface: bytes) -> None:
-        """Send ``preface`` to the sink, then move what comes from the source."""
+        """Send ``preface`` to the sink, then the bytes of the source."""
         if preface:
             self._write(preface)
         if self.pair.closed:
             return
-        if self.stalled:  # the source is not read yet, but may be written to
+        if self.stalled:  # the source is not read yet, but the other direction may write to it
             self.pair.relay.poller.guard(self.source, self.pair.reset)
         else:
             self.pair.relay.poller.own(self.source, self.readable, self.pair.reset)
 
     @property
     def stalled(self) -> bool:
-        """Whether bytes wait for the sink to take them."""
+        """True while bytes wait for the sink."""
         return bool(self._backlog) or self._in_pipe > 0
 
     def readable(self) -> None:
@@ -121,7 +121,7 @@ class Direction:
             self._copy()
 
     def writable(self) -> None:
-        """Write what waits for the sink; when it has taken everything, read again."""
+        """Write the bytes that wait for the sink; when it has taken all of them, read again."""
         if self._backlog:
             self._send(self._backlog)
             self.pair.relay.budget.hold(self, len(self._backlog))
@@ -132,7 +132,7 @@ class Direction:
             self._listen()
 
     def release(self) -> None:
-        """Give back what was held, because the pair closes."""
+        """Drop the bytes that wait, because the pair closes."""
         if self._backlog:
             self._backlog = b""
             self.pair.relay.budget.hold(self, 0)
@@ -142,13 +142,13 @@ class Direction:
             self._in_pipe = 0
 
     def count(self, count: int) -> None:
-        """Count bytes that have come from the source."""
+        """Count bytes of the source."""
         self.moved += count
         self.meter.bytes += count
         self.pair.latest = self
 
     def over_budget(self) -> None:
-        """See Holder."""
+        """Reset the pair, whose sink does not read."""
         self.pair.end(Ending.SHORT_OF_MEMORY)
 
     def _listen(self) -> None:

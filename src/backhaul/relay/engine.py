@@ -24,14 +24,14 @@ class Session(Protocol):
     """A connection with streams on it, which ends with the process."""
 
     def state(self) -> LinkState:
-        """Return what there is to say about it."""
+        """Return the state of the connection as data."""
 
     def end(self, why: str) -> None:
         """Close the connection, and lose the streams on it."""
 
 
 class Joined(Protocol):
-    """Two ends that belong together, in whatever way the bytes move between them."""
+    """Two ends that are joined, in whatever way bytes move between them."""
 
     @property
     def moved(self) -> int:
@@ -41,13 +41,13 @@ class Joined(Protocol):
         """Act on silence: one direction has ended, and nothing has moved for ``seconds``."""
 
     def close(self, *, reset: bool = False) -> None:
-        """Close both ends, exactly once."""
+        """Close both ends; later calls do nothing."""
 
 
 class Relay:
-    """Poller, pipes, limits and logs for all users, and the set of live connections. One per process and side.
+    """Poller, pipes, limits and logs for all users, and the set of live connections. Each process has one for each end.
 
-    It has many attributes because all users share each of them. A class that needs few names them in a protocol.
+    It has many attributes because all users share each of them. A class that needs few lists them in a protocol.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Relay:
         patience: Patience | None = None,
         backlog_limit: int = DEFAULT_LIMIT,
     ) -> None:
-        """``backlog_limit``: bytes that may wait for peers that do not take them, in all connections together."""
+        """``backlog_limit``: bytes that may wait for peers that do not read, in all connections together."""
         self.loop = asyncio.get_running_loop()
         self.poller = poller
         self.pipes = PipePool()
-        self.complaints = LogThrottle(log)  # about what peers do wrong
+        self.complaints = LogThrottle(log)  # about mistakes of peers
         self.budget = Budget(backlog_limit, self.complaints)
         self.splicing = splice_available() if splicing is None else splicing
         self.live: set[Joined] = set()
@@ -76,28 +76,28 @@ class Relay:
         self._drained: asyncio.Event | None = None
 
     def state(self) -> RelayState:
-        """Return how much there is to do, without a look at each user."""
+        """Return the counts and the state of each session, without a look at each user."""
         links = tuple(link.state() for link in self.links)
         return RelayState(users=len(self.live), flows=len(self.flows), unsent=self.budget.held, links=links)
 
     def finished(self, joined: Joined, done: Done | None, outcome: Outcome) -> None:
-        """Drop what has closed, and call ``done``; its failure concerns nobody else."""
+        """Drop two ends that have closed, and call ``done``; an exception in it concerns no other user."""
         self.forget(joined)
         try:
             if done:
                 done(outcome)
-        except Exception as error:  # noqa: BLE001 - it is called in the midst of anything
+        except Exception as error:  # noqa: BLE001 - any code may be the caller
             self.poller.faults.fault("internal error in the bookkeeping of a user; connections go on", error)
 
     def forget(self, joined: Joined) -> None:
-        """Drop what has closed."""
+        """Drop two ends that have closed."""
         self.live.discard(joined)
         self._watched.pop(joined, None)
         if not self.live and self._drained:
             self._drained.set()
 
     async def drained(self, patience: float) -> None:
-        """Return when nothing lives any more, after ``patience`` seconds at the latest."""
+        """Return when all users' connections have ended, after ``patience`` seconds at the latest."""
         self._drained = asyncio.Event()
         if self.live:
             with contextlib.suppress(TimeoutError):
@@ -105,7 +105,7 @@ class Relay:
                     await self._drained.wait()
 
     def close(self) -> None:
-        """Reset whatever still lives, and give back the pipes."""
+        """Reset all connections that remain, and close the pipes."""
         for joined in list(self.live):
             joined.close(reset=True)
         for link in list(self.links):
@@ -118,7 +118,7 @@ class Relay:
             self._timer = None
 
     def watch(self, joined: Joined) -> None:
-        """Look after a half-closed connection from now on: silence ends it."""
+        """Watch a half-closed connection, which is told how long it has been silent."""
         self._watched[joined] = (joined.moved, self.loop.time())
         if self._timer is None:
             self._timer = self.loop.call_later(self.patience.sweep, self._sweep)
@@ -128,7 +128,7 @@ class Relay:
         for joined in list(self._watched):
             try:
                 self._look_at(joined)
-            except Exception as error:  # noqa: BLE001 - the others are looked after all the same
+            except Exception as error:  # noqa: BLE001 - the others are watched nevertheless
                 joined.close(reset=True)
                 self.poller.faults.fault(FAULT, error)
         if not self._watched:
@@ -145,5 +145,5 @@ class Relay:
 
 
 def splice_available() -> bool:
-    """Return whether this system has splice and the administrator has not switched it off."""
+    """Return whether the system has splice, and the administrator has not switched it off."""
     return hasattr(os, "splice") and not os.environ.get("BACKHAUL_NO_SPLICE")

@@ -1,16 +1,16 @@
-"""The signs that tell whether both ends run the same transport."""
+"""The evidence of whether both ends run the same transport."""
 
 from typing import Protocol
 
 
 class Fit(Protocol):
-    """Takes the signs from all places where they are seen."""
+    """Collects the evidence from all carriers."""
 
     def mismatched(self, what: str) -> None:
         """Note a connection of another transport; ``what`` is a sentence with the remedy."""
 
     def seen(self) -> None:
-        """Note a connection that nothing speaks against."""
+        """Note a connection without signs of a mismatch."""
 
     def proved(self) -> None:
-        """Note a connection that has shown that it could carry a user."""
+        """Note a connection that has proved that it can carry a user."""

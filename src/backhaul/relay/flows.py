@@ -1,8 +1,8 @@
-"""Flows: the datagrams of one user and their way, both ways, until they fall silent.
+"""Flows: the datagrams of one user in both directions, until they cease.
 
-A flow joins two ends, whatever they are: a peer of a UDP socket, a stream that frames datagrams, a queue while
-nothing better is there. No task and no timer belongs to a flow; a flood of sources costs the process no memory, and
-nobody whose target has answered a place that the flood could have given up itself.
+A flow joins two ends of any kind: a peer of a UDP socket, a stream that frames datagrams, or a queue until there is
+something better. No task and no timer belongs to a flow. A flood of sources costs the process no memory, and its flows
+make room for each other before an answered flow does.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from backhaul.wire.datagrams import Batch
 from .shares import Shares
 from .traffic import Traffic
 
-_UNANSWERED_PART, _SOURCE_PART = 4, 32  # a quarter of the table for new flows, an eighth of that for one source
+_UNANSWERED_PART, _SOURCE_PART = 4, 32  # a quarter of the table for unanswered flows, an eighth of that for one source
 
 
 class DatagramEnd(Hashable, Protocol):
     """One end of a flow, to which datagrams are sent."""
 
     def send(self, batch: Batch) -> None:
-        """Send them, keep copies, or drop and count them; never wait, never raise."""
+        """Send the datagrams, keep copies, or drop and count them; never wait, never raise."""
 
     def close(self) -> None:
         """Act on the end of the flow."""
@@ -38,9 +38,9 @@ def _nothing() -> None:
 
 
 class Flow:
-    """One user's datagrams; owns both ends. ``near`` is the one towards the user, ``far`` the one towards the target.
+    """One user's datagrams; owns both ends. ``near`` is the end towards the user, ``far`` the end towards the target.
 
-    ``source`` is shared by flows that may be of one user, who sends from many ports; without one a flow is its own.
+    Flows share a ``source`` if one user may have sent them from many ports; without one a flow is its own source.
     ``done`` is called at the end.
     """
 
@@ -83,7 +83,7 @@ class Flow:
         table.add(self)
 
     def carry(self, far: DatagramEnd) -> None:
-        """Send datagrams to ``far`` from now on, those that waited first; it replaces the far end of before."""
+        """Make ``far`` the far end, which replaces the one before; datagrams that waited go first."""
         before, self._far = self._far, far
         if isinstance(before, DatagramQueue):
             far.send(before.take())
@@ -111,7 +111,7 @@ class Flow:
         self._near.send(batch)
 
     def close(self) -> None:
-        """End the flow, exactly once; its user may begin another one at any time."""
+        """End the flow, once; its user may begin another one at any time."""
         if self.closed:
             return
         self.closed = True
@@ -122,7 +122,7 @@ class Flow:
 
 
 class Refusal:
-    """The far end of a flow that the client does not take; drops and counts the datagrams."""
+    """The far end of a flow that the client refused; drops and counts the datagrams."""
 
     __slots__ = ("_counters",)
 
@@ -130,20 +130,20 @@ class Refusal:
         self._counters = counters
 
     def send(self, batch: Batch) -> None:
-        """See DatagramEnd."""
+        """Count the datagrams as dropped."""
         self._counters.dropped += len(batch)
 
     def close(self) -> None:
-        """See DatagramEnd."""
+        """Do nothing: there is nothing to close."""
 
 
 class FlowTable:
     """Every flow of this end in the order of its last datagram: at most ``limit``, none silent for ``timeout`` seconds.
 
-    If there are too many, one makes room that no target has answered yet: anybody can make up flows, answers take a
-    target. As long as those are few, a source that has hardly any of them takes the place of an answered flow instead:
-    users who come together must not push out one another. Either way it is a flow of the source that has most of the
-    kind, the one silent for longest.
+    In a full table, a flow that no target has answered makes room: a user can invent flows, but not answers. While such
+    flows are few, a source that has hardly any of them takes the place of an answered flow instead, so users who arrive
+    together do not push each other out. Either way the source with the most flows of the kind loses the one that has
+    been silent for longest.
     """
 
     def __init__(self, limit: int = 4096, timeout: float = 60.0) -> None:
@@ -154,18 +154,18 @@ class FlowTable:
         self._unanswered: Shares[Flow] = Shares()
         self._answered: Shares[Flow] = Shares()
         self._timer: asyncio.TimerHandle | None = None
-        self.counters = Counters()  # of flows that belong to no port: those of the client's side
+        self.counters = Counters()  # of flows without a port, which are those of the client
 
     def __len__(self) -> int:
         return len(self._flows)
 
     @property
     def last_used(self) -> float:
-        """When a flow was last in use, by the event loop's clock."""
+        """The time of the last datagram of all flows, on the event loop's clock."""
         return next(reversed(self._flows)).last_used if self._flows else -math.inf
 
     def bound(self, limit: int, timeout: float) -> None:
-        """Replace the limits, also for the flows that are here."""
+        """Replace the limits, for present flows as well."""
         self.limit, self.timeout = limit, timeout
         while len(self._flows) > limit:
             (self._unanswered or self._answered).oldest_of_most().close()
@@ -174,7 +174,7 @@ class FlowTable:
             self._timer = self._loop.call_later(0, self._sweep)
 
     def add(self, flow: Flow) -> None:
-        """Take in a new flow, which may take the place of another one."""
+        """Add a new flow, which may take the place of another one."""
         if len(self._flows) >= self.limit:
             self._victim(flow.source).close()
         self._flows[flow] = None
@@ -230,13 +230,13 @@ class FlowTable:
                 return
             try:
                 flow.close()
-            except BaseException:  # the event loop logs it; the others end all the same
+            except BaseException:  # the event loop logs it; the other flows end nevertheless
                 self._timer = self._loop.call_later(0, self._sweep)
                 raise
 
 
 def connect_flow(poller: Poller, flow: Flow, sock: socket.socket) -> None:
-    """Make ``sock``, a UDP socket that is connected to the target, the flow's far end."""
+    """Make ``sock``, a UDP socket that is connected to the target, the far end of the flow."""
 
     def received(batch: Batch, _: Address) -> None:
         flow.from_far(batch)

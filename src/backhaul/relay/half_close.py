@@ -1,7 +1,7 @@
 """The rule of half-closed connections as a table: when an end is passed on, held back, or closes everything.
 
-Pure: a relay looks up what happens to one of its directions, and finds the next state and what to do. States are
-shared by all users, so a look-up costs a user neither an object nor a call of Python.
+The table has no side effects: a relay looks up an event of one of its directions, and gets the next state and an
+action. All users share the states, so a look-up costs neither an object nor a call of a Python function.
 """
 
 from collections.abc import Mapping
@@ -13,25 +13,25 @@ from .outcome import Ending
 
 
 class Side(IntEnum):
-    """A direction, named after the side from which its bytes come."""
+    """A direction, named after the side that its bytes come from."""
 
     USER = 0
     TARGET = 1
 
 
 class Event(IntEnum):
-    """A thing that happens to a direction."""
+    """An event of a direction."""
 
     ENDED = 0
     """Its source has ended, and bytes still wait for its sink."""
     OVER = 1
     """Its source has ended, and its sink has taken everything."""
     SILENT = 2
-    """Nothing has moved for as long as its end is to be held back."""
+    """Nothing has moved for as long as its end is held back."""
 
 
 class Action(IntEnum):
-    """A thing that the relay has to do next."""
+    """The next step of the relay."""
 
     NOTHING = 0
     TELL = 1
@@ -58,7 +58,7 @@ class Step(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """The meaning of the end of one direction while the other goes on, for peers of a certain understanding."""
+    """The action at the end of one direction while the other goes on, by what the peers understand."""
 
     user_over: Action
     target_over: Action
@@ -74,11 +74,11 @@ ENDING: Final = {
     (Side.TARGET,): Ending.TARGET,
     (Side.TARGET, Side.USER): Ending.TARGET,
 }
-"""The outcome of an orderly end by ``State.ended``: the side that has ended first has closed the connection."""
+"""The outcome of an orderly end by ``State.ended``: the side that ended first has closed the connection."""
 
 
 def follow(state: State, side: Side, event: Event, policy: Policy) -> Step:
-    """Return what follows from an event; a repeated event changes nothing."""
+    """Return the step that follows from an event; a repeated event changes nothing."""
     if event is Event.SILENT:
         held = side in state.over and side not in state.told
         return Step(state._replace(told=(*state.told, side)), Action.TELL) if held else Step(state, Action.NOTHING)
@@ -104,7 +104,7 @@ _MOVES: Final = tuple(product(Side, Event))
 
 
 def _all_states() -> list[State]:
-    """Return the states that can come about, also where it becomes known only later what a peer understands."""
+    """Return all reachable states, including those in which it becomes known only later what a peer understands."""
     states = [OPEN]
     for state in states:
         for (side, event), policy in product(_MOVES, (_UNDERSTOOD, _NOT_BY_FAR, _NOT_BY_NEAR)):
@@ -122,10 +122,10 @@ def _table(policy: Policy) -> Table:
 
 
 BOTH_UNDERSTAND: Final = _table(_UNDERSTOOD)
-"""Both ends take the end of one direction for just that."""
+"""To both peers the end of one direction leaves the other one open."""
 FAR_DOES_NOT: Final = _table(_NOT_BY_FAR)
-"""The end towards the target, a client of v0.7.2, takes it for the end of both.
+"""The peer towards the target, a client of v0.7.2, ends both directions when it receives the end of one.
 
-So the user's end is held back until the answer is likely to be complete. The target's end is the last of the answer."""
+So the user's end is held back until the answer is likely to be complete. The target's end completes the answer."""
 NEAR_DOES_NOT: Final = _table(_NOT_BY_NEAR)
-"""The end towards the user, a server of v0.7.2, ends both directions when it ends one, and expects the same."""
+"""The peer towards the user, a server of v0.7.2, ends both directions together, and expects the same."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Ending(Enum):
-    """The side or the event that ended it; the value is part of a sentence in the log."""
+    """The side or event that ended a connection; the value is part of a sentence in the log."""
 
     USER = "closed by the user"
     TARGET = "closed by the target"
@@ -21,12 +21,12 @@ class Ending(Enum):
 
     @property
     def orderly(self) -> bool:
-        """Whether both ends are closed in order, not with a reset."""
+        """True if both ends are closed in order, without a reset."""
         return self is Ending.USER or self is Ending.TARGET
 
 
 class Outcome(NamedTuple):
-    """The bytes that a user has moved, and how the connection ended."""
+    """The bytes that a user has moved, and the end of the connection."""
 
     received: int  # bytes from the user
     sent: int  # bytes to the user
@@ -40,4 +40,4 @@ NOT_CARRIED = Outcome(0, 0, Ending.NOT_CARRIED)
 FAILED = Outcome(0, 0, Ending.FAILED)
 LOST = Outcome(0, 0, Ending.LOST)
 RESET_BY_USER = Outcome(0, 0, Ending.RESET_BY_USER)
-FLOW_OVER = Outcome(0, 0, Ending.SILENT)  # its datagrams are counted elsewhere
+FLOW_OVER = Outcome(0, 0, Ending.SILENT)  # the counters of the port have its datagrams

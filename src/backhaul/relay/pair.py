@@ -1,4 +1,4 @@
-"""Two stream sockets joined: bytes move both ways until both directions have ended."""
+"""Two stream sockets, joined: bytes move both ways until both directions have ended."""
 
 import errno
 import logging
@@ -22,11 +22,11 @@ class End(NamedTuple):
     """One end of a pair; the pair owns the socket from now on."""
 
     sock: socket.socket
-    half_close: bool  # whether the peer takes FIN as the end of one direction only; v0.7.2 does not
+    half_close: bool  # to the peer FIN ends one direction only; to v0.7.2 it ends both
 
 
 class Pair:
-    """Two sockets that belong together; owns both and closes both, exactly once.
+    """Two joined sockets; owns both, and closes both once.
 
     ``near`` is the end towards the user, ``far`` the end towards the target.
     """
@@ -50,7 +50,7 @@ class Pair:
 
     @property
     def moved(self) -> int:
-        """Bytes moved so far, both ways together."""
+        """The bytes moved so far, both ways together."""
         return self.to_far.moved + self.to_near.moved
 
     def start(self, preface: bytes) -> None:
@@ -60,7 +60,7 @@ class Pair:
             self.to_near.start(b"")
 
     def direction_ended(self, direction: Direction) -> None:
-        """See Owner."""
+        """Pass on the end of a direction, hold it back, or close both sockets."""
         if self.closed:
             return
         event = Event.ENDED if direction.stalled else Event.OVER
@@ -73,14 +73,15 @@ class Pair:
                 self.relay.watch(self)
 
     def told_at_once(self) -> bool:
-        """See Owner. The end must not be a close while the other direction goes on.
+        """Return whether the end of a direction may share a packet with its last bytes.
 
-        Such a close may meet unread bytes. It is a reset then, and the kernel throws away what it has not sent.
+        It may not if the end would be a close while the other direction goes on. A close with unread bytes is a reset,
+        and the kernel drops the bytes that it has not sent.
         """
         return self._table is BOTH_UNDERSTAND or bool(self.state.over)
 
     def silent_for(self, seconds: float) -> None:
-        """See Joined."""
+        """Reset both ends after a long silence; pass on a held-back end after a short one."""
         if seconds >= self.relay.patience.half_close:
             log.debug("reset a half-closed connection after %.0f s of silence", seconds)
             self.end(Ending.SILENT)
@@ -89,7 +90,7 @@ class Pair:
             self._tell_held()
 
     def fail(self, culprit: socket.socket, error: OSError) -> None:
-        """Close both ends because a socket is broken: the other end sees a reset as well."""
+        """Close both ends because a socket is broken; the other end gets a reset as well."""
         if error.errno not in _RESETS:
             self.end(Ending.LOST)
         else:
@@ -104,7 +105,7 @@ class Pair:
         self.end(Ending.SHUTDOWN if reset else ENDING[self.state.ended])
 
     def end(self, ending: Ending) -> None:
-        """Close both sockets and tell whoever waits for it; later calls do nothing."""
+        """Close both sockets and report the outcome; later calls do nothing."""
         if self.closed:
             return
         self.closed = True
@@ -114,7 +115,7 @@ class Pair:
         self.to_far.release()
         self.to_near.release()
         outcome = Outcome(self.to_far.moved, self.to_near.moved, ending)
-        del self.to_far, self.to_near, self.latest  # without circles all this is freed at once
+        del self.to_far, self.to_near, self.latest  # without reference cycles everything is freed at once
         self.relay.finished(self, self._done, outcome)
 
     def _hold_back(self, direction: Direction) -> None:
@@ -147,14 +148,14 @@ def join_sockets(
 ) -> Pair:
     """Join both ends; send ``preface`` to the far end first, and call ``done`` when both are closed.
 
-    ``said``: bytes of the user that were read before, whether they are in ``preface`` or have left already.
+    ``said`` is the number of the user's bytes that were read before; they are in ``preface``, or have left already.
     """
     pair = Pair(relay, near, far, traffic, done)
     pair.to_far.count(said)
     relay.live.add(pair)
     try:
         pair.start(preface)
-    except Exception as error:  # noqa: BLE001 - it must not live on half started
+    except Exception as error:  # noqa: BLE001 - a half started pair must not go on
         pair.reset()
         relay.poller.faults.fault(FAULT, error)
     return pair

@@ -1,6 +1,6 @@
 """Pings on silent connections, because proxies close those after a minute (nginx: 60 s).
 
-One timer serves all connections of a process, and counting costs one flag for each read and write.
+One timer serves all connections of a process. Each read and write of a connection costs no more than setting a flag.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ class Silent(Protocol):
 
 
 class Pings:
-    """Looks after connections; no timer runs while there are none."""
+    """Pings connections that are silent; no timer runs while there are none."""
 
     def __init__(self, longest: Callable[[], float], faults: LogThrottle) -> None:
-        """``longest`` returns the seconds of silence allowed, each time anew; ``faults`` gets unexpected exceptions."""
+        """``longest`` returns the limit of silence in seconds; ``faults`` logs unexpected exceptions."""
         self._loop = asyncio.get_running_loop()
         self._longest = longest
         self._faults = faults
@@ -32,23 +32,23 @@ class Pings:
         self._timer: asyncio.Handle | None = None
 
     def add(self, member: Silent) -> None:
-        """Look after a connection, which counts as active from now on."""
+        """Add a connection, which counts as active now."""
         self._members.add(member)
         if self._timer is None:
             self._look_later()
 
     def discard(self, member: Silent) -> None:
-        """Leave a connection alone; harmless if it is not there."""
+        """Remove a connection; harmless if it is not there."""
         self._members.discard(member)
 
     def close(self) -> None:
-        """Stop."""
+        """Stop, and drop all connections."""
         self._members.clear()
         if self._timer:
             self._timer.cancel()
 
     def _look_later(self) -> None:
-        # Found silent by two looks in a row: at most twice the time between them has passed.
+        # A connection is pinged at the second look without bytes in between: at most twice this time has passed.
         self._timer = self._loop.call_later(self._longest() / 2, self._look)
 
     def _look(self) -> None:
@@ -70,5 +70,5 @@ class Pings:
     def _look_at(self, member: Silent) -> None:
         try:
             member.ping_if_silent()
-        except Exception as error:  # noqa: BLE001 - the others are looked after all the same
+        except Exception as error:  # noqa: BLE001 - the others are pinged nevertheless
             self._faults.fault("internal error in a ping; connections go on", error)

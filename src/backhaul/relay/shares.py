@@ -1,4 +1,4 @@
-"""Places that several sources share, in turn; the source with the most of them is known."""
+"""Places that several sources share and take in turn; the source with the most places is known."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -6,24 +6,24 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Sourced(Protocol):
-    """A thing that takes a place."""
+    """An item that takes a place."""
 
     @property
     def source(self) -> Hashable:
-        """The source that it counts for."""
+        """The source that the item counts for."""
 
 
 Item = TypeVar("Item", bound=Sourced)
 
 
 class Shares(Generic[Item]):
-    """Items grouped by their source, oldest first. Each operation takes the same time, however many there are.
+    """Items grouped by their source, oldest first. Each operation takes constant time.
 
-    Of sources that have as many items, the one that was touched last comes last.
+    Of sources with equally many items, the one that was touched last comes last.
     """
 
     def __init__(self) -> None:
-        self.most = 0  # items of the source that has most
+        self.most = 0  # items of the source that has the most
         self._groups: OrderedDict[Hashable, OrderedDict[Item, None]] = OrderedDict()
         self._size = 0
         self._with_count: dict[int, OrderedDict[Hashable, None]] = {}  # sources by how many items they have
@@ -36,7 +36,7 @@ class Shares(Generic[Item]):
         return len(self._groups.get(source, ()))
 
     def add(self, item: Item) -> None:
-        """Take in a new item, the newest of its source."""
+        """Add an item as the newest of its source."""
         group = self._groups.setdefault(item.source, OrderedDict())
         group[item] = None
         self._size += 1
@@ -63,12 +63,12 @@ class Shares(Generic[Item]):
         self._recount(item.source, len(group) + 1, len(group))
 
     def oldest_of_most(self) -> Item:
-        """Return the oldest item of the source that has most; only while there is one."""
+        """Return the oldest item of the source that has the most; call it only if there is an item."""
         source = next(iter(self._with_count[self.most]))
         return next(iter(self._groups[source]))
 
     def next(self) -> Item:
-        """Return the oldest item of the source whose turn it is; only while there is one."""
+        """Return the oldest item of the source whose turn it is; call it only if there is an item."""
         return next(iter(next(iter(self._groups.values()))))
 
     def pass_turn(self, source: Hashable) -> None:
@@ -77,7 +77,7 @@ class Shares(Generic[Item]):
             self._groups.move_to_end(source)
 
     def _recount(self, source: Hashable, before: int, after: int) -> None:
-        """Keep the sources by count; ``before`` and ``after`` are one apart."""
+        """Move a source from one count to another; ``before`` and ``after`` differ by one."""
         if before:
             equals = self._with_count[before]
             del equals[source]
