@@ -5,34 +5,34 @@ from typing import Protocol
 from backhaul.net.buffers import shared_buffer
 from backhaul.wire.smux import SmuxError
 
-FRAMES_AT = 1 << 12  # where the first hole begins in the shared buffer; before it is room for control frames
+FRAMES_AT = 1 << 12  # offset of the first hole in the shared buffer; before it is room for control frames
 MAX_FRAMES = 8  # per wake-up of a socket
 _FRAMES_SIZE = MAX_FRAMES * ((1 << 16) + 16)  # bytes: so many of the largest smux frames with their headers
 
 OUT = shared_buffer(FRAMES_AT + _FRAMES_SIZE)
-"""Outgoing frames, which are put together and sent within one wake-up."""
+"""Outgoing frames, which are built and sent within one wake-up."""
 
 
 class Consumer(Protocol):
-    """The user of a channel, which is told what comes and when there is room."""
+    """The user of a channel, which gets its payload and events. The first four methods are those of ``smux.Sink``."""
 
     def on_data(self, view: memoryview) -> int:
-        """See smux.Sink."""
+        """Take payload; return how many of its bytes, from the front, are consumed for good."""
 
     def on_fin(self) -> None:
-        """See smux.Sink."""
+        """Learn that the peer has finished its direction."""
 
     def on_window(self) -> None:
-        """See smux.Sink."""
+        """Send again, because the peer has room."""
 
     def on_lost(self, reason: SmuxError | str) -> None:
-        """See smux.Sink."""
+        """Learn that the connection is gone; only ``deliver`` may still be called."""
 
     def on_reset(self) -> None:
-        """Reset the user, because a peer with extensions has given up."""
+        """Reset the user, because a peer with extensions has reset its end."""
 
     def deliver(self) -> None:
-        """Take what ``on_data`` has brought; its views are valid for this call only."""
+        """Write the payload of this read; the views of ``on_data`` are valid until this returns."""
 
     def unpark(self) -> None:
         """Send again, because the connection accepts bytes."""
@@ -55,7 +55,7 @@ class Channel(Protocol):
 
     @property
     def burst(self) -> int:
-        """Payload bytes that one user may send per wake-up, so that others get their turn."""
+        """Payload bytes that one user may send per wake-up; the limit lets others have their turn."""
 
     @property
     def half_close(self) -> bool:
@@ -63,20 +63,20 @@ class Channel(Protocol):
 
     @property
     def blocked(self) -> bool:
-        """Whether the connection takes no bytes now; a parked consumer is told when it does."""
+        """True while the connection takes no bytes; a parked consumer is called when it does."""
 
     @property
     def broken(self) -> bool:
-        """Whether the connection is gone."""
+        """True once the connection is gone."""
 
     def park(self, consumer: Consumer, *, bulk: bool) -> None:
         """Call ``consumer.unpark()`` once the connection is no longer blocked; users that send little go first."""
 
     def room(self) -> int:
-        """Return the payload bytes that the peer has room for; after 0, ``on_window`` tells of more."""
+        """Return the payload bytes that the peer has room for; after 0, ``on_window`` is called when there is more."""
 
     def send_frames(self, count: int, *, last: bool = False) -> None:
-        """Frame and send the ``count`` payload bytes that lie after their holes in OUT; ``last`` finishes as well."""
+        """Frame and send the ``count`` payload bytes after their holes in OUT; with ``last`` finish as well."""
 
     def touch(self, consumer: Consumer) -> None:
         """Call ``consumer.deliver()`` when all bytes of this read have been parsed."""
@@ -85,10 +85,10 @@ class Channel(Protocol):
         """Note that the socket has taken ``count`` bytes of payload."""
 
     def settle(self) -> None:
-        """Act on what was consumed: send window updates, stop or resume reading."""
+        """Act on consumed bytes: send window updates, stop or resume reading."""
 
     def finish(self) -> None:
         """Tell the peer that this direction is over."""
 
     def drop(self, *, reset: bool) -> None:
-        """Release the channel; nothing is read or written any more."""
+        """Release the channel, in order or with a reset; the consumer is not called any more."""

@@ -1,8 +1,8 @@
 """A socket joined with a framed channel, which is a smux stream or a WebSocket connection.
 
-Payload is read into a shared buffer after holes for the headers, so it is never copied: the channel writes headers
-into the holes and sends the whole. What comes from the channel goes to the socket in the pieces
-in which it lies in the read buffer.
+Payload is read into a shared buffer after holes for the headers, so it is never copied: the channel writes headers into
+the holes and sends the whole. The channel's payload goes to the socket in the pieces in which it lies in the read
+buffer.
 """
 
 import logging
@@ -22,17 +22,17 @@ from .traffic import Traffic
 
 log = logging.getLogger("backhaul.tunnel")
 
-_SMALL_PIECE = 4096  # bytes: below this, joining pieces is cheaper than a vector of them
+_SMALL_PIECE = 4096  # bytes below which joining pieces is cheaper than a vector of them
 _MOST_PIECES = 1024  # IOV_MAX of Linux: the kernel takes no longer vector
-# By the side of the socket: v0.7.2 is at the other end of the channel. What it understands matters for the first
-# direction only; everything is over with the second one.
+# The tables for a channel to v0.7.2, by the side of the socket. They matter for the first direction only, because
+# everything is over with the second one.
 _WITHOUT: Final = (FAR_DOES_NOT, NEAR_DOES_NOT)
 
 
 class FramedRelay:
-    """Owns the socket and its end of the channel; closes both, exactly once.
+    """Owns the socket and its end of the channel; closes both once.
 
-    ``towards_user`` says which end of the tunnel this is: whether the socket is the user's or the target's.
+    ``towards_user`` is true if the socket is the user's; otherwise it is the target's.
     """
 
     __slots__ = (
@@ -67,8 +67,8 @@ class FramedRelay:
     ) -> None:
         self.channel = channel
         self._relay = relay
-        self.taken = 0  # bytes that came from the socket
-        self.given = 0  # bytes that went to the socket
+        self.taken = 0  # bytes read from the socket
+        self.given = 0  # bytes written to the socket
         self.closed = False
         self._sock = sock
         self._done = done
@@ -79,17 +79,18 @@ class FramedRelay:
         self._pieces: list[memoryview] = []
         self._backlog: bytearray | None = None  # most relays never need one
         self._hold = 0.0  # seconds of silence for which the end of the user is held back
-        self._answered = False  # the last bytes were the channel's
+        self._answered = False  # the channel moved bytes last
 
     @property
     def moved(self) -> int:
-        """See Joined."""
+        """The bytes moved so far, both ways together."""
         return self.taken + self.given
 
     def start(self, kept: bytes = b"", *, ended: bool = False, said: int = 0) -> None:
-        """Begin. ``kept`` came on the channel before and is not consumed yet; the peer may have finished it since.
+        """Begin; ``kept`` holds bytes that arrived on the channel before and are not consumed yet.
 
-        ``said``: bytes of the socket that went into the channel before.
+        ``ended`` is true if the peer has finished its direction since. ``said`` is the number of the socket's bytes
+        that were sent on the channel before.
         """
         self._relay.live.add(self)
         if said:
@@ -105,7 +106,7 @@ class FramedRelay:
             self._fail(error)
 
     def read_now(self) -> None:
-        """Take what the socket has sent already."""
+        """Read the bytes that have arrived on the socket already."""
         self._attempt(self.readable)
 
     def _attempt(self, action: Callable[[], None]) -> None:
@@ -127,7 +128,7 @@ class FramedRelay:
             self._relay.budget.hold(self, len(self._backlog))
 
     def readable(self) -> None:
-        """Read from the socket, unless the channel takes nothing now."""
+        """Read from the socket, unless the channel is blocked or has no room."""
         if self.channel.blocked:
             self._relay.poller.ignore_readable(self._sock)
             self.channel.park(self, bulk=self._bulk)
@@ -137,7 +138,7 @@ class FramedRelay:
             self._relay.poller.ignore_readable(self._sock)
 
     def unpark(self) -> None:
-        """See Consumer: send some bytes, and listen to the socket again."""
+        """Read and send some bytes at once, and watch the socket again."""
         if not self.closed and self._side not in self._state.ended:
             self._attempt(self._go_on)
 
@@ -147,26 +148,26 @@ class FramedRelay:
             self._read(min(room, self.channel.burst, self.channel.frame_size))
 
     def on_window(self) -> None:
-        """See smux.Sink."""
+        """Watch the socket again, because the peer has room."""
         if not self.closed and self._side not in self._state.ended:
             self._relay.poller.on_readable(self._sock, self.readable)
 
     def on_data(self, view: memoryview) -> int:
-        """See smux.Sink: collected, and delivered when the whole read has been parsed."""
+        """Collect the payload, which is delivered when the whole read has been parsed."""
         if not self._pieces:
             self.channel.touch(self)
         self._pieces.append(view)
         return 0
 
     def on_fin(self) -> None:
-        """See smux.Sink."""
+        """Act on the end of the channel, after the payload that still waits for the socket."""
         if self._pieces or self._backlog:
             self._state, _ = BOTH_UNDERSTAND[self._state, self._other, Event.ENDED]
         else:
             self._channel_over()
 
     def on_lost(self, reason: SmuxError | str) -> None:
-        """See smux.Sink. What has come of a direction that had ended is still delivered."""
+        """End with the connection; the payload of a direction that had ended is delivered first."""
         del reason
         if self._pieces or (self._backlog and self._other in self._state.ended):
             self._relay.poller.ignore_readable(self._sock)
@@ -174,11 +175,11 @@ class FramedRelay:
             self._lost()
 
     def on_reset(self) -> None:
-        """See Consumer: the socket at the other end was reset."""
+        """End because the socket at the other end was reset."""
         self._end(Ending.RESET_BY_TARGET if self._side is Side.USER else Ending.RESET_BY_USER, tell=False)
 
     def deliver(self) -> None:
-        """Write the pieces that lie in the shared buffer; keep what the socket does not take."""
+        """Write the pieces in the shared buffer; keep a copy of those that the socket does not take."""
         if self.closed:
             self._pieces.clear()
             return
@@ -189,15 +190,15 @@ class FramedRelay:
             elif (sent := self._write(pieces)) >= 0:
                 self._keep(pieces, sent)
             self._after_delivery()
-        except Exception as error:  # noqa: BLE001 - the other streams of the session get theirs all the same
+        except Exception as error:  # noqa: BLE001 - the other streams of the session must get their pieces
             self._fail(error)
 
     def reset(self) -> None:
-        """See Consumer."""
+        """End because the program has failed."""
         self._end(Ending.FAILED)
 
     def over_budget(self) -> None:
-        """See Holder."""
+        """End because the socket does not read."""
         self._end(Ending.SHORT_OF_MEMORY)
 
     def close(self, *, reset: bool = False) -> None:
@@ -205,7 +206,7 @@ class FramedRelay:
         self._end(Ending.SHUTDOWN if reset else ENDING[self._state.ended])
 
     def silent_for(self, seconds: float) -> None:
-        """See Joined."""
+        """Reset both sides after a long silence; tell the channel of a held-back end after a short one."""
         if seconds >= self._relay.patience.half_close:
             log.debug("reset a half-closed connection after %.0f s of silence", seconds)
             self._end(Ending.SILENT)
@@ -265,7 +266,7 @@ class FramedRelay:
         self._from_sock.bytes += count
 
     def _socket_over(self, *, told: bool = False) -> None:
-        """Do what follows from the end of the socket; ``told``: it has left on the channel with the last bytes."""
+        """Act on the end of the socket; ``told`` is true if the channel has sent it with the last bytes."""
         self._relay.poller.on_reset(self._sock, self.sock_reset)
         table = BOTH_UNDERSTAND if self._state.over or self.channel.half_close else _WITHOUT[self._side]
         self._state, action = table[self._state, self._side, Event.OVER]
@@ -291,7 +292,7 @@ class FramedRelay:
             self.channel.finish()
 
     def _channel_over(self) -> None:
-        """Do what follows from the end of the channel; the socket has taken everything."""
+        """Act on the end of the channel, all of whose payload the socket has taken."""
         if self.closed:
             return
         table = BOTH_UNDERSTAND if self._state.over or self.channel.half_close else _WITHOUT[self._side]
@@ -308,7 +309,7 @@ class FramedRelay:
         self._relay.watch(self)
 
     def _write(self, pieces: list[memoryview]) -> int:
-        """Return how many bytes the socket took, -1 if it broke."""
+        """Return how many bytes the socket took, or -1 if it broke."""
         flags = self._flags()
         try:
             if len(pieces) == 1:
@@ -326,9 +327,9 @@ class FramedRelay:
         return sent
 
     def _flags(self) -> int:
-        """Let the end that follows at once share a packet, unless a close tells of it that may meet unread bytes.
+        """Let an end that follows at once share a packet with the last bytes, unless it may be a reset.
 
-        Such a close is a reset, and the kernel throws away what it has not sent yet.
+        A close with unread bytes is a reset, and the kernel drops the bytes that it has not sent.
         """
         if self._other not in self._state.ended:
             return 0
@@ -342,7 +343,7 @@ class FramedRelay:
             self._relay.budget.hold(self, len(self._backlog))
 
     def _append(self, pieces: list[memoryview]) -> None:
-        assert self._backlog is not None  # noqa: S101 - else there would be nothing to append to
+        assert self._backlog is not None  # noqa: S101 - the caller has checked it
         for piece in pieces:
             self._backlog += piece
         self._relay.budget.hold(self, len(self._backlog))

@@ -29,24 +29,24 @@ _END: Final = websocket.TEXT
 _RESET: Final = websocket.BINARY
 _END_MESSAGES: Final = {masked: websocket.encode(_END, b"", masked=masked) for masked in (False, True)}
 
-_IN = shared_buffer(_READ_SIZE)  # shared: every read is dealt with before the next
+_IN = shared_buffer(_READ_SIZE)  # shared: every read is handled before the next
 
 
 class _Nobody:
-    """A sink that ignores what comes on a connection that is being closed."""
+    """The sink of a connection that is being closed."""
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
-        """See websocket.Sink."""
+        """Drop the payload."""
 
     def on_control(self, opcode: int, payload: bytes) -> None:
-        """See websocket.Sink."""
+        """Ignore the frame."""
 
 
 _NOBODY: Final = _Nobody()
 
 
 class WsChannel:
-    """Owns the connection. ``masked``: whether this is the client's side, whose frames carry a mask."""
+    """A WebSocket connection with one user; owns it. ``masked`` is true on the client, whose frames have a mask."""
 
     __slots__ = (
         "_active",
@@ -84,7 +84,7 @@ class WsChannel:
         masked: bool,
         peer: Peer,
     ) -> None:
-        """``unsent`` is the rest of something that has left in part, and goes first."""
+        """``unsent`` is the rest of a message that has been sent in part, and goes first."""
         self._relay = relay
         self._pings = not (masked and peer.supports(Feature.PINGS))  # one end is enough, and servers come first
         self._whole_frames = peer.supports(Feature.WHOLE_FRAMES)
@@ -105,18 +105,18 @@ class WsChannel:
         self._ended = False  # the connection's end has been read
         self._end_heard = False  # the peer has ended its direction
         self._end_said = False  # ... and this end its own
-        self._unread = 0  # payload bytes that the socket has not taken yet
+        self._unread = 0  # payload bytes that the user's socket has not taken yet
         parser.sink = self
         if unsent:
             self._block(unsent)
 
     @property
     def burst(self) -> int:
-        """See Channel: one message for each wake-up."""
+        """Payload bytes of one message per wake-up."""
         return self.frame_size
 
     def start(self, consumer: Consumer, *, unread: int = 0) -> None:
-        """Deliver to ``consumer`` from now on, which holds ``unread`` bytes that came before."""
+        """Deliver to ``consumer`` from now on, which holds ``unread`` bytes that arrived before."""
         self._consumer = consumer
         self._unread = unread
         if self._pings:
@@ -124,26 +124,26 @@ class WsChannel:
         self._relay.poller.own(self._conn, self._readable, self.abort)
 
     def ping_if_silent(self) -> None:
-        """See Silent. While bytes wait for the connection, it needs no more."""
+        """Send a ping if nothing has moved since the last call, unless bytes wait for the connection."""
         active, self._active = self._active, False
         if not (active or self.blocked):
             self._transmit(websocket.encode(websocket.PING, b"", masked=self._masked))
 
     def disable_nagle(self) -> None:
-        """Let small messages leave at once, whatever ``nodelay`` says. Datagrams have been joined before."""
+        """Let small messages leave at once, whatever ``nodelay`` is; datagrams are joined before."""
         self._conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def park(self, consumer: Consumer, *, bulk: bool) -> None:
-        """See Channel: there is no other consumer."""
+        """Call the only consumer, ``consumer``, when the connection is no longer blocked."""
         del consumer, bulk
         self._parked = True
 
     def room(self) -> int:
-        """See Channel: there is no window but TCP's."""
+        """Return the size of a frame: there is no window but that of TCP."""
         return self.frame_size
 
     def send_frames(self, count: int, *, last: bool = False) -> None:
-        """See Channel."""
+        """Send one message of ``count`` bytes; with ``last`` the end of the direction goes in the same write."""
         payload_at = FRAMES_AT + self.header_room
         start = websocket.put_header(OUT, payload_at, count, masked=self._masked)
         end = payload_at + count
@@ -155,16 +155,16 @@ class WsChannel:
         self._transmit(OUT[start:end])
 
     def touch(self, consumer: Consumer) -> None:
-        """See Channel."""
+        """Have the consumer deliver when all bytes of this read have been parsed."""
         del consumer
         self._touched = True
 
     def consumed(self, count: int) -> None:
-        """See Channel."""
+        """Count ``count`` bytes as taken by the user's socket."""
         self._unread -= count
 
     def settle(self) -> None:
-        """See Channel: while the socket does not take what was read, nothing more is read."""
+        """Stop reading while the user's socket does not take its payload, or resume."""
         if self.broken or self._lingering or self._paused == (self._unread > 0):
             return
         self._paused = not self._paused
@@ -181,21 +181,21 @@ class WsChannel:
             self._consumer.close()
 
     def drop(self, *, reset: bool) -> None:
-        """See Channel."""
+        """Release the connection, in order or with a reset; a backlog is sent first unless it is reset."""
         try:
             self._let_go(reset=reset)
         except Exception as error:  # noqa: BLE001 - the peer would wait for ever
             self._fail(error)
 
     def abort(self) -> None:
-        """Reset both ends of a connection in an unknown state, whatever was still to be sent or read."""
+        """Reset both ends of a connection in an unknown state, even with bytes to send or to read."""
         if not self.broken:
             self._release(reset=True)
         if self._consumer:
             self._consumer.reset()
 
     def over_budget(self) -> None:
-        """See Holder."""
+        """Reset both ends, because the peer does not read."""
         self.abort()
 
     def _fail(self, error: Exception) -> None:
@@ -219,21 +219,21 @@ class WsChannel:
 
     @property
     def moved(self) -> int:
-        """See Joined: it rises with what the peer acknowledges while the channel lingers."""
+        """A number that rises with each byte that the peer acknowledges while the channel lingers."""
         return -len(self._backlog or b"") - unacknowledged(self._conn)
 
     def silent_for(self, seconds: float) -> None:
-        """See Joined."""
+        """Reset the connection if its peer has taken nothing for too long."""
         if seconds >= self._relay.patience.half_close:
             log.debug("reset a WebSocket connection: its peer took nothing of an answer for %.0f s", seconds)
             self.close(reset=True)
 
     def close(self, *, reset: bool = False) -> None:
-        """See Joined."""
+        """Close the connection, in order or with a reset."""
         self._release(reset=reset)
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
-        """See websocket.Sink."""
+        """Deliver payload; the end of an empty message is the end of the direction, or a reset."""
         if self._consumer is None:
             return
         if piece:
@@ -244,7 +244,7 @@ class WsChannel:
             self._consumer.on_fin() if opcode == _END else self._consumer.on_reset()
 
     def on_control(self, opcode: int, payload: bytes) -> None:
-        """See websocket.Sink: proxies and other implementations ping, and say goodbye."""
+        """Answer a ping or a close, which proxies and other implementations send."""
         if opcode == websocket.PING and len(self._backlog or b"") < _MAX_UNSENT_PONGS:
             self._transmit(websocket.encode(websocket.PONG, payload, masked=self._masked))
         elif opcode == websocket.CLOSE:
@@ -269,7 +269,7 @@ class WsChannel:
         self.feed(_IN[:count])
 
     def feed(self, data: memoryview) -> None:
-        """Take bytes of the connection."""
+        """Parse bytes of the connection."""
         error = ""
         try:
             self._parser.feed(data)
@@ -296,7 +296,7 @@ class WsChannel:
             self._over()
 
     def _over(self) -> None:
-        """Act on an orderly end: both directions are over, and what has come is still delivered."""
+        """Act on an orderly end: both directions are over, and payload that has arrived is still delivered."""
         self._relay.poller.ignore_readable(self._conn)
         self._relay.pings.discard(self)
         self._paused = True
@@ -312,7 +312,7 @@ class WsChannel:
             self._consumer.on_lost(why)
 
     def _linger(self) -> None:
-        """Live on without a consumer, because the connection has not taken all of its answer."""
+        """Stay open without a consumer until the connection has taken all of the answer."""
         self._lingering = True
         self._relay.live.add(self)
         self._relay.watch(self)
@@ -326,7 +326,7 @@ class WsChannel:
         if self._lingering:
             self._relay.forget(self)
         release(self._relay.poller, self._conn, reset=reset, drained=self._ended)
-        self._parser.sink = _NOBODY  # without a circle through its sink all this is freed at once
+        self._parser.sink = _NOBODY  # without a reference cycle through its sink everything is freed at once
 
     def _transmit(self, data: memoryview | bytes) -> None:
         if self.broken:
@@ -340,7 +340,7 @@ class WsChannel:
                 self._block(data[sent:])
         except OSError as error:
             self._lost(reason(error))
-        except Exception as error:  # noqa: BLE001 - whatever the caller does, the peer has not got all of it
+        except Exception as error:  # noqa: BLE001 - the peer may lack some of the bytes, whatever the caller does
             self._fail(error)
 
     def _send(self, data: memoryview | bytes) -> int:
