@@ -128,7 +128,7 @@ def test_a_name_that_is_taken_at_the_last_moment_is_not_replaced(tmp_path: Path)
     file = tmp_path / "server.key"
     file.write_text("mine")
     with pytest.raises(FileExistsError):
-        certificate._put(file, b"new", 0o600, force=False)
+        certificate.put(file, b"new", 0o600, force=False)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 

@@ -168,7 +168,7 @@ class AlteringService(BaseHTTPRequestHandler):
     """The file as the demo makes it, but with two blocks swapped, or without its end."""
 
     def do_GET(self) -> None:
-        blocks = list(demo._file())
+        blocks = list(demo.file_blocks())
         if self.path.endswith("swapped"):
             blocks[3], blocks[4] = blocks[4], blocks[3]
         elif self.path.endswith("short"):
@@ -183,17 +183,16 @@ class AlteringService(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("fault", ["swapped", "short", ""])
-def test_an_altered_file_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "_FILE", f"/{fault}")
+def test_an_altered_file_is_noticed(fault: str) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), AlteringService) as service:
         thread = threading.Thread(target=service.serve_forever)
         thread.start()
         try:
             if fault:
-                with pytest.raises(demo._DemoError, match="checksum"):
-                    demo._fetch_file(service.server_port)
+                with pytest.raises(demo.DemoError, match="checksum"):
+                    demo.fetch_file(service.server_port, f"/{fault}")
             else:
-                assert demo._fetch_file(service.server_port) > 0
+                assert demo.fetch_file(service.server_port, f"/{fault}") > 0
         finally:
             service.shutdown()
             thread.join()

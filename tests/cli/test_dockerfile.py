@@ -92,7 +92,7 @@ def test_its_commands_exist_in_the_program(name: str) -> None:
     if name == "CMD":
         words = form("ENTRYPOINT") + words
     assert words[0] == "backhaul"
-    main._parser().parse_args(words[1:])
+    main.parser().parse_args(words[1:])
 
 
 def test_the_program_and_its_healthcheck_use_the_same_socket() -> None:

@@ -18,6 +18,8 @@ from backhaul.system.unit import MARK
 
 SERVER = '[server]\nbind_addr = ":3080"\ntransport = "tcp"\ntoken = "x"\nports = ["443"]\n'
 USER = "nobody"  # there on every machine, and may do nothing
+# Another user may be unable to read the Python of the tests; only reading the configuration matters here.
+READER = ("/bin/sh", "-c", 'exec /bin/cat "$1"')
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -34,7 +36,7 @@ class Machine:
         self._calls = folder / "calls"
         self.systemctl = folder / "systemctl"
         self.answer("exit 0")
-        self.manager = Systemd(units=self.units, booted=self.units, systemctl=str(self.systemctl))
+        self.manager = Systemd(units=self.units, booted=self.units, systemctl=str(self.systemctl), temporary=())
 
     def answer(self, line: str) -> None:
         self.systemctl.write_text(f'#!/bin/sh\necho "$@" >>{self._calls}\n{line}\n')
@@ -45,14 +47,13 @@ class Machine:
         return self._calls.read_text().splitlines() if self._calls.exists() else []
 
     def install(self, *, user: str = USER, dry: bool = False) -> int:
-        return service.install(str(self.config), name="tunnel", user=user, dry=dry, manager=self.manager)
+        return service.install(
+            str(self.config), name="tunnel", user=user, dry=dry, manager=self.manager, program=READER
+        )
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    monkeypatch.setattr(service, "_TEMPORARY", ())
-    # Another user may be unable to read the Python of the tests; only reading the configuration matters here.
-    monkeypatch.setattr(service, "_program", lambda *words: ("/bin/cat", str(words[-1])))
+def machine() -> Iterator[Machine]:
     with tempfile.TemporaryDirectory() as folder:
         yield Machine(Path(folder))
 
@@ -186,7 +187,7 @@ def test_files_in_a_temporary_directory_are_refused(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(service, "_TEMPORARY", (machine.config.parent,))
+    machine.manager = replace(machine.manager, temporary=(machine.config.parent,))
     assert machine.install() == 1
     assert capsys.readouterr().err.startswith(f"backhaul service: the configuration: {machine.config} is temporary")
     assert machine.calls == []

@@ -95,7 +95,7 @@ async def test_a_request_that_ends_gets_its_late_answer(mixed: Mixed) -> None:
     user.shut_write()
     if mixed.case.ours == "server":
         assert await target.receive(7) == b"request"
-        await until(lambda: mixed.ours.relay._watched)  # the end has come, and is held back
+        await until(lambda: mixed.ours.relay.watched)  # the end has come, and is held back
         await target.send(ANSWER)
         target.close()
         assert await user.receive_all() == ANSWER

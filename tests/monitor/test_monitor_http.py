@@ -3,6 +3,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +11,6 @@ from hypothesis import strategies as st
 from tests.monitor.visitor import PATIENCE, exchange, get, parse
 from tests.support.net import until
 
-from backhaul.monitor import http
 from backhaul.monitor.http import HttpServer, Request, Response
 
 pytestmark = pytest.mark.both_loops
@@ -42,8 +42,14 @@ def echo() -> Echo:
 
 
 @pytest.fixture
-def server(echo: Echo) -> HttpServer:
-    return HttpServer(echo.respond, (("X-Always", "2"),))
+def limits() -> dict[str, Any]:
+    """Those of the server that are not the usual ones."""
+    return {}
+
+
+@pytest.fixture
+def server(echo: Echo, limits: dict[str, Any]) -> HttpServer:
+    return HttpServer(echo.respond, (("X-Always", "2"),), **limits)
 
 
 @pytest.fixture
@@ -130,21 +136,19 @@ async def test_who_leaves_without_asking_gets_nothing(port: int, echo: Echo) -> 
     assert not echo.asked
 
 
+@pytest.mark.parametrize("limits", [{"patience": 0.01}])
 @pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\n"])
-async def test_who_never_asks_is_sent_away(port: int, begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "PATIENCE", 0.01)
+async def test_who_never_asks_is_sent_away(port: int, begun: bytes) -> None:
     assert await exchange(port, begun) == b""
 
 
-async def test_who_never_takes_the_answer_is_sent_away(
-    server: HttpServer, port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http, "PATIENCE", 0.1)
+@pytest.mark.parametrize("limits", [{"patience": 0.1}])
+async def test_who_never_takes_the_answer_is_sent_away(server: HttpServer, port: int) -> None:
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.setblocking(False)
         sock.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-        await until(lambda: server._visits)
-        await until(lambda: not server._visits)
+        await until(lambda: server.visitors)
+        await until(lambda: not server.visitors)
         assert received(sock) < len(LARGE)
 
 
@@ -161,10 +165,8 @@ async def test_a_large_answer_arrives_whole(port: int) -> None:
     assert len((await get(port, "/large")).body) == len(LARGE)
 
 
-async def test_of_a_crowd_who_has_said_nothing_for_longest_makes_room(
-    port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http, "MAX_VISITORS", 2)
+@pytest.mark.parametrize("limits", [{"max_visitors": 2}])
+async def test_of_a_crowd_who_has_said_nothing_for_longest_makes_room(port: int) -> None:
     silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
     for _ in range(5):
         assert (await exchange(port, REQUEST)).startswith(b"HTTP/1.1 200 ")

@@ -39,6 +39,7 @@ class Reception:
         self.guests: list[Peer] = []
         self.refused: list[int | None] = []
         self.clumsy = False
+        self.closing = False
         self.port = free_port()
         with listen(HOST, self.port, SocketOptions()) as plain:
             self.listener = Fragile(fileno=os.dup(plain.fileno()))
@@ -50,6 +51,8 @@ class Reception:
     def _accepted(self, sock: socket.socket, address: Any) -> None:  # noqa: ANN401 - as the socket module has it
         if self.clumsy:
             raise RuntimeError("an error of ours")
+        if self.closing:
+            self.acceptor.close()
         assert address == sock.getpeername()
         self.guests.append(self.net.keep(Peer(sock)))
 
@@ -90,11 +93,15 @@ async def test_without_resources_one_connection_is_closed_for_the_others(recepti
     await until(lambda: reception.guests)
 
 
+def out_of_descriptors(*_: object) -> int:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
 async def test_without_a_spare_descriptor_accepting_pauses(
     reception: Reception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("backhaul.net.listener._open_spare", lambda: None)
+        patched.setattr(os, "open", out_of_descriptors)
         reception.listener.errors = [errno.EMFILE] * 2  # the second for the connection to be closed
         await reception.net.dial(reception.port)
         await until(lambda: reception.refused)
@@ -103,11 +110,7 @@ async def test_without_a_spare_descriptor_accepting_pauses(
 
 
 async def test_a_callback_may_close_the_listener(reception: Reception) -> None:
-    def close(sock: socket.socket, _: object) -> None:
-        reception.acceptor.close()
-        sock.close()
-
-    reception.acceptor._accepted = close
+    reception.closing = True
     users = (reception.net.dial(reception.port) for _ in range(3))
     await asyncio.gather(*users, return_exceptions=True)
     await until(lambda: reception.listener.fileno() < 0)

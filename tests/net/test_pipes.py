@@ -18,7 +18,7 @@ os.setgroups([]), os.setgid(65534), os.setuid(65534)
 while hoard[0].take():
     pass
 lent = hoard[0].lent
-print(lent, hoard[0]._max_lent, hoard[1].take())
+print(lent, hoard[0].max_lent, hoard[1].take())
 """
 
 

@@ -111,7 +111,7 @@ async def test_a_stall_one_way_does_not_stop_the_other(bench: Bench) -> None:
 
 
 async def test_stalls_beyond_the_number_of_pipes(bench: Bench) -> None:
-    bench.relay.pipes._max_lent = 2
+    bench.relay.pipes.max_lent = 2
     joints = [await bench.join() for _ in range(4)]
     sent = [await fill(joint.user) for joint in joints]
     assert bench.relay.pipes.lent <= 2
@@ -173,9 +173,22 @@ async def test_an_early_answer_reaches_a_user_who_still_uploads(bench: Bench, *,
     assert await joint.user.receive(3) == b"413"
 
 
-def noticed(relay: Relay, pair: Pair) -> int:
-    """Return how many bytes the half-closed pair had moved when the relay looked at it last."""
-    return relay._watched.get(pair, (0, 0.0))[0]
+class Sweeps:
+    """Counts how often the relay has looked at the half-closed ones."""
+
+    count = 0
+
+    @property
+    def moved(self) -> int:
+        """See Joined."""
+        self.count += 1
+        return self.count
+
+    def silent_for(self, seconds: float) -> None:
+        """See Joined."""
+
+    def close(self, *, reset: bool = False) -> None:
+        """See Joined."""
 
 
 class TestHalfClosed:
@@ -204,13 +217,16 @@ class TestHalfClosed:
     async def test_bytes_are_no_silence(self, bench: Bench) -> None:
         joint = await bench.join()
         joint.user.shut_write()
-        loop = asyncio.get_running_loop()
+        sweeps, loop = Sweeps(), asyncio.get_running_loop()
+        bench.relay.watch(sweeps)
         end = loop.time() + 0.15  # more than twice the silence that would end it
         while loop.time() < end:
             await joint.target.send(b"x")
             assert await joint.user.receive(1) == b"x"
-            await until(lambda: joint.pair.closed or noticed(bench.relay, joint.pair) == joint.pair.moved)
+            before = sweeps.count
+            await until(lambda: sweeps.count > before)  # noqa: B023 - awaited here
         assert not joint.pair.closed
+        bench.relay.forget(sweeps)
 
 
 class TestHeldBack:
@@ -222,7 +238,7 @@ class TestHeldBack:
         await joint.user.send(b"request")
         joint.user.shut_write()
         assert await joint.target.receive(7) == b"request"
-        await until(lambda: joint.pair in bench.relay._watched)
+        await until(lambda: bench.relay.watched)
         assert joint.target.silent()
         assert await joint.target.receive_all() == b""
         await joint.target.send(b"late")
@@ -253,7 +269,7 @@ class TestHeldBack:
         bench.relay.patience = Patience(hold_back=1e9)
         joint = await bench.join(far_half_close=False, said=7)
         joint.user.shut_write()
-        await until(lambda: joint.pair in bench.relay._watched)
+        await until(lambda: bench.relay.watched)
         assert joint.target.silent()
         assert bench.traffic.received.bytes == 7
 

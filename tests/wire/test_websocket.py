@@ -319,11 +319,11 @@ def test_garbage_raises_nothing_but_the_own_error(*, chunks: list[bytes], masked
 
 def test_without_the_compiled_helper_masks_are_taken_off_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "websockets.speedups", None)
-    websocket._apply_mask.cache_clear()
+    websocket.load_mask.cache_clear()
     try:
         assert parse_both_ways(bytes.fromhex(f"8185{KEY}7f9f4d5158"), masked=True) == [(TEXT, b"Hello")]
     finally:
-        websocket._apply_mask.cache_clear()
+        websocket.load_mask.cache_clear()
 
 
 def test_the_masking_library_is_loaded_for_real_masks_only_and_without_its_servers() -> None:

@@ -81,7 +81,7 @@ All passed. Your turn, until you press Ctrl-C:
 _Handler = Callable[[int, FrameType | None], object]
 
 
-class _DemoError(BackhaulError):
+class DemoError(BackhaulError):
     """A failed step, named with its reason in one line."""
 
 
@@ -101,7 +101,7 @@ def run(*, once: bool) -> int:
                 _say("\nAll passed.")
             else:
                 demo.stay_up()
-    except _DemoError as error:
+    except DemoError as error:
         _say(f"\nFAILED: {error}")
         return 1
     except KeyboardInterrupt:
@@ -137,11 +137,11 @@ class _Demo:
             return stack.enter_context(_program(config))
 
     def try_out(self) -> None:
-        """Fetch the page and the file through the tunnel; raise ``_DemoError`` unless both arrive intact."""
+        """Fetch the page and the file through the tunnel; raise ``DemoError`` unless both arrive intact."""
         if self._first_page() != _PAGE:
-            raise _DemoError("the tunnel altered the page")
+            raise DemoError("the tunnel altered the page")
         _say(f"  ok  fetched the page through the tunnel ({len(_PAGE)} bytes)")
-        seconds = _fetch_file(self._public)
+        seconds = fetch_file(self._public)
         size = _BLOCKS * _BLOCK
         speed = f"{size / seconds / 1e6:.0f} MB/s, {size * 8 / seconds / 1e9:.1f} Gbit/s"
         _say(f"  ok  fetched {size / 1e6:.0f} MB in {seconds:.2f} s ({speed}); the SHA-256 checksum is right")
@@ -156,11 +156,11 @@ class _Demo:
                     return response.read()
             except (OSError, HTTPException) as error:
                 if time.monotonic() > deadline:
-                    raise _DemoError(f"no page through the tunnel in {_START_LIMIT:.0f} s: {error}") from error
+                    raise DemoError(f"no page through the tunnel in {_START_LIMIT:.0f} s: {error}") from error
             time.sleep(_RETRY_PAUSE)
 
     def stay_up(self) -> None:
-        """Wait for a signal; raise ``_DemoError`` if server or client ends first."""
+        """Wait for a signal; raise ``DemoError`` if server or client ends first."""
         _say(_INVITATION.format_map(self._names))
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         self._check_programs()
@@ -168,10 +168,10 @@ class _Demo:
     def _check_programs(self) -> None:
         for name, process in self._programs.items():
             if process.poll() is not None:
-                raise _DemoError(f"the {name} ended by itself (exit status {process.returncode})")
+                raise DemoError(f"the {name} ended by itself (exit status {process.returncode})")
 
     def _show_logs(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not _DemoError:
+        if kind is not DemoError:
             return
         for log in sorted(self._folder.glob("*.log")):
             _say(f"\nThe last lines of {log.name}:")
@@ -194,7 +194,7 @@ def _free_ports(count: int) -> list[int]:
 def _program(config: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run this program with ``config``, logging to a .log file beside it, until the context or this process ends.
 
-    Raises ``_DemoError`` at the end if the program had to be killed.
+    Raises ``DemoError`` at the end if the program had to be killed.
     """
     command = [sys.executable, "-m", "backhaul", "-c", str(config)]
     with config.with_suffix(".log").open("wb") as log, _leash() as loose:
@@ -233,7 +233,7 @@ def _stop(process: subprocess.Popen[bytes], name: str) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        raise _DemoError(f"the {name} did not stop in {_STOP_LIMIT:.0f} s and was killed") from None
+        raise DemoError(f"the {name} did not stop in {_STOP_LIMIT:.0f} s and was killed") from None
 
 
 # --- Signals: an interrupt ends the demo at any point except during the start of a process and the cleanup.
@@ -283,7 +283,7 @@ class _Pages(BaseHTTPRequestHandler):
             if self.path == "/":
                 self._answer("text/html", len(_PAGE), [_PAGE])
             elif self.path == _FILE:
-                self._answer("application/octet-stream", _BLOCKS * _BLOCK, _file())
+                self._answer("application/octet-stream", _BLOCKS * _BLOCK, file_blocks())
             else:
                 self.send_error(HTTPStatus.NOT_FOUND)
 
@@ -312,7 +312,7 @@ def _service() -> Iterator[int]:
             thread.join()
 
 
-def _file() -> Iterator[bytes]:
+def file_blocks() -> Iterator[bytes]:
     """Generate the file in numbered blocks, so that a lost, doubled or misplaced one changes the checksum."""
     filler = hashlib.shake_128(b"backhaul demo").digest(_BLOCK - 8)
     for number in range(_BLOCKS):
@@ -326,18 +326,18 @@ def _get(port: int, path: str, *, timeout: float) -> Iterator[HTTPResponse]:
         yield connection.getresponse()
 
 
-def _fetch_file(port: int) -> float:
+def fetch_file(port: int, path: str = _FILE) -> float:
     """Fetch the file and check it; return the seconds taken, including the checksum."""
     expected, received = hashlib.sha256(), hashlib.sha256()
-    for block in _file():
+    for block in file_blocks():
         expected.update(block)
     began = time.perf_counter()
     try:
-        with _get(port, _FILE, timeout=_FETCH_LIMIT) as response:
+        with _get(port, path, timeout=_FETCH_LIMIT) as response:
             while block := response.read(_BLOCK):
                 received.update(block)
     except (OSError, HTTPException) as error:
-        raise _DemoError(f"the transfer of 100 MB stopped: {error}") from error
+        raise DemoError(f"the transfer of 100 MB stopped: {error}") from error
     if received.digest() != expected.digest():
-        raise _DemoError("the tunnel altered the 100 MB or cut them short: the checksum is wrong")
+        raise DemoError("the tunnel altered the 100 MB or cut them short: the checksum is wrong")
     return time.perf_counter() - began

@@ -38,18 +38,19 @@ def _fill_standard_descriptors() -> None:
 
 
 def _dispatch(argv: Sequence[str]) -> int:
-    parser = _parser()
-    options = parser.parse_args(argv)
+    arguments = parser()
+    options = arguments.parse_args(argv)
     if options.command:
         return _COMMANDS[options.command](options)
     if options.config:
         return _serve(options.config)
-    parser.print_usage(sys.stderr)
+    arguments.print_usage(sys.stderr)
     print("backhaul: name a configuration file: backhaul -c FILE", file=sys.stderr)
     return EXIT_USAGE
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="backhaul", description="Reverse tunnel through NAT and firewalls.")
     parser.add_argument("-v", "--version", action="version", version=f"backhaul v{__version__}")
     parser.add_argument("-c", "--config", metavar="FILE", help="run the server or client that FILE describes")

@@ -12,10 +12,11 @@ from backhaul.system.systemd import Systemd, make_user, objection
 from backhaul.system.unit import Unit
 
 USER: Final = "backhaul"
+PROGRAM: Final = (sys.executable, "-P", "-m", "backhaul")
+"""This program; -P keeps Python from importing modules of the working directory."""
 
 _STATE: Final = Path("/var/lib")
 _HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
-_TEMPORARY: Final = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - refused for files of a service
 _PRIVILEGED_PORTS: Final = 1024
 _CLOSING: Final = 15  # seconds to end after shutdown_timeout
 
@@ -33,7 +34,7 @@ Either put the files where that user can read them, such as in /etc/backhaul:
 or run the service as root, without most of root's capabilities: add --user root"""
 
 
-def install(file: str, *, name: str, user: str, dry: bool, manager: Systemd) -> int:
+def install(file: str, *, name: str, user: str, dry: bool, manager: Systemd, program: tuple[str, ...] = PROGRAM) -> int:
     """Write the unit, enable and start it, or with ``dry`` print it; return the exit code.
 
     The files are not copied, so that later changes reach the running program. Therefore the service's user must be
@@ -42,13 +43,13 @@ def install(file: str, *, name: str, user: str, dry: bool, manager: Systemd) -> 
     try:
         path = Path(file).absolute()
         config = load(path)
-        unit = plan(config, path, name=name, user=user)
+        unit = plan(config, path, name=name, user=user, program=program)
         if dry:
             print(unit.text(), end="")
             return 0
         manager.require()
-        _refuse_temporary(config, path, name)
-        _admit(unit, path)
+        _refuse_temporary(config, path, name, manager.temporary)
+        _admit(unit, path, program)
         manager.install(unit)
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -78,13 +79,13 @@ def status(*, name: str, manager: Systemd) -> int:
         return _fail(error)
 
 
-def plan(config: Config, path: Path, *, name: str, user: str) -> Unit:
+def plan(config: Config, path: Path, *, name: str, user: str, program: tuple[str, ...] = PROGRAM) -> Unit:
     """Return the unit for a configuration; raise BackhaulError if it names a file by a relative path."""
     low_page = 0 < config.web_port < _PRIVILEGED_PORTS
     return Unit(
         name=name,
         about=f"Backhaul {'server' if isinstance(config, ServerConfig) else 'client'}",
-        command=_program("-c", path),
+        command=(*program, "-c", str(path)),
         user=user,
         low_ports=isinstance(config, ServerConfig) or low_page,  # a reload of a server may add any port
         tuning=not config.skip_optz,
@@ -92,11 +93,6 @@ def plan(config: Config, path: Path, *, name: str, user: str) -> Unit:
         writable=tuple(_foreign_log(config, _STATE / name)),
         stop_timeout=config.shutdown_timeout + _CLOSING,
     )
-
-
-def _program(*arguments: str | Path) -> tuple[str, ...]:
-    """Return this program's command; -P keeps Python from importing modules of the working directory."""
-    return (sys.executable, "-P", "-m", "backhaul", *map(str, arguments))
 
 
 def _files(config: Config, path: Path, state: Path) -> dict[str, Path]:
@@ -131,17 +127,17 @@ def _below(file: Path, folders: tuple[Path, ...]) -> bool:
     return any(path.is_relative_to(folder) for path in (file, file.resolve()) for folder in folders)
 
 
-def _refuse_temporary(config: Config, path: Path, name: str) -> None:
+def _refuse_temporary(config: Config, path: Path, name: str, temporary: tuple[Path, ...]) -> None:
     for role, file in _files(config, path, _STATE / name).items():
-        if _below(file, _TEMPORARY):
+        if _below(file, temporary):
             raise BackhaulError(f"{role}: {file} is temporary, and a service has its own /tmp; move it elsewhere")
 
 
-def _admit(unit: Unit, path: Path) -> None:
+def _admit(unit: Unit, path: Path, program: tuple[str, ...]) -> None:
     """Add the service's user if it is missing, and check that it can read and write the files it needs."""
     if unit.user == USER:
         make_user(USER)
-    if problem := objection(unit.user, _program("check", path)):
+    if problem := objection(unit.user, [*program, "check", path]):
         raise BackhaulError(
             _OBJECTION.format(
                 user=unit.user, file=path, name=path.name, objection="\n  ".join(problem.splitlines()[-5:])

@@ -77,12 +77,26 @@ class HttpServer:
     Every answer has the given ``headers``.
     """
 
-    def __init__(self, respond: Respond, headers: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(
+        self,
+        respond: Respond,
+        headers: tuple[tuple[str, str], ...] = (),
+        *,
+        patience: float = PATIENCE,
+        max_visitors: int = MAX_VISITORS,
+    ) -> None:
         self._respond = respond
         self._headers = headers
+        self._patience = patience
+        self._max_visitors = max_visitors
         self._server: asyncio.Server | None = None
         self._sock: socket.socket | None = None  # the one passed to `serve`
         self._visits: dict[Task[None], None] = {}
+
+    @property
+    def visitors(self) -> int:
+        """The number of connections."""
+        return len(self._visits)
 
     async def start(self, host: str, port: int) -> int:
         """Listen and return the port, which the system chooses for 0; raise OSError if that fails."""
@@ -113,7 +127,7 @@ class HttpServer:
         await asyncio.gather(*self._visits, return_exceptions=True)
 
     def _welcome(self, reader: StreamReader, writer: StreamWriter) -> None:
-        if len(self._visits) >= MAX_VISITORS:  # the oldest has been answered, or has sent nothing
+        if len(self._visits) >= self._max_visitors:  # the oldest has been answered, or has sent nothing
             oldest = next(iter(self._visits))
             del self._visits[oldest]
             oldest.cancel()
@@ -125,7 +139,7 @@ class HttpServer:
         writer.transport.set_write_buffer_limits(high=0)  # drain() then waits for the last byte
         try:
             answer = await self._answer(reader, writer)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._patience):
                 writer.write(answer)
                 await writer.drain()
         except (OSError, EOFError):
@@ -136,7 +150,7 @@ class HttpServer:
     async def _answer(self, reader: StreamReader, writer: StreamWriter) -> bytes:
         """Read a request and return the bytes of the answer; raise OSError, or EOFError without a request."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._patience):
                 head = await _read(reader)
         except HeadError:
             return self._encode(_NO_HTTP)

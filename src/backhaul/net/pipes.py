@@ -25,13 +25,13 @@ class PipePool:
 
     def __init__(self, *, max_lent: int = MAX_LENT, max_idle: int = MAX_IDLE) -> None:
         self._idle: list[Pipe] = []
-        self._max_lent = max_lent
+        self.max_lent = max_lent
         self._max_idle = max_idle
         self.lent = 0
 
     def take(self) -> Pipe | None:
         """Lend an empty pipe, or return None if none is available and the caller should copy instead."""
-        if self.lent >= self._max_lent:
+        if self.lent >= self.max_lent:
             return None
         pipe = self._idle.pop() if self._idle else self._make()
         if pipe:
@@ -65,7 +65,7 @@ class PipePool:
         if _grow(pipe) >= MIN_USEFUL_SIZE:
             return pipe
         _close(pipe)
-        self._max_lent = self.lent  # the kernel's limit is reached: asking at every wake-up would be useless
+        self.max_lent = self.lent  # the kernel's limit is reached: asking at every wake-up would be useless
         return None
 
 

@@ -54,11 +54,11 @@ class Counters:
 class DatagramQueue:
     """A queue of datagrams, at most ``limit`` bytes: new ones push out the oldest."""
 
-    __slots__ = ("_counters", "_datagrams", "_size", "limit")
+    __slots__ = ("_counters", "_datagrams", "limit", "size")
 
     def __init__(self, counters: Counters, limit: int = QUEUE_BYTES) -> None:
         self._datagrams: deque[bytes] | None = None  # most queues are never used, and a deque is not small
-        self._size = 0
+        self.size = 0  # bytes, the overhead of each datagram included
         self._counters = counters
         self.limit = limit
 
@@ -71,16 +71,16 @@ class DatagramQueue:
             self._datagrams = deque()
         for datagram in batch:
             self._datagrams.append(bytes(datagram))
-            self._size += len(datagram) + _ENTRY
-        while self._size > self.limit:
-            self._size -= len(self._datagrams.popleft()) + _ENTRY
+            self.size += len(datagram) + _ENTRY
+        while self.size > self.limit:
+            self.size -= len(self._datagrams.popleft()) + _ENTRY
             self._counters.dropped += 1
 
     def take(self) -> list[bytes]:
         """Remove and return all datagrams, oldest first."""
         taken = list(self._datagrams or ())
         self._datagrams = None
-        self._size = 0
+        self.size = 0
         return taken
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class DatagramSocket:
     Datagrams that the kernel does not accept at once are dropped and counted: its buffer is the queue.
     """
 
-    __slots__ = ("_busy", "_counters", "_endpoints", "_most_equal", "_poller", "_received", "_sock", "_wakeups")
+    __slots__ = ("_busy", "_counters", "_endpoints", "_poller", "_received", "_sock", "_wakeups", "most_equal")
 
     def __init__(self, poller: Poller, sock: socket.socket, received: Received, counters: Counters) -> None:
         self._poller = poller
@@ -104,7 +104,7 @@ class DatagramSocket:
         self._endpoints = learns_destinations(sock)  # whether the addresses are of that type
         self._wakeups = 0
         self._busy = False  # the last wake-up brought more than one read
-        self._most_equal = _MOST_SEGMENTED if _OFFLOAD else 0  # larger ones cannot be segmented on this path
+        self.most_equal = _MOST_SEGMENTED if _OFFLOAD else 0  # bytes of a datagram: larger ones leave one by one
         poller.own(sock, self._readable, _go_on)
 
     @property
@@ -132,7 +132,7 @@ class DatagramSocket:
     def _equal_run(self, batch: Batch, start: int, end: int) -> int:
         """Return the end of the run of datagrams that can leave with the first one."""
         size = len(batch[start])
-        if not 0 < size <= self._most_equal:
+        if not 0 < size <= self.most_equal:
             return start + 1
         end = min(end, start + min(_MOST_SEGMENTS, _MOST_SEGMENTED // size))
         start += 1
@@ -151,7 +151,7 @@ class DatagramSocket:
         except OSError as error:
             left = [self._send_single(datagram, address) for datagram in run]
             if error.errno in _NOT_SEGMENTED and all(left):
-                self._most_equal = min(self._most_equal, len(run[0]) - 1)
+                self.most_equal = min(self.most_equal, len(run[0]) - 1)
 
     def _send_segmented(self, run: Batch, address: Address) -> None:
         segment = (socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", len(run[0])))

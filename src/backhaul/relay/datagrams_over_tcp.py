@@ -68,6 +68,11 @@ class DatagramStream:
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
 
+    @property
+    def queued(self) -> int:
+        """The bytes that wait behind those for which the connection has no room."""
+        return self._queue.size
+
     def start(self, received: Received, ended: Callable[[], None], early: bytes = b"", *, unsent: bytes = b"") -> None:
         """Begin to read; ``early`` was read before, and ``unsent`` is sent before any datagram."""
         if unsent:

@@ -75,6 +75,11 @@ class Relay:
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Event | None = None
 
+    @property
+    def watched(self) -> int:
+        """The number of connections with one ended direction."""
+        return len(self._watched)
+
     def state(self) -> RelayState:
         """Return the counts and the state of each session, without a look at each user."""
         links = tuple(link.state() for link in self.links)

@@ -164,6 +164,11 @@ class FlowTable:
         """The time of the last datagram of all flows, on the event loop's clock."""
         return next(reversed(self._flows)).last_used if self._flows else -math.inf
 
+    @property
+    def next_sweep(self) -> float:
+        """When silent flows are looked for next, by the event loop's clock; never without a flow."""
+        return self._timer.when() if self._timer else math.inf
+
     def bound(self, limit: int, timeout: float) -> None:
         """Replace the limits, for present flows as well."""
         self.limit, self.timeout = limit, timeout

@@ -87,7 +87,7 @@ def write(pair: Pair, folder: Path, *, force: bool) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     _make_folder(folder)
     for path, (content, mode) in files.items():
-        _put(path, content, mode, force=force)
+        put(path, content, mode, force=force)
 
 
 def _builder(
@@ -121,7 +121,8 @@ def _make_folder(path: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
 
 
-def _put(path: Path, content: bytes, mode: int, *, force: bool) -> None:
+def put(path: Path, content: bytes, mode: int, *, force: bool) -> None:
+    """Write a whole file under its name at once; raise FileExistsError if there is one, unless `force` is set."""
     path = path.resolve()
     descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     try:

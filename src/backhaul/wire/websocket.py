@@ -205,7 +205,7 @@ class FrameParser:
             self.sink.on_control(self._control, payload)
 
     def _unmask(self, piece: memoryview) -> memoryview:
-        plain = _apply_mask()(piece, self._key)
+        plain = load_mask()(piece, self._key)
         seen = len(piece) % _KEY_SIZE
         self._key = self._key[seen:] + self._key[:seen]
         return memoryview(plain)
@@ -262,7 +262,7 @@ def _long_length(data: memoryview | bytes, position: int, first: int, code: int)
 
 
 @cache
-def _apply_mask() -> Callable[[memoryview, bytes], bytes]:
+def load_mask() -> Callable[[memoryview, bytes], bytes]:
     """Load the compiled helper when the first masked byte arrives, which this program never sends.
 
     Its package costs 1.8 MB and 12 ms because it imports importlib.metadata.

@@ -3,7 +3,9 @@
 It reads when it is told to, one frame (or the rest of one) at most, and its writes wait for the window.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError, Stream
 from backhaul.wire.smux.frames import HEADER, UPD, UPDATE
@@ -113,7 +115,15 @@ class Pipe:
 class End:
     """A session, its handler, and the pipes on it in the order in which they appeared."""
 
-    def __init__(self, role: Role, settings: Settings | None = None, *, at_once: bool = False) -> None:
+    def __init__(
+        self,
+        role: Role,
+        settings: Settings | None = None,
+        *,
+        at_once: bool = False,
+        said: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
+        """`said`: how many bytes the application has to say on these streams, from their beginning on."""
         self.time = 0.0
         self.session = Session(role, settings or Settings(), self, self.time)
         self.pipes: list[Pipe] = []
@@ -121,10 +131,12 @@ class End:
         self.nops: list[int] = []
         self.refused: list[int] = []
         self.at_once = at_once
+        self.said = said
 
     def on_stream(self, stream: Stream[Pipe]) -> None:
         self.pipes.append(Pipe(self, stream, at_once=self.at_once))
         stream.sink = self.pipes[-1]
+        self.pipes[-1].write(bytes(self.said.get(stream.id, 0)))
 
     def on_nop(self, stream_id: int) -> None:
         self.nops.append(stream_id)

@@ -30,7 +30,7 @@ def fin(stream_id: int, version: int = 1) -> bytes:
 
 def test_r01_header_little_endian_address_prefix_big_endian() -> None:
     end = End(Role.CLIENT)
-    end.session._next_id = 0x01020305
+    end.session.next_id = 0x01020305
     end.open().stream.push(TARGET)
     assert end.take()[HEADER_SIZE:] == bytes.fromhex("01 02 1000 05030201 000e") + b"127.0.0.1:8080"
 

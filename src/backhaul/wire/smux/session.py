@@ -84,7 +84,6 @@ class Session(Generic[S]):
         "_cut",
         "_handler",
         "_keepalive",
-        "_next_id",
         "_payload_id",
         "_payload_left",
         "_refused",
@@ -95,6 +94,7 @@ class Session(Generic[S]):
         "control",
         "error",
         "growth",
+        "next_id",
         "settings",
     )
 
@@ -111,7 +111,8 @@ class Session(Generic[S]):
         self._handler = handler
         self._keepalive = Keepalive(settings.keepalive_interval, settings.keepalive_timeout, now)
         self._version = settings.version
-        self._next_id: int = role.value
+        self.next_id: int = role.value
+        """The id of the next stream that this end opens, or a later one if the peer has taken it."""
         self._streams: dict[int, Stream[S]] = {}
         self._refused = False
         self._cut = bytearray()  # the beginning of a header or of a UPD's payload (8 bytes either), cut by a read
@@ -150,12 +151,12 @@ class Session(Generic[S]):
         """
         if self.error is not None:
             raise SmuxError(f"no stream can be opened: {self.error}")
-        while self._next_id in self._streams:  # the peer may use ids of this end's parity, as in the Go library
-            self._next_id += 2
-        if self._next_id > MAX_STREAM_ID:
+        while self.next_id in self._streams:  # the peer may use ids of this end's parity, as in the Go library
+            self.next_id += 2
+        if self.next_id > MAX_STREAM_ID:
             raise StreamIdsExhausted("all stream ids of this session are used up")
-        stream = self._add(self._next_id)
-        self._next_id += 2
+        stream = self._add(self.next_id)
+        self.next_id += 2
         self._queue(SYN, stream.id)
         return stream
 
