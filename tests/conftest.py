@@ -97,7 +97,7 @@ def plane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 
 @pytest.fixture
 def doubts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """When a client in a hurry has asked its server for a sign of life; to be named before the tunnel."""
+    """When clients have asked their server for a sign of life."""
     asked: list[float] = []
     doubtful = Liveness.doubtful
 
@@ -107,9 +107,6 @@ def doubts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         return answer
 
     monkeypatch.setattr(Liveness, "doubtful", listen)
-    monkeypatch.setattr("backhaul.tunnel.liveness._LEAST", 0.5)
-    monkeypatch.setattr("backhaul.tunnel.liveness._PATIENCE", 0.001)
-    monkeypatch.setattr("backhaul.tunnel.client._TICK", 0.02)
     return asked
 
 

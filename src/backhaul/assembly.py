@@ -1,5 +1,6 @@
 """Settings that both ends derive from their configuration in the same way."""
 
+from dataclasses import replace
 from typing import Final
 
 from backhaul.net.sockets import IDLE_INTERVAL, TUNNEL_IDLE, USED_INTERVAL, SocketOptions
@@ -62,6 +63,6 @@ def gate_limits(descriptors: int, memory: int) -> GateLimits:
     )
 
 
-def patience(config: ServerConfig | ClientConfig) -> Patience:
-    """Return the time limits of relays."""
-    return Patience(half_close=config.half_close_timeout)
+def patient(config: ServerConfig | ClientConfig, patience: Patience) -> Patience:
+    """Return ``patience`` as the configuration wants it."""
+    return replace(patience, half_close=config.half_close_timeout)

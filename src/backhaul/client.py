@@ -10,15 +10,17 @@ from backhaul.net.resolver import LookUp, Resolver, look_up
 from backhaul.net.tls import ClientTls
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import FlowTable
+from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.state import ClientState, SessionState
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.memory import backlog_limit
-from backhaul.transports.base import LEAVE_TIMEOUT, ClientEvents, ClientSettings, ClientTransport
+from backhaul.transports.base import ClientEvents, ClientSettings, ClientTransport
 from backhaul.transports.registry import make_client
 from backhaul.tunnel.client import ClientTunnel
 from backhaul.tunnel.target_book import TargetBook
+from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
-from .assembly import mux_settings, patience, tunnel_options
+from .assembly import mux_settings, patient, tunnel_options
 from .config import ClientConfig
 from .errors import BackhaulError
 
@@ -34,23 +36,21 @@ class Client:
         *,
         names: LookUp = look_up,
         descriptors: Callable[[], int] = descriptor_limit,
-        leave: float = LEAVE_TIMEOUT,
+        timings: Timings = DEFAULT_TIMINGS,
+        patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
-        """Prepare a client; ``names`` looks names up, is called in threads and may block.
-
-        After a reload the server may use idle connections of the old configuration for ``leave`` seconds.
-        """
+        """Prepare a client; ``names`` looks names up, is called in threads and may block."""
         self.config = config
         self._poller = make_poller()
         flows = FlowTable(config.udp_max_flows, config.udp_timeout)
-        self.relay = Relay(self._poller, flows=flows, patience=patience(config), backlog_limit=backlog_limit())
+        self.relay = Relay(self._poller, flows=flows, patience=patient(config, patience), backlog_limit=backlog_limit())
         # The server's name has its own resolver, so that look-ups of targets that hang delay no reconnect. It does not
         # trust old answers, which would hide that the server has moved.
         self._server_names = Resolver(lookup=names, trust=0)
         self._target_names = Resolver(lookup=names)
         self._targets = TargetBook()
         self._descriptors = descriptors
-        self._leave = leave
+        self._timings = timings
         self.tunnel = self._make_tunnel()
         self._left: list[ClientTunnel] = []  # replaced by reloads; targets of their users may still be dialled
         self._running: asyncio.Task[None] | None = None
@@ -102,7 +102,7 @@ class Client:
         """
         old, self.config = self.config, new
         self.relay.flows.bound(new.udp_max_flows, new.udp_timeout)
-        self.relay.patience = patience(new)
+        self.relay.patience = patient(new, self.relay.patience)
         if not change.rebuild:
             self.tunnel.adopt(new)
             return
@@ -112,7 +112,7 @@ class Client:
             self.config = old
             raise
         await self._stop_running()
-        asyncio.get_running_loop().call_later(self._leave, self.tunnel.close_idle)
+        asyncio.get_running_loop().call_later(self._timings.leave, self.tunnel.close_idle)
         self._left = [*(left for left in self._left if left.busy), self.tunnel]
         tunnel.opened = self.tunnel.opened
         self.tunnel = tunnel
@@ -132,6 +132,7 @@ class Client:
             self._make_transport,
             self._target_names,
             targets=self._targets,
+            timings=self._timings,
             descriptors=self._descriptors(),
         )
 

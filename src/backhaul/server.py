@@ -11,20 +11,20 @@ from backhaul.net.poller import make_poller, reason
 from backhaul.net.tls import ServerTls
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import FlowTable
+from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.state import ServerState, SessionState
 from backhaul.system.memory import backlog_limit
 from backhaul.transports.base import DEFAULT_LIMITS, GateLimits, ServerEvents, ServerSettings, ServerTransport
 from backhaul.transports.registry import make_server
 from backhaul.tunnel.server import ServerTunnel
-from backhaul.tunnel.timings import Timings
+from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
-from .assembly import mux_settings, patience, tunnel_options
+from .assembly import mux_settings, patient, tunnel_options
 from .config import ServerConfig
 from .errors import BackhaulError
 
 log = logging.getLogger("backhaul.server")
 
-DEFAULT_TIMINGS = Timings()
 _LOOK_EVERY: Final = 0.05  # seconds between checks for users and a successor while stopping
 
 
@@ -37,14 +37,16 @@ class Server:
         timings: Timings = DEFAULT_TIMINGS,
         limits: GateLimits = DEFAULT_LIMITS,
         listeners: Listeners | None = None,
+        patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
         self.config = config
         self._listeners = listeners or Listeners()
         self.stopping = False
         self._limits = limits
+        self._timings = timings
         self._poller = make_poller()
         flows = FlowTable(config.udp_max_flows, config.udp_timeout)
-        self.relay = Relay(self._poller, flows=flows, patience=patience(config), backlog_limit=backlog_limit())
+        self.relay = Relay(self._poller, flows=flows, patience=patient(config, patience), backlog_limit=backlog_limit())
         self.tunnel = ServerTunnel(config, self.relay, self._make_transport, timings, self._listeners)
 
     async def start(self) -> None:
@@ -91,7 +93,7 @@ class Server:
         if change.rebuild:
             self._rebuild(old)
         self.relay.flows.bound(new.udp_max_flows, new.udp_timeout)
-        self.relay.patience = patience(new)
+        self.relay.patience = patient(new, self.relay.patience)
         self.tunnel.adopt(new, self._settings())
         ports = self.tunnel.ports
         ports.remove(change.ports_removed)
@@ -154,7 +156,7 @@ class Server:
             token=config.token.reveal(),
             mux=mux_settings(config),
             mux_con=config.mux_con,
-            tls=_tls(config) if config.facts.tls else None,
+            tls=self._tls() if config.facts.tls else None,
             path=config.path,
             decoy=config.decoy,
             limits=self._limits,
@@ -163,9 +165,14 @@ class Server:
             tunnel_options=tunnel_options(config),
         )
 
-
-def _tls(config: ServerConfig) -> ServerTls:
-    return ServerTls(config.tls_cert, config.tls_key, over_unix=config.bind_addr.is_path)
+    def _tls(self) -> ServerTls:
+        config = self.config
+        return ServerTls(
+            config.tls_cert,
+            config.tls_key,
+            over_unix=config.bind_addr.is_path,
+            look_every=self._timings.certificate,
+        )
 
 
 def _bind_hosts(config: ServerConfig) -> list[str]:

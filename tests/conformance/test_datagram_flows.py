@@ -8,10 +8,10 @@ import struct
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.support.datagrams import FLOWS, Sources, UdpNet, UdpPeer, repeat
+from tests.support.inside import MUCH, used
 from tests.support.net import HOST, free_port, until
 from tests.support.tunnel import Tunnel
 
@@ -47,23 +47,10 @@ async def test_no_datagram_waits_for_an_acknowledgement(flow_net: UdpNet) -> Non
     if flow_net.transport == "udp":
         pytest.skip("no stream carries them")
     tunnel, user = await echoing(flow_net)
-    assert await user.ask(b"hello") == b"echo:hello"
+    assert await user.ask(bytes(2 * MUCH)) == bytes(2 * MUCH)
     assert not tunnel.server.config.nodelay
-    for end in (tunnel.server, tunnel.client):
-        (flow,) = end.relay.flows._flows
-        ends: list[Any] = [flow._far, flow._near]
-        streams = [sockets_of(end) for end in ends]
-        sockets = [sock for found in streams for sock in found if sock.type == socket.SOCK_STREAM]
-        assert [sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for sock in sockets] == [1]
-
-
-def sockets_of(end: Any) -> list[socket.socket]:  # noqa: ANN401 - one of several
-    """Return the sockets on which an end of a flow says what it hears."""
-    channel = getattr(end, "_channel", end)
-    link = getattr(channel, "_link", channel)
-    names = ("_sock", "_conn", "conn", "_socket")
-    found = [getattr(link, name) for name in names if hasattr(link, name)]
-    return [sock for sock in found if isinstance(sock, socket.socket)]
+    carriers = [sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for sock in used(tunnel.bind_port)]
+    assert carriers == [1, 1]
 
 
 @pytest.mark.both_loops
@@ -145,7 +132,7 @@ async def test_a_flood_of_spoofed_sources_costs_neither_memory_nor_the_tunnel(bu
     assert len(tunnel.client.relay.flows) <= 100
     assert listening.udp.dropped > 0 or busy_net.transport == "tcpmux"  # where there is always room for a stream
     assert tunnel.connected
-    transport: Any = tunnel.server.tunnel._transport
+    transport = tunnel.server.tunnel.transport
     await until(lambda: transport.idle or busy_net.transport == "tcpmux")  # where no connection has to be idle
     await repeat(lambda: user.send(b"after"), lambda: b"echo:after" in dict(user.heard))
 
@@ -172,7 +159,7 @@ async def test_flows_that_have_ended_leave_nothing_behind(busy_net: UdpNet) -> N
     assert tunnel.server.tunnel.ports.open[address].udp.total == 2 * EXPIRING
     gc.collect()
     sessions = limit // tunnel.server.config.mux_con  # they stay for a while: each is two descriptors here
-    assert open_files() <= files + tunnel.client.tunnel._pool.size + 2 * sessions
+    assert open_files() <= files + tunnel.client.tunnel.pool_size + 2 * sessions
     assert sys.getallocatedblocks() - blocks < EXPIRING // 10
     assert resident() - memory < 4 << 20
 
@@ -218,16 +205,15 @@ async def test_a_silent_flow_ends_on_both_sides_and_its_user_may_come_back(flow_
     if flow_net.transport != "udp":  # there the other end notices at once
         await until(lambda: not len(tunnel.client.relay.flows) + len(tunnel.server.relay.flows))
     elif ends == "client":
-        for flow in list(tunnel.server.relay.flows._flows):  # ... and here it would not within this test
-            flow.close()
+        tunnel.server.relay.flows.bound(100, 0)  # ... and here it would not within this test
+        await until(lambda: not len(tunnel.server.relay.flows))
+        tunnel.server.relay.flows.bound(100, 60)
     end.relay.flows.bound(100, 60)
     assert await user.ask(b"two") == b"echo:two"
 
 
-async def test_without_a_client_a_flow_waits_and_then_its_datagrams_are_counted(
-    flow_net: UdpNet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("backhaul.tunnel.udp_ports.FLOW_PATIENCE", 0.05)
+async def test_without_a_client_a_flow_waits_and_then_its_datagrams_are_counted(flow_net: UdpNet) -> None:
+    flow_net.timings = {"flow_patience": 0.05}
     port = free_port()
     server = await flow_net.server(free_port(), [f"{HOST}:{port}=7100"], FLOWS[flow_net.transport])
     listening = server.tunnel.ports.open[HOST, port]

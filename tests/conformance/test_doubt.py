@@ -2,7 +2,7 @@
 
 import pytest
 from tests.support.net import HOST, echo, free_port, until
-from tests.support.tunnel import Net
+from tests.support.tunnel import IN_A_HURRY, Net
 from tests.support.v072 import accept_control
 
 from backhaul.tunnel.liveness import Liveness
@@ -12,6 +12,7 @@ ASKABLE = ["tcp", "ws", "wss", "wsmux", "wssmux"]  # the control channel of tcpm
 
 @pytest.mark.parametrize("any_net", ASKABLE, indirect=True)
 async def test_a_server_that_answers_is_believed(doubts: list[float], any_net: Net) -> None:
+    any_net.timings = IN_A_HURRY
     tunnel = await any_net.tunnel(await any_net.echo(), server="heartbeat = 3600")
     await until(lambda: len(doubts) >= 4)
     assert tunnel.client.tunnel.opened == 1
@@ -22,6 +23,7 @@ async def test_a_server_that_answers_is_believed(doubts: list[float], any_net: N
 async def test_a_server_that_does_not_is_given_up(
     doubts: list[float], any_net: Net, caplog: pytest.LogCaptureFixture
 ) -> None:
+    any_net.timings = IN_A_HURRY
     bind_port, port = free_port(), free_port()
     await any_net.server(bind_port, [f"{HOST}:{port}={await any_net.echo()}"])
     middlebox = any_net.middlebox(bind_port)
@@ -35,9 +37,8 @@ async def test_a_server_that_does_not_is_given_up(
 
 
 @pytest.fixture
-def beats(monkeypatch: pytest.MonkeyPatch, doubts: list[float]) -> list[float]:
-    """When a client in a hurry has heard a heartbeat."""
-    del doubts
+def beats(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When clients have heard a heartbeat."""
     heard: list[float] = []
     beat = Liveness.beat
 
@@ -52,6 +53,7 @@ def beats(monkeypatch: pytest.MonkeyPatch, doubts: list[float]) -> list[float]:
 @pytest.mark.parametrize("any_net", ["tcpmux"], indirect=True)
 async def test_a_server_that_cannot_be_asked_may_be_silent(beats: list[float], any_net: Net) -> None:
     """Longer than a client in a hurry waits where it can ask."""
+    any_net.timings = IN_A_HURRY
     bind_port, port = free_port(), free_port()
     await any_net.server(bind_port, [f"{HOST}:{port}={await any_net.echo()}"], heartbeat=0.7)
     client = await any_net.client(bind_port)

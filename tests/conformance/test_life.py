@@ -10,6 +10,7 @@ from tests.support.tunnel import Net
 
 from backhaul.client import Client
 from backhaul.server import Server
+from backhaul.tunnel.pool import PoolSize
 
 
 @dataclass
@@ -90,9 +91,12 @@ async def test_another_client_takes_over(site: Site) -> None:
     await until(lambda: not site.client.tunnel.transport.opening)
     replacement = await site.net.client(site.bind_port)
     await until(lambda: replacement.tunnel.connected)
-    await site.client._stop_running()
+    stopping = asyncio.ensure_future(site.net.stop(site.client))  # it ends when its user does
+    await until(lambda: not site.client.tunnel.connected)
     await site.served()
     await echo(old, b"still here")
+    old.close()
+    await stopping
 
 
 async def test_both_ends_are_stopped_while_users_talk(site: Site) -> None:
@@ -104,30 +108,37 @@ async def test_both_ends_are_stopped_while_users_talk(site: Site) -> None:
     await stopping
 
 
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many idle connections clients have found whenever they looked at their pool."""
+    found: list[int] = []
+    sample = PoolSize.sample
+
+    def look(pool: PoolSize, idle: int, opening: int, shared: int = 0) -> int:
+        found.append(idle)
+        return sample(pool, idle, opening, shared)
+
+    monkeypatch.setattr(PoolSize, "sample", look)
+    return found
+
+
 @pytest.mark.parametrize("any_net", ["tcpmux", "wsmux", "wssmux"], indirect=True)
-async def test_users_on_every_session_call_for_no_more_sessions(any_net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backhaul.tunnel.client._TICK", 0.01)
+async def test_users_on_every_session_call_for_no_more_sessions(any_net: Net, looks: list[int]) -> None:
+    any_net.timings = {"look": 0.01}
     tunnel = await any_net.tunnel(await any_net.echo(), client="connection_pool = 3")
     sessions = tunnel.client.relay.links
     await until(lambda: len(sessions) == 3)
-    pool, looks = tunnel.client.tunnel._pool, 0
-
-    def look(*figures: int) -> int:
-        nonlocal looks
-        looks += 1
-        return type(pool).sample(pool, *figures)
-
-    monkeypatch.setattr(pool, "sample", look)
     for _ in range(3):
         await echo(await tunnel.user(), b"hello")
     assert all(session.state().streams == 1 for session in sessions)
-    await until(lambda: looks >= 5)
+    before = len(looks)
+    await until(lambda: len(looks) >= before + 5)
     assert len(sessions) == 3
 
 
 @pytest.mark.parametrize("any_net", ["tcpmux", "wsmux", "wssmux"], indirect=True)
-async def test_sessions_that_a_peak_has_left_behind_are_closed(any_net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backhaul.transports.carriers.mux_server._RETIRE_EVERY", 0.05)
+async def test_sessions_that_a_peak_has_left_behind_are_closed(any_net: Net) -> None:
+    any_net.patience = {"unused": 0.05}
     tunnel = await any_net.tunnel(await any_net.echo(), server="mux_con = 1", client="connection_pool = 2")
     sessions = tunnel.client.relay.links
     await until(lambda: len(sessions) == 2)
@@ -145,7 +156,8 @@ async def test_sessions_that_a_peak_has_left_behind_are_closed(any_net: Net, mon
 
 
 @pytest.mark.parametrize("any_net", ["tcpmux", "wsmux", "wssmux"], indirect=True)
-async def test_a_burst_of_users_right_after_another_has_gone(any_net: Net) -> None:
+async def test_a_burst_of_users_right_after_another_has_gone(any_net: Net, looks: list[int]) -> None:
+    any_net.timings = {"look": 0.05}
     tunnel = await any_net.tunnel(await any_net.echo(), server="mux_con = 1", client="connection_pool = 2")
     for count in (12, 24):
         users = [await tunnel.user() for _ in range(count)]
@@ -154,6 +166,5 @@ async def test_a_burst_of_users_right_after_another_has_gone(any_net: Net) -> No
         for user in users:
             user.close()
         await until(lambda: not any(link.streams for link in tunnel.client.relay.state().links))
-        sample = tunnel.client.tunnel._tick
-        sample()  # a second passes, in which
-        sample()  # all sessions are idle: more than the pool needs
+        before = len(looks)
+        await until(lambda: len(looks) >= before + 2)  # noqa: B023 - between them all sessions are idle: too many

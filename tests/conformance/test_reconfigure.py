@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.support.datagrams import UdpNet
+from tests.support.inside import at
 from tests.support.names import Names
 from tests.support.net import HOST, Peer, free_port, ready, until
 from tests.support.tunnel import BUILT, Net, Tunnel, change
@@ -164,11 +165,13 @@ async def test_users_to_come_have_the_new_options(any_net: Net) -> None:
     for nodelay in (True, False):
         await change(tunnel.server, nodelay=nodelay, keepalive_period=7)
         await until(lambda: tunnel.connected)
-        acceptor = tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]]._acceptor
-        assert acceptor
-        listener = acceptor._listener
-        assert bool(listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)) == nodelay
-        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 7
+        user = await in_flight(tunnel)
+        options = [
+            [sock.getsockopt(socket.IPPROTO_TCP, option) for option in (socket.TCP_NODELAY, socket.TCP_KEEPIDLE)]
+            for sock in at(tunnel.ports[0])
+            if sock.getpeername() == user.address
+        ]
+        assert options == [[nodelay, 7]]
 
 
 async def test_udp_on_the_ports_is_switched_on_and_off(any_net: Net) -> None:
@@ -245,10 +248,11 @@ async def test_a_failed_move_leaves_a_gate_that_hears_strangers_and_clients(
 
 async def test_a_user_whose_target_is_being_dialled_stays(any_net: Net) -> None:
     """Also when the idle connections of the old control channel are closed."""
+    any_net.timings = {"leave": 0}
     names, bind_port, port = Names(), free_port(), free_port()
     echo = await any_net.echo()
     await any_net.server(bind_port, [f"{HOST}:{port}=slow.example:{echo}"])
-    client = await any_net.client(bind_port, names=names, leave=0)
+    client = await any_net.client(bind_port, names=names)
     await until(lambda: client.tunnel.connected)
     user = await any_net.dial(port)
     await user.send(b"hello")

@@ -3,7 +3,7 @@
 import pytest
 from tests.support.go_peer import STREAMS, Case, Mixed, cases
 from tests.support.net import HOST, echo, until
-from tests.support.tunnel import TOKEN
+from tests.support.tunnel import IN_A_HURRY, TOKEN
 
 from backhaul.client import Client
 from backhaul.tunnel.timings import Timings
@@ -139,6 +139,7 @@ async def test_heartbeats(mixed: Mixed) -> None:
 @pytest.mark.parametrize("case", ours("client", ("ws", "wss", "wsmux", "wssmux")), ids=str)
 async def test_a_slow_heart(doubts: list[float], mixed: Mixed) -> None:
     """A WebSocket server answers pings of its own accord, so that the client need not give up what is only slow."""
+    mixed.net.timings = IN_A_HURRY
     await mixed.start(await mixed.net.echo(), heartbeat=3600)
     await until(lambda: len(doubts) >= 3)
     assert mixed.peer.count("control channel open") == 1

@@ -57,10 +57,8 @@ async def test_its_last_stream_may_be_finished_by_the_client(tcpmux: Net) -> Non
     assert not server.relay.links
 
 
-async def test_a_request_that_it_ignores_is_repeated_while_a_user_waits(
-    tcpmux: Net, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("backhaul.transports.carriers.mux_server._REQUEST_PATIENCE", 0.05)
+async def test_a_request_that_it_ignores_is_repeated_while_a_user_waits(tcpmux: Net) -> None:
+    tcpmux.patience = {"request": 0.05}
     port, user_port = free_port(), free_port()
     await tcpmux.server(port, [f"{HOST}:{user_port}=7100"])
     control = await dial_control(tcpmux, port)

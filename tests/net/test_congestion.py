@@ -1,9 +1,11 @@
 """Congestion control within a machine, where BBR is avoided."""
 
+import itertools
 import socket
 
 import pytest
-from tests.support.net import HOST, until
+from tests.support.inside import MUCH, at, towards, used
+from tests.support.net import HOST, echo
 from tests.support.tunnel import Net
 
 from backhaul.net import congestion
@@ -64,9 +66,6 @@ async def test_each_of_the_four_sockets_of_a_user(net: Net, monkeypatch: pytest.
         await net.stop(tunnel.server)
         tunnel.server = await net.server(tunnel.bind_port, [f"{port}={target}"])
     user = await tunnel.user()
-    await user.send(b"x")
-    assert await user.receive(1) == b"x"
-    await until(lambda: tunnel.server.relay.live and tunnel.client.relay.live)
-    (out,), (into,) = tunnel.server.relay.live, tunnel.client.relay.live
-    ends = [end.sock for pair in (out, into) for end in (pair._near, pair._far)]  # type: ignore[attr-defined]
+    await echo(user, bytes(MUCH))
+    ends = itertools.chain(at(port), towards(int(target)), used(tunnel.bind_port))
     assert [control_of(sock) for sock in ends] == [b"reno"] * 4

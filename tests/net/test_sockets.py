@@ -1,14 +1,12 @@
 """Socket options, read back from the sockets of a running tunnel."""
 
-import contextlib
-import os
 import socket
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from tests.support.inside import MUCH, at, ends, towards, used
 from tests.support.net import HOST, echo, free_port, until
 from tests.support.tunnel import Net
 
@@ -37,42 +35,45 @@ def kept_alive(sock: socket.socket) -> tuple[int, int, int, int]:
     return on, tcp(sock, "TCP_KEEPIDLE"), tcp(sock, "TCP_KEEPINTVL"), tcp(sock, "TCP_KEEPCNT")
 
 
-def connections(port: int) -> Iterator[socket.socket]:
-    """Yield both ends of this process's connections to `port`, without control channels, which have a time limit."""
-    for link in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # the one that lists them is gone; a listener has no peer
-            if str(link.readlink()).startswith("socket:"):
-                with socket.socket(fileno=os.dup(int(link.name))) as sock:
-                    inet = sock.family == socket.AF_INET
-                    if inet and port in {sock.getsockname()[1], sock.getpeername()[1]} and not watched(sock):
-                        yield sock
+class Facts:
+    """What a socket is set to."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.nodelay = tcp(sock, "TCP_NODELAY")
+        self.mss = tcp(sock, "TCP_MAXSEG")
+        self.time_limit = tcp(sock, "TCP_USER_TIMEOUT")  # milliseconds; a control channel has one
+        self.kept_alive = kept_alive(sock)
+        self.buffers = buffers(sock)
 
 
-def watched(sock: socket.socket) -> bool:
-    """Return whether it is a control channel."""
-    return tcp(sock, "TCP_USER_TIMEOUT") > 0
-
-
+@dataclass
 class Inside:
     """The four sockets of one user, and the two of the control channel."""
 
-    def __init__(self, server: Any, client: Any) -> None:  # noqa: ANN401 - looks into private parts
-        (self._out,) = server.relay.live
-        (self._in,) = client.relay.live
-        self.user: socket.socket = self._out._near.sock
-        self.target: socket.socket = self._in._far.sock
-        self.tunnel: list[socket.socket] = [self._out._far.sock, self._in._near.sock]
-        gate, door = server.tunnel._transport._gate, client.tunnel._transport._door
-        self.control: list[socket.socket] = [gate._control._sock, door._control._sock]
+    user: Facts
+    target: Facts
+    tunnel: list[Facts]
+    control: list[Facts]
 
 
 async def look_inside(net: Net, lines: str) -> Inside:
-    tunnel = await net.tunnel(await net.echo(), server=lines, client=lines)
-    user = await tunnel.user()
-    await user.send(b"x")
-    await user.receive(1)
-    await until(lambda: tunnel.server.relay.live and tunnel.client.relay.live)
-    return Inside(tunnel.server, tunnel.client)
+    target_port = await net.echo()
+    tunnel = await net.tunnel(target_port, server=lines, client=lines)
+    await echo(await tunnel.user(), bytes(MUCH))
+    (user,), (target,) = map(Facts, at(tunnel.ports[0])), map(Facts, towards(target_port))
+    inside = Inside(user, target, [Facts(sock) for sock in used(tunnel.bind_port)], controls(tunnel.bind_port))
+    assert (len(inside.tunnel), len(inside.control)) == (2, 2)
+    return inside
+
+
+def controls(port: int) -> list[Facts]:
+    """Return both ends of the control channel."""
+    return [facts for facts in map(Facts, ends(port)) if facts.time_limit]
+
+
+def carriers(port: int) -> list[Facts]:
+    """Return both ends of each tunnel connection."""
+    return [facts for facts in map(Facts, ends(port)) if not facts.time_limit]
 
 
 @pytest.fixture
@@ -84,25 +85,25 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("elsewhere")
 async def test_the_configured_options(net: Net) -> None:
     inside = await look_inside(net, OPTIONS)
-    for sock in inside.tunnel:
-        assert tcp(sock, "TCP_NODELAY") == 1
-        assert kept_alive(sock) == (1, 15, 20, 4)
-        assert tcp(sock, "TCP_MAXSEG") <= 1000
-        assert buffers(sock) == (50000, 60000)
-    for sock in (inside.user, inside.target):
-        assert tcp(sock, "TCP_NODELAY") == 1
-        assert kept_alive(sock) == (1, KEEPALIVE, KEEPALIVE, 4)
-        assert tcp(sock, "TCP_MAXSEG") > 1000
-        assert buffers(sock) != (50000, 60000)
+    for facts in inside.tunnel:
+        assert facts.nodelay == 1
+        assert facts.kept_alive == (1, 15, 20, 4)
+        assert facts.mss <= 1000
+        assert facts.buffers == (50000, 60000)
+    for facts in (inside.user, inside.target):
+        assert facts.nodelay == 1
+        assert facts.kept_alive == (1, KEEPALIVE, KEEPALIVE, 4)
+        assert facts.mss > 1000
+        assert facts.buffers != (50000, 60000)
 
 
 @pytest.mark.usefixtures("elsewhere")
 async def test_without_options_the_system_decides(net: Net) -> None:
     inside = await look_inside(net, "")
-    for sock in (*inside.tunnel, inside.user, inside.target):
-        assert tcp(sock, "TCP_NODELAY") == (sock is inside.target)  # always, as in v0.7.2
-        assert kept_alive(sock) == ((1, 75, 75, 4) if sock in {inside.user, inside.target} else (1, 15, 20, 4))
-        assert tcp(sock, "TCP_MAXSEG") > 1360
+    for facts in (*inside.tunnel, inside.user, inside.target):
+        assert facts.nodelay == (facts is inside.target)  # always, as in v0.7.2
+        assert facts.kept_alive == ((1, 15, 20, 4) if facts in inside.tunnel else (1, 75, 75, 4))
+        assert facts.mss > 1360
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -113,28 +114,28 @@ async def test_idle_tunnel_connections_are_probed_early_and_used_ones_patiently(
     await until(lambda: tunnel.server.tunnel.transport.idle)
     muxed, idle = any_net.transport.endswith("mux"), min(period, 15)
     waiting = (1, idle, 20 if muxed else min(idle, 5), 4)
-    assert [kept_alive(sock) for sock in connections(tunnel.bind_port)] == [waiting] * 2
+    assert [facts.kept_alive for facts in carriers(tunnel.bind_port)] == [waiting] * 2
     await echo(await tunnel.user(), b"hello")
     await until(lambda: muxed or tunnel.server.tunnel.transport.idle)
     expected = {waiting: 2} if muxed else {waiting: 2, (1, idle, 20, 4): 2}
-    assert Counter(kept_alive(sock) for sock in connections(tunnel.bind_port)) == expected
+    assert Counter(facts.kept_alive for facts in carriers(tunnel.bind_port)) == expected
 
 
 async def test_a_target_on_this_machine_is_not_probed(net: Net) -> None:
     inside = await look_inside(net, OPTIONS)
-    assert not inside.target.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-    assert tcp(inside.target, "TCP_NODELAY") == 1
+    assert not inside.target.kept_alive[0]
+    assert inside.target.nodelay == 1
 
 
 @pytest.mark.parametrize("lines", ["", OPTIONS])
 async def test_a_control_channel_notices_a_vanished_peer_within_a_minute(net: Net, lines: str) -> None:
     inside = await look_inside(net, lines)
-    for sock in inside.control:
-        on, idle, interval, count = kept_alive(sock)
+    for facts in inside.control:
+        on, idle, interval, count = facts.kept_alive
         assert on == 1
         assert idle + interval * count < 60
-        assert 0 < tcp(sock, "TCP_USER_TIMEOUT") < 60_000
-        assert tcp(sock, "TCP_NODELAY") == 1
+        assert 0 < facts.time_limit < 60_000
+        assert facts.nodelay == 1
 
 
 class TestListen:

@@ -13,8 +13,9 @@ from backhaul.config.diff import diff
 from backhaul.config.loader import parse
 from backhaul.net.listeners import Listeners
 from backhaul.net.resolver import LookUp, look_up
+from backhaul.relay.patience import Patience
 from backhaul.server import Server
-from backhaul.transports.base import DEFAULT_LIMITS, LEAVE_TIMEOUT
+from backhaul.transports.base import DEFAULT_LIMITS
 from backhaul.tunnel.timings import Timings
 
 from .cert import tls_lines
@@ -36,6 +37,9 @@ BUILT = (
 PROXY_PROTOCOL = ("tcp", "tcpmux", "wsmux", "wssmux")  # those on which v0.7.2 has it
 
 NO_WAIT = Timings(quiet=0)  # at a stop, for more users
+
+# A client that soon doubts its server.
+IN_A_HURRY: dict[str, Any] = {"silence": 0.5, "beats": 0.001, "look": 0.02}
 
 # Far shorter than any configuration may have them: what they pace should not pace the tests.
 FAST: dict[str, Any] = {"retry_interval": 0.05}
@@ -118,6 +122,7 @@ class Net(Sockets):
         self.transport = transport
         self.limits = DEFAULT_LIMITS  # of servers to come
         self.patience: dict[str, float] = {}  # replaces limits of Patience in the ends that are started from now on
+        self.timings: dict[str, Any] = {}  # the same for limits of Timings
         self._books = Books()
         self._services: list[Service] = []
         self._servers: list[Server] = []
@@ -160,8 +165,8 @@ class Net(Sockets):
 
     async def run(self, config: ServerConfig, timings: Timings = NO_WAIT, listeners: Listeners | None = None) -> Server:
         """Start the server of a configuration."""
-        server = Server(config, timings, self.limits, listeners)
-        server.relay.patience = replace(server.relay.patience, **self.patience)
+        timings = replace(timings, **self.timings)
+        server = Server(config, timings, self.limits, listeners, Patience(**self.patience))
         await server.start()
         self._servers.append(server)
         return server
@@ -174,13 +179,17 @@ class Net(Sockets):
         host: str = HOST,
         names: LookUp = look_up,
         descriptors: int = 1 << 16,
-        leave: float = LEAVE_TIMEOUT,
         **unchecked: Any,  # noqa: ANN401 - any key
     ) -> Client:
         """Start a client; `names` finds the addresses of names, `descriptors` is the limit of open files."""
         config = client_config(self.transport, f"{host}:{remote_port}", lines, **unchecked)
-        client = Client(config, names=names, descriptors=lambda: descriptors, leave=leave)
-        client.relay.patience = replace(client.relay.patience, **self.patience)
+        client = Client(
+            config,
+            names=names,
+            descriptors=lambda: descriptors,
+            timings=Timings(**self.timings),
+            patience=Patience(**self.patience),
+        )
         await client.start()
         self._clients.append(client)
         return client

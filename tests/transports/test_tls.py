@@ -16,7 +16,6 @@ from tests.support.tunnel import LINES, Lines, Net
 
 from backhaul.client import Client
 from backhaul.errors import TransportError
-from backhaul.net import tls
 from backhaul.net.tls import ClientContext, ClientTls, ServerContext, ServerTls
 from backhaul.server import Server
 from backhaul.system.certificate import make
@@ -149,8 +148,8 @@ class TestVerification:
 
 class TestRenewal:
     @pytest.fixture(autouse=True)
-    def look_always(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tls, "_LOOK_EVERY", -1.0)
+    def look_always(self, net: Net) -> None:
+        net.timings = {"certificate": -1.0}
 
     async def test_a_new_certificate_is_used_without_a_restart(
         self, tls_net: Net, files: Files, caplog: pytest.LogCaptureFixture

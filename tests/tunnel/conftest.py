@@ -9,10 +9,12 @@ from tests.support.tunnel import Net
 
 @pytest.fixture
 async def behind(net: Net, request: pytest.FixtureRequest) -> Behind:
-    """Start a client with a pool of two; the mark `config` adds lines to its file or replaces keys."""
+    """Start a client with a pool of two; marks add to it: `config` lines or other keys, `timings` its waits."""
     marker = request.node.get_closest_marker("config")
     lines: str = marker.args[0] if marker and marker.args else ""
     unchecked: dict[str, Any] = marker.kwargs if marker else {}
+    if paced := request.node.get_closest_marker("timings"):
+        net.timings = paced.kwargs
     listener = net.listen()
     client = await net.client(listener.port, lines, **({"connection_pool": 2} | unchecked))
     return Behind(net, client, listener)

@@ -106,10 +106,10 @@ class TestPool:
         control, _ = await connected(behind)
         await control.send(CHANNEL * 3)
         await behind.carriers(3)
-        assert behind.client.tunnel._transport.idle == 5
+        assert behind.client.tunnel.transport.idle == 5
 
-    async def test_dead_connections_are_replaced(self, behind: Behind, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("backhaul.tunnel.client._TICK", 0.02)
+    @pytest.mark.timings(look=0.02)
+    async def test_dead_connections_are_replaced(self, behind: Behind) -> None:
         _, carriers = await connected(behind)
         carriers[0].close()
         carriers[1].reset()
@@ -142,12 +142,12 @@ class TestControlChannel:
         for carrier in carriers:
             assert await carrier.closed()
 
+    @pytest.mark.timings(look=0.01)
     async def test_an_internal_error_is_logged_and_the_client_reconnects(
         self, behind: Behind, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await connected(behind)
         with monkeypatch.context() as broken:
-            broken.setattr("backhaul.tunnel.client._TICK", 0.01)
             broken.setattr("backhaul.tunnel.pool.PoolSize.sample", lambda *_: 1 // 0)
             await until(lambda: "internal error; reconnecting" in caplog.text)
         await connected(behind)
@@ -159,12 +159,8 @@ class TestControlChannel:
         end(control)
         await connected(behind)
 
-    async def test_a_server_that_falls_silent(
-        self, behind: Behind, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("backhaul.tunnel.client._TICK", 0.02)
-        monkeypatch.setattr("backhaul.tunnel.liveness._LEAST_UNASKED", 0.1)
-        monkeypatch.setattr("backhaul.tunnel.liveness._PATIENCE", 0.001)
+    @pytest.mark.timings(look=0.02, silence_unasked=0.1, beats=0.001)
+    async def test_a_server_that_falls_silent(self, behind: Behind, caplog: pytest.LogCaptureFixture) -> None:
         control, _ = await connected(behind)
         assert await control.closed()
         assert "control channel lost: no heartbeat" in caplog.text
@@ -266,7 +262,7 @@ async def test_garbage_on_a_tunnel_connection_affects_no_other(behind: Behind, g
     if not behind.client.tunnel.peer:
         await behind.control()
     await until(lambda: behind.client.tunnel.peer)
-    behind.client.tunnel._transport.open()
+    behind.client.tunnel.transport.open()
     carrier = await behind.listener.accept()
     await carrier.send(garbage)
     carrier.shut_write()

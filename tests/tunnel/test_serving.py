@@ -28,7 +28,7 @@ class TestDemand:
 
     async def test_waiting_users_are_announced_to_a_new_client(self, public: Public) -> None:
         users = [await public.user() for _ in range(3)]
-        await until(lambda: len(public.server.tunnel._waiting) == 3)
+        await until(lambda: public.server.tunnel.waiting == 3)
         control = await public.net.dial(public.port)
         await control.send(HANDSHAKE)
         assert await control.receive(len(HANDSHAKE) + 4) == HANDSHAKE + RTT + CHANNEL * 3
@@ -117,7 +117,7 @@ class TestIdleConnections:
         assert callable(end)
         await public.client()
         dead, living = await public.tunnel_connection(), await public.tunnel_connection()
-        await until(lambda: public.server.tunnel._transport.idle == 2)
+        await until(lambda: public.server.tunnel.transport.idle == 2)
         with socket.create_connection((HOST, public.user_port)):  # the server sees the user before ...
             end(dead)  # ... this, as both are there when it looks
             await public.addressed(living)
@@ -162,7 +162,7 @@ class TestGoodbye:
 
     async def test_waiting_users_are_closed(self, public: Public) -> None:
         user = await public.user()
-        await until(lambda: len(public.server.tunnel._waiting) == 1)
+        await until(lambda: public.server.tunnel.waiting == 1)
         await public.net.stop(public.server)
         assert await user.receive_all() == b""
 

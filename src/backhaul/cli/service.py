@@ -137,7 +137,7 @@ def _admit(unit: Unit, path: Path, program: tuple[str, ...]) -> None:
     """Add the service's user if it is missing, and check that it can read and write the files it needs."""
     if unit.user == USER:
         make_user(USER)
-    if problem := objection(unit.user, [*program, "check", path]):
+    if problem := objection(unit.user, [*program, "check", str(path)]):
         raise BackhaulError(
             _OBJECTION.format(
                 user=unit.user, file=path, name=path.name, objection="\n  ".join(problem.splitlines()[-5:])

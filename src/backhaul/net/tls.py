@@ -28,7 +28,6 @@ Shaken = Callable[[socket.socket | Exception], None]
 PROTOCOLS: Final = ("http/1.1", "http/1.0", "http/0.9")
 """The ALPN protocols of the public end, as offered by nginx without HTTP/2, which has no upgrade."""
 
-_LOOK_EVERY: Final = 5.0  # seconds between checks of the certificate's files
 _RENEW_EVERY: Final = 300.0  # seconds that a session is used; OpenSSL accepts its ticket for two hours
 _TICKETS: Final = 1  # per handshake: each connection of a pool needs one to be resumed
 _RECORD: Final = 1 << 14  # bytes of payload in a TLS record, at most (RFC 8446, 5.1)
@@ -42,6 +41,8 @@ class ServerTls:
     key: str
     over_unix: bool = False
     """True if the connections are Unix sockets."""
+    look_every: float = 5.0
+    """Seconds between checks of the files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class ServerContext:
 
     def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
         """Return the TLS end of an accepted connection before its handshake; owns the socket."""
-        if time.monotonic() - self._looked > _LOOK_EVERY:
+        if time.monotonic() - self._looked > self._tls.look_every:
             self._look()
         return self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
 

@@ -14,7 +14,7 @@ from backhaul.state import LinkState, RelayState
 from .budget import DEFAULT_LIMIT, Budget
 from .flows import FlowTable
 from .outcome import Done, Outcome
-from .patience import Patience
+from .patience import DEFAULT_PATIENCE, Patience
 from .pings import Pings
 
 log = logging.getLogger("backhaul.tunnel")
@@ -56,7 +56,7 @@ class Relay:
         *,
         splicing: bool | None = None,
         flows: FlowTable | None = None,
-        patience: Patience | None = None,
+        patience: Patience = DEFAULT_PATIENCE,
         backlog_limit: int = DEFAULT_LIMIT,
     ) -> None:
         """``backlog_limit``: bytes that may wait for peers that do not read, in all connections together."""
@@ -69,7 +69,7 @@ class Relay:
         self.live: set[Joined] = set()
         self.links: set[Session] = set()
         self.flows = FlowTable() if flows is None else flows
-        self.patience = patience or Patience()
+        self.patience = patience
         self.pings = Pings(lambda: self.patience.quiet, poller.faults)
         self._watched: dict[Joined, tuple[int, float]] = {}
         self._timer: asyncio.TimerHandle | None = None

@@ -1,6 +1,7 @@
 """Limits of time for bytes that may never arrive."""
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,10 @@ class Patience:
     """Time for which a smux session may remain unread before new users avoid it."""
     unsent: float = 2.0
     """Time for which none of a session's bytes may leave before new users avoid it: a slow line needs a while."""
+    request: float = 1.0
+    """Time for a client to open a session, until another one is requested; a user waits three times as long."""
+    unused: float = 10.0
+    """Time without a user after which a session beyond the client's pool may be closed."""
     sweep: float = 1.0
     """Interval between two looks at the connections with one ended direction."""
 
@@ -43,3 +48,6 @@ class Patience:
         if not said:
             return 0.0
         return self.hold_back_answered if answered else self.hold_back
+
+
+DEFAULT_PATIENCE: Final = Patience()

@@ -20,12 +20,12 @@ from .liveness import Liveness
 from .pauses import TURNS, Pauses, Repeats
 from .pool import PoolSize
 from .target_book import TargetBook
+from .timings import Timings
 
 log = logging.getLogger("backhaul.client")
 
 _STOPPED = "the server closed it to stop or to reload"
 _SETTLE_TICK = 0.02  # seconds between looks at the idle connections while stopping
-_TICK = 1.0  # seconds between samples of the pool
 _DESCRIPTORS = 4  # each kind of dialling may take a quarter of all descriptors: users need the rest
 _TURNS_TEXT = (
     "another client with the same token seems to take turns with this one, or the server restarts again and again: the "
@@ -44,6 +44,7 @@ class ClientTunnel:
         resolver: Resolver,
         *,
         targets: TargetBook,
+        timings: Timings,
         descriptors: int,
     ) -> None:
         """Prepare a tunnel; ``descriptors`` is the limit of open files."""
@@ -61,7 +62,8 @@ class ClientTunnel:
         self._arrivals.allow(config.allow_targets)
         self._fair_share = descriptors // _DESCRIPTORS
         self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
-        self._liveness = Liveness()
+        self._look = timings.look
+        self._liveness = Liveness(timings)
         self._throttle = LogThrottle(log)
         self.fit = CarrierCheck(log)  # told by the transport
         self._pauses = Pauses()
@@ -207,7 +209,7 @@ class ClientTunnel:
         self._liveness.begin(self._loop.time())
         while not lost.done():
             self._tick()
-            await asyncio.wait([lost], timeout=_TICK)
+            await asyncio.wait([lost], timeout=self._look)
         return lost.result()
 
     def _tick(self) -> None:

@@ -5,17 +5,17 @@ is asked before it is given up, and an answer is as good as a heartbeat. Otherwi
 vanished, within a minute, and a silent program may just be idle.
 """
 
+from .timings import DEFAULT_TIMINGS, Timings
+
 DEFAULT_HEARTBEAT = 40.0  # seconds
-_PATIENCE = 1.4  # heartbeats: one may be late; 1.4 * 40 s is less than a minute
 _DOUBT = 0.8  # share of the limit after which the server is asked, and has the rest to answer
-_LEAST = 20.0  # seconds: a busy machine may send late
-_LEAST_UNASKED = 300.0  # seconds: an administrator may have set any heartbeat
 
 
 class Liveness:
     """Measures the silence of the server."""
 
-    def __init__(self) -> None:
+    def __init__(self, timings: Timings = DEFAULT_TIMINGS) -> None:
+        self._timings = timings
         self._expected = DEFAULT_HEARTBEAT
         self._learned = 0.0
         self._last = 0.0  # time of the server's last message
@@ -25,7 +25,9 @@ class Liveness:
 
     def limit(self, *, can_ask: bool) -> float:
         """Return the seconds of silence after which the server is given up; ``can_ask`` if it would answer a probe."""
-        return max(_LEAST if can_ask else _LEAST_UNASKED, _PATIENCE * (self._learned or self._expected))
+        timings = self._timings
+        least = timings.silence if can_ask else timings.silence_unasked
+        return max(least, timings.beats * (self._learned or self._expected))
 
     def begin(self, now: float) -> None:
         """Start measuring for a new control channel."""
@@ -58,5 +60,5 @@ class Liveness:
         if now - self._last <= limit:
             return False
         if not self._beats and not self._learned:
-            self._expected = 2 * limit / _PATIENCE
+            self._expected = 2 * limit / self._timings.beats
         return True

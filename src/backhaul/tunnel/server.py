@@ -62,7 +62,7 @@ class ServerTunnel:
         self._outcomes = Outcomes(log, timings.answer, self.fit.answered)
         self._unix_targets = UnixTargets(timings.recognition, lambda: self._transport.client_is_v072)
         self._retries = Retries(self._restart, timings.reopen_pauses)
-        self._flows = FlowDispatcher(relay, self._transport, listeners, config.channel_size)
+        self._flows = FlowDispatcher(relay, self._transport, listeners, config.channel_size, timings.flow_patience)
         self.ports = Ports(
             relay.poller,
             listeners,

@@ -1,6 +1,9 @@
-"""The time limits of the public end."""
+"""The time limits of both ends."""
 
 from dataclasses import dataclass
+from typing import Final
+
+from backhaul.transports.base import LEAVE_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -9,6 +12,8 @@ class Timings:
 
     user_patience: float = 3.0
     """The time that a user waits for a carrier, as in v0.7.2."""
+    flow_patience: float = 3.0
+    """The same for a flow of datagrams."""
     answer: float = 5.0
     """The time after which a user who leaves has waited for an answer, and not just changed their mind."""
     absence: float = 5.0
@@ -25,3 +30,19 @@ class Timings:
     """The pauses between attempts to listen for the client while the previous process still does."""
     reopen_pauses: tuple[float, ...] = (1, 2, 4, 8, 16, 30)
     """The pauses between attempts to listen after a failure; the last one is repeated without end."""
+    certificate: float = 5.0
+    """The interval of checks whether the certificate's files have changed."""
+    look: float = 1.0
+    """The client's interval of looks at its pool, and at the silence of the server."""
+    beats: float = 1.4
+    """The silence in heartbeats after which a client gives the server up: one may be late, and 56 s is less than a
+    minute."""
+    silence: float = 20.0
+    """The shortest silence for that, because a busy machine may send late."""
+    silence_unasked: float = 300.0
+    """The same for a server that can't be asked for a sign of life: an administrator may have set any heartbeat."""
+    leave: float = LEAVE_TIMEOUT
+    """The time after a reload for which the server may use idle connections of the old configuration."""
+
+
+DEFAULT_TIMINGS: Final = Timings()

@@ -20,18 +20,21 @@ from .waiting_flows import WaitingFlows
 
 log = logging.getLogger("backhaul.server")
 
-FLOW_PATIENCE = 3.0  # seconds that a flow waits for a carrier, as a TCP user does
 REFUSED_FOR = 10.0  # seconds until another attempt to carry a flow that the client refused
 
 
 class FlowDispatcher:
     """Makes flows of datagrams received on the ports, and finds carriers for them."""
 
-    def __init__(self, relay: Relay, transport: ServerTransport, listeners: Listeners, most_waiting: int) -> None:
+    def __init__(
+        self, relay: Relay, transport: ServerTransport, listeners: Listeners, most_waiting: int, patience: float
+    ) -> None:
+        """Prepare; a flow waits for a carrier for ``patience`` seconds."""
         self.relay = relay
         self.transport = transport
         self.listeners = listeners
-        self._waiting = WaitingFlows(most_waiting, FLOW_PATIENCE, self._give_up)
+        self._waiting = WaitingFlows(most_waiting, patience, self._give_up)
+        self._patience = patience
         self._refused: Deadlines[Flow] = Deadlines(REFUSED_FOR, Flow.close)
         self.offline = False
         """True while datagrams of new users are dropped because no client is connected."""
@@ -112,7 +115,7 @@ class FlowDispatcher:
             return
         why = "no free tunnel connection" if self.transport.connected else "no client is connected"
         self._throttle.warn(
-            why, f"UDP flow of {flow.near}, target {flow.target}: closed after {FLOW_PATIENCE:g} s: {why}"
+            why, f"UDP flow of {flow.near}, target {flow.target}: closed after {self._patience:g} s: {why}"
         )
         flow.close()
 

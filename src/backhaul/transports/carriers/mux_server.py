@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("backhaul.mux")
 
-_REQUEST_PATIENCE = 1.0  # seconds until another session is requested; a user waits three times as long
 _OVERDUE = 60.0  # seconds for which an answer may still come; a longer outage ends the control channel
-_RETIRE_EVERY = 10.0  # seconds without a stream after which a session beyond the client's pool may go
 _OPEN = "on tcpmux anyone behind the client's address can open them; wssmux requires the token"
 _HELLO_GRACE = 2.0  # seconds for the hello of a session, which is its first frame: its packet may be lost once
 
@@ -49,7 +47,7 @@ class MuxServer(GatedServer):
         super().__init__(settings, events, make_gate)
         self._relay = relay
         self._links = Balancer()
-        self._asked: Deadlines[object] = Deadlines(_REQUEST_PATIENCE, self._unanswered)
+        self._asked: Deadlines[object] = Deadlines(relay.patience.request, self._unanswered)
         self._overdue: Deadlines[object] = Deadlines(_OVERDUE, lambda _request: None)
         self._surplus = 0  # sessions that came on request, beyond the client's pool
         self._retiring: TimerHandle | None = None  # set while there is a surplus
@@ -236,7 +234,7 @@ class MuxServer(GatedServer):
         self._surplus += 1
         if not self._retiring:
             self._links.unused()
-            self._retiring = self._relay.loop.call_later(_RETIRE_EVERY, self._retire_surplus)
+            self._retiring = self._relay.loop.call_later(self._relay.patience.unused, self._retire_surplus)
 
     def _retire_surplus(self) -> None:
         """Close sessions that a peak has left behind; only this end can, because it opens the streams."""
@@ -244,7 +242,7 @@ class MuxServer(GatedServer):
             link.end("no user has needed it for a while")
         self._retiring = None
         if self._surplus:
-            self._retiring = self._relay.loop.call_later(_RETIRE_EVERY, self._retire_surplus)
+            self._retiring = self._relay.loop.call_later(self._relay.patience.unused, self._retire_surplus)
 
     def _drop_idle(self) -> None:
         """Open no more streams on the sessions of that channel; open ones go on."""

@@ -1,0 +1,43 @@
+"""The TCP connections of this process, found by their ports, whichever object holds them."""
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+MUCH = 4000  # bytes: more than a connection receives before it is used
+
+_BYTES_RECEIVED = 128  # bytes before tcpi_bytes_received in the tcp_info of <linux/tcp.h>
+
+
+def ends(port: int) -> Iterator[socket.socket]:
+    """Yield this process's ends of the connections to `port`; each is valid until the next one is asked for."""
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that lists them is gone; a listener has no peer
+            if str(link.readlink()).startswith("socket:"):
+                with socket.socket(fileno=os.dup(int(link.name))) as sock:
+                    inet = sock.family != socket.AF_UNIX and sock.type == socket.SOCK_STREAM
+                    if inet and port in {sock.getsockname()[1], sock.getpeername()[1]}:
+                        yield sock
+
+
+def used(port: int) -> Iterator[socket.socket]:
+    """Yield the ends that have received much."""
+    return (sock for sock in ends(port) if _received(sock) >= MUCH)
+
+
+def at(port: int) -> Iterator[socket.socket]:
+    """Yield the ends that were accepted on `port`."""
+    return (sock for sock in ends(port) if sock.getsockname()[1] == port)
+
+
+def towards(port: int) -> Iterator[socket.socket]:
+    """Yield the ends that have dialled `port`."""
+    return (sock for sock in ends(port) if sock.getpeername()[1] == port)
+
+
+def _received(sock: socket.socket) -> int:
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED + 8)
+    return int.from_bytes(info[_BYTES_RECEIVED:], sys.byteorder)
