@@ -5,7 +5,7 @@ from typing import Final
 
 from backhaul.net.sockets import IDLE_INTERVAL, TUNNEL_IDLE, USED_INTERVAL, SocketOptions
 from backhaul.relay.patience import Patience
-from backhaul.transports.base import GateLimits
+from backhaul.transports.settings import GateLimits
 
 from .config import ClientConfig, ServerConfig
 from .wire import smux

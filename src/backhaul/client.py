@@ -14,8 +14,9 @@ from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.state import ClientState, SessionState
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.memory import backlog_limit
-from backhaul.transports.base import ClientEvents, ClientSettings, ClientTransport
+from backhaul.transports.base import ClientEvents, ClientTransport
 from backhaul.transports.registry import make_client
+from backhaul.transports.settings import ClientSettings
 from backhaul.tunnel.client import ClientTunnel
 from backhaul.tunnel.target_book import TargetBook
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings

@@ -14,8 +14,10 @@ from backhaul.relay.flows import FlowTable
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.state import ServerState, SessionState
 from backhaul.system.memory import backlog_limit
-from backhaul.transports.base import DEFAULT_LIMITS, GateLimits, ServerEvents, ServerSettings, ServerTransport
+from backhaul.transports.auth import UNNAMED, Credentials
+from backhaul.transports.base import ServerEvents, ServerTransport
 from backhaul.transports.registry import make_server
+from backhaul.transports.settings import DEFAULT_LIMITS, GateLimits, ServerSettings
 from backhaul.tunnel.server import ServerTunnel
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
@@ -153,7 +155,7 @@ class Server:
         return ServerSettings(
             bind_host=config.bind_addr.host,
             bind_port=config.bind_addr.port,
-            token=config.token.reveal(),
+            credentials=Credentials({UNNAMED: config.token.reveal()}),
             mux=mux_settings(config),
             mux_con=config.mux_con,
             tls=self._tls() if config.facts.tls else None,

@@ -15,8 +15,8 @@ from backhaul.net.poller import make_poller
 from backhaul.net.resolver import Resolver
 from backhaul.net.sockets import SocketOptions
 from backhaul.server import Server
-from backhaul.transports.base import ClientSettings
 from backhaul.transports.doors.raw import RawDoor
+from backhaul.transports.settings import ClientSettings
 from backhaul.wire.signals import Signal
 
 RAW = ("tcp", "tcpmux", "udp")

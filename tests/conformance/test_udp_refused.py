@@ -65,7 +65,7 @@ async def test_refused_users_cost_no_carrier_and_one_line(transport: str, caplog
 
         assert old.control
         if transport == "ws":
-            carriers.send(Signal.HEARTBEAT)
+            carriers.beat()
             assert await receive_frame(old.control) == (BINARY, bytes([Signal.HEARTBEAT]))  # nothing was asked for
         old.control.close()
         await until(lambda: not server.tunnel.connected)

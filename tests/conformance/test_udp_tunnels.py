@@ -172,7 +172,7 @@ async def test_an_address_that_another_tunnel_has_now_belongs_to_that() -> None:
         assert await scene.user.ask(b"hello") == b"echo:hello"
         transport: Any = scene.tunnel.server.tunnel._transport
         taken = next(tunnel for tunnel in transport._by_address.values() if tunnel.flow)
-        announcement = transport._gate.ticket + b"a tunnel" + b"\0"
+        announcement = transport.session.ticket + b"a tunnel" + b"\0"
         transport._received([announcement, b"datagram"], taken.address)
         assert not len(scene.tunnel.server.relay.flows)
         assert transport._by_address[taken.address].name == b"a tunnel"

@@ -308,7 +308,7 @@ async def test_udp_no_tunnel_is_a_tcp_connection() -> None:
         tunnel = await net.flows(net.udp_echo().port)
         gate: Any = tunnel.server.tunnel._transport
         stranger = await net.dial(tunnel.bind_port)
-        await stranger.send(b"\x00\x10\x07" + gate._gate.ticket)
+        await stranger.send(b"\x00\x10\x07" + gate.session.ticket)
         assert await stranger.closed()
         assert await net.udp(tunnel.ports[0]).ask(b"hello") == b"echo:hello"
 

@@ -150,7 +150,7 @@ class TestTheTunnelsOwnAddress:
         async with forwarding_to(path) as port:
             client = await any_net.client(port)
             await until(lambda: server.tunnel.connected)
-            assert server.tunnel.peer == "(local)"
+            assert server.session().peer == "(local)"
             for _ in range(3):
                 user, data = await any_net.dial(user_port), os.urandom(1 << 20)
                 sending = asyncio.ensure_future(user.send(data))

@@ -13,7 +13,7 @@ from tests.support.tunnel import PROXY_PROTOCOL, Net
 
 from backhaul.relay.outcome import Outcome
 from backhaul.relay.traffic import Meter, Traffic
-from backhaul.transports.base import User
+from backhaul.transports.user import User
 
 NGINX = """
 daemon off; master_process off; pid {folder}/pid; error_log {folder}/errors;

@@ -155,7 +155,7 @@ async def test_elsewhere(case: Case, saboteur: type[Saboteur]) -> None:
         await echo(user, b"before")
         saboteur.armed = True
         await pending.send(b"?")  # there is something to do for the lobby
-        tunnel.server.tunnel.transport.send(Signal.HEARTBEAT)  # and for the control channel
+        tunnel.server.tunnel.transport.session.send(Signal.HEARTBEAT)  # and for the control channel
         for _ in range(20):
             if await served(tunnel, 0) and not saboteur.armed:
                 break

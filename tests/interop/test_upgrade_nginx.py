@@ -19,7 +19,7 @@ from backhaul.wire.upgrade import (
     AnswerReader,
     UpgradeError,
     accept,
-    authorized,
+    bearer,
     carrier_of,
     encode_key,
     is_direct_v072,
@@ -124,7 +124,7 @@ def test_two_of_ours_recognise_each_other_through_nginx(proxied: Proxied) -> Non
         upgrade.request(path="/tunnel/7", host="a", token=TOKEN, key=key, user_id=7, user_agent=USER_AGENTS[0])
     )
     assert not upgrade_problem(request)
-    assert authorized(request, TOKEN)
+    assert bearer(request) == TOKEN
     assert carrier_of(request, TOKEN)
     assert proxied.answer(accept(key, mark_line(TOKEN, key)), key).carrier
 
@@ -132,7 +132,7 @@ def test_two_of_ours_recognise_each_other_through_nginx(proxied: Proxied) -> Non
 def test_a_v072_client_behind_nginx_is_not_taken_for_a_direct_one(proxied: Proxied) -> None:
     request = proxied.ask(recorded_request())
     assert not upgrade_problem(request)
-    assert authorized(request, TOKEN)
+    assert bearer(request) == TOKEN
     assert not is_direct_v072(request)
     assert proxied.answer(accept(key_of(request)), key_of(request)) == Answer(carrier="", rest=b"")
 

@@ -18,7 +18,7 @@ from backhaul.wire.upgrade import (
     AnswerReader,
     UpgradeError,
     accept,
-    authorized,
+    bearer,
     encode_key,
     is_direct_v072,
     key_of,
@@ -125,7 +125,7 @@ def read_request(connection: socket.socket) -> Request:
     reader = RequestReader()
     while not (request := reader.feed(connection.recv(100_000))):
         pass
-    assert authorized(request, TOKEN)
+    assert bearer(request) == TOKEN
     assert not upgrade_problem(request)
     assert is_direct_v072(request)
     return request

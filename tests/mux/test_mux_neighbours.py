@@ -8,7 +8,7 @@ from tests.support.datagrams import UdpNet
 from tests.support.net import HOST, Peer, echo, free_port, until
 from tests.support.tunnel import Net
 
-from backhaul.transports.base import DEFAULT_LIMITS
+from backhaul.transports.settings import DEFAULT_LIMITS
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from backhaul.net.listeners import Listeners
 from backhaul.net.resolver import LookUp, look_up
 from backhaul.relay.patience import Patience
 from backhaul.server import Server
-from backhaul.transports.base import DEFAULT_LIMITS
+from backhaul.transports.settings import DEFAULT_LIMITS
 from backhaul.tunnel.timings import Timings
 
 from .cert import tls_lines

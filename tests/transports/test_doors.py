@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.mux import Indifferent
@@ -15,11 +16,14 @@ from backhaul.net.poller import Callback, EpollPoller
 from backhaul.net.resolver import Resolver
 from backhaul.net.sockets import SocketOptions
 from backhaul.relay.engine import Relay
-from backhaul.transports.base import ClientSettings, Door
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.transports.doors.http import HttpDoor
 from backhaul.transports.doors.raw import RawDoor
+from backhaul.transports.settings import ClientSettings
 from backhaul.wire.signals import Signal
+
+if TYPE_CHECKING:
+    from backhaul.transports.base import Door
 
 
 class Full(EpollPoller):

@@ -209,11 +209,11 @@ class TestTakeOver:
             second.sock.send(HANDSHAKE)  # ... this, as both are there when it looks
             assert await second.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
 
+    @pytest.mark.limits(second_thought=0.3)
     @pytest.mark.parametrize("speaks", [True, False])
     async def test_while_the_old_channel_answers_nothing_a_connection_may_be_a_handshake(
         self, public: Public, monkeypatch: pytest.MonkeyPatch, *, speaks: bool
     ) -> None:
-        monkeypatch.setattr("backhaul.transports.gates.raw._SECOND_THOUGHT", 0.3)
         monkeypatch.setattr(ControlChannel, "unanswered", True)
         await public.client()
         await public.user()

@@ -25,7 +25,6 @@ from tests.support.web import (
 )
 
 from backhaul.transports.doors import http as http_client
-from backhaul.transports.gates import http as http_server
 from backhaul.tunnel import client as dialling
 
 HEARTBEAT, CHANNEL = b"\x00", b"\x01"
@@ -134,10 +133,8 @@ class TestServer:
         assert caplog.text.count("too many failed attempts") == 1
         await upgraded(web_net, port)
 
-    async def test_a_heartbeat_that_nobody_answers(
-        self, web_net: Net, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(http_server, "_ANSWER_WITHIN", 0.1)
+    async def test_a_heartbeat_that_nobody_answers(self, web_net: Net, caplog: pytest.LogCaptureFixture) -> None:
+        web_net.limits = replace(web_net.limits, answer_timeout=0.1)
         port = free_port()
         server = await web_net.server(port, heartbeat=0.05)
         channel = await upgraded(web_net, port)
@@ -145,8 +142,8 @@ class TestServer:
         await until(lambda: not server.tunnel.connected)
         assert "a heartbeat was not answered" in caplog.text
 
-    async def test_answered_heartbeats_keep_the_channel(self, ws_net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(http_server, "_ANSWER_WITHIN", 1.0)
+    async def test_answered_heartbeats_keep_the_channel(self, ws_net: Net) -> None:
+        ws_net.limits = replace(ws_net.limits, answer_timeout=1.0)
         port = free_port()
         server = await ws_net.server(port, heartbeat=0.05)
         channel = await upgraded(ws_net, port)

@@ -18,11 +18,12 @@ from backhaul.relay.flows import Flow
 from backhaul.relay.outcome import Ending
 from backhaul.relay.patience import Patience
 from backhaul.relay.traffic import Meter, Traffic
-from backhaul.transports.base import User
 from backhaul.transports.carriers.dedicated import IdleCarrier
 from backhaul.transports.carriers.raw import RawIdle
 from backhaul.transports.carriers.websocket import WsIdle
 from backhaul.transports.connection import Connection
+from backhaul.transports.session import NO_CLIENT
+from backhaul.transports.user import User
 from backhaul.wire.datagrams import join
 from backhaul.wire.frames import encode
 from backhaul.wire.peer import EXTENDED
@@ -48,7 +49,7 @@ class Stage:
 
     net: Net
     relay: Relay
-    rtt = 0.0
+    session = NO_CLIENT
     fit = Indifferent()
     gone: list[IdleCarrier] = field(default_factory=list)
 

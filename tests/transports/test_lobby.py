@@ -7,9 +7,9 @@ import pytest
 from tests.support.net import until
 
 from backhaul.net.poller import Poller, make_poller
-from backhaul.transports.base import GateLimits
 from backhaul.transports.gates.lobby import Lobby, PendingConnection
 from backhaul.transports.gates.reputation import Reputation
+from backhaul.transports.settings import GateLimits
 
 
 class Hall:

@@ -3,8 +3,8 @@
 import pytest
 from tests.support.clock import Clock
 
-from backhaul.transports.base import GateLimits
 from backhaul.transports.gates.reputation import Reputation
+from backhaul.transports.settings import GateLimits
 
 LIMITS = GateLimits(failures=3, failure_window=60.0, longest_backoff=8.0)
 

@@ -87,7 +87,7 @@ async def test_a_client_that_does_not_return_after_a_failed_reload_is_missed(net
     await until(lambda: server.tunnel.connected)
     with pytest.raises(BackhaulError, match="cannot assign"):
         await change(server, bind_addr=Address("192.0.2.1", bind_port))  # RFC 5737: no machine has it
-    assert not server.tunnel.peer
+    assert not server.session().peer
     await offline(server)
 
 

@@ -9,18 +9,8 @@ from backhaul.net.resolver import Resolver
 from backhaul.relay.engine import Relay
 from backhaul.wire.transports import TRANSPORTS
 
-from .base import (
-    ClientEvents,
-    ClientSettings,
-    ClientTransport,
-    Door,
-    DoorEvents,
-    Gate,
-    GateEvents,
-    ServerEvents,
-    ServerSettings,
-    ServerTransport,
-)
+from .base import ClientEvents, ClientTransport, Door, DoorEvents, Gate, GateEvents, ServerEvents, ServerTransport
+from .settings import ClientSettings, ServerSettings
 
 # ruff: noqa: PLC0415 - see above
 

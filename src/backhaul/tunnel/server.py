@@ -15,7 +15,10 @@ from backhaul.net.sockets import SocketOptions
 from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import FAILED, NOT_CARRIED
 from backhaul.state import SessionState
-from backhaul.transports.base import ServerEvents, ServerSettings, ServerTransport, User
+from backhaul.transports.base import ServerEvents, ServerTransport
+from backhaul.transports.session import ClientSession
+from backhaul.transports.settings import ServerSettings
+from backhaul.transports.user import User
 from backhaul.wire import proxy
 from backhaul.wire.signals import Signal
 
@@ -55,7 +58,6 @@ class ServerTunnel:
         self._absence = Absence(self._absence_lasts)
         self._throttle = LogThrottle(log)
         self._heart: asyncio.TimerHandle | None = None
-        self.peer = ""  # the client's address while it is connected
         self.opened = 0  # control channels so far
         self._unreachable = ""  # the reason why the client cannot connect, as far as this end knows
         self.fit = CarrierCheck(log)  # told by the transport
@@ -76,7 +78,7 @@ class ServerTunnel:
     @property
     def connected(self) -> bool:
         """True if a client is connected and users can be carried, as far as this end knows."""
-        return self._transport.connected and not self.fit.problem
+        return self._transport.session.connected and not self.fit.problem
 
     @property
     def problem(self) -> str:
@@ -86,7 +88,7 @@ class ServerTunnel:
     @property
     def useful(self) -> bool:
         """True if a client is connected, or expected to return."""
-        return self._transport.connected or self._waiting.client_will_come
+        return self._transport.session.connected or self._waiting.client_will_come
 
     @property
     def busy(self) -> bool:
@@ -118,10 +120,10 @@ class ServerTunnel:
         """Return the state of the control channel and of what waits behind it."""
         return SessionState(
             connected=self.connected,
-            peer=self.peer,
+            peer=self._transport.session.peer.address,
             problem=self.problem,
             opened=self.opened,
-            rtt=self._transport.rtt,
+            rtt=self._transport.session.rtt,
             idle=self._transport.idle,
         )
 
@@ -132,7 +134,7 @@ class ServerTunnel:
         self._flows.set_most_waiting(config.channel_size)
         self.ports.set_options(_user_options(config))
         self._apply_offline()
-        if self._transport.connected and before.ports != config.ports:
+        if self._transport.session.connected and before.ports != config.ports:
             self._unix_targets.begin(config.ports)
         if self._heart and before.heartbeat != config.heartbeat:
             self._beat_later()
@@ -148,7 +150,7 @@ class ServerTunnel:
         elsewhere = config.bind_addr.port != self.config.bind_addr.port
         if elsewhere:
             new.start()
-        old.send(Signal.CLOSED)
+        old.session.send(Signal.CLOSED)
         old.stop_listening()
         self._client_gone()
         self._client_restarts()
@@ -215,14 +217,13 @@ class ServerTunnel:
             self._drop(user)
         self._stop_heart()
         self._unix_targets.end()
-        self._transport.send(Signal.CLOSED)
+        self._transport.session.send(Signal.CLOSED)
         self._transport.stop_listening()
 
-    def control_opened(self, peer: str) -> None:
+    def client_connected(self, session: ClientSession) -> None:
         """Start the heartbeat for a new client, and announce the waiting users."""
-        log.info("client %s connected, transport %s", peer, self.config.transport)
+        log.info("client %s connected, transport %s", session.peer.address, self.config.transport)
         self.fit.begin()
-        self.peer = peer
         self.opened += 1
         self._beat_later()
         self._absence.end()
@@ -233,7 +234,7 @@ class ServerTunnel:
             self._transport.expect_user(waiting)
         self._flows.client_came()
 
-    def control_lost(self, reason: str, *, goodbye: bool = False) -> None:
+    def client_lost(self, reason: str, *, goodbye: bool = False) -> None:
         """Wait for the return of a lost client; users in flight stay, new ones wait a moment."""
         self._client_gone()
         if goodbye:
@@ -308,7 +309,6 @@ class ServerTunnel:
         self._stop_heart()
         self._unix_targets.end()
         self.fit.end()
-        self.peer = ""
 
     def _client_restarts(self) -> None:
         self._absence.begin(self._timings.restart)
@@ -333,7 +333,7 @@ class ServerTunnel:
     def _give_up(self, waiting: Waiting) -> None:
         user = waiting.user
         waiting.port.dropped += 1
-        why = "no free tunnel connection" if self._transport.connected else "no client is connected"
+        why = "no free tunnel connection" if self._transport.session.connected else "no client is connected"
         who = f"user {name(waiting.address)} of port {waiting.port.name}, target {user.target}"
         self._throttle.warn(why, f"{who}: closed after {waiting.patience:g} s: {why}")
         self._drop(user)
@@ -348,7 +348,7 @@ class ServerTunnel:
 
     def _beat(self) -> None:
         self._beat_later()
-        self._transport.send(Signal.HEARTBEAT)
+        self._transport.beat()
 
     def _stop_heart(self) -> None:
         if self._heart:

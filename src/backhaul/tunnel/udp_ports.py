@@ -113,7 +113,7 @@ class FlowDispatcher:
         if outcome is not Carry.LATER:
             self.carrier_ready()
             return
-        why = "no free tunnel connection" if self.transport.connected else "no client is connected"
+        why = "no free tunnel connection" if self.transport.session.connected else "no client is connected"
         self._throttle.warn(
             why, f"UDP flow of {flow.near}, target {flow.target}: closed after {self._patience:g} s: {why}"
         )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from backhaul.net.predicates import has_error
-from backhaul.transports.base import User
+from backhaul.transports.user import User
 
 from .ports import Port
 

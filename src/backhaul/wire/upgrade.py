@@ -34,6 +34,7 @@ USER_AGENTS: Final = (
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
+_BEARER: Final = b"Bearer "  # exactly so in v0.7.2
 _COOKIE: Final = "session"
 _MARK_DIGITS: Final = 32  # the length of PHP's and many others' session ids
 _LABELS: Final = {
@@ -106,13 +107,14 @@ def request(
     return start.encode() + token + rest.encode()
 
 
-def authorized(request: Request, token: bytes) -> bool:
-    """Return whether the request carries the token; takes the same time for all wrong tokens of one length."""
-    return hmac.compare_digest(request.headers.get(b"authorization", b""), b"Bearer " + token)
+def bearer(request: Request) -> bytes | None:
+    """Return the token that the request carries, None without one; compare it in constant time."""
+    value = request.headers.get(b"authorization", b"")
+    return value.removeprefix(_BEARER) if value.startswith(_BEARER) else None
 
 
 def carrier_of(request: Request, token: bytes) -> str:
-    """Return the mark of the client's transport; empty if the client is v0.7.2. Call ``authorized`` first."""
+    """Return the mark of the client's transport; empty if the client is v0.7.2. Look at its ``bearer`` first."""
     cookie = request.headers.get(b"cookie", b"")
     return next((name for name in _LABELS if _mark(_LABELS[name][0], token, key_of(request)).encode() in cookie), "")
 
@@ -131,7 +133,7 @@ def is_direct_v072(request: Request) -> bool:
 def upgrade_problem(request: Request) -> str:
     """Return the reason why the request does not upgrade to WebSocket, empty if it does.
 
-    The token is left to ``authorized``.
+    It does not look at the token; see ``bearer``.
     """
     headers = request.headers
     if request.method != b"GET":

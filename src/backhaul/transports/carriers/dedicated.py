@@ -11,10 +11,12 @@ from typing import Protocol
 
 from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
-from backhaul.transports.base import Arrival, Carry, ClientEvents, Door, Gate, ServerEvents, ServerSettings, User
+from backhaul.transports.base import Arrival, Carry, ClientEvents, Door, Gate, ServerEvents
 from backhaul.transports.connection import Connection
+from backhaul.transports.session import ClientSession
+from backhaul.transports.settings import ServerSettings
+from backhaul.transports.user import User
 from backhaul.wire.peer import Feature, Peer
-from backhaul.wire.signals import Signal
 
 from .client import PooledClient
 from .server import GatedServer
@@ -54,8 +56,8 @@ class CarrierOwner(Protocol):
     """Whom an idle connection on the public end tells what happens to it."""
 
     @property
-    def rtt(self) -> float:
-        """Seconds of a round trip to the client, 0 if not measured."""
+    def session(self) -> ClientSession:
+        """The session of the client."""
 
     def carrier_gone(self, carrier: IdleCarrier) -> None:
         """Forget a carrier that is closed."""
@@ -96,12 +98,11 @@ class DedicatedServer(GatedServer):
         """The number of tunnel connections that wait for a user."""
         return len(self._idle)
 
-    def send(self, signal: Signal) -> None:
-        """Say `signal` on the control channel, if there is one; with the heart beat the idle connections."""
-        super().send(signal)
-        if signal == Signal.HEARTBEAT:
-            for carrier in list(self._idle):
-                carrier.ping()
+    def beat(self) -> None:
+        """Send the heartbeat, and ping the idle connections."""
+        super().beat()
+        for carrier in list(self._idle):
+            carrier.ping()
 
     def carry(self, user: User) -> bool:
         """Hand the user to the connection whose turn it is; False if none is idle."""
@@ -145,10 +146,10 @@ class DedicatedServer(GatedServer):
         self._idle[carrier] = None
         self._events.carrier_ready()
 
-    def control_opened(self, peer: str) -> None:
+    def client_connected(self, session: ClientSession) -> None:
         """Tell the control plane, which knows nothing yet of this client."""
         self.client_is_v072 = False
-        super().control_opened(peer)
+        super().client_connected(session)
 
     def client_recognised(self) -> None:
         """See GateEvents."""
@@ -167,7 +168,7 @@ class DedicatedServer(GatedServer):
         self._gate.rehandshake(sock, data)
 
     def _next(self) -> IdleCarrier:
-        return next(reversed(self._idle) if self._gate.vouches else iter(self._idle))
+        return next(reversed(self._idle) if self.session.vouches else iter(self._idle))
 
     def _drop_idle(self) -> None:
         while self._idle:

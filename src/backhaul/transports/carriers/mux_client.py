@@ -17,8 +17,9 @@ from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.outcome import FLOW_OVER, LOST, RESET_BY_USER, Done
 from backhaul.relay.traffic import Traffic
-from backhaul.transports.base import ClientEvents, ClientSettings, Door
+from backhaul.transports.base import ClientEvents, Door
 from backhaul.transports.connection import Connection
+from backhaul.transports.settings import ClientSettings
 from backhaul.wire.peer import Feature
 from backhaul.wire.smux import Role, SmuxError
 from backhaul.wire.strings import StringReader, StringTooLongError

@@ -14,8 +14,10 @@ from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
 from backhaul.relay.framed import FramedRelay
-from backhaul.transports.base import Carry, Gate, ServerEvents, ServerSettings, User
+from backhaul.transports.base import Carry, Gate, ServerEvents
 from backhaul.transports.connection import Connection
+from backhaul.transports.settings import ServerSettings
+from backhaul.transports.user import User
 from backhaul.wire.peer import Feature
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import Role, SmuxError, StreamIdsExhausted
@@ -121,7 +123,7 @@ class MuxServer(GatedServer):
             requests.discard(requests.oldest())
             self._expect_surplus()
         sock, peer, received = connection
-        proven = self._gate.vouches
+        proven = self.session.vouches
         link = Link(self._relay, sock, Role.CLIENT, self.settings.mux, self, peer=peer, proven=proven)
         self._links.add(link)
         link.start(received)
@@ -133,7 +135,7 @@ class MuxServer(GatedServer):
             self._relay.complaints.warn("channel_size", "session refused: as many are open as channel_size allows")
             return False
         limit = self.settings.limits.unproven_sessions
-        if self._gate.vouches or self._links.unproven < limit:
+        if self.session.vouches or self._links.unproven < limit:
             return True
         self._relay.complaints.warn(
             "unproven", f"{limit} sessions have carried no answer yet, closed one of them: {_OPEN}"
@@ -172,7 +174,7 @@ class MuxServer(GatedServer):
 
     def link_lost(self, link: Link, why: str) -> None:
         """Forget a session. One that ends at its first user, and has had no frame of the client, was none."""
-        if link.load and not link.proved and self._gate.connected:
+        if link.load and not link.proved and self.session.connected:
             self.fit.mismatched("the client's tunnel connections are no sessions; set the same transport on both ends")
         if link in self._links:
             self._links.discard(link)
@@ -220,7 +222,7 @@ class MuxServer(GatedServer):
 
     def _ask(self) -> None:
         self._asked.add(object())
-        self._gate.send(Signal.CHANNEL)
+        self.session.send(Signal.CHANNEL)
 
     def _unanswered(self, _request: object) -> None:
         """Give up a request for a session; v0.7.2 ignores some after it has shrunk its pool."""

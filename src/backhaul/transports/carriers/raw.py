@@ -16,8 +16,8 @@ from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.outcome import FLOW_OVER, Done, Ending
 from backhaul.relay.pair import End, join_sockets
 from backhaul.relay.traffic import Traffic
-from backhaul.transports.base import User
 from backhaul.transports.connection import Connection
+from backhaul.transports.user import User
 from backhaul.wire.datagrams import Batch, DelayEstimator, Splitter, join, join_stamped
 from backhaul.wire.frames import Frame, FrameKindError, FrameReader, FrameTooLongError, encode
 from backhaul.wire.peer import Feature
@@ -68,7 +68,7 @@ class RawIdle(SilentConnection):
             rest = self._announce(encode(Signal.UDP, flow.target.encode()))
         except OSError:
             return False
-        judge = DelayEstimator(round(self._owner.rtt * 1000))
+        judge = DelayEstimator(round(self._owner.session.rtt * 1000))
         framing = join if self.peer.supports(Feature.DATAGRAMS) else _fitting(join, flow.counters)
         splitter = Splitter(stamped=True)
         stream = DatagramStream(self._relay.poller, self._sock, framing, splitter, flow.counters, judge=judge)

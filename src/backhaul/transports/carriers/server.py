@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Self
 
 from backhaul.relay.fit import Fit
-from backhaul.transports.base import Gate, ServerEvents, ServerSettings
+from backhaul.transports.base import Gate, ServerEvents
+from backhaul.transports.session import NO_CLIENT, ClientSession
+from backhaul.transports.settings import ServerSettings
 from backhaul.wire.signals import Signal
 
 
@@ -14,22 +16,13 @@ class GatedServer(ABC):
 
     def __init__(self, settings: ServerSettings, events: ServerEvents, make_gate: Callable[[Self], Gate]) -> None:
         self.settings = settings
+        self.session: ClientSession = NO_CLIENT
         self._events = events
         self._gate = make_gate(self)
 
     @abstractmethod
     def _drop_idle(self) -> None:
         """Let go of whatever has no user: its control channel is gone."""
-
-    @property
-    def connected(self) -> bool:
-        """True if a control channel is open."""
-        return self._gate.connected
-
-    @property
-    def rtt(self) -> float:
-        """Seconds of a round trip to the client, 0 if not measured."""
-        return self._gate.rtt
 
     def start(self) -> None:
         """Listen; raises OSError."""
@@ -38,27 +31,30 @@ class GatedServer(ABC):
     def expect_user(self, waiting: int) -> None:
         """Ask for the connection that will replace the one this user takes."""
         del waiting
-        self._gate.send(Signal.CHANNEL)
+        self.session.send(Signal.CHANNEL)
 
-    def send(self, signal: Signal) -> None:
-        """Say `signal` on the control channel, if there is one."""
-        self._gate.send(signal)
+    def beat(self) -> None:
+        """Send the heartbeat."""
+        self.session.send(Signal.HEARTBEAT)
 
     def stop_listening(self) -> None:
         """Take no more connections, close the idle ones; users in flight go on."""
         self._gate.stop_listening()
+        self.session = NO_CLIENT
         self._drop_idle()
 
-    def control_opened(self, peer: str) -> None:
-        """Tell the control plane."""
-        self._events.control_opened(peer)
+    def client_connected(self, session: ClientSession) -> None:
+        """Serve this client, and tell the control plane."""
+        self.session = session
+        self._events.client_connected(session)
 
     @property
     def fit(self) -> Fit:
         """Takes what becomes known of the other end's tunnel connections."""
         return self._events.fit
 
-    def control_lost(self, reason: str, *, goodbye: bool = False) -> None:
-        """Let go of what is idle, which belonged to that channel, and tell the control plane."""
+    def client_lost(self, reason: str, *, goodbye: bool = False) -> None:
+        """Let go of what is idle, which belonged to that session, and tell the control plane."""
+        self.session = NO_CLIENT
         self._drop_idle()
-        self._events.control_lost(reason, goodbye=goodbye)
+        self._events.client_lost(reason, goodbye=goodbye)

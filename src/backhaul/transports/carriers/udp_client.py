@@ -13,8 +13,9 @@ from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.outcome import FLOW_OVER, Done
 from backhaul.relay.traffic import Traffic
-from backhaul.transports.base import ClientEvents, ClientSettings
+from backhaul.transports.base import ClientEvents
 from backhaul.transports.doors.raw import RawDoor
+from backhaul.transports.settings import ClientSettings
 from backhaul.wire.announcements import TUNNEL_SIZE, Announcement, announce, read_assignment
 from backhaul.wire.datagrams import Batch
 from backhaul.wire.targets import BadTargetError, parse_target

@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import hmac
 import logging
 import math
 from collections import OrderedDict
@@ -13,9 +12,12 @@ from backhaul.net.poller import release
 from backhaul.net.udp import Counters, DatagramSocket
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
-from backhaul.transports.base import Carry, ServerEvents, ServerSettings, User
+from backhaul.transports.base import Carry, ServerEvents
 from backhaul.transports.connection import Connection
 from backhaul.transports.gates.raw import RawGate
+from backhaul.transports.session import ClientSession
+from backhaul.transports.settings import ServerSettings
+from backhaul.transports.user import User
 from backhaul.wire.announcements import ANNOUNCEMENT_SIZE, PING, Announcement, announces, assign, read_announcement
 from backhaul.wire.datagrams import Batch
 from backhaul.wire.peer import Feature
@@ -41,7 +43,6 @@ class UdpServer(GatedServer):
     def __init__(self, settings: ServerSettings, events: ServerEvents, relay: Relay) -> None:
         super().__init__(settings, events, functools.partial(RawGate, relay.poller, settings, transport="udp"))
         self._loop = asyncio.get_running_loop()
-        self._token = settings.token.encode()
         self._relay = relay
         self._by_address: dict[Address, _Tunnel] = {}
         self._by_name: dict[bytes, _Tunnel] = {}  # those of a client with extensions
@@ -65,15 +66,14 @@ class UdpServer(GatedServer):
             raise
         self._socket = DatagramSocket(self._relay.poller, sock, self._received, Counters())
 
-    def send(self, signal: Signal) -> None:
-        """Say `signal` on the control channel, if there is one; with the heart beat, ping the idle tunnels."""
-        super().send(signal)
-        if signal == Signal.HEARTBEAT:
-            self._ping(self._idle)
+    def beat(self) -> None:
+        """Send the heartbeat, and ping the idle tunnels."""
+        super().beat()
+        self._ping(self._idle)
 
-    def control_opened(self, peer: str) -> None:
+    def client_connected(self, session: ClientSession) -> None:
         """Tell the control plane, and keep tunnels alive that do not announce themselves."""
-        super().control_opened(peer)
+        super().client_connected(session)
         self._ping_later()
 
     def carry(self, user: User) -> bool:
@@ -86,7 +86,7 @@ class UdpServer(GatedServer):
         tunnel = self._take()
         if not tunnel:
             return Carry.LATER
-        tunnel.assign(flow, self._gate.ticket)
+        tunnel.assign(flow, self.session.ticket)
         return Carry.CARRIED
 
     def stop_listening(self) -> None:
@@ -123,13 +123,13 @@ class UdpServer(GatedServer):
         tunnel = self._take()
         if tunnel:
             log.debug("no sign of life from a tunnel to %s: its flow moves to another", flow.target)
-            self._gate.send(Signal.CHANNEL)
-            tunnel.assign(flow, self._gate.ticket, again=True)
+            self.session.send(Signal.CHANNEL)
+            tunnel.assign(flow, self.session.ticket, again=True)
         return tunnel
 
     def is_token(self, datagram: bytes | memoryview) -> bool:
         """Return whether a datagram is the announcement of a tunnel by a v0.7.2 client."""
-        return len(datagram) == len(self._token) and hmac.compare_digest(datagram, self._token)
+        return self.settings.credentials.find(datagram) is not None
 
     def forget(self, tunnel: "_Tunnel") -> None:
         """Forget a closed tunnel."""
@@ -151,13 +151,13 @@ class UdpServer(GatedServer):
 
     def read(self, datagram: bytes | memoryview) -> Announcement | None:
         """Return what a datagram of the present client announces, if anything."""
-        return read_announcement(self._gate.ticket, datagram)
+        return read_announcement(self.session.ticket, datagram)
 
     def _received(self, batch: Batch, address: Address) -> None:
         tunnel = self._by_address.get(address)
         if tunnel and tunnel.flow:
             tunnel.received(batch)
-        elif self._gate.connected:
+        elif self.session.connected:
             for datagram in batch:
                 self._introduced(datagram, address)
 

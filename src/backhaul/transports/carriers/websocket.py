@@ -15,8 +15,8 @@ from backhaul.relay.framed import FramedRelay
 from backhaul.relay.outcome import FLOW_OVER, Done
 from backhaul.relay.traffic import Traffic
 from backhaul.relay.ws_channel import WsChannel
-from backhaul.transports.base import User
 from backhaul.transports.connection import Connection
+from backhaul.transports.user import User
 from backhaul.wire import websocket
 from backhaul.wire.peer import Feature, Peer
 from backhaul.wire.signals import Signal

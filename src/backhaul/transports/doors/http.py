@@ -16,10 +16,11 @@ from backhaul.net.resolver import Resolver
 from backhaul.net.sending import send_whole
 from backhaul.net.tls import ClientContext, shake_hands
 from backhaul.relay.engine import Relay
-from backhaul.transports.base import ClientSettings, DoorEvents, Opened, unlike
+from backhaul.transports.base import DoorEvents, Opened, unlike
 from backhaul.transports.connection import Connection
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.transports.control.websocket import PROBE, WsControlDecoder, encode_signal
+from backhaul.transports.settings import ClientSettings
 from backhaul.wire import upgrade
 from backhaul.wire.peer import EXTENDED, V072
 from backhaul.wire.signals import Signal

@@ -9,9 +9,10 @@ from backhaul.errors import TransportError
 from backhaul.net.connector import Dialer, scoped_host
 from backhaul.net.poller import Poller, release
 from backhaul.net.resolver import Resolver
-from backhaul.transports.base import ClientSettings, DoorEvents, Opened, unlike
+from backhaul.transports.base import DoorEvents, Opened, unlike
 from backhaul.transports.connection import Connection
 from backhaul.transports.control.channel import ControlChannel
+from backhaul.transports.settings import ClientSettings
 from backhaul.wire.control import ClientControlDecoder, hello
 from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
 from backhaul.wire.peer import EXTENDED, V072

@@ -18,14 +18,13 @@ from backhaul.net.predicates import unacknowledged
 from backhaul.net.sending import send_whole
 from backhaul.net.tls import ServerContext, explain
 from backhaul.relay.engine import Relay
-from backhaul.transports.base import GateEvents, ServerSettings, taken_over, unlike
+from backhaul.transports.base import GateEvents, taken_over, unlike
 from backhaul.transports.connection import Connection
-from backhaul.transports.control.channel import ControlChannel
-from backhaul.transports.control.websocket import PING, WsControlDecoder, encode_signal
+from backhaul.transports.control.http_session import HttpSession
+from backhaul.transports.settings import ServerSettings
 from backhaul.wire import upgrade
 from backhaul.wire.http1 import HeadError, Request, RequestReader
 from backhaul.wire.peer import EXTENSIONS, NO_FEATURES, Peer
-from backhaul.wire.signals import Signal
 from backhaul.wire.transports import TRANSPORTS, marked
 
 from .decoy import Decoy
@@ -35,7 +34,6 @@ from .reputation import Reputation, barred_line
 
 log = logging.getLogger("backhaul.server")
 
-_ANSWER_WITHIN: Final = 15.0  # seconds that a client may take to answer a heartbeat; it answers at once
 # A v0.7.2 client drops bytes that it reads together with the end of the answer. It has read the answer a few
 # milliseconds after its kernel has all of it (measured: 0 of 60 lost after 5 ms).
 _SETTLE: Final = 0.01  # seconds
@@ -53,10 +51,10 @@ class HttpGate:
         self._relay = relay
         self._poller = relay.poller
         self._settings = settings
-        self._token = settings.token.encode()
+        self._credentials = settings.credentials
         self._events = events
         self._transport = TRANSPORTS[transport]
-        self._decoy = Decoy(relay.poller, settings.decoy, self._token, settings.limits, self._claim)
+        self._decoy = Decoy(relay.poller, settings.decoy, self._credentials.tokens, settings.limits, self._claim)
         self._reputation = Reputation(settings.limits)
         self._handshakes = self._make_handshakes(settings)
         self._lobby = Lobby(
@@ -70,20 +68,7 @@ class HttpGate:
         )
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
-        self._control: ControlChannel | None = None
-        self._asked = 0.0  # time of the heartbeat that has no answer yet
-        self._overdue: asyncio.TimerHandle | None = None
-        self.rtt = 0.0  # seconds, of the last heartbeat
-
-    @property
-    def vouches(self) -> bool:
-        """See Gate: every request shows the token."""
-        return True
-
-    @property
-    def connected(self) -> bool:
-        """True if a control channel is open."""
-        return self._control is not None
+        self._sessions: dict[str, HttpSession] = {}  # by the client's name
 
     def start(self) -> None:
         """Listen; raises OSError."""
@@ -93,27 +78,13 @@ class HttpGate:
         self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused, batch=batch)
         self._decoy.open()
 
-    def send(self, signal: Signal) -> None:
-        """Send `signal` on the control channel, if there is one, and expect an answer to a heartbeat."""
-        if not self._control:
-            return
-        self._control.send(encode_signal(signal, masked=False))
-        if signal == Signal.HEARTBEAT and not self._overdue:
-            self._asked = self._loop.time()
-            self._overdue = self._loop.call_later(_ANSWER_WITHIN, self._lost, "a heartbeat was not answered")
-
-    def ping_if_silent(self) -> None:
-        """See Silent: the interval of the heartbeat may be longer than the patience of a proxy."""
-        if self._control:
-            self._control.send_if_silent(PING)
-
     def rehandshake(self, sock: socket.socket, data: bytes) -> None:
         """See Gate: after an upgrade there is no second handshake."""
         del data
         release(self._poller, sock)
 
     def stop_listening(self) -> None:
-        """Take no more connections and close the control channel."""
+        """Take no more connections and close the control channels."""
         if self._acceptor:
             self._acceptor.close()
             self._acceptor = None
@@ -121,7 +92,9 @@ class HttpGate:
         if self._handshakes:
             self._handshakes.close()
         self._decoy.close()
-        self._drop_control()
+        for session in list(self._sessions.values()):  # one that can't send its last bytes leaves by itself
+            session.close()
+        self._sessions.clear()
 
     def _refused(self, error: OSError) -> None:
         self._throttle.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
@@ -169,8 +142,9 @@ class HttpGate:
 
     def _meet(self, pending: PendingConnection, data: bytes) -> None:
         request = self._tunnel_request(data)
-        if request and self._proves(pending, request):
-            self._admit(pending, request)
+        name = self._client_of(pending, request) if request else None
+        if request and name is not None:
+            self._admit(name, pending, request)
         else:
             self._show_decoy(pending, data)
 
@@ -180,11 +154,12 @@ class HttpGate:
         if not request:
             return False
         pending = PendingConnection(sock, ip)
-        if not self._proves(pending, request):
+        name = self._client_of(pending, request)
+        if name is None:
             self._complain(pending, request)
             return False
         self._poller.forget(sock)
-        self._admit(pending, request)
+        self._admit(name, pending, request)
         return True
 
     def _tunnel_request(self, data: bytes) -> Request | None:
@@ -200,34 +175,40 @@ class HttpGate:
     def _is_channel(self, request: Request) -> bool:
         return request.path == f"{self._settings.path}/channel"
 
-    def _proves(self, pending: PendingConnection, request: Request) -> bool:
-        """Return whether the request may be admitted, also from a barred network."""
-        if not upgrade.authorized(request, self._token):
-            return False
+    def _client_of(self, pending: PendingConnection, request: Request) -> str | None:
+        """Return the client's name if the request may be admitted, also from a barred network; otherwise None."""
+        name = self._bearer_of(request)
+        if name is None:
+            return None
         self._reputation.proved(pending.network)
-        return not upgrade.upgrade_problem(request)
+        return None if upgrade.upgrade_problem(request) else name
+
+    def _bearer_of(self, request: Request) -> str | None:
+        """Return the name of the client whose token the request carries, or None."""
+        token = upgrade.bearer(request)
+        return None if token is None else self._credentials.find(token)
 
     def _complain(self, pending: PendingConnection, request: Request) -> None:
         if self._reputation.barred(pending.network):
             return
-        proven = upgrade.authorized(request, self._token)
+        proven = self._bearer_of(request) is not None
         what = upgrade.upgrade_problem(request) if proven else "wrong token"
         self._throttle.warn((pending.ip, what), f"refused a connection from {pending.ip}: {what}")
         if not proven and (seconds := self._reputation.failed(pending.network)):
             self._throttle.warn(pending.network, barred_line(pending.network, seconds))
 
-    def _admit(self, pending: PendingConnection, request: Request) -> None:
+    def _admit(self, name: str, pending: PendingConnection, request: Request) -> None:
         channel = self._is_channel(request)
-        theirs = upgrade.carrier_of(request, self._token)
-        peer = Peer(pending.ip, features=EXTENSIONS if theirs else NO_FEATURES)
+        theirs = upgrade.carrier_of(request, self._credentials.token(name))
+        peer = Peer(pending.ip, name, EXTENSIONS if theirs else NO_FEATURES)
         connection = Connection(pending.sock, peer, request.rest)
         if theirs not in {"", self._transport.mark}:
             self._mismatched(theirs)
             admit = functools.partial(release, self._poller, pending.sock)
         elif channel:
-            admit = functools.partial(self._open_control, pending, request.rest)
-        elif self._control:
-            admit = functools.partial(self._open_tunnel, connection, self._control)
+            admit = functools.partial(self._open_session, connection)
+        elif session := self._sessions.get(name):
+            admit = functools.partial(self._open_tunnel, connection, session)
         else:  # the client has given it up, together with the control channel
             release(self._poller, pending.sock)
             return
@@ -258,36 +239,36 @@ class HttpGate:
         client = marked(theirs, tls=self._transport.tls)
         self._events.fit.mismatched(unlike("client", client.name, self._transport.name))
 
-    def _open_tunnel(self, connection: Connection, control: ControlChannel) -> None:
-        if control.closed:
+    def _open_tunnel(self, connection: Connection, session: HttpSession) -> None:
+        if not session.connected:
             release(self._poller, connection.sock)
         elif self._transport.mux and not connection.peer.extended:
-            self._settle(connection, control)
+            self._settle(connection, session)
         else:
             self._events.tunnel_opened(connection)
 
     def _answer(self, request: Request, peer: Peer, *, padded: bool) -> bytes:
         line, key = b"", upgrade.key_of(request)
         if peer.extended:
-            line = upgrade.mark_line(self._token, key, self._transport.mark)
+            line = upgrade.mark_line(self._credentials.token(peer.name), key, self._transport.mark)
         elif padded and not self._handshakes and upgrade.is_direct_v072(request):
             line = upgrade.padding_line(key)
         return upgrade.accept(key, line)
 
-    def _settle(self, connection: Connection, control: ControlChannel) -> None:
+    def _settle(self, connection: Connection, session: HttpSession) -> None:
         """Wait until the peer has read the answer before smux begins (_SETTLE), unless its control channel ends."""
-        if control.closed:
+        if not session.connected:
             release(self._poller, connection.sock)
         elif unacknowledged(connection.sock):
-            self._settle_later(connection.sock, functools.partial(self._settle, connection, control))
+            self._settle_later(connection.sock, functools.partial(self._settle, connection, session))
         else:
-            self._settle_later(connection.sock, functools.partial(self._settled, connection, control))
+            self._settle_later(connection.sock, functools.partial(self._settled, connection, session))
 
     def _settle_later(self, sock: socket.socket, step: Callable[[], None]) -> None:
         self._loop.call_later(_SETTLE, self._poller.run, sock, step)
 
-    def _settled(self, connection: Connection, control: ControlChannel) -> None:
-        if control.closed:
+    def _settled(self, connection: Connection, session: HttpSession) -> None:
+        if not session.connected:
             release(self._poller, connection.sock)
         else:
             self._events.tunnel_opened(connection)
@@ -300,38 +281,18 @@ class HttpGate:
         self._lobby.take(pending)
         self._show_decoy(pending, plain_on_tls=True)
 
-    def _open_control(self, pending: PendingConnection, rest: bytes) -> None:
-        if self._control:
-            self._drop_control()
-            self._events.control_lost(taken_over(pending.ip))
-        decoder = WsControlDecoder(self._say, from_client=True)
-        self._control = ControlChannel(self._poller, pending.sock, decoder, self._heard, self._lost)
-        self._relay.pings.add(self)
-        self._events.control_opened(pending.ip)
-        self._control.start(rest)
+    def _open_session(self, connection: Connection) -> None:
+        peer = connection.peer
+        if before := self._sessions.get(peer.name):
+            before.close()
+            self.session_lost(before, taken_over(peer.address))
+        session = HttpSession(self._relay, connection, self, self._settings.limits.answer_timeout)
+        self._sessions[peer.name] = session
+        self._events.client_connected(session)
+        session.start()
 
-    def _say(self, data: bytes) -> None:
-        if self._control:
-            self._control.send(data)
-
-    def _heard(self, signal: Signal) -> None:
-        if signal == Signal.HEARTBEAT and self._overdue:
-            self.rtt = self._loop.time() - self._asked
-            self._overdue.cancel()
-            self._overdue = None
-        elif signal == Signal.CLOSED:
-            self._lost("the client closed it to stop or to reload", goodbye=True)
-
-    def _lost(self, reason: str, *, goodbye: bool = False) -> None:
-        if self._control:
-            self._drop_control()
-            self._events.control_lost(reason, goodbye=goodbye)
-
-    def _drop_control(self) -> None:
-        if self._overdue:
-            self._overdue.cancel()
-            self._overdue = None
-        if self._control:
-            self._control.close()
-            self._relay.pings.discard(self)
-            self._control = None
+    def session_lost(self, session: HttpSession, reason: str, *, goodbye: bool = False) -> None:
+        """See HttpSessionOwner; a session that can't send its last bytes is lost while it is closed."""
+        if self._sessions.get(session.peer.name) is session:
+            del self._sessions[session.peer.name]
+            self._events.client_lost(reason, goodbye=goodbye)

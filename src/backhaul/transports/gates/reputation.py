@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from backhaul.failures import Failures
-from backhaul.transports.base import GateLimits
+from backhaul.transports.settings import GateLimits
 
 _MAX_NETWORKS: Final = 4096  # remembered of each kind; a further one displaces the one that was seen least recently
 _FIRST_BACKOFF: Final = 1.0  # seconds, doubled with each further failure

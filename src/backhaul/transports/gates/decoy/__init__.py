@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Final
 
 from backhaul.net.poller import FAULT, Poller
-from backhaul.transports.base import GateLimits
 from backhaul.transports.gates.crowd import Crowd
+from backhaul.transports.settings import GateLimits
 
 from .site import EmptySite, Site
 from .stream import Stream
@@ -30,12 +30,12 @@ _NOTHING: Final = "404"
 class Decoy:
     """Answers visitors; owns their connections until they are closed or claimed."""
 
-    def __init__(self, poller: Poller, what: str, token: bytes, limits: GateLimits, claim: Claim) -> None:
-        """Show `what`: "404", a directory, or the URL of a website, which must not learn the token."""
+    def __init__(self, poller: Poller, what: str, tokens: tuple[bytes, ...], limits: GateLimits, claim: Claim) -> None:
+        """Show `what`: "404", a directory, or the URL of a website, which must not learn ``tokens``."""
         self._poller = poller
         self._limits = limits
         self._claim = claim
-        self._make_site = functools.partial(_make_site, what, token, poller, limits)
+        self._make_site = functools.partial(_make_site, what, tokens, poller, limits)
         self._site: Site = EmptySite()
         self._busy: Crowd[_Visitor] = Crowd()
         self._idle: Crowd[_Visitor] = Crowd()
@@ -137,7 +137,7 @@ class _Visitor:
                 self.stream.close()
 
 
-def _make_site(what: str, token: bytes, poller: Poller, limits: GateLimits) -> Site:
+def _make_site(what: str, tokens: tuple[bytes, ...], poller: Poller, limits: GateLimits) -> Site:
     # Only the modules of the site that is shown take memory.
     if what == _NOTHING:
         return EmptySite()
@@ -145,7 +145,7 @@ def _make_site(what: str, token: bytes, poller: Poller, limits: GateLimits) -> S
         from .proxy import Website  # noqa: PLC0415 - see above
         from .scrub import Scrubber  # noqa: PLC0415 - see above
 
-        return Website(what, Scrubber(token), poller, limits.upstream_timeout)
+        return Website(what, Scrubber(tokens), poller, limits.upstream_timeout)
     from .files import Directory  # noqa: PLC0415 - see above
 
     return Directory(what)

@@ -5,7 +5,7 @@ import contextlib
 from typing import Final
 
 from backhaul.addresses import plain_ip
-from backhaul.transports.base import GateLimits
+from backhaul.transports.settings import GateLimits
 
 from .body import Body
 from .head import BadRequestError, Head

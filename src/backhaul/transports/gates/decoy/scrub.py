@@ -17,9 +17,9 @@ Headers = list[tuple[bytes, bytes]]
 class Scrubber:
     """Removes traces of the tunnel from a request, because a client with a wrong path is a visitor as well."""
 
-    def __init__(self, token: bytes) -> None:
-        self._token = token
-        self._plain = _squash(token)
+    def __init__(self, tokens: tuple[bytes, ...]) -> None:
+        self._tokens = tokens
+        self._plain = [plain for token in tokens if (plain := _squash(token))]
 
     def scrub(self, headers: Headers) -> Headers:
         """Return the headers without tokens in any spelling, the mark of this program and those of an upgrade."""
@@ -29,19 +29,22 @@ class Scrubber:
             lower = name.lower()
             if lower.startswith(_UPGRADE) or (lower == b"authorization" and self.reveals(value)):
                 continue
-            rest = without_mark(value, self._token, key) if lower == b"cookie" else value
+            rest = self._without_marks(value, key) if lower == b"cookie" else value
             if rest or lower != b"cookie":
                 kept.append((name, rest))
         return kept
 
     def reveals(self, value: bytes) -> bool:
-        """Return whether a reader of `value` may find the token in it."""
-        if not self._plain:
-            return False
+        """Return whether a reader of ``value`` may find a token in it."""
         readings = [value, unquote_to_bytes(value)]
         readings += [decoded for reading in tuple(readings) for decoded in _decodings(reading)]
         readings += [unquote_to_bytes(reading) for reading in tuple(readings)]
-        return any(self._plain in _squash(reading) for reading in readings)
+        return any(plain in _squash(reading) for plain in self._plain for reading in readings)
+
+    def _without_marks(self, cookies: bytes, key: bytes) -> bytes:
+        for token in self._tokens:
+            cookies = without_mark(cookies, token, key)
+        return cookies
 
 
 def _squash(value: bytes) -> bytes:

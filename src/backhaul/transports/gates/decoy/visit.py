@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from typing import Final, Protocol
 
-from backhaul.transports.base import GateLimits
+from backhaul.transports.settings import GateLimits
 
 from .body import body_of, refusal
 from .exchange import Exchange

@@ -1,0 +1,92 @@
+"""A client of ws, wss, wsmux or wssmux after its upgrade: control channel and round trip."""
+
+import asyncio
+from typing import Final, Protocol
+
+from backhaul.relay.engine import Relay
+from backhaul.transports.connection import Connection
+from backhaul.wire.signals import Signal
+
+from .channel import ControlChannel
+from .raw_session import CLOSED_BY_CLIENT
+from .websocket import PING, WsControlDecoder, encode_signal
+
+ANSWER_WITHIN: Final = 15.0
+"""Seconds within which a client answers a heartbeat; it answers at once."""
+
+
+class HttpSessionOwner(Protocol):
+    """The gate that admitted the client."""
+
+    def session_lost(self, session: "HttpSession", reason: str, *, goodbye: bool = False) -> None:
+        """Forget the session, whose control channel is closed."""
+
+
+class HttpSession:
+    """Owns the control channel."""
+
+    vouches = True  # each request shows the token
+    ticket = b""
+
+    def __init__(self, relay: Relay, connection: Connection, owner: HttpSessionOwner, answer_within: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pings = relay.pings
+        self._owner = owner
+        self._answer_within = answer_within
+        self._received = connection.received
+        self._asked = 0.0  # time of the heartbeat that has no answer yet
+        self._overdue: asyncio.TimerHandle | None = None
+        self.peer = connection.peer
+        self.rtt = 0.0
+        """Seconds, of the last heartbeat."""
+        decoder = WsControlDecoder(self._reply, from_client=True)
+        self._control = ControlChannel(relay.poller, connection.sock, decoder, self._heard, self._lost)
+        relay.pings.add(self)
+
+    @property
+    def connected(self) -> bool:
+        """See ClientSession."""
+        return not self._control.closed
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._control.start(self._received)
+
+    def send(self, signal: Signal) -> None:
+        """See ClientSession; a heartbeat expects an answer."""
+        self._control.send(encode_signal(signal, masked=False))
+        if signal == Signal.HEARTBEAT and not self._overdue:
+            self._asked = self._loop.time()
+            self._overdue = self._loop.call_later(self._answer_within, self._end, "a heartbeat was not answered")
+
+    def ping_if_silent(self) -> None:
+        """See Silent: the interval of the heartbeat may be longer than the patience of a proxy."""
+        self._control.send_if_silent(PING)
+
+    def close(self) -> None:
+        """Close the control channel."""
+        self._pings.discard(self)
+        self._stop_waiting()
+        self._control.close()
+
+    def _reply(self, data: bytes) -> None:
+        self._control.send(data)
+
+    def _heard(self, signal: Signal) -> None:
+        if signal == Signal.HEARTBEAT and self._overdue:
+            self.rtt = self._loop.time() - self._asked
+            self._stop_waiting()
+        elif signal == Signal.CLOSED:
+            self._end(CLOSED_BY_CLIENT, goodbye=True)
+
+    def _end(self, reason: str, *, goodbye: bool = False) -> None:
+        self.close()
+        self._owner.session_lost(self, reason, goodbye=goodbye)
+
+    def _lost(self, reason: str) -> None:
+        self._end(reason)
+
+    def _stop_waiting(self) -> None:
+        if self._overdue:
+            self._overdue.cancel()
+            self._overdue = None

@@ -1,0 +1,49 @@
+"""A connected client, as carriers and the control plane see it after its admission."""
+
+from typing import Final, Protocol
+
+from backhaul.wire.peer import V072, Peer
+from backhaul.wire.signals import Signal
+
+
+class ClientSession(Protocol):
+    """A client that has proved its token, from its control channel's beginning to that channel's end."""
+
+    @property
+    def peer(self) -> Peer:
+        """The client, with its name in the configuration and what is known of its features."""
+
+    @property
+    def connected(self) -> bool:
+        """True until the control channel is lost or closed."""
+
+    @property
+    def rtt(self) -> float:
+        """Seconds of a round trip to the client, 0 if not measured."""
+
+    @property
+    def vouches(self) -> bool:
+        """True if its tunnel connections show the token or a ticket; otherwise only their address is known."""
+
+    @property
+    def ticket(self) -> bytes:
+        """The secret by which its tunnel connections are admitted; empty if there is none."""
+
+    def send(self, signal: Signal) -> None:
+        """Send ``signal`` on the control channel."""
+
+
+class _NoClient:
+    """The session of a tunnel without a client."""
+
+    peer = V072
+    connected = False
+    rtt = 0.0
+    vouches = False
+    ticket = b""
+
+    def send(self, signal: Signal) -> None:
+        """Do nothing."""
+
+
+NO_CLIENT: Final[ClientSession] = _NoClient()

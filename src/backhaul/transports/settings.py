@@ -1,0 +1,89 @@
+"""The settings of transports, and the limits of connections that have proved nothing yet."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from backhaul.net.listeners import Listeners, Opener
+from backhaul.net.sockets import SocketOptions
+from backhaul.net.tls import ClientTls, ServerTls
+from backhaul.wire import smux
+
+from .auth import Credentials
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateLimits:
+    """The limits of connections that have proved nothing yet, and of visitors, on the public end."""
+
+    pending: int = 1024
+    """Connections at a time."""
+    pending_per_address: int = 256
+    unproven_sessions: int = 1024
+    """Sessions of tcpmux, admitted by their address alone, through which no target has answered yet."""
+    handshake_timeout: float = 2.0
+    """Seconds for the handshake of tcp, tcpmux and udp, which v0.7.2 allows for it, too."""
+    hello_grace: float = 0.2
+    """Seconds after the answer to the RTT signal in which a hello may still come, which belongs into the same packet.
+    Until then no connection is admitted by its address alone."""
+    head_timeout: float = 60.0
+    """Seconds until the first byte inside TLS on ws, wss, wsmux and wssmux, and again for a request; nginx's."""
+    handshake_share: float = 0.25
+    """The part of the time that may be spent on TLS handshakes with networks that have never proved themselves."""
+    handshake_patience: float = 5.0
+    """Seconds that a TLS handshake may wait for its next step."""
+    visitors: int = 256
+    """Connections at a time that the decoy serves."""
+    visitors_per_address: int = 64
+    keepalive_timeout: float = 65.0
+    """Seconds that a visitor may stay without asking for anything; from the nginx.conf that comes with nginx."""
+    answer_timeout: float = 15.0
+    """Seconds within which a client on HTTP answers a heartbeat; it answers at once."""
+    second_thought: float = 0.05
+    """Seconds within which a client that returns to tcp, tcpmux or udp has begun its handshake."""
+    send_timeout: float = 60.0  # seconds that a visitor may take to read something; nginx's
+    lingering_timeout: float = 5.0  # seconds of silence in a body that nobody wants; nginx's
+    lingering_time: float = 30.0  # seconds for all of such a body; nginx's
+    upstream_timeout: float = 60.0  # seconds for a connection to the website of a decoy, and for its silence; nginx's
+    failures: int = 30
+    """Failed proofs within `failure_window` that bar an address; a client that retries every 3 s makes 20."""
+    failure_window: float = 60.0  # seconds
+    longest_backoff: float = 60.0  # seconds
+
+
+DEFAULT_LIMITS: Final = GateLimits()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerSettings:
+    """The settings of a transport on the public end."""
+
+    bind_host: str  # "" means every address
+    bind_port: int
+    credentials: Credentials
+    tunnel_options: SocketOptions
+    channel_size: int  # idle tunnel connections at most
+    mux: smux.Settings = field(default_factory=smux.Settings)
+    mux_con: int = 8  # streams per session before another is asked for
+    tls: ServerTls | None = None
+    path: str = ""  # before /channel and /tunnel
+    decoy: str = "404"  # or a directory, or the URL of a website
+    limits: GateLimits = DEFAULT_LIMITS
+    listeners: Opener = field(default_factory=Listeners)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClientSettings:
+    """The settings of a transport on the client."""
+
+    remote_host: str
+    remote_port: int
+    token: str = field(repr=False)
+    tunnel_options: SocketOptions
+    dial_timeout: float  # seconds
+    host_header: str = ""  # remote_addr as configured
+    edge_ip: str = ""  # dialled instead of remote_host
+    path: str = ""  # before /channel and /tunnel
+    tls: ClientTls | None = None
+    mux: smux.Settings = field(default_factory=smux.Settings)
+    # Seconds for the signal with which servers of tcp and udp begin: it leaves with the handshake, but may be lost.
+    greeting_grace: float = 20.0
