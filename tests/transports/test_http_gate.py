@@ -25,7 +25,6 @@ from tests.support.web import (
 )
 
 from backhaul.transports.doors import http as http_client
-from backhaul.tunnel import client as dialling
 
 HEARTBEAT, CHANNEL = b"\x00", b"\x01"
 MAX_HEAD = 16384
@@ -343,10 +342,8 @@ class TestClient:
         await target.accept()
 
     @pytest.mark.parametrize("ending", [frame(CLOSE, b""), b"\xff\xff", frame(TEXT, b"80", masked=True), b""])
-    async def test_an_idle_tunnel_connection_that_ends_is_replaced(
-        self, ws_net: Net, ending: bytes, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(dialling, "_TICK", 0.02)
+    async def test_an_idle_tunnel_connection_that_ends_is_replaced(self, ws_net: Net, ending: bytes) -> None:
+        ws_net.timings = {"look": 0.02}
         await self.channel(ws_net)
         tunnel, request = await self.next()
         await tunnel.send(switching(request) + ending)
