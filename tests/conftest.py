@@ -86,7 +86,7 @@ async def any_net(request: pytest.FixtureRequest) -> AsyncIterator[Net]:
 
 @pytest.fixture(params=["splice", "copy", "no-epoll"])
 def plane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each way in which bytes can be moved on some system; to be named before `net`."""
+    """Each way in which bytes can be moved on some system; to be named before ``net``."""
     if request.param == "copy":
         monkeypatch.setenv("BACKHAUL_NO_SPLICE", "1")
     if request.param == "no-epoll":
@@ -112,14 +112,15 @@ def doubts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def short_handshake(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drop peers that prove nothing soon; to be named before `public` or `behind`."""
+    """Drop peers that prove nothing soon; to be named before ``public`` or ``behind``."""
     net.limits = replace(net.limits, handshake_timeout=0.1)
     monkeypatch.setattr("backhaul.transports.doors.raw.HANDSHAKE_TIMEOUT", 0.1)
 
 
 @pytest.fixture
 async def public(net: Net, request: pytest.FixtureRequest) -> Public:
-    """Start a server; marks add to it: `config` lines or other keys, `limits` of its gate, `timings` its waits."""
+    """Start a server; marks add to it: ``config`` lines or other keys, ``limits`` of its gate, ``timings`` its
+    waits."""
     marker = request.node.get_closest_marker("config")
     lines: str = marker.args[0] if marker and marker.args else ""
     unchecked: dict[str, Any] = marker.kwargs if marker else {}

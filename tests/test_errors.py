@@ -9,7 +9,7 @@ from backhaul.errors import BackhaulError
 
 
 def below(base: type[BaseException]) -> Iterator[type[BaseException]]:
-    """Yield the classes that derive from `base`, at any distance."""
+    """Yield the classes that derive from ``base``, at any distance."""
     for derived in base.__subclasses__():
         yield derived
         yield from below(derived)

@@ -9,7 +9,7 @@ from backhaul.state import State
 
 
 def leaves(kind: Any, name: str = "") -> Iterator[tuple[str, type]]:  # noqa: ANN401 - any type
-    """Return the fields below `kind` that hold a single value, with its type."""
+    """Return the fields below ``kind`` that hold a single value, with its type."""
     if isinstance(kind, types.UnionType):
         for member in kind.types:
             yield from leaves(member)

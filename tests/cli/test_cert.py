@@ -1,4 +1,4 @@
-"""The command `backhaul cert`, checked with openssl and Python's TLS."""
+"""The command ``backhaul cert``, checked with openssl and Python's TLS."""
 
 import asyncio
 import builtins
@@ -204,7 +204,7 @@ def test_without_its_package_alternatives_are_printed(
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, package: str, name: str) -> None:
-    """Let `from package import name` fail as if one of its dependencies were not installed."""
+    """Let ``from package import name`` fail as if one of its dependencies were not installed."""
     real = builtins.__import__
 
     def importing(

@@ -1,4 +1,4 @@
-"""The output of `backhaul check` for a sound file."""
+"""The output of ``backhaul check`` for a sound file."""
 
 import pytest
 

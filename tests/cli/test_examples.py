@@ -88,7 +88,7 @@ async def test_the_udp_example_serves_udp_users(example: Example, net: Net) -> N
 
 @asynccontextmanager
 async def running(example: Example, target: int) -> AsyncIterator[Sequence[int]]:
-    """Run both ends on free ports of the loopback, and yield the users' ports, which all lead to `target`."""
+    """Run both ends on free ports of the loopback, and yield the users' ports, which all lead to ``target``."""
     bind_port = free_port()
     ports = [free_port() for _ in example.server.ports]
     mappings = tuple(PortMapping(HOST, port, f"{HOST}:{target}") for port in ports)

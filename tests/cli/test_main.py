@@ -129,7 +129,7 @@ class TestUsage:
         assert capsys.readouterr().err.count("\n") == 1
 
     async def test_unusable_tls_files(self, ground: Ground) -> None:
-        """`check` names them, and the exit code keeps the service manager from restarting."""
+        """``check`` names them, and the exit code keeps the service manager from restarting."""
         for name in ("server.crt", "server.key"):
             (ground.folder / name).write_text("nonsense")
         lines = f'transport = "wss"\ntls_cert = "{ground.folder}/server.crt"\ntls_key = "{ground.folder}/server.key"'

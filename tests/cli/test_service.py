@@ -1,4 +1,4 @@
-"""The command `backhaul service` on machines with and without systemd."""
+"""The command ``backhaul service`` on machines with and without systemd."""
 
 import os
 import shutil

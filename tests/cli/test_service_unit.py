@@ -1,4 +1,4 @@
-"""The unit written by `backhaul service`, checked with systemd's own tools."""
+"""The unit written by ``backhaul service``, checked with systemd's own tools."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The command `backhaul status`, with programs that answer and others."""
+"""The command ``backhaul status``, with programs that answer and others."""
 
 import asyncio
 import json

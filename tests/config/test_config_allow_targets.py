@@ -1,4 +1,4 @@
-"""Entries of `allow_targets`."""
+"""Entries of ``allow_targets``."""
 
 import pytest
 from tests.support.config import CLIENT, client, problems

@@ -1,4 +1,4 @@
-"""Certificates that OpenSSL refuses: one line names file and reason, at the start and in `check`."""
+"""Certificates that OpenSSL refuses: one line names file and reason, at the start and in ``check``."""
 
 import subprocess
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The grammar of `ports`."""
+"""The grammar of ``ports``."""
 
 import pytest
 from hypothesis import given

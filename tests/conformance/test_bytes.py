@@ -16,13 +16,13 @@ BLOCK = os.urandom(MEGABYTE - 13)
 
 
 async def say_and_hear(peer: Peer, data: bytes) -> bytes:
-    """Send `data` and, at the same time, receive as much."""
+    """Send ``data`` and, at the same time, receive as much."""
     _, heard = await asyncio.gather(peer.send(data), peer.receive(len(data)))
     return heard
 
 
 def upload(sock: socket.socket, blocks: int) -> str:
-    """Send `blocks` times BLOCK from a thread of its own; return the checksum."""
+    """Send ``blocks`` times BLOCK from a thread of its own; return the checksum."""
     checksum = hashlib.sha256()
     sock.settimeout(50)
     for _ in range(blocks):
@@ -74,7 +74,7 @@ async def test_one_byte_at_a_time(plane: str, any_net: Net) -> None:
 
 
 async def carry_bulk(net: Net, direction: str, blocks: int) -> None:
-    """Move `blocks` from one end of a new tunnel to the other."""
+    """Move ``blocks`` from one end of a new tunnel to the other."""
     target_port = free_port()
     tunnel = await net.tunnel(target_port)
     user, target = await both_ends(net, tunnel, target_port)

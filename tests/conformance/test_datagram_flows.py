@@ -43,7 +43,7 @@ async def echoing(net: UdpNet, server: str = "", client: str = "") -> tuple[Tunn
 
 
 async def test_no_datagram_waits_for_an_acknowledgement(flow_net: UdpNet) -> None:
-    """Whatever `nodelay` says: Nagle's algorithm would hold every second small datagram until then."""
+    """Whatever ``nodelay`` says: Nagle's algorithm would hold every second small datagram until then."""
     if flow_net.transport == "udp":
         pytest.skip("no stream carries them")
     tunnel, user = await echoing(flow_net)
@@ -196,7 +196,7 @@ async def test_a_virtual_private_network(flow_net: UdpNet) -> None:
 
 @pytest.mark.parametrize("ends", ["server", "client"])
 async def test_a_silent_flow_ends_on_both_sides_and_its_user_may_come_back(flow_net: UdpNet, ends: str) -> None:
-    """`udp_timeout` of one end; the other end would wait for a minute."""
+    """``udp_timeout`` of one end; the other end would wait for a minute."""
     tunnel, user = await echoing(flow_net)
     end = getattr(tunnel, ends)
     assert await user.ask(b"one") == b"echo:one"

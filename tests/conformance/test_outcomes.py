@@ -76,7 +76,7 @@ async def test_a_user_who_has_reset_before_a_client_comes_is_closed_once(
 
 
 async def test_segments_are_as_small_as_both_ends_want_them(any_net: Net) -> None:
-    """Whichever end connects or listens: `mss` counts on every transport of streams."""
+    """Whichever end connects or listens: ``mss`` counts on every transport of streams."""
     bind_port, listener = free_port(), any_net.listen()
     await any_net.server(bind_port, [], f"mss = {MSS}")
     await any_net.client(listener.port, f"mss = {MSS}")

@@ -36,7 +36,7 @@ def peer_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return the files of a certificate as the command `cert` makes it, and of its key."""
+    """Return the files of a certificate as the command ``cert`` makes it, and of its key."""
     pair = make([HOST], 2, datetime.now(UTC))
     folder = tmp_path_factory.mktemp("certificate")
     files = folder / "server.crt", folder / "server.key"

@@ -81,7 +81,7 @@ async def connect(port: int, *, tls: bool) -> tuple[asyncio.StreamReader, asynci
 
 
 async def hear(reader: asyncio.StreamReader, size: int, quiet: float) -> Heard:
-    """Return what comes until the end, or until nothing has come for a while when there are `size` bytes."""
+    """Return what comes until the end, or until nothing has come for a while when there are ``size`` bytes."""
     said = b""
     while True:
         try:
@@ -113,7 +113,7 @@ async def ask(port: int, probe: bytes, size: int, quiet: float, *, tls: bool) ->
 
 
 async def compare(probe: bytes, theirs: int, ours: int, turn: asyncio.Semaphore, *, tls: bool, least: int = 1) -> str:
-    """Return how the answers differ; nothing if they don't. `least` is how many bytes nginx says at least."""
+    """Return how the answers differ; nothing if they don't. ``least`` is how many bytes nginx says at least."""
     async with turn:
         for _ in range(ATTEMPTS):
             expected = await ask(theirs, probe, least, QUIET, tls=tls)

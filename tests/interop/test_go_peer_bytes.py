@@ -12,7 +12,7 @@ BULK = os.urandom(5_000_000)
 
 
 async def exchange(user: Peer, data: bytes) -> None:
-    """Have `data` echoed while it is still being sent."""
+    """Have ``data`` echoed while it is still being sent."""
     _, heard = await asyncio.gather(user.send(data), user.receive(len(data)))
     assert heard == data
 

@@ -19,7 +19,7 @@ def ours(end: str, transports: tuple[str, ...] = STREAMS) -> list[Case]:
 
 
 async def echo_soon(mixed: Mixed, text: bytes) -> None:
-    """Have `text` echoed, by one of several users: some may meet tunnel connections that have just died."""
+    """Have ``text`` echoed, by one of several users: some may meet tunnel connections that have just died."""
 
     async def served() -> bool:
         user = await mixed.user()

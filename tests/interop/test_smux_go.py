@@ -33,7 +33,7 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Flow:
-    """One stream's application: sends *data*, or, given none, echoes."""
+    """One stream's application: sends ``data``, or, given none, echoes."""
 
     def __init__(self, stream: "Stream[Flow]", data: bytes | None) -> None:
         stream.sink = self
@@ -63,7 +63,7 @@ class Flow:
         raise AssertionError(reason)
 
     def frame(self, limit: int) -> bytes:
-        """Return the next frame with at most *limit* bytes of payload, or b""."""
+        """Return the next frame with at most ``limit`` bytes of payload, or b""."""
         count = min(len(self.unsent), self.stream.sendable(), limit)
         if not count:
             self._finish_when_done()

@@ -51,7 +51,7 @@ async def running(*argv: str, **options: str) -> AsyncIterator[asyncio.subproces
 
 
 def dns_query(number: int, name: str) -> bytes:
-    """Return a query for the IPv4 address of `name` (RFC 1035, section 4)."""
+    """Return a query for the IPv4 address of ``name`` (RFC 1035, section 4)."""
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
     return struct.pack("!6H", number, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", 1, 1)
 
@@ -130,7 +130,7 @@ class Wire:
 
 
 def open_tun(space: Namespace) -> int:
-    """Make the device `tunnel` in the namespace; return the descriptor behind which its packets come and go."""
+    """Make the device ``tunnel`` in the namespace; return the descriptor behind which its packets come and go."""
     with space.entered():
         tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", b"tunnel", IFF_TUN | IFF_NO_PI))

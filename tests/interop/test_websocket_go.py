@@ -104,7 +104,7 @@ class Link:
 
 @contextmanager
 def go_client(peer: Path, *options: str, code: int = 0) -> Iterator[tuple[socket.socket, Request]]:
-    """Run the peer as client; give its connection and request. It must end with `code` when that is closed."""
+    """Run the peer as client; give its connection and request. It must end with ``code`` when that is closed."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(PATIENCE)
         address = f"127.0.0.1:{listener.getsockname()[1]}"

@@ -40,7 +40,7 @@ def port(number: int, *, received: int = 0, sent: int = 0, target: str = "127.0.
 
 
 class Tunnel:
-    """Give `read` to the monitor, and change `status` between two looks."""
+    """Give ``read`` to the monitor, and change ``status`` between two looks."""
 
     def __init__(self, *ports: PortStatus) -> None:
         self.status = Status(

@@ -20,7 +20,7 @@ LARGE = b"x" * (8 << 20)  # more than all socket buffers on the way hold
 
 
 class Echo:
-    """Answers with what it was asked; `/slow` never, `/large` at length."""
+    """Answers with what it was asked; ``/slow`` never, ``/large`` at length."""
 
     def __init__(self) -> None:
         self.asked: list[Request] = []

@@ -26,7 +26,7 @@ def make_site(settings: Settings = SETTINGS, tunnel: Tunnel | None = None) -> Si
 
 
 async def ask(site: Site, path: str, authorization: str = "", **more: str) -> Response:
-    """Ask as a visitor from `peer`, under the name `host`."""
+    """Ask as a visitor from ``peer``, under the name ``host``."""
     about = {"host": "192.0.2.2:2060", "peer": "192.0.2.1"} | more
     return await site.respond(Request(path, authorization, **about))
 

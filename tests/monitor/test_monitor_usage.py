@@ -38,7 +38,7 @@ def saved(path: Path) -> dict[int, int]:
 
 
 def run_once(path: Path, *loads: tuple[int, int, int]) -> None:
-    """Keep the usage of one run of the program, that carried `loads`."""
+    """Keep the usage of one run of the program, that carried ``loads``."""
     tunnel = Tunnel()
     log = UsageLog(str(path), tunnel.read)
     log.load()

@@ -39,6 +39,6 @@ def parse(raw: bytes) -> Answer:
 
 
 async def get(port: int, path: str, *headers: str, method: str = "GET") -> Answer:
-    """Ask for a path; `headers` are whole lines."""
+    """Ask for a path; ``headers`` are whole lines."""
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers, "", ""]
     return parse(await exchange(port, "\r\n".join(lines).encode()))

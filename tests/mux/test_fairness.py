@@ -130,12 +130,12 @@ class Frames:
         return number, length
 
     async def skip(self, count: int) -> None:
-        """Read frames of `count` bytes of payload together."""
+        """Read frames of ``count`` bytes of payload together."""
         while count > 0:
             count -= (await self.next())[1]
 
     async def until(self, stream: int) -> int:
-        """Read up to the first payload of `stream`; return how many bytes were before it."""
+        """Read up to the first payload of ``stream``; return how many bytes were before it."""
         before = 0
         while True:
             number, length = await self.next()

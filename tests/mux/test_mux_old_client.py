@@ -29,7 +29,7 @@ async def dial_control(net: Net, port: int) -> Peer:
 
 
 async def next_of(session: Peer, wanted: int) -> int:
-    """Read frames up to one with the command `wanted`; return its stream."""
+    """Read frames up to one with the command ``wanted``; return its stream."""
     while True:
         _, command, length, stream = FRAME.unpack(await session.receive(FRAME.size))
         await session.receive(length)

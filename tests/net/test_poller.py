@@ -278,7 +278,7 @@ class TestRelease:
 
     @pytest.mark.parametrize("reset", [False, True])
     async def test_with_unread_bytes(self, poller: Poller, reset: bool) -> None:  # noqa: FBT001
-        """Only `reset` may reset, although the kernel would do so for unread bytes."""
+        """Only ``reset`` may reset, although the kernel would do so for unread bytes."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             far = socket.create_connection(listener.getsockname())
             near, _ = listener.accept()

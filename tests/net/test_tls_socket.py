@@ -45,7 +45,7 @@ async def _shake(*ends: ssl.SSLSocket) -> None:
 
 
 async def everything_has_come(sock: socket.socket, size: int) -> None:
-    """Wait until the kernel holds at least `size` bytes for `sock`."""
+    """Wait until the kernel holds at least ``size`` bytes for ``sock``."""
     peeked = bytearray(2 * size)
     await until(lambda: socket.socket.recv_into(sock, peeked, 0, socket.MSG_PEEK) >= size)
 

@@ -19,7 +19,7 @@ class Behind:
     listener: Listener
 
     async def control(self, ticket: bytes = b"") -> Peer:
-        """Accept the next control channel; with a `ticket` as a server of ours."""
+        """Accept the next control channel; with a ``ticket`` as a server of ours."""
         control = await self.listener.accept()
         await accept_control(control)
         if ticket:

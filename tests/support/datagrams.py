@@ -48,7 +48,7 @@ class UdpPeer:
         return int(self.sock.getsockname()[1])
 
     def send(self, data: bytes, to: Address = None) -> None:
-        """Send to `to`, or to where the socket is connected."""
+        """Send to ``to``, or to where the socket is connected."""
         self.sock.sendmsg([data], [], 0, to)
 
     async def receive_from(self) -> tuple[bytes, Address]:
@@ -135,7 +135,7 @@ class UdpNet(Net):
         port: int = 0,
         heard: Callable[[bytes, Address], None] | None = None,
     ) -> UdpPeer:
-        """Open a UDP socket on `port` (0: any), connected to the port `to` if given; `heard` gets what comes."""
+        """Open a UDP socket on ``port`` (0: any), connected to the port ``to`` if given; ``heard`` gets what comes."""
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind((host, port))
         if to:
@@ -145,7 +145,7 @@ class UdpNet(Net):
         return peer
 
     def udp_echo(self, host: str = HOST, *, port: int = 0) -> UdpPeer:
-        """Open a UDP socket that answers `echo:` and what it heard, or just that if it is long."""
+        """Open a UDP socket that answers ``echo:`` and what it heard, or just that if it is long."""
 
         def answer(data: bytes, address: Address) -> None:
             peer.send(data if len(data) > 1000 else b"echo:" + data, address)

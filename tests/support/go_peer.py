@@ -172,7 +172,7 @@ class Mixed:
             await self.peer.says("listening on", listening + 1)
 
     async def start_ours(self, timings: Timings = NO_WAIT) -> None:
-        """Start our end, for the first time or again; `timings` are those of our server."""
+        """Start our end, for the first time or again; ``timings`` are those of our server."""
         if self.case.ours == "server":
             unchecked: dict[str, Any] = {"heartbeat": self._keys.heartbeat}
             self.ours = await self.net.server(
@@ -182,7 +182,7 @@ class Mixed:
             self.ours = await self.net.client(self.bind_port, self._lines())
 
     async def connected(self, times: int = 1) -> None:
-        """Wait until the tunnel stands, for the peer for the `times`th time."""
+        """Wait until the tunnel stands, for the peer for the ``times``th time."""
         await self.peer.says("control channel open", times)
         await until(lambda: self.ours.tunnel.connected)
         if self.case.ours == "client":

@@ -9,7 +9,7 @@ from .net import until
 
 
 class Books:
-    """Takes stock when opened; `balance` waits until nothing more is there than then."""
+    """Takes stock when opened; ``balance`` waits until nothing more is there than then."""
 
     def __init__(self) -> None:
         self._files: Counter[str] = Counter()

@@ -1,6 +1,6 @@
 """A tunnel between link-local addresses: of the server, of a user's port and of a target. Prints each transport.
 
-Run by a test, in a network of its own in which the interface `lo` has the address fe80::a.
+Run by a test, in a network of its own in which the interface ``lo`` has the address fe80::a.
 """
 
 import socket

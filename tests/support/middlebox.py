@@ -34,7 +34,7 @@ class Path:
             pump.cancel()
 
     def leads_to(self, address: object) -> bool:
-        """Return whether the server sees this connection come from `address`."""
+        """Return whether the server sees this connection come from ``address``."""
         return bool(self._ends[1].getsockname() == address)
 
     def swallow(self) -> None:
@@ -56,7 +56,7 @@ class Path:
 
 
 async def _pump(source: socket.socket, sink: socket.socket, line: "Line") -> None:
-    """Pass on bytes and their end as `line` does."""
+    """Pass on bytes and their end as ``line`` does."""
     loop = asyncio.get_running_loop()
     under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_MOST_UNDER_WAY if line.delay else 1)
     reading = asyncio.ensure_future(_read(source, line, under_way))
@@ -91,7 +91,7 @@ async def _read(source: socket.socket, line: "Line", under_way: asyncio.Queue[tu
 
 
 class Line(NamedTuple):
-    """What a middlebox is: `delay` seconds long, `rate` bytes a second wide."""
+    """What a middlebox is: ``delay`` seconds long, ``rate`` bytes a second wide."""
 
     delay: float = 0.0
     rate: float = math.inf

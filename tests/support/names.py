@@ -10,7 +10,7 @@ from .net import PATIENCE
 
 
 class Names:
-    """Finds the addresses of names; every name without any is silent until `let_go`."""
+    """Finds the addresses of names; every name without any is silent until ``let_go``."""
 
     def __init__(self, **known: str | OSError) -> None:
         self.known: dict[str, str | OSError] = {name.replace("_", "."): answer for name, answer in known.items()}

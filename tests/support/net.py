@@ -42,14 +42,14 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 async def until(condition: Callable[[], Any], patience: float = PATIENCE) -> None:
-    """Return once `condition()` is true; TimeoutError after `patience` seconds."""
+    """Return once ``condition()`` is true; TimeoutError after ``patience`` seconds."""
     async with asyncio.timeout(patience):
         while not condition():  # noqa: ASYNC110 - the program has no event for everything that a test looks at
             await asyncio.sleep(0.002)
 
 
 async def ready(socks: Iterable[socket.socket], *, write: bool = False) -> None:
-    """Return once one of the sockets has something to read, or (`write`) takes something."""
+    """Return once one of the sockets has something to read, or (``write``) takes something."""
     loop = asyncio.get_running_loop()
     woken = asyncio.Event()
     watched = list(socks)
@@ -64,7 +64,7 @@ async def ready(socks: Iterable[socket.socket], *, write: bool = False) -> None:
 
 
 async def echo(user: "Peer", data: bytes) -> None:
-    """Have `data` echoed; the user stays connected."""
+    """Have ``data`` echoed; the user stays connected."""
     await user.send(data)
     assert await user.receive(len(data)) == data
 
@@ -84,12 +84,12 @@ class Peer:
         return host, port
 
     async def send(self, data: bytes) -> None:
-        """Send all of `data`."""
+        """Send all of ``data``."""
         async with asyncio.timeout(PATIENCE):
             await self._loop.sock_sendall(self.sock, data)
 
     async def receive(self, count: int) -> bytes:
-        """Return exactly `count` bytes; EOFError, with what came, if the other end is done before."""
+        """Return exactly ``count`` bytes; EOFError, with what came, if the other end is done before."""
         data = bytearray()
         async with asyncio.timeout(PATIENCE):
             while len(data) < count:
@@ -179,7 +179,7 @@ class Sockets:
         self._listeners: list[Listener] = []
 
     async def dial(self, port: int, host: str = HOST, *, source: str = "", rcvbuf: int = 0) -> Peer:
-        """Connect to a port, from the address `source` if given."""
+        """Connect to a port, from the address ``source`` if given."""
         sock = socket.socket(_family(host))
         peer = self.keep(Peer(sock))
         if rcvbuf:
@@ -199,7 +199,7 @@ class Sockets:
         return peer
 
     def listen(self, port: int = 0, host: str = HOST, *, backlog: int = 128, rcvbuf: int = 0) -> Listener:
-        """Listen on `port`, or on a free one."""
+        """Listen on ``port``, or on a free one."""
         sock = socket.socket(_family(host))
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -234,7 +234,7 @@ class Sockets:
 
 
 def cuts(data: bytes, size: int) -> Iterator[bytes]:
-    """Yield `data` in pieces of `size` bytes."""
+    """Yield ``data`` in pieces of ``size`` bytes."""
     for start in range(0, len(data), size):
         yield data[start : start + size]
 

@@ -12,14 +12,14 @@ from .net import PATIENCE
 
 
 def passing(descriptors: Sequence[int], names: Sequence[str], variables: str = "") -> tuple[str, ...]:
-    """Return a wrapper that passes `descriptors` as a service manager does: sd_listen_fds(3)."""
+    """Return a wrapper that passes ``descriptors`` as a service manager does: sd_listen_fds(3)."""
     redirections = " ".join(f"{3 + index}<&{descriptor}" for index, descriptor in enumerate(descriptors))
     variables += f" LISTEN_FDS={len(descriptors)} LISTEN_PID=$$ LISTEN_FDNAMES={':'.join(names)}"
     return ("bash", "-c", f'exec {redirections}; {variables} exec "$@"', "bash")
 
 
 class Program:
-    """A running `python -m backhaul`; what it logs can be waited for."""
+    """A running ``python -m backhaul``; what it logs can be waited for."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -29,9 +29,9 @@ class Program:
     async def start(
         cls, *arguments: str | Path, descriptors: int = 0, wrapper: Sequence[str] = (), inherit: Sequence[int] = ()
     ) -> "Program":
-        """Run it with `arguments`, by a `wrapper` that becomes it, and with no more than `descriptors` if given.
+        """Run it with ``arguments``, by a ``wrapper`` that becomes it, and with no more than ``descriptors`` if given.
 
-        It has the descriptors `inherit` of this process, too.
+        It has the descriptors ``inherit`` of this process, too.
         """
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"}
         process = await asyncio.create_subprocess_exec(
@@ -50,7 +50,7 @@ class Program:
         return cls(process)
 
     async def line(self, part: str) -> str:
-        """Return the next line of the log that holds `part`."""
+        """Return the next line of the log that holds ``part``."""
         assert self._process.stdout
         async with asyncio.timeout(PATIENCE):
             while line := (await self._process.stdout.readline()).decode():

@@ -14,7 +14,7 @@ class ProxyHeader(NamedTuple):
 
 
 def decode(data: bytes) -> ProxyHeader:
-    """Read the header at the front of `data`; AssertionError if it is not one of a TCP connection."""
+    """Read the header at the front of ``data``; AssertionError if it is not one of a TCP connection."""
     assert data[:12].hex() == "0d0a0d0a000d0a515549540a"
     version_and_command, family_and_protocol, length = struct.unpack_from("!BBH", data, 12)
     assert version_and_command == 0x21, "version 2, command PROXY"

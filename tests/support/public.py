@@ -33,7 +33,7 @@ class Public:
         return await self.net.dial(self.user_port)
 
     async def addressed(self, carrier: Peer) -> Peer:
-        """Wait until the server has named a target on `carrier`; return it."""
+        """Wait until the server has named a target on ``carrier``; return it."""
         announcement = header(TARGET)
         assert await carrier.receive(len(announcement)) == announcement
         return carrier

@@ -55,7 +55,7 @@ class _Echo(asyncio.Protocol):
 
 
 async def serve_echo(host: str, port: int, greeting: bytes = b"") -> Service:
-    """Start an echo service; `greeting` precedes every answer."""
+    """Start an echo service; ``greeting`` precedes every answer."""
     service = Service(greeting)
     await service.start(host, port)
     return service

@@ -59,7 +59,7 @@ class Scene(Protocol):
 
 
 class Player:
-    """Plays one transcript; `we` is the direction in which our end speaks."""
+    """Plays one transcript; ``we`` is the direction in which our end speaks."""
 
     def __init__(self, scene: Scene, we: str, dialect: Dialect, rewrite: Callable[[bytes], bytes]) -> None:
         self._scene = scene
@@ -140,7 +140,7 @@ class Player:
         self._note_use(event)
 
     async def _exchange(self, number: int) -> None:
-        """Give `number` to that of the idle connections on which our end speaks."""
+        """Give ``number`` to that of the idle connections on which our end speaks."""
         speaker = await self._first_to_speak([self._cast[idle] for idle in self._idle])
         (other,) = (idle for idle in self._idle if self._cast[idle] is speaker)
         self._cast[number], self._cast[other] = speaker, self._cast[number]

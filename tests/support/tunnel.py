@@ -62,7 +62,7 @@ def server_config(
     lines: str = "",
     **unchecked: Any,  # noqa: ANN401 - any key
 ) -> ServerConfig:
-    """Read a server's configuration; `unchecked` replaces keys by values that a file may not have."""
+    """Read a server's configuration; ``unchecked`` replaces keys by values that a file may not have."""
     mappings = ", ".join(f'"{mapping}"' for mapping in ports)
     text = f'[server]\nbind_addr = "{bind}"\ntransport = "{transport}"\ntoken = "{TOKEN}"\nports = [{mappings}]\n'
     config = parse(f"{text}{LINES[transport].server}\n{lines}\n")
@@ -76,7 +76,7 @@ def client_config(
     lines: str = "",
     **unchecked: Any,  # noqa: ANN401 - any key
 ) -> ClientConfig:
-    """Read a client's configuration; `unchecked` replaces keys by values that a file may not have."""
+    """Read a client's configuration; ``unchecked`` replaces keys by values that a file may not have."""
     text = f'[client]\nremote_addr = "{remote}"\ntransport = "{transport}"\n'
     token = "" if "token" in lines else f'token = "{TOKEN}"\n'
     config = parse(f"{text}{token}{LINES[transport].client}\n{lines}\n")
@@ -85,7 +85,7 @@ def client_config(
 
 
 async def change(end: Server | Client, **keys: Any) -> None:  # noqa: ANN401 - any key
-    """Let a running end adopt its configuration with other values of `keys`."""
+    """Let a running end adopt its configuration with other values of ``keys``."""
     if isinstance(end, Server):
         server = msgspec.structs.replace(end.config, **keys)
         await end.reconfigure(server, diff(end.config, server))
@@ -181,7 +181,7 @@ class Net(Sockets):
         descriptors: int = 1 << 16,
         **unchecked: Any,  # noqa: ANN401 - any key
     ) -> Client:
-        """Start a client; `names` finds the addresses of names, `descriptors` is the limit of open files."""
+        """Start a client; ``names`` finds the addresses of names, ``descriptors`` is the limit of open files."""
         config = client_config(self.transport, f"{host}:{remote_port}", lines, **unchecked)
         client = Client(
             config,
@@ -195,7 +195,7 @@ class Net(Sockets):
         return client
 
     def middlebox(self, port: int, line: Line = Line()) -> Middlebox:  # noqa: B008 - immutable
-        """Put something between a client and the server on `port`, whose answers come two delays later."""
+        """Put something between a client and the server on ``port``, whose answers come two delays later."""
         self._middleboxes.append(Middlebox(self.listen(), port, line))
         return self._middleboxes[-1]
 

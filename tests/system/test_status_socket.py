@@ -207,7 +207,7 @@ def listen_at(path: Path) -> socket.socket:
 
 
 def talk(sock: socket.socket, piece: bytes) -> None:
-    """Send `piece` to the first connection, again and again until it is closed."""
+    """Send ``piece`` to the first connection, again and again until it is closed."""
     with sock, sock.accept()[0] as asker, contextlib.suppress(OSError):
         while True:
             asker.sendall(piece)

@@ -34,7 +34,7 @@ async def client_of(net: Net, lines: str = "", names: Names | None = None, pool:
 
 
 async def assigned(carrier: Peer, target: str) -> Peer:
-    """Send a user of `target` on a tunnel connection."""
+    """Send a user of ``target`` on a tunnel connection."""
     await carrier.send(header(target))
     return carrier
 

@@ -12,7 +12,7 @@ KERNEL_ALONE = 300.0  # seconds of a silent program that end nothing where only 
 
 
 def patience(liveness: Liveness, since: float, *, can_ask: bool = True) -> float:
-    """Return how many seconds after `since` the silence has lasted too long, as the question itself answers it."""
+    """Return how many seconds after ``since`` the silence has lasted too long, as the question itself answers it."""
     return next(second for second in range(10_000) if liveness.lasts_too_long(since + second, can_ask=can_ask))
 
 

@@ -1,4 +1,4 @@
-"""Users without a client are refused or wait, depending on `offline` and on the client's goodbye."""
+"""Users without a client are refused or wait, depending on ``offline`` and on the client's goodbye."""
 
 import errno
 import os

@@ -11,7 +11,7 @@ KINDS = st.integers(0, 255)
 
 
 def read(data: bytes, cuts: list[int], limit: int = 65535) -> Frame | None:
-    """Feed `data`, cut at the offsets, to one reader; return the frame and all that came behind it."""
+    """Feed ``data``, cut at the offsets, to one reader; return the frame and all that came behind it."""
     reader = FrameReader(limit)
     edges = [0, *sorted(cuts), len(data)]
     for start, end in itertools.pairwise(edges):

@@ -45,7 +45,7 @@ def our_request(*, token: bytes = TOKEN, key: bytes = KEY, path: str = "/channel
 
 
 def read_request(data: bytes) -> Request:
-    """Feed `data` whole, and its head byte by byte; both must give the same."""
+    """Feed ``data`` whole, and its head byte by byte; both must give the same."""
     request = RequestReader().feed(data)
     assert request is not None
     reader = RequestReader()
@@ -66,14 +66,14 @@ def read_answer(data: bytes, *, key: bytes = KEY, token: bytes = TOKEN) -> Answe
 
 
 def recorded(transport: str, start: str) -> Iterator[bytes]:
-    """Yield the heads of v0.7.2 that begin with `start`."""
+    """Yield the heads of v0.7.2 that begin with ``start``."""
     for event in TRANSCRIPTS[transport]["events"]:
         if event.get("http", "").startswith(start):
             yield "\r\n".join([event["http"], *event["headers"], "", ""]).encode()
 
 
 def with_header(head: bytes, name: bytes, value: bytes | None) -> bytes:
-    """Return `head` with another value for a header, or without it."""
+    """Return ``head`` with another value for a header, or without it."""
     lines = head.split(b"\r\n")
     kept = [line for line in lines[1:-2] if not line.lower().startswith(name.lower() + b":")]
     added = [] if value is None else [name + b": " + value]

@@ -81,7 +81,7 @@ class Recorder:
 
 
 def parse(*chunks: bytes, masked: bool) -> list[tuple[int, bytes]]:
-    """Feed `chunks` from one buffer that is overwritten each time, as a relay's is."""
+    """Feed ``chunks`` from one buffer that is overwritten each time, as a relay's is."""
     recorder = Recorder()
     parser = FrameParser(recorder, expect_masked=masked)
     for chunk in chunks:

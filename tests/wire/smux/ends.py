@@ -38,7 +38,7 @@ def split(data: bytes | bytearray) -> list[Frame]:
 
 
 def updates(data: bytes) -> list[tuple[int, int, int]]:
-    """Return (id, consumed, window) of every UPD in *data*."""
+    """Return (id, consumed, window) of every UPD in ``data``."""
     found = [frame for frame in split(data) if frame.command == UPD]
     return [(frame.stream_id, *UPDATE.unpack(frame.payload)) for frame in found]
 
@@ -80,7 +80,7 @@ class Pipe:
         self.pump()
 
     def read(self, size: int) -> bytes:
-        """Return at most *size* bytes of the oldest frame; b"" when there is none."""
+        """Return at most ``size`` bytes of the oldest frame; b"" when there is none."""
         if not self.unread:
             return b""
         piece, rest = self.unread[0][:size], self.unread[0][size:]

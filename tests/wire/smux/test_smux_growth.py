@@ -27,7 +27,7 @@ class Clock:
 
 
 class Line:
-    """Two ends, `delay` seconds apart; the near one says as much as it may, at `rate` bytes per second at most."""
+    """Two ends, ``delay`` seconds apart; the near one says as much as it may, at ``rate`` bytes per second at most."""
 
     def __init__(self, rate: float, delay: float, *, far: Settings | None = None, reading: bool = True) -> None:
         self.near = End(Role.CLIENT, Settings(version=2))

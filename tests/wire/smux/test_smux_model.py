@@ -61,7 +61,7 @@ class TwoEnds(RuleBasedStateMachine):
 
     @rule(side=st.sampled_from([0, 1]), length=st.integers(1, 4000))
     def carry(self, side: int, length: int) -> None:
-        """Move up to *length* bytes from one end to the other, unless that one has stopped reading."""
+        """Move up to ``length`` bytes from one end to the other, unless that one has stopped reading."""
         self.wires[side] += self.ends[side].take()
         other = self.ends[1 - side]
         if not other.session.paused:

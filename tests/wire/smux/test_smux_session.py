@@ -14,7 +14,7 @@ V2 = Settings(version=2)
 
 
 def received(end: End, payload: bytes) -> Pipe:
-    """Let *end* accept stream 3 with *payload* on it."""
+    """Let ``end`` accept stream 3 with ``payload`` on it."""
     version = end.session.settings.version
     end.feed(pack_frame(version, SYN, 3) + pack_frame(version, PSH, 3, payload))
     return end.pipes[0]
@@ -285,7 +285,7 @@ def test_every_state_but_the_last_two_can_be_lost(state: State) -> None:
 
 
 def test_an_idle_stream_is_small() -> None:
-    """Thousands of idle connections are the normal case; a `__dict__` would double their cost."""
+    """Thousands of idle connections are the normal case; a ``__dict__`` would double their cost."""
     assert not hasattr(Stream(End(Role.CLIENT, V2).session, 3), "__dict__")
 
 
