@@ -9,7 +9,7 @@ from backhaul.mux.balancer import Balancer
 
 
 class Session:
-    """As much of a link as matters here."""
+    """The part of a link that matters here."""
 
     def __init__(self) -> None:
         self.load = 0
@@ -21,7 +21,7 @@ EVENTS = st.tuples(st.integers(0, 9), st.integers(-1, 12), st.booleans(), st.boo
 
 
 @given(st.lists(EVENTS))
-def test_the_books_agree_with_the_sessions(events: list[tuple[int, int, bool, bool]]) -> None:
+def test_the_balancer_agrees_with_the_sessions(events: list[tuple[int, int, bool, bool]]) -> None:
     loads, sessions = Balancer(), [Session() for _ in range(10)]
     known: set[Any] = set()
     for number, streams, stalled, proven in events:
@@ -36,14 +36,14 @@ def test_the_books_agree_with_the_sessions(events: list[tuple[int, int, bool, bo
             assert loads.update(session) is moves_again
         else:
             session.load, session.stalled, session.proven = streams, stalled, proven
-            assert not loads.update(session)  # one that is not here stays out
+            assert not loads.update(session)  # an absent one stays absent
             assert session not in loads
             loads.add(session)
             known.add(session)
     assert set(loads) == known
     assert len(loads) == len(known)
     assert loads.unproven == sum(not session.proven for session in known)
-    moving = [session for session in known if not session.stalled]  # the others take nobody
+    moving = [session for session in known if not session.stalled]  # the others get no users
     assert loads.idle == sum(not session.load for session in moving)
     places = sum(max(0, 8 - session.load) for session in moving)
     assert loads.has_room(places, 8)
@@ -55,7 +55,7 @@ def test_the_books_agree_with_the_sessions(events: list[tuple[int, int, bool, bo
 
 
 def agree_on_the_choice(loads: Balancer, moving: list[Any]) -> None:
-    """Check who gets the next user, if 8 are the most."""
+    """Check the choice for the next user with a limit of 8 streams."""
     proven, others = ([s.load for s in moving if s.proven is kind and s.load < 8] for kind in (True, False))
     choice: Any = loads.choose(8)
     trial = not any(session.load for session in moving if not session.proven)
@@ -91,7 +91,7 @@ def test_while_none_is_proven_users_are_spread_and_do_not_wait_for_each_other() 
     assert not loads.trying
 
 
-def test_once_one_is_proven_the_others_are_tried_by_one_user_at_a_time() -> None:
+def test_after_the_first_proof_the_others_are_tried_by_one_user_at_a_time() -> None:
     loads, links = unproven(1000)
     honest = links[500]
     honest.proven = True
@@ -103,27 +103,27 @@ def test_once_one_is_proven_the_others_are_tried_by_one_user_at_a_time() -> None
         assert loads.choose(8) is honest
         load(loads, honest, streams + 1)
     assert loads.trying
-    assert loads.choose(8) is not None  # better than to wait
+    assert loads.choose(8) is not None  # better than a wait
     load(loads, honest, 3)
     load(loads, tried, 0)
     another: Any = loads.choose(8)
     assert not another.proven
-    assert another is not tried  # nothing came of it
+    assert another is not tried  # the user got no answer
 
 
-def test_the_newest_is_tried_first_and_the_oldest_is_done_without() -> None:
+def test_the_newest_is_tried_first_and_the_oldest_closed_first() -> None:
     loads, links = unproven(3)
     assert loads.choose(8) is links[2]
     assert loads.last_choice() is links[0]
 
 
-def test_what_nobody_has_used_since_the_last_look() -> None:
+def test_unused_sessions_are_those_without_users_since_the_last_look() -> None:
     loads, sessions = Balancer(), [Session() for _ in range(4)]
     as_links: list[Any] = list(sessions)
     assert loads.unused() == []
     for link in as_links:
         loads.add(link)
-    assert loads.unused() == []  # they have only just come
+    assert loads.unused() == []  # they are new
     for _ in range(2):
         for streams in (1, 0):
             sessions[3].load = streams  # the one that `choose` gives

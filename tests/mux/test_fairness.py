@@ -1,4 +1,4 @@
-"""Many streams on one connection that does not keep up: who waits behind whom, counted in bytes."""
+"""Many streams on one connection that does not keep up, and the bytes that each waits for."""
 
 import asyncio
 import fcntl
@@ -31,7 +31,7 @@ HEADER = struct.Struct("<BBHI")
 
 @dataclass
 class Scene:
-    """A link whose connection nobody reads unless a test does, and users who have streams on it."""
+    """A link whose connection only the test reads, with users who have streams on it."""
 
     net: Net
     link: Link
@@ -49,16 +49,16 @@ class Scene:
 
     @property
     def parked(self) -> int:
-        """How many streams wait for the connection."""
+        """The number of streams that wait for the connection."""
         return len(self.link.sender.turns)
 
     def stuck(self) -> bool:
-        """Whether the far end's kernel takes no more and has acknowledged all that it has."""
+        """Whether the far kernel takes no more bytes and has acknowledged all that it has."""
         near = self.link.conn
         return self.link.sender.blocked and _ioctl(near, SIOCOUTQ) == _ioctl(near, SIOCOUTQNSD)
 
     def arrived(self) -> int:
-        """Count the bytes that lie at the far end."""
+        """Count the bytes that have arrived at the far end."""
         return _ioctl(self.far.sock, termios.FIONREAD)
 
 
@@ -67,7 +67,7 @@ async def scene(net: Net) -> AsyncIterator[Scene]:
     poller = make_poller()
     relay = Relay(poller)
     near, far = await net.pair()
-    far.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)  # else it grows until the line looks fast
+    far.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)  # otherwise it grows until the line looks fast
     link = Link(relay, near.sock, Role.CLIENT, Settings(max_frame=FRAME), IdleOwner(), peer=EXTENDED)
     link.start()
     yield Scene(net, link, far)
@@ -76,7 +76,7 @@ async def scene(net: Net) -> AsyncIterator[Scene]:
     poller.close()
 
 
-async def test_a_small_message_waits_behind_no_more_than_one_frame_of_a_bulk_stream(scene: Scene) -> None:
+async def test_a_small_message_waits_for_at_most_one_frame_of_a_bulk_stream(scene: Scene) -> None:
     bulk, _ = await scene.user()
     quiet, number = await scene.user()
     pump = asyncio.ensure_future(_pump(bulk))
@@ -90,7 +90,7 @@ async def test_a_small_message_waits_behind_no_more_than_one_frame_of_a_bulk_str
     assert ahead <= FRAME + HEADER_SIZE
 
 
-async def test_small_messages_of_many_streams_wait_for_no_more_than_one_frame_together(scene: Scene) -> None:
+async def test_small_messages_of_many_streams_wait_for_one_frame_together(scene: Scene) -> None:
     bulk, bulk_number = await scene.user()
     users = [await scene.user() for _ in range(20)]
     pump = asyncio.ensure_future(_pump(bulk))
@@ -108,7 +108,7 @@ async def test_small_messages_of_many_streams_wait_for_no_more_than_one_frame_to
 
 
 async def slow_down(scene: Scene, reader: "Frames") -> None:
-    """Be a connection that does not keep up, for a while."""
+    """Make the connection fall behind for a while."""
     for _ in range(30):
         await until(scene.stuck)
         await reader.skip(100_000)
@@ -116,7 +116,7 @@ async def slow_down(scene: Scene, reader: "Frames") -> None:
 
 
 class Frames:
-    """Reads the frames that come out at the far end."""
+    """Reads the frames that arrive at the far end."""
 
     def __init__(self, far: Peer) -> None:
         self._far = far
@@ -130,7 +130,7 @@ class Frames:
         return number, length
 
     async def skip(self, count: int) -> None:
-        """Read frames of ``count`` bytes of payload together."""
+        """Read frames with ``count`` bytes of payload together."""
         while count > 0:
             count -= (await self.next())[1]
 

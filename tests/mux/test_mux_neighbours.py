@@ -1,4 +1,4 @@
-"""On tcpmux whoever shares the client's address can open sessions: what that costs, and what it does not."""
+"""The cost of sessions that a neighbour opens on tcpmux, where an address is all that proves a client."""
 
 import asyncio
 from dataclasses import replace
@@ -18,7 +18,7 @@ def tcpmux(net: Net) -> Net:
 
 
 async def answered(user: Peer) -> bool:
-    """Say hello; return whether the target has heard it before the other users have gone."""
+    """Send hello; return whether the target has received it before the other users have left."""
     await user.send(b"hello")
     try:
         return await user.receive(5) == b"hello"
@@ -44,7 +44,7 @@ async def test_silent_sessions_of_a_neighbour_cost_one_user_at_a_time(tcpmux: Ne
             assert task.result()
 
 
-async def test_as_many_silent_sessions_as_the_limit_allows_are_kept_and_the_newest_of_them(
+async def test_the_newest_silent_sessions_are_kept_up_to_the_limit(
     tcpmux: Net, caplog: pytest.LogCaptureFixture
 ) -> None:
     tcpmux.limits = replace(DEFAULT_LIMITS, unproven_sessions=3)
@@ -60,7 +60,7 @@ async def test_as_many_silent_sessions_as_the_limit_allows_are_kept_and_the_newe
     await echo(user, b"still here")
 
 
-async def test_sessions_that_have_users_make_no_place(tcpmux: Net) -> None:
+async def test_sessions_with_users_make_no_room(tcpmux: Net) -> None:
     tcpmux.limits = replace(DEFAULT_LIMITS, unproven_sessions=1)
     bind_port, port, listener = free_port(), free_port(), tcpmux.listen()
     server = await tcpmux.server(bind_port, [f"{HOST}:{port}={listener.port}"])
@@ -70,7 +70,7 @@ async def test_sessions_that_have_users_make_no_place(tcpmux: Net) -> None:
     assert await (await tcpmux.dial(bind_port)).closed()
     await target.send(b"answer")
     assert await user.receive(6) == b"answer"
-    await tcpmux.dial(bind_port)  # now that one is proven
+    await tcpmux.dial(bind_port)  # this one is proven now
     await until(lambda: len(server.relay.links) == 2)
 
 
@@ -93,7 +93,7 @@ async def test_no_client_has_more_sessions_than_channel_size(any_net: Net, caplo
 
 
 @pytest.mark.parametrize("any_net", ["wsmux", "wssmux"], indirect=True)
-async def test_who_has_shown_the_token_has_nothing_to_prove(any_net: Net) -> None:
+async def test_a_session_with_the_token_is_proven(any_net: Net) -> None:
     any_net.limits = replace(DEFAULT_LIMITS, unproven_sessions=0)
     tunnel = await any_net.tunnel(await any_net.echo(), client="connection_pool = 5")
     await until(lambda: len(tunnel.server.relay.links) == 5)

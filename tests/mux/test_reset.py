@@ -1,4 +1,4 @@
-"""The reset of a stream by the other end, which is one of ours."""
+"""The reset of a stream by a peer with extensions."""
 
 import pytest
 from tests.support.mux import IdleOwner

@@ -1,4 +1,4 @@
-"""The detector of stalls: what it is told of reading and sending, and what it tells."""
+"""The detector of stalls: from reports about reading and sending to its verdict."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from backhaul.net.poller import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.relay.patience import Patience
 
-AT_ONCE = -1.0  # seconds; the clock may stand still
+AT_ONCE = -1.0  # seconds; the clock may not advance
 
 
 @pytest.mark.parametrize(("unread", "unsent"), [(AT_ONCE, 60.0), (60.0, AT_ONCE)])

@@ -119,7 +119,7 @@ def test_mistakes(entry: str, complaint: str) -> None:
 
 
 @given(st.ip_addresses(), st.integers(1, 65535), st.integers(0, 32))
-def test_a_network_holds_its_own_addresses(address: ipaddress.IPv4Address, port: int, prefix: int) -> None:
+def test_a_network_covers_its_own_addresses(address: ipaddress.IPv4Address, port: int, prefix: int) -> None:
     network = ipaddress.ip_network(f"{address}/{prefix}", strict=False)
     allowed = AllowList([f"[{network}]:{port}"])
     assert allowed.allows_address(str(address), port) or address in ipaddress.ip_network("::ffff:0:0/96")
@@ -139,7 +139,7 @@ def test_any_host_gets_a_verdict(host: str, port: int) -> None:
     assert AllowList(["db.example", "10.0.0.0/8:80"]).judge(host, port) in Verdict
 
 
-def test_a_first_entry_keeps_what_was_allowed_without_any() -> None:
+def test_the_remedy_keeps_what_was_allowed_without_entries() -> None:
     remedy = AllowList().remedy("unix:/run/app.sock")
     assert remedy == 'set allow_targets = ["*", "unix:/run/app.sock"] if the server may reach it'
     followed = AllowList(["*", "unix:/run/app.sock"])

@@ -40,7 +40,7 @@ def test_a_datagram_without_the_ticket_announces_nothing() -> None:
     assert read_announcement(TICKET, datagram[:-1]) is None
 
 
-def test_an_announcement_with_an_old_ticket_is_still_none_of_the_users_datagrams() -> None:
+def test_an_announcement_with_an_old_ticket_is_still_no_payload() -> None:
     datagram = announce(bytes(16), Announcement(TUNNEL, assigned=True))
     assert announces(TUNNEL, datagram)
     assert not announces(b"tunnel 2", datagram)
@@ -57,7 +57,7 @@ def test_a_ping_assigns_nothing() -> None:
     assert read_assignment(TICKET, memoryview(PING)) is None
 
 
-def test_between_two_of_ours_no_datagram_of_a_user_names_a_target() -> None:
+def test_with_a_ticket_no_payload_names_a_target() -> None:
     assert read_assignment(TICKET, assign(TICKET, "[::1]:53")) == "[::1]:53"
     assert read_assignment(TICKET, b"127.0.0.1:22") is None
     assert read_assignment(TICKET, b"") is None

@@ -6,10 +6,10 @@ from backhaul.wire.control import ClientControlDecoder, ServerControlDecoder, Un
 from backhaul.wire.signals import TICKET_SIZE, Signal
 
 HELLO = hello("tcp")
-TICKET = bytes(range(TICKET_SIZE))  # holds every signal byte: inside a ticket none of them means anything
+TICKET = bytes(range(TICKET_SIZE))  # holds every signal byte, none of which is a signal within a ticket
 
 
-def hear(decoder: ClientControlDecoder | ServerControlDecoder, chunks: list[bytes]) -> list[Signal]:
+def signals_of(decoder: ClientControlDecoder | ServerControlDecoder, chunks: list[bytes]) -> list[Signal]:
     return [signal for chunk in chunks for signal in decoder.feed(chunk)]
 
 
@@ -17,7 +17,7 @@ def singly(data: bytes) -> list[bytes]:
     return [bytes([byte]) for byte in data]
 
 
-def test_the_hello_is_what_the_documentation_says() -> None:
+def test_the_hello_has_the_documented_bytes() -> None:
     assert [hello(name) for name in ("tcp", "tcpmux", "udp")] == [b"\x48\x80", b"\x48\x81", b"\x48\x82"]
     assert hello_answer("tcp", TICKET) == HELLO + TICKET
 
@@ -34,58 +34,58 @@ def test_a_hello_names_the_transport(transport: str) -> None:
     assert (server.transport, client.transport) == ("", "")
 
 
-class TestServerEar:
+class TestServerControlDecoder:
     @pytest.mark.parametrize("cut", [lambda data: [data], singly])
-    def test_our_client(self, cut: object) -> None:
+    def test_a_client_with_extensions(self, cut: object) -> None:
         assert callable(cut)
-        heard = hear(ServerControlDecoder(), cut(bytes([Signal.RTT]) + HELLO + bytes([Signal.CLOSED])))
-        assert heard == [Signal.RTT, Signal.HELLO, Signal.CLOSED]
+        signals = signals_of(ServerControlDecoder(), cut(bytes([Signal.RTT]) + HELLO + bytes([Signal.CLOSED])))
+        assert signals == [Signal.RTT, Signal.HELLO, Signal.CLOSED]
 
-    def test_half_a_hello_is_none(self) -> None:
+    def test_half_a_hello_is_no_signal(self) -> None:
         decoder = ServerControlDecoder()
         assert decoder.feed(HELLO[:1]) == []
         assert decoder.feed(HELLO[1:]) == [Signal.HELLO]
 
-    def test_a_byte_of_capabilities_that_came_later_than_this_version_is_fine(self) -> None:
+    def test_the_transport_of_a_later_version_is_accepted(self) -> None:
         assert ServerControlDecoder().feed(bytes([Signal.HELLO, 0xFF])) == [Signal.HELLO]
 
-    def test_capabilities_are_never_taken_for_a_signal(self) -> None:
+    def test_the_byte_of_a_transport_is_never_a_signal(self) -> None:
         assert ServerControlDecoder().feed(bytes([Signal.HELLO, Signal.CLOSED])) == [Signal.HELLO]
 
-    def test_a_byte_that_means_nothing_is_ignored(self) -> None:
+    def test_a_byte_without_a_meaning_is_ignored(self) -> None:
         assert ServerControlDecoder().feed(b"\xee" + bytes([Signal.CLOSED])) == [Signal.CLOSED]
 
     @given(st.binary())
-    def test_unknown_bytes_are_ignored_as_v072_ignores_them(self, data: bytes) -> None:
+    def test_unknown_bytes_are_ignored_as_in_v072(self, data: bytes) -> None:
         known = {Signal.HEARTBEAT, Signal.CLOSED, Signal.RTT, Signal.HELLO}
         strange = bytes(byte for byte in data if byte not in known)
         assert ServerControlDecoder().feed(strange + bytes([Signal.CLOSED])) == [Signal.CLOSED]
 
     @given(st.binary(), st.data())
-    def test_how_the_bytes_are_cut_makes_no_difference(self, data: bytes, draw: st.DataObject) -> None:
+    def test_cuts_make_no_difference(self, data: bytes, draw: st.DataObject) -> None:
         cut = draw.draw(st.integers(0, len(data)))
         assert (
-            hear(ServerControlDecoder(), [data[:cut], data[cut:]])
+            signals_of(ServerControlDecoder(), [data[:cut], data[cut:]])
             == ServerControlDecoder().feed(data)
-            == hear(ServerControlDecoder(), singly(data))
+            == signals_of(ServerControlDecoder(), singly(data))
         )
 
 
-class TestClientEar:
+class TestClientControlDecoder:
     def test_a_v072_server(self) -> None:
         decoder = ClientControlDecoder()
         assert decoder.feed(b"\x06\x00\x01\x03") == [Signal.RTT, Signal.HEARTBEAT, Signal.CHANNEL, Signal.CLOSED]
         assert decoder.ticket == b""
 
-    def test_our_server_gives_a_ticket(self) -> None:
+    def test_a_server_with_extensions_gives_a_ticket(self) -> None:
         decoder = ClientControlDecoder()
-        heard = decoder.feed(bytes([Signal.RTT]) + hello_answer("tcp", TICKET) + bytes([Signal.CHANNEL]))
-        assert heard == [Signal.RTT, Signal.HELLO, Signal.CHANNEL]
+        signals = decoder.feed(bytes([Signal.RTT]) + hello_answer("tcp", TICKET) + bytes([Signal.CHANNEL]))
+        assert signals == [Signal.RTT, Signal.HELLO, Signal.CHANNEL]
         assert decoder.ticket == TICKET
 
-    def test_a_ticket_byte_by_byte_counts_once_it_is_whole(self) -> None:
+    def test_a_ticket_byte_by_byte_counts_once_it_is_complete(self) -> None:
         decoder = ClientControlDecoder()
-        assert hear(decoder, singly(hello_answer("tcp", TICKET)[:-1])) == []
+        assert signals_of(decoder, singly(hello_answer("tcp", TICKET)[:-1])) == []
         assert decoder.ticket == b""
         assert decoder.feed(TICKET[-1:]) == [Signal.HELLO]
         assert decoder.ticket == TICKET
@@ -98,7 +98,7 @@ class TestClientEar:
         ]
         assert decoder.ticket == TICKET[::-1]
 
-    def test_the_first_byte_that_no_server_sends_ends_it(self) -> None:
+    def test_the_first_byte_that_no_server_sends_is_an_error(self) -> None:
         with pytest.raises(UnknownSignalError, match="0xee"):
             ClientControlDecoder().feed(b"\x00\xee\x01")
 
@@ -108,21 +108,21 @@ class TestClientEar:
             ClientControlDecoder().feed(bytes([byte]))
 
     @given(st.lists(st.sampled_from([b"\x00", b"\x01", b"\x03", b"\x06", hello_answer("tcp", TICKET)])), st.data())
-    def test_how_the_bytes_are_cut_makes_no_difference(self, words: list[bytes], draw: st.DataObject) -> None:
-        data = b"".join(words)
+    def test_cuts_make_no_difference(self, messages: list[bytes], draw: st.DataObject) -> None:
+        data = b"".join(messages)
         cut = draw.draw(st.integers(0, len(data)))
-        heard = ClientControlDecoder().feed(data)
-        assert len(heard) == len(words)
+        signals = ClientControlDecoder().feed(data)
+        assert len(signals) == len(messages)
         assert (
-            hear(ClientControlDecoder(), [data[:cut], data[cut:]])
-            == heard
-            == hear(ClientControlDecoder(), singly(data))
+            signals_of(ClientControlDecoder(), [data[:cut], data[cut:]])
+            == signals
+            == signals_of(ClientControlDecoder(), singly(data))
         )
 
     @given(st.binary())
     def test_random_bytes_raise_nothing_but_the_announced_error(self, data: bytes) -> None:
         try:
-            heard = ClientControlDecoder().feed(data)
+            signals = ClientControlDecoder().feed(data)
         except UnknownSignalError:
             return
-        assert len(heard) <= len(data)
+        assert len(signals) <= len(data)

@@ -1,4 +1,4 @@
-"""Datagrams in a stream, cut in every way, and the judge of their delay."""
+"""Datagrams in a stream with any cuts, and the estimate of their delay."""
 
 from collections.abc import Iterator
 
@@ -66,7 +66,7 @@ def test_random_datagrams_in_random_pieces(batch: list[bytes], sizes: list[int],
 
 
 @given(st.lists(st.binary(max_size=50)))
-def test_random_bytes_never_raise_and_none_is_invented(pieces: list[bytes]) -> None:
+def test_random_bytes_never_raise_and_no_byte_is_invented(pieces: list[bytes]) -> None:
     found = split(Splitter(stamped=True), iter(pieces))
     assert sum(len(datagram) + 6 for datagram in found) <= sum(map(len, pieces))
 
@@ -79,7 +79,7 @@ def test_a_whole_datagram_is_a_view_not_a_copy() -> None:
     assert (first, second) == (b"ONE", b"TWO")
 
 
-def test_what_has_begun_survives_the_reuse_of_the_buffer() -> None:
+def test_half_a_datagram_survives_the_reuse_of_the_buffer() -> None:
     splitter = Splitter(stamped=False)
     buffer = bytearray(join([b"first", b"second"])[:-2])
     splitter.feed(memoryview(buffer))
@@ -103,31 +103,31 @@ def test_the_timestamp_is_that_of_the_first_datagram() -> None:
     assert stamps(data[:-1], data[-1:]) == [1, 2]
 
 
-def verdicts(judge: DelayEstimator, heard: list[tuple[int, int]]) -> list[bool]:
-    return [judge.late(sent, arrived) for sent, arrived in heard]
+def verdicts(judge: DelayEstimator, arrivals: list[tuple[int, int]]) -> list[bool]:
+    return [judge.late(sent, arrived) for sent, arrived in arrivals]
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 250_000, 300_000, 599_999, -86_400_000])
-def test_a_wrong_clock_is_no_congestion(ahead: int) -> None:
+def test_a_wrong_clock_means_no_congestion(ahead: int) -> None:
     sent = range(0, 2_000_000, 997)  # over the end of the cycle, three times
     judge = DelayEstimator(20)
     assert not any(judge.late((at + ahead) % CLOCK_CYCLE, at + 10) for at in sent)
 
 
 @pytest.mark.parametrize("ahead", [0, 250_000, 599_950])
-def test_growing_delay_is_congestion_whatever_the_clocks_say(ahead: int) -> None:
+def test_a_growing_delay_means_congestion_with_any_clocks(ahead: int) -> None:
     judge = DelayEstimator(20)
     delays = [10, 60, 110, 111, 300, 110, 10]
     judged = [judge.late((at * 50 + ahead) % CLOCK_CYCLE, at * 50 + delay) for at, delay in enumerate(delays)]
     assert judged == [False, False, False, True, True, False, False]
 
 
-def test_a_long_round_trip_is_granted_more() -> None:
+def test_a_long_round_trip_raises_the_limit() -> None:
     judge = DelayEstimator(200)
     assert verdicts(judge, [(0, 0), (0, 600), (0, 601)]) == [False, False, True]
 
 
-def test_a_clock_that_was_set_back_heals() -> None:
+def test_a_clock_that_was_set_back_misleads_for_a_while_only() -> None:
     judge = DelayEstimator(0)
     assert not judge.late(0, 0)
     judged = [judge.late((at - 5_000) % CLOCK_CYCLE, at) for at in range(1_000, 181_000, 1_000)]
@@ -135,14 +135,14 @@ def test_a_clock_that_was_set_back_heals() -> None:
     assert not any(judged[120:])
 
 
-def test_a_clock_that_was_set_forward_is_believed_at_once() -> None:
+def test_a_clock_that_was_set_forward_counts_at_once() -> None:
     judge = DelayEstimator(0)
     assert verdicts(judge, [(0, 50), (1_000 + 5_000, 1_050), (2_000 + 5_000, 2_050)]) == [False, False, False]
 
 
 @given(st.integers(), st.lists(st.tuples(st.integers(0, 400_000), st.integers(0, 100)), max_size=30))
-def test_jitter_within_the_limit_is_no_congestion(ahead: int, heard: list[tuple[int, int]]) -> None:
+def test_jitter_within_the_limit_means_no_congestion(ahead: int, arrivals: list[tuple[int, int]]) -> None:
     judge, now = DelayEstimator(0), 0
-    for gap, delay in heard:
+    for gap, delay in arrivals:
         now += gap
         assert not judge.late((now + ahead) % CLOCK_CYCLE, now + delay)

@@ -11,7 +11,7 @@ KINDS = st.integers(0, 255)
 
 
 def read(data: bytes, cuts: list[int], limit: int = 65535) -> Frame | None:
-    """Feed ``data``, cut at the offsets, to one reader; return the frame and all that came behind it."""
+    """Feed ``data``, cut at the offsets, to one reader; return the frame with all bytes after it."""
     reader = FrameReader(limit)
     edges = [0, *sorted(cuts), len(data)]
     for start, end in itertools.pairwise(edges):
@@ -29,14 +29,14 @@ def test_the_length_counts_the_body_alone() -> None:
     assert len(encode(4, b"abc")) == HEAD_SIZE + 3
 
 
-def test_a_body_that_the_length_can_not_say_is_refused() -> None:
+def test_a_body_too_long_for_the_length_field_is_refused() -> None:
     assert encode(1, bytes(65535))[:2] == b"\xff\xff"
     with pytest.raises(struct.error):
         encode(1, bytes(65536))
 
 
 @given(KINDS, st.binary(max_size=600), st.binary(max_size=40), st.data())
-def test_a_frame_is_read_however_it_is_cut(kind: int, body: bytes, rest: bytes, data: st.DataObject) -> None:
+def test_a_frame_is_read_with_any_cuts(kind: int, body: bytes, rest: bytes, data: st.DataObject) -> None:
     wire = encode(kind, body) + rest
     cuts = data.draw(st.lists(st.integers(0, len(wire))))
     assert read(wire, cuts) == Frame(kind, body, rest)
@@ -55,7 +55,7 @@ def test_a_frame_in_three_pieces() -> None:
     assert [reader.feed(piece) for piece in (b"\x00", b"\x03\x01ab", b"c!")] == [None, None, Frame(1, b"abc", b"!")]
 
 
-def test_a_memoryview_is_as_good_as_bytes() -> None:
+def test_a_memoryview_is_read_like_bytes() -> None:
     assert FrameReader(9).feed(memoryview(encode(7, b"ticket"))) == Frame(7, b"ticket", b"")
 
 
@@ -63,12 +63,12 @@ def test_the_limit_itself_is_accepted() -> None:
     assert read(encode(1, bytes(1024)), [], limit=1024) == Frame(1, bytes(1024), b"")
 
 
-def test_one_byte_too_much_is_refused_before_it_has_come() -> None:
+def test_one_byte_above_the_limit_is_refused_before_it_arrives() -> None:
     with pytest.raises(FrameTooLongError, match="1025 bytes announced, at most 1024"):
         FrameReader(1024).feed(encode(1, bytes(1025))[:HEAD_SIZE])
 
 
-def test_an_unexpected_kind_is_refused_before_its_body_has_come() -> None:
+def test_an_unexpected_kind_is_refused_before_its_body_arrives() -> None:
     assert FrameReader(9, frozenset({1})).feed(encode(1, b"a")) == Frame(1, b"a", b"")
     with pytest.raises(FrameKindError, match="unknown type 2"):
         FrameReader(9, frozenset({1})).feed(encode(2, b"a")[:HEAD_SIZE])

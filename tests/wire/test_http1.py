@@ -36,7 +36,7 @@ def test_heads_byte_by_byte(head: bytes) -> None:
     assert found == [None] * (len(head) - 1) + [read(head)]
 
 
-def test_headers_and_early_bytes_of_a_request_do_not_show() -> None:
+def test_the_repr_of_a_request_hides_headers_and_early_bytes() -> None:
     assert "secret" not in repr(read(b"GET / HTTP/1.1\r\nAuthorization: Bearer secret\r\n\r\nsecret"))
 
 
@@ -88,7 +88,7 @@ def test_limits(start: bytes) -> None:
 
 
 def mutations() -> st.SearchStrategy[bytes]:
-    """Bytes near a valid head, and bytes that are nowhere near one."""
+    """Draw bytes near a valid head, and bytes far from one."""
 
     def mutate(head: bytes, at: int, new: bytes, skip: int) -> bytes:
         return head[: at % len(head)] + new + head[at % len(head) + skip :]
@@ -103,7 +103,7 @@ def mutations() -> st.SearchStrategy[bytes]:
 
 
 @given(chunks=st.lists(mutations(), max_size=3))
-def test_garbage_raises_nothing_but_the_own_error(chunks: list[bytes]) -> None:
+def test_garbage_raises_only_the_documented_error(chunks: list[bytes]) -> None:
     for reader in (RequestReader(), ResponseReader()):
         with suppress(HeadError):
             for chunk in chunks:

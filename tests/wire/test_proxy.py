@@ -36,12 +36,12 @@ def test_an_ipv4_user_of_a_dual_stack_listener_appears_as_ipv4() -> None:
     assert made == header("v2", ("192.0.2.7", 5), ("192.0.2.1", 443))
 
 
-def test_mixed_families_are_told_as_ipv6() -> None:
+def test_mixed_families_appear_as_ipv6() -> None:
     decoded = decode(header("v2", ("192.0.2.7", 5), ("2001:db8::1", 443)))
     assert decoded == (("::ffff:192.0.2.7", 5), ("2001:db8::1", 443), b"")
 
 
-def test_the_zone_of_a_link_local_address_is_not_told() -> None:
+def test_the_zone_of_a_link_local_address_is_left_out() -> None:
     assert decode(header("v2", ("fe80::1%eth0", 5), ("fe80::2%eth0", 443))).source == ("fe80::1", 5)
 
 
@@ -70,6 +70,6 @@ def test_a_user_without_an_address() -> None:
     assert header_without_addresses("v2").hex() == "0d0a0d0a000d0a515549540a" + "20000000"
 
 
-def test_the_longest_text_fits_into_what_the_specification_allows() -> None:
+def test_the_longest_text_is_within_the_limit_of_the_specification() -> None:
     longest = (":".join(["ffff"] * 8), 65535)
     assert len(header("v1", longest, longest)) <= 107

@@ -7,5 +7,5 @@ def test_the_values_are_those_of_v072() -> None:
     assert names == ["HEARTBEAT", "CHANNEL", "PING", "CLOSED", "TCP", "UDP", "RTT"]
 
 
-def test_what_is_ours_alone_is_none_of_the_bytes_that_a_v072_server_acts_on() -> None:
+def test_a_v072_server_acts_on_no_byte_of_the_extensions() -> None:
     assert not set(hello("tcp")) & {Signal.CLOSED, Signal.RTT}

@@ -66,13 +66,13 @@ def test_a_target_without_a_valid_port(text: str) -> None:
         ("/run/\ud800", "no control characters"),
     ],
 )
-def test_a_path_that_is_none(path: str, complaint: str) -> None:
+def test_invalid_paths(path: str, complaint: str) -> None:
     with pytest.raises(BadTargetError, match=complaint):
         parse_target(f"unix:{path}")
 
 
 @pytest.mark.parametrize("text", ["[unix:/run/app.sock]:80", "[/run/app.sock]:80", "/run/app.sock:80"])
-def test_what_has_a_port_is_no_path(text: str) -> None:
+def test_a_target_with_a_port_is_no_path(text: str) -> None:
     assert parse_target(text).port == 80
 
 
@@ -86,7 +86,7 @@ def test_an_address_with_colons_needs_brackets(text: str) -> None:
     "host",
     ["127.0.0.1\0.example.com", "a b", "a\tb", "a\nb", " ", "[::1%\0]", "a\x7f", "a\u00a0b", "a\u200bb", "a\u3000b"],
 )
-def test_a_host_with_what_nobody_sees_is_no_target(host: str) -> None:
+def test_a_host_with_invisible_characters_is_no_target(host: str) -> None:
     with pytest.raises(BadTargetError, match="no spaces or control characters") as error:
         parse_target(f"{host}:80")
     assert str(error.value).isprintable()
@@ -104,7 +104,7 @@ def test_a_host_with_what_nobody_sees_is_no_target(host: str) -> None:
         ("name.example", "None"),
     ],
 )
-def test_what_is_an_address_and_no_name(host: str, address: str) -> None:
+def test_addresses_and_names(host: str, address: str) -> None:
     assert str(parse_ip(host)) == address
 
 

@@ -1,4 +1,4 @@
-"""The table of transports, and that no other module knows transports by their names."""
+"""The table of transports, and a search for other modules that know transports by their names."""
 
 import ast
 from pathlib import Path
@@ -33,13 +33,13 @@ def test_a_mark_and_tls_name_one_transport(transport: object) -> None:
 
 
 def literals(node: ast.AST) -> set[object]:
-    """Return the texts of a literal, or of those in a literal collection."""
+    """Return the texts of a literal, or of all literals in a collection."""
     items = node.elts if isinstance(node, ast.Tuple | ast.List | ast.Set) else [node]
     return {item.value for item in items if isinstance(item, ast.Constant)}
 
 
 def asks(node: ast.AST) -> bool:
-    """Return whether an expression tests, or takes apart, the name of a transport."""
+    """Return whether an expression tests or dissects the name of a transport."""
     names = set(TRANSPORTS)
     if isinstance(node, ast.Compare):
         return any(literals(part) & names for part in (node.left, *node.comparators))
@@ -57,7 +57,7 @@ def test_the_search_finds(code: str) -> None:
     assert any(map(asks, ast.walk(ast.parse(code))))
 
 
-def test_only_the_table_tells_transports_by_their_names() -> None:
+def test_only_the_table_knows_transports_by_their_names() -> None:
     found = [
         f"{path.relative_to(SOURCE)}:{node.lineno}"
         for path in SOURCE.rglob("*.py")

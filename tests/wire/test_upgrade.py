@@ -1,4 +1,4 @@
-"""The upgrade against the RFC's example, the recorded Go program, and answers of proxies and other servers."""
+"""The upgrade, compared with the RFC's example, the recorded Go program, and answers of proxies and other servers."""
 
 import json
 import os
@@ -38,14 +38,14 @@ ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 READ_BUFFER = 4096  # of v0.7.2's client
 
 
-def our_request(*, token: bytes = TOKEN, key: bytes = KEY, path: str = "/channel") -> bytes:
+def make_request(*, token: bytes = TOKEN, key: bytes = KEY, path: str = "/channel") -> bytes:
     return upgrade.request(
         path=path, host="tunnel.example:443", token=token, key=key, user_id=740545185, user_agent=USER_AGENTS[0]
     )
 
 
 def read_request(data: bytes) -> Request:
-    """Feed ``data`` whole, and its head byte by byte; both must give the same."""
+    """Feed ``data`` at once, and its head byte by byte; check that both give the same."""
     request = RequestReader().feed(data)
     assert request is not None
     reader = RequestReader()
@@ -98,7 +98,7 @@ def test_requests_of_the_recorded_go_client_are_accepted(transport: str) -> None
 
 
 @pytest.mark.parametrize("transport", ["ws", "wsmux"])
-def test_our_answers_are_those_of_the_recorded_go_server(transport: str) -> None:
+def test_answers_equal_those_of_the_recorded_go_server(transport: str) -> None:
     requests = [read_request(head) for head in recorded(transport, "GET")]
     answers = list(recorded(transport, "HTTP/1.1 101"))
     assert sorted(accept(key_of(request)) for request in requests) == sorted(answers)
@@ -106,9 +106,9 @@ def test_our_answers_are_those_of_the_recorded_go_server(transport: str) -> None
         assert read_answer(accept(key_of(request)), key=key_of(request)) == Answer(carrier="", rest=b"")
 
 
-def test_our_request_is_that_of_the_recorded_go_client_but_for_extensions_and_cookie() -> None:
+def test_the_request_equals_the_recorded_one_except_for_extensions_and_cookie() -> None:
     theirs = next(recorded("ws", "GET")).split(b"\r\n")
-    ours = our_request().split(b"\r\n")
+    ours = make_request().split(b"\r\n")
     names = [[line.partition(b":")[0] for line in lines] for lines in (ours, theirs)]
     names[0].remove(b"Cookie")
     names[1].remove(b"Sec-WebSocket-Extensions")
@@ -118,8 +118,8 @@ def test_our_request_is_that_of_the_recorded_go_client_but_for_extensions_and_co
     assert same <= set(ours) & set(theirs)
 
 
-def test_two_of_ours_recognise_each_other() -> None:
-    request = read_request(our_request())
+def test_two_ends_of_this_program_recognise_each_other() -> None:
+    request = read_request(make_request())
     assert (request.method, request.path, key_of(request)) == (b"GET", "/channel", KEY)
     assert request.headers[b"host"] == b"tunnel.example:443"
     assert not upgrade_problem(request)
@@ -132,7 +132,7 @@ def test_two_of_ours_recognise_each_other() -> None:
 
 
 def test_recognition_survives_proxies_that_add_and_reorder() -> None:
-    lines = our_request().split(b"\r\n")[1:-2]
+    lines = make_request().split(b"\r\n")[1:-2]
     cookie = next(line for line in lines if line.startswith(b"Cookie"))
     moved = [b"X-Forwarded-For: 192.0.2.1", *sorted(set(lines) - {cookie}), cookie.replace(b": ", b": _cf=1; ").lower()]
     request = read_request(b"\r\n".join([b"GET /channel HTTP/1.1", *moved, b"", b""]))
@@ -142,16 +142,16 @@ def test_recognition_survives_proxies_that_add_and_reorder() -> None:
 
 
 @pytest.mark.parametrize("others", [b"", b"a=b", b"a=b; session=1"])
-def test_a_website_sees_the_other_cookies_alone(others: bytes) -> None:
-    cookie = read_request(our_request()).headers[b"cookie"]
+def test_a_website_sees_only_the_other_cookies(others: bytes) -> None:
+    cookie = read_request(make_request()).headers[b"cookie"]
     assert without_mark(b"; ".join(filter(None, [cookie, others])), TOKEN, KEY) == others
 
 
 def test_recognition_needs_the_token_and_is_new_for_each_request() -> None:
     other_key = encode_key(bytes(16))
-    request = read_request(our_request())
+    request = read_request(make_request())
     assert not carrier_of(request, b"another")
-    assert not carrier_of(read_request(with_header(our_request(), b"Sec-WebSocket-Key", other_key)), TOKEN)
+    assert not carrier_of(read_request(with_header(make_request(), b"Sec-WebSocket-Key", other_key)), TOKEN)
     assert not read_answer(accept(KEY, mark_line(b"another", KEY))).carrier
     assert not read_answer(accept(KEY, mark_line(TOKEN, other_key))).carrier
     cookie = request.headers[b"cookie"]
@@ -212,16 +212,16 @@ def test_tokens_of_any_script(token: str) -> None:
         (b"Sec-WebSocket-Key", "ünsinn".encode(), "16 bytes"),
     ],
 )
-def test_requests_that_are_no_upgrade(name: bytes, value: bytes | None, reason: str) -> None:
-    assert reason in upgrade_problem(read_request(with_header(our_request(), name, value)))
+def test_requests_without_an_upgrade(name: bytes, value: bytes | None, reason: str) -> None:
+    assert reason in upgrade_problem(read_request(with_header(make_request(), name, value)))
 
 
 def test_only_get_upgrades() -> None:
-    assert upgrade_problem(read_request(our_request().replace(b"GET ", b"POST ", 1))) == "the method is not GET"
+    assert upgrade_problem(read_request(make_request().replace(b"GET ", b"POST ", 1))) == "the method is not GET"
 
 
 def test_tokens_of_a_list_in_any_case_are_found() -> None:
-    head = with_header(our_request(), b"cOnnection", b"keep-alive, UPGRADE")
+    head = with_header(make_request(), b"cOnnection", b"keep-alive, UPGRADE")
     assert not upgrade_problem(read_request(with_header(head, b"Upgrade", b"h2c,WebSocket")))
 
 
@@ -259,7 +259,7 @@ def test_answers_that_switch_wrongly(name: bytes, value: bytes | None, text: str
         AnswerReader(TOKEN, KEY).feed(with_header(accept(KEY), name, value))
 
 
-def test_answers_in_other_words_are_understood() -> None:
+def test_answers_in_another_form_are_understood() -> None:
     head = accept(KEY).replace(b"Switching Protocols", b"Web Socket Protocol Handshake")
     head = with_header(with_header(head, b"UPGRADE", b"WebSocket"), b"connection", b"keep-alive, upgrade")
     assert read_answer(with_header(head, b"Sec-WebSocket-Extensions", b"")) == Answer(carrier="", rest=b"")
@@ -272,19 +272,19 @@ def test_answers_in_other_words_are_understood() -> None:
         (b"HTTP/1.1 101\r\nPad: " + b"x" * 16384, "more than 16384 bytes of HTTP headers: are remote_addr"),
     ],
 )
-def test_answers_that_are_no_http(answer: bytes, text: str) -> None:
+def test_answers_in_another_protocol(answer: bytes, text: str) -> None:
     with pytest.raises(UpgradeError, match=text):
         AnswerReader(TOKEN, KEY).feed(answer)
 
 
 @given(start=st.sampled_from([b"HTTP/1.1 101 ", b"HTTP/1.1 ", b""]), middle=st.binary())
-def test_garbage_raises_nothing_but_the_own_error(start: bytes, middle: bytes) -> None:
+def test_garbage_raises_only_the_documented_error(start: bytes, middle: bytes) -> None:
     with suppress(UpgradeError):
         AnswerReader(TOKEN, KEY).feed(start + middle + b"\r\n\r\n")
 
 
 @given(key=st.binary(max_size=40))
-def test_any_key_is_judged(key: bytes) -> None:
+def test_any_key_gets_a_verdict(key: bytes) -> None:
     headers = {b"connection": b"Upgrade", b"upgrade": b"websocket", b"sec-websocket-version": b"13"}
     problem = upgrade_problem(Request(b"GET", "/", {**headers, b"sec-websocket-key": key}, b""))
     assert not problem or "Sec-WebSocket-Key" in problem
@@ -292,5 +292,5 @@ def test_any_key_is_judged(key: bytes) -> None:
 
 def test_any_nonce_makes_a_valid_key() -> None:
     for _ in range(20):
-        request = read_request(our_request(key=encode_key(os.urandom(16))))
+        request = read_request(make_request(key=encode_key(os.urandom(16))))
         assert not upgrade_problem(request)

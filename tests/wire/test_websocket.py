@@ -1,4 +1,4 @@
-"""Frames against the RFC's own examples, the recorded Go program, and the websockets library as second opinion."""
+"""Frames, compared with the RFC's examples, the recorded Go program and the websockets library."""
 
 import json
 import os
@@ -32,7 +32,7 @@ from backhaul.wire.websocket import (
 TRANSCRIPTS = json.loads((Path(__file__).parents[1] / "data" / "transcripts.json").read_text())
 KEY = "37fa213d"  # the masking key of the RFC's examples
 
-# Bytes that break the protocol, as hex; what the error says; whether the frames are a client's.
+# Bytes that break the protocol, as hex; part of the error; True for the frames of a client.
 VIOLATIONS = [
     pytest.param("c100", "extension", False, id="RSV1"),
     pytest.param("a100", "extension", False, id="RSV2"),
@@ -47,9 +47,9 @@ VIOLATIONS = [
     pytest.param("897e0005", "exceeds 125", False, id="short ping in the long form"),
     pytest.param("8000", "continues no message", False, id="last fragment without a first"),
     pytest.param("0000", "continues no message", False, id="fragment without a first"),
-    pytest.param("82008000", "continues no message", False, id="fragment behind a whole message"),
+    pytest.param("82008000", "continues no message", False, id="fragment after a whole message"),
     pytest.param("01008100", "begins within another", False, id="message within a message"),
-    pytest.param("020089000200", "begins within another", False, id="message within a message, behind a ping"),
+    pytest.param("020089000200", "begins within another", False, id="message within a message, after a ping"),
     pytest.param("827f8000000000000000", "63 bits", False, id="64-bit length"),
     pytest.param("8280", "frames of a server must not be masked", False, id="masked by a server"),
     pytest.param("8200", "frames of a client must be masked", True, id="not masked by a client"),
@@ -57,7 +57,7 @@ VIOLATIONS = [
 
 
 class Recorder:
-    """A sink that keeps whole messages, and notes what no sink should see."""
+    """A sink that keeps whole messages, and fails at calls that no sink should get."""
 
     def __init__(self) -> None:
         self.events: list[tuple[int, bytes]] = []
@@ -81,7 +81,7 @@ class Recorder:
 
 
 def parse(*chunks: bytes, masked: bool) -> list[tuple[int, bytes]]:
-    """Feed ``chunks`` from one buffer that is overwritten each time, as a relay's is."""
+    """Feed ``chunks`` from one buffer that is overwritten each time, like that of a relay."""
     recorder = Recorder()
     parser = FrameParser(recorder, expect_masked=masked)
     for chunk in chunks:
@@ -126,7 +126,7 @@ def test_encoding_gives_the_unmasked_examples_of_rfc_6455() -> None:
 
 
 def recorded_frames(transport: str) -> Iterator[tuple[str, bytes]]:
-    """Yield what v0.7.2 sent in WebSocket frames, with the direction; of wsmux only the control channel is framed."""
+    """Yield the WebSocket frames of v0.7.2 with their direction; of wsmux only the control channel is framed."""
     for event in TRANSCRIPTS[transport]["events"]:
         if "hex" in event and (transport == "ws" or event["conn"] == 0):
             yield event["dir"], bytes.fromhex(event["hex"])
@@ -135,16 +135,16 @@ def recorded_frames(transport: str) -> Iterator[tuple[str, bytes]]:
 @pytest.mark.parametrize("transport", ["ws", "wsmux"])
 def test_frames_of_the_recorded_go_program(transport: str) -> None:
     frames = list(recorded_frames(transport))
-    heard = {
+    frames = {
         direction: parse_both_ways(b"".join(data for way, data in frames if way == direction), masked=masked)
         for direction, masked in (("client->server", True), ("server->client", False))
     }
-    assert (BINARY, b"\x00") in heard["client->server"]
-    assert (BINARY, b"\x00") in heard["server->client"]
+    assert (BINARY, b"\x00") in frames["client->server"]
+    assert (BINARY, b"\x00") in frames["server->client"]
     if transport == "ws":
-        target = heard["server->client"].index((TEXT, b"127.0.0.1:7100"))
-        assert heard["server->client"][target + 1] == (BINARY, b"hello")
-        assert (BINARY, b"echo:hello") in heard["client->server"]
+        target = frames["server->client"].index((TEXT, b"127.0.0.1:7100"))
+        assert frames["server->client"][target + 1] == (BINARY, b"hello")
+        assert (BINARY, b"echo:hello") in frames["client->server"]
 
 
 def test_server_frames_are_those_of_the_recorded_go_server() -> None:
@@ -156,7 +156,7 @@ def test_server_frames_are_those_of_the_recorded_go_server() -> None:
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 65535, 65536])
-def test_every_form_of_header_is_that_of_another_implementation(length: int, *, masked: bool) -> None:
+def test_every_form_of_header_equals_another_implementations(length: int, *, masked: bool) -> None:
     payload = os.urandom(length)
     frame = encode(BINARY, payload, masked=masked)
     assert parse_both_ways(frame, masked=masked) == [(BINARY, payload)]
@@ -196,7 +196,7 @@ def test_violations_of_the_protocol(
     assert isinstance(caught.value, TransportError)
 
 
-def test_what_comes_before_a_violation_is_handed_on() -> None:
+def test_frames_before_a_violation_are_delivered() -> None:
     recorder = Recorder()
     parser = FrameParser(recorder, expect_masked=False)
     with pytest.raises(WebSocketError):
@@ -204,7 +204,7 @@ def test_what_comes_before_a_violation_is_handed_on() -> None:
     assert recorder.events == [(BINARY, b"good")]
 
 
-def test_a_big_frame_is_handed_on_piece_by_piece_without_a_copy() -> None:
+def test_a_large_frame_is_delivered_piece_by_piece_without_a_copy() -> None:
     frame = bytearray(encode(BINARY, bytes(1000), masked=True))
     pieces: list[tuple[int, bool]] = []
 
@@ -226,7 +226,7 @@ def test_control_frames_may_come_between_fragments() -> None:
 
 
 @pytest.mark.parametrize("frames", ["8200", "02008000", "020000008000"])
-def test_an_empty_message_ends_too(frames: str) -> None:
+def test_the_end_of_an_empty_message_is_delivered(frames: str) -> None:
     assert parse_both_ways(bytes.fromhex(frames), masked=False) == [(BINARY, b"")]
 
 
@@ -244,7 +244,7 @@ def test_the_sink_may_be_replaced_between_two_messages_of_one_feed() -> None:
     assert later.events == [(BINARY, b"hello")]
 
 
-def test_a_message_reader_gathers_messages_and_passes_control_frames_on() -> None:
+def test_a_message_reader_collects_messages_and_passes_control_frames_on() -> None:
     events: list[tuple[int, bytes]] = []
     note = lambda opcode, payload: events.append((opcode, payload))  # noqa: E731  one line, used twice
     parser = FrameParser(MessageReader(6, note, note), expect_masked=False)
@@ -265,7 +265,7 @@ def test_a_message_reader_refuses_long_messages(frames: str) -> None:
 
 
 def frames_of(opcode: int, fragments: list[bytes], mask: bytes) -> bytes:
-    """Frame by hand, as the parser's counterpart: any cut into fragments, any key."""
+    """Frame independently of the program, cut into any fragments and masked with any key."""
     stream = bytearray()
     for number, fragment in enumerate(fragments):
         final = number == len(fragments) - 1
@@ -280,7 +280,7 @@ def frames_of(opcode: int, fragments: list[bytes], mask: bytes) -> bytes:
 
 @st.composite
 def conversations(draw: st.DrawFn) -> tuple[list[tuple[int, bytes]], bytes, bool]:
-    """Draw what one peer says: its messages, the same as bytes, and whether it is a client."""
+    """Draw what one peer sends: its messages, the same as bytes, and whether it is a client."""
     masked = draw(st.booleans())
     keys = st.one_of(st.just(bytes(4)), st.binary(min_size=4, max_size=4)) if masked else st.just(b"")
     events, stream = [], b""
@@ -306,7 +306,7 @@ def test_any_conversation_in_any_cut(
 
 
 @given(chunks=st.lists(st.binary(max_size=60), max_size=5), masked=st.booleans())
-def test_garbage_raises_nothing_but_the_own_error(*, chunks: list[bytes], masked: bool) -> None:
+def test_garbage_raises_only_the_documented_error(*, chunks: list[bytes], masked: bool) -> None:
     recorder = Recorder()
     parser = FrameParser(recorder, expect_masked=masked)
     try:
@@ -317,7 +317,7 @@ def test_garbage_raises_nothing_but_the_own_error(*, chunks: list[bytes], masked
     assert sum(len(payload) for _, payload in recorder.events) <= sum(map(len, chunks))
 
 
-def test_without_the_compiled_helper_masks_are_taken_off_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masks_are_removed_without_the_compiled_helper_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "websockets.speedups", None)
     websocket.load_mask.cache_clear()
     try:
@@ -326,7 +326,7 @@ def test_without_the_compiled_helper_masks_are_taken_off_too(monkeypatch: pytest
         websocket.load_mask.cache_clear()
 
 
-def test_the_masking_library_is_loaded_for_real_masks_only_and_without_its_servers() -> None:
+def test_the_masking_library_is_loaded_only_for_real_masks_and_without_its_servers() -> None:
     program = f"""
 import sys
 from backhaul.wire.websocket import BINARY, FrameParser, MessageReader, encode

@@ -1,6 +1,6 @@
-"""One end of a session with an application on it that behaves as a program on the Go library would.
+"""One end of a session with an application that behaves like a program on the Go library.
 
-It reads when it is told to, one frame (or the rest of one) at most, and its writes wait for the window.
+The application reads when a test calls it, at most one frame (or the rest of one). Its writes wait for the window.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Frame:
 
 
 def split(data: bytes | bytearray) -> list[Frame]:
-    """Cut the well-formed output of one end into frames, by other means than the session does."""
+    """Cut the well-formed output of one end into frames, in another way than the session does."""
     frames = []
     while data:
         _, command, length, stream_id = HEADER.unpack_from(data)
@@ -45,7 +45,7 @@ def updates(data: bytes) -> list[tuple[int, int, int]]:
 
 @dataclass
 class Pipe:
-    """The application's side of a stream: a sink that keeps everything until it is read."""
+    """The application's side of a stream: a sink that keeps all bytes until they are read."""
 
     end: "End"
     stream: "Stream[Pipe]"
@@ -54,7 +54,7 @@ class Pipe:
     finishing: bool = False
     received: bytearray = field(default_factory=bytearray)
     events: list[str] = field(default_factory=list)
-    at_once: bool = False  # consume in on_data, as a relay does whose socket never blocks
+    at_once: bool = False  # consume in on_data, like a relay whose socket never blocks
     lost: SmuxError | None = None
 
     def on_data(self, view: memoryview) -> int:
@@ -80,7 +80,7 @@ class Pipe:
         self.pump()
 
     def read(self, size: int) -> bytes:
-        """Return at most ``size`` bytes of the oldest frame; b"" when there is none."""
+        """Return at most ``size`` bytes of the oldest frame, or b"" without one."""
         if not self.unread:
             return b""
         piece, rest = self.unread[0][:size], self.unread[0][size:]
@@ -90,12 +90,12 @@ class Pipe:
         return piece
 
     def finish(self) -> None:
-        """Finish when all that was written is out."""
+        """Finish when everything written has been sent."""
         self.finishing = True
         self.pump()
 
     def close(self) -> None:
-        """As Go's Close: FIN at once, nothing is read any more."""
+        """Close as Go does: send FIN at once, and read nothing more."""
         self.unsent = b""
         self.stream.finish()
         self.stream.abandon()
@@ -162,11 +162,11 @@ class End:
             self.session.feed(memoryview(data)[position : position + 1])
 
     def collect(self) -> None:
-        """Put the control frames behind everything framed so far."""
+        """Append the control frames to the bytes framed so far."""
         self.output += self.session.take_control()
 
     def take(self) -> bytes:
-        """Return everything to be sent, in order."""
+        """Return all bytes to be sent, in order."""
         self.collect()
         output = bytes(self.output)
         self.output.clear()
@@ -174,7 +174,7 @@ class End:
 
 
 def exchange(a: End, b: End) -> None:
-    """Carry bytes both ways until the wire is quiet."""
+    """Move bytes both ways until neither end has any."""
     while True:
         from_a, from_b = a.take(), b.take()
         if not from_a and not from_b:

@@ -1,4 +1,4 @@
-"""Frames by themselves."""
+"""Single frames."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from backhaul.wire.smux import is_nop
     ("data", "expected"),
     [
         (b"\x01\x03\x00\x00\x00\x00\x00\x00", True),
-        (b"\x02\x03\x00\x00\xfe\xff\xff\xff more", True),  # with an id, as one of ours says hello
+        (b"\x02\x03\x00\x00\xfe\xff\xff\xff more", True),  # with an id, as in the hello of this program
         (b"\x01\x03\x00\x00\x00\x00\x00", False),  # cut
         (b"", False),
         (b"\x03\x03\x00\x00\x00\x00\x00\x00", False),  # no version of smux

@@ -1,4 +1,4 @@
-"""Windows that grow with what the line and the reader can take, on a line that a test makes up."""
+"""Windows that grow with the capacity of line and reader, on a simulated line."""
 
 from collections import deque
 
@@ -17,7 +17,7 @@ def settings(*, base: int = BASE, pool: int = POOL) -> Settings:
 
 
 class Clock:
-    """Shows what it was set to."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -27,7 +27,7 @@ class Clock:
 
 
 class Line:
-    """Two ends, ``delay`` seconds apart; the near one says as much as it may, at ``rate`` bytes per second at most."""
+    """Two ends, ``delay`` seconds apart; the near one sends as much as it may, up to ``rate`` bytes per second."""
 
     def __init__(self, rate: float, delay: float, *, far: Settings | None = None, reading: bool = True) -> None:
         self.near = End(Role.CLIENT, Settings(version=2))
@@ -43,11 +43,11 @@ class Line:
 
     @property
     def sink(self) -> Pipe:
-        """The far end's application."""
+        """Return the application of the far end."""
         return self.far.pipes[0]
 
     def run(self, seconds: float, *, message: int = 1 << 18, pause: float = 0.0) -> None:
-        """Let time pass; the near application writes a message whenever it has got rid of the last, and has paused."""
+        """Let time pass; the near application writes a message when the previous one has left and a pause is over."""
         end, next_message = self.near.time + seconds, self.near.time
         while self.near.time < end:
             now = self.near.time = self.far.time = self.near.time + STEP
@@ -73,7 +73,7 @@ class Line:
 
 
 @pytest.mark.parametrize(("rate", "delay"), [(6e6, 0.1), (12e6, 0.05), (3e6, 0.3)])
-def test_the_window_grows_until_it_throttles_no_more(rate: float, delay: float) -> None:
+def test_the_window_grows_until_it_no_longer_throttles(rate: float, delay: float) -> None:
     line = Line(rate, delay)
     line.run(30 * delay)
     assert 2 * delay * rate < max(line.windows) <= BASE + POOL
@@ -82,26 +82,26 @@ def test_the_window_grows_until_it_throttles_no_more(rate: float, delay: float) 
     assert line.arrived - before > 0.8 * rate
 
 
-def test_a_window_of_the_peers_first_credit_does_not_shrink() -> None:
+def test_a_window_as_large_as_the_initial_one_does_not_shrink() -> None:
     line = Line(1e6, 0.01)
     line.run(0.2)
     assert min(line.windows) >= INITIAL_WINDOW
 
 
-def test_who_is_slower_than_the_window_allows_does_not_grow() -> None:
+def test_a_sender_slower_than_the_window_allows_gets_no_larger_one() -> None:
     line = Line(1e6, 0.05)
     line.run(3)
     assert max(line.windows) <= INITIAL_WINDOW + 1
 
 
 @pytest.mark.parametrize("message", [1024, 32768, 131072])
-def test_messages_that_end_where_windows_do_are_no_reason_to_grow(message: int) -> None:
+def test_messages_that_end_at_the_limit_are_no_reason_to_grow(message: int) -> None:
     line = Line(1e8, 0.01)
     line.run(4, message=message, pause=0.04)
     assert max(line.windows) <= INITIAL_WINDOW + 1
 
 
-def test_who_does_not_read_does_not_grow() -> None:
+def test_a_window_does_not_grow_without_a_reader() -> None:
     line = Line(12e6, 0.05, reading=False)
     line.run(0.2)
     while line.sink.read(1 << 15):
@@ -115,8 +115,8 @@ def test_who_does_not_read_does_not_grow() -> None:
     ("reached", "more", "grows"),
     [
         (0.1, 0.2, True),
-        (0.1, 0.11, False),  # hardly any time was lost
-        (1.0, 3.0, False),  # so little a second needs no larger window
+        (0.1, 0.11, False),  # hardly any time is lost
+        (1.0, 3.0, False),  # so few bytes a second need no larger window
     ],
 )
 def test_a_window_grows_when_the_peer_stops_at_its_end(reached: float, more: float, *, grows: bool) -> None:
@@ -134,7 +134,7 @@ def test_a_window_grows_when_the_peer_stops_at_its_end(reached: float, more: flo
 
 
 def throttled(clock: Clock, growth: Growth) -> int:
-    """Return the window of a stream after its peer has run into the end of it again and again."""
+    """Return the window of a stream whose peer has run into its end again and again."""
     window = ReceiveWindow(BASE, growth)
     window.take(1, 0)
     for _ in range(40):
@@ -147,7 +147,7 @@ def throttled(clock: Clock, growth: Growth) -> int:
     return window.size
 
 
-def test_one_stream_leaves_some_growth_for_the_next_ones() -> None:
+def test_one_stream_leaves_growth_for_the_next_ones() -> None:
     clock = Clock()
     growth = Growth(POOL, clock.read)
     first, second, third = (throttled(clock, growth) for _ in range(3))
@@ -172,7 +172,7 @@ def test_a_window_does_not_grow_when_the_peer_does_not_stop_there(taken: int) ->
     assert window.size == size
 
 
-def test_a_session_lends_no_more_than_it_has_and_gets_it_back() -> None:
+def test_a_session_lends_its_growth_and_gets_it_back() -> None:
     pool = 1 << 20
     end = End(Role.SERVER, settings(pool=pool), at_once=True)
     peer = End(Role.CLIENT, Settings(version=2))
@@ -196,7 +196,7 @@ def test_a_session_lends_no_more_than_it_has_and_gets_it_back() -> None:
     assert end.session.growth.left == pool
 
 
-def test_what_has_ended_keeps_its_growth_until_it_is_read() -> None:
+def test_an_ended_stream_keeps_its_growth_until_it_is_read() -> None:
     end, peer = End(Role.SERVER, settings()), End(Role.CLIENT, Settings(version=2))
     pipe = peer.open()
     pipe.write(b"bytes")
@@ -210,7 +210,7 @@ def test_what_has_ended_keeps_its_growth_until_it_is_read() -> None:
     assert end.session.growth.left == POOL
 
 
-def test_no_window_is_as_large_as_two_gigabytes() -> None:
+def test_windows_stay_below_two_gigabytes() -> None:
     window = ReceiveWindow(2**31 - 1, Growth(POOL, lambda: 0.0))
     window.take(1, 0)
     assert window.size == 2**31 - 1

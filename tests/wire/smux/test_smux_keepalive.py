@@ -1,4 +1,4 @@
-"""The two clocks, with the numbers of v0.7.2 (20 s and 40 s) unless said otherwise."""
+"""The two clocks, with the numbers of v0.7.2 (20 s and 40 s) unless a test sets others."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,14 +23,14 @@ def test_the_first_nop_comes_one_interval_after_the_start() -> None:
     ]
 
 
-def test_beats_slept_through_are_not_made_up_for_and_keep_their_phase() -> None:
+def test_missed_beats_are_not_made_up_for_and_keep_their_phase() -> None:
     clock = keepalive()
     assert clock.nop_due(95.0)
     assert not clock.nop_due(99.9)
     assert clock.nop_due(100.0)
 
 
-def test_a_peer_that_never_spoke_is_dead_after_one_timeout() -> None:
+def test_a_peer_that_never_sent_anything_is_dead_after_one_timeout() -> None:
     clock = keepalive()
     assert not clock.is_dead(39.9, reading=True)
     assert clock.is_dead(40.0, reading=True)
@@ -44,7 +44,7 @@ def test_a_peer_that_fell_silent_is_dead_between_one_and_two_timeouts() -> None:
     assert clock.is_dead(80.0, reading=True)
 
 
-def test_silence_is_our_own_while_we_do_not_read() -> None:
+def test_silence_proves_nothing_while_this_end_does_not_read() -> None:
     clock = keepalive()
     assert not clock.is_dead(40.0, reading=False)
     assert not clock.is_dead(79.9, reading=True)

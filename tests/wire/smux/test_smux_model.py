@@ -1,6 +1,6 @@
-"""Two sessions on a pipe that keeps every byte and cuts them anywhere, against what applications may expect.
+"""Two sessions on a pipe that keeps every byte and cuts them anywhere, as applications may expect them to behave.
 
-Whatever is written arrives once and in order; windows and budgets hold; and in the end nothing is left behind.
+All bytes written arrive once and in order, windows and budgets hold, and in the end nothing remains.
 """
 
 from hypothesis import settings
@@ -27,7 +27,7 @@ class TwoEnds(RuleBasedStateMachine):
     def start(self, **chosen: int) -> None:
         ours = Settings(**chosen)
         self.ends = End(Role.CLIENT, ours), End(Role.SERVER, ours)
-        self.wires = [bytearray(), bytearray()]  # what each end has sent and the other not yet read
+        self.wires = [bytearray(), bytearray()]  # bytes that one end has sent and the other has not read yet
         self.written: dict[tuple[End, int], bytes] = {}
         self.abandoned: set[tuple[End, int]] = set()
 
@@ -61,7 +61,7 @@ class TwoEnds(RuleBasedStateMachine):
 
     @rule(side=st.sampled_from([0, 1]), length=st.integers(1, 4000))
     def carry(self, side: int, length: int) -> None:
-        """Move up to ``length`` bytes from one end to the other, unless that one has stopped reading."""
+        """Move up to ``length`` bytes from one end to the other, unless that has stopped reading."""
         self.wires[side] += self.ends[side].take()
         other = self.ends[1 - side]
         if not other.session.paused:
@@ -70,7 +70,7 @@ class TwoEnds(RuleBasedStateMachine):
 
     @precondition(lambda self: hasattr(self, "ends"))
     @invariant()
-    def what_arrived_was_written_in_this_order(self) -> None:
+    def arrived_bytes_are_the_written_ones_in_order(self) -> None:
         for end, other in (self.ends, self.ends[::-1]):
             for pipe in end.pipes:
                 arrived = bytes(pipe.received) + b"".join(pipe.unread)
@@ -78,7 +78,7 @@ class TwoEnds(RuleBasedStateMachine):
 
     @precondition(lambda self: hasattr(self, "ends"))
     @invariant()
-    def the_budget_is_what_is_unread(self) -> None:
+    def the_budget_counts_unread_bytes(self) -> None:
         for end in self.ends:
             unread = sum(len(piece) for pipe in end.pipes for piece in pipe.unread)
             assert end.session.budget.left == _room(end) - unread
@@ -86,7 +86,7 @@ class TwoEnds(RuleBasedStateMachine):
             assert end.session.growth.left >= 0
 
     def teardown(self) -> None:
-        """Let everything run out, and look for what is left."""
+        """Finish and close everything, and check that nothing remains."""
         if not hasattr(self, "ends"):
             return
         while self._settle():
@@ -104,7 +104,7 @@ class TwoEnds(RuleBasedStateMachine):
             assert end.session.growth.left == end.session.settings.window_growth
 
     def _settle(self) -> bool:
-        """Read, finish and carry all there is; return whether anything moved."""
+        """Read, finish and move everything there is; return whether anything moved."""
         for end in self.ends:
             for pipe in end.pipes:
                 pipe.finish()
@@ -126,7 +126,7 @@ class TwoEnds(RuleBasedStateMachine):
 
 
 def _room(end: End) -> int:
-    """Return how many unread bytes a session holds at most."""
+    """Return how many unread bytes a session may hold."""
     return end.session.settings.receive_buffer + end.session.settings.window_growth
 
 

@@ -1,4 +1,4 @@
-"""The compatibility rules R1 to R20 of docs/protocol.md: what a second implementation of smux gets wrong.
+"""The compatibility rules R1 to R20 of docs/protocol.md, which a second implementation of smux easily gets wrong.
 
 The number in a test's name is that of its rule.
 """
@@ -54,7 +54,7 @@ def test_r03_version_mismatch_ends_the_session(own: int, peer: int) -> None:
     assert end.take() == b""
 
 
-def test_r03_what_is_not_smux_is_called_so() -> None:
+def test_r03_other_protocols_are_named_as_not_smux() -> None:
     with pytest.raises(SmuxError, match="does not speak smux: its frame begins with byte 71"):
         End(Role.SERVER).feed(b"GET / HTTP/1.1\r\n")
 
@@ -67,7 +67,7 @@ def test_r04_unknown_command_ends_the_session(command: int) -> None:
 
 
 @VERSIONS
-def test_r04_we_give_no_payload_to_syn_fin_nop_and_eight_bytes_to_upd(settings: Settings) -> None:
+def test_r04_syn_fin_nop_have_no_payload_and_upd_eight_bytes(settings: Settings) -> None:
     end = End(Role.SERVER, settings)
     end.open().close()
     end.session.nop(77)
@@ -88,7 +88,7 @@ def test_r04_a_length_on_syn_fin_nop_is_ignored_and_nothing_is_skipped(command: 
 
 
 @pytest.mark.parametrize("length", ["0000", "0c00"])
-def test_r04_an_update_is_eight_bytes_whatever_its_length_says(length: str) -> None:
+def test_r04_an_update_has_eight_bytes_whatever_its_length_field(length: str) -> None:
     for version in (1, 2):
         end = End(Role.SERVER, Settings(version=version))
         end.feed(bytes([version, UPD]) + bytes.fromhex(length + "03000000") + bytes(8) + syn(3, version))
@@ -111,7 +111,7 @@ def test_r05_nothing_is_sent_for_a_syn(settings: Settings) -> None:
     assert end.take() == b""
 
 
-def test_r06_the_address_goes_directly_behind_the_syn() -> None:
+def test_r06_the_address_goes_right_after_the_syn() -> None:
     end = End(Role.CLIENT)
     for _ in range(2):
         end.session.open().push(TARGET)
@@ -124,7 +124,7 @@ def test_r06_an_address_is_cut_at_the_largest_frame() -> None:
     assert end.take() == syn(3) + psh(3, TARGET[:10]) + psh(3, TARGET[10:])
 
 
-def test_r07_fin_comes_last_and_the_other_direction_lives_on() -> None:
+def test_r07_fin_comes_last_and_the_other_direction_goes_on() -> None:
     end = End(Role.CLIENT)
     pipe = end.open()
     pipe.write(b"request")
@@ -134,7 +134,7 @@ def test_r07_fin_comes_last_and_the_other_direction_lives_on() -> None:
     assert pipe.read(100) == b"answer"
 
 
-def test_r08_the_peers_fin_is_answered_by_ours_and_then_the_stream_is_forgotten() -> None:
+def test_r08_a_fin_is_answered_by_a_fin_and_ends_the_stream() -> None:
     end = End(Role.SERVER)
     end.feed(syn(3) + psh(3, b"hello") + fin(3))
     pipe = end.pipes[0]
@@ -218,7 +218,7 @@ def test_r10_updates_at_the_first_read_and_at_half_the_window() -> None:
 
 
 def test_r10_the_first_read_rule_frees_a_peer_within_its_initial_window() -> None:
-    """Half of this receiver's window is more than what the peer may send before the first update."""
+    """Half of this receiver's window is more than the peer may send before the first update."""
     a, b = End(Role.CLIENT, V2), End(Role.SERVER, Settings(version=2, stream_buffer=524290))
     a.open().write(pattern(400000))
     exchange(a, b)
@@ -364,7 +364,7 @@ def test_r17_frames_may_be_split_or_glued_anywhere(data: st.DataObject) -> None:
     assert end.nops == [77]
 
 
-def test_r18_closing_a_session_says_nothing_and_ends_all_streams() -> None:
+def test_r18_closing_a_session_sends_nothing_and_ends_all_streams() -> None:
     end = End(Role.CLIENT)
     pipes = [end.open(), end.open()]
     end.take()

@@ -1,4 +1,4 @@
-"""What the session does beyond the wire facts: its bounds, its ends, and abandoned streams."""
+"""The session beyond the rules of the wire: its bounds, its ends, and abandoned streams."""
 
 import tracemalloc
 
@@ -21,7 +21,7 @@ def received(end: End, payload: bytes) -> Pipe:
 
 
 @pytest.mark.parametrize(("role", "last"), [(Role.CLIENT, 0xFFFF_FFFF), (Role.SERVER, 0xFFFF_FFFE)])
-def test_open_fails_for_ever_when_the_ids_are_used_up_and_the_session_lives_on(role: Role, last: int) -> None:
+def test_open_fails_once_the_ids_are_used_up_and_the_session_goes_on(role: Role, last: int) -> None:
     end = End(role)
     end.session.next_id = last
     pipe = end.open()
@@ -35,7 +35,7 @@ def test_open_fails_for_ever_when_the_ids_are_used_up_and_the_session_lives_on(r
     assert pipe.read(5) == b"alive"
 
 
-def test_open_passes_over_ids_that_the_peer_took() -> None:
+def test_open_skips_ids_used_by_the_peer() -> None:
     end = End(Role.CLIENT)
     end.feed(pack_frame(1, SYN, 3) + pack_frame(1, SYN, 5))
     assert end.open().stream.id == 7
@@ -67,7 +67,7 @@ def test_unread_bytes_are_counted_until_they_are_consumed(settings: Settings) ->
     assert end.session.unread == 2
 
 
-def test_nops_with_an_id_are_told_and_those_without_are_not() -> None:
+def test_only_nops_with_an_id_are_reported() -> None:
     a, b = End(Role.CLIENT), End(Role.SERVER)
     a.session.nop()
     a.session.nop(0xB0)
@@ -75,7 +75,7 @@ def test_nops_with_an_id_are_told_and_those_without_are_not() -> None:
     assert b.nops == [0xB0]
 
 
-def test_a_repeated_syn_is_ignored_also_for_a_stream_of_ours() -> None:
+def test_a_repeated_syn_is_ignored_for_streams_of_either_end() -> None:
     end = End(Role.CLIENT)
     end.open()
     end.feed(pack_frame(1, SYN, 3) + pack_frame(1, SYN, 4) + pack_frame(1, SYN, 4))
@@ -100,7 +100,7 @@ def test_payload_is_delivered_in_pieces_as_it_arrives() -> None:
     assert end.pipes[0].unread == [b"in", b" t", b"hree pieces"]
 
 
-def test_payload_of_a_stream_that_was_closed_amid_it_is_dropped() -> None:
+def test_payload_of_a_stream_closed_within_a_frame_is_dropped() -> None:
     end = End(Role.SERVER)
     frame = pack_frame(1, PSH, 3, b"in two pieces")
     end.feed(pack_frame(1, SYN, 3) + pack_frame(1, FIN, 3) + frame[:10])
@@ -111,7 +111,7 @@ def test_payload_of_a_stream_that_was_closed_amid_it_is_dropped() -> None:
     assert end.session.budget.left == end.session.settings.receive_buffer
 
 
-def test_what_is_held_of_a_closed_stream_stays_charged_until_consumed() -> None:
+def test_unread_bytes_of_a_closed_stream_stay_charged_until_consumed() -> None:
     end = End(Role.SERVER, V2)
     pipe = received(end, b"held")
     end.feed(pack_frame(2, FIN, 3))
@@ -123,7 +123,7 @@ def test_what_is_held_of_a_closed_stream_stays_charged_until_consumed() -> None:
 
 
 class Quitter(Pipe):
-    """A sink that gives up its stream, or the whole session, in the midst of a delivery."""
+    """A sink that abandons its stream, or ends the whole session, during a delivery."""
 
     def on_data(self, view: memoryview) -> int:
         self.stream.abandon()
@@ -143,7 +143,7 @@ def replace_sink(end: End, kind: type[Pipe]) -> Pipe:
 
 
 @pytest.mark.parametrize("settings", [Settings(), V2], ids=["v1", "v2"])
-def test_a_sink_may_abandon_its_stream_while_it_is_given_data(settings: Settings) -> None:
+def test_a_sink_may_abandon_its_stream_during_a_delivery(settings: Settings) -> None:
     end = End(Role.SERVER, settings)
     end.feed(pack_frame(settings.version, SYN, 3))
     sink = replace_sink(end, Quitter)
@@ -153,7 +153,7 @@ def test_a_sink_may_abandon_its_stream_while_it_is_given_data(settings: Settings
     assert end.take() == b""
 
 
-def test_a_sink_may_close_the_session_while_it_is_given_data() -> None:
+def test_a_sink_may_close_the_session_during_a_delivery() -> None:
     end = End(Role.SERVER, V2)
     end.feed(pack_frame(2, SYN, 3))
     sink = replace_sink(end, Wrecker)
@@ -162,7 +162,7 @@ def test_a_sink_may_close_the_session_while_it_is_given_data() -> None:
     assert (len(end.pipes), end.take()) == (1, b"")
 
 
-def test_abandon_returns_what_is_held_and_discards_what_comes() -> None:
+def test_abandon_releases_held_bytes_and_discards_later_ones() -> None:
     end = End(Role.SERVER)
     pipe = received(end, b"held")
     for _ in range(2):
@@ -176,7 +176,7 @@ def test_abandon_returns_what_is_held_and_discards_what_comes() -> None:
 
 
 @pytest.mark.parametrize(("window", "excess"), [(1, 500), (65536, 400000), (1 << 20, 2_000_000)])
-def test_a_peer_drains_into_an_abandoned_stream_and_finishes(window: int, excess: int) -> None:
+def test_a_peer_can_send_the_rest_into_an_abandoned_stream_and_finish(window: int, excess: int) -> None:
     a, b = End(Role.CLIENT, V2), End(Role.SERVER, Settings(version=2, stream_buffer=window))
     source = a.open()
     source.write(pattern(262144 + excess))
@@ -190,7 +190,7 @@ def test_a_peer_drains_into_an_abandoned_stream_and_finishes(window: int, excess
     assert b.session.budget.left == V2.receive_buffer
 
 
-def test_abandoning_little_sends_no_update() -> None:
+def test_abandoning_few_bytes_sends_no_update() -> None:
     end = End(Role.SERVER, V2)
     received(end, bytes(1000)).close()
     assert [frame.command for frame in split(end.take())] == [FIN]
@@ -206,7 +206,7 @@ def test_no_update_for_a_stream_that_both_have_finished() -> None:
     assert updates(end.take()) == []
 
 
-def test_updates_go_on_after_our_fin() -> None:
+def test_updates_go_on_after_the_fin_of_this_end() -> None:
     end = End(Role.SERVER, V2)
     pipe = received(end, b"request")
     pipe.read(7)
@@ -217,7 +217,7 @@ def test_updates_go_on_after_our_fin() -> None:
     assert updates(end.take()) == [(3, 32775, 65536)]
 
 
-def test_a_finished_stream_learns_of_no_window() -> None:
+def test_a_finished_stream_is_not_told_of_a_window() -> None:
     end = End(Role.CLIENT, V2)
     pipe = end.open()
     pipe.write(bytes(262144))
@@ -238,7 +238,7 @@ def test_reading_stops_when_unsent_answers_pile_up() -> None:
     assert not end.session.paused
 
 
-def test_what_is_fed_after_the_end_is_not_kept() -> None:
+def test_bytes_fed_after_the_end_are_not_kept() -> None:
     end = End(Role.CLIENT)
     end.session.close(SmuxError("connection reset"))
     data = pack_frame(1, NOP, 77) + bytes(100_000)
@@ -250,14 +250,14 @@ def test_what_is_fed_after_the_end_is_not_kept() -> None:
     assert kept < 10_000
 
 
-def test_nothing_ticks_after_the_end() -> None:
+def test_a_tick_after_the_end_does_nothing() -> None:
     end = End(Role.CLIENT)
     end.session.close(SmuxError("connection reset"))
     end.session.tick(1000.0)
     assert end.take() == b""
 
 
-def test_death_by_silence_is_told_to_every_stream() -> None:
+def test_every_stream_learns_of_the_end_by_silence() -> None:
     end = End(Role.CLIENT)
     pipe = end.open()
     with pytest.raises(SmuxError) as caught:

@@ -1,4 +1,4 @@
-"""What the real library wrote: our end writes the same for the same script, and reads it back as meant."""
+"""Recordings of the Go library: the same script makes the session write the same, and it reads the recording back."""
 
 import contextlib
 import hashlib
@@ -40,8 +40,8 @@ def settings_of(vector: Vector) -> Settings:
 def data_of(record: Vector, *, continued: bool) -> list[bytes]:
     """Return the frames of a vector (or of its inbound part) as bytes.
 
-    Long payloads are not in the file; they follow the pattern, which either goes on from frame to frame of a
-    stream or begins anew in each. The hash says whether that was right.
+    Long payloads are not in the file. They follow the pattern, which goes on from frame to frame of a stream or begins
+    anew in each. The hash decides between the two.
     """
     frames, offsets = [], dict.fromkeys((frame["sid"] for frame in record["frames"]), 0)
     for frame in record["frames"]:
@@ -60,7 +60,7 @@ def assert_written(vector: Vector, data: bytes) -> None:
     assert hashlib.sha256(data).hexdigest() == vector["sha256"]
 
 
-# --- scripts of one end; a number names the stream, in order of appearance ---
+# --- scripts of one end; a number is the stream's, in order of appearance ---
 
 
 def opens(end: End, count: int = 1) -> None:
@@ -80,7 +80,7 @@ def closes(end: End, number: int) -> None:
     end.pipes[number].close()
 
 
-def hears(end: End, *frames: bytes) -> None:
+def receives(end: End, *frames: bytes) -> None:
     for frame in frames:
         end.feed(frame)
 
@@ -124,43 +124,43 @@ WRITING: dict[str, list[Step]] = {
 }
 
 ANSWERING: dict[str, Callable[[list[bytes]], list[Step]]] = {
-    "recv_fin": lambda f: [(hears, *f), (reads, 0, 100), (writes, 0, b"bye"), (closes, 0)],
+    "recv_fin": lambda f: [(receives, *f), (reads, 0, 100), (writes, 0, b"bye"), (closes, 0)],
     "recv_fin_opener": lambda f: [
         (opens,),
         (writes, 0, b"hi"),
-        (hears, f[0]),
+        (receives, f[0]),
         (closes, 0),
-        (hears, *f[1:]),
+        (receives, *f[1:]),
         (opens,),
     ],
-    "psh_after_fin": lambda f: [(hears, *f), (reads, 0, 100)],
-    "tolerated": lambda f: [(hears, *f), (reads, 0, 100)],
-    "v2_window_script": lambda f: [(opens,), (writes, 0, pattern(400000)), (hears, *f)],
+    "psh_after_fin": lambda f: [(receives, *f), (reads, 0, 100)],
+    "tolerated": lambda f: [(receives, *f), (reads, 0, 100)],
+    "v2_window_script": lambda f: [(opens,), (writes, 0, pattern(400000)), (receives, *f)],
     "v2_fin_while_blocked": lambda f: [
         (opens,),
         (writes, 0, pattern(400000)),
-        (hears, *f),
+        (receives, *f),
         (is_blocked, 0),
         (closes, 0),
     ],
     "v2_consumed_arithmetic": lambda f: [
         (opens,),
         (writes, 0, b"12345"),
-        (hears, f[0]),
+        (receives, f[0]),
         (is_blocked, 0),
-        (hears, f[1]),
+        (receives, f[1]),
         (writes, 0, b"abc"),
-        (hears, f[2]),
+        (receives, f[2]),
         (is_blocked, 0),
         (writes, 0, b"zz"),
-        (hears, f[3]),
+        (receives, f[3]),
     ],
-    "v2_recv_small": lambda f: [(hears, *f), *reading(2, 100, 100, 100)],
-    "v2_recv_threshold": lambda f: [(hears, *f), *reading(*[65536] * 6)],
-    "v2_recv_bigframes": lambda f: [(hears, *f), *reading(*[16384] * 12)],
-    "v2_recv_sb1": lambda f: [(hears, *f), *reading(*[1] * 6)],
-    "v2_recv_sb262144": lambda f: [(hears, *f), *reading(*[65535] * 3)],
-    "v2_close_unread": lambda f: [(hears, *f), (closes, 0)],
+    "v2_recv_small": lambda f: [(receives, *f), *reading(2, 100, 100, 100)],
+    "v2_recv_threshold": lambda f: [(receives, *f), *reading(*[65536] * 6)],
+    "v2_recv_bigframes": lambda f: [(receives, *f), *reading(*[16384] * 12)],
+    "v2_recv_sb1": lambda f: [(receives, *f), *reading(*[1] * 6)],
+    "v2_recv_sb262144": lambda f: [(receives, *f), *reading(*[65535] * 3)],
+    "v2_close_unread": lambda f: [(receives, *f), (closes, 0)],
 }
 
 
@@ -219,7 +219,7 @@ def test_tolerated_frames_have_their_meaning() -> None:
 
 @pytest.mark.parametrize("name", names_in(BROKEN))
 def test_broken_input_ends_the_session(name: str) -> None:
-    """The Go library stops reading for ever but goes on writing; ours says so at once and writes nothing."""
+    """The Go library silently stops reading but goes on writing; this session fails at once and writes nothing."""
     vector = VECTORS[name]
     end = End(Role.SERVER, settings_of(vector))
     syn, broken, late_syn = data_of(vector["inbound"], continued=False)
@@ -235,7 +235,7 @@ def test_broken_input_ends_the_session(name: str) -> None:
 
 
 class Pair:
-    """Both ends of a vector, and what they wrote in its global order."""
+    """Both ends of a vector, and the bytes they wrote in the vector's global order."""
 
     def __init__(self, settings: Settings) -> None:
         self.client, self.server = End(Role.CLIENT, settings), End(Role.SERVER, settings)
@@ -323,7 +323,7 @@ def reader_of(vector: Vector, frames: list[bytes]) -> End:
 
 
 def assert_read(vector: Vector, reader: End, frames: list[bytes]) -> None:
-    """Compare with a plain reading of the frames: what each stream got, which ended, and what may be sent."""
+    """Compare with a plain reading of the frames: the bytes of each stream, its end, and its window."""
     for pipe in reader.pipes:
         own = [frame for frame in split(b"".join(frames)) if frame.stream_id == pipe.stream.id]
         assert pipe.received == b"".join(frame.payload for frame in own if frame.command == PSH)
@@ -351,7 +351,7 @@ def test_reads_whole(name: str) -> None:
 
 @pytest.mark.parametrize("name", VECTORS)
 def test_reads_byte_by_byte(name: str) -> None:
-    """Long payloads go in larger pieces in their middle, to save time."""
+    """Long payloads are fed in larger pieces in their middle, to save time."""
     vector = VECTORS[name]
     frames = data_of(vector, continued=True)
     reader = reader_of(vector, frames)
@@ -362,7 +362,7 @@ def test_reads_byte_by_byte(name: str) -> None:
     assert_read(vector, reader, frames)
 
 
-def test_nops_are_read_and_mean_nothing() -> None:
+def test_nops_are_read_and_change_nothing() -> None:
     for name in names_in(["keepalive_nop"]):
         frames = data_of(VECTORS[name], continued=True)
         assert [frame.command for frame in split(b"".join(frames))] == [NOP] * 3

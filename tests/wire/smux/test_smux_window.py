@@ -1,4 +1,4 @@
-"""The arithmetic against plain unbounded integers."""
+"""The arithmetic, compared with plain unbounded integers."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -70,7 +70,7 @@ def test_a_window_of_two_gigabytes_is_negative() -> None:
     assert window.space() == 2**31 - 1
 
 
-def test_a_stale_update_is_believed() -> None:
+def test_a_stale_update_is_used() -> None:
     window = SendWindow()
     window.sent(1000)
     window.update(1000, 1000)
@@ -104,7 +104,7 @@ def test_discarded_bytes_are_reported_in_time_for_the_initial_window(size: int, 
 
 
 def test_a_constant_window_is_used_in_full_in_each_round_trip() -> None:
-    """Whatever its streams begin with: here the target's address, behind which frames do not end at half a window."""
+    """The stream begins with a target, after which frames do not end at half a window."""
     sender, receiver, size = SendWindow(), constant(65536), 65536
     moved: list[int] = []
     for turn in range(20):
@@ -121,7 +121,7 @@ def test_a_constant_window_is_used_in_full_in_each_round_trip() -> None:
 
 
 @given(COUNTER, st.integers(0, 2**31 - 1), st.integers(0, 100000))
-def test_a_stretch_is_what_may_be_sent_up_to_the_next_half_of_a_window(sent: int, size: int, in_flight: int) -> None:
+def test_a_stretch_ends_at_the_next_half_of_a_window(sent: int, size: int, in_flight: int) -> None:
     window = SendWindow()
     window.sent(sent)
     window.update(sent - in_flight, size)
@@ -151,7 +151,7 @@ def test_the_total_wraps() -> None:
 def test_sender_and_receiver_never_wait_for_each_other(
     size: int, total: int, writes: list[int], reads: list[int], *, discarding: bool
 ) -> None:
-    """Whenever the receiver has taken all that is in flight, the sender may send again."""
+    """Check that the sender may send again whenever the receiver has taken all bytes in flight."""
     sender, receiver = SendWindow(), constant(size)
     count = receiver.discard if discarding else lambda read: receiver.take(read, 0)
     sent = taken = turn = 0
