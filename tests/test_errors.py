@@ -1,4 +1,4 @@
-"""One root for all errors of the program."""
+"""The root of all errors of the program."""
 
 import importlib
 import pkgutil

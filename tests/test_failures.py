@@ -1,4 +1,4 @@
-"""Networks that fail: which addresses count as one, and how long each has to pause."""
+"""Failures of networks: the addresses that count as one, and the length of their pauses."""
 
 import pytest
 from tests.support.clock import Clock
@@ -60,7 +60,7 @@ def test_a_network_starts_over_when_it_has_not_failed_for_a_window(failures: Fai
     assert [failures.failed("a") for _ in range(3)] == [0, 0, 1]
 
 
-def test_only_so_many_networks_are_remembered(failures: Failures) -> None:
+def test_a_limited_number_of_networks_is_remembered(failures: Failures) -> None:
     for network in "aaabbbc":
         failures.failed(network)
     assert [failures.pause(network) for network in "abc"] == [0, 1, 0]

@@ -1,4 +1,4 @@
-"""How many unauthenticated connections a process may have."""
+"""The limit on unauthenticated connections of a process."""
 
 import pytest
 
@@ -16,5 +16,5 @@ GIB = 1 << 30
         (8, 0, 4),
     ],
 )
-def test_descriptors_and_memory_bound_them(descriptors: int, memory: int, pending: int) -> None:
+def test_descriptors_and_memory_limit_them(descriptors: int, memory: int, pending: int) -> None:
     assert gate_limits(descriptors, memory).pending == pending

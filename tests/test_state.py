@@ -1,4 +1,4 @@
-"""What a state may consist of."""
+"""The contents that a state may have."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +23,7 @@ def leaves(kind: Any, name: str = "") -> Iterator[tuple[str, type]]:  # noqa: AN
 
 
 def test_a_state_holds_numbers_and_few_texts() -> None:
-    """A new text is a place where a secret could hide: look twice before you add it here."""
+    """A new text is a place where a secret could hide: check that before you add it here."""
     found = set(leaves(types.type_info(State)))
     texts = {name for name, kind in found if kind is types.StrType}
     assert texts == {"bind_host", "peer", "problem", "target", "transport"}

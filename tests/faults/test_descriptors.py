@@ -1,4 +1,4 @@
-"""A server that runs out of descriptors gives up one user, not its listener."""
+"""A server that runs out of descriptors refuses one user, and keeps its listener."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ async def start(net: Net, folder: Path) -> tuple[Program, int, int]:
 
 
 async def answered(user: Peer) -> bool:
-    """Whether the user gets an answer, and no end instead."""
+    """Whether the user gets an answer instead of an end."""
     try:
         await user.send(b"hello")
         return await user.receive(5) == b"hello"
@@ -50,7 +50,7 @@ async def test_users(net: Net, tmp_path: Path) -> None:
     assert "Traceback" not in server.text
 
 
-async def test_strangers_on_the_tunnels_port_leave_descriptors_for_others(net: Net, tmp_path: Path) -> None:
+async def test_unauthenticated_connections_leave_descriptors_for_others(net: Net, tmp_path: Path) -> None:
     server, bind_port, _ = await start(net, tmp_path)
     try:
         await server.line("server listens on")

@@ -1,4 +1,4 @@
-"""An unexpected exception ends what it befalls with a reset: no hang, no hole, and nobody else pays for it."""
+"""An unexpected exception ends its connection with a reset: no hang, no hole in the bytes, no other user affected."""
 
 import asyncio
 import functools
@@ -18,25 +18,25 @@ BULK = bytes(range(256)) * (1 << 15)
 
 
 class SabotageError(Exception):
-    """What the program does not expect."""
+    """An exception that the program does not expect."""
 
 
 class Saboteur(EpollPoller):
-    """A poller of which one callback of an owner raises, once it has done its work, after the class is armed."""
+    """A poller that lets a callback of one owner raise after its work, once the class is armed."""
 
     victim = ""  # name of the owner's class
     armed = False
 
     def own(self, sock: socket.socket, readable: Callable[[], None], broken: Callable[[], None]) -> None:
-        """See Poller."""
+        """Wrap the callback."""
         super().own(sock, functools.partial(self._call, readable), broken)
 
     def on_readable(self, sock: socket.socket, callback: Callable[[], None]) -> None:
-        """See Poller."""
+        """Wrap the callback."""
         super().on_readable(sock, functools.partial(self._call, callback))
 
     def on_writable(self, sock: socket.socket, callback: Callable[[], None]) -> None:
-        """See Poller."""
+        """Wrap the callback."""
         super().on_writable(sock, functools.partial(self._call, callback))
 
     def _call(self, callback: Callable[[], None]) -> None:
@@ -60,7 +60,7 @@ class Case(NamedTuple):
 
 
 def cases(victims: dict[str, str]) -> list[Case]:
-    """Return the cases for the owners that each transport has, at both ends."""
+    """Return the cases for the owners that each transport has, on both ends."""
     return [
         Case(transport, victim, end)
         for transport in BUILT
@@ -71,7 +71,7 @@ def cases(victims: dict[str, str]) -> list[Case]:
 
 @pytest.fixture
 def saboteur(case: Case, monkeypatch: pytest.MonkeyPatch) -> type[Saboteur]:
-    """Return the poller of one end, still harmless."""
+    """Return the poller of one end, not armed yet."""
     made = type("Saboteur", (Saboteur,), {"victim": case.victim})
     monkeypatch.setattr(f"backhaul.{case.end}.make_poller", made)
     return made
@@ -148,7 +148,7 @@ IDLE = [
 
 @pytest.mark.parametrize("case", IDLE, ids=str)
 async def test_elsewhere(case: Case, saboteur: type[Saboteur]) -> None:
-    """Those in flight go on, and the tunnel recovers."""
+    """Users in flight go on, and the tunnel recovers."""
     async with Net(case.transport) as net:
         tunnel = await net.tunnel(await net.echo(), client="connection_pool = 2")
         user, pending = await tunnel.user(), await net.dial(tunnel.bind_port)
@@ -184,7 +184,7 @@ class Unreliable(Meter):
 @pytest.mark.parametrize("end", ["server", "client"])
 @pytest.mark.parametrize("towards", ["user", "target"])
 async def test_with_one_connection_of_a_session(any_net: Net, towards: str, end: str) -> None:
-    """The others of the session get what came with the same read, however often one of them fails."""
+    """The others get the bytes of the same read, however often one of them fails."""
     listener = any_net.listen()
     tunnel = await any_net.tunnel(listener.port, await any_net.echo())
     traffic = Traffic(Unreliable(), Unreliable())

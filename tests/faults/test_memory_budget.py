@@ -1,4 +1,4 @@
-"""What waits for users who do not read is bounded for all of them together."""
+"""The bound on the bytes that wait for all users who do not read."""
 
 import asyncio
 
@@ -12,10 +12,10 @@ LIMIT = 1 << 16
 
 
 @pytest.mark.parametrize("end", ["server", "client"])
-async def test_who_leaves_most_unread_is_reset(
+async def test_the_user_with_most_unread_bytes_is_reset(
     any_net: Net, end: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BACKHAUL_NO_SPLICE", "1")  # in pipes the kernel keeps the bytes, of few connections
+    monkeypatch.setenv("BACKHAUL_NO_SPLICE", "1")  # the kernel keeps the bytes of few connections in pipes
     listener = any_net.listen(rcvbuf=1 << 14)
     tunnel = await any_net.tunnel(listener.port, await any_net.echo())
     budget = (tunnel.server if end == "server" else tunnel.client).relay.budget

@@ -122,7 +122,7 @@ async def test_an_internal_error_costs_one_connection(
     reception: Reception, net: Net, caplog: pytest.LogCaptureFixture
 ) -> None:
     reception.clumsy = True
-    with contextlib.suppress(ConnectionResetError):  # which may come before the connect is known to have worked
+    with contextlib.suppress(ConnectionResetError):  # which may arrive before the connect is reported
         assert await (await net.dial(reception.port)).closed()
     await until(lambda: "internal error" in caplog.text)
     reception.clumsy = False

@@ -173,7 +173,7 @@ def test_a_queue_does_not_grow_with_empty_datagrams() -> None:
     assert not queue
 
 
-def test_a_closed_queue_counts_what_it_held() -> None:
+def test_a_closed_queue_counts_the_datagrams_it_held() -> None:
     counters = Counters()
     queue = DatagramQueue(counters)
     queue.send([b"a", b"b"])

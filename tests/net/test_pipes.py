@@ -96,7 +96,7 @@ def test_without_descriptors_there_is_no_pipe_until_some_are_free(
     pool.discard(take(pool))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who owns no pipes yet")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who owns no pipes yet")
 def test_an_unprivileged_user_stops_asking_when_new_pipes_shrink() -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     poor = subprocess.run([sys.executable, "-c", POOR], env=environment, capture_output=True, text=True, check=True)

@@ -108,7 +108,7 @@ async def test_without_options_the_system_decides(net: Net) -> None:
 
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("period", [3, 75])
-async def test_idle_tunnel_connections_are_probed_early_and_used_ones_patiently(any_net: Net, period: int) -> None:
+async def test_idle_tunnel_connections_are_probed_early_and_used_ones_later(any_net: Net, period: int) -> None:
     lines = f"keepalive_period = {period}"
     tunnel = await any_net.tunnel(await any_net.echo(), server=lines, client=f"{lines}\nconnection_pool = 1")
     await until(lambda: tunnel.server.tunnel.transport.idle)

@@ -44,7 +44,7 @@ async def _shake(*ends: ssl.SSLSocket) -> None:
     await asyncio.gather(*(asyncio.to_thread(end.do_handshake) for end in ends))
 
 
-async def everything_has_come(sock: socket.socket, size: int) -> None:
+async def wait_for_bytes(sock: socket.socket, size: int) -> None:
     """Wait until the kernel holds at least ``size`` bytes for ``sock``."""
     peeked = bytearray(2 * size)
     await until(lambda: socket.socket.recv_into(sock, peeked, 0, socket.MSG_PEEK) >= size)
@@ -71,7 +71,7 @@ async def test_one_read_returns_all_received_records(
     for size in sizes:
         client.sendall(sent[start : start + size])
         start += size
-    await everything_has_come(server, sum(sizes))
+    await wait_for_bytes(server, sum(sizes))
     server.setblocking(False)
     view = memoryview(bytearray(buffer))
     assert server.recv_into(view) == read
@@ -100,7 +100,7 @@ async def test_an_error_comes_after_the_bytes_and_stays(ends: tuple[ssl.SSLSocke
     server, client = ends
     client.sendall(bytes(2 * RECORD))
     socket.socket.sendall(client, bytes(RECORD))  # below TLS: not the beginning of a record
-    await everything_has_come(server, 3 * RECORD)
+    await wait_for_bytes(server, 3 * RECORD)
     server.setblocking(False)
     view = bytearray(1 << 18)
     assert server.recv_into(view) == 2 * RECORD
@@ -113,9 +113,9 @@ async def test_a_close_notify_after_bytes_is_not_lost(ends: tuple[ssl.SSLSocket,
     server, client = ends
     client.sendall(bytes(RECORD))
     client.settimeout(0)
-    with pytest.raises(ssl.SSLWantReadError):  # it waits for our goodbye, and does not close
+    with pytest.raises(ssl.SSLWantReadError):  # it waits for a close_notify of this end, and does not close
         client.unwrap()
-    await everything_has_come(server, RECORD + 24)
+    await wait_for_bytes(server, RECORD + 24)
     server.setblocking(False)
     view = bytearray(1 << 18)
     assert server.recv_into(view) == RECORD

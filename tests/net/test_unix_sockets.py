@@ -141,7 +141,7 @@ def test_a_missing_directory(path: Path) -> None:
 
 
 @pytest.fixture
-def nobody() -> Iterator[None]:
+def as_another_user() -> Iterator[None]:
     """Act as another user of this machine, because root may write everywhere."""
     user = os.geteuid()
     if user == 0:
@@ -153,7 +153,7 @@ def nobody() -> Iterator[None]:
 def test_a_directory_without_permission(path: Path, request: pytest.FixtureRequest) -> None:
     path.parent.chmod(0o555)
     path.parent.parent.chmod(0o755)
-    request.getfixturevalue("nobody")
+    request.getfixturevalue("as_another_user")
     with pytest.raises(OSError, match=f"directory {path.parent} is not writable; correct its permissions"):
         listen_at(str(path))
 
@@ -223,7 +223,7 @@ class TestOverARestart:
         assert not depot.copies
         newer.close()
 
-    def test_its_directory_has_gone(self, path: Path, depot: Kept, opened: contextlib.ExitStack) -> None:
+    def test_its_directory_is_gone(self, path: Path, depot: Kept, opened: contextlib.ExitStack) -> None:
         older = Listeners(depot=depot)
         older.streams(str(path), 0, OPTIONS).close()
         older.close()
@@ -260,7 +260,7 @@ class TestOverARestart:
         assert path.read_text() == "precious"
 
 
-def test_the_file_of_a_socket_unit_has_gone(path: Path, opened: contextlib.ExitStack) -> None:
+def test_the_file_of_a_socket_unit_is_gone(path: Path, opened: contextlib.ExitStack) -> None:
     """At the first start, and at later ones, which find the file of the socket that took its place."""
     units = opened.enter_context(socket.socket(socket.AF_UNIX))
     units.bind(str(path))

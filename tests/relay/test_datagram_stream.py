@@ -1,4 +1,4 @@
-"""Datagrams in a connection that takes no more, or ends."""
+"""Datagrams in a connection that is blocked or ends."""
 
 import struct
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ ROUNDS, PER_ROUND, SIZE = 3000, 10, 1000
 
 
 class Scene:
-    """A stream, the other end of its connection, and what has come of it."""
+    """A stream, the other end of its connection, and the events of both."""
 
     def __init__(self, stream: DatagramStream, peer: Peer, counters: Counters) -> None:
         self.stream = stream
@@ -35,7 +35,7 @@ class Scene:
         self.stream.close()
 
     def flood(self) -> None:
-        """Send far more than the connection and the queue take; nobody reads."""
+        """Send far more than connection and queue take; the test does not read."""
         for first in range(0, ROUNDS * PER_ROUND, PER_ROUND):
             self.stream.send([NUMBER.pack(first + number).ljust(SIZE) for number in range(PER_ROUND)])
 
@@ -71,7 +71,7 @@ async def test_a_reader_that_stops_costs_the_oldest_datagrams_and_bounded_memory
     assert not scene.ended
 
 
-async def test_what_was_blocked_flows_on(scene: Scene) -> None:
+async def test_a_blocked_stream_goes_on(scene: Scene) -> None:
     scene.flood()
     await scene.numbers()
     for text in (b"after", b"and after that"):  # the first one may still wait
@@ -80,7 +80,7 @@ async def test_what_was_blocked_flows_on(scene: Scene) -> None:
 
 
 async def test_a_congested_flow_queues_less(scene: Scene) -> None:
-    for timestamp in (5_000, 4_000):  # the second was a second longer on its way
+    for timestamp in (5_000, 4_000):  # the second datagram took a second longer
         await scene.peer.send(join_stamped([b"x"], timestamp))
         await until(lambda: scene.received)
         scene.received.clear()
@@ -93,7 +93,7 @@ async def test_a_congested_flow_queues_less(scene: Scene) -> None:
     assert CONGESTED_QUEUE_BYTES < scene.stream.queued <= QUEUE_BYTES
 
 
-async def test_the_end_of_the_connection_is_told_once(scene: Scene) -> None:
+async def test_the_end_of_the_connection_is_reported_once(scene: Scene) -> None:
     await scene.peer.send(join_stamped([b"last"], 0))
     scene.peer.close()
     await until(lambda: scene.ended)

@@ -1,4 +1,4 @@
-"""The table of flows: who goes when there are too many, or when they fall silent."""
+"""The table of flows: the one that makes room, and the ones that have been silent too long."""
 
 import asyncio
 import math
@@ -12,7 +12,7 @@ from backhaul.wire.datagrams import Batch
 
 
 class End:
-    """An end that remembers."""
+    """An end that records its datagrams and its close."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -26,7 +26,7 @@ class End:
 
 
 class Scene:
-    """A table and flows in it."""
+    """A table with flows."""
 
     def __init__(self, limit: int = 100, timeout: float = 60) -> None:
         self.table = FlowTable(limit, timeout)
@@ -74,7 +74,7 @@ async def test_both_ends_are_closed_once() -> None:
     assert (near.closed, far.closed, len(scene.table), scene.counters.flows, scene.counters.total) == (1, 1, 0, 0, 1)
 
 
-async def test_what_waited_in_vain_is_counted() -> None:
+async def test_datagrams_that_waited_in_vain_are_counted() -> None:
     scene = Scene()
     flow, _ = scene.flow()
     flow.from_near([b"a", b"b"])
@@ -115,7 +115,7 @@ async def test_flows_without_an_answer_make_room_before_others_do() -> None:
     scene.table.close()
 
 
-async def test_new_users_who_come_together_find_places_among_answered_flows() -> None:
+async def test_users_who_arrive_together_find_places_among_answered_flows() -> None:
     scene = Scene(limit=40)
     answered = [scene.flow(f"user {number}", answered=True)[0] for number in range(40)]
     answered[0].from_near([b"x"])
@@ -125,7 +125,7 @@ async def test_new_users_who_come_together_find_places_among_answered_flows() ->
     scene.table.close()
 
 
-async def test_made_up_sources_push_out_only_so_many_answered_flows() -> None:
+async def test_invented_sources_push_out_a_limited_number_of_answered_flows() -> None:
     scene = Scene(limit=40)
     answered = [scene.flow(f"user {number}", answered=True)[0] for number in range(40)]
     for number in range(1000):
@@ -137,7 +137,7 @@ async def test_made_up_sources_push_out_only_so_many_answered_flows() -> None:
     scene.table.close()
 
 
-async def test_one_source_pushes_out_but_few_answered_flows() -> None:
+async def test_one_source_pushes_out_few_answered_flows() -> None:
     scene = Scene(limit=64)
     answered = [scene.flow(f"user {number}", answered=True)[0] for number in range(64)]
     for _ in range(1000):
@@ -146,7 +146,7 @@ async def test_one_source_pushes_out_but_few_answered_flows() -> None:
     scene.table.close()
 
 
-async def test_silent_flows_end_and_busy_ones_do_not() -> None:
+async def test_silent_flows_end_and_busy_ones_stay() -> None:
     scene = Scene(timeout=0.05)
     silent = [scene.flow()[0] for _ in range(5)]
     busy, _ = scene.flow()

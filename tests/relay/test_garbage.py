@@ -1,4 +1,4 @@
-"""All that a user has occupied is freed when the connection ends, without the collector of reference cycles."""
+"""Everything that a user occupied is freed at its end, without the collector of reference cycles."""
 
 import asyncio
 import gc
@@ -14,14 +14,14 @@ pytestmark = pytest.mark.both_loops
 
 @pytest.fixture(params=["tcp", "tcpmux", "ws"])
 async def net(request: pytest.FixtureRequest) -> AsyncIterator[Net]:
-    """Replace the one of all tests: other transports have no objects of their own for a user."""
+    """Replace the fixture of all tests: other transports have no objects of their own for a user."""
     async with Net(request.param) as net:
         yield net
 
 
 @pytest.fixture
 def uncollected() -> Iterator[None]:
-    """Have the collector keep what it finds, and run only when it is called."""
+    """Let the collector keep its finds, and run only when called."""
     gc.collect()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
@@ -43,7 +43,7 @@ def in_cycles() -> list[str]:
 
 
 async def talk(tunnel: Tunnel, listener: Listener) -> tuple[Peer, Peer]:
-    """Return a user and its target, who have exchanged something."""
+    """Return a user and its target after an exchange."""
     user, target = await asyncio.gather(tunnel.user(), listener.accept())
     await user.send(b"request")
     assert await target.receive(7) == b"request"
@@ -53,7 +53,7 @@ async def talk(tunnel: Tunnel, listener: Listener) -> tuple[Peer, Peer]:
 
 
 async def end(tunnel: Tunnel, first: Peer, second: Peer, *, reset: bool) -> None:
-    """Have both ends go, one after the other."""
+    """Close both ends, one after the other."""
     first.reset() if reset else first.close()
     await second.closed()
     second.close()
@@ -65,7 +65,7 @@ async def test_a_finished_user_leaves_no_cycles(net: Net, uncollected: None, *, 
     listener = net.listen()
     tunnel = await net.tunnel(listener.port)
     await end(tunnel, *await talk(tunnel, listener), reset=reset)
-    in_cycles()  # what the tunnel itself has left behind when it began
+    in_cycles()  # garbage of the tunnel's own beginning
     for _ in range(3):
         user, target = await talk(tunnel, listener)
         await end(tunnel, user, target, reset=reset)

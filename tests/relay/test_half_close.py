@@ -1,4 +1,4 @@
-"""The rule of half-closed connections, played through in random orders by relays that move bytes in a model."""
+"""The rule of half-closed connections, in random orders of events, by a model of a relay that moves bytes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ MOVES = st.lists(st.tuples(st.sampled_from(["send", "end", "drain", "silence"]),
 
 @dataclass
 class Way:
-    """One direction: bytes that its source sends, wait for its sink, and reach it."""
+    """One direction: bytes that its source sends, that wait for its sink, and that reach it."""
 
     sent: int = 0
     waiting: int = 0
@@ -27,7 +27,7 @@ class Way:
 
 @dataclass
 class Model:
-    """A relay as simple as can be, which asks the table."""
+    """A minimal relay, which follows the table."""
 
     table: Table
     state = OPEN
@@ -35,7 +35,7 @@ class Model:
     closes: int = 0
 
     def play(self, move: str, side: Side) -> None:
-        """Do something to a direction, as far as it can still happen."""
+        """Do something to a direction, if it is still possible."""
         if not self.closes:
             getattr(self, move)(side)
 
@@ -86,14 +86,14 @@ def over(model: Model, side: Side) -> bool:
 
 @pytest.mark.parametrize("table", TABLES)
 @given(moves=MOVES)
-def test_an_end_is_told_once_and_behind_all_bytes(table: str, moves: list[tuple[str, Side]]) -> None:
+def test_an_end_is_told_once_and_after_all_bytes(table: str, moves: list[tuple[str, Side]]) -> None:
     for model in played(TABLES[table], moves):
         assert all(way.told <= 1 for way in model.ways.values())
 
 
 @pytest.mark.parametrize("table", TABLES)
 @given(moves=MOVES)
-def test_what_is_over_both_ways_is_closed_once(table: str, moves: list[tuple[str, Side]]) -> None:
+def test_a_connection_over_both_ways_is_closed_once(table: str, moves: list[tuple[str, Side]]) -> None:
     model = Model(TABLES[table])
     for move in moves:
         model.play(*move)
@@ -104,7 +104,7 @@ def test_what_is_over_both_ways_is_closed_once(table: str, moves: list[tuple[str
 
 
 @given(moves=MOVES)
-def test_nothing_is_lost_between_ends_that_understand(moves: list[tuple[str, Side]]) -> None:
+def test_nothing_is_lost_between_peers_that_understand(moves: list[tuple[str, Side]]) -> None:
     """The connection is closed with the last byte of both directions, and each end is passed on at once."""
     for model in played(BOTH_UNDERSTAND, moves):
         assert bool(model.closes) is all(over(model, side) for side in Side)
@@ -113,7 +113,7 @@ def test_nothing_is_lost_between_ends_that_understand(moves: list[tuple[str, Sid
 
 
 @given(moves=MOVES)
-def test_towards_an_old_client_the_users_end_waits_and_the_targets_closes(moves: list[tuple[str, Side]]) -> None:
+def test_for_a_v072_client_the_users_end_waits_and_the_targets_closes(moves: list[tuple[str, Side]]) -> None:
     model, quiet = Model(FAR_DOES_NOT), False
     for move, side in moves:
         model.play(move, side)
@@ -127,14 +127,14 @@ def test_towards_an_old_client_the_users_end_waits_and_the_targets_closes(moves:
 
 
 @given(moves=MOVES)
-def test_an_old_server_ends_both_directions_at_once(moves: list[tuple[str, Side]]) -> None:
+def test_for_a_v072_server_any_end_closes_both_directions(moves: list[tuple[str, Side]]) -> None:
     for model in played(NEAR_DOES_NOT, moves):
         assert bool(model.closes) is any(over(model, side) for side in Side)
         assert not any(way.told or way.held for way in model.ways.values())
 
 
 @given(moves=MOVES, switches=st.lists(st.sampled_from(sorted(TABLES)), min_size=30, max_size=30))
-def test_what_a_peer_understands_may_become_known_later(moves: list[tuple[str, Side]], switches: list[str]) -> None:
+def test_the_peers_understanding_may_become_known_later(moves: list[tuple[str, Side]], switches: list[str]) -> None:
     model = Model(BOTH_UNDERSTAND)
     for move, table in zip(moves, switches, strict=False):
         model.table = TABLES[table]

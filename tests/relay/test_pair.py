@@ -1,4 +1,4 @@
-"""Two sockets joined: stalls, ends, silence, and what becomes of the pipes."""
+"""Two joined sockets: stalls, ends, silence, and the pipes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -92,7 +92,7 @@ async def test_pipes_are_lent_only_while_bytes_are_in_flight(bench: Bench) -> No
     await until(lambda: bench.relay.pipes.lent == 0)
 
 
-async def test_a_stall_holds_one_pipe_and_the_end_comes_behind_the_backlog(bench: Bench) -> None:
+async def test_a_stall_holds_one_pipe_and_the_end_follows_the_backlog(bench: Bench) -> None:
     joint = await bench.join()
     sent = await fill(joint.user)
     assert bench.relay.pipes.lent <= 1
@@ -138,7 +138,7 @@ async def test_a_reset_during_a_stall(bench: Bench, end: str) -> None:
     await until(lambda: bench.done == 1)
 
 
-async def test_the_relay_closes_what_lives(bench: Bench) -> None:
+async def test_the_relay_closes_all_pairs(bench: Bench) -> None:
     joint = await bench.join()
     bench.relay.close()
     assert not await joint.user.closed()
@@ -165,7 +165,7 @@ class TestDrained:
 
 @pytest.mark.parametrize("understood", [False, True])
 async def test_an_early_answer_reaches_a_user_who_still_uploads(bench: Bench, *, understood: bool) -> None:
-    """Where half-close is not understood everything closes then, and what the user has said unread is a reset."""
+    """If half-close is not understood, everything closes then, and the user's unread bytes make it a reset."""
     joint = await bench.join(far_half_close=understood)
     await fill(joint.user)
     joint.target.sock.send(b"413")
@@ -207,7 +207,7 @@ class TestHalfClosed:
         await until(lambda: bench.done == 1)
         assert has_error(other.sock)
 
-    async def test_silence_ends_nothing_that_is_open_both_ways(self, bench: Bench) -> None:
+    async def test_silence_does_not_end_a_connection_open_both_ways(self, bench: Bench) -> None:
         joint, half_closed = await bench.join(), await bench.join()
         half_closed.user.shut_write()
         await until(lambda: bench.done == 1)
@@ -230,7 +230,7 @@ class TestHalfClosed:
 
 
 class TestHeldBack:
-    """The ends of users are kept from a far end that would misunderstand them."""
+    """The user's end is held back from a far end that would misunderstand it."""
 
     async def test_until_the_answer_has_been_silent(self, bench: Bench) -> None:
         bench.relay.patience = Patience(sweep=0.01, hold_back=0.03)
@@ -265,7 +265,7 @@ class TestHeldBack:
         joint.user.close()
         assert await joint.target.receive_all() == b"PROXY"
 
-    async def test_what_was_read_before_counts_as_sent(self, bench: Bench) -> None:
+    async def test_bytes_read_before_count_as_sent(self, bench: Bench) -> None:
         bench.relay.patience = Patience(hold_back=1e9)
         joint = await bench.join(far_half_close=False, said=7)
         joint.user.shut_write()
@@ -275,7 +275,7 @@ class TestHeldBack:
 
 
 class TestWithoutHalfClose:
-    async def test_the_targets_end_is_the_end_where_half_close_is_not_understood(self, bench: Bench) -> None:
+    async def test_the_targets_end_closes_both_if_half_close_is_not_understood(self, bench: Bench) -> None:
         joint = await bench.join(near_half_close=False)
         await joint.target.send(b"answer")
         joint.target.shut_write()

@@ -1,4 +1,4 @@
-"""Who is pinged, and when nobody is any more."""
+"""The choice of connections that are pinged, and the end of the pings."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ FAULTS = LogThrottle(logging.getLogger("backhaul"))
 
 
 class Connection:
-    """One that is silent, or says something before each look."""
+    """A connection that is silent, or moves bytes before each look."""
 
     def __init__(self, *, silent: bool, looked: Callable[[], None] = lambda: None) -> None:
         self.looks = 0
@@ -23,13 +23,13 @@ class Connection:
         self._looked = looked
 
     def ping_if_silent(self) -> None:
-        """See Silent."""
+        """Count a ping unless bytes have moved."""
         self.looks += 1
         self.pings += self._silent
         self._looked()
 
 
-async def test_more_than_fit_into_one_turn_are_all_looked_after() -> None:
+async def test_more_connections_than_fit_into_one_turn_are_all_pinged() -> None:
     pings = Pings(lambda: 0.01, FAULTS)
     connections = [Connection(silent=True) for _ in range(1000)]
     for connection in connections:
@@ -38,7 +38,7 @@ async def test_more_than_fit_into_one_turn_are_all_looked_after() -> None:
     pings.close()
 
 
-async def test_who_has_left_is_left_alone_even_in_the_middle_of_a_look() -> None:
+async def test_a_removed_connection_is_not_pinged_even_during_a_look() -> None:
     pings = Pings(lambda: 0.01, FAULTS)
 
     def leave() -> None:
@@ -56,7 +56,7 @@ async def test_who_has_left_is_left_alone_even_in_the_middle_of_a_look() -> None
     pings.close()
 
 
-async def test_one_that_fails_takes_nobody_with_it(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failing_connection_does_not_affect_the_others(caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
         raise ValueError("a mistake")
 
@@ -84,7 +84,7 @@ async def test_without_connections_no_timer_runs() -> None:
     await until(lambda: connection.looks)
     pings.discard(connection)
     asked = 0
-    # A timer that was set before is due by then, and sets no other.
+    # a timer set before is due by now, and sets no other
     done = asyncio.Event()
     asyncio.get_running_loop().call_later(0.05, done.set)
     await done.wait()

@@ -1,4 +1,4 @@
-"""Shares beside a model that counts and sorts."""
+"""Shares, compared with a model that counts and sorts."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ class Place:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["add", "discard", "touch", "pass"]), st.integers(0, 50)), max_size=200))
-def test_a_model(steps: list[tuple[str, int]]) -> None:
+def test_shares_agree_with_a_model(steps: list[tuple[str, int]]) -> None:
     shares: Shares[Place] = Shares()
     model: list[Place] = []  # oldest first
     turns: list[str] = []
-    recent: list[str] = []  # sources by their last change of count, or touch
+    recent: list[str] = []  # sources by their last change of count or touch
     for action, number in steps:
         if action == "add":
             place = Place("abc"[number % 3])

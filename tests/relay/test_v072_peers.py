@@ -1,4 +1,4 @@
-"""What connections with v0.7.2 get that those between two of ours do without."""
+"""The measures for connections with v0.7.2 that peers with extensions do not need."""
 
 import contextlib
 import socket
@@ -29,7 +29,7 @@ from backhaul.wire.websocket import FrameParser, MessageReader, encode
 pytestmark = pytest.mark.both_loops
 BINARY = 0x2
 Join = Callable[..., None]
-ROUNDS = 60  # the kernel is quick with the first ones of each connection
+ROUNDS = 60  # the kernel acknowledges the first bytes of each connection at once
 V072_MESSAGE = 16 * 1024  # bytes: its read buffer, and so the largest of its own messages
 
 
@@ -101,7 +101,7 @@ async def test_messages_are_no_larger_than_its_own(net: Net, relay: Relay, other
 
 @pytest.fixture
 async def apart() -> AsyncIterator[Namespace]:
-    """Keep a network of its own for the test, so that what the kernel counts there is its own traffic."""
+    """Keep a network for the test alone, so that the kernel counts only its traffic there."""
     if not separable():
         pytest.skip("needs root and Linux's namespaces")
     with contextlib.closing(Namespace()) as space:
@@ -112,8 +112,8 @@ async def apart() -> AsyncIterator[Namespace]:
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="not on this system")
 @pytest.mark.parametrize("join", SAID)
-async def test_what_it_has_sent_is_acknowledged_at_once(net: Net, apart: Namespace, relay: Relay, join: Join) -> None:
-    """A peer with Nagle's algorithm on, the default, keeps the second half of a request until then."""
+async def test_its_bytes_are_acknowledged_at_once(net: Net, apart: Namespace, relay: Relay, join: Join) -> None:
+    """A peer with Nagle's algorithm, the default, holds the second half of a request until then."""
     with apart.entered():
         (peer, conn), (user, near) = await net.pair(), await net.pair()
     near.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -128,7 +128,7 @@ async def test_what_it_has_sent_is_acknowledged_at_once(net: Net, apart: Namespa
 
 
 def delayed_acknowledgements(space: Namespace) -> int:
-    """Return how many the kernel has sent there because nothing else was said for 40 ms."""
+    """Return how many acknowledgements the kernel has sent there after a delay of 40 ms."""
     netstat = Path(f"/proc/{space.pid}/net/netstat").read_text()
     names, values = (line.split() for line in netstat.splitlines() if line.startswith("TcpExt:"))
     return int(values[names.index("DelayedACKs")])

@@ -1,4 +1,4 @@
-"""A WebSocket connection as a channel, at its end."""
+"""The end of a WebSocket connection as a channel."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ from backhaul.wire.websocket import FrameParser, MessageReader
 pytestmark = pytest.mark.both_loops
 
 
-async def test_what_follows_a_goodbye_unread_does_not_make_the_end_a_reset(net: Net) -> None:
+async def test_unread_bytes_after_a_close_frame_do_not_make_the_end_a_reset(net: Net) -> None:
     poller = make_poller()
     relay = Relay(poller)
     (peer, conn), (_, user) = await net.pair(), await net.pair()
@@ -40,8 +40,8 @@ async def test_what_follows_a_goodbye_unread_does_not_make_the_end_a_reset(net: 
 
 
 @pytest.mark.parametrize("ended", [True, False])
-async def test_only_what_the_peer_has_ended_is_an_orderly_end(net: Net, *, ended: bool) -> None:
-    """Between two of ours each direction is ended by a message: else something on the way has cut the connection."""
+async def test_only_a_direction_ended_by_its_message_ends_in_order(net: Net, *, ended: bool) -> None:
+    """With extensions a message ends each direction; without it something on the way has cut the connection."""
     poller = make_poller()
     relay = Relay(poller)
     (peer, conn), (user, near) = await net.pair(), await net.pair()
@@ -62,25 +62,25 @@ async def test_only_what_the_peer_has_ended_is_an_orderly_end(net: Net, *, ended
 
 
 class Looks:
-    """Stands among the half-closed connections of a relay, and tells when it has looked at all of them once more."""
+    """An entry among the half-closed connections of a relay, which reports each look at all of them."""
 
     def __init__(self, relay: Relay) -> None:
         self._count = 0
         self._looked = asyncio.Event()
-        relay.watch(self)  # behind those that are there: it is looked at last
+        relay.watch(self)  # the last entry, which is looked at last
 
     @property
     def moved(self) -> int:
-        """See Joined: something has moved whenever it is asked."""
+        """Rise at each look."""
         self._count += 1
         self._looked.set()
         return self._count
 
     def silent_for(self, seconds: float) -> None:
-        """See Joined."""
+        """Do nothing."""
 
     def close(self, *, reset: bool = False) -> None:
-        """See Joined."""
+        """Do nothing."""
 
     async def next(self) -> None:
         """Return after the next look."""
@@ -90,7 +90,7 @@ class Looks:
 
 
 class TestLingering:
-    """The target has closed, and the end of its answer still waits for a v0.7.2 server to take it."""
+    """The target has closed, and the end of its answer still waits for a v0.7.2 server to read it."""
 
     @pytest.fixture
     async def relay(self) -> AsyncIterator[Relay]:
@@ -115,16 +115,16 @@ class TestLingering:
         assert list(relay.live) == [channel]
         return peer, joined.taken
 
-    async def test_a_slow_reader_is_waited_for(self, net: Net, relay: Relay) -> None:
+    async def test_a_slow_reader_gets_the_whole_answer(self, net: Net, relay: Relay) -> None:
         peer, sent = await self.answered(net, relay)
         looks, received = Looks(relay), 0
-        for _ in range(30):  # three times the silence that would end it
+        for _ in range(30):  # longer than three times the silence that would end it
             received += len(await peer.receive(1 << 13))
             await looks.next()
         assert relay.live
         assert received + len(await peer.receive_all()) > sent
 
-    async def test_one_that_takes_nothing_is_reset(self, net: Net, relay: Relay) -> None:
+    async def test_a_reader_that_takes_nothing_is_reset(self, net: Net, relay: Relay) -> None:
         peer, _ = await self.answered(net, relay)
         await until(lambda: not relay.live)
         assert not await peer.closed()

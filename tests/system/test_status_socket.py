@@ -66,7 +66,7 @@ async def test_only_its_owner_may_connect(path: Path) -> None:
         assert mode(path) == 0o600
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can play another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 async def test_another_user_is_refused() -> None:
     with tempfile.TemporaryDirectory() as folder:
         open_to_all(folder)
