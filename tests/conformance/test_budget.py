@@ -27,7 +27,7 @@ def lines(version: int) -> str:
 async def start(net: Net, version: int, server: str = "") -> tuple[Tunnel, Peer, Peer]:
     """Return a tunnel whose second port leads to an echo, a user of the first, and the target's end of that user.
 
-    `server`: more lines of the server.
+    ``server``: more lines of the server.
     """
     listener = net.listen()
     tunnel = await net.tunnel(

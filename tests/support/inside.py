@@ -13,7 +13,7 @@ _BYTES_RECEIVED = 128  # bytes before tcpi_bytes_received in the tcp_info of <li
 
 
 def ends(port: int) -> Iterator[socket.socket]:
-    """Yield this process's ends of the connections to `port`; each is valid until the next one is asked for."""
+    """Yield this process's ends of the connections to ``port``; each is valid until the next one is asked for."""
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # the one that lists them is gone; a listener has no peer
             if str(link.readlink()).startswith("socket:"):
@@ -29,12 +29,12 @@ def used(port: int) -> Iterator[socket.socket]:
 
 
 def at(port: int) -> Iterator[socket.socket]:
-    """Yield the ends that were accepted on `port`."""
+    """Yield the ends that were accepted on ``port``."""
     return (sock for sock in ends(port) if sock.getsockname()[1] == port)
 
 
 def towards(port: int) -> Iterator[socket.socket]:
-    """Yield the ends that have dialled `port`."""
+    """Yield the ends that have dialled ``port``."""
     return (sock for sock in ends(port) if sock.getpeername()[1] == port)
 
 

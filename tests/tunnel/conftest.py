@@ -9,7 +9,7 @@ from tests.support.tunnel import Net
 
 @pytest.fixture
 async def behind(net: Net, request: pytest.FixtureRequest) -> Behind:
-    """Start a client with a pool of two; marks add to it: `config` lines or other keys, `timings` its waits."""
+    """Start a client with a pool of two; marks add to it: ``config`` lines or other keys, ``timings`` its waits."""
     marker = request.node.get_closest_marker("config")
     lines: str = marker.args[0] if marker and marker.args else ""
     unchecked: dict[str, Any] = marker.kwargs if marker else {}

@@ -123,7 +123,7 @@ class End:
         at_once: bool = False,
         said: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
-        """`said`: how many bytes the application has to say on these streams, from their beginning on."""
+        """``said``: how many bytes the application has to say on these streams, from their beginning on."""
         self.time = 0.0
         self.session = Session(role, settings or Settings(), self, self.time)
         self.pipes: list[Pipe] = []
