@@ -181,18 +181,18 @@ def test_padding_fills_the_read_buffer_of_the_go_client(key: bytes) -> None:
     ],
 )
 def test_the_token_must_be_right(value: bytes | None, *, right: bool) -> None:
-    request = read_request(with_header(our_request(), b"Authorization", value))
+    request = read_request(with_header(make_request(), b"Authorization", value))
     assert (bearer(request) == TOKEN) is right
 
 
 def test_two_tokens_are_no_token() -> None:
-    head = our_request().replace(b"Connection:", b"Authorization: Bearer s3cret\r\nConnection:")
+    head = make_request().replace(b"Connection:", b"Authorization: Bearer s3cret\r\nConnection:")
     assert bearer(read_request(head)) != TOKEN
 
 
 @pytest.mark.parametrize("token", ["a longer token with spaces: yes", "münchen", "令牌"])
 def test_tokens_of_any_script(token: str) -> None:
-    request = read_request(our_request(token=token.encode()))
+    request = read_request(make_request(token=token.encode()))
     assert bearer(request) == token.encode()
     assert carrier_of(request, token.encode())
 

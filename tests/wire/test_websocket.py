@@ -135,16 +135,16 @@ def recorded_frames(transport: str) -> Iterator[tuple[str, bytes]]:
 @pytest.mark.parametrize("transport", ["ws", "wsmux"])
 def test_frames_of_the_recorded_go_program(transport: str) -> None:
     frames = list(recorded_frames(transport))
-    frames = {
+    parsed = {
         direction: parse_both_ways(b"".join(data for way, data in frames if way == direction), masked=masked)
         for direction, masked in (("client->server", True), ("server->client", False))
     }
-    assert (BINARY, b"\x00") in frames["client->server"]
-    assert (BINARY, b"\x00") in frames["server->client"]
+    assert (BINARY, b"\x00") in parsed["client->server"]
+    assert (BINARY, b"\x00") in parsed["server->client"]
     if transport == "ws":
-        target = frames["server->client"].index((TEXT, b"127.0.0.1:7100"))
-        assert frames["server->client"][target + 1] == (BINARY, b"hello")
-        assert (BINARY, b"echo:hello") in frames["client->server"]
+        target = parsed["server->client"].index((TEXT, b"127.0.0.1:7100"))
+        assert parsed["server->client"][target + 1] == (BINARY, b"hello")
+        assert (BINARY, b"echo:hello") in parsed["client->server"]
 
 
 def test_server_frames_are_those_of_the_recorded_go_server() -> None:
