@@ -59,7 +59,7 @@ class Stage:
     def _is_marked(self, entry: Path) -> bool:
         try:
             return self._mark.encode() in (entry / "environ").read_bytes().split(b"\0")
-        except OSError:  # not ours to look at, or ended meanwhile
+        except OSError:  # of another user, or ended meanwhile
             return False
 
 

@@ -1,4 +1,4 @@
-"""Restarts of the server that no user notices: with a second process beside the first, and with a service manager."""
+"""Restarts of the server that no user notices, with a second process beside the first or with a service manager."""
 
 import asyncio
 import contextlib

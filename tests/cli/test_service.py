@@ -17,7 +17,7 @@ from backhaul.system.systemd import Systemd, make_user, objection
 from backhaul.system.unit import MARK
 
 SERVER = '[server]\nbind_addr = ":3080"\ntransport = "tcp"\ntoken = "x"\nports = ["443"]\n'
-USER = "nobody"  # there on every machine, and may do nothing
+USER = "nobody"  # present on every machine, and without any rights
 # Another user may be unable to read the Python of the tests; only reading the configuration matters here.
 READER = ("/bin/sh", "-c", 'exec /bin/cat "$1"')
 

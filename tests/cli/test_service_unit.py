@@ -16,7 +16,7 @@ from backhaul.system.unit import Unit
 
 SERVER = '[server]\nbind_addr = ":3080"\ntransport = "tcp"\ntoken = "x"\nports = ["443"]\n'
 CLIENT = '[client]\nremote_addr = "a:3080"\ntransport = "tcp"\ntoken = "x"\n'
-USER = "nobody"  # there on every machine, and may do nothing
+USER = "nobody"  # present on every machine, and without any rights
 
 needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -173,7 +173,7 @@ def test_a_relative_path_is_named(text: str, key: str, tmp_path: Path, monkeypat
     with pytest.raises(BackhaulError, match=rf'^{key}: "(file|folder)" is relative, and a service starts in /var/lib/'):
         plan(text.replace('"tcp"', '"wss"'))
     if key != "decoy":
-        plan(text)  # of no effect on tcp
+        plan(text)  # without effect on tcp
 
 
 def test_a_path_that_no_unit_can_name_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""A tunnel that says what a test wants it to say."""
+"""A tunnel whose status the test sets."""
 
 import time
 
@@ -40,7 +40,7 @@ def port(number: int, *, received: int = 0, sent: int = 0, target: str = "127.0.
 
 
 class Tunnel:
-    """Give ``read`` to the monitor, and change ``status`` between two looks."""
+    """Pass ``read`` to the monitor, and change ``status`` between two of its looks."""
 
     def __init__(self, *ports: PortStatus) -> None:
         self.status = Status(
@@ -68,5 +68,5 @@ class Tunnel:
         return self.status
 
     def say(self, **changes: object) -> None:
-        """Change fields of the status."""
+        """Replace fields of the status."""
         self.status = replace(self.status, **changes)

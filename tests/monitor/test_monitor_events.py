@@ -19,14 +19,14 @@ def kept() -> Iterator[EventLog]:
     LOGGER.removeHandler(handler)
 
 
-def test_keeps_info_and_worse_from_the_whole_program(kept: EventLog) -> None:
+def test_lines_of_the_whole_program_from_info_upwards_are_kept(kept: EventLog) -> None:
     LOGGER.debug("too much")
     logging.getLogger("backhaul.tunnel").info("port %d", 443)
     LOGGER.error("lost")
     assert [(event.level, event.text) for event in kept.events()] == [("info", "port 443"), ("error", "lost")]
 
 
-def test_an_event_carries_the_time_of_its_line(kept: EventLog) -> None:
+def test_an_event_has_the_time_of_its_line(kept: EventLog) -> None:
     record = logging.makeLogRecord({"created": 1234.5, "msg": "then", "levelno": 20, "levelname": "INFO"})
     LOGGER.handle(record)
     assert kept.events()[0].time == 1234.5
@@ -39,7 +39,7 @@ def test_only_the_last_ones_are_kept(kept: EventLog) -> None:
     assert texts == [str(number) for number in range(5, KEPT_EVENTS + 5)]
 
 
-def test_a_strangers_text_stays_on_its_line_and_short(kept: EventLog) -> None:
+def test_a_text_of_a_peer_stays_short_and_on_one_line(kept: EventLog) -> None:
     LOGGER.warning("path %s", "/\r\nfake\x1b[2J\ud800" + "x" * 10_000)
     text = kept.events()[0].text
     assert text.startswith(r"path /\r\nfake\x1b[2J\ud800xxx")

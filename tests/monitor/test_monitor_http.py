@@ -16,11 +16,11 @@ from backhaul.monitor.http import HttpServer, Request, Response
 pytestmark = pytest.mark.both_loops
 
 REQUEST = b"GET /echo?query HTTP/1.1\r\nHost: x\r\nAuthorization: Basic abc\r\n\r\n"
-LARGE = b"x" * (8 << 20)  # more than all socket buffers on the way hold
+LARGE = b"x" * (8 << 20)  # more than all socket buffers on the way take
 
 
 class Echo:
-    """Answers with what it was asked; ``/slow`` never, ``/large`` at length."""
+    """Answers with the requested path; ``/slow`` never, ``/large`` at length."""
 
     def __init__(self) -> None:
         self.asked: list[Request] = []
@@ -43,7 +43,7 @@ def echo() -> Echo:
 
 @pytest.fixture
 def limits() -> dict[str, Any]:
-    """Those of the server that are not the usual ones."""
+    """The server's limits that differ from the defaults."""
     return {}
 
 
@@ -58,10 +58,8 @@ async def port(server: HttpServer) -> AsyncIterator[int]:
     await server.stop()
 
 
-async def test_the_file_of_a_socket_that_was_given_stays(
-    server: HttpServer, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """It may be the service manager's, who goes on with it; Python 3.13 would remove it."""
+async def test_the_file_of_a_given_socket_stays(server: HttpServer, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """It may belong to the service manager, which keeps using it; Python 3.13 would remove it."""
     path = tmp_path_factory.mktemp("unix") / "page.sock"
     with socket.socket(socket.AF_UNIX) as managers:
         managers.bind(str(path))
@@ -71,7 +69,7 @@ async def test_the_file_of_a_socket_that_was_given_stays(
         assert path.is_socket()
 
 
-async def test_an_answer_has_what_http_asks_for(port: int, echo: Echo) -> None:
+async def test_an_answer_has_the_headers_that_http_requires(port: int, echo: Echo) -> None:
     answer = parse(await exchange(port, REQUEST))
     assert (answer.status, answer.body) == (200, b"/echo")
     assert answer.headers["content-length"] == "5"
@@ -82,7 +80,7 @@ async def test_an_answer_has_what_http_asks_for(port: int, echo: Echo) -> None:
     assert echo.asked == [Request("/echo", "Basic abc", "x", "127.0.0.1")]
 
 
-async def test_a_request_may_come_byte_by_byte(port: int) -> None:
+async def test_a_request_may_arrive_byte_by_byte(port: int) -> None:
     assert parse(await exchange(port, *(bytes([byte]) for byte in REQUEST))).body == b"/echo"
 
 
@@ -102,7 +100,7 @@ async def test_other_methods_are_answered_as_in_v072(port: int, echo: Echo, meth
     "garbage",
     [b"\x16\x03\x01\x02\x00\x01", b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"GET /" + b"x" * 70_000],
 )
-async def test_what_is_no_request_is_refused(port: int, echo: Echo, garbage: bytes) -> None:
+async def test_invalid_requests_are_refused(port: int, echo: Echo, garbage: bytes) -> None:
     answer = parse(await exchange(port, garbage))
     assert (answer.status, answer.headers["x-always"]) == (400, "2")
     assert not echo.asked
@@ -110,7 +108,7 @@ async def test_what_is_no_request_is_refused(port: int, echo: Echo, garbage: byt
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(min_size=1, max_size=400))
-def test_no_bytes_break_the_server(noise: bytes) -> None:
+def test_the_server_survives_any_bytes(noise: bytes) -> None:
     async def visit() -> None:
         server = HttpServer(Echo().respond)
         port = await server.start("127.0.0.1", 0)
@@ -127,7 +125,7 @@ def test_no_bytes_break_the_server(noise: bytes) -> None:
     asyncio.run(visit())
 
 
-async def test_who_leaves_without_asking_gets_nothing(port: int, echo: Echo) -> None:
+async def test_a_visitor_that_leaves_without_a_request_gets_no_answer(port: int, echo: Echo) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET / HTTP/1.1\r\n")
     writer.write_eof()
@@ -138,12 +136,12 @@ async def test_who_leaves_without_asking_gets_nothing(port: int, echo: Echo) -> 
 
 @pytest.mark.parametrize("limits", [{"patience": 0.01}])
 @pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\n"])
-async def test_who_never_asks_is_sent_away(port: int, begun: bytes) -> None:
+async def test_a_visitor_without_a_request_is_closed(port: int, begun: bytes) -> None:
     assert await exchange(port, begun) == b""
 
 
 @pytest.mark.parametrize("limits", [{"patience": 0.1}])
-async def test_who_never_takes_the_answer_is_sent_away(server: HttpServer, port: int) -> None:
+async def test_a_visitor_that_does_not_read_its_answer_is_closed(server: HttpServer, port: int) -> None:
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.setblocking(False)
         sock.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -153,7 +151,7 @@ async def test_who_never_takes_the_answer_is_sent_away(server: HttpServer, port:
 
 
 def received(sock: socket.socket) -> int:
-    """Return how many bytes have come in until now, or until the end."""
+    """Return how many bytes have arrived until now, or until the end."""
     count = 0
     with contextlib.suppress(BlockingIOError, ConnectionResetError):
         while data := sock.recv(1 << 16):
@@ -166,7 +164,7 @@ async def test_a_large_answer_arrives_whole(port: int) -> None:
 
 
 @pytest.mark.parametrize("limits", [{"max_visitors": 2}])
-async def test_of_a_crowd_who_has_said_nothing_for_longest_makes_room(port: int) -> None:
+async def test_in_a_crowd_the_longest_silent_visitor_makes_room(port: int) -> None:
     silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
     for _ in range(5):
         assert (await exchange(port, REQUEST)).startswith(b"HTTP/1.1 200 ")
@@ -177,7 +175,7 @@ async def test_of_a_crowd_who_has_said_nothing_for_longest_makes_room(port: int)
         writer.transport.abort()
 
 
-async def test_stopping_sends_everybody_away(echo: Echo) -> None:
+async def test_stopping_closes_all_visitors(echo: Echo) -> None:
     server = HttpServer(echo.respond)
     port = await server.start("127.0.0.1", 0)
     waiting = asyncio.create_task(refused_slowly(port))

@@ -71,14 +71,14 @@ def test_stats_of_a_lost_tunnel() -> None:
 
 @pytest.mark.parametrize(("transport", "name"), [("tcp", "TCP"), ("udp", "UDP"), ("ws", "ws"), ("wssmux", "wssmux")])
 def test_a_transport_is_named_as_v072_names_it(transport: str, name: str) -> None:
-    """internal/server/transport: "Connected (TCP)", but what the file says on the WebSocket transports."""
+    """internal/server/transport: "Connected (TCP)", but the name in the file on the WebSocket transports."""
     tunnel = Tunnel()
     tunnel.say(transport=transport)
     stats = legacy.stats(tunnel.read(), {}, Sampler(tunnel.read, lambda: MACHINE), sniffer=False)
     assert stats.tunnel_status == f"Connected ({name})"
 
 
-def test_figures_that_the_machine_hides_are_dashes() -> None:
+def test_figures_hidden_by_the_machine_are_dashes() -> None:
     tunnel = Tunnel()
     hidden = Machine(None, None, None, None, None, None)
     stats = msgspec.to_builtins(legacy.stats(tunnel.read(), {}, Sampler(tunnel.read, lambda: hidden), sniffer=False))

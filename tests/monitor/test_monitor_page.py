@@ -63,11 +63,11 @@ class Host:
         self._loop.close()
 
     def stop(self) -> None:
-        """Let the page's server go away."""
+        """Stop the page's server."""
         self._loop.call_soon_threadsafe(self._stop.set)
 
     def second(self, *, received: int, sent: int) -> None:
-        """Let a second pass in which port 443 carries these bytes."""
+        """Let a second pass, in which port 443 moves these bytes."""
         first, *others = self.tunnel.status.ports
         first = replace(first, received=first.received + received, sent=first.sent + sent)
         self.tunnel.say(ports=(first, *others))
@@ -92,7 +92,7 @@ class Browser:
         self.driver = driver
 
     def look(self, host: Host, *, width: int = 1000, scheme: str = "light") -> None:
-        """Open the page, and return when it shows numbers."""
+        """Open the page, and wait until it shows numbers."""
         wanted = [{"name": "prefers-color-scheme", "value": scheme}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
         size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
@@ -104,7 +104,7 @@ class Browser:
         return self.driver.execute_script(code, *arguments)
 
     def text(self, selector: str) -> str:
-        """Return what a person reads there."""
+        """Return the visible text of an element."""
         text: str = self.script("return document.querySelector(arguments[0]).innerText", selector)
         return text
 
@@ -117,7 +117,7 @@ class Browser:
         webdriver.ActionChains(self.driver).send_keys(key).perform()
 
     def wait(self, condition: Callable[[], object]) -> None:
-        """Return once the page has got there."""
+        """Wait until the condition is true in the page."""
         end = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < end, self.text("body")
@@ -143,7 +143,7 @@ def host(browser: Browser) -> Iterator[Host]:
     assert [line for line in complaints if "Security Policy" in line] == []
 
 
-def test_state_ports_events_and_load_are_there(browser: Browser, host: Host) -> None:
+def test_state_ports_events_and_load_are_shown(browser: Browser, host: Host) -> None:
     host.tunnel.say(ports=(port(443, received=1 << 20, sent=5 << 30, target="web.example:8443"),))
     browser.look(host)
     assert browser.text("#state") == "Connected to 192.0.2.7:40112"
@@ -164,7 +164,7 @@ def test_state_ports_events_and_load_are_there(browser: Browser, host: Host) -> 
     assert browser.driver.title == "Up · Backhaul server"
 
 
-def test_numbers_move_without_a_reload(browser: Browser, host: Host) -> None:
+def test_numbers_change_without_a_reload(browser: Browser, host: Host) -> None:
     browser.look(host)
     browser.script("window.sameDocument = true")
     host.second(received=125_000, sent=1_250_000)
@@ -186,7 +186,7 @@ def test_a_port_shows_its_rate(browser: Browser, host: Host) -> None:
     browser.wait(lambda: "Gbit/s" in browser.text("#ports tr td:nth-child(3)"))
 
 
-def test_a_port_that_is_down_says_why(browser: Browser, host: Host) -> None:
+def test_a_port_that_is_down_shows_the_reason(browser: Browser, host: Host) -> None:
     down = replace(port(443), up=False, problem="address already in use")
     host.tunnel.say(connected=False, problem="can't listen on 192.0.2.1:3080", ports=(down,))
     browser.look(host)
@@ -200,7 +200,7 @@ def test_a_unix_socket_has_a_path_for_a_port(browser: Browser, host: Host) -> No
     assert browser.text("#ports th").split("\n") == ["unix:/run/app.sock", "to unix:/run/web.sock"]
 
 
-def test_the_clients_page_speaks_of_targets(browser: Browser, host: Host) -> None:
+def test_the_clients_page_shows_targets(browser: Browser, host: Host) -> None:
     client_port = replace(port(5201, target="10.0.0.30:5201"), bind="")
     host.tunnel.say(side="client", connected=False, ports=(client_port,), pool_size=None, rtt=None)
     browser.look(host)
@@ -209,7 +209,7 @@ def test_the_clients_page_speaks_of_targets(browser: Browser, host: Host) -> Non
     assert browser.text("#ports th").split("\n") == ["10.0.0.30:5201"]
 
 
-def test_strangers_texts_stay_texts(browser: Browser, host: Host) -> None:
+def test_texts_of_peers_are_not_interpreted(browser: Browser, host: Host) -> None:
     events = (Event(time.time(), "warning", HOSTILE), Event(time.time(), f'x" {HOSTILE}', "level"))
     host.tunnel.say(events=events, peer=HOSTILE, version=HOSTILE, transport=HOSTILE)
     browser.look(host)
@@ -235,7 +235,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_both_colour_schemes_can_be_read(browser: Browser, host: Host, scheme: str) -> None:
+def test_both_colour_schemes_have_enough_contrast(browser: Browser, host: Host, scheme: str) -> None:
     now = time.time()
     host.tunnel.say(
         events=tuple(Event(now, level, "text") for level in ("info", "warning", "error")),
@@ -257,7 +257,7 @@ STICKS_OUT = """
 
 
 @pytest.mark.parametrize("width", [320, 360, 768, 1400])
-def test_nothing_sticks_out(browser: Browser, host: Host, width: int) -> None:
+def test_the_page_fits_its_width(browser: Browser, host: Host, width: int) -> None:
     long_name = "a-rather-long-name-without-any-space-in-it" * 3
     host.tunnel.say(
         peer=f"[2001:db8:1111:2222:3333:4444:5555:6666]:{width}",
@@ -272,7 +272,7 @@ def test_nothing_sticks_out(browser: Browser, host: Host, width: int) -> None:
     assert browser.script(STICKS_OUT) == []
 
 
-def test_everything_works_by_keyboard(browser: Browser, host: Host) -> None:
+def test_the_keyboard_reaches_everything(browser: Browser, host: Host) -> None:
     host.tunnel.say(ports=tuple(port(10000 + n, sent=n) for n in range(30)))
     browser.look(host)
     for sent in (0, 1_000_000, 2_000_000):
@@ -292,7 +292,7 @@ def test_everything_works_by_keyboard(browser: Browser, host: Host) -> None:
     assert reached == ["plot", "filter", "ports-more", "events"]
 
 
-def test_the_pointer_reads_the_graph(browser: Browser, host: Host) -> None:
+def test_the_pointer_shows_values_of_the_graph(browser: Browser, host: Host) -> None:
     for second in range(300):
         host.second(received=0, sent=1_000_000 if second < 200 else 2_000_000)
     browser.look(host)
@@ -333,7 +333,7 @@ def test_screen_readers_get_a_table_a_state_and_a_slider(browser: Browser, host:
     assert "8.00 Mbit/s to" in spoken
 
 
-def test_a_lost_server_is_said_and_found_again(browser: Browser, host: Host) -> None:
+def test_a_lost_server_is_shown_and_found_again(browser: Browser, host: Host) -> None:
     browser.look(host)
     host.stop()
     browser.wait(lambda: "No answer from Backhaul since" in browser.text("#stale"))

@@ -30,7 +30,7 @@ def busy() -> Tunnel:
 
 
 @pytest.mark.parametrize(("connected", "number"), [(True, 1), (False, 0)])
-def test_status_and_usage_under_the_names_of_v072(*, connected: bool, number: int) -> None:
+def test_status_and_usage_have_the_names_of_v072(*, connected: bool, number: int) -> None:
     tunnel = busy()
     tunnel.say(connected=connected)
     text = render(tunnel.read(), {443: 30, 80: 5})
@@ -77,7 +77,7 @@ def test_every_number_of_the_tunnel_is_exported() -> None:
     assert b"process_resident_memory_bytes " in text
 
 
-def test_what_is_not_known_is_not_exported() -> None:
+def test_unknown_numbers_are_not_exported() -> None:
     tunnel = busy()
     tunnel.say(rtt=None, pool_size=None)
     names = {name for name, _ in samples(render(tunnel.read(), {}))}
@@ -92,7 +92,7 @@ def test_two_addresses_with_one_port_and_target_are_one_line() -> None:
     assert text.count(b"backhaul_sent_bytes_total{") == 1
 
 
-def test_a_port_that_is_down_is_told_by_its_address() -> None:
+def test_a_port_that_is_down_is_named_by_its_address() -> None:
     text = render(Tunnel(port(80), replace(port(80), bind="::1", up=False, problem="in use")).read(), {})
     assert value(text, "backhaul_port_up", port="80", bind="0.0.0.0") == 1
     assert value(text, "backhaul_port_up", port="80", bind="::1") == 0
@@ -104,7 +104,7 @@ def test_a_unix_socket_has_a_path_for_a_port() -> None:
     assert value(text, "backhaul_port_up", port="unix:/run/b", bind="/run/b") == 1
 
 
-def test_a_targets_name_can_not_forge_a_line() -> None:
+def test_the_name_of_a_target_cannot_forge_a_line() -> None:
     hostile = 'x"} 1\nbackhaul_tunnel_status 0\\'
     text = render(Tunnel(port(80, sent=7, target=hostile)).read(), {})
     assert value(text, "backhaul_sent_bytes_total", port="80", target=hostile) == 7

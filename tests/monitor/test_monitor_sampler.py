@@ -31,26 +31,26 @@ class Scene:
         self.sampler = Sampler(self.tunnel.read, lambda: self.machine, lambda: self.now)
 
     def pass_time(self, seconds: float, *ports: tuple[int, int]) -> None:
-        """Let time pass and the ports' totals of received and sent bytes become these; then look."""
+        """Let time pass, set the ports' totals of received and sent bytes, and take a sample."""
         self.now += seconds
         self.tunnel.say(ports=tuple(port(80 + i, received=r, sent=s) for i, (r, s) in enumerate(ports)))
         self.sampler.tick()
 
 
-def test_rates_are_of_all_ports_and_by_the_second() -> None:
+def test_rates_cover_all_ports_and_are_per_second() -> None:
     scene = Scene()
     scene.pass_time(2, (10, 100), (20, 300))
     assert list(scene.sampler.history) == [Traffic(15, 200)]
 
 
-def test_a_port_taken_away_is_no_negative_rate() -> None:
+def test_a_removed_port_makes_no_negative_rate() -> None:
     scene = Scene()
     scene.pass_time(1, (10, 10), (20, 20))
     scene.pass_time(1, (11, 10))
     assert scene.sampler.history[-1] == Traffic(0, 0)
 
 
-def test_a_clock_that_stands_still_divides_nothing() -> None:
+def test_a_clock_that_does_not_advance_causes_no_division() -> None:
     scene = Scene()
     scene.pass_time(0, (10, 10))
     assert not scene.sampler.history
@@ -122,7 +122,7 @@ print(sampler.machine, legacy.stats(tunnel.read(), {}, sampler, sniffer=False))
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 def test_a_machine_that_hides_its_figures_is_no_failure() -> None:
-    """A /proc of processes alone, as containers and services have it (proc(5), subset=pid)."""
+    """/proc shows processes alone, as in containers and services (proc(5), subset=pid)."""
     command = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", HIDDEN_PROC, sys.executable]
     looked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     if looked.returncode == 77:

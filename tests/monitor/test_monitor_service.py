@@ -48,7 +48,7 @@ async def test_the_history_grows_while_it_runs(monkeypatch: pytest.MonkeyPatch) 
     await monitor.stop()
 
 
-async def test_a_taken_port_costs_the_page_and_nothing_else(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+async def test_a_port_in_use_costs_only_the_page(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     web_port = free_port()
     first = await start(replace(SETTINGS, web_port=web_port), Tunnel().read)
     log = tmp_path / "usage.json"
@@ -93,7 +93,7 @@ async def test_an_address_of_another_machine_costs_the_page(caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0", "::"])
-async def test_all_addresses_are_those_of_both_families(bind: str) -> None:
+async def test_all_addresses_includes_both_families(bind: str) -> None:
     if not socket.has_dualstack_ipv6():
         pytest.skip("no IPv6 here")
     web_port = free_port()
@@ -105,7 +105,7 @@ async def test_all_addresses_are_those_of_both_families(bind: str) -> None:
     await monitor.stop()
 
 
-async def test_usage_of_all_runs_is_what_the_page_tells(tmp_path: Path) -> None:
+async def test_the_page_shows_the_usage_of_all_runs(tmp_path: Path) -> None:
     log = tmp_path / "usage.json"
     log.write_text('[{"Port":443,"Usage":1000}]')
     web_port = free_port()
@@ -121,7 +121,7 @@ def names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-async def test_nothing_asked_for_is_nothing_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_page_and_usage_log_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monitor = await start(SETTINGS, Tunnel(port(443, sent=5)).read)
     await monitor.stop()

@@ -26,7 +26,7 @@ def make_site(settings: Settings = SETTINGS, tunnel: Tunnel | None = None) -> Si
 
 
 async def ask(site: Site, path: str, authorization: str = "", **more: str) -> Response:
-    """Ask as a visitor from ``peer``, under the name ``host``."""
+    """Send a request as a visitor from ``peer``, for the name ``host``."""
     about = {"host": "192.0.2.2:2060", "peer": "192.0.2.1"} | more
     return await site.respond(Request(path, authorization, **about))
 
@@ -44,7 +44,7 @@ def login(user: str, password: str, scheme: str = "Basic") -> str:
         (("default", "prometheus"), (*PAGE, *LEGACY, "/metrics"), ()),
     ],
 )
-async def test_metrics_choose_what_is_there(
+async def test_metrics_select_the_pages(
     metrics: tuple[str, ...], there: tuple[str, ...], missing: tuple[str, ...]
 ) -> None:
     site = make_site(replace(SETTINGS, metrics=metrics))
@@ -56,7 +56,7 @@ async def test_metrics_choose_what_is_there(
 
 
 @pytest.mark.parametrize(("connected", "status"), [(True, 200), (False, 503)])
-async def test_health_is_the_tunnels_and_needs_no_login(*, connected: bool, status: int) -> None:
+async def test_health_follows_the_tunnel_and_needs_no_login(*, connected: bool, status: int) -> None:
     tunnel = Tunnel()
     tunnel.say(connected=connected)
     for settings in (SETTINGS, LOCKED):
@@ -64,7 +64,7 @@ async def test_health_is_the_tunnels_and_needs_no_login(*, connected: bool, stat
 
 
 @pytest.mark.parametrize("path", [*PAGE, *LEGACY, "/metrics", "/nothing"])
-async def test_everything_else_asks_for_the_login(path: str) -> None:
+async def test_all_other_pages_require_the_login(path: str) -> None:
     site = make_site(LOCKED)
     refused = await ask(site, path)
     assert refused.status == 401
@@ -88,7 +88,7 @@ async def test_everything_else_asks_for_the_login(path: str) -> None:
         login("admin", "päss:word") + "=",
     ],
 )
-async def test_a_wrong_login_is_refused_and_told_once(authorization: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_wrong_login_is_refused_and_logged_once(authorization: str, caplog: pytest.LogCaptureFixture) -> None:
     site = make_site(LOCKED)
     for _ in range(5):
         assert (await ask(site, "/", authorization)).status == 401
@@ -110,11 +110,11 @@ async def test_failed_logins_pause_for_longer_and_longer() -> None:
     assert statuses[:6] == [401] * 6
     assert 1 <= statuses[6:].count(401) <= 4  # after pauses of 1, 2, 4 and 8 s
     right = login("admin", "päss:word")
-    assert (await ask(site, "/", right)).status == 429  # not even compared
+    assert (await ask(site, "/", right)).status == 429  # it is not compared
     assert (await ask(site, "/", right, peer="192.0.2.9")).status == 200
 
 
-async def test_a_login_behind_the_same_proxy_buys_nobody_guesses() -> None:
+async def test_a_login_through_the_same_proxy_allows_no_more_guesses() -> None:
     clock = Clock()
     site = timed_site(clock)
     right, wrong, guesses = login("admin", "päss:word"), login("admin", "wrong"), 0
@@ -133,18 +133,18 @@ async def test_a_login_behind_the_same_proxy_buys_nobody_guesses() -> None:
         ("rebound.example.com", "192.168.1.5", 421),
         ("rebound.example.com.", "fd00::5", 421),
         ("rebound.example.com", "unknown", 421),
-        ("panel.example.com:2060", "8.8.8.8", 200),  # needs no detour through a browser
+        ("panel.example.com:2060", "8.8.8.8", 200),  # it needs no detour through a browser
         ("8.8.8.8:2060", "192.168.1.5", 200),
         ("127.0.0.1:2060", "127.0.0.1", 200),
         ("[::1]:2060", "::1", 200),
         ("localhost:2060", "127.0.0.1", 200),
-        ("backhaul:2060", "172.18.0.3", 200),  # a container's name
+        ("backhaul:2060", "172.18.0.3", 200),  # the name of a container
         ("server.lan.home.arpa", "192.168.1.5", 200),
         ("a.b.svc.cluster.local:2060", "10.0.0.7", 200),
         ("", "127.0.0.1", 200),
     ],
 )
-async def test_a_page_without_login_is_not_served_under_foreign_names(host: str, peer: str, status: int) -> None:
+async def test_a_page_without_login_is_not_served_for_foreign_names(host: str, peer: str, status: int) -> None:
     for path in ("/", "/stats", "/metrics"):
         assert (await ask(make_site(), path, host=host, peer=peer)).status == status
     assert (await ask(make_site(), "/healthz", host=host, peer=peer)).status == 200
@@ -152,18 +152,18 @@ async def test_a_page_without_login_is_not_served_under_foreign_names(host: str,
 
 
 @pytest.mark.parametrize("alias", ["/stats/", "/data/"])
-async def test_a_slash_more_brings_the_page_as_in_v072(alias: str) -> None:
+async def test_a_trailing_slash_returns_the_page_as_in_v072(alias: str) -> None:
     for path in ("", "page.js", "api/status"):
         there = await ask(make_site(), f"{alias}{path}")
         assert (there.status, there.content_type) == (200, (await ask(make_site(), f"/{path}")).content_type)
 
 
-async def test_no_login_at_all_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_missing_login_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     await ask(make_site(LOCKED), "/")
     assert not caplog.messages
 
 
-async def test_the_password_shows_nowhere() -> None:
+async def test_the_password_is_shown_nowhere() -> None:
     site = make_site(LOCKED)
     assert "word" not in repr(LOCKED)
     answers = [await ask(site, path, login("admin", "päss:word")) for path in (*PAGE, *LEGACY, "/metrics")]
@@ -188,7 +188,7 @@ async def test_stats_are_v072s() -> None:
 
 
 @pytest.mark.parametrize(("sniffer", "usage"), [(True, {"443": 3000, "80": 7}), (False, None)])
-async def test_the_pages_own_json_has_all_the_page_needs(*, sniffer: bool, usage: dict[str, int] | None) -> None:
+async def test_the_json_of_the_page_has_all_that_it_needs(*, sniffer: bool, usage: dict[str, int] | None) -> None:
     document = json.loads((await ask(make_site(replace(SETTINGS, sniffer=sniffer)), "/api/status")).body)
     assert document["status"]["ports"][0]["target"] == "127.0.0.1:80"
     assert document["status"]["rtt"] == 0.0123
@@ -198,15 +198,15 @@ async def test_the_pages_own_json_has_all_the_page_needs(*, sniffer: bool, usage
 
 
 @pytest.mark.parametrize("name", [path.lstrip("/") or "index.html" for path in PAGE])
-def test_the_page_asks_nobody_else_and_carries_no_inline_code(name: str) -> None:
+def test_the_page_uses_no_other_server_and_no_inline_code(name: str) -> None:
     text = resources.files("backhaul.monitor").joinpath("page", name).read_text()
     addresses = set(re.findall(r"https?://[^\s\"']+", text))
-    assert addresses <= {"http://www.w3.org/2000/svg"}  # the name of SVG, not a place
+    assert addresses <= {"http://www.w3.org/2000/svg"}  # the name of SVG, not an address
     assert not re.search(r"<style|\son\w+=|\sstyle=|javascript:|<script(?![^>]*\ssrc=)|@import|url\(", text)
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b", text)
 
 
-def test_the_policy_allows_nothing_but_our_own_files() -> None:
+def test_the_policy_allows_only_files_of_the_page() -> None:
     policy = dict(HEADERS)["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy

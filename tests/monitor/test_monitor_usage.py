@@ -25,12 +25,12 @@ def path(tmp_path: Path) -> Path:
 
 
 def carried(*loads: tuple[int, int, int]) -> Tunnel:
-    """Return a tunnel whose ports carried (port, received, sent)."""
+    """Return a tunnel whose ports moved (port, received, sent)."""
     return Tunnel(*(port(number, received=received, sent=sent) for number, received, sent in loads))
 
 
-def say(tunnel: Tunnel, *loads: tuple[int, int, int]) -> None:
-    tunnel.say(ports=carried(*loads).status.ports)
+def set_loads(tunnel: Tunnel, *loads: tuple[int, int, int]) -> None:
+    tunnel.set_loads(ports=carried(*loads).status.ports)
 
 
 def saved(path: Path) -> dict[int, int]:
@@ -38,11 +38,11 @@ def saved(path: Path) -> dict[int, int]:
 
 
 def run_once(path: Path, *loads: tuple[int, int, int]) -> None:
-    """Keep the usage of one run of the program, that carried ``loads``."""
+    """Keep the usage of one run of the program that moved ``loads``."""
     tunnel = Tunnel()
     log = UsageLog(str(path), tunnel.read)
     log.load()
-    say(tunnel, *loads)
+    set_loads(tunnel, *loads)
     log.tick()
     log.save()
 
@@ -58,40 +58,40 @@ def test_ports_that_share_a_number_share_a_line(path: Path) -> None:
     assert saved(path) == {443: 33}
 
 
-def test_each_byte_counts_once_however_often_one_looks(path: Path) -> None:
+def test_each_byte_counts_once_however_often_usage_is_read(path: Path) -> None:
     tunnel = carried((443, 0, 0))
     log = UsageLog(str(path), tunnel.read)
     for received in (5, 5, 9):
-        say(tunnel, (443, received, 0))
+        set_loads(tunnel, (443, received, 0))
         log.tick()
     assert log.totals() == {443: 9}
 
 
-def test_a_monitor_started_anew_does_not_count_again(path: Path) -> None:
+def test_a_restarted_monitor_does_not_count_again(path: Path) -> None:
     tunnel = carried((443, 100, 0))
     log = UsageLog(str(path), tunnel.read)
-    say(tunnel, (443, 103, 0))
+    set_loads(tunnel, (443, 103, 0))
     assert log.totals() == {443: 3}
 
 
-def test_a_target_that_is_counted_among_the_others_now_does_not_count_again(path: Path) -> None:
-    """Other bytes of the others do."""
+def test_a_target_moved_to_the_others_does_not_count_again(path: Path) -> None:
+    """The other bytes of the others do count."""
     tunnel = carried((443, 7, 0))
     others = replace(port(0, received=12, target=OTHERS), bind="")
     log = UsageLog(str(path), tunnel.read)
-    say(tunnel, (443, 12, 0))
+    set_loads(tunnel, (443, 12, 0))
     log.tick()
-    tunnel.say(ports=(others,))
+    tunnel.set_loads(ports=(others,))
     assert log.totals() == {443: 5, 0: 0}
-    tunnel.say(ports=(replace(others, received=13),))
+    tunnel.set_loads(ports=(replace(others, received=13),))
     assert log.totals() == {443: 5, 0: 1}
 
 
-def test_a_port_that_comes_back_after_a_reload_counts_on(path: Path) -> None:
+def test_a_port_that_returns_after_a_reload_continues_its_count(path: Path) -> None:
     tunnel = Tunnel()
     log = UsageLog(str(path), tunnel.read)
     for loads in ([(443, 7, 0)], [], [(443, 2, 0)], [(443, 1, 0)]):
-        say(tunnel, *loads)
+        set_loads(tunnel, *loads)
         log.tick()
     assert log.totals() == {443: 7 + 2 + 1}
 
@@ -137,7 +137,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
-def test_what_is_no_usage_log_is_set_aside(path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_that_is_no_usage_log_is_set_aside(path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
     path.write_text(content)
     path.with_name("usage.json.broken-1").write_text("an older one")
     run_once(path, (443, 1, 2))
@@ -164,7 +164,7 @@ def test_any_bytes_are_usage_or_set_aside(tmp_path_factory: pytest.TempPathFacto
 
 
 @given(st.dictionaries(st.integers(0, 65535), st.integers(1, 2**63)))
-def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, loads: dict[int, int]) -> None:
+def test_a_written_log_is_read_again(tmp_path_factory: pytest.TempPathFactory, loads: dict[int, int]) -> None:
     path = tmp_path_factory.mktemp("any") / "usage.json"
     run_once(path, *((number, used, 0) for number, used in loads.items()))
     log = UsageLog(str(path), Tunnel().read)
@@ -173,7 +173,7 @@ def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory,
 
 
 def test_the_file_is_v072s(path: Path) -> None:
-    """v0.7.2 reads a list of these two fields and nothing else, internal/web/sniffer.go."""
+    """v0.7.2 reads a list of these two fields alone (internal/web/sniffer.go)."""
     run_once(path, (8080, 1, 2), (443, 1, 0))
     assert json.loads(path.read_bytes()) == [{"Port": 443, "Usage": 1}, {"Port": 8080, "Usage": 3}]
 
@@ -208,13 +208,13 @@ def test_a_directory_that_may_only_be_entered_is_enough() -> None:
         assert path.read_bytes() == b"[1]"
 
 
-def test_a_link_that_leads_in_a_circle_costs_a_line(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_circular_link_is_logged_in_one_line(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path.symlink_to(path.name)
     run_once(path, (443, 1, 2))
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
-def test_mode_and_link_stay_and_nothing_else_is_left(tmp_path: Path, path: Path) -> None:
+def test_mode_and_link_stay_and_no_other_file_remains(tmp_path: Path, path: Path) -> None:
     (tmp_path / "data").mkdir()
     real = tmp_path / "data" / "real.json"
     real.write_text("[]")
@@ -227,8 +227,8 @@ def test_mode_and_link_stay_and_nothing_else_is_left(tmp_path: Path, path: Path)
     assert os.listdir(real.parent) == ["real.json"]  # noqa: PTH208 - names are what counts
 
 
-def test_a_file_that_can_not_be_exchanged_is_written_in_place(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that a container mounts by itself, or one in a directory of somebody else's."""
+def test_a_file_that_cannot_be_replaced_is_written_in_place(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container mounts the file by itself, or another user owns the directory."""
     run_once(path, (443, 1, 2))
     inode = path.stat().st_ino
 
@@ -249,7 +249,7 @@ def test_a_new_file_can_be_read_by_others(path: Path) -> None:
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """Call it with True for a full disk, with False for room again."""
+    """Return a function that fills the disk with True, and makes room again with False."""
     state = {"full": False}
     fsync = os.fsync
 
@@ -262,7 +262,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     return lambda full: state.update(full=full)
 
 
-def test_a_full_disk_costs_one_line_and_no_data(
+def test_a_full_disk_is_logged_once_and_loses_no_data(
     path: Path, full_disk: Callable[[bool], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     tunnel = Tunnel()
@@ -271,7 +271,7 @@ def test_a_full_disk_costs_one_line_and_no_data(
     log.load()
     full_disk(True)
     for received in range(10):
-        say(tunnel, (443, received, 0))
+        set_loads(tunnel, (443, received, 0))
         log.tick()
         log.save()
     assert caplog.messages == [f"sniffer_log: can't write {path}: no space left on device"]
@@ -283,14 +283,14 @@ def test_a_full_disk_costs_one_line_and_no_data(
 
 
 @pytest.mark.parametrize("name", ["missing/usage.json", "file/usage.json"])
-def test_a_path_that_can_not_be_is_no_failure(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_impossible_path_is_no_failure(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("")
     run_once(tmp_path / name, (443, 1, 0))
     assert {record.levelname for record in caplog.records} <= {"WARNING", "ERROR"}
     assert len(caplog.records) == 1
 
 
-def test_what_is_no_file_is_never_renamed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_anything_but_a_file_is_never_renamed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run_once(tmp_path, (443, 1, 0))
     run_once(Path("/dev/null"), (443, 1, 0))
     assert tmp_path.is_dir()
@@ -298,7 +298,7 @@ def test_what_is_no_file_is_never_renamed(tmp_path: Path, caplog: pytest.LogCapt
     assert ["not a regular file" in message for message in caplog.messages] == [True, True]
 
 
-def test_a_broken_file_that_can_not_be_renamed_is_left_alone(
+def test_a_broken_file_that_cannot_be_renamed_is_left_alone(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def read_only(_: Path) -> Path:
@@ -311,14 +311,14 @@ def test_a_broken_file_that_can_not_be_renamed_is_left_alone(
     assert len(caplog.records) == 1
 
 
-async def test_written_now_and_then_and_at_the_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_log_is_written_now_and_then_and_at_the_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage, "INTERVAL", 0.001)
     tunnel = Tunnel()
     async with keeping(str(path), tunnel.read) as totals:
-        say(tunnel, (443, 3, 0))
+        set_loads(tunnel, (443, 3, 0))
         await until(path.exists)
         monkeypatch.setattr(usage, "INTERVAL", 3600)
-        say(tunnel, (443, 5, 0))
+        set_loads(tunnel, (443, 5, 0))
         assert totals() == {443: 5}
     assert saved(path) == {443: 5}
 

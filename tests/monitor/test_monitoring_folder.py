@@ -1,4 +1,4 @@
-"""The Prometheus and Grafana set-up that comes with the program."""
+"""The Prometheus and Grafana set-up that is shipped with the program."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from backhaul.monitor.prometheus import render
 FOLDER = Path(__file__).parents[2] / "monitoring"
 DASHBOARDS = FOLDER / "grafana/dashboards"
 
-# The queries of v0.7.2's dashboard, so that one kept from there goes on.
+# The queries of v0.7.2's dashboard, which must keep working.
 OLD_QUERIES = ["backhaul_tunnel_status", "backhaul_tunnel_usage"]
 
 needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is missing (package prometheus)")
@@ -25,7 +25,7 @@ needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promto
 
 @pytest.fixture(scope="module")
 def exported() -> dict[str, set[str]]:
-    """Names of all exported samples, and the labels that each of them has."""
+    """Return the names of all exported samples, with the labels of each."""
     text = render(Tunnel(replace(port(443), target="x:1")).read(), {443: 1}).decode()
     families = text_string_to_metric_families(text)
     return {sample.name: set(sample.labels) for family in families for sample in family.samples}
@@ -45,25 +45,25 @@ def names(query: str) -> set[str]:
 
 
 @pytest.mark.parametrize("query", OLD_QUERIES + [target["expr"] for target in targets()])
-def test_what_is_queried_is_exported(query: str, exported: dict[str, set[str]]) -> None:
+def test_queried_metrics_are_exported(query: str, exported: dict[str, set[str]]) -> None:
     assert names(query)
     assert names(query) <= exported.keys()
 
 
 @pytest.mark.parametrize("target", targets(), ids=lambda target: target["expr"])
-def test_what_a_legend_names_is_there(target: dict[str, Any], exported: dict[str, set[str]]) -> None:
+def test_the_labels_of_a_legend_exist(target: dict[str, Any], exported: dict[str, set[str]]) -> None:
     grouped = re.search(r"by \(([^)]*)\)", target["expr"])
     kept = set(grouped[1].split(", ")) if grouped else exported[min(names(target["expr"]))] | {"instance", "job"}
     assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= kept
 
 
-def test_every_metric_of_ours_is_on_the_dashboard(exported: dict[str, set[str]]) -> None:
+def test_every_metric_is_on_the_dashboard(exported: dict[str, set[str]]) -> None:
     ours = {name for name in exported if name.startswith("backhaul_")}
     shown = set().union(*(names(target["expr"]) for target in targets()))
     assert ours - shown == {"backhaul_build_info", "backhaul_start_time_seconds"}
 
 
-def test_panels_have_ids_and_places_of_their_own() -> None:
+def test_panels_have_distinct_ids_and_places() -> None:
     panels = dashboard()["panels"]
     taken = [
         (x, y)
@@ -76,7 +76,7 @@ def test_panels_have_ids_and_places_of_their_own() -> None:
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
-def test_the_compose_file_mounts_what_is_there() -> None:
+def test_the_compose_file_mounts_existing_files() -> None:
     mounts = re.findall(r"- (\./[^:]+):", (FOLDER / "docker-compose.yml").read_text())
     assert len(mounts) == 3
     assert all((FOLDER / mount).exists() for mount in mounts)

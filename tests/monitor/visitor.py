@@ -1,4 +1,4 @@
-"""What visits the monitor's HTTP server in tests."""
+"""A visitor of the monitor's HTTP server."""
 
 import asyncio
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ PATIENCE = 20.0
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, taken apart; names of headers in lower case."""
+    """A parsed answer; names of headers are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -16,7 +16,7 @@ class Answer:
 
 
 async def exchange(port: int, *pieces: bytes) -> bytes:
-    """Send the pieces one after the other, return all that comes back until the end."""
+    """Send the pieces one after the other, and return all bytes up to the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         async with asyncio.timeout(PATIENCE):
@@ -29,7 +29,7 @@ async def exchange(port: int, *pieces: bytes) -> bytes:
 
 
 def parse(raw: bytes) -> Answer:
-    """Take one whole answer apart."""
+    """Parse one whole answer."""
     head, _, body = raw.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
@@ -39,6 +39,6 @@ def parse(raw: bytes) -> Answer:
 
 
 async def get(port: int, path: str, *headers: str, method: str = "GET") -> Answer:
-    """Ask for a path; ``headers`` are whole lines."""
+    """Request a path; ``headers`` are whole lines."""
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers, "", ""]
     return parse(await exchange(port, "\r\n".join(lines).encode()))
