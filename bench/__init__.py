@@ -1,4 +1,4 @@
 """Measure the tunnel beside two HAProxy hops and a direct connection on this machine.
 
-Run as ``python -m bench``; ``python -m bench.report RUN.json`` renders a stored run as Markdown.
+Run it with ``python -m bench``; ``python -m bench.report RUN.json`` renders a stored run as Markdown.
 """

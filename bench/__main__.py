@@ -25,7 +25,7 @@ KNOWN = ", ".join(VARIANTS)
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    """Read the options; ends the process with a usage message on a mistake."""
+    """Read the options; end the process with a usage message after a mistake."""
     parser = _parser()
     options = parser.parse_args(arguments)
     options.transport = [name.strip() for name in options.transport.split(",")]
@@ -64,7 +64,7 @@ def count(text: str) -> int:
 
 
 def make_plan(options: argparse.Namespace) -> Plan:
-    """Turn the options into a plan."""
+    """Return the plan that the options describe."""
     return Plan(
         variants=options.transport,
         contenders=[ours(), *find_peers(options.peer)],
@@ -84,9 +84,9 @@ def _measure(options: argparse.Namespace, plan: Plan, run: Run) -> None:
 
 
 def main() -> int:
-    """Measure, print the report, store what was asked for; returns the exit status."""
+    """Measure, print the report, and store the requested files; return the exit status."""
     options = parse_arguments(sys.argv[1:])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped then, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that started programs are stopped then, too
     try:
         plan = make_plan(options)
         raise_file_limit()

@@ -1,4 +1,4 @@
-"""What the kernel says about processes and the machine: CPU seconds, memory, stolen time, versions."""
+"""Facts from the kernel about processes and the machine: CPU seconds, memory, stolen time, versions."""
 
 import contextlib
 import importlib.metadata
@@ -36,14 +36,14 @@ def _family(pid: int, parents: dict[int, int]) -> list[int]:
 
 
 def cpu_seconds(pids: list[int]) -> float:
-    """User and system time spent so far by these processes and all their living descendants, to the microsecond."""
+    """Return the user and system time of these processes and all their living descendants, to the microsecond."""
     parents = _parents()
     members = {member for pid in pids for member in _family(pid, parents)}
     return sum(_cpu_clock(member) for member in members)
 
 
 def _cpu_clock(pid: int) -> float:
-    # clock_getcpuclockid(3), which Python has for threads only: /proc counts in steps of 10 ms, too coarse
+    # clock_getcpuclockid(3), which Python has for threads only. The steps of 10 ms in /proc are too coarse
     # for a short round. The kernel keeps the process's number inverted above three bits, 2 being its scheduler clock.
     with contextlib.suppress(OSError):
         return time.clock_gettime(~pid << 3 | 2)
@@ -51,7 +51,7 @@ def _cpu_clock(pid: int) -> float:
 
 
 def memory_bytes(pid: int) -> int:
-    """Proportional set size of the process and its descendants."""
+    """Return the proportional set size of the process and its descendants."""
     return sum(_pss(member) for member in _family(pid, _parents()))
 
 
@@ -75,13 +75,13 @@ class CpuTimes(NamedTuple):
         return cls(sum(ticks), ticks[7])
 
     def stolen_share_to(self, later: "CpuTimes") -> float:
-        """Share (0..1) of the CPU time between the two readings that the hypervisor gave to others."""
+        """Return the share (0..1) of the CPU time between two readings that the hypervisor gave to others."""
         elapsed = later.total - self.total
         return (later.stolen - self.stolen) / elapsed if elapsed else 0.0
 
 
 def raise_file_limit() -> None:
-    """Raise the soft limit of open files to the hard one, for us and what we start."""
+    """Raise the soft limit of open files to the hard one, also for child processes."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -112,7 +112,7 @@ def _congestion_control() -> str:
 
 
 def describe() -> dict[str, str]:
-    """Machine and software versions that a reader needs to judge the numbers."""
+    """Return the versions of machine and software that a reader needs to judge the numbers."""
     return {
         "revision": _revision(),
         "cpu": f"{_cpu_model()}, {os.cpu_count()} cores",

@@ -27,11 +27,11 @@ DEBIAN_PACKAGE = {
 
 
 class BenchError(Exception):
-    """A measurement could not be taken; the text is one line for the person at the terminal."""
+    """A measurement failed; the text is one line for the terminal."""
 
 
 def find_tool(name: str) -> str:
-    """Return the path of a program; raise BenchError that says how to install it."""
+    """Return the path of a program; raise BenchError with the command that installs it."""
     # Debian keeps daemons in /usr/sbin, which is not in every user's PATH.
     path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if path is None:
@@ -43,7 +43,7 @@ def free_port() -> int:
     """Return a port that is free for both TCP and UDP on 127.0.0.1 at this moment."""
     for port in random.sample(range(*PORT_RANGE), 1000):
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            # Without it the TIME_WAIT remains of an earlier round would make a usable port look taken.
+            # Without this, connections of an earlier round in TIME_WAIT would make a usable port look taken.
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 tcp.bind((LOOPBACK, port))
@@ -53,7 +53,7 @@ def free_port() -> int:
 
 
 class Program:
-    """One started process with its log file; owned by the Programs that started it."""
+    """A started process with its log file, owned by the Programs that started it."""
 
     def __init__(self, name: str, argv: list[str], log: Path, env: Mapping[str, str] | None = None) -> None:
         self.name = name
@@ -65,18 +65,18 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """Process id of the started program."""
+        """The process id of the program."""
         return self._process.pid
 
     def check_alive(self) -> None:
-        """Raise BenchError with the program's last words if it has ended."""
+        """Raise BenchError with the last lines of the log if the program has ended."""
         if self._process.poll() is None:
             return
         lines = self._log.read_text(errors="replace").strip().splitlines()
         raise BenchError(f"{self.name} ended at start: {lines[-1] if lines else 'no message'}")
 
     def stop(self) -> None:
-        """End the process: politely first, then for good."""
+        """End the process: first with a request, then by force."""
         self._process.terminate()
         try:
             self._process.wait(STOP_TIMEOUT)
@@ -86,7 +86,7 @@ class Program:
 
 
 class Programs:
-    """The programs of one round; every one of them is stopped when the context ends."""
+    """The programs of one round, which are all stopped when the context ends."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -114,7 +114,7 @@ class Programs:
 
 
 def wait_until(ready: Callable[[], bool], what: str, *programs: Program) -> None:
-    """Poll until ready; raise BenchError when a program ends or START_TIMEOUT seconds pass."""
+    """Poll until ready; raise BenchError when a program ends or after START_TIMEOUT seconds."""
     deadline = time.monotonic() + START_TIMEOUT
     while not ready():
         for program in programs:
@@ -125,7 +125,7 @@ def wait_until(ready: Callable[[], bool], what: str, *programs: Program) -> None
 
 
 def accepts(port: int) -> bool:
-    """Tell whether something listens on the TCP port."""
+    """Return whether the TCP port accepts connections."""
     with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
         return True
     return False
@@ -133,14 +133,14 @@ def accepts(port: int) -> bool:
 
 @contextlib.contextmanager
 def connect(port: int) -> Iterator[socket.socket]:
-    """Open a blocking connection without Nagle delay; 10 s limit on every operation."""
+    """Open a blocking connection without Nagle's delay; each operation may take 10 s."""
     with socket.create_connection((LOOPBACK, port), timeout=10) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield sock
 
 
 def echoes(port: int) -> bool:
-    """Tell whether one byte sent to the TCP port comes back within a second."""
+    """Return whether one byte sent to the TCP port comes back within a second."""
     with contextlib.suppress(OSError), connect(port) as sock:
         sock.settimeout(1)
         sock.sendall(b"?")
@@ -149,7 +149,7 @@ def echoes(port: int) -> bool:
 
 
 def answers_datagram(port: int) -> bool:
-    """Tell whether a datagram sent to the UDP port is answered within half a second."""
+    """Return whether a datagram sent to the UDP port is answered within half a second."""
     with socket.socket(type=socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
         sock.settimeout(0.5)
         sock.connect((LOOPBACK, port))
@@ -159,7 +159,7 @@ def answers_datagram(port: int) -> bool:
 
 
 def run_tool(name: str, *arguments: str, timeout: float) -> str:
-    """Run a command line tool to its end and return its output; raise BenchError with its complaint."""
+    """Run a command line tool to its end and return its output; raise BenchError with its error message."""
     try:
         done = subprocess.run(
             [find_tool(name), *arguments], capture_output=True, text=True, timeout=timeout, check=False
@@ -173,5 +173,5 @@ def run_tool(name: str, *arguments: str, timeout: float) -> str:
 
 def _complaint(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    # iperf3 -J hides its complaint in the midst of its JSON.
+    # iperf3 -J puts its error message into its JSON.
     return next((line for line in lines if "error" in line), lines[-1] if lines else "no message")

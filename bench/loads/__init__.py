@@ -1,1 +1,1 @@
-"""The loads: what is sent over a route and measured there, and the services that answer."""
+"""The loads: the measurements on a route, and the services that answer them."""

@@ -1,4 +1,4 @@
-"""The measurements on datagram routes: what arrives without loss, loss at a moderate rate, round trips."""
+"""The measurements on datagram routes: the highest rate without loss, loss at a moderate rate, round trips."""
 
 import itertools
 import random
@@ -14,33 +14,33 @@ from bench.loads.services import ANSWER, DATAGRAM, DATAGRAM_SIZE, QUERY
 from bench.processes import LOOPBACK, BenchError
 
 RATES = (200, 300, 400, 500, 600, 700, 850, 1000, 1200, 1400, 1700, 2000, 2400)  # Mbit/s
-ATTEMPTS = 2  # per rate: one stray hiccup of the machine does not end the search
-TICK = 0.001  # seconds between bursts; finer sleeps are not kept on a busy machine
+ATTEMPTS = 2  # per rate: a single hiccup of the machine does not end the search
+TICK = 0.001  # seconds between bursts; a busy machine does not keep shorter sleeps
 QUERY_TIMEOUT = 0.5
 QUERIES = 20
 DRAIN_SECONDS = 0.1
 
 
 class Delivery(NamedTuple):
-    """What became of one run of datagrams."""
+    """The result of one run of datagrams."""
 
     sent: int
     received: int
-    seconds: float  # from the first to the last arrival: what a queue delivers late costs rate
+    seconds: float  # from the first to the last arrival: a queue that delivers late lowers the rate
 
     @property
     def mbit_per_second(self) -> float:
-        """Rate of arrival."""
+        """The rate of arrival."""
         return self.received * DATAGRAM_SIZE * 8 / self.seconds / 1e6 if self.seconds else 0.0
 
 
 def echo(route: Route, effort: Effort) -> Values:
-    """Round-trip time of 64 bytes (µs), the flow being there already."""
+    """Measure the round-trip time of 64 bytes (µs) on an existing flow."""
     return {"udp_echo_p50": _echo_p50(route, effort.echoes)}
 
 
 def datagrams(route: Route, effort: Effort) -> Values:
-    """Highest rate that arrives whole (Mbit/s), loss at 200 Mbit/s (%)."""
+    """Measure the highest rate without loss (Mbit/s), and the loss at 200 Mbit/s (%)."""
     values: Values = {}
     first = _blast(route, RATES[0], effort.datagram_seconds)
     values["udp_loss_200"] = 100 * (1 - first.received / first.sent)
@@ -66,7 +66,7 @@ def _connected(port: int, timeout: float) -> Iterator[socket.socket]:
 
 
 def _blast(route: Route, rate: int, seconds: float) -> Delivery:
-    """Send at the rate (Mbit/s), then ask the sink through the same flow what it has."""
+    """Send at the rate (Mbit/s), then ask the sink through the same flow for its count."""
     run = random.getrandbits(32)
     with _connected(route.ports["sink"], QUERY_TIMEOUT) as sock:
         _ask(sock)  # the flow exists before the first datagram that counts

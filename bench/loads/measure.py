@@ -18,11 +18,11 @@ Values = dict[str, float]
 GB = 1e9
 WARM_UP_CONNECTIONS = 100
 MESSAGE = bytes(range(64))
-SETTLE_SECONDS = 0.5  # lets freed buffers go back and pools refill before memory is read
+SETTLE_SECONDS = 0.5  # lets freed buffers return and pools refill before memory is read
 
 
 class Effort(NamedTuple):
-    """How much each measurement does."""
+    """The effort of each measurement."""
 
     bulk_seconds: int = 2
     requests: int = 6000
@@ -51,7 +51,7 @@ class _Iperf3Output(msgspec.Struct):
 
 
 def _iperf3(route: Route, seconds: int, *options: str) -> _Sum:
-    """Run iperf3, twice if need be: after a test its server listens anew, and refuses who comes in between."""
+    """Run iperf3, twice if needed: after a test its server listens anew, and refuses connections in between."""
     try:
         return _iperf3_once(route, seconds, *options)
     except BenchError:
@@ -69,7 +69,7 @@ def _iperf3_once(route: Route, seconds: int, *options: str) -> _Sum:
 
 
 def bulk(route: Route, effort: Effort) -> Values:
-    """Throughput of one stream up, one down, eight up; CPU time of the hops per GB over all three."""
+    """Measure throughput with one stream up, one down and eight up, and the CPU time of the hops per GB over all."""
     pids = [hop.pid for hop in route.hops]
     before = cpu_seconds(pids)
     sums = {
@@ -85,7 +85,7 @@ def bulk(route: Route, effort: Effort) -> Values:
 
 
 def echo(route: Route, effort: Effort) -> Values:
-    """Round-trip time of 64 bytes on one established connection."""
+    """Measure the round-trip time of 64 bytes on one established connection."""
     with connect(route.ports["echo"]) as sock:
         for _ in range(100):
             _round_trip(sock)
@@ -109,7 +109,7 @@ def _round_trip(sock: socket.socket) -> float:
 
 
 def idle_memory(route: Route, effort: Effort) -> Values:
-    """Memory that one more idle connection costs at each end of the tunnel."""
+    """Measure the memory of one more idle connection at each end of the tunnel."""
     if not route.hops:
         return {}
     with ExitStack() as held:
@@ -123,6 +123,6 @@ def idle_memory(route: Route, effort: Effort) -> Values:
 
 def _hold_connections(held: ExitStack, route: Route, count: int) -> None:
     for _ in range(count):
-        # The echo proves that the connection reaches the backend: both ends of the tunnel hold it.
+        # The echo proves that the connection has reached the backend, so both ends of the tunnel hold it.
         _round_trip(held.enter_context(connect(route.ports["echo"])))
     time.sleep(SETTLE_SECONDS)

@@ -1,4 +1,4 @@
-"""What a load knows of the way it takes."""
+"""A route, as the loads know it."""
 
 from typing import NamedTuple
 
@@ -11,6 +11,6 @@ class Route(NamedTuple):
     """A started way to the backends."""
 
     name: str
-    ports: Ports  # where users reach each service: iperf, http, echo, sink, source
-    hops: tuple[Program, ...]  # nothing, or the server's side and the client's side
+    ports: Ports  # port of each service for users: iperf, http, echo, sink, source
+    hops: tuple[Program, ...]  # none, or the server's side and the client's side
     loads: tuple[str, ...]  # kinds of traffic to measure: "streams", "bulk", "datagrams", "stall"

@@ -1,8 +1,7 @@
-"""Backends of our own: ``python -m bench.loads.services {echo,sink,source} PORT`` on 127.0.0.1.
+"""Backends: ``python -m bench.loads.services {echo,sink,source} PORT`` on 127.0.0.1.
 
-echo: returns what it is sent, TCP and UDP, and holds idle connections.
-sink: counts numbered datagrams (see DATAGRAM) and answers a QUERY with what it has received.
-source: sends without end to whoever connects, as fast as it is read.
+echo: returns all bytes and datagrams, and holds idle connections. sink: counts numbered datagrams (see DATAGRAM) and
+answers a QUERY with its count. source: sends to each connection without end, as fast as it is read.
 """
 
 import select
@@ -17,7 +16,7 @@ from bench.processes import LOOPBACK
 BACKLOG = 4096
 CHUNK = 65536
 
-DATAGRAM_SIZE = 1200  # bytes; what QUIC and most VPNs send
+DATAGRAM_SIZE = 1200  # bytes, as sent by QUIC and most VPNs
 DATAGRAM = struct.Struct("!II")  # run, sequence number; the rest of the datagram is filler
 QUERY = b"?"
 ANSWER = struct.Struct("!IId")  # run, different datagrams received, seconds from the first to the last of them
@@ -34,9 +33,9 @@ def _listen(port: int) -> socket.socket:
 
 
 def echo(port: int) -> None:
-    """Serve until stopped: one epoll loop on raw sockets adds as little as possible to the latency measured.
+    """Serve until stopped, by one epoll loop on raw sockets, which adds little to the measured latency.
 
-    Every client waits for its answer before it sends more, so that a blocking send does not block.
+    Every client waits for its answer before it sends more, so a blocking send does not block.
     """
     with (
         socket.socket(type=socket.SOCK_DGRAM) as datagrams,
@@ -71,7 +70,7 @@ def _echo(sock: socket.socket) -> bool:
 
 
 class Tally:
-    """Which datagrams of the latest run have arrived, and when."""
+    """The datagrams of the latest run that have arrived, and the times of the first and the last."""
 
     def __init__(self) -> None:
         self._start(0)
@@ -90,7 +89,7 @@ class Tally:
         self._last = time.perf_counter()
 
     def answer(self) -> bytes:
-        """Pack the count; a datagram that came twice counts once."""
+        """Pack the count, in which a repeated datagram counts once."""
         return ANSWER.pack(self._run, self._seen.count(1), self._last - self._first)
 
 

@@ -1,4 +1,4 @@
-"""Many streams on one tunnel while one user does not read: whether the others go on."""
+"""Many streams on one tunnel while one user does not read."""
 
 import select
 import socket
@@ -12,16 +12,16 @@ from bench.loads.route import Route
 from bench.processes import LOOPBACK, BenchError, connect
 
 MESSAGE = bytes(16384)
-SEND_BUFFER = 128 * 1024  # bytes; a whole message always fits, so that the sender never waits
-STALL_SECONDS = 1.0  # ample for the source to fill every buffer on the way to the user who does not read
+SEND_BUFFER = 128 * 1024  # bytes; a whole message always fits, so the sender never waits
+STALL_SECONDS = 1.0  # ample time for the source to fill every buffer up to the user who does not read
 
 
 def stalled_reader(route: Route, effort: Effort) -> Values:
-    """Rate (Mbit/s) and p99 (ms) of echoes on all streams, without and with a stalled reader among them."""
+    """Measure rate (Mbit/s) and p99 (ms) of echoes on all streams, without and with a stalled reader among them."""
     with _open(route, effort.streams) as streams:
         free = _Exchange(streams).run(effort.stream_seconds)
     half = effort.streams // 2
-    # In the middle, so that the stalled stream shares its session with others however streams are spread.
+    # In the middle, so that the stalled stream shares its session with others in any distribution.
     with _open(route, half) as early, _stalled(route), _open(route, effort.streams - half) as late:
         time.sleep(STALL_SECONDS)
         beside = _Exchange([*early, *late]).run(effort.stream_seconds)
@@ -53,7 +53,7 @@ def _stalled(route: Route) -> Iterator[None]:
 
 
 class Traffic(NamedTuple):
-    """What the streams achieved together."""
+    """The results of all streams together."""
 
     rate: float  # Mbit/s, both directions together
     p99: float  # ms for one message and back
@@ -61,11 +61,11 @@ class Traffic(NamedTuple):
 
 
 class _Exchange:
-    """Every stream sends a message, waits until it is back, sends the next."""
+    """Each stream sends a message, waits until it is back, and sends the next."""
 
     def __init__(self, streams: list[socket.socket]) -> None:
         self._streams = {stream.fileno(): stream for stream in streams}
-        self._missing = dict.fromkeys(self._streams, 0)  # bytes of the answer still to come
+        self._missing = dict.fromkeys(self._streams, 0)  # bytes of the answer that have not arrived
         self._since = dict.fromkeys(self._streams, 0.0)
         self._moving: set[int] = set()
         self._times: list[float] = []  # milliseconds

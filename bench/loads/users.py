@@ -1,4 +1,4 @@
-"""The measurements of new connections: ab asks nginx for a tiny page, each time on a connection of its own."""
+"""The measurements of new connections: ab requests a tiny page of nginx, each time on a new connection."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from bench.processes import LOOPBACK, BenchError, run_tool
 
 
 def connections(route: Route, effort: Effort) -> Values:
-    """Count new connections per second with 10, 100 and 500 at a time, p99 at 10, and failed requests."""
+    """Measure new connections per second with 10, 100 and 500 at a time, p99 at 10, and failed requests."""
     values: Values = {"failed_requests": 0.0}
     with TemporaryDirectory() as directory:
         for concurrency in (10, 100, 500):
@@ -45,7 +45,7 @@ def _ab(route: Route, requests: int, concurrency: int, *options: str) -> str:
 
 
 def ab_figure(output: str, label: str) -> float:
-    """Take one labelled figure from ab's report; raise BenchError if it is not there."""
+    """Return one labelled figure of ab's report; raise BenchError if it is missing."""
     match = re.search(rf"^{label}:\s+([\d.]+)", output, re.MULTILINE)
     if match is None:
         raise BenchError(f"ab reported no {label!r}")
@@ -53,12 +53,12 @@ def ab_figure(output: str, label: str) -> float:
 
 
 def ab_failures(output: str) -> int:
-    """Count the requests that failed: ab's own sum counts one under several headings."""
+    """Return the number of failed requests; ab's own sum counts one under several headings."""
     match = re.search(r"\(Connect: (\d+), Receive: (\d+), Length: (\d+), Exceptions: (\d+)\)", output)
     return max(map(int, match.groups())) if match else 0
 
 
 def ab_percentile(csv: str, percent: int) -> float:
-    """Take the time in milliseconds of one percentile from ab's -e file."""
+    """Return the time of one percentile, in milliseconds, from ab's -e file."""
     rows = dict(line.split(",") for line in csv.splitlines()[1:])
     return float(rows[str(percent)])

@@ -1,1 +1,1 @@
-"""The samples of a run, the targets they have to meet, and the page and picture made of them."""
+"""The samples of a run, the targets for them, and the page and picture made of them."""

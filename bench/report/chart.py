@@ -12,12 +12,12 @@ METRICS_SHOWN = {
     "echo_p50": ("echo p50", "#d08a2e"),
 }
 BAR, GAP, LEFT, WIDTH, TOP = 11, 16, 150, 520, 50
-VALUE_WIDTH = 30  # of a number beside the longest bar to the left
+VALUE_WIDTH = 30  # width of a number beside the longest bar to the left
 RANGE = (0.125, 4.0)  # on a logarithmic axis: twice as good and half as good are equally far from 1
 
 
 def svg(run: Run) -> str:
-    """Draw the run. Longer is better throughout: latencies enter with the inverse of their ratio."""
+    """Draw the run. A longer bar is always better: latencies enter as the inverse of their ratio."""
     groups = [route for route in _routes(run) if any(_advantage(run, route, m) for m in METRICS_SHOWN)]
     step = len(METRICS_SHOWN) * BAR + GAP
     height = TOP + step * len(groups) + 10

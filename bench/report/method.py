@@ -1,4 +1,4 @@
-"""How a run was measured, as the page says it."""
+"""The method of a run, as the page describes it."""
 
 from bench.report.results import Run
 
@@ -21,7 +21,7 @@ those of backhaul, which takes it off connections within the machine: that is ha
 it is cubic, nobody is paced.
 """
 
-# bench/scenarios/dialects hold what it says.
+# bench/scenarios/dialects has the details.
 MODES = """\
 Each other program runs in its mode nearest to the transport, with its own defaults otherwise. v0.7.2 reads the same
 files. rathole opens a connection for each user and has nothing near the multiplexed transports; on wss its other
@@ -42,19 +42,19 @@ WebSocket. Its streams have windows of their own, as those of `mux_version = 2`.
 
 
 def method(run: Run) -> str:
-    """Return the text, the run's own figures filled in."""
+    """Return the text with the figures of the run."""
     text = METHOD.format(limit=run.steal_limit, dropped=run.dropped, total=len(run.samples))
     return f"{text}\n{MODES}"
 
 
 def circumstances(run: Run) -> list[str]:
-    """Return what was measured, where and when, as the items of a list."""
+    """Return the programs, machine and date as the items of a list."""
     facts = [("date", run.date), *run.machine.items(), *run.peers.items()]
     return [f"- {key}: {value}" for key, value in facts]
 
 
 def failures(run: Run) -> list[str]:
-    """Return what could not be measured, as a section, if there is anything."""
+    """Return the failed measurements as a section, empty if there are none."""
     if not run.failures:
         return []
     return ["", "### What could not be measured", "", *[f"- {failure}" for failure in run.failures]]

@@ -7,7 +7,7 @@ from bench.report.targets import DIRECT, HAPROXY, METRICS, OURS, TARGETS, Metric
 
 
 def verdict(run: Run, route: str, target: Target) -> str:
-    """Say whether the run meets a target: met, MISSED or not measured."""
+    """Return whether the run meets a target: met, MISSED or not measured."""
     if target.reference is None:
         value = run.value(route, target.metric)
     else:

@@ -1,4 +1,4 @@
-"""The page of a run, whichever scenario it is of."""
+"""The page of a run of any scenario."""
 
 from bench.report import page, repeats
 from bench.report.results import CONNECTIONS, Run

@@ -1,4 +1,4 @@
-"""A run of nothing but new connections as Markdown: best, quartile and median of many rounds."""
+"""A run of new connections alone, as Markdown: best, quartile and median of many rounds."""
 
 import statistics
 
@@ -23,7 +23,7 @@ page without keep-alive. The hypervisor took {median:.1%} of the CPU time in the
 
 
 def summary(values: list[float], metric: Metric) -> list[float]:
-    """Return best, quartile and median; nothing of nothing."""
+    """Return best, quartile and median; empty without values."""
     ranked = sorted(values, reverse=metric.higher_is_better)
     last = len(ranked) - 1
     return [ranked[last * quarter // 4] for quarter in (0, 1, 2)] if ranked else []

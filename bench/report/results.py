@@ -1,4 +1,4 @@
-"""One run's samples, as stored in the JSON file, and the value that a run reports for a metric."""
+"""The samples of a run, as stored in the JSON file, and the value that the run reports for a metric."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ CONNECTIONS = "connections"
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What one measurement of one route gave."""
+    """The values of one measurement on one route."""
 
     route: str
     round: int
-    steal: float  # share (0..1) of the machine's CPU time that the hypervisor took during the measurement
-    kept: bool  # False: the hypervisor took too much, the sample counts for nothing
+    steal: float  # share (0..1) of the machine's CPU time that the hypervisor took away during the measurement
+    kept: bool  # False if the hypervisor took too much; such a sample does not count
     values: dict[str, float]  # metric -> value
 
 
 class Run(msgspec.Struct):
-    """One whole run: where and when, every sample, and what could not be measured."""
+    """A whole run: its machine and date, every sample, and every failure."""
 
     date: str
     machine: dict[str, str]
@@ -39,11 +39,11 @@ class Run(msgspec.Struct):
         return sum(not sample.kept for sample in self.samples)
 
     def measured(self, variant: str) -> bool:
-        """Tell whether anything was measured on a route of the variant."""
+        """Return whether anything was measured on a route of the variant."""
         return any(sample.route.endswith(f"/{variant}") for sample in self.samples)
 
     def programs(self, variant: str) -> list[str]:
-        """Return the programs, modes of one included, that were measured on a variant: ours, then the peers."""
+        """Return the programs, with their modes, that were measured on a variant: this one, then the peers."""
         names = [route.rpartition("/") for route in dict.fromkeys(sample.route for sample in self.samples)]
         peers = [program for program, _, on in names if on == variant and program != OURS]
         return [OURS, *sorted(peers, key=self._rank)]
@@ -62,12 +62,12 @@ class Run(msgspec.Struct):
         ]
 
     def value(self, route: str, metric: str) -> float | None:
-        """Best kept value of a metric on a route (METRICS says what is best), None if there is none."""
+        """Return the best kept value of a metric on a route, as METRICS defines it; None without any."""
         values = self.values(route, metric)
         return METRICS[metric].pick(values) if values else None
 
     def ratio(self, route: str, reference: str, metric: str, reference_metric: str | None = None) -> float | None:
-        """Value on the route divided by that on the reference route, None without either."""
+        """Return the value on the route divided by that on the reference route; None without either."""
         value, base = self.value(route, metric), self.value(reference, reference_metric or metric)
         return value / base if value is not None and base else None
 

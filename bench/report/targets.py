@@ -1,4 +1,4 @@
-"""The metrics and, in one table, the targets that each transport has to meet."""
+"""The metrics and, in one table, the targets of each transport."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -9,15 +9,15 @@ OURS = "backhaul"
 
 
 class Metric(NamedTuple):
-    """A quantity: how it reads, and which of several rounds' values a run reports."""
+    """A quantity: its name and unit, and the rule for choosing among the values of several rounds."""
 
     title: str
     unit: str
     higher_is_better: bool
-    worst: bool = False  # report the worst round: a failure must not vanish behind a good round
+    worst: bool = False  # report the worst round: a good round must not hide a failure
 
     def pick(self, values: Iterable[float]) -> float:
-        """Choose the value to report: the round in which neighbours on the machine disturbed least."""
+        """Choose the value of the round that neighbours on the machine disturbed least."""
         choose: Callable[[Iterable[float]], float] = max if self.higher_is_better != self.worst else min
         return choose(values)
 
@@ -52,12 +52,12 @@ class Target(NamedTuple):
 
     metric: str
     limit: float
-    # Route (and metric, where that is another one) whose value the limit multiplies; None: it is absolute.
+    # The route (and metric, if another one) whose value the limit multiplies; without one it is absolute.
     reference: str | None = HAPROXY
     reference_metric: str | None = None
 
     def met_by(self, value: float) -> bool:
-        """Tell whether the value (or, with a reference, the ratio) is within the limit."""
+        """Return whether the value (or, with a reference, the ratio) is within the limit."""
         return value >= self.limit if METRICS[self.metric].higher_is_better else value <= self.limit
 
     def __str__(self) -> str:

@@ -1,1 +1,1 @@
-"""The scenarios: which routes are started, and which loads visit them in which order."""
+"""The scenarios: the routes that are started, and the order of the loads on them."""

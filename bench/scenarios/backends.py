@@ -44,7 +44,7 @@ http {{
 
 
 def python_environment() -> dict[str, str]:
-    """Environment in which a child finds this package and the program under test."""
+    """Return an environment in which a child finds this package and the program under test."""
     return {**os.environ, "PYTHONPATH": f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY}"}
 
 
@@ -58,7 +58,7 @@ def start_nginx(programs: Programs) -> int:
 
 
 def start_iperf3(programs: Programs) -> int:
-    """Start an iperf3 server; return its port. It serves one test at a time: every route gets its own."""
+    """Start an iperf3 server for one route, because it serves one test at a time; return its port."""
     port = free_port()
     server = programs.start("iperf3", [find_tool("iperf3"), "-s", "-B", "127.0.0.1", "-p", str(port)])
     wait_until(lambda: accepts(port), "iperf3", server)
@@ -75,7 +75,7 @@ def start_service(programs: Programs, kind: str, ready: Callable[[int], bool]) -
 
 
 def start_services(programs: Programs) -> dict[str, int]:
-    """Start what all routes of a round share; return service -> port."""
+    """Start the services that all routes of a round share; return service -> port."""
     return {
         "http": start_nginx(programs),
         "echo": start_service(programs, "echo", echoes),

@@ -26,7 +26,7 @@ class Contender(NamedTuple):
     name: str
     server: list[str]  # command line; the path of the configuration file is appended
     client: list[str]
-    modes: Callable[[str], Modes]  # of a variant; empty where the program has nothing near it
+    modes: Callable[[str], Modes]  # of a variant; empty if the program has nothing like it
     version: str
     environment: Mapping[str, str]
 
@@ -38,7 +38,7 @@ def ours() -> Contender:
 
 
 def find_peers(options: list[str]) -> list[Contender]:
-    """Return the peers; raise BenchError that names the option at fault."""
+    """Return the peers; raise BenchError that names the wrong option."""
     peers: dict[str, Contender] = {}
     for option in options:
         peer = _peer(option)
@@ -52,7 +52,7 @@ def _peer(option: str) -> Contender:
     match = PEER.fullmatch(option)
     name, path = match.groups() if match else (None, "")
     name = name or UNNAMED
-    # Several builds of one program: rathole-0.4=PATH rathole-0.5=PATH
+    # Several builds of one program, such as rathole-0.4=PATH rathole-0.5=PATH
     start = {"rathole": _rathole, "frp": _frp}.get(name.partition("-")[0], _backhaul)
     try:
         return start(name, Path(path).resolve())
@@ -76,7 +76,7 @@ def _frp(name: str, folder: Path) -> Contender:
 
 
 def _environment() -> Mapping[str, str]:
-    return {**os.environ, "RUST_LOG": "warn"}  # rathole logs every connection otherwise
+    return {**os.environ, "RUST_LOG": "warn"}  # without this rathole logs every connection
 
 
 def _program(path: Path, wanted: str = "the path of a program") -> str:

@@ -1,7 +1,7 @@
-"""New connections alone, in many short rounds: the programs stay up, and every round visits all of them in turn.
+"""New connections alone, in many short rounds: the programs stay up, and each round visits all of them in turn.
 
-A machine that is disturbed now and then leaves some rounds alone: the lowest of many short ones, and their quartile,
-tell differences of a few per cent that the best of three long ones cannot.
+A machine with occasional disturbances leaves some rounds undisturbed. The lowest of many short rounds, and their
+quartile, show differences of a few per cent that the best of three long rounds can't show.
 """
 
 import time
@@ -17,11 +17,11 @@ from bench.report.results import Run, Sample
 from bench.scenarios.rounds import Plan, noting_failure, say, start_routes
 from bench.scenarios.variants import VARIANTS
 
-SETTLE_SECONDS = 1.0  # in which pools fill and compilers of the first users' code are done
+SETTLE_SECONDS = 1.0  # for pools to fill and for the programs to warm up
 
 
 class Repeats(NamedTuple):
-    """How often the scenario is repeated, and how much it does each time."""
+    """The number of repetitions, and the size of each."""
 
     rounds: int
     users: int
@@ -32,7 +32,7 @@ class Repeats(NamedTuple):
 
 
 def repeat_connections(plan: Plan, repeats: Repeats, run: Run) -> None:
-    """Fill the run with samples of nothing but new connections; what fails is noted and not tried again."""
+    """Fill the run with samples of new connections alone; a failure is noted, and not tried again."""
     variants = [variant for variant in plan.variants if VARIANTS[variant].load == "streams"]
     if not variants:
         raise BenchError("--connections: expected a transport that carries streams, such as tcp")
@@ -40,9 +40,9 @@ def repeat_connections(plan: Plan, repeats: Repeats, run: Run) -> None:
         started = start_routes(plan._replace(variants=variants), run, programs)
         routes = [route for route in started if route.hops]
         time.sleep(SETTLE_SECONDS)
-        for number in range(repeats.rounds + 1):  # the first is for warming up
+        for number in range(repeats.rounds + 1):  # the first round is a warm-up
             say(f"round {number}/{repeats.rounds}")
-            # To and fro, so that no program always follows the same one.
+            # In both directions, so that no program always follows the same one.
             routes = [route for route in reversed(routes) if _measured(run, number, repeats, route)]
     say("")
 

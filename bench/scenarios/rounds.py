@@ -1,6 +1,6 @@
-"""Rounds: every route is started afresh, then measurement after measurement visits all routes in turn.
+"""Rounds: every route is started afresh, then each measurement visits all routes in turn.
 
-Interleaving takes the numbers that are compared seconds apart: a machine that slows down slows down all.
+So the numbers that are compared are taken seconds apart: a machine that slows down slows down all of them.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ from bench.scenarios.backends import make_secrets, start_services
 from bench.scenarios.contenders import Contender
 from bench.scenarios.routes import Backends, route_name, start_direct, start_haproxy, start_tunnel
 
-ATTEMPTS = 3  # per measurement and round, when the hypervisor steals time
+ATTEMPTS = 3  # attempts for each measurement and round, if the hypervisor steals time
 
 Measurement = Callable[[Route, Effort], Values]
 
-# (kind of traffic, measurement). Memory first: after a load test freed pages hide what a connection costs.
+# (kind of traffic, measurement). Memory comes first: after a load test, freed pages hide the cost of a connection.
 MEASUREMENTS: list[tuple[str, Measurement]] = [
     ("streams", measure.idle_memory),
     ("streams", measure.echo),
-    ("datagrams", datagrams.echo),  # right after that of streams, with which it is compared
+    ("datagrams", datagrams.echo),  # right after the echo of streams, with which it is compared
     ("streams", users.connections),
     ("streams", measure.bulk),
     ("bulk", measure.bulk),
@@ -38,7 +38,7 @@ MEASUREMENTS: list[tuple[str, Measurement]] = [
 
 
 class Plan(NamedTuple):
-    """What a run compares, and how thoroughly."""
+    """The routes of a run, and the effort for each."""
 
     variants: list[str]
     contenders: list[Contender]
@@ -48,7 +48,7 @@ class Plan(NamedTuple):
 
 
 def measure_all(plan: Plan, run: Run) -> None:
-    """Fill the run with the samples of all rounds; what fails is noted in it, not raised."""
+    """Fill the run with the samples of all rounds; failures are noted in it, not raised."""
     for number in range(1, plan.rounds + 1):
         with TemporaryDirectory(prefix="bench-") as directory, Programs(Path(directory)) as programs:
             routes = list(start_routes(plan, run, programs))
@@ -66,7 +66,7 @@ def say(text: str) -> None:
 
 
 def start_routes(plan: Plan, run: Run, programs: Programs) -> Iterator[Route]:
-    """Start the programs of a round; routes that are compared with each other come one after the other."""
+    """Start the programs of a round, those that are compared one after the other."""
     backends = Backends(start_services(programs), make_secrets(programs.directory))
     yield start_direct(programs, backends)
     yield start_haproxy(programs, backends)
@@ -81,12 +81,12 @@ def start_routes(plan: Plan, run: Run, programs: Programs) -> Iterator[Route]:
 
 @contextlib.contextmanager
 def noting_failure(run: Run, what: str) -> Iterator[None]:
-    """Note what fails in the run, and go on."""
+    """Note a failure in the run, and go on."""
     try:
         yield
     except (BenchError, OSError) as error:
         failure = f"{what}: {error}"
-        if failure not in run.failures:  # what does not start fails alike in every round
+        if failure not in run.failures:  # a program that does not start fails in every round
             run.failures.append(failure)
 
 

@@ -1,4 +1,4 @@
-"""The ways from a user to a backend that are compared: direct, two HAProxy hops, a tunnel."""
+"""The compared ways from a user to a backend: direct, two HAProxy hops, a tunnel."""
 
 from typing import NamedTuple
 
@@ -22,9 +22,9 @@ from bench.scenarios.variants import VARIANTS
 
 
 class Backends(NamedTuple):
-    """What the routes of one round share."""
+    """The services that the routes of one round share."""
 
-    ports: Ports  # of the services behind the routes
+    ports: Ports  # ports of the services behind the routes
     secrets: Secrets
 
 
@@ -43,12 +43,12 @@ defaults
 
 
 def start_direct(programs: Programs, backends: Backends) -> Route:
-    """No hop at all: what the machine itself can do."""
+    """Use no hop at all, which shows the limits of the machine itself."""
     return Route(DIRECT, {**backends.ports, "iperf": start_iperf3(programs)}, (), ("streams", "datagrams"))
 
 
 def start_haproxy(programs: Programs, backends: Backends) -> Route:
-    """Two HAProxy processes in TCP mode, one thread each."""
+    """Start two HAProxy processes in TCP mode, with one thread each."""
     targets = {**backends.ports, "iperf": start_iperf3(programs)}
     inner, inner_ports = _haproxy(programs, "haproxy-inner", targets)
     outer, outer_ports = _haproxy(programs, "haproxy-outer", inner_ports)
@@ -72,7 +72,7 @@ def route_name(contender: Contender, variant: str, label: str) -> str:
 
 
 def start_tunnel(programs: Programs, contender: Contender, variant: str, label: str, backends: Backends) -> Route:
-    """Start the server and the client of one mode; wait until they carry.
+    """Start the server and the client of one mode, and wait until they carry users.
 
     Raises BenchError if the tunnel does not come up.
     """

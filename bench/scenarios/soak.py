@@ -1,8 +1,8 @@
-"""Live reload under traffic: every transport at once, both files rewritten every second, good and broken ones mixed.
+"""Live reload under traffic: all transports at once, with good and broken files rewritten every second.
 
-``python -m bench.scenarios.soak [--minutes 10]``. On ports that stay the same no request may fail: new connections,
-one connection that stays open all the time, and datagrams (over transport udp) are tried without a pause. Ends with
-1 if one did, or if a process has more descriptors, or much more memory, at the end than after the first minute.
+Run it with ``python -m bench.scenarios.soak [--minutes 10]``. No request may fail on ports that stay the same: new
+connections, one connection that stays open, and datagrams (over transport udp) are tried without a pause. It ends with
+1 if one failed, or if a process has more descriptors or much more memory at the end than after the first minute.
 """
 
 import argparse
@@ -24,22 +24,22 @@ from bench.processes import LOOPBACK, BenchError, Program, Programs, free_port
 from bench.scenarios.backends import make_certificate, python_environment, start_services
 
 TRANSPORTS = ("tcp", "tcpmux", "ws", "wss", "wsmux", "wssmux", "udp")
-PATIENCE = 8.0  # seconds for one request: users wait up to 3 s for a client that comes back
-WARM_UP = 20.0  # seconds after which memory and descriptors are taken for the first time
+PATIENCE = 8.0  # seconds for one request: users wait up to 3 s for a client that returns
+WARM_UP = 20.0  # seconds after which memory and descriptors are first measured
 GROWTH = 6 << 20  # bytes of memory that a process may gain after that: caches of the allocator
 BROKEN = ("[server\n", "hartbeat = 1\n", 'transport = "tpc"\n', 'heartbeat = "abc"\n', "\x00", "")
 
 
 @dataclass
 class Tally:
-    """What became of one transport's requests."""
+    """The results of one transport's requests."""
 
     requests: int = 0
     failures: list[str] = field(default_factory=list)
     slowest: float = 0.0  # seconds
 
     async def tried(self, what: str, request: Callable[[], Awaitable[None]]) -> None:
-        """Run a request and keep how it went."""
+        """Run a request, and count its result."""
         begun = time.monotonic()
         self.requests += 1
         try:
@@ -58,7 +58,7 @@ class Tunnel:
         self.tally = Tally()
         self.port, self._spare, self._bind = free_port(), free_port(), free_port()
         self._echo, self._tls = echo, tls
-        self._period = 0  # names the token
+        self._period = 0  # part of the token
         self._files = [programs.file(f"{transport}-{side}.toml", "") for side in ("server", "client")]
         self._write()
         self.ends: list[Program] = [
@@ -67,7 +67,7 @@ class Tunnel:
         ]
 
     def rewrite(self, second: int) -> None:
-        """Change something on both ends: in place, by replacing the file, or into nonsense."""
+        """Rewrite both files: in place, by a replacement, or with nonsense."""
         if second % 3 == 1:
             for file in self._files:
                 file.write_text(file.read_text() + random.choice(BROKEN))  # noqa: S311
@@ -75,7 +75,7 @@ class Tunnel:
         if second % 20 == 0:
             self._period = second
         self._write()
-        if second % 20 == 0:  # both at once, as an administrator with two terminals would
+        if second % 20 == 0:  # both at once, like an administrator with two terminals
             for end in self.ends:
                 os.kill(end.pid, signal.SIGHUP)
 
@@ -91,20 +91,20 @@ class Tunnel:
         client = f'[client]\nremote_addr = "{LOOPBACK}:{self._bind}"\n{common}retry_interval = 1\n'
         client += f"connection_pool = {random.randrange(4, 12)}\n"  # noqa: S311
         for file, text in zip(self._files, (server, client), strict=True):
-            new = file.with_suffix(".new")  # as editors do it
+            new = file.with_suffix(".new")  # like an editor
             new.write_text(text)
             new.replace(file)
 
 
 async def new_connections(tunnel: Tunnel) -> None:
-    """Connect, ask, disconnect, again and again."""
+    """Connect, ask and disconnect, again and again."""
     while True:
         await tunnel.tally.tried("new connection", lambda: _ask_once(tunnel.port))
         await asyncio.sleep(0.03)
 
 
 async def one_connection(tunnel: Tunnel) -> None:
-    """Ask on a connection that stays, as it must over every reload."""
+    """Ask on one connection, which must survive every reload."""
     reader, writer = await asyncio.open_connection(LOOPBACK, tunnel.port)
     while True:
         await tunnel.tally.tried("long connection", lambda: _ask(reader, writer))
@@ -112,7 +112,7 @@ async def one_connection(tunnel: Tunnel) -> None:
 
 
 async def datagrams(tunnel: Tunnel) -> None:
-    """Ask by datagrams, each question up to as often as any resolver would: a lost one is none of a reload's."""
+    """Ask by datagrams; each question is repeated as a resolver would, because a loss need not be a reload's."""
     loop = asyncio.get_running_loop()
     with socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
@@ -149,13 +149,13 @@ async def _ask_datagram(loop: asyncio.AbstractEventLoop, sock: socket.socket) ->
 
 
 def _usage(process: Program) -> tuple[int, int]:
-    """Return bytes of memory and the number of descriptors."""
+    """Return the bytes of memory and the number of descriptors."""
     pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE"), len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
 
 
 async def soak(tunnels: list[Tunnel], seconds: float) -> bool:
-    """Run the traffic and the rewriting; print what came of it; whether all is well."""
+    """Run the traffic and rewrite the files; print the results and return whether all is well."""
     load = [asyncio.ensure_future(kind(tunnel)) for tunnel in tunnels for kind in _kinds(tunnel)]
     begun = time.monotonic()
     before: dict[Program, tuple[int, int]] = {}
@@ -173,7 +173,7 @@ async def soak(tunnels: list[Tunnel], seconds: float) -> bool:
     crashed = [result for result in results if not isinstance(result, asyncio.CancelledError)]
     for crash in crashed:
         print(f"a load has ended: {crash!r}")
-    await asyncio.sleep(5)  # what closes late may close
+    await asyncio.sleep(5)  # late closes finish
     unwell = [tunnel for tunnel in tunnels if not _well(tunnel, before)]
     return not unwell and not crashed
 

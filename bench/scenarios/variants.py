@@ -1,11 +1,11 @@
-"""The transports that are measured, and their options."""
+"""The measured transports and their options."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 
 class Settings(NamedTuple):
-    """A transport's name in the configuration file, and what else its sections say."""
+    """A transport's name in the configuration file, and further keys of its sections."""
 
     transport: str
     load: str = "streams"
@@ -14,7 +14,7 @@ class Settings(NamedTuple):
 
     @property
     def protocol(self) -> str:
-        """What users speak."""
+        """The protocol of the users."""
         return "udp" if self.load == "datagrams" else "tcp"
 
 

@@ -30,7 +30,7 @@ def carried(*loads: tuple[int, int, int]) -> Tunnel:
 
 
 def set_loads(tunnel: Tunnel, *loads: tuple[int, int, int]) -> None:
-    tunnel.set_loads(ports=carried(*loads).status.ports)
+    tunnel.say(ports=carried(*loads).status.ports)
 
 
 def saved(path: Path) -> dict[int, int]:
@@ -81,9 +81,9 @@ def test_a_target_moved_to_the_others_does_not_count_again(path: Path) -> None:
     log = UsageLog(str(path), tunnel.read)
     set_loads(tunnel, (443, 12, 0))
     log.tick()
-    tunnel.set_loads(ports=(others,))
+    tunnel.say(ports=(others,))
     assert log.totals() == {443: 5, 0: 0}
-    tunnel.set_loads(ports=(replace(others, received=13),))
+    tunnel.say(ports=(replace(others, received=13),))
     assert log.totals() == {443: 5, 0: 1}
 
 

@@ -1,1 +1,1 @@
-"""The configuration files of the programs that are compared, each program's in a module of its own."""
+"""The configuration files of the compared programs, with a module for each program."""

@@ -1,4 +1,4 @@
-"""The files of this program, of v0.7.2 and of whatever else reads them."""
+"""The files of this program, of v0.7.2 and of all others that read the same files."""
 
 from functools import partial
 
@@ -21,7 +21,7 @@ def _server(settings: Settings, wiring: Wiring) -> dict[str, object]:
     certificate, key, *_ = wiring.secrets
     return {
         "bind_addr": f"{LOOPBACK}:{wiring.bind}",
-        "channel_size": 8192,  # 3 000 idle users and 500 at once must not be refused for want of a queue slot
+        "channel_size": 8192,  # 3 000 idle users and 500 at once must not be refused for lack of a queue slot
         "tls_cert": str(certificate),
         "tls_key": str(key),
         "sniffer_log": str(certificate.with_name("usage-server.json")),  # beside the other files of this round

@@ -14,7 +14,7 @@ class _Mode(NamedTuple):
     tls: bool = False
 
 
-# frps leaves the TLS of its protocol wss to a web server in front of it; a websocket with TLS inside costs the same.
+# frps leaves the TLS of its protocol wss to a web server in front of it; a WebSocket with TLS inside costs the same.
 MODES = {
     "tcp": _Mode("tcp"),
     "tcpmux": _Mode("tcp", mux=True),
@@ -25,7 +25,7 @@ MODES = {
     "udp": _Mode("tcp"),
     "tcp+udp": _Mode("tcp"),
     "tcpmux+udp": _Mode("tcp", mux=True),
-    # Its streams have windows of their own, as those of mux_version 2.
+    # Its streams have windows of their own, like those of mux_version 2.
     "tcpmux v2": _Mode("tcp", mux=True),
     "wsmux v2": _Mode("websocket", mux=True),
     "wssmux v2": _Mode("websocket", mux=True, tls=True),
@@ -33,7 +33,7 @@ MODES = {
 
 
 def modes(variant: str) -> Modes:
-    """Return frp's mode nearest to a variant of ours, if there is one."""
+    """Return frp's mode nearest to a variant, if there is one."""
     return {"": partial(_files, MODES[variant])} if variant in MODES else {}
 
 
@@ -44,7 +44,7 @@ def _files(mode: _Mode, wiring: Wiring) -> Files:
         "proxyBindAddr": LOOPBACK,
         "transport.tls.certFile": str(wiring.secrets.certificate),
         "transport.tls.keyFile": str(wiring.secrets.key),
-        "transport.tls.force": mode.tls,  # whatever came in the clear would be refused
+        "transport.tls.force": mode.tls,  # unencrypted connections would be refused
     }
     client = {
         "serverAddr": LOOPBACK,

@@ -1,4 +1,4 @@
-"""The files of rathole: a connection for each user, so its modes compare with tcp, ws, wss and datagrams."""
+"""The files of rathole, which has a connection for each user: comparable with tcp, ws, wss and datagrams."""
 
 from functools import partial
 
@@ -6,7 +6,7 @@ from bench.processes import LOOPBACK
 from bench.scenarios.dialects.toml import section
 from bench.scenarios.dialects.wiring import PKCS12_PASSWORD, TOKEN, Files, Modes, Wiring
 
-# variant -> label -> transport.type; "wss" is a websocket with TLS below it
+# variant -> label -> transport.type; "wss" is a WebSocket over TLS
 TRANSPORTS = {
     "tcp": {"": "tcp"},
     "ws": {"": "websocket"},
@@ -17,7 +17,7 @@ TRANSPORTS = {
 
 
 def modes(variant: str) -> Modes:
-    """Return rathole's modes to compare with a variant of ours, the nearest first; none for multiplexed ones."""
+    """Return rathole's modes to compare with a variant, the nearest first; none for multiplexed variants."""
     return {label: partial(_files, transport) for label, transport in TRANSPORTS.get(variant, {}).items()}
 
 

@@ -1,4 +1,4 @@
-"""TOML as the configuration files need it."""
+"""TOML, as far as the configuration files need it."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What one tunnel has to do, whichever program does it."""
+"""The task of one tunnel, whichever program does it."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,11 +10,11 @@ TOKEN = "bench"  # noqa: S105
 
 
 class Secrets(NamedTuple):
-    """What encrypted transports need; one set serves all programs."""
+    """Keys and certificates for encrypted transports; all programs share them."""
 
     certificate: Path  # PEM, self-signed for localhost
     key: Path  # PEM
-    pkcs12: Path  # both, under PKCS12_PASSWORD
+    pkcs12: Path  # certificate and key, encrypted with PKCS12_PASSWORD
     noise_private: str  # X25519, Base64
     noise_public: str
 
@@ -25,15 +25,15 @@ PKCS12_PASSWORD = "bench"  # noqa: S105
 class Wiring(NamedTuple):
     """The ports of one tunnel on 127.0.0.1."""
 
-    bind: int  # where the tunnel's server waits for its client
-    ports: Ports  # where users reach each service
-    targets: Ports  # where each service is
-    protocol: str  # what users speak: "tcp" or "udp"
+    bind: int  # the port on which the tunnel's server listens for its client
+    ports: Ports  # the port of each service for users
+    targets: Ports  # the port of each service itself
+    protocol: str  # the protocol of the users: "tcp" or "udp"
     secrets: Secrets
 
 
 class Files(NamedTuple):
-    """The texts of the two configuration files."""
+    """The texts of both configuration files."""
 
     server: str
     client: str
