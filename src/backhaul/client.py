@@ -102,8 +102,7 @@ class Client:
         Raises BackhaulError if the new configuration is unusable; the old one stays in force then.
         """
         old, self.config = self.config, new
-        self.relay.flows.bound(new.udp_max_flows, new.udp_timeout)
-        self.relay.patience = patient(new, self.relay.patience)
+        self.relay.apply(patient(new, self.relay.patience), max_flows=new.udp_max_flows, flow_timeout=new.udp_timeout)
         if not change.rebuild:
             self.tunnel.adopt(new)
             return

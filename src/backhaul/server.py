@@ -17,7 +17,7 @@ from backhaul.system.memory import backlog_limit
 from backhaul.transports.auth import UNNAMED, Credentials
 from backhaul.transports.base import ServerEvents, ServerTransport
 from backhaul.transports.registry import make_server
-from backhaul.transports.settings import DEFAULT_LIMITS, GateLimits, ServerSettings
+from backhaul.transports.settings import DEFAULT_LIMITS, CarrierLimits, GateLimits, ServerSettings
 from backhaul.tunnel.server import ServerTunnel
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
@@ -94,9 +94,8 @@ class Server:
         old, self.config = self.config, new
         if change.rebuild:
             self._rebuild(old)
-        self.relay.flows.bound(new.udp_max_flows, new.udp_timeout)
-        self.relay.patience = patient(new, self.relay.patience)
-        self.tunnel.adopt(new, self._settings())
+        self.relay.apply(patient(new, self.relay.patience), max_flows=new.udp_max_flows, flow_timeout=new.udp_timeout)
+        self.tunnel.adopt(new, _carrier_limits(new))
         ports = self.tunnel.ports
         ports.remove(change.ports_removed)
         ports.retarget(change.ports_retargeted)
@@ -148,7 +147,7 @@ class Server:
         self._poller.close()
 
     def _make_transport(self, events: ServerEvents) -> ServerTransport:
-        return make_server(self.config.transport, self._settings(), events, self.relay)
+        return make_server(self.config.transport, self._settings(), _carrier_limits(self.config), events, self.relay)
 
     def _settings(self) -> ServerSettings:
         config = self.config
@@ -157,13 +156,11 @@ class Server:
             bind_port=config.bind_addr.port,
             credentials=Credentials({UNNAMED: config.token.reveal()}),
             mux=mux_settings(config),
-            mux_con=config.mux_con,
             tls=self._tls() if config.facts.tls else None,
             path=config.path,
             decoy=config.decoy,
             limits=self._limits,
             listeners=WithheldListeners(self._listeners),
-            channel_size=config.channel_size,
             tunnel_options=tunnel_options(config),
         )
 
@@ -175,6 +172,10 @@ class Server:
             over_unix=config.bind_addr.is_path,
             look_every=self._timings.certificate,
         )
+
+
+def _carrier_limits(config: ServerConfig) -> CarrierLimits:
+    return CarrierLimits(channel_size=config.channel_size, mux_con=config.mux_con)
 
 
 def _bind_hosts(config: ServerConfig) -> list[str]:

@@ -157,7 +157,7 @@ async def test_a_user_who_was_read_for_a_carrier_that_failed_loses_nothing(any_n
     await ready([near.sock])
     user.take_early()
     await peer.send(b"second")
-    assert tunnel.server.tunnel.transport.carry(user)
+    assert tunnel.server.tunnel.transport.assign(user)
     assert await peer.receive(12) == b"first second"
     peer.close()
     await until(lambda: outcomes)

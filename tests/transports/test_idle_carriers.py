@@ -86,7 +86,7 @@ async def stage(net: Net) -> AsyncIterator[Stage]:
 async def test_the_announcement_of_a_user_waits_for_the_connection(stage: Stage, kind: Kind) -> None:
     carrier, near, far = await stage.idle(kind)
     before = near.fill()
-    assert carrier.carry(await stage.user(b"hello"))
+    assert carrier.attach(await stage.user(b"hello"))
     assert await far.receive(before) == bytes(before)
     assert await far.receive(len(USER[kind])) == USER[kind]
 
@@ -97,7 +97,7 @@ async def test_the_announcement_of_a_flow_waits_for_the_connection(stage: Stage,
     before, counters = near.fill(), Counters()
     flow = Flow(stage.relay.flows, DatagramQueue(counters), TARGET, Traffic(Meter(), Meter()), counters)
     flow.from_near([b"one", b"two"])
-    assert carrier.carry_flow(flow)
+    assert carrier.attach_flow(flow)
     assert await far.receive(before) == bytes(before)
     assert await far.receive(len(FLOWS[kind])) == FLOWS[kind]
 
@@ -107,10 +107,10 @@ async def test_a_dead_connection_takes_nothing_of_a_user(stage: Stage, kind: Kin
     carrier, near, far = await stage.idle(kind)
     far.reset()
     user = await stage.user(b"hello")
-    assert not carrier.carry(user)
+    assert not carrier.attach(user)
     assert near.sock.fileno() < 0
     other, _, far = await stage.idle(kind)
-    assert other.carry(user)
+    assert other.attach(user)
     assert await far.receive(len(USER[kind])) == USER[kind]
 
 
@@ -124,7 +124,7 @@ async def test_a_reset_that_a_dead_connection_has_met_is_remembered(stage: Stage
     user = User(sock.sock, TARGET, b"", Traffic(Meter(), Meter()), lambda outcome: ended.append(outcome.ending))
     carrier, _, _ = await stage.idle(kind)
     user.take_early()
-    assert carrier.carry(user)
+    assert carrier.attach(user)
     assert ended == [Ending.RESET_BY_USER]
 
 
@@ -132,7 +132,7 @@ async def test_a_reset_that_a_dead_connection_has_met_is_remembered(stage: Stage
 async def test_one_that_has_spoken_takes_no_user(stage: Stage, kind: Kind) -> None:
     carrier, near, _ = await stage.idle(kind, b"x")
     user = await stage.user()
-    assert not carrier.carry(user)
+    assert not carrier.attach(user)
     assert user.sock.fileno() >= 0
     assert near.sock.fileno() < 0
     await until(lambda: stage.gone == [carrier])
@@ -172,7 +172,7 @@ async def test_pings_that_a_client_does_not_read_are_few_and_whole(stage: Stage)
     before = near.fill()
     for _ in range(3):
         carrier.ping()
-    assert carrier.carry(await stage.user())
+    assert carrier.attach(await stage.user())
     assert await far.receive(before) == bytes(before)
     assert await receive_frame(far) == (BINARY, bytes([Signal.PING]))
     assert await receive_frame(far) == (TEXT, TARGET.encode())

@@ -75,6 +75,11 @@ class Relay:
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Event | None = None
 
+    def apply(self, patience: Patience, *, max_flows: int, flow_timeout: float) -> None:
+        """Use other limits, for present users and flows as well; ``flow_timeout`` is in seconds."""
+        self.patience = patience
+        self.flows.bound(max_flows, flow_timeout)
+
     @property
     def watched(self) -> int:
         """The number of connections with one ended direction."""

@@ -82,7 +82,7 @@ class Flow:
         self.last_used = 0.0  # the table's clock
         table.add(self)
 
-    def carry(self, far: DatagramEnd) -> None:
+    def attach(self, far: DatagramEnd) -> None:
         """Make ``far`` the far end, which replaces the one before; datagrams that waited go first."""
         before, self._far = self._far, far
         if isinstance(before, DatagramQueue):
@@ -247,4 +247,4 @@ def connect_flow(poller: Poller, flow: Flow, sock: socket.socket) -> None:
         flow.from_far(batch)
 
     prepare(sock)
-    flow.carry(DatagramSocket(poller, sock, received, flow.counters))
+    flow.attach(DatagramSocket(poller, sock, received, flow.counters))

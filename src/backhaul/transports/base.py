@@ -13,7 +13,7 @@ from backhaul.wire.signals import Signal
 
 from .connection import Connection
 from .session import ClientSession
-from .settings import ServerSettings
+from .settings import CarrierLimits
 from .user import User
 
 # A server that has lost the control channel closes its idle connections at once. So long they stay open on the
@@ -94,8 +94,8 @@ class Gate(Protocol):
 class ServerTransport(Protocol):
     """The public end of a transport."""
 
-    settings: ServerSettings
-    """Read whenever they are needed; what concerns the control channel and its address counts from `start`."""
+    def apply(self, limits: CarrierLimits) -> None:
+        """Use other limits from now on; connections that are open stay."""
 
     @property
     def session(self) -> ClientSession:
@@ -115,10 +115,10 @@ class ServerTransport(Protocol):
     def expect_user(self, waiting: int) -> None:
         """Ask the client for another connection, if needed, for a new user, one of ``waiting``."""
 
-    def carry(self, user: User) -> bool:
+    def assign(self, user: User) -> bool:
         """Take over `user` (socket included) and join it with a carrier; False if none is idle."""
 
-    def carry_flow(self, flow: Flow) -> Carry:
+    def assign_flow(self, flow: Flow) -> Carry:
         """Give `flow` a carrier if one is free and the client takes flows."""
 
     def beat(self) -> None:

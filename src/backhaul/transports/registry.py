@@ -10,22 +10,24 @@ from backhaul.relay.engine import Relay
 from backhaul.wire.transports import TRANSPORTS
 
 from .base import ClientEvents, ClientTransport, Door, DoorEvents, Gate, GateEvents, ServerEvents, ServerTransport
-from .settings import ClientSettings, ServerSettings
+from .settings import CarrierLimits, ClientSettings, ServerSettings
 
 # ruff: noqa: PLC0415 - see above
 
 
-def make_server(name: str, settings: ServerSettings, events: ServerEvents, relay: Relay) -> ServerTransport:
+def make_server(
+    name: str, settings: ServerSettings, limits: CarrierLimits, events: ServerEvents, relay: Relay
+) -> ServerTransport:
     """Return the public end of transport `name`. Raises TransportError when its certificate can't be used."""
     make_gate = functools.partial(_gate, name, settings, relay)
     if TRANSPORTS[name].datagrams:
         from backhaul.transports.carriers.udp_server import UdpServer
 
-        return UdpServer(settings, events, relay)
+        return UdpServer(settings, limits, events, relay)
     if TRANSPORTS[name].mux:
         from backhaul.transports.carriers.mux_server import MuxServer
 
-        return MuxServer(settings, events, relay, make_gate)
+        return MuxServer(settings, limits, events, relay, make_gate)
     from backhaul.transports.carriers.dedicated import DedicatedServer, MakeCarrier
 
     make_carrier: MakeCarrier
@@ -37,7 +39,7 @@ def make_server(name: str, settings: ServerSettings, events: ServerEvents, relay
         from backhaul.transports.carriers.raw import RawIdle
 
         make_carrier = functools.partial(RawIdle, relay)
-    return DedicatedServer(settings, events, make_gate, make_carrier)
+    return DedicatedServer(settings, limits, events, make_gate, make_carrier)
 
 
 def make_client(

@@ -54,16 +54,24 @@ DEFAULT_LIMITS: Final = GateLimits()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CarrierLimits:
+    """The limits of admitted connections, which change in place."""
+
+    channel_size: int
+    """Idle tunnel connections, or sessions, at most."""
+    mux_con: int = 8
+    """Streams per session before another is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ServerSettings:
-    """The settings of a transport on the public end."""
+    """The identity of a transport on the public end: a change needs a new gate and new carriers."""
 
     bind_host: str  # "" means every address
     bind_port: int
     credentials: Credentials
     tunnel_options: SocketOptions
-    channel_size: int  # idle tunnel connections at most
     mux: smux.Settings = field(default_factory=smux.Settings)
-    mux_con: int = 8  # streams per session before another is asked for
     tls: ServerTls | None = None
     path: str = ""  # before /channel and /tunnel
     decoy: str = "404"  # or a directory, or the URL of a website
@@ -73,7 +81,7 @@ class ServerSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClientSettings:
-    """The settings of a transport on the client."""
+    """The identity of a transport on the client: a change needs a new door and new carriers."""
 
     remote_host: str
     remote_port: int

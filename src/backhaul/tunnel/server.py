@@ -17,7 +17,7 @@ from backhaul.relay.outcome import FAILED, NOT_CARRIED
 from backhaul.state import SessionState
 from backhaul.transports.base import ServerEvents, ServerTransport
 from backhaul.transports.session import ClientSession
-from backhaul.transports.settings import ServerSettings
+from backhaul.transports.settings import CarrierLimits
 from backhaul.transports.user import User
 from backhaul.wire import proxy
 from backhaul.wire.signals import Signal
@@ -127,10 +127,10 @@ class ServerTunnel:
             idle=self._transport.idle,
         )
 
-    def adopt(self, config: ServerConfig, settings: ServerSettings) -> None:
+    def adopt(self, config: ServerConfig, limits: CarrierLimits) -> None:
         """Use another configuration; ``rebuild`` has handled changes that need a new control channel."""
         before, self.config = self.config, config
-        self._transport.settings = settings
+        self._transport.apply(limits)
         self._flows.set_most_waiting(config.channel_size)
         self.ports.set_options(_user_options(config))
         self._apply_offline()
@@ -247,7 +247,7 @@ class ServerTunnel:
         """Carry waiting users, oldest first, TCP users before flows."""
         while self._waiting:
             user = self._waiting.oldest()
-            if not self._carry(user):
+            if not self._assign(user):
                 return
             self._waiting.discard(user)
         self._flows.carrier_ready()
@@ -274,13 +274,13 @@ class ServerTunnel:
         port.open += 1
         waiting = len(self._waiting)
         self._transport.expect_user(waiting + 1)
-        if waiting or not self._carry(user):
+        if waiting or not self._assign(user):
             self._wait(user, port, address)
 
-    def _carry(self, user: User) -> bool:
+    def _assign(self, user: User) -> bool:
         """Pass the user to the transport; return False if they have to wait. An unexpected error resets the user."""
         try:
-            return self._transport.carry(user)
+            return self._transport.assign(user)
         except Exception as error:  # noqa: BLE001 - an error must not affect other users
             release(self._poller, user.sock, reset=True)
             user.done(FAILED)

@@ -64,7 +64,7 @@ class FlowDispatcher:
         """Carry waiting flows, oldest first, each source in turn."""
         while len(self._waiting):
             flow = self._waiting.next()
-            outcome = self.transport.carry_flow(flow)
+            outcome = self.transport.assign_flow(flow)
             if outcome is Carry.LATER:
                 return
             self._waiting.served(flow)
@@ -73,7 +73,7 @@ class FlowDispatcher:
 
     def flow_came(self, flow: Flow) -> None:
         """Find a carrier for a new flow, or let it wait."""
-        outcome = Carry.LATER if len(self._waiting) else self.transport.carry_flow(flow)
+        outcome = Carry.LATER if len(self._waiting) else self.transport.assign_flow(flow)
         if outcome is Carry.REFUSED:
             self._refuse(flow)
             return
@@ -103,11 +103,11 @@ class FlowDispatcher:
             " run this program on both ends, or use transport tcp or udp",
         )
         self._refused.add(flow)
-        flow.carry(Refusal(flow.counters))
+        flow.attach(Refusal(flow.counters))
 
     def _give_up(self, flow: Flow) -> None:
         """Close a flow that has waited too long, unless it can be carried now, or is refused by the client."""
-        outcome = self.transport.carry_flow(flow)
+        outcome = self.transport.assign_flow(flow)
         if outcome is Carry.REFUSED:
             self._refuse(flow)
         if outcome is not Carry.LATER:

@@ -14,7 +14,7 @@ from backhaul.relay.flows import Flow
 from backhaul.transports.base import Arrival, Carry, ClientEvents, Door, Gate, ServerEvents
 from backhaul.transports.connection import Connection
 from backhaul.transports.session import ClientSession
-from backhaul.transports.settings import ServerSettings
+from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.transports.user import User
 from backhaul.wire.peer import Feature, Peer
 
@@ -33,14 +33,14 @@ class IdleCarrier(Protocol):
     def takes_flows(self) -> bool:
         """True if the other end knows flows on this transport."""
 
-    def carry(self, user: User) -> bool:
+    def attach(self, user: User) -> bool:
         """Announce the target and join the two; False, with the user untouched, if the connection is dead.
 
         It is closed then, or in the hands of whom it has spoken to.
         """
 
-    def carry_flow(self, flow: Flow) -> bool:
-        """Announce the target and become the flow's far end; False as with `carry`."""
+    def attach_flow(self, flow: Flow) -> bool:
+        """Announce the target and become the flow's far end; False as with ``attach``."""
 
     def ping(self) -> None:
         """Keep middleboxes on the way from forgetting the connection."""
@@ -83,11 +83,12 @@ class DedicatedServer(GatedServer):
     def __init__(
         self,
         settings: ServerSettings,
+        limits: CarrierLimits,
         events: ServerEvents,
         make_gate: Callable[["DedicatedServer"], Gate],
         make_carrier: MakeCarrier,
     ) -> None:
-        super().__init__(settings, events, make_gate)
+        super().__init__(settings, limits, events, make_gate)
         self._make_carrier = make_carrier
         self._idle: OrderedDict[IdleCarrier, None] = OrderedDict()  # unlike a dict finds either end in constant time
         self.dropped = 0  # idle connections beyond channel_size
@@ -104,24 +105,24 @@ class DedicatedServer(GatedServer):
         for carrier in list(self._idle):
             carrier.ping()
 
-    def carry(self, user: User) -> bool:
+    def assign(self, user: User) -> bool:
         """Hand the user to the connection whose turn it is; False if none is idle."""
         while self._idle:
             carrier = self.take()
             try:
-                if carrier.carry(user):
+                if carrier.attach(user):
                     return True
             except BaseException:
                 carrier.abort()
                 raise
         return False
 
-    def carry_flow(self, flow: Flow) -> Carry:
+    def assign_flow(self, flow: Flow) -> Carry:
         """Hand the flow to the connection whose turn it is, if its other end knows flows."""
         while self._idle:
             if not self._next().takes_flows:
                 return Carry.REFUSED
-            if self.take().carry_flow(flow):
+            if self.take().attach_flow(flow):
                 return Carry.CARRIED
         return Carry.LATER
 
@@ -139,7 +140,7 @@ class DedicatedServer(GatedServer):
             self.client_is_v072 = True
             self.fit.seen()
         carrier = self._make_carrier(connection, self)
-        if len(self._idle) >= self.settings.channel_size:
+        if len(self._idle) >= self._limits.channel_size:
             self.dropped += 1
             carrier.close()
             return

@@ -16,7 +16,7 @@ from backhaul.relay.flows import Flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.transports.base import Carry, Gate, ServerEvents
 from backhaul.transports.connection import Connection
-from backhaul.transports.settings import ServerSettings
+from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.transports.user import User
 from backhaul.wire.peer import Feature
 from backhaul.wire.signals import Signal
@@ -42,11 +42,12 @@ class MuxServer(GatedServer):
     def __init__(
         self,
         settings: ServerSettings,
+        limits: CarrierLimits,
         events: ServerEvents,
         relay: Relay,
         make_gate: Callable[["MuxServer"], Gate],
     ) -> None:
-        super().__init__(settings, events, make_gate)
+        super().__init__(settings, limits, events, make_gate)
         self._relay = relay
         self._links = Balancer()
         self._asked: Deadlines[object] = Deadlines(relay.patience.request, self._unanswered)
@@ -66,11 +67,11 @@ class MuxServer(GatedServer):
 
     def expect_user(self, waiting: int) -> None:
         """Request a session if those that are open or on their way have no room for the users that wait."""
-        most = self.settings.mux_con
+        most = self._limits.mux_con
         if not self._links.has_room(waiting - len(self._asked) * most, most):
             self._ask()
 
-    def carry(self, user: User) -> bool:
+    def assign(self, user: User) -> bool:
         """Open a stream for the user on the session with the fewest; return False if all are full."""
         opened = self._open(user.target)
         if not opened:
@@ -93,7 +94,7 @@ class MuxServer(GatedServer):
         link.flush()
         return True
 
-    def carry_flow(self, flow: Flow) -> Carry:
+    def assign_flow(self, flow: Flow) -> Carry:
         """Open a stream for the flow on the session with the fewest, if one has room.
 
         Only a client with extensions takes flows. Until its hello has had time to come, a flow waits for it.
@@ -110,7 +111,7 @@ class MuxServer(GatedServer):
         channel.attach(consumer)
         consumer.start(flow.from_far, flow.close)
         link.flush()
-        flow.carry(consumer)
+        flow.attach(consumer)
         return Carry.CARRIED
 
     def tunnel_opened(self, connection: Connection) -> None:
@@ -124,17 +125,17 @@ class MuxServer(GatedServer):
             self._expect_surplus()
         sock, peer, received = connection
         proven = self.session.vouches
-        link = Link(self._relay, sock, Role.CLIENT, self.settings.mux, self, peer=peer, proven=proven)
+        link = Link(self._relay, sock, Role.CLIENT, self._settings.mux, self, peer=peer, proven=proven)
         self._links.add(link)
         link.start(received)
         self._events.carrier_ready()
 
     def _has_place(self) -> bool:
         """Return whether one more session may be kept; one that is not proven may be closed for it."""
-        if len(self._links) >= self.settings.channel_size:
+        if len(self._links) >= self._limits.channel_size:
             self._relay.complaints.warn("channel_size", "session refused: as many are open as channel_size allows")
             return False
-        limit = self.settings.limits.unproven_sessions
+        limit = self._settings.limits.unproven_sessions
         if self.session.vouches or self._links.unproven < limit:
             return True
         self._relay.complaints.warn(
@@ -204,7 +205,7 @@ class MuxServer(GatedServer):
                 self._ask()  # the proven ones are full, and this one may be a neighbour's
             link.tell_load()
             stream.push(encode_string(target.encode()))
-            if link.stalled or link.load >= self.settings.mux_con:
+            if link.stalled or link.load >= self._limits.mux_con:
                 self.expect_user(1)
             return link, stream
         self.expect_user(max(1, self._events.waiting))
@@ -215,10 +216,10 @@ class MuxServer(GatedServer):
 
         After a request in vain, also yield the stalled ones, the ones stalled longest last.
         """
-        while (link := self._links.choose(self.settings.mux_con)) is not None:
+        while (link := self._links.choose(self._limits.mux_con)) is not None:
             yield link
         if len(self._overdue):
-            yield from (link for link in reversed(list(self._links)) if len(link) < self.settings.mux_con)
+            yield from (link for link in reversed(list(self._links)) if len(link) < self._limits.mux_con)
 
     def _ask(self) -> None:
         self._asked.add(object())

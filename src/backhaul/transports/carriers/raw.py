@@ -45,7 +45,7 @@ class RawIdle(SilentConnection):
         if connection.received:  # nothing follows a ticket: no tunnel connection
             self._refuse()
 
-    def carry(self, user: User) -> bool:
+    def attach(self, user: User) -> bool:
         """See IdleCarrier. What the user has said already leaves together with the announcement."""
         if not self._alive():
             return False
@@ -60,7 +60,7 @@ class RawIdle(SilentConnection):
             pair.end(Ending.RESET_BY_USER)
         return True
 
-    def carry_flow(self, flow: Flow) -> bool:
+    def attach_flow(self, flow: Flow) -> bool:
         """See IdleCarrier."""
         if not self._alive():
             return False
@@ -73,7 +73,7 @@ class RawIdle(SilentConnection):
         splitter = Splitter(stamped=True)
         stream = DatagramStream(self._relay.poller, self._sock, framing, splitter, flow.counters, judge=judge)
         stream.start(flow.from_far, flow.close, unsent=rest)
-        flow.carry(stream)
+        flow.attach(stream)
         return True
 
     def ping(self) -> None:

@@ -7,15 +7,22 @@ from typing import Self
 from backhaul.relay.fit import Fit
 from backhaul.transports.base import Gate, ServerEvents
 from backhaul.transports.session import NO_CLIENT, ClientSession
-from backhaul.transports.settings import ServerSettings
+from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.wire.signals import Signal
 
 
 class GatedServer(ABC):
     """The public end of a transport; subclasses say what the gate lets in, and how that carries users."""
 
-    def __init__(self, settings: ServerSettings, events: ServerEvents, make_gate: Callable[[Self], Gate]) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        settings: ServerSettings,
+        limits: CarrierLimits,
+        events: ServerEvents,
+        make_gate: Callable[[Self], Gate],
+    ) -> None:
+        self._settings = settings
+        self._limits = limits
         self.session: ClientSession = NO_CLIENT
         self._events = events
         self._gate = make_gate(self)
@@ -23,6 +30,10 @@ class GatedServer(ABC):
     @abstractmethod
     def _drop_idle(self) -> None:
         """Let go of whatever has no user: its control channel is gone."""
+
+    def apply(self, limits: CarrierLimits) -> None:
+        """See ServerTransport."""
+        self._limits = limits
 
     def start(self) -> None:
         """Listen; raises OSError."""

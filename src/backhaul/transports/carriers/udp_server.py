@@ -16,7 +16,7 @@ from backhaul.transports.base import Carry, ServerEvents
 from backhaul.transports.connection import Connection
 from backhaul.transports.gates.raw import RawGate
 from backhaul.transports.session import ClientSession
-from backhaul.transports.settings import ServerSettings
+from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.transports.user import User
 from backhaul.wire.announcements import ANNOUNCEMENT_SIZE, PING, Announcement, announces, assign, read_announcement
 from backhaul.wire.datagrams import Batch
@@ -40,8 +40,8 @@ class UdpServer(GatedServer):
     _gate: RawGate
     client_is_v072 = False  # of no use to anybody here
 
-    def __init__(self, settings: ServerSettings, events: ServerEvents, relay: Relay) -> None:
-        super().__init__(settings, events, functools.partial(RawGate, relay.poller, settings, transport="udp"))
+    def __init__(self, settings: ServerSettings, limits: CarrierLimits, events: ServerEvents, relay: Relay) -> None:
+        super().__init__(settings, limits, events, functools.partial(RawGate, relay.poller, settings, transport="udp"))
         self._loop = asyncio.get_running_loop()
         self._relay = relay
         self._by_address: dict[Address, _Tunnel] = {}
@@ -58,7 +58,7 @@ class UdpServer(GatedServer):
 
     def start(self) -> None:
         """Listen for the control channel and, on the same port, for tunnels; raises OSError."""
-        sock = self.settings.listeners.datagrams(self.settings.bind_host, self.settings.bind_port)
+        sock = self._settings.listeners.datagrams(self._settings.bind_host, self._settings.bind_port)
         try:
             super().start()
         except OSError:
@@ -76,12 +76,12 @@ class UdpServer(GatedServer):
         super().client_connected(session)
         self._ping_later()
 
-    def carry(self, user: User) -> bool:
+    def assign(self, user: User) -> bool:
         """Return False: streams do not travel over this transport."""
         del user
         return False
 
-    def carry_flow(self, flow: Flow) -> Carry:
+    def assign_flow(self, flow: Flow) -> Carry:
         """Assign the idle tunnel that was heard from last, if there is one."""
         tunnel = self._take()
         if not tunnel:
@@ -129,7 +129,7 @@ class UdpServer(GatedServer):
 
     def is_token(self, datagram: bytes | memoryview) -> bool:
         """Return whether a datagram is the announcement of a tunnel by a v0.7.2 client."""
-        return self.settings.credentials.find(datagram) is not None
+        return self._settings.credentials.find(datagram) is not None
 
     def forget(self, tunnel: "_Tunnel") -> None:
         """Forget a closed tunnel."""
@@ -172,7 +172,7 @@ class UdpServer(GatedServer):
         return self._idle.popitem()[0] if self._idle else None
 
     def _add(self, tunnel: "_Tunnel") -> None:
-        if len(self._idle) >= self.settings.channel_size:
+        if len(self._idle) >= self._limits.channel_size:
             self.dropped += 1
             self.forget(next(iter(self._idle)))
         self._by_address[tunnel.address] = tunnel
@@ -241,7 +241,7 @@ class _Tunnel:
         self._assignment = assign(ticket if self.name else b"", flow.target)
         if again and not self._may_be_forgotten():  # a flow that is never answered, as some are, moves only once
             self._unanswered = math.inf
-        flow.carry(self)
+        flow.attach(self)
 
     def received(self, batch: Batch) -> None:
         """Pass datagrams of the client to the user, except messages about the tunnel."""

@@ -56,7 +56,7 @@ class WsIdle(SilentConnection):
         """See IdleCarrier: v0.7.2 knows no such targets on this transport."""
         return self.peer.supports(Feature.DATAGRAMS)
 
-    def carry(self, user: User) -> bool:
+    def attach(self, user: User) -> bool:
         """See IdleCarrier. What the user has said already leaves together with the announcement."""
         if not self._alive():
             return False
@@ -77,7 +77,7 @@ class WsIdle(SilentConnection):
             joined.sock_reset()
         return True
 
-    def carry_flow(self, flow: Flow) -> bool:
+    def attach_flow(self, flow: Flow) -> bool:
         """See IdleCarrier."""
         if not self._alive():
             return False
@@ -90,7 +90,7 @@ class WsIdle(SilentConnection):
         consumer = DatagramChannel(channel, flow.counters)
         consumer.start(flow.from_far, flow.close)
         channel.start(consumer)
-        flow.carry(consumer)
+        flow.attach(consumer)
         return True
 
     def ping(self) -> None:
