@@ -16,7 +16,7 @@ from backhaul.net.poller import LoopPoller
 from backhaul.tunnel.liveness import Liveness
 from backhaul.tunnel.timings import Timings
 
-# A busy machine may be slow at any single example: how long one takes is not what is tested.
+# A busy machine may be slow at any single example, whose time is not under test.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
 
@@ -29,19 +29,19 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """uvloop is what the program runs on; where loops differ in what matters, a test asks for both."""
+    """Run tests on uvloop, as the program does; those with the mark ``both_loops`` on each loop."""
     both = item.get_closest_marker("both_loops")
     return LOOPS if both else {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out cases that no system has, and those that are others under a second name."""
+    """Leave out cases that occur on no system, or that repeat others."""
     items[:] = [item for item in items if not _needless(getattr(item, "callspec", None))]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Write lone surrogates of a log as question marks: no report with them gets from a worker to the terminal."""
+    """Replace lone surrogates in a log: xdist can't transfer a report with them."""
     report = yield
     report.sections = [(title, text.encode(errors="replace").decode()) for title, text in report.sections]
     return report
@@ -53,18 +53,18 @@ def _needless(callspec: Any) -> bool:  # noqa: ANN401 - pytest keeps the type to
 
 
 def _impossible(params: dict[str, Any]) -> bool:
-    """uvloop's own watching of sockets where there is epoll: its readers are gone after a call on a broken socket."""
+    """Return whether uvloop watches sockets itself in spite of epoll: after an error it loses its readers."""
     return params.get("plane") == "no-epoll" and uvloop.new_event_loop in params.values()
 
 
 def _repeated(params: dict[str, Any]) -> bool:
-    """The choice between splice and copy is one of pairs, which transport tcp alone has."""
+    """Return whether splice or copy makes no difference: only pairs, which are those of tcp, have the choice."""
     return params.get("plane") == "copy" and params.get("any_net", "tcp") != "tcp"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What tests start and kill leaves its sockets here, not among those of the machine."""
+    """Keep the status sockets of killed programs away from those of the machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNTIME_DIRECTORY", str(tmp_path_factory.mktemp("run")))
         yield
@@ -72,21 +72,21 @@ def runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 @pytest.fixture
 async def net() -> AsyncIterator[Net]:
-    """Sockets, services and ends of tunnels over TCP; nothing may be left when the test is over."""
+    """Provide sockets, services and ends of tunnels over TCP; nothing may remain at the end."""
     async with Net("tcp") as net:
         yield net
 
 
 @pytest.fixture(params=BUILT)
 async def any_net(request: pytest.FixtureRequest) -> AsyncIterator[Net]:
-    """Do the same over every transport."""
+    """Provide the same over every transport."""
     async with Net(request.param) as net:
         yield net
 
 
 @pytest.fixture(params=["splice", "copy", "no-epoll"])
 def plane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each way in which bytes can be moved on some system; to be named before ``net``."""
+    """Choose each way of moving bytes that some system uses; request it before ``net``."""
     if request.param == "copy":
         monkeypatch.setenv("BACKHAUL_NO_SPLICE", "1")
     if request.param == "no-epoll":
@@ -97,7 +97,7 @@ def plane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 
 @pytest.fixture
 def doubts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """When clients have asked their server for a sign of life."""
+    """Collect the times at which clients asked their server for a sign of life."""
     asked: list[float] = []
     doubtful = Liveness.doubtful
 
@@ -112,15 +112,14 @@ def doubts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def short_handshake(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drop peers that prove nothing soon; to be named before ``public`` or ``behind``."""
+    """Drop peers that prove nothing soon; request it before ``public`` or ``behind``."""
     net.limits = replace(net.limits, handshake_timeout=0.1)
     monkeypatch.setattr("backhaul.transports.doors.raw.HANDSHAKE_TIMEOUT", 0.1)
 
 
 @pytest.fixture
 async def public(net: Net, request: pytest.FixtureRequest) -> Public:
-    """Start a server; marks add to it: ``config`` lines or other keys, ``limits`` of its gate, ``timings`` its
-    waits."""
+    """Start a server; its marks are ``config`` (lines or other keys), ``limits`` of the gate, and ``timings``."""
     marker = request.node.get_closest_marker("config")
     lines: str = marker.args[0] if marker and marker.args else ""
     unchecked: dict[str, Any] = marker.kwargs if marker else {}

@@ -1,4 +1,4 @@
-"""Networks apart from that of the machine: for scripts of the tests, and for sockets of a test itself."""
+"""Networks apart from the machine's, for scripts of the tests and for sockets of a test itself."""
 
 import contextlib
 import ctypes
@@ -12,7 +12,7 @@ CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 
 
 def separable() -> bool:
-    """Whether networks and mounts can be had that nothing else on this machine sees."""
+    """Return whether this process may create networks and mounts that nothing else on the machine sees."""
     trial = ["unshare", "--net", "--mount", "sh", "-c", "ip link set lo up && mount --bind /dev/null /etc/resolv.conf"]
     try:
         return subprocess.run(trial, capture_output=True, check=False).returncode == 0
@@ -21,7 +21,7 @@ def separable() -> bool:
 
 
 def run_apart(module: str, *preparations: str) -> tuple[str, str]:
-    """Run a module of tests.support after some commands; return what it has printed, and its complaints."""
+    """Run a module of tests.support after some commands; return its output and its errors."""
     program = f"exec {sys.executable} -u -m tests.support.{module}"
     inside = " && ".join(("ip link set lo up", *preparations, program))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -31,7 +31,7 @@ def run_apart(module: str, *preparations: str) -> tuple[str, str]:
 
 
 class Namespace:
-    """A network namespace that lives as long as this object is open."""
+    """A network namespace that exists as long as this object is open."""
 
     def __init__(self) -> None:
         self._keeper = subprocess.Popen(["unshare", "--net", "sleep", "60"])
@@ -40,7 +40,7 @@ class Namespace:
 
     @property
     def ready(self) -> bool:
-        """Whether the namespace is another one than ours."""
+        """Whether the namespace differs from that of this process."""
         return Path(self.path).readlink() != Path("/proc/self/ns/net").readlink()
 
     @contextlib.contextmanager
@@ -59,6 +59,6 @@ class Namespace:
         subprocess.run(["nsenter", f"--net={self.path}", *command.split()], check=True, capture_output=True)
 
     def close(self) -> None:
-        """Give it up, and with it what is in it."""
+        """Close the namespace with everything in it."""
         self._keeper.terminate()
         self._keeper.wait()

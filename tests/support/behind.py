@@ -1,4 +1,4 @@
-"""A client of ours whose server is played by the test, as v0.7.2 or as one of ours."""
+"""A client whose server is played by the test, as v0.7.2 or with extensions."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class Behind:
     listener: Listener
 
     async def control(self, ticket: bytes = b"") -> Peer:
-        """Accept the next control channel; with a ``ticket`` as a server of ours."""
+        """Accept the next control channel; with a ``ticket`` as a server with extensions."""
         control = await self.listener.accept()
         await accept_control(control)
         if ticket:

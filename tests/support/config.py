@@ -1,4 +1,4 @@
-"""Small configurations, and what the loader makes of them."""
+"""Small configurations, and the loader's verdict on them."""
 
 import pytest
 

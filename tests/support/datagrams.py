@@ -10,7 +10,7 @@ from typing import Any
 from .net import HOST, PATIENCE, until
 from .tunnel import BUILT, Net, Tunnel
 
-# All transports carry datagrams; this is how the server is told.
+# All transports carry datagrams; these lines switch it on.
 FLOWS = {"udp": "", **dict.fromkeys(BUILT, "accept_udp = true")}
 
 _IP_PKTINFO = 8  # <linux/in.h>; ip(7)
@@ -20,7 +20,7 @@ Address = Any
 
 
 async def repeat(act: Callable[[], None], condition: Callable[[], Any]) -> None:
-    """Do something until its effect is seen: a datagram may be lost."""
+    """Repeat an action until its effect shows, because a datagram may be lost."""
 
     def act_and_look() -> Any:  # noqa: ANN401 - whatever is true
         act()
@@ -37,7 +37,7 @@ class UdpPeer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         self.sock = sock
         self.heard: deque[tuple[bytes, Address]] = deque()
-        self.count = 0  # of datagrams received so far
+        self.count = 0  # the number of datagrams received so far
         self._heard = heard or self._keep
         self._news = asyncio.Event()
         asyncio.get_running_loop().add_reader(sock, self._readable)
@@ -48,7 +48,7 @@ class UdpPeer:
         return int(self.sock.getsockname()[1])
 
     def send(self, data: bytes, to: Address = None) -> None:
-        """Send to ``to``, or to where the socket is connected."""
+        """Send to ``to``, or to the peer of the connected socket."""
         self.sock.sendmsg([data], [], 0, to)
 
     async def receive_from(self) -> tuple[bytes, Address]:
@@ -80,7 +80,7 @@ class UdpPeer:
                 data, address = self.sock.recvfrom(1 << 16)
             except BlockingIOError:
                 return
-            except OSError:  # what ICMP said; the test sees that nothing comes
+            except OSError:  # an ICMP error; the test notices that nothing arrives
                 continue
             self.count += 1
             self._heard(data, address)
@@ -107,7 +107,7 @@ class Sources:
         self.sock.sendmsg([data], [info], 0, to)
 
     def receive(self) -> tuple[int, bytes] | None:
-        """Return the number of a source that was answered, and the answer; None if nothing is there."""
+        """Return the number of an answered source with the answer; None if there is none."""
         try:
             data, ancillary, _, _ = self.sock.recvmsg(1 << 16, 64)
         except BlockingIOError:
@@ -121,7 +121,7 @@ class Sources:
 
 
 class UdpNet(Net):
-    """A Net with datagrams: all of its UDP sockets are closed at the end, and nothing may be left behind."""
+    """A Net with datagrams: all of its UDP sockets are closed at the end, and nothing may remain."""
 
     def __init__(self, transport: str) -> None:
         super().__init__(transport)
@@ -135,7 +135,7 @@ class UdpNet(Net):
         port: int = 0,
         heard: Callable[[bytes, Address], None] | None = None,
     ) -> UdpPeer:
-        """Open a UDP socket on ``port`` (0: any), connected to the port ``to`` if given; ``heard`` gets what comes."""
+        """Open a UDP socket on ``port`` (0: any), connected to port ``to`` if given; ``heard`` gets the datagrams."""
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind((host, port))
         if to:
@@ -145,7 +145,7 @@ class UdpNet(Net):
         return peer
 
     def udp_echo(self, host: str = HOST, *, port: int = 0) -> UdpPeer:
-        """Open a UDP socket that answers ``echo:`` and what it heard, or just that if it is long."""
+        """Open a UDP socket that answers ``echo:`` and the datagram, or just the datagram if it is long."""
 
         def answer(data: bytes, address: Address) -> None:
             peer.send(data if len(data) > 1000 else b"echo:" + data, address)
@@ -170,19 +170,19 @@ class UdpNet(Net):
 
 
 class Nat:
-    """Passes datagrams on to a port of this machine, from an address of its own for each address inside."""
+    """Forwards datagrams to a port of this machine, from a separate address for each address inside."""
 
     def __init__(self, net: UdpNet, port: int, target: int) -> None:
         self._net = net
         self._target = target
         self._outside: dict[Address, UdpPeer] = {}
-        self.upwards: Callable[[bytes], int] = lambda _: 1  # how many copies of a datagram are passed on
+        self.upwards: Callable[[bytes], int] = lambda _: 1  # copies of each datagram that are passed on
         self.downwards: Callable[[bytes], int] = lambda _: 1
-        self.host = HOST  # that what is inside wants to reach
+        self.host = HOST  # the port that clients inside want to reach
         self._inside = net.udp(port=port, heard=self._from_inside)
 
     def rebind(self) -> None:
-        """Give every address inside another one outside; what is sent to the old ones is lost."""
+        """Give every address inside another one outside; datagrams to the old ones are lost."""
         for peer in self._outside.values():
             peer.close()
         self._outside.clear()

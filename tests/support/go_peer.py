@@ -1,4 +1,4 @@
-"""The Go peer as a process beside the test, and tunnels of which it is one end and ours the other."""
+"""The Go peer as a process beside the test, and tunnels between it and this program."""
 
 import signal
 import subprocess
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STREAMS = ("tcp", "tcpmux", "ws", "wss", "wsmux", "wssmux")  # the transports for users who speak TCP
 MUX = ("tcpmux", "wsmux", "wssmux")
 
-# What v0.7.2 can't stand, as the peer's lines have it. In no test may one of these appear.
+# Signs in the peer's log that it received something it can't handle. No test may cause one of them.
 _INTOLERABLE = (
     "panic",
     "unknown signal",
@@ -37,7 +37,7 @@ _INTOLERABLE = (
 
 
 class Case(NamedTuple):
-    """Which transport, which end of it is ours, and which version of smux."""
+    """A transport, the end that is this program's, and a version of smux."""
 
     transport: str
     ours: str  # "server" or "client"
@@ -64,7 +64,7 @@ def cases(transports: Sequence[str], *, versions: Sequence[int] = (1, 2)) -> lis
 
 
 class GoPeer:
-    """A peer that runs, or has been killed and may be started again; what it says is kept."""
+    """A peer that runs, or has been killed and may be started again; its log is kept."""
 
     def __init__(self, command: Sequence[str | Path], log: Path) -> None:
         self.command = command
@@ -79,53 +79,53 @@ class GoPeer:
 
     @property
     def running(self) -> bool:
-        """Whether it runs: it ends by itself only when it crashes."""
+        """Whether it runs; it ends by itself only in a crash."""
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        """End it without a word; harmless when it has ended."""
+        """Kill it; harmless when it has ended."""
         for process in [*self._frozen, self._process]:
             if process:
                 process.kill()
                 process.wait()
 
     def freeze(self) -> None:
-        """Leave it without a sign of life, its connections open; another may be started beside it."""
+        """Stop it without closing its connections; another one may be started beside it."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
         self._frozen.append(self._process)
 
     def ask_to_stop(self) -> None:
-        """Have it say goodbye and leave."""
+        """Let it stop in order, and wait for its end."""
         assert self._process
         self._process.terminate()
         self._process.wait()
 
     @property
     def said(self) -> str:
-        """All lines so far."""
+        """All lines of its log so far."""
         return self._log.read_text() if self._log.exists() else ""
 
     def count(self, event: str) -> int:
-        """Return how often it has said so."""
+        """Return how often its log holds the text."""
         return self.said.count(event)
 
     async def says(self, event: str, times: int = 1) -> None:
-        """Wait until it has said so; AssertionError with all that it did say otherwise."""
+        """Wait until its log holds the text; AssertionError with the whole log otherwise."""
         try:
             await until(lambda: self.count(event) >= times)
         except TimeoutError:
             raise AssertionError(f"the peer never said {event!r}:\n{self.said}") from None
 
     def check(self) -> None:
-        """AssertionError if it was sent anything that v0.7.2 can't stand, or has crashed."""
+        """AssertionError if it received anything that v0.7.2 can't handle, or has crashed."""
         said = self.said
         assert not [line for line in said.splitlines() if any(word in line for word in _INTOLERABLE)], said
         assert self.running, said
 
 
 class Keys(NamedTuple):
-    """What a test may want of a tunnel, whichever end it has to be told to."""
+    """Keys of the configuration that a test may set, for whichever end needs them."""
 
     mux_con: int = 8
     heartbeat: float = 40.0  # seconds
@@ -136,7 +136,7 @@ class Keys(NamedTuple):
 
 
 class Mixed:
-    """A tunnel of which one end is ours and the other the peer's."""
+    """A tunnel with this program at one end and the peer at the other."""
 
     def __init__(self, net: UdpNet, case: Case, binary: Path, folder: Path, certificate: tuple[Path, Path]) -> None:
         self.net = net
@@ -158,7 +158,7 @@ class Mixed:
         await self.connected()
 
     def prepare(self, *targets: int | str, **keys: Any) -> None:  # noqa: ANN401 - those of Keys
-        """Settle what both ends will be told, without starting either."""
+        """Prepare the configuration of both ends, without starting either."""
         self.ports = [free_port() for _ in targets]
         self._mappings = [f"{HOST}:{port}={target}" for port, target in zip(self.ports, targets, strict=True)]
         self._keys = Keys(**keys)
@@ -172,7 +172,7 @@ class Mixed:
             await self.peer.says("listening on", listening + 1)
 
     async def start_ours(self, timings: Timings = NO_WAIT) -> None:
-        """Start our end, for the first time or again; ``timings`` are those of our server."""
+        """Start this program's end, for the first time or again; ``timings`` are those of the server."""
         if self.case.ours == "server":
             unchecked: dict[str, Any] = {"heartbeat": self._keys.heartbeat}
             self.ours = await self.net.server(
@@ -182,7 +182,7 @@ class Mixed:
             self.ours = await self.net.client(self.bind_port, self._lines())
 
     async def connected(self, times: int = 1) -> None:
-        """Wait until the tunnel stands, for the peer for the ``times``th time."""
+        """Wait until the tunnel is up, for the peer for the ``times``th time."""
         await self.peer.says("control channel open", times)
         await until(lambda: self.ours.tunnel.connected)
         if self.case.ours == "client":

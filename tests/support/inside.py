@@ -1,4 +1,4 @@
-"""The TCP connections of this process, found by their ports, whichever object holds them."""
+"""The TCP connections of this process, found by their ports, whichever object owns them."""
 
 import contextlib
 import os
@@ -13,9 +13,9 @@ _BYTES_RECEIVED = 128  # bytes before tcpi_bytes_received in the tcp_info of <li
 
 
 def ends(port: int) -> Iterator[socket.socket]:
-    """Yield this process's ends of the connections to ``port``; each is valid until the next one is asked for."""
+    """Yield this process's ends of the connections to ``port``; each is valid until the next is requested."""
     for link in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # the one that lists them is gone; a listener has no peer
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself is gone; a listener has no peer
             if str(link.readlink()).startswith("socket:"):
                 with socket.socket(fileno=os.dup(int(link.name))) as sock:
                     inet = sock.family != socket.AF_UNIX and sock.type == socket.SOCK_STREAM

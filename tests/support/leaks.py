@@ -1,4 +1,4 @@
-"""What must be as it was when a test is over: open descriptors and tasks; and no callback may have failed."""
+"""The state to which a test must return: open descriptors and tasks, and no failed callback."""
 
 import asyncio
 from collections import Counter
@@ -9,7 +9,7 @@ from .net import until
 
 
 class Books:
-    """Takes stock when opened; ``balance`` waits until nothing more is there than then."""
+    """Counts when opened; ``balance`` waits until the counts are the same again."""
 
     def __init__(self) -> None:
         self._files: Counter[str] = Counter()
@@ -17,7 +17,7 @@ class Books:
         self._failures: list[dict[str, Any]] = []
 
     async def open(self) -> None:
-        """Take stock."""
+        """Count descriptors and tasks."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _loop, context: self._failures.append(context))
         server = await loop.create_server(asyncio.Protocol, "127.0.0.1")  # uvloop keeps a descriptor after the first
@@ -27,7 +27,7 @@ class Books:
         self._tasks = asyncio.all_tasks()
 
     async def balance(self) -> None:
-        """Wait for the balance; AssertionError names what is left, or what failed without anybody to tell."""
+        """Wait for the same counts; AssertionError names leaks and unreported failures."""
         try:
             await until(lambda: not self._left(), patience=5)
         except TimeoutError:
@@ -40,11 +40,11 @@ class Books:
 
 
 def _open_files() -> Counter[str]:
-    """Count the open descriptors of each kind: event loops replace some of theirs, so that numbers say nothing."""
+    """Count the open descriptors by kind: event loops replace some of theirs, so numbers mean nothing."""
     kinds: Counter[str] = Counter()
     for entry in Path("/proc/self/fd").iterdir():
         try:
             kinds[str(entry.readlink()).partition(":")[0]] += 1
-        except OSError:  # the descriptor of this very listing
+        except OSError:  # the descriptor of the listing itself
             continue
     return kinds

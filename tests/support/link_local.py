@@ -1,6 +1,6 @@
-"""A tunnel between link-local addresses: of the server, of a user's port and of a target. Prints each transport.
+"""A tunnel between link-local addresses: of the server, a user's port and a target.
 
-Run by a test, in a network of its own in which the interface ``lo`` has the address fe80::a.
+A test runs it, in a separate network whose interface ``lo`` has the address fe80::a. It prints each transport.
 """
 
 import socket
@@ -24,14 +24,14 @@ def address(port: int) -> tuple[str, int, int, int]:
 
 
 async def main() -> None:
-    """Have something echoed over each transport."""
+    """Echo something over each transport."""
     for transport in FLOWS:
         await use(transport, *(free_port() for _ in range(3)))
         print(transport)  # noqa: T201
 
 
 async def use(transport: str, bind: int, user_port: int, target: int) -> None:
-    """Have something echoed."""
+    """Echo something over one transport."""
     server = Server(server_config(transport, f"[{HOST}]:{bind}", [f"[{HOST}]:{user_port}=[{HOST}]:{target}"]))
     await server.start()
     client = Client(client_config(transport, f"[{HOST}]:{bind}"))
@@ -43,10 +43,10 @@ async def use(transport: str, bind: int, user_port: int, target: int) -> None:
 
 
 async def use_stream(port: int, target: int) -> None:
-    """Have bytes sent back."""
+    """Echo bytes."""
     echo_service = await serve_echo(HOST, target)
     sock = socket.socket(socket.AF_INET6)
-    sock.connect(address(port))  # uvloop's own loses the interface
+    sock.connect(address(port))  # uvloop loses the interface
     user = Peer(sock)
     await echo(user, b"hello")
     user.close()
@@ -54,7 +54,7 @@ async def use_stream(port: int, target: int) -> None:
 
 
 async def use_datagrams(port: int, target: int) -> None:
-    """Have a datagram sent back."""
+    """Echo a datagram."""
     with closing(UdpPeer(bound(target))) as echo_service, closing(UdpPeer(bound(0))) as user:
         user.send(b"hello", address(port))
         said, client = await echo_service.receive_from()

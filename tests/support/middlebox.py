@@ -1,4 +1,4 @@
-"""What stands between the two ends of a tunnel: it can be far away, cut a connection, or swallow its bytes."""
+"""A middlebox between the two ends of a tunnel, which can delay, cut or swallow connections."""
 
 import asyncio
 import contextlib
@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from .net import HOST, Listener
 
-# The kernel gives a socket what its filter lets through, and acknowledges nothing else (socket(7), SO_ATTACH_FILTER).
+# A socket gets only the packets that its filter passes; the kernel acknowledges no others (socket(7), SO_ATTACH_FILTER).
 _ATTACH_FILTER, _DETACH_FILTER = 26, 27  # <asm-generic/socket.h>
 _RETURN_NOTHING = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET of no bytes
 _DROP_ALL = struct.pack("HP", 1, ctypes.addressof(_RETURN_NOTHING))
 
-_MOST_UNDER_WAY = 1024  # pieces, on a line that has a length
+_MOST_UNDER_WAY = 1024  # pieces on a line with a length
 
 
 class Path:
@@ -29,21 +29,21 @@ class Path:
         ]
 
     def freeze(self) -> None:
-        """Pass on nothing more, neither bytes nor the end; both sides believe that the connection stands."""
+        """Pass on neither bytes nor ends; to both sides the connection looks alive."""
         for pump in self._pumps:
             pump.cancel()
 
     def leads_to(self, address: object) -> bool:
-        """Return whether the server sees this connection come from ``address``."""
+        """Return whether this connection reaches the server from ``address``."""
         return bool(self._ends[1].getsockname() == address)
 
     def swallow(self) -> None:
-        """Drop every packet of both ends, acknowledgements included, as a line does that is down."""
+        """Drop every packet of both ends, acknowledgements included, like a line that is down."""
         for end in self._ends:
             end.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, _DROP_ALL)
 
     def pass_on(self) -> None:
-        """Be a line that is up again: what was sent meanwhile is sent once more by the kernels."""
+        """Restore the line; the kernels send again what was lost."""
         for end in self._ends:
             end.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
 
@@ -56,7 +56,7 @@ class Path:
 
 
 async def _pump(source: socket.socket, sink: socket.socket, line: "Line") -> None:
-    """Pass on bytes and their end as ``line`` does."""
+    """Pass on bytes and their end, as ``line`` allows."""
     loop = asyncio.get_running_loop()
     under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_MOST_UNDER_WAY if line.delay else 1)
     reading = asyncio.ensure_future(_read(source, line, under_way))
@@ -76,9 +76,9 @@ async def _pump(source: socket.socket, sink: socket.socket, line: "Line") -> Non
 
 
 async def _read(source: socket.socket, line: "Line", under_way: asyncio.Queue[tuple[float, bytes]]) -> bool:
-    """Take in bytes until they end; return whether the end was an error."""
+    """Read bytes until they end; return whether the end was an error."""
     loop = asyncio.get_running_loop()
-    free = loop.time()  # when all that is before the line is on it
+    free = loop.time()  # when all bytes before the line have entered it
     with contextlib.suppress(OSError):
         while data := await loop.sock_recv(source, 1 << 16):
             free = max(free, loop.time()) + len(data) / line.rate
@@ -91,14 +91,14 @@ async def _read(source: socket.socket, line: "Line", under_way: asyncio.Queue[tu
 
 
 class Line(NamedTuple):
-    """What a middlebox is: ``delay`` seconds long, ``rate`` bytes a second wide."""
+    """A line: ``delay`` seconds long, ``rate`` bytes a second wide."""
 
     delay: float = 0.0
     rate: float = math.inf
 
 
 class Middlebox:
-    """Passes connections on to a port of this machine, each on a line; the first path is the control channel."""
+    """Forwards connections to a port of this machine, each on a line; the first path is the control channel."""
 
     def __init__(self, listener: Listener, port: int, line: Line) -> None:
         self.port = listener.port
@@ -131,7 +131,7 @@ class Middlebox:
             client.close()
 
     async def _connect(self, client: socket.socket) -> None:
-        """The other end learns of a connection after one and a half round trips."""
+        """Connect; the other end learns of it after one and a half round trips."""
         server = socket.socket()
         server.setblocking(False)
         try:

@@ -1,4 +1,4 @@
-"""What tests of single sessions share."""
+"""Tools for tests of single sessions."""
 
 from backhaul.client import Client
 from backhaul.mux.link import Link
@@ -7,7 +7,7 @@ from backhaul.server import Server
 
 
 class Indifferent:
-    """Takes all signs of what the other end is."""
+    """Accepts all evidence of a mismatch."""
 
     def mismatched(self, what: str) -> None: ...
     def seen(self) -> None: ...
@@ -15,7 +15,7 @@ class Indifferent:
 
 
 class IdleOwner:
-    """A link's owner that lets everything happen."""
+    """The owner of a link, which ignores all events."""
 
     fit = Indifferent()
 
@@ -28,7 +28,7 @@ class IdleOwner:
 
 
 def links_of(end: Server | Client) -> list[Link]:
-    """Return the sessions of an end, of which its relay knows less."""
+    """Return the sessions of an end as links, of which its relay knows a part."""
     links = [link for link in end.relay.links if isinstance(link, Link)]
     assert len(links) == len(end.relay.links)
     return links

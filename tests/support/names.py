@@ -1,4 +1,4 @@
-"""A resolver of names that the test plays: some are known, others are silent until the test lets go."""
+"""A resolver played by the test: some names are known, others silent until the test releases them."""
 
 import socket
 import threading
@@ -10,7 +10,7 @@ from .net import PATIENCE
 
 
 class Names:
-    """Finds the addresses of names; every name without any is silent until ``let_go``."""
+    """Finds the addresses of names; a name without addresses is silent until ``let_go``."""
 
     def __init__(self, **known: str | OSError) -> None:
         self.known: dict[str, str | OSError] = {name.replace("_", "."): answer for name, answer in known.items()}
@@ -29,10 +29,10 @@ class Names:
         return ((socket.AF_INET, (answer, 0)),)
 
     def silence(self, name: str) -> None:
-        """From now on the name server does not answer for this name."""
+        """Do not answer for this name from now on."""
         del self.known[name]
         self._let_go.clear()
 
     def let_go(self) -> None:
-        """Answer what waits: with what is known by now, or with a failure."""
+        """Answer the queries that wait, with an address known by now or with a failure."""
         self._let_go.set()

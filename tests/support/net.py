@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import Any
 
 HOST = "127.0.0.1"
-PATIENCE = 20.0  # seconds without the event that a test waits for: something hangs, and the test should say where
+PATIENCE = 20.0  # seconds without the expected event: something hangs, and the test should show where
 _PORTS = itertools.count(random.randrange(10000))  # noqa: S311 - two test runs at a time should differ
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
-_STANDSTILL = 0.1  # seconds in which nothing is taken: a relay may only need its turn
+_STANDSTILL = 0.1  # seconds without progress: a relay may only wait for its turn
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 def free_port(host: str = HOST, *, digits: int = 5) -> int:
-    """Return a port that nobody listens on; no other call returns the same one soon, nor does another worker's.
+    """Return a free port, which no other call returns soon, not even of another worker.
 
-    It is an odd one, mostly below the range of the source ports of connections, of which Linux takes the even ones
-    first (inet_hash_connect): so none has it before it is listened on.
+    It is an odd one, mostly below the range of the source ports of connections. Linux takes the even ones of those
+    first (inet_hash_connect), so no connection has it before a test listens on it.
     """
     lowest, count = (10001, 10000) if digits == 5 else (5001, 2500)
     count //= _WORKERS
@@ -49,7 +49,7 @@ async def until(condition: Callable[[], Any], patience: float = PATIENCE) -> Non
 
 
 async def ready(socks: Iterable[socket.socket], *, write: bool = False) -> None:
-    """Return once one of the sockets has something to read, or (``write``) takes something."""
+    """Wait until one of the sockets has something to read, or (``write``) accepts bytes."""
     loop = asyncio.get_running_loop()
     woken = asyncio.Event()
     watched = list(socks)
@@ -64,7 +64,7 @@ async def ready(socks: Iterable[socket.socket], *, write: bool = False) -> None:
 
 
 async def echo(user: "Peer", data: bytes) -> None:
-    """Have ``data`` echoed; the user stays connected."""
+    """Echo ``data``; the user stays connected."""
     await user.send(data)
     assert await user.receive(len(data)) == data
 
@@ -89,7 +89,7 @@ class Peer:
             await self._loop.sock_sendall(self.sock, data)
 
     async def receive(self, count: int) -> bytes:
-        """Return exactly ``count`` bytes; EOFError, with what came, if the other end is done before."""
+        """Return exactly ``count`` bytes; EOFError with the bytes received if the other end is done before."""
         data = bytearray()
         async with asyncio.timeout(PATIENCE):
             while len(data) < count:
@@ -100,7 +100,7 @@ class Peer:
         return bytes(data)
 
     async def receive_all(self) -> bytes:
-        """Return everything up to the end of the other side."""
+        """Return all bytes up to the end of the other side."""
         data = bytearray()
         async with asyncio.timeout(PATIENCE):
             while chunk := await self._loop.sock_recv(self.sock, 1 << 18):
@@ -108,12 +108,12 @@ class Peer:
         return bytes(data)
 
     async def receive_some(self) -> bytes:
-        """Return what is there, at least a byte; b"" at the end."""
+        """Return the bytes that have arrived, at least one; b"" at the end."""
         async with asyncio.timeout(PATIENCE):
             return await self._loop.sock_recv(self.sock, 1 << 18)
 
     async def closed(self) -> bool:
-        """Wait for the end, whatever comes before; return whether it was an orderly one (no reset)."""
+        """Read up to the end; return whether it was an orderly one (no reset)."""
         try:
             await self.receive_all()
         except ConnectionResetError:
@@ -121,7 +121,7 @@ class Peer:
         return True
 
     def silent(self) -> bool:
-        """Whether nothing has come: neither bytes nor the end."""
+        """Whether nothing has arrived: neither bytes nor the end."""
         try:
             self.sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -131,7 +131,7 @@ class Peer:
         return False
 
     def fill(self) -> int:
-        """Send until the kernel takes no more; return the number of bytes."""
+        """Send until the kernel accepts no more; return the number of bytes."""
         sent, block = 0, bytes(1 << 16)
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -139,7 +139,7 @@ class Peer:
         return sent
 
     def shut_write(self) -> None:
-        """Say that this end is done sending."""
+        """Finish this end's direction."""
         self.sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
@@ -153,7 +153,7 @@ class Peer:
 
 
 class Listener:
-    """A listening socket from which the test takes connections one at a time."""
+    """A listening socket whose connections the test accepts one at a time."""
 
     def __init__(self, sock: socket.socket, keep: Callable[[Peer], Peer]) -> None:
         self.sock = sock
@@ -167,12 +167,12 @@ class Listener:
         return self._keep(Peer(sock))
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Stop listening."""
         self.sock.close()
 
 
 class Sockets:
-    """Makes peers and listeners, and closes them all at the end."""
+    """Makes peers and listeners, and closes all of them at the end."""
 
     def __init__(self) -> None:
         self._peers: list[Peer] = []
@@ -211,7 +211,7 @@ class Sockets:
         return self._listeners[-1]
 
     def keep(self, peer: Peer) -> Peer:
-        """Close this one too at the end."""
+        """Close this one at the end, too."""
         self._peers.append(peer)
         return peer
 
@@ -240,7 +240,7 @@ def cuts(data: bytes, size: int) -> Iterator[bytes]:
 
 
 async def fill(peer: Peer) -> int:
-    """Send until nothing along the way takes more; return the number of bytes."""
+    """Send until no buffer along the way accepts more; return the number of bytes."""
     total = 0
     with contextlib.suppress(TimeoutError):
         while True:

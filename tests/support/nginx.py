@@ -1,4 +1,4 @@
-"""nginx, with the configurations that the decoys stand for (docs/configuration.md)."""
+"""nginx, with the configurations that the decoys imitate (docs/configuration.md)."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ NOTHING = "location / { return 404; }"
 
 
 def files(root: Path) -> str:
-    """Return what nginx serves for the decoy of a directory."""
+    """Return the files that nginx serves for the decoy of a directory."""
     return f"root {root}; index index.html; location ~ /\\. {{ return 404; }}"
 
 

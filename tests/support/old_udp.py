@@ -1,4 +1,4 @@
-"""A v0.7.2 client whose users send datagrams, as far as a test speaks for it, and a server of ours for it."""
+"""A v0.7.2 client on transport udp, played by the test, and a server for it."""
 
 import asyncio
 from typing import Any
@@ -34,7 +34,7 @@ class OldClient:
         return cls(control)
 
     async def requested(self, count: int = 1) -> None:
-        """Wait until the server has asked for so many tunnels, heartbeats aside."""
+        """Wait until the server has requested so many tunnels; heartbeats are skipped."""
         while self._requests < count:
             self._requests += (await self._control.receive(1)) == CHANNEL
         self._requests -= count
@@ -48,7 +48,7 @@ async def our_server(net: UdpNet) -> tuple[Server, int, UdpPeer]:
 
 
 async def idle_tunnels(net: UdpNet, bind_port: int, count: int) -> list[UdpPeer]:
-    """Announce tunnels as an old client does, and wait for the server's pings."""
+    """Announce tunnels as a v0.7.2 client does, and wait for the server's pings."""
     tunnels = [net.udp(bind_port) for _ in range(count)]
     for tunnel in tunnels:
         tunnel.send(b"s3cret")

@@ -1,4 +1,4 @@
-"""Requests by which a prober could tell a decoy from nginx."""
+"""Requests that could show a prober the difference between a decoy and nginx."""
 
 _HOST = b"Host: example.com\r\n"
 _LONG = "a" * 9000
@@ -199,7 +199,7 @@ PROBES: dict[str, bytes] = {
     "conntwo": get(lines=b"Connection: close\r\nConnection: keep-alive\r\n"),
 }
 
-# Behind TLS the answers come from the same code: those whose sending or form it can change.
+# Over TLS the answers come from the same code; these are the ones that TLS may change.
 OVER_TLS = (
     "get",
     "head",

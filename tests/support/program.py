@@ -1,4 +1,4 @@
-"""The program as users run it: a process of its own."""
+"""The program as a separate process, as users run it."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ def passing(descriptors: Sequence[int], names: Sequence[str], variables: str = "
 
 
 class Program:
-    """A running ``python -m backhaul``; what it logs can be waited for."""
+    """A running ``python -m backhaul`` with its log."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -29,9 +29,9 @@ class Program:
     async def start(
         cls, *arguments: str | Path, descriptors: int = 0, wrapper: Sequence[str] = (), inherit: Sequence[int] = ()
     ) -> "Program":
-        """Run it with ``arguments``, by a ``wrapper`` that becomes it, and with no more than ``descriptors`` if given.
+        """Run it with ``arguments``, by a ``wrapper`` that becomes it.
 
-        It has the descriptors ``inherit`` of this process, too.
+        It has the descriptors ``inherit`` of this process, and can open no more than ``descriptors`` if given.
         """
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"}
         process = await asyncio.create_subprocess_exec(
@@ -50,7 +50,7 @@ class Program:
         return cls(process)
 
     async def line(self, part: str) -> str:
-        """Return the next line of the log that holds ``part``."""
+        """Wait for the next line of the log that holds ``part``, and return it."""
         assert self._process.stdout
         async with asyncio.timeout(PATIENCE):
             while line := (await self._process.stdout.readline()).decode():
@@ -68,12 +68,12 @@ class Program:
 
     @property
     def text(self) -> str:
-        """All that has been read of the log."""
+        """The part of the log that has been read."""
         return "".join(self.lines)
 
     @property
     def pid(self) -> int:
-        """Its process number."""
+        """The process id."""
         return self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
@@ -81,7 +81,7 @@ class Program:
         self._process.send_signal(number)
 
     async def kill(self) -> None:
-        """End it, if it has not ended."""
+        """Kill it, unless it has ended."""
         if self._process.returncode is None:
             self._process.kill()
         await self.ended()

@@ -1,4 +1,4 @@
-"""A decoder of PROXY protocol version 2, written from the specification (proxy-protocol.txt, section 2.2) alone."""
+"""A decoder of PROXY protocol version 2, written from its specification (proxy-protocol.txt, section 2.2) alone."""
 
 import socket
 import struct
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class ProxyHeader(NamedTuple):
-    """Who connected to which address, and the bytes behind the header."""
+    """The addresses of a connection, and the bytes after the header."""
 
     source: tuple[str, int]
     destination: tuple[str, int]
@@ -14,7 +14,7 @@ class ProxyHeader(NamedTuple):
 
 
 def decode(data: bytes) -> ProxyHeader:
-    """Read the header at the front of ``data``; AssertionError if it is not one of a TCP connection."""
+    """Decode the header at the beginning of ``data``; AssertionError if it is not that of a TCP connection."""
     assert data[:12].hex() == "0d0a0d0a000d0a515549540a"
     version_and_command, family_and_protocol, length = struct.unpack_from("!BBH", data, 12)
     assert version_and_command == 0x21, "version 2, command PROXY"

@@ -1,4 +1,4 @@
-"""A server of ours whose client is played by the test."""
+"""A server whose client is played by the test."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from .net import Peer
 from .tunnel import Net
 from .v072 import dial_control, header
 
-TARGET = "192.0.2.1:80"  # nobody dials it: the test is the client
+TARGET = "192.0.2.1:80"  # never dialled, because the test is the client
 
 
 @dataclass
 class Public:
-    """The public end."""
+    """The server, and connections of its client and users."""
 
     net: Net
     server: Server
@@ -25,15 +25,15 @@ class Public:
         return await dial_control(self.net, self.port, source)
 
     async def tunnel_connection(self, source: str = "") -> Peer:
-        """Open one more connection to the tunnel's port."""
+        """Open another connection to the tunnel's port."""
         return await self.net.dial(self.port, source=source)
 
     async def user(self) -> Peer:
-        """Connect as a user does."""
+        """Connect to the user's port."""
         return await self.net.dial(self.user_port)
 
     async def addressed(self, carrier: Peer) -> Peer:
-        """Wait until the server has named a target on ``carrier``; return it."""
+        """Wait for the announcement on ``carrier``; return the target."""
         announcement = header(TARGET)
         assert await carrier.receive(len(announcement)) == announcement
         return carrier

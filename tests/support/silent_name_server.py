@@ -1,6 +1,6 @@
-"""Twenty users of a name that the name server is silent about, one of a name that is known, and a reconnect.
+"""Twenty users of a name without an answer of the name server, one of a known name, and a reconnect.
 
-Run by a test, in a network of its own in which 127.0.0.1 is the name server. Its process must not wait for look-ups.
+A test runs it, in a separate network in which 127.0.0.1 is the name server. The process must not wait for look-ups.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from backhaul.server import Server
 
 
 async def dial(port: int) -> Peer:
-    """Connect as a user does."""
+    """Connect to a user's port."""
     sock = socket.socket()
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, (HOST, port))

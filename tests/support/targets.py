@@ -1,4 +1,4 @@
-"""Services that a tunnel leads to."""
+"""Services as targets of a tunnel."""
 
 import asyncio
 from typing import cast
@@ -21,7 +21,7 @@ class Service:
         self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Echo(self), path)
 
     async def stop(self) -> None:
-        """Take no more connections, and cut those that are left."""
+        """Stop listening, and cut the remaining connections."""
         assert self._server
         self._server.close()
         for transport in self.open:
@@ -30,7 +30,7 @@ class Service:
 
 
 class _Echo(asyncio.Protocol):
-    """Says back what it hears; reads no faster than it is listened to; ends when the other end is done."""
+    """Sends back all bytes, reads no faster than its peer, and ends when its peer does."""
 
     _transport: asyncio.Transport
 
@@ -38,7 +38,7 @@ class _Echo(asyncio.Protocol):
         self._service = service
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport is no subclass
         self._service.open.add(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the name that asyncio calls it by

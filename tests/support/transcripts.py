@@ -1,8 +1,8 @@
-"""Plays what a real v0.7.2 server and client said to each other, in the place of one of them.
+"""Plays one end of a recorded conversation of a v0.7.2 server and client.
 
-What the test sends is byte for byte what v0.7.2 sent; what our end sends has to be what v0.7.2 sent in its place,
-in this order on each connection. What the protocol leaves open is settled here: which of several equal tunnel
-connections carries a user, where heartbeats fall, what is random in an upgrade, and the ports of this run.
+The test sends exactly the bytes that v0.7.2 sent. The end under test has to send what v0.7.2 sent in its place, in this
+order on each connection. The player settles what the protocol leaves open: which of several equal tunnel connections
+carries a user, where heartbeats fall, the random parts of an upgrade, and the ports of this run.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ TRANSCRIPTS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parents[1] /
 
 @dataclass(frozen=True)
 class Dialect:
-    """What has to be known of a transport to play its transcript."""
+    """The properties of a transport that a player needs."""
 
-    heartbeat: bytes = b"\x00"  # on the control channel; how many fall between two events is left to the clock
-    extension: bytes = b""  # what our client says on the control channel beyond v0.7.2, documented to be ignored
+    heartbeat: bytes = b"\x00"  # on the control channel; their number between two events is left to the clock
+    extension: bytes = b""  # bytes of this client on the control channel beyond v0.7.2, which ignores them
     ping: bytes = b""  # the server's heartbeat on idle tunnel connections
-    greeting: bytes = b""  # what our client says on a tunnel connection beyond v0.7.2, and the Go library ignores
-    padded: bool = False  # whether our server's answer on tunnel connections ends with BUFFER bytes beyond v0.7.2
-    farewell: bytes = b""  # what our server says on the control channel at its end beyond v0.7.2
+    greeting: bytes = b""  # bytes of this client on a tunnel connection beyond v0.7.2, ignored by the Go library
+    padded: bool = False  # this server's answer on tunnel connections ends with BUFFER bytes beyond v0.7.2
+    farewell: bytes = b""  # bytes of this server at the end of the control channel beyond v0.7.2
 
 
 BUFFER = 4096  # bytes: Go's bufio.Reader, through which v0.7.2's client reads an answer
@@ -39,41 +39,41 @@ _KEY = re.compile(rb"Sec-WebSocket-Key: ([A-Za-z0-9+/]{22}==)\r\n")
 _USER_ID = re.compile(rb"X-User-Id: (\d+)\r\n")
 _ACCEPT = re.compile(rb"(?<=Sec-WebSocket-Accept: )[^\r]+")
 _ANY_BROWSER = re.compile(rb"(?<=User-Agent: )[^\r]+")
-# In the same place our client says who it is, and offers no compression.
+# In the same place this client sends its mark, and offers no compression.
 _OFFER = re.compile(rb"(?:Sec-WebSocket-Extensions: permessage-deflate|Cookie: session=)[^\r]+")
 _PADDING = re.compile(rb"Set-Cookie: [^\r]+\r\n(?=\r\n$)")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 
 class Scene(Protocol):
-    """The rest of the cast: who opens connections, users, the end of the server."""
+    """The environment of the two ends: connections, users, the end of the server."""
 
     async def open(self) -> Peer:
         """Return the next connection between the two ends."""
 
     async def user(self, action: str) -> None:
-        """Do what the user did."""
+        """Repeat an action of the recorded user."""
 
     async def note(self, note: str) -> None:
-        """Do what the director did."""
+        """Repeat an action of the recorder."""
 
 
 class Player:
-    """Plays one transcript; ``we`` is the direction in which our end speaks."""
+    """Plays one transcript; ``we`` is the direction in which the end under test sends."""
 
     def __init__(self, scene: Scene, we: str, dialect: Dialect, rewrite: Callable[[bytes], bytes]) -> None:
         self._scene = scene
-        self._we = we
+        self._direction = we
         self._dialect = dialect
         self._rewrite = rewrite
         self._cast: dict[int, Peer] = {}  # by the number in the transcript
-        self._unassigned: list[Peer] = []  # open, but nothing has been said on them
-        self._idle: set[int] = set()  # upgraded tunnel connections that carry nothing: all are equal
-        self._heard: dict[Peer, bytearray] = {}
-        self._keys: dict[Peer, bytes] = {}  # of the upgrades that our client asked for
+        self._unassigned: list[Peer] = []  # open, but without bytes so far
+        self._idle: set[int] = set()  # upgraded tunnel connections without a user, all of them equal
+        self._received: dict[Peer, bytearray] = {}
+        self._keys: dict[Peer, bytes] = {}  # of the upgrades that this client requested
 
     async def play(self, events: list[Event]) -> None:
-        """Play it to the end; AssertionError where our end says something else."""
+        """Play the transcript; AssertionError if the end under test deviates."""
         for event in self._causes_first(events):
             if "user" in event:
                 await self._scene.user(event["user"])
@@ -81,13 +81,13 @@ class Player:
                 await self._scene.note(event["note"])
             elif event["dir"] == "open":
                 await self._open()
-            elif event["dir"] == self._we:
+            elif event["dir"] == self._direction:
                 await self._expect(event)
             else:
-                await self._say(event)
+                await self._send(event)
 
     def _causes_first(self, events: list[Event]) -> list[Event]:
-        """The recorder noted some users only after what the server had said of them."""
+        """Move users before their announcement, which the recorder noted first in some cases."""
         ordered: list[Event] = []
         for event in events:
             place = len(ordered)
@@ -101,10 +101,10 @@ class Player:
 
     async def _open(self) -> None:
         peer = await self._scene.open()
-        self._heard[peer] = bytearray()
+        self._received[peer] = bytearray()
         self._unassigned.append(peer)
 
-    async def _say(self, event: Event) -> None:
+    async def _send(self, event: Event) -> None:
         peer = self._cast.get(event["conn"]) or self._assign(event["conn"], self._unassigned[0])
         if event.get("eof"):
             peer.shut_write()
@@ -115,12 +115,12 @@ class Player:
         self._note_use(event)
 
     def _upgrade(self, peer: Peer, event: Event) -> bytes:
-        """Return the recorded request; or the recorded answer, made to fit our client's request."""
+        """Return the recorded request, or the recorded answer with the key of this client's request."""
         head = _head(event)
         return _ACCEPT.sub(_accept(self._keys[peer]), head) if peer in self._keys else head
 
     def _note_use(self, event: Event) -> None:
-        """A tunnel connection is idle between its upgrade and its first payload."""
+        """Note the idle tunnel connections, which are upgraded but have had no payload."""
         if "http" in event and event["conn"]:
             self._idle.add(event["conn"])
         elif not event.get("eof") and self._is_payload(event):
@@ -130,7 +130,7 @@ class Player:
         number = event["conn"]
         if number in self._idle and self._is_payload(event):
             await self._exchange(number)
-        peer = self._cast.get(number) or self._assign(number, await self._first_to_speak(self._unassigned))
+        peer = self._cast.get(number) or self._assign(number, await self._first_to_send(self._unassigned))
         if event.get("eof"):
             await self._expect_end(number, peer)
         elif "http" in event:
@@ -140,86 +140,86 @@ class Player:
         self._note_use(event)
 
     async def _exchange(self, number: int) -> None:
-        """Give ``number`` to that of the idle connections on which our end speaks."""
-        speaker = await self._first_to_speak([self._cast[idle] for idle in self._idle])
-        (other,) = (idle for idle in self._idle if self._cast[idle] is speaker)
-        self._cast[number], self._cast[other] = speaker, self._cast[number]
+        """Give ``number`` to the idle connection on which the end under test sends first."""
+        sender = await self._first_to_send([self._cast[idle] for idle in self._idle])
+        (other,) = (idle for idle in self._idle if self._cast[idle] is sender)
+        self._cast[number], self._cast[other] = sender, self._cast[number]
 
     def _between(self, number: int) -> bytes:
-        """Return what our end may say on a connection at any time."""
+        """Return the bytes that the end under test may send on a connection at any time."""
         if number == 0:
             return self._dialect.heartbeat
-        return self._dialect.ping if self._we == "server->client" else self._dialect.greeting
+        return self._dialect.ping if self._direction == "server->client" else self._dialect.greeting
 
     def _assign(self, number: int, peer: Peer) -> Peer:
         self._unassigned.remove(peer)
         self._cast[number] = peer
         return peer
 
-    async def _first_to_speak(self, peers: list[Peer]) -> Peer:
+    async def _first_to_send(self, peers: list[Peer]) -> Peer:
         async with asyncio.timeout(PATIENCE):
             while True:
                 for peer in peers:
-                    if await self._has_spoken(peer):
+                    if await self._has_sent(peer):
                         return peer
                 await ready(peer.sock for peer in peers)
 
-    async def _has_spoken(self, peer: Peer) -> bool:
-        """Whether our end has said more than that the connection is alive, or has ended it."""
+    async def _has_sent(self, peer: Peer) -> bool:
+        """Return whether the end under test has sent more than signs of life, or has ended the connection."""
         if not peer.silent():
             chunk = await peer.receive_some()
-            self._heard[peer] += chunk
-            _drop(self._heard[peer], self._dialect.ping)
-            return not chunk or bool(self._heard[peer])
-        return bool(self._heard[peer])
+            self._received[peer] += chunk
+            _drop(self._received[peer], self._dialect.ping)
+            return not chunk or bool(self._received[peer])
+        return bool(self._received[peer])
 
     async def _expect_bytes(self, peer: Peer, expected: bytes, between: bytes) -> None:
-        heard = self._heard[peer]
+        received = self._received[peer]
         ignored = b"" if expected.startswith(between) else between
-        _drop(heard, ignored)
-        while len(heard) < len(expected):
+        _drop(received, ignored)
+        while len(received) < len(expected):
             chunk = await peer.receive_some()
-            assert chunk, f"ended with {heard.hex()} where {expected.hex()} was due"
-            heard += chunk
-            _drop(heard, ignored)
-        assert heard[: len(expected)].hex() == expected.hex()
-        del heard[: len(expected)]
+            assert chunk, f"ended with {received.hex()} where {expected.hex()} was due"
+            received += chunk
+            _drop(received, ignored)
+        assert received[: len(expected)].hex() == expected.hex()
+        del received[: len(expected)]
 
     async def _expect_upgrade(self, peer: Peer, event: Event) -> None:
-        head = await self._hear_head(peer)
-        if self._we == "client->server":
+        head = await self._receive_head(peer)
+        if self._direction == "client->server":
             assert _without_chance(head) == _without_chance(self._rewrite(_head(event)))
             self._keys[peer] = _find(_KEY, head)
         elif event["conn"] and self._dialect.padded:
             assert _PADDING.sub(b"", head) == _head(event)
-            assert len(head) - len(_head(event)) + len(b"\r\n") == BUFFER  # the line, and the blank one
+            assert len(head) - len(_head(event)) + len(b"\r\n") == BUFFER  # the line and the blank line
         else:
             assert head == _head(event)
 
-    async def _hear_head(self, peer: Peer) -> bytes:
-        heard = self._heard[peer]
-        while _END_OF_HEAD not in heard:
+    async def _receive_head(self, peer: Peer) -> bytes:
+        received = self._received[peer]
+        while _END_OF_HEAD not in received:
             chunk = await peer.receive_some()
-            assert chunk, f"ended with {bytes(heard)!r} within an upgrade"
-            heard += chunk
-        end = heard.index(_END_OF_HEAD) + len(_END_OF_HEAD)
-        head = bytes(heard[:end])
-        del heard[:end]
+            assert chunk, f"ended with {bytes(received)!r} within an upgrade"
+            received += chunk
+        end = received.index(_END_OF_HEAD) + len(_END_OF_HEAD)
+        head = bytes(received[:end])
+        del received[:end]
         return head
 
     async def _expect_end(self, number: int, peer: Peer) -> None:
-        rest = self._heard[peer] + await peer.receive_all()
-        if number or self._we == "server->client":
+        rest = self._received[peer] + await peer.receive_all()
+        if number or self._direction == "server->client":
             _drop(rest, self._between(number))
-        assert rest.hex() == (b"" if number else self._last_words()).hex()
+        assert rest.hex() == (b"" if number else self._farewell()).hex()
 
-    def _last_words(self) -> bytes:
-        return self._dialect.farewell if self._we == "server->client" else self._dialect.extension
+    def _farewell(self) -> bytes:
+        return self._dialect.farewell if self._direction == "server->client" else self._dialect.extension
 
 
-def _drop(heard: bytearray, between: bytes) -> None:
-    while between and heard.startswith(between):
-        del heard[: len(between)]
+def _drop(received: bytearray, between: bytes) -> None:
+    while between and received.startswith(between):
+        del received[: len(between)]
 
 
 def _head(event: Event) -> bytes:
@@ -231,7 +231,7 @@ def _accept(key: bytes) -> bytes:
 
 
 def _without_chance(request: bytes) -> bytes:
-    """Return the request with a name for all that differs from one to the next; the path has the user's id, too."""
+    """Return the request with placeholders for its random parts; the user's id is in the path, too."""
     for part in (_KEY, _USER_ID):
         request = request.replace(_find(part, request), b"<random>")
     return _OFFER.sub(b"<offer>", _ANY_BROWSER.sub(b"<browser>", request))

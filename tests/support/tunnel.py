@@ -1,4 +1,4 @@
-"""Tunnels in this process: configurations, both ends, and what a test needs of them."""
+"""Tunnels in this process: configurations, both ends, and tools of tests for them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,21 +32,21 @@ BUILT = (
     "wss",
     "wsmux",
     "wssmux",
-)  # the transports of this version, all held to the same behaviour
+)  # the transports of this version, all with the same behaviour
 
-PROXY_PROTOCOL = ("tcp", "tcpmux", "wsmux", "wssmux")  # those on which v0.7.2 has it
+PROXY_PROTOCOL = ("tcp", "tcpmux", "wsmux", "wssmux")  # the transports on which v0.7.2 has it
 
-NO_WAIT = Timings(quiet=0)  # at a stop, for more users
+NO_WAIT = Timings(quiet=0)  # seconds for further users during a stop
 
 # A client that soon doubts its server.
 IN_A_HURRY: dict[str, Any] = {"silence": 0.5, "beats": 0.001, "look": 0.02}
 
-# Far shorter than any configuration may have them: what they pace should not pace the tests.
+# Far shorter than any configuration allows, so that they do not slow down the tests.
 FAST: dict[str, Any] = {"retry_interval": 0.05}
 
 
 class Lines(NamedTuple):
-    """Lines of a transport's configuration beside those that every transport has."""
+    """The lines of a transport's configuration beyond those of every transport."""
 
     server: str = ""
     client: str = ""
@@ -85,7 +85,7 @@ def client_config(
 
 
 async def change(end: Server | Client, **keys: Any) -> None:  # noqa: ANN401 - any key
-    """Let a running end adopt its configuration with other values of ``keys``."""
+    """Reload a running end with other values of ``keys``."""
     if isinstance(end, Server):
         server = msgspec.structs.replace(end.config, **keys)
         await end.reconfigure(server, diff(end.config, server))
@@ -115,12 +115,12 @@ class Tunnel:
 
 
 class Net(Sockets):
-    """All that a test opens. At the end everything is closed, and nothing may be left behind."""
+    """Everything that a test opens. At the end it is closed, and nothing may remain."""
 
     def __init__(self, transport: str) -> None:
         super().__init__()
         self.transport = transport
-        self.limits = DEFAULT_LIMITS  # of servers to come
+        self.limits = DEFAULT_LIMITS  # for servers started from now on
         self.patience: dict[str, float] = {}  # replaces limits of Patience in the ends that are started from now on
         self.timings: dict[str, Any] = {}  # the same for limits of Timings
         self._books = Books()
@@ -181,7 +181,7 @@ class Net(Sockets):
         descriptors: int = 1 << 16,
         **unchecked: Any,  # noqa: ANN401 - any key
     ) -> Client:
-        """Start a client; ``names`` finds the addresses of names, ``descriptors`` is the limit of open files."""
+        """Start a client; ``names`` finds the addresses of names, ``descriptors`` limits open files."""
         config = client_config(self.transport, f"{host}:{remote_port}", lines, **unchecked)
         client = Client(
             config,
@@ -195,7 +195,7 @@ class Net(Sockets):
         return client
 
     def middlebox(self, port: int, line: Line = Line()) -> Middlebox:  # noqa: B008 - immutable
-        """Put something between a client and the server on ``port``, whose answers come two delays later."""
+        """Put a middlebox between a client and the server on ``port``; answers arrive after two delays."""
         self._middleboxes.append(Middlebox(self.listen(), port, line))
         return self._middleboxes[-1]
 
@@ -220,7 +220,7 @@ class Net(Sockets):
         await end.stop()
 
     async def _close(self) -> None:
-        """Close everything; AssertionError if a pair, a pipe, a descriptor or a task is left."""
+        """Close everything; AssertionError if a pair, a pipe, a descriptor or a task remains."""
         self.close_peers()
         ends: list[Server | Client] = [*self._clients, *self._servers]
         try:

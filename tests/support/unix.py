@@ -1,4 +1,4 @@
-"""Unix sockets in tests: whoever has no TCP is led to them."""
+"""Unix sockets in tests, with a proxy for ends that only speak TCP."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from .net import HOST, free_port
 
 @contextlib.asynccontextmanager
 async def forwarding_to(path: Path) -> AsyncIterator[int]:
-    """Take TCP connections on a port, as a proxy does, and pass on what comes to a Unix socket; yield the port."""
+    """Accept TCP connections on a port, as a proxy does, and forward them to a Unix socket; yield the port."""
     port = free_port()
     visits: set[asyncio.Task[None]] = set()
 

@@ -1,4 +1,4 @@
-"""The two ends of v0.7.2 on transport tcp, as far as a test speaks for them: they know neither hello nor ticket."""
+"""The two ends of v0.7.2 on transport tcp, as far as tests play them: without hello and ticket."""
 
 from backhaul.wire.control import hello
 from backhaul.wire.frames import encode
@@ -21,7 +21,7 @@ async def dial_control(net: Net, port: int, source: str = "") -> Peer:
 
 
 async def say_hello(control: Peer) -> bytes:
-    """Be one of ours from now on; return the ticket."""
+    """Become a peer with extensions; return the ticket."""
     await control.send(hello("tcp"))
     answer = await control.receive(len(hello("tcp")) + TICKET_SIZE)
     assert answer.startswith(hello("tcp"))
@@ -36,5 +36,5 @@ async def accept_control(listener_peer: Peer) -> None:
 
 
 def header(target: object) -> bytes:
-    """Return what announces a target on a tunnel connection."""
+    """Return the announcement of a target on a tunnel connection."""
     return encode(Signal.TCP, str(target).encode())

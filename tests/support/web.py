@@ -1,4 +1,4 @@
-"""HTTP and WebSocket as a test speaks them for one end: v0.7.2 or a visitor."""
+"""HTTP and WebSocket for one end that a test plays: v0.7.2 or a visitor."""
 
 import base64
 import hashlib
@@ -39,7 +39,7 @@ async def receive_frame(peer: Peer) -> tuple[int, bytes]:
 
 
 async def receive_head(peer: Peer) -> bytes:
-    """Return a request or an answer up to its blank line, and no byte more."""
+    """Return a request or an answer up to its blank line, without a byte after it."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         head += await peer.receive(1)
@@ -55,14 +55,14 @@ async def receive_answer(peer: Peer, *, head_only: bool = False) -> bytes:
 
 
 async def answer_to(net: Net, port: int, data: bytes) -> bytes:
-    """Say something to the tunnel's port; return its answer."""
+    """Send something to the tunnel's port; return its answer."""
     visitor = await net.dial(port)
     await visitor.send(data)
     return await receive_answer(visitor, head_only=data.startswith(b"HEAD "))
 
 
 async def upgraded(net: Net, port: int, path: str = "/channel") -> Peer:
-    """Connect as v0.7.2's client does."""
+    """Connect and upgrade as v0.7.2's client does."""
     peer = await net.dial(port)
     await peer.send(with_token(path=path))
     assert (await receive_head(peer)).startswith(b"HTTP/1.1 101 ")
