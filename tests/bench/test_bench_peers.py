@@ -1,4 +1,4 @@
-"""The programs that the benchmark compares: their files, their table, what is wrong with a path."""
+"""The programs that the benchmark compares: their files, their table, and mistakes in a path."""
 
 import stat
 import subprocess
@@ -32,7 +32,7 @@ def program(path: Path, version: str = "0") -> Path:
     return path
 
 
-def test_this_program_says_udp_on_the_server_alone() -> None:
+def test_this_program_sets_udp_on_the_server_alone() -> None:
     server, client = parsed(backhaul.modes("tcp+udp")[""](wiring("udp")))
     assert server["server"]["ports"] == ["127.0.0.1:1=127.0.0.1:11", "127.0.0.1:2=127.0.0.1:12"]
     assert server["server"]["accept_udp"] is True
@@ -40,7 +40,7 @@ def test_this_program_says_udp_on_the_server_alone() -> None:
     assert "accept_udp" not in client["client"]
 
 
-def test_this_program_says_its_mux_version_on_both_ends() -> None:
+def test_this_program_sets_its_mux_version_on_both_ends() -> None:
     server, client = parsed(backhaul.modes("wsmux v2")[""](wiring()))
     assert server["server"]["mux_version"] == client["client"]["mux_version"] == 2
 

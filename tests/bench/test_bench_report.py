@@ -1,4 +1,4 @@
-"""The benchmark's pure parts: what counts, what is compared with what, what the report says."""
+"""The benchmark's pure parts: the samples that count, the comparisons, and the report."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def test_stolen_share_of_no_time_is_zero() -> None:
     assert CpuTimes(5, 5).stolen_share_to(CpuTimes(5, 5)) == 0
 
 
-def test_best_round_counts_whichever_way_is_better() -> None:
+def test_best_round_counts_for_either_direction() -> None:
     run = run_of(sample("haproxy", bulk_up=2, echo_p50=90), sample("haproxy", bulk_up=3, echo_p50=80))
     assert (run.value("haproxy", "bulk_up"), run.value("haproxy", "echo_p50")) == (3, 80)
 
@@ -151,7 +151,7 @@ def test_ab_report() -> None:
     assert ab_failures("Failed requests:        0\n") == 0
 
 
-def test_missing_ab_figure_is_said() -> None:
+def test_missing_ab_figure_is_named() -> None:
     with pytest.raises(BenchError, match="Requests per second"):
         ab_figure("", "Requests per second")
 
@@ -165,7 +165,7 @@ def test_rate_of_datagrams_is_that_of_their_arrival() -> None:
     assert Delivery(sent=1, received=0, seconds=0.0).mbit_per_second == 0
 
 
-def test_datagram_that_comes_twice_counts_once_and_a_new_run_starts_anew() -> None:
+def test_repeated_datagram_counts_once_and_a_new_run_starts_again() -> None:
     tally = Tally()
     for run, number in [(7, 0), (7, 1), (7, 1), (8, 5)]:
         tally.add(bytearray(DATAGRAM.pack(run, number)))

@@ -36,7 +36,7 @@ def peer_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return the files of a certificate as the command ``cert`` makes it, and of its key."""
+    """Return the files of a certificate made by the command ``cert``, and of its key."""
     pair = make([HOST], 2, datetime.now(UTC))
     folder = tmp_path_factory.mktemp("certificate")
     files = folder / "server.crt", folder / "server.key"
@@ -47,7 +47,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(params=cases(STREAMS), ids=str)
 def case(request: pytest.FixtureRequest) -> Case:
-    """Every transport for TCP users, both ways round, both versions of smux."""
+    """Choose every transport for TCP users, each end, and both versions of smux."""
     chosen: Case = request.param
     return chosen
 
@@ -56,7 +56,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 async def mixed(
     case: Case, peer_binary: Path, certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Mixed]:
-    """A tunnel to be started; at the end nothing may be left, and the peer may have heard nothing intolerable."""
+    """Provide a tunnel to be started; at the end nothing may remain, and the peer's log must be sound."""
     cert, key = certificate
     tls = f'tls_cert = "{cert}"\ntls_key = "{key}"' if case.transport.startswith("wss") else ""
     monkeypatch.setitem(LINES, case.transport, Lines(server=tls))

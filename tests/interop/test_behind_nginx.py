@@ -1,4 +1,4 @@
-"""Whole tunnels through nginx as a reverse proxy, which shows a website to everybody else."""
+"""Whole tunnels through nginx as a reverse proxy, which shows a website to all other visitors."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,7 @@ http {{
 
 
 class Route(NamedTuple):
-    """The transports of both ends; where they differ, nginx terminates TLS."""
+    """The transports of both ends; if they differ, nginx terminates TLS."""
 
     client: str
     server: str
@@ -74,7 +74,7 @@ def nginx(tmp_path: Path) -> Iterator[Start]:
     if program is None:
         pytest.skip("nginx is not installed")
     running: list[subprocess.Popen[bytes]] = []
-    # nginx inherits the listening socket, as from its predecessor in an upgrade: it can be connected to at once.
+    # nginx inherits the listening socket, as from its predecessor in an upgrade, so it can be connected to at once.
     with socket.create_server((HOST, 0)) as front:
         front.setblocking(False)
 
@@ -108,7 +108,7 @@ def _configuration(route: Route, directory: Path, front: int, back: int, **value
 
 @pytest.fixture(params=ROUTES, ids=str)
 async def proxied(request: pytest.FixtureRequest, nginx: Start) -> AsyncIterator[Tunnel]:
-    """A tunnel to an echo service, below a path of the website; its second port has a target that a test may play."""
+    """Provide a tunnel to an echo service, below a path of the website; a test may play the target of its second port."""
     route: Route = request.param
     bind_port, ports, target = free_port(), [free_port(), free_port()], free_port()
     front = nginx(route, bind_port)
@@ -121,7 +121,7 @@ async def proxied(request: pytest.FixtureRequest, nginx: Start) -> AsyncIterator
         yield tunnel
 
 
-async def test_every_byte_comes_back(proxied: Tunnel) -> None:
+async def test_every_byte_is_echoed(proxied: Tunnel) -> None:
     user = await proxied.user()
     _, heard = await asyncio.gather(user.send(MEGABYTE), user.receive(len(MEGABYTE)))
     assert heard == MEGABYTE
@@ -138,7 +138,7 @@ async def test_many_users_at_a_time(proxied: Tunnel) -> None:
     await asyncio.gather(*map(visit, range(USERS)))
 
 
-async def test_a_user_who_has_finished_still_hears_the_answer(proxied: Tunnel) -> None:
+async def test_a_user_who_has_finished_gets_the_answer(proxied: Tunnel) -> None:
     listener = proxied.net.listen(proxied.ports[2])
     user, target = await asyncio.gather(proxied.user(1), listener.accept())
     await user.send(b"question")
@@ -150,7 +150,7 @@ async def test_a_user_who_has_finished_still_hears_the_answer(proxied: Tunnel) -
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if not route.client.endswith("mux")], ids=str)
-async def test_silence_longer_than_nginx_is_patient_ends_nothing(route: Route, nginx: Start) -> None:
+async def test_silence_beyond_the_patience_of_nginx_ends_nothing(route: Route, nginx: Start) -> None:
     bind_port, port = free_port(), free_port()
     async with Net(route.server) as net:
         front = nginx(route, bind_port, patience="700ms", silent=net.listen().port)
@@ -170,7 +170,7 @@ async def test_silence_longer_than_nginx_is_patient_ends_nothing(route: Route, n
 
 
 def _give_up(front: int, route: Route) -> bytes:
-    """Return the answer of nginx when it has lost its patience with a website that says nothing."""
+    """Return the answer of nginx after it has waited too long for a silent website."""
     with socket.create_connection((HOST, front)) as plain, contextlib.ExitStack() as stack:
         sock = plain
         if route.client.startswith("wss"):

@@ -1,4 +1,4 @@
-"""The decoy beside nginx: whoever sends the same to both is answered the same, header by header."""
+"""The decoy beside nginx: the same requests get the same answers, header by header."""
 
 import asyncio
 import os
@@ -15,16 +15,16 @@ from tests.support.nginx import NOTHING, files, nginx
 from tests.support.probes import OVER_TLS, PROBES, get
 from tests.support.tunnel import Net
 
-PATIENCE = 10.0  # seconds for an answer that was seen from the other one
-QUIET = 0.3  # seconds without a byte from nginx after which its answer is complete
+PATIENCE = 10.0  # seconds for an answer that the other server has given
+QUIET = 0.3  # seconds without a byte after which the answer of nginx counts as complete
 ATTEMPTS = 3  # a busy machine may be silent for longer
-AT_A_TIME = 40  # fewer than the visitors that a decoy has of one address
+AT_A_TIME = 40  # fewer than the visitors of one address that a decoy allows
 
 
-class Heard(NamedTuple):
-    """All that came for a probe."""
+class Answer(NamedTuple):
+    """The answer to a probe."""
 
-    said: bytes
+    data: bytes
     closed: bool
 
 
@@ -50,7 +50,7 @@ def etag_of(site: Path) -> str:
 
 
 def conditional(site: Path) -> dict[str, bytes]:
-    """Return requests that know what the answer to others was."""
+    """Return requests that depend on the answers to others."""
     tag = etag_of(site).encode()
     date = formatdate((site / "style.css").stat().st_mtime, usegmt=True).encode()
     lines = {
@@ -80,52 +80,52 @@ async def connect(port: int, *, tls: bool) -> tuple[asyncio.StreamReader, asynci
     return await asyncio.open_connection(HOST, port, ssl=context)
 
 
-async def hear(reader: asyncio.StreamReader, size: int, quiet: float) -> Heard:
-    """Return what comes until the end, or until nothing has come for a while when there are ``size`` bytes."""
-    said = b""
+async def receive(reader: asyncio.StreamReader, size: int, quiet: float) -> Answer:
+    """Read until the end, or until nothing has arrived for a while after ``size`` bytes."""
+    received = b""
     while True:
         try:
-            async with asyncio.timeout(quiet if len(said) >= size else PATIENCE):
+            async with asyncio.timeout(quiet if len(received) >= size else PATIENCE):
                 data = await reader.read(1 << 16)
         except TimeoutError:
-            return Heard(said, closed=False)
+            return Answer(received, closed=False)
         except (ConnectionError, ssl.SSLError):
             data = b""
         if not data:
-            return Heard(said, closed=True)
-        said += data
+            return Answer(received, closed=True)
+        received += data
 
 
-def form(said: bytes, port: int) -> bytes:
-    """Take out what differs between any two servers: the time, their ports, numbers of boundaries."""
-    said = re.sub(rb"\r\nDate: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n", b"\r\nDate: now\r\n", said)
-    said = re.sub(rb"0000000000\d{10}", b"BOUNDARY", said)
-    return said.replace(f":{port}/".encode(), b":PORT/")
+def form(data: bytes, port: int) -> bytes:
+    """Remove what differs between any two servers: the time, their ports, the numbers of boundaries."""
+    data = re.sub(rb"\r\nDate: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n", b"\r\nDate: now\r\n", data)
+    data = re.sub(rb"0000000000\d{10}", b"BOUNDARY", data)
+    return data.replace(f":{port}/".encode(), b":PORT/")
 
 
-async def ask(port: int, probe: bytes, size: int, quiet: float, *, tls: bool) -> Heard:
+async def ask(port: int, probe: bytes, size: int, quiet: float, *, tls: bool) -> Answer:
     reader, writer = await connect(port, tls=tls)
     try:
         writer.write(probe)
-        return await hear(reader, size, quiet)
+        return await receive(reader, size, quiet)
     finally:
         writer.transport.abort()
 
 
 async def compare(probe: bytes, theirs: int, ours: int, turn: asyncio.Semaphore, *, tls: bool, least: int = 1) -> str:
-    """Return how the answers differ; nothing if they don't. ``least`` is how many bytes nginx says at least."""
+    """Return the differences of the answers, empty without any; nginx sends at least ``least`` bytes."""
     async with turn:
         for _ in range(ATTEMPTS):
             expected = await ask(theirs, probe, least, QUIET, tls=tls)
-            got = await ask(ours, probe, len(expected.said), PATIENCE if expected.closed else QUIET, tls=tls)
-            if got.closed == expected.closed and form(got.said, ours) == form(expected.said, theirs):
+            got = await ask(ours, probe, len(expected.data), PATIENCE if expected.closed else QUIET, tls=tls)
+            if got.closed == expected.closed and form(got.data, ours) == form(expected.data, theirs):
                 return ""
     return f"\n  nginx {expected}\n  decoy {got}"
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("kind", ["404", "directory"])
-async def test_no_probe_tells_the_decoy_from_nginx(
+async def test_no_probe_distinguishes_the_decoy_from_nginx(
     net: Net, site: Path, tmp_path: Path, kind: str, *, tls: bool
 ) -> None:
     net.transport = "wss" if tls else "ws"
@@ -139,7 +139,7 @@ async def test_no_probe_tells_the_decoy_from_nginx(
     assert not differences, "".join(f"\n{name}{text}" for name, text in differences.items())
 
 
-# What comes to the port of TLS and is none, or none that the server speaks.
+# Bytes to the port of TLS that are no TLS, or none that the server supports.
 RAW = {
     "plain": get(),
     "plain nonsense": b"hello\r\n\r\n",
@@ -154,7 +154,7 @@ RAW = {
 
 
 def hello(*protocols: str) -> bytes:
-    """Return the first bytes of a client that speaks these."""
+    """Return the first bytes of a client with these versions and ciphers."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(list(protocols))
     sent = ssl.MemoryBIO()
@@ -164,7 +164,7 @@ def hello(*protocols: str) -> bytes:
     return sent.read()
 
 
-async def test_nor_does_what_is_no_tls_on_its_port(net: Net, tmp_path: Path) -> None:
+async def test_nor_do_other_bytes_on_the_port_of_tls(net: Net, tmp_path: Path) -> None:
     net.transport = "wss"
     port = free_port()
     await net.server(port)
@@ -178,19 +178,19 @@ async def test_nor_does_what_is_no_tls_on_its_port(net: Net, tmp_path: Path) -> 
     assert not differences, "".join(f"\n{name}{text}" for name, text in differences.items())
 
 
-@pytest.mark.parametrize("said", [b"", b"GET / HT", get()], ids=["silent", "unfinished", "after an answer"])
-async def test_who_asks_for_nothing_is_closed_in_the_same_way(net: Net, tmp_path: Path, said: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", b"GET / HT", get()], ids=["silent", "unfinished", "after an answer"])
+async def test_a_visitor_without_a_request_is_closed_in_the_same_way(net: Net, tmp_path: Path, data: bytes) -> None:
     net.limits = replace(net.limits, head_timeout=1.0, keepalive_timeout=1.0)
     net.transport = "ws"
     port = free_port()
     await net.server(port)
     async with nginx(tmp_path, NOTHING, keepalive=1, timeouts="client_header_timeout 1;") as theirs:
-        heard = []
+        answers = []
         for one in (theirs, port):
             visitor = await net.dial(one)
-            await visitor.send(said)
-            heard.append(form(await visitor.receive_all(), one))
-    assert heard[0] == heard[1]
+            await visitor.send(data)
+            answers.append(form(await visitor.receive_all(), one))
+    assert answers[0] == answers[1]
 
 
 @pytest.mark.parametrize("protocols", [["h2", "http/1.1"], ["http/1.0"], []], ids=["both", "old", "none"])

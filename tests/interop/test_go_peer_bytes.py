@@ -1,4 +1,4 @@
-"""Every byte arrives between one of our ends and the Go peer, over every transport, both ways round."""
+"""Every byte arrives between this program and the Go peer, over every transport, whichever is the server."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ BULK = os.urandom(5_000_000)
 
 
 async def exchange(user: Peer, data: bytes) -> None:
-    """Have ``data`` echoed while it is still being sent."""
+    """Send ``data`` and receive its echo at the same time."""
     _, heard = await asyncio.gather(user.send(data), user.receive(len(data)))
     assert heard == data
 
@@ -50,7 +50,7 @@ async def test_several_targets(mixed: Mixed) -> None:
     ("case", "mux_con"), [(case, mux_con) for case in ALL for mux_con in ((1, 8) if case.muxed else (1,))], ids=str
 )
 async def test_many_short_connections_at_once(mixed: Mixed, case: Case, mux_con: int) -> None:
-    """wsmux against itself, v0.7.2 loses some: what its client reads together with the answer to the upgrade."""
+    """With wsmux at both ends v0.7.2 loses some: those whose bytes its client reads with the answer to the upgrade."""
     count = 300 if case == Case("wsmux", "server", 1) else 60
     await mixed.start(await mixed.net.echo(), mux_con=mux_con)
 

@@ -1,4 +1,4 @@
-"""How connections end between one of our ends and the Go peer, which knows no half-close, over every transport."""
+"""The ends of connections between this program and the Go peer, which knows no half-close, over every transport."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ ANSWER = bytes(range(256)) * 4000
 
 @pytest.fixture(autouse=True)
 def _no_end_by_timer(mixed: Mixed) -> None:
-    """What ends here must end because somebody said so, not because it was silent for long enough."""
+    """Let connections end by what their peers do, and not by a timer."""
     mixed.net.patience = {"half_close": 1e9, "hold_back": 1e9, "hold_back_answered": 1e9}
 
 
@@ -23,7 +23,7 @@ async def connect(mixed: Mixed) -> tuple[Peer, Peer]:
     return user, target
 
 
-async def test_a_target_that_speaks_first(mixed: Mixed) -> None:
+async def test_a_target_that_sends_first(mixed: Mixed) -> None:
     user, target = await connect(mixed)
     await target.send(b"220 welcome\r\n")
     assert await user.receive(13) == b"220 welcome\r\n"
@@ -31,7 +31,7 @@ async def test_a_target_that_speaks_first(mixed: Mixed) -> None:
     assert await target.receive(6) == b"QUIT\r\n"
 
 
-async def test_the_target_closes_behind_its_answer(mixed: Mixed) -> None:
+async def test_the_target_closes_after_its_answer(mixed: Mixed) -> None:
     user, target = await connect(mixed)
     await user.send(b"request")
     await target.receive(7)
@@ -50,20 +50,20 @@ async def test_the_target_is_done_sending(mixed: Mixed) -> None:
     assert await target.receive_all() == b""
 
 
-async def test_the_user_closes_behind_an_upload(mixed: Mixed) -> None:
+async def test_the_user_closes_after_an_upload(mixed: Mixed) -> None:
     user, target = await connect(mixed)
     await user.send(ANSWER)
     user.close()
     if mixed.case.ours == "server":
         assert await target.receive(len(ANSWER)) == ANSWER
-        target.close()  # our end keeps the user's end from the peer until the target is done, or for a while
+        target.close()  # this program holds the user's end back until the target is done, or for a while
     else:
         assert await target.receive_all() == ANSWER
 
 
 @pytest.mark.parametrize("case", [case for case in cases(STREAMS) if case.ours == "server"], ids=str)
 async def test_an_early_answer_to_an_upload(mixed: Mixed) -> None:
-    """What the user has not been rid of by then makes a reset of the end, but the answer comes first."""
+    """Unsent bytes of the user make the end a reset, but the answer arrives first."""
     user, target = await connect(mixed)
     await fill(user)
     await target.send(b"413")
@@ -71,7 +71,7 @@ async def test_an_early_answer_to_an_upload(mixed: Mixed) -> None:
     assert await user.receive(3) == b"413"
 
 
-async def test_a_user_who_has_his_answer_and_goes(mixed: Mixed) -> None:
+async def test_a_user_who_leaves_after_the_answer(mixed: Mixed) -> None:
     mixed.net.patience |= {"hold_back_answered": 0.05, "sweep": 0.02}
     user, target = await connect(mixed)
     await user.send(b"request")
@@ -82,20 +82,20 @@ async def test_a_user_who_has_his_answer_and_goes(mixed: Mixed) -> None:
     assert await target.receive_all() == b""
 
 
-async def test_a_user_who_has_said_nothing_and_goes(mixed: Mixed) -> None:
+async def test_a_user_who_leaves_without_a_byte(mixed: Mixed) -> None:
     user, target = await connect(mixed)
     user.close()
     assert await target.receive_all() == b""
 
 
 async def test_a_request_that_ends_gets_its_late_answer(mixed: Mixed) -> None:
-    """Through our server; v0.7.2's takes the user's end for the end of everything, and our client follows."""
+    """This program is the server; v0.7.2 as server closes both directions, and the client follows."""
     user, target = await connect(mixed)
     await user.send(b"request")
     user.shut_write()
     if mixed.case.ours == "server":
         assert await target.receive(7) == b"request"
-        await until(lambda: mixed.ours.relay.watched)  # the end has come, and is held back
+        await until(lambda: mixed.ours.relay.watched)  # the end has arrived, and is held back
         await target.send(ANSWER)
         target.close()
         assert await user.receive_all() == ANSWER
@@ -129,7 +129,7 @@ async def test_a_target_that_refuses(mixed: Mixed) -> None:
     assert await served.receive(12) == b"still there?"
 
 
-async def test_a_user_who_goes_at_once(mixed: Mixed) -> None:
+async def test_a_user_who_leaves_at_once(mixed: Mixed) -> None:
     await mixed.start(await mixed.net.echo())
     (await mixed.user()).close()
     user = await mixed.user()
@@ -137,11 +137,11 @@ async def test_a_user_who_goes_at_once(mixed: Mixed) -> None:
     assert await user.receive(4) == b"next"
 
 
-async def test_the_peer_dies_under_a_user(mixed: Mixed) -> None:
+async def test_the_peer_is_killed_while_a_user_is_connected(mixed: Mixed) -> None:
     user, target = await connect(mixed)
     await user.send(b"hello")
     await target.receive(5)
     mixed.peer.kill()
     await (user if mixed.case.ours == "server" else target).closed()
     await until(lambda: not mixed.ours.relay.live)
-    mixed.peer.start()  # a dead one would be taken for a crashed one
+    mixed.peer.start()  # a dead one would count as crashed

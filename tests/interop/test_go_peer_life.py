@@ -1,4 +1,4 @@
-"""What becomes of a tunnel between one of our ends and the Go peer when an end goes, comes back, or is not welcome."""
+"""A tunnel between this program and the Go peer when an end leaves, returns, or is refused."""
 
 import pytest
 from tests.support.go_peer import STREAMS, Case, Mixed, cases
@@ -8,18 +8,18 @@ from tests.support.tunnel import IN_A_HURRY, TOKEN
 from backhaul.client import Client
 from backhaul.tunnel.timings import Timings
 
-# What happens on the control channel does not depend on the version of smux; the pool does on neither.
+# The control channel does not depend on the version of smux, nor does the pool.
 CONTROL = cases((*STREAMS, "udp"), versions=(1,))
 MUX_CONS = [(case, mux_con) for case in cases(STREAMS, versions=(1,)) for mux_con in ((1, 3) if case.muxed else (1,))]
 
 
 def ours(end: str, transports: tuple[str, ...] = STREAMS) -> list[Case]:
-    """Return the cases in which our end is the server, or the client."""
+    """Return the cases in which this program is the server, or the client."""
     return [case for case in cases(transports, versions=(1,)) if case.ours == end]
 
 
 async def echo_soon(mixed: Mixed, text: bytes) -> None:
-    """Have ``text`` echoed, by one of several users: some may meet tunnel connections that have just died."""
+    """Echo ``text`` for one of several users: some may meet tunnel connections that have just died."""
 
     async def served() -> bool:
         user = await mixed.user()
@@ -32,12 +32,12 @@ async def echo_soon(mixed: Mixed, text: bytes) -> None:
         return True
 
     while not await served():
-        pass  # each turn is another user, who waits for what becomes of him
+        pass  # each turn is another user, who waits for the outcome
 
 
 @pytest.mark.parametrize("case", cases(STREAMS, versions=(1,)), ids=str)
 class TestComingBack:
-    async def test_the_peer_is_killed_and_comes_back(self, mixed: Mixed) -> None:
+    async def test_the_peer_is_killed_and_returns(self, mixed: Mixed) -> None:
         await mixed.start(await mixed.net.echo())
         user = await mixed.user()
         await echo(user, b"before")
@@ -48,7 +48,7 @@ class TestComingBack:
         await mixed.connected(2)
         await echo_soon(mixed, b"after")
 
-    async def test_the_peer_says_goodbye_and_comes_back(self, mixed: Mixed, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_the_peer_stops_in_order_and_returns(self, mixed: Mixed, caplog: pytest.LogCaptureFixture) -> None:
         await mixed.start(await mixed.net.echo())
         mixed.peer.ask_to_stop()
         await until(lambda: not mixed.ours.tunnel.connected)
@@ -58,18 +58,18 @@ class TestComingBack:
         await mixed.connected(2)
         await echo_soon(mixed, b"after")
 
-    async def test_our_end_says_goodbye_and_comes_back(self, mixed: Mixed) -> None:
+    async def test_this_program_stops_in_order_and_returns(self, mixed: Mixed) -> None:
         await mixed.start(await mixed.net.echo())
         user = await mixed.user()
         await echo(user, b"before")
         user.close()
         await mixed.net.stop(mixed.ours)
-        await mixed.peer.says("says goodbye")
+        await mixed.peer.logs("says goodbye")
         await mixed.start_ours()
         await mixed.connected(2)
         await echo_soon(mixed, b"after")
 
-    async def test_users_of_the_time_between_are_closed_or_served(self, mixed: Mixed) -> None:
+    async def test_users_in_between_are_closed_or_served(self, mixed: Mixed) -> None:
         await mixed.start(await mixed.net.echo())
         users = [await mixed.user() for _ in range(5)]
         for user in users:
@@ -84,27 +84,27 @@ class TestComingBack:
 
 
 @pytest.mark.parametrize("case", ours("client"), ids=str)
-async def test_our_client_loses_its_control_channel(mixed: Mixed) -> None:
-    """The Go server may take the new handshake for a tunnel connection, until it has seen the end of the old one."""
+async def test_the_client_loses_its_control_channel(mixed: Mixed) -> None:
+    """The Go server may treat the new handshake as a tunnel connection until it has read the end of the old one."""
     await mixed.start(await mixed.net.echo())
     assert isinstance(mixed.ours, Client)
     mixed.ours.tunnel.control_lost("as the test has it")
-    await mixed.peer.says("reset: control channel")
+    await mixed.peer.logs("reset: control channel")
     await mixed.connected(2)
     await echo_soon(mixed, b"after")
 
 
 @pytest.mark.parametrize("case", CONTROL, ids=str)
 async def test_another_token(mixed: Mixed, caplog: pytest.LogCaptureFixture) -> None:
-    """Our end says so in a line that does not show the token, goes on trying or waiting, and crashes nobody."""
+    """This program logs it without the token, goes on trying or waiting, and the peer survives."""
     mixed.prepare(await mixed.net.echo(), peer_token="qu1te-different")
     await mixed.start_peer()
     await mixed.start_ours()
     if mixed.case.ours == "server":
-        await mixed.peer.says("reset: ", 3)
+        await mixed.peer.logs("reset: ", 3)
         said = f"refused a connection from {HOST}: wrong token"
     else:
-        await mixed.peer.says("refused a ", 3)
+        await mixed.peer.logs("refused a ", 3)
         said = f"can't connect to {HOST}:{mixed.bind_port}: "
         assert "token" in caplog.text
     await until(lambda: said in caplog.text)
@@ -113,23 +113,23 @@ async def test_another_token(mixed: Mixed, caplog: pytest.LogCaptureFixture) -> 
 
 
 @pytest.mark.parametrize("case", ours("server", (*STREAMS, "udp")), ids=str)
-async def test_strangers_do_not_fill_our_log(mixed: Mixed, caplog: pytest.LogCaptureFixture) -> None:
+async def test_unauthenticated_connections_do_not_fill_the_log(mixed: Mixed, caplog: pytest.LogCaptureFixture) -> None:
     mixed.prepare(await mixed.net.echo(), peer_token="qu1te-different")
     await mixed.start_peer()
     await mixed.start_ours()
-    await mixed.peer.says("reset: ", 5)
+    await mixed.peer.logs("reset: ", 5)
     assert caplog.text.count("wrong token") == 1
 
 
 @pytest.mark.parametrize("case", CONTROL, ids=str)
 async def test_heartbeats(mixed: Mixed) -> None:
-    """Many of them, also past idle tunnel connections, and nothing but the answers that v0.7.2 expects."""
+    """Many of them, also on idle tunnel connections, get exactly the answers that v0.7.2 expects."""
     target = await mixed.net.echo()
     await mixed.start(target, heartbeat=0.05)
     answered = mixed.case.ours == "client" and mixed.case.transport.startswith("ws")
-    await mixed.peer.says("heartbeat answered" if answered else "heartbeat", 5)
+    await mixed.peer.logs("heartbeat answered" if answered else "heartbeat", 5)
     if mixed.case.transport in {"ws", "wss", "udp"} and mixed.case.ours == "server":
-        await mixed.peer.says("ping", 3)
+        await mixed.peer.logs("ping", 3)
     assert mixed.ours.tunnel.connected
     assert mixed.peer.count("control channel open") == 1
     if mixed.case.transport != "udp":
@@ -137,8 +137,8 @@ async def test_heartbeats(mixed: Mixed) -> None:
 
 
 @pytest.mark.parametrize("case", ours("client", ("ws", "wss", "wsmux", "wssmux")), ids=str)
-async def test_a_slow_heart(doubts: list[float], mixed: Mixed) -> None:
-    """A WebSocket server answers pings of its own accord, so that the client need not give up what is only slow."""
+async def test_slow_heartbeats(doubts: list[float], mixed: Mixed) -> None:
+    """A WebSocket server answers pings by itself, so the client does not give up a server that is only slow."""
     mixed.net.timings = IN_A_HURRY
     await mixed.start(await mixed.net.echo(), heartbeat=3600)
     await until(lambda: len(doubts) >= 3)
@@ -157,7 +157,7 @@ async def test_a_user_waits_for_the_peer(mixed: Mixed) -> None:
 
 
 @pytest.mark.parametrize("case", ours("server"), ids=str)
-async def test_a_user_does_not_wait_for_ever(mixed: Mixed) -> None:
+async def test_a_user_does_not_wait_without_limit(mixed: Mixed) -> None:
     mixed.prepare(await mixed.net.echo())
     await mixed.start_ours(Timings(user_patience=0.05))
     assert await (await mixed.user()).closed()
@@ -183,10 +183,10 @@ async def test_the_pool_never_runs_dry(mixed: Mixed, mux_con: int, pool: int) ->
 
 
 @pytest.mark.parametrize("case", ours("server", ("tcp", "tcpmux", "wsmux")), ids=str)
-async def test_a_peer_that_is_taken_over(mixed: Mixed, caplog: pytest.LogCaptureFixture) -> None:
-    """A client that comes back while our server believes that the old one is there, as after a change of address."""
+async def test_a_client_that_replaces_itself(mixed: Mixed, caplog: pytest.LogCaptureFixture) -> None:
+    """A client returns while the server still considers the old one connected, as after a change of address."""
     await mixed.start(await mixed.net.echo(), pool=2)
-    await mixed.peer.says("tunnel connection open", 2)
+    await mixed.peer.logs("tunnel connection open", 2)
     mixed.peer.freeze()
     await mixed.start_peer()
     await mixed.connected(2)

@@ -1,4 +1,4 @@
-"""Datagrams between one of our ends and the Go peer: transport udp, and accept_udp on tcp; both ways round."""
+"""Datagrams between this program and the Go peer: transport udp, and accept_udp on tcp, whichever is the server."""
 
 import asyncio
 
@@ -13,21 +13,21 @@ FLOWS_OF_THE_POOL = 8
 
 @pytest.fixture(params=cases(("udp", "tcp")), ids=str)
 def case(request: pytest.FixtureRequest) -> Case:
-    """Every transport for datagrams, both ways round."""
+    """Choose every transport for datagrams, and each end."""
     chosen: Case = request.param
     return chosen
 
 
 async def start(mixed: Mixed, *targets: int | str) -> None:
-    """Start the tunnel, and wait until its pool is there: the Go server drops what it can't carry at once."""
+    """Start the tunnel, and wait for its pool: the Go server drops at once what it can't carry."""
     await mixed.start(*targets, accept_udp=mixed.case.transport == "tcp")
-    await mixed.peer.says("tunnel connection open", FLOWS_OF_THE_POOL)
+    await mixed.peer.logs("tunnel connection open", FLOWS_OF_THE_POOL)
     if mixed.case.ours == "client" and mixed.case.transport == "tcp":
-        await mixed.peer.says("UDP on", len(targets))
+        await mixed.peer.logs("UDP on", len(targets))
 
 
 async def asking(mixed: Mixed, user: UdpPeer, data: bytes) -> bytes:
-    """Send until something comes back: what comes before the pool is there is lost, as it is with v0.7.2."""
+    """Send until an answer arrives: datagrams before the pool is ready are lost, as between two v0.7.2."""
     await repeat(lambda: user.send(data), lambda: user.heard)
     answer, _ = user.heard.popleft()
     return answer
@@ -43,7 +43,7 @@ async def test_an_echo_of_every_size(mixed: Mixed) -> None:
 
 @pytest.mark.parametrize("case", cases(("tcp",)), ids=str)
 async def test_a_datagram_too_large_for_v072_costs_no_other(mixed: Mixed) -> None:
-    """Ours drops it, whichever end it comes in at; the flow goes on as it is."""
+    """This program drops it at either end; the flow goes on."""
     target = mixed.net.udp()
     await start(mixed, target.port)
     user = mixed.net.udp(mixed.ports[0])
@@ -86,7 +86,7 @@ async def test_several_targets(mixed: Mixed) -> None:
 
 
 async def test_many_datagrams_without_congestion(mixed: Mixed) -> None:
-    """The Go server takes the timestamps of our client for what they say; its clock is ours here."""
+    """The Go server trusts the timestamps of the client; both have the same clock here."""
     await start(mixed, mixed.net.udp_echo().port)
     user = mixed.net.udp(mixed.ports[0])
     for number in range(300):
@@ -94,7 +94,7 @@ async def test_many_datagrams_without_congestion(mixed: Mixed) -> None:
     assert not mixed.peer.count("congestion")
 
 
-async def test_flows_begin_anew_when_the_peer_comes_back(mixed: Mixed) -> None:
+async def test_flows_start_again_when_the_peer_returns(mixed: Mixed) -> None:
     await start(mixed, mixed.net.udp_echo().port)
     assert await mixed.net.udp(mixed.ports[0]).ask(b"before") == b"echo:before"
     mixed.peer.kill()

@@ -1,4 +1,4 @@
-"""What else v0.7.2 may see of our ends; whatever it can't stand is looked for at the end of every test with it."""
+"""Further bytes that v0.7.2 receives; its log is checked for intolerable ones at the end of every test."""
 
 import asyncio
 import re
@@ -13,8 +13,8 @@ from tests.support.tunnel import PROXY_PROTOCOL
 
 
 @pytest.mark.parametrize("case", cases(PROXY_PROTOCOL, versions=(1,)), ids=str)
-async def test_the_target_learns_who_came(mixed: Mixed) -> None:
-    """The Go server names the tunnel's other end as the destination, ours the address that the user connected to."""
+async def test_the_target_learns_the_address_of_the_user(mixed: Mixed) -> None:
+    """The Go server names the tunnel's other end as the destination, this program the address of its port."""
     listener = mixed.net.listen()
     await mixed.start(listener.port, proxy_protocol=True)
     user, target = await asyncio.gather(mixed.user(), listener.accept())
@@ -26,17 +26,17 @@ async def test_the_target_learns_who_came(mixed: Mixed) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in cases(("tcp", "udp")) if case.ours == "client"], ids=str)
-async def test_our_client_says_nothing_but_its_hello(mixed: Mixed) -> None:
-    """Once, behind the answer to the round trip; the Go server ignores both bytes."""
+async def test_the_client_adds_nothing_but_its_hello(mixed: Mixed) -> None:
+    """It sends the hello once, after the answer to the round trip; the Go server ignores both bytes."""
     await mixed.start(await mixed.net.echo(), heartbeat=0.05)
-    await mixed.peer.says("round trip measured")
-    await mixed.peer.says("heartbeat", 5)
-    assert re.findall(r"ignored 0x(..)", mixed.peer.said) == ["48", {"tcp": "80", "udp": "82"}[mixed.case.transport]]
+    await mixed.peer.logs("round trip measured")
+    await mixed.peer.logs("heartbeat", 5)
+    assert re.findall(r"ignored 0x(..)", mixed.peer.log) == ["48", {"tcp": "80", "udp": "82"}[mixed.case.transport]]
 
 
 @pytest.mark.parametrize("case", cases(MUX), ids=str)
-async def test_sessions_do_not_wait_for_the_kernel(mixed: Mixed) -> None:
-    """Nagle would keep first requests and the ends of windows until the peer's delayed acknowledgement."""
+async def test_sessions_do_not_wait_for_acknowledgements(mixed: Mixed) -> None:
+    """Nagle's algorithm would hold first requests and the ends of windows until the peer's delayed acknowledgement."""
     listener = mixed.net.listen()
     await mixed.start(listener.port)
     await asyncio.gather(mixed.user(), listener.accept())

@@ -1,4 +1,4 @@
-"""A kernel that has netem, where this one has none: User-mode Linux, Debian's kernel as a program."""
+"""A kernel with netem, for machines without: User-mode Linux, which is Debian's kernel as a program."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ PATIENCE = 240  # seconds; it takes 20 on a quiet machine
 
 
 def command(uml: str, files: Path) -> list[str]:
-    """Return what starts User-mode Linux on the files of this machine, which it can't change."""
+    """Return the command that starts User-mode Linux on the files of this machine, which it can't change."""
     modules = max(MODULES.iterdir())
     machine = ["mem=512M", "quiet", "con=null", "con0=null,fd:1", f"uml_dir={files}", f"TMPDIR={files}"]
     root = ["root=/dev/root", "rootfstype=hostfs", "hostfs=/", "ro"]
@@ -26,7 +26,7 @@ def command(uml: str, files: Path) -> list[str]:
 
 
 def run(argv: list[str]) -> str:
-    """Return what the kernel and its processes write until it halts; nothing is left of it."""
+    """Return the output of the kernel and its processes until it halts."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT, start_new_session=True

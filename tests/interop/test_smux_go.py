@@ -1,4 +1,4 @@
-"""Our smux core and the real library as the two ends of a TCP connection, in both roles and versions."""
+"""This smux and the Go library as the two ends of a TCP connection, in both roles and versions."""
 
 import hashlib
 import os
@@ -18,12 +18,12 @@ PEER = Path(__file__).parents[1] / "go" / "smuxpeer"
 STREAMS = 6
 SEEDS = range(5)
 BACKLOG = 256 * 1024  # unsent bytes above which no more payload is framed
-PATIENCE = 30.0  # seconds without any event that mean the two ends are stuck
+PATIENCE = 30.0  # seconds without an event after which the two ends count as stuck
 
 
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the program on the real library."""
+    """Build the program with the Go library."""
     if shutil.which("go") is None:
         pytest.skip("the Go toolchain is not installed")
     binary = tmp_path_factory.mktemp("smuxpeer") / "smuxpeer"
@@ -33,7 +33,7 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Flow:
-    """One stream's application: sends ``data``, or, given none, echoes."""
+    """The application of one stream: it sends ``data`` or, without any, echoes."""
 
     def __init__(self, stream: "Stream[Flow]", data: bytes | None) -> None:
         stream.sink = self
@@ -50,14 +50,14 @@ class Flow:
         self.count += len(view)
         if not self.echoing:
             return len(view)
-        self.unsent += view  # consumed when it is on its way back
+        self.unsent += view  # consumed when it has been sent back
         return 0
 
     def on_fin(self) -> None:
         self.ended = True
 
     def on_window(self) -> None:
-        """Nothing to do: the driver asks every flow before it sleeps."""
+        """Do nothing: the driver asks every flow before it sleeps."""
 
     def on_lost(self, reason: SmuxError) -> None:
         raise AssertionError(reason)
@@ -87,7 +87,7 @@ class Flow:
 
 
 class Driver:
-    """A session on a blocking socket: one loop, no regard for speed."""
+    """A session on a blocking socket, in one loop."""
 
     def __init__(self, connection: socket.socket, role: Role, settings: Settings) -> None:
         self.connection = connection
@@ -111,7 +111,7 @@ class Driver:
         self.flows.append(Flow(self.session.open(), data))
 
     def run(self) -> None:
-        """Carry bytes until every stream is closed by both sides and all is sent."""
+        """Move bytes until every stream is closed by both sides and everything is sent."""
         self.connection.setblocking(False)
         while len(self.flows) < STREAMS or len(self.session) or self.output:
             self._fill()
@@ -128,7 +128,7 @@ class Driver:
                 del self.output[: self.connection.send(self.output)]
 
     def _fill(self) -> None:
-        """Frame what may be sent, a frame of each flow in turn."""
+        """Frame the bytes that may be sent, a frame of each flow in turn."""
         moved = True
         while moved and len(self.output) < BACKLOG:
             moved = False
@@ -141,7 +141,7 @@ class Driver:
 
 
 def settings_for(chance: random.Random, version: int) -> Settings:
-    """Choose sizes. The session's buffer of version 2 holds the windows of all streams, see smuxpeer's config."""
+    """Choose sizes. The session's buffer of version 2 holds the windows of all streams; see smuxpeer's config."""
     return Settings(
         version=version,
         max_frame=chance.choice([1000, 16384, 32768, 65535]),

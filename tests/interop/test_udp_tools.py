@@ -1,4 +1,4 @@
-"""Datagrams of programs that we did not write: a DNS server, iperf3, and a network that is bad."""
+"""Datagrams of foreign programs: a DNS server, iperf3, and a bad network."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ async def flow_net(request: pytest.FixtureRequest) -> AsyncIterator[UdpNet]:
 
 
 def tool(name: str) -> str:
-    """Return the path of a program; skip the test where it is not installed."""
+    """Return the path of a program; skip the test if it is not installed."""
     path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if not path:
         pytest.skip(f"{name} is not installed")
@@ -101,7 +101,7 @@ async def test_iperf3_over_tcp_and_udp_of_the_same_port(options: list[str]) -> N
 
 
 class Wire:
-    """One direction between two TUN devices; a bad one: what goes in comes out late, out of order, twice, or never."""
+    """One direction between two TUN devices, in which packets are late, out of order, repeated or lost."""
 
     def __init__(self, source: int, sink: int, *, bad: bool) -> None:
         self._loop = asyncio.get_running_loop()
@@ -112,7 +112,7 @@ class Wire:
         self._loop.add_reader(source, self._readable)
 
     def close(self) -> None:
-        """Pass nothing on any more."""
+        """Stop forwarding."""
         self._loop.remove_reader(self._source)
         self._source = -1
 
@@ -130,7 +130,7 @@ class Wire:
 
 
 def open_tun(space: Namespace) -> int:
-    """Make the device ``tunnel`` in the namespace; return the descriptor behind which its packets come and go."""
+    """Make the device ``tunnel`` in the namespace; return the descriptor for its packets."""
     with space.entered():
         tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", b"tunnel", IFF_TUN | IFF_NO_PI))
@@ -138,7 +138,7 @@ def open_tun(space: Namespace) -> int:
 
 
 def make_bad(space: Namespace) -> None:
-    """Have the kernel do it."""
+    """Let the kernel's netem make the network bad."""
     try:
         space.run(f"{tool('tc')} qdisc add dev tunnel root netem delay 5ms reorder 25% loss 3% duplicate 2%")
     except subprocess.CalledProcessError as error:
@@ -147,7 +147,7 @@ def make_bad(space: Namespace) -> None:
 
 @pytest.fixture(params=["tun", "netem"])
 async def bad_network(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Namespace, Namespace]]:
-    """Two namespaces, 10.9.8.1 and 10.9.8.2, and a bad network between them: of our making, or of the kernel's."""
+    """Connect two namespaces, 10.9.8.1 and 10.9.8.2, by a bad network: one made by the test, or by the kernel."""
     if os.geteuid() or not os.access("/dev/net/tun", os.W_OK):
         pytest.skip("making network namespaces and TUN devices takes root")
     ip = tool("ip")
@@ -190,7 +190,7 @@ async def test_a_network_that_loses_repeats_and_reorders(
     )
     client = ["nsenter", f"--net={far.path}", sys.executable, "-m", "backhaul", "-c", str(config)]
     async with running(*client, PYTHONPATH=str(SOURCES)):
-        await until(lambda: server.tunnel.connected and server.tunnel.transport.idle)  # such a network takes its time
+        await until(lambda: server.tunnel.connected and server.tunnel.transport.idle)  # such a network takes time
         heard = await rounds(user)
         (listening,) = server.tunnel.ports.open.values()
         assert listening.udp.total == 1
@@ -204,7 +204,7 @@ async def test_a_network_that_loses_repeats_and_reorders(
 
 
 async def rounds(user: UdpPeer) -> list[bytes]:
-    """Send 400 datagrams to an echo, 20 at a time; behind each round a mark, until it comes back."""
+    """Send 400 datagrams to an echo, 20 at a time, and after each round a mark until it returns."""
     heard = []
     for first in range(0, 400, 20):
         for number in range(first, first + 20):

@@ -1,4 +1,4 @@
-"""A server on Unix sockets that nginx leads clients and users to."""
+"""A server on Unix sockets, to which nginx forwards clients and users."""
 
 import asyncio
 import os

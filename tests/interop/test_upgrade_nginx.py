@@ -1,4 +1,4 @@
-"""The upgrade through nginx as a reverse proxy: what it leaves of our headers, and what it does not stand."""
+"""The upgrade through nginx as a reverse proxy: the headers that it passes on, and the one that it refuses."""
 
 import json
 import os
@@ -31,7 +31,7 @@ from backhaul.wire.upgrade import (
 
 TRANSCRIPTS = json.loads((Path(__file__).parents[1] / "data" / "transcripts.json").read_text())
 TOKEN = b"s3cret"
-PATIENCE = 30.0  # seconds without a byte that mean the two ends are stuck
+PATIENCE = 30.0  # seconds without a byte after which the two ends count as stuck
 CONFIGURATION = """
 daemon off; pid {directory}/pid; error_log {directory}/error.log;
 events {{}}
@@ -55,7 +55,7 @@ http {{
 
 
 class Proxied:
-    """A client's and a server's end, nginx between them."""
+    """The connections of a client and a server, with nginx between them."""
 
     def __init__(self, front: socket.socket, back: socket.socket) -> None:
         back.settimeout(PATIENCE)
@@ -64,7 +64,7 @@ class Proxied:
         self.open = [self.client]
 
     def ask(self, head: bytes) -> Request:
-        """Send a request; return what reaches the server."""
+        """Send a request; return the bytes that reach the server."""
         self.client.sendall(head)
         self.server, _ = self.back.accept()
         self.open.append(self.server)
@@ -75,7 +75,7 @@ class Proxied:
         return request
 
     def answer(self, head: bytes, key: bytes) -> Answer:
-        """Send an answer; return what reaches the client."""
+        """Send an answer; return the bytes that reach the client."""
         self.server.sendall(head)
         reader = AnswerReader(TOKEN, key)
         while not (answer := reader.feed(self.client.recv(100_000))):
@@ -92,7 +92,7 @@ def proxied(tmp_path: Path) -> Iterator[Proxied]:
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if nginx is None:
         pytest.skip("nginx is not installed")
-    # nginx inherits the listening socket, as from its predecessor in an upgrade: it can be connected to at once.
+    # nginx inherits the listening socket, as from its predecessor in an upgrade, so it can be connected to at once.
     with socket.create_server(("127.0.0.1", 0)) as front, socket.create_server(("127.0.0.1", 0)) as back:
         front.setblocking(False)
         configuration = tmp_path / "nginx.conf"
@@ -118,7 +118,7 @@ def recorded_request() -> bytes:
     return "\r\n".join([event["http"], *event["headers"], "", ""]).encode()
 
 
-def test_two_of_ours_recognise_each_other_through_nginx(proxied: Proxied) -> None:
+def test_two_ends_of_this_program_recognise_each_other_through_nginx(proxied: Proxied) -> None:
     key = encode_key(os.urandom(NONCE_SIZE))
     request = proxied.ask(
         upgrade.request(path="/tunnel/7", host="a", token=TOKEN, key=key, user_id=7, user_agent=USER_AGENTS[0])
@@ -129,7 +129,7 @@ def test_two_of_ours_recognise_each_other_through_nginx(proxied: Proxied) -> Non
     assert proxied.answer(accept(key, mark_line(TOKEN, key)), key).carrier
 
 
-def test_a_v072_client_behind_nginx_is_not_taken_for_a_direct_one(proxied: Proxied) -> None:
+def test_a_v072_client_through_nginx_does_not_count_as_direct(proxied: Proxied) -> None:
     request = proxied.ask(recorded_request())
     assert not upgrade_problem(request)
     assert bearer(request) == TOKEN
@@ -137,7 +137,7 @@ def test_a_v072_client_behind_nginx_is_not_taken_for_a_direct_one(proxied: Proxi
     assert proxied.answer(accept(key_of(request)), key_of(request)) == Answer(carrier="", rest=b"")
 
 
-def test_nginx_does_not_stand_the_padding(proxied: Proxied) -> None:
+def test_nginx_refuses_the_padding(proxied: Proxied) -> None:
     request = proxied.ask(recorded_request())
     with pytest.raises(UpgradeError, match="a proxy in between answered 502"):
         proxied.answer(accept(key_of(request), padding_line(key_of(request))), key_of(request))

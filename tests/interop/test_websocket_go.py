@@ -1,4 +1,4 @@
-"""Our upgrade and frames against the real library, in both roles, over a TCP connection."""
+"""This upgrade and these frames against the Go library, in both roles, over a TCP connection."""
 
 import os
 import shutil
@@ -30,14 +30,14 @@ from backhaul.wire.websocket import BINARY, CLOSE, MAX_HEADER, PING, PONG, TEXT,
 PEER = Path(__file__).parents[1] / "go" / "wspeer"
 TOKEN = b"s3cret"
 TARGET = b"127.0.0.1:7100"
-PATIENCE = 30.0  # seconds without a byte that mean the two ends are stuck
+PATIENCE = 30.0  # seconds without a byte after which the two ends count as stuck
 FRAGMENT = 4096  # bytes: the write buffer of the Go client
 SIZES = [1, 125, 126, FRAGMENT, FRAGMENT + 1, 16384, 65535, 65536, 300_000]
 
 
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the program on the real library."""
+    """Build the program with the Go library."""
     if shutil.which("go") is None:
         pytest.skip("the Go toolchain is not installed")
     binary = tmp_path_factory.mktemp("wspeer") / "wspeer"
@@ -47,7 +47,7 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Link:
-    """One end of a WebSocket connection, blocking; answers pings."""
+    """One end of a WebSocket connection, with blocking calls; answers pings."""
 
     def __init__(self, connection: socket.socket, rest: bytes, *, is_client: bool) -> None:
         self.connection = connection
@@ -89,13 +89,13 @@ class Link:
         return self.controls.pop(0)
 
     def send(self, payload: bytes) -> None:
-        """Send a binary message as a relay does: the header put right before it."""
+        """Send a binary message as a relay does, with the header put right before it."""
         buffer = memoryview(bytearray(MAX_HEADER) + payload)
         start = put_header(buffer, MAX_HEADER, len(payload), masked=self.is_client)
         self.connection.sendall(buffer[start:])
 
     def exchange(self, sizes: list[int]) -> None:
-        """Have messages of these sizes echoed."""
+        """Echo messages of these sizes."""
         for size in sizes:
             payload = os.urandom(size)
             self.send(payload)
@@ -104,7 +104,7 @@ class Link:
 
 @contextmanager
 def go_client(peer: Path, *options: str, code: int = 0) -> Iterator[tuple[socket.socket, Request]]:
-    """Run the peer as client; give its connection and request. It must end with ``code`` when that is closed."""
+    """Run the peer as client; yield its connection and request. It must end with ``code`` when that is closed."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(PATIENCE)
         address = f"127.0.0.1:{listener.getsockname()[1]}"
@@ -133,7 +133,7 @@ def read_request(connection: socket.socket) -> Request:
 
 @pytest.fixture(scope="module")
 def go_server(peer: Path) -> Iterator[tuple[str, int]]:
-    """Run the peer as server; give its address."""
+    """Run the peer as server; yield its address."""
     with subprocess.Popen([str(peer), "-role", "server"], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
@@ -163,7 +163,7 @@ def dial(address: tuple[str, int], *, path: str = "/tunnel/7", token: bytes = TO
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_the_go_client_with_our_server(peer: Path, *, padded: bool) -> None:
+def test_the_go_client_with_this_server(peer: Path, *, padded: bool) -> None:
     with go_client(peer) as (connection, request):
         connection.sendall(accept(key_of(request), padding_line(key_of(request)) if padded else b""))
         link = Link(connection, request.rest, is_client=False)
@@ -174,7 +174,7 @@ def test_the_go_client_with_our_server(peer: Path, *, padded: bool) -> None:
         link.exchange(SIZES)
 
 
-def test_the_go_client_fragments_what_exceeds_its_buffer(peer: Path) -> None:
+def test_the_go_client_fragments_messages_above_its_buffer(peer: Path) -> None:
     with go_client(peer) as (connection, request):
         connection.sendall(accept(key_of(request)))
         link = Link(connection, request.rest, is_client=False)
@@ -187,8 +187,8 @@ def test_the_go_client_fragments_what_exceeds_its_buffer(peer: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 1000, 4000, 4096, 4200])
-def test_padding_keeps_what_follows_the_answer(peer: Path, cut: int) -> None:
-    """Raw bytes right behind the answer, as on wsmux; without padding this client loses them."""
+def test_padding_keeps_the_bytes_after_the_answer(peer: Path, cut: int) -> None:
+    """Without padding this client loses raw bytes right after the answer, such as those of wsmux."""
     with go_client(peer, "-raw") as (connection, request):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         stream = accept(key_of(request), padding_line(key_of(request))) + b"first bytes of smux"
@@ -202,12 +202,12 @@ def test_padding_keeps_what_follows_the_answer(peer: Path, cut: int) -> None:
         assert echo == b"first bytes of smux"
 
 
-def test_the_go_client_is_told_that_its_token_is_wrong(peer: Path) -> None:
+def test_the_go_client_learns_that_its_token_is_wrong(peer: Path) -> None:
     with go_client(peer, code=1) as (connection, _):
         connection.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
 
-def test_the_go_server_with_our_client(go_server: tuple[str, int]) -> None:
+def test_the_go_server_with_this_client(go_server: tuple[str, int]) -> None:
     link = dial(go_server)
     with link.connection:
         link.exchange(SIZES)

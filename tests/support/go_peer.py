@@ -102,26 +102,26 @@ class GoPeer:
         self._process.wait()
 
     @property
-    def said(self) -> str:
+    def log(self) -> str:
         """All lines of its log so far."""
         return self._log.read_text() if self._log.exists() else ""
 
     def count(self, event: str) -> int:
         """Return how often its log holds the text."""
-        return self.said.count(event)
+        return self.log.count(event)
 
-    async def says(self, event: str, times: int = 1) -> None:
+    async def logs(self, event: str, times: int = 1) -> None:
         """Wait until its log holds the text; AssertionError with the whole log otherwise."""
         try:
             await until(lambda: self.count(event) >= times)
         except TimeoutError:
-            raise AssertionError(f"the peer never said {event!r}:\n{self.said}") from None
+            raise AssertionError(f"the peer never logged {event!r}:\n{self.log}") from None
 
     def check(self) -> None:
         """AssertionError if it received anything that v0.7.2 can't handle, or has crashed."""
-        said = self.said
-        assert not [line for line in said.splitlines() if any(word in line for word in _INTOLERABLE)], said
-        assert self.running, said
+        log = self.log
+        assert not [line for line in log.splitlines() if any(word in line for word in _INTOLERABLE)], log
+        assert self.running, log
 
 
 class Keys(NamedTuple):
@@ -169,7 +169,7 @@ class Mixed:
         listening = self.peer.count("listening on")
         self.peer.start()
         if self.case.ours == "client":
-            await self.peer.says("listening on", listening + 1)
+            await self.peer.logs("listening on", listening + 1)
 
     async def start_ours(self, timings: Timings = NO_WAIT) -> None:
         """Start this program's end, for the first time or again; ``timings`` are those of the server."""
@@ -183,10 +183,10 @@ class Mixed:
 
     async def connected(self, times: int = 1) -> None:
         """Wait until the tunnel is up, for the peer for the ``times``th time."""
-        await self.peer.says("control channel open", times)
+        await self.peer.logs("control channel open", times)
         await until(lambda: self.ours.tunnel.connected)
         if self.case.ours == "client":
-            await self.peer.says("local port", times * len(self.ports))
+            await self.peer.logs("local port", times * len(self.ports))
 
     async def user(self, index: int = 0) -> Peer:
         """Connect to a local port of the server."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from .net import HOST, Listener
 
-# A socket gets only the packets that its filter passes; the kernel acknowledges no others (socket(7), SO_ATTACH_FILTER).
+# A socket gets only the packets that its filter passes; the kernel acknowledges no others: socket(7), SO_ATTACH_FILTER.
 _ATTACH_FILTER, _DETACH_FILTER = 26, 27  # <asm-generic/socket.h>
 _RETURN_NOTHING = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET of no bytes
 _DROP_ALL = struct.pack("HP", 1, ctypes.addressof(_RETURN_NOTHING))
