@@ -108,7 +108,7 @@ def _configuration(route: Route, directory: Path, front: int, back: int, **value
 
 @pytest.fixture(params=ROUTES, ids=str)
 async def proxied(request: pytest.FixtureRequest, nginx: Start) -> AsyncIterator[Tunnel]:
-    """Provide a tunnel to an echo service, below a path of the website; a test may play the target of its second port."""
+    """Provide a tunnel to an echo, below a path of the website; a test may play the target of the second port."""
     route: Route = request.param
     bind_port, ports, target = free_port(), [free_port(), free_port()], free_port()
     front = nginx(route, bind_port)
