@@ -12,7 +12,6 @@ from tests.monitor.sample import SETTINGS, Tunnel, port
 from tests.monitor.visitor import get, parse
 from tests.support.net import free_port
 
-from backhaul.monitor import sampler
 from backhaul.monitor.service import start
 from backhaul.net.unix_sockets import listen_at
 
@@ -38,10 +37,9 @@ async def test_serves_page_numbers_and_metrics_until_stopped(caplog: pytest.LogC
     assert caplog.messages == [f"monitoring page on http://127.0.0.1:{web_port}/"]
 
 
-async def test_the_history_grows_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampler, "INTERVAL", 0.001)
+async def test_the_history_grows_while_it_runs() -> None:
     web_port = free_port()
-    monitor = await start(replace(SETTINGS, web_port=web_port), Tunnel().read)
+    monitor = await start(replace(SETTINGS, web_port=web_port, interval=0.001), Tunnel().read)
     async with asyncio.timeout(20):
         while len(json.loads((await get(web_port, "/api/status")).body)["history"]) < 2:
             pass

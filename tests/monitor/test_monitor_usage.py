@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tests.monitor.sample import Tunnel, port
 from tests.support.net import until
 
-from backhaul.monitor import files, usage
+from backhaul.monitor import files
 from backhaul.monitor.status import OTHERS
 from backhaul.monitor.usage import UsageLog, keeping
 
@@ -311,15 +311,23 @@ def test_a_broken_file_that_cannot_be_renamed_is_left_alone(
     assert len(caplog.records) == 1
 
 
-async def test_the_log_is_written_now_and_then_and_at_the_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usage, "INTERVAL", 0.001)
+def written(path: Path) -> bool:
+    return path.exists()
+
+
+async def test_the_log_is_written_now_and_then(path: Path) -> None:
     tunnel = Tunnel()
-    async with keeping(str(path), tunnel.read) as totals:
+    async with keeping(str(path), tunnel.read, interval=0.001):
         set_loads(tunnel, (443, 3, 0))
-        await until(path.exists)
-        monkeypatch.setattr(usage, "INTERVAL", 3600)
+        await until(lambda: written(path) and saved(path) == {443: 3})
+
+
+async def test_the_log_is_written_at_the_end(path: Path) -> None:
+    tunnel = Tunnel()
+    async with keeping(str(path), tunnel.read, interval=3600) as totals:
         set_loads(tunnel, (443, 5, 0))
         assert totals() == {443: 5}
+        assert not written(path)
     assert saved(path) == {443: 5}
 
 

@@ -28,7 +28,7 @@ class Hall:
             seconds=60.0,
             left=lambda p: self.left.append(p.ip),
         )
-        self._names: dict[PendingConnection, str] = {}
+        self.names: dict[PendingConnection, str] = {}
         self._ends: list[socket.socket] = []
 
     def hear(self, pending: PendingConnection, data: bytes) -> None:
@@ -47,13 +47,13 @@ class Hall:
         near, far = socket.socketpair()
         near.setblocking(False)
         pending = PendingConnection(near, name[0])
-        self._names[pending] = name
+        self.names[pending] = name
         self._ends.append(far)
         return pending, far
 
     @property
     def waiting(self) -> str:
-        return " ".join(name for pending, name in self._names.items() if pending in self.lobby)
+        return " ".join(name for pending, name in self.names.items() if pending in self.lobby)
 
     def close(self) -> None:
         self.lobby.close()
@@ -68,7 +68,7 @@ async def hall(request: pytest.FixtureRequest) -> AsyncIterator[Hall]:
     yield hall
     hall.close()
     poller.close()
-    assert all(pending.sock.fileno() < 0 for pending in hall._names)
+    assert all(pending.sock.fileno() < 0 for pending in hall.names)
 
 
 def size(limit: int, share: int) -> pytest.MarkDecorator:

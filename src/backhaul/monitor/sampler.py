@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from .machine import Machine, Network
+from .settings import INTERVAL
 from .status import Read, Status
-
-INTERVAL: Final = 1.0
-"""Seconds between two samples; v0.7.2 also measures its speeds over one second."""
 
 HISTORY: Final = 300
 """Samples kept: five minutes."""
@@ -37,10 +35,18 @@ class Sampler:
 
     ``machine_rate`` is None if the machine has no counters of its network.
 
-    ``read`` and ``measure`` are called in ``tick()`` only. ``clock`` returns monotonic seconds.
+    ``read`` and ``measure`` are called in ``tick()`` only. ``clock`` returns monotonic seconds, ``interval`` is the
+    time between two samples.
     """
 
-    def __init__(self, read: Read, measure: Callable[[], Machine], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        read: Read,
+        measure: Callable[[], Machine],
+        clock: Callable[[], float] = time.monotonic,
+        interval: float = INTERVAL,
+    ) -> None:
+        self.interval = interval
         self._read = read
         self._measure = measure
         self._clock = clock
@@ -52,7 +58,7 @@ class Sampler:
     async def run(self) -> None:
         """Sample until cancelled."""
         while True:
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(self.interval)
             self.tick()
 
     def tick(self) -> None:

@@ -3,6 +3,13 @@
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
+
+INTERVAL: Final = 1.0
+"""Seconds between two samples of the traffic; v0.7.2 also measures its speeds over one second."""
+
+LOG_INTERVAL: Final = 15.0
+"""Seconds between two writes of the usage log, as in v0.7.2."""
 
 
 def no_socket() -> socket.socket | None:
@@ -25,6 +32,8 @@ class Settings:
     sniffer_log: str
     open_page: Callable[[], socket.socket | None] = no_socket
     """Returns an existing listening socket for the page, always for a Unix socket; raises OSError if that fails."""
+    interval: float = INTERVAL
+    """Not a key: seconds between two samples."""
 
     @property
     def has_page(self) -> bool:

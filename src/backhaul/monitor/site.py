@@ -19,7 +19,7 @@ from backhaul.net.log_throttle import LogThrottle
 
 from . import legacy, names
 from .http import Request, Response
-from .sampler import INTERVAL, Sampler
+from .sampler import Sampler
 from .settings import Settings
 from .status import Read
 
@@ -136,7 +136,7 @@ class Site:
         return _json(
             {
                 "now": time.time(),
-                "interval": INTERVAL,
+                "interval": sampler.interval,
                 "status": self._sources.read(),
                 "usage": self._sources.usage() if self._settings.sniffer else None,
                 "history": [(round(rate.received), round(rate.sent)) for rate in sampler.history],

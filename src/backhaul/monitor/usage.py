@@ -19,13 +19,11 @@ from msgspec import Meta, Struct, field
 from backhaul.net.log_throttle import LogThrottle
 
 from . import files
+from .settings import LOG_INTERVAL
 from .status import OTHERS, PortStatus, Read
 from .tasks import background
 
 log = logging.getLogger("backhaul.monitor")
-
-INTERVAL: Final = 15.0
-"""Seconds between two writes, as in v0.7.2."""
 
 _SILENCE: Final = 3600.0  # seconds between two lines about a file that cannot be written
 _MAX_FILE: Final = 8 << 20  # bytes; all 65535 ports with 20 digits each need a quarter of it
@@ -113,7 +111,9 @@ def _by_port(ports: tuple[PortStatus, ...]) -> dict[_Key, int]:
 
 
 @contextlib.asynccontextmanager
-async def keeping(path: str, read: Read) -> AsyncIterator[Callable[[], dict[int, int]]]:
+async def keeping(
+    path: str, read: Read, *, interval: float = LOG_INTERVAL
+) -> AsyncIterator[Callable[[], dict[int, int]]]:
     """Keep the usage log during the block, and write it a last time at its end; threads access the file.
 
     Yields a function that returns the present bytes of each port over all runs.
@@ -121,16 +121,16 @@ async def keeping(path: str, read: Read) -> AsyncIterator[Callable[[], dict[int,
     usage_log = UsageLog(path, read)
     await asyncio.to_thread(usage_log.load)
     try:
-        async with background(_write_now_and_then(usage_log)):
+        async with background(_write_now_and_then(usage_log, interval)):
             yield usage_log.totals
     finally:
         usage_log.tick()
         await asyncio.to_thread(usage_log.save)
 
 
-async def _write_now_and_then(usage_log: UsageLog) -> None:
+async def _write_now_and_then(usage_log: UsageLog, interval: float) -> None:
     while True:
-        await asyncio.sleep(INTERVAL)
+        await asyncio.sleep(interval)
         usage_log.tick()
         await asyncio.to_thread(usage_log.save)
 

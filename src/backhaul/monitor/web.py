@@ -21,7 +21,7 @@ log = logging.getLogger("backhaul.monitor")
 @contextlib.asynccontextmanager
 async def serving(settings: Settings, read: Read, usage: Callable[[], dict[int, int]]) -> AsyncIterator[bool]:
     """Serve the page during the block; yield whether that is possible, and log the reason if it is not."""
-    sampler = Sampler(read, measure)
+    sampler = Sampler(read, measure, interval=settings.interval)
     site = Site(settings, Sources(read, usage, sampler))
     server = HttpServer(site.respond, HEADERS)
     if not await _listen(server, settings):
