@@ -25,8 +25,6 @@ from .assembly import mux_settings, patient, tunnel_options
 from .config import ClientConfig
 from .errors import BackhaulError
 
-_SETTLE_PATIENCE = 1.0  # seconds for the server to close its idle connections: a round trip and some
-
 
 class Client:
     """A running client; call ``start`` and ``stop`` once each, in a running event loop."""
@@ -65,7 +63,7 @@ class Client:
         """End in order: tell the server, and give users in flight ``shutdown_timeout`` seconds."""
         self.stopping = True
         await self._stop_running()
-        await self.tunnel.settled(min(_SETTLE_PATIENCE, self.config.shutdown_timeout))
+        await self.tunnel.settled(min(self._timings.settle, self.config.shutdown_timeout))
         await self.relay.drained(self.config.shutdown_timeout)
         self.close()
 

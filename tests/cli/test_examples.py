@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 from msgspec.structs import replace
 from tests.support.net import HOST, PATIENCE, free_port, until
-from tests.support.tunnel import Net
+from tests.support.tunnel import NO_WAIT, Net
 
 from backhaul.client import Client
 from backhaul.config import Address, ClientConfig, PortMapping, ServerConfig
@@ -93,7 +93,7 @@ async def running(example: Example, target: int) -> AsyncIterator[Sequence[int]]
     ports = [free_port() for _ in example.server.ports]
     mappings = tuple(PortMapping(HOST, port, f"{HOST}:{target}") for port in ports)
     bind, remote = Address(HOST, bind_port), Address(HOST, bind_port)
-    server = Server(replace(example.server, bind_addr=bind, ports=mappings))
+    server = Server(replace(example.server, bind_addr=bind, ports=mappings), NO_WAIT)
     client = Client(replace(example.client, remote_addr=remote))
     await server.start()
     try:

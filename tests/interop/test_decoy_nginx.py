@@ -74,7 +74,7 @@ def conditional(site: Path) -> dict[str, bytes]:
 async def connect(port: int, *, tls: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     context = None
     if tls:
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return await asyncio.open_connection(HOST, port, ssl=context)
@@ -155,7 +155,7 @@ RAW = {
 
 def hello(*protocols: str) -> bytes:
     """Return the first bytes of a client with these versions and ciphers."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_alpn_protocols(list(protocols))
     sent = ssl.MemoryBIO()
     tls = context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname="example.com")
@@ -180,11 +180,11 @@ async def test_nor_do_other_bytes_on_the_port_of_tls(net: Net, tmp_path: Path) -
 
 @pytest.mark.parametrize("data", [b"", b"GET / HT", get()], ids=["silent", "unfinished", "after an answer"])
 async def test_a_visitor_without_a_request_is_closed_in_the_same_way(net: Net, tmp_path: Path, data: bytes) -> None:
-    net.limits = replace(net.limits, head_timeout=1.0, keepalive_timeout=1.0)
+    net.limits = replace(net.limits, head_timeout=0.3, keepalive_timeout=0.3)
     net.transport = "ws"
     port = free_port()
     await net.server(port)
-    async with nginx(tmp_path, NOTHING, keepalive=1, timeouts="client_header_timeout 1;") as theirs:
+    async with nginx(tmp_path, NOTHING, keepalive="300ms", timeouts="client_header_timeout 300ms;") as theirs:
         answers = []
         for one in (theirs, port):
             visitor = await net.dial(one)
@@ -198,7 +198,7 @@ async def test_the_same_protocol_is_chosen(net: Net, tmp_path: Path, protocols: 
     net.transport = "wss"
     port = free_port()
     await net.server(port)
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     if protocols:

@@ -10,7 +10,7 @@ import uvloop
 from tests.support.datagrams import FLOWS, UdpPeer
 from tests.support.net import Peer, echo, free_port, until
 from tests.support.targets import serve_echo
-from tests.support.tunnel import client_config, server_config
+from tests.support.tunnel import NO_WAIT, client_config, server_config
 
 from backhaul.client import Client
 from backhaul.server import Server
@@ -32,7 +32,8 @@ async def main() -> None:
 
 async def use(transport: str, bind: int, user_port: int, target: int) -> None:
     """Echo something over one transport."""
-    server = Server(server_config(transport, f"[{HOST}]:{bind}", [f"[{HOST}]:{user_port}=[{HOST}]:{target}"]))
+    mapping = f"[{HOST}]:{user_port}=[{HOST}]:{target}"
+    server = Server(server_config(transport, f"[{HOST}]:{bind}", [mapping]), NO_WAIT)
     await server.start()
     client = Client(client_config(transport, f"[{HOST}]:{bind}"))
     await client.start()

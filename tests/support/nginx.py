@@ -37,7 +37,7 @@ def files(root: Path) -> str:
 
 @contextlib.asynccontextmanager
 async def nginx(
-    folder: Path, site: str, *, tls: bool = False, keepalive: int = 65, timeouts: str = ""
+    folder: Path, site: str, *, tls: bool = False, keepalive: str = "65", timeouts: str = ""
 ) -> AsyncIterator[int]:
     """Run nginx; yield its port."""
     program = shutil.which("nginx")

@@ -9,7 +9,7 @@ import socket
 import uvloop
 from tests.support.net import HOST, Peer, echo, free_port, until
 from tests.support.targets import serve_echo
-from tests.support.tunnel import client_config, server_config
+from tests.support.tunnel import NO_WAIT, client_config, server_config
 
 from backhaul.client import Client
 from backhaul.server import Server
@@ -30,7 +30,7 @@ async def main() -> None:
     bind, silent, fast, target = (free_port() for _ in range(4))
     await serve_echo(HOST, target, b"")
     mappings = [f"{silent}=silent.example:80", f"{fast}=fast.example:{target}"]
-    server = Server(server_config("tcp", f"{HOST}:{bind}", mappings))
+    server = Server(server_config("tcp", f"{HOST}:{bind}", mappings), NO_WAIT)
     await server.start()
     client = Client(client_config("tcp", f"server.example:{bind}"))
     await client.start()

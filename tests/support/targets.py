@@ -14,7 +14,7 @@ class Service:
 
     async def start(self, host: str, port: int) -> None:
         """Serve."""
-        self._server = await asyncio.get_running_loop().create_server(lambda: _Echo(self), host, port)
+        self._server = await asyncio.get_running_loop().create_server(lambda: _Echo(self), host, port, backlog=1024)
 
     async def start_at(self, path: str) -> None:
         """Serve on a Unix socket."""

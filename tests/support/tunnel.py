@@ -38,6 +38,8 @@ PROXY_PROTOCOL = ("tcp", "tcpmux", "wsmux", "wssmux")  # the transports on which
 
 NO_WAIT = Timings(quiet=0)  # seconds for further users during a stop
 
+SETTLED: dict[str, Any] = {"settle": 0.1}  # seconds at a stop for a server that is gone, or played by a test
+
 # A client that soon doubts its server.
 IN_A_HURRY: dict[str, Any] = {"silence": 0.5, "beats": 0.001, "look": 0.02}
 
@@ -187,7 +189,7 @@ class Net(Sockets):
             config,
             names=names,
             descriptors=lambda: descriptors,
-            timings=Timings(**self.timings),
+            timings=Timings(**(SETTLED | self.timings)),
             patience=Patience(**self.patience),
         )
         await client.start()

@@ -20,7 +20,7 @@ from backhaul.overview import reader
 from backhaul.server import Server
 from backhaul.tunnel.timings import Timings
 
-AT_ONCE = Timings(absence=0.02, restart=3600)  # refuse when the client is lost, wait for one that restarts
+AT_ONCE = Timings(quiet=0, absence=0.02, restart=3600)  # refuse when the client is lost, wait for one that restarts
 
 
 async def refused(net: Net, port: int, host: str = HOST) -> bool:
@@ -81,7 +81,7 @@ async def test_a_reload_while_users_are_refused_keeps_the_port(net: Net) -> None
 
 async def test_a_client_that_does_not_return_after_a_failed_reload_is_missed(net: Net) -> None:
     port, bind_port = free_port(), free_port()
-    soon = Timings(absence=3600, restart=0.02)
+    soon = Timings(quiet=0, absence=3600, restart=0.02)
     server = await net.server(bind_port, [f"{HOST}:{port}=1"], timings=soon)
     await dial_control(net, bind_port)
     await until(lambda: server.tunnel.connected)
@@ -122,7 +122,7 @@ async def test_without_refusals_on_open_sockets_the_port_is_closed(net: Net) -> 
 async def test_users_wait_for_a_client_that_said_goodbye(transport: str) -> None:
     async with Net(transport) as net:
         port, bind_port = free_port(), free_port()
-        patience = Timings(user_patience=0.01, absence=0.02, restart=3600)
+        patience = Timings(quiet=0, user_patience=0.01, absence=0.02, restart=3600)
         server = await net.server(bind_port, [f"{HOST}:{port}={await net.echo()}"], timings=patience)
         client = await net.client(bind_port)
         await until(lambda: client.tunnel.connected and server.tunnel.connected)
@@ -136,7 +136,7 @@ async def test_users_wait_for_a_client_that_said_goodbye(transport: str) -> None
 
 
 async def test_a_client_that_does_not_return_is_given_up(net: Net, caplog: pytest.LogCaptureFixture) -> None:
-    patience = Timings(user_patience=3600, absence=3600, restart=0.1)
+    patience = Timings(quiet=0, user_patience=3600, absence=3600, restart=0.1)
     port, bind_port = free_port(), free_port()
     server = await net.server(bind_port, [f"{HOST}:{port}=1"], timings=patience)
     client = await net.client(bind_port)
@@ -164,7 +164,7 @@ async def test_a_reload_of_offline_takes_effect_at_once(net: Net) -> None:
 
 async def test_a_port_added_without_a_client_refuses_and_opens_with_the_others(net: Net) -> None:
     port, taken, bind_port = free_port(), net.listen(), free_port()
-    server = await net.server(bind_port, timings=Timings(absence=0.02, reopen_pauses=(0.01,)))
+    server = await net.server(bind_port, timings=Timings(quiet=0, absence=0.02, reopen_pauses=(0.01,)))
     await offline(server)
     target = str(await net.echo())
     await change(server, ports=(PortMapping(HOST, port, target), PortMapping(HOST, taken.port, target)))

@@ -17,8 +17,8 @@ from backhaul.overview import reader
 from backhaul.server import Server
 from backhaul.tunnel.timings import Timings
 
-SOON = Timings(reopen_pauses=(0.01, 0.02))
-NOT_YET = Timings(reopen_pauses=(3600,))
+SOON = Timings(quiet=0, reopen_pauses=(0.01, 0.02))
+NOT_YET = Timings(quiet=0, reopen_pauses=(3600,))
 IN_USE = "address already in use"
 
 

@@ -132,6 +132,7 @@ class TestIdleConnections:
     async def test_idle_connections_are_closed_with_their_control_channel(self, public: Public) -> None:
         control = await public.client()
         carrier = await public.tunnel_connection()
+        await until(lambda: public.server.tunnel.transport.idle)
         control.close()
         assert await carrier.receive_all() == b""
 

@@ -41,6 +41,8 @@ class Timings:
     """The shortest silence for that, because a busy machine may send late."""
     silence_unasked: float = 300.0
     """The same for a server that can't be asked for a sign of life: an administrator may have set any heartbeat."""
+    settle: float = 1.0
+    """The time at a stop for the server to close its idle connections: a round trip and some."""
     leave: float = LEAVE_TIMEOUT
     """The time after a reload for which the server may use idle connections of the old configuration."""
 
