@@ -31,7 +31,7 @@ async def flow_net(request: pytest.FixtureRequest) -> AsyncIterator[UdpNet]:
 # One of each way to carry and to frame datagrams: TLS beneath it changes nothing but the time that it takes.
 @pytest.fixture(params=["udp", "tcp", "tcpmux", "ws"])
 async def busy_net(request: pytest.FixtureRequest) -> AsyncIterator[UdpNet]:
-    """Do the same over the transports that are tried with a multitude of sources."""
+    """Do the same over the transports that are tried with a multitude of sources, or of datagrams."""
     async with UdpNet(request.param) as net:
         yield net
 
@@ -174,11 +174,11 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-async def test_a_virtual_private_network(flow_net: UdpNet) -> None:
+async def test_a_virtual_private_network(busy_net: UdpNet) -> None:
     """Numbered datagrams of 1200 to 1400 bytes both ways at a time: nothing lost, nothing twice, all in order."""
-    target = flow_net.udp()
-    tunnel = await flow_net.flows(target.port)
-    user = flow_net.udp(tunnel.ports[0])
+    target = busy_net.udp()
+    tunnel = await busy_net.flows(target.port)
+    user = busy_net.udp(tunnel.ports[0])
     user.send(b"hello")
     _, far_address = await target.receive_from()
     count, size = 6000, random.Random(7)  # noqa: S311 - no secret

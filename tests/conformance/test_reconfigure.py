@@ -216,7 +216,7 @@ async def test_another_half_close_timeout_counts_for_users_in_flight(net: Net, e
 def client_hello() -> bytes:
     """Return the first message of a TLS client."""
     said = ssl.MemoryBIO()
-    end = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), said, server_hostname="localhost")
+    end = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(ssl.MemoryBIO(), said, server_hostname="localhost")
     with pytest.raises(ssl.SSLWantReadError):
         end.do_handshake()
     return said.read()

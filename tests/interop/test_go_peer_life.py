@@ -10,7 +10,14 @@ from backhaul.tunnel.timings import Timings
 
 # The control channel does not depend on the version of smux, nor does the pool.
 CONTROL = cases((*STREAMS, "udp"), versions=(1,))
-MUX_CONS = [(case, mux_con) for case in cases(STREAMS, versions=(1,)) for mux_con in ((1, 3) if case.muxed else (1,))]
+# Nor does it depend on TLS, under which the smallest one is tried: there the next connection takes longest.
+POOLS = [
+    (case, mux_con, pool)
+    for case in cases(STREAMS, versions=(1,))
+    for mux_con in ((1, 3) if case.muxed else (1,))
+    for pool in (1, 3)
+    if (mux_con, pool) == (1, 1) or not case.transport.startswith("wss")
+]
 
 
 def ours(end: str, transports: tuple[str, ...] = STREAMS) -> list[Case]:
@@ -59,10 +66,12 @@ class TestComingBack:
         await echo_soon(mixed, b"after")
 
     async def test_this_program_stops_in_order_and_returns(self, mixed: Mixed) -> None:
+        mixed.net.patience = {"hold_back_answered": 0.05, "sweep": 0.05}
         await mixed.start(await mixed.net.echo())
         user = await mixed.user()
         await echo(user, b"before")
         user.close()
+        await until(lambda: not mixed.ours.relay.live)
         await mixed.net.stop(mixed.ours)
         await mixed.peer.logs("says goodbye")
         await mixed.start_ours()
@@ -141,7 +150,7 @@ async def test_slow_heartbeats(doubts: list[float], mixed: Mixed) -> None:
     """A WebSocket server answers pings by itself, so the client does not give up a server that is only slow."""
     mixed.net.timings = IN_A_HURRY
     await mixed.start(await mixed.net.echo(), heartbeat=3600)
-    await until(lambda: len(doubts) >= 3)
+    await until(lambda: len(doubts) >= 2)
     assert mixed.peer.count("control channel open") == 1
     await echo(await mixed.user(), b"still there?")
 
@@ -166,8 +175,7 @@ async def test_a_user_does_not_wait_without_limit(mixed: Mixed) -> None:
     await echo_soon(mixed, b"next")
 
 
-@pytest.mark.parametrize("pool", [1, 3])
-@pytest.mark.parametrize(("case", "mux_con"), MUX_CONS, ids=str)
+@pytest.mark.parametrize(("case", "mux_con", "pool"), POOLS, ids=str)
 async def test_the_pool_never_runs_dry(mixed: Mixed, mux_con: int, pool: int) -> None:
     await mixed.start(await mixed.net.echo(), pool=pool, mux_con=mux_con)
     kept = []
