@@ -1,4 +1,4 @@
-"""Many users on one session, one of whom does not read: what the others notice, and how much is held for that one."""
+"""Many users on one session, one of whom does not read: the effect on the others, and the bytes held for that one."""
 
 import asyncio
 import contextlib
@@ -16,19 +16,16 @@ from backhaul.wire.smux import Session
 
 ONE_SESSION = "connection_pool = 1"
 WINDOW, BUDGET = 65536, 262144  # bytes
-OTHERS, SHARE = 15, bytes(4 * BUDGET)  # each of the others moves far more than a window, and than the session holds
+OTHERS, SHARE = 15, bytes(4 * BUDGET)  # each of the others moves more than a window, and than the session holds
 
 
 def lines(version: int) -> str:
-    """Return what both ends say."""
+    """Return the configuration lines of both ends."""
     return f"mux_version = {version}\nmux_streambuffer = {WINDOW}\nmux_recievebuffer = {BUDGET}\n"
 
 
 async def start(net: Net, version: int, server: str = "") -> tuple[Tunnel, Peer, Peer]:
-    """Return a tunnel whose second port leads to an echo, a user of the first, and the target's end of that user.
-
-    ``server``: more lines of the server.
-    """
+    """Start a tunnel whose second port leads to an echo; return it, a user of the first port, and its target."""
     listener = net.listen()
     tunnel = await net.tunnel(
         listener.port,
@@ -37,9 +34,9 @@ async def start(net: Net, version: int, server: str = "") -> tuple[Tunnel, Peer,
         client=f"{lines(version)}{ONE_SESSION}",
     )
     user, target = await asyncio.gather(tunnel.user(), listener.accept())
-    for end in (user, target):  # else the kernel lets the buffer of one that does not read grow, and a stall may end
+    for end in (user, target):  # otherwise the kernel lets the buffer of an idle reader grow, and a stall may end
         end.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
-    await user.send(b"?")  # by the answer, the first report of what the target took has left, too
+    await user.send(b"?")  # before the answer, the first report of the target's consumption has left, too
     await target.send(await target.receive(1))
     await user.receive(1)
     return tunnel, user, target
@@ -52,7 +49,7 @@ def the_link(tunnel: Tunnel) -> Link:
 
 
 def unread(session: Session[TunnelSink]) -> int:
-    """Return how many bytes it holds for those who do not read."""
+    """Return how many bytes it holds for users who do not read."""
     return session.settings.receive_buffer + session.settings.window_growth - session.budget.left
 
 
@@ -62,12 +59,12 @@ def grown(session: Session[TunnelSink]) -> int:
 
 
 async def visit(user: Peer) -> None:
-    """Send a share, and hear all of it again."""
+    """Send a share, and receive all of it back."""
     _, heard = await asyncio.gather(user.send(SHARE), user.receive(len(SHARE)))
     assert heard == SHARE
 
 
-async def test_version_2_stalls_only_the_one_who_does_not_read() -> None:
+async def test_version_2_stalls_only_the_user_who_does_not_read() -> None:
     async with Net("tcpmux") as net:
         tunnel, user, target = await start(net, 2)
         sent = await fill(user)
@@ -80,7 +77,7 @@ async def test_version_2_stalls_only_the_one_who_does_not_read() -> None:
         assert len(await target.receive_all()) == sent
 
 
-async def test_version_2_has_one_stall_alone_whose_window_has_grown_to_the_full() -> None:
+async def test_version_2_stalls_only_one_user_even_with_a_fully_grown_window() -> None:
     async with Net("tcpmux") as net:
         bind_port, port, other_port = free_port(), free_port(), free_port()
         listener = net.listen()
@@ -91,7 +88,7 @@ async def test_version_2_has_one_stall_alone_whose_window_has_grown_to_the_full(
         (link,) = links_of(client)
         sending = asyncio.ensure_future(pump(user))
         heard = 0
-        while grown(link.session) < BUDGET // 2:  # one stream leaves some for the others
+        while grown(link.session) < BUDGET // 2:  # one stream leaves some growth for the others
             heard += len(await target.receive_some())
         await until(lambda: unread(link.session) > BUDGET // 2)
         await asyncio.gather(*[visit(await net.dial(other_port)) for _ in range(OTHERS)])
@@ -112,7 +109,7 @@ async def pump(user: Peer) -> int:
     return sent
 
 
-async def test_version_1_stalls_the_session_until_that_one_reads() -> None:
+async def test_version_1_stalls_the_session_until_that_user_reads() -> None:
     async with Net("tcpmux") as net:
         tunnel, user, target = await start(net, 1)
         other = await tunnel.user(1)
@@ -128,10 +125,10 @@ async def test_version_1_stalls_the_session_until_that_one_reads() -> None:
 
 @pytest.mark.parametrize("upload", [True, False])
 @pytest.mark.parametrize("answered", [True, False])
-async def test_version_1_has_new_users_go_elsewhere(*, upload: bool, answered: bool) -> None:
-    """Where there is another session; else a stalled one is better than none."""
+async def test_with_version_1_new_users_go_elsewhere(*, upload: bool, answered: bool) -> None:
+    """They use another session if there is one; otherwise a stalled one is better than none."""
     async with Net("tcpmux") as net:
-        net.patience = {"unread": -1.0, "unsent": -1.0, "request": 0.05}  # seconds; the clock may stand still
+        net.patience = {"unread": -1.0, "unsent": -1.0, "request": 0.05}  # seconds; the clock may not advance
         tunnel, user, target = await start(net, 1, "" if answered else "channel_size = 1")
         speaker, listener = (user, target) if upload else (target, user)
         sent = await fill(speaker)

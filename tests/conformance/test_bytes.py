@@ -1,4 +1,4 @@
-"""Every byte arrives, in order, over every transport, however the two ends move it."""
+"""Every byte arrives, in order, over every transport, in each way of moving bytes."""
 
 import asyncio
 import hashlib
@@ -11,18 +11,18 @@ from tests.support.tunnel import Net, Tunnel
 
 MEGABYTE = 1 << 20
 LONG = bool(os.environ.get("BACKHAUL_LONG"))
-# A block of a size that is no multiple of any buffer's: a piece that is lost, doubled or moved changes the sum.
+# A block whose size is no multiple of any buffer's: a lost, doubled or moved piece changes the sum.
 BLOCK = os.urandom(MEGABYTE - 13)
 
 
-async def say_and_hear(peer: Peer, data: bytes) -> bytes:
-    """Send ``data`` and, at the same time, receive as much."""
+async def exchange(peer: Peer, data: bytes) -> bytes:
+    """Send ``data`` and receive as much at the same time."""
     _, heard = await asyncio.gather(peer.send(data), peer.receive(len(data)))
     return heard
 
 
 def upload(sock: socket.socket, blocks: int) -> str:
-    """Send ``blocks`` times BLOCK from a thread of its own; return the checksum."""
+    """Send BLOCK ``blocks`` times in a thread; return the checksum."""
     checksum = hashlib.sha256()
     sock.settimeout(50)
     for _ in range(blocks):
@@ -33,7 +33,7 @@ def upload(sock: socket.socket, blocks: int) -> str:
 
 
 def download(sock: socket.socket) -> str:
-    """Receive to the end, in a thread of its own; return the checksum."""
+    """Receive up to the end, in a thread; return the checksum."""
     checksum = hashlib.sha256()
     buffer = memoryview(bytearray(MEGABYTE))
     sock.settimeout(50)
@@ -61,7 +61,7 @@ async def test_an_echo(plane: str, any_net: Net, size: int) -> None:
     tunnel = await any_net.tunnel(await any_net.echo())
     user = await tunnel.user()
     data = os.urandom(size)
-    assert await say_and_hear(user, data) == data
+    assert await exchange(user, data) == data
 
 
 @pytest.mark.both_loops
@@ -89,8 +89,8 @@ async def test_bulk(plane: str, any_net: Net, direction: str) -> None:
 
 
 @pytest.mark.parametrize("direction", ["to the target", "to the user"])
-async def test_a_gigabyte_or_a_hundred_megabytes_where_bytes_are_framed(any_net: Net, direction: str) -> None:
-    """A gigabyte everywhere with BACKHAUL_LONG=1."""
+async def test_a_gigabyte_or_a_hundred_megabytes_on_framed_transports(any_net: Net, direction: str) -> None:
+    """Set BACKHAUL_LONG=1 for a gigabyte on all transports."""
     await carry_bulk(any_net, direction, 1025 if any_net.transport == "tcp" or LONG else 101)
 
 
@@ -108,7 +108,7 @@ async def test_many_users_at_once(any_net: Net) -> None:
     async def visit(number: int) -> bool:
         user = await tunnel.user()
         data = number.to_bytes(4) * 500
-        heard = await say_and_hear(user, data)
+        heard = await exchange(user, data)
         user.close()
         return heard == data
 
@@ -139,7 +139,7 @@ async def test_a_reader_that_stalls_stops_the_sender_and_loses_nothing(
     assert await sink.receive_all() == bytes(accepted)
 
 
-async def test_small_echoes_pass_beside_a_bulk_transfer(any_net: Net) -> None:
+async def test_small_echoes_pass_during_a_bulk_transfer(any_net: Net) -> None:
     bulk_port = free_port()
     tunnel = await any_net.tunnel(bulk_port, await any_net.echo())
     user, target = await both_ends(any_net, tunnel, bulk_port)
@@ -157,7 +157,7 @@ async def test_small_echoes_pass_beside_a_bulk_transfer(any_net: Net) -> None:
 async def test_the_meters_count_every_byte(plane: str, any_net: Net) -> None:
     tunnel = await any_net.tunnel(await any_net.echo(greeting=b""))
     user = await tunnel.user()
-    await say_and_hear(user, bytes(3_000_000))
+    await exchange(user, bytes(3_000_000))
     user.close()
     (port,) = tunnel.server.tunnel.ports.open.values()
     await until(lambda: not port.open)
@@ -173,7 +173,7 @@ async def test_users_are_counted_on_both_ends(any_net: Net) -> None:
     tunnel = await any_net.tunnel(await any_net.echo(greeting=b""), closed := free_port())
     users = [await tunnel.user() for _ in range(3)]
     for user in users:
-        await say_and_hear(user, b"hello")
+        await exchange(user, b"hello")
     ((_, counters),) = tunnel.client.tunnel.targets
     port = tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]]
     assert (counters.open, counters.total) == (port.open, port.total) == (3, 3)

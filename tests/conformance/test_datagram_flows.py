@@ -17,21 +17,21 @@ from tests.support.tunnel import Tunnel
 
 from backhaul.wire.datagrams import MAX_PAYLOAD
 
-EXPIRING = 1500  # flows that come and go, twice: enough for a leak of one object for every tenth of them to show
+EXPIRING = 1500  # flows that begin and end, twice: a leak of one object for every tenth of them would show
 SEQUENCE = struct.Struct("!I")
 
 
 @pytest.fixture(params=FLOWS)
 async def flow_net(request: pytest.FixtureRequest) -> AsyncIterator[UdpNet]:
-    """Do the same over every transport that carries datagrams; nothing may be left when the test is over."""
+    """Provide every transport that carries datagrams; nothing may remain at the end."""
     async with UdpNet(request.param) as net:
         yield net
 
 
-# One of each way to carry and to frame datagrams: TLS beneath it changes nothing but the time that it takes.
+# One transport for each way to carry and frame datagrams: with TLS they only take longer.
 @pytest.fixture(params=["udp", "tcp", "tcpmux", "ws"])
 async def busy_net(request: pytest.FixtureRequest) -> AsyncIterator[UdpNet]:
-    """Do the same over the transports that are tried with a multitude of sources, or of datagrams."""
+    """Provide the transports that are tested with a multitude of sources or datagrams."""
     async with UdpNet(request.param) as net:
         yield net
 
@@ -43,7 +43,7 @@ async def echoing(net: UdpNet, server: str = "", client: str = "") -> tuple[Tunn
 
 
 async def test_no_datagram_waits_for_an_acknowledgement(flow_net: UdpNet) -> None:
-    """Whatever ``nodelay`` says: Nagle's algorithm would hold every second small datagram until then."""
+    """With any ``nodelay``: Nagle's algorithm would hold every second small datagram until then."""
     if flow_net.transport == "udp":
         pytest.skip("no stream carries them")
     tunnel, user = await echoing(flow_net)
@@ -68,7 +68,7 @@ async def test_the_first_datagrams_of_a_user_wait_for_a_carrier_in_their_order(f
     assert [await user.receive() for _ in range(20)] == [b"echo:%d" % number for number in range(20)]
 
 
-async def test_each_user_gets_the_own_answers(flow_net: UdpNet) -> None:
+async def test_each_user_gets_their_own_answers(flow_net: UdpNet) -> None:
     tunnel, _ = await echoing(flow_net)
     users = [flow_net.udp(tunnel.ports[0]) for _ in range(50)]
     for turn in range(3):
@@ -80,7 +80,7 @@ async def test_each_user_gets_the_own_answers(flow_net: UdpNet) -> None:
 
 
 async def all_answered(sources: Sources, waiting: set[int]) -> None:
-    """Wait until each of these sources has got its own answer."""
+    """Wait until each of these sources has received its own answer."""
 
     def look() -> bool:
         while found := sources.receive():
@@ -93,7 +93,7 @@ async def all_answered(sources: Sources, waiting: set[int]) -> None:
 
 
 async def ask_all(sources: Sources, numbers: range, address: tuple[str, int]) -> None:
-    """Send from each of these sources, fewer at a time than push out one another, and wait for the answers."""
+    """Send from each of these sources, in groups too small to push each other out, and wait for the answers."""
     for first in numbers[::20]:
         asking = range(first, first + 20)
         for number in asking:
@@ -102,7 +102,7 @@ async def ask_all(sources: Sources, numbers: range, address: tuple[str, int]) ->
 
 
 async def test_twenty_times_more_sources_than_places(busy_net: UdpNet) -> None:
-    """Every one is served, and no more than the limit are remembered."""
+    """All are served, and the number of remembered flows stays within the limit."""
     tunnel, _ = await echoing(busy_net, "udp_max_flows = 100", "udp_max_flows = 100\nconnection_pool = 64")
     await ask_all(busy_net.sources(), range(2000), (HOST, tunnel.ports[0]))
     assert len(tunnel.server.relay.flows) <= 100
@@ -119,25 +119,25 @@ async def test_a_flood_of_spoofed_sources_costs_neither_memory_nor_the_tunnel(bu
         for number in range(0, count, 50):
             for source in range(number, number + 50):
                 sources.send(source, bytes(4000), address)
-            user.send(b"meanwhile")  # the client of transport udp would end a silent flow, and tell nobody
-            await asyncio.sleep(0)  # both ends live in this process
+            user.send(b"meanwhile")  # the client of transport udp would end a silent flow without a message
+            await asyncio.sleep(0)  # both ends are in this process
             while sources.receive():
                 pass
 
     await flood(1_000)
     before = resident()
     await flood(4_000)
-    assert resident() - before < 8 << 20  # half of what was sent
+    assert resident() - before < 8 << 20  # half of the datagrams sent
     assert len(tunnel.server.relay.flows) <= 100
     assert len(tunnel.client.relay.flows) <= 100
-    assert listening.udp.dropped > 0 or busy_net.transport == "tcpmux"  # where there is always room for a stream
+    assert listening.udp.dropped > 0 or busy_net.transport == "tcpmux"  # where a stream always has room
     assert tunnel.connected
     transport = tunnel.server.tunnel.transport
-    await until(lambda: transport.idle or busy_net.transport == "tcpmux")  # where no connection has to be idle
+    await until(lambda: transport.idle or busy_net.transport == "tcpmux")  # where no connection must be idle
     await repeat(lambda: user.send(b"after"), lambda: b"echo:after" in dict(user.heard))
 
 
-async def test_flows_that_have_ended_leave_nothing_behind(busy_net: UdpNet) -> None:
+async def test_ended_flows_leave_nothing_behind(busy_net: UdpNet) -> None:
     limit = 100
     lines = f"udp_max_flows = {limit}"
     tunnel, _ = await echoing(busy_net, lines, f"{lines}\nconnection_pool = 64")
@@ -158,7 +158,7 @@ async def test_flows_that_have_ended_leave_nothing_behind(busy_net: UdpNet) -> N
     await open_and_expire(range(EXPIRING, 2 * EXPIRING))
     assert tunnel.server.tunnel.ports.open[address].udp.total == 2 * EXPIRING
     gc.collect()
-    sessions = limit // tunnel.server.config.mux_con  # they stay for a while: each is two descriptors here
+    sessions = limit // tunnel.server.config.mux_con  # they stay for a while, and each is two descriptors here
     assert open_files() <= files + tunnel.client.tunnel.pool_size + 2 * sessions
     assert sys.getallocatedblocks() - blocks < EXPIRING // 10
     assert resident() - memory < 4 << 20
@@ -170,12 +170,12 @@ def open_files() -> int:
 
 
 def resident() -> int:
-    """Return the bytes of memory that this process holds."""
+    """Return the bytes of memory that this process occupies."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 async def test_a_virtual_private_network(busy_net: UdpNet) -> None:
-    """Numbered datagrams of 1200 to 1400 bytes both ways at a time: nothing lost, nothing twice, all in order."""
+    """Numbered datagrams of 1200 to 1400 bytes, both ways at a time, arrive once and in order."""
     target = busy_net.udp()
     tunnel = await busy_net.flows(target.port)
     user = busy_net.udp(tunnel.ports[0])
@@ -195,17 +195,17 @@ async def test_a_virtual_private_network(busy_net: UdpNet) -> None:
 
 
 @pytest.mark.parametrize("ends", ["server", "client"])
-async def test_a_silent_flow_ends_on_both_sides_and_its_user_may_come_back(flow_net: UdpNet, ends: str) -> None:
-    """``udp_timeout`` of one end; the other end would wait for a minute."""
+async def test_a_silent_flow_ends_on_both_sides_and_its_user_may_return(flow_net: UdpNet, ends: str) -> None:
+    """``udp_timeout`` is short on one end; the other end would wait for a minute."""
     tunnel, user = await echoing(flow_net)
     end = getattr(tunnel, ends)
     assert await user.ask(b"one") == b"echo:one"
     end.relay.flows.bound(100, 0.05)
     await until(lambda: not len(end.relay.flows))
-    if flow_net.transport != "udp":  # there the other end notices at once
+    if flow_net.transport != "udp":  # the other end is told at once
         await until(lambda: not len(tunnel.client.relay.flows) + len(tunnel.server.relay.flows))
     elif ends == "client":
-        tunnel.server.relay.flows.bound(100, 0)  # ... and here it would not within this test
+        tunnel.server.relay.flows.bound(100, 0)  # it would end by itself only after this test
         await until(lambda: not len(tunnel.server.relay.flows))
         tunnel.server.relay.flows.bound(100, 60)
     end.relay.flows.bound(100, 60)
@@ -224,7 +224,7 @@ async def test_without_a_client_a_flow_waits_and_then_its_datagrams_are_counted(
     assert listening.udp.dropped == 1
 
 
-async def test_flows_that_wait_are_carried_when_the_client_comes(flow_net: UdpNet) -> None:
+async def test_waiting_flows_are_carried_when_the_client_arrives(flow_net: UdpNet) -> None:
     echo, bind_port, port = flow_net.udp_echo(), free_port(), free_port()
     await flow_net.server(bind_port, [f"{HOST}:{port}={echo.port}"], FLOWS[flow_net.transport])
     users = [flow_net.udp(port) for _ in range(20)]
@@ -234,7 +234,7 @@ async def test_flows_that_wait_are_carried_when_the_client_comes(flow_net: UdpNe
     assert [await user.receive() for user in users] == [b"echo:early"] * 20
 
 
-async def test_more_waiting_flows_than_there_is_room_for(flow_net: UdpNet) -> None:
+async def test_more_waiting_flows_than_places(flow_net: UdpNet) -> None:
     port = free_port()
     lines = f"{FLOWS[flow_net.transport]}\nchannel_size = 3"
     server = await flow_net.server(free_port(), [f"{HOST}:{port}=7100"], lines)
@@ -246,7 +246,7 @@ async def test_more_waiting_flows_than_there_is_room_for(flow_net: UdpNet) -> No
 
 
 async def test_an_address_that_floods_pushes_out_no_flow_that_was_answered(busy_net: UdpNet) -> None:
-    """Each datagram from another port, as a flood of one machine has them."""
+    """Each datagram comes from another port, as in a flood from one machine."""
     target = busy_net.udp()
     tunnel = await busy_net.flows(target.port, server="udp_max_flows = 20", user_host="0.0.0.0")
     (listening,) = tunnel.server.tunnel.ports.open.values()
@@ -263,7 +263,7 @@ async def test_an_address_that_floods_pushes_out_no_flow_that_was_answered(busy_
     assert await user.receive() == b"news"
 
 
-async def test_an_address_that_floods_leaves_waiting_places_to_others(flow_net: UdpNet) -> None:
+async def test_an_address_that_floods_leaves_places_for_waiting_flows_to_others(flow_net: UdpNet) -> None:
     echo, bind_port, port = flow_net.udp_echo(), free_port(), free_port()
     lines = f"{FLOWS[flow_net.transport]}\nchannel_size = 3"
     server = await flow_net.server(bind_port, [f"0.0.0.0:{port}={echo.port}"], lines)
@@ -279,7 +279,7 @@ async def test_an_address_that_floods_leaves_waiting_places_to_others(flow_net: 
     assert await user.receive() == b"echo:hello"
 
 
-async def test_a_waiting_flow_keeps_the_newest_of_what_its_user_sends(flow_net: UdpNet) -> None:
+async def test_a_waiting_flow_keeps_the_newest_datagrams_of_its_user(flow_net: UdpNet) -> None:
     target, bind_port, port = flow_net.udp(), free_port(), free_port()
     server = await flow_net.server(bind_port, [f"{HOST}:{port}={target.port}"], FLOWS[flow_net.transport])
     listening, user = server.tunnel.ports.open[HOST, port], flow_net.udp(port)
@@ -307,7 +307,7 @@ async def test_a_target_that_starts_late_is_reached_by_the_same_flow(flow_net: U
 
     await until(asked)
     while not (await user.receive()).endswith(b"again"):
-        pass  # the first datagram may have been on its way when the target came
+        pass  # the first datagram may have been on its way when the target started
     assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]].udp.total == 1
 
 

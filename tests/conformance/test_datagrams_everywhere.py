@@ -1,4 +1,4 @@
-"""accept_udp between two of ours: a user's datagrams reach the target on every stream transport, and come back."""
+"""accept_udp with this program at both ends: datagrams reach the target on every stream transport, and return."""
 
 import asyncio
 import socket

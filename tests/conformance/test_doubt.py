@@ -1,4 +1,4 @@
-"""A server whose heart beats slowly is asked for a sign of life before it is given up, where it can be asked."""
+"""A server with slow heartbeats is asked for a sign of life before it is given up, if it can be asked."""
 
 import pytest
 from tests.support.net import HOST, echo, free_port, until
@@ -7,11 +7,11 @@ from tests.support.v072 import accept_control
 
 from backhaul.tunnel.liveness import Liveness
 
-ASKABLE = ["tcp", "ws", "wss", "wsmux", "wssmux"]  # the control channel of tcpmux has no place for a question
+ASKABLE = ["tcp", "ws", "wss", "wsmux", "wssmux"]  # the control channel of tcpmux has no question
 
 
 @pytest.mark.parametrize("any_net", ASKABLE, indirect=True)
-async def test_a_server_that_answers_is_believed(doubts: list[float], any_net: Net) -> None:
+async def test_a_server_that_answers_is_kept(doubts: list[float], any_net: Net) -> None:
     any_net.timings = IN_A_HURRY
     tunnel = await any_net.tunnel(await any_net.echo(), server="heartbeat = 3600")
     await until(lambda: len(doubts) >= 2)
@@ -52,7 +52,7 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.mark.parametrize("any_net", ["tcpmux"], indirect=True)
 async def test_a_server_that_cannot_be_asked_may_be_silent(beats: list[float], any_net: Net) -> None:
-    """Longer than a client in a hurry waits where it can ask."""
+    """The silence is longer than an impatient client waits for a server that it can ask."""
     any_net.timings = IN_A_HURRY
     bind_port, port = free_port(), free_port()
     await any_net.server(bind_port, [f"{HOST}:{port}={await any_net.echo()}"], heartbeat=0.7)
@@ -64,7 +64,7 @@ async def test_a_server_that_cannot_be_asked_may_be_silent(beats: list[float], a
     await echo(user, b"still here")
 
 
-async def test_who_can_be_asked(any_net: Net) -> None:
+async def test_servers_that_can_be_asked(any_net: Net) -> None:
     tunnel = await any_net.tunnel()
     await until(lambda: tunnel.client.tunnel.transport.can_ask is (any_net.transport != "tcpmux"))
 

@@ -1,4 +1,4 @@
-"""How a connection ends on one side is how it ends on the other, over every transport."""
+"""A connection ends on one side as it ended on the other, over every transport."""
 
 import asyncio
 import socket
@@ -33,7 +33,7 @@ async def connect(net: Net) -> tuple[Tunnel, Peer, Peer]:
 
 
 async def hand_over(data: bytes, near: Peer, far: Peer) -> None:
-    """Send more than the buffers along the way may take, and close; all of it and the end arrive."""
+    """Send more than the buffers along the way hold, and close; all of it and the end arrive."""
 
     async def say() -> None:
         await near.send(data)
@@ -52,7 +52,7 @@ async def test_a_request_that_ends_gets_its_late_answer(plane: str, any_net: Net
     await hand_over(ANSWER, target, user)
 
 
-async def test_a_target_that_is_done_may_still_be_told_more(plane: str, any_net: Net) -> None:
+async def test_a_target_that_is_done_still_receives(plane: str, any_net: Net) -> None:
     _, user, target = await connect(any_net)
     await target.send(b"that is all")
     target.shut_write()
@@ -65,7 +65,7 @@ async def test_the_last_bytes_and_the_end_share_a_packet(any_net: Net) -> None:
     await user.send(b"request")
     assert await target.receive(7) == b"request"
     before = segments_received(user)
-    target.sock.send(b"answer")  # both are there before either end of the tunnel looks
+    target.sock.send(b"answer")  # both have arrived before either end of the tunnel looks
     target.shut_write()
     assert await user.receive_all() == b"answer"
     assert segments_received(user) == before + 1
@@ -97,7 +97,7 @@ async def test_a_direction_that_stays_silent_after_the_end_of_the_other_is_reset
     await until(lambda: has_error(target.sock))
 
 
-async def test_the_end_waits_behind_a_backlog(plane: str, any_net: Net) -> None:
+async def test_the_end_follows_the_backlog(plane: str, any_net: Net) -> None:
     _, user, target = await connect(any_net)
     sent = await fill(user)
     user.shut_write()
@@ -141,7 +141,7 @@ async def test_the_user_resets(plane: str, any_net: Net) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"half a request"])
-async def test_the_user_resets_before_anybody_has_looked(any_net: Net, sent: bytes) -> None:
+async def test_the_user_resets_before_the_tunnel_has_looked(any_net: Net, sent: bytes) -> None:
     listener = any_net.listen()
     tunnel = await any_net.tunnel(listener.port)
     user = Peer(socket.create_connection((HOST, tunnel.ports[0])))
@@ -158,14 +158,14 @@ async def test_a_reset_of_the_target_while_the_user_does_not_read(plane: str, an
     assert not await user.closed()
 
 
-async def test_the_user_goes_before_the_target_answers(plane: str, any_net: Net) -> None:
+async def test_the_user_leaves_before_the_target_answers(plane: str, any_net: Net) -> None:
     tunnel, user, target = await connect(any_net)
     await user.send(b"request")
     await target.receive(7)
     user.close()
     assert await target.receive_all() == b""
     try:
-        while True:  # the first bytes may go out, the answer to them is a reset
+        while True:  # the first bytes may leave; the answer to them is a reset
             await target.send(ANSWER)
     except OSError:
         pass
@@ -178,7 +178,7 @@ async def test_a_target_that_refuses(any_net: Net) -> None:
     assert not await user.closed()
 
 
-async def test_a_user_who_goes_before_the_target_is_reached(any_net: Net) -> None:
+async def test_a_user_who_leaves_before_the_target_is_reached(any_net: Net) -> None:
     listener = any_net.listen()
     tunnel = await any_net.tunnel(listener.port)
     user = await tunnel.user()
@@ -189,7 +189,7 @@ async def test_a_user_who_goes_before_the_target_is_reached(any_net: Net) -> Non
 
 async def test_a_target_that_never_answers(any_net: Net, caplog: pytest.LogCaptureFixture) -> None:
     silent = any_net.listen(backlog=0)
-    await any_net.dial(silent.port)  # takes the only place: the kernel ignores whoever knocks now
+    await any_net.dial(silent.port)  # takes the only place, so the kernel ignores further connections
     bind_port, port = free_port(), free_port()
     await any_net.server(bind_port, [f"{HOST}:{port}={silent.port}"])
     await any_net.client(bind_port, dial_timeout=0.2)
@@ -198,7 +198,7 @@ async def test_a_target_that_never_answers(any_net: Net, caplog: pytest.LogCaptu
     assert f"target {silent.port}: cannot be reached: connection timed out" in caplog.text
 
 
-async def test_users_beyond_the_first_are_not_hurt_by_a_refused_one(any_net: Net) -> None:
+async def test_a_refused_user_does_not_affect_the_others(any_net: Net) -> None:
     tunnel = await any_net.tunnel(free_port(), await any_net.echo())
     refused, served = await tunnel.user(0), await tunnel.user(1)
     assert not await refused.closed()

@@ -1,4 +1,4 @@
-"""Idle tunnel connections that something on the way has forgotten, and neither end knows of it."""
+"""Idle tunnel connections that a NAT has forgotten, while both ends consider them open."""
 
 import pytest
 from tests.support.net import HOST, echo, free_port, until
@@ -8,7 +8,7 @@ POOL = 4
 
 
 @pytest.mark.parametrize("any_net", ["tcp", "ws", "wss"], indirect=True)
-async def test_one_user_finds_out_and_those_who_follow_are_served(any_net: Net) -> None:
+async def test_one_user_is_lost_and_the_next_ones_are_served(any_net: Net) -> None:
     port, bind_port = free_port(), free_port()
     server = await any_net.server(bind_port, [f"{HOST}:{port}={await any_net.echo()}"])
     middlebox = any_net.middlebox(bind_port)

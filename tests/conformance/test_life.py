@@ -1,4 +1,4 @@
-"""What happens to users when the control channel, or one of the two ends, goes and comes back."""
+"""Users when the control channel or one of the two ends goes away and returns."""
 
 import asyncio
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from backhaul.tunnel.pool import PoolSize
 
 @dataclass
 class Site:
-    """Both ends of a tunnel with something in between that can fail, and an echo service behind it."""
+    """Both ends of a tunnel, a middlebox between them, and an echo service as the target."""
 
     net: Net
     server: Server
@@ -25,11 +25,11 @@ class Site:
     mapping: str
 
     async def user(self) -> Peer:
-        """Connect as a user does."""
+        """Connect to the user's port."""
         return await self.net.dial(int(self.mapping.partition("=")[0].rpartition(":")[2]))
 
     async def served(self) -> Peer:
-        """Return a user who has got an answer."""
+        """Return a user who has received an answer."""
         user = await self.user()
         await echo(user, b"hello")
         return user
@@ -54,11 +54,11 @@ async def test_the_control_channel_is_cut(site: Site, caplog: pytest.LogCaptureF
         await echo(user, b"meanwhile %d" % number)
     await echo(old, b"still here")
     await site.served()
-    assert caplog.text.count("control channel lost") == 2  # a line on either end
+    assert caplog.text.count("control channel lost") == 2  # a line in the log of each end
 
 
-async def test_the_server_believes_in_a_control_channel_that_is_gone(site: Site) -> None:
-    """The client that comes back takes over at once; nobody waits for the old one to time out."""
+async def test_the_server_does_not_know_that_the_control_channel_is_gone(site: Site) -> None:
+    """The client that returns takes over at once, without a wait for the old one to time out."""
     old = await site.served()
     site.middlebox.paths[0].freeze()
     site.client.tunnel.control_lost("the network has changed")
@@ -87,7 +87,7 @@ async def test_the_client_is_restarted(site: Site) -> None:
 
 async def test_another_client_takes_over(site: Site) -> None:
     old = await site.served()
-    # What it dials now the server could take for the other client's.
+    # The server could count the connections that it dials now as the other client's.
     await until(lambda: not site.client.tunnel.transport.opening)
     replacement = await site.net.client(site.bind_port)
     await until(lambda: replacement.tunnel.connected)
@@ -99,7 +99,7 @@ async def test_another_client_takes_over(site: Site) -> None:
     await stopping
 
 
-async def test_both_ends_are_stopped_while_users_talk(site: Site) -> None:
+async def test_both_ends_are_stopped_with_users_in_flight(site: Site) -> None:
     users = [await site.served() for _ in range(10)]
     stopping = asyncio.gather(site.net.stop(site.server), site.net.stop(site.client))
     for user in users:
@@ -123,7 +123,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("any_net", ["tcpmux", "wsmux", "wssmux"], indirect=True)
-async def test_users_on_every_session_call_for_no_more_sessions(any_net: Net, looks: list[int]) -> None:
+async def test_users_on_every_session_cause_no_further_sessions(any_net: Net, looks: list[int]) -> None:
     any_net.timings = {"look": 0.01}
     tunnel = await any_net.tunnel(await any_net.echo(), client="connection_pool = 3")
     sessions = tunnel.client.relay.links
@@ -137,7 +137,7 @@ async def test_users_on_every_session_call_for_no_more_sessions(any_net: Net, lo
 
 
 @pytest.mark.parametrize("any_net", ["tcpmux", "wsmux", "wssmux"], indirect=True)
-async def test_sessions_that_a_peak_has_left_behind_are_closed(any_net: Net) -> None:
+async def test_surplus_sessions_after_a_peak_are_closed(any_net: Net) -> None:
     any_net.patience = {"unused": 0.05}
     tunnel = await any_net.tunnel(await any_net.echo(), server="mux_con = 1", client="connection_pool = 2")
     sessions = tunnel.client.relay.links
@@ -156,7 +156,7 @@ async def test_sessions_that_a_peak_has_left_behind_are_closed(any_net: Net) -> 
 
 
 @pytest.mark.parametrize("any_net", ["tcpmux", "wsmux", "wssmux"], indirect=True)
-async def test_a_burst_of_users_right_after_another_has_gone(any_net: Net, looks: list[int]) -> None:
+async def test_a_burst_of_users_right_after_another_one(any_net: Net, looks: list[int]) -> None:
     any_net.timings = {"look": 0.05}
     tunnel = await any_net.tunnel(await any_net.echo(), server="mux_con = 1", client="connection_pool = 2")
     for count in (12, 24):

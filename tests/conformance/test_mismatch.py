@@ -1,4 +1,4 @@
-"""Ends with different transports: neither says that it is connected, and both name what is wrong."""
+"""Ends with different transports: neither reports that it is connected, and both name the mismatch."""
 
 import asyncio
 
@@ -50,7 +50,7 @@ async def test_both_ends_name_both_transports(
 
 
 async def test_a_tcpmux_server_learns_it_from_the_first_user() -> None:
-    """Its control channel asks for nothing that a client could answer with its name."""
+    """Its control channel has no question that a client could answer with its name."""
     async with Net("tcpmux") as net:
         port = free_port()
         server = await net.server(free_port(), [f"{HOST}:{port}=1"])
@@ -76,11 +76,11 @@ async def test_a_client_misses_the_first_signal_of_its_transport(client_runs: st
         greeting_grace=0,
     )
     poller, resolver = make_poller(), Resolver()
-    door = RawDoor(poller, settings, Told(told), resolver, client_runs)
+    door = RawDoor(poller, settings, DoorOwner(told), resolver, client_runs)
     connecting = asyncio.ensure_future(door.connect())
     server = await listener.accept()
     assert await server.receive(len(HANDSHAKE)) == HANDSHAKE
-    await server.send(HANDSHAKE)  # as a server of tcpmux does, and nothing follows
+    await server.send(HANDSHAKE)  # like a server of tcpmux, and nothing follows
     with pytest.raises(TransportError, match=f"the server runs tcpmux, this client {client_runs}"):
         await connecting
     assert told == [f"the server runs tcpmux, this client {client_runs}; set the same transport on both ends"]
@@ -89,8 +89,8 @@ async def test_a_client_misses_the_first_signal_of_its_transport(client_runs: st
     poller.close()
 
 
-class Told:
-    """Takes what a door tells."""
+class DoorOwner:
+    """Records the messages of a door."""
 
     def __init__(self, told: list[str]) -> None:
         self.fit = Complaints(told)
@@ -103,7 +103,7 @@ class Told:
 
 
 class Complaints(Indifferent):
-    """Keeps what does not fit."""
+    """Records mismatches."""
 
     def __init__(self, told: list[str]) -> None:
         self._told = told
@@ -124,7 +124,7 @@ async def test_different_versions_of_smux(transport: str) -> None:
         await until(lambda: any("mux_version" in end.tunnel.problem for end in (server, client)))
 
 
-async def test_the_right_client_ends_it() -> None:
+async def test_the_right_client_ends_the_mismatch() -> None:
     async with Net("tcp") as net:
         server = await net.server(free_port())
         wrong = await other_client(net, server, "tcpmux")
@@ -136,7 +136,7 @@ async def test_the_right_client_ends_it() -> None:
 
 
 async def silent_tunnel(net: Net, port: int, transport: str) -> Peer:
-    """Open a tunnel connection as v0.7.2's client does, its control channel open."""
+    """Open a tunnel connection as v0.7.2's client does, with its control channel."""
     if transport.startswith("ws"):
         await upgraded(net, port)
         return await upgraded(net, port, "/tunnel/1")
@@ -150,7 +150,7 @@ async def silent_tunnel(net: Net, port: int, transport: str) -> Peer:
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ws"])
-async def test_sessions_of_a_v072_client_are_found_out_by_their_first_sign_of_life(transport: str) -> None:
+async def test_sessions_of_a_v072_client_are_detected_by_their_first_sign_of_life(transport: str) -> None:
     async with Net(transport) as net:
         server = await net.server(free_port())
         carrier = await silent_tunnel(net, server.config.bind_addr.port, transport)
@@ -161,19 +161,19 @@ async def test_sessions_of_a_v072_client_are_found_out_by_their_first_sign_of_li
 
 
 @pytest.mark.parametrize("transport", ["tcpmux", "wsmux"])
-async def test_a_v072_client_without_sessions_is_found_out_by_the_first_user(transport: str) -> None:
+async def test_a_v072_client_without_sessions_is_detected_by_the_first_user(transport: str) -> None:
     async with Net(transport) as net:
         port = free_port()
         server = await net.server(free_port(), [f"{HOST}:{port}=1"])
         carrier = await silent_tunnel(net, server.config.bind_addr.port, transport)
         await until(lambda: server.tunnel.transport.idle)
         await net.dial(port)
-        await carrier.receive(1)  # what v0.7.2 makes nothing of
+        await carrier.receive(1)  # v0.7.2 ignores it
         carrier.close()
         await until(lambda: "no sessions" in server.tunnel.problem)
 
 
-async def test_a_proved_tunnel_is_not_taken_down_by_a_neighbour(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_neighbour_cannot_take_a_proved_tunnel_down(caplog: pytest.LogCaptureFixture) -> None:
     async with Net("tcp") as net:
         tunnel = await net.tunnel(await net.echo())
         await until(lambda: tunnel.server.tunnel.transport.idle)
@@ -188,7 +188,7 @@ async def test_a_proved_tunnel_is_not_taken_down_by_a_neighbour(caplog: pytest.L
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ws"])
-async def test_an_answer_of_a_target_clears_what_a_neighbour_of_a_v072_client_has_said(transport: str) -> None:
+async def test_an_answer_of_a_target_clears_the_mismatch_of_a_neighbour(transport: str) -> None:
     async with Net(transport) as net:
         up = free_port()
         server = await net.server(free_port(), [f"{HOST}:{up}=1"])

@@ -1,4 +1,4 @@
-"""The line is down for a while, and no packet of any connection arrives: who survives that, and where new users go."""
+"""An outage, during which no packet of any connection arrives: the users who survive it, and new ones."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ MUX = ["tcpmux", "wsmux", "wssmux"]
 
 
 @pytest.mark.parametrize("any_net", MUX, indirect=True)
-async def test_users_survive_an_outage_that_the_control_channel_does_not(any_net: Net) -> None:
+async def test_users_survive_an_outage_that_ends_the_control_channel(any_net: Net) -> None:
     bind_port, port = free_port(), free_port()
     server = await any_net.server(bind_port, [f"{HOST}:{port}={await any_net.echo()}"])
     middlebox = any_net.middlebox(bind_port)
@@ -35,7 +35,7 @@ async def test_users_survive_an_outage_that_the_control_channel_does_not(any_net
 
 
 def test_silence_ends_a_session_no_sooner_than_it_ends_other_connections() -> None:
-    """The control channel of every transport has been given up long before, and new users go elsewhere."""
+    """The control channel of every transport is given up long before, and new users go elsewhere."""
     end = End(Role.CLIENT, mux_settings(server_config("tcpmux", "127.0.0.1:1", [])))
     end.open()
     while (now := end.session.next_deadline) < 300:
@@ -44,7 +44,7 @@ def test_silence_ends_a_session_no_sooner_than_it_ends_other_connections() -> No
 
 
 @pytest.mark.parametrize("any_net", ["tcpmux", "wssmux"], indirect=True)
-async def test_new_users_go_where_bytes_are_acknowledged(any_net: Net) -> None:
+async def test_new_users_go_to_a_session_that_acknowledges_bytes(any_net: Net) -> None:
     bind_port, port = free_port(), free_port()
     server = await any_net.server(bind_port, [f"{HOST}:{port}={await any_net.echo()}"], "mux_con = 100")
     middlebox = any_net.middlebox(bind_port)

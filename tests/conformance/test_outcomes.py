@@ -1,4 +1,4 @@
-"""What the program tells of a user who has gone, over every transport."""
+"""The log and the counters after the end of a user, over every transport."""
 
 import asyncio
 import logging
@@ -56,10 +56,10 @@ async def test_a_target_that_refuses_is_counted_on_the_port(any_net: Net) -> Non
     assert (refused.target_refused, served.target_refused) == (1, 0)
 
 
-async def test_a_user_who_has_reset_before_a_client_comes_is_closed_once(
+async def test_a_user_who_resets_before_a_client_arrives_is_closed_once(
     any_net: Net, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The one behind is carried all the same."""
+    """The next user is carried nevertheless."""
     bind_port, port = free_port(), free_port()
     server = await any_net.server(bind_port, [f"{HOST}:{port}={await any_net.echo()}"])
     gone, other = await any_net.dial(port), await any_net.dial(port)
@@ -75,8 +75,8 @@ async def test_a_user_who_has_reset_before_a_client_comes_is_closed_once(
     assert "internal error" not in caplog.text
 
 
-async def test_segments_are_as_small_as_both_ends_want_them(any_net: Net) -> None:
-    """Whichever end connects or listens: ``mss`` counts on every transport of streams."""
+async def test_segments_are_as_small_as_both_ends_set(any_net: Net) -> None:
+    """``mss`` holds for the end that connects and the end that listens, on every transport of streams."""
     bind_port, listener = free_port(), any_net.listen()
     await any_net.server(bind_port, [], f"mss = {MSS}")
     await any_net.client(listener.port, f"mss = {MSS}")

@@ -1,4 +1,4 @@
-"""Connections that say nothing are pinged, in each form that a proxy and a v0.7.2 peer understand."""
+"""Silent connections are pinged, in forms that proxies and v0.7.2 peers understand."""
 
 from collections.abc import AsyncIterator
 
@@ -25,7 +25,7 @@ TARGET = "192.0.2.1:80"
 
 @pytest.fixture
 async def ws() -> AsyncIterator[Net]:
-    """Tunnels of WebSockets that may not be silent for long."""
+    """Provide WebSocket tunnels with a short limit of silence."""
     async with Net("ws") as net:
         net.patience = {"quiet": 0.05}
         yield net
@@ -40,13 +40,13 @@ async def pinged(peer: Peer, times: int = 3) -> None:
 
 
 async def accept(listener: Listener) -> Peer:
-    """Be a v0.7.2 server for the next connection."""
+    """Accept the next connection as a v0.7.2 server."""
     peer = await listener.accept()
     await peer.send(switching(await receive_head(peer)))
     return peer
 
 
-async def test_a_server_pings_whatever_is_silent(ws: Net) -> None:
+async def test_a_server_pings_all_silent_connections(ws: Net) -> None:
     port, user_port = free_port(), free_port()
     await ws.server(port, [f"{HOST}:{user_port}={TARGET}"])
     control = await upgraded(ws, port)

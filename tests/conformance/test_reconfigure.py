@@ -1,4 +1,4 @@
-"""A running tunnel gets another configuration: what changes in place, what is made anew, what is not lost."""
+"""A reload of a running tunnel: the changes in place, the rebuilds, and the users who stay."""
 
 import asyncio
 import socket
@@ -50,14 +50,14 @@ async def test_ports_come_and_go_and_no_other_port_notices(any_net: Net) -> None
     assert tunnel.server.tunnel.opened == 1
 
 
-async def test_a_port_that_could_not_be_had_is_tried_again(any_net: Net, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_port_that_was_in_use_is_tried_again(any_net: Net, caplog: pytest.LogCaptureFixture) -> None:
     tunnel = await any_net.tunnel(await any_net.echo())
     taken = any_net.listen()
     both = (tunnel.server.config.ports[0], mapping(taken.port, await any_net.echo(greeting=b"hi")))
     await change(tunnel.server, ports=both)
     assert f"port {HOST}:{taken.port}: address already in use; retried" in caplog.text
     taken.close()
-    await change(tunnel.server)  # nothing; but somebody has asked for a reload
+    await change(tunnel.server)  # without a change, but a reload was requested
     other = await any_net.dial(taken.port)
     await other.send(b"?")
     assert await other.receive(3) == b"hi?"
@@ -74,7 +74,7 @@ async def test_a_port_with_another_target_stays_open(any_net: Net) -> None:
     assert await user.receive(9) == b"the first"
 
 
-async def test_another_token_is_another_control_channel_and_users_stay(any_net: Net) -> None:
+async def test_another_token_makes_a_new_control_channel_and_users_stay(any_net: Net) -> None:
     tunnel = await any_net.tunnel(await any_net.echo())
     user = await in_flight(tunnel)
     for end in (tunnel.server, tunnel.client):
@@ -96,7 +96,7 @@ async def test_the_tunnel_moves_to_another_port(any_net: Net) -> None:
 
 
 @pytest.mark.parametrize("same_port", [True, False])
-async def test_an_address_that_can_not_be_had_costs_nothing(any_net: Net, same_port: bool) -> None:  # noqa: FBT001
+async def test_an_unavailable_address_changes_nothing(any_net: Net, same_port: bool) -> None:  # noqa: FBT001
     tunnel = await any_net.tunnel(await any_net.echo())
     user, before = await in_flight(tunnel), tunnel.server.config
     taken = before.bind_addr.port if same_port else any_net.listen().port
@@ -130,7 +130,7 @@ async def test_sessions_get_fewer_users_each(net: Net) -> None:
 
 
 async def test_a_pool_beyond_the_share_of_descriptors_is_filled(net: Net) -> None:
-    """It is the administrator's wish, also when it comes with a reload."""
+    """It is the administrator's choice, also after a reload."""
     bind_port = free_port()
     await net.server(bind_port)
     client = await net.client(bind_port, connection_pool=2, descriptors=8)
@@ -151,7 +151,7 @@ async def test_fewer_flows_and_shorter_ones(net: Net, end: str) -> None:
         await until(lambda: not len(changed.relay.flows))
 
 
-async def test_a_shorter_heartbeat_counts_at_once(net: Net) -> None:
+async def test_a_shorter_heartbeat_takes_effect_at_once(net: Net) -> None:
     bind_port = free_port()
     server = await net.server(bind_port, "", heartbeat=3600)
     control = await dial_control(net, bind_port)
@@ -160,7 +160,7 @@ async def test_a_shorter_heartbeat_counts_at_once(net: Net) -> None:
     assert await control.receive(3) == bytes([Signal.HEARTBEAT]) * 3
 
 
-async def test_users_to_come_have_the_new_options(any_net: Net) -> None:
+async def test_later_users_have_the_new_options(any_net: Net) -> None:
     tunnel = await any_net.tunnel(await any_net.echo())
     for nodelay in (True, False):
         await change(tunnel.server, nodelay=nodelay, keepalive_period=7)
@@ -203,7 +203,7 @@ async def test_another_token_costs_users_of_transport_udp_no_more_than_a_datagra
 
 
 @pytest.mark.parametrize("end", ["server", "client"])
-async def test_another_half_close_timeout_counts_for_users_in_flight(net: Net, end: str) -> None:
+async def test_another_half_close_timeout_applies_to_users_in_flight(net: Net, end: str) -> None:
     listener = net.listen()
     tunnel = await net.tunnel(listener.port)
     user, target = await asyncio.gather(tunnel.user(), listener.accept())
@@ -223,10 +223,10 @@ def client_hello() -> bytes:
 
 
 @pytest.mark.parametrize("transport", [*BUILT, "udp"])
-async def test_a_failed_move_leaves_a_gate_that_hears_strangers_and_clients(
+async def test_a_failed_move_leaves_a_gate_that_serves_all_connections(
     net: Net, transport: str, tmp_path: Path
 ) -> None:
-    """While others wait for their turn."""
+    """Others wait for their turn meanwhile."""
     net.transport, net.limits = transport, replace(net.limits, handshake_share=0.02)
     (tmp_path / "page.txt").write_text("a page")
     decoy = f'decoy = "{tmp_path}"' if "ws" in transport else ""
@@ -247,7 +247,7 @@ async def test_a_failed_move_leaves_a_gate_that_hears_strangers_and_clients(
 
 
 async def test_a_user_whose_target_is_being_dialled_stays(any_net: Net) -> None:
-    """Also when the idle connections of the old control channel are closed."""
+    """It stays even when the idle connections of the old control channel are closed."""
     any_net.timings = {"leave": 0}
     names, bind_port, port = Names(), free_port(), free_port()
     echo = await any_net.echo()

@@ -1,4 +1,4 @@
-"""Connections that take a message only in parts: what has left once is not said again."""
+"""Connections that accept a message only in parts: bytes that have left are not sent again."""
 
 import socket
 from typing import Any
@@ -11,7 +11,7 @@ REQUEST = bytes(range(256)) * 400
 
 
 def refuse_more(target: Listener) -> None:
-    """Assert that nobody else has connected."""
+    """Assert that there is no further connection."""
     with pytest.raises(BlockingIOError):
         target.sock.accept()
 
@@ -24,7 +24,7 @@ async def test_a_large_request_reaches_the_target_once(any_net: Net, size: int) 
     await any_net.client(port, **buffers)
     await until(lambda: server.tunnel.transport.idle)
     user = any_net.keep(Peer(socket.create_connection((HOST, user_port))))
-    sent = user.sock.send(REQUEST)  # the server sees the user and the request in the same moment
+    sent = user.sock.send(REQUEST)  # the server sees the user and the request at the same time
     connection = await target.accept()
     await user.send(REQUEST[sent:])
     assert await connection.receive(len(REQUEST)) == REQUEST

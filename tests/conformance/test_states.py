@@ -1,4 +1,4 @@
-"""The state that both ends say, over every transport."""
+"""The states of both ends, over every transport."""
 
 import re
 from collections.abc import AsyncIterator
@@ -18,13 +18,13 @@ _PASSWORD, _OTHER_TOKEN = "pa55w0rd", "0ther-t0ken"
 
 @pytest.fixture(params=[*BUILT, "udp"])
 async def each_net(request: pytest.FixtureRequest) -> AsyncIterator[UdpNet]:
-    """Do the same over every transport."""
+    """Provide the same over every transport."""
     async with UdpNet(request.param) as net:
         yield net
 
 
 async def busy(net: UdpNet, lines: str = "") -> Tunnel:
-    """Start both ends, with users as the transport carries them."""
+    """Start both ends, with users of the transport's kind."""
     if net.transport == "udp":
         tunnel = await net.flows(net.udp_echo().port, server=lines)
         await net.udp(tunnel.ports[0]).ask(b"hello")
@@ -70,11 +70,11 @@ async def test_a_state_does_not_grow_with_the_users(any_net: Net) -> None:
         await echo(user, b"x")
     state = tunnel.server.state()
     assert state.relay.users == 41
-    assert len(state.relay.links) < 20  # the pool's, and one for each 64 users
+    assert len(state.relay.links) < 20  # those of the pool, and one for each 64 users
     assert shapes(tunnel) == few
 
 
 def shapes(tunnel: Tunnel) -> list[bytes]:
-    """Return both states with 0 for each number and one session in place of all."""
+    """Return both states with 0 for each number, and one session in place of all."""
     numbered = [re.sub(rb"[\d.e-]+(?=[,}])|true|false", b"0", encoded(end)) for end in (tunnel.server, tunnel.client)]
     return [re.sub(rb'(\{"streams"[^}]*\}),(?=\{"streams")', b"", state) for state in numbered]

@@ -1,4 +1,4 @@
-"""Our ends in the place of v0.7.2's: the same bytes in the same order on each connection."""
+"""This program in the place of either end of v0.7.2: the same bytes in the same order on each connection."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ from backhaul.server import Server
 from backhaul.wire.control import hello
 
 WS_HEARTBEAT, WS_PING, WS_CLOSED = (bytes.fromhex(frame) for frame in ("820100", "820102", "820103"))
-# A NOP with an id that no stream has, by which our ends know each other: on sessions of smux 1 and 2.
+# A NOP with an id that no stream has, by which two ends of this program recognise each other: on smux 1 and 2.
 NOP_1, NOP_2 = bytes.fromhex("01030000feffffff"), bytes.fromhex("02030000feffffff")
 DIALECTS = {
     "tcp": Dialect(extension=hello("tcp")),
@@ -26,13 +26,13 @@ DIALECTS = {
 }
 # The keys of the recorded configurations that decide about bytes; addresses are those of this run.
 KEYS = ("proxy_protocol", "mux_version", "connection_pool")
-HEARTBEAT = 0.2  # seconds: a file may not have less than 1
+HEARTBEAT = 0.2  # seconds; a file may not set less than 1
 TARGET, USER_PORT = b"127.0.0.1:7100", 27100
 RECORDED_SERVER = b"Host: 127.0.0.1:23081"
 # The first report on a stream (smux 2, stream 3, window 65536): Go's client reads the length of the target alone
-# and reports that, ours takes length and target at once.
+# and reports that; this program takes length and target at once.
 FIRST_REPORT, OUR_FIRST_REPORT = (bytes.fromhex(f"0204080003000000{taken}00000000000100") for taken in ("02", "10"))
-# Its window is 65536 bytes for good, our streams leave the other end the 262144 that it begins with, and one more.
+# Its window stays at 65536 bytes. This program leaves the other end the initial 262144, and one byte more.
 WINDOW = re.compile(rb"(?<=\x02\x04\x08\x00)(.{8})\x00\x00\x01\x00", re.DOTALL)
 OUR_WINDOW = b"\\1\x01\x00\x04\x00"
 PROXY_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -46,10 +46,10 @@ def settings(recorded: str) -> tuple[str, str]:
 
 
 NO_PATIENCE = {"hold_back": 0.05, "hold_back_answered": 0.05, "sweep": 0.05}
-"""A user's end is passed on to a v0.7.2 client after a long silence; here after a short one."""
+"""Pass a user's end on to a v0.7.2 client after a short silence instead of a long one."""
 
 
-class AroundOurServer:
+class AroundServer:
     """The test is the v0.7.2 client, and the user."""
 
     def __init__(self, net: Net, server: Server, bind_port: int, user_port: int) -> None:
@@ -81,7 +81,7 @@ class AroundOurServer:
         await asyncio.wait_for(self._stopping, PATIENCE)
 
     def rewrite(self, data: bytes) -> bytes:
-        """v0.7.2 puts other ports into the header of the PROXY protocol: those of the tunnel connection."""
+        """Put v0.7.2's ports into the header of the PROXY protocol: those of the tunnel connection."""
         data = WINDOW.sub(OUR_WINDOW, data)
         start = data.find(PROXY_SIGNATURE)
         if start < 0 or not self._user:
@@ -91,7 +91,7 @@ class AroundOurServer:
         return data[:ports] + real + data[ports + 4 :]
 
 
-class AroundOurClient:
+class AroundClient:
     """The test is the v0.7.2 server; the target is a real service."""
 
     def __init__(self, listener: Listener) -> None:
@@ -101,7 +101,7 @@ class AroundOurClient:
         return await self._listener.accept()
 
     async def user(self, action: str) -> None:
-        """What a user does, the client learns from the server."""
+        """Do nothing: the client learns of users from the server."""
 
     async def note(self, note: str) -> None:
         assert note == "server gets SIGTERM"
@@ -109,7 +109,7 @@ class AroundOurClient:
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-async def test_our_server_says_what_v072_says(name: str) -> None:
+async def test_the_server_sends_what_v072_sends(name: str) -> None:
     recorded = TRANSCRIPTS[name]
     transport, lines = settings(recorded["server_config"])
     async with Net(transport) as net:
@@ -117,26 +117,26 @@ async def test_our_server_says_what_v072_says(name: str) -> None:
         mapping = f"{HOST}:{user_port}={TARGET.decode()}"
         net.patience = NO_PATIENCE
         server = await net.server(bind_port, [mapping], lines, heartbeat=HEARTBEAT)
-        scene = AroundOurServer(net, server, bind_port, user_port)
+        scene = AroundServer(net, server, bind_port, user_port)
         await Player(scene, "server->client", DIALECTS[name], scene.rewrite).play(recorded["events"])
         await scene.stopped()
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-async def test_our_client_says_what_v072_says(name: str) -> None:
+async def test_the_client_sends_what_v072_sends(name: str) -> None:
     recorded = TRANSCRIPTS[name]
     transport, lines = settings(recorded["client_config"])
     async with Net(transport) as net:
         target_port = await net.echo(port=free_port(digits=4), greeting=b"echo:")
         listener = net.listen()
         await net.client(listener.port, lines)
-        scene = AroundOurClient(listener)
-        rewrite = for_our_client(target_port, listener.port)
+        scene = AroundClient(listener)
+        rewrite = rewrite_for_client(target_port, listener.port)
         await Player(scene, "client->server", DIALECTS[name], rewrite).play(recorded["events"])
 
 
-def for_our_client(target_port: int, server_port: int) -> Callable[[bytes], bytes]:
-    """Return what puts the ports of this run into recorded bytes, and what our client may say in its own way."""
+def rewrite_for_client(target_port: int, server_port: int) -> Callable[[bytes], bytes]:
+    """Return a function that puts the ports of this run, and this client's own forms, into recorded bytes."""
 
     def rewrite(data: bytes) -> bytes:
         data = data.replace(TARGET, f"{HOST}:{target_port}".encode())
@@ -147,7 +147,7 @@ def for_our_client(target_port: int, server_port: int) -> Callable[[bytes], byte
 
 
 def with_zero_mask(data: bytes) -> bytes:
-    """Return a short WebSocket frame with a mask of zeros instead of its random one; all else as it is."""
+    """Return a short WebSocket frame with a mask of zeros instead of its random one."""
     if data[0] != WS_PING[0] or not data[1] & 0x80:
         return data
     key, masked = data[2:6], data[6:]

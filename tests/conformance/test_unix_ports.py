@@ -1,4 +1,4 @@
-"""Users and clients who come over Unix sockets, to ports and to the tunnel's own address."""
+"""Users and clients on Unix sockets, for ports and for the tunnel's own address."""
 
 import asyncio
 import logging
@@ -24,14 +24,14 @@ from backhaul.tunnel.timings import Timings
 
 @pytest.fixture(params=["tcp", "tcpmux", "ws"])
 async def each_net(request: pytest.FixtureRequest) -> AsyncIterator[Net]:
-    """Do the same over each carrier."""
+    """Provide the same over each carrier."""
     async with Net(request.param) as net:
         yield net
 
 
 @pytest.fixture
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where sockets are; not below the test's own directory, whose name may be too long for a socket."""
+    """Make a directory for sockets; below the test's own directory their paths may be too long."""
     return tmp_path_factory.mktemp("unix")
 
 
@@ -60,7 +60,9 @@ async def test_bytes_and_ends_pass_through(each_net: Net, folder: Path) -> None:
     assert await user.receive_all() == b""
 
 
-async def test_a_user_has_no_address_and_a_line(each_net: Net, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_user_without_an_address_has_a_line_in_the_log(
+    each_net: Net, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG, "backhaul")
     listener = each_net.listen()
     server = await serve(each_net, f"unix:{folder}/port={listener.port}")
@@ -84,7 +86,7 @@ async def test_a_user_has_no_address_and_a_line(each_net: Net, folder: Path, cap
     ("version", "header"),
     [("v1", b"PROXY UNKNOWN\r\n"), ("v2", b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00")],
 )
-async def test_the_header_of_the_proxy_protocol_names_nobody(
+async def test_the_header_of_the_proxy_protocol_has_no_address(
     each_net: Net, folder: Path, version: str, header: bytes
 ) -> None:
     listener = each_net.listen()
@@ -94,7 +96,7 @@ async def test_the_header_of_the_proxy_protocol_names_nobody(
     assert await target.receive(len(header) + 7) == header + b"request"
 
 
-async def test_users_without_a_client_are_refused_and_come_again(net: Net, folder: Path) -> None:
+async def test_users_without_a_client_are_refused_and_served_later(net: Net, folder: Path) -> None:
     path, port, target = folder / "port", free_port(), await net.echo()
     server = await net.server(port, [f"unix:{path}={target}"], timings=Timings(quiet=0, absence=0.01))
     await until(lambda: server.tunnel.offline)
@@ -105,7 +107,7 @@ async def test_users_without_a_client_are_refused_and_come_again(net: Net, folde
     await echo(await net.dial_path(path), b"hello")
 
 
-async def test_a_reload_takes_the_file_away(net: Net, folder: Path) -> None:
+async def test_a_reload_removes_the_file(net: Net, folder: Path) -> None:
     target = await net.echo()
     server = await serve(net, f"unix:{folder}/one={target}", f"unix:{folder}/two={target}")
     user = await net.dial_path(folder / "one")
@@ -119,9 +121,7 @@ async def test_a_reload_takes_the_file_away(net: Net, folder: Path) -> None:
     assert names(folder) == []
 
 
-async def test_one_that_is_in_the_way_stops_no_other_port(
-    net: Net, folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_occupied_path_affects_no_other_port(net: Net, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     target, path = await net.echo(), folder / "port"
     path.write_text("precious")
     server = await net.server(
@@ -136,7 +136,7 @@ async def test_one_that_is_in_the_way_stops_no_other_port(
 
 
 class TestTheTunnelsOwnAddress:
-    """A proxy in front of the server takes the client's connections, and passes them on to a Unix socket."""
+    """A proxy in front of the server accepts the client's connections, and forwards them to a Unix socket."""
 
     @staticmethod
     async def server(net: Net, path: Path, *mappings: str, lines: str = "") -> Server:
@@ -165,7 +165,7 @@ class TestTheTunnelsOwnAddress:
         assert not path.exists()
 
     @pytest.mark.parametrize("transport", ["tcp", "ws"])
-    async def test_strangers(self, net: Net, folder: Path, transport: str) -> None:
+    async def test_unauthenticated_connections(self, net: Net, folder: Path, transport: str) -> None:
         net.transport = transport
         await self.server(net, folder / "tunnel")
         stranger = await net.dial_path(folder / "tunnel")
@@ -173,13 +173,13 @@ class TestTheTunnelsOwnAddress:
         answer = await stranger.receive_all() if transport == "tcp" else await stranger.receive(12)
         assert answer == (b"" if transport == "tcp" else b"HTTP/1.1 404")
 
-    async def test_one_that_is_in_use_ends_the_program(self, net: Net, folder: Path) -> None:
+    async def test_a_path_in_use_ends_the_program(self, net: Net, folder: Path) -> None:
         await self.server(net, folder / "tunnel")
         with pytest.raises(BackhaulError, match=f"can't listen on unix:{folder}/tunnel: another program listens on it"):
             await self.server(net, folder / "tunnel")
 
-    async def test_the_next_process_gets_it_last(self, net: Net, folder: Path) -> None:
-        """Connections that the client opens for users of the first process must reach that one."""
+    async def test_the_next_process_gets_the_address_last(self, net: Net, folder: Path) -> None:
+        """Connections that the client opens for users of the first process must reach that process."""
         config = server_config("tcp", f"unix:{folder}/tunnel", [f"unix:{folder}/port=80"])
         first = await net.run(config)
         second = await net.run(config, listeners=Listeners(shared=True, predecessor=os.getpid()))

@@ -21,20 +21,20 @@ SOON = Timings(quiet=0, recognition=0.05)
 
 @pytest.fixture(params=["tcp", "tcpmux", "ws"])
 async def each_net(request: pytest.FixtureRequest) -> AsyncIterator[Net]:
-    """Do the same over each carrier."""
+    """Provide the same over each carrier."""
     async with Net(request.param) as net:
         yield net
 
 
 @pytest.fixture
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the target listens; not below the test's own directory, whose name may be too long for a socket."""
+    """Make a path for the target; below the test's own directory it may be too long for a socket."""
     return tmp_path_factory.mktemp("unix") / "app.sock"
 
 
 @pytest.fixture
 def listener(path: Path) -> Iterator[socket.socket]:
-    """A target that the test itself is."""
+    """Provide a target played by the test."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.setblocking(False)
         sock.bind(str(path))
@@ -53,7 +53,7 @@ def in_use(port: int) -> bool:
 
 
 def naming(path: Path) -> str:
-    """Return what the client needs to dial the socket, and all other targets as before."""
+    """Return the entries with which the client dials the socket, and all other targets as before."""
     return f'allow_targets = ["*", "unix:{path}"]'
 
 
@@ -97,12 +97,12 @@ async def test_a_target_that_resets_resets_the_user(each_net: Net, listener: soc
     user, target = await asyncio.gather(tunnel.user(), accept(each_net, listener))
     await user.send(b"request")
     await until(lambda: not target.silent())
-    target.close()  # with an unread request, which a Unix socket tells its peer as a reset
+    target.close()  # with an unread request, so the Unix socket reports a reset
     assert not await user.closed()
 
 
 @pytest.mark.parametrize("missing", ["file", "listener", "permission of a directory"])
-async def test_a_target_that_is_not_there_refuses_the_user(
+async def test_a_missing_target_refuses_the_user(
     net: Net, path: Path, missing: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     if missing == "listener":
@@ -132,7 +132,7 @@ async def test_a_full_queue_refuses_the_user(net: Net, path: Path, caplog: pytes
     ("entries", "allowed"),
     [('"unix:{0}"', True), ('"unix:{1}/*.sock"', True), ('"*"', False), ('":1-65535"', False), ("", False)],
 )
-async def test_allow_targets_has_to_name_it(
+async def test_allow_targets_must_name_the_socket(
     net: Net, path: Path, caplog: pytest.LogCaptureFixture, entries: str, *, allowed: bool
 ) -> None:
     await net.echo_at(path)
@@ -146,7 +146,7 @@ async def test_allow_targets_has_to_name_it(
         assert f"target unix:{path}: user refused, not in allow_targets; {remedy} if the server" in caplog.text
 
 
-async def test_its_users_of_datagrams_are_not_taken(net: Net, path: Path) -> None:
+async def test_users_with_datagrams_are_refused(net: Net, path: Path) -> None:
     tunnel = await net.tunnel(f"unix:{path}", 80, server="accept_udp = true")
     assert [in_use(port) for port in tunnel.ports] == [False, True]
     assert not tunnel.server.tunnel.ports.down
@@ -167,7 +167,9 @@ async def old_client(net: Net, port: int) -> None:
         await net.dial(port)
 
 
-async def test_a_v072_client_can_not_and_the_log_says_so_once(each_net: Net, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_v072_client_cannot_dial_it_which_is_logged_once(
+    each_net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
     port, user_port = free_port(), free_port()
     mappings = [f"{HOST}:{user_port}=unix:/run/app.sock", f"{HOST}:{free_port()}=80"]
     await each_net.server(port, mappings, timings=SOON)
@@ -177,7 +179,7 @@ async def test_a_v072_client_can_not_and_the_log_says_so_once(each_net: Net, cap
     assert caplog.text.count("cannot reach Unix sockets") == 1
 
 
-async def test_a_port_that_gets_such_a_target_by_a_reload(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_port_with_such_a_target_after_a_reload(net: Net, caplog: pytest.LogCaptureFixture) -> None:
     port, user_port = free_port(), free_port()
     server = await net.server(port, [f"{HOST}:{user_port}=80"], timings=SOON)
     await old_client(net, port)
@@ -186,14 +188,14 @@ async def test_a_port_that_gets_such_a_target_by_a_reload(net: Net, caplog: pyte
     await until(lambda: "cannot reach Unix sockets" in caplog.text)
 
 
-async def test_a_client_of_ours_can(each_net: Net, path: Path) -> None:
+async def test_a_client_with_extensions_can_dial_it(each_net: Net, path: Path) -> None:
     await each_net.echo_at(path)
     tunnel = await each_net.tunnel(f"unix:{path}", client=naming(path))
     await echo(await tunnel.user(), b"hello")
     assert not tunnel.server.tunnel.transport.client_is_v072
 
 
-async def test_a_port_of_both_protocols_goes_over_to_a_path_and_back(net: Net, path: Path) -> None:
+async def test_a_port_of_both_protocols_changes_to_a_path_and_back(net: Net, path: Path) -> None:
     await net.echo_at(path)
     tunnel = await net.tunnel(await net.echo(), server="accept_udp = true", client=naming(path))
     [before] = tunnel.server.config.ports

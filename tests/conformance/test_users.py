@@ -1,4 +1,4 @@
-"""Who may come, where they get, and what their target learns about them, over every transport."""
+"""The addresses of users and targets, and the PROXY header, over every transport."""
 
 import asyncio
 import subprocess
@@ -32,7 +32,7 @@ http {{
 
 @pytest.fixture
 def nginx(tmp_path: Path) -> Iterator[int]:
-    """Run a web server that expects the PROXY protocol and says what it read there; yield its port."""
+    """Run a web server that expects the PROXY protocol and returns the addresses it read; yield its port."""
     port = free_port()
     config = tmp_path / "nginx.conf"
     config.write_text(NGINX.format(folder=tmp_path, port=port))
@@ -83,7 +83,7 @@ async def test_every_address_of_a_port_on_all_addresses(any_net: Net) -> None:
 
 
 class TestProxyProtocol:
-    async def test_true_is_what_v072_does(self, any_net: Net) -> None:
+    async def test_true_is_the_version_of_v072(self, any_net: Net) -> None:
         listener = any_net.listen()
         tunnel = await any_net.tunnel(listener.port, server="proxy_protocol = true")
         user, target = await asyncio.gather(tunnel.user(), listener.accept())
@@ -105,7 +105,7 @@ class TestProxyProtocol:
         assert await target.receive_all() == f"PROXY TCP4 {host} {HOST} {port} {tunnel.ports[0]}\r\nhello".encode()
 
     @pytest.mark.parametrize("host", [HOST, "::1"])
-    async def test_the_target_learns_who_came_and_where(self, any_net: Net, host: str) -> None:
+    async def test_the_target_learns_the_address_and_the_port_of_the_user(self, any_net: Net, host: str) -> None:
         listener = any_net.listen()
         tunnel = await any_net.tunnel(listener.port, server='proxy_protocol = "v2"', user_host=host)
         user, target = await asyncio.gather(tunnel.user(host=host), listener.accept())
@@ -122,7 +122,7 @@ class TestProxyProtocol:
         user.shut_write()
         assert decode(await target.receive_all()) == (user.address, (HOST, port), b"")
 
-    async def test_the_header_comes_before_the_user_speaks(self, any_net: Net) -> None:
+    async def test_the_header_arrives_before_the_user_sends(self, any_net: Net) -> None:
         listener = any_net.listen()
         tunnel = await any_net.tunnel(listener.port, server='proxy_protocol = "v2"')
         user, target = await asyncio.gather(tunnel.user(), listener.accept())
@@ -145,8 +145,8 @@ class TestProxyProtocol:
         assert answer.endswith(f"\r\n\r\n{host} {port} {HOST} {tunnel.ports[0]}".encode())
 
 
-async def test_a_user_who_was_read_for_a_carrier_that_failed_loses_nothing(any_net: Net) -> None:
-    """The next one may be of another transport, after a reload."""
+async def test_bytes_read_for_a_carrier_that_failed_are_not_lost(any_net: Net) -> None:
+    """The next carrier may be of another transport, after a reload."""
     port = await any_net.echo()
     tunnel = await any_net.tunnel(port)
     await until(lambda: tunnel.server.tunnel.transport.idle)
