@@ -153,8 +153,8 @@ async def test_a_user_who_has_finished_gets_the_answer(proxied: Tunnel) -> None:
 async def test_silence_beyond_the_patience_of_nginx_ends_nothing(route: Route, nginx: Start) -> None:
     bind_port, port = free_port(), free_port()
     async with Net(route.server) as net:
-        front = nginx(route, bind_port, patience="400ms", silent=net.listen().port)
-        net.patience = {"quiet": 0.2}
+        front = nginx(route, bind_port, patience="500ms", silent=net.listen().port)
+        net.patience = {"quiet": 0.1}
         server = await net.server(bind_port, [f"{HOST}:{port}={await net.echo()}"], PATH)
         net.transport = route.client
         client = await net.client(front, f"{PATH}\nconnection_pool = 1")
