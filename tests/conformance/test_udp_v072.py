@@ -25,7 +25,7 @@ from backhaul.wire.datagrams import Splitter
 
 
 def said(name: str, direction: str, **where: int) -> list[bytes]:
-    """Return what went in one direction on one connection (`conn`) or one tunnel address (`flow`)."""
+    """Return what went in one direction on one connection (``conn``) or one tunnel address (``flow``)."""
     ((key, number),) = where.items()
     events: list[dict[str, Any]] = TRANSCRIPTS[name]["events"]
     return [

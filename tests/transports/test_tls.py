@@ -36,7 +36,7 @@ class Files:
         return hashlib.sha256(ssl.PEM_cert_to_DER_cert(self.cert.read_text())).hexdigest()
 
     def issue(self, name: str = HOST, *, since: timedelta = timedelta()) -> None:
-        """Write a new certificate for `name`, good for two days."""
+        """Write a new certificate for ``name``, good for two days."""
         pair = make([name], 2, datetime.now(UTC) - since)
         self.write(pair.certificate, pair.key)
 
@@ -55,7 +55,7 @@ def files(tmp_path: Path) -> Files:
 
 @pytest.fixture(params=["wss", "wssmux"])
 def tls_net(net: Net, files: Files, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Net:
-    """Servers have the certificate in `files`, which no authority knows."""
+    """Servers have the certificate in ``files``, which no authority knows."""
     net.transport = request.param
     monkeypatch.setitem(LINES, net.transport, Lines(server=f'tls_cert = "{files.cert}"\ntls_key = "{files.key}"'))
     return net

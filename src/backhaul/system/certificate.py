@@ -122,7 +122,7 @@ def _make_folder(path: Path) -> None:
 
 
 def put(path: Path, content: bytes, mode: int, *, force: bool) -> None:
-    """Write a whole file under its name at once; raise FileExistsError if there is one, unless `force` is set."""
+    """Write a whole file under its name at once; raise FileExistsError if there is one, unless ``force`` is set."""
     path = path.resolve()
     descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     try:

@@ -49,7 +49,7 @@ def taken_over(ip: str) -> str:
 
 
 def unlike(peer: str, theirs: str, own: str) -> str:
-    """Say that both ends run different transports; `peer` is "server" or "client", the other end."""
+    """Say that both ends run different transports; ``peer`` is "server" or "client", the other end."""
     this = "client" if peer == "server" else "server"
     return f"the {peer} runs {theirs}, this {this} {own}; set the same transport on both ends"
 
@@ -78,7 +78,7 @@ class ServerEvents(ControlEvents, Protocol):
 class Gate(Protocol):
     """The way in on the public end: it admits control channels and tunnel connections.
 
-    It may be started again after `stop_listening`.
+    It may be started again after ``stop_listening``.
     """
 
     def start(self) -> None:
@@ -116,10 +116,10 @@ class ServerTransport(Protocol):
         """Ask the client for another connection, if needed, for a new user, one of ``waiting``."""
 
     def assign(self, user: User) -> bool:
-        """Take over `user` (socket included) and join it with a carrier; False if none is idle."""
+        """Take over ``user`` (socket included) and join it with a carrier; False if none is idle."""
 
     def assign_flow(self, flow: Flow) -> Carry:
-        """Give `flow` a carrier if one is free and the client takes flows."""
+        """Give ``flow`` a carrier if one is free and the client takes flows."""
 
     def beat(self) -> None:
         """Send the heartbeat, and keep middleboxes from forgetting idle connections."""
@@ -138,7 +138,7 @@ class Arrival(Protocol):
         """True if this is a flow of datagrams, whose target is reached over UDP, and not a stream."""
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
-        """Connect it with the target; takes over the socket. `done` is called once when the user has gone."""
+        """Connect it with the target; takes over the socket. ``done`` is called once when the user has gone."""
 
     def refuse(self, *, reset: bool) -> None:
         """Close the connection, because the target is not available; with a reset if the target sent one."""
@@ -183,26 +183,26 @@ class Door(Protocol):
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
 
     def dial(self, done: Opened) -> None:
-        """Open a tunnel connection in the background and call `done` once, unless disconnected or closed before.
+        """Open a tunnel connection in the background and call ``done`` once, unless disconnected or closed before.
 
-        One that the server has been asked for is still opened after `disconnect`: the server may have a user for it.
+        One that the server has been asked for is still opened after ``disconnect``: the server may have a user for it.
         """
 
     def send(self, signal: Signal) -> None:
-        """Say `signal` on the control channel, if there is one."""
+        """Say ``signal`` on the control channel, if there is one."""
 
     @property
     def can_ask(self) -> bool:
         """True if this server answers when it is asked for a sign of life."""
 
     def probe(self) -> None:
-        """Ask the server for a sign of life if it can be asked; `heard` tells of it."""
+        """Ask the server for a sign of life if it can be asked; ``heard`` tells of it."""
 
     def disconnect(self) -> None:
         """Close the control channel and stop dialling."""
 
     def close(self) -> None:
-        """Give up what `disconnect` has left to be opened."""
+        """Give up what ``disconnect`` has left to be opened."""
 
 
 class ClientTransport(Protocol):
@@ -235,14 +235,14 @@ class ClientTransport(Protocol):
         """Dial one more tunnel connection, in the background."""
 
     def send(self, signal: Signal) -> None:
-        """Say `signal` on the control channel, if there is one."""
+        """Say ``signal`` on the control channel, if there is one."""
 
     @property
     def can_ask(self) -> bool:
         """True if this server answers when it is asked for a sign of life."""
 
     def probe(self) -> None:
-        """Ask the server for a sign of life if it can be asked; `heard` tells of it."""
+        """Ask the server for a sign of life if it can be asked; ``heard`` tells of it."""
 
     @property
     def leaving(self) -> int:

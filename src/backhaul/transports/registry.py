@@ -18,7 +18,7 @@ from .settings import CarrierLimits, ClientSettings, ServerSettings
 def make_server(
     name: str, settings: ServerSettings, limits: CarrierLimits, events: ServerEvents, relay: Relay
 ) -> ServerTransport:
-    """Return the public end of transport `name`. Raises TransportError when its certificate can't be used."""
+    """Return the public end of transport ``name``. Raises TransportError when its certificate can't be used."""
     make_gate = functools.partial(_gate, name, settings, relay)
     if TRANSPORTS[name].datagrams:
         from backhaul.transports.carriers.udp_server import UdpServer
@@ -45,7 +45,7 @@ def make_server(
 def make_client(
     name: str, settings: ClientSettings, events: ClientEvents, relay: Relay, resolver: Resolver
 ) -> ClientTransport:
-    """Return the client's end of transport `name`. Raises TransportError when tls_ca can't be used."""
+    """Return the client's end of transport ``name``. Raises TransportError when tls_ca can't be used."""
     make_door = functools.partial(_door, name, settings, relay, resolver)
     if TRANSPORTS[name].datagrams:
         from backhaul.transports.carriers.udp_client import UdpClient

@@ -45,7 +45,7 @@ class GateLimits:
     lingering_time: float = 30.0  # seconds for all of such a body; nginx's
     upstream_timeout: float = 60.0  # seconds for a connection to the website of a decoy, and for its silence; nginx's
     failures: int = 30
-    """Failed proofs within `failure_window` that bar an address; a client that retries every 3 s makes 20."""
+    """Failed proofs within ``failure_window`` that bar an address; a client that retries every 3 s makes 20."""
     failure_window: float = 60.0  # seconds
     longest_backoff: float = 60.0  # seconds
 

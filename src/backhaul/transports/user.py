@@ -28,7 +28,7 @@ class User:
     def take_early(self) -> None:
         """Read what the user has sent already, once, so that it can leave together with the announcement.
 
-        The kernel tells of a reset once only, and of an orderly end after that: `reset` keeps it.
+        The kernel tells of a reset once only, and of an orderly end after that: ``reset`` keeps it.
         """
         if self.early or self.reset:
             return

@@ -25,7 +25,7 @@ class DoorClient:
         self._door = make_door(self)
 
     def send(self, signal: Signal) -> None:
-        """Say `signal` on the control channel, if there is one."""
+        """Say ``signal`` on the control channel, if there is one."""
         self._door.send(signal)
 
     @property
@@ -95,7 +95,7 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
 
     @abstractmethod
     def _close_idle(self, carrier: Carrier) -> None:
-        """Close `carrier`, unless users are on it."""
+        """Close ``carrier``, unless users are on it."""
 
     @property
     def opening(self) -> int:

@@ -127,7 +127,7 @@ class DedicatedServer(GatedServer):
         return Carry.LATER
 
     def take(self) -> IdleCarrier:
-        """Return an idle connection, now the caller's; KeyError-free only while `idle`."""
+        """Return an idle connection, now the caller's; KeyError-free only while ``idle``."""
         carrier = self._next()
         del self._idle[carrier]
         return carrier

@@ -56,10 +56,10 @@ class SilentConnection(ABC):
         return active
 
     def _announce(self, data: bytes) -> bytes:
-        """Send `data`; return what is left to be sent, before anything else, by the next owner of the connection.
+        """Send ``data``; return what is left to be sent, before anything else, by the next owner of the connection.
 
-        Raises OSError, with the connection closed, if that is dead: nothing of `data` has left then. Once a part of
-        it may have left, `data` belongs to this connection alone, whatever becomes of it.
+        Raises OSError, with the connection closed, if that is dead: nothing of ``data`` has left then. Once a part of
+        it may have left, ``data`` belongs to this connection alone, whatever becomes of it.
         """
         expect_outages(self._sock)
         if self._unsent:
@@ -82,7 +82,7 @@ class SilentConnection(ABC):
         return True
 
     def _rest_of(self, data: bytes) -> bytes:
-        """Send `data`; return what the connection does not take now. Raises OSError."""
+        """Send ``data``; return what the connection does not take now. Raises OSError."""
         try:
             return data[self._sock.send(data) :]
         except WOULD_BLOCK:

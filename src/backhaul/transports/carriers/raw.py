@@ -190,7 +190,7 @@ def _stamp(batch: Batch) -> bytes:
 
 
 def _fitting(framing: Join, counters: Counters) -> Join:
-    """Return `framing` for a v0.7.2 peer: what would burst its buffer is dropped, and costs no other datagram."""
+    """Return ``framing`` for a v0.7.2 peer: what would burst its buffer is dropped, and costs no other datagram."""
 
     def frame(batch: Batch) -> bytes:
         fitting = [datagram for datagram in batch if len(datagram) <= V072_LARGEST]

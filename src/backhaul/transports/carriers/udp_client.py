@@ -172,7 +172,7 @@ class _Tunnel:
         self._socket.send([announce(ticket, Announcement(self._name, assigned=bool(self._assignment)))])
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
-        """See Arrival; `sock` is a UDP socket that is connected to the target."""
+        """See Arrival; ``sock`` is a UDP socket that is connected to the target."""
         flows = self._owner.relay.flows
         flow = self._flow = Flow(
             flows, self, self.target, traffic, flows.counters, done=functools.partial(done, FLOW_OVER)

@@ -236,7 +236,7 @@ class _Tunnel:
         self.flow: Flow | None = None
 
     def assign(self, flow: Flow, ticket: bytes, *, again: bool = False) -> None:
-        """Become the far end of `flow`; `again` if that had a tunnel already, whose client nobody heard."""
+        """Become the far end of ``flow``; ``again`` if that had a tunnel already, whose client nobody heard."""
         self.flow = flow
         self._assignment = assign(ticket if self.name else b"", flow.target)
         if again and not self._may_be_forgotten():  # a flow that is never answered, as some are, moves only once

@@ -23,13 +23,13 @@ class ControlDecoder(Protocol):
     """Turns the bytes of a control channel into signals."""
 
     def feed(self, data: bytes) -> list[Signal]:
-        """Return the signals in `data`. Raises TransportError if it is invalid."""
+        """Return the signals in ``data``. Raises TransportError if it is invalid."""
 
 
 class ControlChannel:
     """Owns the socket; sends and reads signals until it is lost or closed.
 
-    `heard` is called for each signal, `lost` at most once, and never after `close`.
+    ``heard`` is called for each signal, ``lost`` at most once, and never after ``close``.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ControlChannel:
         watch_closely(sock)
 
     def start(self, rest: bytes = b"") -> None:
-        """Begin to read; `rest` are the bytes that came after the handshake."""
+        """Begin to read; ``rest`` are the bytes that came after the handshake."""
         self._poller.own(self._sock, self._readable, self._fail)
         self._hear(rest)
 
@@ -62,7 +62,7 @@ class ControlChannel:
         return retransmissions(self._sock) > 0
 
     def send(self, data: bytes) -> None:
-        """Send `data` soon: signals of one turn of the event loop leave together."""
+        """Send ``data`` soon: signals of one turn of the event loop leave together."""
         if self.closed:
             return
         if not self._unsent:
@@ -70,7 +70,7 @@ class ControlChannel:
         self._unsent += data
 
     def send_if_silent(self, data: bytes) -> None:
-        """Send `data` unless bytes have moved in either direction since the last call."""
+        """Send ``data`` unless bytes have moved in either direction since the last call."""
         active, self._active = self._active, False
         if not active:
             self.send(data)

@@ -14,18 +14,18 @@ PING: Final = websocket.encode(websocket.PING, b"", masked=False)
 """The message of a server on a silent control channel, because proxies close silent connections."""
 
 PROBE: Final = websocket.encode(websocket.PING, b"?", masked=True)
-"""The message by which a client finds out whether its server is alive; the answer is read as `Signal.HELLO`."""
+"""The message by which a client finds out whether its server is alive; the answer is read as ``Signal.HELLO``."""
 
 
 def encode_signal(signal: Signal, *, masked: bool) -> bytes:
-    """Return the message of `signal`: one byte, binary. An empty message would crash a v0.7.2 peer."""
+    """Return the message of ``signal``: one byte, binary. An empty message would crash a v0.7.2 peer."""
     return websocket.encode(websocket.BINARY, bytes([signal]), masked=masked)
 
 
 class WsControlDecoder:
-    """Reads the messages of the peer on the control channel, and answers pings through `reply`.
+    """Reads the messages of the peer on the control channel, and answers pings through ``reply``.
 
-    With `from_client` the peer is a client, whose frames are masked.
+    With ``from_client`` the peer is a client, whose frames are masked.
     """
 
     def __init__(self, reply: Callable[[bytes], None], *, from_client: bool) -> None:
@@ -36,7 +36,7 @@ class WsControlDecoder:
         self._heard: list[Signal] = []
 
     def feed(self, data: bytes) -> list[Signal]:
-        """Return the signals in `data`. Raises WebSocketError."""
+        """Return the signals in ``data``. Raises WebSocketError."""
         self._parser.feed(memoryview(data))
         heard, self._heard = self._heard, []
         return heard

@@ -82,7 +82,7 @@ class HttpDoor:
         self._dial(f"/tunnel/{user_id}", user_id, done)
 
     def send(self, signal: Signal) -> None:
-        """Send `signal` on the control channel, if there is one."""
+        """Send ``signal`` on the control channel, if there is one."""
         self._say(encode_signal(signal, masked=True))
 
     @property
@@ -165,7 +165,7 @@ class HttpDoor:
 
 
 class _Upgrade:
-    """A connection on its way from TCP to WebSocket; `done` is called once, unless it is abandoned."""
+    """A connection on its way from TCP to WebSocket; ``done`` is called once, unless it is abandoned."""
 
     def __init__(
         self,
@@ -208,7 +208,7 @@ class _Upgrade:
         shake_hands(self._poller, wrapped, self._shaken)
 
     def abandon(self) -> None:
-        """Close without a call of `done`."""
+        """Close without a call of ``done``."""
         if self._sock:
             release(self._poller, self._sock)
 

@@ -36,7 +36,7 @@ class RawDoor:
         resolver: Resolver,
         transport: str,
     ) -> None:
-        """`transport` is tcp, tcpmux or udp."""
+        """``transport`` is tcp, tcpmux or udp."""
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._settings = settings
@@ -98,7 +98,7 @@ class RawDoor:
         return Connection(sock, EXTENDED)
 
     def send(self, signal: Signal) -> None:
-        """Send `signal` on the control channel, if there is one."""
+        """Send ``signal`` on the control channel, if there is one."""
         if self._control:
             self._control.send(bytes([signal]))
 
@@ -123,7 +123,7 @@ class RawDoor:
             self._control = None
 
     def close(self) -> None:
-        """See Door: `disconnect` leaves nothing to be opened."""
+        """See Door: ``disconnect`` leaves nothing to be opened."""
 
     async def _open(self, sock: socket.socket) -> str:
         self._address = (scoped_host(sock.getpeername()), self._settings.remote_port)

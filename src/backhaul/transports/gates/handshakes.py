@@ -27,10 +27,10 @@ class Handshakes(Generic[Pending]):
     """Does the next step of a handshake when the connection has something to read and its turn has come.
 
     A step costs this end a thousand times more than the bytes that cause it cost the peer. So each turn of the event
-    loop does at most one step for an untrusted network, networks take turns, and all of them together may take `share`
-    of the time. Handshakes that have begun take turns with new ones, so a flood of hellos holds up none of them. Steps
-    for trusted networks are done at once, up to a number in one turn, and then in the next turns. A connection that
-    has waited for `patience` seconds fails, because its peer gives up as well.
+    loop does at most one step for an untrusted network, networks take turns, and all of them together may take
+    ``share`` of the time. Handshakes that have begun take turns with new ones, so a flood of hellos holds up none of
+    them. Steps for trusted networks are done at once, up to a number in one turn, and then in the next turns. A
+    connection that has waited for ``patience`` seconds fails, because its peer gives up as well.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Handshakes(Generic[Pending]):
         patience: float,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`done` gets a connection with TLS as its `sock`, `failed` one that is to be closed.
+        """``done`` gets a connection with TLS as its ``sock``, ``failed`` one that is to be closed.
 
-        `plain` gets one that does not begin with TLS; none of its bytes have been read.
+        ``plain`` gets one that does not begin with TLS; none of its bytes have been read.
         """
         self._loop = asyncio.get_running_loop()
         self._poller = poller

@@ -12,7 +12,7 @@ NO_APPLICATION_PROTOCOL: Final = b"\x15\x03\x03\x00\x02\x02\x78"
 
 
 def looks_like_tls(data: bytes) -> bool:
-    """Return whether a connection that begins with `data`, at least one byte, goes to OpenSSL."""
+    """Return whether a connection that begins with ``data``, at least one byte, goes to OpenSSL."""
     return data[0] == _HANDSHAKE or bool(data[0] & _SSLV2)
 
 

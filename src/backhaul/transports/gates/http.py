@@ -136,7 +136,7 @@ class HttpGate:
             self._handshakes.discard(pending)
 
     def _said(self, pending: PendingConnection, data: bytes) -> None:
-        """Admit a connection that begins with the token; the decoy reads all others on, and asks `_claim`."""
+        """Admit a connection that begins with the token; the decoy reads all others on, and asks ``_claim``."""
         self._lobby.take(pending)
         self._meet(pending, data)
 
@@ -163,7 +163,7 @@ class HttpGate:
         return True
 
     def _tunnel_request(self, data: bytes) -> Request | None:
-        """Return the request in `data`; None unless it is complete and asks for a path of the tunnel."""
+        """Return the request in ``data``; None unless it is complete and asks for a path of the tunnel."""
         try:
             request = RequestReader().feed(data)
         except HeadError:
@@ -215,7 +215,7 @@ class HttpGate:
         self._send(pending, self._answer(request, peer, padded=not channel and self._transport.mux), admit)
 
     def _send(self, pending: PendingConnection, answer: bytes, then: Callable[[], None]) -> None:
-        """Send the answer, then call `then`; a connection that does not take all of it at once waits in the lobby."""
+        """Send the answer, then call ``then``; a connection that does not take all of it at once waits in the lobby."""
         try:
             sent = pending.sock.send(answer)
         except WOULD_BLOCK:

@@ -44,11 +44,11 @@ Pending = TypeVar("Pending", bound=PendingConnection)
 
 
 class Lobby(Generic[Pending]):
-    """Owns connections from `admit` until `take` or `dismiss`, and reads them from `listen` on.
+    """Owns connections from ``admit`` until ``take`` or ``dismiss``, and reads them from ``listen`` on.
 
-    At most `limit` connections wait, and at most `share` of each untrusted network. The oldest one of the network that
-    has most makes room. Half of the places belong to trusted connections and half to the others; neither displaces the
-    other there.
+    At most ``limit`` connections wait, and at most ``share`` of each untrusted network. The oldest one of the network
+    that has most makes room. Half of the places belong to trusted connections and half to the others; neither displaces
+    the other there.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Lobby(Generic[Pending]):
         seconds: float,
         left: Callable[[Pending], None] = lambda _: None,
     ) -> None:
-        """`heard` gets the bytes of a connection, `left` each connection that leaves, for any reason."""
+        """``heard`` gets the bytes of a connection, ``left`` each connection that leaves, for any reason."""
         self._poller = poller
         self._reputation = reputation
         self._heard = heard

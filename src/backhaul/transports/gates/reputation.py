@@ -13,15 +13,15 @@ _FIRST_BACKOFF: Final = 1.0  # seconds, doubled with each further failure
 
 
 def barred_line(network: str, seconds: float) -> str:
-    """Return the log line about a network that is barred for `seconds`."""
+    """Return the log line about a network that is barred for ``seconds``."""
     return f"{network}: too many failed attempts; further ones are not logged for {seconds:g} s"
 
 
 class Reputation:
     """The memory of which networks have proved themselves or failed.
 
-    A network that has proved itself is never barred. Another one is barred for a while after `failures` failed proofs
-    within `failure_window` seconds: its failures are then neither counted nor logged. The right token still opens the
+    A network that has proved itself is never barred. Another one is barred for a while after ``failures`` failed proofs
+    within ``failure_window`` seconds: its failures are then neither counted nor logged. The right token still opens the
     gate to it, so a neighbour behind the same NAT or proxy can't lock the client out.
     """
 

@@ -1,6 +1,6 @@
 """The decoy: a dull web server on the port of ws, wss, wsmux or wssmux, for visitors without the token.
 
-A client with a wrong token and a browser get the same answers. These are nginx's, and `docs/configuration.md` names
+A client with a wrong token and a browser get the same answers. These are nginx's, and ``docs/configuration.md`` names
 the configuration of nginx that each kind of decoy stands for.
 """
 
@@ -31,7 +31,7 @@ class Decoy:
     """Answers visitors; owns their connections until they are closed or claimed."""
 
     def __init__(self, poller: Poller, what: str, tokens: tuple[bytes, ...], limits: GateLimits, claim: Claim) -> None:
-        """Show `what`: "404", a directory, or the URL of a website, which must not learn ``tokens``."""
+        """Show ``what``: "404", a directory, or the URL of a website, which must not learn ``tokens``."""
         self._poller = poller
         self._limits = limits
         self._claim = claim
@@ -41,11 +41,11 @@ class Decoy:
         self._idle: Crowd[_Visitor] = Crowd()
 
     def open(self) -> None:
-        """Get ready for visitors, also after `close`."""
+        """Get ready for visitors, also after ``close``."""
         self._site = self._make_site()
 
     def welcome(self, sock: socket.socket, ip: str, network: str, data: bytes, *, plain_on_tls: bool = False) -> None:
-        """Take over a connection that has sent `data`, and serve it."""
+        """Take over a connection that has sent ``data``, and serve it."""
         self._make_room(network)
         stream = Stream(self._poller, sock, data, self._limits.send_timeout)
         visitor = _Visitor(self, stream, ip, network)

@@ -20,7 +20,7 @@ class Body(Protocol):
         """True if all of it has been taken."""
 
     def take(self, buffer: bytearray) -> bytes:
-        """Remove the bytes of the body from `buffer`, and return its content. Raises BadRequestError."""
+        """Remove the bytes of the body from ``buffer``, and return its content. Raises BadRequestError."""
 
 
 class SizedBody:

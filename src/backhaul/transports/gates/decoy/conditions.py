@@ -38,7 +38,7 @@ class _UnsatisfiableError(BackhaulError):
 
 
 def answer_with(resource: Resource, head: Head) -> Answer:
-    """Return the answer of `resource` to a request."""
+    """Return the answer of ``resource`` to a request."""
     if _fails(resource, head):
         answer = page(412, head)
         answer.closing, answer.says_closing = True, False  # as nginx does

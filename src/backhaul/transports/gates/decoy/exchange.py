@@ -23,7 +23,7 @@ class Exchange:
     def __init__(
         self, stream: Stream, head: Head, raw: bytearray, body: Body, limits: GateLimits, *, last: bool
     ) -> None:
-        """`raw` is the head as it came; `last` is true if the connection takes no more requests."""
+        """``raw`` is the head as it came; ``last`` is true if the connection takes no more requests."""
         self.stream = stream
         self.head = head
         self.raw = raw

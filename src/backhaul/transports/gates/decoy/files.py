@@ -1,7 +1,7 @@
-"""The files of a directory, as nginx serves them with `root`, `index index.html` and 404 for names with a dot first.
+"""The files of a directory, as nginx serves them with ``root`` and ``index index.html``.
 
-Everything that may wait for a disk happens in a thread. Symbolic links that lead out of the directory
-do not exist for visitors.
+Names that begin with a dot get a 404. Everything that may wait for a disk happens in a thread. Symbolic links that lead
+out of the directory do not exist for visitors.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class OpenFile:
         return data
 
     async def load(self, start: int, size: int) -> None:
-        """Have the system read a part of at most `LOAD_SIZE` bytes into its memory."""
+        """Have the system read a part of at most ``LOAD_SIZE`` bytes into its memory."""
         await self._directory.in_thread(self._directory.load, self.fd, size, start)
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class Directory:
             raise
 
     async def in_thread(self, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
-        """Call `work`, which may wait for a disk, in the thread."""
+        """Call ``work``, which may wait for a disk, in the thread."""
         future = self._thread.submit(work, *args, **kwargs)
         return await asyncio.wrap_future(future)
 

@@ -1,6 +1,6 @@
 """Request heads as nginx reads them: it accepts and refuses the same ones, at the same byte.
 
-Written from the documentation of nginx and the answers of nginx 1.22; `tests/interop/test_decoy_nginx.py` compares
+Written from the documentation of nginx and the answers of nginx 1.22; ``tests/interop/test_decoy_nginx.py`` compares
 both.
 """
 
@@ -26,7 +26,7 @@ _HOST_ADDRESS: Final = re.compile(rb"(\[[^\]]*\]|[^:\[]*)(:.*)?")
 
 
 def _beginnings(*parts: str) -> str:
-    """Return a pattern of all that the concatenation of `parts` can begin with."""
+    """Return a pattern of all that the concatenation of ``parts`` can begin with."""
     pattern = ""
     for part in reversed(parts):
         pattern = f"(?:{part}{pattern})?"
@@ -95,7 +95,7 @@ class Head:
 
 
 class HeadReader:
-    """Reads one head from a buffer as bytes come in; `head` holds what has been read so far."""
+    """Reads one head from a buffer as bytes come in; ``head`` holds what has been read so far."""
 
     def __init__(self) -> None:
         self.head = Head()
@@ -106,7 +106,7 @@ class HeadReader:
         self._large = 0
 
     def read(self, buffer: bytearray) -> bool:
-        """Take the bytes of the head from `buffer`; return whether it is complete. Raises BadRequestError."""
+        """Take the bytes of the head from ``buffer``; return whether it is complete. Raises BadRequestError."""
         while True:
             if not self.begun and not self._skip_blank_lines(buffer):
                 return False

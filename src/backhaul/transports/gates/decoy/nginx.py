@@ -1,4 +1,4 @@
-"""Answers in the form of nginx with `server_tokens off`."""
+"""Answers in the form of nginx with ``server_tokens off``."""
 
 import time
 from dataclasses import dataclass, field
@@ -62,17 +62,17 @@ class Answer:
     """The content type; empty if there is no content."""
     body: list[bytes | FileRange] = field(default_factory=list)
     fields: list[tuple[str, str]] = field(default_factory=list)
-    """Header lines before `Connection`."""
+    """Header lines before ``Connection``."""
     extra: list[tuple[str, str]] = field(default_factory=list)
-    """Header lines after `Connection`."""
+    """Header lines after ``Connection``."""
     closing: bool = False
     """True if the connection is closed after it."""
     says_closing: bool = True
-    """True if the header `Connection` says so."""
+    """True if the header ``Connection`` says so."""
     continues: bool = False
     """True if a visitor who expects 100 Continue gets it first."""
     file: "OpenFile | None" = None
-    """The file of the ranges in `body`; the receiver of the answer closes it."""
+    """The file of the ranges in ``body``; the receiver of the answer closes it."""
 
     @property
     def size(self) -> int:
@@ -90,7 +90,7 @@ def page(status: int, head: Head, *, location: str = "") -> Answer:
 
 
 def encode_head(answer: Answer, head: Head, *, keep: bool) -> bytes:
-    """Return the head of `answer`; HTTP/0.9 has none."""
+    """Return the head of ``answer``; HTTP/0.9 has none."""
     if head.version < 10:  # noqa: PLR2004 - HTTP/1.0
         return b""
     status = 400 if answer.status in _DETAILS else answer.status

@@ -1,4 +1,4 @@
-"""Another website, shown by a reverse proxy: nginx with `proxy_pass`, a connection to the website for each request."""
+"""Another website, shown as by nginx with ``proxy_pass``: with a connection to the website for each request."""
 
 import asyncio
 import ssl
@@ -41,7 +41,7 @@ class Website:
     """A website that gets the requests of visitors."""
 
     def __init__(self, url: str, scrubber: Scrubber, poller: Poller, timeout: float) -> None:
-        """`timeout` is for a connection, including the look-up of its name and all addresses."""
+        """``timeout`` is for a connection, including the look-up of its name and all addresses."""
         self._resolver = Resolver()
         self._dialer = Dialer(poller, timeout, self._resolver)
         parts = urlsplit(url)

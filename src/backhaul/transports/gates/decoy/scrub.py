@@ -52,7 +52,7 @@ def _squash(value: bytes) -> bytes:
 
 
 def _decodings(value: bytes) -> list[bytes]:
-    """Return the words of `value`, decoded as base64."""
+    """Return the words of ``value``, decoded as base64."""
     found = []
     for word in _BASE64.findall(value):
         bare = word.rstrip(b"=")

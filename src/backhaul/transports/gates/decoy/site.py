@@ -17,7 +17,7 @@ class Site(Protocol):
 
 
 class EmptySite:
-    """nginx with `location / { return 404; }`."""
+    """nginx with ``location / { return 404; }``."""
 
     async def serve(self, exchange: Exchange) -> bool:
         """See Site."""

@@ -17,9 +17,9 @@ Ignore = Callable[[socket.socket], None]
 
 
 class Stream:
-    """Reads into `buffer`, for which the caller keeps the time, and writes.
+    """Reads into ``buffer``, for which the caller keeps the time, and writes.
 
-    A visitor that reads nothing for `patience` seconds causes a TimeoutError, which is an OSError.
+    A visitor that reads nothing for ``patience`` seconds causes a TimeoutError, which is an OSError.
     """
 
     def __init__(self, poller: Poller, sock: socket.socket, data: bytes, patience: float) -> None:
@@ -49,7 +49,7 @@ class Stream:
                 return bool(data)
 
     async def send(self, data: bytes) -> None:
-        """Send all of `data`. Raises OSError."""
+        """Send all of ``data``. Raises OSError."""
         rest = memoryview(data)
         while rest:
             try:

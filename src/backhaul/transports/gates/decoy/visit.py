@@ -34,14 +34,14 @@ class Visit:
     """Answers the requests of a connection in turn, as nginx does."""
 
     def __init__(self, stream: Stream, site: Site, limits: GateLimits, *, plain_on_tls: bool) -> None:
-        """With `plain_on_tls` the visitor speaks HTTP where TLS is expected."""
+        """With ``plain_on_tls`` the visitor speaks HTTP where TLS is expected."""
         self._stream = stream
         self._site = site
         self._limits = limits
         self._plain_on_tls = plain_on_tls
 
     async def run(self, host: Host) -> bool:
-        """Serve the visitor; return False if `host` has claimed the connection.
+        """Serve the visitor; return False if ``host`` has claimed the connection.
 
         Raises OSError when the connection is gone, or TimeoutError, which is one.
         """
