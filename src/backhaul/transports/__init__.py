@@ -1,1 +1,1 @@
-"""The seven transports: each composes a gate (how connections come in) with a carrier (how users ride)."""
+"""The seven transports: each joins a gate and a door, which make connections, with a carrier, which serves users."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 UNNAMED: Final = ""
-"""The name of the client whose token stands in ``[server]`` itself."""
+"""The name of the client whose token is in ``[server]`` itself."""
 
 
 class Credentials:
@@ -24,7 +24,7 @@ class Credentials:
 
     @property
     def tokens(self) -> tuple[bytes, ...]:
-        """All tokens, for those who must keep them secret from others."""
+        """All tokens, for code that must keep them from others."""
         return tuple(self._tokens.values())
 
     def find(self, presented: bytes | memoryview) -> str | None:

@@ -16,8 +16,8 @@ from .session import ClientSession
 from .settings import CarrierLimits
 from .user import User
 
-# A server that has lost the control channel closes its idle connections at once. So long they stay open on the
-# client's side after that, for users whom the server has handed out before it knew.
+# A server that has lost the control channel closes its idle connections at once. The client keeps them open for this
+# long, for users that the server assigned before it knew of the loss.
 LEAVE_TIMEOUT = 3.0  # seconds
 
 
@@ -34,7 +34,7 @@ class ControlEvents(Protocol):
 
     @property
     def fit(self) -> Fit:
-        """Takes what becomes known of the other end's tunnel connections."""
+        """The evidence of whether both ends run the same transport."""
 
     def client_connected(self, session: ClientSession) -> None:
         """Note a client that has proved its token; an older session of the same client has ended before."""
@@ -44,24 +44,24 @@ class ControlEvents(Protocol):
 
 
 def taken_over(ip: str) -> str:
-    """Say why a control channel has gone: a client with the token came, back or another one, which takes turns then."""
+    """Return the reason why a control channel has ended: another connection with its token took its place."""
     return f"a client at {ip} has taken over (one client at a time: a second one needs a server of its own)"
 
 
 def unlike(peer: str, theirs: str, own: str) -> str:
-    """Say that both ends run different transports; ``peer`` is "server" or "client", the other end."""
+    """Return a line about ends with different transports; ``peer`` is the other end, "server" or "client"."""
     this = "client" if peer == "server" else "server"
     return f"the {peer} runs {theirs}, this {this} {own}; set the same transport on both ends"
 
 
 class GateEvents(ControlEvents, Protocol):
-    """Events of a gate, for the carrier that it admits connections for."""
+    """Events of a gate, for the carrier that gets its connections."""
 
     def tunnel_opened(self, connection: Connection) -> None:
         """Take over a tunnel connection."""
 
     def client_recognised(self) -> None:
-        """Note that the client has a ticket; connections admitted by address alone may be another client's."""
+        """Note that the client has a ticket; connections admitted by address alone may belong to another client."""
 
 
 class ServerEvents(ControlEvents, Protocol):
@@ -76,7 +76,7 @@ class ServerEvents(ControlEvents, Protocol):
 
 
 class Gate(Protocol):
-    """The way in on the public end: it admits control channels and tunnel connections.
+    """The entrance of the public end: it admits control channels and tunnel connections.
 
     It may be started again after ``stop_listening``.
     """
@@ -85,17 +85,17 @@ class Gate(Protocol):
         """Listen; raises OSError."""
 
     def rehandshake(self, sock: socket.socket, data: bytes) -> None:
-        """Hear a connection that was taken for a tunnel connection and has spoken; takes over the socket."""
+        """Take over a connection that counted as a tunnel connection, and read its bytes, ``data``, as a handshake."""
 
     def stop_listening(self) -> None:
-        """Take no more connections and close the control channels."""
+        """Stop listening, and close the control channels."""
 
 
 class ServerTransport(Protocol):
     """The public end of a transport."""
 
     def apply(self, limits: CarrierLimits) -> None:
-        """Use other limits from now on; connections that are open stay."""
+        """Use other limits from now on; open connections stay."""
 
     @property
     def session(self) -> ClientSession:
@@ -125,11 +125,11 @@ class ServerTransport(Protocol):
         """Send the heartbeat, and keep middleboxes from forgetting idle connections."""
 
     def stop_listening(self) -> None:
-        """Take no more connections, close the idle ones; users in flight go on."""
+        """Stop listening, and close idle connections; users in flight go on."""
 
 
 class Arrival(Protocol):
-    """A user's connection that has come through the tunnel to the client's side."""
+    """A user's connection that has arrived at the client through the tunnel."""
 
     target: str
 
@@ -138,7 +138,7 @@ class Arrival(Protocol):
         """True if this is a flow of datagrams, whose target is reached over UDP, and not a stream."""
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
-        """Connect it with the target; takes over the socket. ``done`` is called once when the user has gone."""
+        """Join it with the target, whose socket it takes over; ``done`` is called once, when the user has gone."""
 
     def refuse(self, *, reset: bool) -> None:
         """Close the connection, because the target is not available; with a reset if the target sent one."""
@@ -149,7 +149,7 @@ class ClientControlEvents(Protocol):
 
     @property
     def fit(self) -> Fit:
-        """Takes what becomes known of the other end's tunnel connections."""
+        """The evidence of whether both ends run the same transport."""
 
     def heard(self, signal: Signal) -> None:
         """Act on a signal that the server sent on the control channel."""
@@ -177,7 +177,7 @@ Opened = Callable[[Connection | Exception], None]
 
 
 class Door(Protocol):
-    """The way out on the client: the control channel, and connections to the server."""
+    """The exit of the client: it opens the control channel and dials the server."""
 
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
@@ -185,24 +185,25 @@ class Door(Protocol):
     def dial(self, done: Opened) -> None:
         """Open a tunnel connection in the background and call ``done`` once, unless disconnected or closed before.
 
-        One that the server has been asked for is still opened after ``disconnect``: the server may have a user for it.
+        A connection that the server has requested is opened even after ``disconnect``: the server may have a user for
+        it.
         """
 
     def send(self, signal: Signal) -> None:
-        """Say ``signal`` on the control channel, if there is one."""
+        """Send ``signal`` on the control channel, if there is one."""
 
     @property
     def can_ask(self) -> bool:
         """True if this server answers when it is asked for a sign of life."""
 
     def probe(self) -> None:
-        """Ask the server for a sign of life if it can be asked; ``heard`` tells of it."""
+        """Ask the server for a sign of life, if it can be asked; ``heard`` reports the answer."""
 
     def disconnect(self) -> None:
         """Close the control channel and stop dialling."""
 
     def close(self) -> None:
-        """Give up what ``disconnect`` has left to be opened."""
+        """Abandon the connections that ``disconnect`` has left to be opened."""
 
 
 class ClientTransport(Protocol):
@@ -235,21 +236,21 @@ class ClientTransport(Protocol):
         """Dial one more tunnel connection, in the background."""
 
     def send(self, signal: Signal) -> None:
-        """Say ``signal`` on the control channel, if there is one."""
+        """Send ``signal`` on the control channel, if there is one."""
 
     @property
     def can_ask(self) -> bool:
         """True if this server answers when it is asked for a sign of life."""
 
     def probe(self) -> None:
-        """Ask the server for a sign of life if it can be asked; ``heard`` tells of it."""
+        """Ask the server for a sign of life, if it can be asked; ``heard`` reports the answer."""
 
     @property
     def leaving(self) -> int:
         """The number of idle connections of a lost control channel that the server has not closed yet."""
 
     def disconnect(self) -> None:
-        """Close the control channel; users in flight go on, and idle connections are the server's to close."""
+        """Close the control channel; users in flight go on, and the server closes the idle connections."""
 
     def close(self) -> None:
-        """Close what is left of the idle connections."""
+        """Close the remaining idle connections."""

@@ -1,6 +1,6 @@
-"""The factories of transports: a way in (or out) and a carrier for each name.
+"""The factories of transports: a gate or door, and a carrier, for each name.
 
-Only the modules of the transport that runs are imported: the others would take a tenth of an idle process.
+Only the modules of the running transport are imported: the others would take a tenth of an idle process.
 """
 
 import functools

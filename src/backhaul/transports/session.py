@@ -11,7 +11,7 @@ class ClientSession(Protocol):
 
     @property
     def peer(self) -> Peer:
-        """The client, with its name in the configuration and what is known of its features."""
+        """The client, with its name in the configuration and its known features."""
 
     @property
     def connected(self) -> bool:

@@ -21,27 +21,27 @@ class GateLimits:
     unproven_sessions: int = 1024
     """Sessions of tcpmux, admitted by their address alone, through which no target has answered yet."""
     handshake_timeout: float = 2.0
-    """Seconds for the handshake of tcp, tcpmux and udp, which v0.7.2 allows for it, too."""
+    """Seconds for the handshake of tcp, tcpmux and udp, as in v0.7.2."""
     hello_grace: float = 0.2
-    """Seconds after the answer to the RTT signal in which a hello may still come, which belongs into the same packet.
+    """Seconds after the answer to the RTT signal in which a hello may still arrive; it belongs into the same packet.
     Until then no connection is admitted by its address alone."""
     head_timeout: float = 60.0
     """Seconds until the first byte inside TLS on ws, wss, wsmux and wssmux, and again for a request; nginx's."""
     handshake_share: float = 0.25
-    """The part of the time that may be spent on TLS handshakes with networks that have never proved themselves."""
+    """The part of the time for TLS handshakes with networks that have never proved themselves."""
     handshake_patience: float = 5.0
     """Seconds that a TLS handshake may wait for its next step."""
     visitors: int = 256
     """Connections at a time that the decoy serves."""
     visitors_per_address: int = 64
     keepalive_timeout: float = 65.0
-    """Seconds that a visitor may stay without asking for anything; from the nginx.conf that comes with nginx."""
+    """Seconds that a visitor may stay without a request; from the nginx.conf that is shipped with nginx."""
     answer_timeout: float = 15.0
     """Seconds within which a client on HTTP answers a heartbeat; it answers at once."""
     second_thought: float = 0.05
     """Seconds within which a client that returns to tcp, tcpmux or udp has begun its handshake."""
-    send_timeout: float = 60.0  # seconds that a visitor may take to read something; nginx's
-    lingering_timeout: float = 5.0  # seconds of silence in a body that nobody wants; nginx's
+    send_timeout: float = 60.0  # seconds that a visitor may read nothing; nginx's
+    lingering_timeout: float = 5.0  # seconds of silence in a body that is discarded; nginx's
     lingering_time: float = 30.0  # seconds for all of such a body; nginx's
     upstream_timeout: float = 60.0  # seconds for a connection to the website of a decoy, and for its silence; nginx's
     failures: int = 30
@@ -60,7 +60,7 @@ class CarrierLimits:
     channel_size: int
     """Idle tunnel connections, or sessions, at most."""
     mux_con: int = 8
-    """Streams per session before another is asked for."""
+    """Streams per session before another session is requested."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,9 +89,9 @@ class ClientSettings:
     tunnel_options: SocketOptions
     dial_timeout: float  # seconds
     host_header: str = ""  # remote_addr as configured
-    edge_ip: str = ""  # dialled instead of remote_host
+    edge_ip: str = ""  # dialled in place of remote_host
     path: str = ""  # before /channel and /tunnel
     tls: ClientTls | None = None
     mux: smux.Settings = field(default_factory=smux.Settings)
-    # Seconds for the signal with which servers of tcp and udp begin: it leaves with the handshake, but may be lost.
+    # Seconds for the first signal of servers of tcp and udp: it leaves with the handshake, but may be lost.
     greeting_grace: float = 20.0

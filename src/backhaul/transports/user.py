@@ -9,7 +9,7 @@ from backhaul.relay.outcome import Done
 from backhaul.relay.traffic import Traffic
 
 # Bytes of a user that are read before there is a carrier. With target and PROXY header they make one record of TLS,
-# which leaves whole or not at all: what a dead connection has taken nothing of may go through another.
+# which leaves whole or not at all. If a dead connection takes nothing, another one may send them.
 _EARLY_SIZE: Final = 15 << 10
 
 
@@ -19,16 +19,16 @@ class User:
 
     sock: socket.socket
     target: str
-    preface: bytes  # goes to the target before the user's bytes (PROXY protocol)
+    preface: bytes  # sent to the target before the user's bytes (PROXY protocol)
     traffic: Traffic
     done: Done  # called once when the user's connection has closed
-    early: bytes = b""  # what the user has sent before a carrier was found
-    reset: bool = False  # whether the connection was found to be reset before a carrier was found
+    early: bytes = b""  # bytes that the user sent before a carrier was found
+    reset: bool = False  # the user reset the connection before a carrier was found
 
     def take_early(self) -> None:
-        """Read what the user has sent already, once, so that it can leave together with the announcement.
+        """Read the bytes that have arrived, once, so that they can leave together with the announcement.
 
-        The kernel tells of a reset once only, and of an orderly end after that: ``reset`` keeps it.
+        The kernel reports a reset once only, and an orderly end after that: ``reset`` keeps it.
         """
         if self.early or self.reset:
             return

@@ -1,4 +1,4 @@
-"""The client's tunnel connections, whatever they carry: dialled, then in use or idle, then left to the server."""
+"""The client's tunnel connections of any kind: dialled, then in use or idle, then left to the server."""
 
 import asyncio
 import functools
@@ -18,14 +18,14 @@ Carrier = TypeVar("Carrier")
 
 
 class DoorClient:
-    """The common part of the client's ends of all transports: a door, and what it tells the control plane."""
+    """The common part of the client's ends of all transports: a door, and its reports to the control plane."""
 
     def __init__(self, events: ClientEvents, make_door: Callable[[Self], Door]) -> None:
         self._events = events
         self._door = make_door(self)
 
     def send(self, signal: Signal) -> None:
-        """Say ``signal`` on the control channel, if there is one."""
+        """Send ``signal`` on the control channel, if there is one."""
         self._door.send(signal)
 
     @property
@@ -38,16 +38,16 @@ class DoorClient:
         self._door.probe()
 
     def heard(self, signal: Signal) -> None:
-        """Tell the control plane."""
+        """Report the signal to the control plane."""
         self._events.heard(signal)
 
     @property
     def fit(self) -> Fit:
-        """Takes what becomes known of the other end's tunnel connections."""
+        """The evidence of whether both ends run the same transport."""
         return self._events.fit
 
     def server_recognised(self) -> None:
-        """See DoorEvents: sessions show no ticket, and the server also takes UDP tunnels announced with the token."""
+        """Do nothing: sessions show no ticket, and the server also accepts UDP tunnels announced with the token."""
 
     def control_lost(self, reason: str) -> None:
         """Tell the control plane, which will disconnect."""
@@ -55,7 +55,7 @@ class DoorClient:
 
 
 class PooledClient(DoorClient, ABC, Generic[Carrier]):
-    """The client's side of a transport with tunnel connections; subclasses say what rides on them."""
+    """The client's end of a transport with tunnel connections; subclasses use them to carry users."""
 
     def __init__(self, events: ClientEvents, make_door: Callable[[Self], Door]) -> None:
         super().__init__(events, make_door)
@@ -91,7 +91,7 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
 
     @abstractmethod
     def _begin(self, connection: Connection, among: set[Carrier]) -> None:
-        """Keep a connection that was dialled, and is now the callee's."""
+        """Take over a connection that was dialled."""
 
     @abstractmethod
     def _close_idle(self, carrier: Carrier) -> None:
@@ -114,8 +114,8 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
     def disconnect(self) -> None:
         """Close the control channel; users in flight go on.
 
-        Idle connections, and those that the server has been asked for, are left to the server to close: in this very
-        moment it may be handing them users.
+        The server closes idle connections and those that it has requested, because at this moment it may be assigning
+        users to them.
         """
         self._door.disconnect()
         self._opening = 0
@@ -124,7 +124,7 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
         self._loop.call_later(LEAVE_TIMEOUT, self._close, left)
 
     def close(self) -> None:
-        """Close the idle connections that are still there."""
+        """Close the remaining idle connections."""
         self._door.close()
         self._close(list(self._leaving))
 
@@ -138,7 +138,7 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
         self._leaving.discard(carrier)
 
     def _opened(self, carriers: set[Carrier], result: Connection | Exception) -> None:
-        """Take in a connection for those of the control channel of its time, which may be gone."""
+        """Take over a connection that was dialled for a control channel, which may have ended."""
         late = carriers is not self._carriers
         if not late:
             self._opening -= 1

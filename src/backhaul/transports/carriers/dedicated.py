@@ -1,7 +1,7 @@
 """One tunnel connection for each user: the carrier of tcp, ws and wss.
 
-How a connection waits and how the target is announced on it differs (plain bytes, WebSocket messages); keeping
-the idle ones, and handing them out, does not.
+Transports differ in how a connection waits and how a target is announced on it (plain bytes, WebSocket messages), not
+in how idle connections are kept and used.
 """
 
 import socket
@@ -31,12 +31,12 @@ class IdleCarrier(Protocol):
 
     @property
     def takes_flows(self) -> bool:
-        """True if the other end knows flows on this transport."""
+        """True if the other end can carry flows on this transport."""
 
     def attach(self, user: User) -> bool:
-        """Announce the target and join the two; False, with the user untouched, if the connection is dead.
+        """Announce the target and join both; return False, with the user untouched, if the connection is dead.
 
-        It is closed then, or in the hands of whom it has spoken to.
+        It is closed then, or it belongs to the owner that got its first bytes.
         """
 
     def attach_flow(self, flow: Flow) -> bool:
@@ -49,11 +49,11 @@ class IdleCarrier(Protocol):
         """Close the connection."""
 
     def abort(self) -> None:
-        """Close the connection with a reset: something may have left in part."""
+        """Close the connection with a reset, because bytes may have left in part."""
 
 
 class CarrierOwner(Protocol):
-    """Whom an idle connection on the public end tells what happens to it."""
+    """The owner of idle connections on the public end, to which they report."""
 
     @property
     def session(self) -> ClientSession:
@@ -63,21 +63,21 @@ class CarrierOwner(Protocol):
         """Forget a carrier that is closed."""
 
     def carrier_spoke(self, carrier: IdleCarrier, sock: socket.socket, data: bytes) -> None:
-        """Handle bytes from a carrier, which sends none while it is idle; the callee owns the socket."""
+        """Handle bytes of a carrier, which sends none while it is idle; takes over the socket."""
 
     @property
     def fit(self) -> Fit:
-        """Takes what becomes known of the other end's tunnel connections."""
+        """The evidence of whether both ends run the same transport."""
 
 
 MakeCarrier = Callable[[Connection, CarrierOwner], IdleCarrier]
 
 
 class DedicatedServer(GatedServer):
-    """The public end: idle connections in the order in which they came.
+    """The public end: idle connections in the order of their arrival.
 
-    The newest is used first: what lies between both ends has had the least time to forget it. Of those that are known
-    by their address alone it is the oldest: a neighbour who opens one for each user would get them all otherwise.
+    The newest is used first, because NATs and proxies have had the least time to forget it. Among connections that are
+    known by their address alone it is the oldest: a neighbour who opens one for each user would otherwise get them all.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class DedicatedServer(GatedServer):
     ) -> None:
         super().__init__(settings, limits, events, make_gate)
         self._make_carrier = make_carrier
-        self._idle: OrderedDict[IdleCarrier, None] = OrderedDict()  # unlike a dict finds either end in constant time
+        self._idle: OrderedDict[IdleCarrier, None] = OrderedDict()  # finds either end in constant time, unlike a dict
         self.dropped = 0  # idle connections beyond channel_size
         self.client_is_v072 = False
 
@@ -106,7 +106,7 @@ class DedicatedServer(GatedServer):
             carrier.ping()
 
     def assign(self, user: User) -> bool:
-        """Hand the user to the connection whose turn it is; False if none is idle."""
+        """Assign the user to the connection whose turn it is; return False if none is idle."""
         while self._idle:
             carrier = self.take()
             try:
@@ -118,7 +118,7 @@ class DedicatedServer(GatedServer):
         return False
 
     def assign_flow(self, flow: Flow) -> Carry:
-        """Hand the flow to the connection whose turn it is, if its other end knows flows."""
+        """Assign the flow to the connection whose turn it is, if its other end can carry flows."""
         while self._idle:
             if not self._next().takes_flows:
                 return Carry.REFUSED
@@ -127,13 +127,13 @@ class DedicatedServer(GatedServer):
         return Carry.LATER
 
     def take(self) -> IdleCarrier:
-        """Return an idle connection, now the caller's; KeyError-free only while ``idle``."""
+        """Return an idle connection, which the caller owns; call it only while ``idle``."""
         carrier = self._next()
         del self._idle[carrier]
         return carrier
 
     def tunnel_opened(self, connection: Connection) -> None:
-        """Keep the connection for a user to come. Of v0.7.2's nothing is known but that it is there."""
+        """Keep the connection for a later user. One of v0.7.2 has shown no more than that it is open."""
         if connection.peer.extended:
             self.fit.proved()
         else:
@@ -148,23 +148,23 @@ class DedicatedServer(GatedServer):
         self._events.carrier_ready()
 
     def client_connected(self, session: ClientSession) -> None:
-        """Tell the control plane, which knows nothing yet of this client."""
+        """Tell the control plane, and assume nothing about the features of this client."""
         self.client_is_v072 = False
         super().client_connected(session)
 
     def client_recognised(self) -> None:
-        """See GateEvents."""
+        """Close the idle connections without a ticket, which may belong to another client."""
         self.client_is_v072 = False
         for carrier in [carrier for carrier in self._idle if not carrier.peer.supports(Feature.TICKETS)]:
             del self._idle[carrier]
             carrier.close()
 
     def carrier_gone(self, carrier: IdleCarrier) -> None:
-        """Forget a closed carrier; the client notices too, and dials another."""
+        """Forget a closed carrier; the client notices it too, and dials another."""
         self._idle.pop(carrier, None)
 
     def carrier_spoke(self, carrier: IdleCarrier, sock: socket.socket, data: bytes) -> None:
-        """Pass the bytes to the gate: a handshake of a client whose old control channel looked alive, or garbage."""
+        """Pass the bytes to the gate: they are garbage, or a handshake while the old control channel looked alive."""
         self._idle.pop(carrier, None)
         self._gate.rehandshake(sock, data)
 
@@ -177,7 +177,7 @@ class DedicatedServer(GatedServer):
 
 
 class IdleConnection(Protocol):
-    """A tunnel connection on the client's side that waits for a target; owns the connection and watches it."""
+    """An idle tunnel connection on the client; owns the connection and watches it."""
 
     @property
     def peer(self) -> Peer:
@@ -188,21 +188,21 @@ class IdleConnection(Protocol):
 
 
 class IdleOwner(Protocol):
-    """Whom a waiting connection tells what happens to it."""
+    """The owner of idle connections on the client, to which they report."""
 
     def addressed(self, carrier: IdleConnection, arrival: Arrival | None) -> None:
         """Handle a connection to which the server assigned a target, or that is closed (None)."""
 
     @property
     def fit(self) -> Fit:
-        """Takes what becomes known of the other end's tunnel connections."""
+        """The evidence of whether both ends run the same transport."""
 
 
 MakeIdle = Callable[[Connection, IdleOwner], IdleConnection]
 
 
 class DedicatedClient(PooledClient[IdleConnection]):
-    """The client's side: connections that wait for a target."""
+    """The client's end: connections that wait for a target."""
 
     def __init__(
         self, events: ClientEvents, make_door: Callable[["DedicatedClient"], Door], make_idle: MakeIdle
@@ -221,13 +221,13 @@ class DedicatedClient(PooledClient[IdleConnection]):
         return len(self._leaving)
 
     def addressed(self, carrier: IdleConnection, arrival: Arrival | None) -> None:
-        """One waits no more; the pool notices."""
+        """Pass on the user of a connection; the pool replaces the connection."""
         self._forget(carrier)
         if arrival:
             self._events.arrived(arrival)
 
     def server_recognised(self) -> None:
-        """Dial those anew that have shown no ticket: the server lets none of them in, and has users for them."""
+        """Replace connections without a ticket: the server admits none of them, and has users for them."""
         for carrier in [carrier for carrier in self._carriers if not carrier.peer.supports(Feature.TICKETS)]:
             self._close_idle(carrier)
             self.open()

@@ -1,4 +1,4 @@
-"""A tunnel connection on which nothing has been asked for yet: watched for the first word, or for its end."""
+"""An idle tunnel connection, watched for its first bytes and for its end."""
 
 from abc import ABC, abstractmethod
 
@@ -11,7 +11,7 @@ _READ_SIZE = 1 << 14
 
 
 class SilentConnection(ABC):
-    """Owns the connection until a subclass hands it on."""
+    """Owns the connection until a subclass passes it on."""
 
     __slots__ = ("_active", "_relay", "_sock", "_unsent", "peer")
 
@@ -20,7 +20,7 @@ class SilentConnection(ABC):
         self._sock = connection.sock
         self.peer = connection.peer
         self._active = True  # bytes have moved lately
-        self._unsent = b""  # the rest of something that has left in part
+        self._unsent = b""  # the rest of a message that has been sent in part
         relay.poller.own(self._sock, self._readable, self.abort)
 
     @abstractmethod
@@ -36,14 +36,14 @@ class SilentConnection(ABC):
         release(self._relay.poller, self._sock, reset=reset)
 
     def abort(self) -> None:
-        """Close the connection with a reset: the program has failed, and something may have left in part."""
+        """Close the connection with a reset, because the program has failed and bytes may have left in part."""
         self.close(reset=True)
         self._gone()
 
     def _say(self, data: bytes) -> bool:
         """Send a ping or the answer to one; return False, with the connection closed, if it is dead.
 
-        While an earlier one waits for the connection nothing is sent: one is as good as two.
+        While an earlier one waits for the connection nothing is sent, because one is enough.
         """
         if self._unsent:
             return True
@@ -51,15 +51,15 @@ class SilentConnection(ABC):
         return self._send(data)
 
     def _was_active(self) -> bool:
-        """Return whether bytes have moved since this was asked last."""
+        """Return whether bytes have moved since the last call."""
         active, self._active = self._active, False
         return active
 
     def _announce(self, data: bytes) -> bytes:
-        """Send ``data``; return what is left to be sent, before anything else, by the next owner of the connection.
+        """Send ``data``; return the rest, which the next owner of the connection sends before anything else.
 
-        Raises OSError, with the connection closed, if that is dead: nothing of ``data`` has left then. Once a part of
-        it may have left, ``data`` belongs to this connection alone, whatever becomes of it.
+        Raises OSError, with the connection closed, if it is dead: nothing of ``data`` has left then. Once a part may
+        have left, ``data`` must not be sent on another connection.
         """
         expect_outages(self._sock)
         if self._unsent:
@@ -82,7 +82,7 @@ class SilentConnection(ABC):
         return True
 
     def _rest_of(self, data: bytes) -> bytes:
-        """Send ``data``; return what the connection does not take now. Raises OSError."""
+        """Send ``data``; return the rest that the connection does not take now. Raises OSError."""
         try:
             return data[self._sock.send(data) :]
         except WOULD_BLOCK:
@@ -107,7 +107,7 @@ class SilentConnection(ABC):
             self._give_up()
 
     def _refuse(self) -> None:
-        """Close at once what is no tunnel connection; its owner, who is just making this object, is told after that."""
+        """Close a connection that is no tunnel connection; its owner, who is just making this object, is told later."""
         self.close()
         self._relay.loop.call_soon(self._gone)
 

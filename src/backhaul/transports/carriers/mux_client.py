@@ -55,7 +55,7 @@ class MuxClient(PooledClient[Link]):
 
     @property
     def spare(self) -> int:
-        """See PooledClient. A server with extensions asks when all are full, and closes what is too many itself."""
+        """The sessions that a server does not need when it asks; one with extensions asks when all are full."""
         return 0 if any(link.peer.supports(Feature.SURPLUS) for link in self._carriers) else self.idle
 
     @property
@@ -64,7 +64,7 @@ class MuxClient(PooledClient[Link]):
         return sum(not len(link) for link in self._leaving)
 
     def stream_opened(self, link: Link, stream: TunnelStream) -> None:
-        """Take the stream of a user, on which the target comes first."""
+        """Take the stream of a user, which begins with the target."""
         announced = _Announced(link, stream, self._addressed)
         stream.sink = announced
         if len(self._addressing) >= MAX_UNADDRESSED:
@@ -73,10 +73,10 @@ class MuxClient(PooledClient[Link]):
             self._addressing.add(announced)
 
     def stream_closed(self, link: Link) -> None:
-        """Do nothing: only the server, which opens streams, needs to know of room."""
+        """Do nothing: only the server, which opens streams, needs to know of free places."""
 
     def recognised(self, link: Link) -> None:
-        """Do nothing: the client needs to know it only of the session that it writes to."""
+        """Do nothing: the link itself knows its peer."""
 
     def load_changed(self, link: Link) -> None:
         """End a session whose control channel is gone with its last stream."""
@@ -107,7 +107,7 @@ class MuxClient(PooledClient[Link]):
 
 
 class _Announced:
-    """A stream whose target is not known or not reached yet; it keeps what comes after the target."""
+    """A stream whose target is not known or not reached yet; it keeps the bytes after the target."""
 
     datagrams = False
 
@@ -124,7 +124,7 @@ class _Announced:
         self._outcome = LOST  # of a user who leaves before the target is reached
 
     def on_data(self, view: memoryview) -> int:
-        """See smux.Sink."""
+        """Read the target; keep the bytes after it."""
         if self.target:
             self._kept += view
             return 0
@@ -144,21 +144,21 @@ class _Announced:
         return len(view) - len(rest)
 
     def on_fin(self) -> None:
-        """See smux.Sink."""
+        """Note the end of the user's direction; without a target, refuse the stream."""
         self._ended = True
         if not self.target:
             self.late()
 
     def on_window(self) -> None:
-        """See smux.Sink."""
+        """Do nothing: nothing is sent yet."""
 
     def on_lost(self, reason: SmuxError) -> None:
-        """See smux.Sink."""
+        """Note the loss of the session."""
         del reason
         self._lost = True
 
     def on_reset(self) -> None:
-        """Refuse a user who has sent a reset before the target was reached."""
+        """Refuse the user, who has reset the connection before the target was reached."""
         self._outcome = RESET_BY_USER
         if self.target:
             self.refuse(reset=False)
@@ -166,7 +166,7 @@ class _Announced:
             self.late()
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
-        """Join it with the socket of the target, which it takes over; bytes that came early go first."""
+        """Join it with the target, whose socket it takes over; bytes that arrived early go first."""
         if self._lost:
             release(self._link.relay.poller, sock, reset=True)
             done(self._outcome)
@@ -204,6 +204,6 @@ class _Announced:
         self._link.stream_closed()
 
     def late(self) -> None:
-        """Give up a stream on which no target has come: a v0.7.2 server can leave such orphans."""
+        """Refuse a stream without a target: a v0.7.2 server can leave such orphans."""
         self._addressed(self)
         self.refuse(reset=False)

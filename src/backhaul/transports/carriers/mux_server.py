@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("backhaul.mux")
 
-_OVERDUE = 60.0  # seconds for which an answer may still come; a longer outage ends the control channel
+_OVERDUE = 60.0  # seconds for which an answer may still arrive; a longer outage ends the control channel
 _OPEN = "on tcpmux anyone behind the client's address can open them; wssmux requires the token"
 _HELLO_GRACE = 2.0  # seconds for the hello of a session, which is its first frame: its packet may be lost once
 
@@ -52,7 +52,7 @@ class MuxServer(GatedServer):
         self._links = Balancer()
         self._asked: Deadlines[object] = Deadlines(relay.patience.request, self._unanswered)
         self._overdue: Deadlines[object] = Deadlines(_OVERDUE, lambda _request: None)
-        self._surplus = 0  # sessions that came on request, beyond the client's pool
+        self._surplus = 0  # sessions that were opened on request, beyond the client's pool
         self._retiring: TimerHandle | None = None  # set while there is a surplus
 
     @property
@@ -90,14 +90,14 @@ class MuxServer(GatedServer):
         if user.reset:
             joined.sock_reset()
         else:
-            joined.read_now()  # what the user has sent already leaves with the opening of the stream
+            joined.read_now()  # the user's first bytes leave with the opening of the stream
         link.flush()
         return True
 
     def assign_flow(self, flow: Flow) -> Carry:
         """Open a stream for the flow on the session with the fewest, if one has room.
 
-        Only a client with extensions takes flows. Until its hello has had time to come, a flow waits for it.
+        Only a client with extensions carries flows. Until its hello has had time to arrive, a flow waits for it.
         """
         if self.client_is_v072:
             early = all(self._relay.loop.time() - link.begun < _HELLO_GRACE for link in self._links)
@@ -115,7 +115,7 @@ class MuxServer(GatedServer):
         return Carry.CARRIED
 
     def tunnel_opened(self, connection: Connection) -> None:
-        """Start a session on a tunnel connection that has come in."""
+        """Start a session on a new tunnel connection."""
         if not self._has_place():
             release(self._relay.poller, connection.sock)
             return
@@ -131,7 +131,7 @@ class MuxServer(GatedServer):
         self._events.carrier_ready()
 
     def _has_place(self) -> bool:
-        """Return whether one more session may be kept; one that is not proven may be closed for it."""
+        """Return whether another session may be kept; a session that is not proven may be closed for it."""
         if len(self._links) >= self._limits.channel_size:
             self._relay.complaints.warn("channel_size", "session refused: as many are open as channel_size allows")
             return False
@@ -157,7 +157,7 @@ class MuxServer(GatedServer):
         raise SmuxError("its client opened a stream, which no client does")
 
     def stream_closed(self, link: Link) -> None:
-        """Tell of the room on this session; later, because a stream may close while its user is being carried."""
+        """Report room on this session; later, because a stream may close while its user is being assigned."""
         if link in self._links and self._events.waiting:
             self._relay.loop.call_soon(self._events.carrier_ready)
 
@@ -174,16 +174,16 @@ class MuxServer(GatedServer):
             link.finish("its last stream has closed")
 
     def link_lost(self, link: Link, why: str) -> None:
-        """Forget a session. One that ends at its first user, and has had no frame of the client, was none."""
+        """Forget a session. One that ends with its first user, and without a frame of the client, is a mismatch."""
         if link.load and not link.proved and self.session.connected:
             self.fit.mismatched("the client's tunnel connections are no sessions; set the same transport on both ends")
         if link in self._links:
             self._links.discard(link)
-            self._surplus = max(0, self._surplus - 1)  # either way there is one session less
+            self._surplus = max(0, self._surplus - 1)  # in either case there is one session less
             log.debug("session lost: %s", why)
 
     def not_smux(self, link: Link, data: bytes) -> None:
-        """Pass on a handshake: the client has come back while its old control channel looked alive."""
+        """Pass a handshake to the gate: the client has returned while its old control channel looked alive."""
         self._links.discard(link)
         self._gate.rehandshake(link.conn, data)
 
@@ -194,7 +194,7 @@ class MuxServer(GatedServer):
         """
         for link in self._with_room():
             if not link.usable():
-                continue  # the balancer does not choose it any more: it is closed or stalled
+                continue  # the balancer no longer chooses it, because it is closed or stalled
             try:
                 stream = link.session.open()
             except StreamIdsExhausted as error:
@@ -226,21 +226,21 @@ class MuxServer(GatedServer):
         self.session.send(Signal.CHANNEL)
 
     def _unanswered(self, _request: object) -> None:
-        """Give up a request for a session; v0.7.2 ignores some after it has shrunk its pool."""
+        """Give up a request for a session; v0.7.2 ignores some after its pool has shrunk."""
         self._overdue.add(object())
         self._events.carrier_ready()  # a stalled session is better than none
         if waiting := self._events.waiting:
             self.expect_user(waiting)
 
     def _expect_surplus(self) -> None:
-        """Count one session more than the client keeps by itself, to be closed when the peak is over."""
+        """Count a session beyond the client's pool, which is closed when the peak is over."""
         self._surplus += 1
         if not self._retiring:
             self._links.unused()
             self._retiring = self._relay.loop.call_later(self._relay.patience.unused, self._retire_surplus)
 
     def _retire_surplus(self) -> None:
-        """Close sessions that a peak has left behind; only this end can, because it opens the streams."""
+        """Close unused sessions after a peak; only this end can, because it opens the streams."""
         for link in self._links.unused()[: self._surplus]:
             link.end("no user has needed it for a while")
         self._retiring = None
@@ -248,7 +248,7 @@ class MuxServer(GatedServer):
             self._retiring = self._relay.loop.call_later(self._relay.patience.unused, self._retire_surplus)
 
     def _drop_idle(self) -> None:
-        """Open no more streams on the sessions of that channel; open ones go on."""
+        """Open no more streams on the sessions of that channel; open streams go on."""
         self._asked.clear()
         self._overdue.clear()
         self._surplus = 0

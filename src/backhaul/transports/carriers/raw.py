@@ -34,7 +34,7 @@ V072_LARGEST: Final = (1 << 14) - 6  # bytes of a datagram: v0.7.2 has 16 KiB fo
 
 
 class RawIdle(SilentConnection):
-    """Idle on the public end."""
+    """An idle connection on the public end."""
 
     __slots__ = ("_owner",)
     takes_flows = True
@@ -42,11 +42,11 @@ class RawIdle(SilentConnection):
     def __init__(self, relay: Relay, connection: Connection, owner: CarrierOwner) -> None:
         super().__init__(relay, connection)
         self._owner = owner
-        if connection.received:  # nothing follows a ticket: no tunnel connection
+        if connection.received:  # nothing follows a ticket, so this is no tunnel connection
             self._refuse()
 
     def attach(self, user: User) -> bool:
-        """See IdleCarrier. What the user has said already leaves together with the announcement."""
+        """Announce the target and join both; the user's first bytes leave together with the announcement."""
         if not self._alive():
             return False
         user.take_early()
@@ -61,7 +61,7 @@ class RawIdle(SilentConnection):
         return True
 
     def attach_flow(self, flow: Flow) -> bool:
-        """See IdleCarrier."""
+        """Announce the target and become the flow's far end."""
         if not self._alive():
             return False
         try:
@@ -80,7 +80,7 @@ class RawIdle(SilentConnection):
         """Do nothing: an idle connection of this transport is silent; the kernel keeps it alive."""
 
     def _alive(self) -> bool:
-        """Return whether the connection is silent, as it should be: its end or a handshake may still be unread."""
+        """Return whether the connection is silent, as it should be; an end or a handshake may still be unread."""
         if self._sock.fileno() < 0:
             return False
         if not has_input(self._sock):
@@ -97,7 +97,7 @@ class RawIdle(SilentConnection):
 
 
 class RawIdleConnection(SilentConnection):
-    """Waiting on the client's side."""
+    """An idle connection on the client."""
 
     __slots__ = ("_owner", "_reader")
 
@@ -117,7 +117,7 @@ class RawIdleConnection(SilentConnection):
                 self._addressed(frame)
 
     def _addressed(self, frame: Frame) -> None:
-        """Hand the connection on to the code that dials the target."""
+        """Pass the connection on to be joined with the target."""
         self._relay.poller.ignore_readable(self._sock)
         expect_outages(self._sock)
         target = frame.body.decode("utf-8", "replace")
@@ -151,12 +151,12 @@ class RawArrival:
         self.target = target
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
-        """See Arrival; bytes that came early go first."""
+        """Join it with the target; bytes that arrived early go first."""
         rest, target = self._rest, End(sock, half_close=True)
         join_sockets(self._relay, self._end, target, traffic, preface=rest, said=len(rest), done=done)
 
     def refuse(self, *, reset: bool) -> None:
-        """See Arrival."""
+        """Close the connection."""
         release(self._relay.poller, self._end.sock, reset=reset)
 
 
@@ -172,7 +172,7 @@ class RawFlowArrival:
         self.target = target
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
-        """See Arrival; datagrams that came early go first."""
+        """Join it with the target; datagrams that arrived early go first."""
         flows, tunnel = self._relay.flows, self._connection
         framing = _stamp if tunnel.peer.supports(Feature.DATAGRAMS) else _fitting(_stamp, flows.counters)
         stream = DatagramStream(self._relay.poller, tunnel.sock, framing, Splitter(stamped=False), flows.counters)
@@ -181,7 +181,7 @@ class RawFlowArrival:
         stream.start(flow.from_near, flow.close, tunnel.received)
 
     def refuse(self, *, reset: bool) -> None:
-        """See Arrival."""
+        """Close the connection."""
         release(self._relay.poller, self._connection.sock, reset=reset)
 
 
@@ -190,7 +190,7 @@ def _stamp(batch: Batch) -> bytes:
 
 
 def _fitting(framing: Join, counters: Counters) -> Join:
-    """Return ``framing`` for a v0.7.2 peer: what would burst its buffer is dropped, and costs no other datagram."""
+    """Return ``framing`` for a v0.7.2 peer, without the datagrams that are too large for its buffer."""
 
     def frame(batch: Batch) -> bytes:
         fitting = [datagram for datagram in batch if len(datagram) <= V072_LARGEST]

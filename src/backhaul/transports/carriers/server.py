@@ -12,7 +12,7 @@ from backhaul.wire.signals import Signal
 
 
 class GatedServer(ABC):
-    """The public end of a transport; subclasses say what the gate lets in, and how that carries users."""
+    """The public end of a transport; subclasses make the gate, and the carriers of users."""
 
     def __init__(
         self,
@@ -29,10 +29,10 @@ class GatedServer(ABC):
 
     @abstractmethod
     def _drop_idle(self) -> None:
-        """Let go of whatever has no user: its control channel is gone."""
+        """Close carriers without a user, because their control channel has ended."""
 
     def apply(self, limits: CarrierLimits) -> None:
-        """See ServerTransport."""
+        """Use other limits from now on; open connections stay."""
         self._limits = limits
 
     def start(self) -> None:
@@ -40,7 +40,7 @@ class GatedServer(ABC):
         self._gate.start()
 
     def expect_user(self, waiting: int) -> None:
-        """Ask for the connection that will replace the one this user takes."""
+        """Request the connection that will replace the one that this user takes."""
         del waiting
         self.session.send(Signal.CHANNEL)
 
@@ -49,7 +49,7 @@ class GatedServer(ABC):
         self.session.send(Signal.HEARTBEAT)
 
     def stop_listening(self) -> None:
-        """Take no more connections, close the idle ones; users in flight go on."""
+        """Stop listening, and close idle connections; users in flight go on."""
         self._gate.stop_listening()
         self.session = NO_CLIENT
         self._drop_idle()
@@ -61,11 +61,11 @@ class GatedServer(ABC):
 
     @property
     def fit(self) -> Fit:
-        """Takes what becomes known of the other end's tunnel connections."""
+        """The evidence of whether both ends run the same transport."""
         return self._events.fit
 
     def client_lost(self, reason: str, *, goodbye: bool = False) -> None:
-        """Let go of what is idle, which belonged to that session, and tell the control plane."""
+        """Close the idle carriers, which belonged to that session, and tell the control plane."""
         self.session = NO_CLIENT
         self._drop_idle()
         self._events.client_lost(reason, goodbye=goodbye)

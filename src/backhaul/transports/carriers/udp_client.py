@@ -38,7 +38,7 @@ class UdpClient(DoorClient):
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._server: tuple[str, int] | None = None
-        self._opening = 0  # tunnels wanted before it was known how to announce them
+        self._opening = 0  # tunnels requested before it was known how to announce them
         self._idle: set[_Tunnel] = set()
         self._assigned: set[_Tunnel] = set()
         self._announcing: asyncio.TimerHandle | None = None
@@ -51,12 +51,12 @@ class UdpClient(DoorClient):
 
     @property
     def spare(self) -> int:
-        """All of these: a server asks for a replacement of each that it uses."""
+        """All tunnels that wait for a flow: a server asks for a replacement of each that it uses."""
         return len(self._idle)
 
     @property
     def shared(self) -> int:
-        """No tunnel takes a second flow."""
+        """The number of tunnels that take another flow, which none does."""
         return 0
 
     @property
@@ -86,7 +86,7 @@ class UdpClient(DoorClient):
         return host
 
     def open(self) -> None:
-        """Open one more tunnel and announce it."""
+        """Open a tunnel and announce it."""
         if not self._server:
             self._opening += 1
             return
@@ -113,11 +113,11 @@ class UdpClient(DoorClient):
 
     @property
     def leaving(self) -> int:
-        """Nothing is left to the server: a tunnel that is closed here costs its flow a second at most."""
+        """The number of tunnels left to the server: none, because a closed tunnel costs its flow a second at most."""
         return 0
 
     def close(self) -> None:
-        """Nothing is left to close."""
+        """Do nothing: ``disconnect`` has closed the idle tunnels."""
 
     def assigned(self, tunnel: "_Tunnel") -> None:
         """Report the user of a tunnel to which the server assigned a target; the pool replaces the tunnel."""
@@ -163,16 +163,16 @@ class _Tunnel:
         self._socket = DatagramSocket(owner.relay.poller, sock, self._received, counters)
         self._name = secrets.token_bytes(TUNNEL_SIZE)
         self._assignment = b""
-        self._early = DatagramQueue(counters)  # what came before the target's socket was there
+        self._early = DatagramQueue(counters)  # datagrams that arrived before the target's socket was ready
         self._flow: Flow | None = None
         self.target = ""
 
     def announce(self, ticket: bytes) -> None:
-        """Announce this tunnel to a server with extensions, and whether the assignment has come."""
+        """Announce this tunnel to a server with extensions, with or without an assignment."""
         self._socket.send([announce(ticket, Announcement(self._name, assigned=bool(self._assignment)))])
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
-        """See Arrival; ``sock`` is a UDP socket that is connected to the target."""
+        """Join it with the target through ``sock``, a UDP socket that is connected to it."""
         flows = self._owner.relay.flows
         flow = self._flow = Flow(
             flows, self, self.target, traffic, flows.counters, done=functools.partial(done, FLOW_OVER)
@@ -182,16 +182,16 @@ class _Tunnel:
             flow.from_near(early)
 
     def refuse(self, *, reset: bool) -> None:
-        """See Arrival."""
+        """Close the tunnel."""
         del reset
         self.close()
 
     def send(self, batch: Batch) -> None:
-        """See DatagramEnd."""
+        """Send datagrams of the target to the server."""
         self._socket.send(batch)
 
     def close(self) -> None:
-        """See DatagramEnd."""
+        """Close the socket, and drop the datagrams that wait."""
         self._socket.close()
         self._early.close()
         self._flow = None
@@ -210,7 +210,7 @@ class _Tunnel:
         return [datagram for datagram in batch if len(datagram) != size or datagram != assignment]
 
     def _after_assignment(self, batch: Batch) -> Batch:
-        """Look for the assignment; return the datagrams after it. Those before it can't be used."""
+        """Find the assignment; return the datagrams after it. Those before it can't be used."""
         ticket = self._owner.ticket
         for position, datagram in enumerate(batch):
             target = read_assignment(ticket, datagram)
@@ -223,8 +223,8 @@ class _Tunnel:
         try:
             parse_target(target)
         except BadTargetError:
-            # Towards v0.7.2: the target was lost or overtaken, and this is a user's datagram, which nobody may
-            # log. The server will not use this tunnel for anything else.
+            # Without a ticket (v0.7.2) the target may be lost or overtaken. This is a user's datagram then, which must
+            # not be logged, and the server will not use this tunnel for anything else.
             self.close()
             return
         self.target = target

@@ -1,4 +1,4 @@
-"""The public end of transport udp: one UDP socket for all tunnels, each an address that the client announced."""
+"""The public end of transport udp: one UDP socket for all tunnels, which are addresses that the client announced."""
 
 import asyncio
 import functools
@@ -27,25 +27,25 @@ from .server import GatedServer
 
 log = logging.getLogger("backhaul.tunnel")
 
-# A tunnel through which a user has sent for this long without a sign of life from the client leads nowhere: the
-# client's address has changed, or the client is another by now. One with extensions announces itself every 5 s.
+# Seconds of a user's datagrams without a sign of life from the client. Such a tunnel leads nowhere: the client has
+# another address by now, or there is another client. One with extensions announces itself every 5 s.
 SIGN_OF_LIFE = 10.0
-# v0.7.2 says nothing by itself: there, a target that has answered once and is silent now is likelier, for so long.
+# v0.7.2 sends nothing by itself: a target that has answered once may well be silent for this long.
 SIGN_OF_LIFE_V072 = 60.0
 
 
 class UdpServer(GatedServer):
-    """Idle tunnels in the order in which they were heard from; the one heard from last is used first."""
+    """Idle tunnels in the order of their last sign of life; the most recent one is used first."""
 
     _gate: RawGate
-    client_is_v072 = False  # of no use to anybody here
+    client_is_v072 = False  # nothing on this transport depends on it
 
     def __init__(self, settings: ServerSettings, limits: CarrierLimits, events: ServerEvents, relay: Relay) -> None:
         super().__init__(settings, limits, events, functools.partial(RawGate, relay.poller, settings, transport="udp"))
         self._loop = asyncio.get_running_loop()
         self._relay = relay
         self._by_address: dict[Address, _Tunnel] = {}
-        self._by_name: dict[bytes, _Tunnel] = {}  # those of a client with extensions
+        self._by_name: dict[bytes, _Tunnel] = {}  # the tunnels of a client with extensions
         self._idle: OrderedDict[_Tunnel, None] = OrderedDict()
         self._pinging: asyncio.TimerHandle | None = None  # set while there is a control channel
         self._socket: DatagramSocket | None = None
@@ -77,12 +77,12 @@ class UdpServer(GatedServer):
         self._ping_later()
 
     def assign(self, user: User) -> bool:
-        """Return False: streams do not travel over this transport."""
+        """Return False: this transport carries no streams."""
         del user
         return False
 
     def assign_flow(self, flow: Flow) -> Carry:
-        """Assign the idle tunnel that was heard from last, if there is one."""
+        """Assign the idle tunnel with the most recent sign of life, if there is one."""
         tunnel = self._take()
         if not tunnel:
             return Carry.LATER
@@ -90,7 +90,7 @@ class UdpServer(GatedServer):
         return Carry.CARRIED
 
     def stop_listening(self) -> None:
-        """Take no more tunnels; flows end with the socket that they share: a user's next datagram begins another."""
+        """Close the socket; its flows end with it, and a user's next datagram begins another one."""
         super().stop_listening()
         for tunnel in list(self._by_address.values()):
             tunnel.end()
@@ -104,14 +104,14 @@ class UdpServer(GatedServer):
             self.forget(tunnel)
 
     def tunnel_opened(self, connection: Connection) -> None:
-        """No tunnel is a TCP connection: this is a client that came back, and the gate shall hear it out."""
+        """Pass the connection to the gate: no tunnel is a TCP connection, so this is a client that returns."""
         if connection.peer.supports(Feature.TICKETS):
             release(self._relay.poller, connection.sock)
         else:
             self._gate.rehandshake(connection.sock, connection.received)
 
     def client_recognised(self) -> None:
-        """See GateEvents: a tunnel is announced with the token, wherever it comes from."""
+        """Do nothing: a tunnel is announced with the token, from any address."""
 
     def transmit(self, batch: Batch, address: Address) -> None:
         """Send to the client."""
@@ -119,7 +119,7 @@ class UdpServer(GatedServer):
             self._socket.send(batch, address)
 
     def replace(self, flow: Flow) -> "_Tunnel | None":
-        """Move a flow whose tunnel leads nowhere to another one and return that; None if none is idle."""
+        """Move a flow from a tunnel that leads nowhere to another one, and return that; None if none is idle."""
         tunnel = self._take()
         if tunnel:
             log.debug("no sign of life from a tunnel to %s: its flow moves to another", flow.target)
@@ -145,12 +145,12 @@ class UdpServer(GatedServer):
             if tunnel in self._idle:
                 self._idle.move_to_end(tunnel)
             self._move(tunnel, address)
-        elif not announcement.assigned:  # else it belongs to a flow that has ended here already
+        elif not announcement.assigned:  # otherwise it belongs to a flow that has ended here already
             self._make_room(address)
             self._add(_Tunnel(self, self._relay, announcement.tunnel, address))
 
     def read(self, datagram: bytes | memoryview) -> Announcement | None:
-        """Return what a datagram of the present client announces, if anything."""
+        """Return the announcement in a datagram of the present client, if there is one."""
         return read_announcement(self.session.ticket, datagram)
 
     def _received(self, batch: Batch, address: Address) -> None:
@@ -228,15 +228,15 @@ class _Tunnel:
         self._owner = owner
         self._relay = relay
         self._heard_at = self._loop.time()
-        self._assignment = b""  # said again before every batch until it is confirmed
-        self._unanswered = 0.0  # since when the user has been sending without a sign of life; 0: there was one
+        self._assignment = b""  # repeated before every batch until it is confirmed
+        self._unanswered = 0.0  # time since which the user has been sending without a sign of life; 0 after one
         self._patience = SIGN_OF_LIFE  # seconds
         self.name = name  # empty if the client is v0.7.2
         self.address = address
         self.flow: Flow | None = None
 
     def assign(self, flow: Flow, ticket: bytes, *, again: bool = False) -> None:
-        """Become the far end of ``flow``; ``again`` if that had a tunnel already, whose client nobody heard."""
+        """Become the far end of ``flow``; ``again`` if it had another tunnel, without a sign of life."""
         self.flow = flow
         self._assignment = assign(ticket if self.name else b"", flow.target)
         if again and not self._may_be_forgotten():  # a flow that is never answered, as some are, moves only once
@@ -251,7 +251,7 @@ class _Tunnel:
             self.flow.from_far(answers)
 
     def alive(self, *, confirmed: bool) -> None:
-        """Note that a peer is there, which may have seen the assignment."""
+        """Note a sign of life of the client; with ``confirmed`` it has received the assignment."""
         self._unanswered = 0.0
         self._heard_at = self._loop.time()
         if not self.name:
@@ -260,7 +260,7 @@ class _Tunnel:
             self._assignment = b""
 
     def send(self, batch: Batch) -> None:
-        """See DatagramEnd."""
+        """Send a user's datagrams to the client; move the flow to another tunnel if this one leads nowhere."""
         now = self._loop.time()
         if not self._unanswered:
             self._unanswered = now
@@ -271,12 +271,12 @@ class _Tunnel:
             return
         if self._assignment:
             self._owner.transmit([self._assignment], self.address)
-            if not self.name:  # v0.7.2 would hand a second one to the target
+            if not self.name:  # v0.7.2 would pass a second one on to the target
                 self._assignment = b""
         self._owner.transmit(batch, self.address)
 
     def close(self) -> None:
-        """See DatagramEnd."""
+        """Give up the address, because the flow has ended."""
         self.flow = None
         self._owner.forget(self)
 
@@ -295,7 +295,7 @@ class _Tunnel:
         return not self.name and self._loop.time() - self._heard_at > self._relay.patience.forgotten
 
     def _heard(self, datagram: bytes | memoryview) -> bool:
-        """Take what the client says of its tunnels; False for a datagram of the target."""
+        """Read a message of the client about its tunnels; return False for a datagram of the target."""
         if len(datagram) != ANNOUNCEMENT_SIZE:
             return not self.name and self._owner.is_token(datagram)
         if announcement := self._owner.read(datagram):

@@ -34,11 +34,11 @@ _UNASKED = websocket.encode(websocket.PONG, b"", masked=True)  # RFC 6455, 5.5.3
 
 
 class _ClosedError(websocket.WebSocketError):
-    """The other end has said goodbye."""
+    """The other end has sent a close frame, or is gone."""
 
 
 class WsIdle(SilentConnection):
-    """Idle on the public end. The client has nothing to say there; proxies in between may ping."""
+    """An idle connection on the public end. The client sends nothing on it; proxies in between may ping."""
 
     __slots__ = ("_ended", "_owner", "_parser")
 
@@ -48,16 +48,16 @@ class WsIdle(SilentConnection):
         self._ended = False
         self._parser = websocket.FrameParser(self, expect_masked=True)
         relay.pings.add(self)
-        if connection.received:  # a client waits for the target
+        if connection.received:  # a client sends nothing before the target
             self._refuse()
 
     @property
     def takes_flows(self) -> bool:
-        """See IdleCarrier: v0.7.2 knows no such targets on this transport."""
+        """True for peers with extensions; v0.7.2 knows no targets of datagrams on this transport."""
         return self.peer.supports(Feature.DATAGRAMS)
 
     def attach(self, user: User) -> bool:
-        """See IdleCarrier. What the user has said already leaves together with the announcement."""
+        """Announce the target and join both; the user's first bytes leave together with the announcement."""
         if not self._alive():
             return False
         user.take_early()
@@ -78,7 +78,7 @@ class WsIdle(SilentConnection):
         return True
 
     def attach_flow(self, flow: Flow) -> bool:
-        """See IdleCarrier."""
+        """Announce the target and become the flow's far end."""
         if not self._alive():
             return False
         try:
@@ -94,27 +94,27 @@ class WsIdle(SilentConnection):
         return True
 
     def ping(self) -> None:
-        """See IdleCarrier."""
+        """Send the ping of v0.7.2."""
         if not self._say(_PING):
             self._give_up()
 
     def ping_if_silent(self) -> None:
-        """See Silent."""
+        """Ping unless bytes have moved since the last call."""
         if not self._was_active():
             self.ping()
 
     def close(self, *, reset: bool = False) -> None:
-        """See IdleCarrier."""
+        """Close the connection."""
         self._relay.pings.discard(self)
         super().close(reset=reset)
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
-        """See websocket.Sink."""
+        """Note that the client has sent a message, which ends the connection."""
         del opcode, piece, message_end
         self._ended = True
 
     def on_control(self, opcode: int, payload: bytes) -> None:
-        """See websocket.Sink."""
+        """Answer the ping of a proxy; note a close."""
         if opcode == websocket.PING:
             self._ended |= not self._say(websocket.encode(websocket.PONG, payload, masked=False))
         elif opcode == websocket.CLOSE:
@@ -125,7 +125,7 @@ class WsIdle(SilentConnection):
         return WsChannel(self._relay, self._sock, self._parser, unsent, masked=False, peer=self.peer)
 
     def _alive(self) -> bool:
-        """Return whether the connection is silent, as it should be: its end may still be unread."""
+        """Return whether the connection is silent, as it should be; its end may still be unread."""
         if self._sock.fileno() < 0:
             return False
         if has_input(self._sock):
@@ -157,7 +157,7 @@ class _Sending(Enum):
 
 
 class WsIdleConnection(SilentConnection):
-    """Waiting on the client's side."""
+    """An idle connection on the client."""
 
     __slots__ = ("_kept", "_owner", "_parser", "_reader", "_sending", "_target")
 
@@ -171,16 +171,16 @@ class WsIdleConnection(SilentConnection):
         self._parser = websocket.FrameParser(self, expect_masked=False)
         if not self.peer.supports(Feature.PINGS):
             relay.pings.add(self)
-        if connection.received:  # not at once: the owner does not know this object yet
+        if connection.received:  # later, because the owner does not know this object yet
             relay.loop.call_soon(relay.poller.run, self._sock, functools.partial(self._hear, connection.received))
 
     def ping_if_silent(self) -> None:
-        """See Silent. A v0.7.2 server reads nothing here yet: an answer nobody asked for needs none in turn."""
+        """Send an unsolicited pong unless bytes have moved: a v0.7.2 server reads nothing yet and need not answer."""
         if not self._was_active() and not self._say(_UNASKED):
             self._give_up()
 
     def close(self, *, reset: bool = False) -> None:
-        """See IdleConnection."""
+        """Close the connection."""
         self._relay.pings.discard(self)
         super().close(reset=reset)
 
@@ -189,7 +189,7 @@ class WsIdleConnection(SilentConnection):
         return _Early(bytes(self._kept), self._unsent, self._sending, self.peer)
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
-        """See websocket.Sink: after the target, bytes of the user may have come already."""
+        """Read the target; keep the user's bytes that arrive after it."""
         if self._target:
             self._kept += piece
             if self.peer.supports(Feature.HALF_CLOSE) and message_end and not piece:  # see WsChannel
@@ -198,7 +198,7 @@ class WsIdleConnection(SilentConnection):
             self._reader.on_payload(opcode, piece, message_end=message_end)
 
     def on_control(self, opcode: int, payload: bytes) -> None:
-        """See websocket.Sink."""
+        """Answer a ping; end at a close."""
         self._on_control(opcode, payload)
 
     def _on_message(self, opcode: int, payload: bytes) -> None:
@@ -230,7 +230,7 @@ class WsIdleConnection(SilentConnection):
             self._relay.poller.ignore_readable(self._sock)
             self._relay.poller.ignore_writable(self._sock)
             self._relay.pings.discard(self)
-            del self._reader  # it holds methods of this object: without the circle all is freed in time
+            del self._reader  # it holds methods of this object; without the reference cycle everything is freed at once
             expect_outages(self._sock)
             self._owner.addressed(self, WsArrival(self._relay, self._sock, self._parser, self._target, self._early))
 
@@ -241,7 +241,7 @@ class WsIdleConnection(SilentConnection):
 class _Early(NamedTuple):
     """The state of a user when the target is named."""
 
-    kept: bytes  # said already
+    kept: bytes  # bytes of the user that have arrived
     unsent: bytes  # the rest of an answer to a ping
     sending: _Sending
     peer: Peer
@@ -263,7 +263,7 @@ class WsArrival:
         self.target = target.removeprefix(UDP_PREFIX) if self.datagrams else target
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
-        """See Arrival; bytes that came early go first."""
+        """Join it with the target; bytes that arrived early go first."""
         channel = self._channel()
         if self.datagrams:
             self._join_flow(channel, sock, traffic, done)
@@ -275,7 +275,7 @@ class WsArrival:
             joined.on_reset()
 
     def refuse(self, *, reset: bool) -> None:
-        """See Arrival."""
+        """Close the connection, with a reset if the target sent one."""
         self._channel().drop(reset=reset)
 
     def _join_flow(self, channel: WsChannel, sock: socket.socket, traffic: Traffic, done: Done) -> None:
