@@ -31,7 +31,7 @@ class SmuxChannel:
 
     @property
     def half_close(self) -> bool:
-        """See Channel."""
+        """True if the peer supports half-close."""
         return self._link.peer.supports(Feature.HALF_CLOSE)
 
     @property
@@ -49,7 +49,7 @@ class SmuxChannel:
         self._link.sender.turns.add(consumer, bulk=bulk)
 
     def room(self) -> int:
-        """See Channel."""
+        """Return the payload bytes that may be sent now, by the window of the stream."""
         return self._stream.sendable() if self._link.whole_window else self._stream.stretch()
 
     def send_frames(self, count: int, *, last: bool = False) -> None:

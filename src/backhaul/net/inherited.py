@@ -24,12 +24,12 @@ class NoDepot:
     """A depot that keeps nothing."""
 
     def keep(self, name: str, sock: socket.socket) -> bool:
-        """See Depot."""
+        """Keep nothing."""
         del name, sock
         return False
 
     def drop(self, name: str) -> None:
-        """See Depot."""
+        """Do nothing."""
 
 
 class Spares:

@@ -73,7 +73,7 @@ class Listeners:
         return bool(living) and all(name in self._spares for name in living)
 
     def streams(self, host: str, port: int, options: SocketOptions) -> socket.socket:
-        """See Opener."""
+        """Return a listening socket, an inherited one if it matches; raise OSError if that fails."""
         if host.startswith("/"):
             return self.path(host, replacing=self._predecessor)
         host = self.hosts.address(host)
@@ -99,7 +99,7 @@ class Listeners:
         return self._note(sock or listen_at(path, replacing=replacing))
 
     def datagrams(self, host: str, port: int) -> socket.socket:
-        """See Opener."""
+        """Return a bound UDP socket, an inherited one if it matches; raise OSError if that fails."""
         host = self.hosts.address(host)
         sock = self._take(host, port, socket.SOCK_DGRAM)
         if sock:
@@ -240,11 +240,11 @@ class WithheldListeners:
         self._listeners = listeners
 
     def streams(self, host: str, port: int, options: SocketOptions) -> socket.socket:
-        """See Opener. The client must reach the same process for as long as that runs."""
+        """Return a listening socket of this process alone, because the client must reach the process that it knows."""
         if host.startswith("/"):
             return self._listeners.withhold(self._listeners.path(host))
         return self._listeners.withhold(self._listeners.streams(host, port, options))
 
     def datagrams(self, host: str, port: int) -> socket.socket:
-        """See Opener."""
+        """Return a bound UDP socket of this process alone; raise OSError if that fails."""
         return self._listeners.withhold(self._listeners.datagrams(host, port))

@@ -98,7 +98,7 @@ class Dropping(Protocol):
     """The part of a poller that closing a socket needs."""
 
     def drop(self, sock: socket.socket) -> None:
-        """See Poller."""
+        """Stop all calls; the caller must close the socket at once."""
 
 
 def release(poller: Dropping, sock: socket.socket, *, reset: bool = False, drained: bool = False) -> None:
@@ -146,11 +146,11 @@ class _Guards(ABC):
         self._interests: dict[int, _Interest] = {}
 
     def guard(self, sock: socket.socket, broken: Callback) -> None:
-        """See Poller."""
+        """Set the guard of ``sock``."""
         self._interest(sock).broken = broken
 
     def run(self, sock: socket.socket, callback: Callback) -> None:
-        """See Poller."""
+        """Call ``callback`` under the socket's guard, unless it is closed."""
         fd = sock.fileno()
         if fd < 0:
             return
@@ -162,7 +162,7 @@ class _Guards(ABC):
 
     @abstractmethod
     def drop(self, sock: socket.socket) -> None:
-        """See Poller."""
+        """Stop all calls; the caller must close the socket at once."""
 
     def _interest(self, sock: socket.socket) -> _Interest:
         fd = sock.fileno()
@@ -194,7 +194,7 @@ class EpollPoller(_Guards):
         self._loop.add_reader(self._epoll.fileno(), self._dispatch)
 
     def own(self, sock: socket.socket, readable: Callback, broken: Callback) -> None:
-        """See Poller."""
+        """Combine ``guard`` and ``on_readable``."""
         interest = self._interest(sock)
         interest.broken = broken
         interest.readable = readable
@@ -202,36 +202,36 @@ class EpollPoller(_Guards):
             self._want(sock, interest, interest.mask | _READ)
 
     def on_readable(self, sock: socket.socket, callback: Callback) -> None:
-        """See Poller."""
+        """Watch ``sock`` for bytes, its end and errors."""
         interest = self._interest(sock)
         interest.readable = callback
         self._want(sock, interest, interest.mask | _READ)
 
     def on_writable(self, sock: socket.socket, callback: Callback) -> None:
-        """See Poller."""
+        """Watch ``sock`` for room."""
         interest = self._interest(sock)
         interest.writable = callback
         self._want(sock, interest, interest.mask | select.EPOLLOUT)
 
     def ignore_readable(self, sock: socket.socket) -> None:
-        """See Poller."""
+        """Stop the calls of ``on_readable``."""
         if interest := self._interests.get(sock.fileno()):
             interest.readable = None  # the epoll is changed at the next report, which is rare
 
     def ignore_writable(self, sock: socket.socket) -> None:
-        """See Poller."""
+        """Stop the calls of ``on_writable``."""
         if interest := self._interests.get(sock.fileno()):
             interest.writable = None
             self._want(sock, interest, interest.mask & ~select.EPOLLOUT)
 
     def on_reset(self, sock: socket.socket, callback: Callback) -> None:
-        """See Poller."""
+        """Stop the calls of ``on_readable``; watch for a reset."""
         if interest := self._interests.get(sock.fileno()):
             interest.readable = None
             interest.reset = callback
 
     def forget(self, sock: socket.socket) -> None:
-        """See Poller."""
+        """Stop all calls; the socket stays open."""
         fd = sock.fileno()
         if interest := self._interests.pop(fd, None):
             self._stale.add(fd)
@@ -239,13 +239,13 @@ class EpollPoller(_Guards):
                 self._epoll.unregister(fd)
 
     def drop(self, sock: socket.socket) -> None:
-        """See Poller. Closing removes a socket from the epoll too (epoll(7), question 6), which saves a call."""
+        """Stop all calls. Closing removes a socket from the epoll too (epoll(7), question 6), which saves a call."""
         fd = sock.fileno()
         if self._interests.pop(fd, None):
             self._stale.add(fd)
 
     def close(self) -> None:
-        """See Poller."""
+        """Close the epoll."""
         if not self._epoll.closed:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
@@ -308,40 +308,40 @@ class LoopPoller(_Guards):
         self._loop = asyncio.get_running_loop()
 
     def own(self, sock: socket.socket, readable: Callback, broken: Callback) -> None:
-        """See Poller."""
+        """Combine ``guard`` and ``on_readable``."""
         self.guard(sock, broken)
         self.on_readable(sock, readable)
 
     def on_readable(self, sock: socket.socket, callback: Callback) -> None:
-        """See Poller."""
+        """Watch ``sock`` for bytes, its end and errors."""
         self._loop.add_reader(sock, self.run, sock, callback)
 
     def on_writable(self, sock: socket.socket, callback: Callback) -> None:
-        """See Poller."""
+        """Watch ``sock`` for room."""
         self._loop.add_writer(sock, self.run, sock, callback)
 
     def ignore_readable(self, sock: socket.socket) -> None:
-        """See Poller."""
+        """Stop the calls of ``on_readable``."""
         self._loop.remove_reader(sock)
 
     def ignore_writable(self, sock: socket.socket) -> None:
-        """See Poller."""
+        """Stop the calls of ``on_writable``."""
         self._loop.remove_writer(sock)
 
     def on_reset(self, sock: socket.socket, callback: Callback) -> None:
-        """See Poller."""
+        """Stop the calls of ``on_readable``; the event loop can't watch for a reset alone."""
         del callback
         self._loop.remove_reader(sock)
 
     def forget(self, sock: socket.socket) -> None:
-        """See Poller. uvloop aborts the process when a descriptor closes before its callbacks are gone."""
+        """Stop all calls. uvloop aborts the process when a descriptor closes before its callbacks are gone."""
         self._interests.pop(sock.fileno(), None)
         self._loop.remove_reader(sock)
         self._loop.remove_writer(sock)
 
     def drop(self, sock: socket.socket) -> None:
-        """See Poller."""
+        """Stop all calls; the caller must close the socket at once."""
         self.forget(sock)
 
     def close(self) -> None:
-        """See Poller."""
+        """Do nothing: the event loop owns its readers."""

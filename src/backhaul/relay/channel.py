@@ -59,7 +59,7 @@ class Channel(Protocol):
 
     @property
     def half_close(self) -> bool:
-        """True if the peer takes the end of one direction for just that, and this direction can still be ended."""
+        """True if the peer keeps one direction open when the other ends, and this direction can still be ended."""
 
     @property
     def blocked(self) -> bool:

@@ -15,11 +15,12 @@ from .engine import Relay
 
 log = logging.getLogger("backhaul.tunnel")
 
-# Payload bytes of our messages: with their header eight whole records of TLS, each of which costs a system call, and
-# not a ninth for the last bytes.
+# Payload bytes of a message: with its header it fills eight records of TLS, each of which costs a system call, without
+# a ninth for the last bytes.
 FRAME_SIZE: Final = (1 << 17) - websocket.MAX_HEADER
-# ... and of those to v0.7.2, as large as its own. It reads any size, but writes each whole to a target's socket that it
-# has given 32 KiB, and stands still for 40 ms wherever the rest does not fit (64 KiB: 0.1 Gbit/s, 16 or 32 KiB: 1.8).
+# Payload bytes of a message to v0.7.2, as large as its own. It reads any size, but writes each message whole to a
+# target's socket with a buffer of 32 KiB, and stalls for 40 ms if the rest does not fit (with 64 KiB: 0.1 Gbit/s, with
+# 16 or 32 KiB: 1.8).
 _FRAME_SIZE_OF_OTHERS: Final = (1 << 14) - websocket.MAX_HEADER  # one record of TLS
 _READ_SIZE: Final = 1 << 18  # bytes per wake-up
 _MAX_UNSENT_PONGS: Final = 1 << 16  # bytes: a peer that pings and does not read gets no more answers
@@ -53,8 +54,8 @@ class WsChannel:
         "_backlog",
         "_conn",
         "_consumer",
-        "_end_heard",
-        "_end_said",
+        "_end_received",
+        "_end_sent",
         "_ended",
         "_lingering",
         "_masked",
@@ -103,8 +104,8 @@ class WsChannel:
         self._paused = False
         self._active = True  # bytes have moved lately
         self._ended = False  # the connection's end has been read
-        self._end_heard = False  # the peer has ended its direction
-        self._end_said = False  # ... and this end its own
+        self._end_received = False  # the peer has ended its direction
+        self._end_sent = False  # this end has ended its direction
         self._unread = 0  # payload bytes that the user's socket has not taken yet
         parser.sink = self
         if unsent:
@@ -148,7 +149,7 @@ class WsChannel:
         start = websocket.put_header(OUT, payload_at, count, masked=self._masked)
         end = payload_at + count
         if last:
-            self._end_said = True
+            self._end_sent = True
             message = _END_MESSAGES[self._masked]
             OUT[end : end + len(message)] = message
             end += len(message)
@@ -174,9 +175,9 @@ class WsChannel:
             self._relay.poller.on_readable(self._conn, self._readable)
 
     def finish(self) -> None:
-        """See Channel. Towards v0.7.2 nothing can be said but the end of both directions."""
+        """End this direction; towards v0.7.2, which has no half-close, end both."""
         if self.half_close:
-            self._say_end()
+            self._send_end()
         elif self._consumer:
             self._consumer.close()
 
@@ -204,7 +205,7 @@ class WsChannel:
 
     def _let_go(self, *, reset: bool) -> None:
         if self.half_close and not reset:
-            self._say_end()
+            self._send_end()
         elif self.half_close:
             self._transmit(websocket.encode(_RESET, b"", masked=self._masked))
         self._consumer = None
@@ -240,7 +241,7 @@ class WsChannel:
             kept = len(piece) - self._consumer.on_data(piece)
             self._unread += kept
         elif self.half_close and message_end:
-            self._end_heard |= opcode == _END
+            self._end_received |= opcode == _END
             self._consumer.on_fin() if opcode == _END else self._consumer.on_reset()
 
     def on_control(self, opcode: int, payload: bytes) -> None:
@@ -283,14 +284,14 @@ class WsChannel:
         else:
             self.settle()
 
-    def _say_end(self) -> None:
-        if not self._end_said:
-            self._end_said = True
+    def _send_end(self) -> None:
+        if not self._end_sent:
+            self._end_sent = True
             self._transmit(_END_MESSAGES[self._masked])
 
     def _closed(self) -> None:
         """Act on a close. A peer that can ends its direction first; otherwise the connection was cut."""
-        if self.half_close and not self._end_heard:
+        if self.half_close and not self._end_received:
             self._lost("the connection was cut")
         else:
             self._over()

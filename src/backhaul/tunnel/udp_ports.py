@@ -168,9 +168,9 @@ class _User:
         return f"user {name(peer_of(self._address))} of port {self._listener.port.name}"
 
     def send(self, batch: Batch) -> None:
-        """See DatagramEnd."""
+        """Send datagrams of the target to the user."""
         self._listener.socket.send(batch, self._address)
 
     def close(self) -> None:
-        """See DatagramEnd."""
+        """End the flow of this user."""
         self._listener.dispatcher.flow_closed(self._listener.flows.pop(self._address))

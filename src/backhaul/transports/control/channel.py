@@ -20,7 +20,7 @@ PEER_CLOSED = "the peer closed it"
 
 
 class ControlDecoder(Protocol):
-    """Turns the bytes of a control channel into signals."""
+    """Decodes the signals on a control channel."""
 
     def feed(self, data: bytes) -> list[Signal]:
         """Return the signals in ``data``. Raises TransportError if it is invalid."""
@@ -52,17 +52,17 @@ class ControlChannel:
         watch_closely(sock)
 
     def start(self, rest: bytes = b"") -> None:
-        """Begin to read; ``rest`` are the bytes that came after the handshake."""
+        """Begin to read; ``rest`` holds the bytes after the handshake."""
         self._poller.own(self._sock, self._readable, self._fail)
         self._hear(rest)
 
     @property
     def unanswered(self) -> bool:
-        """True if the kernel sends bytes again, because the peer's has not acknowledged them."""
+        """True while the kernel repeats bytes because the peer has not acknowledged them."""
         return retransmissions(self._sock) > 0
 
     def send(self, data: bytes) -> None:
-        """Send ``data`` soon: signals of one turn of the event loop leave together."""
+        """Send ``data`` soon; signals of one turn of the event loop leave together."""
         if self.closed:
             return
         if not self._unsent:

@@ -34,18 +34,18 @@ class HttpSession:
         self._owner = owner
         self._answer_within = answer_within
         self._received = connection.received
-        self._asked = 0.0  # time of the heartbeat that has no answer yet
+        self._asked = 0.0  # time of the heartbeat that awaits an answer
         self._overdue: asyncio.TimerHandle | None = None
         self.peer = connection.peer
         self.rtt = 0.0
-        """Seconds, of the last heartbeat."""
+        """Seconds of a round trip, measured by the last heartbeat."""
         decoder = WsControlDecoder(self._reply, from_client=True)
         self._control = ControlChannel(relay.poller, connection.sock, decoder, self._heard, self._lost)
         relay.pings.add(self)
 
     @property
     def connected(self) -> bool:
-        """See ClientSession."""
+        """True until the control channel is lost or closed."""
         return not self._control.closed
 
     def start(self) -> None:
@@ -53,14 +53,14 @@ class HttpSession:
         self._control.start(self._received)
 
     def send(self, signal: Signal) -> None:
-        """See ClientSession; a heartbeat expects an answer."""
+        """Send ``signal``; a heartbeat must be answered in time."""
         self._control.send(encode_signal(signal, masked=False))
         if signal == Signal.HEARTBEAT and not self._overdue:
             self._asked = self._loop.time()
             self._overdue = self._loop.call_later(self._answer_within, self._end, "a heartbeat was not answered")
 
     def ping_if_silent(self) -> None:
-        """See Silent: the interval of the heartbeat may be longer than the patience of a proxy."""
+        """Ping a silent control channel: the interval of the heartbeat may be longer than the patience of a proxy."""
         self._control.send_if_silent(PING)
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ class RawSessionOwner(Protocol):
     """The gate that admitted the client."""
 
     def session_recognised(self, session: "RawSession") -> None:
-        """Ask for tickets from now on, because the client has extensions."""
+        """Require tickets from now on, because the client has extensions."""
 
     def session_is_v072(self, session: "RawSession") -> None:
         """Admit connections by their address, because no hello has arrived in time."""
@@ -52,23 +52,23 @@ class RawSession:
         self.proof = b""
         """The first bytes of its tunnel connections, which hold the ticket; empty if there is none."""
         self.rtt = 0.0
-        """Seconds, of the handshake."""
+        """Seconds of a round trip, measured by the handshake."""
         self.undecided = False
         """True while the client may still show that it has extensions."""
 
     @property
     def connected(self) -> bool:
-        """See ClientSession."""
+        """True until the control channel is lost or closed."""
         return not self._control.closed
 
     @property
     def vouches(self) -> bool:
-        """See ClientSession: there are no tickets on tcpmux."""
+        """True if tunnel connections show a ticket, which they never do on tcpmux."""
         return bool(self.proof)
 
     @property
     def ticket(self) -> bytes:
-        """See ClientSession; empty for a client of v0.7.2."""
+        """The secret by which tunnel connections are admitted; empty for a client of v0.7.2."""
         return self.proof[HEAD_SIZE:]
 
     @property
@@ -77,7 +77,7 @@ class RawSession:
         return self._control.unanswered
 
     def greet(self, token: bytes) -> None:
-        """Answer the handshake, and ask for the round trip; a client with extensions adds a hello to its answer."""
+        """Answer the handshake and measure the round trip; a client with extensions adds a hello to its answer."""
         self._control.send(encode(Signal.CHANNEL, token))
         if self._transport.rtt:
             self.undecided = True
@@ -89,7 +89,7 @@ class RawSession:
         self._control.start(self._received)
 
     def send(self, signal: Signal) -> None:
-        """See ClientSession."""
+        """Send ``signal`` as one byte."""
         self._control.send(bytes([signal]))
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class RawSession:
         if self._decoder.transport == self._transport.name:
             self._recognise()
             self._control.send(hello_answer(self._transport.name, self.ticket))
-        else:  # the client learns it from the answer and leaves; its ticket admits nothing
+        else:  # the client learns of the mismatch from the answer and leaves; its ticket admits nothing
             self._control.send(hello_answer(self._transport.name, secrets.token_bytes(TICKET_SIZE)))
             self._owner.session_mismatched(self._decoder.transport or "another transport")
 
@@ -132,7 +132,7 @@ class RawSession:
             self._owner.session_recognised(self)
 
     def _decide(self) -> None:
-        """End the time in which the client may turn out to have extensions."""
+        """End the time in which the client may still show extensions."""
         self.undecided = False
         if self._deadline:
             self._deadline.cancel()

@@ -11,10 +11,10 @@ _MAX_MESSAGE: Final = 125  # bytes; only the first counts
 _KNOWN: Final = frozenset({Signal.HEARTBEAT, Signal.CHANNEL, Signal.CLOSED})
 
 PING: Final = websocket.encode(websocket.PING, b"", masked=False)
-"""The message of a server on a silent control channel, because proxies close silent connections."""
+"""The message of a server on a silent control channel, which proxies would close."""
 
 PROBE: Final = websocket.encode(websocket.PING, b"?", masked=True)
-"""The message by which a client finds out whether its server is alive; the answer is read as ``Signal.HELLO``."""
+"""The message by which a client checks that its server is alive; the answer is read as ``Signal.HELLO``."""
 
 
 def encode_signal(signal: Signal, *, masked: bool) -> bytes:
@@ -23,7 +23,7 @@ def encode_signal(signal: Signal, *, masked: bool) -> bytes:
 
 
 class WsControlDecoder:
-    """Reads the messages of the peer on the control channel, and answers pings through ``reply``.
+    """Decodes the messages of a control channel, and answers pings through ``reply``.
 
     With ``from_client`` the peer is a client, whose frames are masked.
     """
@@ -42,7 +42,7 @@ class WsControlDecoder:
         return heard
 
     def _on_message(self, opcode: int, payload: bytes) -> None:
-        del opcode  # v0.7.2 takes text as well
+        del opcode  # v0.7.2 accepts text as well
         if payload and payload[0] in _KNOWN:
             self._heard.append(Signal(payload[0]))
 

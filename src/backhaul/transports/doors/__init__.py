@@ -1,1 +1,1 @@
-"""The ways out on the client: the control channel, and connections to the server."""
+"""The doors on the client: the control channel, and connections to the server."""

@@ -1,4 +1,4 @@
-"""The door of ws, wss, wsmux and wssmux: upgrades of connections to the server or to a CDN."""
+"""The door of ws, wss, wsmux and wssmux, which upgrades connections to the server or to a CDN."""
 
 import asyncio
 import functools
@@ -72,12 +72,12 @@ class HttpDoor:
         except BaseException:
             self.disconnect()
             if future.done() and not future.cancelled() and not future.exception():
-                release(self._poller, future.result().sock)  # connected, but nobody takes it any more
+                release(self._poller, future.result().sock)  # connected, but no longer needed
             raise
         return address
 
     def dial(self, done: Opened) -> None:
-        """See Door."""
+        """Open a tunnel connection in the background and call ``done`` once, unless disconnected or closed before."""
         user_id = _user_id()
         self._dial(f"/tunnel/{user_id}", user_id, done)
 
@@ -87,15 +87,15 @@ class HttpDoor:
 
     @property
     def can_ask(self) -> bool:
-        """See Door. Every WebSocket server answers a ping, also that of v0.7.2."""
+        """True: every WebSocket server answers a ping, even that of v0.7.2."""
         return True
 
     def probe(self) -> None:
-        """See Door."""
+        """Ping the server."""
         self._say(PROBE)
 
     def ping_if_silent(self) -> None:
-        """See Silent: the heartbeat of a v0.7.2 server may have a long interval."""
+        """Probe a silent control channel: the heartbeat of a v0.7.2 server may have a long interval."""
         if self._control:
             self._control.send_if_silent(PROBE)
 
@@ -109,7 +109,7 @@ class HttpDoor:
             self._control = None
 
     def close(self) -> None:
-        """See Door."""
+        """Abandon the connections that ``disconnect`` has left to be opened."""
         self._abandon(list(self._upgrading))
 
     def _abandon(self, attempts: "list[_Upgrade]") -> None:
@@ -190,7 +190,7 @@ class _Upgrade:
 
     @property
     def expected(self) -> bool:
-        """True if the server may know of it already, and have a user for it."""
+        """True if the server may know of the connection already, and have a user for it."""
         return self.for_users and self._asked
 
     def start(self, sock: socket.socket, tls: ClientContext | None) -> None:

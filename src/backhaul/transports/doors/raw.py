@@ -43,14 +43,14 @@ class RawDoor:
         self._events = events
         self._token = settings.token.encode()
         self._transport = TRANSPORTS[transport]
-        self._greeted = False  # whether the server has sent the RTT signal, with which those of tcp and udp begin
-        self._overdue: asyncio.TimerHandle | None = None  # runs until that signal is due
+        self._greeted = False  # the server has sent the RTT signal, with which those of tcp and udp begin
+        self._overdue: asyncio.TimerHandle | None = None  # runs until the signal is due
         self._misfit = ""  # one line about a server of another transport
         self._dialer = Dialer(poller, settings.dial_timeout, resolver)
         self._control: ControlChannel | None = None
         self._decoder = ClientControlDecoder()
-        self._known = asyncio.Event()  # set once the server has answered the hello, or no answer is expected any more
-        self._held: list[Opened] = []  # tunnel connections to be dialled after that
+        self._known = asyncio.Event()  # set once the server has answered the hello, or no longer needs to
+        self._held: list[Opened] = []  # tunnel connections that are dialled after that
         self._address = ("", 0)
 
     @property
@@ -70,9 +70,9 @@ class RawDoor:
             raise
 
     def dial(self, done: Opened) -> None:
-        """See Door. Until it is known whether the server has extensions, the connection waits.
+        """Open a tunnel connection once it is known whether the server has extensions.
 
-        The server would refuse one without the ticket that is on its way.
+        Before that the server would refuse it, because it lacks the ticket that is on its way.
         """
         if not self._known.is_set():
             self._held.append(done)
@@ -85,12 +85,12 @@ class RawDoor:
         self._dialer.dial(*self._address, self._settings.tunnel_options, connected)
 
     def _show(self, sock: socket.socket, ticket: bytes) -> Connection | OSError:
-        """Return the connection after it has shown the ticket, if there is one."""
+        """Return the connection after it has sent the ticket, if there is one."""
         if not ticket:
             return Connection(sock, V072)
         try:
-            # All or nothing: an empty buffer of any size takes a segment (tcp_sendmsg). A segment has at least 88
-            # bytes, and these are 19.
+            # The send takes all or nothing: an empty buffer of any size takes a segment (tcp_sendmsg). A segment has at
+            # least 88 bytes, and these are 19.
             sock.send(encode(Signal.TICKET, ticket))
         except OSError as error:  # the server has closed it already, for instance for lack of descriptors
             release(self._poller, sock)
@@ -104,11 +104,11 @@ class RawDoor:
 
     @property
     def can_ask(self) -> bool:
-        """See Door. Only a server with extensions answers hellos; on tcpmux there are none."""
+        """True if the server answers hellos; only one with extensions does, and none on tcpmux."""
         return bool(self.ticket)
 
     def probe(self) -> None:
-        """See Door."""
+        """Send a hello, if the server answers it."""
         if self._control and self.can_ask:
             self._control.send(hello(self._transport.name))
 
@@ -123,7 +123,7 @@ class RawDoor:
             self._control = None
 
     def close(self) -> None:
-        """See Door: ``disconnect`` leaves nothing to be opened."""
+        """Do nothing: ``disconnect`` leaves nothing to be opened."""
 
     async def _open(self, sock: socket.socket) -> str:
         self._address = (scoped_host(sock.getpeername()), self._settings.remote_port)
@@ -167,7 +167,7 @@ class RawDoor:
         self._control.start(rest)
 
     async def _learn_who_answers(self, patience: float) -> None:
-        # On tcpmux there is no hello to wait for, unless the server runs another transport and names it.
+        # On tcpmux no hello is due, unless the server runs another transport and names it.
         if self._transport.rtt or self._misfit:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(patience):
@@ -185,7 +185,7 @@ class RawDoor:
                 self._mismatched("tcp or udp")
             return
         if signal == Signal.HELLO:
-            if self._known.is_set():  # it was waited for in vain
+            if self._known.is_set():  # the wait for it has ended
                 self._events.server_recognised()
             self._known.set()
             if self._decoder.transport != self._transport.name:

@@ -1,1 +1,1 @@
-"""The ways in on the public end, and the decoy for visitors without the token."""
+"""The gates of the public end, and the decoy for visitors without the token."""

@@ -1,4 +1,4 @@
-"""Items that belong to networks: the network that has most, and the next one in turn, both in constant time."""
+"""Items that belong to networks: the network that has the most, and the next one in turn, in constant time."""
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
@@ -49,7 +49,7 @@ class Crowd(Generic[Item]):
         return next(iter(self._members[network]))
 
     def oldest_of_largest(self) -> Item:
-        """Return the oldest item of the network that has most; call only while not empty."""
+        """Return the oldest item of the network that has the most; call only while not empty."""
         return self.oldest_of(next(iter(self._sizes[-1])))
 
     def _resized(self, network: str, before: int, now: int) -> None:
@@ -63,10 +63,10 @@ class Crowd(Generic[Item]):
 
 
 class FairQueue(Generic[Item]):
-    """A queue in which networks take turns, however many items each of them has.
+    """A queue in which networks take turns, however many items each has.
 
-    Under too much load, the order of arrival would serve only items that have waited too long already. So the network
-    that came last is first in turn, with its newest item, and is then the last one.
+    Under overload, the order of arrival would serve only items that have waited too long already. So the network that
+    arrived last is first in turn, with its newest item, and is the last one after that.
     """
 
     def __init__(self) -> None:

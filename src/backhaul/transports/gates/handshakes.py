@@ -17,20 +17,20 @@ from .crowd import FairQueue
 from .hello import NO_APPLICATION_PROTOCOL, looks_like_tls, offered_protocols
 from .lobby import Pending
 
-_PER_TURN: Final = 8  # steps for trusted networks in one turn of the event loop; they hold up the relays for 4 ms
+_PER_TURN: Final = 8  # steps for trusted networks in one turn of the event loop; they delay the relays by 4 ms
 _LEFT: Final = getattr(select, "POLLRDHUP", 0)  # poll(2) reports hang-ups and errors in any case
 _PEEK_SIZE: Final = 1 << 14
-_BURST: Final = 0.05  # seconds of work that an idle time may save up
+_BURST: Final = 0.05  # seconds of work that idle time may save up
 
 
 class Handshakes(Generic[Pending]):
-    """Does the next step of a handshake when the connection has something to read and its turn has come.
+    """Does the next step of a handshake when its turn has come and the connection has bytes to read.
 
     A step costs this end a thousand times more than the bytes that cause it cost the peer. So each turn of the event
     loop does at most one step for an untrusted network, networks take turns, and all of them together may take
-    ``share`` of the time. Handshakes that have begun take turns with new ones, so a flood of hellos holds up none of
-    them. Steps for trusted networks are done at once, up to a number in one turn, and then in the next turns. A
-    connection that has waited for ``patience`` seconds fails, because its peer gives up as well.
+    ``share`` of the time. Begun handshakes take turns with new ones, so a flood of hellos delays none of them. Steps
+    for trusted networks are done at once, up to a number in one turn, and then in the next turns. A connection that has
+    waited for ``patience`` seconds fails, because its peer gives up as well.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Handshakes(Generic[Pending]):
         patience: float,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """``done`` gets a connection with TLS as its ``sock``, ``failed`` one that is to be closed.
+        """``done`` gets a connection with TLS as its ``sock``, ``failed`` one that must be closed.
 
         ``plain`` gets one that does not begin with TLS; none of its bytes have been read.
         """
@@ -68,7 +68,7 @@ class Handshakes(Generic[Pending]):
         self._affordable_at = 0.0  # time of `clock` at which the next step for an untrusted network may begin
 
     def begin(self, pending: Pending) -> None:
-        """Shake hands with a connection that is in the lobby."""
+        """Begin the handshake of a connection in the lobby."""
         self._poller.on_readable(pending.sock, functools.partial(self._ready, pending))
 
     def discard(self, pending: Pending) -> None:
@@ -198,7 +198,7 @@ class Handshakes(Generic[Pending]):
 
 
 def _has_left(sock: socket.socket) -> bool:
-    """Return whether the peer has finished or is gone, so that it can't finish a handshake."""
+    """Return whether the peer has closed the connection, so that it can't finish a handshake."""
     look = select.poll()
     look.register(sock, _LEFT)
     return bool(look.poll(0))

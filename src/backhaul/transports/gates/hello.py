@@ -17,7 +17,7 @@ def looks_like_tls(data: bytes) -> bool:
 
 
 def offered_protocols(data: bytes) -> list[bytes]:
-    """Return the protocols that a ClientHello offers with ALPN; none if it has no ALPN or is incomplete."""
+    """Return the protocols that a ClientHello offers with ALPN; empty if it has no ALPN or is incomplete."""
     try:
         return _read_protocols(data)
     except (struct.error, IndexError):

@@ -79,12 +79,12 @@ class HttpGate:
         self._decoy.open()
 
     def rehandshake(self, sock: socket.socket, data: bytes) -> None:
-        """See Gate: after an upgrade there is no second handshake."""
+        """Close the connection: after an upgrade there is no second handshake."""
         del data
         release(self._poller, sock)
 
     def stop_listening(self) -> None:
-        """Take no more connections and close the control channels."""
+        """Stop listening, and close the control channels."""
         if self._acceptor:
             self._acceptor.close()
             self._acceptor = None
@@ -92,7 +92,7 @@ class HttpGate:
         if self._handshakes:
             self._handshakes.close()
         self._decoy.close()
-        for session in list(self._sessions.values()):  # one that can't send its last bytes leaves by itself
+        for session in list(self._sessions.values()):  # a session that can't send its last bytes removes itself
             session.close()
         self._sessions.clear()
 
@@ -136,7 +136,7 @@ class HttpGate:
             self._handshakes.discard(pending)
 
     def _said(self, pending: PendingConnection, data: bytes) -> None:
-        """Admit a connection that begins with the token; the decoy reads all others on, and asks ``_claim``."""
+        """Admit a connection that begins with the token; the decoy reads all others, and asks ``_claim``."""
         self._lobby.take(pending)
         self._meet(pending, data)
 
@@ -149,7 +149,7 @@ class HttpGate:
             self._show_decoy(pending, data)
 
     def _claim(self, sock: socket.socket, ip: str, data: bytes) -> bool:
-        """Take over a visitor's connection if a client's request has come; a proxy may reuse connections of others."""
+        """Take over a visitor's connection at a client's request: proxies reuse connections for different clients."""
         request = self._tunnel_request(data)
         if not request:
             return False
@@ -176,7 +176,7 @@ class HttpGate:
         return request.path == f"{self._settings.path}/channel"
 
     def _client_of(self, pending: PendingConnection, request: Request) -> str | None:
-        """Return the client's name if the request may be admitted, also from a barred network; otherwise None."""
+        """Return the client's name if the request is admitted, even from a barred network; None otherwise."""
         name = self._bearer_of(request)
         if name is None:
             return None
@@ -209,13 +209,13 @@ class HttpGate:
             admit = functools.partial(self._open_session, connection)
         elif session := self._sessions.get(name):
             admit = functools.partial(self._open_tunnel, connection, session)
-        else:  # the client has given it up, together with the control channel
+        else:  # the client has given it up with its control channel
             release(self._poller, pending.sock)
             return
         self._send(pending, self._answer(request, peer, padded=not channel and self._transport.mux), admit)
 
     def _send(self, pending: PendingConnection, answer: bytes, then: Callable[[], None]) -> None:
-        """Send the answer, then call ``then``; a connection that does not take all of it at once waits in the lobby."""
+        """Send the answer, then call ``then``; a connection that does not take all of it waits in the lobby."""
         try:
             sent = pending.sock.send(answer)
         except WOULD_BLOCK:
@@ -235,7 +235,7 @@ class HttpGate:
         send_whole(self._poller, pending.sock, answer[sent:], leave, lambda _error: self._lobby.dismiss(pending))
 
     def _mismatched(self, theirs: str) -> None:
-        """Report the mismatch; the client learns it from the answer, and closes the connection."""
+        """Report the mismatch; the client learns of it from the answer, and closes the connection."""
         client = marked(theirs, tls=self._transport.tls)
         self._events.fit.mismatched(unlike("client", client.name, self._transport.name))
 
@@ -292,7 +292,7 @@ class HttpGate:
         session.start()
 
     def session_lost(self, session: HttpSession, reason: str, *, goodbye: bool = False) -> None:
-        """See HttpSessionOwner; a session that can't send its last bytes is lost while it is closed."""
+        """Report the loss; a session that can't send its last bytes is lost while it is closed."""
         if self._sessions.get(session.peer.name) is session:
             del self._sessions[session.peer.name]
             self._events.client_lost(reason, goodbye=goodbye)

@@ -19,7 +19,7 @@ _READ_SIZE: Final = 1 << 14  # at least a record of TLS, because no poller sees 
 
 
 class PendingConnection:
-    """A connection that has proved nothing yet. Gates derive classes with what they need to judge it."""
+    """A connection that has proved nothing yet. Gates derive classes with further attributes."""
 
     __slots__ = ("ip", "listening", "network", "sock", "trusted")
 
@@ -33,10 +33,10 @@ class PendingConnection:
 
 
 def first_words(sock: socket.socket) -> bytes:
-    """Return the bytes that have come already, for a client sends at once; the next read finds the end, if any."""
+    """Return the bytes that have arrived, because a client sends at once; the next read finds the end, if any."""
     try:
         return sock.recv(_READ_SIZE)
-    except OSError:  # nothing yet, or a broken connection, which reports its end again
+    except OSError:  # no bytes yet, or a broken connection, which reports its end again
         return b""
 
 
@@ -47,8 +47,8 @@ class Lobby(Generic[Pending]):
     """Owns connections from ``admit`` until ``take`` or ``dismiss``, and reads them from ``listen`` on.
 
     At most ``limit`` connections wait, and at most ``share`` of each untrusted network. The oldest one of the network
-    that has most makes room. Half of the places belong to trusted connections and half to the others; neither displaces
-    the other there.
+    that has the most makes room. Trusted connections have half of the places and the others have half; neither kind
+    displaces the other from its half.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Lobby(Generic[Pending]):
         self._poller.on_readable(pending.sock, functools.partial(self.read, pending))
 
     def read(self, pending: Pending) -> None:
-        """Read the bytes that have come."""
+        """Read the bytes that have arrived."""
         try:
             data = pending.sock.recv(_READ_SIZE)
         except WOULD_BLOCK:
@@ -132,7 +132,7 @@ class Lobby(Generic[Pending]):
             self._push_out(crowded.oldest_of_largest())
 
     def _push_out(self, pending: Pending) -> None:
-        """Make room, after a last read: in a burst of connections its proof may have come and not been read."""
+        """Close a connection to make room, after a last read: in a burst its proof may have arrived unread."""
         if pending.listening:
             self.read(pending)
         if pending in self:

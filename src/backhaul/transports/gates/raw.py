@@ -70,7 +70,7 @@ class RawGate:
         self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused)
 
     def greet(self, sock: socket.socket, ip: str, data: bytes = b"") -> None:
-        """Take over a connection that begins with a handshake or a ticket, or is to be closed."""
+        """Take over a connection, which must begin with a handshake or a ticket."""
         data = data or first_words(sock)
         for session in self._sessions.values():
             proof = session.proof
@@ -104,13 +104,13 @@ class RawGate:
             self.greet(sock, ip, data)
 
     def stop_listening(self) -> None:
-        """Take no more connections and close the control channels."""
+        """Stop listening, and close the control channels."""
         if self._acceptor:
             self._acceptor.close()
             self._acceptor = None
         self._held.clear()
         self._lobby.close()
-        for session in list(self._sessions.values()):  # one that can't send its last bytes leaves by itself
+        for session in list(self._sessions.values()):  # a session that can't send its last bytes removes itself
             session.close()
         self._sessions.clear()
 
@@ -133,7 +133,7 @@ class RawGate:
         return None
 
     def _decide(self, sock: socket.socket, ip: str) -> None:
-        """Admit a silent connection; one that has sent something may be the client, back after its old channel died."""
+        """Admit a silent connection; one with bytes may be the client, which returns after its old channel died."""
         session = self._session_at(ip)
         if not self._acceptor:
             release(self._poller, sock)
@@ -143,7 +143,7 @@ class RawGate:
             self._admit(session, sock, ip)
 
     def _admit(self, session: RawSession, sock: socket.socket, ip: str) -> None:
-        """Admit a connection by its address, or hold it while the client may be one that shows tickets."""
+        """Admit a connection by its address, or hold it while the client may still turn out to show tickets."""
         if not session.undecided:
             self._events.tunnel_opened(Connection(sock, session.peer))
             return
@@ -207,7 +207,7 @@ class RawGate:
                 return
         if self._met_a_client:
             self._refuse(pending, "no valid handshake")
-        else:  # a ticket of the process before this one; its client is about to connect
+        else:  # a ticket of the previous process, whose client is about to connect
             self._lobby.dismiss(pending)
 
     def _trust(self, pending: "_PendingClient") -> None:
@@ -236,11 +236,11 @@ class RawGate:
         session.start()
 
     def session_mismatched(self, theirs: str) -> None:
-        """See RawSessionOwner."""
+        """Report the mismatch."""
         self._events.fit.mismatched(unlike("client", theirs, self._transport.name))
 
     def session_lost(self, session: RawSession, reason: str, *, goodbye: bool = False) -> None:
-        """See RawSessionOwner; a session that can't send its last bytes is lost while it is closed."""
+        """Report the loss; a session that can't send its last bytes is lost while it is closed."""
         if self._sessions.get(session.peer.name) is session:
             del self._sessions[session.peer.name]
             self._no_longer_held(session)
@@ -248,7 +248,7 @@ class RawGate:
 
 
 class _PendingClient(PendingConnection):
-    """A connection that has to begin with a handshake or a ticket."""
+    """A connection that must begin with a handshake or a ticket."""
 
     __slots__ = ("reader",)
 

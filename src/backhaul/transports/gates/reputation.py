@@ -8,7 +8,7 @@ from typing import Final
 from backhaul.failures import Failures
 from backhaul.transports.settings import GateLimits
 
-_MAX_NETWORKS: Final = 4096  # remembered of each kind; a further one displaces the one that was seen least recently
+_MAX_NETWORKS: Final = 4096  # remembered of each kind; a further one displaces the one seen least recently
 _FIRST_BACKOFF: Final = 1.0  # seconds, doubled with each further failure
 
 
@@ -18,7 +18,7 @@ def barred_line(network: str, seconds: float) -> str:
 
 
 class Reputation:
-    """The memory of which networks have proved themselves or failed.
+    """The memory of the networks that have proved themselves or failed.
 
     A network that has proved itself is never barred. Another one is barred for a while after ``failures`` failed proofs
     within ``failure_window`` seconds: its failures are then neither counted nor logged. The right token still opens the

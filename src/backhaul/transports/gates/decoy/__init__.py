@@ -1,7 +1,7 @@
-"""The decoy: a dull web server on the port of ws, wss, wsmux or wssmux, for visitors without the token.
+"""The decoy: a plain web server on the port of ws, wss, wsmux or wssmux, for visitors without the token.
 
-A client with a wrong token and a browser get the same answers. These are nginx's, and ``docs/configuration.md`` names
-the configuration of nginx that each kind of decoy stands for.
+A client with a wrong token and a browser get the same answers, which are those of nginx. ``docs/configuration.md`` has
+the configuration of nginx that each kind of decoy imitates.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from .visit import Visit
 log = logging.getLogger("backhaul.server")
 
 Claim = Callable[[socket.socket, str, bytes], bool]
-"""Takes over a connection if its bytes are a client's after all."""
+"""Takes over a connection whose bytes turn out to be a client's."""
 
 _NOTHING: Final = "404"
 
@@ -41,7 +41,7 @@ class Decoy:
         self._idle: Crowd[_Visitor] = Crowd()
 
     def open(self) -> None:
-        """Get ready for visitors, also after ``close``."""
+        """Prepare for visitors, also after ``close``."""
         self._site = self._make_site()
 
     def welcome(self, sock: socket.socket, ip: str, network: str, data: bytes, *, plain_on_tls: bool = False) -> None:
@@ -72,7 +72,7 @@ class Decoy:
         (self._idle if idle else self._busy).add(visitor.network, visitor)
 
     def forget(self, visitor: "_Visitor") -> None:
-        """Give up a visitor's place."""
+        """Free a visitor's place."""
         self._busy.discard(visitor.network, visitor)
         self._idle.discard(visitor.network, visitor)
 
@@ -90,7 +90,7 @@ class Decoy:
 
 
 class _Visitor:
-    """A visitor in the accounts of the decoy."""
+    """A visitor, as the decoy counts it."""
 
     __slots__ = ("_decoy", "_task", "ip", "network", "stream")
 
@@ -112,15 +112,15 @@ class _Visitor:
             self._task.cancel()
 
     def claims(self, data: bytes) -> bool:
-        """See Host."""
+        """Let the gate take over the connection if the request is a client's; return whether it is."""
         return self._decoy.claims(self, data)
 
     def resting(self) -> None:
-        """See Host."""
+        """Count the visitor among the idle ones."""
         self._decoy.note(self, idle=True)
 
     def working(self) -> None:
-        """See Host."""
+        """Count the visitor among the busy ones."""
         self._decoy.note(self, idle=False)
 
     async def _serve(self, visit: Visit) -> None:

@@ -17,7 +17,7 @@ class Body(Protocol):
 
     @property
     def done(self) -> bool:
-        """True if all of it has been taken."""
+        """True once all of it has been taken."""
 
     def take(self, buffer: bytearray) -> bytes:
         """Remove the bytes of the body from ``buffer``, and return its content. Raises BadRequestError."""
@@ -31,11 +31,11 @@ class SizedBody:
 
     @property
     def done(self) -> bool:
-        """See Body."""
+        """True once all of it has been taken."""
         return not self._missing
 
     def take(self, buffer: bytearray) -> bytes:
-        """See Body."""
+        """Remove the bytes of the body from ``buffer``, and return its content."""
         data = bytes(buffer[: self._missing])
         del buffer[: len(data)]
         self._missing -= len(data)
@@ -47,12 +47,12 @@ class ChunkedBody:
 
     def __init__(self) -> None:
         self._missing = 0  # of the current chunk
-        self._between = b""  # the line end that has to come before the next size
+        self._between = b""  # the line end that must precede the next size
         self._trailers = False
         self.done = False
 
     def take(self, buffer: bytearray) -> bytes:
-        """See Body."""
+        """Remove the bytes of the body from ``buffer``, and return its content."""
         data = bytearray()
         while buffer and not self.done:
             if self._missing:
@@ -78,7 +78,7 @@ class ChunkedBody:
             if len(buffer) - begin > _MAX_LINE or not _CHUNK_BEGINNING.match(buffer, begin):
                 raise BadRequestError(400)
             return False
-        self._missing = int(match[1], 16)  # before the buffer, into which the match points, changes
+        self._missing = int(match[1], 16)  # read before the buffer, to which the match refers, changes
         del buffer[: match.end()]
         self._trailers = not self._missing
         self._between = b"\r\n"
@@ -110,7 +110,7 @@ def body_of(head: Head) -> Body:
 
 
 def refusal(head: Head) -> int:
-    """Return the status that refuses a body before it has come; 0 if it is not refused."""
+    """Return the status that refuses a body before it arrives; 0 if it is not refused."""
     if b"content-length" in head.headers and b"transfer-encoding" in head.headers:
         return 400
     return 413 if int(head.header(b"content-length") or 0) > _MAX_SIZE else 0

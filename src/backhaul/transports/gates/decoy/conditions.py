@@ -20,7 +20,7 @@ _boundaries: Final = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A file in the view of visitors."""
+    """A file, as visitors see it."""
 
     kind: str
     size: int

@@ -23,7 +23,7 @@ class Exchange:
     def __init__(
         self, stream: Stream, head: Head, raw: bytearray, body: Body, limits: GateLimits, *, last: bool
     ) -> None:
-        """``raw`` is the head as it came; ``last`` is true if the connection takes no more requests."""
+        """``raw`` holds the bytes of the head; ``last`` is true if the connection takes no more requests."""
         self.stream = stream
         self.head = head
         self.raw = raw
@@ -48,7 +48,7 @@ class Exchange:
         return f"{self.scheme}://{self.head.host or plain_ip(address)}{port}{path}{self.head.query}"
 
     def body_broken(self) -> bool:
-        """Take the bytes of the body that have come; return whether they are invalid."""
+        """Take the bytes of the body that have arrived; return whether they are invalid."""
         try:
             self.body.take(self.stream.buffer)
         except BadRequestError:

@@ -54,18 +54,18 @@ class OpenFile:
         self.modified = int(status.st_mtime)
 
     async def read(self, start: int, size: int) -> bytes:
-        """Return a part of the file. Raises OSError, also when the file ends before it."""
+        """Return a part of the file. Raises OSError, also if the file has become shorter."""
         data = await self._directory.in_thread(os.pread, self.fd, size, start)
         if len(data) < size:
             raise OSError("the file has become shorter")
         return data
 
     async def load(self, start: int, size: int) -> None:
-        """Have the system read a part of at most ``LOAD_SIZE`` bytes into its memory."""
+        """Let the system read a part of at most ``LOAD_SIZE`` bytes into its memory."""
         await self._directory.in_thread(self._directory.load, self.fd, size, start)
 
     def close(self) -> None:
-        """Close, after the thread is done with it."""
+        """Close the file when the thread has done its work."""
         self._directory.submit_close(self.fd)
 
 
@@ -78,7 +78,7 @@ class Directory:
         self._scratch = bytearray(0)
 
     async def serve(self, exchange: "Exchange") -> bool:
-        """See Site."""
+        """Answer with a file, or with nginx's page for its status."""
         answer = await self._answer(exchange)
         try:
             return await exchange.reply(answer)
@@ -109,7 +109,7 @@ class Directory:
         return answer
 
     def close(self) -> None:
-        """See Site."""
+        """Stop the thread after its work."""
         self._thread.shutdown(wait=False)
 
     async def _look_for(self, path: str) -> "OpenFile | _Folder":
@@ -126,14 +126,14 @@ class Directory:
         return await asyncio.wrap_future(future)
 
     def submit_close(self, fd: int) -> None:
-        """Close a descriptor when the thread is done with all earlier work."""
+        """Close a descriptor when the thread has done all earlier work."""
         try:
             self._thread.submit(os.close, fd)
         except RuntimeError:  # the thread is shut down
             os.close(fd)
 
     def load(self, fd: int, size: int, start: int) -> None:
-        """Read a part of a file only to have it in the system's memory."""
+        """Read a part of a file to get it into the system's memory."""
         self._scratch = self._scratch or bytearray(LOAD_SIZE)
         os.preadv(fd, [memoryview(self._scratch)[:size]], start)
 
@@ -169,7 +169,7 @@ class Directory:
         return OpenFile(self, fd, status)
 
     def _visible(self, name: Path) -> Path:
-        """Return where a name leads, unless that is hidden. Raises OSError or _RefusedError."""
+        """Return the file that a name leads to, unless it is hidden. Raises OSError or _RefusedError."""
         try:
             real = name.resolve(strict=True)
         except RuntimeError:  # links in a circle
@@ -182,6 +182,6 @@ class Directory:
 
 
 def _abandon(future: "Future[OpenFile | _Folder]") -> None:
-    """Close a file that was opened for a visitor who has gone in the meantime."""
+    """Close a file that was opened for a visitor who has left."""
     if not future.cancelled() and not future.exception() and isinstance(found := future.result(), OpenFile):
         os.close(found.fd)

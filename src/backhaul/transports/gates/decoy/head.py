@@ -1,4 +1,4 @@
-"""Request heads as nginx reads them: it accepts and refuses the same ones, at the same byte.
+"""Request heads as nginx reads them: the same ones are accepted and refused, at the same byte.
 
 Written from the documentation of nginx and the answers of nginx 1.22; ``tests/interop/test_decoy_nginx.py`` compares
 both.
@@ -13,7 +13,7 @@ from backhaul.errors import BackhaulError
 _FIRST_BUFFER: Final = 1024  # client_header_buffer_size
 _LARGE_BUFFER: Final = 8192  # bytes of each of large_client_header_buffers
 _LARGE_BUFFERS: Final = 4  # the number of large_client_header_buffers
-# Headers that may come once.
+# Headers that may occur once.
 _UNIQUE: Final = frozenset(
     b"host if-modified-since if-unmodified-since if-match if-none-match content-length content-range if-range "
     b"transfer-encoding expect authorization".split()
@@ -26,7 +26,7 @@ _HOST_ADDRESS: Final = re.compile(rb"(\[[^\]]*\]|[^:\[]*)(:.*)?")
 
 
 def _beginnings(*parts: str) -> str:
-    """Return a pattern of all that the concatenation of ``parts`` can begin with."""
+    """Return a pattern for all beginnings of the concatenation of ``parts``."""
     pattern = ""
     for part in reversed(parts):
         pattern = f"(?:{part}{pattern})?"
@@ -72,7 +72,7 @@ class Head:
 
     method: str = ""
     target: str = ""
-    """Path and query as they came."""
+    """Path and query as received."""
     path: str = ""
     """Decoded byte by byte (latin-1), without dots and double slashes."""
     host: str = ""
@@ -95,12 +95,12 @@ class Head:
 
 
 class HeadReader:
-    """Reads one head from a buffer as bytes come in; ``head`` holds what has been read so far."""
+    """Reads one head from a buffer as bytes arrive; ``head`` holds the part read so far."""
 
     def __init__(self) -> None:
         self.head = Head()
         self.raw = bytearray()
-        """The bytes that have been read of it."""
+        """The bytes of the head read so far."""
         self.begun = False
         self._room = _FIRST_BUFFER
         self._large = 0

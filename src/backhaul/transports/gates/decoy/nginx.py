@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _HEADER_TOO_LARGE: Final = 494
 PLAIN_ON_TLS: Final = 497
 LOAD_SIZE: Final = 1 << 18
-"""Bytes of a file that are read ahead for a visitor into the system's memory."""
+"""Bytes of a file that are read ahead into the system's memory for a visitor."""
 _REASONS: Final = {
     200: "OK",
     206: "Partial Content",
@@ -66,11 +66,11 @@ class Answer:
     extra: list[tuple[str, str]] = field(default_factory=list)
     """Header lines after ``Connection``."""
     closing: bool = False
-    """True if the connection is closed after it."""
+    """True if the connection is closed after the answer."""
     says_closing: bool = True
-    """True if the header ``Connection`` says so."""
+    """True if the header ``Connection`` announces that."""
     continues: bool = False
-    """True if a visitor who expects 100 Continue gets it first."""
+    """True if a visitor that expects 100 Continue gets it first."""
     file: "OpenFile | None" = None
     """The file of the ranges in ``body``; the receiver of the answer closes it."""
 
@@ -104,7 +104,7 @@ def encode_head(answer: Answer, head: Head, *, keep: bool) -> bytes:
 
 
 def http_date(seconds: float | None) -> str:
-    """Return a time, or the present one, as HTTP writes it. The email package would take half a megabyte."""
+    """Return a time, or the present one, in the format of HTTP. The email package would take half a megabyte."""
     at = time.gmtime(seconds)
     clock = f"{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
     return f"{_DAYS[at.tm_wday]}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year} {clock} GMT"

@@ -25,7 +25,7 @@ _MAX_HEAD: Final = 1 << 16  # bytes of the website's header lines
 _MAX_BODY: Final = 1 << 20  # client_max_body_size, for bodies whose length is not known before
 _PORTS: Final = {"http": 80, "https": 443}
 _HTTP_11: Final = 11
-# RFC 9110 section 7.6.1, and what this side of the proxy writes anew.
+# RFC 9110 section 7.6.1, and the headers that this side of the proxy writes itself.
 _OWN_REQUEST: Final = frozenset(
     b"connection proxy-connection keep-alive te trailer transfer-encoding upgrade proxy-authorization content-length "
     b"expect host x-forwarded-for x-forwarded-proto x-forwarded-host x-real-ip forwarded".split()
@@ -38,7 +38,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Website:
-    """A website that gets the requests of visitors."""
+    """A website that receives the requests of visitors."""
 
     def __init__(self, url: str, scrubber: Scrubber, poller: Poller, timeout: float) -> None:
         """``timeout`` is for a connection, including the look-up of its name and all addresses."""
@@ -54,7 +54,7 @@ class Website:
         self._scrubber = scrubber
 
     async def serve(self, exchange: Exchange) -> bool:
-        """See Site."""
+        """Pass the request on and return its answer; a website that fails gets a 502 or 504."""
         try:
             request = self._request(exchange)
         except h11.ProtocolError:
@@ -72,7 +72,7 @@ class Website:
             writer.transport.abort()
 
     def close(self) -> None:
-        """See Site."""
+        """Stop connecting to the website."""
         self._dialer.close()
         self._resolver.close()
 
@@ -110,7 +110,7 @@ class Website:
 
 
 class _Passage:
-    """A request on its way to the website, and the answer on its way back."""
+    """A request on its way to the website, and its answer on the way back."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class _Passage:
             await asyncio.gather(upload, download, return_exceptions=True)
 
     def _check(self, upload: "asyncio.Task[None]") -> None:
-        """Raise an error of the visitor; a website may answer before it has read everything, and close."""
+        """Raise an error of the visitor. One of the website is no error yet: it may answer early, and close."""
         error = upload.exception()
         if isinstance(error, BadRequestError) and self._begun:
             raise ConnectionAbortedError("the visitor's request makes no sense") from error
@@ -258,6 +258,6 @@ def _framing(exchange: Exchange) -> Headers:
 
 
 def _target(exchange: Exchange) -> bytes:
-    """Return path and query, also of a request in absolute form."""
+    """Return path and query, even of a request in absolute form."""
     target = exchange.head.target.partition("#")[0]
     return (target if target.startswith("/") else f"/{target}").encode("latin-1")

@@ -15,7 +15,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Scrubber:
-    """Removes traces of the tunnel from a request, because a client with a wrong path is a visitor as well."""
+    """Removes traces of the tunnel from requests: a client with a wrong path is a visitor as well."""
 
     def __init__(self, tokens: tuple[bytes, ...]) -> None:
         self._tokens = tokens

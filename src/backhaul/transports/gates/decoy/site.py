@@ -1,4 +1,4 @@
-"""Websites that a decoy can show."""
+"""The websites that a decoy can show."""
 
 from typing import Protocol
 
@@ -20,8 +20,8 @@ class EmptySite:
     """nginx with ``location / { return 404; }``."""
 
     async def serve(self, exchange: Exchange) -> bool:
-        """See Site."""
+        """Answer with the 404 page."""
         return await exchange.reply(page(404, exchange.head))
 
     def close(self) -> None:
-        """See Site."""
+        """Do nothing."""

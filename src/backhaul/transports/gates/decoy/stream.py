@@ -1,4 +1,4 @@
-"""A visitor's connection as a task sees it."""
+"""A visitor's connection, for use in a task."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ Ignore = Callable[[socket.socket], None]
 
 
 class Stream:
-    """Reads into ``buffer``, for which the caller keeps the time, and writes.
+    """Reads into ``buffer``, with time limits set by the caller, and writes.
 
     A visitor that reads nothing for ``patience`` seconds causes a TimeoutError, which is an OSError.
     """
@@ -28,7 +28,7 @@ class Stream:
         self._patience = patience
         self.sock = sock
         self.buffer = bytearray(data)
-        """The bytes that have come and are not used yet."""
+        """The bytes that have arrived and are not used yet."""
 
     @property
     def secure(self) -> bool:

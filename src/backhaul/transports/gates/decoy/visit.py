@@ -21,10 +21,10 @@ class Host(Protocol):
     """The owner of a visit."""
 
     def claims(self, data: bytes) -> bool:
-        """Take over the connection if a request, with all that has come after it, is a client's."""
+        """Take over the connection if a request, with all bytes after it, is a client's; return whether it is."""
 
     def resting(self) -> None:
-        """Note that the visitor has all its answers and may send another request."""
+        """Note that the visitor has all its answers, and may send another request."""
 
     def working(self) -> None:
         """Note that the visitor has sent a request."""
@@ -34,7 +34,7 @@ class Visit:
     """Answers the requests of a connection in turn, as nginx does."""
 
     def __init__(self, stream: Stream, site: Site, limits: GateLimits, *, plain_on_tls: bool) -> None:
-        """With ``plain_on_tls`` the visitor speaks HTTP where TLS is expected."""
+        """With ``plain_on_tls`` the visitor sends plain HTTP where TLS is expected."""
         self._stream = stream
         self._site = site
         self._limits = limits
@@ -91,7 +91,7 @@ class Visit:
         return await self._site.serve(exchange)
 
     async def _leave(self) -> None:
-        """End the connection so that the visitor gets all that was sent."""
+        """End the connection in a way that lets the visitor receive all of the answer."""
         self._stream.finish()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.lingering_timeout):
