@@ -14,7 +14,7 @@ from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.state import ClientState, SessionState
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.memory import backlog_limit
-from backhaul.transports.base import ClientEvents, ClientTransport
+from backhaul.transports.base import ClientTransport
 from backhaul.transports.registry import make_client
 from backhaul.transports.settings import ClientSettings
 from backhaul.tunnel.client import ClientTunnel
@@ -127,14 +127,14 @@ class Client:
         return ClientTunnel(
             self.config,
             self._poller,
-            self._make_transport,
+            self._make_transport(),
             self._target_names,
             targets=self._targets,
             timings=self._timings,
             descriptors=self._descriptors(),
         )
 
-    def _make_transport(self, events: ClientEvents) -> ClientTransport:
+    def _make_transport(self) -> ClientTransport:
         config = self.config
         settings = ClientSettings(
             remote_host=config.remote_addr.host,
@@ -148,7 +148,7 @@ class Client:
             dial_timeout=config.dial_timeout,
             tunnel_options=tunnel_options(config),
         )
-        return make_client(config.transport, settings, events, self.relay, self._server_names)
+        return make_client(config.transport, settings, self.relay, self._server_names)
 
     def _tls(self) -> ClientTls:
         config = self.config

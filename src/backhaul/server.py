@@ -15,7 +15,7 @@ from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.state import ServerState, SessionState
 from backhaul.system.memory import backlog_limit
 from backhaul.transports.auth import UNNAMED, Credentials
-from backhaul.transports.base import ServerEvents, ServerTransport
+from backhaul.transports.base import ServerTransport
 from backhaul.transports.registry import make_server
 from backhaul.transports.settings import DEFAULT_LIMITS, CarrierLimits, GateLimits, ServerSettings
 from backhaul.tunnel.server import ServerTunnel
@@ -49,7 +49,7 @@ class Server:
         self._poller = make_poller()
         flows = FlowTable(config.udp_max_flows, config.udp_timeout)
         self.relay = Relay(self._poller, flows=flows, patience=patient(config, patience), backlog_limit=backlog_limit())
-        self.tunnel = ServerTunnel(config, self.relay, self._make_transport, timings, self._listeners)
+        self.tunnel = ServerTunnel(config, self.relay, self._make_transport(), timings, self._listeners)
 
     async def start(self) -> None:
         """Listen; raise BackhaulError if the tunnel's own address is in use."""
@@ -105,7 +105,7 @@ class Server:
 
     def _rebuild(self, old: ServerConfig) -> None:
         try:
-            self.tunnel.rebuild(self.config, self._make_transport)
+            self.tunnel.rebuild(self.config, self._make_transport())
         except BackhaulError:
             self.config = old
             raise
@@ -146,8 +146,8 @@ class Server:
         self.relay.close()
         self._poller.close()
 
-    def _make_transport(self, events: ServerEvents) -> ServerTransport:
-        return make_server(self.config.transport, self._settings(), _carrier_limits(self.config), events, self.relay)
+    def _make_transport(self) -> ServerTransport:
+        return make_server(self.config.transport, self._settings(), _carrier_limits(self.config), self.relay)
 
     def _settings(self) -> ServerSettings:
         config = self.config

@@ -76,7 +76,8 @@ async def test_a_client_misses_the_first_signal_of_its_transport(client_runs: st
         greeting_grace=0,
     )
     poller, resolver = make_poller(), Resolver()
-    door = RawDoor(poller, settings, DoorOwner(told), resolver, client_runs)
+    door = RawDoor(poller, settings, resolver, client_runs)
+    door.start(DoorOwner(told))
     connecting = asyncio.ensure_future(door.connect())
     server = await listener.accept()
     assert await server.receive(len(HANDSHAKE)) == HANDSHAKE

@@ -56,11 +56,8 @@ async def test_a_control_channel_that_can_not_be_watched_is_closed(net: Net, kin
         remote_host=HOST, remote_port=listener.port, token=TOKEN, tunnel_options=SocketOptions(), dial_timeout=10
     )
     raw = kind is RawDoor
-    door: Door = (
-        RawDoor(relay.poller, settings, Deaf(), resolver, "tcp")
-        if raw
-        else HttpDoor(relay, settings, Deaf(), resolver, "ws")
-    )
+    door: Door = RawDoor(relay.poller, settings, resolver, "tcp") if raw else HttpDoor(relay, settings, resolver, "ws")
+    door.start(Deaf())
     connecting = asyncio.ensure_future(door.connect())
     server = await listener.accept()
     if raw:

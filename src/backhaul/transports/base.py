@@ -81,8 +81,8 @@ class Gate(Protocol):
     It may be started again after ``stop_listening``.
     """
 
-    def start(self) -> None:
-        """Listen; raises OSError."""
+    def start(self, events: GateEvents) -> None:
+        """Listen, and report to ``events``; raises OSError."""
 
     def rehandshake(self, sock: socket.socket, data: bytes) -> None:
         """Take over a connection that counted as a tunnel connection, and read its bytes, ``data``, as a handshake."""
@@ -109,8 +109,8 @@ class ServerTransport(Protocol):
     def client_is_v072(self) -> bool:
         """True if tunnel connections have shown that the client has no extensions; it may be too early to tell."""
 
-    def start(self) -> None:
-        """Listen; raises OSError."""
+    def start(self, events: ServerEvents) -> None:
+        """Listen, and report to ``events``; raises OSError."""
 
     def expect_user(self, waiting: int) -> None:
         """Ask the client for another connection, if needed, for a new user, one of ``waiting``."""
@@ -179,6 +179,9 @@ Opened = Callable[[Connection | Exception], None]
 class Door(Protocol):
     """The exit of the client: it opens the control channel and dials the server."""
 
+    def start(self, events: DoorEvents) -> None:
+        """Report to ``events`` from now on; nothing else may be called before."""
+
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
 
@@ -208,6 +211,9 @@ class Door(Protocol):
 
 class ClientTransport(Protocol):
     """The client's end of a transport."""
+
+    def start(self, events: ClientEvents) -> None:
+        """Report to ``events`` from now on, before the first ``connect``."""
 
     @property
     def idle(self) -> int:

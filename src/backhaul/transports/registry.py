@@ -9,25 +9,23 @@ from backhaul.net.resolver import Resolver
 from backhaul.relay.engine import Relay
 from backhaul.wire.transports import TRANSPORTS
 
-from .base import ClientEvents, ClientTransport, Door, DoorEvents, Gate, GateEvents, ServerEvents, ServerTransport
+from .base import ClientTransport, Door, Gate, ServerTransport
 from .settings import CarrierLimits, ClientSettings, ServerSettings
 
 # ruff: noqa: PLC0415 - see above
 
 
-def make_server(
-    name: str, settings: ServerSettings, limits: CarrierLimits, events: ServerEvents, relay: Relay
-) -> ServerTransport:
+def make_server(name: str, settings: ServerSettings, limits: CarrierLimits, relay: Relay) -> ServerTransport:
     """Return the public end of transport ``name``. Raises TransportError when its certificate can't be used."""
-    make_gate = functools.partial(_gate, name, settings, relay)
+    gate = _gate(name, settings, relay)
     if TRANSPORTS[name].datagrams:
         from backhaul.transports.carriers.udp_server import UdpServer
 
-        return UdpServer(settings, limits, events, relay)
+        return UdpServer(settings, limits, gate, relay)
     if TRANSPORTS[name].mux:
         from backhaul.transports.carriers.mux_server import MuxServer
 
-        return MuxServer(settings, limits, events, relay, make_gate)
+        return MuxServer(settings, limits, gate, relay)
     from backhaul.transports.carriers.dedicated import DedicatedServer, MakeCarrier
 
     make_carrier: MakeCarrier
@@ -39,22 +37,21 @@ def make_server(
         from backhaul.transports.carriers.raw import RawIdle
 
         make_carrier = functools.partial(RawIdle, relay)
-    return DedicatedServer(settings, limits, events, make_gate, make_carrier)
+    return DedicatedServer(settings, limits, gate, make_carrier)
 
 
-def make_client(
-    name: str, settings: ClientSettings, events: ClientEvents, relay: Relay, resolver: Resolver
-) -> ClientTransport:
+def make_client(name: str, settings: ClientSettings, relay: Relay, resolver: Resolver) -> ClientTransport:
     """Return the client's end of transport ``name``. Raises TransportError when tls_ca can't be used."""
-    make_door = functools.partial(_door, name, settings, relay, resolver)
     if TRANSPORTS[name].datagrams:
         from backhaul.transports.carriers.udp_client import UdpClient
+        from backhaul.transports.doors.raw import RawDoor
 
-        return UdpClient(settings, events, relay, resolver)
+        return UdpClient(settings, RawDoor(relay.poller, settings, resolver, name), relay)
+    door = _door(name, settings, relay, resolver)
     if TRANSPORTS[name].mux:
         from backhaul.transports.carriers.mux_client import MuxClient
 
-        return MuxClient(settings, events, relay, make_door)
+        return MuxClient(settings, door, relay)
     from backhaul.transports.carriers.dedicated import DedicatedClient, MakeIdle
 
     make_idle: MakeIdle
@@ -66,24 +63,24 @@ def make_client(
         from backhaul.transports.carriers.raw import RawIdleConnection
 
         make_idle = functools.partial(RawIdleConnection, relay)
-    return DedicatedClient(events, make_door, make_idle)
+    return DedicatedClient(door, make_idle)
 
 
-def _gate(name: str, settings: ServerSettings, relay: Relay, carrier: GateEvents) -> Gate:
+def _gate(name: str, settings: ServerSettings, relay: Relay) -> Gate:
     if TRANSPORTS[name].http:
         from backhaul.transports.gates.http import HttpGate
 
-        return HttpGate(settings, carrier, relay, name)
+        return HttpGate(settings, relay, name)
     from backhaul.transports.gates.raw import RawGate
 
-    return RawGate(relay.poller, settings, carrier, name)
+    return RawGate(relay.poller, settings, name)
 
 
-def _door(name: str, settings: ClientSettings, relay: Relay, resolver: Resolver, carrier: DoorEvents) -> Door:
+def _door(name: str, settings: ClientSettings, relay: Relay, resolver: Resolver) -> Door:
     if TRANSPORTS[name].http:
         from backhaul.transports.doors.http import HttpDoor
 
-        return HttpDoor(relay, settings, carrier, resolver, name)
+        return HttpDoor(relay, settings, resolver, name)
     from backhaul.transports.doors.raw import RawDoor
 
-    return RawDoor(relay.poller, settings, carrier, resolver, name)
+    return RawDoor(relay.poller, settings, resolver, name)

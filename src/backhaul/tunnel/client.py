@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 from backhaul.config import ClientConfig
 from backhaul.errors import TransportError
@@ -10,7 +9,7 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller, reason
 from backhaul.net.resolver import Resolver
 from backhaul.state import SessionState
-from backhaul.transports.base import Arrival, ClientEvents, ClientTransport
+from backhaul.transports.base import Arrival, ClientTransport
 from backhaul.transports.control.channel import PEER_CLOSED
 from backhaul.wire.signals import Signal
 
@@ -40,7 +39,7 @@ class ClientTunnel:
         self,
         config: ClientConfig,
         poller: Poller,
-        make_transport: Callable[[ClientEvents], ClientTransport],
+        transport: ClientTransport,
         resolver: Resolver,
         *,
         targets: TargetBook,
@@ -50,7 +49,7 @@ class ClientTunnel:
         """Prepare a tunnel; ``descriptors`` is the limit of open files."""
         self._loop = asyncio.get_running_loop()
         self.config = config
-        self._transport = make_transport(self)
+        self._transport = transport
         self._arrivals = Arrivals(
             poller,
             resolver,
@@ -124,6 +123,7 @@ class ClientTunnel:
 
     async def run(self) -> None:
         """Connect, keep the pool filled, and connect again whenever the control channel is lost."""
+        self._transport.start(self)
         while True:
             try:
                 pause = await self._once()

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable
 from typing import Any
 
 from backhaul.config import ServerConfig
@@ -15,7 +14,7 @@ from backhaul.net.sockets import SocketOptions
 from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import FAILED, NOT_CARRIED
 from backhaul.state import SessionState
-from backhaul.transports.base import ServerEvents, ServerTransport
+from backhaul.transports.base import ServerTransport
 from backhaul.transports.session import ClientSession
 from backhaul.transports.settings import CarrierLimits
 from backhaul.transports.user import User
@@ -44,7 +43,7 @@ class ServerTunnel:
         self,
         config: ServerConfig,
         relay: Relay,
-        make_transport: Callable[[ServerEvents], ServerTransport],
+        transport: ServerTransport,
         timings: Timings,
         listeners: Listeners,
     ) -> None:
@@ -52,7 +51,7 @@ class ServerTunnel:
         self._loop = asyncio.get_running_loop()
         self._poller = relay.poller
         self.config = config
-        self._transport = make_transport(self)
+        self._transport = transport
         self._timings = timings
         self._waiting = WaitingUsers(timings.user_patience, timings.restart, expired=self._give_up, gone=self._drop)
         self._absence = Absence(self._absence_lasts)
@@ -141,24 +140,24 @@ class ServerTunnel:
         if _takes_datagrams(before) != _takes_datagrams(config):
             self.ports.take_datagrams(self._flows.listen if _takes_datagrams(config) else None)
 
-    def rebuild(self, config: ServerConfig, make_transport: Callable[[ServerEvents], ServerTransport]) -> None:
+    def rebuild(self, config: ServerConfig, new: ServerTransport) -> None:
         """Replace control channel, pool and address of the tunnel; ports, waiting users and users in flight stay.
 
-        Raises OSError or TransportError if that is impossible; the old tunnel stays in use then.
+        Raises OSError if that is impossible; the old tunnel stays in use then.
         """
-        old, new = self._transport, make_transport(self)
+        old = self._transport
         elsewhere = config.bind_addr.port != self.config.bind_addr.port
         if elsewhere:
-            new.start()
+            new.start(self)
         old.session.send(Signal.CLOSED)
         old.stop_listening()
         self._client_gone()
         self._client_restarts()
         if not elsewhere:
             try:
-                new.start()
+                new.start(self)
             except OSError:
-                old.start()
+                old.start(self)
                 raise
         self._transport = self._flows.transport = new
         self._listening()
@@ -170,7 +169,7 @@ class ServerTunnel:
         process is about to release.
         """
         try:
-            self._transport.start()
+            self._transport.start(self)
         except OSError as error:
             if error.errno == errno.EADDRINUSE and self._listeners.shared:
                 self._listen_after_release(error)
@@ -255,7 +254,7 @@ class ServerTunnel:
     def _restart(self) -> bool:
         """Try again to listen for the client; return whether that succeeded."""
         try:
-            self._transport.start()
+            self._transport.start(self)
         except OSError as error:
             log.debug("%s: %s", self.config.bind_addr, reason(error))
             return False

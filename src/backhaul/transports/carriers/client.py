@@ -4,8 +4,8 @@ import asyncio
 import functools
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from typing import Generic, Self, TypeVar
+from collections.abc import Iterable
+from typing import Generic, TypeVar
 
 from backhaul.relay.fit import Fit
 from backhaul.transports.base import LEAVE_TIMEOUT, ClientEvents, Door
@@ -20,9 +20,15 @@ Carrier = TypeVar("Carrier")
 class DoorClient:
     """The common part of the client's ends of all transports: a door, and its reports to the control plane."""
 
-    def __init__(self, events: ClientEvents, make_door: Callable[[Self], Door]) -> None:
+    _events: ClientEvents
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def start(self, events: ClientEvents) -> None:
+        """See ClientTransport."""
         self._events = events
-        self._door = make_door(self)
+        self._door.start(self)
 
     def send(self, signal: Signal) -> None:
         """Send ``signal`` on the control channel, if there is one."""
@@ -57,8 +63,8 @@ class DoorClient:
 class PooledClient(DoorClient, ABC, Generic[Carrier]):
     """The client's end of a transport with tunnel connections; subclasses use them to carry users."""
 
-    def __init__(self, events: ClientEvents, make_door: Callable[[Self], Door]) -> None:
-        super().__init__(events, make_door)
+    def __init__(self, door: Door) -> None:
+        super().__init__(door)
         self._loop = asyncio.get_running_loop()
         self._carriers: set[Carrier] = set()  # of the present control channel
         self._leaving: set[Carrier] = set()  # their control channel is gone; the server may not know yet

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
-from backhaul.transports.base import Arrival, Carry, ClientEvents, Door, Gate, ServerEvents
+from backhaul.transports.base import Arrival, Carry, Door, Gate
 from backhaul.transports.connection import Connection
 from backhaul.transports.session import ClientSession
 from backhaul.transports.settings import CarrierLimits, ServerSettings
@@ -84,11 +84,10 @@ class DedicatedServer(GatedServer):
         self,
         settings: ServerSettings,
         limits: CarrierLimits,
-        events: ServerEvents,
-        make_gate: Callable[["DedicatedServer"], Gate],
+        gate: Gate,
         make_carrier: MakeCarrier,
     ) -> None:
-        super().__init__(settings, limits, events, make_gate)
+        super().__init__(settings, limits, gate)
         self._make_carrier = make_carrier
         self._idle: OrderedDict[IdleCarrier, None] = OrderedDict()  # finds either end in constant time, unlike a dict
         self.dropped = 0  # idle connections beyond channel_size
@@ -204,10 +203,8 @@ MakeIdle = Callable[[Connection, IdleOwner], IdleConnection]
 class DedicatedClient(PooledClient[IdleConnection]):
     """The client's end: connections that wait for a target."""
 
-    def __init__(
-        self, events: ClientEvents, make_door: Callable[["DedicatedClient"], Door], make_idle: MakeIdle
-    ) -> None:
-        super().__init__(events, make_door)
+    def __init__(self, door: Door, make_idle: MakeIdle) -> None:
+        super().__init__(door)
         self._make_idle = make_idle
 
     @property

@@ -17,7 +17,7 @@ from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.outcome import FLOW_OVER, LOST, RESET_BY_USER, Done
 from backhaul.relay.traffic import Traffic
-from backhaul.transports.base import ClientEvents, Door
+from backhaul.transports.base import Door
 from backhaul.transports.connection import Connection
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.peer import Feature
@@ -39,11 +39,10 @@ class MuxClient(PooledClient[Link]):
     def __init__(
         self,
         settings: ClientSettings,
-        events: ClientEvents,
+        door: Door,
         relay: Relay,
-        make_door: Callable[["MuxClient"], Door],
     ) -> None:
-        super().__init__(events, make_door)
+        super().__init__(door)
         self._relay = relay
         self._settings = settings.mux
         self._addressing: Deadlines[_Announced] = Deadlines(_TARGET_TIMEOUT, _Announced.late)

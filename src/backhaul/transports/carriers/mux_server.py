@@ -1,7 +1,7 @@
 """Many users on each tunnel connection: the public end of tcpmux, wsmux and wssmux."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from backhaul.mux.balancer import Balancer
@@ -14,7 +14,7 @@ from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
 from backhaul.relay.framed import FramedRelay
-from backhaul.transports.base import Carry, Gate, ServerEvents
+from backhaul.transports.base import Carry, Gate
 from backhaul.transports.connection import Connection
 from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.transports.user import User
@@ -43,11 +43,10 @@ class MuxServer(GatedServer):
         self,
         settings: ServerSettings,
         limits: CarrierLimits,
-        events: ServerEvents,
+        gate: Gate,
         relay: Relay,
-        make_gate: Callable[["MuxServer"], Gate],
     ) -> None:
-        super().__init__(settings, limits, events, make_gate)
+        super().__init__(settings, limits, gate)
         self._relay = relay
         self._links = Balancer()
         self._asked: Deadlines[object] = Deadlines(relay.patience.request, self._unanswered)

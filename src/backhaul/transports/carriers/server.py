@@ -1,11 +1,10 @@
 """The common part of the public ends of all transports: a gate, and idle carriers after it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Self
 
 from backhaul.relay.fit import Fit
 from backhaul.transports.base import Gate, ServerEvents
+from backhaul.transports.connection import Connection
 from backhaul.transports.session import NO_CLIENT, ClientSession
 from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.wire.signals import Signal
@@ -14,30 +13,34 @@ from backhaul.wire.signals import Signal
 class GatedServer(ABC):
     """The public end of a transport; subclasses make the gate, and the carriers of users."""
 
-    def __init__(
-        self,
-        settings: ServerSettings,
-        limits: CarrierLimits,
-        events: ServerEvents,
-        make_gate: Callable[[Self], Gate],
-    ) -> None:
+    _events: ServerEvents
+
+    def __init__(self, settings: ServerSettings, limits: CarrierLimits, gate: Gate) -> None:
         self._settings = settings
         self._limits = limits
         self.session: ClientSession = NO_CLIENT
-        self._events = events
-        self._gate = make_gate(self)
+        self._gate = gate
 
     @abstractmethod
     def _drop_idle(self) -> None:
         """Close carriers without a user, because their control channel has ended."""
 
+    @abstractmethod
+    def tunnel_opened(self, connection: Connection) -> None:
+        """See GateEvents."""
+
+    @abstractmethod
+    def client_recognised(self) -> None:
+        """See GateEvents."""
+
     def apply(self, limits: CarrierLimits) -> None:
         """Use other limits from now on; open connections stay."""
         self._limits = limits
 
-    def start(self) -> None:
-        """Listen; raises OSError."""
-        self._gate.start()
+    def start(self, events: ServerEvents) -> None:
+        """See ServerTransport."""
+        self._events = events
+        self._gate.start(self)
 
     def expect_user(self, waiting: int) -> None:
         """Request the connection that will replace the one that this user takes."""

@@ -7,13 +7,11 @@ import socket
 
 from backhaul.net.connector import numeric_address
 from backhaul.net.endpoints import Address
-from backhaul.net.resolver import Resolver
 from backhaul.net.udp import DatagramQueue, DatagramSocket, prepare
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.outcome import FLOW_OVER, Done
 from backhaul.relay.traffic import Traffic
-from backhaul.transports.base import ClientEvents
 from backhaul.transports.doors.raw import RawDoor
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.announcements import TUNNEL_SIZE, Announcement, announce, read_assignment
@@ -32,9 +30,8 @@ class UdpClient(DoorClient):
 
     _door: RawDoor
 
-    def __init__(self, settings: ClientSettings, events: ClientEvents, relay: Relay, resolver: Resolver) -> None:
-        make_door = functools.partial(RawDoor, relay.poller, settings, resolver=resolver, transport="udp")
-        super().__init__(events, make_door)
+    def __init__(self, settings: ClientSettings, door: RawDoor, relay: Relay) -> None:
+        super().__init__(door)
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._server: tuple[str, int] | None = None

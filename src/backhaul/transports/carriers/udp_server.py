@@ -1,7 +1,6 @@
 """The public end of transport udp: one UDP socket for all tunnels, which are addresses that the client announced."""
 
 import asyncio
-import functools
 import logging
 import math
 from collections import OrderedDict
@@ -12,9 +11,8 @@ from backhaul.net.poller import release
 from backhaul.net.udp import Counters, DatagramSocket
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
-from backhaul.transports.base import Carry, ServerEvents
+from backhaul.transports.base import Carry, Gate, ServerEvents
 from backhaul.transports.connection import Connection
-from backhaul.transports.gates.raw import RawGate
 from backhaul.transports.session import ClientSession
 from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.transports.user import User
@@ -37,11 +35,10 @@ SIGN_OF_LIFE_V072 = 60.0
 class UdpServer(GatedServer):
     """Idle tunnels in the order of their last sign of life; the most recent one is used first."""
 
-    _gate: RawGate
     client_is_v072 = False  # nothing on this transport depends on it
 
-    def __init__(self, settings: ServerSettings, limits: CarrierLimits, events: ServerEvents, relay: Relay) -> None:
-        super().__init__(settings, limits, events, functools.partial(RawGate, relay.poller, settings, transport="udp"))
+    def __init__(self, settings: ServerSettings, limits: CarrierLimits, gate: Gate, relay: Relay) -> None:
+        super().__init__(settings, limits, gate)
         self._loop = asyncio.get_running_loop()
         self._relay = relay
         self._by_address: dict[Address, _Tunnel] = {}
@@ -56,11 +53,11 @@ class UdpServer(GatedServer):
         """The number of tunnels that wait for a flow."""
         return len(self._idle)
 
-    def start(self) -> None:
+    def start(self, events: ServerEvents) -> None:
         """Listen for the control channel and, on the same port, for tunnels; raises OSError."""
         sock = self._settings.listeners.datagrams(self._settings.bind_host, self._settings.bind_port)
         try:
-            super().start()
+            super().start(events)
         except OSError:
             sock.close()
             raise

@@ -35,14 +35,13 @@ _MAX_USER_ID: Final = (1 << 31) - 1  # v0.7.2: a non-negative 31-bit number
 class HttpDoor:
     """Dials the server; owns the control channel."""
 
-    def __init__(
-        self, relay: Relay, settings: ClientSettings, events: DoorEvents, resolver: Resolver, transport: str
-    ) -> None:
+    _events: DoorEvents
+
+    def __init__(self, relay: Relay, settings: ClientSettings, resolver: Resolver, transport: str) -> None:
         """Raise TransportError when the authorities' file can't be used."""
         self._poller = poller = relay.poller
         self._pings = relay.pings
         self._settings = settings
-        self._events = events
         self._transport = TRANSPORTS[transport]
         self._token = settings.token.encode()
         self._dialer = Dialer(poller, settings.dial_timeout, resolver)
@@ -50,6 +49,10 @@ class HttpDoor:
         self._tls = ClientContext(settings.tls) if settings.tls else None
         self._user_agent = random.choice(upgrade.USER_AGENTS)  # noqa: S311 - no secret
         self._control: ControlChannel | None = None
+
+    def start(self, events: DoorEvents) -> None:
+        """See Door."""
+        self._events = events
 
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""

@@ -28,11 +28,12 @@ _HELLO_ROUND_TRIPS, _HELLO_GRACE = 4, 0.05
 class RawDoor:
     """Dials the server; owns the control channel."""
 
+    _events: DoorEvents
+
     def __init__(
         self,
         poller: Poller,
         settings: ClientSettings,
-        events: DoorEvents,
         resolver: Resolver,
         transport: str,
     ) -> None:
@@ -40,7 +41,6 @@ class RawDoor:
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._settings = settings
-        self._events = events
         self._token = settings.token.encode()
         self._transport = TRANSPORTS[transport]
         self._greeted = False  # the server has sent the RTT signal, with which those of tcp and udp begin
@@ -57,6 +57,10 @@ class RawDoor:
     def ticket(self) -> bytes:
         """The ticket of this client; empty while the server is v0.7.2 or not connected."""
         return self._decoder.ticket if self._control else b""
+
+    def start(self, events: DoorEvents) -> None:
+        """See Door."""
+        self._events = events
 
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""

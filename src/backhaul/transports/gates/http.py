@@ -45,14 +45,15 @@ class HttpGate:
     On wsmux and wssmux tunnel connections become raw smux right after the answer.
     """
 
-    def __init__(self, settings: ServerSettings, events: GateEvents, relay: Relay, transport: str) -> None:
+    _events: GateEvents
+
+    def __init__(self, settings: ServerSettings, relay: Relay, transport: str) -> None:
         """Raise TransportError when the certificate can't be used."""
         self._loop = asyncio.get_running_loop()
         self._relay = relay
         self._poller = relay.poller
         self._settings = settings
         self._credentials = settings.credentials
-        self._events = events
         self._transport = TRANSPORTS[transport]
         self._decoy = Decoy(relay.poller, settings.decoy, self._credentials.tokens, settings.limits, self._claim)
         self._reputation = Reputation(settings.limits)
@@ -70,8 +71,9 @@ class HttpGate:
         self._acceptor: Acceptor | None = None
         self._sessions: dict[str, HttpSession] = {}  # by the client's name
 
-    def start(self) -> None:
-        """Listen; raises OSError."""
+    def start(self, events: GateEvents) -> None:
+        """See Gate."""
+        self._events = events
         settings = self._settings
         listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
         batch = HANDSHAKE_BATCH if self._handshakes else BATCH

@@ -39,13 +39,14 @@ MAX_GREETING = 1024  # bytes of a token, unless the configured one is longer
 class RawGate:
     """Listens on the tunnel's address and sorts the connections, which it owns until then."""
 
-    def __init__(self, poller: Poller, settings: ServerSettings, events: GateEvents, transport: str) -> None:
+    _events: GateEvents
+
+    def __init__(self, poller: Poller, settings: ServerSettings, transport: str) -> None:
         """``transport`` is tcp, tcpmux or udp; tcpmux measures no round trip, as in v0.7.2."""
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._settings = settings
         self._credentials = settings.credentials
-        self._events = events
         self._transport = TRANSPORTS[transport]
         self._reputation = Reputation(settings.limits)
         self._lobby = Lobby(
@@ -63,8 +64,9 @@ class RawGate:
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
 
-    def start(self) -> None:
-        """Listen; raises OSError."""
+    def start(self, events: GateEvents) -> None:
+        """See Gate."""
+        self._events = events
         settings = self._settings
         listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
         self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused)
