@@ -1,7 +1,7 @@
 """The state of each end as plain data, taken at one moment.
 
-Each end says its state on request. What shows it (status, page, metrics) sees nothing else of the rooms that carry
-users, so those may change without it. Nothing here grows with the number of users, and nothing holds a secret.
+Each end returns its state on request. Status, page and metrics use nothing else of the rooms that carry users, so those
+rooms may change without them. Nothing here grows with the number of users, and nothing holds a secret.
 """
 
 from msgspec import Struct
@@ -37,7 +37,7 @@ class RelayState(Struct, frozen=True, gc=False):
 
 
 class SessionState(Struct, frozen=True, gc=False):
-    """One tunnel, as one of its ends sees it: the control channel and what waits behind it."""
+    """One tunnel, as one of its ends sees it: the control channel and the idle tunnel connections."""
 
     connected: bool
     """True if users can be carried, as far as this end knows."""
@@ -48,7 +48,7 @@ class SessionState(Struct, frozen=True, gc=False):
     opened: int
     """Control channels since the start."""
     rtt: float
-    """Seconds of a round trip on the control channel; 0: not measured."""
+    """Seconds of a round trip on the control channel; 0 if not measured."""
     idle: int
     """Tunnel connections that wait for a user."""
 
@@ -57,7 +57,7 @@ class PortState(Struct, frozen=True, gc=False):
     """A local port of the server; counters start at 0 with the port."""
 
     bind_host: str
-    """Empty: all addresses; a path: a Unix socket."""
+    """A host, or the path of a Unix socket; empty for all addresses."""
     bind_port: int
     target: str
     problem: str
@@ -67,9 +67,9 @@ class PortState(Struct, frozen=True, gc=False):
     total: int
     """Users since the start."""
     refused: int
-    """Users turned away at once."""
+    """Users refused at once."""
     dropped: int
-    """Users closed because nothing could carry them in time."""
+    """Users closed because no carrier was found in time."""
     target_refused: int
     """Users whose target reset the connection before it had sent a byte."""
     received: int
@@ -90,7 +90,7 @@ class TargetState(Struct, frozen=True, gc=False):
     total: int
     """Users since the start, without those of datagrams."""
     refused: int
-    """Users who were not let through to it."""
+    """Users whom the client did not let through to it."""
     dropped: int
     """Users for whom the target could not be reached."""
     received: int
@@ -116,9 +116,9 @@ class ServerState(Struct, frozen=True, tag="server", tag_field="side"):
     waiting: int
     """Users, of streams or of flows, without a carrier."""
     unanswered: int
-    """Users who sent something into the tunnel and got nothing back."""
+    """Users who sent bytes into the tunnel and received none."""
     refusing: bool
-    """True if users are refused because no client has been connected for long."""
+    """True if users are refused because no client has been connected for a while."""
     ports: tuple[PortState, ...]
 
 

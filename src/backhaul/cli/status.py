@@ -59,7 +59,7 @@ def _is_same(file: object, other: str) -> bool:
 def _collect(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str], list[Path]]:
     """Ask each socket; return the documents, the problems, and the sockets of other users.
 
-    Nothing tells whether a program runs behind a socket of another user.
+    It can't be found out whether a program listens on a socket of another user.
     """
     documents: list[dict[str, Any]] = []
     problems: list[str] = []
@@ -69,7 +69,7 @@ def _collect(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str], li
             documents.append({"socket": str(path), **msgspec.json.decode(ask(path), type=dict[str, Any])})
         except FileNotFoundError:
             continue
-        except ConnectionRefusedError:  # left behind by a killed program
+        except ConnectionRefusedError:  # the socket of a killed program
             clear(path, time.time())
         except PermissionError:
             foreign.append(path)

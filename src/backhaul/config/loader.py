@@ -100,7 +100,7 @@ def _spelled(table: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
 
 
 def _strays(document: dict[str, Any]) -> Iterator[str]:
-    """Yield a warning for each name beside the tables of the sides; v0.7.2 ignores them."""
+    """Yield a warning for each name other than the tables of the sides; v0.7.2 ignores them."""
     for name in [name for name in document if name not in SIDES]:
         homes = [side for side in SIDES if name in _names(side)]
         if homes:

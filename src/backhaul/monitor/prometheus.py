@@ -19,30 +19,30 @@ _Rows = Iterable[tuple[tuple[str, ...], float]]  # values of the labels, and of 
 _TUNNEL_GAUGES: Final = (
     ("backhaul_tunnel_status", "1 while the tunnel is connected, else 0.", "connected"),
     ("backhaul_tunnel_rtt_seconds", "Round-trip time of the control channel.", "rtt"),
-    ("backhaul_start_time_seconds", "When the program started, since 1970.", "started"),
-    ("backhaul_idle_pool_connections", "Tunnel connections waiting for a user.", "pool_idle"),
-    ("backhaul_wanted_pool_connections", "Tunnel connections the pool aims at.", "pool_size"),
+    ("backhaul_start_time_seconds", "Time of the program's start, since 1970.", "started"),
+    ("backhaul_idle_pool_connections", "Tunnel connections that wait for a user.", "pool_idle"),
+    ("backhaul_wanted_pool_connections", "Tunnel connections that the pool aims at.", "pool_size"),
     ("backhaul_sessions", "Multiplexed sessions open now.", "sessions"),
     ("backhaul_streams", "Streams open now on all sessions.", "streams"),
 )
 _TUNNEL_COUNTERS: Final = (
-    ("backhaul_reconnects_total", "How often the lost tunnel came back.", "reconnects"),
-    ("backhaul_unanswered_total", "Users who sent something and got nothing back.", "unanswered"),
+    ("backhaul_reconnects_total", "Reconnections of the lost tunnel.", "reconnects"),
+    ("backhaul_unanswered_total", "Users who sent bytes and received none.", "unanswered"),
 )
 
 # Name, help, field of PortStatus.
 _PORT_GAUGES: Final = (
     ("backhaul_open_connections", "Connections open now.", "open"),
-    ("backhaul_open_udp_flows", "UDP flows alive now.", "udp_flows"),
+    ("backhaul_open_udp_flows", "UDP flows open now.", "udp_flows"),
 )
 _PORT_COUNTERS: Final = (
     ("backhaul_connections_total", "Connections accepted.", "total"),
-    ("backhaul_refused_connections_total", "Connections turned away before they reached the tunnel.", "refused"),
-    ("backhaul_dropped_connections_total", "Connections given up, the tunnel or the target having failed.", "dropped"),
+    ("backhaul_refused_connections_total", "Connections refused before they reached the tunnel.", "refused"),
+    ("backhaul_dropped_connections_total", "Connections dropped because the tunnel or the target failed.", "dropped"),
     ("backhaul_target_refused_total", "Connections that the target reset before it had sent a byte.", "target_refused"),
-    ("backhaul_received_bytes_total", "Bytes that came from users.", "received"),
-    ("backhaul_sent_bytes_total", "Bytes that went to users.", "sent"),
-    ("backhaul_dropped_udp_datagrams_total", "Datagrams thrown away.", "udp_dropped"),
+    ("backhaul_received_bytes_total", "Bytes from users.", "received"),
+    ("backhaul_sent_bytes_total", "Bytes to users.", "sent"),
+    ("backhaul_dropped_udp_datagrams_total", "UDP datagrams dropped.", "udp_dropped"),
 )
 
 

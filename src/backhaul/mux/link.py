@@ -58,9 +58,9 @@ class Link:
         self.stall = StallDetector(relay, conn, self.session, self._tell_owner)
         self.sender = Sender(self, relay, conn, self.stall)
         self.peer = peer
-        """The other end; where it has no extensions, a hello may still tell of them."""
+        """The other end; a hello may still show that it has extensions."""
         self.whole_window = peer.supports(Feature.WHOLE_WINDOW)
-        """Whether streams may use their whole window; asked for each read of a user."""
+        """True if streams may use their whole window; an attribute because each read of a user needs it."""
         self.proven = proven
         """True if the connection is known to lead to the client; otherwise the answer of a target proves it."""
         self.proved = False
@@ -209,13 +209,13 @@ class Link:
         if self.closed or self.peer.extended:
             return
         if self._role is Role.CLIENT:
-            self._readable()  # a hello that has come already is answered before the first stream is opened
+            self._readable()  # a hello that has arrived already is answered before the first stream is opened
         else:
             self.session.nop(HELLO)
             self.flush()
 
     def _recognise(self) -> None:
-        """Note that the other end runs this program; the server's side returns its hello."""
+        """Note that the other end runs this program; the server returns its hello."""
         if self._role is Role.CLIENT and not self.peer.extended:
             self.session.nop(HELLO)
         self.peer = self.peer.with_extensions()
@@ -227,7 +227,7 @@ class Link:
         self._owner.load_changed(self)
 
     def _turn_reading(self) -> None:
-        """Read no more where the connection was read, and the other way round."""
+        """Stop or resume reading the connection."""
         self._paused = not self._paused
         if self._paused:
             self.relay.poller.ignore_readable(self.conn)
@@ -250,7 +250,7 @@ class Link:
         except SmuxError as error:
             self.end(str(error))
             return
-        except Exception as error:  # noqa: BLE001 - no other call would look after the session any more
+        except Exception as error:  # noqa: BLE001 - without a further tick the session would never end
             self.fail(error)
             return
         self.flush()
@@ -295,12 +295,12 @@ class Link:
         if not _begins_handshake(data, len(self)):
             return False
         self._detach()
-        self.session.close(SmuxError("the client has come back"))
+        self.session.close(SmuxError("the client has returned"))
         self._owner.not_smux(self, bytes(data))
         return True
 
     def _feed(self, data: memoryview) -> str:
-        """Parse bytes; return what is wrong with them, or nothing."""
+        """Parse bytes; return the mistake in them, empty without one."""
         self.feeding = True
         try:
             self.session.feed(data)
@@ -311,7 +311,7 @@ class Link:
         return ""
 
     def _deliver(self) -> None:
-        """Have consumers write what lies in the shared buffer; that it came proves the connection."""
+        """Let consumers write their payload in the shared buffer, whose arrival proves the connection."""
         touched, self.touched = self.touched, []
         if not self.proven:
             self.proven = True

@@ -92,7 +92,7 @@ class Listeners:
         """Return a socket listening on ``path``, or replace that of the process ``replacing``; raise OSError."""
         sock = self._take(path, 0, socket.SOCK_STREAM)
         if sock:
-            sock.listen(BACKLOG)  # anew: the kernel tells those who connect that it is this process that listens
+            sock.listen(BACKLOG)  # again, so that the kernel reports this process as the listener to its peers
             if not reaches_this_process(path):  # its file was removed, for example with the service's runtime directory
                 self._spares.replace(sock)
                 sock = None

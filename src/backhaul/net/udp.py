@@ -101,7 +101,7 @@ class DatagramSocket:
         self._sock = sock
         self._received = received
         self._counters = counters
-        self._endpoints = learns_destinations(sock)  # whether the addresses are of that type
+        self._endpoints = learns_destinations(sock)  # addresses are endpoints, with the destination
         self._wakeups = 0
         self._busy = False  # the last wake-up brought more than one read
         self.most_equal = _MOST_SEGMENTED if _OFFLOAD else 0  # bytes of a datagram: larger ones leave one by one

@@ -70,7 +70,7 @@ class DatagramStream:
 
     @property
     def queued(self) -> int:
-        """The bytes that wait behind those for which the connection has no room."""
+        """The bytes that wait after those for which the connection has no room."""
         return self._queue.size
 
     def start(self, received: Received, ended: Callable[[], None], early: bytes = b"", *, unsent: bytes = b"") -> None:

@@ -27,7 +27,7 @@ class Unit:
     homes: bool
     """True if it needs files below /home, /root or /run/user."""
     writable: tuple[str, ...]
-    """Absolute paths of the directories it writes to, beside the state directory."""
+    """Absolute paths of the directories it writes to, in addition to the state directory."""
     stop_timeout: int
     """Seconds from SIGTERM to SIGKILL."""
 

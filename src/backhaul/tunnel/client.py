@@ -64,7 +64,7 @@ class ClientTunnel:
         self._look = timings.look
         self._liveness = Liveness(timings)
         self._throttle = LogThrottle(log)
-        self.fit = CarrierCheck(log)  # told by the transport
+        self.fit = CarrierCheck(log)  # fed by the transport
         self._pauses = Pauses()
         self._failures, self._turns = Repeats(), Repeats()
         self._lost: asyncio.Future[str] | None = None
@@ -104,7 +104,7 @@ class ClientTunnel:
         return bool(self._arrivals.dialling or self._transport.leaving)
 
     def session(self) -> SessionState:
-        """Return the state of the control channel and of what waits behind it."""
+        """Return the state of the control channel and of the idle tunnel connections."""
         return SessionState(
             connected=self.connected,
             peer=self.peer,

@@ -35,7 +35,7 @@ class Outcomes:
         self._log = log
         self._throttle = LogThrottle(log)
         self._patience = patience
-        self._recent: deque[bool] = deque(maxlen=RECENT)  # whether each was unanswered
+        self._recent: deque[bool] = deque(maxlen=RECENT)  # True for each user without an answer
 
     def expect(self, port: Port, address: tuple[Any, ...]) -> Done:
         """Return the callback for the end of a user who arrives now."""

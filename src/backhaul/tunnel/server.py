@@ -59,7 +59,7 @@ class ServerTunnel:
         self._heart: asyncio.TimerHandle | None = None
         self.opened = 0  # control channels so far
         self._unreachable = ""  # the reason why the client cannot connect, as far as this end knows
-        self.fit = CarrierCheck(log)  # told by the transport
+        self.fit = CarrierCheck(log)  # fed by the transport
         self._outcomes = Outcomes(log, timings.answer, self.fit.answered)
         self._unix_targets = UnixTargets(timings.recognition, lambda: self._transport.client_is_v072)
         self._retries = Retries(self._restart, timings.reopen_pauses)
@@ -116,7 +116,7 @@ class ServerTunnel:
         return self._transport
 
     def session(self) -> SessionState:
-        """Return the state of the control channel and of what waits behind it."""
+        """Return the state of the control channel and of the idle tunnel connections."""
         return SessionState(
             connected=self.connected,
             peer=self._transport.session.peer.address,

@@ -21,7 +21,7 @@ class Timings:
     restart: float = 10.0
     """The same for a client that announced its stop, and the patience of users meanwhile: most such clients restart."""
     recognition: float = 3.0
-    """The interval of checks whether a client is v0.7.2: it sends no hello, and a hello takes a round trip."""
+    """The interval of checks for a v0.7.2 client, which sends no hello; a hello takes a round trip."""
     quiet: float = 1.0
     """The time without a new user after which a stop serves no more of them."""
     handshakes: float = 0.3
@@ -31,7 +31,7 @@ class Timings:
     reopen_pauses: tuple[float, ...] = (1, 2, 4, 8, 16, 30)
     """The pauses between attempts to listen after a failure; the last one is repeated without end."""
     certificate: float = 5.0
-    """The interval of checks whether the certificate's files have changed."""
+    """The interval of checks for changed files of the certificate."""
     look: float = 1.0
     """The client's interval of looks at its pool, and at the silence of the server."""
     beats: float = 1.4

@@ -11,21 +11,21 @@ class Feature(Flag):
     """An ability that v0.7.2 does not have; docs/protocol.md describes what each changes on the wire."""
 
     HALF_CLOSE = auto()
-    """Take the end of one direction for just that; v0.7.2 takes it for the end of both."""
+    """Keep one direction open when the other ends; v0.7.2 ends both."""
     RESET = auto()
-    """Tell of a user or a target that was reset."""
+    """Pass on the reset of a user or a target."""
     DATAGRAMS = auto()
     """Carry UDP flows on every transport, with datagrams of any size."""
     TICKETS = auto()
     """Admit tunnel connections by a ticket, from any address."""
     LARGE_MESSAGES = auto()
-    """Take WebSocket messages of any size; v0.7.2 pauses where one does not fit into its target's buffer."""
+    """Accept WebSocket messages of any size; v0.7.2 pauses when one does not fit into its target's buffer."""
     WHOLE_FRAMES = auto()
     """Send a frame in one piece; v0.7.2 waits for an acknowledgement between header and payload."""
     WHOLE_WINDOW = auto()
-    """Report soon what a stream has taken; v0.7.2 reports only at the first end of a frame beyond half a window."""
+    """Report consumed bytes of a stream soon; v0.7.2 does so only at the first end of a frame beyond half a window."""
     PINGS = auto()
-    """Keep idle tunnel connections alive from the server's side."""
+    """Keep idle tunnel connections alive by pings of the server."""
     SURPLUS = auto()
     """Request sessions when all are full, and close those that are no longer needed."""
 
@@ -37,7 +37,7 @@ EXTENSIONS: Final = reduce(or_, Feature)
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One other end of the tunnel."""
+    """The other end of the tunnel."""
 
     address: str = ""
     """Its IP address, empty if unknown or for a Unix socket."""

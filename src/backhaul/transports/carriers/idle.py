@@ -107,7 +107,7 @@ class SilentConnection(ABC):
             self._give_up()
 
     def _refuse(self) -> None:
-        """Close a connection that is no tunnel connection; its owner, who is just making this object, is told later."""
+        """Close a connection that is no tunnel connection; its owner, just making this object, is told later."""
         self.close()
         self._relay.loop.call_soon(self._gone)
 

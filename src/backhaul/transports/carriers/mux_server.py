@@ -61,7 +61,7 @@ class MuxServer(GatedServer):
 
     @property
     def client_is_v072(self) -> bool:
-        """True if there are sessions, and none has said hello, which is a session's first frame."""
+        """True if there are sessions, and none has begun with a hello."""
         return bool(self._links) and not any(link.peer.supports(Feature.DATAGRAMS) for link in self._links)
 
     def expect_user(self, waiting: int) -> None:
@@ -143,11 +143,11 @@ class MuxServer(GatedServer):
         dispensable = self._links.last_choice()
         if dispensable is None:
             return False
-        dispensable.end("another one has come, and no target had answered through this one")
+        dispensable.end("another one was opened, and no target had answered through this one")
         return True
 
     def client_recognised(self) -> None:
-        """Do nothing: the control channel of tcpmux has no hello, and the others admit nobody by address."""
+        """Do nothing: the control channel of tcpmux has no hello, and the other transports admit none by address."""
 
     def stream_opened(self, link: Link, stream: TunnelStream) -> None:
         """End the session at once: no client opens streams, whatever this peer is."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST"})
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
-_SAFE: Final = "/:@!$&'()*+,;="  # in a path, beside letters and digits
+_SAFE: Final = "/:@!$&'()*+,;="  # in a path, in addition to letters and digits
 _FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM})
 
 Args = ParamSpec("Args")

@@ -1,4 +1,4 @@
-"""Content types by extension: the table that comes with nginx."""
+"""Content types by extension, from the table that is shipped with nginx."""
 
 from typing import Final
 

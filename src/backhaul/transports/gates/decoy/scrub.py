@@ -1,4 +1,4 @@
-"""Headers that a website must not see, because they hold the token or reveal the tunnel."""
+"""The removal of headers that hold the token or reveal the tunnel, before a website gets a request."""
 
 import base64
 import binascii
