@@ -55,12 +55,14 @@ async def test_a_control_channel_that_can_not_be_watched_is_closed(net: Net, kin
     settings = ClientSettings(
         remote_host=HOST, remote_port=listener.port, token=TOKEN, tunnel_options=SocketOptions(), dial_timeout=10
     )
-    raw = kind is RawDoor
-    door: Door = RawDoor(relay.poller, settings, resolver, "tcp") if raw else HttpDoor(relay, settings, resolver, "ws")
+    poller = relay.poller
+    door: Door = RawDoor(poller, settings, resolver, "tcp")
+    if kind is HttpDoor:
+        door = HttpDoor(poller, relay.pings, settings, resolver, "ws")
     door.start(Deaf())
     connecting = asyncio.ensure_future(door.connect())
     server = await listener.accept()
-    if raw:
+    if kind is RawDoor:
         await server.send(await server.receive(len(HANDSHAKE)))
     else:
         await server.send(switching(await receive_head(server)))

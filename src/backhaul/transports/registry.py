@@ -70,7 +70,7 @@ def _gate(name: str, settings: ServerSettings, relay: Relay) -> Gate:
     if TRANSPORTS[name].http:
         from backhaul.transports.gates.http import HttpGate
 
-        return HttpGate(settings, relay, name)
+        return HttpGate(relay.poller, relay.pings, settings, name)
     from backhaul.transports.gates.raw import RawGate
 
     return RawGate(relay.poller, settings, name)
@@ -80,7 +80,7 @@ def _door(name: str, settings: ClientSettings, relay: Relay, resolver: Resolver)
     if TRANSPORTS[name].http:
         from backhaul.transports.doors.http import HttpDoor
 
-        return HttpDoor(relay, settings, resolver, name)
+        return HttpDoor(relay.poller, relay.pings, settings, resolver, name)
     from backhaul.transports.doors.raw import RawDoor
 
     return RawDoor(relay.poller, settings, resolver, name)

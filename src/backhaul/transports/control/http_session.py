@@ -3,7 +3,8 @@
 import asyncio
 from typing import Final, Protocol
 
-from backhaul.relay.engine import Relay
+from backhaul.net.poller import Poller
+from backhaul.relay.pings import Pings
 from backhaul.transports.connection import Connection
 from backhaul.wire.signals import Signal
 
@@ -28,9 +29,11 @@ class HttpSession:
     vouches = True  # each request shows the token
     ticket = b""
 
-    def __init__(self, relay: Relay, connection: Connection, owner: HttpSessionOwner, answer_within: float) -> None:
+    def __init__(
+        self, poller: Poller, pings: Pings, connection: Connection, owner: HttpSessionOwner, *, answer_within: float
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._pings = relay.pings
+        self._pings = pings
         self._owner = owner
         self._answer_within = answer_within
         self._received = connection.received
@@ -40,8 +43,8 @@ class HttpSession:
         self.rtt = 0.0
         """Seconds of a round trip, measured by the last heartbeat."""
         decoder = WsControlDecoder(self._reply, from_client=True)
-        self._control = ControlChannel(relay.poller, connection.sock, decoder, self._heard, self._lost)
-        relay.pings.add(self)
+        self._control = ControlChannel(poller, connection.sock, decoder, self._heard, self._lost)
+        pings.add(self)
 
     @property
     def connected(self) -> bool:

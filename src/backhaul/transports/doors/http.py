@@ -15,7 +15,7 @@ from backhaul.net.poller import WOULD_BLOCK, Poller, release
 from backhaul.net.resolver import Resolver
 from backhaul.net.sending import send_whole
 from backhaul.net.tls import ClientContext, shake_hands
-from backhaul.relay.engine import Relay
+from backhaul.relay.pings import Pings
 from backhaul.transports.base import DoorEvents, Opened, unlike
 from backhaul.transports.connection import Connection
 from backhaul.transports.control.channel import ControlChannel
@@ -37,10 +37,12 @@ class HttpDoor:
 
     _events: DoorEvents
 
-    def __init__(self, relay: Relay, settings: ClientSettings, resolver: Resolver, transport: str) -> None:
+    def __init__(
+        self, poller: Poller, pings: Pings, settings: ClientSettings, resolver: Resolver, transport: str
+    ) -> None:
         """Raise TransportError when the authorities' file can't be used."""
-        self._poller = poller = relay.poller
-        self._pings = relay.pings
+        self._poller = poller
+        self._pings = pings
         self._settings = settings
         self._transport = TRANSPORTS[transport]
         self._token = settings.token.encode()

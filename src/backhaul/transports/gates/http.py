@@ -13,11 +13,11 @@ from typing import Any, Final
 from backhaul.addresses import plain_ip
 from backhaul.net.listener import BATCH, HANDSHAKE_BATCH, Acceptor
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.net.poller import WOULD_BLOCK, release
+from backhaul.net.poller import WOULD_BLOCK, Poller, release
 from backhaul.net.predicates import unacknowledged
 from backhaul.net.sending import send_whole
 from backhaul.net.tls import ServerContext, explain
-from backhaul.relay.engine import Relay
+from backhaul.relay.pings import Pings
 from backhaul.transports.base import GateEvents, taken_over, unlike
 from backhaul.transports.connection import Connection
 from backhaul.transports.control.http_session import HttpSession
@@ -47,19 +47,19 @@ class HttpGate:
 
     _events: GateEvents
 
-    def __init__(self, settings: ServerSettings, relay: Relay, transport: str) -> None:
+    def __init__(self, poller: Poller, pings: Pings, settings: ServerSettings, transport: str) -> None:
         """Raise TransportError when the certificate can't be used."""
         self._loop = asyncio.get_running_loop()
-        self._relay = relay
-        self._poller = relay.poller
+        self._poller = poller
+        self._pings = pings
         self._settings = settings
         self._credentials = settings.credentials
         self._transport = TRANSPORTS[transport]
-        self._decoy = Decoy(relay.poller, settings.decoy, self._credentials.tokens, settings.limits, self._claim)
+        self._decoy = Decoy(poller, settings.decoy, self._credentials.tokens, settings.limits, self._claim)
         self._reputation = Reputation(settings.limits)
         self._handshakes = self._make_handshakes(settings)
         self._lobby = Lobby(
-            relay.poller,
+            poller,
             self._reputation,
             self._said,
             limit=settings.limits.pending,
@@ -288,7 +288,9 @@ class HttpGate:
         if before := self._sessions.get(peer.name):
             before.close()
             self.session_lost(before, taken_over(peer.address))
-        session = HttpSession(self._relay, connection, self, self._settings.limits.answer_timeout)
+        session = HttpSession(
+            self._poller, self._pings, connection, self, answer_within=self._settings.limits.answer_timeout
+        )
         self._sessions[peer.name] = session
         self._events.client_connected(session)
         session.start()
