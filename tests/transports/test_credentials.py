@@ -12,7 +12,7 @@ def test_a_token_selects_its_client() -> None:
     assert CREDENTIALS.longest == len(b"a longer second")
 
 
-def test_what_is_no_token_selects_nobody() -> None:
+def test_other_bytes_select_no_client() -> None:
     for presented in (b"", b"firs", b"first ", b"FIRST", b"berlin"):
         assert CREDENTIALS.find(presented) is None
 

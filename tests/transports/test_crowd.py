@@ -1,4 +1,4 @@
-"""Books by network: a model test against the obvious way to keep them."""
+"""Items by network, compared with a simple model."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +31,7 @@ def test_a_crowd_knows_the_oldest_of_the_largest(steps: list[tuple[str, int, boo
             assert crowd.oldest_of_largest() in [(name, m[0]) for name, m in model.items() if len(m) == largest]
 
 
-def test_networks_take_turns_in_a_queue_and_what_has_come_last_is_next() -> None:
+def test_networks_take_turns_in_a_queue_and_the_newest_item_is_next() -> None:
     queue: FairQueue[str] = FairQueue()
     for item in ("a1", "a2", "a3", "a4", "b1", "b2", "c1"):
         queue.add(item[0], item)

@@ -1,4 +1,4 @@
-"""The decoy on the tunnel's port: every request without the token gets the same dull web server."""
+"""The decoy on the tunnel's port: every request without the token gets the same plain web server."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ def ws_net(net: Net) -> Net:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A website; beside it lies what is nobody's business."""
+    """Make a website, with a private file next to it."""
     root = tmp_path / "site"
     (root / "pages").mkdir(parents=True)
     (root / "index.html").write_text("<h1>Garden</h1>")
@@ -68,7 +68,7 @@ async def test_every_visitor_gets_the_same_answer(ws_net: Net, path: str) -> Non
     )
 
 
-async def test_who_is_still_talking_gets_the_whole_answer(ws_net: Net) -> None:
+async def test_a_visitor_who_is_still_sending_gets_the_whole_answer(ws_net: Net) -> None:
     port = free_port()
     await ws_net.server(port)
     head = b"POST /upload HTTP/1.1\r\nHost: example.com\r\nContent-Length: 4000000\r\n\r\n"
@@ -109,7 +109,7 @@ async def test_an_address_has_only_its_share_of_the_visits(ws_net: Net) -> None:
 
 
 @pytest.mark.parametrize("transport", WEB)
-async def test_a_client_may_come_on_a_connection_that_a_proxy_has_used_for_visitors(net: Net, transport: str) -> None:
+async def test_a_client_may_use_a_connection_that_a_proxy_has_used_for_visitors(net: Net, transport: str) -> None:
     net.transport = transport
     port = free_port()
     server = await net.server(port)
@@ -125,7 +125,7 @@ async def test_a_client_may_come_on_a_connection_that_a_proxy_has_used_for_visit
     await until(lambda: not server.tunnel.connected)
 
 
-async def test_the_token_in_clear_opens_nothing_where_tls_is_expected(net: Net) -> None:
+async def test_the_token_without_tls_opens_nothing_if_tls_is_expected(net: Net) -> None:
     net.transport = "wss"
     port = free_port()
     server = await net.server(port)
@@ -249,7 +249,7 @@ async def test_visitors_who_do_not_read_cost_no_memory(net: Net, site: Path, tra
             writer.transport.abort()
 
 
-async def test_a_visitor_who_does_not_read_is_given_up(ws_net: Net, site: Path) -> None:
+async def test_a_visitor_who_does_not_read_is_closed(ws_net: Net, site: Path) -> None:
     with (site / "film").open("wb") as film:
         film.truncate(64 << 20)
     ws_net.limits = replace(ws_net.limits, send_timeout=0.2)
@@ -258,11 +258,11 @@ async def test_a_visitor_who_does_not_read_is_given_up(ws_net: Net, site: Path) 
     visitor = await ws_net.dial(port, rcvbuf=4096)
     await visitor.send(knock("/film"))
     await visitor.receive_some()
-    await until(lambda: is_deaf(visitor))
+    await until(lambda: resets(visitor))
 
 
-def is_deaf(visitor: Peer) -> bool:
-    """Whether nobody hears the visitor any more: what is said is answered with a reset."""
+def resets(visitor: Peer) -> bool:
+    """Return whether the visitor's bytes are answered with a reset."""
     try:
         visitor.sock.send(b"?")
     except OSError:

@@ -1,4 +1,4 @@
-"""Heads and bodies as nginx reads them, however they are cut; the comparison with nginx is in tests/interop."""
+"""Heads and bodies as nginx reads them, with any cuts; the comparison with nginx is in tests/interop."""
 
 import tracemalloc
 
@@ -14,7 +14,7 @@ Outcome = tuple[Head, bytes] | int | None
 
 
 def read(data: bytes, size: int) -> Outcome:
-    """Return head and rest, the status of a refusal, or None while more is to come."""
+    """Return head and rest, the status of a refusal, or None while the head is incomplete."""
     reader, buffer = HeadReader(), bytearray()
     try:
         for start in range(0, len(data), size):
@@ -38,13 +38,13 @@ def test_bytes_one_by_one_make_no_difference(name: str) -> None:
         )
     )
 )
-def test_whatever_comes_is_read_or_refused(pieces: list[bytes]) -> None:
+def test_any_bytes_are_read_or_refused(pieces: list[bytes]) -> None:
     data = b"".join(pieces)
     assert read(data, 1) == read(data, 3)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=5), st.integers(1, 20), st.binary(max_size=5))
-def test_chunks_are_read_however_they_are_cut(chunks: list[bytes], size: int, behind: bytes) -> None:
+def test_chunks_are_read_with_any_cuts(chunks: list[bytes], size: int, behind: bytes) -> None:
     framed = (
         b"".join(b"%x;x=y\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\nTrailer: 1\r\n\r\n" + behind
     )
@@ -58,7 +58,7 @@ def test_chunks_are_read_however_they_are_cut(chunks: list[bytes], size: int, be
 @pytest.mark.parametrize(
     "said", [b"x\r\n", b"-1\r\n", b"1\r\nab", b"1\r\na\rb", b"\r\n", b"1" * 17, b"0\r\n" + b"a" * 9000]
 )
-def test_nonsense_is_no_chunk(said: bytes) -> None:
+def test_invalid_chunks_are_refused(said: bytes) -> None:
     body, buffer = ChunkedBody(), bytearray(said)
     with pytest.raises(BadRequestError):
         body.take(buffer)

@@ -31,13 +31,13 @@ class TestWebsite:
         return port
 
     async def ask(self, net: Net, port: int, said: bytes) -> tuple[Peer, Peer, bytes]:
-        """Have a visitor say something; return both ends, and the head that the website gets."""
+        """Send something as a visitor; return both ends, and the head that the website gets."""
         visitor = await net.dial(port)
         await visitor.send(said)
         upstream = await self.website.accept()
         return visitor, upstream, await receive_head(upstream)
 
-    async def test_it_is_asked_under_its_own_name_for_the_visitor(self, net: Net) -> None:
+    async def test_it_gets_requests_for_its_own_name_on_behalf_of_the_visitor(self, net: Net) -> None:
         port = await self.start(net)
         said = knock(
             "/page?x=1", "Accept: */*\r\nX-Forwarded-For: 192.0.2.1\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\n"
@@ -73,7 +73,7 @@ class TestWebsite:
         await upstream.send(moved.encode())
         assert f"\r\nLocation: {seen.format(site=site)}\r\n".encode() in await receive_head(visitor)
 
-    async def test_each_of_several_requests_is_looked_at(self, net: Net) -> None:
+    async def test_each_of_several_requests_is_checked(self, net: Net) -> None:
         port = await self.start(net)
         evil = b"GET /admin HTTP/1.1\r\nHost: internal\r\nAuthorization: Bearer " + TOKEN.encode() + b"\r\n\r\n"
         visitor, upstream, _ = await self.ask(net, port, knock("/") + evil)
@@ -130,14 +130,14 @@ class TestWebsite:
         ],
         ids=["nothing", "no HTTP", "nonsense", "too much"],
     )
-    async def test_a_website_that_makes_no_sense_is_a_bad_gateway(self, net: Net, said: bytes, status: int) -> None:
+    async def test_an_invalid_answer_of_the_website_is_a_bad_gateway(self, net: Net, said: bytes, status: int) -> None:
         port = await self.start(net)
         visitor, upstream, _ = await self.ask(net, port, knock("/"))
         await upstream.send(said)
         upstream.shut_write()
         assert (await receive_answer(visitor)).startswith(b"HTTP/1.1 %d " % status)
 
-    async def test_a_website_that_breaks_off_breaks_the_answer_off(self, net: Net) -> None:
+    async def test_a_website_that_breaks_off_ends_the_answer(self, net: Net) -> None:
         port = await self.start(net)
         visitor, upstream, _ = await self.ask(net, port, knock("/"))
         await upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
@@ -157,12 +157,12 @@ class TestWebsite:
         await net.server(port, lines=f'decoy = "https://localhost:{self.website.port}"')
         assert (await answer_to(net, port, knock("/"))).startswith(b"HTTP/1.1 504 ")
 
-    async def test_one_that_is_down_is_a_bad_gateway(self, net: Net) -> None:
+    async def test_a_website_that_is_down_is_a_bad_gateway(self, net: Net) -> None:
         port = await self.start(net)
         self.website.close()
         assert (await answer_to(net, port, knock("/"))).startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
 
-    async def test_idle_visitors_lock_nobody_out(self, net: Net) -> None:
+    async def test_idle_visitors_do_not_lock_others_out(self, net: Net) -> None:
         net.limits = replace(net.limits, visitors=2, visitors_per_address=2)
         port = await self.start(net)
         for _ in range(5):
@@ -182,17 +182,17 @@ class TestWebsite:
             f"Proxy-Authorization: Bearer {TOKEN}\r\n",
         ],
     )
-    async def test_it_never_hears_the_token(self, net: Net, lines: str) -> None:
+    async def test_it_never_gets_the_token(self, net: Net, lines: str) -> None:
         port = await self.start(net)
         _, _, head = await self.ask(net, port, knock("/chanel", lines))
         assert b"uthorization" not in head
 
-    async def test_it_gets_the_passwords_of_its_own(self, net: Net) -> None:
+    async def test_it_gets_its_own_passwords(self, net: Net) -> None:
         port = await self.start(net)
         _, _, head = await self.ask(net, port, knock("/", "Authorization: Basic dXNlcjpwYXNz\r\nCookie: a=b\r\n"))
         assert b"\r\nAuthorization: Basic dXNlcjpwYXNz\r\nCookie: a=b\r\n" in head
 
-    async def test_a_client_of_ours_with_a_wrong_path_is_not_told_from_a_browser(self, net: Net) -> None:
+    async def test_a_client_with_a_wrong_path_looks_like_a_browser(self, net: Net) -> None:
         port = await self.start(net, 'path = "/hidden"')
         await net.client(port)
         head = await receive_head(await self.website.accept())
@@ -211,10 +211,10 @@ class TestWebsite:
         await visitor.closed()
         await upstream.closed()
 
-    async def test_behind_tls_its_pages_are_shown(self, net: Net, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_its_pages_are_shown_over_tls(self, net: Net, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate()[0]))
         website, port = free_port(), free_port()
-        net.transport = "wss"  # a decoy of ours is a website like any other
+        net.transport = "wss"  # another decoy is a website like any other
         await net.server(website, lines=f'decoy = "{site}"')
         net.transport = "ws"
         await net.server(port, lines=f'decoy = "https://localhost:{website}"')
@@ -222,7 +222,7 @@ class TestWebsite:
         moved = await answer_to(net, port, knock("/pages"))
         assert b"\r\nLocation: /pages/\r\n" in moved
 
-    async def test_a_certificate_that_nobody_knows_is_a_bad_gateway(self, net: Net) -> None:
+    async def test_an_unknown_certificate_is_a_bad_gateway(self, net: Net) -> None:
         website, port = free_port(), free_port()
         net.transport = "wss"
         await net.server(website)

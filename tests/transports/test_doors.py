@@ -1,4 +1,4 @@
-"""The client's control channel when it can't be opened after all."""
+"""A control channel that the client can't open after the handshake."""
 
 import asyncio
 import errno
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 
 class Full(EpollPoller):
-    """A poller without room for one more control channel (epoll_ctl(2): ENOSPC)."""
+    """A poller without room for another control channel (epoll_ctl(2): ENOSPC)."""
 
     def own(self, sock: socket.socket, readable: Callback, broken: Callback) -> None:
-        """See Poller."""
+        """Fail as a full epoll does."""
         if isinstance(getattr(readable, "__self__", None), ControlChannel):
             raise OSError(errno.ENOSPC, "no room")
         super().own(sock, readable, broken)
 
 
-class Deaf:
-    """Takes whatever a door tells."""
+class DoorOwner:
+    """Ignores the reports of a door."""
 
     fit = Indifferent()
 
@@ -49,7 +49,7 @@ class Deaf:
 
 
 @pytest.mark.parametrize("kind", [RawDoor, HttpDoor])
-async def test_a_control_channel_that_can_not_be_watched_is_closed(net: Net, kind: type[RawDoor | HttpDoor]) -> None:
+async def test_a_control_channel_that_cannot_be_watched_is_closed(net: Net, kind: type[RawDoor | HttpDoor]) -> None:
     listener, resolver = net.listen(), Resolver()
     relay = Relay(Full())
     settings = ClientSettings(
@@ -59,7 +59,7 @@ async def test_a_control_channel_that_can_not_be_watched_is_closed(net: Net, kin
     door: Door = RawDoor(poller, settings, resolver, "tcp")
     if kind is HttpDoor:
         door = HttpDoor(poller, relay.pings, settings, resolver, "ws")
-    door.start(Deaf())
+    door.start(DoorOwner())
     connecting = asyncio.ensure_future(door.connect())
     server = await listener.accept()
     if kind is RawDoor:

@@ -1,4 +1,4 @@
-"""Who gets into the tunnel's port of our server, and who does not."""
+"""The connections that the tunnel's port of a server admits, and the ones that it refuses."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ class TestHandshake:
         await other.send(encode(kind, TOKEN.encode()))
         assert await other.receive_all() == b""
 
-    async def test_more_than_any_token(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_more_bytes_than_any_token(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
         other = await public.tunnel_connection()
         await other.send(b"GET / HTTP/1.1\r\n")
         assert await other.closed()
@@ -56,7 +56,7 @@ class TestHandshake:
         assert await other.receive_all() == b""
 
     @pytest.mark.usefixtures("short_handshake")
-    async def test_a_byte_now_and_then_wins_no_time(self, public: Public) -> None:
+    async def test_single_bytes_do_not_extend_the_time(self, public: Public) -> None:
         other = await public.tunnel_connection()
         closed = asyncio.ensure_future(other.closed())
         while not closed.done():
@@ -64,7 +64,7 @@ class TestHandshake:
                 await other.send(HANDSHAKE[:1])
             await asyncio.wait({closed}, timeout=0.02)
 
-    async def test_bytes_behind_the_handshake_count(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_bytes_after_the_handshake_count(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
         control = await public.tunnel_connection()
         await control.send(HANDSHAKE + bytes([Signal.RTT, Signal.CLOSED]))
         await control.closed()
@@ -93,7 +93,7 @@ class TestHandshake:
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chunks=st.lists(st.one_of(st.binary(max_size=40), st.just(HANDSHAKE[:3])), max_size=4))
-async def test_garbage_disturbs_nobody(public: Public, chunks: list[bytes]) -> None:
+async def test_garbage_affects_no_other(public: Public, chunks: list[bytes]) -> None:
     other = await public.tunnel_connection()
     for chunk in chunks:
         await other.send(chunk)
@@ -110,30 +110,30 @@ class TestPendingConnections:
     def _enough_descriptors(self) -> None:
         raise_descriptor_limit()
 
-    async def test_more_silent_ones_than_may_wait_stop_no_handshake(self, public: Public) -> None:
+    async def test_more_silent_connections_than_places_stop_no_handshake(self, public: Public) -> None:
         for _ in range(1100):
             await public.tunnel_connection()
         await public.client()
         assert public.server.tunnel.connected
 
     @pytest.mark.limits(pending=3, pending_per_address=3)
-    async def test_one_too_many_pushes_out_the_oldest(self, public: Public) -> None:
+    async def test_one_connection_too_many_pushes_out_the_oldest(self, public: Public) -> None:
         others = [await public.tunnel_connection() for _ in range(4)]
         assert await others[0].closed()
         assert all(other.silent() for other in others[1:])
 
     @pytest.mark.limits(pending=1, pending_per_address=1)
-    async def test_the_oldest_is_heard_before_it_has_to_go(self, public: Public) -> None:
+    async def test_the_oldest_is_read_before_it_makes_room(self, public: Public) -> None:
         before = await public.tunnel_connection()
         first = await public.tunnel_connection()
-        await before.closed()  # so the first is there
+        await before.closed()  # so the first one has been accepted
         with socket.create_connection((HOST, public.port)):  # the server sees it before ...
             first.sock.send(HANDSHAKE)  # ... this, as both are there when it looks
             assert await first.receive(len(HANDSHAKE)) == HANDSHAKE
 
     @pytest.mark.timings(user_patience=0.1)
     @pytest.mark.parametrize("port", ["port", "user_port"])
-    async def test_a_thousand_that_come_and_go(self, public: Public, port: str) -> None:
+    async def test_a_thousand_connections_that_open_and_close(self, public: Public, port: str) -> None:
         for _ in range(1000):
             (await public.net.dial(getattr(public, port))).close()
         await public.client()
@@ -149,7 +149,7 @@ class TestBackOff:
             assert await other.closed()
 
     @pytest.mark.limits(failures=3)
-    async def test_after_many_failures_an_address_is_heard_but_not_logged(
+    async def test_after_many_failures_an_address_is_read_but_not_logged(
         self, public: Public, caplog: pytest.LogCaptureFixture
     ) -> None:
         await self.fail(public, OTHER_ADDRESS)
@@ -160,7 +160,7 @@ class TestBackOff:
         await public.client(OTHER_ADDRESS)
 
     @pytest.mark.limits(failures=3)
-    async def test_a_neighbour_at_the_same_address_locks_out_no_client(self, public: Public) -> None:
+    async def test_a_neighbour_at_the_same_address_does_not_lock_the_client_out(self, public: Public) -> None:
         first = await public.client(OTHER_ADDRESS)
         await self.fail(public, OTHER_ADDRESS)
         first.close()
@@ -168,8 +168,8 @@ class TestBackOff:
 
 
 class TestNeighbours:
-    async def test_one_who_opens_a_connection_for_each_user_gets_none_of_the_first(self, public: Public) -> None:
-        """The client, of v0.7.2, has a pool of eight, and its address."""
+    async def test_a_neighbour_with_a_connection_for_each_user_gets_none_of_the_first(self, public: Public) -> None:
+        """The v0.7.2 client has a pool of eight, and the same address."""
         await public.client()
         pool = [await public.tunnel_connection() for _ in range(8)]
         await until(lambda: public.server.tunnel.transport.idle == len(pool))
@@ -185,7 +185,7 @@ class TestTakeOver:
     async def test_a_second_handshake_from_the_same_address(
         self, public: Public, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Taken for a tunnel connection at first, as one without ticket says nothing that tells them apart."""
+        """It counts as a tunnel connection at first: without a ticket it looks the same."""
         first = await public.client()
         second = await public.tunnel_connection()
         await second.send(HANDSHAKE)
@@ -193,7 +193,7 @@ class TestTakeOver:
         assert await second.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
         assert "control channel lost: a client at 127.0.0.1 has taken over" in caplog.text
 
-    async def test_a_second_handshake_on_a_connection_that_has_been_idle_for_long(self, public: Public) -> None:
+    async def test_a_second_handshake_on_a_connection_that_was_idle(self, public: Public) -> None:
         first = await public.client()
         second = await public.tunnel_connection()
         await until(lambda: public.server.tunnel._transport.idle == 1)
@@ -201,7 +201,7 @@ class TestTakeOver:
         assert await first.receive_all() == b""
         assert await second.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
 
-    async def test_a_handshake_that_came_when_a_user_did(self, public: Public) -> None:
+    async def test_a_handshake_that_arrives_together_with_a_user(self, public: Public) -> None:
         await public.client()
         second = await public.tunnel_connection()
         await until(lambda: public.server.tunnel._transport.idle == 1)
@@ -211,7 +211,7 @@ class TestTakeOver:
 
     @pytest.mark.limits(second_thought=0.3)
     @pytest.mark.parametrize("speaks", [True, False])
-    async def test_while_the_old_channel_answers_nothing_a_connection_may_be_a_handshake(
+    async def test_while_the_old_channel_is_silent_a_connection_may_be_a_handshake(
         self, public: Public, monkeypatch: pytest.MonkeyPatch, *, speaks: bool
     ) -> None:
         monkeypatch.setattr(ControlChannel, "unanswered", True)
@@ -224,7 +224,7 @@ class TestTakeOver:
         else:
             await public.addressed(second)
 
-    async def test_nobody_is_kept_in_doubt_by_a_server_that_stops(
+    async def test_a_server_that_stops_closes_undecided_connections(
         self, public: Public, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(ControlChannel, "unanswered", True)
@@ -238,7 +238,7 @@ class TestTakeOver:
         await public.client(OTHER_ADDRESS)
         assert await first.receive_all() == b""
 
-    async def test_a_handshake_where_a_ticket_is_expected(self, public: Public) -> None:
+    async def test_a_handshake_in_place_of_a_ticket(self, public: Public) -> None:
         first = await public.client()
         await say_hello(first)
         await public.client()
@@ -276,7 +276,7 @@ class TestTrust:
         assert await other.receive_all() == b""
 
     @pytest.mark.usefixtures("short_handshake")
-    async def test_nobody_is_trusted_while_no_client_is_there(self, public: Public) -> None:
+    async def test_no_address_is_trusted_without_a_client(self, public: Public) -> None:
         control = await public.client()
         control.close()
         await until(lambda: not public.server.tunnel.connected)
@@ -284,13 +284,13 @@ class TestTrust:
         assert await other.receive_all() == b""
 
     @pytest.mark.usefixtures("short_handshake")
-    async def test_with_a_ticket_the_address_is_not_enough(self, public: Public) -> None:
+    async def test_for_a_client_with_a_ticket_the_address_is_not_enough(self, public: Public) -> None:
         await say_hello(await public.client())
         neighbour = await public.tunnel_connection()
         assert await neighbour.receive_all() == b""
 
     @pytest.mark.parametrize("source", ["", OTHER_ADDRESS])
-    async def test_the_ticket_counts_from_every_address(self, public: Public, source: str) -> None:
+    async def test_the_ticket_is_accepted_from_every_address(self, public: Public, source: str) -> None:
         ticket = await say_hello(await public.client())
         carrier = await public.tunnel_connection(source)
         await carrier.send(encode(Signal.TICKET, ticket))
@@ -305,16 +305,16 @@ class TestTrust:
         assert await other.receive_all() == b""
         assert "no valid handshake" in caplog.text
 
-    async def test_no_ticket_is_valid_while_none_was_given(self, public: Public) -> None:
+    async def test_no_ticket_is_valid_before_one_was_given(self, public: Public) -> None:
         other = await public.tunnel_connection()
         await other.send(encode(Signal.TICKET, b""))
         assert await other.receive_all() == b""
 
-    async def test_every_channel_has_a_ticket_of_its_own(self, public: Public) -> None:
+    async def test_every_channel_has_its_own_ticket(self, public: Public) -> None:
         tickets = {await say_hello(await public.client()) for _ in range(5)}
         assert len(tickets) == 5
 
-    async def test_more_hellos_bring_the_same_ticket(self, public: Public) -> None:
+    async def test_further_hellos_get_the_same_ticket(self, public: Public) -> None:
         control = await public.client()
         assert await say_hello(control) == await say_hello(control)
 
@@ -327,7 +327,7 @@ async def test_the_port_of_the_tunnel_over_ipv6(net: Net) -> None:
     assert await control.receive(len(HANDSHAKE)) == HANDSHAKE
 
 
-async def test_an_ipv4_client_of_a_server_on_all_addresses_is_known_by_its_plain_address(
+async def test_an_ipv4_client_of_a_server_on_all_addresses_has_its_plain_address(
     net: Net, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -24,29 +24,29 @@ async def begin(public: Public) -> Peer:
     return control
 
 
-async def heard(public: Public) -> None:
-    """Return when the server has accepted all connections that were opened before."""
+async def accepted(public: Public) -> None:
+    """Wait until the server has accepted all connections that were opened before."""
     other = await public.tunnel_connection()
     await other.send(encode(Signal.TICKET, bytes(TICKET_SIZE)))
     assert await other.closed()
 
 
 async def silent_ones(public: Public, count: int) -> list[Peer]:
-    """Open connections that say nothing, from the client's address."""
+    """Open silent connections from the client's address."""
     peers = [await public.tunnel_connection() for _ in range(count)]
-    await heard(public)
+    await accepted(public)
     return peers
 
 
 async def use(public: Public, carriers: list[Peer]) -> None:
-    """Assert that users come on these connections, in this order."""
+    """Assert that users arrive on these connections, in this order."""
     for carrier in carriers:
         user = await public.user()
         await user.send(b"hello")
         assert await (await public.addressed(carrier)).receive(5) == b"hello"
 
 
-async def test_a_neighbour_gets_no_user_of_a_client_whose_hello_takes_its_time(public: Public) -> None:
+async def test_a_neighbour_gets_no_user_of_a_client_whose_hello_is_slow(public: Public) -> None:
     control = await begin(public)
     await silent_ones(public, NEIGHBOURS)
     assert public.server.tunnel.transport.idle == 0
@@ -60,7 +60,7 @@ async def test_a_neighbour_gets_no_user_of_a_client_whose_hello_takes_its_time(p
     await use(public, carriers[::-1])
 
 
-async def test_connections_of_v072_are_let_in_when_it_has_said_no_hello(public: Public) -> None:
+async def test_connections_of_v072_are_admitted_after_the_wait_for_a_hello(public: Public) -> None:
     control = await begin(public)
     carriers = await silent_ones(public, 3)
     await control.send(RTT)
@@ -68,7 +68,7 @@ async def test_connections_of_v072_are_let_in_when_it_has_said_no_hello(public: 
     await use(public, carriers)
 
 
-async def test_a_user_who_waits_gets_a_connection_that_was_held(public: Public) -> None:
+async def test_a_waiting_user_gets_a_held_connection(public: Public) -> None:
     control = await begin(public)
     user = await public.user()
     await user.send(b"hello")
@@ -78,7 +78,7 @@ async def test_a_user_who_waits_gets_a_connection_that_was_held(public: Public) 
 
 
 @pytest.mark.limits(hello_grace=0.0)
-async def test_a_late_hello_closes_what_was_let_in_by_address(public: Public) -> None:
+async def test_a_late_hello_closes_connections_admitted_by_address(public: Public) -> None:
     control = await begin(public)
     await control.send(RTT)
     carriers = [await public.tunnel_connection() for _ in range(3)]
@@ -91,7 +91,7 @@ async def test_a_late_hello_closes_what_was_let_in_by_address(public: Public) ->
     await use(public, [carrier])
 
 
-async def test_a_handshake_among_those_that_are_held_takes_over(public: Public) -> None:
+async def test_a_handshake_on_a_held_connection_takes_over(public: Public) -> None:
     first = await begin(public)
     (second,) = await silent_ones(public, 1)
     await second.send(HANDSHAKE)
@@ -100,7 +100,7 @@ async def test_a_handshake_among_those_that_are_held_takes_over(public: Public) 
 
 
 @pytest.mark.limits(hello_grace=1e9)
-async def test_those_that_are_held_when_the_client_goes_are_let_in_no_more(public: Public) -> None:
+async def test_held_connections_are_not_admitted_after_the_client_has_left(public: Public) -> None:
     control = await begin(public)
     await control.send(RTT)
     held = await silent_ones(public, 1)
@@ -108,13 +108,13 @@ async def test_those_that_are_held_when_the_client_goes_are_let_in_no_more(publi
     await until(lambda: not public.server.tunnel.connected)
     await public.client()
     carrier = await public.tunnel_connection()
-    await heard(public)
+    await accepted(public)
     assert public.server.tunnel.transport.idle == 0
     assert held[0].silent()
     assert carrier.silent()
 
 
-async def test_all_users_reach_a_client_far_away_whose_neighbour_is_nearer(net: Net) -> None:
+async def test_all_users_reach_a_distant_client_with_a_nearer_neighbour(net: Net) -> None:
     bind_port, port = free_port(), free_port()
     server = await net.server(bind_port, [f"{HOST}:{port}={await net.echo()}"])
     await net.client(net.middlebox(bind_port, Line(delay=0.04)).port)

@@ -19,7 +19,7 @@ COST = 0.01  # seconds by the clock below
 
 
 class Door:
-    """Handshakes, most of which fail at their first byte, each after it has cost something."""
+    """Handshakes, most of which fail at their first byte, each at some cost."""
 
     def __init__(self, patience: float = 60.0) -> None:
         self.clock = Clock()
@@ -43,7 +43,7 @@ class Door:
         release(self.poller, pending.sock)
 
     def hello(self, ip: str, *, trusted: bool = False, leaving: bool = False) -> PendingConnection:
-        """Have a connection come that has said something, and perhaps was closed then."""
+        """Open a connection that has sent something, and may be closed already."""
         pending, far = self.connect(ip, trusted=trusted)
         far.send(b"\x16nonsense")
         if leaving:
@@ -51,7 +51,7 @@ class Door:
         return pending
 
     def connect(self, ip: str, *, trusted: bool = False) -> tuple[PendingConnection, socket.socket]:
-        """Have a connection come; return its two ends."""
+        """Open a connection; return its two ends."""
         near, far = socket.socketpair()
         near.setblocking(False)
         self._ends.append(far)
@@ -62,16 +62,16 @@ class Door:
         return pending, far
 
     async def exhaust(self) -> None:
-        """Spend the time that was saved up: from now on handshakes wait until a test lets time pass."""
+        """Spend the saved-up time: handshakes wait from now on until a test lets time pass."""
         for _ in range(2):
             self.hello("z")
         await until(lambda: len(self.served) == 2)
         self.served.clear()
 
     async def serve(self, count: int) -> list[str]:
-        """Have so many served; return them."""
+        """Wait until so many have been served; return them."""
         for _ in range(5):
-            await asyncio.sleep(0)  # what has come is queued
+            await asyncio.sleep(0)  # all of them are queued
         while len(self.served) < count:
             self.clock.now += 4 * COST
             await asyncio.sleep(0)
@@ -100,12 +100,12 @@ async def test_untrusted_networks_wait_until_their_share_of_the_time_allows_anot
     for _ in range(20):
         await asyncio.sleep(0)
     before = len(door.served)
-    assert before < 10  # what was saved up: 0.05 s for steps that take 4 * COST of it each
+    assert before < 10  # the saved-up time: 0.05 s for steps that take 4 * COST of it each
     door.clock.now += 4 * COST
     await until(lambda: len(door.served) > before)
 
 
-async def test_trusted_connections_wait_for_nobody(door: Door) -> None:
+async def test_trusted_connections_do_not_wait(door: Door) -> None:
     for _ in range(10):
         door.hello("a")
     for _ in range(30):
@@ -161,10 +161,10 @@ async def test_a_handshake_that_has_begun_goes_on_under_a_flood(door: Door) -> N
     assert "client is through" in (await door.serve(2))[:2]
 
 
-async def test_who_has_waited_for_too_long_is_not_served() -> None:
+async def test_a_connection_that_has_waited_too_long_is_not_served() -> None:
     door = Door(patience=0.01)
     await door.exhaust()
     waiting = [door.hello(ip) for ip in "ab"]
-    await until(lambda: len(door.served) == 2)  # though no time passes in which they could be
+    await until(lambda: len(door.served) == 2)  # although no time passes in which they could be served
     assert not any(isinstance(pending.sock, ssl.SSLSocket) for pending in waiting)
     door.close()

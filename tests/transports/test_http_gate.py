@@ -1,4 +1,4 @@
-"""Upgrades between both ends when something goes wrong, or in pieces: the other end is played by the test."""
+"""Upgrades between both ends, in pieces or with errors; the other end is played by the test."""
 
 import asyncio
 from dataclasses import replace
@@ -62,7 +62,7 @@ class TestServer:
         assert await receive_head(client) == switching(with_token())
         assert (await receive_frame(client))[0] == BINARY
 
-    async def test_what_comes_right_behind_the_request(self, web_net: Net) -> None:
+    async def test_bytes_right_after_the_request(self, web_net: Net) -> None:
         port = free_port()
         await web_net.server(port)
         client = await web_net.dial(port)
@@ -72,7 +72,7 @@ class TestServer:
             pass
         assert heard[1] == b"early"
 
-    async def test_a_head_of_the_greatest_size(self, web_net: Net) -> None:
+    async def test_a_head_of_the_largest_size(self, web_net: Net) -> None:
         port = free_port()
         await web_net.server(port)
         client = await web_net.dial(port)
@@ -97,7 +97,7 @@ class TestServer:
         assert server.tunnel.connected
 
     @pytest.mark.parametrize("transport", ["ws", "wss", "wsmux", "wssmux"])
-    async def test_silent_connections_give_way(self, net: Net, transport: str) -> None:
+    async def test_silent_connections_make_room(self, net: Net, transport: str) -> None:
         net.limits = replace(net.limits, pending=3, pending_per_address=3)
         net.transport = transport
         port = free_port()
@@ -119,7 +119,7 @@ class TestServer:
         await visitor.send(said)
         assert await visitor.receive_all() == b""
 
-    async def test_many_wrong_tokens_lock_no_neighbour_out(
+    async def test_many_wrong_tokens_do_not_lock_a_neighbour_out(
         self, web_net: Net, caplog: pytest.LogCaptureFixture
     ) -> None:
         web_net.limits = replace(web_net.limits, failures=3)
@@ -132,7 +132,7 @@ class TestServer:
         assert caplog.text.count("too many failed attempts") == 1
         await upgraded(web_net, port)
 
-    async def test_a_heartbeat_that_nobody_answers(self, web_net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_an_unanswered_heartbeat(self, web_net: Net, caplog: pytest.LogCaptureFixture) -> None:
         web_net.limits = replace(web_net.limits, answer_timeout=0.1)
         port = free_port()
         server = await web_net.server(port, heartbeat=0.05)
@@ -184,7 +184,7 @@ class TestServer:
         await ws_net.dial(local)
         assert await receive_frame(idle) == (TEXT, b"80")
 
-    async def test_the_newest_of_those_who_have_shown_the_token_is_used_first(self, ws_net: Net) -> None:
+    async def test_the_newest_connection_with_the_token_is_used_first(self, ws_net: Net) -> None:
         port, local = free_port(), free_port()
         server = await ws_net.server(port, [f"{local}=80"])
         await upgraded(ws_net, port)
@@ -207,8 +207,8 @@ class TestServer:
         assert await receive_frame(other) == (TEXT, b"80")
 
 
-async def speak(said: bytes, size: int) -> tuple[bytes, bool]:
-    """Say something to a server, in pieces, and hang up; return its answer, and whether a client may come then."""
+async def send_pieces(said: bytes, size: int) -> tuple[bytes, bool]:
+    """Send something to a server in pieces, and close; return its answer, and whether a client can connect then."""
     async with Net("ws") as net:
         port = free_port()
         server = await net.server(port)
@@ -218,7 +218,7 @@ async def speak(said: bytes, size: int) -> tuple[bytes, bool]:
                 await visitor.send(piece)
             visitor.shut_write()
             answer = await visitor.receive_all()
-        except OSError:  # the server has hung up in the middle
+        except OSError:  # the server has closed the connection meanwhile
             answer = b""
         await upgraded(net, port)
         return answer, server.tunnel.connected
@@ -237,14 +237,14 @@ HEADS = st.builds(
 @settings(max_examples=60)
 @given(HEADS, st.integers(1, 300))
 def test_any_bytes_of_a_visitor(said: bytes, size: int) -> None:
-    answer, welcome = asyncio.run(speak(said, size))
+    answer, welcome = asyncio.run(send_pieces(said, size))
     assert answer[:12] in {b"", b"HTTP/1.1 400", b"HTTP/1.1 404"}
     assert welcome
 
 
 class TestClient:
     async def ask(self, net: Net) -> tuple[Peer, bytes]:
-        """Start a client; return its first connection and what it asks for."""
+        """Start a client; return its first connection and its request."""
         self.listener = net.listen()
         self.client = await net.client(self.listener.port, "connection_pool = 1")
         return await self.next()
@@ -279,7 +279,7 @@ class TestClient:
             (b"HTTP/1.1 101 Swi", "the server closed the connection during the upgrade"),
         ],
     )
-    async def test_an_answer_that_is_none_is_told_and_the_client_comes_again(
+    async def test_an_invalid_answer_is_logged_and_the_client_tries_again(
         self, web_net: Net, caplog: pytest.LogCaptureFixture, answer: bytes, complaint: str
     ) -> None:
         peer, _ = await self.ask(web_net)
@@ -291,8 +291,8 @@ class TestClient:
         await again.send(switching(request))
         await until(lambda: self.client.tunnel.connected)
 
-    async def test_a_reset_right_behind_the_answer(self, web_net: Net) -> None:
-        """Nothing of that connection stays behind: the next one is likely to have its number."""
+    async def test_a_reset_right_after_the_answer(self, web_net: Net) -> None:
+        """Nothing of that connection remains: the next one is likely to have its number."""
         peer, request = await self.ask(web_net)
         peer.sock.send(switching(request))
         peer.reset()
@@ -309,7 +309,7 @@ class TestClient:
         await self.next()
         assert "the server did not answer the upgrade within 0.1 s" in caplog.text
 
-    async def test_signals_right_behind_the_answer(self, web_net: Net) -> None:
+    async def test_signals_right_after_the_answer(self, web_net: Net) -> None:
         channel = await self.channel(web_net, frame(BINARY, HEARTBEAT) + frame(PING, b"!") + frame(BINARY, CHANNEL) * 3)
         assert {await receive_frame(channel) for _ in range(2)} == {(BINARY, HEARTBEAT), (PONG, b"!")}
         requests = [(await self.next())[1] for _ in range(3)]
@@ -321,7 +321,7 @@ class TestClient:
         while not (await self.next())[1].startswith(b"GET /channel"):
             pass
 
-    async def test_a_target_and_data_right_behind_the_answer(self, ws_net: Net) -> None:
+    async def test_a_target_and_data_right_after_the_answer(self, ws_net: Net) -> None:
         target = ws_net.listen()
         await self.channel(ws_net)
         tunnel, request = await self.next()

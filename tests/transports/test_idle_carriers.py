@@ -1,4 +1,4 @@
-"""Idle tunnel connections of a server that take no more, or are dead, when a user comes."""
+"""Idle tunnel connections of a server that are blocked or dead when a user arrives."""
 
 import errno
 import socket
@@ -45,7 +45,7 @@ KINDS: list[Kind] = [RawIdle, WsIdle]
 
 @dataclass
 class Stage:
-    """A relay, and sockets to play with."""
+    """A relay, and pairs of sockets."""
 
     net: Net
     relay: Relay
@@ -67,7 +67,7 @@ class Stage:
         return kind(self.relay, Connection(near.sock, EXTENDED, rest), self), near, far
 
     async def user(self, early: bytes = b"") -> User:
-        """Return a user, who has said something already."""
+        """Return a user who has sent something already."""
         user, sock = await self.net.pair()
         await user.send(early)
         return User(sock.sock, TARGET, b"", Traffic(Meter(), Meter()), lambda _outcome: None)
@@ -103,7 +103,7 @@ async def test_the_announcement_of_a_flow_waits_for_the_connection(stage: Stage,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_dead_connection_takes_nothing_of_a_user(stage: Stage, kind: Kind) -> None:
+async def test_a_dead_connection_takes_no_bytes_of_a_user(stage: Stage, kind: Kind) -> None:
     carrier, near, far = await stage.idle(kind)
     far.reset()
     user = await stage.user(b"hello")
@@ -115,8 +115,8 @@ async def test_a_dead_connection_takes_nothing_of_a_user(stage: Stage, kind: Kin
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_reset_that_a_dead_connection_has_met_is_remembered(stage: Stage, kind: Kind) -> None:
-    """The kernel tells of it once; the target should see a reset and no orderly end."""
+async def test_a_users_reset_seen_on_a_dead_connection_is_remembered(stage: Stage, kind: Kind) -> None:
+    """The kernel reports it once; the target should get a reset instead of an orderly end."""
     ended: list[Ending] = []
     sock, peer = await stage.net.pair()
     peer.reset()
@@ -129,7 +129,7 @@ async def test_a_reset_that_a_dead_connection_has_met_is_remembered(stage: Stage
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_one_that_has_spoken_takes_no_user(stage: Stage, kind: Kind) -> None:
+async def test_a_connection_that_has_sent_bytes_takes_no_user(stage: Stage, kind: Kind) -> None:
     carrier, near, _ = await stage.idle(kind, b"x")
     user = await stage.user()
     assert not carrier.attach(user)
@@ -139,7 +139,7 @@ async def test_one_that_has_spoken_takes_no_user(stage: Stage, kind: Kind) -> No
     user.sock.close()
 
 
-async def test_one_that_was_aborted_is_not_pinged(stage: Stage) -> None:
+async def test_an_aborted_connection_is_not_pinged(stage: Stage) -> None:
     stage.relay.patience = Patience(quiet=0.01)
     carrier, _, _ = await stage.idle(WsIdle)
     other, _, far = await stage.idle(WsIdle)
@@ -150,7 +150,7 @@ async def test_one_that_was_aborted_is_not_pinged(stage: Stage) -> None:
     other.close()
 
 
-async def test_a_ping_without_memory_for_what_is_left_of_it_ends_the_connection(net: Net) -> None:
+async def test_a_ping_without_memory_for_its_rest_ends_the_connection(net: Net) -> None:
     class Exhausted(EpollPoller):
         def on_writable(self, sock: socket.socket, callback: Callback) -> None:
             raise OSError(errno.ENOSPC, "epoll_ctl", sock, callback)

@@ -1,12 +1,12 @@
-"""A tunnel connection that is being opened while the control channel is lost."""
+"""A tunnel connection that is being opened when the control channel is lost."""
 
 from tests.support.net import HOST, until
 from tests.support.tunnel import Net
 from tests.support.web import BINARY, TEXT, frame, receive_frame, receive_head, switching
 
 
-async def test_a_server_may_have_a_user_for_a_connection_that_it_has_been_asked_for() -> None:
-    """It counts on the connection from its answer on, which may be under way when the client loses the channel."""
+async def test_a_server_may_have_a_user_for_a_connection_that_it_was_asked_for() -> None:
+    """The server uses the connection from its answer on, which may be under way when the client loses the channel."""
     async with Net("ws") as net:
         target = await net.echo()
         listener = net.listen()

@@ -1,4 +1,4 @@
-"""Connections that have proved nothing yet: how many may wait, and who has to make room."""
+"""Connections that have proved nothing yet: how many may wait, and which one makes room."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from backhaul.transports.settings import GateLimits
 
 
 class Hall:
-    """A lobby, and those who come to it."""
+    """A lobby, and connections in it."""
 
     def __init__(self, poller: Poller, limit: int, share: int) -> None:
         self.reputation = Reputation(GateLimits())
@@ -38,7 +38,7 @@ class Hall:
             self._ends.append(pending.sock)
 
     def come(self, *names: str) -> None:
-        """Have connections come; the first letter of a name stands for the address."""
+        """Open connections; the first letter of a name stands for the address."""
         for name in names:
             pending, _ = self.connect(name)
             self.lobby.admit(pending)
@@ -76,7 +76,7 @@ def size(limit: int, share: int) -> pytest.MarkDecorator:
 
 
 @size(5, 5)
-async def test_room_is_made_by_the_oldest_of_the_address_that_has_most(hall: Hall) -> None:
+async def test_the_oldest_of_the_address_with_most_makes_room(hall: Hall) -> None:
     hall.come("b1", "a1", "a2", "a3", "c1", "d1")
     assert hall.waiting == "b1 a2 a3 c1 d1"
     hall.come("b2")
@@ -84,13 +84,13 @@ async def test_room_is_made_by_the_oldest_of_the_address_that_has_most(hall: Hal
 
 
 @size(8, 2)
-async def test_an_address_has_its_share_even_when_there_is_room(hall: Hall) -> None:
+async def test_an_address_has_only_its_share_even_if_there_is_room(hall: Hall) -> None:
     hall.come("a1", "a2", "b1", "a3")
     assert hall.waiting == "a2 b1 a3"
 
 
 @size(6, 2)
-async def test_a_trusted_address_may_take_all_that_is_free_and_half_in_any_case(hall: Hall) -> None:
+async def test_a_trusted_address_may_take_all_free_places_and_half_in_any_case(hall: Hall) -> None:
     hall.reputation.proved("t")
     hall.come("t1", "t2", "t3", "t4", "t5", "t6")
     assert hall.waiting == "t1 t2 t3 t4 t5 t6"
@@ -101,7 +101,7 @@ async def test_a_trusted_address_may_take_all_that_is_free_and_half_in_any_case(
 
 
 @size(1, 1)
-async def test_a_proof_that_has_come_is_heard_before_its_connection_has_to_go(hall: Hall) -> None:
+async def test_a_proof_that_has_arrived_is_read_before_its_connection_makes_room(hall: Hall) -> None:
     first, far = hall.connect("a1")
     hall.lobby.admit(first)
     hall.lobby.listen(first)

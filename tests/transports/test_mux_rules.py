@@ -32,7 +32,7 @@ def wsmux(net: Net) -> Net:
 
 
 def go_request(path: str) -> bytes:
-    """Return what v0.7.2's client sends, its headers in its order."""
+    """Return the request of v0.7.2's client, with its headers in its order."""
     lines = (
         f"GET {path} HTTP/1.1", f"Host: {HOST}", "User-Agent: Mozilla/5.0", f"Authorization: Bearer {TOKEN}",
         "Connection: Upgrade", "Sec-WebSocket-Extensions: permessage-deflate", f"Sec-WebSocket-Key: {KEY}",
@@ -48,18 +48,18 @@ def opening(stream: int, target: str) -> bytes:
 
 
 async def read_as_go_does(peer: Peer) -> None:
-    """Read an answer through a buffer, and lose what else is in there."""
+    """Read an answer through a buffer, and lose the bytes after it in that buffer."""
     loop, head = asyncio.get_running_loop(), b""
     while b"\r\n\r\n" not in head:
         head += await loop.sock_recv(peer.sock, GO_BUFFER - len(head) % GO_BUFFER)
     assert head.startswith(b"HTTP/1.1 101 ")
 
 
-async def test_r21_a_client_that_loses_what_it_reads_with_the_answer_misses_no_stream(wsmux: Net) -> None:
+async def test_r21_a_client_that_loses_bytes_read_with_the_answer_misses_no_stream(wsmux: Net) -> None:
     port, local = free_port(), free_port()
     await wsmux.server(port, [f"{HOST}:{local}=80"])
     await upgraded(wsmux, port)
-    await wsmux.dial(local)  # a stream is wanted as soon as there is a session
+    await wsmux.dial(local)  # a stream is opened as soon as there is a session
     session = await wsmux.dial(port)
     await session.send(go_request("/tunnel/1"))
     await read_as_go_does(session)
@@ -67,7 +67,7 @@ async def test_r21_a_client_that_loses_what_it_reads_with_the_answer_misses_no_s
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-async def test_r21_our_client_keeps_what_comes_with_the_answer(wsmux: Net, size: int) -> None:
+async def test_r21_the_client_keeps_bytes_read_with_the_answer(wsmux: Net, size: int) -> None:
     listener, target = wsmux.listen(), wsmux.listen()
     await wsmux.client(listener.port, "connection_pool = 1")
     channel = await listener.accept()
@@ -96,7 +96,7 @@ async def test_r22_fragments_of_4096_bytes_and_no_compression(net: Net) -> None:
     assert await user.receive(256 * 64) == b"".join(pieces)
 
 
-async def test_r22_nothing_empty_is_said_on_the_channel(net: Net) -> None:
+async def test_r22_no_empty_message_is_sent_on_the_channel(net: Net) -> None:
     net.transport = "ws"
     port, local = free_port(), free_port()
     server = await net.server(port, [f"{HOST}:{local}=80"], heartbeat=0.01)
@@ -108,7 +108,7 @@ async def test_r22_nothing_empty_is_said_on_the_channel(net: Net) -> None:
     assert all(len(payload) == 1 for _, payload in heard)
 
 
-async def test_r23_our_client_offers_no_h2(net: Net) -> None:
+async def test_r23_the_client_offers_no_h2(net: Net) -> None:
     net.transport = "wssmux"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate())
@@ -127,7 +127,7 @@ async def test_r23_our_client_offers_no_h2(net: Net) -> None:
         await net.stop(client)
 
 
-async def test_r23_the_answer_is_a_tls_record_of_its_own(net: Net) -> None:
+async def test_r23_the_answer_is_a_separate_tls_record(net: Net) -> None:
     net.transport = "wssmux"
     port, local = free_port(), free_port()
     await net.server(port, [f"{HOST}:{local}=80"])
@@ -151,7 +151,7 @@ async def test_r23_the_answer_is_a_tls_record_of_its_own(net: Net) -> None:
         sock.close()
 
 
-async def test_r24_the_control_channel_of_tcpmux_hears_one_byte_at_the_end(net: Net) -> None:
+async def test_r24_the_control_channel_of_tcpmux_gets_one_byte_at_the_end(net: Net) -> None:
     net.transport = "tcpmux"
     listener = net.listen()
     client = await net.client(listener.port, "connection_pool = 1")
@@ -159,8 +159,8 @@ async def test_r24_the_control_channel_of_tcpmux_hears_one_byte_at_the_end(net: 
     assert await control.receive(len(HANDSHAKE)) == HANDSHAKE
     await control.send(HANDSHAKE)
     session = await listener.accept()
-    await control.send(b"\x00\x00\x00")  # heart beats
-    await control.send(b"\x01")  # a request, which is answered by a dial: all of that has been heard
+    await control.send(b"\x00\x00\x00")  # heartbeats
+    await control.send(b"\x01")  # a request, which is answered by a dial, so all of them have been read
     await listener.accept()
     assert control.silent()
     await net.stop(client)
@@ -181,6 +181,6 @@ async def test_a_user_of_a_v072_server_outlives_the_control_channel_of_its_sessi
     again = await listener.accept()
     await again.send(await again.receive(len(HANDSHAKE)))
     await until(lambda: client.tunnel.opened == 2)
-    client.tunnel.close()  # what is idle on the sessions of the old channel goes
+    client.tunnel.close()  # idle sessions of the old channel close
     await session.send(HEADER.pack(1, PSH, 4, 3) + b"more")
     assert await user.receive(4) == b"more"

@@ -1,4 +1,4 @@
-"""The client's way out on tcp, tcpmux and udp, where test_dialling.py does not lead."""
+"""The door of tcp, tcpmux and udp, beyond the cases of test_dialling.py."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +13,7 @@ from backhaul.transports.doors.raw import RawDoor
 from backhaul.wire.peer import EXTENDED
 
 
-async def test_a_server_that_hangs_up_before_it_has_seen_the_ticket_is_an_error_and_no_crash(net: Net) -> None:
+async def test_a_server_that_closes_before_the_ticket_is_an_error_and_no_crash(net: Net) -> None:
     near, far = await net.pair()
     poller = make_poller()
     door: Any = SimpleNamespace(_poller=poller)

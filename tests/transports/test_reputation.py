@@ -1,4 +1,4 @@
-"""Who is trusted by a gate, and who is barred from it."""
+"""The networks that a gate trusts, and those that it bars."""
 
 import pytest
 from tests.support.clock import Clock
@@ -38,7 +38,7 @@ def test_a_network_that_has_proved_itself_is_never_barred(reputation: Reputation
     assert not reputation.barred("a")
 
 
-def test_only_so_many_networks_are_remembered(clock: Clock) -> None:
+def test_a_limited_number_of_networks_is_remembered(clock: Clock) -> None:
     reputation = Reputation(LIMITS, clock, max_networks=2)
     for network in "abc":
         reputation.proved(network)

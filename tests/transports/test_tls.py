@@ -1,4 +1,4 @@
-"""TLS between both ends: what is checked, what is not, and what is told about it."""
+"""TLS between both ends: the checks, the renewal of certificates, and the log."""
 
 import asyncio
 import hashlib
@@ -36,12 +36,12 @@ class Files:
         return hashlib.sha256(ssl.PEM_cert_to_DER_cert(self.cert.read_text())).hexdigest()
 
     def issue(self, name: str = HOST, *, since: timedelta = timedelta()) -> None:
-        """Write a new certificate for ``name``, good for two days."""
+        """Write a new certificate for ``name``, valid for two days."""
         pair = make([name], 2, datetime.now(UTC) - since)
         self.write(pair.certificate, pair.key)
 
     def write(self, certificate: bytes, key: bytes) -> None:
-        """Replace both files; each time they are younger, however fast it goes."""
+        """Replace both files, with a newer time of change in each call."""
         self._writes += 1
         for file, data in ((self.cert, certificate), (self.key, key)):
             file.write_bytes(data)
@@ -55,20 +55,20 @@ def files(tmp_path: Path) -> Files:
 
 @pytest.fixture(params=["wss", "wssmux"])
 def tls_net(net: Net, files: Files, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Net:
-    """Servers have the certificate in ``files``, which no authority knows."""
+    """Provide servers with the certificate in ``files``, which no authority knows."""
     net.transport = request.param
     monkeypatch.setitem(LINES, net.transport, Lines(server=f'tls_cert = "{files.cert}"\ntls_key = "{files.key}"'))
     return net
 
 
 async def ends(net: Net, client: str) -> tuple[Server, Client]:
-    """Start both ends, and wait for nothing."""
+    """Start both ends, without a wait for the tunnel."""
     port = free_port()
     return await net.server(port), await net.client(port, client)
 
 
 async def shown(port: int) -> str:
-    """Return the fingerprint of the certificate that a visitor is shown."""
+    """Return the fingerprint of the certificate that a visitor gets."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -118,7 +118,7 @@ class TestVerification:
 
     async def test_the_pinned_certificate(self, tls_net: Net, files: Files) -> None:
         tunnel = await tls_net.tunnel(await tls_net.echo(), client=f'tls_fingerprint = "{files.fingerprint}"')
-        for _ in range(20):  # more than the pool holds: on resumed sessions, too
+        for _ in range(20):  # more than the pool holds, so on resumed sessions, too
             user = await tunnel.user()
             await user.send(b"hello")
             assert await user.receive(5) == b"hello"
@@ -132,7 +132,7 @@ class TestVerification:
         await until(lambda: f"has the fingerprint {files.fingerprint}, not tls_fingerprint" in caplog.text)
         assert not server.tunnel.connected
 
-    async def test_by_default_anything_goes(self, tls_net: Net, files: Files) -> None:
+    async def test_by_default_any_certificate_is_accepted(self, tls_net: Net, files: Files) -> None:
         files.issue(NAME, since=timedelta(days=3))
         tunnel = await tls_net.tunnel()
         await tls_net.stop(tunnel.server)
@@ -140,7 +140,7 @@ class TestVerification:
         server = await tls_net.server(tunnel.bind_port)
         await until(lambda: server.tunnel.connected)
 
-    async def test_authorities_that_can_not_be_read(self, files: Files) -> None:
+    async def test_unreadable_authorities(self, files: Files) -> None:
         files.cert.write_text("no certificate")
         with pytest.raises(TransportError, match=f"tls_ca {files.cert}: unusable"):
             ClientContext(ClientTls(HOST, verify=True, ca=str(files.cert)))
@@ -165,7 +165,7 @@ class TestRenewal:
         assert await user.receive(11) == b"still there"
 
     @pytest.mark.parametrize("broken", ["certificate", "key", "pair", "gone"])
-    async def test_files_that_can_not_be_used_change_nothing(
+    async def test_unusable_files_change_nothing(
         self, tls_net: Net, files: Files, caplog: pytest.LogCaptureFixture, broken: str
     ) -> None:
         port = free_port()
@@ -181,12 +181,12 @@ class TestRenewal:
         files.issue()
         assert await shown(port) == files.fingerprint
 
-    def test_files_that_can_not_be_used_at_the_start(self, files: Files) -> None:
+    def test_unusable_files_at_the_start(self, files: Files) -> None:
         files.cert.write_text("?")
         with pytest.raises(TransportError, match=f"tls_cert {files.cert}: unusable with tls_key {files.key}"):
             ServerContext(ServerTls(str(files.cert), str(files.key)))
 
-    def test_nobody_is_asked_for_a_passphrase(self, files: Files) -> None:
+    def test_no_passphrase_is_asked_for(self, files: Files) -> None:
         key = serialization.load_pem_private_key(files.key.read_bytes(), None)
         encryption = serialization.BestAvailableEncryption(b"secret")
         pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
@@ -198,7 +198,7 @@ class TestRenewal:
 class TestSessions:
     @pytest.fixture
     def reused(self, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-        """For each connection of a client, whether it went on with an older session."""
+        """Collect, for each connection of a client, whether it resumed an older session."""
         seen: list[bool] = []
         remember = ClientContext.remember
 
@@ -217,7 +217,7 @@ class TestSessions:
         await until(lambda: len(reused) >= 5)
         assert reused == [False, True, True, True, True]
 
-    async def test_a_session_does_not_get_around_the_pinned_certificate(
+    async def test_a_resumed_session_does_not_avoid_the_pinned_certificate(
         self, tls_net: Net, files: Files, reused: list[bool], caplog: pytest.LogCaptureFixture
     ) -> None:
         tunnel = await tls_net.tunnel(client=f'tls_fingerprint = "{files.fingerprint}"\nconnection_pool = 1')
@@ -253,14 +253,14 @@ class TestOpenssl:
         assert authority.decode().strip() in said
 
     @pytest.mark.parametrize(("version", "welcome"), [("-tls1_1", False), ("-tls1_2", True), ("-tls1_3", True)])
-    async def test_nothing_older_than_tls_1_2(self, tls_net: Net, version: str, welcome: bool) -> None:  # noqa: FBT001 - a parameter
+    async def test_versions_older_than_tls_1_2_are_refused(self, tls_net: Net, version: str, welcome: bool) -> None:  # noqa: FBT001 - a parameter
         port = free_port()
         await tls_net.server(port)
         said = await self.s_client(port, version, "-cipher", "DEFAULT@SECLEVEL=0")
         assert ("BEGIN CERTIFICATE" in said) == welcome
         assert ("protocol version" in said) == (not welcome)
 
-    async def test_no_http_2_is_agreed_upon(self, tls_net: Net) -> None:
+    async def test_http_2_is_not_negotiated(self, tls_net: Net) -> None:
         port = free_port()
         await tls_net.server(port)
         assert "ALPN protocol: http/1.1" in await self.s_client(port, "-alpn", "h2,http/1.1")
