@@ -3,8 +3,8 @@ BIN := .venv/bin
 # Two tests at a time; those of one file one after the other, in the order of the folders.
 JOBS := 2
 PYTEST := $(BIN)/python -m pytest -rfEs -n $(JOBS) --dist loadfile --no-loadscope-reorder
-PURE := tests/wire tests/config tests/bench $(wildcard tests/test_*.py)
-COVERAGE := --cov=backhaul.wire --cov-report=term-missing:skip-covered --cov-fail-under=100
+PURE := tests/wire tests/security tests/config tests/bench $(wildcard tests/test_*.py)
+COVERAGE := --cov=backhaul.wire --cov=backhaul.security --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 .PHONY: help demo check test lint bench soak clean
 .DEFAULT_GOAL := help
