@@ -80,12 +80,12 @@ func (c *client) connectChannel() error {
 		if err != nil {
 			return 0, err
 		}
-		return message[0], nil // an empty message is the end of the process, as it is of v0.7.2
+		return message[0], nil // an empty message crashes the process, as it does v0.7.2
 	})
 	return nil
 }
 
-// hear does what the server says, until it says something unknown.
+// hear acts on the server's signals, up to the first unknown one.
 func (c *client) hear(next func() (byte, error)) {
 	for {
 		signal, err := next()
@@ -139,7 +139,7 @@ func upgrade(path string, id int32) (*websocket.Conn, error) {
 	return conn, err
 }
 
-// openTunnel opens one more tunnel connection and waits on it for users.
+// openTunnel opens a tunnel connection and waits on it for users.
 func (c *client) openTunnel() {
 	switch {
 	case *transport == "udp":
@@ -152,7 +152,7 @@ func (c *client) openTunnel() {
 			return
 		}
 		if muxed() {
-			// What the library has read together with the answer to the upgrade is lost with its buffer.
+			// Bytes that the library has read together with the answer to the upgrade are lost with its buffer.
 			c.waitForStreams(conn.NetConn())
 		} else {
 			c.waitForMessage(newMessages(conn))
@@ -216,7 +216,7 @@ func (c *client) waitForMessage(tunnel *messages) {
 	}
 }
 
-// waitForStreams takes streams one after the other: one whose target does not come holds up all behind it.
+// waitForStreams accepts streams one after the other: one without a target holds up all later ones.
 func (c *client) waitForStreams(conn net.Conn) {
 	if !c.keep(conn) {
 		return
@@ -244,7 +244,7 @@ func (c *client) waitForStreams(conn net.Conn) {
 	}
 }
 
-// reach dials the target and joins; a target that can't be had closes the user's way.
+// reach dials the target and joins it; an unavailable target closes the user's connection.
 func (c *client) reach(target string, tunnel io.Closer, carry func(net.Conn)) {
 	address, err := resolve(target)
 	var found net.Conn

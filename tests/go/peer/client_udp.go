@@ -70,7 +70,7 @@ func (c *client) pump(sink, source net.Conn) {
 	}
 }
 
-// carryDatagrams is a tunnel connection of tcp whose header says that datagrams follow.
+// carryDatagrams serves a tunnel connection of tcp whose header announces datagrams.
 func (c *client) carryDatagrams(conn net.Conn, target string) {
 	defer c.close(conn)
 	found := c.reachDatagrams(target)
@@ -81,7 +81,7 @@ func (c *client) carryDatagrams(conn net.Conn, target string) {
 	both(func() { c.unpack(found, conn) }, func() { c.pack(conn, found) })
 }
 
-// unpack hands the server's datagrams to the target.
+// unpack passes the server's datagrams to the target.
 func (c *client) unpack(target, conn net.Conn) {
 	defer c.close(target)
 	defer c.close(conn)

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// control is what either end says signals on.
+// control is the channel on which either end sends signals.
 type control interface {
 	say(signal byte) error
 	io.Closer
@@ -26,7 +26,7 @@ func newLife() *life {
 	return &life{things: map[io.Closer]struct{}{}, done: make(chan struct{})}
 }
 
-// keep closes thing when life ends; it says whether life goes on.
+// keep closes thing when life ends; it returns whether life goes on.
 func (l *life) keep(thing io.Closer) bool {
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -73,14 +73,14 @@ func (l *life) opened() control {
 	return l.control
 }
 
-// say ends life when the control channel does not take the signal.
+// say sends a signal; life ends if the control channel does not take it.
 func (l *life) say(signal byte) {
 	if err := l.opened().say(signal); err != nil {
 		l.end("control channel: " + err.Error())
 	}
 }
 
-// goodbye tells the other end and closes everything.
+// goodbye announces the stop to the other end and closes everything.
 func (l *life) goodbye() {
 	if c := l.opened(); c != nil {
 		c.say(sayClosed)

@@ -1,8 +1,8 @@
 // Command peer is one end of a tunnel that behaves on the wire as Backhaul v0.7.2 does, its quirks included.
 //
 // It stands in for that program in the interop tests and was written from the same description of the protocol
-// as our own ends. What happens to it is told on standard output, a line for each event. SIGTERM makes it say
-// goodbye on the control channel and leave.
+// as this program. It writes a line for each event to standard output. At SIGTERM it announces its stop on the
+// control channel and leaves.
 package main
 
 import (
@@ -34,7 +34,7 @@ var (
 	retry      = flag.Duration("retry", 3*time.Second, "between a client's attempts")
 )
 
-// What a byte says, on the control channel, in a handshake or in the header of a tunnel connection.
+// The meaning of a byte on the control channel, in a handshake or in the header of a tunnel connection.
 const (
 	sayHeartbeat byte = iota
 	sayChannel

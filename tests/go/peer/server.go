@@ -10,14 +10,14 @@ import (
 	"github.com/xtaci/smux"
 )
 
-// user is somebody's connection to a local port.
+// user is a connection to a local port.
 type user struct {
 	net.Conn
 	target string
 	taken  atomic.Bool
 }
 
-// take says whether the user is still there to be carried.
+// take returns whether the user still waits for a carrier.
 func (u *user) take() bool { return u.taken.CompareAndSwap(false, true) }
 
 // server is one life of a server.
@@ -25,8 +25,8 @@ type server struct {
 	*life
 	users    chan *user
 	raw      chan net.Conn      // idle tunnel connections of tcp
-	upgraded chan *messages     // ... of ws and wss
-	sessions chan *smux.Session // ... and those of the mux transports
+	upgraded chan *messages     // idle tunnel connections of ws and wss
+	sessions chan *smux.Session // sessions of the mux transports
 	rtt      atomic.Int64       // milliseconds
 }
 
@@ -53,7 +53,7 @@ func serve(l *life) time.Duration {
 	return *resetPause
 }
 
-// begin is called once, when the control channel is there.
+// begin is called once, when the control channel is open.
 func (s *server) begin() {
 	log.Print("control channel open")
 	go s.beat()
@@ -133,13 +133,13 @@ func (s *server) next() *user {
 	}
 }
 
-// again lets a user wait on whose tunnel connection was dead.
+// again lets a user with a dead tunnel connection wait again.
 func (s *server) again(u *user) {
 	u.taken.Store(false)
 	s.users <- u
 }
 
-// greeting is what the target gets before the user's bytes.
+// greeting returns the bytes for the target before the user's.
 func greeting(u *user, tunnel net.Addr) []byte {
 	if *proxyProtocol {
 		return proxyHeader(u.RemoteAddr(), tunnel)

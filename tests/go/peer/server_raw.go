@@ -9,8 +9,8 @@ import (
 	"github.com/xtaci/smux"
 )
 
-// sort takes the connections of tcp, tcpmux and udp: the first that shakes hands is the control channel, whatever
-// comes from the same address afterwards is a tunnel connection.
+// sort accepts the connections of tcp, tcpmux and udp: the first one that shakes hands is the control channel, and
+// all later ones from the same address are tunnel connections.
 func (s *server) sort(listener net.Listener) {
 	for {
 		conn, err := listener.Accept()
@@ -58,7 +58,7 @@ func (s *server) shakeHands(conn net.Conn) {
 	s.begin()
 }
 
-// hear is how tcp and udp listen to the control channel.
+// hear reads the control channel of tcp and udp.
 func (s *server) hear(conn net.Conn, asked time.Time) {
 	var signal [1]byte
 	for {
@@ -79,7 +79,7 @@ func (s *server) hear(conn net.Conn, asked time.Time) {
 	}
 }
 
-// hearOnce is how tcpmux does: after one byte nobody listens any more.
+// hearOnce reads the control channel of tcpmux: one byte, and nothing after it.
 func (s *server) hearOnce(conn net.Conn) {
 	var signal [1]byte
 	if _, err := conn.Read(signal[:]); err != nil {
@@ -123,7 +123,7 @@ func (s *server) nextRaw() net.Conn {
 	}
 }
 
-// assignRaw gives each user a tunnel connection. Nobody listens to idle ones: one that has died may take its user along.
+// assignRaw gives each user a tunnel connection. Idle ones are not read: a user may be lost with a dead one.
 func (s *server) assignRaw() {
 	for {
 		conn := s.nextRaw()

@@ -92,8 +92,8 @@ func (s *server) carryFlow(socket net.PacketConn, source net.Addr, target string
 	}
 }
 
-// answer hands on what comes from the target. A datagram that is older than three round trips means congestion;
-// both clocks are trusted to agree.
+// answer passes on the target's datagrams. A datagram that is older than three round trips means congestion; both
+// clocks are assumed to agree.
 func (s *server) answer(conn net.Conn, socket net.PacketConn, source net.Addr, f *flow) {
 	limit := 3 * s.rtt.Load()
 	if limit == 0 {
@@ -127,10 +127,10 @@ type tunnels struct {
 	socket net.PacketConn
 	lock   sync.Mutex
 	idle   []net.Addr
-	taken  map[string]func([]byte) // by the client's address: what becomes of its datagrams
+	taken  map[string]func([]byte) // by the client's address: takes its datagrams
 }
 
-// serveFlows is transport udp.
+// serveFlows serves transport udp.
 func (s *server) serveFlows() {
 	socket, err := net.ListenPacket("udp", *address)
 	if err != nil {

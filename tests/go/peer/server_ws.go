@@ -11,7 +11,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// serveHTTP takes the connections of ws, wss, wsmux and wssmux.
+// serveHTTP accepts the connections of ws, wss, wsmux and wssmux.
 func (s *server) serveHTTP(listener net.Listener) {
 	web := http.Server{Handler: http.HandlerFunc(s.upgrade), ErrorLog: log.New(io.Discard, "", 0)}
 	if encrypted() {
@@ -58,7 +58,7 @@ func (s *server) upgrade(writer http.ResponseWriter, request *http.Request) {
 	}
 }
 
-// channel takes a control channel; a second one resets the server.
+// channel accepts a control channel; a second one resets the server.
 func (s *server) channel(conn *messages) {
 	if s.opened() != nil {
 		s.end("a second control channel")
@@ -72,7 +72,7 @@ func (s *server) channel(conn *messages) {
 			s.end("control channel: " + why(err))
 			return
 		}
-		switch message[0] { // an empty message is the end of the process, as it is of v0.7.2
+		switch message[0] { // an empty message crashes the process, as it does v0.7.2
 		case sayHeartbeat:
 			log.Print("heartbeat answered")
 		case sayClosed:

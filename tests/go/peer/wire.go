@@ -82,7 +82,7 @@ func proxyHeader(source, destination net.Addr) []byte {
 	return binary.BigEndian.AppendUint16(header, uint16(to.Port))
 }
 
-// userAgent is what the client's requests show: one of several browsers.
+// userAgent is the browser that the client's requests show, one of several.
 func userAgent() string {
 	return []string{
 		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/91.0.4472.124 Safari/537.36",
@@ -206,7 +206,7 @@ func both(one, other func()) {
 	group.Wait()
 }
 
-// why is the shortest form of an error for the event lines.
+// why returns the shortest form of an error for the event lines.
 func why(err error) string {
 	if errors.Is(err, io.EOF) {
 		return "EOF"

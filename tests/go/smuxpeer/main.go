@@ -1,8 +1,8 @@
 // Command smuxpeer is the other end of a session for the interop tests: the real library on a TCP socket.
 //
 // It connects to -connect. As client it opens streams, sends random bytes on each, and compares the echo; as
-// server it echoes what it gets. Everything random follows from -seed. It exits with 0 when all streams
-// ended as they should.
+// server it echoes all bytes. Everything random follows from -seed. It exits with 0 when all streams have
+// ended in order.
 package main
 
 import (
@@ -27,7 +27,7 @@ var (
 	streams = flag.Int("streams", 5, "number of streams of the session")
 )
 
-const maxBytes = 700_000 // well above the first window of version 2, so that streams have to wait for news
+const maxBytes = 700_000 // well above the first window of version 2, so that streams wait for updates
 
 func main() {
 	flag.Parse()
@@ -71,8 +71,8 @@ func finish(session *smux.Session, result error) error {
 // config chooses sizes with the seed; the limits are those of the library.
 //
 // In version 2 the session's buffer holds the windows of all streams. A smaller one may stall for ever, by
-// the protocol's design: an echo that waits for window does not read, the buffer fills, and then the news
-// of the window is not read either.
+// the protocol's design: an echo that waits for window does not read, the buffer fills, and then the updates
+// of the window are not read either.
 func config() *smux.Config {
 	random := rand.New(rand.NewSource(*seed))
 	config := smux.DefaultConfig()

@@ -1,8 +1,8 @@
 // Command wspeer is the other end of a WebSocket for the interop tests: the real library, used as v0.7.2 uses it.
 //
 // As server it listens, prints its address, and echoes the messages of every connection that shows the token.
-// As client it connects to -connect, expects the target as a text message and then echoes; with -raw it leaves
-// WebSocket behind after the upgrade and echoes bytes. A client exits with 0 when the other end closes.
+// As client it connects to -connect, expects the target as a text message and then echoes; with -raw it uses
+// no WebSocket frames after the upgrade and echoes bytes. A client exits with 0 when the other end closes.
 package main
 
 import (
@@ -76,7 +76,7 @@ func upgrade(writer http.ResponseWriter, request *http.Request) {
 
 func connect() error {
 	dialer := websocket.Dialer{
-		EnableCompression: true, // offered, as v0.7.2 does; to be used by nobody
+		EnableCompression: true, // offered, as in v0.7.2; neither end uses it
 		HandshakeTimeout:  patience,
 		ReadBufferSize:    bufferSize,
 		WriteBufferSize:   bufferSize,

@@ -1,5 +1,5 @@
-// Asks for the numbers every second and shows them. What the server says is text from strangers at times:
-// it gets into the page as text only, never as markup.
+// Requests the numbers every second and shows them. The server's texts may come from unauthenticated peers:
+// they enter the page as text only, never as markup.
 
 import { draw } from "./chart.js";
 import { clock, count, duration, moment, rate, size } from "./format.js";
@@ -8,11 +8,11 @@ import { showPorts } from "./ports.js";
 const PERIOD = 1000; // milliseconds: the server takes a sample a second
 const PATIENCE = 5000; // milliseconds for an answer
 
-// Without the name and password that the address of the page may hold: fetch() takes none of those.
+// Without the name and password that the address of the page may hold: fetch() refuses them.
 const STATUS = new URL("api/status", location.origin + location.pathname);
 
 const byId = (id) => document.getElementById(id);
-let heard = null; // when the last answer came
+let answered = null; // the time of the last answer
 let timer = null;
 
 function element(name, text, className = "") {
@@ -69,7 +69,7 @@ let shownEvents = "";
 
 function showEvents({ status }) {
   const key = JSON.stringify(status.events);
-  if (key === shownEvents) return; // leaves a reader's place and selection alone
+  if (key === shownEvents) return; // keeps a reader's place and selection
   shownEvents = key;
   byId("events").replaceChildren(...status.events.toReversed().map((event) => {
     const item = element("li", "", event.level);
@@ -91,7 +91,7 @@ function meter(name, used, total, text) {
   return label;
 }
 
-const MISSING = "–"; // a figure that the machine does not give
+const MISSING = "–"; // a figure that the machine does not provide
 
 function share(name, figure) {
   if (figure === null) return meter(name, 0, 1, MISSING);
@@ -129,7 +129,7 @@ function show(answer) {
 function complain() {
   document.body.dataset.state = "stale";
   document.title = "No answer · Backhaul";
-  const since = heard ? ` since ${clock(heard)}; the numbers below are old` : "";
+  const since = answered ? ` since ${clock(heard)}; the numbers below are old` : "";
   byId("stale").textContent = `No answer from Backhaul${since}. Trying again …`;
   byId("stale").hidden = false;
 }
@@ -139,7 +139,7 @@ async function ask() {
     const response = await fetch(STATUS, { signal: AbortSignal.timeout(PATIENCE) });
     if (!response.ok) throw new Error(String(response.status));
     const answer = await response.json();
-    heard = Date.now() / 1000;
+    answered = Date.now() / 1000;
     byId("stale").hidden = true;
     show(answer);
   } catch (error) {
@@ -149,7 +149,7 @@ async function ask() {
   timer = document.hidden ? null : setTimeout(ask, PERIOD);
 }
 
-// A page nobody looks at asks nothing.
+// A hidden page requests nothing.
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden && timer === null) ask();
 });

@@ -2,8 +2,8 @@
 
 import { count, rate, size } from "./format.js";
 
-const MOST = 20; // rows shown until somebody asks for all: the busiest
-const FEW = 12; // up to here a filter would be in the way
+const MOST = 20; // rows shown until all are requested: the busiest
+const FEW = 12; // up to this number no filter is shown
 
 const byId = (id) => document.getElementById(id);
 const keyOf = (port) => JSON.stringify([port.port, port.bind, port.target]);
@@ -71,7 +71,7 @@ function makeRow() {
 
 function part(tag, role) {
   const made = document.createElement(tag);
-  made.setAttribute("role", role); // said aloud, since the narrow layout hides from browsers that this is a table
+  made.setAttribute("role", role); // explicit, because the narrow layout hides from browsers that this is a table
   return made;
 }
 
