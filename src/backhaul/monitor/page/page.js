@@ -129,7 +129,7 @@ function show(answer) {
 function complain() {
   document.body.dataset.state = "stale";
   document.title = "No answer · Backhaul";
-  const since = answered ? ` since ${clock(heard)}; the numbers below are old` : "";
+  const since = answered ? ` since ${clock(answered)}; the numbers below are old` : "";
   byId("stale").textContent = `No answer from Backhaul${since}. Trying again …`;
   byId("stale").hidden = false;
 }
