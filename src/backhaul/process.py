@@ -62,7 +62,7 @@ class Process:
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._stamp = self._look()
-        self._told = ""  # the status shown by the service manager
+        self._shown = ""  # the status shown by the service manager
 
     async def run(self) -> None:
         """Run the end; raise BackhaulError if it cannot start."""
@@ -213,15 +213,15 @@ class Process:
                 await watch.stop()
             watch = await self._start_monitor(new)
             self._listeners.settle()
-        _say(change, self._read().ports)
+        _log_change(change, self._read().ports)
         return watch
 
     def _tell(self) -> None:
         """Send the tunnel's state to the service manager if it has changed."""
         text = f"{self._config.transport} {side_of(self._config)}: {_state(self._end)}"
-        if text != self._told:
+        if text != self._shown:
             notify.status(text)
-            self._told = text
+            self._shown = text
 
 
 def _page(config: Config) -> Address:
@@ -284,7 +284,7 @@ def _kind_changed(old: Config, new: Config) -> bool:
     return old.facts.datagrams != new.facts.datagrams
 
 
-def _say(change: Change, states: Sequence[PortStatus]) -> None:
+def _log_change(change: Change, states: Sequence[PortStatus]) -> None:
     down = {
         (port.bind, port.port): f"{port.name} ({port.problem})"
         for port in states
@@ -295,6 +295,6 @@ def _say(change: Change, states: Sequence[PortStatus]) -> None:
     ports += [f"{len(change.ports_removed)} removed"] if change.ports_removed else []
     ports += [f"{len(change.ports_retargeted)} with another target"] if change.ports_retargeted else []
     ports += [f"{len(down)} could not be opened: {few(list(down.values()))}"] if down else []
-    told = [f"ports: {', '.join(ports)}"] if ports else []
-    told += [f"keys: {', '.join(change.changed)}"] if change.changed else []
-    log.info("configuration reloaded: %s", "; ".join(told) or "nothing has changed")
+    changes = [f"ports: {', '.join(ports)}"] if ports else []
+    changes += [f"keys: {', '.join(change.changed)}"] if change.changed else []
+    log.info("configuration reloaded: %s", "; ".join(changes) or "nothing has changed")

@@ -31,7 +31,7 @@ class Bench:
     done: int = 0
 
     async def join(
-        self, *, far_half_close: bool = True, near_half_close: bool = True, preface: bytes = b"", said: int = 0
+        self, *, far_half_close: bool = True, near_half_close: bool = True, preface: bytes = b"", sent_before: int = 0
     ) -> "Joint":
         """Join two TCP connections."""
         user, near = await self.net.pair()
@@ -42,7 +42,7 @@ class Bench:
             End(far.sock, half_close=far_half_close),
             self.traffic,
             preface=preface,
-            said=said,
+            sent_before=sent_before,
             done=self._done,
         )
         return Joint(pair, user, target)
@@ -267,7 +267,7 @@ class TestHeldBack:
 
     async def test_bytes_read_before_count_as_sent(self, bench: Bench) -> None:
         bench.relay.patience = Patience(hold_back=1e9)
-        joint = await bench.join(far_half_close=False, said=7)
+        joint = await bench.join(far_half_close=False, sent_before=7)
         joint.user.shut_write()
         await until(lambda: bench.relay.watched)
         assert joint.target.silent()

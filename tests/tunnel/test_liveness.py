@@ -100,7 +100,7 @@ def test_a_late_server_is_asked_once_and_in_time_for_an_answer(interval: float) 
     assert limit > 1.35 * interval
 
 
-@pytest.mark.parametrize("sign", [Liveness.heard, Liveness.beat, Liveness.begin])
+@pytest.mark.parametrize("sign", [Liveness.alive, Liveness.beat, Liveness.begin])
 def test_a_sign_of_life_ends_the_doubt(sign: Callable[[Liveness, float], None]) -> None:
     liveness = Liveness()
     liveness.begin(0)
@@ -116,6 +116,6 @@ def test_any_message_is_a_sign_of_life_but_only_heartbeats_give_an_interval() ->
     limit = liveness.limit(can_ask=True)
     for moment in (50, 100, 101):
         assert not liveness.lasts_too_long(moment, can_ask=True)
-        liveness.heard(moment)
+        liveness.alive(moment)
     assert liveness.limit(can_ask=True) == limit
     assert liveness.lasts_too_long(101 + limit + 1, can_ask=True)

@@ -98,14 +98,14 @@ def run(*, once: bool) -> int:
             demo.try_out()
             passed = True
             if once:
-                _say("\nAll passed.")
+                _print("\nAll passed.")
             else:
                 demo.stay_up()
     except DemoError as error:
-        _say(f"\nFAILED: {error}")
+        _print(f"\nFAILED: {error}")
         return 1
     except KeyboardInterrupt:
-        _say("\nStopped.")
+        _print("\nStopped.")
     return 0 if passed else 1
 
 
@@ -124,7 +124,7 @@ class _Demo:
             "token": secrets.token_hex(16),
             "folder": self._folder,
         }
-        _say(_INTRODUCTION.format_map(self._names))
+        _print(_INTRODUCTION.format_map(self._names))
         self._programs = {
             "server": self._launch(stack, "server", _SERVER_TOML),
             "client": self._launch(stack, "client", _CLIENT_TOML),
@@ -140,11 +140,11 @@ class _Demo:
         """Fetch the page and the file through the tunnel; raise ``DemoError`` unless both arrive intact."""
         if self._first_page() != _PAGE:
             raise DemoError("the tunnel altered the page")
-        _say(f"  ok  fetched the page through the tunnel ({len(_PAGE)} bytes)")
+        _print(f"  ok  fetched the page through the tunnel ({len(_PAGE)} bytes)")
         seconds = fetch_file(self._public)
         size = _BLOCKS * _BLOCK
         speed = f"{size / seconds / 1e6:.0f} MB/s, {size * 8 / seconds / 1e9:.1f} Gbit/s"
-        _say(f"  ok  fetched {size / 1e6:.0f} MB in {seconds:.2f} s ({speed}); the SHA-256 checksum is right")
+        _print(f"  ok  fetched {size / 1e6:.0f} MB in {seconds:.2f} s ({speed}); the SHA-256 checksum is right")
 
     def _first_page(self) -> bytes:
         """Return the page; retry until server and client are connected."""
@@ -161,7 +161,7 @@ class _Demo:
 
     def stay_up(self) -> None:
         """Wait for a signal; raise ``DemoError`` if server or client ends first."""
-        _say(_INVITATION.format_map(self._names))
+        _print(_INVITATION.format_map(self._names))
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         self._check_programs()
 
@@ -174,12 +174,12 @@ class _Demo:
         if kind is not DemoError:
             return
         for log in sorted(self._folder.glob("*.log")):
-            _say(f"\nThe last lines of {log.name}:")
+            _print(f"\nThe last lines of {log.name}:")
             for line in log.read_text(errors="replace").splitlines()[-_LOG_TAIL:]:
-                _say(f"  {line}")
+                _print(f"  {line}")
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)
 
 

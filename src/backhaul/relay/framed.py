@@ -86,15 +86,15 @@ class FramedRelay:
         """The bytes moved so far, both ways together."""
         return self.taken + self.given
 
-    def start(self, kept: bytes = b"", *, ended: bool = False, said: int = 0) -> None:
+    def start(self, kept: bytes = b"", *, ended: bool = False, sent_before: int = 0) -> None:
         """Begin; ``kept`` holds bytes that arrived on the channel before and are not consumed yet.
 
-        ``ended`` is true if the peer has finished its direction since. ``said`` is the number of the socket's bytes
-        that were sent on the channel before.
+        ``ended`` is true if the peer has finished its direction since. ``sent_before`` is the number of the socket's
+        bytes that were sent on the channel before.
         """
         self._relay.live.add(self)
-        if said:
-            self._took(said)
+        if sent_before:
+            self._took(sent_before)
         try:
             if kept:
                 self._send_kept(kept)
@@ -281,7 +281,7 @@ class FramedRelay:
                 self._relay.watch(self)
 
     def _hold_back(self) -> None:
-        self._hold = self._relay.patience.before_end(said=self.taken, answered=self._answered)
+        self._hold = self._relay.patience.before_end(sent=self.taken, answered=self._answered)
         self.channel.settle()
         if not self._hold:
             self._tell_held()

@@ -120,7 +120,7 @@ class Pair:
 
     def _hold_back(self, direction: Direction) -> None:
         answered = self.latest is self.to_near
-        self._hold = self.relay.patience.before_end(said=direction.moved, answered=answered)
+        self._hold = self.relay.patience.before_end(sent=direction.moved, answered=answered)
         if not self._hold:
             self._tell_held()
 
@@ -143,15 +143,15 @@ def join_sockets(
     traffic: Traffic,
     *,
     preface: bytes = b"",
-    said: int = 0,
+    sent_before: int = 0,
     done: Done | None = None,
 ) -> Pair:
     """Join both ends; send ``preface`` to the far end first, and call ``done`` when both are closed.
 
-    ``said`` is the number of the user's bytes that were read before; they are in ``preface``, or have left already.
+    ``sent_before`` is the number of the user's bytes that were read before; they are in ``preface`` or have left.
     """
     pair = Pair(relay, near, far, traffic, done)
-    pair.to_far.count(said)
+    pair.to_far.count(sent_before)
     relay.live.add(pair)
     try:
         pair.start(preface)

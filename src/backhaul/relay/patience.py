@@ -39,13 +39,13 @@ class Patience:
     sweep: float = 1.0
     """Interval between two looks at the connections with one ended direction."""
 
-    def before_end(self, *, said: int, answered: bool) -> float:
+    def before_end(self, *, sent: int, answered: bool) -> float:
         """Return the seconds for which the end of a user is held back from a v0.7.2 peer.
 
-        ``said`` is the number of bytes that the user has sent; without any there is no answer to wait for. ``answered``
+        ``sent`` is the number of bytes that the user has sent; without any there is no answer to wait for. ``answered``
         is true if the last bytes before the end came from the target.
         """
-        if not said:
+        if not sent:
             return 0.0
         return self.hold_back_answered if answered else self.hold_back
 

@@ -151,7 +151,7 @@ class ClientControlEvents(Protocol):
     def fit(self) -> Fit:
         """The evidence of whether both ends run the same transport."""
 
-    def heard(self, signal: Signal) -> None:
+    def signal_received(self, signal: Signal) -> None:
         """Act on a signal that the server sent on the control channel."""
 
     def control_lost(self, reason: str) -> None:
@@ -200,7 +200,7 @@ class Door(Protocol):
         """True if this server answers when it is asked for a sign of life."""
 
     def probe(self) -> None:
-        """Ask the server for a sign of life, if it can be asked; ``heard`` reports the answer."""
+        """Ask the server for a sign of life, if it can be asked; ``signal_received`` reports the answer."""
 
     def disconnect(self) -> None:
         """Close the control channel and stop dialling."""
@@ -249,7 +249,7 @@ class ClientTransport(Protocol):
         """True if this server answers when it is asked for a sign of life."""
 
     def probe(self) -> None:
-        """Ask the server for a sign of life, if it can be asked; ``heard`` reports the answer."""
+        """Ask the server for a sign of life, if it can be asked; ``signal_received`` reports the answer."""
 
     @property
     def leaving(self) -> int:

@@ -153,9 +153,9 @@ class ClientTunnel:
         self.close_idle()
         self._arrivals.close()
 
-    def heard(self, signal: Signal) -> None:
+    def signal_received(self, signal: Signal) -> None:
         """Act on a signal of the server."""
-        self._liveness.heard(self._loop.time())
+        self._liveness.alive(self._loop.time())
         if signal == Signal.CHANNEL:
             if self._pool.requested(self._transport.spare):
                 self._open()

@@ -31,10 +31,10 @@ class Liveness:
 
     def begin(self, now: float) -> None:
         """Start measuring for a new control channel."""
-        self.heard(now)
+        self.alive(now)
         self._beats = 0
 
-    def heard(self, now: float) -> None:
+    def alive(self, now: float) -> None:
         """Note a message of the server."""
         self._last = now
         self._asked = False
@@ -45,7 +45,7 @@ class Liveness:
         if self._beats > 1:
             self._learned = max(self._learned, now - self._last_beat)
         self._last_beat = now
-        self.heard(now)
+        self.alive(now)
 
     def doubtful(self, now: float) -> bool:
         """Return whether to ask for a sign of life: once per silence, if a heartbeat seems late."""

@@ -40,12 +40,12 @@ class UnixTargets:
     def _look(self, concerned: list[PortMapping]) -> None:
         self._timer = None
         if self._is_v072():
-            _say(concerned)
+            _warn(concerned)
         else:
             self._look_later(concerned)
 
 
-def _say(concerned: list[PortMapping]) -> None:
+def _warn(concerned: list[PortMapping]) -> None:
     log.warning(
         "port %s: the client is v0.7.2, which cannot reach Unix sockets, and closes these users; run this program on "
         "the client's machine, or name a TCP target",

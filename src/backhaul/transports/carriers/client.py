@@ -43,9 +43,9 @@ class DoorClient:
         """Ask the server for a sign of life."""
         self._door.probe()
 
-    def heard(self, signal: Signal) -> None:
+    def signal_received(self, signal: Signal) -> None:
         """Report the signal to the control plane."""
-        self._events.heard(signal)
+        self._events.signal_received(signal)
 
     @property
     def fit(self) -> Fit:

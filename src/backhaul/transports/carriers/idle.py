@@ -24,7 +24,7 @@ class SilentConnection(ABC):
         relay.poller.own(self._sock, self._readable, self.abort)
 
     @abstractmethod
-    def _hear(self, data: bytes) -> None:
+    def _received(self, data: bytes) -> None:
         """Handle bytes from the peer."""
 
     @abstractmethod
@@ -40,7 +40,7 @@ class SilentConnection(ABC):
         self.close(reset=True)
         self._gone()
 
-    def _say(self, data: bytes) -> bool:
+    def _send_control(self, data: bytes) -> bool:
         """Send a ping or the answer to one; return False, with the connection closed, if it is dead.
 
         While an earlier one waits for the connection nothing is sent, because one is enough.
@@ -102,7 +102,7 @@ class SilentConnection(ABC):
             data = b""
         if data:
             self._active = True
-            self._hear(data)
+            self._received(data)
         else:
             self._give_up()
 

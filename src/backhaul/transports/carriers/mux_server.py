@@ -85,7 +85,7 @@ class MuxServer(GatedServer):
             channel.drop(reset=True)
             raise
         channel.attach(joined)
-        joined.start(said=len(user.early))
+        joined.start(sent_before=len(user.early))
         if user.reset:
             joined.sock_reset()
         else:

@@ -55,7 +55,9 @@ class RawIdle(SilentConnection):
         except OSError:
             return False
         near, far = End(user.sock, half_close=True), End(self._sock, self.peer.supports(Feature.HALF_CLOSE))
-        pair = join_sockets(self._relay, near, far, user.traffic, preface=rest, said=len(user.early), done=user.done)
+        pair = join_sockets(
+            self._relay, near, far, user.traffic, preface=rest, sent_before=len(user.early), done=user.done
+        )
         if user.reset:
             pair.end(Ending.RESET_BY_USER)
         return True
@@ -88,7 +90,7 @@ class RawIdle(SilentConnection):
         self._readable()
         return False
 
-    def _hear(self, data: bytes) -> None:
+    def _received(self, data: bytes) -> None:
         self._relay.poller.ignore_readable(self._sock)
         self._owner.carrier_spoke(self, self._sock, data)
 
@@ -106,7 +108,7 @@ class RawIdleConnection(SilentConnection):
         self._owner = owner
         self._reader: FrameReader | None = None
 
-    def _hear(self, data: bytes) -> None:
+    def _received(self, data: bytes) -> None:
         self._reader = self._reader or FrameReader(MAX_TARGET, _TARGETS)
         try:
             frame = self._reader.feed(data)
@@ -153,7 +155,7 @@ class RawArrival:
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """Join it with the target; bytes that arrived early go first."""
         rest, target = self._rest, End(sock, half_close=True)
-        join_sockets(self._relay, self._end, target, traffic, preface=rest, said=len(rest), done=done)
+        join_sockets(self._relay, self._end, target, traffic, preface=rest, sent_before=len(rest), done=done)
 
     def refuse(self, *, reset: bool) -> None:
         """Close the connection."""

@@ -217,14 +217,14 @@ class _Tunnel:
     """An address of the client; once it is assigned, the far end of a flow."""
 
     __slots__ = (
-        "_assignment", "_heard_at", "_loop", "_owner", "_patience", "_relay", "_unanswered", "address", "flow", "name",
+        "_alive_at", "_assignment", "_loop", "_owner", "_patience", "_relay", "_unanswered", "address", "flow", "name",
     )  # fmt: skip
 
     def __init__(self, owner: UdpServer, relay: Relay, name: bytes, address: Address) -> None:
         self._loop = asyncio.get_running_loop()
         self._owner = owner
         self._relay = relay
-        self._heard_at = self._loop.time()
+        self._alive_at = self._loop.time()
         self._assignment = b""  # repeated before every batch until it is confirmed
         self._unanswered = 0.0  # time since which the user has been sending without a sign of life; 0 after one
         self._patience = SIGN_OF_LIFE  # seconds
@@ -242,7 +242,7 @@ class _Tunnel:
 
     def received(self, batch: Batch) -> None:
         """Pass datagrams of the client to the user, except messages about the tunnel."""
-        answers = [datagram for datagram in batch if not self._heard(datagram)]
+        answers = [datagram for datagram in batch if not self._take_message(datagram)]
         if answers and self.flow:
             self.alive(confirmed=True)
             self.flow.from_far(answers)
@@ -250,7 +250,7 @@ class _Tunnel:
     def alive(self, *, confirmed: bool) -> None:
         """Note a sign of life of the client; with ``confirmed`` it has received the assignment."""
         self._unanswered = 0.0
-        self._heard_at = self._loop.time()
+        self._alive_at = self._loop.time()
         if not self.name:
             self._patience = SIGN_OF_LIFE_V072
         if confirmed:
@@ -289,9 +289,9 @@ class _Tunnel:
 
         A client with extensions would announce itself; without an announcement it has left.
         """
-        return not self.name and self._loop.time() - self._heard_at > self._relay.patience.forgotten
+        return not self.name and self._loop.time() - self._alive_at > self._relay.patience.forgotten
 
-    def _heard(self, datagram: bytes | memoryview) -> bool:
+    def _take_message(self, datagram: bytes | memoryview) -> bool:
         """Read a message of the client about its tunnels; return False for a datagram of the target."""
         if len(datagram) != ANNOUNCEMENT_SIZE:
             return not self.name and self._owner.is_token(datagram)

@@ -72,7 +72,7 @@ class WsIdle(SilentConnection):
         channel = self._channel(rest)
         joined = FramedRelay(self._relay, channel, user.sock, user.traffic, user.done, towards_user=True)
         channel.start(joined)
-        joined.start(said=len(user.early))
+        joined.start(sent_before=len(user.early))
         if user.reset:
             joined.sock_reset()
         return True
@@ -95,7 +95,7 @@ class WsIdle(SilentConnection):
 
     def ping(self) -> None:
         """Send the ping of v0.7.2."""
-        if not self._say(_PING):
+        if not self._send_control(_PING):
             self._give_up()
 
     def ping_if_silent(self) -> None:
@@ -116,7 +116,7 @@ class WsIdle(SilentConnection):
     def on_control(self, opcode: int, payload: bytes) -> None:
         """Answer the ping of a proxy; note a close."""
         if opcode == websocket.PING:
-            self._ended |= not self._say(websocket.encode(websocket.PONG, payload, masked=False))
+            self._ended |= not self._send_control(websocket.encode(websocket.PONG, payload, masked=False))
         elif opcode == websocket.CLOSE:
             self._ended = True
 
@@ -134,7 +134,7 @@ class WsIdle(SilentConnection):
             self.close()
         return self._sock.fileno() >= 0
 
-    def _hear(self, data: bytes) -> None:
+    def _received(self, data: bytes) -> None:
         try:
             self._parser.feed(memoryview(data))
         except websocket.WebSocketError:
@@ -172,11 +172,11 @@ class WsIdleConnection(SilentConnection):
         if not self.peer.supports(Feature.PINGS):
             relay.pings.add(self)
         if connection.received:  # later, because the owner does not know this object yet
-            relay.loop.call_soon(relay.poller.run, self._sock, functools.partial(self._hear, connection.received))
+            relay.loop.call_soon(relay.poller.run, self._sock, functools.partial(self._received, connection.received))
 
     def ping_if_silent(self) -> None:
         """Send an unsolicited pong unless bytes have moved: a v0.7.2 server reads nothing yet and need not answer."""
-        if not self._was_active() and not self._say(_UNASKED):
+        if not self._was_active() and not self._send_control(_UNASKED):
             self._give_up()
 
     def close(self, *, reset: bool = False) -> None:
@@ -207,12 +207,12 @@ class WsIdleConnection(SilentConnection):
 
     def _on_control(self, opcode: int, payload: bytes) -> None:
         if opcode == websocket.PING:
-            if not self._say(websocket.encode(websocket.PONG, payload, masked=True)):
+            if not self._send_control(websocket.encode(websocket.PONG, payload, masked=True)):
                 raise _ClosedError
         elif opcode == websocket.CLOSE:
             raise _ClosedError
 
-    def _hear(self, data: bytes) -> None:
+    def _received(self, data: bytes) -> None:
         if self._sock.fileno() < 0:
             return
         try:

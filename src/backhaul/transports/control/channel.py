@@ -29,7 +29,7 @@ class ControlDecoder(Protocol):
 class ControlChannel:
     """Owns the socket; sends and reads signals until it is lost or closed.
 
-    ``heard`` is called for each signal, ``lost`` at most once, and never after ``close``.
+    ``on_signal`` is called for each signal, ``lost`` at most once, and never after ``close``.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class ControlChannel:
         poller: Poller,
         sock: socket.socket,
         decoder: ControlDecoder,
-        heard: Callable[[Signal], None],
+        on_signal: Callable[[Signal], None],
         lost: Callable[[str], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._sock = sock
         self._decoder = decoder
-        self._heard = heard
+        self._on_signal = on_signal
         self._lost = lost
         self._unsent = bytearray()
         self._active = True  # bytes have moved lately
@@ -54,7 +54,7 @@ class ControlChannel:
     def start(self, rest: bytes = b"") -> None:
         """Begin to read; ``rest`` holds the bytes after the handshake."""
         self._poller.own(self._sock, self._readable, self._fail)
-        self._hear(rest)
+        self._decode(rest)
 
     @property
     def unanswered(self) -> bool:
@@ -114,11 +114,11 @@ class ControlChannel:
             return
         if data:
             self._active = True
-            self._hear(data)
+            self._decode(data)
         else:
             self._end(PEER_CLOSED)
 
-    def _hear(self, data: bytes) -> None:
+    def _decode(self, data: bytes) -> None:
         try:
             signals = self._decoder.feed(data)
         except TransportError as error:
@@ -126,7 +126,7 @@ class ControlChannel:
             return
         for signal in signals:
             if not self.closed:
-                self._heard(signal)
+                self._on_signal(signal)
 
     def _fail(self) -> None:
         self._end("internal error")

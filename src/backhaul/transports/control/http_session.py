@@ -43,7 +43,7 @@ class HttpSession:
         self.rtt = 0.0
         """Seconds of a round trip, measured by the last heartbeat."""
         decoder = WsControlDecoder(self._reply, from_client=True)
-        self._control = ControlChannel(poller, connection.sock, decoder, self._heard, self._lost)
+        self._control = ControlChannel(poller, connection.sock, decoder, self._on_signal, self._lost)
         pings.add(self)
 
     @property
@@ -75,7 +75,7 @@ class HttpSession:
     def _reply(self, data: bytes) -> None:
         self._control.send(data)
 
-    def _heard(self, signal: Signal) -> None:
+    def _on_signal(self, signal: Signal) -> None:
         if signal == Signal.HEARTBEAT and self._overdue:
             self.rtt = self._loop.time() - self._asked
             self._stop_waiting()

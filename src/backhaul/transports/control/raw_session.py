@@ -44,7 +44,7 @@ class RawSession:
         self._owner = owner
         self._grace = grace
         self._decoder = ServerControlDecoder()
-        self._control = ControlChannel(poller, connection.sock, self._decoder, self._heard, self._lost)
+        self._control = ControlChannel(poller, connection.sock, self._decoder, self._on_signal, self._lost)
         self._received = connection.received
         self._rtt_asked = 0.0
         self._deadline: asyncio.TimerHandle | None = None  # of the hello, after the answer to the RTT signal
@@ -97,7 +97,7 @@ class RawSession:
         self._decide()
         self._control.close()
 
-    def _heard(self, signal: Signal) -> None:
+    def _on_signal(self, signal: Signal) -> None:
         if signal == Signal.RTT and self._rtt_asked:
             self._answered()
         elif signal == Signal.HELLO:

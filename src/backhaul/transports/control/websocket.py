@@ -33,24 +33,24 @@ class WsControlDecoder:
         self._masked = not from_client
         reader = websocket.MessageReader(_MAX_MESSAGE, self._on_message, self._on_control)
         self._parser = websocket.FrameParser(reader, expect_masked=from_client)
-        self._heard: list[Signal] = []
+        self._signals: list[Signal] = []
 
     def feed(self, data: bytes) -> list[Signal]:
         """Return the signals in ``data``. Raises WebSocketError."""
         self._parser.feed(memoryview(data))
-        heard, self._heard = self._heard, []
-        return heard
+        signals, self._signals = self._signals, []
+        return signals
 
     def _on_message(self, opcode: int, payload: bytes) -> None:
         del opcode  # v0.7.2 accepts text as well
         if payload and payload[0] in _KNOWN:
-            self._heard.append(Signal(payload[0]))
+            self._signals.append(Signal(payload[0]))
 
     def _on_control(self, opcode: int, payload: bytes) -> None:
         if opcode == websocket.PING:
             self._reply(websocket.encode(websocket.PONG, payload, masked=self._masked))
         elif opcode == websocket.PONG:
-            self._heard.append(Signal.HELLO)
+            self._signals.append(Signal.HELLO)
         elif opcode == websocket.CLOSE:
             self._reply(websocket.encode(websocket.CLOSE, payload[:2], masked=self._masked))
-            self._heard.append(Signal.CLOSED)
+            self._signals.append(Signal.CLOSED)

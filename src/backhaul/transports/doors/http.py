@@ -88,7 +88,7 @@ class HttpDoor:
 
     def send(self, signal: Signal) -> None:
         """Send ``signal`` on the control channel, if there is one."""
-        self._say(encode_signal(signal, masked=True))
+        self._send(encode_signal(signal, masked=True))
 
     @property
     def can_ask(self) -> bool:
@@ -97,7 +97,7 @@ class HttpDoor:
 
     def probe(self) -> None:
         """Ping the server."""
-        self._say(PROBE)
+        self._send(PROBE)
 
     def ping_if_silent(self) -> None:
         """Probe a silent control channel: the heartbeat of a v0.7.2 server may have a long interval."""
@@ -149,19 +149,19 @@ class HttpDoor:
         attempt.start(result, self._tls)
 
     def _listen(self, connection: Connection) -> None:
-        decoder = WsControlDecoder(self._say, from_client=False)
-        self._control = ControlChannel(self._poller, connection.sock, decoder, self._heard, self._lost)
+        decoder = WsControlDecoder(self._send, from_client=False)
+        self._control = ControlChannel(self._poller, connection.sock, decoder, self._on_signal, self._lost)
         self._pings.add(self)
         self._control.start(connection.received)
 
-    def _say(self, data: bytes) -> None:
+    def _send(self, data: bytes) -> None:
         if self._control:
             self._control.send(data)
 
-    def _heard(self, signal: Signal) -> None:
+    def _on_signal(self, signal: Signal) -> None:
         if signal == Signal.HEARTBEAT:
             self.send(Signal.HEARTBEAT)
-        self._events.heard(signal)
+        self._events.signal_received(signal)
 
     def _lost(self, reason: str) -> None:
         self._control = None

@@ -167,7 +167,7 @@ class RawDoor:
         self._misfit = ""
         if self._transport.rtt:
             self._overdue = self._loop.call_later(self._settings.greeting_grace, self._check_greeting)
-        self._control = ControlChannel(self._poller, sock, self._decoder, self._heard, self._lost)
+        self._control = ControlChannel(self._poller, sock, self._decoder, self._on_signal, self._lost)
         self._control.start(rest)
 
     async def _learn_who_answers(self, patience: float) -> None:
@@ -181,7 +181,7 @@ class RawDoor:
         for done in held:
             self.dial(done)
 
-    def _heard(self, signal: Signal) -> None:
+    def _on_signal(self, signal: Signal) -> None:
         if signal == Signal.RTT and self._control:
             self._control.send(bytes([Signal.RTT]) + hello(self._transport.name))
             self._greeted = True
@@ -194,7 +194,7 @@ class RawDoor:
             self._known.set()
             if self._decoder.transport != self._transport.name:
                 self._mismatched(self._decoder.transport or "another transport")
-        self._events.heard(signal)
+        self._events.signal_received(signal)
 
     def _check_greeting(self) -> None:
         if self._control and not self._greeted:

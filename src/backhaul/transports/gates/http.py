@@ -29,7 +29,7 @@ from backhaul.wire.transports import TRANSPORTS, marked
 
 from .decoy import Decoy
 from .handshakes import Handshakes
-from .lobby import Lobby, PendingConnection, first_words
+from .lobby import Lobby, PendingConnection, first_bytes
 from .reputation import Reputation, barred_line
 
 log = logging.getLogger("backhaul.server")
@@ -61,7 +61,7 @@ class HttpGate:
         self._lobby = Lobby(
             poller,
             self._reputation,
-            self._said,
+            self._received,
             limit=settings.limits.pending,
             share=settings.limits.pending_per_address,
             seconds=settings.limits.head_timeout,
@@ -106,7 +106,7 @@ class HttpGate:
         if self._handshakes:
             self._lobby.admit(pending)
             self._handshakes.begin(pending)
-        elif data := first_words(sock):
+        elif data := first_bytes(sock):
             self._meet(pending, data)
         else:
             self._lobby.admit(pending)
@@ -137,7 +137,7 @@ class HttpGate:
         if self._handshakes:
             self._handshakes.discard(pending)
 
-    def _said(self, pending: PendingConnection, data: bytes) -> None:
+    def _received(self, pending: PendingConnection, data: bytes) -> None:
         """Admit a connection that begins with the token; the decoy reads all others, and asks ``_claim``."""
         self._lobby.take(pending)
         self._meet(pending, data)

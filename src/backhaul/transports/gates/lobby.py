@@ -32,7 +32,7 @@ class PendingConnection:
         self.listening = False
 
 
-def first_words(sock: socket.socket) -> bytes:
+def first_bytes(sock: socket.socket) -> bytes:
     """Return the bytes that have arrived, because a client sends at once; the next read finds the end, if any."""
     try:
         return sock.recv(_READ_SIZE)
@@ -55,17 +55,17 @@ class Lobby(Generic[Pending]):
         self,
         poller: Poller,
         reputation: Reputation,
-        heard: Callable[[Pending, bytes], None],
+        received: Callable[[Pending, bytes], None],
         *,
         limit: int,
         share: int,
         seconds: float,
         left: Callable[[Pending], None] = lambda _: None,
     ) -> None:
-        """``heard`` gets the bytes of a connection, ``left`` each connection that leaves, for any reason."""
+        """``received`` gets the bytes of a connection, ``left`` each connection that leaves, for any reason."""
         self._poller = poller
         self._reputation = reputation
-        self._heard = heard
+        self._received = received
         self._left = left
         self._limit = limit
         self._share = share
@@ -101,7 +101,7 @@ class Lobby(Generic[Pending]):
         except OSError:
             data = b""
         if data:
-            self._heard(pending, data)
+            self._received(pending, data)
         else:
             self.dismiss(pending)
 

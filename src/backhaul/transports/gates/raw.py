@@ -28,7 +28,7 @@ from backhaul.wire.signals import Signal
 from backhaul.wire.smux import is_nop
 from backhaul.wire.transports import TRANSPORTS
 
-from .lobby import Lobby, PendingConnection, first_words
+from .lobby import Lobby, PendingConnection, first_bytes
 from .reputation import Reputation, barred_line
 
 log = logging.getLogger("backhaul.server")
@@ -52,7 +52,7 @@ class RawGate:
         self._lobby = Lobby(
             poller,
             self._reputation,
-            self._said,
+            self._received,
             limit=settings.limits.pending,
             share=settings.limits.pending_per_address,
             seconds=settings.limits.handshake_timeout,
@@ -73,13 +73,13 @@ class RawGate:
 
     def greet(self, sock: socket.socket, ip: str, data: bytes = b"") -> None:
         """Take over a connection, which must begin with a handshake or a ticket."""
-        data = data or first_words(sock)
+        data = data or first_bytes(sock)
         for session in self._sessions.values():
             proof = session.proof
             if proof and hmac.compare_digest(data[: len(proof)], proof):
                 self._let_in(session, sock, ip, data[len(proof) :])
                 return
-        self._hear(self._make_pending(sock, ip), data)
+        self._await_proof(self._make_pending(sock, ip), data)
 
     def _let_in(self, session: RawSession, sock: socket.socket, ip: str, rest: bytes) -> None:
         if ip != session.peer.address:  # that network has proved itself with the token
@@ -89,10 +89,10 @@ class RawGate:
     def _make_pending(self, sock: socket.socket, ip: str) -> "_PendingClient":
         return _PendingClient(sock, ip, max(MAX_GREETING, self._credentials.longest))
 
-    def _hear(self, pending: "_PendingClient", data: bytes) -> None:
+    def _await_proof(self, pending: "_PendingClient", data: bytes) -> None:
         self._lobby.admit(pending)
         if data:
-            self._said(pending, data)
+            self._received(pending, data)
         if pending in self._lobby:
             self._lobby.listen(pending)
 
@@ -151,7 +151,7 @@ class RawGate:
             return
         pending = self._make_pending(sock, ip)
         self._held[pending] = session
-        self._hear(pending, first_words(sock))
+        self._await_proof(pending, first_bytes(sock))
 
     def _left(self, pending: "_PendingClient") -> None:
         self._held.pop(pending, None)
@@ -176,7 +176,7 @@ class RawGate:
     def _refused(self, error: OSError) -> None:
         self._throttle.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
 
-    def _said(self, pending: "_PendingClient", data: bytes) -> None:
+    def _received(self, pending: "_PendingClient", data: bytes) -> None:
         self._held.pop(pending, None)
         if is_nop(data) and any(session.peer.address == pending.ip for session in self._sessions.values()):
             self.session_mismatched("tcpmux")
