@@ -70,8 +70,8 @@ def _repeated(params: dict[str, Any]) -> bool:
     plane: str = params.get("plane", "splice")
     if plane == "copy":  # only pairs, which are those of tcp, have the choice
         return transport != "tcp"
-    # The loop sees one descriptor of the program, its epoll, whatever is behind it. Pairs, sessions and messages are
-    # tried on both loops, and TLS and sessions behind an upgrade on one of them and, without epoll, on the other.
+    # The loop watches one descriptor of the program, its epoll. Pairs, sessions and messages are tested on both loops.
+    # TLS and sessions after an upgrade are tested on one of them and, without epoll, on the other.
     return asyncio.new_event_loop in params.values() and plane == "splice" and transport in {"wss", "wsmux", "wssmux"}
 
 

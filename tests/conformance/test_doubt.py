@@ -38,7 +38,7 @@ async def test_a_server_that_does_not_is_given_up(
 
 @pytest.fixture
 def beats(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """When clients have heard a heartbeat."""
+    """The times at which clients received a heartbeat."""
     heard: list[float] = []
     beat = Liveness.beat
 

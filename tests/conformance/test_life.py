@@ -1,4 +1,4 @@
-"""Users when the control channel or one of the two ends goes away and returns."""
+"""Users when the control channel or one of the two ends is lost and returns."""
 
 import asyncio
 from dataclasses import dataclass

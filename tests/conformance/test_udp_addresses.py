@@ -1,4 +1,4 @@
-"""Servers with several addresses: an answer comes from the one that was asked, for users and for the tunnel."""
+"""Servers with several addresses: an answer leaves from the one that was asked, for users and for the tunnel."""
 
 import pytest
 from tests.support.datagrams import FLOWS, Nat, UdpNet, repeat
@@ -8,7 +8,7 @@ EVERYWHERE, OTHER = "0.0.0.0", "127.0.0.2"
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tcpmux", "ws"])
-async def test_users_are_answered_from_the_address_that_they_ask(transport: str) -> None:
+async def test_users_are_answered_from_the_address_they_asked(transport: str) -> None:
     async with UdpNet(transport) as net:
         bind_port, port, echo = free_port(), free_port(), net.udp_echo()
         server = await net.server(bind_port, [f"{EVERYWHERE}:{port}={echo.port}"], FLOWS[transport])
@@ -29,7 +29,7 @@ async def test_the_client_may_dial_any_address_of_the_server() -> None:
         assert await net.udp(port).ask(b"hello") == b"echo:hello"
 
 
-async def test_a_tunnel_that_is_announced_to_another_address_lives_there(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_tunnel_announced_to_another_address_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backhaul.transports.carriers.udp_client.ANNOUNCE_EVERY", 0.02)
     async with UdpNet("udp") as net:
         bind_port, port, echo = free_port(), free_port(), net.udp_echo()

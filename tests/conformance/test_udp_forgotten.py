@@ -8,9 +8,9 @@ from tests.support.old_udp import PING, TARGET, OldClient, behind_pings, idle, i
 
 
 async def test_udp_a_flow_leaves_tunnels_that_a_nat_may_have_forgotten() -> None:
-    """Each of them is tried, the newest first; one that has just been announced is the last."""
+    """Each of them is tried, the newest first; one that was just announced is the last."""
     async with UdpNet("udp") as net:
-        net.patience = {"forgotten": -1.0, "forgotten_reply": -1.0}  # seconds; the clock may stand still
+        net.patience = {"forgotten": -1.0, "forgotten_reply": -1.0}  # seconds; the clock may not advance
         server, bind_port, user = await our_server(net)
         await OldClient.connect(net, bind_port)
         tunnels = await idle_tunnels(net, bind_port, 2)
@@ -32,7 +32,7 @@ async def test_udp_a_flow_leaves_tunnels_that_a_nat_may_have_forgotten() -> None
         assert await behind_pings(fresh) == b"five"
 
 
-async def test_udp_idle_tunnels_of_an_old_client_are_pinged_more_often_than_the_heart_beats() -> None:
+async def test_udp_idle_tunnels_of_a_v072_client_are_pinged_between_heartbeats() -> None:
     async with UdpNet("udp") as net:
         net.patience = {"ping": 0.02}
         bind_port = free_port()

@@ -1,4 +1,4 @@
-"""UDP users towards a client that takes none: v0.7.2 on other transports than tcp and udp."""
+"""UDP users of a client that carries none: v0.7.2 on transports other than tcp and udp."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ REFUSED = "UDP users refused"
 
 
 class OldClient:
-    """The control channel of a v0.7.2 client, and some tunnel connections."""
+    """The control channel of a v0.7.2 client, and tunnel connections."""
 
     def __init__(self, net: UdpNet, port: int) -> None:
         self._net = net
@@ -35,7 +35,7 @@ class OldClient:
 
 
 @pytest.mark.parametrize("transport", ["tcpmux", "ws"])
-async def test_refused_users_cost_no_carrier_and_one_line(transport: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_refused_users_cost_no_carrier_and_one_log_line(transport: str, caplog: pytest.LogCaptureFixture) -> None:
     async with UdpNet(transport) as net:
         bind_port, port, echo = free_port(), free_port(), net.udp_echo()
         mapping = f"{HOST}:{port}={echo.port}"
@@ -49,7 +49,7 @@ async def test_refused_users_cost_no_carrier_and_one_line(transport: str, caplog
         user = net.udp(port)
         user.send(b"hello")
         await until(lambda: listening.udp.flows)
-        net.udp(port).send(b"hello")  # waits as well, until it is known that the client is v0.7.2
+        net.udp(port).send(b"hello")  # it waits as well, until it is known that the client is v0.7.2
         await repeat(lambda: user.send(b"hello"), lambda: REFUSED in caplog.text)
         assert not server.tunnel.waiting
         before = listening.udp.dropped
@@ -66,7 +66,7 @@ async def test_refused_users_cost_no_carrier_and_one_line(transport: str, caplog
         assert old.control
         if transport == "ws":
             carriers.beat()
-            assert await receive_frame(old.control) == (BINARY, bytes([Signal.HEARTBEAT]))  # nothing was asked for
+            assert await receive_frame(old.control) == (BINARY, bytes([Signal.HEARTBEAT]))  # nothing was requested
         old.control.close()
         await until(lambda: not server.tunnel.connected)
         await net.client(bind_port)

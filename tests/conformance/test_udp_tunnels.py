@@ -1,4 +1,4 @@
-"""Transport udp between two of ours when the network between them loses, repeats, and changes addresses."""
+"""Transport udp with this program at both ends, on a network that loses, repeats, and changes addresses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,12 +43,12 @@ async def through_a_nat(net: UdpNet, upwards: Callable[[bytes], int] | None = No
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is announced every few seconds comes faster than a test can wait."""
+    """Shorten the interval of announcements."""
     monkeypatch.setattr("backhaul.transports.carriers.udp_client.ANNOUNCE_EVERY", 0.02)
 
 
 async def insist(user: UdpPeer, data: bytes) -> bytes:
-    """Ask again and again until an answer comes."""
+    """Repeat a request until an answer arrives."""
     user.heard.clear()
     await repeat(lambda: user.send(data), lambda: user.heard)
     return await user.receive()
@@ -66,7 +66,7 @@ async def test_a_nat_that_changes_its_addresses_while_a_flow_is_open(quick: None
         assert len(scene.tunnel.client.relay.flows) == 1
 
 
-async def test_a_nat_that_changes_its_addresses_while_only_the_target_speaks(quick: None) -> None:
+async def test_a_nat_that_changes_its_addresses_while_only_the_target_sends(quick: None) -> None:
     async with UdpNet("udp") as net:
         scene = await through_a_nat(net)
         target = net.udp()
@@ -92,7 +92,7 @@ async def test_idle_tunnels_follow_a_nat_too(quick: None) -> None:
         assert await scene.user.ask(b"hello") == b"echo:hello"
 
 
-async def test_lost_assignments_are_repeated_and_no_datagram_of_the_user_is_taken_for_one() -> None:
+async def test_lost_assignments_are_repeated_and_no_payload_counts_as_one() -> None:
     async with UdpNet("udp") as net:
         scene = await through_a_nat(net)
         target = b"%d" % scene.echo.port
@@ -110,8 +110,8 @@ async def test_lost_assignments_are_repeated_and_no_datagram_of_the_user_is_take
         assert scene.tunnel.server.tunnel.ports.open[HOST, scene.tunnel.ports[0]].udp.total == 1
 
 
-async def test_whatever_is_repeated_or_lost_no_user_and_no_target_hears_of_the_tunnel(quick: None) -> None:
-    """Every datagram on the way comes three times, and the first confirmation of an assignment not at all."""
+async def test_repeats_and_losses_let_no_message_of_the_tunnel_through(quick: None) -> None:
+    """Every datagram arrives three times, except the first confirmation of an assignment, which is lost."""
     async with UdpNet("udp") as net:
         confirmations: list[bytes] = []
 
@@ -154,7 +154,7 @@ async def test_another_client_takes_over_and_flows_follow_it(monkeypatch: pytest
         assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]].udp.total == 1
 
 
-async def test_a_server_that_comes_back_gets_all_tunnels_anew() -> None:
+async def test_a_server_that_returns_gets_new_tunnels() -> None:
     async with UdpNet("udp") as net:
         echo = net.udp_echo()
         tunnel = await net.flows(echo.port)
@@ -165,8 +165,8 @@ async def test_a_server_that_comes_back_gets_all_tunnels_anew() -> None:
         assert await insist(user, b"after") == b"echo:after"
 
 
-async def test_an_address_that_another_tunnel_has_now_belongs_to_that() -> None:
-    """A NAT gives the port of a flow to another tunnel, fresh or moved: nobody gets the datagrams of the other."""
+async def test_a_reused_address_belongs_to_the_new_tunnel() -> None:
+    """A NAT gives the port of a flow to another tunnel, fresh or moved; neither flow gets the other's datagrams."""
     async with UdpNet("udp") as net:
         scene = await through_a_nat(net)
         assert await scene.user.ask(b"hello") == b"echo:hello"
@@ -183,7 +183,7 @@ async def test_an_address_that_another_tunnel_has_now_belongs_to_that() -> None:
         assert transport.idle == len(transport._by_address) == len(transport._by_name) == 1
 
 
-async def test_a_tunnel_that_is_opened_while_the_network_is_gone_is_tried_again(
+async def test_a_tunnel_opened_without_a_network_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with UdpNet("udp") as net:

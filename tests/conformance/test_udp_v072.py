@@ -1,4 +1,4 @@
-"""Our ends beside a v0.7.2 end, as its transcripts recorded it: transport udp, and UDP over tcp."""
+"""This program with a recorded v0.7.2 end: transport udp, and UDP over tcp."""
 
 import socket
 from typing import Any
@@ -25,7 +25,7 @@ from backhaul.wire.datagrams import Splitter
 
 
 def said(name: str, direction: str, **where: int) -> list[bytes]:
-    """Return what went in one direction on one connection (``conn``) or one tunnel address (``flow``)."""
+    """Return the bytes of one direction on one connection (``conn``) or one tunnel address (``flow``)."""
     ((key, number),) = where.items()
     events: list[dict[str, Any]] = TRANSCRIPTS[name]["events"]
     return [
@@ -36,13 +36,13 @@ def said(name: str, direction: str, **where: int) -> list[bytes]:
 
 
 async def old_server(net: UdpNet, control: Peer) -> None:
-    """Do the server's part of the handshake, as v0.7.2 does it."""
+    """Do the server's part of the handshake as v0.7.2 does."""
     assert await control.receive(len(HANDSHAKE)) == HANDSHAKE
     await control.send(HANDSHAKE + RTT)
     assert await control.receive(1) == RTT
 
 
-async def test_udp_our_server_with_an_old_client() -> None:
+async def test_udp_server_with_a_v072_client() -> None:
     token = said("udp", "client->server", flow=0)[0]
     pinged, target, *questions = said("udp", "server->client", flow=0)
     answers = said("udp", "client->server", flow=0)[1:]
@@ -66,7 +66,7 @@ async def test_udp_our_server_with_an_old_client() -> None:
             assert await user.receive() == answer
 
 
-async def test_udp_our_client_with_an_old_server() -> None:
+async def test_udp_client_with_a_v072_server() -> None:
     token, *answers = said("udp", "client->server", flow=0)
     pinged, target, *questions = said("udp", "server->client", flow=0)
     async with UdpNet("udp") as net:
@@ -86,14 +86,14 @@ async def test_udp_our_client_with_an_old_server() -> None:
         for question, answer in zip(questions, answers, strict=True):
             server.send(question, first)
             heard, address = await server.receive_from()
-            if heard == token:  # the tunnel that was asked for
+            if heard == token:  # the requested tunnel
                 assert address not in {first, second}
                 heard, address = await server.receive_from()
             assert (heard, address) == (answer, first)
         assert len(client.relay.flows) == 1
 
 
-async def test_tcp_our_server_with_an_old_client() -> None:
+async def test_tcp_server_with_a_v072_client() -> None:
     name = "tcp+accept_udp"
     recorded = b"".join(said(name, "server->client", conn=1))
     answers = said(name, "client->server", conn=1)
@@ -114,7 +114,7 @@ async def test_tcp_our_server_with_an_old_client() -> None:
         assert heard.hex() == recorded.hex()
 
 
-async def test_tcp_our_client_with_an_old_server() -> None:
+async def test_tcp_client_with_a_v072_server() -> None:
     name = "tcp+accept_udp"
     first, second = said(name, "server->client", conn=1)
     recorded = b"".join(said(name, "client->server", conn=1))
@@ -150,8 +150,8 @@ async def test_tcp_the_end_of_either_side_ends_the_flow() -> None:
         await until(lambda: not len(server.relay.flows))
 
 
-async def test_tcp_a_congested_flow_is_seen_although_the_clients_clock_is_wrong() -> None:
-    """The client's clock runs an hour ahead; what it sends a second too late is late all the same."""
+async def test_tcp_a_congested_flow_is_noticed_despite_a_wrong_clock() -> None:
+    """The client's clock runs an hour ahead; a datagram that is a second late counts as late nevertheless."""
 
     def stamped(milliseconds: int, data: bytes) -> bytes:
         return (milliseconds % 600_000).to_bytes(4) + len(data).to_bytes(2) + data
@@ -176,7 +176,7 @@ async def test_tcp_a_congested_flow_is_seen_although_the_clients_clock_is_wrong(
         assert port.udp.congested == 2
 
 
-async def test_udp_a_target_that_was_lost_is_not_made_of_a_users_datagram(caplog: pytest.LogCaptureFixture) -> None:
+async def test_udp_a_users_datagram_is_no_substitute_for_a_lost_target(caplog: pytest.LogCaptureFixture) -> None:
     async with UdpNet("udp") as net:
         listener = net.listen()
         server = net.udp(port=listener.port)
@@ -184,13 +184,13 @@ async def test_udp_a_target_that_was_lost_is_not_made_of_a_users_datagram(caplog
         await old_server(net, await listener.accept())
         _, address = await server.receive_from()
         server.send(b"a user's secret", address)
-        assert (await server.receive_from())[1] != address  # the pool replaces what is of no use any more
+        assert (await server.receive_from())[1] != address  # the pool replaces the useless tunnel
         assert client.tunnel._transport.idle == 1
         assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("datagram", [b"", b"s3cre", b"s3cret!", b"S3cret", PING, bytes(1200), bytes(25)])
-async def test_udp_strangers_are_not_answered(datagram: bytes) -> None:
+async def test_udp_unauthenticated_datagrams_are_not_answered(datagram: bytes) -> None:
     async with UdpNet("udp") as net:
         server, bind_port, _ = await our_server(net)
         await OldClient.connect(net, bind_port)
@@ -232,8 +232,8 @@ async def test_udp_a_repeated_token_is_one_tunnel_and_never_reaches_the_user() -
 
 
 async def test_udp_a_flow_without_a_sign_of_life_moves_to_another_tunnel_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The address of an old client has changed, unnoticed by both: its other tunnels are tried, one per silence."""
-    monkeypatch.setattr("backhaul.transports.carriers.udp_server.SIGN_OF_LIFE", -1.0)  # the clock may stand still
+    """The address of a v0.7.2 client has changed, unnoticed: its other tunnels are tried, one per silence."""
+    monkeypatch.setattr("backhaul.transports.carriers.udp_server.SIGN_OF_LIFE", -1.0)  # the clock may not advance
     monkeypatch.setattr("backhaul.transports.carriers.udp_server.SIGN_OF_LIFE_V072", -1.0)
     async with UdpNet("udp") as net:
         server, bind_port, user = await our_server(net)
@@ -257,7 +257,7 @@ async def test_udp_a_flow_without_a_sign_of_life_moves_to_another_tunnel_once(mo
 
 
 async def test_udp_a_target_that_has_answered_may_be_silent_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An old client says nothing by itself: moving the flow would change the address that the target knows."""
+    """A v0.7.2 client sends nothing by itself: moving the flow would change the address that the target knows."""
     monkeypatch.setattr("backhaul.transports.carriers.udp_server.SIGN_OF_LIFE", -1.0)
     async with UdpNet("udp") as net:
         _, bind_port, user = await our_server(net)
@@ -288,7 +288,7 @@ async def test_udp_more_tunnels_than_channel_size_are_not_kept() -> None:
         assert transport.idle == 2
 
 
-async def test_udp_a_client_that_comes_back_while_its_old_control_channel_looks_alive() -> None:
+async def test_udp_a_client_that_returns_while_its_old_control_channel_looks_alive() -> None:
     async with UdpNet("udp") as net:
         server, bind_port, user = await our_server(net)
         await OldClient.connect(net, bind_port)

@@ -21,7 +21,7 @@ async def start(net: Net, folder: Path) -> tuple[Program, int, int]:
 
 
 async def answered(user: Peer) -> bool:
-    """Whether the user gets an answer instead of an end."""
+    """Return whether the user gets an answer instead of an end."""
     try:
         await user.send(b"hello")
         return await user.receive(5) == b"hello"

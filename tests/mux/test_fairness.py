@@ -53,7 +53,7 @@ class Scene:
         return len(self.link.sender.turns)
 
     def stuck(self) -> bool:
-        """Whether the far kernel takes no more bytes and has acknowledged all that it has."""
+        """True if the far kernel accepts no more bytes and has acknowledged all that it has."""
         near = self.link.conn
         return self.link.sender.blocked and _ioctl(near, SIOCOUTQ) == _ioctl(near, SIOCOUTQNSD)
 

@@ -40,7 +40,7 @@ class Namespace:
 
     @property
     def ready(self) -> bool:
-        """Whether the namespace differs from that of this process."""
+        """True if the namespace differs from that of this process."""
         return Path(self.path).readlink() != Path("/proc/self/ns/net").readlink()
 
     @contextlib.contextmanager

@@ -49,7 +49,7 @@ class Case(NamedTuple):
 
     @property
     def muxed(self) -> bool:
-        """Whether tunnel connections are sessions."""
+        """True if tunnel connections are sessions."""
         return self.transport in MUX
 
 
@@ -79,7 +79,7 @@ class GoPeer:
 
     @property
     def running(self) -> bool:
-        """Whether it runs; it ends by itself only in a crash."""
+        """True while it runs; it ends by itself only in a crash."""
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:

@@ -121,7 +121,7 @@ class Peer:
         return True
 
     def silent(self) -> bool:
-        """Whether nothing has arrived: neither bytes nor the end."""
+        """True if nothing has arrived: neither bytes nor the end."""
         try:
             self.sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:

@@ -112,7 +112,7 @@ class Tunnel:
 
     @property
     def connected(self) -> bool:
-        """Whether both ends hold a control channel."""
+        """True if both ends have a control channel."""
         return self.server.tunnel.connected and self.client.tunnel.connected
 
 

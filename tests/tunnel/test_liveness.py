@@ -54,7 +54,7 @@ def test_a_long_interval_is_learned() -> None:
 
 
 def test_a_single_heartbeat_gives_no_interval() -> None:
-    """The first heartbeat comes any time after the handshake, because v0.7.2's ticker may have started before."""
+    """The first heartbeat arrives any time after the handshake, because v0.7.2's ticker may have started before."""
     assert beating(500, 1).limit(can_ask=True) == Liveness().limit(can_ask=True)
 
 
@@ -83,7 +83,7 @@ def test_an_interval_longer_than_expected_is_learned_after_a_few_channels(*, can
     assert limits == [limits[0] * factor for factor in (1, 2, 4, 8)]
 
 
-def test_a_server_that_was_heard_gets_no_more_time() -> None:
+def test_a_server_that_has_sent_something_gets_no_more_time() -> None:
     liveness = beating(40, 3)
     limit = liveness.limit(can_ask=True)
     assert liveness.lasts_too_long(120 + limit + 1, can_ask=True)

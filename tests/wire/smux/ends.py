@@ -121,9 +121,9 @@ class End:
         settings: Settings | None = None,
         *,
         at_once: bool = False,
-        said: Mapping[int, int] = MappingProxyType({}),
+        to_send: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
-        """``said``: how many bytes the application has to say on these streams, from their beginning on."""
+        """``to_send``: the number of bytes that the application sends on each of these streams, from its beginning."""
         self.time = 0.0
         self.session = Session(role, settings or Settings(), self, self.time)
         self.pipes: list[Pipe] = []
@@ -131,12 +131,12 @@ class End:
         self.nops: list[int] = []
         self.refused: list[int] = []
         self.at_once = at_once
-        self.said = said
+        self.to_send = to_send
 
     def on_stream(self, stream: Stream[Pipe]) -> None:
         self.pipes.append(Pipe(self, stream, at_once=self.at_once))
         stream.sink = self.pipes[-1]
-        self.pipes[-1].write(bytes(self.said.get(stream.id, 0)))
+        self.pipes[-1].write(bytes(self.to_send.get(stream.id, 0)))
 
     def on_nop(self, stream_id: int) -> None:
         self.nops.append(stream_id)

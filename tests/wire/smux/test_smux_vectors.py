@@ -303,7 +303,7 @@ def test_both_ends_write_the_same(name: str) -> None:
 
 
 def consumed(frames: list[bytes]) -> dict[int, int]:
-    """Return how many bytes of each stream these frames say to have consumed."""
+    """Return how many bytes of each stream these frames report as consumed."""
     updates = [frame for frame in split(b"".join(frames)) if frame.command == UPD]
     return {frame.stream_id: int.from_bytes(frame.payload[:4], "little") for frame in updates}
 
@@ -311,10 +311,10 @@ def consumed(frames: list[bytes]) -> dict[int, int]:
 def reader_of(vector: Vector, frames: list[bytes]) -> End:
     """Return the other end, with the streams open that the vector's side did not open itself.
 
-    It has said as much as these frames say to have consumed.
+    It has sent as many bytes as these frames report as consumed.
     """
     role = Role.SERVER if vector["side"] == "client" else Role.CLIENT
-    reader = End(role, settings_of(vector), at_once=True, said=consumed(frames))
+    reader = End(role, settings_of(vector), at_once=True, to_send=consumed(frames))
     opened = {frame["sid"] for frame in vector["frames"] if frame["cmd_value"] == SYN}
     for stream_id in sorted({frame["sid"] for frame in vector["frames"]} - opened - {0}):
         assert reader.open().stream.id == stream_id
