@@ -124,10 +124,10 @@ def doubts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def short_handshake(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+def short_handshake(net: Net) -> None:
     """Drop peers that prove nothing soon; request it before ``public`` or ``behind``."""
     net.limits = replace(net.limits, handshake_timeout=0.1)
-    monkeypatch.setattr("backhaul.transports.doors.raw.HANDSHAKE_TIMEOUT", 0.1)
+    net.timings = {"handshake": 0.1}
 
 
 @pytest.fixture

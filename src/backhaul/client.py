@@ -135,7 +135,7 @@ class Client:
         )
 
     def _make_transport(self) -> ClientTransport:
-        config = self.config
+        config, timings = self.config, self._timings
         settings = ClientSettings(
             remote_host=config.remote_addr.host,
             remote_port=config.remote_addr.port,
@@ -146,6 +146,9 @@ class Client:
             path=config.path,
             tls=self._tls() if config.facts.tls else None,
             dial_timeout=config.dial_timeout,
+            handshake_timeout=timings.handshake,
+            upgrade_timeout=timings.upgrade,
+            leave=timings.leave,
             tunnel_options=tunnel_options(config),
         )
         return make_client(config.transport, settings, self.relay, self._server_names)

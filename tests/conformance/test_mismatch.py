@@ -73,6 +73,9 @@ async def test_a_client_misses_the_first_signal_of_its_transport(client_runs: st
         token=TOKEN,
         tunnel_options=SocketOptions(),
         dial_timeout=10,
+        handshake_timeout=10,
+        upgrade_timeout=10,
+        leave=0,
         greeting_grace=0,
     )
     poller, resolver = make_poller(), Resolver()

@@ -29,9 +29,9 @@ async def test_the_client_may_dial_any_address_of_the_server() -> None:
         assert await net.udp(port).ask(b"hello") == b"echo:hello"
 
 
-async def test_a_tunnel_announced_to_another_address_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backhaul.transports.carriers.udp_client.ANNOUNCE_EVERY", 0.02)
+async def test_a_tunnel_announced_to_another_address_stays_there() -> None:
     async with UdpNet("udp") as net:
+        net.patience = {"announce": 0.02}
         bind_port, port, echo = free_port(), free_port(), net.udp_echo()
         server = await net.server(bind_port, [f"{HOST}:{port}={echo.port}"], host=EVERYWHERE)
         control = net.middlebox(bind_port)

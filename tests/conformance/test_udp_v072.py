@@ -185,7 +185,7 @@ async def test_udp_a_users_datagram_is_no_substitute_for_a_lost_target(caplog: p
         _, address = await server.receive_from()
         server.send(b"a user's secret", address)
         assert (await server.receive_from())[1] != address  # the pool replaces the useless tunnel
-        assert client.tunnel._transport.idle == 1
+        assert client.tunnel.transport.idle == 1
         assert "secret" not in caplog.text
 
 
@@ -231,11 +231,10 @@ async def test_udp_a_repeated_token_is_one_tunnel_and_never_reaches_the_user() -
         assert await user.receive() == b"answer"
 
 
-async def test_udp_a_flow_without_a_sign_of_life_moves_to_another_tunnel_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_udp_a_flow_without_a_sign_of_life_moves_to_another_tunnel_once() -> None:
     """The address of a v0.7.2 client has changed, unnoticed: its other tunnels are tried, one per silence."""
-    monkeypatch.setattr("backhaul.transports.carriers.udp_server.SIGN_OF_LIFE", -1.0)  # the clock may not advance
-    monkeypatch.setattr("backhaul.transports.carriers.udp_server.SIGN_OF_LIFE_V072", -1.0)
     async with UdpNet("udp") as net:
+        net.patience = {"sign_of_life": -1.0, "sign_of_life_v072": -1.0}  # seconds; the clock may stand still
         server, bind_port, user = await our_server(net)
         client = await OldClient.connect(net, bind_port)
         tunnels = await idle_tunnels(net, bind_port, 3)
@@ -256,10 +255,10 @@ async def test_udp_a_flow_without_a_sign_of_life_moves_to_another_tunnel_once(mo
         assert len(server.relay.flows) == 1
 
 
-async def test_udp_a_target_that_has_answered_may_be_silent_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_udp_a_target_that_has_answered_may_be_silent_for_longer() -> None:
     """A v0.7.2 client sends nothing by itself: moving the flow would change the address that the target knows."""
-    monkeypatch.setattr("backhaul.transports.carriers.udp_server.SIGN_OF_LIFE", -1.0)
     async with UdpNet("udp") as net:
+        net.patience = {"sign_of_life": -1.0}
         _, bind_port, user = await our_server(net)
         await OldClient.connect(net, bind_port)
         tunnels = await idle_tunnels(net, bind_port, 2)
@@ -279,7 +278,7 @@ async def test_udp_more_tunnels_than_channel_size_are_not_kept() -> None:
         await OldClient.connect(net, bind_port)
         for _ in range(5):
             net.udp(bind_port).send(b"s3cret")
-        transport: Any = server.tunnel._transport
+        transport: Any = server.tunnel.transport
         await until(lambda: transport.dropped == 3)
         assert transport.idle == 2
         newest = net.udp(bind_port)
@@ -306,9 +305,8 @@ async def test_udp_a_client_that_returns_while_its_old_control_channel_looks_ali
 async def test_udp_no_tunnel_is_a_tcp_connection() -> None:
     async with UdpNet("udp") as net:
         tunnel = await net.flows(net.udp_echo().port)
-        gate: Any = tunnel.server.tunnel._transport
         stranger = await net.dial(tunnel.bind_port)
-        await stranger.send(b"\x00\x10\x07" + gate.session.ticket)
+        await stranger.send(b"\x00\x10\x07" + tunnel.server.tunnel.transport.session.ticket)
         assert await stranger.closed()
         assert await net.udp(tunnel.ports[0]).ask(b"hello") == b"echo:hello"
 

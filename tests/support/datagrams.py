@@ -181,6 +181,11 @@ class Nat:
         self.host = HOST  # the port that clients inside want to reach
         self._inside = net.udp(port=port, heard=self._from_inside)
 
+    @property
+    def outside(self) -> list[UdpPeer]:
+        """Those of its ends that the server knows."""
+        return list(self._outside.values())
+
     def rebind(self) -> None:
         """Give every address inside another one outside; datagrams to the old ones are lost."""
         for peer in self._outside.values():

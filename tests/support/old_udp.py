@@ -1,7 +1,6 @@
 """A v0.7.2 client on transport udp, played by the test, and a server for it."""
 
 import asyncio
-from typing import Any
 
 from backhaul.server import Server
 
@@ -14,8 +13,7 @@ HANDSHAKE, RTT, HEARTBEAT, CHANNEL, PING = b"\x00\x06\x01s3cret", b"\x06", b"\x0
 
 def idle(server: Server) -> int:
     """Return how many tunnels wait for a flow."""
-    transport: Any = server.tunnel._transport
-    return int(transport.idle)
+    return server.tunnel.transport.idle
 
 
 class OldClient:

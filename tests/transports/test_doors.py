@@ -53,7 +53,14 @@ async def test_a_control_channel_that_cannot_be_watched_is_closed(net: Net, kind
     listener, resolver = net.listen(), Resolver()
     relay = Relay(Full())
     settings = ClientSettings(
-        remote_host=HOST, remote_port=listener.port, token=TOKEN, tunnel_options=SocketOptions(), dial_timeout=10
+        remote_host=HOST,
+        remote_port=listener.port,
+        token=TOKEN,
+        tunnel_options=SocketOptions(),
+        dial_timeout=10,
+        handshake_timeout=10,
+        upgrade_timeout=10,
+        leave=0,
     )
     poller = relay.poller
     door: Door = RawDoor(poller, settings, resolver, "tcp")

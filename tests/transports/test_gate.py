@@ -196,7 +196,7 @@ class TestTakeOver:
     async def test_a_second_handshake_on_a_connection_that_was_idle(self, public: Public) -> None:
         first = await public.client()
         second = await public.tunnel_connection()
-        await until(lambda: public.server.tunnel._transport.idle == 1)
+        await until(lambda: public.server.tunnel.transport.idle == 1)
         await second.send(HANDSHAKE)
         assert await first.receive_all() == b""
         assert await second.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
@@ -204,7 +204,7 @@ class TestTakeOver:
     async def test_a_handshake_that_arrives_together_with_a_user(self, public: Public) -> None:
         await public.client()
         second = await public.tunnel_connection()
-        await until(lambda: public.server.tunnel._transport.idle == 1)
+        await until(lambda: public.server.tunnel.transport.idle == 1)
         with socket.create_connection((HOST, public.user_port)):  # the server sees the user before ...
             second.sock.send(HANDSHAKE)  # ... this, as both are there when it looks
             assert await second.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT

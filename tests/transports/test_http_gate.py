@@ -24,8 +24,6 @@ from tests.support.web import (
     with_token,
 )
 
-from backhaul.transports.doors import http as http_client
-
 HEARTBEAT, CHANNEL = b"\x00", b"\x01"
 MAX_HEAD = 16384
 
@@ -300,10 +298,8 @@ class TestClient:
         await again.send(switching(request))
         await until(lambda: self.client.tunnel.connected)
 
-    async def test_a_server_that_never_answers(
-        self, web_net: Net, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(http_client, "UPGRADE_TIMEOUT", 0.1)
+    async def test_a_server_that_never_answers(self, web_net: Net, caplog: pytest.LogCaptureFixture) -> None:
+        web_net.timings = {"upgrade": 0.1}
         silent, _ = await self.ask(web_net)
         assert await silent.closed()
         await self.next()

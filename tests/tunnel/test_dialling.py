@@ -135,6 +135,7 @@ class TestControlChannel:
         await connected(behind)
         assert all(carrier.silent() for carrier in carriers)
 
+    @pytest.mark.timings(leave=0.1)
     async def test_carriers_are_left_to_the_server_for_a_moment(self, behind: Behind) -> None:
         """The server may have assigned users to them."""
         control, carriers = await connected(behind)

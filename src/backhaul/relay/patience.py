@@ -21,6 +21,14 @@ class Patience:
     """Interval of pings on idle tunnels of transport udp to a v0.7.2 client, which ignores them.
 
     A NAT keeps an address while datagrams pass; many do so for 30 s only, and the heartbeat is slower."""
+    announce: float = 5.0
+    """Interval at which a client announces its tunnels of transport udp to a server with extensions. That reveals a NAT
+    that has changed its address, and keeps its mappings (RFC 4787, REQ-5: 2 minutes at least; many NATs allow 30 s)."""
+    sign_of_life: float = 10.0
+    """Time for which a user may send through such a tunnel without a sign of life from the client. After that the
+    client's address has changed, or the client is another."""
+    sign_of_life_v072: float = 60.0
+    """The same where the target has answered once: v0.7.2 says nothing by itself, and the target may be silent."""
     forgotten: float = 20.0
     """Silence of a v0.7.2 client after which a NAT may have forgotten the address of its tunnel on transport udp."""
     forgotten_reply: float = 3.0

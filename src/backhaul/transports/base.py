@@ -16,10 +16,6 @@ from .session import ClientSession
 from .settings import CarrierLimits
 from .user import User
 
-# A server that has lost the control channel closes its idle connections at once. The client keeps them open for this
-# long, for users that the server assigned before it knew of the loss.
-LEAVE_TIMEOUT = 3.0  # seconds
-
 
 class Carry(Enum):
     """The outcome of an attempt to give a flow a carrier."""

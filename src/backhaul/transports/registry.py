@@ -63,7 +63,7 @@ def make_client(name: str, settings: ClientSettings, relay: Relay, resolver: Res
         from backhaul.transports.carriers.raw import RawIdleConnection
 
         make_idle = functools.partial(RawIdleConnection, relay)
-    return DedicatedClient(door, make_idle)
+    return DedicatedClient(settings, door, make_idle)
 
 
 def _gate(name: str, settings: ServerSettings, relay: Relay) -> Gate:

@@ -88,6 +88,13 @@ class ClientSettings:
     token: str = field(repr=False)
     tunnel_options: SocketOptions
     dial_timeout: float  # seconds
+    handshake_timeout: float
+    """Seconds for the handshake of tcp, tcpmux and udp."""
+    upgrade_timeout: float
+    """Seconds for TLS and the upgrade together."""
+    leave: float
+    """Seconds for which idle connections stay open after the control channel is lost, for users who are on their way.
+    A server that has lost it closes them at once."""
     host_header: str = ""  # remote_addr as configured
     edge_ip: str = ""  # dialled in place of remote_host
     path: str = ""  # before /channel and /tunnel

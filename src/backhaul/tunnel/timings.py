@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Final
 
-from backhaul.transports.base import LEAVE_TIMEOUT
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
@@ -43,8 +41,12 @@ class Timings:
     """The same for a server that can't be asked for a sign of life: an administrator may have set any heartbeat."""
     settle: float = 1.0
     """The time at a stop for the server to close its idle connections: a round trip and some."""
-    leave: float = LEAVE_TIMEOUT
-    """The time after a reload for which the server may use idle connections of the old configuration."""
+    leave: float = 3.0
+    """The time for which a client leaves idle connections to the server when their control channel is lost."""
+    handshake: float = 2.0
+    """The time for the client's handshake on tcp, tcpmux and udp, as in v0.7.2."""
+    upgrade: float = 10.0
+    """The same for TLS and the upgrade on the other transports, which are four round trips."""
 
 
 DEFAULT_TIMINGS: Final = Timings()

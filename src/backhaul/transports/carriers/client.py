@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from backhaul.relay.fit import Fit
-from backhaul.transports.base import LEAVE_TIMEOUT, ClientEvents, Door
+from backhaul.transports.base import ClientEvents, Door
 from backhaul.transports.connection import Connection
+from backhaul.transports.settings import ClientSettings
 from backhaul.wire.signals import Signal
 
 log = logging.getLogger("backhaul.tunnel")
@@ -63,8 +64,9 @@ class DoorClient:
 class PooledClient(DoorClient, ABC, Generic[Carrier]):
     """The client's end of a transport with tunnel connections; subclasses use them to carry users."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, settings: ClientSettings, door: Door) -> None:
         super().__init__(door)
+        self._leave = settings.leave
         self._loop = asyncio.get_running_loop()
         self._carriers: set[Carrier] = set()  # of the present control channel
         self._leaving: set[Carrier] = set()  # their control channel is gone; the server may not know yet
@@ -127,7 +129,7 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
         self._opening = 0
         left, self._carriers = self._carriers, set()
         self._leaving |= left
-        self._loop.call_later(LEAVE_TIMEOUT, self._close, left)
+        self._loop.call_later(self._leave, self._close, left)
 
     def close(self) -> None:
         """Close the remaining idle connections."""
@@ -153,6 +155,6 @@ class PooledClient(DoorClient, ABC, Generic[Carrier]):
         elif late:
             before = frozenset(self._leaving)
             self._begin(result, self._leaving)
-            self._loop.call_later(LEAVE_TIMEOUT, self._close, self._leaving - before)
+            self._loop.call_later(self._leave, self._close, self._leaving - before)
         else:
             self._begin(result, carriers)

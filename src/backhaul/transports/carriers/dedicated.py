@@ -14,7 +14,7 @@ from backhaul.relay.flows import Flow
 from backhaul.transports.base import Arrival, Carry, Door, Gate
 from backhaul.transports.connection import Connection
 from backhaul.transports.session import ClientSession
-from backhaul.transports.settings import CarrierLimits, ServerSettings
+from backhaul.transports.settings import CarrierLimits, ClientSettings, ServerSettings
 from backhaul.transports.user import User
 from backhaul.wire.peer import Feature, Peer
 
@@ -203,8 +203,8 @@ MakeIdle = Callable[[Connection, IdleOwner], IdleConnection]
 class DedicatedClient(PooledClient[IdleConnection]):
     """The client's end: connections that wait for a target."""
 
-    def __init__(self, door: Door, make_idle: MakeIdle) -> None:
-        super().__init__(door)
+    def __init__(self, settings: ClientSettings, door: Door, make_idle: MakeIdle) -> None:
+        super().__init__(settings, door)
         self._make_idle = make_idle
 
     @property

@@ -42,7 +42,7 @@ class MuxClient(PooledClient[Link]):
         door: Door,
         relay: Relay,
     ) -> None:
-        super().__init__(door)
+        super().__init__(settings, door)
         self._relay = relay
         self._settings = settings.mux
         self._addressing: Deadlines[_Announced] = Deadlines(_TARGET_TIMEOUT, _Announced.late)

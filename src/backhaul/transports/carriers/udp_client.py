@@ -20,10 +20,6 @@ from backhaul.wire.targets import BadTargetError, parse_target
 
 from .client import DoorClient
 
-# Seconds between two announcements of a tunnel to a server with extensions. They reveal a NAT that has changed its
-# address in the meantime, and keep mappings alive (RFC 4787, REQ-5: two minutes at least; many NATs allow 30 s).
-ANNOUNCE_EVERY = 5.0
-
 
 class UdpClient(DoorClient):
     """Tunnels that wait for a flow, and those that have one."""
@@ -128,7 +124,7 @@ class UdpClient(DoorClient):
         self._assigned.discard(tunnel)
 
     def _announce_later(self) -> None:
-        self._announcing = self._loop.call_later(ANNOUNCE_EVERY, self._announce_all)
+        self._announcing = self._loop.call_later(self.relay.patience.announce, self._announce_all)
 
     def _announce_all(self) -> None:
         self._announce_later()

@@ -25,12 +25,6 @@ from .server import GatedServer
 
 log = logging.getLogger("backhaul.tunnel")
 
-# Seconds of a user's datagrams without a sign of life from the client. Such a tunnel leads nowhere: the client has
-# another address by now, or there is another client. One with extensions announces itself every 5 s.
-SIGN_OF_LIFE = 10.0
-# v0.7.2 sends nothing by itself: a target that has answered once may well be silent for this long.
-SIGN_OF_LIFE_V072 = 60.0
-
 
 class UdpServer(GatedServer):
     """Idle tunnels in the order of their last sign of life; the most recent one is used first."""
@@ -227,7 +221,7 @@ class _Tunnel:
         self._alive_at = self._loop.time()
         self._assignment = b""  # repeated before every batch until it is confirmed
         self._unanswered = 0.0  # time since which the user has been sending without a sign of life; 0 after one
-        self._patience = SIGN_OF_LIFE  # seconds
+        self._patience = relay.patience.sign_of_life  # seconds
         self.name = name  # empty if the client is v0.7.2
         self.address = address
         self.flow: Flow | None = None
@@ -252,7 +246,7 @@ class _Tunnel:
         self._unanswered = 0.0
         self._alive_at = self._loop.time()
         if not self.name:
-            self._patience = SIGN_OF_LIFE_V072
+            self._patience = self._relay.patience.sign_of_life_v072
         if confirmed:
             self._assignment = b""
 

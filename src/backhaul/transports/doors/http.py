@@ -26,7 +26,6 @@ from backhaul.wire.peer import EXTENDED, V072
 from backhaul.wire.signals import Signal
 from backhaul.wire.transports import TRANSPORTS, Transport, marked
 
-UPGRADE_TIMEOUT: Final = 10.0  # seconds for TLS and the upgrade together, which are four round trips
 _READ_SIZE: Final = 1 << 14
 _CHANNEL: Final = "/channel"
 _MAX_USER_ID: Final = (1 << 31) - 1  # v0.7.2: a non-negative 31-bit number
@@ -47,7 +46,7 @@ class HttpDoor:
         self._transport = TRANSPORTS[transport]
         self._token = settings.token.encode()
         self._dialer = Dialer(poller, settings.dial_timeout, resolver)
-        self._upgrading: Deadlines[_Upgrade] = Deadlines(UPGRADE_TIMEOUT, _Upgrade.expired)
+        self._upgrading: Deadlines[_Upgrade] = Deadlines(settings.upgrade_timeout, self._expired)
         self._tls = ClientContext(settings.tls) if settings.tls else None
         self._user_agent = random.choice(upgrade.USER_AGENTS)  # noqa: S311 - no secret
         self._control: ControlChannel | None = None
@@ -163,6 +162,9 @@ class HttpDoor:
             self.send(Signal.HEARTBEAT)
         self._events.signal_received(signal)
 
+    def _expired(self, attempt: "_Upgrade") -> None:
+        attempt.expired(self._settings.upgrade_timeout)
+
     def _lost(self, reason: str) -> None:
         self._control = None
         self._pings.discard(self)
@@ -217,9 +219,9 @@ class _Upgrade:
         if self._sock:
             release(self._poller, self._sock)
 
-    def expired(self) -> None:
+    def expired(self, seconds: float) -> None:
         """Fail, because the server has not answered in time."""
-        self._fail(TransportError(f"the server did not answer the upgrade within {UPGRADE_TIMEOUT:g} s"))
+        self._fail(TransportError(f"the server did not answer the upgrade within {seconds:g} s"))
 
     def _shaken(self, result: socket.socket | Exception) -> None:
         if self not in self._running:

@@ -19,7 +19,6 @@ from backhaul.wire.peer import EXTENDED, V072
 from backhaul.wire.signals import Signal
 from backhaul.wire.transports import TRANSPORTS
 
-HANDSHAKE_TIMEOUT = 2.0  # seconds for the whole exchange, as in v0.7.2
 # A server with extensions answers a hello at once, and a v0.7.2 server never does. The client waits for four round
 # trips and a moment of scheduling, so that its first tunnel connections can show their ticket.
 _HELLO_ROUND_TRIPS, _HELLO_GRACE = 4, 0.05
@@ -84,22 +83,9 @@ class RawDoor:
         decoder = self._decoder
 
         def connected(result: socket.socket | OSError) -> None:
-            done(result if isinstance(result, OSError) else self._show(result, decoder.ticket))
+            done(result if isinstance(result, OSError) else show(self._poller, result, decoder.ticket))
 
         self._dialer.dial(*self._address, self._settings.tunnel_options, connected)
-
-    def _show(self, sock: socket.socket, ticket: bytes) -> Connection | OSError:
-        """Return the connection after it has sent the ticket, if there is one."""
-        if not ticket:
-            return Connection(sock, V072)
-        try:
-            # The send takes all or nothing: an empty buffer of any size takes a segment (tcp_sendmsg). A segment has at
-            # least 88 bytes, and these are 19.
-            sock.send(encode(Signal.TICKET, ticket))
-        except OSError as error:  # the server has closed it already, for instance for lack of descriptors
-            release(self._poller, sock)
-            return error
-        return Connection(sock, EXTENDED)
 
     def send(self, signal: Signal) -> None:
         """Send ``signal`` on the control channel, if there is one."""
@@ -133,7 +119,7 @@ class RawDoor:
         self._address = (scoped_host(sock.getpeername()), self._settings.remote_port)
         begun = self._loop.time()
         try:
-            async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+            async with asyncio.timeout(self._settings.handshake_timeout):
                 rest = await self._shake_hands(sock)
         except TimeoutError:
             raise TransportError(
@@ -209,3 +195,17 @@ class RawDoor:
         self._control = None
         self._known.set()
         self._events.control_lost(reason)
+
+
+def show(poller: Poller, sock: socket.socket, ticket: bytes) -> Connection | OSError:
+    """Return the connection after it has sent the ticket, if there is one."""
+    if not ticket:
+        return Connection(sock, V072)
+    try:
+        # The send takes all or nothing: an empty buffer of any size takes a segment (tcp_sendmsg). A segment has at
+        # least 88 bytes, and these are 19.
+        sock.send(encode(Signal.TICKET, ticket))
+    except OSError as error:  # the server has closed it already, for instance for lack of descriptors
+        release(poller, sock)
+        return error
+    return Connection(sock, EXTENDED)
