@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.config import CLIENT, SERVER, TOKEN, client, problems, server
+from tests.support.texts import CHARACTERS
 
 from backhaul.config import Address, ClientConfig, ConfigError, PortMapping, Secret, ServerConfig, load
 from backhaul.config.address import parse_remote
@@ -351,7 +352,7 @@ def test_files_from_windows(tmp_path: Path) -> None:
     assert load(tmp_path / "c.toml") == client("")
 
 
-@given(st.text())
+@given(st.text(CHARACTERS))
 def test_no_text_raises_anything_but_config_errors(text: str) -> None:
     with pytest.raises(ConfigError):
         parse(text)

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.texts import CHARACTERS
 
 from backhaul.wire.targets import LOOPBACK, BadTargetError, Target, parse_ip, parse_target
 
@@ -118,7 +119,7 @@ def test_every_ipv6_target(address: object, port: int) -> None:
     assert parse_target(f"[{address}]:{port}") == Target(str(address), port)
 
 
-@given(st.text())
+@given(st.text(CHARACTERS))
 def test_any_text_is_a_target_or_a_bad_target(text: str) -> None:
     try:
         target = parse_target(text)
