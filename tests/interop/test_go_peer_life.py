@@ -198,5 +198,5 @@ async def test_a_client_that_replaces_itself(mixed: Mixed, caplog: pytest.LogCap
     mixed.peer.freeze()
     await mixed.start_peer()
     await mixed.connected(2)
-    assert "has taken over" in caplog.text
+    assert "replaced the connected one" in caplog.text
     await echo_soon(mixed, b"after")

@@ -191,7 +191,7 @@ class TestTakeOver:
         await second.send(HANDSHAKE)
         assert await first.receive_all() == b""
         assert await second.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
-        assert "control channel lost: a client at 127.0.0.1 has taken over" in caplog.text
+        assert "control channel lost: a client at 127.0.0.1 replaced the connected one" in caplog.text
 
     async def test_a_second_handshake_on_a_connection_that_was_idle(self, public: Public) -> None:
         first = await public.client()

@@ -41,7 +41,7 @@ class ControlEvents(Protocol):
 
 def taken_over(ip: str) -> str:
     """Return the reason why a control channel has ended: another connection with its token took its place."""
-    return f"a client at {ip} has taken over (one client at a time: a second one needs a server of its own)"
+    return f"a client at {ip} replaced the connected one (one client at a time: a second one needs its own server)"
 
 
 def unlike(peer: str, theirs: str, own: str) -> str:

@@ -56,7 +56,7 @@ class Arrivals:
         try:
             target = parse_target(arrival.target)
         except BadTargetError as error:
-            self._throttle.warn("target", f"user refused: {error}")
+            self._throttle.warn("target", f"{error}; user refused")
             arrival.refuse(reset=False)
             return
         verdict = self._allowed.judge(target.host, target.port)

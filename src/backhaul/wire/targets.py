@@ -34,15 +34,15 @@ def parse_target(text: str) -> Target:
         return Target(_parse_path(text.removeprefix(UNIX_PREFIX)), 0)
     host, _, port = text.rpartition(":")
     if not port.isascii() or not port.isdigit() or not 0 < _number(port) <= MAX_PORT:
-        raise BadTargetError(f"no valid port in target {text!r}")
+        raise BadTargetError(f"target {text!r}: no valid port")
     if not host.isprintable() or " " in host:
         # In C a NUL ends a name, and resolvers drop or map other invisible characters. The client would dial another
         # target than the one that was checked and logged.
-        raise BadTargetError(f"no spaces or control characters may be in target {text!r}")
+        raise BadTargetError(f"target {text!r}: it holds spaces or control characters")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise BadTargetError(f"an IPv6 address needs brackets in target {text!r}")
+        raise BadTargetError(f"target {text!r}: an IPv6 address needs brackets")
     return Target(host or LOOPBACK, _number(port))
 
 
@@ -64,7 +64,7 @@ def path_problem(path: str) -> str:
 
 def _parse_path(path: str) -> str:
     if problem := path_problem(path):
-        raise BadTargetError(f"{problem}, in target {UNIX_PREFIX + path!r}")
+        raise BadTargetError(f"target {UNIX_PREFIX + path!r}: {problem}")
     return path
 
 

@@ -132,7 +132,7 @@ class MuxServer(GatedServer):
     def _has_place(self) -> bool:
         """Return whether another session may be kept; a session that is not proven may be closed for it."""
         if len(self._links) >= self._limits.channel_size:
-            self._relay.complaints.warn("channel_size", "session refused: as many are open as channel_size allows")
+            self._relay.complaints.warn("channel_size", "session refused: channel_size sessions are open already")
             return False
         limit = self._settings.limits.unproven_sessions
         if self.session.vouches or self._links.unproven < limit:

@@ -104,7 +104,7 @@ class Handshakes(Generic[Pending]):
 
     def _expired(self, pending: Pending) -> None:
         self._queue(pending).discard(pending.network, pending)
-        self._failed(pending, TimeoutError("its turn did not come in time"))
+        self._failed(pending, TimeoutError("it waited too long for its turn"))
 
     def _ready(self, pending: Pending) -> None:
         if pending.trusted and not self._trusted and self._done_at_once < _PER_TURN:

@@ -149,7 +149,7 @@ class _Passage:
         """Raise an error of the visitor. One of the website is no error yet: it may answer early, and close."""
         error = upload.exception()
         if isinstance(error, BadRequestError) and self._begun:
-            raise ConnectionAbortedError("the visitor's request makes no sense") from error
+            raise ConnectionAbortedError("the visitor's request is invalid") from error
         if error and not isinstance(error, _SiteError):
             raise error
 
