@@ -204,6 +204,7 @@ async def test_another_token_costs_users_of_transport_udp_no_more_than_a_datagra
 
 @pytest.mark.parametrize("end", ["server", "client"])
 async def test_another_half_close_timeout_applies_to_users_in_flight(net: Net, end: str) -> None:
+    net.patience = {"sweep": 0.02}
     listener = net.listen()
     tunnel = await net.tunnel(listener.port)
     user, target = await asyncio.gather(tunnel.user(), listener.accept())

@@ -37,6 +37,7 @@ class OldClient:
 @pytest.mark.parametrize("transport", ["tcpmux", "ws"])
 async def test_refused_users_cost_no_carrier_and_one_log_line(transport: str, caplog: pytest.LogCaptureFixture) -> None:
     async with UdpNet(transport) as net:
+        net.patience, net.timings = {"hello": 0.2}, {"flow_patience": 0.3}
         bind_port, port, echo = free_port(), free_port(), net.udp_echo()
         mapping = f"{HOST}:{port}={echo.port}"
         server = await net.server(bind_port, [mapping], FLOWS[transport], heartbeat=3600)

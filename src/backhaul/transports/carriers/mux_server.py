@@ -33,7 +33,6 @@ log = logging.getLogger("backhaul.mux")
 
 _OVERDUE = 60.0  # seconds for which an answer may still arrive; a longer outage ends the control channel
 _OPEN = "on tcpmux anyone behind the client's address can open them; wssmux requires the token"
-_HELLO_GRACE = 2.0  # seconds for the hello of a session, which is its first frame: its packet may be lost once
 
 
 class MuxServer(GatedServer):
@@ -99,7 +98,8 @@ class MuxServer(GatedServer):
         Only a client with extensions carries flows. Until its hello has had time to arrive, a flow waits for it.
         """
         if self.client_is_v072:
-            early = all(self._relay.loop.time() - link.begun < _HELLO_GRACE for link in self._links)
+            now, grace = self._relay.loop.time(), self._relay.patience.hello
+            early = all(now - link.begun < grace for link in self._links)
             return Carry.LATER if early else Carry.REFUSED
         opened = self._open(UDP_PREFIX + flow.target)
         if not opened:
