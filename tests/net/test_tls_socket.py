@@ -1,9 +1,10 @@
-"""Reads from TLS return all received records, so that none stays where the poller does not see it."""
+"""Reads from TLS return all received records, so that none stays unseen by the poller; writes send all at once."""
 
 import asyncio
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,3 +122,25 @@ async def test_a_close_notify_after_bytes_is_not_lost(ends: tuple[ssl.SSLSocket,
     assert server.recv_into(view) == RECORD
     assert has_input(server)
     assert server.recv_into(view) == 0
+
+
+def packets_sent(sock: socket.socket) -> int:
+    """Return how many packets with payload the kernel has sent (``tcpi_data_segs_out`` of linux/tcp.h)."""
+    return int.from_bytes(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)[156:], sys.byteorder)
+
+
+async def test_the_records_of_a_write_share_packets(ends: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
+    server, client = ends
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    before = packets_sent(client)
+    assert client.send(bytes(RECORD + 7)) == RECORD + 7
+    await wait_for_bytes(server, RECORD + 7)
+    assert packets_sent(client) - before == 1
+
+
+def test_a_connection_that_has_blocked_holds_nothing_back(ends: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
+    _, client = ends
+    client.setblocking(False)
+    with pytest.raises(ssl.SSLWantWriteError):
+        client.sendall(bytes(1 << 26))  # sends until the kernel takes no more
+    assert not client.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK)

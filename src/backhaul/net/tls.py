@@ -19,7 +19,7 @@ from .poller import WOULD_BLOCK, Poller, release
 from .unix_sockets import WithoutTcp
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 log = logging.getLogger("backhaul.tls")
 
@@ -31,6 +31,7 @@ PROTOCOLS: Final = ("http/1.1", "http/1.0", "http/0.9")
 _RENEW_EVERY: Final = 300.0  # seconds that a session is used; OpenSSL accepts its ticket for two hours
 _TICKETS: Final = 1  # per handshake: each connection of a pool needs one to be resumed
 _RECORD: Final = 1 << 14  # bytes of payload in a TLS record, at most (RFC 8446, 5.1)
+_CORK: Final = getattr(socket, "TCP_CORK", None)  # Linux
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,23 @@ class ClientTls:
 
 
 class TlsSocket(ssl.SSLSocket):
-    """A TLS connection whose reads fill the buffer, where OpenSSL returns one record at a time."""
+    """A TLS connection that reads and sends many records at once, where OpenSSL makes a system call for each."""
 
     _failed: OSError | None = None  # an error after bytes that had to be returned first
+
+    def send(self, data: "ReadableBuffer", flags: int = 0) -> int:
+        """Send bytes; all records of one call leave together.
+
+        OpenSSL writes record by record. With TCP_NODELAY the kernel sends each in packets of its own (measured: an
+        eighth of the sender's CPU time).
+        """
+        if _CORK is None or memoryview(data).nbytes <= _RECORD:
+            return super().send(data, flags)
+        self.setsockopt(socket.IPPROTO_TCP, _CORK, 1)
+        try:
+            return super().send(data, flags)
+        finally:
+            self.setsockopt(socket.IPPROTO_TCP, _CORK, 0)
 
     def recv_into(self, buffer: "WriteableBuffer", nbytes: int | None = None, flags: int = 0) -> int:
         """Read as many received records as the buffer holds; return the number of bytes, 0 at the end.
@@ -69,24 +84,28 @@ class TlsSocket(ssl.SSLSocket):
         if self._failed:
             raise self._failed
         view = memoryview(buffer)[: nbytes or None]
-        total = count = super().recv_into(view, len(view), flags)
-        while count and total >= _RECORD and len(view) - total >= _RECORD:
-            count = self._more(view[total:])
-            total += count
-        return total
+        count = super().recv_into(view, len(view), flags)
+        return count if count < _RECORD else self._fill(view, count)
 
-    def _more(self, view: memoryview) -> int:
+    def _fill(self, view: memoryview, filled: int) -> int:
+        """Read into the view while it has room for a record; return how many bytes of it are filled then."""
+        read = super().recv_into
         try:
-            count = super().recv_into(view, len(view))
+            while (room := len(view) - filled) >= _RECORD:
+                if not (count := read(view[filled:], room)):
+                    self._report_again()
+                    break
+                filled += count
         except WOULD_BLOCK:
-            return 0
+            pass
         except OSError as error:
             self._failed = error
-            return 0
-        if not count:  # a close_notify without the end of TCP, which the poller would not report again
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(self, socket.SHUT_RD)
-        return count
+        return filled
+
+    def _report_again(self) -> None:
+        """Have the poller report a close_notify that came without the end of TCP, and is read already."""
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self, socket.SHUT_RD)
 
 
 class UnixTlsSocket(WithoutTcp, TlsSocket):
