@@ -16,6 +16,7 @@ from tests.support.v072 import HANDSHAKE, RTT, dial_control, say_hello
 from backhaul.config.secret import Secret
 from backhaul.system.limits import raise_descriptor_limit
 from backhaul.transports.control.channel import ControlChannel
+from backhaul.wire.control import hello
 from backhaul.wire.frames import encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
 
@@ -69,6 +70,18 @@ class TestHandshake:
         await control.send(HANDSHAKE + bytes([Signal.RTT, Signal.CLOSED]))
         await control.closed()
         assert "the client closed it to stop or to reload" in caplog.text
+
+    async def test_a_goodbye_counts_even_if_the_last_signals_do_not_arrive(
+        self, public: Public, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        client = await public.tunnel_connection()
+        await client.send(HANDSHAKE)
+        assert await client.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
+        client.sock.send(hello("tcp") + bytes([Signal.CLOSED]))  # the server reads both at once ...
+        client.reset()  # ... and can't send the answer to the first any more
+        await until(lambda: not public.server.tunnel.connected)
+        assert "the client closed it to stop or to reload" in caplog.text
+        assert "reset" not in caplog.text
 
     async def test_both_logs_name_the_wrong_token_and_neither_shows_one(
         self, net: Net, caplog: pytest.LogCaptureFixture
@@ -232,6 +245,12 @@ class TestTakeOver:
         second = await public.tunnel_connection()
         await public.net.stop(public.server)
         assert await second.closed()
+
+    async def test_a_server_that_stops_reports_no_loss(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
+        client = await public.client()
+        client.reset()
+        await public.net.stop(public.server)  # its last signal can't be sent
+        assert "lost" not in caplog.text
 
     async def test_a_second_handshake_from_another_address(self, public: Public) -> None:
         first = await public.client()

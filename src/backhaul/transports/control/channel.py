@@ -1,6 +1,7 @@
 """A control channel on a connection, with signals of any form."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Protocol
@@ -76,12 +77,13 @@ class ControlChannel:
             self.send(data)
 
     def close(self) -> None:
-        """Send the bytes that are still unsent, if the kernel takes them, and close."""
+        """Send the bytes that are still unsent, if the kernel takes them, and close; the rest is lost in silence."""
         if self.closed:
             return
-        if self._unsent:
-            self._flush()
         self.closed = True
+        if self._unsent:
+            with contextlib.suppress(OSError):
+                self._sock.send(self._unsent)
         release(self._poller, self._sock)
 
     def _flush(self) -> None:

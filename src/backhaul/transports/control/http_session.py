@@ -1,7 +1,7 @@
 """A client of ws, wss, wsmux or wssmux after its upgrade: control channel and round trip."""
 
 import asyncio
-from typing import Final, Protocol
+from typing import Protocol
 
 from backhaul.net.poller import Poller
 from backhaul.relay.pings import Pings
@@ -11,9 +11,6 @@ from backhaul.wire.signals import Signal
 from .channel import ControlChannel
 from .raw_session import CLOSED_BY_CLIENT
 from .websocket import PING, WsControlDecoder, encode_signal
-
-ANSWER_WITHIN: Final = 15.0
-"""Seconds within which a client answers a heartbeat; it answers at once."""
 
 
 class HttpSessionOwner(Protocol):

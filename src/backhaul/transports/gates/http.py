@@ -94,7 +94,7 @@ class HttpGate:
         if self._handshakes:
             self._handshakes.close()
         self._decoy.close()
-        for session in list(self._sessions.values()):  # a session that can't send its last bytes removes itself
+        for session in self._sessions.values():
             session.close()
         self._sessions.clear()
 
@@ -296,7 +296,6 @@ class HttpGate:
         session.start()
 
     def session_lost(self, session: HttpSession, reason: str, *, goodbye: bool = False) -> None:
-        """Report the loss; a session that can't send its last bytes is lost while it is closed."""
-        if self._sessions.get(session.peer.name) is session:
-            del self._sessions[session.peer.name]
-            self._events.client_lost(reason, goodbye=goodbye)
+        """Forget the session, and report the loss."""
+        del self._sessions[session.peer.name]
+        self._events.client_lost(reason, goodbye=goodbye)

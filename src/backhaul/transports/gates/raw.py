@@ -112,7 +112,7 @@ class RawGate:
             self._acceptor = None
         self._held.clear()
         self._lobby.close()
-        for session in list(self._sessions.values()):  # a session that can't send its last bytes removes itself
+        for session in self._sessions.values():
             session.close()
         self._sessions.clear()
 
@@ -242,11 +242,10 @@ class RawGate:
         self._events.fit.mismatched(unlike("client", theirs, self._transport.name))
 
     def session_lost(self, session: RawSession, reason: str, *, goodbye: bool = False) -> None:
-        """Report the loss; a session that can't send its last bytes is lost while it is closed."""
-        if self._sessions.get(session.peer.name) is session:
-            del self._sessions[session.peer.name]
-            self._no_longer_held(session)
-            self._events.client_lost(reason, goodbye=goodbye)
+        """Forget the session, and report the loss."""
+        del self._sessions[session.peer.name]
+        self._no_longer_held(session)
+        self._events.client_lost(reason, goodbye=goodbye)
 
 
 class _PendingClient(PendingConnection):
