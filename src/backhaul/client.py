@@ -14,6 +14,7 @@ from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.state import ClientState, SessionState
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.memory import backlog_limit
+from backhaul.transports.auth import OwnTokens
 from backhaul.transports.base import ClientTransport
 from backhaul.transports.registry import make_client
 from backhaul.transports.settings import ClientSettings
@@ -139,7 +140,7 @@ class Client:
         settings = ClientSettings(
             remote_host=config.remote_addr.host,
             remote_port=config.remote_addr.port,
-            token=config.token.reveal(),
+            tokens=OwnTokens(token.reveal() for token in config.accepted),
             mux=mux_settings(config),
             host_header=str(config.remote_addr.unscoped),
             edge_ip=config.edge_ip,

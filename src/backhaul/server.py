@@ -154,7 +154,7 @@ class Server:
         return ServerSettings(
             bind_host=config.bind_addr.host,
             bind_port=config.bind_addr.port,
-            credentials=Credentials({UNNAMED: config.token.reveal()}),
+            credentials=Credentials({UNNAMED: [token.reveal() for token in config.accepted]}),
             mux=mux_settings(config),
             tls=self._tls() if config.facts.tls else None,
             path=config.path,

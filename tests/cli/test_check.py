@@ -43,6 +43,17 @@ def test_a_server_shows_values_defaults_and_warnings() -> None:
     assert lines[begin + 2].startswith("  tls_cert: no effect on transport tcpmux")
 
 
+def test_several_tokens_are_counted_and_not_shown() -> None:
+    text = render(
+        parse(
+            '[client]\nremote_addr = "a:1"\ntransport = "tcp"\ntokens = ["abcdef-abcdef-abcdef", "abcdef-two-abcdef"]'
+        )
+    )
+    assert "  tokens = [***, ***]\n" in text
+    assert "\n2 tokens in effect, from tokens\n" in text
+    assert "abcdef" not in text
+
+
 def test_a_client_shows_the_server_and_no_secret() -> None:
     text = render(
         parse(

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -114,6 +115,12 @@ class TestUsage:
             run(["--version"])
         assert end.value.code == 0
         assert capsys.readouterr().out == f"backhaul v{__version__}\n"
+
+    def test_a_token(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as end:
+            run(["token"])
+        assert end.value.code == 0
+        assert re.fullmatch(r"bh1_[\w-]{43}\n", capsys.readouterr().out)
 
     @pytest.mark.parametrize("arguments", [[], ["--nonsense"], ["nonsense"], ["-c"]])
     def test_mistakes(self, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:

@@ -202,6 +202,17 @@ def test_a_secret_in_a_world_readable_file(text: str, name: str, public: Path) -
     assert load(file).warnings == known
 
 
+def test_a_world_readable_file_of_tokens(public: Path) -> None:
+    file, token = public / "c.toml", public / "token"
+    file.touch(0o600)
+    token.touch(0o644)
+    token.write_text(TOKEN)
+    file.write_text(CLIENT.replace(f'token = "{TOKEN}"', f'token_file = "{token}"'))
+    assert f"token_file: every user of this machine can read it in {token}" in "".join(load(file).warnings)
+    token.chmod(0o600)
+    assert "every user" not in "".join(load(file).warnings)
+
+
 def test_a_world_readable_private_key(public: Path) -> None:
     file, key = public / "s.toml", public / "server.key"
     file.touch(0o600)

@@ -15,6 +15,7 @@ from backhaul.net.poller import make_poller
 from backhaul.net.resolver import Resolver
 from backhaul.net.sockets import SocketOptions
 from backhaul.server import Server
+from backhaul.transports.auth import OwnTokens
 from backhaul.transports.doors.raw import RawDoor
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.signals import Signal
@@ -70,7 +71,7 @@ async def test_a_client_misses_the_first_signal_of_its_transport(client_runs: st
     settings = ClientSettings(
         remote_host=HOST,
         remote_port=listener.port,
-        token=TOKEN,
+        tokens=OwnTokens([TOKEN]),
         tunnel_options=SocketOptions(),
         dial_timeout=10,
         handshake_timeout=10,

@@ -78,7 +78,7 @@ async def test_another_token_makes_a_new_control_channel_and_users_stay(any_net:
     tunnel = await any_net.tunnel(await any_net.echo())
     user = await in_flight(tunnel)
     for end in (tunnel.server, tunnel.client):
-        await change(end, token=Secret("another"))
+        await change(end, accepted=(Secret("another"),))
     await until(lambda: tunnel.connected and tunnel.server.tunnel.opened == 2)
     await user.send(b"after")
     assert await user.receive(5) == b"after"
@@ -197,7 +197,7 @@ async def test_another_token_costs_users_of_transport_udp_no_more_than_a_datagra
         user = net.udp(tunnel.ports[0])
         assert await user.ask(b"before") == b"echo:before"
         for end in (tunnel.server, tunnel.client):
-            await change(end, token=Secret("another"))
+            await change(end, accepted=(Secret("another"),))
         await until(lambda: tunnel.connected and tunnel.server.tunnel.opened == 2)
         assert await user.ask(b"after") == b"echo:after"
 

@@ -1,22 +1,55 @@
-"""The search for the client that a token belongs to."""
+"""The tokens of clients on the server, and those of a client itself."""
 
-from backhaul.transports.auth import UNNAMED, Credentials
+import logging
 
-CREDENTIALS = Credentials({UNNAMED: "first", "berlin": "a longer second"})
+import pytest
+
+from backhaul.transports.auth import UNNAMED, Credentials, OwnTokens
+
+CREDENTIALS = Credentials({UNNAMED: ["first", "next"], "berlin": ["a longer second"]})
 
 
-def test_a_token_selects_its_client() -> None:
-    assert CREDENTIALS.find(b"first") == UNNAMED
-    assert CREDENTIALS.find(memoryview(b"a longer second")) == "berlin"
-    assert CREDENTIALS.token("berlin") == b"a longer second"
+@pytest.mark.parametrize(
+    ("token", "name"), [(b"first", UNNAMED), (b"next", UNNAMED), (memoryview(b"a longer second"), "berlin")]
+)
+def test_a_token_selects_its_client(token: bytes | memoryview, name: str) -> None:
+    found = CREDENTIALS.find(token)
+    assert found
+    assert (found.name, found.token) == (name, bytes(token))
+
+
+@pytest.mark.parametrize("presented", [b"", b"firs", b"first ", b"FIRST", b"berlin", b"firstnext"])
+def test_what_is_no_token_selects_nobody(presented: bytes) -> None:
+    assert CREDENTIALS.find(presented) is None
+
+
+def test_the_longest_token_is_known_beforehand() -> None:
     assert CREDENTIALS.longest == len(b"a longer second")
 
 
-def test_other_bytes_select_no_client() -> None:
-    for presented in (b"", b"firs", b"first ", b"FIRST", b"berlin"):
-        assert CREDENTIALS.find(presented) is None
+def test_a_client_tries_its_tokens_in_turn_and_stays_with_one_that_is_accepted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    tokens = OwnTokens(["new", "old"])
+    assert [tokens.current, tokens.current] == [b"new", b"new"]
+    tokens.refused()
+    assert tokens.current == b"old"
+    assert "token 1 of 2 may be refused; the next attempt shows token 2" in caplog.text
+    tokens.refused()
+    assert tokens.current == b"new"
+
+
+def test_the_only_token_stays(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    tokens = OwnTokens(["only"])
+    tokens.refused()
+    assert tokens.current == b"only"
+    assert not caplog.text
 
 
 def test_tokens_are_not_printed() -> None:
-    assert "first" not in repr(CREDENTIALS)
-    assert "second" not in str(CREDENTIALS)
+    found = CREDENTIALS.find(b"first")
+    for shown in (repr(CREDENTIALS), str(CREDENTIALS), repr(found), repr(OwnTokens(["first"]))):
+        assert "first" not in shown
+        assert "second" not in shown

@@ -16,6 +16,7 @@ from backhaul.net.poller import Callback, EpollPoller
 from backhaul.net.resolver import Resolver
 from backhaul.net.sockets import SocketOptions
 from backhaul.relay.engine import Relay
+from backhaul.transports.auth import OwnTokens
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.transports.doors.http import HttpDoor
 from backhaul.transports.doors.raw import RawDoor
@@ -55,7 +56,7 @@ async def test_a_control_channel_that_cannot_be_watched_is_closed(net: Net, kind
     settings = ClientSettings(
         remote_host=HOST,
         remote_port=listener.port,
-        token=TOKEN,
+        tokens=OwnTokens([TOKEN]),
         tunnel_options=SocketOptions(),
         dial_timeout=10,
         handshake_timeout=10,

@@ -99,8 +99,8 @@ class TestHandshake:
 
     async def test_a_token_longer_than_any_greeting(self, net: Net) -> None:
         port, token = free_port(), "x" * 5000
-        server = await net.server(port, token=Secret(token))
-        await net.client(port, token=Secret(token))
+        server = await net.server(port, accepted=(Secret(token),))
+        await net.client(port, accepted=(Secret(token),))
         await until(lambda: server.tunnel.connected)
 
 

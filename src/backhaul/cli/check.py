@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from backhaul.config import PortMapping, ServerConfig
+from backhaul.config import PortMapping, Secret, ServerConfig
 from backhaul.config.keys import Key, keys
 from backhaul.config.messages import show
 from backhaul.config.schema import Config
@@ -23,6 +23,8 @@ def _lines(config: Config) -> Iterator[str]:
         yield f"client, transport {config.transport}, dials {config.remote_addr}"
     yield "\nkeys"
     yield from (_setting(key, getattr(config, key.name)) for key in keys(type(config)) if key.name != "ports")
+    count = "1 token" if len(config.accepted) == 1 else f"{len(config.accepted)} tokens"
+    yield f"\n{count} in effect, from {config.token_source}"
     if config.warnings:
         yield "\nwarnings"
         yield from (f"  {warning}" for warning in config.warnings)
@@ -84,4 +86,8 @@ def _setting(key: Key, value: object) -> str:
 
 
 def _plain(value: object) -> str:
-    return show(list(value)) if isinstance(value, tuple) else str(value)
+    if not isinstance(value, tuple):
+        return str(value)
+    return (
+        f"[{', '.join('***' for _ in value)}]" if any(isinstance(one, Secret) for one in value) else show(list(value))
+    )

@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="for programs")
     _add_service(commands.add_parser("service", help="run it as a systemd service"))
     _add_cert(commands.add_parser("cert", help="make a key and a certificate for wss and wssmux"))
+    commands.add_parser("token", help="make a token, the secret that both ends share")
     demo = commands.add_parser("demo", help="start a server, a client and a small service on this machine")
     demo.add_argument("--once", action="store_true", help="end after the first transfers")
     return parser
@@ -181,9 +182,16 @@ def _cert(options: argparse.Namespace) -> int:
     return run_cert(options.name, days=options.days, folder=Path(options.out), force=options.force)
 
 
+def _token(_options: argparse.Namespace) -> int:
+    from backhaul.system.token import make_token  # noqa: PLC0415
+
+    print(make_token())
+    return EXIT_OK
+
+
 def _complain(error: Exception) -> int:
     print(error, file=sys.stderr)
     return EXIT_USAGE
 
 
-_COMMANDS = {"check": _check, "status": _status, "service": _service, "cert": _cert, "demo": _demo}
+_COMMANDS = {"check": _check, "status": _status, "service": _service, "cert": _cert, "token": _token, "demo": _demo}

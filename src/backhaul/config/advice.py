@@ -12,6 +12,7 @@ from backhaul.wire.transports import marked
 from .address import is_ip
 from .keys import Key, keys
 from .schema import DEFAULT_TOKEN, Config, ServerConfig
+from .secret import Secret
 
 LEAST_TOKEN = 16  # characters: the 64 bits of `openssl rand -hex 8` cannot be guessed over a network
 
@@ -27,7 +28,7 @@ _PLACEHOLDERS = frozenset(
         "changeme",
     }
 )
-_REMEDY = "set the same long random token on both ends (`openssl rand -hex 16` makes one)"
+_REMEDY = "set the same long random token on both ends (`backhaul token` makes one)"
 
 
 def warnings(config: Config) -> Iterator[str]:
@@ -46,8 +47,10 @@ def warnings(config: Config) -> Iterator[str]:
 
 def exposure(config: Config, path: str | os.PathLike[str]) -> Iterator[str]:
     """Yield a line for each world-readable file with a secret of this configuration, ``path`` itself included."""
-    if config.web_password or config.token != DEFAULT_TOKEN:
+    if config.web_password or config.tokens or config.token != DEFAULT_TOKEN:
         yield from _exposed("web_password" if config.web_password else "token", os.fspath(path))
+    if config.token_file:
+        yield from _exposed("token_file", config.token_file)
     if isinstance(config, ServerConfig) and config.facts.tls:
         yield from _exposed("tls_key", config.tls_key)
 
@@ -60,8 +63,13 @@ def _exposed(name: str, path: str) -> Iterator[str]:
 
 
 def _token(config: Config) -> Iterator[str]:
-    text = config.token.reveal()
-    if config.token == DEFAULT_TOKEN:
+    for token in config.accepted:
+        yield from _weakness(token)
+
+
+def _weakness(token: Secret) -> Iterator[str]:
+    text = token.reveal()
+    if token == DEFAULT_TOKEN:
         yield f"token: not set, and the default is public: ANYONE CAN TAKE OVER THIS TUNNEL; {_REMEDY}"
     elif " ".join(text.lower().split()) in _PLACEHOLDERS:
         yield f"token: still the text of an example: ANYONE CAN TAKE OVER THIS TUNNEL; {_REMEDY}"

@@ -1,10 +1,14 @@
 """The difference between two configurations, so that a reload touches nothing else."""
 
+from typing import Final
+
 from msgspec import Struct
 
 from .keys import keys
 from .ports import PortMapping
 from .schema import Config, ServerConfig, side_of
+
+_TOKENS: Final = frozenset({"token", "tokens", "token_file"})
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -19,7 +23,8 @@ class Change(Struct, frozen=True, kw_only=True):
     changed           names of all changed keys except ``ports``, including those that need a rebuild or a restart
 
     When the side changes, all old ports are removed, all new ones added, ``rebuild`` is set, and ``changed`` names the
-    new table instead of keys. Files are compared by name, not by content.
+    new table instead of keys. Files are compared by name, not by content, except
+    for ``token_file``.
     """
 
     ports_added: tuple[PortMapping, ...] = ()
@@ -37,6 +42,9 @@ def diff(old: Config, new: Config) -> Change:
     differing = [
         key for key in keys(type(new)) if key.name != "ports" and getattr(old, key.name) != getattr(new, key.name)
     ]
+    changed = [key.name for key in differing]
+    if old.accepted != new.accepted and not _TOKENS.intersection(changed):
+        changed.append("token_file")  # the same file, with other tokens
     before, after = _by_bind(old), _by_bind(new)
     return Change(
         ports_added=tuple(mapping for bind, mapping in after.items() if bind not in before),
@@ -44,9 +52,9 @@ def diff(old: Config, new: Config) -> Change:
         ports_retargeted=tuple(
             mapping for bind, mapping in after.items() if bind in before and before[bind] != mapping
         ),
-        rebuild=any(key.traits.rebuild for key in differing),
+        rebuild=any(key.traits.rebuild for key in differing) or old.accepted != new.accepted,
         restart=tuple(key.name for key in differing if key.traits.restart),
-        changed=tuple(key.name for key in differing),
+        changed=tuple(changed),
     )
 
 

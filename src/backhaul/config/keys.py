@@ -64,7 +64,7 @@ class Key(Struct, frozen=True):
     @property
     def secret(self) -> bool:
         """True if the value must never be shown."""
-        return self.value_type is Secret
+        return self.value_type is Secret or Secret in get_args(self.value_type)
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -2,9 +2,9 @@
 
 import os
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,9 +14,11 @@ from .errors import ConfigError
 from .keys import Key, keys
 from .messages import hint, kind, nearest, show
 from .schema import SIDES, Config, side_of
+from .tokens import find_tokens
 
 _NO_SIDE = "holds neither [server] nor [client]; begin the public side with [server], the other with [client]"
 _BOTH_SIDES = "[server] and [client] are in one file, and only one of them runs; move one to a file of its own"
+_NO_ENVIRONMENT: Final[Mapping[str, str]] = {}
 # Replace mandatory values that are missing or wrong, so that the rest is still checked.
 _STAND_INS: dict[str, object] = {
     "transport": "tcp",
@@ -33,7 +35,7 @@ def load(path: str | os.PathLike[str]) -> Config:
     that begins with ``path`` as given.
     """
     try:
-        config = parse(_read(Path(path)))
+        config = parse(_read(Path(path)), os.environ)
     except ConfigError as mistakes:
         raise ConfigError(f"{os.fspath(path)}: {problem}" for problem in mistakes.problems) from None
     return _with_warnings(config, (*config.warnings, *advice.exposure(config, path)))
@@ -50,8 +52,8 @@ def load_usable(path: str | os.PathLike[str]) -> Config:
     return config
 
 
-def parse(text: str) -> Config:
-    """Read a configuration from a text; the problems carry no file name."""
+def parse(text: str, environment: Mapping[str, str] = _NO_ENVIRONMENT) -> Config:
+    """Read a configuration from a text; the problems carry no file name. ``environment`` may hold the token."""
     document = _document(text)
     strays = list(_strays(document))
     sides = _sides(document)
@@ -60,6 +62,11 @@ def parse(text: str) -> Config:
     side, *others = sides
     config, problems = _build(side, document[side])
     problems += (f"{side}.{problem}" for problem in checks.problems(config))
+    try:
+        accepted, source = find_tokens(config, environment)
+        config = msgspec.structs.replace(config, accepted=accepted, token_source=source)
+    except ConfigError as mistakes:
+        problems += (f"{side}.{problem}" for problem in mistakes.problems)
     if problems:
         raise ConfigError(problems)
     strays += (_BOTH_SIDES for _ in others)

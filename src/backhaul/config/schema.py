@@ -23,6 +23,7 @@ from .values import (
     parse_fingerprint,
     parse_log_level,
     parse_token,
+    parse_tokens,
     parse_url_path,
 )
 
@@ -55,6 +56,19 @@ class _Common(Struct, frozen=True, kw_only=True):
             example='"a long random text"',
         ),
     ] = DEFAULT_TOKEN
+    tokens: Annotated[
+        tuple[Secret, ...],
+        key(
+            "In place of `token`, to change it without an interruption: a server accepts each of these, and a client "
+            "tries them in order.",
+            rebuild=True,
+            form="a list of texts in quotes",
+            parse=parse_tokens,
+        ),
+    ] = ()
+    token_file: Annotated[
+        str, key("In place of `token`: a file with a token, or several, one on each line.", rebuild=True)
+    ] = ""
     path: Annotated[
         str,
         key(
@@ -168,6 +182,10 @@ class _Common(Struct, frozen=True, kw_only=True):
     shutdown_timeout: Annotated[
         int, key("How long open connections may finish at a shutdown.", ge=0, unit="seconds")
     ] = 5
+    accepted: tuple[Secret, ...] = (DEFAULT_TOKEN,)
+    """The tokens in effect; not a key."""
+    token_source: str = ""
+    """The key or variable that they come from; not a key."""
     warnings: tuple[str, ...] = ()
     """Warnings of the loader about accepted settings; not a key."""
 

@@ -31,6 +31,25 @@ def parse_token(text: str) -> Secret:
     return Secret(text)
 
 
+def parse_tokens(entries: Iterable[object]) -> tuple[Secret, ...]:
+    """Read a list of tokens; raise ConfigError with every mistake, which never holds the token."""
+    found, problems = [], []
+    for number, entry in enumerate(entries, 1):
+        try:
+            found.append(_token(entry))
+        except ValueError as mistake:
+            problems.append(f"entry {number}: {mistake}")
+    if problems:
+        raise ConfigError(problems)
+    return tuple(found)
+
+
+def _token(entry: object) -> Secret:
+    if not isinstance(entry, str) or not entry:
+        raise ValueError("expected text in quotes")
+    return parse_token(entry)
+
+
 def parse_log_level(text: str) -> str:
     """Read a log level in any case; "warning" means "warn", as in v0.7.2."""
     level = text.lower().replace("warning", "warn")

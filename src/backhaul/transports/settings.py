@@ -8,7 +8,7 @@ from backhaul.net.sockets import SocketOptions
 from backhaul.net.tls import ClientTls, ServerTls
 from backhaul.wire import smux
 
-from .auth import Credentials
+from .auth import Credentials, OwnTokens
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +85,7 @@ class ClientSettings:
 
     remote_host: str
     remote_port: int
-    token: str = field(repr=False)
+    tokens: OwnTokens
     tunnel_options: SocketOptions
     dial_timeout: float  # seconds
     handshake_timeout: float

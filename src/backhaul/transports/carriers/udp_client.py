@@ -92,7 +92,7 @@ class UdpClient(DoorClient):
         if self.ticket:
             tunnel.announce(self.ticket)
         else:
-            tunnel.send([self._settings.token.encode()])
+            tunnel.send([self._settings.tokens.current])
 
     def disconnect(self) -> None:
         """Close the control channel and the idle tunnels; flows go on."""

@@ -44,7 +44,7 @@ class HttpDoor:
         self._pings = pings
         self._settings = settings
         self._transport = TRANSPORTS[transport]
-        self._token = settings.token.encode()
+        self._tokens = settings.tokens
         self._dialer = Dialer(poller, settings.dial_timeout, resolver)
         self._upgrading: Deadlines[_Upgrade] = Deadlines(settings.upgrade_timeout, self._expired)
         self._tls = ClientContext(settings.tls) if settings.tls else None
@@ -73,8 +73,10 @@ class HttpDoor:
             connection = await future
             address = scoped_host(connection.sock.getpeername())
             self._listen(connection)
-        except BaseException:
+        except BaseException as error:
             self.disconnect()
+            if isinstance(error, TransportError):
+                self._tokens.refused()
             if future.done() and not future.cancelled() and not future.exception():
                 release(self._poller, future.result().sock)  # connected, but no longer needed
             raise
@@ -131,17 +133,18 @@ class HttpDoor:
         if isinstance(result, OSError):
             done(result)
             return
+        token = self._tokens.current
         key = upgrade.encode_key(secrets.token_bytes(upgrade.NONCE_SIZE))
         request = upgrade.request(
             path=self._settings.path + path,
             host=self._settings.host_header,
-            token=self._token,
+            token=token,
             key=key,
             user_id=user_id,
             user_agent=self._user_agent,
             carrier=self._transport.mark,
         )
-        reader = upgrade.AnswerReader(self._token, key)
+        reader = upgrade.AnswerReader(token, key)
         attempt = _Upgrade(self._poller, self._upgrading, request, reader, done, transport=self._transport)
         attempt.for_users = path != _CHANNEL
         self._upgrading.add(attempt)

@@ -40,7 +40,7 @@ class RawDoor:
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._settings = settings
-        self._token = settings.token.encode()
+        self._tokens = settings.tokens
         self._transport = TRANSPORTS[transport]
         self._greeted = False  # the server has sent the RTT signal, with which those of tcp and udp begin
         self._overdue: asyncio.TimerHandle | None = None  # runs until the signal is due
@@ -67,9 +67,11 @@ class RawDoor:
         sock = await self._dialer.connect(settings.remote_host, settings.remote_port, settings.tunnel_options)
         try:
             return await self._open(sock)
-        except BaseException:
+        except BaseException as error:
             self.disconnect()
             release(self._poller, sock)
+            if isinstance(error, Exception) and not self._misfit:
+                self._tokens.refused()
             raise
 
     def dial(self, done: Opened) -> None:
@@ -133,15 +135,15 @@ class RawDoor:
         return self._address[0]
 
     async def _shake_hands(self, sock: socket.socket) -> bytes:
-        await self._loop.sock_sendall(sock, encode(Signal.CHANNEL, self._token))
-        reader = FrameReader(len(self._token))
+        await self._loop.sock_sendall(sock, encode(Signal.CHANNEL, self._tokens.current))
+        reader = FrameReader(len(self._tokens.current))
         while data := await self._loop.sock_recv(sock, 4096):
             try:
                 frame = reader.feed(data)
             except FrameTooLongError:
                 raise TransportError("the server answered something that is no Backhaul handshake") from None
             if frame:
-                if frame.kind != Signal.CHANNEL or not hmac.compare_digest(frame.body, self._token):
+                if frame.kind != Signal.CHANNEL or not hmac.compare_digest(frame.body, self._tokens.current):
                     raise TransportError("the server answered with another token")
                 return frame.rest
         raise TransportError("the server closed the connection during the handshake; is the token right?")

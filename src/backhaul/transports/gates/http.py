@@ -18,6 +18,7 @@ from backhaul.net.predicates import unacknowledged
 from backhaul.net.sending import send_whole
 from backhaul.net.tls import ServerContext, explain
 from backhaul.relay.pings import Pings
+from backhaul.transports.auth import Credential
 from backhaul.transports.base import GateEvents, taken_over, unlike
 from backhaul.transports.connection import Connection
 from backhaul.transports.control.http_session import HttpSession
@@ -144,9 +145,9 @@ class HttpGate:
 
     def _meet(self, pending: PendingConnection, data: bytes) -> None:
         request = self._tunnel_request(data)
-        name = self._client_of(pending, request) if request else None
-        if request and name is not None:
-            self._admit(name, pending, request)
+        credential = self._credential_of(pending, request) if request else None
+        if request and credential:
+            self._admit(credential, pending, request)
         else:
             self._show_decoy(pending, data)
 
@@ -156,12 +157,12 @@ class HttpGate:
         if not request:
             return False
         pending = PendingConnection(sock, ip)
-        name = self._client_of(pending, request)
-        if name is None:
+        credential = self._credential_of(pending, request)
+        if not credential:
             self._complain(pending, request)
             return False
         self._poller.forget(sock)
-        self._admit(name, pending, request)
+        self._admit(credential, pending, request)
         return True
 
     def _tunnel_request(self, data: bytes) -> Request | None:
@@ -177,44 +178,45 @@ class HttpGate:
     def _is_channel(self, request: Request) -> bool:
         return request.path == f"{self._settings.path}/channel"
 
-    def _client_of(self, pending: PendingConnection, request: Request) -> str | None:
-        """Return the client's name if the request is admitted, even from a barred network; None otherwise."""
-        name = self._bearer_of(request)
-        if name is None:
+    def _credential_of(self, pending: PendingConnection, request: Request) -> Credential | None:
+        """Return the credential if the request is admitted, even from a barred network; None otherwise."""
+        credential = self._bearer_of(request)
+        if not credential:
             return None
         self._reputation.proved(pending.network)
-        return None if upgrade.upgrade_problem(request) else name
+        return None if upgrade.upgrade_problem(request) else credential
 
-    def _bearer_of(self, request: Request) -> str | None:
-        """Return the name of the client whose token the request carries, or None."""
+    def _bearer_of(self, request: Request) -> Credential | None:
+        """Return the credential whose token the request carries, or None."""
         token = upgrade.bearer(request)
         return None if token is None else self._credentials.find(token)
 
     def _complain(self, pending: PendingConnection, request: Request) -> None:
         if self._reputation.barred(pending.network):
             return
-        proven = self._bearer_of(request) is not None
+        proven = self._bearer_of(request)
         what = upgrade.upgrade_problem(request) if proven else "wrong token"
         self._throttle.warn((pending.ip, what), f"refused a connection from {pending.ip}: {what}")
         if not proven and (seconds := self._reputation.failed(pending.network)):
             self._throttle.warn(pending.network, barred_line(pending.network, seconds))
 
-    def _admit(self, name: str, pending: PendingConnection, request: Request) -> None:
+    def _admit(self, credential: Credential, pending: PendingConnection, request: Request) -> None:
         channel = self._is_channel(request)
-        theirs = upgrade.carrier_of(request, self._credentials.token(name))
-        peer = Peer(pending.ip, name, EXTENSIONS if theirs else NO_FEATURES)
+        theirs = upgrade.carrier_of(request, credential.token)
+        peer = Peer(pending.ip, credential.name, EXTENSIONS if theirs else NO_FEATURES)
         connection = Connection(pending.sock, peer, request.rest)
         if theirs not in {"", self._transport.mark}:
             self._mismatched(theirs)
             admit = functools.partial(release, self._poller, pending.sock)
         elif channel:
             admit = functools.partial(self._open_session, connection)
-        elif session := self._sessions.get(name):
+        elif session := self._sessions.get(credential.name):
             admit = functools.partial(self._open_tunnel, connection, session)
         else:  # the client has given it up with its control channel
             release(self._poller, pending.sock)
             return
-        self._send(pending, self._answer(request, peer, padded=not channel and self._transport.mux), admit)
+        line = self._mark(request, credential, peer) or self._padding(request, channel=channel)
+        self._send(pending, upgrade.accept(upgrade.key_of(request), line), admit)
 
     def _send(self, pending: PendingConnection, answer: bytes, then: Callable[[], None]) -> None:
         """Send the answer, then call ``then``; a connection that does not take all of it waits in the lobby."""
@@ -249,13 +251,16 @@ class HttpGate:
         else:
             self._events.tunnel_opened(connection)
 
-    def _answer(self, request: Request, peer: Peer, *, padded: bool) -> bytes:
-        line, key = b"", upgrade.key_of(request)
-        if peer.extended:
-            line = upgrade.mark_line(self._credentials.token(peer.name), key, self._transport.mark)
-        elif padded and not self._handshakes and upgrade.is_direct_v072(request):
-            line = upgrade.padding_line(key)
-        return upgrade.accept(key, line)
+    def _mark(self, request: Request, credential: Credential, peer: Peer) -> bytes:
+        """Return the line by which a client with extensions recognises this program; none for v0.7.2."""
+        if not peer.extended:
+            return b""
+        return upgrade.mark_line(credential.token, upgrade.key_of(request), self._transport.mark)
+
+    def _padding(self, request: Request, *, channel: bool) -> bytes:
+        """Return the line that keeps v0.7.2 from losing what follows the answer, where it is needed and possible."""
+        padded = self._transport.mux and not channel and not self._handshakes and upgrade.is_direct_v072(request)
+        return upgrade.padding_line(upgrade.key_of(request)) if padded else b""
 
     def _settle(self, connection: Connection, session: HttpSession) -> None:
         """Wait until the peer has read the answer before smux begins (_SETTLE), unless its control channel ends."""

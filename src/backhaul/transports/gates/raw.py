@@ -18,6 +18,7 @@ from backhaul.net.listener import Acceptor
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller, release
 from backhaul.net.predicates import has_input
+from backhaul.transports.auth import Credential
 from backhaul.transports.base import GateEvents, taken_over, unlike
 from backhaul.transports.connection import Connection
 from backhaul.transports.control.raw_session import RawSession
@@ -194,12 +195,12 @@ class RawGate:
         if frame.kind == Signal.TICKET:
             self._judge_ticket(pending, frame)
             return
-        name = self._credentials.find(frame.body) if frame.kind == Signal.CHANNEL else None
-        if name is None:
+        credential = self._credentials.find(frame.body) if frame.kind == Signal.CHANNEL else None
+        if not credential:
             self._refuse(pending, "wrong token" if frame.kind == Signal.CHANNEL else "no valid handshake")
         else:
             self._trust(pending)
-            self._open_session(name, pending, frame.rest)
+            self._open_session(credential, pending, frame.rest)
 
     def _judge_ticket(self, pending: "_PendingClient", frame: Frame) -> None:
         for session in self._sessions.values():
@@ -224,16 +225,16 @@ class RawGate:
         if seconds := self._reputation.failed(pending.network):
             self._throttle.warn(pending.network, barred_line(pending.network, seconds))
 
-    def _open_session(self, name: str, pending: "_PendingClient", rest: bytes) -> None:
-        if before := self._sessions.get(name):
+    def _open_session(self, credential: Credential, pending: "_PendingClient", rest: bytes) -> None:
+        if before := self._sessions.get(credential.name):
             before.close()
             self.session_lost(before, taken_over(pending.ip))
         self._met_a_client = True
-        connection = Connection(pending.sock, Peer(pending.ip, name), rest)
+        connection = Connection(pending.sock, Peer(pending.ip, credential.name), rest)
         grace = self._settings.limits.hello_grace
         session = RawSession(self._poller, connection, self._transport, self, grace=grace)
-        self._sessions[name] = session
-        session.greet(self._credentials.token(name))
+        self._sessions[credential.name] = session
+        session.greet(credential.token)
         self._events.client_connected(session)
         session.start()
 

@@ -1,0 +1,69 @@
+"""The tokens in effect: from the keys, a file of their own, the environment, or the service manager's credentials."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from .errors import ConfigError
+from .schema import DEFAULT_TOKEN, Config
+from .secret import Secret
+from .values import parse_token
+
+VARIABLE: Final = "BACKHAUL_TOKEN"
+CREDENTIAL: Final = "backhaul.token"
+"""The name of the credential in a unit: ``LoadCredential=backhaul.token:/path`` (systemd.exec(5))."""
+_DIRECTORY: Final = "CREDENTIALS_DIRECTORY"
+_MAX_FILE: Final = 1 << 20  # bytes; whoever names a device or a log by mistake is told, and not waited for
+
+
+def find_tokens(config: Config, environment: Mapping[str, str]) -> tuple[tuple[Secret, ...], str]:
+    """Return the tokens of a configuration, the client's first choice first, and the name of their source.
+
+    The keys of the file come first, then ``BACKHAUL_TOKEN``, then the credential; without any of them it is the token
+    of v0.7.2. Raises ConfigError with lines that begin with the name of the source.
+    """
+    given = {"token": config.token != DEFAULT_TOKEN, "tokens": config.tokens, "token_file": config.token_file}
+    names = [name for name, value in given.items() if value]
+    if len(names) > 1:
+        raise ConfigError([f"{names[1]}: {names[0]} is set, too; keep one of token, tokens and token_file"])
+    if config.token_file:
+        return _read("token_file", config.token_file), "token_file"
+    if config.tokens:
+        return config.tokens, "tokens"
+    return ((config.token,), "token") if names else _outside(environment)
+
+
+def _outside(environment: Mapping[str, str]) -> tuple[tuple[Secret, ...], str]:
+    if text := environment.get(VARIABLE):
+        return _parse(VARIABLE, [text], "the variable"), VARIABLE
+    directory = environment.get(_DIRECTORY)
+    if directory and (path := Path(directory, CREDENTIAL)).exists():
+        return _read(_DIRECTORY, os.fspath(path)), _DIRECTORY
+    return (DEFAULT_TOKEN,), "the default of v0.7.2"
+
+
+def _read(name: str, path: str) -> tuple[Secret, ...]:
+    """Return the tokens in a file, one on each line."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(_MAX_FILE + 1)
+    except OSError as error:
+        raise ConfigError(
+            [f'{name}: cannot read "{path}": {error.strerror}; correct the path or its permissions']
+        ) from None
+    except ValueError:  # a NUL character
+        raise ConfigError([f"{name}: no file can have this name; correct the path"]) from None
+    if len(data) > _MAX_FILE:
+        raise ConfigError([f'{name}: "{path}" is too large for a file of tokens; name another'])
+    lines = [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
+    if not lines:
+        raise ConfigError([f'{name}: "{path}" holds no token; write one on each line (`backhaul token` makes one)'])
+    return _parse(name, lines, f'"{path}"')
+
+
+def _parse(name: str, texts: Iterable[str], where: str) -> tuple[Secret, ...]:
+    try:
+        return tuple(parse_token(text.strip()) for text in texts)
+    except ValueError as mistake:
+        raise ConfigError([f"{name}: {where} holds something that is no token: {mistake}"]) from None
