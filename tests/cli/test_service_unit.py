@@ -100,6 +100,7 @@ def written(unit: Unit, folder: Path) -> str:
         (f"{CLIENT}skip_optz = true", "", "yes"),
         (f"{CLIENT}skip_optz = true\nweb_port = 80", "CAP_NET_BIND_SERVICE", "yes"),
         (f"{CLIENT}skip_optz = true\nweb_port = 2060", "", "yes"),
+        (f'{CLIENT}skip_optz = true\nweb_port = 80\nweb_bind = "unix:/run/backhaul/page"', "", "yes"),
     ],
 )
 def test_the_unit_grants_only_the_needed_rights(text: str, capabilities: str, tunables: str) -> None:
@@ -174,6 +175,14 @@ def test_a_relative_path_is_named(text: str, key: str, tmp_path: Path, monkeypat
         plan(text.replace('"tcp"', '"wss"'))
     if key != "decoy":
         plan(text)  # without effect on tcp
+
+
+def test_a_relative_file_of_tokens_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("a token of some length")
+    text = CLIENT.replace("token =", "#") + 'token_file = "file"'
+    with pytest.raises(BackhaulError, match=r'^token_file: "file" is relative, and a service starts in /var/lib/'):
+        plan(text)
 
 
 def test_a_path_that_no_unit_can_name_is_refused() -> None:

@@ -81,7 +81,7 @@ def status(*, name: str, manager: Systemd) -> int:
 
 def plan(config: Config, path: Path, *, name: str, user: str, program: tuple[str, ...] = PROGRAM) -> Unit:
     """Return the unit for a configuration; raise BackhaulError if it names a file by a relative path."""
-    low_page = 0 < config.web_port < _PRIVILEGED_PORTS
+    low_page = config.page is not None and 0 < config.page.port < _PRIVILEGED_PORTS
     return Unit(
         name=name,
         about=f"Backhaul {'server' if isinstance(config, ServerConfig) else 'client'}",
@@ -110,6 +110,7 @@ def _named_files(config: Config, state: Path) -> dict[str, Path]:
         )
     else:
         named = {"tls_ca": config.tls_ca if config.facts.tls else ""}
+    named["token_file"] = config.token_file
     for key, value in named.items():
         if value and not Path(value).is_absolute():
             raise BackhaulError(f'{key}: "{value}" is relative, and a service starts in {state}; write the full path')

@@ -1,15 +1,12 @@
 """Parsers of hosts, ports and ``host:port`` texts."""
 
 import re
-from ipaddress import ip_address
 
 from msgspec import Struct
 
-from backhaul.wire.targets import UNIX_PREFIX, names_path, path_problem
+from backhaul.wire.targets import LOOPBACK, MAX_PORT, UNIX_PREFIX, names_path, parse_ip, path_problem
 
-MAX_PORT = 65535
 _MAX_NAME, _MAX_LABEL = 253, 63  # characters of a host name, and between its dots (RFC 1035, 2.3.4)
-LOOPBACK = "127.0.0.1"  # the host v0.7.2 dials when none is given: Go dials 0.0.0.0, which Linux takes for this one
 
 # Letters of any script (a resolver encodes them), and "_" because container networks use it in names.
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
@@ -115,11 +112,7 @@ def parse_host(text: str) -> str:
 
 def is_ip(text: str) -> bool:
     """Return whether the text is an IPv4 or IPv6 address."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return parse_ip(text) is not None
 
 
 def _too_long(name: str) -> bool:

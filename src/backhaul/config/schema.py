@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
-from backhaul.wire.targets import names_path
+from backhaul.wire.targets import MAX_PORT, names_path
 from backhaul.wire.transports import TRANSPORTS, Transport, TransportName
 
-from .address import MAX_PORT, Address, parse_bind, parse_edge, parse_page_host, parse_remote
+from .address import Address, parse_bind, parse_edge, parse_page_host, parse_remote
 from .keys import MUX, STREAM, TCP, TLS, WEB, key
 from .messages import choices
 from .ports import PortMapping, parse_ports

@@ -21,7 +21,7 @@ _LINUX = sys.platform == "linux"
 # Plain integers compare faster than the enumerations of the socket module, which lacks some of them.
 _IPV4, _IP_PKTINFO = 0, 8  # <linux/in.h>
 _IPV6, _IPV6_PKTINFO, _IPV6_RECVPKTINFO = 41, 50, 49  # <linux/in6.h>
-_UDP, _UDP_GRO = 17, 104  # <linux/udp.h>
+_UDP, UDP_GRO = 17, 104  # <linux/udp.h>; the socket module has no name for it
 _PKTINFO_SIZE = 20  # bytes of struct in6_pktinfo; struct in_pktinfo is shorter
 ROOM = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(_PKTINFO_SIZE) if _LINUX else 0  # for UDP_GRO and the address
 _SIZE = struct.Struct("=i")
@@ -59,7 +59,7 @@ def interpret(ancillary: list[Ancillary], count: int, peer: Address) -> tuple[in
     for level, kind, data in ancillary:
         if level == _IPV6 and kind == _IPV6_PKTINFO:
             peer = peer, (level, kind, data if data[0] == _LINK_LOCAL else data[:16] + _ANY_INTERFACE)
-        elif level == _UDP and kind == _UDP_GRO:
+        elif level == _UDP and kind == UDP_GRO:
             size = _SIZE.unpack(data)[0]
         elif level == _IPV4 and kind == _IP_PKTINFO:
             peer = peer, (level, kind, _ANY_INTERFACE + data[4:8] + _ANY_INTERFACE)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from backhaul.wire.datagrams import Batch
 
 from .buffers import shared_buffer
-from .endpoints import NO_SUCH_SOURCE, ROOM, Address, Endpoint, interpret, learns_destinations
+from .endpoints import NO_SUCH_SOURCE, ROOM, UDP_GRO, Address, Endpoint, interpret, learns_destinations
 from .poller import WOULD_BLOCK, Poller
 
 Received = Callable[[Batch, Address], None]
@@ -33,7 +33,7 @@ _IN = shared_buffer(4 * _LARGEST)  # shared: a batch is processed before the nex
 _WHOLE = [_IN]
 
 _OFFLOAD = sys.platform == "linux"
-_UDP_SEGMENT, _UDP_GRO = 103, 104  # <linux/udp.h>; missing in the socket module
+_UDP_SEGMENT = 103  # <linux/udp.h>; missing in the socket module
 _NOT_SEGMENTED = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO})  # above the MTU, or not supported by the device
 _MOST_SEGMENTS = 64  # UDP_MAX_SEGMENTS of Linux before 6.9
 _MOST_SEGMENTED = 65487  # bytes: 65535 less the headers of IPv6 and UDP
@@ -248,7 +248,7 @@ def prepare(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
     if _OFFLOAD:
         try:
-            sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+            sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
         except OSError:  # Linux before 5.0: datagrams arrive one by one
             return
 

@@ -11,7 +11,7 @@ UDP_PREFIX = "udp/"  # extension: before the target of datagrams, on transports 
 UNIX_PREFIX = "unix:"  # extension: before the path of a Unix socket
 _PATH = f"{UNIX_PREFIX}/"
 MAX_PATH = 107  # bytes: sockaddr_un has 108 (unix(7)), one of them for the NUL at the end
-LOOPBACK = "127.0.0.1"  # the host of a target that is only a port, as in v0.7.2
+LOOPBACK = "127.0.0.1"  # the host where none is given: v0.7.2 dials 0.0.0.0 then, which Linux takes for this one
 MAX_TARGET = 512  # bytes; a DNS name has at most 253 (RFC 1035 section 2.3.4)
 MAX_PORT = 65535
 
