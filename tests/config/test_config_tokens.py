@@ -1,4 +1,4 @@
-"""Where the tokens come from: a key, a list, a file, the environment, or the service manager."""
+"""The sources of tokens: a key, a list, a file, the environment, or the service manager."""
 
 import os
 from collections.abc import Mapping

@@ -186,7 +186,7 @@ async def test_a_reused_address_belongs_to_the_new_tunnel() -> None:
         others[0].send(announcement)
         await until(lambda: transport.idle == 2)
         before = [end.count for end in scene.nat.outside]
-        scene.user.send(b"again")  # to the one that was heard from last
+        scene.user.send(b"again")  # to the one with the last sign of life
         await until(lambda: others[0].count > before[scene.nat.outside.index(others[0])])
         assert taken.count == before[scene.nat.outside.index(taken)]
 

@@ -234,7 +234,7 @@ async def test_udp_a_repeated_token_is_one_tunnel_and_never_reaches_the_user() -
 async def test_udp_a_flow_without_a_sign_of_life_moves_to_another_tunnel_once() -> None:
     """The address of a v0.7.2 client has changed, unnoticed: its other tunnels are tried, one per silence."""
     async with UdpNet("udp") as net:
-        net.patience = {"sign_of_life": -1.0, "sign_of_life_v072": -1.0}  # seconds; the clock may stand still
+        net.patience = {"sign_of_life": -1.0, "sign_of_life_v072": -1.0}  # seconds; the clock may not advance
         server, bind_port, user = await our_server(net)
         client = await OldClient.connect(net, bind_port)
         tunnels = await idle_tunnels(net, bind_port, 3)

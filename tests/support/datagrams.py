@@ -183,7 +183,7 @@ class Nat:
 
     @property
     def outside(self) -> list[UdpPeer]:
-        """Those of its ends that the server knows."""
+        """The addresses of the NAT that the server sees."""
         return list(self._outside.values())
 
     def rebind(self) -> None:

@@ -185,7 +185,7 @@ class _Common(Struct, frozen=True, kw_only=True):
     accepted: tuple[Secret, ...] = (DEFAULT_TOKEN,)
     """The tokens in effect; not a key."""
     token_source: str = ""
-    """The key or variable that they come from; not a key."""
+    """The key or variable that holds them; not a key."""
     warnings: tuple[str, ...] = ()
     """Warnings of the loader about accepted settings; not a key."""
 

@@ -14,7 +14,7 @@ VARIABLE: Final = "BACKHAUL_TOKEN"
 CREDENTIAL: Final = "backhaul.token"
 """The name of the credential in a unit: ``LoadCredential=backhaul.token:/path`` (systemd.exec(5))."""
 _DIRECTORY: Final = "CREDENTIALS_DIRECTORY"
-_MAX_FILE: Final = 1 << 20  # bytes; whoever names a device or a log by mistake is told, and not waited for
+_MAX_FILE: Final = 1 << 20  # bytes; a device or a log that is named by mistake is refused at once
 
 
 def find_tokens(config: Config, environment: Mapping[str, str]) -> tuple[tuple[Secret, ...], str]:

@@ -103,7 +103,7 @@ class TlsSocket(ssl.SSLSocket):
         return filled
 
     def _report_again(self) -> None:
-        """Have the poller report a close_notify that came without the end of TCP, and is read already."""
+        """Let the poller report a close_notify that arrived without the end of TCP, and has been read already."""
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self, socket.SHUT_RD)
 

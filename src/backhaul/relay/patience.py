@@ -28,7 +28,7 @@ class Patience:
     """Time for which a user may send through such a tunnel without a sign of life from the client. After that the
     client's address has changed, or the client is another."""
     sign_of_life_v072: float = 60.0
-    """The same where the target has answered once: v0.7.2 says nothing by itself, and the target may be silent."""
+    """The same after an answer of the target: v0.7.2 sends nothing by itself, and the target may be silent."""
     forgotten: float = 20.0
     """Silence of a v0.7.2 client after which a NAT may have forgotten the address of its tunnel on transport udp."""
     forgotten_reply: float = 3.0

@@ -1,4 +1,4 @@
-"""Tokens that nobody guesses."""
+"""Tokens that can't be guessed."""
 
 import secrets
 from typing import Final

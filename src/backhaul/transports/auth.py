@@ -8,7 +8,7 @@ from typing import Final
 log = logging.getLogger("backhaul.client")
 
 UNNAMED: Final = ""
-"""The name of the client whose tokens stand in ``[server]`` itself."""
+"""The name of the client whose tokens are in ``[server]`` itself."""
 
 
 class Credential:
@@ -40,7 +40,7 @@ class Credentials:
 
     @property
     def tokens(self) -> tuple[bytes, ...]:
-        """All tokens, for those who must keep them secret from others."""
+        """All tokens, for code that must keep them from others."""
         return tuple(credential.token for credential in self._all)
 
     def find(self, presented: bytes | memoryview) -> Credential | None:

@@ -258,7 +258,7 @@ class HttpGate:
         return upgrade.mark_line(credential.token, upgrade.key_of(request), self._transport.mark)
 
     def _padding(self, request: Request, *, channel: bool) -> bytes:
-        """Return the line that keeps v0.7.2 from losing what follows the answer, where it is needed and possible."""
+        """Return the line that keeps v0.7.2 from losing the bytes after the answer, if it is needed and possible."""
         padded = self._transport.mux and not channel and not self._handshakes and upgrade.is_direct_v072(request)
         return upgrade.padding_line(upgrade.key_of(request)) if padded else b""
 
