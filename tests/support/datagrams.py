@@ -178,7 +178,7 @@ class Nat:
         self._outside: dict[Address, UdpPeer] = {}
         self.upwards: Callable[[bytes], int] = lambda _: 1  # copies of each datagram that are passed on
         self.downwards: Callable[[bytes], int] = lambda _: 1
-        self.host = HOST  # the port that clients inside want to reach
+        self.host = HOST  # the address that clients inside want to reach
         self._inside = net.udp(port=port, heard=self._from_inside)
 
     @property
