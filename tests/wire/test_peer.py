@@ -19,6 +19,6 @@ def test_a_peer_that_shows_extensions_stays_the_same_peer() -> None:
 
 
 def test_one_feature_does_not_bring_the_others() -> None:
-    peer = Peer(features=Feature.RESET)
+    peer = Peer(features=frozenset({Feature.RESET}))
     assert peer.extended
     assert [feature for feature in Feature if peer.supports(feature)] == [Feature.RESET]

@@ -1,14 +1,15 @@
 """The other end of a connection, and the abilities that it has beyond v0.7.2."""
 
 from dataclasses import dataclass, replace
-from enum import Flag, auto
-from functools import reduce
-from operator import or_
+from enum import IntEnum, auto
 from typing import Final, Self
 
 
-class Feature(Flag):
-    """An ability that v0.7.2 does not have; docs/protocol.md describes what each changes on the wire."""
+class Feature(IntEnum):
+    """An ability that v0.7.2 does not have; docs/protocol.md describes what each changes on the wire.
+
+    A number, because a set finds numbers without a call of Python, and each user takes several looks.
+    """
 
     HALF_CLOSE = auto()
     """Keep one direction open when the other ends; v0.7.2 ends both."""
@@ -30,8 +31,8 @@ class Feature(Flag):
     """Request sessions when all are full, and close those that are no longer needed."""
 
 
-NO_FEATURES: Final = Feature(0)
-EXTENSIONS: Final = reduce(or_, Feature)
+NO_FEATURES: Final[frozenset[Feature]] = frozenset()
+EXTENSIONS: Final = frozenset(Feature)
 """The features of this program; until a handshake negotiates them, a peer has all or none."""
 
 
@@ -43,7 +44,7 @@ class Peer:
     """Its IP address, empty if unknown or for a Unix socket."""
     name: str = ""
     """The name of a client in the server's configuration; empty for the unnamed one, and for a server."""
-    features: Feature = NO_FEATURES
+    features: frozenset[Feature] = NO_FEATURES
 
     def supports(self, feature: Feature) -> bool:
         """Return whether the peer has this ability, as far as is known."""
