@@ -29,14 +29,11 @@ class Credentials:
 
     def __init__(self, tokens: Mapping[str, Iterable[str]]) -> None:
         self._all = [Credential(name, token.encode()) for name, each in tokens.items() for token in each]
+        self.sizes = frozenset(len(credential.token) for credential in self._all)
+        """The lengths of the tokens in bytes: data of another length is no token."""
 
     def __repr__(self) -> str:
         return f"Credentials({len(self._all)})"
-
-    @property
-    def longest(self) -> int:
-        """The bytes of the longest token."""
-        return max(len(credential.token) for credential in self._all)
 
     @property
     def tokens(self) -> tuple[bytes, ...]:

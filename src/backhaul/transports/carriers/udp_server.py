@@ -120,7 +120,8 @@ class UdpServer(GatedServer):
 
     def is_token(self, datagram: bytes | memoryview) -> bool:
         """Return whether a datagram is the announcement of a tunnel by a v0.7.2 client."""
-        return self._settings.credentials.find(datagram) is not None
+        credentials = self._settings.credentials
+        return len(datagram) in credentials.sizes and credentials.find(datagram) is not None
 
     def forget(self, tunnel: "_Tunnel") -> None:
         """Forget a closed tunnel."""

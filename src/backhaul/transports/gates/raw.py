@@ -88,7 +88,7 @@ class RawGate:
         self._events.tunnel_opened(Connection(sock, session.peer, rest))
 
     def _make_pending(self, sock: socket.socket, ip: str) -> "_PendingClient":
-        return _PendingClient(sock, ip, max(MAX_GREETING, self._credentials.longest))
+        return _PendingClient(sock, ip, max(MAX_GREETING, *self._credentials.sizes))
 
     def _await_proof(self, pending: "_PendingClient", data: bytes) -> None:
         self._lobby.admit(pending)
