@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from backhaul.net.buffers import shared_buffer
 from backhaul.net.poller import FAULT, WOULD_BLOCK, reason, release
@@ -18,8 +18,8 @@ from .stall import StallDetector
 if TYPE_CHECKING:
     from backhaul.relay.channel import Consumer
     from backhaul.relay.engine import Relay
+    from backhaul.relay.fit import Fit
 
-    from .owner import LinkOwner
     from .sink import TunnelSink, TunnelStream
 
 log = logging.getLogger("backhaul.mux")
@@ -31,6 +31,32 @@ HELLO: Final = 0xFFFF_FFFE
 _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, all that may precede streams, it is 0
 
 _IN = shared_buffer(READ_SIZE)  # shared: every read is handled before the next
+
+
+class LinkOwner(Protocol):
+    """The transport that decides about the streams of a link."""
+
+    def stream_opened(self, link: "Link", stream: "TunnelStream") -> None:
+        """Take a stream that the peer has opened; set its sink."""
+
+    def stream_closed(self, link: "Link") -> None:
+        """Learn that a stream of this link is closed."""
+
+    def recognised(self, link: "Link") -> None:
+        """Learn that the other end runs this program."""
+
+    def load_changed(self, link: "Link") -> None:
+        """Learn that the number of streams, ``stalled`` or ``proven`` has changed."""
+
+    @property
+    def fit(self) -> "Fit":
+        """The evidence of whether the other end runs the same transport."""
+
+    def link_lost(self, link: "Link", why: str) -> None:
+        """Learn that the connection is closed, and that every stream on it is lost."""
+
+    def not_smux(self, link: "Link", data: bytes) -> None:
+        """Take the socket back: its first bytes, ``data``, begin a handshake. The link is closed."""
 
 
 class Link:
@@ -46,7 +72,7 @@ class Link:
         conn: socket.socket,
         role: Role,
         settings: Settings,
-        owner: "LinkOwner",
+        owner: LinkOwner,
         *,
         peer: Peer,
         proven: bool = True,

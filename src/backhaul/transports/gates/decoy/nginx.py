@@ -2,12 +2,9 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from .head import Head
-
-if TYPE_CHECKING:
-    from .files import OpenFile
 
 _HEADER_TOO_LARGE: Final = 494
 PLAIN_ON_TLS: Final = 497
@@ -46,6 +43,21 @@ _TAIL: Final = "<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
 _PADDING: Final = "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n" * 6
 
 
+class SentFile(Protocol):
+    """A file that is being sent; the answer owns it."""
+
+    fd: int
+
+    async def read(self, start: int, size: int) -> bytes:
+        """Return a part of the file. Raises OSError, also if the file has become shorter."""
+
+    async def load(self, start: int, size: int) -> None:
+        """Let the system read a part of at most ``LOAD_SIZE`` bytes into its memory."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
 class FileRange(NamedTuple):
     """A part of the file that is being sent."""
 
@@ -71,7 +83,7 @@ class Answer:
     """True if the header ``Connection`` announces that."""
     continues: bool = False
     """True if a visitor that expects 100 Continue gets it first."""
-    file: "OpenFile | None" = None
+    file: SentFile | None = None
     """The file of the ranges in ``body``; the receiver of the answer closes it."""
 
     @property
