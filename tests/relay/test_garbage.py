@@ -1,4 +1,4 @@
-"""Everything that a user occupied is freed at its end, without the collector of reference cycles."""
+"""Everything that a user or a client occupied is freed at its end, without the collector of reference cycles."""
 
 import asyncio
 import gc
@@ -6,8 +6,9 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from tests.support.net import Listener, Peer, until
+from tests.support.net import Listener, Peer, free_port, until
 from tests.support.tunnel import Net, Tunnel
+from tests.support.v072 import dial_control
 
 pytestmark = pytest.mark.both_loops
 
@@ -73,3 +74,16 @@ async def test_a_finished_user_leaves_no_cycles(net: Net, uncollected: None, *, 
         await end(tunnel, target, user, reset=reset)
     del user, target
     assert not in_cycles()
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+async def test_a_lost_client_leaves_no_cycles(uncollected: None, *, reset: bool) -> None:
+    async with Net("tcp") as net:
+        server = await net.server(port := free_port())
+        in_cycles()  # garbage of the server's own beginning
+        for _ in range(2):
+            control = await dial_control(net, port)
+            control.reset() if reset else control.close()
+            await until(lambda: not server.tunnel.connected)
+        del control
+        assert not in_cycles()

@@ -80,11 +80,10 @@ class ControlChannel:
         """Send the bytes that are still unsent, if the kernel takes them, and close; the rest is lost in silence."""
         if self.closed:
             return
-        self.closed = True
         if self._unsent:
             with contextlib.suppress(OSError):
                 self._sock.send(self._unsent)
-        release(self._poller, self._sock)
+        self._release()
 
     def _flush(self) -> None:
         if self.closed or not self._unsent:
@@ -136,6 +135,11 @@ class ControlChannel:
     def _end(self, reason: str) -> None:
         if self.closed:
             return
+        lost = self._lost
+        self._release()
+        lost(reason)
+
+    def _release(self) -> None:
         self.closed = True
         release(self._poller, self._sock)
-        self._lost(reason)
+        del self._on_signal, self._lost  # methods of the owner; without the reference cycle everything is freed at once
