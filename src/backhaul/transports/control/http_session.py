@@ -8,8 +8,7 @@ from backhaul.relay.pings import Pings
 from backhaul.transports.connection import Connection
 from backhaul.wire.signals import Signal
 
-from .channel import ControlChannel
-from .raw_session import CLOSED_BY_CLIENT
+from .channel import CLOSED_BY_CLIENT, ControlChannel
 from .websocket import PING, WsControlDecoder, encode_signal
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from typing import Final, Protocol
+from typing import Protocol
 
 from backhaul.net.poller import Poller
 from backhaul.transports.connection import Connection
@@ -11,9 +11,7 @@ from backhaul.wire.frames import HEAD_SIZE, encode
 from backhaul.wire.signals import TICKET_SIZE, Signal
 from backhaul.wire.transports import Transport
 
-from .channel import ControlChannel
-
-CLOSED_BY_CLIENT: Final = "the client closed it to stop or to reload"
+from .channel import CLOSED_BY_CLIENT, ControlChannel
 
 
 class RawSessionOwner(Protocol):
