@@ -10,7 +10,7 @@ import pytest
 from tests.support.net import Peer, echo, until
 from tests.support.tunnel import BUILT, Net, Tunnel
 
-from backhaul.net.poller import EpollPoller
+from backhaul.net.poller import EpollPoller, Owner
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.wire.signals import Signal
 
@@ -27,9 +27,9 @@ class Saboteur(EpollPoller):
     victim = ""  # name of the owner's class
     armed = False
 
-    def own(self, sock: socket.socket, readable: Callable[[], None], broken: Callable[[], None]) -> None:
+    def own(self, sock: socket.socket, readable: Callable[[], None], owner: Owner) -> None:
         """Wrap the callback."""
-        super().own(sock, functools.partial(self._call, readable), broken)
+        super().own(sock, functools.partial(self._call, readable), owner)
 
     def on_readable(self, sock: socket.socket, callback: Callable[[], None]) -> None:
         """Wrap the callback."""

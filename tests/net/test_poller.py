@@ -56,6 +56,14 @@ def fail() -> None:
     raise ZeroDivisionError
 
 
+class Failing:
+    """An owner that cannot end."""
+
+    def abort(self) -> None:
+        """Raise."""
+        fail()
+
+
 class TestGuard:
     """A callback that raises ends the owner of its socket only."""
 
@@ -66,11 +74,15 @@ class TestGuard:
         heard: list[bytes] = []
         told: list[bool] = []
 
-        def broken() -> None:
-            told.append(poller.ending)
-            release(poller, near)
+        class Told:
+            """An owner that ends."""
 
-        poller.guard(near, broken)
+            def abort(self) -> None:
+                """Release the socket."""
+                told.append(poller.ending)
+                release(poller, near)
+
+        poller.guard(near, Told())
         poller.on_readable(near, fail)
         poller.on_readable(far, reader(far, heard))
         near.send(b"bc")
@@ -96,7 +108,7 @@ class TestGuard:
 
     async def test_an_owner_that_fails_too(self, poller: Poller, net: Net) -> None:
         near, far = await net.pair()
-        poller.guard(near.sock, fail)
+        poller.guard(near.sock, Failing())
         poller.on_writable(near.sock, fail)
         assert not await far.closed()
 

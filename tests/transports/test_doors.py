@@ -12,7 +12,7 @@ from tests.support.tunnel import TOKEN, Net
 from tests.support.v072 import HANDSHAKE
 from tests.support.web import receive_head, switching
 
-from backhaul.net.poller import Callback, EpollPoller
+from backhaul.net.poller import Callback, EpollPoller, Owner
 from backhaul.net.resolver import Resolver
 from backhaul.net.sockets import SocketOptions
 from backhaul.relay.engine import Relay
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 class Full(EpollPoller):
     """A poller without room for another control channel (epoll_ctl(2): ENOSPC)."""
 
-    def own(self, sock: socket.socket, readable: Callback, broken: Callback) -> None:
+    def own(self, sock: socket.socket, readable: Callback, owner: Owner) -> None:
         """Fail as a full epoll does."""
         if isinstance(getattr(readable, "__self__", None), ControlChannel):
             raise OSError(errno.ENOSPC, "no room")
-        super().own(sock, readable, broken)
+        super().own(sock, readable, owner)
 
 
 class DoorOwner:

@@ -130,7 +130,7 @@ class Link:
         """Begin with ``rest``, bytes that have been read already."""
         avoid_waiting(self.conn)
         self.relay.links.add(self)
-        self.relay.poller.own(self.conn, self._readable, self.abort)
+        self.relay.poller.own(self.conn, self._readable, self)
         try:
             self._begin(rest)
         except Exception as error:  # noqa: BLE001 - bytes may be lost, so it must not go on
@@ -191,7 +191,7 @@ class Link:
         touched, self.touched = self.touched, []
         self.end("internal error")
         for consumer in touched:
-            consumer.reset()
+            consumer.abort()
 
     def fail(self, error: Exception) -> None:
         """End because of an unexpected exception."""

@@ -98,14 +98,14 @@ class Acceptor:
             self._timer.cancel()
             self._timer = None
 
-    def _pause(self) -> None:
+    def abort(self) -> None:
         """Resume after a pause: neither a faulty connection nor a lack of memory may end the port."""
         self._poller.ignore_readable(self._listener)
         self._timer = self._loop.call_later(_PAUSE, self._resume)
 
     def _resume(self) -> None:
         self._timer = None
-        self._poller.own(self._listener, self._readable, self._pause)
+        self._poller.own(self._listener, self._readable, self)
 
     def _readable(self) -> None:
         self._accept_batch()

@@ -105,7 +105,10 @@ class DatagramSocket:
         self._wakeups = 0
         self._busy = False  # the last wake-up brought more than one read
         self.most_equal = _MOST_SEGMENTED if _OFFLOAD else 0  # bytes of a datagram: larger ones leave one by one
-        poller.own(sock, self._readable, _go_on)
+        poller.own(sock, self._readable, self)
+
+    def abort(self) -> None:
+        """Do nothing: an error costs the datagrams of one read, and the senders of others must not suffer."""
 
     @property
     def address(self) -> Address:
@@ -251,7 +254,3 @@ def prepare(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
         except OSError:  # Linux before 5.0: datagrams arrive one by one
             return
-
-
-def _go_on() -> None:
-    """Do nothing: an error costs the datagrams of one read, and the senders of others must not suffer."""

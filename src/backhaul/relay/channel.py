@@ -40,7 +40,7 @@ class Consumer(Protocol):
     def close(self) -> None:
         """End the connection in order, and drop the channel."""
 
-    def reset(self) -> None:
+    def abort(self) -> None:
         """End the connection with a reset, after an internal error or for lack of memory."""
 
 

@@ -84,7 +84,7 @@ class DatagramChannel:
         """End the flow, because the peer has reset it."""
         self._over()
 
-    def reset(self) -> None:
+    def abort(self) -> None:
         """End the flow after an internal error, or for lack of memory."""
         self._over()
 

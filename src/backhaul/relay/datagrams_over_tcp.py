@@ -80,7 +80,7 @@ class DatagramStream:
             self._poller.on_writable(self._sock, self._writable)
         self._received = received
         self._ended = ended
-        self._poller.own(self._sock, self._readable, self._end)
+        self._poller.own(self._sock, self._readable, self)
         self._take(memoryview(early))
 
     def send(self, batch: Batch) -> None:
@@ -139,6 +139,10 @@ class DatagramStream:
             self._congested = late
             self._counters.congested += late
             self._queue.limit = CONGESTED_QUEUE_BYTES if late else QUEUE_BYTES
+
+    def abort(self) -> None:
+        """End the stream, because the program has failed."""
+        self._end()
 
     def _end(self) -> None:
         self._unsent = b""

@@ -53,7 +53,7 @@ class Owner(Protocol):
     def fail(self, culprit: socket.socket, error: OSError) -> None:
         """Close both sockets because one is broken."""
 
-    def reset(self) -> None:
+    def abort(self) -> None:
         """Close both sockets because the program has failed."""
 
     def end(self, ending: Ending) -> None:
@@ -103,9 +103,9 @@ class Direction:
         if self.pair.closed:
             return
         if self.stalled:  # the source is not read yet, but the other direction may write to it
-            self.pair.relay.poller.guard(self.source, self.pair.reset)
+            self.pair.relay.poller.guard(self.source, self.pair)
         else:
-            self.pair.relay.poller.own(self.source, self.readable, self.pair.reset)
+            self.pair.relay.poller.own(self.source, self.readable, self.pair)
 
     @property
     def stalled(self) -> bool:

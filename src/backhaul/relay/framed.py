@@ -101,7 +101,7 @@ class FramedRelay:
             if ended and not self.closed:
                 self.on_fin()
             if not self.closed:
-                self._relay.poller.own(self._sock, self.readable, self.reset)
+                self._relay.poller.own(self._sock, self.readable, self)
         except Exception as error:  # noqa: BLE001 - as in _attempt
             self._fail(error)
 
@@ -118,7 +118,7 @@ class FramedRelay:
 
     def _fail(self, error: Exception) -> None:
         """Reset a relay in an unknown state, which might lose bytes or hang."""
-        self.reset()
+        self.abort()
         self._relay.poller.faults.fault(FAULT, error)
 
     def _send_kept(self, kept: bytes) -> None:
@@ -193,7 +193,7 @@ class FramedRelay:
         except Exception as error:  # noqa: BLE001 - the other streams of the session must get their pieces
             self._fail(error)
 
-    def reset(self) -> None:
+    def abort(self) -> None:
         """End because the program has failed."""
         self._end(Ending.FAILED)
 

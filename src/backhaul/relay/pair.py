@@ -96,7 +96,7 @@ class Pair:
         else:
             self.end(Ending.RESET_BY_USER if culprit is self._near.sock else Ending.RESET_BY_TARGET)
 
-    def reset(self) -> None:
+    def abort(self) -> None:
         """Close both sockets with a reset, because the program has failed."""
         self.end(Ending.FAILED)
 
@@ -156,6 +156,6 @@ def join_sockets(
     try:
         pair.start(preface)
     except Exception as error:  # noqa: BLE001 - a half started pair must not go on
-        pair.reset()
+        pair.abort()
         relay.poller.faults.fault(FAULT, error)
     return pair

@@ -122,7 +122,7 @@ class WsChannel:
         self._unread = unread
         if self._pings:
             self._relay.pings.add(self)
-        self._relay.poller.own(self._conn, self._readable, self.abort)
+        self._relay.poller.own(self._conn, self._readable, self)
 
     def ping_if_silent(self) -> None:
         """Send a ping if nothing has moved since the last call, unless bytes wait for the connection."""
@@ -193,7 +193,7 @@ class WsChannel:
         if not self.broken:
             self._release(reset=True)
         if self._consumer:
-            self._consumer.reset()
+            self._consumer.abort()
 
     def over_budget(self) -> None:
         """Reset both ends, because the peer does not read."""

@@ -21,7 +21,7 @@ class SilentConnection(ABC):
         self.peer = connection.peer
         self._active = True  # bytes have moved lately
         self._unsent = b""  # the rest of a message that has been sent in part
-        relay.poller.own(self._sock, self._readable, self.abort)
+        relay.poller.own(self._sock, self._readable, self)
 
     @abstractmethod
     def _received(self, data: bytes) -> None:

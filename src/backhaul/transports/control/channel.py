@@ -57,7 +57,7 @@ class ControlChannel:
 
     def start(self, rest: bytes = b"") -> None:
         """Begin to read; ``rest`` holds the bytes after the handshake."""
-        self._poller.own(self._sock, self._readable, self._fail)
+        self._poller.own(self._sock, self._readable, self)
         self._decode(rest)
 
     @property
@@ -132,7 +132,8 @@ class ControlChannel:
             if not self.closed:
                 self._on_signal(signal)
 
-    def _fail(self) -> None:
+    def abort(self) -> None:
+        """End the channel, because the program has failed."""
         self._end("internal error")
 
     def _end(self, reason: str) -> None:
