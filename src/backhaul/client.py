@@ -92,7 +92,7 @@ class Client:
             pool_size=tunnel.pool_size,
             dialling=tunnel.dialling,
             targets=tunnel.targets.states(),
-            others=tunnel.targets.others.state(""),
+            others=tunnel.targets.others.state(),
         )
 
     async def reconfigure(self, new: ClientConfig, change: Change) -> None:

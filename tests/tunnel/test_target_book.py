@@ -57,10 +57,10 @@ def test_if_all_targets_have_users_a_new_one_counts_among_the_others() -> None:
 
 def test_unused_others_are_not_shown() -> None:
     book = TargetBook(1)
-    assert not book.others.state("").used
+    assert not book.others.state().used
     for target in ("a", "b"):
         book[target].dropped += 1
-    assert book.others.state("").used
+    assert book.others.state().used
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 9), st.booleans())))
@@ -72,7 +72,7 @@ def test_totals_stay_right(users: list[tuple[str, int, bool]]) -> None:
         counters.traffic.received.bytes += size
         counters.refused += 1
         staying.append(counters) if stays else counters.user_closed()
-    everything = TargetCounters()
+    everything = TargetCounters("")
     for counters in (book.others, *(counters for _, counters in book)):
         everything.absorb(counters)
     assert len(book) <= 3

@@ -12,9 +12,10 @@ _LOOKED_AT = 16  # targets checked for a replaceable one, the longest unused fir
 class TargetCounters:
     """The counters of one target's users."""
 
-    __slots__ = ("dropped", "flows", "open", "refused", "total", "traffic")
+    __slots__ = ("dropped", "flows", "open", "refused", "target", "total", "traffic")
 
-    def __init__(self) -> None:
+    def __init__(self, target: str) -> None:
+        self.target = target  # empty for the targets without an entry of their own
         self.traffic = Traffic(Meter(), Meter())
         self.open = 0  # users connected now
         self.flows = 0  # UDP users now
@@ -27,10 +28,10 @@ class TargetCounters:
         """True while connected users may change its counters."""
         return bool(self.open or self.flows)
 
-    def state(self, target: str) -> TargetState:
+    def state(self) -> TargetState:
         """Return the state of this target."""
         return TargetState(
-            target=target,
+            target=self.target,
             open=self.open,
             total=self.total,
             refused=self.refused,
@@ -75,7 +76,7 @@ class TargetBook:
     def __init__(self, most: int = 1024) -> None:
         self._most = most
         self._counters: OrderedDict[str, TargetCounters] = OrderedDict()  # the longest unused first
-        self.others = TargetCounters()
+        self.others = TargetCounters("")
 
     def __len__(self) -> int:
         return len(self._counters)
@@ -85,7 +86,7 @@ class TargetBook:
 
     def states(self) -> tuple[TargetState, ...]:
         """Return the states of all targets with an entry of their own."""
-        return tuple(counters.state(target) for target, counters in self)
+        return tuple(counters.state() for _, counters in self)
 
     def __getitem__(self, target: str) -> TargetCounters:
         """Return the counters for a user of ``target``, or those of all other targets if the book is full."""
@@ -95,7 +96,7 @@ class TargetBook:
             return counters
         if len(self._counters) >= self._most and not self._make_room():
             return self.others
-        return self._counters.setdefault(target, TargetCounters())
+        return self._counters.setdefault(target, TargetCounters(target))
 
     def _make_room(self) -> bool:
         for _ in range(min(_LOOKED_AT, self._most)):
