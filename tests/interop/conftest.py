@@ -1,8 +1,5 @@
 """Fixtures of the interop tests: the Go peer and tunnels with it."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +7,11 @@ from pathlib import Path
 import pytest
 from tests.support.datagrams import UdpNet
 from tests.support.go_peer import STREAMS, Case, Mixed, cases
+from tests.support.go_program import build
 from tests.support.net import HOST
 from tests.support.tunnel import LINES, Lines
 
 from backhaul.system.certificate import make
-
-PEER = Path(__file__).parents[1] / "go" / "peer"
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -26,12 +22,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def peer_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the peer."""
-    if shutil.which("go") is None:
-        pytest.skip("the Go toolchain is not installed")
-    binary = tmp_path_factory.mktemp("peer") / "peer"
-    build = ["go", "build", "-o", str(binary), "."]
-    subprocess.run(build, cwd=PEER, env={**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false"}, check=True)
-    return binary
+    return build("peer", tmp_path_factory.mktemp("peer"))
 
 
 @pytest.fixture(scope="session")

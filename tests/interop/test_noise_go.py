@@ -1,16 +1,13 @@
 """The handshake with an implementation in Go (flynn/noise) at the other end, in both roles."""
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.go_program import build
 
 from backhaul.security.noise import Initiator, Keys, Responder, Shared
 
-pytestmark = pytest.mark.interop
-SOURCE = Path(__file__).parents[1] / "go" / "noisepeer"
 PSK, PROLOGUE = bytes(range(32)), b"backhaul wss"
 OUR_KEY, ITS_KEY = bytes([3] * 32), bytes([4] * 32)
 SHARED = Shared.mix(PSK, PROLOGUE)
@@ -19,12 +16,7 @@ SHARED = Shared.mix(PSK, PROLOGUE)
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the program with the Go library."""
-    if shutil.which("go") is None:
-        pytest.skip("the Go toolchain is not installed")
-    binary = tmp_path_factory.mktemp("noisepeer") / "noisepeer"
-    build = ["go", "build", "-o", str(binary), "."]
-    subprocess.run(build, cwd=SOURCE, env={**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false"}, check=True)
-    return binary
+    return build("noisepeer", tmp_path_factory.mktemp("noisepeer"))
 
 
 class Other:

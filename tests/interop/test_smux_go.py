@@ -1,20 +1,18 @@
 """This smux and the Go library as the two ends of a TCP connection, in both roles and versions."""
 
 import hashlib
-import os
 import random
 import select
-import shutil
 import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from tests.support.go_program import build
 
 from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError, Stream
 
-PEER = Path(__file__).parents[1] / "go" / "smuxpeer"
 STREAMS = 6
 SEEDS = range(5)
 BACKLOG = 256 * 1024  # unsent bytes above which no more payload is framed
@@ -24,12 +22,7 @@ PATIENCE = 30.0  # seconds without an event after which the two ends count as st
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the program with the Go library."""
-    if shutil.which("go") is None:
-        pytest.skip("the Go toolchain is not installed")
-    binary = tmp_path_factory.mktemp("smuxpeer") / "smuxpeer"
-    build = ["go", "build", "-o", str(binary), "."]
-    subprocess.run(build, cwd=PEER, env={**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false"}, check=True)
-    return binary
+    return build("smuxpeer", tmp_path_factory.mktemp("smuxpeer"))
 
 
 class Flow:

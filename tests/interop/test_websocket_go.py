@@ -1,7 +1,6 @@
 """This upgrade and these frames against the Go library, in both roles, over a TCP connection."""
 
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.go_program import build
 
 from backhaul.wire import upgrade
 from backhaul.wire.http1 import Request, RequestReader
@@ -27,7 +27,6 @@ from backhaul.wire.upgrade import (
 )
 from backhaul.wire.websocket import BINARY, CLOSE, MAX_HEADER, PING, PONG, TEXT, FrameParser, encode, put_header
 
-PEER = Path(__file__).parents[1] / "go" / "wspeer"
 TOKEN = b"s3cret"
 TARGET = b"127.0.0.1:7100"
 PATIENCE = 30.0  # seconds without a byte after which the two ends count as stuck
@@ -38,12 +37,7 @@ SIZES = [1, 125, 126, FRAGMENT, FRAGMENT + 1, 16384, 65535, 65536, 300_000]
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the program with the Go library."""
-    if shutil.which("go") is None:
-        pytest.skip("the Go toolchain is not installed")
-    binary = tmp_path_factory.mktemp("wspeer") / "wspeer"
-    build = ["go", "build", "-o", str(binary), "."]
-    subprocess.run(build, cwd=PEER, env={**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false"}, check=True)
-    return binary
+    return build("wspeer", tmp_path_factory.mktemp("wspeer"))
 
 
 class Link:

@@ -2,9 +2,9 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from backhaul.wire.allowed import parse_rules
@@ -13,6 +13,8 @@ from .address import parse_host
 from .errors import ConfigError
 from .messages import show
 from .secret import Secret
+
+Value = TypeVar("Value")
 
 LogLevel = Literal["panic", "fatal", "error", "warn", "info", "debug", "trace"]
 LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
@@ -33,15 +35,7 @@ def parse_token(text: str) -> Secret:
 
 def parse_tokens(entries: Iterable[object]) -> tuple[Secret, ...]:
     """Read a list of tokens; raise ConfigError with every mistake, which never holds the token."""
-    found, problems = [], []
-    for number, entry in enumerate(entries, 1):
-        try:
-            found.append(_token(entry))
-        except ValueError as mistake:
-            problems.append(f"entry {number}: {mistake}")
-    if problems:
-        raise ConfigError(problems)
-    return tuple(found)
+    return _each(entries, _token, lambda number, _: str(number))
 
 
 def _token(entry: object) -> Secret:
@@ -68,15 +62,22 @@ def parse_url_path(text: str) -> str:
 
 def parse_allowed(entries: Iterable[object]) -> tuple[str, ...]:
     """Read entries of ``allow_targets``; raise ConfigError with every mistake."""
-    texts, problems = [], []
-    for entry in entries:
+    return _each(entries, _allowed, lambda _, entry: show(entry))
+
+
+def _each(
+    entries: Iterable[object], read: Callable[[object], Value], name: Callable[[int, object], str]
+) -> tuple[Value, ...]:
+    """Read all entries; raise ConfigError with every mistake, each entry called by its ``name``."""
+    found, problems = [], []
+    for number, entry in enumerate(entries, 1):
         try:
-            texts.append(_allowed(entry))
+            found.append(read(entry))
         except ValueError as mistake:
-            problems.append(f"entry {show(entry)}: {mistake}")
+            problems.append(f"entry {name(number, entry)}: {mistake}")
     if problems:
         raise ConfigError(problems)
-    return tuple(texts)
+    return tuple(found)
 
 
 def _allowed(entry: object) -> str:
