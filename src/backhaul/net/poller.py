@@ -32,6 +32,7 @@ END_FOLLOWS = getattr(socket, "MSG_MORE", 0)
 """A flag of send(2): the bytes share a packet with the end of the stream, which the caller sends next."""
 
 _READ = getattr(select, "EPOLLIN", 0) | getattr(select, "EPOLLRDHUP", 0)
+_MASKS: dict[int, int] = {}  # each mask once: an integer for each socket would be 32 bytes more
 _NOT_READ, _NOT_WRITE = ~_READ, ~getattr(select, "EPOLLOUT", 0)  # errors and hang-ups concern both
 _ENDS = getattr(select, "EPOLLRDHUP", 0) | select.POLLHUP | select.POLLERR  # an end, both ends, or a reset
 _BATCH = 128  # events per turn of the event loop, so that timers are not starved
@@ -272,7 +273,7 @@ class EpollPoller(_Guards):
             self._epoll.modify(sock, mask)
         else:  # with an empty mask epoll would report a broken socket again and again
             self._epoll.unregister(sock)
-        interest.mask = mask
+        interest.mask = _MASKS.setdefault(mask, mask)
 
     def _dispatch(self) -> None:
         self._stale.clear()

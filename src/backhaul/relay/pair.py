@@ -31,12 +31,10 @@ class Pair:
     ``near`` is the end towards the user, ``far`` the end towards the target.
     """
 
-    __slots__ = ("_done", "_far", "_hold", "_near", "_table", "closed", "latest", "relay", "state", "to_far", "to_near")
+    __slots__ = ("_done", "_hold", "_table", "closed", "latest", "relay", "state", "to_far", "to_near")
 
     def __init__(self, relay: Relay, near: End, far: End, traffic: Traffic, done: Done | None) -> None:
         self.relay = relay
-        self._near = near
-        self._far = far
         self._done = done
         self.closed = False
         self.to_far = Direction(self, Side.USER, near.sock, far.sock, traffic.received, hasty=not near.half_close)
@@ -94,7 +92,7 @@ class Pair:
         if error.errno not in _RESETS:
             self.end(Ending.LOST)
         else:
-            self.end(Ending.RESET_BY_USER if culprit is self._near.sock else Ending.RESET_BY_TARGET)
+            self.end(Ending.RESET_BY_USER if culprit is self.to_far.source else Ending.RESET_BY_TARGET)
 
     def abort(self) -> None:
         """Close both sockets with a reset, because the program has failed."""
@@ -110,8 +108,8 @@ class Pair:
             return
         self.closed = True
         reset = not ending.orderly
-        release(self.relay.poller, self._near.sock, reset=reset, drained=Side.USER in self.state.ended)
-        release(self.relay.poller, self._far.sock, reset=reset, drained=Side.TARGET in self.state.ended)
+        release(self.relay.poller, self.to_far.source, reset=reset, drained=Side.USER in self.state.ended)
+        release(self.relay.poller, self.to_near.source, reset=reset, drained=Side.TARGET in self.state.ended)
         self.to_far.release()
         self.to_near.release()
         outcome = Outcome(self.to_far.moved, self.to_near.moved, ending)
