@@ -1,12 +1,13 @@
 """Users when the control channel or one of the two ends is lost and returns."""
 
 import asyncio
+import logging
 from dataclasses import dataclass
 
 import pytest
 from tests.support.middlebox import Middlebox
 from tests.support.net import HOST, Peer, echo, free_port, until
-from tests.support.tunnel import Net
+from tests.support.tunnel import BUILT, Net
 
 from backhaul.client import Client
 from backhaul.server import Server
@@ -168,3 +169,14 @@ async def test_a_burst_of_users_right_after_another_one(any_net: Net, looks: lis
         await until(lambda: not any(link.streams for link in tunnel.client.relay.state().links))
         before = len(looks)
         await until(lambda: len(looks) >= before + 2)  # noqa: B023 - between them all sessions are idle: too many
+
+
+@pytest.mark.parametrize("transport", BUILT)
+async def test_the_server_reports_that_the_tunnel_is_up_before_a_user_arrives(
+    transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A session of v0.7.2 is silent for 20 seconds; that of a client with extensions is known by its mark."""
+    caplog.set_level(logging.INFO)
+    async with Net(transport) as net:
+        await net.tunnel()
+        await until(lambda: ("backhaul.server", "tunnel is up") in {(r.name, r.message) for r in caplog.records})

@@ -123,6 +123,8 @@ class MuxServer(GatedServer):
             requests.discard(requests.oldest())
             self._expect_surplus()
         sock, peer, received = connection
+        if peer.extended:  # by its mark, which names sessions; its first frame may come after 20 s
+            self.fit.seen()
         proven = self.session.vouches
         link = Link(self._relay, sock, Role.CLIENT, self._settings.mux, self, peer=peer, proven=proven)
         self._links.add(link)
