@@ -27,7 +27,7 @@ class DoorClient:
         self._door = door
 
     def start(self, events: ClientEvents) -> None:
-        """See ClientTransport."""
+        """Report to ``events`` from now on."""
         self._events = events
         self._door.start(self)
 

@@ -27,18 +27,18 @@ class GatedServer(ABC):
 
     @abstractmethod
     def tunnel_opened(self, connection: Connection) -> None:
-        """See GateEvents."""
+        """Take over a tunnel connection."""
 
     @abstractmethod
     def client_recognised(self) -> None:
-        """See GateEvents."""
+        """Drop connections without a ticket, because the client has one."""
 
     def apply(self, limits: CarrierLimits) -> None:
         """Use other limits from now on; open connections stay."""
         self._limits = limits
 
     def start(self, events: ServerEvents) -> None:
-        """See ServerTransport."""
+        """Listen, and report to ``events``; raises OSError."""
         self._events = events
         self._gate.start(self)
 

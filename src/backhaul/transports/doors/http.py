@@ -52,7 +52,7 @@ class HttpDoor:
         self._control: ControlChannel | None = None
 
     def start(self, events: DoorEvents) -> None:
-        """See Door."""
+        """Report to ``events`` from now on."""
         self._events = events
 
     async def connect(self) -> str:

@@ -58,7 +58,7 @@ class RawDoor:
         return self._decoder.ticket if self._control else b""
 
     def start(self, events: DoorEvents) -> None:
-        """See Door."""
+        """Report to ``events`` from now on."""
         self._events = events
 
     async def connect(self) -> str:

@@ -73,7 +73,7 @@ class HttpGate:
         self._sessions: dict[str, HttpSession] = {}  # by the client's name
 
     def start(self, events: GateEvents) -> None:
-        """See Gate."""
+        """Listen, and report to ``events``; raises OSError."""
         self._events = events
         settings = self._settings
         listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)

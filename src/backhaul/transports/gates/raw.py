@@ -66,7 +66,7 @@ class RawGate:
         self._acceptor: Acceptor | None = None
 
     def start(self, events: GateEvents) -> None:
-        """See Gate."""
+        """Listen, and report to ``events``; raises OSError."""
         self._events = events
         settings = self._settings
         listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
