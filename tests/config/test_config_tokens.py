@@ -38,7 +38,7 @@ def test_one_key_or_a_list() -> None:
     assert accepted() == accepted("tokens = []") == accepted('token_file = ""') == ["musix"]
 
 
-@pytest.mark.parametrize("text", [f"{ONE}\n", f"\n{ONE}\r\n\n", f"  {ONE}"])
+@pytest.mark.parametrize("text", [f"{ONE}\n", f"\n{ONE}\r\n\n", f"  {ONE}", f"\ufeff{ONE}"])
 def test_a_file_with_one_token(text: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(text)
     assert accepted(f'token_file = "{tmp_path}/token"') == [ONE]
@@ -97,6 +97,21 @@ def test_a_token_elsewhere_is_checked_as_well(sign: str, tmp_path: Path) -> None
     )
     assert f"client.BACKHAUL_TOKEN: the variable {mistake}" in problem("", {"BACKHAUL_TOKEN": f"{ONE}{sign}"})
     assert f'CREDENTIALS_DIRECTORY: "{tmp_path}' in problem("", {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+
+def test_a_file_in_another_encoding_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(ONE.encode() + b"\xfc\n")
+    assert problem(f'token_file = "{tmp_path}/token"').endswith("is not UTF-8 text; save it as UTF-8")
+
+
+def test_a_blank_variable_is_no_token() -> None:
+    assert accepted(environment={"BACKHAUL_TOKEN": " \n"}) == ["musix"]
+
+
+def test_a_credential_that_cannot_be_looked_up_is_a_mistake() -> None:
+    line = problem("", {"CREDENTIALS_DIRECTORY": f"/{'long' * 100}"})
+    assert line.startswith("client.CREDENTIALS_DIRECTORY: cannot read")
+    assert "File name too long" in line
 
 
 def test_other_tokens_in_the_same_file_are_a_change(tmp_path: Path) -> None:

@@ -35,31 +35,45 @@ def find_tokens(config: Config, environment: Mapping[str, str]) -> tuple[tuple[S
 
 
 def _outside(environment: Mapping[str, str]) -> tuple[tuple[Secret, ...], str]:
-    if text := environment.get(VARIABLE):
+    if text := environment.get(VARIABLE, "").strip():
         return _parse(VARIABLE, [text], "the variable"), VARIABLE
     directory = environment.get(_DIRECTORY)
-    if directory and (path := Path(directory, CREDENTIAL)).exists():
+    if directory and _may_exist(path := Path(directory, CREDENTIAL)):
         return _read(_DIRECTORY, os.fspath(path)), _DIRECTORY
     return (DEFAULT_TOKEN,), "the default of v0.7.2"
 
 
+def _may_exist(path: Path) -> bool:
+    """Return False only if there is no such file; a path that cannot be looked up is the reader's to complain of."""
+    try:
+        path.stat()
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)
+    return True
+
+
 def _read(name: str, path: str) -> tuple[Secret, ...]:
     """Return the tokens in a file, one on each line."""
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(_MAX_FILE + 1)
-    except OSError as error:
-        raise ConfigError(
-            [f'{name}: cannot read "{path}": {error.strerror}; correct the path or its permissions']
-        ) from None
-    except ValueError:  # a NUL character
-        raise ConfigError([f"{name}: no file can have this name; correct the path"]) from None
-    if len(data) > _MAX_FILE:
-        raise ConfigError([f'{name}: "{path}" is too large for a file of tokens; name another'])
-    lines = [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
+    lines = [line for line in _text(name, path).splitlines() if line.strip()]
     if not lines:
         raise ConfigError([f'{name}: "{path}" holds no token; write one on each line (`backhaul token` makes one)'])
     return _parse(name, lines, f'"{path}"')
+
+
+def _text(name: str, path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(_MAX_FILE + 1)
+        if len(data) > _MAX_FILE:
+            raise ConfigError([f'{name}: "{path}" is too large for a file of tokens; name another'])
+        return data.decode("utf-8-sig")  # some editors on Windows write a byte order mark first
+    except OSError as error:
+        remedy = "correct the path or its permissions"
+        raise ConfigError([f'{name}: cannot read "{path}": {error.strerror}; {remedy}']) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f'{name}: "{path}" is not UTF-8 text; save it as UTF-8']) from None
+    except ValueError:  # a NUL character
+        raise ConfigError([f"{name}: no file can have this name; correct the path"]) from None
 
 
 def _parse(name: str, texts: Iterable[str], where: str) -> tuple[Secret, ...]:
