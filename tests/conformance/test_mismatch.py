@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-from tests.support.mux import Indifferent
+from tests.support.doors import DoorOwner, door_settings
 from tests.support.net import HOST, Peer, free_port, until
-from tests.support.tunnel import TOKEN, Net
+from tests.support.tunnel import Net
 from tests.support.v072 import HANDSHAKE, dial_control
 from tests.support.web import BINARY, frame, upgraded
 
@@ -13,12 +13,8 @@ from backhaul.client import Client
 from backhaul.errors import TransportError
 from backhaul.net.poller import make_poller
 from backhaul.net.resolver import Resolver
-from backhaul.net.sockets import SocketOptions
 from backhaul.server import Server
-from backhaul.transports.auth import OwnTokens
 from backhaul.transports.doors.raw import RawDoor
-from backhaul.transports.settings import ClientSettings
-from backhaul.wire.signals import Signal
 
 RAW = ("tcp", "tcpmux", "udp")
 PAIRS = [(server, client) for server in RAW for client in RAW if server != client]
@@ -67,54 +63,19 @@ async def test_a_tcpmux_server_learns_it_from_the_first_user() -> None:
 @pytest.mark.parametrize("client_runs", ["tcp", "udp"])
 async def test_a_client_misses_the_first_signal_of_its_transport(client_runs: str, net: Net) -> None:
     listener = net.listen()
-    told: list[str] = []
-    settings = ClientSettings(
-        remote_host=HOST,
-        remote_port=listener.port,
-        tokens=OwnTokens([TOKEN]),
-        tunnel_options=SocketOptions(),
-        dial_timeout=10,
-        handshake_timeout=10,
-        upgrade_timeout=10,
-        leave=0,
-        greeting_grace=0,
-    )
     poller, resolver = make_poller(), Resolver()
-    door = RawDoor(poller, settings, resolver, client_runs)
-    door.start(DoorOwner(told))
+    door, owner = RawDoor(poller, door_settings(listener.port, greeting_grace=0), resolver, client_runs), DoorOwner()
+    door.start(owner)
     connecting = asyncio.ensure_future(door.connect())
     server = await listener.accept()
     assert await server.receive(len(HANDSHAKE)) == HANDSHAKE
     await server.send(HANDSHAKE)  # like a server of tcpmux, and nothing follows
     with pytest.raises(TransportError, match=f"the server runs tcpmux, this client {client_runs}"):
         await connecting
-    assert told == [f"the server runs tcpmux, this client {client_runs}; set the same transport on both ends"]
+    assert owner.fit.told == [f"the server runs tcpmux, this client {client_runs}; set the same transport on both ends"]
     assert await server.closed()
     resolver.close()
     poller.close()
-
-
-class DoorOwner:
-    """Records the messages of a door."""
-
-    def __init__(self, told: list[str]) -> None:
-        self.fit = Complaints(told)
-
-    def signal_received(self, signal: Signal) -> None: ...
-
-    def server_recognised(self) -> None: ...
-
-    def control_lost(self, reason: str) -> None: ...
-
-
-class Complaints(Indifferent):
-    """Records mismatches."""
-
-    def __init__(self, told: list[str]) -> None:
-        self._told = told
-
-    def mismatched(self, what: str) -> None:
-        self._told.append(what)
 
 
 @pytest.mark.parametrize("transport", ["tcpmux", "wsmux"])

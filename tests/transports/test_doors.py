@@ -6,22 +6,17 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.mux import Indifferent
-from tests.support.net import HOST
-from tests.support.tunnel import TOKEN, Net
+from tests.support.doors import DoorOwner, door_settings
+from tests.support.tunnel import Net
 from tests.support.v072 import HANDSHAKE
 from tests.support.web import receive_head, switching
 
 from backhaul.net.poller import Callback, EpollPoller, Owner
 from backhaul.net.resolver import Resolver
-from backhaul.net.sockets import SocketOptions
 from backhaul.relay.engine import Relay
-from backhaul.transports.auth import OwnTokens
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.transports.doors.http import HttpDoor
 from backhaul.transports.doors.raw import RawDoor
-from backhaul.transports.settings import ClientSettings
-from backhaul.wire.signals import Signal
 
 if TYPE_CHECKING:
     from backhaul.transports.base import Door
@@ -37,32 +32,11 @@ class Full(EpollPoller):
         super().own(sock, readable, owner)
 
 
-class DoorOwner:
-    """Ignores the reports of a door."""
-
-    fit = Indifferent()
-
-    def signal_received(self, signal: Signal) -> None: ...
-
-    def server_recognised(self) -> None: ...
-
-    def control_lost(self, reason: str) -> None: ...
-
-
 @pytest.mark.parametrize("kind", [RawDoor, HttpDoor])
 async def test_a_control_channel_that_cannot_be_watched_is_closed(net: Net, kind: type[RawDoor | HttpDoor]) -> None:
     listener, resolver = net.listen(), Resolver()
     relay = Relay(Full())
-    settings = ClientSettings(
-        remote_host=HOST,
-        remote_port=listener.port,
-        tokens=OwnTokens([TOKEN]),
-        tunnel_options=SocketOptions(),
-        dial_timeout=10,
-        handshake_timeout=10,
-        upgrade_timeout=10,
-        leave=0,
-    )
+    settings = door_settings(listener.port)
     poller = relay.poller
     door: Door = RawDoor(poller, settings, resolver, "tcp")
     if kind is HttpDoor:

@@ -184,16 +184,18 @@ class _Guards(ABC):
     def _end(self, fd: int, interest: _Interest, error: Exception) -> None:
         """End the owner of a socket, unless the callback released the socket before it raised."""
         try:
-            if self._interests.get(fd) is not interest:
-                pass
-            elif interest.owner:
-                interest.owner.abort()
-            else:
-                release(self, interest.sock, reset=True)
+            if self._interests.get(fd) is interest:
+                self._abort(interest)
         except Exception as another:  # noqa: BLE001 - the owner failed to end
             release(self, interest.sock, reset=True)
             self.faults.fault(FAULT, another)
         self.faults.fault(FAULT, error)
+
+    def _abort(self, interest: _Interest) -> None:
+        if interest.owner:
+            interest.owner.abort()
+        else:
+            release(self, interest.sock, reset=True)
 
 
 class EpollPoller(_Guards):

@@ -13,7 +13,7 @@ from .auth import Credentials, OwnTokens
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateLimits:
-    """The limits of connections that have proved nothing yet, and of visitors, on the public end."""
+    """The limits of a gate: connections that have proved nothing yet, control channels, and visitors."""
 
     pending: int = 1024
     """Connections at a time."""

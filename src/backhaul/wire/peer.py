@@ -41,7 +41,7 @@ class Peer:
     """The other end of the tunnel."""
 
     address: str = ""
-    """Its IP address, empty if unknown or for a Unix socket."""
+    """Its IP address, ``(local)`` for a Unix socket; empty if unknown."""
     name: str = ""
     """The name of a client in the server's configuration; empty for the unnamed one, and for a server."""
     features: frozenset[Feature] = NO_FEATURES

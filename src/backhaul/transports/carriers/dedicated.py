@@ -90,7 +90,6 @@ class DedicatedServer(GatedServer):
         super().__init__(settings, limits, gate)
         self._make_carrier = make_carrier
         self._idle: OrderedDict[IdleCarrier, None] = OrderedDict()  # finds either end in constant time, unlike a dict
-        self.dropped = 0  # idle connections beyond channel_size
         self.client_is_v072 = False
 
     @property
@@ -140,7 +139,6 @@ class DedicatedServer(GatedServer):
             self.fit.seen()
         carrier = self._make_carrier(connection, self)
         if len(self._idle) >= self._limits.channel_size:
-            self.dropped += 1
             carrier.close()
             return
         self._idle[carrier] = None

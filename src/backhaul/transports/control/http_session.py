@@ -39,7 +39,7 @@ class HttpSession:
         self.rtt = 0.0
         """Seconds of a round trip, measured by the last heartbeat."""
         decoder = WsControlDecoder(self._reply, from_client=True)
-        self._control = ControlChannel(poller, connection.sock, decoder, self._on_signal, self._lost)
+        self._control = ControlChannel(poller, connection.sock, decoder, self._on_signal, self._end)
         pings.add(self)
 
     @property
@@ -81,9 +81,6 @@ class HttpSession:
     def _end(self, reason: str, *, goodbye: bool = False) -> None:
         self.close()
         self._owner.session_lost(self, reason, goodbye=goodbye)
-
-    def _lost(self, reason: str) -> None:
-        self._end(reason)
 
     def _stop_waiting(self) -> None:
         if self._overdue:

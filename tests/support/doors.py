@@ -1,0 +1,48 @@
+"""A door of the client by itself: its settings, and an owner that records what it reports."""
+
+from backhaul.net.sockets import SocketOptions
+from backhaul.transports.auth import OwnTokens
+from backhaul.transports.settings import ClientSettings
+from backhaul.wire.signals import Signal
+
+from .mux import Indifferent
+from .net import HOST
+from .tunnel import TOKEN
+
+
+def door_settings(port: int, *, greeting_grace: float = 20.0) -> ClientSettings:
+    """Return the settings for a server on ``port``, with more patience than a test needs."""
+    return ClientSettings(
+        remote_host=HOST,
+        remote_port=port,
+        tokens=OwnTokens([TOKEN]),
+        tunnel_options=SocketOptions(),
+        dial_timeout=10,
+        handshake_timeout=10,
+        upgrade_timeout=10,
+        leave=0,
+        greeting_grace=greeting_grace,
+    )
+
+
+class Complaints(Indifferent):
+    """Records mismatches."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def mismatched(self, what: str) -> None:
+        self.told.append(what)
+
+
+class DoorOwner:
+    """Records the mismatches that a door reports."""
+
+    def __init__(self) -> None:
+        self.fit = Complaints()
+
+    def signal_received(self, signal: Signal) -> None: ...
+
+    def server_recognised(self) -> None: ...
+
+    def control_lost(self, reason: str) -> None: ...
