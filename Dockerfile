@@ -7,7 +7,7 @@ FROM python:3.13-slim AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-RUN python -m venv --without-pip /opt/backhaul && pip --python /opt/backhaul install --no-cache-dir '.[cert]'
+RUN python -m venv --without-pip /opt/backhaul && pip --python /opt/backhaul install --no-cache-dir .
 
 FROM python:3.13-slim
 # The number is fixed, so that files can be made readable for it: chown 10001, chmod 600.

@@ -122,13 +122,13 @@ class MuxServer(GatedServer):
         if len(requests):
             requests.discard(requests.oldest())
             self._expect_surplus()
-        sock, peer, received = connection
+        peer = connection.peer
         if peer.extended:  # by its mark, which names sessions; its first frame may come after 20 s
             self.fit.seen()
         proven = self.session.vouches
-        link = Link(self._relay, sock, Role.CLIENT, self._settings.mux, self, peer=peer, proven=proven)
+        link = Link(self._relay, connection.sock, Role.CLIENT, self._settings.mux, self, peer=peer, proven=proven)
         self._links.add(link)
-        link.start(received)
+        link.start(connection.received)
         self._events.carrier_ready()
 
     def _has_place(self) -> bool:

@@ -1,0 +1,71 @@
+"""The payloads of the handshake: what each end tells the other one about itself."""
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from .noise import HandshakeError
+from .records import Cipher
+
+VERSION: Final = 1
+"""The version of what follows the handshake. It is in the prologue of the handshake: two versions can't understand each
+other's first message."""
+PROLOGUES: Final = {http: b"backhaul %d %s" % (VERSION, b"http" if http else b"raw") for http in (False, True)}
+"""The prologues by whether the messages are cookies of an HTTP upgrade; otherwise they are frames."""
+
+
+class ClientHello(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The payload of the first message."""
+
+    carrier: str
+    """What the tunnel connections carry: tcp, tcpmux, udp, ws or wsmux."""
+    mux_version: int = 0
+    """The version of smux; 0 on transports without sessions."""
+    features: tuple[int, ...] = ()
+    """Numbers of ``Feature``; unknown ones are ignored."""
+    encryption: bool = False
+    """True if users' bytes must be sealed."""
+    required: bool = False
+    """True if the client accepts protected tunnels only."""
+    aes: bool = False
+    """True if this CPU has instructions for AES."""
+    certificate: bytes = b""
+    """The SHA-256 of the certificate that the client got; empty without TLS."""
+    verified: bool = False
+    """True if an authority vouches for that certificate, so TLS may end at a CDN."""
+    padding: bytes = b""
+
+
+class ServerHello(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The payload of the second message."""
+
+    refusal: str = ""
+    """The reason why the server refuses the client, for both logs; otherwise empty."""
+    features: tuple[int, ...] = ()
+    """The client's features that the server knows."""
+    encryption: bool = False
+    """True if users' bytes are sealed."""
+    cipher: Cipher = Cipher.CHACHA20_POLY1305
+    session: int = 0
+    """The number by which the server finds this session, 32 bits."""
+    locator: bytes = b""
+    """The key that hides this number in admissions, 32 bytes."""
+    warning: str = ""
+    """A line for the client's log about something that an administrator should mend; otherwise empty."""
+    padding: bytes = b""
+
+
+Hello = TypeVar("Hello", ClientHello, ServerHello)
+
+
+def encode(hello: ClientHello | ServerHello) -> bytes:
+    """Return the payload."""
+    return msgspec.msgpack.encode(hello)
+
+
+def decode(kind: type[Hello], payload: bytes) -> Hello:
+    """Return the hello in an authentic payload; fields of a later version are ignored. Raises HandshakeError."""
+    try:
+        return msgspec.msgpack.decode(payload, type=kind)
+    except msgspec.MsgspecError:
+        raise HandshakeError("the payload of a handshake can't be read") from None

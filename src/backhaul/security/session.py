@@ -1,0 +1,157 @@
+"""The keys of a session between two ends of this program, and the admission of its tunnel connections.
+
+A tunnel connection begins with an **admission**, ``ADMISSION_SIZE`` bytes that prove possession of the session's keys::
+
+    nonce (12) | ChaCha20-Poly1305(locator, nonce, u32 session | u64 number | proof (16))
+
+``number`` is used once. ``proof`` is an HMAC under a key of the session. The locator is a key of the server that all
+its clients know: to everybody else an admission is 56 random bytes, and the server finds the session of one at once.
+"""
+
+import hmac
+from enum import Enum
+from struct import Struct
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from .records import Cipher, Opener, Sealer, Seals
+from .replay import ReplayWindow
+
+ADMISSION_SIZE: Final = 12 + 4 + 8 + 16 + 16
+LOCATOR_SIZE: Final = 32
+
+_NONCE_SIZE: Final = 12
+_PROOF_SIZE: Final = 16
+_PLACE: Final = Struct("!IQ")
+_NUMBER: Final = Struct("!Q")
+_MAX_SESSIONS: Final = 1 << 32
+
+Owner = TypeVar("Owner")
+
+
+class Side(Enum):
+    """The end of the tunnel that uses the keys."""
+
+    CLIENT = b"client"
+    SERVER = b"server"
+
+
+class SessionKeys:
+    """What one end derives from its handshake: keys for each connection, for each direction."""
+
+    __slots__ = ("_admission", "_master", "_other", "_side", "cipher", "payload")
+
+    def __init__(self, master: bytes, side: Side, cipher: Cipher, *, payload: bool) -> None:
+        """``master`` is that of ``noise.Keys``; ``payload`` is true if users' bytes are sealed."""
+        self._master = master
+        self._side = side
+        self._other = Side.SERVER if side is Side.CLIENT else Side.CLIENT
+        self.cipher = cipher
+        self._admission = hmac.digest(master, b"admission", "sha256")
+        self.payload = payload
+
+    def __repr__(self) -> str:
+        return "SessionKeys(...)"
+
+    def control(self) -> Seals:
+        """Return the seals of the control channel; call it once."""
+        return self._seals(b"control")
+
+    def tunnel(self, number: int) -> Seals:
+        """Return the seals of the tunnel connection that was admitted with ``number``; call it once for each."""
+        return self._seals(b"tunnel" + _NUMBER.pack(number))
+
+    def datagrams(self, label: bytes) -> tuple[bytes, bytes]:
+        """Return secrets for datagrams that this end sends, and for those that it receives, by their purpose."""
+        return self._secret(self._side, b"datagrams" + label), self._secret(self._other, b"datagrams" + label)
+
+    def prove(self, nonce: bytes, number: int) -> bytes:
+        """Return the proof of an admission."""
+        return hmac.digest(self._admission, nonce + _NUMBER.pack(number), "sha256")[:_PROOF_SIZE]
+
+    def _seals(self, purpose: bytes) -> Seals:
+        sealer = Sealer(self._secret(self._side, purpose), self.cipher)
+        return Seals(sealer, Opener(self._secret(self._other, purpose), self.cipher), self.payload)
+
+    def _secret(self, sender: Side, purpose: bytes) -> bytes:
+        return hmac.digest(self._master, b"from " + sender.value + b": " + purpose, "sha256")
+
+
+class Admission(NamedTuple):
+    """An admission to send, and the seals of its connection."""
+
+    data: bytes
+    seals: Seals
+
+
+class Admissions:
+    """The client's supply of admissions for one session."""
+
+    def __init__(self, keys: SessionKeys, session: int, locator: bytes) -> None:
+        """``session`` and ``locator`` are those of the server's hello."""
+        self._keys = keys
+        self._session = session
+        self._locator = ChaCha20Poly1305(locator)
+        self._number = 0
+
+    def next(self, nonce: bytes) -> Admission:
+        """Return an admission, made with twelve fresh random bytes."""
+        number, self._number = self._number, self._number + 1
+        place = _PLACE.pack(self._session, number) + self._keys.prove(nonce, number)
+        return Admission(nonce + self._locator.encrypt(nonce, place, None), self._keys.tunnel(number))
+
+
+class _Entry(NamedTuple, Generic[Owner]):
+    owner: Owner
+    keys: SessionKeys
+    used: ReplayWindow
+
+
+class Register(Generic[Owner]):
+    """The sessions of a server, which admissions name, each with its owner."""
+
+    def __init__(self, locator: bytes) -> None:
+        """``locator`` has ``LOCATOR_SIZE`` random bytes."""
+        self.locator = locator
+        """The key that clients learn."""
+        self._aead = ChaCha20Poly1305(locator)
+        self._entries: dict[int, _Entry[Owner]] = {}
+        self._next = 0
+
+    def __repr__(self) -> str:
+        return f"Register({len(self._entries)})"
+
+    def reserve(self) -> int:
+        """Return a number for another session."""
+        number, self._next = self._next, (self._next + 1) % _MAX_SESSIONS
+        return number
+
+    def enter(self, session: int, keys: SessionKeys, owner: Owner) -> None:
+        """Admit tunnel connections of this session from now on."""
+        self._entries[session] = _Entry(owner, keys, ReplayWindow())
+
+    def forget(self, session: int) -> None:
+        """Admit no more of its tunnel connections; harmless for one that was never entered."""
+        self._entries.pop(session, None)
+
+    def check(self, data: bytes | memoryview) -> tuple[Owner, Seals] | None:
+        """Return the owner of the session and the seals of the connection that begins with ``data``.
+
+        None if its first ``ADMISSION_SIZE`` bytes admit nothing: they are something else, or an old admission.
+        """
+        if not self._entries or len(data) < ADMISSION_SIZE:
+            return None
+        nonce = bytes(data[:_NONCE_SIZE])
+        try:
+            place = self._aead.decrypt(nonce, data[_NONCE_SIZE:ADMISSION_SIZE], None)
+        except InvalidTag:
+            return None
+        session, number = _PLACE.unpack_from(place)
+        entry = self._entries.get(session)
+        if not entry or not hmac.compare_digest(place[_PLACE.size :], entry.keys.prove(nonce, number)):
+            return None
+        if not entry.used.use(number):
+            return None
+        return entry.owner, entry.keys.tunnel(number)

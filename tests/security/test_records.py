@@ -1,0 +1,145 @@
+"""Sealed records: their order, their keys, and their way through a byte stream."""
+
+import itertools
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backhaul.security.records import (
+    HEADER_SIZE,
+    MAX_BODY,
+    OVERHEAD,
+    TAG_SIZE,
+    Cipher,
+    Opener,
+    RecordError,
+    RecordReader,
+    Sealer,
+)
+
+SECRET = bytes(range(32))
+ciphers = pytest.mark.parametrize("cipher", Cipher)
+
+
+def pair(cipher: Cipher = Cipher.AES_128_GCM, **how: int) -> tuple[Sealer, Opener]:
+    return Sealer(SECRET, cipher, **how), Opener(SECRET, cipher, **how)
+
+
+class Reading:
+    """A reader, and the records that it has found."""
+
+    def __init__(self, opener: Opener) -> None:
+        self.found: list[tuple[int, bytes]] = []
+        self.reader = RecordReader(opener, lambda kind, body: self.found.append((kind, bytes(body))))
+
+    def feed(self, data: bytes) -> None:
+        self.reader.feed(memoryview(bytearray(data)))
+
+
+@ciphers
+def test_what_is_sealed_is_opened_in_its_order(cipher: Cipher) -> None:
+    sealer, opener = pair(cipher)
+    texts = [b"", b"one", bytes(5000)]
+    for text in texts:
+        assert opener.open(sealer.seal(text)) == text
+
+
+@ciphers
+def test_sealing_into_memory_gives_the_same_bytes(cipher: Cipher) -> None:
+    plain = os.urandom(1000)
+    sealed = Sealer(SECRET, cipher).seal(plain)
+    memory = bytearray(plain) + bytearray(TAG_SIZE)
+    Sealer(SECRET, cipher).seal_into(memoryview(memory)[: len(plain)], memoryview(memory))
+    assert memory == sealed
+    assert Opener(SECRET, cipher).open_in_place(memoryview(memory)) == plain
+
+
+@ciphers
+@given(number=st.integers(0, 3), bit=st.integers(0, 8 * 21 - 1))
+def test_a_changed_moved_or_repeated_record_is_refused(cipher: Cipher, number: int, bit: int) -> None:
+    sealer, opener = pair(cipher)
+    records = [bytearray(sealer.seal(b"12345")) for _ in range(4)]
+    for record in records[:number]:
+        opener.open(bytes(record))
+    wrong = records[number]
+    wrong[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(RecordError):
+        opener.open(bytes(wrong))
+
+
+def test_a_record_is_opened_at_its_place_only() -> None:
+    sealer, opener = pair()
+    first, second = sealer.seal(b"x"), sealer.seal(b"x")
+    assert first != second
+    with pytest.raises(RecordError):
+        opener.open(second)
+    with pytest.raises(RecordError):
+        pair()[1].open(b"short")
+    with pytest.raises(RecordError):
+        pair()[1].open_in_place(memoryview(bytearray(3)))
+
+
+@ciphers
+def test_keys_are_replaced(cipher: Cipher) -> None:
+    sealer, opener = pair(cipher, epoch=3)
+    for number in range(10):
+        assert opener.open(sealer.seal(b"%d" % number)) == b"%d" % number
+    by_epoch = {Sealer(SECRET, cipher, epoch=epoch) for epoch in (1, 2)}
+    seconds = {(sealer.seal(b"x"), sealer.seal(b"x"))[1] for sealer in by_epoch}
+    assert len(seconds) == 2, "the second record has another key where an epoch has one record"
+
+
+def test_no_nonce_is_used_twice() -> None:
+    sealer, opener = pair(number=2**64 - 1)
+    assert opener.open(sealer.seal(b"the last one")) == b"the last one"
+    with pytest.raises(RecordError):
+        sealer.seal(b"")
+    with pytest.raises(RecordError):
+        opener.open(bytes(TAG_SIZE))
+
+
+@given(
+    records=st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=300)), max_size=6),
+    cuts=st.lists(st.integers(0, 2000), max_size=8),
+)
+def test_records_arrive_however_they_are_cut(records: list[tuple[int, bytes]], cuts: list[int]) -> None:
+    sealer, opener = pair()
+    stream = b"".join(sealer.frame(kind, body) for kind, body in records)
+    reading = Reading(opener)
+    edges = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    for start, end in itertools.pairwise(edges):
+        reading.feed(stream[start:end])
+    assert reading.found == records
+
+
+def test_records_arrive_byte_by_byte() -> None:
+    sealer, opener = pair()
+    reading = Reading(opener)
+    for byte in sealer.frame(7, b"slow") + sealer.frame(8):
+        reading.feed(bytes([byte]))
+    assert reading.found == [(7, b"slow"), (8, b"")]
+
+
+def test_the_largest_record() -> None:
+    sealer, opener = pair()
+    record = sealer.frame(1, bytes(MAX_BODY))
+    assert len(record) == MAX_BODY + OVERHEAD
+    reading = Reading(opener)
+    reading.feed(record)
+    assert reading.found == [(1, bytes(MAX_BODY))]
+
+
+@pytest.mark.parametrize("length", [0, TAG_SIZE, MAX_BODY + TAG_SIZE + 2, 2**24 - 1])
+@pytest.mark.parametrize("cut", [0, 2])
+def test_a_wrong_length_is_refused_at_once(length: int, cut: int) -> None:
+    head = length.to_bytes(HEADER_SIZE)
+    reading = Reading(pair()[1])
+    reading.feed(head[:cut])
+    with pytest.raises(RecordError):
+        reading.feed(head[cut:])
+
+
+def test_nothing_secret_is_printed() -> None:
+    assert repr(pair()) == "(Sealer(...), Opener(...))"
