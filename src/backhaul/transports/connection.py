@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from backhaul.security.records import Seals
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(slots=True)
 class Connection:
     """A tunnel connection after its handshake; the holder of this object owns the socket."""
 
@@ -20,7 +20,7 @@ class Connection:
     """The bytes after the handshake that have been read already."""
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class SealedConnection(Connection):
     """A tunnel connection that has proved possession of the session's keys; its peer has extensions."""
 
