@@ -1,9 +1,12 @@
 """A connected client, as carriers and the control plane see it after its admission."""
 
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from backhaul.wire.peer import V072, Peer
 from backhaul.wire.signals import Signal
+
+if TYPE_CHECKING:
+    from backhaul.security.session import SessionKeys  # loads cryptography
 
 
 class ClientSession(Protocol):
@@ -29,6 +32,10 @@ class ClientSession(Protocol):
     def ticket(self) -> bytes:
         """The secret by which its tunnel connections are admitted; empty if there is none."""
 
+    @property
+    def keys(self) -> "SessionKeys | None":
+        """The keys of a protected session; None for a client of v0.7.2."""
+
     def send(self, signal: Signal) -> None:
         """Send ``signal`` on the control channel."""
 
@@ -41,6 +48,7 @@ class _NoClient:
     rtt = 0.0
     vouches = False
     ticket = b""
+    keys: "SessionKeys | None" = None
 
     def send(self, signal: Signal) -> None:
         """Do nothing."""

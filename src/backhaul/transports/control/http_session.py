@@ -1,7 +1,7 @@
 """A client of ws, wss, wsmux or wssmux after its upgrade: control channel and round trip."""
 
 import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from backhaul.net.poller import Poller
 from backhaul.relay.pings import Pings
@@ -10,6 +10,9 @@ from backhaul.wire.signals import Signal
 
 from .channel import CLOSED_BY_CLIENT, ControlChannel
 from .websocket import PING, WsControlDecoder, encode_signal
+
+if TYPE_CHECKING:
+    from backhaul.security.session import SessionKeys  # loads cryptography
 
 
 class HttpSessionOwner(Protocol):
@@ -24,6 +27,7 @@ class HttpSession:
 
     vouches = True  # each request shows the token
     ticket = b""
+    keys: "SessionKeys | None" = None
 
     def __init__(
         self, poller: Poller, pings: Pings, connection: Connection, owner: HttpSessionOwner, *, answer_within: float

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from backhaul.net.poller import Poller
 from backhaul.transports.connection import Connection
@@ -12,6 +12,9 @@ from backhaul.wire.signals import TICKET_SIZE, Signal
 from backhaul.wire.transports import Transport
 
 from .channel import CLOSED_BY_CLIENT, ControlChannel
+
+if TYPE_CHECKING:
+    from backhaul.security.session import SessionKeys  # loads cryptography
 
 
 class RawSessionOwner(Protocol):
@@ -32,6 +35,9 @@ class RawSessionOwner(Protocol):
 
 class RawSession:
     """Owns the control channel."""
+
+    keys: "SessionKeys | None" = None
+    """The keys of a protected session; None for a client of v0.7.2."""
 
     def __init__(
         self, poller: Poller, connection: Connection, transport: Transport, owner: RawSessionOwner, *, grace: float

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hmac
 import socket
+from typing import TYPE_CHECKING
 
 from backhaul.errors import TransportError
 from backhaul.net.connector import Dialer, scoped_host
@@ -19,6 +20,9 @@ from backhaul.wire.peer import EXTENDED, V072
 from backhaul.wire.signals import Signal
 from backhaul.wire.transports import TRANSPORTS
 
+if TYPE_CHECKING:
+    from backhaul.security.session import SessionKeys  # loads cryptography
+
 # A server with extensions answers a hello at once, and a v0.7.2 server never does. The client waits for four round
 # trips and a moment of scheduling, so that its first tunnel connections can show their ticket.
 _HELLO_ROUND_TRIPS, _HELLO_GRACE = 4, 0.05
@@ -28,6 +32,8 @@ class RawDoor:
     """Dials the server; owns the control channel."""
 
     _events: DoorEvents
+    keys: "SessionKeys | None" = None
+    """The keys of a protected session; None while the server is v0.7.2 or not connected."""
 
     def __init__(
         self,
