@@ -1,20 +1,17 @@
 """The command ``backhaul cert``, checked with openssl and Python's TLS."""
 
 import asyncio
-import builtins
 import re
 import socket
 import ssl
 import stat
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from backhaul.cli import cert
 from backhaul.cli.main import run
 from backhaul.config import ClientConfig, ServerConfig
 from backhaul.config.loader import parse
@@ -187,38 +184,6 @@ def test_a_directory_that_is_a_file_is_named(tmp_path: Path, capsys: pytest.Capt
     file.touch()
     assert command("--name", "a", "--out", str(file)) == 1
     assert capsys.readouterr().err == f"backhaul cert: cannot write {file}: Not a directory\n"
-
-
-def test_without_its_package_alternatives_are_printed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    hide(monkeypatch, "backhaul.system", "certificate")
-    assert cert.run(["tunnel.example.com"], days=7, folder=tmp_path, force=False) == 1
-    advice = capsys.readouterr().err
-    assert "pip install 'backhaul[cert]'" in advice
-    printed = advice.partition("  openssl ")[2].replace("\\\n", " ").split()
-    openssl(*(str(tmp_path / word) if word.startswith("server.") else word for word in printed))
-    text = openssl("x509", "-noout", "-text", "-in", tmp_path / "server.crt")
-    assert "DNS:tunnel.example.com" in text
-    assert "NIST CURVE: P-256" in text
-
-
-def hide(monkeypatch: pytest.MonkeyPatch, package: str, name: str) -> None:
-    """Let ``from package import name`` fail as if one of its dependencies were not installed."""
-    real = builtins.__import__
-
-    def importing(
-        module: str,
-        scope: Mapping[str, object] | None = None,
-        local: Mapping[str, object] | None = None,
-        names: Sequence[str] | None = (),
-        level: int = 0,
-    ) -> Any:  # noqa: ANN401 - a module
-        if module == package and names and name in names:
-            raise ModuleNotFoundError("No module named 'cryptography'")
-        return real(module, scope, local, names or (), level)
-
-    monkeypatch.setattr(builtins, "__import__", importing)
 
 
 def test_the_certificate_expires_after_the_given_days() -> None:

@@ -46,6 +46,8 @@ def test_another_bind_address_is_another_port() -> None:
         (server(lines='token = "t"'), "token"),
         (server(lines="mux_version = 2"), "mux_version"),
         (server(lines='path = "/app"'), "path"),
+        (server(lines='security = "required"'), "security"),
+        (server(lines="encryption = true"), "encryption"),
         (server(lines='tls_cert = "new.crt"'), "tls_cert"),
     ],
 )

@@ -62,7 +62,8 @@ def test_keys_that_v072_lacks_have_their_defaults() -> None:
         assert (config.shutdown_timeout, config.log_format, config.path) == (5, "text", "")
         assert (config.udp_timeout, config.udp_max_flows) == (60, 4096)
         assert (config.web_bind, config.web_user, config.web_password) == ("0.0.0.0", "", Secret(""))
-    assert server("").decoy == "404"
+        assert (config.security, config.encryption) == ("auto", False)
+    assert (server("").decoy, client("").dial_rate) == ("404", 0)
     assert (client("").tls_verify, client("").tls_ca) == (False, "")
     assert (client("").tls_server_name, client("").tls_fingerprint) == ("", "")
 
@@ -200,6 +201,13 @@ def test_a_remote_address_without_a_host_is_this_machine(text: str) -> None:
         ('sniffer_log = "a\\u0000b"', "server.sniffer_log: no file can have this name; correct the path"),
         ('web_user = "me"', "server.web_password: missing; web_user needs one, or remove web_user"),
         ('web_password = "pw"', "server.web_user: missing; web_password needs one, or remove web_password"),
+        (
+            'security = "auo"',
+            'server.security: expected "auto", "required" or "legacy", got "auo"; did you mean `auto`?',
+        ),
+        ('securty = "required"', 'server.security: missing; rename securty, or add security = "required"'),
+        ("encrypt = true", "server.encryption: missing; rename encrypt, or add encryption = true"),
+        ('security = "legacy"\nencryption = true', 'server.encryption: needs security = "auto" or "required"'),
         (
             'ports = ["3080"]',
             "server.ports: port 3080 is taken by bind_addr 0.0.0.0:3080; choose another for one of them",

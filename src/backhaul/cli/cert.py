@@ -6,13 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backhaul.config.messages import show
-
-_NEEDS = """\
-backhaul cert: a package is not installed: {error}; install it:
-  pip install 'backhaul[cert]'
-or make the pair with openssl:
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days {days} -subj /CN={name} \\
-    -addext subjectAltName=DNS:{name} -keyout server.key -out server.crt"""
+from backhaul.system import certificate
 
 _ADVICE = """\
 For the server's file, below [server]:
@@ -34,11 +28,6 @@ def run(names: Sequence[str], *, days: int, folder: Path, force: bool) -> int:
 
     Without ``names`` the certificate is for the names of this machine.
     """
-    try:
-        from backhaul.system import certificate  # noqa: PLC0415 - its package is an extra
-    except ImportError as error:
-        print(_NEEDS.format(error=error, days=days, name=next(iter(names), "tunnel.example.com")), file=sys.stderr)
-        return 1
     wanted = list(names) or certificate.own_names()
     try:
         pair = certificate.make(wanted, days, datetime.now(UTC))

@@ -16,6 +16,8 @@ def problems(config: Config) -> Iterator[str]:
     """Yield ``key: mistake; remedy`` for each mistake that one key alone does not show."""
     yield from _sizes(config)
     yield from _web(config)
+    if config.encryption and config.security == "legacy":
+        yield 'encryption: needs security = "auto" or "required"'
     if "\0" in config.sniffer_log:
         yield "sniffer_log: no file can have this name; correct the path"
     if isinstance(config, ServerConfig):

@@ -37,6 +37,7 @@ MAX_POOL = 65535  # connections from one source address to one server port
 
 Metric = Literal["default", "prometheus"]
 ProxyVersion = Literal["v1", "v2"]
+Security = Literal["auto", "required", "legacy"]
 
 
 class _Common(Struct, frozen=True, kw_only=True):
@@ -69,6 +70,23 @@ class _Common(Struct, frozen=True, kw_only=True):
     token_file: Annotated[
         str, key("In place of `token`: a file with a token, or several, one on each line.", rebuild=True)
     ] = ""
+    security: Annotated[
+        Security,
+        key(
+            'Prove the token without sending it: where the other end can ("auto"), always ("required"), or never, as '
+            'v0.7.2 ("legacy"). See Security.',
+            rebuild=True,
+            example='"required"',
+        ),
+    ] = "auto"
+    encryption: Annotated[
+        bool,
+        key(
+            "Encrypt the data of users too; one end asks for both. Inside TLS only if that ends before the server.",
+            rebuild=True,
+            example="true",
+        ),
+    ] = False
     path: Annotated[
         str,
         key(
@@ -293,6 +311,13 @@ class ClientConfig(_Common, frozen=True, kw_only=True):
     ] = ""
     connection_pool: Annotated[int, key("Tunnel connections opened ahead of users.", ge=1, le=MAX_POOL)] = 8
     aggressive_pool: Annotated[bool, key("Grow the pool faster under load.")] = False
+    dial_rate: Annotated[
+        int,
+        key(
+            "Most tunnel connections opened a second, for networks that take a burst for an attack; 0: no limit.",
+            ge=0,
+        ),
+    ] = 0
     allow_targets: Annotated[
         tuple[str, ...],
         key(
