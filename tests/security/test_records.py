@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backhaul.security import kinds
 from backhaul.security.records import (
     HEADER_SIZE,
     MAX_BODY,
     OVERHEAD,
     TAG_SIZE,
     Cipher,
+    FirstRecord,
     Opener,
     RecordError,
     RecordReader,
@@ -139,6 +141,30 @@ def test_a_wrong_length_is_refused_at_once(length: int, cut: int) -> None:
     reading.feed(head[:cut])
     with pytest.raises(RecordError):
         reading.feed(head[cut:])
+
+
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_the_first_record_leaves_the_bytes_after_it(size: int) -> None:
+    sealer, opener = pair()
+    stream = sealer.frame(kinds.TCP, b"target") + b"in clear"
+    first, record, start = FirstRecord(opener, 6), None, 0
+    while not record:
+        record = first.feed(stream[start : start + size])
+        start += size
+    assert (record.kind, record.body) == (kinds.TCP, b"target")
+    assert record.rest + stream[start:] == b"in clear"
+
+
+def test_a_first_record_that_is_too_long_is_refused_at_once() -> None:
+    sealer, opener = pair()
+    with pytest.raises(RecordError):
+        FirstRecord(opener, 5).feed(sealer.frame(kinds.TCP, b"target")[:HEADER_SIZE])
+
+
+def test_a_first_record_that_was_altered_is_refused() -> None:
+    sealer, opener = pair()
+    with pytest.raises(RecordError):
+        FirstRecord(opener, 6).feed(sealer.frame(kinds.TCP, b"target")[:-1] + b"?")
 
 
 def test_nothing_secret_is_printed() -> None:

@@ -138,15 +138,49 @@ class Seals(NamedTuple):
     """True if users' bytes are sealed, too; otherwise only announcements of targets are."""
 
 
+class Record(NamedTuple):
+    """An opened record and the bytes after it."""
+
+    kind: int
+    body: bytes
+    rest: bytes
+
+
+class FirstRecord:
+    """Reads the first record of a byte stream, however its bytes are cut, and none of those after it."""
+
+    __slots__ = ("_buffer", "_limit", "_opener")
+
+    def __init__(self, opener: Opener, limit: int) -> None:
+        """``limit`` is the number of bytes that the body may have."""
+        self._opener = opener
+        self._limit = KIND_SIZE + limit + TAG_SIZE
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Record | None:
+        """Take more bytes; return the record once it is complete. Raises RecordError."""
+        self._buffer += data
+        if len(self._buffer) < HEADER_SIZE:
+            return None
+        end = HEADER_SIZE + _length(self._buffer, 0, self._limit)
+        if len(self._buffer) < end:
+            return None
+        plain = self._opener.open(bytes(self._buffer[HEADER_SIZE:end]))
+        return Record(plain[0], plain[KIND_SIZE:], bytes(self._buffer[end:]))
+
+
 class RecordReader:
     """Splits a byte stream into records, however its bytes are cut, and opens them."""
 
-    __slots__ = ("_opener", "_rest", "_take")
+    __slots__ = ("_opener", "_rest", "take")
 
     def __init__(self, opener: Opener, take: Callable[[int, memoryview], None]) -> None:
-        """``take`` gets kind and body of each record; the body is valid until it returns."""
+        """``take`` gets kind and body of each record. It may be replaced at any time.
+
+        The body is valid as long as the memory that ``feed`` has got.
+        """
         self._opener = opener
-        self._take = take
+        self.take = take
         self._rest = bytearray()  # the beginning of a record whose end has not arrived yet
 
     def feed(self, data: memoryview) -> None:
@@ -155,7 +189,7 @@ class RecordReader:
         end = len(data)
         while end - start >= HEADER_SIZE:
             body = start + HEADER_SIZE
-            after = body + self._length(data, start)
+            after = body + _length(data, start, _MAX_SEALED)
             if after > end:
                 break
             self._open(data[body:after])
@@ -169,7 +203,7 @@ class RecordReader:
         self._rest += data[:used]
         if len(self._rest) < HEADER_SIZE:
             return len(data)
-        whole = HEADER_SIZE + self._length(self._rest, 0)
+        whole = HEADER_SIZE + _length(self._rest, 0, _MAX_SEALED)
         missing = whole - len(self._rest)
         self._rest += data[used : used + missing]
         if len(self._rest) < whole:
@@ -180,14 +214,14 @@ class RecordReader:
 
     def _open(self, sealed: memoryview) -> None:
         plain = self._opener.open_in_place(sealed)
-        self._take(plain[0], plain[KIND_SIZE:])
+        self.take(plain[0], plain[KIND_SIZE:])
 
-    @staticmethod
-    def _length(data: memoryview | bytearray, at: int) -> int:
-        length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
-        if not KIND_SIZE + TAG_SIZE <= length <= _MAX_SEALED:
-            raise RecordError(f"a record of {length} bytes announced")
-        return length
+
+def _length(data: memoryview | bytearray, at: int, limit: int) -> int:
+    length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
+    if not KIND_SIZE + TAG_SIZE <= length <= limit:
+        raise RecordError(f"a record of {length} bytes announced")
+    return length
 
 
 def make_aead(key: bytes, cipher: Cipher) -> AESGCM | ChaCha20Poly1305:
