@@ -94,6 +94,11 @@ class Driver:
     def on_nop(self, stream_id: int) -> None:
         raise AssertionError(stream_id)
 
+    resets = False
+
+    def on_reset(self, stream: Stream[Flow]) -> None:
+        raise AssertionError(stream.id)
+
     def now(self) -> float:
         return time.monotonic()
 

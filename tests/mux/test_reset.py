@@ -12,7 +12,7 @@ from backhaul.net.poller import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.wire.peer import EXTENDED
 from backhaul.wire.smux import Role, Settings
-from backhaul.wire.smux.frames import FIN, NOP, pack_frame
+from backhaul.wire.smux.frames import FIN, RST, pack_frame
 
 pytestmark = pytest.mark.both_loops
 
@@ -26,7 +26,7 @@ async def test_a_reset_of_a_stream_whose_user_has_left_costs_no_other_stream(net
     left, other = link.session.open(), link.session.open()
     other.sink = NOBODY
     SmuxChannel(link, left).drop(reset=False)
-    await far.send(pack_frame(1, NOP, left.id) + pack_frame(1, FIN, left.id))
+    await far.send(pack_frame(1, RST, left.id) + pack_frame(1, FIN, left.id))
     await until(lambda: len(link) < 2)
     assert link.session.get(other.id) is other
     assert not link.closed

@@ -215,11 +215,18 @@ class Link:
         self._owner.stream_opened(self, stream)
 
     def on_nop(self, stream_id: int) -> None:
-        """Act on a hello or, from a peer with extensions, on the reset of a stream."""
+        """Act on a hello."""
         if stream_id == HELLO:
             self._recognise()
-        elif self.peer.supports(Feature.RESET) and (stream := self.session.get(stream_id)):
-            stream.sink.on_reset()
+
+    @property
+    def resets(self) -> bool:
+        """True if the peer may reset streams."""
+        return self.peer.supports(Feature.RESET)
+
+    def on_reset(self, stream: "TunnelStream") -> None:
+        """Pass on the reset of a stream."""
+        stream.sink.on_reset()
 
     def now(self) -> float:
         """Return the time of the event loop."""

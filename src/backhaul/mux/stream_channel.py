@@ -101,11 +101,11 @@ class SmuxChannel:
         self._link.flush()
 
     def drop(self, *, reset: bool) -> None:
-        """Release the stream; a NOP with its id, which the Go program ignores, resets it at a peer with extensions."""
+        """Release the stream, with a reset if the peer knows it."""
         link, stream = self._link, self._stream
         try:
-            if reset and link.peer.supports(Feature.RESET) and not link.closed:
-                link.session.nop(stream.id)
+            if reset and link.resets and not link.closed:
+                link.session.reset(stream.id)
             stream.finish()
             stream.abandon()
             stream.sink = NOBODY  # without a reference cycle through its sink, everything is freed at once

@@ -121,6 +121,7 @@ class End:
         settings: Settings | None = None,
         *,
         at_once: bool = False,
+        resets: bool = False,
         to_send: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         """``to_send``: the number of bytes that the application sends on each of these streams, from its beginning."""
@@ -129,8 +130,10 @@ class End:
         self.pipes: list[Pipe] = []
         self.output = bytearray()
         self.nops: list[int] = []
+        self.reset: list[int] = []
         self.refused: list[int] = []
         self.at_once = at_once
+        self.resets = resets
         self.to_send = to_send
 
     def on_stream(self, stream: Stream[Pipe]) -> None:
@@ -140,6 +143,9 @@ class End:
 
     def on_nop(self, stream_id: int) -> None:
         self.nops.append(stream_id)
+
+    def on_reset(self, stream: Stream[Pipe]) -> None:
+        self.reset.append(stream.id)
 
     def now(self) -> float:
         return self.time

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.wire.smux.ends import End, exchange, pattern, split, updates
 
 from backhaul.wire.smux import HEADER_SIZE, UNLIMITED, Role, Settings, SmuxError, State
-from backhaul.wire.smux.frames import FIN, NOP, PSH, SYN, UPD, UPDATE, pack_frame, pack_update
+from backhaul.wire.smux.frames import FIN, NOP, PSH, RST, SYN, UPD, UPDATE, pack_frame, pack_update
 
 V2 = Settings(version=2)
 TARGET = b"\x00\x0e127.0.0.1:8080"
@@ -64,6 +64,14 @@ def test_r04_unknown_command_ends_the_session(command: int) -> None:
     end = End(Role.SERVER)
     with pytest.raises(SmuxError, match=f"unknown smux command {command}"):
         end.feed(pack_frame(1, command, 3))
+
+
+def test_r04_only_a_peer_with_extensions_may_reset_a_stream_and_in_the_right_version() -> None:
+    end = End(Role.SERVER, resets=True)
+    end.feed(syn(3) + pack_frame(1, RST, 3))
+    assert end.reset == [3]
+    with pytest.raises(SmuxError, match="smux version 2, this end is set to 1"):
+        end.feed(pack_frame(2, RST, 3))
 
 
 @VERSIONS

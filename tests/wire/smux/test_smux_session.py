@@ -6,7 +6,7 @@ import pytest
 from tests.wire.smux.ends import End, Pipe, exchange, pattern, split, updates
 
 from backhaul.wire.smux import UNLIMITED, Role, Settings, SmuxError, State, Stream, StreamIdsExhausted
-from backhaul.wire.smux.frames import FIN, NOP, PSH, SYN, pack_frame, pack_update
+from backhaul.wire.smux.frames import FIN, NOP, PSH, RST, SYN, pack_frame, pack_update
 from backhaul.wire.smux.session import CONTROL_LIMIT
 from backhaul.wire.smux.stream import TRANSITIONS, Event
 
@@ -73,6 +73,29 @@ def test_only_nops_with_an_id_are_reported() -> None:
     a.session.nop(0xB0)
     exchange(a, b)
     assert b.nops == [0xB0]
+
+
+def test_a_reset_is_reported_for_an_open_stream_before_its_fin() -> None:
+    a, b = End(Role.CLIENT), End(Role.SERVER, resets=True)
+    left, other = a.open(), a.open()
+    exchange(a, b)
+    a.session.reset(left.stream.id)
+    left.close()
+    b.feed(a.take())
+    assert b.reset == [left.stream.id]
+    assert b.pipe(left.stream.id).events == ["fin"]
+    b.pipe(left.stream.id).close()
+    a.session.reset(left.stream.id)
+    exchange(a, b)
+    assert b.reset == [left.stream.id]
+    assert b.session.get(other.stream.id)
+
+
+def test_a_reset_is_a_sign_of_life() -> None:
+    end = End(Role.SERVER, Settings(keepalive_timeout=1.0), resets=True)
+    end.feed(pack_frame(1, RST, 3))
+    end.session.tick(1.0)
+    assert end.session.error is None
 
 
 def test_a_repeated_syn_is_ignored_for_streams_of_either_end() -> None:

@@ -194,8 +194,8 @@ class _Announced:
         if self._lost:
             return
         self._lost = True
-        if reset and self._link.peer.supports(Feature.RESET):
-            self._link.session.nop(self._stream.id)
+        if reset and self._link.resets:
+            self._link.session.reset(self._stream.id)
         self._stream.finish()
         self._stream.abandon()
         if not self._link.feeding:

@@ -1,6 +1,7 @@
-"""The smux frame: an 8-byte little-endian header and, for two of the five commands, a payload.
+"""The smux frame: an 8-byte little-endian header and, for two of the commands, a payload.
 
-The format is that of github.com/xtaci/smux, versions 1 and 2 of the protocol (they differ in UPD alone).
+The format is that of github.com/xtaci/smux, versions 1 and 2 of the protocol (they differ in UPD alone),
+and one command more.
 """
 
 from struct import Struct
@@ -20,6 +21,8 @@ NOP: Final = 3
 """A sign of life. Its stream id is 0 by custom and ignored by the Go library."""
 UPD: Final = 4
 """Version 2: the receiver reports its consumption and window; the payload is one ``UPDATE``."""
+RST: Final = 5
+"""Resets a stream; only between two ends of this program, because a session of the Go library ends with it."""
 
 UPDATE: Final = Struct("<II")
 """The bytes consumed since the stream began (modulo 2^32), and the size of the receiver's window."""

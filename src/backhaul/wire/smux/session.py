@@ -2,7 +2,7 @@
 
 Parsing makes no object per frame and copies no payload. It accepts exactly what the Go library's receiver accepts,
 oddities included: it ignores the length field of all commands but PSH, unknown stream ids, and repeated SYNs and FINs.
-A wrong version or an unknown command ends the session.
+A wrong version or an unknown command ends the session. RST is known from those peers that the handler names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final, Generic, NoReturn, Protocol
 
 from .errors import SmuxError, StreamIdsExhausted
-from .frames import HEADER, HEADER_SIZE, MAX_STREAM_ID, NOP, PSH, SYN, UPD, UPDATE, pack_frame
+from .frames import HEADER, HEADER_SIZE, MAX_STREAM_ID, NOP, PSH, RST, SYN, UPD, UPDATE, pack_frame
 from .keepalive import Keepalive
 from .stream import S, Stream
 from .window import Budget, Growth
@@ -64,6 +64,13 @@ class Handler(Protocol[S]):
 
     def on_nop(self, stream_id: int) -> None:
         """Learn of a NOP with an id other than 0, which the Go program never sends and always ignores."""
+
+    @property
+    def resets(self) -> bool:
+        """True if the peer may reset streams, which the Go library can't."""
+
+    def on_reset(self, stream: Stream[S]) -> None:
+        """Learn that the peer has reset a stream; a FIN follows if it has sent none before."""
 
     def now(self) -> float:
         """Return the time in seconds, on the clock of ``Session.tick``."""
@@ -164,6 +171,10 @@ class Session(Generic[S]):
         """Queue a NOP; one with an id other than 0 is a signal that the Go library ignores."""
         self._queue(NOP, stream_id)
 
+    def reset(self, stream_id: int) -> None:
+        """Queue the reset of a stream, for a peer that knows it; the stream is finished and abandoned next."""
+        self._queue(RST, stream_id)
+
     def take_control(self) -> bytes:
         """Return the queued control frames, and clear the queue.
 
@@ -222,7 +233,8 @@ class Session(Generic[S]):
             peer_version, command, length, stream_id = unpack(data, position)
             position += HEADER_SIZE
             if peer_version != version or command > UPD:
-                self._reject(peer_version, command)
+                self._on_other(peer_version, command, stream_id)
+                continue
             self._keepalive.received = True
             if command == PSH:
                 position = self._on_payload(stream_id, data, position, length)
@@ -262,6 +274,14 @@ class Session(Generic[S]):
                 self._handler.on_nop(stream_id)
         elif stream := self._streams.get(stream_id):
             stream.receive_fin()
+
+    def _on_other(self, version: int, command: int, stream_id: int) -> None:
+        """Take a header that is none of the Go library's: a reset, or a mistake."""
+        if (version, command) != (self._version, RST) or not self._handler.resets:
+            self._reject(version, command)
+        self._keepalive.received = True
+        if stream := self.get(stream_id):
+            self._handler.on_reset(stream)
 
     def _on_syn(self, stream_id: int) -> None:
         if stream_id in self._streams:

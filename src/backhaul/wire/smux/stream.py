@@ -166,7 +166,7 @@ class Stream(Generic[S]):
 
         Discarded bytes count as consumed, so a version 2 peer that does not stop at this end's FIN can send the rest
         and finish instead of keeping its stream for ever. Smux has no signal for "stop sending". A caller whose peer
-        understands more than smux may send a signal of its own, such as ``Session.nop(stream.id)``.
+        understands more than the Go library gets ``Session.reset(stream.id)`` before that.
         """
         self.abandoned = True
         if unread := self._unread:
