@@ -15,9 +15,9 @@ RUN groupadd --gid 10001 backhaul \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/backhaul --shell /usr/sbin/nologin backhaul \
     && install --directory --owner=backhaul --group=backhaul /var/lib/backhaul /run/backhaul
 COPY --from=build /opt/backhaul /opt/backhaul
-ENV PATH=/opt/backhaul/bin:$PATH RUNTIME_DIRECTORY=/run/backhaul
+ENV PATH=/opt/backhaul/bin:$PATH RUNTIME_DIRECTORY=/run/backhaul STATE_DIRECTORY=/var/lib/backhaul
 USER 10001:10001
-# Relative paths of the configuration, such as sniffer_log's, start here.
+# Relative paths of the configuration, such as sniffer_log's, start here. A client remembers protected servers here.
 WORKDIR /var/lib/backhaul
 VOLUME /var/lib/backhaul
 # Healthy while the tunnel is connected.

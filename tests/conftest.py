@@ -77,9 +77,10 @@ def _repeated(params: dict[str, Any]) -> bool:
 
 @pytest.fixture(scope="session", autouse=True)
 def runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the status sockets of killed programs away from those of the machine."""
+    """Keep status sockets of killed programs, and what clients remember, away from those of the machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNTIME_DIRECTORY", str(tmp_path_factory.mktemp("run")))
+        patch.setenv("STATE_DIRECTORY", str(tmp_path_factory.mktemp("state")))
         yield
 
 

@@ -16,6 +16,7 @@ from backhaul.cli.main import run
 from backhaul.config import ClientConfig, ServerConfig
 from backhaul.config.loader import parse
 from backhaul.system import certificate
+from backhaul.system.files import put
 
 NAMES = ["tunnel.example.com", "*.bücher.example", "203.0.113.7", "2001:db8::7"]
 
@@ -125,7 +126,7 @@ def test_a_name_that_is_taken_at_the_last_moment_is_not_replaced(tmp_path: Path)
     file = tmp_path / "server.key"
     file.write_text("mine")
     with pytest.raises(FileExistsError):
-        certificate.put(file, b"new", 0o600, force=False)
+        put(file, b"new", 0o600, force=False)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 

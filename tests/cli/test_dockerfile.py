@@ -95,6 +95,10 @@ def test_its_commands_exist_in_the_program(name: str) -> None:
     main.parser().parse_args(words[1:])
 
 
+def test_what_must_survive_a_restart_is_in_the_volume() -> None:
+    assert re.findall(r"STATE_DIRECTORY=(\S+)", TEXT) == arguments(stages()[-1], "VOLUME")
+
+
 def test_the_program_and_its_healthcheck_use_the_same_socket() -> None:
     (folder,) = re.findall(r"RUNTIME_DIRECTORY=(\S+)", TEXT)
     made = shlex.split(arguments(stages()[-1], "RUN")[0])

@@ -1,11 +1,8 @@
 """Private key and self-signed certificate for wss and wssmux."""
 
-import contextlib
 import errno
 import os
 import socket
-import stat
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,6 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from .files import put
 
 CERTIFICATE: Final = "server.crt"
 KEY: Final = "server.key"
@@ -119,27 +118,3 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
-
-
-def put(path: Path, content: bytes, mode: int, *, force: bool) -> None:
-    """Write a whole file under its name at once; raise FileExistsError if there is one, unless ``force`` is set."""
-    path = path.resolve()
-    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
-    try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - Path can't open a descriptor
-            file.write(content)
-            _imitate(path, descriptor, mode)
-            file.flush()
-            os.fsync(descriptor)
-        # link(2) fails if the name exists, even if it was made after the check above.
-        (os.replace if force else os.link)(draft, path)
-    finally:
-        Path(draft).unlink(missing_ok=True)
-
-
-def _imitate(path: Path, descriptor: int, mode: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        old = path.stat()
-        os.fchown(descriptor, old.st_uid, old.st_gid)
-        mode = stat.S_IMODE(old.st_mode)
-    os.fchmod(descriptor, mode)

@@ -86,7 +86,7 @@ LimitNOFILE=1048576
 SyslogIdentifier={name}
 
 User={user}
-# Relative paths of the configuration, such as sniffer_log's, start here.
+# Relative paths of the configuration, such as sniffer_log's, start here. A client remembers protected servers here.
 StateDirectory={name}
 WorkingDirectory=%S/{name}
 # For the socket of `backhaul status`, and for Unix sockets in which users wait during a restart.

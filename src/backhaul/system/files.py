@@ -1,0 +1,59 @@
+"""Files written whole: a reader sees the old content or the new one, also after a crash."""
+
+import contextlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tempfile import _TemporaryFileWrapper
+
+
+def put(path: Path, content: bytes, mode: int, *, force: bool) -> None:
+    """Write a file under its name at once; raise FileExistsError if there is one, unless ``force`` is set.
+
+    Owner and mode of a file that is replaced stay; a symbolic link stays, too, and the file that it names is replaced.
+    """
+    path = path.resolve()
+    with _draft(path, content) as draft:
+        _imitate(path, draft.fileno(), mode)
+        # link(2) fails if the name exists, even if it was made just now.
+        (os.replace if force else os.link)(draft.name, path)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, in the place of any file or link of its name."""
+    with _draft(path, content) as draft:
+        inherit(draft.fileno(), path.parent)
+        Path(draft.name).replace(path)
+
+
+def inherit(descriptor: int, folder: Path) -> None:
+    """Give a file to the owner of its folder, so that a service can use what root has made by hand."""
+    owner = folder.stat()
+    if os.geteuid() == 0 != owner.st_uid:  # not among root's own files: a unit may forbid fchown(2)
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+@contextlib.contextmanager
+def _draft(path: Path, content: bytes) -> Iterator["_TemporaryFileWrapper[bytes]"]:
+    """Yield a file with ``content`` and mode 0600 beside ``path``, to be renamed or linked."""
+    with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            yield file
+        finally:
+            Path(file.name).unlink(missing_ok=True)
+
+
+def _imitate(path: Path, descriptor: int, mode: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        old = path.stat()
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+        mode = stat.S_IMODE(old.st_mode)
+    os.fchmod(descriptor, mode)

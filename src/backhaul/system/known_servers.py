@@ -1,0 +1,142 @@
+"""The client's memory of servers that were protected once, which are never sent a bare token again."""
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+NAME: Final = "protected-servers"
+MAX_LINES: Final = 10_000
+MAX_SIZE: Final = 1 << 20  # bytes
+
+_HEADER: Final = b"""\
+# Servers that have proved that they know the token. The client sends them no bare token again, whatever answers in
+# their place. Remove a line, or this file, to allow the way of v0.7.2 again; that needs no restart.
+"""
+_ADDRESS: Final = re.compile(r"\S+:\d{1,5}")
+
+_logger: Final = logging.getLogger(__name__)
+
+
+class KnownServers:
+    """The servers in a file that an administrator may edit and that several clients may share.
+
+    Addresses are ``host:port`` in any case. If the file fails, this is logged once and the servers of this process are
+    remembered without it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Use a file in ``folder``, which is made when there is something to remember."""
+        self.file: Final = folder / NAME
+        self._lock: Final = folder / f"{NAME}.lock"
+        self._stamp: tuple[int, ...] = ()
+        self._saved: frozenset[str] = frozenset()
+        self._unsaved: set[str] = set()
+        self._complaint = ""
+
+    def protected(self, address: str) -> bool:
+        """Return whether the server at ``address`` was protected before."""
+        try:
+            self._refresh()
+        except OSError as error:
+            self._complain(f"cannot be read: {error.strerror}; correct that, or remove it to forget all servers")
+        return address.lower() in self._saved or address.lower() in self._unsaved
+
+    def remember(self, address: str) -> None:
+        """Add the server at ``address``; this waits for the disk if it is new."""
+        if self.protected(address) and not self._unsaved:
+            return
+        self._unsaved.add(address.lower())
+        try:
+            self._save()
+        except OSError as error:
+            self._complain(
+                f"cannot be written: {error.strerror}; {address} is remembered until this program ends; correct that, "
+                "or set STATE_DIRECTORY to another directory"
+            )
+
+    def _refresh(self) -> None:
+        """Read the file if it has changed."""
+        stamp = _look(self.file)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._saved = self._read() if stamp else frozenset()
+
+    def _read(self) -> frozenset[str]:
+        lines = [line.strip().lower() for line in _content(self.file).decode(errors="replace").split("\n")]
+        strays = [number for number, line in enumerate(lines, 1) if not _is_valid(line)]
+        self._complaint = ""
+        if strays:
+            self._complain(
+                f"{len(strays)} lines, the first is line {strays[0]}, are not host:port; correct or remove them"
+            )
+        return frozenset(filter(_ADDRESS.fullmatch, lines))
+
+    def _save(self) -> None:
+        from .files import inherit, replace  # noqa: PLC0415 - needed once for each server
+
+        self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(self._lock) as lock:
+            inherit(lock, self._lock.parent)
+            self._refresh()
+            if added := self._unsaved - self._saved:
+                replace(self.file, _extended(_content(self.file) if self._stamp else _HEADER, added))
+                self._refresh()
+        self._unsaved.clear()
+
+    def _complain(self, problem: str) -> None:
+        """Log a problem, unless it was the last one logged."""
+        if problem != self._complaint:
+            self._complaint = problem
+            _logger.error("%s: %s", self.file, problem)
+
+
+def _look(file: Path) -> tuple[int, ...]:
+    """Return numbers that change with content, owner or mode of the file; none if there is no file."""
+    try:
+        found = file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    return found.st_ctime_ns, found.st_size, found.st_ino
+
+
+def _content(file: Path) -> bytes:
+    """Return the content of a plain file of reasonable size; raise OSError for anything else."""
+    if not stat.S_ISREG(file.lstat().st_mode):
+        raise OSError(errno.EINVAL, "not a plain file")
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(descriptor, "rb") as opened:  # noqa: PTH123 - Path can't open a descriptor
+        return _bounded(opened.read(MAX_SIZE + 1))
+
+
+def _bounded(content: bytes) -> bytes:
+    """Return ``content``, or raise OSError if it is too long for a file of servers."""
+    if len(content) > MAX_SIZE or content.count(b"\n") > MAX_LINES:
+        raise OSError(errno.EFBIG, f"more than {MAX_LINES} lines or {MAX_SIZE} bytes")
+    return content
+
+
+def _is_valid(line: str) -> bool:
+    return not line or line.startswith("#") or _ADDRESS.fullmatch(line) is not None
+
+
+def _extended(content: bytes, servers: set[str]) -> bytes:
+    lines = [content.removesuffix(b"\n"), *(server.encode() for server in sorted(servers))]
+    return _bounded(b"\n".join(lines) + b"\n")
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[int]:
+    """Keep other processes from writing and yield the lock, which is a file of its own, as the other is replaced."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
