@@ -167,5 +167,30 @@ def test_a_first_record_that_was_altered_is_refused() -> None:
         FirstRecord(opener, 6).feed(sealer.frame(kinds.TCP, b"target")[:-1] + b"?")
 
 
+@pytest.mark.parametrize("number", range(9))
+def test_records_that_both_ends_leave_out_change_nothing(number: int) -> None:
+    sealer, opener = pair(epoch=3)
+    for _ in range(number):
+        sealer.seal(b"left out by one end only")
+    skipping = pair(epoch=3)[0]
+    skipping.skip_to(number)
+    opener.skip_to(number)
+    for text in (b"first", b"second"):
+        sealed = skipping.seal(text)
+        assert sealed == sealer.seal(text)
+        assert opener.open(sealed) == text
+
+
+def test_no_number_is_used_twice() -> None:
+    sealer, opener = pair()
+    for end in (sealer, opener):
+        end.skip_to(5)
+    opener.open(sealer.seal(b"the record with number 5"))
+    for end in (sealer, opener):
+        with pytest.raises(RecordError):
+            end.skip_to(5)
+        end.skip_to(6)
+
+
 def test_nothing_secret_is_printed() -> None:
     assert repr(pair()) == "(Sealer(...), Opener(...))"

@@ -68,6 +68,17 @@ class _Direction:
     def __repr__(self) -> str:
         return f"{type(self).__name__}(...)"
 
+    def skip_to(self, number: int) -> None:
+        """Leave out the records before ``number``, which both ends know. Raises RecordError if it has been used."""
+        if number < self._number:
+            raise RecordError(f"record {number} was used already")
+        left_out = number - self._number
+        while left_out > self._left:
+            left_out -= self._left
+            self._next_key()
+        self._left -= left_out
+        self._number = number
+
     def _nonce(self) -> bytes:
         """Return the nonce of the next record, whose key is in ``_aead`` then. Raises RecordError after 2^64."""
         if not self._left:
