@@ -106,8 +106,8 @@ async def served(tunnel: Tunnel, index: int) -> bool:
 
 RELAYS = dict.fromkeys(("tcpmux", "wsmux", "wssmux"), "Link FramedRelay") | {
     "tcp": "Direction",
-    "ws": "WsChannel FramedRelay",
-    "wss": "WsChannel FramedRelay",
+    "ws": "MessageChannel FramedRelay",
+    "wss": "MessageChannel FramedRelay",
 }
 
 

@@ -17,9 +17,10 @@ from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.poller import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.relay.framed import FramedRelay
+from backhaul.relay.message_channel import MessageChannel
 from backhaul.relay.pair import End, join_sockets
 from backhaul.relay.traffic import Meter, Traffic
-from backhaul.relay.ws_channel import WsChannel
+from backhaul.relay.websocket_codec import WebSocketCodec
 from backhaul.wire.peer import EXTENDED, V072
 from backhaul.wire.peer import Peer as Other
 from backhaul.wire.smux import Role, Settings
@@ -45,7 +46,7 @@ async def relay() -> AsyncIterator[Relay]:
 def join_web(relay: Relay, conn: Peer, user: Peer, other: Other) -> None:
     """Join a client's WebSocket connection with a user's socket."""
     parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
-    channel = WsChannel(relay, conn.sock, parser, masked=False, peer=other)
+    channel = MessageChannel(relay, conn.sock, WebSocketCodec(parser, other, masked=False))
     joined = FramedRelay(relay, channel, user.sock, Traffic(Meter(), Meter()), None, towards_user=True)
     channel.start(joined)
     joined.start()

@@ -58,6 +58,13 @@ def test_sealing_into_memory_gives_the_same_bytes(cipher: Cipher) -> None:
     assert Opener(SECRET, cipher).open_in_place(memoryview(memory)) == plain
 
 
+def test_a_record_made_in_place_is_the_same() -> None:
+    record = pair()[0].frame(kinds.DATA, b"body")
+    memory = bytearray(b"\xff" * 4 + b"body" + bytes(TAG_SIZE))
+    pair()[0].frame_in_place(kinds.DATA, memoryview(memory))
+    assert memory == record
+
+
 @ciphers
 @given(number=st.integers(0, 3), bit=st.integers(0, 8 * 21 - 1))
 def test_a_changed_moved_or_repeated_record_is_refused(cipher: Cipher, number: int, bit: int) -> None:

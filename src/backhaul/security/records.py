@@ -111,6 +111,16 @@ class Sealer(_Direction):
         nonce = self._nonce()
         self._aead.encrypt_into(nonce, plain, None, sealed)
 
+    def seal_in_place(self, kind: int, memory: memoryview) -> None:
+        """Seal a body in ``memory``, which has a hole of ``KIND_SIZE`` bytes before it and ``TAG_SIZE`` after it."""
+        memory[0] = kind
+        self.seal_into(memory[:-TAG_SIZE], memory)
+
+    def frame_in_place(self, kind: int, memory: memoryview) -> None:
+        """Make a record for a byte stream in ``memory``, with another hole of ``HEADER_SIZE`` bytes in front."""
+        memory[:HEADER_SIZE] = (len(memory) - HEADER_SIZE).to_bytes(HEADER_SIZE)
+        self.seal_in_place(kind, memory[HEADER_SIZE:])
+
     def frame(self, kind: int, body: bytes = b"") -> bytes:
         """Return a record for a byte stream; ``body`` has at most ``MAX_BODY`` bytes."""
         return (len(body) + KIND_SIZE + TAG_SIZE).to_bytes(HEADER_SIZE) + self.seal(bytes([kind]) + body)

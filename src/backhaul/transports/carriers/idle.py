@@ -1,8 +1,10 @@
 """An idle tunnel connection, watched for its first bytes and for its end."""
 
+import functools
 from abc import ABC, abstractmethod
 
 from backhaul.net.poller import WOULD_BLOCK, release
+from backhaul.net.predicates import has_input
 from backhaul.net.sockets import expect_outages
 from backhaul.relay.engine import Relay
 from backhaul.transports.connection import Connection
@@ -39,6 +41,19 @@ class SilentConnection(ABC):
         """Close the connection with a reset, because the program has failed and bytes may have left in part."""
         self.close(reset=True)
         self._gone()
+
+    def _alive(self) -> bool:
+        """Return whether the connection is silent, as it should be; otherwise its bytes or its end are handled."""
+        if self._sock.fileno() < 0:
+            return False
+        if not has_input(self._sock):
+            return True
+        self._readable()
+        return False
+
+    def _receive_later(self, data: bytes) -> None:
+        """Handle bytes that arrived with the handshake after the owner has got to know this object."""
+        self._relay.loop.call_soon(self._relay.poller.run, self._sock, functools.partial(self._received, data))
 
     def _send_control(self, data: bytes) -> bool:
         """Send a ping or the answer to one; return False, with the connection closed, if it is dead.

@@ -7,7 +7,6 @@ import time
 from typing import Final
 
 from backhaul.net.poller import release
-from backhaul.net.predicates import has_input
 from backhaul.net.sockets import expect_outages
 from backhaul.net.udp import Counters
 from backhaul.relay.datagrams_over_tcp import DatagramStream, Join
@@ -51,7 +50,7 @@ class RawIdle(SilentConnection):
             return False
         user.take_early()
         try:
-            rest = self._announce(encode(Signal.TCP, user.target.encode()) + user.preface + user.early)
+            rest = self._announce(self._for_user(user.target) + user.preface + user.early)
         except OSError:
             return False
         near, far = End(user.sock, half_close=True), End(self._sock, self.peer.supports(Feature.HALF_CLOSE))
@@ -67,7 +66,7 @@ class RawIdle(SilentConnection):
         if not self._alive():
             return False
         try:
-            rest = self._announce(encode(Signal.UDP, flow.target.encode()))
+            rest = self._announce(self._for_flow(flow.target))
         except OSError:
             return False
         judge = DelayEstimator(round(self._owner.session.rtt * 1000))
@@ -81,14 +80,13 @@ class RawIdle(SilentConnection):
     def ping(self) -> None:
         """Do nothing: an idle connection of this transport is silent; the kernel keeps it alive."""
 
-    def _alive(self) -> bool:
-        """Return whether the connection is silent, as it should be; an end or a handshake may still be unread."""
-        if self._sock.fileno() < 0:
-            return False
-        if not has_input(self._sock):
-            return True
-        self._readable()
-        return False
+    def _for_user(self, target: str) -> bytes:
+        """Return the announcement of a user's target."""
+        return encode(Signal.TCP, target.encode())
+
+    def _for_flow(self, target: str) -> bytes:
+        """Return the announcement of a target of datagrams."""
+        return encode(Signal.UDP, target.encode())
 
     def _received(self, data: bytes) -> None:
         self._relay.poller.ignore_readable(self._sock)

@@ -1,101 +1,61 @@
-"""A WebSocket connection as the channel of one user."""
+"""A connection with framed messages as the channel of one user."""
 
 import logging
 import socket
 from typing import Final
 
+from backhaul.errors import TransportError
 from backhaul.net.buffers import shared_buffer
 from backhaul.net.poller import FAULT, WOULD_BLOCK, reason, release
 from backhaul.net.predicates import acknowledge, unacknowledged
-from backhaul.wire import websocket
-from backhaul.wire.peer import Feature, Peer
 
-from .channel import FRAMES_AT, OUT, Consumer
+from .channel import Consumer
+from .codec import Codec
 from .engine import Relay
 
 log = logging.getLogger("backhaul.tunnel")
 
-# Payload bytes of a message: with its header it fills eight records of TLS, each of which costs a system call, without
-# a ninth for the last bytes.
-FRAME_SIZE: Final = (1 << 17) - websocket.MAX_HEADER
-# Payload bytes of a message to v0.7.2, as large as its own. It reads any size, but writes each message whole to a
-# target's socket with a buffer of 32 KiB, and stalls for 40 ms if the rest does not fit (with 64 KiB: 0.1 Gbit/s, with
-# 16 or 32 KiB: 1.8).
-_FRAME_SIZE_OF_OTHERS: Final = (1 << 14) - websocket.MAX_HEADER  # one record of TLS
 _READ_SIZE: Final = 1 << 18  # bytes per wake-up
 _MAX_UNSENT_PONGS: Final = 1 << 16  # bytes: a peer that pings and does not read gets no more answers
-# Empty messages to a peer with Feature.HALF_CLOSE, which v0.7.2 never sends: the end of one direction, and a reset.
-# TCP's own FIN and RST can't stand for them, because TLS and proxies turn both into an end of everything.
-_END: Final = websocket.TEXT
-_RESET: Final = websocket.BINARY
-_END_MESSAGES: Final = {masked: websocket.encode(_END, b"", masked=masked) for masked in (False, True)}
 
 _IN = shared_buffer(_READ_SIZE)  # shared: every read is handled before the next
 
 
-class _Nobody:
-    """The sink of a connection that is being closed."""
-
-    def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
-        """Drop the payload."""
-
-    def on_control(self, opcode: int, payload: bytes) -> None:
-        """Ignore the frame."""
-
-
-_NOBODY: Final = _Nobody()
-
-
-class WsChannel:
-    """A WebSocket connection with one user; owns it. ``masked`` is true on the client, whose frames have a mask."""
+class MessageChannel:
+    """A connection of one user; owns it. Its codec frames both directions."""
 
     __slots__ = (
         "_active",
         "_backlog",
+        "_codec",
         "_conn",
         "_consumer",
         "_end_received",
         "_end_sent",
         "_ended",
         "_lingering",
-        "_masked",
         "_parked",
-        "_parser",
         "_paused",
-        "_pings",
         "_relay",
         "_touched",
         "_unread",
-        "_whole_frames",
         "blocked",
         "broken",
         "frame_size",
         "half_close",
+        "header_room",
     )
 
-    header_room = websocket.MAX_HEADER
-
-    def __init__(
-        self,
-        relay: Relay,
-        conn: socket.socket,
-        parser: websocket.FrameParser,
-        unsent: bytes = b"",
-        *,
-        masked: bool,
-        peer: Peer,
-    ) -> None:
+    def __init__(self, relay: Relay, conn: socket.socket, codec: Codec, unsent: bytes = b"") -> None:
         """``unsent`` is the rest of a message that has been sent in part, and goes first."""
         self._relay = relay
-        self._pings = not (masked and peer.supports(Feature.PINGS))  # one end is enough, and servers come first
-        self._whole_frames = peer.supports(Feature.WHOLE_FRAMES)
-        self.half_close = peer.supports(Feature.HALF_CLOSE)
-        self.frame_size = FRAME_SIZE if peer.supports(Feature.LARGE_MESSAGES) else _FRAME_SIZE_OF_OTHERS
+        self._conn = conn
+        self._codec = codec
+        self.header_room = codec.header_room
+        self.frame_size = codec.frame_size
+        self.half_close = codec.half_close
         self.blocked = False
         self.broken = False
-        self._conn = conn
-        self._parser = parser
-        self._masked = masked
         self._consumer: Consumer | None = None
         self._backlog: bytearray | None = None
         self._lingering = False
@@ -107,7 +67,7 @@ class WsChannel:
         self._end_received = False  # the peer has ended its direction
         self._end_sent = False  # this end has ended its direction
         self._unread = 0  # payload bytes that the user's socket has not taken yet
-        parser.sink = self
+        codec.events = self
         if unsent:
             self._block(unsent)
 
@@ -120,7 +80,7 @@ class WsChannel:
         """Deliver to ``consumer`` from now on, which holds ``unread`` bytes that arrived before."""
         self._consumer = consumer
         self._unread = unread
-        if self._pings:
+        if self._codec.pings:
             self._relay.pings.add(self)
         self._relay.poller.own(self._conn, self._readable, self)
 
@@ -128,7 +88,7 @@ class WsChannel:
         """Send a ping if nothing has moved since the last call, unless bytes wait for the connection."""
         active, self._active = self._active, False
         if not (active or self.blocked):
-            self._transmit(websocket.encode(websocket.PING, b"", masked=self._masked))
+            self._transmit(self._codec.ping())
 
     def disable_nagle(self) -> None:
         """Let small messages leave at once, whatever ``nodelay`` is; datagrams are joined before."""
@@ -145,15 +105,8 @@ class WsChannel:
 
     def send_frames(self, count: int, *, last: bool = False) -> None:
         """Send one message of ``count`` bytes; with ``last`` the end of the direction goes in the same write."""
-        payload_at = FRAMES_AT + self.header_room
-        start = websocket.put_header(OUT, payload_at, count, masked=self._masked)
-        end = payload_at + count
-        if last:
-            self._end_sent = True
-            message = _END_MESSAGES[self._masked]
-            OUT[end : end + len(message)] = message
-            end += len(message)
-        self._transmit(OUT[start:end])
+        self._end_sent |= last
+        self._transmit(self._codec.message(count, last=last))
 
     def touch(self, consumer: Consumer) -> None:
         """Have the consumer deliver when all bytes of this read have been parsed."""
@@ -207,7 +160,7 @@ class WsChannel:
         if self.half_close and not reset:
             self._send_end()
         elif self.half_close:
-            self._transmit(websocket.encode(_RESET, b"", masked=self._masked))
+            self._transmit(self._codec.reset())
         self._consumer = None
         self._relay.pings.discard(self)
         if self.broken:
@@ -226,31 +179,39 @@ class WsChannel:
     def silent_for(self, seconds: float) -> None:
         """Reset the connection if its peer has taken nothing for too long."""
         if seconds >= self._relay.patience.half_close:
-            log.debug("reset a WebSocket connection: its peer took nothing of an answer for %.0f s", seconds)
+            log.debug("reset a tunnel connection: its peer took nothing of an answer for %.0f s", seconds)
             self.close(reset=True)
 
     def close(self, *, reset: bool = False) -> None:
         """Close the connection, in order or with a reset."""
         self._release(reset=reset)
 
-    def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
-        """Deliver payload; the end of an empty message is the end of the direction, or a reset."""
-        if self._consumer is None:
-            return
-        if piece:
+    def on_payload(self, piece: memoryview) -> None:
+        """Deliver payload."""
+        if self._consumer:
             kept = len(piece) - self._consumer.on_data(piece)
             self._unread += kept
-        elif self.half_close and message_end:
-            self._end_received |= opcode == _END
-            self._consumer.on_fin() if opcode == _END else self._consumer.on_reset()
 
-    def on_control(self, opcode: int, payload: bytes) -> None:
-        """Answer a ping or a close, which proxies and other implementations send."""
-        if opcode == websocket.PING and len(self._backlog or b"") < _MAX_UNSENT_PONGS:
-            self._transmit(websocket.encode(websocket.PONG, payload, masked=self._masked))
-        elif opcode == websocket.CLOSE:
-            self._transmit(websocket.encode(websocket.CLOSE, payload[:2], masked=self._masked))
-            self._closed()
+    def on_end(self) -> None:
+        """Pass on the end of the peer's direction."""
+        if self._consumer and self.half_close:
+            self._end_received = True
+            self._consumer.on_fin()
+
+    def on_reset(self) -> None:
+        """Pass on a reset."""
+        if self._consumer and self.half_close:
+            self._consumer.on_reset()
+
+    def on_ping(self, answer: bytes) -> None:
+        """Answer a ping."""
+        if len(self._backlog or b"") < _MAX_UNSENT_PONGS:
+            self._transmit(answer)
+
+    def on_close(self, answer: bytes) -> None:
+        """Answer a close, and end."""
+        self._transmit(answer)
+        self._closed()
 
     def _readable(self) -> None:
         try:
@@ -265,7 +226,7 @@ class WsChannel:
             self._closed()
             return
         self._active = True
-        if not self._whole_frames:
+        if not self._codec.whole_frames:
             acknowledge(self._conn)
         self.feed(_IN[:count])
 
@@ -273,8 +234,8 @@ class WsChannel:
         """Parse bytes of the connection."""
         error = ""
         try:
-            self._parser.feed(data)
-        except websocket.WebSocketError as broken:
+            self._codec.feed(data)
+        except TransportError as broken:
             error = str(broken)
         if self._touched and self._consumer:
             self._touched = False
@@ -287,7 +248,7 @@ class WsChannel:
     def _send_end(self) -> None:
         if not self._end_sent:
             self._end_sent = True
-            self._transmit(_END_MESSAGES[self._masked])
+            self._transmit(self._codec.end())
 
     def _closed(self) -> None:
         """Act on a close. A peer that can ends its direction first; otherwise the connection was cut."""
@@ -327,7 +288,7 @@ class WsChannel:
         if self._lingering:
             self._relay.forget(self)
         release(self._relay.poller, self._conn, reset=reset, drained=self._ended)
-        self._parser.sink = _NOBODY  # without a reference cycle through its sink everything is freed at once
+        self._codec.release()
 
     def _transmit(self, data: memoryview | bytes) -> None:
         if self.broken:

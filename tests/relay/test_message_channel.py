@@ -12,9 +12,10 @@ from backhaul.net.poller import make_poller
 from backhaul.net.predicates import has_input
 from backhaul.relay.engine import Relay
 from backhaul.relay.framed import FramedRelay
+from backhaul.relay.message_channel import MessageChannel
 from backhaul.relay.patience import Patience
 from backhaul.relay.traffic import Meter, Traffic
-from backhaul.relay.ws_channel import WsChannel
+from backhaul.relay.websocket_codec import WebSocketCodec
 from backhaul.wire.peer import EXTENDED, V072
 from backhaul.wire.websocket import FrameParser, MessageReader
 
@@ -26,7 +27,7 @@ async def test_unread_bytes_after_a_close_frame_do_not_make_the_end_a_reset(net:
     relay = Relay(poller)
     (peer, conn), (_, user) = await net.pair(), await net.pair()
     parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
-    channel = WsChannel(relay, conn.sock, parser, masked=False, peer=V072)
+    channel = MessageChannel(relay, conn.sock, WebSocketCodec(parser, V072, masked=False))
     joined = FramedRelay(relay, channel, user.sock, Traffic(Meter(), Meter()), None, towards_user=True)
     channel.start(joined)
     user.fill()
@@ -46,7 +47,7 @@ async def test_only_a_direction_ended_by_its_message_ends_in_order(net: Net, *, 
     relay = Relay(poller)
     (peer, conn), (user, near) = await net.pair(), await net.pair()
     parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
-    channel = WsChannel(relay, conn.sock, parser, masked=False, peer=EXTENDED)
+    channel = MessageChannel(relay, conn.sock, WebSocketCodec(parser, EXTENDED, masked=False))
     joined = FramedRelay(relay, channel, near.sock, Traffic(Meter(), Meter()), None, towards_user=True)
     channel.start(joined)
     joined.start()
@@ -106,7 +107,7 @@ class TestLingering:
         conn, peer = await net.dial(listener.port), await listener.accept()
         target, sock = await net.pair()
         parser = FrameParser(MessageReader(0, print, print), expect_masked=False)
-        channel = WsChannel(relay, conn.sock, parser, masked=True, peer=V072)
+        channel = MessageChannel(relay, conn.sock, WebSocketCodec(parser, V072, masked=True))
         joined = FramedRelay(relay, channel, sock.sock, Traffic(Meter(), Meter()), None, towards_user=False)
         channel.start(joined)
         joined.start()
@@ -136,7 +137,7 @@ async def test_a_blocked_channel_is_not_pinged_and_a_silent_one_is_whole(net: Ne
     (peer, conn), (user, sock) = await net.pair(), await net.pair()
     parser = FrameParser(MessageReader(0, print, print), expect_masked=True)
     filler = conn.fill()
-    channel = WsChannel(relay, conn.sock, parser, frame(PONG, b"first"), masked=False, peer=EXTENDED)
+    channel = MessageChannel(relay, conn.sock, WebSocketCodec(parser, EXTENDED, masked=False), frame(PONG, b"first"))
     joined = FramedRelay(relay, channel, sock.sock, Traffic(Meter(), Meter()), None, towards_user=True)
     channel.start(joined)
     joined.start()

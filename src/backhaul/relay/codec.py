@@ -1,0 +1,85 @@
+"""The contract between a message channel and its codec, which makes and parses the bytes on the wire."""
+
+from typing import Final, Protocol
+
+MESSAGE_SIZE: Final = 1 << 17
+"""Bytes of the largest message to a peer with extensions, its header included.
+
+It fills eight records of TLS, each of which costs a system call, without a ninth for the last bytes.
+"""
+
+
+class Events(Protocol):
+    """Takes the events that a codec finds in the bytes of the peer."""
+
+    def on_payload(self, piece: memoryview) -> None:
+        """Take payload, which is valid as long as the memory that the codec has got."""
+
+    def on_end(self) -> None:
+        """Learn that the peer has ended its direction."""
+
+    def on_reset(self) -> None:
+        """Learn that the peer's user or target was reset."""
+
+    def on_ping(self, answer: bytes) -> None:
+        """Answer a ping."""
+
+    def on_close(self, answer: bytes) -> None:
+        """Answer a close, after which nothing comes."""
+
+
+class _Nobody:
+    """Ignores the rest of the bytes of a connection that is being closed."""
+
+    def on_payload(self, piece: memoryview) -> None: ...
+    def on_end(self) -> None: ...
+    def on_reset(self) -> None: ...
+    def on_ping(self, answer: bytes) -> None: ...
+    def on_close(self, answer: bytes) -> None: ...
+
+
+NOBODY: Final = _Nobody()
+
+
+class Codec(Protocol):
+    """One connection's framing in both directions. What it returns must be sent, in this order."""
+
+    events: Events
+
+    @property
+    def header_room(self) -> int:
+        """Bytes of the hole before the payload of a message."""
+
+    @property
+    def frame_size(self) -> int:
+        """Payload bytes of the largest message."""
+
+    @property
+    def half_close(self) -> bool:
+        """True if the ends of directions and resets are messages, so a connection that just closes was cut."""
+
+    @property
+    def pings(self) -> bool:
+        """True if this end pings while the connection is silent; one end is enough."""
+
+    @property
+    def whole_frames(self) -> bool:
+        """True if the peer sends a message without a wait for an acknowledgement of its header."""
+
+    def message(self, count: int, *, last: bool) -> memoryview:
+        """Return the message, in OUT, with the ``count`` bytes after the hole there; with ``last`` the end as well."""
+
+    def end(self) -> bytes:
+        """Return the end of this direction."""
+
+    def reset(self) -> bytes:
+        """Return a reset."""
+
+    def ping(self) -> bytes:
+        """Return a ping."""
+
+    def feed(self, data: memoryview) -> None:
+        """Parse bytes of the connection, in memory that may be overwritten. Raises TransportError."""
+
+    def release(self) -> None:
+        """Report nothing more. Without reference cycles everything is freed at once."""

@@ -1,0 +1,150 @@
+"""Users' bytes in sealed records. Importing this module loads ``cryptography``, which takes 10 MB."""
+
+from typing import Final
+
+from backhaul.security import kinds
+from backhaul.security.records import (
+    HEADER_SIZE,
+    KIND_SIZE,
+    MAX_BODY,
+    OVERHEAD,
+    TAG_SIZE,
+    RecordError,
+    RecordReader,
+    Seals,
+)
+from backhaul.wire import websocket
+
+from .channel import FRAMES_AT, OUT
+from .codec import MESSAGE_SIZE, NOBODY, Events
+from .websocket_codec import WebSocketFraming
+
+_MAX_SEALED: Final = KIND_SIZE + MAX_BODY + TAG_SIZE
+
+
+class RecordCodec:
+    """Records in a byte stream."""
+
+    __slots__ = ("_reader", "_sealer", "events")
+    header_room = HEADER_SIZE + KIND_SIZE
+    frame_size = MESSAGE_SIZE - OVERHEAD
+    half_close = True
+    pings = False  # the kernel probes the connection
+    whole_frames = True
+
+    def __init__(self, seals: Seals) -> None:
+        self._sealer = seals.sealer
+        self._reader = RecordReader(seals.opener, self._take)
+        self.events: Events = NOBODY
+
+    def message(self, count: int, *, last: bool) -> memoryview:
+        """Seal ``count`` bytes in OUT, and return their record."""
+        end = FRAMES_AT + OVERHEAD + count
+        self._sealer.frame_in_place(kinds.DATA, OUT[FRAMES_AT:end])
+        if last:
+            OUT[end : end + OVERHEAD] = self._sealer.frame(kinds.END)
+            end += OVERHEAD
+        return OUT[FRAMES_AT:end]
+
+    def end(self) -> bytes:
+        """Return the end of this direction."""
+        return self._sealer.frame(kinds.END)
+
+    def reset(self) -> bytes:
+        """Return a reset."""
+        return self._sealer.frame(kinds.RESET)
+
+    def ping(self) -> bytes:
+        """Return a ping."""
+        return self._sealer.frame(kinds.PING)
+
+    def feed(self, data: memoryview) -> None:
+        """Open the records of the peer. Raises RecordError."""
+        self._reader.feed(data)
+
+    def release(self) -> None:
+        """Report nothing more."""
+        self.events = NOBODY
+        self._reader.take = _ignore
+
+    def _take(self, kind: int, body: memoryview) -> None:
+        _report(self.events, kind, body)
+
+
+class SealedMessageCodec(WebSocketFraming):
+    """Records in WebSocket messages, each in one. Pings and closes are in clear, because proxies send some, too."""
+
+    __slots__ = ("_opener", "_rest", "_sealer", "pings")
+    header_room = websocket.MAX_HEADER + KIND_SIZE
+    frame_size = MESSAGE_SIZE - websocket.MAX_HEADER - KIND_SIZE - TAG_SIZE
+    half_close = True
+    whole_frames = True
+
+    def __init__(self, seals: Seals, parser: websocket.FrameParser, *, masked: bool) -> None:
+        super().__init__(parser, masked=masked)
+        self._sealer = seals.sealer
+        self._opener = seals.opener
+        self._rest: bytearray | None = None  # the beginning of a record whose end has not arrived yet
+        self.pings = not masked
+
+    def message(self, count: int, *, last: bool) -> memoryview:
+        """Seal ``count`` bytes in OUT, and return their message."""
+        at = FRAMES_AT + websocket.MAX_HEADER
+        end = at + KIND_SIZE + count + TAG_SIZE
+        self._sealer.seal_in_place(kinds.DATA, OUT[at:end])
+        start = websocket.put_header(OUT, at, end - at, masked=self._masked)
+        if last:
+            message = self.end()
+            OUT[end : end + len(message)] = message
+            end += len(message)
+        return OUT[start:end]
+
+    def end(self) -> bytes:
+        """Return the end of this direction."""
+        return self._record(kinds.END)
+
+    def reset(self) -> bytes:
+        """Return a reset."""
+        return self._record(kinds.RESET)
+
+    def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
+        """Open a record once it is complete. Raises RecordError."""
+        if opcode != websocket.BINARY:
+            raise RecordError("a text message among sealed records")
+        if message_end and self._rest is None:
+            self._open(memoryview(bytearray(piece)) if piece.readonly else piece)
+        else:
+            self._gather(piece, message_end=message_end)
+
+    def _record(self, kind: int) -> bytes:
+        return websocket.encode(websocket.BINARY, self._sealer.seal(bytes([kind])), masked=self._masked)
+
+    def _gather(self, piece: memoryview, *, message_end: bool) -> None:
+        rest = bytearray() if self._rest is None else self._rest
+        if len(rest) + len(piece) > _MAX_SEALED:
+            raise RecordError(f"a record of more than {_MAX_SEALED} bytes")
+        rest += piece
+        self._rest = None if message_end else rest
+        if message_end:
+            self._open(memoryview(rest))
+
+    def _open(self, sealed: memoryview) -> None:
+        plain = self._opener.open_in_place(sealed)
+        if not plain:
+            raise RecordError("a record without a kind")
+        _report(self.events, plain[0], plain[KIND_SIZE:])
+
+
+def _report(events: Events, kind: int, body: memoryview) -> None:
+    if kind == kinds.DATA:
+        events.on_payload(body)
+    elif kind == kinds.END:
+        events.on_end()
+    elif kind == kinds.RESET:
+        events.on_reset()
+    elif kind != kinds.PING:
+        raise RecordError(f"a record of kind {kind} after the target")
+
+
+def _ignore(kind: int, body: memoryview) -> None:
+    """Drop a record of a connection that is being closed."""

@@ -1,0 +1,167 @@
+"""Users on connections with framed messages: the common part of ws and wss, and of tcp with sealed payload."""
+
+import functools
+import socket
+from abc import abstractmethod
+from enum import Enum, auto
+
+from backhaul.errors import TransportError
+from backhaul.relay.codec import Codec
+from backhaul.relay.datagrams_in_channel import DatagramChannel
+from backhaul.relay.engine import Relay
+from backhaul.relay.flows import Flow, connect_flow
+from backhaul.relay.framed import FramedRelay
+from backhaul.relay.message_channel import MessageChannel
+from backhaul.relay.outcome import FLOW_OVER, Done
+from backhaul.relay.traffic import Traffic
+from backhaul.transports.user import User
+
+from .idle import SilentConnection
+
+
+class MessageIdle(SilentConnection):
+    """An idle connection on the public end."""
+
+    __slots__ = ()
+
+    def attach(self, user: User) -> bool:
+        """Announce the target and join both; the user's first bytes leave together with the announcement."""
+        if not self._alive():
+            return False
+        user.take_early()
+        first = user.preface + user.early
+        data = self._for_user(user.target) + (self._message(first) if first else b"")
+        try:
+            channel = self._channel(self._announce(data))
+        except OSError:
+            return False
+        joined = FramedRelay(self._relay, channel, user.sock, user.traffic, user.done, towards_user=True)
+        channel.start(joined)
+        joined.start(sent_before=len(user.early))
+        if user.reset:
+            joined.sock_reset()
+        return True
+
+    def attach_flow(self, flow: Flow) -> bool:
+        """Announce the target and become the flow's far end."""
+        if not self._alive():
+            return False
+        try:
+            channel = self._channel(self._announce(self._for_flow(flow.target)))
+        except OSError:
+            return False
+        channel.disable_nagle()
+        consumer = DatagramChannel(channel, flow.counters)
+        consumer.start(flow.from_far, flow.close)
+        channel.start(consumer)
+        flow.attach(consumer)
+        return True
+
+    @abstractmethod
+    def _for_user(self, target: str) -> bytes:
+        """Return the announcement of a user's target."""
+
+    @abstractmethod
+    def _for_flow(self, target: str) -> bytes:
+        """Return the announcement of a target of datagrams."""
+
+    @abstractmethod
+    def _message(self, data: bytes) -> bytes:
+        """Return a message with a user's first bytes."""
+
+    @abstractmethod
+    def _codec(self) -> Codec:
+        """Return the codec for the bytes after those."""
+
+    def _channel(self, unsent: bytes) -> MessageChannel:
+        return MessageChannel(self._relay, self._sock, self._codec(), unsent)
+
+
+class ClosedError(TransportError):
+    """The other end has sent a close frame, or is gone."""
+
+
+class _Sending(Enum):
+    """The state of the user's direction before its target is reached."""
+
+    OPEN = auto()
+    ENDED = auto()
+    RESET = auto()
+
+
+class MessageArrival:
+    """A user, or a user's datagrams, on a tunnel connection of its own.
+
+    Owns the connection until it is joined or refused, and takes the events of its codec until then.
+    """
+
+    __slots__ = ("_codec", "_kept", "_relay", "_sending", "_sock", "_unsent", "datagrams", "target")
+
+    def __init__(
+        self,
+        relay: Relay,
+        sock: socket.socket,
+        codec: Codec,
+        target: str,
+        unsent: bytes = b"",
+        *,
+        datagrams: bool,
+    ) -> None:
+        """``unsent`` is the rest of a message that has been sent in part."""
+        self._relay = relay
+        self._sock = sock
+        self._codec = codec
+        self._kept = bytearray()  # bytes of the user that have arrived
+        self._sending = _Sending.OPEN
+        self._unsent = unsent
+        self.datagrams = datagrams
+        self.target = target
+        codec.events = self
+
+    def on_payload(self, piece: memoryview) -> None:
+        """Keep the user's bytes."""
+        self._kept += piece
+
+    def on_end(self) -> None:
+        """Note the end of the user's direction."""
+        self._sending = _Sending.ENDED
+
+    def on_reset(self) -> None:
+        """Note the user's reset."""
+        self._sending = _Sending.RESET
+
+    def on_ping(self, answer: bytes) -> None:
+        """Keep the answer, which leaves before anything else."""
+        self._unsent += answer
+
+    def on_close(self, answer: bytes) -> None:
+        """End the connection, whose user is gone already."""
+        del answer
+        raise ClosedError
+
+    def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
+        """Join it with the target; bytes that arrived early go first."""
+        channel = MessageChannel(self._relay, self._sock, self._codec, self._unsent)
+        if self.datagrams:
+            self._join_flow(channel, sock, traffic, done)
+            return
+        joined = FramedRelay(self._relay, channel, sock, traffic, done, towards_user=False)
+        channel.start(joined, unread=len(self._kept))
+        joined.start(bytes(self._kept), ended=self._sending is _Sending.ENDED)
+        if self._sending is _Sending.RESET:
+            joined.on_reset()
+
+    def refuse(self, *, reset: bool) -> None:
+        """Close the connection, with a reset if the target sent one."""
+        MessageChannel(self._relay, self._sock, self._codec, self._unsent).drop(reset=reset)
+
+    def _join_flow(self, channel: MessageChannel, sock: socket.socket, traffic: Traffic, done: Done) -> None:
+        flows = self._relay.flows
+        channel.disable_nagle()
+        consumer = DatagramChannel(channel, flows.counters)
+        flow = Flow(flows, consumer, self.target, traffic, flows.counters, done=functools.partial(done, FLOW_OVER))
+        connect_flow(self._relay.poller, flow, sock)
+        channel.start(consumer, unread=len(self._kept))
+        consumer.start(flow.from_near, flow.close, bytes(self._kept))
+        if self._sending is not _Sending.OPEN:
+            flow.close()
