@@ -11,6 +11,8 @@ from pathlib import Path
 from backhaul import __version__
 
 _MAX_DAYS = 36500
+_MAX_LINE = 1 << 20  # bytes; more than any token needs
+_INSTALLED = "/etc/backhaul/config.toml"
 _STANDARD_ERROR = 2
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
@@ -64,6 +66,10 @@ def parser() -> argparse.ArgumentParser:
     _add_service(commands.add_parser("service", help="run it as a systemd service"))
     _add_cert(commands.add_parser("cert", help="make a key and a certificate for wss and wssmux"))
     commands.add_parser("token", help="make a token, the secret that both ends share")
+    _add_invite(
+        commands.add_parser("invite", help="print the line with which a client joins this server; keep it secret")
+    )
+    _add_join(commands.add_parser("join", help="write the client's file from the line of `backhaul invite`"))
     demo = commands.add_parser("demo", help="start a server, a client and a small service on this machine")
     demo.add_argument("--once", action="store_true", help="end after the first transfers")
     return parser
@@ -77,7 +83,7 @@ def _add_config(parser: argparse.ArgumentParser, meaning: str) -> None:
 def _add_service(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="action", required=True)
     install = actions.add_parser("install", help="write the unit, enable and start it")
-    _add_config(install, "configuration of the service; default: /etc/backhaul/config.toml")
+    _add_config(install, f"configuration of the service; default: {_INSTALLED}")
     install.add_argument("--user", default="backhaul", type=_unit_name, help="default: %(default)s, added if missing")
     install.add_argument("--print", action="store_true", help="show the unit and do nothing")
     uninstall = actions.add_parser("uninstall", help="stop the service and remove its unit")
@@ -100,6 +106,27 @@ def _add_cert(parser: argparse.ArgumentParser) -> None:
         "--out", default=".", metavar="DIR", help="directory for server.crt and server.key; default: here"
     )
     parser.add_argument("--force", action="store_true", help="replace existing files")
+
+
+def _add_invite(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser, f"configuration of the server; default: {_INSTALLED}")
+    parser.add_argument(
+        "--address", metavar="HOST[:PORT]", default="", help="where clients dial the server; default: bind_addr"
+    )
+
+
+def _add_join(parser: argparse.ArgumentParser) -> None:
+    # A terminal may break the line, and an error of argparse would show the rest of it.
+    parser.add_argument("line", nargs="+", metavar="LINE", help="the line, or - to read it from standard input")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        default="client.toml",
+        type=Path,
+        help="the file to write; default: %(default)s",
+    )
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
 
 
 def _unit_name(text: str) -> str:
@@ -170,7 +197,7 @@ def _service(options: argparse.Namespace) -> int:
     from . import service  # noqa: PLC0415
 
     if options.action == "install":
-        file = options.config or "/etc/backhaul/config.toml"
+        file = options.config or _INSTALLED
         return service.install(file, name=options.name, user=options.user, dry=options.print, manager=Systemd())
     action = service.uninstall if options.action == "uninstall" else service.status
     return action(name=options.name, manager=Systemd())
@@ -189,9 +216,35 @@ def _token(_options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _invite(options: argparse.Namespace) -> int:
+    from .invite import invite  # noqa: PLC0415
+
+    return invite(options.config or _INSTALLED, options.address)
+
+
+def _join(options: argparse.Namespace) -> int:
+    from .invite import join  # noqa: PLC0415
+
+    line = (
+        sys.stdin.buffer.readline(_MAX_LINE).decode(errors="replace")
+        if options.line == ["-"]
+        else "".join(options.line)
+    )
+    return join(line, options.output, force=options.force)
+
+
 def _complain(error: Exception) -> int:
     print(error, file=sys.stderr)
     return EXIT_USAGE
 
 
-_COMMANDS = {"check": _check, "status": _status, "service": _service, "cert": _cert, "token": _token, "demo": _demo}
+_COMMANDS = {
+    "check": _check,
+    "status": _status,
+    "service": _service,
+    "cert": _cert,
+    "token": _token,
+    "invite": _invite,
+    "join": _join,
+    "demo": _demo,
+}

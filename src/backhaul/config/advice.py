@@ -64,10 +64,11 @@ def _exposed(name: str, path: str) -> Iterator[str]:
 
 def _token(config: Config) -> Iterator[str]:
     for token in config.accepted:
-        yield from _weakness(token)
+        yield from weakness(token)
 
 
-def _weakness(token: Secret) -> Iterator[str]:
+def weakness(token: Secret) -> Iterator[str]:
+    """Yield the reason why a token protects nothing, if there is one."""
     text = token.reveal()
     if token == DEFAULT_TOKEN:
         yield f"token: not set, and the default is public: ANYONE CAN TAKE OVER THIS TUNNEL; {_REMEDY}"

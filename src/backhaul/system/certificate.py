@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from .files import put
+from .files import make_folder, put
 
 CERTIFICATE: Final = "server.crt"
 KEY: Final = "server.key"
@@ -84,7 +84,7 @@ def write(pair: Pair, folder: Path, *, force: bool) -> None:
     for path in files:
         if not force and os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-    _make_folder(folder)
+    make_folder(folder)
     for path, (content, mode) in files.items():
         put(path, content, mode, force=force)
 
@@ -111,10 +111,3 @@ def _general_name(name: str) -> x509.DNSName | x509.IPAddress:
         return x509.IPAddress(ip_address(name))
     except ValueError:
         return x509.DNSName(name.encode("idna").decode())  # the form that Python's ssl compares
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None

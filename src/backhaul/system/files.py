@@ -1,6 +1,7 @@
 """Files written whole: a reader sees the old content or the new one, also after a crash."""
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 def put(path: Path, content: bytes, mode: int, *, force: bool) -> None:
     """Write a file under its name at once; raise FileExistsError if there is one, unless ``force`` is set.
 
-    Owner and mode of a file that is replaced stay; a symbolic link stays, too, and the file that it names is replaced.
+    A file that is replaced keeps its owner, and its mode unless all users have more rights than in ``mode``. A symbolic
+    link stays, and the file that it names is replaced.
     """
     path = path.resolve()
     with _draft(path, content) as draft:
@@ -38,6 +40,14 @@ def inherit(descriptor: int, folder: Path) -> None:
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
+def make_folder(path: Path) -> None:
+    """Make a directory and those above it, unless it exists; raise NotADirectoryError if it is a file."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
+
+
 @contextlib.contextmanager
 def _draft(path: Path, content: bytes) -> Iterator["_TemporaryFileWrapper[bytes]"]:
     """Yield a file with ``content`` and mode 0600 beside ``path``, to be renamed or linked."""
@@ -55,5 +65,5 @@ def _imitate(path: Path, descriptor: int, mode: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         old = path.stat()
         os.fchown(descriptor, old.st_uid, old.st_gid)
-        mode = stat.S_IMODE(old.st_mode)
+        mode = stat.S_IMODE(old.st_mode) & (mode | 0o770)
     os.fchmod(descriptor, mode)

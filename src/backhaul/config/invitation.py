@@ -1,0 +1,90 @@
+"""The line with which a server invites its client: all that the client's file needs, and a checksum."""
+
+import base64
+import binascii
+import zlib
+from typing import Final
+
+import msgspec
+
+from .address import Address
+from .messages import show
+from .schema import ServerConfig
+from .secret import Secret
+
+SCHEME: Final = "backhaul://"
+_VERSION: Final = b"\x01"
+_CHECKSUM: Final = 4  # bytes
+
+_Fields = tuple[str, str, str, int, str]
+
+
+class Invitation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client has to know of its server."""
+
+    address: str
+    """As in ``remote_addr``."""
+    transport: str
+    token: Secret
+    mux_version: int
+    path: str
+
+    def line(self) -> str:
+        """Return the line; it holds the token."""
+        fields: _Fields = (self.address, self.transport, self.token.reveal(), self.mux_version, self.path)
+        body = _VERSION + msgspec.msgpack.encode(fields)
+        return SCHEME + base64.urlsafe_b64encode(body + _checksum(body)).decode().rstrip("=")
+
+    def text(self) -> str:
+        """Return the client's configuration."""
+        keys: dict[str, str | int] = {
+            "remote_addr": self.address,
+            "transport": self.transport,
+            "token": self.token.reveal(),
+            "security": "required",
+        }
+        keys |= {"mux_version": self.mux_version} if self.mux_version != 1 else {}
+        keys |= {"path": self.path} if self.path else {}
+        return "[client]\n" + "".join(f"{name} = {show(value)}\n" for name, value in keys.items())
+
+
+def invitation(config: ServerConfig, address: Address) -> Invitation:
+    """Return the invitation to a server that clients dial at ``address``, with its first token."""
+    return Invitation(
+        address=str(address),
+        transport=config.transport,
+        token=config.accepted[0],
+        mux_version=config.mux_version if config.facts.mux else 1,
+        path=config.path if config.facts.http else "",
+    )
+
+
+def read_line(line: str) -> Invitation:
+    """Read a line, which a terminal may have broken; raise ValueError with the mistake, which holds nothing of it."""
+    scheme, _, code = "".join(line.split()).partition("//")
+    if scheme + "//" != SCHEME:
+        raise ValueError(f"expected a line that begins with {SCHEME}, as `backhaul invite` prints it")
+    body = _decoded(code)
+    if body[:1] != _VERSION:
+        raise ValueError("the line is of a newer version of this program; update this one")
+    try:
+        address, transport, token, mux_version, path = msgspec.msgpack.decode(body[1:], type=_Fields)
+    except msgspec.MsgspecError:
+        raise ValueError("the line has no meaning; let `backhaul invite` print another") from None
+    return Invitation(address=address, transport=transport, token=Secret(token), mux_version=mux_version, path=path)
+
+
+def _decoded(code: str) -> bytes:
+    """Return what a line holds without the checksum, which was right."""
+    try:
+        whole = base64.b64decode(code + "=" * (-len(code) % 4), altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):  # letters beyond ASCII, or of no base64
+        whole = b""
+    body, checksum = whole[:-_CHECKSUM], whole[-_CHECKSUM:]
+    if checksum != _checksum(body):
+        raise ValueError(f"the line is incomplete or altered; copy all of it, from {SCHEME} to its last letter")
+    return body
+
+
+def _checksum(body: bytes) -> bytes:
+    return zlib.crc32(body).to_bytes(_CHECKSUM, "big")
