@@ -63,7 +63,7 @@ def test_both_files_fit_together(example: Example, request: pytest.FixtureReques
     assert server.token == client.token
     assert server.bind_addr.port == client.remote_addr.port
     for end in (server, client):  # the rest is for the reader to decide
-        assert {warning.partition(":")[0] for warning in end.warnings} <= {"token", "transport"}
+        assert {warning.partition(":")[0] for warning in end.warnings} <= {"token", "security"}
 
 
 @every_example

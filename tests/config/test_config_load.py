@@ -62,7 +62,8 @@ def test_keys_that_v072_lacks_have_their_defaults() -> None:
         assert (config.shutdown_timeout, config.log_format, config.path) == (5, "text", "")
         assert (config.udp_timeout, config.udp_max_flows) == (60, 4096)
         assert (config.web_bind, config.web_user, config.web_password) == ("0.0.0.0", "", Secret(""))
-        assert (config.security, config.encryption) == ("auto", False)
+        assert config.encryption is False
+    assert server("").security == parse(CLIENT.replace("required", "")).security == "auto"
     assert (server("").decoy, client("").dial_rate) == ("404", 0)
     assert (client("").tls_verify, client("").tls_ca) == (False, "")
     assert (client("").tls_server_name, client("").tls_fingerprint) == ("", "")
@@ -116,7 +117,7 @@ def unset(key: Key) -> str:
 @pytest.mark.parametrize("side", SIDES)
 def test_unset_values_mean_the_default_as_in_v072(side: str) -> None:
     bare = parse(SERVER if side == "server" else CLIENT)
-    given_by_base = ("bind_addr", "remote_addr", "transport", "token")
+    given_by_base = ("bind_addr", "remote_addr", "transport", "token", "security")
     lines = [
         f"{key.name} = {unset(key)}"
         for key in keys(SIDES[side])

@@ -140,4 +140,4 @@ def test_a_made_token_is_strong_and_one_line() -> None:
         assert token.startswith(PREFIX)
         assert len(token) == len(PREFIX) + 43
         assert accepted(f'token = "{token}"') == [token]
-        assert not parse(f'{BASE}token = "{token}"').warnings
+        assert not parse(f'{BASE}token = "{token}"\nsecurity = "required"').warnings

@@ -9,6 +9,7 @@ import pytest
 from tests.support.config import CLIENT, PORTS, SERVER, TOKEN, client, server
 
 from backhaul.config import ClientConfig, ServerConfig, load
+from backhaul.config.keys import ALL
 from backhaul.config.loader import parse
 
 FULL_SERVER = SERVER + PORTS
@@ -130,21 +131,47 @@ def test_an_open_page_is_warned_of(lines: str, *, open_to_all: bool) -> None:
     assert [warning.partition(":")[0] for warning in client(lines).warnings] == ["web_port"] * open_to_all
 
 
+REMAINS = (
+    "security: until the server has been protected once, an attacker on the path can make this client send the bare"
+)
+CLEAR = "security: with legacy the token crosses the network in clear on transport"
+PIN = f'tls_fingerprint = "{"ab" * 32}"'
+
+
 @pytest.mark.parametrize(
-    ("transport", "lines", "words"),
+    ("security", "transport", "lines", "words"),
     [
-        ("ws", "", "transport: ws sends the token in clear, to any server that answers; use wss "),
-        ("wsmux", "", "transport: wsmux sends the token in clear, to any server that answers; use wssmux "),
-        ("wss", "", "tls_verify: the server's certificate is not verified"),
-        ("wssmux", "", "any server that answers gets the token; set tls_fingerprint or tls_verify"),
-        ("wssmux", "tls_verify = true", ""),
-        ("wss", f'tls_fingerprint = "{"ab" * 32}"', ""),
+        *(("required", transport, "", "") for transport in ALL),
+        ("auto", "tcp", "", REMAINS),
+        ("auto", "udp", "", REMAINS),
+        ("auto", "wsmux", "", REMAINS),
+        ("auto", "wss", "", REMAINS),
+        ("auto", "wss", PIN, ""),
+        ("auto", "wssmux", "tls_verify = true", ""),
+        *(("legacy", transport, "", f"{CLEAR} {transport};") for transport in ("tcp", "tcpmux", "udp", "ws", "wsmux")),
+        ("legacy", "wss", "", "tls_verify: the server's certificate is not verified"),
+        ("legacy", "wssmux", "", "any server that answers gets the token; set tls_fingerprint or tls_verify"),
+        ("legacy", "wssmux", "tls_verify = true", ""),
+        ("legacy", "wss", PIN, ""),
     ],
 )
-def test_a_client_that_sends_its_token_to_any_server_is_warned_of(transport: str, lines: str, words: str) -> None:
-    warnings = parse(on(transport, CLIENT) + lines).warnings
+def test_a_client_is_warned_of_what_others_may_learn(security: str, transport: str, lines: str, words: str) -> None:
+    warnings = parse(on(transport, CLIENT).replace("required", security) + lines).warnings
     assert len(warnings) == bool(words)
     assert words in "".join(warnings)
+
+
+@pytest.mark.parametrize(("security", "warned"), [("auto", False), ("required", False), ("legacy", True)])
+def test_a_server_is_warned_of_tokens_in_clear(security: str, *, warned: bool) -> None:
+    warnings = server(f'{PORTS}security = "{security}"').warnings
+    assert [warning.startswith(f"{CLEAR} tcp; set") for warning in warnings] == [True] * warned
+
+
+def test_a_guessable_token_is_guessed_offline() -> None:
+    """A recorded handshake shows whether a guess was right."""
+    for text in (FULL_SERVER + 'security = "required"', CLIENT):
+        [warning] = parse(text.replace(TOKEN, "fifteen-letters")).warnings
+        assert "it can be guessed, offline, from one recorded handshake; set the same" in warning
 
 
 def test_a_server_without_ports_is_warned_of() -> None:

@@ -8,7 +8,7 @@ from backhaul.config.loader import parse
 TOKEN = "0123456789abcdef"
 PORTS = 'ports = ["443"]\n'
 SERVER = f'[server]\nbind_addr = "0.0.0.0:3080"\ntransport = "tcp"\ntoken = "{TOKEN}"\n'
-CLIENT = f'[client]\nremote_addr = "example.com:3080"\ntransport = "tcp"\ntoken = "{TOKEN}"\n'
+CLIENT = f'[client]\nremote_addr = "example.com:3080"\ntransport = "tcp"\ntoken = "{TOKEN}"\nsecurity = "required"\n'
 
 
 def server(text: str) -> ServerConfig:

@@ -65,7 +65,7 @@ def _objections(config: Config, address: str) -> Iterator[str]:
     if not isinstance(config, ServerConfig):
         yield "this is a client's file; name that of the server"
         return
-    yield from (f"server.{problem}" for problem in weakness(config.accepted[0]))
+    yield from (f"server.{problem}" for problem in weakness(config.accepted[0], config.security))
     if config.security == "legacy":
         yield 'server.security: a client that joins has "required"; set the same here, or "auto"'
     bind = config.bind_addr

@@ -7,11 +7,9 @@ from ipaddress import ip_address
 from itertools import groupby
 from pathlib import Path
 
-from backhaul.wire.transports import marked
-
 from .address import is_ip
 from .keys import Key, keys
-from .schema import DEFAULT_TOKEN, Config, ServerConfig
+from .schema import DEFAULT_TOKEN, ClientConfig, Config, Security, ServerConfig
 from .secret import Secret
 
 LEAST_TOKEN = 16  # characters: the 64 bits of `openssl rand -hex 8` cannot be guessed over a network
@@ -34,6 +32,7 @@ _REMEDY = "set the same long random token on both ends (`backhaul token` makes o
 def warnings(config: Config) -> Iterator[str]:
     """Yield a line for each warning about the values and the files they name."""
     yield from _token(config)
+    yield from _in_clear(config)
     yield from _page(config)
     yield from _ineffective(config)
     yield from _folders(config)
@@ -42,7 +41,7 @@ def warnings(config: Config) -> Iterator[str]:
     if isinstance(config, ServerConfig):
         yield from _of_a_server(config)
     else:
-        yield from _in_the_open(config)
+        yield from _of_a_client(config)
 
 
 def exposure(config: Config, path: str | os.PathLike[str]) -> Iterator[str]:
@@ -64,10 +63,10 @@ def _exposed(name: str, path: str) -> Iterator[str]:
 
 def _token(config: Config) -> Iterator[str]:
     for token in config.accepted:
-        yield from weakness(token)
+        yield from weakness(token, config.security)
 
 
-def weakness(token: Secret) -> Iterator[str]:
+def weakness(token: Secret, security: Security) -> Iterator[str]:
     """Yield the reason why a token protects nothing, if there is one."""
     text = token.reveal()
     if token == DEFAULT_TOKEN:
@@ -75,7 +74,16 @@ def weakness(token: Secret) -> Iterator[str]:
     elif " ".join(text.lower().split()) in _PLACEHOLDERS:
         yield f"token: still the text of an example: ANYONE CAN TAKE OVER THIS TUNNEL; {_REMEDY}"
     elif len(text) < LEAST_TOKEN:
-        yield f"token: shorter than {LEAST_TOKEN} characters, it can be guessed; {_REMEDY}"
+        where = ", offline, from one recorded handshake" if security == "required" else ""
+        yield f"token: shorter than {LEAST_TOKEN} characters, it can be guessed{where}; {_REMEDY}"
+
+
+def _in_clear(config: Config) -> Iterator[str]:
+    if config.security == "legacy" and not config.facts.tls:
+        yield (
+            f"security: with legacy the token crosses the network in clear on transport {config.transport}; "
+            'set security = "required" on both ends if both run this program'
+        )
 
 
 def _page(config: Config) -> Iterator[str]:
@@ -134,18 +142,17 @@ def _of_a_server(config: ServerConfig) -> Iterator[str]:
         yield f'proxy_protocol: true has no effect on transport {config.transport}, as in v0.7.2; write "v2" or "v1"'
 
 
-def _in_the_open(config: Config) -> Iterator[str]:
-    """Yield the ways in which others may learn the token that a client sends in its requests."""
-    assert not isinstance(config, ServerConfig)  # noqa: S101 - the caller's choice
-    if config.facts.tls and not config.tls_verify and not config.tls_fingerprint:
+def _of_a_client(config: ClientConfig) -> Iterator[str]:
+    verified = config.tls_verify or config.tls_fingerprint
+    if config.security == "auto" and not (config.facts.tls and verified):
+        yield (
+            "security: until the server has been protected once, an attacker on the path can make this client send the "
+            'bare token, as v0.7.2 does; set security = "required" on both ends once both run this program'
+        )
+    if config.security == "legacy" and config.facts.tls and not verified:
         yield (
             "tls_verify: the server's certificate is not verified, as in v0.7.2, and any server that answers gets the "
             "token; set tls_fingerprint or tls_verify"
-        )
-    elif config.facts.http and not config.facts.tls:
-        yield (
-            f"transport: {config.transport} sends the token in clear, to any server that answers; "
-            f"use {marked(config.facts.mark, tls=True).name} with tls_fingerprint or tls_verify"
         )
     if config.tls_ca and not config.tls_verify and config.facts.tls:
         yield "tls_ca: no effect while the server's certificate is not verified; set tls_verify = true"
