@@ -91,6 +91,7 @@ class Client:
             relay=self.relay.state(),
             pool_size=tunnel.pool_size,
             dialling=tunnel.dialling,
+            allow_targets=self.config.allow_targets,
             targets=tunnel.targets.states(),
             others=tunnel.targets.others.state(),
         )

@@ -133,6 +133,8 @@ class ClientState(Struct, frozen=True, tag="client", tag_field="side"):
     """Idle tunnel connections that it keeps."""
     dialling: int
     """Targets that are being dialled."""
+    allow_targets: tuple[str, ...]
+    """Targets to which it lets users through; none: all but Unix sockets."""
     targets: tuple[TargetState, ...]
     others: TargetState
     """The targets without an entry of their own, together; without a name."""

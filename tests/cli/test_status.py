@@ -246,10 +246,23 @@ def test_the_text_of_a_client() -> None:
     status = sample(side="client", rtt=None, pool_size=None, sessions=0, streams=0, ports=(replace(port(80), bind=""),))
     assert render("name", status, STARTED + 59.9).splitlines()[1:] == [
         "  up 59 s, 1 reconnect, pool 3, version 1.2.3",
+        "  allowed targets: all but Unix sockets",
         "",
         "  target        open  total  refused  dropped  from users  to users",
         "  127.0.0.1:80     2      9        0        0         0 B       0 B",
     ]
+
+
+@pytest.mark.parametrize(
+    ("targets", "text"),
+    [
+        ((":22", "db.example:5432"), ":22, db.example:5432"),
+        (tuple(f":{port}" for port in range(1, 9)), ":1, :2, :3, :4, :5, and 3 more"),
+    ],
+)
+def test_the_allowed_targets_of_a_client_are_shown(targets: tuple[str, ...], text: str) -> None:
+    shown = render("name", sample(side="client", allow_targets=targets), STARTED)
+    assert f"\n  allowed targets: {text}\n" in shown
 
 
 @pytest.mark.parametrize(

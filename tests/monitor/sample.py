@@ -55,6 +55,7 @@ class Tunnel:
             unanswered=0,
             pool_idle=3,
             pool_size=8,
+            allow_targets=(),
             sessions=2,
             streams=5,
             flows=0,

@@ -207,6 +207,9 @@ def test_the_clients_page_shows_targets(browser: Browser, host: Host) -> None:
     assert browser.text("#state") == "Connecting to the server …"
     assert browser.text("#ports-column") == "Target"
     assert browser.text("#ports th").split("\n") == ["10.0.0.30:5201"]
+    assert "all but Unix sockets" in browser.text("#facts")
+    host.tunnel.say(allow_targets=tuple(f":{port}" for port in range(1, 8)))
+    browser.wait(lambda: ":1, :2, :3, :4, :5 and 2 more" in browser.text("#facts"))
 
 
 def test_texts_of_peers_are_not_interpreted(browser: Browser, host: Host) -> None:

@@ -12,6 +12,8 @@ from tests.support.tunnel import Net
 from tests.support.v072 import header
 
 from backhaul.config.diff import diff
+from backhaul.monitor.events import EventLog
+from backhaul.overview import reader
 from backhaul.wire.signals import Signal
 
 CHANNEL = bytes([Signal.CHANNEL])
@@ -139,7 +141,10 @@ class TestAllowedTargets:
         new = msgspec.structs.replace(client.config, allow_targets=("db.example",))
         change = diff(client.config, new)
         assert not change.rebuild
+        status = reader(client.state, EventLog())
+        assert status().allow_targets == (f":{target.port}",)
         await client.reconfigure(new, change)
+        assert status().allow_targets == ("db.example",)
         assert not await (await assigned(second, str(target.port))).closed()
         await first.send(b"still here")
         assert await service.receive(10) == b"still here"

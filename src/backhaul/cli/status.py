@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from backhaul.config.messages import few
 from backhaul.monitor.status import NO_CLIENT, Event, PortStatus, Status
 from backhaul.system.log import escape
 from backhaul.system.status_socket import ask, clear, socket_name, sockets
@@ -111,6 +112,8 @@ def _lines(name: str, status: Status, now: float) -> Iterator[str]:
     state += ", stopping" if status.stopping else ""
     yield f"{name}: {status.side}, transport {status.transport}, {state}"
     yield f"  up {_duration(now - status.started)}, {', '.join(_facts(status))}, version {status.version}"
+    if status.side == "client":
+        yield f"  allowed targets: {few(status.allow_targets) or 'all but Unix sockets'}"
     if status.ports:
         yield ""
         yield from _table(status)

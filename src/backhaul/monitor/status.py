@@ -86,6 +86,8 @@ class Status(Struct, frozen=True, gc=False):
     """Connections waiting for a user."""
     pool_size: int | None
     """The wanted number of connections in the pool, or None if the other side decides."""
+    allow_targets: tuple[str, ...]
+    """The targets that the client allows; empty for all but Unix sockets, and on the server."""
     sessions: int
     streams: int
     flows: int

@@ -7,6 +7,7 @@ import { showPorts } from "./ports.js";
 
 const PERIOD = 1000; // milliseconds: the server takes a sample a second
 const PATIENCE = 5000; // milliseconds for an answer
+const FEW = 5; // allowed targets that are listed
 
 // Without the name and password that the address of the page may hold: fetch() refuses them.
 const STATUS = new URL("api/status", location.origin + location.pathname);
@@ -42,6 +43,11 @@ function showFacts(list, facts) {
   }));
 }
 
+function allowed(targets) {
+  if (!targets.length) return "all but Unix sockets";
+  return targets.length > FEW ? `${targets.slice(0, FEW).join(", ")} and ${count(targets.length - FEW)} more` : targets.join(", ");
+}
+
 function tunnelFacts({ status, now, usage }) {
   const open = status.ports.reduce((sum, port) => sum + port.open, 0);
   const pool = status.pool_size === null ? count(status.pool_idle) : `${count(status.pool_idle)} of ${count(status.pool_size)}`;
@@ -54,6 +60,7 @@ function tunnelFacts({ status, now, usage }) {
     ["Idle in the pool", pool],
     ["Streams", status.sessions ? `${count(status.streams)} in ${count(status.sessions)} sessions` : null],
     ["UDP flows", status.flows ? count(status.flows) : null],
+    ["Allowed targets", status.side === "client" ? allowed(status.allow_targets) : null],
     ["Traffic of all runs", usage && size(Object.values(usage).reduce((sum, bytes) => sum + bytes, 0))],
   ];
 }
