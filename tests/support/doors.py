@@ -4,13 +4,14 @@ from backhaul.net.sockets import SocketOptions
 from backhaul.transports.auth import OwnTokens
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.signals import Signal
+from backhaul.wire.smux import Settings
 
 from .mux import Indifferent
 from .net import HOST
 from .tunnel import TOKEN
 
 
-def door_settings(port: int, *, greeting_grace: float = 20.0) -> ClientSettings:
+def door_settings(port: int, *, greeting_grace: float = 20.0, mux: Settings | None = None) -> ClientSettings:
     """Return the settings for a server on ``port``, with more patience than a test needs."""
     return ClientSettings(
         remote_host=HOST,
@@ -22,6 +23,7 @@ def door_settings(port: int, *, greeting_grace: float = 20.0) -> ClientSettings:
         upgrade_timeout=10,
         leave=0,
         greeting_grace=greeting_grace,
+        mux=mux or Settings(),
     )
 
 

@@ -3,6 +3,7 @@
 from backhaul.client import Client
 from backhaul.mux.link import Link
 from backhaul.mux.sink import TunnelStream
+from backhaul.relay.engine import Relay
 from backhaul.server import Server
 
 
@@ -29,6 +30,11 @@ class IdleOwner:
 
 def links_of(end: Server | Client) -> list[Link]:
     """Return the sessions of an end as links, of which its relay knows a part."""
-    links = [link for link in end.relay.links if isinstance(link, Link)]
-    assert len(links) == len(end.relay.links)
+    return links_on(end.relay)
+
+
+def links_on(relay: Relay) -> list[Link]:
+    """Return the sessions of a relay as links."""
+    links = [link for link in relay.links if isinstance(link, Link)]
+    assert len(links) == len(relay.links)
     return links

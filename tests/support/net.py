@@ -239,6 +239,17 @@ def cuts(data: bytes, size: int) -> Iterator[bytes]:
         yield data[start : start + size]
 
 
+async def until_reset(peer: Peer) -> bytes:
+    """Return all bytes up to a reset, which must come."""
+    data = bytearray()
+    try:
+        while piece := await peer.receive_some():
+            data += piece
+    except ConnectionResetError:
+        return bytes(data)
+    raise AssertionError("ended in order")
+
+
 async def fill(peer: Peer) -> int:
     """Send until no buffer along the way accepts more; return the number of bytes."""
     total = 0

@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from backhaul.net.buffers import shared_buffer
 from backhaul.net.poller import FAULT, WOULD_BLOCK, reason, release
@@ -10,12 +10,17 @@ from backhaul.net.predicates import acknowledge, at_eof_or_error
 from backhaul.state import LinkState
 from backhaul.wire.peer import Feature, Peer
 from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError
+from backhaul.wire.strings import StringReader, encode_string
+from backhaul.wire.targets import MAX_TARGET
 
+from .altered import AlteredError
 from .pacing import avoid_waiting
-from .sender import Sender
+from .sender import Sender, SenderOwner
 from .stall import StallDetector
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backhaul.relay.channel import Consumer
     from backhaul.relay.engine import Relay
     from backhaul.relay.fit import Fit
@@ -31,6 +36,16 @@ HELLO: Final = 0xFFFF_FFFE
 _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, all that may precede streams, it is 0
 
 _IN = shared_buffer(READ_SIZE)  # shared: every read is handled before the next
+
+
+MakeSender: TypeAlias = "Callable[[SenderOwner, Relay, socket.socket, StallDetector], Sender]"
+
+
+class TargetReader(Protocol):
+    """Collects the target at the beginning of a stream."""
+
+    def feed(self, data: memoryview) -> tuple[bytes, bytes] | None:
+        """Take more bytes; return the target once it is complete, and the bytes after it."""
 
 
 class LinkOwner(Protocol):
@@ -76,13 +91,14 @@ class Link:
         *,
         peer: Peer,
         proven: bool = True,
+        make_sender: MakeSender = Sender,
     ) -> None:
         self.relay = relay
         self.conn = conn
         self.begun = relay.loop.time()
         self.session: Session[TunnelSink] = Session(role, settings, self, self.begun)
         self.stall = StallDetector(relay, conn, self.session, self._tell_owner)
-        self.sender = Sender(self, relay, conn, self.stall)
+        self.sender = make_sender(self, relay, conn, self.stall)
         self.peer = peer
         """The other end; a hello may still show that it has extensions."""
         self.whole_window = peer.supports(Feature.WHOLE_WINDOW)
@@ -148,6 +164,15 @@ class Link:
             self.end("the peer closed it")
             return False
         return not self.stall.detect()
+
+    def announce(self, stream: "TunnelStream", target: bytes) -> None:
+        """Begin a stream with its target."""
+        stream.push(encode_string(target))
+
+    def target_reader(self, stream: "TunnelStream") -> TargetReader:
+        """Return what reads the target of a stream that the peer has opened."""
+        del stream
+        return StringReader(MAX_TARGET)
 
     def flush(self) -> None:
         """Send the pending control frames, unless the connection is blocked."""
@@ -238,7 +263,7 @@ class Link:
 
     def _begin(self, rest: bytes) -> None:
         if rest:
-            self._take(memoryview(rest))
+            self._take(memoryview(bytearray(rest)))
         if self.closed or self.peer.extended:
             return
         if self._role is Role.CLIENT:
@@ -332,16 +357,16 @@ class Link:
         self._owner.not_smux(self, bytes(data))
         return True
 
-    def _feed(self, data: memoryview) -> str:
-        """Parse bytes; return the mistake in them, empty without one."""
+    def _feed(self, data: memoryview) -> SmuxError | None:
+        """Parse bytes; return the mistake in them."""
         self.feeding = True
         try:
             self.session.feed(data)
         except SmuxError as error:
-            return str(error)
+            return error
         finally:
             self.feeding = False
-        return ""
+        return None
 
     def _deliver(self) -> None:
         """Let consumers write their payload in the shared buffer, whose arrival proves the connection."""
@@ -352,13 +377,16 @@ class Link:
         for consumer in touched:
             consumer.deliver()
 
-    def _reject(self, error: str) -> None:
-        """Close the session because of what the peer has sent."""
-        remedy = "both ends need the same transport and mux_version"
-        self.relay.complaints.warn(error, f"closed a session: {error}; {remedy}")
-        if not self.proved:
-            self._owner.fit.mismatched(f"{error}; {remedy}")
-        self.end(error)
+    def _reject(self, error: SmuxError) -> None:
+        """Close the session because of what the peer has sent, or what became of it on its way."""
+        if isinstance(error, AlteredError):
+            remedy = "something between both ends alters their bytes"
+        else:
+            remedy = "both ends need the same transport and mux_version"
+            if not self.proved:
+                self._owner.fit.mismatched(f"{error}; {remedy}")
+        self.relay.complaints.warn(str(error), f"closed a session: {error}; {remedy}")
+        self.end(str(error))
 
 
 def _begins_handshake(data: memoryview, streams: int) -> bool:

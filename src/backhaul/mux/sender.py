@@ -4,6 +4,7 @@ import socket
 from typing import TYPE_CHECKING, Protocol
 
 from backhaul.net.poller import WOULD_BLOCK, reason
+from backhaul.relay.channel import OUT
 from backhaul.relay.turns import Turns
 
 from .pacing import Pace
@@ -66,6 +67,10 @@ class Sender:
             self._owner.end(reason(error))
         except Exception as error:  # noqa: BLE001 - the peer may lack some of the bytes, whatever the caller does
             self._owner.fail(error)
+
+    def transmit_frames(self, start: int, end: int) -> None:
+        """Send these bytes of the shared buffer."""
+        self.transmit(OUT[start:end])
 
     def serve_turns(self) -> None:
         """Let the waiting streams send in turn, until the connection blocks again."""

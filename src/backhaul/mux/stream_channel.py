@@ -64,12 +64,15 @@ class SmuxChannel:
             count -= length
         if last:
             end = self._put_fin(end)
-        self._link.sender.transmit(OUT[start:end])
+        self._link.sender.transmit_frames(start, end)
 
     def _put_control(self) -> int:
-        """Put the pending control frames before the first frame of payload; return how many bytes they take."""
+        """Put the pending control frames before the first frame of payload; return how many bytes they take.
+
+        One byte before them stays free for the kind of a sealed record.
+        """
         control = self._link.session.take_control()
-        if len(control) > FRAMES_AT:
+        if len(control) >= FRAMES_AT:
             self._link.sender.transmit(control)
             return 0
         OUT[FRAMES_AT - len(control) : FRAMES_AT] = control

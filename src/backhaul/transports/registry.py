@@ -25,7 +25,7 @@ def make_server(name: str, settings: ServerSettings, limits: CarrierLimits, rela
     if TRANSPORTS[name].mux:
         from backhaul.transports.carriers.mux_server import MuxServer
 
-        return MuxServer(settings, limits, gate, relay)
+        return MuxServer(settings, limits, gate, relay, messages=TRANSPORTS[name].http)
     from backhaul.transports.carriers.dedicated import DedicatedServer, MakeCarrier
 
     make_carrier: MakeCarrier
@@ -51,7 +51,7 @@ def make_client(name: str, settings: ClientSettings, relay: Relay, resolver: Res
     if TRANSPORTS[name].mux:
         from backhaul.transports.carriers.mux_client import MuxClient
 
-        return MuxClient(settings, door, relay)
+        return MuxClient(settings, door, relay, messages=TRANSPORTS[name].http)
     from backhaul.transports.carriers.dedicated import DedicatedClient, MakeIdle
 
     make_idle: MakeIdle

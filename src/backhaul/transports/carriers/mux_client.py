@@ -22,10 +22,11 @@ from backhaul.transports.connection import Connection
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.peer import Feature
 from backhaul.wire.smux import Role, SmuxError
-from backhaul.wire.strings import StringReader, StringTooLongError
-from backhaul.wire.targets import MAX_TARGET, UDP_PREFIX
+from backhaul.wire.strings import StringTooLongError
+from backhaul.wire.targets import UDP_PREFIX
 
 from .client import PooledClient
+from .links import make_link
 
 log = logging.getLogger("backhaul.mux")
 
@@ -41,8 +42,12 @@ class MuxClient(PooledClient[Link]):
         settings: ClientSettings,
         door: Door,
         relay: Relay,
+        *,
+        messages: bool,
     ) -> None:
+        """``messages`` is true if the transport's connections carry WebSocket messages."""
         super().__init__(settings, door)
+        self._messages = messages
         self._relay = relay
         self._settings = settings.mux
         self._addressing: Deadlines[_Announced] = Deadlines(_TARGET_TIMEOUT, _Announced.late)
@@ -91,7 +96,7 @@ class MuxClient(PooledClient[Link]):
         """Do nothing: only a server looks for handshakes."""
 
     def _begin(self, connection: Connection, among: set[Link]) -> None:
-        link = Link(self._relay, connection.sock, Role.SERVER, self._settings, self, peer=connection.peer)
+        link = make_link(self._relay, connection, Role.SERVER, self._settings, self, messages=self._messages)
         among.add(link)
         link.start(connection.received)
 
@@ -116,7 +121,7 @@ class _Announced:
         self._link = link
         self._stream = stream
         self._addressed = addressed
-        self._reader = StringReader(MAX_TARGET)
+        self._reader = link.target_reader(stream)
         self._kept = bytearray()
         self._ended = False
         self._lost = False

@@ -21,9 +21,9 @@ from backhaul.transports.user import User
 from backhaul.wire.peer import Feature
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import Role, SmuxError, StreamIdsExhausted
-from backhaul.wire.strings import encode_string
 from backhaul.wire.targets import UDP_PREFIX
 
+from .links import make_link
 from .server import GatedServer
 
 if TYPE_CHECKING:
@@ -44,9 +44,13 @@ class MuxServer(GatedServer):
         limits: CarrierLimits,
         gate: Gate,
         relay: Relay,
+        *,
+        messages: bool,
     ) -> None:
+        """``messages`` is true if the transport's connections carry WebSocket messages."""
         super().__init__(settings, limits, gate)
         self._relay = relay
+        self._messages = messages
         self._links = Balancer()
         self._asked: Deadlines[object] = Deadlines(relay.patience.request, self._unanswered)
         self._overdue: Deadlines[object] = Deadlines(_OVERDUE, lambda _request: None)
@@ -122,11 +126,11 @@ class MuxServer(GatedServer):
         if len(requests):
             requests.discard(requests.oldest())
             self._expect_surplus()
-        peer = connection.peer
-        if peer.extended:  # by its mark, which names sessions; its first frame may come after 20 s
+        if connection.peer.extended:  # by its mark, which names sessions; its first frame may come after 20 s
             self.fit.seen()
         proven = self.session.vouches
-        link = Link(self._relay, connection.sock, Role.CLIENT, self._settings.mux, self, peer=peer, proven=proven)
+        settings, messages = self._settings.mux, self._messages
+        link = make_link(self._relay, connection, Role.CLIENT, settings, self, messages=messages, proven=proven)
         self._links.add(link)
         link.start(connection.received)
         self._events.carrier_ready()
@@ -205,7 +209,7 @@ class MuxServer(GatedServer):
             if not link.proven and self._links.trying and not len(self._asked):
                 self._ask()  # the proven ones are full, and this one may be a neighbour's
             link.tell_load()
-            stream.push(encode_string(target.encode()))
+            link.announce(stream, target.encode())
             if link.stalled or link.load >= self._limits.mux_con:
                 self.expect_user(1)
             return link, stream

@@ -1,0 +1,91 @@
+"""The records of a sealed session on its connection: in a byte stream, or each in a WebSocket message of its own.
+
+A record in a message passes proxies, which may cut messages into fragments, mask them anew, and ping both ends.
+"""
+
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias
+
+from backhaul.security.records import HEADER_SIZE, KIND_SIZE, MAX_BODY, TAG_SIZE, Opener, RecordError, RecordReader
+from backhaul.wire import websocket
+
+MAX_HEADER: Final = 16
+"""Bytes of the longest header; with them the record begins at a round number."""
+_SMALLEST: Final = KIND_SIZE + TAG_SIZE
+_LARGEST: Final = KIND_SIZE + MAX_BODY + TAG_SIZE
+
+Take: TypeAlias = Callable[[int, memoryview], None]
+"""Takes kind and body of a record; the body is valid until the memory is overwritten that the record arrived in."""
+
+
+class Records(Protocol):
+    """Writes the headers of records, and finds the records in what arrives."""
+
+    answers: bytes
+    """Bytes to be sent that belong to no record; the caller clears them."""
+    closed: bool
+    """True once the peer wants the connection to be closed."""
+
+    def put_header(self, buffer: memoryview, at: int, size: int) -> int:
+        """Put the header of a record of ``size`` bytes right before ``at``; return where it begins."""
+
+    def feed(self, data: memoryview) -> None:
+        """Take bytes of the connection, in memory that may be overwritten. Raises RecordError or WebSocketError."""
+
+
+class StreamRecords(RecordReader):
+    """Records in a byte stream, after their lengths."""
+
+    __slots__ = ()
+
+    answers = b""
+    closed = False
+
+    def put_header(self, buffer: memoryview, at: int, size: int) -> int:
+        """Put the length."""
+        start = at - HEADER_SIZE
+        buffer[start:at] = size.to_bytes(HEADER_SIZE)
+        return start
+
+
+class MessageRecords:
+    """Records in binary WebSocket messages; ``masked`` is true on the client, whose frames have a mask."""
+
+    __slots__ = ("_masked", "_opener", "_parser", "_rest", "_take", "answers", "closed", "feed")
+
+    def __init__(self, opener: Opener, take: Take, *, masked: bool) -> None:
+        self._opener = opener
+        self._take = take
+        self._masked = masked
+        self._rest = bytearray()  # the beginning of a message whose end has not arrived yet
+        self.answers = b""
+        self.closed = False
+        self.feed = websocket.FrameParser(self, expect_masked=not masked).feed
+
+    def put_header(self, buffer: memoryview, at: int, size: int) -> int:
+        """Put the header of a message."""
+        return websocket.put_header(buffer, at, size, masked=self._masked)
+
+    def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
+        """Open a record in place unless it arrives in pieces, or had to be copied because a proxy masked it."""
+        if opcode != websocket.BINARY:
+            raise RecordError("a text message where only records are expected")
+        if self._rest or not message_end or piece.readonly:
+            if len(self._rest) + len(piece) > _LARGEST:
+                raise RecordError(f"a message exceeds {_LARGEST} bytes")
+            self._rest += piece
+            if not message_end:
+                return
+            piece, self._rest = memoryview(self._rest), bytearray()
+        if len(piece) < _SMALLEST:
+            raise RecordError(f"a message of {len(piece)} bytes holds no record")
+        plain = self._opener.open_in_place(piece)
+        self._take(plain[0], plain[KIND_SIZE:])
+
+    def on_control(self, opcode: int, payload: bytes) -> None:
+        """Answer a ping or a close, which proxies send."""
+        if opcode == websocket.PING:
+            self.answers += websocket.encode(websocket.PONG, payload, masked=self._masked)
+        elif opcode == websocket.CLOSE:
+            self.answers += websocket.encode(websocket.CLOSE, payload[:2], masked=self._masked)
+            self.closed = True
