@@ -241,6 +241,7 @@ class MessageChannel:
             self._touched = False
             self._consumer.deliver()
         if error:
+            self._relay.complaints.warn("message", f"reset a tunnel connection: {error}")
             self._lost(error)
         else:
             self.settle()

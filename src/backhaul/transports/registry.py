@@ -4,13 +4,18 @@ Only the modules of the running transport are imported: the others would take a 
 """
 
 import functools
+from typing import TYPE_CHECKING
 
 from backhaul.net.resolver import Resolver
 from backhaul.relay.engine import Relay
 from backhaul.wire.transports import TRANSPORTS
 
 from .base import ClientTransport, Door, Gate, ServerTransport
+from .connection import Connection, SealedConnection
 from .settings import CarrierLimits, ClientSettings, ServerSettings
+
+if TYPE_CHECKING:
+    from backhaul.transports.carriers.dedicated import CarrierOwner, IdleCarrier, IdleConnection, IdleOwner
 
 # ruff: noqa: PLC0415 - see above
 
@@ -26,18 +31,10 @@ def make_server(name: str, settings: ServerSettings, limits: CarrierLimits, rela
         from backhaul.transports.carriers.mux_server import MuxServer
 
         return MuxServer(settings, limits, gate, relay, messages=TRANSPORTS[name].http)
-    from backhaul.transports.carriers.dedicated import DedicatedServer, MakeCarrier
+    from backhaul.transports.carriers.dedicated import DedicatedServer
 
-    make_carrier: MakeCarrier
-    if TRANSPORTS[name].http:
-        from backhaul.transports.carriers.websocket import WsIdle
-
-        make_carrier = functools.partial(WsIdle, relay)
-    else:
-        from backhaul.transports.carriers.raw import RawIdle
-
-        make_carrier = functools.partial(RawIdle, relay)
-    return DedicatedServer(settings, limits, gate, make_carrier)
+    make = websocket_carrier if TRANSPORTS[name].http else raw_carrier
+    return DedicatedServer(settings, limits, gate, functools.partial(make, relay))
 
 
 def make_client(name: str, settings: ClientSettings, relay: Relay, resolver: Resolver) -> ClientTransport:
@@ -52,18 +49,10 @@ def make_client(name: str, settings: ClientSettings, relay: Relay, resolver: Res
         from backhaul.transports.carriers.mux_client import MuxClient
 
         return MuxClient(settings, door, relay, messages=TRANSPORTS[name].http)
-    from backhaul.transports.carriers.dedicated import DedicatedClient, MakeIdle
+    from backhaul.transports.carriers.dedicated import DedicatedClient
 
-    make_idle: MakeIdle
-    if TRANSPORTS[name].http:
-        from backhaul.transports.carriers.websocket import WsIdleConnection
-
-        make_idle = functools.partial(WsIdleConnection, relay)
-    else:
-        from backhaul.transports.carriers.raw import RawIdleConnection
-
-        make_idle = functools.partial(RawIdleConnection, relay)
-    return DedicatedClient(settings, door, make_idle)
+    make = websocket_idle if TRANSPORTS[name].http else raw_idle
+    return DedicatedClient(settings, door, functools.partial(make, relay))
 
 
 def _gate(name: str, settings: ServerSettings, relay: Relay) -> Gate:
@@ -84,3 +73,48 @@ def _door(name: str, settings: ClientSettings, relay: Relay, resolver: Resolver)
     from backhaul.transports.doors.raw import RawDoor
 
     return RawDoor(relay.poller, settings, resolver, name)
+
+
+def raw_carrier(relay: Relay, connection: Connection, owner: "CarrierOwner") -> "IdleCarrier":
+    """Return an idle connection of tcp on the public end."""
+    if isinstance(connection, SealedConnection):
+        from backhaul.transports.carriers.sealed_raw import RecordIdle, SealedRawIdle
+
+        return (RecordIdle if connection.seals.payload else SealedRawIdle)(relay, connection, owner)
+    from backhaul.transports.carriers.raw import RawIdle
+
+    return RawIdle(relay, connection, owner)
+
+
+def websocket_carrier(relay: Relay, connection: Connection, owner: "CarrierOwner") -> "IdleCarrier":
+    """Return an idle connection of ws or wss on the public end."""
+    if isinstance(connection, SealedConnection):
+        from backhaul.transports.carriers.sealed_websocket import SealedWsIdle, WsRecordIdle
+
+        return (WsRecordIdle if connection.seals.payload else SealedWsIdle)(relay, connection, owner)
+    from backhaul.transports.carriers.websocket import WsIdle
+
+    return WsIdle(relay, connection, owner)
+
+
+def raw_idle(relay: Relay, connection: Connection, owner: "IdleOwner") -> "IdleConnection":
+    """Return an idle connection of tcp on the client."""
+    if isinstance(connection, SealedConnection):
+        from backhaul.transports.carriers.sealed_raw import RecordIdleConnection, SealedRawIdleConnection
+
+        return (RecordIdleConnection if connection.seals.payload else SealedRawIdleConnection)(relay, connection, owner)
+    from backhaul.transports.carriers.raw import RawIdleConnection
+
+    return RawIdleConnection(relay, connection, owner)
+
+
+def websocket_idle(relay: Relay, connection: Connection, owner: "IdleOwner") -> "IdleConnection":
+    """Return an idle connection of ws or wss on the client."""
+    if isinstance(connection, SealedConnection):
+        from backhaul.transports.carriers.sealed_websocket import SealedWsIdleConnection, WsRecordIdleConnection
+
+        sealed = WsRecordIdleConnection if connection.seals.payload else SealedWsIdleConnection
+        return sealed(relay, connection, owner)
+    from backhaul.transports.carriers.websocket import WsIdleConnection
+
+    return WsIdleConnection(relay, connection, owner)

@@ -1,0 +1,100 @@
+"""Tunnel connections of ws and wss between two ends with session keys.
+
+The announcement of the target is a sealed record in a binary message. What follows are messages in clear
+(``SealedWsIdle``), or records (``WsRecordIdle``), as both ends have agreed in their handshake.
+
+Importing this module loads ``cryptography``, which takes 10 MB.
+"""
+
+from backhaul.errors import TransportError
+from backhaul.relay.codec import Codec
+from backhaul.relay.engine import Relay
+from backhaul.relay.sealed_codecs import SealedMessageCodec
+from backhaul.relay.websocket_codec import WebSocketCodec
+from backhaul.security import kinds
+from backhaul.security.records import KIND_SIZE, TAG_SIZE, RecordError, Sealer
+from backhaul.transports.connection import SealedConnection
+from backhaul.wire import websocket
+from backhaul.wire.targets import MAX_TARGET
+
+from .dedicated import CarrierOwner, IdleOwner
+from .sealed import ALTERED, target_of
+from .websocket import WsIdle, WsIdleConnection
+
+
+class SealedWsIdle(WsIdle):
+    """An idle connection on the public end, whose users' bytes are in clear."""
+
+    __slots__ = ("_sealer",)
+    ping_message = websocket.encode(websocket.PING, b"", masked=False)
+
+    def __init__(self, relay: Relay, connection: SealedConnection, owner: CarrierOwner) -> None:
+        super().__init__(relay, connection, owner)
+        self._sealer = connection.seals.sealer
+
+    def _for_user(self, target: str) -> bytes:
+        return _sealed(self._sealer, kinds.TCP, target.encode())
+
+    def _for_flow(self, target: str) -> bytes:
+        return _sealed(self._sealer, kinds.UDP, target.encode())
+
+    def _garbage(self, data: bytes) -> None:
+        """Learn nothing: the handshake has shown that both ends run the same transport."""
+
+
+class WsRecordIdle(SealedWsIdle):
+    """An idle connection on the public end, whose users' bytes are sealed."""
+
+    __slots__ = ("_seals",)
+
+    def __init__(self, relay: Relay, connection: SealedConnection, owner: CarrierOwner) -> None:
+        super().__init__(relay, connection, owner)
+        self._seals = connection.seals
+
+    def _message(self, data: bytes) -> bytes:
+        return _sealed(self._sealer, kinds.DATA, data)
+
+    def _codec(self) -> Codec:
+        return SealedMessageCodec(self._seals, self._parser, masked=False)
+
+
+class SealedWsIdleConnection(WsIdleConnection):
+    """An idle connection on the client, whose users' bytes are in clear."""
+
+    __slots__ = ("_opener",)
+    largest_announcement = KIND_SIZE + MAX_TARGET + TAG_SIZE
+
+    def __init__(self, relay: Relay, connection: SealedConnection, owner: IdleOwner) -> None:
+        super().__init__(relay, connection, owner)
+        self._opener = connection.seals.opener
+
+    def _on_message(self, opcode: int, payload: bytes) -> None:
+        """Read the target. Raises RecordError."""
+        if opcode != websocket.BINARY or len(payload) < KIND_SIZE + TAG_SIZE:
+            raise RecordError("a message that is no record")
+        plain = self._opener.open(payload)
+        target = target_of(plain[0], plain[KIND_SIZE:])
+        self._addressed(self._codec(), target, datagrams=plain[0] == kinds.UDP)
+
+    def _codec(self) -> Codec:
+        return WebSocketCodec(self._parser, self.peer, masked=True)
+
+    def _complain(self, error: TransportError) -> None:
+        self._relay.complaints.warn("record", f"dropped a tunnel connection: {error}; {ALTERED}")
+
+
+class WsRecordIdleConnection(SealedWsIdleConnection):
+    """An idle connection on the client, whose users' bytes are sealed."""
+
+    __slots__ = ("_seals",)
+
+    def __init__(self, relay: Relay, connection: SealedConnection, owner: IdleOwner) -> None:
+        super().__init__(relay, connection, owner)
+        self._seals = connection.seals
+
+    def _codec(self) -> Codec:
+        return SealedMessageCodec(self._seals, self._parser, masked=True)
+
+
+def _sealed(sealer: Sealer, kind: int, body: bytes) -> bytes:
+    return websocket.encode(websocket.BINARY, sealer.seal(bytes([kind]) + body), masked=False)

@@ -1,0 +1,163 @@
+"""Both ends of sealed tunnel connections, made by hand, with a test between them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from backhaul.net.udp import Counters
+from backhaul.relay.engine import Relay
+from backhaul.relay.flows import Flow
+from backhaul.relay.outcome import Outcome
+from backhaul.relay.traffic import Meter, Traffic
+from backhaul.security.records import Cipher, Seals
+from backhaul.security.session import SessionKeys, Side
+from backhaul.transports.base import Arrival
+from backhaul.transports.carriers.dedicated import CarrierOwner, IdleCarrier, IdleConnection, IdleOwner
+from backhaul.transports.connection import SealedConnection
+from backhaul.transports.registry import raw_carrier, raw_idle, websocket_carrier, websocket_idle
+from backhaul.transports.session import NO_CLIENT
+from backhaul.transports.user import User
+from backhaul.wire.datagrams import Batch
+from backhaul.wire.peer import EXTENDED
+
+from .mux import Indifferent
+from .net import Peer, until
+from .tunnel import Net
+
+TARGET = "192.0.2.1:80"
+
+
+class Kind(NamedTuple):
+    """A way to carry users on sealed connections."""
+
+    name: str
+    server: Callable[[Relay, SealedConnection, CarrierOwner], IdleCarrier]
+    client: Callable[[Relay, SealedConnection, IdleOwner], IdleConnection]
+    http: bool
+    payload: bool
+
+    def __str__(self) -> str:
+        return self.name
+
+    async def receive(self, peer: Peer) -> bytes:
+        """Return the next record or message, as it is on the wire."""
+        return await (receive_message(peer) if self.http else receive_record(peer))
+
+
+KINDS = [
+    Kind("tcp", raw_carrier, raw_idle, http=False, payload=False),
+    Kind("tcp-sealed", raw_carrier, raw_idle, http=False, payload=True),
+    Kind("ws", websocket_carrier, websocket_idle, http=True, payload=False),
+    Kind("ws-sealed", websocket_carrier, websocket_idle, http=True, payload=True),
+]
+SEALED_KINDS = [kind for kind in KINDS if kind.payload]
+
+
+async def receive_record(peer: Peer) -> bytes:
+    """Return the next record of a byte stream."""
+    head = await peer.receive(3)
+    return head + await peer.receive(int.from_bytes(head))
+
+
+async def receive_message(peer: Peer) -> bytes:
+    """Return the next WebSocket message."""
+    head = await peer.receive(2)
+    length = head[1] & 0x7F
+    if length > 125:
+        head += await peer.receive(2 if length == 126 else 8)
+        length = int.from_bytes(head[2:])
+    return head + await peer.receive(length + (4 if head[1] & 0x80 else 0))
+
+
+@dataclass(eq=False)
+class Near:
+    """A user's end of a flow."""
+
+    received: list[bytes] = field(default_factory=list)
+    closed: bool = False
+
+    def send(self, batch: Batch) -> None:
+        """See DatagramEnd."""
+        self.received += map(bytes, batch)
+
+    def close(self) -> None:
+        """See DatagramEnd."""
+        self.closed = True
+
+
+@dataclass
+class Stage:
+    """Owners of connections on both ends of a tunnel, with keys in common."""
+
+    net: Net
+    relay: Relay
+    session = NO_CLIENT
+    fit = Indifferent()
+    gone: list[IdleCarrier] = field(default_factory=list)
+    arrivals: list[Arrival | None] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def carrier_gone(self, carrier: IdleCarrier) -> None:
+        """See CarrierOwner."""
+        self.gone.append(carrier)
+
+    def carrier_spoke(self, carrier: IdleCarrier, sock: object, data: bytes) -> None:
+        """See CarrierOwner."""
+        raise AssertionError(carrier, sock, data)
+
+    def addressed(self, carrier: IdleConnection, arrival: Arrival | None) -> None:
+        """See IdleOwner."""
+        del carrier
+        self.arrivals.append(arrival)
+
+    def seals(self, kind: Kind) -> tuple[Seals, Seals]:
+        """Return the seals of both ends of a connection, the server's first."""
+        server, client = (
+            SessionKeys(bytes(32), side, Cipher.AES_128_GCM, payload=kind.payload).tunnel(0)
+            for side in (Side.SERVER, Side.CLIENT)
+        )
+        return server, client
+
+    async def server(self, kind: Kind, received: bytes = b"") -> tuple[IdleCarrier, Peer]:
+        """Return an idle connection of the server, and its other end."""
+        near, far = await self.net.pair()
+        seals, _ = self.seals(kind)
+        return kind.server(self.relay, SealedConnection(near.sock, EXTENDED, received, seals=seals), self), far
+
+    async def client(self, kind: Kind, received: bytes = b"") -> tuple[IdleConnection, Peer]:
+        """Return an idle connection of the client, and its other end."""
+        near, far = await self.net.pair()
+        _, seals = self.seals(kind)
+        return kind.client(self.relay, SealedConnection(near.sock, EXTENDED, received, seals=seals), self), far
+
+    async def tunnel(self, kind: Kind) -> IdleCarrier:
+        """Return an idle connection of the server whose other end is a client's."""
+        near, far = await self.net.pair()
+        ours, theirs = self.seals(kind)
+        kind.client(self.relay, SealedConnection(far.sock, EXTENDED, seals=theirs), self)
+        return kind.server(self.relay, SealedConnection(near.sock, EXTENDED, seals=ours), self)
+
+    async def user(self, early: bytes = b"", preface: bytes = b"") -> tuple[User, Peer]:
+        """Return a user who has sent something already, and the user's own end."""
+        peer, sock = await self.net.pair()
+        await peer.send(early)
+        return User(sock.sock, TARGET, preface, Traffic(Meter(), Meter()), self.outcomes.append), peer
+
+    def flow(self, near: Near) -> Flow:
+        """Return a flow without a far end."""
+        return Flow(self.relay.flows, near, TARGET, Traffic(Meter(), Meter()), Counters())
+
+    async def arrival(self) -> Arrival:
+        """Return what has arrived at the client."""
+        await until(lambda: self.arrivals)
+        arrival = self.arrivals.pop()
+        assert arrival
+        return arrival
+
+    async def reached(self) -> Peer:
+        """Join what arrives at the client with a target; return the target's own end."""
+        arrival = await self.arrival()
+        assert (arrival.target, arrival.datagrams) == (TARGET, False)
+        peer, sock = await self.net.pair()
+        arrival.join(sock.sock, Traffic(Meter(), Meter()), self.outcomes.append)
+        return peer
