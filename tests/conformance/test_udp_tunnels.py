@@ -1,48 +1,28 @@
-"""Transport udp with this program at both ends, on a network that loses, repeats, and changes addresses."""
+"""Transport udp in a protected session, on a network that loses, repeats, and changes addresses."""
 
 import contextlib
 import resource
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import pytest
-from tests.support.datagrams import Nat, UdpNet, UdpPeer, repeat
+from tests.support.datagrams import UdpNet, UdpPeer, repeat
 from tests.support.net import HOST, free_port, until
-from tests.support.tunnel import Tunnel
+from tests.support.udp_line import announced, heard, protect, through_a_nat
 
-from backhaul.wire.announcements import ANNOUNCEMENT_SIZE
+from backhaul.wire.announcements import IDLE, Announcement
 
 UDP_SEGMENT = 103  # <linux/udp.h>; missing in the socket module
 
 
-@dataclass
-class Scene:
-    """A tunnel through a NAT, and a user of it."""
-
-    tunnel: Tunnel
-    nat: Nat
-    echo: UdpPeer
-    user: UdpPeer
-
-    @property
-    def flows(self) -> int:
-        """How many flows there have been."""
-        return self.tunnel.server.tunnel.ports.open[HOST, self.tunnel.ports[0]].udp.total
+@pytest.fixture(autouse=True, params=[False, True], ids=["protected", "encrypted"])
+def payload(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test without encryption of users' datagrams, and with it."""
+    protect(monkeypatch, payload=request.param)
 
 
-async def through_a_nat(net: UdpNet, upwards: Callable[[bytes], int] | None = None) -> Scene:
-    bind_port, port, echo = free_port(), free_port(), net.udp_echo()
-    server = await net.server(bind_port, [f"{HOST}:{port}={echo.port}"])
-    control = net.middlebox(bind_port)
-    nat = Nat(net, control.port, bind_port)
-    nat.upwards = upwards or nat.upwards
-    client = await net.client(control.port, "connection_pool = 2")
-    tunnel = Tunnel(server, client, bind_port, [port], net)
-    await until(lambda: tunnel.connected)
-    return Scene(tunnel, nat, echo, net.udp(port))
-
+LONGEST_DATA = 40  # bytes, of these tests
 
 QUICK = {"announce": 0.02}  # shortens the interval of announcements
 
@@ -97,11 +77,10 @@ async def test_idle_tunnels_follow_a_nat_too(caplog: pytest.LogCaptureFixture) -
 async def test_lost_assignments_are_repeated_and_no_payload_counts_as_one() -> None:
     async with UdpNet("udp") as net:
         scene = await through_a_nat(net)
-        target = b"%d" % scene.echo.port
         lost: list[bytes] = []
 
         def lose_three(data: bytes) -> int:
-            if data.endswith(target) and len(lost) < 3:
+            if len(data) > LONGEST_DATA and len(lost) < 3:
                 lost.append(data)
                 return 0
             return 1
@@ -116,30 +95,32 @@ async def test_repeats_and_losses_let_no_message_of_the_tunnel_through() -> None
     """Every datagram arrives three times, except the first confirmation of an assignment, which is lost."""
     async with UdpNet("udp") as net:
         net.patience = QUICK
+        scene = await through_a_nat(net)
         confirmations: list[bytes] = []
 
         def upwards(data: bytes) -> int:
-            if len(data) == ANNOUNCEMENT_SIZE and data[-1] and not confirmations:
+            announcement = heard(scene.tunnel.server, data)
+            if announcement and announcement.number != IDLE and not confirmations:
                 confirmations.append(data)
                 return 0
             return 3
 
-        scene = await through_a_nat(net, upwards)
+        scene.nat.upwards = upwards
         target = net.udp()
         mappings = [type(mapping)(HOST, free_port(), str(target.port)) for mapping in scene.tunnel.server.config.ports]
         scene.tunnel.server.tunnel.ports.add(mappings)
         user = net.udp(mappings[0].bind_port)
         scene.nat.downwards = lambda _: 3
-        heard: set[bytes] = set()
+        arrived: set[bytes] = set()
         for turn in range(20):
             user.send(b"question %d" % turn)
             data, address = await target.receive_from()
-            heard.add(data)
+            arrived.add(data)
             target.send(b"answer %d" % turn, address)
             assert (await user.receive()).startswith(b"answer")
-        heard |= {data for data, _ in target.heard}
+        arrived |= {data for data, _ in target.heard}
         assert confirmations
-        assert all(data.startswith(b"question") for data in heard)
+        assert all(data.startswith(b"question") for data in arrived)
         assert all(data.startswith(b"answer") for data, _ in user.heard)
 
 
@@ -177,13 +158,13 @@ async def test_a_reused_address_belongs_to_the_new_tunnel() -> None:
         assert await scene.user.ask(b"hello") == b"echo:hello"
         await until(lambda: transport.idle == 2)  # another one has taken the place of the one in use
         taken, *others = sorted(scene.nat.outside, key=lambda end: -end.count)
-        announcement = transport.session.ticket + b"a tunnel" + b"\0"
+        announcement = announced(scene.tunnel.server, Announcement(b"a tunnel", IDLE))
         send_at_once(taken.sock, announcement, b"datagram")
         await until(lambda: not len(flows))
         assert transport.idle == 3
         assert not scene.user.heard
 
-        others[0].send(announcement)
+        others[0].send(announced(scene.tunnel.server, Announcement(b"a tunnel", IDLE), newer=1))
         await until(lambda: transport.idle == 2)
         before = [end.count for end in scene.nat.outside]
         scene.user.send(b"again")  # to the one with the last sign of life

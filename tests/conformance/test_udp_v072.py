@@ -1,6 +1,8 @@
 """This program with a recorded v0.7.2 end: transport udp, and UDP over tcp."""
 
 import socket
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -321,3 +323,9 @@ async def test_udp_either_port_of_the_tunnel_may_be_taken(kind: socket.SocketKin
                 taken.listen()
             with pytest.raises(BackhaulError, match="address already in use"):
                 await net.server(port)
+
+
+def test_udp_without_a_protected_session_loads_no_cryptography() -> None:
+    carriers = "backhaul.transports.carriers"
+    look = f"import sys, {carriers}.udp_server, {carriers}.udp_client; sys.exit('cryptography' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0

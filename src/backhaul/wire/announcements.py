@@ -2,60 +2,76 @@
 
 With v0.7.2 at either end, the client announces an idle tunnel with the bare token, and the server assigns it with the
 bare target, once. It pings idle tunnels. Either datagram may be lost, repeated or overtaken, and a client whose address
-has changed is lost as well. With this program at both ends, the datagrams begin with the ticket of the control channel:
+has changed is lost as well. In a protected session these messages are sealed datagrams (``security/datagrams.py``)::
 
-    client -> server   ticket (16) | tunnel (8) | 0: idle, 1: assigned      at the beginning, and repeatedly
-    server -> client   ticket (16) | target                                 until the client has confirmed it
+    client -> server   tunnel (8) | u64 number | padding                        at the beginning, and repeatedly
+    server -> client   tunnel (8) | u64 number | u16 length | target | padding  until the client has confirmed it
 
-``tunnel`` is random and names the tunnel wherever its datagrams come from.
+``tunnel`` is random and names the tunnel wherever its datagrams come from. ``number`` is that of the assignment, by
+which the client confirms it; 0 stands for an idle tunnel. It never occurs twice in a session, so neither do the keys
+that are derived from it. The padding hides the length of the target.
 """
 
-import hmac
-from typing import NamedTuple
+from struct import Struct
+from typing import Final, NamedTuple
 
-from .signals import TICKET_SIZE, Signal
+from .signals import Signal
 
-PING = bytes([Signal.PING])
-TUNNEL_SIZE = 8  # bytes: random, so that no payload of a user is ever taken for an announcement
-ANNOUNCEMENT_SIZE = TICKET_SIZE + TUNNEL_SIZE + 1
+PING: Final = bytes([Signal.PING])
+TUNNEL_SIZE: Final = 8
+IDLE: Final = 0
+"""The number of a tunnel without an assignment."""
+MAX_PADDING: Final = 48
+
+_ANNOUNCEMENT: Final = Struct("!8sQ")
+_ASSIGNMENT: Final = Struct("!8sQH")
+
+ANNOUNCEMENT_SIZES: Final = range(_ANNOUNCEMENT.size, _ANNOUNCEMENT.size + MAX_PADDING + 1)
 
 
 class Announcement(NamedTuple):
     """A tunnel of the client, reachable at the source address of the datagram."""
 
     tunnel: bytes
-    assigned: bool
+    number: int
 
 
-def announce(ticket: bytes, announcement: Announcement) -> bytes:
-    """Return the datagram that announces a tunnel to a server with extensions."""
-    return ticket + announcement.tunnel + bytes([announcement.assigned])
+class Assignment(NamedTuple):
+    """The target of the flow to which the server gives a tunnel."""
+
+    tunnel: bytes
+    number: int
+    target: str
 
 
-def read_announcement(ticket: bytes, datagram: bytes | memoryview) -> Announcement | None:
-    """Return the announcement in ``datagram``; None if it is something else, or has another ticket than ``ticket``."""
-    if not ticket or len(datagram) != ANNOUNCEMENT_SIZE or not hmac.compare_digest(datagram[:TICKET_SIZE], ticket):
+def announce(announcement: Announcement, padding: int) -> bytes:
+    """Return an announcement with ``padding`` bytes of padding, at most ``MAX_PADDING``."""
+    return _ANNOUNCEMENT.pack(*announcement) + bytes(padding)
+
+
+def read_announcement(message: bytes) -> Announcement | None:
+    """Return the announcement in an authentic message; None if it is malformed."""
+    return Announcement(*_ANNOUNCEMENT.unpack_from(message)) if len(message) in ANNOUNCEMENT_SIZES else None
+
+
+def assign(assignment: Assignment, padding: int) -> bytes:
+    """Return an assignment with ``padding`` bytes of padding, at most ``MAX_PADDING``."""
+    target = assignment.target.encode()
+    return _ASSIGNMENT.pack(assignment.tunnel, assignment.number, len(target)) + target + bytes(padding)
+
+
+def read_assignment(message: bytes) -> Assignment | None:
+    """Return the assignment in an authentic message; None if it is malformed."""
+    if len(message) < _ASSIGNMENT.size:
         return None
-    return Announcement(bytes(datagram[TICKET_SIZE:-1]), bool(datagram[-1]))
-
-
-def announces(tunnel: bytes, datagram: bytes | memoryview) -> bool:
-    """Return whether this announces ``tunnel``, even with an older ticket; False for any payload of a user."""
-    return len(datagram) == ANNOUNCEMENT_SIZE and datagram[TICKET_SIZE:-1] == tunnel
-
-
-def assign(ticket: bytes, target: str) -> bytes:
-    """Return the datagram that assigns a tunnel to a flow; ``ticket`` is empty towards v0.7.2."""
-    return ticket + target.encode()
-
-
-def read_assignment(ticket: bytes, datagram: bytes | memoryview) -> str | None:
-    """Return the target that ``datagram`` assigns to an idle tunnel; None if it does not.
-
-    Without a ticket (v0.7.2) everything but a ping counts as a target.
-    """
-    if ticket and not hmac.compare_digest(datagram[:TICKET_SIZE], ticket):
+    tunnel, number, length = _ASSIGNMENT.unpack_from(message)
+    target = message[_ASSIGNMENT.size :][:length]
+    if len(target) < length:
         return None
-    if not ticket and datagram == PING:
-        return None
-    return str(datagram[len(ticket) :], "utf-8", "replace")
+    return Assignment(tunnel, number, str(target, "utf-8", "replace"))
+
+
+def assignment_sizes(target: str) -> range:
+    """Return the sizes that assignments of ``target`` have."""
+    least = _ASSIGNMENT.size + len(target.encode())
+    return range(least, least + MAX_PADDING + 1)

@@ -14,11 +14,13 @@ from backhaul.relay.outcome import FLOW_OVER, Done
 from backhaul.relay.traffic import Traffic
 from backhaul.transports.doors.raw import RawDoor
 from backhaul.transports.settings import ClientSettings
-from backhaul.wire.announcements import TUNNEL_SIZE, Announcement, announce, read_assignment
+from backhaul.wire.announcements import IDLE, TUNNEL_SIZE
 from backhaul.wire.datagrams import Batch
 from backhaul.wire.targets import BadTargetError, parse_target
 
 from .client import DoorClient
+from .udp_dialect import ClientDialect, Line, Received, V072Client
+from .udp_tickets import TicketClient
 
 
 class UdpClient(DoorClient):
@@ -36,6 +38,7 @@ class UdpClient(DoorClient):
         self._assigned: set[_Tunnel] = set()
         self._announcing: asyncio.TimerHandle | None = None
         self.relay = relay
+        self.dialect: ClientDialect = V072Client(settings.tokens)
 
     @property
     def idle(self) -> int:
@@ -62,16 +65,12 @@ class UdpClient(DoorClient):
         """The number of tunnels that wait for a flow or for the control channel."""
         return len(self._idle) + self._opening
 
-    @property
-    def ticket(self) -> bytes:
-        """The ticket of this client; empty if the server is v0.7.2."""
-        return self._door.ticket
-
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
         host = await self._door.connect()
         self._server = (host, self._settings.remote_port)
-        if self.ticket:
+        self.dialect = self._dialect_of_server()
+        if self.dialect.repeats:
             self._announce_later()
         wanted, self._opening = self._opening, 0
         for _ in range(wanted):
@@ -89,10 +88,7 @@ class UdpClient(DoorClient):
             return
         tunnel = _Tunnel(self, sock)
         self._idle.add(tunnel)
-        if self.ticket:
-            tunnel.announce(self.ticket)
-        else:
-            tunnel.send([self._settings.tokens.current])
+        tunnel.announce()
 
     def disconnect(self) -> None:
         """Close the control channel and the idle tunnels; flows go on."""
@@ -123,13 +119,22 @@ class UdpClient(DoorClient):
         self._idle.discard(tunnel)
         self._assigned.discard(tunnel)
 
+    def _dialect_of_server(self) -> ClientDialect:
+        if not self._door.keys:
+            if self._door.ticket:
+                return TicketClient(self._door, self._settings.tokens)
+            return V072Client(self._settings.tokens)
+        from .udp_protected import ProtectedClient  # noqa: PLC0415 - loads cryptography
+
+        return ProtectedClient(self._door.keys)
+
     def _announce_later(self) -> None:
         self._announcing = self._loop.call_later(self.relay.patience.announce, self._announce_all)
 
     def _announce_all(self) -> None:
         self._announce_later()
         for tunnel in (*self._idle, *self._assigned):
-            tunnel.announce(self.ticket)
+            tunnel.announce()
 
 
 def _connect(host: str, port: int) -> socket.socket:
@@ -147,7 +152,7 @@ def _connect(host: str, port: int) -> socket.socket:
 class _Tunnel:
     """A socket that waits for a flow, the arrival of that flow, and then its near end."""
 
-    __slots__ = ("_assignment", "_early", "_flow", "_name", "_owner", "_socket", "target")
+    __slots__ = ("_early", "_flow", "_line", "_name", "_owner", "_socket", "target")
     datagrams = True
 
     def __init__(self, owner: UdpClient, sock: socket.socket) -> None:
@@ -155,14 +160,15 @@ class _Tunnel:
         self._owner = owner
         self._socket = DatagramSocket(owner.relay.poller, sock, self._received, counters)
         self._name = secrets.token_bytes(TUNNEL_SIZE)
-        self._assignment = b""
         self._early = DatagramQueue(counters)  # datagrams that arrived before the target's socket was ready
         self._flow: Flow | None = None
+        self._line: Line  # if there is a target
         self.target = ""
 
-    def announce(self, ticket: bytes) -> None:
-        """Announce this tunnel to a server with extensions, with or without an assignment."""
-        self._socket.send([announce(ticket, Announcement(self._name, assigned=bool(self._assignment)))])
+    def announce(self) -> None:
+        """Announce this tunnel, with or without an assignment."""
+        number = self._line.number if self.target else IDLE
+        self._socket.send(self._owner.dialect.announce(self._name, number))
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """Join it with the target through ``sock``, a UDP socket that is connected to it."""
@@ -181,7 +187,7 @@ class _Tunnel:
 
     def send(self, batch: Batch) -> None:
         """Send datagrams of the target to the server."""
-        self._socket.send(batch)
+        self._socket.send(self._line.seal(batch))
 
     def close(self) -> None:
         """Close the socket, and drop the datagrams that wait."""
@@ -190,38 +196,30 @@ class _Tunnel:
         self._flow = None
         self._owner.closed(self)
 
-    def _received(self, batch: Batch, _: Address) -> None:
-        batch = self._without_repeats(batch) if self._assignment else self._after_assignment(batch)
+    def _received(self, batch: Batch, address: Address) -> None:
+        batch = self._line.open(batch, address) if self.target else self._after_assignment(batch, address)
         if batch and self._flow:
             self._flow.from_near(batch)
         else:
             self._early.send(batch)
 
-    def _without_repeats(self, batch: Batch) -> Batch:
-        """Drop repeated assignments: a server with extensions repeats one until it is confirmed."""
-        assignment, size = self._assignment, len(self._assignment)
-        return [datagram for datagram in batch if len(datagram) != size or datagram != assignment]
-
-    def _after_assignment(self, batch: Batch) -> Batch:
-        """Find the assignment; return the datagrams after it. Those before it can't be used."""
-        ticket = self._owner.ticket
+    def _after_assignment(self, batch: Batch, address: Address) -> Batch:
+        """Find the assignment; return the flow's datagrams after it. Those before it can't be used."""
         for position, datagram in enumerate(batch):
-            target = read_assignment(ticket, datagram)
-            if target is not None:
-                self._assigned(target, datagram)
-                return self._without_repeats(batch[position + 1 :])
+            if received := self._owner.dialect.read(self._name, datagram, self._owner.relay.flows.counters):
+                self._assigned(received)
+                return received.line.open(batch[position + 1 :], address)
         return []
 
-    def _assigned(self, target: str, datagram: bytes | memoryview) -> None:
+    def _assigned(self, received: Received) -> None:
         try:
-            parse_target(target)
+            parse_target(received.target)
         except BadTargetError:
-            # Without a ticket (v0.7.2) the target may be lost or overtaken. This is a user's datagram then, which must
-            # not be logged, and the server will not use this tunnel for anything else.
+            # With v0.7.2 the target may be lost or overtaken. This is a user's datagram then, which must not be logged,
+            # and the server will not use this tunnel for anything else.
             self.close()
             return
-        self.target = target
-        self._assignment = bytes(datagram)
-        if self._owner.ticket:
-            self.announce(self._owner.ticket)
+        self._line = received.line
+        self.target = received.target
+        self.announce()
         self._owner.assigned(self)

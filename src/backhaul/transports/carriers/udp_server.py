@@ -1,6 +1,7 @@
 """The public end of transport udp: one UDP socket for all tunnels, which are addresses that the client announced."""
 
 import asyncio
+import itertools
 import logging
 import math
 from collections import OrderedDict
@@ -16,12 +17,14 @@ from backhaul.transports.connection import Connection
 from backhaul.transports.session import ClientSession
 from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.transports.user import User
-from backhaul.wire.announcements import ANNOUNCEMENT_SIZE, PING, Announcement, announces, assign, read_announcement
+from backhaul.wire.announcements import IDLE, PING, Announcement
 from backhaul.wire.datagrams import Batch
 from backhaul.wire.peer import Feature
 from backhaul.wire.signals import Signal
 
 from .server import GatedServer
+from .udp_dialect import Assigned, ServerDialect, V072Server
+from .udp_tickets import TicketServer
 
 log = logging.getLogger("backhaul.tunnel")
 
@@ -36,10 +39,15 @@ class UdpServer(GatedServer):
         self._loop = asyncio.get_running_loop()
         self._relay = relay
         self._by_address: dict[Address, _Tunnel] = {}
-        self._by_name: dict[bytes, _Tunnel] = {}  # the tunnels of a client with extensions
+        self._by_name: dict[bytes, _Tunnel] = {}  # those of clients that name their tunnels
         self._idle: OrderedDict[_Tunnel, None] = OrderedDict()
         self._pinging: asyncio.TimerHandle | None = None  # set while there is a control channel
         self._socket: DatagramSocket | None = None
+        self._serials = itertools.count(1)  # of sessions
+        self._dialect: ServerDialect = self._v072()  # of the client, even after the loss of its control channel
+        self._before: ServerDialect = self._dialect  # of the one before: its last messages may arrive late
+        self.sizes = self._dialect.sizes
+        """The sizes of messages about tunnels."""
         self.dropped = 0  # idle tunnels beyond channel_size
 
     @property
@@ -64,6 +72,8 @@ class UdpServer(GatedServer):
 
     def client_connected(self, session: ClientSession) -> None:
         """Tell the control plane, and keep tunnels alive that do not announce themselves."""
+        self._before, self._dialect = self._dialect, self._dialect_of(session)
+        self.sizes = frozenset(self._before.sizes) | frozenset(self._dialect.sizes)
         super().client_connected(session)
         self._ping_later()
 
@@ -77,7 +87,7 @@ class UdpServer(GatedServer):
         tunnel = self._take()
         if not tunnel:
             return Carry.LATER
-        tunnel.assign(flow, self.session.ticket)
+        tunnel.assign(flow, self._dialect)
         return Carry.CARRIED
 
     def stop_listening(self) -> None:
@@ -115,13 +125,8 @@ class UdpServer(GatedServer):
         if tunnel:
             log.debug("no sign of life from a tunnel to %s: its flow moves to another", flow.target)
             self.session.send(Signal.CHANNEL)
-            tunnel.assign(flow, self.session.ticket, again=True)
+            tunnel.assign(flow, self._dialect, again=True)
         return tunnel
-
-    def is_token(self, datagram: bytes | memoryview) -> bool:
-        """Return whether a datagram is the announcement of a tunnel by a v0.7.2 client."""
-        credentials = self._settings.credentials
-        return len(datagram) in credentials.sizes and credentials.find(datagram) is not None
 
     def forget(self, tunnel: "_Tunnel") -> None:
         """Forget a closed tunnel."""
@@ -129,36 +134,52 @@ class UdpServer(GatedServer):
         self._by_address.pop(tunnel.address, None)
         self._by_name.pop(tunnel.name, None)
 
-    def announced(self, announcement: Announcement, address: Address) -> None:
-        """Note that a tunnel of a client with extensions is at this address."""
+    def announced(self, announcement: Announcement, order: int, address: Address) -> None:
+        """Note that a tunnel is at this address; an announcement of lower ``order`` may have been overtaken."""
         tunnel = self._by_name.get(announcement.tunnel)
-        if tunnel:
-            tunnel.alive(confirmed=announcement.assigned)
-            if tunnel in self._idle:
-                self._idle.move_to_end(tunnel)
-            self._move(tunnel, address)
-        elif not announcement.assigned:  # otherwise it belongs to a flow that has ended here already
-            self._make_room(address)
-            self._add(_Tunnel(self, self._relay, announcement.tunnel, address))
+        if not tunnel:
+            if announcement.number == IDLE:  # otherwise it belongs to a flow that has ended here already
+                self._make_room(address)
+                self._add(_Tunnel(self, self._relay, announcement.tunnel, address, order))
+        elif announcement.number not in {IDLE, tunnel.number}:  # the client serves a flow that had the tunnel before
+            tunnel.end()
+        else:
+            self._still_there(tunnel, announcement, order, address)
 
-    def read(self, datagram: bytes | memoryview) -> Announcement | None:
-        """Return the announcement in a datagram of the present client, if there is one."""
-        return read_announcement(self.session.ticket, datagram)
+    def announced_unnamed(self, address: Address) -> None:
+        """Note that a v0.7.2 client has an idle tunnel at this address."""
+        if address not in self._by_address:
+            self._add(_Tunnel(self, self._relay, b"", address))
+
+    def take(self, datagram: bytes | memoryview, address: Address) -> bool:
+        """Act on a message about tunnels; return False for a datagram of a flow."""
+        return self._dialect.take(datagram, address) or self._before.take(datagram, address)
 
     def _received(self, batch: Batch, address: Address) -> None:
         tunnel = self._by_address.get(address)
         if tunnel and tunnel.flow:
             tunnel.received(batch)
         elif self.session.connected:
-            for datagram in batch:
-                self._introduced(datagram, address)
+            for datagram in batch:  # without a proof there is no answer
+                self._dialect.introduce(datagram, address)
 
-    def _introduced(self, datagram: bytes | memoryview, address: Address) -> None:
-        """Read a datagram from an address without a flow; without a proof it gets no answer."""
-        if announcement := self.read(datagram):
-            self.announced(announcement, address)
-        elif self.is_token(datagram) and address not in self._by_address:
-            self._add(_Tunnel(self, self._relay, b"", address))
+    def _v072(self) -> V072Server:
+        return V072Server(self._settings.credentials, self, self)
+
+    def _dialect_of(self, session: ClientSession) -> ServerDialect:
+        if not session.keys:
+            return TicketServer(self._v072(), session, self, self)
+        from .udp_protected import ProtectedServer  # noqa: PLC0415 - loads cryptography
+
+        return ProtectedServer(session.keys, next(self._serials), self, self)
+
+    def _still_there(self, tunnel: "_Tunnel", announcement: Announcement, order: int, address: Address) -> None:
+        tunnel.alive(confirmed=announcement.number != IDLE)
+        if tunnel in self._idle:
+            self._idle.move_to_end(tunnel)
+        if order >= tunnel.order:
+            tunnel.order = order
+            self._move(tunnel, address)
 
     def _take(self) -> "_Tunnel | None":
         return self._idle.popitem()[0] if self._idle else None
@@ -185,7 +206,7 @@ class UdpServer(GatedServer):
         self._pinging = self._loop.call_later(self._relay.patience.ping, self._ping_unnamed)
 
     def _ping_unnamed(self) -> None:
-        """Ping the tunnels of v0.7.2; a client with extensions announces its own."""
+        """Ping the tunnels of v0.7.2; others are announced by their client."""
         self._ping(tunnel for tunnel in self._idle if not tunnel.name)
         self._ping_later()
 
@@ -212,32 +233,40 @@ class _Tunnel:
     """An address of the client; once it is assigned, the far end of a flow."""
 
     __slots__ = (
-        "_alive_at", "_assignment", "_loop", "_owner", "_patience", "_relay", "_unanswered", "address", "flow", "name",
+        "_alive_at", "_assigned", "_confirmed", "_loop", "_owner", "_patience", "_relay", "_unanswered",
+        "address", "flow", "name", "order",
     )  # fmt: skip
 
-    def __init__(self, owner: UdpServer, relay: Relay, name: bytes, address: Address) -> None:
+    def __init__(self, owner: UdpServer, relay: Relay, name: bytes, address: Address, order: int = 0) -> None:
         self._loop = asyncio.get_running_loop()
         self._owner = owner
         self._relay = relay
         self._alive_at = self._loop.time()
-        self._assignment = b""  # repeated before every batch until it is confirmed
+        self._assigned: Assigned  # if there is a flow
+        self._confirmed = False  # until then the assignment is repeated before every batch
         self._unanswered = 0.0  # time since which the user has been sending without a sign of life; 0 after one
         self._patience = relay.patience.sign_of_life  # seconds
         self.name = name  # empty if the client is v0.7.2
         self.address = address
+        self.order = order  # of the announcement that told the address
         self.flow: Flow | None = None
 
-    def assign(self, flow: Flow, ticket: bytes, *, again: bool = False) -> None:
+    @property
+    def number(self) -> int:
+        """The number of its assignment."""
+        return self._assigned.line.number if self.flow else IDLE
+
+    def assign(self, flow: Flow, dialect: ServerDialect, *, again: bool = False) -> None:
         """Become the far end of ``flow``; ``again`` if it had another tunnel, without a sign of life."""
         self.flow = flow
-        self._assignment = assign(ticket if self.name else b"", flow.target)
+        self._assigned = dialect.assign(self.name, flow.target, flow.counters)
         if again and not self._may_be_forgotten():  # a flow that is never answered, as some are, moves only once
             self._unanswered = math.inf
         flow.attach(self)
 
     def received(self, batch: Batch) -> None:
         """Pass datagrams of the client to the user, except messages about the tunnel."""
-        answers = [datagram for datagram in batch if not self._take_message(datagram)]
+        answers = self._assigned.line.open(batch, self.address)
         if answers and self.flow:
             self.alive(confirmed=True)
             self.flow.from_far(answers)
@@ -249,7 +278,7 @@ class _Tunnel:
         if not self.name:
             self._patience = self._relay.patience.sign_of_life_v072
         if confirmed:
-            self._assignment = b""
+            self._confirmed = True
 
     def send(self, batch: Batch) -> None:
         """Send a user's datagrams to the client; move the flow to another tunnel if this one leads nowhere."""
@@ -261,11 +290,11 @@ class _Tunnel:
         elif now - self._unanswered > self._patience and self.flow and (other := self._owner.replace(self.flow)):
             other.send(batch)
             return
-        if self._assignment:
-            self._owner.transmit([self._assignment], self.address)
+        if not self._confirmed:
+            self._owner.transmit([self._assigned.message()], self.address)
             if not self.name:  # v0.7.2 would pass a second one on to the target
-                self._assignment = b""
-        self._owner.transmit(batch, self.address)
+                self._confirmed = True
+        self._owner.transmit(self._assigned.line.seal(batch), self.address)
 
     def close(self) -> None:
         """Give up the address, because the flow has ended."""
@@ -282,15 +311,6 @@ class _Tunnel:
     def _may_be_forgotten(self) -> bool:
         """Return whether the client has been silent for so long that a NAT may have dropped its mapping.
 
-        A client with extensions would announce itself; without an announcement it has left.
+        Any other client would announce the tunnel; without an announcement it has left.
         """
         return not self.name and self._loop.time() - self._alive_at > self._relay.patience.forgotten
-
-    def _take_message(self, datagram: bytes | memoryview) -> bool:
-        """Read a message of the client about its tunnels; return False for a datagram of the target."""
-        if len(datagram) != ANNOUNCEMENT_SIZE:
-            return not self.name and self._owner.is_token(datagram)
-        if announcement := self._owner.read(datagram):
-            self._owner.announced(announcement, self.address)
-            return True
-        return announces(self.name, datagram)

@@ -1,0 +1,163 @@
+"""Tunnels of transport udp in a protected session: sealed announcements and assignments, and sealed lines if asked for.
+
+Importing this module loads ``cryptography``; see ``security/records.py``.
+"""
+
+import functools
+import itertools
+import secrets
+from struct import Struct
+from typing import Final
+
+from backhaul.net.endpoints import Address
+from backhaul.net.udp import Counters
+from backhaul.security.datagrams import OVERHEAD, DatagramOpener, DatagramSealer
+from backhaul.security.session import SessionKeys
+from backhaul.wire.announcements import (
+    ANNOUNCEMENT_SIZES,
+    MAX_PADDING,
+    Announcement,
+    Assignment,
+    announce,
+    assign,
+    assignment_sizes,
+    read_announcement,
+    read_assignment,
+)
+from backhaul.wire.datagrams import MAX_PAYLOAD, Batch
+
+from .udp_dialect import Announced, Assigned, BareLine, Line, Messages, Received
+
+_ORDER_BITS: Final = 64  # of a number within one session
+_LINE: Final = Struct("!8sQ")
+_MOST: Final = MAX_PAYLOAD - OVERHEAD
+
+
+class SealedLine:
+    """Carries each datagram sealed; those that can't be opened are dropped and counted."""
+
+    __slots__ = ("_counters", "_messages", "_opener", "_sealer", "number")
+
+    def __init__(
+        self, messages: Messages, number: int, sealer: DatagramSealer, opener: DatagramOpener, counters: Counters
+    ) -> None:
+        self._messages = messages
+        self._sealer = sealer
+        self._opener = opener
+        self._counters = counters
+        self.number = number
+
+    def seal(self, batch: Batch) -> Batch:
+        """Return the datagrams, sealed; one that is too large then is dropped and counted."""
+        seal = self._sealer.seal
+        sealed = [seal(datagram) for datagram in batch if len(datagram) <= _MOST]
+        self._counters.dropped += len(batch) - len(sealed)
+        return sealed
+
+    def open(self, batch: Batch, address: Address) -> Batch:
+        """Return what was sealed."""
+        opened: list[bytes | memoryview] = []
+        for datagram in batch:
+            payload = self._opener.open(datagram)
+            if payload is not None:
+                opened.append(payload)
+            elif len(datagram) not in self._messages.sizes or not self._messages.take(datagram, address):
+                self._counters.dropped += 1
+        return opened
+
+
+class ProtectedServer:
+    """A client that announces its tunnels repeatedly, and is told their target until it confirms that."""
+
+    sizes = range(ANNOUNCEMENT_SIZES.start + OVERHEAD, ANNOUNCEMENT_SIZES.stop + OVERHEAD)
+
+    def __init__(self, keys: SessionKeys, serial: int, announced: Announced, messages: Messages) -> None:
+        """Use a ``serial`` that is higher than that of the session before; ``messages`` is as for ``V072Server``."""
+        self._keys = keys
+        self._order = serial << _ORDER_BITS
+        self._announced = announced
+        self._messages = messages
+        self._sealer, self._opener = _seals(keys, b"announcements")
+        self._numbers = itertools.count(1)
+
+    def introduce(self, datagram: bytes | memoryview, address: Address) -> None:
+        """Report the tunnel of a fresh announcement; a repeat is not even decrypted."""
+        if len(datagram) in self.sizes and self._opener.fresh(self._opener.number(datagram)):
+            self.take(datagram, address)
+
+    def take(self, datagram: bytes | memoryview, address: Address) -> bool:
+        """Report the tunnel of an announcement, unless it is a repeat; return False for anything else."""
+        if len(datagram) not in self.sizes:
+            return False
+        number = self._opener.number(datagram)
+        message = self._opener.decrypt(number, datagram)
+        if message is None:
+            return False
+        if self._opener.use(number) and (announcement := read_announcement(message)):
+            self._announced.announced(announcement, self._order | number, address)
+        return True
+
+    def assign(self, tunnel: bytes, target: str, counters: Counters) -> Assigned:
+        """Assign a tunnel, with a message that is sealed anew each time."""
+        assignment = Assignment(tunnel, next(self._numbers), target)
+        line = _line(self._keys, assignment, self._messages, counters)
+        return Assigned(line, functools.partial(self._message, assignment))
+
+    def _message(self, assignment: Assignment) -> bytes:
+        return self._sealer.seal(assign(assignment, _padding()))
+
+
+class ProtectedClient:
+    """A server that expects announcements of all tunnels, and assigns them."""
+
+    repeats = True
+
+    def __init__(self, keys: SessionKeys) -> None:
+        self._keys = keys
+        self._sealer, self._opener = _seals(keys, b"announcements")
+
+    def announce(self, tunnel: bytes, number: int) -> Batch:
+        """Return an announcement."""
+        return [self._sealer.seal(announce(Announcement(tunnel, number), _padding()))]
+
+    def read(self, tunnel: bytes, datagram: bytes | memoryview, counters: Counters) -> Received | None:
+        """Return the assignment in a fresh message; None if it names another tunnel."""
+        if len(datagram) < OVERHEAD or not self._opener.fresh(number := self._opener.number(datagram)):
+            return None
+        message = self._opener.decrypt(number, datagram)
+        assignment = read_assignment(message) if message else None
+        if not assignment or assignment.tunnel != tunnel:
+            return None
+        self._opener.use(number)
+        repeats = _Assignments(self._opener, assignment.target)
+        return Received(_line(self._keys, assignment, repeats, counters), assignment.target)
+
+
+class _Assignments:
+    """Finds assignments that the server has sent before it heard of the confirmation."""
+
+    def __init__(self, opener: DatagramOpener, target: str) -> None:
+        self._opener = opener
+        sizes = assignment_sizes(target)
+        self.sizes = range(sizes.start + OVERHEAD, sizes.stop + OVERHEAD)
+
+    def take(self, datagram: bytes | memoryview, address: Address) -> bool:
+        """Return whether a datagram is an assignment."""
+        del address
+        return self._opener.decrypt(self._opener.number(datagram), datagram) is not None
+
+
+def _line(keys: SessionKeys, assignment: Assignment, messages: Messages, counters: Counters) -> Line:
+    if not keys.payload:
+        return BareLine(messages, assignment.number)
+    sealer, opener = _seals(keys, b"tunnel" + _LINE.pack(assignment.tunnel, assignment.number))
+    return SealedLine(messages, assignment.number, sealer, opener, counters)
+
+
+def _seals(keys: SessionKeys, label: bytes) -> tuple[DatagramSealer, DatagramOpener]:
+    sends, receives = keys.datagrams(label)
+    return DatagramSealer(sends, keys.cipher), DatagramOpener(receives, keys.cipher)
+
+
+def _padding() -> int:
+    return secrets.randbelow(MAX_PADDING + 1)
