@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,8 @@ from backhaul.tunnel.timings import Timings
 # A busy machine may be slow at any single example, whose time is not under test.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+
+_NUMBERS = itertools.count()
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
@@ -77,10 +80,17 @@ def _repeated(params: dict[str, Any]) -> bool:
 
 @pytest.fixture(scope="session", autouse=True)
 def runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep status sockets of killed programs, and what clients remember, away from those of the machine."""
+    """Keep the status sockets of killed programs away from those of the machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNTIME_DIRECTORY", str(tmp_path_factory.mktemp("run")))
-        patch.setenv("STATE_DIRECTORY", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def state_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let clients remember nothing of other tests, whose servers may have had the same ports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STATE_DIRECTORY", f"{tmp_path_factory.getbasetemp()}/state/{next(_NUMBERS)}")
         yield
 
 
