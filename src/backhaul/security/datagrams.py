@@ -29,7 +29,8 @@ AHEAD: Final = 8
 
 _NUMBER: Final = Struct("!Q")
 _MAX_NUMBER: Final = 1 << 64
-_NONCE_START: Final = bytes(4)
+_NONCE: Final = Struct("!4xQ")
+_NONCE_START: Final = 4  # bytes before the masked number
 
 
 class _Keys:
@@ -73,8 +74,8 @@ class DatagramSealer:
         if number == self._end:
             self._next_key()
         self._number = number + 1
-        masked = _NUMBER.pack(number ^ self._mask)
-        return masked + self._aead.encrypt(_NONCE_START + masked, payload, None)
+        nonce = _NONCE.pack(number ^ self._mask)
+        return nonce[_NONCE_START:] + self._aead.encrypt(nonce, payload, None)
 
     def _next_key(self) -> None:
         if self._number == _MAX_NUMBER:
@@ -105,12 +106,12 @@ class DatagramOpener:
         """Return what was sealed; None if it is not authentic, was opened before, or is too old to tell."""
         if len(datagram) < OVERHEAD:
             return None
-        number = self.number(datagram)
+        number = _NUMBER.unpack_from(datagram)[0] ^ self._mask
         if not self._window.fresh(number):
             return None
         payload = self.decrypt(number, datagram)
         if payload is not None:
-            self._window.use(number)
+            self._window.mark(number)
         return payload
 
     def number(self, datagram: bytes | memoryview) -> int:
@@ -133,7 +134,7 @@ class DatagramOpener:
         if not aead:
             return None
         try:
-            payload = aead.decrypt(_NONCE_START + datagram[:NUMBER_SIZE], datagram[NUMBER_SIZE:], None)
+            payload = aead.decrypt(_NONCE.pack(number ^ self._mask), datagram[NUMBER_SIZE:], None)
         except InvalidTag:
             return None
         if epoch > self._epoch:

@@ -30,9 +30,14 @@ class ReplayWindow:
         """Mark ``number`` as used; return whether it was fresh."""
         if not self.fresh(number):
             return False
-        if number > self._highest:
-            self._seen = (self._seen << min(number - self._highest, self._size) | 1) & self._mask
+        self.mark(number)
+        return True
+
+    def mark(self, number: int) -> None:
+        """Mark a fresh number as used."""
+        ahead = number - self._highest
+        if ahead > 0:
+            self._seen = (self._seen << min(ahead, self._size) | 1) & self._mask
             self._highest = number
         else:
-            self._seen |= 1 << self._highest - number
-        return True
+            self._seen |= 1 << -ahead

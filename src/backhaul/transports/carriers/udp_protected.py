@@ -57,8 +57,9 @@ class SealedLine:
     def open(self, batch: Batch, address: Address) -> Batch:
         """Return what was sealed."""
         opened: list[bytes | memoryview] = []
+        unseal = self._opener.open
         for datagram in batch:
-            payload = self._opener.open(datagram)
+            payload = unseal(datagram)
             if payload is not None:
                 opened.append(payload)
             elif len(datagram) not in self._messages.sizes or not self._messages.take(datagram, address):
