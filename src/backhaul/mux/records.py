@@ -13,6 +13,7 @@ MAX_HEADER: Final = 16
 """Bytes of the longest header; with them the record begins at a round number."""
 _SMALLEST: Final = KIND_SIZE + TAG_SIZE
 _LARGEST: Final = KIND_SIZE + MAX_BODY + TAG_SIZE
+_NOTHING: Final = bytearray()
 
 Take: TypeAlias = Callable[[int, memoryview], None]
 """Takes kind and body of a record; the body is valid until the memory is overwritten that the record arrived in."""
@@ -51,16 +52,20 @@ class StreamRecords(RecordReader):
 class MessageRecords:
     """Records in binary WebSocket messages; ``masked`` is true on the client, whose frames have a mask."""
 
-    __slots__ = ("_masked", "_opener", "_parser", "_rest", "_take", "answers", "closed", "feed")
+    __slots__ = ("_masked", "_opener", "_parser", "_rest", "_take", "answers", "closed")
 
     def __init__(self, opener: Opener, take: Take, *, masked: bool) -> None:
         self._opener = opener
         self._take = take
         self._masked = masked
-        self._rest = bytearray()  # the beginning of a message whose end has not arrived yet
+        self._parser = websocket.FrameParser(self, expect_masked=not masked)
+        self._rest = _NOTHING  # the beginning of a message whose end has not arrived yet
         self.answers = b""
         self.closed = False
-        self.feed = websocket.FrameParser(self, expect_masked=not masked).feed
+
+    def feed(self, data: memoryview) -> None:
+        """Take bytes of the connection, in memory that may be overwritten. Raises RecordError or WebSocketError."""
+        self._parser.feed(data)
 
     def put_header(self, buffer: memoryview, at: int, size: int) -> int:
         """Put the header of a message."""
@@ -73,10 +78,11 @@ class MessageRecords:
         if self._rest or not message_end or piece.readonly:
             if len(self._rest) + len(piece) > _LARGEST:
                 raise RecordError(f"a message exceeds {_LARGEST} bytes")
+            self._rest = self._rest or bytearray()  # no idle session has one of its own
             self._rest += piece
             if not message_end:
                 return
-            piece, self._rest = memoryview(self._rest), bytearray()
+            piece, self._rest = memoryview(self._rest), _NOTHING
         if len(piece) < _SMALLEST:
             raise RecordError(f"a message of {len(piece)} bytes holds no record")
         plain = self._opener.open_in_place(piece)
