@@ -74,6 +74,13 @@ async def test_idle_tunnels_follow_a_nat_too(caplog: pytest.LogCaptureFixture) -
         assert await scene.user.ask(b"hello") == b"echo:hello"
 
 
+async def test_lost_announcements_are_repeated_before_the_interval_begins() -> None:
+    async with UdpNet("udp") as net:
+        net.patience = {"announce": 3600.0}
+        scene = await through_a_nat(net, lost=4)
+        await until(lambda: scene.tunnel.server.tunnel.transport.idle == 2)
+
+
 async def test_lost_assignments_are_repeated_and_no_payload_counts_as_one() -> None:
     async with UdpNet("udp") as net:
         scene = await through_a_nat(net)

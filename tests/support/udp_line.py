@@ -51,8 +51,10 @@ class Scene:
 class RecordingNat(Nat):
     """Keeps every datagram, and passes none of the server's on while it holds them back."""
 
-    def __init__(self, net: UdpNet, port: int, target: int) -> None:
+    def __init__(self, net: UdpNet, port: int, target: int, lost: int) -> None:
+        """Lose so many of the client's first datagrams."""
         super().__init__(net, port, target)
+        self._lost = lost
         self.sent: list[bytes] = []  # by the client
         self.answered: list[bytes] = []  # by the server
         self.holding = False  # what the server sends
@@ -71,19 +73,19 @@ class RecordingNat(Nat):
 
     def _sent(self, data: bytes) -> int:
         self.sent.append(data)
-        return 1
+        return 0 if len(self.sent) <= self._lost else 1
 
     def _answered(self, data: bytes) -> int:
         self.answered.append(data)
         return 0 if self.holding else 1
 
 
-async def through_a_nat(net: UdpNet) -> Scene:
-    """Start both ends, with two tunnels."""
+async def through_a_nat(net: UdpNet, *, lost: int = 0) -> Scene:
+    """Start both ends, with two tunnels; so many of the client's first datagrams are lost."""
     bind_port, port, echo = free_port(), free_port(), net.udp_echo()
     server = await net.server(bind_port, [f"{HOST}:{port}={echo.port}"])
     control = net.middlebox(bind_port)
-    nat = RecordingNat(net, control.port, bind_port)
+    nat = RecordingNat(net, control.port, bind_port, lost)
     client = await net.client(control.port, "connection_pool = 2")
     tunnel = Tunnel(server, client, bind_port, [port], net)
     await until(lambda: tunnel.connected)

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import secrets
 import socket
+from typing import Final
 
 from backhaul.net.connector import numeric_address
 from backhaul.net.endpoints import Address
@@ -21,6 +22,10 @@ from backhaul.wire.targets import BadTargetError, parse_target
 from .client import DoorClient
 from .udp_dialect import ClientDialect, Line, Received, V072Client
 from .udp_tickets import TicketClient
+
+# Seconds until tunnels are announced again after the connection, and twice as many each time after that: the first
+# announcements may be lost, or overtake what confirms the control channel.
+_SOON: Final = 0.05
 
 
 class UdpClient(DoorClient):
@@ -71,7 +76,7 @@ class UdpClient(DoorClient):
         self._server = (host, self._settings.remote_port)
         self.dialect = self._dialect_of_server()
         if self.dialect.repeats:
-            self._announce_later()
+            self._announce_after(_SOON)
         wanted, self._opening = self._opening, 0
         for _ in range(wanted):
             self.open()
@@ -128,11 +133,12 @@ class UdpClient(DoorClient):
 
         return ProtectedClient(self._door.keys)
 
-    def _announce_later(self) -> None:
-        self._announcing = self._loop.call_later(self.relay.patience.announce, self._announce_all)
+    def _announce_after(self, pause: float) -> None:
+        pause = min(pause, self.relay.patience.announce)
+        self._announcing = self._loop.call_later(pause, self._announce_all, 2 * pause)
 
-    def _announce_all(self) -> None:
-        self._announce_later()
+    def _announce_all(self, pause: float) -> None:
+        self._announce_after(pause)
         for tunnel in (*self._idle, *self._assigned):
             tunnel.announce()
 
