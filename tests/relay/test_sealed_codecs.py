@@ -50,7 +50,7 @@ def codecs(kind: str) -> tuple[Codec, Codec, Listening]:
     client: Codec
     server: Codec
     if kind == "records":
-        client, server = RecordCodec(one), RecordCodec(other)
+        client, server = RecordCodec(one.sealer, one.opener), RecordCodec(other.sealer, other.opener)
     else:
         client, server = messages(one, masked=True), messages(other, masked=False)
     server.events = heard
@@ -59,7 +59,7 @@ def codecs(kind: str) -> tuple[Codec, Codec, Listening]:
 
 def messages(of: Seals, *, masked: bool) -> SealedMessageCodec:
     parser = FrameParser(MessageReader(0, print, print), expect_masked=not masked)
-    return SealedMessageCodec(of, parser, masked=masked)
+    return SealedMessageCodec(of.sealer, of.opener, parser, masked=masked)
 
 
 def message(codec: Codec, data: bytes, *, last: bool = False) -> bytes:

@@ -9,9 +9,10 @@ from backhaul.security.records import (
     MAX_BODY,
     OVERHEAD,
     TAG_SIZE,
+    Opener,
     RecordError,
     RecordReader,
-    Seals,
+    Sealer,
 )
 from backhaul.wire import websocket
 
@@ -32,9 +33,9 @@ class RecordCodec:
     pings = False  # the kernel probes the connection
     whole_frames = True
 
-    def __init__(self, seals: Seals) -> None:
-        self._sealer = seals.sealer
-        self._reader = RecordReader(seals.opener, self._take)
+    def __init__(self, sealer: Sealer, opener: Opener) -> None:
+        self._sealer = sealer
+        self._reader = RecordReader(opener, self._take)
         self.events: Events = NOBODY
 
     def message(self, count: int, *, last: bool) -> memoryview:
@@ -80,10 +81,10 @@ class SealedMessageCodec(WebSocketFraming):
     half_close = True
     whole_frames = True
 
-    def __init__(self, seals: Seals, parser: websocket.FrameParser, *, masked: bool) -> None:
+    def __init__(self, sealer: Sealer, opener: Opener, parser: websocket.FrameParser, *, masked: bool) -> None:
         super().__init__(parser, masked=masked)
-        self._sealer = seals.sealer
-        self._opener = seals.opener
+        self._sealer = sealer
+        self._opener = opener
         self._rest: bytearray | None = None  # the beginning of a record whose end has not arrived yet
         self.pings = not masked
 

@@ -49,13 +49,14 @@ class SealedRawIdle(RawIdle):
 class RecordIdle(MessageIdle):
     """An idle connection on the public end, whose users' bytes are sealed."""
 
-    __slots__ = ("_owner", "_seals")
+    __slots__ = ("_opener", "_owner", "_sealer")
     takes_flows = True
 
     def __init__(self, relay: Relay, connection: SealedConnection, owner: CarrierOwner) -> None:
         super().__init__(relay, connection)
         self._owner = owner
-        self._seals = connection.seals
+        self._sealer = connection.seals.sealer
+        self._opener = connection.seals.opener
         if connection.received:
             self._refuse()
 
@@ -63,16 +64,16 @@ class RecordIdle(MessageIdle):
         """Do nothing: the kernel keeps the connection alive."""
 
     def _for_user(self, target: str) -> bytes:
-        return self._seals.sealer.frame(kinds.TCP, target.encode())
+        return self._sealer.frame(kinds.TCP, target.encode())
 
     def _for_flow(self, target: str) -> bytes:
-        return self._seals.sealer.frame(kinds.UDP, target.encode())
+        return self._sealer.frame(kinds.UDP, target.encode())
 
     def _message(self, data: bytes) -> bytes:
-        return self._seals.sealer.frame(kinds.DATA, data)
+        return self._sealer.frame(kinds.DATA, data)
 
     def _codec(self) -> Codec:
-        return RecordCodec(self._seals)
+        return RecordCodec(self._sealer, self._opener)
 
     def _received(self, data: bytes) -> None:
         """Close the connection, on which a client sends nothing before the target."""
@@ -124,14 +125,14 @@ class SealedRawIdleConnection(SilentConnection):
 class RecordIdleConnection(SealedRawIdleConnection):
     """An idle connection on the client, whose users' bytes are sealed."""
 
-    __slots__ = ("_seals",)
+    __slots__ = ("_sealer",)
 
     def __init__(self, relay: Relay, connection: SealedConnection, owner: IdleOwner) -> None:
         super().__init__(relay, connection, owner)
-        self._seals = connection.seals
+        self._sealer = connection.seals.sealer
 
     def _arrival(self, record: Record) -> Arrival:
-        target, codec = target_of(record.kind, record.body), RecordCodec(self._seals)
+        target, codec = target_of(record.kind, record.body), RecordCodec(self._sealer, self._opener)
         arrival = MessageArrival(self._relay, self._sock, codec, target, datagrams=record.kind == kinds.UDP)
         codec.feed(memoryview(bytearray(record.rest)))
         return arrival

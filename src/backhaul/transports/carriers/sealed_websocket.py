@@ -45,17 +45,17 @@ class SealedWsIdle(WsIdle):
 class WsRecordIdle(SealedWsIdle):
     """An idle connection on the public end, whose users' bytes are sealed."""
 
-    __slots__ = ("_seals",)
+    __slots__ = ("_opener",)
 
     def __init__(self, relay: Relay, connection: SealedConnection, owner: CarrierOwner) -> None:
         super().__init__(relay, connection, owner)
-        self._seals = connection.seals
+        self._opener = connection.seals.opener
 
     def _message(self, data: bytes) -> bytes:
         return _sealed(self._sealer, kinds.DATA, data)
 
     def _codec(self) -> Codec:
-        return SealedMessageCodec(self._seals, self._parser, masked=False)
+        return SealedMessageCodec(self._sealer, self._opener, self._parser, masked=False)
 
 
 class SealedWsIdleConnection(WsIdleConnection):
@@ -86,14 +86,14 @@ class SealedWsIdleConnection(WsIdleConnection):
 class WsRecordIdleConnection(SealedWsIdleConnection):
     """An idle connection on the client, whose users' bytes are sealed."""
 
-    __slots__ = ("_seals",)
+    __slots__ = ("_sealer",)
 
     def __init__(self, relay: Relay, connection: SealedConnection, owner: IdleOwner) -> None:
         super().__init__(relay, connection, owner)
-        self._seals = connection.seals
+        self._sealer = connection.seals.sealer
 
     def _codec(self) -> Codec:
-        return SealedMessageCodec(self._seals, self._parser, masked=True)
+        return SealedMessageCodec(self._sealer, self._opener, self._parser, masked=True)
 
 
 def _sealed(sealer: Sealer, kind: int, body: bytes) -> bytes:
