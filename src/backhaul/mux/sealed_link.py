@@ -151,17 +151,17 @@ class SealedTargetsLink(Link):
         seals: Seals,
     ) -> None:
         super().__init__(relay, conn, role, settings, owner, peer=peer)
-        self._seals = seals
+        self._sealer, self._opener = seals.sealer, seals.opener  # without the tuple around them
         self._fresh = False
 
     def announce(self, stream: "TunnelStream", target: bytes) -> None:
         """Begin a stream with its sealed target."""
-        self._seals.sealer.skip_to(stream.id)
-        stream.push(encode_string(self._seals.sealer.seal(target)))
+        self._sealer.skip_to(stream.id)
+        stream.push(encode_string(self._sealer.seal(target)))
 
     def target_reader(self, stream: "TunnelStream") -> TargetReader:
         """Return what reads the sealed target."""
-        return _SealedTarget(self._seals.opener, stream.id)
+        return _SealedTarget(self._opener, stream.id)
 
 
 class _SealedTarget:
