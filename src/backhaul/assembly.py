@@ -1,10 +1,13 @@
 """Settings that both ends derive from their configuration in the same way."""
 
+import asyncio
 from dataclasses import replace
 from typing import Final
 
 from backhaul.net.sockets import IDLE_INTERVAL, TUNNEL_IDLE, USED_INTERVAL, SocketOptions
 from backhaul.relay.patience import Patience
+from backhaul.security.psk import pre_shared_key
+from backhaul.transports.auth import Security
 from backhaul.transports.settings import GateLimits
 
 from .config import ClientConfig, ServerConfig
@@ -20,6 +23,13 @@ SESSION_PATIENCE = 300.0
 A vanished peer is noticed on the control channel within a minute; unused sessions are closed with it.
 """
 _MAX_VISITORS: Final = 512  # of the decoy: some 25 MB if all are stalled within a file over TLS
+
+
+async def prepare_keys(config: ServerConfig | ClientConfig) -> None:
+    """Make the keys of the tokens, which takes 100 ms for one that a person has chosen."""
+    if Security(config.security) is not Security.LEGACY:
+        for token in config.accepted:
+            await asyncio.to_thread(pre_shared_key, token.reveal().encode())
 
 
 def mux_settings(config: ServerConfig | ClientConfig) -> smux.Settings:

@@ -14,7 +14,7 @@ from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.state import ClientState, SessionState
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.memory import backlog_limit
-from backhaul.transports.auth import OwnTokens
+from backhaul.transports.auth import ForgetfulMemory, KnownServers, OwnTokens, Security
 from backhaul.transports.base import ClientTransport
 from backhaul.transports.registry import make_client
 from backhaul.transports.settings import ClientSettings
@@ -35,6 +35,7 @@ class Client:
         config: ClientConfig,
         *,
         names: LookUp = look_up,
+        known: KnownServers | None = None,
         descriptors: Callable[[], int] = descriptor_limit,
         timings: Timings = DEFAULT_TIMINGS,
         patience: Patience = DEFAULT_PATIENCE,
@@ -49,6 +50,7 @@ class Client:
         self._server_names = Resolver(lookup=names, trust=0)
         self._target_names = Resolver(lookup=names)
         self._targets = TargetBook()
+        self._known = known or ForgetfulMemory()
         self._descriptors = descriptors
         self._timings = timings
         self.tunnel = self._make_tunnel()
@@ -143,6 +145,9 @@ class Client:
             remote_port=config.remote_addr.port,
             tokens=OwnTokens(token.reveal() for token in config.accepted),
             mux=mux_settings(config),
+            security=Security(config.security),
+            encryption=config.encryption,
+            known=self._known,
             host_header=str(config.remote_addr.unscoped),
             edge_ip=config.edge_ip,
             path=config.path,

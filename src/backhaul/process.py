@@ -22,9 +22,11 @@ from backhaul.monitor.status import NO_CLIENT, PortStatus
 from backhaul.net.listeners import Listeners
 from backhaul.net.poller import reason
 from backhaul.net.unix_sockets import listener_at
+from backhaul.system.known_servers import KnownServers
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.log import configure
 from backhaul.system.memory import memory_limit
+from backhaul.system.state_directory import state_directory
 from backhaul.system.status_socket import serving, socket_path, take_turn
 
 from .assembly import gate_limits
@@ -255,7 +257,7 @@ def _make_end(config: Config, listeners: Listeners) -> Server | Client:
     if isinstance(config, ServerConfig):
         return Server(config, limits=gate_limits(descriptor_limit(), memory_limit()), listeners=listeners)
     listeners.settle()  # the file may have been a server's before
-    return Client(config)
+    return Client(config, known=KnownServers(state_directory()))
 
 
 async def _stop(end: Server | Client, replaced: Callable[[], bool]) -> None:

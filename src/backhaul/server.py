@@ -14,14 +14,14 @@ from backhaul.relay.flows import FlowTable
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.state import ServerState, SessionState
 from backhaul.system.memory import backlog_limit
-from backhaul.transports.auth import UNNAMED, Credentials
+from backhaul.transports.auth import UNNAMED, Credentials, Security
 from backhaul.transports.base import ServerTransport
 from backhaul.transports.registry import make_server
 from backhaul.transports.settings import DEFAULT_LIMITS, CarrierLimits, GateLimits, ServerSettings
 from backhaul.tunnel.server import ServerTunnel
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
-from .assembly import mux_settings, patient, tunnel_options
+from .assembly import mux_settings, patient, prepare_keys, tunnel_options
 from .config import ServerConfig
 from .errors import BackhaulError
 
@@ -54,6 +54,7 @@ class Server:
     async def start(self) -> None:
         """Listen; raise BackhaulError if the tunnel's own address is in use."""
         config = self.config
+        await prepare_keys(config)
         await self._listeners.hosts.learn(_bind_hosts(config))
         try:
             self.tunnel.start()
@@ -90,6 +91,7 @@ class Server:
         Raises BackhaulError if the tunnel's new address or certificate is unusable; the old configuration stays in
         force then.
         """
+        await prepare_keys(new)
         await self._listeners.hosts.learn(_bind_hosts(new))
         old, self.config = self.config, new
         if change.rebuild:
@@ -160,6 +162,8 @@ class Server:
             path=config.path,
             decoy=config.decoy,
             limits=self._limits,
+            security=Security(config.security),
+            encryption=config.encryption,
             listeners=WithheldListeners(self._listeners),
             tunnel_options=tunnel_options(config),
         )

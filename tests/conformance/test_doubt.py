@@ -2,15 +2,12 @@
 
 import pytest
 from tests.support.net import HOST, echo, free_port, until
-from tests.support.tunnel import IN_A_HURRY, Net
+from tests.support.tunnel import IN_A_HURRY, LEGACY, Net
 from tests.support.v072 import accept_control
 
 from backhaul.tunnel.liveness import Liveness
 
-ASKABLE = ["tcp", "ws", "wss", "wsmux", "wssmux"]  # the control channel of tcpmux has no question
 
-
-@pytest.mark.parametrize("any_net", ASKABLE, indirect=True)
 async def test_a_server_that_answers_is_kept(doubts: list[float], any_net: Net) -> None:
     any_net.timings = IN_A_HURRY
     tunnel = await any_net.tunnel(await any_net.echo(), server="heartbeat = 3600")
@@ -19,7 +16,6 @@ async def test_a_server_that_answers_is_kept(doubts: list[float], any_net: Net) 
     await echo(await tunnel.user(), b"still here")
 
 
-@pytest.mark.parametrize("any_net", ASKABLE, indirect=True)
 async def test_a_server_that_does_not_is_given_up(
     doubts: list[float], any_net: Net, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -56,7 +52,7 @@ async def test_a_server_that_cannot_be_asked_may_be_silent(beats: list[float], a
     any_net.timings = IN_A_HURRY
     bind_port, port = free_port(), free_port()
     await any_net.server(bind_port, [f"{HOST}:{port}={await any_net.echo()}"], heartbeat=0.7)
-    client = await any_net.client(bind_port)
+    client = await any_net.client(bind_port, LEGACY)
     user = await any_net.dial(port)
     await echo(user, b"hello")
     await until(lambda: len(beats) >= 2)
@@ -64,14 +60,14 @@ async def test_a_server_that_cannot_be_asked_may_be_silent(beats: list[float], a
     await echo(user, b"still here")
 
 
-async def test_servers_that_can_be_asked(any_net: Net) -> None:
+async def test_a_protected_server_can_be_asked(any_net: Net) -> None:
     tunnel = await any_net.tunnel()
-    await until(lambda: tunnel.client.tunnel.transport.can_ask is (any_net.transport != "tcpmux"))
+    assert tunnel.client.tunnel.transport.can_ask
 
 
 async def test_v072_cannot_be_asked_over_tcp(net: Net) -> None:
     listener = net.listen()
-    client = await net.client(listener.port)
+    client = await net.client(listener.port, LEGACY)
     await accept_control(await listener.accept())
     await until(lambda: client.tunnel.connected)
     assert not client.tunnel.transport.can_ask

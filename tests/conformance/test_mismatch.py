@@ -5,12 +5,11 @@ import asyncio
 import pytest
 from tests.support.doors import DoorOwner, door_settings
 from tests.support.net import HOST, Peer, free_port, until
-from tests.support.tunnel import Net
+from tests.support.tunnel import LEGACY, Net
 from tests.support.v072 import HANDSHAKE, dial_control
 from tests.support.web import BINARY, frame, upgraded
 
 from backhaul.client import Client
-from backhaul.errors import TransportError
 from backhaul.net.poller import make_poller
 from backhaul.net.resolver import Resolver
 from backhaul.server import Server
@@ -27,37 +26,19 @@ async def other_client(net: Net, server: Server, transport: str) -> Client:
     return await net.client(server.config.bind_addr.port)
 
 
-@pytest.mark.parametrize(("server_runs", "client_runs"), [pair for pair in PAIRS if pair[0] != "tcpmux"])
+@pytest.mark.parametrize(("server_runs", "client_runs"), PAIRS)
 async def test_both_ends_name_both_transports(
     server_runs: str, client_runs: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Net(server_runs) as net:
         server = await net.server(free_port())
         client = await other_client(net, server, client_runs)
-        lines = (
-            f"the client runs {client_runs}, this server {server_runs}",
-            f"the server runs {server_runs}, this client {client_runs}",
-        )
+        reason = f"the client runs {client_runs}, this server {server_runs}; set the same transport on both ends"
+        lines = f"no user can be carried: {reason}", f"refused by the server: {reason}"
         await until(lambda: all(line in caplog.text for line in lines))
-        told = [record for record in caplog.records if any(line in record.message for line in lines)]
-        assert {record.levelname for record in told} <= {"ERROR", "WARNING"}
-        assert lines[0] in server.tunnel.problem
+        assert server.tunnel.problem == reason
         assert not server.tunnel.connected
         assert not client.tunnel.connected
-
-
-async def test_a_tcpmux_server_learns_it_from_the_first_user() -> None:
-    """Its control channel has no question that a client could answer with its name."""
-    async with Net("tcpmux") as net:
-        port = free_port()
-        server = await net.server(free_port(), [f"{HOST}:{port}=1"])
-        client = await other_client(net, server, "tcp")
-        await until(lambda: server.tunnel.transport.idle)
-        await net.dial(port)
-        await until(lambda: "no sessions" in server.tunnel.problem)
-        await until(lambda: "same transport" in client.tunnel.problem)
-        assert not client.tunnel.connected
-        assert not server.tunnel.connected
 
 
 @pytest.mark.parametrize("client_runs", ["tcp", "udp"])
@@ -70,21 +51,33 @@ async def test_a_client_misses_the_first_signal_of_its_transport(client_runs: st
     server = await listener.accept()
     assert await server.receive(len(HANDSHAKE)) == HANDSHAKE
     await server.send(HANDSHAKE)  # like a server of tcpmux, and nothing follows
-    with pytest.raises(TransportError, match=f"the server runs tcpmux, this client {client_runs}"):
-        await connecting
-    assert owner.fit.told == [f"the server runs tcpmux, this client {client_runs}; set the same transport on both ends"]
+    await connecting
+    await until(lambda: owner.lost)
+    reason = f"the server runs tcpmux, this client {client_runs}; set the same transport on both ends"
+    assert owner.fit.told == owner.lost == [reason]
+    door.disconnect()
     assert await server.closed()
     resolver.close()
     poller.close()
 
 
 @pytest.mark.parametrize("transport", ["tcpmux", "wsmux"])
-async def test_different_versions_of_smux(transport: str) -> None:
+async def test_different_versions_of_smux(transport: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with Net(transport) as net:
+        server = await net.server(free_port(), lines="mux_version = 2")
+        await net.client(server.config.bind_addr.port)
+        reason = "the client has mux_version 1, this server 2; set the same on both ends"
+        await until(lambda: f"refused by the server: {reason}" in caplog.text)
+        assert server.tunnel.problem == reason
+
+
+@pytest.mark.parametrize("transport", ["tcpmux", "wsmux"])
+async def test_different_versions_of_smux_without_a_handshake(transport: str) -> None:
     async with Net(transport) as net:
         net.timings = {"restart": 0}  # at the end nobody waits for another client
         port = free_port()
         server = await net.server(free_port(), [f"{HOST}:{port}=1"], "mux_version = 2")
-        client = await net.client(server.config.bind_addr.port)
+        client = await net.client(server.config.bind_addr.port, LEGACY)
         await until(lambda: client.tunnel.transport.opening or client.tunnel.transport.idle)
         await net.dial(port)
         await until(lambda: any("mux_version" in end.tunnel.problem for end in (server, client)))

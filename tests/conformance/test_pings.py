@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests.support.net import HOST, Listener, Peer, free_port
-from tests.support.tunnel import Net
+from tests.support.tunnel import LEGACY, Net
 from tests.support.web import (
     BINARY,
     PING,
@@ -64,7 +64,7 @@ async def test_a_server_pings_all_silent_connections(ws: Net) -> None:
 
 async def test_a_client_pings_a_server_of_v072(ws: Net) -> None:
     listener, target = ws.listen(), ws.listen()
-    await ws.client(listener.port, "connection_pool = 1")
+    await ws.client(listener.port, f"{LEGACY}\nconnection_pool = 1")
     control = await accept(listener)
     carrier = await accept(listener)
     for _ in range(3):

@@ -8,21 +8,18 @@ from collections.abc import Callable
 import pytest
 from tests.support.net import HOST, PATIENCE, Listener, Peer, free_port
 from tests.support.transcripts import TRANSCRIPTS, Dialect, Player
-from tests.support.tunnel import Net
+from tests.support.tunnel import LEGACY, Net
 
 from backhaul.server import Server
-from backhaul.wire.control import hello
 
 WS_HEARTBEAT, WS_PING, WS_CLOSED = (bytes.fromhex(frame) for frame in ("820100", "820102", "820103"))
-# A NOP with an id that no stream has, by which two ends of this program recognise each other: on smux 1 and 2.
-NOP_1, NOP_2 = bytes.fromhex("01030000feffffff"), bytes.fromhex("02030000feffffff")
 DIALECTS = {
-    "tcp": Dialect(extension=hello("tcp")),
-    "tcp+proxy_protocol": Dialect(extension=hello("tcp")),
-    "tcpmux-v1": Dialect(greeting=NOP_1),
-    "tcpmux-v2": Dialect(greeting=NOP_2),
+    "tcp": Dialect(),
+    "tcp+proxy_protocol": Dialect(),
+    "tcpmux-v1": Dialect(),
+    "tcpmux-v2": Dialect(),
     "ws": Dialect(heartbeat=WS_HEARTBEAT, ping=WS_PING, farewell=WS_CLOSED),
-    "wsmux": Dialect(heartbeat=WS_HEARTBEAT, greeting=NOP_1, padded=True, farewell=WS_CLOSED),
+    "wsmux": Dialect(heartbeat=WS_HEARTBEAT, padded=True, farewell=WS_CLOSED),
 }
 # The keys of the recorded configurations that decide about bytes; addresses are those of this run.
 KEYS = ("proxy_protocol", "mux_version", "connection_pool")
@@ -129,7 +126,7 @@ async def test_the_client_sends_what_v072_sends(name: str) -> None:
     async with Net(transport) as net:
         target_port = await net.echo(port=free_port(digits=4), greeting=b"echo:")
         listener = net.listen()
-        await net.client(listener.port, lines)
+        await net.client(listener.port, f"{LEGACY}\n{lines}")
         scene = AroundClient(listener)
         rewrite = rewrite_for_client(target_port, listener.port)
         await Player(scene, "client->server", DIALECTS[name], rewrite).play(recorded["events"])

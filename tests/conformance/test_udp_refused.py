@@ -37,7 +37,7 @@ class OldClient:
 @pytest.mark.parametrize("transport", ["tcpmux", "ws"])
 async def test_refused_users_cost_no_carrier_and_one_log_line(transport: str, caplog: pytest.LogCaptureFixture) -> None:
     async with UdpNet(transport) as net:
-        net.patience, net.timings = {"hello": 0.2}, {"flow_patience": 0.3}
+        net.timings = {"flow_patience": 0.3}
         bind_port, port, echo = free_port(), free_port(), net.udp_echo()
         mapping = f"{HOST}:{port}={echo.port}"
         server = await net.server(bind_port, [mapping], FLOWS[transport], heartbeat=3600)
@@ -50,7 +50,7 @@ async def test_refused_users_cost_no_carrier_and_one_log_line(transport: str, ca
         user = net.udp(port)
         user.send(b"hello")
         await until(lambda: listening.udp.flows)
-        net.udp(port).send(b"hello")  # it waits as well, until it is known that the client is v0.7.2
+        net.udp(port).send(b"hello")
         await repeat(lambda: user.send(b"hello"), lambda: REFUSED in caplog.text)
         assert not server.tunnel.waiting
         before = listening.udp.dropped

@@ -7,19 +7,19 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from tests.support.datagrams import UdpNet, UdpPeer, repeat
+from tests.support.datagrams import UdpPeer, repeat
 from tests.support.net import HOST, free_port, until
-from tests.support.udp_line import announced, heard, protect, through_a_nat
+from tests.support.udp_line import ProtectedNet, announced, heard, through_a_nat
 
 from backhaul.wire.announcements import IDLE, Announcement
 
 UDP_SEGMENT = 103  # <linux/udp.h>; missing in the socket module
 
 
-@pytest.fixture(autouse=True, params=[False, True], ids=["protected", "encrypted"])
-def payload(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["", "encryption = true"], ids=["protected", "encrypted"])
+def lines(request: pytest.FixtureRequest) -> str:
     """Run each test without encryption of users' datagrams, and with it."""
-    protect(monkeypatch, payload=request.param)
+    return str(request.param)
 
 
 LONGEST_DATA = 40  # bytes, of these tests
@@ -34,8 +34,8 @@ async def insist(user: UdpPeer, data: bytes) -> bytes:
     return await user.receive()
 
 
-async def test_a_nat_that_changes_its_addresses_while_a_flow_is_open() -> None:
-    async with UdpNet("udp") as net:
+async def test_a_nat_that_changes_its_addresses_while_a_flow_is_open(lines: str) -> None:
+    async with ProtectedNet(lines) as net:
         net.patience = QUICK
         scene = await through_a_nat(net)
         assert await scene.user.ask(b"before") == b"echo:before"
@@ -46,8 +46,8 @@ async def test_a_nat_that_changes_its_addresses_while_a_flow_is_open() -> None:
         assert len(scene.tunnel.client.relay.flows) == 1
 
 
-async def test_a_nat_that_changes_its_addresses_while_only_the_target_sends() -> None:
-    async with UdpNet("udp") as net:
+async def test_a_nat_that_changes_its_addresses_while_only_the_target_sends(lines: str) -> None:
+    async with ProtectedNet(lines) as net:
         net.patience = QUICK
         scene = await through_a_nat(net)
         target = net.udp()
@@ -61,9 +61,9 @@ async def test_a_nat_that_changes_its_addresses_while_only_the_target_sends() ->
         await repeat(lambda: target.send(b"news", address), lambda: user.heard)
 
 
-async def test_idle_tunnels_follow_a_nat_too(caplog: pytest.LogCaptureFixture) -> None:
+async def test_idle_tunnels_follow_a_nat_too(lines: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", "backhaul.tunnel")
-    async with UdpNet("udp") as net:
+    async with ProtectedNet(lines) as net:
         net.patience = QUICK
         scene = await through_a_nat(net)
         transport = scene.tunnel.server.tunnel.transport
@@ -74,15 +74,15 @@ async def test_idle_tunnels_follow_a_nat_too(caplog: pytest.LogCaptureFixture) -
         assert await scene.user.ask(b"hello") == b"echo:hello"
 
 
-async def test_lost_announcements_are_repeated_before_the_interval_begins() -> None:
-    async with UdpNet("udp") as net:
+async def test_lost_announcements_are_repeated_before_the_interval_begins(lines: str) -> None:
+    async with ProtectedNet(lines) as net:
         net.patience = {"announce": 3600.0}
         scene = await through_a_nat(net, lost=4)
         await until(lambda: scene.tunnel.server.tunnel.transport.idle == 2)
 
 
-async def test_lost_assignments_are_repeated_and_no_payload_counts_as_one() -> None:
-    async with UdpNet("udp") as net:
+async def test_lost_assignments_are_repeated_and_no_payload_counts_as_one(lines: str) -> None:
+    async with ProtectedNet(lines) as net:
         scene = await through_a_nat(net)
         lost: list[bytes] = []
 
@@ -98,9 +98,9 @@ async def test_lost_assignments_are_repeated_and_no_payload_counts_as_one() -> N
         assert scene.tunnel.server.tunnel.ports.open[HOST, scene.tunnel.ports[0]].udp.total == 1
 
 
-async def test_repeats_and_losses_let_no_message_of_the_tunnel_through() -> None:
+async def test_repeats_and_losses_let_no_message_of_the_tunnel_through(lines: str) -> None:
     """Every datagram arrives three times, except the first confirmation of an assignment, which is lost."""
-    async with UdpNet("udp") as net:
+    async with ProtectedNet(lines) as net:
         net.patience = QUICK
         scene = await through_a_nat(net)
         confirmations: list[bytes] = []
@@ -131,8 +131,8 @@ async def test_repeats_and_losses_let_no_message_of_the_tunnel_through() -> None
         assert all(data.startswith(b"answer") for data, _ in user.heard)
 
 
-async def test_another_client_takes_over_and_flows_follow_it() -> None:
-    async with UdpNet("udp") as net:
+async def test_another_client_takes_over_and_flows_follow_it(lines: str) -> None:
+    async with ProtectedNet(lines) as net:
         net.patience = {"sign_of_life": -1.0}
         echo = net.udp_echo()
         tunnel = await net.flows(echo.port)
@@ -145,8 +145,8 @@ async def test_another_client_takes_over_and_flows_follow_it() -> None:
         assert tunnel.server.tunnel.ports.open[HOST, tunnel.ports[0]].udp.total == 1
 
 
-async def test_a_server_that_returns_gets_new_tunnels() -> None:
-    async with UdpNet("udp") as net:
+async def test_a_server_that_returns_gets_new_tunnels(lines: str) -> None:
+    async with ProtectedNet(lines) as net:
         echo = net.udp_echo()
         tunnel = await net.flows(echo.port)
         user = net.udp(tunnel.ports[0])
@@ -156,9 +156,9 @@ async def test_a_server_that_returns_gets_new_tunnels() -> None:
         assert await insist(user, b"after") == b"echo:after"
 
 
-async def test_a_reused_address_belongs_to_the_new_tunnel() -> None:
+async def test_a_reused_address_belongs_to_the_new_tunnel(lines: str) -> None:
     """A NAT gives the port of a flow to another tunnel, fresh or moved; neither flow gets the other's datagrams."""
-    async with UdpNet("udp") as net:
+    async with ProtectedNet(lines) as net:
         scene = await through_a_nat(net)
         transport, flows = scene.tunnel.server.tunnel.transport, scene.tunnel.server.relay.flows
         await until(lambda: transport.idle == 2)
@@ -184,8 +184,8 @@ def send_at_once(sock: socket.socket, first: bytes, last: bytes) -> None:
     sock.sendmsg([first, last], [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", len(first)))])
 
 
-async def test_without_a_socket_no_tunnel_is_opened_and_the_others_serve() -> None:
-    async with UdpNet("udp") as net:
+async def test_without_a_socket_no_tunnel_is_opened_and_the_others_serve(lines: str) -> None:
+    async with ProtectedNet(lines) as net:
         tunnel = await net.flows(net.udp_echo().port, client="connection_pool = 1")
         transport = tunnel.client.tunnel.transport
         await until(lambda: transport.idle == 1)

@@ -20,9 +20,12 @@ from tests.support.old_udp import (
     idle_tunnels,
     our_server,
 )
+from tests.support.protected import ProtectedClient
 from tests.support.transcripts import TRANSCRIPTS
+from tests.support.tunnel import LEGACY
 
 from backhaul.errors import BackhaulError
+from backhaul.security.hello import ClientHello
 from backhaul.wire.datagrams import Splitter
 
 
@@ -75,7 +78,7 @@ async def test_udp_client_with_a_v072_server() -> None:
         echo = net.udp_echo(port=free_port(digits=4))
         listener = net.listen()
         server = net.udp(port=listener.port)
-        client = await net.client(listener.port, "connection_pool = 2")
+        client = await net.client(listener.port, f"{LEGACY}\nconnection_pool = 2")
         control = await listener.accept()
         await old_server(net, control)
         announced = [await server.receive_from() for _ in range(2)]
@@ -123,7 +126,7 @@ async def test_tcp_client_with_a_v072_server() -> None:
     async with UdpNet("tcp") as net:
         echo = net.udp_echo(port=free_port(digits=4))
         listener = net.listen()
-        await net.client(listener.port, "connection_pool = 1")
+        await net.client(listener.port, f"{LEGACY}\nconnection_pool = 1")
         control = await listener.accept()
         await old_server(net, control)
         tunnel = await listener.accept()
@@ -182,7 +185,7 @@ async def test_udp_a_users_datagram_is_no_substitute_for_a_lost_target(caplog: p
     async with UdpNet("udp") as net:
         listener = net.listen()
         server = net.udp(port=listener.port)
-        client = await net.client(listener.port, "connection_pool = 1")
+        client = await net.client(listener.port, f"{LEGACY}\nconnection_pool = 1")
         await old_server(net, await listener.accept())
         _, address = await server.receive_from()
         server.send(b"a user's secret", address)
@@ -306,11 +309,12 @@ async def test_udp_a_client_that_returns_while_its_old_control_channel_looks_ali
 
 async def test_udp_no_tunnel_is_a_tcp_connection() -> None:
     async with UdpNet("udp") as net:
-        tunnel = await net.flows(net.udp_echo().port)
-        stranger = await net.dial(tunnel.bind_port)
-        await stranger.send(b"\x00\x10\x07" + tunnel.server.tunnel.transport.session.ticket)
-        assert await stranger.closed()
-        assert await net.udp(tunnel.ports[0]).ask(b"hello") == b"echo:hello"
+        await net.server(bind_port := free_port())
+        client = await ProtectedClient.connect(await net.dial(bind_port), ClientHello("udp"))
+        carrier = await net.dial(bind_port)
+        await carrier.send(client.admission())
+        assert await carrier.closed()
+        assert client.control.peer.silent()
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])

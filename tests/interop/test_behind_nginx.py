@@ -19,6 +19,9 @@ from tests.support.tunnel import Net, Tunnel
 USERS = 20
 MEGABYTE = os.urandom(1 << 20)
 PATH = 'path = "/assets"'
+TERMINATED = (
+    "TLS is terminated between client and server; if that is your CDN or proxy, set tls_verify = true on the client"
+)
 CONFIGURATION = """
 daemon off; pid {directory}/pid; error_log {directory}/error.log;
 events {{}}
@@ -147,6 +150,65 @@ async def test_a_user_who_has_finished_gets_the_answer(proxied: Tunnel) -> None:
     await target.send(b"answer")
     target.close()
     assert await user.receive_all() == b"answer"
+
+
+SECURE_ROUTES = [
+    Route("ws", "ws"),
+    Route("wss", "ws"),
+    Route("wss", "wss"),  # nginx has the server's own certificate, so TLS counts as one from end to end
+    Route("wssmux", "wsmux"),
+]
+
+
+@pytest.mark.parametrize("route", SECURE_ROUTES, ids=str)
+async def test_payload_is_sealed_where_nginx_terminates_unverified_tls(
+    route: Route, nginx: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Net(route.server) as net:
+        server = await net.server(bind_port := free_port(), lines=PATH)
+        net.transport = route.client
+        await net.client(nginx(route, bind_port), PATH)
+        await until(lambda: server.tunnel.connected)
+        terminated = route.client != route.server
+        keys = server.tunnel.transport.session.keys
+        assert keys
+        assert keys.payload is terminated
+        assert caplog.text.count(TERMINATED) == (2 if terminated else 0)  # in the log of each end
+
+
+@pytest.mark.parametrize("demanding", ["server", "client"])
+@pytest.mark.parametrize("route", [Route("wss", "ws"), Route("wssmux", "wsmux")], ids=str)
+async def test_required_refuses_unverified_tls_that_nginx_terminates(
+    route: Route, nginx: Start, demanding: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    required = {demanding: f'{PATH}\nsecurity = "required"'}
+    async with Net(route.server) as net:
+        server = await net.server(bind_port := free_port(), lines=required.get("server", PATH))
+        net.transport = route.client
+        client = await net.client(nginx(route, bind_port), required.get("client", PATH))
+        await until(lambda: f"refused by the server: {TERMINATED}" in caplog.text)
+        assert TERMINATED in server.tunnel.problem
+        assert not server.tunnel.opened
+        assert not client.tunnel.opened
+
+
+@pytest.mark.parametrize("route", SECURE_ROUTES, ids=str)
+async def test_required_accepts_verified_tls_that_nginx_terminates(
+    route: Route, nginx: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    required = f'{PATH}\nsecurity = "required"'
+    tls = f'tls_verify = true\ntls_ca = "{certificate()[0]}"' if route.client != "ws" else ""
+    port = free_port()
+    async with Net(route.server) as net:
+        server = await net.server(bind_port := free_port(), [f"{HOST}:{port}={await net.echo()}"], required)
+        net.transport = route.client
+        await net.client(nginx(route, bind_port), f"{required}\n{tls}")
+        await until(lambda: server.tunnel.connected)
+        keys = server.tunnel.transport.session.keys
+        assert keys
+        assert not keys.payload
+        await echo(await net.dial(port), b"hello")
+        assert TERMINATED not in caplog.text
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if not route.client.endswith("mux")], ids=str)

@@ -1,7 +1,6 @@
 """Further bytes that v0.7.2 receives; its log is checked for intolerable ones at the end of every test."""
 
 import asyncio
-import re
 import socket
 
 import pytest
@@ -26,12 +25,11 @@ async def test_the_target_learns_the_address_of_the_user(mixed: Mixed) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in cases(("tcp", "udp")) if case.ours == "client"], ids=str)
-async def test_the_client_adds_nothing_but_its_hello(mixed: Mixed) -> None:
-    """It sends the hello once, after the answer to the round trip; the Go server ignores both bytes."""
+async def test_the_client_adds_nothing_to_its_control_channel(mixed: Mixed) -> None:
     await mixed.start(await mixed.net.echo(), heartbeat=0.05)
     await mixed.peer.logs("round trip measured")
     await mixed.peer.logs("heartbeat", 5)
-    assert re.findall(r"ignored 0x(..)", mixed.peer.log) == ["48", {"tcp": "80", "udp": "82"}[mixed.case.transport]]
+    assert "ignored 0x" not in mixed.peer.log
 
 
 @pytest.mark.parametrize("case", cases(MUX), ids=str)

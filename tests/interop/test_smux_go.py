@@ -91,9 +91,6 @@ class Driver:
     def on_stream(self, stream: Stream[Flow]) -> None:
         self.flows.append(Flow(stream, None))
 
-    def on_nop(self, stream_id: int) -> None:
-        raise AssertionError(stream_id)
-
     resets = False
 
     def on_reset(self, stream: Stream[Flow]) -> None:

@@ -17,15 +17,16 @@ from backhaul.wire.upgrade import (
     USER_AGENTS,
     Answer,
     AnswerReader,
+    Asked,
     UpgradeError,
     accept,
     bearer,
-    carrier_of,
     encode_key,
     is_direct_v072,
     key_of,
-    mark_line,
+    message_line,
     padding_line,
+    sealed_message,
     upgrade_problem,
 )
 
@@ -77,7 +78,7 @@ class Proxied:
     def answer(self, head: bytes, key: bytes) -> Answer:
         """Send an answer; return the bytes that reach the client."""
         self.server.sendall(head)
-        reader = AnswerReader(TOKEN, key)
+        reader = AnswerReader(key)
         while not (answer := reader.feed(self.client.recv(100_000))):
             pass
         return answer
@@ -118,15 +119,15 @@ def recorded_request() -> bytes:
     return "\r\n".join([event["http"], *event["headers"], "", ""]).encode()
 
 
-def test_two_ends_of_this_program_recognise_each_other_through_nginx(proxied: Proxied) -> None:
-    key = encode_key(os.urandom(NONCE_SIZE))
-    request = proxied.ask(
-        upgrade.request(path="/tunnel/7", host="a", token=TOKEN, key=key, user_id=7, user_agent=USER_AGENTS[0])
-    )
+@pytest.mark.parametrize("size", [56, 56 + 63, 96 + 512])
+def test_messages_of_a_handshake_pass_through_nginx(proxied: Proxied, size: int) -> None:
+    key, first, second = encode_key(os.urandom(NONCE_SIZE)), os.urandom(size), os.urandom(size)
+    asked = Asked(path="/tunnel/7", host="a", key=key, user_id=7, user_agent=USER_AGENTS[0])
+    request = proxied.ask(upgrade.sealed_request(asked, first))
     assert not upgrade_problem(request)
-    assert bearer(request) == TOKEN
-    assert carrier_of(request, TOKEN)
-    assert proxied.answer(accept(key, mark_line(TOKEN, key)), key).carrier
+    assert bearer(request) is None
+    assert sealed_message(request) == first
+    assert proxied.answer(accept(key, message_line(second)), key) == Answer(second, b"")
 
 
 def test_a_v072_client_through_nginx_does_not_count_as_direct(proxied: Proxied) -> None:
@@ -134,7 +135,7 @@ def test_a_v072_client_through_nginx_does_not_count_as_direct(proxied: Proxied) 
     assert not upgrade_problem(request)
     assert bearer(request) == TOKEN
     assert not is_direct_v072(request)
-    assert proxied.answer(accept(key_of(request)), key_of(request)) == Answer(carrier="", rest=b"")
+    assert proxied.answer(accept(key_of(request)), key_of(request)) == Answer(message=b"", rest=b"")
 
 
 def test_nginx_refuses_the_padding(proxied: Proxied) -> None:

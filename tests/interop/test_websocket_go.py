@@ -16,6 +16,7 @@ from backhaul.wire.upgrade import (
     NONCE_SIZE,
     USER_AGENTS,
     AnswerReader,
+    Asked,
     UpgradeError,
     accept,
     bearer,
@@ -143,16 +144,15 @@ def dial(address: tuple[str, int], *, path: str = "/tunnel/7", token: bytes = TO
     try:
         key = encode_key(os.urandom(NONCE_SIZE))
         host = f"{address[0]}:{address[1]}"
-        connection.sendall(
-            upgrade.request(path=path, host=host, token=token, key=key, user_id=7, user_agent=USER_AGENTS[0])
-        )
-        reader = AnswerReader(token, key)
+        asked = Asked(path=path, host=host, key=key, user_id=7, user_agent=USER_AGENTS[0])
+        connection.sendall(upgrade.request(asked, token))
+        reader = AnswerReader(key)
         while not (answer := reader.feed(connection.recv(100_000))):
             pass
     except BaseException:
         connection.close()
         raise
-    assert not answer.carrier
+    assert not answer.message
     return Link(connection, answer.rest, is_client=True)
 
 

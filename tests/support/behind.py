@@ -1,11 +1,11 @@
-"""A client whose server is played by the test, as v0.7.2 or with extensions."""
+"""A client whose server is played by the test, as v0.7.2 or protected."""
 
 from dataclasses import dataclass
 
 from backhaul.client import Client
-from backhaul.wire.control import hello_answer
 
 from .net import Listener, Peer
+from .protected import Control, ProtectedServer
 from .tunnel import Net
 from .v072 import HANDSHAKE, RTT, accept_control
 
@@ -18,13 +18,15 @@ class Behind:
     client: Client
     listener: Listener
 
-    async def control(self, ticket: bytes = b"") -> Peer:
-        """Accept the next control channel; with a ``ticket`` as a server with extensions."""
+    async def control(self) -> Peer:
+        """Accept the next control channel as v0.7.2."""
         control = await self.listener.accept()
         await accept_control(control)
-        if ticket:
-            await control.send(hello_answer("tcp", ticket))
         return control
+
+    async def protected(self, server: ProtectedServer) -> Control:
+        """Accept the next control channel as a server with extensions."""
+        return await server.accept(await self.listener.accept())
 
     async def carriers(self, count: int) -> list[Peer]:
         """Accept tunnel connections."""

@@ -1,7 +1,7 @@
 """A door of the client by itself: its settings, and an owner that records what it reports."""
 
 from backhaul.net.sockets import SocketOptions
-from backhaul.transports.auth import OwnTokens
+from backhaul.transports.auth import OwnTokens, Security
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import Settings
@@ -24,6 +24,7 @@ def door_settings(port: int, *, greeting_grace: float = 20.0, mux: Settings | No
         leave=0,
         greeting_grace=greeting_grace,
         mux=mux or Settings(),
+        security=Security.LEGACY,
     )
 
 
@@ -38,13 +39,13 @@ class Complaints(Indifferent):
 
 
 class DoorOwner:
-    """Records the mismatches that a door reports."""
+    """Records the mismatches and losses that a door reports."""
 
     def __init__(self) -> None:
         self.fit = Complaints()
+        self.lost: list[str] = []
 
     def signal_received(self, signal: Signal) -> None: ...
 
-    def server_recognised(self) -> None: ...
-
-    def control_lost(self, reason: str) -> None: ...
+    def control_lost(self, reason: str) -> None:
+        self.lost.append(reason)

@@ -15,7 +15,7 @@ from backhaul.relay.traffic import Meter, Traffic
 from backhaul.security.records import Cipher, Opener, Sealer, Seals
 from backhaul.security.session import SessionKeys, Side
 from backhaul.transports.auth import Credentials
-from backhaul.transports.base import Arrival, DoorEvents, GateEvents, Opened
+from backhaul.transports.base import Arrival, ClientControlEvents, GateEvents, Opened
 from backhaul.transports.carriers.mux_client import MuxClient
 from backhaul.transports.carriers.mux_server import MuxServer
 from backhaul.transports.connection import SealedConnection
@@ -101,7 +101,6 @@ class _Session:
     connected = True
     rtt = 0.0
     vouches = True
-    ticket = b""
     keys: SessionKeys | None = None
 
     def send(self, signal: Signal) -> None: ...
@@ -123,7 +122,7 @@ class _Door:
     def __init__(self) -> None:
         self.done: list[Opened] = []
 
-    def start(self, events: DoorEvents) -> None: ...
+    def start(self, events: ClientControlEvents) -> None: ...
     async def connect(self) -> str:
         return ""
 
@@ -131,6 +130,7 @@ class _Door:
         self.done.append(done)
 
     def send(self, signal: Signal) -> None: ...
+    def refuse(self, target: str, reason: str) -> None: ...
     def probe(self) -> None: ...
     def disconnect(self) -> None: ...
     def close(self) -> None: ...
@@ -146,6 +146,7 @@ class _ServerEvents:
 
     def client_connected(self, session: ClientSession) -> None: ...
     def client_lost(self, reason: str, *, goodbye: bool = False) -> None: ...
+    def target_refused(self, target: str, reason: str) -> None: ...
     def carrier_ready(self) -> None:
         self.ready += 1
 

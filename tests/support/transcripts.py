@@ -26,9 +26,7 @@ class Dialect:
     """The properties of a transport that a player needs."""
 
     heartbeat: bytes = b"\x00"  # on the control channel; their number between two events is left to the clock
-    extension: bytes = b""  # bytes of this client on the control channel beyond v0.7.2, which ignores them
     ping: bytes = b""  # the server's heartbeat on idle tunnel connections
-    greeting: bytes = b""  # bytes of this client on a tunnel connection beyond v0.7.2, ignored by the Go library
     padded: bool = False  # this server's answer on tunnel connections ends with BUFFER bytes beyond v0.7.2
     farewell: bytes = b""  # bytes of this server at the end of the control channel beyond v0.7.2
 
@@ -39,8 +37,7 @@ _KEY = re.compile(rb"Sec-WebSocket-Key: ([A-Za-z0-9+/]{22}==)\r\n")
 _USER_ID = re.compile(rb"X-User-Id: (\d+)\r\n")
 _ACCEPT = re.compile(rb"(?<=Sec-WebSocket-Accept: )[^\r]+")
 _ANY_BROWSER = re.compile(rb"(?<=User-Agent: )[^\r]+")
-# In the same place this client sends its mark, and offers no compression.
-_OFFER = re.compile(rb"(?:Sec-WebSocket-Extensions: permessage-deflate|Cookie: session=)[^\r]+")
+_OFFER = re.compile(rb"Sec-WebSocket-Extensions: permessage-deflate[^\r]+\r\n")  # this client offers no compression
 _PADDING = re.compile(rb"Set-Cookie: [^\r]+\r\n(?=\r\n$)")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
@@ -149,7 +146,7 @@ class Player:
         """Return the bytes that the end under test may send on a connection at any time."""
         if number == 0:
             return self._dialect.heartbeat
-        return self._dialect.ping if self._direction == "server->client" else self._dialect.greeting
+        return self._dialect.ping if self._direction == "server->client" else b""
 
     def _assign(self, number: int, peer: Peer) -> Peer:
         self._unassigned.remove(peer)
@@ -214,7 +211,7 @@ class Player:
         assert rest.hex() == (b"" if number else self._farewell()).hex()
 
     def _farewell(self) -> bytes:
-        return self._dialect.farewell if self._direction == "server->client" else self._dialect.extension
+        return self._dialect.farewell if self._direction == "server->client" else b""
 
 
 def _drop(received: bytearray, between: bytes) -> None:
@@ -234,7 +231,7 @@ def _without_chance(request: bytes) -> bytes:
     """Return the request with placeholders for its random parts; the user's id is in the path, too."""
     for part in (_KEY, _USER_ID):
         request = request.replace(_find(part, request), b"<random>")
-    return _OFFER.sub(b"<offer>", _ANY_BROWSER.sub(b"<browser>", request))
+    return _OFFER.sub(b"", _ANY_BROWSER.sub(b"<browser>", request))
 
 
 def _find(part: re.Pattern[bytes], head: bytes) -> bytes:

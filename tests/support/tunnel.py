@@ -15,6 +15,7 @@ from backhaul.net.listeners import Listeners
 from backhaul.net.resolver import LookUp, look_up
 from backhaul.relay.patience import Patience
 from backhaul.server import Server
+from backhaul.transports.auth import KnownServers
 from backhaul.transports.settings import DEFAULT_LIMITS
 from backhaul.tunnel.timings import Timings
 
@@ -33,6 +34,8 @@ BUILT = (
     "wsmux",
     "wssmux",
 )  # the transports of this version, all with the same behaviour
+
+LEGACY = 'security = "legacy"'  # the line of an end whose peer a test plays as v0.7.2
 
 PROXY_PROTOCOL = ("tcp", "tcpmux", "wsmux", "wssmux")  # the transports on which v0.7.2 has it
 
@@ -181,9 +184,13 @@ class Net(Sockets):
         host: str = HOST,
         names: LookUp = look_up,
         descriptors: int = 1 << 16,
+        known: KnownServers | None = None,
         **unchecked: Any,  # noqa: ANN401 - any key
     ) -> Client:
-        """Start a client; ``names`` finds the addresses of names, ``descriptors`` limits open files."""
+        """Start a client; ``names`` finds the addresses of names, ``descriptors`` limits open files.
+
+        Without ``known`` it forgets its servers.
+        """
         config = client_config(self.transport, f"{host}:{remote_port}", lines, **unchecked)
         client = Client(
             config,
@@ -191,6 +198,7 @@ class Net(Sockets):
             descriptors=lambda: descriptors,
             timings=Timings(**(SETTLED | self.timings)),
             patience=Patience(**self.patience),
+            known=known,
         )
         await client.start()
         self._clients.append(client)

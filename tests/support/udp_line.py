@@ -1,29 +1,29 @@
 """Transport udp on the line: a NAT that records and holds back, and the messages as the ends read them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import pytest
+from typing import Any
 
 from backhaul.config.ports import PortMapping
 from backhaul.security.datagrams import DatagramOpener, DatagramSealer
-from backhaul.security.records import Cipher
-from backhaul.security.session import SessionKeys, Side
 from backhaul.server import Server
-from backhaul.transports.control.raw_session import RawSession
-from backhaul.transports.doors.raw import RawDoor
 from backhaul.wire.announcements import Announcement, announce, read_announcement
 
 from .datagrams import Nat, UdpNet, UdpPeer
 from .net import HOST, free_port, until
 from .tunnel import Tunnel
 
-MASTER = bytes(range(32))
 
+class ProtectedNet(UdpNet):
+    """A net for transport udp whose servers have these ``lines`` in their configuration."""
 
-def protect(monkeypatch: pytest.MonkeyPatch, *, payload: bool) -> None:
-    """Have ends that are started from now on use a protected session."""
-    monkeypatch.setattr(RawSession, "keys", SessionKeys(MASTER, Side.SERVER, Cipher.AES_128_GCM, payload=payload))
-    monkeypatch.setattr(RawDoor, "keys", SessionKeys(MASTER, Side.CLIENT, Cipher.AES_128_GCM, payload=payload))
+    def __init__(self, lines: str) -> None:
+        super().__init__("udp")
+        self._lines = lines
+
+    async def server(self, bind_port: int, ports: Sequence[str] = (), lines: str = "", **options: Any) -> Server:  # noqa: ANN401 - those of Net
+        """Start a server."""
+        return await super().server(bind_port, ports, f"{lines}\n{self._lines}", **options)
 
 
 @dataclass
@@ -105,5 +105,5 @@ def announced(server: Server, announcement: Announcement, *, newer: int = 0) -> 
     """Return an announcement as from the server's client, newer than its own and those with a smaller ``newer``."""
     keys = server.tunnel.transport.session.keys
     assert keys
-    sealer = DatagramSealer(keys.datagrams(b"announcements")[1], keys.cipher, number=500 + newer)
+    sealer = DatagramSealer(keys.datagrams(b"announcements")[1], keys.cipher, number=5000 + newer)
     return sealer.seal(announce(announcement, 0))

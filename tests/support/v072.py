@@ -1,8 +1,7 @@
-"""The two ends of v0.7.2 on transport tcp, as far as tests play them: without hello and ticket."""
+"""The two ends of v0.7.2 on transport tcp, as far as tests play them."""
 
-from backhaul.wire.control import hello
 from backhaul.wire.frames import encode
-from backhaul.wire.signals import TICKET_SIZE, Signal
+from backhaul.wire.signals import Signal
 
 from .net import Peer
 from .tunnel import TOKEN, Net
@@ -20,19 +19,11 @@ async def dial_control(net: Net, port: int, source: str = "") -> Peer:
     return control
 
 
-async def say_hello(control: Peer) -> bytes:
-    """Become a peer with extensions; return the ticket."""
-    await control.send(hello("tcp"))
-    answer = await control.receive(len(hello("tcp")) + TICKET_SIZE)
-    assert answer.startswith(hello("tcp"))
-    return answer[len(hello("tcp")) :]
-
-
 async def accept_control(listener_peer: Peer) -> None:
     """Answer a handshake as the v0.7.2 server does."""
     assert await listener_peer.receive(len(HANDSHAKE)) == HANDSHAKE
     await listener_peer.send(HANDSHAKE + RTT)
-    assert await listener_peer.receive(1 + len(hello("tcp"))) == RTT + hello("tcp")
+    assert await listener_peer.receive(1) == RTT
 
 
 def header(target: object) -> bytes:

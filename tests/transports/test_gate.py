@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from tests.support.net import HOST, free_port, until
 from tests.support.public import Public
 from tests.support.tunnel import TOKEN, Net
-from tests.support.v072 import HANDSHAKE, RTT, dial_control, say_hello
+from tests.support.v072 import HANDSHAKE, RTT, dial_control
 
 from backhaul.config.secret import Secret
 from backhaul.system.limits import raise_descriptor_limit
 from backhaul.transports.control.channel import ControlChannel
-from backhaul.wire.control import hello
 from backhaul.wire.frames import encode
-from backhaul.wire.signals import TICKET_SIZE, Signal
+from backhaul.wire.signals import Signal
 
 OTHER_ADDRESS = "127.0.0.2"
 
@@ -39,7 +38,7 @@ class TestHandshake:
         assert "guess" not in caplog.text
         assert not public.server.tunnel.connected
 
-    @pytest.mark.parametrize("kind", [Signal.HEARTBEAT, Signal.TCP, Signal.TICKET, 255])
+    @pytest.mark.parametrize("kind", [Signal.HEARTBEAT, Signal.TCP, Signal.PROBE, 0x7F, 0x80, 255])
     async def test_the_right_token_with_a_wrong_type(self, public: Public, kind: int) -> None:
         other = await public.tunnel_connection()
         await other.send(encode(kind, TOKEN.encode()))
@@ -77,8 +76,8 @@ class TestHandshake:
         client = await public.tunnel_connection()
         await client.send(HANDSHAKE)
         assert await client.receive(len(HANDSHAKE) + 1) == HANDSHAKE + RTT
-        client.sock.send(hello("tcp") + bytes([Signal.CLOSED]))  # the server reads both at once ...
-        client.reset()  # ... and can't send the answer to the first any more
+        client.sock.send(bytes([Signal.RTT, Signal.CLOSED]))  # the server reads both at once ...
+        client.reset()  # ... and finds the error with its next call
         await until(lambda: not public.server.tunnel.connected)
         assert "the client closed it to stop or to reload" in caplog.text
         assert "reset" not in caplog.text
@@ -89,7 +88,7 @@ class TestHandshake:
         caplog.set_level(logging.DEBUG)
         port = free_port()
         await net.server(port)
-        await net.client(port, 'token = "an0ther"')
+        await net.client(port, 'token = "an0ther"\nsecurity = "legacy"')
         refused = f"can't connect to 127.0.0.1:{port}: the server closed the connection during the handshake"
         await until(lambda: refused in caplog.text)
         assert f"{refused}; is the token right?" in caplog.text
@@ -198,7 +197,7 @@ class TestTakeOver:
     async def test_a_second_handshake_from_the_same_address(
         self, public: Public, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """It counts as a tunnel connection at first: without a ticket it looks the same."""
+        """It counts as a tunnel connection at first: those of v0.7.2 say nothing."""
         first = await public.client()
         second = await public.tunnel_connection()
         await second.send(HANDSHAKE)
@@ -257,12 +256,6 @@ class TestTakeOver:
         await public.client(OTHER_ADDRESS)
         assert await first.receive_all() == b""
 
-    async def test_a_handshake_in_place_of_a_ticket(self, public: Public) -> None:
-        first = await public.client()
-        await say_hello(first)
-        await public.client()
-        assert await first.receive_all() == b""
-
     async def test_a_wrong_token_takes_nothing_over(self, public: Public) -> None:
         first = await public.client()
         other = await public.tunnel_connection()
@@ -270,13 +263,6 @@ class TestTakeOver:
         assert await other.closed()
         assert first.silent()
         assert public.server.tunnel.connected
-
-    async def test_the_ticket_of_the_old_client_is_void(self, public: Public) -> None:
-        ticket = await say_hello(await public.client())
-        await public.client()
-        late = await public.tunnel_connection(OTHER_ADDRESS)
-        await late.send(encode(Signal.TICKET, ticket))
-        assert await late.receive_all() == b""
 
 
 class TestTrust:
@@ -301,41 +287,6 @@ class TestTrust:
         await until(lambda: not public.server.tunnel.connected)
         other = await public.tunnel_connection()
         assert await other.receive_all() == b""
-
-    @pytest.mark.usefixtures("short_handshake")
-    async def test_for_a_client_with_a_ticket_the_address_is_not_enough(self, public: Public) -> None:
-        await say_hello(await public.client())
-        neighbour = await public.tunnel_connection()
-        assert await neighbour.receive_all() == b""
-
-    @pytest.mark.parametrize("source", ["", OTHER_ADDRESS])
-    async def test_the_ticket_is_accepted_from_every_address(self, public: Public, source: str) -> None:
-        ticket = await say_hello(await public.client())
-        carrier = await public.tunnel_connection(source)
-        await carrier.send(encode(Signal.TICKET, ticket))
-        await public.user()
-        await public.addressed(carrier)
-
-    @pytest.mark.parametrize("guess", [b"", bytes(TICKET_SIZE), bytes(TICKET_SIZE - 1)])
-    async def test_a_wrong_ticket(self, public: Public, guess: bytes, caplog: pytest.LogCaptureFixture) -> None:
-        await say_hello(await public.client())
-        other = await public.tunnel_connection()
-        await other.send(encode(Signal.TICKET, guess))
-        assert await other.receive_all() == b""
-        assert "no valid handshake" in caplog.text
-
-    async def test_no_ticket_is_valid_before_one_was_given(self, public: Public) -> None:
-        other = await public.tunnel_connection()
-        await other.send(encode(Signal.TICKET, b""))
-        assert await other.receive_all() == b""
-
-    async def test_every_channel_has_its_own_ticket(self, public: Public) -> None:
-        tickets = {await say_hello(await public.client()) for _ in range(5)}
-        assert len(tickets) == 5
-
-    async def test_further_hellos_get_the_same_ticket(self, public: Public) -> None:
-        control = await public.client()
-        assert await say_hello(control) == await say_hello(control)
 
 
 async def test_the_port_of_the_tunnel_over_ipv6(net: Net) -> None:

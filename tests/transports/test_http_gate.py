@@ -244,7 +244,7 @@ class TestClient:
     async def ask(self, net: Net) -> tuple[Peer, bytes]:
         """Start a client; return its first connection and its request."""
         self.listener = net.listen()
-        self.client = await net.client(self.listener.port, "connection_pool = 1")
+        self.client = await net.client(self.listener.port, 'connection_pool = 1\nsecurity = "legacy"')
         return await self.next()
 
     async def next(self) -> tuple[Peer, bytes]:

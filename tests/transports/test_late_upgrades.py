@@ -10,7 +10,7 @@ async def test_a_server_may_have_a_user_for_a_connection_that_it_was_asked_for()
     async with Net("ws") as net:
         target = await net.echo()
         listener = net.listen()
-        client = await net.client(listener.port, connection_pool=1)
+        client = await net.client(listener.port, 'security = "legacy"', connection_pool=1)
         control = await listener.accept()
         await control.send(switching(await receive_head(control)))
         carrier = await listener.accept()

@@ -20,6 +20,7 @@ from tests.support.web import (
     upgraded,
 )
 
+V072 = 'connection_pool = 1\nsecurity = "legacy"'  # lines of a client whose server is v0.7.2
 GO_BUFFER = 4096  # bytes: bufio.Reader
 SYN, PSH = 0, 2
 HEADER = struct.Struct("<BBHI")
@@ -69,7 +70,7 @@ async def test_r21_a_client_that_loses_bytes_read_with_the_answer_misses_no_stre
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 async def test_r21_the_client_keeps_bytes_read_with_the_answer(wsmux: Net, size: int) -> None:
     listener, target = wsmux.listen(), wsmux.listen()
-    await wsmux.client(listener.port, "connection_pool = 1")
+    await wsmux.client(listener.port, V072)
     channel = await listener.accept()
     await channel.send(switching(await receive_head(channel)))
     session = await listener.accept()
@@ -154,7 +155,7 @@ async def test_r23_the_answer_is_a_separate_tls_record(net: Net) -> None:
 async def test_r24_the_control_channel_of_tcpmux_gets_one_byte_at_the_end(net: Net) -> None:
     net.transport = "tcpmux"
     listener = net.listen()
-    client = await net.client(listener.port, "connection_pool = 1")
+    client = await net.client(listener.port, V072)
     control = await listener.accept()
     assert await control.receive(len(HANDSHAKE)) == HANDSHAKE
     await control.send(HANDSHAKE)
@@ -171,7 +172,7 @@ async def test_r24_the_control_channel_of_tcpmux_gets_one_byte_at_the_end(net: N
 async def test_a_user_of_a_v072_server_outlives_the_control_channel_of_its_session(net: Net) -> None:
     net.transport = "tcpmux"
     listener, target = net.listen(), net.listen()
-    client = await net.client(listener.port, "connection_pool = 1")
+    client = await net.client(listener.port, V072)
     control = await listener.accept()
     await control.send(await control.receive(len(HANDSHAKE)))
     session = await listener.accept()

@@ -4,14 +4,17 @@ from typing import Any
 
 import pytest
 from tests.support.behind import Behind
-from tests.support.tunnel import Net
+from tests.support.tunnel import LEGACY, Net
 
 
 @pytest.fixture
 async def behind(net: Net, request: pytest.FixtureRequest) -> Behind:
-    """Start a client with a pool of two; marks add to it: ``config`` lines or other keys, ``timings`` its waits."""
+    """Start a client with a pool of two, for a server that is v0.7.2.
+
+    Marks change it: ``config`` adds lines or other keys, ``timings`` its waits.
+    """
     marker = request.node.get_closest_marker("config")
-    lines: str = marker.args[0] if marker and marker.args else ""
+    lines: str = marker.args[0] if marker and marker.args else LEGACY
     unchecked: dict[str, Any] = marker.kwargs if marker else {}
     if paced := request.node.get_closest_marker("timings"):
         net.timings = paced.kwargs

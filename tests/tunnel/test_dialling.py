@@ -8,14 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.behind import GOOD_ANSWER, Behind
 from tests.support.net import Peer, cuts, until
+from tests.support.protected import ProtectedServer
 from tests.support.v072 import HANDSHAKE, RTT, header
 
-from backhaul.wire.control import hello, hello_answer
 from backhaul.wire.frames import encode
-from backhaul.wire.signals import TICKET_SIZE, Signal
+from backhaul.wire.signals import Signal
 
-TICKET = bytes(range(TICKET_SIZE))
-SHOWN_TICKET = encode(Signal.TICKET, TICKET)
+AUTO = 'security = "auto"'
 CHANNEL = bytes([Signal.CHANNEL])
 
 
@@ -30,7 +29,7 @@ class TestHandshake:
         control = await behind.handshake_with(b"")
         for byte in cuts(GOOD_ANSWER, 1):
             await control.send(byte)
-        assert await control.receive(3) == RTT + hello("tcp")
+        assert await control.receive(1) == RTT
 
     @pytest.mark.parametrize(
         ("answer", "complaint"),
@@ -72,35 +71,26 @@ class TestHandshake:
 
 
 class TestPool:
-    async def test_v072_receives_no_ticket(self, behind: Behind) -> None:
+    async def test_v072_receives_nothing(self, behind: Behind) -> None:
         _, carriers = await connected(behind)
         assert all(carrier.silent() for carrier in carriers)
 
-    async def test_a_server_with_extensions_receives_the_ticket(self, behind: Behind) -> None:
-        await behind.control(TICKET)
-        for carrier in await behind.carriers(2):
-            assert await carrier.receive(len(SHOWN_TICKET)) == SHOWN_TICKET
+    @pytest.mark.config(AUTO)
+    async def test_a_protected_server_receives_admissions(self, behind: Behind) -> None:
+        server = ProtectedServer()
+        control = await behind.protected(server)
+        await control.send(Signal.CHANNEL)
+        assert [await server.admits(carrier) for carrier in await behind.carriers(3)] == [True] * 3
 
-    async def test_a_server_that_answers_late_receives_the_ticket_on_other_connections(self, behind: Behind) -> None:
-        """The server refuses those without a ticket, and may have asked for each of them for a user."""
-        control, silent = await connected(behind)
-        await control.send(CHANNEL)
-        silent += await behind.carriers(1)
-        await control.send(hello_answer("tcp", TICKET))
-        for carrier in await behind.carriers(3):
-            assert await carrier.receive(len(SHOWN_TICKET)) == SHOWN_TICKET
-        assert [await carrier.receive_all() for carrier in silent] == [b""] * 3
-        await control.send(hello_answer("tcp", TICKET) + CHANNEL)  # each hello is answered: none is late now
-        await behind.carriers(1)
-        assert behind.client.tunnel.transport.idle == 4
-
-    async def test_the_ticket_is_forgotten_with_its_channel(self, behind: Behind) -> None:
-        first = await behind.control(TICKET)
-        for carrier in await behind.carriers(2):
-            carrier.close()
-        first.close()
-        _, carriers = await connected(behind)
-        assert all(carrier.silent() for carrier in carriers)
+    @pytest.mark.config(AUTO)
+    async def test_admissions_are_those_of_the_last_channel(self, behind: Behind) -> None:
+        server = ProtectedServer()
+        for _ in range(2):
+            control = await behind.protected(server)
+            carriers = await behind.carriers(2)
+            assert [await server.admits(carrier) for carrier in carriers] == [True] * 2
+            for connection in (*carriers, control.peer):
+                connection.close()
 
     async def test_a_request_brings_one_more(self, behind: Behind) -> None:
         control, _ = await connected(behind)
@@ -183,7 +173,14 @@ class TestControlChannel:
         assert await control.receive_all() == bytes([Signal.CLOSED])
         assert [await carrier.receive_all() for carrier in carriers] == [b"", b""]
 
-    async def test_goodbye_before_any_hello(self, behind: Behind) -> None:
+    @pytest.mark.config(AUTO)
+    async def test_goodbye_to_a_protected_server(self, behind: Behind) -> None:
+        control = await behind.protected(ProtectedServer())
+        await behind.net.stop(behind.client)
+        assert await control.receive() == Signal.CLOSED
+        assert await control.peer.receive_all() == b""
+
+    async def test_goodbye_within_the_handshake(self, behind: Behind) -> None:
         control = await behind.handshake_with(HANDSHAKE[:4])
         await behind.net.stop(behind.client)
         assert await control.receive_all() == b""

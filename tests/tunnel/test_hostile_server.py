@@ -8,7 +8,7 @@ from tests.support.behind import Behind
 from tests.support.datagrams import FLOWS, UdpNet, repeat
 from tests.support.names import Names
 from tests.support.net import HOST, Peer, until
-from tests.support.tunnel import Net
+from tests.support.tunnel import LEGACY, Net
 from tests.support.v072 import header
 
 from backhaul.config.diff import diff
@@ -30,7 +30,7 @@ async def flow_net(request: pytest.FixtureRequest) -> AsyncIterator[UdpNet]:
 async def client_of(net: Net, lines: str = "", names: Names | None = None, pool: int = 2) -> Behind:
     listener = net.listen()
     client = await net.client(
-        listener.port, lines, names=names or Names(), descriptors=DESCRIPTORS, connection_pool=pool
+        listener.port, f"{LEGACY}\n{lines}", names=names or Names(), descriptors=DESCRIPTORS, connection_pool=pool
     )
     return Behind(net, client, listener)
 

@@ -72,7 +72,6 @@ class TestPatience:
         assert (port.open, port.refused, port.dropped) == (0, 0, 1)
 
     @pytest.mark.timings(user_patience=0.1)
-    @pytest.mark.limits(hello_grace=0.0)
     async def test_a_carried_user_is_not_given_up(self, public: Public) -> None:
         await public.client()
         user, given_up = await public.user(), await public.user()

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.wire.frames import HEAD_SIZE, Frame, FrameKindError, FrameReader, FrameTooLongError, encode
+from backhaul.wire.frames import (
+    HEAD_SIZE,
+    Frame,
+    FrameKindError,
+    FrameReader,
+    FrameTooLongError,
+    Sealed,
+    encode,
+    sealed_kind,
+)
+from backhaul.wire.signals import Signal
 
 KINDS = st.integers(0, 255)
 
@@ -87,3 +97,17 @@ def test_random_bytes_give_a_frame_or_the_announced_error_or_nothing(data: bytes
     else:
         end = HEAD_SIZE + announced
         assert FrameReader(limit).feed(data) == Frame(data[2], data[HEAD_SIZE:end], data[end:])
+
+
+@pytest.mark.parametrize("sealed", [Sealed.HANDSHAKE, Sealed.ADMISSION])
+@given(bits=st.integers(0, 255))
+def test_the_type_of_a_sealed_message_has_six_random_bits(sealed: Sealed, bits: int) -> None:
+    kind = sealed.random_kind(bits)
+    assert sealed_kind(kind) is sealed
+    assert (kind ^ bits) & 0x3F == 0
+
+
+def test_no_type_of_v072_is_that_of_a_sealed_message() -> None:
+    assert {sealed_kind(signal) for signal in Signal} == {Sealed.NOTHING}
+    found = [sealed_kind(kind) for kind in range(256)]
+    assert found == [Sealed.NOTHING] * 128 + [Sealed.HANDSHAKE] * 64 + [Sealed.ADMISSION] * 64

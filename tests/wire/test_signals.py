@@ -1,4 +1,3 @@
-from backhaul.wire.control import hello
 from backhaul.wire.signals import Signal
 
 
@@ -7,5 +6,5 @@ def test_the_values_are_those_of_v072() -> None:
     assert names == ["HEARTBEAT", "CHANNEL", "PING", "CLOSED", "TCP", "UDP", "RTT"]
 
 
-def test_a_v072_server_acts_on_no_byte_of_the_extensions() -> None:
-    assert not set(hello("tcp")) & {Signal.CLOSED, Signal.RTT}
+def test_the_kinds_of_sealed_records_stay_what_they_are() -> None:
+    assert [(signal.name, signal.value) for signal in Signal][7:] == [("PROBE", 7), ("ANSWER", 8), ("REFUSED", 9)]

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 import backhaul
-from backhaul.wire.transports import TRANSPORTS, TransportName, marked
+from backhaul.wire.transports import TRANSPORTS, TransportName, with_tls
 
 SOURCE = Path(backhaul.__file__).parent
 TABLE = SOURCE / "wire" / "transports.py"
@@ -19,17 +19,10 @@ def test_the_table_has_the_transports_of_the_configuration_in_their_order() -> N
     assert tuple(TRANSPORTS) == get_args(TransportName)
 
 
-def test_hellos_are_for_raw_control_channels_and_distinct() -> None:
-    hellos = [transport.hello for transport in TRANSPORTS.values() if not transport.http]
-    assert len(set(hellos)) == len(hellos)
-    assert min(hellos) >= 0x80
-    assert not any(transport.hello for transport in TRANSPORTS.values() if transport.http)
-
-
-@pytest.mark.parametrize("transport", [one for one in TRANSPORTS.values() if one.http], ids=lambda one: one.name)
-def test_a_mark_and_tls_name_one_transport(transport: object) -> None:
-    assert isinstance(transport, type(TRANSPORTS["ws"]))
-    assert marked(transport.mark, tls=transport.tls) is transport
+@pytest.mark.parametrize("name", ["ws", "wss", "wsmux", "wssmux"])
+def test_a_transport_over_http_has_a_twin_inside_tls(name: str) -> None:
+    twin = with_tls(TRANSPORTS[name])
+    assert (twin.tls, twin.carrier, twin.mux) == (True, TRANSPORTS[name].carrier, TRANSPORTS[name].mux)
 
 
 def literals(node: ast.AST) -> set[object]:

@@ -17,31 +17,40 @@ from backhaul.wire.upgrade import (
     USER_AGENTS,
     Answer,
     AnswerReader,
+    Asked,
+    RefusedError,
     UpgradeError,
     accept,
     bearer,
-    carrier_of,
     encode_key,
     is_direct_v072,
     key_of,
-    mark_line,
+    message_line,
     padding_line,
+    sealed_message,
+    sealed_request,
     sec_accept,
     upgrade_problem,
-    without_mark,
 )
 
 TRANSCRIPTS = json.loads((Path(__file__).parents[1] / "data" / "transcripts.json").read_text())
 TOKEN = b"s3cret"
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+MESSAGE = bytes(range(200, 256)) * 3
 READ_BUFFER = 4096  # of v0.7.2's client
 
 
-def make_request(*, token: bytes = TOKEN, key: bytes = KEY, path: str = "/channel") -> bytes:
-    return upgrade.request(
-        path=path, host="tunnel.example:443", token=token, key=key, user_id=740545185, user_agent=USER_AGENTS[0]
-    )
+def asked(key: bytes = KEY) -> Asked:
+    return Asked(path="/channel", host="tunnel.example:443", key=key, user_id=740545185, user_agent=USER_AGENTS[0])
+
+
+def make_request(*, token: bytes = TOKEN, key: bytes = KEY) -> bytes:
+    return upgrade.request(asked(key), token)
+
+
+def make_sealed(message: bytes = MESSAGE) -> bytes:
+    return sealed_request(asked(), message)
 
 
 def read_request(data: bytes) -> Request:
@@ -55,10 +64,10 @@ def read_request(data: bytes) -> Request:
     return request
 
 
-def read_answer(data: bytes, *, key: bytes = KEY, token: bytes = TOKEN) -> Answer:
-    answer = AnswerReader(token, key).feed(data)
+def read_answer(data: bytes, *, key: bytes = KEY) -> Answer:
+    answer = AnswerReader(key).feed(data)
     assert answer is not None
-    reader = AnswerReader(token, key)
+    reader = AnswerReader(key)
     head = data[: len(data) - len(answer.rest)]
     found = [reader.feed(head[index : index + 1]) for index in range(len(head))]
     assert found == [None] * (len(head) - 1) + [answer._replace(rest=b"")]
@@ -70,6 +79,10 @@ def recorded(transport: str, start: str) -> Iterator[bytes]:
     for event in TRANSCRIPTS[transport]["events"]:
         if event.get("http", "").startswith(start):
             yield "\r\n".join([event["http"], *event["headers"], "", ""]).encode()
+
+
+def refusal(status: str) -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: 12\r\nServer: nginx\r\n\r\nunauthorized".encode()
 
 
 def with_header(head: bytes, name: bytes, value: bytes | None) -> bytes:
@@ -93,7 +106,7 @@ def test_requests_of_the_recorded_go_client_are_accepted(transport: str) -> None
     for request in requests:
         assert not upgrade_problem(request)
         assert bearer(request) == TOKEN
-        assert not carrier_of(request, TOKEN)
+        assert not sealed_message(request)
         assert is_direct_v072(request)
 
 
@@ -103,14 +116,13 @@ def test_answers_equal_those_of_the_recorded_go_server(transport: str) -> None:
     answers = list(recorded(transport, "HTTP/1.1 101"))
     assert sorted(accept(key_of(request)) for request in requests) == sorted(answers)
     for request in requests:
-        assert read_answer(accept(key_of(request)), key=key_of(request)) == Answer(carrier="", rest=b"")
+        assert read_answer(accept(key_of(request)), key=key_of(request)) == Answer(message=b"", rest=b"")
 
 
-def test_the_request_equals_the_recorded_one_except_for_extensions_and_cookie() -> None:
+def test_the_request_equals_the_recorded_one_except_for_extensions() -> None:
     theirs = next(recorded("ws", "GET")).split(b"\r\n")
     ours = make_request().split(b"\r\n")
     names = [[line.partition(b":")[0] for line in lines] for lines in (ours, theirs)]
-    names[0].remove(b"Cookie")
     names[1].remove(b"Sec-WebSocket-Extensions")
     assert names[0] == names[1]
     same = {b"GET /channel HTTP/1.1", b"Authorization: Bearer s3cret", b"Connection: Upgrade", b"Upgrade: websocket"}
@@ -118,44 +130,64 @@ def test_the_request_equals_the_recorded_one_except_for_extensions_and_cookie() 
     assert same <= set(ours) & set(theirs)
 
 
-def test_two_ends_of_this_program_recognise_each_other() -> None:
+def test_a_request_with_the_token_has_no_message() -> None:
     request = read_request(make_request())
     assert (request.method, request.path, key_of(request)) == (b"GET", "/channel", KEY)
     assert request.headers[b"host"] == b"tunnel.example:443"
     assert not upgrade_problem(request)
     assert bearer(request) == TOKEN
-    assert carrier_of(request, TOKEN)
+    assert not sealed_message(request)
     assert not is_direct_v072(request)
-    first_frame = b"\x82\x01\x00"
-    answer = accept(key_of(request), mark_line(TOKEN, key_of(request)))
-    assert read_answer(answer + first_frame) == Answer(carrier="ws", rest=first_frame)
 
 
-def test_recognition_survives_proxies_that_add_and_reorder() -> None:
-    lines = make_request().split(b"\r\n")[1:-2]
+def test_a_sealed_request_and_its_answer_hold_messages_and_no_token() -> None:
+    request = read_request(make_sealed())
+    assert sealed_message(request) == MESSAGE
+    assert not upgrade_problem(request)
+    assert bearer(request) is None
+    assert not is_direct_v072(request)
+    first_record = b"\x82\x01\x00"
+    answer = accept(key_of(request), message_line(MESSAGE[::-1]))
+    assert read_answer(answer + first_record) == Answer(message=MESSAGE[::-1], rest=first_record)
+
+
+@given(st.binary(min_size=1))
+def test_any_message_is_passed(message: bytes) -> None:
+    request = RequestReader().feed(make_sealed(message))
+    assert request
+    assert sealed_message(request) == message
+    assert AnswerReader(KEY).feed(accept(KEY, message_line(message))) == Answer(message, b"")
+
+
+def test_messages_survive_proxies_that_add_and_reorder() -> None:
+    lines = make_sealed().split(b"\r\n")[1:-2]
     cookie = next(line for line in lines if line.startswith(b"Cookie"))
-    moved = [b"X-Forwarded-For: 192.0.2.1", *sorted(set(lines) - {cookie}), cookie.replace(b": ", b": _cf=1; ").lower()]
+    name, _, value = cookie.partition(b": ")
+    moved = [b"X-Forwarded-For: 192.0.2.1", *sorted(set(lines) - {cookie}), name.lower() + b": _cf=1; " + value]
     request = read_request(b"\r\n".join([b"GET /channel HTTP/1.1", *moved, b"", b""]))
-    assert carrier_of(request, TOKEN)
-    answer = with_header(accept(KEY, b"Set-Cookie: _cf=1; Path=/\r\n" + mark_line(TOKEN, KEY)), b"Server", b"nginx")
-    assert read_answer(answer).carrier
+    assert sealed_message(request) == MESSAGE
+    line = message_line(MESSAGE)
+    for lines_of_answer in (b"Set-Cookie: _cf=1; Path=/\r\n" + line, line + b"Set-Cookie: _cf=1; Path=/\r\n"):
+        answer = with_header(accept(KEY, lines_of_answer), b"Server", b"nginx")
+        assert read_answer(answer).message == MESSAGE
 
 
-@pytest.mark.parametrize("others", [b"", b"a=b", b"a=b; session=1"])
-def test_a_website_sees_only_the_other_cookies(others: bytes) -> None:
-    cookie = read_request(make_request()).headers[b"cookie"]
-    assert without_mark(b"; ".join(filter(None, [cookie, others])), TOKEN, KEY) == others
+def test_a_session_of_a_website_hides_no_message() -> None:
+    cookie = read_request(make_sealed()).headers[b"cookie"]
+    both = with_header(make_sealed(), b"Cookie", b"session=a; other=b; " + cookie)
+    assert sealed_message(read_request(both)) == MESSAGE
 
 
-def test_recognition_needs_the_token_and_is_new_for_each_request() -> None:
-    other_key = encode_key(bytes(16))
-    request = read_request(make_request())
-    assert not carrier_of(request, b"another")
-    assert not carrier_of(read_request(with_header(make_request(), b"Sec-WebSocket-Key", other_key)), TOKEN)
-    assert not read_answer(accept(KEY, mark_line(b"another", KEY))).carrier
-    assert not read_answer(accept(KEY, mark_line(TOKEN, other_key))).carrier
-    cookie = request.headers[b"cookie"]
-    assert not read_answer(accept(KEY, b"Set-Cookie: " + cookie + b"\r\n")).carrier
+@pytest.mark.parametrize("cookie", [b"", b"session=", b"session=a", b"session", b"sessions=QUJD", b"other=QUJD; a=b"])
+def test_other_cookies_have_no_message(cookie: bytes) -> None:
+    assert sealed_message(read_request(with_header(make_request(), b"Cookie", cookie))) == b""
+    assert read_answer(accept(KEY, b"Set-Cookie: " + cookie + b"\r\n")).message == b""
+
+
+@given(st.binary().filter(lambda value: not set(value) & set(b"\r\n")))
+def test_any_cookie_gets_a_verdict(value: bytes) -> None:
+    headers = {b"cookie": b"session=" + value}
+    assert len(sealed_message(Request(b"GET", "/", headers, b""))) <= len(value)
 
 
 @pytest.mark.parametrize("key", [KEY, encode_key(bytes(16)), encode_key(b"\xff" * 16)])
@@ -164,7 +196,7 @@ def test_padding_fills_the_read_buffer_of_the_go_client(key: bytes) -> None:
     last_line_at = answer[:-4].rindex(b"\r\n") + 2
     assert len(answer) - last_line_at == READ_BUFFER
     smux = b"\x01\x00\x00\x00\x03\x00\x00\x00"
-    assert read_answer(answer + smux, key=key) == Answer(carrier="", rest=smux)
+    assert read_answer(answer + smux, key=key).rest == smux
 
 
 @pytest.mark.parametrize(
@@ -194,7 +226,6 @@ def test_two_tokens_are_no_token() -> None:
 def test_tokens_of_any_script(token: str) -> None:
     request = read_request(make_request(token=token.encode()))
     assert bearer(request) == token.encode()
-    assert carrier_of(request, token.encode())
 
 
 @pytest.mark.parametrize(
@@ -232,14 +263,18 @@ def test_tokens_of_a_list_in_any_case_are_found() -> None:
         ("404 Not Found", "answered 404 instead of switching to WebSocket: are token, remote_addr, path and"),
         ("200 OK", "answered 200 instead of switching"),
         ("301 Moved Permanently", "answered 301 instead of switching"),
-        ("502 Bad Gateway", "a proxy in between answered 502"),
-        ("522 Origin Timed Out", "a proxy in between answered 522"),
     ],
 )
 def test_answers_that_refuse(status: str, text: str) -> None:
-    head = f"HTTP/1.1 {status}\r\nContent-Length: 12\r\nServer: nginx\r\n\r\nunauthorized".encode()
-    with pytest.raises(UpgradeError, match=text):
-        AnswerReader(TOKEN, KEY).feed(head)
+    with pytest.raises(RefusedError, match=text):
+        AnswerReader(KEY).feed(refusal(status))
+
+
+@pytest.mark.parametrize("status", ["502 Bad Gateway", "504 Gateway Timeout", "522 Origin Timed Out", "530 Whatever"])
+def test_a_gateway_that_does_not_reach_the_server_is_no_refusal(status: str) -> None:
+    with pytest.raises(UpgradeError, match=f"a proxy in between answered {status[:3]}") as raised:
+        AnswerReader(KEY).feed(refusal(status))
+    assert not isinstance(raised.value, RefusedError)
 
 
 @pytest.mark.parametrize(
@@ -256,13 +291,13 @@ def test_answers_that_refuse(status: str, text: str) -> None:
 )
 def test_answers_that_switch_wrongly(name: bytes, value: bytes | None, text: str) -> None:
     with pytest.raises(UpgradeError, match=text):
-        AnswerReader(TOKEN, KEY).feed(with_header(accept(KEY), name, value))
+        AnswerReader(KEY).feed(with_header(accept(KEY), name, value))
 
 
 def test_answers_in_another_form_are_understood() -> None:
     head = accept(KEY).replace(b"Switching Protocols", b"Web Socket Protocol Handshake")
     head = with_header(with_header(head, b"UPGRADE", b"WebSocket"), b"connection", b"keep-alive, upgrade")
-    assert read_answer(with_header(head, b"Sec-WebSocket-Extensions", b"")) == Answer(carrier="", rest=b"")
+    assert read_answer(with_header(head, b"Sec-WebSocket-Extensions", b"")) == Answer(message=b"", rest=b"")
 
 
 @pytest.mark.parametrize(
@@ -274,13 +309,13 @@ def test_answers_in_another_form_are_understood() -> None:
 )
 def test_answers_in_another_protocol(answer: bytes, text: str) -> None:
     with pytest.raises(UpgradeError, match=text):
-        AnswerReader(TOKEN, KEY).feed(answer)
+        AnswerReader(KEY).feed(answer)
 
 
 @given(start=st.sampled_from([b"HTTP/1.1 101 ", b"HTTP/1.1 ", b""]), middle=st.binary())
 def test_garbage_raises_only_the_documented_error(start: bytes, middle: bytes) -> None:
     with suppress(UpgradeError):
-        AnswerReader(TOKEN, KEY).feed(start + middle + b"\r\n\r\n")
+        AnswerReader(KEY).feed(start + middle + b"\r\n\r\n")
 
 
 @given(key=st.binary(max_size=40))

@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from backhaul.net.buffers import shared_buffer
 from backhaul.net.poller import FAULT, WOULD_BLOCK, reason, release
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("backhaul.mux")
 
 READ_SIZE = 1 << 18  # bytes per wake-up: eight frames of the default size
-# Two ends of this program recognise each other by a NOP with this id, which the Go program ignores. No stream has it:
-# even ids are those that the client's side would open, and it opens none.
-HELLO: Final = 0xFFFF_FFFE
 _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, all that may precede streams, it is 0
 
 _IN = shared_buffer(READ_SIZE)  # shared: every read is handled before the next
@@ -56,9 +53,6 @@ class LinkOwner(Protocol):
 
     def stream_closed(self, link: "Link") -> None:
         """Learn that a stream of this link is closed."""
-
-    def recognised(self, link: "Link") -> None:
-        """Learn that the other end runs this program."""
 
     def load_changed(self, link: "Link") -> None:
         """Learn that the number of streams, ``stalled`` or ``proven`` has changed."""
@@ -95,12 +89,11 @@ class Link:
     ) -> None:
         self.relay = relay
         self.conn = conn
-        self.begun = relay.loop.time()
-        self.session: Session[TunnelSink] = Session(role, settings, self, self.begun)
+        self.session: Session[TunnelSink] = Session(role, settings, self, relay.loop.time())
         self.stall = StallDetector(relay, conn, self.session, self._tell_owner)
         self.sender = make_sender(self, relay, conn, self.stall)
         self.peer = peer
-        """The other end; a hello may still show that it has extensions."""
+        """The other end."""
         self.whole_window = peer.supports(Feature.WHOLE_WINDOW)
         """True if streams may use their whole window; an attribute because each read of a user needs it."""
         self.proven = proven
@@ -116,7 +109,6 @@ class Link:
         """The number of streams that was last reported to the owner."""
         self._whole_frames = peer.supports(Feature.WHOLE_FRAMES)
         self._owner = owner
-        self._role = role
         self._fresh = role is Role.CLIENT  # the first bytes have not arrived yet, and may be a handshake
         self._paused = False  # the connection is not read, because the session has no room
         self._ending = ""  # the reason why the link ends as soon as everything has left
@@ -147,8 +139,10 @@ class Link:
         avoid_waiting(self.conn)
         self.relay.links.add(self)
         self.relay.poller.own(self.conn, self._readable, self)
+        if not rest:
+            return
         try:
-            self._begin(rest)
+            self._take(memoryview(bytearray(rest)))
         except Exception as error:  # noqa: BLE001 - bytes may be lost, so it must not go on
             self.fail(error)
 
@@ -239,11 +233,6 @@ class Link:
         """Give a stream that the peer opened to the owner."""
         self._owner.stream_opened(self, stream)
 
-    def on_nop(self, stream_id: int) -> None:
-        """Act on a hello."""
-        if stream_id == HELLO:
-            self._recognise()
-
     @property
     def resets(self) -> bool:
         """True if the peer may reset streams."""
@@ -260,26 +249,6 @@ class Link:
     def on_refused(self, stream_id: int) -> None:
         """Log that the peer opens too many streams."""
         log.warning("session has too many streams: stream %d and further ones are ignored", stream_id)
-
-    def _begin(self, rest: bytes) -> None:
-        if rest:
-            self._take(memoryview(bytearray(rest)))
-        if self.closed or self.peer.extended:
-            return
-        if self._role is Role.CLIENT:
-            self._readable()  # a hello that has arrived already is answered before the first stream is opened
-        else:
-            self.session.nop(HELLO)
-            self.flush()
-
-    def _recognise(self) -> None:
-        """Note that the other end runs this program; the server returns its hello."""
-        if self._role is Role.CLIENT and not self.peer.extended:
-            self.session.nop(HELLO)
-        self.peer = self.peer.with_extensions()
-        self.whole_window = True
-        self._whole_frames = True
-        self._owner.recognised(self)
 
     def _tell_owner(self) -> None:
         self._owner.load_changed(self)

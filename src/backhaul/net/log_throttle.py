@@ -42,9 +42,9 @@ class LogThrottle:
         self._silences: OrderedDict[Hashable, _Silence] = OrderedDict()  # the longest silent first
         self._overflow = _Silence()
 
-    def warn(self, key: Hashable, message: str) -> None:
-        """Log ``message`` as a warning, or count it if ``key`` was logged a moment ago."""
-        self._log(logging.WARNING, key, message)
+    def warn(self, key: Hashable, message: str) -> bool:
+        """Log ``message`` as a warning, unless ``key`` was logged a moment ago; return whether it was logged."""
+        return self._log(logging.WARNING, key, message)
 
     def error(self, key: Hashable, message: str) -> None:
         """Log ``message`` as an error, or count it if ``key`` was logged a moment ago."""
@@ -54,16 +54,17 @@ class LogThrottle:
         """Log an unexpected exception with its traceback, or count it if the same line raised one a moment ago."""
         self._log(logging.ERROR, (type(error), _origin(error)), message, error)
 
-    def _log(self, level: int, key: Hashable, message: str, error: BaseException | None = None) -> None:
+    def _log(self, level: int, key: Hashable, message: str, error: BaseException | None = None) -> bool:
         now = self._clock()
         silence = self._silence_of(key, now)
         if now - silence.since < self._interval:
             silence.swallowed += 1
-            return
+            return False
         self._logger.log(level, "%s%s", message, silence.count(now), exc_info=error)
         silence.since, silence.swallowed = now, 0
         if silence is not self._overflow:
             self._silences.move_to_end(key)
+        return True
 
     def _silence_of(self, key: Hashable, now: float) -> _Silence:
         if key not in self._silences and len(self._silences) >= self._max_keys:

@@ -1,15 +1,18 @@
 """TLS on non-blocking sockets: contexts made from the configuration, and handshakes without a task."""
 
+import binascii
 import contextlib
 import functools
 import hashlib
 import logging
 import os
+import re
 import socket
 import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backhaul.certificates import objection
@@ -31,6 +34,7 @@ PROTOCOLS: Final = ("http/1.1", "http/1.0", "http/0.9")
 _RENEW_EVERY: Final = 300.0  # seconds that a session is used; OpenSSL accepts its ticket for two hours
 _TICKETS: Final = 1  # per handshake: each connection of a pool needs one to be resumed
 _RECORD: Final = 1 << 14  # bytes of payload in a TLS record, at most (RFC 8446, 5.1)
+_CERTIFICATE: Final = re.compile("-----BEGIN (?:X509 )?CERTIFICATE-----\n(.*?)-----END", re.DOTALL)
 _CORK: Final = getattr(socket, "TCP_CORK", None)  # Linux
 
 
@@ -118,6 +122,9 @@ class ServerContext:
     def __init__(self, tls: ServerTls) -> None:
         """Load the files; raise TransportError if they are unusable."""
         self._tls = tls
+        self._latest = b""
+        self.fingerprints: frozenset[bytes] = frozenset()
+        """The SHA-256 of the certificate in use, and of the one before: a handshake may have begun with it."""
         self._context = self._load()
         self._stamp = self._stamps()
         self._looked = time.monotonic()
@@ -159,7 +166,15 @@ class ServerContext:
             raise TransportError(
                 f"tls_cert {self._tls.cert}: unusable with tls_key {self._tls.key}: {objection(error)}"
             ) from None
+        self._note(Path(self._tls.cert))
         return context
+
+    def _note(self, file: Path) -> None:
+        """Learn the fingerprint of the first certificate in a file, which is the one that clients see."""
+        if match := _CERTIFICATE.search(file.read_text(encoding="ascii", errors="replace")):
+            found = hashlib.sha256(binascii.a2b_base64(match[1])).digest()
+            self.fingerprints = frozenset({found, self._latest} if self._latest else {found})
+            self._latest = found
 
 
 class ClientContext:
@@ -173,6 +188,7 @@ class ClientContext:
         self._context = context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.sslsocket_class = TlsSocket
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols([PROTOCOLS[0]])  # as browsers do for a WebSocket; HTTP/2 has no upgrade
         context.check_hostname = tls.verify
         context.verify_mode = ssl.CERT_REQUIRED if tls.verify else ssl.CERT_NONE
         if tls.verify:
@@ -184,11 +200,16 @@ class ClientContext:
             sock, server_hostname=self._tls.server_name, session=self._session, do_handshake_on_connect=False
         )
 
+    @property
+    def verifies(self) -> bool:
+        """True if an authority vouches for the server's certificate."""
+        return self._tls.verify
+
     def check(self, sock: ssl.SSLSocket) -> None:
         """Raise TransportError if a certificate is pinned and the server's is another one."""
         if not self._tls.fingerprint:
             return
-        found = hashlib.sha256(sock.getpeercert(binary_form=True) or b"").hexdigest()
+        found = fingerprint(sock).hex()
         if found != self._tls.fingerprint:
             raise TransportError(f"the server's certificate has the fingerprint {found}, not tls_fingerprint")
 
@@ -212,6 +233,11 @@ class ClientContext:
             self._context.load_verify_locations(ca)
         except OSError as error:
             raise TransportError(f"tls_ca {ca}: unusable: {error}") from None
+
+
+def fingerprint(sock: ssl.SSLSocket) -> bytes:
+    """Return the SHA-256 of the peer's certificate."""
+    return hashlib.sha256(sock.getpeercert(binary_form=True) or b"").digest()
 
 
 def shake_hands(poller: Poller, sock: ssl.SSLSocket, done: Shaken) -> None:

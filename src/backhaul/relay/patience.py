@@ -40,8 +40,6 @@ class Patience:
     """Time for which a smux session may remain unread before new users avoid it."""
     unsent: float = 2.0
     """Time for which none of a session's bytes may leave before new users avoid it: a slow line needs a while."""
-    hello: float = 2.0
-    """Time for the hello of a session, which is its first frame: its packet may be lost once."""
     request: float = 1.0
     """Time for a client to open a session, until another one is requested; a user waits three times as long."""
     unused: float = 10.0

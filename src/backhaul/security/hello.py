@@ -17,8 +17,8 @@ PROLOGUES: Final = {http: b"backhaul %d %s" % (VERSION, b"http" if http else b"r
 class ClientHello(msgspec.Struct, frozen=True, omit_defaults=True):
     """The payload of the first message."""
 
-    carrier: str
-    """What the tunnel connections carry: tcp, tcpmux, udp, ws or wsmux."""
+    transport: str
+    """The name of the client's transport."""
     mux_version: int = 0
     """The version of smux; 0 on transports without sessions."""
     features: tuple[int, ...] = ()
@@ -51,7 +51,7 @@ class ServerHello(msgspec.Struct, frozen=True, omit_defaults=True):
     locator: bytes = b""
     """The key that hides this number in admissions, 32 bytes."""
     warning: str = ""
-    """A line for the client's log about something that an administrator should mend; otherwise empty."""
+    """A line for the client's log about something that its administrator should mend; otherwise empty."""
     padding: bytes = b""
 
 

@@ -2,13 +2,24 @@
 
 import hmac
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from typing import Final, Protocol
 
 log = logging.getLogger("backhaul.client")
 
 UNNAMED: Final = ""
 """The name of the client whose tokens are in ``[server]`` itself."""
+
+
+class Security(Enum):
+    """The protection that an end wants; the values are those of the configuration."""
+
+    AUTO = "auto"
+    """Protected with peers that can; otherwise v0.7.2's way, in which the token crosses the line in clear."""
+    REQUIRED = "required"
+    LEGACY = "legacy"
+    """Exactly as v0.7.2."""
 
 
 class Credential:
@@ -35,6 +46,9 @@ class Credentials:
     def __repr__(self) -> str:
         return f"Credentials({len(self._all)})"
 
+    def __iter__(self) -> Iterator[Credential]:
+        return iter(self._all)
+
     @property
     def tokens(self) -> tuple[bytes, ...]:
         """All tokens, for code that must keep them from others."""
@@ -44,6 +58,37 @@ class Credentials:
         """Return the credential with this token, or None; the time depends on the number of tokens only."""
         found = [credential for credential in self._all if hmac.compare_digest(presented, credential.token)]
         return found[0] if found else None
+
+
+class KnownServers(Protocol):
+    """The memory of servers that were protected once, by their address as configured."""
+
+    @property
+    def file(self) -> object:
+        """The file with the memory, for a log line."""
+
+    def protected(self, address: str) -> bool:
+        """Return whether this server was protected before."""
+
+    def remember(self, address: str) -> None:
+        """Note that this server is protected."""
+
+
+class ForgetfulMemory:
+    """A memory that lasts as long as the process."""
+
+    file = "(memory)"
+
+    def __init__(self) -> None:
+        self._addresses: set[str] = set()
+
+    def protected(self, address: str) -> bool:
+        """Return whether this server was protected before."""
+        return address in self._addresses
+
+    def remember(self, address: str) -> None:
+        """Note that this server is protected."""
+        self._addresses.add(address)
 
 
 class OwnTokens:

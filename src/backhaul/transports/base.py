@@ -38,6 +38,9 @@ class ControlEvents(Protocol):
     def client_lost(self, reason: str, *, goodbye: bool = False) -> None:
         """Note the loss of the control channel; users in flight stay. ``goodbye`` means an announced stop."""
 
+    def target_refused(self, target: str, reason: str) -> None:
+        """Note a target that the client does not dial; both texts can be logged."""
+
 
 def taken_over(ip: str) -> str:
     """Return the reason why a control channel has ended: another connection with its token took its place."""
@@ -55,9 +58,6 @@ class GateEvents(ControlEvents, Protocol):
 
     def tunnel_opened(self, connection: Connection) -> None:
         """Take over a tunnel connection."""
-
-    def client_recognised(self) -> None:
-        """Note that the client has a ticket; connections admitted by address alone may belong to another client."""
 
 
 class ServerEvents(ControlEvents, Protocol):
@@ -100,10 +100,6 @@ class ServerTransport(Protocol):
     @property
     def idle(self) -> int:
         """The number of tunnel connections that wait for a user."""
-
-    @property
-    def client_is_v072(self) -> bool:
-        """True if tunnel connections have shown that the client has no extensions; it may be too early to tell."""
 
     def start(self, events: ServerEvents) -> None:
         """Listen, and report to ``events``; raises OSError."""
@@ -154,13 +150,6 @@ class ClientControlEvents(Protocol):
         """Note the loss of the control channel; users in flight stay."""
 
 
-class DoorEvents(ClientControlEvents, Protocol):
-    """Events of a door, for its owner."""
-
-    def server_recognised(self) -> None:
-        """Note that the server has extensions; it may refuse connections that were dialled before that was known."""
-
-
 class ClientEvents(ClientControlEvents, Protocol):
     """Events of a transport on the client, for the control plane."""
 
@@ -175,7 +164,7 @@ Opened = Callable[[Connection | Exception], None]
 class Door(Protocol):
     """The exit of the client: it opens the control channel and dials the server."""
 
-    def start(self, events: DoorEvents) -> None:
+    def start(self, events: ClientControlEvents) -> None:
         """Report to ``events`` from now on; nothing else may be called before."""
 
     async def connect(self) -> str:
@@ -190,6 +179,9 @@ class Door(Protocol):
 
     def send(self, signal: Signal) -> None:
         """Send ``signal`` on the control channel, if there is one."""
+
+    def refuse(self, target: str, reason: str) -> None:
+        """Tell a server with extensions why a target is not dialled."""
 
     @property
     def can_ask(self) -> bool:
@@ -239,6 +231,9 @@ class ClientTransport(Protocol):
 
     def send(self, signal: Signal) -> None:
         """Send ``signal`` on the control channel, if there is one."""
+
+    def refuse(self, target: str, reason: str) -> None:
+        """Tell a server with extensions why a target is not dialled."""
 
     @property
     def can_ask(self) -> bool:

@@ -26,11 +26,7 @@ class ClientSession(Protocol):
 
     @property
     def vouches(self) -> bool:
-        """True if its tunnel connections show the token or a ticket; otherwise only their address is known."""
-
-    @property
-    def ticket(self) -> bytes:
-        """The secret by which its tunnel connections are admitted; empty if there is none."""
+        """True if its tunnel connections prove where they come from; otherwise only their address is known."""
 
     @property
     def keys(self) -> "SessionKeys | None":
@@ -47,7 +43,6 @@ class _NoClient:
     connected = False
     rtt = 0.0
     vouches = False
-    ticket = b""
     keys: "SessionKeys | None" = None
 
     def send(self, signal: Signal) -> None:

@@ -8,7 +8,7 @@ from backhaul.net.sockets import SocketOptions
 from backhaul.net.tls import ClientTls, ServerTls
 from backhaul.wire import smux
 
-from .auth import Credentials, OwnTokens
+from .auth import Credentials, ForgetfulMemory, KnownServers, OwnTokens, Security
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,10 +21,7 @@ class GateLimits:
     unproven_sessions: int = 1024
     """Sessions of tcpmux, admitted by their address alone, through which no target has answered yet."""
     handshake_timeout: float = 2.0
-    """Seconds for the handshake of tcp, tcpmux and udp, as in v0.7.2."""
-    hello_grace: float = 0.2
-    """Seconds after the answer to the RTT signal in which a hello may still arrive; it belongs into the same packet.
-    Until then no connection is admitted by its address alone."""
+    """Seconds for the handshake of tcp, tcpmux and udp, as in v0.7.2, and for the confirmation of a sealed one."""
     head_timeout: float = 60.0
     """Seconds until the first byte inside TLS on ws, wss, wsmux and wssmux, and again for a request; nginx's."""
     handshake_share: float = 0.25
@@ -75,6 +72,9 @@ class ServerSettings:
     tls: ServerTls | None = None
     path: str = ""  # before /channel and /tunnel
     decoy: str = "404"  # or a directory, or the URL of a website
+    security: Security = Security.AUTO
+    encryption: bool = False
+    """True if users' bytes must be sealed."""
     limits: GateLimits = DEFAULT_LIMITS
     listeners: Opener = field(default_factory=Listeners)
 
@@ -95,6 +95,10 @@ class ClientSettings:
     leave: float
     """Seconds for which idle connections stay open after the control channel is lost, for users who are on their way.
     A server that has lost it closes them at once."""
+    security: Security = Security.AUTO
+    encryption: bool = False
+    """True if users' bytes must be sealed."""
+    known: KnownServers = field(default_factory=ForgetfulMemory)
     host_header: str = ""  # remote_addr as configured
     edge_ip: str = ""  # dialled in place of remote_host
     path: str = ""  # before /channel and /tunnel

@@ -5,7 +5,7 @@ import errno
 import functools
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from backhaul.net.connector import Dialer, ForbiddenAddressError, Permit, anywhere
 from backhaul.net.log_throttle import LogThrottle
@@ -26,10 +26,21 @@ _RESETS = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOENT, errno.E
 
 
 class Arrivals:
-    """Dials targets, at most ``most`` of a kind at a time, within ``timeout`` seconds; counts users in ``book``."""
+    """Dials targets, at most ``most`` of a kind at a time, within ``timeout`` seconds; counts users in ``book``.
+
+    ``refused`` tells the server about a target that is not dialled, and why.
+    """
 
     def __init__(
-        self, poller: Poller, resolver: Resolver, book: TargetBook, *, timeout: float, keepalive: int, most: int
+        self,
+        poller: Poller,
+        resolver: Resolver,
+        book: TargetBook,
+        refused: Callable[[str, str], None],
+        *,
+        timeout: float,
+        keepalive: int,
+        most: int,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._poller = poller
@@ -37,6 +48,7 @@ class Arrivals:
         self._datagrams = Dialer(poller, timeout, resolver, socket.SOCK_DGRAM)
         self._most = most
         self._book = book
+        self._refused = refused
         # Connections to targets always have TCP_NODELAY, as in v0.7.2: `nodelay` concerns the tunnel only.
         self._options = SocketOptions(nodelay=True, keepalive=keepalive)
         self._allowed = AllowList()
@@ -94,19 +106,23 @@ class Arrivals:
         """Refuse the user with a reset; made-up names get no entry in the book, where they would replace real ones."""
         remedy = self._allowed.remedy(arrival.target)
         text = f"target {arrival.target}: user refused, not in allow_targets; {remedy}"
-        self._throttle.warn(("allow_targets", arrival.target), text)
+        if self._throttle.warn(("allow_targets", arrival.target), text):
+            self._refused(arrival.target, "not in allow_targets of the client")
         self._book.others.refused += 1
         arrival.refuse(reset=True)
 
     def _overloaded(self, arrival: Arrival) -> None:
         text = f"target {arrival.target}: user refused, {self._most} targets are being dialled already"
-        self._throttle.warn("dialling", f"{text}; raise the limit of open files (LimitNOFILE), unless it is an attack")
+        advice = "raise the limit of open files (LimitNOFILE), unless it is an attack"
+        if self._throttle.warn("dialling", f"{text}; {advice}"):
+            self._refused(arrival.target, f"{self._most} targets are being dialled already")
         self._book[arrival.target].refused += 1
         arrival.refuse(reset=True)
 
     def _fail(self, arrival: Arrival, target: Target, error: OSError) -> None:
         text = reason(error)
-        self._throttle.warn((target, text), f"target {arrival.target}: cannot be reached: {text}")
+        if self._throttle.warn((target, text), f"target {arrival.target}: cannot be reached: {text}"):
+            self._refused(arrival.target, f"cannot be reached: {text}")
         self._book[arrival.target].dropped += 1
         arrival.refuse(reset=error.errno in _RESETS)
 

@@ -15,6 +15,7 @@ from backhaul.wire.signals import Signal
 
 from .arrivals import Arrivals
 from .carrier_check import CarrierCheck
+from .dial_pace import DialPace
 from .liveness import Liveness
 from .pauses import TURNS, Pauses, Repeats
 from .pool import PoolSize
@@ -54,6 +55,7 @@ class ClientTunnel:
             poller,
             resolver,
             targets,
+            transport.refuse,
             timeout=config.dial_timeout,
             keepalive=config.keepalive_period,
             most=descriptors // _DESCRIPTORS,
@@ -61,6 +63,7 @@ class ClientTunnel:
         self._arrivals.allow(config.allow_targets)
         self._fair_share = descriptors // _DESCRIPTORS
         self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
+        self._pace = DialPace(transport.open, config.dial_rate)
         self._look = timings.look
         self._liveness = Liveness(timings)
         self._throttle = LogThrottle(log)
@@ -118,6 +121,8 @@ class ClientTunnel:
         """Use another configuration that needs no new control channel."""
         before, self.config = self.config, config
         self._arrivals.allow(config.allow_targets)
+        if before.dial_rate != config.dial_rate:
+            self._pace.set_rate(config.dial_rate)
         if (before.connection_pool, before.aggressive_pool) != (config.connection_pool, config.aggressive_pool):
             self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
 
@@ -136,6 +141,7 @@ class ClientTunnel:
         """Tell the server to send no more users; those on their way still arrive."""
         self._transport.send(Signal.CLOSED)
         self._channel_open = False
+        self._pace.clear()
         self._transport.disconnect()
 
     async def settled(self, patience: float) -> None:
@@ -197,6 +203,7 @@ class ClientTunnel:
         finally:
             self._channel_open = False
             self.peer = ""
+            self._pace.clear()
             self._transport.disconnect()
         log.warning("control channel lost: %s; reconnecting, users in flight stay", reason)
         self._failures.forget()
@@ -214,15 +221,16 @@ class ClientTunnel:
 
     def _tick(self) -> None:
         transport = self._transport
-        for _ in range(self._pool.sample(transport.idle, transport.opening, transport.shared)):
+        opening = transport.opening + self._pace.waiting
+        for _ in range(self._pool.sample(transport.idle, opening, transport.shared)):
             self._open()
         self._doubt(self._loop.time(), can_ask=transport.can_ask)
 
     def _open(self) -> None:
         """Dial one more tunnel connection, up to a limit, because a server may ask for any number."""
         transport, most = self._transport, max(self._fair_share, self.config.connection_pool)
-        if transport.connections < most:
-            transport.open()
+        if transport.connections + self._pace.waiting < most:
+            self._pace.request()
             return
         self._throttle.warn(
             "connections",

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import logging
+import random
 import socket
 from typing import Any
 
@@ -28,11 +29,12 @@ from .ports import Port, Ports
 from .retries import Retries
 from .timings import Timings
 from .udp_ports import FlowDispatcher
-from .unix_targets import UnixTargets
+from .unix_targets import warn_of_paths
 from .waiting_users import Waiting, WaitingUsers
 
 log = logging.getLogger("backhaul.server")
 
+_EARLIEST_BEAT = 0.7  # of the interval
 _LAST_LOOKS = 0.02  # seconds between checks whether the last users have carriers
 
 
@@ -61,7 +63,6 @@ class ServerTunnel:
         self._unreachable = ""  # the reason why the client cannot connect, as far as this end knows
         self.fit = CarrierCheck(log)  # fed by the transport
         self._outcomes = Outcomes(log, timings.answer, self.fit.answered)
-        self._unix_targets = UnixTargets(timings.recognition, lambda: self._transport.client_is_v072)
         self._retries = Retries(self._restart, timings.reopen_pauses)
         self._flows = FlowDispatcher(relay, self._transport, listeners, config.channel_size, timings.flow_patience)
         self.ports = Ports(
@@ -133,8 +134,9 @@ class ServerTunnel:
         self._flows.set_most_waiting(config.channel_size)
         self.ports.set_options(_user_options(config))
         self._apply_offline()
-        if self._transport.session.connected and before.ports != config.ports:
-            self._unix_targets.begin(config.ports)
+        session = self._transport.session
+        if session.connected and not session.peer.extended and before.ports != config.ports:
+            warn_of_paths(config.ports)
         if self._heart and before.heartbeat != config.heartbeat:
             self._beat_later()
         if _takes_datagrams(before) != _takes_datagrams(config):
@@ -215,18 +217,18 @@ class ServerTunnel:
         for user in self._waiting.clear():
             self._drop(user)
         self._stop_heart()
-        self._unix_targets.end()
         self._transport.session.send(Signal.CLOSED)
         self._transport.stop_listening()
 
     def client_connected(self, session: ClientSession) -> None:
         """Start the heartbeat for a new client, and announce the waiting users."""
-        log.info("client %s connected, transport %s", session.peer.address, self.config.transport)
+        log.info("client %s connected, transport %s%s", session.peer.address, self.config.transport, _how(session))
         self.fit.begin()
         self.opened += 1
         self._beat_later()
         self._absence.end()
-        self._unix_targets.begin(self.config.ports)
+        if not session.peer.extended:
+            warn_of_paths(self.config.ports)
         self._waiting.restart_is_over()
         self._apply_offline()
         for waiting in range(1, len(self._waiting) + 1):
@@ -241,6 +243,10 @@ class ServerTunnel:
         else:
             self._absence.begin(self._timings.absence)
         log.warning("control channel lost: %s; waiting for the client to reconnect", reason)
+
+    def target_refused(self, target: str, reason: str) -> None:
+        """Log a target that the client does not dial."""
+        self._throttle.warn(("refused", target), f"target {target}: not dialled by the client: {reason}")
 
     def carrier_ready(self) -> None:
         """Carry waiting users, oldest first, TCP users before flows."""
@@ -306,7 +312,6 @@ class ServerTunnel:
 
     def _client_gone(self) -> None:
         self._stop_heart()
-        self._unix_targets.end()
         self.fit.end()
 
     def _client_restarts(self) -> None:
@@ -343,7 +348,9 @@ class ServerTunnel:
 
     def _beat_later(self) -> None:
         self._stop_heart()
-        self._heart = self._loop.call_later(self.config.heartbeat, self._beat)
+        # A clock's beat is a mark by which others know the tunnel; v0.7.2 beats like one.
+        share = random.uniform(_EARLIEST_BEAT, 1) if self._transport.session.peer.extended else 1  # noqa: S311
+        self._heart = self._loop.call_later(self.config.heartbeat * share, self._beat)
 
     def _beat(self) -> None:
         self._beat_later()
@@ -353,6 +360,12 @@ class ServerTunnel:
         if self._heart:
             self._heart.cancel()
             self._heart = None
+
+
+def _how(session: ClientSession) -> str:
+    if not session.keys:
+        return ""
+    return ", encrypted" if session.keys.payload else ", protected"
 
 
 def _user_options(config: ServerConfig) -> SocketOptions:

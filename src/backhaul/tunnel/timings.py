@@ -18,8 +18,6 @@ class Timings:
     """The time without a client after which the users' ports refuse connections."""
     restart: float = 10.0
     """The same for a client that announced its stop, and the patience of users meanwhile: most such clients restart."""
-    recognition: float = 3.0
-    """The interval of checks for a v0.7.2 client, which sends no hello; a hello takes a round trip."""
     quiet: float = 1.0
     """The time without a new user after which a stop serves no more of them."""
     handshakes: float = 0.3

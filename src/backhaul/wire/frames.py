@@ -1,5 +1,6 @@
 """Length-prefixed strings: ``u16 length | u8 type | bytes``, big-endian (outside of smux)."""
 
+from enum import Enum
 from struct import Struct
 from typing import NamedTuple
 
@@ -24,6 +25,29 @@ class FrameTooLongError(TransportError):
 def encode(kind: int, body: bytes) -> bytes:
     """Frame ``body`` (at most 65535 bytes, else struct.error) with the type ``kind``."""
     return _HEAD.pack(len(body), kind) + body
+
+
+class Sealed(Enum):
+    """The sealed messages with which connections of two ends of this program begin, by the top bits of their type.
+
+    No type of v0.7.2 has the highest bit. The lower six are random, so that connections have few bits in common.
+    """
+
+    NOTHING = 0
+    HANDSHAKE = 0x80
+    ADMISSION = 0xC0
+
+    def random_kind(self, bits: int) -> int:
+        """Return a type of this kind, made with random bits."""
+        return self.value | bits & 0x3F
+
+
+def sealed_kind(kind: int) -> Sealed:
+    """Return the sealed message that a frame of this type holds."""
+    return _SEALED[kind >> 6]
+
+
+_SEALED = (Sealed.NOTHING, Sealed.NOTHING, Sealed.HANDSHAKE, Sealed.ADMISSION)
 
 
 class FrameKindError(TransportError):

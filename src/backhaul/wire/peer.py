@@ -1,39 +1,39 @@
 """The other end of a connection, and the abilities that it has beyond v0.7.2."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from enum import IntEnum, auto
+from enum import IntEnum
 from typing import Final, Self
 
 
 class Feature(IntEnum):
     """An ability that v0.7.2 does not have; docs/protocol.md describes what each changes on the wire.
 
-    A number, because a set finds numbers without a call of Python, and each user takes several looks.
+    Handshakes tell the numbers; none is ever used for another ability. A set finds numbers without a call of Python,
+    and each user takes several looks.
     """
 
-    HALF_CLOSE = auto()
+    HALF_CLOSE = 1
     """Keep one direction open when the other ends; v0.7.2 ends both."""
-    RESET = auto()
+    RESET = 2
     """Pass on the reset of a user or a target."""
-    DATAGRAMS = auto()
+    DATAGRAMS = 3
     """Carry UDP flows on every transport, with datagrams of any size."""
-    TICKETS = auto()
-    """Admit tunnel connections by a ticket, from any address."""
-    LARGE_MESSAGES = auto()
+    LARGE_MESSAGES = 4
     """Accept WebSocket messages of any size; v0.7.2 pauses when one does not fit into its target's buffer."""
-    WHOLE_FRAMES = auto()
+    WHOLE_FRAMES = 5
     """Send a frame in one piece; v0.7.2 waits for an acknowledgement between header and payload."""
-    WHOLE_WINDOW = auto()
+    WHOLE_WINDOW = 6
     """Report consumed bytes of a stream soon; v0.7.2 does so only at the first end of a frame beyond half a window."""
-    PINGS = auto()
+    PINGS = 7
     """Keep idle tunnel connections alive by pings of the server."""
-    SURPLUS = auto()
+    SURPLUS = 8
     """Request sessions when all are full, and close those that are no longer needed."""
 
 
 NO_FEATURES: Final[frozenset[Feature]] = frozenset()
 EXTENSIONS: Final = frozenset(Feature)
-"""The features of this program; until a handshake negotiates them, a peer has all or none."""
+"""The features of this program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,13 @@ class Peer:
         return bool(self.features)
 
     def with_extensions(self) -> Self:
-        """Return the same peer, after it has shown that it runs this program."""
+        """Return the same peer with all features."""
         return replace(self, features=EXTENSIONS)
+
+
+def common_features(numbers: Iterable[int]) -> frozenset[Feature]:
+    """Return the features among ``numbers``, those of another end, that this version knows."""
+    return frozenset(Feature(number) for number in numbers if number in EXTENSIONS)
 
 
 V072: Final = Peer()

@@ -1,14 +1,13 @@
 """The one-byte signals of the control channel and of idle tunnel connections.
 
-The values are those of Backhaul v0.7.2. ``HELLO`` and ``TICKET`` are extensions: they are sent only where a v0.7.2 peer
-ignores them, or to a peer that has sent ``HELLO`` itself.
+The values up to 6 are those of Backhaul v0.7.2. The others are sent in sealed records only, as their kinds.
 """
 
 from enum import IntEnum
 
 
 class Signal(IntEnum):
-    """A byte on the control channel, or the type byte of a framed string."""
+    """A byte on the control channel, the type byte of a framed string, or the kind of a sealed record."""
 
     HEARTBEAT = 0  # server to client, every `heartbeat` seconds
     CHANNEL = 1  # in a handshake: this is the control channel; later: open one more tunnel connection
@@ -17,8 +16,6 @@ class Signal(IntEnum):
     TCP = 4  # a target header: a TCP stream follows
     UDP = 5  # a target header: UDP datagrams in a TCP stream follow
     RTT = 6  # server to client after the handshake; the client echoes it
-    TICKET = 7  # extension: type of the frame that admits a tunnel connection
-    HELLO = 0x48  # extension: each end names its transport; the server of v0.7.2 acts on 3 and 6 only
-
-
-TICKET_SIZE = 16  # bytes: 128 random bits can't be guessed in the life of a control channel
+    PROBE = 7  # sealed, from either end: a request for ANSWER; the client's first one confirms its handshake
+    ANSWER = 8  # sealed: the answer to PROBE
+    REFUSED = 9  # sealed, client to server: it does not dial a target; a Refusal follows

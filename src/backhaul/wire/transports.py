@@ -11,6 +11,8 @@ class Transport:
     """The facts about one transport."""
 
     name: TransportName
+    carrier: str
+    """What its tunnel connections carry, with or without TLS around it: ends with the same carrier fit."""
     http: bool = False
     """True if connections begin with an HTTP upgrade; otherwise they are raw."""
     tls: bool = False
@@ -19,12 +21,7 @@ class Transport:
     datagrams: bool = False
     """True if its users are sources of UDP datagrams; otherwise they are TCP connections."""
     rtt: bool = False
-    """True if the server begins a raw control channel with the RTT signal, whose answer has room for a hello."""
-    hello: int = 0
-    """The byte that names it in a hello; a transport with HTTP has none. It is at least 0x80, because v0.7.2 acts on
-    smaller ones as signals."""
-    mark: str = ""
-    """The name of its carriers in the marks of an upgrade, with or without TLS."""
+    """True if a server of v0.7.2 begins a raw control channel with the RTT signal."""
     proxied_by_v072: bool = False
     """True if ``proxy_protocol = true`` has an effect in v0.7.2, and so here."""
 
@@ -32,17 +29,17 @@ class Transport:
 TRANSPORTS: Final[dict[str, Transport]] = {
     transport.name: transport
     for transport in (
-        Transport(name="tcp", rtt=True, hello=0x80, proxied_by_v072=True),
-        Transport(name="tcpmux", mux=True, hello=0x81, proxied_by_v072=True),
-        Transport(name="udp", datagrams=True, rtt=True, hello=0x82),
-        Transport(name="ws", http=True, mark="ws"),
-        Transport(name="wss", http=True, tls=True, mark="ws"),
-        Transport(name="wsmux", http=True, mux=True, mark="wsmux", proxied_by_v072=True),
-        Transport(name="wssmux", http=True, tls=True, mux=True, mark="wsmux", proxied_by_v072=True),
+        Transport(name="tcp", carrier="tcp", rtt=True, proxied_by_v072=True),
+        Transport(name="tcpmux", carrier="tcpmux", mux=True, proxied_by_v072=True),
+        Transport(name="udp", carrier="udp", datagrams=True, rtt=True),
+        Transport(name="ws", carrier="ws", http=True),
+        Transport(name="wss", carrier="ws", http=True, tls=True),
+        Transport(name="wsmux", carrier="wsmux", http=True, mux=True, proxied_by_v072=True),
+        Transport(name="wssmux", carrier="wsmux", http=True, tls=True, mux=True, proxied_by_v072=True),
     )
 }
 
 
-def marked(mark: str, *, tls: bool) -> Transport:
-    """Return the transport over HTTP that has this mark, with or without TLS."""
-    return next(found for found in TRANSPORTS.values() if (found.mark, found.tls) == (mark, tls))
+def with_tls(transport: Transport) -> Transport:
+    """Return the transport with the same carrier inside TLS, for one over HTTP."""
+    return next(found for found in TRANSPORTS.values() if found.carrier == transport.carrier and found.tls)

@@ -1,15 +1,16 @@
 """The HTTP/1.1 exchange that turns a connection into a WebSocket (RFC 6455 section 4), without input or output.
 
-Requests look like those of Backhaul v0.7.2 except for two headers. They have no ``Sec-WebSocket-Extensions``:
-compression costs more than it saves on data that is mostly encrypted, and a proxy or server that accepted it could use
-it for every message. They have a ``Cookie``, by which this program at both ends recognises itself. Its value is an HMAC
-over the request's own key: without the token it looks like any session cookie, and it is different each time. The
-server answers with a ``Set-Cookie`` of the same kind. Proxies pass both, and v0.7.2 ignores them.
+Requests look like those of Backhaul v0.7.2, but have no ``Sec-WebSocket-Extensions``: compression costs more than it
+saves on data that is mostly encrypted, and a proxy or server that accepted it could use it for every message. Between
+two ends of this program the request has a ``Cookie`` in place of the token, and the answer a ``Set-Cookie``: they hold
+messages of the handshake, or an admission. Proxies pass both.
 """
 
+import base64
 import binascii
 import hashlib
-import hmac
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from backhaul.errors import TransportError
@@ -35,12 +36,7 @@ USER_AGENTS: Final = (
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 _BEARER: Final = b"Bearer "  # exactly so in v0.7.2
-_COOKIE: Final = "session"
-_MARK_DIGITS: Final = 32  # the length of PHP's and many others' session ids
-_LABELS: Final = {
-    "ws": (b"backhaul request ", b"backhaul answer "),
-    "wsmux": (b"backhaul mux request ", b"backhaul mux answer "),
-}  # by the mark of the transport, so mismatched ends find out at the upgrade
+_COOKIE: Final = b"session="
 
 # The header lines of v0.7.2's client in its order. Proxies that rewrite the head change it.
 _V072_HEADERS: Final = (
@@ -65,11 +61,15 @@ class UpgradeError(TransportError):
     """The upgrade failed; the text is one line for the administrator."""
 
 
+class RefusedError(UpgradeError):
+    """A server has answered, and does not upgrade this request; a gateway in between has another error."""
+
+
 class Answer(NamedTuple):
     """The answer of a server that has agreed."""
 
-    carrier: str
-    """The mark of the server's transport, "ws" or "wsmux"; empty unless it runs this program with the same token."""
+    message: bytes
+    """The server's message of a handshake; empty if there is none."""
     rest: bytes
     """The bytes after the blank line, which are the server's first ones in the new protocol."""
 
@@ -90,39 +90,51 @@ def sec_accept(key: bytes) -> bytes:
     return binascii.b2a_base64(digest, newline=False)
 
 
-def request(
-    *, path: str, host: str, token: bytes, key: bytes, user_id: int, user_agent: str, carrier: str = "ws"
-) -> bytes:
-    """Return the client's request.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """The parts of a request that do not prove anything.
 
-    ``host`` is ``remote_addr`` as configured, ``token`` one line, ``carrier`` the mark of the transport. ``user_id`` is
-    a random number below 2^31, which is also at the end of the path of a tunnel connection.
+    ``host`` is ``remote_addr`` as configured. ``user_id`` is a random number below 2^31, which is also at the end of
+    the path of a tunnel connection.
     """
-    start = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {user_agent}\r\nAuthorization: Bearer "
-    cookie = _mark(_LABELS[carrier][0], token, key)
+
+    path: str
+    host: str
+    key: bytes
+    user_id: int
+    user_agent: str
+
+
+def request(asked: Asked, token: bytes) -> bytes:
+    """Return the request that v0.7.2 sends; ``token`` is one line."""
+    return _request(asked, b"Authorization: Bearer " + token, b"")
+
+
+def sealed_request(asked: Asked, message: bytes) -> bytes:
+    """Return a request to a server with extensions: ``message`` begins a handshake, or is an admission."""
+    return _request(asked, b"", b"Cookie: " + _cookie(message) + b"\r\n")
+
+
+def _request(asked: Asked, authorization: bytes, cookie: bytes) -> bytes:
+    start = f"GET {asked.path} HTTP/1.1\r\nHost: {asked.host}\r\nUser-Agent: {asked.user_agent}\r\n".encode()
+    if authorization:
+        start += authorization + b"\r\n"
     rest = (
-        f"\r\nConnection: Upgrade\r\nCookie: {cookie}\r\nSec-WebSocket-Key: {key.decode()}"
-        f"\r\nSec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nX-User-Id: {user_id}\r\n\r\n"
+        f"Sec-WebSocket-Key: {asked.key.decode()}\r\nSec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n"
+        f"X-User-Id: {asked.user_id}\r\n\r\n"
     )
-    return start.encode() + token + rest.encode()
+    return start + b"Connection: Upgrade\r\n" + cookie + rest.encode()
+
+
+def sealed_message(request: Request) -> bytes:
+    """Return the message in the cookie of a request; empty without one."""
+    return _read_cookie(request.headers.get(b"cookie", b""))
 
 
 def bearer(request: Request) -> bytes | None:
     """Return the token that the request carries, None without one; compare it in constant time."""
     value = request.headers.get(b"authorization", b"")
     return value.removeprefix(_BEARER) if value.startswith(_BEARER) else None
-
-
-def carrier_of(request: Request, token: bytes) -> str:
-    """Return the mark of the client's transport; empty if the client is v0.7.2. Look at its ``bearer`` first."""
-    cookie = request.headers.get(b"cookie", b"")
-    return next((name for name in _LABELS if _mark(_LABELS[name][0], token, key_of(request)).encode() in cookie), "")
-
-
-def without_mark(cookies: bytes, token: bytes, key: bytes) -> bytes:
-    """Return the value of a ``Cookie`` header without the mark that ``request`` made for this key."""
-    marks = {_mark(label, token, key).encode() for label, _ in _LABELS.values()}
-    return b"; ".join(cookie for part in cookies.split(b";") if (cookie := part.strip()) not in marks)
 
 
 def is_direct_v072(request: Request) -> bool:
@@ -150,7 +162,7 @@ def upgrade_problem(request: Request) -> str:
 def accept(key: bytes, last_line: bytes = b"") -> bytes:
     """Return the answer that switches protocols, as v0.7.2 gives it.
 
-    ``last_line`` is empty, a ``mark_line`` for a client with a mark, or a ``padding_line``.
+    ``last_line`` is empty, a ``message_line``, or a ``padding_line``.
     """
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
@@ -158,9 +170,9 @@ def accept(key: bytes, last_line: bytes = b"") -> bytes:
     )  # fmt: skip
 
 
-def mark_line(token: bytes, key: bytes, carrier: str = "ws") -> bytes:
-    """Return the header line by which a client with the same token recognises this program and its transport."""
-    return _set_cookie(_mark(_LABELS[carrier][1], token, key))
+def message_line(message: bytes) -> bytes:
+    """Return the header line with the server's message of a handshake."""
+    return _set_cookie(_cookie(message))
 
 
 def padding_line(key: bytes) -> bytes:
@@ -170,17 +182,16 @@ def padding_line(key: bytes) -> bytes:
     line together fill its read buffer, so the buffer ends with the answer, however TCP cuts it. The line is only for
     clients that are ``is_direct_v072``: nginx gives up at an answer above 4 KiB (proxy_buffer_size).
     """
-    size = _V072_READ_BUFFER - len(_set_cookie(f"{_COOKIE}=")) - len(b"\r\n")
-    return _set_cookie(f"{_COOKIE}={hashlib.shake_128(key).hexdigest(_V072_READ_BUFFER)[:size]}")
+    size = _V072_READ_BUFFER - len(_set_cookie(_COOKIE)) - len(b"\r\n")
+    return _set_cookie(_COOKIE + hashlib.shake_128(key).hexdigest(_V072_READ_BUFFER)[:size].encode())
 
 
 class AnswerReader:
-    """Reads the server's answer to the request with ``token`` and ``key``."""
+    """Reads the server's answer to the request with ``key``."""
 
-    __slots__ = ("_head", "_key", "_token")
+    __slots__ = ("_head", "_key")
 
-    def __init__(self, token: bytes, key: bytes) -> None:
-        self._token = token
+    def __init__(self, key: bytes) -> None:
         self._key = key
         self._head = ResponseReader()
 
@@ -196,13 +207,9 @@ class AnswerReader:
         if response is None:
             return None
         if response.status != _SWITCHING:
-            raise UpgradeError(_explain(response.status))
+            raise _objection(response.status)
         self._check(response.headers)
-        return Answer(self._carrier(response.headers.get(b"set-cookie", b"")), response.rest)
-
-    def _carrier(self, cookie: bytes) -> str:
-        marks = ((name, _mark(answer, self._token, self._key)) for name, (_, answer) in _LABELS.items())
-        return next((name for name, mark in marks if mark.encode() in cookie), "")
+        return Answer(_read_cookie(response.headers.get(b"set-cookie", b"")), response.rest)
 
     def _check(self, headers: Headers) -> None:
         if not _names_websocket(headers):
@@ -229,20 +236,30 @@ def _is_key(key: bytes) -> bool:
         return False
 
 
-def _mark(label: bytes, token: bytes, key: bytes) -> str:
-    """Return the cookie for this key, which only an end with the token can make."""
-    return f"{_COOKIE}={hmac.digest(token, label + key, 'sha256').hex()[:_MARK_DIGITS]}"
+def _cookie(message: bytes) -> bytes:
+    """Return the cookie with a message, which looks like the session of some website."""
+    return _COOKIE + base64.urlsafe_b64encode(message).rstrip(b"=")
 
 
-def _set_cookie(cookie: str) -> bytes:
-    return f"Set-Cookie: {cookie}; Path=/; HttpOnly\r\n".encode()
+def _read_cookie(value: bytes) -> bytes:
+    """Return the message in a header with cookies, and their attributes; empty without one."""
+    for part in value.replace(b",", b";").split(b";"):
+        if (cookie := part.strip()).startswith(_COOKIE):
+            text = cookie.removeprefix(_COOKIE)
+            with suppress(binascii.Error):
+                return base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+    return b""
 
 
-def _explain(status: int) -> str:
-    """Return one line for the administrator about an answer that is not 101."""
+def _set_cookie(cookie: bytes) -> bytes:
+    return b"Set-Cookie: " + cookie + b"; Path=/; HttpOnly\r\n"
+
+
+def _objection(status: int) -> UpgradeError:
+    """Return the error for an answer that is not 101."""
     if status == _UNAUTHORIZED:
-        return "the server refused the token"
+        return RefusedError("the server refused the token")
     if status in _GATEWAY_ERRORS:
-        return f"a proxy in between answered {status}: it does not reach the server"
+        return UpgradeError(f"a proxy in between answered {status}: it does not reach the server")
     hint = "are token, remote_addr, path and transport right?"
-    return f"the server answered {status} instead of switching to WebSocket: {hint}"
+    return RefusedError(f"the server answered {status} instead of switching to WebSocket: {hint}")

@@ -129,7 +129,6 @@ class End:
         self.session = Session(role, settings or Settings(), self, self.time)
         self.pipes: list[Pipe] = []
         self.output = bytearray()
-        self.nops: list[int] = []
         self.reset: list[int] = []
         self.refused: list[int] = []
         self.at_once = at_once
@@ -140,9 +139,6 @@ class End:
         self.pipes.append(Pipe(self, stream, at_once=self.at_once))
         stream.sink = self.pipes[-1]
         self.pipes[-1].write(bytes(self.to_send.get(stream.id, 0)))
-
-    def on_nop(self, stream_id: int) -> None:
-        self.nops.append(stream_id)
 
     def on_reset(self, stream: Stream[Pipe]) -> None:
         self.reset.append(stream.id)

@@ -67,14 +67,6 @@ def test_unread_bytes_are_counted_until_they_are_consumed(settings: Settings) ->
     assert end.session.unread == 2
 
 
-def test_only_nops_with_an_id_are_reported() -> None:
-    a, b = End(Role.CLIENT), End(Role.SERVER)
-    a.session.nop()
-    a.session.nop(0xB0)
-    exchange(a, b)
-    assert b.nops == [0xB0]
-
-
 def test_a_reset_is_reported_for_an_open_stream_before_its_fin() -> None:
     a, b = End(Role.CLIENT), End(Role.SERVER, resets=True)
     left, other = a.open(), a.open()
@@ -269,7 +261,7 @@ def test_bytes_fed_after_the_end_are_not_kept() -> None:
     end.feed(data)
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert not end.nops
+    assert not end.pipes
     assert kept < 10_000
 
 

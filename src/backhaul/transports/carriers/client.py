@@ -35,6 +35,10 @@ class DoorClient:
         """Send ``signal`` on the control channel, if there is one."""
         self._door.send(signal)
 
+    def refuse(self, target: str, reason: str) -> None:
+        """Tell a server with extensions why a target is not dialled."""
+        self._door.refuse(target, reason)
+
     @property
     def can_ask(self) -> bool:
         """True if this server answers when it is asked for a sign of life."""
@@ -52,9 +56,6 @@ class DoorClient:
     def fit(self) -> Fit:
         """The evidence of whether both ends run the same transport."""
         return self._events.fit
-
-    def server_recognised(self) -> None:
-        """Do nothing: sessions show no ticket, and the server also accepts UDP tunnels announced with the token."""
 
     def control_lost(self, reason: str) -> None:
         """Tell the control plane, which will disconnect."""

@@ -16,7 +16,7 @@ from backhaul.transports.connection import Connection
 from backhaul.transports.session import ClientSession
 from backhaul.transports.settings import CarrierLimits, ClientSettings, ServerSettings
 from backhaul.transports.user import User
-from backhaul.wire.peer import Feature, Peer
+from backhaul.wire.peer import Peer
 
 from .client import PooledClient
 from .server import GatedServer
@@ -90,7 +90,6 @@ class DedicatedServer(GatedServer):
         super().__init__(settings, limits, gate)
         self._make_carrier = make_carrier
         self._idle: OrderedDict[IdleCarrier, None] = OrderedDict()  # finds either end in constant time, unlike a dict
-        self.client_is_v072 = False
 
     @property
     def idle(self) -> int:
@@ -135,7 +134,6 @@ class DedicatedServer(GatedServer):
         if connection.peer.extended:
             self.fit.proved()
         else:
-            self.client_is_v072 = True
             self.fit.seen()
         carrier = self._make_carrier(connection, self)
         if len(self._idle) >= self._limits.channel_size:
@@ -143,18 +141,6 @@ class DedicatedServer(GatedServer):
             return
         self._idle[carrier] = None
         self._events.carrier_ready()
-
-    def client_connected(self, session: ClientSession) -> None:
-        """Tell the control plane, and assume nothing about the features of this client."""
-        self.client_is_v072 = False
-        super().client_connected(session)
-
-    def client_recognised(self) -> None:
-        """Close the idle connections without a ticket, which may belong to another client."""
-        self.client_is_v072 = False
-        for carrier in [carrier for carrier in self._idle if not carrier.peer.supports(Feature.TICKETS)]:
-            del self._idle[carrier]
-            carrier.close()
 
     def carrier_gone(self, carrier: IdleCarrier) -> None:
         """Forget a closed carrier; the client notices it too, and dials another."""
@@ -220,12 +206,6 @@ class DedicatedClient(PooledClient[IdleConnection]):
         self._forget(carrier)
         if arrival:
             self._events.arrived(arrival)
-
-    def server_recognised(self) -> None:
-        """Replace connections without a ticket: the server admits none of them, and has users for them."""
-        for carrier in [carrier for carrier in self._carriers if not carrier.peer.supports(Feature.TICKETS)]:
-            self._close_idle(carrier)
-            self.open()
 
     def _begin(self, connection: Connection, among: set[IdleConnection]) -> None:
         among.add(self._make_idle(connection, self))

@@ -79,9 +79,6 @@ class MuxClient(PooledClient[Link]):
     def stream_closed(self, link: Link) -> None:
         """Do nothing: only the server, which opens streams, needs to know of free places."""
 
-    def recognised(self, link: Link) -> None:
-        """Do nothing: the link itself knows its peer."""
-
     def load_changed(self, link: Link) -> None:
         """End a session whose control channel is gone with its last stream."""
         if link not in self._carriers and not len(link):

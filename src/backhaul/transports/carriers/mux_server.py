@@ -62,11 +62,6 @@ class MuxServer(GatedServer):
         """Number of sessions without a stream."""
         return self._links.idle
 
-    @property
-    def client_is_v072(self) -> bool:
-        """True if there are sessions, and none has begun with a hello."""
-        return bool(self._links) and not any(link.peer.supports(Feature.DATAGRAMS) for link in self._links)
-
     def expect_user(self, waiting: int) -> None:
         """Request a session if those that are open or on their way have no room for the users that wait."""
         most = self._limits.mux_con
@@ -97,14 +92,9 @@ class MuxServer(GatedServer):
         return True
 
     def assign_flow(self, flow: Flow) -> Carry:
-        """Open a stream for the flow on the session with the fewest, if one has room.
-
-        Only a client with extensions carries flows. Until its hello has had time to arrive, a flow waits for it.
-        """
-        if self.client_is_v072:
-            now, grace = self._relay.loop.time(), self._relay.patience.hello
-            early = all(now - link.begun < grace for link in self._links)
-            return Carry.LATER if early else Carry.REFUSED
+        """Open a stream for the flow on the session with the fewest, if one has room and the client carries flows."""
+        if self.session.connected and not self.session.peer.supports(Feature.DATAGRAMS):
+            return Carry.REFUSED
         opened = self._open(UDP_PREFIX + flow.target)
         if not opened:
             return Carry.LATER
@@ -152,9 +142,6 @@ class MuxServer(GatedServer):
         dispensable.end("another one was opened, and no target had answered through this one")
         return True
 
-    def client_recognised(self) -> None:
-        """Do nothing: the control channel of tcpmux has no hello, and the other transports admit none by address."""
-
     def stream_opened(self, link: Link, stream: TunnelStream) -> None:
         """End the session at once: no client opens streams, whatever this peer is."""
         del link
@@ -164,11 +151,6 @@ class MuxServer(GatedServer):
     def stream_closed(self, link: Link) -> None:
         """Report room on this session; later, because a stream may close while its user is being assigned."""
         if link in self._links and self._events.waiting:
-            self._relay.loop.call_soon(self._events.carrier_ready)
-
-    def recognised(self, link: Link) -> None:
-        """Carry flows that have waited for this; later, because no stream may be written while one is fed."""
-        if link in self._links:
             self._relay.loop.call_soon(self._events.carrier_ready)
 
     def load_changed(self, link: Link) -> None:

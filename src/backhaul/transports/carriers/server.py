@@ -29,10 +29,6 @@ class GatedServer(ABC):
     def tunnel_opened(self, connection: Connection) -> None:
         """Take over a tunnel connection."""
 
-    @abstractmethod
-    def client_recognised(self) -> None:
-        """Drop connections without a ticket, because the client has one."""
-
     def apply(self, limits: CarrierLimits) -> None:
         """Use other limits from now on; open connections stay."""
         self._limits = limits
@@ -66,6 +62,10 @@ class GatedServer(ABC):
     def fit(self) -> Fit:
         """The evidence of whether both ends run the same transport."""
         return self._events.fit
+
+    def target_refused(self, target: str, reason: str) -> None:
+        """Tell the control plane."""
+        self._events.target_refused(target, reason)
 
     def client_lost(self, reason: str, *, goodbye: bool = False) -> None:
         """Close the idle carriers, which belonged to that session, and tell the control plane."""

@@ -21,7 +21,6 @@ from backhaul.wire.targets import BadTargetError, parse_target
 
 from .client import DoorClient
 from .udp_dialect import ClientDialect, Line, Received, V072Client
-from .udp_tickets import TicketClient
 
 # Seconds until tunnels are announced again after the connection, and twice as many each time after that: the first
 # announcements may be lost, or overtake what confirms the control channel.
@@ -126,8 +125,6 @@ class UdpClient(DoorClient):
 
     def _dialect_of_server(self) -> ClientDialect:
         if not self._door.keys:
-            if self._door.ticket:
-                return TicketClient(self._door, self._settings.tokens)
             return V072Client(self._settings.tokens)
         from .udp_protected import ProtectedClient  # noqa: PLC0415 - loads cryptography
 

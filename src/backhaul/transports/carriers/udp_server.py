@@ -19,20 +19,16 @@ from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.transports.user import User
 from backhaul.wire.announcements import IDLE, PING, Announcement
 from backhaul.wire.datagrams import Batch
-from backhaul.wire.peer import Feature
 from backhaul.wire.signals import Signal
 
 from .server import GatedServer
 from .udp_dialect import Assigned, ServerDialect, V072Server
-from .udp_tickets import TicketServer
 
 log = logging.getLogger("backhaul.tunnel")
 
 
 class UdpServer(GatedServer):
     """Idle tunnels in the order of their last sign of life; the most recent one is used first."""
-
-    client_is_v072 = False  # nothing on this transport depends on it
 
     def __init__(self, settings: ServerSettings, limits: CarrierLimits, gate: Gate, relay: Relay) -> None:
         super().__init__(settings, limits, gate)
@@ -106,13 +102,10 @@ class UdpServer(GatedServer):
 
     def tunnel_opened(self, connection: Connection) -> None:
         """Pass the connection to the gate: no tunnel is a TCP connection, so this is a client that returns."""
-        if connection.peer.supports(Feature.TICKETS):
+        if connection.peer.extended:
             release(self._relay.poller, connection.sock)
         else:
             self._gate.rehandshake(connection.sock, connection.received)
-
-    def client_recognised(self) -> None:
-        """Do nothing: a tunnel is announced with the token, from any address."""
 
     def transmit(self, batch: Batch, address: Address) -> None:
         """Send to the client."""
@@ -168,7 +161,7 @@ class UdpServer(GatedServer):
 
     def _dialect_of(self, session: ClientSession) -> ServerDialect:
         if not session.keys:
-            return TicketServer(self._v072(), session, self, self)
+            return self._v072()
         from .udp_protected import ProtectedServer  # noqa: PLC0415 - loads cryptography
 
         return ProtectedServer(session.keys, next(self._serials), self, self)

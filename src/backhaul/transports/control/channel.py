@@ -1,16 +1,15 @@
-"""A control channel on a connection, with signals of any form."""
+"""A control channel on a connection, with signals or messages of any form."""
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from backhaul.errors import TransportError
 from backhaul.net.poller import WOULD_BLOCK, Poller, reason, release
 from backhaul.net.predicates import retransmissions
 from backhaul.net.sockets import watch_closely
-from backhaul.wire.signals import Signal
 
 _READ_SIZE = 4096
 _MAX_UNSENT = 1 << 16  # bytes; a peer that leaves 65 536 signals unread has stopped reading
@@ -23,32 +22,37 @@ CLOSED_BY_CLIENT = "the client closed it to stop or to reload"
 """The reason of a control channel that the client closed with CLOSED."""
 
 
-class ControlDecoder(Protocol):
-    """Decodes the signals on a control channel."""
-
-    def feed(self, data: bytes) -> list[Signal]:
-        """Return the signals in ``data``. Raises TransportError if it is invalid."""
+Item = TypeVar("Item")
+Item_co = TypeVar("Item_co", covariant=True)
 
 
-class ControlChannel:
-    """Owns the socket; sends and reads signals until it is lost or closed.
+class ControlDecoder(Protocol[Item_co]):
+    """Decodes what a control channel carries: signals, or messages."""
 
-    ``on_signal`` is called for each signal, ``lost`` at most once, and never after ``close``.
+    def feed(self, data: bytes) -> Sequence[Item_co]:
+        """Return the items in ``data``. Raises TransportError if it is invalid."""
+
+
+class ControlChannel(Generic[Item]):
+    """Owns the socket; sends and reads until it is lost or closed.
+
+    ``on_item`` is called for each signal or message, ``lost`` at most once, and never after ``close``. A TransportError
+    of ``on_item`` ends the channel.
     """
 
     def __init__(
         self,
         poller: Poller,
         sock: socket.socket,
-        decoder: ControlDecoder,
-        on_signal: Callable[[Signal], None],
+        decoder: ControlDecoder[Item],
+        on_item: Callable[[Item], None],
         lost: Callable[[str], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._sock = sock
         self._decoder = decoder
-        self._on_signal = on_signal
+        self._on_item = on_item
         self._lost = lost
         self._unsent = bytearray()
         self._active = True  # bytes have moved lately
@@ -73,11 +77,10 @@ class ControlChannel:
             self._loop.call_soon(self._poller.run, self._sock, self._flush)
         self._unsent += data
 
-    def send_if_silent(self, data: bytes) -> None:
-        """Send ``data`` unless bytes have moved in either direction since the last call."""
+    def fell_silent(self) -> bool:
+        """Return whether no bytes have moved in either direction since the last call."""
         active, self._active = self._active, False
-        if not active:
-            self.send(data)
+        return not active
 
     def close(self) -> None:
         """Send the bytes that are still unsent, if the kernel takes them, and close; the rest is lost in silence."""
@@ -124,13 +127,11 @@ class ControlChannel:
 
     def _decode(self, data: bytes) -> None:
         try:
-            signals = self._decoder.feed(data)
+            for item in self._decoder.feed(data):
+                if not self.closed:
+                    self._on_item(item)
         except TransportError as error:
             self._end(str(error))
-            return
-        for signal in signals:
-            if not self.closed:
-                self._on_signal(signal)
 
     def abort(self) -> None:
         """End the channel, because the program has failed."""
@@ -146,4 +147,4 @@ class ControlChannel:
     def _release(self) -> None:
         self.closed = True
         release(self._poller, self._sock)
-        del self._on_signal, self._lost  # methods of the owner; without the reference cycle everything is freed at once
+        del self._on_item, self._lost  # methods of the owner; without the reference cycle everything is freed at once

@@ -1,10 +1,9 @@
-"""A client of ws, wss, wsmux or wssmux after its upgrade: control channel and round trip."""
+"""A client of v0.7.2 on ws, wss, wsmux or wssmux after its upgrade: control channel and round trip."""
 
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from backhaul.net.poller import Poller
-from backhaul.relay.pings import Pings
 from backhaul.transports.connection import Connection
 from backhaul.wire.signals import Signal
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class HttpSessionOwner(Protocol):
-    """The gate that admitted the client."""
+    """The sessions of the gate that admitted the client."""
 
     def session_lost(self, session: "HttpSession", reason: str, *, goodbye: bool = False) -> None:
         """Forget the session, whose control channel is closed."""
@@ -26,14 +25,12 @@ class HttpSession:
     """Owns the control channel."""
 
     vouches = True  # each request shows the token
-    ticket = b""
     keys: "SessionKeys | None" = None
 
     def __init__(
-        self, poller: Poller, pings: Pings, connection: Connection, owner: HttpSessionOwner, *, answer_within: float
+        self, poller: Poller, connection: Connection, owner: HttpSessionOwner, *, answer_within: float
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._pings = pings
         self._owner = owner
         self._answer_within = answer_within
         self._received = connection.received
@@ -44,7 +41,6 @@ class HttpSession:
         """Seconds of a round trip, measured by the last heartbeat."""
         decoder = WsControlDecoder(self._reply, from_client=True)
         self._control = ControlChannel(poller, connection.sock, decoder, self._on_signal, self._end)
-        pings.add(self)
 
     @property
     def connected(self) -> bool:
@@ -64,11 +60,11 @@ class HttpSession:
 
     def ping_if_silent(self) -> None:
         """Ping a silent control channel: the interval of the heartbeat may be longer than the patience of a proxy."""
-        self._control.send_if_silent(PING)
+        if self._control.fell_silent():
+            self._control.send(PING)
 
     def close(self) -> None:
         """Close the control channel."""
-        self._pings.discard(self)
         self._stop_waiting()
         self._control.close()
 

@@ -14,7 +14,7 @@ PING: Final = websocket.encode(websocket.PING, b"", masked=False)
 """The message of a server on a silent control channel, which proxies would close."""
 
 PROBE: Final = websocket.encode(websocket.PING, b"?", masked=True)
-"""The message by which a client checks that its server is alive; the answer is read as ``Signal.HELLO``."""
+"""The message by which a client checks that its server is alive; the answer is read as ``Signal.ANSWER``."""
 
 
 def encode_signal(signal: Signal, *, masked: bool) -> bytes:
@@ -50,7 +50,7 @@ class WsControlDecoder:
         if opcode == websocket.PING:
             self._reply(websocket.encode(websocket.PONG, payload, masked=self._masked))
         elif opcode == websocket.PONG:
-            self._signals.append(Signal.HELLO)
+            self._signals.append(Signal.ANSWER)
         elif opcode == websocket.CLOSE:
             self._reply(websocket.encode(websocket.CLOSE, payload[:2], masked=self._masked))
             self._signals.append(Signal.CLOSED)

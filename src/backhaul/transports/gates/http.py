@@ -8,7 +8,7 @@ import functools
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backhaul.addresses import plain_ip
 from backhaul.net.listener import BATCH, HANDSHAKE_BATCH, Acceptor
@@ -18,20 +18,27 @@ from backhaul.net.predicates import unacknowledged
 from backhaul.net.sending import send_whole
 from backhaul.net.tls import ServerContext, explain
 from backhaul.relay.pings import Pings
-from backhaul.transports.auth import Credential
-from backhaul.transports.base import GateEvents, taken_over, unlike
-from backhaul.transports.connection import Connection
+from backhaul.transports.auth import Credential, Security
+from backhaul.transports.base import GateEvents
+from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.control.http_session import HttpSession
 from backhaul.transports.settings import ServerSettings
 from backhaul.wire import upgrade
 from backhaul.wire.http1 import HeadError, Request, RequestReader
-from backhaul.wire.peer import EXTENSIONS, NO_FEATURES, Peer
-from backhaul.wire.transports import TRANSPORTS, marked
+from backhaul.wire.peer import Peer
+from backhaul.wire.transports import TRANSPORTS
 
 from .decoy import Decoy
 from .handshakes import Handshakes
 from .lobby import Lobby, PendingConnection, first_bytes
 from .reputation import Reputation, barred_line
+from .sessions import GateSession, Sessions, warn_of_legacy
+
+if TYPE_CHECKING:
+    from backhaul.security.records import Seals
+    from backhaul.transports.control.sealed_session import SealedSession
+
+    from .guard import Greeting, Guard
 
 log = logging.getLogger("backhaul.server")
 
@@ -58,7 +65,8 @@ class HttpGate:
         self._transport = TRANSPORTS[transport]
         self._decoy = Decoy(poller, settings.decoy, self._credentials.tokens, settings.limits, self._claim)
         self._reputation = Reputation(settings.limits)
-        self._handshakes = self._make_handshakes(settings)
+        self._context = ServerContext(settings.tls) if settings.tls else None
+        self._handshakes = self._make_handshakes(self._context) if self._context else None
         self._lobby = Lobby(
             poller,
             self._reputation,
@@ -70,11 +78,12 @@ class HttpGate:
         )
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
-        self._sessions: dict[str, HttpSession] = {}  # by the client's name
+        self._sessions = Sessions(settings.limits.handshake_timeout, self._reputation, pings.discard)
 
     def start(self, events: GateEvents) -> None:
         """Listen, and report to ``events``; raises OSError."""
         self._events = events
+        self._sessions.start(events)
         settings = self._settings
         listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
         batch = HANDSHAKE_BATCH if self._handshakes else BATCH
@@ -95,9 +104,7 @@ class HttpGate:
         if self._handshakes:
             self._handshakes.close()
         self._decoy.close()
-        for session in self._sessions.values():
-            session.close()
-        self._sessions.clear()
+        self._sessions.close()
 
     def _refused(self, error: OSError) -> None:
         self._throttle.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
@@ -113,10 +120,8 @@ class HttpGate:
             self._lobby.admit(pending)
             self._lobby.listen(pending)
 
-    def _make_handshakes(self, settings: ServerSettings) -> Handshakes[PendingConnection] | None:
-        if not settings.tls:
-            return None
-        context, limits = ServerContext(settings.tls), settings.limits
+    def _make_handshakes(self, context: ServerContext) -> Handshakes[PendingConnection]:
+        limits = self._settings.limits
         return Handshakes(
             self._poller,
             context,
@@ -139,16 +144,13 @@ class HttpGate:
             self._handshakes.discard(pending)
 
     def _received(self, pending: PendingConnection, data: bytes) -> None:
-        """Admit a connection that begins with the token; the decoy reads all others, and asks ``_claim``."""
+        """Admit a connection that begins with a proof; the decoy reads all others, and asks ``_claim``."""
         self._lobby.take(pending)
         self._meet(pending, data)
 
     def _meet(self, pending: PendingConnection, data: bytes) -> None:
         request = self._tunnel_request(data)
-        credential = self._credential_of(pending, request) if request else None
-        if request and credential:
-            self._admit(credential, pending, request)
-        else:
+        if not (request and self._admit(pending, request)):
             self._show_decoy(pending, data)
 
     def _claim(self, sock: socket.socket, ip: str, data: bytes) -> bool:
@@ -157,13 +159,10 @@ class HttpGate:
         if not request:
             return False
         pending = PendingConnection(sock, ip)
-        credential = self._credential_of(pending, request)
-        if not credential:
-            self._complain(pending, request)
-            return False
-        self._poller.forget(sock)
-        self._admit(credential, pending, request)
-        return True
+        if self._admit(pending, request):
+            return True
+        self._complain(pending, request)
+        return False
 
     def _tunnel_request(self, data: bytes) -> Request | None:
         """Return the request in ``data``; None unless it is complete and asks for a path of the tunnel."""
@@ -178,45 +177,99 @@ class HttpGate:
     def _is_channel(self, request: Request) -> bool:
         return request.path == f"{self._settings.path}/channel"
 
-    def _credential_of(self, pending: PendingConnection, request: Request) -> Credential | None:
-        """Return the credential if the request is admitted, even from a barred network; None otherwise."""
+    @functools.cached_property
+    def _guard(self) -> "Guard":
+        from .guard import make_guard  # noqa: PLC0415 - loads cryptography, for the first client that needs it
+
+        return make_guard(self._settings, self._transport, self._certificates)
+
+    def _certificates(self) -> frozenset[bytes]:
+        return self._context.fingerprints if self._context else frozenset({b""})
+
+    def _admit(self, pending: PendingConnection, request: Request) -> bool:
+        """Admit a connection, even from a barred network, if its request proves a token; return whether it does."""
+        message = upgrade.sealed_message(request)
+        if message and self._settings.security is not Security.LEGACY and self._admit_sealed(pending, request, message):
+            return True
         credential = self._bearer_of(request)
         if not credential:
-            return None
+            return False
         self._reputation.proved(pending.network)
-        return None if upgrade.upgrade_problem(request) else credential
+        if upgrade.upgrade_problem(request):
+            return False
+        self._poller.forget(pending.sock)
+        self._admit_legacy(credential, pending, request)
+        return True
+
+    def _admit_sealed(self, pending: PendingConnection, request: Request, message: bytes) -> bool:
+        if upgrade.upgrade_problem(request):
+            return False
+        if self._is_channel(request):
+            greeting = self._guard.greet(message)
+            if greeting:
+                self._poller.forget(pending.sock)
+                self._answer(greeting, pending, request)
+            return bool(greeting)
+        found = self._guard.register.check(message)
+        if found:
+            self._reputation.proved(pending.network)
+            self._poller.forget(pending.sock)
+            self._admit_tunnel(found, pending, request)
+        return bool(found)
+
+    def _answer(self, greeting: "Greeting", pending: PendingConnection, request: Request) -> None:
+        """Send the answer to a handshake, and begin the session unless the client is refused."""
+        connection = Connection(pending.sock, greeting.peer(pending.ip), request.rest)
+        if greeting.refusal:
+            self._events.fit.mismatched(greeting.refusal)
+            then = functools.partial(release, self._poller, pending.sock)
+        else:
+            then = functools.partial(self._begin, greeting, connection)
+        line = upgrade.message_line(greeting.message)
+        self._send(pending, upgrade.accept(upgrade.key_of(request), line), then)
+
+    def _begin(self, greeting: "Greeting", connection: Connection) -> None:
+        ip, within = connection.peer.address, self._settings.limits.answer_timeout
+        if greeting.warning:
+            self._throttle.warn((ip, greeting.warning), f"client {ip}: {greeting.warning}")
+        session = self._guard.begin(greeting, self._poller, connection, self._sessions, answer_within=within)
+        self._pings.add(session)
+        self._sessions.await_confirmation(session)
+
+    def _admit_tunnel(self, found: "tuple[SealedSession, Seals]", pending: PendingConnection, request: Request) -> None:
+        session, seals = found
+        session.confirm()
+        connection = SealedConnection(pending.sock, session.peer, request.rest, seals=seals)
+        then = functools.partial(self._open_tunnel, connection, session)
+        self._send(pending, upgrade.accept(upgrade.key_of(request)), then)
 
     def _bearer_of(self, request: Request) -> Credential | None:
-        """Return the credential whose token the request carries, or None."""
+        """Return the credential whose token the request carries in clear, or None."""
+        if self._settings.security is Security.REQUIRED:
+            return None
         token = upgrade.bearer(request)
         return None if token is None else self._credentials.find(token)
 
     def _complain(self, pending: PendingConnection, request: Request) -> None:
         if self._reputation.barred(pending.network):
             return
-        proven = self._bearer_of(request)
-        what = upgrade.upgrade_problem(request) if proven else "wrong token"
+        what = upgrade.upgrade_problem(request) or "wrong token"
         self._throttle.warn((pending.ip, what), f"refused a connection from {pending.ip}: {what}")
-        if not proven and (seconds := self._reputation.failed(pending.network)):
+        if not self._bearer_of(request) and (seconds := self._reputation.failed(pending.network)):
             self._throttle.warn(pending.network, barred_line(pending.network, seconds))
 
-    def _admit(self, credential: Credential, pending: PendingConnection, request: Request) -> None:
+    def _admit_legacy(self, credential: Credential, pending: PendingConnection, request: Request) -> None:
         channel = self._is_channel(request)
-        theirs = upgrade.carrier_of(request, credential.token)
-        peer = Peer(pending.ip, credential.name, EXTENSIONS if theirs else NO_FEATURES)
-        connection = Connection(pending.sock, peer, request.rest)
-        if theirs not in {"", self._transport.mark}:
-            self._mismatched(theirs)
-            admit = functools.partial(release, self._poller, pending.sock)
-        elif channel:
+        connection = Connection(pending.sock, Peer(pending.ip, credential.name), request.rest)
+        if channel:
             admit = functools.partial(self._open_session, connection)
-        elif session := self._sessions.get(credential.name):
+        elif isinstance(session := self._sessions.find(credential.name), HttpSession):
             admit = functools.partial(self._open_tunnel, connection, session)
-        else:  # the client has given it up with its control channel
+        else:  # the client has given it up with its control channel, or its session is protected
             release(self._poller, pending.sock)
             return
-        line = self._mark(request, credential, peer) or self._padding(request, channel=channel)
-        self._send(pending, upgrade.accept(upgrade.key_of(request), line), admit)
+        padding = self._padding(request, channel=channel)
+        self._send(pending, upgrade.accept(upgrade.key_of(request), padding), admit)
 
     def _send(self, pending: PendingConnection, answer: bytes, then: Callable[[], None]) -> None:
         """Send the answer, then call ``then``; a connection that does not take all of it waits in the lobby."""
@@ -238,12 +291,7 @@ class HttpGate:
 
         send_whole(self._poller, pending.sock, answer[sent:], leave, lambda _error: self._lobby.dismiss(pending))
 
-    def _mismatched(self, theirs: str) -> None:
-        """Report the mismatch; the client learns of it from the answer, and closes the connection."""
-        client = marked(theirs, tls=self._transport.tls)
-        self._events.fit.mismatched(unlike("client", client.name, self._transport.name))
-
-    def _open_tunnel(self, connection: Connection, session: HttpSession) -> None:
+    def _open_tunnel(self, connection: Connection, session: GateSession) -> None:
         if not session.connected:
             release(self._poller, connection.sock)
         elif self._transport.mux and not connection.peer.extended:
@@ -251,18 +299,12 @@ class HttpGate:
         else:
             self._events.tunnel_opened(connection)
 
-    def _mark(self, request: Request, credential: Credential, peer: Peer) -> bytes:
-        """Return the line by which a client with extensions recognises this program; none for v0.7.2."""
-        if not peer.extended:
-            return b""
-        return upgrade.mark_line(credential.token, upgrade.key_of(request), self._transport.mark)
-
     def _padding(self, request: Request, *, channel: bool) -> bytes:
         """Return the line that keeps v0.7.2 from losing the bytes after the answer, if it is needed and possible."""
         padded = self._transport.mux and not channel and not self._handshakes and upgrade.is_direct_v072(request)
         return upgrade.padding_line(upgrade.key_of(request)) if padded else b""
 
-    def _settle(self, connection: Connection, session: HttpSession) -> None:
+    def _settle(self, connection: Connection, session: GateSession) -> None:
         """Wait until the peer has read the answer before smux begins (_SETTLE), unless its control channel ends."""
         if not session.connected:
             release(self._poller, connection.sock)
@@ -274,7 +316,7 @@ class HttpGate:
     def _settle_later(self, sock: socket.socket, step: Callable[[], None]) -> None:
         self._loop.call_later(_SETTLE, self._poller.run, sock, step)
 
-    def _settled(self, connection: Connection, session: HttpSession) -> None:
+    def _settled(self, connection: Connection, session: GateSession) -> None:
         if not session.connected:
             release(self._poller, connection.sock)
         else:
@@ -289,18 +331,10 @@ class HttpGate:
         self._show_decoy(pending, plain_on_tls=True)
 
     def _open_session(self, connection: Connection) -> None:
-        peer = connection.peer
-        if before := self._sessions.get(peer.name):
-            before.close()
-            self.session_lost(before, taken_over(peer.address))
-        session = HttpSession(
-            self._poller, self._pings, connection, self, answer_within=self._settings.limits.answer_timeout
-        )
-        self._sessions[peer.name] = session
-        self._events.client_connected(session)
+        if self._settings.security is not Security.LEGACY:
+            warn_of_legacy(connection.peer.address)
+        within = self._settings.limits.answer_timeout
+        session = HttpSession(self._poller, connection, self._sessions, answer_within=within)
+        self._pings.add(session)
+        self._sessions.add(session)
         session.start()
-
-    def session_lost(self, session: HttpSession, reason: str, *, goodbye: bool = False) -> None:
-        """Forget the session, and report the loss."""
-        del self._sessions[session.peer.name]
-        self._events.client_lost(reason, goodbye=goodbye)

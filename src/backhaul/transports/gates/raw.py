@@ -1,16 +1,15 @@
 """The gate of tcp, tcpmux and udp on the public end: it admits control channels and tunnel connections.
 
-A v0.7.2 client sends nothing on a tunnel connection, so only the address of its control channel vouches for it. A
-client with extensions shows a ticket that it got on the control channel, from any address. Until it is known which of
-the two the client is, silent connections from its address wait: they may be a neighbour's.
+A client with extensions begins each connection with a sealed message: that of a handshake, or an admission. A v0.7.2
+client sends nothing on a tunnel connection, so only the address of its control channel vouches for it.
 """
 
 import asyncio
 import functools
-import hmac
 import logging
+import secrets
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from backhaul.addresses import plain_ip
 from backhaul.failures import network_of
@@ -18,12 +17,13 @@ from backhaul.net.listener import Acceptor
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller, release
 from backhaul.net.predicates import has_input
-from backhaul.transports.auth import Credential
-from backhaul.transports.base import GateEvents, taken_over, unlike
-from backhaul.transports.connection import Connection
+from backhaul.net.sending import send_whole
+from backhaul.transports.auth import Credential, Security
+from backhaul.transports.base import GateEvents, unlike
+from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.control.raw_session import RawSession
 from backhaul.transports.settings import ServerSettings
-from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError
+from backhaul.wire.frames import HEAD_SIZE, Frame, FrameReader, FrameTooLongError, Sealed, encode, sealed_kind
 from backhaul.wire.peer import Peer
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import is_nop
@@ -31,10 +31,18 @@ from backhaul.wire.transports import TRANSPORTS
 
 from .lobby import Lobby, PendingConnection, first_bytes
 from .reputation import Reputation, barred_line
+from .sessions import Sessions, warn_of_legacy
+
+if TYPE_CHECKING:
+    from backhaul.security.records import Seals
+    from backhaul.transports.control.sealed_session import SealedSession
+
+    from .guard import Greeting, Guard
 
 log = logging.getLogger("backhaul.server")
 
-MAX_GREETING = 1024  # bytes of a token, unless the configured one is longer
+MAX_GREETING: Final = 1024
+"""Bytes of a token, unless the configured one is longer, and of a sealed message."""
 
 
 class RawGate:
@@ -57,38 +65,56 @@ class RawGate:
             limit=settings.limits.pending,
             share=settings.limits.pending_per_address,
             seconds=settings.limits.handshake_timeout,
-            left=self._left,
         )
-        self._sessions: dict[str, RawSession] = {}  # by the client's name
-        self._met_a_client = False
-        self._held: dict[_PendingClient, RawSession] = {}  # silent connections from an undecided client's address
+        self._sessions = Sessions(settings.limits.handshake_timeout, self._reputation)
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
 
     def start(self, events: GateEvents) -> None:
         """Listen, and report to ``events``; raises OSError."""
         self._events = events
+        self._sessions.start(events)
         settings = self._settings
         listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
         self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused)
 
-    def greet(self, sock: socket.socket, ip: str, data: bytes = b"") -> None:
-        """Take over a connection, which must begin with a handshake or a ticket."""
-        data = data or first_bytes(sock)
-        for session in self._sessions.values():
-            proof = session.proof
-            if proof and hmac.compare_digest(data[: len(proof)], proof):
-                self._let_in(session, sock, ip, data[len(proof) :])
-                return
-        self._await_proof(self._make_pending(sock, ip), data)
+    @functools.cached_property
+    def _guard(self) -> "Guard":
+        from .guard import make_guard  # noqa: PLC0415 - loads cryptography, for the first client that needs it
 
-    def _let_in(self, session: RawSession, sock: socket.socket, ip: str, rest: bytes) -> None:
+        return make_guard(self._settings, self._transport, lambda: frozenset({b""}))
+
+    @property
+    def _seals(self) -> bool:
+        return self._settings.security is not Security.LEGACY
+
+    def greet(self, sock: socket.socket, ip: str, data: bytes = b"") -> None:
+        """Take over a connection, which must begin with a handshake or an admission."""
+        data = data or first_bytes(sock)
+        if not self._let_in(sock, ip, data):
+            self._await_proof(_PendingClient(sock, ip, self._longest), data)
+
+    @functools.cached_property
+    def _longest(self) -> int:
+        return max(MAX_GREETING, *self._credentials.sizes)
+
+    def _let_in(self, sock: socket.socket, ip: str, data: bytes) -> bool:
+        """Admit a connection whose admission has arrived as a whole; return whether it has."""
+        if len(data) <= HEAD_SIZE or sealed_kind(data[2]) is not Sealed.ADMISSION or not self._seals:
+            return False
+        end = HEAD_SIZE + int.from_bytes(data[:2])
+        found = self._guard.register.check(data[HEAD_SIZE:end]) if len(data) >= end else None
+        if found:
+            self._open_tunnel(found, sock, ip, data[end:])
+        return bool(found)
+
+    def _open_tunnel(self, found: "tuple[SealedSession, Seals]", sock: socket.socket, ip: str, rest: bytes) -> None:
+        """Open the tunnel connection of a client with extensions."""
+        session, seals = found
+        session.confirm()
         if ip != session.peer.address:  # that network has proved itself with the token
             self._reputation.proved(network_of(ip))
-        self._events.tunnel_opened(Connection(sock, session.peer, rest))
-
-    def _make_pending(self, sock: socket.socket, ip: str) -> "_PendingClient":
-        return _PendingClient(sock, ip, max(MAX_GREETING, *self._credentials.sizes))
+        self._events.tunnel_opened(SealedConnection(sock, session.peer, rest, seals=seals))
 
     def _await_proof(self, pending: "_PendingClient", data: bytes) -> None:
         self._lobby.admit(pending)
@@ -111,11 +137,8 @@ class RawGate:
         if self._acceptor:
             self._acceptor.close()
             self._acceptor = None
-        self._held.clear()
         self._lobby.close()
-        for session in self._sessions.values():
-            session.close()
-        self._sessions.clear()
+        self._sessions.close()
 
     def _accepted(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
         ip = plain_ip(address)
@@ -126,12 +149,12 @@ class RawGate:
             again = functools.partial(self._decide, sock, ip)
             self._loop.call_later(self._settings.limits.second_thought, self._poller.run, sock, again)
         else:
-            self._admit(session, sock, ip)
+            self._admit(session, sock)
 
     def _session_at(self, ip: str) -> RawSession | None:
-        """Return the session of a client at this address whose tunnel connections show no ticket."""
-        for session in self._sessions.values():
-            if not session.proof and session.peer.address == ip:
+        """Return the session of a v0.7.2 client at this address."""
+        for session in self._sessions:
+            if isinstance(session, RawSession) and session.peer.address == ip:
                 return session
         return None
 
@@ -143,44 +166,18 @@ class RawGate:
         elif not session or has_input(sock):
             self.greet(sock, ip)
         else:
-            self._admit(session, sock, ip)
+            self._admit(session, sock)
 
-    def _admit(self, session: RawSession, sock: socket.socket, ip: str) -> None:
-        """Admit a connection by its address, or hold it while the client may still turn out to show tickets."""
-        if not session.undecided:
-            self._events.tunnel_opened(Connection(sock, session.peer))
-            return
-        pending = self._make_pending(sock, ip)
-        self._held[pending] = session
-        self._await_proof(pending, first_bytes(sock))
-
-    def _left(self, pending: "_PendingClient") -> None:
-        self._held.pop(pending, None)
-
-    def session_is_v072(self, session: RawSession) -> None:
-        """Admit the held connections in their order."""
-        for pending in self._no_longer_held(session):
-            self._lobby.take(pending)
-            self._events.tunnel_opened(Connection(pending.sock, session.peer))
-
-    def session_recognised(self, session: RawSession) -> None:
-        """Let held connections prove themselves like all others."""
-        self._no_longer_held(session)
-        self._events.client_recognised()
-
-    def _no_longer_held(self, session: RawSession) -> "list[_PendingClient]":
-        held = [pending for pending, waits_for in self._held.items() if waits_for is session]
-        for pending in held:
-            del self._held[pending]
-        return held
+    def _admit(self, session: RawSession, sock: socket.socket) -> None:
+        """Admit a connection by its address."""
+        self._events.tunnel_opened(Connection(sock, session.peer))
 
     def _refused(self, error: OSError) -> None:
         self._throttle.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
 
     def _received(self, pending: "_PendingClient", data: bytes) -> None:
-        self._held.pop(pending, None)
-        if is_nop(data) and any(session.peer.address == pending.ip for session in self._sessions.values()):
-            self.session_mismatched("tcpmux")
+        if is_nop(data) and any(session.peer.address == pending.ip for session in self._sessions):
+            self._mismatched(unlike("client", "tcpmux", self._transport.name))
             self._lobby.dismiss(pending)
             return
         try:
@@ -192,25 +189,40 @@ class RawGate:
             self._judge(pending, frame)
 
     def _judge(self, pending: "_PendingClient", frame: Frame) -> None:
-        if frame.kind == Signal.TICKET:
-            self._judge_ticket(pending, frame)
-            return
-        credential = self._credentials.find(frame.body) if frame.kind == Signal.CHANNEL else None
-        if not credential:
-            self._refuse(pending, "wrong token" if frame.kind == Signal.CHANNEL else "no valid handshake")
+        kind = sealed_kind(frame.kind) if self._seals else Sealed.NOTHING
+        if kind is Sealed.HANDSHAKE:
+            self._judge_handshake(pending, frame)
+        elif kind is Sealed.ADMISSION:
+            self._judge_admission(pending, frame)
+        elif frame.kind == Signal.CHANNEL and self._settings.security is not Security.REQUIRED:
+            self._judge_token(pending, frame)
         else:
-            self._trust(pending)
-            self._open_session(credential, pending, frame.rest)
-
-    def _judge_ticket(self, pending: "_PendingClient", frame: Frame) -> None:
-        for session in self._sessions.values():
-            if session.proof and hmac.compare_digest(frame.body, session.ticket):
-                self._trust(pending)
-                self._events.tunnel_opened(Connection(pending.sock, session.peer, frame.rest))
-                return
-        if self._met_a_client:
             self._refuse(pending, "no valid handshake")
-        else:  # a ticket of the previous process, whose client is about to connect
+
+    def _judge_token(self, pending: "_PendingClient", frame: Frame) -> None:
+        credential = self._credentials.find(frame.body)
+        if not credential:
+            self._refuse(pending, "wrong token")
+            return
+        self._lobby.take(pending)
+        self._open_session(credential, pending, frame.rest)
+
+    def _judge_handshake(self, pending: "_PendingClient", frame: Frame) -> None:
+        greeting = self._guard.greet(frame.body)
+        if not greeting:
+            self._refuse(pending, "wrong token, or no Backhaul client")
+            return
+        self._lobby.take(pending)
+        self._answer(greeting, pending, frame.rest)
+
+    def _judge_admission(self, pending: "_PendingClient", frame: Frame) -> None:
+        """Judge an admission that has not arrived at once, or is none."""
+        if found := self._guard.register.check(frame.body):
+            self._trust(pending)
+            self._open_tunnel(found, pending.sock, pending.ip, frame.rest)
+        elif self._sessions.met_a_client:
+            self._refuse(pending, "no valid handshake")
+        else:  # an admission of the previous process, whose client is about to connect
             self._lobby.dismiss(pending)
 
     def _trust(self, pending: "_PendingClient") -> None:
@@ -225,32 +237,37 @@ class RawGate:
         if seconds := self._reputation.failed(pending.network):
             self._throttle.warn(pending.network, barred_line(pending.network, seconds))
 
+    def _answer(self, greeting: "Greeting", pending: "_PendingClient", rest: bytes) -> None:
+        """Send the answer; begin the session unless the client is refused."""
+        answer = encode(Sealed.HANDSHAKE.random_kind(secrets.randbits(8)), greeting.message)
+        if greeting.refusal:
+            self._mismatched(greeting.refusal)
+            close = functools.partial(release, self._poller, pending.sock)
+            send_whole(self._poller, pending.sock, answer, close, lambda _error: close())
+            return
+        if greeting.warning:
+            self._throttle.warn((pending.ip, greeting.warning), f"client {pending.ip}: {greeting.warning}")
+        connection = Connection(pending.sock, greeting.peer(pending.ip), rest)
+        within = self._settings.limits.answer_timeout
+        session = self._guard.begin(greeting, self._poller, connection, self._sessions, answer_within=within)
+        session.greet(answer)
+        self._sessions.await_confirmation(session)
+
     def _open_session(self, credential: Credential, pending: "_PendingClient", rest: bytes) -> None:
-        if before := self._sessions.get(credential.name):
-            before.close()
-            self.session_lost(before, taken_over(pending.ip))
-        self._met_a_client = True
+        if self._seals:
+            warn_of_legacy(pending.ip)
         connection = Connection(pending.sock, Peer(pending.ip, credential.name), rest)
-        grace = self._settings.limits.hello_grace
-        session = RawSession(self._poller, connection, self._transport, self, grace=grace)
-        self._sessions[credential.name] = session
+        session = RawSession(self._poller, connection, self._transport, self._sessions)
         session.greet(credential.token)
-        self._events.client_connected(session)
+        self._sessions.add(session)
         session.start()
 
-    def session_mismatched(self, theirs: str) -> None:
-        """Report the mismatch."""
-        self._events.fit.mismatched(unlike("client", theirs, self._transport.name))
-
-    def session_lost(self, session: RawSession, reason: str, *, goodbye: bool = False) -> None:
-        """Forget the session, and report the loss."""
-        del self._sessions[session.peer.name]
-        self._no_longer_held(session)
-        self._events.client_lost(reason, goodbye=goodbye)
+    def _mismatched(self, what: str) -> None:
+        self._events.fit.mismatched(what)
 
 
 class _PendingClient(PendingConnection):
-    """A connection that must begin with a handshake or a ticket."""
+    """A connection that must begin with a handshake or an admission."""
 
     __slots__ = ("reader",)
 

@@ -62,9 +62,6 @@ class Handler(Protocol[S]):
         written the SYN, and silently drops what arrives in between.
         """
 
-    def on_nop(self, stream_id: int) -> None:
-        """Learn of a NOP with an id other than 0, which the Go program never sends and always ignores."""
-
     @property
     def resets(self) -> bool:
         """True if the peer may reset streams, which the Go library can't."""
@@ -167,9 +164,9 @@ class Session(Generic[S]):
         self._queue(SYN, stream.id)
         return stream
 
-    def nop(self, stream_id: int = 0) -> None:
-        """Queue a NOP; one with an id other than 0 is a signal that the Go library ignores."""
-        self._queue(NOP, stream_id)
+    def nop(self) -> None:
+        """Queue a NOP."""
+        self._queue(NOP, 0)
 
     def reset(self, stream_id: int) -> None:
         """Queue the reset of a stream, for a peer that knows it; the stream is finished and abandoned next."""
@@ -269,10 +266,7 @@ class Session(Generic[S]):
             self._on_syn(stream_id)
         elif command == UPD:
             self._update_id = stream_id
-        elif command == NOP:
-            if stream_id:
-                self._handler.on_nop(stream_id)
-        elif stream := self._streams.get(stream_id):
+        elif command != NOP and (stream := self._streams.get(stream_id)):
             stream.receive_fin()
 
     def _on_other(self, version: int, command: int, stream_id: int) -> None:

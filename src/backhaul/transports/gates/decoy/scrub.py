@@ -6,8 +6,6 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from backhaul.wire.upgrade import without_mark
-
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{4,}={0,2}")
 _UPGRADE: Final = b"sec-websocket-"
 
@@ -18,20 +16,16 @@ class Scrubber:
     """Removes traces of the tunnel from requests: a client with a wrong path is a visitor as well."""
 
     def __init__(self, tokens: tuple[bytes, ...]) -> None:
-        self._tokens = tokens
         self._plain = [plain for token in tokens if (plain := _squash(token))]
 
     def scrub(self, headers: Headers) -> Headers:
-        """Return the headers without tokens in any spelling, the mark of this program and those of an upgrade."""
-        key = next((value for name, value in headers if name.lower() == b"sec-websocket-key"), b"")
+        """Return the headers without tokens in any spelling, and without those of an upgrade."""
         kept = []
         for name, value in headers:
             lower = name.lower()
             if lower.startswith(_UPGRADE) or (lower == b"authorization" and self.reveals(value)):
                 continue
-            rest = self._without_marks(value, key) if lower == b"cookie" else value
-            if rest or lower != b"cookie":
-                kept.append((name, rest))
+            kept.append((name, value))
         return kept
 
     def reveals(self, value: bytes) -> bool:
@@ -40,11 +34,6 @@ class Scrubber:
         readings += [decoded for reading in tuple(readings) for decoded in _decodings(reading)]
         readings += [unquote_to_bytes(reading) for reading in tuple(readings)]
         return any(plain in _squash(reading) for plain in self._plain for reading in readings)
-
-    def _without_marks(self, cookies: bytes, key: bytes) -> bytes:
-        for token in self._tokens:
-            cookies = without_mark(cookies, token, key)
-        return cookies
 
 
 def _squash(value: bytes) -> bytes:

@@ -1,0 +1,92 @@
+"""The client's end of a sealed control channel."""
+
+import secrets
+import socket
+from collections.abc import Callable
+from typing import NamedTuple
+
+from backhaul.net.poller import Poller
+from backhaul.security.session import Admission, Admissions, SessionKeys
+from backhaul.wire.messages import Message, encode_refusal
+from backhaul.wire.peer import Peer
+from backhaul.wire.signals import Signal
+
+from .channel import ControlChannel
+from .sealed import Codec, RecordCodec, WebSocketCodec, padding
+
+_NONCE_SIZE = 12  # bytes, see Admissions
+
+
+class Terms(NamedTuple):
+    """The result of a handshake."""
+
+    server: Peer
+    keys: SessionKeys
+    admissions: Admissions
+
+
+class SealedLine:
+    """Owns the control channel; admits tunnel connections."""
+
+    can_ask = True
+
+    def __init__(
+        self,
+        poller: Poller,
+        sock: socket.socket,
+        terms: Terms,
+        on_signal: Callable[[Signal], None],
+        lost: Callable[[str], None],
+        *,
+        http: bool,
+    ) -> None:
+        self.server = terms.server
+        self.keys: SessionKeys | None = terms.keys
+        self._admissions = terms.admissions
+        self._report = on_signal
+        seals = terms.keys.control()
+        self._codec: Codec = WebSocketCodec(seals, self._reply, from_client=False) if http else RecordCodec(seals)
+        self._control = ControlChannel(poller, sock, self._codec, self._on_message, lost)
+
+    def start(self, rest: bytes = b"") -> None:
+        """Confirm the handshake, and begin to read; ``rest`` holds the bytes after it."""
+        self.probe()
+        self._control.start(rest)
+
+    def admission(self) -> Admission:
+        """Return the proof for another tunnel connection, and its seals."""
+        return self._admissions.next(secrets.token_bytes(_NONCE_SIZE))
+
+    def send(self, signal: Signal) -> None:
+        """Send ``signal``."""
+        if not self._control.closed:
+            self._control.send(self._codec.encode(signal))
+
+    def refuse(self, target: str, reason: str) -> None:
+        """Tell the server why a target is not dialled."""
+        if not self._control.closed:
+            self._control.send(self._codec.encode(Signal.REFUSED, encode_refusal(target, reason, padding())))
+
+    def probe(self) -> None:
+        """Ask the server for a sign of life."""
+        self.send(Signal.PROBE)
+
+    def ping_if_silent(self) -> None:
+        """Ask a silent server for an answer, so that proxies in between see traffic."""
+        if self._control.fell_silent():
+            self.probe()
+
+    def close(self) -> None:
+        """Close the control channel."""
+        self._control.close()
+
+    def _reply(self, data: bytes) -> None:
+        self._control.send(data)
+
+    def _on_message(self, message: Message) -> None:
+        signal = message.signal
+        if signal == Signal.HEARTBEAT:
+            self.send(Signal.HEARTBEAT)
+        elif signal == Signal.PROBE:
+            self.send(Signal.ANSWER)
+        self._report(signal)

@@ -1,0 +1,136 @@
+"""A client with extensions after its handshake: control channel, round trip, and the keys of its connections."""
+
+import asyncio
+from typing import Protocol
+
+from backhaul.net.poller import Poller
+from backhaul.security.session import Register, SessionKeys
+from backhaul.transports.connection import Connection
+from backhaul.wire.messages import Message, Refusal, read_refusal
+from backhaul.wire.signals import Signal
+
+from .channel import CLOSED_BY_CLIENT, ControlChannel
+from .sealed import Codec, RecordCodec, WebSocketCodec
+
+
+class SealedSessionOwner(Protocol):
+    """The sessions of the gate that answered the handshake."""
+
+    def session_confirmed(self, session: "SealedSession") -> None:
+        """Note that the client has the session's keys: its handshake was no recorded one."""
+
+    def session_lost(self, session: "SealedSession", reason: str, *, goodbye: bool = False) -> None:
+        """Forget the session, whose control channel is closed."""
+
+    def target_refused(self, refusal: Refusal) -> None:
+        """Report a target that the client does not dial."""
+
+
+class SealedSession:
+    """Owns the control channel. It counts as connected once the client has confirmed the handshake."""
+
+    vouches = True  # each tunnel connection proves possession of the session's keys
+
+    def __init__(
+        self,
+        poller: Poller,
+        connection: Connection,
+        keys: SessionKeys,
+        register: "Register[SealedSession]",
+        owner: SealedSessionOwner,
+        *,
+        number: int,
+        http: bool,
+        answer_within: float,
+    ) -> None:
+        """Enter the session into ``register``, under ``number``, until it is closed.
+
+        A heartbeat must be answered within ``answer_within`` seconds.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._owner = owner
+        self._answer_within = answer_within
+        self._received = connection.received
+        self._asked = self._loop.time()  # time of the heartbeat, or of the handshake, that awaits an answer
+        self._overdue: asyncio.TimerHandle | None = None
+        self.keys: SessionKeys | None = keys
+        self._register = register
+        self._number = number
+        self.peer = connection.peer
+        self.rtt = 0.0
+        """Seconds of a round trip, measured by the handshake and by each heartbeat."""
+        self.confirmed = False
+        """True once a message of the client, or the admission of a connection, has proved that it has the keys."""
+        seals = keys.control()
+        self._codec: Codec = WebSocketCodec(seals, self._reply, from_client=True) if http else RecordCodec(seals)
+        self._control = ControlChannel(poller, connection.sock, self._codec, self._on_message, self._end)
+        register.enter(number, keys, self)
+
+    @property
+    def connected(self) -> bool:
+        """True until the control channel is lost or closed."""
+        return not self._control.closed
+
+    @property
+    def unanswered(self) -> bool:
+        """True if the client's kernel has not acknowledged what was sent, so the client may have left."""
+        return self._control.unanswered
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._control.start(self._received)
+
+    def greet(self, answer: bytes) -> None:
+        """Send the server's message of the handshake."""
+        self._control.send(answer)
+
+    def confirm(self) -> None:
+        """Note that the client has proved possession of the keys."""
+        if not self.confirmed:
+            self.confirmed = True
+            self.rtt = self._loop.time() - self._asked
+            self._owner.session_confirmed(self)
+
+    def send(self, signal: Signal) -> None:
+        """Send ``signal``; a heartbeat must be answered in time."""
+        if self._control.closed:
+            return
+        self._control.send(self._codec.encode(signal))
+        if signal == Signal.HEARTBEAT and not self._overdue:
+            self._asked = self._loop.time()
+            self._overdue = self._loop.call_later(self._answer_within, self._end, "a heartbeat was not answered")
+
+    def ping_if_silent(self) -> None:
+        """Ask a silent client for an answer: the interval of the heartbeat may be longer than a proxy's patience."""
+        if self._control.fell_silent():
+            self.send(Signal.PROBE)
+
+    def close(self) -> None:
+        """Close the control channel."""
+        self._stop_waiting()
+        self._register.forget(self._number)
+        self._control.close()
+
+    def _reply(self, data: bytes) -> None:
+        self._control.send(data)
+
+    def _on_message(self, message: Message) -> None:
+        self.confirm()
+        if message.signal == Signal.HEARTBEAT and self._overdue:
+            self.rtt = self._loop.time() - self._asked
+            self._stop_waiting()
+        elif message.signal == Signal.PROBE:
+            self.send(Signal.ANSWER)
+        elif message.signal == Signal.REFUSED:
+            self._owner.target_refused(read_refusal(message.body))
+        elif message.signal == Signal.CLOSED:
+            self._end(CLOSED_BY_CLIENT, goodbye=True)
+
+    def _end(self, reason: str, *, goodbye: bool = False) -> None:
+        self.close()
+        self._owner.session_lost(self, reason, goodbye=goodbye)
+
+    def _stop_waiting(self) -> None:
+        if self._overdue:
+            self._overdue.cancel()
+            self._overdue = None

@@ -1,0 +1,127 @@
+"""The common part of all doors: the choice between a protected tunnel and v0.7.2's way."""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+
+from backhaul.errors import TransportError
+from backhaul.security.psk import pre_shared_key
+from backhaul.transports.auth import Security
+from backhaul.transports.base import ClientControlEvents
+from backhaul.transports.settings import ClientSettings
+from backhaul.wire.signals import Signal
+
+from .lines import NO_LINE, Line
+
+log = logging.getLogger("backhaul.client")
+
+_BARE = (
+    "%s is not protected: it runs v0.7.2, has another token, or somebody in between prevents the handshake; the token "
+    'and users\' bytes cross the line in clear. Run this program on both ends, then set security = "required" on both'
+)
+
+
+class UnansweredError(TransportError):
+    """The server did not answer the handshake: it may be v0.7.2."""
+
+
+class SealingDoor(ABC):
+    """Opens the control channel, protected if possible; subclasses know how connections begin."""
+
+    _events: ClientControlEvents
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._tokens = settings.tokens
+        self._line: Line = NO_LINE
+
+    def start(self, events: ClientControlEvents) -> None:
+        """Report to ``events`` from now on."""
+        self._events = events
+
+    async def connect(self) -> str:
+        """Open the control channel; return the server's address. Raises OSError or TransportError."""
+        settings, address = self._settings, self._settings.host_header
+        if settings.security is Security.LEGACY:
+            return await self._connect_legacy()
+        await asyncio.to_thread(pre_shared_key, self._tokens.current)  # it may take 100 ms
+        try:
+            peer = await self._connect_sealed()
+        except UnansweredError as error:
+            self._may_fall_back(error)
+        else:
+            self._note_protection(address)
+            return peer
+        peer = await self._connect_legacy()
+        log.warning(_BARE, address)
+        return peer
+
+    @abstractmethod
+    async def _connect_sealed(self) -> str:
+        """Open a protected control channel. Raises OSError, UnansweredError or TransportError."""
+
+    @abstractmethod
+    async def _connect_legacy(self) -> str:
+        """Open a control channel as v0.7.2 does. Raises OSError or TransportError."""
+
+    def send(self, signal: Signal) -> None:
+        """Send ``signal`` on the control channel, if there is one."""
+        self._line.send(signal)
+
+    def refuse(self, target: str, reason: str) -> None:
+        """Tell a server with extensions why a target is not dialled."""
+        self._line.refuse(target, reason)
+
+    @property
+    def can_ask(self) -> bool:
+        """True if this server answers when it is asked for a sign of life."""
+        return self._line.can_ask
+
+    def probe(self) -> None:
+        """Ask the server for a sign of life, if it can be asked; ``signal_received`` reports the answer."""
+        self._line.probe()
+
+    def _agree(self, warning: str, line: Line, rest: bytes) -> None:
+        """Use a protected control channel from now on."""
+        if warning:
+            log.warning("%s", warning)
+        self._line = line
+        line.start(rest)
+
+    def _heard(self, signal: Signal) -> None:
+        self._events.signal_received(signal)
+
+    def _hang_up(self) -> None:
+        line, self._line = self._line, NO_LINE
+        line.close()
+
+    def _lost(self, reason: str) -> None:
+        self._line = NO_LINE
+        self._events.control_lost(reason)
+
+    def _may_fall_back(self, error: UnansweredError) -> None:
+        """Raise TransportError unless v0.7.2's way may be tried."""
+        settings = self._settings
+        if settings.security is Security.REQUIRED:
+            self._tokens.refused()
+            raise TransportError(
+                f'{error}: is the token right, and does the server run this program, with security = "required" or '
+                '"auto"?'
+            ) from None
+        if settings.known.protected(settings.host_header):
+            self._tokens.refused()
+            raise TransportError(
+                f"{error}, but was protected before: is the token right? Somebody in between may prevent the "
+                f"handshake. If the server runs v0.7.2 again, remove its line from {settings.known.file}"
+            ) from None
+
+    def _note_protection(self, address: str) -> None:
+        known = self._settings.known
+        if not known.protected(address):
+            known.remember(address)
+            log.info(
+                "%s is protected, and will get no bare token any more; %s remembers it, and forgets it when its line "
+                "is removed",
+                address,
+                known.file,
+            )

@@ -1,0 +1,94 @@
+"""The client's half of the handshake between two ends of this program."""
+
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from backhaul.errors import TransportError
+from backhaul.net.cpu import has_aes
+from backhaul.net.poller import Poller
+from backhaul.security.hello import PROLOGUES, ClientHello, ServerHello, decode, encode
+from backhaul.security.noise import KEY_SIZE, HandshakeError, Initiator, Keys, Shared
+from backhaul.security.psk import pre_shared_key
+from backhaul.security.session import Admissions, SessionKeys, Side
+from backhaul.transports.auth import Security
+from backhaul.transports.control.sealed_line import SealedLine, Terms
+from backhaul.transports.settings import ClientSettings
+from backhaul.wire.peer import EXTENSIONS, Peer, common_features
+from backhaul.wire.signals import Signal
+from backhaul.wire.transports import Transport
+
+_MAX_PADDING: Final = 256  # bytes: the size of a hello tells nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a client sees of the server's TLS."""
+
+    certificate: bytes = b""
+    """The SHA-256 of the server's certificate; empty without TLS."""
+    verified: bool = False
+    """True if an authority vouches for it."""
+
+
+class RefusedError(TransportError):
+    """The server knows the token, and refuses this client."""
+
+
+class Handshake:
+    """One handshake: its first message, and the channel that its second one opens."""
+
+    def __init__(self, settings: ClientSettings, transport: Transport, seen: Seen) -> None:
+        self._transport = transport
+        shared = Shared.mix(pre_shared_key(settings.tokens.current), PROLOGUES[transport.http])
+        self._initiator = Initiator(shared, secrets.token_bytes(KEY_SIZE))
+        self.message = self._initiator.begin(encode(_hello(settings, transport, seen)))
+        """The first message, to be sent."""
+
+    def finish(self, message: bytes) -> "Agreement":
+        """Return what both ends agree on. Raises HandshakeError, or RefusedError with the server's reason."""
+        payload, keys = self._initiator.finish(message)
+        hello = decode(ServerHello, payload)
+        if hello.refusal:
+            raise RefusedError(f"refused by the server: {_loggable(hello.refusal)}")
+        return Agreement(keys, hello, http=self._transport.http)
+
+
+class Agreement:
+    """The result of a handshake on the client."""
+
+    def __init__(self, keys: Keys, hello: ServerHello, *, http: bool) -> None:
+        if len(hello.locator) != KEY_SIZE:
+            raise HandshakeError("the server's hello lacks a locator")
+        session = SessionKeys(keys.master, Side.CLIENT, hello.cipher, payload=hello.encryption)
+        admissions = Admissions(session, hello.session, hello.locator)
+        self.terms = Terms(Peer(features=common_features(hello.features)), session, admissions)
+        self._http = http
+        self.warning = _loggable(hello.warning)
+        """A line about something to mend; otherwise empty."""
+
+    def line(
+        self, poller: Poller, sock: socket.socket, on_signal: Callable[[Signal], None], lost: Callable[[str], None]
+    ) -> SealedLine:
+        """Return the control channel on this connection, which it owns."""
+        return SealedLine(poller, sock, self.terms, on_signal, lost, http=self._http)
+
+
+def _hello(settings: ClientSettings, transport: Transport, seen: Seen) -> ClientHello:
+    return ClientHello(
+        transport=transport.name,
+        mux_version=settings.mux.version if transport.mux else 0,
+        features=tuple(sorted(EXTENSIONS)),
+        encryption=settings.encryption,
+        required=settings.security is Security.REQUIRED,
+        aes=has_aes(),
+        certificate=seen.certificate,
+        verified=seen.verified,
+        padding=bytes(secrets.randbelow(_MAX_PADDING + 1)),
+    )
+
+
+def _loggable(text: str) -> str:
+    return text if text.isprintable() else "(unreadable)"

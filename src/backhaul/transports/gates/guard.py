@@ -1,0 +1,188 @@
+"""The server's answers to handshakes, and the admission of tunnel connections of clients with extensions."""
+
+import functools
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from backhaul.net.cpu import has_aes
+from backhaul.net.poller import Poller
+from backhaul.security.hello import PROLOGUES, ClientHello, ServerHello, decode, encode
+from backhaul.security.noise import KEY_SIZE, HandshakeError, Responder, Shared
+from backhaul.security.psk import pre_shared_key
+from backhaul.security.records import Cipher
+from backhaul.security.session import LOCATOR_SIZE, Register, SessionKeys, Side
+from backhaul.transports.auth import Credential, Credentials, Security
+from backhaul.transports.base import unlike
+from backhaul.transports.connection import Connection
+from backhaul.transports.control.sealed_session import SealedSession, SealedSessionOwner
+from backhaul.transports.settings import ServerSettings
+from backhaul.wire.peer import Feature, Peer, common_features
+from backhaul.wire.transports import TRANSPORTS, Transport
+
+MAX_PADDING: Final = 256  # bytes: the size of a hello tells nothing
+_REMEMBERED: Final = 1 << 12  # first messages: a recorded one costs no curve operation while it is among them
+
+_TERMINATED: Final = "TLS is terminated between client and server"
+_REMEDY: Final = "if that is your CDN or proxy, set tls_verify = true on the client; otherwise somebody listens"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GuardSettings:
+    """What a server tells clients, and wants of them."""
+
+    transport: Transport
+    mux_version: int
+    security: Security
+    encryption: bool
+    certificates: Callable[[], frozenset[bytes]]
+    """Returns the SHA-256 of the certificates that clients may have got; a set with ``b""`` without TLS."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Greeting:
+    """The answer to a client that has proved its token."""
+
+    credential: Credential
+    message: bytes
+    """The second message of the handshake, to be sent."""
+    refusal: str
+    """The reason why the client is refused; empty if it is not. There is no session then."""
+    warning: str
+    """A line for both logs; empty if there is nothing to mend."""
+    features: frozenset[Feature]
+    keys: SessionKeys
+    number: int
+    """The number of the session in admissions."""
+
+    def peer(self, ip: str) -> Peer:
+        """Return the client, which is at this address."""
+        return Peer(ip, self.credential.name, self.features)
+
+
+class Guard:
+    """Answers the first messages of handshakes. The register knows the sessions whose connections are admitted."""
+
+    def __init__(self, credentials: Credentials, settings: GuardSettings) -> None:
+        self._credentials = credentials
+        self._settings = settings
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self.register: Register[SealedSession] = Register(secrets.token_bytes(LOCATOR_SIZE))
+
+    def greet(self, message: bytes) -> Greeting | None:
+        """Return the answer to a first message; None unless its sender has a token, and it is new."""
+        key = message[:KEY_SIZE]
+        if key in self._seen:
+            return None
+        for credential, shared in self._candidates:
+            try:
+                responder = Responder(shared, message)
+                hello = decode(ClientHello, responder.payload)
+            except HandshakeError:
+                continue
+            self._remember(key)
+            return self._answer(credential, responder, hello)
+        return None
+
+    def begin(
+        self,
+        greeting: Greeting,
+        poller: Poller,
+        connection: Connection,
+        owner: SealedSessionOwner,
+        *,
+        answer_within: float,
+    ) -> SealedSession:
+        """Return the session, which has still to be confirmed; it owns the socket, and is not reading yet."""
+        return SealedSession(
+            poller,
+            connection,
+            greeting.keys,
+            self.register,
+            owner,
+            number=greeting.number,
+            http=self._settings.transport.http,
+            answer_within=answer_within,
+        )
+
+    @functools.cached_property
+    def _candidates(self) -> list[tuple[Credential, Shared]]:
+        """The state of a handshake after each token, which only the first message needs to be mixed into."""
+        prologue = PROLOGUES[self._settings.transport.http]
+        return [(one, Shared.mix(pre_shared_key(one.token), prologue)) for one in self._credentials]
+
+    def _remember(self, key: bytes) -> None:
+        self._seen[key] = None
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+
+    def _answer(self, credential: Credential, responder: Responder, hello: ClientHello) -> Greeting | None:
+        reply = self._reply(hello)
+        try:
+            message, keys = responder.answer(encode(reply), secrets.token_bytes(KEY_SIZE))
+        except HandshakeError:  # a client that knows the token, and sends a key of small order
+            return None
+        session = SessionKeys(keys.master, Side.SERVER, reply.cipher, payload=reply.encryption)
+        return Greeting(
+            credential=credential,
+            message=message,
+            refusal=reply.refusal,
+            warning=reply.warning,
+            features=common_features(hello.features),
+            keys=session,
+            number=reply.session,
+        )
+
+    def _reply(self, hello: ClientHello) -> ServerHello:
+        padding = bytes(secrets.randbelow(MAX_PADDING + 1))
+        if refusal := self._objection(hello):
+            return ServerHello(refusal=refusal, padding=padding)
+        return ServerHello(
+            features=tuple(sorted(common_features(hello.features))),
+            encryption=self._seals_payload(hello),
+            cipher=Cipher.AES_128_GCM if hello.aes and has_aes() else Cipher.CHACHA20_POLY1305,
+            session=self.register.reserve(),
+            locator=self.register.locator,
+            warning=f"{_TERMINATED}; {_REMEDY}" if self._is_terminated(hello) else "",
+            padding=padding,
+        )
+
+    def _objection(self, hello: ClientHello) -> str:
+        """Return the reason why these ends don't fit; empty if they do."""
+        settings, theirs = self._settings, TRANSPORTS.get(hello.transport)
+        if theirs is None or theirs.carrier != settings.transport.carrier:
+            return unlike("client", theirs.name if theirs else "another transport", settings.transport.name)
+        if hello.mux_version != settings.mux_version:
+            versions = f"mux_version {hello.mux_version}, this server {settings.mux_version}"
+            return f"the client has {versions}; set the same on both ends"
+        required = hello.required or settings.security is Security.REQUIRED
+        return f"{_TERMINATED}; {_REMEDY}" if required and self._is_terminated(hello) else ""
+
+    def _is_terminated(self, hello: ClientHello) -> bool:
+        """Return whether TLS does not reach from end to end, and nobody vouches for the end that the client sees."""
+        return not hello.verified and not self._has_same_tls(hello)
+
+    def _has_same_tls(self, hello: ClientHello) -> bool:
+        return hello.certificate in self._settings.certificates()
+
+    def _seals_payload(self, hello: ClientHello) -> bool:
+        """Return whether records hold payload: when either end wants it and TLS does not do it, or TLS is broken."""
+        within_tls = bool(hello.certificate) and self._has_same_tls(hello)
+        wanted = self._settings.encryption or hello.encryption
+        return (wanted and not within_tls) or self._is_terminated(hello)
+
+
+def make_guard(settings: ServerSettings, transport: Transport, certificates: Callable[[], frozenset[bytes]]) -> Guard:
+    """Return the guard of a gate; ``certificates`` as in ``GuardSettings``."""
+    return Guard(
+        settings.credentials,
+        GuardSettings(
+            transport=transport,
+            mux_version=settings.mux.version if transport.mux else 0,
+            security=settings.security,
+            encryption=settings.encryption,
+            certificates=certificates,
+        ),
+    )

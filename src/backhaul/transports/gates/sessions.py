@@ -1,0 +1,132 @@
+"""The sessions of a gate, one for each client."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from backhaul.failures import network_of
+from backhaul.transports.base import ControlEvents, taken_over
+from backhaul.transports.session import ClientSession
+from backhaul.wire.messages import Refusal
+
+from .reputation import Reputation
+
+log = logging.getLogger("backhaul.server")
+
+if TYPE_CHECKING:
+    from backhaul.transports.control.sealed_session import SealedSession
+
+# A handshake that was recorded reaches this state only if it is older than those that the guard remembers.
+_MAX_UNCONFIRMED = 64
+
+
+class GateSession(ClientSession, Protocol):
+    """A session as its gate sees it."""
+
+    def start(self) -> None:
+        """Begin to read the control channel."""
+
+    def ping_if_silent(self) -> None:
+        """Ping a silent control channel, which a proxy would close."""
+
+    def close(self) -> None:
+        """Close the control channel."""
+
+
+class Sessions:
+    """Owns the sessions, and tells the events of their beginnings and ends.
+
+    A client that connects again replaces its older session: one of v0.7.2 with its handshake, one with extensions once
+    it has confirmed that it is no recording.
+    """
+
+    _events: ControlEvents
+
+    def __init__(
+        self,
+        patience: float,
+        reputation: Reputation,
+        left: Callable[["GateSession"], None] = lambda _session: None,
+    ) -> None:
+        """``patience`` is the time in seconds for confirming a handshake; ``left`` gets each closed session."""
+        self._loop = asyncio.get_running_loop()
+        self._patience = patience
+        self._reputation = reputation
+        self._left = left
+        self._by_name: dict[str, GateSession] = {}
+        self._unconfirmed: dict[GateSession, asyncio.TimerHandle] = {}
+        self.met_a_client = False
+        """True once any client has proved its token."""
+
+    def __iter__(self) -> Iterator[GateSession]:
+        return iter(self._by_name.values())
+
+    def start(self, events: ControlEvents) -> None:
+        """Report to ``events`` from now on."""
+        self._events = events
+
+    def find(self, name: str) -> GateSession | None:
+        """Return the session of the client with this name, or None."""
+        return self._by_name.get(name)
+
+    def add(self, session: GateSession) -> None:
+        """Begin a session, which takes the place of an older one of the same client."""
+        self.met_a_client = True
+        peer = session.peer
+        self._reputation.proved(network_of(peer.address))
+        if before := self._by_name.get(peer.name):
+            before.close()
+            self.session_lost(before, taken_over(peer.address))
+        self._by_name[peer.name] = session
+        self._events.client_connected(session)
+
+    def await_confirmation(self, session: "SealedSession") -> None:
+        """Begin to read a session whose client has still to show that it has the keys."""
+        if len(self._unconfirmed) >= _MAX_UNCONFIRMED:
+            self._abandon(next(iter(self._unconfirmed)))
+        self._unconfirmed[session] = self._loop.call_later(self._patience, self._abandon, session)
+        session.start()
+
+    def session_confirmed(self, session: "SealedSession") -> None:
+        """Begin the session."""
+        self._unconfirmed.pop(session).cancel()
+        self.add(session)
+
+    def session_lost(self, session: GateSession, reason: str, *, goodbye: bool = False) -> None:
+        """Forget the session, and report the loss of one that had begun."""
+        self._left(session)
+        if waiting := self._unconfirmed.pop(session, None):
+            waiting.cancel()
+        elif self._by_name.get(session.peer.name) is session:
+            del self._by_name[session.peer.name]
+            self._events.client_lost(reason, goodbye=goodbye)
+
+    def target_refused(self, refusal: Refusal) -> None:
+        """Report a target that the client does not dial."""
+        self._events.target_refused(refusal.target, refusal.reason)
+
+    def close(self) -> None:
+        """Close all control channels."""
+        for unconfirmed in list(self._unconfirmed):
+            self._abandon(unconfirmed)
+        for session in self._by_name.values():
+            self._close(session)
+        self._by_name.clear()
+
+    def _abandon(self, session: GateSession) -> None:
+        self._unconfirmed.pop(session).cancel()
+        self._close(session)
+
+    def _close(self, session: GateSession) -> None:
+        session.close()
+        self._left(session)
+
+
+def warn_of_legacy(ip: str) -> None:
+    """Log that a client is served although it is not protected."""
+    log.warning(
+        "client %s is not protected: it runs v0.7.2, or somebody in between prevents the handshake; its token and its "
+        'users\' bytes cross the line in clear. Run this program on both ends, then set security = "required" on both',
+        ip,
+    )

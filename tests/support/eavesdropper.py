@@ -1,0 +1,80 @@
+"""Somebody on the line between both ends, who records all bytes and can prevent handshakes."""
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Self
+
+from .net import HOST, Listener
+
+_REFUSAL = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Eavesdropper:
+    """Forwards connections to a port of this machine, as long as it is entered."""
+
+    def __init__(self, listener: Listener, port: int) -> None:
+        self.port = listener.port
+        self.heard = bytearray()
+        """All bytes of both directions."""
+        self.prevents = False
+        """True if connections that begin with a message of a handshake are refused, as v0.7.2 does."""
+        self._target = port
+        self._sock = listener.sock
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._met, sock=self._sock)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Reset all connections."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _met(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        self._writers.add(writer)
+        with contextlib.suppress(OSError):
+            await self._forward(reader, writer)
+        writer.close()
+        self._writers.discard(writer)
+        self._tasks.discard(task)
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = await reader.read(1 << 16)
+        self.heard += first
+        if self.prevents and (refusal := _refusal(first)) is not None:
+            writer.write(refusal)
+            return
+        far_reader, far_writer = await asyncio.open_connection(HOST, self._target)
+        self._writers.add(far_writer)
+        far_writer.write(first)
+        pumps = self._pump(reader, far_writer), self._pump(far_reader, writer)
+        await asyncio.gather(*pumps, return_exceptions=True)
+        self._writers.discard(far_writer)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1 << 16):
+                self.heard += data
+                writer.write(data)
+        finally:
+            writer.close()
+
+
+def _refusal(first: bytes) -> bytes | None:
+    """Return the answer of v0.7.2 to the first message of a handshake; None to its own."""
+    if first.startswith(b"GET "):
+        return None if b"\r\nAuthorization: " in first else _REFUSAL
+    return b"" if len(first) > 2 and first[2] & 0x80 else None

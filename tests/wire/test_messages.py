@@ -1,0 +1,66 @@
+"""The typed messages of a sealed control channel."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backhaul.wire.messages import (
+    MAX_REASON,
+    Message,
+    MessageError,
+    Refusal,
+    encode_refusal,
+    read_message,
+    read_refusal,
+)
+from backhaul.wire.signals import Signal
+from backhaul.wire.targets import MAX_TARGET
+
+
+@pytest.mark.parametrize("signal", Signal)
+def test_a_message_keeps_its_body(signal: Signal) -> None:
+    assert read_message(signal, b"body") == [Message(signal, b"body")]
+
+
+@pytest.mark.parametrize("kind", [max(Signal) + 1, 255])
+def test_a_message_of_a_later_version_is_ignored(kind: int) -> None:
+    assert read_message(kind, b"body") == []
+
+
+def test_a_refusal_arrives_as_it_was() -> None:
+    body = encode_refusal("127.0.0.1:22", "not in allowed_targets", bytes(30))
+    assert read_refusal(body) == Refusal("127.0.0.1:22", "not in allowed_targets", bytes(30))
+
+
+def test_texts_that_are_too_long_are_cut() -> None:
+    refusal = read_refusal(encode_refusal("t" * (MAX_TARGET + 1), "r" * (MAX_REASON + 1), b""))
+    assert refusal == Refusal("t" * MAX_TARGET, "r" * MAX_REASON)
+
+
+def test_fields_of_a_later_version_are_ignored() -> None:
+    assert read_refusal(msgspec.msgpack.encode(["a:1", "why", b"", "later"])) == Refusal("a:1", "why")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["t" * (MAX_TARGET + 1), "why"],
+        ["a:1", "r" * (MAX_REASON + 1)],
+        ["a:1\n", "why"],
+        ["a:1", "\x1b[31mwhy"],
+    ],
+)
+def test_texts_that_can_not_be_logged_are_refused(fields: list[str]) -> None:
+    with pytest.raises(MessageError, match="can't be logged"):
+        read_refusal(msgspec.msgpack.encode(fields))
+
+
+@given(st.binary())
+def test_other_bodies_raise_the_announced_error(body: bytes) -> None:
+    try:
+        refusal = read_refusal(body)
+    except MessageError:
+        return
+    assert refusal.target.isprintable()
+    assert refusal.reason.isprintable()
