@@ -42,7 +42,7 @@ def test_every_rule_is_named_by_a_test() -> None:
 @pytest.mark.parametrize("page", ["architecture", "glossary", "protocol"])
 def test_every_module_that_a_page_names_exists(page: str) -> None:
     """A page may leave out the rooms around a module where the text names them."""
-    known = [f"/{path.relative_to(ROOT)}" for path in (*SOURCE.rglob("*.py"), *ROOT.glob("tests/*.py"))]
+    known = [f"/{path.relative_to(ROOT)}" for path in (*SOURCE.rglob("*.py"), *ROOT.glob("tests/**/*.py"))]
     names = set(MODULE.findall((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")))
     assert [name for name in sorted(names) if not any(path.endswith(f"/{name}") for path in known)] == []
     assert len(names) > 10
