@@ -11,6 +11,7 @@ The key is replaced after each ``EPOCH`` records by one that the old key does no
 Importing this module loads ``cryptography``, which takes 10 MB: other rooms import it when the first peer needs it.
 """
 
+import functools
 import hmac
 from collections.abc import Callable
 from enum import IntEnum
@@ -51,16 +52,21 @@ class Cipher(IntEnum):
     CHACHA20_POLY1305 = 2
 
 
+@functools.cache  # one object for all directions, each of which has a word less for it
+def _suite(cipher: Cipher, epoch: int) -> tuple[Cipher, int]:
+    """Return the AEAD, and the records under one key of it."""
+    return cipher, epoch
+
+
 class _Direction:
     """The keys and numbers of one direction."""
 
-    __slots__ = ("_aead", "_cipher", "_epoch", "_left", "_number", "_secret")
+    __slots__ = ("_aead", "_left", "_number", "_secret", "_suite")
 
     def __init__(self, secret: bytes, cipher: Cipher, *, epoch: int = EPOCH, number: int = 0) -> None:
         """``secret`` has 32 bytes and belongs to this direction alone; ``number`` is that of the first record."""
         self._secret = secret
-        self._cipher = cipher
-        self._epoch = epoch
+        self._suite = _suite(cipher, epoch)
         self._number = number
         self._left = 0  # records that the present key still seals
         self._aead: AESGCM | ChaCha20Poly1305
@@ -91,9 +97,9 @@ class _Direction:
         return _NONCE.pack(number)
 
     def _next_key(self) -> None:
-        self._aead = make_aead(hmac.digest(self._secret, b"key", "sha256"), self._cipher)
+        cipher, self._left = self._suite
+        self._aead = make_aead(hmac.digest(self._secret, b"key", "sha256"), cipher)
         self._secret = hmac.digest(self._secret, b"next", "sha256")
-        self._left = self._epoch
 
 
 class Sealer(_Direction):
