@@ -31,12 +31,21 @@ PREVENTED = {  # what the client logs
     ("required", "legacy", "ws"): "are token, remote_addr, path and transport right?",
     ("legacy", "required", "tcp"): 'does the server run this program, with security = "required" or "auto"?',
     ("legacy", "required", "ws"): 'does the server run this program, with security = "required" or "auto"?',
+    ("auto, and encryption", "legacy", "tcp"): "the server closed the connection during the handshake",
+    ("auto, and encryption", "legacy", "ws"): "are token, remote_addr, path and transport right?",
+    (
+        "legacy",
+        "auto, and encryption",
+        "tcp",
+    ): 'does the server run this program, with security = "required" or "auto"?',
+    ("legacy", "auto, and encryption", "ws"): 'does the server run this program, with security = "required" or "auto"?',
 }
 
 
 def security(value: str) -> str:
-    """Return the line of the configuration."""
-    return f'security = "{value}"'
+    """Return the lines of the configuration."""
+    word, _, encrypted = value.partition(", and ")
+    return f'security = "{word}"\n' + ("encryption = true" if encrypted else "")
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:

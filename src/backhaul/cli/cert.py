@@ -13,7 +13,7 @@ For the server's file, below [server]:
   tls_cert = {certificate}
   tls_key = {key}
 
-For the client's file, below [client], so that it accepts this server and no other:
+For the client's file, below [client], so that it accepts this server and no other, unless security = "required" there:
   tls_fingerprint = "{fingerprint}"
 """
 

@@ -47,6 +47,7 @@ _SERVER_TOML: Final = """\
 bind_addr = "{host}:{tunnel}"
 transport = "tcp"
 token = "{token}"
+security = "required"
 skip_optz = true  # leave this machine's kernel settings alone
 shutdown_timeout = 1  # second for visitors in flight; this is only a demo
 ports = ["{host}:{public}={host}:{service}"]
@@ -57,6 +58,7 @@ _CLIENT_TOML: Final = """\
 remote_addr = "{host}:{tunnel}"
 transport = "tcp"
 token = "{token}"
+security = "required"
 skip_optz = true
 shutdown_timeout = 1
 retry_interval = 1  # second, in case the client starts before the server

@@ -21,6 +21,10 @@ class Security(Enum):
     LEGACY = "legacy"
     """Exactly as v0.7.2."""
 
+    def allows_v072(self, *, encryption: bool) -> bool:
+        """Return whether a peer of v0.7.2 may be served, which can't be if users' bytes must be sealed."""
+        return self is Security.LEGACY or (self is Security.AUTO and not encryption)
+
 
 class Credential:
     """One token, and the name of the client that it belongs to."""

@@ -102,7 +102,7 @@ class SealingDoor(ABC):
     def _may_fall_back(self, error: UnansweredError) -> None:
         """Raise TransportError unless v0.7.2's way may be tried."""
         settings = self._settings
-        if settings.security is Security.REQUIRED:
+        if not settings.security.allows_v072(encryption=settings.encryption):
             self._tokens.refused()
             raise TransportError(
                 f'{error}: is the token right, and does the server run this program, with security = "required" or '

@@ -245,7 +245,7 @@ class HttpGate:
 
     def _bearer_of(self, request: Request) -> Credential | None:
         """Return the credential whose token the request carries in clear, or None."""
-        if self._settings.security is Security.REQUIRED:
+        if not self._settings.security.allows_v072(encryption=self._settings.encryption):
             return None
         token = upgrade.bearer(request)
         return None if token is None else self._credentials.find(token)

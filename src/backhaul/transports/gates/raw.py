@@ -88,6 +88,10 @@ class RawGate:
     def _seals(self) -> bool:
         return self._settings.security is not Security.LEGACY
 
+    @property
+    def _allows_v072(self) -> bool:
+        return self._settings.security.allows_v072(encryption=self._settings.encryption)
+
     def greet(self, sock: socket.socket, ip: str, data: bytes = b"") -> None:
         """Take over a connection, which must begin with a handshake or an admission."""
         data = data or first_bytes(sock)
@@ -194,7 +198,7 @@ class RawGate:
             self._judge_handshake(pending, frame)
         elif kind is Sealed.ADMISSION:
             self._judge_admission(pending, frame)
-        elif frame.kind == Signal.CHANNEL and self._settings.security is not Security.REQUIRED:
+        elif frame.kind == Signal.CHANNEL and self._allows_v072:
             self._judge_token(pending, frame)
         else:
             self._refuse(pending, "no valid handshake")
