@@ -175,7 +175,7 @@ async def test_a_burst_of_users_right_after_another_one(any_net: Net, looks: lis
 async def test_the_server_reports_that_the_tunnel_is_up_before_a_user_arrives(
     transport: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A session of v0.7.2 is silent for 20 seconds; that of a client with extensions is known by its mark."""
+    """A session of v0.7.2 is silent for 20 seconds; that of a client with extensions is known by its admission."""
     caplog.set_level(logging.INFO)
     async with Net(transport) as net:
         await net.tunnel()

@@ -7,7 +7,7 @@ from tests.support.tunnel import Net
 
 
 async def test_users_who_waited_for_a_distant_client_get_a_full_connection(net: Net) -> None:
-    """Their half-close works, so the client must have shown the ticket that it was only just given."""
+    """Their half-close works, so the client must have proved its connection by keys that are new."""
     listener, bind_port, user_port = net.listen(), free_port(), free_port()
     await net.server(bind_port, [f"{user_port}={listener.port}"])
     user = await net.dial(user_port)

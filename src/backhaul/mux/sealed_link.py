@@ -4,6 +4,7 @@ This module loads ``cryptography``; it is imported when the first peer needs it.
 """
 
 import functools
+import random
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -157,7 +158,8 @@ class SealedTargetsLink(Link):
     def announce(self, stream: "TunnelStream", target: bytes) -> None:
         """Begin a stream with its sealed target."""
         self._sealer.skip_to(stream.id)
-        stream.push(encode_string(self._sealer.seal(target)))
+        padded = kinds.pad(target, random.getrandbits(kinds.PADDING_BITS))
+        stream.push(encode_string(self._sealer.seal(padded)))
 
     def target_reader(self, stream: "TunnelStream") -> TargetReader:
         """Return what reads the sealed target."""
@@ -172,7 +174,7 @@ class _SealedTarget:
     def __init__(self, opener: Opener, number: int) -> None:
         self._opener = opener
         self._number = number
-        self._reader = StringReader(MAX_TARGET + TAG_SIZE)
+        self._reader = StringReader(MAX_TARGET + kinds.MAX_PADDING + TAG_SIZE)
 
     def feed(self, data: memoryview) -> tuple[bytes, bytes] | None:
         """Return the target once it is complete, and the bytes after it. Raises AlteredError."""
@@ -184,4 +186,4 @@ class _SealedTarget:
 
     def _open(self, sealed: bytes) -> bytes:
         self._opener.skip_to(self._number)
-        return self._opener.open(sealed)
+        return kinds.unpad(self._opener.open(sealed))

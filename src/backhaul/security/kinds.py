@@ -1,6 +1,10 @@
-"""The kinds of records on a tunnel connection, in either direction."""
+"""The kinds of records on a tunnel connection, in either direction, and the padding of targets."""
 
 from typing import Final
+
+from backhaul.wire.targets import MAX_TARGET
+
+from .records import RecordError
 
 DATA: Final = 0
 """Bytes of a user or target."""
@@ -14,3 +18,20 @@ RESET: Final = 4
 """The reset of a user or target."""
 PING: Final = 5
 """A sign of life, which has no answer."""
+
+PADDING_BITS: Final = 5
+"""Targets are padded with a random number of bytes that has so many bits."""
+MAX_PADDING: Final = (1 << PADDING_BITS) - 1
+
+
+def pad(target: bytes, padding: int) -> bytes:
+    """Return a target and as many NULs, which no target holds; its length is no longer to be seen."""
+    return target + bytes(padding)
+
+
+def unpad(body: bytes) -> bytes:
+    """Return the target in ``body``. Raises RecordError if it is too long."""
+    target = body.rstrip(b"\0")
+    if len(target) > MAX_TARGET:
+        raise RecordError(f"a target of {len(target)} bytes")
+    return target

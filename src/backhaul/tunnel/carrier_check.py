@@ -14,7 +14,7 @@ GRACE: Final = 45.0
 class CarrierCheck:
     """The knowledge about the peer's tunnel connections, and their problem, if any.
 
-    A keep-alive in a session, a ticket, a target or a target's answer proves them. Others are only seen, and later
+    A keep-alive in a session, an admission, a target or a target's answer proves them. Others are only seen, and later
     bytes may show that they are unsuitable. Once they are proved, no unauthenticated connection changes that before
     the next control channel.
     """

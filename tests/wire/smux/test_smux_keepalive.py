@@ -67,3 +67,11 @@ def test_doing_what_is_due_always_moves_the_deadline_past_now(pauses: list[float
         clock.nop_due(now)
         clock.is_dead(now, reading=False)
         assert clock.deadline > now
+
+
+def test_the_next_nop_may_come_early() -> None:
+    clock = Keepalive(interval=20.0, timeout=40.0, now=100.0)
+    assert clock.nop_due(120.0, share=0.6)
+    assert not clock.nop_due(131.9)
+    assert clock.nop_due(132.0)
+    assert not clock.nop_due(151.9)

@@ -116,7 +116,7 @@ class MuxServer(GatedServer):
         if len(requests):
             requests.discard(requests.oldest())
             self._expect_surplus()
-        if connection.peer.extended:  # by its mark, which names sessions; its first frame may come after 20 s
+        if connection.peer.extended:  # its handshake named this transport; its first frame may come after 20 s
             self.fit.seen()
         proven = self.session.vouches
         settings, messages = self._settings.mux, self._messages

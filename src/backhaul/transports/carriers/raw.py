@@ -41,7 +41,7 @@ class RawIdle(SilentConnection):
     def __init__(self, relay: Relay, connection: Connection, owner: CarrierOwner) -> None:
         super().__init__(relay, connection)
         self._owner = owner
-        if connection.received:  # nothing follows a ticket, so this is no tunnel connection
+        if connection.received:  # v0.7.2 sends nothing, so this is no tunnel connection
             self._refuse()
 
     def attach(self, user: User) -> bool:

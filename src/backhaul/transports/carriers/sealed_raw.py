@@ -16,13 +16,12 @@ from backhaul.security.records import FirstRecord, Record, RecordError
 from backhaul.transports.base import Arrival
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.wire.peer import Feature
-from backhaul.wire.targets import MAX_TARGET
 
 from .dedicated import CarrierOwner, IdleOwner
 from .idle import SilentConnection
 from .messages import MessageArrival, MessageIdle
 from .raw import RawArrival, RawFlowArrival, RawIdle
-from .sealed import ALTERED, target_of
+from .sealed import ALTERED, MAX_BODY, padded, target_of
 
 
 class SealedRawIdle(RawIdle):
@@ -35,10 +34,10 @@ class SealedRawIdle(RawIdle):
         self._sealer = connection.seals.sealer
 
     def _for_user(self, target: str) -> bytes:
-        return self._sealer.frame(kinds.TCP, target.encode())
+        return self._sealer.frame(kinds.TCP, padded(target))
 
     def _for_flow(self, target: str) -> bytes:
-        return self._sealer.frame(kinds.UDP, target.encode())
+        return self._sealer.frame(kinds.UDP, padded(target))
 
     def _received(self, data: bytes) -> None:
         """Close the connection: this is no client that returns, because the handshake is over."""
@@ -64,10 +63,10 @@ class RecordIdle(MessageIdle):
         """Do nothing: the kernel keeps the connection alive."""
 
     def _for_user(self, target: str) -> bytes:
-        return self._sealer.frame(kinds.TCP, target.encode())
+        return self._sealer.frame(kinds.TCP, padded(target))
 
     def _for_flow(self, target: str) -> bytes:
-        return self._sealer.frame(kinds.UDP, target.encode())
+        return self._sealer.frame(kinds.UDP, padded(target))
 
     def _message(self, data: bytes) -> bytes:
         return self._sealer.frame(kinds.DATA, data)
@@ -98,7 +97,7 @@ class SealedRawIdleConnection(SilentConnection):
             self._receive_later(connection.received)
 
     def _received(self, data: bytes) -> None:
-        self._first = self._first or FirstRecord(self._opener, MAX_TARGET)
+        self._first = self._first or FirstRecord(self._opener, MAX_BODY)
         try:
             record = self._first.feed(data)
             arrival = self._arrival(record) if record else None

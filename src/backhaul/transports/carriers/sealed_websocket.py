@@ -15,10 +15,9 @@ from backhaul.security import kinds
 from backhaul.security.records import KIND_SIZE, TAG_SIZE, RecordError, Sealer
 from backhaul.transports.connection import SealedConnection
 from backhaul.wire import websocket
-from backhaul.wire.targets import MAX_TARGET
 
 from .dedicated import CarrierOwner, IdleOwner
-from .sealed import ALTERED, target_of
+from .sealed import ALTERED, MAX_BODY, padded, target_of
 from .websocket import WsIdle, WsIdleConnection
 
 
@@ -33,10 +32,10 @@ class SealedWsIdle(WsIdle):
         self._sealer = connection.seals.sealer
 
     def _for_user(self, target: str) -> bytes:
-        return _sealed(self._sealer, kinds.TCP, target.encode())
+        return _sealed(self._sealer, kinds.TCP, padded(target))
 
     def _for_flow(self, target: str) -> bytes:
-        return _sealed(self._sealer, kinds.UDP, target.encode())
+        return _sealed(self._sealer, kinds.UDP, padded(target))
 
     def _garbage(self, data: bytes) -> None:
         """Learn nothing: the handshake has shown that both ends run the same transport."""
@@ -62,7 +61,7 @@ class SealedWsIdleConnection(WsIdleConnection):
     """An idle connection on the client, whose users' bytes are in clear."""
 
     __slots__ = ("_opener",)
-    largest_announcement = KIND_SIZE + MAX_TARGET + TAG_SIZE
+    largest_announcement = KIND_SIZE + MAX_BODY + TAG_SIZE
 
     def __init__(self, relay: Relay, connection: SealedConnection, owner: IdleOwner) -> None:
         super().__init__(relay, connection, owner)

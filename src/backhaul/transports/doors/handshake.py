@@ -50,7 +50,10 @@ class Handshake:
     def finish(self, message: bytes) -> "Agreement":
         """Return what both ends agree on. Raises HandshakeError, or RefusedError with the server's reason."""
         payload, keys = self._initiator.finish(message)
-        hello = decode(ServerHello, payload)
+        try:
+            hello = decode(ServerHello, payload)
+        except HandshakeError:  # the server has the token, so it is not one of v0.7.2
+            raise RefusedError("the server's hello can't be read; run the same version on both ends") from None
         if hello.refusal:
             raise RefusedError(f"refused by the server: {_loggable(hello.refusal)}")
         return Agreement(keys, hello, http=self._transport.http)
@@ -61,7 +64,7 @@ class Agreement:
 
     def __init__(self, keys: Keys, hello: ServerHello, *, http: bool) -> None:
         if len(hello.locator) != KEY_SIZE:
-            raise HandshakeError("the server's hello lacks a locator")
+            raise RefusedError("the server's hello lacks a locator; run the same version on both ends")
         session = SessionKeys(keys.master, Side.CLIENT, hello.cipher, payload=hello.encryption)
         admissions = Admissions(session, hello.session, hello.locator)
         self.terms = Terms(Peer(features=common_features(hello.features)), session, admissions)

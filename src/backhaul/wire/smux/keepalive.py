@@ -23,11 +23,14 @@ class Keepalive:
         """The time of the next beat of either clock."""
         return min(self._next_nop, self._next_check)
 
-    def nop_due(self, now: float) -> bool:
-        """Return whether a NOP is due; only one is sent for several missed beats."""
+    def nop_due(self, now: float, share: float = 1.0) -> bool:
+        """Return whether a NOP is due; only one is sent for several missed beats.
+
+        The next one follows after ``share`` of the interval, in (0, 1].
+        """
         if now < self._next_nop:
             return False
-        self._next_nop = _following_beat(self._next_nop, self._interval, now)
+        self._next_nop = _following_beat(self._next_nop, share * self._interval, now)
         return True
 
     def is_dead(self, now: float, *, reading: bool) -> bool:

@@ -194,11 +194,14 @@ class Session(Generic[S]):
             data = self._complete_cut(data)
         self._parse(data)
 
-    def tick(self, now: float) -> None:
-        """Queue a NOP if one is due; if the peer is dead, tell the sinks and raise SmuxError."""
+    def tick(self, now: float, share: float = 1.0) -> None:
+        """Queue a NOP if one is due, the next one after ``share`` of the interval.
+
+        If the peer is dead, tell the sinks and raise SmuxError.
+        """
         if self.error is not None:
             return
-        if self._keepalive.nop_due(now):
+        if self._keepalive.nop_due(now, share):
             self.nop()
         if self._keepalive.is_dead(now, reading=not self.paused):
             self._fail(f"peer sent nothing for {self.settings.keepalive_timeout:g} s")
