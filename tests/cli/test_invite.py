@@ -1,4 +1,4 @@
-"""The commands ``backhaul invite`` and ``backhaul join``: from a server's file to a client's, by one line."""
+"""The commands ``backhaul server invite`` and ``backhaul join``: from a server's file to a client's, by one line."""
 
 import base64
 import io
@@ -79,7 +79,7 @@ TLS = 'tls_cert = "server.crt"\ntls_key = "server.key"\n'
 def test_a_line_makes_the_file_of_a_client(
     transport: str, lines: str, further: dict[str, object], machine: Machine
 ) -> None:
-    line = machine.run("invite", "-c", machine.server(lines, transport=transport))
+    line = machine.run("server", "invite", "-c", machine.server(lines, transport=transport))
     assert line.count("\n") == 1
     told = machine.run("join", line.strip())
     assert TOKEN not in told
@@ -104,7 +104,7 @@ def test_it_says_what_to_run_next(machine: Machine) -> None:
 
 def test_the_first_token_is_in_the_line(machine: Machine) -> None:
     file = machine.server(f'tokens = ["{TOKEN}-new", "{TOKEN}-old"]')
-    assert read_line(machine.run("invite", "-c", file)).token.reveal() == f"{TOKEN}-new"
+    assert read_line(machine.run("server", "invite", "-c", file)).token.reveal() == f"{TOKEN}-new"
 
 
 @pytest.mark.parametrize(
@@ -120,20 +120,20 @@ def test_the_first_token_is_in_the_line(machine: Machine) -> None:
     ],
 )
 def test_the_address_may_be_given(given: str, dialled: str, machine: Machine) -> None:
-    line = machine.run("invite", "-c", machine.server(bind=":3080"), "--address", given)
+    line = machine.run("server", "invite", "-c", machine.server(bind=":3080"), "--address", given)
     assert read_line(line).address == dialled
 
 
 @pytest.mark.parametrize("given", [":443", "a b", "example.com:0", "example.com:x", "1.2.3", "unix:/run/x.sock"])
 def test_an_address_that_cannot_be_dialled_is_refused(given: str, machine: Machine) -> None:
-    error = machine.fail("invite", "-c", machine.server(), "--address", given)
-    assert error.startswith("backhaul invite: --address: ")
+    error = machine.fail("server", "invite", "-c", machine.server(), "--address", given)
+    assert error.startswith("backhaul server invite: --address: ")
 
 
 @pytest.mark.parametrize("bind", [":3080", "0.0.0.0:3080", "[::]:3080", "127.0.0.1:3080", "[::1]:3080"])
 def test_without_an_address_to_dial_the_option_is_named(bind: str, machine: Machine) -> None:
-    error = machine.fail("invite", "-c", machine.server(bind=bind))
-    assert error.startswith("backhaul invite: ")
+    error = machine.fail("server", "invite", "-c", machine.server(bind=bind))
+    assert error.startswith("backhaul server invite: ")
     assert error.endswith(f"server.bind_addr: no other machine can dial {bind}; add --address HOST, or HOST:PORT")
 
 
@@ -150,24 +150,24 @@ def test_without_an_address_to_dial_the_option_is_named(bind: str, machine: Mach
     ],
 )
 def test_a_server_that_nobody_should_join_says_why(lines: str, words: str, machine: Machine) -> None:
-    error = machine.fail("invite", "-c", machine.server(lines))
+    error = machine.fail("server", "invite", "-c", machine.server(lines))
     assert words in error
     assert ("`backhaul token` makes one" in error) == ("security" not in lines)
 
 
 def test_a_proxy_is_not_guessed(machine: Machine) -> None:
     file = machine.server(bind="unix:/run/tunnel.sock", transport="ws")
-    error = machine.fail("invite", "-c", file, "--address", "example.com")
+    error = machine.fail("server", "invite", "-c", file, "--address", "example.com")
     assert "clients dial the proxy in front of unix:/run/tunnel.sock" in error
 
 
 def test_a_client_does_not_invite(machine: Machine) -> None:
     machine.run("join", LINE)
-    assert "this is a client's file; name that of the server" in machine.fail("invite", "-c", "client.toml")
+    assert "this is a client's file; name that of the server" in machine.fail("server", "invite", "-c", "client.toml")
 
 
 def test_mistakes_of_the_file_are_those_of_check(machine: Machine) -> None:
-    error = machine.fail("invite", "-c", machine.server("heartbeat = -1"))
+    error = machine.fail("server", "invite", "-c", machine.server("heartbeat = -1"))
     assert error.startswith(f"{machine.folder}/server.toml: server.heartbeat: expected ")
 
 

@@ -186,3 +186,15 @@ async def test_another_client_process_remembers_the_server(tmp_path: Path, caplo
             await net.client(between.port, known=KnownServers(tmp_path))
             await until(lambda: "but was protected before" in caplog.text)
             assert TOKEN.encode() not in between.heard
+
+
+@pytest.mark.parametrize("transport", ENVELOPES)
+async def test_the_server_learns_why_a_target_is_not_dialled(transport: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with Net(transport) as net:
+        closed = free_port()
+        tunnel = await net.tunnel(closed, 22, client=f'allow_targets = ["{HOST}:{closed}"]')
+        await tunnel.user(0)
+        await tunnel.user(1)
+        line = "target {}: not dialled by the client: {}"
+        await until(lambda: line.format(closed, "cannot be reached: connection refused") in caplog.text)
+        await until(lambda: line.format(22, "not in allow_targets of the client") in caplog.text)

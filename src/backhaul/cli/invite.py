@@ -1,4 +1,4 @@
-"""The commands ``backhaul invite`` and ``backhaul join``: one line takes a server's settings to its client."""
+"""The commands ``backhaul server invite`` and ``backhaul join``: one line takes a server's settings to its client."""
 
 import sys
 from collections.abc import Iterator
@@ -34,11 +34,11 @@ def invite(file: str, address: str) -> int:
         print(error, file=sys.stderr)
         return 2
     if problem := next(_objections(config, address), ""):
-        return _fail("invite", f"{file}: {problem}")
+        return _fail("server invite", f"{file}: {problem}")
     try:
         print(_invitation(config, address).line())
     except ValueError as error:
-        return _fail("invite", f"--address: {error}")
+        return _fail("server invite", f"--address: {error}")
     return 0
 
 

@@ -66,10 +66,8 @@ def parser() -> argparse.ArgumentParser:
     _add_service(commands.add_parser("service", help="run it as a systemd service"))
     _add_cert(commands.add_parser("cert", help="make a key and a certificate for wss and wssmux"))
     commands.add_parser("token", help="make a token, the secret that both ends share")
-    _add_invite(
-        commands.add_parser("invite", help="print the line with which a client joins this server; keep it secret")
-    )
-    _add_join(commands.add_parser("join", help="write the client's file from the line of `backhaul invite`"))
+    _add_server(commands.add_parser("server", help="print what its clients need"))
+    _add_join(commands.add_parser("join", help="write the client's file from the line of `backhaul server invite`"))
     demo = commands.add_parser("demo", help="start a server, a client and a small service on this machine")
     demo.add_argument("--once", action="store_true", help="end after the first transfers")
     return parser
@@ -106,6 +104,12 @@ def _add_cert(parser: argparse.ArgumentParser) -> None:
         "--out", default=".", metavar="DIR", help="directory for server.crt and server.key; default: here"
     )
     parser.add_argument("--force", action="store_true", help="replace existing files")
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="action", required=True)
+    invite = actions.add_parser("invite", help="print the line with which a client joins this server; keep it secret")
+    _add_invite(invite)
 
 
 def _add_invite(parser: argparse.ArgumentParser) -> None:
@@ -244,7 +248,7 @@ _COMMANDS = {
     "service": _service,
     "cert": _cert,
     "token": _token,
-    "invite": _invite,
+    "server": _invite,
     "join": _join,
     "demo": _demo,
 }

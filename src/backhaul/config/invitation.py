@@ -63,14 +63,14 @@ def read_line(line: str) -> Invitation:
     """Read a line, which a terminal may have broken; raise ValueError with the mistake, which holds nothing of it."""
     scheme, _, code = "".join(line.split()).partition("//")
     if scheme + "//" != SCHEME:
-        raise ValueError(f"expected a line that begins with {SCHEME}, as `backhaul invite` prints it")
+        raise ValueError(f"expected a line that begins with {SCHEME}, as `backhaul server invite` prints it")
     body = _decoded(code)
     if body[:1] != _VERSION:
         raise ValueError("the line is of a newer version of this program; update this one")
     try:
         address, transport, token, mux_version, path = msgspec.msgpack.decode(body[1:], type=_Fields)
     except msgspec.MsgspecError:
-        raise ValueError("the line has no meaning; let `backhaul invite` print another") from None
+        raise ValueError("the line has no meaning; let `backhaul server invite` print another") from None
     return Invitation(address=address, transport=transport, token=Secret(token), mux_version=mux_version, path=path)
 
 
