@@ -13,7 +13,9 @@ from tests.support.tunnel import TOKEN
 from tests.support.v072 import HANDSHAKE, RTT
 
 from backhaul.errors import TransportError
-from backhaul.security import kinds
+from backhaul.security import hello, kinds
+from backhaul.security.noise import KEY_SIZE, Initiator, Shared
+from backhaul.security.psk import pre_shared_key
 from backhaul.transports.auth import Security
 from backhaul.transports.doors.handshake import Seen
 from backhaul.wire.frames import Sealed, encode
@@ -204,6 +206,16 @@ class TestRefusals:
         line = f"the client runs {transport}, this server tcp; set the same transport on both ends"
         assert reason == f"refused by the server: {line}"
         await until(lambda: f"no user can be carried: {line}" in caplog.text)
+
+    async def test_another_version(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
+        shared = Shared.mix(pre_shared_key(TOKEN.encode()), hello.PROLOGUES[False])
+        later = Initiator(shared, bytes(range(KEY_SIZE))).begin(hello.encode(hello.ClientHello("tcp", version=2)))
+        control = await public.tunnel_connection()
+        await control.send(framed(Sealed.HANDSHAKE, later))
+        await control.receive_all()
+        line = "the client speaks version 2 of the protocol, this server version 1; run the same version"
+        await until(lambda: line in caplog.text)
+        assert not public.server.tunnel.connected
 
 
 class TestSecurity:

@@ -8,10 +8,12 @@ from .noise import HandshakeError
 from .records import Cipher
 
 VERSION: Final = 1
-"""The version of what follows the handshake. It is in the prologue of the handshake: two versions can't understand each
-other's first message."""
-PROLOGUES: Final = {http: b"backhaul %d %s" % (VERSION, b"http" if http else b"raw") for http in (False, True)}
-"""The prologues by whether the messages are cookies of an HTTP upgrade; otherwise they are frames."""
+"""The version of what follows the handshake."""
+PROLOGUES: Final = {False: b"backhaul 1 raw", True: b"backhaul 1 http"}
+"""The prologues by whether the messages are cookies of an HTTP upgrade; otherwise they are frames.
+
+They stay the same in later versions, because an end that can't read a hello can't tell the reason.
+"""
 
 
 class ClientHello(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -19,6 +21,8 @@ class ClientHello(msgspec.Struct, frozen=True, omit_defaults=True):
 
     transport: str
     """The name of the client's transport."""
+    version: int = 1
+    """The client's ``VERSION``. Each version reads the hellos of all others."""
     mux_version: int = 0
     """The version of smux; 0 on transports without sessions."""
     features: tuple[int, ...] = ()

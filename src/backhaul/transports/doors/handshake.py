@@ -9,7 +9,7 @@ from typing import Final
 from backhaul.errors import TransportError
 from backhaul.net.cpu import has_aes
 from backhaul.net.poller import Poller
-from backhaul.security.hello import PROLOGUES, ClientHello, ServerHello, decode, encode
+from backhaul.security.hello import PROLOGUES, VERSION, ClientHello, ServerHello, decode, encode
 from backhaul.security.noise import KEY_SIZE, HandshakeError, Initiator, Keys, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.security.session import Admissions, SessionKeys, Side
@@ -82,6 +82,7 @@ class Agreement:
 def _hello(settings: ClientSettings, transport: Transport, seen: Seen) -> ClientHello:
     return ClientHello(
         transport=transport.name,
+        version=VERSION,
         mux_version=settings.mux.version if transport.mux else 0,
         features=tuple(sorted(EXTENSIONS)),
         encryption=settings.encryption,

@@ -9,7 +9,7 @@ from typing import Final
 
 from backhaul.net.cpu import has_aes
 from backhaul.net.poller import Poller
-from backhaul.security.hello import PROLOGUES, ClientHello, ServerHello, decode, encode
+from backhaul.security.hello import PROLOGUES, VERSION, ClientHello, ServerHello, decode, encode
 from backhaul.security.noise import KEY_SIZE, HandshakeError, Responder, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.security.records import Cipher
@@ -154,6 +154,9 @@ class Guard:
         settings, theirs = self._settings, TRANSPORTS.get(hello.transport)
         if theirs is None or theirs.carrier != settings.transport.carrier:
             return unlike("client", theirs.name if theirs else "another transport", settings.transport.name)
+        if hello.version != VERSION:
+            versions = f"version {hello.version} of the protocol, this server version {VERSION}"
+            return f"the client speaks {versions}; run the same version of this program on both ends"
         if hello.mux_version != settings.mux_version:
             versions = f"mux_version {hello.mux_version}, this server {settings.mux_version}"
             return f"the client has {versions}; set the same on both ends"
