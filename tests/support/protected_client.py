@@ -4,6 +4,7 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import Self
 
+from backhaul.security import kinds
 from backhaul.security.records import Opener, Record, Seals
 from backhaul.transports.auth import OwnTokens, Security
 from backhaul.transports.control.sealed import Codec, RecordCodec, WebSocketCodec
@@ -110,7 +111,7 @@ async def target_on(carrier: Peer, opener: Opener) -> Record:
     """Return the announcement of a target on a tunnel connection."""
     length = int.from_bytes(await carrier.receive(3))
     plain = opener.open(await carrier.receive(length))
-    return Record(plain[0], plain[1:], b"")
+    return Record(plain[0], kinds.unpad(plain[1:]), b"")
 
 
 def ask(message: bytes, path: str = "/channel") -> tuple[bytes, AnswerReader]:
