@@ -9,13 +9,13 @@ not find a number that is worth decrypting. Number and mask together are the non
 key: each one yields the next, and is forgotten one epoch later.
 """
 
-import hmac
 from struct import Struct
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
+from .derive import derive, step
 from .records import TAG_SIZE, Cipher, RecordError, make_aead
 from .replay import ReplayWindow
 
@@ -42,13 +42,12 @@ class _Keys:
         """``secret`` has 32 bytes and belongs to this direction alone."""
         self._secret = secret
         self._cipher = cipher
-        self.mask = _NUMBER.unpack_from(hmac.digest(secret, b"mask", "sha256"))[0]
+        self.mask = _NUMBER.unpack_from(derive(secret, b"mask"))[0]
 
     def next(self) -> AESGCM | ChaCha20Poly1305:
         """Return the AEAD of the next epoch."""
-        aead = make_aead(hmac.digest(self._secret, b"key", "sha256"), self._cipher)
-        self._secret = hmac.digest(self._secret, b"next", "sha256")
-        return aead
+        key, self._secret = step(self._secret)
+        return make_aead(key, self._cipher)
 
 
 class DatagramSealer:

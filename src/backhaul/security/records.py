@@ -12,7 +12,6 @@ Importing this module loads ``cryptography``, which takes 10 MB: other rooms imp
 """
 
 import functools
-import hmac
 from collections.abc import Callable
 from enum import IntEnum
 from struct import Struct
@@ -22,6 +21,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from backhaul.errors import TransportError
+
+from .derive import step
 
 TAG_SIZE: Final = 16
 """Bytes that a sealed record has beyond its kind and body."""
@@ -98,8 +99,8 @@ class _Direction:
 
     def _next_key(self) -> None:
         cipher, self._left = self._suite
-        self._aead = make_aead(hmac.digest(self._secret, b"key", "sha256"), cipher)
-        self._secret = hmac.digest(self._secret, b"next", "sha256")
+        key, self._secret = step(self._secret)
+        self._aead = make_aead(key, cipher)
 
 
 class Sealer(_Direction):

@@ -4,7 +4,7 @@ A tunnel connection begins with an **admission**, ``ADMISSION_SIZE`` bytes that 
 
     nonce (12) | ChaCha20-Poly1305(locator, nonce, u32 session | u64 number | proof (16))
 
-``number`` is used once. ``proof`` is an HMAC under a key of the session. The locator is a key of the server that all
+``number`` is used once. ``proof`` is a MAC under a key of the session. The locator is a key of the server that all
 its clients know: to everybody else an admission is 56 random bytes, and the server finds the session of one at once.
 """
 
@@ -16,6 +16,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from .derive import derive, function
 from .records import Cipher, Opener, Sealer, Seals
 from .replay import ReplayWindow
 
@@ -41,15 +42,15 @@ class Side(Enum):
 class SessionKeys:
     """What one end derives from its handshake: keys for each connection, for each direction."""
 
-    __slots__ = ("_admission", "_master", "_other", "_side", "cipher", "payload")
+    __slots__ = ("_admission", "_derive", "_other", "_side", "cipher", "payload")
 
     def __init__(self, master: bytes, side: Side, cipher: Cipher, *, payload: bool) -> None:
         """``master`` is that of ``noise.Keys``; ``payload`` is true if users' bytes are sealed."""
-        self._master = master
+        self._derive = function(master)
         self._side = side
         self._other = Side.SERVER if side is Side.CLIENT else Side.CLIENT
         self.cipher = cipher
-        self._admission = hmac.digest(master, b"admission", "sha256")
+        self._admission = function(derive(master, b"admission"), _PROOF_SIZE)
         self.payload = payload
 
     def __repr__(self) -> str:
@@ -69,14 +70,18 @@ class SessionKeys:
 
     def prove(self, nonce: bytes, number: int) -> bytes:
         """Return the proof of an admission."""
-        return hmac.digest(self._admission, nonce + _NUMBER.pack(number), "sha256")[:_PROOF_SIZE]
+        proof = self._admission.copy()
+        proof.update(nonce + _NUMBER.pack(number))
+        return proof.digest()
 
     def _seals(self, purpose: bytes) -> Seals:
         sealer = Sealer(self._secret(self._side, purpose), self.cipher)
         return Seals(sealer, Opener(self._secret(self._other, purpose), self.cipher), self.payload)
 
     def _secret(self, sender: Side, purpose: bytes) -> bytes:
-        return hmac.digest(self._master, b"from " + sender.value + b": " + purpose, "sha256")
+        secret = self._derive.copy()
+        secret.update(b"from " + sender.value + b": " + purpose)
+        return secret.digest()
 
 
 class Admission(NamedTuple):
