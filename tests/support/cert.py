@@ -9,11 +9,11 @@ from pathlib import Path
 
 
 @functools.cache
-def certificate() -> tuple[Path, Path]:
-    """Return the files of a self-signed certificate for localhost and 127.0.0.1, and of its key."""
+def certificate(name: str = "server") -> tuple[Path, Path]:
+    """Return the files of a self-signed certificate for localhost and 127.0.0.1, and of its key; each name has one."""
     folder = Path(tempfile.mkdtemp(prefix="backhaul-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    cert, key = folder / "server.crt", folder / "server.key"
+    cert, key = folder / f"{name}.crt", folder / f"{name}.key"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     subprocess.run([*command, *names, "-keyout", key, "-out", cert], check=True, capture_output=True)

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import ssl
 from types import TracebackType
 from typing import Self
 
+from .cert import certificate
 from .net import HOST, Listener
 
 _REFUSAL = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -19,7 +21,10 @@ class Eavesdropper:
         """All bytes of both directions."""
         self.prevents = False
         """True if connections that begin with a message of a handshake are refused, as v0.7.2 does."""
-        self._target = port
+        self.target = port
+        """The port to which the next connection is forwarded."""
+        self.then = port
+        """The port for connections after that one."""
         self._sock = listener.sock
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -57,12 +62,16 @@ class Eavesdropper:
         if self.prevents and (refusal := _refusal(first)) is not None:
             writer.write(refusal)
             return
-        far_reader, far_writer = await asyncio.open_connection(HOST, self._target)
+        far_reader, far_writer = await self._open()
         self._writers.add(far_writer)
         far_writer.write(first)
         pumps = self._pump(reader, far_writer), self._pump(far_reader, writer)
         await asyncio.gather(*pumps, return_exceptions=True)
         self._writers.discard(far_writer)
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        port, self.target = self.target, self.then
+        return await asyncio.open_connection(HOST, port)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -71,6 +80,22 @@ class Eavesdropper:
                 writer.write(data)
         finally:
             writer.close()
+
+
+class TlsInterceptor(Eavesdropper):
+    """Hears inside TLS: ends it with a certificate of its own, and has TLS with the server."""
+
+    async def __aenter__(self) -> Self:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate("interceptor"))
+        self._server = await asyncio.start_server(self._met, sock=self._sock, ssl=context)
+        return self
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return await asyncio.open_connection(HOST, self.target, ssl=context)
 
 
 def _refusal(first: bytes) -> bytes | None:

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 _CHANNEL: Final = "/channel"
 _MAX_USER_ID: Final = (1 << 31) - 1  # v0.7.2: a non-negative 31-bit number
 _MAX_PADDING: Final = 64  # bytes after an admission, so that requests differ in size
+_OTHER_CERTIFICATE: Final = (
+    "a tunnel connection got another certificate than the control channel: the server's is new, or TLS is terminated "
+    "between client and server"
+)
 
 
 class HttpDoor(SealingDoor):
@@ -51,6 +55,7 @@ class HttpDoor(SealingDoor):
         self._dialer = Dialer(poller, settings.dial_timeout, resolver)
         self._upgrading: Deadlines[Upgrade] = Deadlines(settings.upgrade_timeout, self._expired)
         self._tls = ClientContext(settings.tls) if settings.tls else None
+        self._certificate = b""  # which tunnel connections must get; empty if it does not matter
         self._user_agent = random.choice(upgrade.USER_AGENTS)  # noqa: S311 - no secret
 
     def dial(self, done: Opened) -> None:
@@ -61,7 +66,7 @@ class HttpDoor(SealingDoor):
         if admission := line.admission():
             message = admission.data + secrets.token_bytes(secrets.randbelow(_MAX_PADDING))
             opened = functools.partial(_open_sealed, line.server, admission, done)
-            self._dial(asked, lambda _sock: upgrade.sealed_request(asked, message), opened, for_users=True)
+            self._dial(asked, functools.partial(self._admit, asked, message), opened, for_users=True)
         else:
             token = self._tokens.current
             opened = functools.partial(_open_legacy, done)
@@ -90,8 +95,7 @@ class HttpDoor(SealingDoor):
         handshakes: list[Handshake] = []
 
         def ask(sock: socket.socket) -> bytes:
-            tls = self._tls if isinstance(sock, ssl.SSLSocket) else None
-            seen = Seen(fingerprint(sock), tls.verifies) if tls and isinstance(sock, ssl.SSLSocket) else Seen()
+            seen = Seen(_certificate_of(sock), self._verifies)
             handshakes.append(Handshake(self._settings, self._transport, seen))
             return upgrade.sealed_request(asked, handshakes[0].message)
 
@@ -127,8 +131,27 @@ class HttpDoor(SealingDoor):
 
     def _begin_sealed(self, handshake: "Handshake", upgraded: Upgraded) -> None:
         agreement = handshake.finish(upgraded.message)
+        within_tls = not (self._verifies or agreement.terms.keys.payload)
+        self._certificate = _certificate_of(upgraded.sock) if within_tls else b""
         line = agreement.line(self._poller, upgraded.sock, self._heard, self._lost)
         self._agree(agreement.warning, line, upgraded.rest)
+
+    def _admit(self, asked: upgrade.Asked, admission: bytes, sock: socket.socket) -> bytes:
+        """Return the request for a tunnel connection, whose TLS is all that protects its users.
+
+        With another certificate than that of the control channel, which the server has recognised, somebody may end TLS
+        in between. Raises TransportError then, and gives up the control channel: a renewed certificate is recognised by
+        the next handshake.
+        """
+        if self._certificate and _certificate_of(sock) != self._certificate:
+            self._hang_up()
+            self._events.control_lost(_OTHER_CERTIFICATE)
+            raise TransportError(_OTHER_CERTIFICATE)
+        return upgrade.sealed_request(asked, admission)
+
+    @property
+    def _verifies(self) -> bool:
+        return self._tls is not None and self._tls.verifies
 
     def _begin_legacy(self, upgraded: Upgraded) -> None:
         self._line = WsLine(self._poller, upgraded.sock, self._heard, self._lost)
@@ -195,6 +218,11 @@ class HttpDoor(SealingDoor):
     def _lost(self, reason: str) -> None:
         self._pings.discard(self)
         super()._lost(reason)
+
+
+def _certificate_of(sock: socket.socket) -> bytes:
+    """Return the SHA-256 of the server's certificate; empty without TLS."""
+    return fingerprint(sock) if isinstance(sock, ssl.SSLSocket) else b""
 
 
 def _open_sealed(server: Peer, admission: "Admission", done: Opened, result: Upgraded | Exception) -> None:

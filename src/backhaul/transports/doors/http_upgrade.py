@@ -29,7 +29,7 @@ class Upgraded(NamedTuple):
 
 
 Ask: TypeAlias = Callable[[socket.socket], bytes]
-"""Makes the request for a connection, after its TLS handshake if it has one."""
+"""Makes the request for a connection, after its TLS handshake if it has one. Raises TransportError to make none."""
 Done: TypeAlias = Callable[[Upgraded | Exception], None]
 
 
@@ -98,9 +98,14 @@ class Upgrade:
         self._ask(result)
 
     def _ask(self, sock: socket.socket) -> None:
+        try:
+            request = self._request(sock)
+        except TransportError as error:
+            self._fail(error)
+            return
         self._asked = True
         listen = functools.partial(self._poller.on_readable, sock, functools.partial(self._readable, sock))
-        send_whole(self._poller, sock, self._request(sock), listen, self._fail)
+        send_whole(self._poller, sock, request, listen, self._fail)
 
     def _readable(self, sock: socket.socket) -> None:
         try:
