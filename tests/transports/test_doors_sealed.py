@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.cert import certificate
@@ -27,6 +28,9 @@ from backhaul.transports.doors.raw import RawDoor
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.frames import HEAD_SIZE, Sealed, encode, sealed_kind
 from backhaul.wire.signals import Signal
+
+if TYPE_CHECKING:
+    from backhaul.transports.connection import Connection
 
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 SILENT = "the server did not answer the protected handshake"
@@ -134,6 +138,15 @@ async def test_legacy_tries_nothing_else(played: Played, caplog: pytest.LogCaptu
         await door.connect()
     assert (played.sealed, played.tokens) == (0, [TOKEN.encode()])
     assert "not protected" not in caplog.text
+
+
+async def test_without_a_control_channel_nothing_is_dialled(played: Played) -> None:
+    results: list[Connection | Exception] = []
+    async with open_door(played, wanted(played, Security.REQUIRED)) as door:
+        door.dial(results.append)
+        await until(lambda: results)
+    assert [type(result) for result in results] == [TransportError]
+    assert played.tokens == []
 
 
 async def test_auto_shows_the_next_token_after_a_refusal(played: Played) -> None:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from backhaul.errors import TransportError
 from backhaul.security.psk import pre_shared_key
 from backhaul.transports.auth import Security
-from backhaul.transports.base import ClientControlEvents
+from backhaul.transports.base import ClientControlEvents, Opened
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.signals import Signal
 
@@ -63,6 +63,20 @@ class SealingDoor(ABC):
     @abstractmethod
     async def _connect_legacy(self) -> str:
         """Open a control channel as v0.7.2 does. Raises OSError or TransportError."""
+
+    def dial(self, done: Opened) -> None:
+        """Open a tunnel connection in the background and call ``done`` once, unless disconnected or closed before.
+
+        Without a control channel there is no admission; v0.7.2's way would show the token.
+        """
+        if self._line is NO_LINE:
+            done(TransportError("the control channel is gone"))
+        else:
+            self._dial_tunnel(self._line, done)
+
+    @abstractmethod
+    def _dial_tunnel(self, line: Line, done: Opened) -> None:
+        """Open a tunnel connection in the way of ``line``, as ``dial`` does."""
 
     def send(self, signal: Signal) -> None:
         """Send ``signal`` on the control channel, if there is one."""

@@ -26,6 +26,7 @@ from backhaul.wire.transports import TRANSPORTS
 from .door import SealingDoor, UnansweredError
 from .http_upgrade import Ask, Done, Upgrade, Upgraded
 from .http_v072 import WsLine
+from .lines import Line
 
 if TYPE_CHECKING:
     from backhaul.security.session import Admission
@@ -58,20 +59,6 @@ class HttpDoor(SealingDoor):
         self._certificate = b""  # which tunnel connections must get; empty if it does not matter
         self._user_agent = random.choice(upgrade.USER_AGENTS)  # noqa: S311 - no secret
 
-    def dial(self, done: Opened) -> None:
-        """Open a tunnel connection in the background and call ``done`` once, unless disconnected or closed before."""
-        user_id = _user_id()
-        path, line = f"/tunnel/{user_id}", self._line
-        asked = self._asked(path, user_id)
-        if admission := line.admission():
-            message = admission.data + secrets.token_bytes(secrets.randbelow(_MAX_PADDING))
-            opened = functools.partial(_open_sealed, line.server, admission, done)
-            self._dial(asked, functools.partial(self._admit, asked, message), opened, for_users=True)
-        else:
-            token = self._tokens.current
-            opened = functools.partial(_open_legacy, done)
-            self._dial(asked, lambda _sock: upgrade.request(asked, token), opened, for_users=True)
-
     def ping_if_silent(self) -> None:
         """Ping a silent control channel: the heartbeat may have a longer interval than a proxy's patience."""
         self._line.ping_if_silent()
@@ -85,6 +72,18 @@ class HttpDoor(SealingDoor):
     def close(self) -> None:
         """Abandon the connections that ``disconnect`` has left to be opened."""
         self._abandon(list(self._upgrading))
+
+    def _dial_tunnel(self, line: Line, done: Opened) -> None:
+        user_id = _user_id()
+        asked = self._asked(f"/tunnel/{user_id}", user_id)
+        if admission := line.admission():
+            message = admission.data + secrets.token_bytes(secrets.randbelow(_MAX_PADDING))
+            opened = functools.partial(_open_sealed, line.server, admission, done)
+            self._dial(asked, functools.partial(self._admit, asked, message), opened, for_users=True)
+        else:
+            token = self._tokens.current
+            opened = functools.partial(_open_legacy, done)
+            self._dial(asked, lambda _sock: upgrade.request(asked, token), opened, for_users=True)
 
     async def _connect_sealed(self) -> str:
         from backhaul.security.noise import HandshakeError  # noqa: PLC0415 - both load cryptography

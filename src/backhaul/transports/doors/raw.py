@@ -46,11 +46,6 @@ class RawDoor(SealingDoor):
         """The keys of a protected session; None while the server is v0.7.2 or not connected."""
         return self._line.keys
 
-    def dial(self, done: Opened) -> None:
-        """Open a tunnel connection in the background and call ``done`` once, unless disconnected before."""
-        introduce = functools.partial(self._introduce, self._line, done)
-        self._dialer.dial(*self._address, self._settings.tunnel_options, introduce)
-
     def disconnect(self) -> None:
         """Close the control channel and stop dialling."""
         self._dialer.close()
@@ -58,6 +53,10 @@ class RawDoor(SealingDoor):
 
     def close(self) -> None:
         """Do nothing: ``disconnect`` leaves nothing to be opened."""
+
+    def _dial_tunnel(self, line: Line, done: Opened) -> None:
+        introduce = functools.partial(self._introduce, line, done)
+        self._dialer.dial(*self._address, self._settings.tunnel_options, introduce)
 
     def _introduce(self, line: Line, done: Opened, result: socket.socket | OSError) -> None:
         """Pass on a new tunnel connection, after its admission if the server has extensions."""
