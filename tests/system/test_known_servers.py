@@ -159,6 +159,15 @@ def test_a_file_that_cannot_be_used_is_named(
     assert written.endswith("set STATE_DIRECTORY to another directory")
 
 
+def test_all_servers_may_be_in_a_file_that_cannot_be_read(made: Path) -> None:
+    known = KnownServers(made)
+    many_lines(known.file)
+    assert known.protected(SERVER)
+    assert known.protected(SERVER)
+    known.file.unlink()
+    assert not known.protected(SERVER)
+
+
 def test_a_file_that_is_mended_is_used_again(made: Path, caplog: pytest.LogCaptureFixture) -> None:
     known = KnownServers(made)
     many_lines(known.file)
@@ -224,9 +233,9 @@ def test_a_file_of_another_user_is_named(tmp_path: Path, caplog: pytest.LogCaptu
     KnownServers(tmp_path).remember("old.example:1")
     with another_user(tmp_path):
         known = KnownServers(tmp_path)
-        assert not known.protected("old.example:1")
-        known.remember(SERVER)
+        assert known.protected("old.example:1")
         assert known.protected(SERVER)
+        known.remember(SERVER)
     read, written = errors(caplog)
     assert "cannot be read: Permission denied; correct that" in read
     assert "cannot be written: Permission denied" in written

@@ -28,7 +28,7 @@ class KnownServers:
     """The servers in a file that an administrator may edit and that several clients may share.
 
     Addresses are ``host:port`` in any case. If the file fails, this is logged once and the servers of this process are
-    remembered without it.
+    remembered without it. A file that can't be read may hold any server, so all count as protected.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,6 +38,7 @@ class KnownServers:
         self._stamp: tuple[int, ...] = ()
         self._saved: frozenset[str] = frozenset()
         self._unsaved: set[str] = set()
+        self._unreadable = False
         self._complaint = ""
 
     def protected(self, address: str) -> bool:
@@ -46,11 +47,11 @@ class KnownServers:
             self._refresh()
         except OSError as error:
             self._complain(f"cannot be read: {error.strerror}; correct that, or remove it to forget all servers")
-        return address.lower() in self._saved or address.lower() in self._unsaved
+        return self._unreadable or self._holds(address)
 
     def remember(self, address: str) -> None:
         """Add the server at ``address``; this waits for the disk if it is new."""
-        if self.protected(address) and not self._unsaved:
+        if self.protected(address) and self._holds(address) and not self._unsaved:
             return
         self._unsaved.add(address.lower())
         try:
@@ -66,7 +67,12 @@ class KnownServers:
         stamp = _look(self.file)
         if stamp != self._stamp:
             self._stamp = stamp
+            self._unreadable = bool(stamp)
             self._saved = self._read() if stamp else frozenset()
+            self._unreadable = False
+
+    def _holds(self, address: str) -> bool:
+        return address.lower() in self._saved or address.lower() in self._unsaved
 
     def _read(self) -> frozenset[str]:
         lines = [line.strip().lower() for line in _content(self.file).decode(errors="replace").split("\n")]
