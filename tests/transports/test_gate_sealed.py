@@ -340,6 +340,11 @@ class TestAdmission:
         assert "refused" not in caplog.text
 
     @pytest.mark.usefixtures("short_handshake")
+    async def test_a_neighbour_with_a_session_is_no_mismatch(self, public: Public) -> None:
+        await connected(public)
+        await rejected(public, bytes([1, 3]) + bytes(300))  # what a session of v0.7.2 begins with
+        assert not public.server.tunnel.problem
+
     async def test_silence_admits_nothing(self, public: Public) -> None:
         await connected(public)
         neighbour = await public.tunnel_connection()

@@ -180,7 +180,7 @@ class RawGate:
         self._throttle.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
 
     def _received(self, pending: "_PendingClient", data: bytes) -> None:
-        if is_nop(data) and any(session.peer.address == pending.ip for session in self._sessions):
+        if is_nop(data) and self._session_at(pending.ip):
             self._mismatched(unlike("client", "tcpmux", self._transport.name))
             self._lobby.dismiss(pending)
             return
