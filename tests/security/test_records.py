@@ -1,7 +1,9 @@
 """Sealed records: their order, their keys, and their way through a byte stream."""
 
 import itertools
+import mmap
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,14 +13,20 @@ from backhaul.security import kinds
 from backhaul.security.records import (
     HEADER_SIZE,
     MAX_BODY,
+    MAX_LOADED,
     OVERHEAD,
     TAG_SIZE,
+    ChainOpener,
+    ChainSealer,
     Cipher,
     FirstRecord,
     Opener,
     RecordError,
     RecordReader,
     Sealer,
+    SharedOpener,
+    SharedSealer,
+    make_aead,
 )
 
 SECRET = bytes(range(32))
@@ -26,7 +34,16 @@ ciphers = pytest.mark.parametrize("cipher", Cipher)
 
 
 def pair(cipher: Cipher = Cipher.AES_128_GCM, **how: int) -> tuple[Sealer, Opener]:
-    return Sealer(SECRET, cipher, **how), Opener(SECRET, cipher, **how)
+    return ChainSealer(SECRET, cipher, **how), ChainOpener(SECRET, cipher, **how)
+
+
+def shared(number: int) -> tuple[Sealer, Opener]:
+    aead, connection = make_aead(SECRET, Cipher.AES_128_GCM), number.to_bytes(6)
+    return SharedSealer(aead, connection), SharedOpener(aead, connection)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
 
 class Reading:
@@ -51,11 +68,11 @@ def test_what_is_sealed_is_opened_in_its_order(cipher: Cipher) -> None:
 @ciphers
 def test_sealing_into_memory_gives_the_same_bytes(cipher: Cipher) -> None:
     plain = os.urandom(1000)
-    sealed = Sealer(SECRET, cipher).seal(plain)
+    sealed = ChainSealer(SECRET, cipher).seal(plain)
     memory = bytearray(plain) + bytearray(TAG_SIZE)
-    Sealer(SECRET, cipher).seal_into(memoryview(memory)[: len(plain)], memoryview(memory))
+    ChainSealer(SECRET, cipher).seal_into(memoryview(memory)[: len(plain)], memoryview(memory))
     assert memory == sealed
-    assert Opener(SECRET, cipher).open_in_place(memoryview(memory)) == plain
+    assert ChainOpener(SECRET, cipher).open_in_place(memoryview(memory)) == plain
 
 
 def test_a_record_made_in_place_is_the_same() -> None:
@@ -95,7 +112,7 @@ def test_keys_are_replaced(cipher: Cipher) -> None:
     sealer, opener = pair(cipher, epoch=3)
     for number in range(10):
         assert opener.open(sealer.seal(b"%d" % number)) == b"%d" % number
-    by_epoch = {Sealer(SECRET, cipher, epoch=epoch) for epoch in (1, 2)}
+    by_epoch = {ChainSealer(SECRET, cipher, epoch=epoch) for epoch in (1, 2)}
     seconds = {(sealer.seal(b"x"), sealer.seal(b"x"))[1] for sealer in by_epoch}
     assert len(seconds) == 2, "the second record has another key where an epoch has one record"
 
@@ -200,4 +217,43 @@ def test_no_number_is_used_twice() -> None:
 
 
 def test_nothing_secret_is_printed() -> None:
-    assert repr(pair()) == "(Sealer(...), Opener(...))"
+    assert repr(pair()) == "(ChainSealer(...), ChainOpener(...))"
+    assert repr(shared(1)) == "(SharedSealer(...), SharedOpener(...))"
+
+
+def test_connections_beyond_those_with_loaded_keys_go_on() -> None:
+    pairs = [pair() for _ in range(MAX_LOADED + 1)]
+    for text in (b"first", b"second"):
+        for sealer, opener in pairs:
+            assert opener.open(sealer.seal(text)) == text
+
+
+def test_connections_that_are_gone_make_room_for_the_keys_of_others() -> None:
+    for _ in range(2 * MAX_LOADED):
+        sealer, opener = pair()
+        assert opener.open(sealer.seal(b"text")) == b"text"
+
+
+def test_an_idle_connection_does_not_keep_its_key() -> None:
+    before = resident_bytes()
+    idle = [ChainSealer(SECRET, Cipher.AES_128_GCM) for _ in range(6000)]
+    for sealer in idle:
+        sealer.seal(b"")
+    assert (resident_bytes() - before) / len(idle) < 1000  # a key takes 2500
+
+
+def test_connections_with_a_key_in_common_have_records_of_their_own() -> None:
+    (sealer, opener), (other_sealer, other_opener) = shared(1), shared(2)
+    sealed = [sealer.seal(b"text"), sealer.seal(b"text"), other_sealer.seal(b"text"), other_sealer.seal(b"text")]
+    assert len(set(sealed)) == 4
+    assert [opener.open(text) for text in sealed[:2]] == [b"text"] * 2
+    with pytest.raises(RecordError):
+        other_opener.open(sealed[0])
+
+
+def test_the_numbers_of_a_shared_key_end_before_those_of_another_connection() -> None:
+    sealer, _ = shared(1)
+    sealer.skip_to((1 << 48) - 1)
+    sealer.seal(b"the last one")
+    with pytest.raises(RecordError):
+        sealer.seal(b"")

@@ -6,14 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backhaul.security.derive import derive
 from backhaul.security.records import Cipher
-from backhaul.security.session import ADMISSION_SIZE, LOCATOR_SIZE, Admissions, Register, SessionKeys, Side
+from backhaul.security.session import (
+    ADMISSION_SIZE,
+    LOCATOR_SIZE,
+    MAX_CONNECTIONS,
+    Admissions,
+    Register,
+    SessionKeys,
+    Side,
+)
 
 MASTER = bytes(range(32))
 
 
-def keys(side: Side, master: bytes = MASTER) -> SessionKeys:
-    return SessionKeys(master, side, Cipher.AES_128_GCM, payload=False)
+def keys(side: Side, master: bytes = MASTER, *, payload: bool = False) -> SessionKeys:
+    return SessionKeys(master, side, Cipher.AES_128_GCM, payload=payload)
 
 
 class Pair:
@@ -26,8 +35,9 @@ class Pair:
         self.client = Admissions(keys(Side.CLIENT), self.session, self.register.locator)
 
 
-def test_both_ends_have_the_same_keys_and_each_direction_its_own() -> None:
-    client, server = keys(Side.CLIENT), keys(Side.SERVER)
+@pytest.mark.parametrize("payload", [False, True])
+def test_both_ends_have_the_same_keys_and_each_direction_its_own(payload: bool) -> None:  # noqa: FBT001
+    client, server = keys(Side.CLIENT, payload=payload), keys(Side.SERVER, payload=payload)
     for ours, theirs in ((client.control(), server.control()), (client.tunnel(5), server.tunnel(5))):
         sealed = ours.sealer.seal(b"up")
         assert theirs.opener.open(sealed) == b"up"
@@ -76,6 +86,14 @@ def test_nothing_is_admitted_after_the_session_has_ended() -> None:
     pair.register.enter(pair.register.reserve(), keys(Side.SERVER), "next")
     assert pair.register.check(data) is None
     pair.register.forget(pair.session)
+
+
+def test_a_number_beyond_those_of_a_session_admits_nothing() -> None:
+    pair = Pair()
+    nonce, number = bytes(12), MAX_CONNECTIONS
+    place = (pair.session << 64 | number) ^ int.from_bytes(derive(pair.register.locator, nonce)[:12])
+    data = nonce + place.to_bytes(12) + keys(Side.CLIENT).prove(nonce, number)
+    assert pair.register.check(data) is None
 
 
 @pytest.mark.parametrize("size", [0, 1, ADMISSION_SIZE - 1])

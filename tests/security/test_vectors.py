@@ -48,6 +48,7 @@ def computed() -> dict[str, str]:
     client = SessionKeys(keys.master, Side.CLIENT, Cipher.AES_128_GCM, payload=True)
     server = SessionKeys(keys.master, Side.SERVER, Cipher.AES_128_GCM, payload=True)
     vectors |= {"master": keys.master, **control(client, server), **tunnel(client, server), **datagrams(client, server)}
+    vectors |= targets(SessionKeys(keys.master, Side.SERVER, Cipher.AES_128_GCM, payload=False))
     texts = {name: data.hex() for name, data in vectors.items()}
     return texts | {"admission as a cookie": cookie(vectors["admission"])}
 
@@ -83,8 +84,7 @@ def tunnel(client: SessionKeys, server: SessionKeys) -> dict[str, bytes]:
     found = register.check(admission)
     assert found
     from_server = found[1].sealer
-    target, session = from_server.frame(kinds.TCP, b"5201"), server.tunnel(0).sealer
-    session.skip_to(3)
+    target = from_server.frame(kinds.TCP, b"5201")
     late = server.tunnel(1).sealer
     late.skip_to(EPOCH)
     return {
@@ -93,8 +93,17 @@ def tunnel(client: SessionKeys, server: SessionKeys) -> dict[str, bytes]:
         "tunnel, server, record 1": from_server.frame(kinds.DATA, b"hello"),
         "tunnel, client, record 0": seals.sealer.frame(kinds.DATA, b"world"),
         "tunnel, client, record 1": seals.sealer.frame(kinds.END),
-        "tunnel, server, target of stream 3": session.seal(b"5201"),
         "tunnel 1, server, record 1048576": late.frame(kinds.DATA, b"hello"),
+    }
+
+
+def targets(server: SessionKeys) -> dict[str, bytes]:
+    """Return sealed targets before payload in clear."""
+    session = server.tunnel(0).sealer
+    session.skip_to(3)
+    return {
+        "target of tunnel 1": server.tunnel(1).sealer.frame(kinds.TCP, b"5201"),
+        "target of stream 3": session.seal(b"5201"),
     }
 
 

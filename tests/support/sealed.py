@@ -12,7 +12,7 @@ from backhaul.net.poller import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import Done, Outcome
 from backhaul.relay.traffic import Meter, Traffic
-from backhaul.security.records import Cipher, Opener, Sealer, Seals
+from backhaul.security.records import ChainOpener, ChainSealer, Cipher, Seals
 from backhaul.security.session import SessionKeys, Side
 from backhaul.transports.auth import Credentials
 from backhaul.transports.base import Arrival, ClientControlEvents, GateEvents, Opened
@@ -209,8 +209,8 @@ def seals(side: Side, *, payload: bool, epoch: int | None = None) -> Seals:
         return SessionKeys(MASTER, side, Cipher.AES_128_GCM, payload=payload).tunnel(0)
     down, up = (secret * 32 for secret in (b"d", b"u"))
     mine, others = (up, down) if side is Side.CLIENT else (down, up)
-    sealer = Sealer(mine, Cipher.AES_128_GCM, epoch=epoch)
-    return Seals(sealer, Opener(others, Cipher.AES_128_GCM, epoch=epoch), payload)
+    sealer = ChainSealer(mine, Cipher.AES_128_GCM, epoch=epoch)
+    return Seals(sealer, ChainOpener(others, Cipher.AES_128_GCM, epoch=epoch), payload)
 
 
 @asynccontextmanager

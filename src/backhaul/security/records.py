@@ -6,16 +6,20 @@ front, three bytes, big-endian::
 
     u24 length | sealed (u8 kind | body)
 
-The key is replaced after each ``EPOCH`` records by one that the old key does not reveal.
+The key is replaced after each ``EPOCH`` records by one that the old key does not reveal. Connections on which targets
+alone are sealed share a key of their session, because a key of its own costs a new connection more than all else here.
 
 Importing this module loads ``cryptography``, which takes 10 MB: other rooms import it when the first peer needs it.
 """
 
 import functools
+import weakref
+from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
@@ -36,9 +40,16 @@ MAX_BODY: Final = 1 << 17
 EPOCH: Final = 1 << 20
 """Records under one key: 128 GiB at most, of which AES-GCM reveals nothing (RFC 8446 section 5.5 allows 2^24.5)."""
 
+MAX_LOADED: Final = 256
+"""Directions of connections that keep their keys ready: idle ones should take little memory."""
+
 _MAX_SEALED: Final = MAX_BODY + KIND_SIZE + TAG_SIZE
 _NONCE: Final = Struct("!4xQ")
 _MAX_NUMBER: Final = 1 << 64
+_MAX_SHARED: Final = 1 << 48
+
+
+Aead: TypeAlias = AESGCM | ChaCha20Poly1305
 
 
 class RecordError(TransportError):
@@ -59,18 +70,11 @@ def _suite(cipher: Cipher, epoch: int) -> tuple[Cipher, int]:
     return cipher, epoch
 
 
-class _Direction:
-    """The keys and numbers of one direction."""
+class _Numbers(ABC):
+    """The numbers of the records of one direction of a connection, and their key."""
 
-    __slots__ = ("_aead", "_left", "_number", "_secret", "_suite")
-
-    def __init__(self, secret: bytes, cipher: Cipher, *, epoch: int = EPOCH, number: int = 0) -> None:
-        """``secret`` has 32 bytes and belongs to this direction alone; ``number`` is that of the first record."""
-        self._secret = secret
-        self._suite = _suite(cipher, epoch)
-        self._number = number
-        self._left = 0  # records that the present key still seals
-        self._aead: AESGCM | ChaCha20Poly1305
+    __slots__ = ("_number",)
+    _number: int
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(...)"
@@ -79,44 +83,104 @@ class _Direction:
         """Leave out the records before ``number``, which both ends know. Raises RecordError if it has been used."""
         if number < self._number:
             raise RecordError(f"record {number} was used already")
-        left_out = number - self._number
-        while left_out > self._left:
-            left_out -= self._left
-            self._next_key()
-        self._left -= left_out
+        self._leave_out(number - self._number)
         self._number = number
 
-    def _nonce(self) -> bytes:
-        """Return the nonce of the next record, whose key is in ``_aead`` then. Raises RecordError after 2^64."""
+    @abstractmethod
+    def _leave_out(self, count: int) -> None:
+        """Leave out the keys of that many records."""
+
+    @abstractmethod
+    def _turn(self) -> tuple[Aead, bytes]:
+        """Return the key and the nonce of the next record. Raises RecordError if there are no more."""
+
+
+class _Chain(_Numbers):
+    """The keys of a direction that has them for itself, epoch after epoch."""
+
+    __slots__ = ("__weakref__", "_aead", "_left", "_secret", "_suite")
+
+    def __init__(self, secret: bytes, cipher: Cipher, *, epoch: int = EPOCH, number: int = 0) -> None:
+        """``secret`` has 32 bytes and belongs to this direction alone; ``number`` is that of the first record."""
+        self._secret = secret
+        self._suite = _suite(cipher, epoch)
+        self._number = number
+        self._left = epoch  # records that the present secret still seals
+        self._aead: Aead | None = None
+
+    def forget(self) -> None:
+        """Release the key, which takes 2.5 kB; the secret yields it again."""
+        self._aead = None
+
+    def _turn(self) -> tuple[Aead, bytes]:
         if not self._left:
-            self._next_key()
+            self._next_secret()
         number = self._number
         if number == _MAX_NUMBER:
             raise RecordError("a connection has had as many records as it may have")
+        aead = self._aead or self._load()
         self._number = number + 1
         self._left -= 1
-        return _NONCE.pack(number)
+        return aead, _NONCE.pack(number)
 
-    def _next_key(self) -> None:
-        cipher, self._left = self._suite
-        key, self._secret = step(self._secret)
-        self._aead = make_aead(key, cipher)
+    def _leave_out(self, count: int) -> None:
+        while count > self._left:
+            count -= self._left
+            self._next_secret()
+        self._left -= count
+
+    def _next_secret(self) -> None:
+        self._secret = step(self._secret).secret
+        self._left = self._suite[1]
+        self.forget()
+
+    def _load(self) -> Aead:
+        self._aead = aead = make_aead(step(self._secret).key, self._suite[0])
+        if len(_loaded) == MAX_LOADED and (oldest := _loaded.popleft()()):
+            oldest.forget()
+        _loaded.append(weakref.ref(self))
+        return aead
 
 
-class Sealer(_Direction):
+_loaded: Final[deque["weakref.ref[_Chain]"]] = deque()  # in the order in which they loaded their keys
+
+
+class _Shared(_Numbers):
+    """The records of a connection under a key that belongs to its session; their nonces name the connection."""
+
+    __slots__ = ("_aead", "_connection")
+
+    def __init__(self, aead: Aead, connection: bytes) -> None:
+        """Name the connection by its number, six bytes, which the session uses once."""
+        self._aead = aead
+        self._connection = connection
+        self._number = 0
+
+    def _turn(self) -> tuple[Aead, bytes]:
+        number = self._number
+        if number == _MAX_SHARED:
+            raise RecordError("a connection has had as many records as it may have")
+        self._number = number + 1
+        return self._aead, self._connection + number.to_bytes(6)
+
+    def _leave_out(self, count: int) -> None:
+        """Do nothing: there is one key."""
+
+
+class Sealer(_Numbers):
     """Seals the records of one direction, in their order."""
 
     __slots__ = ()
 
     def seal(self, plain: bytes | memoryview) -> bytes:
         """Return ``plain``, sealed: ``TAG_SIZE`` bytes longer."""
-        nonce = self._nonce()
-        return self._aead.encrypt(nonce, plain, None)
+        aead, nonce = self._turn()
+        return aead.encrypt(nonce, plain, None)
 
     def seal_into(self, plain: memoryview, sealed: memoryview) -> None:
         """Seal ``plain`` into ``sealed``, of exactly ``TAG_SIZE`` bytes more, which may begin at the same byte."""
-        nonce = self._nonce()
-        self._aead.encrypt_into(nonce, plain, None, sealed)
+        aead, nonce = self._turn()
+        aead.encrypt_into(nonce, plain, None, sealed)
 
     def seal_in_place(self, kind: int, memory: memoryview) -> None:
         """Seal a body in ``memory``, which has a hole of ``KIND_SIZE`` bytes before it and ``TAG_SIZE`` after it."""
@@ -133,28 +197,52 @@ class Sealer(_Direction):
         return (len(body) + KIND_SIZE + TAG_SIZE).to_bytes(HEADER_SIZE) + self.seal(bytes([kind]) + body)
 
 
-class Opener(_Direction):
+class Opener(_Numbers):
     """Opens the records of one direction, in their order. After an error none can be opened."""
 
     __slots__ = ()
 
     def open(self, sealed: bytes | memoryview) -> bytes:
         """Return what was sealed. Raises RecordError."""
-        nonce = self._nonce()
+        aead, nonce = self._turn()
         try:
-            return self._aead.decrypt(nonce, sealed, None)
+            return aead.decrypt(nonce, sealed, None)
         except InvalidTag:
             raise RecordError("a record is not authentic") from None
 
     def open_in_place(self, sealed: memoryview) -> memoryview:
         """Return what was sealed, in the same memory. Raises RecordError; the memory is undefined then."""
         plain = sealed[: len(sealed) - TAG_SIZE]
-        nonce = self._nonce()
+        aead, nonce = self._turn()
         try:
-            self._aead.decrypt_into(nonce, sealed, None, plain)
+            aead.decrypt_into(nonce, sealed, None, plain)
         except (InvalidTag, ValueError):  # ValueError: shorter than a tag
             raise RecordError("a record is not authentic") from None
         return plain
+
+
+class ChainSealer(Sealer, _Chain):
+    """Seals with keys of its own."""
+
+    __slots__ = ()
+
+
+class ChainOpener(Opener, _Chain):
+    """Opens with keys of its own."""
+
+    __slots__ = ()
+
+
+class SharedSealer(Sealer, _Shared):
+    """Seals with a key of the session."""
+
+    __slots__ = ()
+
+
+class SharedOpener(Opener, _Shared):
+    """Opens with a key of the session."""
+
+    __slots__ = ()
 
 
 class Seals(NamedTuple):
@@ -252,6 +340,6 @@ def _length(data: memoryview | bytearray, at: int, limit: int) -> int:
     return length
 
 
-def make_aead(key: bytes, cipher: Cipher) -> AESGCM | ChaCha20Poly1305:
+def make_aead(key: bytes, cipher: Cipher) -> Aead:
     """Return the AEAD with the first bytes of ``key``, which has 32."""
     return AESGCM(key[:16]) if cipher is Cipher.AES_128_GCM else ChaCha20Poly1305(key)

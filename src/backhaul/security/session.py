@@ -2,10 +2,11 @@
 
 A tunnel connection begins with an **admission**, ``ADMISSION_SIZE`` bytes that prove possession of the session's keys::
 
-    nonce (12) | ChaCha20-Poly1305(locator, nonce, u32 session | u64 number | proof (16))
+    nonce (12) | (u32 session | u64 number) XOR mask | proof (16)
 
-``number`` is used once. ``proof`` is a MAC under a key of the session. The locator is a key of the server that all
-its clients know: to everybody else an admission is 56 random bytes, and the server finds the session of one at once.
+``number`` is used once. The mask is derived from the nonce with the locator, a key of the server that all its clients
+know: to everybody else an admission is 40 random bytes, and the server finds the session of one at once. The proof is
+derived from nonce and number with a key of the session.
 """
 
 import hmac
@@ -13,20 +14,21 @@ from enum import Enum
 from struct import Struct
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
 from .derive import derive, function
-from .records import Cipher, Opener, Sealer, Seals
+from .records import ChainOpener, ChainSealer, Cipher, Seals, SharedOpener, SharedSealer, make_aead
 from .replay import ReplayWindow
 
-ADMISSION_SIZE: Final = 12 + 4 + 8 + 16 + 16
+ADMISSION_SIZE: Final = 12 + 4 + 8 + 16
 LOCATOR_SIZE: Final = 32
+
+MAX_CONNECTIONS: Final = 1 << 48
+"""Tunnel connections that a session may have."""
 
 _NONCE_SIZE: Final = 12
 _PROOF_SIZE: Final = 16
 _PLACE: Final = Struct("!IQ")
 _NUMBER: Final = Struct("!Q")
+_PROOF_AT: Final = _NONCE_SIZE + _PLACE.size
 _MAX_SESSIONS: Final = 1 << 32
 
 Owner = TypeVar("Owner")
@@ -42,7 +44,7 @@ class Side(Enum):
 class SessionKeys:
     """What one end derives from its handshake: keys for each connection, for each direction."""
 
-    __slots__ = ("_admission", "_derive", "_other", "_side", "cipher", "payload")
+    __slots__ = ("_admission", "_derive", "_opens", "_other", "_seals", "_side", "cipher", "payload")
 
     def __init__(self, master: bytes, side: Side, cipher: Cipher, *, payload: bool) -> None:
         """``master`` is that of ``noise.Keys``; ``payload`` is true if users' bytes are sealed."""
@@ -52,17 +54,22 @@ class SessionKeys:
         self.cipher = cipher
         self._admission = function(derive(master, b"admission"), _PROOF_SIZE)
         self.payload = payload
+        self._seals = make_aead(self._secret(side, b"targets"), cipher)
+        self._opens = make_aead(self._secret(self._other, b"targets"), cipher)
 
     def __repr__(self) -> str:
         return "SessionKeys(...)"
 
     def control(self) -> Seals:
         """Return the seals of the control channel; call it once."""
-        return self._seals(b"control")
+        return self._own(b"control")
 
     def tunnel(self, number: int) -> Seals:
         """Return the seals of the tunnel connection that was admitted with ``number``; call it once for each."""
-        return self._seals(b"tunnel" + _NUMBER.pack(number))
+        if self.payload:
+            return self._own(b"tunnel" + _NUMBER.pack(number))
+        connection = number.to_bytes(6)
+        return Seals(SharedSealer(self._seals, connection), SharedOpener(self._opens, connection), payload=False)
 
     def datagrams(self, label: bytes) -> tuple[bytes, bytes]:
         """Return secrets for datagrams that this end sends, and for those that it receives, by their purpose."""
@@ -74,9 +81,9 @@ class SessionKeys:
         proof.update(nonce + _NUMBER.pack(number))
         return proof.digest()
 
-    def _seals(self, purpose: bytes) -> Seals:
-        sealer = Sealer(self._secret(self._side, purpose), self.cipher)
-        return Seals(sealer, Opener(self._secret(self._other, purpose), self.cipher), self.payload)
+    def _own(self, purpose: bytes) -> Seals:
+        sealer = ChainSealer(self._secret(self._side, purpose), self.cipher)
+        return Seals(sealer, ChainOpener(self._secret(self._other, purpose), self.cipher), self.payload)
 
     def _secret(self, sender: Side, purpose: bytes) -> bytes:
         secret = self._derive.copy()
@@ -98,14 +105,19 @@ class Admissions:
         """``session`` and ``locator`` are those of the server's hello."""
         self._keys = keys
         self._session = session
-        self._locator = ChaCha20Poly1305(locator)
+        self._locator = locator
         self._number = 0
 
     def next(self, nonce: bytes) -> Admission:
         """Return an admission, made with twelve fresh random bytes."""
         number, self._number = self._number, self._number + 1
-        place = _PLACE.pack(self._session, number) + self._keys.prove(nonce, number)
-        return Admission(nonce + self._locator.encrypt(nonce, place, None), self._keys.tunnel(number))
+        place = _masked(_PLACE.pack(self._session, number), self._locator, nonce)
+        return Admission(nonce + place + self._keys.prove(nonce, number), self._keys.tunnel(number))
+
+
+def _masked(place: bytes | memoryview, locator: bytes, nonce: bytes) -> bytes:
+    mask = derive(locator, nonce)[: _PLACE.size]
+    return (int.from_bytes(place) ^ int.from_bytes(mask)).to_bytes(_PLACE.size)
 
 
 class _Entry(NamedTuple, Generic[Owner]):
@@ -121,7 +133,6 @@ class Register(Generic[Owner]):
         """``locator`` has ``LOCATOR_SIZE`` random bytes."""
         self.locator = locator
         """The key that clients learn."""
-        self._aead = ChaCha20Poly1305(locator)
         self._entries: dict[int, _Entry[Owner]] = {}
         self._next = 0
 
@@ -148,14 +159,14 @@ class Register(Generic[Owner]):
         """
         if not self._entries or len(data) < ADMISSION_SIZE:
             return None
-        nonce = bytes(data[:_NONCE_SIZE])
-        try:
-            place = self._aead.decrypt(nonce, data[_NONCE_SIZE:ADMISSION_SIZE], None)
-        except InvalidTag:
-            return None
-        session, number = _PLACE.unpack_from(place)
+        nonce, place = bytes(data[:_NONCE_SIZE]), data[_NONCE_SIZE:_PROOF_AT]
+        session, number = _PLACE.unpack(_masked(place, self.locator, nonce))
         entry = self._entries.get(session)
-        if not entry or not hmac.compare_digest(place[_PLACE.size :], entry.keys.prove(nonce, number)):
+        if (
+            not entry
+            or number >= MAX_CONNECTIONS
+            or not hmac.compare_digest(data[_PROOF_AT:ADMISSION_SIZE], entry.keys.prove(nonce, number))
+        ):
             return None
         if not entry.used.use(number):
             return None
