@@ -68,10 +68,11 @@ class RawDoor(SealingDoor):
             done(Connection(result, V072))
 
     def _admit(self, sock: socket.socket, server: Peer, admission: "Admission") -> Connection | OSError:
-        padding = secrets.token_bytes(secrets.randbelow(_MAX_PADDING))
+        noise = secrets.token_bytes(2 + _MAX_PADDING)  # one call, because each one is a system call
+        kind, end = Sealed.ADMISSION.random_kind(noise[0] % 64), 2 + noise[1] % _MAX_PADDING
         try:
             # The send takes all or nothing: an empty buffer of any size takes a segment (tcp_sendmsg).
-            sock.send(_frame(Sealed.ADMISSION, admission.data + padding))
+            sock.send(encode(kind, admission.data + noise[2:end]))
         except OSError as error:  # the server has closed it already, for instance for lack of descriptors
             release(self._poller, sock)
             return error
