@@ -25,14 +25,19 @@ it is cubic, nobody is paced.
 MODES = """\
 Each other program runs in its mode nearest to the transport, with its own defaults otherwise. v0.7.2 reads the same
 files. rathole opens a connection for each user and has nothing near the multiplexed transports; on wss its other
-encrypted modes are measured, too. frps does not end the TLS of its protocol wss itself, so TLS runs inside the
-WebSocket. Its streams have windows of their own, as those of `mux_version = 2`.
+encrypted modes are measured, too. On a transport called sealed this program runs with `security = "required"` and
+`encryption = true`, otherwise with the defaults, which protect each connection and leave payload in clear; beside the
+sealed ones rathole encrypts with Noise, also beside sessions, and v0.7.2, which has no encryption of its own, runs in
+clear. frps does not end the TLS of its protocol wss itself, so TLS runs inside the WebSocket. Its streams have windows
+of their own, as those of `mux_version = 2`.
 
 | transport | rathole, `transport.type` | frp, `transport.protocol` |
 | --- | --- | --- |
 | tcp | `tcp` | `tcp` without `tcpMux` |
 | tcpmux | - | `tcp` with `tcpMux` |
 | ws | `websocket` | `websocket` without `tcpMux` |
+| tcp sealed, tcpmux sealed | `noise` | - |
+| udp sealed | `noise`, services of type `udp` | - |
 | wss | `websocket` with TLS, `tls`, `noise` | `websocket` with TLS, without `tcpMux` |
 | wsmux | - | `websocket` with `tcpMux` |
 | wssmux | - | `websocket` with TLS, with `tcpMux` |

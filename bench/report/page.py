@@ -28,8 +28,8 @@ def _metric_row(run: Run, variant: str, metric: str) -> list[str]:
     for peer in (f"{peer}/{variant}" for peer in peers):
         cells += [number(run.value(peer, metric)), times(run.ratio(f"{ours}/{variant}", peer, metric))]
     targets = [target for target in TARGETS.get(variant, []) if target.metric == metric]
-    cells += [str(targets[0]), verdict(run, f"{ours}/{variant}", targets[0])] if targets else ["", ""]
-    return cells
+    verdicts = [verdict(run, f"{ours}/{variant}", target) for target in targets]
+    return [*cells, "; ".join(map(str, targets)), "; ".join(verdicts)]
 
 
 def _variant_table(run: Run, variant: str) -> list[str]:

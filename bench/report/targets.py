@@ -63,11 +63,13 @@ class Target(NamedTuple):
     def __str__(self) -> str:
         sign = "≥" if METRICS[self.metric].higher_is_better else "≤"
         unit = METRICS[self.metric].unit
-        return f"{sign} {self.limit:g}{'x' if self.reference else f' {unit}'.rstrip()}"
+        if not self.reference:
+            return f"{sign} {self.limit:g} {unit}".rstrip()
+        return f"{sign} {self.limit:g}x" + ("" if self.reference == HAPROXY else f" of {self.reference}")
 
 
-def _bulk(limit: float) -> list[Target]:
-    return [Target(metric, limit) for metric in ("bulk_up", "bulk_down", "bulk_8")]
+def _bulk(limit: float, reference: str = HAPROXY) -> list[Target]:
+    return [Target(metric, limit, reference) for metric in ("bulk_up", "bulk_down", "bulk_8")]
 
 
 def _idle_memory(limit: float) -> list[Target]:
@@ -82,6 +84,20 @@ def _datagrams(delivered: float) -> list[Target]:
     ]
 
 
+# Peers have these names if they are given as in the help of make. v0.7.2 has no encryption and runs in clear.
+V072 = "v072"
+RATHOLE = "rathole"
+
+
+def _sealed_sessions() -> list[Target]:
+    v072, rathole = f"{V072}/tcpmux sealed", f"{RATHOLE}/tcpmux sealed"
+    return [
+        *_bulk(0.78, f"{OURS}/tcpmux"), Target("cpu_per_gb", 1.35, f"{OURS}/tcpmux"),
+        *_bulk(2, v072), Target("cpu_per_gb", 0.5, v072),
+        *_bulk(4, rathole), Target("cpu_per_gb", 0.33, rathole), *_idle_memory(4 * KB),
+    ]  # fmt: skip
+
+
 KB = 1024
 TARGETS: dict[str, list[Target]] = {
     "tcp": [
@@ -93,6 +109,11 @@ TARGETS: dict[str, list[Target]] = {
     "wsmux": [*_bulk(1.0), Target("connections_100", 0.7), *_idle_memory(4 * KB)],
     "wss": [*_bulk(0.45), Target("connections_100", 1200, reference=None), *_idle_memory(64 * KB)],
     "wssmux": [*_bulk(0.45), Target("connections_100", 0.7), *_idle_memory(4 * KB)],
+    "tcp sealed": [Target("connections_100", 1.1, f"{V072}/tcp sealed"), *_idle_memory(4 * KB)],
+    "tcpmux sealed": _sealed_sessions(),
+    "ws sealed": _idle_memory(4 * KB),
+    "wsmux sealed": _idle_memory(4 * KB),
+    "udp sealed": [Target("udp_delivered", 5, f"{V072}/udp sealed"), Target("udp_loss_200", 0.1, reference=None)],
     "tcp+sniffer": [Target("bulk_8", 0.98, reference=f"{OURS}/tcp")],  # counting costs less than 2 %
     "udp": _datagrams(700),
     "tcp+udp": _datagrams(1200),

@@ -48,6 +48,14 @@ def python_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY}"}
 
 
+def own_state(programs: Programs, name: str) -> dict[str, str]:
+    """Return the environment of a tunnel that leaves the machine's memory of protected servers alone.
+
+    It holds for 127.0.0.1:PORT, and a later run may use that port for a program without protection.
+    """
+    return {"STATE_DIRECTORY": str(programs.directory / f"{name}-state")}
+
+
 def start_nginx(programs: Programs) -> int:
     """Start a web server with one tiny page and without keep-alive; return its port."""
     port = free_port()

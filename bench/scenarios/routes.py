@@ -15,7 +15,7 @@ from bench.processes import (
     wait_until,
 )
 from bench.report.targets import DIRECT, HAPROXY
-from bench.scenarios.backends import start_iperf3
+from bench.scenarios.backends import own_state, start_iperf3
 from bench.scenarios.contenders import Contender
 from bench.scenarios.dialects.wiring import Secrets, Wiring
 from bench.scenarios.variants import VARIANTS
@@ -84,10 +84,11 @@ def start_tunnel(programs: Programs, contender: Contender, variant: str, label: 
     stem = name.replace("/", "-").replace(" ", "-")
     server_file = programs.file(f"{stem}-server.toml", files.server)
     client_file = programs.file(f"{stem}-client.toml", files.client)
-    server = programs.start("server", [*contender.server, str(server_file)], contender.environment)
+    environment = {**contender.environment, **own_state(programs, stem)}
+    server = programs.start("server", [*contender.server, str(server_file)], environment)
     # v0.7.2's client waits 3 s after a refused dial.
     wait_until(lambda: accepts(wiring.bind), "server", server)
-    client = programs.start("client", [*contender.client, str(client_file)], contender.environment)
+    client = programs.start("client", [*contender.client, str(client_file)], environment)
     probe = answers_datagram if settings.protocol == "udp" else echoes
     wait_until(lambda: probe(ports["echo"]), "the tunnel", server, client)
     return Route(name, ports, (server, client), (settings.load,))

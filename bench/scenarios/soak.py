@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench.machine import raise_file_limit
 from bench.processes import LOOPBACK, BenchError, Program, Programs, free_port
-from bench.scenarios.backends import make_certificate, python_environment, start_services
+from bench.scenarios.backends import make_certificate, own_state, python_environment, start_services
 
 TRANSPORTS = ("tcp", "tcpmux", "ws", "wss", "wsmux", "wssmux", "udp")
 PATIENCE = 8.0  # seconds for one request: users wait up to 3 s for a client that returns
@@ -61,8 +61,9 @@ class Tunnel:
         self._period = 0  # part of the token
         self._files = [programs.file(f"{transport}-{side}.toml", "") for side in ("server", "client")]
         self._write()
+        environment = {**python_environment(), **own_state(programs, transport)}
         self.ends: list[Program] = [
-            programs.start(file.stem, [sys.executable, "-m", "backhaul", "-c", str(file)], python_environment())
+            programs.start(file.stem, [sys.executable, "-m", "backhaul", "-c", str(file)], environment)
             for file in self._files
         ]
 

@@ -18,6 +18,8 @@ class Settings(NamedTuple):
         return "udp" if self.load == "datagrams" else "tcp"
 
 
+SEALED = {"security": "required", "encryption": True}  # programs that do not know these keys run in clear
+
 VARIANTS = {
     "tcp": Settings("tcp"),
     "tcpmux": Settings("tcpmux"),
@@ -25,8 +27,13 @@ VARIANTS = {
     "wss": Settings("wss"),
     "wsmux": Settings("wsmux"),
     "wssmux": Settings("wssmux"),
+    "tcp sealed": Settings("tcp", both=SEALED),
+    "tcpmux sealed": Settings("tcpmux", both=SEALED),
+    "ws sealed": Settings("ws", both=SEALED),
+    "wsmux sealed": Settings("wsmux", both=SEALED),
     "tcp+sniffer": Settings("tcp", "bulk", {"sniffer": True}),
     "udp": Settings("udp", "datagrams"),
+    "udp sealed": Settings("udp", "datagrams", SEALED),
     "tcp+udp": Settings("tcp", "datagrams", server={"accept_udp": True}),
     "tcpmux+udp": Settings("tcpmux", "datagrams", server={"accept_udp": True}),
     "tcpmux v1": Settings("tcpmux", "stall", {"mux_version": 1}),

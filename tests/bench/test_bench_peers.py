@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.processes import BenchError
+from bench.processes import BenchError, Programs
+from bench.scenarios.backends import own_state
 from bench.scenarios.contenders import find_peers, ours
 from bench.scenarios.dialects import backhaul, frp, rathole
 from bench.scenarios.dialects.wiring import Files, Secrets, Wiring
@@ -45,6 +46,20 @@ def test_this_program_sets_its_mux_version_on_both_ends() -> None:
     assert server["server"]["mux_version"] == client["client"]["mux_version"] == 2
 
 
+@pytest.mark.parametrize("variant", ["tcp sealed", "tcpmux sealed", "ws sealed", "wsmux sealed", "udp sealed"])
+def test_this_program_demands_protection_and_encryption_on_both_ends(variant: str) -> None:
+    server, client = parsed(backhaul.modes(variant)[""](wiring(VARIANTS[variant].protocol)))
+    for end in (server["server"], client["client"]):
+        assert (end["security"], end["encryption"]) == ("required", True)
+
+
+def test_each_tunnel_remembers_its_servers_where_its_files_are(tmp_path: Path) -> None:
+    with Programs(tmp_path) as programs:
+        one, other = own_state(programs, "one"), own_state(programs, "other")
+    assert one != other
+    assert Path(one["STATE_DIRECTORY"]).parent == tmp_path
+
+
 def test_rathole_over_tcp() -> None:
     server, client = parsed(rathole.modes("tcp")[""](wiring()))
     assert server["server"]["bind_addr"] == client["client"]["remote_addr"] == "127.0.0.1:7000"
@@ -54,10 +69,18 @@ def test_rathole_over_tcp() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "kind", "secrets"), [("", "websocket", "tls"), ("tls", "tls", "tls"), ("noise", "noise", "noise")]
+    ("variant", "label", "kind", "secrets"),
+    [
+        ("wss", "", "websocket", "tls"),
+        ("wss", "tls", "tls", "tls"),
+        ("wss", "noise", "noise", "noise"),
+        ("tcp sealed", "", "noise", "noise"),
+        ("tcpmux sealed", "", "noise", "noise"),
+        ("udp sealed", "", "noise", "noise"),
+    ],
 )
-def test_rathole_encrypted(label: str, kind: str, secrets: str) -> None:
-    server, client = parsed(rathole.modes("wss")[label](wiring()))
+def test_rathole_encrypted(variant: str, label: str, kind: str, secrets: str) -> None:
+    server, client = parsed(rathole.modes(variant)[label](wiring()))
     ends = server["server"]["transport"], client["client"]["transport"]
     assert [end["type"] for end in ends] == [kind, kind]
     assert all(secrets in end for end in ends)

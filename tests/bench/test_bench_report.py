@@ -75,6 +75,17 @@ def test_verdict_on_an_absolute_ceiling(size: int, said: str) -> None:
     assert page.verdict(run, "backhaul/tcp", Target("server_bytes", 4096, reference=None)) == said
 
 
+def test_a_metric_with_several_limits_has_a_verdict_on_each() -> None:
+    run = run_of(
+        sample("backhaul/tcpmux", bulk_up=10),
+        sample("backhaul/tcpmux sealed", bulk_up=8),
+        sample("v072/tcpmux sealed", bulk_up=5),
+    )
+    run.variants = ["tcpmux sealed"]
+    said = "≥ 0.78x of backhaul/tcpmux; ≥ 2x of v072/tcpmux sealed; ≥ 4x of rathole/tcpmux sealed"
+    assert f"| {said} | met; **MISSED**; not measured |" in page.markdown(run)
+
+
 def test_datagram_echo_is_compared_with_the_echo_of_tcp() -> None:
     run = run_of(sample("backhaul/tcp", echo_p50=100), sample("backhaul/udp", udp_echo_p50=119))
     [target] = [target for target in TARGETS["udp"] if target.metric == "udp_echo_p50"]

@@ -1,4 +1,7 @@
-"""The files of rathole, which has a connection for each user: comparable with tcp, ws, wss and datagrams."""
+"""The files of rathole, which has a connection for each user: comparable with tcp, ws, wss and datagrams.
+
+Its encryption by Noise (pattern NK) is compared with every sealed transport over TCP, those of sessions included.
+"""
 
 from functools import partial
 
@@ -11,7 +14,10 @@ TRANSPORTS = {
     "tcp": {"": "tcp"},
     "ws": {"": "websocket"},
     "wss": {"": "wss", "tls": "tls", "noise": "noise"},
+    "tcp sealed": {"": "noise"},
+    "tcpmux sealed": {"": "noise"},
     "udp": {"": "tcp"},
+    "udp sealed": {"": "noise"},
     "tcp+udp": {"": "tcp"},
 }
 
