@@ -44,6 +44,7 @@ MAX_LOADED: Final = 256
 """Directions of connections that keep their keys ready: idle ones should take little memory."""
 
 _MAX_SEALED: Final = MAX_BODY + KIND_SIZE + TAG_SIZE
+_NOTHING: Final = bytearray()
 _NONCE: Final = Struct("!4xQ")
 _MAX_NUMBER: Final = 1 << 64
 _MAX_SHARED: Final = 1 << 48
@@ -297,7 +298,7 @@ class RecordReader:
         """
         self._opener = opener
         self.take = take
-        self._rest = bytearray()  # the beginning of a record whose end has not arrived yet
+        self._rest = _NOTHING  # the beginning of a record whose end has not arrived yet
 
     def feed(self, data: memoryview) -> None:
         """Take more bytes, in memory that may be overwritten. Raises RecordError."""
@@ -311,6 +312,7 @@ class RecordReader:
             self._open(data[body:after])
             start = after
         if start < end:
+            self._rest = self._rest or bytearray()  # no idle connection has one of its own
             self._rest += data[start:]
 
     def _finish_rest(self, data: memoryview) -> int:
@@ -324,7 +326,7 @@ class RecordReader:
         self._rest += data[used : used + missing]
         if len(self._rest) < whole:
             return len(data)
-        record, self._rest = self._rest, bytearray()
+        record, self._rest = self._rest, _NOTHING
         self._open(memoryview(record)[HEADER_SIZE:])
         return used + missing
 

@@ -78,9 +78,9 @@ def _door(name: str, settings: ClientSettings, relay: Relay, resolver: Resolver)
 def raw_carrier(relay: Relay, connection: Connection, owner: "CarrierOwner") -> "IdleCarrier":
     """Return an idle connection of tcp on the public end."""
     if isinstance(connection, SealedConnection):
-        from backhaul.transports.carriers.sealed_raw import RecordIdle, SealedRawIdle
+        from backhaul.transports.carriers import sealed_raw as sealed
 
-        return (RecordIdle if connection.seals.payload else SealedRawIdle)(relay, connection, owner)
+        return (sealed.RecordIdle if connection.seals.payload else sealed.SealedRawIdle)(relay, connection, owner)
     from backhaul.transports.carriers.raw import RawIdle
 
     return RawIdle(relay, connection, owner)
@@ -89,9 +89,9 @@ def raw_carrier(relay: Relay, connection: Connection, owner: "CarrierOwner") -> 
 def websocket_carrier(relay: Relay, connection: Connection, owner: "CarrierOwner") -> "IdleCarrier":
     """Return an idle connection of ws or wss on the public end."""
     if isinstance(connection, SealedConnection):
-        from backhaul.transports.carriers.sealed_websocket import SealedWsIdle, WsRecordIdle
+        from backhaul.transports.carriers import sealed_websocket as sealed
 
-        return (WsRecordIdle if connection.seals.payload else SealedWsIdle)(relay, connection, owner)
+        return (sealed.WsRecordIdle if connection.seals.payload else sealed.SealedWsIdle)(relay, connection, owner)
     from backhaul.transports.carriers.websocket import WsIdle
 
     return WsIdle(relay, connection, owner)
@@ -100,9 +100,10 @@ def websocket_carrier(relay: Relay, connection: Connection, owner: "CarrierOwner
 def raw_idle(relay: Relay, connection: Connection, owner: "IdleOwner") -> "IdleConnection":
     """Return an idle connection of tcp on the client."""
     if isinstance(connection, SealedConnection):
-        from backhaul.transports.carriers.sealed_raw import RecordIdleConnection, SealedRawIdleConnection
+        from backhaul.transports.carriers import sealed_raw as sealed
 
-        return (RecordIdleConnection if connection.seals.payload else SealedRawIdleConnection)(relay, connection, owner)
+        make = sealed.RecordIdleConnection if connection.seals.payload else sealed.SealedRawIdleConnection
+        return make(relay, connection, owner)
     from backhaul.transports.carriers.raw import RawIdleConnection
 
     return RawIdleConnection(relay, connection, owner)
@@ -111,10 +112,10 @@ def raw_idle(relay: Relay, connection: Connection, owner: "IdleOwner") -> "IdleC
 def websocket_idle(relay: Relay, connection: Connection, owner: "IdleOwner") -> "IdleConnection":
     """Return an idle connection of ws or wss on the client."""
     if isinstance(connection, SealedConnection):
-        from backhaul.transports.carriers.sealed_websocket import SealedWsIdleConnection, WsRecordIdleConnection
+        from backhaul.transports.carriers import sealed_websocket as sealed
 
-        sealed = WsRecordIdleConnection if connection.seals.payload else SealedWsIdleConnection
-        return sealed(relay, connection, owner)
+        make = sealed.WsRecordIdleConnection if connection.seals.payload else sealed.SealedWsIdleConnection
+        return make(relay, connection, owner)
     from backhaul.transports.carriers.websocket import WsIdleConnection
 
     return WsIdleConnection(relay, connection, owner)
