@@ -155,6 +155,13 @@ class TestHandshake:
         await client.control.closed()
         assert "the client closed it to stop or to reload" in caplog.text
 
+    async def test_many_that_do_not_confirm_displace_none_of_another_network(self, public: Public) -> None:
+        client = await ProtectedClient.dial(public.net, public.port)
+        for _ in range(65):
+            await ProtectedClient.dial(public.net, public.port, OTHER_ADDRESS)
+        await client.confirm()
+        assert public.server.tunnel.connected
+
     async def test_nonsense_instead_of_a_confirmation(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
         first = await connected(public)
         client = await ProtectedClient.dial(public.net, public.port)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from backhaul.failures import network_of
@@ -10,6 +10,7 @@ from backhaul.transports.base import ControlEvents, taken_over
 from backhaul.transports.session import ClientSession
 from backhaul.wire.messages import Refusal
 
+from .crowd import Crowd
 from .reputation import Reputation
 
 log = logging.getLogger("backhaul.server")
@@ -17,11 +18,12 @@ log = logging.getLogger("backhaul.server")
 if TYPE_CHECKING:
     from backhaul.transports.control.sealed_session import SealedSession
 
-# A handshake that was recorded reaches this state only if it is older than those that the guard remembers.
+# A handshake that was recorded reaches this state only if it is older than those that the guard remembers. Whoever has
+# many of them displaces those of his own network.
 _MAX_UNCONFIRMED = 64
 
 
-class GateSession(ClientSession, Protocol):
+class GateSession(ClientSession, Hashable, Protocol):
     """A session as its gate sees it."""
 
     def start(self) -> None:
@@ -56,6 +58,7 @@ class Sessions:
         self._left = left
         self._by_name: dict[str, GateSession] = {}
         self._unconfirmed: dict[GateSession, asyncio.TimerHandle] = {}
+        self._networks: Crowd[GateSession] = Crowd()  # of those
         self.met_a_client = False
         """True once any client has proved its token."""
 
@@ -84,20 +87,21 @@ class Sessions:
     def await_confirmation(self, session: "SealedSession") -> None:
         """Begin to read a session whose client has still to show that it has the keys."""
         if len(self._unconfirmed) >= _MAX_UNCONFIRMED:
-            self._abandon(next(iter(self._unconfirmed)))
+            self._abandon(self._networks.oldest_of_largest())
+        self._networks.add(network_of(session.peer.address), session)
         self._unconfirmed[session] = self._loop.call_later(self._patience, self._abandon, session)
         session.start()
 
     def session_confirmed(self, session: "SealedSession") -> None:
         """Begin the session."""
-        self._unconfirmed.pop(session).cancel()
+        self._wait_no_longer(session)
         self.add(session)
 
     def session_lost(self, session: GateSession, reason: str, *, goodbye: bool = False) -> None:
         """Forget the session, and report the loss of one that had begun."""
         self._left(session)
-        if waiting := self._unconfirmed.pop(session, None):
-            waiting.cancel()
+        if session in self._unconfirmed:
+            self._wait_no_longer(session)
         elif self._by_name.get(session.peer.name) is session:
             del self._by_name[session.peer.name]
             self._events.client_lost(reason, goodbye=goodbye)
@@ -115,8 +119,12 @@ class Sessions:
         self._by_name.clear()
 
     def _abandon(self, session: GateSession) -> None:
-        self._unconfirmed.pop(session).cancel()
+        self._wait_no_longer(session)
         self._close(session)
+
+    def _wait_no_longer(self, session: GateSession) -> None:
+        self._networks.discard(network_of(session.peer.address), session)
+        self._unconfirmed.pop(session).cancel()
 
     def _close(self, session: GateSession) -> None:
         session.close()
