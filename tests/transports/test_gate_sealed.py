@@ -155,6 +155,7 @@ class TestHandshake:
         await client.control.closed()
         assert "the client closed it to stop or to reload" in caplog.text
 
+    @pytest.mark.limits(handshake_timeout=20.0)
     async def test_many_that_do_not_confirm_displace_none_of_another_network(self, public: Public) -> None:
         client = await ProtectedClient.dial(public.net, public.port)
         for _ in range(65):
