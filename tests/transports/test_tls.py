@@ -5,13 +5,14 @@ import hashlib
 import logging
 import os
 import shutil
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from tests.support.net import HOST, PATIENCE, free_port, until
+from tests.support.net import HOST, PATIENCE, echo, free_port, until
 from tests.support.tunnel import LINES, Lines, Net
 
 from backhaul.client import Client
@@ -163,6 +164,24 @@ class TestRenewal:
         assert caplog.text.count("changed and in use") == 1
         await user.send(b"still there")
         assert await user.receive(11) == b"still there"
+
+    async def test_users_come_and_go_on(self, tls_net: Net, files: Files) -> None:
+        tunnel = await tls_net.tunnel(await tls_net.echo())
+        before = await tunnel.user()
+        files.issue()
+        for _ in range(3):
+            await echo(await tunnel.user(), b"after the renewal")
+        await echo(before, b"before it")
+
+    @pytest.mark.parametrize(("overlap", "known"), [(60.0, 2), (0.0, 1)])
+    def test_the_certificate_before_is_recognised_for_a_while(self, files: Files, overlap: float, known: int) -> None:
+        context = ServerContext(ServerTls(str(files.cert), str(files.key), look_every=-1.0, overlap=overlap))
+        assert len(context.fingerprints) == 1
+        before = context.fingerprints
+        files.issue()
+        with socket.socket() as sock, context.wrap(sock):
+            assert len(context.fingerprints) == known
+        assert (before < context.fingerprints) is (known == 2)
 
     @pytest.mark.parametrize("broken", ["certificate", "key", "pair", "gone"])
     async def test_unusable_files_change_nothing(

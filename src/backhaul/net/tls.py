@@ -48,6 +48,8 @@ class ServerTls:
     """True if the connections are Unix sockets."""
     look_every: float = 5.0
     """Seconds between checks of the files."""
+    overlap: float = 60.0
+    """Seconds after a renewal for which clients may still have met the certificate before. Its key may be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +124,17 @@ class ServerContext:
     def __init__(self, tls: ServerTls) -> None:
         """Load the files; raise TransportError if they are unusable."""
         self._tls = tls
-        self._latest = b""
-        self.fingerprints: frozenset[bytes] = frozenset()
-        """The SHA-256 of the certificate in use, and of the one before: a handshake may have begun with it."""
+        self._latest = self._before = b""
+        self._renewed = 0.0  # time.monotonic()
         self._context = self._load()
         self._stamp = self._stamps()
         self._looked = time.monotonic()
+
+    @property
+    def fingerprints(self) -> frozenset[bytes]:
+        """The SHA-256 of the certificate in use, and for a while that of the one before."""
+        overlaps = self._before and time.monotonic() - self._renewed < self._tls.overlap
+        return frozenset({self._latest, self._before} if overlaps else {self._latest})
 
     def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
         """Return the TLS end of an accepted connection before its handshake; owns the socket."""
@@ -173,8 +180,7 @@ class ServerContext:
         """Learn the fingerprint of the first certificate in a file, which is the one that clients see."""
         if match := _CERTIFICATE.search(file.read_text(encoding="ascii", errors="replace")):
             found = hashlib.sha256(binascii.a2b_base64(match[1])).digest()
-            self.fingerprints = frozenset({found, self._latest} if self._latest else {found})
-            self._latest = found
+            self._before, self._latest, self._renewed = self._latest, found, time.monotonic()
 
 
 class ClientContext:
