@@ -70,8 +70,8 @@ class ProtectedServer:
         assert await control.receive() == Signal.PROBE
         return control
 
-    async def answer(self, peer: Peer) -> Control:
-        """Answer the handshake."""
+    async def answer(self, peer: Peer, after: bytes = b"") -> Control:
+        """Answer the handshake, and send ``after`` with it."""
         kind, body = await receive_frame(peer)
         assert kind is Sealed.HANDSHAKE
         responder = Responder(self._shared, body)
@@ -81,7 +81,7 @@ class ProtectedServer:
         session = SessionKeys(keys.master, Side.SERVER, reply.cipher, payload=reply.encryption)
         self._register.forget(_NUMBER)
         self._register.enter(_NUMBER, session, session)
-        await peer.send(frames.encode(Sealed.HANDSHAKE.random_kind(0), message))
+        await peer.send(frames.encode(Sealed.HANDSHAKE.random_kind(0), message) + after)
         return Control(peer, session.control())
 
     async def admits(self, carrier: Peer) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from tests.support.cert import certificate
 from tests.support.doors import DoorOwner, door_settings
 from tests.support.net import HOST, Listener, Peer, free_port, until
+from tests.support.protected import ProtectedServer
 from tests.support.tunnel import TOKEN, Net
 from tests.support.v072 import HANDSHAKE
 from tests.support.web import receive_head, switching
@@ -168,6 +169,19 @@ async def test_no_valid_answer_is_none(net: Net, answer: bytes) -> None:
         with pytest.raises(TransportError, match="the protected handshake: is the token right"):
             await connecting
         assert await peer.closed()
+
+
+async def test_garbage_after_the_answer_ends_the_attempt_and_the_server_is_remembered(net: Net) -> None:
+    server = Played(net.listen(), "tcp")
+    settings = wanted(server, Security.AUTO)
+    async with open_door(server, settings) as door:
+        connecting = asyncio.ensure_future(door.connect())
+        peer = await server.listener.accept()
+        await ProtectedServer().answer(peer, after=b"\0\0\x11" + bytes(17))
+        with pytest.raises(TransportError, match="lost at once"):
+            await connecting
+        assert await peer.closed()
+    assert settings.known.protected("tunnel.example:443")
 
 
 async def test_a_proxy_that_removes_cookies_prevents_the_handshake(net: Net) -> None:

@@ -50,7 +50,6 @@ class SealingDoor(ABC):
         except UnansweredError as error:
             self._may_fall_back(error)
         else:
-            self._note_protection(address)
             return peer
         peer = await self._connect_legacy()
         log.warning(_BARE, address)
@@ -96,11 +95,14 @@ class SealingDoor(ABC):
         self._line.probe()
 
     def _agree(self, warning: str, line: Line, rest: bytes) -> None:
-        """Use a protected control channel from now on."""
+        """Use a protected control channel from now on. Raises TransportError if its first bytes have ended it."""
+        self._note_protection(self._settings.host_header)
         if warning:
             log.warning("%s", warning)
         self._line = line
         line.start(rest)
+        if self._line is not line:
+            raise TransportError("the control channel was lost at once")
 
     def _heard(self, signal: Signal) -> None:
         self._events.signal_received(signal)
