@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +14,16 @@ from .net import HOST, Listener
 _REFUSAL = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
+@dataclass
+class Recording:
+    """The reads of one connection, in both directions."""
+
+    up: list[bytes] = field(default_factory=list)
+    """From the client."""
+    down: list[bytes] = field(default_factory=list)
+    """From the server."""
+
+
 class Eavesdropper:
     """Forwards connections to a port of this machine, as long as it is entered."""
 
@@ -19,6 +31,10 @@ class Eavesdropper:
         self.port = listener.port
         self.heard = bytearray()
         """All bytes of both directions."""
+        self.recordings: list[Recording] = []
+        """The connections that reached the server."""
+        self.instead: Callable[[bytes], bytes | None] = lambda _: None
+        """Returns the answer to a connection with these first bytes; None to forward it."""
         self.prevents = False
         """True if connections that begin with a message of a handshake are refused, as v0.7.2 does."""
         self.target = port
@@ -62,10 +78,20 @@ class Eavesdropper:
         if self.prevents and (refusal := _refusal(first)) is not None:
             writer.write(refusal)
             return
+        if (answer := self.instead(first)) is not None:
+            writer.write(answer)
+            writer.write_eof()
+            await reader.read()
+            return
+        recording = Recording([first])
+        self.recordings.append(recording)
         far_reader, far_writer = await self._open()
         self._writers.add(far_writer)
         far_writer.write(first)
-        pumps = self._pump(reader, far_writer), self._pump(far_reader, writer)
+        pumps = (
+            self._pump(reader, far_writer, recording.up.append),
+            self._pump(far_reader, writer, recording.down.append),
+        )
         await asyncio.gather(*pumps, return_exceptions=True)
         self._writers.discard(far_writer)
 
@@ -73,10 +99,13 @@ class Eavesdropper:
         port, self.target = self.target, self.then
         return await asyncio.open_connection(HOST, port)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, record: Callable[[bytes], None]
+    ) -> None:
         try:
             while data := await reader.read(1 << 16):
                 self.heard += data
+                record(data)
                 writer.write(data)
         finally:
             writer.close()

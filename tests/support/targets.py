@@ -10,6 +10,7 @@ class Service:
     def __init__(self, greeting: bytes) -> None:
         self.greeting = greeting
         self.open: set[asyncio.Transport] = set()
+        self.met = 0  # connections so far
         self._server: asyncio.AbstractServer | None = None
 
     async def start(self, host: str, port: int) -> None:
@@ -40,6 +41,7 @@ class _Echo(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's transport is no subclass
         self._service.open.add(self._transport)
+        self._service.met += 1
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the name that asyncio calls it by
         self._service.open.discard(self._transport)

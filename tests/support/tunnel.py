@@ -144,8 +144,13 @@ class Net(Sockets):
     async def echo(self, host: str = HOST, port: int = 0, greeting: bytes = b"") -> int:
         """Start an echo service; return its port."""
         port = port or free_port(host)
-        self._services.append(await serve_echo(host, port, greeting))
+        await self.service(port, host, greeting)
         return port
+
+    async def service(self, port: int, host: str = HOST, greeting: bytes = b"") -> Service:
+        """Start an echo service, and return it."""
+        self._services.append(await serve_echo(host, port, greeting))
+        return self._services[-1]
 
     async def echo_at(self, path: Path) -> None:
         """Start an echo service on a Unix socket."""
