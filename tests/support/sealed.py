@@ -117,7 +117,7 @@ class _Gate:
 class _Door:
     """Connects to the man in the middle, who leads to the server."""
 
-    can_ask = False
+    can_ask = protected = False
 
     def __init__(self) -> None:
         self.done: list[Opened] = []

@@ -225,6 +225,16 @@ class TestRefusals:
         await until(lambda: line in caplog.text)
         assert not public.server.tunnel.connected
 
+    async def test_another_transport_beside_the_client(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
+        """It may be a recording of the time before a restart: the connected client stays as it is."""
+        client = await connected(public)
+        control = await public.tunnel_connection()
+        await control.send(framed(Sealed.HANDSHAKE, begin("tcpmux").message))
+        await control.receive_all()
+        assert "refused a client at 127.0.0.1: the client runs tcpmux, this server tcp" in caplog.text
+        assert not public.server.tunnel.problem
+        await client.confirm()
+
 
 class TestSecurity:
     @pytest.mark.config('security = "required"')

@@ -41,6 +41,19 @@ async def test_a_seen_connection_may_prove_unsuitable_and_a_proved_one_may_not()
     assert not check.problem
 
 
+async def test_after_a_protected_handshake_only_silence_is_a_problem() -> None:
+    check, silent = CarrierCheck(log), CarrierCheck(log, grace=0)
+    for each in (check, silent):
+        each.begin()
+        each.agreed()
+    check.mismatched(WRONG)
+    assert not check.problem
+    await until(lambda: "no tunnel connection" in silent.problem)
+    check.begin()
+    check.mismatched(WRONG)
+    assert check.problem == WRONG
+
+
 async def test_the_next_control_channel_is_checked_again() -> None:
     check = CarrierCheck(log)
     check.begin()

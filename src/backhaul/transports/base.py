@@ -184,6 +184,10 @@ class Door(Protocol):
         """Tell a server with extensions why a target is not dialled."""
 
     @property
+    def protected(self) -> bool:
+        """True while the control channel is protected."""
+
+    @property
     def can_ask(self) -> bool:
         """True if this server answers when it is asked for a sign of life."""
 
@@ -234,6 +238,10 @@ class ClientTransport(Protocol):
 
     def refuse(self, target: str, reason: str) -> None:
         """Tell a server with extensions why a target is not dialled."""
+
+    @property
+    def protected(self) -> bool:
+        """True while the control channel is protected."""
 
     @property
     def can_ask(self) -> bool:

@@ -26,7 +26,7 @@ class CarrierCheck:
         self._grace = grace
         self._overdue: asyncio.TimerHandle | None = None
         self._begun = math.inf  # by the loop's clock
-        self._proved = False
+        self._agreed = self._proved = False
         self._up = False  # and logged
         self.problem = ""
         """The reason why no user can be carried; empty if there is none."""
@@ -35,7 +35,7 @@ class CarrierCheck:
         """Start the check for a new control channel."""
         self.end()
         self._begun = self._loop.time()
-        self._proved = self._up = False
+        self._agreed = self._proved = self._up = False
         self.problem = ""
         self._overdue = self._loop.call_later(self._grace, self._give_up)
 
@@ -44,6 +44,10 @@ class CarrierCheck:
         if self._overdue:
             self._overdue.cancel()
             self._overdue = None
+
+    def agreed(self) -> None:
+        """Note that a protected handshake has compared the transports: later bytes that differ are somebody else's."""
+        self._agreed = True
 
     def seen(self) -> None:
         """Note that a tunnel connection is open."""
@@ -64,11 +68,8 @@ class CarrierCheck:
 
     def mismatched(self, what: str) -> None:
         """Note that the tunnel connections are unsuitable; ``what`` is a sentence with the remedy."""
-        if not self._proved:
-            self.end()
-            self._up = False
-            self.problem = what
-            self._throttle.error(what, f"no user can be carried: {what}")
+        if not self._agreed and not self._proved:
+            self._report(what)
 
     def _is_up(self) -> None:
         self.end()
@@ -77,5 +78,10 @@ class CarrierCheck:
             self._log.info("tunnel is up")
 
     def _give_up(self) -> None:
-        self._overdue = None
-        self.mismatched("no tunnel connection of this transport has arrived; set the same transport on both ends")
+        self._report("no tunnel connection of this transport has arrived; set the same transport on both ends")
+
+    def _report(self, problem: str) -> None:
+        self.end()
+        self._up = False
+        self.problem = problem
+        self._throttle.error(problem, f"no user can be carried: {problem}")

@@ -193,6 +193,8 @@ class ClientTunnel:
             return self._pauses.failed(self.config.retry_interval)
         log.info("connected to %s (%s), transport %s", remote, peer, self.config.transport)
         self.fit.begin()
+        if self._transport.protected:
+            self.fit.agreed()
         self.fit.seen()
         self._channel_open = True
         self.peer = peer

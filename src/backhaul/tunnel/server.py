@@ -224,6 +224,8 @@ class ServerTunnel:
         """Start the heartbeat for a new client, and announce the waiting users."""
         log.info("client %s connected, transport %s%s", session.peer.address, self.config.transport, _how(session))
         self.fit.begin()
+        if session.keys:
+            self.fit.agreed()
         self.opened += 1
         self._beat_later()
         self._absence.end()

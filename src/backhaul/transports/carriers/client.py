@@ -40,6 +40,11 @@ class DoorClient:
         self._door.refuse(target, reason)
 
     @property
+    def protected(self) -> bool:
+        """True while the control channel is protected."""
+        return self._door.protected
+
+    @property
     def can_ask(self) -> bool:
         """True if this server answers when it is asked for a sign of life."""
         return self._door.can_ask

@@ -86,6 +86,11 @@ class SealingDoor(ABC):
         self._line.refuse(target, reason)
 
     @property
+    def protected(self) -> bool:
+        """True while the control channel is protected."""
+        return self._line.keys is not None
+
+    @property
     def can_ask(self) -> bool:
         """True if this server answers when it is asked for a sign of life."""
         return self._line.can_ask

@@ -221,7 +221,7 @@ class HttpGate:
         """Send the answer to a handshake, and begin the session unless the client is refused."""
         connection = Connection(pending.sock, greeting.peer(pending.ip), request.rest)
         if greeting.refusal:
-            self._events.fit.mismatched(greeting.refusal)
+            self._sessions.client_refused(pending.ip, greeting.refusal)
             then = functools.partial(release, self._poller, pending.sock)
         else:
             then = functools.partial(self._begin, greeting, connection)

@@ -245,7 +245,7 @@ class RawGate:
         """Send the answer; begin the session unless the client is refused."""
         answer = encode(Sealed.HANDSHAKE.random_kind(secrets.randbits(8)), greeting.message)
         if greeting.refusal:
-            self._mismatched(greeting.refusal)
+            self._sessions.client_refused(pending.ip, greeting.refusal)
             close = functools.partial(release, self._poller, pending.sock)
             send_whole(self._poller, pending.sock, answer, close, lambda _error: close())
             return

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from backhaul.failures import network_of
+from backhaul.net.log_throttle import LogThrottle
 from backhaul.transports.base import ControlEvents, taken_over
 from backhaul.transports.session import ClientSession
 from backhaul.wire.messages import Refusal
@@ -56,6 +57,7 @@ class Sessions:
         self._patience = patience
         self._reputation = reputation
         self._left = left
+        self._throttle = LogThrottle(log)
         self._by_name: dict[str, GateSession] = {}
         self._unconfirmed: dict[GateSession, asyncio.TimerHandle] = {}
         self._networks: Crowd[GateSession] = Crowd()  # of those
@@ -83,6 +85,13 @@ class Sessions:
             self.session_lost(before, taken_over(peer.address))
         self._by_name[peer.name] = session
         self._events.client_connected(session)
+
+    def client_refused(self, ip: str, reason: str) -> None:
+        """Report a client that does not fit; beside another one it may be a recording, and is only logged."""
+        if self._by_name:
+            self._throttle.warn((ip, reason), f"refused a client at {ip}: {reason}")
+        else:
+            self._events.fit.mismatched(reason)
 
     def await_confirmation(self, session: "SealedSession") -> None:
         """Begin to read a session whose client has still to show that it has the keys."""
