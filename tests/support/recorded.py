@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from backhaul.client import Client
 from backhaul.server import Server
@@ -119,19 +120,24 @@ class RecordedTunnel:
 
 
 @asynccontextmanager
-async def recorded(transport: str, lines: str = "", *, client: str = "") -> AsyncIterator[RecordedTunnel]:
-    """Run a tunnel whose ends both have these lines in their configurations."""
+async def recorded(
+    transport: str,
+    lines: str = "",
+    *,
+    client: str = "",
+    **unchecked: Any,  # noqa: ANN401 - any key
+) -> AsyncIterator[RecordedTunnel]:
+    """Run a tunnel whose server has these lines, and these ``unchecked`` keys, in its configuration."""
     async with AsyncExitStack() as stack:
         net = await stack.enter_async_context(UdpNet(transport))
         bind_port, port, target = free_port(), free_port(), free_port()
         service, datagrams = await net.service(target), net.udp_echo(port=target)
         lines_of_server = f"{FLOWS[transport]}\n{lines}"
         net.timings = {"look": 0.02}
-        server = await net.server(bind_port, [f"{HOST}:{port}={target}"], lines_of_server)
+        server = await net.server(bind_port, [f"{HOST}:{port}={target}"], lines_of_server, **unchecked)
         between = await stack.enter_async_context(Eavesdropper(net.listen(), bind_port))
         nat = RecordingNat(net, between.port, bind_port, 0)
-        own = f"connection_pool = {POOL}\n{client}"
-        end = await net.client(between.port, own, retry_interval=0.001)
+        end = await net.client(between.port, client or f"connection_pool = {POOL}", retry_interval=0.001)
         tunnel = RecordedTunnel(net, server, end, between, nat, bind_port, port, lines_of_server, service, datagrams)
         await tunnel.rested()
         yield tunnel
