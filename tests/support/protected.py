@@ -10,7 +10,7 @@ from backhaul.security.records import Cipher, RecordReader, Seals
 from backhaul.security.session import ADMISSION_SIZE, LOCATOR_SIZE, Admissions, Register, SessionKeys, Side
 from backhaul.wire import frames
 from backhaul.wire.frames import HEAD_SIZE, Sealed
-from backhaul.wire.messages import Message, read_message
+from backhaul.wire.messages import Message, encode_request, read_message
 from backhaul.wire.peer import EXTENSIONS
 from backhaul.wire.signals import Signal
 
@@ -39,6 +39,10 @@ class Control:
     async def send(self, *signals: Signal) -> None:
         """Send messages without a body, all at once."""
         await self.peer.send(b"".join([bytes(self._seals.sealer.frame(signal, b"")) for signal in signals]))
+
+    async def request(self, count: int) -> None:
+        """Ask for tunnel connections."""
+        await self.peer.send(self._seals.sealer.frame(Signal.CHANNEL, encode_request(count, b"")))
 
     async def receive(self) -> Signal:
         """Return the other end's next message; EOFError if there is none."""

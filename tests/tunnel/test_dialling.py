@@ -79,8 +79,8 @@ class TestPool:
     async def test_a_protected_server_receives_admissions(self, behind: Behind) -> None:
         server = ProtectedServer()
         control = await behind.protected(server)
-        await control.send(Signal.CHANNEL)
-        assert [await server.admits(carrier) for carrier in await behind.carriers(3)] == [True] * 3
+        await control.request(2)
+        assert [await server.admits(carrier) for carrier in await behind.carriers(4)] == [True] * 4
 
     @pytest.mark.config(AUTO)
     async def test_admissions_are_those_of_the_last_channel(self, behind: Behind) -> None:

@@ -6,13 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backhaul.wire.messages import (
+    MAX_COUNT,
     MAX_REASON,
     Message,
     MessageError,
     Refusal,
     encode_refusal,
+    encode_request,
     read_message,
     read_refusal,
+    read_request,
 )
 from backhaul.wire.signals import Signal
 from backhaul.wire.targets import MAX_TARGET
@@ -64,3 +67,13 @@ def test_other_bodies_raise_the_announced_error(body: bytes) -> None:
         return
     assert refusal.target.isprintable()
     assert refusal.reason.isprintable()
+
+
+@pytest.mark.parametrize("count", [0, 1, MAX_COUNT])
+def test_a_request_tells_the_number_of_connections(count: int) -> None:
+    assert read_request(encode_request(count, bytes(5))) == count
+
+
+def test_a_request_without_a_number_is_refused() -> None:
+    with pytest.raises(MessageError):
+        read_request(b"\0")

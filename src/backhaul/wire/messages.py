@@ -3,6 +3,7 @@
 The kind of a record is a ``Signal``. Most have no more to tell: their body is padding, which hides their size.
 """
 
+from struct import Struct
 from typing import Final, NamedTuple
 
 import msgspec
@@ -17,6 +18,10 @@ MAX_PADDING: Final = 64
 MAX_REASON: Final = 200
 """Characters of a reason."""
 
+MAX_COUNT: Final = 0xFFFF
+"""Connections that one message may ask for."""
+
+_COUNT: Final = Struct("!H")
 _KNOWN: Final = {int(signal): signal for signal in Signal}
 
 
@@ -43,6 +48,19 @@ def read_message(kind: int, body: bytes) -> list[Message]:
     """Return the message in a record; none if only a later version knows its kind."""
     signal = _KNOWN.get(kind)
     return [] if signal is None else [Message(signal, body)]
+
+
+def encode_request(count: int, padding: bytes) -> bytes:
+    """Return the body of CHANNEL, which asks for ``count`` tunnel connections, at most ``MAX_COUNT``."""
+    return _COUNT.pack(count) + padding
+
+
+def read_request(body: bytes) -> int:
+    """Return the number of tunnel connections that CHANNEL asks for. Raises MessageError."""
+    if len(body) < _COUNT.size:
+        raise MessageError("a request for connections without their number")
+    count: int = _COUNT.unpack_from(body)[0]
+    return count
 
 
 def encode_refusal(target: str, reason: str, padding: bytes) -> bytes:

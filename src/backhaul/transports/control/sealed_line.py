@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from backhaul.net.poller import Poller
 from backhaul.security.session import Admission, Admissions, SessionKeys
-from backhaul.wire.messages import Message, encode_refusal
+from backhaul.wire.messages import Message, encode_refusal, read_request
 from backhaul.wire.peer import Peer
 from backhaul.wire.signals import Signal
 
@@ -89,4 +89,5 @@ class SealedLine:
             self.send(Signal.HEARTBEAT)
         elif signal == Signal.PROBE:
             self.send(Signal.ANSWER)
-        self._report(signal)
+        for _ in range(read_request(message.body) if signal == Signal.CHANNEL else 1):
+            self._report(signal)

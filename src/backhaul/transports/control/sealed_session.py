@@ -6,11 +6,11 @@ from typing import Protocol
 from backhaul.net.poller import Poller
 from backhaul.security.session import Register, SessionKeys
 from backhaul.transports.connection import Connection
-from backhaul.wire.messages import Message, Refusal, read_refusal
+from backhaul.wire.messages import MAX_COUNT, Message, Refusal, encode_request, read_refusal
 from backhaul.wire.signals import Signal
 
 from .channel import CLOSED_BY_CLIENT, ControlChannel
-from .sealed import Codec, RecordCodec, WebSocketCodec
+from .sealed import Codec, RecordCodec, WebSocketCodec, padding
 
 
 class SealedSessionOwner(Protocol):
@@ -53,6 +53,7 @@ class SealedSession:
         self._received = connection.received
         self._asked = self._loop.time()  # time of the heartbeat, or of the handshake, that awaits an answer
         self._overdue: asyncio.TimerHandle | None = None
+        self._wanted = 0  # connections that the next message asks for
         self.keys: SessionKeys | None = keys
         self._register = register
         self._number = number
@@ -95,10 +96,24 @@ class SealedSession:
         """Send ``signal``; a heartbeat must be answered in time."""
         if self._control.closed:
             return
+        if signal == Signal.CHANNEL:
+            self._request()
+            return
         self._control.send(self._codec.encode(signal))
         if signal == Signal.HEARTBEAT and not self._overdue:
             self._asked = self._loop.time()
             self._overdue = self._loop.call_later(self._answer_within, self._end, "a heartbeat was not answered")
+
+    def _request(self) -> None:
+        """Ask for one more connection; all that are wanted in one turn of the event loop share a message."""
+        if not self._wanted:
+            self._loop.call_soon(self._ask)
+        self._wanted += 1
+
+    def _ask(self) -> None:
+        count, self._wanted = min(self._wanted, MAX_COUNT), 0
+        if not self._control.closed:
+            self._control.send(self._codec.encode(Signal.CHANNEL, encode_request(count, padding())))
 
     def ping_if_silent(self) -> None:
         """Ask a silent client for an answer: the interval of the heartbeat may be longer than a proxy's patience."""
