@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.cert import certificate
 from tests.support.doors import DoorOwner, door_settings
+from tests.support.eavesdropper import Eavesdropper
 from tests.support.net import HOST, Listener, Peer, free_port, until
 from tests.support.protected import ProtectedServer
 from tests.support.tunnel import TOKEN, Net
@@ -229,6 +230,13 @@ class TestWithAServer:
         server = await each_net.server(port, accepted=(Secret("second"),))
         await each_net.client(port, f'security = "{security}"', accepted=(Secret("first"), Secret("second")))
         await until(lambda: server.tunnel.connected)
+
+    async def test_no_token_is_shown_before_all_have_been_tried(self, each_net: Net) -> None:
+        server = await each_net.server(port := free_port(), accepted=(Secret("second"),))
+        async with Eavesdropper(each_net.listen(), port) as between:
+            await each_net.client(between.port, accepted=(Secret("the first"), Secret("second")))
+            await until(lambda: server.tunnel.connected)
+            assert b"the first" not in between.heard
 
     async def test_the_reason_of_a_refusal_is_in_both_logs(
         self, each_net: Net, caplog: pytest.LogCaptureFixture

@@ -105,6 +105,9 @@ class OwnTokens:
     def __repr__(self) -> str:
         return f"OwnTokens({len(self._tokens)})"
 
+    def __len__(self) -> int:
+        return len(self._tokens)
+
     @property
     def current(self) -> bytes:
         """The token to show."""

@@ -44,16 +44,28 @@ class SealingDoor(ABC):
         settings, address = self._settings, self._settings.host_header
         if settings.security is Security.LEGACY:
             return await self._connect_legacy()
-        await asyncio.to_thread(pre_shared_key, self._tokens.current)  # it may take 100 ms
         try:
-            peer = await self._connect_sealed()
+            return await self._try_tokens()
         except UnansweredError as error:
             self._may_fall_back(error)
-        else:
-            return peer
         peer = await self._connect_legacy()
         log.warning(_BARE, address)
         return peer
+
+    async def _try_tokens(self) -> str:
+        """Open a protected control channel with the first token that is answered, before any is shown.
+
+        Raises OSError, TransportError, or UnansweredError after the last one.
+        """
+        unanswered = UnansweredError()
+        for _ in range(len(self._tokens)):
+            await asyncio.to_thread(pre_shared_key, self._tokens.current)  # it may take 100 ms
+            try:
+                return await self._connect_sealed()
+            except UnansweredError as error:
+                unanswered = error
+                self._tokens.refused()
+        raise unanswered
 
     @abstractmethod
     async def _connect_sealed(self) -> str:
@@ -124,13 +136,11 @@ class SealingDoor(ABC):
         """Raise TransportError unless v0.7.2's way may be tried."""
         settings = self._settings
         if not settings.security.allows_v072(encryption=settings.encryption):
-            self._tokens.refused()
             raise TransportError(
                 f'{error}: is the token right, and does the server run this program, with security = "required" or '
                 '"auto"?'
             ) from None
         if settings.known.protected(settings.host_header):
-            self._tokens.refused()
             raise TransportError(
                 f"{error}, but was protected before: is the token right? Somebody in between may prevent the "
                 f"handshake. If the server runs v0.7.2 again, remove its line from {settings.known.file}"
