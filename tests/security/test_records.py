@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backhaul.security import kinds
+from backhaul.security.derive import step
 from backhaul.security.records import (
     HEADER_SIZE,
     MAX_BODY,
@@ -219,6 +220,7 @@ def test_no_number_is_used_twice() -> None:
 def test_nothing_secret_is_printed() -> None:
     assert repr(pair()) == "(ChainSealer(...), ChainOpener(...))"
     assert repr(shared(1)) == "(SharedSealer(...), SharedOpener(...))"
+    assert repr(step(bytes(32))) == "Step(...)"
 
 
 def test_connections_beyond_those_with_loaded_keys_go_on() -> None:

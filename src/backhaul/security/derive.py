@@ -19,6 +19,9 @@ class Step(NamedTuple):
     secret: bytes
     """The secret of the epochs after it, which does not reveal the key."""
 
+    def __repr__(self) -> str:
+        return "Step(...)"
+
 
 def function(secret: bytes, size: int = SIZE) -> hashlib.blake2b:
     """Return the function of a secret: a copy, updated with a purpose, yields ``size`` bytes."""
