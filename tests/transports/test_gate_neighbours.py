@@ -1,16 +1,21 @@
 """Connections from the address of a client with a protected session, whose own ones prove where they come from."""
 
 import asyncio
+import os
+import socket
 
+import pytest
 from tests.support.middlebox import Line
-from tests.support.net import HOST, echo, free_port, until
-from tests.support.protected_client import ProtectedClient, target_on
+from tests.support.net import HOST, Peer, echo, free_port, until
+from tests.support.protected_client import ProtectedClient, ask, framed, target_on
 from tests.support.public import TARGET, Public
 from tests.support.tunnel import Net
 
 from backhaul.security import kinds
+from backhaul.wire.frames import Sealed
 
 NEIGHBOURS = 40
+FLOOD = 200  # connections that wait to be accepted
 
 
 async def test_a_neighbour_gets_no_user_of_a_client_that_has_not_confirmed_yet(public: Public) -> None:
@@ -37,3 +42,23 @@ async def test_all_users_reach_a_distant_client_with_a_nearer_neighbour(net: Net
         await net.dial(bind_port)
     users = [await net.dial(port) for _ in range(NEIGHBOURS)]
     await asyncio.gather(*(echo(user, b"hello") for user in users))
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ws"])
+async def test_users_come_before_the_end_of_a_flood_of_wrong_handshakes(transport: str) -> None:
+    async with Net(transport) as net:
+        tunnel = await net.tunnel(await net.echo())
+        user = await tunnel.user()
+        await echo(user, b"hello")
+        strangers = [stranger(net, tunnel.bind_port) for _ in range(FLOOD)]
+        await echo(user, b"hello")
+        assert strangers[-1].silent()
+        assert await strangers[-1].receive_some() == b"" or transport == "ws"
+
+
+def stranger(net: Net, port: int) -> Peer:
+    """Send a wrong handshake, while the server, which shares the thread, can't answer it."""
+    guess = os.urandom(300)
+    peer = socket.create_connection((HOST, port))
+    peer.sendall(ask(guess)[0] if net.transport == "ws" else framed(Sealed.HANDSHAKE, guess))
+    return net.keep(Peer(peer))

@@ -16,6 +16,7 @@ log = logging.getLogger("backhaul.accept")
 
 Accepted = Callable[[socket.socket, Any], None]
 BATCH = 64  # connections per wake-up: enough to empty a burst, few enough to let relays run
+PROOF_BATCH = 8  # connections per wake-up if each may be a wrong proof: 64 of them would delay relays by 10 ms
 HANDSHAKE_BATCH = 4  # connections per wake-up if each costs a TLS handshake: a flood must not starve relays
 _PAUSE = 0.1  # seconds without accepting while not even the spare descriptor is available
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from backhaul.addresses import plain_ip
-from backhaul.net.listener import BATCH, HANDSHAKE_BATCH, Acceptor
+from backhaul.net.listener import HANDSHAKE_BATCH, PROOF_BATCH, Acceptor
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import WOULD_BLOCK, Poller, release
 from backhaul.net.predicates import unacknowledged
@@ -86,7 +86,7 @@ class HttpGate:
         self._sessions.start(events)
         settings = self._settings
         listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
-        batch = HANDSHAKE_BATCH if self._handshakes else BATCH
+        batch = HANDSHAKE_BATCH if self._handshakes else PROOF_BATCH
         self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused, batch=batch)
         self._decoy.open()
 

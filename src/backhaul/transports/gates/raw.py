@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backhaul.addresses import plain_ip
 from backhaul.failures import network_of
-from backhaul.net.listener import Acceptor
+from backhaul.net.listener import PROOF_BATCH, Acceptor
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller, release
 from backhaul.net.predicates import has_input
@@ -76,7 +76,7 @@ class RawGate:
         self._sessions.start(events)
         settings = self._settings
         listener = settings.listeners.streams(settings.bind_host, settings.bind_port, settings.tunnel_options)
-        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused)
+        self._acceptor = Acceptor(self._poller, listener, self._accepted, self._refused, batch=PROOF_BATCH)
 
     @functools.cached_property
     def _guard(self) -> "Guard":
