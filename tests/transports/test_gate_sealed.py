@@ -142,6 +142,15 @@ class TestHandshake:
         assert f"a client at 127.0.0.1 {REPLACED}" in caplog.text
         assert public.server.tunnel.connected
 
+    async def test_a_network_that_confirms_nothing_is_not_answered_for_ever(self, public: Public) -> None:
+        """Each answer costs a curve operation, and recordings that the server has forgotten get one."""
+        client = await connected(public, OTHER_ADDRESS)
+        for _ in range(32):
+            await ProtectedClient.dial(public.net, public.port)
+        await rejected(public, framed(Sealed.HANDSHAKE, begin().message))
+        await client.confirm()
+        await connected(public, OTHER_ADDRESS)
+
     async def test_a_client_of_v072_is_replaced_and_replaces(self, public: Public) -> None:
         old = await public.client()
         client = await connected(public, OTHER_ADDRESS)
@@ -158,8 +167,8 @@ class TestHandshake:
     @pytest.mark.limits(handshake_timeout=20.0)
     async def test_many_that_do_not_confirm_displace_none_of_another_network(self, public: Public) -> None:
         client = await ProtectedClient.dial(public.net, public.port)
-        for _ in range(65):
-            await ProtectedClient.dial(public.net, public.port, OTHER_ADDRESS)
+        for number in range(65):
+            await ProtectedClient.dial(public.net, public.port, f"127.0.0.{2 + number % 3}")
         await client.confirm()
         assert public.server.tunnel.connected
 

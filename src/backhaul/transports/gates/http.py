@@ -205,7 +205,7 @@ class HttpGate:
         if upgrade.upgrade_problem(request):
             return False
         if self._is_channel(request):
-            greeting = self._guard.greet(message)
+            greeting = None if self._sessions.crowded(pending.network) else self._guard.greet(message)
             if greeting:
                 self._poller.forget(pending.sock)
                 self._answer(greeting, pending, request)

@@ -212,7 +212,7 @@ class RawGate:
         self._open_session(credential, pending, frame.rest)
 
     def _judge_handshake(self, pending: "_PendingClient", frame: Frame) -> None:
-        greeting = self._guard.greet(frame.body)
+        greeting = None if self._sessions.crowded(pending.network) else self._guard.greet(frame.body)
         if not greeting:
             self._refuse(pending, "wrong token, or no Backhaul client")
             return

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # A handshake that was recorded reaches this state only if it is older than those that the guard remembers. Whoever has
 # many of them displaces those of his own network.
 _MAX_UNCONFIRMED = 64
+_MAX_UNCONFIRMED_OF_NETWORK = 32  # each costs a curve operation; a site may have many clients that return at once
 
 
 class GateSession(ClientSession, Hashable, Protocol):
@@ -92,6 +93,10 @@ class Sessions:
             self._throttle.warn((ip, reason), f"refused a client at {ip}: {reason}")
         else:
             self._events.fit.mismatched(reason)
+
+    def crowded(self, network: str) -> bool:
+        """Return whether a network gets no answers to handshakes, because it leaves too many of them unconfirmed."""
+        return self._networks.size(network) >= _MAX_UNCONFIRMED_OF_NETWORK
 
     def await_confirmation(self, session: "SealedSession") -> None:
         """Begin to read a session whose client has still to show that it has the keys."""
