@@ -208,8 +208,8 @@ class ClientContext:
 
     @property
     def verifies(self) -> bool:
-        """True if an authority vouches for the server's certificate."""
-        return self._tls.verify
+        """True if an authority vouches for the server's certificate, or the client knows it."""
+        return self._tls.verify or bool(self._tls.fingerprint)
 
     def check(self, sock: ssl.SSLSocket) -> None:
         """Raise TransportError if a certificate is pinned and the server's is another one."""

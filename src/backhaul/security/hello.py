@@ -36,7 +36,7 @@ class ClientHello(msgspec.Struct, frozen=True, omit_defaults=True):
     certificate: bytes = b""
     """The SHA-256 of the certificate that the client got; empty without TLS."""
     verified: bool = False
-    """True if an authority vouches for that certificate, so TLS may end at a CDN."""
+    """True if an authority vouches for that certificate, or the client knows it, so TLS may end at a CDN."""
     padding: bytes = b""
 
 

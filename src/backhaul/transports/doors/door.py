@@ -25,6 +25,10 @@ class UnansweredError(TransportError):
     """The server did not answer the handshake: it may be v0.7.2."""
 
 
+class RefusedError(TransportError):
+    """The server has the token, and refuses this client."""
+
+
 class SealingDoor(ABC):
     """Opens the control channel, protected if possible; subclasses know how connections begin."""
 
@@ -48,6 +52,9 @@ class SealingDoor(ABC):
             return await self._try_tokens()
         except UnansweredError as error:
             self._may_fall_back(error)
+        except RefusedError:
+            self._note_protection(address)
+            raise
         peer = await self._connect_legacy()
         log.warning(_BARE, address)
         return peer

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from backhaul.errors import TransportError
 from backhaul.net.cpu import has_aes
 from backhaul.net.poller import Poller
 from backhaul.security.hello import PROLOGUES, VERSION, ClientHello, ServerHello, decode, encode
@@ -20,6 +19,8 @@ from backhaul.wire.peer import EXTENSIONS, Peer, common_features
 from backhaul.wire.signals import Signal
 from backhaul.wire.transports import Transport
 
+from .door import RefusedError
+
 _MAX_PADDING: Final = 256  # bytes: the size of a hello tells nothing
 
 
@@ -31,10 +32,6 @@ class Seen:
     """The SHA-256 of the server's certificate; empty without TLS."""
     verified: bool = False
     """True if an authority vouches for it."""
-
-
-class RefusedError(TransportError):
-    """The server knows the token, and refuses this client."""
 
 
 class Handshake:
