@@ -142,11 +142,14 @@ class TestHandshake:
         assert f"a client at 127.0.0.1 {REPLACED}" in caplog.text
         assert public.server.tunnel.connected
 
-    async def test_a_network_that_confirms_nothing_is_not_answered_for_ever(self, public: Public) -> None:
-        """Each answer costs a curve operation, and recordings that the server has forgotten get one."""
+    @pytest.mark.parametrize("patient", [False, True])
+    async def test_a_network_that_confirms_nothing_is_not_answered(self, public: Public, *, patient: bool) -> None:
         client = await connected(public, OTHER_ADDRESS)
         for _ in range(32):
-            await ProtectedClient.dial(public.net, public.port)
+            replayed = await ProtectedClient.dial(public.net, public.port)
+            if not patient:
+                replayed.control.shut_write()
+                await replayed.control.closed()
         await rejected(public, framed(Sealed.HANDSHAKE, begin().message))
         await client.confirm()
         await connected(public, OTHER_ADDRESS)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from backhaul.failures import network_of
+from backhaul.failures import Failures, network_of
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.transports.base import ControlEvents, taken_over
 from backhaul.transports.session import ClientSession
@@ -62,6 +62,8 @@ class Sessions:
         self._by_name: dict[str, GateSession] = {}
         self._unconfirmed: dict[GateSession, asyncio.TimerHandle] = {}
         self._networks: Crowd[GateSession] = Crowd()  # of those
+        most = _MAX_UNCONFIRMED_OF_NETWORK
+        self._lapsed = Failures(most - 1, window=patience, first=patience, longest=patience)
         self.met_a_client = False
         """True once any client has proved its token."""
 
@@ -96,7 +98,8 @@ class Sessions:
 
     def crowded(self, network: str) -> bool:
         """Return whether a network gets no answers to handshakes, because it leaves too many of them unconfirmed."""
-        return self._networks.size(network) >= _MAX_UNCONFIRMED_OF_NETWORK
+        waiting = self._networks.size(network)
+        return waiting >= _MAX_UNCONFIRMED_OF_NETWORK or self._lapsed.pause(network) > 0
 
     def await_confirmation(self, session: "SealedSession") -> None:
         """Begin to read a session whose client has still to show that it has the keys."""
@@ -115,7 +118,7 @@ class Sessions:
         """Forget the session, and report the loss of one that had begun."""
         self._left(session)
         if session in self._unconfirmed:
-            self._wait_no_longer(session)
+            self._lapse(session)
         elif self._by_name.get(session.peer.name) is session:
             del self._by_name[session.peer.name]
             self._events.client_lost(reason, goodbye=goodbye)
@@ -133,8 +136,12 @@ class Sessions:
         self._by_name.clear()
 
     def _abandon(self, session: GateSession) -> None:
-        self._wait_no_longer(session)
+        self._lapse(session)
         self._close(session)
+
+    def _lapse(self, session: GateSession) -> None:
+        self._wait_no_longer(session)
+        self._lapsed.failed(network_of(session.peer.address))
 
     def _wait_no_longer(self, session: GateSession) -> None:
         self._networks.discard(network_of(session.peer.address), session)
