@@ -26,13 +26,13 @@ Outcome = socket.socket | OSError
 class Desk:
     """A dialer and the outcome of its attempts."""
 
-    def __init__(self, net: Net, poller: Poller, timeout: float) -> None:
+    def __init__(self, net: Net, poller: Poller, timeout: float, address_timeout: float = ADDRESS_TIMEOUT) -> None:
         self.net = net
         self.names = Names()
         self.hosts: dict[str, tuple[str, ...]] = {}
         self.now = 1000.0
         self.resolver = Resolver(lookup=self.look_up, clock=lambda: self.now)
-        self.dialer = Dialer(poller, timeout, self.resolver, address_timeout=ADDRESS_TIMEOUT)
+        self.dialer = Dialer(poller, timeout, self.resolver, address_timeout=address_timeout)
         self.outcomes: list[Outcome] = []
 
     def look_up(self, name: str) -> Found:
@@ -80,7 +80,7 @@ async def desk(net: Net) -> AsyncIterator[Desk]:
 @pytest.fixture
 async def hasty(net: Net) -> AsyncIterator[Desk]:
     poller = make_poller()
-    desk = Desk(net, poller, 0.05)
+    desk = Desk(net, poller, 0.05, address_timeout=10)
     yield desk
     desk.close()
     poller.close()
