@@ -18,6 +18,7 @@ from tests.support.tunnel import Tunnel
 from backhaul.wire.datagrams import MAX_PAYLOAD
 
 EXPIRING = 1500  # flows that begin and end, twice: a leak of one object for every tenth of them would show
+IDLE_BLOCKS = 12  # objects of an idle tunnel on one end, and some
 SEQUENCE = struct.Struct("!I")
 
 
@@ -154,14 +155,20 @@ async def test_ended_flows_leave_nothing_behind(busy_net: UdpNet) -> None:
 
     await open_and_expire(range(EXPIRING))
     gc.collect()
-    files, blocks, memory = open_files(), sys.getallocatedblocks(), resident()
+    files, blocks, memory, waiting = open_files(), sys.getallocatedblocks(), resident(), idle(tunnel)
     await open_and_expire(range(EXPIRING, 2 * EXPIRING))
     assert tunnel.server.tunnel.ports.open[address].udp.total == 2 * EXPIRING
     gc.collect()
     sessions = limit // tunnel.server.config.mux_con  # they stay for a while, and each is two descriptors here
     assert open_files() <= files + tunnel.client.tunnel.pool_size + 2 * sessions
-    assert sys.getallocatedblocks() - blocks < EXPIRING // 10
+    more = max(0, idle(tunnel) - waiting)  # the pool is larger after some bursts than after others
+    assert sys.getallocatedblocks() - blocks < EXPIRING // 10 + IDLE_BLOCKS * more
     assert resident() - memory < 4 << 20
+
+
+def idle(tunnel: Tunnel) -> int:
+    """Count the idle tunnels on both ends."""
+    return tunnel.server.tunnel.transport.idle + tunnel.client.tunnel.transport.idle
 
 
 def open_files() -> int:
