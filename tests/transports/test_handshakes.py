@@ -38,7 +38,7 @@ class Door:
         self.served.append(f"{pending.ip} is through")
 
     def failed(self, pending: PendingConnection, error: OSError) -> None:
-        self.clock.now += 0.0 if isinstance(error, ConnectionResetError) else COST
+        self.clock.now += 0.0 if isinstance(error, ConnectionResetError | TimeoutError) else COST
         self.served.append(pending.ip)
         release(self.poller, pending.sock)
 
