@@ -8,7 +8,22 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError, Stream
-from backhaul.wire.smux.frames import HEADER, UPD, UPDATE
+from backhaul.wire.smux.frames import FIN, HEADER, PSH, SYN, UPD, UPDATE, pack_frame
+
+
+def psh(stream_id: int, payload: bytes, version: int = 1) -> bytes:
+    """Return a frame with payload."""
+    return pack_frame(version, PSH, stream_id, payload)
+
+
+def syn(stream_id: int, version: int = 1) -> bytes:
+    """Return the frame that opens a stream."""
+    return pack_frame(version, SYN, stream_id)
+
+
+def fin(stream_id: int, version: int = 1) -> bytes:
+    """Return the frame that ends a direction of a stream."""
+    return pack_frame(version, FIN, stream_id)
 
 
 def pattern(length: int, start: int = 0) -> bytes:
