@@ -6,14 +6,12 @@ A record in a message passes proxies, which may cut messages into fragments, mas
 from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
-from backhaul.security.records import HEADER_SIZE, KIND_SIZE, MAX_BODY, TAG_SIZE, Opener, RecordError, RecordReader
+from backhaul.relay.record_messages import RecordMessages
+from backhaul.security.records import HEADER_SIZE, KIND_SIZE, Opener, RecordReader
 from backhaul.wire import websocket
 
 MAX_HEADER: Final = 16
 """Bytes of the longest header; with them the record begins at a round number."""
-_SMALLEST: Final = KIND_SIZE + TAG_SIZE
-_LARGEST: Final = KIND_SIZE + MAX_BODY + TAG_SIZE
-_NOTHING: Final = bytearray()
 
 Take: TypeAlias = Callable[[int, memoryview], None]
 """Takes kind and body of a record; the body is valid until the memory is overwritten that the record arrived in."""
@@ -52,14 +50,13 @@ class StreamRecords(RecordReader):
 class MessageRecords:
     """Records in binary WebSocket messages; ``masked`` is true on the client, whose frames have a mask."""
 
-    __slots__ = ("_masked", "_opener", "_parser", "_rest", "_take", "answers", "closed")
+    __slots__ = ("_collector", "_masked", "_parser", "_take", "answers", "closed")
 
     def __init__(self, opener: Opener, take: Take, *, masked: bool) -> None:
-        self._opener = opener
+        self._collector = RecordMessages(opener)
         self._take = take
         self._masked = masked
         self._parser = websocket.FrameParser(self, expect_masked=not masked)
-        self._rest = _NOTHING  # the beginning of a message whose end has not arrived yet
         self.answers = b""
         self.closed = False
 
@@ -72,21 +69,9 @@ class MessageRecords:
         return websocket.put_header(buffer, at, size, masked=self._masked)
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
-        """Open a record in place unless it arrives in pieces, or had to be copied because a proxy masked it."""
-        if opcode != websocket.BINARY:
-            raise RecordError("a text message where only records are expected")
-        if self._rest or not message_end or piece.readonly:
-            if len(self._rest) + len(piece) > _LARGEST:
-                raise RecordError(f"a message exceeds {_LARGEST} bytes")
-            self._rest = self._rest or bytearray()  # no idle session has one of its own
-            self._rest += piece
-            if not message_end:
-                return
-            piece, self._rest = memoryview(self._rest), _NOTHING
-        if len(piece) < _SMALLEST:
-            raise RecordError(f"a message of {len(piece)} bytes holds no record")
-        plain = self._opener.open_in_place(piece)
-        self._take(plain[0], plain[KIND_SIZE:])
+        """Take a record once it is complete. Raises RecordError."""
+        if plain := self._collector.collect(opcode, piece, message_end=message_end):
+            self._take(plain[0], plain[KIND_SIZE:])
 
     def on_control(self, opcode: int, payload: bytes) -> None:
         """Answer a ping or a close, which proxies send."""

@@ -1,12 +1,9 @@
 """Users' bytes in sealed records. Importing this module loads ``cryptography``, which takes 10 MB."""
 
-from typing import Final
-
 from backhaul.security import kinds
 from backhaul.security.records import (
     HEADER_SIZE,
     KIND_SIZE,
-    MAX_BODY,
     OVERHEAD,
     TAG_SIZE,
     Opener,
@@ -18,9 +15,8 @@ from backhaul.wire import websocket
 
 from .channel import FRAMES_AT, OUT
 from .codec import MESSAGE_SIZE, NOBODY, Events
+from .record_messages import RecordMessages
 from .websocket_codec import WebSocketFraming
-
-_MAX_SEALED: Final = KIND_SIZE + MAX_BODY + TAG_SIZE
 
 
 class RecordCodec:
@@ -75,7 +71,7 @@ class RecordCodec:
 class SealedMessageCodec(WebSocketFraming):
     """Records in WebSocket messages, each in one. Pings and closes are in clear, because proxies send some, too."""
 
-    __slots__ = ("_opener", "_rest", "_sealer", "pings")
+    __slots__ = ("_collector", "_sealer", "pings")
     header_room = websocket.MAX_HEADER + KIND_SIZE
     frame_size = MESSAGE_SIZE - websocket.MAX_HEADER - KIND_SIZE - TAG_SIZE
     half_close = True
@@ -84,8 +80,7 @@ class SealedMessageCodec(WebSocketFraming):
     def __init__(self, sealer: Sealer, opener: Opener, parser: websocket.FrameParser, *, masked: bool) -> None:
         super().__init__(parser, masked=masked)
         self._sealer = sealer
-        self._opener = opener
-        self._rest: bytearray | None = None  # the beginning of a record whose end has not arrived yet
+        self._collector = RecordMessages(opener)
         self.pings = not masked
 
     def message(self, count: int, *, last: bool) -> memoryview:
@@ -108,32 +103,13 @@ class SealedMessageCodec(WebSocketFraming):
         """Return a reset."""
         return self._record(kinds.RESET)
 
-    def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
-        """Open a record once it is complete. Raises RecordError."""
-        if opcode != websocket.BINARY:
-            raise RecordError("a text message among sealed records")
-        if message_end and self._rest is None:
-            self._open(memoryview(bytearray(piece)) if piece.readonly else piece)
-        else:
-            self._gather(piece, message_end=message_end)
-
     def _record(self, kind: int) -> bytes:
         return websocket.encode(websocket.BINARY, self._sealer.seal(bytes([kind])), masked=self._masked)
 
-    def _gather(self, piece: memoryview, *, message_end: bool) -> None:
-        rest = bytearray() if self._rest is None else self._rest
-        if len(rest) + len(piece) > _MAX_SEALED:
-            raise RecordError(f"a record of more than {_MAX_SEALED} bytes")
-        rest += piece
-        self._rest = None if message_end else rest
-        if message_end:
-            self._open(memoryview(rest))
-
-    def _open(self, sealed: memoryview) -> None:
-        plain = self._opener.open_in_place(sealed)
-        if not plain:
-            raise RecordError("a record without a kind")
-        _report(self.events, plain[0], plain[KIND_SIZE:])
+    def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
+        """Report a record once it is complete. Raises RecordError."""
+        if plain := self._collector.collect(opcode, piece, message_end=message_end):
+            _report(self.events, plain[0], plain[KIND_SIZE:])
 
 
 def _report(events: Events, kind: int, body: memoryview) -> None:

@@ -18,6 +18,9 @@ _MAX_UNSENT = 1 << 16  # bytes; a peer that leaves 65 536 signals unread has sto
 PEER_CLOSED = "the peer closed it"
 """The reason of a control channel that the peer closed without CLOSED."""
 
+UNANSWERED = "a heartbeat was not answered"
+"""The reason of a control channel whose client is silent."""
+
 CLOSED_BY_CLIENT = "the client closed it to stop or to reload"
 """The reason of a control channel that the client closed with CLOSED."""
 

@@ -1,13 +1,13 @@
 """A client of v0.7.2 on ws, wss, wsmux or wssmux after its upgrade: control channel and round trip."""
 
-import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from backhaul.net.poller import Poller
 from backhaul.transports.connection import Connection
 from backhaul.wire.signals import Signal
 
-from .channel import CLOSED_BY_CLIENT, ControlChannel
+from .answers import AnswerWatch
+from .channel import CLOSED_BY_CLIENT, UNANSWERED, ControlChannel
 from .websocket import PING, WsControlDecoder, encode_signal
 
 if TYPE_CHECKING:
@@ -30,15 +30,10 @@ class HttpSession:
     def __init__(
         self, poller: Poller, connection: Connection, owner: HttpSessionOwner, *, answer_within: float
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._owner = owner
-        self._answer_within = answer_within
+        self._answers = AnswerWatch(answer_within)
         self._received = connection.received
-        self._asked = 0.0  # time of the heartbeat that awaits an answer
-        self._overdue: asyncio.TimerHandle | None = None
         self.peer = connection.peer
-        self.rtt = 0.0
-        """Seconds of a round trip, measured by the last heartbeat."""
         decoder = WsControlDecoder(self._reply, from_client=True)
         self._control = ControlChannel(poller, connection.sock, decoder, self._on_signal, self._end)
 
@@ -47,6 +42,11 @@ class HttpSession:
         """True until the control channel is lost or closed."""
         return not self._control.closed
 
+    @property
+    def rtt(self) -> float:
+        """Seconds of a round trip, measured by the last heartbeat."""
+        return self._answers.rtt
+
     def start(self) -> None:
         """Begin to read."""
         self._control.start(self._received)
@@ -54,9 +54,8 @@ class HttpSession:
     def send(self, signal: Signal) -> None:
         """Send ``signal``; a heartbeat must be answered in time."""
         self._control.send(encode_signal(signal, masked=False))
-        if signal == Signal.HEARTBEAT and not self._overdue:
-            self._asked = self._loop.time()
-            self._overdue = self._loop.call_later(self._answer_within, self._end, "a heartbeat was not answered")
+        if signal == Signal.HEARTBEAT:
+            self._answers.asked(self._unanswered)
 
     def ping_if_silent(self) -> None:
         """Ping a silent control channel: the interval of the heartbeat may be longer than the patience of a proxy."""
@@ -65,24 +64,21 @@ class HttpSession:
 
     def close(self) -> None:
         """Close the control channel."""
-        self._stop_waiting()
+        self._answers.stop()
         self._control.close()
 
     def _reply(self, data: bytes) -> None:
         self._control.send(data)
 
     def _on_signal(self, signal: Signal) -> None:
-        if signal == Signal.HEARTBEAT and self._overdue:
-            self.rtt = self._loop.time() - self._asked
-            self._stop_waiting()
+        if signal == Signal.HEARTBEAT:
+            self._answers.answered()
         elif signal == Signal.CLOSED:
             self._end(CLOSED_BY_CLIENT, goodbye=True)
+
+    def _unanswered(self) -> None:
+        self._end(UNANSWERED)
 
     def _end(self, reason: str, *, goodbye: bool = False) -> None:
         self.close()
         self._owner.session_lost(self, reason, goodbye=goodbye)
-
-    def _stop_waiting(self) -> None:
-        if self._overdue:
-            self._overdue.cancel()
-            self._overdue = None

@@ -9,7 +9,8 @@ from backhaul.transports.connection import Connection
 from backhaul.wire.messages import MAX_COUNT, Message, Refusal, encode_request, read_refusal
 from backhaul.wire.signals import Signal
 
-from .channel import CLOSED_BY_CLIENT, ControlChannel
+from .answers import AnswerWatch
+from .channel import CLOSED_BY_CLIENT, UNANSWERED, ControlChannel
 from .sealed import Codec, RecordCodec, WebSocketCodec, padding
 
 
@@ -49,17 +50,14 @@ class SealedSession:
         """
         self._loop = asyncio.get_running_loop()
         self._owner = owner
-        self._answer_within = answer_within
+        self._answers = AnswerWatch(answer_within)
         self._received = connection.received
-        self._asked = self._loop.time()  # time of the heartbeat, or of the handshake, that awaits an answer
-        self._overdue: asyncio.TimerHandle | None = None
+        self._begun = self._loop.time()  # when the answer to the handshake was ready
         self._wanted = 0  # connections that the next message asks for
         self.keys: SessionKeys | None = keys
         self._register = register
         self._number = number
         self.peer = connection.peer
-        self.rtt = 0.0
-        """Seconds of a round trip, measured by the handshake and by each heartbeat."""
         self.confirmed = False
         """True once a message of the client, or the admission of a connection, has proved that it has the keys."""
         seals = keys.control()
@@ -73,9 +71,9 @@ class SealedSession:
         return not self._control.closed
 
     @property
-    def unanswered(self) -> bool:
-        """True if the client's kernel has not acknowledged what was sent, so the client may have left."""
-        return self._control.unanswered
+    def rtt(self) -> float:
+        """Seconds of a round trip, measured by the handshake and by each heartbeat."""
+        return self._answers.rtt
 
     def start(self) -> None:
         """Begin to read."""
@@ -89,7 +87,7 @@ class SealedSession:
         """Note that the client has proved possession of the keys."""
         if not self.confirmed:
             self.confirmed = True
-            self.rtt = self._loop.time() - self._asked
+            self._answers.rtt = self._loop.time() - self._begun
             self._owner.session_confirmed(self)
 
     def send(self, signal: Signal) -> None:
@@ -100,9 +98,8 @@ class SealedSession:
             self._request()
             return
         self._control.send(self._codec.encode(signal))
-        if signal == Signal.HEARTBEAT and not self._overdue:
-            self._asked = self._loop.time()
-            self._overdue = self._loop.call_later(self._answer_within, self._end, "a heartbeat was not answered")
+        if signal == Signal.HEARTBEAT:
+            self._answers.asked(self._unanswered)
 
     def _request(self) -> None:
         """Ask for one more connection; all that are wanted in one turn of the event loop share a message."""
@@ -122,7 +119,7 @@ class SealedSession:
 
     def close(self) -> None:
         """Close the control channel."""
-        self._stop_waiting()
+        self._answers.stop()
         self._register.forget(self._number)
         self._control.close()
 
@@ -131,9 +128,8 @@ class SealedSession:
 
     def _on_message(self, message: Message) -> None:
         self.confirm()
-        if message.signal == Signal.HEARTBEAT and self._overdue:
-            self.rtt = self._loop.time() - self._asked
-            self._stop_waiting()
+        if message.signal == Signal.HEARTBEAT:
+            self._answers.answered()
         elif message.signal == Signal.PROBE:
             self.send(Signal.ANSWER)
         elif message.signal == Signal.REFUSED:
@@ -141,11 +137,9 @@ class SealedSession:
         elif message.signal == Signal.CLOSED:
             self._end(CLOSED_BY_CLIENT, goodbye=True)
 
+    def _unanswered(self) -> None:
+        self._end(UNANSWERED)
+
     def _end(self, reason: str, *, goodbye: bool = False) -> None:
         self.close()
         self._owner.session_lost(self, reason, goodbye=goodbye)
-
-    def _stop_waiting(self) -> None:
-        if self._overdue:
-            self._overdue.cancel()
-            self._overdue = None

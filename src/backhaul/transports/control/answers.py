@@ -1,0 +1,35 @@
+"""The answers to heartbeats, which measure the round trip and show that the client is there."""
+
+import asyncio
+from collections.abc import Callable
+
+
+class AnswerWatch:
+    """Waits for an answer within a time; one question at a time counts."""
+
+    def __init__(self, within: float) -> None:
+        """Wait at most ``within`` seconds."""
+        self._loop = asyncio.get_running_loop()
+        self._within = within
+        self._asked = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self.rtt = 0.0
+        """Seconds of the last round trip, 0 before the first one."""
+
+    def asked(self, overdue: Callable[[], None]) -> None:
+        """Begin to wait, unless an earlier question waits for its answer; ``overdue`` is called if none comes."""
+        if not self._timer:
+            self._asked = self._loop.time()
+            self._timer = self._loop.call_later(self._within, overdue)
+
+    def answered(self) -> None:
+        """Measure the round trip; an answer without a question is ignored."""
+        if self._timer:
+            self.rtt = self._loop.time() - self._asked
+            self.stop()
+
+    def stop(self) -> None:
+        """Wait no longer."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
