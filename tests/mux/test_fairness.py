@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 from tests.support.mux import IdleOwner
 from tests.support.net import Peer, until
+from tests.support.peers import EXTENDED
 from tests.support.tunnel import Net
 
 from backhaul.mux.link import Link
@@ -19,7 +20,6 @@ from backhaul.net.poller import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.traffic import Meter, Traffic
-from backhaul.wire.peer import EXTENDED
 from backhaul.wire.smux import HEADER_SIZE, Role, Settings
 
 pytestmark = pytest.mark.both_loops

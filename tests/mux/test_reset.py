@@ -3,6 +3,7 @@
 import pytest
 from tests.support.mux import IdleOwner
 from tests.support.net import until
+from tests.support.peers import EXTENDED
 from tests.support.tunnel import Net
 
 from backhaul.mux.link import Link
@@ -10,7 +11,6 @@ from backhaul.mux.sink import NOBODY
 from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.poller import make_poller
 from backhaul.relay.engine import Relay
-from backhaul.wire.peer import EXTENDED
 from backhaul.wire.smux import Role, Settings
 from backhaul.wire.smux.frames import FIN, RST, pack_frame
 

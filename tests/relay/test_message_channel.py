@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests.support.net import PATIENCE, Peer, fill, until
+from tests.support.peers import EXTENDED
 from tests.support.tunnel import Net
 from tests.support.web import BINARY, CLOSE, PING, PONG, TEXT, frame, receive_frame
 
@@ -16,7 +17,7 @@ from backhaul.relay.message_channel import MessageChannel
 from backhaul.relay.patience import Patience
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.relay.websocket_codec import WebSocketCodec
-from backhaul.wire.peer import EXTENDED, V072
+from backhaul.wire.peer import V072
 from backhaul.wire.websocket import FrameParser, MessageReader
 
 pytestmark = pytest.mark.both_loops

@@ -10,6 +10,7 @@ import pytest
 from tests.support.apart import Namespace, separable
 from tests.support.mux import IdleOwner
 from tests.support.net import Peer, cuts, until
+from tests.support.peers import EXTENDED
 from tests.support.tunnel import Net
 
 from backhaul.mux.link import Link
@@ -21,7 +22,7 @@ from backhaul.relay.message_channel import MessageChannel
 from backhaul.relay.pair import End, join_sockets
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.relay.websocket_codec import WebSocketCodec
-from backhaul.wire.peer import EXTENDED, V072
+from backhaul.wire.peer import V072
 from backhaul.wire.peer import Peer as Other
 from backhaul.wire.smux import Role, Settings
 from backhaul.wire.smux.frames import HEADER, PSH

@@ -7,7 +7,7 @@ from backhaul.security.hello import PROLOGUES, ClientHello, ServerHello, decode,
 from backhaul.security.noise import KEY_SIZE, Initiator, Responder, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.security.records import Cipher, RecordReader, Seals
-from backhaul.security.session import ADMISSION_SIZE, LOCATOR_SIZE, Admissions, Register, SessionKeys, Side
+from backhaul.security.session import ADMISSION_SIZE, LOCATOR_SIZE, NONCE_SIZE, Admissions, Register, SessionKeys, Side
 from backhaul.wire import frames
 from backhaul.wire.frames import HEAD_SIZE, Sealed
 from backhaul.wire.messages import Message, encode_request, read_message
@@ -18,7 +18,6 @@ from .net import Peer
 from .tunnel import TOKEN
 
 _NUMBER: Final = 7  # of the session
-_NONCE_SIZE: Final = 12  # bytes, of an admission
 
 
 async def receive_frame(peer: Peer) -> tuple[Sealed, bytes]:
@@ -113,7 +112,7 @@ class ProtectedClient:
 
     def admission(self) -> bytes:
         """Return the first bytes of another tunnel connection."""
-        data = self._admissions.next(os.urandom(_NONCE_SIZE)).data
+        data = self._admissions.next(os.urandom(NONCE_SIZE)).data
         return frames.encode(Sealed.ADMISSION.random_kind(0), data)
 
     @classmethod

@@ -6,6 +6,7 @@ from typing import Self
 
 from backhaul.security import kinds
 from backhaul.security.records import Opener, Record, Seals
+from backhaul.security.session import NONCE_SIZE
 from backhaul.transports.auth import OwnTokens, Security
 from backhaul.transports.control.sealed import Codec, RecordCodec, WebSocketCodec
 from backhaul.transports.doors.handshake import Agreement, Handshake, Seen
@@ -20,8 +21,6 @@ from backhaul.wire.upgrade import Answer, AnswerReader
 from .doors import door_settings
 from .net import Peer
 from .tunnel import TOKEN, Net
-
-NONCE_SIZE = 12
 
 
 def client_settings(

@@ -22,7 +22,6 @@ from backhaul.transports.connection import SealedConnection
 from backhaul.transports.session import ClientSession
 from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.transports.user import User
-from backhaul.wire.peer import EXTENDED
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import Settings
 from backhaul.wire.smux.frames import HEADER
@@ -30,6 +29,7 @@ from backhaul.wire.smux.frames import HEADER
 from .doors import door_settings
 from .mux import Indifferent, links_on
 from .net import Peer, until
+from .peers import EXTENDED
 from .tunnel import Net
 
 MASTER: Final = bytes(range(32))

@@ -15,14 +15,12 @@ from backhaul.transports.base import Arrival
 from backhaul.transports.carriers.dedicated import CarrierOwner, IdleCarrier, IdleConnection, IdleOwner
 from backhaul.transports.connection import SealedConnection
 from backhaul.transports.registry import raw_carrier, raw_idle, websocket_carrier, websocket_idle
-from backhaul.transports.session import NO_CLIENT
 from backhaul.transports.user import User
 from backhaul.wire.datagrams import Batch
-from backhaul.wire.peer import EXTENDED
 
-from .mux import Indifferent
 from .net import Peer, until
-from .tunnel import Net
+from .peers import EXTENDED
+from .stage import CarrierStage
 
 TARGET = "192.0.2.1:80"
 
@@ -86,24 +84,11 @@ class Near:
 
 
 @dataclass
-class Stage:
+class Stage(CarrierStage):
     """Owners of connections on both ends of a tunnel, with keys in common."""
 
-    net: Net
-    relay: Relay
-    session = NO_CLIENT
-    fit = Indifferent()
-    gone: list[IdleCarrier] = field(default_factory=list)
     arrivals: list[Arrival | None] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
-
-    def carrier_gone(self, carrier: IdleCarrier) -> None:
-        """See CarrierOwner."""
-        self.gone.append(carrier)
-
-    def carrier_spoke(self, carrier: IdleCarrier, sock: object, data: bytes) -> None:
-        """See CarrierOwner."""
-        raise AssertionError(carrier, sock, data)
 
     def addressed(self, carrier: IdleConnection, arrival: Arrival | None) -> None:
         """See IdleOwner."""

@@ -3,15 +3,16 @@
 import errno
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
-from tests.support.mux import Indifferent
 from tests.support.net import Peer, ready, until
+from tests.support.peers import EXTENDED
+from tests.support.stage import CarrierStage, running_relay
 from tests.support.tunnel import Net
 from tests.support.web import BINARY, PING, PONG, TEXT, frame, receive_frame
 
-from backhaul.net.poller import Callback, EpollPoller, make_poller
+from backhaul.net.poller import Callback, EpollPoller
 from backhaul.net.udp import Counters, DatagramQueue
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
@@ -22,11 +23,9 @@ from backhaul.transports.carriers.dedicated import IdleCarrier
 from backhaul.transports.carriers.raw import RawIdle
 from backhaul.transports.carriers.websocket import WsIdle
 from backhaul.transports.connection import Connection
-from backhaul.transports.session import NO_CLIENT
 from backhaul.transports.user import User
 from backhaul.wire.datagrams import join
 from backhaul.wire.frames import encode
-from backhaul.wire.peer import EXTENDED
 from backhaul.wire.signals import Signal
 from backhaul.wire.targets import UDP_PREFIX
 
@@ -44,22 +43,8 @@ KINDS: list[Kind] = [RawIdle, WsIdle]
 
 
 @dataclass
-class Stage:
-    """A relay, and pairs of sockets."""
-
-    net: Net
-    relay: Relay
-    session = NO_CLIENT
-    fit = Indifferent()
-    gone: list[IdleCarrier] = field(default_factory=list)
-
-    def carrier_gone(self, carrier: IdleCarrier) -> None:
-        """See CarrierOwner."""
-        self.gone.append(carrier)
-
-    def carrier_spoke(self, carrier: IdleCarrier, sock: object, data: bytes) -> None:
-        """See CarrierOwner."""
-        raise AssertionError(carrier, sock, data)
+class Stage(CarrierStage):
+    """Makes connections and users."""
 
     async def idle(self, kind: Kind, rest: bytes = b"") -> tuple[IdleCarrier, Peer, Peer]:
         """Return an idle connection, and both its ends."""
@@ -75,11 +60,8 @@ class Stage:
 
 @pytest.fixture
 async def stage(net: Net) -> AsyncIterator[Stage]:
-    poller = make_poller()
-    relay = Relay(poller)
-    yield Stage(net, relay)
-    relay.close()
-    poller.close()
+    async with running_relay() as relay:
+        yield Stage(net, relay)
 
 
 @pytest.mark.parametrize("kind", KINDS)

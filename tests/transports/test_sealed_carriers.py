@@ -9,11 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support.net import HOST, Peer, until
 from tests.support.sealed_carriers import KINDS, SEALED_KINDS, TARGET, Kind, Near, Stage
+from tests.support.stage import running_relay
 from tests.support.tunnel import Net
 from tests.support.web import BINARY, PING, PONG, TEXT, frame, receive_frame
 
-from backhaul.net.poller import make_poller
-from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import Ending
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.security import kinds
@@ -26,11 +25,8 @@ each_message_kind = pytest.mark.parametrize("kind", KINDS[1:], ids=str)
 
 @pytest.fixture
 async def stage(net: Net) -> AsyncIterator[Stage]:
-    poller = make_poller()
-    relay = Relay(poller)
-    yield Stage(net, relay)
-    relay.close()
-    poller.close()
+    async with running_relay() as relay:
+        yield Stage(net, relay)
 
 
 async def connected(stage: Stage, kind: Kind) -> tuple[Peer, Peer]:

@@ -1,21 +1,15 @@
 """The abilities of the other end."""
 
 import pytest
+from tests.support.peers import EXTENDED
 
-from backhaul.wire.peer import EXTENDED, V072, Feature, Peer, common_features
+from backhaul.wire.peer import V072, Feature, Peer, common_features
 
 
 @pytest.mark.parametrize("feature", Feature)
 def test_v072_has_no_feature_and_this_program_all(feature: Feature) -> None:
     assert not V072.supports(feature)
     assert EXTENDED.supports(feature)
-
-
-def test_a_peer_that_shows_extensions_stays_the_same_peer() -> None:
-    peer = Peer("192.0.2.1", "berlin")
-    extended = peer.with_extensions()
-    assert (peer.extended, extended.extended) == (False, True)
-    assert (extended.address, extended.name) == ("192.0.2.1", "berlin")
 
 
 def test_one_feature_does_not_bring_the_others() -> None:

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 import backhaul
-from backhaul.wire.transports import TRANSPORTS, TransportName, with_tls
+from backhaul.wire.transports import TRANSPORTS, TransportName
 
 SOURCE = Path(backhaul.__file__).parent
 TABLE = SOURCE / "wire" / "transports.py"
@@ -17,12 +17,6 @@ METHODS = {"startswith", "endswith", "replace", "removeprefix", "removesuffix"}
 
 def test_the_table_has_the_transports_of_the_configuration_in_their_order() -> None:
     assert tuple(TRANSPORTS) == get_args(TransportName)
-
-
-@pytest.mark.parametrize("name", ["ws", "wss", "wsmux", "wssmux"])
-def test_a_transport_over_http_has_a_twin_inside_tls(name: str) -> None:
-    twin = with_tls(TRANSPORTS[name])
-    assert (twin.tls, twin.carrier, twin.mux) == (True, TRANSPORTS[name].carrier, TRANSPORTS[name].mux)
 
 
 def literals(node: ast.AST) -> set[object]:

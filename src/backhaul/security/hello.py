@@ -16,6 +16,10 @@ They stay the same in later versions, because an end that can't read a hello can
 """
 
 
+MAX_PADDING: Final = 256
+"""Bytes of padding in a hello, a random number up to this, so that its size tells nothing."""
+
+
 class ClientHello(msgspec.Struct, frozen=True, omit_defaults=True):
     """The payload of the first message."""
 

@@ -20,15 +20,16 @@ from .replay import ReplayWindow
 
 ADMISSION_SIZE: Final = 12 + 4 + 8 + 16
 LOCATOR_SIZE: Final = 32
+NONCE_SIZE: Final = 12
+"""Random bytes with which an admission begins."""
 
 MAX_CONNECTIONS: Final = 1 << 48
 """Tunnel connections that a session may have."""
 
-_NONCE_SIZE: Final = 12
 _PROOF_SIZE: Final = 16
 _PLACE: Final = Struct("!IQ")
 _NUMBER: Final = Struct("!Q")
-_PROOF_AT: Final = _NONCE_SIZE + _PLACE.size
+_PROOF_AT: Final = NONCE_SIZE + _PLACE.size
 _MAX_SESSIONS: Final = 1 << 32
 
 Owner = TypeVar("Owner")
@@ -159,7 +160,7 @@ class Register(Generic[Owner]):
         """
         if not self._entries or len(data) < ADMISSION_SIZE:
             return None
-        nonce, place = bytes(data[:_NONCE_SIZE]), data[_NONCE_SIZE:_PROOF_AT]
+        nonce, place = bytes(data[:NONCE_SIZE]), data[NONCE_SIZE:_PROOF_AT]
         session, number = _PLACE.unpack(_masked(place, self.locator, nonce))
         entry = self._entries.get(session)
         if (

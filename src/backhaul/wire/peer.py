@@ -1,9 +1,9 @@
 """The other end of a connection, and the abilities that it has beyond v0.7.2."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, Self
+from typing import Final
 
 
 class Feature(IntEnum):
@@ -47,17 +47,13 @@ class Peer:
     features: frozenset[Feature] = NO_FEATURES
 
     def supports(self, feature: Feature) -> bool:
-        """Return whether the peer has this ability, as far as is known."""
+        """Return whether the peer has this ability."""
         return feature in self.features
 
     @property
     def extended(self) -> bool:
-        """True if the peer runs this program, as far as is known; v0.7.2 has no feature."""
+        """True if the peer runs this program; v0.7.2 has no feature."""
         return bool(self.features)
-
-    def with_extensions(self) -> Self:
-        """Return the same peer with all features."""
-        return replace(self, features=EXTENSIONS)
 
 
 def common_features(numbers: Iterable[int]) -> frozenset[Feature]:
@@ -67,5 +63,3 @@ def common_features(numbers: Iterable[int]) -> frozenset[Feature]:
 
 V072: Final = Peer()
 """A peer without features, of which nothing else is known."""
-EXTENDED: Final = V072.with_extensions()
-"""A peer with all features, of which nothing else is known."""

@@ -38,8 +38,3 @@ TRANSPORTS: Final[dict[str, Transport]] = {
         Transport(name="wssmux", carrier="wsmux", http=True, tls=True, mux=True, proxied_by_v072=True),
     )
 }
-
-
-def with_tls(transport: Transport) -> Transport:
-    """Return the transport with the same carrier inside TLS, for one over HTTP."""
-    return next(found for found in TRANSPORTS.values() if found.carrier == transport.carrier and found.tls)

@@ -6,15 +6,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from backhaul.net.poller import Poller
-from backhaul.security.session import Admission, Admissions, SessionKeys
+from backhaul.security.session import NONCE_SIZE, Admission, Admissions, SessionKeys
 from backhaul.wire.messages import Message, encode_refusal, read_request
 from backhaul.wire.peer import Peer
 from backhaul.wire.signals import Signal
 
 from .channel import ControlChannel
 from .sealed import Codec, RecordCodec, WebSocketCodec, padding
-
-_NONCE_SIZE = 12  # bytes, see Admissions
 
 
 class Terms(NamedTuple):
@@ -55,7 +53,7 @@ class SealedLine:
 
     def admission(self) -> Admission:
         """Return the proof for another tunnel connection, and its seals."""
-        return self._admissions.next(secrets.token_bytes(_NONCE_SIZE))
+        return self._admissions.next(secrets.token_bytes(NONCE_SIZE))
 
     def send(self, signal: Signal) -> None:
         """Send ``signal``."""

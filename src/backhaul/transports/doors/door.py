@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from abc import ABC, abstractmethod
+from typing import Final
 
 from backhaul.errors import TransportError
 from backhaul.security.psk import pre_shared_key
@@ -19,6 +20,10 @@ _BARE = (
     "%s is not protected: it runs v0.7.2, has another token, or somebody in between prevents the handshake; the token "
     'and users\' bytes cross the line in clear. Run this program on both ends, then set security = "required" on both'
 )
+
+
+MAX_PADDING: Final = 64
+"""Bytes after an admission, a random number below this, so that first packets differ in size."""
 
 
 class UnansweredError(TransportError):

@@ -4,11 +4,10 @@ import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from backhaul.net.cpu import has_aes
 from backhaul.net.poller import Poller
-from backhaul.security.hello import PROLOGUES, VERSION, ClientHello, ServerHello, decode, encode
+from backhaul.security.hello import MAX_PADDING, PROLOGUES, VERSION, ClientHello, ServerHello, decode, encode
 from backhaul.security.noise import KEY_SIZE, HandshakeError, Initiator, Keys, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.security.session import Admissions, SessionKeys, Side
@@ -21,8 +20,6 @@ from backhaul.wire.transports import Transport
 
 from .door import RefusedError
 
-_MAX_PADDING: Final = 256  # bytes: the size of a hello tells nothing
-
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -31,7 +28,7 @@ class Seen:
     certificate: bytes = b""
     """The SHA-256 of the server's certificate; empty without TLS."""
     verified: bool = False
-    """True if an authority vouches for it."""
+    """True if an authority vouches for it, or the client knows it."""
 
 
 class Handshake:
@@ -87,7 +84,7 @@ def _hello(settings: ClientSettings, transport: Transport, seen: Seen) -> Client
         aes=has_aes(),
         certificate=seen.certificate,
         verified=seen.verified,
-        padding=bytes(secrets.randbelow(_MAX_PADDING + 1)),
+        padding=bytes(secrets.randbelow(MAX_PADDING + 1)),
     )
 
 

@@ -23,7 +23,7 @@ from backhaul.wire import upgrade
 from backhaul.wire.peer import V072, Peer
 from backhaul.wire.transports import TRANSPORTS
 
-from .door import SealingDoor, UnansweredError
+from .door import MAX_PADDING, SealingDoor, UnansweredError
 from .http_upgrade import Ask, Done, Upgrade, Upgraded
 from .http_v072 import WsLine
 from .lines import Line
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 _CHANNEL: Final = "/channel"
 _MAX_USER_ID: Final = (1 << 31) - 1  # v0.7.2: a non-negative 31-bit number
-_MAX_PADDING: Final = 64  # bytes after an admission, so that requests differ in size
 _OTHER_CERTIFICATE: Final = (
     "a tunnel connection got another certificate than the control channel: the server's is new, or TLS is terminated "
     "between client and server"
@@ -77,7 +76,7 @@ class HttpDoor(SealingDoor):
         user_id = _user_id()
         asked = self._asked(f"/tunnel/{user_id}", user_id)
         if admission := line.admission():
-            message = admission.data + secrets.token_bytes(secrets.randbelow(_MAX_PADDING))
+            message = admission.data + secrets.token_bytes(secrets.randbelow(MAX_PADDING))
             opened = functools.partial(_open_sealed, line.server, admission, done)
             self._dial(asked, functools.partial(self._admit, asked, message), opened, for_users=True)
         else:

@@ -18,7 +18,7 @@ from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, Sealed, 
 from backhaul.wire.peer import V072, Peer
 from backhaul.wire.transports import TRANSPORTS
 
-from .door import SealingDoor, UnansweredError
+from .door import MAX_PADDING, SealingDoor, UnansweredError
 from .lines import Line
 from .raw_v072 import RawLine, shake_hands
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from backhaul.security.session import Admission, SessionKeys
 
 _MAX_ANSWER: Final = 1024  # bytes of the server's message
-_MAX_PADDING: Final = 64  # bytes after an admission, so that first packets differ in size
 
 
 class RawDoor(SealingDoor):
@@ -68,8 +67,8 @@ class RawDoor(SealingDoor):
             done(Connection(result, V072))
 
     def _admit(self, sock: socket.socket, server: Peer, admission: "Admission") -> Connection | OSError:
-        noise = secrets.token_bytes(2 + _MAX_PADDING)  # one call, because each one is a system call
-        kind, end = Sealed.ADMISSION.random_kind(noise[0] % 64), 2 + noise[1] % _MAX_PADDING
+        noise = secrets.token_bytes(2 + MAX_PADDING)  # one call, because each one is a system call
+        kind, end = Sealed.ADMISSION.random_kind(noise[0] % 64), 2 + noise[1] % MAX_PADDING
         try:
             # The send takes all or nothing: an empty buffer of any size takes a segment (tcp_sendmsg).
             sock.send(encode(kind, admission.data + noise[2:end]))

@@ -9,7 +9,7 @@ from typing import Final
 
 from backhaul.net.cpu import has_aes
 from backhaul.net.poller import Poller
-from backhaul.security.hello import PROLOGUES, VERSION, ClientHello, ServerHello, decode, encode
+from backhaul.security.hello import MAX_PADDING, PROLOGUES, VERSION, ClientHello, ServerHello, decode, encode
 from backhaul.security.noise import KEY_SIZE, HandshakeError, Responder, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.security.records import Cipher
@@ -22,7 +22,6 @@ from backhaul.transports.settings import ServerSettings
 from backhaul.wire.peer import Feature, Peer, common_features
 from backhaul.wire.transports import TRANSPORTS, Transport
 
-MAX_PADDING: Final = 256  # bytes: the size of a hello tells nothing
 _REMEMBERED: Final = 1 << 12  # first messages: a recorded one costs no curve operation while it is among them
 
 _TERMINATED: Final = "TLS is terminated between client and server"

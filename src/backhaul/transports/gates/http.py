@@ -229,12 +229,10 @@ class HttpGate:
         self._send(pending, upgrade.accept(upgrade.key_of(request), line), then)
 
     def _begin(self, greeting: "Greeting", connection: Connection) -> None:
-        ip, within = connection.peer.address, self._settings.limits.answer_timeout
-        if greeting.warning:
-            self._throttle.warn((ip, greeting.warning), f"client {ip}: {greeting.warning}")
+        within = self._settings.limits.answer_timeout
         session = self._guard.begin(greeting, self._poller, connection, self._sessions, answer_within=within)
         self._pings.add(session)
-        self._sessions.await_confirmation(session)
+        self._sessions.await_confirmation(session, greeting.warning)
 
     def _admit_tunnel(self, found: "tuple[SealedSession, Seals]", pending: PendingConnection, request: Request) -> None:
         session, seals = found

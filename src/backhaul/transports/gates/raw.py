@@ -181,7 +181,7 @@ class RawGate:
 
     def _received(self, pending: "_PendingClient", data: bytes) -> None:
         if is_nop(data) and self._session_at(pending.ip):
-            self._mismatched(unlike("client", "tcpmux", self._transport.name))
+            self._events.fit.mismatched(unlike("client", "tcpmux", self._transport.name))
             self._lobby.dismiss(pending)
             return
         try:
@@ -249,13 +249,11 @@ class RawGate:
             close = functools.partial(release, self._poller, pending.sock)
             send_whole(self._poller, pending.sock, answer, close, lambda _error: close())
             return
-        if greeting.warning:
-            self._throttle.warn((pending.ip, greeting.warning), f"client {pending.ip}: {greeting.warning}")
         connection = Connection(pending.sock, greeting.peer(pending.ip), rest)
         within = self._settings.limits.answer_timeout
         session = self._guard.begin(greeting, self._poller, connection, self._sessions, answer_within=within)
         session.greet(answer)
-        self._sessions.await_confirmation(session)
+        self._sessions.await_confirmation(session, greeting.warning)
 
     def _open_session(self, credential: Credential, pending: "_PendingClient", rest: bytes) -> None:
         if self._seals:
@@ -265,9 +263,6 @@ class RawGate:
         session.greet(credential.token)
         self._sessions.add(session)
         session.start()
-
-    def _mismatched(self, what: str) -> None:
-        self._events.fit.mismatched(what)
 
 
 class _PendingClient(PendingConnection):

@@ -101,8 +101,11 @@ class Sessions:
         waiting = self._networks.size(network)
         return waiting >= _MAX_UNCONFIRMED_OF_NETWORK or self._lapsed.pause(network) > 0
 
-    def await_confirmation(self, session: "SealedSession") -> None:
-        """Begin to read a session whose client has still to show that it has the keys."""
+    def await_confirmation(self, session: "SealedSession", warning: str) -> None:
+        """Begin to read a session whose client has still to show that it has the keys; log ``warning``, if any."""
+        if warning:
+            ip = session.peer.address
+            self._throttle.warn((ip, warning), f"client {ip}: {warning}")
         if len(self._unconfirmed) >= _MAX_UNCONFIRMED:
             self._abandon(self._networks.oldest_of_largest())
         self._networks.add(network_of(session.peer.address), session)
