@@ -7,7 +7,7 @@ from typing import Final
 from backhaul.net.sockets import IDLE_INTERVAL, TUNNEL_IDLE, USED_INTERVAL, SocketOptions
 from backhaul.relay.patience import Patience
 from backhaul.security.psk import pre_shared_key
-from backhaul.transports.auth import Security
+from backhaul.transports.auth import Protection, Security
 from backhaul.transports.settings import GateLimits
 
 from .config import ClientConfig, ServerConfig
@@ -25,9 +25,14 @@ A vanished peer is noticed on the control channel within a minute; unused sessio
 _MAX_VISITORS: Final = 512  # of the decoy: some 25 MB if all are stalled within a file over TLS
 
 
+def protection(config: ServerConfig | ClientConfig) -> Protection:
+    """Return what this end wants of its peers."""
+    return Protection(Security(config.security), config.encryption)
+
+
 async def prepare_keys(config: ServerConfig | ClientConfig) -> None:
     """Make the keys of the tokens, which takes 100 ms for one that a person has chosen."""
-    if Security(config.security) is not Security.LEGACY:
+    if protection(config).seals:
         for token in config.accepted:
             await asyncio.to_thread(pre_shared_key, token.reveal().encode())
 

@@ -14,7 +14,7 @@ from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.state import ClientState, SessionState
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.memory import backlog_limit
-from backhaul.transports.auth import ForgetfulMemory, KnownServers, OwnTokens, Security
+from backhaul.transports.auth import ForgetfulMemory, KnownServers, OwnTokens
 from backhaul.transports.base import ClientTransport
 from backhaul.transports.registry import make_client
 from backhaul.transports.settings import ClientSettings
@@ -22,7 +22,7 @@ from backhaul.tunnel.client import ClientTunnel
 from backhaul.tunnel.target_book import TargetBook
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
-from .assembly import mux_settings, patient, tunnel_options
+from .assembly import mux_settings, patient, protection, tunnel_options
 from .config import ClientConfig
 from .errors import BackhaulError
 
@@ -145,8 +145,7 @@ class Client:
             remote_port=config.remote_addr.port,
             tokens=OwnTokens(token.reveal() for token in config.accepted),
             mux=mux_settings(config),
-            security=Security(config.security),
-            encryption=config.encryption,
+            protection=protection(config),
             known=self._known,
             host_header=str(config.remote_addr.unscoped),
             edge_ip=config.edge_ip,

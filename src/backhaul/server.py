@@ -14,14 +14,14 @@ from backhaul.relay.flows import FlowTable
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.state import ServerState, SessionState
 from backhaul.system.memory import backlog_limit
-from backhaul.transports.auth import UNNAMED, Credentials, Security
+from backhaul.transports.auth import UNNAMED, Credentials
 from backhaul.transports.base import ServerTransport
 from backhaul.transports.registry import make_server
 from backhaul.transports.settings import DEFAULT_LIMITS, CarrierLimits, GateLimits, ServerSettings
 from backhaul.tunnel.server import ServerTunnel
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
-from .assembly import mux_settings, patient, prepare_keys, tunnel_options
+from .assembly import mux_settings, patient, prepare_keys, protection, tunnel_options
 from .config import ServerConfig
 from .errors import BackhaulError
 
@@ -162,8 +162,7 @@ class Server:
             path=config.path,
             decoy=config.decoy,
             limits=self._limits,
-            security=Security(config.security),
-            encryption=config.encryption,
+            protection=protection(config),
             listeners=WithheldListeners(self._listeners),
             tunnel_options=tunnel_options(config),
         )

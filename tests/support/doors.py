@@ -1,7 +1,7 @@
 """A door of the client by itself: its settings, and an owner that records what it reports."""
 
 from backhaul.net.sockets import SocketOptions
-from backhaul.transports.auth import OwnTokens, Security
+from backhaul.transports.auth import OwnTokens, Protection, Security
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import Settings
@@ -24,7 +24,7 @@ def door_settings(port: int, *, greeting_grace: float = 20.0, mux: Settings | No
         leave=0,
         greeting_grace=greeting_grace,
         mux=mux or Settings(),
-        security=Security.LEGACY,
+        protection=Protection(Security.LEGACY),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Self
 from backhaul.security import kinds
 from backhaul.security.records import Opener, Record, Seals
 from backhaul.security.session import NONCE_SIZE
-from backhaul.transports.auth import OwnTokens, Security
+from backhaul.transports.auth import OwnTokens, Protection, Security
 from backhaul.transports.control.sealed import Codec, RecordCodec, WebSocketCodec
 from backhaul.transports.doors.handshake import Agreement, Handshake, Seen
 from backhaul.transports.settings import ClientSettings
@@ -32,7 +32,7 @@ def client_settings(
 ) -> ClientSettings:
     """Return the settings of a client whose connections the test makes."""
     settings = door_settings(0, mux=mux)
-    return replace(settings, tokens=OwnTokens([token]), security=security, encryption=encryption)
+    return replace(settings, tokens=OwnTokens([token]), protection=Protection(security, encryption))
 
 
 def begin(transport: str = "tcp", settings: ClientSettings | None = None, seen: Seen = Seen()) -> Handshake:  # noqa: B008

@@ -24,7 +24,7 @@ from backhaul.net.poller import make_poller
 from backhaul.net.resolver import Resolver
 from backhaul.relay.engine import Relay
 from backhaul.server import Server
-from backhaul.transports.auth import OwnTokens, Security
+from backhaul.transports.auth import OwnTokens, Protection, Security
 from backhaul.transports.doors.http import HttpDoor
 from backhaul.transports.doors.raw import RawDoor
 from backhaul.transports.settings import ClientSettings
@@ -105,7 +105,9 @@ async def open_door(server: Played, settings: ClientSettings) -> AsyncIterator[R
 def wanted(server: Played, security: Security, *tokens: str) -> ClientSettings:
     """Return the settings of a client that remembers nothing."""
     settings = door_settings(server.listener.port)
-    return replace(settings, security=security, tokens=OwnTokens(tokens or [TOKEN]), host_header="tunnel.example:443")
+    return replace(
+        settings, protection=Protection(security), tokens=OwnTokens(tokens or [TOKEN]), host_header="tunnel.example:443"
+    )
 
 
 async def test_a_server_without_an_answer_gets_the_token_from_auto(

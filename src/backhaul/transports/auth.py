@@ -3,6 +3,7 @@
 import hmac
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
@@ -21,9 +22,33 @@ class Security(Enum):
     LEGACY = "legacy"
     """Exactly as v0.7.2."""
 
-    def allows_v072(self, *, encryption: bool) -> bool:
-        """Return whether a peer of v0.7.2 may be served, which can't be if users' bytes must be sealed."""
-        return self is Security.LEGACY or (self is Security.AUTO and not encryption)
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """What an end wants of its peers."""
+
+    security: Security = Security.AUTO
+    encryption: bool = False
+    """True if users' bytes must be sealed."""
+
+    @property
+    def seals(self) -> bool:
+        """True if protected peers are served."""
+        return self.security is not Security.LEGACY
+
+    @property
+    def required(self) -> bool:
+        """True if only protected peers are served, and TLS must reach them."""
+        return self.security is Security.REQUIRED
+
+    @property
+    def allows_v072(self) -> bool:
+        """True if a peer of v0.7.2 may be served, which can't be if users' bytes must be sealed."""
+        return not self.seals or not (self.required or self.encryption)
+
+
+PROTECTED_IF_POSSIBLE: Final = Protection()
+"""The default of both ends."""
 
 
 class Credential:

@@ -8,7 +8,7 @@ from backhaul.net.sockets import SocketOptions
 from backhaul.net.tls import ClientTls, ServerTls
 from backhaul.wire import smux
 
-from .auth import Credentials, ForgetfulMemory, KnownServers, OwnTokens, Security
+from .auth import PROTECTED_IF_POSSIBLE, Credentials, ForgetfulMemory, KnownServers, OwnTokens, Protection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,9 +72,7 @@ class ServerSettings:
     tls: ServerTls | None = None
     path: str = ""  # before /channel and /tunnel
     decoy: str = "404"  # or a directory, or the URL of a website
-    security: Security = Security.AUTO
-    encryption: bool = False
-    """True if users' bytes must be sealed."""
+    protection: Protection = PROTECTED_IF_POSSIBLE
     limits: GateLimits = DEFAULT_LIMITS
     listeners: Opener = field(default_factory=Listeners)
 
@@ -95,9 +93,7 @@ class ClientSettings:
     leave: float
     """Seconds for which idle connections stay open after the control channel is lost, for users who are on their way.
     A server that has lost it closes them at once."""
-    security: Security = Security.AUTO
-    encryption: bool = False
-    """True if users' bytes must be sealed."""
+    protection: Protection = PROTECTED_IF_POSSIBLE
     known: KnownServers = field(default_factory=ForgetfulMemory)
     host_header: str = ""  # remote_addr as configured
     edge_ip: str = ""  # dialled in place of remote_host

@@ -7,7 +7,6 @@ from typing import Final
 
 from backhaul.errors import TransportError
 from backhaul.security.psk import pre_shared_key
-from backhaul.transports.auth import Security
 from backhaul.transports.base import ClientControlEvents, Opened
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.signals import Signal
@@ -51,7 +50,7 @@ class SealingDoor(ABC):
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
         settings, address = self._settings, self._settings.host_header
-        if settings.security is Security.LEGACY:
+        if not settings.protection.seals:
             return await self._connect_legacy()
         try:
             return await self._try_tokens()
@@ -147,7 +146,7 @@ class SealingDoor(ABC):
     def _may_fall_back(self, error: UnansweredError) -> None:
         """Raise TransportError unless v0.7.2's way may be tried."""
         settings = self._settings
-        if not settings.security.allows_v072(encryption=settings.encryption):
+        if not settings.protection.allows_v072:
             raise TransportError(
                 f'{error}: is the token right, and does the server run this program, with security = "required" or '
                 '"auto"?'

@@ -11,7 +11,6 @@ from backhaul.security.hello import MAX_PADDING, PROLOGUES, VERSION, ClientHello
 from backhaul.security.noise import KEY_SIZE, HandshakeError, Initiator, Keys, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.security.session import Admissions, SessionKeys, Side
-from backhaul.transports.auth import Security
 from backhaul.transports.control.sealed_line import SealedLine, Terms
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.peer import EXTENSIONS, Peer, common_features
@@ -79,8 +78,8 @@ def _hello(settings: ClientSettings, transport: Transport, seen: Seen) -> Client
         version=VERSION,
         mux_version=settings.mux.version if transport.mux else 0,
         features=tuple(sorted(EXTENSIONS)),
-        encryption=settings.encryption,
-        required=settings.security is Security.REQUIRED,
+        encryption=settings.protection.encryption,
+        required=settings.protection.required,
         aes=has_aes(),
         certificate=seen.certificate,
         verified=seen.verified,

@@ -14,7 +14,7 @@ from backhaul.security.noise import KEY_SIZE, HandshakeError, Responder, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.security.records import Cipher
 from backhaul.security.session import LOCATOR_SIZE, Register, SessionKeys, Side
-from backhaul.transports.auth import Credential, Credentials, Security
+from backhaul.transports.auth import Credential, Credentials, Protection
 from backhaul.transports.base import unlike
 from backhaul.transports.connection import Connection
 from backhaul.transports.control.sealed_session import SealedSession, SealedSessionOwner
@@ -34,8 +34,7 @@ class GuardSettings:
 
     transport: Transport
     mux_version: int
-    security: Security
-    encryption: bool
+    protection: Protection
     certificates: Callable[[], frozenset[bytes]]
     """Returns the SHA-256 of the certificates that clients may have got; a set with ``b""`` without TLS."""
 
@@ -159,7 +158,7 @@ class Guard:
         if hello.mux_version != settings.mux_version:
             versions = f"mux_version {hello.mux_version}, this server {settings.mux_version}"
             return f"the client has {versions}; set the same on both ends"
-        required = hello.required or settings.security is Security.REQUIRED
+        required = hello.required or settings.protection.required
         return f"{_TERMINATED}; {_REMEDY}" if required and self._is_terminated(hello) else ""
 
     def _is_terminated(self, hello: ClientHello) -> bool:
@@ -172,7 +171,7 @@ class Guard:
     def _seals_payload(self, hello: ClientHello) -> bool:
         """Return whether records hold payload: when either end wants it and TLS does not do it, or TLS is broken."""
         within_tls = bool(hello.certificate) and self._has_same_tls(hello)
-        wanted = self._settings.encryption or hello.encryption
+        wanted = self._settings.protection.encryption or hello.encryption
         return (wanted and not within_tls) or self._is_terminated(hello)
 
 
@@ -183,8 +182,7 @@ def make_guard(settings: ServerSettings, transport: Transport, certificates: Cal
         GuardSettings(
             transport=transport,
             mux_version=settings.mux.version if transport.mux else 0,
-            security=settings.security,
-            encryption=settings.encryption,
+            protection=settings.protection,
             certificates=certificates,
         ),
     )

@@ -18,7 +18,7 @@ from backhaul.net.predicates import unacknowledged
 from backhaul.net.sending import send_whole
 from backhaul.net.tls import ServerContext, explain
 from backhaul.relay.pings import Pings
-from backhaul.transports.auth import Credential, Security
+from backhaul.transports.auth import Credential
 from backhaul.transports.base import GateEvents
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.control.http_session import HttpSession
@@ -189,7 +189,7 @@ class HttpGate:
     def _admit(self, pending: PendingConnection, request: Request) -> bool:
         """Admit a connection, even from a barred network, if its request proves a token; return whether it does."""
         message = upgrade.sealed_message(request)
-        if message and self._settings.security is not Security.LEGACY and self._admit_sealed(pending, request, message):
+        if message and self._settings.protection.seals and self._admit_sealed(pending, request, message):
             return True
         credential = self._bearer_of(request)
         if not credential:
@@ -243,7 +243,7 @@ class HttpGate:
 
     def _bearer_of(self, request: Request) -> Credential | None:
         """Return the credential whose token the request carries in clear, or None."""
-        if not self._settings.security.allows_v072(encryption=self._settings.encryption):
+        if not self._settings.protection.allows_v072:
             return None
         token = upgrade.bearer(request)
         return None if token is None else self._credentials.find(token)
@@ -329,7 +329,7 @@ class HttpGate:
         self._show_decoy(pending, plain_on_tls=True)
 
     def _open_session(self, connection: Connection) -> None:
-        if self._settings.security is not Security.LEGACY:
+        if self._settings.protection.seals:
             warn_of_legacy(connection.peer.address)
         within = self._settings.limits.answer_timeout
         session = HttpSession(self._poller, connection, self._sessions, answer_within=within)

@@ -18,7 +18,7 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller, release
 from backhaul.net.predicates import has_input
 from backhaul.net.sending import send_whole
-from backhaul.transports.auth import Credential, Security
+from backhaul.transports.auth import Credential
 from backhaul.transports.base import GateEvents, unlike
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.control.raw_session import RawSession
@@ -56,6 +56,7 @@ class RawGate:
         self._poller = poller
         self._settings = settings
         self._credentials = settings.credentials
+        self._protection = settings.protection
         self._transport = TRANSPORTS[transport]
         self._reputation = Reputation(settings.limits)
         self._lobby = Lobby(
@@ -84,14 +85,6 @@ class RawGate:
 
         return make_guard(self._settings, self._transport, lambda: frozenset({b""}))
 
-    @property
-    def _seals(self) -> bool:
-        return self._settings.security is not Security.LEGACY
-
-    @property
-    def _allows_v072(self) -> bool:
-        return self._settings.security.allows_v072(encryption=self._settings.encryption)
-
     def greet(self, sock: socket.socket, ip: str, data: bytes = b"") -> None:
         """Take over a connection, which must begin with a handshake or an admission."""
         data = data or first_bytes(sock)
@@ -104,7 +97,7 @@ class RawGate:
 
     def _let_in(self, sock: socket.socket, ip: str, data: bytes) -> bool:
         """Admit a connection whose admission has arrived as a whole; return whether it has."""
-        if len(data) <= HEAD_SIZE or sealed_kind(data[2]) is not Sealed.ADMISSION or not self._seals:
+        if len(data) <= HEAD_SIZE or sealed_kind(data[2]) is not Sealed.ADMISSION or not self._protection.seals:
             return False
         end = HEAD_SIZE + int.from_bytes(data[:2])
         found = self._guard.register.check(data[HEAD_SIZE:end]) if len(data) >= end else None
@@ -193,12 +186,12 @@ class RawGate:
             self._judge(pending, frame)
 
     def _judge(self, pending: "_PendingClient", frame: Frame) -> None:
-        kind = sealed_kind(frame.kind) if self._seals else Sealed.NOTHING
+        kind = sealed_kind(frame.kind) if self._protection.seals else Sealed.NOTHING
         if kind is Sealed.HANDSHAKE:
             self._judge_handshake(pending, frame)
         elif kind is Sealed.ADMISSION:
             self._judge_admission(pending, frame)
-        elif frame.kind == Signal.CHANNEL and self._allows_v072:
+        elif frame.kind == Signal.CHANNEL and self._protection.allows_v072:
             self._judge_token(pending, frame)
         else:
             self._refuse(pending, "no valid handshake")
@@ -256,7 +249,7 @@ class RawGate:
         self._sessions.await_confirmation(session, greeting.warning)
 
     def _open_session(self, credential: Credential, pending: "_PendingClient", rest: bytes) -> None:
-        if self._seals:
+        if self._protection.seals:
             warn_of_legacy(pending.ip)
         connection = Connection(pending.sock, Peer(pending.ip, credential.name), rest)
         session = RawSession(self._poller, connection, self._transport, self._sessions)
