@@ -3,6 +3,13 @@
 Code that Python's own protocols ask for a ValueError or an OSError, such as a parser of one value, raises that.
 """
 
+from typing import Final
+
+import msgspec
+
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that have no meaning: broken text and deep nesting have errors of their own."""
+
 
 class BackhaulError(Exception):
     """An error that the program expects and catches; its text for an administrator is one line.

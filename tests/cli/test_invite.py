@@ -195,6 +195,8 @@ def encoded(body: bytes) -> str:
         (b"\x02new", "of a newer version of this program"),
         (b"", "of a newer version"),
         (b"\x01", "has no meaning"),
+        (b"\x01\x91\xa1\xff", "has no meaning"),
+        (b"\x01" + b"\x91" * 9999, "has no meaning"),
         (b"\x01" + msgspec.msgpack.encode(["a:1", "tcp"]), "has no meaning"),
         (
             b"\x01" + msgspec.msgpack.encode(["a:1", "quic", TOKEN, 1, ""]),

@@ -149,7 +149,13 @@ async def test_nothing_runs(arguments: list[str], output: str, folder: Path, ask
 
 @pytest.mark.parametrize(
     ("answer", "problem"),
-    [(b"", "truncated"), (b'{"a": 1', "truncated"), (b"{]", "malformed"), (b"[]", "Expected `object`")],
+    [
+        (b"", "truncated"),
+        (b'{"a": 1', "truncated"),
+        (b"{]", "malformed"),
+        (b"[]", "Expected `object`"),
+        (b'{"a": "\xff"}', "utf-8"),
+    ],
 )
 async def test_a_broken_answer_is_one_line(answer: bytes, problem: str, folder: Path, ask: Callable[..., Any]) -> None:
     path = folder / "odd-01234567.sock"

@@ -20,7 +20,10 @@ def test_fields_of_later_versions_are_ignored() -> None:
     assert decode(ClientHello, payload) == ClientHello("tcp")
 
 
-@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x80", msgspec.msgpack.encode({"transport": 1})])
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"\xc1", b"\x80", msgspec.msgpack.encode({"transport": 1}), b"\x81\xa9transport\xa1\xff", b"\x91" * 9999],
+)
 def test_other_payloads_are_refused(payload: bytes) -> None:
     with pytest.raises(HandshakeError):
         decode(ClientHello, payload)

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backhaul.wire.messages import (
@@ -60,6 +60,8 @@ def test_texts_that_can_not_be_logged_are_refused(fields: list[str]) -> None:
 
 
 @given(st.binary())
+@example(b"\x92\xa1\xff\xa0")  # no UTF-8
+@example(b"\x94\xa0\xa0\xc4\x00" + b"\x91" * 9999)  # nested in an element of a later version
 def test_other_bodies_raise_the_announced_error(body: bytes) -> None:
     try:
         refusal = read_refusal(body)

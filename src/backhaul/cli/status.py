@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from backhaul.config.messages import few
+from backhaul.errors import UNREADABLE
 from backhaul.monitor.status import NO_CLIENT, Event, PortStatus, Status
 from backhaul.system.log import escape
 from backhaul.system.status_socket import ask, clear, socket_name, sockets
@@ -76,7 +77,7 @@ def _collect(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str], li
             foreign.append(path)
         except TimeoutError:
             problems.append(f"{path}: the program runs, but does not answer")
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, *UNREADABLE) as error:
             problems.append(f"{path}: broken answer: {error}")
     return documents, problems, foreign
 

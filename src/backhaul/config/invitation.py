@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from backhaul.errors import UNREADABLE
+
 from .address import Address
 from .messages import show
 from .schema import ServerConfig
@@ -69,7 +71,7 @@ def read_line(line: str) -> Invitation:
         raise ValueError("the line is of a newer version of this program; update this one")
     try:
         address, transport, token, mux_version, path = msgspec.msgpack.decode(body[1:], type=_Fields)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         raise ValueError("the line has no meaning; let `backhaul server invite` print another") from None
     return Invitation(address=address, transport=transport, token=Secret(token), mux_version=mux_version, path=path)
 

@@ -16,6 +16,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct, field
 
+from backhaul.errors import UNREADABLE
 from backhaul.net.log_throttle import LogThrottle
 
 from . import files
@@ -157,7 +158,7 @@ def _parse(data: bytes) -> dict[int, int]:
         return {}  # an empty file made by hand to have the right owner
     try:
         document = _DECODER.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         raise ValueError("is no usage log") from None
     if isinstance(document, list):
         return {entry.port: entry.usage for entry in document}

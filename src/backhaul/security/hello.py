@@ -4,6 +4,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from backhaul.errors import UNREADABLE
+
 from .noise import HandshakeError
 from .records import Cipher
 
@@ -75,5 +77,5 @@ def decode(kind: type[Hello], payload: bytes) -> Hello:
     """Return the hello in an authentic payload; fields of a later version are ignored. Raises HandshakeError."""
     try:
         return msgspec.msgpack.decode(payload, type=kind)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         raise HandshakeError("the payload of a handshake can't be read") from None

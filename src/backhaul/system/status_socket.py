@@ -20,6 +20,8 @@ from typing import Final
 
 import msgspec
 
+from backhaul.errors import UNREADABLE
+
 ROOT: Final = Path("/run")
 
 _PATTERNS: Final = ("backhaul/*.sock", "backhaul/*/*.sock", "user/*/backhaul/*.sock")
@@ -141,7 +143,7 @@ def _document(path: Path) -> dict[str, object]:
     """Return the document of the program behind a socket; empty if there is no answer within a second."""
     try:
         return msgspec.json.decode(ask(path, _STOPPING_PATIENCE), type=dict[str, object])
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *UNREADABLE):
         return {}
 
 

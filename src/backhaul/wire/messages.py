@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from backhaul.errors import TransportError
+from backhaul.errors import UNREADABLE, TransportError
 
 from .signals import Signal
 from .targets import MAX_TARGET
@@ -72,7 +72,7 @@ def read_refusal(body: bytes) -> Refusal:
     """Return the refusal; both texts can be logged. Raises MessageError."""
     try:
         refusal = msgspec.msgpack.decode(body, type=Refusal)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         raise MessageError("a refusal can't be read") from None
     for text, most in ((refusal.target, MAX_TARGET), (refusal.reason, MAX_REASON)):
         if len(text) > most or not text.isprintable():
