@@ -139,7 +139,7 @@ class Server:
     def _serving(self) -> bool:
         """True while there are users, and a client to carry them, or one expected soon."""
         coming = self.tunnel.busy and not self._listeners.kept
-        return self.tunnel.useful and bool(self.relay.live or self.tunnel.waiting or coming)
+        return self.tunnel.useful and bool(self.relay.busy or self.tunnel.waiting or coming)
 
     def close(self) -> None:
         """End at once: users in flight are reset."""

@@ -10,6 +10,8 @@ from msgspec import Struct
 class LinkState(Struct, frozen=True, gc=False):
     """A smux session on a connection."""
 
+    number: int
+    """Sessions of one process are numbered from 1."""
     streams: int
     """Streams that are not closed by both sides."""
     extensions: bool

@@ -7,6 +7,7 @@ from tests.support.net import until
 
 from backhaul.net.udp import Counters
 from backhaul.relay.flows import Flow, FlowTable
+from backhaul.relay.outcome import Progress
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.wire.datagrams import Batch
 
@@ -45,12 +46,14 @@ async def test_datagrams_wait_for_the_far_end_and_then_pass() -> None:
     scene = Scene()
     flow, near = scene.flow()
     flow.from_near([b"one", b"two"])
+    assert flow.progress() == Progress(6, 0, "waiting", "")
     far = End()
     flow.attach(far)
     flow.from_near([b"three"])
     flow.from_far([b"answer"])
     assert (far.sent, near.sent) == ([b"one", b"two", b"three"], [b"answer"])
     assert (scene.traffic.received.bytes, scene.traffic.sent.bytes) == (11, 6)
+    assert flow.progress() == Progress(11, 6, "open", "")
     scene.table.close()
 
 

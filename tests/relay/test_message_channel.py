@@ -114,7 +114,7 @@ class TestLingering:
         joined.start()
         await fill(target)
         joined.close()
-        assert list(relay.live) == [channel]
+        assert list(relay.lingering) == [channel]
         return peer, joined.taken
 
     async def test_a_slow_reader_gets_the_whole_answer(self, net: Net, relay: Relay) -> None:
@@ -123,12 +123,12 @@ class TestLingering:
         for _ in range(30):  # longer than three times the silence that would end it
             received += len(await peer.receive(1 << 13))
             await looks.next()
-        assert relay.live
+        assert relay.lingering
         assert received + len(await peer.receive_all()) > sent
 
     async def test_a_reader_that_takes_nothing_is_reset(self, net: Net, relay: Relay) -> None:
         peer, _ = await self.answered(net, relay)
-        await until(lambda: not relay.live)
+        await until(lambda: not relay.lingering)
         assert not await peer.closed()
 
 

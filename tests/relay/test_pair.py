@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
-from tests.support.net import Peer, fill, until
+from tests.support.net import Peer, fill, until, until_reset
 from tests.support.tunnel import Net
 
 from backhaul.net.poller import make_poller
 from backhaul.net.predicates import has_error
 from backhaul.relay.direction import COPY_SIZE
 from backhaul.relay.engine import Relay, splice_available
-from backhaul.relay.outcome import Outcome
+from backhaul.relay.outcome import Ending, Outcome, Progress
 from backhaul.relay.pair import End, Pair, join_sockets
 from backhaul.relay.patience import Patience
 from backhaul.relay.traffic import Meter, Traffic
@@ -28,7 +28,12 @@ class Bench:
     net: Net
     relay: Relay
     traffic: Traffic = field(default_factory=lambda: Traffic(Meter(), Meter()))
-    done: int = 0
+    endings: list[Ending] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """How many pairs have ended."""
+        return len(self.endings)
 
     async def join(
         self, *, far_half_close: bool = True, near_half_close: bool = True, preface: bytes = b"", sent_before: int = 0
@@ -47,8 +52,8 @@ class Bench:
         )
         return Joint(pair, user, target)
 
-    def _done(self, _outcome: Outcome) -> None:
-        self.done += 1
+    def _done(self, outcome: Outcome) -> None:
+        self.endings.append(outcome.ending)
 
 
 @dataclass
@@ -67,8 +72,21 @@ async def bench(request: pytest.FixtureRequest, net: Net) -> AsyncIterator[Bench
     yield Bench(net, relay)
     relay.close()
     poller.close()
-    assert not relay.live
+    assert not relay.busy
     assert relay.pipes.lent == 0
+
+
+async def test_a_pair_tells_its_progress_until_it_is_closed_from_outside(bench: Bench) -> None:
+    joint = await bench.join()
+    await joint.user.send(b"request")
+    assert await joint.target.receive(7) == b"request"
+    assert joint.pair.progress() == Progress(7, 0, "open", "")
+    joint.user.shut_write()
+    assert await joint.target.closed()
+    assert joint.pair.progress().phase == "user ended"
+    joint.pair.end(Ending.CLOSED)
+    await until_reset(joint.user)
+    assert bench.endings == [Ending.CLOSED]
 
 
 async def test_a_preface_goes_first(bench: Bench) -> None:

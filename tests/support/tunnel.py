@@ -239,9 +239,9 @@ class Net(Sockets):
         self.close_peers()
         ends: list[Server | Client] = [*self._clients, *self._servers]
         try:
-            await until(lambda: not any(end.relay.live for end in ends), patience=5)
+            await until(lambda: not any(end.relay.busy for end in ends), patience=5)
         except TimeoutError:
-            raise AssertionError(f"pairs live on: {[end.relay.live for end in ends]}") from None
+            raise AssertionError(f"pairs live on: {[end.relay.busy for end in ends]}") from None
         finally:
             for end in ends:
                 await end.stop()

@@ -90,6 +90,7 @@ class Link:
         make_sender: MakeSender = Sender,
     ) -> None:
         self.relay = relay
+        self.number = relay.next_link()
         self.conn = conn
         self.session: Session[TunnelSink] = Session(role, settings, self, relay.loop.time())
         self.stall = StallDetector(relay, conn, self.session, self._tell_owner)
@@ -128,6 +129,7 @@ class Link:
     def state(self) -> LinkState:
         """Return the state of this session as data."""
         return LinkState(
+            number=self.number,
             streams=len(self),
             extensions=self.peer.extended,
             proven=self.proven,

@@ -35,6 +35,11 @@ class SmuxChannel:
         return self._link.peer.supports(Feature.HALF_CLOSE)
 
     @property
+    def stream(self) -> str:
+        """The numbers of stream and session."""
+        return f"stream {self._stream.id} of session {self._link.number}"
+
+    @property
     def blocked(self) -> bool:
         """True while the connection of all streams takes no bytes."""
         return self._link.sender.blocked

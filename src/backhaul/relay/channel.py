@@ -15,6 +15,18 @@ OUT = shared_buffer(FRAMES_AT + _FRAMES_SIZE)
 """Outgoing frames, which are built and sent within one wake-up."""
 
 
+def payloads(size: int, header_room: int, limit: int) -> list[memoryview]:
+    """Return places in OUT for payloads of ``size`` bytes, ``limit`` bytes together, each after a hole."""
+    places: list[memoryview] = []
+    start = FRAMES_AT + header_room
+    while limit and len(places) < MAX_FRAMES:
+        length = min(size, limit)
+        places.append(OUT[start : start + length])
+        start += length + header_room
+        limit -= length
+    return places
+
+
 class Consumer(Protocol):
     """The user of a channel, which gets its payload and events. The first four methods are those of ``smux.Sink``."""
 
@@ -62,6 +74,10 @@ class Channel(Protocol):
     @property
     def half_close(self) -> bool:
         """True if the peer keeps one direction open when the other ends, and this direction can still be ended."""
+
+    @property
+    def stream(self) -> str:
+        """The stream of a session that this is, as text; empty for a connection of the user's own."""
 
     @property
     def blocked(self) -> bool:

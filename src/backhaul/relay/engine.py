@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 from typing import Protocol
@@ -13,7 +14,7 @@ from backhaul.state import LinkState, RelayState
 
 from .budget import DEFAULT_LIMIT, Budget
 from .flows import FlowTable
-from .outcome import Done, Outcome
+from .outcome import Done, Ending, Outcome, Progress
 from .patience import DEFAULT_PATIENCE, Patience
 from .pings import Pings
 
@@ -44,6 +45,20 @@ class Joined(Protocol):
         """Close both ends; later calls do nothing."""
 
 
+class InFlight(Joined, Protocol):
+    """A user in flight."""
+
+    @property
+    def done(self) -> Done | None:
+        """The owner's record of the user, which is called at the end."""
+
+    def progress(self) -> Progress:
+        """Return the progress of the user; call only before the end."""
+
+    def end(self, ending: Ending) -> None:
+        """Close both ends and report the outcome; later calls do nothing."""
+
+
 class Relay:
     """Poller, pipes, limits and logs for all users, and the set of live connections. Each process has one for each end.
 
@@ -66,8 +81,11 @@ class Relay:
         self.complaints = LogThrottle(log)  # about mistakes of peers
         self.budget = Budget(backlog_limit, self.complaints)
         self.splicing = splice_available() if splicing is None else splicing
-        self.live: set[Joined] = set()
+        self.live: set[InFlight] = set()
+        self.lingering: set[Joined] = set()  # without a user; the last bytes are on their way
         self.links: set[Session] = set()
+        self.next_link = itertools.count(1).__next__
+        """Returns the number of a new session."""
         self.flows = FlowTable() if flows is None else flows
         self.patience = patience
         self.pings = Pings(lambda: self.patience.quiet, poller.faults)
@@ -81,6 +99,11 @@ class Relay:
         self.flows.bound(max_flows, flow_timeout)
 
     @property
+    def busy(self) -> bool:
+        """True while there are users, or connections with bytes for those who have gone."""
+        return bool(self.live or self.lingering)
+
+    @property
     def watched(self) -> int:
         """The number of connections with one ended direction."""
         return len(self._watched)
@@ -90,8 +113,9 @@ class Relay:
         links = tuple(link.state() for link in self.links)
         return RelayState(users=len(self.live), flows=len(self.flows), unsent=self.budget.held, links=links)
 
-    def finished(self, joined: Joined, done: Done | None, outcome: Outcome) -> None:
+    def finished(self, joined: InFlight, done: Done | None, outcome: Outcome) -> None:
         """Drop two ends that have closed, and call ``done``; an exception in it concerns no other user."""
+        self.live.discard(joined)
         self.forget(joined)
         try:
             if done:
@@ -101,22 +125,22 @@ class Relay:
 
     def forget(self, joined: Joined) -> None:
         """Drop two ends that have closed."""
-        self.live.discard(joined)
+        self.lingering.discard(joined)
         self._watched.pop(joined, None)
-        if not self.live and self._drained:
+        if self._drained and not self.busy:
             self._drained.set()
 
     async def drained(self, patience: float) -> None:
         """Return when all users' connections have ended, after ``patience`` seconds at the latest."""
         self._drained = asyncio.Event()
-        if self.live:
+        if self.busy:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(patience):
                     await self._drained.wait()
 
     def close(self) -> None:
         """Reset all connections that remain, and close the pipes."""
-        for joined in list(self.live):
+        for joined in (*self.live, *self.lingering):
             joined.close(reset=True)
         for link in list(self.links):
             link.end("this end is shutting down")

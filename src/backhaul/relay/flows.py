@@ -9,7 +9,7 @@ import asyncio
 import math
 import socket
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Protocol
 
 from backhaul.net.endpoints import Address
@@ -17,6 +17,7 @@ from backhaul.net.poller import Poller
 from backhaul.net.udp import Counters, DatagramQueue, DatagramSocket, prepare
 from backhaul.wire.datagrams import Batch
 
+from .outcome import Progress, next_number
 from .shares import Shares
 from .traffic import Traffic
 
@@ -53,6 +54,10 @@ class Flow:
         "closed",
         "counters",
         "last_used",
+        "number",
+        "received",
+        "sent",
+        "since",
         "source",
         "target",
         "traffic",
@@ -80,7 +85,11 @@ class Flow:
         self.answered = False  # by the target
         self.closed = False
         self.last_used = 0.0  # the table's clock
+        self.number = next_number()
+        self.received = 0  # bytes
+        self.sent = 0  # bytes
         table.add(self)
+        self.since = self.last_used
 
     def attach(self, far: DatagramEnd) -> None:
         """Make ``far`` the far end, which replaces the one before; datagrams that waited go first."""
@@ -95,10 +104,21 @@ class Flow:
         """The end towards the user."""
         return self._near
 
+    def progress(self) -> Progress:
+        """Return the progress of the user."""
+        return Progress(self.received, self.sent, self._phase(), "")
+
+    def _phase(self) -> str:
+        if isinstance(self._far, DatagramQueue):
+            return "waiting"
+        return "refused" if isinstance(self._far, Refusal) else "open"
+
     def from_near(self, batch: Batch) -> None:
         """Pass on datagrams of the user."""
         self._table.touch(self)
-        self.traffic.received.bytes += sum(map(len, batch))
+        size = sum(map(len, batch))
+        self.received += size
+        self.traffic.received.bytes += size
         self._far.send(batch)
 
     def from_far(self, batch: Batch) -> None:
@@ -107,7 +127,9 @@ class Flow:
             self._table.touch(self)
         else:
             self._table.answered(self)
-        self.traffic.sent.bytes += sum(map(len, batch))
+        size = sum(map(len, batch))
+        self.sent += size
+        self.traffic.sent.bytes += size
         self._near.send(batch)
 
     def close(self) -> None:
@@ -158,6 +180,9 @@ class FlowTable:
 
     def __len__(self) -> int:
         return len(self._flows)
+
+    def __iter__(self) -> Iterator[Flow]:
+        return iter(self._flows)
 
     @property
     def last_used(self) -> float:

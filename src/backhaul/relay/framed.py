@@ -14,10 +14,10 @@ from backhaul.net.poller import END_FOLLOWS, FAULT, WOULD_BLOCK, release
 from backhaul.net.predicates import at_eof
 from backhaul.wire.smux import SmuxError
 
-from .channel import FRAMES_AT, MAX_FRAMES, OUT, Channel
+from .channel import FRAMES_AT, OUT, Channel, payloads
 from .engine import Relay
-from .half_close import BOTH_UNDERSTAND, ENDING, FAR_DOES_NOT, NEAR_DOES_NOT, OPEN, Action, Event, Side
-from .outcome import Done, Ending, Outcome
+from .half_close import BOTH_UNDERSTAND, ENDING, FAR_DOES_NOT, NEAR_DOES_NOT, OPEN, PHASES, Action, Event, Side
+from .outcome import Done, Ending, Outcome, Progress
 from .traffic import Traffic
 
 log = logging.getLogger("backhaul.tunnel")
@@ -39,7 +39,6 @@ class FramedRelay:
         "_answered",
         "_backlog",
         "_bulk",
-        "_done",
         "_from_sock",
         "_hold",
         "_other",
@@ -51,6 +50,7 @@ class FramedRelay:
         "_to_sock",
         "channel",
         "closed",
+        "done",
         "given",
         "taken",
     )
@@ -71,7 +71,7 @@ class FramedRelay:
         self.given = 0  # bytes written to the socket
         self.closed = False
         self._sock = sock
-        self._done = done
+        self.done = done
         self._side, self._other = (Side.USER, Side.TARGET) if towards_user else (Side.TARGET, Side.USER)
         self._state = OPEN
         self._from_sock, self._to_sock = traffic if towards_user else (traffic.sent, traffic.received)
@@ -85,6 +85,10 @@ class FramedRelay:
     def moved(self) -> int:
         """The bytes moved so far, both ways together."""
         return self.taken + self.given
+
+    def progress(self) -> Progress:
+        """Return the progress of the user."""
+        return Progress(*self._both_ways(), PHASES[self._state.ended], self.channel.stream)
 
     def start(self, kept: bytes = b"", *, ended: bool = False, sent_before: int = 0) -> None:
         """Begin; ``kept`` holds bytes that arrived on the channel before and are not consumed yet.
@@ -176,7 +180,7 @@ class FramedRelay:
 
     def on_reset(self) -> None:
         """End because the socket at the other end was reset."""
-        self._end(Ending.RESET_BY_TARGET if self._side is Side.USER else Ending.RESET_BY_USER, tell=False)
+        self.end(Ending.RESET_BY_TARGET if self._side is Side.USER else Ending.RESET_BY_USER, tell=False)
 
     def deliver(self) -> None:
         """Write the pieces in the shared buffer; keep a copy of those that the socket does not take."""
@@ -195,34 +199,34 @@ class FramedRelay:
 
     def abort(self) -> None:
         """End because the program has failed."""
-        self._end(Ending.FAILED)
+        self.end(Ending.FAILED)
 
     def over_budget(self) -> None:
         """End because the socket does not read."""
-        self._end(Ending.SHORT_OF_MEMORY)
+        self.end(Ending.SHORT_OF_MEMORY)
 
     def close(self, *, reset: bool = False) -> None:
         """Close the socket and finish the channel in order, or with a reset because the program stops."""
-        self._end(Ending.SHUTDOWN if reset else ENDING[self._state.ended])
+        self.end(Ending.SHUTDOWN if reset else ENDING[self._state.ended])
 
     def silent_for(self, seconds: float) -> None:
         """Reset both sides after a long silence; tell the channel of a held-back end after a short one."""
         if seconds >= self._relay.patience.half_close:
             log.debug("reset a half-closed connection after %.0f s of silence", seconds)
-            self._end(Ending.SILENT)
+            self.end(Ending.SILENT)
         elif seconds >= self._hold:
             self._tell_held()
 
     def _lost(self) -> None:
         ended = self._state.ended
-        self._end(ENDING[ended] if self._other in ended else Ending.LOST)
+        self.end(ENDING[ended] if self._other in ended else Ending.LOST)
 
     def sock_reset(self) -> None:
         """End because the socket was reset."""
-        self._end(Ending.RESET_BY_USER if self._side is Side.USER else Ending.RESET_BY_TARGET)
+        self.end(Ending.RESET_BY_USER if self._side is Side.USER else Ending.RESET_BY_TARGET)
 
-    def _end(self, ending: Ending, *, tell: bool = True) -> None:
-        """Close both sides; ``tell`` the peer of a reset."""
+    def end(self, ending: Ending, *, tell: bool = True) -> None:
+        """Close both sides; ``tell`` the peer of a reset. Later calls do nothing."""
         if self.closed:
             return
         self.closed = True
@@ -232,8 +236,11 @@ class FramedRelay:
         self._backlog = None
         release(self._relay.poller, self._sock, reset=reset, drained=self._side in self._state.ended)
         self.channel.drop(reset=reset and tell)
-        received, sent = (self.taken, self.given) if self._side is Side.USER else (self.given, self.taken)
-        self._relay.finished(self, self._done, Outcome(received, sent, ending))
+        self._relay.finished(self, self.done, Outcome(*self._both_ways(), ending))
+
+    def _both_ways(self) -> tuple[int, int]:
+        """Return the bytes from the user, and those to the user."""
+        return (self.taken, self.given) if self._side is Side.USER else (self.given, self.taken)
 
     def _read(self, limit: int) -> None:
         """Read up to ``limit`` bytes of the socket after holes for their headers, and send them."""
@@ -243,7 +250,7 @@ class FramedRelay:
                 first = FRAMES_AT + self.channel.header_room
                 count = self._sock.recv_into(OUT[first : first + limit])
             else:
-                count = self._sock.recvmsg_into(_payloads(size, self.channel.header_room, limit))[0]
+                count = self._sock.recvmsg_into(payloads(size, self.channel.header_room, limit))[0]
             last = count > 0 and self._relay.poller.ending and self.channel.half_close and at_eof(self._sock)
         except WOULD_BLOCK:
             self.channel.settle()
@@ -384,15 +391,3 @@ class FramedRelay:
             self._lost()
         elif self._other in self._state.ended:
             self._channel_over()
-
-
-def _payloads(size: int, header_room: int, limit: int) -> list[memoryview]:
-    """Return places for payloads of ``size`` bytes, ``limit`` bytes together, each after a hole."""
-    places: list[memoryview] = []
-    start = FRAMES_AT + header_room
-    while limit and len(places) < MAX_FRAMES:
-        length = min(size, limit)
-        places.append(OUT[start : start + length])
-        start += length + header_room
-        limit -= length
-    return places

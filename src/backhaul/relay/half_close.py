@@ -76,6 +76,15 @@ ENDING: Final = {
 }
 """The outcome of an orderly end by ``State.ended``: the side that ended first has closed the connection."""
 
+PHASES: Final = {
+    (): "open",
+    (Side.USER,): "user ended",
+    (Side.USER, Side.TARGET): "ending",
+    (Side.TARGET,): "target ended",
+    (Side.TARGET, Side.USER): "ending",
+}
+"""The words for a connection in flight, by ``State.ended``."""
+
 
 def follow(state: State, side: Side, event: Event, policy: Policy) -> Step:
     """Return the step that follows from an event; a repeated event changes nothing."""

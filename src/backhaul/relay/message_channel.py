@@ -46,6 +46,8 @@ class MessageChannel:
         "header_room",
     )
 
+    stream = ""
+
     def __init__(self, relay: Relay, conn: socket.socket, codec: Codec, unsent: bytes = b"") -> None:
         """``unsent`` is the rest of a message that has been sent in part, and goes first."""
         self._relay = relay
@@ -277,7 +279,7 @@ class MessageChannel:
     def _linger(self) -> None:
         """Stay open without a consumer until the connection has taken all of the answer."""
         self._lingering = True
-        self._relay.live.add(self)
+        self._relay.lingering.add(self)
         self._relay.watch(self)
 
     def _release(self, *, reset: bool = False) -> None:

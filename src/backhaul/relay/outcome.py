@@ -1,8 +1,9 @@
 """The end of a user's connection, as it is counted and logged."""
 
+import itertools
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Ending(Enum):
@@ -18,6 +19,7 @@ class Ending(Enum):
     FAILED = "internal error"
     SHUTDOWN = "this program was stopped"
     NOT_CARRIED = "no tunnel connection was free"
+    CLOSED = "closed by the administrator"
 
     @property
     def orderly(self) -> bool:
@@ -33,8 +35,20 @@ class Outcome(NamedTuple):
     ending: Ending
 
 
+class Progress(NamedTuple):
+    """A user in flight at one moment."""
+
+    received: int  # bytes from the user
+    sent: int  # bytes to the user
+    phase: str
+    stream: str  # the stream of a session that carries the user; empty on a connection of the user's own
+
+
 Done = Callable[[Outcome], None]
 """A function that is called once, when a user's connection has ended."""
+
+next_number: Final = itertools.count(1).__next__
+"""Return a number for a user or flow, which no other one of this process has."""
 
 NOT_CARRIED = Outcome(0, 0, Ending.NOT_CARRIED)
 FAILED = Outcome(0, 0, Ending.FAILED)

@@ -9,8 +9,8 @@ from backhaul.net.poller import FAULT, release
 
 from .direction import Direction
 from .engine import Relay
-from .half_close import BOTH_UNDERSTAND, ENDING, FAR_DOES_NOT, NEAR_DOES_NOT, OPEN, Action, Event, Side
-from .outcome import Done, Ending, Outcome
+from .half_close import BOTH_UNDERSTAND, ENDING, FAR_DOES_NOT, NEAR_DOES_NOT, OPEN, PHASES, Action, Event, Side
+from .outcome import Done, Ending, Outcome, Progress
 from .traffic import Traffic
 
 log = logging.getLogger("backhaul.tunnel")
@@ -31,11 +31,11 @@ class Pair:
     ``near`` is the end towards the user, ``far`` the end towards the target.
     """
 
-    __slots__ = ("_done", "_hold", "_table", "closed", "latest", "relay", "state", "to_far", "to_near")
+    __slots__ = ("_hold", "_table", "closed", "done", "latest", "relay", "state", "to_far", "to_near")
 
     def __init__(self, relay: Relay, near: End, far: End, traffic: Traffic, done: Done | None) -> None:
         self.relay = relay
-        self._done = done
+        self.done = done
         self.closed = False
         self.to_far = Direction(self, Side.USER, near.sock, far.sock, traffic.received, hasty=not near.half_close)
         self.to_near = Direction(self, Side.TARGET, far.sock, near.sock, traffic.sent, hasty=not far.half_close)
@@ -50,6 +50,10 @@ class Pair:
     def moved(self) -> int:
         """The bytes moved so far, both ways together."""
         return self.to_far.moved + self.to_near.moved
+
+    def progress(self) -> Progress:
+        """Return the progress of the user."""
+        return Progress(self.to_far.moved, self.to_near.moved, PHASES[self.state.ended], "")
 
     def start(self, preface: bytes) -> None:
         """Begin both directions; ``preface`` goes to the far end first."""
@@ -114,7 +118,7 @@ class Pair:
         self.to_near.release()
         outcome = Outcome(self.to_far.moved, self.to_near.moved, ending)
         del self.to_far, self.to_near, self.latest  # without reference cycles everything is freed at once
-        self.relay.finished(self, self._done, outcome)
+        self.relay.finished(self, self.done, outcome)
 
     def _hold_back(self, direction: Direction) -> None:
         answered = self.latest is self.to_near
