@@ -20,6 +20,8 @@ They stay the same in later versions, because an end that can't read a hello can
 
 MAX_PADDING: Final = 256
 """Bytes of padding in a hello, a random number up to this, so that its size tells nothing."""
+PROBE_PADDING: Final = 1600
+"""Bytes of padding in a probe, and so in its answer, that fill a packet of Ethernet on each transport."""
 
 
 class ClientHello(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -43,6 +45,8 @@ class ClientHello(msgspec.Struct, frozen=True, omit_defaults=True):
     """The SHA-256 of the certificate that the client got; empty without TLS."""
     verified: bool = False
     """True if an authority vouches for that certificate, or the client knows it, so TLS may end at a CDN."""
+    probe: bool = False
+    """True if the client only asks whether it fits. The answer has as much padding, and no session follows."""
     padding: bytes = b""
 
 
@@ -62,6 +66,10 @@ class ServerHello(msgspec.Struct, frozen=True, omit_defaults=True):
     """The key that hides this number in admissions, 32 bytes."""
     warning: str = ""
     """A line for the client's log about something that its administrator should mend; otherwise empty."""
+    program: str = ""
+    """The version of the server's program; only in the answer to a probe."""
+    time: float = 0.0
+    """The server's clock in seconds since 1970, UTC; only in the answer to a probe."""
     padding: bytes = b""
 
 

@@ -11,6 +11,7 @@ from backhaul.security.hello import MAX_PADDING, PROLOGUES, VERSION, ClientHello
 from backhaul.security.noise import KEY_SIZE, HandshakeError, Initiator, Keys, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.security.session import Admissions, SessionKeys, Side
+from backhaul.transports.auth import Protection
 from backhaul.transports.control.sealed_line import SealedLine, Terms
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.peer import EXTENSIONS, Peer, common_features
@@ -37,7 +38,9 @@ class Handshake:
         self._transport = transport
         shared = Shared.mix(pre_shared_key(settings.tokens.current), PROLOGUES[transport.http])
         self._initiator = Initiator(shared, secrets.token_bytes(KEY_SIZE))
-        self.message = self._initiator.begin(encode(_hello(settings, transport, seen)))
+        self.message = self._initiator.begin(
+            encode(client_hello(settings.protection, settings.mux.version, transport, seen))
+        )
         """The first message, to be sent."""
 
     def finish(self, message: bytes) -> "Agreement":
@@ -72,14 +75,15 @@ class Agreement:
         return SealedLine(poller, sock, self.terms, on_signal, lost, http=self._http)
 
 
-def _hello(settings: ClientSettings, transport: Transport, seen: Seen) -> ClientHello:
+def client_hello(protection: Protection, mux_version: int, transport: Transport, seen: Seen) -> ClientHello:
+    """Return the hello of a client with these settings."""
     return ClientHello(
         transport=transport.name,
         version=VERSION,
-        mux_version=settings.mux.version if transport.mux else 0,
+        mux_version=mux_version if transport.mux else 0,
         features=tuple(sorted(EXTENSIONS)),
-        encryption=settings.protection.encryption,
-        required=settings.protection.required,
+        encryption=protection.encryption,
+        required=protection.required,
         aes=has_aes(),
         certificate=seen.certificate,
         verified=seen.verified,

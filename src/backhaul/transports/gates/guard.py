@@ -2,11 +2,13 @@
 
 import functools
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from backhaul import __version__
 from backhaul.net.cpu import has_aes
 from backhaul.net.poller import Poller
 from backhaul.security.hello import MAX_PADDING, PROLOGUES, VERSION, ClientHello, ServerHello, decode, encode
@@ -48,12 +50,19 @@ class Greeting:
     """The second message of the handshake, to be sent."""
     refusal: str
     """The reason why the client is refused; empty if it is not. There is no session then."""
+    probe: bool
+    """True if the client only asks; there is no session either."""
     warning: str
     """A line for both logs; empty if there is nothing to mend."""
     features: frozenset[Feature]
     keys: SessionKeys
     number: int
     """The number of the session in admissions."""
+
+    @property
+    def final(self) -> bool:
+        """True if the answer ends the connection."""
+        return self.probe or bool(self.refusal)
 
     def peer(self, ip: str) -> Peer:
         """Return the client, which is at this address."""
@@ -127,6 +136,7 @@ class Guard:
             credential=credential,
             message=message,
             refusal=reply.refusal,
+            probe=hello.probe,
             warning=reply.warning,
             features=common_features(hello.features),
             keys=session,
@@ -134,8 +144,11 @@ class Guard:
         )
 
     def _reply(self, hello: ClientHello) -> ServerHello:
+        refusal = self._objection(hello)
+        if hello.probe:
+            return self._account(hello, refusal)
         padding = bytes(secrets.randbelow(MAX_PADDING + 1))
-        if refusal := self._objection(hello):
+        if refusal:
             return ServerHello(refusal=refusal, padding=padding)
         return ServerHello(
             features=tuple(sorted(common_features(hello.features))),
@@ -143,9 +156,24 @@ class Guard:
             cipher=Cipher.AES_128_GCM if hello.aes and has_aes() else Cipher.CHACHA20_POLY1305,
             session=self.register.reserve(),
             locator=self.register.locator,
-            warning=f"{_TERMINATED}; {_REMEDY}" if self._is_terminated(hello) else "",
+            warning=self._warning(hello),
             padding=padding,
         )
+
+    def _account(self, hello: ClientHello, refusal: str) -> ServerHello:
+        """Return the answer to a probe."""
+        return ServerHello(
+            refusal=refusal,
+            features=tuple(sorted(common_features(hello.features))),
+            encryption=self._seals_payload(hello),
+            warning=self._warning(hello),
+            program=__version__,
+            time=time.time(),
+            padding=bytes(len(hello.padding)),
+        )
+
+    def _warning(self, hello: ClientHello) -> str:
+        return f"{_TERMINATED}; {_REMEDY}" if self._is_terminated(hello) else ""
 
     def _objection(self, hello: ClientHello) -> str:
         """Return the reason why these ends don't fit; empty if they do."""

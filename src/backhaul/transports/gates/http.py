@@ -218,10 +218,10 @@ class HttpGate:
         return bool(found)
 
     def _answer(self, greeting: "Greeting", pending: PendingConnection, request: Request) -> None:
-        """Send the answer to a handshake, and begin the session unless the client is refused."""
+        """Send the answer to a handshake, and begin the session if one follows."""
         connection = Connection(pending.sock, greeting.peer(pending.ip), request.rest)
-        if greeting.refusal:
-            self._sessions.client_refused(pending.ip, greeting.refusal)
+        if greeting.final:
+            self._sessions.turned_away(pending.ip, greeting.refusal, probe=greeting.probe)
             then = functools.partial(release, self._poller, pending.sock)
         else:
             then = functools.partial(self._begin, greeting, connection)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("backhaul.server")
 
-MAX_GREETING: Final = 1024
+MAX_GREETING: Final = 2048
 """Bytes of a token, unless the configured one is longer, and of a sealed message."""
 
 
@@ -235,10 +235,10 @@ class RawGate:
             self._throttle.warn(pending.network, barred_line(pending.network, seconds))
 
     def _answer(self, greeting: "Greeting", pending: "_PendingClient", rest: bytes) -> None:
-        """Send the answer; begin the session unless the client is refused."""
+        """Send the answer; begin the session if one follows."""
         answer = encode(Sealed.HANDSHAKE.random_kind(secrets.randbits(8)), greeting.message)
-        if greeting.refusal:
-            self._sessions.client_refused(pending.ip, greeting.refusal)
+        if greeting.final:
+            self._sessions.turned_away(pending.ip, greeting.refusal, probe=greeting.probe)
             close = functools.partial(release, self._poller, pending.sock)
             send_whole(self._poller, pending.sock, answer, close, lambda _error: close())
             return

@@ -89,9 +89,14 @@ class Sessions:
         self._by_name[peer.name] = session
         self._events.client_connected(session)
 
-    def client_refused(self, ip: str, reason: str) -> None:
-        """Report a client that does not fit; beside another one it may be a recording, and is only logged."""
-        if self._by_name:
+    def turned_away(self, ip: str, reason: str, *, probe: bool) -> None:
+        """Report a client that gets no session, because it does not fit or only asks whether it does.
+
+        One that does not fit may be a recording if there is another one, and is only logged then.
+        """
+        if probe:
+            log.debug("client %s: asked whether it fits: %s", ip, reason or "yes")
+        elif self._by_name:
             self._throttle.warn((ip, reason), f"refused a client at {ip}: {reason}")
         else:
             self._events.fit.mismatched(reason)

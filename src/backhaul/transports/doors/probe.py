@@ -1,0 +1,40 @@
+"""A handshake that only asks whether a client fits, and leaves the client's session alone."""
+
+import secrets
+
+import msgspec
+
+from backhaul.security.hello import PROLOGUES, ServerHello, decode, encode
+from backhaul.security.noise import KEY_SIZE, Initiator, Shared
+from backhaul.security.psk import pre_shared_key
+from backhaul.transports.auth import Protection
+from backhaul.wire.transports import Transport
+
+from .handshake import Seen, client_hello
+
+
+class Probe:
+    """One question: its message, and what the answer holds."""
+
+    def __init__(
+        self,
+        token: bytes,
+        transport: Transport,
+        seen: Seen,
+        *,
+        protection: Protection,
+        mux_version: int,
+        padding: int,
+    ) -> None:
+        """Ask as a client with these settings; ``padding`` bytes enlarge question and answer."""
+        shared = Shared.mix(pre_shared_key(token), PROLOGUES[transport.http])
+        self._initiator = Initiator(shared, secrets.token_bytes(KEY_SIZE))
+        hello = client_hello(protection, mux_version, transport, seen)
+        asking = msgspec.structs.replace(hello, probe=True, padding=bytes(padding))
+        self.message = self._initiator.begin(encode(asking))
+        """The first message of the handshake, to be sent."""
+
+    def finish(self, message: bytes) -> ServerHello:
+        """Return the server's hello. Raises HandshakeError unless the server has the token."""
+        payload, _ = self._initiator.finish(message)
+        return decode(ServerHello, payload)

@@ -1,0 +1,102 @@
+"""Probes: handshakes of clients that only ask whether they fit."""
+
+import time
+
+import pytest
+from tests.support.net import Peer, free_port
+from tests.support.protected_client import ProtectedClient, framed, upgraded_with
+from tests.support.tunnel import TOKEN, Net
+
+from backhaul import __version__
+from backhaul.security.hello import PROBE_PADDING, ServerHello
+from backhaul.server import Server
+from backhaul.transports.auth import PROTECTED_IF_POSSIBLE
+from backhaul.transports.doors.handshake import Seen
+from backhaul.transports.doors.probe import Probe
+from backhaul.wire.frames import FrameReader, Sealed
+from backhaul.wire.transports import TRANSPORTS
+
+
+def probe(transport: str, padding: int = 0, mux_version: int = 1) -> Probe:
+    return Probe(
+        TOKEN.encode(),
+        TRANSPORTS[transport],
+        Seen(),
+        protection=PROTECTED_IF_POSSIBLE,
+        mux_version=mux_version,
+        padding=padding,
+    )
+
+
+async def asked(net: Net, port: int, question: Probe) -> tuple[Peer, bytes]:
+    """Send a probe; return the connection and the server's message."""
+    if TRANSPORTS[net.transport].http:
+        peer, answer = await upgraded_with(net, port, question.message)
+        return peer, answer.message
+    peer = await net.dial(port)
+    await peer.send(framed(Sealed.HANDSHAKE, question.message))
+    reader = FrameReader(2048)
+    while not (frame := reader.feed(await peer.receive(1))):
+        pass
+    return peer, frame.body
+
+
+async def answer(net: Net, port: int, question: Probe) -> ServerHello:
+    """Return the server's hello; nothing may follow it."""
+    peer, message = await asked(net, port, question)
+    assert await peer.receive_all() == b""
+    return question.finish(message)
+
+
+@pytest.fixture(params=["tcp", "ws"])
+def gate_net(net: Net, request: pytest.FixtureRequest) -> Net:
+    net.transport = request.param
+    return net
+
+
+async def started(net: Net) -> tuple[Server, int]:
+    port = free_port()
+    return await net.server(port), port
+
+
+async def test_a_client_that_fits_learns_version_and_time_of_the_server(gate_net: Net) -> None:
+    _, port = await started(gate_net)
+    before = time.time()
+    hello = await answer(gate_net, port, probe(gate_net.transport))
+    assert (hello.refusal, hello.program, hello.session, hello.locator) == ("", __version__, 0, b"")
+    assert before <= hello.time <= time.time()
+
+
+async def test_a_client_that_does_not_fit_learns_the_reason(gate_net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    server, port = await started(gate_net)
+    other = gate_net.transport + "mux"
+    hello = await answer(gate_net, port, probe(other))
+    assert hello.refusal.startswith(f"the client runs {other}, this server {gate_net.transport}")
+    assert hello.program == __version__
+    assert not server.session().problem
+    assert "this server" not in "".join(line.message for line in caplog.records if line.levelname != "DEBUG")
+
+
+async def test_an_answer_is_as_large_as_its_probe(gate_net: Net) -> None:
+    _, port = await started(gate_net)
+    hello = await answer(gate_net, port, probe(gate_net.transport, PROBE_PADDING))
+    assert len(hello.padding) == PROBE_PADDING
+
+
+async def test_the_session_of_the_client_stays(net: Net) -> None:
+    server, port = await started(net)
+    client = await (await ProtectedClient.dial(net, port)).confirm()
+    for _ in range(40):  # more than a network may leave unconfirmed
+        await answer(net, port, probe("tcp"))
+    await client.confirm()
+    assert server.session().connected
+    assert client.control.silent()
+
+
+async def test_a_recorded_probe_gets_no_answer(net: Net) -> None:
+    _, port = await started(net)
+    question = probe("tcp")
+    await answer(net, port, question)
+    peer = await net.dial(port)
+    await peer.send(framed(Sealed.HANDSHAKE, question.message))
+    assert await peer.receive_all() == b""
