@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(status_socket, "sockets", lambda: sorted(tmp_path.glob("*.sock")))
-    monkeypatch.setattr("backhaul.cli.status.sockets", status_socket.sockets)
+    monkeypatch.setattr("backhaul.system.programs.sockets", status_socket.sockets)
     return tmp_path
 
 
@@ -179,7 +179,7 @@ async def test_another_version_is_still_shown_as_json(folder: Path, ask: Callabl
 async def test_a_program_that_hangs_is_reported(
     folder: Path, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backhaul.cli.status.ask", partial(real, patience=0.05))
+    monkeypatch.setattr("backhaul.system.programs.ask", partial(real, patience=0.05))
     path = folder / "hung-01234567.sock"
     with socket.socket(socket.AF_UNIX) as hanging:
         hanging.bind(str(path))
@@ -192,7 +192,7 @@ async def test_a_program_of_another_user_is_named(
 ) -> None:
     path = folder / "x-01234567.sock"
     path.touch()
-    monkeypatch.setattr("backhaul.cli.status.ask", refuse)
+    monkeypatch.setattr("backhaul.system.programs.ask", refuse)
     assert await ask() == (1, "", f"backhaul status: {path}: owned by another user; ask as that user or as root\n")
     for number in range(3):
         (folder / f"y-{number}.sock").touch()
@@ -206,7 +206,7 @@ async def test_a_program_of_another_user_does_not_change_the_exit_code(
 ) -> None:
     foreign = folder / "x-01234567.sock"
     foreign.touch()
-    monkeypatch.setattr("backhaul.cli.status.ask", lambda path: refuse(path) if path == foreign else real(path))
+    monkeypatch.setattr("backhaul.system.programs.ask", lambda path: refuse(path) if path == foreign else real(path))
     async with serving("server.toml", Tunnel(port(443))):
         code, _, errors = await ask()
     assert (code, errors) == (0, "")

@@ -10,10 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from backhaul.config.messages import few
-from backhaul.errors import UNREADABLE
 from backhaul.monitor.status import NO_CLIENT, Event, PortStatus, Status
 from backhaul.system.log import escape
-from backhaul.system.status_socket import ask, clear, socket_name, sockets
+from backhaul.system.programs import all_programs, programs_of
 
 _COLUMNS: Final = ("open", "total", "refused", "dropped", "from users", "to users")
 _KIB: Final = 1024
@@ -27,7 +26,7 @@ def run(config: str | None, *, as_json: bool) -> int:
 
     Returns 0 if there is at least one, all tunnels are connected, and all ports are up; otherwise 1.
     """
-    documents, problems, foreign = _collect(sockets()) if not config else _collect_one(config)
+    documents, problems, foreign = programs_of(config) if config else all_programs()
     for problem in problems or ([] if documents else [_somebody_elses(foreign) if foreign else _nobody(config)]):
         print(f"backhaul status: {problem}", file=sys.stderr)
     if as_json:
@@ -40,46 +39,6 @@ def run(config: str | None, *, as_json: bool) -> int:
 def render(name: str, status: Status, now: float) -> str:
     """Describe one program; ``now`` in seconds since 1970, UTC. Text from outside is escaped."""
     return "\n".join(escape(line) for line in _lines(name, status, now))
-
-
-def _collect_one(config: str) -> tuple[list[dict[str, Any]], list[str], list[Path]]:
-    """Ask the program whose socket is named after this file, or else each program for its file."""
-    paths = sockets()
-    if named := [path for path in paths if path.name == socket_name(config)]:
-        return _collect(named)
-    documents, _, _ = _collect(paths)
-    return [document for document in documents if _is_same(document.get("config"), config)], [], []
-
-
-def _is_same(file: object, other: str) -> bool:
-    try:
-        return isinstance(file, str) and Path(file).samefile(other)
-    except (OSError, ValueError):  # removed, or not a valid name
-        return False
-
-
-def _collect(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str], list[Path]]:
-    """Ask each socket; return the documents, the problems, and the sockets of other users.
-
-    It can't be found out whether a program listens on a socket of another user.
-    """
-    documents: list[dict[str, Any]] = []
-    problems: list[str] = []
-    foreign: list[Path] = []
-    for path in paths:
-        try:
-            documents.append({"socket": str(path), **msgspec.json.decode(ask(path), type=dict[str, Any])})
-        except FileNotFoundError:
-            continue
-        except ConnectionRefusedError:  # the socket of a killed program
-            clear(path, time.time())
-        except PermissionError:
-            foreign.append(path)
-        except TimeoutError:
-            problems.append(f"{path}: the program runs, but does not answer")
-        except (OSError, *UNREADABLE) as error:
-            problems.append(f"{path}: broken answer: {error}")
-    return documents, problems, foreign
 
 
 def _healthy(document: dict[str, Any]) -> bool:
