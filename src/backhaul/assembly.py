@@ -59,6 +59,8 @@ def tunnel_options(config: ServerConfig | ClientConfig) -> SocketOptions:
         mss=config.mss,
         rcvbuf=config.so_rcvbuf,
         sndbuf=config.so_sndbuf,
+        mark=config.mark if isinstance(config, ClientConfig) else 0,
+        interface=config.bind_interface if isinstance(config, ClientConfig) else "",
     )
 
 

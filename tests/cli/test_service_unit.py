@@ -98,6 +98,8 @@ def written(unit: Unit, folder: Path) -> str:
         (f"{SERVER}skip_optz = true", "CAP_NET_BIND_SERVICE", "yes"),
         (CLIENT, "CAP_NET_ADMIN", "no"),
         (f"{CLIENT}skip_optz = true", "", "yes"),
+        (f"{CLIENT}skip_optz = true\nmark = 7", "CAP_NET_ADMIN", "yes"),
+        (f'{CLIENT}mark = 7\nbind_interface = "eth1"', "CAP_NET_ADMIN CAP_NET_RAW", "no"),
         (f"{CLIENT}skip_optz = true\nweb_port = 80", "CAP_NET_BIND_SERVICE", "yes"),
         (f"{CLIENT}skip_optz = true\nweb_port = 2060", "", "yes"),
         (f'{CLIENT}skip_optz = true\nweb_port = 80\nweb_bind = "unix:/run/backhaul/page"', "", "yes"),

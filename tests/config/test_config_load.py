@@ -106,6 +106,17 @@ def test_keys_of_a_client_are_read() -> None:
     assert (config.log_format, config.shutdown_timeout) == ("json", 0)
 
 
+def test_marks_and_interfaces_are_read() -> None:
+    config = client('mark = 0xFFFFFFFF\nbind_interface = "eth0.7"')
+    assert (config.mark, config.bind_interface) == (2**32 - 1, "eth0.7")
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "eth0:1", "a b", "sixteen-letters-", "\u00e9" * 8])
+def test_names_that_no_interface_has(name: str) -> None:
+    [problem] = problems(f'{CLIENT}bind_interface = "{name}"')
+    assert problem.startswith('client.bind_interface: expected the name of a network interface, such as "eth1", got ')
+
+
 def unset(key: Key) -> str:
     if key.value_type is int:
         return "0"

@@ -1,4 +1,4 @@
-"""The TCP connections of this process, found by their ports, whichever object owns them."""
+"""The connections of this process, found by their ports, whichever object owns them."""
 
 import contextlib
 import os
@@ -14,12 +14,19 @@ _BYTES_RECEIVED = 128  # bytes before tcpi_bytes_received in the tcp_info of <li
 
 def ends(port: int) -> Iterator[socket.socket]:
     """Yield this process's ends of the connections to ``port``; each is valid until the next is requested."""
+    for sock in sockets(socket.SOCK_STREAM):
+        with contextlib.suppress(OSError):  # a listener has no peer
+            if port in {sock.getsockname()[1], sock.getpeername()[1]}:
+                yield sock
+
+
+def sockets(kind: socket.SocketKind) -> Iterator[socket.socket]:
+    """Yield this process's sockets of TCP or UDP; each is valid until the next is requested."""
     for link in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # the descriptor of the listing itself is gone; a listener has no peer
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself is gone
             if str(link.readlink()).startswith("socket:"):
                 with socket.socket(fileno=os.dup(int(link.name))) as sock:
-                    inet = sock.family != socket.AF_UNIX and sock.type == socket.SOCK_STREAM
-                    if inet and port in {sock.getsockname()[1], sock.getpeername()[1]}:
+                    if sock.family != socket.AF_UNIX and sock.type == kind:
                         yield sock
 
 

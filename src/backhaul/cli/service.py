@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from backhaul.config import ConfigError, ServerConfig, load
+from backhaul.config import ClientConfig, ConfigError, ServerConfig, load
 from backhaul.config.schema import Config
 from backhaul.errors import BackhaulError
 from backhaul.system.systemd import Systemd, make_user, objection
@@ -89,6 +89,8 @@ def plan(config: Config, path: Path, *, name: str, user: str, program: tuple[str
         user=user,
         low_ports=isinstance(config, ServerConfig) or low_page,  # a reload of a server may add any port
         tuning=not config.skip_optz,
+        marks=isinstance(config, ClientConfig) and config.mark > 0,
+        interface=isinstance(config, ClientConfig) and bool(config.bind_interface),
         homes=any(_below(file, _HOMES) for file in _files(config, path, _STATE / name).values()),
         writable=tuple(_foreign_log(config, _STATE / name)),
         stop_timeout=config.shutdown_timeout + _CLOSING,

@@ -21,6 +21,7 @@ from .values import (
     parse_allowed,
     parse_decoy,
     parse_fingerprint,
+    parse_interface,
     parse_log_level,
     parse_token,
     parse_tokens,
@@ -33,6 +34,7 @@ MAX_KEEPALIVE = 32767  # seconds: MAX_TCP_KEEPIDLE of Linux, include/net/tcp.h
 MIN_MSS = 88  # bytes: TCP_MIN_MSS of Linux, the least that TCP_MAXSEG accepts beside 0
 MAX_MSS = 32767  # bytes: MAX_TCP_WINDOW of Linux, the most that TCP_MAXSEG accepts
 MAX_FRAME = 65535  # bytes: a smux frame counts its payload in 16 bits
+MAX_MARK = 2**32 - 1  # a mark has 32 bits
 MAX_POOL = 65535  # connections from one source address to one server port
 
 Metric = Literal["default", "prometheus"]
@@ -309,6 +311,24 @@ class ClientConfig(_Common, frozen=True, kw_only=True):
             parse=parse_edge,
         ),
     ] = ""
+    bind_interface: Annotated[
+        str,
+        key(
+            "Reach the server through this network interface only (SO_BINDTODEVICE). See The way to the server.",
+            rebuild=True,
+            form='the name of a network interface, such as "eth1"',
+            parse=parse_interface,
+        ),
+    ] = ""
+    mark: Annotated[
+        int,
+        key(
+            "Mark what is sent to the server, for policy routing and firewalls (SO_MARK); 0: no mark.",
+            ge=0,
+            le=MAX_MARK,
+            rebuild=True,
+        ),
+    ] = 0
     connection_pool: Annotated[int, key("Tunnel connections opened ahead of users.", ge=1, le=MAX_POOL)] = 8
     aggressive_pool: Annotated[bool, key("Grow the pool faster under load.")] = False
     dial_rate: Annotated[

@@ -21,6 +21,8 @@ LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
 
 MAX_TOKEN = 0xFFFF  # bytes: the handshake counts them in 16 bits
 SHA256_DIGITS = 64
+_MAX_INTERFACE = 15  # bytes: IFNAMSIZ of Linux, less the NUL at the end
+_INTERFACE = re.compile(r"[^\s/:\x00-\x1f\x7f]+")  # dev_valid_name of Linux
 _URL_PATH = re.compile(r"(/[\w.~!$&'()*+,;=:@%-]+)*", re.ASCII)  # segments of RFC 3986, section 3.3
 
 
@@ -101,6 +103,13 @@ def _check_upstream(url: str) -> None:
     parse_host(parts.hostname or "")
     if parts.port == 0:
         raise ValueError("port 0 cannot be dialled")
+
+
+def parse_interface(text: str) -> str:
+    """Read the name of a network interface, which need not exist yet."""
+    if text in (".", "..") or len(text.encode()) > _MAX_INTERFACE or not _INTERFACE.fullmatch(text):
+        raise ValueError(f"it has at most {_MAX_INTERFACE} bytes, and no space, `/` or `:`")
+    return text
 
 
 def parse_fingerprint(text: str) -> str:

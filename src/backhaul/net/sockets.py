@@ -1,8 +1,10 @@
 """Listening and bound sockets, and the socket options of the configuration."""
 
 import errno
+import os
 import socket
-from typing import Any, NamedTuple
+import struct
+from typing import Any, Final, NamedTuple
 
 from .congestion import avoid_pacing, local
 from .endpoints import learn_destinations
@@ -33,6 +35,9 @@ _LASTING = (
 # These errors concern one connection, not the listener (accept(2), "Error handling").
 TRANSIENT_ACCEPT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM})
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_MARK: Final = getattr(socket, "SO_MARK", -1)  # both are Linux's; -1 is refused as an unknown option
+_INTERFACE: Final = getattr(socket, "SO_BINDTODEVICE", -1)
+_GRANT: Final = "run `backhaul service install` again, or add AmbientCapabilities={0} to a unit of your own"
 
 
 class SocketOptions(NamedTuple):
@@ -44,12 +49,15 @@ class SocketOptions(NamedTuple):
     mss: int = 0  # bytes
     rcvbuf: int = 0  # bytes
     sndbuf: int = 0  # bytes
+    mark: int = 0  # for policy routing
+    interface: str = ""  # the name of the only one to use
 
     def apply(self, sock: socket.socket, host: str = "") -> None:
         """Set the options; buffers and segment size have an effect only before the connection is made.
 
         Connections to a ``host`` on this machine need no probes, as the kernel knows the state of both ends.
         """
+        self.steer(sock)
         if self.nodelay:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.keepalive and not local(host):
@@ -64,6 +72,19 @@ class SocketOptions(NamedTuple):
         if self.sndbuf:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.sndbuf)
 
+    def steer(self, sock: socket.socket) -> None:
+        """Choose the way of a socket of any kind before it connects; raise OSError with the key and the remedy."""
+        if self.mark:
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, _MARK, struct.pack("=I", self.mark))
+            except OSError as error:
+                raise _not_steered(f"mark = {self.mark}", "CAP_NET_ADMIN", error) from None
+        if self.interface:
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, _INTERFACE, self.interface.encode())
+            except OSError as error:
+                raise _not_steered(f'bind_interface = "{self.interface}"', "CAP_NET_RAW", error) from None
+
     def renew(self, sock: socket.socket) -> None:
         """Set the options of a listening socket, which may have others."""
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, self.nodelay)
@@ -75,6 +96,16 @@ class SocketOptions(NamedTuple):
         with socket.socket(sock.family, sock.type) as fresh:
             self.apply(fresh)
             return all(sock.getsockopt(*option) == fresh.getsockopt(*option) for option in _LASTING)
+
+
+def _not_steered(setting: str, capability: str, error: OSError) -> OSError:
+    """Return the error for an administrator; the kernel's own does not name the key."""
+    number = error.errno or 0
+    remedies = {
+        errno.EPERM: f"not permitted without {capability}; {_GRANT.format(capability)}",
+        errno.ENODEV: "this machine has no such interface at the moment; correct the name, or bring it up",
+    }
+    return OSError(number, f"{setting}: {remedies.get(number, os.strerror(number))}")
 
 
 def watch_closely(sock: socket.socket) -> None:

@@ -24,6 +24,10 @@ class Unit:
     """True if it may listen on ports below 1024."""
     tuning: bool
     """True if it may change the kernel's network settings."""
+    marks: bool
+    """True if it marks what it sends."""
+    interface: bool
+    """True if it binds to a network interface."""
     homes: bool
     """True if it needs files below /home, /root or /run/user."""
     writable: tuple[str, ...]
@@ -49,8 +53,10 @@ class Unit:
     def _capabilities(self) -> Iterator[str]:
         if self.low_ports:
             yield "CAP_NET_BIND_SERVICE"
-        if self.tuning:
-            yield "CAP_NET_ADMIN"  # allows writing net.* below /proc/sys, where files belong to root
+        if self.tuning or self.marks:
+            yield "CAP_NET_ADMIN"  # allows SO_MARK, and writing net.* below /proc/sys, where files belong to root
+        if self.interface:
+            yield "CAP_NET_RAW"  # allows SO_BINDTODEVICE, which everyone may use from Linux 5.7 on
 
 
 _PLAIN: Final = re.compile(r"[\w./:@=+-]+", re.ASCII)  # words that mean the same with and without quotes

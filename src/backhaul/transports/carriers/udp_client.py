@@ -8,6 +8,7 @@ from typing import Final
 
 from backhaul.net.connector import numeric_address
 from backhaul.net.endpoints import Address
+from backhaul.net.sockets import SocketOptions
 from backhaul.net.udp import DatagramQueue, DatagramSocket, prepare
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, connect_flow
@@ -87,7 +88,7 @@ class UdpClient(DoorClient):
             self._opening += 1
             return
         try:
-            sock = _connect(*self._server)
+            sock = _connect(*self._server, self._settings.tunnel_options)
         except OSError:  # no route at the moment; the control channel will notice
             return
         tunnel = _Tunnel(self, sock)
@@ -140,11 +141,12 @@ class UdpClient(DoorClient):
             tunnel.announce()
 
 
-def _connect(host: str, port: int) -> socket.socket:
+def _connect(host: str, port: int, options: SocketOptions) -> socket.socket:
     family, address = numeric_address(host, port)
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         prepare(sock)
+        options.steer(sock)
         sock.connect(address)
     except OSError:
         sock.close()
