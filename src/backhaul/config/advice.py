@@ -8,8 +8,9 @@ from itertools import groupby
 from pathlib import Path
 
 from .address import is_ip
+from .common import DEFAULT_TOKEN, Security
 from .keys import Key, keys
-from .schema import DEFAULT_TOKEN, ClientConfig, Config, Security, ServerConfig
+from .schema import ClientConfig, Config, ServerConfig
 from .secret import Secret
 
 LEAST_TOKEN = 16  # characters: the 64 bits of `openssl rand -hex 8` cannot be guessed over a network

@@ -6,8 +6,9 @@ from pathlib import Path
 from backhaul.certificates import objection
 
 from .address import Address
+from .common import MIN_MSS
 from .ports import overlap
-from .schema import MIN_MSS, Config, ServerConfig
+from .schema import Config, ServerConfig
 
 _MAKE_PAIR = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=backhaul -keyout server.key -out server.crt"
 

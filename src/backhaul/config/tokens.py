@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from .common import DEFAULT_TOKEN
 from .errors import ConfigError
-from .schema import DEFAULT_TOKEN, Config
+from .schema import Config
 from .secret import Secret
 from .values import parse_token
 

@@ -1,0 +1,203 @@
+"""Every key of both sides, as ``schema.py`` has those of one."""
+
+from typing import Annotated, Literal
+
+from msgspec import Struct
+
+from backhaul.wire.targets import MAX_PORT, names_path
+from backhaul.wire.transports import TRANSPORTS, Transport, TransportName
+
+from .address import Address, parse_bind, parse_page_host
+from .keys import MUX, STREAM, TCP, WEB, key
+from .messages import choices
+from .secret import Secret
+from .values import LOG_LEVELS, LogLevel, parse_log_level, parse_token, parse_tokens, parse_url_path
+
+DEFAULT_TOKEN = Secret("musix")  # v0.7.2, cmd/defaults.go: used by an end without a token
+
+MAX_KEEPALIVE = 32767  # seconds: MAX_TCP_KEEPIDLE of Linux, include/net/tcp.h
+MIN_MSS = 88  # bytes: TCP_MIN_MSS of Linux, the least that TCP_MAXSEG accepts beside 0
+MAX_MSS = 32767  # bytes: MAX_TCP_WINDOW of Linux, the most that TCP_MAXSEG accepts
+MAX_FRAME = 65535  # bytes: a smux frame counts its payload in 16 bits
+
+Metric = Literal["default", "prometheus"]
+Security = Literal["auto", "required", "legacy"]
+
+
+class CommonConfig(Struct, frozen=True, kw_only=True):
+    """The keys of both sides."""
+
+    transport: Annotated[
+        TransportName,
+        key("How tunnel connections travel; the same on both ends.", rebuild=True, example='"tcp"'),
+    ]
+    token: Annotated[
+        Secret,
+        key(
+            "Shared secret, the same on both ends. Without it the well-known token of v0.7.2 is used.",
+            rebuild=True,
+            form="text in quotes, on one line",
+            parse=parse_token,
+            example='"a long random text"',
+        ),
+    ] = DEFAULT_TOKEN
+    tokens: Annotated[
+        tuple[Secret, ...],
+        key(
+            "In place of `token`, to change it without an interruption: a server accepts each of these, and a client "
+            "tries them in order.",
+            rebuild=True,
+            form="a list of texts in quotes",
+            parse=parse_tokens,
+        ),
+    ] = ()
+    token_file: Annotated[
+        str, key("In place of `token`: a file with a token, or several, one on each line.", rebuild=True)
+    ] = ""
+    security: Annotated[
+        Security,
+        key(
+            'Prove the token without sending it: where the other end can ("auto"), always ("required"), or never, as '
+            'v0.7.2 ("legacy"). See Security.',
+            rebuild=True,
+            example='"required"',
+        ),
+    ] = "auto"
+    encryption: Annotated[
+        bool,
+        key(
+            "Encrypt the data of users too; one end asks for both. Inside TLS only if that ends before the server.",
+            rebuild=True,
+            example="true",
+        ),
+    ] = False
+    path: Annotated[
+        str,
+        key(
+            "Prefix of the paths `/channel` and `/tunnel`, the same on both ends; v0.7.2 has none.",
+            on=WEB,
+            rebuild=True,
+            form='a path such as "/app"',
+            parse=parse_url_path,
+        ),
+    ] = ""
+    keepalive_period: Annotated[
+        int,
+        key(
+            "TCP keep-alive: silence before a probe, at most 15 s in the tunnel. No probes to 127.0.0.0/8 or ::1.",
+            ge=1,
+            le=MAX_KEEPALIVE,
+            unit="seconds",
+            rebuild=True,
+        ),
+    ] = 75
+    nodelay: Annotated[
+        bool,
+        key(
+            "Set TCP_NODELAY: lower latency, more packets. Sessions, and connections to targets, always have it.",
+            on=STREAM,
+            rebuild=True,
+        ),
+    ] = False
+    mss: Annotated[
+        int,
+        key(
+            f"TCP maximum segment size, {MIN_MSS} or more; 0 leaves it to the system.",
+            ge=0,
+            le=MAX_MSS,
+            unit="bytes",
+            on=STREAM,
+            rebuild=True,
+        ),
+    ] = 0
+    so_rcvbuf: Annotated[
+        int, key("Socket receive buffer; 0 leaves it to the system.", ge=0, unit="bytes", on=TCP, rebuild=True)
+    ] = 0
+    so_sndbuf: Annotated[
+        int, key("Socket send buffer; 0 leaves it to the system.", ge=0, unit="bytes", on=TCP, rebuild=True)
+    ] = 0
+    mux_session: Annotated[
+        int, key("Accepted for old files; `connection_pool` sets the number of sessions.", ge=1, on=MUX)
+    ] = 1
+    mux_version: Annotated[int, key("Version of smux; the same on both ends.", ge=1, le=2, on=MUX, rebuild=True)] = 1
+    mux_framesize: Annotated[
+        int, key("Most payload in one smux frame.", ge=1, le=MAX_FRAME, unit="bytes", on=MUX, rebuild=True)
+    ] = 32768
+    mux_recievebuffer: Annotated[
+        int,
+        key(
+            "Receive buffer of a session; with `mux_version = 2` streams may grow by as much again.",
+            ge=1,
+            unit="bytes",
+            on=MUX,
+            rebuild=True,
+        ),
+    ] = 4194304
+    mux_streambuffer: Annotated[
+        int,
+        key(
+            "Receive buffer a stream begins with; at most `mux_recievebuffer`.",
+            ge=1,
+            unit="bytes",
+            on=MUX,
+            rebuild=True,
+        ),
+    ] = 65536
+    udp_timeout: Annotated[int, key("A UDP flow ends after this long without a datagram.", ge=1, unit="seconds")] = 60
+    udp_max_flows: Annotated[int, key("Most UDP flows at a time.", ge=1)] = 4096
+    half_close_timeout: Annotated[
+        int,
+        key(
+            "Reset a connection that is closed one way and has been silent the other way for this long.",
+            ge=1,
+            unit="seconds",
+            on=STREAM,
+        ),
+    ] = 3600
+    skip_optz: Annotated[bool, key("Leave the kernel settings as they are; see Kernel settings.", restart=True)] = False
+    sniffer: Annotated[bool, key("Keep a log of the traffic of each port.")] = False
+    sniffer_log: Annotated[str, key("File of the traffic log.")] = "backhaul.json"
+    web_port: Annotated[int, key("Port of the monitoring page; 0 turns it off.", ge=0, le=MAX_PORT)] = 0
+    web_bind: Annotated[
+        str,
+        key(
+            "Address of the monitoring page; `0.0.0.0` is all, of both families. `unix:/path` needs no `web_port`.",
+            form="an IP address, a host name or unix:/path",
+            parse=parse_page_host,
+        ),
+    ] = "0.0.0.0"
+    web_user: Annotated[str, key("User name that the monitoring page asks for; empty: none.")] = ""
+    web_password: Annotated[
+        Secret,
+        key("Password that goes with `web_user`.", form="text in quotes", parse=Secret, example='"a password"'),
+    ] = Secret("")
+    metrics: Annotated[
+        tuple[Metric, ...],
+        key('What the monitoring page offers: JSON ("default"), Prometheus. Empty: `["default"]`.'),
+    ] = ("default",)
+    pprof: Annotated[bool, key("Accepted for old files, without effect: the profiler of Go.")] = False
+    log_level: Annotated[
+        LogLevel,
+        key("Least severity that is logged.", form=choices(LOG_LEVELS), parse=parse_log_level),
+    ] = "info"
+    log_format: Annotated[Literal["text", "json"], key("Form of the log lines.")] = "text"
+    shutdown_timeout: Annotated[
+        int, key("How long open connections may finish at a shutdown.", ge=0, unit="seconds")
+    ] = 5
+    accepted: tuple[Secret, ...] = (DEFAULT_TOKEN,)
+    """The tokens in effect; not a key."""
+    token_source: str = ""
+    """The key or variable that holds them; not a key."""
+    warnings: tuple[str, ...] = ()
+    """Warnings of the loader about accepted settings; not a key."""
+
+    @property
+    def facts(self) -> Transport:
+        """The facts about the transport."""
+        return TRANSPORTS[self.transport]
+
+    @property
+    def page(self) -> Address | None:
+        """The address of the monitoring page, or None if it is off."""
+        page = parse_bind(self.web_bind) if names_path(self.web_bind) else Address(self.web_bind, self.web_port)
+        return page if page.is_path or page.port else None
