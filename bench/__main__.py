@@ -4,63 +4,18 @@ import argparse
 import datetime as dt
 import signal
 import sys
-from pathlib import Path
 
+from bench import options as command_line
 from bench.loads.measure import QUICK, Effort
 from bench.machine import describe, raise_file_limit
 from bench.processes import BenchError
-from bench.report import chart, render
+from bench.report import render
 from bench.report.results import CONNECTIONS, Run
 from bench.scenarios.contenders import find_peers, ours
+from bench.scenarios.path import count_paths
 from bench.scenarios.repeats import Repeats, repeat_connections
 from bench.scenarios.rounds import Plan, measure_all
-from bench.scenarios.variants import VARIANTS
-
-PEER_HELP = """a program to compare with, repeatable: rathole=PROGRAM, frp=FOLDER with frps and frpc (or rathole-X,
-frp-X), and by any other name a program that reads the same configuration files as this one"""
-
-CONNECTIONS_HELP = "measure only what new connections cost, in this many short rounds"
-
-KNOWN = ", ".join(VARIANTS)
-
-
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    """Read the options; end the process with a usage message after a mistake."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    options.transport = [name.strip() for name in options.transport.split(",")]
-    for name in options.transport:
-        if name not in VARIANTS:
-            parser.error(f"--transport: unknown {name!r}; known: {KNOWN}")
-    if options.chart and options.connections:
-        parser.error("--chart: not available with --connections")
-    for path in (options.json, options.chart):
-        if path and not path.parent.is_dir():
-            parser.error(f"{path}: there is no directory {path.parent}")
-    return options
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m bench", description="Measure the tunnel beside two HAProxy hops.")
-    parser.add_argument("--transport", default=",".join(VARIANTS), help=f"comma-separated; known: {KNOWN}")
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PATH", help=PEER_HELP)
-    parser.add_argument("--rounds", type=count, default=3, help="the best of them counts (default: 3)")
-    parser.add_argument("--quick", action="store_true", help="one short round: a smoke test, not a measurement")
-    parser.add_argument("--max-steal", type=float, default=2.0, metavar="PERCENT", help="default: 2")
-    parser.add_argument("--connections", type=count, metavar="ROUNDS", help=CONNECTIONS_HELP)
-    parser.add_argument("--users", type=count, default=2000, help="in a round of --connections (default: 2000)")
-    parser.add_argument("--concurrency", type=count, default=100, help="of --connections (default: 100)")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="store the run with every sample")
-    parser.add_argument("--chart", type=Path, metavar="PATH", help="draw the ratios to HAProxy as SVG")
-    return parser
-
-
-def count(text: str) -> int:
-    """Read a number above 0."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return number
+from bench.scenarios.scale import measure_scale
 
 
 def make_plan(options: argparse.Namespace) -> Plan:
@@ -75,6 +30,10 @@ def make_plan(options: argparse.Namespace) -> Plan:
 
 
 def _measure(options: argparse.Namespace, plan: Plan, run: Run) -> None:
+    if options.scale:
+        return measure_scale(plan, command_line.sizes(options), run)
+    if options.path:
+        return count_paths(options.users, run)
     if not options.connections:
         return measure_all(plan, run)
     repeats = Repeats(options.connections, options.users, options.concurrency)
@@ -85,7 +44,7 @@ def _measure(options: argparse.Namespace, plan: Plan, run: Run) -> None:
 
 def main() -> int:
     """Measure, print the report, and store the requested files; return the exit status."""
-    options = parse_arguments(sys.argv[1:])
+    options = command_line.parse_arguments(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that started programs are stopped then, too
     try:
         plan = make_plan(options)
@@ -101,7 +60,7 @@ def main() -> int:
     if options.json:
         run.save(options.json)
     if options.chart:
-        options.chart.write_text(chart.svg(run))
+        options.chart.write_text(render.svg(run))
     return 0
 
 

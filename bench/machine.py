@@ -80,10 +80,34 @@ class CpuTimes(NamedTuple):
         return (later.stolen - self.stolen) / elapsed if elapsed else 0.0
 
 
-def raise_file_limit() -> None:
-    """Raise the soft limit of open files to the hard one, also for child processes."""
+def raise_file_limit(wanted: int = 0) -> int:
+    """Raise the limit of open files, also for child processes, and return it.
+
+    The soft limit becomes the hard one. That is raised to ``wanted``, if it is lower and the system permits it.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    for limit in (max(hard, wanted), hard):
+        with contextlib.suppress(OSError, ValueError):  # the module turns EPERM into ValueError
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            return limit
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def tracer(pid: int) -> int:
+    """Return the process that traces another one; 0 if none does."""
+    match = re.search(r"^TracerPid:\s+(\d+)$", (PROC / str(pid) / "status").read_text(), re.MULTILINE)
+    return int(match[1]) if match else 0
+
+
+def local_ports() -> int:
+    """Return the number of ports that the kernel gives to outgoing connections from one address."""
+    first, last = map(int, (PROC / "sys/net/ipv4/ip_local_port_range").read_text().split())
+    return last - first + 1
+
+
+def open_files(pid: int) -> int:
+    """Return the number of descriptors that a process has open."""
+    return sum(1 for _ in (PROC / str(pid) / "fd").iterdir())
 
 
 def _version(tool: str, flag: str) -> str:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +24,7 @@ DEBIAN_PACKAGE = {
     "nginx": "nginx-light",
     "ab": "apache2-utils",
     "openssl": "openssl",
+    "strace": "strace",
 }
 
 
@@ -41,15 +43,28 @@ def find_tool(name: str) -> str:
 
 def free_port() -> int:
     """Return a port that is free for both TCP and UDP on 127.0.0.1 at this moment."""
-    for port in random.sample(range(*PORT_RANGE), 1000):
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            # Without this, connections of an earlier round in TIME_WAIT would make a usable port look taken.
-            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                tcp.bind((LOOPBACK, port))
-                udp.bind((LOOPBACK, port))
-                return port
-    raise BenchError(f"no free port between {PORT_RANGE[0]} and {PORT_RANGE[1]}")
+    [port] = free_ports(1)
+    return port
+
+
+def free_ports(count: int) -> list[int]:
+    """Return different ports that are free for both TCP and UDP on 127.0.0.1 at this moment."""
+    candidates = random.sample(range(*PORT_RANGE), PORT_RANGE[1] - PORT_RANGE[0])
+    ports = list(islice(filter(_is_free, candidates), count))
+    if len(ports) < count:
+        raise BenchError(f"fewer than {count} free ports between {PORT_RANGE[0]} and {PORT_RANGE[1]}")
+    return ports
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        # Without this, connections of an earlier round in TIME_WAIT would make a usable port look taken.
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            tcp.bind((LOOPBACK, port))
+            udp.bind((LOOPBACK, port))
+            return True
+    return False
 
 
 class Program:
@@ -74,6 +89,10 @@ class Program:
             return
         lines = self._log.read_text(errors="replace").strip().splitlines()
         raise BenchError(f"{self.name} ended at start: {lines[-1] if lines else 'no message'}")
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process."""
+        self._process.send_signal(number)
 
     def stop(self) -> None:
         """End the process: first with a request, then by force."""

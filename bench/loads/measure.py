@@ -31,6 +31,7 @@ class Effort(NamedTuple):
     datagram_seconds: float = 0.5
     streams: int = 1000
     stream_seconds: float = 2.0
+    rest_seconds: float = 1.0
 
 
 QUICK = Effort(1, 2000, 1000, 1000, 0.2, 300, 1.0)

@@ -3,12 +3,17 @@
 NOTHING = "-"
 
 
+def grouped(value: float) -> str:
+    """Write a whole number with its thousands apart."""
+    return f"{value:,.0f}".replace(",", " ")
+
+
 def number(value: float | None) -> str:
     """Write a value with three significant digits, None as a dash."""
     if value is None:
         return NOTHING
     if abs(value) >= 1000:
-        return f"{value:,.0f}".replace(",", " ")
+        return grouped(value)
     return f"{value:.3g}"
 
 

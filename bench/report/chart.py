@@ -26,7 +26,7 @@ def svg(run: Run) -> str:
         body += _group(run, route, TOP + index * step)
     size = f'width="{LEFT + WIDTH + 60}" height="{height}"'
     style = 'font-family="sans-serif" font-size="11" fill="#333"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join([_background(), *body, "</svg>\n"])
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join([background(), *body, "</svg>\n"])
 
 
 def _routes(run: Run) -> list[str]:
@@ -46,12 +46,14 @@ def _x(ratio: float) -> float:
     return LEFT + WIDTH * min(max(position, 0.0), 1.0)
 
 
-def _background() -> str:
+def background() -> str:
+    """Draw the paper."""
     return '<rect width="100%" height="100%" fill="#fff"/>'
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
+def text(x: float, y: float, words: str, anchor: str = "start") -> str:
+    """Write words whose start, middle or end is at x, with their foot at y."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>'
 
 
 def _axis(height: int) -> list[str]:
@@ -59,7 +61,7 @@ def _axis(height: int) -> list[str]:
     for ratio in (0.125, 0.25, 0.5, 1, 2, 4):
         x, stroke = _x(ratio), "#333" if ratio == 1 else "#ddd"
         lines.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 8}" y2="{height - 10}" stroke="{stroke}"/>')
-        lines.append(_text(x, TOP - 12, "HAProxy" if ratio == 1 else f"{ratio:g}x", "middle"))
+        lines.append(text(x, TOP - 12, "HAProxy" if ratio == 1 else f"{ratio:g}x", "middle"))
     return lines
 
 
@@ -67,14 +69,14 @@ def _legend() -> list[str]:
     lines = []
     for index, (label, colour) in enumerate(METRICS_SHOWN.values()):
         x = LEFT + index * 130
-        lines += [f'<rect x="{x}" y="8" width="10" height="10" fill="{colour}"/>', _text(x + 15, 17, label)]
+        lines += [f'<rect x="{x}" y="8" width="10" height="10" fill="{colour}"/>', text(x + 15, 17, label)]
     return lines
 
 
 def _group(run: Run, route: str, top: int) -> list[str]:
     program, variant = route.split("/")
     label = variant if program == OURS else f"{variant} ({program})"
-    lines = [_text(LEFT - VALUE_WIDTH, top + len(METRICS_SHOWN) * BAR / 2 + 4, label, "end")]
+    lines = [text(LEFT - VALUE_WIDTH, top + len(METRICS_SHOWN) * BAR / 2 + 4, label, "end")]
     for index, (metric, (_, colour)) in enumerate(METRICS_SHOWN.items()):
         if advantage := _advantage(run, route, metric):
             lines += _bar(top + index * BAR, advantage, colour)
@@ -86,7 +88,7 @@ def _bar(y: int, advantage: float, colour: str) -> list[str]:
     box = f'x="{start:.1f}" y="{y}" width="{end - start:.1f}" height="{BAR - 2}"'
     return [
         f'<rect {box} fill="{colour}"/>',
-        _text(
+        text(
             end + 4 if advantage >= 1 else start - 4,
             y + BAR - 2.5,
             f"{advantage:.2f}",

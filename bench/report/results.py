@@ -4,10 +4,13 @@ from pathlib import Path
 
 import msgspec
 
+from bench.report.cells import grouped
 from bench.report.targets import METRICS, OURS
 
 COMPLETE = "complete"
 CONNECTIONS = "connections"
+SCALE = "scale"
+PATH = "path"
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -18,6 +21,30 @@ class Sample(msgspec.Struct, frozen=True):
     steal: float  # share (0..1) of the machine's CPU time that the hypervisor took away during the measurement
     kept: bool  # False if the hypervisor took too much; such a sample does not count
     values: dict[str, float]  # metric -> value
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """The idle users of a tunnel, the ports they use, and the sessions that its client opens ahead of users."""
+
+    users: int
+    ports: int = 1
+    sessions: int = 0  # 0: the default
+
+    def __str__(self) -> str:
+        users = f"{grouped(self.users)} users"
+        if self.sessions:
+            return f"{users} in {grouped(self.sessions)} sessions"
+        return f"{users} on {grouped(self.ports)} ports" if self.ports > 1 else users
+
+
+def scaled(variant: str, shape: Shape) -> str:
+    """Return the name of a variant in one shape, as it stands after the program in the name of a route."""
+    return f"{variant}, {shape}"
+
+
+def path_route(variant: str, kind: str, end: str) -> str:
+    """Return the name of the sample that holds the calls of one kind at one end."""
+    return f"{end} {kind}/{variant}"
 
 
 class Run(msgspec.Struct):
@@ -32,6 +59,7 @@ class Run(msgspec.Struct):
     failures: list[str] = []
     peers: dict[str, str] = {}  # name -> version
     scenario: str = COMPLETE
+    shapes: dict[str, list[Shape]] = {}  # variant -> shapes in which it was measured
 
     @property
     def dropped(self) -> int:

@@ -55,7 +55,7 @@ def measure_all(plan: Plan, run: Run) -> None:
             for load, measurement in MEASUREMENTS:
                 for route in (route for route in routes if load in route.loads):
                     say(f"round {number}/{plan.rounds}: {measurement.__name__} {route.name}")
-                    _measure(plan, run, number, measurement, route)
+                    measure_route(plan, run, number, measurement, route)
     say("")
 
 
@@ -90,7 +90,8 @@ def noting_failure(run: Run, what: str) -> Iterator[None]:
             run.failures.append(failure)
 
 
-def _measure(plan: Plan, run: Run, number: int, measurement: Measurement, route: Route) -> None:
+def measure_route(plan: Plan, run: Run, number: int, measurement: Measurement, route: Route) -> None:
+    """Add a sample to the run, or a few if the hypervisor steals time; a failure is noted."""
     with noting_failure(run, f"{route.name} {measurement.__name__}"):
         for _ in range(ATTEMPTS):
             before = CpuTimes.now()

@@ -12,12 +12,13 @@ from bench.processes import (
     echoes,
     find_tool,
     free_port,
+    free_ports,
     wait_until,
 )
 from bench.report.targets import DIRECT, HAPROXY
 from bench.scenarios.backends import own_state, start_iperf3
 from bench.scenarios.contenders import Contender
-from bench.scenarios.dialects.wiring import Secrets, Wiring
+from bench.scenarios.dialects.wiring import DEFAULT_POOL, Secrets, Wiring
 from bench.scenarios.variants import VARIANTS
 
 
@@ -26,6 +27,7 @@ class Backends(NamedTuple):
 
     ports: Ports  # ports of the services behind the routes
     secrets: Secrets
+    pool: int = DEFAULT_POOL
 
 
 HAPROXY_CONFIG = """\
@@ -78,8 +80,9 @@ def start_tunnel(programs: Programs, contender: Contender, variant: str, label: 
     """
     name, settings = route_name(contender, variant, label), VARIANTS[variant]
     targets = {**backends.ports, "iperf": start_iperf3(programs)}
-    ports = {service: free_port() for service in targets}
-    wiring = Wiring(free_port(), ports, targets, settings.protocol, backends.secrets)
+    bind, *users = free_ports(1 + len(targets))
+    ports = dict(zip(targets, users, strict=True))
+    wiring = Wiring(bind, ports, targets, settings.protocol, backends.secrets, backends.pool)
     files = contender.modes(variant)[label](wiring)
     stem = name.replace("/", "-").replace(" ", "-")
     server_file = programs.file(f"{stem}-server.toml", files.server)

@@ -34,7 +34,12 @@ def _server(settings: Settings, wiring: Wiring) -> dict[str, object]:
 
 def _client(settings: Settings, wiring: Wiring) -> dict[str, object]:
     log = wiring.secrets.certificate.with_name("usage-client.json")
-    return {"remote_addr": f"{LOOPBACK}:{wiring.bind}", "sniffer_log": str(log), **_common(settings)}
+    return {
+        "remote_addr": f"{LOOPBACK}:{wiring.bind}",
+        "connection_pool": wiring.pool,
+        "sniffer_log": str(log),
+        **_common(settings),
+    }
 
 
 def _common(settings: Settings) -> dict[str, object]:

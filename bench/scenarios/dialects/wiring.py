@@ -20,6 +20,7 @@ class Secrets(NamedTuple):
 
 
 PKCS12_PASSWORD = "bench"  # noqa: S105
+DEFAULT_POOL = 8
 
 
 class Wiring(NamedTuple):
@@ -30,6 +31,7 @@ class Wiring(NamedTuple):
     targets: Ports  # the port of each service itself
     protocol: str  # the protocol of the users: "tcp" or "udp"
     secrets: Secrets
+    pool: int = DEFAULT_POOL  # connections or sessions that this program's client opens ahead of users
 
 
 class Files(NamedTuple):
