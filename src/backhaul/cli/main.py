@@ -63,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="show what runs on this machine")
     _add_config(status, "only the server or client that runs FILE")
     status.add_argument("--json", action="store_true", help="for programs")
+    doctor = commands.add_parser("doctor", help="find faults of a server or client, and their remedies")
+    _add_config(doctor, "the server or client that FILE describes; default: the one that runs on this machine")
+    doctor.add_argument("--json", action="store_true", help="for programs")
     _add_service(commands.add_parser("service", help="run it as a systemd service"))
     _add_cert(commands.add_parser("cert", help="make a key and a certificate for wss and wssmux"))
     commands.add_parser("token", help="make a token, the secret that both ends share")
@@ -195,6 +198,17 @@ def _status(options: argparse.Namespace) -> int:
     return run_status(options.config, as_json=options.json)
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    from backhaul.errors import BackhaulError  # noqa: PLC0415
+
+    from .doctor import run as run_doctor  # noqa: PLC0415
+
+    try:
+        return run_doctor(options.config, as_json=options.json)
+    except BackhaulError as error:
+        return _complain(error)
+
+
 def _service(options: argparse.Namespace) -> int:
     from backhaul.system.systemd import Systemd  # noqa: PLC0415
 
@@ -245,6 +259,7 @@ def _complain(error: Exception) -> int:
 _COMMANDS = {
     "check": _check,
     "status": _status,
+    "doctor": _doctor,
     "service": _service,
     "cert": _cert,
     "token": _token,

@@ -1,0 +1,83 @@
+"""Connections to the server: TCP, and TLS inside if the transport has it."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from backhaul.config import ClientConfig
+from backhaul.net.tls import PROTOCOLS
+
+from .circumstances import Waits
+from .names import Place
+from .reach import connected
+from .tcp_info import TcpInfo
+
+_GOODBYE: Final = 0.5  # seconds for the end of TLS, in which nobody is interested
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """An open connection."""
+
+    sock: socket.socket
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    certificate: bytes
+    """The server's certificate (DER); empty without TLS."""
+
+    def tcp(self) -> TcpInfo:
+        """Return the kernel's figures."""
+        return TcpInfo.of(self.sock)
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """Opens connections to one address of the server as the client does."""
+
+    config: ClientConfig
+    place: Place
+    waits: Waits
+
+    @property
+    def server_name(self) -> str:
+        """The name in TLS."""
+        return self.config.tls_server_name or self.config.remote_addr.unscoped.host
+
+    @asynccontextmanager
+    async def open(self, mss: int = 0, *, verify: bool = False) -> AsyncIterator[Channel]:
+        """Yield a connection; ``mss`` limits its segments beyond the configuration. Raises OSError."""
+        limits = [size for size in (mss, self.config.mss) if size]
+        async with connected(self.place, self.waits.connect, min(limits, default=0)) as sock:
+            reader, writer = await self._streams(sock, verify=verify)
+            try:
+                layer = writer.get_extra_info("ssl_object")
+                yield Channel(sock, reader, writer, layer.getpeercert(binary_form=True) if layer else b"")
+            finally:
+                writer.close()
+                with suppress(OSError):  # TimeoutError is one
+                    async with asyncio.timeout(_GOODBYE):
+                        await writer.wait_closed()
+
+    async def _streams(self, sock: socket.socket, *, verify: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        async with asyncio.timeout(self.waits.connect):
+            if not self.config.facts.tls:
+                return await asyncio.open_connection(sock=sock)
+            context = _context(self.config.tls_ca, verify=verify)
+            return await asyncio.open_connection(sock=sock, ssl=context, server_hostname=self.server_name)
+
+
+def _context(authorities: str, *, verify: bool) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols([PROTOCOLS[0]])
+    context.check_hostname = verify
+    context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
+    if verify and authorities:
+        context.load_verify_locations(authorities)
+    elif verify:
+        context.load_default_certs()
+    return context

@@ -1,0 +1,53 @@
+"""Everything around a diagnosis that a test replaces: waits, clock, names, and the programs that run."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from backhaul.net.resolver import LookUp, look_up
+from backhaul.transports.auth import ForgetfulMemory, KnownServers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waits:
+    """The longest waits in seconds."""
+
+    name: float = 5.0
+    """For a name server."""
+    connect: float = 5.0
+    """For TCP, and again for TLS."""
+    answer: float = 5.0
+    """For the server's answer to a small message."""
+    segment: float = 3.0
+    """For the answer to a large message, whose packets may be lost on the way."""
+    target: float = 3.0
+    """For a connection to a target."""
+    check: float = 60.0
+    """For one check as a whole."""
+
+
+DEFAULT_WAITS = Waits()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Circumstances:
+    """The circumstances of one diagnosis."""
+
+    file: str
+    """The configuration file."""
+    programs: tuple[dict[str, Any], ...] = ()
+    """The status of each program that runs this file."""
+    known: KnownServers = field(default_factory=ForgetfulMemory)
+    names: LookUp = look_up
+    now: Callable[[], float] = time.time
+    waits: Waits = DEFAULT_WAITS
+    proc: Path = Path("/proc")
+    state: Path = Path("/var/lib/backhaul")
+    """The directory for what must survive a restart."""
+
+    @property
+    def connected(self) -> bool:
+        """True if a running program is connected to the other end."""
+        return any(program.get("connected") is True for program in self.programs)

@@ -1,0 +1,65 @@
+"""The exchange of a probe with the server, on the transport of the client."""
+
+import asyncio
+import time
+from typing import NamedTuple
+
+from backhaul.security.hello import ServerHello
+from backhaul.security.noise import HandshakeError
+from backhaul.transports.auth import Protection, Security
+from backhaul.transports.doors.handshake import Seen
+from backhaul.transports.doors.probe import Probe
+
+from .channel import Opener
+from .envelopes import Silence, in_cookies, in_frames
+from .tcp_info import TcpInfo
+
+
+class Answered(NamedTuple):
+    """The server's answer to a probe."""
+
+    hello: ServerHello
+    seconds: float
+    """From the probe to its answer."""
+    tcp: TcpInfo
+
+
+class Asker:
+    """Asks a server at one of its addresses."""
+
+    def __init__(self, opener: Opener, seen: Seen) -> None:
+        self._opener = opener
+        self._seen = seen
+
+    async def ask(self, token: str, *, padding: int = 0, mss: int = 0) -> Answered | Silence:
+        """Send a probe on a connection of its own. Raises OSError; TimeoutError if nothing comes in time."""
+        config, waits = self._opener.config, self._opener.waits
+        probe = await asyncio.to_thread(self._probe, token, padding)  # the key of a weak token takes 100 ms
+        async with self._opener.open(mss) as channel:
+            begun = time.monotonic()
+            async with asyncio.timeout(waits.segment if padding else waits.answer):
+                if config.facts.http:
+                    message = await in_cookies(channel, probe.message, config)
+                else:
+                    message = await in_frames(channel, probe.message)
+            if isinstance(message, Silence):
+                return message
+            return _judged(probe, message, time.monotonic() - begun, channel.tcp())
+
+    def _probe(self, token: str, padding: int) -> Probe:
+        config = self._opener.config
+        return Probe(
+            token.encode(),
+            config.facts,
+            self._seen,
+            protection=Protection(Security(config.security), config.encryption),
+            mux_version=config.mux_version,
+            padding=padding,
+        )
+
+
+def _judged(probe: Probe, message: bytes, seconds: float, tcp: TcpInfo) -> Answered | Silence:
+    try:
+        return Answered(probe.finish(message), seconds, tcp)
+    except HandshakeError:
+        return Silence("what answers does not have this token")

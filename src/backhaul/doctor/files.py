@@ -1,0 +1,74 @@
+"""The checks of the configuration file and of the files that it names."""
+
+import os
+import pwd
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from backhaul.config.checks import unusable
+from backhaul.config.schema import Config, ServerConfig
+from backhaul.errors import BackhaulError
+from backhaul.system.systemd import objection
+
+from .certificates import dates, first_in, read
+from .circumstances import Circumstances
+from .finding import Finding, fault, ok, warning
+from .wording import span
+
+_STATE: Final = "state"
+
+
+def examine(config: Config, around: Circumstances) -> Iterator[Finding]:
+    """Yield the warnings about the configuration, and whether the service's user can read all files."""
+    for line in config.warnings:
+        text, _, remedy = line.rpartition("; ")
+        yield warning("file", text or line, remedy if text else "see docs/configuration.md")
+    if not config.warnings:
+        yield ok("file", "read, without a warning")
+    yield from _of_service(around)
+
+
+def certificate(config: ServerConfig, now: float) -> Iterator[Finding]:
+    """Yield a finding about the server's certificate."""
+    for line in unusable(config):
+        text, _, remedy = line.rpartition("; ")
+        yield fault("certificate", text or line, remedy if text else "make a new pair (`backhaul cert`)")
+        return
+    try:
+        found = read(first_in(Path(config.tls_cert).read_text(encoding="ascii", errors="replace")))
+    except (OSError, ValueError) as error:
+        yield fault("certificate", f"tls_cert can't be read: {error}", "name a PEM file, or make one (`backhaul cert`)")
+        return
+    problem = dates("certificate", found, now, "renew it (`backhaul cert` makes one); it is read without a restart")
+    names = ", ".join(found.names[:4]) or "no name"
+    yield problem or ok("certificate", f"for {names}, valid for {span(found.ends - now)}, and its key fits")
+
+
+def state(around: Circumstances) -> Iterator[Finding]:
+    """Yield a finding about the directory in which a client remembers protected servers."""
+    folder = around.state
+    present = next((one for one in (folder, *folder.parents) if one.exists()), folder)
+    if not os.access(present, os.W_OK | os.X_OK):
+        remedy = "correct its permissions, or set STATE_DIRECTORY to another directory"
+        yield warning(_STATE, f"{present} is not writable for this user: protected servers would be forgotten", remedy)
+    else:
+        yield ok(_STATE, f"{folder} is writable")
+
+
+def _of_service(around: Circumstances) -> Iterator[Finding]:
+    """Yield a fault if the user of the running program can't read the file, or one that it names."""
+    for program in around.programs:
+        with suppress(OSError, KeyError, BackhaulError):
+            user = Path(str(program.get("socket"))).lstat().st_uid
+            if os.geteuid() == 0 != user:
+                yield from _as_user(pwd.getpwuid(user).pw_name, os.path.abspath(around.file))  # noqa: PTH100
+
+
+def _as_user(user: str, file: str) -> Iterator[Finding]:
+    complaint = objection(user, [sys.executable, "-m", "backhaul", "check", file])
+    if complaint:
+        text = f"user {user}, as whom it runs, can't use the file: {complaint.splitlines()[0]}"
+        yield fault("file", text, "correct the permissions; the next start would fail")

@@ -1,0 +1,96 @@
+"""The way from the client to its server, step by step; each step needs the one before."""
+
+from collections.abc import AsyncIterator
+
+from backhaul.config import ClientConfig
+from backhaul.transports.doors.handshake import Seen
+
+from . import clock, fit, line, names, reach, segments, tls
+from .channel import Opener
+from .circumstances import Circumstances
+from .envelopes import Silence, date_of
+from .exchange import Answered, Asker
+from .finding import Finding, skipped
+from .names import Place
+
+
+class Journey:
+    """The checks of one client on the way to its server."""
+
+    def __init__(self, config: ClientConfig, around: Circumstances) -> None:
+        self._config = config
+        self._around = around
+
+    async def travel(self) -> AsyncIterator[Finding]:
+        """Yield the findings of all steps, up to the one that fails."""
+        config, waits = self._config, self._around.waits
+        host, key = (config.edge_ip, "edge_ip") if config.edge_ip else (config.remote_addr.host, "remote_addr")
+        places, finding = await names.find(host, config.remote_addr.port, key, self._around.names, waits.name)
+        yield finding
+        if places and self._would_disturb:
+            yield skipped(
+                "tcp",
+                "not checked: the program is connected, and a server of v0.7.2 would give the connection to a user",
+                "stop the program to check the way to the server",
+            )
+            return
+        arrivals = await reach.arrive(places, waits.connect, config.mss)
+        for finding in reach.findings(arrivals):
+            yield finding
+        reached = [arrival.place for arrival in arrivals if not arrival.error]
+        if reached:
+            async for finding in self._inside(reached[0]):
+                yield finding
+
+    @property
+    def _would_disturb(self) -> bool:
+        """True if a server of v0.7.2 may take a new connection for one that its client has opened for users."""
+        config, around = self._config, self._around
+        known = around.known.protected(str(config.remote_addr.unscoped))
+        sure = config.facts.http or config.security == "required" or config.encryption or known
+        return around.connected and not sure
+
+    async def _inside(self, place: Place) -> AsyncIterator[Finding]:
+        """Yield the findings after TCP."""
+        config = self._config
+        opener = Opener(config, place, self._around.waits)
+        seen = Seen()
+        if config.facts.tls:
+            try:
+                certificate = await tls.look(opener)
+                yield await tls.judge(opener, certificate, self._around.now())
+            except tls.Refusal as refusal:
+                yield refusal.finding
+                if refusal.dated:
+                    async for finding in self._clock(opener):
+                        yield finding
+                return
+            seen = Seen(bytes.fromhex(certificate.fingerprint), config.tls_verify or bool(config.tls_fingerprint))
+        if config.security == "legacy":
+            text = 'not checked: with security = "legacy" the server would take a check for the client'
+            yield skipped(fit.SUBJECT, text, "`backhaul status` shows whether the started client is connected")
+            return
+        async for finding in self._questions(Asker(opener, seen), place):
+            yield finding
+
+    async def _clock(self, opener: Opener) -> AsyncIterator[Finding]:
+        """Yield the finding about the clock of a server whose certificate is refused."""
+        async with opener.open() as channel:
+            there = await date_of(channel, opener.server_name)
+        if there:
+            yield clock.compare(self._around.now(), there)
+
+    async def _questions(self, asker: Asker, place: Place) -> AsyncIterator[Finding]:
+        """Yield the findings of what the server answers."""
+        answer, token, finding = await fit.examine(asker, self._config)
+        yield finding
+        if isinstance(answer, Silence) and answer.clock:
+            yield clock.compare(self._around.now(), answer.clock)
+        if not isinstance(answer, Answered):
+            return
+        if answer.hello.time:
+            yield clock.compare(self._around.now(), answer.hello.time)
+        finding, answers = await segments.examine(asker, token.reveal())
+        yield finding
+        trips = [(await reach.arrive([place], self._around.waits.connect))[0] for _ in range(line.ROUNDS)]
+        yield line.summarise(trips, [one.tcp for one in (answer, *answers)])

@@ -1,0 +1,77 @@
+"""The checks of the running program: its tunnel, its version, and whether it is alone."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from backhaul import __version__
+
+from .circumstances import Circumstances
+from .finding import Finding, fault, ok, skipped, warning
+from .processes import running
+from .wording import count, span
+
+SUBJECT: Final = "program"
+_OFTEN: Final = 3600.0  # seconds: a tunnel that is lost more than once in this time is not well
+_SURE: Final = 600.0  # seconds of running after which reconnects tell something
+_REMEDIES: Final = {
+    "server": "run `backhaul doctor` on the client; open the port of bind_addr in the firewalls of this machine and of "
+    "its provider",
+    "client": "the other lines show the reason; the log has more",
+}
+
+
+def examine(around: Circumstances, side: str) -> Iterator[Finding]:
+    """Yield what the running program tells of itself."""
+    pids = running(around.file, around.proc)
+    if not around.programs:
+        yield _absent(around, pids)
+    for program in around.programs:
+        yield _tunnel(program, around.now(), side)
+        yield from _version(program)
+        yield from _reconnects(program, around.now())
+    if len(pids) > 1 and not any(program.get("stopping") is True for program in around.programs):
+        text = f"{len(pids)} processes run this file: {', '.join(map(str, pids))}"
+        yield fault(SUBJECT, text, "stop all but one, for they take the tunnel from each other")
+
+
+def _absent(around: Circumstances, pids: Sequence[int]) -> Finding:
+    if pids:
+        text = f"process {pids[0]} runs this file, and does not tell its state to this user"
+        return skipped(SUBJECT, text, "run this command as root, or as the user of that process")
+    return skipped(SUBJECT, "no program runs this file", f"`backhaul -c {around.file}` starts one")
+
+
+def _tunnel(program: Mapping[str, Any], now: float, side: str) -> Finding:
+    if program.get("connected") is True:
+        return ok(SUBJECT, f"connected to {program.get('peer')}, up {_up(program, now)}")
+    problem = str(program.get("problem") or "")
+    other = "no client is connected" if side == "server" else "not connected to the server"
+    return fault(SUBJECT, f"{other}{': ' if problem else ''}{problem}, up {_up(program, now)}", _REMEDIES[side])
+
+
+def _up(program: Mapping[str, Any], now: float) -> str:
+    return span(_age(program, now))
+
+
+def _age(program: Mapping[str, Any], now: float) -> float:
+    started = program.get("started")
+    return max(0.0, now - started) if isinstance(started, int | float) else 0.0
+
+
+def _version(program: Mapping[str, Any]) -> Iterator[Finding]:
+    if program.get("version") != __version__:
+        text = f"it runs version {program.get('version')}, and {__version__} is installed"
+        yield warning(SUBJECT, text, "restart it to use the installed version")
+
+
+def _reconnects(program: Mapping[str, Any], now: float) -> Iterator[Finding]:
+    """Yield how often the tunnel was lost: a NAT that forgets connections shows itself in that."""
+    lost, age = program.get("reconnects"), _age(program, now)
+    if not isinstance(lost, int) or age < _SURE:
+        yield skipped("nat", "not running for long enough to tell whether idle connections survive")
+    elif lost * _OFTEN > age:
+        text = f"the tunnel was lost {count(lost, 'time')} in {span(age)}"
+        remedy = "a NAT or firewall may forget idle connections: set heartbeat = 10 on the server; the log has reasons"
+        yield warning("nat", text, remedy)
+    else:
+        yield ok("nat", f"idle connections survive: the tunnel was lost {count(lost, 'time')} in {span(age)}")

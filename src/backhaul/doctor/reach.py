@@ -1,0 +1,90 @@
+"""The check whether TCP reaches the server, at each of its addresses."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
+
+from .finding import Finding, Verdict, ok
+from .names import Place
+from .wording import milliseconds
+
+SUBJECT: Final = "tcp"
+_NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+_FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM})
+
+
+class Arrival(NamedTuple):
+    """The result of an attempt to connect."""
+
+    place: Place
+    seconds: float
+    error: OSError | None
+
+
+@asynccontextmanager
+async def connected(place: Place, wait: float, mss: int = 0) -> AsyncIterator[socket.socket]:
+    """Yield a connection, with segments of at most ``mss`` bytes in both directions if given. Raises OSError."""
+    with socket.socket(place.family, socket.SOCK_STREAM) as sock:
+        sock.setblocking(False)
+        if mss:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, mss)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        async with asyncio.timeout(wait):
+            await asyncio.get_running_loop().sock_connect(sock, place.address)
+        yield sock
+
+
+async def arrive(places: Sequence[Place], wait: float, mss: int = 0) -> list[Arrival]:
+    """Connect to all addresses at a time."""
+    return await asyncio.gather(*(_arrive(place, wait, mss) for place in places))
+
+
+async def _arrive(place: Place, wait: float, mss: int) -> Arrival:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    try:
+        async with connected(place, wait, mss):
+            return Arrival(place, loop.time() - begun, None)
+    except OSError as error:  # TimeoutError is one
+        return Arrival(place, loop.time() - begun, error)
+
+
+def findings(arrivals: Sequence[Arrival]) -> list[Finding]:
+    """Return a finding for each address; an unreachable one is a fault if no other can be reached."""
+    bad = Verdict.FAULT if all(arrival.error for arrival in arrivals) else Verdict.WARNING
+    return [_finding(arrival, bad) for arrival in arrivals]
+
+
+def reason(arrival: Arrival) -> str:
+    """Return why an attempt failed."""
+    return _explained(arrival.error, 0)[0] if arrival.error else ""
+
+
+def _finding(arrival: Arrival, bad: Verdict) -> Finding:
+    place, error = arrival.place, arrival.error
+    if not error:
+        return ok(SUBJECT, f"{place}: connected in {milliseconds(arrival.seconds)}")
+    if error.errno in _NO_ROUTE and bad is Verdict.WARNING:
+        return Finding(SUBJECT, Verdict.SKIPPED, f"{place}: no route from this machine; another address works")
+    text, remedy = _explained(error, place.address[1])
+    return Finding(SUBJECT, bad, f"{place}: {text}", remedy)
+
+
+def _explained(error: OSError, port: int) -> tuple[str, str]:
+    if error.errno == errno.ECONNREFUSED:
+        return "refused: nothing listens on this port", "start the server, or correct the address and its port"
+    if error.errno in _NO_ROUTE:
+        return f"no route: {_lower(error)}", "check this machine's network, or correct the address"
+    if error.errno in _FORBIDDEN:
+        return f"forbidden: {_lower(error)}", f"let this machine's firewall pass TCP to port {port}"
+    if isinstance(error, TimeoutError):
+        remedy = f"open TCP port {port} in the firewalls of the server and of its provider, or correct the address"
+        return "no answer", remedy
+    return _lower(error), "check the network between both ends"
+
+
+def _lower(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
