@@ -149,6 +149,7 @@ class Client:
             known=self._known,
             host_header=str(config.remote_addr.unscoped),
             edge_ip=config.edge_ip,
+            proxy=config.way,
             path=config.path,
             tls=self._tls() if config.facts.tls else None,
             dial_timeout=config.dial_timeout,

@@ -7,6 +7,7 @@ from backhaul.config import PortMapping, Secret, ServerConfig
 from backhaul.config.keys import Key, keys
 from backhaul.config.messages import show
 from backhaul.config.schema import Config
+from backhaul.net.proxy import Proxy
 
 
 def render(config: Config) -> str:
@@ -20,7 +21,7 @@ def _lines(config: Config) -> Iterator[str]:
         yield "\nports"
         yield from _ports(config.ports)
     else:
-        yield f"client, transport {config.transport}, dials {config.remote_addr}"
+        yield f"client, transport {config.transport}, dials {config.remote_addr}{_via(config.way)}"
     yield "\nkeys"
     yield from (_setting(key, getattr(config, key.name)) for key in keys(type(config)) if key.name != "ports")
     count = "1 token" if len(config.accepted) == 1 else f"{len(config.accepted)} tokens"
@@ -28,6 +29,10 @@ def _lines(config: Config) -> Iterator[str]:
     if config.warnings:
         yield "\nwarnings"
         yield from (f"  {warning}" for warning in config.warnings)
+
+
+def _via(proxy: Proxy | None) -> str:
+    return f" via {proxy}" if proxy else ""
 
 
 def _ports(mappings: tuple[PortMapping, ...]) -> Iterator[str]:

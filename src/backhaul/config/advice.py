@@ -47,12 +47,21 @@ def warnings(config: Config) -> Iterator[str]:
 
 def exposure(config: Config, path: str | os.PathLike[str]) -> Iterator[str]:
     """Yield a line for each world-readable file with a secret of this configuration, ``path`` itself included."""
-    if config.web_password or config.tokens or config.token != DEFAULT_TOKEN:
-        yield from _exposed("web_password" if config.web_password else "token", os.fspath(path))
+    if name := _secret_key(config):
+        yield from _exposed(name, os.fspath(path))
     if config.token_file:
         yield from _exposed("token_file", config.token_file)
     if isinstance(config, ServerConfig) and config.facts.tls:
         yield from _exposed("tls_key", config.tls_key)
+
+
+def _secret_key(config: Config) -> str:
+    """Return the name of a key that puts a secret into the file; empty if there is none."""
+    if config.web_password:
+        return "web_password"
+    if config.tokens or config.token != DEFAULT_TOKEN:
+        return "token"
+    return "proxy" if isinstance(config, ClientConfig) and "@" in config.proxy.reveal() else ""
 
 
 def _exposed(name: str, path: str) -> Iterator[str]:

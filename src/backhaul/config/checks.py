@@ -25,7 +25,10 @@ def problems(config: Config) -> Iterator[str]:
         yield from _taken_ports(config)
         yield from _paths_on_udp(config)
         yield from _certificate(config)
-    elif config.facts.tls and config.tls_ca:
+        return
+    if config.proxy and config.facts.datagrams:
+        yield "proxy: transport udp can't pass a proxy; use another transport, or remove proxy"
+    if config.facts.tls and config.tls_ca:
         yield from _unreadable("tls_ca", config.tls_ca)
 
 

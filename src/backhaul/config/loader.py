@@ -13,7 +13,8 @@ from .address import Address
 from .errors import ConfigError
 from .keys import Key, keys
 from .messages import hint, kind, nearest, show
-from .schema import SIDES, Config, side_of
+from .proxy import find_proxy
+from .schema import SIDES, ClientConfig, Config, side_of
 from .tokens import find_tokens
 
 _NO_SIDE = "holds neither [server] nor [client]; begin the public side with [server], the other with [client]"
@@ -65,12 +66,20 @@ def parse(text: str, environment: Mapping[str, str] = _NO_ENVIRONMENT) -> Config
     try:
         accepted, source = find_tokens(config, environment)
         config = msgspec.structs.replace(config, accepted=accepted, token_source=source)
+        config = _with_proxy(config, environment)
     except ConfigError as mistakes:
         problems += (f"{side}.{problem}" for problem in mistakes.problems)
     if problems:
         raise ConfigError(problems)
     strays += (_BOTH_SIDES for _ in others)
     return _with_warnings(config, (*strays, *_ignored(side, document[side]), *advice.warnings(config)))
+
+
+def _with_proxy(config: Config, environment: Mapping[str, str]) -> Config:
+    if not isinstance(config, ClientConfig):
+        return config
+    host, port = config.dialled.host, config.dialled.port
+    return msgspec.structs.replace(config, way=find_proxy(config.proxy, host, port, environment))
 
 
 def _with_warnings(config: Config, warnings: tuple[str, ...]) -> Config:

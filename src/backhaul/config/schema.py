@@ -5,10 +5,14 @@ A number 0 outside the limits of its key and an empty text mean "not set", as in
 
 from typing import Annotated, Literal
 
+from backhaul.net.proxy import Proxy
+
 from .address import Address, parse_bind, parse_edge, parse_remote
 from .common import CommonConfig
 from .keys import MUX, STREAM, TLS, WEB, key
 from .ports import PortMapping, parse_ports
+from .proxy import parse_proxy
+from .secret import Secret
 from .values import parse_allowed, parse_decoy, parse_fingerprint, parse_interface
 
 MAX_MARK = 2**32 - 1  # a mark has 32 bits
@@ -107,6 +111,17 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
             parse=parse_edge,
         ),
     ] = ""
+    proxy: Annotated[
+        Secret,
+        key(
+            'Dial the server through a proxy. "environment": the one that HTTPS_PROXY or ALL_PROXY names, if any. See '
+            "The way to the server.",
+            on=STREAM,
+            rebuild=True,
+            form='"environment" or a URL such as "http://user:password@host:port", "socks5://…" or "socks5h://…"',
+            parse=parse_proxy,
+        ),
+    ] = Secret("")
     bind_interface: Annotated[
         str,
         key(
@@ -171,6 +186,15 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
             parse=parse_fingerprint,
         ),
     ] = ""
+    way: Proxy | None = None
+    """The proxy that is dialled, if any; not a key."""
+
+    @property
+    def dialled(self) -> Address:
+        """The address of the server, or of the edge in front of it."""
+        return Address(
+            self.edge_ip if self.facts.http and self.edge_ip else self.remote_addr.host, self.remote_addr.port
+        )
 
 
 Config = ServerConfig | ClientConfig

@@ -5,6 +5,7 @@ import errno
 import functools
 import os
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,48 @@ class _Attempt:
         self.sock: socket.socket | None = None
 
 
-class Dialer:
+class AnyDialer(ABC):
+    """Connects to host and port, directly or through a proxy."""
+
+    @abstractmethod
+    def dial(self, host: str, port: int, options: SocketOptions, done: Dialled) -> None:
+        """Connect, then call ``done`` exactly once, with a socket that it owns, or with the last error."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End every attempt with ECANCELED, so that its owner can release what waits for the connection."""
+
+    @abstractmethod
+    def host_of(self, sock: socket.socket, host: str) -> str:
+        """Return the host by which the server of ``sock``, dialled as ``host``, is reached again."""
+
+    @abstractmethod
+    def peer_of(self, sock: socket.socket, host: str) -> str:
+        """Return the other end of ``sock``, dialled as ``host``, for an administrator."""
+
+    async def connect(self, host: str, port: int, options: SocketOptions) -> socket.socket:
+        """Connect and return the socket; raise OSError if that fails."""
+        future: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+
+        def done(result: socket.socket | OSError) -> None:
+            if future.done():
+                if isinstance(result, socket.socket):
+                    result.close()
+            elif isinstance(result, OSError):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self.dial(host, port, options, done)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and not future.exception():
+                future.result().close()  # connected, but the caller was cancelled
+            raise
+
+
+class Dialer(AnyDialer):
     """Connects to host and port; every attempt ends within ``timeout`` seconds, with its look-up and all addresses.
 
     The caller owns the resolver.
@@ -100,27 +142,6 @@ class Dialer:
         else:
             self._connect(attempt, family, address)
 
-    async def connect(self, host: str, port: int, options: SocketOptions) -> socket.socket:
-        """Connect and return the socket; raise OSError if that fails."""
-        future: asyncio.Future[socket.socket] = self._loop.create_future()
-
-        def done(result: socket.socket | OSError) -> None:
-            if future.done():
-                if isinstance(result, socket.socket):
-                    result.close()
-            elif isinstance(result, OSError):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
-
-        self.dial(host, port, options, done)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and not future.exception():
-                future.result().close()  # connected, but the caller was cancelled
-            raise
-
     def close(self) -> None:
         """End every attempt with ECANCELED, so that its owner can release what waits for the connection."""
         self._trying.clear()
@@ -129,6 +150,15 @@ class Dialer:
             if attempt.sock:
                 release(self._poller, attempt.sock)
             attempt.done(OSError(errno.ECANCELED, os.strerror(errno.ECANCELED)))
+
+    def host_of(self, sock: socket.socket, host: str) -> str:
+        """Return the address that answered, which is one of several if ``host`` is a name."""
+        del host
+        return scoped_host(sock.getpeername())
+
+    def peer_of(self, sock: socket.socket, host: str) -> str:
+        """Return the address that answered."""
+        return self.host_of(sock, host)
 
     def _resolved(self, attempt: _Attempt, permit: Permit, answer: Answer) -> None:
         if isinstance(answer, OSError):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from backhaul.net.listeners import Listeners, Opener
+from backhaul.net.proxy import Proxy
 from backhaul.net.sockets import SocketOptions
 from backhaul.net.tls import ClientTls, ServerTls
 from backhaul.wire import smux
@@ -97,6 +98,7 @@ class ClientSettings:
     known: KnownServers = field(default_factory=ForgetfulMemory)
     host_header: str = ""  # remote_addr as configured
     edge_ip: str = ""  # dialled in place of remote_host
+    proxy: Proxy | None = None  # through which the server is dialled
     path: str = ""  # before /channel and /tunnel
     tls: ClientTls | None = None
     mux: smux.Settings = field(default_factory=smux.Settings)

@@ -6,6 +6,9 @@ from abc import ABC, abstractmethod
 from typing import Final
 
 from backhaul.errors import TransportError
+from backhaul.net.connector import AnyDialer, Dialer
+from backhaul.net.poller import Poller
+from backhaul.net.resolver import Resolver
 from backhaul.security.psk import pre_shared_key
 from backhaul.transports.base import ClientControlEvents, Opened
 from backhaul.transports.settings import ClientSettings
@@ -38,7 +41,9 @@ class SealingDoor(ABC):
 
     _events: ClientControlEvents
 
-    def __init__(self, settings: ClientSettings) -> None:
+    def __init__(self, poller: Poller, settings: ClientSettings, resolver: Resolver) -> None:
+        self._poller = poller
+        self._dialer = _dialer(poller, settings, resolver)
         self._settings = settings
         self._tokens = settings.tokens
         self._line: Line = NO_LINE
@@ -167,3 +172,11 @@ class SealingDoor(ABC):
                 address,
                 known.file,
             )
+
+
+def _dialer(poller: Poller, settings: ClientSettings, resolver: Resolver) -> AnyDialer:
+    if not settings.proxy:
+        return Dialer(poller, settings.dial_timeout, resolver)
+    from backhaul.net.proxy_dialer import ProxyDialer  # noqa: PLC0415 - few clients have a proxy
+
+    return ProxyDialer(poller, settings.dial_timeout, resolver, settings.proxy)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from backhaul.errors import TransportError
-from backhaul.net.connector import Dialer, scoped_host
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.poller import Poller, release
 from backhaul.net.resolver import Resolver
@@ -48,11 +47,9 @@ class HttpDoor(SealingDoor):
         self, poller: Poller, pings: Pings, settings: ClientSettings, resolver: Resolver, transport: str
     ) -> None:
         """Raise TransportError when the authorities' file can't be used."""
-        super().__init__(settings)
-        self._poller = poller
+        super().__init__(poller, settings, resolver)
         self._pings = pings
         self._transport = TRANSPORTS[transport]
-        self._dialer = Dialer(poller, settings.dial_timeout, resolver)
         self._upgrading: Deadlines[Upgrade] = Deadlines(settings.upgrade_timeout, self._expired)
         self._tls = ClientContext(settings.tls) if settings.tls else None
         self._certificate = b""  # which tunnel connections must get; empty if it does not matter
@@ -118,14 +115,14 @@ class HttpDoor(SealingDoor):
     def _keep(self, upgraded: Upgraded, begin: Callable[[Upgraded], None]) -> str:
         """Use a connection as control channel; return the server's address."""
         try:
-            address = scoped_host(upgraded.sock.getpeername())
+            peer = self._dialer.peer_of(upgraded.sock, self._host)
             begin(upgraded)
         except BaseException:
             self.disconnect()
             release(self._poller, upgraded.sock)
             raise
         self._pings.add(self)
-        return address
+        return peer
 
     def _begin_sealed(self, handshake: "Handshake", upgraded: Upgraded) -> None:
         agreement = handshake.finish(upgraded.message)
@@ -146,6 +143,10 @@ class HttpDoor(SealingDoor):
             self._events.control_lost(_OTHER_CERTIFICATE)
             raise TransportError(_OTHER_CERTIFICATE)
         return upgrade.sealed_request(asked, admission)
+
+    @property
+    def _host(self) -> str:
+        return self._settings.edge_ip or self._settings.remote_host
 
     @property
     def _verifies(self) -> bool:
@@ -189,8 +190,7 @@ class HttpDoor(SealingDoor):
             self._upgrading.add(attempt)
             attempt.start(result, self._tls)
 
-        host = settings.edge_ip or settings.remote_host
-        self._dialer.dial(host, settings.remote_port, settings.tunnel_options, connected)
+        self._dialer.dial(self._host, settings.remote_port, settings.tunnel_options, connected)
 
     def _asked(self, path: str, user_id: int) -> upgrade.Asked:
         return upgrade.Asked(

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from backhaul.errors import TransportError
-from backhaul.net.connector import Dialer, scoped_host
 from backhaul.net.poller import Poller, release
 from backhaul.net.resolver import Resolver
 from backhaul.transports.base import Opened
@@ -33,11 +32,9 @@ class RawDoor(SealingDoor):
 
     def __init__(self, poller: Poller, settings: ClientSettings, resolver: Resolver, transport: str) -> None:
         """``transport`` is tcp, tcpmux or udp."""
-        super().__init__(settings)
+        super().__init__(poller, settings, resolver)
         self._loop = asyncio.get_running_loop()
-        self._poller = poller
         self._transport = TRANSPORTS[transport]
-        self._dialer = Dialer(poller, settings.dial_timeout, resolver)
         self._address = ("", 0)
 
     @property
@@ -88,16 +85,17 @@ class RawDoor(SealingDoor):
             raise
 
     async def _connect(self, begin: Callable[[socket.socket], Awaitable[None]]) -> str:
-        settings = self._settings
-        sock = await self._dialer.connect(settings.remote_host, settings.remote_port, settings.tunnel_options)
+        settings, dialer = self._settings, self._dialer
+        sock = await dialer.connect(settings.remote_host, settings.remote_port, settings.tunnel_options)
         try:
-            self._address = (scoped_host(sock.getpeername()), settings.remote_port)
+            self._address = (dialer.host_of(sock, settings.remote_host), settings.remote_port)
+            peer = dialer.peer_of(sock, settings.remote_host)
             await begin(sock)
         except BaseException:
             self.disconnect()
             release(self._poller, sock)
             raise
-        return self._address[0]
+        return peer
 
     async def _open_sealed(self, sock: socket.socket) -> None:
         from backhaul.security.noise import HandshakeError  # noqa: PLC0415 - both load cryptography
