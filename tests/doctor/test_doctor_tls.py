@@ -1,8 +1,11 @@
 """The doctor and TLS: each fault of a certificate has its finding, and the finding its remedy."""
 
 import asyncio
+import socket
 import ssl
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +14,9 @@ from tests.support.doctor import SOON, only, travel, verdicts
 from tests.support.net import HOST, free_port
 from tests.support.tunnel import Net, client_config, server_config
 
+from backhaul.doctor.channel import Opener
 from backhaul.doctor.finding import Finding, Verdict
+from backhaul.doctor.names import Place
 from backhaul.system import certificate
 
 
@@ -127,27 +132,62 @@ async def test_a_server_that_never_answers(net: Net) -> None:
     assert "does it run wss?" in finding.remedy
 
 
-async def test_tls_that_ends_in_between(wss_net: Net, tmp_path: Path) -> None:
-    """A proxy with TLS of its own in front of a server without."""
-    wss_net.transport = "ws"
-    port = free_port()
-    await wss_net.server(port, lines='security = "required"')
-    pair(tmp_path)
+@asynccontextmanager
+async def proxy(port: int, folder: Path, largest: int = 1 << 16) -> AsyncIterator[int]:
+    """Run a proxy with TLS of its own, which swallows larger requests; yield its port."""
+    pair(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / certificate.CERTIFICATE, tmp_path / certificate.KEY)
+    context.load_cert_chain(folder / certificate.CERTIFICATE, folder / certificate.KEY)
+    gone = asyncio.Event()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inside, outside = await asyncio.open_connection(HOST, port)
-        outside.write(await reader.read(1 << 16))
-        writer.write(await inside.read(1 << 16))
+        with suppress(ConnectionError):  # the doctor does not say goodbye
+            request = await reader.read(1 << 16)
+            if len(request) > largest:
+                await gone.wait()
+            elif request:
+                inside, outside = await asyncio.open_connection(HOST, port)
+                outside.write(request)
+                writer.write(await inside.read(1 << 16))
+                outside.close()
         writer.close()
-        outside.close()
 
-    proxy = await asyncio.start_server(carry, HOST, 0, ssl=context)
+    server = await asyncio.start_server(carry, HOST, 0, ssl=context)
     try:
-        front = proxy.sockets[0].getsockname()[1]
-        finding = only(await travel(client_config("wss", f"{HOST}:{front}")))
-        assert "TLS is terminated between client and server" in finding.text
-        assert "set tls_verify = true on the client" in finding.remedy
+        yield server.sockets[0].getsockname()[1]
     finally:
-        proxy.close()
+        gone.set()
+        server.close()
+
+
+async def test_tls_that_ends_in_between(net: Net, tmp_path: Path) -> None:
+    net.transport = "ws"
+    port = free_port()
+    await net.server(port, lines='security = "required"')
+    async with proxy(port, tmp_path) as front:
+        finding = only(await travel(client_config("wss", f"{HOST}:{front}")))
+    assert "TLS is terminated between client and server" in finding.text
+    assert "set tls_verify = true on the client" in finding.remedy
+
+
+async def test_large_messages_that_nobody_takes(net: Net, tmp_path: Path) -> None:
+    net.transport = "ws"
+    port = free_port()
+    await net.server(port)
+    async with proxy(port, tmp_path, 1500) as front:
+        finding = only(await travel(client_config("wss", f"{HOST}:{front}"), waits=SOON))
+    assert finding.text == "large messages get lost, whatever their packets"
+    assert "something in between limits messages" in finding.remedy
+
+
+@pytest.mark.both_loops
+async def test_connections_are_left_at_once_when_the_line_is_down(wss_net: Net) -> None:
+    port = free_port()
+    await wss_net.server(port)
+    box = wss_net.middlebox(port)
+    opener = Opener(client_config("wss", f"{HOST}:{box.port}"), Place(socket.AF_INET, (HOST, box.port)), SOON)
+    for _ in range(3):
+        async with opener.open() as channel:
+            assert channel.certificate
+            for path in box.paths:
+                path.freeze()

@@ -6,7 +6,6 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
 
 from backhaul.config import ClientConfig
 from backhaul.net.tls import PROTOCOLS
@@ -15,8 +14,6 @@ from .circumstances import Waits
 from .names import Place
 from .reach import connected
 from .tcp_info import TcpInfo
-
-_GOODBYE: Final = 0.5  # seconds for the end of TLS, in which nobody is interested
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +54,9 @@ class Opener:
                 layer = writer.get_extra_info("ssl_object")
                 yield Channel(sock, reader, writer, layer.getpeercert(binary_form=True) if layer else b"")
             finally:
-                writer.close()
-                with suppress(OSError):  # TimeoutError is one
-                    async with asyncio.timeout(_GOODBYE):
-                        await writer.wait_closed()
+                writer.transport.abort()  # without the farewells of TLS, for which a broken line would wait
+                with suppress(OSError):
+                    await writer.wait_closed()
 
     async def _streams(self, sock: socket.socket, *, verify: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         async with asyncio.timeout(self.waits.connect):

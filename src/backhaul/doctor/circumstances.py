@@ -20,8 +20,9 @@ class Waits:
     """For TCP, and again for TLS."""
     answer: float = 5.0
     """For the server's answer to a small message."""
-    segment: float = 3.0
-    """For the answer to a large message, whose packets may be lost on the way."""
+    segment: float = 1.2
+    """For the answer to a large message, beside four times that of a small one. A lost packet is sent again after 0.2
+    and 0.6 s. After 1.4 s a kernel with tcp_mtu_probing tries smaller ones, and the fault would not show itself."""
     target: float = 3.0
     """For a connection to a target."""
     check: float = 60.0

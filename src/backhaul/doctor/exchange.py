@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from backhaul.security.hello import ServerHello
 from backhaul.security.noise import HandshakeError
@@ -28,16 +28,17 @@ class Asker:
     """Asks a server at one of its addresses."""
 
     def __init__(self, opener: Opener, seen: Seen) -> None:
+        self.waits: Final = opener.waits
         self._opener = opener
         self._seen = seen
 
-    async def ask(self, token: str, *, padding: int = 0, mss: int = 0) -> Answered | Silence:
-        """Send a probe on a connection of its own. Raises OSError; TimeoutError if nothing comes in time."""
-        config, waits = self._opener.config, self._opener.waits
+    async def ask(self, token: str, within: float, *, padding: int = 0, mss: int = 0) -> Answered | Silence:
+        """Send a probe on a connection of its own. Raises OSError; TimeoutError unless it is answered in time."""
+        config = self._opener.config
         probe = await asyncio.to_thread(self._probe, token, padding)  # the key of a weak token takes 100 ms
         async with self._opener.open(mss) as channel:
             begun = time.monotonic()
-            async with asyncio.timeout(waits.segment if padding else waits.answer):
+            async with asyncio.timeout(within):
                 if config.facts.http:
                     message = await in_cookies(channel, probe.message, config)
                 else:

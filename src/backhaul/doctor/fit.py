@@ -31,7 +31,7 @@ async def examine(asker: Asker, config: ClientConfig) -> Outcome:
     silence, token = Silence("no token"), config.accepted[0]
     for number, token in enumerate(config.accepted, 1):
         try:
-            result = await asker.ask(token.reveal())
+            result = await asker.ask(token.reveal(), asker.waits.answer)
         except TimeoutError:
             return Outcome(Silence("no answer"), token, _mute(config))
         except OSError as error:

@@ -90,7 +90,7 @@ class Journey:
             return
         if answer.hello.time:
             yield clock.compare(self._around.now(), answer.hello.time)
-        finding, answers = await segments.examine(asker, token.reveal())
+        finding, answers = await segments.Search(asker, token.reveal(), answer).examine()
         yield finding
         trips = [(await reach.arrive([place], self._around.waits.connect))[0] for _ in range(line.ROUNDS)]
         yield line.summarise(trips, [one.tcp for one in (answer, *answers)])

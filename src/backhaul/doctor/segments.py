@@ -14,30 +14,41 @@ SUBJECT: Final = "packets"
 SIZES: Final = (1440, 1420, 1400, 1380, 1360, 1340, 1320, 1300, 1280, 1260, 1240, 1220, 1180, 1100, 1000, 800, 536)
 
 
-async def examine(asker: Asker, token: str) -> tuple[Finding, tuple[Answered, ...]]:
-    """Return the finding, and the answers for the figures of their connections."""
-    whole = await _passes(asker, token, 0)
-    if whole:
-        return ok(SUBJECT, _passed(whole)), (whole,)
-    tried = zip(SIZES, await asyncio.gather(*(_passes(asker, token, size) for size in SIZES)), strict=True)
-    answers = {size: answer for size, answer in tried if answer}
-    if not answers:
-        if not await _passes(asker, token, 0, padding=0):
-            return skipped(SUBJECT, "the server no longer answers", "run the command again"), ()
+class Search:
+    """The search for the largest packets that a server answers, which has answered a small probe before."""
+
+    def __init__(self, asker: Asker, token: str, before: Answered) -> None:
+        self._asker = asker
+        self._token = token
+        self._within = asker.waits.segment + 4 * before.seconds
+
+    async def examine(self) -> tuple[Finding, list[Answered]]:
+        """Return the finding, and the answers for the figures of their connections."""
+        if whole := await self._ask(PROBE_PADDING, 0):
+            return ok(SUBJECT, _passed(whole)), [whole]
+        tried = zip(SIZES, await asyncio.gather(*(self._ask(PROBE_PADDING, size) for size in SIZES)), strict=True)
+        answers = {size: answer for size, answer in tried if answer}
+        if not answers:
+            return await self._without_any(), []
+        best = max(answers)
+        text = (
+            f"packets with more than {answers[best].tcp.mss} bytes of payload get lost, and nothing tells their sender"
+        )
+        remedy = f"set mss = {best} on both ends, or let ICMP pass the firewalls in between"
+        return fault(SUBJECT, text, remedy), list(answers.values())
+
+    async def _without_any(self) -> Finding:
+        if not await self._ask(0, 0):
+            return skipped(SUBJECT, "the server no longer answers", "run the command again")
         text = "large messages get lost, whatever their packets"
-        return fault(SUBJECT, text, "something in between limits messages: a proxy, or a firewall"), ()
-    best = max(answers)
-    text = f"packets with more than {answers[best].tcp.mss} bytes of payload get lost, and nothing tells their sender"
-    remedy = f"set mss = {best} on both ends, or let ICMP pass the firewalls in between"
-    return fault(SUBJECT, text, remedy), tuple(answers.values())
+        return fault(SUBJECT, text, "something in between limits messages: a proxy, or a firewall")
 
-
-async def _passes(asker: Asker, token: str, mss: int, padding: int = PROBE_PADDING) -> Answered | None:
-    try:
-        answer = await asker.ask(token, padding=padding, mss=mss)
-    except OSError:  # TimeoutError is one
-        return None
-    return None if isinstance(answer, Silence) else answer
+    async def _ask(self, padding: int, mss: int) -> Answered | None:
+        try:
+            answer = await self._asker.ask(self._token, self._within, padding=padding, mss=mss)
+        except OSError:  # TimeoutError is one
+            return None
+        return None if isinstance(answer, Silence) else answer
 
 
 def _passed(answer: Answered) -> str:
