@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable
 
 from backhaul.config.diff import Change
+from backhaul.net.bridge import Bridges
 from backhaul.net.poller import make_poller
 from backhaul.net.resolver import LookUp, Resolver, look_up
 from backhaul.net.tls import ClientTls
@@ -49,6 +50,7 @@ class Client:
         # trust old answers, which would hide that the server has moved.
         self._server_names = Resolver(lookup=names, trust=0)
         self._target_names = Resolver(lookup=names)
+        self._bridges = Bridges()
         self._targets = TargetBook()
         self._known = known or ForgetfulMemory()
         self._descriptors = descriptors
@@ -77,6 +79,7 @@ class Client:
         self._server_names.close()
         self._target_names.close()
         self.relay.close()
+        self._bridges.close()
         self._poller.close()
 
     def session(self) -> SessionState:
@@ -150,6 +153,7 @@ class Client:
             host_header=str(config.remote_addr.unscoped),
             edge_ip=config.edge_ip,
             proxy=config.way,
+            bridges=self._bridges,
             path=config.path,
             tls=self._tls() if config.facts.tls else None,
             dial_timeout=config.dial_timeout,

@@ -28,6 +28,7 @@ def way(text: str, **variables: str) -> Proxy | None:
         ("http://proxy.example:3128", Proxy("http", "proxy.example", 3128)),
         ("http://me:gold%2Ffish%40@proxy.example:3128/", Proxy("http", "proxy.example", 3128, "me", "gold/fish@")),
         ("http://me@proxy.example", Proxy("http", "proxy.example", 80, "me")),
+        ("https://proxy.example", Proxy("https", "proxy.example", 443)),
         ("socks5://[2001:db8::1]:1081", Proxy("socks5", "2001:db8::1", 1081)),
         ("SOCKS5H://me:goldfish@192.0.2.7", Proxy("socks5h", "192.0.2.7", 1080, "me", "goldfish")),
     ],

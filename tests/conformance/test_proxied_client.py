@@ -1,8 +1,10 @@
 """Tunnels whose client dials through a proxy."""
 
+import ssl
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.support.cert import certificate
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.net import HOST, Peer, echo, until
 from tests.support.tunnel import Net, Tunnel, client_config
@@ -12,11 +14,16 @@ from backhaul.config.diff import diff
 LOGIN = "me:swordfish"
 
 
-@pytest.fixture(params=["http", "socks5", "socks5h"])
-async def proxy(request: pytest.FixtureRequest, net: Net) -> AsyncIterator[ForwardProxy]:
+@pytest.fixture(params=["http", "https", "socks5", "socks5h"])
+async def proxy(
+    request: pytest.FixtureRequest, net: Net, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[ForwardProxy]:
     """Run a proxy that requires a login; it ends before ``net`` counts what remains."""
-    proxy = ForwardProxy(request.param, LOGIN)
-    await proxy.start()
+    proxy, (cert, key) = ForwardProxy(request.param, LOGIN), certificate()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(cert, key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))  # an authority of the system
+    await proxy.start(tls if proxy.kind == "https" else None)
     yield proxy
     await proxy.stop()
 
@@ -82,3 +89,14 @@ async def test_an_edge_is_reached_through_the_proxy(net: Net, proxy: ForwardProx
     tunnel = await net.tunnel(await net.echo(), client=lines)
     await echo(await tunnel.user(), b"hello")
     assert set(proxy.asked) == {f"127.0.0.9:{tunnel.bind_port}"}
+
+
+@pytest.mark.parametrize("proxy", ["https"], indirect=True)
+async def test_a_proxy_with_an_unknown_certificate(
+    net: Net, proxy: ForwardProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    await net.client(1, f'proxy = "{proxy.url(LOGIN)}"')
+    await until(lambda: "can't connect" in caplog.text)
+    assert f"proxy {proxy.url()}: the server's certificate is refused: self-signed certificate" in caplog.text
+    assert not proxy.asked

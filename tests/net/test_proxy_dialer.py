@@ -9,11 +9,13 @@ from tests.support.names import Names
 from tests.support.net import HOST, PATIENCE, Listener, Peer, free_port, until
 from tests.support.tunnel import Net
 
+from backhaul.net.bridge import Bridges
 from backhaul.net.poller import Poller, make_poller
 from backhaul.net.proxy import Proxy, ProxyKind
 from backhaul.net.proxy_dialer import ProxyDialer
 from backhaul.net.resolver import Resolver
 from backhaul.net.sockets import SocketOptions
+from backhaul.net.tls_proxy_dialer import TlsProxyDialer
 
 pytestmark = pytest.mark.both_loops
 OPTIONS = SocketOptions()
@@ -32,6 +34,8 @@ class Desk:
         self.names = Names(proxy_example=HOST, server_example="192.0.2.7", gone_example=socket.gaierror(-2, "No such"))
         self.resolver = Resolver(lookup=self.names)
         self.dialer = ProxyDialer(poller, timeout, self.resolver, proxy)
+        if proxy.kind == "https":
+            self.dialer = TlsProxyDialer(poller, timeout, self.resolver, proxy, Bridges())
         self.outcomes: list[socket.socket | OSError] = []
 
     def dial(self, host: str = SERVER) -> None:
@@ -147,6 +151,26 @@ async def test_a_proxy_that_never_answers(net: Net, poller: Poller, listener: Li
     assert "it did not answer within 0.05 s" in str(await desk.error())
     assert await proxy.closed()
     desk.close()
+
+
+class TestTls:
+    """A proxy over TLS whose handshake does not succeed; others are in the tests of whole tunnels."""
+
+    async def test_no_tls(self, net: Net, poller: Poller, listener: Listener) -> None:
+        desk = Desk(net, poller, Proxy("https", HOST, listener.port))
+        desk.dial()
+        proxy = await listener.accept()
+        await proxy.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        assert f"proxy https://{HOST}:{listener.port}: TLS handshake failed" in str(await desk.error())
+        desk.close()
+
+    async def test_no_answer(self, net: Net, poller: Poller, listener: Listener) -> None:
+        desk = Desk(net, poller, Proxy("https", HOST, listener.port), timeout=0.05)
+        desk.dial()
+        proxy = await listener.accept()
+        assert "it did not answer within 0.05 s" in str(await desk.error())
+        await proxy.closed()
+        desk.close()
 
 
 async def test_a_proxy_that_is_down(net: Net, poller: Poller) -> None:

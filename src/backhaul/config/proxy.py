@@ -19,7 +19,12 @@ VARIABLES: Final = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 """The variables that name a proxy, the first choice first, as in curl; HTTP_PROXY is for requests in clear."""
 _EXCEPTIONS: Final = ("no_proxy", "NO_PROXY")
 _KINDS: Final[tuple[ProxyKind, ...]] = get_args(ProxyKind)
-_PORTS: Final[dict[ProxyKind, int]] = {"http": 80, "socks5": 1080, "socks5h": 1080}  # where none is given, as in Go
+_PORTS: Final[dict[ProxyKind, int]] = {
+    "http": 80,
+    "https": 443,
+    "socks5": 1080,
+    "socks5h": 1080,
+}  # where none is given, as in Go
 _MAX_LOGIN: Final = 255  # bytes (RFC 1929)
 _LIBRARY: Final = "python_socks"
 
@@ -45,7 +50,7 @@ def find_proxy(key: Secret, host: str, port: int, environment: Mapping[str, str]
     ``environment`` counts only if the key says so.
     """
     proxy = _from(environment, host, port) if key.reveal() == ENVIRONMENT else _from_key(key)
-    if proxy and proxy.kind != "http" and not find_spec(_LIBRARY):
+    if proxy and proxy.kind.startswith("socks") and not find_spec(_LIBRARY):
         raise ConfigError([f'proxy: {proxy.kind}:// requires python-socks; `pip install "backhaul[proxy]"` brings it'])
     return proxy
 
@@ -117,7 +122,7 @@ def _port(parts: SplitResult) -> int:
 
 
 def _check_login(kind: ProxyKind, user: str, password: str) -> None:
-    if kind == "http":
+    if kind.startswith("http"):
         if ":" in user or (password and not user):
             raise ValueError("a user name precedes the password, and holds no colon (RFC 7617)")
     elif bool(user) != bool(password):

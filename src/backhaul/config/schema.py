@@ -118,7 +118,7 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
             "The way to the server.",
             on=STREAM,
             rebuild=True,
-            form='"environment" or a URL such as "http://user:password@host:port", "socks5://…" or "socks5h://…"',
+            form='"environment" or a URL such as "http://user:password@host:port", "https://…", "socks5://…", "socks5h://…"',
             parse=parse_proxy,
         ),
     ] = Secret("")

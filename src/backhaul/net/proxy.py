@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-ProxyKind = Literal["http", "socks5", "socks5h"]
+ProxyKind = Literal["http", "https", "socks5", "socks5h"]
 
 
 @dataclass(frozen=True, slots=True)

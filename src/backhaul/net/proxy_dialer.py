@@ -7,7 +7,7 @@ import socket
 from typing import Final
 
 from backhaul.errors import BackhaulError
-from backhaul.wire.proxies import Exchange, HttpExchange, Login, ProxyError, SocksExchange
+from backhaul.wire.proxies import Exchange, HttpExchange, Login, ProxyError, SocksExchange, Step
 
 from .connector import AnyDialer, Dialer, Dialled, numeric_family, scoped_host
 from .deadlines import Deadlines
@@ -17,10 +17,10 @@ from .resolver import ANSWERED, Answer, Query, Resolver
 from .sending import send_whole
 from .sockets import SocketOptions
 
-_READ_SIZE: Final = 4096  # bytes; an answer may have more
+READ_SIZE: Final = 1 << 14  # bytes: a TLS record
 
 
-class _Passage:
+class Passage:
     """A connection on its way through the proxy."""
 
     __slots__ = ("done", "exchange", "query", "sock")
@@ -47,7 +47,7 @@ class ProxyDialer(AnyDialer):
         self._proxy = proxy
         self._login = Login(proxy.user, proxy.password)
         self._dialer = Dialer(poller, timeout, resolver)
-        self._running: Deadlines[_Passage] = Deadlines(timeout, self._expired)
+        self._running: Deadlines[Passage] = Deadlines(timeout, self._expired)
         self._found: dict[str, str] = {}  # the address last used of each name that was looked up here
 
     def dial(self, host: str, port: int, options: SocketOptions, done: Dialled) -> None:
@@ -55,7 +55,7 @@ class ProxyDialer(AnyDialer):
 
         Of a name that is looked up here the first address is used.
         """
-        passage = _Passage(done)
+        passage = Passage(done)
         if self._proxy.kind != "socks5" or numeric_family(host):
             self._approach(passage, host, port, options)
             return
@@ -78,7 +78,7 @@ class ProxyDialer(AnyDialer):
         """Return the host and the proxy."""
         return f"{self.host_of(sock, host)} via {self._proxy}"
 
-    def _resolved(self, passage: _Passage, host: str, port: int, options: SocketOptions, answer: Answer) -> None:
+    def _resolved(self, passage: Passage, host: str, port: int, options: SocketOptions, answer: Answer) -> None:
         self._running.discard(passage)
         if isinstance(answer, OSError):
             passage.done(answer)
@@ -87,9 +87,9 @@ class ProxyDialer(AnyDialer):
         self._found[host] = scoped_host(address)
         self._approach(passage, self._found[host], port, options)
 
-    def _approach(self, passage: _Passage, host: str, port: int, options: SocketOptions) -> None:
+    def _approach(self, passage: Passage, host: str, port: int, options: SocketOptions) -> None:
         """Connect to the proxy, which will be asked for host and port."""
-        kind = HttpExchange if self._proxy.kind == "http" else SocksExchange
+        kind = HttpExchange if self._proxy.kind.startswith("http") else SocksExchange
         try:
             passage.exchange = kind(host, port, self._login)
         except ProxyError as error:
@@ -98,27 +98,30 @@ class ProxyDialer(AnyDialer):
         arrived = functools.partial(self._arrived, passage)
         self._dialer.dial(self._proxy.host, self._proxy.port, options, arrived)
 
-    def _arrived(self, passage: _Passage, result: socket.socket | OSError) -> None:
+    def _arrived(self, passage: Passage, result: socket.socket | OSError) -> None:
         if isinstance(result, OSError):
             self._fail(passage, result)
             return
-        passage.sock = result
         self._running.add(passage)
-        self._send(passage, result, passage.exchange.begin())
+        self._begin(passage, result)
 
-    def _send(self, passage: _Passage, sock: socket.socket, data: bytes) -> None:
+    def _begin(self, passage: Passage, sock: socket.socket) -> None:
+        """Begin the exchange on a connection to the proxy."""
+        passage.sock = sock
+        self._send(passage, sock, passage.exchange.begin())
+
+    def _send(self, passage: Passage, sock: socket.socket, data: bytes) -> None:
         readable = functools.partial(self._readable, passage, sock)
         listen = functools.partial(self._poller.on_readable, sock, readable)
         send_whole(self._poller, sock, data, listen, functools.partial(self._fail, passage))
 
-    def _readable(self, passage: _Passage, sock: socket.socket) -> None:
-        """Take no byte after the proxy's answer: those are the server's, and belong to the caller."""
+    def _readable(self, passage: Passage, sock: socket.socket) -> None:
         try:
-            data = sock.recv(_READ_SIZE, socket.MSG_PEEK)
+            data = self._look(sock)
             if not data:
                 raise ProxyError("it closed the connection without an answer")
             step = passage.exchange.feed(data)
-            sock.recv(step.taken)
+            result = self._take(sock, data, step)
         except WOULD_BLOCK:
             return
         except (OSError, BackhaulError) as error:
@@ -126,20 +129,31 @@ class ProxyDialer(AnyDialer):
             return
         if step.done:
             self._running.discard(passage)
-            self._poller.forget(sock)
-            passage.done(sock)
+            passage.done(result)
         elif step.send:
             self._poller.ignore_readable(sock)
             self._send(passage, sock, step.send)
 
-    def _expired(self, passage: _Passage) -> None:
+    def _look(self, sock: socket.socket) -> bytes:
+        """Return bytes of the proxy."""
+        return sock.recv(READ_SIZE, socket.MSG_PEEK)
+
+    def _take(self, sock: socket.socket, data: bytes, step: Step) -> socket.socket:
+        """Remove the bytes of the answer; return the socket for the caller, to whom those of the server are left."""
+        del data
+        sock.recv(step.taken)
+        if step.done:
+            self._poller.forget(sock)
+        return sock
+
+    def _expired(self, passage: Passage) -> None:
         passage.query.cancel()
         if passage.sock:
             self._fail(passage, OSError(errno.ETIMEDOUT, f"it did not answer within {self._timeout:g} s"))
         else:
             passage.done(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
 
-    def _fail(self, passage: _Passage, error: Exception) -> None:
+    def _fail(self, passage: Passage, error: Exception) -> None:
         self._running.discard(passage)
         if passage.sock:
             release(self._poller, passage.sock)

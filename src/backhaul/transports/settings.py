@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from backhaul.net.bridge import Bridges
 from backhaul.net.listeners import Listeners, Opener
 from backhaul.net.proxy import Proxy
 from backhaul.net.sockets import SocketOptions
@@ -99,6 +100,7 @@ class ClientSettings:
     host_header: str = ""  # remote_addr as configured
     edge_ip: str = ""  # dialled in place of remote_host
     proxy: Proxy | None = None  # through which the server is dialled
+    bridges: Bridges = field(default_factory=Bridges)  # to proxies over TLS; they outlive a door
     path: str = ""  # before /channel and /tunnel
     tls: ClientTls | None = None
     mux: smux.Settings = field(default_factory=smux.Settings)

@@ -177,6 +177,11 @@ class SealingDoor(ABC):
 def _dialer(poller: Poller, settings: ClientSettings, resolver: Resolver) -> AnyDialer:
     if not settings.proxy:
         return Dialer(poller, settings.dial_timeout, resolver)
-    from backhaul.net.proxy_dialer import ProxyDialer  # noqa: PLC0415 - few clients have a proxy
+    # ruff: noqa: PLC0415 - few clients have a proxy
+    if settings.proxy.kind == "https":
+        from backhaul.net.tls_proxy_dialer import TlsProxyDialer
+
+        return TlsProxyDialer(poller, settings.dial_timeout, resolver, settings.proxy, settings.bridges)
+    from backhaul.net.proxy_dialer import ProxyDialer
 
     return ProxyDialer(poller, settings.dial_timeout, resolver, settings.proxy)
