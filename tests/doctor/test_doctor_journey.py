@@ -3,11 +3,12 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from tests.support.doctor import SOON, answering, only, travel, verdicts
+from tests.support.forward_proxy import ForwardProxy
 from tests.support.net import HOST, Peer, free_port
 from tests.support.public import Public
 from tests.support.tunnel import TOKEN, Net, client_config
@@ -261,3 +262,35 @@ class TestPackets:
     async def test_mss_is_the_remedy(self, small: _SmallPipe) -> None:
         found = await travel(client_config("tcp", f"{HOST}:{small.listener.port}", "mss = 1360"), waits=SOON)
         assert verdicts(found)["packets"] is Verdict.OK
+
+
+class TestProxy:
+    @pytest.fixture
+    async def behind(self, request: pytest.FixtureRequest) -> AsyncIterator[ForwardProxy]:
+        proxy = ForwardProxy(request.param, "user:right")
+        await proxy.start()
+        yield proxy
+        await proxy.stop()
+
+    @pytest.mark.both_loops
+    @pytest.mark.parametrize("behind", ["http", "socks5", "socks5h"], indirect=True)
+    async def test_all_checks_pass_it(self, public: Public, behind: ForwardProxy) -> None:
+        config = client_config("tcp", f"{HOST}:{public.port}", f'proxy = "{behind.url("user:right")}"')
+        found = await travel(config)
+        assert set(verdicts(found).values()) == FINE
+        assert [finding.subject for finding in found][:4] == ["name", "tcp", "proxy", "handshake"]
+        assert found[2].text.startswith(f"{behind.url()} connects to {HOST}:{public.port} in ")
+
+    @pytest.mark.parametrize("behind", ["http", "socks5"], indirect=True)
+    async def test_a_wrong_login(self, public: Public, behind: ForwardProxy) -> None:
+        config = client_config("tcp", f"{HOST}:{public.port}", f'proxy = "{behind.url("user:wrong")}"')
+        finding = only(await travel(config))
+        assert (finding.subject, "wrong user name or password" in finding.text) == ("proxy", True)
+        assert finding.remedy.startswith("correct the key proxy and its login")
+        assert "user:wrong" not in finding.text
+
+
+async def test_an_interface_that_does_not_exist(public: Public) -> None:
+    finding = only(await travel(client_config("tcp", f"{HOST}:{public.port}", 'bind_interface = "none0"')))
+    assert 'bind_interface = "none0": this machine has no such interface at the moment' in finding.text
+    assert finding.remedy == "correct the name, or bring it up"

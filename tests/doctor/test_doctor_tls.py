@@ -1,6 +1,7 @@
 """The doctor and TLS: each fault of a certificate has its finding, and the finding its remedy."""
 
 import asyncio
+import functools
 import socket
 import ssl
 import time
@@ -17,6 +18,7 @@ from tests.support.tunnel import Net, client_config, server_config
 from backhaul.doctor.channel import Opener
 from backhaul.doctor.finding import Finding, Verdict
 from backhaul.doctor.names import Place
+from backhaul.doctor.reach import connected
 from backhaul.system import certificate
 
 
@@ -185,7 +187,8 @@ async def test_connections_are_left_at_once_when_the_line_is_down(wss_net: Net) 
     port = free_port()
     await wss_net.server(port)
     box = wss_net.middlebox(port)
-    opener = Opener(client_config("wss", f"{HOST}:{box.port}"), Place(socket.AF_INET, (HOST, box.port)), SOON)
+    connect = functools.partial(connected, Place(socket.AF_INET, (HOST, box.port)), SOON.connect)
+    opener = Opener(client_config("wss", f"{HOST}:{box.port}"), SOON, connect)
     for _ in range(3):
         async with opener.open() as channel:
             assert channel.certificate

@@ -3,17 +3,19 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from backhaul.config import ClientConfig
+from backhaul.net.sockets import SocketOptions
 from backhaul.net.tls import PROTOCOLS
 
 from .circumstances import Waits
-from .names import Place
-from .reach import connected
 from .tcp_info import TcpInfo
+
+Connect = Callable[[SocketOptions], AbstractAsyncContextManager[socket.socket]]
+"""Makes a connection to the server, directly or through a proxy. Raises OSError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,11 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Opener:
-    """Opens connections to one address of the server as the client does."""
+    """Opens connections to the server as the client does."""
 
     config: ClientConfig
-    place: Place
     waits: Waits
+    connect: Connect
 
     @property
     def server_name(self) -> str:
@@ -48,7 +50,8 @@ class Opener:
     async def open(self, mss: int = 0, *, verify: bool = False) -> AsyncIterator[Channel]:
         """Yield a connection; ``mss`` limits its segments beyond the configuration. Raises OSError."""
         limits = [size for size in (mss, self.config.mss) if size]
-        async with connected(self.place, self.waits.connect, min(limits, default=0)) as sock:
+        options = options_of(self.config)._replace(mss=min(limits, default=0))
+        async with self.connect(options) as sock:
             reader, writer = await self._streams(sock, verify=verify)
             try:
                 layer = writer.get_extra_info("ssl_object")
@@ -64,6 +67,11 @@ class Opener:
                 return await asyncio.open_connection(sock=sock)
             context = _context(self.config.tls_ca, verify=verify)
             return await asyncio.open_connection(sock=sock, ssl=context, server_hostname=self.server_name)
+
+
+def options_of(config: ClientConfig) -> SocketOptions:
+    """Return the options that choose the way, and the size of packets."""
+    return SocketOptions(nodelay=True, mss=config.mss, mark=config.mark, interface=config.bind_interface)
 
 
 def _context(authorities: str, *, verify: bool) -> ssl.SSLContext:

@@ -1,17 +1,19 @@
 """The way from the client to its server, step by step; each step needs the one before."""
 
+import functools
 from collections.abc import AsyncIterator
 
 from backhaul.config import ClientConfig
 from backhaul.transports.doors.handshake import Seen
 
 from . import clock, fit, line, names, reach, segments, tls
-from .channel import Opener
+from .channel import Connect, Opener, options_of
 from .circumstances import Circumstances
 from .envelopes import Silence, date_of
 from .exchange import Answered, Asker
 from .finding import Finding, skipped
 from .names import Place
+from .via import Passage
 
 
 class Journey:
@@ -24,8 +26,8 @@ class Journey:
     async def travel(self) -> AsyncIterator[Finding]:
         """Yield the findings of all steps, up to the one that fails."""
         config, waits = self._config, self._around.waits
-        host, key = (config.edge_ip, "edge_ip") if config.edge_ip else (config.remote_addr.host, "remote_addr")
-        places, finding = await names.find(host, config.remote_addr.port, key, self._around.names, waits.name)
+        host, port, key = self._first_stop
+        places, finding = await names.find(host, port, key, self._around.names, waits.name)
         yield finding
         if places and self._would_disturb:
             yield skipped(
@@ -34,13 +36,37 @@ class Journey:
                 "stop the program to check the way to the server",
             )
             return
-        arrivals = await reach.arrive(places, waits.connect, config.mss)
+        arrivals = await reach.arrive(places, waits.connect, options_of(config))
         for finding in reach.findings(arrivals):
             yield finding
         reached = [arrival.place for arrival in arrivals if not arrival.error]
         if reached:
-            async for finding in self._inside(reached[0]):
+            async for finding in self._beyond(reached[0]):
                 yield finding
+
+    @property
+    def _first_stop(self) -> tuple[str, int, str]:
+        """Host and port of what is dialled, and the key that names it."""
+        config = self._config
+        if config.way:
+            return config.way.host, config.way.port, "proxy"
+        key = "remote_addr" if config.dialled == config.remote_addr else "edge_ip"
+        return config.dialled.host, config.dialled.port, key
+
+    async def _beyond(self, place: Place) -> AsyncIterator[Finding]:
+        """Yield the findings after TCP to the first stop."""
+        config, waits = self._config, self._around.waits
+        if not config.way:
+            connect: Connect = functools.partial(reach.connected, place, waits.connect)
+        else:
+            passage = Passage(config.way, config, self._around.names, waits.connect)
+            passes, finding = await passage.examine(options_of(config))
+            yield finding
+            if not passes:
+                return
+            connect = passage.connected
+        async for finding in self._inside(Opener(config, waits, connect), place):
+            yield finding
 
     @property
     def _would_disturb(self) -> bool:
@@ -50,10 +76,9 @@ class Journey:
         sure = config.facts.http or config.security == "required" or config.encryption or known
         return around.connected and not sure
 
-    async def _inside(self, place: Place) -> AsyncIterator[Finding]:
-        """Yield the findings after TCP."""
+    async def _inside(self, opener: Opener, place: Place) -> AsyncIterator[Finding]:
+        """Yield the findings on connections to the server."""
         config = self._config
-        opener = Opener(config, place, self._around.waits)
         seen = Seen()
         if config.facts.tls:
             try:
@@ -92,5 +117,6 @@ class Journey:
             yield clock.compare(self._around.now(), answer.hello.time)
         finding, answers = await segments.Search(asker, token.reveal(), answer).examine()
         yield finding
-        trips = [(await reach.arrive([place], self._around.waits.connect))[0] for _ in range(line.ROUNDS)]
+        options = options_of(self._config)
+        trips = [(await reach.arrive([place], self._around.waits.connect, options))[0] for _ in range(line.ROUNDS)]
         yield line.summarise(trips, [one.tcp for one in (answer, *answers)])

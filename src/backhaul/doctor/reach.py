@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
+from backhaul.net.sockets import SocketOptions
+
 from .finding import Finding, Verdict, ok
 from .names import Place
 from .wording import milliseconds
 
 SUBJECT: Final = "tcp"
+PLAIN: Final = SocketOptions()
 _NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM})
 
@@ -25,28 +28,26 @@ class Arrival(NamedTuple):
 
 
 @asynccontextmanager
-async def connected(place: Place, wait: float, mss: int = 0) -> AsyncIterator[socket.socket]:
-    """Yield a connection, with segments of at most ``mss`` bytes in both directions if given. Raises OSError."""
+async def connected(place: Place, wait: float, options: SocketOptions) -> AsyncIterator[socket.socket]:
+    """Yield a connection. Raises OSError."""
     with socket.socket(place.family, socket.SOCK_STREAM) as sock:
         sock.setblocking(False)
-        if mss:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, mss)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        options.apply(sock)
         async with asyncio.timeout(wait):
             await asyncio.get_running_loop().sock_connect(sock, place.address)
         yield sock
 
 
-async def arrive(places: Sequence[Place], wait: float, mss: int = 0) -> list[Arrival]:
+async def arrive(places: Sequence[Place], wait: float, options: SocketOptions = PLAIN) -> list[Arrival]:
     """Connect to all addresses at a time."""
-    return await asyncio.gather(*(_arrive(place, wait, mss) for place in places))
+    return await asyncio.gather(*(_arrive(place, wait, options) for place in places))
 
 
-async def _arrive(place: Place, wait: float, mss: int) -> Arrival:
+async def _arrive(place: Place, wait: float, options: SocketOptions) -> Arrival:
     loop = asyncio.get_running_loop()
     begun = loop.time()
     try:
-        async with connected(place, wait, mss):
+        async with connected(place, wait, options):
             return Arrival(place, loop.time() - begun, None)
     except OSError as error:  # TimeoutError is one
         return Arrival(place, loop.time() - begun, error)
@@ -78,6 +79,9 @@ def _explained(error: OSError, port: int) -> tuple[str, str]:
         return "refused: nothing listens on this port", "start the server, or correct the address and its port"
     if error.errno in _NO_ROUTE:
         return f"no route: {_lower(error)}", "check this machine's network, or correct the address"
+    if (error.strerror or "").partition("; ")[2]:  # of a key that chooses the way
+        text, _, remedy = str(error.strerror).partition("; ")
+        return text, remedy
     if error.errno in _FORBIDDEN:
         return f"forbidden: {_lower(error)}", f"let this machine's firewall pass TCP to port {port}"
     if isinstance(error, TimeoutError):

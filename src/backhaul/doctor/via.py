@@ -1,0 +1,55 @@
+"""The check of a proxy between client and server."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from backhaul.config import ClientConfig
+from backhaul.net.poller import make_poller
+from backhaul.net.proxy import Proxy
+from backhaul.net.resolver import LookUp, Resolver
+from backhaul.net.sockets import SocketOptions
+
+from .finding import Finding, fault, ok
+from .wording import milliseconds
+
+SUBJECT: Final = "proxy"
+
+
+class Passage:
+    """The way to a server through a proxy."""
+
+    def __init__(self, proxy: Proxy, config: ClientConfig, names: LookUp, wait: float) -> None:
+        self._proxy = proxy
+        self._server = config.dialled
+        self._names = names
+        self._wait = wait
+
+    @asynccontextmanager
+    async def connected(self, options: SocketOptions) -> AsyncIterator[socket.socket]:
+        """Yield a connection to the server, made as the client makes it. Raises OSError."""
+        from backhaul.net.proxy_dialer import ProxyDialer  # noqa: PLC0415 - few clients have a proxy
+
+        poller, resolver = make_poller(), Resolver(lookup=self._names)
+        dialer = ProxyDialer(poller, self._wait, resolver, self._proxy)
+        try:
+            with await dialer.connect(self._server.host, self._server.port, options) as sock:
+                yield sock
+        finally:
+            dialer.close()
+            resolver.close()
+            poller.close()
+
+    async def examine(self, options: SocketOptions) -> tuple[bool, Finding]:
+        """Return whether the proxy connects to the server, and the finding."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            async with self.connected(options):
+                seconds = loop.time() - begun
+        except OSError as error:
+            remedy = "correct the key proxy and its login, or the server's address; many proxies allow port 443 only"
+            return False, fault(SUBJECT, error.strerror or str(error), remedy)
+        return True, ok(SUBJECT, f"{self._proxy} connects to {self._server} in {milliseconds(seconds)}")
