@@ -17,6 +17,7 @@ from .resolver import ANSWERED, Answer, Query, Resolver
 from .sending import send_whole
 from .sockets import SocketOptions
 
+_CLOSED: Final = "it closed the connection without an answer; is the login right, and the server reachable from there?"
 READ_SIZE: Final = 1 << 14  # bytes: a TLS record
 
 
@@ -119,7 +120,7 @@ class ProxyDialer(AnyDialer):
         try:
             data = self._look(sock)
             if not data:
-                raise ProxyError("it closed the connection without an answer")
+                raise ProxyError(_CLOSED)
             step = passage.exchange.feed(data)
             result = self._take(sock, data, step)
         except WOULD_BLOCK:
