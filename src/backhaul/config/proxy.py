@@ -1,5 +1,6 @@
 """The proxy of a client: from its key, or if that says so from the environment."""
 
+import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
@@ -25,6 +26,7 @@ _PORTS: Final[dict[ProxyKind, int]] = {
     "socks5": 1080,
     "socks5h": 1080,
 }  # where none is given, as in Go
+_WITH_PORT: Final = re.compile(r"(?P<name>\[.*\]|[^:]*):(?P<port>[0-9]{1,5})")
 _MAX_LOGIN: Final = 255  # bytes (RFC 1929)
 _LIBRARY: Final = "python_socks"
 
@@ -73,25 +75,24 @@ def _from(environment: Mapping[str, str], host: str, port: int) -> Proxy | None:
 
 def _excepts(entry: str, host: str, port: int) -> bool:
     """Return whether an entry of NO_PROXY covers a host: a name with its subdomains, an address, a network or ``*``."""
-    name, colon, digits = entry.lower().rpartition(":")
-    if colon and digits.isdigit() and (":" not in name or name.endswith("]")):
-        if int(digits) != port:
-            return False
-    else:
-        name = entry.lower()
-    name = name.strip("[]")
-    if is_ip(host):
-        return name == "*" or _covers(name, host)
-    domain = name.removeprefix("*").removeprefix(".")
-    host = host.lower().rstrip(".")
-    return name == "*" or host.endswith(f".{domain}") or (host == domain == name)
+    match = _WITH_PORT.fullmatch(entry)
+    if match and int(match["port"]) != port:
+        return False
+    name = (match["name"] if match else entry).strip("[]").lower()
+    covers = _covers_address if is_ip(host) else _covers_name
+    return name == "*" or covers(name, host)
 
 
-def _covers(network: str, host: str) -> bool:
+def _covers_address(network: str, host: str) -> bool:
     try:
         return ip_address(host) in ip_network(network, strict=False)
     except ValueError:
         return False
+
+
+def _covers_name(name: str, host: str) -> bool:
+    host = host.lower().rstrip(".")
+    return host == name or host.endswith(f".{name.removeprefix('*').removeprefix('.')}")
 
 
 def _split(text: str) -> tuple[ProxyKind, SplitResult]:

@@ -177,11 +177,10 @@ class SealingDoor(ABC):
 def _dialer(poller: Poller, settings: ClientSettings, resolver: Resolver) -> AnyDialer:
     if not settings.proxy:
         return Dialer(poller, settings.dial_timeout, resolver)
-    # ruff: noqa: PLC0415 - few clients have a proxy
     if settings.proxy.kind == "https":
-        from backhaul.net.tls_proxy_dialer import TlsProxyDialer
+        from backhaul.net.tls_proxy_dialer import TlsProxyDialer  # noqa: PLC0415 - few clients have a proxy
 
         return TlsProxyDialer(poller, settings.dial_timeout, resolver, settings.proxy, settings.bridges)
-    from backhaul.net.proxy_dialer import ProxyDialer
+    from backhaul.net.proxy_dialer import ProxyDialer  # noqa: PLC0415 - as above
 
     return ProxyDialer(poller, settings.dial_timeout, resolver, settings.proxy)
