@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from backhaul.config.diff import Change
 from backhaul.net.bridge import Bridges
@@ -12,7 +12,7 @@ from backhaul.net.tls import ClientTls
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
-from backhaul.state import ClientState, SessionState
+from backhaul.state import ClientState, Selection, SessionState, UserState
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.memory import backlog_limit
 from backhaul.transports.auth import ForgetfulMemory, KnownServers, OwnTokens
@@ -20,6 +20,7 @@ from backhaul.transports.base import ClientTransport
 from backhaul.transports.registry import make_client
 from backhaul.transports.settings import ClientSettings
 from backhaul.tunnel.client import ClientTunnel
+from backhaul.tunnel.client_roll import client_roll
 from backhaul.tunnel.target_book import TargetBook
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
@@ -57,6 +58,7 @@ class Client:
         self._timings = timings
         self.tunnel = self._make_tunnel()
         self._left: list[ClientTunnel] = []  # replaced by reloads; targets of their users may still be dialled
+        self._roll = client_roll(self.relay, lambda: (*self._left, self.tunnel))
         self._running: asyncio.Task[None] | None = None
         self.stopping = False
 
@@ -100,6 +102,14 @@ class Client:
             targets=tunnel.targets.states(),
             others=tunnel.targets.others.state(),
         )
+
+    def users(self) -> Iterator[UserState]:
+        """Return the states of all users in flight, each made when it is asked for; pauses in between do no harm."""
+        return self._roll.users()
+
+    def close_users(self, selection: Selection) -> Iterator[bool]:
+        """Reset the chosen users, one by one; yield for each user whether it was chosen."""
+        return self._roll.close(selection)
 
     async def reconfigure(self, new: ClientConfig, change: Change) -> None:
         """Apply ``change``, which leads to ``new``; users in flight stay.

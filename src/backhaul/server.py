@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from backhaul.config.diff import Change
@@ -12,7 +12,7 @@ from backhaul.net.tls import ServerTls
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
-from backhaul.state import ServerState, SessionState
+from backhaul.state import Selection, ServerState, SessionState, UserState
 from backhaul.system.memory import backlog_limit
 from backhaul.transports.auth import UNNAMED, Credentials
 from backhaul.transports.base import ServerTransport
@@ -84,6 +84,14 @@ class Server:
             refusing=tunnel.offline,
             ports=tuple(port.state() for port in tunnel.ports.all.values()),
         )
+
+    def users(self) -> Iterator[UserState]:
+        """Return the states of all users in flight, each made when it is asked for; pauses in between do no harm."""
+        return self.tunnel.roll.users()
+
+    def close_users(self, selection: Selection) -> Iterator[bool]:
+        """Reset the chosen users, one by one; yield for each user whether it was chosen."""
+        return self.tunnel.roll.close(selection)
 
     async def reconfigure(self, new: ServerConfig, change: Change) -> None:
         """Apply ``change``, which leads to ``new``; users in flight stay.

@@ -1,7 +1,8 @@
 """The state of each end as plain data, taken at one moment.
 
 Each end returns its state on request. Status, page and metrics use nothing else of the rooms that carry users, so those
-rooms may change without them. Nothing here grows with the number of users, and nothing holds a secret.
+rooms may change without them. The state of an end does not grow with the number of users, each of whom has a state of
+their own. Nothing holds a secret.
 """
 
 from msgspec import Struct
@@ -106,6 +107,58 @@ class TargetState(Struct, frozen=True, gc=False):
     def used(self) -> bool:
         """True if any counter is not zero."""
         return bool(self.total or self.dropped or self.refused or self.flows or self.received or self.sent)
+
+
+class UserState(Struct, frozen=True, kw_only=True, gc=False):
+    """A user in flight, of a stream or of a UDP flow."""
+
+    number: int
+    """Unique in the process."""
+    datagrams: bool
+    """True for a UDP flow."""
+    age: float
+    """Seconds since the user came."""
+    host: str = ""
+    """The user's address; empty on the client, which does not know it."""
+    port: int = 0
+    """The user's port; 0 on a Unix socket, and on the client."""
+    bind_host: str = ""
+    """The address of the local port; empty on the client."""
+    bind_port: int = 0
+    """The local port; 0 on a Unix socket, and on the client."""
+    client: str = ""
+    """The name of the connected client, or its address; empty on the client."""
+    target: str
+    transport: str
+    stream: str
+    """The stream of a session that carries the user; empty on a connection of the user's own."""
+    phase: str
+    """One of a few words, such as "open" or "waiting"."""
+    received: int
+    """Bytes from the user."""
+    sent: int
+    """Bytes to the user."""
+
+
+class Selection(Struct, frozen=True):
+    """A choice among users; each field that is set narrows it."""
+
+    number: int = 0
+    host: str = ""
+    """The address of the users."""
+    port: int = 0
+    """The user's own port."""
+    bind_port: int = 0
+    """The local port of the server."""
+
+    def chooses(self, user: UserState) -> bool:
+        """Return whether ``user`` is chosen."""
+        return (
+            self.number in {0, user.number}
+            and self.host in {"", user.host}
+            and self.port in {0, user.port}
+            and self.bind_port in {0, user.bind_port}
+        )
 
 
 class ServerState(Struct, frozen=True, tag="server", tag_field="side"):

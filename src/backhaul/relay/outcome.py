@@ -53,5 +53,6 @@ next_number: Final = itertools.count(1).__next__
 NOT_CARRIED = Outcome(0, 0, Ending.NOT_CARRIED)
 FAILED = Outcome(0, 0, Ending.FAILED)
 LOST = Outcome(0, 0, Ending.LOST)
+CLOSED = Outcome(0, 0, Ending.CLOSED)
 RESET_BY_USER = Outcome(0, 0, Ending.RESET_BY_USER)
 FLOW_OVER = Outcome(0, 0, Ending.SILENT)  # the counters of the port have its datagrams

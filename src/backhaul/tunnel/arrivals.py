@@ -5,30 +5,35 @@ import errno
 import functools
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from backhaul.net.connector import Dialer, ForbiddenAddressError, Permit, anywhere
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import FAULT, Poller, reason, release
 from backhaul.net.resolver import Resolver
 from backhaul.net.sockets import SocketOptions
-from backhaul.relay.outcome import FAILED, Done, Outcome
+from backhaul.relay.outcome import FAILED, Done, Outcome, Progress, next_number
+from backhaul.state import UserState
 from backhaul.transports.base import Arrival
 from backhaul.wire.allowed import AllowList, Verdict
 from backhaul.wire.targets import BadTargetError, Target, parse_target
 
 from .outcomes import describe
+from .roll import Record, Row
 from .target_book import TargetBook, TargetCounters
 
 log = logging.getLogger("backhaul.client")
 
+DIALLING: Final = Progress(0, 0, "dialling", "")
+_UNKNOWN: Final = TargetCounters("")
 _RESETS = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOENT, errno.EAGAIN})  # the last two: Unix sockets
 
 
 class Arrivals:
     """Dials targets, at most ``most`` of a kind at a time, within ``timeout`` seconds; counts users in ``book``.
 
-    ``refused`` tells the server about a target that is not dialled, and why.
+    ``refused`` tells the server about a target that is not dialled, and why. The users come over ``transport``.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class Arrivals:
         book: TargetBook,
         refused: Callable[[str, str], None],
         *,
+        transport: str,
         timeout: float,
         keepalive: int,
         most: int,
@@ -53,6 +59,8 @@ class Arrivals:
         self._options = SocketOptions(nodelay=True, keepalive=keepalive)
         self._allowed = AllowList()
         self._throttle = LogThrottle(log)
+        self._transport = transport
+        self._users: dict[ArrivedUser, Arrival] = {}  # whose targets are being dialled
 
     @property
     def dialling(self) -> int:
@@ -88,19 +96,26 @@ class Arrivals:
 
     def _dial(self, arrival: Arrival, target: Target, permit: Permit) -> None:
         dialer = self._datagrams if arrival.datagrams else self._streams
-        dialled = functools.partial(self._dialled, arrival, target)
+        user = ArrivedUser(self, arrival.target, self._transport, self._loop.time())
+        self._users[user] = arrival
+        dialled = functools.partial(self._dialled, user, target)
         try:
             dialer.dial(target.host, target.port, self._options, dialled, permit)
         except Exception as error:  # noqa: BLE001 - after any error the user must not wait for ever
+            self._users.pop(user, None)
             self._break_off(arrival, error)
 
-    def _dialled(self, arrival: Arrival, target: Target, result: socket.socket | OSError) -> None:
-        if isinstance(result, ForbiddenAddressError):
+    def _dialled(self, user: "ArrivedUser", target: Target, result: socket.socket | OSError) -> None:
+        arrival = self._users.pop(user, None)
+        if not arrival:  # closed by the administrator
+            if isinstance(result, socket.socket):
+                release(self._poller, result)
+        elif isinstance(result, ForbiddenAddressError):
             self._forbid(arrival)
         elif isinstance(result, OSError):
             self._fail(arrival, target, result)
         else:
-            self._join(arrival, result)
+            self._join(user, arrival, result)
 
     def _forbid(self, arrival: Arrival) -> None:
         """Refuse the user with a reset; made-up names get no entry in the book, where they would replace real ones."""
@@ -126,15 +141,14 @@ class Arrivals:
         self._book[arrival.target].dropped += 1
         arrival.refuse(reset=error.errno in _RESETS)
 
-    def _join(self, arrival: Arrival, sock: socket.socket) -> None:
-        counters = self._book[arrival.target]
-        closed: Done  # it must not hold the arrival, which would live as long as the user
+    def _join(self, user: "ArrivedUser", arrival: Arrival, sock: socket.socket) -> None:
+        user.counters = counters = self._book[arrival.target]
+        closed: Done = user  # it must not hold the arrival, which would live as long as the user
         if arrival.datagrams:
             counters.flow_came()
             closed = functools.partial(_flow_closed, counters)
         else:
             counters.user_came()
-            closed = _User(self, counters, self._loop.time())
         try:
             arrival.join(sock, counters.traffic, closed)
         except Exception as error:  # noqa: BLE001 - as for dialling
@@ -142,30 +156,57 @@ class Arrivals:
             closed(FAILED)
             self._break_off(arrival, error)
 
-    def closed(self, counters: TargetCounters, since: float, outcome: Outcome) -> None:
-        """Count the end of a user, who arrived at ``since`` by the loop's clock."""
-        counters.user_closed()
+    def closed(self, user: "ArrivedUser", outcome: Outcome) -> None:
+        """Count the end of a user."""
+        user.counters.user_closed()
         if log.isEnabledFor(logging.DEBUG):
-            target = counters.target or "(not in the book)"
-            log.debug("%s", describe("a user", target, outcome, self._loop.time() - since))
+            log.debug("%s", describe("a user", user.target, outcome, self._loop.time() - user.since))
+
+    def dialled_for(self) -> Iterator[Row]:
+        """Return the users whose targets are being dialled."""
+        for user, arrival in list(self._users.items()):
+            if user in self._users:
+                state = user.state(DIALLING, self._loop.time(), datagrams=arrival.datagrams)
+                yield Row(state, functools.partial(self._reset, user))
+
+    def _reset(self, user: "ArrivedUser") -> None:
+        if arrival := self._users.pop(user, None):
+            arrival.refuse(reset=True)
 
     def _break_off(self, arrival: Arrival, error: Exception) -> None:
         arrival.refuse(reset=True)
         self._poller.faults.fault(FAULT, error)
 
 
-class _User:
-    """A user in flight, for ``Arrivals``. A ``functools.partial`` would take three times the memory."""
+class ArrivedUser(Record):
+    """A user in flight on the client."""
 
-    __slots__ = ("_arrivals", "_counters", "_since")
+    __slots__ = ("_arrivals", "counters", "target", "transport")
 
-    def __init__(self, arrivals: Arrivals, counters: TargetCounters, since: float) -> None:
+    def __init__(self, arrivals: Arrivals, target: str, transport: str, since: float) -> None:
+        super().__init__(next_number(), since)
         self._arrivals = arrivals
-        self._counters = counters
-        self._since = since
+        self.target = target
+        self.transport = transport
+        self.counters = _UNKNOWN  # until the target is reached
 
     def __call__(self, outcome: Outcome) -> None:
-        self._arrivals.closed(self._counters, self._since, outcome)
+        """Count the end of the user."""
+        self._arrivals.closed(self, outcome)
+
+    def state(self, progress: Progress, now: float, *, datagrams: bool = False) -> UserState:
+        """Return the state of this user."""
+        return UserState(
+            number=self.number,
+            datagrams=datagrams,
+            age=now - self.since,
+            target=self.target,
+            transport=self.transport,
+            stream=progress.stream,
+            phase=progress.phase,
+            received=progress.received,
+            sent=progress.sent,
+        )
 
 
 def _flow_closed(counters: TargetCounters, _: Outcome) -> None:

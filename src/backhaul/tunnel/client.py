@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
 
 from backhaul.config import ClientConfig
 from backhaul.errors import TransportError
@@ -19,6 +20,7 @@ from .dial_pace import DialPace
 from .liveness import Liveness
 from .pauses import TURNS, Pauses, Repeats
 from .pool import PoolSize
+from .roll import Row
 from .target_book import TargetBook
 from .timings import Timings
 
@@ -58,6 +60,7 @@ class ClientTunnel:
             transport.refuse,
             timeout=config.dial_timeout,
             keepalive=config.keepalive_period,
+            transport=config.transport,
             most=descriptors // _DESCRIPTORS,
         )
         self._arrivals.allow(config.allow_targets)
@@ -85,6 +88,10 @@ class ClientTunnel:
     def problem(self) -> str:
         """The reason why no user can be carried, as far as this end knows; empty if there is none."""
         return self.fit.problem
+
+    def dialled_for(self) -> Iterator[Row]:
+        """Return the users whose targets are being dialled."""
+        return self._arrivals.dialled_for()
 
     @property
     def transport(self) -> ClientTransport:

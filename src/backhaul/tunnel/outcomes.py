@@ -7,15 +7,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from backhaul.addresses import plain_ip
 from backhaul.config import Address
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.relay.outcome import Done, Ending, Outcome
+from backhaul.relay.outcome import Ending, Outcome, Progress, next_number
+from backhaul.state import UserState
 
 from .ports import Port
+from .roll import Record
 
 RECENT: Final = 20  # the last users to end
 SUSPICIOUS: Final = 5  # unanswered ones among them, and at least half of them
 _BLACK_HOLES: Final = frozenset({Ending.LOST, Ending.SILENT})
+_NO_EVIDENCE: Final = frozenset({Ending.NOT_CARRIED, Ending.CLOSED})
 _GIVEN_UP: Final = frozenset({Ending.USER, Ending.RESET_BY_USER})
 
 
@@ -25,8 +29,13 @@ class Outcomes:
     Users who leave within ``patience`` seconds do not count: they have changed their mind.
     """
 
-    def __init__(self, log: logging.Logger, patience: float, answered: Callable[[float], None]) -> None:
-        """Call ``answered`` at the end of an answered user, with the time of its arrival by the loop's clock."""
+    def __init__(self, log: logging.Logger, patience: float, answered: Callable[[float], None], transport: str) -> None:
+        """Call ``answered`` at the end of an answered user, with the time of its arrival by the loop's clock.
+
+        ``transport`` carries future users.
+        """
+        self.transport = transport
+        self.client = ""  # name or address of the client that connected last
         self.unanswered = 0
         self.last_user = -math.inf  # arrival of the last user, by the loop's clock
         self._answered = answered
@@ -36,30 +45,29 @@ class Outcomes:
         self._patience = patience
         self._recent: deque[bool] = deque(maxlen=RECENT)  # True for each user without an answer
 
-    def expect(self, port: Port, address: tuple[Any, ...]) -> Done:
-        """Return the callback for the end of a user who arrives now."""
+    def expect(self, port: Port, address: tuple[Any, ...]) -> "ServedUser":
+        """Return the record of a user who arrives now."""
         self.last_user = now = self._loop.time()
-        return _User(self, port, address, now)
+        return ServedUser(self, port, address, now)
 
-    def ended(self, port: Port, address: tuple[Any, ...], since: float, outcome: Outcome) -> None:
-        """Judge the end of a user of ``expect``, who arrived at ``since`` by the loop's clock."""
-        port.open -= 1
-        seconds = self._loop.time() - since
+    def ended(self, user: "ServedUser", outcome: Outcome) -> None:
+        """Judge the end of a user of ``expect``."""
+        user.port.open -= 1
+        seconds = self._loop.time() - user.since
         if outcome.sent:
-            self._answered(since)
+            self._answered(user.since)
             self._recent.append(False)
         else:
-            self._judge(port, outcome, seconds)
+            self._judge(user, outcome, seconds)
         if self._log.isEnabledFor(logging.DEBUG):
-            self._log.debug(
-                "%s", describe(f"user {name(address)} of port {port.name}", port.mapping.target, outcome, seconds)
-            )
+            who = f"user {name(user.address)} of port {user.port.name}"
+            self._log.debug("%s", describe(who, user.target, outcome, seconds))
 
-    def _judge(self, port: Port, outcome: Outcome, seconds: float) -> None:
+    def _judge(self, user: "ServedUser", outcome: Outcome, seconds: float) -> None:
         """Count a user who received no bytes."""
         if outcome.ending is Ending.RESET_BY_TARGET:
-            port.target_refused += 1
-        elif outcome.ending is Ending.NOT_CARRIED:
+            user.port.target_refused += 1
+        elif outcome.ending in _NO_EVIDENCE:
             return
         unanswered = self._is_unanswered(outcome, seconds)
         self._recent.append(unanswered)
@@ -71,9 +79,9 @@ class Outcomes:
             self._throttle.warn(
                 "unanswered",
                 f"{count} of the last {len(self._recent)} users got no answer through the tunnel, the last one on port "
-                f"{port.name}: look for a NAT or firewall between both ends that drops connections (a lower "
+                f"{user.port.name}: look for a NAT or firewall between both ends that drops connections (a lower "
                 "keepalive_period), for a smaller MTU on the way (mss = 1300), and at the target "
-                f"{port.mapping.target}",
+                f"{user.target}",
             )
 
     def _is_unanswered(self, outcome: Outcome, seconds: float) -> bool:
@@ -82,19 +90,41 @@ class Outcomes:
         return outcome.ending in _BLACK_HOLES or (outcome.ending in _GIVEN_UP and seconds >= self._patience)
 
 
-class _User:
-    """A user in flight, for ``Outcomes``. A ``functools.partial`` would take three times the memory."""
+class ServedUser(Record):
+    """A user in flight on the public end, with the target and the transport at the time of the arrival."""
 
-    __slots__ = ("_address", "_outcomes", "_port", "_since")
+    __slots__ = ("_outcomes", "address", "port", "target", "transport")
 
     def __init__(self, outcomes: Outcomes, port: Port, address: tuple[Any, ...], since: float) -> None:
+        super().__init__(next_number(), since)
         self._outcomes = outcomes
-        self._port = port
-        self._address = address
-        self._since = since
+        self.port = port
+        self.address = address
+        self.target = port.mapping.target
+        self.transport = outcomes.transport
 
     def __call__(self, outcome: Outcome) -> None:
-        self._outcomes.ended(self._port, self._address, self._since, outcome)
+        """Judge the end of the user."""
+        self._outcomes.ended(self, outcome)
+
+    def state(self, progress: Progress, now: float) -> UserState:
+        """Return the state of this user."""
+        return UserState(
+            number=self.number,
+            datagrams=False,
+            age=now - self.since,
+            host=plain_ip(self.address),
+            port=self.address[1],
+            bind_host=self.port.mapping.bind_host,
+            bind_port=self.port.mapping.bind_port,
+            client=self._outcomes.client,
+            target=self.target,
+            transport=self.transport,
+            stream=progress.stream,
+            phase=progress.phase,
+            received=progress.received,
+            sent=progress.sent,
+        )
 
 
 def name(address: tuple[Any, ...]) -> str:

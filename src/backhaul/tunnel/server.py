@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import logging
-import random
 import socket
 from typing import Any
 
@@ -13,7 +12,7 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import FAULT, reason, release
 from backhaul.net.sockets import SocketOptions
 from backhaul.relay.engine import Relay
-from backhaul.relay.outcome import FAILED, NOT_CARRIED
+from backhaul.relay.outcome import CLOSED, FAILED, NOT_CARRIED
 from backhaul.state import SessionState
 from backhaul.transports.base import ServerTransport
 from backhaul.transports.session import ClientSession
@@ -24,9 +23,11 @@ from backhaul.wire.signals import Signal
 
 from .absence import Absence
 from .carrier_check import CarrierCheck
+from .heart import Heart
 from .outcomes import Outcomes, name
 from .ports import Port, Ports
 from .retries import Retries
+from .server_roll import server_roll
 from .timings import Timings
 from .udp_ports import FlowDispatcher
 from .unix_targets import warn_of_paths
@@ -34,7 +35,6 @@ from .waiting_users import Waiting, WaitingUsers
 
 log = logging.getLogger("backhaul.server")
 
-_EARLIEST_BEAT = 0.7  # of the interval
 _LAST_LOOKS = 0.02  # seconds between checks whether the last users have carriers
 
 
@@ -58,13 +58,21 @@ class ServerTunnel:
         self._waiting = WaitingUsers(timings.user_patience, timings.restart, expired=self._give_up, gone=self._drop)
         self._absence = Absence(self._absence_lasts)
         self._throttle = LogThrottle(log)
-        self._heart: asyncio.TimerHandle | None = None
+        self._heart = Heart(self._beat)
         self.opened = 0  # control channels so far
         self._unreachable = ""  # the reason why the client cannot connect, as far as this end knows
         self.fit = CarrierCheck(log)  # fed by the transport
-        self._outcomes = Outcomes(log, timings.answer, self.fit.answered)
+        self._outcomes = Outcomes(log, timings.answer, self.fit.answered, config.transport)
         self._retries = Retries(self._restart, timings.reopen_pauses)
-        self._flows = FlowDispatcher(relay, self._transport, listeners, config.channel_size, timings.flow_patience)
+        self._flows = FlowDispatcher(
+            relay,
+            self._transport,
+            listeners,
+            self._outcomes,
+            most_waiting=config.channel_size,
+            patience=timings.flow_patience,
+        )
+        self.roll = server_roll(relay, self._waiting, self._reset)
         self.ports = Ports(
             relay.poller,
             listeners,
@@ -137,8 +145,8 @@ class ServerTunnel:
         session = self._transport.session
         if session.connected and not session.peer.extended and before.ports != config.ports:
             warn_of_paths(config.ports)
-        if self._heart and before.heartbeat != config.heartbeat:
-            self._beat_later()
+        if self._heart.beating and before.heartbeat != config.heartbeat:
+            self._heart.start(config.heartbeat, regular=not session.peer.extended)
         if _takes_datagrams(before) != _takes_datagrams(config):
             self.ports.take_datagrams(self._flows.listen if _takes_datagrams(config) else None)
 
@@ -162,6 +170,7 @@ class ServerTunnel:
                 old.start(self)
                 raise
         self._transport = self._flows.transport = new
+        self._outcomes.transport = config.transport
         self._listening()
 
     def start(self) -> None:
@@ -216,7 +225,7 @@ class ServerTunnel:
         self._absence.end()
         for user in self._waiting.clear():
             self._drop(user)
-        self._stop_heart()
+        self._heart.stop()
         self._transport.session.send(Signal.CLOSED)
         self._transport.stop_listening()
 
@@ -227,7 +236,8 @@ class ServerTunnel:
         if session.keys:
             self.fit.agreed()
         self.opened += 1
-        self._beat_later()
+        self._outcomes.client = session.peer.name or session.peer.address
+        self._heart.start(self.config.heartbeat, regular=not session.peer.extended)
         self._absence.end()
         if not session.peer.extended:
             warn_of_paths(self.config.ports)
@@ -313,7 +323,7 @@ class ServerTunnel:
         self._drop(user)
 
     def _client_gone(self) -> None:
-        self._stop_heart()
+        self._heart.stop()
         self.fit.end()
 
     def _client_restarts(self) -> None:
@@ -348,20 +358,14 @@ class ServerTunnel:
         release(self._poller, user.sock)
         user.done(NOT_CARRIED)
 
-    def _beat_later(self) -> None:
-        self._stop_heart()
-        # A clock's beat is a mark by which others know the tunnel; v0.7.2 beats like one.
-        share = random.uniform(_EARLIEST_BEAT, 1) if self._transport.session.peer.extended else 1  # noqa: S311
-        self._heart = self._loop.call_later(self.config.heartbeat * share, self._beat)
+    def _reset(self, user: User) -> None:
+        """Close a user who waits, because the administrator wants it."""
+        self._waiting.discard(user)
+        release(self._poller, user.sock, reset=True)
+        user.done(CLOSED)
 
     def _beat(self) -> None:
-        self._beat_later()
         self._transport.beat()
-
-    def _stop_heart(self) -> None:
-        if self._heart:
-            self._heart.cancel()
-            self._heart = None
 
 
 def _how(session: ClientSession) -> str:

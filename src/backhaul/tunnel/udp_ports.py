@@ -11,10 +11,11 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.udp import DatagramSocket
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, Refusal
+from backhaul.state import UserState
 from backhaul.transports.base import Carry, ServerTransport
 from backhaul.wire.datagrams import Batch
 
-from .outcomes import name
+from .outcomes import Outcomes, name
 from .ports import Port
 from .waiting_flows import WaitingFlows
 
@@ -27,10 +28,18 @@ class FlowDispatcher:
     """Makes flows of datagrams received on the ports, and finds carriers for them."""
 
     def __init__(
-        self, relay: Relay, transport: ServerTransport, listeners: Listeners, most_waiting: int, patience: float
+        self,
+        relay: Relay,
+        transport: ServerTransport,
+        listeners: Listeners,
+        outcomes: Outcomes,
+        *,
+        most_waiting: int,
+        patience: float,
     ) -> None:
         """Prepare; a flow waits for a carrier for ``patience`` seconds."""
         self.relay = relay
+        self.outcomes = outcomes
         self.transport = transport
         self.listeners = listeners
         self._waiting = WaitingFlows(most_waiting, patience, self._give_up)
@@ -148,14 +157,14 @@ class UdpListener:
         if not self.dispatcher.admits(source):
             port.udp.dropped += len(batch)
             return
-        user, target = _User(self, address), port.mapping.target
+        user, target = UdpUser(self, address), port.mapping.target
         flow = Flow(self.dispatcher.relay.flows, user, target, port.traffic, port.udp, source=source)
         self.flows[address] = flow
         flow.from_near(batch)
         self.dispatcher.flow_came(flow)
 
 
-class _User:
+class UdpUser:
     """The near end of a flow: the user with an address."""
 
     __slots__ = ("_address", "_listener")
@@ -163,6 +172,27 @@ class _User:
     def __init__(self, listener: UdpListener, address: Address) -> None:
         self._listener = listener
         self._address = address
+
+    def state(self, flow: Flow, now: float) -> UserState:
+        """Return the state of this user, whose flow is ``flow``."""
+        peer, mapping = peer_of(self._address), self._listener.port.mapping
+        progress = flow.progress()
+        return UserState(
+            number=flow.number,
+            datagrams=True,
+            age=now - flow.since,
+            host=plain_ip(peer),
+            port=peer[1],
+            bind_host=mapping.bind_host,
+            bind_port=mapping.bind_port,
+            client=self._listener.dispatcher.outcomes.client,
+            target=flow.target,
+            transport=self._listener.dispatcher.outcomes.transport,
+            stream=progress.stream,
+            phase=progress.phase,
+            received=progress.received,
+            sent=progress.sent,
+        )
 
     def __str__(self) -> str:
         return f"user {name(peer_of(self._address))} of port {self._listener.port.name}"

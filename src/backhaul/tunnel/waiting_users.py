@@ -1,7 +1,7 @@
 """Users waiting for a carrier."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from backhaul.net.predicates import has_error
@@ -51,6 +51,10 @@ class WaitingUsers:
 
     def __len__(self) -> int:
         return len(self._users)
+
+    def __iter__(self) -> Iterator[User]:
+        """Return the users who wait now, oldest first; some may leave meanwhile."""
+        return (user for user in list(self._users) if user in self._users)
 
     def add(self, user: User, port: Port, address: tuple[Any, ...]) -> None:
         """Let a user wait."""
