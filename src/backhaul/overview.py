@@ -1,11 +1,13 @@
-"""The translation of both ends' states into the status for the monitor."""
+"""The translation of both ends' states into the words of the monitor."""
 
 import time
 from collections.abc import Callable, Iterator
 
+from backhaul.config import Address
+from backhaul.monitor.connections import Connections, ConnectionStatus
 from backhaul.monitor.events import EventLog
-from backhaul.monitor.status import NO_CLIENT, OTHERS, PortStatus, Status
-from backhaul.state import ClientState, PortState, ServerState, State, TargetState
+from backhaul.monitor.status import NO_CLIENT, OTHERS, PortStatus, Status, port_name
+from backhaul.state import ClientState, PortState, Selection, ServerState, State, TargetState, UserState
 from backhaul.wire.targets import BadTargetError, parse_target
 
 from . import __version__
@@ -20,6 +22,35 @@ def reader(ask: Callable[[], State], events: EventLog) -> Callable[[], Status]:
         return _server(state, events, started) if isinstance(state, ServerState) else _client(state, events, started)
 
     return read
+
+
+def connections(users: Callable[[], Iterator[UserState]], close: Callable[[Selection], Iterator[bool]]) -> Connections:
+    """Return the users in flight of one end for the monitor."""
+
+    def rows(selection: Selection) -> Iterator[ConnectionStatus | None]:
+        return (_connection(user) if selection.chooses(user) else None for user in users())
+
+    return Connections(rows, close)
+
+
+def _connection(user: UserState) -> ConnectionStatus:
+    return ConnectionStatus(
+        id=user.number,
+        protocol="udp" if user.datagrams else "tcp",
+        since=round(time.time() - user.age, 3),
+        user=_address(user.host, user.port),
+        port=port_name(user.bind_host, user.bind_port) if user.bind_host or user.bind_port else "",
+        client=user.client,
+        target=user.target,
+        carrier=f"{user.transport} {user.stream}" if user.stream else user.transport,
+        state=user.phase,
+        received=user.received,
+        sent=user.sent,
+    )
+
+
+def _address(host: str, port: int) -> str:
+    return str(Address(host, port)) if port else host
 
 
 def _server(state: ServerState, events: EventLog, started: float) -> Status:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from backhaul.config.diff import Change, diff
 from backhaul.config.messages import few
 from backhaul.config.schema import Config, side_of
@@ -29,11 +27,12 @@ from backhaul.system.memory import memory_limit
 from backhaul.system.state_directory import state_directory
 from backhaul.system.status_socket import serving, socket_path, take_turn
 
+from .answers import Answers
 from .assembly import gate_limits
 from .client import Client
 from .config import Address, ClientConfig, ConfigError, ServerConfig, load
 from .errors import BackhaulError
-from .overview import reader
+from .overview import connections, reader
 from .server import Server
 from .system import notify
 
@@ -60,6 +59,7 @@ class Process:
         self._end = _make_end(config, self._listeners)
         self._events = EventLog()
         self._read = reader(self._end.state, self._events)
+        self._connections = connections(self._end.users, self._end.close_users)
         self._wake = asyncio.Event()  # a signal has arrived
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
@@ -71,7 +71,8 @@ class Process:
         self._on_signals()
         with self._keeping_events():
             await self._end.start()
-            async with serving(self._socket, self._answer, self._turn) as replaced:
+            answers = Answers(self._file, self._read, self._connections)
+            async with serving(self._socket, answers, self._turn) as replaced:
                 watch = await self._start_monitor(self._config)
                 _settle_memory()
                 notify.ready()
@@ -82,10 +83,6 @@ class Process:
                     if watch:
                         await watch.stop()
                 await self._end_in_order(replaced)
-
-    def _answer(self) -> dict[str, object]:
-        """Return the document for ``backhaul status``, with the name of the configuration file."""
-        return {"config": str(self._file.absolute()), **msgspec.to_builtins(self._read())}
 
     async def _until_stopped(self, watch: "Monitor | None") -> "Monitor | None":
         """Watch the file and notify the service manager until the stop; return the monitor in use."""

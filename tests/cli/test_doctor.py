@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.documents import documents
 from tests.support.net import HOST, free_port
 from tests.support.public import Public
 
@@ -93,7 +94,7 @@ async def test_a_wrong_file_is_exit_code_2(doctor: Callable[..., Any], folder: P
 class TestWithoutFile:
     def serving(self, file: Path) -> Any:  # noqa: ANN401 - an asynchronous context
         status = {"config": str(file), "connected": True, "version": "0", "started": 0, "ports": []}
-        return status_socket.serving(status_socket.socket_path(file), lambda: status)
+        return status_socket.serving(status_socket.socket_path(file), documents(lambda: status))
 
     async def test_the_only_program_is_meant(self, doctor: Callable[..., Any], folder: Path) -> None:
         file = client(folder, free_port())

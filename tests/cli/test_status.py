@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from tests.monitor.sample import STARTED, Tunnel, port
+from tests.support.documents import documents
 from tests.support.net import HOST, free_port
 from tests.support.program import Program
 
@@ -21,16 +22,6 @@ from backhaul.cli.status import render
 from backhaul.monitor.status import Event, Status
 from backhaul.system import status_socket
 from backhaul.system.status_socket import ask as real
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory with the sockets of this test, and no others."""
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    monkeypatch.setattr(status_socket, "sockets", lambda: sorted(tmp_path.glob("*.sock")))
-    monkeypatch.setattr("backhaul.system.programs.sockets", status_socket.sockets)
-    return tmp_path
 
 
 @pytest.fixture
@@ -51,7 +42,7 @@ def execute(*arguments: str) -> int:
 
 
 def serving(config: str, tunnel: Tunnel) -> Any:  # noqa: ANN401 - an asynchronous context
-    return status_socket.serving(status_socket.socket_path(config), tunnel.read)
+    return status_socket.serving(status_socket.socket_path(config), documents(tunnel.read))
 
 
 def sample(**changes: Any) -> Status:  # noqa: ANN401 - any field
@@ -206,13 +197,15 @@ async def test_a_program_of_another_user_does_not_change_the_exit_code(
 ) -> None:
     foreign = folder / "x-01234567.sock"
     foreign.touch()
-    monkeypatch.setattr("backhaul.system.programs.ask", lambda path: refuse(path) if path == foreign else real(path))
+    monkeypatch.setattr(
+        "backhaul.system.programs.ask", lambda path, request: refuse(path) if path == foreign else real(path, request)
+    )
     async with serving("server.toml", Tunnel(port(443))):
         code, _, errors = await ask()
     assert (code, errors) == (0, "")
 
 
-def refuse(_: Path) -> bytes:
+def refuse(_: Path, __: str = "") -> bytes:
     raise PermissionError
 
 

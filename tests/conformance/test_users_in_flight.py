@@ -1,6 +1,8 @@
 """The list of users in flight, and the closing of some of them, over every transport."""
 
+import re
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +13,7 @@ from tests.support.tunnel import Net, Tunnel
 
 from backhaul.client import Client
 from backhaul.net.resolver import Found, look_up
+from backhaul.overview import connections
 from backhaul.server import Server
 from backhaul.state import Selection, UserState
 
@@ -43,6 +46,17 @@ async def test_both_ends_list_a_user(any_net: Net) -> None:
         assert (state.target, state.transport, state.phase) == (port.mapping.target, any_net.transport, "open")
         assert (state.received, state.sent, state.datagrams) == (7, 7, False)
         assert bool(state.stream) == any_net.transport.endswith("mux")
+
+
+async def test_a_user_in_the_words_of_the_monitor(any_net: Net) -> None:
+    tunnel, user = await used(any_net)
+    (row,) = connections(tunnel.server.users, tunnel.server.close_users).rows(Selection())
+    assert row
+    host, port = user.address
+    assert (row.user, row.port, row.protocol) == (f"{host}:{port}", f"{HOST}:{tunnel.ports[0]}", "tcp")
+    stream = r" stream \d+ of session \d+" if any_net.transport.endswith("mux") else ""
+    assert re.fullmatch(any_net.transport + stream, row.carrier)
+    assert abs(row.since - time.time()) < 60
 
 
 async def test_a_user_whose_direction_has_ended(any_net: Net) -> None:

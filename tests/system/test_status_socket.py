@@ -10,10 +10,12 @@ import stat
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+from tests.support.documents import documents
 from tests.support.net import until
 
 from backhaul.system.status_socket import ask, serving, socket_name, socket_path, sockets, stopping, take_turn
@@ -50,19 +52,19 @@ def open_to_all(folder: str) -> None:
 
 async def test_each_connection_gets_a_fresh_document(path: Path) -> None:
     counts = iter(range(9))
-    async with serving(path, lambda: {"count": next(counts)}):
+    async with serving(path, documents(lambda: {"count": next(counts)})):
         assert [await answer(path) for _ in range(3)] == [{"count": 0}, {"count": 1}, {"count": 2}]
     assert not there(path)
 
 
 async def test_a_long_document_arrives_whole(path: Path) -> None:
     document = ["x" * 1000] * 5000
-    async with serving(path, lambda: document):
+    async with serving(path, documents(lambda: document)):
         assert await answer(path) == document
 
 
 async def test_only_its_owner_may_connect(path: Path) -> None:
-    async with serving(path, dict):
+    async with serving(path, documents(dict)):
         assert mode(path) == 0o600
 
 
@@ -71,7 +73,7 @@ async def test_another_user_is_refused() -> None:
     with tempfile.TemporaryDirectory() as folder:
         open_to_all(folder)
         path = Path(folder, "x.sock")
-        async with serving(path, dict):
+        async with serving(path, documents(dict)):
             script = f"import socket; socket.socket(socket.AF_UNIX).connect({str(path)!r})"
             command = ["setpriv", "--reuid=65534", "--clear-groups", "/usr/bin/python3", "-c", script]
             run = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
@@ -80,7 +82,7 @@ async def test_another_user_is_refused() -> None:
 
 async def test_a_connection_that_never_reads_delays_nothing(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
-        async with serving(path, lambda: "x" * 10_000_000):
+        async with serving(path, documents(lambda: "x" * 10_000_000)):
             silent.connect(str(path))
             assert len(str(await answer(path))) == 10_000_000
         silent.settimeout(10)
@@ -94,7 +96,7 @@ async def test_the_socket_of_a_killed_program_is_replaced(path: Path) -> None:
         dead.bind(str(path))
     with pytest.raises(ConnectionRefusedError):
         ask(path)
-    async with serving(path, lambda: "alive"):
+    async with serving(path, documents(lambda: "alive")):
         assert await answer(path) == "alive"
 
 
@@ -108,7 +110,7 @@ async def test_the_socket_of_a_running_program_stays(
         living.bind(str(path))
         living.listen(backlog)
         waiting.connect(str(path))  # fills the shorter backlog
-        async with serving(path, dict):
+        async with serving(path, documents(dict)):
             pass
         assert there(path)
     assert f"status socket {path}: not available: address already in use" in caplog.messages
@@ -127,18 +129,18 @@ async def test_the_program_runs_without_a_socket(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     spoil(path)
-    async with serving(path, dict):
+    async with serving(path, documents(dict)):
         pass
     assert [record.levelname for record in caplog.records if "status socket" in record.message] == ["DEBUG"]
 
 
 async def test_a_path_too_long_for_a_socket_is_no_failure(tmp_path: Path) -> None:
-    async with serving(tmp_path / ("x" * 120), dict):
+    async with serving(tmp_path / ("x" * 120), documents(dict)):
         pass
 
 
 async def test_none_makes_no_socket() -> None:
-    async with serving(None, dict):
+    async with serving(None, documents(dict)):
         pass
 
 
@@ -232,7 +234,7 @@ async def test_a_program_that_answers_too_slowly_times_out(path: Path) -> None:
 
     dribbling = asyncio.get_running_loop().run_in_executor(None, dribble)
     with pytest.raises(TimeoutError):
-        await asyncio.to_thread(ask, path, 0.2)
+        await asyncio.to_thread(ask, path, patience=0.2)
     stop.set()
     await dribbling
 
@@ -240,7 +242,7 @@ async def test_a_program_that_answers_too_slowly_times_out(path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 async def test_a_socket_that_another_user_listens_on_is_not_asked(path: Path) -> None:
     answered = asyncio.Event()
-    async with serving(path, answered.set):
+    async with serving(path, documents(answered.set)):
         os.chown(path, 65534, 65534)
         with pytest.raises(PermissionError):
             await answer(path)
@@ -250,11 +252,11 @@ async def test_a_socket_that_another_user_listens_on_is_not_asked(path: Path) ->
 async def test_a_stopping_program_learns_that_its_socket_is_replaced(path: Path) -> None:
     newer = {"config": str(path.parent / "x.toml"), "name": "newer"}
     path = path.with_name(socket_name(newer["config"]))
-    async with serving(path, lambda: {"stopping": True, "name": "older"}) as replaced:
+    async with serving(path, documents(lambda: {"stopping": True, "name": "older"})) as replaced:
         turn = await asyncio.to_thread(take_turn, path)
         assert turn
         assert not replaced()
-        async with serving(path, lambda: newer, turn) as again:
+        async with serving(path, documents(lambda: newer), turn) as again:
             await until(replaced)
             assert not again()
             assert await answer(path) == newer
@@ -264,7 +266,7 @@ async def test_a_stopping_program_learns_that_its_socket_is_replaced(path: Path)
 
 
 async def test_one_program_at_a_time_follows_another(path: Path) -> None:
-    async with serving(path, lambda: {"stopping": True}):
+    async with serving(path, documents(lambda: {"stopping": True})):
         turn = await asyncio.to_thread(take_turn, path)
         assert turn
         with turn, pytest.raises(FileExistsError, match="another process takes over"):
@@ -277,7 +279,7 @@ async def test_one_program_at_a_time_follows_another(path: Path) -> None:
 @pytest.mark.parametrize("document", [{"config": "another.toml"}, {}, {"stopping": True}])
 async def test_only_a_program_of_the_same_file_is_a_successor(path: Path, document: dict[str, object]) -> None:
     """A file or a foreign socket may lie on the path."""
-    async with serving(path, lambda: {"stopping": True}) as replaced:
+    async with serving(path, documents(lambda: {"stopping": True})) as replaced:
         (path.parent / "file").touch()
         (path.parent / "file").replace(path)
         asked = []
@@ -287,7 +289,7 @@ async def test_only_a_program_of_the_same_file_is_a_successor(path: Path, docume
             return document
 
         assert not replaced()
-        async with serving(path.with_name("other"), answered):
+        async with serving(path.with_name("other"), documents(answered)):
             path.with_name("other").replace(path)
             await until(lambda: replaced() or len(asked) >= 2)
             assert not replaced()
@@ -295,12 +297,42 @@ async def test_only_a_program_of_the_same_file_is_a_successor(path: Path, docume
 
 async def test_a_program_that_ends_leaves_the_socket_of_its_successor(path: Path) -> None:
     async with contextlib.AsyncExitStack() as newer:
-        async with serving(path, lambda: {"stopping": True}):
+        async with serving(path, documents(lambda: {"stopping": True})):
             turn = await asyncio.to_thread(take_turn, path)
-            await newer.enter_async_context(serving(path, lambda: "newer", turn))
+            await newer.enter_async_context(serving(path, documents(lambda: "newer"), turn))
         assert await answer(path) == "newer"
 
 
 def test_an_absent_program_is_not_stopping(path: Path) -> None:
     assert not stopping(None)
     assert not stopping(path)
+
+
+def echo(request: str) -> Iterator[bytes]:
+    yield msgspec.json.encode(request)
+
+
+async def test_the_request_is_answered(path: Path) -> None:
+    async with serving(path, echo):
+        assert json.loads(await asyncio.to_thread(ask, path, "connections")) == "connections\n"
+
+
+async def test_a_reader_that_sends_nothing_gets_the_status(path: Path) -> None:
+    """Earlier versions of the program are such readers."""
+    async with serving(path, echo, silence=0.01):
+        reader, writer = await asyncio.open_unix_connection(path)
+        assert json.loads(await reader.read()) == ""
+        writer.close()
+
+
+@pytest.mark.parametrize("request_", [b"x" * 5000 + b"\n", b"\xff\n"])
+async def test_a_request_that_is_none_gets_the_status(path: Path, request_: bytes) -> None:
+    async with serving(path, echo):
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(request_)
+        received = b""
+        with contextlib.suppress(ConnectionResetError):  # the rest of a long line was not read
+            while piece := await reader.read(100):
+                received += piece
+        assert json.loads(received) == ""
+        writer.close()

@@ -7,10 +7,19 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backhaul import __version__
 
+if TYPE_CHECKING:
+    from backhaul.state import Selection
+
 _MAX_DAYS = 36500
+_MAX_ID = 2**63 - 1
+_SORTS = (
+    *("id", "age", "user", "port", "target", "received", "sent"),
+    *("rate-received", "rate-sent", "state", "client", "carrier"),
+)
 _MAX_LINE = 1 << 20  # bytes; more than any token needs
 _INSTALLED = "/etc/backhaul/config.toml"
 _STANDARD_ERROR = 2
@@ -66,6 +75,23 @@ def parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="find faults of a server or client, and their remedies")
     _add_config(doctor, "the server or client that FILE describes; default: the one that runs on this machine")
     doctor.add_argument("--json", action="store_true", help="for programs")
+    shown = commands.add_parser("connections", help="show the users in flight")
+    _add_config(shown, "only those of the server or client that runs FILE")
+    _add_selection(shown)
+    shown.add_argument(
+        "--sort",
+        choices=_SORTS,
+        default="age",
+        metavar="COLUMN",
+        help="order of the rows: %(choices)s; default: %(default)s",
+    )
+    form = shown.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for programs")
+    form.add_argument("--watch", action="store_true", help="every second anew, with rates, until q or Ctrl-C")
+    close = commands.add_parser("close", help="reset users in flight")
+    _add_config(close, "only those of the server or client that runs FILE")
+    close.add_argument("id", nargs="?", type=_id, default=0, help="a user, as `backhaul connections` shows it")
+    _add_selection(close)
     _add_service(commands.add_parser("service", help="run it as a systemd service"))
     _add_cert(commands.add_parser("cert", help="make a key and a certificate for wss and wssmux"))
     commands.add_parser("token", help="make a token, the secret that both ends share")
@@ -79,6 +105,13 @@ def parser() -> argparse.ArgumentParser:
 def _add_config(parser: argparse.ArgumentParser, meaning: str) -> None:
     # A default would replace the value of a -c before the command.
     parser.add_argument("-c", "--config", metavar="FILE", help=meaning, default=argparse.SUPPRESS)
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--user", metavar="ADDR", type=_user, default=("", 0), help="only users of this address, or HOST:PORT"
+    )
+    parser.add_argument("--port", metavar="N", type=_port, default=0, help="only users of this port of the server")
 
 
 def _add_service(parser: argparse.ArgumentParser) -> None:
@@ -152,6 +185,36 @@ def _host(text: str) -> str:
     return text
 
 
+def _user(text: str) -> tuple[str, int]:
+    import ipaddress  # noqa: PLC0415
+
+    from backhaul.config.address import parse_port, split_host_port  # noqa: PLC0415
+
+    host, port = text.strip("[]"), 0
+    try:
+        if text.count(":") == 1 or "]:" in text:
+            host, digits = split_host_port(text)
+            port = parse_port(digits)
+        return str(ipaddress.ip_address(host)), port
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'"{text}" is not an address such as 192.0.2.1 or [2001:db8::1]:443') from None
+
+
+def _port(text: str) -> int:
+    from backhaul.config.address import parse_port  # noqa: PLC0415
+
+    try:
+        return parse_port(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'"{text}": {error}') from None
+
+
+def _id(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_ID)) and int(text)):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number from `backhaul connections`')
+    return int(text)
+
+
 def _days(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_DAYS)) and 1 <= int(text) <= _MAX_DAYS):
         raise argparse.ArgumentTypeError(f'"{text}" is not a number from 1 to {_MAX_DAYS}')
@@ -209,6 +272,29 @@ def _doctor(options: argparse.Namespace) -> int:
         return _complain(error)
 
 
+def _connections(options: argparse.Namespace) -> int:
+    from .connections import Wish, run_once, run_watch  # noqa: PLC0415
+
+    wish = Wish(options.config, _selection(options), options.sort)
+    return run_watch(wish) if options.watch else run_once(wish, as_json=options.json)
+
+
+def _close(options: argparse.Namespace) -> int:
+    from .close import run as run_close  # noqa: PLC0415
+
+    if not (options.id or options.user[0] or options.port):
+        print("backhaul close: name an id, --user or --port", file=sys.stderr)
+        return EXIT_USAGE
+    return run_close(options.config, _selection(options, options.id))
+
+
+def _selection(options: argparse.Namespace, number: int = 0) -> "Selection":
+    from backhaul.state import Selection  # noqa: PLC0415
+
+    host, port = options.user
+    return Selection(number=number, host=host, port=port, bind_port=options.port)
+
+
 def _service(options: argparse.Namespace) -> int:
     from backhaul.system.systemd import Systemd  # noqa: PLC0415
 
@@ -260,6 +346,8 @@ _COMMANDS = {
     "check": _check,
     "status": _status,
     "doctor": _doctor,
+    "connections": _connections,
+    "close": _close,
     "service": _service,
     "cert": _cert,
     "token": _token,

@@ -47,10 +47,15 @@ class PortStatus(Struct, frozen=True, gc=False):
     @property
     def name(self) -> str:
         """The address and number of the server's port."""
-        if self.bind.startswith("/"):
-            return f"unix:{self.bind}"
-        host = f"[{self.bind}]" if ":" in self.bind else self.bind or "*"
-        return f"{host}:{self.port}"
+        return port_name(self.bind, self.port)
+
+
+def port_name(bind: str, port: int) -> str:
+    """Return address and number of a local port, or the path of a Unix socket."""
+    if bind.startswith("/"):
+        return f"unix:{bind}"
+    host = f"[{bind}]" if ":" in bind else bind or "*"
+    return f"{host}:{port}"
 
 
 class Event(Struct, frozen=True, gc=False):

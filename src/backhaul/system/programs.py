@@ -11,30 +11,35 @@ from backhaul.errors import UNREADABLE
 
 from .status_socket import ask, clear, socket_name, sockets
 
+Document = dict[str, Any]
+"""The answer of a program."""
+
 
 class Programs(NamedTuple):
     """What the status sockets have answered."""
 
-    documents: list[dict[str, Any]]
-    """The status of each program, with its ``socket`` and the name of its ``config``."""
+    documents: list[Document]
+    """The answer of each program, with its ``socket`` and the name of its ``config``."""
     problems: list[str]
     """A line for each program that did not answer properly."""
     foreign: list[Path]
     """The sockets of other users. It can't be found out whether a program listens on them."""
 
 
-def all_programs() -> Programs:
-    """Ask all programs."""
-    return _collect(sockets())
+def all_programs(request: str = "status") -> Programs:
+    """Send a request to all programs."""
+    return _collect(sockets(), request)
 
 
-def programs_of(config: str) -> Programs:
-    """Ask the program whose socket is named after this file, or else each program for its file."""
+def programs_of(config: str, request: str = "status") -> Programs:
+    """Send a request to the program whose socket is named after this file, or else to those that say they run it."""
     paths = sockets()
     if named := [path for path in paths if path.name == socket_name(config)]:
-        return _collect(named)
-    documents = _collect(paths).documents
-    return Programs([document for document in documents if is_same_file(document.get("config"), config)], [], [])
+        return _collect(named, request)
+    found = [document for document in _collect(paths).documents if is_same_file(document.get("config"), config)]
+    if request == "status":
+        return Programs(found, [], [])
+    return _collect([Path(document["socket"]) for document in found], request)
 
 
 def is_same_file(file: object, other: str) -> bool:
@@ -45,11 +50,11 @@ def is_same_file(file: object, other: str) -> bool:
         return False
 
 
-def _collect(paths: Sequence[Path]) -> Programs:
+def _collect(paths: Sequence[Path], request: str = "status") -> Programs:
     found = Programs([], [], [])
     for path in paths:
         try:
-            document = msgspec.json.decode(ask(path), type=dict[str, Any])
+            document = msgspec.json.decode(ask(path, request), type=Document)
             found.documents.append({"socket": str(path), **document})
         except FileNotFoundError:
             continue

@@ -1,6 +1,7 @@
-"""The status socket of a running program: a Unix socket that answers each connection with one document.
+"""The status socket of a running program: a Unix socket that answers a request with a document.
 
 Unlike the monitoring page it is always there, and it needs neither a port nor a password: access depends on its mode.
+A connection without a request gets the answer to an empty one, which is the status.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ from typing import Final
 import msgspec
 
 from backhaul.errors import UNREADABLE
+
+from .status_visit import REQUEST_MAX, SILENCE, Respond, Visits
 
 ROOT: Final = Path("/run")
 
@@ -79,8 +82,10 @@ def clear(path: Path, now: float) -> None:
             path.unlink()
 
 
-def ask(path: Path, patience: float = _PATIENCE) -> bytes:
+def ask(path: Path, request: str = "status", patience: float = _PATIENCE) -> bytes:
     """Return the JSON document of the program behind a socket; ``patience`` limits the seconds for the whole answer.
+
+    An earlier version of the program answers each request with its status.
 
     Any user may create a socket where root looks. Therefore it is asked only if its listener owns the file, and time
     and size of the answer are bounded. Raises ConnectionRefusedError or FileNotFoundError if the program has ended,
@@ -92,6 +97,8 @@ def ask(path: Path, patience: float = _PATIENCE) -> bytes:
         sock.connect(str(path))
         if _owner(sock) != path.lstat().st_uid:
             raise PermissionError(errno.EPERM, "another user listens on it")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # an earlier version has answered and gone
+            sock.sendall(request.encode() + b"\n")
         return _receive(sock, end)
 
 
@@ -105,12 +112,20 @@ def _owner(sock: socket.socket) -> int:
 def _receive(sock: socket.socket, end: float) -> bytes:
     """Return all bytes received before ``end``, a moment of the monotonic clock."""
     document = bytearray()
-    while piece := sock.recv(1 << 16):
+    while piece := _next(sock):
         document += piece
         if len(document) > _MAX_DOCUMENT:
             raise OSError(errno.EMSGSIZE, "longer than any status")
         sock.settimeout(max(_LEAST_PATIENCE, end - time.monotonic()))
     return bytes(document)
+
+
+def _next(sock: socket.socket) -> bytes:
+    """Return the next bytes, or none at the end, which is a reset if an earlier version has read no request."""
+    try:
+        return sock.recv(1 << 16)
+    except ConnectionResetError:
+        return b""
 
 
 def stopping(path: Path | None) -> bool:
@@ -142,7 +157,7 @@ def take_turn(path: Path | None) -> socket.socket | None:
 def _document(path: Path) -> dict[str, object]:
     """Return the document of the program behind a socket; empty if there is no answer within a second."""
     try:
-        return msgspec.json.decode(ask(path, _STOPPING_PATIENCE), type=dict[str, object])
+        return msgspec.json.decode(ask(path, patience=_STOPPING_PATIENCE), type=dict[str, object])
     except (OSError, *UNREADABLE):
         return {}
 
@@ -184,26 +199,27 @@ def _follows(path: Path) -> bool:
 
 @contextlib.asynccontextmanager
 async def serving(
-    path: Path | None, read: Callable[[], object], turn: socket.socket | None = None
+    path: Path | None, respond: Respond, turn: socket.socket | None = None, *, silence: float = SILENCE
 ) -> AsyncIterator[Callable[[], bool]]:
     """Answer root and the program's own user on ``path`` inside the block; with None do nothing.
 
-    ``read`` is called in the event loop, once per connection, and returns an object for msgspec's JSON encoder. If the
-    socket cannot be made the program runs without it, and a debug line gives the reason. A socket ``turn`` from
-    ``take_turn`` replaces that of a running program. Yields a function that tells whether another process has replaced
-    this one.
+    ``respond`` is called in the event loop, once per connection, with the request; a connection without one gets the
+    answer to an empty request after ``silence`` seconds. If the socket cannot be made the program runs without it, and
+    a debug line gives the reason. A socket ``turn`` from ``take_turn`` replaces that of a running program. Yields a
+    function that tells whether another process has replaced this one.
     """
     sock = _listen(path, turn) if path else None
     if not path or not sock:
         yield lambda: False
         return
     own = _inode(path)
-    asking: set[asyncio.Transport] = set()
-    server = await asyncio.get_running_loop().create_unix_server(lambda: _Answer(read, asking), sock=sock)
+    visits = Visits(respond, silence)
+    server = await asyncio.start_unix_server(visits.welcome, sock=sock, limit=REQUEST_MAX)
     try:
         yield _Successor(path, own)
     finally:
-        _close(server, asking)
+        server.close()
+        visits.close()
         _remove(path, own)
 
 
@@ -218,25 +234,6 @@ def _inode(path: Path) -> int:
         return path.lstat().st_ino
     except OSError:
         return 0
-
-
-class _Answer(asyncio.Protocol):
-    """One connection: sends the document and closes."""
-
-    _transport: asyncio.Transport
-
-    def __init__(self, read: Callable[[], object], asking: set[asyncio.Transport]) -> None:
-        self._read = read
-        self._asking = asking
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # uvloop's is no subclass; a cast checks nothing either
-        self._asking.add(self._transport)
-        self._transport.write(msgspec.json.encode(self._read()))
-        self._transport.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        self._asking.discard(self._transport)
 
 
 def _manager_folder() -> Path | None:
@@ -271,12 +268,6 @@ def _bind(path: Path) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _close(server: asyncio.AbstractServer, asking: set[asyncio.Transport]) -> None:
-    server.close()
-    for transport in asking:
-        transport.abort()
 
 
 def _remove_stale(path: Path) -> None:

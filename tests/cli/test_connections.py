@@ -1,0 +1,205 @@
+"""The commands ``backhaul connections`` and ``backhaul close``, with programs that answer and earlier ones."""
+
+import asyncio
+import json
+import os
+import pty
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from tests.monitor.sample import Tunnel
+from tests.support.documents import documents
+from tests.support.net import PATIENCE
+
+from backhaul.answers import Answers
+from backhaul.cli.connections import Rates
+from backhaul.cli.main import run
+from backhaul.monitor.connections import Connections, ConnectionStatus
+from backhaul.state import Selection
+from backhaul.system.status_socket import ask as ask_socket
+from backhaul.system.status_socket import serving, socket_path
+
+NOW = 1_700_000_000.0
+USER = ConnectionStatus(
+    id=7,
+    protocol="tcp",
+    since=NOW,
+    user="192.0.2.1:5000",
+    port="*:443",
+    client="198.51.100.2",
+    target="127.0.0.1:80",
+    carrier="tcpmux stream 3 of session 8",
+    state="open",
+    received=2048,
+    sent=5 * 2**20,
+)
+FLOW = replace(USER, id=8, protocol="udp", user="[2001:db8::1]:53", carrier="tcpmux", sent=10)
+
+
+@dataclass
+class Users:
+    """Users of a program, and the selections that it got."""
+
+    rows: list[ConnectionStatus]
+    selections: list[Selection] = field(default_factory=list)
+    closed: int = 1
+
+    def all(self, selection: Selection) -> Iterator[ConnectionStatus | None]:
+        self.selections.append(selection)
+        return iter(self.rows)
+
+    def close(self, selection: Selection) -> Iterator[bool]:
+        self.selections.append(selection)
+        return iter([True] * self.closed + [False])
+
+
+@asynccontextmanager
+async def program(config: str, users: Users) -> AsyncIterator[None]:
+    answers = Answers(Path(config), Tunnel().read, Connections(users.all, users.close))
+    async with serving(socket_path(config), answers):
+        yield
+
+
+@pytest.fixture
+def command(folder: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    async def command(*arguments: str) -> tuple[int, str, str]:
+        """Run a command beside the programs of this test; return exit code, output and errors."""
+        return await asyncio.to_thread(execute, *arguments), *capfd.readouterr()
+
+    return command
+
+
+def execute(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        run(arguments)
+    assert isinstance(end.value.code, int)
+    return end.value.code
+
+
+async def test_users_are_shown_in_a_table(command: Callable[..., Any]) -> None:
+    async with program("server.toml", Users([FLOW, USER])):
+        code, output, errors = await command("connections", "--sort", "sent")
+    assert (code, errors) == (0, "")
+    title, head, first, second = output.splitlines()
+    assert title == "server: 2 users"
+    assert " ".join(head.split()) == "id age user port target from user to user state client carrier"
+    assert first.split()[0] == "7"
+    assert "5.00 MiB  open   198.51.100.2  tcpmux stream 3 of session 8" in first
+    assert "[2001:db8::1]:53" in second
+    assert second.endswith("tcpmux, UDP")
+
+
+async def test_columns_that_a_client_does_not_know_are_left_out(command: Callable[..., Any]) -> None:
+    async with program("client.toml", Users([replace(USER, user="", port="", client="")])):
+        _, output, _ = await command("connections")
+    assert " ".join(output.splitlines()[1].split()) == "id age target from user to user state carrier"
+
+
+async def test_json_holds_every_field(command: Callable[..., Any]) -> None:
+    async with program("server.toml", Users([USER])):
+        code, output, _ = await command("connections", "--json")
+    (document,) = json.loads(output)
+    (connection,) = document["connections"]
+    assert code == 0
+    assert set(connection) == set(ConnectionStatus.__struct_fields__)
+    assert document["config"].endswith("/server.toml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "selection"),
+    [
+        (["--user", "192.0.2.1"], Selection(host="192.0.2.1")),
+        (["--user", "192.0.2.1:5000"], Selection(host="192.0.2.1", port=5000)),
+        (["--user", "2001:DB8::1"], Selection(host="2001:db8::1")),
+        (["--user", "[2001:db8::1]:53", "--port", "443"], Selection(host="2001:db8::1", port=53, bind_port=443)),
+    ],
+)
+async def test_the_program_gets_the_choice(
+    arguments: list[str], selection: Selection, command: Callable[..., Any]
+) -> None:
+    users = Users([USER])
+    async with program("server.toml", users):
+        assert (await command("connections", *arguments))[0] == 0
+        assert (await command("close", *arguments)) == (0, "1 user closed\n", "")
+    assert users.selections == [selection, selection]
+
+
+async def test_nobody_to_close_is_a_failure(command: Callable[..., Any]) -> None:
+    async with program("server.toml", Users([], closed=0)):
+        assert await command("close", "7") == (1, "0 users closed\n", "")
+
+
+async def test_an_id_needs_the_name_of_one_program(command: Callable[..., Any]) -> None:
+    first, second = Users([USER]), Users([USER])
+    async with program("/a/first.toml", first), program("/a/second.toml", second):
+        code, output, errors = await command("close", "7")
+        assert (code, output) == (1, "")
+        assert "/a/first.toml, /a/second.toml" in errors
+        assert (await command("close", "7", "-c", "/a/second.toml"))[0] == 0
+    assert (first.selections, second.selections) == ([], [Selection(number=7)])
+
+
+@pytest.mark.parametrize("arguments", [["close"], ["close", "x"], ["close", "--user", "x"], ["close", "--port", "0"]])
+async def test_a_wrong_choice_is_a_usage_error(arguments: list[str], command: Callable[..., Any]) -> None:
+    assert (await command(*arguments))[0] == 2
+
+
+async def test_an_earlier_version_is_named(folder: Path, command: Callable[..., Any]) -> None:
+    async with serving(socket_path("old.toml"), documents(Tunnel().read)):
+        for arguments in (["connections"], ["close", "7"]):
+            code, _, errors = await command(*arguments)
+            assert code == 1
+            assert "an earlier version of the program" in errors
+
+
+@pytest.mark.parametrize("request_", ["nonsense", "close", "close {}", "close {", 'close {"number": "x"}'])
+async def test_a_wrong_request_changes_nothing(request_: str, folder: Path) -> None:
+    users, path = Users([USER]), socket_path("server.toml")
+    assert path
+    async with program("server.toml", users):
+        document = json.loads(await asyncio.to_thread(ask_socket, path, request_))
+    assert "error" in document
+    assert users.selections == []
+
+
+async def test_many_rows_arrive_whole(command: Callable[..., Any]) -> None:
+    async with program("server.toml", Users([replace(USER, id=number) for number in range(3001)])):
+        _, output, _ = await command("connections", "--json")
+    assert [row["id"] for row in json.loads(output)[0]["connections"]] == list(range(3001))
+
+
+def test_rates_come_from_two_looks() -> None:
+    clock = iter([0.0, 2.0, 3.0])
+    rates = Rates(lambda: next(clock))
+    assert rates.of("x", USER) == (0, 0)
+    rates.next_look()
+    assert rates.of("x", replace(USER, received=2148, sent=USER.sent + 6)) == (50, 3)
+    rates.next_look()
+    rates.next_look()
+    assert rates.of("x", USER) == (0, 0)
+
+
+async def test_watch_draws_until_a_key(folder: Path) -> None:
+    async with program("server.toml", Users([USER])):
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "backhaul", "connections", "--watch", "-c", "server.toml"]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        process = await asyncio.create_subprocess_exec(*command, stdin=theirs, stdout=theirs, env=environment)
+        os.close(theirs)
+        screen = ""
+        while "192.0.2.1:5000" not in screen:
+            screen += (await asyncio.wait_for(asyncio.to_thread(os.read, ours, 1 << 16), PATIENCE)).decode()
+        os.write(ours, b"q")
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+        os.close(ours)
+
+
+async def test_watch_needs_a_terminal(command: Callable[..., Any]) -> None:
+    code, _, errors = await command("connections", "--watch")
+    assert (code, "needs a terminal" in errors) == (2, True)
