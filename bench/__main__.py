@@ -9,8 +9,8 @@ from bench import options as command_line
 from bench.loads.measure import QUICK, Effort
 from bench.machine import describe, raise_file_limit
 from bench.processes import BenchError
-from bench.report import render
-from bench.report.results import CONNECTIONS, Run
+from bench.report import path, render
+from bench.report.results import CONNECTIONS, Run, load
 from bench.scenarios.contenders import find_peers, ours
 from bench.scenarios.path import count_paths
 from bench.scenarios.repeats import Repeats, repeat_connections
@@ -56,7 +56,7 @@ def main() -> int:
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    print(render.markdown(run))
+    print(path.markdown(run, load(options.before)) if options.before else render.markdown(run))
     if options.json:
         run.save(options.json)
     if options.chart:

@@ -105,6 +105,14 @@ def local_ports() -> int:
     return last - first + 1
 
 
+def listening_ports() -> set[int]:
+    """Return the TCP ports on which any process listens."""
+    # proc_net_tcp: number, local address, remote address and state, of which 0A is LISTEN
+    lines = (line for table in ("tcp", "tcp6") for line in (PROC / "net" / table).read_text().splitlines()[1:])
+    rows = (line.split()[1:4] for line in lines)
+    return {int(local.rpartition(":")[2], 16) for local, _, state in rows if state == "0A"}
+
+
 def open_files(pid: int) -> int:
     """Return the number of descriptors that a process has open."""
     return sum(1 for _ in (PROC / str(pid) / "fd").iterdir())

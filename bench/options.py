@@ -60,6 +60,7 @@ def _add_scenarios(parser: argparse.ArgumentParser) -> None:
     only.add_argument("--connections", type=count, metavar="ROUNDS", help=CONNECTIONS_HELP)
     only.add_argument("--scale", action="store_true", help=SCALE_HELP)
     only.add_argument("--path", action="store_true", help=PATH_HELP)
+    parser.add_argument("--before", type=Path, metavar="PATH", help="of --path: a stored run to compare with")
     parser.add_argument("--users", type=count, default=2000, help="of --connections and --path (default: 2000)")
     parser.add_argument("--concurrency", type=count, default=100, help="of --connections (default: 100)")
     parser.add_argument(

@@ -43,26 +43,32 @@ def find_tool(name: str) -> str:
 
 def free_port() -> int:
     """Return a port that is free for both TCP and UDP on 127.0.0.1 at this moment."""
-    [port] = free_ports(1)
-    return port
+    with reserved_ports(1) as [port]:
+        return port
 
 
-def free_ports(count: int) -> list[int]:
-    """Return different ports that are free for both TCP and UDP on 127.0.0.1 at this moment."""
+@contextlib.contextmanager
+def reserved_ports(count: int) -> Iterator[list[int]]:
+    """Choose different ports that are free for both TCP and UDP on 127.0.0.1, and keep outgoing connections off them.
+
+    A server can listen there, as all of them set SO_REUSEADDR: nobody listens on the sockets that are held.
+    """
     candidates = random.sample(range(*PORT_RANGE), PORT_RANGE[1] - PORT_RANGE[0])
-    ports = list(islice(filter(_is_free, candidates), count))
-    if len(ports) < count:
-        raise BenchError(f"fewer than {count} free ports between {PORT_RANGE[0]} and {PORT_RANGE[1]}")
-    return ports
+    with contextlib.ExitStack() as held:
+        ports = list(islice((port for port in candidates if _reserve(held, port)), count))
+        if len(ports) < count:
+            raise BenchError(f"fewer than {count} free ports between {PORT_RANGE[0]} and {PORT_RANGE[1]}")
+        yield ports
 
 
-def _is_free(port: int) -> bool:
+def _reserve(held: contextlib.ExitStack, port: int) -> bool:
     with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
         # Without this, connections of an earlier round in TIME_WAIT would make a usable port look taken.
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(OSError):
             tcp.bind((LOOPBACK, port))
             udp.bind((LOOPBACK, port))
+            held.enter_context(socket.socket(fileno=tcp.detach()))
             return True
     return False
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import CodeType, FrameType
 
 from backhaul.cli.main import run
+from bench.report.path import BUILT_IN
 
 START, STOP = signal.SIGRTMIN, signal.SIGRTMIN + 1  # not among those that the program uses or ignores
-BUILT_IN = "(functions in C)"
 
 
 def results_of(directory: Path, pid: int) -> Path:

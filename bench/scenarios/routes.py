@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from bench.loads.route import Ports, Route
+from bench.machine import listening_ports
 from bench.processes import (
     LOOPBACK,
     Program,
@@ -12,13 +13,13 @@ from bench.processes import (
     echoes,
     find_tool,
     free_port,
-    free_ports,
+    reserved_ports,
     wait_until,
 )
 from bench.report.targets import DIRECT, HAPROXY
 from bench.scenarios.backends import own_state, start_iperf3
 from bench.scenarios.contenders import Contender
-from bench.scenarios.dialects.wiring import DEFAULT_POOL, Secrets, Wiring
+from bench.scenarios.dialects.wiring import DEFAULT_POOL, Files, Secrets, Wiring
 from bench.scenarios.variants import VARIANTS
 
 
@@ -29,6 +30,8 @@ class Backends(NamedTuple):
     secrets: Secrets
     pool: int = DEFAULT_POOL
 
+
+Hops = tuple[Program, Program]  # the server's side and the client's side
 
 HAPROXY_CONFIG = """\
 global
@@ -80,10 +83,14 @@ def start_tunnel(programs: Programs, contender: Contender, variant: str, label: 
     """
     name, settings = route_name(contender, variant, label), VARIANTS[variant]
     targets = {**backends.ports, "iperf": start_iperf3(programs)}
-    bind, *users = free_ports(1 + len(targets))
-    ports = dict(zip(targets, users, strict=True))
-    wiring = Wiring(bind, ports, targets, settings.protocol, backends.secrets, backends.pool)
-    files = contender.modes(variant)[label](wiring)
+    with reserved_ports(1 + len(targets)) as (bind, *users):
+        ports = dict(zip(targets, users, strict=True))
+        wiring = Wiring(bind, ports, targets, settings.protocol, backends.secrets, backends.pool)
+        hops = _start_ends(programs, contender, name, contender.modes(variant)[label](wiring), wiring)
+    return Route(name, ports, hops, (settings.load,))
+
+
+def _start_ends(programs: Programs, contender: Contender, name: str, files: Files, wiring: Wiring) -> Hops:
     stem = name.replace("/", "-").replace(" ", "-")
     server_file = programs.file(f"{stem}-server.toml", files.server)
     client_file = programs.file(f"{stem}-client.toml", files.client)
@@ -92,6 +99,11 @@ def start_tunnel(programs: Programs, contender: Contender, variant: str, label: 
     # v0.7.2's client waits 3 s after a refused dial.
     wait_until(lambda: accepts(wiring.bind), "server", server)
     client = programs.start("client", [*contender.client, str(client_file)], environment)
-    probe = answers_datagram if settings.protocol == "udp" else echoes
-    wait_until(lambda: probe(ports["echo"]), "the tunnel", server, client)
-    return Route(name, ports, (server, client), (settings.load,))
+    wait_until(lambda: _is_up(wiring), "the tunnel", server, client)
+    return server, client
+
+
+def _is_up(wiring: Wiring) -> bool:
+    if wiring.protocol == "udp":
+        return answers_datagram(wiring.ports["echo"])
+    return listening_ports().issuperset(wiring.ports.values()) and echoes(wiring.ports["echo"])

@@ -96,5 +96,5 @@ def _start(programs: Programs, case: Case, backends: Backends) -> Route:
     route = start_tunnel(programs, case.contender, case.variant, case.label, shaped)
     server, client = route.hops
     expected = len(route.ports) + shape.sessions
-    wait_until(lambda: open_files(server.pid) > expected, f"{shape.sessions} sessions", server, client)
+    wait_until(lambda: open_files(server.pid) > expected, "every session", server, client)
     return route._replace(name=f"{route.name}, {shape}")

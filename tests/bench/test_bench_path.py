@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bench.loads.calls import BUILT_IN, Calls
-from bench.report import render
+from bench.loads.calls import Calls
+from bench.report import path, render
+from bench.report.path import BUILT_IN
 from bench.report.results import PATH, Run, Sample, path_route
 from bench.scenarios.path import system_calls
 
@@ -63,16 +64,34 @@ def test_a_second_start_counts_anew(counter: Calls, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "1.calls").read_text())[f"{__name__}:called"] == 1
 
 
-def test_table_of_both_ends() -> None:
-    run = Run("2026-01-01", {"users": "50"}, ["tcp"], 1, 0.02, scenario=PATH)
+def run_of(**server: float) -> Run:
+    run = Run("2026-01-01", {"users": "50", "revision": "abc"}, ["tcp"], 1, 0.02, scenario=PATH)
     for kind, end, calls in [
-        ("system calls", "server", {"accept4": 2.0, "madvise": 0.02}),
+        ("system calls", "server", server),
         ("system calls", "client", {"connect": 4.0}),
-        ("functions", "server", {"a:b": 1.5, "a:c": 0.25}),
+        ("functions", "server", {"a:b": 1.5, "a:c": 0.25, BUILT_IN: 9.0}),
     ]:
         run.samples.append(Sample(path_route("tcp", kind, end), 1, 0.0, kept=True, values=calls))
-    written = render.markdown(run)
+    return run
+
+
+def test_table_of_both_ends() -> None:
+    written = render.markdown(run_of(accept4=2.0, madvise=0.02))
     assert "| system calls | tcp server | tcp client |\n" in written
     assert "| all | 2.0 | 4.0 |\n| `connect` | - | 4.0 |\n| `accept4` | 2.0 | - |\n\n" in written
-    assert "| all | 1.8 | 0.0 |\n| `a:b` | 1.5 | - |\n| `a:c` | 0.2 | - |\n" in written
+    assert "| all | 1.8 | - |\n| `(functions in C)` | 9.0 | - |\n| `a` | 1.8 | - |\n\n" in written
+    assert "| `a:b` | 1.5 | - |\n| `a:c` | 0.2 | - |\n" in written
     assert "50 users came one after the other" in written
+
+
+def test_rare_functions_can_be_left_out() -> None:
+    assert "`a:c`" not in path.markdown(run_of(), fewest=1)
+
+
+def test_table_beside_an_earlier_run() -> None:
+    written = path.markdown(run_of(accept4=1.0, recv=2.0), run_of(accept4=2.0, close=1.0))
+    assert "| all | 3.0 | 4.0 |" in written
+    assert "| `accept4` | 2.0 → 1.0 | - |" in written
+    assert "| `recv` | - → 2.0 | - |" in written
+    assert "| `close` | 1.0 → - | - |" in written
+    assert "- before: abc, 2026-01-01" in written

@@ -1,10 +1,12 @@
 """Costs beside idle users: the shapes that fit, the report and the chart."""
 
+import socket
 from pathlib import Path
 
 import pytest
+from bench.machine import listening_ports
 from bench.options import parse_arguments, sizes
-from bench.processes import free_ports
+from bench.processes import reserved_ports
 from bench.report import render, scale
 from bench.report.results import SCALE, Run, Sample, Shape
 from bench.report.scale_chart import Axis
@@ -68,8 +70,17 @@ def test_sessions_are_opened_by_the_pool_of_the_client() -> None:
     assert "connection_pool" not in files.server
 
 
-def test_a_thousand_free_ports_are_different() -> None:
-    assert len(set(free_ports(1000))) == 1000
+def test_reserved_ports_are_different_and_can_be_listened_on() -> None:
+    with reserved_ports(500) as ports:
+        assert len(set(ports)) == 500
+        with socket.create_server(("127.0.0.1", ports[0])):
+            assert ports[0] in listening_ports()
+    assert ports[0] not in listening_ports()
+
+
+def test_reserved_ports_are_taken_for_others() -> None:
+    with reserved_ports(1) as [port], socket.socket() as sock, pytest.raises(OSError, match="in use"):
+        sock.bind(("127.0.0.1", port))
 
 
 def test_report_marks_what_is_not_flat() -> None:
