@@ -1,6 +1,7 @@
 """The doctor on the way to the server: each fault has its finding, and the finding its remedy."""
 
 import asyncio
+import functools
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,8 +15,17 @@ from tests.support.public import Public
 from tests.support.tunnel import TOKEN, Net, client_config
 
 from backhaul import __version__
+from backhaul.doctor import nat
+from backhaul.doctor.channel import Opener
+from backhaul.doctor.envelopes import Silence
+from backhaul.doctor.exchange import Answered, Asker
 from backhaul.doctor.finding import Finding, Verdict
+from backhaul.doctor.names import Place
+from backhaul.doctor.reach import connected
+from backhaul.doctor.tcp_info import TcpInfo
+from backhaul.security.hello import ServerHello
 from backhaul.transports.auth import ForgetfulMemory
+from backhaul.transports.doors.handshake import Seen
 
 FINE = {Verdict.OK}
 
@@ -148,6 +158,7 @@ class TestHandshake:
         [
             ("tcp", b"", "closed the connection without an answer", "compare token and transport"),
             ("tcp", b"SSH-2.0-OpenSSH_9.2\r\n", 'no Backhaul: it sent "SSH-2.0-OpenSSH_9.2"', "compare token"),
+            ("tcp", b"HTTP/1.1 400 Bad Request\r\n\r\n", 'sent "HTTP/1.1 400 Bad Request"', "ws, wss, wsmux or wssmux"),
             ("ws", b"SSH-2.0-OpenSSH_9.2\r\n", 'speaks no HTTP: it sent "SSH-2.0-OpenSSH_9.2"', "compare token"),
             ("ws", b"HTTP/1.1 404 Not Found\r\n\r\n", "the server answered 404", "compare token, path and transport"),
             ("ws", b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "a proxy in between answered 502", "start the server, and let"),
@@ -294,3 +305,48 @@ async def test_an_interface_that_does_not_exist(public: Public) -> None:
     finding = only(await travel(client_config("tcp", f"{HOST}:{public.port}", 'bind_interface = "none0"')))
     assert 'bind_interface = "none0": this machine has no such interface at the moment' in finding.text
     assert finding.remedy == "correct the name, or bring it up"
+
+
+class Forgetful(Asker):
+    """Asks a server behind a NAT that forgets connections after a silence of ``memory`` seconds."""
+
+    def __init__(self, memory: float) -> None:
+        connect = functools.partial(connected, Place(socket.AF_INET, (HOST, 1)), 1.0)
+        super().__init__(Opener(client_config("tcp", f"{HOST}:1"), SOON, connect), Seen())
+        self.memory = memory
+
+    async def ask(
+        self, token: str, within: float, *, padding: int = 0, mss: int = 0, delay: float = 0
+    ) -> Answered | Silence:
+        del token, within, padding, mss
+        if delay > self.memory:
+            raise TimeoutError
+        return Answered(ServerHello(), delay, TcpInfo())
+
+
+class TestNat:
+    async def test_connections_survive(self, public: Public) -> None:
+        found = await travel(client_config("tcp", f"{HOST}:{public.port}"), silences=(0.01, 0.02))
+        assert (found[-1].subject, found[-1].verdict) == ("nat", Verdict.OK)
+
+    async def test_a_server_that_knows_no_delay(self) -> None:
+        assert (await nat.examine(Forgetful(-1), TOKEN, (0.0, 1.0))).verdict is Verdict.SKIPPED
+
+    @pytest.mark.parametrize(
+        ("memory", "verdict", "text", "remedy"),
+        [
+            (999, Verdict.OK, "an idle connection survives for 2 min", ""),
+            (30, Verdict.OK, "an idle connection survives for 20 s, and is lost within 40 s; the tunnel probes", ""),
+            (
+                12,
+                Verdict.FAULT,
+                "an idle connection survives for 10 s, and is lost within 20 s",
+                "keepalive_period = 5",
+            ),
+        ],
+    )
+    async def test_a_nat_that_forgets(self, memory: float, verdict: Verdict, text: str, remedy: str) -> None:
+        found = await nat.examine(Forgetful(memory), TOKEN, nat.DELAYS)
+        assert found.verdict is verdict
+        assert found.text.startswith(text)
+        assert remedy in found.remedy

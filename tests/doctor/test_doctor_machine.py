@@ -171,7 +171,7 @@ class TestProgram:
     def test_a_tunnel_that_is_often_lost(self) -> None:
         finding = only(self.told(reconnects=5), Verdict.WARNING)
         assert finding.text == "the tunnel was lost 5 times in 2 h"
-        assert "heartbeat = 10" in finding.remedy
+        assert "`backhaul doctor --nat` on the client" in finding.remedy
 
     def test_too_young_to_tell(self) -> None:
         assert only(self.told(started=7100), Verdict.SKIPPED).subject == "nat"

@@ -1,10 +1,12 @@
 """Probes: handshakes of clients that only ask whether they fit."""
 
+import math
 import time
+from dataclasses import replace
 
 import pytest
 from tests.support.net import Peer, free_port
-from tests.support.protected_client import ProtectedClient, framed, upgraded_with
+from tests.support.protected_client import ProtectedClient, ask, framed, upgraded_with
 from tests.support.tunnel import TOKEN, Net
 
 from backhaul import __version__
@@ -17,7 +19,7 @@ from backhaul.wire.frames import FrameReader, Sealed
 from backhaul.wire.transports import TRANSPORTS
 
 
-def probe(transport: str, padding: int = 0, mux_version: int = 1) -> Probe:
+def probe(transport: str, padding: int = 0, mux_version: int = 1, delay: float = 0) -> Probe:
     return Probe(
         TOKEN.encode(),
         TRANSPORTS[transport],
@@ -25,6 +27,7 @@ def probe(transport: str, padding: int = 0, mux_version: int = 1) -> Probe:
         protection=PROTECTED_IF_POSSIBLE,
         mux_version=mux_version,
         padding=padding,
+        delay=delay,
     )
 
 
@@ -100,3 +103,51 @@ async def test_a_recorded_probe_gets_no_answer(net: Net) -> None:
     peer = await net.dial(port)
     await peer.send(framed(Sealed.HANDSHAKE, question.message))
     assert await peer.receive_all() == b""
+
+
+class TestLateAnswers:
+    async def late(self, net: Net, port: int, delay: float) -> Peer:
+        """Return a connection whose probe is answered later."""
+        peer = await net.dial(port)
+        message = probe(net.transport, delay=delay).message
+        await peer.send(ask(message)[0] if TRANSPORTS[net.transport].http else framed(Sealed.HANDSHAKE, message))
+        return peer
+
+    async def test_it_comes_after_a_silence(self, gate_net: Net) -> None:
+        _, port = await started(gate_net)
+        hello = await answer(gate_net, port, probe(gate_net.transport, delay=0.05))
+        assert hello.program == __version__
+
+    async def test_a_server_that_stops_closes_the_connection(self, gate_net: Net) -> None:
+        server, port = await started(gate_net)
+        peer = await self.late(gate_net, port, 9)
+        await answer(gate_net, port, probe(gate_net.transport))  # the one before has been read
+        assert peer.silent()
+        await gate_net.stop(server)
+        assert await peer.receive_all() == b""
+
+    async def test_the_oldest_makes_room(self, gate_net: Net) -> None:
+        gate_net.limits = replace(gate_net.limits, late_answers=2)
+        _, port = await started(gate_net)
+        peers = [await self.late(gate_net, port, 9) for _ in range(3)]
+        assert await peers[0].receive_all() == b""
+        assert peers[1].silent()
+        assert peers[2].silent()
+
+    async def test_a_client_that_leaves_gives_its_place_back(self, gate_net: Net) -> None:
+        gate_net.limits = replace(gate_net.limits, late_answers=2)
+        _, port = await started(gate_net)
+        first = await self.late(gate_net, port, 9)
+        await answer(gate_net, port, probe(gate_net.transport))
+        second = await self.late(gate_net, port, 9)
+        second.shut_write()
+        assert await second.receive_all() == b""
+        await answer(gate_net, port, probe(gate_net.transport))
+        assert first.silent()
+
+    async def test_no_delay_is_longer_than_the_limit_and_none_is_nonsense(self, net: Net) -> None:
+        _, port = await started(net)
+        peers = [await self.late(net, port, delay) for delay in (1e300, math.inf, math.nan)]
+        hello = await answer(net, port, probe("tcp", delay=-1.0))
+        assert hello.program == __version__
+        assert all(peer.silent() for peer in peers)

@@ -75,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="find faults of a server or client, and their remedies")
     _add_config(doctor, "the server or client that FILE describes; default: the one that runs on this machine")
     doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.add_argument("--nat", action="store_true", help="measure for two minutes when a NAT forgets connections")
     shown = commands.add_parser("connections", help="show the users in flight")
     _add_config(shown, "only those of the server or client that runs FILE")
     _add_selection(shown)
@@ -267,7 +268,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from .doctor import run as run_doctor  # noqa: PLC0415
 
     try:
-        return run_doctor(options.config, as_json=options.json)
+        return run_doctor(options.config, as_json=options.json, measure_nat=options.nat)
     except BackhaulError as error:
         return _complain(error)
 

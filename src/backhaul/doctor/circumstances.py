@@ -45,8 +45,15 @@ class Circumstances:
     now: Callable[[], float] = time.time
     waits: Waits = DEFAULT_WAITS
     proc: Path = Path("/proc")
+    silences: tuple[float, ...] = ()
+    """Seconds of silence for which connections to the server are kept, to find out when a NAT forgets them."""
     state: Path = Path("/var/lib/backhaul")
     """The directory for what must survive a restart."""
+
+    @property
+    def limit(self) -> float:
+        """The longest time in seconds for one check."""
+        return self.waits.check + max(self.silences, default=0.0)
 
     @property
     def connected(self) -> bool:

@@ -15,6 +15,7 @@ from .channel import Channel
 
 _READ: Final = 1 << 14
 _MAX_ANSWER: Final = 2048  # bytes of the answer to a large probe
+_BAD_REQUEST: Final = 400
 _SHOWN: Final = 40  # bytes of something that is no answer
 
 
@@ -39,7 +40,8 @@ async def in_frames(channel: Channel, message: bytes) -> bytes | Silence:
                 continue
             if sealed_kind(frame.kind) is Sealed.HANDSHAKE:
                 return frame.body
-        return Silence(f"what answers is no Backhaul: it sent {_printable(received)}")
+        status = _BAD_REQUEST if received.startswith(b"HTTP/") else 0
+        return Silence(f"what answers is no Backhaul: it sent {_printable(received)}", status)
     return Silence("the server closed the connection without an answer")
 
 
@@ -61,7 +63,9 @@ async def in_cookies(channel: Channel, message: bytes, config: ClientConfig) -> 
             response = head.feed(data)
             agreed = answer.feed(data)
         except upgrade.UpgradeError as error:
-            return Silence(str(error), response.status if response else 0, _date(response))
+            text = str(error)
+            what = text.partition(": ")[0] if text.endswith("?") else text  # the questions are remedies
+            return Silence(what, response.status if response else 0, _date(response))
         except HeadError:
             return Silence(f"what answers speaks no HTTP: it sent {_printable(received)}")
         if agreed:

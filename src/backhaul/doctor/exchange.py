@@ -32,10 +32,12 @@ class Asker:
         self._opener = opener
         self._seen = seen
 
-    async def ask(self, token: str, within: float, *, padding: int = 0, mss: int = 0) -> Answered | Silence:
+    async def ask(
+        self, token: str, within: float, *, padding: int = 0, mss: int = 0, delay: float = 0
+    ) -> Answered | Silence:
         """Send a probe on a connection of its own. Raises OSError; TimeoutError unless it is answered in time."""
         config = self._opener.config
-        probe = await asyncio.to_thread(self._probe, token, padding)  # the key of a weak token takes 100 ms
+        probe = await asyncio.to_thread(self._probe, token, padding, delay)  # the key of a weak token takes 100 ms
         async with self._opener.open(mss) as channel:
             begun = time.monotonic()
             async with asyncio.timeout(within):
@@ -47,7 +49,7 @@ class Asker:
                 return message
             return _judged(probe, message, time.monotonic() - begun, channel.tcp())
 
-    def _probe(self, token: str, padding: int) -> Probe:
+    def _probe(self, token: str, padding: int, delay: float) -> Probe:
         config = self._opener.config
         return Probe(
             token.encode(),
@@ -56,6 +58,7 @@ class Asker:
             protection=Protection(Security(config.security), config.encryption),
             mux_version=config.mux_version,
             padding=padding,
+            delay=delay,
         )
 
 

@@ -93,6 +93,8 @@ def _older(config: ClientConfig) -> Finding:
 def _remedy(silence: Silence, config: ClientConfig) -> str:
     if silence.status in _GATEWAY:
         return "start the server, and let the proxy or CDN pass requests to its bind_addr"
+    if silence.status and not config.facts.http:
+        return "set the transport of the server, ws, wss, wsmux or wssmux, or correct the port"
     if silence.status == _BAD_REQUEST and not config.facts.tls:
         return f'set transport = "{config.transport.replace("ws", "wss")}" if the server speaks TLS'
     if silence.status == _SWITCHED:

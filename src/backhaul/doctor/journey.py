@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from backhaul.config import ClientConfig
 from backhaul.transports.doors.handshake import Seen
 
-from . import clock, fit, line, names, reach, segments, tls
+from . import clock, fit, line, names, nat, reach, segments, tls
 from .channel import Connect, Opener, options_of
 from .circumstances import Circumstances
 from .envelopes import Silence, date_of
@@ -120,3 +120,5 @@ class Journey:
         options = options_of(self._config)
         trips = [(await reach.arrive([place], self._around.waits.connect, options))[0] for _ in range(line.ROUNDS)]
         yield line.summarise(trips, [one.tcp for one in (answer, *answers)])
+        if self._around.silences:
+            yield await nat.examine(asker, token.reveal(), self._around.silences)

@@ -28,7 +28,7 @@ def examine(around: Circumstances, side: str) -> Iterator[Finding]:
     for program in around.programs:
         yield _tunnel(program, around.now(), side)
         yield from _version(program)
-        yield from _reconnects(program, around.now())
+        yield from _reconnects(program, around.now(), side)
     if len(pids) > 1 and not any(program.get("stopping") is True for program in around.programs):
         text = f"{len(pids)} processes run this file: {', '.join(map(str, pids))}"
         yield fault(SUBJECT, text, "stop all but one, for they take the tunnel from each other")
@@ -64,14 +64,17 @@ def _version(program: Mapping[str, Any]) -> Iterator[Finding]:
         yield warning(SUBJECT, text, "restart it to use the installed version")
 
 
-def _reconnects(program: Mapping[str, Any], now: float) -> Iterator[Finding]:
+def _reconnects(program: Mapping[str, Any], now: float, side: str) -> Iterator[Finding]:
     """Yield how often the tunnel was lost: a NAT that forgets connections shows itself in that."""
     lost, age = program.get("reconnects"), _age(program, now)
     if not isinstance(lost, int) or age < _SURE:
-        yield skipped("nat", "not running for long enough to tell whether idle connections survive")
+        text = "not running for long enough to tell whether idle connections survive"
+        yield skipped("nat", text, "`backhaul doctor --nat` finds out in two minutes" if side == "client" else "")
     elif lost * _OFTEN > age:
         text = f"the tunnel was lost {count(lost, 'time')} in {span(age)}"
-        remedy = "a NAT or firewall may forget idle connections: set heartbeat = 10 on the server; the log has reasons"
+        remedy = (
+            "a NAT may forget idle connections: `backhaul doctor --nat` on the client finds out; the log has reasons"
+        )
         yield warning("nat", text, remedy)
     else:
         yield ok("nat", f"idle connections survive: the tunnel was lost {count(lost, 'time')} in {span(age)}")

@@ -37,6 +37,8 @@ class GateLimits:
     """Seconds that a visitor may stay without a request; from the nginx.conf that is shipped with nginx."""
     answer_timeout: float = 15.0
     """Seconds within which a client on HTTP answers a heartbeat; it answers at once."""
+    late_answers: int = 64
+    """Answers to clients without a session at a time, most of which leave at once."""
     second_thought: float = 0.05
     """Seconds within which a client that returns to tcp, tcpmux or udp has begun its handshake."""
     send_timeout: float = 60.0  # seconds that a visitor may read nothing; nginx's

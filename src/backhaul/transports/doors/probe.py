@@ -25,12 +25,16 @@ class Probe:
         protection: Protection,
         mux_version: int,
         padding: int,
+        delay: float,
     ) -> None:
-        """Ask as a client with these settings; ``padding`` bytes enlarge question and answer."""
+        """Ask as a client with these settings.
+
+        ``padding`` bytes enlarge question and answer, which comes after ``delay`` seconds of silence.
+        """
         shared = Shared.mix(pre_shared_key(token), PROLOGUES[transport.http])
         self._initiator = Initiator(shared, secrets.token_bytes(KEY_SIZE))
         hello = client_hello(protection, mux_version, transport, seen)
-        asking = msgspec.structs.replace(hello, probe=True, padding=bytes(padding))
+        asking = msgspec.structs.replace(hello, probe=True, padding=bytes(padding), delay=delay)
         self.message = self._initiator.begin(encode(asking))
         """The first message of the handshake, to be sent."""
 

@@ -52,6 +52,8 @@ class Greeting:
     """The reason why the client is refused; empty if it is not. There is no session then."""
     probe: bool
     """True if the client only asks; there is no session either."""
+    delay: float
+    """Seconds before the answer to a probe."""
     warning: str
     """A line for both logs; empty if there is nothing to mend."""
     features: frozenset[Feature]
@@ -137,6 +139,7 @@ class Guard:
             message=message,
             refusal=reply.refusal,
             probe=hello.probe,
+            delay=hello.delay if hello.probe else 0.0,
             warning=reply.warning,
             features=common_features(hello.features),
             keys=session,

@@ -30,6 +30,7 @@ from backhaul.wire.transports import TRANSPORTS
 
 from .decoy import Decoy
 from .handshakes import Handshakes
+from .last_answers import LastAnswers
 from .lobby import Lobby, PendingConnection, first_bytes
 from .reputation import Reputation, barred_line
 from .sessions import GateSession, Sessions, warn_of_legacy
@@ -76,6 +77,7 @@ class HttpGate:
             seconds=settings.limits.head_timeout,
             left=self._left,
         )
+        self._last_answers = LastAnswers(poller, settings.limits.late_answers)
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
         self._sessions = Sessions(settings.limits.handshake_timeout, self._reputation, pings.discard)
@@ -101,6 +103,7 @@ class HttpGate:
             self._acceptor.close()
             self._acceptor = None
         self._lobby.close()
+        self._last_answers.close()
         if self._handshakes:
             self._handshakes.close()
         self._decoy.close()
@@ -219,14 +222,13 @@ class HttpGate:
 
     def _answer(self, greeting: "Greeting", pending: PendingConnection, request: Request) -> None:
         """Send the answer to a handshake, and begin the session if one follows."""
-        connection = Connection(pending.sock, greeting.peer(pending.ip), request.rest)
+        answer = upgrade.accept(upgrade.key_of(request), upgrade.message_line(greeting.message))
         if greeting.final:
             self._sessions.turned_away(pending.ip, greeting.refusal, probe=greeting.probe)
-            then = functools.partial(release, self._poller, pending.sock)
-        else:
-            then = functools.partial(self._begin, greeting, connection)
-        line = upgrade.message_line(greeting.message)
-        self._send(pending, upgrade.accept(upgrade.key_of(request), line), then)
+            self._last_answers.add(pending.sock, answer, greeting.delay)
+            return
+        connection = Connection(pending.sock, greeting.peer(pending.ip), request.rest)
+        self._send(pending, answer, functools.partial(self._begin, greeting, connection))
 
     def _begin(self, greeting: "Greeting", connection: Connection) -> None:
         within = self._settings.limits.answer_timeout

@@ -17,7 +17,6 @@ from backhaul.net.listener import PROOF_BATCH, Acceptor
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller, release
 from backhaul.net.predicates import has_input
-from backhaul.net.sending import send_whole
 from backhaul.transports.auth import Credential
 from backhaul.transports.base import GateEvents, unlike
 from backhaul.transports.connection import Connection, SealedConnection
@@ -29,6 +28,7 @@ from backhaul.wire.signals import Signal
 from backhaul.wire.smux import is_nop
 from backhaul.wire.transports import TRANSPORTS
 
+from .last_answers import LastAnswers
 from .lobby import Lobby, PendingConnection, first_bytes
 from .reputation import Reputation, barred_line
 from .sessions import Sessions, warn_of_legacy
@@ -68,6 +68,7 @@ class RawGate:
             seconds=settings.limits.handshake_timeout,
         )
         self._sessions = Sessions(settings.limits.handshake_timeout, self._reputation)
+        self._last_answers = LastAnswers(poller, settings.limits.late_answers)
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
 
@@ -135,6 +136,7 @@ class RawGate:
             self._acceptor.close()
             self._acceptor = None
         self._lobby.close()
+        self._last_answers.close()
         self._sessions.close()
 
     def _accepted(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
@@ -239,8 +241,7 @@ class RawGate:
         answer = encode(Sealed.HANDSHAKE.random_kind(secrets.randbits(8)), greeting.message)
         if greeting.final:
             self._sessions.turned_away(pending.ip, greeting.refusal, probe=greeting.probe)
-            close = functools.partial(release, self._poller, pending.sock)
-            send_whole(self._poller, pending.sock, answer, close, lambda _error: close())
+            self._last_answers.add(pending.sock, answer, greeting.delay)
             return
         connection = Connection(pending.sock, greeting.peer(pending.ip), rest)
         within = self._settings.limits.answer_timeout
