@@ -142,3 +142,10 @@ def test_the_signs_fit_the_terminal(folder: Path) -> None:
     command: list[str | Path] = [sys.executable, "-m", "backhaul", "doctor", "-c", client(folder, free_port())]
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     assert b"\nX  tcp" in subprocess.run(command, env=environment, capture_output=True, check=False).stdout
+
+
+@pytest.mark.parametrize("text", ["", "0", "x", "80=host:0", "80=a:b:80"])
+async def test_throughput_needs_a_port_and_a_target(doctor: Callable[..., Any], text: str) -> None:
+    code, _, errors = await doctor("--throughput", text)
+    assert code == 2
+    assert "argument --throughput: " in errors

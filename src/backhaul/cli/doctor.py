@@ -1,14 +1,17 @@
 """The command ``backhaul doctor``: finds faults of one end, and names their remedies."""
 
+import argparse
 import asyncio
 import sys
+from collections.abc import Sequence
 
 import msgspec
 
 from backhaul.config import ClientConfig, load
+from backhaul.config.address import parse_port
 from backhaul.config.schema import Config, side_of
 from backhaul.doctor import client, nat, server
-from backhaul.doctor.circumstances import Circumstances
+from backhaul.doctor.circumstances import Circumstances, Spare
 from backhaul.doctor.diagnosis import diagnose
 from backhaul.doctor.finding import Finding, Verdict
 from backhaul.doctor.report import PLAIN_SIGNS, SIGNS, render
@@ -16,13 +19,14 @@ from backhaul.errors import BackhaulError
 from backhaul.system.known_servers import KnownServers
 from backhaul.system.programs import all_programs, programs_of
 from backhaul.system.state_directory import state_directory
+from backhaul.wire.targets import BadTargetError, parse_target
 
 
-def run(file: str | None, *, as_json: bool, measure_nat: bool) -> int:
+def run(file: str | None, *, as_json: bool, measure_nat: bool, spares: Sequence[Spare]) -> int:
     """Print the findings about the end that ``file`` describes, or the only one that runs on this machine.
 
-    With ``measure_nat`` this takes two minutes longer. Returns 0 without a fault, otherwise 1. Raises BackhaulError if
-    the file is wrong or not known.
+    With ``measure_nat`` this takes two minutes longer, and some seconds for each of ``spares``. Returns 0 without a
+    fault, otherwise 1. Raises BackhaulError if the file is wrong or not known.
     """
     file = file or _only_file()
     config = load(file)
@@ -32,12 +36,30 @@ def run(file: str | None, *, as_json: bool, measure_nat: bool) -> int:
         programs=tuple(programs_of(file).documents),
         known=KnownServers(state),
         silences=nat.DELAYS if measure_nat else (),
+        spares=tuple(spares),
         state=state,
     )
-    checks = client.checks(config, around) if isinstance(config, ClientConfig) else server.checks(config, around)
-    findings = asyncio.run(diagnose(checks, around.limit))
+    findings = asyncio.run(_diagnose(config, around))
     print(_json(file, config, findings) if as_json else _text(file, config, findings))
     return 1 if any(finding.verdict is Verdict.FAULT for finding in findings) else 0
+
+
+def parse_spare(text: str) -> Spare:
+    """Read ``PORT`` or ``PORT=TARGET``; raise argparse.ArgumentTypeError for anything else."""
+    port, _, target = text.partition("=")
+    try:
+        return Spare(parse_port(port), parse_target(target or port))
+    except (ValueError, BadTargetError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+
+
+async def _diagnose(config: Config, around: Circumstances) -> list[Finding]:
+    if not isinstance(config, ClientConfig):
+        return await diagnose(server.checks(config, around), around.limit)
+    findings = await diagnose(client.checks(config, around), around.limit)
+    for measurement in client.measurements(config, around):
+        findings += await diagnose([measurement], around.limit)
+    return findings
 
 
 def _only_file() -> str:

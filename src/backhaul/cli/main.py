@@ -76,6 +76,14 @@ def parser() -> argparse.ArgumentParser:
     _add_config(doctor, "the server or client that FILE describes; default: the one that runs on this machine")
     doctor.add_argument("--json", action="store_true", help="for programs")
     doctor.add_argument("--nat", action="store_true", help="measure for two minutes when a NAT forgets connections")
+    doctor.add_argument(
+        "--throughput",
+        action="append",
+        default=[],
+        type=_spare,
+        metavar="PORT[=TARGET]",
+        help="measure throughput through a spare port of the server, on whose target nothing listens; repeatable",
+    )
     shown = commands.add_parser("connections", help="show the users in flight")
     _add_config(shown, "only those of the server or client that runs FILE")
     _add_selection(shown)
@@ -216,6 +224,12 @@ def _id(text: str) -> int:
     return int(text)
 
 
+def _spare(text: str) -> object:
+    from .doctor import parse_spare  # noqa: PLC0415
+
+    return parse_spare(text)
+
+
 def _days(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_DAYS)) and 1 <= int(text) <= _MAX_DAYS):
         raise argparse.ArgumentTypeError(f'"{text}" is not a number from 1 to {_MAX_DAYS}')
@@ -268,7 +282,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from .doctor import run as run_doctor  # noqa: PLC0415
 
     try:
-        return run_doctor(options.config, as_json=options.json, measure_nat=options.nat)
+        return run_doctor(options.config, as_json=options.json, measure_nat=options.nat, spares=options.throughput)
     except BackhaulError as error:
         return _complain(error)
 

@@ -4,10 +4,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from backhaul.net.resolver import LookUp, look_up
 from backhaul.transports.auth import ForgetfulMemory, KnownServers
+from backhaul.wire.targets import Target
+
+from .wording import spot
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,11 +28,23 @@ class Waits:
     and 0.6 s. After 1.4 s a kernel with tcp_mtu_probing tries smaller ones, and the fault would not show itself."""
     target: float = 3.0
     """For a connection to a target."""
+    transfer: float = 2.0
+    """For the measurement of throughput, each way."""
     check: float = 60.0
     """For one check as a whole."""
 
 
 DEFAULT_WAITS = Waits()
+
+
+class Spare(NamedTuple):
+    """A port of the server, and its target on this machine, on which nothing listens."""
+
+    port: int
+    target: Target
+
+    def __str__(self) -> str:
+        return f"port {self.port} to target {spot(*self.target)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +62,8 @@ class Circumstances:
     proc: Path = Path("/proc")
     silences: tuple[float, ...] = ()
     """Seconds of silence for which connections to the server are kept, to find out when a NAT forgets them."""
+    spares: tuple[Spare, ...] = ()
+    """Ports of the server through which throughput is measured."""
     state: Path = Path("/var/lib/backhaul")
     """The directory for what must survive a restart."""
 

@@ -4,7 +4,7 @@ from functools import partial
 
 from backhaul.config import ClientConfig
 
-from . import descriptors, files, kernel, ports, program, targets
+from . import descriptors, files, kernel, ports, program, targets, throughput
 from .circumstances import Circumstances
 from .diagnosis import Check, local
 from .journey import Journey
@@ -22,3 +22,9 @@ def checks(config: ClientConfig, around: Circumstances) -> list[Check]:
         local(descriptors.SUBJECT, partial(descriptors.examine, around)),
         local(kernel.SUBJECT, partial(kernel.examine, around.proc)),
     ]
+
+
+def measurements(config: ClientConfig, around: Circumstances) -> list[Check]:
+    """Return the checks that fill the line, and so have to wait for the others."""
+    measure = partial(throughput.examine, config, around)
+    return [Check(throughput.SUBJECT, partial(measure, spare)) for spare in around.spares]

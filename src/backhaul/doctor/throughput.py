@@ -1,0 +1,155 @@
+"""The measurement of throughput through the tunnel: this command is the user and the target at once."""
+
+import asyncio
+import errno
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from backhaul.config import ClientConfig
+
+from . import names, reach
+from .circumstances import Circumstances, Spare
+from .finding import Finding, fault, ok, skipped
+
+SUBJECT: Final = "throughput"
+_PIECE: Final = 1 << 18  # bytes
+_COOKIE: Final = 32  # bytes, by which the target knows its user
+_MOST_BEFORE: Final = 1024  # bytes before the cookie: a PROXY header
+_START: Final = 0.25  # of the time, before the bytes count
+
+
+class Failure(Exception):  # noqa: N818 - a result, no defect
+    """The end of the measurement."""
+
+    def __init__(self, text: str, remedy: str) -> None:
+        super().__init__(text)
+        self.finding: Final = fault(SUBJECT, text, remedy)
+
+
+async def examine(config: ClientConfig, around: Circumstances, spare: Spare) -> AsyncIterator[Finding]:
+    """Yield the finding; this fills the line for a few seconds."""
+    if config.facts.datagrams:
+        yield skipped(SUBJECT, "not measured on transport udp")
+        return
+    try:
+        async with _joined(config, around, spare) as (user, target):
+            to_target = await _transfer(user, target, around.waits.transfer)
+            to_user = await _transfer(target, user, around.waits.transfer)
+    except Failure as failure:
+        yield failure.finding
+    except OSError as error:
+        text = f"{spare}: the connection broke: {(error.strerror or str(error)).lower()}"
+        yield fault(SUBJECT, text, "the logs of both ends have the reason")
+    else:
+        yield ok(SUBJECT, f"{spare}: {_rate(to_target)} to the target, {_rate(to_user)} to the user")
+
+
+@asynccontextmanager
+async def _joined(
+    config: ClientConfig, around: Circumstances, spare: Spare
+) -> AsyncIterator[tuple[socket.socket, socket.socket]]:
+    """Yield both ends of a connection through the tunnel. Raises Failure."""
+    cookie = secrets.token_bytes(_COOKIE)
+    with _listen(spare) as listener:
+        async with _user(config, around, spare) as user:
+            await asyncio.get_running_loop().sock_sendall(user, cookie)
+            try:
+                async with asyncio.timeout(around.waits.connect):
+                    target = await _accept(listener, cookie)
+            except TimeoutError:
+                text = f"{spare}: the user did not arrive at the target"
+                remedy = "is the client connected, this target in `ports` of the server, and in allow_targets, if any?"
+                raise Failure(text, remedy) from None
+            with target:
+                yield user, target
+
+
+def _listen(spare: Spare) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in spare.target.host else socket.AF_INET
+        listener = socket.create_server(spare.target, family=family)
+    except OSError as error:
+        text = f"{spare}: can't listen on the target: {(error.strerror or str(error)).lower()}"
+        raise Failure(text, 'use a spare port, such as "5999=5999" in `ports` of the server') from None
+    listener.setblocking(False)
+    return listener
+
+
+@asynccontextmanager
+async def _user(config: ClientConfig, around: Circumstances, spare: Spare) -> AsyncIterator[socket.socket]:
+    """Yield a connection to the port of the server. Raises Failure."""
+    wait = around.waits.connect
+    host = config.remote_addr.host
+    places, finding = await names.find(host, spare.port, "remote_addr", around.names, wait)
+    if not places:
+        raise Failure(finding.text, finding.remedy)
+    arrivals = await reach.arrive(places, wait)
+    best = min(arrivals, key=lambda arrival: arrival.error is not None)
+    if best.error:
+        text = f"{spare}: the server's port can't be reached: {reach.reason(best)}"
+        raise Failure(text, "add it to `ports` of the server, and open it in the firewalls")
+    async with reach.connected(best.place, wait, reach.PLAIN) as user:
+        yield user
+
+
+async def _accept(listener: socket.socket, cookie: bytes) -> socket.socket:
+    """Return the connection that begins with the cookie; others are closed, because they are those of users."""
+    loop = asyncio.get_running_loop()
+    while True:
+        sock, _ = await loop.sock_accept(listener)
+        with suppress(OSError):
+            if await _begins_with(sock, cookie):
+                return sock
+        sock.close()
+
+
+async def _begins_with(sock: socket.socket, cookie: bytes) -> bool:
+    sock.setblocking(False)
+    received = b""
+    while len(received) < _MOST_BEFORE and (data := await asyncio.get_running_loop().sock_recv(sock, _MOST_BEFORE)):
+        received += data
+        if received.endswith(cookie):
+            return True
+    return False
+
+
+async def _transfer(source: socket.socket, sink: socket.socket, seconds: float) -> float:
+    """Send for some seconds; return the bits a second that arrive once TCP has found its pace. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    sending = asyncio.ensure_future(_fill(source))
+    try:
+        await _drain(sink, seconds * _START)
+        begun = loop.time()
+        count = await _drain(sink, seconds)
+        return count * 8 / (loop.time() - begun)
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+
+async def _fill(source: socket.socket) -> None:
+    piece = bytes(_PIECE)
+    while True:
+        await asyncio.get_running_loop().sock_sendall(source, piece)
+
+
+async def _drain(sink: socket.socket, seconds: float) -> int:
+    """Return how many bytes arrive within some seconds."""
+    loop, buffer, count = asyncio.get_running_loop(), bytearray(_PIECE), 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while size := await loop.sock_recv_into(sink, buffer):
+                count += size
+            raise ConnectionResetError(errno.ECONNRESET, "closed by the other end")
+    return count
+
+
+def _rate(bits: float) -> str:
+    """Return a rate in the usual units."""
+    for size, unit in ((1e9, "Gbit/s"), (1e6, "Mbit/s")):
+        if bits >= size:
+            return f"{bits / size:.3g} {unit}"
+    return f"{bits / 1e3:.3g} kbit/s"
