@@ -280,8 +280,8 @@ class TestFiles:
         os.chown(status, 65534, 65534)
         config = client_config("tcp", f"{HOST}:1", 'security = "required"\ntoken = "a token of this test"')
         finding = only(files.examine(config, around(file=str(file), programs=({"socket": str(status)},))))
-        assert "as whom it runs, can't use the file" in finding.text
-        assert finding.remedy == "correct the permissions; the next start would fail"
+        assert finding.text == f"user nobody, as whom the program runs, can't read {file}"
+        assert finding.remedy.startswith("correct the permissions of the file")
 
     def test_a_certificate(self, tmp_path: Path) -> None:
         made = certificate.make(["a.example"], 10, datetime.now(UTC))

@@ -135,9 +135,9 @@ async def test_a_server_that_never_answers(net: Net) -> None:
 
 
 @asynccontextmanager
-async def proxy(port: int, folder: Path, largest: int = 1 << 16) -> AsyncIterator[int]:
+async def proxy(port: int, folder: Path, largest: int = 1 << 16, age: int = 0) -> AsyncIterator[int]:
     """Run a proxy with TLS of its own, which swallows larger requests; yield its port."""
-    pair(folder)
+    pair(folder, age=age)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / certificate.CERTIFICATE, folder / certificate.KEY)
     gone = asyncio.Event()
@@ -180,6 +180,13 @@ async def test_large_messages_that_nobody_takes(net: Net, tmp_path: Path) -> Non
         finding = only(await travel(client_config("wss", f"{HOST}:{front}"), waits=SOON))
     assert finding.text == "large messages get lost, whatever their packets"
     assert "something in between limits messages" in finding.remedy
+
+
+async def test_a_server_with_an_expired_certificate_that_tells_no_time(tmp_path: Path) -> None:
+    async with proxy(0, tmp_path, 0, age=100) as front:
+        found = await travel(client_config("wss", f"{HOST}:{front}", known(tmp_path)), waits=SOON)
+    assert only(found) == found[-1]
+    assert found[-1].subject == "tls"
 
 
 @pytest.mark.both_loops

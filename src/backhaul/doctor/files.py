@@ -2,7 +2,6 @@
 
 import os
 import pwd
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -28,7 +27,7 @@ def examine(config: Config, around: Circumstances) -> Iterator[Finding]:
         yield warning("file", text or line, remedy if text else "see docs/configuration.md")
     if not config.warnings:
         yield ok("file", "read, without a warning")
-    yield from _of_service(around)
+    yield from _of_service(config, around)
 
 
 def certificate(config: ServerConfig, now: float) -> Iterator[Finding]:
@@ -58,17 +57,25 @@ def state(around: Circumstances) -> Iterator[Finding]:
         yield ok(_STATE, f"{folder} is writable")
 
 
-def _of_service(around: Circumstances) -> Iterator[Finding]:
-    """Yield a fault if the user of the running program can't read the file, or one that it names."""
-    for program in around.programs:
+def _of_service(config: Config, around: Circumstances) -> Iterator[Finding]:
+    """Yield a fault for each file that the user of the running program can't use; only root can find out."""
+    for program in around.programs if os.geteuid() == 0 else ():
         with suppress(OSError, KeyError, BackhaulError):
             user = Path(str(program.get("socket"))).lstat().st_uid
-            if os.geteuid() == 0 != user:
-                yield from _as_user(pwd.getpwuid(user).pw_name, os.path.abspath(around.file))  # noqa: PTH100
+            yield from _as_user(pwd.getpwuid(user).pw_name, config, around.file) if user else ()
 
 
-def _as_user(user: str, file: str) -> Iterator[Finding]:
-    complaint = objection(user, [sys.executable, "-m", "backhaul", "check", file])
-    if complaint:
-        text = f"user {user}, as whom it runs, can't use the file: {complaint.splitlines()[0]}"
-        yield fault("file", text, "correct the permissions; the next start would fail")
+def _as_user(user: str, config: Config, file: str) -> Iterator[Finding]:
+    remedy = "correct the permissions of the file and of the directories above it; the next start would fail"
+    for path in filter(None, (file, *_named_by(config))):
+        if objection(user, ["test", "-r", os.path.abspath(path)]):  # noqa: PTH100 - keeps links
+            yield fault("file", f"user {user}, as whom the program runs, can't read {path}", remedy)
+
+
+def _named_by(config: Config) -> Iterator[str]:
+    """Yield the files that the configuration names, empty where it does not."""
+    yield config.token_file
+    if isinstance(config, ServerConfig):
+        yield from (config.tls_cert, config.tls_key) if config.facts.tls else ()
+    elif config.facts.tls:
+        yield config.tls_ca

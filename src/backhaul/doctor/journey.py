@@ -1,7 +1,9 @@
 """The way from the client to its server, step by step; each step needs the one before."""
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from backhaul.config import ClientConfig
 from backhaul.transports.doors.handshake import Seen
@@ -100,10 +102,10 @@ class Journey:
 
     async def _clock(self, opener: Opener) -> AsyncIterator[Finding]:
         """Yield the finding about the clock of a server whose certificate is refused."""
-        async with opener.open() as channel:
-            there = await date_of(channel, opener.server_name)
-        if there:
-            yield clock.compare(self._around.now(), there)
+        with suppress(OSError):  # TimeoutError is one; such a server tells nothing
+            async with opener.open() as channel, asyncio.timeout(opener.waits.answer):
+                if there := await date_of(channel, opener.server_name):
+                    yield clock.compare(self._around.now(), there)
 
     async def _questions(self, asker: Asker, place: Place) -> AsyncIterator[Finding]:
         """Yield the findings of what the server answers."""
