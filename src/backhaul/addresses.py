@@ -1,4 +1,4 @@
-"""Addresses of peers for logs and limits."""
+"""Addresses of peers for logs, limits and lists."""
 
 from typing import Final
 
@@ -9,3 +9,15 @@ LOCAL: Final = "(local)"
 def plain_ip(address: tuple[str, ...] | tuple[str, int]) -> str:
     """Return the numeric address of a peer; IPv4 peers of a dual-stack socket as plain IPv4."""
     return address[0].removeprefix("::ffff:").partition("%")[0]
+
+
+def address_text(host: str, port: int) -> str:
+    """Return address and port of a peer, or what is known of them."""
+    if not port:
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def port_name(bind: str, port: int) -> str:
+    """Return address and number of a local port, or the path of a Unix socket."""
+    return f"unix:{bind}" if bind.startswith("/") else address_text(bind or "*", port)

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Callable, Iterator
 
-from backhaul.config import Address
+from backhaul.addresses import address_text, port_name
 from backhaul.monitor.connections import Connections, ConnectionStatus
 from backhaul.monitor.events import EventLog
-from backhaul.monitor.status import NO_CLIENT, OTHERS, PortStatus, Status, port_name
+from backhaul.monitor.status import NO_CLIENT, OTHERS, PortStatus, Status
 from backhaul.state import ClientState, PortState, Selection, ServerState, State, TargetState, UserState
 from backhaul.wire.targets import BadTargetError, parse_target
 
@@ -38,7 +38,7 @@ def _connection(user: UserState) -> ConnectionStatus:
         id=user.number,
         protocol="udp" if user.datagrams else "tcp",
         since=round(time.time() - user.age, 3),
-        user=_address(user.host, user.port),
+        user=address_text(user.host, user.port),
         port=port_name(user.bind_host, user.bind_port) if user.bind_host or user.bind_port else "",
         client=user.client,
         target=user.target,
@@ -47,10 +47,6 @@ def _connection(user: UserState) -> ConnectionStatus:
         received=user.received,
         sent=user.sent,
     )
-
-
-def _address(host: str, port: int) -> str:
-    return str(Address(host, port)) if port else host
 
 
 def _server(state: ServerState, events: EventLog, started: float) -> Status:

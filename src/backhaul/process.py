@@ -27,6 +27,7 @@ from backhaul.system.memory import memory_limit
 from backhaul.system.state_directory import state_directory
 from backhaul.system.status_socket import serving, socket_path, take_turn
 
+from .access import Access
 from .answers import Answers
 from .assembly import gate_limits
 from .client import Client
@@ -58,6 +59,7 @@ class Process:
         self._claim_page(config)
         self._end = _make_end(config, self._listeners)
         self._events = EventLog()
+        self._access = Access(self._end)
         self._read = reader(self._end.state, self._events)
         self._connections = connections(self._end.users, self._end.close_users)
         self._wake = asyncio.Event()  # a signal has arrived
@@ -74,6 +76,7 @@ class Process:
             answers = Answers(self._file, self._read, self._connections)
             async with serving(self._socket, answers, self._turn) as replaced:
                 watch = await self._start_monitor(self._config)
+                await self._access.apply(self._config)
                 _settle_memory()
                 notify.ready()
                 self._tell()
@@ -83,6 +86,7 @@ class Process:
                     if watch:
                         await watch.stop()
                 await self._end_in_order(replaced)
+                await self._access.close()
 
     async def _until_stopped(self, watch: "Monitor | None") -> "Monitor | None":
         """Watch the file and notify the service manager until the stop; return the monitor in use."""
@@ -185,6 +189,7 @@ class Process:
             )
         else:
             watch = await self._apply(new, diff(self._config, new), watch)
+        await self._access.apply(self._config)  # even with mistakes in the file: logrotate sends the same signal
         notify.ready()
         return watch
 

@@ -18,6 +18,7 @@ from backhaul.transports.auth import UNNAMED, Credentials
 from backhaul.transports.base import ServerTransport
 from backhaul.transports.registry import make_server
 from backhaul.transports.settings import DEFAULT_LIMITS, CarrierLimits, GateLimits, ServerSettings
+from backhaul.tunnel.outcomes import Report
 from backhaul.tunnel.server import ServerTunnel
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
@@ -84,6 +85,10 @@ class Server:
             refusing=tunnel.offline,
             ports=tuple(port.state() for port in tunnel.ports.all.values()),
         )
+
+    def report_to(self, report: Report | None) -> None:
+        """Call ``report`` at the end of each user from now on; None ends that."""
+        self.tunnel.report_to(report)
 
     def users(self) -> Iterator[UserState]:
         """Return the states of all users in flight, each made when it is asked for; pauses in between do no harm."""

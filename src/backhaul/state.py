@@ -140,6 +140,24 @@ class UserState(Struct, frozen=True, kw_only=True, gc=False):
     """Bytes to the user."""
 
 
+class UserEnd(Struct, frozen=True, gc=False):
+    """A user of the server who has left, for the access log."""
+
+    number: int
+    datagrams: bool
+    host: str
+    port: int
+    bind_host: str
+    bind_port: int
+    client: str
+    target: str
+    received: int
+    sent: int
+    seconds: float
+    ending: str
+    """One of a few words, such as "user" or "timeout"."""
+
+
 class Selection(Struct, frozen=True):
     """A choice among users; each field that is set narrows it."""
 

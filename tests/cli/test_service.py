@@ -105,7 +105,7 @@ def test_a_directory_that_the_user_cannot_write_to_is_named(
 ) -> None:
     machine.config.write_text(f'{SERVER}sniffer = true\nsniffer_log = "/usr/x.json"\n')
     assert machine.install() == 1
-    line = f'sniffer_log: user "{USER}" cannot write to /usr; a relative name goes to /var/lib/tunnel\n'
+    line = f'sniffer_log, access_log: user "{USER}" cannot write to /usr; the service has /var/lib/tunnel\n'
     assert capsys.readouterr().err == f"backhaul service: {line}"
 
 

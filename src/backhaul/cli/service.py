@@ -92,7 +92,7 @@ def plan(config: Config, path: Path, *, name: str, user: str, program: tuple[str
         marks=isinstance(config, ClientConfig) and config.mark > 0,
         interface=isinstance(config, ClientConfig) and bool(config.bind_interface),
         homes=any(_below(file, _HOMES) for file in _files(config, path, _STATE / name).values()),
-        writable=tuple(_foreign_log(config, _STATE / name)),
+        writable=tuple(_foreign_logs(config, _STATE / name)),
         stop_timeout=config.shutdown_timeout + _CLOSING,
     )
 
@@ -119,11 +119,13 @@ def _named_files(config: Config, state: Path) -> dict[str, Path]:
     return {key: Path(value) for key, value in named.items() if value}
 
 
-def _foreign_log(config: Config, state: Path) -> Iterator[str]:
-    """Yield the directory of the usage log if it is not the state directory."""
-    folder = (state / config.sniffer_log).parent
-    if config.sniffer and folder != state:
-        yield str(folder)
+def _foreign_logs(config: Config, state: Path) -> Iterator[str]:
+    """Yield the directories of usage log and access log that are not the state directory."""
+    files = [config.sniffer_log] if config.sniffer else []
+    if isinstance(config, ServerConfig) and config.access_log.startswith("/"):
+        files.append(config.access_log)
+    folders = {(state / file).parent for file in files}
+    yield from sorted(str(folder) for folder in folders if folder != state)
 
 
 def _below(file: Path, folders: tuple[Path, ...]) -> bool:
@@ -148,8 +150,10 @@ def _admit(unit: Unit, path: Path, program: tuple[str, ...]) -> None:
         )
     for folder in unit.writable:
         if objection(unit.user, ["test", "-w", folder]):
-            advice = f"a relative name goes to {_STATE / unit.name}"
-            raise BackhaulError(f'sniffer_log: user "{unit.user}" cannot write to {folder}; {advice}')
+            raise BackhaulError(
+                f'sniffer_log, access_log: user "{unit.user}" cannot write to {folder}; '
+                f"the service has {_STATE / unit.name}"
+            )
 
 
 def _fail(error: Exception) -> int:

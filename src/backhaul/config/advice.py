@@ -38,7 +38,9 @@ def warnings(config: Config) -> Iterator[str]:
     yield from _ineffective(config)
     yield from _folders(config)
     if config.sniffer:
-        yield from _usage_log(config.sniffer_log)
+        yield from _log_file("sniffer_log", config.sniffer_log)
+    if isinstance(config, ServerConfig) and config.access_log.startswith("/"):
+        yield from _log_file("access_log", config.access_log)
     if isinstance(config, ServerConfig):
         yield from _of_a_server(config)
     else:
@@ -135,14 +137,14 @@ def _folders(config: Config) -> Iterator[str]:
             yield f"{name}: no directory {folder} for {address}; make it, or correct the path"
 
 
-def _usage_log(file: str) -> Iterator[str]:
+def _log_file(key: str, file: str) -> Iterator[str]:
     folder = Path(file).parent
     if not folder.is_dir():
-        yield f"sniffer_log: no directory {folder.absolute()}; make it, or correct the path"
+        yield f"{key}: no directory {folder.absolute()}; make it, or correct the path"
     elif not os.access(folder, os.W_OK | os.X_OK):
-        yield f"sniffer_log: directory {folder.absolute()} is not writable; correct its permissions or the path"
+        yield f"{key}: directory {folder.absolute()} is not writable; correct its permissions or the path"
     elif _anyone_may(stat.S_IWOTH, folder):
-        yield f"sniffer_log: every user of this machine can write in {folder.absolute()}; choose another directory"
+        yield f"{key}: every user of this machine can write in {folder.absolute()}; choose another directory"
 
 
 def _of_a_server(config: ServerConfig) -> Iterator[str]:

@@ -13,7 +13,7 @@ from .keys import MUX, STREAM, TLS, WEB, key
 from .ports import PortMapping, parse_ports
 from .proxy import parse_proxy
 from .secret import Secret
-from .values import parse_allowed, parse_decoy, parse_fingerprint, parse_interface
+from .values import parse_access_log, parse_allowed, parse_decoy, parse_fingerprint, parse_interface
 
 MAX_MARK = 2**32 - 1  # a mark has 32 bits
 MAX_POOL = 65535  # connections from one source address to one server port
@@ -55,6 +55,18 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
             form='true, false, "v1" or "v2"',
         ),
     ] = False
+    access_log: Annotated[
+        str,
+        key(
+            "Where a line goes for each user who has left; empty: nowhere. See operating.md.",
+            form='"stdout", "journal" or the full path of a file',
+            parse=parse_access_log,
+        ),
+    ] = ""
+    access_log_format: Annotated[Literal["json", "text"], key("Form of these lines.")] = "json"
+    access_log_size: Annotated[
+        int, key("Size at which the file is renamed, and a new one begins; 0: never.", ge=0, unit="megabytes")
+    ] = 100
     offline: Annotated[
         Literal["refuse", "wait"],
         key(

@@ -54,6 +54,13 @@ def parse_log_level(text: str) -> str:
     return level
 
 
+def parse_access_log(text: str) -> str:
+    """Read the place of the access log."""
+    if text not in {"", "stdout", "journal"} and (not text.startswith("/") or "\0" in text):
+        raise ValueError
+    return text
+
+
 def parse_url_path(text: str) -> str:
     """Read the path before ``/channel``; return it without a slash at the end."""
     path = text.rstrip("/")

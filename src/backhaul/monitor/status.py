@@ -5,6 +5,8 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from backhaul.addresses import port_name
+
 Side = Literal["server", "client"]
 NO_CLIENT: Final = "no client"
 """The problem of a port that would be up if a client were connected."""
@@ -48,14 +50,6 @@ class PortStatus(Struct, frozen=True, gc=False):
     def name(self) -> str:
         """The address and number of the server's port."""
         return port_name(self.bind, self.port)
-
-
-def port_name(bind: str, port: int) -> str:
-    """Return address and number of a local port, or the path of a Unix socket."""
-    if bind.startswith("/"):
-        return f"unix:{bind}"
-    host = f"[{bind}]" if ":" in bind else bind or "*"
-    return f"{host}:{port}"
 
 
 class Event(Struct, frozen=True, gc=False):

@@ -108,6 +108,13 @@ class Flow:
         """Return the progress of the user."""
         return Progress(self.received, self.sent, self._phase(), "")
 
+    def ending(self, now: float) -> str:
+        """Return the reason of the flow's end in a word of the access log."""
+        phase = self._phase()
+        if phase != "open":
+            return {"waiting": "not_carried"}.get(phase, phase)
+        return "timeout" if now - self.last_used >= self._table.timeout else "closed"
+
     def _phase(self) -> str:
         if isinstance(self._far, DatagramQueue):
             return "waiting"

@@ -11,7 +11,7 @@ from backhaul.addresses import plain_ip
 from backhaul.config import Address
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.relay.outcome import Ending, Outcome, Progress, next_number
-from backhaul.state import UserState
+from backhaul.state import UserEnd, UserState
 
 from .ports import Port
 from .roll import Record
@@ -21,6 +21,23 @@ SUSPICIOUS: Final = 5  # unanswered ones among them, and at least half of them
 _BLACK_HOLES: Final = frozenset({Ending.LOST, Ending.SILENT})
 _NO_EVIDENCE: Final = frozenset({Ending.NOT_CARRIED, Ending.CLOSED})
 _GIVEN_UP: Final = frozenset({Ending.USER, Ending.RESET_BY_USER})
+
+Report = Callable[[UserEnd], None]
+
+ENDINGS: Final = {
+    Ending.USER: "user",
+    Ending.TARGET: "target",
+    Ending.RESET_BY_USER: "user_reset",
+    Ending.RESET_BY_TARGET: "target_reset",
+    Ending.SILENT: "timeout",
+    Ending.LOST: "lost",
+    Ending.SHORT_OF_MEMORY: "memory",
+    Ending.FAILED: "error",
+    Ending.SHUTDOWN: "shutdown",
+    Ending.NOT_CARRIED: "not_carried",
+    Ending.CLOSED: "closed",
+}
+"""The words of the access log."""
 
 
 class Outcomes:
@@ -36,6 +53,7 @@ class Outcomes:
         """
         self.transport = transport
         self.client = ""  # name or address of the client that connected last
+        self.report: Report | None = None  # learns of each user who has left
         self.unanswered = 0
         self.last_user = -math.inf  # arrival of the last user, by the loop's clock
         self._answered = answered
@@ -54,6 +72,8 @@ class Outcomes:
         """Judge the end of a user of ``expect``."""
         user.port.open -= 1
         seconds = self._loop.time() - user.since
+        if self.report:
+            self.report(user.end(outcome, seconds))
         if outcome.sent:
             self._answered(user.since)
             self._recent.append(False)
@@ -106,6 +126,24 @@ class ServedUser(Record):
     def __call__(self, outcome: Outcome) -> None:
         """Judge the end of the user."""
         self._outcomes.ended(self, outcome)
+
+    def end(self, outcome: Outcome, seconds: float) -> UserEnd:
+        """Return the end of this user for the access log."""
+        mapping = self.port.mapping
+        return UserEnd(
+            self.number,
+            False,
+            plain_ip(self.address),
+            self.address[1],
+            mapping.bind_host,
+            mapping.bind_port,
+            self._outcomes.client,
+            self.target,
+            outcome.received,
+            outcome.sent,
+            seconds,
+            ENDINGS[outcome.ending],
+        )
 
     def state(self, progress: Progress, now: float) -> UserState:
         """Return the state of this user."""

@@ -24,7 +24,7 @@ from backhaul.wire.signals import Signal
 from .absence import Absence
 from .carrier_check import CarrierCheck
 from .heart import Heart
-from .outcomes import Outcomes, name
+from .outcomes import Outcomes, Report, name
 from .ports import Port, Ports
 from .retries import Retries
 from .server_roll import server_roll
@@ -123,6 +123,10 @@ class ServerTunnel:
     def transport(self) -> ServerTransport:
         """The transport that carries the users."""
         return self._transport
+
+    def report_to(self, report: Report | None) -> None:
+        """Call ``report`` at the end of each user; None ends that."""
+        self._outcomes.report = report
 
     def session(self) -> SessionState:
         """Return the state of the control channel and of the idle tunnel connections."""

@@ -1,5 +1,6 @@
 """The UDP side of local ports: each sending address is a user with a flow."""
 
+import asyncio
 import logging
 
 from backhaul.addresses import plain_ip
@@ -11,7 +12,7 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.udp import DatagramSocket
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, Refusal
-from backhaul.state import UserState
+from backhaul.state import UserEnd, UserState
 from backhaul.transports.base import Carry, ServerTransport
 from backhaul.wire.datagrams import Batch
 
@@ -90,10 +91,12 @@ class FlowDispatcher:
         if outcome is Carry.LATER:
             self._waiting.add(flow)
 
-    def flow_closed(self, flow: Flow) -> None:
+    def flow_closed(self, user: "UdpUser", flow: Flow) -> None:
         """Forget a closed flow."""
         self._waiting.discard(flow)
         self._refused.discard(flow)
+        if self.outcomes.report:
+            self.outcomes.report(user.end(flow, asyncio.get_running_loop().time()))
 
     def admits(self, source: str) -> bool:
         """Return whether a new flow of this source may wait: not without a client, or among too many others."""
@@ -194,6 +197,24 @@ class UdpUser:
             sent=progress.sent,
         )
 
+    def end(self, flow: Flow, now: float) -> UserEnd:
+        """Return the end of this user for the access log."""
+        peer, mapping = peer_of(self._address), self._listener.port.mapping
+        return UserEnd(
+            flow.number,
+            True,
+            plain_ip(peer),
+            peer[1],
+            mapping.bind_host,
+            mapping.bind_port,
+            self._listener.dispatcher.outcomes.client,
+            flow.target,
+            flow.received,
+            flow.sent,
+            now - flow.since,
+            flow.ending(now),
+        )
+
     def __str__(self) -> str:
         return f"user {name(peer_of(self._address))} of port {self._listener.port.name}"
 
@@ -203,4 +224,4 @@ class UdpUser:
 
     def close(self) -> None:
         """End the flow of this user."""
-        self._listener.dispatcher.flow_closed(self._listener.flows.pop(self._address))
+        self._listener.dispatcher.flow_closed(self, self._listener.flows.pop(self._address))

@@ -1,0 +1,126 @@
+"""The places for the lines of the access log: a file, standard output, and the journal of systemd."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from .access_log import Sink
+
+KEPT: Final = 5
+"""Old files beside the present one."""
+JOURNAL: Final = "/run/systemd/journal/socket"
+
+_MEGABYTE: Final = 1 << 20
+
+
+def make_sink(place: str, megabytes: int) -> Sink:
+    """Return the sink for the value of ``access_log``."""
+    if place == "stdout":
+        return StdoutSink()
+    return JournalSink() if place == "journal" else FileSink(place, megabytes * _MEGABYTE)
+
+
+class FileSink:
+    """A file, which is renamed when it is larger than ``limit`` bytes; with 0 it never is.
+
+    It is opened when there are lines to write, and anew when its name leads to another file or to none.
+    """
+
+    def __init__(self, path: str, limit: int, kept: int = KEPT) -> None:
+        self._path = Path(path)
+        self._limit = limit
+        self._kept = kept
+        self._file = -1
+        self._torn = False  # the file may end in the middle of a line
+
+    def write(self, lines: list[bytes]) -> None:
+        """Append the lines; raise OSError if the file takes only a part of them."""
+        data = b"".join(lines)
+        self._open(len(data))
+        if self._torn:
+            data = b"\n" + data
+        self._torn = True
+        _write_all(self._file, data)
+        self._torn = False
+
+    def reopen(self) -> None:
+        """Open the file anew before the next lines."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _open(self, more: int) -> None:
+        if self._file >= 0 and not self._is_present():
+            self.close()
+        if self._file < 0:
+            self._file = _open(self._path)
+        size = os.fstat(self._file).st_size
+        if self._limit and size and size + more > self._limit:
+            self.close()
+            self._rename()
+            self._file = _open(self._path)
+            self._torn = False
+
+    def _is_present(self) -> bool:
+        """Return whether the open file still has the name, which another process may have given to another one."""
+        try:
+            return os.path.samestat(os.fstat(self._file), self._path.stat())
+        except OSError:
+            return False
+
+    def _rename(self) -> None:
+        for number in range(self._kept - 1, 0, -1):
+            old = Path(f"{self._path}.{number}")
+            if old.exists():
+                old.replace(f"{self._path}.{number + 1}")
+        self._path.replace(f"{self._path}.1")
+
+
+class StdoutSink:
+    """Standard output, where the log of the program goes too."""
+
+    def write(self, lines: list[bytes]) -> None:
+        """Write the lines; raise OSError if nobody reads them."""
+        _write_all(sys.__stdout__.fileno() if sys.__stdout__ else -1, b"".join(lines))
+
+    def reopen(self) -> None:
+        """Do nothing: it has no name."""
+
+    def close(self) -> None:
+        """Do nothing: it belongs to the program."""
+
+
+class JournalSink:
+    """The journal, in its own protocol: https://systemd.io/JOURNAL_NATIVE_PROTOCOL."""
+
+    def __init__(self, path: str = JOURNAL) -> None:
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def write(self, lines: list[bytes]) -> None:
+        """Send each line as the message of an entry; raise OSError if there is no journal."""
+        for line in lines:
+            self._socket.sendto(b"PRIORITY=6\nSYSLOG_IDENTIFIER=backhaul-access\nMESSAGE=" + line, self._path)
+
+    def reopen(self) -> None:
+        """Do nothing: each entry finds the journal by its name."""
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+
+def _write_all(file: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]

@@ -1,0 +1,225 @@
+"""The access log: its lines, its places, and a disk that is full or slow."""
+
+import json
+import logging
+import resource
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from tests.support.net import until
+
+from backhaul.state import UserEnd
+from backhaul.system.access_lines import Lines, Stamp
+from backhaul.system.access_log import AccessLog
+from backhaul.system.access_sinks import FileSink, JournalSink, make_sink
+
+END = UserEnd(7, False, "192.0.2.1", 5000, "", 443, "198.51.100.2", "127.0.0.1:80", 17, 2048, 0.25, "user")
+
+
+class Sink:
+    """A sink that the test opens and breaks."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.error: OSError | None = None
+        self.lines: list[bytes] = []
+        self.reopened = 0
+        self.closed = 0
+
+    def write(self, lines: list[bytes]) -> None:
+        self.open.wait()
+        if self.error:
+            raise self.error
+        self.lines += lines
+
+    def reopen(self) -> None:
+        self.reopened += 1
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def numbers(user: UserEnd) -> bytes:
+    return b"%d\n" % user.number
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[Sink]:
+    sink = Sink()
+    yield sink
+    sink.open.set()
+
+
+def started(sink: Sink, most: int = 100) -> AccessLog:
+    return AccessLog(sink, numbers, most_waiting=most, interval=0)
+
+
+def test_a_line_in_json() -> None:
+    line = json.loads(Lines("json")(END))
+    assert line.pop("time").endswith("Z")
+    assert line == {
+        "id": 7,
+        "protocol": "tcp",
+        "user": "192.0.2.1:5000",
+        "port": "*:443",
+        "client": "198.51.100.2",
+        "target": "127.0.0.1:80",
+        "received": 17,
+        "sent": 2048,
+        "seconds": 0.25,
+        "ending": "user",
+    }
+
+
+def test_a_line_of_text_has_a_word_for_each_field() -> None:
+    line = Lines("text")(replace(END, target="unix:/a b\n", host="2001:db8::1", client="")).decode()
+    assert line.partition(" ")[2] == "7 tcp [2001:db8::1]:5000 *:443 - unix:/a\\x20b\\n 17 2048 0.25 user\n"
+
+
+def test_the_time_of_a_line() -> None:
+    stamp = Stamp()
+    assert stamp(1_700_000_000.25) == "2023-11-14T22:13:20.250Z"
+    assert stamp(1_700_000_000.5) == "2023-11-14T22:13:20.500Z"
+    assert stamp(1_700_000_001.0) == "2023-11-14T22:13:21.000Z"
+
+
+async def test_lines_are_written_in_order_and_the_last_ones_at_the_end(sink: Sink) -> None:
+    sink.open.set()
+    log = started(sink)
+    log.write(END)
+    await until(lambda: sink.lines)
+    log.write(replace(END, number=8))
+    await log.close()
+    assert (sink.lines, sink.closed) == ([b"7\n", b"8\n"], 1)
+
+
+async def test_a_disk_that_is_slow_costs_lines_and_no_time(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
+    log = started(sink, most=3)
+    for number in range(10):
+        log.write(replace(END, number=number))
+    sink.open.set()
+    await until(lambda: "dropped" in caplog.text)
+    await log.close()
+    assert len(sink.lines) in {3, 4, 5, 6}  # the thread may have taken some before the rest came
+    assert f"{10 - len(sink.lines)} lines were dropped" in caplog.text
+
+
+async def test_a_full_disk_is_one_warning_until_it_has_room(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    sink.open.set()
+    sink.error = OSError(28, "No space left on device")
+    log = started(sink)
+    for number in (1, 2):
+        log.write(replace(END, number=number))
+        await until(lambda: not log.waiting)
+    sink.error = None
+    log.write(END)
+    await until(lambda: "written again" in caplog.text)
+    await log.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "access_log: can't write: no space left on device; lines are lost until that works",
+        "access_log: written again; 2 lines were lost",
+    ]
+    assert sink.lines == [b"7\n"]
+
+
+async def test_reopen(sink: Sink) -> None:
+    sink.open.set()
+    log = started(sink)
+    log.reopen()
+    await until(lambda: sink.reopened)
+    await log.close()
+
+
+async def test_a_reader_that_has_stopped_delays_the_end_of_the_program_little(sink: Sink) -> None:
+    log = AccessLog(sink, numbers, interval=0, last_write=0.01)
+    log.write(END)
+    await log.close()
+    assert not sink.lines
+
+
+class TestFile:
+    def test_lines_are_appended(self, tmp_path: Path) -> None:
+        file = tmp_path / "log"
+        file.write_bytes(b"old\n")
+        sink = make_sink(str(file), 1)
+        sink.write([b"one\n", b"two\n"])
+        sink.close()
+        assert file.read_bytes() == b"old\none\ntwo\n"
+
+    def test_a_new_file_is_closed_to_others(self, tmp_path: Path) -> None:
+        sink = FileSink(str(tmp_path / "log"), 0)
+        sink.write([b"x\n"])
+        sink.close()
+        assert (tmp_path / "log").stat().st_mode & 0o027 == 0
+
+    def test_a_large_file_is_renamed_and_few_are_kept(self, tmp_path: Path) -> None:
+        sink = FileSink(str(tmp_path / "log"), limit=10, kept=2)
+        for number in range(5):
+            sink.write([b"line %d\n" % number])
+        sink.close()
+        assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {
+            "log": b"line 4\n",
+            "log.1": b"line 3\n",
+            "log.2": b"line 2\n",
+        }
+
+    def test_without_a_limit_it_is_never_renamed(self, tmp_path: Path) -> None:
+        sink = FileSink(str(tmp_path / "log"), 0)
+        for _ in range(3):
+            sink.write([b"x" * 100])
+        sink.close()
+        assert [file.name for file in tmp_path.iterdir()] == ["log"]
+
+    @pytest.mark.parametrize("again", [FileSink.reopen, repr])
+    def test_a_file_that_another_program_has_renamed(self, again: Callable[[FileSink], object], tmp_path: Path) -> None:
+        file = tmp_path / "log"
+        sink = FileSink(str(file), 0)
+        sink.write([b"one\n"])
+        file.rename(tmp_path / "old")
+        again(sink)
+        sink.write([b"two\n"])
+        sink.close()
+        assert (file.read_bytes(), (tmp_path / "old").read_bytes()) == (b"two\n", b"one\n")
+
+    def test_a_torn_line_is_ended(self, tmp_path: Path) -> None:
+        file = tmp_path / "log"
+        sink = FileSink(str(file), 0)
+        with limited(10), pytest.raises(OSError, match="too large"):
+            sink.write([b"one\n", b"twotwotwo\n"])
+        sink.write([b"three\n"])
+        sink.close()
+        assert file.read_bytes() == b"one\ntwotwo\nthree\n"
+
+
+class limited:  # noqa: N801 - a context
+    """Let files grow to this size only, as a full disk does."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __enter__(self) -> None:
+        self._before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self._size, self._before[1]))
+
+    def __exit__(self, *_: object) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, self._before)
+
+
+def test_each_line_is_an_entry_of_the_journal(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(tmp_path / "journal"))
+        sink = JournalSink(str(tmp_path / "journal"))
+        sink.write([b"one\n", b"two\n"])
+        assert journal.recv(1000) == b"PRIORITY=6\nSYSLOG_IDENTIFIER=backhaul-access\nMESSAGE=one\n"
+        assert journal.recv(1000).endswith(b"MESSAGE=two\n")
+        sink.close()
+
+
+def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    make_sink("stdout", 0).write([b"one\n"])
+    assert capfd.readouterr().out == "one\n"
