@@ -30,6 +30,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
             parser.error(f"--transport: expected transports that carry streams, such as tcp, got {name!r}")
     if options.chart and special and not options.scale:
         parser.error("--chart: not available with --connections or --path")
+    if options.scale and len(options.idle) + bool(options.ports) + bool(options.sessions) < 2:
+        parser.error("--idle: expected several numbers of users, such as 10,200")
     for path in (options.json, options.chart):
         if path and not path.parent.is_dir():
             parser.error(f"{path}: there is no directory {path.parent}")

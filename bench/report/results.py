@@ -42,6 +42,11 @@ def scaled(variant: str, shape: Shape) -> str:
     return f"{variant}, {shape}"
 
 
+def beside(route: str, shape: Shape) -> str:
+    """Return the name of a route while it is measured in turn with that of another shape."""
+    return f"{route} beside {shape}"
+
+
 def path_route(variant: str, kind: str, end: str) -> str:
     """Return the name of the sample that holds the calls of one kind at one end."""
     return f"{end} {kind}/{variant}"

@@ -1,8 +1,11 @@
 """A run of several shapes of the tunnel, as Markdown."""
 
-from bench.report.cells import grouped, number, table, times
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from bench.report.cells import NOTHING, grouped, number, table, times
 from bench.report.method import circumstances, failures
-from bench.report.results import Run, Shape, scaled
+from bench.report.results import Run, Shape, beside, scaled
 from bench.report.targets import OURS, Metric
 
 METRICS = {
@@ -14,26 +17,53 @@ IDLE = Metric("CPU without traffic", "ms/s", higher_is_better=False)
 FLAT = 1.15  # most that may be lost from the first shape to another one
 
 METHOD = """\
-CPU time is that of both ends. Each shape of the tunnel is started alone, once in each round. Its users connect, get an
-echo and stay silent while others are measured: new connections, three times, with `ab`, 100 at a time, against a
-one-line nginx page without keep-alive, and iperf3 up, down and on 8 streams. Then each idle user must still get an
-echo. The best value counts. A ratio in parentheses is that to the first row. A bold one is not flat: the cost is more
-than {flat} times as high, or the rate is lower by that factor. The hypervisor took more than {limit:.1%} of the
-CPU time in {dropped} of {total} measurements, which were dropped.
+CPU time is that of both ends. The tunnel of the first row stays up, and each of the others is measured in turn with it,
+{rounds} times. Their users connect, get an echo and stay silent while others are measured: new connections, six times,
+with `ab`, 100 at a time, against a one-line nginx page without keep-alive, and twice iperf3 up, down and on 8 streams.
+Then each idle user must still get an echo. The best value counts. A ratio in parentheses is that to the first tunnel at
+the same time. A bold one is not flat: the cost is more than {flat} times as high, or the rate is lower by that factor.
+The hypervisor took more than {limit:.1%} of the CPU time in {dropped} of {total} measurements, which were dropped.
 """
 
 
-def value(run: Run, route: str, metric: str) -> float | None:
-    """Return the best kept value of a metric on a route; None without any."""
-    values = run.values(route, metric)
+class Series(NamedTuple):
+    """The measurements of one program on one variant in all shapes, the first of which is the reference."""
+
+    run: Run
+    program: str
+    variant: str
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """The shapes that were measured."""
+        return self.run.shapes[self.variant]
+
+    def values(self, shape: Shape, metric: str) -> list[float]:
+        """Return all kept values of a metric in one shape."""
+        if shape != self.shapes[0]:
+            return self.run.values(self._route(shape), metric)
+        return [value for other in self.shapes[1:] for value in self._reference(other, metric)]
+
+    def value(self, shape: Shape, metric: str) -> float | None:
+        """Return the best kept value of a metric in one shape; None without any."""
+        return _best(metric, self.values(shape, metric))
+
+    def ratio(self, shape: Shape, metric: str) -> float | None:
+        """Return the value in a shape divided by that of the reference at the same time; None without either."""
+        if shape == self.shapes[0]:
+            return 1.0 if self.values(shape, metric) else None
+        here, base = self.value(shape, metric), _best(metric, self._reference(shape, metric))
+        return here / base if here is not None and base else None
+
+    def _reference(self, other: Shape, metric: str) -> list[float]:
+        return self.run.values(beside(self._route(self.shapes[0]), other), metric)
+
+    def _route(self, shape: Shape) -> str:
+        return f"{self.program}/{scaled(self.variant, shape)}"
+
+
+def _best(metric: str, values: list[float]) -> float | None:
     return METRICS[metric].pick(values) if values else None
-
-
-def ratio(run: Run, program: str, variant: str, shape: Shape, metric: str) -> float | None:
-    """Return the value of a shape divided by that of the variant's first shape."""
-    first = run.shapes[variant][0]
-    here, base = (value(run, f"{program}/{scaled(variant, one)}", metric) for one in (shape, first))
-    return here / base if here is not None and base else None
 
 
 def is_flat(metric: str, change: float) -> bool:
@@ -44,40 +74,41 @@ def is_flat(metric: str, change: float) -> bool:
 def markdown(run: Run, picture: str | None = None) -> str:
     """Render the run; picture is the address of its chart, if there is one."""
     parts = [f"![Costs beside idle users]({picture})", ""] if picture else []
-    for variant, shapes in run.shapes.items():
-        for program in _programs(run, variant):
-            parts += [f"### {variant}" + ("" if program == OURS else f" ({program})"), ""]
-            parts += [*_table(run, program, variant, shapes), ""]
+    for series in _all_series(run):
+        parts += [f"### {series.variant}" + ("" if series.program == OURS else f" ({series.program})"), ""]
+        parts += [*_table(series), ""]
     return "\n".join([*parts, "### How it was measured", "", _method(run), *circumstances(run), *failures(run)])
 
 
-def _programs(run: Run, variant: str) -> list[str]:
-    return run.programs(scaled(variant, run.shapes[variant][0]))
+def _all_series(run: Run) -> Iterator[Series]:
+    for variant, shapes in run.shapes.items():
+        for program in run.programs(scaled(variant, shapes[-1])):
+            yield Series(run, program, variant)
 
 
-def _table(run: Run, program: str, variant: str, shapes: list[Shape]) -> list[str]:
+def _table(series: Series) -> list[str]:
     head = ["", *[f"{m.title}, {m.unit}" for m in METRICS.values()], f"{IDLE.title}, {IDLE.unit}", "open files"]
-    return table(head, [_row(run, program, variant, shape) for shape in shapes])
+    return table(head, [_row(series, shape) for shape in series.shapes])
 
 
-def _row(run: Run, program: str, variant: str, shape: Shape) -> list[str]:
-    route = f"{program}/{scaled(variant, shape)}"
-    cells = []
-    for metric in METRICS:
-        change = ratio(run, program, variant, shape, metric)
-        cells.append(f"{number(value(run, route, metric))} ({_marked(metric, change)})")
-    idle = run.values(route, "idle_cpu")
-    return [str(shape), *cells, number(IDLE.pick(idle) if idle else None), _files(run, route)]
+def _row(series: Series, shape: Shape) -> list[str]:
+    costs = [
+        f"{number(series.value(shape, metric))} ({_marked(metric, series.ratio(shape, metric))})" for metric in METRICS
+    ]
+    idle = series.values(shape, "idle_cpu")
+    return [str(shape), *costs, number(IDLE.pick(idle) if idle else None), _files(series, shape)]
 
 
 def _marked(metric: str, change: float | None) -> str:
     return times(change) if change is None or is_flat(metric, change) else f"**{times(change)}**"
 
 
-def _files(run: Run, route: str) -> str:
-    ends = [run.values(route, f"{end}_files") for end in ("server", "client")]
-    return " / ".join(grouped(max(values)) if values else "-" for values in ends)
+def _files(series: Series, shape: Shape) -> str:
+    ends = [series.values(shape, f"{end}_files") for end in ("server", "client")]
+    return " / ".join(grouped(max(values)) if values else NOTHING for values in ends)
 
 
 def _method(run: Run) -> str:
-    return METHOD.format(flat=FLAT, limit=run.steal_limit, dropped=run.dropped, total=len(run.samples))
+    return METHOD.format(
+        rounds=run.rounds, flat=FLAT, limit=run.steal_limit, dropped=run.dropped, total=len(run.samples)
+    )

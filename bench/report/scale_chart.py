@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from bench.report.cells import grouped
 from bench.report.chart import background, text
 from bench.report.results import Run, Shape
-from bench.report.scale import FLAT, METRICS, ratio
+from bench.report.scale import FLAT, METRICS, Series
 from bench.report.targets import OURS
 
 COLOURS = ("#1b6ca8", "#3a8f5c", "#d08a2e", "#a83a5b", "#6b4fa0", "#4a4a4a")
@@ -95,10 +95,9 @@ def _level(left: int, change: float, colour: str, more: str = "") -> str:
 def _lines(run: Run, axis: Axis, left: int, metric: str) -> list[str]:
     drawn = []
     for (variant, shapes), colour in zip(run.shapes.items(), COLOURS, strict=False):
+        series = Series(run, OURS, variant)
         points = {
-            shape: (left + axis.x(shape), _y(change))
-            for shape in shapes
-            if (change := ratio(run, OURS, variant, shape, metric))
+            shape: (left + axis.x(shape), _y(change)) for shape in shapes if (change := series.ratio(shape, metric))
         }
         along = " ".join(f"{x:.1f},{y:.1f}" for shape, (x, y) in points.items() if _has_users_alone(shape))
         drawn.append(f'<polyline points="{along}" fill="none" stroke="{colour}" stroke-width="2"/>')

@@ -1,11 +1,13 @@
 """Costs beside idle users, many ports and many sessions: flat if they do not grow with these.
 
-Each shape has a tunnel of its own, alone on the machine: the users of another one would slow down the kernel for it.
+The tunnel of the first shape stays up, and each of the others is measured in turn with it: a machine that slows down
+slows down both. No two large shapes are up at the same time, because they would slow down the kernel for each other.
 """
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -15,7 +17,7 @@ from bench.loads.measure import bulk
 from bench.loads.route import Route
 from bench.machine import open_files
 from bench.processes import Programs, wait_until
-from bench.report.results import SCALE, Run, Shape, scaled
+from bench.report.results import SCALE, Run, Shape, beside, scaled
 from bench.scenarios.backends import make_secrets, start_services
 from bench.scenarios.contenders import Contender
 from bench.scenarios.dialects.wiring import DEFAULT_POOL
@@ -23,9 +25,7 @@ from bench.scenarios.rounds import Measurement, Plan, measure_route, noting_fail
 from bench.scenarios.routes import Backends, start_tunnel
 from bench.scenarios.shapes import Room, Sizes, fit, shapes
 
-ARRIVALS = 3  # short measurements of new connections in a round
-
-MEASUREMENTS: Sequence[Measurement] = [crowd.rest, *[crowd.arrivals] * ARRIVALS, bulk]
+MEASUREMENTS: Sequence[Measurement] = [crowd.rest, *[crowd.arrivals] * 6, bulk, bulk]
 
 
 class Case(NamedTuple):
@@ -49,10 +49,9 @@ def measure_scale(plan: Plan, sizes: Sizes, run: Run, measurements: Sequence[Mea
     for number in range(1, plan.rounds + 1):
         with _programs() as programs:
             backends = Backends(start_services(programs), make_secrets(programs.directory))
-            for case in _cases(plan, run):
-                say(f"round {number}/{plan.rounds}: {case}")
-                with noting_failure(run, str(case)), _crowded(case, backends, plan.effort.rest_seconds) as route:
-                    for measurement in measurements:
+            for case in _first_cases(plan, run):
+                for first, other in _pairs(plan, run, number, case, backends):
+                    for measurement, route in product(measurements, (first, other)):
                         measure_route(plan, run, number, measurement, route)
     say("")
 
@@ -69,12 +68,22 @@ def _possible(variant: str, sizes: Sizes, room: Room, run: Run) -> list[Shape]:
     return fit(wanted, most)
 
 
-def _cases(plan: Plan, run: Run) -> Iterator[Case]:
-    for variant, found in run.shapes.items():
-        for shape in found:
-            for contender in plan.contenders:
-                for label in contender.modes(variant):
-                    yield Case(contender, label, variant, shape)
+def _first_cases(plan: Plan, run: Run) -> Iterator[Case]:
+    for variant, (first, *_) in run.shapes.items():
+        for contender in plan.contenders:
+            for label in contender.modes(variant):
+                yield Case(contender, label, variant, first)
+
+
+def _pairs(plan: Plan, run: Run, number: int, case: Case, backends: Backends) -> Iterator[tuple[Route, Route]]:
+    """Yield the tunnel of the first shape with that of each other shape."""
+    rest = plan.effort.rest_seconds
+    with noting_failure(run, str(case)), _crowded(case, backends, rest) as first:
+        for shape in run.shapes[case.variant][1:]:
+            other = case._replace(shape=shape)
+            say(f"round {number}/{plan.rounds}: {other}")
+            with noting_failure(run, str(other)), _crowded(other, backends, rest) as route:
+                yield first._replace(name=beside(first.name, shape)), route
 
 
 @contextmanager

@@ -18,7 +18,11 @@ SIZES = Sizes([10, 1000], ports=100, sessions=20)
 
 
 def run_of(*values: tuple[str, float]) -> Run:
-    samples = [Sample(f"backhaul/tcp, {shape}", 1, 0.0, True, {"connection_cpu": cost}) for shape, cost in values]
+    (_, reference), *others = values
+    samples = []
+    for shape, cost in others:
+        for route, spent in ((f"10 users beside {shape}", reference), (shape, cost)):
+            samples.append(Sample(f"backhaul/tcp, {route}", 1, 0.0, True, {"connection_cpu": spent}))
     run = Run("2026-01-01", {"cpu": "one"}, ["tcp"], 1, 0.02, samples, ["tcp, 9 users: no room"], scenario=SCALE)
     run.shapes = {"tcp": [Shape(10), Shape(1000), Shape(100, ports=100)]}
     return run
@@ -105,7 +109,17 @@ def test_a_higher_cost_and_a_lower_rate_are_not_flat(metric: str, change: float,
 
 
 def test_a_shape_that_was_not_measured_is_a_dash() -> None:
-    assert "| 1 000 users | - (-) |" in render.markdown(run_of(("10 users", 0.2)))
+    written = render.markdown(run_of(("10 users", 0.2), ("1 000 users", 0.2)))
+    assert "| 100 users on 100 ports | - (-) |" in written
+
+
+def test_a_shape_is_compared_with_the_first_one_at_the_same_time() -> None:
+    run = run_of(("10 users", 0.2), ("1 000 users", 0.3), ("100 users on 100 ports", 0.3))
+    slow = Sample("backhaul/tcp, 10 users beside 1 000 users", 1, 0.0, True, {"connection_cpu": 0.3})
+    run.samples[0] = slow
+    series = scale.Series(run, "backhaul", "tcp")
+    assert [series.ratio(shape, "connection_cpu") for shape in series.shapes] == pytest.approx([1, 1, 1.5])
+    assert series.value(Shape(10), "connection_cpu") == 0.2
 
 
 def test_chart_has_users_in_proportion_and_the_other_shapes_beside_them() -> None:
