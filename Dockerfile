@@ -5,7 +5,8 @@
 
 FROM python:3.13-slim AS build
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
+COPY docs/backhaul.1 ./docs/
 COPY src ./src
 RUN python -m venv --without-pip /opt/backhaul && pip --python /opt/backhaul install --no-cache-dir .
 

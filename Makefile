@@ -5,7 +5,7 @@ BIN := .venv/bin
 JOBS = 3
 pure: JOBS = 2
 PYTEST = $(BIN)/python -m pytest -rfEs -n $(JOBS) --dist loadfile --no-loadscope-reorder
-PURE := tests/wire tests/security tests/config tests/bench $(wildcard tests/test_*.py)
+PURE := tests/wire tests/security tests/config tests/bench tests/release $(wildcard tests/test_*.py)
 COVERAGE := --cov=backhaul.wire --cov=backhaul.security --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 .PHONY: help demo check pure test lint bench soak clean

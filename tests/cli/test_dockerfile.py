@@ -67,7 +67,9 @@ def test_copied_files_exist_and_are_not_ignored() -> None:
 
 def test_the_sources_of_the_package_are_copied() -> None:
     project = (ROOT / "pyproject.toml").read_text()
-    for name in re.findall(r'^(?:readme|license-files|packages|path) = \[?"([^"]+)"', project, re.MULTILINE):
+    named = re.findall(r'^(?:license-files|packages|path) = \[?"([^"]+)"', project, re.MULTILINE)
+    named += re.findall(r'^"(.+)" = "share/', project, re.MULTILINE)
+    for name in (*named, "README.md"):
         assert PurePosixPath(name).parts[0] in TEXT
 
 

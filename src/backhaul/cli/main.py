@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("-c", "--config", metavar="FILE", help="run the server or client that FILE describes")
     commands = parser.add_subparsers(dest="command", metavar="command")
     check = commands.add_parser("check", help="validate a configuration file and show what would run")
-    check.add_argument("file")
+    check.add_argument("file", metavar="FILE", help="the configuration")
     check.add_argument("--strict", action="store_true", help="exit with 2 when there are warnings")
     status = commands.add_parser("status", help="show what runs on this machine")
     _add_config(status, "only the server or client that runs FILE")
@@ -108,6 +108,8 @@ def parser() -> argparse.ArgumentParser:
     _add_join(commands.add_parser("join", help="write the client's file from the line of `backhaul server invite`"))
     demo = commands.add_parser("demo", help="start a server, a client and a small service on this machine")
     demo.add_argument("--once", action="store_true", help="end after the first transfers")
+    completion = commands.add_parser("completion", help="print the completion of the command line for a shell")
+    completion.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="one of %(choices)s")
     return parser
 
 
@@ -352,6 +354,12 @@ def _join(options: argparse.Namespace) -> int:
     return join(line, options.output, force=options.force)
 
 
+def _completion(options: argparse.Namespace) -> int:
+    from .completion import run as run_completion  # noqa: PLC0415
+
+    return run_completion(options.shell, parser())
+
+
 def _complain(error: Exception) -> int:
     print(error, file=sys.stderr)
     return EXIT_USAGE
@@ -369,4 +377,5 @@ _COMMANDS = {
     "server": _invite,
     "join": _join,
     "demo": _demo,
+    "completion": _completion,
 }
