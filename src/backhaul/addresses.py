@@ -1,7 +1,9 @@
 """Addresses of peers for logs, limits and lists."""
 
+import ipaddress
 from typing import Final
 
+_PORT_DIGITS: Final = 5
 LOCAL: Final = "(local)"
 """The address of peers on Unix sockets, which have none."""
 
@@ -21,3 +23,16 @@ def address_text(host: str, port: int) -> str:
 def port_name(bind: str, port: int) -> str:
     """Return address and number of a local port, or the path of a Unix socket."""
     return f"unix:{bind}" if bind.startswith("/") else address_text(bind or "*", port)
+
+
+def parse_user(text: str) -> tuple[str, int]:
+    """Read the address of a user, with or without the port; raise ValueError."""
+    host, port = text, "0"
+    if text.startswith("["):
+        host, _, port = text[1:].partition("]")
+        port = port.removeprefix(":") or "0"
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    if not (port.isascii() and port.isdigit() and len(port) <= _PORT_DIGITS):
+        raise ValueError("a port is a number")
+    return host if host == LOCAL else str(ipaddress.ip_address(host)), int(port)

@@ -120,7 +120,7 @@ class Process:
             sniffer_log=config.sniffer_log,
             open_page=functools.partial(self._listeners.page, page.host, page.port),
         )
-        return await start(settings, self._read)
+        return await start(settings, self._read, self._connections)
 
     def _claim_page(self, config: Config) -> None:
         """Keep an inherited socket for the page until it opens."""

@@ -198,3 +198,22 @@ async def test_a_taken_port_is_an_oserror(port: int, echo: Echo) -> None:
     with pytest.raises(OSError, match="in use"):
         await second.start("127.0.0.1", port)
     await second.stop()
+
+
+@pytest.mark.parametrize("cut", [1, 1000])
+async def test_the_body_of_a_post_is_read(port: int, echo: Echo, cut: int) -> None:
+    request = (
+        b"POST /x HTTP/1.1\r\nHost: h:1\r\nOrigin: http://h:1\r\nContent-Type: application/json\r\n"
+        b"X-Backhaul: close\r\nContent-Length: 5\r\n\r\n12345"
+    )
+    await exchange(port, *(request[index : index + cut] for index in range(0, len(request), cut)))
+    (asked,) = echo.asked
+    assert (asked.method, asked.body, asked.origin) == ("POST", b"12345", "http://h:1")
+    assert (asked.content_type, asked.intent, asked.host) == ("application/json", "close", "h:1")
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "4097", "9" * 5000])
+async def test_a_body_that_is_too_long_is_refused(port: int, echo: Echo, length: str) -> None:
+    raw = await exchange(port, f"POST /x HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode())
+    assert raw.startswith(b"HTTP/1.1 400 ")
+    assert echo.asked == []

@@ -1,138 +1,16 @@
 """The page in a real browser, without a window."""
 
-import asyncio
-import dataclasses
-import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Self
+from collections.abc import Iterator
 
 import pytest
 from msgspec.structs import replace
-from tests.monitor.sample import SETTINGS, Tunnel, port
+from tests.monitor.browser import HOSTILE, Browser, Host, needs_browser, webdriver
+from tests.monitor.sample import port
 
-from backhaul.monitor.http import HttpServer
-from backhaul.monitor.machine import measure
-from backhaul.monitor.sampler import Sampler
-from backhaul.monitor.site import HEADERS, Site, Sources
 from backhaul.monitor.status import Event
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing (dependency group dev)")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is missing (Debian package chromium)"),
-    pytest.mark.skipif(not shutil.which("chromedriver"), reason="chromedriver is missing (chromium-driver)"),
-]
-
-PATIENCE = 30.0
-OPTIONS = (
-    "--headless",
-    "--no-sandbox",  # CI runs as root
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
-
-
-class Host:
-    """The page's server in a thread, with a tunnel that the test changes."""
-
-    def __init__(self) -> None:
-        self.tunnel = Tunnel(port(443, received=1000, sent=2000, target=HOSTILE), port(80))
-        self._ready: threading.Event = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
-        self._clock = 0.0
-        self.sampler = Sampler(self.tunnel.read, measure, lambda: self._clock)
-        self.url = ""
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(PATIENCE)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        self._thread.join()
-        self._loop.close()
-
-    def stop(self) -> None:
-        """Stop the page's server."""
-        self._loop.call_soon_threadsafe(self._stop.set)
-
-    def second(self, *, received: int, sent: int) -> None:
-        """Let a second pass, in which port 443 moves these bytes."""
-        first, *others = self.tunnel.status.ports
-        first = replace(first, received=first.received + received, sent=first.sent + sent)
-        self.tunnel.say(ports=(first, *others))
-        self._clock += 1
-        self.sampler.tick()
-
-    async def _serve(self) -> None:
-        site = Site(
-            dataclasses.replace(SETTINGS, sniffer=True), Sources(self.tunnel.read, lambda: {443: 5 << 30}, self.sampler)
-        )
-        server = HttpServer(site.respond, HEADERS)
-        self.url = f"http://127.0.0.1:{await server.start('127.0.0.1', 0)}/"
-        self._ready.set()
-        await self._stop.wait()
-        await server.stop()
-
-
-class Browser:
-    """A browser with one page."""
-
-    def __init__(self, driver: Any) -> None:  # noqa: ANN401 - selenium is optional
-        self.driver = driver
-
-    def look(self, host: Host, *, width: int = 1000, scheme: str = "light") -> None:
-        """Open the page, and wait until it shows numbers."""
-        wanted = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
-        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        self.driver.get(host.url)
-        self.wait(lambda: self.script("return document.body.dataset.state") != "loading")
-
-    def script(self, code: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever the script returns
-        return self.driver.execute_script(code, *arguments)
-
-    def text(self, selector: str) -> str:
-        """Return the visible text of an element."""
-        text: str = self.script("return document.querySelector(arguments[0]).innerText", selector)
-        return text
-
-    def style(self, selector: str, name: str) -> str:
-        code = "return getComputedStyle(document.querySelector(arguments[0])).getPropertyValue(arguments[1])"
-        style: str = self.script(code, selector, name)
-        return style
-
-    def press(self, key: str) -> None:
-        webdriver.ActionChains(self.driver).send_keys(key).perform()
-
-    def wait(self, condition: Callable[[], object]) -> None:
-        """Wait until the condition is true in the page."""
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < end, self.text("body")
-            self.driver.execute_async_script("requestAnimationFrame(() => arguments[0]())")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(option)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    yield Browser(driver)
-    driver.quit()
+pytestmark = needs_browser
 
 
 @pytest.fixture
@@ -283,7 +161,7 @@ def test_the_keyboard_reaches_everything(browser: Browser, host: Host) -> None:
     browser.wait(lambda: browser.text("#rate-down") == "16.0 Mbit/s")
     keys = webdriver.Keys
     reached = []
-    for _ in range(4):
+    for _ in range(7):
         browser.press(keys.TAB)
         reached.append(browser.script("return document.activeElement.id"))
         assert browser.script("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
@@ -292,7 +170,8 @@ def test_the_keyboard_reaches_everything(browser: Browser, host: Host) -> None:
             assert "8.00 Mbit/s to, 0 bit/s from users" in browser.text("#readout")
             browser.press(keys.ESCAPE)
             assert browser.text("#readout") == ""
-    assert reached == ["plot", "filter", "ports-more", "events"]
+    tools = ["connections-search", "connections-port", "connections-state"]
+    assert reached == ["plot", "filter", "ports-more", *tools, "events"]
 
 
 def test_the_pointer_shows_values_of_the_graph(browser: Browser, host: Host) -> None:

@@ -28,7 +28,7 @@ def make_site(settings: Settings = SETTINGS, tunnel: Tunnel | None = None) -> Si
 async def ask(site: Site, path: str, authorization: str = "", **more: str) -> Response:
     """Send a request as a visitor from ``peer``, for the name ``host``."""
     about = {"host": "192.0.2.2:2060", "peer": "192.0.2.1"} | more
-    return await site.respond(Request(path, authorization, **about))
+    return await site.respond(Request(path, authorization, about["host"], about["peer"]))
 
 
 def login(user: str, password: str, scheme: str = "Basic") -> str:

@@ -197,16 +197,10 @@ def _host(text: str) -> str:
 
 
 def _user(text: str) -> tuple[str, int]:
-    import ipaddress  # noqa: PLC0415
+    from backhaul.addresses import parse_user  # noqa: PLC0415
 
-    from backhaul.config.address import parse_port, split_host_port  # noqa: PLC0415
-
-    host, port = text.strip("[]"), 0
     try:
-        if text.count(":") == 1 or "]:" in text:
-            host, digits = split_host_port(text)
-            port = parse_port(digits)
-        return str(ipaddress.ip_address(host)), port
+        return parse_user(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f'"{text}" is not an address such as 192.0.2.1 or [2001:db8::1]:443') from None
 

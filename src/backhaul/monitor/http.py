@@ -1,7 +1,8 @@
 """A small HTTP/1.1 server for a page and its numbers, with one request per connection.
 
-Requests change nothing, so every method is answered like GET, as in v0.7.2; HEAD gets no body. The connection is closed
-after the answer: there is no state between requests, and a poll per second costs little.
+Every method is answered like GET, as in v0.7.2, unless the answer depends on it; HEAD gets no body, and only POST may
+bring one. The connection is closed after the answer: there is no state between requests, and a poll per second costs
+little.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import sys
 import time
 from asyncio import StreamReader, StreamWriter, Task
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -24,6 +25,9 @@ MAX_VISITORS: Final = 64
 
 PATIENCE: Final = 15.0
 """Seconds for a request to arrive, and again for its answer to be read; browsers connect ahead of need."""
+
+MAX_BODY: Final = 4096
+"""Bytes of the body of a request."""
 
 _READ_SIZE: Final = 4096
 # From Python 3.13 on a server that closes removes its socket's file, which may be the service manager's.
@@ -42,6 +46,15 @@ class Request:
     """The value of the header Host; empty without one."""
     peer: str
     """The address of the visitor."""
+    method: str = "GET"
+    content_type: str = ""
+    """The value of the header Content-Type; empty without one."""
+    origin: str = ""
+    """The value of the header Origin, which browsers send with a POST; empty without one."""
+    intent: str = ""
+    """The value of the header X-Backhaul; empty without one."""
+    body: bytes = field(default=b"", repr=False)
+    """The body of a POST."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,26 +151,31 @@ class HttpServer:
     async def _visit(self, reader: StreamReader, writer: StreamWriter) -> None:
         writer.transport.set_write_buffer_limits(high=0)  # drain() then waits for the last byte
         try:
-            answer = await self._answer(reader, writer)
+            head, body = await self._answer(reader, writer)
             async with asyncio.timeout(self._patience):
-                writer.write(answer)
+                writer.write(head)
+                writer.write(body)  # apart, because visitors may share it
                 await writer.drain()
         except (OSError, EOFError):
             pass  # a visitor that leaves or is too slow (TimeoutError is an OSError) is not worth a line
         finally:
             writer.transport.abort()  # nothing is lost: the system has all of the answer
 
-    async def _answer(self, reader: StreamReader, writer: StreamWriter) -> bytes:
-        """Read a request and return the bytes of the answer; raise OSError, or EOFError without a request."""
+    async def _answer(self, reader: StreamReader, writer: StreamWriter) -> tuple[bytes, bytes]:
+        """Read a request and return the head and the body of the answer.
+
+        Raises OSError, or EOFError without a request.
+        """
         try:
             async with asyncio.timeout(self._patience):
                 head = await _read(reader)
+                body = await _read_body(reader, head) if head.method == b"POST" else b""
         except HeadError:
             return self._encode(_NO_HTTP)
-        response = await self._respond(_request(head, writer))
+        response = await self._respond(_request(head, body, writer))
         return self._encode(response, with_body=head.method != b"HEAD")
 
-    def _encode(self, response: Response, *, with_body: bool = True) -> bytes:
+    def _encode(self, response: Response, *, with_body: bool = True) -> tuple[bytes, bytes]:
         headers = (
             ("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())),
             ("Content-Type", response.content_type),
@@ -168,7 +186,7 @@ class HttpServer:
         )
         status = HTTPStatus(response.status)
         lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in headers)]
-        return "\r\n".join([*lines, "", ""]).encode() + (response.body if with_body else b"")
+        return "\r\n".join([*lines, "", ""]).encode(), response.body if with_body else b""
 
 
 async def _read(reader: StreamReader) -> Head:
@@ -179,12 +197,33 @@ async def _read(reader: StreamReader) -> Head:
     raise EOFError
 
 
-def _request(head: Head, writer: StreamWriter) -> Request:
+async def _read_body(reader: StreamReader, head: Head) -> bytes:
+    """Return the body, if the head announces its length. Raises HeadError."""
+    length = head.headers.get(b"content-length", b"0")
+    if not length.isdigit() or len(length) > len(str(MAX_BODY)) or int(length) > MAX_BODY:
+        raise HeadError(f"the request has a body of {length!r} bytes")
+    body, wanted = head.rest, int(length)
+    while len(body) < wanted:
+        if not (data := await reader.read(_READ_SIZE)):
+            raise EOFError
+        body += data
+    return body[:wanted]
+
+
+def _request(head: Head, body: bytes, writer: StreamWriter) -> Request:
+    def value(name: bytes) -> str:
+        return head.headers.get(name, b"").decode("latin-1")
+
     return Request(
         path=head.path,
-        authorization=head.headers.get(b"authorization", b"").decode("latin-1"),
-        host=head.headers.get(b"host", b"").decode("latin-1"),
+        authorization=value(b"authorization"),
+        host=value(b"host"),
         peer=_peer(writer),
+        method=head.method.decode("latin-1"),
+        content_type=value(b"content-type"),
+        origin=value(b"origin"),
+        intent=value(b"x-backhaul"),
+        body=body,
     )
 
 

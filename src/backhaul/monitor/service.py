@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
+from .connections import NO_CONNECTIONS, Connections
 from .settings import Settings
 from .status import Read
 from .usage import keeping
@@ -22,19 +23,19 @@ class Monitor:
         await self._parts.aclose()
 
 
-async def start(settings: Settings, read: Read) -> Monitor:
+async def start(settings: Settings, read: Read, connections: Connections = NO_CONNECTIONS) -> Monitor:
     """Start the parts requested by the settings, if any.
 
     Never fails: a port in use or an unreadable file causes a log line and does not affect the tunnel. ``read`` is
     called in the event loop until the monitor is stopped.
     """
     async with AsyncExitStack() as parts:
-        whole = await _enter(parts, settings, read)
+        whole = await _enter(parts, settings, read, connections)
         started = parts.pop_all()
     return Monitor(started, whole=whole)
 
 
-async def _enter(parts: AsyncExitStack, settings: Settings, read: Read) -> bool:
+async def _enter(parts: AsyncExitStack, settings: Settings, read: Read, connections: Connections) -> bool:
     usage = _usage(read)
     if settings.sniffer:
         usage = await parts.enter_async_context(keeping(settings.sniffer_log, read))
@@ -42,7 +43,7 @@ async def _enter(parts: AsyncExitStack, settings: Settings, read: Read) -> bool:
         return True
     from .web import serving  # noqa: PLC0415 - saves memory without a page
 
-    return await parts.enter_async_context(serving(settings, read, usage))
+    return await parts.enter_async_context(serving(settings, read, usage, connections))
 
 
 def _usage(read: Read) -> Callable[[], dict[int, int]]:

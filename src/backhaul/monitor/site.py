@@ -18,6 +18,8 @@ from backhaul.failures import Failures, network_of
 from backhaul.net.log_throttle import LogThrottle
 
 from . import legacy, names
+from .connections import NO_CONNECTIONS, Connections
+from .connections_api import ConnectionsApi
 from .http import Request, Response
 from .sampler import Sampler
 from .settings import Settings
@@ -39,7 +41,7 @@ HEADERS: Final = (
 )
 """Headers of every answer. The page loads only its own files, and injected code could reach no other host."""
 
-_FILES: Final = ("index.html", "page.css", "page.js", "chart.js", "format.js", "ports.js", "icon.svg")
+_FILES: Final = ("index.html", "page.css", "page.js", "chart.js", "format.js", "ports.js", "connections.js", "icon.svg")
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -65,6 +67,7 @@ _NOT_FOUND: Final = Response(b"not found\n", status=HTTPStatus.NOT_FOUND)
 _ALIASES: Final = ("/stats/", "/data/")
 
 _Handler = Callable[[], Awaitable[Response]]
+_Action = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Sources:
     usage: Callable[[], dict[int, int]]
     """Bytes of each port, over all runs if a usage log is kept."""
     sampler: Sampler
+    connections: Connections = NO_CONNECTIONS
 
 
 class Site:
@@ -86,11 +90,15 @@ class Site:
         self._failures = Failures(_FREE_FAILURES, _FAILURE_WINDOW, _FIRST_PAUSE, _LONGEST_PAUSE, clock)
         self._login = _basic(settings.web_user, settings.web_password) if settings.protected else None
         self._throttle = LogThrottle(log)
+        self._api = ConnectionsApi(sources.connections, closable=settings.protected)
         self._handlers: dict[str, _Handler] = {}
+        self._actions: dict[str, _Action] = {}
         if "prometheus" in settings.metrics:
             self._handlers["/metrics"] = self._metrics
         if "default" in settings.metrics or not settings.metrics:
             self._handlers |= {"/stats": self._stats, "/data": self._data, "/api/status": self._status}
+            self._handlers["/api/connections"] = self._api.list
+            self._actions["/api/connections/close"] = self._api.close
             self._handlers |= {f"/{name}": _file(name) for name in _FILES}
             self._handlers["/"] = self._handlers.pop("/index.html")
 
@@ -100,6 +108,8 @@ class Site:
             return self._health()
         if refusal := self._refusal(request):
             return refusal
+        if action := self._actions.get(request.path):
+            return await action(request)
         handler = self._handlers.get(_without_alias(request.path))
         return await handler() if handler else _NOT_FOUND
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 from backhaul.net.poller import reason
 
+from .connections import Connections
 from .http import HttpServer
 from .machine import measure
 from .sampler import Sampler
@@ -19,10 +20,12 @@ log = logging.getLogger("backhaul.monitor")
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings, read: Read, usage: Callable[[], dict[int, int]]) -> AsyncIterator[bool]:
+async def serving(
+    settings: Settings, read: Read, usage: Callable[[], dict[int, int]], connections: Connections
+) -> AsyncIterator[bool]:
     """Serve the page during the block; yield whether that is possible, and log the reason if it is not."""
     sampler = Sampler(read, measure, interval=settings.interval)
-    site = Site(settings, Sources(read, usage, sampler))
+    site = Site(settings, Sources(read, usage, sampler, connections))
     server = HttpServer(site.respond, HEADERS)
     if not await _listen(server, settings):
         yield False

@@ -143,6 +143,7 @@ class Arrivals:
 
     def _join(self, user: "ArrivedUser", arrival: Arrival, sock: socket.socket) -> None:
         user.counters = counters = self._book[arrival.target]
+        user.target = counters.target or user.target  # one text for all users of the target
         closed: Done = user  # it must not hold the arrival, which would live as long as the user
         if arrival.datagrams:
             counters.flow_came()

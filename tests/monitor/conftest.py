@@ -1,0 +1,19 @@
+"""A browser for the tests of the page."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.monitor.browser import Browser
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Browser]":
+    from tests.monitor.browser import open_browser  # noqa: PLC0415 - selenium is optional
+
+    browser = open_browser(tmp_path_factory.mktemp("browser"))
+    yield browser
+    browser.driver.quit()
