@@ -2,7 +2,7 @@
 
 from backhaul.config import ServerConfig
 from backhaul.config.schema import Config
-from backhaul.system.access_lines import Lines
+from backhaul.system.access_lines import lines
 from backhaul.system.access_log import AccessLog
 from backhaul.system.access_sinks import make_sink
 
@@ -31,7 +31,7 @@ class Access:
         self._settings = settings
         if config.access_log:
             sink = make_sink(config.access_log, config.access_log_size)
-            self._log = AccessLog(sink, Lines(config.access_log_format))
+            self._log = AccessLog(sink, lines(config.access_log_format))
             self._end.report_to(self._log.write)
 
     async def close(self) -> None:

@@ -141,18 +141,21 @@ class UserState(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class UserEnd(Struct, frozen=True, gc=False):
-    """A user of the server who has left, for the access log."""
+    """A user of the server who has left, in the words of the access log."""
 
-    number: int
-    datagrams: bool
-    host: str
-    port: int
-    bind_host: str
-    bind_port: int
+    id: int
+    protocol: str
+    """tcp or udp."""
+    user: str
+    """Address and port."""
+    port: str
+    """Address and number of the local port."""
     client: str
     target: str
     received: int
+    """Bytes from the user."""
     sent: int
+    """Bytes to the user."""
     seconds: float
     ending: str
     """One of a few words, such as "user" or "timeout"."""

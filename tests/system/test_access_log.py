@@ -13,11 +13,11 @@ from msgspec.structs import replace
 from tests.support.net import until
 
 from backhaul.state import UserEnd
-from backhaul.system.access_lines import Lines, Stamp
+from backhaul.system.access_lines import Stamp, lines
 from backhaul.system.access_log import AccessLog
 from backhaul.system.access_sinks import FileSink, JournalSink, make_sink
 
-END = UserEnd(7, False, "192.0.2.1", 5000, "", 443, "198.51.100.2", "127.0.0.1:80", 17, 2048, 0.25, "user")
+END = UserEnd(7, "tcp", "192.0.2.1:5000", "*:443", "198.51.100.2", "127.0.0.1:80", 17, 2048, 0.25, "user")
 
 
 class Sink:
@@ -44,7 +44,7 @@ class Sink:
 
 
 def numbers(user: UserEnd) -> bytes:
-    return b"%d\n" % user.number
+    return b"%d\n" % user.id
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def started(sink: Sink, most: int = 100) -> AccessLog:
 
 
 def test_a_line_in_json() -> None:
-    line = json.loads(Lines("json")(END))
+    line = json.loads(lines("json")(END))
     assert line.pop("time").endswith("Z")
     assert line == {
         "id": 7,
@@ -76,7 +76,7 @@ def test_a_line_in_json() -> None:
 
 
 def test_a_line_of_text_has_a_word_for_each_field() -> None:
-    line = Lines("text")(replace(END, target="unix:/a b\n", host="2001:db8::1", client="")).decode()
+    line = lines("text")(replace(END, target="unix:/a b\n", user="[2001:db8::1]:5000", client="")).decode()
     assert line.partition(" ")[2] == "7 tcp [2001:db8::1]:5000 *:443 - unix:/a\\x20b\\n 17 2048 0.25 user\n"
 
 
@@ -92,7 +92,7 @@ async def test_lines_are_written_in_order_and_the_last_ones_at_the_end(sink: Sin
     log = started(sink)
     log.write(END)
     await until(lambda: sink.lines)
-    log.write(replace(END, number=8))
+    log.write(replace(END, id=8))
     await log.close()
     assert (sink.lines, sink.closed) == ([b"7\n", b"8\n"], 1)
 
@@ -100,7 +100,7 @@ async def test_lines_are_written_in_order_and_the_last_ones_at_the_end(sink: Sin
 async def test_a_disk_that_is_slow_costs_lines_and_no_time(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
     log = started(sink, most=3)
     for number in range(10):
-        log.write(replace(END, number=number))
+        log.write(replace(END, id=number))
     sink.open.set()
     await until(lambda: "dropped" in caplog.text)
     await log.close()
@@ -114,7 +114,7 @@ async def test_a_full_disk_is_one_warning_until_it_has_room(sink: Sink, caplog: 
     sink.error = OSError(28, "No space left on device")
     log = started(sink)
     for number in (1, 2):
-        log.write(replace(END, number=number))
+        log.write(replace(END, id=number))
         await until(lambda: not log.waiting)
     sink.error = None
     log.write(END)

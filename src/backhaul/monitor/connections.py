@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from backhaul.state import Selection
 
-SLICE: Final = 500
-"""Rows between two pauses: 3 ms of CPU time."""
+SLICE: Final = 200
+"""Rows between two pauses: 2 ms of CPU time."""
 SLICE_OF_CLOSED: Final = 100
 """Users between two pauses while users are closed."""
 

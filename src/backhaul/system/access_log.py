@@ -9,6 +9,8 @@ from typing import Final, Protocol
 
 from backhaul.state import UserEnd
 
+from .access_lines import Line
+
 MOST_WAITING: Final = 16384
 """Lines, some 4 MB; further ones are dropped and counted."""
 INTERVAL: Final = 1.0
@@ -17,8 +19,6 @@ LAST_WRITE: Final = 2.0
 """Seconds for the last lines: the reader of a pipe may have stopped."""
 
 log = logging.getLogger("backhaul")
-
-Line = Callable[[UserEnd], bytes]
 
 
 class Sink(Protocol):

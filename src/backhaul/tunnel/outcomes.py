@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from backhaul.addresses import plain_ip
+from backhaul.addresses import address_text, plain_ip
 from backhaul.config import Address
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.relay.outcome import Ending, Outcome, Progress, next_number
@@ -129,19 +129,16 @@ class ServedUser(Record):
 
     def end(self, outcome: Outcome, seconds: float) -> UserEnd:
         """Return the end of this user for the access log."""
-        mapping = self.port.mapping
         return UserEnd(
             self.number,
-            False,
-            plain_ip(self.address),
-            self.address[1],
-            mapping.bind_host,
-            mapping.bind_port,
+            "tcp",
+            address_text(plain_ip(self.address), self.address[1]),
+            self.port.label,
             self._outcomes.client,
             self.target,
             outcome.received,
             outcome.sent,
-            seconds,
+            int(seconds * 1000) / 1000,
             ENDINGS[outcome.ending],
         )
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
+from backhaul.addresses import port_name
 from backhaul.config import PortMapping
 from backhaul.net.listener import Acceptor
 from backhaul.net.listeners import Listeners
@@ -29,6 +30,7 @@ class Port:
         "_acceptor",
         "_datagrams",
         "dropped",
+        "label",
         "mapping",
         "open",
         "problem",
@@ -41,6 +43,7 @@ class Port:
 
     def __init__(self, mapping: PortMapping) -> None:
         self.mapping = mapping
+        self.label = port_name(mapping.bind_host, mapping.bind_port)  # as in lists of users
         self.problem = ""  # the reason why it is not open; empty while it is
         self.traffic = Traffic(Meter(), Meter())
         self.open = 0  # users connected now

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from backhaul.addresses import plain_ip
+from backhaul.addresses import address_text, plain_ip
 from backhaul.failures import network_of
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.endpoints import Address, peer_of
@@ -199,19 +199,17 @@ class UdpUser:
 
     def end(self, flow: Flow, now: float) -> UserEnd:
         """Return the end of this user for the access log."""
-        peer, mapping = peer_of(self._address), self._listener.port.mapping
+        peer = peer_of(self._address)
         return UserEnd(
             flow.number,
-            True,
-            plain_ip(peer),
-            peer[1],
-            mapping.bind_host,
-            mapping.bind_port,
+            "udp",
+            address_text(plain_ip(peer), peer[1]),
+            self._listener.port.label,
             self._listener.dispatcher.outcomes.client,
             flow.target,
             flow.received,
             flow.sent,
-            now - flow.since,
+            int((now - flow.since) * 1000) / 1000,
             flow.ending(now),
         )
 
