@@ -195,6 +195,16 @@ class TestFile:
         sink.close()
         assert file.read_bytes() == b"one\ntwotwo\nthree\n"
 
+    def test_a_new_file_begins_with_a_line(self, tmp_path: Path) -> None:
+        file = tmp_path / "log"
+        sink = FileSink(str(file), 0)
+        with limited(2), pytest.raises(OSError, match="too large"):
+            sink.write([b"one\n"])
+        file.unlink()
+        sink.write([b"two\n"])
+        sink.close()
+        assert file.read_bytes() == b"two\n"
+
 
 class limited:  # noqa: N801 - a context
     """Let files grow to this size only, as a full disk does."""

@@ -336,3 +336,24 @@ async def test_a_request_that_is_none_gets_the_status(path: Path, request_: byte
                 received += piece
         assert json.loads(received) == ""
         writer.close()
+
+
+async def test_others_have_their_turn_between_two_slices(path: Path) -> None:
+    turns, seen = 0, []
+
+    def slices(_: str) -> Iterator[bytes]:
+        for _slice in range(5):
+            seen.append(turns)
+            yield b"x"
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    busy = asyncio.create_task(others())
+    async with serving(path, slices):
+        assert await asyncio.to_thread(ask, path) == b"xxxxx"
+    busy.cancel()
+    assert len(set(seen)) == 5

@@ -65,7 +65,8 @@ class FileSink:
             self.close()
             self._rename()
             self._file = _open(self._path)
-            self._torn = False
+            size = 0
+        self._torn = self._torn and size > 0
 
     def _is_present(self) -> bool:
         """Return whether the open file still has the name, which another process may have given to another one."""
