@@ -8,11 +8,11 @@ PYTEST = $(BIN)/python -m pytest -rfEs -n $(JOBS) --dist loadfile --no-loadscope
 PURE := tests/wire tests/security tests/config tests/bench tests/release $(wildcard tests/test_*.py)
 COVERAGE := --cov=backhaul.wire --cov=backhaul.security --cov-report=term-missing:skip-covered --cov-fail-under=100
 
-.PHONY: help demo check pure test lint bench soak clean
+.PHONY: help demo check pure test lint bench soak constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 15
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
 demo: ## try the program on this machine until Ctrl-C; with ONCE=1 it ends by itself
 	@tools/setup.sh demo
@@ -44,6 +44,9 @@ bench: ## measure beside HAProxy; PEERS="v072=program rathole=program frp=folder
 soak: ## rewrite configuration files under traffic on all transports for ten minutes; ARGS="--minutes 1" for less
 	@tools/setup.sh bench
 	$(BIN)/python -m bench.scenarios.soak $(ARGS)
+
+constraints: ## renew constraints.txt: the versions with which the tests, the image and `make dist` run
+	tools/constraints.sh
 
 clean: ## remove the environment and everything made here
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

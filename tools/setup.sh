@@ -64,7 +64,7 @@ bring_netem() {
 
 # What an environment was made from. It holds absolute paths, so it does not survive a move of the directory.
 fingerprint() { # $1: "program" or "dev"
-    echo "$1 $PWD $("$python" -V) $(sha256sum <pyproject.toml)"
+    echo "$1 $PWD $("$python" -V) $(cat pyproject.toml constraints.txt | sha256sum)"
 }
 
 prepare_environment() { # $1: "program" or "dev"
@@ -77,11 +77,12 @@ prepare_environment() { # $1: "program" or "dev"
     say "making .venv with $("$python" -V) (once; about a minute)"
     "$python" -m venv --clear .venv
     .venv/bin/python -m pip install --quiet --upgrade 'pip>=25.1' # the first that knows --group
+    local install=(.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable .)
     if [ "$1" = dev ]; then
-        .venv/bin/python -m pip install --quiet --editable . --group dev
+        "${install[@]}" --group dev
         fingerprint program >>$stamp
     else
-        .venv/bin/python -m pip install --quiet --editable .
+        "${install[@]}"
     fi
     fingerprint "$1" >>$stamp
 }
