@@ -191,7 +191,12 @@ class Server:
 
 
 def _carrier_limits(config: ServerConfig) -> CarrierLimits:
-    return CarrierLimits(channel_size=config.channel_size, mux_con=config.mux_con)
+    return CarrierLimits(
+        channel_size=config.channel_size,
+        mux_con=config.mux_con,
+        max_users=config.connection_max_users,
+        max_age=config.connection_max_age,
+    )
 
 
 def _bind_hosts(config: ServerConfig) -> list[str]:

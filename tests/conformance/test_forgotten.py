@@ -9,6 +9,7 @@ POOL = 4
 
 @pytest.mark.parametrize("any_net", ["tcp", "ws", "wss"], indirect=True)
 async def test_one_user_is_lost_and_the_next_ones_are_served(any_net: Net) -> None:
+    any_net.patience["alive"] = 0.0  # seconds that a NAT remembers
     port, bind_port = free_port(), free_port()
     server = await any_net.server(bind_port, [f"{HOST}:{port}={await any_net.echo()}"])
     middlebox = any_net.middlebox(bind_port)

@@ -219,7 +219,7 @@ async def test_silence_beyond_the_patience_of_nginx_ends_nothing(route: Route, n
         net.patience = {"quiet": 0.1}
         server = await net.server(bind_port, [f"{HOST}:{port}={await net.echo()}"], PATH)
         net.transport = route.client
-        client = await net.client(front, f"{PATH}\nconnection_pool = 1")
+        client = await net.client(front, f"{PATH}\nconnection_pool = 2")
         await until(lambda: server.tunnel.transport.idle)
         user = await net.dial(port)
         await echo(user, b"before")

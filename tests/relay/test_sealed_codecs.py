@@ -39,6 +39,9 @@ class Listening:
     def on_close(self, answer: bytes) -> None:
         self.heard += ["close", answer]
 
+    def on_free(self) -> None:
+        self.heard.append("free")
+
 
 def seals(side: Side) -> Seals:
     return SessionKeys(bytes(32), side, Cipher.CHACHA20_POLY1305, payload=True).tunnel(0)

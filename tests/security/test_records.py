@@ -58,6 +58,17 @@ class Reading:
         self.reader.feed(memoryview(bytearray(data)))
 
 
+def test_a_reader_knows_whether_a_record_has_begun() -> None:
+    sealer, opener = shared(0)
+    reading, record = Reading(opener), sealer.frame(0, b"body")
+    assert reading.reader.between_records
+    reading.feed(record[:2])
+    assert not reading.reader.between_records
+    reading.feed(record[2:])
+    assert reading.reader.between_records
+    assert reading.found == [(0, b"body")]
+
+
 @ciphers
 def test_what_is_sealed_is_opened_in_its_order(cipher: Cipher) -> None:
     sealer, opener = pair(cipher)

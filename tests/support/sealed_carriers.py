@@ -2,23 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from backhaul.net.deadlines import Deadlines
 from backhaul.net.udp import Counters
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
+from backhaul.relay.lent_channel import LentChannel
 from backhaul.relay.outcome import Outcome
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.security.records import Cipher, Seals
 from backhaul.security.session import SessionKeys, Side
 from backhaul.transports.base import Arrival
 from backhaul.transports.carriers.dedicated import CarrierOwner, IdleCarrier, IdleConnection, IdleOwner
+from backhaul.transports.carriers.messages import MessageIdle
 from backhaul.transports.connection import SealedConnection
 from backhaul.transports.registry import raw_carrier, raw_idle, websocket_carrier, websocket_idle
 from backhaul.transports.user import User
 from backhaul.wire.datagrams import Batch
 
-from .net import Peer, until
+from .net import PATIENCE, Peer, until
 from .peers import EXTENDED
 from .stage import CarrierStage
 
@@ -49,6 +52,7 @@ KINDS = [
     Kind("ws-sealed", websocket_carrier, websocket_idle, http=True, payload=True),
 ]
 SEALED_KINDS = [kind for kind in KINDS if kind.payload]
+REUSED_KINDS = KINDS[1:]
 
 
 async def receive_record(peer: Peer) -> bytes:
@@ -89,6 +93,24 @@ class Stage(CarrierStage):
 
     arrivals: list[Arrival | None] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    free: list[IdleCarrier] = field(default_factory=list)
+    idle: list[IdleConnection] = field(default_factory=list)
+    lost: list[IdleConnection] = field(default_factory=list)
+    wanted: bool = True
+    returning: Deadlines[LentChannel] = field(default_factory=lambda: Deadlines(PATIENCE, LentChannel.close))
+
+    def carrier_wanted(self, carrier: object, users: int = 0, opened: float = 0.0) -> bool:
+        """See CarrierOwner and IdleOwner."""
+        del carrier, users, opened
+        return self.wanted
+
+    def carrier_free(self, carrier: Any) -> None:  # noqa: ANN401 - of either end
+        """See CarrierOwner and IdleOwner."""
+        (self.free if isinstance(carrier, MessageIdle) else self.idle).append(carrier)
+
+    def carrier_lost(self, carrier: IdleConnection) -> None:
+        """See IdleOwner."""
+        self.lost.append(carrier)
 
     def addressed(self, carrier: IdleConnection, arrival: Arrival | None) -> None:
         """See IdleOwner."""

@@ -12,10 +12,12 @@ from tests.support.stage import CarrierStage, running_relay
 from tests.support.tunnel import Net
 from tests.support.web import BINARY, PING, PONG, TEXT, frame, receive_frame
 
+from backhaul.net.deadlines import Deadlines
 from backhaul.net.poller import Callback, EpollPoller
 from backhaul.net.udp import Counters, DatagramQueue
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
+from backhaul.relay.lent_channel import LentChannel
 from backhaul.relay.outcome import Ending
 from backhaul.relay.patience import Patience
 from backhaul.relay.traffic import Meter, Traffic
@@ -45,6 +47,16 @@ KINDS: list[Kind] = [RawIdle, WsIdle]
 @dataclass
 class Stage(CarrierStage):
     """Makes connections and users."""
+
+    returning: Deadlines[LentChannel] = field(default_factory=lambda: Deadlines(1, LentChannel.close))
+
+    def carrier_wanted(self, carrier: IdleCarrier, users: int, opened: float) -> bool:
+        """See CarrierOwner."""
+        raise AssertionError(carrier, users, opened)
+
+    def carrier_free(self, carrier: IdleCarrier) -> None:
+        """See CarrierOwner."""
+        raise AssertionError(carrier)
 
     async def idle(self, kind: Kind, rest: bytes = b"") -> tuple[IdleCarrier, Peer, Peer]:
         """Return an idle connection, and both its ends."""

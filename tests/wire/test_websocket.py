@@ -225,6 +225,18 @@ def test_control_frames_may_come_between_fragments() -> None:
     assert parse_both_ways(bytes.fromhex(frames), masked=False) == [(PING, b"\xff"), (PONG, b""), (BINARY, b"abcdef")]
 
 
+@pytest.mark.parametrize(
+    ("frames", "between"),
+    [("8203616263", True), ("82036162", False), ("0203616263", False), ("8905616263", True), ("89", True)],
+    ids=["a message", "a part of one", "a fragment", "a part of a ping", "a part of a header"],
+)
+def test_a_parser_knows_whether_a_message_has_begun(frames: str, *, between: bool) -> None:
+    parser = FrameParser(Recorder(), expect_masked=False)
+    assert parser.between_messages
+    parser.feed(memoryview(bytes.fromhex(frames)))
+    assert parser.between_messages is between
+
+
 @pytest.mark.parametrize("frames", ["8200", "02008000", "020000008000"])
 def test_the_end_of_an_empty_message_is_delivered(frames: str) -> None:
     assert parse_both_ways(bytes.fromhex(frames), masked=False) == [(BINARY, b"")]

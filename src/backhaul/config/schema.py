@@ -9,7 +9,7 @@ from backhaul.net.proxy import Proxy
 
 from .address import Address, parse_bind, parse_edge, parse_remote
 from .common import CommonConfig
-from .keys import MUX, STREAM, TLS, WEB, key
+from .keys import DEDICATED, MUX, STREAM, TLS, WEB, key
 from .ports import PortMapping, parse_ports
 from .proxy import parse_proxy
 from .secret import Secret
@@ -76,6 +76,23 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
     ] = "refuse"
     heartbeat: Annotated[int, key("Interval of the heartbeats on the control channel.", ge=1, unit="seconds")] = 40
     channel_size: Annotated[int, key("Most users that wait for a tunnel connection; others are refused.", ge=1)] = 2048
+    connection_max_users: Annotated[
+        int,
+        key(
+            "Most users of a tunnel connection, one after the other, until it is replaced; 1: each has its own.",
+            ge=1,
+            on=DEDICATED,
+        ),
+    ] = 10_000
+    connection_max_age: Annotated[
+        int,
+        key(
+            "Age at which such a connection is replaced, when its user has ended.",
+            ge=1,
+            unit="seconds",
+            on=DEDICATED,
+        ),
+    ] = 3600
     mux_con: Annotated[int, key("Streams on a session before another session is opened.", ge=1, on=MUX)] = 8
     tls_cert: Annotated[
         str, key("Certificate chain (PEM file); mandatory on these transports.", on=TLS, rebuild=True)

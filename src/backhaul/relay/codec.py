@@ -27,6 +27,9 @@ class Events(Protocol):
     def on_close(self, answer: bytes) -> None:
         """Answer a close, after which nothing comes."""
 
+    def on_free(self) -> None:
+        """Learn that the client is done with this user. Raises TransportError where no connection is reused."""
+
 
 class _Nobody:
     """Ignores the rest of the bytes of a connection that is being closed."""
@@ -36,6 +39,7 @@ class _Nobody:
     def on_reset(self) -> None: ...
     def on_ping(self, answer: bytes) -> None: ...
     def on_close(self, answer: bytes) -> None: ...
+    def on_free(self) -> None: ...
 
 
 NOBODY: Final = _Nobody()
@@ -83,3 +87,14 @@ class Codec(Protocol):
 
     def release(self) -> None:
         """Report nothing more. Without reference cycles everything is freed at once."""
+
+
+class LentCodec(Codec, Protocol):
+    """The codec of a connection that serves one user after the other."""
+
+    @property
+    def between_messages(self) -> bool:
+        """True if no part of another message has arrived."""
+
+    def free(self) -> bytes:
+        """Return the message of the client that gives the connection back."""

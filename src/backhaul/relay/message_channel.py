@@ -37,6 +37,7 @@ class MessageChannel:
         "_parked",
         "_paused",
         "_relay",
+        "_reset_received",
         "_touched",
         "_unread",
         "blocked",
@@ -68,6 +69,7 @@ class MessageChannel:
         self._ended = False  # the connection's end has been read
         self._end_received = False  # the peer has ended its direction
         self._end_sent = False  # this end has ended its direction
+        self._reset_received = False  # the peer's user or target was reset
         self._unread = 0  # payload bytes that the user's socket has not taken yet
         codec.events = self
         if unsent:
@@ -78,10 +80,14 @@ class MessageChannel:
         """Payload bytes of one message per wake-up."""
         return self.frame_size
 
-    def start(self, consumer: Consumer, *, unread: int = 0) -> None:
-        """Deliver to ``consumer`` from now on, which holds ``unread`` bytes that arrived before."""
+    def start(self, consumer: Consumer, *, unread: int = 0, ended: bool = False) -> None:
+        """Deliver to ``consumer`` from now on, which holds ``unread`` bytes that arrived before.
+
+        ``ended`` is true if the peer has ended its direction since.
+        """
         self._consumer = consumer
         self._unread = unread
+        self._end_received = ended
         if self._codec.pings:
             self._relay.pings.add(self)
         self._relay.poller.own(self._conn, self._readable, self)
@@ -168,7 +174,7 @@ class MessageChannel:
         if self.broken:
             return
         self._relay.poller.ignore_readable(self._conn)
-        if self._backlog and not reset:
+        if self._backlog and not (reset or self._reset_received):
             self._linger()
         else:
             self._release(reset=reset and (not self.half_close or bool(self._backlog)))
@@ -203,6 +209,7 @@ class MessageChannel:
     def on_reset(self) -> None:
         """Pass on a reset."""
         if self._consumer and self.half_close:
+            self._reset_received = True
             self._consumer.on_reset()
 
     def on_ping(self, answer: bytes) -> None:
@@ -214,6 +221,10 @@ class MessageChannel:
         """Answer a close, and end."""
         self._transmit(answer)
         self._closed()
+
+    def on_free(self) -> None:
+        """Refuse a message that has no meaning on a connection for a single user."""
+        raise TransportError("a record of a reused connection")
 
     def _readable(self) -> None:
         try:

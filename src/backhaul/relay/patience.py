@@ -44,6 +44,9 @@ class Patience:
     """Time for a client to open a session, until another one is requested; a user waits three times as long."""
     unused: float = 10.0
     """Time without a user after which a session beyond the client's pool may be closed."""
+    alive: float = 10.0
+    """Time for which an idle connection counts as alive. A user of an older one, which a NAT may have forgotten, may be
+    lost, but not the next one: another connection is requested at once."""
     sweep: float = 1.0
     """Interval between two looks at the connections with one ended direction."""
 

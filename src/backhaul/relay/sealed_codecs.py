@@ -10,13 +10,15 @@ from backhaul.security.records import (
     RecordError,
     RecordReader,
     Sealer,
+    Seals,
 )
 from backhaul.wire import websocket
+from backhaul.wire.peer import Peer
 
 from .channel import FRAMES_AT, OUT
 from .codec import MESSAGE_SIZE, NOBODY, Events
 from .record_messages import RecordMessages
-from .websocket_codec import WebSocketFraming
+from .websocket_codec import WebSocketCodec, WebSocketFraming
 
 
 class RecordCodec:
@@ -54,6 +56,15 @@ class RecordCodec:
     def ping(self) -> bytes:
         """Return a ping."""
         return self._sealer.frame(kinds.PING)
+
+    def free(self) -> bytes:
+        """Return the message that gives the connection back."""
+        return self._sealer.frame(kinds.FREE)
+
+    @property
+    def between_messages(self) -> bool:
+        """True if no part of another record has arrived."""
+        return self._reader.between_records
 
     def feed(self, data: memoryview) -> None:
         """Open the records of the peer. Raises RecordError."""
@@ -103,13 +114,57 @@ class SealedMessageCodec(WebSocketFraming):
         """Return a reset."""
         return self._record(kinds.RESET)
 
+    def free(self) -> bytes:
+        """Return the message that gives the connection back."""
+        return self._record(kinds.FREE)
+
     def _record(self, kind: int) -> bytes:
-        return websocket.encode(websocket.BINARY, self._sealer.seal(bytes([kind])), masked=self._masked)
+        return _in_message(self._sealer, kind, masked=self._masked)
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """Report a record once it is complete. Raises RecordError."""
         if plain := self._collector.collect(opcode, piece, message_end=message_end):
             _report(self.events, plain[0], plain[KIND_SIZE:])
+
+
+class LentWebSocketCodec(WebSocketCodec):
+    """Messages in clear on a connection that serves one user after the other.
+
+    After the end of a direction its only messages are a reset and FREE, a record.
+    """
+
+    __slots__ = ("_seals",)
+
+    def __init__(self, seals: Seals, parser: websocket.FrameParser, peer: Peer, *, masked: bool) -> None:
+        super().__init__(parser, peer, masked=masked)
+        self._seals = seals
+
+    def free(self) -> bytes:
+        """Return the message that gives the connection back."""
+        return _in_message(self._seals.sealer, kinds.FREE, masked=self._masked)
+
+    def on_end(self) -> None:
+        """Report the end, after which the peer sends no payload."""
+        self._parser.sink = websocket.MessageReader(KIND_SIZE + TAG_SIZE, self._after_end, self.on_control)
+        self.events.on_end()
+
+    def _after_end(self, opcode: int, message: bytes) -> None:
+        """Read a message after the end. Raises RecordError."""
+        if opcode != websocket.BINARY:
+            raise RecordError("a text message after the end of a direction")
+        if not message:
+            self.events.on_reset()
+            return
+        if len(message) < KIND_SIZE + TAG_SIZE:
+            raise RecordError("a message after the end of a direction that is no record")
+        kind = self._seals.opener.open(message)[0]
+        if kind != kinds.FREE:
+            raise RecordError(f"a record of kind {kind} after the end of a direction")
+        self.events.on_free()
+
+
+def _in_message(sealer: Sealer, kind: int, *, masked: bool) -> bytes:
+    return websocket.encode(websocket.BINARY, sealer.seal(bytes([kind])), masked=masked)
 
 
 def _report(events: Events, kind: int, body: memoryview) -> None:
@@ -119,6 +174,8 @@ def _report(events: Events, kind: int, body: memoryview) -> None:
         events.on_end()
     elif kind == kinds.RESET:
         events.on_reset()
+    elif kind == kinds.FREE:
+        events.on_free()
     elif kind != kinds.PING:
         raise RecordError(f"a record of kind {kind} after the target")
 

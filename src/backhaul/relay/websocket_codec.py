@@ -56,6 +56,11 @@ class WebSocketFraming(ABC):
         self.events = NOBODY
         self._parser.sink = _DEAF
 
+    @property
+    def between_messages(self) -> bool:
+        """True if no part of another message has arrived."""
+        return self._parser.between_messages
+
     @abstractmethod
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """Take a piece of a message."""
@@ -105,4 +110,8 @@ class WebSocketCodec(WebSocketFraming):
         if piece:
             self.events.on_payload(piece)
         elif self.half_close and message_end:
-            self.events.on_end() if opcode == _END else self.events.on_reset()
+            self.on_end() if opcode == _END else self.events.on_reset()
+
+    def on_end(self) -> None:
+        """Report the end of the peer's direction."""
+        self.events.on_end()

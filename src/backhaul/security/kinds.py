@@ -18,6 +18,8 @@ RESET: Final = 4
 """The reset of a user or target."""
 PING: Final = 5
 """A sign of life, which has no answer."""
+FREE: Final = 6
+"""The client is done with a user whose both directions have ended, and the connection may have another."""
 
 PADDING_BITS: Final = 5
 """Targets are padded with a random number of bytes that has so many bits."""

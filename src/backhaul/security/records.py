@@ -300,6 +300,11 @@ class RecordReader:
         self.take = take
         self._rest = _NOTHING  # the beginning of a record whose end has not arrived yet
 
+    @property
+    def between_records(self) -> bool:
+        """True if no part of another record has arrived."""
+        return not self._rest
+
     def feed(self, data: memoryview) -> None:
         """Take more bytes, in memory that may be overwritten. Raises RecordError."""
         start = self._finish_rest(data) if self._rest else 0

@@ -34,7 +34,8 @@ def make_server(name: str, settings: ServerSettings, limits: CarrierLimits, rela
     from backhaul.transports.carriers.dedicated import DedicatedServer
 
     make = websocket_carrier if TRANSPORTS[name].http else raw_carrier
-    return DedicatedServer(settings, limits, gate, functools.partial(make, relay))
+    make_carrier, messages = functools.partial(make, relay), TRANSPORTS[name].http
+    return DedicatedServer(settings, limits, gate, make_carrier, relay, messages=messages)
 
 
 def make_client(name: str, settings: ClientSettings, relay: Relay, resolver: Resolver) -> ClientTransport:

@@ -62,6 +62,10 @@ class CarrierLimits:
     """Idle tunnel connections, or sessions, at most."""
     mux_con: int = 8
     """Streams per session before another session is requested."""
+    max_users: int = 10_000
+    """Users of a connection that serves one after the other."""
+    max_age: float = 3600.0
+    """Seconds after which such a connection is closed when its user ends."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -130,6 +130,11 @@ class FrameParser:
         self._left = 0  # payload bytes of the current frame that have not arrived yet
         self._key = b""  # the masking key from the next byte on; empty if the payload needs no unmasking
 
+    @property
+    def between_messages(self) -> bool:
+        """True if no message has begun; a control frame may have."""
+        return self._allowed is _BETWEEN_MESSAGES and (not self._left or self._control > 0)
+
     def feed(self, data: memoryview) -> None:
         """Take bytes of the connection, cut anywhere; ``data`` (format "B") may be reused on return.
 

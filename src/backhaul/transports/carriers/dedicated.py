@@ -1,28 +1,36 @@
 """One tunnel connection for each user: the carrier of tcp, ws and wss.
 
 Transports differ in how a connection waits and how a target is announced on it (plain bytes, WebSocket messages), not
-in how idle connections are kept and used.
+in how idle connections are kept and used. Between two ends of this program a connection of messages serves one user
+after the other.
 """
 
 import socket
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Hashable
+from typing import Final, Protocol
 
+from backhaul.net.deadlines import Deadlines
+from backhaul.relay.engine import Relay
 from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
+from backhaul.relay.lent_channel import LentChannel
 from backhaul.transports.base import Arrival, Carry, Door, Gate
 from backhaul.transports.connection import Connection
 from backhaul.transports.session import ClientSession
 from backhaul.transports.settings import CarrierLimits, ClientSettings, ServerSettings
 from backhaul.transports.user import User
-from backhaul.wire.peer import Peer
+from backhaul.wire.peer import Feature, Peer
+from backhaul.wire.signals import Signal
 
 from .client import PooledClient
+from .fleet import Fleet
 from .server import GatedServer
 
+_RETURN: Final = 60.0  # seconds for the client to give back a connection whose user has gone; a target may be slow
 
-class IdleCarrier(Protocol):
+
+class IdleCarrier(Hashable, Protocol):
     """An idle tunnel connection on the public end; owns the connection and watches it."""
 
     @property
@@ -59,6 +67,19 @@ class CarrierOwner(Protocol):
     def session(self) -> ClientSession:
         """The session of the client."""
 
+    @property
+    def returning(self) -> Deadlines[LentChannel]:
+        """The channels whose user has gone, and which wait for the client."""
+
+    def carrier_wanted(self, carrier: IdleCarrier, users: int, opened: float) -> bool:
+        """Return whether a carrier may serve another user.
+
+        It has had ``users`` since ``opened``, by the loop's clock.
+        """
+
+    def carrier_free(self, carrier: IdleCarrier) -> None:
+        """Keep a carrier whose user has ended cleanly for another one."""
+
     def carrier_gone(self, carrier: IdleCarrier) -> None:
         """Forget a carrier that is closed."""
 
@@ -86,15 +107,40 @@ class DedicatedServer(GatedServer):
         limits: CarrierLimits,
         gate: Gate,
         make_carrier: MakeCarrier,
+        relay: Relay,
+        *,
+        messages: bool,
     ) -> None:
+        """``messages`` is true if connections carry messages even without ``encryption``."""
         super().__init__(settings, limits, gate)
         self._make_carrier = make_carrier
-        self._idle: OrderedDict[IdleCarrier, None] = OrderedDict()  # finds either end in constant time, unlike a dict
+        self._loop = relay.loop
+        self._messages = messages
+        self._fleet = Fleet(relay, self)
+        self.returning: Deadlines[LentChannel] = Deadlines(_RETURN, LentChannel.close)
+        # The time since which each is idle. It finds either end in constant time, unlike a dict.
+        self._idle: OrderedDict[IdleCarrier, float] = OrderedDict()
 
     @property
     def idle(self) -> int:
         """The number of tunnel connections that wait for a user."""
         return len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        """The number of users without a connection."""
+        return self._events.waiting
+
+    def request(self) -> None:
+        """Request a connection from the client."""
+        self.session.send(Signal.CHANNEL)
+
+    def expect_user(self, waiting: int) -> None:
+        """Request a connection; if they are reused, only if those idle or on their way do not suffice."""
+        if self._reusing:
+            self._fleet.expect(max(waiting, self.waiting))
+        else:
+            super().expect_user(waiting)
 
     def beat(self) -> None:
         """Send the heartbeat, and ping the idle connections."""
@@ -105,13 +151,17 @@ class DedicatedServer(GatedServer):
     def assign(self, user: User) -> bool:
         """Assign the user to the connection whose turn it is; return False if none is idle."""
         while self._idle:
-            carrier = self.take()
+            carrier, since = self._take()
             try:
                 if carrier.attach(user):
+                    if self._reusing:
+                        self._fleet.doubt(since)
                     return True
             except BaseException:
                 carrier.abort()
                 raise
+            self._fleet.discard(carrier)
+        self._require()
         return False
 
     def assign_flow(self, flow: Flow) -> Carry:
@@ -119,15 +169,12 @@ class DedicatedServer(GatedServer):
         while self._idle:
             if not self._next().takes_flows:
                 return Carry.REFUSED
-            if self.take().attach_flow(flow):
+            carrier, _ = self._take()
+            self._fleet.discard(carrier)  # it is closed after a flow
+            if carrier.attach_flow(flow):
                 return Carry.CARRIED
+        self._require()
         return Carry.LATER
-
-    def take(self) -> IdleCarrier:
-        """Return an idle connection, which the caller owns; call it only while ``idle``."""
-        carrier = self._next()
-        del self._idle[carrier]
-        return carrier
 
     def tunnel_opened(self, connection: Connection) -> None:
         """Keep the connection for a later user. One of v0.7.2 has shown no more than that it is open."""
@@ -139,24 +186,71 @@ class DedicatedServer(GatedServer):
         if len(self._idle) >= self._limits.channel_size:
             carrier.close()
             return
-        self._idle[carrier] = None
+        if self._reusing:
+            self._fleet.add(carrier)
+        self._idle[carrier] = self._loop.time()
+        self._events.carrier_ready()
+
+    def carrier_wanted(self, carrier: IdleCarrier, users: int, opened: float) -> bool:
+        """Return whether the carrier is of this session, and neither too old nor used up."""
+        limits = self._limits
+        return carrier in self._fleet and users < limits.max_users and self._loop.time() - opened < limits.max_age
+
+    def carrier_free(self, carrier: IdleCarrier) -> None:
+        """Keep a carrier for another user, who gets the one that was used last."""
+        if carrier not in self._fleet or len(self._idle) >= self._limits.channel_size:
+            self._close(carrier)
+            return
+        self._idle[carrier] = self._loop.time()
         self._events.carrier_ready()
 
     def carrier_gone(self, carrier: IdleCarrier) -> None:
         """Forget a closed carrier; the client notices it too, and dials another."""
         self._idle.pop(carrier, None)
+        self._fleet.discard(carrier)
+
+    def close_idle(self, count: int) -> None:
+        """Close the carriers that have been idle for longest."""
+        for _ in range(min(count, len(self._idle))):
+            self._close(self._idle.popitem(last=False)[0])
 
     def carrier_spoke(self, carrier: IdleCarrier, sock: socket.socket, data: bytes) -> None:
         """Pass the bytes to the gate: they are garbage, or a handshake while the old control channel looked alive."""
         self._idle.pop(carrier, None)
         self._gate.rehandshake(sock, data)
 
+    @property
+    def _reusing(self) -> bool:
+        """True if the carriers of this session come back after their users."""
+        session = self.session
+        if not session.peer.supports(Feature.REUSE):
+            return False
+        return self._messages or (session.keys is not None and session.keys.payload)
+
+    def _require(self) -> None:
+        if self._reusing:
+            self._fleet.require(max(1, self.waiting))
+
+    def _take(self) -> tuple[IdleCarrier, float]:
+        """Return an idle connection, which the caller owns, and the time since which it is idle."""
+        carrier = self._next()
+        since = self._idle.pop(carrier)
+        self._fleet.taken()
+        return carrier, since
+
     def _next(self) -> IdleCarrier:
         return next(reversed(self._idle) if self.session.vouches else iter(self._idle))
 
+    def _close(self, carrier: IdleCarrier) -> None:
+        carrier.close()
+        self._fleet.discard(carrier)
+
     def _drop_idle(self) -> None:
+        self._fleet.clear()
+        for channel in self.returning.clear():
+            channel.close()
         while self._idle:
-            self.take().close()
+            self._take()[0].close()
 
 
 class IdleConnection(Protocol):
@@ -165,6 +259,10 @@ class IdleConnection(Protocol):
     @property
     def peer(self) -> Peer:
         """The server, as far as this connection has shown it."""
+
+    @property
+    def reused(self) -> bool:
+        """True if the connection comes back after a user."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -175,6 +273,15 @@ class IdleOwner(Protocol):
 
     def addressed(self, carrier: IdleConnection, arrival: Arrival | None) -> None:
         """Handle a connection to which the server assigned a target, or that is closed (None)."""
+
+    def carrier_wanted(self, carrier: IdleConnection) -> bool:
+        """Return whether the connection may serve another user."""
+
+    def carrier_free(self, carrier: IdleConnection) -> None:
+        """Keep a connection whose user has ended cleanly for another one."""
+
+    def carrier_lost(self, carrier: IdleConnection) -> None:
+        """Forget a connection that was closed with its user."""
 
     @property
     def fit(self) -> Fit:
@@ -190,6 +297,8 @@ class DedicatedClient(PooledClient[IdleConnection]):
     def __init__(self, settings: ClientSettings, door: Door, make_idle: MakeIdle) -> None:
         super().__init__(settings, door)
         self._make_idle = make_idle
+        self._reusing = False
+        self._lent: set[IdleConnection] = set()  # those with a user that come back to this control channel
 
     @property
     def idle(self) -> int:
@@ -197,18 +306,55 @@ class DedicatedClient(PooledClient[IdleConnection]):
         return len(self._carriers)
 
     @property
+    def spare(self) -> int:
+        """The connections that a server does not need when it asks; one that reuses them asks when none is idle."""
+        return 0 if self._reusing else self.idle
+
+    @property
+    def shared(self) -> int:
+        """The number of connections that have users, and serve others later."""
+        return len(self._lent)
+
+    @property
     def leaving(self) -> int:
         """The number of connections of a lost control channel that the server has not closed yet."""
         return len(self._leaving)
 
     def addressed(self, carrier: IdleConnection, arrival: Arrival | None) -> None:
-        """Pass on the user of a connection; the pool replaces the connection."""
+        """Pass on the user of a connection; the pool replaces the connection unless it comes back."""
+        lent = carrier.reused and carrier in self._carriers
         self._forget(carrier)
-        if arrival:
-            self._events.arrived(arrival)
+        if not arrival:
+            return
+        if lent and not arrival.datagrams:
+            self._lent.add(carrier)
+        self._events.arrived(arrival)
+
+    def disconnect(self) -> None:
+        """Close the control channel; connections that are lent are closed after their users."""
+        self._lent.clear()
+        super().disconnect()
+
+    def carrier_wanted(self, carrier: IdleConnection) -> bool:
+        """Return whether the control channel is still that of the connection."""
+        return carrier in self._lent
+
+    def carrier_free(self, carrier: IdleConnection) -> None:
+        """Keep the connection among the idle ones."""
+        if carrier in self._lent:
+            self._lent.discard(carrier)
+            self._carriers.add(carrier)
+        else:
+            carrier.close()
+
+    def carrier_lost(self, carrier: IdleConnection) -> None:
+        """Forget a connection that was closed with its user."""
+        self._lent.discard(carrier)
 
     def _begin(self, connection: Connection, among: set[IdleConnection]) -> None:
-        among.add(self._make_idle(connection, self))
+        carrier = self._make_idle(connection, self)
+        self._reusing = carrier.reused
+        among.add(carrier)
 
     def _close_idle(self, carrier: IdleConnection) -> None:
         self._forget(carrier)

@@ -15,7 +15,7 @@ _READ_SIZE = 1 << 14
 class SilentConnection(ABC):
     """Owns the connection until a subclass passes it on."""
 
-    __slots__ = ("_active", "_relay", "_sock", "_unsent", "peer")
+    __slots__ = ("_active", "_relay", "_sock", "_spaced", "_unsent", "peer")
 
     def __init__(self, relay: Relay, connection: Connection) -> None:
         self._relay = relay
@@ -23,7 +23,13 @@ class SilentConnection(ABC):
         self.peer = connection.peer
         self._active = True  # bytes have moved lately
         self._unsent = b""  # the rest of a message that has been sent in part
+        self._spaced = False  # the kernel's probes are those of a connection with a user
         relay.poller.own(self._sock, self._readable, self)
+
+    @property
+    def reused(self) -> bool:
+        """True if the connection comes back after a user."""
+        return False
 
     @abstractmethod
     def _received(self, data: bytes) -> None:
@@ -76,7 +82,7 @@ class SilentConnection(ABC):
         Raises OSError, with the connection closed, if it is dead: nothing of ``data`` has left then. Once a part may
         have left, ``data`` must not be sent on another connection.
         """
-        expect_outages(self._sock)
+        self._expect_outages()
         if self._unsent:
             self._relay.poller.ignore_writable(self._sock)
             return self._unsent + data
@@ -85,6 +91,18 @@ class SilentConnection(ABC):
         except OSError:
             self.close()
             raise
+
+    def _expect_outages(self) -> None:
+        """Space the kernel's probes. They stay so between two users, which saves two system calls for each."""
+        if not self._spaced:
+            self._spaced = True
+            expect_outages(self._sock)
+
+    def _rest(self) -> None:
+        """Own the connection again, after its user has ended."""
+        self._active = True
+        self._unsent = b""
+        self._relay.poller.own(self._sock, self._readable, self)
 
     def _send(self, data: bytes) -> bool:
         try:

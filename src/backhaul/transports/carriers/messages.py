@@ -3,26 +3,56 @@
 import functools
 import socket
 from abc import abstractmethod
+from collections.abc import Callable
 from enum import Enum, auto
 
 from backhaul.errors import TransportError
-from backhaul.relay.codec import Codec
+from backhaul.relay.codec import Codec, LentCodec
 from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
+from backhaul.relay.lent_channel import ClientChannel, LentChannel
 from backhaul.relay.message_channel import MessageChannel
 from backhaul.relay.outcome import FLOW_OVER, Done
 from backhaul.relay.traffic import Traffic
+from backhaul.transports.connection import Connection
 from backhaul.transports.user import User
 
+from .dedicated import CarrierOwner, IdleOwner
 from .idle import SilentConnection
 
 
 class MessageIdle(SilentConnection):
-    """An idle connection on the public end."""
+    """An idle connection on the public end. One that is reused lends itself to its users."""
 
-    __slots__ = ()
+    __slots__ = ("_opened", "_owner", "_users")
+
+    def __init__(self, relay: Relay, connection: Connection, owner: CarrierOwner) -> None:
+        super().__init__(relay, connection)
+        self._owner = owner
+        self._opened = relay.loop.time()
+        self._users = 0
+
+    @property
+    def wanted(self) -> bool:
+        """True if it may serve another user."""
+        return self._owner.carrier_wanted(self, self._users, self._opened)
+
+    def ended(self, channel: LentChannel) -> None:
+        """Let the channel wait for the client."""
+        self._owner.returning.add(channel)
+
+    def returned(self, channel: LentChannel) -> None:
+        """Be idle again."""
+        self._owner.returning.discard(channel)
+        self._rest()
+        self._owner.carrier_free(self)
+
+    def lost(self, channel: LentChannel) -> None:
+        """Tell the owner that the connection is closed."""
+        self._owner.returning.discard(channel)
+        self._gone()
 
     def attach(self, user: User) -> bool:
         """Announce the target and join both; the user's first bytes leave together with the announcement."""
@@ -32,9 +62,10 @@ class MessageIdle(SilentConnection):
         first = user.preface + user.early
         data = self._for_user(user.target) + (self._message(first) if first else b"")
         try:
-            channel = self._channel(self._announce(data))
+            channel = self._user_channel(self._announce(data))
         except OSError:
             return False
+        self._users += 1
         joined = FramedRelay(self._relay, channel, user.sock, user.traffic, user.done, towards_user=True)
         channel.start(joined)
         joined.start(sent_before=len(user.early))
@@ -57,6 +88,15 @@ class MessageIdle(SilentConnection):
         flow.attach(consumer)
         return True
 
+    @property
+    @abstractmethod
+    def takes_flows(self) -> bool:
+        """True if the other end can carry flows on this transport."""
+
+    @abstractmethod
+    def ping(self) -> None:
+        """Keep middleboxes on the way from forgetting the connection."""
+
     @abstractmethod
     def _for_user(self, target: str) -> bytes:
         """Return the announcement of a user's target."""
@@ -75,6 +115,54 @@ class MessageIdle(SilentConnection):
 
     def _channel(self, unsent: bytes) -> MessageChannel:
         return MessageChannel(self._relay, self._sock, self._codec(), unsent)
+
+    def _user_channel(self, unsent: bytes) -> MessageChannel:
+        """Return the channel of a user."""
+        return self._channel(unsent)
+
+    def _gone(self) -> None:
+        self._owner.carrier_gone(self)
+
+
+class LentConnection(SilentConnection):
+    """A connection on the client that lends itself to its users if it is reused."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, relay: Relay, connection: Connection, owner: IdleOwner) -> None:
+        super().__init__(relay, connection)
+        self._owner = owner
+
+    @property
+    def wanted(self) -> bool:
+        """True if it may serve another user."""
+        return self._owner.carrier_wanted(self)
+
+    def ended(self, channel: LentChannel) -> None:
+        """Do nothing: the client does not wait."""
+
+    def returned(self, channel: LentChannel) -> None:
+        """Be idle again."""
+        del channel
+        self._rest()
+        self._owner.carrier_free(self)
+
+    def lost(self, channel: LentChannel) -> None:
+        """Tell the owner that the connection is closed."""
+        del channel
+        self._owner.carrier_lost(self)
+
+    def _single(self, codec: Codec) -> "MakeChannel":
+        """Return the maker of a channel after which the connection is closed."""
+        return functools.partial(MessageChannel, self._relay, self._sock, codec)
+
+    def _lent(self, codec: LentCodec) -> "MakeChannel":
+        """Return the maker of a channel after which the connection may be idle again."""
+        return functools.partial(ClientChannel, self._relay, self._sock, codec, self)
+
+
+MakeChannel = Callable[[bytes], MessageChannel]
+"""Makes a channel, with the rest of a message that has been sent in part."""
 
 
 class ClosedError(TransportError):
@@ -95,22 +183,21 @@ class MessageArrival:
     Owns the connection until it is joined or refused, and takes the events of its codec until then.
     """
 
-    __slots__ = ("_codec", "_kept", "_relay", "_sending", "_sock", "_unsent", "datagrams", "target")
+    __slots__ = ("_kept", "_make", "_relay", "_sending", "_unsent", "datagrams", "target")
 
     def __init__(
         self,
         relay: Relay,
-        sock: socket.socket,
         codec: Codec,
+        make: MakeChannel,
         target: str,
         unsent: bytes = b"",
         *,
         datagrams: bool,
     ) -> None:
-        """``unsent`` is the rest of a message that has been sent in part."""
+        """``make`` returns the channel; ``unsent`` is the rest of a message that has been sent in part."""
         self._relay = relay
-        self._sock = sock
-        self._codec = codec
+        self._make = make
         self._kept = bytearray()  # bytes of the user that have arrived
         self._sending = _Sending.OPEN
         self._unsent = unsent
@@ -139,21 +226,26 @@ class MessageArrival:
         del answer
         raise ClosedError
 
+    def on_free(self) -> None:
+        """Refuse a message that only the client sends."""
+        raise TransportError("the server has sent what only a client sends")
+
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """Join it with the target; bytes that arrived early go first."""
-        channel = MessageChannel(self._relay, self._sock, self._codec, self._unsent)
+        channel = self._make(self._unsent)
         if self.datagrams:
             self._join_flow(channel, sock, traffic, done)
             return
         joined = FramedRelay(self._relay, channel, sock, traffic, done, towards_user=False)
-        channel.start(joined, unread=len(self._kept))
-        joined.start(bytes(self._kept), ended=self._sending is _Sending.ENDED)
+        ended = self._sending is _Sending.ENDED
+        channel.start(joined, unread=len(self._kept), ended=ended)
+        joined.start(bytes(self._kept), ended=ended)
         if self._sending is _Sending.RESET:
             joined.on_reset()
 
     def refuse(self, *, reset: bool) -> None:
         """Close the connection, with a reset if the target sent one."""
-        MessageChannel(self._relay, self._sock, self._codec, self._unsent).drop(reset=reset)
+        self._make(self._unsent).drop(reset=reset)
 
     def _join_flow(self, channel: MessageChannel, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         flows = self._relay.flows

@@ -6,9 +6,10 @@ records (``RecordIdle``), as both ends have agreed in their handshake.
 Importing this module loads ``cryptography``, which takes 10 MB.
 """
 
-from backhaul.net.sockets import expect_outages
-from backhaul.relay.codec import Codec
+from backhaul.relay.codec import LentCodec
 from backhaul.relay.engine import Relay
+from backhaul.relay.lent_channel import ServerChannel
+from backhaul.relay.message_channel import MessageChannel
 from backhaul.relay.pair import End
 from backhaul.relay.sealed_codecs import RecordCodec
 from backhaul.security import kinds
@@ -18,8 +19,7 @@ from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.wire.peer import Feature
 
 from .dedicated import CarrierOwner, IdleOwner
-from .idle import SilentConnection
-from .messages import MessageArrival, MessageIdle
+from .messages import LentConnection, MessageArrival, MessageIdle
 from .raw import RawArrival, RawFlowArrival, RawIdle
 from .sealed import ALTERED, MAX_BODY, padded, target_of
 
@@ -48,16 +48,19 @@ class SealedRawIdle(RawIdle):
 class RecordIdle(MessageIdle):
     """An idle connection on the public end, whose users' bytes are sealed."""
 
-    __slots__ = ("_opener", "_owner", "_sealer")
-    takes_flows = True
+    __slots__ = ("_opener", "_sealer")
 
     def __init__(self, relay: Relay, connection: SealedConnection, owner: CarrierOwner) -> None:
-        super().__init__(relay, connection)
-        self._owner = owner
+        super().__init__(relay, connection, owner)
         self._sealer = connection.seals.sealer
         self._opener = connection.seals.opener
         if connection.received:
             self._refuse()
+
+    @property
+    def takes_flows(self) -> bool:
+        """True for each peer with keys."""
+        return True
 
     def ping(self) -> None:
         """Do nothing: the kernel keeps the connection alive."""
@@ -71,26 +74,27 @@ class RecordIdle(MessageIdle):
     def _message(self, data: bytes) -> bytes:
         return self._sealer.frame(kinds.DATA, data)
 
-    def _codec(self) -> Codec:
+    def _codec(self) -> LentCodec:
         return RecordCodec(self._sealer, self._opener)
+
+    def _user_channel(self, unsent: bytes) -> MessageChannel:
+        if not self.peer.supports(Feature.REUSE):
+            return self._channel(unsent)
+        return ServerChannel(self._relay, self._sock, self._codec(), self, unsent)
 
     def _received(self, data: bytes) -> None:
         """Close the connection, on which a client sends nothing before the target."""
         del data
         self._give_up()
 
-    def _gone(self) -> None:
-        self._owner.carrier_gone(self)
 
-
-class SealedRawIdleConnection(SilentConnection):
+class SealedRawIdleConnection(LentConnection):
     """An idle connection on the client, whose users' bytes are in clear."""
 
-    __slots__ = ("_first", "_opener", "_owner")
+    __slots__ = ("_first", "_opener")
 
     def __init__(self, relay: Relay, connection: SealedConnection, owner: IdleOwner) -> None:
-        super().__init__(relay, connection)
-        self._owner = owner
+        super().__init__(relay, connection, owner)
         self._opener = connection.seals.opener
         self._first: FirstRecord | None = None
         if connection.received:
@@ -106,8 +110,9 @@ class SealedRawIdleConnection(SilentConnection):
             self._give_up()
             return
         if arrival:
+            self._first = None
             self._relay.poller.ignore_readable(self._sock)
-            expect_outages(self._sock)
+            self._expect_outages()
             self._owner.addressed(self, arrival)
 
     def _arrival(self, record: Record) -> Arrival:
@@ -130,8 +135,15 @@ class RecordIdleConnection(SealedRawIdleConnection):
         super().__init__(relay, connection, owner)
         self._sealer = connection.seals.sealer
 
+    @property
+    def reused(self) -> bool:
+        """True if the connection comes back after a user."""
+        return self.peer.supports(Feature.REUSE)
+
     def _arrival(self, record: Record) -> Arrival:
         target, codec = target_of(record.kind, record.body), RecordCodec(self._sealer, self._opener)
-        arrival = MessageArrival(self._relay, self._sock, codec, target, datagrams=record.kind == kinds.UDP)
+        datagrams = record.kind == kinds.UDP
+        make = self._lent(codec) if self.reused and not datagrams else self._single(codec)
+        arrival = MessageArrival(self._relay, codec, make, target, datagrams=datagrams)
         codec.feed(memoryview(bytearray(record.rest)))
         return arrival

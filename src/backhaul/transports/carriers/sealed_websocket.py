@@ -7,14 +7,16 @@ Importing this module loads ``cryptography``, which takes 10 MB.
 """
 
 from backhaul.errors import TransportError
-from backhaul.relay.codec import Codec
+from backhaul.relay.codec import LentCodec
 from backhaul.relay.engine import Relay
-from backhaul.relay.sealed_codecs import SealedMessageCodec
-from backhaul.relay.websocket_codec import WebSocketCodec
+from backhaul.relay.lent_channel import ServerChannel
+from backhaul.relay.message_channel import MessageChannel
+from backhaul.relay.sealed_codecs import LentWebSocketCodec, SealedMessageCodec
 from backhaul.security import kinds
 from backhaul.security.records import KIND_SIZE, TAG_SIZE, RecordError, Sealer
 from backhaul.transports.connection import SealedConnection
 from backhaul.wire import websocket
+from backhaul.wire.peer import Feature
 
 from .dedicated import CarrierOwner, IdleOwner
 from .sealed import ALTERED, MAX_BODY, padded, target_of
@@ -24,18 +26,27 @@ from .websocket import WsIdle, WsIdleConnection
 class SealedWsIdle(WsIdle):
     """An idle connection on the public end, whose users' bytes are in clear."""
 
-    __slots__ = ("_sealer",)
+    __slots__ = ("_seals",)
     ping_message = websocket.encode(websocket.PING, b"", masked=False)
 
     def __init__(self, relay: Relay, connection: SealedConnection, owner: CarrierOwner) -> None:
         super().__init__(relay, connection, owner)
-        self._sealer = connection.seals.sealer
+        self._seals = connection.seals
 
     def _for_user(self, target: str) -> bytes:
-        return _sealed(self._sealer, kinds.TCP, padded(target))
+        return _sealed(self._seals.sealer, kinds.TCP, padded(target))
 
     def _for_flow(self, target: str) -> bytes:
-        return _sealed(self._sealer, kinds.UDP, padded(target))
+        return _sealed(self._seals.sealer, kinds.UDP, padded(target))
+
+    def _codec(self) -> LentCodec:
+        return LentWebSocketCodec(self._seals, self._parser, self.peer, masked=False)
+
+    def _user_channel(self, unsent: bytes) -> MessageChannel:
+        if not self.peer.supports(Feature.REUSE):
+            return self._channel(unsent)
+        self._relay.pings.discard(self)
+        return ServerChannel(self._relay, self._sock, self._codec(), self, unsent)
 
     def _garbage(self, data: bytes) -> None:
         """Learn nothing: the handshake has shown that both ends run the same transport."""
@@ -44,39 +55,46 @@ class SealedWsIdle(WsIdle):
 class WsRecordIdle(SealedWsIdle):
     """An idle connection on the public end, whose users' bytes are sealed."""
 
-    __slots__ = ("_opener",)
-
-    def __init__(self, relay: Relay, connection: SealedConnection, owner: CarrierOwner) -> None:
-        super().__init__(relay, connection, owner)
-        self._opener = connection.seals.opener
+    __slots__ = ()
 
     def _message(self, data: bytes) -> bytes:
-        return _sealed(self._sealer, kinds.DATA, data)
+        return _sealed(self._seals.sealer, kinds.DATA, data)
 
-    def _codec(self) -> Codec:
-        return SealedMessageCodec(self._sealer, self._opener, self._parser, masked=False)
+    def _codec(self) -> LentCodec:
+        return SealedMessageCodec(self._seals.sealer, self._seals.opener, self._parser, masked=False)
 
 
 class SealedWsIdleConnection(WsIdleConnection):
     """An idle connection on the client, whose users' bytes are in clear."""
 
-    __slots__ = ("_opener",)
+    __slots__ = ("_seals",)
     largest_announcement = KIND_SIZE + MAX_BODY + TAG_SIZE
 
     def __init__(self, relay: Relay, connection: SealedConnection, owner: IdleOwner) -> None:
         super().__init__(relay, connection, owner)
-        self._opener = connection.seals.opener
+        self._seals = connection.seals
+
+    @property
+    def reused(self) -> bool:
+        """True if the connection comes back after a user."""
+        return self.peer.supports(Feature.REUSE)
 
     def _on_message(self, opcode: int, payload: bytes) -> None:
         """Read the target. Raises RecordError."""
         if opcode != websocket.BINARY or len(payload) < KIND_SIZE + TAG_SIZE:
             raise RecordError("a message that is no record")
-        plain = self._opener.open(payload)
-        target = target_of(plain[0], plain[KIND_SIZE:])
-        self._addressed(self._codec(), target, datagrams=plain[0] == kinds.UDP)
+        plain = self._seals.opener.open(payload)
+        target, codec = target_of(plain[0], plain[KIND_SIZE:]), self._codec()
+        datagrams = plain[0] == kinds.UDP
+        make = self._lent(codec) if self.reused and not datagrams else self._single(codec)
+        self._addressed(codec, make, target, datagrams=datagrams)
 
-    def _codec(self) -> Codec:
-        return WebSocketCodec(self._parser, self.peer, masked=True)
+    def _codec(self) -> LentCodec:
+        return LentWebSocketCodec(self._seals, self._parser, self.peer, masked=True)
+
+    def _rest(self) -> None:
+        super()._rest()
+        self._parser.sink = self._reader()
 
     def _complain(self, error: TransportError) -> None:
         self._relay.complaints.warn("record", f"dropped a tunnel connection: {error}; {ALTERED}")
@@ -85,14 +103,10 @@ class SealedWsIdleConnection(WsIdleConnection):
 class WsRecordIdleConnection(SealedWsIdleConnection):
     """An idle connection on the client, whose users' bytes are sealed."""
 
-    __slots__ = ("_sealer",)
+    __slots__ = ()
 
-    def __init__(self, relay: Relay, connection: SealedConnection, owner: IdleOwner) -> None:
-        super().__init__(relay, connection, owner)
-        self._sealer = connection.seals.sealer
-
-    def _codec(self) -> Codec:
-        return SealedMessageCodec(self._sealer, self._opener, self._parser, masked=True)
+    def _codec(self) -> LentCodec:
+        return SealedMessageCodec(self._seals.sealer, self._seals.opener, self._parser, masked=True)
 
 
 def _sealed(sealer: Sealer, kind: int, body: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 from backhaul.errors import TransportError
 from backhaul.net.predicates import has_input
-from backhaul.net.sockets import expect_outages
 from backhaul.relay.codec import Codec
 from backhaul.relay.engine import Relay
 from backhaul.relay.message_channel import MessageChannel
@@ -15,8 +14,7 @@ from backhaul.wire.smux import is_nop
 from backhaul.wire.targets import MAX_TARGET, UDP_PREFIX
 
 from .dedicated import CarrierOwner, IdleOwner
-from .idle import SilentConnection
-from .messages import ClosedError, MessageArrival, MessageIdle
+from .messages import ClosedError, LentConnection, MakeChannel, MessageArrival, MessageIdle
 
 _SESSIONS = "the client runs wsmux or wssmux, this server ws or wss; set the same transport on both ends"
 _UNASKED = websocket.encode(websocket.PONG, b"", masked=True)  # RFC 6455, 5.5.3: a heartbeat in one direction
@@ -25,12 +23,11 @@ _UNASKED = websocket.encode(websocket.PONG, b"", masked=True)  # RFC 6455, 5.5.3
 class WsIdle(MessageIdle):
     """An idle connection on the public end. The client sends nothing on it; proxies in between may ping."""
 
-    __slots__ = ("_ended", "_owner", "_parser")
+    __slots__ = ("_ended", "_parser")
     ping_message = websocket.encode(websocket.BINARY, bytes([Signal.PING]), masked=False)  # that of v0.7.2
 
     def __init__(self, relay: Relay, connection: Connection, owner: CarrierOwner) -> None:
-        super().__init__(relay, connection)
-        self._owner = owner
+        super().__init__(relay, connection, owner)
         self._ended = False
         self._parser = websocket.FrameParser(self, expect_masked=True)
         relay.pings.add(self)
@@ -109,22 +106,22 @@ class WsIdle(MessageIdle):
         if is_nop(data):
             self._owner.fit.mismatched(_SESSIONS)
 
-    def _gone(self) -> None:
-        self._owner.carrier_gone(self)
+    def _rest(self) -> None:
+        super()._rest()
+        self._parser.sink = self
+        self._relay.pings.add(self)
 
 
-class WsIdleConnection(SilentConnection):
+class WsIdleConnection(LentConnection):
     """An idle connection on the client."""
 
-    __slots__ = ("_arrival", "_owner", "_parser")
+    __slots__ = ("_arrival", "_parser")
     largest_announcement = MAX_TARGET
 
     def __init__(self, relay: Relay, connection: Connection, owner: IdleOwner) -> None:
-        super().__init__(relay, connection)
-        self._owner = owner
+        super().__init__(relay, connection, owner)
         self._arrival: MessageArrival | None = None
-        reader = websocket.MessageReader(self.largest_announcement, self._on_message, self._on_control)
-        self._parser = websocket.FrameParser(reader, expect_masked=False)
+        self._parser = websocket.FrameParser(self._reader(), expect_masked=False)
         if not self.peer.supports(Feature.PINGS):
             relay.pings.add(self)
         if connection.received:
@@ -146,11 +143,12 @@ class WsIdleConnection(SilentConnection):
             target = payload.decode("utf-8", "replace") or "(empty)"
             datagrams = self.peer.supports(Feature.DATAGRAMS) and target.startswith(UDP_PREFIX)
             codec = WebSocketCodec(self._parser, self.peer, masked=True)
-            self._addressed(codec, target.removeprefix(UDP_PREFIX) if datagrams else target, datagrams=datagrams)
+            target = target.removeprefix(UDP_PREFIX) if datagrams else target
+            self._addressed(codec, self._single(codec), target, datagrams=datagrams)
 
-    def _addressed(self, codec: Codec, target: str, *, datagrams: bool) -> None:
+    def _addressed(self, codec: Codec, make: MakeChannel, target: str, *, datagrams: bool) -> None:
         """Leave what follows to the arrival, which is passed on when all bytes of this read have been parsed."""
-        self._arrival = MessageArrival(self._relay, self._sock, codec, target, self._unsent, datagrams=datagrams)
+        self._arrival = MessageArrival(self._relay, codec, make, target, self._unsent, datagrams=datagrams)
 
     def _on_control(self, opcode: int, payload: bytes) -> None:
         """Answer a ping; end at a close."""
@@ -176,8 +174,12 @@ class WsIdleConnection(SilentConnection):
             self._relay.poller.ignore_readable(self._sock)
             self._relay.poller.ignore_writable(self._sock)
             self._relay.pings.discard(self)
-            expect_outages(self._sock)
-            self._owner.addressed(self, self._arrival)
+            self._expect_outages()
+            arrival, self._arrival = self._arrival, None
+            self._owner.addressed(self, arrival)
+
+    def _reader(self) -> websocket.MessageReader:
+        return websocket.MessageReader(self.largest_announcement, self._on_message, self._on_control)
 
     def _complain(self, error: TransportError) -> None:
         self._relay.complaints.warn("frame", f"dropped a tunnel connection: {error}; both ends need the same transport")

@@ -1,0 +1,357 @@
+"""Connections that serve one user after the other, from one user's end to the next one's bytes."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.support.net import Peer, fill, until
+from tests.support.sealed_carriers import REUSED_KINDS, SEALED_KINDS, TARGET, Kind, Near, Stage
+from tests.support.tunnel import Net
+from tests.support.web import BINARY, PING, PONG, TEXT, frame
+
+from backhaul.net.poller import make_poller
+from backhaul.relay.engine import Relay
+from backhaul.security import kinds
+from backhaul.security.records import Sealer
+from backhaul.transports.carriers.dedicated import IdleCarrier
+
+pytestmark = pytest.mark.both_loops
+
+BULK = os.urandom(1_000_001)
+each_kind = pytest.mark.parametrize("kind", REUSED_KINDS, ids=str)
+
+
+@pytest.fixture
+async def stage(net: Net) -> AsyncIterator[Stage]:
+    poller = make_poller()
+    relay = Relay(poller)
+    yield Stage(net, relay)
+    relay.close()
+    poller.close()
+
+
+async def attached(stage: Stage, carrier: IdleCarrier) -> tuple[Peer, Peer]:
+    """Return the far sockets of a user of the carrier, and of the target."""
+    user, peer = await stage.user()
+    assert carrier.attach(user)
+    return peer, await stage.reached()
+
+
+async def end(first: Peer, other: Peer) -> None:
+    """End both directions, each with last bytes."""
+    await first.send(b"the last question")
+    first.shut_write()
+    assert await other.receive_all() == b"the last question"
+    await other.send(b"the last answer")
+    other.close()
+    assert await first.receive_all() == b"the last answer"
+    first.close()
+
+
+async def came_back(stage: Stage) -> IdleCarrier:
+    """Return the connection of the server that is idle again on both ends."""
+    await until(lambda: stage.free and stage.idle)
+    stage.idle.clear()
+    return stage.free.pop()
+
+
+@each_kind
+async def test_users_of_one_connection_get_their_own_bytes(stage: Stage, kind: Kind) -> None:
+    carrier = await stage.tunnel(kind)
+    for number in range(6):
+        user, target = await attached(stage, carrier)
+        data = b"%d" % number + BULK
+        for sender, receiver in ((user, target), (target, user)):
+            _, received = await asyncio.gather(sender.send(data), receiver.receive(len(data)))
+            assert received == data
+        await (end(user, target) if number % 2 else end(target, user))
+        assert await came_back(stage) is carrier
+    assert [outcome.ending.orderly for outcome in stage.outcomes] == [True] * 12
+    assert not stage.gone
+
+
+@each_kind
+async def test_a_connection_comes_back_as_it_was(stage: Stage, kind: Kind) -> None:
+    carrier = await stage.tunnel(kind)
+    await end(*await attached(stage, carrier))
+    await came_back(stage)
+    assert not stage.relay.live
+    assert not stage.relay.watched
+    assert not len(stage.returning)
+    assert not stage.relay.budget.held
+
+
+@each_kind
+@pytest.mark.parametrize("by", ["user", "target"])
+@pytest.mark.parametrize("half_closed", [False, True])
+async def test_a_reset_closes_the_connection(stage: Stage, kind: Kind, by: str, *, half_closed: bool) -> None:
+    user, target = await attached(stage, await stage.tunnel(kind))
+    first, other = (user, target) if by == "user" else (target, user)
+    if half_closed:
+        other.shut_write()
+        assert await first.receive_all() == b""
+    first.reset()
+    assert half_closed or not await other.closed()
+    await until(lambda: stage.gone and stage.lost)
+    assert not stage.free
+    assert not stage.idle
+
+
+@each_kind
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_refused_user_closes_the_connection(stage: Stage, kind: Kind, *, reset: bool) -> None:
+    carrier = await stage.tunnel(kind)
+    user, peer = await stage.user()
+    assert carrier.attach(user)
+    peer.shut_write()
+    (await stage.arrival()).refuse(reset=reset)
+    assert await peer.closed() is not reset
+    await until(lambda: stage.gone and stage.lost)
+    assert not stage.free
+
+
+@each_kind
+async def test_a_flow_closes_the_connection(stage: Stage, kind: Kind) -> None:
+    carrier = await stage.tunnel(kind)
+    flow = stage.flow(Near())
+    assert carrier.attach_flow(flow)
+    arrival = await stage.arrival()
+    assert arrival.datagrams
+    flow.close()
+    arrival.refuse(reset=False)
+    assert not stage.free
+    assert not stage.idle
+
+
+@each_kind
+async def test_a_slow_target_keeps_the_connection(stage: Stage, kind: Kind) -> None:
+    """Its client gives the connection back when the last byte is on its way to the target, and not before."""
+    carrier = await stage.tunnel(kind)
+    user, peer = await stage.user()
+    assert carrier.attach(user)
+    target = await stage.reached()
+    target.shut_write()
+    assert await peer.receive_all() == b""
+    sent = await fill(peer)
+    peer.close()
+    assert not stage.free
+    assert not stage.idle
+    assert len(await target.receive_all()) == sent
+    target.close()
+    assert await came_back(stage) is carrier
+
+
+@each_kind
+async def test_a_slow_user_keeps_the_connection(stage: Stage, kind: Kind) -> None:
+    """The client may give it back long before the user has taken everything."""
+    carrier = await stage.tunnel(kind)
+    user, target = await attached(stage, carrier)
+    user.shut_write()
+    assert await target.receive_all() == b""
+    sending = asyncio.create_task(target.send(BULK * 8))
+    received = await user.receive(1000)
+    assert not stage.free
+    received += await user.receive(len(BULK) * 8 - 1000)
+    await sending
+    target.close()
+    assert await user.receive_all() == b""
+    assert received == BULK * 8
+    assert await came_back(stage) is carrier
+
+
+@each_kind
+async def test_an_unwanted_connection_is_closed(stage: Stage, kind: Kind) -> None:
+    stage.wanted = False
+    await end(*await attached(stage, await stage.tunnel(kind)))
+    await until(lambda: stage.gone and stage.lost)
+    assert not stage.free
+    assert not stage.idle
+
+
+class Client:
+    """The client's end of a connection, played by the test: it makes messages, and any mistake."""
+
+    def __init__(self, kind: Kind, peer: Peer, sealer: Sealer) -> None:
+        self._kind = kind
+        self.peer = peer
+        self._sealer = sealer
+
+    def record(self, kind: int, body: bytes = b"") -> bytes:
+        """Return a sealed record in a message."""
+        if not self._kind.http:
+            return self._sealer.frame(kind, body)
+        return frame(BINARY, self._sealer.seal(bytes([kind]) + body), masked=True)
+
+    def data(self, body: bytes) -> bytes:
+        """Return payload."""
+        return self.record(kinds.DATA, body) if self._kind.payload else frame(BINARY, body, masked=True)
+
+    def end(self) -> bytes:
+        """Return the end of the target's direction."""
+        return self.record(kinds.END) if self._kind.payload else frame(TEXT, b"", masked=True)
+
+    def free(self) -> bytes:
+        """Return the message that gives the connection back."""
+        return self.record(kinds.FREE)
+
+
+async def played(stage: Stage, kind: Kind) -> tuple[IdleCarrier, Client, Peer]:
+    """Return a connection with a user, its other end, and the user's socket."""
+    carrier, far = await stage.server(kind)
+    user, peer = await stage.user()
+    assert carrier.attach(user)
+    await kind.receive(far)
+    return carrier, Client(kind, far, stage.seals(kind)[1].sealer), peer
+
+
+async def ended(stage: Stage, kind: Kind) -> tuple[IdleCarrier, Client]:
+    """Return a connection whose user has ended in both directions, before the client gives it back."""
+    carrier, client, user = await played(stage, kind)
+    user.shut_write()
+    await kind.receive(client.peer)
+    await client.peer.send(client.end())
+    assert await user.receive_all() == b""
+    await until(lambda: len(stage.returning))
+    return carrier, client
+
+
+@each_kind
+async def test_only_the_client_gives_a_connection_back(stage: Stage, kind: Kind) -> None:
+    carrier, client = await ended(stage, kind)
+    assert not stage.free
+    await client.peer.send(client.free())
+    await until(lambda: stage.free == [carrier])
+    assert not len(stage.returning)
+
+
+@each_kind
+async def test_free_before_the_user_has_ended_closes_the_connection(stage: Stage, kind: Kind) -> None:
+    _, client, _ = await played(stage, kind)
+    await client.peer.send(client.end() + client.free())
+    await until(lambda: stage.gone)
+    assert not stage.free
+    assert len(stage.outcomes) == 1
+
+
+@pytest.mark.parametrize("kind", SEALED_KINDS, ids=str)
+async def test_free_before_the_target_has_ended_closes_the_connection(stage: Stage, kind: Kind) -> None:
+    """Without ``encryption`` these bytes are data of the target: its direction has not ended."""
+    _, client, user = await played(stage, kind)
+    user.shut_write()
+    await kind.receive(client.peer)
+    await client.peer.send(client.free())
+    await until(lambda: stage.gone)
+    assert not await user.closed()
+
+
+MISTAKES = ["data", "end", "free twice", "half a message", "replayed free"]
+
+
+@each_kind
+@pytest.mark.parametrize("mistake", MISTAKES)
+async def test_anything_else_after_both_ends_closes_the_connection(stage: Stage, kind: Kind, mistake: str) -> None:
+    _, client = await ended(stage, kind)
+    free = client.free()
+    await client.peer.send(
+        {
+            "data": client.data(b"late"),
+            "end": client.end(),
+            "free twice": free + client.free(),
+            "half a message": free + client.data(b"of the next")[:-3],
+            "replayed free": free + free,
+        }[mistake]
+    )
+    await until(lambda: stage.gone)
+    assert len(stage.gone) == 1
+
+
+@each_kind
+async def test_a_reset_between_both_ends_and_free_closes_the_connection(stage: Stage, kind: Kind) -> None:
+    _, client = await ended(stage, kind)
+    await client.peer.send(client.record(kinds.RESET) if kind.payload else frame(BINARY, b"", masked=True))
+    await until(lambda: stage.gone)
+    assert not stage.free
+    assert not len(stage.returning)
+
+
+@each_kind
+async def test_a_client_that_closes_in_place_of_free_is_no_fault(stage: Stage, kind: Kind) -> None:
+    _, client = await ended(stage, kind)
+    client.peer.close()
+    await until(lambda: stage.gone)
+    assert not len(stage.returning)
+
+
+@each_kind
+async def test_a_client_that_never_gives_it_back_loses_it(stage: Stage, kind: Kind) -> None:
+    _, client = await ended(stage, kind)
+    for channel in stage.returning.clear():
+        channel.close()
+    assert await client.peer.closed()
+    assert stage.gone
+
+
+@each_kind
+async def test_a_message_on_an_idle_connection_closes_it(stage: Stage, kind: Kind) -> None:
+    carrier, client = await ended(stage, kind)
+    await client.peer.send(client.free())
+    await until(lambda: stage.free)
+    await client.peer.send(client.data(b"for nobody"))
+    await until(lambda: stage.gone == [carrier])
+    user, _ = await stage.user()
+    assert not carrier.attach(user)
+
+
+@each_kind
+async def test_a_free_of_another_connection_is_an_attack(stage: Stage, kind: Kind) -> None:
+    _, client = await ended(stage, kind)
+    client.free()  # the number that the next one had, so this is the second
+    await client.peer.send(client.free())
+    await until(lambda: stage.gone)
+    assert not stage.free
+
+
+@pytest.mark.parametrize("kind", [kind for kind in REUSED_KINDS if kind.http], ids=str)
+async def test_a_proxy_may_ping_between_two_users(stage: Stage, kind: Kind) -> None:
+    carrier, client = await ended(stage, kind)
+    ping = frame(PING, b"proxy", masked=True)
+    await client.peer.send(ping + client.free() + ping[:3])
+    await until(lambda: stage.free == [carrier])
+    await client.peer.send(ping[3:])
+    assert [await kind.receive(client.peer) for _ in range(2)] == [frame(PONG, b"proxy")] * 2
+    user, _ = await stage.user()
+    assert carrier.attach(user)
+
+
+class TestServer:
+    """A client whose server, played by the test, makes mistakes."""
+
+    @each_kind
+    @pytest.mark.parametrize("mistake", ["free", "data", "end"])
+    async def test_a_message_between_end_and_free_closes_the_connection(
+        self, stage: Stage, kind: Kind, mistake: str
+    ) -> None:
+        _, far = await stage.client(kind)
+        sealer = stage.seals(kind)[0].sealer
+
+        def record(of: int, body: bytes = b"") -> bytes:
+            if not kind.http:
+                return sealer.frame(of, body)
+            return frame(BINARY, sealer.seal(bytes([of]) + body))
+
+        def clear(of: int, body: bytes) -> bytes:
+            if kind.payload or of == kinds.FREE:
+                return record(of, body)
+            return frame(TEXT if of == kinds.END else BINARY, body)
+
+        await far.send(record(kinds.TCP, TARGET.encode()))
+        target = await stage.reached()
+        await far.send(clear(kinds.END, b""))
+        assert await target.receive_all() == b""
+        wrong = {"free": kinds.FREE, "data": kinds.DATA, "end": kinds.END}[mistake]
+        await far.send(clear(wrong, b"late" if mistake == "data" else b""))
+        await until(lambda: stage.lost)
+        assert len(stage.outcomes) == 1
+        assert not stage.idle
+        assert not stage.arrivals
