@@ -10,14 +10,14 @@ from backhaul.transports.carriers.dedicated import IdleCarrier
 from backhaul.transports.session import NO_CLIENT
 
 from .mux import Indifferent
-from .tunnel import Net
+from .net import Sockets
 
 
 @dataclass
 class CarrierStage:
     """A relay, and the carriers that are gone."""
 
-    net: Net
+    net: Sockets
     relay: Relay
     session = NO_CLIENT
     fit = Indifferent()

@@ -3,7 +3,7 @@
 import errno
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 from tests.support.net import Peer, ready, until
@@ -46,7 +46,7 @@ KINDS: list[Kind] = [RawIdle, WsIdle]
 
 @dataclass
 class Stage(CarrierStage):
-    """Makes connections and users."""
+    """Makes connections and users. No connection comes back after its user."""
 
     returning: Deadlines[LentChannel] = field(default_factory=lambda: Deadlines(1, LentChannel.close))
 
