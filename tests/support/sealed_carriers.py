@@ -11,7 +11,8 @@ from backhaul.relay.flows import Flow
 from backhaul.relay.lent_channel import LentChannel
 from backhaul.relay.outcome import Outcome
 from backhaul.relay.traffic import Meter, Traffic
-from backhaul.security.records import Cipher, Seals
+from backhaul.security import kinds
+from backhaul.security.records import Cipher, Sealer, Seals
 from backhaul.security.session import SessionKeys, Side
 from backhaul.transports.base import Arrival
 from backhaul.transports.carriers.dedicated import CarrierOwner, IdleCarrier, IdleConnection, IdleOwner
@@ -19,11 +20,14 @@ from backhaul.transports.carriers.messages import MessageIdle
 from backhaul.transports.connection import SealedConnection
 from backhaul.transports.registry import raw_carrier, raw_idle, websocket_carrier, websocket_idle
 from backhaul.transports.user import User
+from backhaul.wire import blocks
+from backhaul.wire.blocks import HEADER_SIZE
 from backhaul.wire.datagrams import Batch
 
 from .net import PATIENCE, Peer, until
 from .peers import EXTENDED
 from .stage import CarrierStage
+from .web import BINARY, TEXT, frame
 
 TARGET = "192.0.2.1:80"
 
@@ -40,9 +44,13 @@ class Kind(NamedTuple):
     def __str__(self) -> str:
         return self.name
 
-    async def receive(self, peer: Peer) -> bytes:
-        """Return the next record or message, as it is on the wire."""
+    async def receive_target(self, peer: Peer) -> bytes:
+        """Return the announcement of a target, as it is on the wire."""
         return await (receive_message(peer) if self.http else receive_record(peer))
+
+    async def receive(self, peer: Peer) -> bytes:
+        """Return the next record, message or block after the target, as it is on the wire."""
+        return await (self.receive_target(peer) if self.http or self.payload else receive_block(peer))
 
 
 KINDS = [
@@ -52,13 +60,18 @@ KINDS = [
     Kind("ws-sealed", websocket_carrier, websocket_idle, http=True, payload=True),
 ]
 SEALED_KINDS = [kind for kind in KINDS if kind.payload]
-REUSED_KINDS = KINDS[1:]
 
 
 async def receive_record(peer: Peer) -> bytes:
     """Return the next record of a byte stream."""
     head = await peer.receive(3)
     return head + await peer.receive(int.from_bytes(head))
+
+
+async def receive_block(peer: Peer) -> bytes:
+    """Return the next block of a byte stream."""
+    head = await peer.receive(HEADER_SIZE)
+    return head + await peer.receive(int.from_bytes(head[1:]))
 
 
 async def receive_message(peer: Peer) -> bytes:
@@ -69,6 +82,48 @@ async def receive_message(peer: Peer) -> bytes:
         head += await peer.receive(2 if length == 126 else 8)
         length = int.from_bytes(head[2:])
     return head + await peer.receive(length + (4 if head[1] & 0x80 else 0))
+
+
+class Speaker:
+    """One end of a connection, played by a test: it makes the messages of that end, and any mistake."""
+
+    def __init__(self, kind: Kind, sealer: Sealer, *, masked: bool) -> None:
+        self._kind = kind
+        self._sealer = sealer
+        self._masked = masked
+
+    def record(self, kind: int, body: bytes = b"") -> bytes:
+        """Return a sealed record, in a message if need be."""
+        if not self._kind.http:
+            return self._sealer.frame(kind, body)
+        return self._message(BINARY, self._sealer.seal(bytes([kind]) + body))
+
+    def data(self, body: bytes) -> bytes:
+        """Return payload."""
+        if self._kind.payload:
+            return self.record(kinds.DATA, body)
+        return self._message(BINARY, body) if self._kind.http else blocks.payload_header(len(body)) + body
+
+    def end(self) -> bytes:
+        """Return the end of a direction."""
+        if self._kind.payload:
+            return self.record(kinds.END)
+        return self._message(TEXT, b"") if self._kind.http else blocks.encode(blocks.END)
+
+    def reset(self) -> bytes:
+        """Return a reset."""
+        if self._kind.payload:
+            return self.record(kinds.RESET)
+        return self._message(BINARY, b"") if self._kind.http else blocks.encode(blocks.RESET)
+
+    def free(self) -> bytes:
+        """Return the message that gives the connection back."""
+        if self._kind.payload or self._kind.http:
+            return self.record(kinds.FREE)
+        return blocks.encode(blocks.FREE, self._sealer.seal(bytes([kinds.FREE])))
+
+    def _message(self, opcode: int, payload: bytes) -> bytes:
+        return frame(opcode, payload, masked=self._masked)
 
 
 @dataclass(eq=False)

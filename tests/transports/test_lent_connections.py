@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests.support.net import Peer, fill, until
-from tests.support.sealed_carriers import REUSED_KINDS, SEALED_KINDS, TARGET, Kind, Near, Stage
+from tests.support.sealed_carriers import KINDS, SEALED_KINDS, TARGET, Kind, Near, Speaker, Stage
 from tests.support.tunnel import Net
-from tests.support.web import BINARY, PING, PONG, TEXT, frame
+from tests.support.web import PING, PONG, frame
 
 from backhaul.net.poller import make_poller
 from backhaul.relay.engine import Relay
@@ -19,7 +19,7 @@ from backhaul.transports.carriers.dedicated import IdleCarrier
 pytestmark = pytest.mark.both_loops
 
 BULK = os.urandom(1_000_001)
-each_kind = pytest.mark.parametrize("kind", REUSED_KINDS, ids=str)
+each_kind = pytest.mark.parametrize("kind", KINDS, ids=str)
 
 
 @pytest.fixture
@@ -169,31 +169,12 @@ async def test_an_unwanted_connection_is_closed(stage: Stage, kind: Kind) -> Non
     assert not stage.idle
 
 
-class Client:
-    """The client's end of a connection, played by the test: it makes messages, and any mistake."""
+class Client(Speaker):
+    """The client's end of a connection, played by the test."""
 
     def __init__(self, kind: Kind, peer: Peer, sealer: Sealer) -> None:
-        self._kind = kind
+        super().__init__(kind, sealer, masked=True)
         self.peer = peer
-        self._sealer = sealer
-
-    def record(self, kind: int, body: bytes = b"") -> bytes:
-        """Return a sealed record in a message."""
-        if not self._kind.http:
-            return self._sealer.frame(kind, body)
-        return frame(BINARY, self._sealer.seal(bytes([kind]) + body), masked=True)
-
-    def data(self, body: bytes) -> bytes:
-        """Return payload."""
-        return self.record(kinds.DATA, body) if self._kind.payload else frame(BINARY, body, masked=True)
-
-    def end(self) -> bytes:
-        """Return the end of the target's direction."""
-        return self.record(kinds.END) if self._kind.payload else frame(TEXT, b"", masked=True)
-
-    def free(self) -> bytes:
-        """Return the message that gives the connection back."""
-        return self.record(kinds.FREE)
 
 
 async def played(stage: Stage, kind: Kind) -> tuple[IdleCarrier, Client, Peer]:
@@ -201,7 +182,7 @@ async def played(stage: Stage, kind: Kind) -> tuple[IdleCarrier, Client, Peer]:
     carrier, far = await stage.server(kind)
     user, peer = await stage.user()
     assert carrier.attach(user)
-    await kind.receive(far)
+    await kind.receive_target(far)
     return carrier, Client(kind, far, stage.seals(kind)[1].sealer), peer
 
 
@@ -269,7 +250,7 @@ async def test_anything_else_after_both_ends_closes_the_connection(stage: Stage,
 @each_kind
 async def test_a_reset_between_both_ends_and_free_closes_the_connection(stage: Stage, kind: Kind) -> None:
     _, client = await ended(stage, kind)
-    await client.peer.send(client.record(kinds.RESET) if kind.payload else frame(BINARY, b"", masked=True))
+    await client.peer.send(client.reset())
     await until(lambda: stage.gone)
     assert not stage.free
     assert not len(stage.returning)
@@ -312,7 +293,7 @@ async def test_a_free_of_another_connection_is_an_attack(stage: Stage, kind: Kin
     assert not stage.free
 
 
-@pytest.mark.parametrize("kind", [kind for kind in REUSED_KINDS if kind.http], ids=str)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.http], ids=str)
 async def test_a_proxy_may_ping_between_two_users(stage: Stage, kind: Kind) -> None:
     carrier, client = await ended(stage, kind)
     ping = frame(PING, b"proxy", masked=True)
@@ -333,24 +314,12 @@ class TestServer:
         self, stage: Stage, kind: Kind, mistake: str
     ) -> None:
         _, far = await stage.client(kind)
-        sealer = stage.seals(kind)[0].sealer
-
-        def record(of: int, body: bytes = b"") -> bytes:
-            if not kind.http:
-                return sealer.frame(of, body)
-            return frame(BINARY, sealer.seal(bytes([of]) + body))
-
-        def clear(of: int, body: bytes) -> bytes:
-            if kind.payload or of == kinds.FREE:
-                return record(of, body)
-            return frame(TEXT if of == kinds.END else BINARY, body)
-
-        await far.send(record(kinds.TCP, TARGET.encode()))
+        server = Speaker(kind, stage.seals(kind)[0].sealer, masked=False)
+        await far.send(server.record(kinds.TCP, TARGET.encode()))
         target = await stage.reached()
-        await far.send(clear(kinds.END, b""))
+        await far.send(server.end())
         assert await target.receive_all() == b""
-        wrong = {"free": kinds.FREE, "data": kinds.DATA, "end": kinds.END}[mistake]
-        await far.send(clear(wrong, b"late" if mistake == "data" else b""))
+        await far.send({"free": server.free, "data": lambda: server.data(b"late"), "end": server.end}[mistake]())
         await until(lambda: stage.lost)
         assert len(stage.outcomes) == 1
         assert not stage.idle

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.support.net import Peer, Sockets, until
-from tests.support.sealed_carriers import REUSED_KINDS, Kind, Stage
+from tests.support.sealed_carriers import KINDS, Kind, Stage
 
 from backhaul.net.poller import make_poller
 from backhaul.relay.engine import Relay
@@ -73,7 +73,7 @@ class Connection:
 
 
 class TwoConnections(RuleBasedStateMachine):
-    @initialize(kind=st.sampled_from(REUSED_KINDS))
+    @initialize(kind=st.sampled_from(KINDS))
     def start(self, kind: Kind) -> None:
         self.runner = asyncio.Runner()
         self.kind = kind

@@ -35,5 +35,4 @@ def test_numbers_of_features_are_never_used_again() -> None:
         ("WHOLE_WINDOW", 6),
         ("PINGS", 7),
         ("SURPLUS", 8),
-        ("REUSE", 9),
     ]

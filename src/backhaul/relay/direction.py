@@ -21,7 +21,7 @@ from .traffic import Meter
 
 COPY_SIZE = 1 << 16  # bytes per copied read; a full read means bulk, for which splice is cheaper
 _BUFFER = shared_buffer(COPY_SIZE)  # shared: bytes that can't be written at once are copied out
-_SPLICE_FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
+SPLICE_FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 
 class Resources(Protocol):
@@ -197,7 +197,7 @@ class Direction:
 
     def _splice_in(self, pipe: Pipe) -> None:
         try:
-            count = os.splice(self.source.fileno(), pipe.writer, PIPE_SIZE, flags=_SPLICE_FLAGS)
+            count = os.splice(self.source.fileno(), pipe.writer, PIPE_SIZE, flags=SPLICE_FLAGS)
         except WOULD_BLOCK:
             self._return_pipe(pipe)
             return
@@ -219,7 +219,7 @@ class Direction:
 
     def _splice_out(self, pipe: Pipe) -> None:
         try:
-            self._in_pipe -= os.splice(pipe.reader, self.sink.fileno(), self._in_pipe, flags=_SPLICE_FLAGS)
+            self._in_pipe -= os.splice(pipe.reader, self.sink.fileno(), self._in_pipe, flags=SPLICE_FLAGS)
         except WOULD_BLOCK:
             return
         except OSError as error:

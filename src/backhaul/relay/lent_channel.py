@@ -37,7 +37,7 @@ class Lender(Protocol):
 class LentChannel(MessageChannel):
     """The common part of both ends."""
 
-    __slots__ = ("_due", "_feeding", "_lender")
+    __slots__ = ("_due", "_feeding", "_freed", "_lender")
     _codec: LentCodec
 
     def __init__(
@@ -46,6 +46,7 @@ class LentChannel(MessageChannel):
         super().__init__(relay, conn, codec, unsent)
         self._lender = lender
         self._feeding = False
+        self._freed = False  # the server has learnt that the client gives the connection back
         self._due = False  # the connection goes back once this read has been parsed and everything is sent
 
     def feed(self, data: memoryview) -> None:
@@ -96,10 +97,10 @@ class LentChannel(MessageChannel):
         """True if nothing of the user is left on this end but the end of its direction."""
         if self._reset_received or self.broken:
             return False
-        return self._end_received and self.half_close and not (self._unread or self._backlog)
+        return self._end_received and self.half_close and not (self._unread or self.blocked)
 
     def _give_back(self) -> None:
-        if not self._due or self._feeding or self._backlog or self.broken:
+        if not self._due or self._feeding or self.blocked or self.broken:
             return
         if not self._codec.between_messages:
             self._release()
@@ -138,17 +139,11 @@ class ClientChannel(LentChannel):
 class ServerChannel(LentChannel):
     """The server's end, which waits for FREE."""
 
-    __slots__ = ("_freed",)
-
-    def __init__(
-        self, relay: Relay, conn: socket.socket, codec: LentCodec, lender: Lender, unsent: bytes = b""
-    ) -> None:
-        super().__init__(relay, conn, codec, lender, unsent)
-        self._freed = False  # the client has given the connection back
+    __slots__ = ()
 
     def on_free(self) -> None:
         """Give the connection back when the user has taken everything. Raises TransportError if that is too early."""
-        if self._freed or not (self._end_sent and self._end_received) or self._backlog:
+        if self._freed or not (self._end_sent and self._end_received) or self.blocked:
             raise TransportError("a connection was given back while its user was on it")
         self._freed = True
         self._due = not self._consumer

@@ -18,7 +18,8 @@ log = logging.getLogger("backhaul.tunnel")
 _READ_SIZE: Final = 1 << 18  # bytes per wake-up
 _MAX_UNSENT_PONGS: Final = 1 << 16  # bytes: a peer that pings and does not read gets no more answers
 
-_IN = shared_buffer(_READ_SIZE)  # shared: every read is handled before the next
+IN = shared_buffer(_READ_SIZE)
+"""The buffer of all reads, each of which is handled before the next."""
 
 
 class MessageChannel:
@@ -174,10 +175,10 @@ class MessageChannel:
         if self.broken:
             return
         self._relay.poller.ignore_readable(self._conn)
-        if self._backlog and not (reset or self._reset_received):
+        if self.blocked and not (reset or self._reset_received):
             self._linger()
         else:
-            self._release(reset=reset and (not self.half_close or bool(self._backlog)))
+            self._release(reset=reset and (not self.half_close or self.blocked))
 
     @property
     def moved(self) -> int:
@@ -226,9 +227,10 @@ class MessageChannel:
         """Refuse a message that has no meaning on a connection for a single user."""
         raise TransportError("a record of a reused connection")
 
-    def _readable(self) -> None:
+    def _readable(self, memory: memoryview = IN) -> None:
+        """Read once, into the beginning of IN."""
         try:
-            count = self._conn.recv_into(_IN)
+            count = self._conn.recv_into(memory)
         except WOULD_BLOCK:
             return
         except OSError as error:
@@ -241,7 +243,7 @@ class MessageChannel:
         self._active = True
         if not self._codec.whole_frames:
             acknowledge(self._conn)
-        self.feed(_IN[:count])
+        self.feed(IN[:count])
 
     def feed(self, data: memoryview) -> None:
         """Parse bytes of the connection."""
@@ -304,7 +306,7 @@ class MessageChannel:
         release(self._relay.poller, self._conn, reset=reset, drained=self._ended)
         self._codec.release()
 
-    def _transmit(self, data: memoryview | bytes) -> None:
+    def _transmit(self, data: memoryview | bytes, flags: int = 0) -> None:
         if self.broken:
             return
         self._active = True
@@ -312,16 +314,16 @@ class MessageChannel:
             if self._backlog:
                 self._backlog += data
                 self._relay.budget.hold(self, len(self._backlog))
-            elif (sent := self._send(data)) < len(data):
+            elif (sent := self._send(data, flags)) < len(data):
                 self._block(data[sent:])
         except OSError as error:
             self._lost(reason(error))
         except Exception as error:  # noqa: BLE001 - the peer may lack some of the bytes, whatever the caller does
             self._fail(error)
 
-    def _send(self, data: memoryview | bytes) -> int:
+    def _send(self, data: memoryview | bytes, flags: int) -> int:
         try:
-            return self._conn.send(data)
+            return self._conn.send(data, flags)
         except WOULD_BLOCK:
             return 0
 
@@ -343,12 +345,16 @@ class MessageChannel:
         self._relay.budget.hold(self, len(self._backlog))
         if not self._backlog:
             self._backlog = None
-            self.blocked = False
-            self._relay.poller.ignore_writable(self._conn)
-            if self._lingering:
-                self._release()
-            else:
-                self._unpark()
+            self._drained()
+
+    def _drained(self) -> None:
+        """Go on, because the connection has taken everything."""
+        self.blocked = False
+        self._relay.poller.ignore_writable(self._conn)
+        if self._lingering:
+            self._release()
+        else:
+            self._unpark()
 
     def _unpark(self) -> None:
         if self._parked and self._consumer:

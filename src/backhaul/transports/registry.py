@@ -34,8 +34,7 @@ def make_server(name: str, settings: ServerSettings, limits: CarrierLimits, rela
     from backhaul.transports.carriers.dedicated import DedicatedServer
 
     make = websocket_carrier if TRANSPORTS[name].http else raw_carrier
-    make_carrier, messages = functools.partial(make, relay), TRANSPORTS[name].http
-    return DedicatedServer(settings, limits, gate, make_carrier, relay, messages=messages)
+    return DedicatedServer(settings, limits, gate, functools.partial(make, relay), relay)
 
 
 def make_client(name: str, settings: ClientSettings, relay: Relay, resolver: Resolver) -> ClientTransport:
@@ -81,7 +80,7 @@ def raw_carrier(relay: Relay, connection: Connection, owner: "CarrierOwner") -> 
     if isinstance(connection, SealedConnection):
         from backhaul.transports.carriers import sealed_raw as sealed
 
-        return (sealed.RecordIdle if connection.seals.payload else sealed.SealedRawIdle)(relay, connection, owner)
+        return (sealed.RecordIdle if connection.seals.payload else sealed.ClearIdle)(relay, connection, owner)
     from backhaul.transports.carriers.raw import RawIdle
 
     return RawIdle(relay, connection, owner)
@@ -103,7 +102,7 @@ def raw_idle(relay: Relay, connection: Connection, owner: "IdleOwner") -> "IdleC
     if isinstance(connection, SealedConnection):
         from backhaul.transports.carriers import sealed_raw as sealed
 
-        make = sealed.RecordIdleConnection if connection.seals.payload else sealed.SealedRawIdleConnection
+        make = sealed.RecordIdleConnection if connection.seals.payload else sealed.ClearIdleConnection
         return make(relay, connection, owner)
     from backhaul.transports.carriers.raw import RawIdleConnection
 

@@ -29,8 +29,6 @@ class Feature(IntEnum):
     """Keep idle tunnel connections alive by pings of the server."""
     SURPLUS = 8
     """Request sessions when all are full, and close those that are no longer needed."""
-    REUSE = 9
-    """Give a connection of messages back after its user, for the next one."""
 
 
 NO_FEATURES: Final[frozenset[Feature]] = frozenset()

@@ -1,8 +1,8 @@
 """One tunnel connection for each user: the carrier of tcp, ws and wss.
 
 Transports differ in how a connection waits and how a target is announced on it (plain bytes, WebSocket messages), not
-in how idle connections are kept and used. Between two ends of this program a connection of messages serves one user
-after the other.
+in how idle connections are kept and used. Between two ends with session keys a connection serves one user after the
+other.
 """
 
 import socket
@@ -20,7 +20,7 @@ from backhaul.transports.connection import Connection
 from backhaul.transports.session import ClientSession
 from backhaul.transports.settings import CarrierLimits, ClientSettings, ServerSettings
 from backhaul.transports.user import User
-from backhaul.wire.peer import Feature, Peer
+from backhaul.wire.peer import Peer
 from backhaul.wire.signals import Signal
 
 from .client import PooledClient
@@ -108,14 +108,10 @@ class DedicatedServer(GatedServer):
         gate: Gate,
         make_carrier: MakeCarrier,
         relay: Relay,
-        *,
-        messages: bool,
     ) -> None:
-        """``messages`` is true if connections carry messages even without ``encryption``."""
         super().__init__(settings, limits, gate)
         self._make_carrier = make_carrier
         self._loop = relay.loop
-        self._messages = messages
         self._fleet = Fleet(relay, self)
         self.returning: Deadlines[LentChannel] = Deadlines(_RETURN, LentChannel.close)
         # The time since which each is idle. It finds either end in constant time, unlike a dict.
@@ -222,10 +218,7 @@ class DedicatedServer(GatedServer):
     @property
     def _reusing(self) -> bool:
         """True if the carriers of this session come back after their users."""
-        session = self.session
-        if not session.peer.supports(Feature.REUSE):
-            return False
-        return self._messages or (session.keys is not None and session.keys.payload)
+        return self.session.keys is not None
 
     def _require(self) -> None:
         if self._reusing:
@@ -314,6 +307,11 @@ class DedicatedClient(PooledClient[IdleConnection]):
     def shared(self) -> int:
         """The number of connections that have users, and serve others later."""
         return len(self._lent)
+
+    @property
+    def connections(self) -> int:
+        """The number of tunnel connections that wait, are lent or are being dialled."""
+        return super().connections + len(self._lent)
 
     @property
     def leaving(self) -> int:

@@ -27,6 +27,7 @@ class MessageIdle(SilentConnection):
     """An idle connection on the public end. One that is reused lends itself to its users."""
 
     __slots__ = ("_opened", "_owner", "_users")
+    joint: type[FramedRelay] = FramedRelay
 
     def __init__(self, relay: Relay, connection: Connection, owner: CarrierOwner) -> None:
         super().__init__(relay, connection)
@@ -66,7 +67,7 @@ class MessageIdle(SilentConnection):
         except OSError:
             return False
         self._users += 1
-        joined = FramedRelay(self._relay, channel, user.sock, user.traffic, user.done, towards_user=True)
+        joined = self.joint(self._relay, channel, user.sock, user.traffic, user.done, towards_user=True)
         channel.start(joined)
         joined.start(sent_before=len(user.early))
         if user.reset:
@@ -183,7 +184,7 @@ class MessageArrival:
     Owns the connection until it is joined or refused, and takes the events of its codec until then.
     """
 
-    __slots__ = ("_kept", "_make", "_relay", "_sending", "_unsent", "datagrams", "target")
+    __slots__ = ("_joint", "_kept", "_make", "_relay", "_sending", "_unsent", "datagrams", "target")
 
     def __init__(
         self,
@@ -193,9 +194,14 @@ class MessageArrival:
         target: str,
         unsent: bytes = b"",
         *,
+        joint: type[FramedRelay] = FramedRelay,
         datagrams: bool,
     ) -> None:
-        """``make`` returns the channel; ``unsent`` is the rest of a message that has been sent in part."""
+        """``make`` returns the channel, which a ``joint`` joins with the target.
+
+        ``unsent`` is the rest of a message that has been sent in part.
+        """
+        self._joint = joint
         self._relay = relay
         self._make = make
         self._kept = bytearray()  # bytes of the user that have arrived
@@ -236,7 +242,7 @@ class MessageArrival:
         if self.datagrams:
             self._join_flow(channel, sock, traffic, done)
             return
-        joined = FramedRelay(self._relay, channel, sock, traffic, done, towards_user=False)
+        joined = self._joint(self._relay, channel, sock, traffic, done, towards_user=False)
         ended = self._sending is _Sending.ENDED
         channel.start(joined, unread=len(self._kept), ended=ended)
         joined.start(bytes(self._kept), ended=ended)

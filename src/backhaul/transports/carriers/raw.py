@@ -69,12 +69,7 @@ class RawIdle(SilentConnection):
             rest = self._announce(self._for_flow(flow.target))
         except OSError:
             return False
-        judge = DelayEstimator(round(self._owner.session.rtt * 1000))
-        framing = join if self.peer.supports(Feature.DATAGRAMS) else _fitting(join, flow.counters)
-        splitter = Splitter(stamped=True)
-        stream = DatagramStream(self._relay.poller, self._sock, framing, splitter, flow.counters, judge=judge)
-        stream.start(flow.from_far, flow.close, unsent=rest)
-        flow.attach(stream)
+        carry_flow(self._relay, Connection(self._sock, self.peer), flow, unsent=rest, rtt=self._owner.session.rtt)
         return True
 
     def ping(self) -> None:
@@ -94,6 +89,18 @@ class RawIdle(SilentConnection):
 
     def _gone(self) -> None:
         self._owner.carrier_gone(self)
+
+
+def carry_flow(relay: Relay, tunnel: Connection, flow: Flow, *, unsent: bytes, rtt: float) -> None:
+    """Make the connection the far end of a flow, whose target has been announced but for ``unsent``.
+
+    ``rtt`` is the round-trip time of the session in seconds.
+    """
+    framing = join if tunnel.peer.supports(Feature.DATAGRAMS) else _fitting(join, flow.counters)
+    judge, splitter = DelayEstimator(round(rtt * 1000)), Splitter(stamped=True)
+    stream = DatagramStream(relay.poller, tunnel.sock, framing, splitter, flow.counters, judge=judge)
+    stream.start(flow.from_far, flow.close, unsent=unsent)
+    flow.attach(stream)
 
 
 class RawIdleConnection(SilentConnection):

@@ -1,59 +1,42 @@
 """Tunnel connections of transport tcp between two ends with session keys.
 
-The announcement of the target is a sealed record. What follows is in clear (``SealedRawIdle``), or everything is
-records (``RecordIdle``), as both ends have agreed in their handshake.
+The announcement of the target is a sealed record. What follows are blocks in clear (``ClearIdle``), or sealed records
+(``RecordIdle``), as both ends have agreed in their handshake. A connection serves one user after the other.
 
 Importing this module loads ``cryptography``, which takes 10 MB.
 """
 
+import functools
+
+from backhaul.errors import TransportError
+from backhaul.relay.clear_codec import ClearCodec
 from backhaul.relay.codec import LentCodec
 from backhaul.relay.engine import Relay
+from backhaul.relay.flows import Flow
 from backhaul.relay.lent_channel import ServerChannel
 from backhaul.relay.message_channel import MessageChannel
-from backhaul.relay.pair import End
 from backhaul.relay.sealed_codecs import RecordCodec
+from backhaul.relay.spliced import SplicedClient, SplicedRelay, SplicedServer
 from backhaul.security import kinds
-from backhaul.security.records import FirstRecord, Record, RecordError
+from backhaul.security.records import FirstRecord, Record
 from backhaul.transports.base import Arrival
 from backhaul.transports.connection import Connection, SealedConnection
-from backhaul.wire.peer import Feature
+from backhaul.wire import blocks
 
 from .dedicated import CarrierOwner, IdleOwner
 from .messages import LentConnection, MessageArrival, MessageIdle
-from .raw import RawArrival, RawFlowArrival, RawIdle
+from .raw import RawFlowArrival, carry_flow
 from .sealed import ALTERED, MAX_BODY, padded, target_of
-
-
-class SealedRawIdle(RawIdle):
-    """An idle connection on the public end, whose users' bytes are in clear."""
-
-    __slots__ = ("_sealer",)
-
-    def __init__(self, relay: Relay, connection: SealedConnection, owner: CarrierOwner) -> None:
-        super().__init__(relay, connection, owner)
-        self._sealer = connection.seals.sealer
-
-    def _for_user(self, target: str) -> bytes:
-        return self._sealer.frame(kinds.TCP, padded(target))
-
-    def _for_flow(self, target: str) -> bytes:
-        return self._sealer.frame(kinds.UDP, padded(target))
-
-    def _received(self, data: bytes) -> None:
-        """Close the connection: this is no client that returns, because the handshake is over."""
-        del data
-        self._give_up()
 
 
 class RecordIdle(MessageIdle):
     """An idle connection on the public end, whose users' bytes are sealed."""
 
-    __slots__ = ("_opener", "_sealer")
+    __slots__ = ("_seals",)
 
     def __init__(self, relay: Relay, connection: SealedConnection, owner: CarrierOwner) -> None:
         super().__init__(relay, connection, owner)
-        self._sealer = connection.seals.sealer
-        self._opener = connection.seals.opener
+        self._seals = connection.seals
         if connection.received:
             self._refuse()
 
@@ -66,21 +49,19 @@ class RecordIdle(MessageIdle):
         """Do nothing: the kernel keeps the connection alive."""
 
     def _for_user(self, target: str) -> bytes:
-        return self._sealer.frame(kinds.TCP, padded(target))
+        return self._seals.sealer.frame(kinds.TCP, padded(target))
 
     def _for_flow(self, target: str) -> bytes:
-        return self._sealer.frame(kinds.UDP, padded(target))
+        return self._seals.sealer.frame(kinds.UDP, padded(target))
 
     def _message(self, data: bytes) -> bytes:
-        return self._sealer.frame(kinds.DATA, data)
-
-    def _codec(self) -> LentCodec:
-        return RecordCodec(self._sealer, self._opener)
+        return self._seals.sealer.frame(kinds.DATA, data)
 
     def _user_channel(self, unsent: bytes) -> MessageChannel:
-        if not self.peer.supports(Feature.REUSE):
-            return self._channel(unsent)
         return ServerChannel(self._relay, self._sock, self._codec(), self, unsent)
+
+    def _codec(self) -> LentCodec:
+        return RecordCodec(self._seals.sealer, self._seals.opener)
 
     def _received(self, data: bytes) -> None:
         """Close the connection, on which a client sends nothing before the target."""
@@ -88,24 +69,56 @@ class RecordIdle(MessageIdle):
         self._give_up()
 
 
-class SealedRawIdleConnection(LentConnection):
-    """An idle connection on the client, whose users' bytes are in clear."""
+class ClearIdle(RecordIdle):
+    """An idle connection on the public end, whose users' bytes are in clear."""
 
-    __slots__ = ("_first", "_opener")
+    __slots__ = ()
+    joint = SplicedRelay
+
+    def attach_flow(self, flow: Flow) -> bool:
+        """Announce the target and become the flow's far end."""
+        if not self._alive():
+            return False
+        try:
+            rest = self._announce(self._for_flow(flow.target))
+        except OSError:
+            return False
+        carry_flow(self._relay, Connection(self._sock, self.peer), flow, unsent=rest, rtt=self._owner.session.rtt)
+        return True
+
+    def _message(self, data: bytes) -> bytes:
+        return blocks.payload_header(len(data)) + data
+
+    def _user_channel(self, unsent: bytes) -> MessageChannel:
+        return SplicedServer(self._relay, self._sock, self._codec(), self, unsent)
+
+    def _codec(self) -> ClearCodec:
+        return ClearCodec(self._seals)
+
+
+class RecordIdleConnection(LentConnection):
+    """An idle connection on the client, whose users' bytes are sealed."""
+
+    __slots__ = ("_first", "_seals")
 
     def __init__(self, relay: Relay, connection: SealedConnection, owner: IdleOwner) -> None:
         super().__init__(relay, connection, owner)
-        self._opener = connection.seals.opener
+        self._seals = connection.seals
         self._first: FirstRecord | None = None
         if connection.received:
             self._receive_later(connection.received)
 
+    @property
+    def reused(self) -> bool:
+        """True: the connection comes back after a user."""
+        return True
+
     def _received(self, data: bytes) -> None:
-        self._first = self._first or FirstRecord(self._opener, MAX_BODY)
+        self._first = self._first or FirstRecord(self._seals.opener, MAX_BODY)
         try:
             record = self._first.feed(data)
             arrival = self._arrival(record) if record else None
-        except RecordError as error:
+        except TransportError as error:
             self._relay.complaints.warn("record", f"dropped a tunnel connection: {error}; {ALTERED}")
             self._give_up()
             return
@@ -116,34 +129,28 @@ class SealedRawIdleConnection(LentConnection):
             self._owner.addressed(self, arrival)
 
     def _arrival(self, record: Record) -> Arrival:
-        target = target_of(record.kind, record.body)
-        if record.kind == kinds.UDP:
-            return RawFlowArrival(self._relay, Connection(self._sock, self.peer, record.rest), target)
-        end = End(self._sock, self.peer.supports(Feature.HALF_CLOSE))
-        return RawArrival(self._relay, end, target, record.rest)
+        target, datagrams = target_of(record.kind, record.body), record.kind == kinds.UDP
+        codec = RecordCodec(self._seals.sealer, self._seals.opener)
+        make = self._single(codec) if datagrams else self._lent(codec)
+        arrival = MessageArrival(self._relay, codec, make, target, datagrams=datagrams)
+        codec.feed(memoryview(bytearray(record.rest)))
+        return arrival
 
     def _gone(self) -> None:
         self._owner.addressed(self, None)
 
 
-class RecordIdleConnection(SealedRawIdleConnection):
-    """An idle connection on the client, whose users' bytes are sealed."""
+class ClearIdleConnection(RecordIdleConnection):
+    """An idle connection on the client, whose users' bytes are in clear."""
 
-    __slots__ = ("_sealer",)
-
-    def __init__(self, relay: Relay, connection: SealedConnection, owner: IdleOwner) -> None:
-        super().__init__(relay, connection, owner)
-        self._sealer = connection.seals.sealer
-
-    @property
-    def reused(self) -> bool:
-        """True if the connection comes back after a user."""
-        return self.peer.supports(Feature.REUSE)
+    __slots__ = ()
 
     def _arrival(self, record: Record) -> Arrival:
-        target, codec = target_of(record.kind, record.body), RecordCodec(self._sealer, self._opener)
-        datagrams = record.kind == kinds.UDP
-        make = self._lent(codec) if self.reused and not datagrams else self._single(codec)
-        arrival = MessageArrival(self._relay, codec, make, target, datagrams=datagrams)
-        codec.feed(memoryview(bytearray(record.rest)))
+        target = target_of(record.kind, record.body)
+        if record.kind == kinds.UDP:
+            return RawFlowArrival(self._relay, Connection(self._sock, self.peer, record.rest), target)
+        codec = ClearCodec(self._seals)
+        make = functools.partial(SplicedClient, self._relay, self._sock, codec, self)
+        arrival = MessageArrival(self._relay, codec, make, target, joint=SplicedRelay, datagrams=False)
+        codec.feed(memoryview(record.rest))
         return arrival

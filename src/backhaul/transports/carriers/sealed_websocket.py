@@ -16,7 +16,6 @@ from backhaul.security import kinds
 from backhaul.security.records import KIND_SIZE, TAG_SIZE, RecordError, Sealer
 from backhaul.transports.connection import SealedConnection
 from backhaul.wire import websocket
-from backhaul.wire.peer import Feature
 
 from .dedicated import CarrierOwner, IdleOwner
 from .sealed import ALTERED, MAX_BODY, padded, target_of
@@ -43,8 +42,6 @@ class SealedWsIdle(WsIdle):
         return LentWebSocketCodec(self._seals, self._parser, self.peer, masked=False)
 
     def _user_channel(self, unsent: bytes) -> MessageChannel:
-        if not self.peer.supports(Feature.REUSE):
-            return self._channel(unsent)
         self._relay.pings.discard(self)
         return ServerChannel(self._relay, self._sock, self._codec(), self, unsent)
 
@@ -76,8 +73,8 @@ class SealedWsIdleConnection(WsIdleConnection):
 
     @property
     def reused(self) -> bool:
-        """True if the connection comes back after a user."""
-        return self.peer.supports(Feature.REUSE)
+        """True: the connection comes back after a user."""
+        return True
 
     def _on_message(self, opcode: int, payload: bytes) -> None:
         """Read the target. Raises RecordError."""
@@ -86,7 +83,7 @@ class SealedWsIdleConnection(WsIdleConnection):
         plain = self._seals.opener.open(payload)
         target, codec = target_of(plain[0], plain[KIND_SIZE:]), self._codec()
         datagrams = plain[0] == kinds.UDP
-        make = self._lent(codec) if self.reused and not datagrams else self._single(codec)
+        make = self._single(codec) if datagrams else self._lent(codec)
         self._addressed(codec, make, target, datagrams=datagrams)
 
     def _codec(self) -> LentCodec:

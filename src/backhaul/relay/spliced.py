@@ -1,0 +1,257 @@
+"""A socket joined with a channel of blocks, between which the kernel moves bulk.
+
+Small reads are copied, as in any framed relay. A read that fills a block means bulk: the next bytes go into a pipe,
+whose number of bytes is known before their header is sent. The other end splices as many bytes as the header has
+announced, and reads the next header alone.
+"""
+
+import os
+import socket
+from typing import Final
+
+from backhaul.net.pipes import PIPE_SIZE, Pipe, PipePool
+from backhaul.net.poller import WOULD_BLOCK, reason
+from backhaul.wire.blocks import HEADER_SIZE
+
+from .clear_codec import ClearCodec
+from .direction import COPY_SIZE, SPLICE_FLAGS
+from .engine import Relay
+from .framed import FramedRelay
+from .lent_channel import ClientChannel, Lender, LentChannel, ServerChannel
+from .message_channel import IN
+from .outcome import Done, Ending
+from .traffic import Traffic
+
+_HEADER: Final = IN[:HEADER_SIZE]
+_PAYLOAD_FOLLOWS: Final = getattr(socket, "MSG_MORE", 0)
+
+
+class Load:
+    """Bytes in a pipe on their way to a socket; owns the pipe until it is empty."""
+
+    __slots__ = ("_pipe", "_pool", "left")
+
+    def __init__(self, pool: PipePool, pipe: Pipe, count: int) -> None:
+        self._pool = pool
+        self._pipe = pipe
+        self.left = count
+
+    def pour(self, sock: socket.socket) -> int:
+        """Move bytes to ``sock``; return their number, 0 if it takes none now. Raises OSError."""
+        try:
+            moved = os.splice(self._pipe.reader, sock.fileno(), self.left, flags=SPLICE_FLAGS)
+        except WOULD_BLOCK:
+            return 0
+        self.left -= moved
+        if not self.left:
+            self._pool.give(self._pipe)
+        return moved
+
+    def drop(self) -> None:
+        """Give up what is left."""
+        if self.left:
+            self.left = 0
+            self._pool.discard(self._pipe)
+
+
+_NOTHING: Final = Load(PipePool(), Pipe(-1, -1), 0)
+
+
+def _fill(pool: PipePool, pipe: Pipe, sock: socket.socket, most: int) -> Load:
+    """Move up to ``most`` bytes of ``sock`` into ``pipe``. At the end of the stream it stays empty. Raises OSError."""
+    try:
+        count = os.splice(sock.fileno(), pipe.writer, most, flags=SPLICE_FLAGS)
+    except OSError:
+        pool.give(pipe)
+        raise
+    if not count:
+        pool.give(pipe)
+    return Load(pool, pipe, count)
+
+
+class SplicingChannel(LentChannel):
+    """A connection of blocks, whose large ones the kernel moves."""
+
+    __slots__ = ("_bulk", "_later", "_load")
+    _codec: ClearCodec
+    _consumer: "SplicedRelay | None"
+
+    def __init__(
+        self, relay: Relay, conn: socket.socket, codec: ClearCodec, lender: Lender, unsent: bytes = b""
+    ) -> None:
+        super().__init__(relay, conn, codec, lender, unsent)
+        self._bulk = False  # the last read was full, and more of its block is to come
+        self._load = _NOTHING  # the block that is being sent
+        self._later = b""  # what is sent after it
+
+    def send_load(self, load: Load) -> None:
+        """Send a block; takes over the load."""
+        self._transmit(self._codec.header(load.left), _PAYLOAD_FOLLOWS)
+        if self.broken:
+            load.drop()
+            return
+        self._load = load
+        if not self.blocked:
+            self._pour()
+            if self._load.left and not self.broken:
+                self.blocked = True
+                self._relay.poller.on_writable(self._conn, self._writable)
+
+    def feed(self, data: memoryview) -> None:
+        """Parse bytes of the connection."""
+        super().feed(data)
+        self._bulk = len(data) >= COPY_SIZE and self._codec.left >= COPY_SIZE and self._relay.splicing
+
+    @property
+    def moved(self) -> int:
+        """A number that rises with each byte that the peer acknowledges while the channel lingers."""
+        return super().moved - self._load.left
+
+    def _readable(self, memory: memoryview = IN) -> None:
+        if not self._bulk:
+            super()._readable(memory)
+            return
+        if not self._codec.left:
+            super()._readable(_HEADER)
+        if not (self.broken or self._ended):
+            self._read_bulk(memory)
+
+    def _read_bulk(self, memory: memoryview) -> None:
+        pipes, left = self._relay.pipes, self._codec.left
+        self._bulk = left >= COPY_SIZE
+        if self._bulk and self._consumer and (pipe := pipes.take()):
+            self._splice(self._consumer, pipe, left)
+        else:
+            super()._readable(memory)
+
+    def _splice(self, consumer: "SplicedRelay", pipe: Pipe, left: int) -> None:
+        try:
+            load = _fill(self._relay.pipes, pipe, self._conn, min(left, PIPE_SIZE))
+        except WOULD_BLOCK:
+            return
+        except OSError as error:
+            self._lost(reason(error))
+            return
+        count = load.left
+        if not count:
+            self._ended = True
+            self._closed()
+            return
+        self._codec.skip(count)
+        self._bulk = count >= COPY_SIZE or count == left
+        self._unread += count
+        consumer.on_load(load)
+        self.settle()
+
+    def _transmit(self, data: memoryview | bytes, flags: int = 0) -> None:
+        if self._load.left and not self.broken:
+            self._later += data
+        else:
+            super()._transmit(data, flags)
+
+    def _pour(self) -> None:
+        try:
+            self._load.pour(self._conn)
+        except OSError as error:
+            self._lost(reason(error))
+
+    def _writable(self) -> None:
+        if self._backlog:
+            super()._writable()
+        else:
+            self._drained()
+
+    def _drained(self) -> None:
+        if self._load.left:
+            self._pour()
+        if self.broken or self._load.left:
+            return
+        if self._later:  # sent when the connection is writable again, which is reported
+            self._backlog, self._later = bytearray(self._later), b""
+        else:
+            super()._drained()
+
+    def _release(self, *, reset: bool = False) -> None:
+        self._load.drop()
+        super()._release(reset=reset)
+
+
+class SplicedRelay(FramedRelay):
+    """A user's or target's socket, joined with a channel of blocks."""
+
+    __slots__ = ("_load",)
+    channel: SplicingChannel
+
+    def __init__(
+        self,
+        relay: Relay,
+        channel: SplicingChannel,
+        sock: socket.socket,
+        traffic: Traffic,
+        done: Done | None,
+        *,
+        towards_user: bool,
+    ) -> None:
+        super().__init__(relay, channel, sock, traffic, done, towards_user=towards_user)
+        self._load = _NOTHING  # payload that waits for the socket
+
+    def on_load(self, load: Load) -> None:
+        """Write payload; takes over the load."""
+        self._load = load
+        self._pour()
+        if self._load.left:
+            self._relay.poller.on_writable(self._sock, self._writable)
+
+    def _read(self, limit: int) -> None:
+        if self._bulk and self._relay.splicing and (pipe := self._relay.pipes.take()):
+            self._splice(pipe)
+        else:
+            super()._read(limit)
+
+    def _splice(self, pipe: Pipe) -> None:
+        try:
+            load = _fill(self._relay.pipes, pipe, self._sock, PIPE_SIZE)
+        except WOULD_BLOCK:
+            return
+        except OSError:
+            self.sock_reset()
+            return
+        if not load.left:
+            self._socket_over()
+            return
+        self._bulk = load.left >= COPY_SIZE
+        self._took(load.left)
+        self.channel.send_load(load)
+
+    def _pour(self) -> None:
+        try:
+            self._count(self._load.pour(self._sock))
+        except OSError:
+            self.sock_reset()
+
+    def _writable(self) -> None:
+        if not self._load.left:
+            super()._writable()
+            return
+        self._pour()
+        if self.closed or self._load.left:
+            return
+        self._relay.poller.ignore_writable(self._sock)
+        self.channel.settle()
+        self._after_delivery()
+
+    def _end(self, ending: Ending, *, tell: bool = True) -> None:
+        self._load.drop()
+        super()._end(ending, tell=tell)
+
+
+class SplicedClient(ClientChannel, SplicingChannel):
+    """The client's end of a connection of blocks."""
+
+    __slots__ = ()
+
+
+class SplicedServer(ServerChannel, SplicingChannel):
+    """The server's end of a connection of blocks."""
+
+    __slots__ = ()
