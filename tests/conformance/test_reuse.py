@@ -29,7 +29,7 @@ class Way(NamedTuple):
         return self.transport + "-sealed" * bool(self.lines)
 
 
-WAYS = [Way("ws", ""), Way("wss", ""), Way("tcp", "encryption = true"), Way("ws", "encryption = true")]
+WAYS = [Way("tcp", ""), Way("ws", ""), Way("wss", ""), Way("tcp", "encryption = true"), Way("ws", "encryption = true")]
 
 
 @dataclass

@@ -72,7 +72,7 @@ def _fill(pool: PipePool, pipe: Pipe, sock: socket.socket, most: int) -> Load:
 class SplicingChannel(LentChannel):
     """A connection of blocks, whose large ones the kernel moves."""
 
-    __slots__ = ("_bulk", "_later", "_load")
+    __slots__ = ("_bulk", "_load")
     _codec: ClearCodec
     _consumer: "SplicedRelay | None"
 
@@ -80,9 +80,8 @@ class SplicingChannel(LentChannel):
         self, relay: Relay, conn: socket.socket, codec: ClearCodec, lender: Lender, unsent: bytes = b""
     ) -> None:
         super().__init__(relay, conn, codec, lender, unsent)
-        self._bulk = False  # the last read was full, and more of its block is to come
+        self._bulk = False  # blocks are large, and arrive faster than they are read
         self._load = _NOTHING  # the block that is being sent
-        self._later = b""  # what is sent after it
 
     def send_load(self, load: Load) -> None:
         """Send a block; takes over the load."""
@@ -100,7 +99,7 @@ class SplicingChannel(LentChannel):
     def feed(self, data: memoryview) -> None:
         """Parse bytes of the connection."""
         super().feed(data)
-        self._bulk = len(data) >= COPY_SIZE and self._codec.left >= COPY_SIZE and self._relay.splicing
+        self._bulk = len(data) >= COPY_SIZE and self._codec.announced >= COPY_SIZE and self._relay.splicing
 
     @property
     def moved(self) -> int:
@@ -114,14 +113,18 @@ class SplicingChannel(LentChannel):
         if not self._codec.left:
             super()._readable(_HEADER)
         if not (self.broken or self._ended):
-            self._read_bulk(memory)
+            self._read_block(memory)
 
-    def _read_bulk(self, memory: memoryview) -> None:
-        pipes, left = self._relay.pipes, self._codec.left
-        self._bulk = left >= COPY_SIZE
-        if self._bulk and self._consumer and (pipe := pipes.take()):
+    def _read_block(self, memory: memoryview) -> None:
+        """Read the rest of a large block, and nothing after it."""
+        left = self._codec.left
+        if left >= COPY_SIZE and self._consumer and (pipe := self._relay.pipes.take()):
             self._splice(self._consumer, pipe, left)
+        elif left and self._codec.announced >= COPY_SIZE:
+            super()._readable(memory[:left])
+            self._bulk = not self._codec.left
         else:
+            self._bulk = False
             super()._readable(memory)
 
     def _splice(self, consumer: "SplicedRelay", pipe: Pipe, left: int) -> None:
@@ -144,9 +147,7 @@ class SplicingChannel(LentChannel):
         self.settle()
 
     def _transmit(self, data: memoryview | bytes, flags: int = 0) -> None:
-        if self._load.left and not self.broken:
-            self._later += data
-        else:
+        if not self._load.left:  # otherwise the user is reset, and the connection with it
             super()._transmit(data, flags)
 
     def _pour(self) -> None:
@@ -164,11 +165,7 @@ class SplicingChannel(LentChannel):
     def _drained(self) -> None:
         if self._load.left:
             self._pour()
-        if self.broken or self._load.left:
-            return
-        if self._later:  # sent when the connection is writable again, which is reported
-            self._backlog, self._later = bytearray(self._later), b""
-        else:
+        if not (self.broken or self._load.left):
             super()._drained()
 
     def _release(self, *, reset: bool = False) -> None:

@@ -54,11 +54,13 @@ def encode(kind: int, body: bytes = b"") -> bytes:
 class BlockReader(ABC):
     """Splits a byte stream into blocks, however its bytes are cut. Payload is passed on in pieces, without a copy."""
 
-    __slots__ = ("_rest", "left")
+    __slots__ = ("_rest", "announced", "left")
 
     def __init__(self) -> None:
+        self.announced = 0
+        """Bytes of the last block of payload."""
         self.left = 0
-        """Bytes of the present block of payload that have not arrived yet."""
+        """Bytes of it that have not arrived yet."""
         self._rest = b""  # the beginning of a header or of another block
 
     @abstractmethod
@@ -92,7 +94,7 @@ class BlockReader(ABC):
             else:
                 header: int = _HEADER.unpack_from(data, at)[0]
                 if header <= _MOST_LEFT:
-                    self.left = header
+                    self.left = self.announced = header
                     at += HEADER_SIZE
                 else:
                     at = self._gather(data, at)
@@ -107,7 +109,7 @@ class BlockReader(ABC):
             return len(data)
         header: int = _HEADER.unpack_from(rest)[0]
         if header <= _MOST_LEFT:
-            self._rest, self.left = b"", header
+            self._rest, self.left, self.announced = b"", header, header
             return after
         return self._gather_body(data, after, rest)
 

@@ -1,0 +1,142 @@
+"""Bulk between a socket and a connection of blocks, which the kernel moves: what it takes in part, and what breaks."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import pytest
+from tests.support.net import Peer, fill, until
+from tests.support.sealed_carriers import KINDS, TARGET, Speaker, Stage
+from tests.support.stage import running_relay
+from tests.support.tunnel import Net
+
+from backhaul.relay.direction import COPY_SIZE
+from backhaul.relay.engine import Relay
+from backhaul.relay.outcome import Ending
+from backhaul.relay.traffic import Meter, Traffic
+from backhaul.transports.user import User
+
+pytestmark = pytest.mark.both_loops
+
+(TCP,) = (kind for kind in KINDS if not (kind.http or kind.payload))
+BULK = os.urandom(3_000_001)
+SMALL = 1 << 13  # bytes of a socket's buffer
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[Relay]:
+    async with running_relay() as relay:
+        yield relay
+
+
+@pytest.fixture
+async def stage(net: Net, relay: Relay) -> Stage:
+    return Stage(net, relay)
+
+
+class Ends(NamedTuple):
+    """The far sockets of a user, of the tunnel connection and of its server, played by the test."""
+
+    user: Peer
+    tunnel: Peer
+    client: Speaker
+
+
+async def server_end(stage: Stage, *, buffer: int = 0) -> Ends:
+    """Return the server's end of a connection with a user, whose sockets may have a small ``buffer``."""
+    carrier, far = await stage.server(TCP)
+    user, sock = await stage.net.pair()
+    for each in (user.sock, sock.sock) if buffer else ():
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    assert carrier.attach(User(sock.sock, TARGET, b"", Traffic(Meter(), Meter()), stage.outcomes.append))
+    await TCP.receive_target(far)
+    return Ends(user, far, Speaker(TCP, stage.seals(TCP)[1].sealer, masked=False))
+
+
+async def payload(tunnel: Peer, count: int) -> bytes:
+    """Return ``count`` bytes of payload."""
+    received = b""
+    while len(received) < count:
+        block = await TCP.receive(tunnel)
+        assert block[0] == 0
+        received += block[4:]
+    return received
+
+
+async def test_a_large_block_reaches_a_user_with_little_room(stage: Stage) -> None:
+    ends = await server_end(stage, buffer=SMALL)
+    sending = asyncio.create_task(ends.tunnel.send(ends.client.data(BULK) + ends.client.end()))
+    assert await ends.user.receive(len(BULK)) == BULK
+    await sending
+    assert await ends.user.receive_all() == b""
+
+
+async def test_bulk_of_a_user_waits_for_the_connection_in_order(stage: Stage) -> None:
+    ends = await server_end(stage)
+    sent = await fill(ends.user)
+    ends.user.shut_write()
+    received = await payload(ends.tunnel, sent)
+    assert len(received) == sent
+    assert await TCP.receive(ends.tunnel) == ends.client.end()
+
+
+async def test_a_large_block_may_come_in_small_pieces(stage: Stage) -> None:
+    ends = await server_end(stage)
+    data = ends.client.data(BULK) + ends.client.data(b"small") + ends.client.end()
+    for size in (COPY_SIZE * 3, 100, COPY_SIZE * 3, 1):
+        await ends.tunnel.send(data[:size])
+        data = data[size:]
+        await asyncio.sleep(0)
+    sending = asyncio.create_task(ends.tunnel.send(data))
+    assert await ends.user.receive_all() == BULK + b"small"
+    await sending
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_connection_that_is_cut_within_a_block_resets_its_user(stage: Stage, *, reset: bool) -> None:
+    ends = await server_end(stage)
+    await ends.tunnel.send(ends.client.data(BULK)[: len(BULK) // 2])
+    await ends.user.receive(COPY_SIZE * 4)
+    ends.tunnel.reset() if reset else ends.tunnel.close()
+    assert not await ends.user.closed()
+    assert [outcome.ending for outcome in stage.outcomes] == [Ending.LOST]
+
+
+async def test_a_user_who_leaves_within_a_block_resets_the_other_end(stage: Stage) -> None:
+    ends = await server_end(stage, buffer=SMALL)
+    await ends.tunnel.send(ends.client.data(BULK)[: COPY_SIZE * 8])
+    await ends.user.receive(COPY_SIZE * 6)
+    ends.user.reset()
+    assert await TCP.receive(ends.tunnel) == ends.client.reset()
+    await ends.tunnel.closed()
+    await until(lambda: stage.gone)
+
+
+async def test_a_user_who_resets_while_bulk_waits_closes_the_connection(stage: Stage) -> None:
+    ends = await server_end(stage)
+    await fill(ends.user)
+    ends.user.reset()
+    await ends.tunnel.closed()
+    await until(lambda: stage.gone)
+
+
+async def test_without_pipes_bulk_is_copied(stage: Stage) -> None:
+    stage.relay.pipes.max_lent = 0
+    ends = await server_end(stage)
+    sending = asyncio.gather(ends.user.send(BULK), ends.tunnel.send(ends.client.data(BULK)))
+    assert await ends.user.receive(len(BULK)) == BULK
+    assert await payload(ends.tunnel, len(BULK)) == BULK
+    await sending
+    assert not stage.relay.pipes.lent
+
+
+async def test_pipes_are_returned(stage: Stage) -> None:
+    ends = await server_end(stage, buffer=SMALL)
+    await ends.tunnel.send(ends.client.data(BULK)[: COPY_SIZE * 8])
+    await ends.user.receive(COPY_SIZE * 5)
+    await fill(ends.user)
+    stage.relay.close()
+    assert not stage.relay.pipes.lent
