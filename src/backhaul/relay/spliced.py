@@ -199,6 +199,11 @@ class SplicedRelay(FramedRelay):
         if self._load.left:
             self._relay.poller.on_writable(self._sock, self._writable)
 
+    def end(self, ending: Ending, *, tell: bool = True) -> None:
+        """Close both sides; ``tell`` the peer of a reset. Later calls do nothing."""
+        self._load.drop()
+        super().end(ending, tell=tell)
+
     def _read(self, limit: int) -> None:
         if self._bulk and self._relay.splicing and (pipe := self._relay.pipes.take()):
             self._splice(pipe)
@@ -236,10 +241,6 @@ class SplicedRelay(FramedRelay):
         self._relay.poller.ignore_writable(self._sock)
         self.channel.settle()
         self._after_delivery()
-
-    def _end(self, ending: Ending, *, tell: bool = True) -> None:
-        self._load.drop()
-        super()._end(ending, tell=tell)
 
 
 class SplicedClient(ClientChannel, SplicingChannel):
