@@ -110,7 +110,7 @@ async def test_every_user_of_random_lives_gets_exactly_its_own_bytes(way_net: Ne
     listener = way_net.listen()
     crowd = Crowd(listener)
     site = await started(way_net, way.lines, listener.port)
-    coming, unclean = lives(750), sum(not life.clean for life in lives(750))
+    coming, unclean = lives(300), sum(not life.clean for life in lives(300))
 
     async def users() -> None:
         for life in coming:
