@@ -105,7 +105,7 @@ async def served(tunnel: Tunnel, index: int) -> bool:
 
 
 RELAYS = dict.fromkeys(("tcpmux", "wsmux", "wssmux"), "Link FramedRelay") | {
-    "tcp": "Direction",
+    "tcp": "MessageChannel FramedRelay",
     "ws": "MessageChannel FramedRelay",
     "wss": "MessageChannel FramedRelay",
 }
@@ -138,7 +138,7 @@ async def test_in_the_data_path(case: Case, saboteur: type[Saboteur], towards: s
 
 IDLE = [
     *(Case(transport, "ControlChannel", "client") for transport in BUILT),
-    Case("tcp", "SealedRawIdleConnection", "client"),
+    Case("tcp", "ClearIdleConnection", "client"),
     *(Case(transport, "WsIdleConnection", "client") for transport in ("ws", "wss")),
     *(Case(transport, "Acceptor", "server") for transport in ("tcp", "tcpmux", "wss")),
     *(Case(transport, "Lobby", "server") for transport in ("tcp", "ws")),

@@ -18,6 +18,7 @@ from backhaul.security.noise import KEY_SIZE, Initiator, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.transports.auth import Security
 from backhaul.transports.doors.handshake import Seen
+from backhaul.wire.blocks import HEADER_SIZE, payload_header
 from backhaul.wire.frames import Sealed, encode
 from backhaul.wire.messages import encode_refusal
 from backhaul.wire.peer import EXTENSIONS
@@ -298,7 +299,7 @@ class TestAdmission:
         user = await public.user()
         assert await target_on(carrier, opener) == (kinds.TCP, TARGET.encode(), b"")
         await user.send(b"hello")
-        assert await carrier.receive(5) == b"hello"
+        assert await carrier.receive(HEADER_SIZE + 5) == payload_header(5) + b"hello"
 
     @pytest.mark.parametrize("source", ["", OTHER_ADDRESS])
     async def test_byte_by_byte(self, public: Public, source: str) -> None:

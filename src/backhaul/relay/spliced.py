@@ -222,7 +222,11 @@ class SplicedRelay(FramedRelay):
             self._socket_over()
             return
         self._bulk = load.left >= COPY_SIZE
-        self._took(load.left)
+        try:
+            self._took(load.left)
+        except BaseException:  # the pipe has no other owner yet
+            load.drop()
+            raise
         self.channel.send_load(load)
 
     def _pour(self) -> None:
