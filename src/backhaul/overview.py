@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from backhaul.addresses import address_text, port_name
-from backhaul.monitor.connections import Connections, ConnectionStatus
+from backhaul.monitor.connections import TCP, UDP, Connections, ConnectionStatus
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.status import NO_CLIENT, OTHERS, PortStatus, Status
 from backhaul.state import ClientState, PortState, Selection, ServerState, State, TargetState, UserState
@@ -36,7 +36,7 @@ def connections(users: Callable[[], Iterator[UserState]], close: Callable[[Selec
 def _connection(user: UserState) -> ConnectionStatus:
     return ConnectionStatus(
         id=user.number,
-        protocol="udp" if user.datagrams else "tcp",
+        protocol=UDP if user.datagrams else TCP,
         since=round(time.time() - user.age, 3),
         user=address_text(user.host, user.port),
         port=port_name(user.bind_host, user.bind_port) if user.bind_host or user.bind_port else "",

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from backhaul.monitor.connections import ConnectionStatus
+from backhaul.monitor.connections import UDP, ConnectionStatus
 from backhaul.state import Selection
 from backhaul.system.log import escape
 from backhaul.system.programs import Document, Programs
@@ -67,7 +67,7 @@ COLUMNS: Final = {
     "client": Column("client", lambda row: row.connection.client, lambda row: row.connection.client),
     "carrier": Column(
         "carrier",
-        lambda row: f"{row.connection.carrier}, UDP" if row.connection.protocol == "udp" else row.connection.carrier,
+        lambda row: f"{row.connection.carrier}, UDP" if row.connection.protocol == UDP else row.connection.carrier,
         lambda row: row.connection.carrier,
     ),
 }

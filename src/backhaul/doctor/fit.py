@@ -96,7 +96,7 @@ def _remedy(silence: Silence, config: ClientConfig) -> str:
     if silence.status and not config.facts.http:
         return "set the transport of the server, ws, wss, wsmux or wssmux, or correct the port"
     if silence.status == _BAD_REQUEST and not config.facts.tls:
-        return f'set transport = "{config.transport.replace("ws", "wss")}" if the server speaks TLS'
+        return f'set transport = "{config.facts.twin}" if the server speaks TLS'
     if silence.status == _SWITCHED:
         return "let the proxy in between pass cookies, or correct the address"
     if config.facts.http:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from backhaul.config import ClientConfig
+from backhaul.errors import BackhaulError
 
 from . import names, reach
 from .circumstances import Circumstances, Spare
@@ -21,7 +22,7 @@ _MOST_BEFORE: Final = 1024  # bytes before the cookie: a PROXY header
 _START: Final = 0.25  # of the time, before the bytes count
 
 
-class Failure(Exception):  # noqa: N818 - a result, no defect
+class Failure(BackhaulError):  # noqa: N818 - a result, no defect
     """The end of the measurement."""
 
     def __init__(self, text: str, remedy: str) -> None:

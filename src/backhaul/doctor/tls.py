@@ -4,6 +4,7 @@ import ssl
 from typing import Final
 
 from backhaul.config import ClientConfig
+from backhaul.errors import BackhaulError
 from backhaul.net.tls import explain
 
 from .certificates import Certificate, dates, read
@@ -21,7 +22,7 @@ _ISSUERS: Final = frozenset({2, 18, 19, 20, 21})
 DATED: Final = frozenset({_EARLY, _EXPIRED})
 
 
-class Refusal(Exception):  # noqa: N818 - a result that ends the check, no defect
+class Refusal(BackhaulError):  # noqa: N818 - a result that ends the check, no defect
     """The end of the check: the client can't use this server's TLS."""
 
     def __init__(self, finding: Finding, *, dated: bool = False) -> None:
@@ -74,8 +75,8 @@ async def _verify(opener: Opener, certificate: Certificate) -> None:
 
 def _remedy(error: OSError, config: ClientConfig) -> str:
     if isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS:
-        plain = config.transport.replace("wss", "ws")
-        return f'the server speaks no TLS on this port: set transport = "{plain}" if it runs that, or correct the port'
+        plain = f'set transport = "{config.facts.twin}" if it runs that, or correct the port'
+        return f"the server speaks no TLS on this port: {plain}"
     return f"does the server run {config.transport} on this port, without something in between that ends TLS?"
 
 

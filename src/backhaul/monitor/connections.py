@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, Literal, Never
+from typing import Final, Never
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +12,8 @@ from backhaul.state import Selection
 
 SLICE: Final = 200
 """Rows between two pauses: 2 ms of CPU time."""
+TCP: Final = "tcp"
+UDP: Final = "udp"
 SLICE_OF_CLOSED: Final = 100
 """Users between two pauses while users are closed."""
 
@@ -21,7 +23,8 @@ class ConnectionStatus(Struct, frozen=True, gc=False):
 
     id: int
     """Unique in the process."""
-    protocol: Literal["tcp", "udp"]
+    protocol: str
+    """The user's own protocol, TCP or UDP, in lower case."""
     since: float
     """The user's arrival, in seconds since 1970, UTC."""
     user: str

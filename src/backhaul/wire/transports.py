@@ -16,6 +16,8 @@ class Transport:
     http: bool = False
     """True if connections begin with an HTTP upgrade; otherwise they are raw."""
     tls: bool = False
+    twin: str = ""
+    """The transport that differs in TLS alone; empty if there is none."""
     mux: bool = False
     """True if users share smux sessions."""
     datagrams: bool = False
@@ -32,9 +34,9 @@ TRANSPORTS: Final[dict[str, Transport]] = {
         Transport(name="tcp", carrier="tcp", rtt=True, proxied_by_v072=True),
         Transport(name="tcpmux", carrier="tcpmux", mux=True, proxied_by_v072=True),
         Transport(name="udp", carrier="udp", datagrams=True, rtt=True),
-        Transport(name="ws", carrier="ws", http=True),
-        Transport(name="wss", carrier="ws", http=True, tls=True),
-        Transport(name="wsmux", carrier="wsmux", http=True, mux=True, proxied_by_v072=True),
-        Transport(name="wssmux", carrier="wsmux", http=True, tls=True, mux=True, proxied_by_v072=True),
+        Transport(name="ws", carrier="ws", http=True, twin="wss"),
+        Transport(name="wss", carrier="ws", http=True, tls=True, twin="ws"),
+        Transport(name="wsmux", carrier="wsmux", http=True, twin="wssmux", mux=True, proxied_by_v072=True),
+        Transport(name="wssmux", carrier="wsmux", http=True, tls=True, twin="wsmux", mux=True, proxied_by_v072=True),
     )
 }
