@@ -82,9 +82,9 @@ def test_a_line_of_text_has_a_word_for_each_field() -> None:
 
 def test_the_time_of_a_line() -> None:
     stamp = Stamp()
-    assert stamp(1_700_000_000.25) == "2023-11-14T22:13:20.250Z"
-    assert stamp(1_700_000_000.5) == "2023-11-14T22:13:20.500Z"
-    assert stamp(1_700_000_001.0) == "2023-11-14T22:13:21.000Z"
+    assert stamp(1_700_000_000.25) == b"2023-11-14T22:13:20.250Z"
+    assert stamp(1_700_000_000.5) == b"2023-11-14T22:13:20.500Z"
+    assert stamp(1_700_000_001.0) == b"2023-11-14T22:13:21.000Z"
 
 
 async def test_lines_are_written_in_order_and_the_last_ones_at_the_end(sink: Sink) -> None:

@@ -21,6 +21,8 @@ class Ending(Enum):
     NOT_CARRIED = "no tunnel connection was free"
     CLOSED = "closed by the administrator"
 
+    __hash__ = object.__hash__  # that of Enum is Python code, and each user causes several look-ups
+
     @property
     def orderly(self) -> bool:
         """True if both ends are closed in order, without a reset."""
