@@ -12,7 +12,7 @@ from backhaul.net.tls import ServerTls
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
-from backhaul.state import Selection, ServerState, SessionState, UserState
+from backhaul.state import Selection, ServerState, SessionState, UserState, UserTimesState
 from backhaul.system.memory import backlog_limit
 from backhaul.transports.auth import UNNAMED, Credentials
 from backhaul.transports.base import ServerTransport
@@ -97,6 +97,11 @@ class Server:
     def close_users(self, selection: Selection) -> Iterator[bool]:
         """Reset the chosen users, one by one; yield for each user whether it was chosen."""
         return self.tunnel.roll.close(selection)
+
+    def user_times(self) -> Iterator[UserTimesState]:
+        """Return the times of TCP users by port and client; pauses in between do no harm."""
+        for port in list(self.tunnel.ports.all.values()):
+            yield from port.time_states()
 
     async def reconfigure(self, new: ServerConfig, change: Change) -> None:
         """Apply ``change``, which leads to ``new``; users in flight stay.

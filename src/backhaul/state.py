@@ -84,6 +84,30 @@ class PortState(Struct, frozen=True, gc=False):
     datagrams_dropped: int
 
 
+class HistogramState(Struct, frozen=True, gc=False):
+    """The counts of a histogram."""
+
+    bounds: tuple[float, ...]
+    """The upper bounds of all buckets but the last, which has none."""
+    counts: tuple[int, ...]
+    """The values in each bucket alone."""
+    total: float
+    """The sum of all values."""
+
+
+class UserTimesState(Struct, frozen=True, gc=False):
+    """The times of TCP users of one port and one client, in seconds; counters start at 0 with the port."""
+
+    bind_host: str
+    bind_port: int
+    client: str
+    """The name of the client; empty for the one without a name."""
+    waiting: HistogramState
+    """From the arrival until a carrier was found, of those users for whom one was."""
+    duration: HistogramState
+    """From the arrival to the end, of all users who have left."""
+
+
 class TargetState(Struct, frozen=True, gc=False):
     """A target that the client dials; counters start at 0 with the program."""
 

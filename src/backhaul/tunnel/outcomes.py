@@ -53,6 +53,7 @@ class Outcomes:
         """
         self.transport = transport
         self.client = ""  # name or address of the client that connected last
+        self.client_name = ""  # of the same client, empty without one
         self.report: Report | None = None  # learns of each user who has left
         self.unanswered = 0
         self.last_user = -math.inf  # arrival of the last user, by the loop's clock
@@ -68,10 +69,15 @@ class Outcomes:
         self.last_user = now = self._loop.time()
         return ServedUser(self, port, address, now)
 
+    def carried(self, port: Port, seconds: float) -> None:
+        """Note that a user has found a carrier after so many seconds."""
+        port.times_of(self.client_name).waiting.observe(seconds)
+
     def ended(self, user: "ServedUser", outcome: Outcome) -> None:
         """Judge the end of a user of ``expect``."""
         user.port.open -= 1
         seconds = self._loop.time() - user.since
+        user.port.times_of(self.client_name).duration.observe(seconds)
         if self.report:
             self.report(user.end(outcome, seconds))
         if outcome.sent:

@@ -15,8 +15,9 @@ from backhaul.net.poller import Poller, reason
 from backhaul.net.sockets import SocketOptions
 from backhaul.net.udp import Counters
 from backhaul.relay.traffic import Meter, Traffic
-from backhaul.state import PortState
+from backhaul.state import PortState, UserTimesState
 
+from .histogram import UserTimes
 from .retries import Retries
 from .timings import Timings
 
@@ -36,6 +37,7 @@ class Port:
         "problem",
         "refused",
         "target_refused",
+        "times",
         "total",
         "traffic",
         "udp",
@@ -51,6 +53,7 @@ class Port:
         self.refused = 0  # users closed at once: too many wait, or the machine is out of descriptors
         self.dropped = 0  # users closed because no carrier was free in time
         self.target_refused = 0  # users whose target reset the connection before it sent a byte
+        self.times: dict[str, UserTimes] = {}  # by the name of the client
         self.udp = Counters()  # for UDP users
         self._acceptor: Acceptor | None = None
         self._datagrams: DatagramListener | None = None
@@ -77,6 +80,24 @@ class Port:
             flows=self.udp.flows,
             datagrams_dropped=self.udp.dropped,
         )
+
+    def times_of(self, client: str) -> UserTimes:
+        """Return the times of the users of one client."""
+        times = self.times.get(client)
+        if times is None:
+            self.times[client] = times = UserTimes()
+        return times
+
+    def time_states(self) -> Iterator[UserTimesState]:
+        """Return the times of the users of each client; pauses in between do no harm."""
+        for client, times in list(self.times.items()):
+            yield UserTimesState(
+                bind_host=self.mapping.bind_host,
+                bind_port=self.mapping.bind_port,
+                client=client,
+                waiting=times.waiting.state(),
+                duration=times.duration.state(),
+            )
 
     def listen(
         self,

@@ -240,6 +240,7 @@ class ServerTunnel:
         if session.keys:
             self.fit.agreed()
         self.opened += 1
+        self._outcomes.client_name = session.peer.name
         self._outcomes.client = session.peer.name or session.peer.address
         self._heart.start(self.config.heartbeat, regular=not session.peer.extended)
         self._absence.end()
@@ -267,10 +268,11 @@ class ServerTunnel:
     def carrier_ready(self) -> None:
         """Carry waiting users, oldest first, TCP users before flows."""
         while self._waiting:
-            user = self._waiting.oldest()
-            if not self._assign(user):
+            waiting = self._waiting.oldest()
+            if not self._assign(waiting.user):
                 return
-            self._waiting.discard(user)
+            self._waiting.discard(waiting.user)
+            self._outcomes.carried(waiting.port, self._loop.time() - waiting.since)
         self._flows.carrier_ready()
 
     def _restart(self) -> bool:
@@ -297,6 +299,8 @@ class ServerTunnel:
         self._transport.expect_user(waiting + 1)
         if waiting or not self._assign(user):
             self._wait(user, port, address)
+        else:
+            self._outcomes.carried(port, 0.0)
 
     def _assign(self, user: User) -> bool:
         """Pass the user to the transport; return False if they have to wait. An unexpected error resets the user."""

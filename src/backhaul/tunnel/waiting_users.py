@@ -20,6 +20,7 @@ class Waiting(NamedTuple):
     user: User
     port: Port
     address: tuple[Any, ...]
+    since: float  # by the loop's clock
     patience: float  # seconds
     until: float  # by the loop's clock
 
@@ -58,13 +59,14 @@ class WaitingUsers:
 
     def add(self, user: User, port: Port, address: tuple[Any, ...]) -> None:
         """Let a user wait."""
-        self._users[user] = Waiting(user, port, address, self._patience, self._loop.time() + self._patience)
+        now = self._loop.time()
+        self._users[user] = Waiting(user, port, address, now, self._patience, now + self._patience)
         if self._timer is None:
             self._look_later()
 
-    def oldest(self) -> User:
+    def oldest(self) -> Waiting:
         """Return the user who has waited for longest; call only while one waits."""
-        return next(iter(self._users))
+        return next(iter(self._users.values()))
 
     def discard(self, user: User) -> None:
         """Forget a user; harmless if they do not wait."""

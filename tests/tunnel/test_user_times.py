@@ -1,0 +1,51 @@
+"""The histograms of users' waiting times and connections."""
+
+import pytest
+from tests.support.net import until
+from tests.support.public import Public
+
+from backhaul.state import HistogramState, UserTimesState
+from backhaul.tunnel.histogram import Histogram
+
+
+def times(public: Public) -> UserTimesState:
+    (only,) = public.server.user_times()
+    return only
+
+
+def test_a_bucket_includes_its_bound() -> None:
+    histogram = Histogram((1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 2.0, 3.0):
+        histogram.observe(value)
+    assert histogram.state() == HistogramState((1.0, 2.0), (2, 2, 1), 8.0)
+
+
+async def test_a_user_who_finds_a_carrier_waits_for_nothing(public: Public) -> None:
+    await public.client()
+    await public.tunnel_connection()
+    user = await public.user()
+    await until(lambda: list(public.server.user_times()))
+    assert (times(public).waiting.counts[0], times(public).waiting.total) == (1, 0.0)
+    assert sum(times(public).duration.counts) == 0
+    user.reset()
+    await until(lambda: sum(times(public).duration.counts))
+    assert times(public).duration.total > 0
+
+
+async def test_a_user_waits_until_there_is_a_carrier(public: Public) -> None:
+    await public.client()
+    await public.user()
+    await until(lambda: public.server.tunnel.waiting)
+    assert list(public.server.user_times()) == []
+    await public.addressed(await public.tunnel_connection())
+    assert sum(times(public).waiting.counts) == 1
+    assert times(public).waiting.total > 0
+
+
+@pytest.mark.timings(user_patience=0.01)
+async def test_a_user_without_a_carrier_has_a_duration_only(public: Public) -> None:
+    await public.client()
+    await public.user()
+    await until(lambda: list(public.server.user_times()))
+    assert sum(times(public).waiting.counts) == 0
+    assert sum(times(public).duration.counts) == 1
