@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from backhaul.client import Client
 from backhaul.server import Server
 
 POOL = 8
+USERS = int(os.environ.get("BACKHAUL_TEST_USERS", "300"))  # of random lives; a proof takes 100000, and an hour
 CONTROL = 1
 
 
@@ -110,7 +112,7 @@ async def test_every_user_of_random_lives_gets_exactly_its_own_bytes(way_net: Ne
     listener = way_net.listen()
     crowd = Crowd(listener)
     site = await started(way_net, way.lines, listener.port)
-    coming, unclean = lives(300), sum(not life.clean for life in lives(300))
+    coming, unclean = lives(USERS), sum(not life.clean for life in lives(USERS))
 
     async def users() -> None:
         for life in coming:
