@@ -31,6 +31,13 @@ async def tunnel(request: pytest.FixtureRequest, net: Net) -> AsyncIterator[Seal
         yield tunnel
 
 
+@pytest.fixture(params=[(False, True), (True, True), (True, False)], ids=["stream", "messages", "clear messages"])
+async def records(request: pytest.FixtureRequest, net: Net) -> AsyncIterator[SealedTunnel]:
+    messages, payload = request.param
+    async with sealed_tunnel(net, messages=messages, payload=payload) as tunnel:
+        yield tunnel
+
+
 async def exchange(user: Peer, target: Peer, data: bytes = BULK) -> None:
     """Move ``data`` both ways at once."""
     receiving = [asyncio.ensure_future(end.receive(len(data))) for end in (user, target)]
@@ -110,27 +117,27 @@ async def test_keys_change_in_the_middle_of_a_transfer(net: Net) -> None:
         await exchange(await tunnel.user(), await tunnel.target())
 
 
-async def test_bytes_keep_their_order_while_the_connection_is_blocked(tunnel: SealedTunnel) -> None:
-    user, target = await tunnel.user(), await tunnel.target()
-    link = tunnel.links[0]
-    tunnel.down.open.clear()
+async def test_bytes_keep_their_order_while_the_connection_is_blocked(records: SealedTunnel) -> None:
+    user, target = await records.user(), await records.target()
+    link = records.links[0]
+    records.down.open.clear()
     sending = asyncio.ensure_future(user.send(BULK * 5))
     await until(lambda: link.state().unsent)
-    late = await tunnel.user("late:1", b"first bytes")
+    late = await records.user("late:1", b"first bytes")
     await target.send(b"the other direction")
     assert await user.receive(19) == b"the other direction"
-    tunnel.down.open.set()
-    other, arrived = await tunnel.target("late:1"), await target.receive(len(BULK) * 5)
+    records.down.open.set()
+    other, arrived = await records.target("late:1"), await target.receive(len(BULK) * 5)
     assert arrived == BULK * 5
     await late.send(b", and later ones")
     assert await other.receive(27) == b"first bytes, and later ones"
     await sending
 
 
-@pytest.mark.parametrize("size", [FRAMES_AT, FRAMES_AT - 8, MAX_BODY, MAX_BODY + 8, 2 * MAX_BODY + 8])
-async def test_any_number_of_control_frames_goes_before_payload(tunnel: SealedTunnel, size: int) -> None:
-    user, target = await tunnel.user(), await tunnel.target()
-    link = tunnel.links[0]
+@pytest.mark.parametrize("size", [FRAMES_AT, FRAMES_AT - 8, FRAMES_AT - 16, MAX_BODY, MAX_BODY + 8, 2 * MAX_BODY + 8])
+async def test_any_number_of_control_frames_goes_before_payload(records: SealedTunnel, size: int) -> None:
+    user, target = await records.user(), await records.target()
+    link = records.links[0]
     for _ in range(size // HEADER_SIZE):
         link.session.nop()
     await user.send(BULK)
@@ -176,6 +183,20 @@ async def test_messages_that_hold_no_record_end_the_session(
         assert caplog.text.count("closed a session: ") == 1
 
 
+@pytest.mark.parametrize(
+    "message",
+    [encode(TEXT, bytes(100), masked=False), binary(b"GET / HTTP/1.1"), b"\xf2\x00"],
+    ids=["text", "no frame", "no WebSocket"],
+)
+async def test_messages_that_hold_no_frame_end_a_session_in_clear(
+    net: Net, message: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sealed_tunnel(net, payload=False, messages=True) as tunnel:
+        await tunnel.down.inject(binary(b"") + message)
+        await tunnel.over()
+        assert caplog.text.count("closed a session: ") == 1
+
+
 def fragments(number: int, message: bytes) -> list[bytes]:
     """Cut a client's message as a proxy does, mask the parts anew, and ping in between."""
     head = {126: 8, 127: 14}.get(message[1] & 0x7F, 6)
@@ -190,16 +211,21 @@ def masked(first: int, payload: bytes, key: bytes) -> bytes:
     return bytes([first, 0x80 | 127]) + len(payload).to_bytes(8) + key + text
 
 
-async def test_messages_pass_a_proxy_that_cuts_and_masks_them_anew(net: Net) -> None:
-    async with sealed_tunnel(net, messages=True) as tunnel:
+each_payload = pytest.mark.parametrize("payload", [True, False], ids=["sealed", "clear"])
+
+
+@each_payload
+async def test_messages_pass_a_proxy_that_cuts_and_masks_them_anew(net: Net, *, payload: bool) -> None:
+    async with sealed_tunnel(net, payload=payload, messages=True) as tunnel:
         tunnel.up.change = fragments
         user, target = await tunnel.user(), await tunnel.target()
         await exchange(user, target, BULK[:500_000])
         assert frame(PONG, b"ping") in tunnel.down.seen
 
 
-async def test_a_proxy_that_closes_gets_its_answer(net: Net) -> None:
-    async with sealed_tunnel(net, messages=True) as tunnel:
+@each_payload
+async def test_a_proxy_that_closes_gets_its_answer(net: Net, *, payload: bool) -> None:
+    async with sealed_tunnel(net, payload=payload, messages=True) as tunnel:
         user = await tunnel.user()
         await tunnel.target()
         await tunnel.down.inject(frame(CLOSE, b"\x03\xe9going away"))
@@ -208,8 +234,9 @@ async def test_a_proxy_that_closes_gets_its_answer(net: Net) -> None:
         assert tunnel.up.seen.endswith(encode(CLOSE, b"\x03\xe9", masked=True))
 
 
-async def test_a_proxy_that_pings_and_does_not_read_gets_few_answers(net: Net) -> None:
-    async with sealed_tunnel(net, messages=True) as tunnel:
+@each_payload
+async def test_a_proxy_that_pings_and_does_not_read_gets_few_answers(net: Net, *, payload: bool) -> None:
+    async with sealed_tunnel(net, payload=payload, messages=True) as tunnel:
         user, target = await tunnel.user(), await tunnel.target()
         client = tunnel.links[1]
         tunnel.up.open.clear()

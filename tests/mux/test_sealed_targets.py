@@ -17,10 +17,12 @@ from backhaul.wire.smux.frames import HEADER
 TARGET = "secret.example:80"
 
 
-@pytest.fixture(params=[32768, 5], ids=["whole", "cut"])
+@pytest.fixture(params=[(32768, False), (5, False), (32768, True)], ids=["whole", "cut", "messages"])
 async def tunnel(request: pytest.FixtureRequest, net: Net) -> AsyncIterator[SealedTunnel]:
-    """Targets come in one frame, or in several."""
-    async with sealed_tunnel(net, payload=False, mux=Settings(version=2, max_frame=request.param)) as tunnel:
+    """Targets come in one frame, or in several, or in a message."""
+    size, messages = request.param
+    mux = Settings(version=2, max_frame=size)
+    async with sealed_tunnel(net, payload=False, messages=messages, mux=mux) as tunnel:
         yield tunnel
 
 

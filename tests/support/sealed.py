@@ -243,7 +243,7 @@ async def sealed_tunnel(
     for near, far in ((at_server, right), (at_client, left)):  # little memory on the line, so that it is soon full
         near.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 17)
         far.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
-    size = (next_message if messages else next_record) if payload else next_frame
+    size = next_message if messages else next_record if payload else next_frame
     down, up = Direction(right, left, size), Direction(left, right, size)
     client.open()
     ends = (seals(side, payload=payload, epoch=epoch) for side in (Side.CLIENT, Side.SERVER))

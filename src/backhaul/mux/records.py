@@ -1,17 +1,20 @@
-"""The records of a sealed session on its connection: in a byte stream, or each in a WebSocket message of its own.
+"""The records of a session on its connection: in a byte stream, or in WebSocket messages, sealed or in clear.
 
-A record in a message passes proxies, which may cut messages into fragments, mask them anew, and ping both ends.
+Messages pass proxies, which may cut them into fragments, mask them anew, and ping both ends.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
+from backhaul.relay.channel import HEADER_ROOM
 from backhaul.relay.record_messages import RecordMessages
-from backhaul.security.records import HEADER_SIZE, KIND_SIZE, Opener, RecordReader
+from backhaul.security import kinds
+from backhaul.security.records import HEADER_SIZE, KIND_SIZE, Opener, RecordError, RecordReader
 from backhaul.wire import websocket
 
-MAX_HEADER: Final = 16
-"""Bytes of the longest header; with them the record begins at a round number."""
+MAX_HEADER: Final = HEADER_ROOM
+"""Bytes of the longest header, rounded up."""
 
 Take: TypeAlias = Callable[[int, memoryview], None]
 """Takes kind and body of a record; the body is valid until the memory is overwritten that the record arrived in."""
@@ -47,13 +50,12 @@ class StreamRecords(RecordReader):
         return start
 
 
-class MessageRecords:
-    """Records in binary WebSocket messages; ``masked`` is true on the client, whose frames have a mask."""
+class Messages(ABC):
+    """Binary WebSocket messages; ``masked`` is true on the client, whose frames have a mask."""
 
-    __slots__ = ("_collector", "_masked", "_parser", "_take", "answers", "closed")
+    __slots__ = ("_masked", "_parser", "_take", "answers", "closed")
 
-    def __init__(self, opener: Opener, take: Take, *, masked: bool) -> None:
-        self._collector = RecordMessages(opener)
+    def __init__(self, take: Take, *, masked: bool) -> None:
         self._take = take
         self._masked = masked
         self._parser = websocket.FrameParser(self, expect_masked=not masked)
@@ -68,10 +70,9 @@ class MessageRecords:
         """Put the header of a message."""
         return websocket.put_header(buffer, at, size, masked=self._masked)
 
+    @abstractmethod
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
-        """Take a record once it is complete. Raises RecordError."""
-        if plain := self._collector.collect(opcode, piece, message_end=message_end):
-            self._take(plain[0], plain[KIND_SIZE:])
+        """Take a piece of a message. Raises RecordError."""
 
     def on_control(self, opcode: int, payload: bytes) -> None:
         """Answer a ping or a close, which proxies send."""
@@ -80,3 +81,32 @@ class MessageRecords:
         elif opcode == websocket.CLOSE:
             self.answers += websocket.encode(websocket.CLOSE, payload[:2], masked=self._masked)
             self.closed = True
+
+
+class MessageRecords(Messages):
+    """Sealed records, each in a message of its own."""
+
+    __slots__ = ("_collector",)
+
+    def __init__(self, opener: Opener, take: Take, *, masked: bool) -> None:
+        super().__init__(take, masked=masked)
+        self._collector = RecordMessages(opener)
+
+    def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
+        """Take a record once it is complete. Raises RecordError."""
+        if plain := self._collector.collect(opcode, piece, message_end=message_end):
+            self._take(plain[0], plain[KIND_SIZE:])
+
+
+class ClearMessages(Messages):
+    """Bytes in clear, which messages cut anywhere."""
+
+    __slots__ = ()
+
+    def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
+        """Take bytes as they arrive. Raises RecordError."""
+        del message_end
+        if opcode != websocket.BINARY:
+            raise RecordError("a text message in a session")
+        if piece:
+            self._take(kinds.DATA, piece)

@@ -1,5 +1,7 @@
 """Sessions between two ends of this program: all of their bytes sealed, or only the targets of their streams.
 
+On transports with WebSocket their bytes are in messages, in either case.
+
 This module loads ``cryptography``; it is imported when the first peer needs it.
 """
 
@@ -21,7 +23,7 @@ from backhaul.wire.websocket import WebSocketError
 
 from .altered import AlteredError
 from .link import Link, LinkOwner, TargetReader
-from .records import MAX_HEADER, Records, Take
+from .records import MAX_HEADER, ClearMessages, Records, Take
 from .sender import Sender, SenderOwner
 from .stall import StallDetector
 
@@ -36,10 +38,45 @@ _SEALED: Final = shared_buffer(MAX_HEADER + KIND_SIZE + MAX_BODY + TAG_SIZE)  # 
 MakeRecords: TypeAlias = Callable[[Opener, Take], Records]
 
 
-class SealedSender(Sender):
+class RecordSender(Sender):
+    """A sender of records, with bytes in between that belong to none."""
+
+    __slots__ = ("_records",)
+
+    def __init__(
+        self, owner: SenderOwner, relay: "Relay", conn: socket.socket, stall: StallDetector, *, records: Records
+    ) -> None:
+        super().__init__(owner, relay, conn, stall)
+        self._records = records
+
+    def transmit_clear(self, data: bytes) -> None:
+        """Send bytes that belong to no record."""
+        super().transmit(data)
+
+
+class ClearSender(RecordSender):
+    """A sender that puts frames into messages as they are."""
+
+    __slots__ = ()
+
+    def transmit(self, data: memoryview | bytes) -> None:
+        """Send control frames, which are few enough to be copied."""
+        message = bytearray(MAX_HEADER)
+        message += data
+        self._send_message(memoryview(message), MAX_HEADER, len(message))
+
+    def transmit_frames(self, start: int, end: int) -> None:
+        """Send frames in the shared buffer, with room for the header before them."""
+        self._send_message(OUT, start, end)
+
+    def _send_message(self, memory: memoryview, start: int, end: int) -> None:
+        super().transmit(memory[self._records.put_header(memory, start, end - start) : end])
+
+
+class SealedSender(RecordSender):
     """A sender that seals before it sends or keeps, so that records have their numbers in the order of the line."""
 
-    __slots__ = ("_records", "_sealer")
+    __slots__ = ("_sealer",)
 
     def __init__(
         self,
@@ -48,12 +85,11 @@ class SealedSender(Sender):
         conn: socket.socket,
         stall: StallDetector,
         *,
-        sealer: Sealer,
         records: Records,
+        sealer: Sealer,
     ) -> None:
-        super().__init__(owner, relay, conn, stall)
+        super().__init__(owner, relay, conn, stall, records=records)
         self._sealer = sealer
-        self._records = records
 
     def transmit(self, data: memoryview | bytes) -> None:
         """Send control frames, which are few enough to be copied."""
@@ -64,10 +100,6 @@ class SealedSender(Sender):
     def transmit_frames(self, start: int, end: int) -> None:
         """Send frames in the shared buffer; the kind of the record takes the place of the byte before them."""
         self._seal(OUT[start - KIND_SIZE : end])
-
-    def transmit_clear(self, data: bytes) -> None:
-        """Send bytes that belong to no record."""
-        super().transmit(data)
 
     def _seal(self, plain: memoryview) -> None:
         """Send ``plain`` without its first byte; of a long one the last byte sealed gives way to the next kind."""
@@ -81,10 +113,10 @@ class SealedSender(Sender):
             plain = plain[MAX_BODY:]
 
 
-class SealedLink(Link):
-    """A session all of whose bytes are sealed."""
+class RecordLink(Link):
+    """A session whose bytes are records."""
 
-    sender: SealedSender
+    sender: RecordSender
 
     def __init__(
         self,
@@ -95,11 +127,11 @@ class SealedLink(Link):
         owner: LinkOwner,
         *,
         peer: Peer,
-        seals: Seals,
-        make_records: MakeRecords,
+        records: Records,
+        make_sender: Callable[..., RecordSender],
     ) -> None:
-        self._records = make_records(seals.opener, self._take_record)
-        make_sender = functools.partial(SealedSender, sealer=seals.sealer, records=self._records)
+        self._records = records
+        make_sender = functools.partial(make_sender, records=records)
         super().__init__(relay, conn, role, settings, owner, peer=peer, make_sender=make_sender)
         self._fresh = False  # its first bytes are a record: the connection was admitted by an earlier message
 
@@ -133,12 +165,49 @@ class SealedLink(Link):
         self.session.feed(body)
 
 
-class SealedTargetsLink(Link):
-    """A session in clear, whose streams begin with sealed targets.
+class SealedLink(RecordLink):
+    """A session all of whose bytes are sealed."""
+
+    def __init__(
+        self,
+        relay: "Relay",
+        conn: socket.socket,
+        role: Role,
+        settings: Settings,
+        owner: LinkOwner,
+        *,
+        peer: Peer,
+        seals: Seals,
+        make_records: MakeRecords,
+    ) -> None:
+        records = make_records(seals.opener, self._take_record)
+        make_sender = functools.partial(SealedSender, sealer=seals.sealer)
+        super().__init__(relay, conn, role, settings, owner, peer=peer, records=records, make_sender=make_sender)
+
+
+class SealedTargets:
+    """The common part of sessions in clear, whose streams begin with sealed targets.
 
     The number of each is the id of its stream, because the client refuses some streams before it has read their
     targets. Streams are opened in the order of their ids, so a target that arrives twice or elsewhere can't be opened.
     """
+
+    _sealer: Sealer
+    _opener: Opener
+
+    def announce(self, stream: "TunnelStream", target: bytes) -> None:
+        """Begin a stream with its sealed target."""
+        self._sealer.skip_to(stream.id)
+        padded = kinds.pad(target, random.getrandbits(kinds.PADDING_BITS))
+        stream.push(encode_string(self._sealer.seal(padded)))
+
+    def target_reader(self, stream: "TunnelStream") -> TargetReader:
+        """Return what reads the sealed target."""
+        return _SealedTarget(self._opener, stream.id)
+
+
+class SealedTargetsLink(SealedTargets, Link):
+    """A session in clear in a byte stream."""
 
     def __init__(
         self,
@@ -155,15 +224,24 @@ class SealedTargetsLink(Link):
         self._sealer, self._opener = seals.sealer, seals.opener  # without the tuple around them
         self._fresh = False
 
-    def announce(self, stream: "TunnelStream", target: bytes) -> None:
-        """Begin a stream with its sealed target."""
-        self._sealer.skip_to(stream.id)
-        padded = kinds.pad(target, random.getrandbits(kinds.PADDING_BITS))
-        stream.push(encode_string(self._sealer.seal(padded)))
 
-    def target_reader(self, stream: "TunnelStream") -> TargetReader:
-        """Return what reads the sealed target."""
-        return _SealedTarget(self._opener, stream.id)
+class MessageLink(SealedTargets, RecordLink):
+    """A session in clear in WebSocket messages."""
+
+    def __init__(
+        self,
+        relay: "Relay",
+        conn: socket.socket,
+        role: Role,
+        settings: Settings,
+        owner: LinkOwner,
+        *,
+        peer: Peer,
+        seals: Seals,
+    ) -> None:
+        self._sealer, self._opener = seals.sealer, seals.opener
+        records = ClearMessages(self._take_record, masked=role is Role.SERVER)
+        super().__init__(relay, conn, role, settings, owner, peer=peer, records=records, make_sender=ClearSender)
 
 
 class _SealedTarget:

@@ -1,6 +1,6 @@
 """A smux stream as the channel of one user."""
 
-from backhaul.relay.channel import FRAMES_AT, OUT, Consumer
+from backhaul.relay.channel import FRAMES_AT, HEADER_ROOM, OUT, Consumer
 from backhaul.wire.peer import Feature
 from backhaul.wire.smux import HEADER_SIZE
 
@@ -74,10 +74,10 @@ class SmuxChannel:
     def _put_control(self) -> int:
         """Put the pending control frames before the first frame of payload; return how many bytes they take.
 
-        One byte before them stays free for the kind of a sealed record.
+        Those before them stay free for a header.
         """
         control = self._link.session.take_control()
-        if len(control) >= FRAMES_AT:
+        if len(control) > FRAMES_AT - HEADER_ROOM:
             self._link.sender.transmit(control)
             return 0
         OUT[FRAMES_AT - len(control) : FRAMES_AT] = control

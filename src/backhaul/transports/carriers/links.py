@@ -27,7 +27,8 @@ def make_link(
 
     seals = connection.seals
     if not seals.payload:
-        return sealed_link.SealedTargetsLink(relay, sock, role, settings, owner, peer=peer, seals=seals)
+        make = sealed_link.MessageLink if messages else sealed_link.SealedTargetsLink
+        return make(relay, sock, role, settings, owner, peer=peer, seals=seals)
     masked = functools.partial(MessageRecords, masked=role is Role.SERVER)
     make_records: sealed_link.MakeRecords = masked if messages else StreamRecords
     return sealed_link.SealedLink(relay, sock, role, settings, owner, peer=peer, seals=seals, make_records=make_records)
