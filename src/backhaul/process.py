@@ -44,7 +44,9 @@ log = logging.getLogger("backhaul")
 
 _LOOK_EVERY: Final = 1.0  # seconds between checks of the configuration file; v0.7.2 polls it too
 _LOG: Final = frozenset({"log_level", "log_format"})
-_WEB: Final = frozenset({"web_port", "web_bind", "web_user", "web_password", "metrics", "sniffer", "sniffer_log"})
+_WEB: Final = frozenset(
+    {"tls_cert", "web_port", "web_bind", "web_user", "web_password", "metrics", "sniffer", "sniffer_log"}
+)
 
 
 class Process:
@@ -118,9 +120,10 @@ class Process:
             metrics=config.metrics,
             sniffer=config.sniffer,
             sniffer_log=config.sniffer_log,
+            certificate=_certificate(config),
             open_page=functools.partial(self._listeners.page, page.host, page.port),
         )
-        return await start(settings, self._read, self._connections)
+        return await start(settings, self._read, self._connections, self._end.user_times)
 
     def _claim_page(self, config: Config) -> None:
         """Keep an inherited socket for the page until it opens."""
@@ -231,6 +234,11 @@ class Process:
 def _page(config: Config) -> Address:
     """Return the address of the page, which without one has neither host nor port."""
     return config.page or Address("", 0)
+
+
+def _certificate(config: Config) -> str:
+    """Return the file of the server's certificate, or nothing without one."""
+    return config.tls_cert if isinstance(config, ServerConfig) and config.facts.tls else ""
 
 
 def _state(end: Server | Client) -> str:

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from backhaul.monitor.settings import Settings
 from backhaul.monitor.status import Event, PortStatus, Status
+from backhaul.state import HistogramState, UserTimesState
 
 STARTED = 1_700_000_000.0
 
@@ -37,6 +38,12 @@ def port(number: int, *, received: int = 0, sent: int = 0, target: str = "127.0.
         up=True,
         problem="",
     )
+
+
+def times(port: int = 443, client: str = "", bind: str = "") -> UserTimesState:
+    """Return two histograms, of eight users who had a carrier and three who have left."""
+    waiting = HistogramState((0.1, 1.0), (5, 2, 1), 0.25)
+    return UserTimesState(bind, port, client, waiting, HistogramState((10.0,), (1, 2), 30.0))
 
 
 class Tunnel:

@@ -4,12 +4,22 @@ import subprocess
 
 import pytest
 from msgspec.structs import replace
+from prometheus_client.openmetrics import parser as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
-from tests.monitor.sample import STARTED, Tunnel, port
+from tests.monitor.sample import STARTED, Tunnel, port, times
 
-from backhaul.monitor.prometheus import render
+from backhaul.monitor.exposition import OPEN_METRICS, PROMETHEUS, Form, form_for
+from backhaul.monitor.prometheus import Figures, slices
+from backhaul.monitor.status import Status
+from backhaul.state import UserTimesState
+
+needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is missing (package prometheus)")
 
 COMMON = {"transport": "tcpmux", "side": "server"}
+
+
+def render(status: Status, usage: dict[int, int], *histograms: UserTimesState, form: Form = PROMETHEUS) -> bytes:
+    return b"".join(slices(form, Figures(status, usage, iter(histograms), certificate=1_800_000_000.0)))
 
 
 def samples(text: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -111,8 +121,49 @@ def test_the_name_of_a_target_cannot_forge_a_line() -> None:
     assert len(re.findall(rb"^backhaul_tunnel_status", text, re.MULTILINE)) == 1
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is missing (Debian package prometheus)")
+def test_times_are_histograms_by_port_and_client() -> None:
+    text = render(busy().read(), {}, times(client="berlin"), times(bind="192.0.2.1"))
+    own = {"port": "443", "bind": "", "client": "berlin"}
+    buckets = [value(text, "backhaul_user_waiting_seconds_bucket", le=le, **own) for le in ("0.1", "1.0", "+Inf")]
+    assert buckets == [5, 7, 8]
+    assert value(text, "backhaul_user_waiting_seconds_count", **own) == 8
+    assert value(text, "backhaul_user_waiting_seconds_sum", **own) == 0.25
+    other = own | {"bind": "192.0.2.1", "client": "default"}
+    assert value(text, "backhaul_connection_duration_seconds_count", **other) == 3
+
+
+def test_the_end_of_the_certificate_is_exported() -> None:
+    assert value(render(busy().read(), {}), "backhaul_certificate_expiry_timestamp_seconds") == 1_800_000_000
+
+
+def test_both_forms_have_the_same_samples() -> None:
+    tunnel = busy()
+    text = render(tunnel.read(), {443: 30}, times(), form=OPEN_METRICS)
+    assert text.endswith(b"\n# EOF\n")
+    families = open_metrics.text_string_to_metric_families(text.decode())  # type: ignore[no-untyped-call]
+    found = {(s.name, frozenset(s.labels.items())) for family in families for s in family.samples}
+    assert found == samples(render(tunnel.read(), {443: 30}, times())).keys()
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("", PROMETHEUS),
+        ("*/*", PROMETHEUS),
+        ("text/plain;version=0.0.4", PROMETHEUS),
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", OPEN_METRICS),
+        ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;q=0.5", OPEN_METRICS),
+        ("text/plain, Application/OpenMetrics-Text", OPEN_METRICS),
+        ("application/openmetrics-text;version=2.0.0", PROMETHEUS),
+        ("application/openmetrics-text;version=1.0.0;q=0.0,text/plain", PROMETHEUS),
+    ],
+)
+def test_the_form_is_the_one_asked_for(accept: str, form: Form) -> None:
+    assert form_for(accept) is form
+
+
+@needs_promtool
 def test_promtool_finds_nothing_to_improve() -> None:
-    text = render(busy().read(), {443: 30})
+    text = render(busy().read(), {443: 30}, times(), times(80, client="berlin"))
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")

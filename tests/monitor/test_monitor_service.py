@@ -28,7 +28,7 @@ async def test_serves_page_numbers_and_metrics_until_stopped(caplog: pytest.LogC
     assert b"<title>Backhaul</title>" in page.body
     assert json.loads((await get(web_port, "/data")).body) == [{"Port": 443, "ReadableUsage": "5 B"}]
     assert (
-        b'backhaul_tunnel_usage{port="443",side="server",transport="tcpmux"} 5.0'
+        b'backhaul_tunnel_usage{transport="tcpmux",side="server",port="443"} 5\n'
         in (await get(web_port, "/metrics")).body
     )
     await monitor.stop()

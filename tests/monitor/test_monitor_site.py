@@ -1,11 +1,14 @@
+import asyncio
 import base64
 import json
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
 
 import pytest
-from tests.monitor.sample import SETTINGS, Tunnel, port
+from tests.monitor.sample import SETTINGS, Tunnel, port, times
 from tests.support.clock import Clock
 
 from backhaul.monitor.http import Request, Response
@@ -13,6 +16,8 @@ from backhaul.monitor.machine import measure
 from backhaul.monitor.sampler import Sampler
 from backhaul.monitor.settings import Settings
 from backhaul.monitor.site import HEADERS, Site, Sources
+from backhaul.monitor.times import Times, no_times
+from backhaul.system.certificate import CERTIFICATE, make, write
 
 LOCKED = replace(SETTINGS, web_user="admin", web_password="päss:word")
 PAGE = ("/", "/page.css", "/page.js", "/chart.js", "/format.js", "/ports.js", "/icon.svg")
@@ -20,9 +25,9 @@ LEGACY = ("/stats", "/data", "/api/status")
 USAGE = {443: 3000, 80: 7}
 
 
-def make_site(settings: Settings = SETTINGS, tunnel: Tunnel | None = None) -> Site:
+def make_site(settings: Settings = SETTINGS, tunnel: Tunnel | None = None, times: Times = no_times) -> Site:
     tunnel = tunnel or Tunnel(port(443, received=1000, sent=2000))
-    return Site(settings, Sources(tunnel.read, lambda: USAGE, Sampler(tunnel.read, measure)))
+    return Site(settings, Sources(tunnel.read, lambda: USAGE, Sampler(tunnel.read, measure), times=times))
 
 
 async def ask(site: Site, path: str, authorization: str = "", **more: str) -> Response:
@@ -211,3 +216,46 @@ def test_the_policy_allows_only_files_of_the_page() -> None:
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert set(re.findall(r"'[^']*'", policy)) == {"'none'", "'self'"}
+
+
+async def test_a_scrape_of_many_ports_lets_the_loop_go_on() -> None:
+    """Between two slices the loop has a turn, and no slice grows with the number of ports."""
+    site = make_site(tunnel=Tunnel(*map(port, range(10000, 11000))), times=lambda: map(times, range(10000, 11000)))
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    response = await ask(site, "/metrics")
+    counting.cancel()
+    assert response.body.count(b"backhaul_user_waiting_seconds_count{") == 1000
+    assert turns > 20
+
+
+async def test_metrics_are_open_metrics_when_asked_for() -> None:
+    response = await make_site().respond(
+        Request("/metrics", "", "", "192.0.2.1", accept="application/openmetrics-text")
+    )
+    assert response.content_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert response.body.endswith(b"# EOF\n")
+
+
+async def test_metrics_tell_the_end_of_the_certificate(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    write(make(["localhost"], 10, now), tmp_path, force=False)
+    site = make_site(replace(SETTINGS, certificate=str(tmp_path / CERTIFICATE)))
+    text = (await ask(site, "/metrics")).body.decode()
+    (end,) = re.findall(r"^backhaul_certificate_expiry_timestamp_seconds{.*} (.*)$", text, re.MULTILINE)
+    assert float(end) == pytest.approx(now.timestamp() + 10 * 86400, abs=1)
+
+
+@pytest.mark.parametrize("text", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"])
+async def test_an_unusable_certificate_has_no_end(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "server.crt"
+    file.write_text(text)
+    body = (await ask(make_site(replace(SETTINGS, certificate=str(file))), "/metrics")).body
+    assert b"backhaul_certificate" not in body

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
-from tests.monitor.sample import Tunnel, port
+from tests.monitor.sample import Tunnel, port, times
 
-from backhaul.monitor.prometheus import render
+from backhaul.monitor.exposition import PROMETHEUS
+from backhaul.monitor.prometheus import Figures, slices
 
 FOLDER = Path(__file__).parents[2] / "monitoring"
+ALERTS = FOLDER / "alerts.yml"
 DASHBOARDS = FOLDER / "grafana/dashboards"
 
 # The queries of v0.7.2's dashboard, which must keep working.
@@ -26,7 +28,9 @@ needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promto
 @pytest.fixture(scope="module")
 def exported() -> dict[str, set[str]]:
     """Return the names of all exported samples, with the labels of each."""
-    text = render(Tunnel(replace(port(443), target="x:1")).read(), {443: 1}).decode()
+    status = Tunnel(replace(port(443), target="x:1")).read()
+    figures = Figures(status, {443: 1}, iter([times()]), certificate=1.0)
+    text = b"".join(slices(PROMETHEUS, figures)).decode()
     families = text_string_to_metric_families(text)
     return {sample.name: set(sample.labels) for family in families for sample in family.samples}
 
@@ -37,7 +41,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def targets() -> list[dict[str, Any]]:
-    return [target for panel in dashboard()["panels"] for target in panel["targets"]]
+    return [target for panel in dashboard()["panels"] for target in panel.get("targets", [])]
 
 
 def names(query: str) -> set[str]:
@@ -63,6 +67,20 @@ def test_every_metric_is_on_the_dashboard(exported: dict[str, set[str]]) -> None
     assert ours - shown == {"backhaul_build_info", "backhaul_start_time_seconds"}
 
 
+def test_each_client_has_a_row() -> None:
+    (row,) = (panel for panel in dashboard()["panels"] if panel["type"] == "row")
+    assert row["repeat"] in {variable["name"] for variable in dashboard()["templating"]["list"]}
+    below = [panel for panel in dashboard()["panels"] if panel["gridPos"]["y"] > row["gridPos"]["y"]]
+    assert below
+    assert all('client=~"$client"' in target["expr"] for panel in below for target in panel["targets"])
+
+
+def test_alerts_watch_exported_metrics(exported: dict[str, set[str]]) -> None:
+    expressions = re.findall(r"^ +expr: (.*)$", ALERTS.read_text(), re.MULTILINE)
+    assert all(names(expression) or expression.startswith("up{") for expression in expressions)
+    assert set().union(*map(names, expressions)) <= exported.keys()
+
+
 def test_panels_have_distinct_ids_and_places() -> None:
     panels = dashboard()["panels"]
     taken = [
@@ -78,7 +96,7 @@ def test_panels_have_distinct_ids_and_places() -> None:
 
 def test_the_compose_file_mounts_existing_files() -> None:
     mounts = re.findall(r"- (\./[^:]+):", (FOLDER / "docker-compose.yml").read_text())
-    assert len(mounts) == 3
+    assert len(mounts) == 4
     assert all((FOLDER / mount).exists() for mount in mounts)
 
 
@@ -97,4 +115,13 @@ def test_promtool_can_parse_the_query(target: dict[str, Any], tmp_path: Path) ->
     rules = tmp_path / "rules.yml"
     rules.write_text(json.dumps(rule))  # YAML contains JSON
     done = subprocess.run(["promtool", "check", "rules", str(rules)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    "command", [["check", "rules", ALERTS], ["test", "rules", Path(__file__).with_name("alerts.yml")]]
+)
+def test_alerts_fire_when_they_should(command: list[str]) -> None:
+    done = subprocess.run(["promtool", *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -51,6 +51,8 @@ class Request:
     """The value of the header Content-Type; empty without one."""
     origin: str = ""
     """The value of the header Origin, which browsers send with a POST; empty without one."""
+    accept: str = ""
+    """The value of the header Accept; empty without one."""
     intent: str = ""
     """The value of the header X-Backhaul; empty without one."""
     body: bytes = field(default=b"", repr=False)
@@ -222,6 +224,7 @@ def _request(head: Head, body: bytes, writer: StreamWriter) -> Request:
         method=head.method.decode("latin-1"),
         content_type=value(b"content-type"),
         origin=value(b"origin"),
+        accept=value(b"accept"),
         intent=value(b"x-backhaul"),
         body=body,
     )

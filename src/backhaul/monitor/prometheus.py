@@ -1,101 +1,195 @@
-"""The metrics: those of v0.7.2 under the same names, and more."""
+"""The metrics: those of v0.7.2 under the same names, and more.
 
-from collections import Counter
+They are made in slices, between which the loop serves users: a thousand ports take 20 ms.
+"""
+
 from collections.abc import Iterable, Iterator
-from typing import Final
+from functools import cache
+from itertools import accumulate, islice
+from operator import attrgetter
+from typing import Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.registry import Collector
+from msgspec.structs import replace
 
+from backhaul.addresses import port_name
+from backhaul.state import HistogramState, UserTimesState
+
+from .exposition import Form, label
 from .status import PortStatus, Status
 
-CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+SLICE: Final = 1000
+"""Lines between two pauses: half a millisecond of CPU time."""
+SLICE_OF_TIMES: Final = 100
+"""Pairs of histograms between two pauses: a millisecond."""
+UNNAMED: Final = "default"
+"""The label of the client without a name; an empty one would be none."""
 
-_Rows = Iterable[tuple[tuple[str, ...], float]]  # values of the labels, and of the metric
 
-# Name, help, field of Status; a field that is None is left out.
-_TUNNEL_GAUGES: Final = (
-    ("backhaul_tunnel_status", "1 while the tunnel is connected, else 0.", "connected"),
-    ("backhaul_tunnel_rtt_seconds", "Round-trip time of the control channel.", "rtt"),
-    ("backhaul_start_time_seconds", "Time of the program's start, since 1970.", "started"),
-    ("backhaul_idle_pool_connections", "Tunnel connections that wait for a user.", "pool_idle"),
-    ("backhaul_wanted_pool_connections", "Tunnel connections that the pool aims at.", "pool_size"),
-    ("backhaul_sessions", "Multiplexed sessions open now.", "sessions"),
-    ("backhaul_streams", "Streams open now on all sessions.", "streams"),
+class _Family(NamedTuple):
+    name: str
+    kind: str
+    meaning: str
+    field: str
+    """Of Status or of PortStatus; a field that is None is left out."""
+
+
+_TUNNEL: Final = (
+    _Family("backhaul_tunnel_status", "gauge", "1 while the tunnel is connected, else 0.", "connected"),
+    _Family("backhaul_tunnel_rtt_seconds", "gauge", "Round-trip time of the control channel.", "rtt"),
+    _Family("backhaul_start_time_seconds", "gauge", "Time of the program's start, since 1970.", "started"),
+    _Family("backhaul_idle_pool_connections", "gauge", "Tunnel connections that wait for a user.", "pool_idle"),
+    _Family("backhaul_wanted_pool_connections", "gauge", "Tunnel connections that the pool aims at.", "pool_size"),
+    _Family("backhaul_sessions", "gauge", "Multiplexed sessions open now.", "sessions"),
+    _Family("backhaul_streams", "gauge", "Streams open now on all sessions.", "streams"),
+    _Family("backhaul_reconnects_total", "counter", "Reconnections of the lost tunnel.", "reconnects"),
+    _Family("backhaul_unanswered_total", "counter", "Users who sent bytes and received none.", "unanswered"),
 )
-_TUNNEL_COUNTERS: Final = (
-    ("backhaul_reconnects_total", "Reconnections of the lost tunnel.", "reconnects"),
-    ("backhaul_unanswered_total", "Users who sent bytes and received none.", "unanswered"),
+_PORT: Final = (
+    _Family("backhaul_open_connections", "gauge", "Connections open now.", "open"),
+    _Family("backhaul_open_udp_flows", "gauge", "UDP flows open now.", "udp_flows"),
+    _Family("backhaul_connections_total", "counter", "Connections accepted.", "total"),
+    _Family(
+        "backhaul_refused_connections_total",
+        "counter",
+        "Connections refused before they reached the tunnel.",
+        "refused",
+    ),
+    _Family(
+        "backhaul_dropped_connections_total",
+        "counter",
+        "Connections dropped because the tunnel or the target failed.",
+        "dropped",
+    ),
+    _Family(
+        "backhaul_target_refused_total",
+        "counter",
+        "Connections that the target reset before it had sent a byte.",
+        "target_refused",
+    ),
+    _Family("backhaul_received_bytes_total", "counter", "Bytes from users.", "received"),
+    _Family("backhaul_sent_bytes_total", "counter", "Bytes to users.", "sent"),
+    _Family("backhaul_dropped_udp_datagrams_total", "counter", "UDP datagrams dropped.", "udp_dropped"),
 )
-
-# Name, help, field of PortStatus.
-_PORT_GAUGES: Final = (
-    ("backhaul_open_connections", "Connections open now.", "open"),
-    ("backhaul_open_udp_flows", "UDP flows open now.", "udp_flows"),
-)
-_PORT_COUNTERS: Final = (
-    ("backhaul_connections_total", "Connections accepted.", "total"),
-    ("backhaul_refused_connections_total", "Connections refused before they reached the tunnel.", "refused"),
-    ("backhaul_dropped_connections_total", "Connections dropped because the tunnel or the target failed.", "dropped"),
-    ("backhaul_target_refused_total", "Connections that the target reset before it had sent a byte.", "target_refused"),
-    ("backhaul_received_bytes_total", "Bytes from users.", "received"),
-    ("backhaul_sent_bytes_total", "Bytes to users.", "sent"),
-    ("backhaul_dropped_udp_datagrams_total", "UDP datagrams dropped.", "udp_dropped"),
-)
+_WAITING: Final = "backhaul_user_waiting_seconds"
+_DURATION: Final = "backhaul_connection_duration_seconds"
+_CERTIFICATE: Final = "backhaul_certificate_expiry_timestamp_seconds"
 
 
-def render(status: Status, usage: dict[int, int]) -> bytes:
-    """Return the metrics as text; ``usage`` is bytes per port. May run in a thread."""
-    registry = CollectorRegistry()
-    registry.register(_Tunnel(status, usage))
-    ProcessCollector(registry=registry)  # memory, processor time and descriptors of the program
-    return generate_latest(registry)
+class Figures(NamedTuple):
+    """The numbers of one moment."""
+
+    status: Status
+    usage: dict[int, int]
+    """Bytes of each port."""
+    times: Iterator[UserTimesState]
+    """Read while the text is made."""
+    certificate: float | None = None
+    """The end of the server's certificate in seconds since 1970, or None without one."""
 
 
-class _Tunnel(Collector):
-    """One status as metrics; each has the labels ``transport`` and ``side``, as in v0.7.2."""
+_Rows = Iterable[tuple[str, float]]
+"""Labels and value of samples."""
 
-    def __init__(self, status: Status, usage: dict[int, int]) -> None:
-        self._status = status
-        self._usage = usage
 
-    def collect(self) -> Iterator[Metric]:
-        yield from (self._gauge(name, text, self._tunnel(key)) for name, text, key in _TUNNEL_GAUGES)
-        yield from (self._counter(name, text, self._tunnel(key)) for name, text, key in _TUNNEL_COUNTERS)
-        yield self._gauge("backhaul_build_info", "Always 1.", [((self._status.version,), 1)], "version")
-        usage = [((str(port),), used) for port, used in self._usage.items()]
-        yield self._gauge("backhaul_tunnel_usage", "Bytes of a port in both directions.", usage, "port")
-        yield from (self._gauge(name, text, self._port(key), "port", "target") for name, text, key in _PORT_GAUGES)
-        yield from (self._counter(name, text, self._port(key), "port", "target") for name, text, key in _PORT_COUNTERS)
-        if self._status.side == "server":
-            yield self._gauge("backhaul_port_up", "1 while the port takes users, else 0.", self._up(), "port", "bind")
+def slices(form: Form, figures: Figures) -> Iterator[bytes]:
+    """Return the text in pieces, with little work between two of them."""
+    status = figures.status
+    common = f"{label('transport', status.transport)},{label('side', status.side)}"
+    yield "".join(_tunnel(form, figures, common)).encode()
+    yield "".join(_usage(form, figures.usage, common)).encode()
+    yield from (piece.encode() for piece in _ports(form, status, common))
+    if status.side == "server":
+        yield from (piece.encode() for piece in _times(form, figures.times, common))
+    yield form.end()
 
-    def _tunnel(self, key: str) -> _Rows:
-        value = getattr(self._status, key)
-        return [] if value is None else [((), value)]
 
-    def _port(self, key: str) -> _Rows:
-        # Two addresses may share a port and a target; a metric must have each set of labels only once.
-        rows: Counter[tuple[str, ...]] = Counter()
-        for port in self._status.ports:
-            rows[_number(port), port.target] += getattr(port, key)
-        return rows.items()
+def _tunnel(form: Form, figures: Figures, common: str) -> Iterator[str]:
+    """Return what does not grow with the number of ports."""
+    status = figures.status
+    for family in _TUNNEL:
+        value = getattr(status, family.field)
+        yield form.head(family.name, family.kind, family.meaning)
+        yield _lines(family.name, [] if value is None else [(common, value)])
+    yield form.head("backhaul_build_info", "gauge", "Always 1.")
+    yield _lines("backhaul_build_info", [(f"{common},{label('version', status.version)}", 1)])
+    if figures.certificate is not None:
+        yield form.head(_CERTIFICATE, "gauge", "End of the server's certificate, since 1970.")
+        yield _lines(_CERTIFICATE, [(common, figures.certificate)])
 
-    def _up(self) -> _Rows:
-        return [((_number(port), port.bind), port.up) for port in self._status.ports]
 
-    def _gauge(self, name: str, text: str, rows: _Rows, *labels: str) -> Metric:
-        return self._filled(GaugeMetricFamily(name, text, labels=("transport", "side", *labels)), rows)
+def _usage(form: Form, usage: dict[int, int], common: str) -> Iterator[str]:
+    yield form.head("backhaul_tunnel_usage", "gauge", "Bytes of a port in both directions.")
+    yield _lines("backhaul_tunnel_usage", ((f'{common},port="{port}"', used) for port, used in usage.items()))
 
-    def _counter(self, name: str, text: str, rows: _Rows, *labels: str) -> Metric:
-        return self._filled(CounterMetricFamily(name, text, labels=("transport", "side", *labels)), rows)
 
-    def _filled(self, metric: GaugeMetricFamily | CounterMetricFamily, rows: _Rows) -> Metric:
-        for values, value in rows:
-            metric.add_metric((self._status.transport, self._status.side, *values), value)
-        return metric
+def _ports(form: Form, status: Status, common: str) -> Iterator[str]:
+    rows = [
+        (f"{common},{label('port', _number(port))},{label('target', port.target)}", port)
+        for port in _merged(status.ports)
+    ]
+    for family in _PORT:
+        yield form.head(family.name, family.kind, family.meaning)
+        value = attrgetter(family.field)
+        yield from _sliced(family.name, ((row, value(port)) for row, port in rows))
+    if status.side == "server":
+        yield form.head("backhaul_port_up", "gauge", "1 while the port takes users, else 0.")
+        up = ((f"{common},{_port_labels(port.bind, port.port)}", port.up) for port in status.ports)
+        yield from _sliced("backhaul_port_up", up)
+
+
+def _merged(ports: Iterable[PortStatus]) -> Iterable[PortStatus]:
+    """Return one entry for each port and target; two addresses may share both, but no two samples all labels."""
+    merged: dict[tuple[str, str], PortStatus] = {}
+    for port in ports:
+        key = _number(port), port.target
+        merged[key] = _sum(merged[key], port) if key in merged else port
+    return merged.values()
+
+
+def _sum(one: PortStatus, other: PortStatus) -> PortStatus:
+    sums = {family.field: getattr(one, family.field) + getattr(other, family.field) for family in _PORT}
+    return replace(one, **sums)
+
+
+def _times(form: Form, times: Iterator[UserTimesState], common: str) -> Iterator[str]:
+    """Return both histograms; the second one is made along with the first, so that each row is read once."""
+    yield form.head(_WAITING, "histogram", "Time of users from their arrival until they had a tunnel connection.")
+    later = [form.head(_DURATION, "histogram", "Time of users from their arrival to their end.")]
+    while batch := list(islice(times, SLICE_OF_TIMES)):
+        rows = [(f"{common},{_client_labels(row)}", row) for row in batch]
+        later.append("".join(_histogram(_DURATION, row, state.duration) for row, state in rows))
+        yield "".join(_histogram(_WAITING, row, state.waiting) for row, state in rows)
+    yield from later
+
+
+def _histogram(name: str, row: str, state: HistogramState) -> str:
+    sums = tuple(accumulate(state.counts))
+    return (_template(name, state.bounds) % (*sums, state.total, sums[-1])).replace("@", row)
+
+
+@cache
+def _template(name: str, bounds: tuple[float, ...]) -> str:
+    """Return the lines of a histogram with % for each value, and @ for the labels."""
+    buckets = "".join(f'{name}_bucket{{@,le="{bound}"}} %d\n' for bound in (*bounds, "+Inf"))
+    return f"{buckets}{name}_sum{{@}} %r\n{name}_count{{@}} %d\n"
+
+
+def _sliced(name: str, rows: Iterator[tuple[str, float]]) -> Iterator[str]:
+    while batch := list(islice(rows, SLICE)):
+        yield _lines(name, batch)
+
+
+def _lines(name: str, rows: _Rows) -> str:
+    return "".join([f"{name}{{{row}}} {+value}\n" for row, value in rows])  # + makes a number of a bool
+
+
+def _client_labels(row: UserTimesState) -> str:
+    return f"{_port_labels(row.bind_host, row.bind_port)},{label('client', row.client or UNNAMED)}"
+
+
+def _port_labels(bind: str, port: int) -> str:
+    number = str(port) if port or not bind else port_name(bind, port)
+    return f"{label('port', number)},{label('bind', bind)}"
 
 
 def _number(port: PortStatus) -> str:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from .connections import NO_CONNECTIONS, Connections
 from .settings import Settings
 from .status import Read
+from .times import Times, no_times
 from .usage import keeping
 
 
@@ -23,19 +24,21 @@ class Monitor:
         await self._parts.aclose()
 
 
-async def start(settings: Settings, read: Read, connections: Connections = NO_CONNECTIONS) -> Monitor:
+async def start(
+    settings: Settings, read: Read, connections: Connections = NO_CONNECTIONS, times: Times = no_times
+) -> Monitor:
     """Start the parts requested by the settings, if any.
 
     Never fails: a port in use or an unreadable file causes a log line and does not affect the tunnel. ``read`` is
     called in the event loop until the monitor is stopped.
     """
     async with AsyncExitStack() as parts:
-        whole = await _enter(parts, settings, read, connections)
+        whole = await _enter(parts, settings, read, connections, times)
         started = parts.pop_all()
     return Monitor(started, whole=whole)
 
 
-async def _enter(parts: AsyncExitStack, settings: Settings, read: Read, connections: Connections) -> bool:
+async def _enter(parts: AsyncExitStack, settings: Settings, read: Read, connections: Connections, times: Times) -> bool:
     usage = _usage(read)
     if settings.sniffer:
         usage = await parts.enter_async_context(keeping(settings.sniffer_log, read))
@@ -43,7 +46,7 @@ async def _enter(parts: AsyncExitStack, settings: Settings, read: Read, connecti
         return True
     from .web import serving  # noqa: PLC0415 - saves memory without a page
 
-    return await parts.enter_async_context(serving(settings, read, usage, connections))
+    return await parts.enter_async_context(serving(settings, read, usage, connections, times))
 
 
 def _usage(read: Read) -> Callable[[], dict[int, int]]:

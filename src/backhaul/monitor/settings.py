@@ -30,6 +30,8 @@ class Settings:
     metrics: tuple[str, ...]
     sniffer: bool
     sniffer_log: str
+    certificate: str = ""
+    """Not a key: the file of the server's certificate, or empty without one."""
     open_page: Callable[[], socket.socket | None] = no_socket
     """Returns an existing listening socket for the page, always for a Unix socket; raises OSError if that fails."""
     interval: float = INTERVAL

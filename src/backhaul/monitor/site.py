@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from importlib import resources
 from pathlib import PurePath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from backhaul.failures import Failures, network_of
 from backhaul.net.log_throttle import LogThrottle
+from backhaul.system.expiry import Expiry
 
 from . import legacy, names
 from .connections import NO_CONNECTIONS, Connections
@@ -24,6 +25,10 @@ from .http import Request, Response
 from .sampler import Sampler
 from .settings import Settings
 from .status import Read
+from .times import Times, no_times
+
+if TYPE_CHECKING:
+    from .prometheus import Figures
 
 log = logging.getLogger("backhaul.monitor")
 
@@ -79,6 +84,7 @@ class Sources:
     """Bytes of each port, over all runs if a usage log is kept."""
     sampler: Sampler
     connections: Connections = NO_CONNECTIONS
+    times: Times = no_times
 
 
 class Site:
@@ -88,13 +94,14 @@ class Site:
         self._settings = settings
         self._sources = sources
         self._failures = Failures(_FREE_FAILURES, _FAILURE_WINDOW, _FIRST_PAUSE, _LONGEST_PAUSE, clock)
+        self._certificate = Expiry(settings.certificate)
         self._login = _basic(settings.web_user, settings.web_password) if settings.protected else None
         self._throttle = LogThrottle(log)
         self._api = ConnectionsApi(sources.connections, closable=settings.protected)
         self._handlers: dict[str, _Handler] = {}
         self._actions: dict[str, _Action] = {}
         if "prometheus" in settings.metrics:
-            self._handlers["/metrics"] = self._metrics
+            self._actions["/metrics"] = self._metrics
         if "default" in settings.metrics or not settings.metrics:
             self._handlers |= {"/stats": self._stats, "/data": self._data, "/api/status": self._status}
             self._handlers["/api/connections"] = self._api.list
@@ -155,12 +162,22 @@ class Site:
             }
         )
 
-    async def _metrics(self) -> Response:
-        from . import prometheus  # noqa: PLC0415 - saves 5 MB without a scrape
+    async def _metrics(self, request: Request) -> Response:
+        from . import exposition, prometheus  # noqa: PLC0415 - saves 5 MB without a scrape
 
-        # In a thread, because the text of a thousand ports takes some 50 ms, during which the loop serves users.
-        text = await asyncio.to_thread(prometheus.render, self._sources.read(), self._sources.usage())
-        return Response(text, prometheus.CONTENT_TYPE)
+        form = exposition.form_for(request.accept)
+        pieces = []
+        for piece in prometheus.slices(form, await self._figures()):
+            pieces.append(piece)
+            await asyncio.sleep(0)
+        return Response(b"".join(pieces), form.content_type)
+
+    async def _figures(self) -> "Figures":
+        from .prometheus import Figures  # noqa: PLC0415 - as above
+
+        sources = self._sources
+        certificate = await asyncio.to_thread(self._certificate.read) if self._settings.certificate else None
+        return Figures(sources.read(), sources.usage(), sources.times(), certificate)
 
 
 def _without_alias(path: str) -> str:

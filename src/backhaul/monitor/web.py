@@ -15,17 +15,18 @@ from .settings import Settings
 from .site import HEADERS, Site, Sources
 from .status import Read
 from .tasks import background
+from .times import Times
 
 log = logging.getLogger("backhaul.monitor")
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: Settings, read: Read, usage: Callable[[], dict[int, int]], connections: Connections
+    settings: Settings, read: Read, usage: Callable[[], dict[int, int]], connections: Connections, times: Times
 ) -> AsyncIterator[bool]:
     """Serve the page during the block; yield whether that is possible, and log the reason if it is not."""
     sampler = Sampler(read, measure, interval=settings.interval)
-    site = Site(settings, Sources(read, usage, sampler, connections))
+    site = Site(settings, Sources(read, usage, sampler, connections, times))
     server = HttpServer(site.respond, HEADERS)
     if not await _listen(server, settings):
         yield False

@@ -5,10 +5,10 @@ from typing import Final
 
 from backhaul.state import HistogramState
 
-WAITING: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 3.0, 10.0)
+WAITING: Final = (0.01, 0.1, 0.5, 1.0, 3.0)
 """Bounds in seconds: most users find a free connection; others wait for a round trip, or for a client to return."""
-DURATION: Final = (0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 86400.0)
-"""Bounds in seconds: from a request to a session of days."""
+DURATION: Final = (0.1, 1.0, 10.0, 60.0, 600.0, 3600.0)
+"""Bounds in seconds: from a request to a session of hours. Each bound is a line for each port and client."""
 
 
 class Histogram:
