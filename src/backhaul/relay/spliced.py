@@ -23,6 +23,9 @@ from .outcome import Done, Ending
 from .traffic import Traffic
 
 _HEADER: Final = IN[:HEADER_SIZE]
+# Bytes of a spliced block. Packets do not end where the pages of a pipe do: on loopback 65 483 bytes take 17 of its 256
+# pages. Of a block of 1 MiB a part would not fit into the receiver's pipe, and cost it another round.
+_BLOCK_SIZE: Final = PIPE_SIZE // 8 * 7
 _PAYLOAD_FOLLOWS: Final = getattr(socket, "MSG_MORE", 0)
 
 
@@ -212,7 +215,7 @@ class SplicedRelay(FramedRelay):
 
     def _splice(self, pipe: Pipe) -> None:
         try:
-            load = _fill(self._relay.pipes, pipe, self._sock, PIPE_SIZE)
+            load = _fill(self._relay.pipes, pipe, self._sock, _BLOCK_SIZE)
         except WOULD_BLOCK:
             return
         except OSError:
