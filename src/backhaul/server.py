@@ -57,6 +57,7 @@ class Server:
         config = self.config
         await prepare_keys(config)
         await self._listeners.hosts.learn(_bind_hosts(config))
+        await self.tunnel.limit(config.limits)
         try:
             self.tunnel.start()
         except OSError as error:
@@ -111,6 +112,8 @@ class Server:
         """
         await prepare_keys(new)
         await self._listeners.hosts.learn(_bind_hosts(new))
+        if new.limits != self.config.limits:
+            await self.tunnel.limit(new.limits)
         old, self.config = self.config, new
         if change.rebuild:
             self._rebuild(old)

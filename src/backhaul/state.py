@@ -56,6 +56,14 @@ class SessionState(Struct, frozen=True, gc=False):
     """Tunnel connections that wait for a user."""
 
 
+class RefusalState(Struct, frozen=True, gc=False):
+    """The users of a port who were refused for one reason."""
+
+    reason: str
+    """One of a few words, such as "denied" or "users"."""
+    count: int
+
+
 class PortState(Struct, frozen=True, gc=False):
     """A local port of the server; counters start at 0 with the port."""
 
@@ -71,6 +79,8 @@ class PortState(Struct, frozen=True, gc=False):
     """Users since the start."""
     refused: int
     """Users refused at once."""
+    refusals: tuple[RefusalState, ...]
+    """The same by reason."""
     dropped: int
     """Users closed because no carrier was found in time."""
     target_refused: int

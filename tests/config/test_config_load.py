@@ -122,7 +122,7 @@ def unset(key: Key) -> str:
         return "0"
     if key.value_type is bool:
         return "false"
-    return '""' if key.raw_type is str else "[]"
+    return {str: '""', list[object]: "[]"}.get(key.raw_type, "{}")
 
 
 @pytest.mark.parametrize("side", SIDES)

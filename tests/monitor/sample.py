@@ -28,6 +28,7 @@ def port(number: int, *, received: int = 0, sent: int = 0, target: str = "127.0.
         target=target,
         open=2,
         total=9,
+        refused_by={},
         refused=0,
         dropped=0,
         target_refused=0,

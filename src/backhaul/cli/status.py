@@ -69,6 +69,11 @@ def _lines(name: str, status: Status, now: float) -> Iterator[str]:
 
 def _down(ports: Sequence[PortStatus]) -> Iterator[str]:
     yield from (
+        f"  {port.name}: {number(count, 'user')} refused: {why.replace('_', ' ')}"
+        for port in ports
+        for why, count in port.refused_by.items()
+    )
+    yield from (
         f"  {port.name}: {number(port.target_refused, 'user')} refused by target {port.target}"
         for port in ports
         if port.target_refused

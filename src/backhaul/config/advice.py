@@ -150,8 +150,16 @@ def _log_file(key: str, file: str) -> Iterator[str]:
 def _of_a_server(config: ServerConfig) -> Iterator[str]:
     if not config.ports:
         yield 'ports: none, so no user can connect; add some, such as ports = ["443=5201"]'
+    yield from _limits(config)
     if config.proxy_protocol is True and not config.facts.datagrams and not config.proxy_version:
         yield f'proxy_protocol: true has no effect on transport {config.transport}, as in v0.7.2; write "v2" or "v1"'
+
+
+def _limits(config: ServerConfig) -> Iterator[str]:
+    listed = {mapping.bind_port for mapping in config.ports}
+    for port, _ in config.limits.ports:
+        if port not in listed:
+            yield f"limits.{port}: no effect, ports does not list {port}; correct the number or remove the table"
 
 
 def _of_a_client(config: ClientConfig) -> Iterator[str]:

@@ -25,6 +25,8 @@ def problems(config: Config) -> Iterator[str]:
         yield from _taken_ports(config)
         yield from _paths_on_udp(config)
         yield from _certificate(config)
+        for name, path in config.limits.files.items():
+            yield from _unreadable(name, path)
         return
     if config.proxy and config.facts.datagrams:
         yield "proxy: transport udp can't pass a proxy; use another transport, or remove proxy"

@@ -53,9 +53,11 @@ class Key(Struct, frozen=True):
         return get_args(self.annotated)[0]
 
     @property
-    def raw_type(self) -> type[list[object]] | type[str]:
-        """The type that a value read by ``parse`` has in the file."""
-        return list[object] if get_origin(self.value_type) is tuple else str
+    def raw_type(self) -> type[list[object]] | type[dict[str, object]] | type[str]:
+        """The type that a value read by ``parse`` has in the file; a struct is a table there."""
+        if get_origin(self.value_type) is tuple:
+            return list[object]
+        return dict[str, object] if isinstance(self.default, Struct) else str
 
     @property
     def mandatory(self) -> bool:

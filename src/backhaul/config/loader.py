@@ -10,9 +10,10 @@ import msgspec
 
 from . import advice, checks
 from .address import Address
+from .conversion import read
 from .errors import ConfigError
-from .keys import Key, keys
-from .messages import hint, kind, nearest, show
+from .keys import keys
+from .messages import hint, quoted, show
 from .proxy import find_proxy
 from .schema import SIDES, ClientConfig, Config, side_of
 from .tokens import find_tokens
@@ -120,9 +121,9 @@ def _strays(document: dict[str, Any]) -> Iterator[str]:
     for name in [name for name in document if name not in SIDES]:
         homes = [side for side in SIDES if name in _names(side)]
         if homes:
-            yield f"{_name(name)}: ignored outside any table; move it below [{'] or ['.join(homes)}]"
+            yield f"{quoted(name)}: ignored outside any table; move it below [{'] or ['.join(homes)}]"
         else:
-            yield f"{_name(name)}: unknown table or key, ignored; remove it or correct it{hint(name, SIDES)}"
+            yield f"{quoted(name)}: unknown table or key, ignored; remove it or correct it{hint(name, SIDES)}"
 
 
 def _sides(document: dict[str, Any]) -> list[str]:
@@ -144,7 +145,7 @@ def _build(side: str, table: object) -> tuple[Config, list[str]]:
     values: dict[str, Any] = {}
     for key in keys(schema):
         try:
-            values[key.name] = _value(key, table.get(key.name), misspelt=_unknown(side, table))
+            values[key.name] = read(key, table.get(key.name), misspelt=_unknown(side, table))
         except ConfigError as mistakes:
             problems += (f"{side}.{key.name}: {problem}" for problem in mistakes.problems)
             values[key.name] = _STAND_INS[key.name] if key.mandatory else key.default
@@ -157,7 +158,7 @@ def _ignored(side: str, table: dict[str, Any]) -> Iterator[str]:
     v0.7.2 ignores these names, so files that work with it may have some.
     """
     for name in _unknown(side, table):
-        yield f"{_name(name)}: unknown key, ignored; remove it or correct it{hint(name, _names(side))}"
+        yield f"{quoted(name)}: unknown key, ignored; remove it or correct it{hint(name, _names(side))}"
     others = _names_of_the_other(side)
     for name in [name for name in table if name.lower() in others]:
         yield f"{name}: no effect, a key of the other side; remove it here"
@@ -168,45 +169,6 @@ def _unknown(side: str, table: dict[str, Any]) -> list[str]:
     return [name for name in _spelled(table, own) if name not in own and name.lower() not in others]
 
 
-def _value(key: Key, raw: object, *, misspelt: Iterable[str]) -> object:
-    """Return the typed value, or the default where the file has none; raise ConfigError.
-
-    ``misspelt`` holds the unknown names in the file: one of them may be a misspelt mandatory key, or a misspelt key
-    whose default would be less secure.
-    """
-    if raw is None or _unset(key, raw):
-        near = nearest(key.name, misspelt) if key.traits.example else ""
-        if key.mandatory or near:
-            rename = f"rename {_name(near)}, or " if near else ""
-            raise ConfigError([f"missing; {rename}add {key.name} = {key.traits.example}"])
-        return key.default
-    try:
-        return _convert(key, raw)
-    except msgspec.ValidationError:
-        raise ConfigError([_refusal(key, raw)]) from None
-    except ValueError as detail:
-        raise ConfigError([_refusal(key, raw) + (f" ({detail})" if str(detail) else "")]) from None
-
-
-def _unset(key: Key, raw: object) -> bool:
-    """Return whether v0.7.2 would use its default: for an empty text or list, or a 0 outside the limits."""
-    if key.value_type is int:
-        return type(raw) is int and raw == 0 and key.meta.ge == 1
-    return key.value_type is not bool and raw == key.raw_type()
-
-
-def _convert(key: Key, raw: object) -> object:
-    if key.traits.parse is None:
-        return msgspec.convert(raw, key.annotated, strict=True)
-    return key.traits.parse(msgspec.convert(raw, key.raw_type, strict=True))
-
-
-def _refusal(key: Key, raw: object) -> str:
-    got = kind(raw) if key.secret else show(raw)
-    near = hint(raw, key.options) if isinstance(raw, str) and key.options else ""
-    return f"expected {key.expected(raw)}, got {got}{near}"
-
-
 def _names(side: str) -> list[str]:
     return [key.name for key in keys(SIDES[side])]
 
@@ -214,8 +176,3 @@ def _names(side: str) -> list[str]:
 def _names_of_the_other(side: str) -> frozenset[str]:
     """Return the keys that this side does not have."""
     return frozenset(name for known in SIDES for name in _names(known)).difference(_names(side))
-
-
-def _name(name: str) -> str:
-    """Quote a key that TOML cannot hold bare, such as one with a line break."""
-    return name if name.replace("-", "_").isidentifier() else show(name)

@@ -61,3 +61,8 @@ def nearest(word: str, options: Iterable[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - needed for a mistake only
 
     return next(iter(get_close_matches(word.lower(), list(options), n=1)), "")
+
+
+def quoted(name: str) -> str:
+    """Quote a key that TOML cannot hold bare, such as one with a line break."""
+    return name if name.replace("-", "_").isidentifier() else show(name)

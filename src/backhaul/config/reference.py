@@ -3,7 +3,10 @@
 import sys
 from collections.abc import Iterator
 
+from msgspec import Struct
+
 from .keys import ALL, Key, keys
+from .limits import Limits
 from .messages import show
 from .schema import SIDES
 from .secret import Secret
@@ -17,6 +20,7 @@ def reference() -> str:
         ("Keys of both sides", [key for key in server if key.name in common]),
         ("Keys of `[server]`", [key for key in server if key.name not in common]),
         ("Keys of `[client]`", [key for key in client if key.name not in common]),
+        ("Keys of `[server.limits]` and `[server.limits.PORT]`", list(keys(Limits))),
     ]
     rebuilding = dict.fromkeys(f"`{key.name}`" for key in (*server, *client) if key.traits.rebuild)
     tables = "\n".join(line for title, listed in sections for line in _section(title, listed))
@@ -46,6 +50,8 @@ def _row(key: Key) -> str:
 def _default(key: Key) -> str:
     if key.mandatory:
         return "mandatory"
+    if isinstance(key.default, Struct):
+        return "none"
     value = key.default.reveal() if isinstance(key.default, Secret) else key.default
     return f"`{show(list(value) if isinstance(value, tuple) else value)}`"
 

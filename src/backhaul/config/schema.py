@@ -10,6 +10,7 @@ from backhaul.net.proxy import Proxy
 from .address import Address, parse_bind, parse_edge, parse_remote
 from .common import CommonConfig
 from .keys import DEDICATED, MUX, STREAM, TLS, WEB, key
+from .limits import LimitTables, parse_limits
 from .ports import PortMapping, parse_ports
 from .proxy import parse_proxy
 from .secret import Secret
@@ -74,6 +75,9 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
             "or accepted, to wait for it."
         ),
     ] = "refuse"
+    limits: Annotated[
+        LimitTables, key("Limits of users; see Limits of users.", form="a table [server.limits]", parse=parse_limits)
+    ] = LimitTables()
     heartbeat: Annotated[int, key("Interval of the heartbeats on the control channel.", ge=1, unit="seconds")] = 40
     channel_size: Annotated[int, key("Most users that wait for a tunnel connection; others are refused.", ge=1)] = 2048
     connection_max_users: Annotated[

@@ -3,6 +3,7 @@
 They are made in slices, between which the loop serves users: a thousand ports take 20 ms.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import accumulate, islice
@@ -70,6 +71,7 @@ _PORT: Final = (
     _Family("backhaul_sent_bytes_total", "counter", "Bytes to users.", "sent"),
     _Family("backhaul_dropped_udp_datagrams_total", "counter", "UDP datagrams dropped.", "udp_dropped"),
 )
+_REFUSED: Final = "backhaul_refused_users_total"
 _WAITING: Final = "backhaul_user_waiting_seconds"
 _DURATION: Final = "backhaul_connection_duration_seconds"
 _CERTIFICATE: Final = "backhaul_certificate_expiry_timestamp_seconds"
@@ -131,6 +133,11 @@ def _ports(form: Form, status: Status, common: str) -> Iterator[str]:
         yield form.head(family.name, family.kind, family.meaning)
         value = attrgetter(family.field)
         yield from _sliced(family.name, ((row, value(port)) for row, port in rows))
+    yield form.head(_REFUSED, "counter", "Users refused, by reason.")
+    by_reason = (
+        (f"{row},{label('reason', why)}", count) for row, port in rows for why, count in port.refused_by.items()
+    )
+    yield from _sliced(_REFUSED, by_reason)
     if status.side == "server":
         yield form.head("backhaul_port_up", "gauge", "1 while the port takes users, else 0.")
         up = ((f"{common},{_port_labels(port.bind, port.port)}", port.up) for port in status.ports)
@@ -148,7 +155,7 @@ def _merged(ports: Iterable[PortStatus]) -> Iterable[PortStatus]:
 
 def _sum(one: PortStatus, other: PortStatus) -> PortStatus:
     sums = {family.field: getattr(one, family.field) + getattr(other, family.field) for family in _PORT}
-    return replace(one, **sums)
+    return replace(one, **sums, refused_by=Counter(one.refused_by) + Counter(other.refused_by))
 
 
 def _times(form: Form, times: Iterator[UserTimesState], common: str) -> Iterator[str]:

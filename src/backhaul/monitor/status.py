@@ -29,6 +29,8 @@ class PortStatus(Struct, frozen=True, gc=False):
     """Connections accepted so far, including open ones."""
     refused: int
     """Connections refused before they reached the tunnel."""
+    refused_by: dict[str, int]
+    """The same by reason, which is one word; empty on the client."""
     dropped: int
     """Connections accepted and then closed, because the tunnel or the target failed."""
     target_refused: int

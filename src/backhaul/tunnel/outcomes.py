@@ -13,6 +13,7 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.relay.outcome import Ending, Outcome, Progress, next_number
 from backhaul.state import UserEnd, UserState
 
+from .admission import Admission
 from .ports import Port
 from .roll import Record
 
@@ -46,7 +47,14 @@ class Outcomes:
     Users who leave within ``patience`` seconds do not count: they have changed their mind.
     """
 
-    def __init__(self, log: logging.Logger, patience: float, answered: Callable[[float], None], transport: str) -> None:
+    def __init__(
+        self,
+        log: logging.Logger,
+        patience: float,
+        answered: Callable[[float], None],
+        transport: str,
+        admission: Admission,
+    ) -> None:
         """Call ``answered`` at the end of an answered user, with the time of its arrival by the loop's clock.
 
         ``transport`` carries future users.
@@ -57,6 +65,7 @@ class Outcomes:
         self.report: Report | None = None  # learns of each user who has left
         self.unanswered = 0
         self.last_user = -math.inf  # arrival of the last user, by the loop's clock
+        self._admission = admission
         self._answered = answered
         self._loop = asyncio.get_running_loop()
         self._log = log
@@ -76,6 +85,7 @@ class Outcomes:
     def ended(self, user: "ServedUser", outcome: Outcome) -> None:
         """Judge the end of a user of ``expect``."""
         user.port.open -= 1
+        self._admission.left(user.port.mapping.bind_port, user.address)
         seconds = self._loop.time() - user.since
         user.port.times_of(self.client_name).duration.observe(seconds)
         if self.report:

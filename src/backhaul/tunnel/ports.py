@@ -15,7 +15,7 @@ from backhaul.net.poller import Poller, reason
 from backhaul.net.sockets import SocketOptions
 from backhaul.net.udp import Counters
 from backhaul.relay.traffic import Meter, Traffic
-from backhaul.state import PortState, UserTimesState
+from backhaul.state import PortState, RefusalState, UserTimesState
 
 from .histogram import UserTimes
 from .retries import Retries
@@ -36,6 +36,7 @@ class Port:
         "open",
         "problem",
         "refused",
+        "refused_by",
         "target_refused",
         "times",
         "total",
@@ -50,7 +51,8 @@ class Port:
         self.traffic = Traffic(Meter(), Meter())
         self.open = 0  # users connected now
         self.total = 0  # users since the start
-        self.refused = 0  # users closed at once: too many wait, or the machine is out of descriptors
+        self.refused = 0  # users closed at once: by a limit, because too many wait, or for want of descriptors
+        self.refused_by: dict[str, int] = {}  # the same by reason
         self.dropped = 0  # users closed because no carrier was free in time
         self.target_refused = 0  # users whose target reset the connection before it sent a byte
         self.times: dict[str, UserTimes] = {}  # by the name of the client
@@ -63,6 +65,16 @@ class Port:
         """The address and the number, or the number alone if it listens on all addresses."""
         return self.mapping.bind
 
+    @property
+    def users(self) -> int:
+        """The number of users of streams and of datagrams."""
+        return self.open + self.udp.flows
+
+    def turned_away(self, why: str) -> None:
+        """Count a user who was refused."""
+        self.refused += 1
+        self.refused_by[why] = self.refused_by.get(why, 0) + 1
+
     def state(self) -> PortState:
         """Return the state of this port."""
         return PortState(
@@ -73,6 +85,7 @@ class Port:
             open=self.open,
             total=self.total,
             refused=self.refused,
+            refusals=tuple(RefusalState(why, count) for why, count in self.refused_by.items()),
             dropped=self.dropped,
             target_refused=self.target_refused,
             received=self.traffic.received.bytes,
@@ -314,7 +327,7 @@ class Ports:
             self._retries.start()
 
     def _refused(self, port: Port, error: OSError) -> None:
-        port.refused += 1
+        port.turned_away("descriptors")
         self._throttle.warn(
             error.errno, f"port {port.name}: user not accepted: {error.strerror}; this user is closed, others continue"
         )

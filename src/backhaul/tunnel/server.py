@@ -7,10 +7,10 @@ import socket
 from typing import Any
 
 from backhaul.config import ServerConfig
+from backhaul.config.limits import LimitTables
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import FAULT, reason, release
-from backhaul.net.sockets import SocketOptions
 from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import CLOSED, FAILED, NOT_CARRIED
 from backhaul.state import SessionState
@@ -18,14 +18,17 @@ from backhaul.transports.base import ServerTransport
 from backhaul.transports.session import ClientSession
 from backhaul.transports.settings import CarrierLimits
 from backhaul.transports.user import User
-from backhaul.wire import proxy
 from backhaul.wire.signals import Signal
 
 from .absence import Absence
+from .admission import Admission
 from .carrier_check import CarrierCheck
 from .heart import Heart
+from .network_files import NetworkFiles
 from .outcomes import Outcomes, Report, name
 from .ports import Port, Ports
+from .ports_setup import preface, takes_datagrams, user_options
+from .refusals import refused
 from .retries import Retries
 from .server_roll import server_roll
 from .timings import Timings
@@ -62,13 +65,19 @@ class ServerTunnel:
         self.opened = 0  # control channels so far
         self._unreachable = ""  # the reason why the client cannot connect, as far as this end knows
         self.fit = CarrierCheck(log)  # fed by the transport
-        self._outcomes = Outcomes(log, timings.answer, self.fit.answered, config.transport)
+        self._admission = Admission(
+            NetworkFiles(timings.lists),
+            self._loop.time,
+            lambda: len(relay.live) + len(self._waiting) + len(relay.flows),
+        )
+        self._outcomes = Outcomes(log, timings.answer, self.fit.answered, config.transport, self._admission)
         self._retries = Retries(self._restart, timings.reopen_pauses)
         self._flows = FlowDispatcher(
             relay,
             self._transport,
             listeners,
             self._outcomes,
+            admission=self._admission,
             most_waiting=config.channel_size,
             patience=timings.flow_patience,
         )
@@ -76,10 +85,10 @@ class ServerTunnel:
         self.ports = Ports(
             relay.poller,
             listeners,
-            _user_options(config),
+            user_options(config),
             self._user_came,
             streams=not config.facts.datagrams,
-            listen_datagrams=self._flows.listen if _takes_datagrams(config) else None,
+            listen_datagrams=self._flows.listen if takes_datagrams(config) else None,
             timings=timings,
         )
 
@@ -144,15 +153,15 @@ class ServerTunnel:
         before, self.config = self.config, config
         self._transport.apply(limits)
         self._flows.set_most_waiting(config.channel_size)
-        self.ports.set_options(_user_options(config))
+        self.ports.set_options(user_options(config))
         self._apply_offline()
         session = self._transport.session
         if session.connected and not session.peer.extended and before.ports != config.ports:
             warn_of_paths(config.ports)
         if self._heart.beating and before.heartbeat != config.heartbeat:
             self._heart.start(config.heartbeat, regular=not session.peer.extended)
-        if _takes_datagrams(before) != _takes_datagrams(config):
-            self.ports.take_datagrams(self._flows.listen if _takes_datagrams(config) else None)
+        if takes_datagrams(before) != takes_datagrams(config):
+            self.ports.take_datagrams(self._flows.listen if takes_datagrams(config) else None)
 
     def rebuild(self, config: ServerConfig, new: ServerTransport) -> None:
         """Replace control channel, pool and address of the tunnel; ports, waiting users and users in flight stay.
@@ -176,6 +185,10 @@ class ServerTunnel:
         self._transport = self._flows.transport = new
         self._outcomes.transport = config.transport
         self._listening()
+
+    async def limit(self, limits: LimitTables) -> None:
+        """Use other limits of users; raise BackhaulError if a file of them is unusable."""
+        await self._admission.limit(limits, ((user.bind_port, user.host) for user in self.roll.users()))
 
     def start(self) -> None:
         """Listen for the client and for users; raise OSError if the tunnel's own address is in use.
@@ -226,6 +239,7 @@ class ServerTunnel:
         """Accept no more users and tell the client; users in flight stay."""
         self.ports.close()
         self._retries.stop()
+        self._admission.close()
         self._absence.end()
         for user in self._waiting.clear():
             self._drop(user)
@@ -291,8 +305,12 @@ class ServerTunnel:
         self._retries.stop()
 
     def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        if objection := self._admission.objection(port.mapping.bind_port, address, port.users):
+            release(self._poller, sock, reset=True)
+            refused(self._throttle, port, address, objection)
+            return
         done = self._outcomes.expect(port, address)
-        user = User(sock, port.mapping.target, self._preface(sock, address), port.traffic, done)
+        user = User(sock, port.mapping.target, preface(self.config.proxy_version, sock, address), port.traffic, done)
         port.total += 1
         port.open += 1
         waiting = len(self._waiting)
@@ -312,19 +330,11 @@ class ServerTunnel:
             self._poller.faults.fault(FAULT, error)
             return True
 
-    def _preface(self, sock: socket.socket, address: tuple[Any, ...]) -> bytes:
-        version = self.config.proxy_version
-        if not version:
-            return b""
-        if not address[1]:
-            return proxy.header_without_addresses(version)
-        return proxy.header(version, address, sock.getsockname())
-
     def _wait(self, user: User, port: Port, address: tuple[Any, ...]) -> None:
         if len(self._waiting) < self.config.channel_size:
             self._waiting.add(user, port, address)
             return
-        port.refused += 1
+        port.turned_away("waiting")
         self._throttle.warn(
             "full", f"user {name(address)} of port {port.name}: closed, channel_size users wait already"
         )
@@ -380,11 +390,3 @@ def _how(session: ClientSession) -> str:
     if not session.keys:
         return ""
     return ", encrypted" if session.keys.payload else ", protected"
-
-
-def _user_options(config: ServerConfig) -> SocketOptions:
-    return SocketOptions(nodelay=config.nodelay, keepalive=config.keepalive_period)
-
-
-def _takes_datagrams(config: ServerConfig) -> bool:
-    return config.facts.datagrams or config.accept_udp

@@ -28,6 +28,8 @@ class Timings:
     """The pauses between attempts to listen after a failure; the last one is repeated without end."""
     certificate: float = 5.0
     """The interval of checks for changed files of the certificate."""
+    lists: float = 1.0
+    """The interval of checks for changed files of networks."""
     look: float = 1.0
     """The client's interval of looks at its pool, and at the silence of the server."""
     beats: float = 1.4

@@ -16,8 +16,10 @@ from backhaul.state import UserEnd, UserState
 from backhaul.transports.base import Carry, ServerTransport
 from backhaul.wire.datagrams import Batch
 
+from .admission import Admission
 from .outcomes import Outcomes, name
 from .ports import Port
+from .refusals import refused
 from .waiting_flows import WaitingFlows
 
 log = logging.getLogger("backhaul.server")
@@ -35,12 +37,14 @@ class FlowDispatcher:
         listeners: Listeners,
         outcomes: Outcomes,
         *,
+        admission: Admission,
         most_waiting: int,
         patience: float,
     ) -> None:
         """Prepare; a flow waits for a carrier for ``patience`` seconds."""
         self.relay = relay
         self.outcomes = outcomes
+        self.admission = admission
         self.transport = transport
         self.listeners = listeners
         self._waiting = WaitingFlows(most_waiting, patience, self._give_up)
@@ -107,6 +111,13 @@ class FlowDispatcher:
         self._throttle.warn("full", f"datagrams of new users: dropped, {len(self._waiting)} flows wait already")
         return False
 
+    def objects(self, port: Port, peer: tuple[str, int]) -> bool:
+        """Return whether a limit refuses a new user; otherwise the user is counted."""
+        objection = self.admission.objection(port.mapping.bind_port, peer, port.users)
+        if objection:
+            refused(self._throttle, port, peer, objection)
+        return objection is not None
+
     def _refuse(self, flow: Flow) -> None:
         """Keep a refused flow for a while, so that its next datagrams cost only a look-up."""
         self._throttle.warn(
@@ -153,11 +164,11 @@ class UdpListener:
         if flow:
             flow.from_near(batch)
         else:
-            self._open(address, network_of(plain_ip(peer_of(address))), batch)
+            self._open(address, peer_of(address), batch)
 
-    def _open(self, address: Address, source: str, batch: Batch) -> None:
-        port = self.port
-        if not self.dispatcher.admits(source):
+    def _open(self, address: Address, peer: tuple[str, int], batch: Batch) -> None:
+        port, source = self.port, network_of(plain_ip(peer))
+        if not self.dispatcher.admits(source) or self.dispatcher.objects(port, peer):
             port.udp.dropped += len(batch)
             return
         user, target = UdpUser(self, address), port.mapping.target
@@ -222,4 +233,6 @@ class UdpUser:
 
     def close(self) -> None:
         """End the flow of this user."""
-        self._listener.dispatcher.flow_closed(self, self._listener.flows.pop(self._address))
+        listener = self._listener
+        listener.dispatcher.admission.left(listener.port.mapping.bind_port, peer_of(self._address))
+        listener.dispatcher.flow_closed(self, listener.flows.pop(self._address))

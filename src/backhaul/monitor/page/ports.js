@@ -91,12 +91,19 @@ function title(port, side) {
 
 function trouble(port) {
   const kinds = [
-    [port.refused, "refused"], [port.dropped, "dropped"], [port.target_refused, "refused by the target"],
+    ...refusals(port), [port.dropped, "dropped"], [port.target_refused, "refused by the target"],
     [port.udp_dropped, "datagrams lost"],
   ];
   const counted = kinds.filter(([number]) => number).map(([number, kind]) => `${count(number)} ${kind}`).join(", ");
   const texts = [state(port), counted].filter((text) => text);
   return texts.map((text) => ["small", text, "trouble"]);
+}
+
+/** Refused users by reason; without reasons, as on a client, all together. */
+function refusals(port) {
+  const reasons = Object.entries(port.refused_by);
+  if (!reasons.length) return [[port.refused, "refused"]];
+  return reasons.map(([reason, number]) => [number, `refused (${reason.replaceAll("_", " ")})`]);
 }
 
 function state(port) {

@@ -1,0 +1,131 @@
+"""The tables ``[server.limits]`` and ``[server.limits.PORT]``."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Final
+
+from msgspec import Struct
+
+from backhaul.networks import parse_network
+from backhaul.wire.targets import MAX_PORT
+
+from .conversion import read
+from .errors import ConfigError
+from .keys import Key, key, keys
+from .messages import hint, quoted, show
+
+
+def parse_networks(entries: Iterable[object]) -> tuple[str, ...]:
+    """Read a list of networks; raise ConfigError with every mistake."""
+    problems = []
+    found = []
+    for entry in entries:
+        try:
+            if not isinstance(entry, str):
+                raise ValueError("write it in quotes")  # noqa: TRY004, TRY301 - a user's mistake
+            found.append(str(parse_network(entry)))
+        except ValueError as mistake:
+            problems.append(f"entry {show(entry)}: {mistake}")
+    if problems:
+        raise ConfigError(problems)
+    return tuple(found)
+
+
+_NETWORKS: Final = 'a list of networks such as "10.0.0.0/8", "192.0.2.7" or "2001:db8::/32"'
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """The limits of all users together, or of those of one port; 0 and empty lists set none."""
+
+    max_users: Annotated[int, key("Most users at a time.", ge=0)] = 0
+    max_users_per_source: Annotated[int, key("Most users at a time from one source.", ge=0)] = 0
+    new_users_per_second: Annotated[int, key("Most new users a second.", ge=0)] = 0
+    new_users_per_second_per_source: Annotated[int, key("Most new users a second from one source.", ge=0)] = 0
+    allow: Annotated[
+        tuple[str, ...], key("Sources that may connect; empty: all.", form=_NETWORKS, parse=parse_networks)
+    ] = ()
+    allow_file: Annotated[str, key("A file with more of `allow`, one network on each line.")] = ""
+    deny: Annotated[
+        tuple[str, ...],
+        key("Sources that may not connect, even if `allow` has them.", form=_NETWORKS, parse=parse_networks),
+    ] = ()
+    deny_file: Annotated[str, key("A file with more of `deny`, one network on each line.")] = ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files with networks."""
+        return tuple(path for path in (self.allow_file, self.deny_file) if path)
+
+
+NO_LIMITS: Final = Limits()
+
+
+class LimitTables(Struct, frozen=True):
+    """The limits of all ports together, and those of single ports by number."""
+
+    everywhere: Limits = NO_LIMITS
+    ports: tuple[tuple[int, Limits], ...] = ()
+
+    def of(self, port: int) -> Limits:
+        """Return the limits of one port alone."""
+        return dict(self.ports).get(port, NO_LIMITS)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files with networks, by the name of their key."""
+        named = [("limits", self.everywhere), *((f"limits.{port}", limits) for port, limits in self.ports)]
+        return {
+            f"{table}.{name}": path
+            for table, limits in named
+            for name, path in (("allow_file", limits.allow_file), ("deny_file", limits.deny_file))
+            if path
+        }
+
+
+def parse_limits(table: Mapping[str, object]) -> LimitTables:
+    """Read the tables; raise ConfigError with every mistake.
+
+    An unknown key is a mistake here, because a limit that is misspelt would not hold.
+    """
+    problems: list[str] = []
+    own = {name: value for name, value in table.items() if not isinstance(value, dict)}
+    ports = {name: value for name, value in table.items() if isinstance(value, dict)}
+    everywhere = _limits(own, "", problems.append)
+    single = tuple(
+        (_port(name, problems.append), _limits(value, f"{quoted_port(name)}.", problems.append))
+        for name, value in ports.items()
+    )
+    if problems:
+        raise ConfigError(problems)
+    return LimitTables(everywhere, single)
+
+
+def quoted_port(name: str) -> str:
+    """Return the name of a port's table, in quotes where TOML needs them."""
+    return name if name.isdigit() else quoted(name)
+
+
+def _port(name: str, mistake: Callable[[str], None]) -> int:
+    if name.isascii() and name.isdigit() and name == str(port := int(name[:6])) and 0 < port <= MAX_PORT:
+        return port
+    mistake(f"{quoted_port(name)}: expected the number of a port, such as [server.limits.443]")
+    return 0
+
+
+def _limits(table: Mapping[str, object], prefix: str, mistake: Callable[[str], None]) -> Limits:
+    known = {one.name: one for one in keys(Limits)}
+    for name in table:
+        if name not in known:
+            mistake(f"{prefix}{quoted(name)}: unknown limit; remove it or correct it{hint(name, known)}")
+    values: dict[str, Any] = {}
+    for one in known.values():
+        values[one.name] = _one(one, table.get(one.name), prefix, mistake)
+    return Limits(**values)
+
+
+def _one(one: Key, raw: object, prefix: str, mistake: Callable[[str], None]) -> object:
+    try:
+        return read(one, raw, misspelt=())
+    except ConfigError as mistakes:
+        for problem in mistakes.problems:
+            mistake(f"{prefix}{one.name}: {problem}")
+        return one.default

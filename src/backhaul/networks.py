@@ -1,0 +1,56 @@
+"""Sets of networks, which one look-up for each length of a prefix searches, however many networks there are."""
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+from typing import Final
+
+_FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
+_BITS: Final = {4: 32, 6: 128}
+
+
+class Networks:
+    """A set of IPv4 and IPv6 networks."""
+
+    __slots__ = ("_prefixes", "size")
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        """Take texts such as ``10.0.0.0/8`` or ``2001:db8::1``; raise ValueError with the first mistake."""
+        self._prefixes: dict[int, dict[int, set[int]]] = {4: {}, 6: {}}  # version → bits after the prefix → prefixes
+        self.size = 0
+        for text in texts:
+            network = parse_network(text)
+            shift = _BITS[network.version] - network.prefixlen
+            self._prefixes[network.version].setdefault(shift, set()).add(int(network.network_address) >> shift)
+            self.size += 1
+
+    def __contains__(self, ip: str) -> bool:
+        version = 6 if ":" in ip else 4
+        prefixes = self._prefixes[version]
+        if not prefixes:
+            return False
+        address = int.from_bytes(socket.inet_pton(_FAMILIES[version], ip))
+        return any(address >> shift in known for shift, known in prefixes.items())
+
+
+def parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Read a network in CIDR form, or a single address; raise ValueError."""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f'write a network such as "10.0.0.0/8" or "2001:db8::/32": {error}') from None
+    if network.version == 6 and network.network_address.ipv4_mapped:  # noqa: PLR2004 - RFC 4291, 2.5.5.2
+        raise ValueError("write the IPv4 network in its own form, such as 10.0.0.0/8")
+    return network
+
+
+def parse_lines(text: str) -> Networks:
+    """Read one network on each line; ``#`` begins a comment. Raises ValueError with the number of the line."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        entry = line.partition("#")[0].strip()
+        try:
+            found += [str(parse_network(entry))] if entry else []
+        except ValueError as mistake:
+            raise ValueError(f"line {number}: {mistake}") from None
+    return Networks(found)

@@ -1,0 +1,157 @@
+"""The admission of users: lists of networks, and limits of users at a time and of new ones."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+from backhaul.addresses import LOCAL, plain_ip
+from backhaul.config.limits import NO_LIMITS, Limits, LimitTables
+from backhaul.failures import network_of
+from backhaul.networks import Networks
+from backhaul.token_bucket import TokenBucket
+
+from .network_files import NetworkFiles
+from .sources import Sources
+
+_REASONS: Final = {
+    "allow": "not_allowed",
+    "deny": "denied",
+    "max_users": "users",
+    "max_users_per_source": "source_users",
+    "new_users_per_second": "new_users",
+    "new_users_per_second_per_source": "source_new_users",
+}
+"""The words of status and metrics, by limit."""
+
+
+class Objection(NamedTuple):
+    """The reason why a user is refused."""
+
+    limit: str
+    """The name of the limit, which is that of its key."""
+    table: str
+    """The table of the key."""
+
+    @property
+    def reason(self) -> str:
+        """A word for status and metrics."""
+        return _REASONS[self.limit]
+
+    def __str__(self) -> str:
+        name = f"{self.table}.{self.limit}"
+        if self.limit == "allow":
+            return f"no network of {name} or allow_file has this address; add it there"
+        if self.limit == "deny":
+            return f"a network of {name} or deny_file has this address; remove it there"
+        return f"{name} is reached; raise it if these users are wanted"
+
+
+class _Table:
+    """The limits of one table, and the users that count for it."""
+
+    def __init__(self, name: str, limits: Limits, files: NetworkFiles, now: float) -> None:
+        self.name = name
+        self._limits = limits
+        self._files = files
+        self._allow = Networks(limits.allow)
+        self._deny = Networks(limits.deny)
+        rate = limits.new_users_per_second
+        self._arrivals = TokenBucket(rate, rate, now) if rate else None
+        self._sources = Sources(limits) if _counts_sources(limits) else None
+
+    def objection(self, ip: str, users: int, now: float) -> Objection | None:
+        """Return why a user of this address may not enter beside ``users`` others, if so."""
+        limit = self._listed(ip) or self._full(users, now)
+        if not limit and self._sources and ip != LOCAL:
+            limit = self._sources.objection(network_of(ip), now)
+        return Objection(limit, self.name) if limit else None
+
+    def enter(self, ip: str, now: float) -> None:
+        """Count a new user."""
+        if self._arrivals:
+            self._arrivals.spend(now, 1)
+        if self._sources:
+            self._sources.enter(network_of(ip), now)
+
+    def count(self, ip: str, now: float) -> None:
+        """Count a user who came before this table."""
+        if self._sources:
+            self._sources.count(network_of(ip), now)
+
+    def leave(self, ip: str) -> None:
+        """Count the end of a user."""
+        if self._sources:
+            self._sources.leave(network_of(ip))
+
+    def _listed(self, ip: str) -> str:
+        if ip == LOCAL:
+            return ""
+        limits = self._limits
+        if ip in self._deny or (limits.deny_file and ip in self._files[limits.deny_file]):
+            return "deny"
+        if not (limits.allow or limits.allow_file) or ip in self._allow:
+            return ""
+        return "" if limits.allow_file and ip in self._files[limits.allow_file] else "allow"
+
+    def _full(self, users: int, now: float) -> str:
+        if self._limits.max_users and users >= self._limits.max_users:
+            return "max_users"
+        return "" if not self._arrivals or self._arrivals.has(now, 1) else "new_users_per_second"
+
+
+class Admission:
+    """Admits users to ports. A user has to keep the limits of all ports together, and those of the own port.
+
+    The users of a Unix socket have no address, so only limits for all users concern them.
+    """
+
+    def __init__(self, files: NetworkFiles, clock: Callable[[], float], present: Callable[[], int]) -> None:
+        """Begin without limits. ``present`` returns the number of users of all ports."""
+        self._files = files
+        self._clock = clock
+        self._present = present
+        self._everywhere: list[_Table] = []
+        self._ports: dict[int, _Table] = {}
+
+    async def limit(self, tables: LimitTables, users: Iterable[tuple[int, str]]) -> None:
+        """Use other limits; ``users`` holds port and address of those who are there.
+
+        Raises BackhaulError if a file with networks is unusable; the limits stay as they are then.
+        """
+        await self._files.learn(tables.files)
+        everywhere, now = tables.everywhere, self._clock()
+        self._everywhere = [_Table("limits", everywhere, self._files, now)] if everywhere != NO_LIMITS else []
+        self._ports = {port: _Table(f"limits.{port}", limits, self._files, now) for port, limits in tables.ports}
+        for port, ip in users:
+            for table in self._of(port):
+                table.count(ip, now)
+
+    def objection(self, port: int, address: tuple[Any, ...], users: int) -> Objection | None:
+        """Return why a new user of ``port``, which has ``users`` others, is refused; otherwise count the user."""
+        tables = self._of(port)
+        if not tables:
+            return None
+        ip, now = plain_ip(address), self._clock()
+        for table in tables:
+            others = self._present() if table in self._everywhere else users
+            if objection := table.objection(ip, others, now):
+                return objection
+        for table in tables:
+            table.enter(ip, now)
+        return None
+
+    def close(self) -> None:
+        """Watch the files no more."""
+        self._files.close()
+
+    def left(self, port: int, address: tuple[Any, ...]) -> None:
+        """Count the end of a user."""
+        for table in self._of(port):
+            table.leave(plain_ip(address))
+
+    def _of(self, port: int) -> list[_Table]:
+        single = self._ports.get(port)
+        return [*self._everywhere, single] if single else self._everywhere
+
+
+def _counts_sources(limits: Limits) -> bool:
+    return bool(limits.max_users_per_source or limits.new_users_per_second_per_source)

@@ -1,0 +1,45 @@
+"""The tables ``[server.limits]`` and ``[server.limits.PORT]``."""
+
+from pathlib import Path
+
+import pytest
+from tests.support.config import PORTS, SERVER, problems, server
+
+from backhaul.config.limits import Limits
+
+
+def test_both_tables() -> None:
+    limits = server(f'{PORTS}[server.limits]\nmax_users = 9\n[server.limits.443]\nallow = ["10.0.0.0/8"]').limits
+    assert limits.everywhere == Limits(max_users=9)
+    assert limits.of(443) == Limits(allow=("10.0.0.0/8",))
+    assert limits.of(80) == Limits()
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ("limits = 3", "expected a table [server.limits], got 3"),
+        (
+            "[server.limits]\nmax_user = 3",
+            "max_user: unknown limit; remove it or correct it; did you mean `max_users`?",
+        ),
+        ("[server.limits.443]\nmax_users = -1", "443.max_users: expected a whole number ≥ 0, got -1"),
+        ("[server.limits.https]\nmax_users = 1", "https: expected the number of a port, such as [server.limits.443]"),
+        ('[server.limits."0443"]\nmax_users = 1', "0443: expected the number of a port"),
+        ('[server.limits]\ndeny = ["10.0.0.1/8", 3]', 'deny: entry "10.0.0.1/8": write a network such as'),
+    ],
+)
+def test_mistakes(lines: str, complaint: str) -> None:
+    found = problems(f"{SERVER}{PORTS}{lines}")
+    assert found[0].startswith(f"server.limits: {complaint}")
+
+
+def test_a_file_with_networks_must_exist(tmp_path: Path) -> None:
+    path = tmp_path / "none"
+    (found,) = problems(f'{SERVER}{PORTS}[server.limits.443]\ndeny_file = "{path}"')
+    assert found.startswith(f'server.limits.443.deny_file: "{path}"') or "limits.443.deny_file" in found
+
+
+def test_limits_of_a_port_that_is_not_listed_are_warned_of() -> None:
+    warnings = server(f"{PORTS}[server.limits.444]\nmax_users = 1").warnings
+    assert any(warning.startswith("limits.444: no effect") for warning in warnings)
