@@ -34,12 +34,14 @@ _NETWORKS: Final = 'a list of networks such as "10.0.0.0/8", "192.0.2.7" or "200
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """The limits of all users together, or of those of one port; 0 and empty lists set none."""
+    """The limits of all users together, or of those of one port; zeros and empty lists set none."""
 
     max_users: Annotated[int, key("Most users at a time.", ge=0)] = 0
     max_users_per_source: Annotated[int, key("Most users at a time from one source.", ge=0)] = 0
     new_users_per_second: Annotated[int, key("Most new users a second.", ge=0)] = 0
     new_users_per_second_per_source: Annotated[int, key("Most new users a second from one source.", ge=0)] = 0
+    idle_timeout: Annotated[int, key("Longest time without a byte, either way.", ge=0, unit="seconds")] = 0
+    max_lifetime: Annotated[int, key("Longest time of a connection.", ge=0, unit="seconds")] = 0
     allow: Annotated[
         tuple[str, ...], key("Sources that may connect; empty: all.", form=_NETWORKS, parse=parse_networks)
     ] = ()

@@ -20,7 +20,7 @@ from .roll import Record
 RECENT: Final = 20  # the last users to end
 SUSPICIOUS: Final = 5  # unanswered ones among them, and at least half of them
 _BLACK_HOLES: Final = frozenset({Ending.LOST, Ending.SILENT})
-_NO_EVIDENCE: Final = frozenset({Ending.NOT_CARRIED, Ending.CLOSED})
+_NO_EVIDENCE: Final = frozenset({Ending.NOT_CARRIED, Ending.CLOSED, Ending.LIMIT})
 _GIVEN_UP: Final = frozenset({Ending.USER, Ending.RESET_BY_USER})
 
 Report = Callable[[UserEnd], None]
@@ -37,6 +37,7 @@ ENDINGS: Final = {
     Ending.SHUTDOWN: "shutdown",
     Ending.NOT_CARRIED: "not_carried",
     Ending.CLOSED: "closed",
+    Ending.LIMIT: "limit",
 }
 """The words of the access log."""
 

@@ -23,6 +23,7 @@ from backhaul.wire.signals import Signal
 from .absence import Absence
 from .admission import Admission
 from .carrier_check import CarrierCheck
+from .expiry import Expiry
 from .heart import Heart
 from .network_files import NetworkFiles
 from .outcomes import Outcomes, Report, name
@@ -70,6 +71,7 @@ class ServerTunnel:
             self._loop.time,
             lambda: len(relay.live) + len(self._waiting) + len(relay.flows),
         )
+        self._expiry = Expiry(relay, timings.expiry)
         self._outcomes = Outcomes(log, timings.answer, self.fit.answered, config.transport, self._admission)
         self._retries = Retries(self._restart, timings.reopen_pauses)
         self._flows = FlowDispatcher(
@@ -189,6 +191,7 @@ class ServerTunnel:
     async def limit(self, limits: LimitTables) -> None:
         """Use other limits of users; raise BackhaulError if a file of them is unusable."""
         await self._admission.limit(limits, ((user.bind_port, user.host) for user in self.roll.users()))
+        self._expiry.apply(limits)
 
     def start(self) -> None:
         """Listen for the client and for users; raise OSError if the tunnel's own address is in use.
@@ -240,6 +243,7 @@ class ServerTunnel:
         self.ports.close()
         self._retries.stop()
         self._admission.close()
+        self._expiry.close()
         self._absence.end()
         for user in self._waiting.clear():
             self._drop(user)

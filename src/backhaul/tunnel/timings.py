@@ -30,6 +30,8 @@ class Timings:
     """The interval of checks for changed files of the certificate."""
     lists: float = 1.0
     """The interval of checks for changed files of networks."""
+    expiry: float = 1.0
+    """The shortest interval of looks for users who have stayed too long."""
     look: float = 1.0
     """The client's interval of looks at its pool, and at the silence of the server."""
     beats: float = 1.4

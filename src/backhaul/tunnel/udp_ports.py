@@ -181,11 +181,12 @@ class UdpListener:
 class UdpUser:
     """The near end of a flow: the user with an address."""
 
-    __slots__ = ("_address", "_listener")
+    __slots__ = ("_address", "_expired", "_listener")
 
     def __init__(self, listener: UdpListener, address: Address) -> None:
         self._listener = listener
         self._address = address
+        self._expired = False
 
     def state(self, flow: Flow, now: float) -> UserState:
         """Return the state of this user, whose flow is ``flow``."""
@@ -208,6 +209,16 @@ class UdpUser:
             sent=progress.sent,
         )
 
+    @property
+    def bind_port(self) -> int:
+        """The local port."""
+        return self._listener.port.mapping.bind_port
+
+    def expire(self, flow: Flow) -> None:
+        """Close the flow because of a limit."""
+        self._expired = True
+        flow.close()
+
     def end(self, flow: Flow, now: float) -> UserEnd:
         """Return the end of this user for the access log."""
         peer = peer_of(self._address)
@@ -221,7 +232,7 @@ class UdpUser:
             flow.received,
             flow.sent,
             int((now - flow.since) * 1000) / 1000,
-            flow.ending(now),
+            "limit" if self._expired else flow.ending(now),
         )
 
     def __str__(self) -> str:
@@ -234,5 +245,5 @@ class UdpUser:
     def close(self) -> None:
         """End the flow of this user."""
         listener = self._listener
-        listener.dispatcher.admission.left(listener.port.mapping.bind_port, peer_of(self._address))
+        listener.dispatcher.admission.left(self.bind_port, peer_of(self._address))
         listener.dispatcher.flow_closed(self, listener.flows.pop(self._address))

@@ -1,0 +1,104 @@
+"""The ends of users who have been silent, or connected, for too long."""
+
+import asyncio
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from backhaul.config.limits import LimitTables
+from backhaul.net.poller import FAULT
+from backhaul.relay.engine import InFlight, Relay
+from backhaul.relay.flows import Flow
+from backhaul.relay.outcome import Ending
+
+from .outcomes import ServedUser
+from .udp_ports import UdpUser
+
+_SLICE: Final = 200  # users looked at without a pause: less than a millisecond
+_PART: Final = 20  # a user stays for a twentieth of the limit too long at most
+
+
+class _Times:
+    """The time limits of one port; infinite without one."""
+
+    def __init__(self, tables: LimitTables, port: int) -> None:
+        limits = (tables.everywhere, tables.of(port))
+        self.idle = min(one.idle_timeout or math.inf for one in limits)
+        self.lifetime = min(one.max_lifetime or math.inf for one in limits)
+
+    @property
+    def shortest(self) -> float:
+        return min(self.idle, self.lifetime)
+
+
+class Expiry:
+    """Looks at all users now and then. Without a limit of time it does nothing.
+
+    The users' relays know nothing of it, so that it costs nothing when bytes move.
+    """
+
+    def __init__(self, relay: Relay, look_every: float) -> None:
+        """``look_every`` is the shortest interval of looks in seconds."""
+        self._relay = relay
+        self._look_every = look_every
+        self._common = _Times(LimitTables(), 0)
+        self._ports: dict[int, _Times] = {}
+        self._moved: dict[InFlight, tuple[int, float]] = {}  # with the time at which a look found other bytes
+        self._task: asyncio.Task[None] | None = None
+
+    def apply(self, tables: LimitTables) -> None:
+        """Use other limits, for present users as well."""
+        self.close()
+        self._common = _Times(tables, 0)
+        self._ports = {port: _Times(tables, port) for port, _ in tables.ports}
+        shortest = min(times.shortest for times in (self._common, *self._ports.values()))
+        if math.isfinite(shortest):
+            self._task = asyncio.ensure_future(self._look_again_and_again(max(shortest / _PART, self._look_every)))
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._task:
+            self._task.cancel()
+            self._task = None
+
+    async def _look_again_and_again(self, interval: float) -> None:
+        while True:
+            await asyncio.sleep(interval)
+            for number, _ in enumerate(itertools.chain(self._streams(), self._flows()), 1):
+                if not number % _SLICE:
+                    await asyncio.sleep(0)
+
+    def _streams(self) -> Iterator[None]:
+        before, self._moved = self._moved, {}
+        for user in list(self._relay.live):
+            if user in self._relay.live and isinstance(user.done, ServedUser):
+                try:
+                    self._look_at(user, user.done, before.get(user))
+                except Exception as error:  # noqa: BLE001 - the others are looked at nevertheless
+                    self._relay.poller.faults.fault(FAULT, error)
+            yield
+
+    def _look_at(self, user: InFlight, record: ServedUser, before: tuple[int, float] | None) -> None:
+        times, now = self._of(record.port.mapping.bind_port), self._relay.loop.time()
+        moved, since = before or (0, record.since)
+        if user.moved != moved:
+            since = now
+        self._moved[user] = user.moved, since
+        if now - since >= times.idle or now - record.since >= times.lifetime:
+            del self._moved[user]
+            user.end(Ending.LIMIT)
+
+    def _flows(self) -> Iterator[None]:
+        for flow in list(self._relay.flows):
+            if not flow.closed and isinstance(flow.near, UdpUser):
+                self._look_at_flow(flow, flow.near)
+            yield
+
+    def _look_at_flow(self, flow: Flow, user: UdpUser) -> None:
+        times, now = self._of(user.bind_port), self._relay.loop.time()
+        if now - flow.last_used >= times.idle or now - flow.since >= times.lifetime:
+            user.expire(flow)
+
+    def _of(self, port: int) -> _Times:
+        return self._ports.get(port, self._common)
