@@ -8,7 +8,7 @@ PYTEST = $(BIN)/python -m pytest -rfEs -n $(JOBS) --dist loadfile --no-loadscope
 PURE := tests/wire tests/security tests/config tests/bench tests/release $(wildcard tests/test_*.py)
 COVERAGE := --cov=backhaul.wire --cov=backhaul.security --cov-report=term-missing:skip-covered --cov-fail-under=100
 
-.PHONY: help demo check pure test lint bench soak constraints clean
+.PHONY: help demo check pure test lint bench soak dist constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -44,6 +44,18 @@ bench: ## measure beside HAProxy; PEERS="v072=program rathole=program frp=folder
 soak: ## rewrite configuration files under traffic on all transports for ten minutes; ARGS="--minutes 1" for less
 	@tools/setup.sh bench
 	$(BIN)/python -m bench.scenarios.soak $(ARGS)
+
+dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+dist: export PYTHONHASHSEED = 0
+dist: ## make the wheel, the program with Python inside and Debian's package in dist/, and try them
+	@tools/setup.sh dist
+	rm -rf dist
+	build/venv/bin/pyproject-build --no-isolation
+	build/venv/bin/pyinstaller --noconfirm --log-level WARN --distpath build/packed --workpath build/work release/backhaul.spec
+	cp build/packed/backhaul-linux-x86_64 dist
+	build/venv/bin/python -m release.probe dist/backhaul-linux-x86_64
+	build/venv/bin/python -m release.debian build/packed/backhaul dist
+	cd dist && sha256sum * >SHA256SUMS
 
 constraints: ## renew constraints.txt: the versions with which the tests, the image and `make dist` run
 	tools/constraints.sh

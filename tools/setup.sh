@@ -5,6 +5,7 @@
 #   tools/setup.sh test    and the Debian packages marked "test" in tools/debian-packages.txt;
 #                          those marked "netem" where the kernel has none
 #   tools/setup.sh bench   the same, marked "bench"
+#   tools/setup.sh dist    build/venv, with the tools of the "dist" group, and the packages marked "dist"
 # PYTHON=python3.12 chooses an interpreter; otherwise the first one that is new enough is taken.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -63,38 +64,48 @@ bring_netem() {
 }
 
 # What an environment was made from. It holds absolute paths, so it does not survive a move of the directory.
-fingerprint() { # $1: "program" or "dev"
+fingerprint() { # $1: "program", "dev" or "dist"
     echo "$1 $PWD $("$python" -V) $(cat pyproject.toml constraints.txt | sha256sum)"
 }
 
-prepare_environment() { # $1: "program" or "dev"
-    local stamp=.venv/.made-from
-    if [ -e $stamp ] && .venv/bin/python -c '' 2>/dev/null && grep -qxF "$(fingerprint "$1")" $stamp; then
+prepare_environment() { # $1: "program", "dev" or "dist"; $2: its directory
+    local stamp=$2/.made-from
+    if [ -e "$stamp" ] && "$2/bin/python" -c '' 2>/dev/null && grep -qxF "$(fingerprint "$1")" "$stamp"; then
         return
     fi
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         install_packages "python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
-    say "making .venv with $("$python" -V) (once; about a minute)"
-    "$python" -m venv --clear .venv
-    .venv/bin/python -m pip install --quiet --upgrade 'pip>=25.1' # the first that knows --group
-    local install=(.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable .)
-    if [ "$1" = dev ]; then
-        "${install[@]}" --group dev
-        fingerprint program >>$stamp
-    else
-        "${install[@]}"
-    fi
-    fingerprint "$1" >>$stamp
+    say "making $2 with $("$python" -V) (once; about a minute)"
+    "$python" -m venv --clear "$2"
+    "$2/bin/python" -m pip install --quiet --upgrade 'pip>=25.1' # the first that knows --group
+    local install=("$2/bin/python" -m pip install --quiet --constraint constraints.txt)
+    case $1 in
+    program) "${install[@]}" --editable . ;;
+    dev)
+        "${install[@]}" --editable . --group dev
+        fingerprint program >>"$stamp"
+        ;;
+    dist)
+        # The published bootloader needs the system's zlib, one made here brings its own.
+        PYINSTALLER_COMPILE_BOOTLOADER=1 PYINSTALLER_BOOTLOADER_WAF_ARGS=--static-zlib \
+            "${install[@]}" --no-binary pyinstaller --editable '.[proxy]' --group dist
+        ;;
+    esac
+    fingerprint "$1" >>"$stamp"
 }
 
 python=$(find_python)
 case ${1-} in
-demo) prepare_environment program ;;
-lint) prepare_environment dev ;;
+demo) prepare_environment program .venv ;;
+lint) prepare_environment dev .venv ;;
+dist)
+    install_programs dist
+    prepare_environment dist build/venv
+    ;;
 test | bench)
     install_programs "$1"
     [ "$1" = bench ] || bring_netem
-    prepare_environment dev
+    prepare_environment dev .venv
     ;;
-*) die "usage: tools/setup.sh demo|lint|test|bench" ;;
+*) die "usage: tools/setup.sh demo|lint|test|bench|dist" ;;
 esac

@@ -24,6 +24,7 @@ from backhaul.system.known_servers import KnownServers
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.log import configure
 from backhaul.system.memory import memory_limit
+from backhaul.system.program import FORKS
 from backhaul.system.state_directory import state_directory
 from backhaul.system.status_socket import serving, socket_path, take_turn
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("backhaul")
 
+_ECHO: Final = 0.2  # seconds; a parent passes on at once what the terminal has sent to both
 _LOOK_EVERY: Final = 1.0  # seconds between checks of the configuration file; v0.7.2 polls it too
 _LOG: Final = frozenset({"log_level", "log_format"})
 _WEB: Final = frozenset(
@@ -136,7 +138,7 @@ class Process:
         notify.stopping()
         self._stop.clear()
         ending = asyncio.ensure_future(_stop(self._end, replaced))
-        second = asyncio.ensure_future(self._stop.wait())
+        second = asyncio.ensure_future(self._another_signal())
         await asyncio.wait([ending, second], return_when=asyncio.FIRST_COMPLETED)
         second.cancel()
         if ending.done():
@@ -145,6 +147,12 @@ class Process:
             ending.cancel()
             self._end.close()  # with resets: at exit the kernel closes in order, as if half an answer were complete
         log.info("stopped")
+
+    async def _another_signal(self) -> None:
+        if FORKS:
+            await asyncio.sleep(_ECHO)
+            self._stop.clear()
+        await self._stop.wait()
 
     def _on_signals(self) -> None:
         loop = asyncio.get_running_loop()

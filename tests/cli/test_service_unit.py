@@ -190,3 +190,8 @@ def test_a_relative_file_of_tokens_is_named(tmp_path: Path, monkeypatch: pytest.
 def test_a_path_that_no_unit_can_name_is_refused() -> None:
     with pytest.raises(ValueError, match="control character"):
         plan(SERVER, "/srv/a\nUser=root").text()
+
+
+def test_a_program_that_forks_may_notify_from_its_child() -> None:
+    assert settings(plan(SERVER))["NotifyAccess"] == "main"
+    assert settings(replace(plan(SERVER), forks=True))["NotifyAccess"] == "all"

@@ -8,7 +8,6 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,6 +20,7 @@ from types import FrameType
 from typing import Final
 
 from backhaul.errors import BackhaulError
+from backhaul.system.program import command as own_command
 
 _HOST: Final = "127.0.0.1"
 _FILE: Final = "/100MB"
@@ -198,7 +198,7 @@ def _program(config: Path) -> Iterator[subprocess.Popen[bytes]]:
 
     Raises ``DemoError`` at the end if the program had to be killed.
     """
-    command = [sys.executable, "-m", "backhaul", "-c", str(config)]
+    command = [*own_command(), "-c", str(config)]
     with config.with_suffix(".log").open("wb") as log, _leash() as loose:
         process = subprocess.Popen(  # noqa: S603 - a fixed command
             command, stdin=loose, stdout=log, stderr=subprocess.STDOUT

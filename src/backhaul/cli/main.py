@@ -43,9 +43,11 @@ def run(argv: Sequence[str] | None = None) -> None:
 
 def _fill_standard_descriptors() -> None:
     """Open closed standard descriptors on /dev/null: a socket would get the number, and libuv aborts on that."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
+    for descriptor in range(_STANDARD_ERROR + 1):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free number
 
 
 def _dispatch(argv: Sequence[str]) -> int:

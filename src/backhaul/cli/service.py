@@ -8,13 +8,11 @@ from typing import Final
 from backhaul.config import ClientConfig, ConfigError, ServerConfig, load
 from backhaul.config.schema import Config
 from backhaul.errors import BackhaulError
+from backhaul.system.program import FORKS, command, files
 from backhaul.system.systemd import Systemd, make_user, objection
 from backhaul.system.unit import Unit
 
 USER: Final = "backhaul"
-PROGRAM: Final = (sys.executable, "-P", "-m", "backhaul")
-"""This program; -P keeps Python from importing modules of the working directory."""
-
 _STATE: Final = Path("/var/lib")
 _HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 _PRIVILEGED_PORTS: Final = 1024
@@ -34,7 +32,9 @@ Either put the files where that user can read them, such as in /etc/backhaul:
 or run the service as root, without most of root's capabilities: add --user root"""
 
 
-def install(file: str, *, name: str, user: str, dry: bool, manager: Systemd, program: tuple[str, ...] = PROGRAM) -> int:
+def install(
+    file: str, *, name: str, user: str, dry: bool, manager: Systemd, program: tuple[str, ...] = command()
+) -> int:
     """Write the unit, enable and start it, or with ``dry`` print it; return the exit code.
 
     The files are not copied, so that later changes reach the running program. Therefore the service's user must be
@@ -79,13 +79,14 @@ def status(*, name: str, manager: Systemd) -> int:
         return _fail(error)
 
 
-def plan(config: Config, path: Path, *, name: str, user: str, program: tuple[str, ...] = PROGRAM) -> Unit:
+def plan(config: Config, path: Path, *, name: str, user: str, program: tuple[str, ...] = command()) -> Unit:
     """Return the unit for a configuration; raise BackhaulError if it names a file by a relative path."""
     low_page = config.page is not None and 0 < config.page.port < _PRIVILEGED_PORTS
     return Unit(
         name=name,
         about=f"Backhaul {'server' if isinstance(config, ServerConfig) else 'client'}",
         command=(*program, "-c", str(path)),
+        forks=FORKS,
         user=user,
         low_ports=isinstance(config, ServerConfig) or low_page,  # a reload of a server may add any port
         tuning=not config.skip_optz,
@@ -99,8 +100,7 @@ def plan(config: Config, path: Path, *, name: str, user: str, program: tuple[str
 
 def _files(config: Config, path: Path, state: Path) -> dict[str, Path]:
     """Return the files that the service must be able to read, by their role."""
-    program = {"the program": Path(sys.prefix), "its Python": Path(sys.base_prefix)}
-    return {"the configuration": path} | program | _named_files(config, state)
+    return {"the configuration": path} | files() | _named_files(config, state)
 
 
 def _named_files(config: Config, state: Path) -> dict[str, Path]:

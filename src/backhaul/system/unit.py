@@ -19,6 +19,8 @@ class Unit:
     """The description, chosen by the program: not quoted."""
     command: tuple[str, ...]
     """The program, an absolute path, and its arguments."""
+    forks: bool
+    """True if the program notifies systemd from a child of the process that systemd starts."""
     user: str
     low_ports: bool
     """True if it may listen on ports below 1024."""
@@ -43,6 +45,7 @@ class Unit:
             about=self.about,
             user=self.user,
             start=_command(self.command),
+            access="all" if self.forks else "main",
             stop_timeout=self.stop_timeout,
             capabilities=" ".join(self._capabilities()),
             tunables="no" if self.tuning else "yes",
@@ -74,7 +77,7 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=notify
-NotifyAccess=main
+NotifyAccess={access}
 ExecStart={start}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always

@@ -15,7 +15,12 @@ _SCRIPTS: Final[dict[str, Callable[[Command], str]]] = {
 }
 
 
+def completion(shell: str, parser: argparse.ArgumentParser) -> str:
+    """Return the script for ``bash``, ``zsh`` or ``fish``."""
+    return _SCRIPTS[shell](read(parser))
+
+
 def run(shell: str, parser: argparse.ArgumentParser) -> int:
-    """Print the script for ``bash``, ``zsh`` or ``fish``; return the exit code."""
-    print(_SCRIPTS[shell](read(parser)), end="")
+    """Print the script; return the exit code."""
+    print(completion(shell, parser), end="")
     return 0
