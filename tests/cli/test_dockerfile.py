@@ -3,15 +3,19 @@
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path, PurePosixPath
 
 import pytest
 
+from backhaul import __version__
 from backhaul.cli import main
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "Dockerfile").read_text()
 IGNORED = (ROOT / ".dockerignore").read_text().splitlines()
+
+LICENSE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["license"]
 
 Instruction = tuple[str, str]
 
@@ -24,8 +28,11 @@ def instructions() -> list[Instruction]:
 
 
 def stages() -> list[list[Instruction]]:
+    """Return the instructions of each stage; those before the first choose the image."""
     found: list[list[Instruction]] = []
-    for instruction in instructions():
+    everything = instructions()
+    first = [name for name, _ in everything].index("FROM")
+    for instruction in everything[first:]:
         if instruction[0] == "FROM":
             found.append([])
         found[-1].append(instruction)
@@ -46,12 +53,37 @@ def form(name: str) -> list[str]:
 
 def test_it_is_made_of_known_instructions() -> None:
     known = {"FROM", "WORKDIR", "COPY", "RUN", "ENV", "USER", "VOLUME", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
+    known |= {"ARG", "LABEL"}
     assert {name for name, _ in instructions()} <= known
 
 
-def test_images_are_named_with_their_version() -> None:
+def test_the_image_is_named_with_its_version_and_may_be_pinned() -> None:
+    defaults = dict(rest.split("=", 1) for name, rest in instructions() if name == "ARG" and "=" in rest)
+    assert re.fullmatch(r"python:3\.\d+-slim", defaults["IMAGE"])  # no host
+    assert defaults["DIGEST"] == ""
     for stage in stages():
-        assert re.fullmatch(r"python:3\.\d+-slim( AS \w+)?", arguments(stage, "FROM")[0])
+        assert re.fullmatch(r"\$\{IMAGE\}\$\{DIGEST\}( AS \w+)?", arguments(stage, "FROM")[0])
+
+
+def test_its_labels_say_what_it_is() -> None:
+    (rest,) = arguments(stages()[-1], "LABEL")
+    labels = dict(word.split("=", 1) for word in shlex.split(rest))
+    prefix = "org.opencontainers.image."
+    assert {name.removeprefix(prefix) for name in labels} == {
+        *("title", "description", "licenses", "version", "revision", "created", "source"),
+        "base.name",
+    }
+    assert labels[f"{prefix}licenses"] == LICENSE
+    declared = {rest.partition("=")[0] for rest in arguments(stages()[-1], "ARG")}
+    assert set(re.findall(r"\$\{(\w+)", rest)) <= declared
+
+
+def test_the_default_of_its_version_is_current() -> None:
+    assert f"VERSION={__version__}" in arguments(stages()[-1], "ARG")
+
+
+def test_it_installs_the_versions_that_were_tested() -> None:
+    assert "--constraint constraints.txt" in arguments(stages()[0], "RUN")[0]
 
 
 def test_copied_files_exist_and_are_not_ignored() -> None:

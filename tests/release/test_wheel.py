@@ -95,5 +95,5 @@ def test_the_source_distribution_holds_what_it_is_built_and_tested_with(tmp_path
         names = {name.split("/")[1] for name in made.getnames()}
     hidden = {name for name in names if name.startswith(".")}
     assert {"src", "tests", "docs", "examples", "pyproject.toml", "hatch_build.py", "LICENSE", "PKG-INFO"} <= names
-    assert hidden == {".gitignore"}  # hatchling's own choice
+    assert hidden <= {".ci", ".dockerignore", ".github", ".gitignore"}
     assert not names & {"dist", "build"}
