@@ -21,6 +21,7 @@ from backhaul.transports.registry import make_client
 from backhaul.transports.settings import ClientSettings
 from backhaul.tunnel.client import ClientTunnel
 from backhaul.tunnel.client_roll import client_roll
+from backhaul.tunnel.news import News
 from backhaul.tunnel.target_book import TargetBook
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
@@ -44,6 +45,7 @@ class Client:
     ) -> None:
         """Prepare a client; ``names`` looks names up, is called in threads and may block."""
         self.config = config
+        self.news = News()
         self._poller = make_poller()
         flows = FlowTable(config.udp_max_flows, config.udp_timeout)
         self.relay = Relay(self._poller, flows=flows, patience=patient(config, patience), backlog_limit=backlog_limit())
@@ -153,6 +155,7 @@ class Client:
             targets=self._targets,
             timings=self._timings,
             descriptors=self._descriptors(),
+            news=self.news,
         )
 
     def _make_transport(self) -> ClientTransport:

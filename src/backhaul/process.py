@@ -34,6 +34,7 @@ from .assembly import gate_limits
 from .client import Client
 from .config import Address, ClientConfig, ConfigError, ServerConfig, load
 from .errors import BackhaulError
+from .hooks import Hooks
 from .overview import connections, reader
 from .server import Server
 from .system import notify
@@ -64,6 +65,7 @@ class Process:
         self._end = _make_end(config, self._listeners)
         self._events = EventLog()
         self._access = Access(self._end)
+        self._hooks = Hooks(self._end)
         self._read = reader(self._end.state, self._events)
         self._connections = connections(self._end.users, self._end.close_users)
         self._wake = asyncio.Event()  # a signal has arrived
@@ -76,6 +78,7 @@ class Process:
         """Run the end; raise BackhaulError if it cannot start."""
         self._on_signals()
         with self._keeping_events():
+            await self._hooks.apply(self._config)  # ports may be down from the start
             await self._end.start()
             answers = Answers(self._file, self._read, self._connections)
             async with serving(self._socket, answers, self._turn) as replaced:
@@ -91,6 +94,7 @@ class Process:
                         await watch.stop()
                 await self._end_in_order(replaced)
                 await self._access.close()
+                await self._hooks.close()
 
     async def _until_stopped(self, watch: "Monitor | None") -> "Monitor | None":
         """Watch the file and notify the service manager until the stop; return the monitor in use."""
@@ -200,6 +204,7 @@ class Process:
             )
         else:
             watch = await self._apply(new, diff(self._config, new), watch)
+        await self._hooks.apply(self._config)
         await self._access.apply(self._config)  # even with mistakes in the file: logrotate sends the same signal
         notify.ready()
         return watch

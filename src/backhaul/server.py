@@ -18,6 +18,7 @@ from backhaul.transports.auth import UNNAMED, Credentials
 from backhaul.transports.base import ServerTransport
 from backhaul.transports.registry import make_server
 from backhaul.transports.settings import DEFAULT_LIMITS, CarrierLimits, GateLimits, ServerSettings
+from backhaul.tunnel.news import News
 from backhaul.tunnel.outcomes import Report
 from backhaul.tunnel.server import ServerTunnel
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
@@ -45,12 +46,13 @@ class Server:
         self.config = config
         self._listeners = listeners or Listeners()
         self.stopping = False
+        self.news = News()
         self._limits = limits
         self._timings = timings
         self._poller = make_poller()
         flows = FlowTable(config.udp_max_flows, config.udp_timeout)
         self.relay = Relay(self._poller, flows=flows, patience=patient(config, patience), backlog_limit=backlog_limit())
-        self.tunnel = ServerTunnel(config, self.relay, self._make_transport(), timings, self._listeners)
+        self.tunnel = ServerTunnel(config, self.relay, self._make_transport(), timings, self._listeners, news=self.news)
 
     async def start(self) -> None:
         """Listen; raise BackhaulError if the tunnel's own address is in use."""

@@ -195,6 +195,28 @@ class UserEnd(Struct, frozen=True, gc=False):
     """One of a few words, such as "user" or "timeout"."""
 
 
+class Notice(Struct, frozen=True, omit_defaults=True):
+    """Something that happened to an end, in the words of ``on_event``."""
+
+    event: str
+    """connected, lost, port_down, port_up, limit or certificate."""
+    peer: str = ""
+    """The address of the other end."""
+    client: str = ""
+    """The name of the client."""
+    port: str = ""
+    """Address and number of the local port."""
+    user: str = ""
+    """The address of a user."""
+    limit: str = ""
+    """The key of the limit."""
+    reason: str = ""
+    file: str = ""
+    """The file of the certificate."""
+    ends: str = ""
+    """The end of the certificate, as in RFC 3339."""
+
+
 class Selection(Struct, frozen=True):
     """A choice among users; each field that is set narrows it."""
 

@@ -8,6 +8,7 @@ from backhaul.wire.targets import MAX_PORT, names_path
 from backhaul.wire.transports import TRANSPORTS, Transport, TransportName
 
 from .address import Address, parse_bind, parse_page_host
+from .events import parse_on_event
 from .keys import MUX, STREAM, TCP, WEB, key
 from .messages import choices
 from .secret import Secret
@@ -181,6 +182,15 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
         key("Least severity that is logged.", form=choices(LOG_LEVELS), parse=parse_log_level),
     ] = "info"
     log_format: Annotated[Literal["text", "json"], key("Form of the log lines.")] = "text"
+    on_event: Annotated[
+        Secret,
+        key(
+            "A command that reads each event as JSON, or a URL that gets it with POST; empty: none. See operating.md.",
+            form='a command such as "/usr/local/bin/told --quiet" or an http(s) URL',
+            parse=parse_on_event,
+            example='"/usr/local/bin/told"',
+        ),
+    ] = Secret("")
     shutdown_timeout: Annotated[
         int, key("How long open connections may finish at a shutdown.", ge=0, unit="seconds")
     ] = 5

@@ -50,3 +50,10 @@ class _NoClient:
 
 
 NO_CLIENT: Final[ClientSession] = _NoClient()
+
+
+def protection_of(session: ClientSession) -> str:
+    """Return the protection of a session as the end of a log line; nothing for v0.7.2."""
+    if not session.keys:
+        return ""
+    return ", encrypted" if session.keys.payload else ", protected"

@@ -36,6 +36,11 @@ class Objection(NamedTuple):
         """A word for status and metrics."""
         return _REASONS[self.limit]
 
+    @property
+    def counts(self) -> bool:
+        """True for a limit that is reached, false for an address that is not wanted."""
+        return self.limit not in {"allow", "deny"}
+
     def __str__(self) -> str:
         name = f"{self.table}.{self.limit}"
         if self.limit == "allow":

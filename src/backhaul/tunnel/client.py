@@ -18,6 +18,7 @@ from .arrivals import Arrivals
 from .carrier_check import CarrierCheck
 from .dial_pace import DialPace
 from .liveness import Liveness
+from .news import News
 from .pauses import TURNS, Pauses, Repeats
 from .pool import PoolSize
 from .roll import Row
@@ -48,10 +49,12 @@ class ClientTunnel:
         targets: TargetBook,
         timings: Timings,
         descriptors: int,
+        news: News,
     ) -> None:
         """Prepare a tunnel; ``descriptors`` is the limit of open files."""
         self._loop = asyncio.get_running_loop()
         self.config = config
+        self._news = news
         self._transport = transport
         self._arrivals = Arrivals(
             poller,
@@ -199,6 +202,7 @@ class ClientTunnel:
                 log.error("%s", text)
             return self._pauses.failed(self.config.retry_interval)
         log.info("connected to %s (%s), transport %s", remote, peer, self.config.transport)
+        self._news.connected(peer)
         self.fit.begin()
         if self._transport.protected:
             self.fit.agreed()
@@ -215,6 +219,7 @@ class ClientTunnel:
             self._pace.clear()
             self._transport.disconnect()
         log.warning("control channel lost: %s; reconnecting, users in flight stay", reason)
+        self._news.lost(reason)
         self._failures.forget()
         if reason == _STOPPED:
             return self._pauses.stopped(self.config.retry_interval, self._loop.time() - begun)

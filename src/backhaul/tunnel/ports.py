@@ -18,6 +18,7 @@ from backhaul.relay.traffic import Meter, Traffic
 from backhaul.state import PortState, RefusalState, UserTimesState
 
 from .histogram import UserTimes
+from .news import News
 from .retries import Retries
 from .timings import Timings
 
@@ -201,7 +202,9 @@ class Ports:
         streams: bool = True,
         listen_datagrams: ListenDatagrams | None = None,
         timings: Timings,
+        news: News,
     ) -> None:
+        self._news = news
         self._streams = streams
         self._listen_datagrams = listen_datagrams
         self._poller = poller
@@ -299,8 +302,10 @@ class Ports:
         before, port.problem = port.problem, "; ".join(self._failures(port))
         if port.problem and not before:
             log.error("port %s: %s; retried until it works", port.name, port.problem)
+            self._news.port_down(port.label, port.problem)
         elif before and not port.problem:
             log.info("port %s: now open", port.name)
+            self._news.port_up(port.label)
         if self.refusing:
             port.refuse()
 

@@ -6,11 +6,14 @@ from backhaul.addresses import address_text, plain_ip
 from backhaul.net.log_throttle import LogThrottle
 
 from .admission import Objection
+from .news import News
 from .ports import Port
 
 
-def refused(throttle: LogThrottle, port: Port, address: tuple[Any, ...], objection: Objection) -> None:
-    """Count and log a user who is refused."""
+def refused(throttle: LogThrottle, port: Port, address: tuple[Any, ...], objection: Objection, news: News) -> None:
+    """Count and log a user who is refused, and report a limit that is reached."""
     port.turned_away(objection.reason)
     user = address_text(plain_ip(address), address[1])
+    if objection.counts:
+        news.limit_hit(objection.limit, port=port.label, user=user)
     throttle.warn((objection, port.label), f"user {user} of port {port.name}: refused: {objection}")

@@ -15,7 +15,7 @@ from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import CLOSED, FAILED, NOT_CARRIED
 from backhaul.state import SessionState
 from backhaul.transports.base import ServerTransport
-from backhaul.transports.session import ClientSession
+from backhaul.transports.session import ClientSession, protection_of
 from backhaul.transports.settings import CarrierLimits
 from backhaul.transports.user import User
 from backhaul.wire.signals import Signal
@@ -26,6 +26,7 @@ from .carrier_check import CarrierCheck
 from .expiry import Expiry
 from .heart import Heart
 from .network_files import NetworkFiles
+from .news import News
 from .outcomes import Outcomes, Report, name
 from .ports import Port, Ports
 from .ports_setup import preface, takes_datagrams, user_options
@@ -52,7 +53,10 @@ class ServerTunnel:
         transport: ServerTransport,
         timings: Timings,
         listeners: Listeners,
+        *,
+        news: News,
     ) -> None:
+        self._news = news
         self._listeners = listeners
         self._loop = asyncio.get_running_loop()
         self._poller = relay.poller
@@ -80,6 +84,7 @@ class ServerTunnel:
             listeners,
             self._outcomes,
             admission=self._admission,
+            news=news,
             most_waiting=config.channel_size,
             patience=timings.flow_patience,
         )
@@ -92,6 +97,7 @@ class ServerTunnel:
             streams=not config.facts.datagrams,
             listen_datagrams=self._flows.listen if takes_datagrams(config) else None,
             timings=timings,
+            news=news,
         )
 
     @property
@@ -253,11 +259,14 @@ class ServerTunnel:
 
     def client_connected(self, session: ClientSession) -> None:
         """Start the heartbeat for a new client, and announce the waiting users."""
-        log.info("client %s connected, transport %s%s", session.peer.address, self.config.transport, _how(session))
+        log.info(
+            "client %s connected, transport %s%s", session.peer.address, self.config.transport, protection_of(session)
+        )
         self.fit.begin()
         if session.keys:
             self.fit.agreed()
         self.opened += 1
+        self._news.connected(session.peer.address, session.peer.name)
         self._outcomes.client_name = session.peer.name
         self._outcomes.client = session.peer.name or session.peer.address
         self._heart.start(self.config.heartbeat, regular=not session.peer.extended)
@@ -278,6 +287,7 @@ class ServerTunnel:
         else:
             self._absence.begin(self._timings.absence)
         log.warning("control channel lost: %s; waiting for the client to reconnect", reason)
+        self._news.lost(reason)
 
     def target_refused(self, target: str, reason: str) -> None:
         """Log a target that the client does not dial."""
@@ -311,7 +321,7 @@ class ServerTunnel:
     def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
         if objection := self._admission.objection(port.mapping.bind_port, address, port.users):
             release(self._poller, sock, reset=True)
-            refused(self._throttle, port, address, objection)
+            refused(self._throttle, port, address, objection, self._news)
             return
         done = self._outcomes.expect(port, address)
         user = User(sock, port.mapping.target, preface(self.config.proxy_version, sock, address), port.traffic, done)
@@ -388,9 +398,3 @@ class ServerTunnel:
 
     def _beat(self) -> None:
         self._transport.beat()
-
-
-def _how(session: ClientSession) -> str:
-    if not session.keys:
-        return ""
-    return ", encrypted" if session.keys.payload else ", protected"

@@ -17,6 +17,7 @@ from backhaul.transports.base import Carry, ServerTransport
 from backhaul.wire.datagrams import Batch
 
 from .admission import Admission
+from .news import News
 from .outcomes import Outcomes, name
 from .ports import Port
 from .refusals import refused
@@ -38,6 +39,7 @@ class FlowDispatcher:
         outcomes: Outcomes,
         *,
         admission: Admission,
+        news: News,
         most_waiting: int,
         patience: float,
     ) -> None:
@@ -45,6 +47,7 @@ class FlowDispatcher:
         self.relay = relay
         self.outcomes = outcomes
         self.admission = admission
+        self._news = news
         self.transport = transport
         self.listeners = listeners
         self._waiting = WaitingFlows(most_waiting, patience, self._give_up)
@@ -115,7 +118,7 @@ class FlowDispatcher:
         """Return whether a limit refuses a new user; otherwise the user is counted."""
         objection = self.admission.objection(port.mapping.bind_port, peer, port.users)
         if objection:
-            refused(self._throttle, port, peer, objection)
+            refused(self._throttle, port, peer, objection, self._news)
         return objection is not None
 
     def _refuse(self, flow: Flow) -> None:

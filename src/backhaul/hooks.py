@@ -1,0 +1,102 @@
+"""The events of an end, sent to the administrator's own program as the configuration wants it."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import msgspec
+
+from backhaul.config import ServerConfig
+from backhaul.config.schema import Config, side_of
+from backhaul.state import Notice
+from backhaul.system.event_sender import EventSender
+from backhaul.system.event_ways import way_to
+from backhaul.system.expiry import Expiry
+
+from .client import Client
+from .server import Server
+
+DAY: Final = 86400.0
+NEAR: Final = 14 * DAY
+"""Seconds before the end of the certificate from which on that is an event, daily."""
+_FORM: Final = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def is_near(end: float, now: float) -> bool:
+    """Return whether a certificate calls for a new one."""
+    return end - now < NEAR
+
+
+class Hooks:
+    """Sends the events of ``end``, if ``on_event`` wants that."""
+
+    def __init__(self, end: Server | Client, *, look_every: float = DAY) -> None:
+        self._end = end
+        self._look_every = look_every
+        self._settings: tuple[str, ...] = ()
+        self._parts = contextlib.AsyncExitStack()
+
+    async def apply(self, config: Config) -> None:
+        """Begin, end or change the sending."""
+        certificate = config.tls_cert if isinstance(config, ServerConfig) and config.facts.tls else ""
+        settings = config.on_event.reveal(), config.transport, certificate
+        if settings == self._settings:
+            return
+        await self.close()
+        self._settings = settings
+        if config.on_event:
+            send = await self._parts.enter_async_context(_sending(config))
+            self._end.news.listener = send
+            if certificate:
+                await self._parts.enter_async_context(_watching(certificate, send, self._look_every))
+
+    async def close(self) -> None:
+        """Give the last events a moment, and end the sending."""
+        self._end.news.listener = _ignore
+        self._settings = ()
+        await self._parts.aclose()
+
+
+def _ignore(_: Notice) -> None:
+    """Send nothing."""
+
+
+_Tell = Callable[[Notice], None]
+
+
+@contextlib.asynccontextmanager
+async def _sending(config: Config) -> AsyncIterator[_Tell]:
+    """Yield what sends events during the block."""
+    sender = EventSender(*way_to(config.on_event.reveal()))
+    common = {"host": socket.gethostname(), "side": side_of(config), "transport": config.transport}
+
+    def tell(notice: Notice) -> None:
+        when = {"time": time.strftime(_FORM, time.gmtime())}
+        sender.send(msgspec.json.encode(when | common | msgspec.to_builtins(notice)))
+
+    try:
+        yield tell
+    finally:
+        await sender.close()
+
+
+@contextlib.asynccontextmanager
+async def _watching(file: str, tell: _Tell, every: float) -> AsyncIterator[None]:
+    """Look at the end of the certificate during the block."""
+    watch = asyncio.create_task(_watch(Expiry(file), file, tell, every))
+    try:
+        yield
+    finally:
+        watch.cancel()
+        await asyncio.wait([watch])
+
+
+async def _watch(expiry: Expiry, file: str, tell: _Tell, every: float) -> None:
+    while True:
+        end = await asyncio.to_thread(expiry.read)
+        if end is not None and is_near(end, time.time()):
+            tell(Notice("certificate", file=file, ends=time.strftime(_FORM, time.gmtime(end))))
+        await asyncio.sleep(every)

@@ -1,0 +1,98 @@
+"""The two ways in which an event leaves: to a command, or to a web server. Neither shows what the setting holds."""
+
+import asyncio
+import base64
+import contextlib
+import os
+import re
+import shlex
+import signal
+import ssl
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+from urllib.parse import SplitResult, unquote, urlsplit
+
+Send = Callable[[bytes], Coroutine[Any, Any, None]]
+"""Delivers a JSON document; raises EventError or OSError if that fails."""
+
+_OWN: Final = ("BACKHAUL_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "FDSTORE", "CREDENTIALS_DIRECTORY")
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class EventError(Exception):
+    """An event that was refused, and why."""
+
+
+def is_url(target: str) -> bool:
+    """Return whether a target is a web address and no command."""
+    return target.lower().startswith(("http://", "https://"))
+
+
+def way_to(target: str) -> tuple[str, Send]:
+    """Return a name for logs, and what delivers events."""
+    if is_url(target):
+        parts = urlsplit(target)
+        return f"{parts.scheme}://{_host(parts)}", lambda document: _post(parts, document)
+    command = shlex.split(target)
+    return command[0], lambda document: _run(command, document)
+
+
+async def _run(command: list[str], document: bytes) -> None:
+    """Run a command without a shell; when cancelled, kill it with all that it has started."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={name: value for name, value in os.environ.items() if not name.startswith(_OWN)},
+        start_new_session=True,
+    )
+    try:
+        await process.communicate(document)
+    except asyncio.CancelledError:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        raise
+    if process.returncode:
+        raise EventError(f"it ended with status {process.returncode}")
+
+
+async def _post(parts: SplitResult, document: bytes) -> None:
+    """Send a POST; only an answer of 2xx is a success, and no redirect is followed."""
+    tls = await asyncio.to_thread(ssl.create_default_context) if parts.scheme == "https" else None
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port or _PORTS[parts.scheme], ssl=tls)
+    try:
+        writer.write(_request(parts, document))
+        status = _STATUS.match(await reader.readline())
+    except ValueError:  # an endless line
+        status = None
+    finally:
+        writer.transport.abort()
+    if not status:
+        raise EventError("the answer is no HTTP")
+    if not status[1].startswith(b"2"):
+        raise EventError(f"it answered with status {status[1].decode()}")
+
+
+def _request(parts: SplitResult, document: bytes) -> bytes:
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    lines = [
+        f"POST {path} HTTP/1.1",
+        f"Host: {_host(parts)}",
+        "User-Agent: backhaul",
+        "Content-Type: application/json",
+        f"Content-Length: {len(document)}",
+        "Connection: close",
+    ]
+    if parts.username is not None:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        lines.append(f"Authorization: Basic {base64.b64encode(login.encode()).decode()}")
+    return "\r\n".join([*lines, "", ""]).encode() + document
+
+
+def _host(parts: SplitResult) -> str:
+    """Return host and port without a login."""
+    return parts.netloc.rpartition("@")[2]

@@ -1,0 +1,46 @@
+"""What happens to an end, for the administrator's own program."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from backhaul.state import Notice
+
+_REPEAT: Final = 60.0  # seconds for which a limit is not reported again
+
+
+def _nobody(_: Notice) -> None:
+    """Ignore the news."""
+
+
+class News:
+    """Passes what happens to ``listener``, which replaces nobody."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.listener: Callable[[Notice], None] = _nobody
+        self._clock = clock
+        self._reported: dict[tuple[str, str], float] = {}  # limits, no more than are configured
+
+    def connected(self, peer: str, client: str = "") -> None:
+        """Report that the other end is connected; the server knows the name of the client."""
+        self.listener(Notice("connected", peer=peer, client=client))
+
+    def lost(self, reason: str) -> None:
+        """Report that the control channel is lost."""
+        self.listener(Notice("lost", reason=reason))
+
+    def port_down(self, port: str, reason: str) -> None:
+        """Report a port that can't be opened."""
+        self.listener(Notice("port_down", port=port, reason=reason))
+
+    def port_up(self, port: str) -> None:
+        """Report a port that is open again."""
+        self.listener(Notice("port_up", port=port))
+
+    def limit_hit(self, limit: str, *, port: str, user: str) -> None:
+        """Report a user for whom a limit was reached, once a minute for each limit and port."""
+        now, key = self._clock(), (limit, port)
+        if key in self._reported and now - self._reported[key] < _REPEAT:
+            return
+        self._reported[key] = now
+        self.listener(Notice("limit", port=port, user=user, limit=limit))

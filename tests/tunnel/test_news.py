@@ -1,0 +1,130 @@
+"""What both ends report of themselves, and the sending of it as the configuration wants."""
+
+import contextlib
+import functools
+import json
+import shlex
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.support.clock import Clock
+from tests.support.net import HOST, free_port, until
+from tests.support.public import Public
+from tests.support.tunnel import Net, change, server_config
+
+from backhaul.config.secret import Secret
+from backhaul.hooks import DAY, Hooks, is_near
+from backhaul.state import Notice
+from backhaul.system.certificate import CERTIFICATE, make, write
+from backhaul.tunnel.news import News
+from backhaul.tunnel.timings import Timings
+
+
+async def test_the_client_reports_a_lost_server(net: Net) -> None:
+    tunnel = await net.tunnel(80)
+    lost: list[Notice] = []
+    tunnel.client.news.listener = lost.append
+    await net.stop(tunnel.server)
+    await until(lambda: lost)
+    assert lost[0].event == "lost"
+    assert "stop" in lost[0].reason
+
+
+async def test_the_server_reports_its_client(public: Public) -> None:
+    heard: list[Notice] = []
+    public.server.news.listener = heard.append
+    control = await public.client()
+    await until(lambda: heard)
+    control.reset()
+    await until(lambda: len(heard) == 2)
+    assert heard[0] == Notice("connected", peer=HOST)
+    assert (heard[1].event, bool(heard[1].reason)) == ("lost", True)
+
+
+async def test_a_port_that_is_down_is_reported_and_its_return(net: Net) -> None:
+    taken = net.listen()
+    name = f"{HOST}:{taken.port}"
+    server = await net.server(free_port(), [name + "=1"], timings=Timings(reopen_pauses=(0.01,)))
+    heard: list[Notice] = []
+    server.news.listener = heard.append
+    taken.close()
+    await until(lambda: heard)
+    again = net.listen()
+    mapping = msgspec.structs.replace(server.config.ports[0], bind_port=again.port)
+    await change(server, ports=(mapping,))
+    assert heard == [
+        Notice("port_up", port=name),
+        Notice("port_down", port=f"{HOST}:{again.port}", reason="address already in use"),
+    ]
+
+
+async def test_a_limit_is_reported_when_it_is_reached(net: Net) -> None:
+    tunnel = await net.tunnel(await net.echo(), server="[server.limits]\nmax_users = 1")
+    heard: list[Notice] = []
+    tunnel.server.news.listener = heard.append
+    await tunnel.user()
+    with contextlib.suppress(ConnectionResetError):  # at once, or with the first byte
+        await tunnel.user()
+    await until(lambda: heard)
+    (notice,) = heard
+    assert (notice.event, notice.limit, notice.port) == ("limit", "max_users", f"{HOST}:{tunnel.ports[0]}")
+    assert notice.user.startswith(f"{HOST}:")
+
+
+def test_a_limit_is_reported_once_a_minute() -> None:
+    clock, heard = Clock(), list[Notice]()
+    news = News(clock)
+    news.listener = heard.append
+    for _ in range(3):
+        news.limit_hit("max_users", port="*:443", user="192.0.2.1:5")
+    news.limit_hit("max_users", port="*:80", user="192.0.2.1:5")
+    assert [notice.port for notice in heard] == ["*:443", "*:80"]
+    clock.now += 60
+    news.limit_hit("max_users", port="*:443", user="192.0.2.2:5")
+    assert heard[-1].user == "192.0.2.2:5"
+
+
+def writing(file: Path) -> Secret:
+    """Return the setting of a command that adds each event as a line to a file."""
+    return Secret(shlex.join(["sh", "-c", 'cat >>"$0"; echo >>"$0"', str(file)]))
+
+
+def told(file: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+async def test_a_reload_begins_changes_and_ends_the_events(net: Net, tmp_path: Path) -> None:
+    server = await net.server(free_port())
+    hooks = Hooks(server)
+    for file in (tmp_path / "one", tmp_path / "two"):
+        await hooks.apply(msgspec.structs.replace(server.config, on_event=writing(file)))
+        server.news.port_up("*:443")
+        await until(functools.partial(told, file))
+    await hooks.apply(server.config)
+    server.news.port_up("*:80")
+    await hooks.close()
+    (event,) = told(tmp_path / "two")
+    assert event.pop("time").endswith("Z")
+    host = socket.gethostname()
+    assert event == {"host": host, "side": "server", "transport": "tcp", "event": "port_up", "port": "*:443"}
+    assert len(told(tmp_path / "one")) == 1
+
+
+@pytest.mark.parametrize(("days", "near"), [(-1, True), (13.9, True), (14.1, False)])
+def test_a_certificate_is_near_its_end_for_two_weeks(days: float, *, near: bool) -> None:
+    assert is_near(1_800_000_000 + days * DAY, 1_800_000_000) is near
+
+
+async def test_a_certificate_near_its_end_is_an_event_again_and_again(net: Net, tmp_path: Path) -> None:
+    write(make(["localhost"], 13, datetime.now(UTC)), tmp_path, force=False)
+    server = await net.server(free_port())
+    hooks = Hooks(server, look_every=0.01)
+    config = server_config("wss", f"{HOST}:1", [], "")
+    file, log = str(tmp_path / CERTIFICATE), tmp_path / "told"
+    await hooks.apply(msgspec.structs.replace(config, tls_cert=file, on_event=writing(log)))
+    await until(lambda: len(told(log)) > 1)
+    await hooks.close()
+    assert {(event["event"], event["file"]) for event in told(log)} == {("certificate", file)}
