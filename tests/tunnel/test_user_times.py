@@ -29,7 +29,6 @@ async def test_a_user_who_finds_a_carrier_waits_for_nothing(public: Public) -> N
     assert sum(times(public).duration.counts) == 0
     user.reset()
     await until(lambda: sum(times(public).duration.counts))
-    assert times(public).duration.total > 0
 
 
 async def test_a_user_waits_until_there_is_a_carrier(public: Public) -> None:
@@ -39,7 +38,6 @@ async def test_a_user_waits_until_there_is_a_carrier(public: Public) -> None:
     assert list(public.server.user_times()) == []
     await public.addressed(await public.tunnel_connection())
     assert sum(times(public).waiting.counts) == 1
-    assert times(public).waiting.total > 0
 
 
 @pytest.mark.timings(user_patience=0.01)
