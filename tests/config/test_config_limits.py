@@ -26,12 +26,29 @@ def test_both_tables() -> None:
         ("[server.limits.443]\nmax_users = -1", "443.max_users: expected a whole number ≥ 0, got -1"),
         ("[server.limits.https]\nmax_users = 1", "https: expected the number of a port, such as [server.limits.443]"),
         ('[server.limits."0443"]\nmax_users = 1', "0443: expected the number of a port"),
+        ('[server.limits]\nrate = "fast"', 'rate: expected a number of bits, or text such as "100 Mbit/s", got "fast"'),
+        ("[server.limits]\nrate = -1", 'rate: expected a number of bits, or text such as "100 Mbit/s", got -1'),
         ('[server.limits]\ndeny = ["10.0.0.1/8", 3]', 'deny: entry "10.0.0.1/8": write a network such as'),
     ],
 )
 def test_mistakes(lines: str, complaint: str) -> None:
     found = problems(f"{SERVER}{PORTS}{lines}")
     assert found[0].startswith(f"server.limits: {complaint}")
+
+
+@pytest.mark.parametrize(
+    ("text", "bits"),
+    [
+        ("0", 0),
+        ("8000", 8000),
+        ('"8 bit/s"', 8),
+        ('"1.5kbit/s"', 1500),
+        ('"100 Mbit/s"', 10**8),
+        ('"2 Gbit/s"', 2 * 10**9),
+    ],
+)
+def test_rates(text: str, bits: int) -> None:
+    assert server(f"{PORTS}[server.limits]\nrate = {text}").limits.everywhere.rate == bits
 
 
 def test_a_file_with_networks_must_exist(tmp_path: Path) -> None:

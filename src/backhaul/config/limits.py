@@ -1,5 +1,6 @@
 """The tables ``[server.limits]`` and ``[server.limits.PORT]``."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final
 
@@ -33,6 +34,19 @@ def parse_networks(entries: Iterable[object]) -> tuple[str, ...]:
 _NETWORKS: Final = 'a list of networks such as "10.0.0.0/8", "192.0.2.7" or "2001:db8::/32"'
 
 
+_RATE: Final = 'a number of bits, or text such as "100 Mbit/s"'
+_MOST_RATE: Final = 10**15  # bits
+_UNITS: Final = {"bit": 1, "kbit": 10**3, "Mbit": 10**6, "Gbit": 10**9}
+
+
+def parse_rate(text: str) -> int:
+    """Read a rate such as ``100 Mbit/s``; return bits a second."""
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(bit|kbit|Mbit|Gbit)/s", text)
+    if not found:
+        raise ValueError
+    return round(float(found[1]) * _UNITS[found[2]])
+
+
 class Limits(Struct, frozen=True, kw_only=True):
     """The limits of all users together, or of those of one port; zeros and empty lists set none."""
 
@@ -40,6 +54,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_users_per_source: Annotated[int, key("Most users at a time from one source.", ge=0)] = 0
     new_users_per_second: Annotated[int, key("Most new users a second.", ge=0)] = 0
     new_users_per_second_per_source: Annotated[int, key("Most new users a second from one source.", ge=0)] = 0
+    rate: Annotated[int, key("Most bits a second, each way.", ge=0, le=_MOST_RATE, form=_RATE, parse=parse_rate)] = 0
+    rate_per_source: Annotated[
+        int, key("Most bits a second of one source, each way.", ge=0, le=_MOST_RATE, form=_RATE, parse=parse_rate)
+    ] = 0
     idle_timeout: Annotated[int, key("Longest time without a byte, either way.", ge=0, unit="seconds")] = 0
     max_lifetime: Annotated[int, key("Longest time of a connection.", ge=0, unit="seconds")] = 0
     allow: Annotated[

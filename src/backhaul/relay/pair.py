@@ -147,12 +147,13 @@ def join_sockets(
     preface: bytes = b"",
     sent_before: int = 0,
     done: Done | None = None,
+    kind: type[Pair] = Pair,
 ) -> Pair:
     """Join both ends; send ``preface`` to the far end first, and call ``done`` when both are closed.
 
     ``sent_before`` is the number of the user's bytes that were read before; they are in ``preface`` or have left.
     """
-    pair = Pair(relay, near, far, traffic, done)
+    pair = kind(relay, near, far, traffic, done)
     pair.to_far.count(sent_before)
     relay.live.add(pair)
     try:

@@ -21,11 +21,9 @@ from backhaul.transports.user import User
 from backhaul.wire.signals import Signal
 
 from .absence import Absence
-from .admission import Admission
 from .carrier_check import CarrierCheck
-from .expiry import Expiry
 from .heart import Heart
-from .network_files import NetworkFiles
+from .limiting import Limiting
 from .news import News
 from .outcomes import Outcomes, Report, name
 from .ports import Port, Ports
@@ -70,20 +68,15 @@ class ServerTunnel:
         self.opened = 0  # control channels so far
         self._unreachable = ""  # the reason why the client cannot connect, as far as this end knows
         self.fit = CarrierCheck(log)  # fed by the transport
-        self._admission = Admission(
-            NetworkFiles(timings.lists),
-            self._loop.time,
-            lambda: len(relay.live) + len(self._waiting) + len(relay.flows),
-        )
-        self._expiry = Expiry(relay, timings.expiry)
-        self._outcomes = Outcomes(log, timings.answer, self.fit.answered, config.transport, self._admission)
+        self._limiting = Limiting(relay, timings, lambda: len(self._waiting))
+        self._outcomes = Outcomes(log, timings.answer, self.fit.answered, config.transport, self._limiting.admission)
         self._retries = Retries(self._restart, timings.reopen_pauses)
         self._flows = FlowDispatcher(
             relay,
             self._transport,
             listeners,
             self._outcomes,
-            admission=self._admission,
+            limiting=self._limiting,
             news=news,
             most_waiting=config.channel_size,
             patience=timings.flow_patience,
@@ -196,8 +189,7 @@ class ServerTunnel:
 
     async def limit(self, limits: LimitTables) -> None:
         """Use other limits of users; raise BackhaulError if a file of them is unusable."""
-        await self._admission.limit(limits, ((user.bind_port, user.host) for user in self.roll.users()))
-        self._expiry.apply(limits)
+        await self._limiting.apply(limits, self.roll.users)
 
     def start(self) -> None:
         """Listen for the client and for users; raise OSError if the tunnel's own address is in use.
@@ -248,8 +240,7 @@ class ServerTunnel:
         """Accept no more users and tell the client; users in flight stay."""
         self.ports.close()
         self._retries.stop()
-        self._admission.close()
-        self._expiry.close()
+        self._limiting.close()
         self._absence.end()
         for user in self._waiting.clear():
             self._drop(user)
@@ -319,12 +310,13 @@ class ServerTunnel:
         self._retries.stop()
 
     def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
-        if objection := self._admission.objection(port.mapping.bind_port, address, port.users):
+        if objection := self._limiting.admission.objection(port.mapping.bind_port, address, port.users):
             release(self._poller, sock, reset=True)
             refused(self._throttle, port, address, objection, self._news)
             return
         done = self._outcomes.expect(port, address)
-        user = User(sock, port.mapping.target, preface(self.config.proxy_version, sock, address), port.traffic, done)
+        traffic = self._limiting.rates.traffic(port, address)
+        user = User(sock, port.mapping.target, preface(self.config.proxy_version, sock, address), traffic, done)
         port.total += 1
         port.open += 1
         waiting = len(self._waiting)

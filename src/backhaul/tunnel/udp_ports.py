@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 
 from backhaul.addresses import address_text, plain_ip
 from backhaul.failures import network_of
@@ -12,16 +13,19 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.udp import DatagramSocket
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, Refusal
+from backhaul.relay.rated import flow_of
 from backhaul.state import UserEnd, UserState
 from backhaul.transports.base import Carry, ServerTransport
 from backhaul.wire.datagrams import Batch
 
-from .admission import Admission
 from .news import News
 from .outcomes import Outcomes, name
 from .ports import Port
 from .refusals import refused
 from .waiting_flows import WaitingFlows
+
+if TYPE_CHECKING:
+    from .limiting import Limiting  # which ends flows, too
 
 log = logging.getLogger("backhaul.server")
 
@@ -38,7 +42,7 @@ class FlowDispatcher:
         listeners: Listeners,
         outcomes: Outcomes,
         *,
-        admission: Admission,
+        limiting: "Limiting",
         news: News,
         most_waiting: int,
         patience: float,
@@ -46,7 +50,7 @@ class FlowDispatcher:
         """Prepare; a flow waits for a carrier for ``patience`` seconds."""
         self.relay = relay
         self.outcomes = outcomes
-        self.admission = admission
+        self.limiting = limiting
         self._news = news
         self.transport = transport
         self.listeners = listeners
@@ -116,7 +120,7 @@ class FlowDispatcher:
 
     def objects(self, port: Port, peer: tuple[str, int]) -> bool:
         """Return whether a limit refuses a new user; otherwise the user is counted."""
-        objection = self.admission.objection(port.mapping.bind_port, peer, port.users)
+        objection = self.limiting.admission.objection(port.mapping.bind_port, peer, port.users)
         if objection:
             refused(self._throttle, port, peer, objection, self._news)
         return objection is not None
@@ -175,7 +179,9 @@ class UdpListener:
             port.udp.dropped += len(batch)
             return
         user, target = UdpUser(self, address), port.mapping.target
-        flow = Flow(self.dispatcher.relay.flows, user, target, port.traffic, port.udp, source=source)
+        traffic = self.dispatcher.limiting.rates.traffic(port, peer)
+        make = flow_of(traffic)
+        flow = make(self.dispatcher.relay.flows, user, target, traffic, port.udp, source=source)
         self.flows[address] = flow
         flow.from_near(batch)
         self.dispatcher.flow_came(flow)
@@ -248,5 +254,5 @@ class UdpUser:
     def close(self) -> None:
         """End the flow of this user."""
         listener = self._listener
-        listener.dispatcher.admission.left(self.bind_port, peer_of(self._address))
+        listener.dispatcher.limiting.admission.left(self.bind_port, peer_of(self._address))
         listener.dispatcher.flow_closed(self, listener.flows.pop(self._address))

@@ -15,6 +15,7 @@ from backhaul.relay.framed import FramedRelay
 from backhaul.relay.lent_channel import ClientChannel, LentChannel
 from backhaul.relay.message_channel import MessageChannel
 from backhaul.relay.outcome import FLOW_OVER, Done
+from backhaul.relay.rated import kind_of
 from backhaul.relay.traffic import Traffic
 from backhaul.transports.connection import Connection
 from backhaul.transports.user import User
@@ -67,7 +68,8 @@ class MessageIdle(SilentConnection):
         except OSError:
             return False
         self._users += 1
-        joined = self.joint(self._relay, channel, user.sock, user.traffic, user.done, towards_user=True)
+        kind = kind_of(self.joint, user.traffic)
+        joined = kind(self._relay, channel, user.sock, user.traffic, user.done, towards_user=True)
         channel.start(joined)
         joined.start(sent_before=len(user.early))
         if user.reset:

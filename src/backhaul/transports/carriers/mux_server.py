@@ -14,6 +14,7 @@ from backhaul.relay.datagrams_in_channel import DatagramChannel
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
 from backhaul.relay.framed import FramedRelay
+from backhaul.relay.rated import kind_of
 from backhaul.transports.base import Carry, Gate
 from backhaul.transports.connection import Connection
 from backhaul.transports.settings import CarrierLimits, ServerSettings
@@ -78,7 +79,8 @@ class MuxServer(GatedServer):
         try:
             if first := user.preface + user.early:
                 stream.push(first)
-            joined = FramedRelay(self._relay, channel, user.sock, user.traffic, user.done, towards_user=True)
+            kind = kind_of(FramedRelay, user.traffic)
+            joined = kind(self._relay, channel, user.sock, user.traffic, user.done, towards_user=True)
         except BaseException:
             channel.drop(reset=True)
             raise

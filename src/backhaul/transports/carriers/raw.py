@@ -14,6 +14,7 @@ from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.outcome import FLOW_OVER, Done, Ending
 from backhaul.relay.pair import End, join_sockets
+from backhaul.relay.rated import pair_of
 from backhaul.relay.traffic import Traffic
 from backhaul.transports.connection import Connection
 from backhaul.transports.user import User
@@ -55,7 +56,14 @@ class RawIdle(SilentConnection):
             return False
         near, far = End(user.sock, half_close=True), End(self._sock, self.peer.supports(Feature.HALF_CLOSE))
         pair = join_sockets(
-            self._relay, near, far, user.traffic, preface=rest, sent_before=len(user.early), done=user.done
+            self._relay,
+            near,
+            far,
+            user.traffic,
+            preface=rest,
+            sent_before=len(user.early),
+            done=user.done,
+            kind=pair_of(user.traffic),
         )
         if user.reset:
             pair.end(Ending.RESET_BY_USER)

@@ -1,0 +1,158 @@
+"""Rates that users share, and users that wait for their turn."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from backhaul.token_bucket import TokenBucket
+
+from .traffic import Traffic
+
+_BURST: Final = 0.1  # seconds of the rate that may pass at once
+_SHORTEST: Final = 0.001  # seconds of a pause: shorter ones cost more than they smooth
+_LEAST: Final = 1460  # bytes: a packet
+
+
+class Timer(Protocol):
+    """A timer of the event loop."""
+
+    def cancel(self) -> None:
+        """Stop it."""
+
+
+class Timers(Protocol):
+    """The part of the event loop that rates need."""
+
+    def time(self) -> float:
+        """Return monotonic seconds."""
+
+    def call_later(self, delay: float, callback: Callable[[], object], /) -> Timer:
+        """Call ``callback`` after ``delay`` seconds."""
+
+
+class Rate:
+    """A number of bytes a second that many users share in turn; owns the only timer.
+
+    The timer keeps a rate with a debt alive, so that a source does not lose its debt with its last user.
+    """
+
+    __slots__ = ("__weakref__", "_bucket", "_queue", "_timer", "_timers", "burst")
+
+    def __init__(self, timers: Timers, rate: float) -> None:
+        self._timers = timers
+        self._queue: deque[Turn] = deque()
+        self._timer: Timer | None = None
+        self.change(rate)
+
+    def change(self, rate: float) -> None:
+        """Use another rate from now on; users who wait go on at once, and may wait again."""
+        self.burst = max(int(rate * _BURST), _LEAST) if rate else 0
+        self._bucket = TokenBucket(rate, self.burst, self._timers.time()) if rate else None
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._timers.call_later(0, self._go_on) if self._queue else None
+
+    @property
+    def free(self) -> bool:
+        """True if bytes may move now, and nobody waits for that."""
+        return not self._queue and not self._debt()
+
+    def spend(self, count: int) -> None:
+        """Count bytes that have moved."""
+        if self._bucket:
+            self._bucket.spend(self._timers.time(), count)
+            self._go_on_later()
+
+    def join(self, turn: "Turn") -> None:
+        """Give ``turn`` its turn after those that wait already."""
+        self._queue.append(turn)
+        self._go_on_later()
+
+    def _debt(self) -> float:
+        return self._bucket.wait(self._timers.time()) if self._bucket else 0.0
+
+    def _go_on_later(self) -> None:
+        if not self._timer and (debt := self._debt()):
+            self._timer = self._timers.call_later(max(debt, _SHORTEST), self._go_on)
+
+    def _go_on(self) -> None:
+        self._timer = None
+        try:
+            while self._queue and not self._debt():
+                self._queue.popleft().come(self)
+        finally:
+            if self._queue and not self._timer:
+                self._timer = self._timers.call_later(max(self._debt(), _SHORTEST), self._go_on)
+
+
+class Turn:
+    """One direction of one user, which all of ``rates`` bound; calls ``go`` when its turn has come."""
+
+    __slots__ = ("_come", "_go", "_rates", "_waiting")
+
+    def __init__(self, rates: tuple[Rate, ...], go: Callable[[], None]) -> None:
+        self._rates = rates
+        self._go = go
+        self._waiting = False
+        self._come = False
+
+    def taken(self) -> bool:
+        """Return whether bytes may move now; otherwise wait for the turn."""
+        if self._come:
+            return True
+        if not self._waiting:
+            self._wait_for(None)
+        return not self._waiting
+
+    def spend(self, count: int) -> None:
+        """Count bytes that have moved."""
+        for rate in self._rates:
+            rate.spend(count)
+
+    def come(self, rate: Rate) -> None:
+        """Go, unless another rate than this one forbids it."""
+        self._waiting = False
+        self._wait_for(rate)
+        if self._waiting:
+            return
+        self._come = True
+        try:
+            self._go()
+        finally:
+            self._come = False
+
+    def _wait_for(self, passed: Rate | None) -> None:
+        for rate in self._rates:
+            if rate is not passed and not rate.free:
+                self._waiting = True
+                rate.join(self)
+                return
+
+
+class Rates:
+    """The rates of one user in both directions."""
+
+    __slots__ = ("received", "sent")
+
+    def __init__(self, received: tuple[Rate, ...], sent: tuple[Rate, ...]) -> None:
+        self.received = received
+        self.sent = sent
+
+    @property
+    def burst(self) -> int:
+        """The most bytes to move at once."""
+        return min((rate.burst for rate in (*self.received, *self.sent) if rate.burst), default=1 << 30)
+
+
+class RatedTraffic(Traffic):
+    """The meters of a port, for a user with rates."""
+
+    rates: Rates
+
+    @classmethod
+    def of(cls, traffic: Traffic, rates: Rates) -> "RatedTraffic":
+        """Return the meters of ``traffic`` with ``rates``."""
+        received, sent = traffic
+        made = cls(received, sent)
+        made.rates = rates
+        return made
