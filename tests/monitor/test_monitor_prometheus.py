@@ -122,8 +122,8 @@ def test_the_name_of_a_target_cannot_forge_a_line() -> None:
 
 
 def test_times_are_histograms_by_port_and_client() -> None:
-    text = render(busy().read(), {}, times(client="berlin"), times(bind="192.0.2.1"))
-    own = {"port": "443", "bind": "", "client": "berlin"}
+    text = render(busy().read(), {}, times(client='100 % "berlin" @'), times(bind="192.0.2.1"))
+    own = {"port": "443", "bind": "", "client": '100 % "berlin" @'}
     buckets = [value(text, "backhaul_user_waiting_seconds_bucket", le=le, **own) for le in ("0.1", "1.0", "+Inf")]
     assert buckets == [5, 7, 8]
     assert value(text, "backhaul_user_waiting_seconds_count", **own) == 8

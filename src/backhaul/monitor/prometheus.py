@@ -171,14 +171,16 @@ def _times(form: Form, times: Iterator[UserTimesState], common: str) -> Iterator
 
 def _histogram(name: str, row: str, state: HistogramState) -> str:
     sums = tuple(accumulate(state.counts))
-    return (_template(name, state.bounds) % (*sums, state.total, sums[-1])).replace("@", row)
+    # The labels before the numbers, because the template is shorter; %s is twice as fast as %d.
+    template = _template(name, state.bounds).replace("@", row.replace("%", "%%"))
+    return template % (*sums, state.total, sums[-1])
 
 
 @cache
 def _template(name: str, bounds: tuple[float, ...]) -> str:
     """Return the lines of a histogram with % for each value, and @ for the labels."""
-    buckets = "".join(f'{name}_bucket{{@,le="{bound}"}} %d\n' for bound in (*bounds, "+Inf"))
-    return f"{buckets}{name}_sum{{@}} %r\n{name}_count{{@}} %d\n"
+    buckets = "".join(f'{name}_bucket{{@,le="{bound}"}} %s\n' for bound in (*bounds, "+Inf"))
+    return f"{buckets}{name}_sum{{@}} %s\n{name}_count{{@}} %s\n"
 
 
 def _sliced(name: str, rows: Iterator[tuple[str, float]]) -> Iterator[str]:

@@ -1,12 +1,11 @@
 """The monitor's parts, started and stopped together."""
 
-from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from .connections import NO_CONNECTIONS, Connections
 from .settings import Settings
-from .status import Read
+from .status import Read, traffic
 from .times import Times, no_times
 from .usage import keeping
 
@@ -53,9 +52,6 @@ def _usage(read: Read) -> Callable[[], dict[int, int]]:
     """Return a function that gives the bytes of each port since the program started, without a usage log."""
 
     def usage() -> dict[int, int]:
-        ports: Counter[int] = Counter()
-        for port in read().ports:
-            ports[port.port] += port.received + port.sent
-        return ports
+        return traffic(read())
 
     return usage

@@ -24,7 +24,7 @@ from .connections_api import ConnectionsApi
 from .http import Request, Response
 from .sampler import Sampler
 from .settings import Settings
-from .status import Read
+from .status import Read, traffic
 from .times import Times, no_times
 
 if TYPE_CHECKING:
@@ -177,7 +177,9 @@ class Site:
 
         sources = self._sources
         certificate = await asyncio.to_thread(self._certificate.read) if self._settings.certificate else None
-        return Figures(sources.read(), sources.usage(), sources.times(), certificate)
+        status = sources.read()
+        usage = sources.usage() if self._settings.sniffer else traffic(status)  # which is the same, in half the time
+        return Figures(status, usage, sources.times(), certificate)
 
 
 def _without_alias(path: str) -> str:

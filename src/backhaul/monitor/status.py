@@ -1,5 +1,6 @@
 """The status of a tunnel for the monitor: plain numbers and texts, taken at one moment."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, Literal
 
@@ -99,6 +100,14 @@ class Status(Struct, frozen=True, gc=False):
     events: tuple[Event, ...]
     """The last lines of the log, the newest last."""
     version: str
+
+
+def traffic(status: Status) -> dict[int, int]:
+    """Return the bytes of each port since the program started."""
+    ports: Counter[int] = Counter()
+    for port in status.ports:
+        ports[port.port] += port.received + port.sent
+    return ports
 
 
 Read = Callable[[], Status]
