@@ -102,6 +102,14 @@ def test_two_addresses_with_one_port_and_target_are_one_line() -> None:
     assert text.count(b"backhaul_sent_bytes_total{") == 1
 
 
+def test_refused_users_are_counted_by_reason() -> None:
+    first = replace(port(80), bind="192.0.2.1", refused_by={"denied": 1, "users": 2})
+    tunnel = Tunnel(first, replace(port(80), bind="192.0.2.2", refused_by={"denied": 3}))
+    text, labels = render(tunnel.read(), {}), {"port": "80", "target": "127.0.0.1:80"}
+    assert value(text, "backhaul_refused_users_total", reason="denied", **labels) == 4
+    assert value(text, "backhaul_refused_users_total", reason="users", **labels) == 2
+
+
 def test_a_port_that_is_down_is_named_by_its_address() -> None:
     text = render(Tunnel(port(80), replace(port(80), bind="::1", up=False, problem="in use")).read(), {})
     assert value(text, "backhaul_port_up", port="80", bind="0.0.0.0") == 1

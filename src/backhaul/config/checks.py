@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backhaul.certificates import objection
+from backhaul.networks import parse_lines
 
 from .address import Address
 from .common import MIN_MSS
@@ -35,10 +36,13 @@ def problems(config: Config) -> Iterator[str]:
 
 
 def unusable(config: Config) -> Iterator[str]:
-    """Yield ``key: mistake; remedy`` for TLS files that are readable but not usable.
+    """Yield ``key: mistake; remedy`` for files that are readable but not usable.
 
     This is not part of ``problems``: a reload may find certificates half renewed, and then the old ones stay in use.
+    A long list of networks is not read twice by a reload.
     """
+    if isinstance(config, ServerConfig):
+        yield from _wrong_lists(config)
     if not config.facts.tls:
         return
     import ssl  # noqa: PLC0415 - most transports do without
@@ -53,6 +57,14 @@ def unusable(config: Config) -> Iterator[str]:
             yield f"tls_cert: unusable with tls_key: {objection(error)}"
         else:
             yield f"tls_ca: holds no certificates ({error}); name a PEM file of the authorities"
+
+
+def _wrong_lists(config: ServerConfig) -> Iterator[str]:
+    for name, path in config.limits.files.items():
+        try:
+            parse_lines(Path(path).read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError) as error:
+            yield f'{name}: "{path}": {error}'
 
 
 def _sizes(config: Config) -> Iterator[str]:

@@ -133,7 +133,7 @@ class Admission:
     def objection(self, port: int, address: tuple[Any, ...], users: int) -> Objection | None:
         """Return why a new user of ``port``, which has ``users`` others, is refused; otherwise count the user."""
         tables = self._of(port)
-        if not tables:
+        if not tables:  # as on most servers
             return None
         ip, now = plain_ip(address), self._clock()
         for table in tables:
@@ -150,8 +150,9 @@ class Admission:
 
     def left(self, port: int, address: tuple[Any, ...]) -> None:
         """Count the end of a user."""
-        for table in self._of(port):
-            table.leave(plain_ip(address))
+        if self._everywhere or self._ports:
+            for table in self._of(port):
+                table.leave(plain_ip(address))
 
     def _of(self, port: int) -> list[_Table]:
         single = self._ports.get(port)

@@ -4,7 +4,7 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from backhaul.addresses import plain_ip
-from backhaul.config.limits import Limits, LimitTables
+from backhaul.config.limits import NO_LIMITS, Limits, LimitTables
 from backhaul.failures import network_of
 from backhaul.relay.rates import Rate, RatedTraffic, Rates, Timers
 from backhaul.relay.traffic import Traffic
@@ -23,20 +23,25 @@ class RateTable:
 
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
-        self._tables = LimitTables()
+        self._everywhere = NO_LIMITS
+        self._ports: dict[int, Limits] = {}
+        self._any = False
         self._rates: WeakValueDictionary[_Key, Rate] = WeakValueDictionary()
 
     def apply(self, tables: LimitTables) -> None:
         """Use other rates, also for present users who have some."""
-        self._tables = tables
+        self._everywhere, self._ports = tables.everywhere, dict(tables.ports)
+        self._any = any(one.rate or one.rate_per_source for one in (self._everywhere, *self._ports.values()))
         for (port, source, _), rate in list(self._rates.items()):
-            limits = tables.of(port) if port else tables.everywhere
+            limits = self._ports.get(port, NO_LIMITS) if port else self._everywhere
             rate.change((limits.rate_per_source if source else limits.rate) / _BITS)
 
     def traffic(self, port: Port, address: tuple[Any, ...]) -> Traffic:
         """Return the traffic of a new user."""
+        if not self._any:
+            return port.traffic
         number = port.mapping.bind_port
-        common, single = self._tables.everywhere, self._tables.of(number)
+        common, single = self._everywhere, self._ports.get(number, NO_LIMITS)
         if not (common.rate or common.rate_per_source or single.rate or single.rate_per_source):
             return port.traffic
         source = network_of(plain_ip(address))
