@@ -6,7 +6,7 @@ import pytest
 from tests.support.config import PORTS, SERVER, problems, server
 
 from backhaul.config import ConfigError, load, load_usable
-from backhaul.config.limits import Limits
+from backhaul.config.limits import Limits, LimitTables
 
 
 def test_both_tables() -> None:
@@ -14,6 +14,8 @@ def test_both_tables() -> None:
     assert limits.everywhere == Limits(max_users=9)
     assert limits.of(443) == Limits(allow=("10.0.0.0/8",))
     assert limits.of(80) == Limits()
+    assert str(limits) == '{max_users = 9, 443 = {allow = ["10.0.0.0/8"]}}'
+    assert str(LimitTables()) == "{}"
 
 
 @pytest.mark.parametrize(

@@ -79,11 +79,25 @@ class Limits(Struct, frozen=True, kw_only=True):
 NO_LIMITS: Final = Limits()
 
 
+def _settings(limits: Limits) -> str:
+    values = ((one.name, getattr(limits, one.name), one.default) for one in keys(Limits))
+    return ", ".join(
+        f"{name} = {show(list(value) if isinstance(value, tuple) else value)}"
+        for name, value, default in values
+        if value != default
+    )
+
+
 class LimitTables(Struct, frozen=True):
     """The limits of all ports together, and those of single ports by number."""
 
     everywhere: Limits = NO_LIMITS
     ports: tuple[tuple[int, Limits], ...] = ()
+
+    def __str__(self) -> str:
+        """Return the limits that are set, as inline tables of TOML."""
+        tables = [_settings(self.everywhere), *(f"{port} = {{{_settings(limits)}}}" for port, limits in self.ports)]
+        return f"{{{', '.join(filter(None, tables))}}}"
 
     def of(self, port: int) -> Limits:
         """Return the limits of one port alone."""
