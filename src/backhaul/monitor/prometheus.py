@@ -5,7 +5,7 @@ They are made in slices, between which the loop serves users: a thousand ports t
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from itertools import accumulate, islice
 from operator import attrgetter
 from typing import Final, NamedTuple
@@ -22,6 +22,7 @@ SLICE: Final = 1000
 """Lines between two pauses: half a millisecond of CPU time."""
 SLICE_OF_TIMES: Final = 100
 """Pairs of histograms between two pauses: a millisecond."""
+_KEPT_PORTS: Final = 2048  # whose labels are made once, in some 400 KB
 UNNAMED: Final = "default"
 """The label of the client without a name; an empty one would be none."""
 
@@ -196,6 +197,7 @@ def _client_labels(row: UserTimesState) -> str:
     return f"{_port_labels(row.bind_host, row.bind_port)},{label('client', row.client or UNNAMED)}"
 
 
+@lru_cache(maxsize=_KEPT_PORTS)
 def _port_labels(bind: str, port: int) -> str:
     number = str(port) if port or not bind else port_name(bind, port)
     return f"{label('port', number)},{label('bind', bind)}"
