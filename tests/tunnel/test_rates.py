@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests.support.datagrams import UdpNet, repeat
-from tests.support.net import echo
+from tests.support.net import Peer, echo
 from tests.support.tunnel import Net, Tunnel, change
 
 from backhaul.config.limits import Limits, LimitTables
@@ -28,6 +28,12 @@ async def limited(transport: str, lines: str, limits: Limits) -> AsyncIterator[T
         yield tunnel
 
 
+async def send_all(user: Peer) -> None:
+    """Send the data and its end."""
+    await user.send(DATA)
+    user.shut_write()
+
+
 async def free(tunnel: Tunnel) -> None:
     """Lift all limits."""
     await change(tunnel.server, limits=LimitTables())
@@ -44,13 +50,13 @@ async def test_a_rate_pauses_both_ways_and_loses_nothing(transport: str, lines: 
     async with limited(transport, lines, limits) as tunnel:
         user = await tunnel.user()
         await echo(user, b"first")
-        sending = asyncio.ensure_future(user.send(DATA))
+        sending = asyncio.ensure_future(send_all(user))
         start = await user.receive(FIRST)
         port = tunnel.server.state().ports[0]
         assert port.received < SIZE / 2
         assert port.sent < SIZE / 2
         await free(tunnel)
-        assert start + await user.receive(SIZE - FIRST) == DATA
+        assert start + await user.receive_all() == DATA
         await sending
 
 
