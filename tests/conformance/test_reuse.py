@@ -195,15 +195,28 @@ async def test_a_client_that_stops_keeps_no_connection(site: Site) -> None:
 
 
 async def test_users_who_wait_get_a_connection_that_comes_back(way_net: Net, way: Way) -> None:
-    """The client may have no more connections: it refuses to dial."""
+    """The client may have no more than two connections: it refuses to dial."""
     bind_port, port = free_port(), free_port()
     server = await way_net.server(bind_port, [f"{HOST}:{port}={await way_net.echo()}"], way.lines)
     client = await way_net.client(bind_port, "connection_pool = 1", descriptors=4)
     await until(lambda: server.tunnel.transport.idle == client.tunnel.transport.idle == 1)
     first = await way_net.dial(port)
     await echo(first, b"first")
+    second = await way_net.dial(port)
+    await echo(second, b"second")
     waiting = await way_net.dial(port)
     await echo_later(first, waiting)
+
+
+async def test_connections_with_users_do_not_count_as_waiting_ones(way_net: Net, way: Way) -> None:
+    """Those that wait may take a quarter of the descriptors, here two; with their users they may take half."""
+    bind_port, port = free_port(), free_port()
+    await way_net.server(bind_port, [f"{HOST}:{port}={await way_net.echo()}"], way.lines)
+    await way_net.client(bind_port, "connection_pool = 1", descriptors=8)
+    users = []
+    for _ in range(4):
+        users.append(await way_net.dial(port))
+        await echo(users[-1], b"all at the same time")
 
 
 async def echo_later(first: Peer, waiting: Peer) -> None:

@@ -67,7 +67,7 @@ class ClientTunnel:
             most=descriptors // _DESCRIPTORS,
         )
         self._arrivals.allow(config.allow_targets)
-        self._fair_share = descriptors // _DESCRIPTORS
+        self._descriptors, self._fair_share = descriptors, descriptors // _DESCRIPTORS
         self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
         self._pace = DialPace(transport.open, config.dial_rate)
         self._look = timings.look
@@ -241,11 +241,18 @@ class ClientTunnel:
         self._doubt(self._loop.time(), can_ask=transport.can_ask)
 
     def _open(self) -> None:
-        """Dial one more tunnel connection, up to a limit, because a server may ask for any number."""
-        transport, most = self._transport, max(self._fair_share, self.config.connection_pool)
-        if transport.connections + self._pace.waiting < most:
+        """Dial one more tunnel connection, up to two limits, because a server may ask for any number."""
+        transport, pool = self._transport, self.config.connection_pool
+        coming = transport.opening + self._pace.waiting
+        unused, most = max(self._fair_share, pool), max(self._descriptors // 2, pool)  # a user takes another descriptor
+        if transport.idle + coming >= unused:
+            self._refuse(unused)
+        elif transport.connections + self._pace.waiting >= most:
+            self._refuse(most)
+        else:
             self._pace.request()
-            return
+
+    def _refuse(self, most: int) -> None:
         self._throttle.warn(
             "connections",
             f"the server asks for more than {most} tunnel connections: refused; "
