@@ -16,6 +16,8 @@ from backhaul.wire import websocket
 MAX_HEADER: Final = HEADER_ROOM
 """Bytes of the longest header, rounded up."""
 
+_MAX_ANSWERS: Final = 1 << 14  # bytes for each read: a flood of pings gets no more
+
 Take: TypeAlias = Callable[[int, memoryview], None]
 """Takes kind and body of a record; the body is valid until the memory is overwritten that the record arrived in."""
 
@@ -76,7 +78,7 @@ class Messages(ABC):
 
     def on_control(self, opcode: int, payload: bytes) -> None:
         """Answer a ping or a close, which proxies send."""
-        if opcode == websocket.PING:
+        if opcode == websocket.PING and len(self.answers) < _MAX_ANSWERS:
             self.answers += websocket.encode(websocket.PONG, payload, masked=self._masked)
         elif opcode == websocket.CLOSE:
             self.answers += websocket.encode(websocket.CLOSE, payload[:2], masked=self._masked)

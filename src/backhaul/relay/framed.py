@@ -96,6 +96,8 @@ class FramedRelay:
         ``ended`` is true if the peer has finished its direction since. ``sent_before`` is the number of the socket's
         bytes that were sent on the channel before.
         """
+        if self.closed:
+            return
         self._relay.live.add(self)
         if sent_before:
             self._took(sent_before)

@@ -43,11 +43,11 @@ class LentChannel(MessageChannel):
     def __init__(
         self, relay: Relay, conn: socket.socket, codec: LentCodec, lender: Lender, unsent: bytes = b""
     ) -> None:
-        super().__init__(relay, conn, codec, unsent)
         self._lender = lender
         self._feeding = False
         self._freed = False  # the server has learnt that the client gives the connection back
         self._due = False  # the connection goes back once this read has been parsed and everything is sent
+        super().__init__(relay, conn, codec, unsent)
 
     def feed(self, data: memoryview) -> None:
         """Parse bytes of the connection, and give it back when they were the last."""
@@ -57,8 +57,13 @@ class LentChannel(MessageChannel):
         self._give_back()
 
     def close(self, *, reset: bool = False) -> None:
-        """Close the connection, unless it belongs to its lender again."""
-        if not self.broken:
+        """Close the connection, unless it belongs to its lender again; unless ``reset`` sends what waits first."""
+        if self.broken:
+            return
+        if self.blocked and not reset:
+            self._relay.poller.ignore_readable(self._conn)
+            self._linger()
+        else:
             self._release(reset=reset)
 
     def on_payload(self, piece: memoryview) -> None:
@@ -90,6 +95,8 @@ class LentChannel(MessageChannel):
             return
         self._end_user()
         self._consumer = None
+        if self.blocked and not self.broken:
+            self._outlive()
         self._give_back()
 
     @property
@@ -112,6 +119,8 @@ class LentChannel(MessageChannel):
 
     def _unpark(self) -> None:
         super()._unpark()
+        if not self._consumer:
+            self._relay.forget(self)
         self._give_back()
 
     def _over(self) -> None:

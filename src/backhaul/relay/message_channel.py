@@ -86,6 +86,9 @@ class MessageChannel:
 
         ``ended`` is true if the peer has ended its direction since.
         """
+        if self.broken:  # for want of memory, before it has begun
+            consumer.abort()
+            return
         self._consumer = consumer
         self._unread = unread
         self._end_received = ended
@@ -101,7 +104,8 @@ class MessageChannel:
 
     def disable_nagle(self) -> None:
         """Let small messages leave at once, whatever ``nodelay`` is; datagrams are joined before."""
-        self._conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not self.broken:
+            self._conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def park(self, consumer: Consumer, *, bulk: bool) -> None:
         """Call the only consumer, ``consumer``, when the connection is no longer blocked."""
@@ -292,6 +296,10 @@ class MessageChannel:
     def _linger(self) -> None:
         """Stay open without a consumer until the connection has taken all of the answer."""
         self._lingering = True
+        self._outlive()
+
+    def _outlive(self) -> None:
+        """Be watched without a consumer, while bytes wait for the connection."""
         self._relay.lingering.add(self)
         self._relay.watch(self)
 
@@ -301,7 +309,7 @@ class MessageChannel:
         if self._backlog:
             self._relay.budget.hold(self, 0)
             self._backlog = None
-        if self._lingering:
+        if not self._consumer:
             self._relay.forget(self)
         release(self._relay.poller, self._conn, reset=reset, drained=self._ended)
         self._codec.release()

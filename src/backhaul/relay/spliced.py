@@ -82,9 +82,9 @@ class SplicingChannel(LentChannel):
     def __init__(
         self, relay: Relay, conn: socket.socket, codec: ClearCodec, lender: Lender, unsent: bytes = b""
     ) -> None:
-        super().__init__(relay, conn, codec, lender, unsent)
         self._bulk = False  # blocks are large, and arrive faster than they are read
         self._load = _NOTHING  # the block that is being sent
+        super().__init__(relay, conn, codec, lender, unsent)
 
     def send_load(self, load: Load) -> None:
         """Send a block; takes over the load."""

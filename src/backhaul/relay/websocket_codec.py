@@ -76,7 +76,7 @@ class WebSocketFraming(ABC):
 class WebSocketCodec(WebSocketFraming):
     """Messages in clear, as those of v0.7.2."""
 
-    __slots__ = ("frame_size", "half_close", "pings", "whole_frames")
+    __slots__ = ("_begun", "frame_size", "half_close", "pings", "whole_frames")
     header_room = websocket.MAX_HEADER
 
     def __init__(self, parser: websocket.FrameParser, peer: Peer, *, masked: bool) -> None:
@@ -86,6 +86,7 @@ class WebSocketCodec(WebSocketFraming):
         self.half_close = peer.supports(Feature.HALF_CLOSE)
         self.pings = not (masked and peer.supports(Feature.PINGS))  # servers come first
         self.whole_frames = peer.supports(Feature.WHOLE_FRAMES)
+        self._begun = False  # bytes of the present message have arrived
 
     def message(self, count: int, *, last: bool) -> memoryview:
         """Return the message of ``count`` bytes in OUT."""
@@ -107,9 +108,10 @@ class WebSocketCodec(WebSocketFraming):
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """Report payload; an empty message is the end of the direction, or a reset."""
+        begun, self._begun = self._begun, not message_end
         if piece:
             self.events.on_payload(piece)
-        elif self.half_close and message_end:
+        elif self.half_close and message_end and not begun:
             self.on_end() if opcode == _END else self.events.on_reset()
 
     def on_end(self) -> None:

@@ -214,11 +214,15 @@ class MessageArrival:
         codec.events = self
 
     def on_payload(self, piece: memoryview) -> None:
-        """Keep the user's bytes."""
+        """Keep the user's bytes. Raises TransportError after the end of the direction."""
+        if self._sending is not _Sending.OPEN:
+            raise TransportError("data after the end of a direction")
         self._kept += piece
 
     def on_end(self) -> None:
-        """Note the end of the user's direction."""
+        """Note the end of the user's direction. Raises TransportError at a second one."""
+        if self._sending is not _Sending.OPEN:
+            raise TransportError("a second end of a direction")
         self._sending = _Sending.ENDED
 
     def on_reset(self) -> None:
