@@ -109,12 +109,14 @@ mount -t proc -o subset=pid proc /proc || exit 77
 exec "$0" -c '
 from backhaul.monitor.machine import measure
 from backhaul.monitor.sampler import Sampler
-from backhaul.monitor import legacy, prometheus
+from backhaul.monitor import legacy
+from backhaul.monitor.exposition import PROMETHEUS
+from backhaul.monitor.prometheus import Figures, slices
 from tests.monitor.sample import Tunnel
 tunnel = Tunnel()
 sampler = Sampler(tunnel.read, measure)
 sampler.tick()
-prometheus.render(tunnel.read(), {})
+assert b"".join(slices(PROMETHEUS, Figures(tunnel.read(), {}, iter(()))))
 print(sampler.machine, legacy.stats(tunnel.read(), {}, sampler, sniffer=False))
 '
 """
