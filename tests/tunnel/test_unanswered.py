@@ -4,6 +4,9 @@ import pytest
 from tests.support.net import Peer, until
 from tests.support.public import Public
 
+from backhaul.relay.outcome import Ending
+from backhaul.tunnel.outcomes import ENDINGS
+
 
 async def unanswered(public: Public) -> tuple[Peer, Peer]:
     """Return a user whose request has reached the client, and the carrier."""
@@ -64,3 +67,7 @@ async def test_an_end_without_bytes_is_an_answer(public: Public) -> None:
     assert await user.receive_all() == b""
     await gone(public)
     assert public.server.tunnel.unanswered == 0
+
+
+def test_every_ending_has_a_word_for_the_access_log() -> None:
+    assert set(ENDINGS) == set(Ending)
