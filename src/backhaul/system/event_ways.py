@@ -20,7 +20,7 @@ _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-class EventError(Exception):
+class EventError(BackhaulError):
     """An event that was refused, and why."""
 
 
