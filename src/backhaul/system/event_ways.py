@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from backhaul.errors import BackhaulError
+
 Send = Callable[[bytes], Coroutine[Any, Any, None]]
 """Delivers a JSON document; raises EventError or OSError if that fails."""
 
