@@ -17,12 +17,13 @@ IDLE = Metric("CPU without traffic", "ms/s", higher_is_better=False)
 FLAT = 1.15  # most that may be lost from the first shape to another one
 
 METHOD = """\
-CPU time is that of both ends. The tunnel of the first row stays up, and each of the others is measured in turn with it,
-{rounds} times. Their users connect, get an echo and stay silent while others are measured: new connections, six times,
-with `ab`, 100 at a time, against a one-line nginx page without keep-alive, and twice iperf3 up, down and on 8 streams.
-Then each idle user must still get an echo. The best value counts. A ratio in parentheses is that to the first tunnel at
-the same time. A bold one is not flat: the cost is more than {flat} times as high, or the rate is lower by that factor.
-The hypervisor took more than {limit:.1%} of the CPU time in {dropped} of {total} measurements, which were dropped.
+CPU time is that of both ends. The tunnel of the first row stays up, and each of the others is measured in turn with it.
+Their users connect, get an echo and stay silent while others are measured: new connections, six times a round, with
+`ab`, 100 at a time, against a one-line nginx page without keep-alive, and twice iperf3 up, down and on 8 streams.
+Then each idle user must still get an echo. The best value of all rounds ({rounds}) counts. A ratio in parentheses is
+that to the first tunnel at the same time. A bold one is not flat: the cost is more than {flat} times as high, or the
+rate is lower by that factor. The hypervisor took more than {limit:.1%} of the CPU time in {dropped} of {total}
+measurements, which were dropped.
 """
 
 

@@ -10,9 +10,9 @@ from bench.report.scale import FLAT, METRICS, Series
 from bench.report.targets import OURS
 
 COLOURS = ("#1b6ca8", "#3a8f5c", "#d08a2e", "#a83a5b", "#6b4fa0", "#4a4a4a")
-WIDTH, HEIGHT, LEFT, TOP = 300, 200, 45, 60  # of a panel, and of the first one's corner
+WIDTH, HEIGHT, LEFT, TOP = 340, 200, 45, 60  # of a panel, and of the first one's corner
 GAP = 45
-COLUMN = 62  # width of the place of one shape to the right of the axis of users
+COLUMN = 78  # width of the place of one shape to the right of the axis of users
 RANGE = (0.5, 2.0)  # of the ratios; on a logarithmic axis twice and half are equally far from 1
 TICKS = (0.5, 0.7, 1, 1.4, 2)
 
@@ -32,6 +32,10 @@ class Axis:
             return self.column(_column(shape))
         low, high = math.log(self.users[0]), math.log(self.users[-1])
         return 10 + (self._width - 20) * (math.log(shape.users) - low) / ((high - low) or 1)
+
+    def ticks(self) -> list[int]:
+        """Return the powers of ten among the numbers of users."""
+        return [10**digits for digits in range(9) if self.users[0] <= 10**digits <= self.users[-1]]
 
     def column(self, name: str) -> float:
         """Return the distance of the middle of a column from the left end."""
@@ -82,7 +86,7 @@ def _frame(axis: Axis, left: int, metric: str) -> list[str]:
     drawn += [text(left - 5, _y(tick) + 4, f"{tick:g}x", "end") for tick in TICKS]
     drawn.append(_level(left, 1 / FLAT if METRICS[metric].higher_is_better else FLAT, "#c33", 'stroke-dasharray="4 3"'))
     foot = TOP + HEIGHT + 16
-    drawn += [text(left + axis.x(Shape(users)), foot, grouped(users), "middle") for users in axis.users]
+    drawn += [text(left + axis.x(Shape(users)), foot, grouped(users), "middle") for users in axis.ticks()]
     drawn += [text(left + axis.column(name), foot, name, "middle") for name in axis.columns]
     return [*drawn, text(left + 10, foot + 16, "idle users")]
 

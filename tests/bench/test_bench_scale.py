@@ -8,12 +8,13 @@ from bench.machine import listening_ports
 from bench.options import parse_arguments, sizes
 from bench.processes import reserved_ports
 from bench.report import render, scale
-from bench.report.results import SCALE, Run, Sample, Shape
+from bench.report.results import SCALE, Run, Sample, Shape, load
 from bench.report.scale_chart import Axis
 from bench.scenarios.dialects import backhaul
 from bench.scenarios.dialects.wiring import Secrets, Wiring
 from bench.scenarios.shapes import Room, Sizes, fit, shapes
 
+DOCS = Path(__file__).parents[2] / "docs"
 SIZES = Sizes([10, 1000], ports=100, sessions=20)
 
 
@@ -126,6 +127,7 @@ def test_chart_has_users_in_proportion_and_the_other_shapes_beside_them() -> Non
     axis = Axis([Shape(10), Shape(100), Shape(1000), Shape(9, ports=9), Shape(5, sessions=4), Shape(10)])
     low, middle, high = (axis.x(Shape(users)) for users in axis.users)
     assert middle - low == pytest.approx(high - middle)
+    assert axis.ticks() == [10, 100, 1000]
     assert axis.columns == ["9 ports", "4 sessions"]
     assert high < axis.x(Shape(9, ports=9)) < axis.x(Shape(5, sessions=4))
 
@@ -134,3 +136,9 @@ def test_chart_draws_every_measured_shape() -> None:
     drawn = render.svg(run_of(("10 users", 0.2), ("1 000 users", 0.232), ("100 users on 100 ports", 0.22)))
     assert drawn.count("<circle") == 3
     assert ">100 ports</text>" in drawn
+
+
+def test_the_documentation_has_the_report_of_the_stored_run() -> None:
+    run = load(DOCS / "benchmarks-scale.json")
+    assert render.markdown(run, "benchmarks-scale.svg") in (DOCS / "benchmarks.md").read_text()
+    assert render.svg(run) == (DOCS / "benchmarks-scale.svg").read_text()
