@@ -324,3 +324,18 @@ class TestServer:
         assert len(stage.outcomes) == 1
         assert not stage.idle
         assert not stage.arrivals
+
+    @each_kind
+    async def test_a_reset_that_crosses_free_closes_the_connection_in_silence(
+        self, stage: Stage, kind: Kind, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        _, far = await stage.client(kind)
+        server = Speaker(kind, stage.seals(kind)[0].sealer, masked=False)
+        await far.send(server.record(kinds.TCP, TARGET.encode()) + server.end())
+        target = await stage.reached()
+        target.close()
+        await until(lambda: stage.idle)
+        await far.send(server.reset())
+        await until(lambda: stage.arrivals)
+        assert stage.arrivals == [None]
+        assert not caplog.records

@@ -7,6 +7,7 @@ Importing this module loads ``cryptography``, which takes 10 MB.
 """
 
 import functools
+from typing import Final
 
 from backhaul.errors import TransportError
 from backhaul.relay.clear_codec import ClearCodec
@@ -27,6 +28,8 @@ from .dedicated import CarrierOwner, IdleOwner
 from .messages import LentConnection, MessageArrival, MessageIdle
 from .raw import RawFlowArrival, carry_flow
 from .sealed import ALTERED, MAX_BODY, padded, target_of
+
+_RESET: Final = blocks.encode(blocks.RESET)
 
 
 class RecordIdle(MessageIdle):
@@ -114,15 +117,18 @@ class RecordIdleConnection(LentConnection):
         return True
 
     def _received(self, data: bytes) -> None:
+        """Read the target. A reset of the last user may have crossed FREE, and ends the connection."""
         self._first = self._first or FirstRecord(self._seals.opener, MAX_BODY)
         try:
             record = self._first.feed(data)
-            arrival = self._arrival(record) if record else None
+            arrival = self._arrival(record) if record and record.kind != kinds.RESET else None
         except TransportError as error:
             self._relay.complaints.warn("record", f"dropped a tunnel connection: {error}; {ALTERED}")
             self._give_up()
             return
-        if arrival:
+        if record and record.kind == kinds.RESET:
+            self._give_up()
+        elif arrival:
             self._first = None
             self._relay.poller.ignore_readable(self._sock)
             self._expect_outages()
@@ -144,6 +150,12 @@ class ClearIdleConnection(RecordIdleConnection):
     """An idle connection on the client, whose users' bytes are in clear."""
 
     __slots__ = ()
+
+    def _received(self, data: bytes) -> None:
+        if not self._first and data.startswith(_RESET):
+            self._give_up()
+        else:
+            super()._received(data)
 
     def _arrival(self, record: Record) -> Arrival:
         target = target_of(record.kind, record.body)

@@ -18,6 +18,7 @@ from backhaul.transports.connection import SealedConnection
 from backhaul.wire import websocket
 
 from .dedicated import CarrierOwner, IdleOwner
+from .messages import ClosedError
 from .sealed import ALTERED, MAX_BODY, padded, target_of
 from .websocket import WsIdle, WsIdleConnection
 
@@ -77,10 +78,14 @@ class SealedWsIdleConnection(WsIdleConnection):
         return True
 
     def _on_message(self, opcode: int, payload: bytes) -> None:
-        """Read the target. Raises RecordError."""
+        """Read the target. Raises RecordError, or ClosedError after a reset of the last user that has crossed FREE."""
+        if opcode == websocket.BINARY and not payload:
+            raise ClosedError
         if opcode != websocket.BINARY or len(payload) < KIND_SIZE + TAG_SIZE:
             raise RecordError("a message that is no record")
         plain = self._seals.opener.open(payload)
+        if plain[0] == kinds.RESET:
+            raise ClosedError
         target, codec = target_of(plain[0], plain[KIND_SIZE:]), self._codec()
         datagrams = plain[0] == kinds.UDP
         make = self._single(codec) if datagrams else self._lent(codec)
