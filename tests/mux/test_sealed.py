@@ -240,7 +240,7 @@ async def test_a_proxy_that_pings_and_does_not_read_gets_few_answers(net: Net, *
         user, target = await tunnel.user(), await tunnel.target()
         client = tunnel.links[1]
         tunnel.up.open.clear()
-        await tunnel.down.inject(frame(PING, bytes(125)) * 30_000)
+        await tunnel.down.inject(frame(PING, bytes(125)) * 100_000)
         await user.send(b"after them")
         assert await target.receive(10) == b"after them"
         assert 0 < client.state().unsent < 1_000_000
