@@ -39,10 +39,6 @@ class ClearCodec(blocks.BlockReader):
             end += len(_END)
         return OUT[FRAMES_AT:end]
 
-    def header(self, count: int) -> bytes:
-        """Return the header of ``count`` bytes that the kernel sends after it."""
-        return blocks.payload_header(count)
-
     def end(self) -> bytes:
         """Return the end of this direction."""
         return _END

@@ -11,7 +11,7 @@ from typing import Final
 
 from backhaul.net.pipes import PIPE_SIZE, Pipe, PipePool
 from backhaul.net.poller import WOULD_BLOCK, reason
-from backhaul.wire.blocks import HEADER_SIZE
+from backhaul.wire.blocks import HEADER_SIZE, payload_header
 
 from .clear_codec import ClearCodec
 from .direction import COPY_SIZE, SPLICE_FLAGS
@@ -88,7 +88,7 @@ class SplicingChannel(LentChannel):
 
     def send_load(self, load: Load) -> None:
         """Send a block; takes over the load."""
-        self._transmit(self._codec.header(load.left), _PAYLOAD_FOLLOWS)
+        self._transmit(payload_header(load.left), _PAYLOAD_FOLLOWS)
         if self.broken:
             load.drop()
             return

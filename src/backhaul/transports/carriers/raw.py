@@ -51,7 +51,7 @@ class RawIdle(SilentConnection):
             return False
         user.take_early()
         try:
-            rest = self._announce(self._for_user(user.target) + user.preface + user.early)
+            rest = self._announce(encode(Signal.TCP, user.target.encode()) + user.preface + user.early)
         except OSError:
             return False
         near, far = End(user.sock, half_close=True), End(self._sock, self.peer.supports(Feature.HALF_CLOSE))
@@ -74,7 +74,7 @@ class RawIdle(SilentConnection):
         if not self._alive():
             return False
         try:
-            rest = self._announce(self._for_flow(flow.target))
+            rest = self._announce(encode(Signal.UDP, flow.target.encode()))
         except OSError:
             return False
         carry_flow(self._relay, Connection(self._sock, self.peer), flow, unsent=rest, rtt=self._owner.session.rtt)
@@ -82,14 +82,6 @@ class RawIdle(SilentConnection):
 
     def ping(self) -> None:
         """Do nothing: an idle connection of this transport is silent; the kernel keeps it alive."""
-
-    def _for_user(self, target: str) -> bytes:
-        """Return the announcement of a user's target."""
-        return encode(Signal.TCP, target.encode())
-
-    def _for_flow(self, target: str) -> bytes:
-        """Return the announcement of a target of datagrams."""
-        return encode(Signal.UDP, target.encode())
 
     def _received(self, data: bytes) -> None:
         self._relay.poller.ignore_readable(self._sock)
