@@ -12,10 +12,9 @@ from tests.support.tunnel import Net
 from backhaul.net.bridge import Bridges
 from backhaul.net.poller import Poller, make_poller
 from backhaul.net.proxy import Proxy, ProxyKind
-from backhaul.net.proxy_dialer import ProxyDialer
 from backhaul.net.resolver import Resolver
 from backhaul.net.sockets import SocketOptions
-from backhaul.net.tls_proxy_dialer import TlsProxyDialer
+from backhaul.net.ways import make_dialer
 
 pytestmark = pytest.mark.both_loops
 OPTIONS = SocketOptions()
@@ -33,9 +32,7 @@ class Desk:
         self.net = net
         self.names = Names(proxy_example=HOST, server_example="192.0.2.7", gone_example=socket.gaierror(-2, "No such"))
         self.resolver = Resolver(lookup=self.names)
-        self.dialer = ProxyDialer(poller, timeout, self.resolver, proxy)
-        if proxy.kind == "https":
-            self.dialer = TlsProxyDialer(poller, timeout, self.resolver, proxy, Bridges())
+        self.dialer = make_dialer(poller, timeout, self.resolver, proxy, Bridges())
         self.outcomes: list[socket.socket | OSError] = []
 
     def dial(self, host: str = SERVER) -> None:
@@ -243,4 +240,16 @@ async def test_closing_ends_every_attempt_once(net: Net, poller: Poller, listene
     desk.close()
     assert (await desk.error()).errno == errno.ECANCELED
     await until(lambda: not desk.resolver.running)
+    assert len(desk.outcomes) == 1
+
+
+async def test_a_name_found_after_the_end_is_not_dialled(net: Net, poller: Poller, listener: Listener) -> None:
+    desk = Desk(net, poller, Proxy("socks5", HOST, listener.port))
+    desk.dial("silent.example")
+    desk.dialer.close()
+    desk.names.known["silent.example"] = "192.0.2.7"
+    desk.names.let_go()
+    await until(lambda: not desk.resolver.running)
+    assert (await desk.error()).errno == errno.ECANCELED
+    desk.close()
     assert len(desk.outcomes) == 1

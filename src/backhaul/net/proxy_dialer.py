@@ -68,6 +68,7 @@ class ProxyDialer(AnyDialer):
         """End every attempt with ECANCELED."""
         self._dialer.close()
         for passage in self._running.clear():
+            passage.query.cancel()
             self._fail(passage, OSError(errno.ECANCELED, os.strerror(errno.ECANCELED)))
 
     def host_of(self, sock: socket.socket, host: str) -> str:

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from typing import Final
 
 from backhaul.errors import TransportError
-from backhaul.net.connector import AnyDialer, Dialer
 from backhaul.net.poller import Poller
 from backhaul.net.resolver import Resolver
+from backhaul.net.ways import make_dialer
 from backhaul.security.psk import pre_shared_key
 from backhaul.transports.base import ClientControlEvents, Opened
 from backhaul.transports.settings import ClientSettings
@@ -43,7 +43,7 @@ class SealingDoor(ABC):
 
     def __init__(self, poller: Poller, settings: ClientSettings, resolver: Resolver) -> None:
         self._poller = poller
-        self._dialer = _dialer(poller, settings, resolver)
+        self._dialer = make_dialer(poller, settings.dial_timeout, resolver, settings.proxy, settings.bridges)
         self._settings = settings
         self._tokens = settings.tokens
         self._line: Line = NO_LINE
@@ -172,15 +172,3 @@ class SealingDoor(ABC):
                 address,
                 known.file,
             )
-
-
-def _dialer(poller: Poller, settings: ClientSettings, resolver: Resolver) -> AnyDialer:
-    if not settings.proxy:
-        return Dialer(poller, settings.dial_timeout, resolver)
-    if settings.proxy.kind == "https":
-        from backhaul.net.tls_proxy_dialer import TlsProxyDialer  # noqa: PLC0415 - few clients have a proxy
-
-        return TlsProxyDialer(poller, settings.dial_timeout, resolver, settings.proxy, settings.bridges)
-    from backhaul.net.proxy_dialer import ProxyDialer  # noqa: PLC0415 - as above
-
-    return ProxyDialer(poller, settings.dial_timeout, resolver, settings.proxy)
