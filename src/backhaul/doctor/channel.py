@@ -27,10 +27,12 @@ class Channel:
     writer: asyncio.StreamWriter
     certificate: bytes
     """The server's certificate (DER); empty without TLS."""
+    bridged: bool
+    """True if the socket ends on this machine, at a bridge to a proxy over TLS."""
 
     def tcp(self) -> TcpInfo:
-        """Return the kernel's figures."""
-        return TcpInfo.of(self.sock)
+        """Return the kernel's figures of the line."""
+        return TcpInfo() if self.bridged else TcpInfo.of(self.sock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,10 @@ class Opener:
         """The name in TLS."""
         return self.config.tls_server_name or self.config.remote_addr.unscoped.host
 
+    @property
+    def _bridged(self) -> bool:
+        return bool(self.config.way and self.config.way.kind == "https")
+
     @asynccontextmanager
     async def open(self, mss: int = 0, *, verify: bool = False) -> AsyncIterator[Channel]:
         """Yield a connection; ``mss`` limits its segments beyond the configuration. Raises OSError."""
@@ -55,7 +61,8 @@ class Opener:
             reader, writer = await self._streams(sock, verify=verify)
             try:
                 layer = writer.get_extra_info("ssl_object")
-                yield Channel(sock, reader, writer, layer.getpeercert(binary_form=True) if layer else b"")
+                certificate = layer.getpeercert(binary_form=True) if layer else b""
+                yield Channel(sock, reader, writer, certificate, bridged=self._bridged)
             finally:
                 writer.transport.abort()  # without the farewells of TLS, for which a broken line would wait
                 with suppress(OSError):

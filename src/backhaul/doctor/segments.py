@@ -31,9 +31,8 @@ class Search:
         if not answers:
             return await self._without_any(), []
         best = max(answers)
-        text = (
-            f"packets with more than {answers[best].tcp.mss} bytes of payload get lost, and nothing tells their sender"
-        )
+        largest = answers[best].tcp.mss or best
+        text = f"packets with more than {largest} bytes of payload get lost, and nothing tells their sender"
         remedy = f"set mss = {best} on both ends, or let ICMP pass the firewalls in between"
         return fault(SUBJECT, text, remedy), list(answers.values())
 

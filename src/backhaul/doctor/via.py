@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from backhaul.config import ClientConfig
+from backhaul.net.bridge import Bridges
 from backhaul.net.poller import make_poller
 from backhaul.net.proxy import Proxy
 from backhaul.net.resolver import LookUp, Resolver
 from backhaul.net.sockets import SocketOptions
+from backhaul.net.ways import make_dialer
 
 from .finding import Finding, fault, ok
 from .wording import milliseconds
@@ -30,15 +32,14 @@ class Passage:
     @asynccontextmanager
     async def connected(self, options: SocketOptions) -> AsyncIterator[socket.socket]:
         """Yield a connection to the server, made as the client makes it. Raises OSError."""
-        from backhaul.net.proxy_dialer import ProxyDialer  # noqa: PLC0415 - few clients have a proxy
-
-        poller, resolver = make_poller(), Resolver(lookup=self._names)
-        dialer = ProxyDialer(poller, self._wait, resolver, self._proxy)
+        poller, resolver, bridges = make_poller(), Resolver(lookup=self._names), Bridges()
+        dialer = make_dialer(poller, self._wait, resolver, self._proxy, bridges)
         try:
             with await dialer.connect(self._server.host, self._server.port, options) as sock:
                 yield sock
         finally:
             dialer.close()
+            bridges.close()
             resolver.close()
             poller.close()
 
