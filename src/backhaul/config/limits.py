@@ -13,22 +13,18 @@ from .conversion import read
 from .errors import ConfigError
 from .keys import Key, key, keys
 from .messages import hint, quoted, show
+from .values import each
 
 
 def parse_networks(entries: Iterable[object]) -> tuple[str, ...]:
     """Read a list of networks; raise ConfigError with every mistake."""
-    problems = []
-    found = []
-    for entry in entries:
-        try:
-            if not isinstance(entry, str):
-                raise ValueError("write it in quotes")  # noqa: TRY004, TRY301 - a user's mistake
-            found.append(str(parse_network(entry)))
-        except ValueError as mistake:
-            problems.append(f"entry {show(entry)}: {mistake}")
-    if problems:
-        raise ConfigError(problems)
-    return tuple(found)
+    return each(entries, _network, lambda _, entry: show(entry))
+
+
+def _network(entry: object) -> str:
+    if not isinstance(entry, str):
+        raise ValueError("write it in quotes")  # noqa: TRY004 - a user's mistake
+    return str(parse_network(entry))
 
 
 _NETWORKS: Final = 'a list of networks such as "10.0.0.0/8", "192.0.2.7" or "2001:db8::/32"'
@@ -69,11 +65,6 @@ class Limits(Struct, frozen=True, kw_only=True):
         key("Sources that may not connect, even if `allow` has them.", form=_NETWORKS, parse=parse_networks),
     ] = ()
     deny_file: Annotated[str, key("A file with more of `deny`, one network on each line.")] = ""
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files with networks."""
-        return tuple(path for path in (self.allow_file, self.deny_file) if path)
 
 
 NO_LIMITS: Final = Limits()

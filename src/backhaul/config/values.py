@@ -37,7 +37,7 @@ def parse_token(text: str) -> Secret:
 
 def parse_tokens(entries: Iterable[object]) -> tuple[Secret, ...]:
     """Read a list of tokens; raise ConfigError with every mistake, which never holds the token."""
-    return _each(entries, _token, lambda number, _: str(number))
+    return each(entries, _token, lambda number, _: str(number))
 
 
 def _token(entry: object) -> Secret:
@@ -71,10 +71,10 @@ def parse_url_path(text: str) -> str:
 
 def parse_allowed(entries: Iterable[object]) -> tuple[str, ...]:
     """Read entries of ``allow_targets``; raise ConfigError with every mistake."""
-    return _each(entries, _allowed, lambda _, entry: show(entry))
+    return each(entries, _allowed, lambda _, entry: show(entry))
 
 
-def _each(
+def each(
     entries: Iterable[object], read: Callable[[object], Value], name: Callable[[int, object], str]
 ) -> tuple[Value, ...]:
     """Read all entries; raise ConfigError with every mistake, each entry called by its ``name``."""
