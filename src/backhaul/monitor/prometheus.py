@@ -127,7 +127,7 @@ def _usage(form: Form, usage: dict[int, int], common: str) -> Iterator[str]:
 
 def _ports(form: Form, status: Status, common: str) -> Iterator[str]:
     rows = [
-        (f"{common},{label('port', _number(port))},{label('target', port.target)}", port)
+        (f"{common},{label('port', _number(port.bind, port.port))},{label('target', port.target)}", port)
         for port in _merged(status.ports)
     ]
     for family in _PORT:
@@ -149,7 +149,7 @@ def _merged(ports: Iterable[PortStatus]) -> Iterable[PortStatus]:
     """Return one entry for each port and target; two addresses may share both, but no two samples all labels."""
     merged: dict[tuple[str, str], PortStatus] = {}
     for port in ports:
-        key = _number(port), port.target
+        key = _number(port.bind, port.port), port.target
         merged[key] = _sum(merged[key], port) if key in merged else port
     return merged.values()
 
@@ -199,10 +199,9 @@ def _client_labels(row: UserTimesState) -> str:
 
 @lru_cache(maxsize=_KEPT_PORTS)
 def _port_labels(bind: str, port: int) -> str:
-    number = str(port) if port or not bind else port_name(bind, port)
-    return f"{label('port', number)},{label('bind', bind)}"
+    return f"{label('port', _number(bind, port))},{label('bind', bind)}"
 
 
-def _number(port: PortStatus) -> str:
+def _number(bind: str, port: int) -> str:
     """Return the port, or the path of a Unix socket."""
-    return str(port.port) if port.port or not port.bind else port.name
+    return str(port) if port or not bind else port_name(bind, port)
