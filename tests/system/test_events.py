@@ -69,7 +69,7 @@ def read_now(descriptor: int) -> bytes:
 async def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     pipe = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    code = "import os,sys,time; p=os.open(sys.argv[1], os.O_WRONLY); os.fork(); os.write(p, b'x'); time.sleep(600)"
+    code = "import os,signal,sys; p=os.open(sys.argv[1], os.O_WRONLY); os.fork(); os.write(p, b'x'); signal.pause()"
     sender = EventSender(*way_to(python(code, tmp_path / "pipe")), last=0.01)
     sender.send(b"{}")
     await until(lambda: read_now(pipe) == b"x")
