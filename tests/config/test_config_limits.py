@@ -12,8 +12,7 @@ from backhaul.config.limits import Limits, LimitTables
 def test_both_tables() -> None:
     limits = server(f'{PORTS}[server.limits]\nmax_users = 9\n[server.limits.443]\nallow = ["10.0.0.0/8"]').limits
     assert limits.everywhere == Limits(max_users=9)
-    assert limits.of(443) == Limits(allow=("10.0.0.0/8",))
-    assert limits.of(80) == Limits()
+    assert limits.ports == ((443, Limits(allow=("10.0.0.0/8",))),)
     assert str(limits) == '{max_users = 9, 443 = {allow = ["10.0.0.0/8"]}}'
     assert str(LimitTables()) == "{}"
 

@@ -90,10 +90,6 @@ class LimitTables(Struct, frozen=True):
         tables = [_settings(self.everywhere), *(f"{port} = {{{_settings(limits)}}}" for port, limits in self.ports)]
         return f"{{{', '.join(filter(None, tables))}}}"
 
-    def of(self, port: int) -> Limits:
-        """Return the limits of one port alone."""
-        return dict(self.ports).get(port, NO_LIMITS)
-
     @property
     def files(self) -> dict[str, str]:
         """The files with networks, by the name of their key."""

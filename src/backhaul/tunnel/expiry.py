@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-from backhaul.config.limits import LimitTables
+from backhaul.config.limits import NO_LIMITS, Limits, LimitTables
 from backhaul.net.poller import FAULT
 from backhaul.relay.engine import InFlight, Relay
 from backhaul.relay.flows import Flow
@@ -22,8 +22,7 @@ _PART: Final = 20  # a user stays for a twentieth of the limit too long at most
 class _Times:
     """The time limits of one port; infinite without one."""
 
-    def __init__(self, tables: LimitTables, port: int) -> None:
-        limits = (tables.everywhere, tables.of(port))
+    def __init__(self, *limits: Limits) -> None:
         self.idle = min(one.idle_timeout or math.inf for one in limits)
         self.lifetime = min(one.max_lifetime or math.inf for one in limits)
 
@@ -42,7 +41,7 @@ class Expiry:
         """``look_every`` is the shortest interval of looks in seconds."""
         self._relay = relay
         self._look_every = look_every
-        self._common = _Times(LimitTables(), 0)
+        self._common = _Times(NO_LIMITS)
         self._ports: dict[int, _Times] = {}
         self._moved: dict[InFlight, tuple[int, float]] = {}  # with the time at which a look found other bytes
         self._task: asyncio.Task[None] | None = None
@@ -50,8 +49,8 @@ class Expiry:
     def apply(self, tables: LimitTables) -> None:
         """Use other limits, for present users as well."""
         self.close()
-        self._common = _Times(tables, 0)
-        self._ports = {port: _Times(tables, port) for port, _ in tables.ports}
+        self._common = _Times(tables.everywhere)
+        self._ports = {port: _Times(tables.everywhere, limits) for port, limits in tables.ports}
         shortest = min(times.shortest for times in (self._common, *self._ports.values()))
         if math.isfinite(shortest):
             self._task = asyncio.ensure_future(self._look_again_and_again(max(shortest / _PART, self._look_every)))
@@ -84,10 +83,10 @@ class Expiry:
         moved, since = before or (0, record.since)
         if user.moved != moved:
             since = now
-        self._moved[user] = user.moved, since
         if now - since >= times.idle or now - record.since >= times.lifetime:
-            del self._moved[user]
             user.end(Ending.LIMIT)
+        else:
+            self._moved[user] = user.moved, since
 
     def _flows(self) -> Iterator[None]:
         for flow in list(self._relay.flows):
