@@ -174,24 +174,16 @@ async def test_the_control_channel_is_cut_with_users_on_reused_connections(
     assert not caplog.records
 
 
-async def test_a_server_that_stops_keeps_no_connection(site: Site) -> None:
+@pytest.mark.parametrize("end", ["server", "client"])
+async def test_an_end_that_stops_keeps_no_connection(site: Site, end: str) -> None:
+    stopped, other = (site.server, site.client) if end == "server" else (site.client, site.server)
     await site.visit()
     user = await site.served()
-    stopping = asyncio.create_task(site.net.stop(site.server))
+    stopping = asyncio.create_task(site.net.stop(stopped))
     await echo(user, b"still here")
     user.close()
     await stopping
-    await until(lambda: not site.client.tunnel.transport.idle)
-
-
-async def test_a_client_that_stops_keeps_no_connection(site: Site) -> None:
-    await site.visit()
-    user = await site.served()
-    stopping = asyncio.create_task(site.net.stop(site.client))
-    await echo(user, b"still here")
-    user.close()
-    await stopping
-    await until(lambda: not site.server.tunnel.transport.idle)
+    await until(lambda: not other.tunnel.transport.idle)
 
 
 async def test_users_who_wait_get_a_connection_that_comes_back(way_net: Net, way: Way) -> None:

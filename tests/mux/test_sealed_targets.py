@@ -105,7 +105,7 @@ async def test_streams_refused_before_their_targets_cost_no_other_stream(net: Ne
         streams = [link.session.open() for _ in range(count)]
         for stream in streams:
             stream.sink = NOBODY
-            link.announce(stream, b"many:1")
+            link.targets.announce(stream, b"many:1")
         link.flush()
         await until(lambda: any(stream.state is State.HALF_CLOSED_REMOTE for stream in streams))
         await tunnel.user("last:1")

@@ -20,6 +20,7 @@ from backhaul.wire.upgrade import Answer, AnswerReader
 
 from .doors import door_settings
 from .net import Peer
+from .public import Public
 from .tunnel import TOKEN, Net
 
 
@@ -161,3 +162,17 @@ async def upgraded_with(net: Net, port: int, message: bytes, path: str = "/chann
     while not (answer := reader.feed(await peer.receive(1))):
         pass
     return peer, answer
+
+
+async def connected(public: Public, source: str = "") -> ProtectedClient:
+    """Return a client that has confirmed its handshake."""
+    client = await (await ProtectedClient.dial(public.net, public.port, source)).confirm()
+    assert public.server.tunnel.connected
+    return client
+
+
+async def rejected(public: Public, data: bytes, source: str = "") -> None:
+    """Assert that the server closes a connection without an answer."""
+    other = await public.tunnel_connection(source)
+    await other.send(data)
+    assert await other.receive_all() == b""

@@ -11,13 +11,12 @@ from backhaul.net.predicates import acknowledge, at_eof_or_error
 from backhaul.state import LinkState
 from backhaul.wire.peer import Feature, Peer
 from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError
-from backhaul.wire.strings import StringReader, encode_string
-from backhaul.wire.targets import MAX_TARGET
 
 from .altered import AlteredError
 from .pacing import avoid_waiting
 from .sender import Sender, SenderOwner
 from .stall import StallDetector
+from .targets import CLEAR, Targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,13 +37,6 @@ _IN = shared_buffer(READ_SIZE)  # shared: every read is handled before the next
 
 
 MakeSender: TypeAlias = "Callable[[SenderOwner, Relay, socket.socket, StallDetector], Sender]"
-
-
-class TargetReader(Protocol):
-    """Collects the target at the beginning of a stream."""
-
-    def feed(self, data: memoryview) -> tuple[bytes, bytes] | None:
-        """Take more bytes; return the target once it is complete, and the bytes after it."""
 
 
 class LinkOwner(Protocol):
@@ -88,6 +80,7 @@ class Link:
         peer: Peer,
         proven: bool = True,
         make_sender: MakeSender = Sender,
+        targets: Targets = CLEAR,
     ) -> None:
         self.relay = relay
         self.number = relay.next_link()
@@ -97,6 +90,8 @@ class Link:
         self.sender = make_sender(self, relay, conn, self.stall)
         self.peer = peer
         """The other end."""
+        self.targets = targets
+        """The form of the targets of its streams."""
         self.whole_window = peer.supports(Feature.WHOLE_WINDOW)
         """True if streams may use their whole window; an attribute because each read of a user needs it."""
         self.proven = proven
@@ -112,7 +107,7 @@ class Link:
         """The number of streams that was last reported to the owner."""
         self._whole_frames = peer.supports(Feature.WHOLE_FRAMES)
         self._owner = owner
-        self._fresh = role is Role.CLIENT  # the first bytes have not arrived yet, and may be a handshake
+        self._fresh = role is Role.CLIENT and not peer.extended  # its first bytes may be a handshake of v0.7.2
         self._paused = False  # the connection is not read, because the session has no room
         self._ending = ""  # the reason why the link ends as soon as everything has left
         self._keepalive = relay.loop.call_at(self.session.next_deadline, self._tick)
@@ -162,15 +157,6 @@ class Link:
             self.end("the peer closed it")
             return False
         return not self.stall.detect()
-
-    def announce(self, stream: "TunnelStream", target: bytes) -> None:
-        """Begin a stream with its target."""
-        stream.push(encode_string(target))
-
-    def target_reader(self, stream: "TunnelStream") -> TargetReader:
-        """Return what reads the target of a stream that the peer has opened."""
-        del stream
-        return StringReader(MAX_TARGET)
 
     def flush(self) -> None:
         """Send the pending control frames, unless the connection is blocked."""

@@ -1,12 +1,9 @@
-"""Sessions between two ends of this program: all of their bytes sealed, or only the targets of their streams.
-
-On transports with WebSocket their bytes are in messages, in either case.
+"""Sessions whose bytes are records: sealed, or in clear in WebSocket messages.
 
 This module loads ``cryptography``; it is imported when the first peer needs it.
 """
 
 import functools
-import random
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -14,28 +11,25 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from backhaul.net.buffers import shared_buffer
 from backhaul.relay.channel import OUT
 from backhaul.security import kinds
-from backhaul.security.records import KIND_SIZE, MAX_BODY, TAG_SIZE, Opener, RecordError, Sealer, Seals
+from backhaul.security.records import KIND_SIZE, MAX_BODY, TAG_SIZE, RecordError, Sealer
 from backhaul.wire.peer import Peer
 from backhaul.wire.smux import Role, Settings, SmuxError
-from backhaul.wire.strings import StringReader, StringTooLongError, encode_string
-from backhaul.wire.targets import MAX_TARGET
 from backhaul.wire.websocket import WebSocketError
 
 from .altered import AlteredError
-from .link import Link, LinkOwner, TargetReader
-from .records import MAX_HEADER, ClearMessages, Records, Take
+from .link import Link, LinkOwner
+from .records import MAX_HEADER, Records, Take
 from .sender import Sender, SenderOwner
 from .stall import StallDetector
+from .targets import CLEAR, Targets
 
 if TYPE_CHECKING:
     from backhaul.relay.engine import Relay
 
-    from .sink import TunnelStream
-
 _MAX_UNSENT_ANSWERS: Final = 1 << 16  # bytes: a peer that pings and does not read gets no more answers
 _SEALED: Final = shared_buffer(MAX_HEADER + KIND_SIZE + MAX_BODY + TAG_SIZE)  # each record is sent or kept at once
 
-MakeRecords: TypeAlias = Callable[[Opener, Take], Records]
+MakeRecords: TypeAlias = Callable[[Take], Records]
 
 
 class RecordSender(Sender):
@@ -114,7 +108,7 @@ class SealedSender(RecordSender):
 
 
 class RecordLink(Link):
-    """A session whose bytes are records."""
+    """A session whose bytes are records. ``make_records`` and ``make_sender`` decide about their form."""
 
     sender: RecordSender
 
@@ -127,13 +121,13 @@ class RecordLink(Link):
         owner: LinkOwner,
         *,
         peer: Peer,
-        records: Records,
+        make_records: MakeRecords,
         make_sender: Callable[..., RecordSender],
+        targets: Targets = CLEAR,
     ) -> None:
-        self._records = records
-        make_sender = functools.partial(make_sender, records=records)
-        super().__init__(relay, conn, role, settings, owner, peer=peer, make_sender=make_sender)
-        self._fresh = False  # its first bytes are a record: the connection was admitted by an earlier message
+        self._records = make_records(self._take_record)
+        sender = functools.partial(make_sender, records=self._records)
+        super().__init__(relay, conn, role, settings, owner, peer=peer, make_sender=sender, targets=targets)
 
     def _take(self, data: memoryview) -> None:
         super()._take(data)
@@ -163,105 +157,3 @@ class RecordLink(Link):
         if kind != kinds.DATA:
             raise RecordError(f"a record of kind {kind} in a session")
         self.session.feed(body)
-
-
-class SealedLink(RecordLink):
-    """A session all of whose bytes are sealed."""
-
-    def __init__(
-        self,
-        relay: "Relay",
-        conn: socket.socket,
-        role: Role,
-        settings: Settings,
-        owner: LinkOwner,
-        *,
-        peer: Peer,
-        seals: Seals,
-        make_records: MakeRecords,
-    ) -> None:
-        records = make_records(seals.opener, self._take_record)
-        make_sender = functools.partial(SealedSender, sealer=seals.sealer)
-        super().__init__(relay, conn, role, settings, owner, peer=peer, records=records, make_sender=make_sender)
-
-
-class SealedTargets:
-    """The common part of sessions in clear, whose streams begin with sealed targets.
-
-    The number of each is the id of its stream, because the client refuses some streams before it has read their
-    targets. Streams are opened in the order of their ids, so a target that arrives twice or elsewhere can't be opened.
-    """
-
-    _sealer: Sealer
-    _opener: Opener
-
-    def announce(self, stream: "TunnelStream", target: bytes) -> None:
-        """Begin a stream with its sealed target."""
-        self._sealer.skip_to(stream.id)
-        padded = kinds.pad(target, random.getrandbits(kinds.PADDING_BITS))
-        stream.push(encode_string(self._sealer.seal(padded)))
-
-    def target_reader(self, stream: "TunnelStream") -> TargetReader:
-        """Return what reads the sealed target."""
-        return _SealedTarget(self._opener, stream.id)
-
-
-class SealedTargetsLink(SealedTargets, Link):
-    """A session in clear in a byte stream."""
-
-    def __init__(
-        self,
-        relay: "Relay",
-        conn: socket.socket,
-        role: Role,
-        settings: Settings,
-        owner: LinkOwner,
-        *,
-        peer: Peer,
-        seals: Seals,
-    ) -> None:
-        super().__init__(relay, conn, role, settings, owner, peer=peer)
-        self._sealer, self._opener = seals.sealer, seals.opener  # without the tuple around them
-        self._fresh = False
-
-
-class MessageLink(SealedTargets, RecordLink):
-    """A session in clear in WebSocket messages."""
-
-    def __init__(
-        self,
-        relay: "Relay",
-        conn: socket.socket,
-        role: Role,
-        settings: Settings,
-        owner: LinkOwner,
-        *,
-        peer: Peer,
-        seals: Seals,
-    ) -> None:
-        self._sealer, self._opener = seals.sealer, seals.opener
-        records = ClearMessages(self._take_record, masked=role is Role.SERVER)
-        super().__init__(relay, conn, role, settings, owner, peer=peer, records=records, make_sender=ClearSender)
-
-
-class _SealedTarget:
-    """Reads the target of one stream."""
-
-    __slots__ = ("_number", "_opener", "_reader")
-
-    def __init__(self, opener: Opener, number: int) -> None:
-        self._opener = opener
-        self._number = number
-        self._reader = StringReader(MAX_TARGET + kinds.MAX_PADDING + TAG_SIZE)
-
-    def feed(self, data: memoryview) -> tuple[bytes, bytes] | None:
-        """Return the target once it is complete, and the bytes after it. Raises AlteredError."""
-        try:
-            found = self._reader.feed(data)
-            return found and (self._open(found[0]), found[1])
-        except (RecordError, StringTooLongError) as error:
-            raise AlteredError(f"the target of a stream can't be opened: {error}") from None
-
-    def _open(self, sealed: bytes) -> bytes:
-        self._opener.skip_to(self._number)
-        return kinds.unpad(self._opener.open(sealed))

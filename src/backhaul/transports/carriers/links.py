@@ -22,13 +22,19 @@ def make_link(
     sock, peer = connection.sock, connection.peer
     if not isinstance(connection, SealedConnection):
         return Link(relay, sock, role, settings, owner, peer=peer, proven=proven)
-    from backhaul.mux import sealed_link  # noqa: PLC0415 - loads cryptography
-    from backhaul.mux.records import MessageRecords, StreamRecords  # noqa: PLC0415
+    from backhaul.mux import sealed_link as sealed  # noqa: PLC0415 - loads cryptography
+    from backhaul.mux.records import ClearMessages, MessageRecords, StreamRecords  # noqa: PLC0415
+    from backhaul.mux.sealed_targets import SealedTargets  # noqa: PLC0415
 
-    seals = connection.seals
-    if not seals.payload:
-        make = sealed_link.MessageLink if messages else sealed_link.SealedTargetsLink
-        return make(relay, sock, role, settings, owner, peer=peer, seals=seals)
-    masked = functools.partial(MessageRecords, masked=role is Role.SERVER)
-    make_records: sealed_link.MakeRecords = masked if messages else StreamRecords
-    return sealed_link.SealedLink(relay, sock, role, settings, owner, peer=peer, seals=seals, make_records=make_records)
+    masked, seals = role is Role.SERVER, connection.seals
+    make = functools.partial(sealed.RecordLink, relay, sock, role, settings, owner, peer=peer)
+    if seals.payload:
+        sender = functools.partial(sealed.SealedSender, sealer=seals.sealer)
+        in_messages = functools.partial(MessageRecords, seals.opener, masked=masked)
+        in_stream = functools.partial(StreamRecords, seals.opener)
+        return make(make_records=in_messages if messages else in_stream, make_sender=sender)
+    targets = SealedTargets(seals)
+    if messages:
+        records = functools.partial(ClearMessages, masked=masked)
+        return make(make_records=records, make_sender=sealed.ClearSender, targets=targets)
+    return Link(relay, sock, role, settings, owner, peer=peer, targets=targets)

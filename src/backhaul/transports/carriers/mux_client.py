@@ -118,7 +118,7 @@ class _Announced:
         self._link = link
         self._stream = stream
         self._addressed = addressed
-        self._reader = link.target_reader(stream)
+        self._reader = link.targets.reader(stream)
         self._kept = bytearray()
         self._ended = False
         self._lost = False

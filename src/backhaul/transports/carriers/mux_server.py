@@ -193,7 +193,7 @@ class MuxServer(GatedServer):
             if not link.proven and self._links.trying and not len(self._asked):
                 self._ask()  # the proven ones are full, and this one may be a neighbour's
             link.tell_load()
-            link.announce(stream, target.encode())
+            link.targets.announce(stream, target.encode())
             if link.stalled or link.load >= self._limits.mux_con:
                 self.expect_user(1)
             return link, stream
