@@ -3,10 +3,12 @@
 import ipaddress
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 _FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _BITS: Final = {4: 32, 6: 128}
+_MAX_FILE: Final = 16 << 20  # bytes: half a million networks
 
 
 class Networks:
@@ -42,6 +44,15 @@ def parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     if network.version == 6 and network.network_address.ipv4_mapped:  # noqa: PLR2004 - RFC 4291, 2.5.5.2
         raise ValueError("write the IPv4 network in its own form, such as 10.0.0.0/8")
     return network
+
+
+def read_networks(path: str) -> Networks:
+    """Read a file with one network on each line; raise OSError, or ValueError with the first mistake."""
+    with Path(path).open("rb") as file:
+        data = file.read(_MAX_FILE + 1)
+    if len(data) > _MAX_FILE:
+        raise ValueError("larger than 16 MB; shorten the list")
+    return parse_lines(data.decode("utf-8-sig"))
 
 
 def parse_lines(text: str) -> Networks:

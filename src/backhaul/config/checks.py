@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backhaul.certificates import objection
-from backhaul.networks import parse_lines
+from backhaul.networks import read_networks
 
 from .address import Address
 from .common import MIN_MSS
@@ -62,7 +62,7 @@ def unusable(config: Config) -> Iterator[str]:
 def _wrong_lists(config: ServerConfig) -> Iterator[str]:
     for name, path in config.limits.files.items():
         try:
-            parse_lines(Path(path).read_text(encoding="utf-8-sig"))
+            read_networks(path)
         except (OSError, ValueError) as error:
             yield f'{name}: "{path}": {error}'
 

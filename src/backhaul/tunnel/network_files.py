@@ -4,16 +4,14 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from backhaul.errors import BackhaulError
 from backhaul.net.poller import reason
-from backhaul.networks import Networks, parse_lines
+from backhaul.networks import Networks, read_networks
 
 log = logging.getLogger("backhaul.server")
 
-_MAX_FILE: Final = 16 << 20  # bytes: half a million networks
 _NOTHING: Final = Networks()
 _Stamp = tuple[int, ...]
 
@@ -33,14 +31,15 @@ class NetworkFiles:
 
     async def learn(self, files: Mapping[str, str]) -> None:
         """Read the files, given by the names of their keys; raise BackhaulError with the first mistake."""
-        for name, path in files.items():
-            stamp = _stamp(path)
+        names = {path: name for name, path in files.items()}
+        stamps, networks = {}, {}
+        for path, name in names.items():
+            stamps[path] = _stamp(path)
             try:
-                self._networks[path] = await asyncio.to_thread(_read, path)
+                networks[path] = await asyncio.to_thread(read_networks, path)
             except (OSError, ValueError) as error:
                 raise BackhaulError(f"{name}: {path}: {_mistake(error)}") from None
-            self._stamps[path] = stamp
-        self._names = {path: name for name, path in files.items()}
+        self._names, self._stamps, self._networks = names, stamps, networks
         self._watch_or_rest()
 
     def close(self) -> None:
@@ -67,7 +66,7 @@ class NetworkFiles:
             return
         self._stamps[path] = stamp
         try:
-            self._networks[path] = await asyncio.to_thread(_read, path)
+            self._networks[path] = await asyncio.to_thread(read_networks, path)
         except (OSError, ValueError) as error:
             log.error("%s: %s: %s; the list in force stays", self._names.get(path, path), path, _mistake(error))
         else:
@@ -80,14 +79,6 @@ def _stamp(path: str) -> _Stamp:
     except OSError:
         return ()
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _read(path: str) -> Networks:
-    with Path(path).open("rb") as file:
-        data = file.read(_MAX_FILE + 1)
-    if len(data) > _MAX_FILE:
-        raise ValueError("larger than 16 MB; shorten the list")
-    return parse_lines(data.decode("utf-8-sig"))
 
 
 def _mistake(error: OSError | ValueError) -> str:
