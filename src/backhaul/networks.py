@@ -21,10 +21,14 @@ class Networks:
         self._prefixes: dict[int, dict[int, set[int]]] = {4: {}, 6: {}}  # version → bits after the prefix → prefixes
         self.size = 0
         for text in texts:
-            network = parse_network(text)
-            shift = _BITS[network.version] - network.prefixlen
-            self._prefixes[network.version].setdefault(shift, set()).add(int(network.network_address) >> shift)
-            self.size += 1
+            self.add(text)
+
+    def add(self, text: str) -> None:
+        """Add a network; raise ValueError."""
+        network = parse_network(text)
+        shift = _BITS[network.version] - network.prefixlen
+        self._prefixes[network.version].setdefault(shift, set()).add(int(network.network_address) >> shift)
+        self.size += 1
 
     def __contains__(self, ip: str) -> bool:
         version = 6 if ":" in ip else 4
@@ -57,11 +61,12 @@ def read_networks(path: str) -> Networks:
 
 def parse_lines(text: str) -> Networks:
     """Read one network on each line; ``#`` begins a comment. Raises ValueError with the number of the line."""
-    found = []
+    found = Networks()
     for number, line in enumerate(text.splitlines(), 1):
         entry = line.partition("#")[0].strip()
         try:
-            found += [str(parse_network(entry))] if entry else []
+            if entry:
+                found.add(entry)
         except ValueError as mistake:
             raise ValueError(f"line {number}: {mistake}") from None
-    return Networks(found)
+    return found
