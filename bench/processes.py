@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Self
 
 LOOPBACK = "127.0.0.1"
@@ -136,6 +137,13 @@ class Programs:
         path = self.directory / name
         path.write_text(text)
         return path
+
+
+@contextlib.contextmanager
+def temporary_programs() -> Iterator[Programs]:
+    """Provide programs with a directory of their own, which is removed after them."""
+    with TemporaryDirectory(prefix="bench-") as directory, Programs(Path(directory)) as programs:
+        yield programs
 
 
 def wait_until(ready: Callable[[], bool], what: str, *programs: Program) -> None:

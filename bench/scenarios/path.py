@@ -7,16 +7,14 @@ that belongs to no user, such as heartbeats, is divided among the users, too: a 
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from bench.loads import calls
 from bench.loads.route import Route
 from bench.loads.users import cost
 from bench.machine import tracer
-from bench.processes import BenchError, Program, Programs, find_tool, wait_until
+from bench.processes import BenchError, Program, Programs, find_tool, temporary_programs, wait_until
 from bench.report.results import PATH, Run, Sample, path_route
 from bench.scenarios.backends import make_secrets, start_services
 from bench.scenarios.contenders import ours
@@ -33,7 +31,7 @@ def count_paths(users: int, run: Run) -> None:
     """Fill the run with a sample for each transport, kind of call and end; failures are noted in it, not raised."""
     run.scenario = PATH
     run.machine["users"] = str(users)
-    with _programs() as programs:
+    with temporary_programs() as programs:
         backends = Backends(start_services(programs), make_secrets(programs.directory))
         for variant in run.variants:
             for kind, count in (("system calls", _system_calls), ("functions", _functions)):
@@ -43,12 +41,6 @@ def count_paths(users: int, run: Run) -> None:
     say("")
 
 
-@contextmanager
-def _programs() -> Iterator[Programs]:
-    with TemporaryDirectory(prefix="bench-") as directory, Programs(Path(directory)) as programs:
-        yield programs
-
-
 def _add(run: Run, variant: str, kind: str, users: int, counts: list[Counts]) -> None:
     for end, found in zip(ENDS, counts, strict=True):
         values = {name: number / users for name, number in found.items()}
@@ -56,7 +48,7 @@ def _add(run: Run, variant: str, kind: str, users: int, counts: list[Counts]) ->
 
 
 def _system_calls(backends: Backends, variant: str, users: int) -> list[Counts]:
-    with _programs() as programs:
+    with temporary_programs() as programs:
         route = start_tunnel(programs, ours(), variant, "", backends)
         _serve(route, WARM_UP)
         traced = [_trace(programs, hop) for hop in route.hops]
@@ -82,7 +74,7 @@ def system_calls(summary: str) -> Counts:
 
 def _functions(backends: Backends, variant: str, users: int) -> list[Counts]:
     counted = [sys.executable, "-m", "bench.loads.calls", "-c"]
-    with _programs() as programs:
+    with temporary_programs() as programs:
         route = start_tunnel(programs, ours()._replace(server=counted, client=counted), variant, "", backends)
         _serve(route, WARM_UP)
         files = [calls.results_of(programs.directory, hop.pid) for hop in route.hops]

@@ -5,14 +5,12 @@ quartile, show differences of a few per cent that the best of three long rounds 
 """
 
 import time
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from bench.loads.route import Route
 from bench.loads.users import cost
 from bench.machine import CpuTimes
-from bench.processes import BenchError, Programs
+from bench.processes import BenchError, temporary_programs
 from bench.report.results import Run, Sample
 from bench.scenarios.rounds import Plan, noting_failure, say, start_routes
 from bench.scenarios.variants import VARIANTS
@@ -36,7 +34,7 @@ def repeat_connections(plan: Plan, repeats: Repeats, run: Run) -> None:
     variants = [variant for variant in plan.variants if VARIANTS[variant].load == "streams"]
     if not variants:
         raise BenchError("--connections: expected a transport that carries streams, such as tcp")
-    with TemporaryDirectory(prefix="bench-") as directory, Programs(Path(directory)) as programs:
+    with temporary_programs() as programs:
         started = start_routes(plan._replace(variants=variants), run, programs)
         routes = [route for route in started if route.hops]
         time.sleep(SETTLE_SECONDS)

@@ -6,15 +6,13 @@ So the numbers that are compared are taken seconds apart: a machine that slows d
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from bench.loads import datagrams, measure, stall, users
 from bench.loads.measure import Effort, Values
 from bench.loads.route import Route
 from bench.machine import CpuTimes
-from bench.processes import BenchError, Programs
+from bench.processes import BenchError, Programs, temporary_programs
 from bench.report.results import Run, Sample
 from bench.scenarios.backends import make_secrets, start_services
 from bench.scenarios.contenders import Contender
@@ -50,7 +48,7 @@ class Plan(NamedTuple):
 def measure_all(plan: Plan, run: Run) -> None:
     """Fill the run with the samples of all rounds; failures are noted in it, not raised."""
     for number in range(1, plan.rounds + 1):
-        with TemporaryDirectory(prefix="bench-") as directory, Programs(Path(directory)) as programs:
+        with temporary_programs() as programs:
             routes = list(start_routes(plan, run, programs))
             for load, measurement in MEASUREMENTS:
                 for route in (route for route in routes if load in route.loads):

@@ -8,15 +8,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import product
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from bench.loads import crowd
 from bench.loads.measure import bulk
 from bench.loads.route import Route
 from bench.machine import open_files
-from bench.processes import Programs, wait_until
+from bench.processes import Programs, temporary_programs, wait_until
 from bench.report.results import SCALE, Run, Shape, beside, scaled
 from bench.scenarios.backends import make_secrets, start_services
 from bench.scenarios.contenders import Contender
@@ -47,19 +45,13 @@ def measure_scale(plan: Plan, sizes: Sizes, run: Run, measurements: Sequence[Mea
     for variant in plan.variants:
         run.shapes[variant] = _possible(variant, sizes, room, run)
     for number in range(1, plan.rounds + 1):
-        with _programs() as programs:
+        with temporary_programs() as programs:
             backends = Backends(start_services(programs), make_secrets(programs.directory))
             for case in _first_cases(plan, run):
                 for first, other in _pairs(plan, run, number, case, backends):
                     for measurement, route in product(measurements, (first, other)):
                         measure_route(plan, run, number, measurement, route)
     say("")
-
-
-@contextmanager
-def _programs() -> Iterator[Programs]:
-    with TemporaryDirectory(prefix="bench-") as directory, Programs(Path(directory)) as programs:
-        yield programs
 
 
 def _possible(variant: str, sizes: Sizes, room: Room, run: Run) -> list[Shape]:
@@ -89,7 +81,7 @@ def _pairs(plan: Plan, run: Run, number: int, case: Case, backends: Backends) ->
 @contextmanager
 def _crowded(case: Case, backends: Backends, rest: float) -> Iterator[Route]:
     """Start a tunnel, and connect its idle users, who must all be there at the end."""
-    with _programs() as programs, ExitStack() as held:
+    with temporary_programs() as programs, ExitStack() as held:
         route = _start(programs, case, backends)
         users = crowd.Crowd(held, [port for service, port in route.ports.items() if service.startswith("echo")])
         users.gather(case.shape.users)
