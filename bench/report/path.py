@@ -20,16 +20,16 @@ Calls = Mapping[str, float]  # name -> calls for a user
 Change = tuple[Calls, Calls]  # before and after; without an earlier run both are the same
 
 
-def markdown(run: Run, before: Run | None = None, fewest: float = FEWEST) -> str:
-    """Render the run, beside an earlier one, with all functions that are called at least so often on some end."""
+def markdown(run: Run, before: Run | None = None) -> str:
+    """Render the run, beside an earlier one, with all functions but those that are called rarely on every end."""
     ends = [(variant, end) for variant in run.variants for end in ("server", "client")]
     heads = [f"{variant} {end}" for variant, end in ends]
     system = [_change(run, before or run, path_route(variant, "system calls", end)) for variant, end in ends]
     functions = [_change(run, before or run, path_route(variant, "functions", end)) for variant, end in ends]
     modules = [(_by_module(earlier), _by_module(later)) for earlier, later in functions]
     parts = [*_table("system calls", heads, system), ""]
-    parts += [*_table("functions by module", heads, modules, fewest), ""]
-    parts += [*_table("functions", heads, functions, fewest), "", METHOD.format(users=run.machine["users"])]
+    parts += [*_table("functions by module", heads, modules), ""]
+    parts += [*_table("functions", heads, functions), "", METHOD.format(users=run.machine["users"])]
     return "\n".join([*parts, *circumstances(run), *_origin(before), *failures(run)])
 
 
@@ -48,12 +48,12 @@ def _by_module(calls: Calls) -> Calls:
     return modules
 
 
-def _table(kind: str, heads: list[str], columns: list[Change], fewest: float = FEWEST) -> list[str]:
+def _table(kind: str, heads: list[str], columns: list[Change]) -> list[str]:
     most: defaultdict[str, list[float]] = defaultdict(list)
     for calls in (calls for column in columns for calls in column):
         for name, number in calls.items():
             most[name].append(number)
-    ranked = sorted((name for name in most if max(most[name]) >= fewest), key=lambda name: (-sum(most[name]), name))
+    ranked = sorted((name for name in most if max(most[name]) >= FEWEST), key=lambda name: (-sum(most[name]), name))
     rows = [[f"`{name}`", *[_cell(*(calls.get(name, 0) for calls in column)) for column in columns]] for name in ranked]
     return table([kind, *heads], [["all", *[_cell(*map(_sum, column)) for column in columns]], *rows])
 
