@@ -27,13 +27,15 @@ class Sink:
         self.open = threading.Event()
         self.error: OSError | None = None
         self.lines: list[bytes] = []
+        self.failed = 0
         self.reopened = 0
         self.closed = 0
 
     def write(self, lines: list[bytes]) -> None:
         self.open.wait()
-        if self.error:
-            raise self.error
+        if error := self.error:
+            self.failed += 1
+            raise error
         self.lines += lines
 
     def reopen(self) -> None:
@@ -113,9 +115,10 @@ async def test_a_full_disk_is_one_warning_until_it_has_room(sink: Sink, caplog: 
     sink.open.set()
     sink.error = OSError(28, "No space left on device")
     log = started(sink)
-    for number in (1, 2):
-        log.write(replace(END, id=number))
-        await until(lambda: not log.waiting)
+    log.write(replace(END, id=1))
+    await until(lambda: sink.failed == 1)
+    log.write(replace(END, id=2))
+    await until(lambda: sink.failed == 2)
     sink.error = None
     log.write(END)
     await until(lambda: "written again" in caplog.text)

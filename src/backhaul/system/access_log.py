@@ -64,11 +64,6 @@ class AccessLog:
         self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
         self._thread.start()
 
-    @property
-    def waiting(self) -> int:
-        """The number of lines that wait."""
-        return len(self._lines)
-
     def write(self, user: UserEnd) -> None:
         """Write a line soon, or drop it if too many wait."""
         if len(self._lines) >= self._most:
