@@ -58,8 +58,8 @@ class Connections:
     """Resets the chosen users; yields for each user whether it was chosen."""
 
     def document(self, head: dict[str, object], selection: Selection) -> Iterator[bytes]:
-        """Return a JSON document in slices: the fields of ``head``, and the chosen users as ``connections``."""
-        yield msgspec.json.encode(head)[:-1] + (b',"connections":[' if head else b'"connections":[')
+        """Return a JSON document in slices: the fields of ``head``, at least one, and the chosen as ``connections``."""
+        yield msgspec.json.encode(head)[:-1] + b',"connections":['
         rows, separator = self.rows(selection), b""
         while batch := list(islice(rows, SLICE)):
             chosen = [row for row in batch if row]
