@@ -32,6 +32,10 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         parser.error("--chart: not available with --connections or --path")
     if options.scale and len(options.idle) + bool(options.ports) + bool(options.sessions) < 2:
         parser.error("--idle: expected several numbers of users, such as 10,200")
+    if options.before and not options.path:
+        parser.error("--before: only with --path")
+    if options.before and not options.before.is_file():
+        parser.error(f"--before: there is no file {options.before}")
     for path in (options.json, options.chart):
         if path and not path.parent.is_dir():
             parser.error(f"{path}: there is no directory {path.parent}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from bench.loads.calls import Calls
+from bench.options import parse_arguments
 from bench.report import path, render
 from bench.report.path import BUILT_IN
 from bench.report.results import PATH, Run, Sample, path_route
@@ -95,3 +96,15 @@ def test_table_beside_an_earlier_run() -> None:
     assert "| `recv` | - → 2.0 | - |" in written
     assert "| `close` | 1.0 → - | - |" in written
     assert "- before: abc, 2026-01-01" in written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [(["--path", "--before", "/nowhere"], "no file /nowhere"), (["--before", __file__], "only with --path")],
+)
+def test_an_earlier_run_is_looked_for_before_the_measurement(
+    arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(arguments)
+    assert problem in capsys.readouterr().err
