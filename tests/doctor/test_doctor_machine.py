@@ -265,6 +265,18 @@ class TestFiles:
         finding = only(files.examine(config, around()), Verdict.WARNING)
         assert (finding.text, finding.remedy) == ("token: too short", "make a longer one")
 
+    def test_a_list_with_a_mistake_is_no_fault_of_the_certificate(self, tmp_path: Path) -> None:
+        made = certificate.make(["a.example"], 90, datetime.now(UTC))
+        certificate.write(made, tmp_path, force=True)
+        (tmp_path / "deny").write_text("no network\n")
+        config = replace(
+            server(transport="wss", lines=f'limits = {{ deny_file = "{tmp_path / "deny"}" }}'),
+            tls_cert=str(tmp_path / certificate.CERTIFICATE),
+            tls_key=str(tmp_path / certificate.KEY),
+        )
+        assert "limits.deny_file" in only(files.examine(config, around())).text
+        assert only(files.certificate(config, made.until.timestamp() - 86400 * 60), Verdict.OK)
+
     def test_a_state_directory_that_can_not_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch(0o600)
         finding = only(files.state(around(state=tmp_path / "file/state")), Verdict.WARNING)

@@ -18,32 +18,34 @@ from .finding import Finding, fault, ok, warning
 from .wording import span
 
 _STATE: Final = "state"
+_OF_CERTIFICATE: Final = "tls_cert: "
 
 
 def examine(config: Config, around: Circumstances) -> Iterator[Finding]:
-    """Yield the warnings about the configuration, and whether the service's user can read all files."""
+    """Yield what is wrong with the files and the configuration, and whether the service's user can read all files."""
+    mistakes = [line for line in unusable(config) if not line.startswith(_OF_CERTIFICATE)]
+    for line in mistakes:
+        yield fault("file", *_parted(line, "correct that file"))
     for line in config.warnings:
-        text, _, remedy = line.rpartition("; ")
-        yield warning("file", text or line, remedy if text else "see docs/configuration.md")
-    if not config.warnings:
+        yield warning("file", *_parted(line, "see docs/configuration.md"))
+    if not mistakes and not config.warnings:
         yield ok("file", "read, without a warning")
     yield from _of_service(config, around)
 
 
 def certificate(config: ServerConfig, now: float) -> Iterator[Finding]:
     """Yield a finding about the server's certificate."""
-    for line in unusable(config):
-        text, _, remedy = line.rpartition("; ")
-        yield fault("certificate", text or line, remedy if text else "make a new pair (`backhaul cert`)")
+    if problem := next((line for line in unusable(config) if line.startswith(_OF_CERTIFICATE)), ""):
+        yield fault("certificate", *_parted(problem, "make a new pair (`backhaul cert`)"))
         return
     try:
         found = read(first_in(Path(config.tls_cert).read_text(encoding="ascii", errors="replace")))
     except (OSError, ValueError) as error:
         yield fault("certificate", f"tls_cert can't be read: {error}", "name a PEM file, or make one (`backhaul cert`)")
         return
-    problem = dates("certificate", found, now, "renew it (`backhaul cert` makes one); it is read without a restart")
+    dated = dates("certificate", found, now, "renew it (`backhaul cert` makes one); it is read without a restart")
     names = ", ".join(found.names[:4]) or "no name"
-    yield problem or ok("certificate", f"for {names}, valid for {span(found.ends - now)}, and its key fits")
+    yield dated or ok("certificate", f"for {names}, valid for {span(found.ends - now)}, and its key fits")
 
 
 def state(around: Circumstances) -> Iterator[Finding]:
@@ -55,6 +57,12 @@ def state(around: Circumstances) -> Iterator[Finding]:
         yield warning(_STATE, f"{present} is not writable for this user: protected servers would be forgotten", remedy)
     else:
         yield ok(_STATE, f"{folder} is writable")
+
+
+def _parted(line: str, otherwise: str) -> tuple[str, str]:
+    """Return the text of a line and its remedy, or another one if it has none."""
+    text, _, remedy = line.rpartition("; ")
+    return (text, remedy) if text else (line, otherwise)
 
 
 def _of_service(config: Config, around: Circumstances) -> Iterator[Finding]:
