@@ -116,6 +116,11 @@ class TestName:
         assert "the name server does not answer within 0.1 s" in finding.text
         assert "/etc/resolv.conf" in finding.remedy
 
+    async def test_an_address_on_an_interface_that_does_not_exist(self) -> None:
+        finding = only(await travel(client_config("tcp", "[fe80::1%none0]:1")))
+        assert finding.text == "fe80::1%none0: no interface none0"
+        assert finding.remedy == "correct the interface in remote_addr, or bring it up"
+
     async def test_every_address_is_named_and_tried(self, public: Public) -> None:
         config = client_config("tcp", f"server.example:{public.port}")
         found = await travel(config, names=answering(HOST, "::1"))

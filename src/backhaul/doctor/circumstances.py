@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from backhaul.addresses import address_text
 from backhaul.net.resolver import LookUp, look_up
 from backhaul.transports.auth import ForgetfulMemory, KnownServers
 from backhaul.wire.targets import Target
-
-from .wording import spot
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +43,7 @@ class Spare(NamedTuple):
     target: Target
 
     def __str__(self) -> str:
-        return f"port {self.port} to target {spot(*self.target)}"
+        return f"port {self.port} to target {address_text(*self.target)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Final, NamedTuple
 
+from backhaul.config import ClientConfig
 from backhaul.security.hello import ServerHello
 from backhaul.security.noise import HandshakeError
 from backhaul.transports.auth import Protection, Security
@@ -55,11 +56,16 @@ class Asker:
             token.encode(),
             config.facts,
             self._seen,
-            protection=Protection(Security(config.security), config.encryption),
+            protection=protection_of(config),
             mux_version=config.mux_version,
             padding=padding,
             delay=delay,
         )
+
+
+def protection_of(config: ClientConfig) -> Protection:
+    """Return what the client wants of its server."""
+    return Protection(Security(config.security), config.encryption)
 
 
 def _judged(probe: Probe, message: bytes, seconds: float, tcp: TcpInfo) -> Answered | Silence:

@@ -6,9 +6,9 @@ from backhaul import __version__
 from backhaul.config import ClientConfig, Secret
 
 from .envelopes import Silence
-from .exchange import Answered, Asker
+from .exchange import Answered, Asker, protection_of
 from .finding import Finding, fault, ok, warning
-from .wording import milliseconds
+from .wording import cause, milliseconds
 
 SUBJECT: Final = "handshake"
 _UNAUTHORIZED: Final = 401
@@ -72,7 +72,7 @@ def _mute(config: ClientConfig) -> Finding:
 
 
 def _broken(error: OSError) -> Finding:
-    text = f"the connection broke: {(error.strerror or str(error)).lower()}"
+    text = f"the connection broke: {cause(error)}"
     return fault(SUBJECT, text, "something in between may close it: a firewall, a proxy, or a server of another kind")
 
 
@@ -84,7 +84,7 @@ def _unanswered(silence: Silence, config: ClientConfig) -> Finding:
 
 def _older(config: ClientConfig) -> Finding:
     text = "the server answered 401, as v0.7.2 does"
-    if config.security == "required" or config.encryption:
+    if not protection_of(config).allows_v072:
         return fault(SUBJECT, f"{text}, and this file requires protection", "run this program on the server, too")
     remedy = "run this program on both ends; only a started client shows whether v0.7.2 takes the token"
     return warning(SUBJECT, text, remedy)

@@ -12,7 +12,7 @@ from . import clock, fit, line, names, nat, reach, segments, tls
 from .channel import Connect, Opener, options_of
 from .circumstances import Circumstances
 from .envelopes import Silence, date_of
-from .exchange import Answered, Asker
+from .exchange import Answered, Asker, protection_of
 from .finding import Finding, skipped
 from .names import Place
 from .via import Passage
@@ -75,7 +75,7 @@ class Journey:
         """True if a server of v0.7.2 may take a new connection for one that its client has opened for users."""
         config, around = self._config, self._around
         known = around.known.protected(str(config.remote_addr.unscoped))
-        sure = config.facts.http or config.security == "required" or config.encryption or known
+        sure = config.facts.http or known or not protection_of(config).allows_v072
         return around.connected and not sure
 
     async def _inside(self, opener: Opener, place: Place) -> AsyncIterator[Finding]:
@@ -93,7 +93,7 @@ class Journey:
                         yield finding
                 return
             seen = Seen(bytes.fromhex(certificate.fingerprint), config.tls_verify or bool(config.tls_fingerprint))
-        if config.security == "legacy":
+        if not protection_of(config).seals:
             text = 'not checked: with security = "legacy" the server would take a check for the client'
             yield skipped(fit.SUBJECT, text, "`backhaul status` shows whether the started client is connected")
             return

@@ -20,7 +20,7 @@ def examine(proc: Path) -> Iterator[Finding]:
     if not queue or not buffer:
         yield skipped(SUBJECT, "the settings can't be read here")
         return
-    low = [f"net.core.somaxconn = {4096}"] if queue[0] < _QUEUE else []
+    low = ["net.core.somaxconn = 4096"] if queue[0] < _QUEUE else []
     low += ["net.ipv4.tcp_wmem = 4096 16384 16777216"] if buffer[-1] < _BUFFER else []
     text = f"somaxconn {queue[0]}, send buffers up to {buffer[-1] >> 20} MiB, congestion control {control}"
     yield warning(SUBJECT, text, _REMEDY.format(" and ".join(low))) if low else ok(SUBJECT, text)

@@ -4,11 +4,13 @@ import asyncio
 import socket
 from typing import Any, Final, NamedTuple
 
+from backhaul.addresses import address_text
+from backhaul.net.connector import numeric_address
 from backhaul.net.resolver import Answer, LookUp, Resolver
 from backhaul.wire.targets import parse_ip
 
 from .finding import Finding, fault, ok
-from .wording import count, milliseconds, spot
+from .wording import cause, count, milliseconds
 
 SUBJECT: Final = "name"
 _FAMILIES: Final[dict[int, str]] = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
@@ -23,13 +25,13 @@ class Place(NamedTuple):
     address: tuple[Any, ...]
 
     def __str__(self) -> str:
-        return spot(*self.address[:2])
+        return address_text(*self.address[:2])
 
 
 async def find(host: str, port: int, key: str, names: LookUp, wait: float) -> tuple[list[Place], Finding]:
     """Return all addresses of a host, and the finding; ``key`` is where the configuration names it."""
     if parse_ip(host):
-        return _numeric(host, port), ok(SUBJECT, f"{host} is an address, no name to look up")
+        return _numeric(host, port, key)
     loop = asyncio.get_running_loop()
     begun = loop.time()
     try:
@@ -43,9 +45,12 @@ async def find(host: str, port: int, key: str, names: LookUp, wait: float) -> tu
     return places, ok(SUBJECT, f"{host}: {_listed(places)} in {milliseconds(seconds)}")
 
 
-def _numeric(host: str, port: int) -> list[Place]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    return [Place(family, address) for family, _, _, _, address in found]
+def _numeric(host: str, port: int, key: str) -> tuple[list[Place], Finding]:
+    try:
+        place = Place(*numeric_address(host, port))
+    except OSError as error:
+        return [], fault(SUBJECT, f"{host}: {cause(error)}", f"correct the interface in {key}, or bring it up")
+    return [place], ok(SUBJECT, f"{host} is an address, no name to look up")
 
 
 async def _ask(host: str, names: LookUp, wait: float) -> Answer:
@@ -68,8 +73,7 @@ def _listed(places: list[Place]) -> str:
 def _failure(host: str, key: str, error: OSError) -> Finding:
     if error.errno in _NO_NAME:
         return fault(SUBJECT, f"{host}: no such name, or it has no address", f"correct {key}, or the name's DNS record")
-    reason = (error.strerror or str(error)).lower()
-    return fault(SUBJECT, f"{host}: can't be looked up: {reason}", _server_remedy(host))
+    return fault(SUBJECT, f"{host}: can't be looked up: {cause(error)}", _server_remedy(host))
 
 
 def _server_remedy(host: str) -> str:

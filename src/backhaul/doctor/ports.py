@@ -17,7 +17,7 @@ from .circumstances import Circumstances
 from .finding import Finding, fault, ok, skipped
 from .owners import Owners
 from .processes import running
-from .wording import count
+from .wording import cause, count
 
 SUBJECT: Final = "ports"
 _ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
@@ -150,7 +150,7 @@ def _fault(use: Use, error: OSError, owners: Owners) -> Finding:
     if error.errno in _ABSENT:
         text = f"{use}: this machine has no such address"
         return fault(SUBJECT, text, "correct it; `ip address` shows those that it has")
-    return fault(SUBJECT, f"{use}: {(error.strerror or str(error)).lower()}", "correct the address")
+    return fault(SUBJECT, f"{use}: {cause(error)}", "correct the address")
 
 
 def _taken(use: Use, port: int, owners: Owners) -> Finding:

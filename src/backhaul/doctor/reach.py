@@ -11,7 +11,7 @@ from backhaul.net.sockets import SocketOptions
 
 from .finding import Finding, Verdict, ok
 from .names import Place
-from .wording import milliseconds
+from .wording import cause, milliseconds
 
 SUBJECT: Final = "tcp"
 PLAIN: Final = SocketOptions()
@@ -59,6 +59,11 @@ def findings(arrivals: Sequence[Arrival]) -> list[Finding]:
     return [_finding(arrival, bad) for arrival in arrivals]
 
 
+def best(arrivals: Sequence[Arrival]) -> Arrival:
+    """Return the fastest attempt that succeeded, or any if all failed."""
+    return min(arrivals, key=lambda arrival: (arrival.error is not None, arrival.seconds))
+
+
 def reason(arrival: Arrival) -> str:
     """Return why an attempt failed."""
     return _explained(arrival.error, 0)[0] if arrival.error else ""
@@ -78,17 +83,13 @@ def _explained(error: OSError, port: int) -> tuple[str, str]:
     if error.errno == errno.ECONNREFUSED:
         return "refused: nothing listens on this port", "start the server, or correct the address and its port"
     if error.errno in _NO_ROUTE:
-        return f"no route: {_lower(error)}", "check this machine's network, or correct the address"
+        return f"no route: {cause(error)}", "check this machine's network, or correct the address"
     if (error.strerror or "").partition("; ")[2]:  # of a key that chooses the way
         text, _, remedy = str(error.strerror).partition("; ")
         return text, remedy
     if error.errno in _FORBIDDEN:
-        return f"forbidden: {_lower(error)}", f"let this machine's firewall pass TCP to port {port}"
+        return f"forbidden: {cause(error)}", f"let this machine's firewall pass TCP to port {port}"
     if isinstance(error, TimeoutError):
         remedy = f"open TCP port {port} in the firewalls of the server and of its provider, or correct the address"
         return "no answer", remedy
-    return _lower(error), "check the network between both ends"
-
-
-def _lower(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+    return cause(error), "check the network between both ends"

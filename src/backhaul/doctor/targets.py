@@ -58,7 +58,7 @@ async def _one(text: str, around: Circumstances, places: asyncio.Semaphore) -> F
         if not found:
             return fault(SUBJECT, f"{text}: {finding.text}", "correct the target in `ports` on the server, or its name")
         arrivals = await reach.arrive(found, wait)
-    best = min(arrivals, key=lambda arrival: (arrival.error is not None, arrival.seconds))
+    best = reach.best(arrivals)
     if not best.error:
         return ok(SUBJECT, f"{text}: connected in {milliseconds(best.seconds)}")
     return fault(SUBJECT, f"{text}: {reach.reason(best)}", "start the service, or correct the target on the server")

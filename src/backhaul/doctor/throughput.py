@@ -14,6 +14,7 @@ from backhaul.errors import BackhaulError
 from . import names, reach
 from .circumstances import Circumstances, Spare
 from .finding import Finding, fault, ok, skipped
+from .wording import cause
 
 SUBJECT: Final = "throughput"
 _PIECE: Final = 1 << 18  # bytes
@@ -42,7 +43,7 @@ async def examine(config: ClientConfig, around: Circumstances, spare: Spare) -> 
     except Failure as failure:
         yield failure.finding
     except OSError as error:
-        text = f"{spare}: the connection broke: {(error.strerror or str(error)).lower()}"
+        text = f"{spare}: the connection broke: {cause(error)}"
         yield fault(SUBJECT, text, "the logs of both ends have the reason")
     else:
         yield ok(SUBJECT, f"{spare}: {_rate(to_target)} to the target, {_rate(to_user)} to the user")
@@ -73,7 +74,7 @@ def _listen(spare: Spare) -> socket.socket:
         family = socket.AF_INET6 if ":" in spare.target.host else socket.AF_INET
         listener = socket.create_server(spare.target, family=family)
     except OSError as error:
-        text = f"{spare}: can't listen on the target: {(error.strerror or str(error)).lower()}"
+        text = f"{spare}: can't listen on the target: {cause(error)}"
         raise Failure(text, 'use a spare port, such as "5999=5999" in `ports` of the server') from None
     listener.setblocking(False)
     return listener
@@ -88,7 +89,7 @@ async def _user(config: ClientConfig, around: Circumstances, spare: Spare) -> As
     if not places:
         raise Failure(finding.text, finding.remedy)
     arrivals = await reach.arrive(places, wait)
-    best = min(arrivals, key=lambda arrival: arrival.error is not None)
+    best = reach.best(arrivals)
     if best.error:
         text = f"{spare}: the server's port can't be reached: {reach.reason(best)}"
         raise Failure(text, "add it to `ports` of the server, and open it in the firewalls")

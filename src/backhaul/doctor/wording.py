@@ -1,4 +1,4 @@
-"""Wording of times, counts and addresses."""
+"""Wording of times, counts and errors."""
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -22,6 +22,6 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
 
 
-def spot(host: str, port: int) -> str:
-    """Return an address with its port."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def cause(error: OSError) -> str:
+    """Return the text of an error, for use within a sentence."""
+    return (error.strerror or str(error)).lower()
