@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backhaul.wire.http1 import MAX_HEAD
-from backhaul.wire.proxies import NO_LOGIN, Exchange, HttpExchange, Login, ProxyError, SocksExchange, Step
+from backhaul.wire.proxies import Exchange, HttpExchange, Login, ProxyError, SocksExchange, Step
 
+NO_LOGIN = Login()
 KNOWN = Login("me", "swordfish")
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n"
 NO_METHOD, LOGIN_METHOD = b"\5\0", b"\5\2"

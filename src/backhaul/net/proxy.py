@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from backhaul.addresses import address_text
+
 ProxyKind = Literal["http", "https", "socks5", "socks5h"]
 
 
@@ -17,5 +19,4 @@ class Proxy:
     password: str = field(default="", repr=False)
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.kind}://{host}:{self.port}"
+        return f"{self.kind}://{address_text(self.host, self.port)}"

@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from backhaul.addresses import address_text
 from backhaul.errors import BackhaulError
 
 from .http1 import Response, ResponseReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-MAX_LOGIN: Final = 255
-"""Bytes of a user name, and of a password, in SOCKS5 (RFC 1929)."""
 
 _VERSION, _LOGIN_VERSION = b"\5", b"\1"  # RFC 1928, section 3, and RFC 1929, section 2
 _NO_METHOD: Final = b"\5\xff"
@@ -45,9 +43,6 @@ class Login:
     password: str = field(default="", repr=False)
 
 
-NO_LOGIN: Final = Login()
-
-
 class Step(NamedTuple):
     """The next step of an exchange."""
 
@@ -71,7 +66,7 @@ class Exchange(ABC):
     @property
     def destination(self) -> str:
         """The host and the port that are asked for."""
-        return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+        return address_text(self._host, self._port)
 
     @abstractmethod
     def begin(self) -> bytes:

@@ -31,7 +31,6 @@ class LastAnswers:
         if len(self._waiting) >= self._most:
             self._drop(next(iter(self._waiting)))
         if delay <= 0:
-            self._waiting[sock] = self._loop.call_later(_PATIENCE, self._drop, sock)
             self._send(sock, answer)
             return
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)  # its probes would remind a NAT of the connection
@@ -45,10 +44,10 @@ class LastAnswers:
 
     def _due(self, sock: socket.socket, answer: bytes) -> None:
         self._poller.ignore_readable(sock)
-        self._waiting[sock] = self._loop.call_later(_PATIENCE, self._drop, sock)
         self._send(sock, answer)
 
     def _send(self, sock: socket.socket, answer: bytes) -> None:
+        self._waiting[sock] = self._loop.call_later(_PATIENCE, self._drop, sock)
         leave = functools.partial(self._drop, sock)
         send_whole(self._poller, sock, answer, leave, lambda _error: leave())
 
