@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from tests.monitor.sample import Tunnel
+from tests.support.connections import USER
 from tests.support.documents import documents
 from tests.support.net import PATIENCE
 
@@ -25,20 +26,7 @@ from backhaul.state import Selection
 from backhaul.system.status_socket import ask as ask_socket
 from backhaul.system.status_socket import serving, socket_path
 
-NOW = 1_700_000_000.0
-USER = ConnectionStatus(
-    id=7,
-    protocol="tcp",
-    since=NOW,
-    user="192.0.2.1:5000",
-    port="*:443",
-    client="198.51.100.2",
-    target="127.0.0.1:80",
-    carrier="tcpmux stream 3 of session 8",
-    state="open",
-    received=2048,
-    sent=5 * 2**20,
-)
+BIG = replace(USER, sent=5 * 2**20)
 FLOW = replace(USER, id=8, protocol="udp", user="[2001:db8::1]:53", carrier="tcpmux", sent=10)
 
 
@@ -83,14 +71,14 @@ def execute(*arguments: str) -> int:
 
 
 async def test_users_are_shown_in_a_table(command: Callable[..., Any]) -> None:
-    async with program("server.toml", Users([FLOW, USER])):
+    async with program("server.toml", Users([FLOW, BIG])):
         code, output, errors = await command("connections", "--sort", "sent")
     assert (code, errors) == (0, "")
     title, head, first, second = output.splitlines()
     assert title == "server: 2 users"
     assert " ".join(head.split()) == "id age user port target from user to user state client carrier"
     assert first.split()[0] == "7"
-    assert "5.00 MiB  open   198.51.100.2  tcpmux stream 3 of session 8" in first
+    assert "5.00 MiB  open   berlin  tcpmux stream 3 of session 8" in first
     assert "[2001:db8::1]:53" in second
     assert second.endswith("tcpmux, UDP")
 
@@ -179,7 +167,7 @@ def test_rates_come_from_two_looks() -> None:
     rates = Rates(lambda: next(clock))
     assert rates.of("x", USER) == (0, 0)
     rates.next_look()
-    assert rates.of("x", replace(USER, received=2148, sent=USER.sent + 6)) == (50, 3)
+    assert rates.of("x", replace(USER, received=USER.received + 100, sent=USER.sent + 6)) == (50, 3)
     rates.next_look()
     rates.next_look()
     assert rates.of("x", USER) == (0, 0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from tests.monitor.sample import SETTINGS, Tunnel
 from tests.support.clock import Clock
+from tests.support.connections import USER
 
 from backhaul.addresses import LOCAL, parse_user
 from backhaul.monitor.connections import Connections, ConnectionStatus
@@ -17,7 +18,6 @@ from backhaul.monitor.sampler import Sampler
 from backhaul.monitor.site import Site, Sources
 from backhaul.state import Selection
 
-USER = ConnectionStatus(7, "tcp", 1.5, "192.0.2.1:5000", "*:443", "berlin", "127.0.0.1:80", "tcp", "open", 17, 2048)
 CLOSE = Request(
     path="/api/connections/close",
     authorization="Basic YWRtaW46c2VjcmV0",

@@ -6,25 +6,12 @@ from dataclasses import dataclass, field
 import pytest
 from msgspec.structs import replace
 from tests.monitor.browser import HOSTILE, Browser, Host, needs_browser, webdriver
+from tests.support.connections import USER
 
 from backhaul.monitor.connections import Connections, ConnectionStatus
 from backhaul.state import Selection
 
 pytestmark = needs_browser
-
-USER = ConnectionStatus(
-    id=1,
-    protocol="tcp",
-    since=1_700_000_000.0,
-    user="192.0.2.1:5001",
-    port="*:443",
-    client="berlin",
-    target="127.0.0.1:80",
-    carrier="tcpmux stream 3 of session 8",
-    state="open",
-    received=1024,
-    sent=2048,
-)
 
 
 def some(count: int) -> list[ConnectionStatus]:
