@@ -79,6 +79,15 @@ async def test_visitors_share_a_list_for_a_moment() -> None:
     assert users.listed == 2
 
 
+async def test_a_list_is_not_shared_beyond_the_closing_of_users() -> None:
+    users, clock = Users(), Clock()
+    api = ConnectionsApi(Connections(users.all, users.close), closable=True, clock=clock)
+    await api.list()
+    assert (await api.close(CLOSE)).status == 200
+    await api.list()
+    assert users.listed == 2
+
+
 @pytest.mark.parametrize(
     ("body", "selection"),
     [

@@ -1,6 +1,7 @@
 """The users in flight over HTTP: their list, and the closing of some of them."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -17,6 +18,7 @@ from .connections import Connections
 from .http import Request, Response
 
 _FRESH: Final = 0.5  # seconds for which visitors share a list
+_NEVER: Final = -math.inf
 _JSON: Final = "application/json"
 _LOCKED: Final = Response(b"closing needs a login: set web_user and web_password\n", status=HTTPStatus.FORBIDDEN)
 _NOT_POST: Final = Response(b"use POST\n", status=HTTPStatus.METHOD_NOT_ALLOWED, headers=(("Allow", "POST"),))
@@ -49,7 +51,7 @@ class ConnectionsApi:
         self._closable = closable
         self._clock = clock
         self._making = asyncio.Lock()
-        self._made = -_FRESH
+        self._made = _NEVER
         self._list = b""
 
     async def list(self) -> Response:
@@ -75,6 +77,7 @@ class ConnectionsApi:
         for count in self._connections.closed(selection):
             closed += count
             await asyncio.sleep(0)
+        self._made = _NEVER  # whoever has closed a user looks at once whether they have left
         return Response(msgspec.json.encode({"closed": closed}), _JSON)
 
     def _refusal(self, request: Request) -> Response | None:
