@@ -40,7 +40,7 @@ class Answers:
 
     def _close(self, choice: str) -> Iterator[bytes]:
         selection = _selection(choice)
-        if selection == Selection():  # which would choose every user
+        if selection.everyone:
             yield self._document({"error": _NOTHING})
             return
         closed = 0

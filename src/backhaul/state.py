@@ -228,6 +228,11 @@ class Selection(Struct, frozen=True):
     bind_port: int = 0
     """The local port of the server."""
 
+    @property
+    def everyone(self) -> bool:
+        """True if no field is set."""
+        return self == Selection()
+
     def chooses(self, user: UserState) -> bool:
         """Return whether ``user`` is chosen."""
         return (

@@ -71,7 +71,7 @@ class ConnectionsApi:
             selection = _selection(choice)
         except (ValueError, *UNREADABLE):
             return _UNCLEAR
-        if selection == Selection():  # which would choose every user
+        if selection.everyone:
             return _UNCLEAR
         closed = 0
         for count in self._connections.closed(selection):
