@@ -183,7 +183,7 @@ async def test_watch_draws_until_a_key(folder: Path) -> None:
         screen = ""
         while "192.0.2.1:5000" not in screen:
             screen += (await asyncio.wait_for(asyncio.to_thread(os.read, ours, 1 << 16), PATIENCE)).decode()
-        os.write(ours, b"q")
+        os.write(ours, b"xq")
         assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
         os.close(ours)
 

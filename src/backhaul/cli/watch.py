@@ -1,6 +1,7 @@
 """A screen that is drawn anew every second, like that of top(1)."""
 
 import contextlib
+import os
 import select
 import shutil
 import sys
@@ -22,7 +23,7 @@ def repeat(draw: Callable[[], Iterable[str]]) -> None:
             shown = [line[:columns] for line in draw()][: lines - 1]
             sys.stdout.write("\x1b[H" + "".join(f"{line}\x1b[K\r\n" for line in shown) + "\x1b[J")
             sys.stdout.flush()
-            if _pressed() == "q":
+            if b"q" in _pressed():
                 return
 
 
@@ -42,8 +43,8 @@ def _screen() -> Iterator[None]:
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def _pressed() -> str:
-    """Return the key that is pressed within a second; empty without one, or without a keyboard."""
+def _pressed() -> bytes:
+    """Return the keys that are pressed within a second; empty without one, or without a keyboard."""
     waiting = [sys.stdin] if sys.stdin.isatty() else []
     ready, _, _ = select.select(waiting, [], [], _INTERVAL)
-    return sys.stdin.read(1) if ready else ""
+    return os.read(sys.stdin.fileno(), 64) if ready else b""
