@@ -36,8 +36,7 @@ class Handshake:
 
     def __init__(self, settings: ClientSettings, transport: Transport, seen: Seen) -> None:
         self._transport = transport
-        shared = Shared.mix(pre_shared_key(settings.tokens.current), PROLOGUES[transport.http])
-        self._initiator = Initiator(shared, secrets.token_bytes(KEY_SIZE))
+        self._initiator = initiator(settings.tokens.current, transport)
         self.message = self._initiator.begin(
             encode(client_hello(settings.protection, settings.mux.version, transport, seen))
         )
@@ -73,6 +72,12 @@ class Agreement:
     ) -> SealedLine:
         """Return the control channel on this connection, which it owns."""
         return SealedLine(poller, sock, self.terms, on_signal, lost, http=self._http)
+
+
+def initiator(token: bytes, transport: Transport) -> Initiator:
+    """Return the client's half of a handshake."""
+    shared = Shared.mix(pre_shared_key(token), PROLOGUES[transport.http])
+    return Initiator(shared, secrets.token_bytes(KEY_SIZE))
 
 
 def client_hello(protection: Protection, mux_version: int, transport: Transport, seen: Seen) -> ClientHello:

@@ -1,16 +1,12 @@
 """A handshake that only asks whether a client fits, and leaves the client's session alone."""
 
-import secrets
-
 import msgspec
 
-from backhaul.security.hello import PROLOGUES, ServerHello, decode, encode
-from backhaul.security.noise import KEY_SIZE, Initiator, Shared
-from backhaul.security.psk import pre_shared_key
+from backhaul.security.hello import ServerHello, decode, encode
 from backhaul.transports.auth import Protection
 from backhaul.wire.transports import Transport
 
-from .handshake import Seen, client_hello
+from .handshake import Seen, client_hello, initiator
 
 
 class Probe:
@@ -31,8 +27,7 @@ class Probe:
 
         ``padding`` bytes enlarge question and answer, which comes after ``delay`` seconds of silence.
         """
-        shared = Shared.mix(pre_shared_key(token), PROLOGUES[transport.http])
-        self._initiator = Initiator(shared, secrets.token_bytes(KEY_SIZE))
+        self._initiator = initiator(token, transport)
         hello = client_hello(protection, mux_version, transport, seen)
         asking = msgspec.structs.replace(hello, probe=True, padding=bytes(padding), delay=delay)
         self.message = self._initiator.begin(encode(asking))
