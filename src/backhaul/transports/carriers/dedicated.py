@@ -351,7 +351,8 @@ class DedicatedClient(PooledClient[IdleConnection]):
 
     def _begin(self, connection: Connection, among: set[IdleConnection]) -> None:
         carrier = self._make_idle(connection, self)
-        self._reusing = carrier.reused
+        if among is self._carriers:  # not one of the control channel before
+            self._reusing = carrier.reused
         among.add(carrier)
 
     def _close_idle(self, carrier: IdleConnection) -> None:

@@ -16,6 +16,7 @@ class SilentConnection(ABC):
     """Owns the connection until a subclass passes it on."""
 
     __slots__ = ("_active", "_relay", "_sock", "_spaced", "_unsent", "peer")
+    reused = False
 
     def __init__(self, relay: Relay, connection: Connection) -> None:
         self._relay = relay
@@ -25,11 +26,6 @@ class SilentConnection(ABC):
         self._unsent = b""  # the rest of a message that has been sent in part
         self._spaced = False  # the kernel's probes are those of a connection with a user
         relay.poller.own(self._sock, self._readable, self)
-
-    @property
-    def reused(self) -> bool:
-        """True if the connection comes back after a user."""
-        return False
 
     @abstractmethod
     def _received(self, data: bytes) -> None:

@@ -103,6 +103,7 @@ class RecordIdleConnection(LentConnection):
     """An idle connection on the client, whose users' bytes are sealed."""
 
     __slots__ = ("_first", "_seals")
+    reused = True
 
     def __init__(self, relay: Relay, connection: SealedConnection, owner: IdleOwner) -> None:
         super().__init__(relay, connection, owner)
@@ -110,11 +111,6 @@ class RecordIdleConnection(LentConnection):
         self._first: FirstRecord | None = None
         if connection.received:
             self._receive_later(connection.received)
-
-    @property
-    def reused(self) -> bool:
-        """True: the connection comes back after a user."""
-        return True
 
     def _received(self, data: bytes) -> None:
         """Read the target. A reset of the last user may have crossed FREE, and ends the connection."""

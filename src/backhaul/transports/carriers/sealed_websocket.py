@@ -66,16 +66,12 @@ class SealedWsIdleConnection(WsIdleConnection):
     """An idle connection on the client, whose users' bytes are in clear."""
 
     __slots__ = ("_seals",)
+    reused = True
     largest_announcement = KIND_SIZE + MAX_BODY + TAG_SIZE
 
     def __init__(self, relay: Relay, connection: SealedConnection, owner: IdleOwner) -> None:
         super().__init__(relay, connection, owner)
         self._seals = connection.seals
-
-    @property
-    def reused(self) -> bool:
-        """True: the connection comes back after a user."""
-        return True
 
     def _on_message(self, opcode: int, payload: bytes) -> None:
         """Read the target. Raises RecordError, or ClosedError after a reset of the last user that has crossed FREE."""
