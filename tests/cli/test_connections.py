@@ -146,6 +146,13 @@ async def test_an_earlier_version_is_named(folder: Path, command: Callable[..., 
             assert "an earlier version of the program" in errors
 
 
+async def test_a_list_of_another_version_is_one_line(folder: Path, command: Callable[..., Any]) -> None:
+    async with serving(socket_path("new.toml"), documents(lambda: {"connections": [{"id": 7}]})):
+        code, output, errors = await command("connections")
+    assert (code, output, errors.count("\n")) == (1, "", 1)
+    assert "another version of the program" in errors
+
+
 @pytest.mark.parametrize("request_", ["nonsense", "close", "close {}", "close {", 'close {"number": "x"}'])
 async def test_a_wrong_request_changes_nothing(request_: str, folder: Path) -> None:
     users, path = Users([USER]), socket_path("server.toml")

@@ -121,17 +121,26 @@ class Rates:
 
 def _ask(wish: Wish) -> Programs:
     found = ask_programs(wish.config, f"connections {msgspec.json.encode(wish.selection).decode()}")
-    able = [document for document in found.documents if "connections" in document]
-    earlier = [document["socket"] for document in found.documents if "connections" not in document]
-    too_old = [f"{socket}: {TOO_OLD.format('list its users')}" for socket in earlier]
-    return Programs(able, found.problems + too_old, found.foreign)
+    able, problems = [], list(found.problems)
+    for document in found.documents:
+        try:
+            able.append(_decoded(document))
+        except KeyError:
+            problems.append(f"{document['socket']}: {TOO_OLD.format('list its users')}")
+        except msgspec.ValidationError:
+            problems.append(f"{document['socket']}: another version of the program, whose list can't be read")
+    return Programs(able, problems, found.foreign)
+
+
+def _decoded(document: Document) -> Document:
+    return document | {"connections": msgspec.convert(document["connections"], list[ConnectionStatus])}
 
 
 def _program(document: Document, sort: str, rates: Rates) -> Program:
-    connections = msgspec.convert(document["connections"], list[ConnectionStatus])
     now = time.time()
     rows = [
-        Row(connection, now - connection.since, *rates.of(document["socket"], connection)) for connection in connections
+        Row(connection, now - connection.since, *rates.of(document["socket"], connection))
+        for connection in document["connections"]
     ]
     return Program(document, sorted(rows, key=COLUMNS[sort].key))
 
