@@ -24,9 +24,15 @@ def svg(run: Run) -> str:
     body = [*_axis(height), *_legend()]
     for index, route in enumerate(groups):
         body += _group(run, route, TOP + index * step)
-    size = f'width="{LEFT + WIDTH + 60}" height="{height}"'
+    return picture(LEFT + WIDTH + 60, height, body)
+
+
+def picture(width: int, height: int, body: list[str]) -> str:
+    """Put what is drawn on white paper of this size."""
+    size = f'width="{width}" height="{height}"'
     style = 'font-family="sans-serif" font-size="11" fill="#333"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join([background(), *body, "</svg>\n"])
+    paper = '<rect width="100%" height="100%" fill="#fff"/>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join([paper, *body, "</svg>\n"])
 
 
 def _routes(run: Run) -> list[str]:
@@ -44,11 +50,6 @@ def _x(ratio: float) -> float:
     low, high = map(math.log, RANGE)
     position = (math.log(ratio) - low) / (high - low)
     return LEFT + WIDTH * min(max(position, 0.0), 1.0)
-
-
-def background() -> str:
-    """Draw the paper."""
-    return '<rect width="100%" height="100%" fill="#fff"/>'
 
 
 def text(x: float, y: float, words: str, anchor: str = "start") -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from bench.report.cells import grouped
-from bench.report.chart import background, text
+from bench.report.chart import picture, text
 from bench.report.results import Run, Shape
 from bench.report.scale import FLAT, METRICS, Series
 from bench.report.targets import OURS
@@ -53,13 +53,11 @@ def _column(shape: Shape) -> str:
 def svg(run: Run) -> str:
     """Draw the run: what this program's costs in a shape are in relation to those in the first one."""
     axis = Axis(shape for shapes in run.shapes.values() for shape in shapes)
-    body = [background(), *_legend(run), text(LEFT, TOP + HEIGHT + 52, _origin(run))]
+    body = [*_legend(run), text(LEFT, TOP + HEIGHT + 52, _origin(run))]
     for index, metric in enumerate(METRICS):
         left = LEFT + index * (WIDTH + GAP)
         body += [*_frame(axis, left, metric), *_lines(run, axis, left, metric)]
-    size = f'width="{LEFT + len(METRICS) * (WIDTH + GAP)}" height="{TOP + HEIGHT + 60}"'
-    style = 'font-family="sans-serif" font-size="11" fill="#333"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join([*body, "</svg>\n"])
+    return picture(LEFT + len(METRICS) * (WIDTH + GAP), TOP + HEIGHT + 60, body)
 
 
 def _origin(run: Run) -> str:
