@@ -167,6 +167,17 @@ async def test_another_version_is_still_shown_as_json(folder: Path, ask: Callabl
     assert json.loads(output) == [{"socket": str(path), "connected": True, "ports": 3}]
 
 
+async def test_names_of_other_programs_are_escaped(folder: Path, ask: Callable[..., Any]) -> None:
+    path = folder / "\x1b[2J-01234567.sock"
+    async with other_program(path, b"{]"):
+        _, _, errors = await ask()
+    async with other_program(path, b'{"connected": true, "socket": "/elsewhere"}'):
+        _, output, _ = await ask()
+        _, document, _ = await ask("--json")
+    assert "\x1b" not in errors + output
+    assert json.loads(document)[0]["socket"] == str(path)
+
+
 async def test_a_program_that_hangs_is_reported(
     folder: Path, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

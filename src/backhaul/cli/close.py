@@ -18,6 +18,7 @@ def run(config: str | None, selection: Selection) -> int:
     found = ask_programs(config, f"close {msgspec.json.encode(selection).decode()}")
     earlier = [document["socket"] for document in found.documents if "closed" not in document]
     complain("close", found.problems + [f"{socket}: {TOO_OLD.format('close users')}" for socket in earlier])
-    closed = sum(document.get("closed", 0) for document in found.documents)
+    counts = [document.get("closed") for document in found.documents]
+    closed = sum(count for count in counts if isinstance(count, int))
     print(f"{number(closed, 'user')} closed")
     return 0 if closed else 1

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from backhaul.system.log import escape
 from backhaul.system.programs import Document, Programs, all_programs, programs_of
 
 TOO_OLD: Final = "an earlier version of the program, which can't {}; restart it"
@@ -19,9 +20,9 @@ def ask_programs(config: str | None, request: str) -> Programs:
 
 
 def complain(command: str, problems: list[str]) -> None:
-    """Print the problems of a command."""
+    """Print the problems of a command. Names of sockets and texts of other programs are escaped."""
     for problem in problems:
-        print(f"backhaul {command}: {problem}", file=sys.stderr)
+        print(f"backhaul {command}: {escape(problem)}", file=sys.stderr)
 
 
 def label(document: Document) -> str:

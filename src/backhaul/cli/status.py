@@ -47,7 +47,7 @@ def _describe(document: dict[str, Any]) -> str:
     try:
         return render(label(document), msgspec.convert(document, Status), time.time())
     except msgspec.ValidationError:
-        return f"{document['socket']}: another version of the program; --json shows its answer"
+        return escape(f"{document['socket']}: another version of the program; --json shows its answer")
 
 
 def _lines(name: str, status: Status, now: float) -> Iterator[str]:

@@ -55,7 +55,7 @@ def _collect(paths: Sequence[Path], request: str = "status") -> Programs:
     for path in paths:
         try:
             document = msgspec.json.decode(ask(path, request), type=Document)
-            found.documents.append({"socket": str(path), **document})
+            found.documents.append({**document, "socket": str(path)})  # which no answer may replace
         except FileNotFoundError:
             continue
         except ConnectionRefusedError:  # the socket of a killed program
