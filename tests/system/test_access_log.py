@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import resource
 import socket
 import threading
@@ -159,6 +160,18 @@ class TestFile:
         sink.write([b"x\n"])
         sink.close()
         assert (tmp_path / "log").stat().st_mode & 0o027 == 0
+
+    def test_a_file_whose_end_fails_is_opened_anew(self, tmp_path: Path) -> None:
+        """On NFS close(2) may report an error of an earlier write."""
+        path = tmp_path / "log"
+        sink = FileSink(str(path), 0)
+        sink.write([b"one\n"])
+        (file,) = (int(each.name) for each in Path("/proc/self/fd").iterdir() if os.path.realpath(each) == str(path))
+        os.close(file)
+        sink.reopen()
+        sink.write([b"two\n"])
+        sink.close()
+        assert path.read_bytes() == b"one\ntwo\n"
 
     def test_a_large_file_is_renamed_and_few_are_kept(self, tmp_path: Path) -> None:
         sink = FileSink(str(tmp_path / "log"), limit=10, kept=2)

@@ -1,5 +1,6 @@
 """The places for the lines of the access log: a file, standard output, and the journal of systemd."""
 
+import contextlib
 import os
 import socket
 import sys
@@ -51,9 +52,10 @@ class FileSink:
 
     def close(self) -> None:
         """Close the file."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        file, self._file = self._file, -1
+        if file >= 0:
+            with contextlib.suppress(OSError):  # of an earlier write, on NFS; the descriptor is closed all the same
+                os.close(file)
 
     def _open(self, more: int) -> None:
         if self._file >= 0 and not self._is_present():
