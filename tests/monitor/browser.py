@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+import uvloop
 from msgspec.structs import replace
 from tests.monitor.sample import SETTINGS, Tunnel, port
 
@@ -49,7 +50,7 @@ class Host:
         self._login = login
         self.tunnel = Tunnel(port(443, received=1000, sent=2000, target=HOSTILE), port(80))
         self._ready: threading.Event = threading.Event()
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()  # that of the program; asyncio's own may forget a connection at the end
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
         self._clock = 0.0

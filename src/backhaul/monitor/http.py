@@ -7,6 +7,7 @@ little.
 
 import asyncio
 import errno
+import functools
 import socket
 import sys
 import time
@@ -29,6 +30,7 @@ PATIENCE: Final = 15.0
 MAX_BODY: Final = 4096
 """Bytes of the body of a request."""
 
+_TURNS: Final = 4  # of the event loop, within which a connection that it has accepted becomes a visitor
 _READ_SIZE: Final = 4096
 # From Python 3.13 on a server that closes removes its socket's file, which may be the service manager's.
 _LEAVE_FILE: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
@@ -137,9 +139,11 @@ class HttpServer:
             self._server.close()
         if self._sock:
             self._sock.close()
-        for visit in self._visits:
-            visit.cancel()
-        await asyncio.gather(*self._visits, return_exceptions=True)
+        for _ in range(_TURNS):
+            for visit in self._visits:
+                visit.cancel()
+            await asyncio.gather(*self._visits, return_exceptions=True)
+            await asyncio.sleep(0)
 
     def _welcome(self, reader: StreamReader, writer: StreamWriter) -> None:
         if len(self._visits) >= self._max_visitors:  # the oldest has been answered, or has sent nothing
@@ -148,7 +152,12 @@ class HttpServer:
             oldest.cancel()
         visit = asyncio.create_task(self._visit(reader, writer))
         self._visits[visit] = None
-        visit.add_done_callback(lambda done: self._visits.pop(done, None))
+        visit.add_done_callback(functools.partial(self._left, writer))
+
+    def _left(self, writer: StreamWriter, visit: Task[None]) -> None:
+        """Close the connection of a visitor; one that was cancelled before its first turn has done nothing."""
+        self._visits.pop(visit, None)
+        writer.transport.abort()  # nothing is lost: the system has all of the answer
 
     async def _visit(self, reader: StreamReader, writer: StreamWriter) -> None:
         writer.transport.set_write_buffer_limits(high=0)  # drain() then waits for the last byte
@@ -160,8 +169,6 @@ class HttpServer:
                 await writer.drain()
         except (OSError, EOFError):
             pass  # a visitor that leaves or is too slow (TimeoutError is an OSError) is not worth a line
-        finally:
-            writer.transport.abort()  # nothing is lost: the system has all of the answer
 
     async def _answer(self, reader: StreamReader, writer: StreamWriter) -> tuple[bytes, bytes]:
         """Read a request and return the head and the body of the answer.
