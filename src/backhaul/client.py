@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 
 from backhaul.config.diff import Change
@@ -28,6 +29,8 @@ from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 from .assembly import mux_settings, patient, protection, tunnel_options
 from .config import ClientConfig
 from .errors import BackhaulError
+
+log = logging.getLogger("backhaul.client")
 
 
 class Client:
@@ -63,10 +66,26 @@ class Client:
         self._roll = client_roll(self.relay, lambda: (*self._left, self.tunnel))
         self._running: asyncio.Task[None] | None = None
         self.stopping = False
+        self.draining = False
 
     async def start(self) -> None:
         """Begin to connect; an unreachable server is retried and no error."""
         self._running = asyncio.create_task(self.tunnel.run())
+
+    async def drain(self) -> None:
+        """Leave the server until ``resume``, so that it sends no new users; present ones stay."""
+        if not self.draining:
+            self.draining = True
+            log.info("draining: disconnected from the server, users in flight stay; `backhaul resume` ends that")
+            await self._leave()
+
+    async def resume(self) -> None:
+        """Connect to the server again; raise BackhaulError if the configuration has become unusable."""
+        if self.draining:
+            self._take(self._make_tunnel())
+            self.draining = False
+            log.info("no longer draining: connecting to the server")
+            await self.start()
 
     async def stop(self) -> None:
         """End in order: tell the server, and give users in flight ``shutdown_timeout`` seconds."""
@@ -96,6 +115,7 @@ class Client:
         return ClientState(
             transport=self.config.transport,
             stopping=self.stopping,
+            draining=self.draining,
             session=tunnel.session(),
             relay=self.relay.state(),
             pool_size=tunnel.pool_size,
@@ -132,12 +152,20 @@ class Client:
         except BackhaulError:
             self.config = old
             raise
+        await self._leave()
+        self._take(tunnel)
+        if not self.draining:
+            await self.start()
+
+    async def _leave(self) -> None:
+        """Disconnect from the server; users on their way still arrive."""
         await self._stop_running()
         asyncio.get_running_loop().call_later(self._timings.leave, self.tunnel.close_idle)
+
+    def _take(self, tunnel: ClientTunnel) -> None:
         self._left = [*(left for left in self._left if left.busy), self.tunnel]
         tunnel.opened = self.tunnel.opened
         self.tunnel = tunnel
-        await self.start()
 
     async def _stop_running(self) -> None:
         self.tunnel.stop()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from backhaul.addresses import address_text, port_name
 from backhaul.monitor.connections import TCP, UDP, Connections, ConnectionStatus
 from backhaul.monitor.events import EventLog
-from backhaul.monitor.status import NO_CLIENT, OTHERS, PortStatus, Status
+from backhaul.monitor.status import DRAINING, NO_CLIENT, OTHERS, PortStatus, Status
 from backhaul.state import ClientState, PortState, Selection, ServerState, State, TargetState, UserState
 from backhaul.wire.targets import BadTargetError, parse_target
 
@@ -54,6 +54,7 @@ def _server(state: ServerState, events: EventLog, started: float) -> Status:
         side="server",
         transport=state.transport,
         stopping=state.stopping,
+        draining=state.draining,
         connected=state.session.connected,
         peer=state.session.peer,
         problem=state.session.problem,
@@ -67,7 +68,7 @@ def _server(state: ServerState, events: EventLog, started: float) -> Status:
         streams=sum(link.streams for link in state.relay.links),
         flows=sum(port.flows for port in state.ports),
         started=started,
-        ports=tuple(_port(port, refusing=state.refusing) for port in state.ports),
+        ports=tuple(_port(port, _closed(state)) for port in state.ports),
         events=tuple(events.events()),
         version=__version__,
     )
@@ -78,6 +79,7 @@ def _client(state: ClientState, events: EventLog, started: float) -> Status:
         side="client",
         transport=state.transport,
         stopping=state.stopping,
+        draining=state.draining,
         connected=state.session.connected,
         peer=state.session.peer,
         problem=state.session.problem,
@@ -97,8 +99,15 @@ def _client(state: ClientState, events: EventLog, started: float) -> Status:
     )
 
 
-def _port(port: PortState, *, refusing: bool) -> PortStatus:
-    problem = port.problem or (NO_CLIENT if refusing else "")
+def _closed(state: ServerState) -> str:
+    """Return the reason why all ports refuse users; empty if they do not."""
+    if state.draining:
+        return DRAINING
+    return NO_CLIENT if state.refusing else ""
+
+
+def _port(port: PortState, closed: str) -> PortStatus:
+    problem = port.problem or closed
     return PortStatus(
         port=port.bind_port,
         bind=port.bind_host,

@@ -16,7 +16,7 @@ from backhaul.config.diff import Change, diff
 from backhaul.config.messages import few
 from backhaul.config.schema import Config, side_of
 from backhaul.monitor.events import EventLog
-from backhaul.monitor.status import NO_CLIENT, PortStatus
+from backhaul.monitor.status import CLOSED, PortStatus
 from backhaul.net.listeners import Listeners
 from backhaul.net.poller import reason
 from backhaul.net.unix_sockets import listener_at
@@ -311,9 +311,7 @@ def _kind_changed(old: Config, new: Config) -> bool:
 
 def _log_change(change: Change, states: Sequence[PortStatus]) -> None:
     down = {
-        (port.bind, port.port): f"{port.name} ({port.problem})"
-        for port in states
-        if port.problem not in {"", NO_CLIENT}
+        (port.bind, port.port): f"{port.name} ({port.problem})" for port in states if port.problem not in {"", *CLOSED}
     }
     added = sum((port.bind_host, port.bind_port) not in down for port in change.ports_added)
     ports = [f"{added} added"] if added else []

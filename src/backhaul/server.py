@@ -81,6 +81,7 @@ class Server:
         return ServerState(
             transport=self.config.transport,
             stopping=self.stopping,
+            draining=tunnel.entrance.draining,
             session=tunnel.session(),
             relay=self.relay.state(),
             waiting=tunnel.waiting,
@@ -100,6 +101,14 @@ class Server:
     def close_users(self, selection: Selection) -> Iterator[bool]:
         """Reset the chosen users, one by one; yield for each user whether it was chosen."""
         return self.tunnel.roll.close(selection)
+
+    async def drain(self) -> None:
+        """Refuse new users until ``resume``; present ones stay."""
+        self.tunnel.entrance.drain()
+
+    async def resume(self) -> None:
+        """Admit new users again."""
+        self.tunnel.entrance.resume()
 
     def user_times(self) -> Iterator[UserTimesState]:
         """Return the times of TCP users by port and client; pauses in between do no harm."""

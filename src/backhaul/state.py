@@ -248,6 +248,8 @@ class ServerState(Struct, frozen=True, tag="server", tag_field="side"):
 
     transport: str
     stopping: bool
+    draining: bool
+    """True while the administrator wants no new users."""
     session: SessionState
     relay: RelayState
     waiting: int
@@ -264,6 +266,8 @@ class ClientState(Struct, frozen=True, tag="client", tag_field="side"):
 
     transport: str
     stopping: bool
+    draining: bool
+    """True while the administrator wants no new users."""
     session: SessionState
     relay: RelayState
     pool_size: int

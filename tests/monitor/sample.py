@@ -55,6 +55,7 @@ class Tunnel:
             side="server",
             transport="tcpmux",
             stopping=False,
+            draining=False,
             connected=True,
             peer="192.0.2.7:40112",
             problem="",

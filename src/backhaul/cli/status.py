@@ -2,13 +2,14 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from backhaul.config.messages import few
-from backhaul.monitor.status import NO_CLIENT, Event, PortStatus, Status
+from backhaul.monitor.status import CLOSED, Event, PortStatus, Status
 from backhaul.system.log import escape
 
 from .programs import ask_programs, complain, label
@@ -53,6 +54,7 @@ def _describe(document: dict[str, Any]) -> str:
 def _lines(name: str, status: Status, now: float) -> Iterator[str]:
     state = f"connected to {status.peer}" if status.connected else "NOT CONNECTED"
     state += f": {status.problem}" if status.problem else ""
+    state += ", draining" if status.draining else ""
     state += ", stopping" if status.stopping else ""
     yield f"{name}: {status.side}, transport {status.transport}, {state}"
     yield f"  up {duration(now - status.started)}, {', '.join(_facts(status))}, version {status.version}"
@@ -78,9 +80,9 @@ def _down(ports: Sequence[PortStatus]) -> Iterator[str]:
         for port in ports
         if port.target_refused
     )
-    yield from (f"  {port.name}: port down: {port.problem}" for port in ports if port.problem not in {"", NO_CLIENT})
-    if closed := sum(port.problem == NO_CLIENT for port in ports):
-        yield f"  {number(closed, 'port')} closed: {NO_CLIENT}"
+    yield from (f"  {port.name}: port down: {port.problem}" for port in ports if port.problem not in {"", *CLOSED})
+    closed = Counter(port.problem for port in ports if port.problem in CLOSED)
+    yield from (f"  {number(count, 'port')} closed: {why}" for why, count in closed.items())
 
 
 def _facts(status: Status) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from backhaul.config import Address, ServerConfig
 from backhaul.config.schema import Config
-from backhaul.monitor.status import NO_CLIENT
+from backhaul.monitor.status import CLOSED
 from backhaul.net.sockets import EVERYWHERE, addresses
 from backhaul.net.unix_sockets import listener_at
 
@@ -60,7 +60,7 @@ def page(config: Config, around: Circumstances) -> Iterator[Finding]:
 def _reported(programs: Sequence[dict[str, Any]]) -> Iterator[Finding]:
     """Yield what the running program tells of its ports."""
     ports = [port for program in programs for port in program.get("ports", ()) if isinstance(port, dict)]
-    down = [port for port in ports if port.get("problem") not in {"", None, NO_CLIENT}]
+    down = [port for port in ports if port.get("problem") not in {"", None, *CLOSED}]
     if len(ports) > len(down):
         yield ok(SUBJECT, f"the program has {count(len(ports) - len(down), 'port')} open, or opens them with a client")
     remedy = "correct `ports`, or free the port and reload (`systemctl reload`, or SIGHUP)"

@@ -11,6 +11,10 @@ from backhaul.addresses import port_name
 Side = Literal["server", "client"]
 NO_CLIENT: Final = "no client"
 """The problem of a port that would be up if a client were connected."""
+DRAINING: Final = "draining"
+"""The problem of a port that would be up if the administrator had not asked to refuse new users."""
+CLOSED: Final = frozenset({NO_CLIENT, DRAINING})
+"""The problems that concern all ports of an end together."""
 OTHERS: Final = "(others)"
 """The target of a client's entry for all targets that no longer have one of their own."""
 
@@ -73,6 +77,8 @@ class Status(Struct, frozen=True, gc=False):
     transport: str
     stopping: bool
     """True while the program is stopping: another one that runs the same file may take over."""
+    draining: bool
+    """True while the administrator wants no new users."""
     connected: bool
     peer: str
     """The address of the other end; empty while it is not connected."""

@@ -214,7 +214,7 @@ class Ports:
         self._throttle = LogThrottle(log)
         self._retries = Retries(self.retry, timings.reopen_pauses)
         self.refusing = False
-        """True while TCP users are refused because no client is connected."""
+        """True while TCP users are refused, for want of a client or because the tunnel is drained."""
         self.all: dict[tuple[str, int], Port] = {}
 
     @property

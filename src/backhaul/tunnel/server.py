@@ -22,6 +22,7 @@ from backhaul.wire.signals import Signal
 
 from .absence import Absence
 from .carrier_check import CarrierCheck
+from .entrance import Entrance
 from .heart import Heart
 from .limiting import Limiting
 from .news import News
@@ -92,6 +93,7 @@ class ServerTunnel:
             timings=timings,
             news=news,
         )
+        self.entrance = Entrance(self.ports, self._flows, self._is_offline)
 
     @property
     def connected(self) -> bool:
@@ -116,7 +118,7 @@ class ServerTunnel:
 
     @property
     def offline(self) -> bool:
-        """True while users are refused because no client is connected."""
+        """True while users are refused because no client is connected, or the tunnel is drained."""
         return self.ports.refusing
 
     @property
@@ -155,7 +157,7 @@ class ServerTunnel:
         self._transport.apply(limits)
         self._flows.set_most_waiting(config.channel_size)
         self.ports.set_options(user_options(config))
-        self._apply_offline()
+        self.entrance.apply()
         session = self._transport.session
         if session.connected and not session.peer.extended and before.ports != config.ports:
             warn_of_paths(config.ports)
@@ -265,7 +267,7 @@ class ServerTunnel:
         if not session.peer.extended:
             warn_of_paths(self.config.ports)
         self._waiting.restart_is_over()
-        self._apply_offline()
+        self.entrance.apply()
         for waiting in range(1, len(self._waiting) + 1):
             self._transport.expect_user(waiting)
         self._flows.client_came()
@@ -356,19 +358,10 @@ class ServerTunnel:
 
     def _absence_lasts(self) -> None:
         self._waiting.restart_is_over()
-        self._apply_offline()
+        self.entrance.apply()
 
-    def _apply_offline(self) -> None:
-        """Refuse or accept users, depending on the time without a client and the configuration."""
-        refuse = self._absence.long and self.config.offline == "refuse"
-        if refuse == self.offline:
-            return
-        self._flows.offline = refuse
-        if refuse:
-            log.info("users are refused until a client connects (offline)")
-            self.ports.refuse()
-        else:
-            self.ports.admit()
+    def _is_offline(self) -> bool:
+        return self._absence.long and self.config.offline == "refuse"
 
     def _give_up(self, waiting: Waiting) -> None:
         user = waiting.user

@@ -58,7 +58,7 @@ class FlowDispatcher:
         self._patience = patience
         self._refused: Deadlines[Flow] = Deadlines(REFUSED_FOR, Flow.close)
         self.offline = False
-        """True while datagrams of new users are dropped because no client is connected."""
+        """True while datagrams of new users are dropped, for want of a client or because the tunnel is drained."""
         self._throttle = LogThrottle(log)
 
     @property

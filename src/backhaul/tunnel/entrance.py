@@ -1,0 +1,49 @@
+"""The admission of new users to all ports of a tunnel: refused without a client, or while the tunnel is drained."""
+
+import logging
+from collections.abc import Callable
+
+from .ports import Ports
+from .udp_ports import FlowDispatcher
+
+log = logging.getLogger("backhaul.server")
+
+
+class Entrance:
+    """Opens and closes all ports of a tunnel together; users in flight stay."""
+
+    def __init__(self, ports: Ports, flows: FlowDispatcher, unwanted: Callable[[], bool]) -> None:
+        """``unwanted`` returns whether users are refused for want of a client."""
+        self._ports = ports
+        self._flows = flows
+        self._unwanted = unwanted
+        self.draining = False
+        """True while the administrator wants no new users."""
+
+    def drain(self) -> None:
+        """Refuse new users until ``resume``."""
+        if not self.draining:
+            self.draining = True
+            log.info("draining: new users are refused, present ones stay; `backhaul resume` ends that")
+        self.apply()
+
+    def resume(self) -> None:
+        """Admit new users again, if there is a client."""
+        if self.draining:
+            self.draining = False
+            log.info("no longer draining: new users are welcome")
+        self.apply()
+
+    def apply(self) -> None:
+        """Refuse or admit new users, as circumstances require now."""
+        unwanted = self._unwanted()
+        refuse = self.draining or unwanted
+        if refuse == self._ports.refusing:
+            return
+        self._flows.offline = refuse
+        if not refuse:
+            self._ports.admit()
+            return
+        if not self.draining:
+            log.info("users are refused until a client connects (offline)")
+        self._ports.refuse()
