@@ -108,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("token", help="make a token, the secret that both ends share")
     _add_server(commands.add_parser("server", help="print what its clients need"))
     _add_join(commands.add_parser("join", help="write the client's file from the line of `backhaul server invite`"))
+    _add_convert(commands.add_parser("convert", help="write both files from those of frp, rathole or `ssh -R`"))
     demo = commands.add_parser("demo", help="start a server, a client and a small service on this machine")
     demo.add_argument("--once", action="store_true", help="end after the first transfers")
     completion = commands.add_parser("completion", help="print the completion of the command line for a shell")
@@ -180,6 +181,13 @@ def _add_join(parser: argparse.ArgumentParser) -> None:
         help="the file to write; default: %(default)s",
     )
     parser.add_argument("--force", action="store_true", help="replace an existing file")
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="+", metavar="FILE", help="of frp or rathole, or a command line of ssh in quotes")
+    parser.add_argument(
+        "--to", default=".", type=Path, metavar="DIR", help="directory for server.toml and client.toml; default: here"
+    )
 
 
 def _unit_name(text: str) -> str:
@@ -350,6 +358,12 @@ def _join(options: argparse.Namespace) -> int:
     return join(line, options.output, force=options.force)
 
 
+def _convert(options: argparse.Namespace) -> int:
+    from .convert import run as run_convert  # noqa: PLC0415
+
+    return run_convert(options.file, options.to)
+
+
 def _completion(options: argparse.Namespace) -> int:
     from .completion import run as run_completion  # noqa: PLC0415
 
@@ -372,6 +386,7 @@ _COMMANDS = {
     "token": _token,
     "server": _invite,
     "join": _join,
+    "convert": _convert,
     "demo": _demo,
     "completion": _completion,
 }

@@ -1,0 +1,66 @@
+"""The kind of a file of another program, by what it holds."""
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from . import frp, frp_ini, rathole, ssh
+from .draft import ConvertError, Draft, merge
+from .render import Files, files
+from .table import Table
+
+_OF_A_CLIENT: Final = frozenset({"serverAddr", "serverPort", "proxies", "visitors", "start", "includes"})
+_OF_A_SERVER: Final = frozenset(
+    {"bindAddr", "bindPort", "proxyBindAddr", "vhostHTTPPort", "vhostHTTPSPort", "allowPorts"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file with its name, or a command line of ssh."""
+
+    text: str
+    name: str = ""
+
+
+def convert(sources: Iterable[Source], new_token: str) -> Files:
+    """Return the files of both ends, as far as the sources describe them.
+
+    ``new_token`` serves where the sources have none. Raises ConvertError.
+    """
+    return files(merge(draft for source in sources for draft in _drafts(source)), new_token)
+
+
+def _drafts(source: Source) -> list[Draft]:
+    if not source.name:
+        return [ssh.read(source.text)]
+    document = _document(source)
+    ends = {name: end for name in ("client", "server") if isinstance(end := document.get(name), dict)}
+    if ends:
+        return [_of_rathole(name, end, source.name) for name, end in ends.items()]
+    table = Table(document, source.name)
+    if document.keys() & _OF_A_CLIENT:
+        return [frp.client(table)]
+    if document.keys() & _OF_A_SERVER or "frps" in source.name:
+        return [frp.server(table)]
+    raise ConvertError(f"{source.name}: no file of frp or rathole; name frpc.toml, frps.toml, or that of rathole")
+
+
+def _document(source: Source) -> dict[str, object]:
+    if "{{" in source.text:
+        raise ConvertError(f"{source.name}: holds a template; put the values in the place of {{{{ … }}}}")
+    try:
+        return tomllib.loads(source.text)
+    except (ValueError, RecursionError) as error:
+        if any(line.strip() == "[common]" for line in source.text.splitlines()):
+            return frp_ini.read(source.text, source.name)
+        reason = error if isinstance(error, tomllib.TOMLDecodeError) else "too deep, or a number too long"
+        raise ConvertError(f"{source.name}: not valid TOML: {reason}") from None
+
+
+def _of_rathole(name: str, end: dict[str, object], file: str) -> Draft:
+    if isinstance(end.get("transport"), str):
+        raise ConvertError(f"{file}: this is a file of Backhaul; run it with `backhaul -c {file}`")
+    table = Table(end, file, f"{name}.")
+    return rathole.client(table) if name == "client" else rathole.server(table)

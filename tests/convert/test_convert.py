@@ -1,0 +1,125 @@
+"""Files of other programs, and the files that they become: ``tests/data/convert`` holds both, and what is lost."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backhaul.config import ClientConfig, ServerConfig
+from backhaul.config.loader import parse
+from backhaul.convert import ConvertError, Files, Source, convert
+from backhaul.system.token import PREFIX
+
+DATA = Path(__file__).parents[1] / "data" / "convert"
+CASES = sorted(folder.name for folder in DATA.iterdir())
+NEW = f"{PREFIX}a-new-token-of-this-test"
+SECRETS = ("password", "a-key-of", "a-secret-of", "spruce", "another-token", "24681357", "123456", NEW)
+
+
+def converted(case: str) -> Files:
+    sources = [
+        Source(path.read_text().strip(), "" if path.name == "command" else path.name)
+        for path in sorted((DATA / case / "in").iterdir())
+    ]
+    return convert(sources, NEW)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_file_becomes_the_one_kept_here(case: str) -> None:
+    """After a change that is wanted: ``python -m tests.convert.test_convert`` writes them anew."""
+    files = converted(case)
+    kept = {path.name: path.read_text() for path in (DATA / case).glob("*.*")}
+    assert written(files) == kept
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_result_is_sound(case: str) -> None:
+    """Only the certificate of wss is missing, which the list of differences asks for."""
+    files = converted(case)
+    for name, text in files.texts.items():
+        config = parse(text.replace("server.crt", __file__).replace("server.key", __file__))
+        assert isinstance(config, ServerConfig if name == "server.toml" else ClientConfig)
+        assert config.security == "required"
+        assert {warning.partition(":")[0] for warning in config.warnings} <= {"ports", "token", "web_port"}
+    assert ("wss" in "".join(files.texts.values()) and "server.toml" in files.texts) == any(
+        "backhaul cert" in gap.remedy for gap in files.gaps
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_lost_names_no_secret(case: str) -> None:
+    lines = [str(gap) for gap in converted(case).gaps]
+    assert [line for line in lines if any(secret in line for secret in SECRETS)] == []
+    assert [line for line in lines if not line.isprintable()] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "words"),
+    [
+        ("", "x.toml", "x.toml: no file of frp or rathole"),
+        ("a = 1", "x.toml", "x.toml: no file of frp or rathole"),
+        ("serverPort = 'a-secret-of'", "frpc.toml", "frpc.toml: serverPort: expected a number, got text; correct it"),
+        ("proxies = ['a-secret-of']", "frpc.toml", "frpc.toml: proxies: expected tables, got text"),
+        (
+            "[[proxies]]\nname='x'\nlocalPort=true",
+            "frpc.toml",
+            "frpc.toml: proxies.x.localPort: expected a number, got true",
+        ),
+        ("serverAddr = {{ .Envs.SECRET }}", "frpc.toml", "frpc.toml: holds a template"),
+        ("serverAddr = a-secret-of", "frpc.toml", "frpc.toml: not valid TOML"),
+        ("[common]\n a-secret-of\n[x\n", "frpc.ini", "frpc.ini: line"),
+        ("x = " + "[" * 9999, "frpc.toml", "frpc.toml: not valid TOML"),
+        (
+            "[server]\ntransport = 'tcp'",
+            "server.toml",
+            "this is a file of Backhaul; run it with `backhaul -c server.toml`",
+        ),
+        (
+            "[client]\ntransport.type = 'a-secret-of'",
+            "c.toml",
+            "c.toml: client.transport.type: expected tcp, tls, noise or",
+        ),
+        ("ssh -N host", "", "ssh: expected -R and a host"),
+        ("ssh -R 1:2:3", "", "ssh: expected -R and a host"),
+        ("ssh -R '1:2:3 host", "", "ssh: no command line of ssh"),
+        ("ssh --secret host", "", "ssh: no command line of ssh"),
+    ],
+)
+def test_a_file_without_meaning_is_refused_with_the_remedy(text: str, name: str, words: str) -> None:
+    with pytest.raises(ConvertError) as caught:
+        convert([Source(text, name)], NEW)
+    line = str(caught.value)
+    assert line.startswith(words) or words in line
+    assert "a-secret-of" not in line
+    assert line.count("\n") == 0
+
+
+def test_two_tunnels_are_not_mixed() -> None:
+    files = {"frpc.toml": "serverAddr='a'\nauth.token='one'", "frps.toml": "bindPort=1\nauth.token='two'"}
+    sources = [Source(text, name) for name, text in files.items()]
+    with pytest.raises(ConvertError, match="different tokens; convert the two files of one tunnel"):
+        convert(sources, NEW)
+
+
+@given(st.text(alphabet="ssh -Ro:[]/@1a'\"\n\0=", max_size=40))
+def test_no_command_line_makes_a_traceback(rest: str) -> None:
+    try:
+        assert convert([Source(f"ssh -R {rest}")], NEW)
+    except ConvertError:
+        return
+
+
+def written(files: Files) -> dict[str, str]:
+    gaps = "".join(f"{gap}\n" for gap in files.gaps)
+    return files.texts | ({"gaps.txt": gaps} if gaps else {})
+
+
+def renew() -> None:
+    for case in CASES:
+        for name, text in written(converted(case)).items():
+            (DATA / case / name).write_text(text)
+
+
+if __name__ == "__main__":
+    renew()
