@@ -16,11 +16,15 @@ from backhaul.state import Selection, ServerState, SessionState, UserState, User
 from backhaul.system.memory import backlog_limit
 from backhaul.transports.auth import UNNAMED, Credentials
 from backhaul.transports.base import ServerTransport
-from backhaul.transports.registry import make_server
+from backhaul.transports.gates.reception import Reception
+from backhaul.transports.registry import make_reception, make_server
 from backhaul.transports.settings import DEFAULT_LIMITS, CarrierLimits, GateLimits, ServerSettings
+from backhaul.tunnel.front import Front
+from backhaul.tunnel.limiting import Limiting
 from backhaul.tunnel.news import News
 from backhaul.tunnel.outcomes import Report
 from backhaul.tunnel.server import ServerTunnel
+from backhaul.tunnel.server_roll import server_roll
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
 from .assembly import mux_settings, patient, prepare_keys, protection, tunnel_options
@@ -52,22 +56,36 @@ class Server:
         self._poller = make_poller()
         flows = FlowTable(config.udp_max_flows, config.udp_timeout)
         self.relay = Relay(self._poller, flows=flows, patience=patient(config, patience), backlog_limit=backlog_limit())
-        self.tunnel = ServerTunnel(config, self.relay, self._make_transport(), timings, self._listeners, news=self.news)
+        self.tunnels: dict[str, ServerTunnel] = {}
+        """The tunnels by the names of their clients."""
+        self._limiting = Limiting(self.relay, timings, self._count_waiting)
+        self._roll = server_roll(self.relay, self.tunnels)
+        settings = self._settings()
+        reception = make_reception(config.transport, settings, self.relay)
+        self._front = Front(config, reception, self.tunnels, timings, self._listeners)
+        self.tunnels[UNNAMED] = self._make_tunnel(self._make_transport(settings, reception, UNNAMED))
+
+    @property
+    def tunnel(self) -> ServerTunnel:
+        """The tunnel of the unnamed client, or of the first one."""
+        return next(iter(self.tunnels.values()))
 
     async def start(self) -> None:
         """Listen; raise BackhaulError if the tunnel's own address is in use."""
         config = self.config
         await prepare_keys(config)
         await self._listeners.hosts.learn(_bind_hosts(config))
-        await self.tunnel.limit(config.limits)
+        await self._limiting.apply(config.limits, self.users)
         try:
-            self.tunnel.start()
+            self._front.start()
         except OSError as error:
             self.close()
             raise BackhaulError(f"can't listen on {config.bind_addr}: {reason(error)}") from None
+        for tunnel in self.tunnels.values():
+            tunnel.start()
         self._listeners.settle()
-        if not self.tunnel.problem:
-            count = len(self.tunnel.ports.open)
+        if not self._front.problem:
+            count = sum(len(tunnel.ports.open) for tunnel in self.tunnels.values())
             ports = "1 port" if count == 1 else f"{count} ports"
             log.info("%s server listens on %s, %s", config.transport, config.bind_addr, ports)
 
@@ -96,11 +114,11 @@ class Server:
 
     def users(self) -> Iterator[UserState]:
         """Return the states of all users in flight, each made when it is asked for; pauses in between do no harm."""
-        return self.tunnel.roll.users()
+        return self._roll.users()
 
     def close_users(self, selection: Selection) -> Iterator[bool]:
         """Reset the chosen users, one by one; yield for each user whether it was chosen."""
-        return self.tunnel.roll.close(selection)
+        return self._roll.close(selection)
 
     async def drain(self) -> None:
         """Refuse new users until ``resume``; present ones stay."""
@@ -124,7 +142,7 @@ class Server:
         await prepare_keys(new)
         await self._listeners.hosts.learn(_bind_hosts(new))
         if new.limits != self.config.limits:
-            await self.tunnel.limit(new.limits)
+            await self._limiting.apply(new.limits, self.users)
         old, self.config = self.config, new
         if change.rebuild:
             self._rebuild(old)
@@ -139,7 +157,10 @@ class Server:
 
     def _rebuild(self, old: ServerConfig) -> None:
         try:
-            self.tunnel.rebuild(self.config, self._make_transport())
+            settings = self._settings()
+            reception = make_reception(self.config.transport, settings, self.relay)
+            transports = {name: self._make_transport(settings, reception, name) for name in self.tunnels}
+            self._front.move(self.config, reception, transports)
         except BackhaulError:
             self.config = old
             raise
@@ -162,26 +183,50 @@ class Server:
         while self._serving and not succeeded() and loop.time() < end:  # noqa: ASYNC110 - once, at the very end
             await asyncio.sleep(_LOOK_EVERY)
         if succeeded():
-            await self.tunnel.hand_over()
-        self.tunnel.stop_listening()
+            self._listeners.prefer_newer()
+            await asyncio.gather(*(tunnel.hand_over() for tunnel in self.tunnels.values()))
+        self._stop_listening()
         await self.relay.drained(max(0.0, end - loop.time()))
         self.close()
 
     @property
     def _serving(self) -> bool:
         """True while there are users, and a client to carry them, or one expected soon."""
-        coming = self.tunnel.busy and not self._listeners.kept
-        return self.tunnel.useful and bool(self.relay.busy or self.tunnel.waiting or coming)
+        useful = [tunnel for tunnel in self.tunnels.values() if tunnel.useful]
+        coming = not self._listeners.kept and any(tunnel.busy for tunnel in useful)
+        return bool(useful) and bool(self.relay.busy or coming or any(tunnel.waiting for tunnel in useful))
 
     def close(self) -> None:
         """End at once: users in flight are reset."""
-        self.tunnel.stop_listening()
+        self._stop_listening()
         self._listeners.close()
         self.relay.close()
         self._poller.close()
 
-    def _make_transport(self) -> ServerTransport:
-        return make_server(self.config.transport, self._settings(), _carrier_limits(self.config), self.relay)
+    def _stop_listening(self) -> None:
+        for tunnel in self.tunnels.values():
+            tunnel.stop_listening()
+        self._limiting.close()
+        self._front.stop()
+
+    def _count_waiting(self) -> int:
+        return sum(len(tunnel.waiting_users) for tunnel in self.tunnels.values())
+
+    def _make_tunnel(self, transport: ServerTransport) -> ServerTunnel:
+        return ServerTunnel(
+            self.config,
+            self.relay,
+            transport,
+            self._timings,
+            self._listeners,
+            limiting=self._limiting,
+            news=self.news,
+            unreachable=lambda: self._front.problem,
+        )
+
+    def _make_transport(self, settings: ServerSettings, reception: Reception, client: str) -> ServerTransport:
+        config = self.config
+        return make_server(config.transport, settings, _carrier_limits(config), self.relay, reception.gate_of(client))
 
     def _settings(self) -> ServerSettings:
         config = self.config

@@ -237,7 +237,7 @@ class TestRefusals:
         control = await public.tunnel_connection()
         await control.send(framed(Sealed.HANDSHAKE, begin("tcpmux").message))
         await control.receive_all()
-        assert "refused a client at 127.0.0.1: the client runs tcpmux, this server tcp" in caplog.text
+        assert "refused client 127.0.0.1: the client runs tcpmux, this server tcp" in caplog.text
         assert not public.server.tunnel.problem
         await client.confirm()
 

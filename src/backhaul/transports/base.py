@@ -71,17 +71,55 @@ class ServerEvents(ControlEvents, Protocol):
         """Carry waiting users, because a carrier is free."""
 
 
+class SharedGateEvents(Protocol):
+    """Events of the gate of all clients, which name the client."""
+
+    def client_connected(self, session: ClientSession) -> None:
+        """Note a client that has proved its token; an older session of the same client has ended before."""
+
+    def client_lost(self, session: ClientSession, reason: str, *, goodbye: bool = False) -> None:
+        """Note the loss of a control channel; users in flight stay. ``goodbye`` means an announced stop."""
+
+    def target_refused(self, session: ClientSession, target: str, reason: str) -> None:
+        """Note a target that the client does not dial; both texts can be logged."""
+
+    def mismatched(self, client: str, what: str) -> None:
+        """Note a connection of another transport; ``what`` is a sentence with the remedy."""
+
+    def tunnel_opened(self, connection: Connection) -> None:
+        """Take over a tunnel connection."""
+
+
 class Gate(Protocol):
-    """The entrance of the public end: it admits control channels and tunnel connections.
+    """The entrance of the public end, as the carrier of one client sees it.
 
     It may be started again after ``stop_listening``.
     """
 
     def start(self, events: GateEvents) -> None:
+        """Report to ``events`` from now on."""
+
+    def rehandshake(self, sock: socket.socket, data: bytes) -> None:
+        """Take over a connection that counted as a tunnel connection, and read its bytes, ``data``, as a handshake."""
+
+    def stop_listening(self) -> None:
+        """Report nothing any more, and close the client's control channel."""
+
+
+class SharedGate(Protocol):
+    """The entrance of the public end: it admits control channels and tunnel connections of all clients.
+
+    It may be started again after ``stop_listening``.
+    """
+
+    def start(self, events: SharedGateEvents) -> None:
         """Listen, and report to ``events``; raises OSError."""
 
     def rehandshake(self, sock: socket.socket, data: bytes) -> None:
         """Take over a connection that counted as a tunnel connection, and read its bytes, ``data``, as a handshake."""
+
+    def dismiss(self, client: str) -> None:
+        """Close the control channel of the client with this name, without a report."""
 
     def stop_listening(self) -> None:
         """Stop listening, and close the control channels."""

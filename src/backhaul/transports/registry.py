@@ -10,8 +10,9 @@ from backhaul.net.resolver import Resolver
 from backhaul.relay.engine import Relay
 from backhaul.wire.transports import TRANSPORTS
 
-from .base import ClientTransport, Door, Gate, ServerTransport
+from .base import ClientTransport, Door, Gate, ServerTransport, SharedGate
 from .connection import Connection, SealedConnection
+from .gates.reception import Reception
 from .settings import CarrierLimits, ClientSettings, ServerSettings
 
 if TYPE_CHECKING:
@@ -20,9 +21,15 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415 - see above
 
 
-def make_server(name: str, settings: ServerSettings, limits: CarrierLimits, relay: Relay) -> ServerTransport:
-    """Return the public end of transport ``name``. Raises TransportError when its certificate can't be used."""
-    gate = _gate(name, settings, relay)
+def make_reception(name: str, settings: ServerSettings, relay: Relay) -> Reception:
+    """Return the gate of transport ``name`` for all clients. Raises TransportError for an unusable certificate."""
+    return Reception(relay.poller, _gate(name, settings, relay))
+
+
+def make_server(
+    name: str, settings: ServerSettings, limits: CarrierLimits, relay: Relay, gate: Gate
+) -> ServerTransport:
+    """Return the public end of transport ``name`` for one client."""
     if TRANSPORTS[name].datagrams:
         from backhaul.transports.carriers.udp_server import UdpServer
 
@@ -55,7 +62,7 @@ def make_client(name: str, settings: ClientSettings, relay: Relay, resolver: Res
     return DedicatedClient(settings, door, functools.partial(make, relay))
 
 
-def _gate(name: str, settings: ServerSettings, relay: Relay) -> Gate:
+def _gate(name: str, settings: ServerSettings, relay: Relay) -> SharedGate:
     if TRANSPORTS[name].http:
         from backhaul.transports.gates.http import HttpGate
 

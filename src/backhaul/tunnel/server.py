@@ -1,16 +1,15 @@
 """The public end's control plane: accepts users, lets them wait for a carrier, and passes them to the transport."""
 
 import asyncio
-import errno
 import logging
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from backhaul.config import ServerConfig
-from backhaul.config.limits import LimitTables
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.net.poller import FAULT, reason, release
+from backhaul.net.poller import FAULT, release
 from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import CLOSED, FAILED, NOT_CARRIED
 from backhaul.state import SessionState
@@ -30,8 +29,6 @@ from .outcomes import Outcomes, Report, name
 from .ports import Port, Ports
 from .ports_setup import preface, takes_datagrams, user_options
 from .refusals import refused
-from .retries import Retries
-from .server_roll import server_roll
 from .timings import Timings
 from .udp_ports import FlowDispatcher
 from .unix_targets import warn_of_paths
@@ -43,7 +40,7 @@ _LAST_LOOKS = 0.02  # seconds between checks whether the last users have carrier
 
 
 class ServerTunnel:
-    """One tunnel on the public end; owns its ports and the waiting users."""
+    """The tunnel of one client on the public end; owns its ports and the waiting users."""
 
     def __init__(
         self,
@@ -53,8 +50,11 @@ class ServerTunnel:
         timings: Timings,
         listeners: Listeners,
         *,
+        limiting: Limiting,
         news: News,
+        unreachable: Callable[[], str],
     ) -> None:
+        """``unreachable`` returns the reason why no client at all can connect; otherwise an empty text."""
         self._news = news
         self._listeners = listeners
         self._loop = asyncio.get_running_loop()
@@ -67,11 +67,10 @@ class ServerTunnel:
         self._throttle = LogThrottle(log)
         self._heart = Heart(self._beat)
         self.opened = 0  # control channels so far
-        self._unreachable = ""  # the reason why the client cannot connect, as far as this end knows
+        self._unreachable = unreachable
         self.fit = CarrierCheck(log)  # fed by the transport
-        self._limiting = Limiting(relay, timings, lambda: len(self._waiting))
+        self._limiting = limiting
         self._outcomes = Outcomes(log, timings.answer, self.fit.answered, config.transport, self._limiting.admission)
-        self._retries = Retries(self._restart, timings.reopen_pauses)
         self._flows = FlowDispatcher(
             relay,
             self._transport,
@@ -82,7 +81,6 @@ class ServerTunnel:
             most_waiting=config.channel_size,
             patience=timings.flow_patience,
         )
-        self.roll = server_roll(relay, self._waiting, self._reset)
         self.ports = Ports(
             relay.poller,
             listeners,
@@ -103,7 +101,7 @@ class ServerTunnel:
     @property
     def problem(self) -> str:
         """The reason why no client can connect or no user can be carried, as far as this end knows, or empty."""
-        return self._unreachable or self.fit.problem
+        return self._unreachable() or self.fit.problem
 
     @property
     def useful(self) -> bool:
@@ -125,6 +123,11 @@ class ServerTunnel:
     def waiting(self) -> int:
         """The number of TCP and UDP users without a carrier."""
         return len(self._waiting) + self._flows.waiting
+
+    @property
+    def waiting_users(self) -> WaitingUsers:
+        """The users of streams without a carrier."""
+        return self._waiting
 
     @property
     def unanswered(self) -> int:
@@ -166,71 +169,31 @@ class ServerTunnel:
         if takes_datagrams(before) != takes_datagrams(config):
             self.ports.take_datagrams(self._flows.listen if takes_datagrams(config) else None)
 
-    def rebuild(self, config: ServerConfig, new: ServerTransport) -> None:
-        """Replace control channel, pool and address of the tunnel; ports, waiting users and users in flight stay.
-
-        Raises OSError if that is impossible; the old tunnel stays in use then.
-        """
-        old = self._transport
-        elsewhere = config.bind_addr.port != self.config.bind_addr.port
-        if elsewhere:
-            new.start(self)
-        old.session.send(Signal.CLOSED)
-        old.stop_listening()
+    def detach(self) -> None:
+        """Close control channel and pool, to be replaced; ports, waiting users and users in flight stay."""
+        self._transport.session.send(Signal.CLOSED)
+        self._transport.stop_listening()
         self._client_gone()
         self._client_restarts()
-        if not elsewhere:
-            try:
-                new.start(self)
-            except OSError:
-                old.start(self)
-                raise
-        self._transport = self._flows.transport = new
-        self._outcomes.transport = config.transport
-        self._listening()
 
-    async def limit(self, limits: LimitTables) -> None:
-        """Use other limits of users; raise BackhaulError if a file of them is unusable."""
-        await self._limiting.apply(limits, self.roll.users)
+    def attach(self, transport: ServerTransport, name: str) -> None:
+        """Use another transport, which has this name and has started."""
+        self._transport = self._flows.transport = transport
+        self._outcomes.transport = name
 
     def start(self) -> None:
-        """Listen for the client and for users; raise OSError if the tunnel's own address is in use.
-
-        An address that this machine does not have yet is retried, like the ports, and so is one that the previous
-        process is about to release.
-        """
-        try:
-            self._transport.start(self)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE and self._listeners.shared:
-                self._listen_after_release(error)
-            elif error.errno == errno.EADDRNOTAVAIL:
-                self._listen_later(error)
-            else:
-                raise
+        """Listen for users."""
         self.ports.add(self.config.ports)
         if self._listeners.succeeding:
             self._client_restarts()  # it has lost the previous process and reconnects
         else:
             self._absence.begin(self._timings.absence)
 
-    def _listen_after_release(self, error: OSError) -> None:
-        self._unreachable = f"can't listen on {self.config.bind_addr}: {reason(error)}"
-        log.info("%s: in use by the stopping process; waiting until it is free", self.config.bind_addr)
-        self._retries = Retries(self._restart, self._timings.release_pauses)
-        self._retries.start()
-
-    def _listen_later(self, error: OSError) -> None:
-        self._unreachable = f"can't listen on {self.config.bind_addr}: {reason(error)}"
-        log.error("%s; retried until this machine has the address", self._unreachable)
-        self._retries.start()
-
     async def hand_over(self) -> None:
         """Leave future users to the process that shares the ports, and carry the present ones.
 
         The client stays connected until then, because its connections for them must arrive here.
         """
-        self._listeners.prefer_newer()
         self.ports.take_datagrams(None)
         await asyncio.sleep(self._timings.handshakes)
         self.ports.finish()
@@ -241,8 +204,6 @@ class ServerTunnel:
     def stop_listening(self) -> None:
         """Accept no more users and tell the client; users in flight stay."""
         self.ports.close()
-        self._retries.stop()
-        self._limiting.close()
         self._absence.end()
         for user in self._waiting.clear():
             self._drop(user)
@@ -295,21 +256,6 @@ class ServerTunnel:
             self._waiting.discard(waiting.user)
             self._outcomes.carried(waiting.port, self._loop.time() - waiting.since)
         self._flows.carrier_ready()
-
-    def _restart(self) -> bool:
-        """Try again to listen for the client; return whether that succeeded."""
-        try:
-            self._transport.start(self)
-        except OSError as error:
-            log.debug("%s: %s", self.config.bind_addr, reason(error))
-            return False
-        log.info("%s server now listens on %s", self.config.transport, self.config.bind_addr)
-        self._listening()
-        return True
-
-    def _listening(self) -> None:
-        self._unreachable = ""
-        self._retries.stop()
 
     def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
         if objection := self._limiting.admission.objection(port.mapping.bind_port, address, port.users):
@@ -375,7 +321,7 @@ class ServerTunnel:
         release(self._poller, user.sock)
         user.done(NOT_CARRIED)
 
-    def _reset(self, user: User) -> None:
+    def reset(self, user: User) -> None:
         """Close a user who waits, because the administrator wants it."""
         self._waiting.discard(user)
         release(self._poller, user.sock, reset=True)

@@ -2,7 +2,8 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import FlowTable
@@ -15,21 +16,33 @@ from .udp_ports import UdpUser
 from .waiting_users import WaitingUsers
 
 
-def server_roll(relay: Relay, waiting: WaitingUsers, reset: Callable[[User], None]) -> Roll:
-    """Return the roll; ``reset`` closes a user who waits."""
+class Desk(Protocol):
+    """A tunnel, whose users may wait for a carrier."""
+
+    @property
+    def waiting_users(self) -> WaitingUsers:
+        """The users of streams without a carrier."""
+
+    def reset(self, user: User) -> None:
+        """Close a user who waits."""
+
+
+def server_roll(relay: Relay, tunnels: Mapping[str, Desk]) -> Roll:
+    """Return the roll of all tunnels, also of those that come later."""
     return Roll(
-        functools.partial(_waiting, waiting, reset),
+        functools.partial(_waiting, tunnels),
         functools.partial(joined, relay),
         functools.partial(_flows, relay.flows),
     )
 
 
-def _waiting(waiting: WaitingUsers, reset: Callable[[User], None]) -> Iterator[Row]:
+def _waiting(tunnels: Mapping[str, Desk]) -> Iterator[Row]:
     loop = asyncio.get_running_loop()
-    for user in waiting:
-        if isinstance(user.done, ServedUser):
-            progress = Progress(len(user.early), 0, "waiting", "")
-            yield Row(user.done.state(progress, loop.time()), functools.partial(reset, user))
+    for tunnel in list(tunnels.values()):
+        for user in tunnel.waiting_users:
+            if isinstance(user.done, ServedUser):
+                progress = Progress(len(user.early), 0, "waiting", "")
+                yield Row(user.done.state(progress, loop.time()), functools.partial(tunnel.reset, user))
 
 
 def _flows(flows: FlowTable) -> Iterator[Row]:

@@ -46,6 +46,10 @@ class Peer:
     """The name of a client in the server's configuration; empty for the unnamed one, and for a server."""
     features: frozenset[Feature] = NO_FEATURES
 
+    def __str__(self) -> str:
+        """Return the name and the address, or the address of a peer without a name."""
+        return f"{self.name} at {self.address}" if self.name else self.address
+
     def supports(self, feature: Feature) -> bool:
         """Return whether the peer has this ability."""
         return feature in self.features

@@ -23,7 +23,7 @@ class SealedSessionOwner(Protocol):
     def session_lost(self, session: "SealedSession", reason: str, *, goodbye: bool = False) -> None:
         """Forget the session, whose control channel is closed."""
 
-    def target_refused(self, refusal: Refusal) -> None:
+    def target_refused(self, session: "SealedSession", refusal: Refusal) -> None:
         """Report a target that the client does not dial."""
 
 
@@ -133,7 +133,7 @@ class SealedSession:
         elif message.signal == Signal.PROBE:
             self.send(Signal.ANSWER)
         elif message.signal == Signal.REFUSED:
-            self._owner.target_refused(read_refusal(message.body))
+            self._owner.target_refused(self, read_refusal(message.body))
         elif message.signal == Signal.CLOSED:
             self._end(CLOSED_BY_CLIENT, goodbye=True)
 

@@ -19,7 +19,7 @@ from backhaul.net.sending import send_whole
 from backhaul.net.tls import ServerContext, explain
 from backhaul.relay.pings import Pings
 from backhaul.transports.auth import Credential
-from backhaul.transports.base import GateEvents
+from backhaul.transports.base import SharedGateEvents
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.control.http_session import HttpSession
 from backhaul.transports.settings import ServerSettings
@@ -54,7 +54,7 @@ class HttpGate:
     On wsmux and wssmux tunnel connections become raw smux right after the answer.
     """
 
-    _events: GateEvents
+    _events: SharedGateEvents
 
     def __init__(self, poller: Poller, pings: Pings, settings: ServerSettings, transport: str) -> None:
         """Raise TransportError when the certificate can't be used."""
@@ -82,7 +82,7 @@ class HttpGate:
         self._acceptor: Acceptor | None = None
         self._sessions = Sessions(settings.limits.handshake_timeout, self._reputation, pings.discard)
 
-    def start(self, events: GateEvents) -> None:
+    def start(self, events: SharedGateEvents) -> None:
         """Listen, and report to ``events``; raises OSError."""
         self._events = events
         self._sessions.start(events)
@@ -96,6 +96,10 @@ class HttpGate:
         """Close the connection: after an upgrade there is no second handshake."""
         del data
         release(self._poller, sock)
+
+    def dismiss(self, client: str) -> None:
+        """Close the control channel of the client with this name, without a report."""
+        self._sessions.dismiss(client)
 
     def stop_listening(self) -> None:
         """Stop listening, and close the control channels."""
@@ -224,7 +228,7 @@ class HttpGate:
         """Send the answer to a handshake, and begin the session if one follows."""
         answer = upgrade.accept(upgrade.key_of(request), upgrade.message_line(greeting.message))
         if greeting.final:
-            self._sessions.turned_away(pending.ip, greeting.refusal, probe=greeting.probe)
+            self._sessions.turned_away(greeting.peer(pending.ip), greeting.refusal, probe=greeting.probe)
             self._last_answers.add(pending.sock, answer, greeting.delay)
             return
         connection = Connection(pending.sock, greeting.peer(pending.ip), request.rest)

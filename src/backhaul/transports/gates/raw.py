@@ -18,7 +18,7 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller, release
 from backhaul.net.predicates import has_input
 from backhaul.transports.auth import Credential
-from backhaul.transports.base import GateEvents, unlike
+from backhaul.transports.base import SharedGateEvents, unlike
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.control.raw_session import RawSession
 from backhaul.transports.settings import ServerSettings
@@ -48,7 +48,7 @@ MAX_GREETING: Final = 2048
 class RawGate:
     """Listens on the tunnel's address and sorts the connections, which it owns until then."""
 
-    _events: GateEvents
+    _events: SharedGateEvents
 
     def __init__(self, poller: Poller, settings: ServerSettings, transport: str) -> None:
         """``transport`` is tcp, tcpmux or udp; tcpmux measures no round trip, as in v0.7.2."""
@@ -72,7 +72,7 @@ class RawGate:
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
 
-    def start(self, events: GateEvents) -> None:
+    def start(self, events: SharedGateEvents) -> None:
         """Listen, and report to ``events``; raises OSError."""
         self._events = events
         self._sessions.start(events)
@@ -130,6 +130,10 @@ class RawGate:
         else:
             self.greet(sock, ip, data)
 
+    def dismiss(self, client: str) -> None:
+        """Close the control channel of the client with this name, without a report."""
+        self._sessions.dismiss(client)
+
     def stop_listening(self) -> None:
         """Stop listening, and close the control channels."""
         if self._acceptor:
@@ -152,10 +156,8 @@ class RawGate:
 
     def _session_at(self, ip: str) -> RawSession | None:
         """Return the session of a v0.7.2 client at this address."""
-        for session in self._sessions:
-            if isinstance(session, RawSession) and session.peer.address == ip:
-                return session
-        return None
+        session = self._sessions.at(ip)
+        return session if isinstance(session, RawSession) else None
 
     def _decide(self, sock: socket.socket, ip: str) -> None:
         """Admit a silent connection; one with bytes may be the client, which returns after its old channel died."""
@@ -175,8 +177,8 @@ class RawGate:
         self._throttle.warn(error.errno, f"can't accept a tunnel connection: {error.strerror}")
 
     def _received(self, pending: "_PendingClient", data: bytes) -> None:
-        if is_nop(data) and self._session_at(pending.ip):
-            self._events.fit.mismatched(unlike("client", "tcpmux", self._transport.name))
+        if is_nop(data) and (session := self._session_at(pending.ip)):
+            self._events.mismatched(session.peer.name, unlike("client", "tcpmux", self._transport.name))
             self._lobby.dismiss(pending)
             return
         try:
@@ -240,7 +242,7 @@ class RawGate:
         """Send the answer; begin the session if one follows."""
         answer = encode(Sealed.HANDSHAKE.random_kind(secrets.randbits(8)), greeting.message)
         if greeting.final:
-            self._sessions.turned_away(pending.ip, greeting.refusal, probe=greeting.probe)
+            self._sessions.turned_away(greeting.peer(pending.ip), greeting.refusal, probe=greeting.probe)
             self._last_answers.add(pending.sock, answer, greeting.delay)
             return
         connection = Connection(pending.sock, greeting.peer(pending.ip), rest)

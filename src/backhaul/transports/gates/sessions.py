@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Protocol
 
 from backhaul.failures import Failures, network_of
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.transports.base import ControlEvents, taken_over
+from backhaul.transports.base import SharedGateEvents, taken_over
 from backhaul.transports.session import ClientSession
 from backhaul.wire.messages import Refusal
+from backhaul.wire.peer import Peer
 
 from .crowd import Crowd
 from .reputation import Reputation
@@ -45,7 +46,7 @@ class Sessions:
     it has confirmed that it is no recording.
     """
 
-    _events: ControlEvents
+    _events: SharedGateEvents
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Sessions:
         self._left = left
         self._throttle = LogThrottle(log)
         self._by_name: dict[str, GateSession] = {}
+        self._by_address: dict[str, GateSession] = {}  # those that only an address vouches for
         self._unconfirmed: dict[GateSession, asyncio.TimerHandle] = {}
         self._networks: Crowd[GateSession] = Crowd()  # of those
         most = _MAX_UNCONFIRMED_OF_NETWORK
@@ -67,16 +69,17 @@ class Sessions:
         self.met_a_client = False
         """True once any client has proved its token."""
 
-    def __iter__(self) -> Iterator[GateSession]:
-        return iter(self._by_name.values())
-
-    def start(self, events: ControlEvents) -> None:
+    def start(self, events: SharedGateEvents) -> None:
         """Report to ``events`` from now on."""
         self._events = events
 
     def find(self, name: str) -> GateSession | None:
         """Return the session of the client with this name, or None."""
         return self._by_name.get(name)
+
+    def at(self, ip: str) -> GateSession | None:
+        """Return the session whose connections are known by this address alone, or None."""
+        return self._by_address.get(ip)
 
     def add(self, session: GateSession) -> None:
         """Begin a session, which takes the place of an older one of the same client."""
@@ -87,19 +90,21 @@ class Sessions:
             before.close()
             self.session_lost(before, taken_over(peer.address))
         self._by_name[peer.name] = session
+        if not session.vouches:
+            self._by_address[peer.address] = session
         self._events.client_connected(session)
 
-    def turned_away(self, ip: str, reason: str, *, probe: bool) -> None:
+    def turned_away(self, peer: Peer, reason: str, *, probe: bool) -> None:
         """Report a client that gets no session, because it does not fit or only asks whether it does.
 
         One that does not fit may be a recording if there is another one, and is only logged then.
         """
         if probe:
-            log.debug("client %s: asked whether it fits: %s", ip, reason or "yes")
-        elif self._by_name:
-            self._throttle.warn((ip, reason), f"refused a client at {ip}: {reason}")
+            log.debug("client %s: asked whether it fits: %s", peer, reason or "yes")
+        elif peer.name in self._by_name:
+            self._throttle.warn((peer.name, peer.address, reason), f"refused client {peer}: {reason}")
         else:
-            self._events.fit.mismatched(reason)
+            self._events.mismatched(peer.name, reason)
 
     def crowded(self, network: str) -> bool:
         """Return whether a network gets no answers to handshakes, because it leaves too many of them unconfirmed."""
@@ -110,7 +115,7 @@ class Sessions:
         """Begin to read a session whose client has still to show that it has the keys; log ``warning``, if any."""
         if warning:
             ip = session.peer.address
-            self._throttle.warn((ip, warning), f"client {ip}: {warning}")
+            self._throttle.warn((ip, warning), f"client {session.peer}: {warning}")
         if len(self._unconfirmed) >= _MAX_UNCONFIRMED:
             self._abandon(self._networks.oldest_of_largest())
         self._networks.add(network_of(session.peer.address), session)
@@ -128,20 +133,33 @@ class Sessions:
         if session in self._unconfirmed:
             self._lapse(session)
         elif self._by_name.get(session.peer.name) is session:
-            del self._by_name[session.peer.name]
-            self._events.client_lost(reason, goodbye=goodbye)
+            self._forget(session)
+            self._events.client_lost(session, reason, goodbye=goodbye)
 
-    def target_refused(self, refusal: Refusal) -> None:
+    def target_refused(self, session: GateSession, refusal: Refusal) -> None:
         """Report a target that the client does not dial."""
-        self._events.target_refused(refusal.target, refusal.reason)
+        self._events.target_refused(session, refusal.target, refusal.reason)
+
+    def dismiss(self, name: str) -> None:
+        """Close the control channel of the client with this name, and those that are not confirmed."""
+        for session in [one for one in self._unconfirmed if one.peer.name == name]:
+            self._wait_no_longer(session)
+            self._close(session)
+        if connected := self._by_name.get(name):
+            self._forget(connected)
+            self._close(connected)
 
     def close(self) -> None:
         """Close all control channels."""
         for unconfirmed in list(self._unconfirmed):
             self._abandon(unconfirmed)
-        for session in self._by_name.values():
-            self._close(session)
-        self._by_name.clear()
+        for name in list(self._by_name):
+            self.dismiss(name)
+
+    def _forget(self, session: GateSession) -> None:
+        del self._by_name[session.peer.name]
+        if self._by_address.get(session.peer.address) is session:
+            del self._by_address[session.peer.address]
 
     def _abandon(self, session: GateSession) -> None:
         self._lapse(session)

@@ -1,0 +1,95 @@
+"""The reception of the public end: one gate for all clients, whose events it routes by the client's name."""
+
+import socket
+
+from backhaul.net.poller import Poller, release
+from backhaul.transports.base import Gate, GateEvents, SharedGate
+from backhaul.transports.connection import Connection
+from backhaul.transports.session import ClientSession
+
+
+class Reception:
+    """Owns the gate, which listens once, however many clients there are."""
+
+    def __init__(self, poller: Poller, gate: SharedGate) -> None:
+        self._poller = poller
+        self._gate = gate
+        self._clients: dict[str, GateEvents] = {}
+
+    def gate_of(self, client: str) -> Gate:
+        """Return the gate as the carrier of the client with this name sees it."""
+        return _ClientGate(self, client)
+
+    def listen(self) -> None:
+        """Listen; raises OSError."""
+        self._gate.start(self)
+
+    def close(self) -> None:
+        """Stop listening, and close the control channels."""
+        self._gate.stop_listening()
+
+    def enter(self, client: str, events: GateEvents) -> None:
+        """Report what concerns this client to ``events`` from now on."""
+        self._clients[client] = events
+
+    def leave(self, client: str) -> None:
+        """Close the control channel of this client, and report nothing to it any more."""
+        if self._clients.pop(client, None):
+            self._gate.dismiss(client)
+
+    def rehandshake(self, sock: socket.socket, data: bytes) -> None:
+        """Pass the connection to the gate."""
+        self._gate.rehandshake(sock, data)
+
+    def client_connected(self, session: ClientSession) -> None:
+        """Tell the client's carrier; one whose client has been removed meanwhile is closed."""
+        events = self._clients.get(session.peer.name)
+        if events:
+            events.client_connected(session)
+        else:
+            self._gate.dismiss(session.peer.name)
+
+    def client_lost(self, session: ClientSession, reason: str, *, goodbye: bool = False) -> None:
+        """Tell the client's carrier."""
+        if events := self._clients.get(session.peer.name):
+            events.client_lost(reason, goodbye=goodbye)
+
+    def target_refused(self, session: ClientSession, target: str, reason: str) -> None:
+        """Tell the client's carrier."""
+        if events := self._clients.get(session.peer.name):
+            events.target_refused(target, reason)
+
+    def mismatched(self, client: str, what: str) -> None:
+        """Tell the client's carrier."""
+        if events := self._clients.get(client):
+            events.fit.mismatched(what)
+
+    def tunnel_opened(self, connection: Connection) -> None:
+        """Pass the connection to the client's carrier; that of a removed client is closed."""
+        events = self._clients.get(connection.peer.name)
+        if events:
+            events.tunnel_opened(connection)
+        else:
+            release(self._poller, connection.sock)
+
+
+class _ClientGate:
+    """The gate, as the carrier of one client sees it."""
+
+    __slots__ = ("_client", "_reception")
+
+    def __init__(self, reception: Reception, client: str) -> None:
+        self._reception = reception
+        self._client = client
+
+    def start(self, events: GateEvents) -> None:
+        """Report to ``events`` from now on."""
+        self._reception.enter(self._client, events)
+
+    def rehandshake(self, sock: socket.socket, data: bytes) -> None:
+        """Pass the connection to the gate."""
+        self._reception.rehandshake(sock, data)
+
+    def stop_listening(self) -> None:
+        """Report nothing any more, and close the client's control channel."""
+        self._reception.leave(self._client)
