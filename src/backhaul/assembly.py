@@ -2,13 +2,18 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from backhaul.net.sockets import IDLE_INTERVAL, TUNNEL_IDLE, USED_INTERVAL, SocketOptions
 from backhaul.relay.patience import Patience
 from backhaul.security.psk import pre_shared_key
+from backhaul.system.shared_files import SharedFile
+from backhaul.system.state_directory import state_directory
+from backhaul.system.status_socket import socket_name
 from backhaul.transports.auth import Protection, Security
 from backhaul.transports.settings import GateLimits
+from backhaul.tunnel.ledger import MAX_FILE, Store
 
 from .config import ClientConfig, ServerConfig
 from .wire import smux
@@ -83,3 +88,8 @@ def gate_limits(descriptors: int, memory: int) -> GateLimits:
 def patient(config: ServerConfig | ClientConfig, patience: Patience) -> Patience:
     """Return ``patience`` as the configuration wants it."""
     return replace(patience, half_close=config.half_close_timeout)
+
+
+def quota_file(config: Path) -> Store:
+    """Return the file for the bytes that users of this configuration have moved."""
+    return SharedFile(state_directory() / f"{socket_name(config).removesuffix('.sock')}.quotas", MAX_FILE)

@@ -30,7 +30,7 @@ from backhaul.system.status_socket import serving, socket_path, take_turn
 
 from .access import Access
 from .answers import Answers
-from .assembly import gate_limits
+from .assembly import gate_limits, quota_file
 from .client import Client
 from .config import Address, ClientConfig, ConfigError, ServerConfig, load
 from .errors import BackhaulError
@@ -62,7 +62,7 @@ class Process:
         self._turn = _take_turn(self._socket)
         self._listeners = _make_listeners(self._socket, shared=self._turn is not None)
         self._claim_page(config)
-        self._end = _make_end(config, self._listeners)
+        self._end = _make_end(config, self._listeners, self._file)
         self._events = EventLog()
         self._access = Access(self._end)
         self._hooks = Hooks(self._end)
@@ -276,9 +276,10 @@ def _make_listeners(path: Path | None, *, shared: bool) -> Listeners:
     return Listeners(notify.inherited(), shared=shared, predecessor=predecessor or 0, depot=notify.Store())
 
 
-def _make_end(config: Config, listeners: Listeners) -> Server | Client:
+def _make_end(config: Config, listeners: Listeners, file: Path) -> Server | Client:
     if isinstance(config, ServerConfig):
-        return Server(config, limits=gate_limits(descriptor_limit(), memory_limit()), listeners=listeners)
+        limits = gate_limits(descriptor_limit(), memory_limit())
+        return Server(config, limits=limits, listeners=listeners, store=quota_file(file))
     listeners.settle()  # the file may have been a server's before
     return Client(config, known=KnownServers(state_directory()))
 

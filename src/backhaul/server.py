@@ -20,6 +20,7 @@ from backhaul.transports.gates.reception import Reception
 from backhaul.transports.registry import make_reception, make_server
 from backhaul.transports.settings import DEFAULT_LIMITS, CarrierLimits, GateLimits, ServerSettings
 from backhaul.tunnel.front import Front
+from backhaul.tunnel.ledger import NOWHERE, Store
 from backhaul.tunnel.limiting import Limiting
 from backhaul.tunnel.news import News
 from backhaul.tunnel.outcomes import Report
@@ -46,7 +47,10 @@ class Server:
         limits: GateLimits = DEFAULT_LIMITS,
         listeners: Listeners | None = None,
         patience: Patience = DEFAULT_PATIENCE,
+        *,
+        store: Store = NOWHERE,
     ) -> None:
+        """``store`` keeps the bytes of users for limits of a day or a month."""
         self.config = config
         self._listeners = listeners or Listeners()
         self.stopping = False
@@ -58,7 +62,7 @@ class Server:
         self.relay = Relay(self._poller, flows=flows, patience=patient(config, patience), backlog_limit=backlog_limit())
         self.tunnels: dict[str, ServerTunnel] = {}
         """The tunnels by the names of their clients."""
-        self._limiting = Limiting(self.relay, timings, self._count_waiting)
+        self._limiting = Limiting(self.relay, timings, self._count_waiting, news=self.news, store=store)
         self._roll = server_roll(self.relay, self.tunnels)
         settings = self._settings()
         reception = make_reception(config.transport, settings, self.relay)
@@ -80,6 +84,7 @@ class Server:
             self._front.start()
         except OSError as error:
             self.close()
+            await self._limiting.finish()
             raise BackhaulError(f"can't listen on {config.bind_addr}: {reason(error)}") from None
         for tunnel in self.tunnels.values():
             tunnel.start()
@@ -188,6 +193,7 @@ class Server:
         self._stop_listening()
         await self.relay.drained(max(0.0, end - loop.time()))
         self.close()
+        await self._limiting.finish()
 
     @property
     def _serving(self) -> bool:

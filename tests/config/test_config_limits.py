@@ -28,6 +28,13 @@ def test_both_tables() -> None:
         ("[server.limits.443]\nmax_users = -1", "443.max_users: expected a whole number ≥ 0, got -1"),
         ("[server.limits.https]\nmax_users = 1", "https: expected the number of a port, such as [server.limits.443]"),
         ('[server.limits."0443"]\nmax_users = 1', "0443: expected the number of a port"),
+        ('[server.limits]\nbytes_per_day = "1 Mb"', "bytes_per_day: expected a number of bytes, or text such as"),
+        ('[server.limits]\nquota_time_zone = "Mars"', "quota_time_zone: expected the name of a time zone, such as"),
+        ('[server.limits]\nquota_time_zone = "../etc"', "quota_time_zone: expected the name of a time zone, such as"),
+        (
+            '[server.limits.443]\nquota_time_zone = "Asia/Tokyo"',
+            "443.quota_time_zone: set it in [server.limits]",
+        ),
         ('[server.limits]\nrate = "fast"', 'rate: expected a number of bits, or text such as "100 Mbit/s", got "fast"'),
         ("[server.limits]\nrate = -1", 'rate: expected a number of bits, or text such as "100 Mbit/s", got -1'),
         ('[server.limits]\ndeny = ["10.0.0.1/8", 3]', 'deny: entry "10.0.0.1/8": write a network such as'),
@@ -51,6 +58,13 @@ def test_mistakes(lines: str, complaint: str) -> None:
 )
 def test_rates(text: str, bits: int) -> None:
     assert server(f"{PORTS}[server.limits]\nrate = {text}").limits.everywhere.rate == bits
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("7", 7), ('"7 B"', 7), ('"1.5kB"', 1500), ('"2 TB"', 2 * 10**12), ('"1 GiB"', 2**30)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert server(f"{PORTS}[server.limits]\nbytes_per_month = {text}").limits.everywhere.bytes_per_month == size
 
 
 def test_a_file_with_networks_must_exist(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from backhaul.relay.patience import Patience
 from backhaul.server import Server
 from backhaul.transports.auth import KnownServers
 from backhaul.transports.settings import DEFAULT_LIMITS
+from backhaul.tunnel.ledger import NOWHERE, Store
 from backhaul.tunnel.timings import Timings
 
 from .cert import tls_lines
@@ -126,6 +127,7 @@ class Net(Sockets):
         super().__init__()
         self.transport = transport
         self.limits = DEFAULT_LIMITS  # for servers started from now on
+        self.store: Store = NOWHERE  # of their users' bytes
         self.patience: dict[str, float] = {}  # replaces limits of Patience in the ends that are started from now on
         self.timings: dict[str, Any] = {}  # the same for limits of Timings
         self._books = Books()
@@ -176,7 +178,7 @@ class Net(Sockets):
     async def run(self, config: ServerConfig, timings: Timings = NO_WAIT, listeners: Listeners | None = None) -> Server:
         """Start the server of a configuration."""
         timings = replace(timings, **self.timings)
-        server = Server(config, timings, self.limits, listeners, Patience(**self.patience))
+        server = Server(config, timings, self.limits, listeners, Patience(**self.patience), store=self.store)
         await server.start()
         self._servers.append(server)
         return server

@@ -26,6 +26,10 @@ async def turned_away(tunnel: Tunnel) -> None:
         await (await tunnel.user()).receive_some()
 
 
+def never(_port: int, _ip: str) -> None:
+    """Object to no address because of its bytes."""
+
+
 def refused(server: Server) -> dict[str, int]:
     """Return the refused users of all ports by reason."""
     reasons: dict[str, int] = {}
@@ -137,7 +141,7 @@ def test_many_addresses_cost_no_memory() -> None:
 
 async def test_new_users_are_limited_by_time() -> None:
     clock = Clock()
-    admission = Admission(NetworkFiles(3600), clock, lambda: 0)
+    admission = Admission(NetworkFiles(3600), clock, lambda: 0, never)
     await admission.limit(LimitTables(ports=((443, Limits(new_users_per_second=2)),)), ())
     assert [admission.objection(443, (HOST, 1), 0) for _ in range(3)] == [
         None,
@@ -151,7 +155,7 @@ async def test_new_users_are_limited_by_time() -> None:
 
 async def test_users_of_unix_sockets_have_no_address() -> None:
     clock = Clock()
-    admission = Admission(NetworkFiles(3600), clock, lambda: 3)
+    admission = Admission(NetworkFiles(3600), clock, lambda: 3, never)
     await admission.limit(LimitTables(Limits(max_users_per_source=1, allow=("10.0.0.0/8",))), [(0, LOCAL)] * 3)
     assert admission.objection(0, (LOCAL, 0), 3) is None
     await admission.limit(LimitTables(Limits(max_users=3)), [(0, LOCAL)] * 3)

@@ -1,8 +1,7 @@
 """The tables ``[server.limits]`` and ``[server.limits.PORT]``."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Struct
 
@@ -13,6 +12,7 @@ from .conversion import read
 from .errors import ConfigError
 from .keys import Key, key, keys
 from .messages import hint, quoted, show
+from .quantities import UTC, parse_rate, parse_size, parse_zone
 from .values import each
 
 
@@ -28,19 +28,10 @@ def _network(entry: object) -> str:
 
 
 _NETWORKS: Final = 'a list of networks such as "10.0.0.0/8", "192.0.2.7" or "2001:db8::/32"'
-
-
 _RATE: Final = 'a number of bits, or text such as "100 Mbit/s"'
 _MOST_RATE: Final = 10**15  # bits
-_UNITS: Final = {"bit": 1, "kbit": 10**3, "Mbit": 10**6, "Gbit": 10**9}
-
-
-def parse_rate(text: str) -> int:
-    """Read a rate such as ``100 Mbit/s``; return bits a second."""
-    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(bit|kbit|Mbit|Gbit)/s", text)
-    if not found:
-        raise ValueError
-    return round(float(found[1]) * _UNITS[found[2]])
+_SIZE: Final = 'a number of bytes, or text such as "500 GB"'
+_MOST_SIZE: Final = 10**18  # bytes
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -54,6 +45,30 @@ class Limits(Struct, frozen=True, kw_only=True):
     rate_per_source: Annotated[
         int, key("Most bits a second of one source, each way.", ge=0, le=_MOST_RATE, form=_RATE, parse=parse_rate)
     ] = 0
+    bytes_per_day: Annotated[
+        int, key("Most bytes a day, both ways together.", ge=0, le=_MOST_SIZE, form=_SIZE, parse=parse_size)
+    ] = 0
+    bytes_per_day_per_source: Annotated[
+        int, key("Most bytes a day of one source.", ge=0, le=_MOST_SIZE, form=_SIZE, parse=parse_size)
+    ] = 0
+    bytes_per_month: Annotated[
+        int, key("Most bytes a month, both ways together.", ge=0, le=_MOST_SIZE, form=_SIZE, parse=parse_size)
+    ] = 0
+    bytes_per_month_per_source: Annotated[
+        int, key("Most bytes a month of one source.", ge=0, le=_MOST_SIZE, form=_SIZE, parse=parse_size)
+    ] = 0
+    quota_action: Annotated[
+        Literal["refuse", "log"],
+        key("What happens when the bytes of a day or month are used up: users are refused and reset, or a log line."),
+    ] = "refuse"
+    quota_time_zone: Annotated[
+        str,
+        key(
+            "Where days and months begin; only in `[server.limits]`, for all ports.",
+            form='the name of a time zone, such as "UTC" or "Europe/Berlin"',
+            parse=parse_zone,
+        ),
+    ] = UTC
     idle_timeout: Annotated[int, key("Longest time without a byte, either way.", ge=0, unit="seconds")] = 0
     max_lifetime: Annotated[int, key("Longest time of a connection.", ge=0, unit="seconds")] = 0
     allow: Annotated[
@@ -115,9 +130,14 @@ def parse_limits(table: Mapping[str, object]) -> LimitTables:
         (_port(name, problems.append), _limits(value, f"{quoted_port(name)}.", problems.append))
         for name, value in ports.items()
     )
+    problems += [f"{port}.quota_time_zone: set it in [server.limits], for all ports" for port in _with_zone(single)]
     if problems:
         raise ConfigError(problems)
     return LimitTables(everywhere, single)
+
+
+def _with_zone(ports: Iterable[tuple[int, Limits]]) -> Iterable[int]:
+    return (port for port, limits in ports if limits.quota_time_zone != UTC)
 
 
 def quoted_port(name: str) -> str:

@@ -20,7 +20,7 @@ class Ending(Enum):
     SHUTDOWN = "this program was stopped"
     NOT_CARRIED = "no tunnel connection was free"
     CLOSED = "closed by the administrator"
-    LIMIT = "closed by a limit of time"
+    LIMIT = "closed by a limit"
 
     __hash__ = object.__hash__  # that of Enum is Python code, and each user causes several look-ups
 

@@ -1,15 +1,12 @@
 """The client's memory of servers that were protected once, which are never sent a bare token again."""
 
-import contextlib
 import errno
-import fcntl
 import logging
-import os
 import re
-import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from .shared_files import content, locked
 
 NAME: Final = "protected-servers"
 MAX_LINES: Final = 10_000
@@ -88,7 +85,7 @@ class KnownServers:
         from .files import inherit, replace  # noqa: PLC0415 - needed once for each server
 
         self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(self._lock) as lock:
+        with locked(self._lock) as lock:
             inherit(lock, self._lock.parent)
             self._refresh()
             if added := self._unsaved - self._saved:
@@ -114,35 +111,20 @@ def _look(file: Path) -> tuple[int, ...]:
 
 def _content(file: Path) -> bytes:
     """Return the content of a plain file of reasonable size; raise OSError for anything else."""
-    if not stat.S_ISREG(file.lstat().st_mode):
-        raise OSError(errno.EINVAL, "not a plain file")
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with open(descriptor, "rb") as opened:  # noqa: PTH123 - Path can't open a descriptor
-        return _bounded(opened.read(MAX_SIZE + 1))
+    return _bounded(content(file, MAX_SIZE))
 
 
-def _bounded(content: bytes) -> bytes:
-    """Return ``content``, or raise OSError if it is too long for a file of servers."""
-    if len(content) > MAX_SIZE or content.count(b"\n") > MAX_LINES:
+def _bounded(lines: bytes) -> bytes:
+    """Return ``lines``, or raise OSError if they are too long for a file of servers."""
+    if len(lines) > MAX_SIZE or lines.count(b"\n") > MAX_LINES:
         raise OSError(errno.EFBIG, f"more than {MAX_LINES} lines or {MAX_SIZE} bytes")
-    return content
+    return lines
 
 
 def _is_valid(line: str) -> bool:
     return not line or line.startswith("#") or _ADDRESS.fullmatch(line) is not None
 
 
-def _extended(content: bytes, servers: set[str]) -> bytes:
-    lines = [content.removesuffix(b"\n"), *(server.encode() for server in sorted(servers))]
+def _extended(old: bytes, servers: set[str]) -> bytes:
+    lines = [old.removesuffix(b"\n"), *(server.encode() for server in sorted(servers))]
     return _bounded(b"\n".join(lines) + b"\n")
-
-
-@contextlib.contextmanager
-def _locked(file: Path) -> Iterator[int]:
-    """Keep other processes from writing and yield the lock, which is a file of its own, as the other is replaced."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -21,6 +21,9 @@ _REASONS: Final = {
     "new_users_per_second_per_source": "source_new_users",
 }
 """The words of status and metrics, by limit."""
+_QUOTA: Final = "quota"
+"""The same for bytes of a day or month."""
+_NO_EVENTS: Final = frozenset({"not_allowed", "denied", _QUOTA})
 
 
 class Objection(NamedTuple):
@@ -34,12 +37,12 @@ class Objection(NamedTuple):
     @property
     def reason(self) -> str:
         """A word for status and metrics."""
-        return _REASONS[self.limit]
+        return _REASONS.get(self.limit, _QUOTA)
 
     @property
-    def counts(self) -> bool:
-        """True for a limit that is reached, false for an address that is not wanted."""
-        return self.limit not in {"allow", "deny"}
+    def is_news(self) -> bool:
+        """True for a limit that is reached, unless that was reported when it was; false for an unwanted address."""
+        return self.reason not in _NO_EVENTS
 
     def __str__(self) -> str:
         name = f"{self.table}.{self.limit}"
@@ -109,8 +112,19 @@ class Admission:
     The users of a Unix socket have no address, so only limits for all users concern them.
     """
 
-    def __init__(self, files: NetworkFiles, clock: Callable[[], float], present: Callable[[], int]) -> None:
-        """Begin without limits. ``present`` returns the number of users of all ports."""
+    def __init__(
+        self,
+        files: NetworkFiles,
+        clock: Callable[[], float],
+        present: Callable[[], int],
+        used_up: Callable[[int, str], Objection | None],
+    ) -> None:
+        """Begin without limits.
+
+        ``present`` returns the number of users of all ports, ``used_up`` objects to a port and an address because of
+        their bytes.
+        """
+        self._used_up = used_up
         self._files = files
         self._clock = clock
         self._present = present
@@ -140,6 +154,8 @@ class Admission:
             others = self._present() if table in self._everywhere else users
             if objection := table.objection(ip, others, now):
                 return objection
+        if objection := self._used_up(port, ip):
+            return objection
         for table in tables:
             table.enter(ip, now)
         return None
@@ -148,11 +164,10 @@ class Admission:
         """Watch the files no more."""
         self._files.close()
 
-    def left(self, port: int, address: tuple[Any, ...]) -> None:
+    def left(self, port: int, ip: str) -> None:
         """Count the end of a user."""
-        if self._everywhere or self._ports:
-            for table in self._of(port):
-                table.leave(plain_ip(address))
+        for table in self._of(port):
+            table.leave(ip)
 
     def _of(self, port: int) -> list[_Table]:
         single = self._ports.get(port)

@@ -12,10 +12,10 @@ from backhaul.relay.engine import InFlight, Relay
 from backhaul.relay.flows import Flow
 from backhaul.relay.outcome import Ending
 
+from .looks import flows, in_slices, streams
 from .outcomes import ServedUser
 from .udp_ports import UdpUser
 
-_SLICE: Final = 200  # users looked at without a pause: less than a millisecond
 _PART: Final = 20  # a user stays for a twentieth of the limit too long at most
 
 
@@ -64,22 +64,19 @@ class Expiry:
     async def _look_again_and_again(self, interval: float) -> None:
         while True:
             await asyncio.sleep(interval)
-            for number, _ in enumerate(itertools.chain(self._streams(), self._flows()), 1):
-                if not number % _SLICE:
-                    await asyncio.sleep(0)
+            await in_slices(itertools.chain(self._streams(), self._flows()))
 
     def _streams(self) -> Iterator[None]:
         before, self._moved = self._moved, {}
-        for user in list(self._relay.live):
-            if user in self._relay.live and isinstance(user.done, ServedUser):
-                try:
-                    self._look_at(user, user.done, before.get(user))
-                except Exception as error:  # noqa: BLE001 - the others are looked at nevertheless
-                    self._relay.poller.faults.fault(FAULT, error)
+        for user, record in streams(self._relay):
+            try:
+                self._look_at(user, record, before.get(user))
+            except Exception as error:  # noqa: BLE001 - the others are looked at nevertheless
+                self._relay.poller.faults.fault(FAULT, error)
             yield
 
     def _look_at(self, user: InFlight, record: ServedUser, before: tuple[int, float] | None) -> None:
-        times, now = self._of(record.port.mapping.bind_port), self._relay.loop.time()
+        times, now = self._of(record.bind_port), self._relay.loop.time()
         moved, since = before or (0, record.since)
         if user.moved != moved:
             since = now
@@ -89,9 +86,8 @@ class Expiry:
             self._moved[user] = user.moved, since
 
     def _flows(self) -> Iterator[None]:
-        for flow in list(self._relay.flows):
-            if not flow.closed and isinstance(flow.near, UdpUser):
-                self._look_at_flow(flow, flow.near)
+        for flow, owner in flows(self._relay):
+            self._look_at_flow(flow, owner)
             yield
 
     def _look_at_flow(self, flow: Flow, user: UdpUser) -> None:

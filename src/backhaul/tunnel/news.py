@@ -44,3 +44,7 @@ class News:
             return
         self._reported[key] = now
         self.listener(Notice("limit", port=port, user=user, limit=limit))
+
+    def quota_used(self, limit: str, *, port: str, user: str) -> None:
+        """Report that the bytes of a day or month are used up; of all ports, or of all users, without their names."""
+        self.listener(Notice("limit", port=port, user=user, limit=limit))

@@ -5,7 +5,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backhaul.addresses import address_text, plain_ip
 from backhaul.config import Address
@@ -13,9 +13,11 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.relay.outcome import Ending, Outcome, Progress, next_number
 from backhaul.state import UserEnd, UserState
 
-from .admission import Admission
 from .ports import Port
 from .roll import Record
+
+if TYPE_CHECKING:
+    from .limiting import Limiting  # which ends users, too
 
 RECENT: Final = 20  # the last users to end
 SUSPICIOUS: Final = 5  # unanswered ones among them, and at least half of them
@@ -54,7 +56,7 @@ class Outcomes:
         patience: float,
         answered: Callable[[float], None],
         transport: str,
-        admission: Admission,
+        limiting: "Limiting",
     ) -> None:
         """Call ``answered`` at the end of an answered user, with the time of its arrival by the loop's clock.
 
@@ -66,7 +68,7 @@ class Outcomes:
         self.report: Report | None = None  # learns of each user who has left
         self.unanswered = 0
         self.last_user = -math.inf  # arrival of the last user, by the loop's clock
-        self._admission = admission
+        self._limiting = limiting
         self._answered = answered
         self._loop = asyncio.get_running_loop()
         self._log = log
@@ -86,7 +88,7 @@ class Outcomes:
     def ended(self, user: "ServedUser", outcome: Outcome) -> None:
         """Judge the end of a user of ``expect``."""
         user.port.open -= 1
-        self._admission.left(user.port.mapping.bind_port, user.address)
+        self._limiting.left(user, outcome.received + outcome.sent)
         seconds = self._loop.time() - user.since
         user.port.times_of(self.client_name).duration.observe(seconds)
         if self.report:
@@ -130,15 +132,26 @@ class Outcomes:
 class ServedUser(Record):
     """A user in flight on the public end, with the target and the transport at the time of the arrival."""
 
-    __slots__ = ("_outcomes", "address", "port", "target", "transport")
+    __slots__ = ("_outcomes", "address", "counted", "port", "target", "transport")
 
     def __init__(self, outcomes: Outcomes, port: Port, address: tuple[Any, ...], since: float) -> None:
         super().__init__(next_number(), since)
         self._outcomes = outcomes
         self.port = port
         self.address = address
+        self.counted = 0  # bytes that quotas have seen
         self.target = port.mapping.target
         self.transport = outcomes.transport
+
+    @property
+    def bind_port(self) -> int:
+        """The local port."""
+        return self.port.mapping.bind_port
+
+    @property
+    def ip(self) -> str:
+        """The address without a port."""
+        return plain_ip(self.address)
 
     def __call__(self, outcome: Outcome) -> None:
         """Judge the end of the user."""

@@ -14,6 +14,6 @@ def refused(throttle: LogThrottle, port: Port, address: tuple[Any, ...], objecti
     """Count and log a user who is refused, and report a limit that is reached."""
     port.turned_away(objection.reason)
     user = address_text(plain_ip(address), address[1])
-    if objection.counts:
+    if objection.is_news:
         news.limit_hit(objection.limit, port=port.label, user=user)
     throttle.warn((objection, port.label), f"user {user} of port {port.name}: refused: {objection}")

@@ -70,7 +70,7 @@ class ServerTunnel:
         self._unreachable = unreachable
         self.fit = CarrierCheck(log)  # fed by the transport
         self._limiting = limiting
-        self._outcomes = Outcomes(log, timings.answer, self.fit.answered, config.transport, self._limiting.admission)
+        self._outcomes = Outcomes(log, timings.answer, self.fit.answered, config.transport, limiting)
         self._flows = FlowDispatcher(
             relay,
             self._transport,

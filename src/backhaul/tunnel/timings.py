@@ -32,6 +32,10 @@ class Timings:
     """The interval of checks for changed files of networks."""
     expiry: float = 1.0
     """The shortest interval of looks for users who have stayed too long."""
+    quota: float = 2.0
+    """The interval of looks at the bytes that users have moved."""
+    quota_store: float = 60.0
+    """The interval in which these are stored."""
     look: float = 1.0
     """The client's interval of looks at its pool, and at the silence of the server."""
     beats: float = 1.4

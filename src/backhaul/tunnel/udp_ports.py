@@ -190,12 +190,13 @@ class UdpListener:
 class UdpUser:
     """The near end of a flow: the user with an address."""
 
-    __slots__ = ("_address", "_expired", "_listener")
+    __slots__ = ("_address", "_expired", "_listener", "counted")
 
     def __init__(self, listener: UdpListener, address: Address) -> None:
         self._listener = listener
         self._address = address
         self._expired = False
+        self.counted = 0  # bytes that quotas have seen
 
     def state(self, flow: Flow, now: float) -> UserState:
         """Return the state of this user, whose flow is ``flow``."""
@@ -222,6 +223,11 @@ class UdpUser:
     def bind_port(self) -> int:
         """The local port."""
         return self._listener.port.mapping.bind_port
+
+    @property
+    def ip(self) -> str:
+        """The address without a port."""
+        return plain_ip(peer_of(self._address))
 
     def expire(self, flow: Flow) -> None:
         """Close the flow because of a limit."""
@@ -254,5 +260,6 @@ class UdpUser:
     def close(self) -> None:
         """End the flow of this user."""
         listener = self._listener
-        listener.dispatcher.limiting.admission.left(self.bind_port, peer_of(self._address))
-        listener.dispatcher.flow_closed(self, listener.flows.pop(self._address))
+        flow = listener.flows.pop(self._address)
+        listener.dispatcher.limiting.left(self, flow.received + flow.sent)
+        listener.dispatcher.flow_closed(self, flow)

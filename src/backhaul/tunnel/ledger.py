@@ -1,0 +1,178 @@
+"""The bytes that users have moved in the present day and month, by limit and source."""
+
+import heapq
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Annotated, Final, NamedTuple, Protocol
+
+import msgspec
+from msgspec import Meta, Struct
+
+from backhaul.config.quantities import zone_of
+from backhaul.errors import UNREADABLE
+
+MAX_FILE: Final = 2 << 20
+"""Bytes of the file; an entry takes less than 200."""
+_MOST: Final = 8192  # entries kept: those with the most bytes
+
+Key = tuple[str, str]
+"""The table of a limit, and a source; all sources together without one."""
+
+
+class Bytes(NamedTuple):
+    """Bytes of a day, and of its month."""
+
+    day: int = 0
+    month: int = 0
+
+    def plus(self, other: "Bytes") -> "Bytes":
+        """Return the sum of both."""
+        return Bytes(self.day + other.day, self.month + other.month)
+
+    def minus(self, other: "Bytes") -> "Bytes":
+        """Return what this has more than the other."""
+        return Bytes(self.day - other.day, self.month - other.month)
+
+
+NOTHING: Final = Bytes()
+
+
+def day_at(now: float, zone: str) -> str:
+    """Return the day of a time in seconds since 1970, such as ``2026-11-26``; it begins with the month."""
+    return datetime.fromtimestamp(now, zone_of(zone)).date().isoformat()
+
+
+def month_of(day: str) -> str:
+    """Return the month of a day."""
+    return day[:7]
+
+
+def _carried_over(used: Bytes, then: str, now: str) -> Bytes:
+    """Return what counts on the day ``now`` of bytes up to the day ``then``."""
+    return Bytes(used.day if then == now else 0, used.month if month_of(then) == month_of(now) else 0)
+
+
+def _turned(entries: Mapping[Key, Bytes], then: str, now: str) -> dict[Key, Bytes]:
+    turned = {key: _carried_over(used, then, now) for key, used in entries.items()}
+    return {key: used for key, used in turned.items() if used != NOTHING}
+
+
+def _largest(entries: dict[Key, Bytes], most: int) -> dict[Key, Bytes]:
+    """Keep the sums of all sources, and of single ones those with the most bytes: a flood of sources moves few."""
+    if len(entries) <= most:
+        return entries
+    return dict(heapq.nlargest(most, entries.items(), key=lambda entry: (not entry[0][1], entry[1].month)))
+
+
+class Store(Protocol):
+    """A file that other processes may change, too."""
+
+    def update(self, change: Callable[[bytes], bytes]) -> None:
+        """Replace the content by that of ``change``; raise OSError."""
+
+
+class Nowhere:
+    """A store that keeps nothing."""
+
+    def update(self, change: Callable[[bytes], bytes]) -> None:
+        """Let the content be empty."""
+        change(b"")
+
+
+NOWHERE: Final = Nowhere()
+
+
+class Ledger:
+    """The bytes by limit and source: those that the store has, and those that it has not yet.
+
+    The number of entries is bounded. The ones with the fewest bytes are forgotten first.
+    """
+
+    def __init__(self, day: str, most: int = _MOST) -> None:
+        self.day = day
+        self._most = most
+        self._stored: dict[Key, Bytes] = {}
+        self._new: dict[Key, Bytes] = {}
+
+    def add(self, key: Key, count: int) -> Bytes:
+        """Count bytes; return all of this key."""
+        self._new[key] = self._new.get(key, NOTHING).plus(Bytes(count, count))
+        if len(self._new) > 2 * self._most:
+            self._new = _largest(self._new, self._most)
+        return self.used(key)
+
+    def used(self, key: Key) -> Bytes:
+        """Return the bytes of this key."""
+        return self._stored.get(key, NOTHING).plus(self._new.get(key, NOTHING))
+
+    def entries(self) -> Iterator[tuple[Key, Bytes]]:
+        """Return all keys with their bytes."""
+        return ((key, self.used(key)) for key in {*self._stored, *self._new})
+
+    def turn(self, day: str) -> bool:
+        """Begin another day, and perhaps another month; return whether it has begun."""
+        if day == self.day:
+            return False
+        self._stored = _turned(self._stored, self.day, day)
+        self._new = _turned(self._new, self.day, day)
+        self.day = day
+        return True
+
+    def draft(self) -> "Draft":
+        """Return what is to be stored."""
+        return Draft(self.day, dict(self._new), self._most)
+
+    def adopt(self, draft: "Draft") -> None:
+        """Use what ``draft`` has stored, with the bytes that other processes have counted."""
+        self._stored = draft.stored
+        rest = {key: used.minus(draft.new.get(key, NOTHING)) for key, used in self._new.items()}
+        self._new = {key: used for key, used in rest.items() if used != NOTHING}
+
+
+class _Entry(Struct, frozen=True, omit_defaults=True):
+    limit: str
+    day: Annotated[int, Meta(ge=0)] = 0
+    month: Annotated[int, Meta(ge=0)] = 0
+    source: str = ""
+
+
+class _Document(Struct, frozen=True):
+    day: str
+    used: tuple[_Entry, ...]
+
+
+class Draft:
+    """Bytes that are about to be stored."""
+
+    def __init__(self, day: str, new: dict[Key, Bytes], most: int) -> None:
+        self.new = new
+        self.stored: dict[Key, Bytes] = {}
+        self.broken = False
+        """True if the old content had no meaning."""
+        self._day = day
+        self._most = most
+
+    def onto(self, old: bytes) -> bytes:
+        """Return the content with these bytes added to those of ``old``; may run in a thread."""
+        entries = self._read(old)
+        for key, used in self.new.items():
+            entries[key] = entries.get(key, NOTHING).plus(used)
+        self.stored = _largest(entries, self._most)
+        return self._written(self.stored)
+
+    def _read(self, old: bytes) -> dict[Key, Bytes]:
+        if not old:
+            return {}
+        try:
+            document = msgspec.json.decode(old, type=_Document)
+        except UNREADABLE:
+            self.broken = True
+            return {}
+        entries = {(one.limit, one.source): Bytes(one.day, one.month) for one in document.used}
+        return _turned(entries, document.day, self._day)
+
+    def _written(self, entries: Mapping[Key, Bytes]) -> bytes:
+        if not entries:
+            return b""
+        used = tuple(_Entry(limit, used.day, used.month, source) for (limit, source), used in entries.items())
+        return msgspec.json.encode(_Document(self._day, used)) + b"\n"

@@ -1,0 +1,247 @@
+"""The bytes that users may move in a day or a month."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, Protocol
+
+from backhaul.addresses import LOCAL
+from backhaul.config.limits import Limits, LimitTables
+from backhaul.config.quantities import UTC
+from backhaul.failures import network_of
+from backhaul.net.log_throttle import LogThrottle
+from backhaul.net.poller import FAULT, reason
+from backhaul.relay.engine import Relay
+from backhaul.relay.outcome import Ending
+
+from .admission import Objection
+from .ledger import Bytes, Draft, Key, Ledger, Store, day_at, month_of
+from .looks import flows, in_slices, streams
+from .news import News
+from .timings import Timings
+
+log = logging.getLogger("backhaul.server")
+
+_NOBODY: Final = ""  # no source
+
+
+class Counted(Protocol):
+    """A user whose bytes are counted."""
+
+    counted: int
+    """Bytes that the quotas have seen."""
+
+    @property
+    def bind_port(self) -> int:
+        """The local port."""
+
+    @property
+    def ip(self) -> str:
+        """The address without a port."""
+
+
+class _Table:
+    """The quotas of one table: of all sources together, and of single ones."""
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self.name = name
+        self.together = Bytes(limits.bytes_per_day, limits.bytes_per_month)
+        self.single = Bytes(limits.bytes_per_day_per_source, limits.bytes_per_month_per_source)
+        self.refuses = limits.quota_action == "refuse"
+
+    def keys(self, ip: str) -> Iterator[Key]:
+        """Return what the bytes of this address count for."""
+        if any(self.together):
+            yield self.name, _NOBODY
+        if any(self.single) and ip != LOCAL:
+            yield self.name, network_of(ip)
+
+    def reached(self, source: str, used: Bytes) -> str:
+        """Return the name of the limit that is used up, or nothing."""
+        most, suffix = (self.single, "_per_source") if source else (self.together, "")
+        if most.month and used.month >= most.month:
+            return f"bytes_per_month{suffix}"
+        return f"bytes_per_day{suffix}" if most.day and used.day >= most.day else ""
+
+
+class Quotas:
+    """Counts bytes, and refuses users beyond the quotas. Without one it does nothing.
+
+    Relays know nothing of it: it looks at the counters of present users now and then, and at those of users who leave.
+    """
+
+    def __init__(
+        self, relay: Relay, timings: Timings, news: News, store: Store, clock: Callable[[], float] = time.time
+    ) -> None:
+        """``clock`` returns seconds since 1970."""
+        self._relay = relay
+        self._timings = timings
+        self._news = news
+        self._store = store
+        self._clock = clock
+        self._zone = UTC
+        self._ledger = Ledger(day_at(clock(), UTC))
+        self._tables: dict[str, _Table] = {}
+        self._common: tuple[_Table, ...] = ()
+        self._ports: dict[int, tuple[_Table, ...]] = {}
+        self._used_up: dict[Key, str] = {}  # the limits that refuse users
+        self._reported: set[tuple[Key, str]] = set()
+        self._throttle = LogThrottle(log)
+        self._complaint = ""
+        self._saving = asyncio.Lock()
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def apply(self, tables: LimitTables) -> None:
+        """Use other quotas, from now on for present users as well."""
+        for _ in self._looks():  # what has moved so far counts for the quotas before
+            pass
+        self._zone = tables.everywhere.quota_time_zone
+        self._common = tuple(_quotas([("limits", tables.everywhere)]))
+        self._ports = {port: (*self._common, *_quotas([(f"limits.{port}", limits)])) for port, limits in tables.ports}
+        before = self._tables
+        self._tables = {table.name: table for several in (self._common, *self._ports.values()) for table in several}
+        if before or self._tables:
+            self._turn()
+            await self._save()  # which reads what earlier processes have counted
+        if self._tables and (not self._task or self._task.done()):
+            self._task = asyncio.ensure_future(self._look_again_and_again())
+        self._judge_all()
+
+    def objection(self, port: int, ip: str) -> Objection | None:
+        """Return why a new user is refused, if so."""
+        if self._used_up:
+            for table in self._of(port):
+                for key in table.keys(ip):
+                    if limit := self._used_up.get(key):
+                        return Objection(limit, table.name)
+        return None
+
+    def count(self, user: Counted, moved: int) -> None:
+        """Count what a user has moved since the last time, of ``moved`` bytes in all."""
+        new, user.counted = moved - user.counted, moved
+        if not new:
+            return
+        for table in self._of(user.bind_port):
+            for key in table.keys(user.ip):
+                self._judge(table, key, self._ledger.add(key, new))
+
+    def used(self, table: str) -> tuple[Bytes, Bytes]:
+        """Return the bytes of all sources together, and the most of a single one."""
+        single = [used for (name, source), used in self._ledger.entries() if name == table and source]
+        most = Bytes(max((one.day for one in single), default=0), max((one.month for one in single), default=0))
+        return self._ledger.used((table, _NOBODY)), most
+
+    def close(self) -> None:
+        """Look at present users no more; those who leave are still counted."""
+        self._stop.set()
+
+    async def finish(self) -> None:
+        """Store all that was counted, at the very end."""
+        self.close()
+        if self._task:
+            await self._task
+            await self._save()
+
+    def _of(self, port: int) -> tuple[_Table, ...]:
+        return self._ports.get(port, self._common)
+
+    async def _look_again_and_again(self) -> None:
+        loop = self._relay.loop
+        stored = loop.time()
+        while await self._pause() and self._tables:
+            await in_slices(self._looks())
+            self._turn()
+            if loop.time() - stored >= self._timings.quota_store:
+                stored = loop.time()
+                await self._save()
+
+    async def _pause(self) -> bool:
+        """Wait for the next look; return False if there is none."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timings.quota):
+                await self._stop.wait()
+        return not self._stop.is_set()
+
+    def _looks(self) -> Iterator[None]:
+        for user, record in streams(self._relay):
+            if self._is_over(record, user.moved):
+                user.end(Ending.LIMIT)
+            yield
+        for flow, owner in flows(self._relay):
+            if self._is_over(owner, flow.received + flow.sent):
+                owner.expire(flow)
+            yield
+
+    def _is_over(self, user: Counted, moved: int) -> bool:
+        try:
+            self.count(user, moved)
+            return self.objection(user.bind_port, user.ip) is not None
+        except Exception as error:  # noqa: BLE001 - the others are looked at nevertheless
+            self._relay.poller.faults.fault(FAULT, error)
+            return False
+
+    def _turn(self) -> None:
+        """Begin another day, if it has come."""
+        before = self._ledger.day
+        if self._ledger.turn(day_at(self._clock(), self._zone)):
+            same_month = month_of(before) == month_of(self._ledger.day)
+            self._reported = {one for one in self._reported if same_month and "month" in one[1]}
+            self._judge_all()
+
+    def _judge_all(self) -> None:
+        self._used_up.clear()
+        for key, used in self._ledger.entries():
+            if table := self._tables.get(key[0]):
+                self._judge(table, key, used)
+
+    def _judge(self, table: _Table, key: Key, used: Bytes) -> None:
+        limit = table.reached(key[1], used)
+        if not limit:
+            return
+        if table.refuses:
+            self._used_up[key] = limit
+        if (key, limit) not in self._reported:
+            self._reported.add((key, limit))
+            self._report(table, key[1], limit)
+
+    def _report(self, table: _Table, source: str, limit: str) -> None:
+        self._news.quota_used(limit, port=table.name.removeprefix("limits").removeprefix("."), user=source)
+        period = "month" if "month" in limit else "day"
+        effect = f"users are refused until the {period} ends ({self._zone})" if table.refuses else "users go on"
+        who = f" by {source}" if source else ""
+        self._throttle.warn((table.name, limit), f"{table.name}.{limit}: used up{who}; {effect}; raise it if need be")
+
+    async def _save(self) -> None:
+        async with self._saving:
+            draft = self._ledger.draft()
+            try:
+                await asyncio.to_thread(self._store.update, draft.onto)
+            except OSError as error:
+                self._complain(
+                    f"{self._store}: {reason(error)}; bytes per day and month are forgotten at the end of this "
+                    "program; correct that, or set STATE_DIRECTORY to another directory"
+                )
+            else:
+                self._adopt(draft)
+
+    def _adopt(self, draft: Draft) -> None:
+        self._complaint = ""
+        self._ledger.adopt(draft)
+        if draft.broken:
+            log.error("%s: not understood and replaced; bytes per day and month count from 0", self._store)
+
+    def _complain(self, problem: str) -> None:
+        """Log a problem with the file, unless it was the last one logged."""
+        if problem != self._complaint:
+            self._complaint = problem
+            log.error("%s", problem)
+
+
+def _quotas(named: Iterable[tuple[str, Limits]]) -> Iterator[_Table]:
+    for name, limits in named:
+        table = _Table(name, limits)
+        if any(table.together) or any(table.single):
+            yield table

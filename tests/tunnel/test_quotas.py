@@ -1,0 +1,223 @@
+"""The bytes that users may move in a day or a month."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from tests.support.clock import Clock
+from tests.support.config import server as read
+from tests.support.datagrams import UdpNet
+from tests.support.net import HOST, echo, free_port, until, until_reset
+from tests.support.tunnel import Net, Tunnel, change
+
+from backhaul.addresses import LOCAL
+from backhaul.config.limits import Limits, LimitTables
+from backhaul.server import Server
+from backhaul.state import Notice, UserEnd
+from backhaul.system.shared_files import SharedFile
+from backhaul.tunnel.admission import Objection
+from backhaul.tunnel.ledger import MAX_FILE, NOWHERE, Bytes, Ledger, day_at
+from backhaul.tunnel.news import News
+from backhaul.tunnel.quotas import Quotas
+from backhaul.tunnel.timings import Timings
+
+FAST = {"quota": 0.01}
+
+
+class User:
+    """A user of port 443."""
+
+    counted, bind_port = 0, 443
+
+    def __init__(self, ip: str) -> None:
+        self.ip = ip
+
+
+def refused(server: Server) -> dict[str, int]:
+    """Return the refused users of all ports by reason."""
+    return {refusal.reason: refusal.count for port in server.state().ports for refusal in port.refusals}
+
+
+async def turned_away(tunnel: Tunnel) -> None:
+    """Connect as a user who is reset, perhaps before the connection is reported."""
+    with pytest.raises(ConnectionResetError):
+        await (await tunnel.user()).receive_some()
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "source"),
+    [
+        ("limits", "bytes_per_day", ""),
+        ("limits.PORT", "bytes_per_month", ""),
+        ("limits.PORT", "bytes_per_day_per_source", HOST),
+    ],
+)
+async def test_users_beyond_a_quota_are_reset_and_refused(
+    net: Net, table: str, key: str, source: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    net.timings = FAST
+    tunnel = await net.tunnel(await net.echo())
+    heard, ends = list[Notice](), list[UserEnd]()
+    tunnel.server.news.listener, port = heard.append, str(tunnel.ports[0])
+    tunnel.server.report_to(ends.append)
+    before = await tunnel.user()
+    await echo(before, b"not counted")
+    await change(tunnel.server, limits=read(f"[server.{table.replace('PORT', port)}]\n{key} = 20").limits)
+    await echo(before, b"counted")
+    present = await tunnel.user()
+    await echo(present, b"abc")
+    await until_reset(present)
+    await turned_away(tunnel)
+    assert refused(tunnel.server) == {"quota": 1}
+    assert heard == [Notice("limit", limit=key, port=port if "PORT" in table else "", user=source)]
+    assert f"{table.replace('PORT', port)}.{key}: used up" in caplog.text
+    assert {end.ending for end in ends} == {"limit"}
+    await change(tunnel.server, limits=LimitTables())
+    await echo(await tunnel.user(), b"after")
+
+
+async def test_a_quota_that_only_logs_reports_once(net: Net) -> None:
+    net.timings = FAST
+    tunnel, heard = await net.tunnel(await net.echo()), list[Notice]()
+    tunnel.server.news.listener = heard.append
+    await change(tunnel.server, limits=LimitTables(Limits(bytes_per_day=1, quota_action="log")))
+    user = await tunnel.user()
+    await echo(user, b"first")
+    await until(lambda: heard)
+    await echo(user, b"second")
+    user.close()
+    await until(lambda: not tunnel.server.state().relay.users)
+    await echo(await tunnel.user(), b"third")
+    assert [notice.limit for notice in heard] == ["bytes_per_day"]
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+async def test_flows_of_datagrams_count(transport: str) -> None:
+    async with UdpNet(transport) as net:
+        net.timings = FAST
+        tunnel = await net.flows(net.udp_echo().port)
+        await change(tunnel.server, limits=LimitTables(Limits(bytes_per_month=12)))
+        user = net.udp(to=tunnel.ports[0])
+        assert await user.ask(b"first") == b"echo:first"
+        await until(lambda: not tunnel.server.state().relay.flows)
+        user.send(b"second")
+        await until(lambda: refused(tunnel.server) == {"quota": 1})
+
+
+async def test_a_restart_forgets_no_bytes(net: Net, tmp_path: Path) -> None:
+    net.store = SharedFile(tmp_path / "new" / "quotas", MAX_FILE)
+    port = await net.echo()
+    tunnel = await net.tunnel(port)
+    limits = LimitTables(Limits(bytes_per_day=10))
+    await change(tunnel.server, limits=limits)
+    await echo(await tunnel.user(), b"bytes")
+    await net.stop(tunnel.server)
+    again = await net.server(tunnel.bind_port, [f"{HOST}:{tunnel.ports[0]}={port}"], limits=limits)
+    await turned_away(tunnel)
+    assert refused(again) == {"quota": 1}
+
+
+@pytest.mark.parametrize("content", [b"broken", b'{"day":"2026-11-26","used":[{"limit":"limits","day":-1}]}'])
+async def test_a_broken_file_is_replaced(
+    net: Net, tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "quotas"
+    path.write_bytes(content)
+    net.store = SharedFile(path, MAX_FILE)
+    tunnel = await net.tunnel(await net.echo())
+    await change(tunnel.server, limits=LimitTables(Limits(bytes_per_day=1000)))
+    await echo(await tunnel.user(), b"bytes")
+    await net.stop(tunnel.server)
+    assert caplog.text.count(f"{path}: not understood and replaced") == 1
+    assert Ledger("").draft().onto(path.read_bytes()) == b""
+    assert b'"day":10' in path.read_bytes()
+
+
+async def test_a_file_that_cannot_be_written_stops_nothing(
+    net: Net, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    (tmp_path / "file").touch()
+    net.timings, net.store = FAST | {"quota_store": 0}, SharedFile(tmp_path / "file" / "quotas", MAX_FILE)
+    tunnel = await net.tunnel(await net.echo())
+    await change(tunnel.server, limits=LimitTables(Limits(bytes_per_day=10)))
+    user = await tunnel.user()
+    await echo(user, b"bytes")
+    await until_reset(user)
+    await turned_away(tunnel)
+    assert [record.getMessage().partition(";")[0] for record in caplog.records] == [f"{net.store}: not a directory"]
+
+
+def test_two_processes_add_to_one_file(tmp_path: Path) -> None:
+    path = SharedFile(tmp_path / "quotas", MAX_FILE)
+    old, new = Ledger("2026-11-26"), Ledger("2026-11-26")
+    for ledger, count in ((old, 1), (new, 2), (old, 4)):
+        ledger.add(("limits", ""), count)
+        draft = ledger.draft()
+        ledger.add(("limits", ""), 8)  # meanwhile
+        path.update(draft.onto)
+        ledger.adopt(draft)
+    assert (old.used(("limits", "")), new.used(("limits", ""))) == (Bytes(23, 23), Bytes(11, 11))
+
+
+def test_days_and_months_end() -> None:
+    ledger = Ledger("2026-11-29")
+    ledger.add(("limits", ""), 1)
+    assert not ledger.turn("2026-11-29")
+    assert ledger.turn("2026-11-30")
+    assert ledger.add(("limits", ""), 2) == (2, 3)
+    stored = ledger.draft().onto(b"")
+    assert ledger.turn("2026-12-01")
+    assert dict(ledger.entries()) == {}
+    assert ledger.draft().onto(stored) == b""
+
+
+@pytest.mark.parametrize(("zone", "day"), [("UTC", "2026-10-31"), ("Asia/Tokyo", "2026-11-01")])
+def test_days_begin_in_the_time_zone(zone: str, day: str) -> None:
+    assert day_at(1793476800.0, zone) == day
+
+
+def test_sources_with_few_bytes_are_forgotten_first() -> None:
+    ledger = Ledger("2026-11-26", most=3)
+    ledger.add(("limits", ""), 1)
+    ledger.add(("limits", "192.0.2.1"), 100)
+    for number in range(100):
+        ledger.add(("limits", f"2001:db8:0:{number:x}::/64"), 2)
+    stored = Ledger("2026-11-26")
+    draft = ledger.draft()
+    kept = draft.onto(b"")
+    assert len(draft.stored) == 3
+    assert {("limits", ""), ("limits", "192.0.2.1")} < set(draft.stored)
+    assert len(list(ledger.entries())) <= 7
+    second = stored.draft()
+    second.onto(kept)
+    assert second.stored == draft.stored
+
+
+async def test_the_next_day_admits_users_again(net: Net) -> None:
+    relay, clock, heard = (await net.server(free_port())).relay, Clock(), list[Notice]()
+    news = News()
+    news.listener = heard.append
+    quotas = Quotas(relay, Timings(quota=0.01), news, NOWHERE, clock)
+    await quotas.apply(LimitTables(Limits(bytes_per_day=10), ((443, Limits(bytes_per_month_per_source=15)),)))
+    first, local = User("2001:db8::1"), User(LOCAL)
+    quotas.count(first, 9)
+    assert not quotas.objection(443, first.ip)
+    quotas.count(local, 1)
+    assert quotas.objection(444, LOCAL) == Objection("bytes_per_day", "limits")
+    clock.now += 86400
+    await until(lambda: not quotas.objection(444, LOCAL))
+    quotas.count(first, 15)
+    assert quotas.objection(443, "2001:db8::2") == Objection("bytes_per_month_per_source", "limits.443")
+    assert not quotas.objection(443, LOCAL)
+    assert quotas.used("limits.443") == ((0, 0), (6, 15))
+    clock.now += 86400
+    await until(lambda: quotas.used("limits.443") == ((0, 0), (0, 15)))
+    assert quotas.objection(443, first.ip)
+    clock.now += 31 * 86400
+    await until(lambda: not quotas.objection(443, first.ip))
+    assert [(notice.limit, notice.user) for notice in heard] == [
+        ("bytes_per_day", ""),
+        ("bytes_per_month_per_source", "2001:db8::/64"),
+    ]
+    await quotas.finish()
