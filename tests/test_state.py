@@ -26,5 +26,16 @@ def test_a_state_holds_numbers_and_few_texts() -> None:
     """A new text is a place where a secret could hide: check that before you add it here."""
     found = set(leaves(types.type_info(State)))
     texts = {name for name, kind in found if kind is types.StrType}
-    assert texts == {"allow_targets", "bind_host", "peer", "problem", "reason", "target", "transport"}
+    assert texts == {
+        "allow_targets",
+        "bind_host",
+        "limit",
+        "peer",
+        "problem",
+        "reason",
+        "table",
+        "target",
+        "transport",
+        "unit",
+    }
     assert {kind for _, kind in found} == {types.StrType, types.BoolType, types.IntType, types.FloatType}

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from backhaul.addresses import address_text, port_name
 from backhaul.monitor.connections import TCP, UDP, Connections, ConnectionStatus
 from backhaul.monitor.events import EventLog
-from backhaul.monitor.status import DRAINING, NO_CLIENT, OTHERS, PortStatus, Status
-from backhaul.state import ClientState, PortState, Selection, ServerState, State, TargetState, UserState
+from backhaul.monitor.status import DRAINING, NO_CLIENT, OTHERS, LimitStatus, PortStatus, Status
+from backhaul.state import ClientState, LimitState, PortState, Selection, ServerState, State, TargetState, UserState
 from backhaul.wire.targets import BadTargetError, parse_target
 
 from . import __version__
@@ -71,6 +71,7 @@ def _server(state: ServerState, events: EventLog, started: float) -> Status:
         ports=tuple(_port(port, _closed(state)) for port in state.ports),
         events=tuple(events.events()),
         version=__version__,
+        limits=tuple(map(_limit, state.limits)),
     )
 
 
@@ -104,6 +105,10 @@ def _closed(state: ServerState) -> str:
     if state.draining:
         return DRAINING
     return NO_CLIENT if state.refusing else ""
+
+
+def _limit(state: LimitState) -> LimitStatus:
+    return LimitStatus(state.table, state.limit, state.unit, state.most, state.used if state.counted else None)
 
 
 def _port(port: PortState, closed: str) -> PortStatus:

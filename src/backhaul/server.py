@@ -24,6 +24,7 @@ from backhaul.tunnel.ledger import NOWHERE, Store
 from backhaul.tunnel.limiting import Limiting
 from backhaul.tunnel.news import News
 from backhaul.tunnel.outcomes import Report
+from backhaul.tunnel.ports import Port
 from backhaul.tunnel.server import ServerTunnel
 from backhaul.tunnel.server_roll import server_roll
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
@@ -111,7 +112,11 @@ class Server:
             unanswered=tunnel.unanswered,
             refusing=tunnel.offline,
             ports=tuple(port.state() for port in tunnel.ports.all.values()),
+            limits=tuple(self._limiting.states(self._ports())),
         )
+
+    def _ports(self) -> Iterator[Port]:
+        return (port for tunnel in self.tunnels.values() for port in tunnel.ports.all.values())
 
     def report_to(self, report: Report | None) -> None:
         """Call ``report`` at the end of each user from now on; None ends that."""

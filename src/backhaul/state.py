@@ -56,6 +56,22 @@ class SessionState(Struct, frozen=True, gc=False):
     """Tunnel connections that wait for a user."""
 
 
+class LimitState(Struct, frozen=True, gc=False):
+    """A limit in force."""
+
+    table: str
+    """The table of the configuration, such as "limits" or "limits.443"."""
+    limit: str
+    """The key in this table."""
+    unit: str
+    """Of the two numbers."""
+    most: int
+    used: int
+    """What is used now, or in the present day or month; of the source with the most, if each source has the limit."""
+    counted: bool
+    """False for a limit of which nothing is used up, such as a timeout."""
+
+
 class RefusalState(Struct, frozen=True, gc=False):
     """The users of a port who were refused for one reason."""
 
@@ -259,6 +275,7 @@ class ServerState(Struct, frozen=True, tag="server", tag_field="side"):
     refusing: bool
     """True if users are refused because no client has been connected for a while."""
     ports: tuple[PortState, ...]
+    limits: tuple[LimitState, ...]
 
 
 class ClientState(Struct, frozen=True, tag="client", tag_field="side"):

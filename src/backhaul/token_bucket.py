@@ -24,6 +24,10 @@ class TokenBucket:
         """Take ``count`` tokens, which may leave a debt."""
         self._tokens = self._refill(now) - count
 
+    def spent(self, now: float) -> float:
+        """Return the tokens that are missing to a full bucket."""
+        return self._burst - self._refill(now)
+
     def wait(self, now: float) -> float:
         """Return the seconds until no debt is left; 0 without one."""
         return max(0.0, -self._refill(now) / self._rate)

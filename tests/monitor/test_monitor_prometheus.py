@@ -10,7 +10,7 @@ from tests.monitor.sample import STARTED, Tunnel, port, times
 
 from backhaul.monitor.exposition import OPEN_METRICS, PROMETHEUS, Form, form_for
 from backhaul.monitor.prometheus import Figures, slices
-from backhaul.monitor.status import Status
+from backhaul.monitor.status import LimitStatus, Status
 from backhaul.state import UserTimesState
 
 needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is missing (package prometheus)")
@@ -175,3 +175,15 @@ def test_promtool_finds_nothing_to_improve() -> None:
     text = render(busy().read(), {443: 30}, times(), times(80, client="berlin"))
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("form", [PROMETHEUS, OPEN_METRICS])
+def test_limits_and_their_use(form: Form) -> None:
+    tunnel = busy()
+    used = LimitStatus("limits.443", "bytes_per_day", "bytes", 100, 7)
+    tunnel.say(limits=(used, LimitStatus("limits", "idle_timeout", "seconds", 60, None)))
+    text = render(tunnel.read(), {}, form=form)
+    assert value(text, "backhaul_limit", table="limits.443", limit="bytes_per_day") == 100
+    assert value(text, "backhaul_limit_used", table="limits.443", limit="bytes_per_day") == 7
+    assert value(text, "backhaul_limit", table="limits", limit="idle_timeout") == 60
+    assert text.count(b"backhaul_limit_used{") == 1

@@ -128,7 +128,7 @@ def test_a_source_has_an_allowance_of_new_users() -> None:
 
 
 def test_many_addresses_cost_no_memory() -> None:
-    clock, sources = Clock(), Sources(RATES, most_resting=10)
+    clock, sources = Clock(), Sources(RATES, most_allowances=10)
     sources.enter("192.0.2.1", clock())
     for number in range(1000):
         sources.enter(f"2001:db8:0:{number:x}::/64", clock())
@@ -160,3 +160,34 @@ async def test_users_of_unix_sockets_have_no_address() -> None:
     assert admission.objection(0, (LOCAL, 0), 3) is None
     await admission.limit(LimitTables(Limits(max_users=3)), [(0, LOCAL)] * 3)
     assert admission.objection(0, (LOCAL, 0), 0) == Objection("max_users", "limits")
+
+
+async def test_limits_in_force_and_their_use(net: Net, tmp_path: Path) -> None:
+    tunnel = await net.tunnel(await net.echo())
+    assert tunnel.server.state().limits == ()
+    path = tmp_path / "deny"
+    path.write_text("192.0.2.0/24\n2001:db8::/32\n")
+    port = tunnel.ports[0]
+    everywhere = Limits(max_users=9, bytes_per_day=1000, rate=8000, deny=("10.0.0.0/8",), deny_file=str(path))
+    single = Limits(max_users_per_source=5, bytes_per_month_per_source=100, new_users_per_second=9)
+    await change(tunnel.server, limits=LimitTables(everywhere, ((port, single), (1, Limits(max_users=1)))))
+    users = [await tunnel.user() for _ in range(2)]
+    for user in users:
+        await echo(user, b"bytes")
+    users.pop().close()
+    await until(lambda: tunnel.server.state().relay.users == 1)
+    limits = {(one.table, one.limit): one for one in tunnel.server.state().limits}
+    own = f"limits.{port}"
+    assert 0 <= limits[own, "new_users_per_second"].used <= 2
+    assert {key: (one.unit, one.most, one.used) for key, one in limits.items() if one.counted} == {
+        ("limits", "max_users"): ("users", 9, 1),
+        ("limits", "bytes_per_day"): ("bytes", 1000, 10),
+        (own, "max_users_per_source"): ("users", 5, 1),
+        (own, "bytes_per_month_per_source"): ("bytes", 100, 10),
+        (own, "new_users_per_second"): ("users/s", 9, limits[own, "new_users_per_second"].used),
+        ("limits.1", "max_users"): ("users", 1, 0),
+    }
+    assert {key: one.most for key, one in limits.items() if not one.counted} == {
+        ("limits", "rate"): 8000,
+        ("limits", "deny"): 3,
+    }

@@ -9,11 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from backhaul.config.messages import few
-from backhaul.monitor.status import CLOSED, Event, PortStatus, Status
+from backhaul.monitor.status import CLOSED, Event, LimitStatus, PortStatus, Status
 from backhaul.system.log import escape
 
 from .programs import ask_programs, complain, label
-from .tables import duration, number, size, table
+from .tables import amount, duration, number, size, table
 
 _COLUMNS: Final = ("open", "total", "refused", "dropped", "from users", "to users")
 _EVENTS: Final = 5  # the last ones: enough to see why a tunnel is down
@@ -64,6 +64,9 @@ def _lines(name: str, status: Status, now: float) -> Iterator[str]:
         yield ""
         yield from _table(status)
         yield from _down(status.ports)
+    if status.limits:
+        yield ""
+        yield from _limits(status.limits)
     if status.events:
         yield ""
         yield from map(_event, status.events[-_EVENTS:])
@@ -100,6 +103,16 @@ def _table(status: Status) -> Iterator[str]:
     names = ("port", "target") if status.side == "server" else ("target",)
     rows = [(*names, *_COLUMNS), *(_row(port)[-len(names) - len(_COLUMNS) :] for port in status.ports)]
     yield from table(rows, frozenset(range(len(names), len(rows[0]))))
+
+
+def _limits(limits: Sequence[LimitStatus]) -> Iterator[str]:
+    rows = [("limit", "most", "used"), *(_limit(limit) for limit in limits)]
+    yield from table(rows, frozenset({1, 2}))
+
+
+def _limit(limit: LimitStatus) -> tuple[str, ...]:
+    used = "" if limit.used is None else f"{amount(limit.used, limit.unit)} ({limit.used * 100 // limit.most} %)"
+    return limit.name, amount(limit.most, limit.unit), used
 
 
 def _row(port: PortStatus) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from typing import Final
 
 _KIB: Final = 1024
 _SIZES: Final = ("B", "KiB", "MiB", "GiB", "TiB")
+_BITS: Final = ("bit", "kbit", "Mbit", "Gbit")
 _UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
@@ -26,6 +27,16 @@ def size(count: float) -> str:
         count /= _KIB
         power += 1
     return f"{count:.2f} {_SIZES[power]}" if power else f"{count:.0f} B"
+
+
+def amount(count: int, unit: str) -> str:
+    """Return a number with its unit; bytes in the largest one, bits in a decimal one."""
+    if unit == "bytes":
+        return size(count)
+    if unit != "bit/s":
+        return f"{count} {unit}"
+    power = next(power for power in (3, 2, 1, 0) if count >= 1000**power or not power)
+    return f"{count / 1000**power:g} {_BITS[power]}/s"
 
 
 def number(count: int, noun: str) -> str:

@@ -1,6 +1,6 @@
 """The tables ``[server.limits]`` and ``[server.limits.PORT]``."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
 from msgspec import Struct
@@ -83,6 +83,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 NO_LIMITS: Final = Limits()
+ALL_PORTS: Final = 0
 
 
 def _settings(limits: Limits) -> str:
@@ -105,13 +106,19 @@ class LimitTables(Struct, frozen=True):
         tables = [_settings(self.everywhere), *(f"{port} = {{{_settings(limits)}}}" for port, limits in self.ports)]
         return f"{{{', '.join(filter(None, tables))}}}"
 
+    def named(self) -> Iterator[tuple[str, Limits, int]]:
+        """Return the tables that set limits, with their names and ports."""
+        if self.everywhere != NO_LIMITS:
+            yield "limits", self.everywhere, ALL_PORTS
+        for port, limits in self.ports:
+            yield f"limits.{port}", limits, port
+
     @property
     def files(self) -> dict[str, str]:
         """The files with networks, by the name of their key."""
-        named = [("limits", self.everywhere), *((f"limits.{port}", limits) for port, limits in self.ports)]
         return {
             f"{table}.{name}": path
-            for table, limits in named
+            for table, limits, _ in self.named()
             for name, path in (("allow_file", limits.allow_file), ("deny_file", limits.deny_file))
             if path
         }

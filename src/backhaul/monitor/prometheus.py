@@ -72,6 +72,8 @@ _PORT: Final = (
     _Family("backhaul_sent_bytes_total", "counter", "Bytes to users.", "sent"),
     _Family("backhaul_dropped_udp_datagrams_total", "counter", "UDP datagrams dropped.", "udp_dropped"),
 )
+_LIMIT: Final = "backhaul_limit"
+_LIMIT_USED: Final = "backhaul_limit_used"
 _REFUSED: Final = "backhaul_refused_users_total"
 _WAITING: Final = "backhaul_user_waiting_seconds"
 _DURATION: Final = "backhaul_connection_duration_seconds"
@@ -101,6 +103,7 @@ def slices(form: Form, figures: Figures) -> Iterator[bytes]:
     yield "".join(_tunnel(form, figures, common)).encode()
     yield "".join(_usage(form, figures.usage, common)).encode()
     yield from (piece.encode() for piece in _ports(form, status, common))
+    yield from (piece.encode() for piece in _limits(form, status, common))
     if status.side == "server":
         yield from (piece.encode() for piece in _times(form, figures.times, common))
     yield form.end()
@@ -143,6 +146,16 @@ def _ports(form: Form, status: Status, common: str) -> Iterator[str]:
         yield form.head("backhaul_port_up", "gauge", "1 while the port takes users, else 0.")
         up = ((f"{common},{_port_labels(port.bind, port.port)}", port.up) for port in status.ports)
         yield from _sliced("backhaul_port_up", up)
+
+
+def _limits(form: Form, status: Status, common: str) -> Iterator[str]:
+    """Return the limits that the configuration sets, so their number is that of its keys."""
+    rows = [(f"{common},{label('table', one.table)},{label('limit', one.limit)}", one) for one in status.limits]
+    if rows:
+        yield form.head(_LIMIT, "gauge", "Limits of users, in bytes, bits a second, seconds or numbers.")
+        yield from _sliced(_LIMIT, ((row, one.most) for row, one in rows))
+        yield form.head(_LIMIT_USED, "gauge", "What is used of them; of the source with the most, if each has one.")
+        yield from _sliced(_LIMIT_USED, ((row, one.used) for row, one in rows if one.used is not None))
 
 
 def _merged(ports: Iterable[PortStatus]) -> Iterable[PortStatus]:

@@ -59,6 +59,26 @@ class PortStatus(Struct, frozen=True, gc=False):
         return port_name(self.bind, self.port)
 
 
+class LimitStatus(Struct, frozen=True, gc=False):
+    """A limit in force."""
+
+    table: str
+    """The table of the configuration: "limits" for all ports, or "limits.443" for one."""
+    limit: str
+    """The key in this table."""
+    unit: str
+    """The unit of both numbers: users, users/s, bytes, bit/s, seconds or networks."""
+    most: int
+    used: int | None
+    """What is used now, or in the present day or month, or None for a limit of which nothing is used up. If each source
+    has the limit it is that of the source with the most."""
+
+    @property
+    def name(self) -> str:
+        """The key with its table."""
+        return f"{self.table}.{self.limit}"
+
+
 class Event(Struct, frozen=True, gc=False):
     """One line of the log."""
 
@@ -106,6 +126,8 @@ class Status(Struct, frozen=True, gc=False):
     events: tuple[Event, ...]
     """The last lines of the log, the newest last."""
     version: str
+    limits: tuple[LimitStatus, ...] = ()
+    """The limits of users that the server's configuration sets."""
 
 
 def traffic(status: Status) -> dict[int, int]:

@@ -1,10 +1,11 @@
 """The admission of users: lists of networks, and limits of users at a time and of new ones."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from backhaul.addresses import LOCAL, plain_ip
-from backhaul.config.limits import NO_LIMITS, Limits, LimitTables
+from backhaul.config.limits import ALL_PORTS, Limits, LimitTables
 from backhaul.failures import network_of
 from backhaul.networks import Networks
 from backhaul.token_bucket import TokenBucket
@@ -80,15 +81,29 @@ class _Table:
         if self._sources:
             self._sources.enter(network_of(ip), now)
 
-    def count(self, ip: str, now: float) -> None:
+    def count(self, ip: str) -> None:
         """Count a user who came before this table."""
         if self._sources:
-            self._sources.count(network_of(ip), now)
+            self._sources.count(network_of(ip))
 
     def leave(self, ip: str) -> None:
         """Count the end of a user."""
         if self._sources:
             self._sources.leave(network_of(ip))
+
+    def used(self, users: int, now: float) -> dict[str, int]:
+        """Return what is used, by limit; ``users`` are those of this table."""
+        return {
+            "max_users": users,
+            "max_users_per_source": self._sources.most if self._sources else 0,
+            "new_users_per_second": math.ceil(self._arrivals.spent(now)) if self._arrivals else 0,
+        }
+
+    def listed(self) -> dict[str, int]:
+        """Return the number of networks in each list."""
+        allowed, denied = self._files[self._limits.allow_file], self._files[self._limits.deny_file]
+        sizes = {"allow": self._allow.size + allowed.size, "deny": self._deny.size + denied.size}
+        return {limit: size for limit, size in sizes.items() if size}
 
     def _listed(self, ip: str) -> str:
         if ip == LOCAL:
@@ -128,8 +143,7 @@ class Admission:
         self._files = files
         self._clock = clock
         self._present = present
-        self._everywhere: list[_Table] = []
-        self._ports: dict[int, _Table] = {}
+        self._tables: dict[int, _Table] = {}  # by port
 
     async def limit(self, tables: LimitTables, users: Iterable[tuple[int, str]]) -> None:
         """Use other limits; ``users`` holds port and address of those who are there.
@@ -137,12 +151,11 @@ class Admission:
         Raises BackhaulError if a file with networks is unusable; the limits stay as they are then.
         """
         await self._files.learn(tables.files)
-        everywhere, now = tables.everywhere, self._clock()
-        self._everywhere = [_Table("limits", everywhere, self._files, now)] if everywhere != NO_LIMITS else []
-        self._ports = {port: _Table(f"limits.{port}", limits, self._files, now) for port, limits in tables.ports}
+        now = self._clock()
+        self._tables = {port: _Table(name, limits, self._files, now) for name, limits, port in tables.named()}
         for port, ip in users:
             for table in self._of(port):
-                table.count(ip, now)
+                table.count(ip)
 
     def objection(self, port: int, address: tuple[Any, ...], users: int) -> Objection | None:
         """Return why a new user of ``port``, which has ``users`` others, is refused; otherwise count the user."""
@@ -151,7 +164,7 @@ class Admission:
             return None
         ip, now = plain_ip(address), self._clock()
         for table in tables:
-            others = self._present() if table in self._everywhere else users
+            others = self._present() if table is self._tables.get(ALL_PORTS) else users
             if objection := table.objection(ip, others, now):
                 return objection
         if objection := self._used_up(port, ip):
@@ -164,14 +177,22 @@ class Admission:
         """Watch the files no more."""
         self._files.close()
 
+    def used(self, port: int, users: int) -> dict[str, int]:
+        """Return what is used of the limits of a port, or of all ports with 0, which has so many users."""
+        return self._tables[port].used(users, self._clock()) if port in self._tables else {}
+
+    def listed(self, port: int) -> dict[str, int]:
+        """Return the number of networks in each list of a port, or of all ports with 0."""
+        return self._tables[port].listed() if port in self._tables else {}
+
     def left(self, port: int, ip: str) -> None:
         """Count the end of a user."""
         for table in self._of(port):
             table.leave(ip)
 
     def _of(self, port: int) -> list[_Table]:
-        single = self._ports.get(port)
-        return [*self._everywhere, single] if single else self._everywhere
+        tables = self._tables
+        return [tables[one] for one in dict.fromkeys((ALL_PORTS, port)) if one in tables] if tables else []
 
 
 def _counts_sources(limits: Limits) -> bool:

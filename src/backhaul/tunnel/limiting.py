@@ -1,16 +1,18 @@
 """All limits of users on the public end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from backhaul.config.limits import LimitTables
+from backhaul.config.limits import ALL_PORTS, LimitTables
 from backhaul.relay.engine import Relay
-from backhaul.state import UserState
+from backhaul.state import LimitState, UserState
 
 from .admission import Admission
 from .expiry import Expiry
 from .ledger import Store
+from .limit_states import table_states
 from .network_files import NetworkFiles
 from .news import News
+from .ports import Port
 from .quotas import Counted, Quotas
 from .rates import RateTable
 from .timings import Timings
@@ -25,14 +27,15 @@ class Limiting:
         ``store`` keeps the bytes of the present day and month.
         """
         self.quotas = Quotas(relay, timings, news, store)
-        self.admission = Admission(
-            NetworkFiles(timings.lists),
-            relay.loop.time,
-            lambda: len(relay.live) + waiting() + len(relay.flows),
-            self.quotas.objection,
-        )
+        self._relay = relay
+        self._waiting = waiting
+        self.admission = Admission(NetworkFiles(timings.lists), relay.loop.time, self._present, self.quotas.objection)
         self.rates = RateTable(relay.loop)
         self._expiry = Expiry(relay, timings.expiry)
+        self._tables = LimitTables()
+
+    def _present(self) -> int:
+        return len(self._relay.live) + self._waiting() + len(self._relay.flows)
 
     async def apply(self, tables: LimitTables, users: Callable[[], Iterator[UserState]]) -> None:
         """Use other limits, also for present users; raise BackhaulError if a file of them is unusable."""
@@ -40,6 +43,15 @@ class Limiting:
         self.rates.apply(tables)
         self._expiry.apply(tables)
         await self.quotas.apply(tables)
+        self._tables = tables
+
+    def states(self, ports: Iterable[Port]) -> Iterator[LimitState]:
+        """Return the limits in force, and what of them is used; ``ports`` are all that there are."""
+        users = {port.mapping.bind_port: port.users for port in ports} | {ALL_PORTS: self._present()}
+        quotas = self.quotas.used()
+        for name, limits, port in self._tables.named():
+            used = self.admission.used(port, users.get(port, 0)) | quotas.get(name, {})
+            yield from table_states(name, limits, used, self.admission.listed(port))
 
     def left(self, user: Counted, moved: int) -> None:
         """Count the end of a user, who has moved so many bytes."""

@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from backhaul.addresses import LOCAL
-from backhaul.config.limits import Limits, LimitTables
+from backhaul.config.limits import ALL_PORTS, Limits, LimitTables
 from backhaul.config.quantities import UTC
 from backhaul.failures import network_of
 from backhaul.net.log_throttle import LogThrottle
@@ -25,6 +25,9 @@ from .timings import Timings
 log = logging.getLogger("backhaul.server")
 
 _NOBODY: Final = ""  # no source
+_DAY, _MONTH = "bytes_per_day", "bytes_per_month"
+_DAY_OF_ONE, _MONTH_OF_ONE = "bytes_per_day_per_source", "bytes_per_month_per_source"
+_LIMITS: Final = (_DAY, _MONTH, _DAY_OF_ONE, _MONTH_OF_ONE)
 
 
 class Counted(Protocol):
@@ -60,10 +63,10 @@ class _Table:
 
     def reached(self, source: str, used: Bytes) -> str:
         """Return the name of the limit that is used up, or nothing."""
-        most, suffix = (self.single, "_per_source") if source else (self.together, "")
+        most, day, month = (self.single, _DAY_OF_ONE, _MONTH_OF_ONE) if source else (self.together, _DAY, _MONTH)
         if most.month and used.month >= most.month:
-            return f"bytes_per_month{suffix}"
-        return f"bytes_per_day{suffix}" if most.day and used.day >= most.day else ""
+            return month
+        return day if most.day and used.day >= most.day else ""
 
 
 class Quotas:
@@ -99,10 +102,10 @@ class Quotas:
         for _ in self._looks():  # what has moved so far counts for the quotas before
             pass
         self._zone = tables.everywhere.quota_time_zone
-        self._common = tuple(_quotas([("limits", tables.everywhere)]))
-        self._ports = {port: (*self._common, *_quotas([(f"limits.{port}", limits)])) for port, limits in tables.ports}
-        before = self._tables
-        self._tables = {table.name: table for several in (self._common, *self._ports.values()) for table in several}
+        before, self._tables = self._tables, {}
+        self._common, self._ports = (), {}
+        for name, limits, port in tables.named():
+            self._add(_Table(name, limits), port)
         if before or self._tables:
             self._turn()
             await self._save()  # which reads what earlier processes have counted
@@ -122,17 +125,20 @@ class Quotas:
     def count(self, user: Counted, moved: int) -> None:
         """Count what a user has moved since the last time, of ``moved`` bytes in all."""
         new, user.counted = moved - user.counted, moved
-        if not new:
+        if not new or not self._tables:
             return
         for table in self._of(user.bind_port):
             for key in table.keys(user.ip):
                 self._judge(table, key, self._ledger.add(key, new))
 
-    def used(self, table: str) -> tuple[Bytes, Bytes]:
-        """Return the bytes of all sources together, and the most of a single one."""
-        single = [used for (name, source), used in self._ledger.entries() if name == table and source]
-        most = Bytes(max((one.day for one in single), default=0), max((one.month for one in single), default=0))
-        return self._ledger.used((table, _NOBODY)), most
+    def used(self) -> dict[str, dict[str, int]]:
+        """Return what is used by table and limit; of the source with the most, if each source has the limit."""
+        found: dict[str, dict[str, int]] = {name: dict.fromkeys(_LIMITS, 0) for name in self._tables}
+        for (name, source), used in self._ledger.entries():
+            if known := found.get(name):
+                day, month = (_DAY_OF_ONE, _MONTH_OF_ONE) if source else (_DAY, _MONTH)
+                known[day], known[month] = max(known[day], used.day), max(known[month], used.month)
+        return found
 
     def close(self) -> None:
         """Look at present users no more; those who leave are still counted."""
@@ -144,6 +150,14 @@ class Quotas:
         if self._task:
             await self._task
             await self._save()
+
+    def _add(self, table: _Table, port: int) -> None:
+        if any(table.together) or any(table.single):
+            self._tables[table.name] = table
+            if port == ALL_PORTS:
+                self._common = (table,)
+            else:
+                self._ports[port] = (*self._common, table)
 
     def _of(self, port: int) -> tuple[_Table, ...]:
         return self._ports.get(port, self._common)
@@ -238,10 +252,3 @@ class Quotas:
         if problem != self._complaint:
             self._complaint = problem
             log.error("%s", problem)
-
-
-def _quotas(named: Iterable[tuple[str, Limits]]) -> Iterator[_Table]:
-    for name, limits in named:
-        table = _Table(name, limits)
-        if any(table.together) or any(table.single):
-            yield table

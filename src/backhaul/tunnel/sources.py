@@ -6,64 +6,75 @@ from typing import Final
 from backhaul.config.limits import Limits
 from backhaul.token_bucket import TokenBucket
 
-_MOST_RESTING: Final = 4096  # sources without users; of most the bucket is full again within a second
+_MOST_ALLOWANCES: Final = 4096  # sources; the bucket of most is full again within a second
 
 
-class _Source:
-    """The users of one source, and the allowance for new ones."""
+class _Allowances:
+    """The allowances of sources for new users; without a rate they have no bounds.
 
-    __slots__ = ("arrivals", "users")
+    They are few, so an attacker with many addresses costs no memory. The source without a new user for longest is
+    forgotten first.
+    """
 
-    def __init__(self, arrivals: TokenBucket) -> None:
-        self.users = 0
-        self.arrivals = arrivals
+    def __init__(self, rate: int, most: int) -> None:
+        self._rate = rate
+        self._most = most
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def has(self, source: str, now: float) -> bool:
+        """Return whether a source may bring another user."""
+        bucket = self._buckets.get(source)
+        return not bucket or bucket.has(now, 1)
+
+    def spend(self, source: str, now: float) -> None:
+        """Count a new user."""
+        if not self._rate:
+            return
+        bucket = self._buckets.pop(source, None) or TokenBucket(self._rate, self._rate, now)
+        bucket.spend(now, 1)
+        self._buckets[source] = bucket
+        if len(self._buckets) > self._most:
+            self._buckets.popitem(last=False)
 
 
 class Sources:
-    """Counts users by source. Sources without users are few, so an attacker with many addresses costs no memory."""
+    """Counts users by source, and the new ones of a second."""
 
-    def __init__(self, limits: Limits, *, most_resting: int = _MOST_RESTING) -> None:
+    def __init__(self, limits: Limits, *, most_allowances: int = _MOST_ALLOWANCES) -> None:
         self._most = limits.max_users_per_source
-        self._rate = limits.new_users_per_second_per_source
-        self._most_resting = most_resting
-        self._active: dict[str, _Source] = {}
-        self._resting: OrderedDict[str, _Source] = OrderedDict()  # the longest without users first
+        self._users: dict[str, int] = {}
+        self._allowances = _Allowances(limits.new_users_per_second_per_source, most_allowances)
 
     @property
     def known(self) -> int:
-        """The number of sources that are remembered."""
-        return len(self._active) + len(self._resting)
+        """The number of entries that are remembered."""
+        return len(self._users) + len(self._allowances)
+
+    @property
+    def most(self) -> int:
+        """The users of the source that has the most."""
+        return max(self._users.values(), default=0)
 
     def objection(self, source: str, now: float) -> str:
         """Return the name of the limit that another user would exceed, or nothing."""
-        known = self._active.get(source) or self._resting.get(source)
-        if not known:
-            return ""
-        if self._most and known.users >= self._most:
+        if self._most and self._users.get(source, 0) >= self._most:
             return "max_users_per_source"
-        return "" if not self._rate or known.arrivals.has(now, 1) else "new_users_per_second_per_source"
+        return "" if self._allowances.has(source, now) else "new_users_per_second_per_source"
 
     def enter(self, source: str, now: float) -> None:
         """Count a new user."""
-        self.count(source, now).arrivals.spend(now, 1)
+        self.count(source)
+        self._allowances.spend(source, now)
 
-    def count(self, source: str, now: float) -> _Source:
+    def count(self, source: str) -> None:
         """Count a user without regard to the time of the arrival."""
-        known = self._active.get(source)
-        if not known:
-            known = self._resting.pop(source, None) or _Source(TokenBucket(self._rate or 1, self._rate or 1, now))
-            self._active[source] = known
-        known.users += 1
-        return known
+        self._users[source] = self._users.get(source, 0) + 1
 
     def leave(self, source: str) -> None:
         """Count the end of a user; one who was not counted has no effect."""
-        known = self._active.get(source)
-        if not known:
-            return
-        known.users -= 1
-        if known.users:
-            return
-        self._resting[source] = self._active.pop(source)
-        if len(self._resting) > self._most_resting:
-            self._resting.popitem(last=False)
+        users = self._users.pop(source, 0) - 1
+        if users > 0:
+            self._users[source] = users
