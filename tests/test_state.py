@@ -30,6 +30,7 @@ def test_a_state_holds_numbers_and_few_texts() -> None:
         "allow_targets",
         "bind_host",
         "limit",
+        "name",
         "peer",
         "problem",
         "reason",

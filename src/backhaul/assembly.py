@@ -5,15 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from backhaul.net.bridge import Bridges
 from backhaul.net.sockets import IDLE_INTERVAL, TUNNEL_IDLE, USED_INTERVAL, SocketOptions
+from backhaul.net.tls import ClientTls
 from backhaul.relay.patience import Patience
 from backhaul.security.psk import pre_shared_key
 from backhaul.system.shared_files import SharedFile
 from backhaul.system.state_directory import state_directory
 from backhaul.system.status_socket import socket_name
-from backhaul.transports.auth import Protection, Security
-from backhaul.transports.settings import GateLimits
+from backhaul.transports.auth import KnownServers, OwnTokens, Protection, Security
+from backhaul.transports.settings import ClientSettings, GateLimits
 from backhaul.tunnel.ledger import MAX_FILE, Store
+from backhaul.tunnel.timings import Timings
 
 from .config import ClientConfig, ServerConfig
 from .wire import smux
@@ -66,6 +69,41 @@ def tunnel_options(config: ServerConfig | ClientConfig) -> SocketOptions:
         sndbuf=config.so_sndbuf,
         mark=config.mark if isinstance(config, ClientConfig) else 0,
         interface=config.bind_interface if isinstance(config, ClientConfig) else "",
+    )
+
+
+def client_settings(
+    config: ClientConfig, host: str, *, known: KnownServers, bridges: Bridges, timings: Timings
+) -> ClientSettings:
+    """Return the settings of a tunnel to ``host``, one of the addresses of ``remote_addr``, or that itself."""
+    remote = config.remote_addr.unscoped
+    return ClientSettings(
+        remote_host=host or config.remote_addr.host,
+        remote_port=remote.port,
+        tokens=OwnTokens(token.reveal() for token in config.accepted),
+        mux=mux_settings(config),
+        protection=protection(config),
+        known=known,
+        host_header=str(remote),
+        edge_ip=config.edge_ip,
+        proxy=config.way,
+        bridges=bridges,
+        path=config.path,
+        tls=_client_tls(config) if config.facts.tls else None,
+        dial_timeout=config.dial_timeout,
+        handshake_timeout=timings.handshake,
+        upgrade_timeout=timings.upgrade,
+        leave=timings.leave,
+        tunnel_options=tunnel_options(config),
+    )
+
+
+def _client_tls(config: ClientConfig) -> ClientTls:
+    return ClientTls(
+        server_name=config.tls_server_name or config.remote_addr.unscoped.host,
+        verify=config.tls_verify,
+        ca=config.tls_ca,
+        fingerprint=config.tls_fingerprint,
     )
 
 

@@ -1,32 +1,28 @@
 """The end behind the firewall, assembled."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterator
 
-from backhaul.config.diff import Change
 from backhaul.net.bridge import Bridges
 from backhaul.net.poller import make_poller
 from backhaul.net.resolver import LookUp, Resolver, look_up
-from backhaul.net.tls import ClientTls
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.state import ClientState, Selection, SessionState, UserState, UserTimesState
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.memory import backlog_limit
-from backhaul.transports.auth import ForgetfulMemory, KnownServers, OwnTokens
-from backhaul.transports.base import ClientTransport
+from backhaul.transports.auth import ForgetfulMemory, KnownServers
 from backhaul.transports.registry import make_client
-from backhaul.transports.settings import ClientSettings
 from backhaul.tunnel.client import ClientTunnel
 from backhaul.tunnel.client_roll import client_roll
+from backhaul.tunnel.destinations import Destinations, together
 from backhaul.tunnel.news import News
 from backhaul.tunnel.target_book import TargetBook
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
-from .assembly import mux_settings, patient, protection, tunnel_options
+from .assembly import client_settings, patient
 from .config import ClientConfig
 from .errors import BackhaulError
 
@@ -61,43 +57,47 @@ class Client:
         self._known = known or ForgetfulMemory()
         self._descriptors = descriptors
         self._timings = timings
-        self.tunnel = self._make_tunnel()
-        self._left: list[ClientTunnel] = []  # replaced by reloads; targets of their users may still be dialled
-        self._roll = client_roll(self.relay, lambda: (*self._left, self.tunnel))
-        self._running: asyncio.Task[None] | None = None
+        self._left: list[ClientTunnel] = []  # whose targets may still be dialled
+        self._servers = Destinations(config, self, self._server_names, timings)
+        self._roll = client_roll(self.relay, self._tunnels, lambda: self.config.transport)
         self.stopping = False
         self.draining = False
 
+    @property
+    def tunnel(self) -> ClientTunnel:
+        """The tunnel to the first server."""
+        return next(self._servers.first.tunnels())
+
     async def start(self) -> None:
         """Begin to connect; an unreachable server is retried and no error."""
-        self._running = asyncio.create_task(self.tunnel.run())
+        self._servers.start()
 
     async def drain(self) -> None:
-        """Leave the server until ``resume``, so that it sends no new users; present ones stay."""
+        """Leave all servers until ``resume``, so that they send no new users; present ones stay."""
         if not self.draining:
             self.draining = True
-            log.info("draining: disconnected from the server, users in flight stay; `backhaul resume` ends that")
-            await self._leave()
+            log.info("draining: disconnected, users in flight stay; `backhaul resume` ends that")
+            await self._servers.stop()
 
     async def resume(self) -> None:
-        """Connect to the server again; raise BackhaulError if the configuration has become unusable."""
+        """Connect again."""
         if self.draining:
-            self._take(self._make_tunnel())
             self.draining = False
-            log.info("no longer draining: connecting to the server")
+            log.info("no longer draining: connecting")
             await self.start()
 
     async def stop(self) -> None:
-        """End in order: tell the server, and give users in flight ``shutdown_timeout`` seconds."""
+        """End in order: tell the servers, and give users in flight ``shutdown_timeout`` seconds."""
         self.stopping = True
-        await self._stop_running()
-        await self.tunnel.settled(min(self._timings.settle, self.config.shutdown_timeout))
+        await self._servers.stop()
+        settle = min(self._timings.settle, self.config.shutdown_timeout)
+        await asyncio.gather(*(tunnel.settled(settle) for tunnel in self._tunnels()))
         await self.relay.drained(self.config.shutdown_timeout)
         self.close()
 
     def close(self) -> None:
         """End at once: users in flight are reset."""
-        for tunnel in (*self._left, self.tunnel):
+        for tunnel in self._tunnels():
             tunnel.close()
         self._server_names.close()
         self._target_names.close()
@@ -106,23 +106,24 @@ class Client:
         self._poller.close()
 
     def session(self) -> SessionState:
-        """Return the state of the tunnel only, which is cheap."""
-        return self.tunnel.session()
+        """Return the state of the tunnels only, which is cheap."""
+        return together([one.session for one in self._servers.states()])
 
     def state(self) -> ClientState:
         """Return the state of this end."""
-        tunnel = self.tunnel
+        servers, tunnels = tuple(self._servers.states()), list(self._tunnels())
         return ClientState(
             transport=self.config.transport,
             stopping=self.stopping,
             draining=self.draining,
-            session=tunnel.session(),
+            session=together([one.session for one in servers]),
             relay=self.relay.state(),
-            pool_size=tunnel.pool_size,
-            dialling=tunnel.dialling,
+            pool_size=self._servers.pool_size,
+            dialling=sum(tunnel.dialling for tunnel in tunnels),
             allow_targets=self.config.allow_targets,
-            targets=tunnel.targets.states(),
-            others=tunnel.targets.others.state(),
+            targets=self._targets.states(),
+            servers=servers,
+            others=self._targets.others.state(),
         )
 
     def users(self) -> Iterator[UserState]:
@@ -137,83 +138,44 @@ class Client:
         """Reset the chosen users, one by one; yield for each user whether it was chosen."""
         return self._roll.close(selection)
 
-    async def reconfigure(self, new: ClientConfig, change: Change) -> None:
-        """Apply ``change``, which leads to ``new``; users in flight stay.
+    async def reconfigure(self, new: ClientConfig) -> None:
+        """Use another configuration; users in flight stay, and servers that are the same in both notice nothing.
 
         Raises BackhaulError if the new configuration is unusable; the old one stays in force then.
         """
         old, self.config = self.config, new
         self.relay.apply(patient(new, self.relay.patience), max_flows=new.udp_max_flows, flow_timeout=new.udp_timeout)
-        if not change.rebuild:
-            self.tunnel.adopt(new)
-            return
         try:
-            tunnel = self._make_tunnel()
+            await self._servers.adopt(new)
         except BackhaulError:
             self.config = old
             raise
-        await self._leave()
-        self._take(tunnel)
-        if not self.draining:
-            await self.start()
 
-    async def _leave(self) -> None:
-        """Disconnect from the server; users on their way still arrive."""
-        await self._stop_running()
-        asyncio.get_running_loop().call_later(self._timings.leave, self.tunnel.close_idle)
-
-    def _take(self, tunnel: ClientTunnel) -> None:
-        self._left = [*(left for left in self._left if left.busy), self.tunnel]
-        tunnel.opened = self.tunnel.opened
-        self.tunnel = tunnel
-
-    async def _stop_running(self) -> None:
-        self.tunnel.stop()
-        if self._running:
-            self._running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._running
-
-    def _make_tunnel(self) -> ClientTunnel:
+    def make(self, config: ClientConfig, host: str = "", name: str = "") -> ClientTunnel:
+        """Return a tunnel to ``host``, or to that of the configuration. Raises BackhaulError."""
+        settings = client_settings(config, host, known=self._known, bridges=self._bridges, timings=self._timings)
         return ClientTunnel(
-            self.config,
+            config,
             self._poller,
-            self._make_transport(),
+            make_client(config.transport, settings, self.relay, self._server_names),
             self._target_names,
             targets=self._targets,
             timings=self._timings,
-            descriptors=self._descriptors(),
+            descriptors=self._descriptors() // len(self.config.doors),
             news=self.news,
+            name=name,
         )
 
-    def _make_transport(self) -> ClientTransport:
-        config, timings = self.config, self._timings
-        settings = ClientSettings(
-            remote_host=config.remote_addr.host,
-            remote_port=config.remote_addr.port,
-            tokens=OwnTokens(token.reveal() for token in config.accepted),
-            mux=mux_settings(config),
-            protection=protection(config),
-            known=self._known,
-            host_header=str(config.remote_addr.unscoped),
-            edge_ip=config.edge_ip,
-            proxy=config.way,
-            bridges=self._bridges,
-            path=config.path,
-            tls=self._tls() if config.facts.tls else None,
-            dial_timeout=config.dial_timeout,
-            handshake_timeout=timings.handshake,
-            upgrade_timeout=timings.upgrade,
-            leave=timings.leave,
-            tunnel_options=tunnel_options(config),
-        )
-        return make_client(config.transport, settings, self.relay, self._server_names)
+    def retire(self, tunnel: ClientTunnel) -> None:
+        """Keep a stopped tunnel as long as users may still arrive."""
+        asyncio.get_running_loop().call_later(self._timings.leave, tunnel.close_idle)
+        self._left = [*(left for left in self._left if left.busy), tunnel]
 
-    def _tls(self) -> ClientTls:
-        config = self.config
-        return ClientTls(
-            server_name=config.tls_server_name or config.remote_addr.unscoped.host,
-            verify=config.tls_verify,
-            ca=config.tls_ca,
-            fingerprint=config.tls_fingerprint,
-        )
+    def changed(self) -> None:
+        """Choose among the servers again."""
+        self._servers.changed()
+
+    def _tunnels(self) -> Iterator[ClientTunnel]:
+        """Return all tunnels; those that were left may still dial targets."""
+        yield from self._left
+        yield from self._servers.tunnels()

@@ -303,7 +303,7 @@ async def _reconfigure(end: Server | Client, new: Config, change: Change) -> Non
         await end.reconfigure(new, change)
     else:
         assert isinstance(new, ClientConfig)  # noqa: S101
-        await end.reconfigure(new, change)
+        await end.reconfigure(new)
 
 
 def _kind_changed(old: Config, new: Config) -> bool:

@@ -72,6 +72,16 @@ class LimitState(Struct, frozen=True, gc=False):
     """False for a limit of which nothing is used up, such as a timeout."""
 
 
+class DestinationState(Struct, frozen=True, gc=False):
+    """A server of a client, or one of its addresses."""
+
+    name: str
+    transport: str
+    in_use: bool
+    """True if the client wants to be connected to it now."""
+    session: SessionState
+
+
 class RefusalState(Struct, frozen=True, gc=False):
     """The users of a port who were refused for one reason."""
 
@@ -220,6 +230,8 @@ class Notice(Struct, frozen=True, omit_defaults=True):
     """The address of the other end."""
     client: str = ""
     """The name of the client."""
+    server: str = ""
+    """The server, on a client that has several."""
     port: str = ""
     """Address and number of the local port."""
     user: str = ""
@@ -294,6 +306,8 @@ class ClientState(Struct, frozen=True, tag="client", tag_field="side"):
     allow_targets: tuple[str, ...]
     """Targets to which it lets users through; none: all but Unix sockets."""
     targets: tuple[TargetState, ...]
+    servers: tuple[DestinationState, ...]
+    """The servers that it may use; their sessions together are ``session``."""
     others: TargetState
     """The targets without an entry of their own, together; without a name."""
 

@@ -9,8 +9,6 @@ from tests.support.forward_proxy import ForwardProxy
 from tests.support.net import HOST, Peer, echo, until
 from tests.support.tunnel import Net, Tunnel, client_config
 
-from backhaul.config.diff import diff
-
 LOGIN = "me:swordfish"
 
 
@@ -30,9 +28,8 @@ async def proxy(
 
 async def reload(tunnel: Tunnel, lines: str) -> None:
     """Reload the client with other lines."""
-    old = tunnel.client.config
     new = client_config(tunnel.net.transport, f"{HOST}:{tunnel.bind_port}", lines)
-    await tunnel.client.reconfigure(new, diff(old, new))
+    await tunnel.client.reconfigure(new)
 
 
 async def in_flight(tunnel: Tunnel) -> Peer:

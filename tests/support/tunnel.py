@@ -87,7 +87,9 @@ def client_config(
     token = "" if "token" in lines else f'token = "{TOKEN}"\n'
     config = parse(f"{text}{token}{LINES[transport].client}\n{lines}\n")
     assert isinstance(config, ClientConfig)
-    return msgspec.structs.replace(config, **(FAST | unchecked))
+    replaced = FAST | unchecked
+    others = tuple(msgspec.structs.replace(other, **replaced) for other in config.others)
+    return msgspec.structs.replace(config, others=others, **replaced)
 
 
 async def change(end: Server | Client, **keys: Any) -> None:  # noqa: ANN401 - any key
@@ -97,7 +99,7 @@ async def change(end: Server | Client, **keys: Any) -> None:  # noqa: ANN401 - a
         await end.reconfigure(server, diff(end.config, server))
     else:
         client = msgspec.structs.replace(end.config, **keys)
-        await end.reconfigure(client, diff(end.config, client))
+        await end.reconfigure(client)
 
 
 @dataclass

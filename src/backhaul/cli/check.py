@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from backhaul.config import PortMapping, Secret, ServerConfig
+from msgspec import Struct
+
+from backhaul.config import ClientConfig, PortMapping, Secret, ServerConfig
 from backhaul.config.keys import Key, keys
 from backhaul.config.messages import show
 from backhaul.config.schema import Config
@@ -21,7 +23,7 @@ def _lines(config: Config) -> Iterator[str]:
         yield "\nports"
         yield from _ports(config.ports)
     else:
-        yield f"client, transport {config.transport}, dials {config.remote_addr}{_via(config.way)}"
+        yield from _servers(config)
     yield "\nkeys"
     yield from (_setting(key, getattr(config, key.name)) for key in keys(type(config)) if key.name != "ports")
     count = "1 token" if len(config.accepted) == 1 else f"{len(config.accepted)} tokens"
@@ -29,6 +31,15 @@ def _lines(config: Config) -> Iterator[str]:
     if config.warnings:
         yield "\nwarnings"
         yield from (f"  {warning}" for warning in config.warnings)
+
+
+def _servers(config: ClientConfig) -> Iterator[str]:
+    first, *others = (f"{door.remote_addr}{_via(door.way)}" for door in config.doors)
+    yield f"client, transport {config.transport}, dials {first}"
+    if others:
+        yield f"\nservers, in mode {config.servers_mode}"
+        yield f"  {first}, transport {config.transport}"
+        yield from (f"  {text}, transport {other.transport}" for text, other in zip(others, config.others, strict=True))
 
 
 def _via(proxy: Proxy | None) -> str:
@@ -93,6 +104,6 @@ def _setting(key: Key, value: object) -> str:
 def _plain(value: object) -> str:
     if not isinstance(value, tuple):
         return str(value)
-    return (
-        f"[{', '.join('***' for _ in value)}]" if any(isinstance(one, Secret) for one in value) else show(list(value))
-    )
+    if any(isinstance(one, Secret | Struct) for one in value):
+        return f"[{', '.join(map(str, value))}]"
+    return show(list(value))

@@ -11,6 +11,9 @@ _MAX_NAME, _MAX_LABEL = 253, 63  # characters of a host name, and between its do
 # Letters of any script (a resolver encodes them), and "_" because container networks use it in names.
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
+EVERY = "all:"
+"""The beginning of a text that stands for every address of a name."""
+
 _SCHEME = re.compile(r"\w+://", re.ASCII)
 
 
@@ -44,6 +47,13 @@ class Address(Struct, frozen=True):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class EveryAddress(Address, frozen=True):
+    """Every address of a name, each a server of its own."""
+
+    def __str__(self) -> str:
+        return f"{EVERY}{super().__str__()}"
+
+
 def parse_bind(text: str) -> Address:
     """Read ``host:port``, ``[v6]:port``, ``:port`` (all interfaces) or ``unix:/path``; raise ValueError otherwise."""
     if names_path(text):
@@ -55,11 +65,20 @@ def parse_bind(text: str) -> Address:
 
 
 def parse_remote(text: str) -> Address:
-    """Read ``host:port``, ``[v6]:port`` or ``:port`` (this machine); raise ValueError with the mistake."""
+    """Read ``host:port``, ``[v6]:port``, ``:port`` (this machine) or ``all:name:port``; raise ValueError otherwise."""
+    if text.startswith(EVERY) and ":" in (rest := text.removeprefix(EVERY)):
+        return _parse_every(rest)
     if scheme := _SCHEME.match(text):
         raise ValueError(f"remove {scheme[0]}")
     host, port = split_host_port(text)
     return Address(parse_host(host or LOOPBACK), parse_port(port))
+
+
+def _parse_every(text: str) -> EveryAddress:
+    name, port = split_host_port(text)
+    if is_ip(parse_host(name)):
+        raise ValueError(f"an address is no name; remove {EVERY}")
+    return EveryAddress(name, parse_port(port))
 
 
 def parse_path(text: str) -> str:

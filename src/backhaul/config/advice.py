@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from ipaddress import ip_address
 from itertools import groupby
 from pathlib import Path
@@ -35,7 +35,7 @@ def warnings(config: Config) -> Iterator[str]:
     yield from _token(config)
     yield from _in_clear(config)
     yield from _page(config)
-    yield from _ineffective(config)
+    yield from _without_effect(config, keys(type(config)))
     yield from _folders(config)
     if config.sniffer:
         yield from _log_file("sniffer_log", config.sniffer_log)
@@ -47,12 +47,22 @@ def warnings(config: Config) -> Iterator[str]:
         yield from _of_a_client(config)
 
 
+def of_another(config: ClientConfig, given: Container[str]) -> Iterator[str]:
+    """Yield a line for each warning about another server of a client; its entry gives the keys ``given``."""
+    if "token" in given or "tokens" in given or "token_file" in given:
+        yield from _token(config)
+    yield from _in_clear(config)
+    yield from _without_effect(config, [key for key in keys(ClientConfig) if key.name in given])
+    yield from _of_a_client(config)
+
+
 def exposure(config: Config, path: str | os.PathLike[str]) -> Iterator[str]:
     """Yield a line for each world-readable file with a secret of this configuration, ``path`` itself included."""
-    if name := _secret_key(config):
+    ends = config.doors if isinstance(config, ClientConfig) else (config,)
+    if name := next(filter(None, map(_secret_key, ends)), ""):
         yield from _exposed(name, os.fspath(path))
-    if config.token_file:
-        yield from _exposed("token_file", config.token_file)
+    for file in dict.fromkeys(end.token_file for end in ends if end.token_file):
+        yield from _exposed("token_file", file)
     if isinstance(config, ServerConfig) and config.facts.tls:
         yield from _exposed("tls_key", config.tls_key)
 
@@ -111,9 +121,9 @@ def _is_loopback(host: str) -> bool:
     return ip_address(host).is_loopback if is_ip(host) else host == "localhost"
 
 
-def _ineffective(config: Config) -> Iterator[str]:
+def _without_effect(config: Config, given: Iterable[Key]) -> Iterator[str]:
     """Yield the keys without effect on this transport, one line for those with the same transports."""
-    idle = [key for key in keys(type(config)) if config.transport not in key.traits.on and _is_set(config, key)]
+    idle = [key for key in given if config.transport not in key.traits.on and _is_set(config, key)]
     for transports, group in groupby(sorted(idle, key=lambda key: key.traits.on), lambda key: key.traits.on):
         names = ", ".join(key.name for key in group)
         yield f"{names}: no effect on transport {config.transport}, only on {', '.join(transports)}; remove it here"
@@ -176,6 +186,8 @@ def _of_a_client(config: ClientConfig) -> Iterator[str]:
         )
     if config.tls_ca and not config.tls_verify and config.facts.tls:
         yield "tls_ca: no effect while the server's certificate is not verified; set tls_verify = true"
+    if config.servers_mode != "order" and not config.servers:
+        yield "servers_mode: no effect without servers; add some, or remove it"
 
 
 def _anyone_may(permission: int, path: str | os.PathLike[str]) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from backhaul.certificates import objection
 from backhaul.networks import read_networks
 
-from .address import Address
+from .address import EVERY, Address, EveryAddress
 from .common import MIN_MSS
 from .ports import overlap
 from .schema import Config, ServerConfig
@@ -33,6 +33,8 @@ def problems(config: Config) -> Iterator[str]:
         yield "proxy: transport udp can't pass a proxy; use another transport, or remove proxy"
     if config.facts.tls and config.tls_ca:
         yield from _unreadable("tls_ca", config.tls_ca)
+    if config.edge_ip and config.facts.http and isinstance(config.remote_addr, EveryAddress):
+        yield f"edge_ip: {config.remote_addr} names all that is dialled; remove edge_ip, or {EVERY}"
 
 
 def unusable(config: Config) -> Iterator[str]:

@@ -6,7 +6,8 @@ from msgspec import Struct
 
 from .keys import keys
 from .ports import PortMapping
-from .schema import Config, ServerConfig, side_of
+from .schema import ClientConfig, Config, ServerConfig, side_of
+from .secret import Secret
 
 _TOKENS: Final = frozenset({"token", "tokens", "token_file"})
 
@@ -43,7 +44,7 @@ def diff(old: Config, new: Config) -> Change:
         key for key in keys(type(new)) if key.name != "ports" and getattr(old, key.name) != getattr(new, key.name)
     ]
     changed = [key.name for key in differing]
-    if old.accepted != new.accepted and not _TOKENS.intersection(changed):
+    if _tokens(old) != _tokens(new) and not _TOKENS.intersection(changed):
         changed.append("token_file")  # the same file, with other tokens
     before, after = _by_bind(old), _by_bind(new)
     return Change(
@@ -56,6 +57,14 @@ def diff(old: Config, new: Config) -> Change:
         restart=tuple(key.name for key in differing if key.traits.restart),
         changed=tuple(changed),
     )
+
+
+def _tokens(config: Config) -> list[tuple[Secret, ...]]:
+    return [config.accepted, *(other.accepted for other in _others(config))]
+
+
+def _others(config: Config) -> tuple[ClientConfig, ...]:
+    return config.others if isinstance(config, ClientConfig) else ()
 
 
 def _ports(config: Config) -> tuple[PortMapping, ...]:

@@ -11,6 +11,7 @@ import msgspec
 from . import advice, checks
 from .address import Address
 from .conversion import read
+from .doors import other_servers, server_warnings, unusable_servers
 from .errors import ConfigError
 from .keys import keys
 from .messages import hint, quoted, show
@@ -49,8 +50,9 @@ def load_usable(path: str | os.PathLike[str]) -> Config:
     This is for the start. A reload may find certificates half renewed; it keeps the old ones then.
     """
     config = load(path)
-    if problems := [f"{os.fspath(path)}: {side_of(config)}.{problem}" for problem in checks.unusable(config)]:
-        raise ConfigError(problems)
+    found = [*checks.unusable(config), *unusable_servers(config)]
+    if found:
+        raise ConfigError(f"{os.fspath(path)}: {side_of(config)}.{problem}" for problem in found)
     return config
 
 
@@ -67,20 +69,22 @@ def parse(text: str, environment: Mapping[str, str] = _NO_ENVIRONMENT) -> Config
     try:
         accepted, source = find_tokens(config, environment)
         config = msgspec.structs.replace(config, accepted=accepted, token_source=source)
-        config = _with_proxy(config, environment)
+        if isinstance(config, ClientConfig):
+            config = _with_ways(config, environment)
     except ConfigError as mistakes:
         problems += (f"{side}.{problem}" for problem in mistakes.problems)
     if problems:
         raise ConfigError(problems)
     strays += (_BOTH_SIDES for _ in others)
-    return _with_warnings(config, (*strays, *_ignored(side, document[side]), *advice.warnings(config)))
+    warnings = (*advice.warnings(config), *server_warnings(config))
+    return _with_warnings(config, (*strays, *_ignored(side, document[side]), *warnings))
 
 
-def _with_proxy(config: Config, environment: Mapping[str, str]) -> Config:
-    if not isinstance(config, ClientConfig):
-        return config
+def _with_ways(config: ClientConfig, environment: Mapping[str, str]) -> Config:
+    """Return the configuration with its proxy, and with its other servers."""
     host, port = config.dialled.host, config.dialled.port
-    return msgspec.structs.replace(config, way=find_proxy(config.proxy, host, port, environment))
+    config = msgspec.structs.replace(config, way=find_proxy(config.proxy, host, port, environment))
+    return msgspec.structs.replace(config, others=other_servers(config, environment))
 
 
 def _with_warnings(config: Config, warnings: tuple[str, ...]) -> Config:

@@ -14,6 +14,7 @@ from .limits import LimitTables, parse_limits
 from .ports import PortMapping, parse_ports
 from .proxy import parse_proxy
 from .secret import Secret
+from .servers import ServerTable, parse_servers
 from .values import parse_access_log, parse_allowed, parse_decoy, parse_fingerprint, parse_interface
 
 MAX_MARK = 2**32 - 1  # a mark has 32 bits
@@ -129,11 +130,23 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
         key(
             "The server's `bind_addr` as seen from here.",
             rebuild=True,
-            form='host:port, such as "example.com:3080"',
+            form='host:port, such as "example.com:3080", or "all:name:port"',
             parse=parse_remote,
             example='"example.com:3080"',
         ),
     ]
+    servers: Annotated[
+        tuple[ServerTable, ...],
+        key(
+            "More servers, each with `addr` in place of `remote_addr`, and keys that differ. See Several servers.",
+            form='a list of tables such as {addr = "b.example:8443", transport = "wssmux"}',
+            parse=parse_servers,
+        ),
+    ] = ()
+    servers_mode: Annotated[
+        Literal["order", "all"],
+        key("The servers in use: the first that works, or all of them. See Several servers."),
+    ] = "order"
     edge_ip: Annotated[
         str,
         key(
@@ -221,6 +234,13 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
     ] = ""
     way: Proxy | None = None
     """The proxy that is dialled, if any; not a key."""
+    others: tuple["ClientConfig", ...] = ()
+    """The configuration of each of ``servers``; not a key."""
+
+    @property
+    def doors(self) -> tuple["ClientConfig", ...]:
+        """The configuration of each server, that of ``remote_addr`` first."""
+        return self, *self.others
 
     @property
     def dialled(self) -> Address:

@@ -52,7 +52,7 @@ class Journey:
         config = self._config
         if config.way:
             return config.way.host, config.way.port, "proxy"
-        key = "remote_addr" if config.dialled == config.remote_addr else "edge_ip"
+        key = "remote_addr" if config.dialled.host == config.remote_addr.host else "edge_ip"
         return config.dialled.host, config.dialled.port, key
 
     async def _beyond(self, place: Place) -> AsyncIterator[Finding]:

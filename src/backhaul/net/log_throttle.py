@@ -29,7 +29,7 @@ class LogThrottle:
 
     def __init__(
         self,
-        logger: logging.Logger,
+        logger: logging.Logger | logging.LoggerAdapter[logging.Logger],
         interval: float = 10.0,
         *,
         clock: Callable[[], float] = time.monotonic,

@@ -19,7 +19,7 @@ class CarrierCheck:
     the next control channel.
     """
 
-    def __init__(self, logger: logging.Logger, grace: float = GRACE) -> None:
+    def __init__(self, logger: logging.Logger | logging.LoggerAdapter[logging.Logger], grace: float = GRACE) -> None:
         self._loop = asyncio.get_running_loop()
         self._log = logger
         self._throttle = LogThrottle(logger)

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
+from typing import Any
 
 from backhaul.config import ClientConfig
 from backhaul.errors import TransportError
@@ -22,6 +23,7 @@ from .news import News
 from .pauses import TURNS, Pauses, Repeats
 from .pool import PoolSize
 from .roll import Row
+from .standing import Standing, View
 from .target_book import TargetBook
 from .timings import Timings
 
@@ -50,11 +52,18 @@ class ClientTunnel:
         timings: Timings,
         descriptors: int,
         news: News,
+        name: str = "",
     ) -> None:
-        """Prepare a tunnel; ``descriptors`` is the limit of open files."""
+        """Prepare a tunnel; ``descriptors`` is the limit of open files.
+
+        ``name`` is the server's if there are several.
+        """
         self._loop = asyncio.get_running_loop()
         self.config = config
         self._news = news
+        self._log = _Named(log, {})
+        self.name = name
+        self.standing = Standing()
         self._transport = transport
         self._arrivals = Arrivals(
             poller,
@@ -72,8 +81,8 @@ class ClientTunnel:
         self._pace = DialPace(transport.open, config.dial_rate)
         self._look = timings.look
         self._liveness = Liveness(timings)
-        self._throttle = LogThrottle(log)
-        self.fit = CarrierCheck(log)  # fed by the transport
+        self._throttle = LogThrottle(self._log)
+        self.fit = CarrierCheck(self._log)  # fed by the transport
         self._pauses = Pauses()
         self._failures, self._turns = Repeats(), Repeats()
         self._lost: asyncio.Future[str] | None = None
@@ -91,6 +100,20 @@ class ClientTunnel:
     def problem(self) -> str:
         """The reason why no user can be carried, as far as this end knows; empty if there is none."""
         return self.fit.problem
+
+    @property
+    def name(self) -> str:
+        """The server's name in the log, and for the choice among several; empty if there is one."""
+        return self._log.server
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._log.server = name
+
+    @property
+    def view(self) -> View:
+        """How well the server is reached."""
+        return self.standing.view(connected=self.connected)
 
     def dialled_for(self) -> Iterator[Row]:
         """Return the users whose targets are being dialled."""
@@ -193,16 +216,17 @@ class ClientTunnel:
 
     async def _once(self) -> float:
         """Connect and keep the control channel until it is lost; return the seconds to wait before the next one."""
-        remote = self.config.remote_addr
+        remote = self.name or self.config.remote_addr
         self._lost = self._loop.create_future()
         try:
             peer = await self._transport.connect()
         except (OSError, TransportError) as error:
             if text := self._failures.worded(f"can't connect to {remote}: {_reason(error)}"):
                 log.error("%s", text)
+            self.standing.failed()
             return self._pauses.failed(self.config.retry_interval)
         log.info("connected to %s (%s), transport %s", remote, peer, self.config.transport)
-        self._news.connected(peer)
+        self._news.connected(peer, server=self.name)
         self.fit.begin()
         if self._transport.protected:
             self.fit.agreed()
@@ -211,6 +235,7 @@ class ClientTunnel:
         self.peer = peer
         self.opened += 1
         begun = self._loop.time()
+        self.standing.connected(begun)
         try:
             reason = await self._keep(self._lost)
         finally:
@@ -218,8 +243,9 @@ class ClientTunnel:
             self.peer = ""
             self._pace.clear()
             self._transport.disconnect()
-        log.warning("control channel lost: %s; reconnecting, users in flight stay", reason)
-        self._news.lost(reason)
+            self.standing.lost(self._loop.time())
+        self._log.warning("control channel lost: %s; reconnecting, users in flight stay", reason)
+        self._news.lost(reason, server=self.name)
         self._failures.forget()
         if reason == _STOPPED:
             return self._pauses.stopped(self.config.retry_interval, self._loop.time() - begun)
@@ -271,8 +297,18 @@ class ClientTunnel:
         if not self._pauses.taking_turns:
             self._turns.forget()
         elif text := self._turns.worded(_TURNS_TEXT):
-            log.warning("%s", text)
+            self._log.warning("%s", text)
         return pause
+
+
+class _Named(logging.LoggerAdapter[logging.Logger]):
+    """Begins each line with the name of the server, if there are several."""
+
+    server = ""
+
+    def process(self, msg: str, kwargs: MutableMapping[str, Any]) -> tuple[str, MutableMapping[str, Any]]:
+        """Return the line with the name."""
+        return (f"{self.server.replace('%', '%%')}: {msg}" if self.server else msg), kwargs
 
 
 def _reason(error: Exception) -> str:

@@ -11,12 +11,12 @@ from .client import ClientTunnel
 from .roll import Roll, Row, joined
 
 
-def client_roll(relay: Relay, tunnels: Callable[[], Iterable[ClientTunnel]]) -> Roll:
-    """Return the roll; ``tunnels`` returns those that dial targets, the present one last."""
+def client_roll(relay: Relay, tunnels: Callable[[], Iterable[ClientTunnel]], transport: Callable[[], str]) -> Roll:
+    """Return the roll; ``tunnels`` returns those that dial targets, ``transport`` the one of UDP flows."""
     return Roll(
         functools.partial(_dialling, tunnels),
         functools.partial(joined, relay),
-        functools.partial(_flows, relay, tunnels),
+        functools.partial(_flows, relay, transport),
     )
 
 
@@ -25,9 +25,8 @@ def _dialling(tunnels: Callable[[], Iterable[ClientTunnel]]) -> Iterator[Row]:
         yield from tunnel.dialled_for()
 
 
-def _flows(relay: Relay, tunnels: Callable[[], Iterable[ClientTunnel]]) -> Iterator[Row]:
+def _flows(relay: Relay, transport: Callable[[], str]) -> Iterator[Row]:
     loop = asyncio.get_running_loop()
-    *_, tunnel = tunnels()
     for flow in list(relay.flows):
         if not flow.closed:
             progress = flow.progress()
@@ -36,7 +35,7 @@ def _flows(relay: Relay, tunnels: Callable[[], Iterable[ClientTunnel]]) -> Itera
                 datagrams=True,
                 age=loop.time() - flow.since,
                 target=flow.target,
-                transport=tunnel.config.transport,
+                transport=transport(),
                 stream=progress.stream,
                 phase=progress.phase,
                 received=progress.received,

@@ -21,13 +21,13 @@ class News:
         self._clock = clock
         self._reported: dict[tuple[str, str], float] = {}  # limits, no more than are configured
 
-    def connected(self, peer: str, client: str = "") -> None:
-        """Report that the other end is connected; the server knows the name of the client."""
-        self.listener(Notice("connected", peer=peer, client=client))
+    def connected(self, peer: str, client: str = "", server: str = "") -> None:
+        """Report that the other end is connected; the server knows the name of the client, and a client its own."""
+        self.listener(Notice("connected", peer=peer, client=client, server=server))
 
-    def lost(self, reason: str) -> None:
+    def lost(self, reason: str, server: str = "") -> None:
         """Report that the control channel is lost."""
-        self.listener(Notice("lost", reason=reason))
+        self.listener(Notice("lost", reason=reason, server=server))
 
     def port_down(self, port: str, reason: str) -> None:
         """Report a port that can't be opened."""

@@ -45,6 +45,10 @@ class Timings:
     """The shortest silence for that, because a busy machine may send late."""
     silence_unasked: float = 300.0
     """The same for a server that can't be asked for a sign of life: an administrator may have set any heartbeat."""
+    names: float = 30.0
+    """The interval of look-ups of a name that stands for all of its addresses."""
+    stable: float = 60.0
+    """The time for which an earlier server stays connected before the client leaves those after it."""
     settle: float = 1.0
     """The time at a stop for the server to close its idle connections: a round trip and some."""
     leave: float = 3.0

@@ -1,0 +1,190 @@
+"""All servers of a client, and which of them are in use."""
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from backhaul.config import ClientConfig
+from backhaul.config.address import EveryAddress
+from backhaul.config.diff import diff
+from backhaul.net.resolver import Resolver
+from backhaul.state import DestinationState, SessionState
+
+from .choice import Choice, InOrder, Together
+from .client import ClientTunnel
+from .destination import Destination, EveryServer, SingleServer, Tunnels
+from .timings import Timings
+
+log = logging.getLogger("backhaul.client")
+
+_LOOK: Final = 1.0  # seconds between looks at servers, for what becomes due without an event
+
+
+class Destinations:
+    """The servers of a configuration; those that the mode wants are connected."""
+
+    def __init__(self, config: ClientConfig, tunnels: Tunnels, resolver: Resolver, timings: Timings) -> None:
+        """Raise BackhaulError if the configuration is unusable."""
+        self._tunnels = tunnels
+        self._resolver = resolver
+        self._timings = timings
+        self._changed = asyncio.Event()
+        self._all = [self._make(each, name) for each, name in _named(config)]
+        self._choice = self._make_choice(config)
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def first(self) -> Destination:
+        """The server of ``remote_addr``."""
+        return self._all[0]
+
+    def tunnels(self) -> Iterator[ClientTunnel]:
+        """Return the tunnels to all servers."""
+        for one in self._all:
+            yield from one.tunnels()
+
+    @property
+    def pool_size(self) -> int:
+        """The number of idle tunnel connections to keep now, of all servers in use."""
+        return sum(tunnel.pool_size for one in self._all if one.in_use for tunnel in one.tunnels())
+
+    def states(self) -> Iterator[DestinationState]:
+        """Return the state of each server."""
+        for one in self._all:
+            yield from _states(one)
+
+    def changed(self) -> None:
+        """Choose again, because a server was reached or lost, or not reached."""
+        self._changed.set()
+
+    def start(self) -> None:
+        """Connect to the servers that are wanted."""
+        self._running = asyncio.create_task(self._keep_choosing())
+
+    async def stop(self) -> None:
+        """Say goodbye to all servers; users in flight stay."""
+        await self._stop_choosing()
+        for one in self._all:
+            await one.stop()
+
+    async def adopt(self, config: ClientConfig) -> None:
+        """Use another configuration, which touches only those servers that differ.
+
+        Raises BackhaulError if it is unusable; nothing has changed then.
+        """
+        present, following = list(self._all), []
+        for each, name in _named(config):
+            same = next((one for one in present if not diff(one.config, each).rebuild), None)
+            if same:
+                present.remove(same)
+            following.append((same or self._make(each, name), each, name))
+        running = self._running
+        await self._stop_choosing()
+        for one, each, name in following:
+            one.adopt(each, name)
+        _carry_on(self._all[0], following[0][0])
+        self._all = [one for one, _, _ in following]
+        self._choice = self._make_choice(config)
+        for one in present:
+            await self._leave(one)
+        if running:
+            self.start()
+
+    def _make(self, config: ClientConfig, name: str) -> Destination:
+        if isinstance(config.remote_addr, EveryAddress):
+            return EveryServer(self._tunnels, config, self._resolver, self._timings.names)
+        return SingleServer(self._tunnels, config, name)
+
+    def _make_choice(self, config: ClientConfig) -> Choice:
+        if config.servers_mode == "all":
+            return Together()
+        last = max((place for place, one in enumerate(self._all) if one.in_use), default=0)
+        return InOrder(stable=self._timings.stable, last=last)
+
+    async def _keep_choosing(self) -> None:
+        while True:
+            try:
+                await self._choose()
+            except Exception:
+                log.exception("internal error; the servers in use stay as they are")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK if len(self._all) > 1 else None):
+                    await self._changed.wait()
+            self._changed.clear()
+
+    async def _choose(self) -> None:
+        views = [one.view for one in self._all]
+        wanted = self._choice.choose(views, asyncio.get_running_loop().time())
+        for place in wanted:
+            self._begin(self._all[place])
+        for place, one in enumerate(self._all):
+            if place not in wanted:
+                await self._end(one)
+
+    def _begin(self, one: Destination) -> None:
+        if not one.in_use and any(other.in_use for other in self._all):
+            log.info("%s: dialled too", one.name)
+        one.start()
+
+    async def _end(self, one: Destination) -> None:
+        if one.in_use:
+            log.info("%s: left, because an earlier server is connected; users in flight stay", one.name)
+            await one.stop()
+
+    async def _stop_choosing(self) -> None:
+        if running := self._running:
+            self._running = None
+            running.cancel()
+            await asyncio.wait([running])
+
+    async def _leave(self, one: Destination) -> None:
+        left = list(one.tunnels())
+        await one.stop()
+        for tunnel in left:
+            self._tunnels.retire(tunnel)
+
+
+def together(sessions: Sequence[SessionState]) -> SessionState:
+    """Return the state of several tunnels as one."""
+    if len(sessions) == 1:
+        return sessions[0]
+    connected = any(one.connected for one in sessions)
+    problems = [one.problem for one in sessions if one.problem and not connected]
+    return SessionState(
+        connected=connected,
+        peer=", ".join(one.peer for one in sessions if one.peer),
+        problem=next(iter(problems), ""),
+        opened=sum(one.opened for one in sessions),
+        rtt=0,
+        idle=sum(one.idle for one in sessions),
+    )
+
+
+def _named(config: ClientConfig) -> Iterator[tuple[ClientConfig, str]]:
+    """Yield the configuration of each server, and its name; a single one needs none."""
+    if not config.others:
+        yield config, ""
+        return
+    names: Counter[str] = Counter()
+    for each in config.doors:
+        edge = f" via {each.edge_ip}" if each.dialled.host == each.edge_ip else ""
+        name = f"{each.remote_addr}{edge}"
+        names[name] += 1
+        yield each, name if names[name] == 1 else f"{name} ({names[name]})"
+
+
+def _carry_on(old: Destination, new: Destination) -> None:
+    """Count the control channels of a replaced server with those of its successor."""
+    for before, after in zip(old.tunnels(), new.tunnels(), strict=False):
+        after.opened = before.opened
+
+
+def _states(one: Destination) -> Iterator[DestinationState]:
+    for tunnel in one.tunnels():
+        yield DestinationState(tunnel.name or one.name, one.config.transport, one.in_use, tunnel.session())
+    if one.problem:
+        nothing = SessionState(connected=False, peer="", problem=one.problem, opened=0, rtt=0, idle=0)
+        yield DestinationState(one.name, one.config.transport, one.in_use, nothing)
