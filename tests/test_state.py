@@ -29,6 +29,7 @@ def test_a_state_holds_numbers_and_few_texts() -> None:
     assert texts == {
         "allow_targets",
         "bind_host",
+        "failure",
         "limit",
         "name",
         "peer",

@@ -71,6 +71,7 @@ def _server(state: ServerState, events: EventLog, started: float) -> Status:
         ports=tuple(_port(port, _closed(state)) for port in state.ports),
         events=tuple(events.events()),
         version=__version__,
+        waiting=state.waiting,
         limits=tuple(map(_limit, state.limits)),
     )
 
@@ -129,6 +130,9 @@ def _port(port: PortState, closed: str) -> PortStatus:
         udp_dropped=port.datagrams_dropped,
         up=not problem,
         problem=problem,
+        reached=port.health.reached,
+        failed=port.health.failed,
+        failure=port.health.failure,
     )
 
 
@@ -159,4 +163,7 @@ def _target(state: TargetState, name: str) -> PortStatus:
         udp_dropped=0,
         up=True,
         problem="",
+        reached=state.health.reached,
+        failed=state.health.failed,
+        failure=state.health.failure,
     )

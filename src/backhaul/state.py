@@ -90,6 +90,18 @@ class RefusalState(Struct, frozen=True, gc=False):
     count: int
 
 
+class HealthState(Struct, frozen=True, gc=False):
+    """The health of a target, as its users show it."""
+
+    reached: float
+    """The last success in seconds since 1970; 0 without one. On the server a user has left after an
+    answer, on the client the target was dialled."""
+    failed: float
+    """The last failure, likewise."""
+    failure: str
+    """The reason of that."""
+
+
 class PortState(Struct, frozen=True, gc=False):
     """A local port of the server; counters start at 0 with the port."""
 
@@ -111,6 +123,7 @@ class PortState(Struct, frozen=True, gc=False):
     """Users closed because no carrier was found in time."""
     target_refused: int
     """Users whose target reset the connection before it had sent a byte."""
+    health: HealthState
     received: int
     """Bytes from users."""
     sent: int
@@ -156,6 +169,7 @@ class TargetState(Struct, frozen=True, gc=False):
     """Users whom the client did not let through to it."""
     dropped: int
     """Users for whom the target could not be reached."""
+    health: HealthState
     received: int
     """Bytes from users."""
     sent: int

@@ -328,3 +328,13 @@ def test_limits_are_shown_with_their_use() -> None:
         ["limits.443.max_users", "9", "users", "3 users (33 %)"],
         ["limits.443.rate", "2.5", "Mbit/s"],
     ]
+
+
+def test_a_target_that_fails_is_shown() -> None:
+    good = replace(port(80), reached=STARTED - 5, failed=STARTED - 6, failure="timed out")
+    bad = replace(port(443), failed=STARTED - 60, failure="connection refused")
+    text = render("server", sample(ports=(good, bad, replace(bad, target="x:1", reached=STARTED - 90))), STARTED)
+    assert [line for line in text.splitlines() if line.startswith("  target ")] == [
+        "  target 127.0.0.1:80: failed 1 min 0 s ago: connection refused; no success so far",
+        "  target x:1: failed 1 min 0 s ago: connection refused; last success 1 min 30 s ago",
+    ]

@@ -64,6 +64,7 @@ def _lines(name: str, status: Status, now: float) -> Iterator[str]:
         yield ""
         yield from _table(status)
         yield from _down(status.ports)
+        yield from _failing(status.ports, now)
     if status.limits:
         yield ""
         yield from _limits(status.limits)
@@ -86,6 +87,15 @@ def _down(ports: Sequence[PortStatus]) -> Iterator[str]:
     yield from (f"  {port.name}: port down: {port.problem}" for port in ports if port.problem not in {"", *CLOSED})
     closed = Counter(port.problem for port in ports if port.problem in CLOSED)
     yield from (f"  {number(count, 'port')} closed: {why}" for why, count in closed.items())
+
+
+def _failing(ports: Sequence[PortStatus], now: float) -> Iterator[str]:
+    yield from (
+        f"  target {port.target}: failed {duration(now - port.failed)} ago: {port.failure}; "
+        + (f"last success {duration(now - port.reached)} ago" if port.reached else "no success so far")
+        for port in ports
+        if port.fails
+    )
 
 
 def _facts(status: Status) -> Iterator[str]:

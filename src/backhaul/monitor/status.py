@@ -52,6 +52,18 @@ class PortStatus(Struct, frozen=True, gc=False):
     """True if the port accepts users; always true on the client."""
     problem: str
     """The reason why it accepts none; empty while it is up."""
+    reached: float = 0.0
+    """The last success of the target in seconds since 1970; 0 without one. On the server a user has left after an
+    answer, on the client the target was dialled."""
+    failed: float = 0.0
+    """Its last failure, likewise."""
+    failure: str = ""
+    """The reason of that failure."""
+
+    @property
+    def fails(self) -> bool:
+        """True if the last user did not reach the target."""
+        return self.failed > self.reached
 
     @property
     def name(self) -> str:
@@ -126,6 +138,8 @@ class Status(Struct, frozen=True, gc=False):
     events: tuple[Event, ...]
     """The last lines of the log, the newest last."""
     version: str
+    waiting: int = 0
+    """Users without a tunnel connection, as seen by the server; 0 on the client."""
     limits: tuple[LimitStatus, ...] = ()
     """The limits of users that the server's configuration sets."""
 

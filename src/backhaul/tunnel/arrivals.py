@@ -138,7 +138,7 @@ class Arrivals:
         text = reason(error)
         if self._throttle.warn((target, text), f"target {arrival.target}: cannot be reached: {text}"):
             self._refused(arrival.target, f"cannot be reached: {text}")
-        self._book[arrival.target].dropped += 1
+        self._book[arrival.target].user_failed(text)
         arrival.refuse(reset=error.errno in _RESETS)
 
     def _join(self, user: "ArrivedUser", arrival: Arrival, sock: socket.socket) -> None:

@@ -94,6 +94,7 @@ class Outcomes:
         if self.report:
             self.report(user.end(outcome, seconds))
         if outcome.sent:
+            user.port.health.succeed()
             self._answered(user.since)
             self._recent.append(False)
         else:
@@ -106,6 +107,7 @@ class Outcomes:
         """Count a user who received no bytes."""
         if outcome.ending is Ending.RESET_BY_TARGET:
             user.port.target_refused += 1
+            user.port.health.fail("connection reset before an answer")
         elif outcome.ending in _NO_EVIDENCE:
             return
         unanswered = self._is_unanswered(outcome, seconds)

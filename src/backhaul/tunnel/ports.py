@@ -20,6 +20,7 @@ from backhaul.state import PortState, RefusalState, UserTimesState
 from .histogram import UserTimes
 from .news import News
 from .retries import Retries
+from .target_health import TargetHealth
 from .timings import Timings
 
 log = logging.getLogger("backhaul.server")
@@ -32,6 +33,7 @@ class Port:
         "_acceptor",
         "_datagrams",
         "dropped",
+        "health",
         "label",
         "mapping",
         "open",
@@ -56,6 +58,7 @@ class Port:
         self.refused_by: dict[str, int] = {}  # the same by reason
         self.dropped = 0  # users closed because no carrier was free in time
         self.target_refused = 0  # users whose target reset the connection before it sent a byte
+        self.health = TargetHealth()
         self.times: dict[str, UserTimes] = {}  # by the name of the client
         self.udp = Counters()  # for UDP users
         self._acceptor: Acceptor | None = None
@@ -89,6 +92,7 @@ class Port:
             refusals=tuple(RefusalState(why, count) for why, count in self.refused_by.items()),
             dropped=self.dropped,
             target_refused=self.target_refused,
+            health=self.health.state(),
             received=self.traffic.received.bytes,
             sent=self.traffic.sent.bytes,
             flows=self.udp.flows,

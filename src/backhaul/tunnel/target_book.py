@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.state import TargetState
 
+from .target_health import TargetHealth
+
 _LOOKED_AT = 16  # targets checked for a replaceable one, the longest unused first
 
 
 class TargetCounters:
     """The counters of one target's users."""
 
-    __slots__ = ("dropped", "flows", "open", "refused", "target", "total", "traffic")
+    __slots__ = ("dropped", "flows", "health", "open", "refused", "target", "total", "traffic")
 
     def __init__(self, target: str) -> None:
         self.target = target  # empty for the targets without an entry of their own
@@ -22,6 +24,7 @@ class TargetCounters:
         self.total = 0  # users since the start, without UDP users
         self.dropped = 0  # users whose target could not be reached
         self.refused = 0  # users refused before the target was dialled
+        self.health = TargetHealth()
 
     @property
     def in_use(self) -> bool:
@@ -36,6 +39,7 @@ class TargetCounters:
             total=self.total,
             refused=self.refused,
             dropped=self.dropped,
+            health=self.health.state(),
             received=self.traffic.received.bytes,
             sent=self.traffic.sent.bytes,
             flows=self.flows,
@@ -45,6 +49,12 @@ class TargetCounters:
         """Count a user connected to the target."""
         self.total += 1
         self.open += 1
+        self.health.succeed()
+
+    def user_failed(self, why: str) -> None:
+        """Count a user for whom the target could not be reached."""
+        self.dropped += 1
+        self.health.fail(why)
 
     def user_closed(self) -> None:
         """Count the end of a user."""
