@@ -6,8 +6,18 @@ from collections.abc import Callable, Iterator
 from backhaul.addresses import address_text, port_name
 from backhaul.monitor.connections import TCP, UDP, Connections, ConnectionStatus
 from backhaul.monitor.events import EventLog
-from backhaul.monitor.status import DRAINING, NO_CLIENT, OTHERS, LimitStatus, PortStatus, Status
-from backhaul.state import ClientState, LimitState, PortState, Selection, ServerState, State, TargetState, UserState
+from backhaul.monitor.status import DRAINING, NO_CLIENT, OTHERS, LimitStatus, PortStatus, ServerStatus, Status
+from backhaul.state import (
+    ClientState,
+    DestinationState,
+    LimitState,
+    PortState,
+    Selection,
+    ServerState,
+    State,
+    TargetState,
+    UserState,
+)
 from backhaul.wire.targets import BadTargetError, parse_target
 
 from . import __version__
@@ -97,6 +107,7 @@ def _client(state: ClientState, events: EventLog, started: float) -> Status:
         started=started,
         ports=tuple(_targets(state)),
         events=tuple(events.events()),
+        servers=tuple(map(_destination, state.servers)) if len(state.servers) > 1 else (),
         version=__version__,
     )
 
@@ -110,6 +121,18 @@ def _closed(state: ServerState) -> str:
 
 def _limit(state: LimitState) -> LimitStatus:
     return LimitStatus(state.table, state.limit, state.unit, state.most, state.used if state.counted else None)
+
+
+def _destination(server: DestinationState) -> ServerStatus:
+    return ServerStatus(
+        name=server.name,
+        transport=server.transport,
+        in_use=server.in_use,
+        connected=server.session.connected,
+        peer=server.session.peer,
+        problem=server.session.problem,
+        reconnects=max(0, server.session.opened - 1),
+    )
 
 
 def _port(port: PortState, closed: str) -> PortStatus:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.monitor.sample import STARTED, Tunnel, port
+from tests.monitor.sample import STARTED, Tunnel, port, server_status
 from tests.support.documents import documents
 from tests.support.net import HOST, free_port
 from tests.support.program import Program
@@ -338,3 +338,13 @@ def test_a_target_that_fails_is_shown() -> None:
         "  target 127.0.0.1:80: failed 1 min 0 s ago: connection refused; no success so far",
         "  target x:1: failed 1 min 0 s ago: connection refused; last success 1 min 30 s ago",
     ]
+
+
+def test_several_servers_of_a_client_are_shown() -> None:
+    connected = server_status("a.example:1")
+    servers = (connected, server_status("b.example:2", peer="", in_use=False), server_status("c.example:3", peer=""))
+    text = render("x", sample(side="client", servers=servers), STARTED)
+    assert "  server       transport  state\n" in text
+    assert "  a.example:1  wssmux     connected to 192.0.2.9\n" in text
+    assert "  b.example:2  wssmux     not in use\n" in text
+    assert "  c.example:3  wssmux     NOT CONNECTED\n" in text

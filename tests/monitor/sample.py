@@ -5,7 +5,7 @@ import time
 from msgspec.structs import replace
 
 from backhaul.monitor.settings import Settings
-from backhaul.monitor.status import Event, PortStatus, Status
+from backhaul.monitor.status import Event, PortStatus, ServerStatus, Status
 from backhaul.state import HistogramState, UserTimesState
 
 STARTED = 1_700_000_000.0
@@ -45,6 +45,11 @@ def times(port: int = 443, client: str = "", bind: str = "") -> UserTimesState:
     """Return two histograms, of eight users who had a carrier and three who have left."""
     waiting = HistogramState((0.1, 1.0), (5, 2, 1), 0.25)
     return UserTimesState(bind, port, client, waiting, HistogramState((10.0,), (1, 2), 30.0))
+
+
+def server_status(name: str, *, peer: str = "192.0.2.9", in_use: bool = True) -> ServerStatus:
+    """Return one of the servers of a client, connected if it has a ``peer``."""
+    return ServerStatus(name, "wssmux", in_use=in_use, connected=bool(peer), peer=peer, problem="", reconnects=4)
 
 
 class Tunnel:

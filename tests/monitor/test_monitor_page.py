@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace
 from tests.monitor.browser import HOSTILE, Browser, Host, needs_browser, webdriver
-from tests.monitor.sample import port
+from tests.monitor.sample import port, server_status
 
 from backhaul.monitor.status import Event
 
@@ -70,6 +70,16 @@ def test_a_port_that_is_down_shows_the_reason(browser: Browser, host: Host) -> N
     browser.look(host)
     assert browser.text("#state") == "can't listen on 192.0.2.1:3080"
     assert browser.text("#ports th").endswith("down: address already in use")
+
+
+def test_the_servers_of_a_client_show_their_states(browser: Browser, host: Host) -> None:
+    servers = (server_status("a.example:1"), server_status("b.example:2", peer="", in_use=False))
+    host.tunnel.say(side="client", servers=servers)
+    browser.look(host)
+    facts = browser.text("#facts").split("\n")
+    shown = dict(zip(facts[::2], facts[1::2], strict=True))
+    assert shown["a.example:1"] == "wssmux, connected"
+    assert shown["b.example:2"] == "not in use"
 
 
 def test_a_unix_socket_has_a_path_for_a_port(browser: Browser, host: Host) -> None:

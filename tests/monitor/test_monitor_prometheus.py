@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.openmetrics import parser as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
-from tests.monitor.sample import STARTED, Tunnel, port, times
+from tests.monitor.sample import STARTED, Tunnel, port, server_status, times
 
 from backhaul.monitor.exposition import OPEN_METRICS, PROMETHEUS, Form, form_for
 from backhaul.monitor.prometheus import Figures, slices
@@ -187,3 +187,14 @@ def test_limits_and_their_use(form: Form) -> None:
     assert value(text, "backhaul_limit_used", table="limits.443", limit="bytes_per_day") == 7
     assert value(text, "backhaul_limit", table="limits", limit="idle_timeout") == 60
     assert text.count(b"backhaul_limit_used{") == 1
+
+
+@pytest.mark.parametrize("form", [PROMETHEUS, OPEN_METRICS])
+def test_each_server_of_a_client_is_exported(form: Form) -> None:
+    tunnel = busy()
+    tunnel.say(servers=(server_status("a.example:1"), server_status("b.example:2", peer="", in_use=False)))
+    text = render(tunnel.read(), {}, form=form)
+    for name, number in (("a.example:1", 1), ("b.example:2", 0)):
+        assert value(text, "backhaul_server_status", server=name) == number
+        assert value(text, "backhaul_server_in_use", server=name) == number
+        assert value(text, "backhaul_server_reconnects_total", server=name) == 4

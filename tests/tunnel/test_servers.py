@@ -8,7 +8,9 @@ from tests.support.net import HOST, echo, free_port, until, until_reset
 from tests.support.tunnel import Net, client_config
 
 from backhaul.client import Client
+from backhaul.monitor.events import EventLog
 from backhaul.net.resolver import Found
+from backhaul.overview import reader
 from backhaul.server import Server
 
 OTHER_HOST = "127.0.0.2"
@@ -96,6 +98,11 @@ async def test_together_both_servers_serve_and_one_lost_costs_its_users_only(net
     for user in users:
         await echo(user, b"hello")
     assert client.session().peer == f"{HOST}, {OTHER_HOST}"
+    status = reader(client.state, EventLog())()
+    assert [(one.transport, one.state) for one in status.servers] == [
+        ("tcp", f"connected to {HOST}"),
+        (OTHER, f"connected to {OTHER_HOST}"),
+    ]
     await net.stop(first)
     assert not await until_reset(users[0])
     await echo(users[1], b"still here")

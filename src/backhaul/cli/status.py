@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from backhaul.config.messages import few
-from backhaul.monitor.status import CLOSED, Event, LimitStatus, PortStatus, Status
+from backhaul.monitor.status import CLOSED, Event, LimitStatus, PortStatus, ServerStatus, Status
 from backhaul.system.log import escape
 
 from .programs import ask_programs, complain, label
@@ -60,6 +60,9 @@ def _lines(name: str, status: Status, now: float) -> Iterator[str]:
     yield f"  up {duration(now - status.started)}, {', '.join(_facts(status))}, version {status.version}"
     if status.side == "client":
         yield f"  allowed targets: {few(status.allow_targets) or 'all but Unix sockets'}"
+    if status.servers:
+        yield ""
+        yield from table([("server", "transport", "state"), *map(_server, status.servers)], frozenset())
     if status.ports:
         yield ""
         yield from _table(status)
@@ -113,6 +116,10 @@ def _table(status: Status) -> Iterator[str]:
     names = ("port", "target") if status.side == "server" else ("target",)
     rows = [(*names, *_COLUMNS), *(_row(port)[-len(names) - len(_COLUMNS) :] for port in status.ports)]
     yield from table(rows, frozenset(range(len(names), len(rows[0]))))
+
+
+def _server(server: ServerStatus) -> tuple[str, ...]:
+    return server.name, server.transport, server.state
 
 
 def _limits(limits: Sequence[LimitStatus]) -> Iterator[str]:

@@ -74,6 +74,11 @@ _PORT: Final = (
 )
 _LIMIT: Final = "backhaul_limit"
 _LIMIT_USED: Final = "backhaul_limit_used"
+_SERVER: Final = (
+    _Family("backhaul_server_status", "gauge", "1 while this server is connected, else 0.", "connected"),
+    _Family("backhaul_server_in_use", "gauge", "1 while the client wants this server, else 0.", "in_use"),
+    _Family("backhaul_server_reconnects_total", "counter", "Reconnections to this server.", "reconnects"),
+)
 _REFUSED: Final = "backhaul_refused_users_total"
 _WAITING: Final = "backhaul_user_waiting_seconds"
 _DURATION: Final = "backhaul_connection_duration_seconds"
@@ -103,6 +108,7 @@ def slices(form: Form, figures: Figures) -> Iterator[bytes]:
     yield "".join(_tunnel(form, figures, common)).encode()
     yield "".join(_usage(form, figures.usage, common)).encode()
     yield from (piece.encode() for piece in _ports(form, status, common))
+    yield from (piece.encode() for piece in _servers(form, status, common))
     yield from (piece.encode() for piece in _limits(form, status, common))
     if status.side == "server":
         yield from (piece.encode() for piece in _times(form, figures.times, common))
@@ -146,6 +152,15 @@ def _ports(form: Form, status: Status, common: str) -> Iterator[str]:
         yield form.head("backhaul_port_up", "gauge", "1 while the port takes users, else 0.")
         up = ((f"{common},{_port_labels(port.bind, port.port)}", port.up) for port in status.ports)
         yield from _sliced("backhaul_port_up", up)
+
+
+def _servers(form: Form, status: Status, common: str) -> Iterator[str]:
+    """Return what a client with several servers knows of each."""
+    rows = [(f"{common},{label('server', one.name)}", one) for one in status.servers]
+    for name, kind, meaning, field in _SERVER if rows else ():
+        yield form.head(name, kind, meaning)
+        value = attrgetter(field)
+        yield _lines(name, ((row, value(one)) for row, one in rows))
 
 
 def _limits(form: Form, status: Status, common: str) -> Iterator[str]:

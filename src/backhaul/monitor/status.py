@@ -91,6 +91,29 @@ class LimitStatus(Struct, frozen=True, gc=False):
         return f"{self.table}.{self.limit}"
 
 
+class ServerStatus(Struct, frozen=True, gc=False):
+    """One of several servers of a client."""
+
+    name: str
+    """Its address in the configuration, or one of the addresses of a name."""
+    transport: str
+    in_use: bool
+    """True if the client is connected to it, or tries to be."""
+    connected: bool
+    peer: str
+    """The address that answered; empty while it is not connected."""
+    problem: str
+    """The reason why no user can be carried, as far as the client knows; otherwise empty."""
+    reconnects: int
+
+    @property
+    def state(self) -> str:
+        """The state in words."""
+        if self.connected:
+            return f"connected to {self.peer}"
+        return self.problem or ("NOT CONNECTED" if self.in_use else "not in use")
+
+
 class Event(Struct, frozen=True, gc=False):
     """One line of the log."""
 
@@ -140,6 +163,8 @@ class Status(Struct, frozen=True, gc=False):
     version: str
     waiting: int = 0
     """Users without a tunnel connection, as seen by the server; 0 on the client."""
+    servers: tuple[ServerStatus, ...] = ()
+    """The servers of a client that has several."""
     limits: tuple[LimitStatus, ...] = ()
     """The limits of users that the server's configuration sets."""
 

@@ -48,6 +48,11 @@ function allowed(targets) {
   return targets.length > FEW ? `${targets.slice(0, FEW).join(", ")} and ${count(targets.length - FEW)} more` : targets.join(", ");
 }
 
+function serverState(server) {
+  if (server.connected) return `${server.transport}, connected`;
+  return server.problem || (server.in_use ? `${server.transport}, connecting …` : "not in use");
+}
+
 function tunnelFacts({ status, now, usage }) {
   const open = status.ports.reduce((sum, port) => sum + port.open, 0);
   const pool = status.pool_size === null ? count(status.pool_idle) : `${count(status.pool_idle)} of ${count(status.pool_size)}`;
@@ -60,6 +65,7 @@ function tunnelFacts({ status, now, usage }) {
     ["Idle in the pool", pool],
     ["Streams", status.sessions ? `${count(status.streams)} in ${count(status.sessions)} sessions` : null],
     ["UDP flows", status.flows ? count(status.flows) : null],
+    ...status.servers.map((server) => [server.name, serverState(server)]),
     ["Allowed targets", status.side === "client" ? allowed(status.allow_targets) : null],
     ["Traffic of all runs", usage && size(Object.values(usage).reduce((sum, bytes) => sum + bytes, 0))],
   ];
