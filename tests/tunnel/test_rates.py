@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from tests.support.datagrams import UdpNet, repeat
-from tests.support.net import Peer, echo
+from tests.support.net import HOST, Peer, echo
 from tests.support.tunnel import Net, Tunnel, change
 
 from backhaul.config.limits import Limits, LimitTables
+from backhaul.config.ports import parse_ports
+from backhaul.relay.rates import RatedTraffic
+from backhaul.tunnel.ports import Port
+from backhaul.tunnel.rates import RateTable
 
 SLOW = 800_000  # bits a second: 100 kB
 SIZE = 2 << 20  # bytes, which would take 20 seconds
@@ -77,3 +81,25 @@ async def test_datagrams_beyond_the_rate_are_dropped(transport: str) -> None:
         user = net.udp(to=tunnel.ports[0])
         await user.ask(b"hello")
         await repeat(lambda: user.send(bytes(1200)), lambda: tunnel.server.state().ports[0].datagrams_dropped)
+
+
+def test_a_changed_rate_bounds_the_next_read_of_present_users() -> None:
+    table, port = RateTable(Stopped()), Port(parse_ports(["443"])[0])
+    table.apply(LimitTables(Limits(rate=8_000_000), ((443, Limits(rate_per_source=800_000)),)))
+    traffic = table.traffic(port, (HOST, 1))
+    assert isinstance(traffic, RatedTraffic)
+    bursts = [traffic.rates.burst]
+    for limits in (Limits(rate=8_000_000), Limits()):
+        table.apply(LimitTables(limits))
+        bursts.append(traffic.rates.burst)
+    assert bursts == [10_000, 100_000, 1 << 30]
+
+
+class Stopped:
+    """Time that stands still."""
+
+    def time(self) -> float:
+        return 0.0
+
+    def call_later(self, _delay: float, callback: Callable[[], object], /) -> asyncio.TimerHandle:
+        raise NotImplementedError(callback)

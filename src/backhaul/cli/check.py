@@ -3,11 +3,8 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from msgspec import Struct
-
-from backhaul.config import ClientConfig, PortMapping, Secret, ServerConfig
-from backhaul.config.keys import Key, keys
-from backhaul.config.messages import show
+from backhaul.config import ClientConfig, PortMapping, ServerConfig
+from backhaul.config.effective import Setting, settings
 from backhaul.config.schema import Config
 from backhaul.net.proxy import Proxy
 
@@ -25,7 +22,7 @@ def _lines(config: Config) -> Iterator[str]:
     else:
         yield from _servers(config)
     yield "\nkeys"
-    yield from (_setting(key, getattr(config, key.name)) for key in keys(type(config)) if key.name != "ports")
+    yield from map(_setting, settings(config))
     count = "1 token" if len(config.accepted) == 1 else f"{len(config.accepted)} tokens"
     yield f"\n{count} in effect, from {config.token_source}"
     if config.warnings:
@@ -94,16 +91,7 @@ def _span(first: str, last: str) -> str:
     return first if first == last else f"{first}-{last.rpartition(':')[2]}"
 
 
-def _setting(key: Key, value: object) -> str:
-    text = show(value) if isinstance(value, bool | int | str) else _plain(value)
-    unit = f" {key.traits.unit}" if key.traits.unit else ""
-    mark = "  (default)" if value == key.default else ""
-    return f"  {key.name} = {text}{unit}{mark}"
-
-
-def _plain(value: object) -> str:
-    if not isinstance(value, tuple):
-        return str(value)
-    if any(isinstance(one, Secret | Struct) for one in value):
-        return f"[{', '.join(map(str, value))}]"
-    return show(list(value))
+def _setting(one: Setting) -> str:
+    unit = f" {one.unit}" if one.unit else ""
+    mark = "  (default)" if one.default else ""
+    return f"  {one.name} = {one.value}{unit}{mark}"

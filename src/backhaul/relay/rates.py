@@ -11,6 +11,7 @@ from .traffic import Traffic
 _BURST: Final = 0.1  # seconds of the rate that may pass at once
 _SHORTEST: Final = 0.001  # seconds of a pause: shorter ones cost more than they smooth
 _LEAST: Final = 1460  # bytes: a packet
+_NO_BURST: Final = 1 << 30  # bytes: no limit
 
 
 class Timer(Protocol):
@@ -132,16 +133,17 @@ class Turn:
 class Rates:
     """The rates of one user in both directions."""
 
-    __slots__ = ("received", "sent")
+    __slots__ = ("__weakref__", "burst", "received", "sent")
 
     def __init__(self, received: tuple[Rate, ...], sent: tuple[Rate, ...]) -> None:
         self.received = received
         self.sent = sent
+        self.adapt()
 
-    @property
-    def burst(self) -> int:
+    def adapt(self) -> None:
+        """Use the present rates; call this after a change of one of them."""
+        self.burst = min((rate.burst for rate in (*self.received, *self.sent) if rate.burst), default=_NO_BURST)
         """The most bytes to move at once."""
-        return min((rate.burst for rate in (*self.received, *self.sent) if rate.burst), default=1 << 30)
 
 
 class RatedTraffic(Traffic):
