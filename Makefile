@@ -8,7 +8,7 @@ PYTEST = $(BIN)/python -m pytest -rfEs -n $(JOBS) --dist loadfile --no-loadscope
 PURE := tests/wire tests/security tests/config tests/bench tests/release $(wildcard tests/test_*.py)
 COVERAGE := --cov=backhaul.wire --cov=backhaul.security --cov-report=term-missing:skip-covered --cov-fail-under=100
 
-.PHONY: help demo check pure test lint bench soak dist constraints clean
+.PHONY: help demo check pure test lint bench soak docs dist constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -44,6 +44,10 @@ bench: ## measure beside HAProxy; PEERS="v072=program rathole=program frp=folder
 soak: ## rewrite configuration files under traffic on all transports for ten minutes; ARGS="--minutes 1" for less
 	@tools/setup.sh bench
 	$(BIN)/python -m bench.scenarios.soak $(ARGS)
+
+docs: ## make the site of the documentation in build/docs/site, for reading without a network
+	@tools/setup.sh lint
+	$(BIN)/python -m release.docs build/docs
 
 dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 dist: export PYTHONHASHSEED = 0
