@@ -41,7 +41,8 @@ def protection(config: ServerConfig | ClientConfig) -> Protection:
 async def prepare_keys(config: ServerConfig | ClientConfig) -> None:
     """Make the keys of the tokens, which takes 100 ms for one that a person has chosen."""
     if protection(config).seals:
-        for token in config.accepted:
+        named = config.clients.named if isinstance(config, ServerConfig) else ()
+        for token in (*config.accepted, *(token for client in named for token in client.accepted)):
             await asyncio.to_thread(pre_shared_key, token.reveal().encode())
 
 

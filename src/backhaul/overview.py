@@ -6,13 +6,23 @@ from collections.abc import Callable, Iterator
 from backhaul.addresses import address_text, port_name
 from backhaul.monitor.connections import TCP, UDP, Connections, ConnectionStatus
 from backhaul.monitor.events import EventLog
-from backhaul.monitor.status import DRAINING, NO_CLIENT, OTHERS, LimitStatus, PortStatus, ServerStatus, Status
+from backhaul.monitor.status import (
+    DRAINING,
+    NO_CLIENT,
+    OTHERS,
+    ClientStatus,
+    LimitStatus,
+    PortStatus,
+    ServerStatus,
+    Status,
+)
 from backhaul.state import (
     ClientState,
     DestinationState,
     LimitState,
     PortState,
     Selection,
+    ServedState,
     ServerState,
     State,
     TargetState,
@@ -69,7 +79,7 @@ def _server(state: ServerState, events: EventLog, started: float) -> Status:
         peer=state.session.peer,
         problem=state.session.problem,
         rtt=state.session.rtt or None,
-        reconnects=max(0, state.session.opened - 1),
+        reconnects=sum(max(0, client.session.opened - 1) for client in state.clients),
         unanswered=state.unanswered,
         pool_idle=state.session.idle,
         pool_size=None,
@@ -78,10 +88,13 @@ def _server(state: ServerState, events: EventLog, started: float) -> Status:
         streams=sum(link.streams for link in state.relay.links),
         flows=sum(port.flows for port in state.ports),
         started=started,
-        ports=tuple(_port(port, _closed(state)) for port in state.ports),
+        ports=tuple(
+            _port(port, client.name, _closed(state, client)) for client in state.clients for port in client.ports
+        ),
         events=tuple(events.events()),
         version=__version__,
         waiting=state.waiting,
+        clients=tuple(map(_served, state.clients)) if any(client.name for client in state.clients) else (),
         limits=tuple(map(_limit, state.limits)),
     )
 
@@ -112,11 +125,25 @@ def _client(state: ClientState, events: EventLog, started: float) -> Status:
     )
 
 
-def _closed(state: ServerState) -> str:
-    """Return the reason why all ports refuse users; empty if they do not."""
+def _closed(state: ServerState, client: ServedState) -> str:
+    """Return the reason why all ports of a client refuse users; empty if they do not."""
     if state.draining:
         return DRAINING
-    return NO_CLIENT if state.refusing else ""
+    return NO_CLIENT if client.refusing else ""
+
+
+def _served(client: ServedState) -> ClientStatus:
+    session = client.session
+    return ClientStatus(
+        name=client.name,
+        connected=session.connected,
+        peer=session.peer,
+        problem=session.problem,
+        rtt=session.rtt or None,
+        reconnects=max(0, session.opened - 1),
+        users=client.users,
+        pool_idle=session.idle,
+    )
 
 
 def _limit(state: LimitState) -> LimitStatus:
@@ -135,7 +162,7 @@ def _destination(server: DestinationState) -> ServerStatus:
     )
 
 
-def _port(port: PortState, closed: str) -> PortStatus:
+def _port(port: PortState, client: str, closed: str) -> PortStatus:
     problem = port.problem or closed
     return PortStatus(
         port=port.bind_port,
@@ -156,6 +183,7 @@ def _port(port: PortState, closed: str) -> PortStatus:
         reached=port.health.reached,
         failed=port.health.failed,
         failure=port.health.failure,
+        client=client,
     )
 
 

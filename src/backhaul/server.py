@@ -5,18 +5,18 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from backhaul.config.diff import Change
+from backhaul.config.clients import ServedClient
+from backhaul.config.diff import Change, PortChange, port_change
 from backhaul.net.listeners import Listeners, WithheldListeners
 from backhaul.net.poller import make_poller, reason
 from backhaul.net.tls import ServerTls
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
-from backhaul.state import Selection, ServerState, SessionState, UserState, UserTimesState
+from backhaul.state import Selection, ServerState, SessionState, UserState, UserTimesState, joint
 from backhaul.system.memory import backlog_limit
-from backhaul.transports.auth import UNNAMED, Credentials
-from backhaul.transports.base import ServerTransport
-from backhaul.transports.gates.reception import Reception
+from backhaul.transports.auth import Credentials
+from backhaul.transports.base import Gate, ServerTransport
 from backhaul.transports.registry import make_reception, make_server
 from backhaul.transports.settings import DEFAULT_LIMITS, CarrierLimits, GateLimits, ServerSettings
 from backhaul.tunnel.front import Front
@@ -24,6 +24,7 @@ from backhaul.tunnel.ledger import NOWHERE, Store
 from backhaul.tunnel.limiting import Limiting
 from backhaul.tunnel.news import News
 from backhaul.tunnel.outcomes import Report
+from backhaul.tunnel.places import Headcount, Places
 from backhaul.tunnel.ports import Port
 from backhaul.tunnel.server import ServerTunnel
 from backhaul.tunnel.server_roll import server_roll
@@ -55,6 +56,7 @@ class Server:
         self.config = config
         self._listeners = listeners or Listeners()
         self.stopping = False
+        self._draining = False
         self.news = News()
         self._limits = limits
         self._timings = timings
@@ -63,12 +65,15 @@ class Server:
         self.relay = Relay(self._poller, flows=flows, patience=patient(config, patience), backlog_limit=backlog_limit())
         self.tunnels: dict[str, ServerTunnel] = {}
         """The tunnels by the names of their clients."""
-        self._limiting = Limiting(self.relay, timings, self._count_waiting, news=self.news, store=store)
+        self._everyone = Headcount()
+        self._limiting = Limiting(self.relay, timings, self._everyone, news=self.news, store=store)
         self._roll = server_roll(self.relay, self.tunnels)
-        settings = self._settings()
-        reception = make_reception(config.transport, settings, self.relay)
+        self._report: Report | None = None
+        self._settings = self._make_settings()
+        reception = make_reception(config.transport, self._settings, self.relay)
         self._front = Front(config, reception, self.tunnels, timings, self._listeners)
-        self.tunnels[UNNAMED] = self._make_tunnel(self._make_transport(settings, reception, UNNAMED))
+        for client in config.served:
+            self._add(client)
 
     @property
     def tunnel(self) -> ServerTunnel:
@@ -96,22 +101,22 @@ class Server:
             log.info("%s server listens on %s, %s", config.transport, config.bind_addr, ports)
 
     def session(self) -> SessionState:
-        """Return the state of the tunnel only, which is cheap."""
-        return self.tunnel.session()
+        """Return the state of the control channels only, which is cheap."""
+        return joint([tunnel.session() for tunnel in self.tunnels.values()])
 
     def state(self) -> ServerState:
         """Return the state of this end."""
-        tunnel = self.tunnel
+        clients = tuple(tunnel.state() for tunnel in self.tunnels.values())
         return ServerState(
             transport=self.config.transport,
             stopping=self.stopping,
-            draining=tunnel.entrance.draining,
-            session=tunnel.session(),
+            draining=self._draining,
+            session=joint([client.session for client in clients]),
             relay=self.relay.state(),
-            waiting=tunnel.waiting,
-            unanswered=tunnel.unanswered,
-            refusing=tunnel.offline,
-            ports=tuple(port.state() for port in tunnel.ports.all.values()),
+            waiting=sum(client.waiting for client in clients),
+            unanswered=sum(client.unanswered for client in clients),
+            refusing=all(client.refusing for client in clients),
+            clients=clients,
             limits=tuple(self._limiting.states(self._ports())),
         )
 
@@ -120,7 +125,9 @@ class Server:
 
     def report_to(self, report: Report | None) -> None:
         """Call ``report`` at the end of each user from now on; None ends that."""
-        self.tunnel.report_to(report)
+        self._report = report
+        for tunnel in self.tunnels.values():
+            tunnel.report_to(report)
 
     def users(self) -> Iterator[UserState]:
         """Return the states of all users in flight, each made when it is asked for; pauses in between do no harm."""
@@ -132,16 +139,21 @@ class Server:
 
     async def drain(self) -> None:
         """Refuse new users until ``resume``; present ones stay."""
-        self.tunnel.entrance.drain()
+        self._draining = True
+        for tunnel in self.tunnels.values():
+            tunnel.entrance.drain()
 
     async def resume(self) -> None:
         """Admit new users again."""
-        self.tunnel.entrance.resume()
+        self._draining = False
+        for tunnel in self.tunnels.values():
+            tunnel.entrance.resume()
 
     def user_times(self) -> Iterator[UserTimesState]:
         """Return the times of TCP users by port and client; pauses in between do no harm."""
-        for port in list(self.tunnel.ports.all.values()):
-            yield from port.time_states()
+        for tunnel in list(self.tunnels.values()):
+            for port in list(tunnel.ports.all.values()):
+                yield from port.time_states()
 
     async def reconfigure(self, new: ServerConfig, change: Change) -> None:
         """Apply ``change``, which leads to ``new``; users in flight stay.
@@ -157,20 +169,43 @@ class Server:
         if change.rebuild:
             self._rebuild(old)
         self.relay.apply(patient(new, self.relay.patience), max_flows=new.udp_max_flows, flow_timeout=new.udp_timeout)
-        self.tunnel.adopt(new, _carrier_limits(new))
-        ports = self.tunnel.ports
-        ports.remove(change.ports_removed)
-        ports.retarget(change.ports_retargeted)
-        ports.retry()  # the administrator may have freed a port before the reload
-        ports.add(change.ports_added)
+        self._serve(old, new, rebuilt=change.rebuild)
         self._listeners.settle()
+
+    def _serve(self, old: ServerConfig, new: ServerConfig, *, rebuilt: bool) -> None:
+        """Add, remove and change clients; those that stay as they are notice nothing."""
+        before = {client.name: client for client in old.served}
+        after = {client.name: client for client in new.served}
+        for name in before.keys() - after.keys():
+            self.tunnels.pop(name).stop_listening()
+        self._settings.credentials.change(_tokens(new))
+        kept = [name for name in before if name in after]
+        changes = {name: port_change(before[name].ports, after[name].ports) for name in kept}
+        for name, change in changes.items():  # first, because another client may get the port
+            self.tunnels[name].ports.remove(change.removed)
+        for name, change in changes.items():
+            self._change(after[name], change)
+            if before[name].accepted != after[name].accepted and not rebuilt:
+                self.tunnels[name].renew()
+        for name in after.keys() - before.keys():
+            self._add(after[name])
+            self.tunnels[name].join()
+
+    def _change(self, after: ServedClient, change: PortChange) -> None:
+        tunnel = self.tunnels[after.name]
+        tunnel.adopt(self.config.of(after), _carrier_limits(self.config))
+        tunnel.places.most = after.max_connections
+        tunnel.ports.retarget(change.retargeted)
+        tunnel.ports.retry()  # the administrator may have freed a port before the reload
+        tunnel.ports.add(change.added)
 
     def _rebuild(self, old: ServerConfig) -> None:
         try:
-            settings = self._settings()
+            settings = self._make_settings()
             reception = make_reception(self.config.transport, settings, self.relay)
-            transports = {name: self._make_transport(settings, reception, name) for name in self.tunnels}
+            transports = {name: self._make_transport(settings, reception.gate_of(name)) for name in self.tunnels}
             self._front.move(self.config, reception, transports)
+            self._settings = settings
         except BackhaulError:
             self.config = old
             raise
@@ -220,31 +255,34 @@ class Server:
         self._limiting.close()
         self._front.stop()
 
-    def _count_waiting(self) -> int:
-        return sum(len(tunnel.waiting_users) for tunnel in self.tunnels.values())
-
-    def _make_tunnel(self, transport: ServerTransport) -> ServerTunnel:
-        return ServerTunnel(
-            self.config,
+    def _add(self, client: ServedClient) -> None:
+        """Make the tunnel of a client, which does not listen yet."""
+        tunnel = ServerTunnel(
+            self.config.of(client),
             self.relay,
-            transport,
+            self._make_transport(self._settings, self._front.gate_of(client.name)),
             self._timings,
             self._listeners,
+            places=Places(client.name, client.max_connections, self._everyone),
             limiting=self._limiting,
             news=self.news,
             unreachable=lambda: self._front.problem,
         )
+        tunnel.report_to(self._report)
+        if self._draining:
+            tunnel.entrance.drain()
+        self.tunnels[client.name] = tunnel
 
-    def _make_transport(self, settings: ServerSettings, reception: Reception, client: str) -> ServerTransport:
+    def _make_transport(self, settings: ServerSettings, gate: Gate) -> ServerTransport:
         config = self.config
-        return make_server(config.transport, settings, _carrier_limits(config), self.relay, reception.gate_of(client))
+        return make_server(config.transport, settings, _carrier_limits(config), self.relay, gate)
 
-    def _settings(self) -> ServerSettings:
+    def _make_settings(self) -> ServerSettings:
         config = self.config
         return ServerSettings(
             bind_host=config.bind_addr.host,
             bind_port=config.bind_addr.port,
-            credentials=Credentials({UNNAMED: [token.reveal() for token in config.accepted]}),
+            credentials=Credentials(_tokens(config)),
             mux=mux_settings(config),
             tls=self._tls() if config.facts.tls else None,
             path=config.path,
@@ -275,4 +313,8 @@ def _carrier_limits(config: ServerConfig) -> CarrierLimits:
 
 
 def _bind_hosts(config: ServerConfig) -> list[str]:
-    return [config.bind_addr.host, *(mapping.bind_host for mapping in config.ports)]
+    return [config.bind_addr.host, *(mapping.bind_host for mapping in config.all_ports)]
+
+
+def _tokens(config: ServerConfig) -> dict[str, list[str]]:
+    return {client.name: [token.reveal() for token in client.accepted] for client in config.served}

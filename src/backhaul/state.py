@@ -5,6 +5,8 @@ rooms may change without them. The state of an end does not grow with the number
 their own. Nothing holds a secret.
 """
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 
@@ -45,7 +47,7 @@ class SessionState(Struct, frozen=True, gc=False):
     connected: bool
     """True if users can be carried, as far as this end knows."""
     peer: str
-    """Address of the other end; empty while there is none."""
+    """Address of the other end, or the number of clients of a server that has several; empty while there is none."""
     problem: str
     """The reason why no user can be carried, as far as this end knows; otherwise empty."""
     opened: int
@@ -54,6 +56,31 @@ class SessionState(Struct, frozen=True, gc=False):
     """Seconds of a round trip on the control channel; 0 if not measured."""
     idle: int
     """Tunnel connections that wait for a user."""
+
+
+def joint(sessions: Sequence[SessionState]) -> SessionState:
+    """Return the sessions of a server's clients as one, which is connected if any is."""
+    if len(sessions) == 1:
+        return sessions[0]
+    connected = [session for session in sessions if session.connected]
+    return SessionState(
+        connected=bool(connected),
+        peer=f"{len(connected)} of {len(sessions)} clients" if connected else "",
+        problem=next((session.problem for session in sessions if session.problem), ""),
+        opened=sum(session.opened for session in sessions),
+        rtt=max((session.rtt for session in connected), default=0.0),
+        idle=sum(session.idle for session in sessions),
+    )
+
+
+class DestinationState(Struct, frozen=True, gc=False):
+    """A server of a client, or one of its addresses."""
+
+    name: str
+    transport: str
+    in_use: bool
+    """True if the client wants to be connected to it now."""
+    session: SessionState
 
 
 class LimitState(Struct, frozen=True, gc=False):
@@ -70,16 +97,6 @@ class LimitState(Struct, frozen=True, gc=False):
     """What is used now, or in the present day or month; of the source with the most, if each source has the limit."""
     counted: bool
     """False for a limit of which nothing is used up, such as a timeout."""
-
-
-class DestinationState(Struct, frozen=True, gc=False):
-    """A server of a client, or one of its addresses."""
-
-    name: str
-    transport: str
-    in_use: bool
-    """True if the client wants to be connected to it now."""
-    session: SessionState
 
 
 class RefusalState(Struct, frozen=True, gc=False):
@@ -285,6 +302,23 @@ class Selection(Struct, frozen=True):
         )
 
 
+class ServedState(Struct, frozen=True, gc=False):
+    """One client of the server, and its tunnel."""
+
+    name: str
+    """Empty for the client without a table of its own."""
+    session: SessionState
+    waiting: int
+    """Users, of streams or of flows, without a carrier."""
+    unanswered: int
+    """Users who sent bytes into the tunnel and received none."""
+    refusing: bool
+    """True if users are refused because the client has not been connected for a while."""
+    users: int
+    """Users who are present."""
+    ports: tuple[PortState, ...]
+
+
 class ServerState(Struct, frozen=True, tag="server", tag_field="side"):
     """The public end."""
 
@@ -300,8 +334,13 @@ class ServerState(Struct, frozen=True, tag="server", tag_field="side"):
     """Users who sent bytes into the tunnel and received none."""
     refusing: bool
     """True if users are refused because no client has been connected for a while."""
-    ports: tuple[PortState, ...]
     limits: tuple[LimitState, ...]
+    clients: tuple[ServedState, ...]
+
+    @property
+    def ports(self) -> tuple[PortState, ...]:
+        """The ports of all clients."""
+        return tuple(port for client in self.clients for port in client.ports)
 
 
 class ClientState(Struct, frozen=True, tag="client", tag_field="side"):

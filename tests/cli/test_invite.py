@@ -161,6 +161,20 @@ def test_a_proxy_is_not_guessed(machine: Machine) -> None:
     assert "clients dial the proxy in front of unix:/run/tunnel.sock" in error
 
 
+def test_a_client_is_chosen_by_its_name(machine: Machine) -> None:
+    tables = "".join(
+        f'[server.clients.{name}]\ntoken = "bh1_{name:x<20}"\nports = ["{port}"]\n'
+        for name, port in (("berlin", 8443), ("paris", 8444))
+    )
+    file = machine.server()
+    file.write_text(file.read_text().replace(f'token = "{TOKEN}"\n', "").replace('ports = ["443"]\n', "") + tables)
+    line = machine.run("server", "invite", "-c", file, "--client", "paris")
+    assert read_line(line).token.reveal() == f"bh1_{'paris':x<20}"
+    assert machine.fail("server", "invite", "-c", file).endswith("add --client: berlin, paris")
+    wrong = machine.fail("server", "invite", "-c", file, "--client", "rome")
+    assert "no client rome; its clients are berlin, paris" in wrong
+
+
 def test_a_client_does_not_invite(machine: Machine) -> None:
     machine.run("join", LINE)
     assert "this is a client's file; name that of the server" in machine.fail("server", "invite", "-c", "client.toml")

@@ -19,7 +19,7 @@ from tests.support.program import Program
 
 from backhaul.cli.main import run
 from backhaul.cli.status import render
-from backhaul.monitor.status import Event, LimitStatus, Status
+from backhaul.monitor.status import ClientStatus, Event, LimitStatus, Status
 from backhaul.system import status_socket
 from backhaul.system.status_socket import ask as real
 
@@ -295,6 +295,15 @@ def test_unanswered_users_are_shown() -> None:
     text = render("name", sample(unanswered=4, ports=(replace(port(443), target_refused=1),)), STARTED)
     assert ", 4 users without an answer, " in text
     assert "  0.0.0.0:443: 1 user refused by target 127.0.0.1:80\n" in f"{text}\n"
+
+
+def test_the_clients_of_a_server_are_shown() -> None:
+    one = ClientStatus("berlin", True, "192.0.2.7", "", 0.025, 1, 2, 1)
+    lost = replace(one, name="paris", connected=False, peer="", rtt=None)
+    text = render("name", sample(clients=(one, lost), ports=(replace(port(443), client="berlin"),)), STARTED)
+    assert "  client berlin: connected to 192.0.2.7, 2 users, 1 reconnect, round trip 25.0 ms\n" in text
+    assert "  client paris: NOT CONNECTED, 2 users, 1 reconnect\n" in text
+    assert "\n  berlin  0.0.0.0:443  127.0.0.1:80 " in text
 
 
 def test_the_reason_for_a_missing_connection_is_shown() -> None:

@@ -10,7 +10,7 @@ from tests.monitor.sample import STARTED, Tunnel, port, server_status, times
 
 from backhaul.monitor.exposition import OPEN_METRICS, PROMETHEUS, Form, form_for
 from backhaul.monitor.prometheus import Figures, slices
-from backhaul.monitor.status import LimitStatus, Status
+from backhaul.monitor.status import ClientStatus, LimitStatus, Status
 from backhaul.state import UserTimesState
 
 needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is missing (package prometheus)")
@@ -175,6 +175,21 @@ def test_promtool_finds_nothing_to_improve() -> None:
     text = render(busy().read(), {443: 30}, times(), times(80, client="berlin"))
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+def test_the_clients_of_a_server_have_metrics_of_their_own() -> None:
+    tunnel = Tunnel(replace(port(443), client="berlin"), port(444))
+    one = ClientStatus("berlin", True, "192.0.2.7", "", 0.25, 3, 7, 1)
+    tunnel.say(clients=(one, replace(one, name="", connected=False, rtt=None)))
+    text = render(tunnel.read(), {})
+    assert value(text, "backhaul_client_connected", client="berlin") == 1
+    assert value(text, "backhaul_client_connected", client="default") == 0
+    assert value(text, "backhaul_client_users", client="berlin") == 7
+    assert value(text, "backhaul_client_rtt_seconds", client="berlin") == 0.25
+    assert value(text, "backhaul_client_reconnects_total", client="berlin") == 3
+    assert value(text, "backhaul_connections_total", port="443", target="127.0.0.1:80", client="berlin") == 9
+    assert value(text, "backhaul_connections_total", port="444", target="127.0.0.1:80") == 9
+    assert text.count(b"backhaul_client_rtt_seconds{") == 1
 
 
 @pytest.mark.parametrize("form", [PROMETHEUS, OPEN_METRICS])

@@ -17,14 +17,14 @@ def render(config: Config) -> str:
 def _lines(config: Config) -> Iterator[str]:
     if isinstance(config, ServerConfig):
         yield f"server, transport {config.transport}, tunnel on {config.bind_addr}"
-        yield "\nports"
-        yield from _ports(config.ports)
+        yield from _map(config)
     else:
         yield from _servers(config)
     yield "\nkeys"
     yield from map(_setting, settings(config))
-    count = "1 token" if len(config.accepted) == 1 else f"{len(config.accepted)} tokens"
-    yield f"\n{count} in effect, from {config.token_source}"
+    if config.accepted:
+        count = "1 token" if len(config.accepted) == 1 else f"{len(config.accepted)} tokens"
+        yield f"\n{count} in effect, from {config.token_source}"
     if config.warnings:
         yield "\nwarnings"
         yield from (f"  {warning}" for warning in config.warnings)
@@ -41,6 +41,13 @@ def _servers(config: ClientConfig) -> Iterator[str]:
 
 def _via(proxy: Proxy | None) -> str:
     return f" via {proxy}" if proxy else ""
+
+
+def _map(config: ServerConfig) -> Iterator[str]:
+    """Yield the ports of each client with their targets."""
+    for client in config.served:
+        yield f"\nports of client {client.name}" if client.name else "\nports"
+        yield from _ports(client.ports)
 
 
 def _ports(mappings: tuple[PortMapping, ...]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from backhaul.config.address import is_ip, parse_edge, parse_remote
 from backhaul.config.advice import weakness
 from backhaul.config.invitation import Invitation, invitation, read_line
 from backhaul.config.loader import parse
+from backhaul.config.messages import few
 from backhaul.config.schema import Config
 from backhaul.system.files import make_folder, put
 
@@ -23,20 +24,21 @@ _WRITTEN: Final = """\
 run it, or as root install it as a service"""
 
 
-def invite(file: str, address: str) -> int:
-    """Print the line for the client of the server that ``file`` describes; return the exit code.
+def invite(file: str, address: str, client: str) -> int:
+    """Print the line for a client of the server that ``file`` describes; return the exit code.
 
-    ``address`` is the one to dial, HOST or HOST:PORT, or empty for ``bind_addr``.
+    ``address`` is the one to dial, HOST or HOST:PORT, or empty for ``bind_addr``; ``client`` is a name, or empty for
+    the client without one.
     """
     try:
         config = load(file)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    if problem := next(_objections(config, address), ""):
+    if problem := next(_objections(config, address, client), ""):
         return _fail("server invite", f"{file}: {problem}")
     try:
-        print(_invitation(config, address).line())
+        print(_invitation(config, address, client).line())
     except ValueError as error:
         return _fail("server invite", f"--address: {error}")
     return 0
@@ -60,12 +62,18 @@ def join(line: str, file: Path, *, force: bool) -> int:
     return 0
 
 
-def _objections(config: Config, address: str) -> Iterator[str]:
+def _objections(config: Config, address: str, client: str) -> Iterator[str]:
     """Yield the reasons why no client can join, each with its remedy."""
     if not isinstance(config, ServerConfig):
         yield "this is a client's file; name that of the server"
         return
-    yield from (f"server.{problem}" for problem in weakness(config.accepted[0], config.security))
+    served = {one.name: one for one in config.served}
+    if client not in served:
+        names = few([name for name in served if name])
+        yield f"no client {client}; its clients are {names or 'without names'}" if client else f"add --client: {names}"
+        return
+    token = served[client].accepted[0]
+    yield from (f"server.{served[client].table}{problem}" for problem in weakness(token, config.security))
     if config.security == "legacy":
         yield 'server.security: a client that joins has "required"; set the same here, or "auto"'
     bind = config.bind_addr
@@ -75,9 +83,10 @@ def _objections(config: Config, address: str) -> Iterator[str]:
         yield f"server.bind_addr: no other machine can dial {bind}; add --address HOST, or HOST:PORT"
 
 
-def _invitation(config: Config, address: str) -> Invitation:
+def _invitation(config: Config, address: str, client: str) -> Invitation:
     assert isinstance(config, ServerConfig)  # noqa: S101 - without an objection
-    return invitation(config, _dialled(address, config.bind_addr.port) if address else config.bind_addr)
+    token = next(one.accepted[0] for one in config.served if one.name == client)
+    return invitation(config, token, _dialled(address, config.bind_addr.port) if address else config.bind_addr)
 
 
 def _dialled(text: str, port: int) -> Address:

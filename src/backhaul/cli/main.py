@@ -167,6 +167,7 @@ def _add_invite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address", metavar="HOST[:PORT]", default="", help="where clients dial the server; default: bind_addr"
     )
+    parser.add_argument("--client", metavar="NAME", default="", help="a client with a table of its own")
 
 
 def _add_join(parser: argparse.ArgumentParser) -> None:
@@ -344,7 +345,7 @@ def _token(_options: argparse.Namespace) -> int:
 def _invite(options: argparse.Namespace) -> int:
     from .invite import invite  # noqa: PLC0415
 
-    return invite(options.config or _INSTALLED, options.address)
+    return invite(options.config or _INSTALLED, options.address, options.client)
 
 
 def _join(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from backhaul.config.messages import few
-from backhaul.monitor.status import CLOSED, Event, LimitStatus, PortStatus, ServerStatus, Status
+from backhaul.monitor.status import CLOSED, ClientStatus, Event, LimitStatus, PortStatus, ServerStatus, Status
 from backhaul.system.log import escape
 
 from .programs import ask_programs, complain, label
@@ -41,7 +41,9 @@ def render(name: str, status: Status, now: float) -> str:
 def _healthy(document: dict[str, Any]) -> bool:
     ports = document.get("ports")
     down = isinstance(ports, list) and any(isinstance(port, dict) and port.get("up") is False for port in ports)
-    return bool(document.get("connected")) and not down
+    clients = document.get("clients")
+    lost = isinstance(clients, list) and any(isinstance(one, dict) and one.get("connected") is False for one in clients)
+    return bool(document.get("connected")) and not down and not lost
 
 
 def _describe(document: dict[str, Any]) -> str:
@@ -63,6 +65,7 @@ def _lines(name: str, status: Status, now: float) -> Iterator[str]:
     if status.servers:
         yield ""
         yield from table([("server", "transport", "state"), *map(_server, status.servers)], frozenset())
+    yield from map(_client, status.clients)
     if status.ports:
         yield ""
         yield from _table(status)
@@ -74,6 +77,14 @@ def _lines(name: str, status: Status, now: float) -> Iterator[str]:
     if status.events:
         yield ""
         yield from map(_event, status.events[-_EVENTS:])
+
+
+def _client(client: ClientStatus) -> str:
+    state = f"connected to {client.peer}" if client.connected else "NOT CONNECTED"
+    state += f": {client.problem}" if client.problem else ""
+    trip = "" if client.rtt is None else f", round trip {client.rtt * 1000:.1f} ms"
+    counts = f"{number(client.users, 'user')}, {number(client.reconnects, 'reconnect')}"
+    return f"  client {client.name or '(without a name)'}: {state}, {counts}{trip}"
 
 
 def _down(ports: Sequence[PortStatus]) -> Iterator[str]:
@@ -114,6 +125,7 @@ def _facts(status: Status) -> Iterator[str]:
 
 def _table(status: Status) -> Iterator[str]:
     names = ("port", "target") if status.side == "server" else ("target",)
+    names = ("client", *names) if status.clients else names
     rows = [(*names, *_COLUMNS), *(_row(port)[-len(names) - len(_COLUMNS) :] for port in status.ports)]
     yield from table(rows, frozenset(range(len(names), len(rows[0]))))
 
@@ -134,7 +146,7 @@ def _limit(limit: LimitStatus) -> tuple[str, ...]:
 
 def _row(port: PortStatus) -> tuple[str, ...]:
     counts = (port.open, port.total, port.refused, port.dropped)
-    return port.name, port.target, *map(str, counts), size(port.received), size(port.sent)
+    return port.client, port.name, port.target, *map(str, counts), size(port.received), size(port.sent)
 
 
 def _event(event: Event) -> str:

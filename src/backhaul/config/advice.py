@@ -61,8 +61,8 @@ def exposure(config: Config, path: str | os.PathLike[str]) -> Iterator[str]:
     ends = config.doors if isinstance(config, ClientConfig) else (config,)
     if name := next(filter(None, map(_secret_key, ends)), ""):
         yield from _exposed(name, os.fspath(path))
-    for file in dict.fromkeys(end.token_file for end in ends if end.token_file):
-        yield from _exposed("token_file", file)
+    for name, file in _token_files(config):
+        yield from _exposed(name, file)
     if isinstance(config, ServerConfig) and config.facts.tls:
         yield from _exposed("tls_key", config.tls_key)
 
@@ -73,7 +73,19 @@ def _secret_key(config: Config) -> str:
         return "web_password"
     if config.tokens or config.token != DEFAULT_TOKEN:
         return "token"
+    clients = config.clients.named if isinstance(config, ServerConfig) else ()
+    if any(client.token or client.tokens for client in clients):
+        return "clients"
     return "proxy" if isinstance(config, ClientConfig) and "@" in config.proxy.reveal() else ""
+
+
+def _token_files(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the files with tokens, each once, with the name of its key."""
+    ends = config.doors if isinstance(config, ClientConfig) else (config,)
+    yield from (("token_file", file) for file in dict.fromkeys(end.token_file for end in ends if end.token_file))
+    for client in config.clients.named if isinstance(config, ServerConfig) else ():
+        if client.token_file:
+            yield f"{client.table}token_file", client.token_file
 
 
 def _exposed(name: str, path: str) -> Iterator[str]:
@@ -86,6 +98,9 @@ def _exposed(name: str, path: str) -> Iterator[str]:
 def _token(config: Config) -> Iterator[str]:
     for token in config.accepted:
         yield from weakness(token, config.security)
+    for client in config.clients.named if isinstance(config, ServerConfig) else ():
+        for token in client.accepted:
+            yield from (f"{client.table}{problem}" for problem in weakness(token, config.security))
 
 
 def weakness(token: Secret, security: Security) -> Iterator[str]:
@@ -139,7 +154,7 @@ def _folders(config: Config) -> Iterator[str]:
     if isinstance(config, ServerConfig):
         wanted += [
             ("bind_addr", config.bind_addr),
-            *(("ports", mapping.address) for mapping in config.ports if not mapping.bind_port),
+            *(("ports", mapping.address) for mapping in config.all_ports if not mapping.bind_port),
         ]
     for name, address in wanted:
         folder = Path(address.host).parent if address and address.is_path else None
@@ -158,7 +173,7 @@ def _log_file(key: str, file: str) -> Iterator[str]:
 
 
 def _of_a_server(config: ServerConfig) -> Iterator[str]:
-    if not config.ports:
+    if not config.all_ports:
         yield 'ports: none, so no user can connect; add some, such as ports = ["443=5201"]'
     yield from _limits(config)
     if config.proxy_protocol is True and not config.facts.datagrams and not config.proxy_version:
@@ -166,7 +181,7 @@ def _of_a_server(config: ServerConfig) -> Iterator[str]:
 
 
 def _limits(config: ServerConfig) -> Iterator[str]:
-    listed = {mapping.bind_port for mapping in config.ports}
+    listed = {mapping.bind_port for mapping in config.all_ports}
     for port, _ in config.limits.ports:
         if port not in listed:
             yield f"limits.{port}: no effect, ports does not list {port}; correct the number or remove the table"

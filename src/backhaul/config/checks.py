@@ -6,7 +6,9 @@ from pathlib import Path
 from backhaul.certificates import objection
 from backhaul.networks import read_networks
 
+from . import claims
 from .address import EVERY, Address, EveryAddress
+from .clients import ServedClient
 from .common import MIN_MSS
 from .ports import overlap
 from .schema import Config, ServerConfig
@@ -23,7 +25,10 @@ def problems(config: Config) -> Iterator[str]:
     if "\0" in config.sniffer_log:
         yield "sniffer_log: no file can have this name; correct the path"
     if isinstance(config, ServerConfig):
-        yield from _taken_ports(config)
+        yield from claims.problems(config)
+        for client in (config.unnamed, *config.clients.named):
+            yield from _taken_ports(config, client)
+        yield from _taken_page(config)
         yield from _paths_on_udp(config)
         yield from _certificate(config)
         for name, path in config.limits.files.items():
@@ -86,18 +91,23 @@ def _web(config: Config) -> Iterator[str]:
         yield "web_user: missing; web_password needs one, or remove web_password"
 
 
-def _taken_ports(config: ServerConfig) -> Iterator[str]:
-    """Yield clashes between the tunnel, the users' ports and the monitoring page."""
+def _taken_ports(config: ServerConfig, client: ServedClient) -> Iterator[str]:
+    """Yield clashes between the tunnel and the users' ports."""
+    bind = config.bind_addr
+    if any(mapping.bind_port == bind.port and _clash(mapping.address, bind) for mapping in client.ports):
+        yield f"{client.table}ports: {bind.spot} is taken by bind_addr {bind}; choose another for one of them"
+
+
+def _taken_page(config: ServerConfig) -> Iterator[str]:
+    """Yield clashes of the monitoring page with the tunnel and the users' ports."""
     bind, page = config.bind_addr, config.page
-    if any(mapping.bind_port == bind.port and _clash(mapping.address, bind) for mapping in config.ports):
-        yield f"ports: {bind.spot} is taken by bind_addr {bind}; choose another for one of them"
     if not page:
         return
     key = "web_bind" if page.is_path else "web_port"
     if _clash(page, bind):
         yield f"{key}: {page.spot} is taken by bind_addr {bind}; choose another for one of them"
     # On udp the users' ports are UDP ports, which do not collide with the page's TCP port.
-    streams = () if config.facts.datagrams else config.ports
+    streams = () if config.facts.datagrams else config.all_ports
     if any(mapping.bind_port == page.port and _clash(mapping.address, page) for mapping in streams):
         yield f"{key}: {page.spot} is listed in ports too; choose another for one of them"
 
@@ -114,7 +124,7 @@ def _paths_on_udp(config: ServerConfig) -> Iterator[str]:
         return
     if config.bind_addr.is_path:
         yield f"bind_addr: transport udp can't use {config.bind_addr}; name a host and a port, or use another transport"
-    for mapping in config.ports:
+    for mapping in config.all_ports:
         if not mapping.takes_datagrams:
             path = mapping.target if mapping.leads_to_path else mapping.bind
             yield f"ports: transport udp can't use {path}; name a port, or use another transport"

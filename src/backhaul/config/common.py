@@ -195,7 +195,7 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
         int, key("How long open connections may finish at a shutdown.", ge=0, unit="seconds")
     ] = 5
     accepted: tuple[Secret, ...] = (DEFAULT_TOKEN,)
-    """The tokens in effect; not a key."""
+    """The tokens in effect; none on a server whose clients all have a name. Not a key."""
     token_source: str = ""
     """The key or variable that holds them; not a key."""
     warnings: tuple[str, ...] = ()

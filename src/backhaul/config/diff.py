@@ -1,5 +1,6 @@
 """The difference between two configurations, so that a reload touches nothing else."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -15,11 +16,11 @@ _TOKENS: Final = frozenset({"token", "tokens", "token_file"})
 class Change(Struct, frozen=True, kw_only=True):
     """The difference between two configurations.
 
-    ports_added       new listening ports
+    ports_added       new listening ports, of all clients together
     ports_removed     old mappings of ports that are no longer listened on
     ports_retargeted  new mappings of ports that stay and have another target
     rebuild           a key with ``rebuild`` in the schema has changed: the control channel and the pool are made
-                      anew, connections in flight stay
+                      anew, connections in flight stay. Tokens of a server with named clients concern one client each
     restart           names of changed keys that require a restart
     changed           names of all changed keys except ``ports``, including those that need a rebuild or a restart
 
@@ -36,6 +37,24 @@ class Change(Struct, frozen=True, kw_only=True):
     changed: tuple[str, ...] = ()
 
 
+class PortChange(Struct, frozen=True):
+    """The difference between two lists of ports."""
+
+    added: tuple[PortMapping, ...]
+    removed: tuple[PortMapping, ...]
+    retargeted: tuple[PortMapping, ...]
+
+
+def port_change(old: Iterable[PortMapping], new: Iterable[PortMapping]) -> PortChange:
+    """Compare two lists of ports."""
+    before, after = _by_bind(old), _by_bind(new)
+    return PortChange(
+        added=tuple(mapping for bind, mapping in after.items() if bind not in before),
+        removed=tuple(mapping for bind, mapping in before.items() if bind not in after),
+        retargeted=tuple(mapping for bind, mapping in after.items() if bind in before and before[bind] != mapping),
+    )
+
+
 def diff(old: Config, new: Config) -> Change:
     """Compare two configurations; equal ones give ``Change()``."""
     if type(old) is not type(new):
@@ -46,14 +65,15 @@ def diff(old: Config, new: Config) -> Change:
     changed = [key.name for key in differing]
     if _tokens(old) != _tokens(new) and not _TOKENS.intersection(changed):
         changed.append("token_file")  # the same file, with other tokens
-    before, after = _by_bind(old), _by_bind(new)
+    ports = port_change(_ports(old), _ports(new))
+    rebuilding = {key.name for key in differing if key.traits.rebuild}
+    if _several(old) or _several(new):
+        rebuilding -= _TOKENS
     return Change(
-        ports_added=tuple(mapping for bind, mapping in after.items() if bind not in before),
-        ports_removed=tuple(mapping for bind, mapping in before.items() if bind not in after),
-        ports_retargeted=tuple(
-            mapping for bind, mapping in after.items() if bind in before and before[bind] != mapping
-        ),
-        rebuild=any(key.traits.rebuild for key in differing) or old.accepted != new.accepted,
+        ports_added=ports.added,
+        ports_removed=ports.removed,
+        ports_retargeted=ports.retargeted,
+        rebuild=bool(rebuilding) or (old.accepted != new.accepted and not (_several(old) or _several(new))),
         restart=tuple(key.name for key in differing if key.traits.restart),
         changed=tuple(changed),
     )
@@ -68,8 +88,13 @@ def _others(config: Config) -> tuple[ClientConfig, ...]:
 
 
 def _ports(config: Config) -> tuple[PortMapping, ...]:
-    return config.ports if isinstance(config, ServerConfig) else ()
+    return config.all_ports if isinstance(config, ServerConfig) else ()
 
 
-def _by_bind(config: Config) -> dict[tuple[str, int], PortMapping]:
-    return {(mapping.bind_host, mapping.bind_port): mapping for mapping in _ports(config)}
+def _several(config: Config) -> bool:
+    """Return whether a server has named clients, each of which may change without the others."""
+    return isinstance(config, ServerConfig) and bool(config.clients.named)
+
+
+def _by_bind(ports: Iterable[PortMapping]) -> dict[tuple[str, int], PortMapping]:
+    return {(mapping.bind_host, mapping.bind_port): mapping for mapping in ports}

@@ -50,12 +50,12 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
         return "[client]\n" + "".join(f"{name} = {show(value)}\n" for name, value in keys.items())
 
 
-def invitation(config: ServerConfig, address: Address) -> Invitation:
-    """Return the invitation to a server that clients dial at ``address``, with its first token."""
+def invitation(config: ServerConfig, token: Secret, address: Address) -> Invitation:
+    """Return the invitation to a server that clients dial at ``address``, with the token of one of them."""
     return Invitation(
         address=str(address),
         transport=config.transport,
-        token=config.accepted[0],
+        token=token,
         mux_version=config.mux_version if config.facts.mux else 1,
         path=config.path if config.facts.http else "",
     )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from . import advice, checks
+from . import advice, checks, claims
 from .address import Address
 from .conversion import read
 from .doors import other_servers, server_warnings, unusable_servers
@@ -16,8 +16,8 @@ from .errors import ConfigError
 from .keys import keys
 from .messages import hint, quoted, show
 from .proxy import find_proxy
-from .schema import SIDES, ClientConfig, Config, side_of
-from .tokens import find_tokens
+from .schema import SIDES, ClientConfig, Config, ServerConfig, side_of
+from .tokens import find_tokens, with_tokens
 
 _NO_SIDE = "holds neither [server] nor [client]; begin the public side with [server], the other with [client]"
 _BOTH_SIDES = "[server] and [client] are in one file, and only one of them runs; move one to a file of its own"
@@ -69,8 +69,7 @@ def parse(text: str, environment: Mapping[str, str] = _NO_ENVIRONMENT) -> Config
     try:
         accepted, source = find_tokens(config, environment)
         config = msgspec.structs.replace(config, accepted=accepted, token_source=source)
-        if isinstance(config, ClientConfig):
-            config = _with_ways(config, environment)
+        config = _with_ways(config, environment) if isinstance(config, ClientConfig) else _with_clients(config)
     except ConfigError as mistakes:
         problems += (f"{side}.{problem}" for problem in mistakes.problems)
     if problems:
@@ -78,6 +77,14 @@ def parse(text: str, environment: Mapping[str, str] = _NO_ENVIRONMENT) -> Config
     strays += (_BOTH_SIDES for _ in others)
     warnings = (*advice.warnings(config), *server_warnings(config))
     return _with_warnings(config, (*strays, *_ignored(side, document[side]), *warnings))
+
+
+def _with_clients(config: ServerConfig) -> Config:
+    """Return the configuration with the tokens of its named clients."""
+    config = msgspec.structs.replace(config, clients=with_tokens(config.clients))
+    if found := list(claims.token_problems(config)):
+        raise ConfigError(found)
+    return config
 
 
 def _with_ways(config: ClientConfig, environment: Mapping[str, str]) -> Config:

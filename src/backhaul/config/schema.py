@@ -5,9 +5,12 @@ A number 0 outside the limits of its key and an empty text mean "not set", as in
 
 from typing import Annotated, Literal
 
+from msgspec import structs
+
 from backhaul.net.proxy import Proxy
 
 from .address import Address, parse_bind, parse_edge, parse_remote
+from .clients import ClientTables, ServedClient, parse_clients
 from .common import CommonConfig
 from .keys import DEDICATED, MUX, STREAM, TLS, WEB, key
 from .limits import LimitTables, parse_limits
@@ -76,6 +79,14 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
             "or accepted, to wait for it."
         ),
     ] = "refuse"
+    clients: Annotated[
+        ClientTables,
+        key(
+            "Clients with tokens and ports of their own; see Several clients.",
+            form="tables [server.clients.NAME]",
+            parse=parse_clients,
+        ),
+    ] = ClientTables()
     limits: Annotated[
         LimitTables, key("Limits of users; see Limits of users.", form="a table [server.limits]", parse=parse_limits)
     ] = LimitTables()
@@ -113,6 +124,25 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
             parse=parse_decoy,
         ),
     ] = "404"
+
+    @property
+    def unnamed(self) -> ServedClient:
+        """The client without a table of its own, even if it has no token."""
+        return ServedClient(accepted=self.accepted, ports=self.ports)
+
+    @property
+    def served(self) -> tuple[ServedClient, ...]:
+        """All clients; the one without a name is among them if it has a token, as it has without named ones."""
+        return (self.unnamed, *self.clients.named) if self.accepted else self.clients.named
+
+    @property
+    def all_ports(self) -> tuple[PortMapping, ...]:
+        """The ports of all clients."""
+        return tuple(mapping for client in (self.unnamed, *self.clients.named) for mapping in client.ports)
+
+    def of(self, client: ServedClient) -> "ServerConfig":
+        """Return the configuration of the tunnel of one client."""
+        return structs.replace(self, ports=client.ports, accepted=client.accepted, clients=ClientTables())
 
     @property
     def proxy_version(self) -> ProxyVersion | None:

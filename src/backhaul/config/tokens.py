@@ -1,13 +1,16 @@
 """The tokens in effect: from the keys, a file of their own, the environment, or the service manager's credentials."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from msgspec import structs
+
+from .clients import NO_TOKEN, ClientTables, ServedClient
 from .common import DEFAULT_TOKEN
 from .errors import ConfigError
-from .schema import Config
+from .schema import Config, ServerConfig
 from .secret import Secret
 from .values import parse_token
 
@@ -24,15 +27,49 @@ def find_tokens(config: Config, environment: Mapping[str, str]) -> tuple[tuple[S
     The keys of the file come first, then ``BACKHAUL_TOKEN``, then the credential; without any of them it is the token
     of v0.7.2. Raises ConfigError with lines that begin with the name of the source.
     """
-    given = {"token": config.token != DEFAULT_TOKEN, "tokens": config.tokens, "token_file": config.token_file}
+    if source := _source(config, unset=DEFAULT_TOKEN):
+        return _from_keys(config, source), source
+    tokens, source = _outside(environment)
+    if isinstance(config, ServerConfig) and config.clients.named and tokens == (DEFAULT_TOKEN,):
+        return (), "none"
+    return tokens, source
+
+
+def with_tokens(clients: ClientTables) -> ClientTables:
+    """Return the clients with their tokens; raise ConfigError with lines that begin with the name of a key."""
+    problems: list[str] = []
+    found = tuple(_with_tokens(client, problems.append) for client in clients.named)
+    if problems:
+        raise ConfigError(problems)
+    return ClientTables(found)
+
+
+def _with_tokens(client: ServedClient, mistake: Callable[[str], None]) -> ServedClient:
+    try:
+        source = _source(client, unset=NO_TOKEN)
+        if not source:
+            mistake(f"{client.table}token: missing; add one (`backhaul token` makes it)")
+            return client
+        return structs.replace(client, accepted=_from_keys(client, source))
+    except ConfigError as mistakes:
+        for problem in mistakes.problems:
+            mistake(f"{client.table}{problem}")
+        return client
+
+
+def _source(table: Config | ServedClient, unset: Secret) -> str:
+    """Return the name of the key that holds the tokens; empty if none does."""
+    given = {"token": table.token != unset, "tokens": table.tokens, "token_file": table.token_file}
     names = [name for name, value in given.items() if value]
     if len(names) > 1:
         raise ConfigError([f"{names[1]}: {names[0]} is set, too; keep one of token, tokens and token_file"])
-    if config.token_file:
-        return _read("token_file", config.token_file), "token_file"
-    if config.tokens:
-        return config.tokens, "tokens"
-    return ((config.token,), "token") if names else _outside(environment)
+    return names[0] if names else ""
+
+
+def _from_keys(table: Config | ServedClient, source: str) -> tuple[Secret, ...]:
+    if source == "token_file":
+        return _read(source, table.token_file)
+    return table.tokens if source == "tokens" else (table.token,)
 
 
 def _outside(environment: Mapping[str, str]) -> tuple[tuple[Secret, ...], str]:

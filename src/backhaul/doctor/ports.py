@@ -90,7 +90,7 @@ def _uses(config: ServerConfig) -> list[Use]:
     uses = [Use("bind_addr", config.bind_addr, stream)]
     if config.facts.datagrams:
         uses.append(Use("bind_addr", config.bind_addr, datagram))
-    for mapping in config.ports:
+    for mapping in config.all_ports:
         if not config.facts.datagrams:
             uses.append(Use("ports", mapping.address, stream))
         if config.facts.datagrams or (config.accept_udp and mapping.takes_datagrams):

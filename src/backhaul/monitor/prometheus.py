@@ -72,6 +72,12 @@ _PORT: Final = (
     _Family("backhaul_sent_bytes_total", "counter", "Bytes to users.", "sent"),
     _Family("backhaul_dropped_udp_datagrams_total", "counter", "UDP datagrams dropped.", "udp_dropped"),
 )
+_CLIENT: Final = (
+    _Family("backhaul_client_connected", "gauge", "1 while this client is connected, else 0.", "connected"),
+    _Family("backhaul_client_users", "gauge", "Users of this client.", "users"),
+    _Family("backhaul_client_rtt_seconds", "gauge", "Round-trip time of its control channel.", "rtt"),
+    _Family("backhaul_client_reconnects_total", "counter", "Reconnections of this client.", "reconnects"),
+)
 _LIMIT: Final = "backhaul_limit"
 _LIMIT_USED: Final = "backhaul_limit_used"
 _SERVER: Final = (
@@ -107,6 +113,7 @@ def slices(form: Form, figures: Figures) -> Iterator[bytes]:
     common = f"{label('transport', status.transport)},{label('side', status.side)}"
     yield "".join(_tunnel(form, figures, common)).encode()
     yield "".join(_usage(form, figures.usage, common)).encode()
+    yield from (piece.encode() for piece in _clients(form, status, common))
     yield from (piece.encode() for piece in _ports(form, status, common))
     yield from (piece.encode() for piece in _servers(form, status, common))
     yield from (piece.encode() for piece in _limits(form, status, common))
@@ -134,9 +141,17 @@ def _usage(form: Form, usage: dict[int, int], common: str) -> Iterator[str]:
     yield _lines("backhaul_tunnel_usage", ((f'{common},port="{port}"', used) for port, used in usage.items()))
 
 
+def _clients(form: Form, status: Status, common: str) -> Iterator[str]:
+    rows = [(f"{common},{label('client', client.name or UNNAMED)}", client) for client in status.clients]
+    for family in _CLIENT if rows else ():
+        yield form.head(family.name, family.kind, family.meaning)
+        values = ((row, getattr(client, family.field)) for row, client in rows)
+        yield from _sliced(family.name, ((row, value) for row, value in values if value is not None))
+
+
 def _ports(form: Form, status: Status, common: str) -> Iterator[str]:
     rows = [
-        (f"{common},{label('port', _number(port.bind, port.port))},{label('target', port.target)}", port)
+        (f"{common},{label('port', _number(port.bind, port.port))},{label('target', port.target)}{_of(port)}", port)
         for port in _merged(status.ports)
     ]
     for family in _PORT:
@@ -150,7 +165,7 @@ def _ports(form: Form, status: Status, common: str) -> Iterator[str]:
     yield from _sliced(_REFUSED, by_reason)
     if status.side == "server":
         yield form.head("backhaul_port_up", "gauge", "1 while the port takes users, else 0.")
-        up = ((f"{common},{_port_labels(port.bind, port.port)}", port.up) for port in status.ports)
+        up = ((f"{common},{_port_labels(port.bind, port.port)}{_of(port)}", port.up) for port in status.ports)
         yield from _sliced("backhaul_port_up", up)
 
 
@@ -175,9 +190,9 @@ def _limits(form: Form, status: Status, common: str) -> Iterator[str]:
 
 def _merged(ports: Iterable[PortStatus]) -> Iterable[PortStatus]:
     """Return one entry for each port and target; two addresses may share both, but no two samples all labels."""
-    merged: dict[tuple[str, str], PortStatus] = {}
+    merged: dict[tuple[str, str, str], PortStatus] = {}
     for port in ports:
-        key = _number(port.bind, port.port), port.target
+        key = _number(port.bind, port.port), port.target, port.client
         merged[key] = _sum(merged[key], port) if key in merged else port
     return merged.values()
 
@@ -228,6 +243,11 @@ def _client_labels(row: UserTimesState) -> str:
 @lru_cache(maxsize=_KEPT_PORTS)
 def _port_labels(bind: str, port: int) -> str:
     return f"{label('port', _number(bind, port))},{label('bind', bind)}"
+
+
+def _of(port: PortStatus) -> str:
+    """Return the label of the client with a name."""
+    return f",{label('client', port.client)}" if port.client else ""
 
 
 def _number(bind: str, port: int) -> str:

@@ -65,10 +65,32 @@ class PortStatus(Struct, frozen=True, gc=False):
         """True if the last user did not reach the target."""
         return self.failed > self.reached
 
+    client: str = ""
+    """The name of the client that its users are for; empty for the one without a name, and on the client."""
+
     @property
     def name(self) -> str:
         """The address and number of the server's port."""
         return port_name(self.bind, self.port)
+
+
+class ClientStatus(Struct, frozen=True, gc=False):
+    """One client of a server that has several."""
+
+    name: str
+    """Empty for the client without a table of its own."""
+    connected: bool
+    peer: str
+    """The address of the client; empty while it is not connected."""
+    problem: str
+    """The reason why no user can be carried, as far as the server knows; otherwise empty."""
+    rtt: float | None
+    """The round-trip time of the control channel in seconds, or None if it is not measured."""
+    reconnects: int
+    users: int
+    """Users who are present."""
+    pool_idle: int
+    """Connections waiting for a user."""
 
 
 class LimitStatus(Struct, frozen=True, gc=False):
@@ -136,7 +158,7 @@ class Status(Struct, frozen=True, gc=False):
     """True while the administrator wants no new users."""
     connected: bool
     peer: str
-    """The address of the other end; empty while it is not connected."""
+    """The address of the other end, or how many of several clients are connected; empty while none is."""
     problem: str
     """The reason why the tunnel cannot be connected, as far as this end knows; otherwise empty."""
     rtt: float | None
@@ -165,6 +187,8 @@ class Status(Struct, frozen=True, gc=False):
     """Users without a tunnel connection, as seen by the server; 0 on the client."""
     servers: tuple[ServerStatus, ...] = ()
     """The servers of a client that has several."""
+    clients: tuple[ClientStatus, ...] = ()
+    """The clients of a server that has named ones."""
     limits: tuple[LimitStatus, ...] = ()
     """The limits of users that the server's configuration sets."""
 

@@ -65,12 +65,24 @@ class Credential:
 
 
 class Credentials:
-    """The tokens of each client by its name. Tokens appear in no log and in no ``repr``."""
+    """The tokens of each client by its name, which may change. Tokens appear in no log and in no ``repr``."""
 
     def __init__(self, tokens: Mapping[str, Iterable[str]]) -> None:
+        self.version = 0
+        """A number that each change raises."""
+        self.change(tokens)
+
+    def change(self, tokens: Mapping[str, Iterable[str]]) -> None:
+        """Accept these tokens from now on; sessions stay."""
         self._all = [Credential(name, token.encode()) for name, each in tokens.items() for token in each]
+        self.version += 1
         self.sizes = frozenset(len(credential.token) for credential in self._all)
         """The lengths of the tokens in bytes: data of another length is no token."""
+        self.longest = max(self.sizes, default=0)
+        """The length of the longest token."""
+
+    def __len__(self) -> int:
+        return len(self._all)
 
     def __repr__(self) -> str:
         return f"Credentials({len(self._all)})"

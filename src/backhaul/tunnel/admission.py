@@ -20,6 +20,7 @@ _REASONS: Final = {
     "max_users_per_source": "source_users",
     "new_users_per_second": "new_users",
     "new_users_per_second_per_source": "source_new_users",
+    "max_connections": "client_users",
 }
 """The words of status and metrics, by limit."""
 _QUOTA: Final = "quota"

@@ -19,7 +19,14 @@ class CarrierCheck:
     the next control channel.
     """
 
-    def __init__(self, logger: logging.Logger | logging.LoggerAdapter[logging.Logger], grace: float = GRACE) -> None:
+    def __init__(
+        self,
+        logger: logging.Logger | logging.LoggerAdapter[logging.Logger],
+        grace: float = GRACE,
+        whose: str = "",
+    ) -> None:
+        """Wait ``grace`` seconds for the first connection; ``whose`` names the client in the log, as in " of NAME"."""
+        self._whose = whose
         self._loop = asyncio.get_running_loop()
         self._log = logger
         self._throttle = LogThrottle(logger)
@@ -75,7 +82,7 @@ class CarrierCheck:
         self.end()
         if not self._up:
             self._up = True
-            self._log.info("tunnel is up")
+            self._log.info("tunnel%s is up", self._whose)
 
     def _give_up(self) -> None:
         self._report("no tunnel connection of this transport has arrived; set the same transport on both ends")
@@ -84,4 +91,4 @@ class CarrierCheck:
         self.end()
         self._up = False
         self.problem = problem
-        self._throttle.error(problem, f"no user can be carried: {problem}")
+        self._throttle.error(problem, f"no user{self._whose} can be carried: {problem}")

@@ -12,8 +12,9 @@ log = logging.getLogger("backhaul.server")
 class Entrance:
     """Opens and closes all ports of a tunnel together; users in flight stay."""
 
-    def __init__(self, ports: Ports, flows: FlowDispatcher, unwanted: Callable[[], bool]) -> None:
-        """``unwanted`` returns whether users are refused for want of a client."""
+    def __init__(self, ports: Ports, flows: FlowDispatcher, unwanted: Callable[[], bool], whose: str) -> None:
+        """``unwanted`` returns whether users are refused for want of a client, which ``whose`` names in the log."""
+        self._whose = whose
         self._ports = ports
         self._flows = flows
         self._unwanted = unwanted
@@ -45,5 +46,5 @@ class Entrance:
             self._ports.admit()
             return
         if not self.draining:
-            log.info("users are refused until a client connects (offline)")
+            log.info("users%s are refused until a client connects (offline)", self._whose)
         self._ports.refuse()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from backhaul.config import ServerConfig
 from backhaul.net.listeners import Listeners
 from backhaul.net.poller import reason
-from backhaul.transports.base import ServerTransport
+from backhaul.transports.base import Gate, ServerTransport
 from backhaul.transports.gates.reception import Reception
 
 from .retries import Retries
@@ -76,6 +76,10 @@ class Front:
         for name, tunnel in self._tunnels.items():
             tunnel.attach(transports[name], config.transport)
         self._listening()
+
+    def gate_of(self, client: str) -> Gate:
+        """Return the gate as the carrier of the client with this name sees it."""
+        return self._reception.gate_of(client)
 
     def stop(self) -> None:
         """Listen no more."""

@@ -12,6 +12,7 @@ from .ledger import Store
 from .limit_states import table_states
 from .network_files import NetworkFiles
 from .news import News
+from .places import Headcount
 from .ports import Port
 from .quotas import Counted, Quotas
 from .rates import RateTable
@@ -21,21 +22,20 @@ from .timings import Timings
 class Limiting:
     """Changes and ends all limits together."""
 
-    def __init__(self, relay: Relay, timings: Timings, waiting: Callable[[], int], *, news: News, store: Store) -> None:
-        """Begin without limits; ``waiting`` returns the number of users of streams without a carrier.
+    def __init__(self, relay: Relay, timings: Timings, everyone: Headcount, *, news: News, store: Store) -> None:
+        """Begin without limits; ``everyone`` has the number of present users.
 
         ``store`` keeps the bytes of the present day and month.
         """
         self.quotas = Quotas(relay, timings, news, store)
-        self._relay = relay
-        self._waiting = waiting
+        self._everyone = everyone
         self.admission = Admission(NetworkFiles(timings.lists), relay.loop.time, self._present, self.quotas.objection)
         self.rates = RateTable(relay.loop)
         self._expiry = Expiry(relay, timings.expiry)
         self._tables = LimitTables()
 
     def _present(self) -> int:
-        return len(self._relay.live) + self._waiting() + len(self._relay.flows)
+        return self._everyone.users
 
     async def apply(self, tables: LimitTables, users: Callable[[], Iterator[UserState]]) -> None:
         """Use other limits, also for present users; raise BackhaulError if a file of them is unusable."""

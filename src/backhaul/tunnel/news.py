@@ -25,9 +25,9 @@ class News:
         """Report that the other end is connected; the server knows the name of the client, and a client its own."""
         self.listener(Notice("connected", peer=peer, client=client, server=server))
 
-    def lost(self, reason: str, server: str = "") -> None:
-        """Report that the control channel is lost."""
-        self.listener(Notice("lost", reason=reason, server=server))
+    def lost(self, reason: str, client: str = "", server: str = "") -> None:
+        """Report that the control channel is lost; the server knows the name of the client, and a client its own."""
+        self.listener(Notice("lost", reason=reason, client=client, server=server))
 
     def port_down(self, port: str, reason: str) -> None:
         """Report a port that can't be opened."""

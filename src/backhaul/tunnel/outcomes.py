@@ -13,6 +13,7 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.relay.outcome import Ending, Outcome, Progress, next_number
 from backhaul.state import UserEnd, UserState
 
+from .places import Places
 from .ports import Port
 from .roll import Record
 
@@ -56,7 +57,9 @@ class Outcomes:
         patience: float,
         answered: Callable[[float], None],
         transport: str,
+        *,
         limiting: "Limiting",
+        places: Places,
     ) -> None:
         """Call ``answered`` at the end of an answered user, with the time of its arrival by the loop's clock.
 
@@ -69,6 +72,7 @@ class Outcomes:
         self.unanswered = 0
         self.last_user = -math.inf  # arrival of the last user, by the loop's clock
         self._limiting = limiting
+        self._places = places
         self._answered = answered
         self._loop = asyncio.get_running_loop()
         self._log = log
@@ -79,6 +83,7 @@ class Outcomes:
     def expect(self, port: Port, address: tuple[Any, ...]) -> "ServedUser":
         """Return the record of a user who arrives now."""
         self.last_user = now = self._loop.time()
+        self._places.enter()
         return ServedUser(self, port, address, now)
 
     def carried(self, port: Port, seconds: float) -> None:
@@ -88,6 +93,7 @@ class Outcomes:
     def ended(self, user: "ServedUser", outcome: Outcome) -> None:
         """Judge the end of a user of ``expect``."""
         user.port.open -= 1
+        self._places.leave()
         self._limiting.left(user, outcome.received + outcome.sent)
         seconds = self._loop.time() - user.since
         user.port.times_of(self.client_name).duration.observe(seconds)

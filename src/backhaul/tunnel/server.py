@@ -12,7 +12,7 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import FAULT, release
 from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import CLOSED, FAILED, NOT_CARRIED
-from backhaul.state import SessionState
+from backhaul.state import ServedState, SessionState
 from backhaul.transports.base import ServerTransport
 from backhaul.transports.session import ClientSession, protection_of
 from backhaul.transports.settings import CarrierLimits
@@ -26,6 +26,7 @@ from .heart import Heart
 from .limiting import Limiting
 from .news import News
 from .outcomes import Outcomes, Report, name
+from .places import Places
 from .ports import Port, Ports
 from .ports_setup import preface, takes_datagrams, user_options
 from .refusals import refused
@@ -50,6 +51,7 @@ class ServerTunnel:
         timings: Timings,
         listeners: Listeners,
         *,
+        places: Places,
         limiting: Limiting,
         news: News,
         unreachable: Callable[[], str],
@@ -68,15 +70,22 @@ class ServerTunnel:
         self._heart = Heart(self._beat)
         self.opened = 0  # control channels so far
         self._unreachable = unreachable
-        self.fit = CarrierCheck(log)  # fed by the transport
+        self._whose = f" of client {places.client}" if places.client else ""
+        self.fit = CarrierCheck(log, whose=self._whose)  # fed by the transport
         self._limiting = limiting
-        self._outcomes = Outcomes(log, timings.answer, self.fit.answered, config.transport, limiting)
+        self.places = places
+        self.client = places.client
+        """The name of the client; empty for the one without a table of its own."""
+        self._outcomes = Outcomes(
+            log, timings.answer, self.fit.answered, config.transport, limiting=limiting, places=places
+        )
         self._flows = FlowDispatcher(
             relay,
             self._transport,
             listeners,
             self._outcomes,
             limiting=self._limiting,
+            places=places,
             news=news,
             most_waiting=config.channel_size,
             patience=timings.flow_patience,
@@ -91,7 +100,7 @@ class ServerTunnel:
             timings=timings,
             news=news,
         )
-        self.entrance = Entrance(self.ports, self._flows, self._is_offline)
+        self.entrance = Entrance(self.ports, self._flows, self._is_offline, self._whose)
 
     @property
     def connected(self) -> bool:
@@ -154,6 +163,18 @@ class ServerTunnel:
             idle=self._transport.idle,
         )
 
+    def state(self) -> ServedState:
+        """Return the state of this tunnel."""
+        return ServedState(
+            name=self.client,
+            session=self.session(),
+            waiting=self.waiting,
+            unanswered=self.unanswered,
+            refusing=self.offline,
+            users=self.places.users,
+            ports=tuple(port.state() for port in self.ports.all.values()),
+        )
+
     def adopt(self, config: ServerConfig, limits: CarrierLimits) -> None:
         """Use another configuration; ``rebuild`` has handled changes that need a new control channel."""
         before, self.config = self.config, config
@@ -180,6 +201,16 @@ class ServerTunnel:
         """Use another transport, which has this name and has started."""
         self._transport = self._flows.transport = transport
         self._outcomes.transport = name
+
+    def renew(self) -> None:
+        """Let the client connect anew, because its tokens have changed; users in flight stay."""
+        self.detach()
+        self._transport.start(self)
+
+    def join(self) -> None:
+        """Wait for the client and for users, after all others have begun."""
+        self._transport.start(self)
+        self.start()
 
     def start(self) -> None:
         """Listen for users."""
@@ -240,12 +271,15 @@ class ServerTunnel:
             self._client_restarts()
         else:
             self._absence.begin(self._timings.absence)
-        log.warning("control channel lost: %s; waiting for the client to reconnect", reason)
-        self._news.lost(reason)
+        log.warning("control channel%s lost: %s; waiting for the client to reconnect", self._whose, reason)
+        self._news.lost(reason, self.client)
 
     def target_refused(self, target: str, reason: str) -> None:
         """Log a target that the client does not dial."""
-        self._throttle.warn(("refused", target), f"target {target}: not dialled by the client: {reason}")
+        self._throttle.warn(
+            ("refused", target),
+            f"target {target}: not dialled by the client{self._whose.removeprefix(' of client')}: {reason}",
+        )
 
     def carrier_ready(self) -> None:
         """Carry waiting users, oldest first, TCP users before flows."""
@@ -258,7 +292,8 @@ class ServerTunnel:
         self._flows.carrier_ready()
 
     def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
-        if objection := self._limiting.admission.objection(port.mapping.bind_port, address, port.users):
+        admission = self._limiting.admission
+        if objection := self.places.objection() or admission.objection(port.mapping.bind_port, address, port.users):
             release(self._poller, sock, reset=True)
             refused(self._throttle, port, address, objection, self._news)
             return

@@ -20,6 +20,7 @@ from backhaul.wire.datagrams import Batch
 
 from .news import News
 from .outcomes import Outcomes, name
+from .places import Places
 from .ports import Port
 from .refusals import refused
 from .waiting_flows import WaitingFlows
@@ -43,6 +44,7 @@ class FlowDispatcher:
         outcomes: Outcomes,
         *,
         limiting: "Limiting",
+        places: Places,
         news: News,
         most_waiting: int,
         patience: float,
@@ -51,6 +53,7 @@ class FlowDispatcher:
         self.relay = relay
         self.outcomes = outcomes
         self.limiting = limiting
+        self._places = places
         self._news = news
         self.transport = transport
         self.listeners = listeners
@@ -94,6 +97,7 @@ class FlowDispatcher:
 
     def flow_came(self, flow: Flow) -> None:
         """Find a carrier for a new flow, or let it wait."""
+        self._places.enter()
         outcome = Carry.LATER if len(self._waiting) else self.transport.assign_flow(flow)
         if outcome is Carry.REFUSED:
             self._refuse(flow)
@@ -104,6 +108,7 @@ class FlowDispatcher:
 
     def flow_closed(self, user: "UdpUser", flow: Flow) -> None:
         """Forget a closed flow."""
+        self._places.leave()
         self._waiting.discard(flow)
         self._refused.discard(flow)
         if self.outcomes.report:
@@ -120,7 +125,9 @@ class FlowDispatcher:
 
     def objects(self, port: Port, peer: tuple[str, int]) -> bool:
         """Return whether a limit refuses a new user; otherwise the user is counted."""
-        objection = self.limiting.admission.objection(port.mapping.bind_port, peer, port.users)
+        objection = self._places.objection() or self.limiting.admission.objection(
+            port.mapping.bind_port, peer, port.users
+        )
         if objection:
             refused(self._throttle, port, peer, objection, self._news)
         return objection is not None

@@ -1,6 +1,5 @@
 """The server's answers to handshakes, and the admission of tunnel connections of clients with extensions."""
 
-import functools
 import secrets
 import time
 from collections import OrderedDict
@@ -78,6 +77,8 @@ class Guard:
         self._credentials = credentials
         self._settings = settings
         self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._version = 0  # of the credentials, when their keys were made
+        self._keys: list[tuple[Credential, Shared]] = []
         self.register: Register[SealedSession] = Register(secrets.token_bytes(LOCATOR_SIZE))
 
     def greet(self, message: bytes) -> Greeting | None:
@@ -85,7 +86,7 @@ class Guard:
         key = message[:KEY_SIZE]
         if key in self._seen:
             return None
-        for credential, shared in self._candidates:
+        for credential, shared in self._candidates():
             try:
                 responder = Responder(shared, message)
                 hello = decode(ClientHello, responder.payload)
@@ -116,11 +117,13 @@ class Guard:
             answer_within=answer_within,
         )
 
-    @functools.cached_property
     def _candidates(self) -> list[tuple[Credential, Shared]]:
-        """The state of a handshake after each token, which only the first message needs to be mixed into."""
-        prologue = PROLOGUES[self._settings.transport.http]
-        return [(one, Shared.mix(pre_shared_key(one.token), prologue)) for one in self._credentials]
+        """Return the state of a handshake after each token, which only the first message needs to be mixed into."""
+        if self._version != self._credentials.version:
+            prologue = PROLOGUES[self._settings.transport.http]
+            self._keys = [(one, Shared.mix(pre_shared_key(one.token), prologue)) for one in self._credentials]
+            self._version = self._credentials.version
+        return self._keys
 
     def _remember(self, key: bytes) -> None:
         self._seen[key] = None

@@ -64,7 +64,7 @@ class HttpGate:
         self._settings = settings
         self._credentials = settings.credentials
         self._transport = TRANSPORTS[transport]
-        self._decoy = Decoy(poller, settings.decoy, self._credentials.tokens, settings.limits, self._claim)
+        self._decoy = Decoy(poller, settings.decoy, lambda: self._credentials.tokens, settings.limits, self._claim)
         self._reputation = Reputation(settings.limits)
         self._context = ServerContext(settings.tls) if settings.tls else None
         self._handshakes = self._make_handshakes(self._context) if self._context else None

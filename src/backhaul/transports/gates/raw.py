@@ -90,11 +90,7 @@ class RawGate:
         """Take over a connection, which must begin with a handshake or an admission."""
         data = data or first_bytes(sock)
         if not self._let_in(sock, ip, data):
-            self._await_proof(_PendingClient(sock, ip, self._longest), data)
-
-    @functools.cached_property
-    def _longest(self) -> int:
-        return max(MAX_GREETING, *self._credentials.sizes)
+            self._await_proof(_PendingClient(sock, ip, max(MAX_GREETING, self._credentials.longest)), data)
 
     def _let_in(self, sock: socket.socket, ip: str, data: bytes) -> bool:
         """Admit a connection whose admission has arrived as a whole; return whether it has."""

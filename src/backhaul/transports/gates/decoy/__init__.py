@@ -24,13 +24,16 @@ log = logging.getLogger("backhaul.server")
 Claim = Callable[[socket.socket, str, bytes], bool]
 """Takes over a connection whose bytes turn out to be a client's."""
 
+Tokens = Callable[[], tuple[bytes, ...]]
+"""Returns the tokens of all clients."""
+
 _NOTHING: Final = "404"
 
 
 class Decoy:
     """Answers visitors; owns their connections until they are closed or claimed."""
 
-    def __init__(self, poller: Poller, what: str, tokens: tuple[bytes, ...], limits: GateLimits, claim: Claim) -> None:
+    def __init__(self, poller: Poller, what: str, tokens: Tokens, limits: GateLimits, claim: Claim) -> None:
         """Show ``what``: "404", a directory, or the URL of a website, which must not learn ``tokens``."""
         self._poller = poller
         self._limits = limits
@@ -137,7 +140,7 @@ class _Visitor:
                 self.stream.close()
 
 
-def _make_site(what: str, tokens: tuple[bytes, ...], poller: Poller, limits: GateLimits) -> Site:
+def _make_site(what: str, tokens: Tokens, poller: Poller, limits: GateLimits) -> Site:
     # Only the modules of the site that is shown take memory.
     if what == _NOTHING:
         return EmptySite()

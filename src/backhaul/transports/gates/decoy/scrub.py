@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -15,8 +16,9 @@ Headers = list[tuple[bytes, bytes]]
 class Scrubber:
     """Removes traces of the tunnel from requests: a client with a wrong path is a visitor as well."""
 
-    def __init__(self, tokens: tuple[bytes, ...]) -> None:
-        self._plain = [plain for token in tokens if (plain := _squash(token))]
+    def __init__(self, tokens: Callable[[], tuple[bytes, ...]]) -> None:
+        """``tokens`` returns those that nobody else may learn."""
+        self._tokens = tokens
 
     def scrub(self, headers: Headers) -> Headers:
         """Return the headers without tokens in any spelling, and without those of an upgrade."""
@@ -33,7 +35,8 @@ class Scrubber:
         readings = [value, unquote_to_bytes(value)]
         readings += [decoded for reading in tuple(readings) for decoded in _decodings(reading)]
         readings += [unquote_to_bytes(reading) for reading in tuple(readings)]
-        return any(plain in _squash(reading) for plain in self._plain for reading in readings)
+        plain = [bare for token in self._tokens() if (bare := _squash(token))]
+        return any(bare in squashed for squashed in map(_squash, readings) for bare in plain)
 
 
 def _squash(value: bytes) -> bytes:

@@ -1,0 +1,119 @@
+"""The tables ``[server.clients.NAME]``: clients with tokens and ports of their own."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
+
+from msgspec import Struct
+
+from backhaul.wire.allowed import AllowList, Verdict
+from backhaul.wire.targets import parse_target
+
+from .conversion import read
+from .errors import ConfigError
+from .keys import key, keys
+from .messages import hint, quoted, show
+from .ports import PortMapping, parse_ports
+from .secret import Secret
+from .values import parse_allowed, parse_token, parse_tokens
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+NO_TOKEN: Final = Secret("")
+
+
+class ServedClient(Struct, frozen=True, kw_only=True):
+    """A client of the server: the one of ``[server]`` itself, without a name, or one of a table of its own."""
+
+    token: Annotated[
+        Secret, key("The client's secret, which no other client has.", form="text in quotes", parse=parse_token)
+    ] = NO_TOKEN
+    tokens: Annotated[
+        tuple[Secret, ...],
+        key("In place of `token`: each of these.", form="a list of texts in quotes", parse=parse_tokens),
+    ] = ()
+    token_file: Annotated[str, key("In place of `token`: a file with one token on each line.")] = ""
+    ports: Annotated[
+        tuple[PortMapping, ...],
+        key("Local ports and their targets; see Port mappings.", form="a list of texts", parse=parse_ports),
+    ] = ()
+    max_connections: Annotated[int, key("Most users of this client at a time; 0: no limit.", ge=0)] = 0
+    allow_targets: Annotated[
+        tuple[str, ...],
+        key(
+            "Targets that `ports` may name; empty: all. As on the client, but names are not looked up.",
+            form='a list of texts such as "db.example:5432", "10.0.0.0/8:80-90" or ":22"',
+            parse=parse_allowed,
+        ),
+    ] = ()
+    name: str = ""
+    """Empty for the client without a table; not a key."""
+    accepted: tuple[Secret, ...] = ()
+    """The tokens in effect; not a key."""
+
+    @property
+    def table(self) -> str:
+        """The beginning of the names of its keys."""
+        return f"clients.{self.name}." if self.name else ""
+
+
+class ClientTables(Struct, frozen=True):
+    """The clients with a table, in the order of the file."""
+
+    named: tuple[ServedClient, ...] = ()
+
+    def __str__(self) -> str:
+        """Return their settings as inline tables of TOML, without secrets."""
+        return f"{{{', '.join(f'{client.name} = {{{_settings(client)}}}' for client in self.named)}}}"
+
+
+def _settings(client: ServedClient) -> str:
+    values = ((one, getattr(client, one.name)) for one in keys(ServedClient) if one.name != "ports")
+    return ", ".join(f"{one.name} = {_shown(value)}" for one, value in values if value != one.default)
+
+
+def _shown(value: object) -> str:
+    if not isinstance(value, tuple):
+        return str(value) if isinstance(value, Secret) else show(value)
+    secret = any(isinstance(one, Secret) for one in value)
+    return f"[{', '.join(map(str, value))}]" if secret else show(list(value))
+
+
+def parse_clients(table: Mapping[str, object]) -> ClientTables:
+    """Read the tables; raise ConfigError with every mistake.
+
+    An unknown key is a mistake here, because a limit that is misspelt would not hold.
+    """
+    problems: list[str] = []
+    named = tuple(_client(name, entry, problems.append) for name, entry in table.items())
+    if problems:
+        raise ConfigError(problems)
+    return ClientTables(named)
+
+
+def _client(name: str, entry: object, mistake: Callable[[str], None]) -> ServedClient:
+    if not _NAME.fullmatch(name):
+        mistake(f"{quoted(name)}: expected a name of at most 64 letters, digits, - and _")
+    if not isinstance(entry, dict):
+        mistake(f"{quoted(name)}: expected a table [server.clients.NAME], got {show(entry)}")
+        return ServedClient(name=name)
+    known = {one.name: one for one in keys(ServedClient)}
+    for word in entry:
+        if word not in known:
+            mistake(f"{quoted(name)}.{quoted(word)}: unknown key; remove it or correct it{hint(word, known)}")
+    values: dict[str, Any] = {}
+    for one in known.values():
+        try:
+            values[one.name] = read(one, entry.get(one.name), misspelt=())
+        except ConfigError as mistakes:
+            for problem in mistakes.problems:
+                mistake(f"{quoted(name)}.{one.name}: {problem}")
+    return ServedClient(name=name, **values)
+
+
+def forbidden_targets(client: ServedClient) -> list[str]:
+    """Return the targets of ``ports`` that ``allow_targets`` does not name."""
+    if not client.allow_targets:
+        return []
+    allowed = AllowList(client.allow_targets)
+    targets = dict.fromkeys(mapping.target for mapping in client.ports)
+    return [target for target in targets if allowed.judge(*parse_target(target)) is not Verdict.ALLOWED]

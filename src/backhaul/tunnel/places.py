@@ -1,0 +1,37 @@
+"""The number of present users, of one client and of all."""
+
+from .admission import Objection
+
+
+class Headcount:
+    """The number of users of streams and of datagrams who are present."""
+
+    def __init__(self) -> None:
+        self.users = 0
+
+
+class Places:
+    """The users of one client, and their limit."""
+
+    def __init__(self, client: str, most: int, everyone: Headcount) -> None:
+        """Admit at most ``most`` users of the client, or any number if that is 0; count them in ``everyone``, too."""
+        self.client = client
+        self.most = most
+        self.users = 0
+        self._everyone = everyone
+
+    def objection(self) -> Objection | None:
+        """Return why a new user of this client is refused, if so."""
+        if self.most and self.users >= self.most:
+            return Objection("max_connections", f"clients.{self.client}")
+        return None
+
+    def enter(self) -> None:
+        """Count a new user."""
+        self.users += 1
+        self._everyone.users += 1
+
+    def leave(self) -> None:
+        """Count the end of a user."""
+        self.users -= 1
+        self._everyone.users -= 1

@@ -1,0 +1,156 @@
+"""Several clients of one server, each with its own token and ports."""
+
+import asyncio
+
+import pytest
+from tests.support.clients import Company, token_of
+from tests.support.net import HOST, Peer, free_port, until
+from tests.support.tunnel import LEGACY, Net
+
+from backhaul.config import ServerConfig
+from backhaul.config.diff import diff
+
+TRANSPORTS = pytest.mark.parametrize("transport", ["tcp", "wsmux"])
+
+
+async def user_of(company: Company, name: str) -> Peer:
+    """Connect a user to the port of a client; the client's own service must answer."""
+    user = await company.net.dial(company.ports[name])
+    await answered(user, name)
+    return user
+
+
+async def answered(user: Peer, name: str) -> None:
+    """Ask the service of a client."""
+    await user.send(b"?")
+    assert await user.receive(len(name) + 1) == f"{name}?".encode()
+
+
+async def reload(company: Company, config: ServerConfig) -> None:
+    await company.server.reconfigure(config, diff(company.server.config, config))
+
+
+@TRANSPORTS
+async def test_fifty_clients_get_their_own_users_only(transport: str) -> None:
+    async with Net(transport) as net:
+        company = Company(net)
+        names = [f"client-{number}" for number in range(50)]
+        await company.start(names)
+        await asyncio.gather(*(user_of(company, name) for name in names * 3))
+        users = list(company.server.users())
+        assert {user.bind_port: user.client for user in users} == {company.ports[name]: name for name in names}
+        assert sum(client.users for client in company.server.state().clients) == len(users) == 150
+
+
+@TRANSPORTS
+async def test_a_wrong_token_gets_nothing_from_the_address_of_a_client(transport: str) -> None:
+    async with Net(transport) as net:
+        company = Company(net)
+        await company.start(["berlin"])
+        stranger = await net.client(company.bind_port, f'token = "{token_of("paris")}"')
+        for _ in range(20):
+            (await user_of(company, "berlin")).close()
+        assert not stranger.tunnel.opened
+
+
+@TRANSPORTS
+async def test_a_lost_client_leaves_the_users_of_others_alone(transport: str) -> None:
+    async with Net(transport) as net:
+        company = Company(net)
+        await company.start(["berlin", "paris"])
+        user = await user_of(company, "paris")
+        await net.stop(company.clients["berlin"])
+        await until(lambda: not company.server.tunnels["berlin"].connected)
+        await answered(user, "paris")
+        await user_of(company, "paris")
+        assert company.server.tunnels["paris"].opened == 1
+        assert company.server.session().peer == "1 of 2 clients"
+
+
+@TRANSPORTS
+async def test_a_reload_touches_only_the_client_that_it_changes(transport: str) -> None:
+    async with Net(transport) as net:
+        company = Company(net)
+        await company.start(["berlin", "paris"])
+        user = await user_of(company, "paris")
+        other = await user_of(company, "berlin")
+
+        company.ports["rome"], company.targets["rome"] = free_port(), await net.echo(greeting=b"rome")
+        await reload(company, company.config(own={"berlin": 'tokens = ["' + token_of("new") + '"]'}))
+        await company.connect("rome")
+        await user_of(company, "rome")
+        await until(lambda: not company.server.tunnels["berlin"].connected)  # its token is no longer valid
+
+        del company.ports["rome"]
+        await reload(company, company.config())
+        assert "rome" not in company.server.tunnels
+        await until(lambda: company.clients["berlin"].tunnel.connected)
+        await user_of(company, "berlin")
+
+        await answered(other, "berlin")  # a new token ends no user
+        await answered(user, "paris")
+        assert company.server.tunnels["paris"].opened == 1
+
+
+async def test_a_port_moves_from_one_client_to_another() -> None:
+    async with Net("tcp") as net:
+        company = Company(net)
+        await company.start(["berlin", "paris"])
+        ports = company.ports
+        ports["berlin"], ports["paris"] = ports["paris"], ports["berlin"]
+        await reload(company, company.config())
+        await user_of(company, "berlin")
+        await user_of(company, "paris")
+
+
+async def test_a_client_has_no_more_users_than_it_may() -> None:
+    async with Net("tcp") as net:
+        company = Company(net)
+        await company.start(["berlin", "paris"], own={"berlin": "max_connections = 1"})
+        user = await user_of(company, "berlin")
+        with pytest.raises((ConnectionResetError, EOFError)):
+            await user_of(company, "berlin")
+        await user_of(company, "paris")
+        (port,) = company.server.tunnels["berlin"].state().ports
+        assert {(refusal.reason, refusal.count) for refusal in port.refusals} == {("client_users", 1)}
+        user.close()
+        await until(lambda: not company.server.tunnels["berlin"].places.users)
+        await user_of(company, "berlin")
+
+
+@TRANSPORTS
+async def test_a_client_of_v072_is_one_of_many(transport: str) -> None:
+    async with Net(transport) as net:
+        company = Company(net)
+        await company.start(["berlin"])
+        company.ports["old"], company.targets["old"] = free_port(), await net.echo(greeting=b"old")
+        await reload(company, company.config())
+        await company.connect("old", LEGACY)
+        for _ in range(5):
+            await user_of(company, "old")
+            await user_of(company, "berlin")
+
+
+async def test_the_client_without_a_name_stays_beside_named_ones() -> None:
+    async with Net("tcp") as net:
+        company = Company(net)
+        port, target = free_port(), await net.echo(greeting=b"first")
+        await company.start(["berlin"], f'token = "{token_of("")}"\nports = ["{HOST}:{port}={target}"]')
+        await net.client(company.bind_port, f'token = "{token_of("")}"')
+        await until(lambda: company.server.tunnels[""].connected)
+        user = await net.dial(port)
+        await user.send(b"?")
+        assert await user.receive(6) == b"first?"
+        await user_of(company, "berlin")
+
+
+async def test_a_drained_server_refuses_users_of_every_client() -> None:
+    async with Net("tcp") as net:
+        company = Company(net)
+        await company.start(["berlin", "paris"])
+        await company.server.drain()
+        for name in company.ports:
+            with pytest.raises((ConnectionRefusedError, ConnectionResetError, EOFError)):
+                await user_of(company, name)
+        await company.server.resume()
+        await user_of(company, "paris")
