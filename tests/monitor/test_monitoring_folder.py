@@ -14,6 +14,7 @@ from tests.monitor.sample import Tunnel, port, times
 
 from backhaul.monitor.exposition import PROMETHEUS
 from backhaul.monitor.prometheus import Figures, slices
+from backhaul.monitor.status import LimitStatus
 
 FOLDER = Path(__file__).parents[2] / "monitoring"
 ALERTS = FOLDER / "alerts.yml"
@@ -28,7 +29,8 @@ needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promto
 @pytest.fixture(scope="module")
 def exported() -> dict[str, set[str]]:
     """Return the names of all exported samples, with the labels of each."""
-    status = Tunnel(replace(port(443), target="x:1")).read()
+    limits = (LimitStatus("limits", "max_users", "users", 9, 3),)
+    status = replace(Tunnel(replace(port(443), target="x:1")).read(), limits=limits)
     figures = Figures(status, {443: 1}, iter([times()]), certificate=1.0)
     text = b"".join(slices(PROMETHEUS, figures)).decode()
     families = text_string_to_metric_families(text)
