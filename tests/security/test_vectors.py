@@ -10,6 +10,7 @@ import pytest
 from backhaul.security import kinds
 from backhaul.security.datagrams import DatagramSealer
 from backhaul.security.hello import PROLOGUES, ClientHello, ServerHello, encode
+from backhaul.security.hint import with_hint
 from backhaul.security.noise import Initiator, Keys, Responder, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.security.records import Cipher
@@ -57,8 +58,9 @@ def handshake(vectors: dict[str, bytes]) -> Keys:
     """Add the messages of a handshake; return its keys."""
     shared = Shared.mix(pre_shared_key(TOKEN), PROLOGUES[False])
     client = Initiator(shared, bytes(range(0x20, 0x40)))
-    first = client.begin(encode(CLIENT))
-    second, keys = Responder(shared, first).answer(encode(SERVER), bytes(range(0x40, 0x60)))
+    message = client.begin(encode(CLIENT))
+    first = with_hint(pre_shared_key(TOKEN), message)
+    second, keys = Responder(shared, message).answer(encode(SERVER), bytes(range(0x40, 0x60)))
     assert client.finish(second)[1].master == keys.master
     vectors |= {"client hello": encode(CLIENT), "first message": first}
     vectors |= {"server hello": encode(SERVER), "second message": second}

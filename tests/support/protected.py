@@ -4,6 +4,7 @@ import os
 from typing import Final, Self
 
 from backhaul.security.hello import PROLOGUES, ClientHello, ServerHello, decode, encode
+from backhaul.security.hint import HINT_SIZE, with_hint
 from backhaul.security.noise import KEY_SIZE, Initiator, Responder, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.security.records import Cipher, RecordReader, Seals
@@ -77,7 +78,7 @@ class ProtectedServer:
         """Answer the handshake, and send ``after`` with it."""
         kind, body = await receive_frame(peer)
         assert kind is Sealed.HANDSHAKE
-        responder = Responder(self._shared, body)
+        responder = Responder(self._shared, body[HINT_SIZE:])
         self.hello = decode(ClientHello, responder.payload)
         reply = self._reply or self._agree()
         message, keys = responder.answer(encode(reply), os.urandom(KEY_SIZE))
@@ -120,7 +121,8 @@ class ProtectedClient:
         """Shake hands on a new connection, and confirm it."""
         shared = Shared.mix(pre_shared_key(token.encode()), PROLOGUES[False])
         initiator = Initiator(shared, os.urandom(KEY_SIZE))
-        await peer.send(frames.encode(Sealed.HANDSHAKE.random_kind(0), initiator.begin(encode(hello))))
+        first = with_hint(pre_shared_key(token.encode()), initiator.begin(encode(hello)))
+        await peer.send(frames.encode(Sealed.HANDSHAKE.random_kind(0), first))
         kind, body = await receive_frame(peer)
         assert kind is Sealed.HANDSHAKE
         payload, keys = initiator.finish(body)

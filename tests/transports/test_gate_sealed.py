@@ -22,6 +22,7 @@ from tests.support.v072 import HANDSHAKE, RTT
 
 from backhaul.errors import TransportError
 from backhaul.security import hello
+from backhaul.security.hint import with_hint
 from backhaul.security.noise import KEY_SIZE, Initiator, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.transports.auth import Security
@@ -222,8 +223,9 @@ class TestRefusals:
         await until(lambda: f"no user can be carried: {line}" in caplog.text)
 
     async def test_another_version(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
-        shared = Shared.mix(pre_shared_key(TOKEN.encode()), hello.PROLOGUES[False])
-        later = Initiator(shared, bytes(range(KEY_SIZE))).begin(hello.encode(hello.ClientHello("tcp", version=2)))
+        psk = pre_shared_key(TOKEN.encode())
+        begun = Initiator(Shared.mix(psk, hello.PROLOGUES[False]), bytes(range(KEY_SIZE)))
+        later = with_hint(psk, begun.begin(hello.encode(hello.ClientHello("tcp", version=2))))
         control = await public.tunnel_connection()
         await control.send(framed(Sealed.HANDSHAKE, later))
         await control.receive_all()

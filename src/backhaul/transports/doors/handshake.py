@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from backhaul.net.cpu import has_aes
 from backhaul.net.poller import Poller
 from backhaul.security.hello import MAX_PADDING, PROLOGUES, VERSION, ClientHello, ServerHello, decode, encode
+from backhaul.security.hint import with_hint
 from backhaul.security.noise import KEY_SIZE, HandshakeError, Initiator, Keys, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.security.session import Admissions, SessionKeys, Side
@@ -37,9 +38,8 @@ class Handshake:
     def __init__(self, settings: ClientSettings, transport: Transport, seen: Seen) -> None:
         self._transport = transport
         self._initiator = initiator(settings.tokens.current, transport)
-        self.message = self._initiator.begin(
-            encode(client_hello(settings.protection, settings.mux.version, transport, seen))
-        )
+        hello = client_hello(settings.protection, settings.mux.version, transport, seen)
+        self.message = first_message(settings.tokens.current, self._initiator, hello)
         """The first message, to be sent."""
 
     def finish(self, message: bytes) -> "Agreement":
@@ -78,6 +78,11 @@ def initiator(token: bytes, transport: Transport) -> Initiator:
     """Return the client's half of a handshake."""
     shared = Shared.mix(pre_shared_key(token), PROLOGUES[transport.http])
     return Initiator(shared, secrets.token_bytes(KEY_SIZE))
+
+
+def first_message(token: bytes, begun: Initiator, hello: ClientHello) -> bytes:
+    """Return the first message of a handshake, with its hint."""
+    return with_hint(pre_shared_key(token), begun.begin(encode(hello)))
 
 
 def client_hello(protection: Protection, mux_version: int, transport: Transport, seen: Seen) -> ClientHello:

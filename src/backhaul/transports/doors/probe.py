@@ -2,11 +2,11 @@
 
 import msgspec
 
-from backhaul.security.hello import ServerHello, decode, encode
+from backhaul.security.hello import ServerHello, decode
 from backhaul.transports.auth import Protection
 from backhaul.wire.transports import Transport
 
-from .handshake import Seen, client_hello, initiator
+from .handshake import Seen, client_hello, first_message, initiator
 
 
 class Probe:
@@ -30,7 +30,7 @@ class Probe:
         self._initiator = initiator(token, transport)
         hello = client_hello(protection, mux_version, transport, seen)
         asking = msgspec.structs.replace(hello, probe=True, padding=bytes(padding), delay=delay)
-        self.message = self._initiator.begin(encode(asking))
+        self.message = first_message(token, self._initiator, asking)
         """The first message of the handshake, to be sent."""
 
     def finish(self, message: bytes) -> ServerHello:

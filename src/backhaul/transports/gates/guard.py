@@ -5,12 +5,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from hashlib import blake2b
+from typing import Final, NamedTuple
 
 from backhaul import __version__
 from backhaul.net.cpu import has_aes
 from backhaul.net.poller import Poller
 from backhaul.security.hello import MAX_PADDING, PROLOGUES, VERSION, ClientHello, ServerHello, decode, encode
+from backhaul.security.hint import HINT_SIZE, hint_function, matching
 from backhaul.security.noise import KEY_SIZE, HandshakeError, Responder, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.security.records import Cipher
@@ -78,22 +80,23 @@ class Guard:
         self._settings = settings
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._version = 0  # of the credentials, when their keys were made
-        self._keys: list[tuple[Credential, Shared]] = []
+        self._keys: list[_Candidate] = []
         self.register: Register[SealedSession] = Register(secrets.token_bytes(LOCATOR_SIZE))
 
-    def greet(self, message: bytes) -> Greeting | None:
+    def greet(self, data: bytes) -> Greeting | None:
         """Return the answer to a first message; None unless its sender has a token, and it is new."""
+        hint, message = data[:HINT_SIZE], data[HINT_SIZE:]
         key = message[:KEY_SIZE]
         if key in self._seen:
             return None
-        for credential, shared in self._candidates():
+        for candidate in matching(self._candidates(), hint, key):
             try:
-                responder = Responder(shared, message)
+                responder = Responder(candidate.shared, message)
                 hello = decode(ClientHello, responder.payload)
             except HandshakeError:
                 continue
             self._remember(key)
-            return self._answer(credential, responder, hello)
+            return self._answer(candidate.credential, responder, hello)
         return None
 
     def begin(
@@ -117,11 +120,11 @@ class Guard:
             answer_within=answer_within,
         )
 
-    def _candidates(self) -> list[tuple[Credential, Shared]]:
-        """Return the state of a handshake after each token, which only the first message needs to be mixed into."""
+    def _candidates(self) -> "list[_Candidate]":
+        """Return the keys of all tokens."""
         if self._version != self._credentials.version:
             prologue = PROLOGUES[self._settings.transport.http]
-            self._keys = [(one, Shared.mix(pre_shared_key(one.token), prologue)) for one in self._credentials]
+            self._keys = [_candidate(credential, prologue) for credential in self._credentials]
             self._version = self._credentials.version
         return self._keys
 
@@ -207,6 +210,19 @@ class Guard:
         within_tls = bool(hello.certificate) and self._has_same_tls(hello)
         wanted = self._settings.protection.encryption or hello.encryption
         return (wanted and not within_tls) or self._is_terminated(hello)
+
+
+class _Candidate(NamedTuple):
+    """A token, and the state of a handshake after it, which only the first message needs to be mixed into."""
+
+    credential: Credential
+    hint: blake2b
+    shared: Shared
+
+
+def _candidate(credential: Credential, prologue: bytes) -> _Candidate:
+    psk = pre_shared_key(credential.token)
+    return _Candidate(credential, hint_function(psk), Shared.mix(psk, prologue))
 
 
 def make_guard(settings: ServerSettings, transport: Transport, certificates: Callable[[], frozenset[bytes]]) -> Guard:
