@@ -16,7 +16,7 @@ from backhaul.server import Server
 from backhaul.state import Notice, UserEnd
 from backhaul.system.shared_files import SharedFile
 from backhaul.tunnel.admission import Objection
-from backhaul.tunnel.ledger import MAX_FILE, NOWHERE, Bytes, Ledger, day_at
+from backhaul.tunnel.ledger import MAX_FILE, NOWHERE, Bytes, Draft, Ledger, day_at
 from backhaul.tunnel.news import News
 from backhaul.tunnel.quotas import Quotas
 from backhaul.tunnel.timings import Timings
@@ -31,6 +31,13 @@ class User:
 
     def __init__(self, ip: str) -> None:
         self.ip = ip
+
+
+def filled(ledger: Ledger) -> Draft:
+    """Return a draft with all that the ledger has to store."""
+    draft = ledger.draft()
+    assert len(list(ledger.fill(draft))) == len(dict(ledger.accounts()))
+    return draft
 
 
 def refused(server: Server) -> dict[str, int]:
@@ -129,7 +136,7 @@ async def test_a_broken_file_is_replaced(
     await echo(await tunnel.user(), b"bytes")
     await net.stop(tunnel.server)
     assert caplog.text.count(f"{path}: not understood and replaced") == 1
-    assert Ledger("").draft().onto(path.read_bytes()) == b""
+    assert filled(Ledger("")).onto(path.read_bytes()) == b""
     assert b'"day":10' in path.read_bytes()
 
 
@@ -153,10 +160,10 @@ def test_two_processes_add_to_one_file(tmp_path: Path) -> None:
     old, new = Ledger("2026-11-26"), Ledger("2026-11-26")
     for ledger, count in ((old, 1), (new, 2), (old, 4)):
         ledger.add(("limits", ""), count)
-        draft = ledger.draft()
+        draft = filled(ledger)
         ledger.add(("limits", ""), 8)  # meanwhile
         path.update(draft.onto)
-        ledger.adopt(draft)
+        assert list(ledger.adopt(draft))
     assert (old.used(("limits", "")), new.used(("limits", ""))) == (Bytes(23, 23), Bytes(11, 11))
 
 
@@ -165,11 +172,12 @@ def test_days_and_months_end() -> None:
     ledger.add(("limits", ""), 1)
     assert not ledger.turn("2026-11-29")
     assert ledger.turn("2026-11-30")
-    assert ledger.add(("limits", ""), 2) == (2, 3)
-    stored = ledger.draft().onto(b"")
+    ledger.add(("limits", ""), 2)
+    assert ledger.used(("limits", "")) == (2, 3)
+    stored = filled(ledger).onto(b"")
     assert ledger.turn("2026-12-01")
-    assert dict(ledger.entries()) == {}
-    assert ledger.draft().onto(stored) == b""
+    assert dict(ledger.accounts()) == {}
+    assert filled(ledger).onto(stored) == b""
 
 
 @pytest.mark.parametrize(("zone", "day"), [("UTC", "2026-10-31"), ("Asia/Tokyo", "2026-11-01")])
@@ -184,12 +192,12 @@ def test_sources_with_few_bytes_are_forgotten_first() -> None:
     for number in range(100):
         ledger.add(("limits", f"2001:db8:0:{number:x}::/64"), 2)
     stored = Ledger("2026-11-26")
-    draft = ledger.draft()
+    draft = filled(ledger)
     kept = draft.onto(b"")
     assert len(draft.stored) == 3
     assert {("limits", ""), ("limits", "192.0.2.1")} < set(draft.stored)
-    assert len(list(ledger.entries())) <= 7
-    second = stored.draft()
+    assert len(dict(ledger.accounts())) <= 7
+    second = filled(stored)
     second.onto(kept)
     assert second.stored == draft.stored
 

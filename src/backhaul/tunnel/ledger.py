@@ -1,9 +1,9 @@
 """The bytes that users have moved in the present day and month, by limit and source."""
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Annotated, Final, NamedTuple, Protocol
+from typing import Annotated, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -57,7 +57,10 @@ def _turned(entries: Mapping[Key, Bytes], then: str, now: str) -> dict[Key, Byte
     return {key: used for key, used in turned.items() if used != NOTHING}
 
 
-def _largest(entries: dict[Key, Bytes], most: int) -> dict[Key, Bytes]:
+Entry = TypeVar("Entry", Bytes, "Account")
+
+
+def _largest(entries: dict[Key, Entry], most: int) -> dict[Key, Entry]:
     """Keep the sums of all sources, and of single ones those with the most bytes: a flood of sources moves few."""
     if len(entries) <= most:
         return entries
@@ -82,8 +85,34 @@ class Nowhere:
 NOWHERE: Final = Nowhere()
 
 
+class Account:
+    """The bytes of one limit and source in the present day and month, and the part of them that the store has."""
+
+    __slots__ = ("day", "month", "stored")
+
+    def __init__(self) -> None:
+        self.day = 0
+        self.month = 0
+        self.stored = NOTHING
+
+    @property
+    def new(self) -> Bytes:
+        """The bytes that the store does not have."""
+        return Bytes(self.day, self.month).minus(self.stored)
+
+    def turn(self, then: str, now: str) -> None:
+        """Let another day begin."""
+        self.day, self.month = _carried_over(Bytes(self.day, self.month), then, now)
+        self.stored = _carried_over(self.stored, then, now)
+
+    def adopt(self, stored: Bytes, drafted: Bytes) -> None:
+        """Use what the store has since ``drafted`` was added to it."""
+        self.day, self.month = stored.plus(self.new.minus(drafted))
+        self.stored = stored
+
+
 class Ledger:
-    """The bytes by limit and source: those that the store has, and those that it has not yet.
+    """The bytes by limit and source.
 
     The number of entries is bounded. The ones with the fewest bytes are forgotten first.
     """
@@ -91,42 +120,56 @@ class Ledger:
     def __init__(self, day: str, most: int = _MOST) -> None:
         self.day = day
         self._most = most
-        self._stored: dict[Key, Bytes] = {}
-        self._new: dict[Key, Bytes] = {}
+        self._accounts: dict[Key, Account] = {}
 
-    def add(self, key: Key, count: int) -> Bytes:
-        """Count bytes; return all of this key."""
-        self._new[key] = self._new.get(key, NOTHING).plus(Bytes(count, count))
-        if len(self._new) > 2 * self._most:
-            self._new = _largest(self._new, self._most)
-        return self.used(key)
+    def add(self, key: Key, count: int) -> Account:
+        """Count bytes; return the account of this key."""
+        account = self._accounts.get(key) or self._open(key)
+        account.day += count
+        account.month += count
+        return account
 
     def used(self, key: Key) -> Bytes:
         """Return the bytes of this key."""
-        return self._stored.get(key, NOTHING).plus(self._new.get(key, NOTHING))
+        account = self._accounts.get(key)
+        return Bytes(account.day, account.month) if account else NOTHING
 
-    def entries(self) -> Iterator[tuple[Key, Bytes]]:
-        """Return all keys with their bytes."""
-        return ((key, self.used(key)) for key in {*self._stored, *self._new})
+    def accounts(self) -> Iterable[tuple[Key, Account]]:
+        """Return all accounts."""
+        return self._accounts.items()
 
     def turn(self, day: str) -> bool:
         """Begin another day, and perhaps another month; return whether it has begun."""
         if day == self.day:
             return False
-        self._stored = _turned(self._stored, self.day, day)
-        self._new = _turned(self._new, self.day, day)
+        for account in self._accounts.values():
+            account.turn(self.day, day)
+        self._accounts = {key: account for key, account in self._accounts.items() if account.month}
         self.day = day
         return True
 
     def draft(self) -> "Draft":
-        """Return what is to be stored."""
-        return Draft(self.day, dict(self._new), self._most)
+        """Return an empty draft of what is to be stored today."""
+        return Draft(self.day, self._most)
 
-    def adopt(self, draft: "Draft") -> None:
-        """Use what ``draft`` has stored, with the bytes that other processes have counted."""
-        self._stored = draft.stored
-        rest = {key: used.minus(draft.new.get(key, NOTHING)) for key, used in self._new.items()}
-        self._new = {key: used for key, used in rest.items() if used != NOTHING}
+    def fill(self, draft: "Draft") -> Iterator[None]:
+        """Put what is to be stored into ``draft``, step by step; bytes may be counted meanwhile."""
+        for key, account in list(self._accounts.items()):
+            if account.month != account.stored.month:
+                draft.new[key] = account.new
+            yield
+
+    def adopt(self, draft: "Draft") -> Iterator[None]:
+        """Use what ``draft`` has stored, with the bytes that other processes have counted, step by step."""
+        for key in {*draft.stored, *draft.new}:
+            account = self._accounts.get(key) or self._open(key)
+            account.adopt(draft.stored.get(key, NOTHING), draft.new.get(key, NOTHING))
+            yield
+
+    def _open(self, key: Key) -> Account:
+        if len(self._accounts) >= 2 * self._most:
+            self._accounts = _largest(self._accounts, self._most)
+        return self._accounts.setdefault(key, Account())
 
 
 class _Entry(Struct, frozen=True, omit_defaults=True):
@@ -144,8 +187,8 @@ class _Document(Struct, frozen=True):
 class Draft:
     """Bytes that are about to be stored."""
 
-    def __init__(self, day: str, new: dict[Key, Bytes], most: int) -> None:
-        self.new = new
+    def __init__(self, day: str, most: int) -> None:
+        self.new: dict[Key, Bytes] = {}
         self.stored: dict[Key, Bytes] = {}
         self.broken = False
         """True if the old content had no meaning."""

@@ -17,7 +17,7 @@ from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import Ending
 
 from .admission import Objection
-from .ledger import Bytes, Draft, Key, Ledger, Store, day_at, month_of
+from .ledger import NOTHING, Account, Bytes, Draft, Key, Ledger, Store, day_at, month_of
 from .looks import flows, in_slices, streams
 from .news import News
 from .timings import Timings
@@ -53,6 +53,7 @@ class _Table:
         self.together = Bytes(limits.bytes_per_day, limits.bytes_per_month)
         self.single = Bytes(limits.bytes_per_day_per_source, limits.bytes_per_month_per_source)
         self.refuses = limits.quota_action == "refuse"
+        self.most = NOTHING  # that a source has used
 
     def keys(self, ip: str) -> Iterator[Key]:
         """Return what the bytes of this address count for."""
@@ -61,8 +62,10 @@ class _Table:
         if any(self.single) and ip != LOCAL:
             yield self.name, network_of(ip)
 
-    def reached(self, source: str, used: Bytes) -> str:
+    def reached(self, source: str, used: Account) -> str:
         """Return the name of the limit that is used up, or nothing."""
+        if source and (used.day > self.most.day or used.month > self.most.month):
+            self.most = Bytes(max(used.day, self.most.day), max(used.month, self.most.month))
         most, day, month = (self.single, _DAY_OF_ONE, _MONTH_OF_ONE) if source else (self.together, _DAY, _MONTH)
         if most.month and used.month >= most.month:
             return month
@@ -107,7 +110,7 @@ class Quotas:
         for name, limits, port in tables.named():
             self._add(_Table(name, limits), port)
         if before or self._tables:
-            self._turn()
+            await self._turn()
             await self._save()  # which reads what earlier processes have counted
         if self._tables and (not self._task or self._task.done()):
             self._task = asyncio.ensure_future(self._look_again_and_again())
@@ -127,18 +130,17 @@ class Quotas:
         new, user.counted = moved - user.counted, moved
         if not new or not self._tables:
             return
+        ip = user.ip
         for table in self._of(user.bind_port):
-            for key in table.keys(user.ip):
+            for key in table.keys(ip):
                 self._judge(table, key, self._ledger.add(key, new))
 
     def used(self) -> dict[str, dict[str, int]]:
         """Return what is used by table and limit; of the source with the most, if each source has the limit."""
-        found: dict[str, dict[str, int]] = {name: dict.fromkeys(_LIMITS, 0) for name in self._tables}
-        for (name, source), used in self._ledger.entries():
-            if known := found.get(name):
-                day, month = (_DAY_OF_ONE, _MONTH_OF_ONE) if source else (_DAY, _MONTH)
-                known[day], known[month] = max(known[day], used.day), max(known[month], used.month)
-        return found
+        return {
+            name: dict(zip(_LIMITS, (*self._ledger.used((name, _NOBODY)), *table.most), strict=True))
+            for name, table in self._tables.items()
+        }
 
     def close(self) -> None:
         """Look at present users no more; those who leave are still counted."""
@@ -167,7 +169,7 @@ class Quotas:
         stored = loop.time()
         while await self._pause() and self._tables:
             await in_slices(self._looks())
-            self._turn()
+            await self._turn()
             if loop.time() - stored >= self._timings.quota_store:
                 stored = loop.time()
                 await self._save()
@@ -197,21 +199,25 @@ class Quotas:
             self._relay.poller.faults.fault(FAULT, error)
             return False
 
-    def _turn(self) -> None:
-        """Begin another day, if it has come."""
-        before = self._ledger.day
-        if self._ledger.turn(day_at(self._clock(), self._zone)):
-            same_month = month_of(before) == month_of(self._ledger.day)
-            self._reported = {one for one in self._reported if same_month and "month" in one[1]}
-            self._judge_all()
+    async def _turn(self) -> None:
+        """Begin another day, if it has come; not while the one before is being stored."""
+        async with self._saving:
+            before = self._ledger.day
+            if not self._ledger.turn(day_at(self._clock(), self._zone)):
+                return
+        same_month = month_of(before) == month_of(self._ledger.day)
+        self._reported = {one for one in self._reported if same_month and "month" in one[1]}
+        self._judge_all()
 
     def _judge_all(self) -> None:
         self._used_up.clear()
-        for key, used in self._ledger.entries():
-            if table := self._tables.get(key[0]):
-                self._judge(table, key, used)
+        for table in self._tables.values():
+            table.most = NOTHING
+        for key, account in self._ledger.accounts():
+            if known := self._tables.get(key[0]):
+                self._judge(known, key, account)
 
-    def _judge(self, table: _Table, key: Key, used: Bytes) -> None:
+    def _judge(self, table: _Table, key: Key, used: Account) -> None:
         limit = table.reached(key[1], used)
         if not limit:
             return
@@ -231,6 +237,7 @@ class Quotas:
     async def _save(self) -> None:
         async with self._saving:
             draft = self._ledger.draft()
+            await in_slices(self._ledger.fill(draft))
             try:
                 await asyncio.to_thread(self._store.update, draft.onto)
             except OSError as error:
@@ -239,11 +246,11 @@ class Quotas:
                     "program; correct that, or set STATE_DIRECTORY to another directory"
                 )
             else:
-                self._adopt(draft)
+                await self._adopt(draft)
 
-    def _adopt(self, draft: Draft) -> None:
+    async def _adopt(self, draft: Draft) -> None:
         self._complaint = ""
-        self._ledger.adopt(draft)
+        await in_slices(self._ledger.adopt(draft))
         if draft.broken:
             log.error("%s: not understood and replaced; bytes per day and month count from 0", self._store)
 
