@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.monitor.sample import SETTINGS, Tunnel, port, times
 from tests.support.clock import Clock
@@ -16,6 +17,7 @@ from backhaul.monitor.machine import measure
 from backhaul.monitor.sampler import Sampler
 from backhaul.monitor.settings import Settings
 from backhaul.monitor.site import HEADERS, Site, Sources
+from backhaul.monitor.status import PortStatus
 from backhaul.monitor.times import Times, no_times
 from backhaul.system.certificate import CERTIFICATE, make, write
 
@@ -23,6 +25,7 @@ LOCKED = replace(SETTINGS, web_user="admin", web_password="päss:word")
 PAGE = ("/", "/page.css", "/page.js", "/chart.js", "/format.js", "/ports.js", "/icon.svg")
 LEGACY = ("/stats", "/data", "/api/status")
 USAGE = {443: 3000, 80: 7}
+DOWN = msgspec.structs.replace(port(80), up=False, problem="address in use")
 
 
 def make_site(settings: Settings = SETTINGS, tunnel: Tunnel | None = None, times: Times = no_times) -> Site:
@@ -66,6 +69,30 @@ async def test_health_follows_the_tunnel_and_needs_no_login(*, connected: bool, 
     tunnel.say(connected=connected)
     for settings in (SETTINGS, LOCKED):
         assert (await ask(make_site(settings, tunnel), "/healthz")).status == status
+
+
+@pytest.mark.parametrize(
+    ("changes", "ports", "status"),
+    [
+        ({}, (port(443), port(80)), 200),
+        ({}, (port(443), DOWN), 200),
+        ({}, (DOWN,), 503),
+        ({}, (), 503),
+        ({"side": "client"}, (), 200),
+        ({"side": "client", "draining": True}, (), 503),
+        ({"connected": False}, (port(443),), 503),
+        ({"draining": True}, (port(443),), 503),
+        ({"stopping": True}, (port(443),), 503),
+    ],
+)
+async def test_an_end_is_ready_if_it_serves_new_users(
+    changes: dict[str, object], ports: tuple[PortStatus, ...], status: int
+) -> None:
+    tunnel = Tunnel(*ports)
+    tunnel.say(**changes)
+    for settings in (SETTINGS, LOCKED):
+        answer = await ask(make_site(settings, tunnel), "/ready", host="any.example")
+        assert (answer.status, answer.body) == (status, b"ready\n" if status == 200 else b"not ready\n")
 
 
 @pytest.mark.parametrize("path", [*PAGE, *LEGACY, "/metrics", "/nothing"])

@@ -112,7 +112,9 @@ class Site:
     async def respond(self, request: Request) -> Response:
         """Answer one request."""
         if request.path == "/healthz":
-            return self._health()
+            return _said("connected", self._sources.read().connected)
+        if request.path == "/ready":
+            return _said("ready", self._sources.read().ready)
         if refusal := self._refusal(request):
             return refusal
         if action := self._actions.get(request.path):
@@ -134,12 +136,6 @@ class Site:
             self._failures.failed(source)
             self._throttle.warn(request.peer, f"monitoring page: wrong user name or password from {request.peer}")
         return _ASK_FOR_LOGIN
-
-    def _health(self) -> Response:
-        # No login is required, because load balancers and service managers ask; the answer is only yes or no.
-        if self._sources.read().connected:
-            return Response(b"connected\n")
-        return Response(b"not connected\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def _stats(self) -> Response:
         sources = self._sources
@@ -180,6 +176,13 @@ class Site:
         status = sources.read()
         usage = sources.usage() if self._settings.sniffer else traffic(status)  # which is the same, in half the time
         return Figures(status, usage, sources.times(), certificate)
+
+
+def _said(state: str, holds: bool) -> Response:  # noqa: FBT001 - the answer to a question
+    """Answer yes or no, for which no login is required: load balancers and service managers ask."""
+    if holds:
+        return Response(f"{state}\n".encode())
+    return Response(f"not {state}\n".encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def _without_alias(path: str) -> str:

@@ -192,6 +192,12 @@ class Status(Struct, frozen=True, gc=False):
     limits: tuple[LimitStatus, ...] = ()
     """The limits of users that the server's configuration sets."""
 
+    @property
+    def ready(self) -> bool:
+        """True if new users can be served: on a server through one of its ports at least."""
+        leaving = self.stopping or self.draining
+        return self.connected and not leaving and (self.side == "client" or any(port.up for port in self.ports))
+
 
 def traffic(status: Status) -> dict[int, int]:
     """Return the bytes of each port since the program started."""
