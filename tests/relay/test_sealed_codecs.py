@@ -14,7 +14,7 @@ from backhaul.security.records import MAX_BODY, TAG_SIZE, Cipher, Seals
 from backhaul.security.session import SessionKeys, Side
 from backhaul.wire.websocket import FrameParser, MessageReader
 
-EVENTS = [b"payload", "end", "reset"]
+EVENTS = [b"payload", "end", "7", "reset after end"]
 KINDS = ["records", "messages"]
 
 
@@ -27,11 +27,14 @@ class Listening:
     def on_payload(self, piece: memoryview) -> None:
         self.heard.append(bytes(piece))
 
-    def on_end(self) -> None:
-        self.heard.append("end")
+    def on_end(self, taken: int) -> None:
+        self.heard += ["end", str(taken)]
 
     def on_reset(self) -> None:
         self.heard.append("reset")
+
+    def on_reset_after_end(self) -> None:
+        self.heard.append("reset after end")
 
     def on_ping(self, answer: bytes) -> None:
         self.heard += ["ping", answer]
@@ -65,10 +68,10 @@ def messages(of: Seals, *, masked: bool) -> SealedMessageCodec:
     return SealedMessageCodec(of.sealer, of.opener, parser, masked=masked)
 
 
-def message(codec: Codec, data: bytes, *, last: bool = False) -> bytes:
+def message(codec: Codec, data: bytes) -> bytes:
     at = FRAMES_AT + codec.header_room
     OUT[at : at + len(data)] = data
-    return bytes(codec.message(len(data), last=last))
+    return bytes(codec.message(len(data)))
 
 
 def feed(codec: Codec, data: bytes, *, size: int = 1 << 20) -> None:
@@ -80,11 +83,12 @@ def feed(codec: Codec, data: bytes, *, size: int = 1 << 20) -> None:
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
 def test_messages_arrive_however_they_are_cut(kind: str, size: int) -> None:
     client, server, listening = codecs(kind)
-    feed(server, message(client, b"payload") + client.ping() + client.end() + client.reset(), size=size)
-    heard = [event for event in listening.heard if event in EVENTS]
-    assert heard == EVENTS
-    feed(server, message(client, bytes(client.frame_size)) + message(client, b"last", last=True))
-    assert listening.heard[-3:] == [bytes(client.frame_size), b"last", "end"]
+    first = message(client, b"payload") + client.ping()
+    feed(server, first + client.end(7) + client.reset_after_end() + client.reset(), size=size)
+    heard = [event for event in listening.heard if event in [*EVENTS, "reset"]]
+    assert heard == [*EVENTS, "reset"]
+    feed(server, message(client, bytes(client.frame_size)) + client.end(1 << 40))
+    assert listening.heard[-3:] == [bytes(client.frame_size), "end", str(1 << 40)]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -160,6 +160,32 @@ def test_records_arrive_byte_by_byte() -> None:
     assert reading.found == [(7, b"slow"), (8, b"")]
 
 
+@pytest.mark.parametrize("size", [1, 10, 1000])
+def test_what_follows_a_stop_is_kept(size: int) -> None:
+    sealer, opener = pair()
+    reading = Reading(opener)
+
+    def take(kind: int, body: memoryview) -> None:
+        reading.found.append((kind, bytes(body)))
+        reading.reader.stop()
+
+    reading.reader.take = take
+    rest = sealer.frame(kinds.TCP, b"the next") + b"\x00"
+    end = ChainSealer(SECRET, Cipher.AES_128_GCM).frame(kinds.END, kinds.put_taken(5))
+    sent = end + rest
+    for start in range(0, len(sent), size):
+        reading.feed(sent[start : start + size])
+    assert reading.found == [(kinds.END, kinds.put_taken(5))]
+    assert reading.reader.rest() == rest
+    assert reading.reader.between_records
+
+
+def test_an_end_tells_how_many_bytes_were_taken() -> None:
+    assert kinds.taken_of(kinds.put_taken(1 << 40)) == 1 << 40
+    with pytest.raises(RecordError):
+        kinds.taken_of(bytes(9))
+
+
 def test_the_largest_record() -> None:
     sealer, opener = pair()
     record = sealer.frame(1, bytes(MAX_BODY))

@@ -94,7 +94,7 @@ def tunnel(client: SessionKeys, server: SessionKeys) -> dict[str, bytes]:
         "tunnel, server, record 0": target,
         "tunnel, server, record 1": from_server.frame(kinds.DATA, b"hello"),
         "tunnel, client, record 0": seals.sealer.frame(kinds.DATA, b"world"),
-        "tunnel, client, record 1": seals.sealer.frame(kinds.END),
+        "tunnel, client, record 1": seals.sealer.frame(kinds.END, kinds.put_taken(5)),
         "tunnel, client, record 2": seals.sealer.frame(kinds.FREE),
         "tunnel 1, server, record 1048576": late.frame(kinds.DATA, b"hello"),
     }

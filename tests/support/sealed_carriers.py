@@ -104,17 +104,24 @@ class Speaker:
             return self.record(kinds.DATA, body)
         return self._message(BINARY, body) if self._kind.http else blocks.payload_header(len(body)) + body
 
-    def end(self) -> bytes:
-        """Return the end of a direction."""
+    def end(self, taken: int = 0) -> bytes:
+        """Return the end of a direction, after ``taken`` bytes of the other one."""
         if self._kind.payload:
-            return self.record(kinds.END)
-        return self._message(TEXT, b"") if self._kind.http else blocks.encode(blocks.END)
+            return self.record(kinds.END, taken.to_bytes(8))
+        body = str(taken).encode() if self._kind.http else taken.to_bytes(8)
+        return self._message(TEXT, body) if self._kind.http else blocks.encode(blocks.END, body)
 
     def reset(self) -> bytes:
         """Return a reset."""
         if self._kind.payload:
             return self.record(kinds.RESET)
         return self._message(BINARY, b"") if self._kind.http else blocks.encode(blocks.RESET)
+
+    def reset_after_end(self) -> bytes:
+        """Return a reset that follows the end of this direction."""
+        if self._kind.payload:
+            return self.record(kinds.RESET_AFTER_END)
+        return self._message(TEXT, b"") if self._kind.http else blocks.encode(blocks.RESET_AFTER_END)
 
     def free(self) -> bytes:
         """Return the message that gives the connection back."""

@@ -70,7 +70,7 @@ async def full_server(stage: Stage, kind: Kind) -> Full:
     user, peer = await stage.user()
     assert carrier.attach(user)
     await kind.receive_target(far)
-    await far.send(Speaker(kind, theirs.sealer, masked=True).end())
+    await far.send(Speaker(kind, theirs.sealer, masked=True).end(1))  # so that the server waits for FREE
     assert await peer.receive_all() == b""
     sent = await fill(near)
     peer.close()

@@ -1,8 +1,9 @@
 """Connections that serve one user after the other, from one user's end to the next one's bytes."""
 
 import asyncio
+import functools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from tests.support.net import Peer, fill, until
@@ -19,6 +20,7 @@ from backhaul.transports.carriers.dedicated import IdleCarrier
 pytestmark = pytest.mark.both_loops
 
 BULK = os.urandom(1_000_001)
+BYTES = b"five?"
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=str)
 
 
@@ -164,9 +166,8 @@ async def test_a_slow_user_keeps_the_connection(stage: Stage, kind: Kind) -> Non
 async def test_an_unwanted_connection_is_closed(stage: Stage, kind: Kind) -> None:
     stage.wanted = False
     await end(*await attached(stage, await stage.tunnel(kind)))
-    await until(lambda: stage.gone and stage.lost)
+    await until(lambda: stage.gone and None in stage.arrivals)
     assert not stage.free
-    assert not stage.idle
 
 
 class Client(Speaker):
@@ -187,8 +188,10 @@ async def played(stage: Stage, kind: Kind) -> tuple[IdleCarrier, Client, Peer]:
 
 
 async def ended(stage: Stage, kind: Kind) -> tuple[IdleCarrier, Client]:
-    """Return a connection whose user has ended in both directions, before the client gives it back."""
+    """Return a connection whose user has ended in both directions, before the target has taken all bytes."""
     carrier, client, user = await played(stage, kind)
+    await user.send(BYTES)
+    await kind.receive(client.peer)
     user.shut_write()
     await kind.receive(client.peer)
     await client.peer.send(client.end())
@@ -204,6 +207,45 @@ async def test_only_the_client_gives_a_connection_back(stage: Stage, kind: Kind)
     await client.peer.send(client.free())
     await until(lambda: stage.free == [carrier])
     assert not len(stage.returning)
+
+
+@each_kind
+@pytest.mark.parametrize("first", ["user", "target"])
+async def test_a_target_that_has_taken_all_bytes_frees_the_connection(stage: Stage, kind: Kind, first: str) -> None:
+    carrier, far = await stage.server(kind)
+    user, peer = await stage.user(b"early", b"PROXY")
+    assert carrier.attach(user)
+    await kind.receive_target(far)
+    client = Client(kind, far, stage.seals(kind)[1].sealer)
+    assert b"PROXYearly" in await kind.receive(far) or kind.payload
+    if first == "target":
+        await far.send(client.end(10))
+        assert await peer.receive_all() == b""
+        assert not stage.free
+    peer.shut_write()
+    await kind.receive(far)
+    if first == "user":
+        await far.send(client.end(10))
+        assert await peer.receive_all() == b""
+    await until(lambda: stage.free == [carrier])
+    assert not len(stage.returning)
+
+
+@each_kind
+async def test_a_reset_that_comes_too_late_is_not_that_of_the_next_user(stage: Stage, kind: Kind) -> None:
+    carrier, client, first = await played(stage, kind)
+    await client.peer.send(client.end())
+    assert await first.receive_all() == b""
+    first.shut_write()
+    await until(lambda: stage.free == [carrier])
+    await kind.receive(client.peer)
+    user, peer = await stage.user()
+    assert carrier.attach(user)
+    await client.peer.send(client.reset_after_end() + client.data(BYTES))
+    assert await peer.receive(len(BYTES)) == BYTES
+    await client.peer.send(client.end() + client.reset_after_end())
+    await until(lambda: stage.gone == [carrier])
+    assert [outcome.ending.orderly for outcome in stage.outcomes] == [True, False]
 
 
 @each_kind
@@ -250,7 +292,7 @@ async def test_anything_else_after_both_ends_closes_the_connection(stage: Stage,
 @each_kind
 async def test_a_reset_between_both_ends_and_free_closes_the_connection(stage: Stage, kind: Kind) -> None:
     _, client = await ended(stage, kind)
-    await client.peer.send(client.reset())
+    await client.peer.send(client.reset_after_end())
     await until(lambda: stage.gone)
     assert not stage.free
     assert not len(stage.returning)
@@ -305,6 +347,61 @@ async def test_a_proxy_may_ping_between_two_users(stage: Stage, kind: Kind) -> N
     assert carrier.attach(user)
 
 
+class TestNextUser:
+    """A server, played by the test, which does not wait for FREE when the target has taken all bytes."""
+
+    @each_kind
+    @pytest.mark.parametrize("size", [1, 1 << 16])
+    async def test_the_next_user_may_follow_the_end_at_once(self, stage: Stage, kind: Kind, size: int) -> None:
+        _, far = await stage.client(kind)
+        server = Speaker(kind, stage.seals(kind)[0].sealer, masked=False)
+        await far.send(server.record(kinds.TCP, TARGET.encode()) + server.data(BYTES))
+        first = await stage.reached()
+        assert await first.receive(len(BYTES)) == BYTES
+        first.shut_write()
+        await kind.receive(far)
+        stream = server.end() + server.record(kinds.TCP, TARGET.encode()) + server.data(b"another's") + server.end()
+        for start in range(0, len(stream), size):
+            await far.send(stream[start : start + size])
+            await asyncio.sleep(0)
+        assert await first.receive_all() == b""
+        second = await stage.reached()
+        assert await second.receive_all() == b"another's"
+        assert not stage.lost
+
+    @each_kind
+    async def test_a_reset_of_the_target_after_both_ends_is_no_harm(self, stage: Stage, kind: Kind) -> None:
+        _, far = await stage.client(kind)
+        server = Speaker(kind, stage.seals(kind)[0].sealer, masked=False)
+        await far.send(server.record(kinds.TCP, TARGET.encode()))
+        await self._reset_after_end(stage, kind, far)
+        await far.send(server.end() + server.record(kinds.TCP, TARGET.encode()) + server.data(BYTES))
+        second = await stage.reached()
+        assert await second.receive(len(BYTES)) == BYTES
+        assert not stage.lost
+        assert not stage.relay.lingering
+
+    @each_kind
+    async def test_a_user_who_sends_more_to_a_reset_target_ends_the_connection(
+        self, stage: Stage, kind: Kind, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        _, far = await stage.client(kind)
+        server = Speaker(kind, stage.seals(kind)[0].sealer, masked=False)
+        await far.send(server.record(kinds.TCP, TARGET.encode()))
+        await self._reset_after_end(stage, kind, far)
+        await far.send(server.data(b"too late"))
+        await until(lambda: stage.lost)
+        assert not caplog.records
+        assert not stage.idle
+
+    async def _reset_after_end(self, stage: Stage, kind: Kind, far: Peer) -> None:
+        target = await stage.reached()
+        target.shut_write()
+        await kind.receive(far)
+        target.reset()
+        await kind.receive(far)
+
+
 class TestServer:
     """A client whose server, played by the test, makes mistakes."""
 
@@ -319,7 +416,12 @@ class TestServer:
         target = await stage.reached()
         await far.send(server.end())
         assert await target.receive_all() == b""
-        await far.send({"free": server.free, "data": lambda: server.data(b"late"), "end": server.end}[mistake]())
+        late: dict[str, Callable[[], bytes]] = {
+            "free": server.free,
+            "data": functools.partial(server.data, b"late"),
+            "end": server.end,
+        }
+        await far.send(late[mistake]())
         await until(lambda: stage.lost)
         assert len(stage.outcomes) == 1
         assert not stage.idle
@@ -335,7 +437,7 @@ class TestServer:
         target = await stage.reached()
         target.close()
         await until(lambda: stage.idle)
-        await far.send(server.reset())
+        await far.send(server.reset_after_end())
         await until(lambda: stage.arrivals)
         assert stage.arrivals == [None]
         assert not caplog.records

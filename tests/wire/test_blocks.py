@@ -15,8 +15,10 @@ from backhaul.wire.blocks import (
     BlockError,
     BlockReader,
     encode,
+    encode_end,
     payload_header,
     put_header,
+    taken_of,
 )
 
 BLOCKS = st.lists(
@@ -84,6 +86,29 @@ def test_a_part_of_a_block_is_not_between_blocks(block: bytes) -> None:
         reader = Reader()
         reader.feed(memoryview(block[:length]))
         assert not reader.between_blocks
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_what_follows_a_stop_is_kept(size: int) -> None:
+    class Stopping(Reader):
+        def on_block(self, kind: int, body: bytes) -> None:
+            super().on_block(kind, body)
+            self.stop()
+
+    reader = Stopping()
+    sent = wire(PAYLOAD, b"last") + encode_end(4) + wire(PAYLOAD, b"of the next") + b"\x01"
+    for start in range(0, len(sent), size):
+        reader.feed(memoryview(sent[start : start + size]))
+    assert reader.found == [(PAYLOAD, b"last"), (END, encode_end(4)[HEADER_SIZE:])]
+    assert reader.rest() == wire(PAYLOAD, b"of the next") + b"\x01"
+    assert reader.between_blocks
+
+
+def test_an_end_tells_how_many_bytes_were_taken() -> None:
+    for taken in (0, 7, (1 << 64) - 1):
+        assert taken_of(encode_end(taken)[HEADER_SIZE:]) == taken
+    with pytest.raises(BlockError):
+        taken_of(bytes(7))
 
 
 def test_payload_that_was_taken_elsewhere_is_left_out() -> None:

@@ -242,6 +242,29 @@ def test_the_end_of_an_empty_message_is_delivered(frames: str) -> None:
     assert parse_both_ways(bytes.fromhex(frames), masked=False) == [(BINARY, b"")]
 
 
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_what_follows_a_stop_is_fed_again(size: int) -> None:
+    sent = encode(BINARY, b"last", masked=True) + encode(TEXT, b"", masked=True)
+    rest = encode(BINARY, b"of the next", masked=True) + encode(PING, b"", masked=True)[:3]
+    recorder, heard = Recorder(), []
+
+    def stop(opcode: int, payload: bytes) -> None:
+        heard.append((opcode, payload))
+        if opcode == TEXT:
+            parser.stop()
+
+    parser = FrameParser(MessageReader(100, stop, print), expect_masked=True)
+    data = sent + rest
+    for start in range(0, len(data), size):
+        parser.feed(memoryview(data[start : start + size]))
+    assert heard == [(BINARY, b"last"), (TEXT, b"")]
+    parser.sink = recorder
+    assert parser.go_on() == rest
+    assert not parser.go_on()
+    parser.feed(memoryview(rest))
+    assert recorder.events == [(BINARY, b"of the next")]
+
+
 def test_the_sink_may_be_replaced_between_two_messages_of_one_feed() -> None:
     later = Recorder()
     targets: list[bytes] = []

@@ -241,10 +241,11 @@ class EpollPoller(_Guards):
             self._want(sock, interest, interest.mask & ~select.EPOLLOUT)
 
     def on_reset(self, sock: socket.socket, callback: Callback) -> None:
-        """Stop the calls of ``on_readable``; watch for a reset."""
+        """Stop the calls of ``on_readable``, and the reports of the end; watch for a reset."""
         if interest := self._interests.get(sock.fileno()):
             interest.readable = None
             interest.reset = callback
+            self._want(sock, interest, interest.mask & ~_READ | select.EPOLLERR)
 
     def forget(self, sock: socket.socket) -> None:
         """Stop all calls; the socket stays open."""
@@ -308,8 +309,6 @@ class EpollPoller(_Guards):
         """Stop the reports of a socket that is not read: once both directions have ended they would repeat."""
         if interest.reset and event & select.EPOLLERR:
             interest.reset()
-        elif interest.reset and not event & select.EPOLLHUP:
-            self._want(fd, interest, interest.mask & ~_READ | select.EPOLLERR)
         else:
             self._want(fd, interest, interest.mask & ~(_READ | select.EPOLLERR))
 

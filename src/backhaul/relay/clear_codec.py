@@ -10,8 +10,8 @@ from .channel import FRAMES_AT, OUT
 from .codec import NOBODY, Events
 from .direction import COPY_SIZE
 
-_END: Final = blocks.encode(blocks.END)
 _RESET: Final = blocks.encode(blocks.RESET)
+_RESET_AFTER_END: Final = blocks.encode(blocks.RESET_AFTER_END)
 _PING: Final = blocks.payload_header(0)
 
 
@@ -30,22 +30,22 @@ class ClearCodec(blocks.BlockReader):
         self._seals = seals
         self.events: Events = NOBODY
 
-    def message(self, count: int, *, last: bool) -> memoryview:
+    def message(self, count: int) -> memoryview:
         """Return the block of ``count`` bytes in OUT."""
         blocks.put_header(OUT, FRAMES_AT, count)
-        end = FRAMES_AT + blocks.HEADER_SIZE + count
-        if last:
-            OUT[end : end + len(_END)] = _END
-            end += len(_END)
-        return OUT[FRAMES_AT:end]
+        return OUT[FRAMES_AT : FRAMES_AT + blocks.HEADER_SIZE + count]
 
-    def end(self) -> bytes:
+    def end(self, taken: int) -> bytes:
         """Return the end of this direction."""
-        return _END
+        return blocks.encode_end(taken)
 
     def reset(self) -> bytes:
         """Return a reset."""
         return _RESET
+
+    def reset_after_end(self) -> bytes:
+        """Return a reset that follows the end of this direction."""
+        return _RESET_AFTER_END
 
     def ping(self) -> bytes:
         """Return a block that means nothing."""
@@ -71,9 +71,11 @@ class ClearCodec(blocks.BlockReader):
     def on_block(self, kind: int, body: bytes) -> None:
         """Report an end, a reset or a return. Raises TransportError."""
         if kind == blocks.END:
-            self.events.on_end()
+            self.events.on_end(blocks.taken_of(body))
         elif kind == blocks.RESET:
             self.events.on_reset()
+        elif kind == blocks.RESET_AFTER_END:
+            self.events.on_reset_after_end()
         elif kind == blocks.FREE and self._seals.opener.open(body) == bytes([kinds.FREE]):
             self.events.on_free()
         else:

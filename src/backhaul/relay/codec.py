@@ -15,11 +15,14 @@ class Events(Protocol):
     def on_payload(self, piece: memoryview) -> None:
         """Take payload, which is valid as long as the memory that the codec has got."""
 
-    def on_end(self) -> None:
-        """Learn that the peer has ended its direction."""
+    def on_end(self, taken: int) -> None:
+        """Learn that the peer has ended its direction, after its socket had taken ``taken`` bytes of this end."""
 
     def on_reset(self) -> None:
         """Learn that the peer's user or target was reset."""
+
+    def on_reset_after_end(self) -> None:
+        """Learn that it was reset after the end of its direction: it may be that of the user before this one."""
 
     def on_ping(self, answer: bytes) -> None:
         """Answer a ping."""
@@ -35,8 +38,9 @@ class _Nobody:
     """Ignores the rest of the bytes of a connection that is being closed."""
 
     def on_payload(self, piece: memoryview) -> None: ...
-    def on_end(self) -> None: ...
+    def on_end(self, taken: int) -> None: ...
     def on_reset(self) -> None: ...
+    def on_reset_after_end(self) -> None: ...
     def on_ping(self, answer: bytes) -> None: ...
     def on_close(self, answer: bytes) -> None: ...
     def on_free(self) -> None: ...
@@ -70,14 +74,17 @@ class Codec(Protocol):
     def whole_frames(self) -> bool:
         """True if the peer sends a message without a wait for an acknowledgement of its header."""
 
-    def message(self, count: int, *, last: bool) -> memoryview:
-        """Return the message, in OUT, with the ``count`` bytes after the hole there; with ``last`` the end as well."""
+    def message(self, count: int) -> memoryview:
+        """Return the message, in OUT, with the ``count`` bytes after the hole there."""
 
-    def end(self) -> bytes:
-        """Return the end of this direction."""
+    def end(self, taken: int) -> bytes:
+        """Return the end of this direction; a peer that reuses connections learns how many bytes have been taken."""
 
     def reset(self) -> bytes:
         """Return a reset."""
+
+    def reset_after_end(self) -> bytes:
+        """Return a reset that follows the end of this direction."""
 
     def ping(self) -> bytes:
         """Return a ping."""
@@ -95,6 +102,12 @@ class LentCodec(Codec, Protocol):
     @property
     def between_messages(self) -> bool:
         """True if no part of another message has arrived."""
+
+    def stop(self) -> None:
+        """Read nothing more, because what follows concerns the next user."""
+
+    def rest(self) -> bytes:
+        """Return the bytes that have arrived since the stop."""
 
     def free(self) -> bytes:
         """Return the message of the client that gives the connection back."""

@@ -242,5 +242,6 @@ class Direction:
         self.pair.fail(self.source, OSError(self.source.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), ""))
 
     def _end(self) -> None:
-        self.pair.relay.poller.on_reset(self.source, self._reset)
         self.pair.direction_ended(self)
+        if not self.pair.closed:
+            self.pair.relay.poller.on_reset(self.source, self._reset)

@@ -276,18 +276,20 @@ class FramedRelay:
 
     def _socket_over(self, *, told: bool = False) -> None:
         """Act on the end of the socket; ``told`` is true if the channel has sent it with the last bytes."""
-        self._relay.poller.on_reset(self._sock, self.sock_reset)
         table = BOTH_UNDERSTAND if self._state.over or self.channel.half_close else _WITHOUT[self._side]
         self._state, action = table[self._state, self._side, Event.OVER]
         if action is Action.CLOSE:
             self.close()
-        elif action is not Action.NOTHING:
-            if action is Action.HOLD:
-                self._hold_back()
-            elif not told:
-                self.channel.finish()
-            if not self.closed:
-                self._relay.watch(self)
+            return
+        self._relay.poller.on_reset(self._sock, self.sock_reset)
+        if action is Action.NOTHING:
+            return
+        if action is Action.HOLD:
+            self._hold_back()
+        elif not told:
+            self.channel.finish()
+        if not self.closed:
+            self._relay.watch(self)
 
     def _hold_back(self) -> None:
         self._hold = self._relay.patience.before_end(sent=self.taken, answered=self._answered)

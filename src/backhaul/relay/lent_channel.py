@@ -1,24 +1,48 @@
 """Channels on connections that serve one user after the other.
 
 A connection goes back to its lender when its user has ended cleanly: both directions by their messages, with nothing
-unsent, nothing unread, and nothing unexpected. The client is the first to know, because its target may be slow to take
-the last bytes. It gives the connection back with a message, FREE, after which the server may use it again. After
+unsent, nothing unread, and nothing unexpected. The client may be the last to be ready, because its target may be slow
+to take the last bytes. The end of its direction says how many the target has taken. If these are all, both ends know
+with the second end that the connection is free; otherwise the client gives it back with a further message, FREE. After
 anything else the connection is closed, as if it were for a single user.
 """
 
 import socket
 from abc import abstractmethod
-from typing import Protocol
+from typing import Final, Protocol
 
 from backhaul.errors import TransportError
 
+from .channel import Consumer
 from .codec import LentCodec
 from .engine import Relay
 from .message_channel import MessageChannel
 
+_NOT_TOLD: Final = -1  # no number of bytes
+_NEVER: Final = (1 << 64) - 1  # a number of bytes that nobody sends: the connection will be closed
+
+
+class Joined(Consumer, Protocol):
+    """A socket that is joined with a channel, and its counters."""
+
+    given: int
+    """Bytes written to the socket."""
+    taken: int
+    """Bytes read from the socket."""
+
 
 class Lender(Protocol):
     """The owner of a connection before and after each user. One of the last two methods is called once for a user."""
+
+    def returned(self, channel: "LentChannel", rest: bytes) -> None:
+        """Take the connection back, which is as new; the next user begins with ``rest``."""
+
+    def lost(self, channel: "LentChannel") -> None:
+        """Forget the connection, which is closed."""
+
+
+class ServingLender(Lender, Protocol):
+    """The owner of a connection on the public end."""
 
     @property
     def wanted(self) -> bool:
@@ -27,26 +51,22 @@ class Lender(Protocol):
     def ended(self, channel: "LentChannel") -> None:
         """Close the channel if it waits for too long: its user has gone, and the client may still be at work."""
 
-    def returned(self, channel: "LentChannel") -> None:
-        """Take the connection back, which is as new."""
-
-    def lost(self, channel: "LentChannel") -> None:
-        """Forget the connection, which is closed."""
-
 
 class LentChannel(MessageChannel):
     """The common part of both ends."""
 
-    __slots__ = ("_due", "_feeding", "_freed", "_lender")
+    __slots__ = ("_before", "_due", "_feeding", "_freed", "_lender", "_told")
     _codec: LentCodec
+    _consumer: Joined | None
 
     def __init__(
         self, relay: Relay, conn: socket.socket, codec: LentCodec, lender: Lender, unsent: bytes = b""
     ) -> None:
         self._lender = lender
         self._feeding = False
-        self._freed = False  # the server has learnt that the client gives the connection back
         self._due = False  # the connection goes back once this read has been parsed and everything is sent
+        self._told = _NOT_TOLD  # bytes that the target had taken at the end of its direction, as the client has told
+        self._freed = False  # the server has learnt that the client gives the connection back
         super().__init__(relay, conn, codec, unsent)
 
     def feed(self, data: memoryview) -> None:
@@ -72,11 +92,11 @@ class LentChannel(MessageChannel):
             raise TransportError("data after the end of a direction")
         self._unread += len(piece) - self._consumer.on_data(piece)
 
-    def on_end(self) -> None:
+    def on_end(self, taken: int) -> None:
         """Pass on the end of the peer's direction. Raises TransportError at a second one."""
         if self._end_received:
             raise TransportError("a second end of a direction")
-        super().on_end()
+        super().on_end(taken)
 
     def on_reset(self) -> None:
         """Pass on a reset; close the connection if the user has gone already."""
@@ -90,7 +110,7 @@ class LentChannel(MessageChannel):
         """End this direction of a user who has ended cleanly, and go on without a consumer."""
 
     def _let_go(self, *, reset: bool) -> None:
-        if reset or not self._clean or not self._lender.wanted:
+        if reset or not self._clean:
             super()._let_go(reset=reset)
             return
         self._end_user()
@@ -114,8 +134,9 @@ class LentChannel(MessageChannel):
             return
         self.broken = True  # for late calls: the connection is no longer this channel's
         self._relay.pings.discard(self)
+        rest = self._codec.rest()
         self._codec.release()
-        self._lender.returned(self)
+        self._lender.returned(self, rest)
 
     def _unpark(self) -> None:
         super()._unpark()
@@ -138,17 +159,80 @@ class ClientChannel(LentChannel):
 
     __slots__ = ()
 
+    def on_end(self, taken: int) -> None:
+        """Pass on the end of the user's direction; what follows may concern the next user."""
+        super().on_end(taken)
+        if not self._consumer and not self._due:  # the reset of the target has come too late to matter
+            self._relay.forget(self)
+            self._due = True
+        if self._due:
+            self._codec.stop()
+
+    def on_payload(self, piece: memoryview) -> None:
+        """Deliver payload. The user of a target that was reset after its end may send until that arrives."""
+        if self._consumer or self._end_received:
+            super().on_payload(piece)
+        elif not self.broken:
+            self._lost("reset")
+
+    def _tell_taken(self) -> int:
+        self._told = self._consumer.given if self._consumer else _NEVER
+        return self._told
+
     def _end_user(self) -> None:
-        end = b"" if self._end_sent else self._codec.end()
-        self._end_sent = True
-        self._transmit(end + self._codec.free())
+        if not self._end_sent:
+            self._send_end()
+        elif self._consumer and self._told < self._consumer.given:
+            self._transmit(self._codec.free())
         self._due = True
+
+    def _let_go(self, *, reset: bool) -> None:
+        if reset and self._may_be_free:
+            self._transmit(self._codec.reset_after_end())
+            self._consumer = None
+            self._outlive()
+        elif reset or self._clean:
+            super()._let_go(reset=reset)
+        else:
+            self._consumer = None  # so that an end does not free the connection
+            super()._let_go(reset=False)
+
+    @property
+    def _may_be_free(self) -> bool:
+        """True if the server may have ended, too, and given the connection to another user already."""
+        told_all = self._consumer is not None and self._told == self._consumer.given and not self._unread
+        return told_all and not (self._end_received or self._reset_received or self.blocked or self.broken)
 
 
 class ServerChannel(LentChannel):
-    """The server's end, which waits for FREE."""
+    """The server's end, which learns whether the client gives the connection back."""
 
     __slots__ = ()
+    _lender: ServingLender
+
+    def __init__(
+        self,
+        relay: Relay,
+        conn: socket.socket,
+        codec: LentCodec,
+        lender: ServingLender,
+        unsent: bytes = b"",
+        *,
+        before: int = 0,
+    ) -> None:
+        """Take over ``conn``; ``before`` is the number of bytes that the target gets before those of the user."""
+        self._before = before
+        super().__init__(relay, conn, codec, lender, unsent)
+
+    def on_end(self, taken: int) -> None:
+        """Pass on the end of the target's direction."""
+        self._told = taken
+        super().on_end(taken)
+
+    def on_reset_after_end(self) -> None:
+        """Pass on the reset of this target; that of the user before has crossed the end of that user."""
+        if self._end_received:
+            self.on_reset()
 
     def on_free(self) -> None:
         """Give the connection back when the user has taken everything. Raises TransportError if that is too early."""
@@ -157,8 +241,13 @@ class ServerChannel(LentChannel):
         self._freed = True
         self._due = not self._consumer
 
+    @property
+    def _clean(self) -> bool:
+        return super()._clean and self._lender.wanted
+
     def _end_user(self) -> None:
+        sent = self._before + (self._consumer.taken if self._consumer else 0)
         self._send_end()
-        self._due = self._freed
+        self._due = self._freed or self._told == sent
         if not self._due and not self.broken:
             self._lender.ended(self)

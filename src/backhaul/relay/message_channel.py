@@ -118,8 +118,11 @@ class MessageChannel:
 
     def send_frames(self, count: int, *, last: bool = False) -> None:
         """Send one message of ``count`` bytes; with ``last`` the end of the direction goes in the same write."""
-        self._end_sent |= last
-        self._transmit(self._codec.message(count, last=last))
+        if last:
+            self._end_sent = True
+            self._transmit(b"".join((self._codec.message(count), self._codec.end(self._tell_taken()))))
+        else:
+            self._transmit(self._codec.message(count))
 
     def touch(self, consumer: Consumer) -> None:
         """Have the consumer deliver when all bytes of this read have been parsed."""
@@ -173,7 +176,7 @@ class MessageChannel:
         if self.half_close and not reset:
             self._send_end()
         elif self.half_close:
-            self._transmit(self._codec.reset())
+            self._transmit(self._codec.reset_after_end() if self._end_sent else self._codec.reset())
         self._consumer = None
         self._relay.pings.discard(self)
         if self.broken:
@@ -205,8 +208,9 @@ class MessageChannel:
             kept = len(piece) - self._consumer.on_data(piece)
             self._unread += kept
 
-    def on_end(self) -> None:
+    def on_end(self, taken: int) -> None:
         """Pass on the end of the peer's direction."""
+        del taken
         if self._consumer and self.half_close:
             self._end_received = True
             self._consumer.on_fin()
@@ -216,6 +220,10 @@ class MessageChannel:
         if self._consumer and self.half_close:
             self._reset_received = True
             self._consumer.on_reset()
+
+    def on_reset_after_end(self) -> None:
+        """Pass on a reset."""
+        self.on_reset()
 
     def on_ping(self, answer: bytes) -> None:
         """Answer a ping."""
@@ -265,10 +273,14 @@ class MessageChannel:
         else:
             self.settle()
 
+    def _tell_taken(self) -> int:
+        """Return the bytes that the socket has taken, as the peer is about to learn; they matter to lenders only."""
+        return 0
+
     def _send_end(self) -> None:
         if not self._end_sent:
             self._end_sent = True
-            self._transmit(self._codec.end())
+            self._transmit(self._codec.end(self._tell_taken()))
 
     def _closed(self) -> None:
         """Act on a close. A peer that can ends its direction first; otherwise the connection was cut."""

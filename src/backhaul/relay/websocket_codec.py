@@ -18,7 +18,6 @@ _MESSAGE_SIZE_OF_OTHERS: Final = 1 << 14  # one record of TLS
 _END: Final = websocket.TEXT
 _RESET: Final = websocket.BINARY
 _PAYLOAD_AT: Final = FRAMES_AT + websocket.MAX_HEADER
-_END_MESSAGES: Final = {masked: websocket.encode(_END, b"", masked=masked) for masked in (False, True)}
 
 
 class _Deaf:
@@ -61,6 +60,14 @@ class WebSocketFraming(ABC):
         """True if no part of another message has arrived."""
         return self._parser.between_messages
 
+    def stop(self) -> None:
+        """Parse nothing more, because what follows concerns the next user."""
+        self._parser.stop()
+
+    def rest(self) -> bytes:
+        """Return the bytes that have arrived since the stop."""
+        return self._parser.go_on()
+
     @abstractmethod
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """Take a piece of a message."""
@@ -88,23 +95,22 @@ class WebSocketCodec(WebSocketFraming):
         self.whole_frames = peer.supports(Feature.WHOLE_FRAMES)
         self._begun = False  # bytes of the present message have arrived
 
-    def message(self, count: int, *, last: bool) -> memoryview:
+    def message(self, count: int) -> memoryview:
         """Return the message of ``count`` bytes in OUT."""
-        start = websocket.put_header(OUT, _PAYLOAD_AT, count, masked=self._masked)
-        end = _PAYLOAD_AT + count
-        if last:
-            message = _END_MESSAGES[self._masked]
-            OUT[end : end + len(message)] = message
-            end += len(message)
-        return OUT[start:end]
+        return OUT[websocket.put_header(OUT, _PAYLOAD_AT, count, masked=self._masked) : _PAYLOAD_AT + count]
 
-    def end(self) -> bytes:
+    def end(self, taken: int) -> bytes:
         """Return the end of this direction."""
-        return _END_MESSAGES[self._masked]
+        del taken
+        return websocket.encode(_END, b"", masked=self._masked)
 
     def reset(self) -> bytes:
         """Return a reset."""
         return websocket.encode(_RESET, b"", masked=self._masked)
+
+    def reset_after_end(self) -> bytes:
+        """Return a reset."""
+        return self.reset()
 
     def on_payload(self, opcode: int, piece: memoryview, *, message_end: bool) -> None:
         """Report payload; an empty message is the end of the direction, or a reset."""
@@ -112,8 +118,4 @@ class WebSocketCodec(WebSocketFraming):
         if piece:
             self.events.on_payload(piece)
         elif self.half_close and message_end and not begun:
-            self.on_end() if opcode == _END else self.events.on_reset()
-
-    def on_end(self) -> None:
-        """Report the end of the peer's direction."""
-        self.events.on_end()
+            self.events.on_end(0) if opcode == _END else self.events.on_reset()

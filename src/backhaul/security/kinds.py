@@ -13,17 +13,36 @@ TCP: Final = 1
 UDP: Final = 2
 """The target of a user's datagrams."""
 END: Final = 3
-"""The end of this direction. A connection that closes before it has been cut."""
+"""The end of this direction. The body is the number of bytes that have been taken of the other one until now.
+
+A connection that closes before it has been cut.
+"""
 RESET: Final = 4
 """The reset of a user or target."""
 PING: Final = 5
 """A sign of life, which has no answer."""
 FREE: Final = 6
 """The client is done with a user whose both directions have ended, and the connection may have another."""
+RESET_AFTER_END: Final = 7
+"""The reset of a user or target whose direction has ended before."""
+
+_TAKEN_SIZE: Final = 8
 
 PADDING_BITS: Final = 5
 """Targets are padded with a random number of bytes that has so many bits."""
 MAX_PADDING: Final = (1 << PADDING_BITS) - 1
+
+
+def put_taken(taken: int) -> bytes:
+    """Return the body of an end, after ``taken`` bytes of the other direction."""
+    return taken.to_bytes(_TAKEN_SIZE)
+
+
+def taken_of(body: bytes | memoryview) -> int:
+    """Return the number of bytes in the body of an end. Raises RecordError."""
+    if len(body) != _TAKEN_SIZE:
+        raise RecordError(f"an end of {len(body)} bytes")
+    return int.from_bytes(body)
 
 
 def pad(target: bytes, padding: int) -> bytes:

@@ -289,7 +289,7 @@ class FirstRecord:
 class RecordReader:
     """Splits a byte stream into records, however its bytes are cut, and opens them."""
 
-    __slots__ = ("_opener", "_rest", "take")
+    __slots__ = ("_opener", "_rest", "_stopped", "take")
 
     def __init__(self, opener: Opener, take: Callable[[int, memoryview], None]) -> None:
         """``take`` gets kind and body of each record. It may be replaced at any time.
@@ -298,18 +298,27 @@ class RecordReader:
         """
         self._opener = opener
         self.take = take
-        self._rest = _NOTHING  # the beginning of a record whose end has not arrived yet
+        self._rest = _NOTHING  # the beginning of a record whose end has not arrived yet; all that follows a stop
+        self._stopped = False
 
     @property
     def between_records(self) -> bool:
         """True if no part of another record has arrived."""
-        return not self._rest
+        return self._stopped or not self._rest
+
+    def stop(self) -> None:
+        """Keep what follows the present record."""
+        self._stopped = True
+
+    def rest(self) -> bytes:
+        """Return the bytes since the stop."""
+        return bytes(self._rest)
 
     def feed(self, data: memoryview) -> None:
         """Take more bytes, in memory that may be overwritten. Raises RecordError."""
-        start = self._finish_rest(data) if self._rest else 0
+        start = self._finish_rest(data) if self._rest and not self._stopped else 0
         end = len(data)
-        while end - start >= HEADER_SIZE:
+        while end - start >= HEADER_SIZE and not self._stopped:
             body = start + HEADER_SIZE
             after = body + _length(data, start, _MAX_SEALED)
             if after > end:

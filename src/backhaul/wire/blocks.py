@@ -22,13 +22,19 @@ MAX_BODY: Final = 64
 PAYLOAD: Final = 0
 """Bytes of a user or target."""
 END: Final = 1
-"""The end of this direction. A connection that closes before it has been cut."""
+"""The end of this direction. The body is the number of bytes that have been taken of the other one until now.
+
+A connection that closes before it has been cut.
+"""
 RESET: Final = 2
 """The reset of a user or target."""
 FREE: Final = 3
 """The client is done with the user. The body is a sealed record, which nobody else can make."""
+RESET_AFTER_END: Final = 4
+"""The reset of a user or target whose direction has ended before."""
 
 _HEADER: Final = Struct("!I")
+_END: Final = Struct("!IQ")  # the header, and the number of bytes
 _MOST_LEFT: Final = PAYLOAD << 24 | MAX_PAYLOAD  # the header of the largest block of payload
 
 
@@ -51,17 +57,30 @@ def encode(kind: int, body: bytes = b"") -> bytes:
     return _HEADER.pack(kind << 24 | len(body)) + body
 
 
+def encode_end(taken: int) -> bytes:
+    """Return the end of a direction, after ``taken`` bytes of the other one."""
+    return _END.pack(END << 24 | _END.size - HEADER_SIZE, taken)
+
+
+def taken_of(body: bytes) -> int:
+    """Return the number of bytes in the body of an end. Raises BlockError."""
+    if len(body) != _END.size - HEADER_SIZE:
+        raise BlockError(f"an end of {len(body)} bytes")
+    return int.from_bytes(body)
+
+
 class BlockReader(ABC):
     """Splits a byte stream into blocks, however its bytes are cut. Payload is passed on in pieces, without a copy."""
 
-    __slots__ = ("_rest", "announced", "left")
+    __slots__ = ("_rest", "_stopped", "announced", "left")
 
     def __init__(self) -> None:
         self.announced = 0
         """Bytes of the last block of payload."""
         self.left = 0
         """Bytes of it that have not arrived yet."""
-        self._rest = b""  # the beginning of a header or of another block
+        self._rest = b""  # the beginning of a header or of another block; all that follows a stop
+        self._stopped = False
 
     @abstractmethod
     def on_payload(self, piece: memoryview) -> None:
@@ -74,7 +93,15 @@ class BlockReader(ABC):
     @property
     def between_blocks(self) -> bool:
         """True if no part of another block has arrived."""
-        return not (self.left or self._rest)
+        return self._stopped or not (self.left or self._rest)
+
+    def stop(self) -> None:
+        """Keep what follows the present block."""
+        self._stopped = True
+
+    def rest(self) -> bytes:
+        """Return the bytes since the stop."""
+        return self._rest
 
     def skip(self, count: int) -> None:
         """Leave out ``count`` bytes of the present payload, at most ``left``, which have been taken elsewhere."""
@@ -89,6 +116,9 @@ class BlockReader(ABC):
                 self.left -= after - at
                 self.on_payload(data[at:after])
                 at = after
+            elif self._stopped:
+                self._rest += data[at:]
+                at = end
             elif self._rest or end - at < HEADER_SIZE:
                 at = self._gather(data, at)
             else:

@@ -116,7 +116,19 @@ class FrameParser:
     shortest form.
     """
 
-    __slots__ = ("_allowed", "_control", "_cut", "_final", "_gathered", "_key", "_left", "_mask", "_opcode", "sink")
+    __slots__ = (
+        "_allowed",
+        "_control",
+        "_cut",
+        "_final",
+        "_gathered",
+        "_key",
+        "_left",
+        "_mask",
+        "_opcode",
+        "_stopped",
+        "sink",
+    )
 
     def __init__(self, sink: Sink, *, expect_masked: bool) -> None:
         self.sink = sink
@@ -129,11 +141,24 @@ class FrameParser:
         self._gathered = b""  # payload of the current control frame so far
         self._left = 0  # payload bytes of the current frame that have not arrived yet
         self._key = b""  # the masking key from the next byte on; empty if the payload needs no unmasking
+        self._stopped = False
 
     @property
     def between_messages(self) -> bool:
         """True if no message has begun; a control frame may have."""
         return self._allowed is _BETWEEN_MESSAGES and (not self._left or self._control > 0)
+
+    def stop(self) -> None:
+        """Keep what follows the present frame."""
+        self._stopped = True
+
+    def go_on(self) -> bytes:
+        """Parse again from now on; return the bytes since a stop, which are to be fed again."""
+        if not self._stopped:
+            return b""
+        self._stopped = False
+        rest, self._cut = self._cut, b""
+        return rest
 
     def feed(self, data: memoryview) -> None:
         """Take bytes of the connection, cut anywhere; ``data`` (format "B") may be reused on return.
@@ -141,12 +166,15 @@ class FrameParser:
         Raises WebSocketError at the first header that breaks the protocol, after all frames before it were delivered.
         """
         position, end = 0, len(data)
+        if self._stopped:
+            self._cut += data
+            return
         if self._cut:
             position = self._complete_cut(data)
         elif self._left:
             position = self._take(data, 0)
         while position < end:
-            start = self._begin(data, position)
+            start = 0 if self._stopped else self._begin(data, position)
             if not start:
                 self._cut = bytes(data[position:])
                 return

@@ -267,9 +267,6 @@ class IdleOwner(Protocol):
     def addressed(self, carrier: IdleConnection, arrival: Arrival | None) -> None:
         """Handle a connection to which the server assigned a target, or that is closed (None)."""
 
-    def carrier_wanted(self, carrier: IdleConnection) -> bool:
-        """Return whether the connection may serve another user."""
-
     def carrier_free(self, carrier: IdleConnection) -> None:
         """Keep a connection whose user has ended cleanly for another one."""
 
@@ -329,21 +326,18 @@ class DedicatedClient(PooledClient[IdleConnection]):
         self._events.arrived(arrival)
 
     def disconnect(self) -> None:
-        """Close the control channel; connections that are lent are closed after their users."""
+        """Close the control channel; connections that are lent are left to the server after their users."""
         self._lent.clear()
         super().disconnect()
 
-    def carrier_wanted(self, carrier: IdleConnection) -> bool:
-        """Return whether the control channel is still that of the connection."""
-        return carrier in self._lent
-
     def carrier_free(self, carrier: IdleConnection) -> None:
-        """Keep the connection among the idle ones."""
+        """Keep the connection among the idle ones. Without its control channel the server may still use it."""
         if carrier in self._lent:
             self._lent.discard(carrier)
             self._carriers.add(carrier)
         else:
-            carrier.close()
+            self._leaving.add(carrier)
+            self._loop.call_later(self._leave, self._close, [carrier])
 
     def carrier_lost(self, carrier: IdleConnection) -> None:
         """Forget a connection that was closed with its user."""

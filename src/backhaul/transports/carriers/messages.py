@@ -45,8 +45,9 @@ class MessageIdle(SilentConnection):
         """Let the channel wait for the client."""
         self._owner.returning.add(channel)
 
-    def returned(self, channel: LentChannel) -> None:
-        """Be idle again."""
+    def returned(self, channel: LentChannel, rest: bytes) -> None:
+        """Be idle again. The client sends nothing until the next user comes."""
+        del rest
         self._owner.returning.discard(channel)
         self._rest()
         self._owner.carrier_free(self)
@@ -64,7 +65,7 @@ class MessageIdle(SilentConnection):
         first = user.preface + user.early
         data = self._for_user(user.target) + (self._message(first) if first else b"")
         try:
-            channel = self._user_channel(self._announce(data))
+            channel = self._user_channel(self._announce(data), len(user.preface))
         except OSError:
             return False
         self._users += 1
@@ -119,8 +120,9 @@ class MessageIdle(SilentConnection):
     def _channel(self, unsent: bytes) -> MessageChannel:
         return MessageChannel(self._relay, self._sock, self._codec(), unsent)
 
-    def _user_channel(self, unsent: bytes) -> MessageChannel:
-        """Return the channel of a user."""
+    def _user_channel(self, unsent: bytes, before: int) -> MessageChannel:
+        """Return the channel of a user, whose target gets ``before`` bytes before those of the user."""
+        del before
         return self._channel(unsent)
 
     def _gone(self) -> None:
@@ -136,19 +138,13 @@ class LentConnection(SilentConnection):
         super().__init__(relay, connection)
         self._owner = owner
 
-    @property
-    def wanted(self) -> bool:
-        """True if it may serve another user."""
-        return self._owner.carrier_wanted(self)
-
-    def ended(self, channel: LentChannel) -> None:
-        """Do nothing: the client does not wait."""
-
-    def returned(self, channel: LentChannel) -> None:
-        """Be idle again."""
+    def returned(self, channel: LentChannel, rest: bytes) -> None:
+        """Be idle again, unless the next user has come already, who begins with ``rest``."""
         del channel
         self._rest()
         self._owner.carrier_free(self)
+        if rest:
+            self._received(rest)
 
     def lost(self, channel: LentChannel) -> None:
         """Tell the owner that the connection is closed."""
@@ -219,8 +215,9 @@ class MessageArrival:
             raise TransportError("data after the end of a direction")
         self._kept += piece
 
-    def on_end(self) -> None:
+    def on_end(self, taken: int) -> None:
         """Note the end of the user's direction. Raises TransportError at a second one."""
+        del taken
         if self._sending is not _Sending.OPEN:
             raise TransportError("a second end of a direction")
         self._sending = _Sending.ENDED
@@ -228,6 +225,10 @@ class MessageArrival:
     def on_reset(self) -> None:
         """Note the user's reset."""
         self._sending = _Sending.RESET
+
+    def on_reset_after_end(self) -> None:
+        """Note the user's reset."""
+        self.on_reset()
 
     def on_ping(self, answer: bytes) -> None:
         """Keep the answer, which leaves before anything else."""

@@ -29,7 +29,7 @@ from .messages import LentConnection, MessageArrival, MessageIdle
 from .raw import RawFlowArrival, carry_flow
 from .sealed import ALTERED, MAX_BODY, padded, target_of
 
-_RESET: Final = blocks.encode(blocks.RESET)
+_RESET_AFTER_END: Final = blocks.encode(blocks.RESET_AFTER_END)
 
 
 class RecordIdle(MessageIdle):
@@ -60,8 +60,8 @@ class RecordIdle(MessageIdle):
     def _message(self, data: bytes) -> bytes:
         return self._seals.sealer.frame(kinds.DATA, data)
 
-    def _user_channel(self, unsent: bytes) -> MessageChannel:
-        return ServerChannel(self._relay, self._sock, self._codec(), self, unsent)
+    def _user_channel(self, unsent: bytes, before: int) -> MessageChannel:
+        return ServerChannel(self._relay, self._sock, self._codec(), self, unsent, before=before)
 
     def _codec(self) -> LentCodec:
         return RecordCodec(self._seals.sealer, self._seals.opener)
@@ -92,8 +92,8 @@ class ClearIdle(RecordIdle):
     def _message(self, data: bytes) -> bytes:
         return blocks.payload_header(len(data)) + data
 
-    def _user_channel(self, unsent: bytes) -> MessageChannel:
-        return SplicedServer(self._relay, self._sock, self._codec(), self, unsent)
+    def _user_channel(self, unsent: bytes, before: int) -> MessageChannel:
+        return SplicedServer(self._relay, self._sock, self._codec(), self, unsent, before=before)
 
     def _codec(self) -> ClearCodec:
         return ClearCodec(self._seals)
@@ -113,16 +113,16 @@ class RecordIdleConnection(LentConnection):
             self._receive_later(connection.received)
 
     def _received(self, data: bytes) -> None:
-        """Read the target. A reset of the last user may have crossed FREE, and ends the connection."""
+        """Read the target. A reset of the last user after their end ends the connection."""
         self._first = self._first or FirstRecord(self._seals.opener, MAX_BODY)
         try:
             record = self._first.feed(data)
-            arrival = self._arrival(record) if record and record.kind != kinds.RESET else None
+            arrival = self._arrival(record) if record and record.kind != kinds.RESET_AFTER_END else None
         except TransportError as error:
             self._relay.complaints.warn("record", f"dropped a tunnel connection: {error}; {ALTERED}")
             self._give_up()
             return
-        if record and record.kind == kinds.RESET:
+        if record and record.kind == kinds.RESET_AFTER_END:
             self._give_up()
         elif arrival:
             self._first = None
@@ -148,7 +148,7 @@ class ClearIdleConnection(RecordIdleConnection):
     __slots__ = ()
 
     def _received(self, data: bytes) -> None:
-        if not self._first and data.startswith(_RESET):
+        if not self._first and data.startswith(_RESET_AFTER_END):
             self._give_up()
         else:
             super()._received(data)

@@ -42,9 +42,9 @@ class SealedWsIdle(WsIdle):
     def _codec(self) -> LentCodec:
         return LentWebSocketCodec(self._seals, self._parser, self.peer, masked=False)
 
-    def _user_channel(self, unsent: bytes) -> MessageChannel:
+    def _user_channel(self, unsent: bytes, before: int) -> MessageChannel:
         self._relay.pings.discard(self)
-        return ServerChannel(self._relay, self._sock, self._codec(), self, unsent)
+        return ServerChannel(self._relay, self._sock, self._codec(), self, unsent, before=before)
 
     def _garbage(self, data: bytes) -> None:
         """Learn nothing: the handshake has shown that both ends run the same transport."""
@@ -74,13 +74,13 @@ class SealedWsIdleConnection(WsIdleConnection):
         self._seals = connection.seals
 
     def _on_message(self, opcode: int, payload: bytes) -> None:
-        """Read the target. Raises RecordError, or ClosedError after a reset of the last user that has crossed FREE."""
-        if opcode == websocket.BINARY and not payload:
+        """Read the target. Raises RecordError, or ClosedError at a reset of the last user after their end."""
+        if opcode == websocket.TEXT and not payload:
             raise ClosedError
         if opcode != websocket.BINARY or len(payload) < KIND_SIZE + TAG_SIZE:
             raise RecordError("a message that is no record")
         plain = self._seals.opener.open(payload)
-        if plain[0] == kinds.RESET:
+        if plain[0] == kinds.RESET_AFTER_END:
             raise ClosedError
         target, codec = target_of(plain[0], plain[KIND_SIZE:]), self._codec()
         datagrams = plain[0] == kinds.UDP
