@@ -132,3 +132,11 @@ def test_another_token_in_the_file_of_an_entry_is_a_change(tmp_path: Path) -> No
     before = client(text)
     token.write_text(TOKEN)
     assert diff(before, client(text)).changed == ("token_file",)
+
+
+def test_the_best_server_is_one_server() -> None:
+    text = CLIENT.replace("example.com:3080", "all:a:1") + 'servers_mode = "best"\nservers = [{ addr = "all:b:1" }]\n'
+    assert problems(text) == (
+        'client.remote_addr: all:a:1 is not one server, which servers_mode = "best" compares; name each server',
+        'client.servers[1].addr: all:b:1 is not one server, which servers_mode = "best" compares; name each server',
+    )

@@ -25,7 +25,7 @@ from backhaul.doctor.exchange import Answered, Asker
 from backhaul.doctor.finding import Finding, Verdict
 from backhaul.doctor.names import Place
 from backhaul.doctor.reach import connected
-from backhaul.doctor.tcp_info import TcpInfo
+from backhaul.net.tcp_info import TcpInfo
 from backhaul.security.hello import ServerHello
 from backhaul.transports.auth import ForgetfulMemory
 from backhaul.transports.doors.handshake import Seen

@@ -26,7 +26,7 @@ from backhaul.doctor.diagnosis import Check, diagnose, local
 from backhaul.doctor.finding import Finding, Verdict, ok
 from backhaul.doctor.names import Place
 from backhaul.doctor.reach import Arrival
-from backhaul.doctor.tcp_info import TcpInfo
+from backhaul.net.tcp_info import TcpInfo
 from backhaul.system import certificate
 
 

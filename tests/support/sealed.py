@@ -15,7 +15,7 @@ from backhaul.relay.traffic import Meter, Traffic
 from backhaul.security.records import ChainOpener, ChainSealer, Cipher, Seals
 from backhaul.security.session import SessionKeys, Side
 from backhaul.transports.auth import Credentials
-from backhaul.transports.base import Arrival, ClientControlEvents, GateEvents, Opened
+from backhaul.transports.base import Answer, Arrival, ClientControlEvents, GateEvents, Opened
 from backhaul.transports.carriers.mux_client import MuxClient
 from backhaul.transports.carriers.mux_server import MuxServer
 from backhaul.transports.connection import SealedConnection
@@ -117,10 +117,13 @@ class _Gate:
 class _Door:
     """Connects to the man in the middle, who leads to the server."""
 
-    can_ask = protected = False
+    can_ask = protected = measurable = False
 
     def __init__(self) -> None:
         self.done: list[Opened] = []
+
+    async def measure(self) -> Answer:
+        raise NotImplementedError
 
     def start(self, events: ClientControlEvents) -> None: ...
     async def connect(self) -> str:

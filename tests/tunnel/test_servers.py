@@ -5,9 +5,10 @@ import socket
 import pytest
 from tests.support.middlebox import Line, Middlebox
 from tests.support.net import HOST, echo, free_port, until, until_reset
-from tests.support.tunnel import Net, client_config
+from tests.support.tunnel import LEGACY, Net, client_config
 
 from backhaul.client import Client
+from backhaul.errors import TransportError
 from backhaul.monitor.events import EventLog
 from backhaul.net.resolver import Found
 from backhaul.overview import reader
@@ -141,6 +142,56 @@ async def test_a_reload_touches_only_the_server_that_comes_or_goes(net: Net, two
     assert first.tunnel.connected
     assert first.tunnel.opened == 1
     assert [server.name for server in client.state().servers] == [remote]
+
+
+async def test_the_best_server_takes_the_place_of_a_slow_one(net: Net, two: Two) -> None:
+    net.timings = {"measure": 0.001}
+    slow, fast = await two.start(0), await two.start(1)
+    two.ports[0] = net.middlebox(two.ports[0], Line(delay=0.02)).port
+    client = await two.client("best")
+    await until(lambda: slow.tunnel.connected)
+    user = await net.dial(two.user_ports[0])
+    await echo(user, b"hello")
+    await until(lambda: fast.tunnel.connected and not slow.tunnel.connected)
+    assert in_use(client) == [f"{OTHER_HOST}:{two.ports[1]}"]
+    await echo(user, b"a user in flight stays")
+    await net.stop(fast)
+    await until(lambda: slow.tunnel.connected)
+
+
+async def test_a_question_costs_a_tunnel_nothing(any_net: Net) -> None:
+    tunnel = await any_net.tunnel(await any_net.echo())
+    transport = tunnel.client.tunnel.transport
+    assert transport.measurable
+    answer = await transport.measure()
+    assert answer.seconds > 0
+    assert answer.resent >= 0
+    await echo(await tunnel.user(), b"hello")
+    assert (tunnel.server.tunnel.opened, tunnel.client.tunnel.opened) == (1, 1)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ws"])
+async def test_what_does_not_answer_a_question_is_not_asked_again(net: Net, transport: str) -> None:
+    """A server of v0.7.2 would use the connection for a user."""
+    net.transport = transport
+    server = await net.server(port := free_port(), lines=LEGACY)
+    client = await net.client(port)
+    asked = client.tunnel.transport
+    assert asked.measurable
+    with pytest.raises(TransportError):
+        await asked.measure()
+    assert not asked.measurable
+    await until(lambda: server.tunnel.connected)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ws"])
+async def test_a_server_that_would_refuse_the_client_is_no_good_one(net: Net, transport: str) -> None:
+    net.transport = transport
+    await net.server(port := free_port())
+    net.transport = f"{transport}mux"
+    client = await net.client(port)
+    with pytest.raises(TransportError, match="transport"):
+        await client.tunnel.transport.measure()
 
 
 class Addresses:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from . import advice, checks
+from .address import EveryAddress
 from .common import DEFAULT_TOKEN
 from .conversion import read
 from .errors import ConfigError
@@ -35,6 +36,7 @@ def other_servers(config: ClientConfig, environment: Mapping[str, str]) -> tuple
             problems += (f"servers[{number}].{problem}" for problem in mistakes.problems)
     if not problems:
         problems += _twins(config, found)
+        problems += _unmeasurable(config, found)
     if problems:
         raise ConfigError(problems)
     return tuple(found)
@@ -107,6 +109,14 @@ def _twins(config: ClientConfig, others: list[ClientConfig]) -> Iterator[str]:
         twin = earlier.setdefault(_way(other), f"servers[{number}]")
         if twin != f"servers[{number}]":
             yield f"servers[{number}].addr: the same server in the same way as {twin}; remove one of them"
+
+
+def _unmeasurable(config: ClientConfig, others: list[ClientConfig]) -> Iterator[str]:
+    """Yield the names that stand for several servers, if the best server is wanted."""
+    named = [("remote_addr", config), *((f"servers[{number}].addr", other) for number, other in enumerate(others, 1))]
+    for key, one in named if config.servers_mode == "best" else ():
+        if isinstance(one.remote_addr, EveryAddress):
+            yield f'{key}: {one.remote_addr} is not one server, which servers_mode = "best" compares; name each server'
 
 
 def _way(config: ClientConfig) -> tuple[object, ...]:

@@ -174,8 +174,8 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
         ),
     ] = ()
     servers_mode: Annotated[
-        Literal["order", "all"],
-        key("The servers in use: the first that works, or all of them. See Several servers."),
+        Literal["order", "best", "all"],
+        key("The servers in use: the first that works, the best, or all. See Several servers."),
     ] = "order"
     edge_ip: Annotated[
         str,

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from backhaul.config import ClientConfig
 from backhaul.net.sockets import SocketOptions
+from backhaul.net.tcp_info import TcpInfo
 from backhaul.net.tls import PROTOCOLS
 
 from .circumstances import Waits
-from .tcp_info import TcpInfo
 
 Connect = Callable[[SocketOptions], AbstractAsyncContextManager[socket.socket]]
 """Makes a connection to the server, directly or through a proxy. Raises OSError."""

@@ -5,6 +5,7 @@ import time
 from typing import Final, NamedTuple
 
 from backhaul.config import ClientConfig
+from backhaul.net.tcp_info import TcpInfo
 from backhaul.security.hello import ServerHello
 from backhaul.security.noise import HandshakeError
 from backhaul.transports.auth import Protection, Security
@@ -13,7 +14,6 @@ from backhaul.transports.doors.probe import Probe
 
 from .channel import Opener
 from .envelopes import Silence, in_cookies, in_frames
-from .tcp_info import TcpInfo
 
 
 class Answered(NamedTuple):

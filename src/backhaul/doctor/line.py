@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
+from backhaul.net.tcp_info import TcpInfo
+
 from .finding import Finding, ok, warning
 from .reach import Arrival
-from .tcp_info import TcpInfo
 from .wording import count, milliseconds
 
 SUBJECT: Final = "line"

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
@@ -158,6 +158,15 @@ class ServerTransport(Protocol):
         """Stop listening, and close idle connections; users in flight go on."""
 
 
+class Answer(NamedTuple):
+    """The answer to a question on a connection of its own."""
+
+    seconds: float
+    """From the question to the answer."""
+    resent: int
+    """Segments that were sent again, because they were lost or late."""
+
+
 class Arrival(Protocol):
     """A user's connection that has arrived at the client through the tunnel."""
 
@@ -232,6 +241,13 @@ class Door(Protocol):
     def probe(self) -> None:
         """Ask the server for a sign of life, if it can be asked; ``signal_received`` reports the answer."""
 
+    @property
+    def measurable(self) -> bool:
+        """True if the server may be asked on a connection of its own: one of v0.7.2 would use it for a user."""
+
+    async def measure(self) -> Answer:
+        """Ask the server on a connection of its own, which costs a client nothing. Raises OSError or TransportError."""
+
     def disconnect(self) -> None:
         """Close the control channel and stop dialling."""
 
@@ -287,6 +303,13 @@ class ClientTransport(Protocol):
 
     def probe(self) -> None:
         """Ask the server for a sign of life, if it can be asked; ``signal_received`` reports the answer."""
+
+    @property
+    def measurable(self) -> bool:
+        """True if the server may be asked on a connection of its own."""
+
+    async def measure(self) -> Answer:
+        """Ask the server on a connection of its own. Raises OSError or TransportError."""
 
     @property
     def leaving(self) -> int:

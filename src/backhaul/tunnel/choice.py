@@ -1,6 +1,6 @@
 """The choice among several servers, without a clock of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 from .standing import View
@@ -12,7 +12,7 @@ FAILURES: Final = 2
 class Choice(Protocol):
     """A rule by which servers are used."""
 
-    def choose(self, views: Sequence[View], now: float) -> range:
+    def choose(self, views: Sequence[View], now: float) -> Collection[int]:
         """Return the servers to be in use, by their place in the order."""
 
 
@@ -40,7 +40,7 @@ class InOrder:
     def choose(self, views: Sequence[View], now: float) -> range:
         """Return the servers to be in use, by their place in the order."""
         used = views[: self._last + 1]
-        if self._last + 1 < len(views) and all(map(_failing, used)):
+        if self._last + 1 < len(views) and all(map(failing, used)):
             self._last += 1
         else:
             self._last = next((place for place in range(self._last) if self._suffices(used, place, now)), self._last)
@@ -55,5 +55,6 @@ class InOrder:
         return used[place].connected and (stable or not any(view.connected for view in used[place + 1 :]))
 
 
-def _failing(view: View) -> bool:
+def failing(view: View) -> bool:
+    """Return whether it is time to try another server."""
     return not view.connected and view.failures >= FAILURES

@@ -10,12 +10,13 @@ from typing import Final, Protocol
 import msgspec
 
 from backhaul.config import Address, ClientConfig
-from backhaul.errors import BackhaulError
+from backhaul.errors import BackhaulError, TransportError
 from backhaul.net.connector import scoped_host
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import reason
 from backhaul.net.resolver import Answer, Resolver
 
+from .best import UNREACHABLE, Measurement
 from .client import ClientTunnel
 from .standing import View
 
@@ -23,6 +24,10 @@ log = logging.getLogger("backhaul.client")
 
 MOST_ADDRESSES: Final = 64
 """Addresses of a name, whose owner may give it thousands."""
+
+
+class NotMeasurableError(BackhaulError):
+    """The server may be one of v0.7.2, which would take a question for a tunnel connection."""
 
 
 class Tunnels(Protocol):
@@ -60,6 +65,10 @@ class Destination(ABC):
         """The reason why it has no tunnel; empty if it has one."""
         return ""
 
+    async def measure(self) -> Measurement:
+        """Ask the server how good the line is. Raises NotMeasurableError."""
+        raise NotMeasurableError
+
     @abstractmethod
     def tunnels(self) -> Iterator[ClientTunnel]:
         """Return its tunnels."""
@@ -96,6 +105,18 @@ class SingleServer(Destination):
     def view(self) -> View:
         """How well it is reached."""
         return self.tunnel.view
+
+    async def measure(self) -> Measurement:
+        """Ask the server how good the line is. Raises NotMeasurableError."""
+        transport = self.tunnel.transport
+        if not transport.measurable:
+            raise NotMeasurableError
+        try:
+            answer = await transport.measure()
+        except (OSError, TransportError) as error:
+            log.debug("%s: not measured: %s", self.name, error)
+            return UNREACHABLE
+        return Measurement(answer.seconds, lossy=answer.resent > 0)
 
     def tunnels(self) -> Iterator[ClientTunnel]:
         """Return its tunnel."""

@@ -13,9 +13,10 @@ from backhaul.config.diff import diff
 from backhaul.net.resolver import Resolver
 from backhaul.state import DestinationState, SessionState
 
+from .best import Best
 from .choice import Choice, InOrder, Together
 from .client import ClientTunnel
-from .destination import Destination, EveryServer, SingleServer, Tunnels
+from .destination import Destination, EveryServer, NotMeasurableError, SingleServer, Tunnels
 from .timings import Timings
 
 log = logging.getLogger("backhaul.client")
@@ -34,7 +35,7 @@ class Destinations:
         self._changed = asyncio.Event()
         self._all = [self._make(each, name) for each, name in _named(config)]
         self._choice = self._make_choice(config)
-        self._running: asyncio.Task[None] | None = None
+        self._running: list[asyncio.Task[None]] = []
 
     @property
     def first(self) -> Destination:
@@ -62,7 +63,9 @@ class Destinations:
 
     def start(self) -> None:
         """Connect to the servers that are wanted."""
-        self._running = asyncio.create_task(self._keep_choosing())
+        self._running = [asyncio.create_task(self._keep_choosing())]
+        if isinstance(self._choice, Best):
+            self._running.append(asyncio.create_task(self._keep_measuring(self._choice)))
 
     async def stop(self) -> None:
         """Say goodbye to all servers; users in flight stay."""
@@ -101,8 +104,11 @@ class Destinations:
     def _make_choice(self, config: ClientConfig) -> Choice:
         if config.servers_mode == "all":
             return Together()
-        last = max((place for place, one in enumerate(self._all) if one.in_use), default=0)
-        return InOrder(stable=self._timings.stable, last=last)
+        used = [place for place, one in enumerate(self._all) if one.in_use]
+        if config.servers_mode == "best":
+            connected = (place for place in used if self._all[place].view.connected)
+            return Best(len(self._all), next(connected, 0))
+        return InOrder(stable=self._timings.stable, last=max(used, default=0))
 
     async def _keep_choosing(self) -> None:
         while True:
@@ -114,6 +120,18 @@ class Destinations:
                 async with asyncio.timeout(_LOOK if len(self._all) > 1 else None):
                     await self._changed.wait()
             self._changed.clear()
+
+    async def _keep_measuring(self, best: Best) -> None:
+        while True:
+            for place, one in enumerate(self._all):
+                try:
+                    best.measured(place, await one.measure())
+                except NotMeasurableError:
+                    continue
+                except Exception:
+                    log.exception("internal error; %s is not measured this time", one.name)
+            self.changed()
+            await asyncio.sleep(self._timings.measure)
 
     async def _choose(self) -> None:
         views = [one.view for one in self._all]
@@ -131,14 +149,15 @@ class Destinations:
 
     async def _end(self, one: Destination) -> None:
         if one.in_use:
-            log.info("%s: left, because an earlier server is connected; users in flight stay", one.name)
+            log.info("%s: left; users in flight stay", one.name)
             await one.stop()
 
     async def _stop_choosing(self) -> None:
-        if running := self._running:
-            self._running = None
-            running.cancel()
-            await asyncio.wait([running])
+        running, self._running = self._running, []
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
 
     async def _leave(self, one: Destination) -> None:
         left = list(one.tunnels())

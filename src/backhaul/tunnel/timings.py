@@ -49,6 +49,8 @@ class Timings:
     """The interval of look-ups of a name that stands for all of its addresses."""
     stable: float = 60.0
     """The time for which an earlier server stays connected before the client leaves those after it."""
+    measure: float = 20.0
+    """The pause between two measurements of each server, if the best one is wanted."""
     settle: float = 1.0
     """The time at a stop for the server to close its idle connections: a round trip and some."""
     leave: float = 3.0

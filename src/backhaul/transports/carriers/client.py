@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from backhaul.relay.fit import Fit
-from backhaul.transports.base import ClientEvents, Door
+from backhaul.transports.base import Answer, ClientEvents, Door
 from backhaul.transports.connection import Connection
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.signals import Signal
@@ -52,6 +52,15 @@ class DoorClient:
     def probe(self) -> None:
         """Ask the server for a sign of life."""
         self._door.probe()
+
+    @property
+    def measurable(self) -> bool:
+        """True if the server may be asked on a connection of its own."""
+        return self._door.measurable
+
+    async def measure(self) -> Answer:
+        """Ask the server on a connection of its own. Raises OSError or TransportError."""
+        return await self._door.measure()
 
     def signal_received(self, signal: Signal) -> None:
         """Report the signal to the control plane."""

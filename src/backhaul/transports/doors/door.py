@@ -10,7 +10,7 @@ from backhaul.net.poller import Poller
 from backhaul.net.resolver import Resolver
 from backhaul.net.ways import make_dialer
 from backhaul.security.psk import pre_shared_key
-from backhaul.transports.base import ClientControlEvents, Opened
+from backhaul.transports.base import Answer, ClientControlEvents, Opened
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.signals import Signal
 
@@ -47,6 +47,7 @@ class SealingDoor(ABC):
         self._settings = settings
         self._tokens = settings.tokens
         self._line: Line = NO_LINE
+        self._mute = False  # a question was not answered
 
     def start(self, events: ClientControlEvents) -> None:
         """Report to ``events`` from now on."""
@@ -82,6 +83,26 @@ class SealingDoor(ABC):
                 unanswered = error
                 self._tokens.refused()
         raise unanswered
+
+    @property
+    def measurable(self) -> bool:
+        """True if the server may be asked on a connection of its own: one of v0.7.2 would use it for a user."""
+        protection, known = self._settings.protection, self._settings.known
+        sure = not protection.allows_v072 or known.protected(self._settings.host_header)
+        return sure or (protection.seals and not self._mute)
+
+    async def measure(self) -> Answer:
+        """Ask the server on a connection of its own whether this client fits. Raises OSError or TransportError."""
+        await asyncio.to_thread(pre_shared_key, self._tokens.current)  # it may take 100 ms
+        try:
+            return await self._ask()
+        except UnansweredError:
+            self._mute = True
+            raise
+
+    @abstractmethod
+    async def _ask(self) -> Answer:
+        """Send a probe, and wait for its answer. Raises OSError, UnansweredError or TransportError."""
 
     @abstractmethod
     async def _connect_sealed(self) -> str:

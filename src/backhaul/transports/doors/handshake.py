@@ -50,7 +50,7 @@ class Handshake:
         except HandshakeError:  # the server has the token, so it is not one of v0.7.2
             raise RefusedError("the server's hello can't be read; run the same version on both ends") from None
         if hello.refusal:
-            raise RefusedError(f"refused by the server: {_loggable(hello.refusal)}")
+            raise RefusedError(f"refused by the server: {loggable(hello.refusal)}")
         return Agreement(keys, hello, http=self._transport.http)
 
 
@@ -64,7 +64,7 @@ class Agreement:
         admissions = Admissions(session, hello.session, hello.locator)
         self.terms = Terms(Peer(features=common_features(hello.features)), session, admissions)
         self._http = http
-        self.warning = _loggable(hello.warning)
+        self.warning = loggable(hello.warning)
         """A line about something to mend; otherwise empty."""
 
     def line(
@@ -101,5 +101,6 @@ def client_hello(protection: Protection, mux_version: int, transport: Transport,
     )
 
 
-def _loggable(text: str) -> str:
+def loggable(text: str) -> str:
+    """Return a text of the server for the log."""
     return text if text.isprintable() else "(unreadable)"

@@ -13,9 +13,10 @@ from backhaul.errors import TransportError
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.poller import Poller, release
 from backhaul.net.resolver import Resolver
+from backhaul.net.tcp_info import TcpInfo
 from backhaul.net.tls import ClientContext, fingerprint
 from backhaul.relay.pings import Pings
-from backhaul.transports.base import Opened
+from backhaul.transports.base import Answer, Opened
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire import upgrade
@@ -156,7 +157,43 @@ class HttpDoor(SealingDoor):
         self._line = WsLine(self._poller, upgraded.sock, self._heard, self._lost)
         self._line.start(upgraded.rest)
 
+    async def _ask(self) -> Answer:
+        from backhaul.security.noise import HandshakeError  # noqa: PLC0415 - as above
+
+        from .handshake import Seen  # noqa: PLC0415
+        from .probe import Probe, check, probe_of  # noqa: PLC0415
+
+        settings, asked, loop = self._settings, self._asked(_CHANNEL, _user_id()), asyncio.get_running_loop()
+        sent: list[tuple[Probe, float]] = []
+
+        def ask(sock: socket.socket) -> bytes:
+            probe = probe_of(settings, self._transport, Seen(_certificate_of(sock), self._verifies))
+            sent.append((probe, loop.time()))
+            return upgrade.sealed_request(asked, probe.message)
+
+        try:
+            async with asyncio.timeout(settings.dial_timeout + settings.upgrade_timeout):  # also when it is abandoned
+                upgraded = await self._request(asked, ask)
+        except upgrade.RefusedError as error:
+            raise UnansweredError(str(error)) from None
+        [(probe, begun)] = sent
+        try:
+            check(probe, upgraded.message)
+            return Answer(loop.time() - begun, TcpInfo.of(upgraded.sock).resent)
+        except HandshakeError:
+            raise UnansweredError("the server did not answer a question") from None
+        finally:
+            release(self._poller, upgraded.sock)
+
     async def _upgrade(self, asked: upgrade.Asked, ask: Ask) -> Upgraded:
+        """Return a connection for the control channel; disconnect after a failure. Raises OSError or TransportError."""
+        try:
+            return await self._request(asked, ask)
+        except BaseException:
+            self.disconnect()
+            raise
+
+    async def _request(self, asked: upgrade.Asked, ask: Ask) -> Upgraded:
         """Return a connection to the server after its upgrade. Raises OSError or TransportError."""
         future: asyncio.Future[Upgraded] = asyncio.get_running_loop().create_future()
 
@@ -173,7 +210,6 @@ class HttpDoor(SealingDoor):
         try:
             return await future
         except BaseException:
-            self.disconnect()
             if future.done() and not future.cancelled() and not future.exception():
                 release(self._poller, future.result().sock)  # connected, but no longer needed
             raise

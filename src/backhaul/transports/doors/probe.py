@@ -1,12 +1,16 @@
 """A handshake that only asks whether a client fits, and leaves the client's session alone."""
 
+import secrets
+
 import msgspec
 
 from backhaul.security.hello import ServerHello, decode
 from backhaul.transports.auth import Protection
+from backhaul.transports.settings import ClientSettings
 from backhaul.wire.transports import Transport
 
-from .handshake import Seen, client_hello, first_message, initiator
+from .door import MAX_PADDING, RefusedError
+from .handshake import Seen, client_hello, first_message, initiator, loggable
 
 
 class Probe:
@@ -37,3 +41,22 @@ class Probe:
         """Return the server's hello. Raises HandshakeError unless the server has the token."""
         payload, _ = self._initiator.finish(message)
         return decode(ServerHello, payload)
+
+
+def check(probe: Probe, message: bytes) -> None:
+    """Raise HandshakeError unless the server has the token, and RefusedError if this client does not fit."""
+    if refusal := probe.finish(message).refusal:
+        raise RefusedError(loggable(refusal))
+
+
+def probe_of(settings: ClientSettings, transport: Transport, seen: Seen) -> Probe:
+    """Return a plain probe of a client with these settings."""
+    return Probe(
+        settings.tokens.current,
+        transport,
+        seen,
+        protection=settings.protection,
+        mux_version=settings.mux.version,
+        padding=secrets.randbelow(MAX_PADDING),
+        delay=0,
+    )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 from backhaul.errors import TransportError
 from backhaul.net.poller import Poller, release
 from backhaul.net.resolver import Resolver
-from backhaul.transports.base import Opened
+from backhaul.net.tcp_info import TcpInfo
+from backhaul.transports.base import Answer, Opened
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.frames import Frame, FrameReader, FrameTooLongError, Sealed, encode
@@ -111,6 +112,25 @@ class RawDoor(SealingDoor):
         except (OSError, HandshakeError, FrameTooLongError):  # TimeoutError is an OSError
             raise UnansweredError("the server did not answer the protected handshake") from None
         self._agree(agreement.warning, agreement.line(self._poller, sock, self._heard, self._lost), frame.rest)
+
+    async def _ask(self) -> Answer:
+        from backhaul.security.noise import HandshakeError  # noqa: PLC0415 - as above
+
+        from .handshake import Seen  # noqa: PLC0415
+        from .probe import check, probe_of  # noqa: PLC0415
+
+        settings, probe = self._settings, probe_of(self._settings, self._transport, Seen())
+        sock = await self._dialer.connect(settings.remote_host, settings.remote_port, settings.tunnel_options)
+        begun = self._loop.time()
+        try:
+            async with asyncio.timeout(settings.handshake_timeout):
+                await self._loop.sock_sendall(sock, _frame(Sealed.HANDSHAKE, probe.message))
+                check(probe, (await self._answer(sock)).body)
+            return Answer(self._loop.time() - begun, TcpInfo.of(sock).resent)
+        except (OSError, HandshakeError, FrameTooLongError):
+            raise UnansweredError("the server did not answer a question") from None
+        finally:
+            release(self._poller, sock)
 
     async def _answer(self, sock: socket.socket) -> Frame:
         reader = FrameReader(_MAX_ANSWER)
