@@ -149,7 +149,8 @@ def describe() -> dict[str, str]:
         "revision": _revision(),
         "cpu": f"{_cpu_model()}, {os.cpu_count()} cores",
         "kernel": f"{platform.release()}, TCP congestion control {_congestion_control()}",
-        "python": platform.python_version(),
+        # A build with profile-guided optimisation, as distributions make it, takes 15 to 20 % less CPU than others.
+        "python": f"{platform.python_version()}, built {platform.python_build()[1]} with {platform.python_compiler()}",
         "uvloop": importlib.metadata.version("uvloop"),
         "haproxy": _version("haproxy", "-v"),
         "iperf3": _version("iperf3", "--version"),
