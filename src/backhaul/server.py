@@ -85,7 +85,7 @@ class Server:
         config = self.config
         await prepare_keys(config)
         await self._listeners.hosts.learn(_bind_hosts(config))
-        await self._limiting.apply(config.limits, self.users)
+        await self._limiting.apply(config.every_limit, self.users)
         try:
             self._front.start()
         except OSError as error:
@@ -117,8 +117,11 @@ class Server:
             unanswered=sum(client.unanswered for client in clients),
             refusing=all(client.refusing for client in clients),
             clients=clients,
-            limits=tuple(self._limiting.states(self._ports())),
+            limits=tuple(self._limiting.states(self._ports(), self._client_users())),
         )
+
+    def _client_users(self) -> dict[str, int]:
+        return {name: tunnel.places.users for name, tunnel in self.tunnels.items()}
 
     def _ports(self) -> Iterator[Port]:
         return (port for tunnel in self.tunnels.values() for port in tunnel.ports.all.values())
@@ -163,8 +166,8 @@ class Server:
         """
         await prepare_keys(new)
         await self._listeners.hosts.learn(_bind_hosts(new))
-        if new.limits != self.config.limits:
-            await self._limiting.apply(new.limits, self.users)
+        if new.every_limit != self.config.every_limit:
+            await self._limiting.apply(new.every_limit, self.users)
         old, self.config = self.config, new
         if change.rebuild:
             self._rebuild(old)
@@ -263,7 +266,7 @@ class Server:
             self._make_transport(self._settings, self._front.gate_of(client.name)),
             self._timings,
             self._listeners,
-            places=Places(client.name, client.max_connections, self._everyone),
+            places=Places(client.name, client.max_connections, self._everyone, self._limiting.quotas.objection_to),
             limiting=self._limiting,
             news=self.news,
             unreachable=lambda: self._front.problem,

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from tests.support.clients import Company
 from tests.support.clock import Clock
 from tests.support.config import server as read
 from tests.support.datagrams import UdpNet
@@ -11,6 +12,7 @@ from tests.support.net import HOST, echo, free_port, until, until_reset
 from tests.support.tunnel import Net, Tunnel, change
 
 from backhaul.addresses import LOCAL
+from backhaul.config.diff import diff
 from backhaul.config.limits import Limits, LimitTables
 from backhaul.server import Server
 from backhaul.state import Notice, UserEnd
@@ -29,8 +31,9 @@ class User:
 
     counted, bind_port = 0, 443
 
-    def __init__(self, ip: str) -> None:
+    def __init__(self, ip: str, client: str = "") -> None:
         self.ip = ip
+        self.client = client
 
 
 def filled(ledger: Ledger) -> Draft:
@@ -229,3 +232,27 @@ async def test_the_next_day_admits_users_again(net: Net) -> None:
         ("bytes_per_month_per_source", "2001:db8::/64"),
     ]
     await quotas.finish()
+
+
+async def test_a_client_has_a_quota_of_its_own(net: Net) -> None:
+    net.timings = FAST
+    company, heard = Company(net), list[Notice]()
+    await company.start(["berlin", "paris"], own={"berlin": "bytes_per_month = 12\nmax_connections = 3"})
+    company.server.news.listener = heard.append
+    user, other = await net.dial(company.ports["berlin"]), await net.dial(company.ports["paris"])
+    for one, answer in ((user, b"berlin123"), (other, b"paris123")):
+        await one.send(b"123")
+        assert await one.receive(len(answer)) == answer
+    await until_reset(user)
+    with pytest.raises(ConnectionResetError):
+        await (await net.dial(company.ports["berlin"])).receive_some()
+    assert heard == [Notice("limit", limit="bytes_per_month", client="berlin")]
+    await other.send(b"!")
+    assert await other.receive(6) == b"paris!"
+    limits = {(one.table, one.limit): (one.most, one.used) for one in company.server.state().limits}
+    assert limits == {("clients.berlin", "bytes_per_month"): (12, 12), ("clients.berlin", "max_connections"): (3, 0)}
+    config = company.config(own={"berlin": "bytes_per_month = 100"})
+    await company.server.reconfigure(config, diff(company.server.config, config))
+    again = await net.dial(company.ports["berlin"])
+    await again.send(b"!")
+    assert await again.receive(7) == b"berlin!"

@@ -12,6 +12,7 @@ from backhaul.wire.targets import parse_target
 from .conversion import read
 from .errors import ConfigError
 from .keys import key, keys
+from .limits import QUOTA_ACTION, Limits, QuotaAction, size_key
 from .messages import hint, quoted, show
 from .ports import PortMapping, parse_ports
 from .secret import Secret
@@ -37,6 +38,9 @@ class ServedClient(Struct, frozen=True, kw_only=True):
         key("Local ports and their targets; see Port mappings.", form="a list of texts", parse=parse_ports),
     ] = ()
     max_connections: Annotated[int, key("Most users of this client at a time; 0: no limit.", ge=0)] = 0
+    bytes_per_day: Annotated[int, size_key("Most bytes a day of this client's users, both ways together.")] = 0
+    bytes_per_month: Annotated[int, size_key("Most bytes a month, both ways together.")] = 0
+    quota_action: Annotated[QuotaAction, key(QUOTA_ACTION)] = "refuse"
     allow_targets: Annotated[
         tuple[str, ...],
         key(
@@ -49,6 +53,16 @@ class ServedClient(Struct, frozen=True, kw_only=True):
     """Empty for the client without a table; not a key."""
     accepted: tuple[Secret, ...] = ()
     """The tokens in effect; not a key."""
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of all its users together."""
+        return Limits(
+            max_users=self.max_connections,
+            bytes_per_day=self.bytes_per_day,
+            bytes_per_month=self.bytes_per_month,
+            quota_action=self.quota_action,
+        )
 
     @property
     def table(self) -> str:

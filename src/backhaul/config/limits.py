@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from backhaul.networks import parse_network
 from backhaul.wire.targets import MAX_PORT
@@ -34,6 +34,17 @@ _SIZE: Final = 'a number of bytes, or text such as "500 GB"'
 _MOST_SIZE: Final = 10**18  # bytes
 
 
+QuotaAction = Literal["refuse", "log"]
+QUOTA_ACTION: Final = (
+    "What happens when the bytes of a day or month are used up: users are refused and reset, or a log line."
+)
+
+
+def size_key(meaning: str) -> Meta:
+    """Describe a key for a number of bytes."""
+    return key(meaning, ge=0, le=_MOST_SIZE, form=_SIZE, parse=parse_size)
+
+
 class Limits(Struct, frozen=True, kw_only=True):
     """The limits of all users together, or of those of one port; zeros and empty lists set none."""
 
@@ -45,22 +56,11 @@ class Limits(Struct, frozen=True, kw_only=True):
     rate_per_source: Annotated[
         int, key("Most bits a second of one source, each way.", ge=0, le=_MOST_RATE, form=_RATE, parse=parse_rate)
     ] = 0
-    bytes_per_day: Annotated[
-        int, key("Most bytes a day, both ways together.", ge=0, le=_MOST_SIZE, form=_SIZE, parse=parse_size)
-    ] = 0
-    bytes_per_day_per_source: Annotated[
-        int, key("Most bytes a day of one source.", ge=0, le=_MOST_SIZE, form=_SIZE, parse=parse_size)
-    ] = 0
-    bytes_per_month: Annotated[
-        int, key("Most bytes a month, both ways together.", ge=0, le=_MOST_SIZE, form=_SIZE, parse=parse_size)
-    ] = 0
-    bytes_per_month_per_source: Annotated[
-        int, key("Most bytes a month of one source.", ge=0, le=_MOST_SIZE, form=_SIZE, parse=parse_size)
-    ] = 0
-    quota_action: Annotated[
-        Literal["refuse", "log"],
-        key("What happens when the bytes of a day or month are used up: users are refused and reset, or a log line."),
-    ] = "refuse"
+    bytes_per_day: Annotated[int, size_key("Most bytes a day, both ways together.")] = 0
+    bytes_per_day_per_source: Annotated[int, size_key("Most bytes a day of one source.")] = 0
+    bytes_per_month: Annotated[int, size_key("Most bytes a month, both ways together.")] = 0
+    bytes_per_month_per_source: Annotated[int, size_key("Most bytes a month of one source.")] = 0
+    quota_action: Annotated[QuotaAction, key(QUOTA_ACTION)] = "refuse"
     quota_time_zone: Annotated[
         str,
         key(
@@ -96,10 +96,12 @@ def _settings(limits: Limits) -> str:
 
 
 class LimitTables(Struct, frozen=True):
-    """The limits of all ports together, and those of single ports by number."""
+    """The limits of all ports together, those of single ports by number, and those of single clients by name."""
 
     everywhere: Limits = NO_LIMITS
     ports: tuple[tuple[int, Limits], ...] = ()
+    clients: tuple[tuple[str, Limits], ...] = ()
+    """From the tables of the clients, which have few of the limits."""
 
     def __str__(self) -> str:
         """Return the limits that are set, as inline tables of TOML."""

@@ -131,6 +131,13 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
         return ServedClient(accepted=self.accepted, ports=self.ports)
 
     @property
+    def every_limit(self) -> LimitTables:
+        """The limits of ``limits``, and those of the clients."""
+        return structs.replace(
+            self.limits, clients=tuple((client.name, client.limits) for client in self.clients.named)
+        )
+
+    @property
     def served(self) -> tuple[ServedClient, ...]:
         """All clients; the one without a name is among them if it has a token, as it has without named ones."""
         return (self.unnamed, *self.clients.named) if self.accepted else self.clients.named

@@ -1,6 +1,8 @@
 """All limits of users on the public end."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from msgspec.structs import replace
 
 from backhaul.config.limits import ALL_PORTS, LimitTables
 from backhaul.relay.engine import Relay
@@ -45,13 +47,18 @@ class Limiting:
         await self.quotas.apply(tables)
         self._tables = tables
 
-    def states(self, ports: Iterable[Port]) -> Iterator[LimitState]:
-        """Return the limits in force, and what of them is used; ``ports`` are all that there are."""
+    def states(self, ports: Iterable[Port], clients: Mapping[str, int]) -> Iterator[LimitState]:
+        """Return the limits in force, and what of them is used, of all ports and clients with their users."""
         users = {port.mapping.bind_port: port.users for port in ports} | {ALL_PORTS: self._present()}
         quotas = self.quotas.used()
         for name, limits, port in self._tables.named():
             used = self.admission.used(port, users.get(port, 0)) | quotas.get(name, {})
             yield from table_states(name, limits, used, self.admission.listed(port))
+        for client, limits in self._tables.clients:
+            name = f"clients.{client}"
+            used = {"max_users": clients.get(client, 0)} | quotas.get(name, {})
+            for state in table_states(name, limits, used, {}):
+                yield replace(state, limit="max_connections") if state.limit == "max_users" else state
 
     def left(self, user: Counted, moved: int) -> None:
         """Count the end of a user, who has moved so many bytes."""

@@ -45,6 +45,6 @@ class News:
         self._reported[key] = now
         self.listener(Notice("limit", port=port, user=user, limit=limit))
 
-    def quota_used(self, limit: str, *, port: str, user: str) -> None:
-        """Report that the bytes of a day or month are used up; of all ports, or of all users, without their names."""
-        self.listener(Notice("limit", port=port, user=user, limit=limit))
+    def quota_used(self, limit: str, *, port: str, user: str, client: str) -> None:
+        """Report that the bytes of a day or month are used up; a name is empty if the limit is not of a single one."""
+        self.listener(Notice("limit", port=port, user=user, limit=limit, client=client))

@@ -72,7 +72,7 @@ class Outcomes:
         self.unanswered = 0
         self.last_user = -math.inf  # arrival of the last user, by the loop's clock
         self._limiting = limiting
-        self._places = places
+        self.places = places
         self._answered = answered
         self._loop = asyncio.get_running_loop()
         self._log = log
@@ -83,7 +83,7 @@ class Outcomes:
     def expect(self, port: Port, address: tuple[Any, ...]) -> "ServedUser":
         """Return the record of a user who arrives now."""
         self.last_user = now = self._loop.time()
-        self._places.enter()
+        self.places.enter()
         return ServedUser(self, port, address, now)
 
     def carried(self, port: Port, seconds: float) -> None:
@@ -93,7 +93,7 @@ class Outcomes:
     def ended(self, user: "ServedUser", outcome: Outcome) -> None:
         """Judge the end of a user of ``expect``."""
         user.port.open -= 1
-        self._places.leave()
+        self.places.leave()
         self._limiting.left(user, outcome.received + outcome.sent)
         seconds = self._loop.time() - user.since
         user.port.times_of(self.client_name).duration.observe(seconds)
@@ -155,6 +155,11 @@ class ServedUser(Record):
     def bind_port(self) -> int:
         """The local port."""
         return self.port.mapping.bind_port
+
+    @property
+    def client(self) -> str:
+        """The name of the client."""
+        return self._outcomes.places.client
 
     @property
     def ip(self) -> str:

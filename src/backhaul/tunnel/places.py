@@ -1,5 +1,7 @@
 """The number of present users, of one client and of all."""
 
+from collections.abc import Callable
+
 from .admission import Objection
 
 
@@ -13,8 +15,12 @@ class Headcount:
 class Places:
     """The users of one client, and their limit."""
 
-    def __init__(self, client: str, most: int, everyone: Headcount) -> None:
-        """Admit at most ``most`` users of the client, or any number if that is 0; count them in ``everyone``, too."""
+    def __init__(self, client: str, most: int, everyone: Headcount, used_up: Callable[[str], Objection | None]) -> None:
+        """Admit at most ``most`` users of the client, or any number if that is 0; count them in ``everyone``, too.
+
+        ``used_up`` objects to a client because of the bytes of its users.
+        """
+        self._used_up = used_up
         self.client = client
         self.most = most
         self.users = 0
@@ -24,7 +30,7 @@ class Places:
         """Return why a new user of this client is refused, if so."""
         if self.most and self.users >= self.most:
             return Objection("max_connections", f"clients.{self.client}")
-        return None
+        return self._used_up(self.client)
 
     def enter(self) -> None:
         """Count a new user."""

@@ -44,6 +44,10 @@ class Counted(Protocol):
     def ip(self) -> str:
         """The address without a port."""
 
+    @property
+    def client(self) -> str:
+        """The name of the client."""
+
 
 class _Table:
     """The quotas of one table: of all sources together, and of single ones."""
@@ -54,6 +58,11 @@ class _Table:
         self.single = Bytes(limits.bytes_per_day_per_source, limits.bytes_per_month_per_source)
         self.refuses = limits.quota_action == "refuse"
         self.most = NOTHING  # that a source has used
+
+    @property
+    def counts(self) -> bool:
+        """True if the table sets a quota."""
+        return any(self.together) or any(self.single)
 
     def keys(self, ip: str) -> Iterator[Key]:
         """Return what the bytes of this address count for."""
@@ -92,6 +101,7 @@ class Quotas:
         self._tables: dict[str, _Table] = {}
         self._common: tuple[_Table, ...] = ()
         self._ports: dict[int, tuple[_Table, ...]] = {}
+        self._clients: dict[str, tuple[_Table]] = {}
         self._used_up: dict[Key, str] = {}  # the limits that refuse users
         self._reported: set[tuple[Key, str]] = set()
         self._throttle = LogThrottle(log)
@@ -109,6 +119,9 @@ class Quotas:
         self._common, self._ports = (), {}
         for name, limits, port in tables.named():
             self._add(_Table(name, limits), port)
+        named = {name: _Table(f"clients.{name}", limits) for name, limits in tables.clients}
+        self._clients = {name: (table,) for name, table in named.items() if table.counts}
+        self._tables |= {table.name: table for (table,) in self._clients.values()}
         if before or self._tables:
             await self._turn()
             await self._save()  # which reads what earlier processes have counted
@@ -117,12 +130,18 @@ class Quotas:
         self._judge_all()
 
     def objection(self, port: int, ip: str) -> Objection | None:
-        """Return why a new user is refused, if so."""
-        if self._used_up:
-            for table in self._of(port):
-                for key in table.keys(ip):
-                    if limit := self._used_up.get(key):
-                        return Objection(limit, table.name)
+        """Return why a new user of a port is refused, if so."""
+        return self._objection(self._of(port), ip) if self._used_up else None
+
+    def objection_to(self, client: str) -> Objection | None:
+        """Return why a new user of a client is refused, if so."""
+        return self._objection(self._clients.get(client, ()), LOCAL) if self._used_up else None
+
+    def _objection(self, tables: tuple[_Table, ...], ip: str) -> Objection | None:
+        for table in tables:
+            for key in table.keys(ip):
+                if limit := self._used_up.get(key):
+                    return Objection(limit, table.name)
         return None
 
     def count(self, user: Counted, moved: int) -> None:
@@ -131,7 +150,7 @@ class Quotas:
         if not new or not self._tables:
             return
         ip = user.ip
-        for table in self._of(user.bind_port):
+        for table in (*self._of(user.bind_port), *self._clients.get(user.client, ())):
             for key in table.keys(ip):
                 self._judge(table, key, self._ledger.add(key, new))
 
@@ -154,7 +173,7 @@ class Quotas:
             await self._save()
 
     def _add(self, table: _Table, port: int) -> None:
-        if any(table.together) or any(table.single):
+        if table.counts:
             self._tables[table.name] = table
             if port == ALL_PORTS:
                 self._common = (table,)
@@ -194,7 +213,7 @@ class Quotas:
     def _is_over(self, user: Counted, moved: int) -> bool:
         try:
             self.count(user, moved)
-            return self.objection(user.bind_port, user.ip) is not None
+            return (self.objection_to(user.client) or self.objection(user.bind_port, user.ip)) is not None
         except Exception as error:  # noqa: BLE001 - the others are looked at nevertheless
             self._relay.poller.faults.fault(FAULT, error)
             return False
@@ -228,7 +247,9 @@ class Quotas:
             self._report(table, key[1], limit)
 
     def _report(self, table: _Table, source: str, limit: str) -> None:
-        self._news.quota_used(limit, port=table.name.removeprefix("limits").removeprefix("."), user=source)
+        kind, _, name = table.name.partition(".")
+        port, client = ("", name) if kind == "clients" else (name, "")
+        self._news.quota_used(limit, port=port, user=source, client=client)
         period = "month" if "month" in limit else "day"
         effect = f"users are refused until the {period} ends ({self._zone})" if table.refuses else "users go on"
         who = f" by {source}" if source else ""

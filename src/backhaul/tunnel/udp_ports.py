@@ -232,6 +232,11 @@ class UdpUser:
         return self._listener.port.mapping.bind_port
 
     @property
+    def client(self) -> str:
+        """The name of the client."""
+        return self._listener.dispatcher.outcomes.places.client
+
+    @property
     def ip(self) -> str:
         """The address without a port."""
         return plain_ip(peer_of(self._address))
