@@ -100,6 +100,11 @@ def written(unit: Unit, folder: Path) -> str:
         (f"{CLIENT}skip_optz = true", "", "yes"),
         (f"{CLIENT}skip_optz = true\nmark = 7", "CAP_NET_ADMIN", "yes"),
         (f'{CLIENT}mark = 7\nbind_interface = "eth1"', "CAP_NET_ADMIN CAP_NET_RAW", "no"),
+        (
+            f'{CLIENT}servers = [{{ addr = "b:1", bind_interface = "eth1", mark = 7 }}]',
+            "CAP_NET_ADMIN CAP_NET_RAW",
+            "no",
+        ),
         (f"{CLIENT}skip_optz = true\nweb_port = 80", "CAP_NET_BIND_SERVICE", "yes"),
         (f"{CLIENT}skip_optz = true\nweb_port = 2060", "", "yes"),
         (f'{CLIENT}skip_optz = true\nweb_port = 80\nweb_bind = "unix:/run/backhaul/page"', "", "yes"),
@@ -185,6 +190,16 @@ def test_a_relative_file_of_tokens_is_named(tmp_path: Path, monkeypatch: pytest.
     text = CLIENT.replace("token =", "#") + 'token_file = "file"'
     with pytest.raises(BackhaulError, match=r'^token_file: "file" is relative, and a service starts in /var/lib/'):
         plan(text)
+
+
+@pytest.mark.parametrize("entry", ['transport = "wss", tls_ca = "file"', 'token_file = "file"'])
+def test_a_relative_path_of_another_server_is_named(
+    entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("a token of some length")
+    with pytest.raises(BackhaulError, match=r'^servers\[1\]\.(tls_ca|token_file): "file" is relative'):
+        plan(f'{CLIENT}servers = [{{ addr = "b:1", {entry} }}]')
 
 
 def test_a_path_that_no_unit_can_name_is_refused() -> None:

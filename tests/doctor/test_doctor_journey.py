@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.support.cert import certificate
-from tests.support.doctor import SOON, answering, only, travel, verdicts
+from tests.support.doctor import SOON, answering, around, only, travel, verdicts
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.names import Names
 from tests.support.net import HOST, Peer, free_port
@@ -20,6 +20,8 @@ from tests.support.tunnel import TOKEN, Net, client_config
 from backhaul import __version__
 from backhaul.doctor import nat
 from backhaul.doctor.channel import Opener
+from backhaul.doctor.client import checks
+from backhaul.doctor.diagnosis import diagnose
 from backhaul.doctor.envelopes import Silence
 from backhaul.doctor.exchange import Answered, Asker
 from backhaul.doctor.finding import Finding, Verdict
@@ -57,6 +59,17 @@ async def answered(net: Net, answer: bytes, transport: str) -> list[Finding]:
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_each_server_of_a_client_is_examined(net: Net) -> None:
+    ports = free_port(), free_port(), free_port()
+    for port in ports[:2]:
+        await net.server(port)
+    others = ", ".join(f'{{ addr = "{HOST}:{port}" }}' for port in ports[1:])
+    config = client_config("tcp", f"{HOST}:{ports[0]}", f"servers = [{others}]")
+    found = verdicts(await diagnose(checks(config, around(waits=SOON)), 10))
+    assert found["handshake"] is found[f"handshake of {HOST}:{ports[1]}"] is Verdict.OK
+    assert found[f"tcp of {HOST}:{ports[2]}"] is Verdict.FAULT
 
 
 class TestRight:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from backhaul.config import ClientConfig, ConfigError, ServerConfig, load
-from backhaul.config.schema import Config
+from backhaul.config import ConfigError, ServerConfig, load
+from backhaul.config.doors import entries
+from backhaul.config.schema import Config, doors_of
 from backhaul.errors import BackhaulError
 from backhaul.system.program import FORKS, command, files
 from backhaul.system.systemd import Systemd, make_user, objection
@@ -90,8 +91,8 @@ def plan(config: Config, path: Path, *, name: str, user: str, program: tuple[str
         user=user,
         low_ports=isinstance(config, ServerConfig) or low_page,  # a reload of a server may add any port
         tuning=not config.skip_optz,
-        marks=isinstance(config, ClientConfig) and config.mark > 0,
-        interface=isinstance(config, ClientConfig) and bool(config.bind_interface),
+        marks=any(door.mark for door in doors_of(config)),
+        interface=any(door.bind_interface for door in doors_of(config)),
         homes=any(_below(file, _HOMES) for file in _files(config, path, _STATE / name).values()),
         writable=tuple(_foreign_logs(config, _STATE / name)),
         stop_timeout=config.shutdown_timeout + _CLOSING,
@@ -113,6 +114,8 @@ def _named_files(config: Config, state: Path) -> dict[str, Path]:
     else:
         named = {"tls_ca": config.tls_ca if config.facts.tls else ""}
     named["token_file"] = config.token_file
+    for start, _, other in entries(config):
+        named |= {f"{start}tls_ca": other.tls_ca if other.facts.tls else "", f"{start}token_file": other.token_file}
     for key, value in named.items():
         if value and not Path(value).is_absolute():
             raise BackhaulError(f'{key}: "{value}" is relative, and a service starts in {state}; write the full path')

@@ -10,7 +10,7 @@ from pathlib import Path
 from .address import is_ip
 from .common import DEFAULT_TOKEN, Security
 from .keys import Key, keys
-from .schema import ClientConfig, Config, ServerConfig
+from .schema import ClientConfig, Config, ServerConfig, doors_of
 from .secret import Secret
 
 LEAST_TOKEN = 16  # characters: the 64 bits of `openssl rand -hex 8` cannot be guessed over a network
@@ -58,7 +58,7 @@ def of_another(config: ClientConfig, given: Container[str]) -> Iterator[str]:
 
 def exposure(config: Config, path: str | os.PathLike[str]) -> Iterator[str]:
     """Yield a line for each world-readable file with a secret of this configuration, ``path`` itself included."""
-    ends = config.doors if isinstance(config, ClientConfig) else (config,)
+    ends = doors_of(config) or (config,)
     if name := next(filter(None, map(_secret_key, ends)), ""):
         yield from _exposed(name, os.fspath(path))
     for name, file in _token_files(config):

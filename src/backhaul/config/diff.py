@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from .keys import keys
 from .ports import PortMapping
-from .schema import ClientConfig, Config, ServerConfig, side_of
+from .schema import Config, ServerConfig, doors_of, side_of
 from .secret import Secret
 
 _TOKENS: Final = frozenset({"token", "tokens", "token_file"})
@@ -80,11 +80,7 @@ def diff(old: Config, new: Config) -> Change:
 
 
 def _tokens(config: Config) -> list[tuple[Secret, ...]]:
-    return [config.accepted, *(other.accepted for other in _others(config))]
-
-
-def _others(config: Config) -> tuple[ClientConfig, ...]:
-    return config.others if isinstance(config, ClientConfig) else ()
+    return [config.accepted, *(door.accepted for door in doors_of(config))]
 
 
 def _ports(config: Config) -> tuple[PortMapping, ...]:

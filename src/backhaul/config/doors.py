@@ -44,18 +44,18 @@ def other_servers(config: ClientConfig, environment: Mapping[str, str]) -> tuple
 
 def unusable_servers(config: Config) -> Iterator[str]:
     """Yield a line for each file of these servers that is readable but not usable."""
-    for start, _, other in _entries(config):
+    for start, _, other in entries(config):
         yield from (start + problem for problem in checks.unusable(other))
 
 
 def server_warnings(config: Config) -> Iterator[str]:
     """Yield a line for each warning about these servers that does not hold for the first one."""
     heard = set(advice.warnings(config))
-    for start, table, other in _entries(config):
+    for start, table, other in entries(config):
         yield from (start + line for line in advice.of_another(other, table.values) if line not in heard)
 
 
-def _entries(config: Config) -> Iterator[tuple[str, ServerTable, ClientConfig]]:
+def entries(config: Config) -> Iterator[tuple[str, ServerTable, ClientConfig]]:
     """Yield the beginning of the lines about each entry, the entry, and its configuration."""
     if isinstance(config, ClientConfig):
         for number, (table, other) in enumerate(zip(config.servers, config.others, strict=True), 1):

@@ -294,3 +294,8 @@ SIDES: dict[str, type[Config]] = {"server": ServerConfig, "client": ClientConfig
 def side_of(config: Config) -> str:
     """Return the name of the table that ``config`` was read from."""
     return next(side for side, schema in SIDES.items() if schema is type(config))
+
+
+def doors_of(config: Config) -> tuple[ClientConfig, ...]:
+    """Return the configuration of each server of a client; a server has none."""
+    return config.doors if isinstance(config, ClientConfig) else ()

@@ -1,12 +1,16 @@
 """The checks of a client."""
 
+from collections.abc import AsyncIterator
 from functools import partial
+
+from msgspec.structs import replace
 
 from backhaul.config import ClientConfig
 
 from . import descriptors, files, kernel, ports, program, targets, throughput
 from .circumstances import Circumstances
 from .diagnosis import Check, local
+from .finding import Finding
 from .journey import Journey
 
 
@@ -16,6 +20,7 @@ def checks(config: ClientConfig, around: Circumstances) -> list[Check]:
         local("file", partial(files.examine, config, around)),
         local(program.SUBJECT, partial(program.examine, around, "client")),
         Check("server", Journey(config, around).travel),
+        *(Check(str(other.remote_addr), partial(_to_another, other, around)) for other in config.others),
         Check(targets.SUBJECT, partial(targets.examine, config, around)),
         local(ports.SUBJECT, partial(ports.page, config, around)),
         local("state", partial(files.state, around)),
@@ -28,3 +33,9 @@ def measurements(config: ClientConfig, around: Circumstances) -> list[Check]:
     """Return the checks that fill the line, and so have to wait for the others."""
     measure = partial(throughput.examine, config, around)
     return [Check(throughput.SUBJECT, partial(measure, spare)) for spare in around.spares]
+
+
+async def _to_another(config: ClientConfig, around: Circumstances) -> AsyncIterator[Finding]:
+    """Yield the findings on the way to another server, whose address they name."""
+    async for finding in Journey(config, around).travel():
+        yield replace(finding, subject=f"{finding.subject} of {config.remote_addr}")

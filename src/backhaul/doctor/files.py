@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from backhaul.config.checks import unusable
-from backhaul.config.schema import Config, ServerConfig
+from backhaul.config.doors import unusable_servers
+from backhaul.config.schema import Config, ServerConfig, doors_of
 from backhaul.errors import BackhaulError
 from backhaul.system.systemd import objection
 
@@ -23,7 +24,8 @@ _OF_CERTIFICATE: Final = "tls_cert: "
 
 def examine(config: Config, around: Circumstances) -> Iterator[Finding]:
     """Yield what is wrong with the files and the configuration, and whether the service's user can read all files."""
-    mistakes = [line for line in unusable(config) if not line.startswith(_OF_CERTIFICATE)]
+    found = (*unusable(config), *unusable_servers(config))
+    mistakes = [line for line in found if not line.startswith(_OF_CERTIFICATE)]
     for line in mistakes:
         yield fault("file", *_parted(line, "correct that file"))
     for line in config.warnings:
@@ -75,7 +77,7 @@ def _of_service(config: Config, around: Circumstances) -> Iterator[Finding]:
 
 def _as_user(user: str, config: Config, file: str) -> Iterator[Finding]:
     remedy = "correct the permissions of the file and of the directories above it; the next start would fail"
-    for path in filter(None, (file, *_named_by(config))):
+    for path in filter(None, dict.fromkeys((file, *_named_by(config)))):
         if objection(user, ["test", "-r", os.path.abspath(path)]):  # noqa: PTH100 - keeps links
             yield fault("file", f"user {user}, as whom the program runs, can't read {path}", remedy)
 
@@ -85,5 +87,6 @@ def _named_by(config: Config) -> Iterator[str]:
     yield config.token_file
     if isinstance(config, ServerConfig):
         yield from (config.tls_cert, config.tls_key) if config.facts.tls else ()
-    elif config.facts.tls:
-        yield config.tls_ca
+        return
+    for door in doors_of(config):
+        yield from (door.token_file, door.tls_ca if door.facts.tls else "")
