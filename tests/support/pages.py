@@ -1,6 +1,7 @@
 """The pages of the documentation, and what is written in them."""
 
 import ast
+import functools
 import re
 import shlex
 from collections.abc import Iterator
@@ -47,6 +48,7 @@ def _split(line: str) -> Iterator[list[str]]:
             words.append(word)
 
 
+@functools.cache
 def texts(folder: Path) -> set[str]:
     """Return the texts in the source below a folder; ``…`` stands for what is put into them."""
     return {
