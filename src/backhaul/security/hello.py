@@ -47,6 +47,8 @@ class ClientHello(msgspec.Struct, frozen=True, omit_defaults=True):
     """True if an authority vouches for that certificate, or the client knows it, so TLS may end at a CDN."""
     probe: bool = False
     """True if the client only asks whether it fits. The answer has as much padding, and no session follows."""
+    instance: bytes = b""
+    """Random bytes of this tunnel's client: with them it takes the place of its own older control channel at once."""
     delay: float = 0.0
     """Seconds before the answer to a probe, in which nothing is sent: does an idle connection live for so long?"""
     padding: bytes = b""

@@ -76,6 +76,8 @@ class Credentials:
         """Accept these tokens from now on; sessions stay."""
         self._all = [Credential(name, token.encode()) for name, each in tokens.items() for token in each]
         self.version += 1
+        self.several = len({credential.name for credential in self._all}) > 1
+        """True if there is more than one client."""
         self.sizes = frozenset(len(credential.token) for credential in self._all)
         """The lengths of the tokens in bytes: data of another length is no token."""
         self.longest = max(self.sizes, default=0)

@@ -44,7 +44,20 @@ class ControlEvents(Protocol):
 
 def taken_over(ip: str) -> str:
     """Return the reason why a control channel has ended: another connection with its token took its place."""
-    return f"a client at {ip} replaced the connected one (one client at a time: a second one needs its own server)"
+    return f"a client at {ip} replaced the connected one (another client needs its own token, see clients)"
+
+
+def occupied(ip: str) -> str:
+    """Return the reason why a client is refused: one with its token is connected, and has given a sign of life."""
+    return f"a client with the same token is connected from {ip}; give each its own token, see clients"
+
+
+def indistinct(other: str) -> str:
+    """Return the reason why a client of v0.7.2 is refused: its connections would be taken for those of another."""
+    return (
+        f"{other} runs v0.7.2 at the same address, so their connections can't be told apart; run this program on both "
+        "ends, or use a transport on HTTP"
+    )
 
 
 def unlike(peer: str, theirs: str, own: str) -> str:

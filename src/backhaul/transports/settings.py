@@ -1,5 +1,7 @@
 """The settings of transports, and the limits of connections that have proved nothing yet."""
 
+import functools
+import secrets
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -39,6 +41,10 @@ class GateLimits:
     """Seconds within which a client on HTTP answers a heartbeat; it answers at once."""
     late_answers: int = 64
     """Answers to clients without a session at a time, most of which leave at once."""
+    sign_of_life: float = 1.0
+    """Seconds within which a connected client must answer when another one comes with its token."""
+    neighbour: float = 0.5
+    """Seconds for the first bytes of a client whose address a client of v0.7.2 has, too: one packet may be lost."""
     second_thought: float = 0.05
     """Seconds within which a client that returns to tcp, tcpmux or udp has begun its handshake."""
     send_timeout: float = 60.0  # seconds that a visitor may read nothing; nginx's
@@ -103,6 +109,8 @@ class ClientSettings:
     A server that has lost it closes them at once."""
     protection: Protection = PROTECTED_IF_POSSIBLE
     known: KnownServers = field(default_factory=ForgetfulMemory)
+    instance: bytes = field(default_factory=functools.partial(secrets.token_bytes, 16))
+    """Tells this tunnel's control channels from those of other clients with the same token."""
     host_header: str = ""  # remote_addr as configured
     edge_ip: str = ""  # dialled in place of remote_host
     proxy: Proxy | None = None  # through which the server is dialled

@@ -4,6 +4,30 @@ import asyncio
 from collections.abc import Callable
 
 
+class LifeSign:
+    """A question whether a peer is alive; all who ask meanwhile get the same answer."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._told: list[Callable[[bool], None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def ask(self, within: float, told: Callable[[bool], None]) -> None:
+        """Call ``told`` once, with False unless the peer answers within so many seconds of the first question."""
+        self._told.append(told)
+        if not self._timer:
+            self._timer = self._loop.call_later(within, self.answer, False)
+
+    def answer(self, alive: bool) -> None:  # noqa: FBT001 - the answer itself
+        """Tell all who have asked, in the next turn of the event loop."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        for told in self._told:
+            self._loop.call_soon(told, alive)
+        self._told.clear()
+
+
 class AnswerWatch:
     """Waits for an answer within a time; one question at a time counts."""
 

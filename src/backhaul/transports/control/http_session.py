@@ -1,5 +1,6 @@
 """A client of v0.7.2 on ws, wss, wsmux or wssmux after its upgrade: control channel and round trip."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from backhaul.net.poller import Poller
@@ -26,6 +27,7 @@ class HttpSession:
 
     vouches = True  # each request shows the token
     keys: "SessionKeys | None" = None
+    instance = b""
 
     def __init__(
         self, poller: Poller, connection: Connection, owner: HttpSessionOwner, *, answer_within: float
@@ -56,6 +58,11 @@ class HttpSession:
         self._control.send(encode_signal(signal, masked=False))
         if signal == Signal.HEARTBEAT:
             self._answers.asked(self._unanswered)
+
+    def ask(self, within: float, told: Callable[[bool], None]) -> None:
+        """Give no sign of life: a client of v0.7.2 makes room for another one, as in v0.7.2."""
+        del within
+        told(False)
 
     def ping_if_silent(self) -> None:
         """Ping a silent control channel: the interval of the heartbeat may be longer than the patience of a proxy."""

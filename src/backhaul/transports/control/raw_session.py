@@ -1,6 +1,7 @@
 """A client of v0.7.2 on tcp, tcpmux or udp after its handshake: control channel and round trip."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from backhaul.net.poller import Poller
@@ -25,6 +26,7 @@ class RawSession:
 
     vouches = False  # tunnel connections are known by their address alone
     keys = None
+    instance = b""
 
     def __init__(self, poller: Poller, connection: Connection, transport: Transport, owner: RawSessionOwner) -> None:
         self._loop = asyncio.get_running_loop()
@@ -61,6 +63,11 @@ class RawSession:
     def send(self, signal: Signal) -> None:
         """Send ``signal`` as one byte."""
         self._control.send(bytes([signal]))
+
+    def ask(self, within: float, told: Callable[[bool], None]) -> None:
+        """Give no sign of life: a client of v0.7.2 makes room for another one, as in v0.7.2."""
+        del within
+        told(False)
 
     def ping_if_silent(self) -> None:
         """Do nothing: the kernel probes, and no proxies are on the way."""

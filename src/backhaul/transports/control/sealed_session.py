@@ -1,6 +1,7 @@
 """A client with extensions after its handshake: control channel, round trip, and the keys of its connections."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from backhaul.net.poller import Poller
@@ -9,7 +10,7 @@ from backhaul.transports.connection import Connection
 from backhaul.wire.messages import MAX_COUNT, Message, Refusal, encode_request, read_refusal
 from backhaul.wire.signals import Signal
 
-from .answers import AnswerWatch
+from .answers import AnswerWatch, LifeSign
 from .channel import CLOSED_BY_CLIENT, UNANSWERED, ControlChannel
 from .sealed import Codec, RecordCodec, WebSocketCodec, padding
 
@@ -41,6 +42,7 @@ class SealedSession:
         owner: SealedSessionOwner,
         *,
         number: int,
+        instance: bytes,
         http: bool,
         answer_within: float,
     ) -> None:
@@ -57,6 +59,9 @@ class SealedSession:
         self.keys: SessionKeys | None = keys
         self._register = register
         self._number = number
+        self._life = LifeSign()
+        self.instance = instance
+        """The bytes by which the client knows its own control channels; empty if it does not say."""
         self.peer = connection.peer
         self.confirmed = False
         """True once a message of the client, or the admission of a connection, has proved that it has the keys."""
@@ -112,6 +117,11 @@ class SealedSession:
         if not self._control.closed:
             self._control.send(self._codec.encode(Signal.CHANNEL, encode_request(count, padding())))
 
+    def ask(self, within: float, told: Callable[[bool], None]) -> None:
+        """Ask for a sign of life; ``told`` gets False unless the client gives it within so many seconds."""
+        self.send(Signal.PROBE)
+        self._life.ask(within, told)
+
     def ping_if_silent(self) -> None:
         """Ask a silent client for an answer: the interval of the heartbeat may be longer than a proxy's patience."""
         if self._control.fell_silent():
@@ -120,6 +130,7 @@ class SealedSession:
     def close(self) -> None:
         """Close the control channel."""
         self._answers.stop()
+        self._life.answer(False)
         self._register.forget(self._number)
         self._control.close()
 
@@ -130,6 +141,8 @@ class SealedSession:
         self.confirm()
         if message.signal == Signal.HEARTBEAT:
             self._answers.answered()
+        elif message.signal == Signal.ANSWER:
+            self._life.answer(True)
         elif message.signal == Signal.PROBE:
             self.send(Signal.ANSWER)
         elif message.signal == Signal.REFUSED:

@@ -5,6 +5,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from backhaul.net.cpu import has_aes
 from backhaul.net.poller import Poller
 from backhaul.security.hello import MAX_PADDING, PROLOGUES, VERSION, ClientHello, ServerHello, decode, encode
@@ -38,7 +40,9 @@ class Handshake:
     def __init__(self, settings: ClientSettings, transport: Transport, seen: Seen) -> None:
         self._transport = transport
         self._initiator = initiator(settings.tokens.current, transport)
-        hello = client_hello(settings.protection, settings.mux.version, transport, seen)
+        hello = msgspec.structs.replace(
+            client_hello(settings.protection, settings.mux.version, transport, seen), instance=settings.instance
+        )
         self.message = first_message(settings.tokens.current, self._initiator, hello)
         """The first message, to be sent."""
 

@@ -59,6 +59,8 @@ class Greeting:
     """A line for both logs; empty if there is nothing to mend."""
     features: frozenset[Feature]
     keys: SessionKeys
+    instance: bytes
+    """The bytes by which the client knows its own control channels."""
     number: int
     """The number of the session in admissions."""
 
@@ -72,6 +74,14 @@ class Greeting:
         return Peer(ip, self.credential.name, self.features)
 
 
+class Knock(NamedTuple):
+    """A client that has proved its token, and waits for the answer."""
+
+    credential: Credential
+    responder: Responder
+    hello: ClientHello
+
+
 class Guard:
     """Answers the first messages of handshakes. The register knows the sessions whose connections are admitted."""
 
@@ -83,8 +93,8 @@ class Guard:
         self._keys: list[_Candidate] = []
         self.register: Register[SealedSession] = Register(secrets.token_bytes(LOCATOR_SIZE))
 
-    def greet(self, data: bytes) -> Greeting | None:
-        """Return the answer to a first message; None unless its sender has a token, and it is new."""
+    def read(self, data: bytes) -> Knock | None:
+        """Read a first message; return None unless its sender has a token, and it is new."""
         hint, message = data[:HINT_SIZE], data[HINT_SIZE:]
         key = message[:KEY_SIZE]
         if key in self._seen:
@@ -96,7 +106,7 @@ class Guard:
             except HandshakeError:
                 continue
             self._remember(key)
-            return self._answer(candidate.credential, responder, hello)
+            return Knock(candidate.credential, responder, hello)
         return None
 
     def begin(
@@ -116,6 +126,7 @@ class Guard:
             self.register,
             owner,
             number=greeting.number,
+            instance=greeting.instance,
             http=self._settings.transport.http,
             answer_within=answer_within,
         )
@@ -133,10 +144,12 @@ class Guard:
         if len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
 
-    def _answer(self, credential: Credential, responder: Responder, hello: ClientHello) -> Greeting | None:
-        reply = self._reply(hello)
+    def answer(self, knock: Knock, refusal: str = "") -> Greeting | None:
+        """Return the answer to a client, which is refused if it does not fit, or for the reason given."""
+        credential, hello = knock.credential, knock.hello
+        reply = self._reply(hello, refusal)
         try:
-            message, keys = responder.answer(encode(reply), secrets.token_bytes(KEY_SIZE))
+            message, keys = knock.responder.answer(encode(reply), secrets.token_bytes(KEY_SIZE))
         except HandshakeError:  # a client that knows the token, and sends a key of small order
             return None
         session = SessionKeys(keys.master, Side.SERVER, reply.cipher, payload=reply.encryption)
@@ -149,11 +162,12 @@ class Guard:
             warning=reply.warning,
             features=common_features(hello.features),
             keys=session,
+            instance=hello.instance,
             number=reply.session,
         )
 
-    def _reply(self, hello: ClientHello) -> ServerHello:
-        refusal = self._objection(hello)
+    def _reply(self, hello: ClientHello, refusal: str) -> ServerHello:
+        refusal = self._objection(hello) or refusal
         if hello.probe:
             return self._account(hello, refusal)
         padding = bytes(secrets.randbelow(MAX_PADDING + 1))

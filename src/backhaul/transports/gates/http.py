@@ -19,7 +19,7 @@ from backhaul.net.sending import send_whole
 from backhaul.net.tls import ServerContext, explain
 from backhaul.relay.pings import Pings
 from backhaul.transports.auth import Credential
-from backhaul.transports.base import SharedGateEvents
+from backhaul.transports.base import SharedGateEvents, occupied
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.control.http_session import HttpSession
 from backhaul.transports.settings import ServerSettings
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from backhaul.security.records import Seals
     from backhaul.transports.control.sealed_session import SealedSession
 
-    from .guard import Greeting, Guard
+    from .guard import Greeting, Guard, Knock
 
 log = logging.getLogger("backhaul.server")
 
@@ -204,25 +204,56 @@ class HttpGate:
         self._reputation.proved(pending.network)
         if upgrade.upgrade_problem(request):
             return False
-        self._poller.forget(pending.sock)
-        self._admit_legacy(credential, pending, request)
+        occupant = self._sessions.occupant(credential.name) if self._is_channel(request) else None
+        self._make_way(pending, occupant, functools.partial(self._admit_legacy, credential, pending, request))
         return True
 
     def _admit_sealed(self, pending: PendingConnection, request: Request, message: bytes) -> bool:
         if upgrade.upgrade_problem(request):
             return False
         if self._is_channel(request):
-            greeting = None if self._sessions.crowded(pending.network) else self._guard.greet(message)
-            if greeting:
-                self._poller.forget(pending.sock)
-                self._answer(greeting, pending, request)
-            return bool(greeting)
+            return self._admit_channel(pending, request, message)
         found = self._guard.register.check(message)
         if found:
             self._reputation.proved(pending.network)
             self._poller.forget(pending.sock)
             self._admit_tunnel(found, pending, request)
         return bool(found)
+
+    def _admit_channel(self, pending: PendingConnection, request: Request, message: bytes) -> bool:
+        knock = None if self._sessions.crowded(pending.network) else self._guard.read(message)
+        if not knock:
+            return False
+        occupant = self._sessions.occupant(knock.credential.name, knock.hello.instance)
+        then = functools.partial(self._greet, knock, pending, request)
+        self._make_way(pending, None if knock.hello.probe else occupant, then)
+        return True
+
+    def _make_way(self, pending: PendingConnection, occupant: GateSession | None, then: Callable[[str], None]) -> None:
+        """Call ``then`` with the reason why a client is refused, once it is known whether another one is alive.
+
+        Meanwhile the connection waits in the lobby.
+        """
+        self._poller.forget(pending.sock)
+        if not occupant:
+            then("")
+            return
+        refusal = occupied(occupant.peer.address)
+
+        def told(alive: bool) -> None:  # noqa: FBT001 - the answer itself
+            if pending in self._lobby:
+                self._lobby.take(pending)
+                then(refusal if alive else "")
+
+        self._lobby.admit(pending)
+        occupant.ask(self._settings.limits.sign_of_life, told)
+
+    def _greet(self, knock: "Knock", pending: PendingConnection, request: Request, refusal: str) -> None:
+        greeting = self._guard.answer(knock, refusal)
+        if greeting:
+            self._answer(greeting, pending, request)
+        else:  # its key was of small order
+            release(self._poller, pending.sock)
 
     def _answer(self, greeting: "Greeting", pending: PendingConnection, request: Request) -> None:
         """Send the answer to a handshake, and begin the session if one follows."""
@@ -262,7 +293,11 @@ class HttpGate:
         if not self._bearer_of(request) and (seconds := self._reputation.failed(pending.network)):
             self._throttle.warn(pending.network, barred_line(pending.network, seconds))
 
-    def _admit_legacy(self, credential: Credential, pending: PendingConnection, request: Request) -> None:
+    def _admit_legacy(self, credential: Credential, pending: PendingConnection, request: Request, refusal: str) -> None:
+        if refusal:
+            self._sessions.turned_away(Peer(pending.ip, credential.name), refusal, probe=False)
+            release(self._poller, pending.sock)
+            return
         channel = self._is_channel(request)
         connection = Connection(pending.sock, Peer(pending.ip, credential.name), request.rest)
         if channel:
@@ -336,7 +371,7 @@ class HttpGate:
 
     def _open_session(self, connection: Connection) -> None:
         if self._settings.protection.seals:
-            warn_of_legacy(connection.peer.address)
+            warn_of_legacy(connection.peer)
         within = self._settings.limits.answer_timeout
         session = HttpSession(self._poller, connection, self._sessions, answer_within=within)
         self._pings.add(session)

@@ -9,6 +9,7 @@ import functools
 import logging
 import secrets
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from backhaul.addresses import plain_ip
@@ -16,9 +17,8 @@ from backhaul.failures import network_of
 from backhaul.net.listener import PROOF_BATCH, Acceptor
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller, release
-from backhaul.net.predicates import has_input
 from backhaul.transports.auth import Credential
-from backhaul.transports.base import SharedGateEvents, unlike
+from backhaul.transports.base import SharedGateEvents, indistinct, occupied, unlike
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.transports.control.raw_session import RawSession
 from backhaul.transports.settings import ServerSettings
@@ -31,13 +31,14 @@ from backhaul.wire.transports import TRANSPORTS
 from .last_answers import LastAnswers
 from .lobby import Lobby, PendingConnection, first_bytes
 from .reputation import Reputation, barred_line
-from .sessions import Sessions, warn_of_legacy
+from .sessions import GateSession, Sessions, warn_of_legacy
+from .silence import SilentConnections
 
 if TYPE_CHECKING:
     from backhaul.security.records import Seals
     from backhaul.transports.control.sealed_session import SealedSession
 
-    from .guard import Greeting, Guard
+    from .guard import Greeting, Guard, Knock
 
 log = logging.getLogger("backhaul.server")
 
@@ -69,6 +70,7 @@ class RawGate:
         )
         self._sessions = Sessions(settings.limits.handshake_timeout, self._reputation)
         self._last_answers = LastAnswers(poller, settings.limits.late_answers)
+        self._silence = SilentConnections(poller, spoke=self.greet, silent=self._admit_silent)
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
 
@@ -136,6 +138,7 @@ class RawGate:
             self._acceptor.close()
             self._acceptor = None
         self._lobby.close()
+        self._silence.close()
         self._last_answers.close()
         self._sessions.close()
 
@@ -144,26 +147,28 @@ class RawGate:
         session = self._session_at(ip)
         if not session:
             self.greet(sock, ip)
-        elif session.unanswered:
-            again = functools.partial(self._decide, sock, ip)
-            self._loop.call_later(self._settings.limits.second_thought, self._poller.run, sock, again)
+        elif patience := self._patience(session):
+            self._silence.add(sock, ip, patience)
         else:
             self._admit(session, sock)
+
+    def _patience(self, session: RawSession) -> float:
+        """Return the seconds in which a connection from this client's address may show that it is another's."""
+        if self._sessions.crowded_address(session.peer.address):
+            return self._settings.limits.neighbour
+        several = self._credentials.several or session.unanswered
+        return self._settings.limits.second_thought if several else 0.0
 
     def _session_at(self, ip: str) -> RawSession | None:
         """Return the session of a v0.7.2 client at this address."""
         session = self._sessions.at(ip)
         return session if isinstance(session, RawSession) else None
 
-    def _decide(self, sock: socket.socket, ip: str) -> None:
-        """Admit a silent connection; one with bytes may be the client, which returns after its old channel died."""
-        session = self._session_at(ip)
-        if not self._acceptor:
-            release(self._poller, sock)
-        elif not session or has_input(sock):
-            self.greet(sock, ip)
-        else:
+    def _admit_silent(self, sock: socket.socket, ip: str) -> None:
+        if session := self._session_at(ip):
             self._admit(session, sock)
+        else:
+            self.greet(sock, ip)
 
     def _admit(self, session: RawSession, sock: socket.socket) -> None:
         """Admit a connection by its address."""
@@ -201,16 +206,48 @@ class RawGate:
         if not credential:
             self._refuse(pending, "wrong token")
             return
-        self._lobby.take(pending)
-        self._open_session(credential, pending, frame.rest)
+        then = functools.partial(self._admit_legacy, credential, pending, frame.rest)
+        self._make_way(self._sessions.occupant(credential.name), then)
 
     def _judge_handshake(self, pending: "_PendingClient", frame: Frame) -> None:
-        greeting = None if self._sessions.crowded(pending.network) else self._guard.greet(frame.body)
-        if not greeting:
+        knock = None if self._sessions.crowded(pending.network) else self._guard.read(frame.body)
+        if not knock:
             self._refuse(pending, "wrong token, or no Backhaul client")
             return
+        then = functools.partial(self._admit_sealed, knock, pending, frame.rest)
+        occupant = self._sessions.occupant(knock.credential.name, knock.hello.instance)
+        self._make_way(None if knock.hello.probe else occupant, then)
+
+    def _make_way(self, occupant: GateSession | None, then: Callable[[str], None]) -> None:
+        """Call ``then`` with the reason why a client is refused, once it is known whether another one is alive."""
+        if not occupant:
+            then("")
+            return
+        refusal = occupied(occupant.peer.address)
+        occupant.ask(self._settings.limits.sign_of_life, lambda alive: then(refusal if alive else ""))
+
+    def _admit_legacy(self, credential: Credential, pending: "_PendingClient", rest: bytes, refusal: str) -> None:
+        if pending not in self._lobby:
+            return
+        other = self._session_at(pending.ip)
+        if other and other.peer.name != credential.name:
+            refusal = indistinct(f"client {other.peer}")
+        if refusal:
+            self._sessions.turned_away(Peer(pending.ip, credential.name), refusal, probe=False)
+            self._lobby.dismiss(pending)
+            return
         self._lobby.take(pending)
-        self._answer(greeting, pending, frame.rest)
+        self._open_session(credential, pending, rest)
+
+    def _admit_sealed(self, knock: "Knock", pending: "_PendingClient", rest: bytes, refusal: str) -> None:
+        if pending not in self._lobby:
+            return
+        greeting = self._guard.answer(knock, refusal)
+        if not greeting:
+            self._refuse(pending, "no valid handshake")
+            return
+        self._lobby.take(pending)
+        self._answer(greeting, pending, rest)
 
     def _judge_admission(self, pending: "_PendingClient", frame: Frame) -> None:
         """Judge an admission that has not arrived at once, or is none."""
@@ -248,9 +285,9 @@ class RawGate:
         self._sessions.await_confirmation(session, greeting.warning)
 
     def _open_session(self, credential: Credential, pending: "_PendingClient", rest: bytes) -> None:
-        if self._protection.seals:
-            warn_of_legacy(pending.ip)
         connection = Connection(pending.sock, Peer(pending.ip, credential.name), rest)
+        if self._protection.seals:
+            warn_of_legacy(connection.peer)
         session = RawSession(self._poller, connection, self._transport, self._sessions)
         session.greet(credential.token)
         self._sessions.add(session)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,8 +30,15 @@ _MAX_UNCONFIRMED_OF_NETWORK = 32  # each costs a curve operation; a site may hav
 class GateSession(ClientSession, Hashable, Protocol):
     """A session as its gate sees it."""
 
+    @property
+    def instance(self) -> bytes:
+        """The bytes by which the client knows its own control channels; empty if it does not say."""
+
     def start(self) -> None:
         """Begin to read the control channel."""
+
+    def ask(self, within: float, told: Callable[[bool], None]) -> None:
+        """Ask for a sign of life; ``told`` gets False unless the client gives it within so many seconds."""
 
     def ping_if_silent(self) -> None:
         """Ping a silent control channel, which a proxy would close."""
@@ -62,6 +70,7 @@ class Sessions:
         self._throttle = LogThrottle(log)
         self._by_name: dict[str, GateSession] = {}
         self._by_address: dict[str, GateSession] = {}  # those that only an address vouches for
+        self._addresses: Counter[str] = Counter()  # of all sessions
         self._unconfirmed: dict[GateSession, asyncio.TimerHandle] = {}
         self._networks: Crowd[GateSession] = Crowd()  # of those
         most = _MAX_UNCONFIRMED_OF_NETWORK
@@ -81,6 +90,18 @@ class Sessions:
         """Return the session whose connections are known by this address alone, or None."""
         return self._by_address.get(ip)
 
+    def crowded_address(self, ip: str) -> bool:
+        """Return whether several clients are connected from this address."""
+        return self._addresses[ip] > 1
+
+    def occupant(self, name: str, instance: bytes = b"") -> "GateSession | None":
+        """Return the session that must be asked before another client with its token takes its place.
+
+        No client is asked because of its own older control channel, which has the same ``instance``.
+        """
+        before = self._by_name.get(name)
+        return None if before and instance and instance == before.instance else before
+
     def add(self, session: GateSession) -> None:
         """Begin a session, which takes the place of an older one of the same client."""
         self.met_a_client = True
@@ -90,6 +111,7 @@ class Sessions:
             before.close()
             self.session_lost(before, taken_over(peer.address))
         self._by_name[peer.name] = session
+        self._addresses[peer.address] += 1
         if not session.vouches:
             self._by_address[peer.address] = session
         self._events.client_connected(session)
@@ -158,6 +180,9 @@ class Sessions:
 
     def _forget(self, session: GateSession) -> None:
         del self._by_name[session.peer.name]
+        self._addresses[session.peer.address] -= 1
+        if not self._addresses[session.peer.address]:
+            del self._addresses[session.peer.address]
         if self._by_address.get(session.peer.address) is session:
             del self._by_address[session.peer.address]
 
@@ -178,10 +203,10 @@ class Sessions:
         self._left(session)
 
 
-def warn_of_legacy(ip: str) -> None:
+def warn_of_legacy(peer: Peer) -> None:
     """Log that a client is served although it is not protected."""
     log.warning(
         "client %s is not protected: it runs v0.7.2, or somebody in between prevents the handshake; its token and its "
         'users\' bytes cross the line in clear. Run this program on both ends, then set security = "required" on both',
-        ip,
+        peer,
     )
