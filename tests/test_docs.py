@@ -54,6 +54,14 @@ def test_the_glossary_is_in_order() -> None:
     assert words == sorted(set(words))
 
 
+def test_the_comparison_answers_each_row_in_few_words() -> None:
+    rows = [row for row in (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8").splitlines() if row[:1] == "|"]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows if not row.startswith("|---")]
+    answers = {here for _, here, how in cells if how != "how, or what comes nearest"}
+    assert answers <= {"yes", "no", "more", "in part", "other", "login", "by file", "by reload", "for each client"}
+    assert all(how for _, _, how in cells)
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors that links to a page may name, as GitHub derives them from the headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)

@@ -33,7 +33,7 @@ FRP: Final[Reasons] = {
     "auth.method": ("tokens only", "give both ends a token"),
     "auth.oidc": ("tokens only", "give both ends a token"),
     "auth.tokenSource": ("tokens come from a key, a file or the environment", "name the file with token_file"),
-    "clientID": ("a client has no name of its own", NOTHING),
+    "clientID": ("the token tells which client connects", NOTHING),
     "dnsServer": ("names are looked up as the system does", "set the server in /etc/resolv.conf"),
     "featureGates": ("no counterpart", NOTHING),
     "includes": ("the named files are not read", "convert each of them, or put their proxies into this file first"),
