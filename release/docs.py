@@ -27,6 +27,8 @@ _ROOT_PAGES: Final = {
 _LINK: Final = re.compile(r"\[(?P<text>[^\]\[]*)\]\((?P<target>[^)\s]+)\)")
 _FENCE: Final = re.compile(r"^(```.*?^```)$", re.MULTILINE | re.DOTALL)
 _IMAGES: Final = (".png", ".svg")
+_WORKER: Final = ROOT / "release" / "offline.js"
+_FOREIGN_WORKER: Final = b"https://unpkg.com/iframe-worker/shim"
 _ELSEWHERE: Final = re.compile(rb"https://(?:unpkg\.com|cdn\.jsdelivr\.net|api\.github\.com)/")
 _NOWHERE: Final = b"https://offline.invalid/"
 
@@ -84,14 +86,17 @@ def build(folder: Path) -> Path:
     stage(folder)
     program = Path(sys.executable).with_name("zensical")
     subprocess.run([program, "build", "--strict"], cwd=folder, check=True)
-    for script in (folder / "site").rglob("*.js"):
-        script.write_bytes(_offline(script.read_bytes()))
+    _take_offline(folder / "site")
     return folder / "site"
 
 
-def _offline(script: bytes) -> bytes:
-    """Return a script of the theme without the hosts of its options, of which these pages use none."""
-    return _ELSEWHERE.sub(_NOWHERE, script)
+def _take_offline(site: Path) -> None:
+    """Remove all that the theme would fetch from other hosts: a part of the search, and options that no page uses."""
+    shutil.copy(_WORKER, site)
+    for page in site.glob("*.html"):
+        page.write_bytes(page.read_bytes().replace(_FOREIGN_WORKER, _WORKER.name.encode()))
+    for script in site.rglob("*.js"):
+        script.write_bytes(_ELSEWHERE.sub(_NOWHERE, script.read_bytes()))
 
 
 def _linked(page: Page, every: list[Page]) -> str:

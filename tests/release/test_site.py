@@ -1,6 +1,7 @@
 """The site of the documentation: whole, and without a request to another host."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,10 +9,17 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from release.docs import ROOT, build
+from tests.monitor.browser import Browser, open_browser
 
 FETCHED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "object": "data"}
 NAMESPACES = {"www.w3.org", "fontawesome.com", "offline.invalid"}
 """Hosts that no browser asks: vocabularies of XML, the notice of the icons, and a name that never exists (RFC 2606)."""
+EVERYTHING = """
+const texts = (root) => [...root.querySelectorAll("*")].map(
+    (element) => element.shadowRoot ? texts(element.shadowRoot) : element.innerText);
+return texts(document).flat(9).join(" ");
+"""
+"""Returns the text of the page and of its components."""
 COMMENT = re.compile(rb"/\*.*?\*/", re.DOTALL)
 
 
@@ -76,6 +84,24 @@ def test_a_broken_link_would_be_found(tmp_path: Path) -> None:
 
 def test_a_browser_fetches_nothing_from_elsewhere(pages: dict[Path, Reader]) -> None:
     assert {url for reader in pages.values() for url in reader.fetched if urlsplit(url).netloc} == set()
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    browser = open_browser(tmp_path)
+    yield browser
+    browser.driver.quit()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not shutil.which("chromedriver"), reason="chromedriver is missing (chromium-driver)")
+def test_the_search_works_without_a_server(browser: Browser, site: Path) -> None:
+    browser.driver.get((site / "index.html").as_uri())
+    browser.script("dispatchEvent(new KeyboardEvent('keydown', {key: 'k', ctrlKey: true, bubbles: true}))")
+    browser.press("half-close")
+    browser.wait(lambda: "What about half-close?" in browser.script(EVERYTHING))
+    # Files are not among them.
+    assert browser.script("return performance.getEntriesByType('resource').map((entry) => entry.name)") == []
 
 
 @pytest.mark.parametrize("kind", ["js", "css"])
