@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from backhaul.addresses import address_text, port_name
 from backhaul.monitor.connections import TCP, UDP, Connections, ConnectionStatus
@@ -33,13 +34,20 @@ from backhaul.wire.targets import BadTargetError, parse_target
 from . import __version__
 
 
-def reader(ask: Callable[[], State], events: EventLog) -> Callable[[], Status]:
-    """Return a function that asks one end for its state and returns it as a status."""
-    started = time.time()
+class _Run(NamedTuple):
+    """The facts that stay while the program runs."""
+
+    config: str
+    started: float
+
+
+def reader(ask: Callable[[], State], events: EventLog, file: str = "") -> Callable[[], Status]:
+    """Return a function that asks one end for its state and returns it as a status; ``file`` is the configuration."""
+    run = _Run(file, time.time())
 
     def read() -> Status:
         state = ask()
-        return _server(state, events, started) if isinstance(state, ServerState) else _client(state, events, started)
+        return _server(state, events, run) if isinstance(state, ServerState) else _client(state, events, run)
 
     return read
 
@@ -69,8 +77,9 @@ def _connection(user: UserState) -> ConnectionStatus:
     )
 
 
-def _server(state: ServerState, events: EventLog, started: float) -> Status:
+def _server(state: ServerState, events: EventLog, run: _Run) -> Status:
     return Status(
+        config=run.config,
         side="server",
         transport=state.transport,
         stopping=state.stopping,
@@ -87,7 +96,8 @@ def _server(state: ServerState, events: EventLog, started: float) -> Status:
         sessions=len(state.relay.links),
         streams=sum(link.streams for link in state.relay.links),
         flows=sum(port.flows for port in state.ports),
-        started=started,
+        now=time.time(),
+        started=run.started,
         ports=tuple(
             _port(port, client.name, _closed(state, client)) for client in state.clients for port in client.ports
         ),
@@ -99,8 +109,9 @@ def _server(state: ServerState, events: EventLog, started: float) -> Status:
     )
 
 
-def _client(state: ClientState, events: EventLog, started: float) -> Status:
+def _client(state: ClientState, events: EventLog, run: _Run) -> Status:
     return Status(
+        config=run.config,
         side="client",
         transport=state.transport,
         stopping=state.stopping,
@@ -117,7 +128,8 @@ def _client(state: ClientState, events: EventLog, started: float) -> Status:
         sessions=len(state.relay.links),
         streams=sum(link.streams for link in state.relay.links),
         flows=state.relay.flows,
-        started=started,
+        now=time.time(),
+        started=run.started,
         ports=tuple(_targets(state)),
         events=tuple(events.events()),
         servers=tuple(map(_destination, state.servers)) if len(state.servers) > 1 else (),

@@ -8,15 +8,18 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from backhaul.api.guards import PageGuard, SocketGuard
+from backhaul.api.messages import Loaded
+from backhaul.api.service import make_desk
 from backhaul.config.diff import Change, diff
-from backhaul.config.messages import few
 from backhaul.config.schema import Config, side_of
 from backhaul.monitor.events import EventLog
-from backhaul.monitor.status import CLOSED, PortStatus
+from backhaul.monitor.http import HttpServer
+from backhaul.monitor.traffic import TrafficBoard
 from backhaul.net.listeners import Listeners
 from backhaul.net.poller import reason
 from backhaul.net.unix_sockets import listener_at
@@ -29,13 +32,14 @@ from backhaul.system.state_directory import state_directory
 from backhaul.system.status_socket import serving, socket_path, take_turn
 
 from .access import Access
-from .answers import Answers
+from .administration import Administration
 from .assembly import gate_limits, quota_file
 from .client import Client
 from .config import Address, ClientConfig, ConfigError, ServerConfig, load
 from .errors import BackhaulError
 from .hooks import Hooks
-from .overview import connections, reader
+from .overview import reader
+from .reloads import Reloads, changes_of, kind_changed, summary
 from .server import Server
 from .system import notify
 
@@ -66,11 +70,20 @@ class Process:
         self._events = EventLog()
         self._access = Access(self._end)
         self._hooks = Hooks(self._end)
-        self._read = reader(self._end.state, self._events)
-        self._connections = connections(self._end.users, self._end.close_users)
-        self._wake = asyncio.Event()  # a signal has arrived
+        self._read = reader(self._end.state, self._events, str(self._file.absolute()))
+        self._wake = asyncio.Event()  # a signal or a request has arrived
         self._stop = asyncio.Event()
-        self._reload = asyncio.Event()
+        self._reloads = Reloads(self._wake.set)
+        self._board = TrafficBoard()
+        self._operator = Administration(
+            self._end,
+            self._file,
+            read=self._read,
+            events=self._events,
+            reloads=self._reloads,
+            board=self._board,
+            config=self._in_force,
+        )
         self._stamp = self._look()
         self._shown = ""  # the status shown by the service manager
 
@@ -80,8 +93,8 @@ class Process:
         with self._keeping_events():
             await self._hooks.apply(self._config)  # ports may be down from the start
             await self._end.start()
-            answers = Answers(self._file, self._read, self._connections)
-            async with serving(self._socket, answers, self._turn) as replaced:
+            door = HttpServer(make_desk(self._operator, SocketGuard()))
+            async with serving(self._socket, door, self._turn) as replaced:
                 watch = await self._start_monitor(self._config)
                 await self._access.apply(self._config)
                 _settle_memory()
@@ -90,6 +103,7 @@ class Process:
                 try:
                     watch = await self._until_stopped(watch)
                 finally:
+                    self._reloads.close()
                     if watch:
                         await watch.stop()
                 await self._end_in_order(replaced)
@@ -114,6 +128,7 @@ class Process:
         if not config.page and not config.sniffer:
             return None
         # Imported only here: without page and usage log an idle process is a megabyte smaller.
+        from backhaul.monitor.program import Program  # noqa: PLC0415
         from backhaul.monitor.service import start  # noqa: PLC0415
         from backhaul.monitor.settings import Settings  # noqa: PLC0415
 
@@ -129,7 +144,11 @@ class Process:
             certificate=_certificate(config),
             open_page=functools.partial(self._listeners.page, page.host, page.port),
         )
-        return await start(settings, self._read, self._connections, self._end.user_times)
+        desk = make_desk(self._operator, PageGuard(login=settings.protected))
+        return await start(settings, Program(self._read, desk, self._board, self._end.user_times))
+
+    def _in_force(self) -> Config:
+        return self._config
 
     def _claim_page(self, config: Config) -> None:
         """Keep an inherited socket for the page until it opens."""
@@ -161,11 +180,11 @@ class Process:
     def _on_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._signalled, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, self._signalled, self._reload)
+            loop.add_signal_handler(number, self._stopped)
+        loop.add_signal_handler(signal.SIGHUP, self._reloads.request)
 
-    def _signalled(self, wish: asyncio.Event) -> None:
-        wish.set()
+    def _stopped(self) -> None:
+        self._stop.set()
         self._wake.set()
 
     @contextlib.contextmanager
@@ -184,56 +203,68 @@ class Process:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
     def _changed(self) -> bool:
-        asked, stamp = self._reload.is_set(), self._look()
-        if not asked and (stamp == self._stamp or not stamp):
+        stamp = self._look()
+        if not self._reloads.requested and (stamp == self._stamp or not stamp):
             return False
-        self._reload.clear()
         self._stamp = stamp
         return True
 
     async def _reload_file(self, watch: "Monitor | None") -> "Monitor | None":
         """Apply the changes of the file; a broken file changes nothing."""
         notify.reloading()
+        tell = self._reloads.begin()
         try:
             new = load(self._file)
         except ConfigError as error:
-            for problem in error.problems:
-                log.error("%s", problem)
-            log.error(
-                "%s: not loaded; the old configuration stays in force until these mistakes are corrected", self._file
-            )
+            outcome, change = self._broken(error), Change()
         else:
-            watch = await self._apply(new, diff(self._config, new), watch)
+            change = diff(self._config, new)
+            outcome = await self._apply(new, change)
         await self._hooks.apply(self._config)
         await self._access.apply(self._config)  # even with mistakes in the file: logrotate sends the same signal
+        tell(outcome)  # before the page, through which some have asked, begins anew
+        if outcome.loaded:
+            watch = await self._renew_page(watch, frozenset(change.changed))
+            log.info("configuration reloaded: %s", summary(change, self._read().ports))
         notify.ready()
         return watch
 
-    async def _apply(self, new: Config, change: Change, watch: "Monitor | None") -> "Monitor | None":
-        changed = frozenset(change.changed)
-        if type(new) is not type(self._config) or _kind_changed(self._config, new):
-            log.error("%s: a change of side, or to or from transport udp, requires a restart", self._file)
-            return watch
+    def _broken(self, error: ConfigError) -> Loaded:
+        for problem in error.problems:
+            log.error("%s", problem)
+        log.error("%s: not loaded; the old configuration stays in force until these mistakes are corrected", self._file)
+        return Loaded(loaded=False, problems=error.problems)
+
+    async def _apply(self, new: Config, change: Change) -> Loaded:
+        if kind_changed(self._config, new):
+            return self._kept("a change of side, or to or from transport udp, requires a restart")
         for key in change.restart:
             log.warning("%s: changed; requires a restart", key)
-        if changed & _LOG:
+        if _LOG.intersection(change.changed):
             configure(new.log_level, new.log_format)
         self._claim_page(new)
         try:
             await _reconfigure(self._end, new, change)
         except (OSError, BackhaulError) as error:
             text = reason(error) if isinstance(error, OSError) else str(error)
-            log.error("%s: unusable: %s; the old configuration stays in force", self._file, text)
-            return watch
-        self._config = new
+            return self._kept(f"unusable: {text}; the old configuration stays in force")
+        old, self._config = self._config, new
         for warning in new.warnings:
             log.warning("%s", warning)
-        if changed & _WEB or (watch and not watch.whole):  # the page's port may be free now
+        return Loaded(loaded=True, warnings=new.warnings, changes=changes_of(old, new, change))
+
+    def _kept(self, why: str) -> Loaded:
+        problem = f"{self._file}: {why}"
+        log.error("%s", problem)
+        return Loaded(loaded=False, problems=(problem,))
+
+    async def _renew_page(self, watch: "Monitor | None", changed: frozenset[str]) -> "Monitor | None":
+        """Start the page again if its keys have changed, or its port may be free now."""
+        if changed & _WEB or (watch and not watch.whole):
             if watch:
                 await watch.stop()
-            watch = await self._start_monitor(new)
+            watch = await self._start_monitor(self._config)
             self._listeners.settle()
-        _log_change(change, self._read().ports)
         return watch
 
     def _tell(self) -> None:
@@ -304,21 +335,3 @@ async def _reconfigure(end: Server | Client, new: Config, change: Change) -> Non
     else:
         assert isinstance(new, ClientConfig)  # noqa: S101
         await end.reconfigure(new)
-
-
-def _kind_changed(old: Config, new: Config) -> bool:
-    return old.facts.datagrams != new.facts.datagrams
-
-
-def _log_change(change: Change, states: Sequence[PortStatus]) -> None:
-    down = {
-        (port.bind, port.port): f"{port.name} ({port.problem})" for port in states if port.problem not in {"", *CLOSED}
-    }
-    added = sum((port.bind_host, port.bind_port) not in down for port in change.ports_added)
-    ports = [f"{added} added"] if added else []
-    ports += [f"{len(change.ports_removed)} removed"] if change.ports_removed else []
-    ports += [f"{len(change.ports_retargeted)} with another target"] if change.ports_retargeted else []
-    ports += [f"{len(down)} could not be opened: {few(list(down.values()))}"] if down else []
-    changes = [f"ports: {', '.join(ports)}"] if ports else []
-    changes += [f"keys: {', '.join(change.changed)}"] if change.changed else []
-    log.info("configuration reloaded: %s", "; ".join(changes) or "nothing has changed")

@@ -286,6 +286,9 @@ class Selection(Struct, frozen=True):
     """The user's own port."""
     bind_port: int = 0
     """The local port of the server."""
+    client: str = ""
+    """The name of the client, or its address."""
+    target: str = ""
 
     @property
     def everyone(self) -> bool:
@@ -299,6 +302,8 @@ class Selection(Struct, frozen=True):
             and self.host in {"", user.host}
             and self.port in {0, user.port}
             and self.bind_port in {0, user.bind_port}
+            and self.client in {"", user.client}
+            and self.target in {"", user.target}
         )
 
 

@@ -1,13 +1,12 @@
-"""The commands ``backhaul connections`` and ``backhaul close``, with programs that answer and earlier ones."""
+"""The commands ``backhaul connections`` and ``backhaul close``."""
 
 import asyncio
 import json
 import os
 import pty
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +16,24 @@ from tests.monitor.sample import Tunnel
 from tests.support.connections import USER
 from tests.support.documents import documents
 from tests.support.net import PATIENCE
+from tests.support.operator import SampleOperator, Users
 
-from backhaul.answers import Answers
+from backhaul.api.guards import SocketGuard
+from backhaul.api.service import make_desk
 from backhaul.cli.connections import Rates
 from backhaul.cli.main import run
-from backhaul.monitor.connections import Connections, ConnectionStatus
+from backhaul.monitor.connections import ConnectionStatus
+from backhaul.monitor.http import HttpServer
 from backhaul.state import Selection
-from backhaul.system.status_socket import ask as ask_socket
 from backhaul.system.status_socket import serving, socket_path
 
 BIG = replace(USER, sent=5 * 2**20)
 FLOW = replace(USER, id=8, protocol="udp", user="[2001:db8::1]:53", carrier="tcpmux", sent=10)
 
 
-@dataclass
-class Users:
-    """Users of a program, and the selections that it got."""
-
-    rows: list[ConnectionStatus]
-    selections: list[Selection] = field(default_factory=list)
-    closed: int = 1
-
-    def all(self, selection: Selection) -> Iterator[ConnectionStatus | None]:
-        self.selections.append(selection)
-        return iter(self.rows)
-
-    def close(self, selection: Selection) -> Iterator[bool]:
-        self.selections.append(selection)
-        return iter([True] * self.closed + [False])
-
-
-@asynccontextmanager
-async def program(config: str, users: Users) -> AsyncIterator[None]:
-    answers = Answers(Path(config), Tunnel().read, Connections(users.all, users.close))
-    async with serving(socket_path(config), answers):
-        yield
+def program(config: str, users: Users) -> AbstractAsyncContextManager[object]:
+    desk = make_desk(SampleOperator(users, Tunnel(config=config)), SocketGuard())
+    return serving(socket_path(config), HttpServer(desk))
 
 
 @pytest.fixture
@@ -96,7 +78,7 @@ async def test_json_holds_every_field(command: Callable[..., Any]) -> None:
     (connection,) = document["connections"]
     assert code == 0
     assert set(connection) == set(ConnectionStatus.__struct_fields__)
-    assert document["config"].endswith("/server.toml")
+    assert document["config"] == "server.toml"
 
 
 @pytest.mark.parametrize(
@@ -106,6 +88,7 @@ async def test_json_holds_every_field(command: Callable[..., Any]) -> None:
         (["--user", "192.0.2.1:5000"], Selection(host="192.0.2.1", port=5000)),
         (["--user", "2001:DB8::1"], Selection(host="2001:db8::1")),
         (["--user", "[2001:db8::1]:53", "--port", "443"], Selection(host="2001:db8::1", port=53, bind_port=443)),
+        (["--client", "berlin & paris"], Selection(client="berlin & paris")),
     ],
 )
 async def test_the_program_gets_the_choice(
@@ -115,11 +98,11 @@ async def test_the_program_gets_the_choice(
     async with program("server.toml", users):
         assert (await command("connections", *arguments))[0] == 0
         assert (await command("close", *arguments)) == (0, "1 user closed\n", "")
-    assert users.selections == [selection, selection]
+    assert (users.listed, users.closed) == ([selection], [selection])
 
 
 async def test_nobody_to_close_is_a_failure(command: Callable[..., Any]) -> None:
-    async with program("server.toml", Users([], closed=0)):
+    async with program("server.toml", Users([])):
         assert await command("close", "7") == (1, "0 users closed\n", "")
 
 
@@ -130,7 +113,7 @@ async def test_an_id_needs_the_name_of_one_program(command: Callable[..., Any]) 
         assert (code, output) == (1, "")
         assert "/a/first.toml, /a/second.toml" in errors
         assert (await command("close", "7", "-c", "/a/second.toml"))[0] == 0
-    assert (first.selections, second.selections) == ([], [Selection(number=7)])
+    assert (first.closed, second.closed) == ([], [Selection(number=7)])
 
 
 @pytest.mark.parametrize("arguments", [["close"], ["close", "x"], ["close", "--user", "x"], ["close", "--port", "0"]])
@@ -138,29 +121,11 @@ async def test_a_wrong_choice_is_a_usage_error(arguments: list[str], command: Ca
     assert (await command(*arguments))[0] == 2
 
 
-async def test_an_earlier_version_is_named(folder: Path, command: Callable[..., Any]) -> None:
-    async with serving(socket_path("old.toml"), documents(Tunnel().read)):
-        for arguments in (["connections"], ["close", "7"]):
-            code, _, errors = await command(*arguments)
-            assert code == 1
-            assert "an earlier version of the program" in errors
-
-
 async def test_a_list_of_another_version_is_one_line(folder: Path, command: Callable[..., Any]) -> None:
     async with serving(socket_path("new.toml"), documents(lambda: {"connections": [{"id": 7}]})):
         code, output, errors = await command("connections")
     assert (code, output, errors.count("\n")) == (1, "", 1)
     assert "another version of the program" in errors
-
-
-@pytest.mark.parametrize("request_", ["nonsense", "close", "close {}", "close {", 'close {"number": "x"}'])
-async def test_a_wrong_request_changes_nothing(request_: str, folder: Path) -> None:
-    users, path = Users([USER]), socket_path("server.toml")
-    assert path
-    async with program("server.toml", users):
-        document = json.loads(await asyncio.to_thread(ask_socket, path, request_))
-    assert "error" in document
-    assert users.selections == []
 
 
 async def test_many_rows_arrive_whole(command: Callable[..., Any]) -> None:

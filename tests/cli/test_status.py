@@ -21,7 +21,9 @@ from backhaul.cli.main import run
 from backhaul.cli.status import render
 from backhaul.monitor.status import ClientStatus, Event, LimitStatus, Status
 from backhaul.system import status_socket
-from backhaul.system.status_socket import ask as real
+from backhaul.system.calls import ask as real
+
+GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 
 
 @pytest.fixture
@@ -141,11 +143,13 @@ async def test_nothing_runs(arguments: list[str], output: str, folder: Path, ask
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        (b"", "truncated"),
-        (b'{"a": 1', "truncated"),
-        (b"{]", "malformed"),
-        (b"[]", "Expected `object`"),
-        (b'{"a": "\xff"}', "utf-8"),
+        (b"", "cut off"),
+        (b"{]", "not valid HTTP"),
+        (GOOD % 9 + b'{"a": 1', "cut off"),
+        (GOOD % 7 + b'{"a": 1', "truncated"),
+        (GOOD % 2 + b"{]", "malformed"),
+        (GOOD % 2 + b"[]", "Expected `object`"),
+        (GOOD % 10 + b'{"a": "\xff"}', "utf-8"),
     ],
 )
 async def test_a_broken_answer_is_one_line(answer: bytes, problem: str, folder: Path, ask: Callable[..., Any]) -> None:
@@ -160,7 +164,7 @@ async def test_a_broken_answer_is_one_line(answer: bytes, problem: str, folder: 
 
 async def test_another_version_is_still_shown_as_json(folder: Path, ask: Callable[..., Any]) -> None:
     path = folder / "old-01234567.sock"
-    async with other_program(path, b'{"connected": true, "ports": 3}'):
+    async with other_program(path, GOOD % 31 + b'{"connected": true, "ports": 3}'):
         assert await ask() == (0, f"{path}: another version of the program; --json shows its answer\n", "")
         code, output, _ = await ask("--json")
     assert code == 0
@@ -171,7 +175,7 @@ async def test_names_of_other_programs_are_escaped(folder: Path, ask: Callable[.
     path = folder / "\x1b[2J-01234567.sock"
     async with other_program(path, b"{]"):
         _, _, errors = await ask()
-    async with other_program(path, b'{"connected": true, "socket": "/elsewhere"}'):
+    async with other_program(path, GOOD % 43 + b'{"connected": true, "socket": "/elsewhere"}'):
         _, output, _ = await ask()
         _, document, _ = await ask("--json")
     assert "\x1b" not in errors + output
@@ -222,7 +226,8 @@ def refuse(_: Path, __: str = "") -> bytes:
 
 @asynccontextmanager
 async def other_program(path: Path, answer: bytes) -> AsyncIterator[None]:
-    def reply(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
         writer.close()
 
@@ -312,7 +317,7 @@ def test_the_reason_for_a_missing_connection_is_shown() -> None:
 
 
 def test_only_the_last_events_are_shown() -> None:
-    events = tuple(Event(STARTED, "info", f"number {number}") for number in range(9))
+    events = tuple(Event(number, STARTED, "info", f"number {number}") for number in range(9))
     lines = render("name", replace(sample(), events=events), STARTED).splitlines()
     assert [line.rpartition(" ")[2] for line in lines[-5:]] == ["4", "5", "6", "7", "8"]
     assert "number 3" not in "\n".join(lines)

@@ -13,8 +13,10 @@ import pytest
 import uvloop
 from msgspec.structs import replace
 from tests.monitor.sample import SETTINGS, Tunnel, port
+from tests.support.operator import SampleOperator, Users
 
-from backhaul.monitor.connections import NO_CONNECTIONS, Connections
+from backhaul.api.guards import PageGuard
+from backhaul.api.service import make_desk
 from backhaul.monitor.http import HttpServer
 from backhaul.monitor.machine import measure
 from backhaul.monitor.sampler import Sampler
@@ -44,9 +46,9 @@ HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</scrip
 class Host:
     """The page's server in a thread, with a tunnel that the test changes."""
 
-    def __init__(self, connections: Connections = NO_CONNECTIONS, login: str = "") -> None:
+    def __init__(self, users: Users | None = None, login: str = "") -> None:
         """``login`` is the user name and the password."""
-        self._connections = connections
+        self.users = users or Users([])
         self._login = login
         self.tunnel = Tunnel(port(443, received=1000, sent=2000, target=HOSTILE), port(80))
         self._ready: threading.Event = threading.Event()
@@ -81,8 +83,13 @@ class Host:
 
     async def _serve(self) -> None:
         settings = dataclasses.replace(SETTINGS, sniffer=True, web_user=self._login, web_password=self._login)
-        sources = Sources(self.tunnel.read, lambda: {443: 5 << 30}, self.sampler, self._connections)
-        site = Site(settings, sources)
+        sources = Sources(self.tunnel.read, lambda: {443: 5 << 30}, self.sampler)
+        operator = SampleOperator(self.users, self.tunnel)
+        site = Site(settings, sources, make_desk(operator, PageGuard(login=bool(self._login))))
+        with operator.board.fed(site.traffic):
+            await self._run(site)
+
+    async def _run(self, site: Site) -> None:
         server = HttpServer(site.respond, HEADERS)
         login = f"{self._login}:{self._login}@" if self._login else ""
         self.url = f"http://{login}127.0.0.1:{await server.start('127.0.0.1', 0)}/"

@@ -4,8 +4,12 @@ import time
 
 from msgspec.structs import replace
 
+from backhaul.monitor.http_messages import Request, Response
+from backhaul.monitor.program import Program
 from backhaul.monitor.settings import Settings
 from backhaul.monitor.status import Event, PortStatus, ServerStatus, Status
+from backhaul.monitor.times import Times, no_times
+from backhaul.monitor.traffic import TrafficBoard
 from backhaul.state import HistogramState, UserTimesState
 
 STARTED = 1_700_000_000.0
@@ -55,8 +59,9 @@ def server_status(name: str, *, peer: str = "192.0.2.9", in_use: bool = True) ->
 class Tunnel:
     """Pass ``read`` to the monitor, and change ``status`` between two of its looks."""
 
-    def __init__(self, *ports: PortStatus) -> None:
+    def __init__(self, *ports: PortStatus, config: str = "/etc/backhaul/server.toml") -> None:
         self.status = Status(
+            config=config,
             side="server",
             transport="tcpmux",
             stopping=False,
@@ -73,9 +78,10 @@ class Tunnel:
             sessions=2,
             streams=5,
             flows=0,
+            now=STARTED + 60,
             started=STARTED,
             ports=ports,
-            events=(Event(time.time(), "info", "client connected"),),
+            events=(Event(1, time.time(), "info", "client connected"),),
             version="1.2.3",
         )
 
@@ -85,3 +91,13 @@ class Tunnel:
     def say(self, **changes: object) -> None:
         """Replace fields of the status."""
         self.status = replace(self.status, **changes)
+
+
+async def no_api(request: Request) -> Response:
+    """Answer what is asked of the API with the path."""
+    return Response(f"api {request.path}".encode())
+
+
+def program(tunnel: Tunnel, times: Times = no_times) -> Program:
+    """Return a program without an API."""
+    return Program(tunnel.read, no_api, TrafficBoard(), times)

@@ -1,14 +1,14 @@
 """The table of connections on the page, in a real browser: ten thousand rows, search, order, and closing."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import pytest
 from msgspec.structs import replace
 from tests.monitor.browser import HOSTILE, Browser, Host, needs_browser, webdriver
 from tests.support.connections import USER
+from tests.support.operator import Users
 
-from backhaul.monitor.connections import Connections, ConnectionStatus
+from backhaul.monitor.connections import ConnectionStatus
 from backhaul.state import Selection
 
 pytestmark = needs_browser
@@ -19,22 +19,6 @@ def some(count: int) -> list[ConnectionStatus]:
         replace(USER, id=number, user=f"192.0.2.{number % 250}:{5000 + number % 50000}", since=USER.since + number)
         for number in range(1, count + 1)
     ]
-
-
-@dataclass
-class Users:
-    """Users in flight, who leave when they are closed."""
-
-    rows: list[ConnectionStatus]
-    closed: list[Selection] = field(default_factory=list)
-
-    def all(self, _: Selection) -> Iterator[ConnectionStatus | None]:
-        return iter(list(self.rows))
-
-    def close(self, selection: Selection) -> Iterator[bool]:
-        self.closed.append(selection)
-        self.rows = [row for row in self.rows if row.id != selection.number]
-        return iter([True])
 
 
 class Table:
@@ -80,7 +64,7 @@ def login() -> str:
 @pytest.fixture
 def table(browser: Browser, request: pytest.FixtureRequest, login: str) -> Iterator[Table]:
     users = Users(getattr(request, "param", some(3)))
-    with Host(Connections(users.all, users.close), login) as host:
+    with Host(users, login) as host:
         yield Table(browser, users, host)
     complaints = [line["message"] for line in browser.driver.get_log("browser")]
     assert [line for line in complaints if "Security Policy" in line] == []

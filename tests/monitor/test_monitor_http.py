@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.monitor.visitor import PATIENCE, exchange, get, parse
 from tests.support.net import until
 
-from backhaul.monitor.http import HttpServer, Request, Response
+from backhaul.monitor.http import HttpServer
+from backhaul.monitor.http_messages import Request, Response, Stream
 
 pytestmark = pytest.mark.both_loops
 
@@ -24,11 +25,14 @@ class Echo:
 
     def __init__(self) -> None:
         self.asked: list[Request] = []
+        self.bodies: list[bytes] = []
         self.busy = asyncio.Event()
 
-    async def respond(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response | Stream:
         self.asked.append(request)
         self.busy.set()
+        if request.path == "/body":
+            self.bodies.append(await request.read(4096))
         if request.path == "/slow":
             await asyncio.Event().wait()
         if request.path == "/large":
@@ -77,7 +81,7 @@ async def test_an_answer_has_the_headers_that_http_requires(port: int, echo: Ech
     assert answer.headers["connection"] == "close"
     assert (answer.headers["x-own"], answer.headers["x-always"]) == ("1", "2")
     parsedate_to_datetime(answer.headers["date"])
-    assert echo.asked == [Request("/echo", "Basic abc", "x", "127.0.0.1")]
+    assert echo.asked == [Request("/echo", "Basic abc", "x", "127.0.0.1", query="query")]
 
 
 async def test_a_request_may_arrive_byte_by_byte(port: int) -> None:
@@ -219,19 +223,47 @@ async def test_a_taken_port_is_an_oserror(port: int, echo: Echo) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 1000])
-async def test_the_body_of_a_post_is_read(port: int, echo: Echo, cut: int) -> None:
+async def test_the_body_is_read_on_demand(port: int, echo: Echo, cut: int) -> None:
     request = (
-        b"POST /x HTTP/1.1\r\nHost: h:1\r\nOrigin: http://h:1\r\nContent-Type: application/json\r\n"
-        b"X-Backhaul: close\r\nContent-Length: 5\r\n\r\n12345"
+        b"POST /body HTTP/1.1\r\nHost: h:1\r\nOrigin: http://h:1\r\nContent-Type: application/json\r\n"
+        b"X-Backhaul: close\r\nSec-Fetch-Site: none\r\nLast-Event-ID: 7\r\nContent-Length: 5\r\n\r\n12345"
     )
     await exchange(port, *(request[index : index + cut] for index in range(0, len(request), cut)))
     (asked,) = echo.asked
-    assert (asked.method, asked.body, asked.origin) == ("POST", b"12345", "http://h:1")
+    assert echo.bodies == [b"12345"]
+    assert (asked.method, asked.origin, asked.fetch_site) == ("POST", "http://h:1", "none")
     assert (asked.content_type, asked.intent, asked.host) == ("application/json", "close", "h:1")
+    assert asked.last_event == "7"
 
 
-@pytest.mark.parametrize("length", ["-1", "x", "4097", "9" * 5000])
-async def test_a_body_that_is_too_long_is_refused(port: int, echo: Echo, length: str) -> None:
-    raw = await exchange(port, f"POST /x HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode())
-    assert raw.startswith(b"HTTP/1.1 400 ")
-    assert echo.asked == []
+@pytest.mark.parametrize(("length", "status"), [("-1", 400), ("x", 400), ("9" * 5000, 400), ("4097", 413)])
+async def test_a_body_that_is_too_long_is_refused(port: int, echo: Echo, length: str, status: int) -> None:
+    raw = await exchange(port, f"POST /body HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode())
+    assert raw.startswith(f"HTTP/1.1 {status} ".encode())
+    assert echo.bodies == []
+
+
+@pytest.mark.parametrize("limits", [{"patience": 0.05}])
+async def test_a_body_that_does_not_come_is_not_waited_for(port: int, echo: Echo) -> None:
+    assert await exchange(port, b"POST /body HTTP/1.1\r\nContent-Length: 9\r\n\r\n1234") == b""
+    assert echo.bodies == []
+
+
+async def test_a_body_that_nobody_reads_does_not_cost_the_answer(port: int) -> None:
+    raw = await exchange(port, b"POST /echo HTTP/1.1\r\nContent-Length: 900000\r\n\r\n" + b"x" * 900_000)
+    assert raw.endswith(b"/echo")
+
+
+async def test_an_answer_that_is_being_made_leaves_before_the_server_stops(echo: Echo) -> None:
+    """A reload that was asked for through the page may start the page again."""
+    server = HttpServer(echo.respond, grace=PATIENCE)
+    port = await server.start("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /body HTTP/1.1\r\nContent-Length: 1\r\n\r\n")
+    await echo.busy.wait()
+    stopping = asyncio.create_task(server.stop())
+    writer.write(b"x")
+    async with asyncio.timeout(PATIENCE):
+        assert (await reader.read()).endswith(b"/body")
+        await stopping
+    writer.transport.abort()

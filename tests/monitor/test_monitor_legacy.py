@@ -3,8 +3,8 @@ import pytest
 from tests.monitor.sample import Tunnel
 
 from backhaul.monitor import legacy
-from backhaul.monitor.machine import Machine, Network, Share
-from backhaul.monitor.sampler import Sampler, Traffic
+from backhaul.monitor.sampler import Sampler
+from backhaul.monitor.traffic import Machine, Network, Share, Traffic
 
 MACHINE = Machine(
     cpu=7.125,

@@ -101,7 +101,7 @@ def test_the_clients_page_shows_targets(browser: Browser, host: Host) -> None:
 
 
 def test_texts_of_peers_are_not_interpreted(browser: Browser, host: Host) -> None:
-    events = (Event(time.time(), "warning", HOSTILE), Event(time.time(), f'x" {HOSTILE}', "level"))
+    events = (Event(1, time.time(), "warning", HOSTILE), Event(2, time.time(), f'x" {HOSTILE}', "level"))
     host.tunnel.say(events=events, peer=HOSTILE, version=HOSTILE, transport=HOSTILE)
     browser.look(host)
     host.second(received=1, sent=8_000_000)
@@ -129,7 +129,7 @@ def contrast(one: str, other: str) -> float:
 def test_both_colour_schemes_have_enough_contrast(browser: Browser, host: Host, scheme: str) -> None:
     now = time.time()
     host.tunnel.say(
-        events=tuple(Event(now, level, "text") for level in ("info", "warning", "error")),
+        events=tuple(Event(1, now, level, "text") for level in ("info", "warning", "error")),
         ports=(replace(port(443), dropped=3),),
     )
     browser.look(host, scheme=scheme)
@@ -153,7 +153,7 @@ def test_the_page_fits_its_width(browser: Browser, host: Host, width: int) -> No
     host.tunnel.say(
         peer=f"[2001:db8:1111:2222:3333:4444:5555:6666]:{width}",
         ports=tuple(port(60000 + n, sent=10**15, received=10**15, target=f"{long_name}:{n}") for n in range(15)),
-        events=(Event(time.time(), "error", long_name * 3),),
+        events=(Event(1, time.time(), "error", long_name * 3),),
     )
     browser.look(host, width=width)
     browser.wait(lambda: "bit/s" in browser.text("#ports tr"))

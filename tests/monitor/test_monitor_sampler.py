@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.monitor.sample import Tunnel, port
 
-from backhaul.monitor.machine import Machine, Network, Share, measure
-from backhaul.monitor.sampler import HISTORY, Sampler, Traffic
+from backhaul.monitor.machine import measure
+from backhaul.monitor.sampler import HISTORY, Sampler
+from backhaul.monitor.traffic import Machine, Network, Share, Traffic
 
 IDLE = Machine(
     cpu=0.0,

@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.monitor.sample import SETTINGS, Tunnel, port
+from tests.monitor.sample import SETTINGS, Tunnel, port, program
 from tests.monitor.visitor import get, parse
-from tests.support.net import free_port
+from tests.support.net import free_port, until
 
 from backhaul.monitor.service import start
+from backhaul.monitor.traffic import NotSampledError
 from backhaul.net.unix_sockets import listen_at
 
 pytestmark = pytest.mark.both_loops
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.both_loops
 async def test_serves_page_numbers_and_metrics_until_stopped(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "backhaul")
     web_port = free_port()
-    monitor = await start(replace(SETTINGS, web_port=web_port), Tunnel(port(443, sent=5)).read)
+    monitor = await start(replace(SETTINGS, web_port=web_port), program(Tunnel(port(443, sent=5))))
     page = await get(web_port, "/")
     assert page.status == 200
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
@@ -38,22 +39,24 @@ async def test_serves_page_numbers_and_metrics_until_stopped(caplog: pytest.LogC
 
 
 async def test_the_history_grows_while_it_runs() -> None:
-    web_port = free_port()
-    monitor = await start(replace(SETTINGS, web_port=web_port, interval=0.001), Tunnel().read)
-    async with asyncio.timeout(20):
-        while len(json.loads((await get(web_port, "/api/status")).body)["history"]) < 2:
-            pass
+    shown = program(Tunnel())
+    with pytest.raises(NotSampledError, match="set web_port"):
+        shown.board.read()
+    monitor = await start(replace(SETTINGS, web_port=free_port(), interval=0.001), shown)
+    await until(lambda: len(shown.board.read().history) > 1)
     await monitor.stop()
+    with pytest.raises(NotSampledError):
+        shown.board.read()
 
 
 async def test_a_port_in_use_costs_only_the_page(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     web_port = free_port()
-    first = await start(replace(SETTINGS, web_port=web_port), Tunnel().read)
+    first = await start(replace(SETTINGS, web_port=web_port), program(Tunnel()))
     log = tmp_path / "usage.json"
     tunnel = Tunnel()
     second = await start(
         replace(SETTINGS, web_port=web_port, sniffer=True, sniffer_log=str(log)),
-        tunnel.read,
+        program(tunnel),
     )
     assert (first.whole, second.whole) == (True, False)
     tunnel.say(ports=(port(443, sent=5),))
@@ -70,8 +73,8 @@ async def test_a_page_on_a_unix_socket(
     caplog.set_level("INFO", "backhaul")
     path = tmp_path_factory.mktemp("unix") / "page.sock"
     settings = replace(SETTINGS, web_bind=str(path), open_page=lambda: listen_at(str(path)))
-    monitor = await start(settings, Tunnel().read)
-    second = await start(settings, Tunnel().read)
+    monitor = await start(settings, program(Tunnel()))
+    second = await start(settings, program(Tunnel()))
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(b"GET / HTTP/1.1\r\nHost: public.example\r\n\r\n")  # as a proxy does
     assert parse(await reader.read()).status == 200
@@ -84,7 +87,7 @@ async def test_a_page_on_a_unix_socket(
 
 
 async def test_an_address_of_another_machine_costs_the_page(caplog: pytest.LogCaptureFixture) -> None:
-    monitor = await start(replace(SETTINGS, web_bind="192.0.2.1", web_port=free_port()), Tunnel().read)
+    monitor = await start(replace(SETTINGS, web_bind="192.0.2.1", web_port=free_port()), program(Tunnel()))
     await monitor.stop()
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "web_port: can't listen on 192.0.2.1:" in caplog.text
@@ -95,7 +98,7 @@ async def test_all_addresses_includes_both_families(bind: str) -> None:
     if not socket.has_dualstack_ipv6():
         pytest.skip("no IPv6 here")
     web_port = free_port()
-    monitor = await start(replace(SETTINGS, web_bind=bind, web_port=web_port), Tunnel().read)
+    monitor = await start(replace(SETTINGS, web_bind=bind, web_port=web_port), program(Tunnel()))
     assert monitor.whole
     for host in ("127.0.0.1", "::1"):
         _, writer = await asyncio.open_connection(host, web_port)
@@ -108,7 +111,7 @@ async def test_the_page_shows_the_usage_of_all_runs(tmp_path: Path) -> None:
     log.write_text('[{"Port":443,"Usage":1000}]')
     web_port = free_port()
     tunnel = Tunnel()
-    monitor = await start(replace(SETTINGS, web_port=web_port, sniffer=True, sniffer_log=str(log)), tunnel.read)
+    monitor = await start(replace(SETTINGS, web_port=web_port, sniffer=True, sniffer_log=str(log)), program(tunnel))
     tunnel.say(ports=(port(443, sent=24),))
     assert json.loads((await get(web_port, "/data")).body) == [{"Port": 443, "ReadableUsage": "1.00 KB"}]
     await monitor.stop()
@@ -121,7 +124,7 @@ def names(folder: Path) -> list[str]:
 
 async def test_without_page_and_usage_log_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monitor = await start(SETTINGS, Tunnel(port(443, sent=5)).read)
+    monitor = await start(SETTINGS, program(Tunnel(port(443, sent=5))))
     await monitor.stop()
     assert names(tmp_path) == []
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.monitor.sample import SETTINGS, Tunnel, port, times
+from tests.monitor.sample import SETTINGS, Tunnel, no_api, port, times
 from tests.support.clock import Clock
 
-from backhaul.monitor.http import Request, Response
+from backhaul.monitor.http_messages import Request, Response
 from backhaul.monitor.machine import measure
 from backhaul.monitor.sampler import Sampler
 from backhaul.monitor.settings import Settings
@@ -22,21 +22,24 @@ from backhaul.monitor.times import Times, no_times
 from backhaul.system.certificate import CERTIFICATE, make, write
 
 LOCKED = replace(SETTINGS, web_user="admin", web_password="päss:word")
-PAGE = ("/", "/page.css", "/page.js", "/chart.js", "/format.js", "/ports.js", "/icon.svg")
-LEGACY = ("/stats", "/data", "/api/status")
+SCRIPTS = ("/api.js", "/chart.js", "/connections.js", "/format.js", "/page.js", "/ports.js")
+PAGE = ("/", "/page.css", *SCRIPTS, "/icon.svg")
+LEGACY = ("/stats", "/data", "/api/status")  # and the API
 USAGE = {443: 3000, 80: 7}
 DOWN = msgspec.structs.replace(port(80), up=False, problem="address in use")
 
 
 def make_site(settings: Settings = SETTINGS, tunnel: Tunnel | None = None, times: Times = no_times) -> Site:
     tunnel = tunnel or Tunnel(port(443, received=1000, sent=2000))
-    return Site(settings, Sources(tunnel.read, lambda: USAGE, Sampler(tunnel.read, measure), times=times))
+    return Site(settings, Sources(tunnel.read, lambda: USAGE, Sampler(tunnel.read, measure), times), no_api)
 
 
 async def ask(site: Site, path: str, authorization: str = "", **more: str) -> Response:
     """Send a request as a visitor from ``peer``, for the name ``host``."""
     about = {"host": "192.0.2.2:2060", "peer": "192.0.2.1"} | more
-    return await site.respond(Request(path, authorization, about["host"], about["peer"]))
+    answer = await site.respond(Request(path, authorization, about["host"], about["peer"]))
+    assert isinstance(answer, Response)
+    return answer
 
 
 def login(user: str, password: str, scheme: str = "Basic") -> str:
@@ -63,10 +66,10 @@ async def test_metrics_select_the_pages(
     assert {path: (await ask(site, path)).status for path in never} == dict.fromkeys(never, 404)
 
 
-@pytest.mark.parametrize(("connected", "status"), [(True, 200), (False, 503)])
-async def test_health_follows_the_tunnel_and_needs_no_login(*, connected: bool, status: int) -> None:
+@pytest.mark.parametrize(("state", "status"), [({}, 200), ({"connected": False}, 503), ({"draining": True}, 503)])
+async def test_health_follows_the_tunnel_and_needs_no_login(state: dict[str, bool], status: int) -> None:
     tunnel = Tunnel()
-    tunnel.say(connected=connected)
+    tunnel.say(**state)
     for settings in (SETTINGS, LOCKED):
         assert (await ask(make_site(settings, tunnel), "/healthz")).status == status
 
@@ -129,7 +132,7 @@ async def test_a_wrong_login_is_refused_and_logged_once(authorization: str, capl
 
 def timed_site(clock: Clock) -> Site:
     tunnel = Tunnel()
-    return Site(LOCKED, Sources(tunnel.read, lambda: USAGE, Sampler(tunnel.read, measure)), clock)
+    return Site(LOCKED, Sources(tunnel.read, lambda: USAGE, Sampler(tunnel.read, measure)), no_api, clock)
 
 
 async def test_failed_logins_pause_for_longer_and_longer() -> None:
@@ -219,14 +222,12 @@ async def test_stats_are_v072s() -> None:
     assert stats["sniffer"] == "Not running"
 
 
-@pytest.mark.parametrize(("sniffer", "usage"), [(True, {"443": 3000, "80": 7}), (False, None)])
-async def test_the_json_of_the_page_has_all_that_it_needs(*, sniffer: bool, usage: dict[str, int] | None) -> None:
-    document = json.loads((await ask(make_site(replace(SETTINGS, sniffer=sniffer)), "/api/status")).body)
-    assert document["status"]["ports"][0]["target"] == "127.0.0.1:80"
-    assert document["status"]["rtt"] == 0.0123
-    assert document["usage"] == usage
-    assert document["history"] == []
-    assert document["machine"]["memory"]["total"] > 0
+@pytest.mark.parametrize(("sniffer", "usage"), [(True, USAGE), (False, None)])
+def test_the_traffic_has_all_that_the_page_needs(*, sniffer: bool, usage: dict[int, int] | None) -> None:
+    traffic = make_site(replace(SETTINGS, sniffer=sniffer)).traffic()
+    assert (traffic.usage, traffic.history) == (usage, [])
+    assert traffic.machine.memory
+    assert traffic.machine.memory.total > 0
 
 
 @pytest.mark.parametrize("name", [path.lstrip("/") or "index.html" for path in PAGE])
@@ -267,6 +268,7 @@ async def test_metrics_are_open_metrics_when_asked_for() -> None:
     response = await make_site().respond(
         Request("/metrics", "", "", "192.0.2.1", accept="application/openmetrics-text")
     )
+    assert isinstance(response, Response)
     assert response.content_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     assert response.body.endswith(b"# EOF\n")
 

@@ -1,14 +1,17 @@
 """A status socket with the same document for every request."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import msgspec
 
+from backhaul.monitor.http import HttpServer
+from backhaul.monitor.http_messages import Request, Response
 
-def documents(read: Callable[[], object]) -> Callable[[str], Iterator[bytes]]:
-    """Return what answers every request with the present result of ``read``."""
 
-    def respond(_: str) -> Iterator[bytes]:
-        yield msgspec.json.encode(read())
+def documents(read: Callable[[], object]) -> HttpServer:
+    """Return a server that answers every request with the present result of ``read``."""
 
-    return respond
+    async def respond(_: Request) -> Response:
+        return Response(msgspec.json.encode(read()), "application/json")
+
+    return HttpServer(respond)

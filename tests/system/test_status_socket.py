@@ -10,7 +10,7 @@ import stat
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,11 @@ import pytest
 from tests.support.documents import documents
 from tests.support.net import until
 
-from backhaul.system.status_socket import ask, serving, socket_name, socket_path, sockets, stopping, take_turn
+from backhaul.monitor.http import HttpServer
+from backhaul.monitor.http_messages import Request, Response
+from backhaul.system.calls import Call, RefusalError, ask
+from backhaul.system.status_socket import serving, socket_name, socket_path, sockets, stopping, take_turn
+from backhaul.wire.http1 import HeadError
 
 pytestmark = pytest.mark.both_loops
 
@@ -241,12 +245,14 @@ async def test_a_program_that_answers_too_slowly_times_out(path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 async def test_a_socket_that_another_user_listens_on_is_not_asked(path: Path) -> None:
-    answered = asyncio.Event()
-    async with serving(path, documents(answered.set)):
+    asked: list[None] = []
+    async with serving(path, documents(lambda: asked.append(None))):
         os.chown(path, 65534, 65534)
         with pytest.raises(PermissionError):
             await answer(path)
-        await answered.wait()  # otherwise its transport outlives the loop
+        os.chown(path, 0, 0)
+        await answer(path)  # accepted after the first one, which otherwise could outlive the loop
+    assert len(asked) == 1
 
 
 async def test_a_stopping_program_learns_that_its_socket_is_replaced(path: Path) -> None:
@@ -308,52 +314,45 @@ def test_an_absent_program_is_not_stopping(path: Path) -> None:
     assert not stopping(path)
 
 
-def echo(request: str) -> Iterator[bytes]:
-    yield msgspec.json.encode(request)
+async def echo(request: Request) -> Response:
+    return Response(msgspec.json.encode([request.method, request.path, (await request.read(99)).decode()]))
 
 
-async def test_the_request_is_answered(path: Path) -> None:
-    async with serving(path, echo):
-        assert json.loads(await asyncio.to_thread(ask, path, "connections")) == "connections\n"
+async def test_the_call_is_answered(path: Path) -> None:
+    async with serving(path, HttpServer(echo)):
+        found = await asyncio.to_thread(ask, path, Call("POST", "/api/close?x=1", b"7"))
+        assert json.loads(found) == ["POST", "/api/close", "7"]
 
 
-async def test_a_reader_that_sends_nothing_gets_the_status(path: Path) -> None:
-    """Earlier versions of the program are such readers."""
-    async with serving(path, echo, silence=0.01):
-        reader, writer = await asyncio.open_unix_connection(path)
-        assert json.loads(await reader.read()) == ""
-        writer.close()
+@pytest.mark.parametrize(
+    ("body", "text"), [(b'{"error":"no such user"}', "no such user"), (b"gone\n", "status 410"), (b"{}", "status 410")]
+)
+async def test_a_refusal_is_an_error_with_the_reason(path: Path, body: bytes, text: str) -> None:
+    async def refuse(_: Request) -> Response:
+        return Response(body, status=410)
+
+    async with serving(path, HttpServer(refuse)):
+        with pytest.raises(RefusalError, match=text):
+            await answer(path)
 
 
-@pytest.mark.parametrize("request_", [b"x" * 5000 + b"\n", b"\xff\n"])
-async def test_a_request_that_is_none_gets_the_status(path: Path, request_: bytes) -> None:
-    async with serving(path, echo):
-        reader, writer = await asyncio.open_unix_connection(path)
-        writer.write(request_)
-        received = b""
-        with contextlib.suppress(ConnectionResetError):  # the rest of a long line was not read
-            while piece := await reader.read(100):
-                received += piece
-        assert json.loads(received) == ""
-        writer.close()
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        (b"", ConnectionResetError),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", ConnectionResetError),
+        (b'{"version": "0.1"}', HeadError),
+    ],
+)
+async def test_a_broken_answer_is_an_error(path: Path, raw: bytes, error: type[Exception]) -> None:
+    sock = listen_at(path)
 
+    def once() -> None:
+        with sock, sock.accept()[0] as asker:
+            asker.recv(1 << 16)
+            asker.sendall(raw)
 
-async def test_others_have_their_turn_between_two_slices(path: Path) -> None:
-    turns, seen = 0, []
-
-    def slices(_: str) -> Iterator[bytes]:
-        for _slice in range(5):
-            seen.append(turns)
-            yield b"x"
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    busy = asyncio.create_task(others())
-    async with serving(path, slices):
-        assert await asyncio.to_thread(ask, path) == b"xxxxx"
-    busy.cancel()
-    assert len(set(seen)) == 5
+    answered = asyncio.get_running_loop().run_in_executor(None, once)
+    with pytest.raises(error):
+        await answer(path)
+    await answered

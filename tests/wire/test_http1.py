@@ -21,7 +21,7 @@ def read(data: bytes) -> Request | Response:
 
 def test_a_request() -> None:
     request = RequestReader().feed(GET + b"early")
-    assert request == Request(b"GET", "/page", {b"host": b"a", b"cookie": b"b, c"}, b"early")
+    assert request == Request(b"GET", "/page", {b"host": b"a", b"cookie": b"b, c"}, b"early", "query")
 
 
 def test_an_answer() -> None:

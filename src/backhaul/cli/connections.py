@@ -8,13 +8,14 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from backhaul.api.messages import ConnectionsQuery
+from backhaul.api.operations import CONNECTIONS
 from backhaul.monitor.connections import UDP, ConnectionStatus
-from backhaul.state import Selection
 from backhaul.system.log import escape
 from backhaul.system.programs import Document, Programs
 
 from . import watch
-from .programs import TOO_OLD, ask_programs, complain, label
+from .programs import ask_programs, call, complain, label
 from .tables import duration, number, size, table
 
 
@@ -38,7 +39,7 @@ class Wish(NamedTuple):
     """The connections to show, and their order."""
 
     config: str | None
-    selection: Selection
+    query: ConnectionsQuery
     sort: str
 
 
@@ -120,14 +121,12 @@ class Rates:
 
 
 def _ask(wish: Wish) -> Programs:
-    found = ask_programs(wish.config, f"connections {msgspec.json.encode(wish.selection).decode()}")
+    found = ask_programs(wish.config, call(CONNECTIONS, wish.query))
     able, problems = [], list(found.problems)
     for document in found.documents:
         try:
             able.append(_decoded(document))
-        except KeyError:
-            problems.append(f"{document['socket']}: {TOO_OLD.format('list its users')}")
-        except msgspec.ValidationError:
+        except (KeyError, msgspec.ValidationError):
             problems.append(f"{document['socket']}: another version of the program, whose list can't be read")
     return Programs(able, problems, found.foreign)
 

@@ -7,12 +7,8 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from backhaul import __version__
-
-if TYPE_CHECKING:
-    from backhaul.state import Selection
 
 _MAX_DAYS = 36500
 _MAX_ID = 2**63 - 1
@@ -122,10 +118,9 @@ def _add_config(parser: argparse.ArgumentParser, meaning: str) -> None:
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--user", metavar="ADDR", type=_user, default=("", 0), help="only users of this address, or HOST:PORT"
-    )
+    parser.add_argument("--user", metavar="ADDR", type=_user, help="only users of this address, or HOST:PORT")
     parser.add_argument("--port", metavar="N", type=_port, default=0, help="only users of this port of the server")
+    parser.add_argument("--client", metavar="NAME", default="", help="only users of this client")
 
 
 def _add_service(parser: argparse.ArgumentParser) -> None:
@@ -207,11 +202,11 @@ def _host(text: str) -> str:
     return text
 
 
-def _user(text: str) -> tuple[str, int]:
-    from backhaul.addresses import parse_user  # noqa: PLC0415
+def _user(text: str) -> str:
+    from backhaul.addresses import address_text, parse_user  # noqa: PLC0415
 
     try:
-        return parse_user(text)
+        return address_text(*parse_user(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f'"{text}" is not an address such as 192.0.2.1 or [2001:db8::1]:443') from None
 
@@ -295,26 +290,25 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _connections(options: argparse.Namespace) -> int:
+    from backhaul.api.messages import ConnectionsQuery  # noqa: PLC0415
+
     from .connections import Wish, run_once, run_watch  # noqa: PLC0415
 
-    wish = Wish(options.config, _selection(options), options.sort)
+    query = ConnectionsQuery(user=options.user or "", port=options.port, client=options.client)
+    wish = Wish(options.config, query, options.sort)
     return run_watch(wish) if options.watch else run_once(wish, as_json=options.json)
 
 
 def _close(options: argparse.Namespace) -> int:
+    from backhaul.api.messages import Choice  # noqa: PLC0415
+
     from .close import run as run_close  # noqa: PLC0415
 
-    if not (options.id or options.user[0] or options.port):
-        print("backhaul close: name an id, --user or --port", file=sys.stderr)
+    choice = Choice(id=options.id, user=options.user or "", port=options.port, client=options.client)
+    if choice == Choice():
+        print("backhaul close: name an id, --user, --port or --client", file=sys.stderr)
         return EXIT_USAGE
-    return run_close(options.config, _selection(options, options.id))
-
-
-def _selection(options: argparse.Namespace, number: int = 0) -> "Selection":
-    from backhaul.state import Selection  # noqa: PLC0415
-
-    host, port = options.user
-    return Selection(number=number, host=host, port=port, bind_port=options.port)
+    return run_close(options.config, choice)
 
 
 def _service(options: argparse.Namespace) -> int:
@@ -324,7 +318,7 @@ def _service(options: argparse.Namespace) -> int:
 
     if options.action == "install":
         file = options.config or _INSTALLED
-        return service.install(file, name=options.name, user=options.user, dry=options.print, manager=Systemd())
+        return service.install(file, name=options.name, user=options.user or "", dry=options.print, manager=Systemd())
     action = service.uninstall if options.action == "uninstall" else service.status
     return action(name=options.name, manager=Systemd())
 

@@ -2,17 +2,27 @@
 
 import sys
 from pathlib import Path
-from typing import Final
+from urllib.parse import urlencode
 
+import msgspec
+from msgspec import Struct
+
+from backhaul.api.operations import Operation
+from backhaul.system.calls import Call
 from backhaul.system.log import escape
 from backhaul.system.programs import Document, Programs, all_programs, programs_of
 
-TOO_OLD: Final = "an earlier version of the program, which can't {}; restart it"
-"""The problem of a program that knows only one request, that for its status."""
+
+def call(operation: Operation, message: Struct | None = None) -> Call:
+    """Return the call of an operation, with its query or its body."""
+    fields = msgspec.to_builtins(message) if message else {}
+    if operation.method == "POST":
+        return Call("POST", operation.path, msgspec.json.encode(fields))
+    return Call("GET", f"{operation.path}?{urlencode(fields)}" if fields else operation.path)
 
 
-def ask_programs(config: str | None, request: str) -> Programs:
-    """Send a request to the running programs, or to the one that runs ``config``; no answer at all is a problem."""
+def ask_programs(config: str | None, request: Call) -> Programs:
+    """Send a call to the running programs, or to the one that runs ``config``; no answer at all is a problem."""
     found = programs_of(config, request) if config else all_programs(request)
     if found.documents or found.problems:
         return found

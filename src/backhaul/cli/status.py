@@ -10,6 +10,7 @@ import msgspec
 
 from backhaul.config.messages import few
 from backhaul.monitor.status import CLOSED, ClientStatus, Event, LimitStatus, PortStatus, ServerStatus, Status
+from backhaul.system.calls import STATUS
 from backhaul.system.log import escape
 
 from .programs import ask_programs, complain, label
@@ -24,7 +25,7 @@ def run(config: str | None, *, as_json: bool) -> int:
 
     Returns 0 if there is at least one, all tunnels are connected, and all ports are up; otherwise 1.
     """
-    found = ask_programs(config, "status")
+    found = ask_programs(config, STATUS)
     complain("status", found.problems)
     if as_json:
         print(json.dumps(found.documents, indent=2))

@@ -56,6 +56,14 @@ def load_usable(path: str | os.PathLike[str]) -> Config:
     return config
 
 
+def parse_usable(text: str, environment: Mapping[str, str]) -> Config:
+    """Read a configuration like ``parse``, and check that its TLS files are usable; raise ConfigError."""
+    config = parse(text, environment)
+    if problems := [f"{side_of(config)}.{problem}" for problem in checks.unusable(config)]:
+        raise ConfigError(problems)
+    return config
+
+
 def parse(text: str, environment: Mapping[str, str] = _NO_ENVIRONMENT) -> Config:
     """Read a configuration from a text; the problems carry no file name. ``environment`` may hold the token."""
     document = _document(text)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Never
 
-import msgspec
 from msgspec import Struct
 
 from backhaul.state import Selection
@@ -57,15 +56,11 @@ class Connections:
     close: Callable[[Selection], Iterator[bool]] = _nobody
     """Resets the chosen users; yields for each user whether it was chosen."""
 
-    def document(self, head: dict[str, object], selection: Selection) -> Iterator[bytes]:
-        """Return a JSON document in slices: the fields of ``head``, at least one, and the chosen as ``connections``."""
-        yield msgspec.json.encode(head)[:-1] + b',"connections":['
-        rows, separator = self.rows(selection), b""
+    def batches(self, selection: Selection) -> Iterator[list[ConnectionStatus]]:
+        """Return the chosen users in slices."""
+        rows = self.rows(selection)
         while batch := list(islice(rows, SLICE)):
-            chosen = [row for row in batch if row]
-            yield separator + msgspec.json.encode(chosen)[1:-1] if chosen else b""
-            separator = separator or (b"," if chosen else b"")
-        yield b"]}"
+            yield [row for row in batch if row]
 
     def closed(self, selection: Selection) -> Iterator[int]:
         """Reset the chosen users in slices; yield the number of each."""

@@ -1,19 +1,18 @@
-"""A small HTTP/1.1 server for a page and its numbers, with one request per connection.
+"""A small HTTP/1.1 server for a page, its numbers and the API, with one request per connection.
 
-Every method is answered like GET, as in v0.7.2, unless the answer depends on it; HEAD gets no body, and only POST may
-bring one. The connection is closed after the answer: there is no state between requests, and a poll per second costs
+HEAD is answered like GET without the body, and so are all other methods, as in v0.7.2, unless the answer depends on the
+method. The connection is closed after the answer: there is no state between requests, and a poll per second costs
 little.
 """
 
 import asyncio
+import contextlib
 import errno
 import functools
 import socket
 import sys
-import time
 from asyncio import StreamReader, StreamWriter, Task
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -21,59 +20,28 @@ from backhaul.addresses import LOCAL, plain_ip
 from backhaul.wire.http1 import HeadError, RequestReader
 from backhaul.wire.http1 import Request as Head
 
+from .http_body import Body
+from .http_messages import BodyError, Headers, Request, Respond, Response, Stream, encode, encode_stream
+
 MAX_VISITORS: Final = 64
 """Connections at a time. A browser opens six; beyond the limit new ones are closed at once."""
+
+MAX_STREAMS: Final = 16
+"""Answers without an end at a time, beside the visitors; further ones are refused."""
 
 PATIENCE: Final = 15.0
 """Seconds for a request to arrive, and again for its answer to be read; browsers connect ahead of need."""
 
-MAX_BODY: Final = 4096
-"""Bytes of the body of a request."""
+GRACE: Final = 0.2
+"""Seconds for answers that are being made when the server stops."""
 
 _TURNS: Final = 4  # of the event loop, within which a connection that it has accepted becomes a visitor
 _READ_SIZE: Final = 4096
 # From Python 3.13 on a server that closes removes its socket's file, which may be the service manager's.
 _LEAVE_FILE: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The request of a visitor."""
-
-    path: str
-    """The path without the query."""
-    authorization: str
-    """The value of the header Authorization; empty without one."""
-    host: str
-    """The value of the header Host; empty without one."""
-    peer: str
-    """The address of the visitor."""
-    method: str = "GET"
-    content_type: str = ""
-    """The value of the header Content-Type; empty without one."""
-    origin: str = ""
-    """The value of the header Origin, which browsers send with a POST; empty without one."""
-    accept: str = ""
-    """The value of the header Accept; empty without one."""
-    intent: str = ""
-    """The value of the header X-Backhaul; empty without one."""
-    body: bytes = field(default=b"", repr=False)
-    """The body of a POST."""
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """The answer to a visitor."""
-
-    body: bytes
-    content_type: str = "text/plain; charset=utf-8"
-    status: int = HTTPStatus.OK
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-Respond = Callable[[Request], Awaitable[Response]]
-
 _NO_HTTP: Final = Response(b"bad request\n", status=HTTPStatus.BAD_REQUEST)
+_TOO_MANY: Final = Response(b"too many readers\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def _both_families(host: str, port: int) -> socket.socket | None:
@@ -89,7 +57,7 @@ def _both_families(host: str, port: int) -> socket.socket | None:
 
 
 class HttpServer:
-    """Serves the answers of ``respond``; call ``start`` and ``stop`` once each, in the event loop.
+    """Serves the answers of ``respond``; call ``start`` or ``serve`` once, then ``stop``, in the event loop.
 
     Every answer has the given ``headers``.
     """
@@ -97,23 +65,29 @@ class HttpServer:
     def __init__(
         self,
         respond: Respond,
-        headers: tuple[tuple[str, str], ...] = (),
+        headers: Headers = (),
         *,
         patience: float = PATIENCE,
         max_visitors: int = MAX_VISITORS,
+        max_streams: int = MAX_STREAMS,
+        grace: float = GRACE,
     ) -> None:
         self._respond = respond
         self._headers = headers
         self._patience = patience
         self._max_visitors = max_visitors
+        self._max_streams = max_streams
+        self._grace = grace
         self._server: asyncio.Server | None = None
         self._sock: socket.socket | None = None  # the one passed to `serve`
-        self._visits: dict[Task[None], None] = {}
+        self._visits: dict[Task[None], None] = {}  # the oldest first
+        self._answering: set[Task[None]] = set()  # those of them whose request has arrived
+        self._streams: set[Task[None]] = set()
 
     @property
     def visitors(self) -> int:
         """The number of connections."""
-        return len(self._visits)
+        return len(self._visits) + len(self._streams)
 
     async def start(self, host: str, port: int) -> int:
         """Listen and return the port, which the system chooses for 0; raise OSError if that fails."""
@@ -134,21 +108,26 @@ class HttpServer:
             self._server = await asyncio.start_server(self._welcome, sock=copy, limit=_READ_SIZE)
 
     async def stop(self) -> None:
-        """Close the server and all its connections at once."""
+        """Close the server and its connections; answers that are being made have a moment to leave."""
         if self._server:
             self._server.close()
         if self._sock:
             self._sock.close()
+        for stream in self._streams:
+            stream.cancel()
+        if self._answering:
+            await asyncio.wait(self._answering, timeout=self._grace)
         for _ in range(_TURNS):
-            for visit in self._visits:
+            visits = [*self._visits, *self._streams]
+            for visit in visits:
                 visit.cancel()
-            await asyncio.gather(*self._visits, return_exceptions=True)
+            await asyncio.gather(*visits, return_exceptions=True)
             await asyncio.sleep(0)
 
     def _welcome(self, reader: StreamReader, writer: StreamWriter) -> None:
         if len(self._visits) >= self._max_visitors:  # the oldest has been answered, or has sent nothing
             oldest = next(iter(self._visits))
-            del self._visits[oldest]
+            self._forget(oldest)
             oldest.cancel()
         visit = asyncio.create_task(self._visit(reader, writer))
         self._visits[visit] = None
@@ -156,46 +135,88 @@ class HttpServer:
 
     def _left(self, writer: StreamWriter, visit: Task[None]) -> None:
         """Close the connection of a visitor; one that was cancelled before its first turn has done nothing."""
-        self._visits.pop(visit, None)
+        self._forget(visit)
+        self._streams.discard(visit)
         writer.transport.abort()  # nothing is lost: the system has all of the answer
+
+    def _forget(self, visit: Task[None]) -> None:
+        self._visits.pop(visit, None)
+        self._answering.discard(visit)
 
     async def _visit(self, reader: StreamReader, writer: StreamWriter) -> None:
         writer.transport.set_write_buffer_limits(high=0)  # drain() then waits for the last byte
+        # A visitor that leaves or is too slow (TimeoutError is an OSError) is not worth a line.
+        with contextlib.suppress(OSError, EOFError):
+            try:
+                async with asyncio.timeout(self._patience):
+                    head = await _read(reader)
+            except HeadError:
+                await self._send(writer, encode(_NO_HTTP, self._headers), _NO_HTTP.body)
+                return
+            await self._answer(head, reader, writer)
+
+    async def _answer(self, head: Head, reader: StreamReader, writer: StreamWriter) -> None:
+        self._answering.add(_this_task())
+        body = Body(head, reader, writer, self._patience)
         try:
-            head, body = await self._answer(reader, writer)
-            async with asyncio.timeout(self._patience):
-                writer.write(head)
-                writer.write(body)  # apart, because visitors may share it
-                await writer.drain()
-        except (OSError, EOFError):
-            pass  # a visitor that leaves or is too slow (TimeoutError is an OSError) is not worth a line
+            answer = await self._respond(_request(head, body, writer))
+        except BodyError as error:
+            answer = Response(f"{error}\n".encode(), status=error.status)
+        if isinstance(answer, Stream):
+            async with contextlib.aclosing(answer.pieces):
+                await self._stream(answer, head, reader, writer)
+        else:
+            await self._send(writer, encode(answer, self._headers), b"" if head.method == b"HEAD" else answer.body)
+        await body.discard()
 
-    async def _answer(self, reader: StreamReader, writer: StreamWriter) -> tuple[bytes, bytes]:
-        """Read a request and return the head and the body of the answer.
+    async def _stream(self, stream: Stream, head: Head, reader: StreamReader, writer: StreamWriter) -> None:
+        if len(self._streams) >= self._max_streams:
+            await self._send(writer, encode(_TOO_MANY, self._headers), _TOO_MANY.body)
+            return
+        visit = _this_task()
+        self._forget(visit)
+        self._streams.add(visit)
+        await self._send(writer, encode_stream(stream, self._headers))
+        if head.method == b"HEAD":
+            return
+        async with _ending_with(reader, visit):
+            async for piece in stream.pieces:
+                await self._send(writer, piece)
 
-        Raises OSError, or EOFError without a request.
-        """
-        try:
-            async with asyncio.timeout(self._patience):
-                head = await _read(reader)
-                body = await _read_body(reader, head) if head.method == b"POST" else b""
-        except HeadError:
-            return self._encode(_NO_HTTP)
-        response = await self._respond(_request(head, body, writer))
-        return self._encode(response, with_body=head.method != b"HEAD")
+    async def _send(self, writer: StreamWriter, *pieces: bytes) -> None:
+        async with asyncio.timeout(self._patience):
+            for piece in pieces:
+                writer.write(piece)  # apart, because visitors may share one
+            await writer.drain()
 
-    def _encode(self, response: Response, *, with_body: bool = True) -> tuple[bytes, bytes]:
-        headers = (
-            ("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())),
-            ("Content-Type", response.content_type),
-            ("Content-Length", str(len(response.body))),
-            ("Connection", "close"),
-            *self._headers,
-            *response.headers,
-        )
-        status = HTTPStatus(response.status)
-        lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in headers)]
-        return "\r\n".join([*lines, "", ""]).encode(), response.body if with_body else b""
+
+def _this_task() -> Task[None]:
+    task = asyncio.current_task()
+    assert task  # noqa: S101 - each visit is one
+    return task
+
+
+@contextlib.asynccontextmanager
+async def _ending_with(reader: StreamReader, visit: Task[None]) -> AsyncIterator[None]:
+    """Cancel the visit when the visitor leaves during the block."""
+
+    def left(_: Task[None]) -> None:
+        visit.cancel()
+
+    leaving = asyncio.create_task(_leave(reader))
+    leaving.add_done_callback(left)
+    try:
+        yield
+    finally:
+        leaving.remove_done_callback(left)
+        leaving.cancel()
+
+
+async def _leave(reader: StreamReader) -> None:
+    """Wait until a visitor leaves, who has nothing more to send."""
+    with contextlib.suppress(OSError):
+        while await reader.read(_READ_SIZE):
+            pass
 
 
 async def _read(reader: StreamReader) -> Head:
@@ -206,20 +227,7 @@ async def _read(reader: StreamReader) -> Head:
     raise EOFError
 
 
-async def _read_body(reader: StreamReader, head: Head) -> bytes:
-    """Return the body, if the head announces its length. Raises HeadError."""
-    length = head.headers.get(b"content-length", b"0")
-    if not length.isdigit() or len(length) > len(str(MAX_BODY)) or int(length) > MAX_BODY:
-        raise HeadError(f"the request has a body of {length!r} bytes")
-    body, wanted = head.rest, int(length)
-    while len(body) < wanted:
-        if not (data := await reader.read(_READ_SIZE)):
-            raise EOFError
-        body += data
-    return body[:wanted]
-
-
-def _request(head: Head, body: bytes, writer: StreamWriter) -> Request:
+def _request(head: Head, body: Body, writer: StreamWriter) -> Request:
     def value(name: bytes) -> str:
         return head.headers.get(name, b"").decode("latin-1")
 
@@ -229,11 +237,14 @@ def _request(head: Head, body: bytes, writer: StreamWriter) -> Request:
         host=value(b"host"),
         peer=_peer(writer),
         method=head.method.decode("latin-1"),
+        query=head.query,
         content_type=value(b"content-type"),
         origin=value(b"origin"),
+        fetch_site=value(b"sec-fetch-site"),
         accept=value(b"accept"),
         intent=value(b"x-backhaul"),
-        body=body,
+        last_event=value(b"last-event-id"),
+        read=body.read,
     )
 
 

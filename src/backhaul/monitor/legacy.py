@@ -4,9 +4,9 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from .machine import Share
 from .sampler import Sampler
 from .status import Status
+from .traffic import Share
 
 _UNITS: Final = ("B", "KB", "MB", "GB", "TB")
 _NAMES: Final = {"tcp": "TCP", "tcpmux": "TCPMux", "udp": "UDP"}  # other names are those of the configuration

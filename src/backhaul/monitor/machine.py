@@ -1,47 +1,17 @@
 """Load of the machine on which the program runs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
 import psutil
 
+from .traffic import Machine, Network, Share
+
 SOCKETS: Final = Path("/proc/net/sockstat")
 """The kernel's count of sockets; its first line is "sockets: used 98"."""
 
 _Figure = TypeVar("_Figure")
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """The used part of a limited resource, in bytes."""
-
-    used: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """Bytes through all network interfaces, including the loopback, since the machine started."""
-
-    received: int
-    sent: int
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """Figures of the whole machine; None for each that is not available, as in some containers."""
-
-    cpu: float | None
-    """Percent of all processors since the previous measurement; 0 for the first one."""
-    memory: Share | None
-    swap: Share | None
-    disk: Share | None
-    """Of the file system "/", as in v0.7.2."""
-    network: Network | None
-    sockets: int | None
-    """Open sockets of all kinds."""
 
 
 def measure() -> Machine:

@@ -7,20 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from .machine import Machine, Network
 from .settings import INTERVAL
 from .status import Read, Status
+from .traffic import Machine, Network, Traffic
 
 HISTORY: Final = 300
 """Samples kept: five minutes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """Bytes in both directions: a total, or the average per second between two samples."""
-
-    received: float
-    sent: float
 
 
 @dataclass(frozen=True, slots=True)

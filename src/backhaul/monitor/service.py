@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from .connections import NO_CONNECTIONS, Connections
+from .program import Program
 from .settings import Settings
 from .status import Read, traffic
-from .times import Times, no_times
 from .usage import keeping
 
 
@@ -23,29 +22,27 @@ class Monitor:
         await self._parts.aclose()
 
 
-async def start(
-    settings: Settings, read: Read, connections: Connections = NO_CONNECTIONS, times: Times = no_times
-) -> Monitor:
+async def start(settings: Settings, program: Program) -> Monitor:
     """Start the parts requested by the settings, if any.
 
-    Never fails: a port in use or an unreadable file causes a log line and does not affect the tunnel. ``read`` is
-    called in the event loop until the monitor is stopped.
+    Never fails: a port in use or an unreadable file causes a log line and does not affect the tunnel. The monitor asks
+    the program, in the event loop, until it is stopped.
     """
     async with AsyncExitStack() as parts:
-        whole = await _enter(parts, settings, read, connections, times)
+        whole = await _enter(parts, settings, program)
         started = parts.pop_all()
     return Monitor(started, whole=whole)
 
 
-async def _enter(parts: AsyncExitStack, settings: Settings, read: Read, connections: Connections, times: Times) -> bool:
-    usage = _usage(read)
+async def _enter(parts: AsyncExitStack, settings: Settings, program: Program) -> bool:
+    usage = _usage(program.read)
     if settings.sniffer:
-        usage = await parts.enter_async_context(keeping(settings.sniffer_log, read))
+        usage = await parts.enter_async_context(keeping(settings.sniffer_log, program.read))
     if not settings.has_page:
         return True
     from .web import serving  # noqa: PLC0415 - saves memory without a page
 
-    return await parts.enter_async_context(serving(settings, read, usage, connections, times))
+    return await parts.enter_async_context(serving(settings, program, usage))
 
 
 def _usage(read: Read) -> Callable[[], dict[int, int]]:

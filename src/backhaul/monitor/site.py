@@ -6,7 +6,7 @@ import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from importlib import resources
 from pathlib import PurePath
@@ -19,13 +19,12 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.system.expiry import Expiry
 
 from . import legacy, names
-from .connections import NO_CONNECTIONS, Connections
-from .connections_api import ConnectionsApi
-from .http import Request, Response
+from .http_messages import Request, Respond, Response, Stream
 from .sampler import Sampler
 from .settings import Settings
 from .status import Read, traffic
 from .times import Times, no_times
+from .traffic import TrafficStatus
 
 if TYPE_CHECKING:
     from .prometheus import Figures
@@ -46,7 +45,17 @@ HEADERS: Final = (
 )
 """Headers of every answer. The page loads only its own files, and injected code could reach no other host."""
 
-_FILES: Final = ("index.html", "page.css", "page.js", "chart.js", "format.js", "ports.js", "connections.js", "icon.svg")
+_FILES: Final = (
+    "index.html",
+    "page.css",
+    "page.js",
+    "chart.js",
+    "format.js",
+    "ports.js",
+    "connections.js",
+    "api.js",
+    "icon.svg",
+)
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -71,8 +80,12 @@ _NOT_FOUND: Final = Response(b"not found\n", status=HTTPStatus.NOT_FOUND)
 # v0.7.2 answers these with its page, whose script loads the numbers relative to it.
 _ALIASES: Final = ("/stats/", "/data/")
 
+_API: Final = "/api/"
+
 _Handler = Callable[[], Awaitable[Response]]
-_Action = Callable[[Request], Awaitable[Response]]
+
+Usage = Callable[[], dict[int, int]]
+"""Returns the bytes of each port, over all runs if a usage log is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,36 +93,34 @@ class Sources:
     """The sources of the numbers, called in the event loop."""
 
     read: Read
-    usage: Callable[[], dict[int, int]]
-    """Bytes of each port, over all runs if a usage log is kept."""
+    usage: Usage
     sampler: Sampler
-    connections: Connections = NO_CONNECTIONS
     times: Times = no_times
 
 
 class Site:
-    """Answers requests; the HTTP server calls ``respond``."""
+    """Answers requests; the HTTP server calls ``respond``. ``api`` answers those below ``/api/``."""
 
-    def __init__(self, settings: Settings, sources: Sources, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: Settings, sources: Sources, api: Respond, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._settings = settings
         self._sources = sources
         self._failures = Failures(_FREE_FAILURES, _FAILURE_WINDOW, _FIRST_PAUSE, _LONGEST_PAUSE, clock)
         self._certificate = Expiry(settings.certificate)
         self._login = _basic(settings.web_user, settings.web_password) if settings.protected else None
         self._throttle = LogThrottle(log)
-        self._api = ConnectionsApi(sources.connections, closable=settings.protected)
         self._handlers: dict[str, _Handler] = {}
-        self._actions: dict[str, _Action] = {}
+        self._actions: dict[str, Respond] = {}
         if "prometheus" in settings.metrics:
             self._actions["/metrics"] = self._metrics
         if "default" in settings.metrics or not settings.metrics:
-            self._handlers |= {"/stats": self._stats, "/data": self._data, "/api/status": self._status}
-            self._handlers["/api/connections"] = self._api.list
-            self._actions["/api/connections/close"] = self._api.close
+            self._actions[_API] = api
+            self._handlers |= {"/stats": self._stats, "/data": self._data}
             self._handlers |= {f"/{name}": _file(name) for name in _FILES}
             self._handlers["/"] = self._handlers.pop("/index.html")
 
-    async def respond(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response | Stream:
         """Answer one request."""
         if request.path == "/healthz":
             return _said("connected", self._sources.read().connected)
@@ -117,10 +128,23 @@ class Site:
             return _said("ready", self._sources.read().ready)
         if refusal := self._refusal(request):
             return refusal
-        if action := self._actions.get(request.path):
-            return await action(request)
-        handler = self._handlers.get(_without_alias(request.path))
+        path = _without_alias(request.path)
+        if action := self._actions.get(_API if path.startswith(_API) else path):
+            return await action(replace(request, path=path))
+        handler = self._handlers.get(path)
         return await handler() if handler else _NOT_FOUND
+
+    def traffic(self) -> TrafficStatus:
+        """Return the throughput of the last minutes and the load of the machine."""
+        sampler = self._sources.sampler
+        return TrafficStatus(
+            now=time.time(),
+            interval=sampler.interval,
+            history=[(round(rate.received), round(rate.sent)) for rate in sampler.history],
+            usage=self._sources.usage() if self._settings.sniffer else None,
+            machine=sampler.machine,
+            machine_rate=sampler.machine_rate,
+        )
 
     def _refusal(self, request: Request) -> Response | None:
         """Return the answer for visitors without access, or None for those with access."""
@@ -143,20 +167,6 @@ class Site:
 
     async def _data(self) -> Response:
         return _json(legacy.ports(self._sources.usage()))
-
-    async def _status(self) -> Response:
-        sampler = self._sources.sampler
-        return _json(
-            {
-                "now": time.time(),
-                "interval": sampler.interval,
-                "status": self._sources.read(),
-                "usage": self._sources.usage() if self._settings.sniffer else None,
-                "history": [(round(rate.received), round(rate.sent)) for rate in sampler.history],
-                "machine": sampler.machine,
-                "machine_rate": sampler.machine_rate,
-            }
-        )
 
     async def _metrics(self, request: Request) -> Response:
         from . import exposition, prometheus  # noqa: PLC0415 - saves 5 MB without a scrape

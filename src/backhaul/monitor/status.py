@@ -139,6 +139,8 @@ class ServerStatus(Struct, frozen=True, gc=False):
 class Event(Struct, frozen=True, gc=False):
     """One line of the log."""
 
+    id: int
+    """Counted from 1 in each run of the program."""
     time: float
     """Seconds since 1970, UTC."""
     level: str
@@ -150,6 +152,8 @@ class Event(Struct, frozen=True, gc=False):
 class Status(Struct, frozen=True, gc=False):
     """One end of the tunnel at one moment."""
 
+    config: str
+    """The full path of the configuration file."""
     side: Side
     transport: str
     stopping: bool
@@ -177,8 +181,10 @@ class Status(Struct, frozen=True, gc=False):
     streams: int
     flows: int
     """UDP flows of all ports."""
+    now: float
+    """The moment, in seconds since 1970, UTC."""
     started: float
-    """The start of the program, in seconds since 1970, UTC."""
+    """The start of the program, likewise."""
     ports: tuple[PortStatus, ...]
     events: tuple[Event, ...]
     """The last lines of the log, the newest last."""

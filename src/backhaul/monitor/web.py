@@ -3,37 +3,34 @@
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from backhaul.net.poller import reason
 
-from .connections import Connections
 from .http import HttpServer
 from .machine import measure
+from .program import Program
 from .sampler import Sampler
 from .settings import Settings
-from .site import HEADERS, Site, Sources
-from .status import Read
+from .site import HEADERS, Site, Sources, Usage
 from .tasks import background
-from .times import Times
 
 log = logging.getLogger("backhaul.monitor")
 
 
 @contextlib.asynccontextmanager
-async def serving(
-    settings: Settings, read: Read, usage: Callable[[], dict[int, int]], connections: Connections, times: Times
-) -> AsyncIterator[bool]:
+async def serving(settings: Settings, program: Program, usage: Usage) -> AsyncIterator[bool]:
     """Serve the page during the block; yield whether that is possible, and log the reason if it is not."""
-    sampler = Sampler(read, measure, interval=settings.interval)
-    site = Site(settings, Sources(read, usage, sampler, connections, times))
+    sampler = Sampler(program.read, measure, interval=settings.interval)
+    site = Site(settings, Sources(program.read, usage, sampler, program.times), program.api)
     server = HttpServer(site.respond, HEADERS)
     if not await _listen(server, settings):
         yield False
         return
     try:
-        async with background(sampler.run()):
-            yield True
+        with program.board.fed(site.traffic):
+            async with background(sampler.run()):
+                yield True
     finally:
         await server.stop()
 

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from backhaul.errors import UNREADABLE
+from backhaul.errors import UNREADABLE, BackhaulError
 
-from .status_socket import ask, clear, socket_name, sockets
+from .calls import STATUS, Call, RefusalError, ask
+from .status_socket import clear, socket_name, sockets
 
 Document = dict[str, Any]
 """The answer of a program."""
@@ -26,20 +27,20 @@ class Programs(NamedTuple):
     """The sockets of other users. It can't be found out whether a program listens on them."""
 
 
-def all_programs(request: str = "status") -> Programs:
-    """Send a request to all programs."""
-    return _collect(sockets(), request)
+def all_programs(call: Call = STATUS) -> Programs:
+    """Send a call to all programs."""
+    return _collect(sockets(), call)
 
 
-def programs_of(config: str, request: str = "status") -> Programs:
-    """Send a request to the program whose socket is named after this file, or else to those that say they run it."""
+def programs_of(config: str, call: Call = STATUS) -> Programs:
+    """Send a call to the program whose socket is named after this file, or else to those that say they run it."""
     paths = sockets()
     if named := [path for path in paths if path.name == socket_name(config)]:
-        return _collect(named, request)
+        return _collect(named, call)
     found = [document for document in _collect(paths).documents if is_same_file(document.get("config"), config)]
-    if request == "status":
+    if call == STATUS:
         return Programs(found, [], [])
-    return _collect([Path(document["socket"]) for document in found], request)
+    return _collect([Path(document["socket"]) for document in found], call)
 
 
 def is_same_file(file: object, other: str) -> bool:
@@ -50,11 +51,11 @@ def is_same_file(file: object, other: str) -> bool:
         return False
 
 
-def _collect(paths: Sequence[Path], request: str = "status") -> Programs:
+def _collect(paths: Sequence[Path], call: Call = STATUS) -> Programs:
     found = Programs([], [], [])
     for path in paths:
         try:
-            document = msgspec.json.decode(ask(path, request), type=Document)
+            document = msgspec.json.decode(ask(path, call), type=Document)
             found.documents.append({**document, "socket": str(path)})  # which no answer may replace
         except FileNotFoundError:
             continue
@@ -64,6 +65,8 @@ def _collect(paths: Sequence[Path], request: str = "status") -> Programs:
             found.foreign.append(path)
         except TimeoutError:
             found.problems.append(f"{path}: the program runs, but does not answer")
-        except (OSError, *UNREADABLE) as error:
+        except RefusalError as error:
+            found.problems.append(f"{path}: {error}")
+        except (OSError, BackhaulError, *UNREADABLE) as error:
             found.problems.append(f"{path}: broken answer: {error}")
     return found

@@ -1,7 +1,6 @@
-"""The status socket of a running program: a Unix socket that answers a request with a document.
+"""The status socket of a running program: a Unix socket that speaks HTTP.
 
 Unlike the monitoring page it is always there, and it needs neither a port nor a password: access depends on its mode.
-A connection without a request gets the answer to an empty one, which is the status.
 """
 
 import asyncio
@@ -13,30 +12,34 @@ import os
 import re
 import socket
 import stat
-import struct
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
-from backhaul.errors import UNREADABLE
+from backhaul.errors import UNREADABLE, BackhaulError
 
-from .status_visit import REQUEST_MAX, SILENCE, Respond, Visits
+from .calls import ask
 
 ROOT: Final = Path("/run")
 
 _PATTERNS: Final = ("backhaul/*.sock", "backhaul/*/*.sock", "user/*/backhaul/*.sock")
-_PATIENCE: Final = 5.0  # seconds; a program that takes longer to answer hangs
 _YOUTH: Final = 60.0  # seconds; bind(2) and listen(2) are microseconds apart, unless a debugger stops the program
-_LEAST_PATIENCE: Final = 0.001  # 0 would make the socket non-blocking
-_MAX_DOCUMENT: Final = 64 << 20  # bytes; 65 535 ports are some 20 MB
-_CREDENTIALS: Final = struct.Struct("3i")  # process, user, group
 _STOPPING_PATIENCE: Final = 1.0  # seconds; a program that stops in order answers at once
 _STEM_MAX: Final = 40  # characters: the whole path has to fit into the 108 bytes of sockaddr_un
 
 _logger: Final = logging.getLogger(__name__)
+
+
+class Door(Protocol):
+    """An HTTP server."""
+
+    async def serve(self, sock: socket.socket) -> None:
+        """Begin to answer on a listening socket, which it owns from now on."""
+
+    async def stop(self) -> None:
+        """Close the socket and all connections."""
 
 
 def socket_path(config: str | os.PathLike[str]) -> Path | None:
@@ -82,52 +85,6 @@ def clear(path: Path, now: float) -> None:
             path.unlink()
 
 
-def ask(path: Path, request: str = "status", patience: float = _PATIENCE) -> bytes:
-    """Return the JSON document of the program behind a socket; ``patience`` limits the seconds for the whole answer.
-
-    An earlier version of the program answers each request with its status.
-
-    Any user may create a socket where root looks. Therefore it is asked only if its listener owns the file, and time
-    and size of the answer are bounded. Raises ConnectionRefusedError or FileNotFoundError if the program has ended,
-    PermissionError if another user listens, TimeoutError if the program hangs, and OSError otherwise.
-    """
-    end = time.monotonic() + patience
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(patience)
-        sock.connect(str(path))
-        if _owner(sock) != path.lstat().st_uid:
-            raise PermissionError(errno.EPERM, "another user listens on it")
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # an earlier version has answered and gone
-            sock.sendall(request.encode() + b"\n")
-        return _receive(sock, end)
-
-
-def _owner(sock: socket.socket) -> int:
-    """Return the user who listens on the other end, unix(7)."""
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    user: int = _CREDENTIALS.unpack(credentials)[1]
-    return user
-
-
-def _receive(sock: socket.socket, end: float) -> bytes:
-    """Return all bytes received before ``end``, a moment of the monotonic clock."""
-    document = bytearray()
-    while piece := _next(sock):
-        document += piece
-        if len(document) > _MAX_DOCUMENT:
-            raise OSError(errno.EMSGSIZE, "longer than any status")
-        sock.settimeout(max(_LEAST_PATIENCE, end - time.monotonic()))
-    return bytes(document)
-
-
-def _next(sock: socket.socket) -> bytes:
-    """Return the next bytes, or none at the end, which is a reset if an earlier version has read no request."""
-    try:
-        return sock.recv(1 << 16)
-    except ConnectionResetError:
-        return b""
-
-
 def stopping(path: Path | None) -> bool:
     """Return whether a stopping program answers on ``path`` within a second."""
     return path is not None and _document(path).get("stopping") is True
@@ -158,7 +115,7 @@ def _document(path: Path) -> dict[str, object]:
     """Return the document of the program behind a socket; empty if there is no answer within a second."""
     try:
         return msgspec.json.decode(ask(path, patience=_STOPPING_PATIENCE), type=dict[str, object])
-    except (OSError, *UNREADABLE):
+    except (OSError, BackhaulError, *UNREADABLE):
         return {}
 
 
@@ -199,28 +156,25 @@ def _follows(path: Path) -> bool:
 
 @contextlib.asynccontextmanager
 async def serving(
-    path: Path | None, respond: Respond, turn: socket.socket | None = None, *, silence: float = SILENCE
+    path: Path | None, door: Door, turn: socket.socket | None = None
 ) -> AsyncIterator[Callable[[], bool]]:
-    """Answer root and the program's own user on ``path`` inside the block; with None do nothing.
+    """Let ``door`` serve root and the program's own user on ``path`` inside the block; with None do nothing.
 
-    ``respond`` is called in the event loop, once per connection, with the request; a connection without one gets the
-    answer to an empty request after ``silence`` seconds. If the socket cannot be made the program runs without it, and
-    a debug line gives the reason. A socket ``turn`` from ``take_turn`` replaces that of a running program. Yields a
-    function that tells whether another process has replaced this one.
+    If the socket cannot be made the program runs without it, and a debug line gives the reason. A socket ``turn`` from
+    ``take_turn`` replaces that of a running program. Yields a function that tells whether another process has replaced
+    this one.
     """
     sock = _listen(path, turn) if path else None
     if not path or not sock:
         yield lambda: False
         return
     own = _inode(path)
-    visits = Visits(respond, silence)
-    server = await asyncio.start_unix_server(visits.welcome, sock=sock, limit=REQUEST_MAX)
+    await door.serve(sock)
     try:
         yield _Successor(path, own)
     finally:
-        server.close()
-        visits.close()
         _remove(path, own)
+        await door.stop()
 
 
 def _remove(path: Path, own: int) -> None:

@@ -38,6 +38,7 @@ class Request:
     headers: Headers = field(repr=False)  # they hold tokens and passwords
     rest: bytes = field(repr=False)
     """The bytes after the blank line that have arrived already."""
+    query: str = field(default="", repr=False)
 
 
 class Response(NamedTuple):
@@ -64,8 +65,8 @@ class RequestReader:
         lines = _Lines()
         parser = httptools.HttpRequestParser(lines)
         self._head.parse(parser, lines)
-        path = lines.target.partition(b"?")[0].decode("latin-1")
-        return Request(parser.get_method(), path, lines.headers, rest)
+        path, _, query = lines.target.decode("latin-1").partition("?")
+        return Request(parser.get_method(), path, lines.headers, rest, query)
 
 
 class ResponseReader:

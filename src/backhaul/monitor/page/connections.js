@@ -1,16 +1,13 @@
 // The table of users in flight. Only the rows in sight exist, so ten thousand of them scroll as ten do. Rates come from
 // two answers in a row. Texts enter the page as text only.
 
+import { get, send } from "./api.js";
 import { count, duration, rate, size } from "./format.js";
 
 const ROW = 48; // pixels, as in the style sheet
 const SPARE = 6; // rows beyond both edges of the view
 const PERIOD = 2000; // milliseconds between two requests, or more if an answer takes long to make
-const PATIENCE = 15000; // milliseconds for an answer
 const SHARE = 10; // the pause after an answer is at least so many times as long as the answer took
-
-const LIST = new URL("api/connections", location.origin + location.pathname);
-const CLOSE = new URL("api/connections/close", location.origin + location.pathname);
 
 const byId = (id) => document.getElementById(id);
 const view = byId("connections");
@@ -180,11 +177,9 @@ function confirmClose(user) {
   dialog.showModal();
 }
 
-async function send(choice) {
+async function close(choice) {
   try {
-    const headers = { "Content-Type": "application/json", "X-Backhaul": "close" };
-    const response = await fetch(CLOSE, { method: "POST", headers, body: JSON.stringify(choice), signal: AbortSignal.timeout(PATIENCE) });
-    if (!response.ok) throw new Error((await response.text()).trim() || String(response.status));
+    await send("connections/close", choice);
     dialog.close();
     ask();
   } catch (error) {
@@ -192,8 +187,8 @@ async function send(choice) {
   }
 }
 
-byId("connections-close-one").addEventListener("click", () => send({ id: closing.id }));
-byId("connections-close-all").addEventListener("click", () => send({ user: addressOf(closing) }));
+byId("connections-close-one").addEventListener("click", () => close({ id: closing.id }));
+byId("connections-close-all").addEventListener("click", () => close({ user: addressOf(closing) }));
 byId("connections-keep").addEventListener("click", () => dialog.close());
 dialog.addEventListener("close", () => view.focus());
 
@@ -271,9 +266,7 @@ async function ask() {
   timer = null;
   const begin = performance.now();
   try {
-    const response = await fetch(LIST, { signal: AbortSignal.timeout(PATIENCE) });
-    if (!response.ok) throw new Error(String(response.status));
-    take(await response.json());
+    take(await get("connections"));
   } catch (error) {
     console.warn("backhaul:", error); // the status tells the reader that there is no answer
   }

@@ -1,6 +1,7 @@
 // Requests the numbers every second and shows them. The server's texts may come from unauthenticated peers:
 // they enter the page as text only, never as markup.
 
+import { get } from "./api.js";
 import { draw } from "./chart.js";
 import { clock, count, duration, moment, rate, size } from "./format.js";
 import { showPorts } from "./ports.js";
@@ -8,9 +9,6 @@ import { showPorts } from "./ports.js";
 const PERIOD = 1000; // milliseconds: the server takes a sample a second
 const PATIENCE = 5000; // milliseconds for an answer
 const FEW = 5; // allowed targets that are listed
-
-// Without the name and password that the address of the page may hold: fetch() refuses them.
-const STATUS = new URL("api/status", location.origin + location.pathname);
 
 const byId = (id) => document.getElementById(id);
 let answered = null; // the time of the last answer
@@ -149,12 +147,10 @@ function complain() {
 
 async function ask() {
   try {
-    const response = await fetch(STATUS, { signal: AbortSignal.timeout(PATIENCE) });
-    if (!response.ok) throw new Error(String(response.status));
-    const answer = await response.json();
+    const [status, traffic] = await Promise.all([get("status", PATIENCE), get("traffic", PATIENCE)]);
     answered = Date.now() / 1000;
     byId("stale").hidden = true;
-    show(answer);
+    show({ ...traffic, status });
   } catch (error) {
     console.warn("backhaul:", error);
     complain();

@@ -1,0 +1,86 @@
+"""The operations of the API on one running end."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from backhaul.api.messages import Checked, Drained, Loaded
+from backhaul.config import ConfigError, load_usable
+from backhaul.config.diff import diff
+from backhaul.config.loader import parse_usable
+from backhaul.config.schema import Config
+from backhaul.monitor.events import EventLog
+from backhaul.monitor.status import Read, Status
+from backhaul.monitor.traffic import TrafficBoard, TrafficStatus
+
+from .client import Client
+from .overview import connections
+from .reloads import Reloads, changes_of
+from .server import Server
+
+
+class Administration:
+    """Carries out what administrators ask for through the API."""
+
+    def __init__(
+        self,
+        end: Server | Client,
+        file: Path,
+        *,
+        read: Read,
+        events: EventLog,
+        reloads: Reloads,
+        board: TrafficBoard,
+        config: Callable[[], Config],
+    ) -> None:
+        """``config`` returns the configuration in force, which was read from ``file``."""
+        self.connections = connections(end.users, end.close_users)
+        self.events = events
+        self._read = read
+        self._board = board
+        self._reloads = reloads
+        self._end = end
+        self._file = file
+        self._config = config
+        self._checking = asyncio.Lock()
+
+    def status(self) -> Status:
+        """Return the present status."""
+        return self._read()
+
+    def traffic(self) -> TrafficStatus:
+        """Return the throughput of the last minutes; raise NotSampledError without a page."""
+        return self._board.read()
+
+    async def reload(self) -> Loaded:
+        """Read the configuration file again; raise BackhaulError while the program stops."""
+        return await self._reloads.ask()
+
+    async def check(self, text: str) -> Checked:
+        """Check a configuration, or without a text the file in use; a thread reads it, because that may take long."""
+        async with self._checking:
+            try:
+                new = await asyncio.to_thread(_load, self._file, text)
+            except ConfigError as error:
+                return Checked(valid=False, problems=error.problems)
+        old = self._config()
+        return Checked(valid=True, warnings=new.warnings, changes=changes_of(old, new, diff(old, new)))
+
+    async def drain(self) -> Drained:
+        """Refuse new users until ``resume``."""
+        await self._end.drain()
+        return self._drained()
+
+    async def resume(self) -> Drained:
+        """Admit new users again."""
+        await self._end.resume()
+        return self._drained()
+
+    def _drained(self) -> Drained:
+        status = self.status()
+        return Drained(status.draining, sum(port.open + port.udp_flows for port in status.ports))
+
+
+def _load(file: Path, text: str) -> Config:
+    return parse_usable(text, os.environ) if text else load_usable(file)

@@ -1,0 +1,136 @@
+"""What the operations take and return. A field that is 0 or empty in a request is not set."""
+
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from backhaul.addresses import parse_user
+from backhaul.monitor.connections import ConnectionStatus
+from backhaul.state import Selection
+
+MAX_ID: Final = 2**63 - 1
+MAX_PAGE: Final = 100_000
+
+_Id = Annotated[int, Meta(ge=0, le=MAX_ID, description="One user.")]
+_User = Annotated[
+    str,
+    Meta(max_length=100, description="Users of this address, or one of them with its port.", examples=["192.0.2.1"]),
+]
+_Port = Annotated[int, Meta(ge=0, le=65535, description="Users of this local port of the server.")]
+_Client = Annotated[str, Meta(max_length=255, description="Users of this client, by its name or else its address.")]
+_Target = Annotated[str, Meta(max_length=300, description="Users of this target, as it is shown.")]
+
+
+class Nothing(Struct, forbid_unknown_fields=True):
+    """A request without parameters."""
+
+
+class Choice(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """A choice of users; each field that is set narrows it."""
+
+    id: _Id = 0
+    user: _User = ""
+    port: _Port = 0
+    client: _Client = ""
+    target: _Target = ""
+
+    @property
+    def selection(self) -> Selection:
+        """The same in the words of the ends. Raises ValueError if ``user`` is not an address."""
+        host, port = parse_user(self.user) if self.user else ("", 0)
+        return Selection(
+            number=self.id, host=host, port=port, bind_port=self.port, client=self.client, target=self.target
+        )
+
+
+class ConnectionsQuery(Choice, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """The users to list."""
+
+    after: Annotated[int, Meta(ge=0, le=MAX_ID, description="Only users with greater ids.")] = 0
+    limit: Annotated[
+        int, Meta(ge=0, le=MAX_PAGE, description="Most users in the answer, in the order of their ids; 0: all.")
+    ] = 0
+
+
+class ConnectionList(Struct):
+    """Users in flight."""
+
+    now: float
+    """Seconds since 1970, UTC."""
+    config: str
+    """The configuration file of the program."""
+    closable: bool
+    """True if the same visitor may close them."""
+    next: int
+    """The id after which the next page begins; 0 if there is none."""
+    connections: list[ConnectionStatus]
+
+
+class Closed(Struct):
+    """The outcome of a closing."""
+
+    closed: int
+    """Users who were reset."""
+
+
+class EventsQuery(Struct, forbid_unknown_fields=True):
+    """The events to send."""
+
+    last_event_id: Annotated[
+        str, Meta(max_length=60, description="Only events after this one; the header Last-Event-ID means the same.")
+    ] = ""
+
+
+class Changes(Struct, frozen=True):
+    """The difference between the configuration in force and another one."""
+
+    keys: tuple[str, ...] = ()
+    """Changed keys other than ``ports``."""
+    restart: tuple[str, ...] = ()
+    """Those that require a restart."""
+    ports_added: tuple[str, ...] = ()
+    ports_removed: tuple[str, ...] = ()
+    ports_retargeted: tuple[str, ...] = ()
+
+
+class Loaded(Struct, frozen=True):
+    """The outcome of a reload."""
+
+    loaded: bool
+    """True if the file is in force now; otherwise the old configuration stays."""
+    problems: tuple[str, ...] = ()
+    """Why it is not, one line each."""
+    warnings: tuple[str, ...] = ()
+    changes: Changes = Changes()
+    """What the reload has changed."""
+
+
+class CheckRequest(Struct, forbid_unknown_fields=True):
+    """The configuration to check."""
+
+    text: Annotated[str, Meta(description="The text of a configuration file; empty: the file of this program.")] = ""
+
+
+class Checked(Struct, frozen=True):
+    """The outcome of a check."""
+
+    valid: bool
+    problems: tuple[str, ...] = ()
+    """Why it is not, one line each."""
+    warnings: tuple[str, ...] = ()
+    changes: Changes = Changes()
+    """What a reload with it would change."""
+
+
+class Drained(Struct, frozen=True):
+    """The state of an end that is drained, or no longer."""
+
+    draining: bool
+    users: int
+    """Users who are present."""
+
+
+class Problem(Struct, frozen=True):
+    """Why a request has failed."""
+
+    error: str

@@ -1,0 +1,40 @@
+"""The contract between the API and the program that it administers."""
+
+from typing import Protocol
+
+from backhaul.monitor.connections import Connections
+from backhaul.monitor.events import EventLog
+from backhaul.monitor.status import Status
+from backhaul.monitor.traffic import TrafficStatus
+
+from .messages import Checked, Drained, Loaded
+
+
+class Operator(Protocol):
+    """A running end; all methods are called in the event loop."""
+
+    @property
+    def connections(self) -> Connections:
+        """The users in flight."""
+
+    @property
+    def events(self) -> EventLog:
+        """The last lines of the log."""
+
+    def status(self) -> Status:
+        """Return the present status."""
+
+    def traffic(self) -> TrafficStatus:
+        """Return the throughput of the last minutes; raise BackhaulError if it is not sampled."""
+
+    async def reload(self) -> Loaded:
+        """Read the configuration file again; raise BackhaulError while the program stops."""
+
+    async def check(self, text: str) -> Checked:
+        """Check a configuration, or without a text the file in use."""
+
+    async def drain(self) -> Drained:
+        """Refuse new users until ``resume``."""
+
+    async def resume(self) -> Drained:
+        """Admit new users again."""

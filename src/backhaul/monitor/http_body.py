@@ -1,0 +1,63 @@
+"""The body of a request, which is read on demand: a visitor without access makes the server read little."""
+
+import asyncio
+from asyncio import StreamReader, StreamWriter
+from http import HTTPStatus
+from typing import Final
+
+from backhaul.wire.http1 import Headers, Request
+
+from .http_messages import BodyError
+
+_READ_SIZE: Final = 4096
+_MAX_DIGITS: Final = 18  # of a length
+_MAX_DISCARDED: Final = 1 << 20  # bytes of a body that are received for nothing, so that its sender reads the answer
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # RFC 9110 section 10.1.1
+
+
+class Body:
+    """The body that follows ``head``; each read may take ``patience`` seconds."""
+
+    def __init__(self, head: Request, reader: StreamReader, writer: StreamWriter, patience: float) -> None:
+        self._headers: Headers = head.headers
+        self._received = head.rest
+        self._reader = reader
+        self._writer = writer
+        self._patience = patience
+
+    async def read(self, most: int) -> bytes:
+        """Return the body. Raises BodyError if it is longer than ``most`` or has no length."""
+        length = self._length()
+        if length > most:
+            raise BodyError(f"the body is longer than {most} bytes", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        async with asyncio.timeout(self._patience):
+            if length > len(self._received) and self._headers.get(b"expect", b"").lower() == b"100-continue":
+                self._writer.write(_CONTINUE)
+            while len(self._received) < length:
+                self._received += await self._more()
+        return self._received[:length]
+
+    async def discard(self) -> None:
+        """Receive the rest of an unread body: to close the connection before would reset it, and the answer with it."""
+        try:
+            rest = min(self._length(), _MAX_DISCARDED) - len(self._received)
+        except BodyError:
+            rest = _MAX_DISCARDED
+        if rest > 0 and self._writer.can_write_eof():
+            self._writer.write_eof()
+        async with asyncio.timeout(self._patience):
+            while rest > 0:
+                rest -= len(await self._more())
+
+    def _length(self) -> int:
+        if b"transfer-encoding" in self._headers:
+            raise BodyError("send the body with Content-Length", HTTPStatus.LENGTH_REQUIRED)
+        length = self._headers.get(b"content-length", b"0")
+        if not length.isdigit() or len(length) > _MAX_DIGITS:
+            raise BodyError("Content-Length is not a length", HTTPStatus.BAD_REQUEST)
+        return int(length)
+
+    async def _more(self) -> bytes:
+        if data := await self._reader.read(_READ_SIZE):
+            return data
+        raise EOFError

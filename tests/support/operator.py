@@ -1,0 +1,78 @@
+"""A program that the API administers, played by a test."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tests.monitor.sample import Tunnel
+
+from backhaul.api.messages import Checked, Drained, Loaded
+from backhaul.errors import BackhaulError
+from backhaul.monitor.connections import Connections, ConnectionStatus
+from backhaul.monitor.events import EventLog
+from backhaul.monitor.status import Status
+from backhaul.monitor.traffic import TrafficBoard, TrafficStatus
+from backhaul.state import Selection
+
+from .connections import USER
+
+
+@dataclass
+class Users:
+    """Users in flight, who leave when they are closed, and the selections that were listed and closed."""
+
+    rows: list[ConnectionStatus] = field(default_factory=lambda: [USER])
+    others: int = 1
+    """Users who are not chosen."""
+    listed: list[Selection] = field(default_factory=list)
+    closed: list[Selection] = field(default_factory=list)
+
+    def all(self, selection: Selection) -> Iterator[ConnectionStatus | None]:
+        self.listed.append(selection)
+        return iter([*self.rows, *[None] * self.others])
+
+    def close(self, selection: Selection) -> Iterator[bool]:
+        self.closed.append(selection)
+        chosen = [True for row in self.rows if selection.number in {0, row.id}]
+        self.rows = [row for row in self.rows if selection.number not in {0, row.id}]
+        return iter([*chosen, *[False] * self.others])
+
+
+@dataclass
+class SampleOperator:
+    """Carries out the operations by noting them."""
+
+    users: Users = field(default_factory=Users)
+    tunnel: Tunnel = field(default_factory=Tunnel)
+    events: EventLog = field(default_factory=EventLog)
+    board: TrafficBoard = field(default_factory=TrafficBoard)
+    loaded: Loaded = field(default_factory=lambda: Loaded(loaded=True))
+    stopping: bool = False
+    done: list[str] = field(default_factory=list)
+
+    @property
+    def connections(self) -> Connections:
+        return Connections(self.users.all, self.users.close)
+
+    def status(self) -> Status:
+        return self.tunnel.read()
+
+    def traffic(self) -> TrafficStatus:
+        return self.board.read()
+
+    async def reload(self) -> Loaded:
+        if self.stopping:
+            raise BackhaulError("the program stops")
+        self.done.append("reload")
+        return self.loaded
+
+    async def check(self, text: str) -> Checked:
+        self.done.append(f"check {text}")
+        return Checked(valid=bool(text))
+
+    async def drain(self) -> Drained:
+        self.done.append("drain")
+        return Drained(draining=True, users=len(self.users.rows))
+
+    async def resume(self) -> Drained:
+        self.done.append("resume")
+        return Drained(draining=False, users=len(self.users.rows))
