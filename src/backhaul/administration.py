@@ -79,7 +79,7 @@ class Administration:
 
     def _drained(self) -> Drained:
         status = self.status()
-        return Drained(status.draining, sum(port.open + port.udp_flows for port in status.ports))
+        return Drained(status.draining, status.users)
 
 
 def _load(file: Path, text: str) -> Config:

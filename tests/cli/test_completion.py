@@ -14,7 +14,20 @@ import pytest
 
 from backhaul.cli.main import run
 
-COMMANDS = {"check", "status", "service", "cert", "token", "server", "join", "demo", "completion"}
+COMMANDS = {
+    "check",
+    "status",
+    "service",
+    "cert",
+    "token",
+    "server",
+    "join",
+    "demo",
+    "drain",
+    "resume",
+    "reload",
+    "completion",
+}
 PROMPT = "ready> "
 
 

@@ -66,7 +66,7 @@ async def test_metrics_select_the_pages(
     assert {path: (await ask(site, path)).status for path in never} == dict.fromkeys(never, 404)
 
 
-@pytest.mark.parametrize(("state", "status"), [({}, 200), ({"connected": False}, 503), ({"draining": True}, 503)])
+@pytest.mark.parametrize(("state", "status"), [({}, 200), ({"connected": False}, 503)])
 async def test_health_follows_the_tunnel_and_needs_no_login(state: dict[str, bool], status: int) -> None:
     tunnel = Tunnel()
     tunnel.say(**state)

@@ -1,8 +1,8 @@
 """The program ``backhaul``: reads the arguments and runs the command."""
 
 import argparse
+import math
 import os
-import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -10,14 +10,15 @@ from pathlib import Path
 
 from backhaul import __version__
 
-_MAX_DAYS = 36500
-_MAX_ID = 2**63 - 1
+from . import argument_types as types
+
 _SORTS = (
     *("id", "age", "user", "port", "target", "received", "sent"),
     *("rate-received", "rate-sent", "state", "client", "carrier"),
 )
 _MAX_LINE = 1 << 20  # bytes; more than any token needs
 _INSTALLED = "/etc/backhaul/config.toml"
+_ONE = "the server or client that runs FILE; default: the one that runs on this machine"
 _STANDARD_ERROR = 2
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
@@ -78,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
         "--throughput",
         action="append",
         default=[],
-        type=_spare,
+        type=types.spare,
         metavar="PORT[=TARGET]",
         help="measure throughput through a spare port of the server, on whose target nothing listens; repeatable",
     )
@@ -97,8 +98,21 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--watch", action="store_true", help="every second anew, with rates, until q or Ctrl-C")
     close = commands.add_parser("close", help="reset users in flight")
     _add_config(close, "only those of the server or client that runs FILE")
-    close.add_argument("id", nargs="?", type=_id, default=0, help="a user, as `backhaul connections` shows it")
+    close.add_argument("id", nargs="?", type=types.number, default=0, help="a user, as `backhaul connections` shows it")
     _add_selection(close)
+    drain = commands.add_parser("drain", help="refuse new users, and let those who are present finish")
+    _add_config(drain, _ONE)
+    drain.add_argument(
+        "--wait",
+        nargs="?",
+        type=types.seconds,
+        const=math.inf,
+        default=0.0,
+        metavar="SECONDS",
+        help="return when all users have left, or after so long; default: no limit",
+    )
+    _add_config(commands.add_parser("resume", help="admit new users again after `backhaul drain`"), _ONE)
+    _add_config(commands.add_parser("reload", help="read the configuration file again, and show the outcome"), _ONE)
     _add_service(commands.add_parser("service", help="run it as a systemd service"))
     _add_cert(commands.add_parser("cert", help="make a key and a certificate for wss and wssmux"))
     commands.add_parser("token", help="make a token, the secret that both ends share")
@@ -118,8 +132,8 @@ def _add_config(parser: argparse.ArgumentParser, meaning: str) -> None:
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--user", metavar="ADDR", type=_user, help="only users of this address, or HOST:PORT")
-    parser.add_argument("--port", metavar="N", type=_port, default=0, help="only users of this port of the server")
+    parser.add_argument("--user", metavar="ADDR", type=types.user, help="only users of this address, or HOST:PORT")
+    parser.add_argument("--port", metavar="N", type=types.port, default=0, help="only users of this port of the server")
     parser.add_argument("--client", metavar="NAME", default="", help="only users of this client")
 
 
@@ -127,12 +141,12 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="action", required=True)
     install = actions.add_parser("install", help="write the unit, enable and start it")
     _add_config(install, f"configuration of the service; default: {_INSTALLED}")
-    install.add_argument("--user", default="backhaul", type=_unit_name, help="default: %(default)s, added if missing")
+    install.add_argument("--user", default="backhaul", type=types.unit, help="default: %(default)s, added if missing")
     install.add_argument("--print", action="store_true", help="show the unit and do nothing")
     uninstall = actions.add_parser("uninstall", help="stop the service and remove its unit")
     status = actions.add_parser("status", help="show its state in systemd")
     for action in (install, uninstall, status):
-        action.add_argument("--name", default="backhaul", type=_unit_name, help="of the service; default: %(default)s")
+        action.add_argument("--name", default="backhaul", type=types.unit, help="of the service; default: %(default)s")
 
 
 def _add_cert(parser: argparse.ArgumentParser) -> None:
@@ -140,11 +154,11 @@ def _add_cert(parser: argparse.ArgumentParser) -> None:
         "--name",
         action="append",
         default=[],
-        type=_host,
+        type=types.host,
         help="host name or address that clients dial; repeatable",
     )
     # Apple's systems accept server certificates for at most 825 days, and one of these is in the past.
-    parser.add_argument("--days", default=824, type=_days, help="how long it is valid; default: %(default)s")
+    parser.add_argument("--days", default=824, type=types.days, help="how long it is valid; default: %(default)s")
     parser.add_argument(
         "--out", default=".", metavar="DIR", help="directory for server.crt and server.key; default: here"
     )
@@ -184,58 +198,6 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", default=".", type=Path, metavar="DIR", help="directory for server.toml and client.toml; default: here"
     )
-
-
-def _unit_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_][\w.-]{0,63}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f'"{text}" may contain only letters, digits, "_", "." and "-"')
-    return text
-
-
-def _host(text: str) -> str:
-    from backhaul.config.address import parse_host  # noqa: PLC0415
-
-    try:
-        parse_host(text.removeprefix("*."))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'"{text}" is neither a host name nor an IP address') from None
-    return text
-
-
-def _user(text: str) -> str:
-    from backhaul.addresses import address_text, parse_user  # noqa: PLC0415
-
-    try:
-        return address_text(*parse_user(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'"{text}" is not an address such as 192.0.2.1 or [2001:db8::1]:443') from None
-
-
-def _port(text: str) -> int:
-    from backhaul.config.address import parse_port  # noqa: PLC0415
-
-    try:
-        return parse_port(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f'"{text}": {error}') from None
-
-
-def _id(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_ID)) and int(text)):
-        raise argparse.ArgumentTypeError(f'"{text}" is not a number from `backhaul connections`')
-    return int(text)
-
-
-def _spare(text: str) -> object:
-    from .doctor import parse_spare  # noqa: PLC0415
-
-    return parse_spare(text)
-
-
-def _days(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_DAYS)) and 1 <= int(text) <= _MAX_DAYS):
-        raise argparse.ArgumentTypeError(f'"{text}" is not a number from 1 to {_MAX_DAYS}')
-    return int(text)
 
 
 def _serve(file: str) -> int:
@@ -311,6 +273,24 @@ def _close(options: argparse.Namespace) -> int:
     return run_close(options.config, choice)
 
 
+def _drain(options: argparse.Namespace) -> int:
+    from .control import drain  # noqa: PLC0415
+
+    return drain(options.config, options.wait)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from .control import resume  # noqa: PLC0415
+
+    return resume(options.config)
+
+
+def _reload(options: argparse.Namespace) -> int:
+    from .control import reload  # noqa: PLC0415
+
+    return reload(options.config)
+
+
 def _service(options: argparse.Namespace) -> int:
     from backhaul.system.systemd import Systemd  # noqa: PLC0415
 
@@ -376,6 +356,9 @@ _COMMANDS = {
     "doctor": _doctor,
     "connections": _connections,
     "close": _close,
+    "drain": _drain,
+    "resume": _resume,
+    "reload": _reload,
     "service": _service,
     "cert": _cert,
     "token": _token,

@@ -199,6 +199,11 @@ class Status(Struct, frozen=True, gc=False):
     """The limits of users that the server's configuration sets."""
 
     @property
+    def users(self) -> int:
+        """The number of users of all ports."""
+        return sum(port.open + port.udp_flows for port in self.ports)
+
+    @property
     def ready(self) -> bool:
         """True if new users can be served: on a server through one of its ports at least."""
         leaving = self.stopping or self.draining

@@ -1,0 +1,107 @@
+"""The commands ``backhaul drain``, ``backhaul resume`` and ``backhaul reload``."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from backhaul.api.messages import Drained, Loaded
+from backhaul.api.operations import DRAIN, RELOAD, RESUME, Operation
+from backhaul.errors import BackhaulError
+from backhaul.monitor.status import Status
+from backhaul.system.calls import STATUS
+from backhaul.system.log import escape
+from backhaul.system.programs import Document, all_programs
+
+from .programs import ask_programs, call, complain, label
+from .tables import number
+
+_LOOK_EVERY: Final = 0.5  # seconds
+_STRANGE: Final = "another version of the program, whose answer can't be read"
+
+
+def drain(config: str | None, wait: float) -> int:
+    """Let a program refuse new users, and wait ``wait`` seconds for the others to leave; return 1 if some remain."""
+    if not _each("drain", config, DRAIN, _drained):
+        return 1
+    try:
+        return _wait(config, wait) if wait else 0
+    except BackhaulError as error:
+        complain("drain", [str(error)])
+        return 1
+
+
+def _wait(config: str | None, wait: float) -> int:
+    end = time.monotonic() + wait
+    while (status := _status(config)).draining:
+        if not status.users:
+            print("all users have left")
+            return 0
+        if time.monotonic() >= end:
+            return 1
+        time.sleep(_LOOK_EVERY)
+    raise BackhaulError("no longer drained: another administrator has ended that")
+
+
+def resume(config: str | None) -> int:
+    """Let a program admit new users again."""
+    return 0 if _each("resume", config, RESUME, _resumed) else 1
+
+
+def reload(config: str | None) -> int:
+    """Let a program read its configuration file again; return 1 if it has not loaded it."""
+    outcomes: list[bool] = []
+
+    def show(document: Document) -> None:
+        loaded = msgspec.convert(document, Loaded)
+        outcomes.append(loaded.loaded)
+        complain("reload", list(loaded.problems))
+        if loaded.loaded:
+            lines = [f"{label(document)}: loaded, {_changes(loaded)}", *loaded.warnings]
+            print("\n".join(map(escape, lines)))
+
+    return 0 if _each("reload", config, RELOAD, show) and all(outcomes) else 1
+
+
+def _drained(document: Document) -> None:
+    users = msgspec.convert(document, Drained).users
+    print(escape(f"{label(document)}: draining, {number(users, 'user')} present"))
+
+
+def _status(config: str | None) -> Status:
+    """Return the status of the only program; raise BackhaulError without one."""
+    found = ask_programs(config, STATUS)
+    if found.problems:
+        raise BackhaulError(found.problems[0])
+    return msgspec.convert(found.documents[0], Status)
+
+
+def _resumed(document: Document) -> None:
+    print(escape(f"{label(document)}: new users are admitted"))
+
+
+def _each(command: str, config: str | None, operation: Operation, show: Callable[[Document], None]) -> bool:
+    """Carry out an operation in one program and show its answer; return whether there is one, and no problem."""
+    if not config and len(programs := all_programs().documents) > 1:
+        files = ", ".join(str(document.get("config")) for document in programs)
+        complain(command, [f"several programs run on this machine; name one with -c FILE: {files}"])
+        return False
+    found = ask_programs(config, call(operation))
+    problems = list(found.problems)
+    for document in found.documents:
+        try:
+            show(document)
+        except msgspec.ValidationError:
+            problems.append(f"{document['socket']}: {_STRANGE}")
+    complain(command, problems)
+    return not problems
+
+
+def _changes(loaded: Loaded) -> str:
+    changes = loaded.changes
+    ports = {"added": changes.ports_added, "removed": changes.ports_removed, "retargeted": changes.ports_retargeted}
+    texts = [f"{number(len(names), 'port')} {what}" for what, names in ports.items() if names]
+    texts += [f"keys changed: {', '.join(changes.keys)}"] if changes.keys else []
+    texts += [f"requires a restart: {', '.join(changes.restart)}"] if changes.restart else []
+    return "; ".join(texts) or "nothing has changed"
