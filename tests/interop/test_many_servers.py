@@ -1,0 +1,31 @@
+"""Several servers behind a name, as on Kubernetes or with plain DNS."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.support.apart import run_apart, separable
+
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(not separable(), reason="needs root and Linux's namespaces for a name server"),
+    pytest.mark.skipif(not shutil.which("dnsmasq"), reason="dnsmasq is missing (Debian package dnsmasq-base)"),
+]
+
+
+def test_a_server_lost_costs_its_users_only_and_one_that_stops_none(tmp_path: Path) -> None:
+    """Three clients are connected to four servers. One is killed, one is added, and one is stopped, all with users."""
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    (tmp_path / "hosts").write_text("127.0.0.1 localhost\n")
+    mounts = (f"mount --bind {tmp_path}/{name} /etc/{name}" for name in ("resolv.conf", "hosts"))
+    said, complaints = run_apart(f"many_servers {tmp_path}/servers", *mounts)
+    assert said.splitlines() == [
+        "ready True True True True",
+        "killed, lost 0 6 0 0",
+        "added, ready True",
+        "leaving, ready False",
+        "left with 0",
+        "lost 0 6 0 0 0",
+    ], complaints
