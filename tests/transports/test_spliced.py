@@ -133,6 +133,31 @@ async def test_without_pipes_bulk_is_copied(stage: Stage) -> None:
     assert not stage.relay.pipes.lent
 
 
+@pytest.mark.parametrize("buffer", [0, SMALL])
+async def test_a_block_goes_on_when_pipes_run_out(stage: Stage, buffer: int) -> None:
+    ends = await server_end(stage, buffer=buffer)
+    before = await fill(ends.user)
+    stage.relay.pipes.max_lent = 0
+    sending = asyncio.create_task(ends.user.send(BULK))
+    received = await payload(ends.tunnel, before + len(BULK))
+    await sending
+    assert received[before:] == BULK
+    await ends.tunnel.send(ends.client.data(b"answer"))
+    assert await ends.user.receive(6) == b"answer"
+
+
+async def test_a_user_who_resets_within_a_block_cuts_it(stage: Stage) -> None:
+    ends = await server_end(stage)
+    await fill(ends.user)
+    header = await ends.tunnel.receive(4)
+    announced = int.from_bytes(header[1:])
+    await ends.tunnel.receive(min(announced, COPY_SIZE))
+    ends.user.reset()
+    await ends.tunnel.closed()
+    await until(lambda: stage.gone)
+    assert [outcome.ending for outcome in stage.outcomes] == [Ending.RESET_BY_USER]
+
+
 async def test_pipes_are_returned(stage: Stage) -> None:
     ends = await server_end(stage, buffer=SMALL)
     await ends.tunnel.send(ends.client.data(BULK)[: COPY_SIZE * 8])

@@ -45,6 +45,13 @@ def at_eof(sock: socket.socket) -> bool:
         return False
 
 
+def waiting_bytes(sock: socket.socket) -> int:
+    """Return the bytes that have arrived and are not read (SIOCINQ, tcp(7)); 0 at the end of the stream."""
+    count = array.array("i", [0])
+    fcntl.ioctl(sock, termios.FIONREAD, count)
+    return count[0]
+
+
 def unacknowledged(sock: socket.socket) -> int:
     """Return the bytes not acknowledged by the peer's kernel (SIOCOUTQ, tcp(7)); 0 for a closed socket."""
     count = array.array("i", [0])

@@ -1,8 +1,8 @@
 """A socket joined with a channel of blocks, between which the kernel moves bulk.
 
-Small reads are copied, as in any framed relay. A read that fills a block means bulk: the next bytes go into a pipe,
-whose number of bytes is known before their header is sent. The other end splices as many bytes as the header has
-announced, and reads the next header alone.
+Small reads are copied, as in any framed relay. A read that fills a block means bulk: the next bytes go into a pipe. The
+header of their block announces them and all that have arrived behind them, which the socket owes to the block from then
+on. The other end splices as many bytes as the header has announced, and reads the next header alone.
 """
 
 import os
@@ -11,8 +11,10 @@ from typing import Final
 
 from backhaul.net.pipes import PIPE_SIZE, Pipe, PipePool
 from backhaul.net.poller import WOULD_BLOCK, reason
-from backhaul.wire.blocks import HEADER_SIZE, payload_header
+from backhaul.net.predicates import waiting_bytes
+from backhaul.wire.blocks import HEADER_SIZE, MAX_PAYLOAD, payload_header
 
+from .channel import FRAMES_AT, OUT
 from .clear_codec import ClearCodec
 from .direction import COPY_SIZE, SPLICE_FLAGS
 from .engine import Relay
@@ -23,9 +25,6 @@ from .outcome import Done, Ending
 from .traffic import Traffic
 
 _HEADER: Final = IN[:HEADER_SIZE]
-# Bytes of a spliced block. Packets do not end where the pages of a pipe do: on loopback 65 483 bytes take 17 of its 256
-# pages. Of a block of 1 MiB a part would not fit into the receiver's pipe, and cost it another round.
-_BLOCK_SIZE: Final = PIPE_SIZE // 8 * 7
 _PAYLOAD_FOLLOWS: Final = getattr(socket, "MSG_MORE", 0)
 
 
@@ -75,7 +74,7 @@ def _fill(pool: PipePool, pipe: Pipe, sock: socket.socket, most: int) -> Load:
 class SplicingChannel(LentChannel):
     """A connection of blocks, whose large ones the kernel moves."""
 
-    __slots__ = ("_bulk", "_load")
+    __slots__ = ("_bulk", "_load", "owed")
     _codec: ClearCodec
     _consumer: "SplicedRelay | None"
 
@@ -83,15 +82,28 @@ class SplicingChannel(LentChannel):
         self, relay: Relay, conn: socket.socket, codec: ClearCodec, lender: Lender, unsent: bytes = b""
     ) -> None:
         self._bulk = False  # blocks are large, and arrive faster than they are read
-        self._load = _NOTHING  # the block that is being sent
+        self._load = _NOTHING  # what is being sent of a block
+        self.owed = 0
+        """Bytes that the present block lacks still; nothing else can be sent before them."""
         super().__init__(relay, conn, codec, lender, unsent)
 
+    def send_block(self, load: Load, behind: int) -> None:
+        """Send the first bytes of a block of ``behind`` bytes more; takes over the load."""
+        self._transmit(payload_header(load.left + behind), _PAYLOAD_FOLLOWS)
+        self.owed = load.left + behind
+        self.send_load(load)
+
+    def send_copy(self, piece: memoryview) -> None:
+        """Send owed bytes that could not be spliced."""
+        self.owed -= len(piece)
+        super()._transmit(piece)
+
     def send_load(self, load: Load) -> None:
-        """Send a block; takes over the load."""
-        self._transmit(payload_header(load.left), _PAYLOAD_FOLLOWS)
+        """Send owed bytes; takes over the load."""
         if self.broken:
             load.drop()
             return
+        self.owed -= load.left
         self._load = load
         if not self.blocked:
             self._pour()
@@ -150,7 +162,7 @@ class SplicingChannel(LentChannel):
         self.settle()
 
     def _transmit(self, data: memoryview | bytes, flags: int = 0) -> None:
-        if not self._load.left:  # otherwise the user is reset, and the connection with it
+        if not (self.owed or self._load.left):  # otherwise the user is reset, and the connection with it
             super()._transmit(data, flags)
 
     def _pour(self) -> None:
@@ -208,21 +220,24 @@ class SplicedRelay(FramedRelay):
         super().end(ending, tell=tell)
 
     def _read(self, limit: int) -> None:
-        if self._bulk and self._relay.splicing and (pipe := self._relay.pipes.take()):
-            self._splice(pipe)
+        owed = self.channel.owed
+        if (self._bulk or owed) and self._relay.splicing and (pipe := self._relay.pipes.take()):
+            self._splice(pipe, owed)
+        elif owed:
+            self._copy(min(limit, owed))
         else:
             super()._read(limit)
 
-    def _splice(self, pipe: Pipe) -> None:
+    def _splice(self, pipe: Pipe, owed: int) -> None:
         try:
-            load = _fill(self._relay.pipes, pipe, self._sock, _BLOCK_SIZE)
+            load = _fill(self._relay.pipes, pipe, self._sock, min(owed or PIPE_SIZE, PIPE_SIZE))
         except WOULD_BLOCK:
             return
         except OSError:
             self.sock_reset()
             return
         if not load.left:
-            self._socket_over()
+            self.sock_reset() if owed else self._socket_over()
             return
         self._bulk = load.left >= COPY_SIZE
         try:
@@ -230,7 +245,25 @@ class SplicedRelay(FramedRelay):
         except BaseException:  # the pipe has no other owner yet
             load.drop()
             raise
-        self.channel.send_load(load)
+        if owed:
+            self.channel.send_load(load)
+        else:
+            self.channel.send_block(load, min(waiting_bytes(self._sock), MAX_PAYLOAD - load.left) if self._bulk else 0)
+
+    def _copy(self, limit: int) -> None:
+        """Copy owed bytes, for want of a pipe."""
+        piece = OUT[FRAMES_AT : FRAMES_AT + limit]
+        try:
+            count = self._sock.recv_into(piece)
+        except WOULD_BLOCK:
+            return
+        except OSError:
+            count = 0
+        if not count:
+            self.sock_reset()
+            return
+        self._took(count)
+        self.channel.send_copy(piece[:count])
 
     def _pour(self) -> None:
         try:
