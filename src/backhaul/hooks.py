@@ -15,6 +15,7 @@ from backhaul.state import Notice
 from backhaul.system.event_sender import EventSender
 from backhaul.system.event_ways import way_to
 from backhaul.system.expiry import Expiry
+from backhaul.system.log import TUNNEL
 
 from .client import Client
 from .server import Server
@@ -72,6 +73,7 @@ async def _sending(config: Config) -> AsyncIterator[_Tell]:
     """Yield what sends events during the block."""
     sender = EventSender(*way_to(config.on_event.reveal()))
     common = {"host": socket.gethostname(), "side": side_of(config), "transport": config.transport}
+    common |= {"tunnel": name} if (name := TUNNEL.get()) else {}
 
     def tell(notice: Notice) -> None:
         when = {"time": time.strftime(_FORM, time.gmtime())}

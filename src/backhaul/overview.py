@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from backhaul.addresses import address_text, port_name
 from backhaul.monitor.connections import TCP, UDP, Connections, ConnectionStatus
 from backhaul.monitor.events import EventLog
@@ -29,6 +31,7 @@ from backhaul.state import (
     TargetState,
     UserState,
 )
+from backhaul.system.log import TUNNEL
 from backhaul.wire.targets import BadTargetError, parse_target
 
 from . import __version__
@@ -43,11 +46,12 @@ class _Run(NamedTuple):
 
 def reader(ask: Callable[[], State], events: EventLog, file: str = "") -> Callable[[], Status]:
     """Return a function that asks one end for its state and returns it as a status; ``file`` is the configuration."""
-    run = _Run(file, time.time())
+    run, name = _Run(file, time.time()), TUNNEL.get()
 
     def read() -> Status:
         state = ask()
-        return _server(state, events, run) if isinstance(state, ServerState) else _client(state, events, run)
+        made = _server(state, events, run) if isinstance(state, ServerState) else _client(state, events, run)
+        return replace(made, tunnel=name)
 
     return read
 

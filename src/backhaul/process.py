@@ -28,6 +28,7 @@ from backhaul.system.limits import descriptor_limit
 from backhaul.system.log import configure
 from backhaul.system.memory import memory_limit
 from backhaul.system.program import FORKS
+from backhaul.system.signals import ONLY_END, SignalSource
 from backhaul.system.state_directory import state_directory
 from backhaul.system.status_socket import serving, socket_path, take_turn
 
@@ -59,12 +60,16 @@ _WEB: Final = frozenset(
 class Process:
     """Runs the end described by ``file`` until it is stopped."""
 
-    def __init__(self, file: str, config: Config) -> None:
+    def __init__(
+        self, file: str, config: Config, signals: SignalSource = ONLY_END, manager: notify.Manager = notify
+    ) -> None:
         self._file = Path(file)
         self._config = config
+        self._signals = signals
+        self._manager = manager
         self._socket = socket_path(self._file)
         self._turn = _take_turn(self._socket)
-        self._listeners = _make_listeners(self._socket, shared=self._turn is not None)
+        self._listeners = _make_listeners(self._socket, manager, shared=self._turn is not None)
         self._claim_page(config)
         self._end = _make_end(config, self._listeners, self._file)
         self._events = EventLog()
@@ -92,13 +97,17 @@ class Process:
         self._on_signals()
         with self._keeping_events():
             await self._hooks.apply(self._config)  # ports may be down from the start
-            await self._end.start()
+            try:
+                await self._end.start()
+            except BackhaulError:
+                await self._hooks.close()
+                raise
             door = HttpServer(make_desk(self._operator, SocketGuard()))
             async with serving(self._socket, door, self._turn) as replaced:
                 watch = await self._start_monitor(self._config)
                 await self._access.apply(self._config)
                 _settle_memory()
-                notify.ready()
+                self._manager.ready()
                 self._tell()
                 try:
                     watch = await self._until_stopped(watch)
@@ -117,8 +126,8 @@ class Process:
                 async with asyncio.timeout(_LOOK_EVERY):
                     await self._wake.wait()
             self._wake.clear()
-            if notify.watchdog_interval():
-                notify.watchdog()
+            if self._manager.watchdog_interval():
+                self._manager.watchdog()
             self._tell()
             if self._changed() and not self._stop.is_set():
                 watch = await self._reload_file(watch)
@@ -158,7 +167,7 @@ class Process:
     async def _end_in_order(self, replaced: Callable[[], bool]) -> None:
         patience = self._config.shutdown_timeout
         log.info("stopping: users in flight get %g s; a second signal ends at once", patience)
-        notify.stopping()
+        self._manager.stopping()
         self._stop.clear()
         ending = asyncio.ensure_future(_stop(self._end, replaced))
         second = asyncio.ensure_future(self._another_signal())
@@ -178,10 +187,9 @@ class Process:
         await self._stop.wait()
 
     def _on_signals(self) -> None:
-        loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stopped)
-        loop.add_signal_handler(signal.SIGHUP, self._reloads.request)
+            self._signals.on(number, self._stopped)
+        self._signals.on(signal.SIGHUP, self._reloads.request)
 
     def _stopped(self) -> None:
         self._stop.set()
@@ -211,7 +219,7 @@ class Process:
 
     async def _reload_file(self, watch: "Monitor | None") -> "Monitor | None":
         """Apply the changes of the file; a broken file changes nothing."""
-        notify.reloading()
+        self._manager.reloading()
         tell = self._reloads.begin()
         try:
             new = load(self._file)
@@ -226,7 +234,7 @@ class Process:
         if outcome.loaded:
             watch = await self._renew_page(watch, frozenset(change.changed))
             log.info("configuration reloaded: %s", summary(change, self._read().ports))
-        notify.ready()
+        self._manager.ready()
         return watch
 
     def _broken(self, error: ConfigError) -> Loaded:
@@ -271,7 +279,7 @@ class Process:
         """Send the tunnel's state to the service manager if it has changed."""
         text = f"{self._config.transport} {side_of(self._config)}: {_state(self._end)}"
         if text != self._shown:
-            notify.status(text)
+            self._manager.status(text)
             self._shown = text
 
 
@@ -302,9 +310,9 @@ def _take_turn(path: Path | None) -> socket.socket | None:
         raise BackhaulError(f"cannot take over from the stopping process: {reason(error)}") from None
 
 
-def _make_listeners(path: Path | None, *, shared: bool) -> Listeners:
+def _make_listeners(path: Path | None, manager: notify.Manager, *, shared: bool) -> Listeners:
     predecessor = listener_at(str(path)) if shared else None
-    return Listeners(notify.inherited(), shared=shared, predecessor=predecessor or 0, depot=notify.Store())
+    return Listeners(manager.inherited(), shared=shared, predecessor=predecessor or 0, depot=notify.Store())
 
 
 def _make_end(config: Config, listeners: Listeners, file: Path) -> Server | Client:

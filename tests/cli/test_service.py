@@ -1,6 +1,7 @@
 """The command ``backhaul service`` on machines with and without systemd."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -191,6 +192,21 @@ def test_files_in_a_temporary_directory_are_refused(
     assert machine.install() == 1
     assert capsys.readouterr().err.startswith(f"backhaul service: the configuration: {machine.config} is temporary")
     assert machine.calls == []
+
+
+def test_the_files_of_a_directory_share_a_unit_with_the_rights_that_any_needs(
+    machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "ends"
+    folder.mkdir()
+    lines = 'transport = "tcp"\nskip_optz = true\n'
+    (folder / "public.toml").write_text(f'[server]\nbind_addr = ":1"\nshutdown_timeout = 60\n{lines}')
+    (folder / "behind.toml").write_text(f'[client]\nremote_addr = "a:1"\nbind_interface = "eth1"\n{lines}')
+    assert service.install(str(folder), name="tunnel", user="backhaul", dry=True, manager=machine.manager) == 0
+    unit = capsys.readouterr().out
+    assert re.search(rf"^ExecStart=.* -c {folder}$", unit, re.MULTILINE)
+    assert "\nAmbientCapabilities=CAP_NET_BIND_SERVICE CAP_NET_RAW\n" in unit
+    assert "\nTimeoutStopSec=75\n" in unit
 
 
 def test_a_broken_configuration_is_reported_as_by_check(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:

@@ -213,3 +213,10 @@ def test_each_server_of_a_client_is_exported(form: Form) -> None:
         assert value(text, "backhaul_server_status", server=name) == number
         assert value(text, "backhaul_server_in_use", server=name) == number
         assert value(text, "backhaul_server_reconnects_total", server=name) == 4
+
+
+def test_one_of_several_ends_in_a_process_has_a_name() -> None:
+    tunnel = busy()
+    tunnel.say(tunnel="berlin")
+    text = render(tunnel.read(), {443: 30}, times())
+    assert all(("tunnel", "berlin") in labels for name, labels in samples(text) if name.startswith("backhaul_"))

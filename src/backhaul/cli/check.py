@@ -1,12 +1,34 @@
 """The output of ``backhaul check FILE`` for a valid configuration."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from backhaul.config import ClientConfig, PortMapping, ServerConfig
+from backhaul.config import ClientConfig, ConfigError, PortMapping, ServerConfig
 from backhaul.config.effective import Setting, settings
+from backhaul.config.files import clashes, find_files, load_all
 from backhaul.config.schema import Config
 from backhaul.net.proxy import Proxy
+
+
+def check(arguments: Sequence[str], *, strict: bool) -> int:
+    """Print what the files describe, and all mistakes; return 2 if there are any, or with ``strict`` warnings."""
+    try:
+        files = find_files(arguments)
+    except ConfigError as error:
+        return _complain(error.problems)
+    configs, problems = load_all(files)
+    for file, config in configs.items():
+        print((f"{file}\n\n" if len(files) > 1 else "") + render(config))
+    problems += clashes(configs)
+    doubtful = strict and any(config.warnings for config in configs.values())
+    return _complain(problems) if problems or doubtful else 0
+
+
+def _complain(problems: Iterable[str]) -> int:
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 2
 
 
 def render(config: Config) -> str:

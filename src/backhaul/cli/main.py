@@ -51,6 +51,8 @@ def _dispatch(argv: Sequence[str]) -> int:
     arguments = parser()
     options = arguments.parse_args(argv)
     if options.command:
+        if isinstance(options.config, list):  # from before the command
+            options.config = options.config[-1]
         return _COMMANDS[options.command](options)
     if options.config:
         return _serve(options.config)
@@ -63,10 +65,16 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="backhaul", description="Reverse tunnel through NAT and firewalls.")
     parser.add_argument("-v", "--version", action="version", version=f"backhaul v{__version__}")
-    parser.add_argument("-c", "--config", metavar="FILE", help="run the server or client that FILE describes")
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        action="append",
+        help="run the server or client that FILE describes; repeatable, and a directory stands for its *.toml",
+    )
     commands = parser.add_subparsers(dest="command", metavar="command")
-    check = commands.add_parser("check", help="validate a configuration file and show what would run")
-    check.add_argument("file", metavar="FILE", help="the configuration")
+    check = commands.add_parser("check", help="validate configuration files and show what would run")
+    check.add_argument("files", metavar="FILE", nargs="+", help="a configuration, or a directory of them")
     check.add_argument("--strict", action="store_true", help="exit with 2 when there are warnings")
     status = commands.add_parser("status", help="show what runs on this machine")
     _add_config(status, "only the server or client that runs FILE")
@@ -140,7 +148,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 def _add_service(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="action", required=True)
     install = actions.add_parser("install", help="write the unit, enable and start it")
-    _add_config(install, f"configuration of the service; default: {_INSTALLED}")
+    _add_config(install, f"configuration of the service, or a directory of several; default: {_INSTALLED}")
     install.add_argument("--user", default="backhaul", type=types.unit, help="default: %(default)s, added if missing")
     install.add_argument("--print", action="store_true", help="show the unit and do nothing")
     uninstall = actions.add_parser("uninstall", help="stop the service and remove its unit")
@@ -200,32 +208,28 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _serve(file: str) -> int:
-    from backhaul.config import ConfigError, load_usable  # noqa: PLC0415 - `--version` needs none of it
-
-    from .serve import serve  # noqa: PLC0415
+def _serve(arguments: Sequence[str]) -> int:
+    from backhaul.config import ConfigError  # noqa: PLC0415 - `--version` needs none of it
 
     # SIGHUP is ignored until it means a reload. The others mean "reopen log files" to many programs.
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     try:
-        config = load_usable(file)
+        if len(arguments) > 1 or Path(arguments[0]).is_dir():
+            from .several import serve_several  # noqa: PLC0415 - few users have several files
+
+            return serve_several(arguments)
+        from .serve import serve_one  # noqa: PLC0415
+
+        return serve_one(arguments[0])
     except ConfigError as error:
         return _complain(error)
-    return serve(file, config)
 
 
 def _check(options: argparse.Namespace) -> int:
-    from backhaul.config import ConfigError, load_usable  # noqa: PLC0415
+    from .check import check  # noqa: PLC0415
 
-    from .check import render  # noqa: PLC0415
-
-    try:
-        config = load_usable(Path(options.file))
-    except ConfigError as error:
-        return _complain(error)
-    print(render(config))
-    return EXIT_USAGE if options.strict and config.warnings else EXIT_OK
+    return check(options.files, strict=options.strict)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backhaul import __version__
+from backhaul.config import load_usable
 from backhaul.config.schema import Config
 from backhaul.errors import BackhaulError
 from backhaul.process import Process
@@ -15,6 +16,11 @@ from backhaul.system import limits, tuning
 from backhaul.system.log import configure
 
 log = logging.getLogger("backhaul")
+
+
+def serve_one(file: str) -> int:
+    """Run the end of a file; return the exit code. Raises ConfigError if the file has mistakes."""
+    return serve(file, load_usable(file))
 
 
 def serve(file: str, config: Config) -> int:
@@ -29,7 +35,7 @@ def serve(file: str, config: Config) -> int:
     )
     for warning in config.warnings:
         log.warning("%s", warning)
-    _prepare_machine(tune=not config.skip_optz)
+    prepare_machine(tune=not config.skip_optz)
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_run(file, config))
@@ -39,7 +45,8 @@ def serve(file: str, config: Config) -> int:
     return 0
 
 
-def _prepare_machine(*, tune: bool) -> None:
+def prepare_machine(*, tune: bool) -> None:
+    """Raise limits, and with ``tune`` change kernel settings."""
     if tune:
         tuning.tune()
     limits.raise_descriptor_limit(limits.TUNED_LIMIT if tune else 0)

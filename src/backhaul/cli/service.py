@@ -1,12 +1,14 @@
 """The command ``backhaul service``: installs one end as a systemd service of this machine."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from backhaul.config import ConfigError, ServerConfig, load
 from backhaul.config.doors import entries
+from backhaul.config.files import find_files
 from backhaul.config.schema import Config, doors_of
 from backhaul.errors import BackhaulError
 from backhaul.system.program import FORKS, command, files
@@ -38,18 +40,22 @@ def install(
 ) -> int:
     """Write the unit, enable and start it, or with ``dry`` print it; return the exit code.
 
+    ``file`` may be a directory, whose files run in one process.
+
     The files are not copied, so that later changes reach the running program. Therefore the service's user must be
     able to read them.
     """
     try:
         path = Path(file).absolute()
-        config = load(path)
-        unit = plan(config, path, name=name, user=user, program=program)
+        configs = {file: load(file) for file in find_files([path])}
+        plans = [plan(config, file, name=name, user=user, program=program) for file, config in configs.items()]
+        unit = _joined(plans, path) if path.is_dir() else plans[0]
         if dry:
             print(unit.text(), end="")
             return 0
         manager.require()
-        _refuse_temporary(config, path, name, manager.temporary)
+        for one, config in configs.items():
+            _refuse_temporary(config, one, name, manager.temporary)
         _admit(unit, path, program)
         manager.install(unit)
     except ConfigError as error:
@@ -96,6 +102,23 @@ def plan(config: Config, path: Path, *, name: str, user: str, program: tuple[str
         homes=any(_below(file, _HOMES) for file in _files(config, path, _STATE / name).values()),
         writable=tuple(_foreign_logs(config, _STATE / name)),
         stop_timeout=config.shutdown_timeout + _CLOSING,
+    )
+
+
+def _joined(plans: Sequence[Unit], folder: Path) -> Unit:
+    """Return the unit that runs all files of a directory, with the rights that any of them needs."""
+    first = plans[0]
+    return replace(
+        first,
+        about="Backhaul",
+        command=(*first.command[:-1], str(folder)),
+        low_ports=any(one.low_ports for one in plans),
+        tuning=any(one.tuning for one in plans),
+        marks=any(one.marks for one in plans),
+        interface=any(one.interface for one in plans),
+        homes=any(one.homes for one in plans),
+        writable=tuple(sorted({path for one in plans for path in one.writable})),
+        stop_timeout=max(one.stop_timeout for one in plans),
     )
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from backhaul.system.log import escape
+from backhaul.system.log import TUNNEL, escape
 
 from .status import Event
 
@@ -25,12 +25,18 @@ class EventLog(logging.Handler):
         super().__init__(logging.INFO)
         self.run = f"{time.time_ns():x}"
         """A name of this log, other than those of earlier and later ones."""
+        self._tunnel = TUNNEL.get()
         self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
         self._count = 0
         self._followers: dict[Callable[[], object], None] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the record as text: its arguments may hold on to sockets or change later."""
+        """Keep the record as text: its arguments may hold on to sockets or change later.
+
+        Lines of other ends in this process are left out.
+        """
+        if TUNNEL.get() not in {"", self._tunnel}:
+            return
         text = escape(record.getMessage())[:MAX_EVENT_TEXT]
         self._count += 1
         self._events.append(Event(self._count, record.created, record.levelname.lower(), text))

@@ -111,6 +111,7 @@ def slices(form: Form, figures: Figures) -> Iterator[bytes]:
     """Return the text in pieces, with little work between two of them."""
     status = figures.status
     common = f"{label('transport', status.transport)},{label('side', status.side)}"
+    common += f",{label('tunnel', status.tunnel)}" if status.tunnel else ""
     yield "".join(_tunnel(form, figures, common)).encode()
     yield "".join(_usage(form, figures.usage, common)).encode()
     yield from (piece.encode() for piece in _clients(form, status, common))

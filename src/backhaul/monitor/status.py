@@ -191,6 +191,8 @@ class Status(Struct, frozen=True, gc=False):
     version: str
     waiting: int = 0
     """Users without a tunnel connection, as seen by the server; 0 on the client."""
+    tunnel: str = ""
+    """The name of this end, if there are several in the process."""
     servers: tuple[ServerStatus, ...] = ()
     """The servers of a client that has several."""
     clients: tuple[ClientStatus, ...] = ()

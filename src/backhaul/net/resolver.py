@@ -7,6 +7,7 @@ and a process waits for the threads of a pool when it ends.
 
 import asyncio
 import contextlib
+import contextvars
 import errno
 import os
 import socket
@@ -116,6 +117,7 @@ class Resolver:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()  # threads have none
         self._lookup = lookup
         self._most = most
         self._names = names
@@ -190,7 +192,7 @@ class Resolver:
         except MemoryError:
             answer = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         with contextlib.suppress(RuntimeError):  # the loop has been closed in the meantime
-            self._loop.call_soon_threadsafe(self._answered, name, answer)
+            self._loop.call_soon_threadsafe(self._answered, name, answer, context=self._context)
 
     def _answered(self, name: str, answer: Answer) -> None:
         lookup = self._running.pop(name, None)

@@ -12,11 +12,15 @@ import os
 import re
 import sys
 import time
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
 TRACE: Final = 5
 """Level number for ``logger.log(TRACE, …)``: below debug, for single frames and signals."""
+
+TUNNEL: Final[ContextVar[str]] = ContextVar("tunnel", default="")
+"""The name of the end that runs this code, if there are several in the process; its tasks and callbacks inherit it."""
 
 _LEVELS: Final = {
     "panic": 60,
@@ -122,7 +126,8 @@ class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%d-%b %H:%M:%S", time.localtime(record.created))
         tag = self._tags.get(record.levelno, record.levelname)
-        line = f"{stamp} [{tag}] {escape(record.getMessage())}"
+        name = TUNNEL.get()
+        line = f"{stamp} [{tag}] {escape(f'{name}: ' if name else '')}{escape(record.getMessage())}"
         # Indented, so that no line of a traceback can be mistaken for a log line.
         return "\n    ".join([line, *map(escape, self._traceback(record))])
 
@@ -144,6 +149,8 @@ class _JsonFormatter(logging.Formatter):
             "level": _NAMES.get(record.levelno, record.levelname),
             "message": record.getMessage(),
         }
+        if name := TUNNEL.get():
+            fields["tunnel"] = name
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return json.dumps(fields)

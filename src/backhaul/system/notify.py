@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 # Seconds. A healthy service manager reads its queue at once; an unhealthy one must not block the event loop.
 _SEND_TIMEOUT: Final = 1.0
@@ -18,6 +18,31 @@ _SEND_TIMEOUT: Final = 1.0
 _FIRST_DESCRIPTOR: Final = 3  # SD_LISTEN_FDS_START
 
 _logger: Final = logging.getLogger(__name__)
+
+
+class Manager(Protocol):
+    """The service manager, as this module or as its part for one of several ends."""
+
+    def ready(self) -> None:
+        """Report that start-up, or a reload, is complete."""
+
+    def reloading(self) -> None:
+        """Report that a reload begins."""
+
+    def stopping(self) -> None:
+        """Report that the program is stopping."""
+
+    def status(self, text: str) -> None:
+        """Show ``text`` as the one-line status of the service."""
+
+    def watchdog(self) -> None:
+        """Report that the program is alive."""
+
+    def watchdog_interval(self) -> float | None:
+        """Return the seconds between calls of ``watchdog``, or None without a watchdog."""
+
+    def inherited(self) -> list[tuple[str, socket.socket]]:
+        """Return the sockets passed by the service manager and their names, once."""
 
 
 def ready(text: str = "") -> None:

@@ -1,0 +1,97 @@
+"""Several configuration files for one process: their names, and what they must not share."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from .address import Address
+from .errors import ConfigError
+from .loader import load_usable
+from .ports import overlap
+from .schema import Config, ServerConfig
+
+_SUFFIX: Final = ".toml"
+
+
+def find_files(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Return the files that arguments name: a file itself, and the files ``*.toml`` of a directory in their order.
+
+    Raises ConfigError for a directory that has none or can't be read.
+    """
+    found = [file for argument in arguments for file in _of(Path(argument))]
+    return list({os.path.abspath(file): file for file in found}.values())  # noqa: PTH100 - keeps links
+
+
+def load_all(files: Iterable[Path]) -> tuple[dict[Path, Config], list[str]]:
+    """Return the usable configurations, and a line for each mistake in the others."""
+    usable: dict[Path, Config] = {}
+    problems: list[str] = []
+    for file in files:
+        try:
+            usable[file] = load_usable(file)
+        except ConfigError as error:
+            problems += error.problems
+    return usable, problems
+
+
+def name_files(files: Sequence[Path]) -> dict[str, Path]:
+    """Return the files by the names of their ends: without directory and suffix, where that is unique."""
+    stems = Counter(file.stem for file in files)
+    return {(file.stem if stems[file.stem] == 1 else str(file)): file for file in files}
+
+
+def clashes(configs: Mapping[Path, Config]) -> Iterator[str]:
+    """Yield a line for each address or file that two configurations want, with both places."""
+    taken: defaultdict[tuple[str, int | str], list[tuple[Path, _Wanted]]] = defaultdict(list)
+    for file, config in configs.items():
+        wanted = list(_wanted(config))
+        for one in wanted:
+            for other, theirs in taken[one.kind, one.what]:
+                if overlap(one.host, theirs.host):
+                    yield f"{file}: {one.key}: {one} is taken by {theirs.key} of {other}; change one of them"
+        for one in wanted:
+            taken[one.kind, one.what].append((file, one))
+
+
+def _of(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    try:
+        files = sorted(file for file in path.iterdir() if file.suffix == _SUFFIX and not file.name.startswith("."))
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}; check its permissions"]) from None
+    if not files:
+        raise ConfigError([f"{path}: holds no file *{_SUFFIX}; add one, or name a file"])
+    return files
+
+
+class _Wanted(NamedTuple):
+    """Something that only one end may have."""
+
+    key: str
+    kind: str
+    what: int | str
+    """A port or a path."""
+    host: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.what}"
+
+
+def _wanted(config: Config) -> Iterator[_Wanted]:
+    if isinstance(config, ServerConfig):
+        yield _at("server.bind_addr", "port", config.bind_addr)
+        kind = "UDP port" if config.facts.datagrams else "port"
+        yield from (_at("server.ports", kind, mapping.address) for client in config.served for mapping in client.ports)
+        if config.access_log.startswith("/"):
+            yield _Wanted("server.access_log", "file", config.access_log)
+    if page := config.page:
+        yield _at("web_bind" if page.is_path else "web_port", "port", page)
+    if config.sniffer:
+        yield _Wanted("sniffer_log", "file", config.sniffer_log)
+
+
+def _at(key: str, kind: str, address: Address) -> _Wanted:
+    return _Wanted(key, "socket", address.host) if address.is_path else _Wanted(key, kind, address.port, address.host)

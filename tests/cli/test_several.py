@@ -1,0 +1,195 @@
+"""The ends of several files in one process."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from signal import SIGHUP, SIGTERM
+
+import pytest
+from tests.support.net import HOST, PATIENCE, echo, free_port
+from tests.support.program import Program
+from tests.support.tunnel import TOKEN, Net
+
+from backhaul.cli.main import run
+from backhaul.system.programs import Document, all_programs
+
+LINES = f'transport = "tcp"\ntoken = "{TOKEN}-0123456789"\nskip_optz = true\nretry_interval = 1\n'
+
+
+class Folder:
+    """A directory with the files of both ends, and the program that runs them."""
+
+    def __init__(self, path: Path, net: Net) -> None:
+        self.path = path
+        self.net = net
+        self.bind_port = free_port()
+        self.user_port = free_port()
+        self.programs: list[Program] = []
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file."""
+        file = self.path / f"{name}.toml"
+        file.touch(0o600)
+        file.write_text(text)
+        return file
+
+    async def server(self, lines: str = "") -> Path:
+        """Write the file of a server with a port that leads to an echo service."""
+        ports = f'ports = ["{HOST}:{self.user_port}={await self.net.echo()}"]\n'
+        return self.write("public", f'[server]\nbind_addr = "{HOST}:{self.bind_port}"\n{ports}{LINES}{lines}')
+
+    def client(self, lines: str = "") -> Path:
+        """Write the file of its client."""
+        return self.write("behind", f'[client]\nremote_addr = "{HOST}:{self.bind_port}"\n{LINES}{lines}')
+
+    async def start(self, *files: Path) -> Program:
+        """Run the program on files, or on the directory."""
+        arguments = [argument for file in files or (self.path,) for argument in ("-c", file)]
+        self.programs.append(await Program.start(*arguments))
+        return self.programs[-1]
+
+
+@pytest.fixture
+async def ends(tmp_path: Path, folder: Path) -> AsyncIterator[Folder]:
+    path = tmp_path / "ends"
+    path.mkdir()
+    async with Net("tcp") as net:
+        ends = Folder(path, net)
+        yield ends
+        for program in ends.programs:
+            await program.kill()
+
+
+async def statuses() -> dict[str, Document]:
+    """Return the status of each end by its name."""
+    found = await asyncio.to_thread(all_programs)
+    assert not found.problems
+    return {document["tunnel"]: document for document in found.documents}
+
+
+async def test_both_ends_run_in_one_process_each_under_its_name(ends: Folder) -> None:
+    program = await ends.start(await ends.server(), ends.client())
+    await program.line("] behind: tunnel is up")
+    await echo(await ends.net.dial(ends.user_port), b"hello")
+    shown = await statuses()
+    assert {name: document["connected"] for name, document in shown.items()} == {"behind": True, "public": True}
+    told = {name: "\n".join(event["text"] for event in document["events"]) for name, document in shown.items()}
+    assert "tunnel is up" in told["behind"]
+    assert "server listens on" in told["public"]
+    assert "server listens on" not in told["behind"]
+    program.signal(SIGTERM)
+    assert await program.ended() == 0
+    assert all(f"] {name}: stopped" in program.text for name in ("behind", "public"))
+
+
+async def test_a_broken_file_stops_only_its_own_end(ends: Folder) -> None:
+    await ends.server()
+    client = ends.client("dial_timeout = -1")
+    program = await ends.start()
+    await program.line(f"] behind: {client}: client.dial_timeout: expected")
+    await program.line(f"] behind: {client}: not started until these mistakes are corrected")
+    await program.line("] public: tcp server listens on")
+    ends.client()
+    await program.line("] behind: tunnel is up")
+    assert program.text.count("dial_timeout") == 1
+
+
+async def test_an_end_whose_address_is_taken_leaves_the_others_alone(ends: Folder) -> None:
+    taken = ends.net.listen()
+    other = ends.write("other", f'[server]\nbind_addr = "{HOST}:{taken.port}"\n{LINES}')
+    program = await ends.start(other, await ends.server(), ends.client())
+    await program.line(f"] other: {other}: not started: can't listen on {HOST}:{taken.port}: address already in use")
+    await program.line("] behind: tunnel is up")
+    taken.close()
+    program.signal(SIGHUP)
+    await program.line("] other: tcp server listens on")
+
+
+async def test_a_reload_is_for_one_file(ends: Folder) -> None:
+    program = await ends.start(await ends.server(), ends.client())
+    await program.line("] behind: tunnel is up")
+    user = await ends.net.dial(ends.user_port)
+    await echo(user, b"before")
+    ends.client("connection_pool = 3")
+    await program.line("] behind: configuration reloaded: keys: connection_pool")
+    await echo(user, b"after")
+    assert "public: configuration reloaded" not in program.text
+
+
+async def test_a_directory_is_followed(ends: Folder) -> None:
+    await ends.server()
+    program = await ends.start()
+    await program.line("] public: tcp server listens on")
+    client = ends.client()
+    await program.line("] behind: tunnel is up")
+    client.unlink()
+    await program.line("] behind: stopped")
+    assert (await statuses()).keys() == {"public"}
+    ends.client()
+    await program.line("] behind: tunnel is up")
+
+
+async def test_the_service_manager_knows_one_service(
+    ends: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        program = await ends.start(await ends.server(), ends.client())
+        told = await said(manager, f"behind: tcp client: connected to {HOST}; public: tcp server: connected to {HOST}")
+        assert [line for line in told if not line.startswith("STATUS=")] == ["READY=1"]
+        program.signal(SIGTERM)
+        assert "STOPPING=1" in await said(manager, "STOPPING=1")
+
+
+async def said(manager: socket.socket, part: str) -> list[str]:
+    """Return what the manager hears until a line holds ``part``."""
+    lines: list[str] = []
+    async with asyncio.timeout(PATIENCE):
+        while not any(part in line for line in lines):
+            lines += (await asyncio.get_running_loop().sock_recv(manager, 4096)).decode().split("\n")
+    return lines
+
+
+async def test_no_usable_file_is_an_error(ends: Folder) -> None:
+    program = await ends.start(ends.client("mss = 1"), ends.write("other", ""))
+    assert await program.ended() == 2
+    assert "client.mss" in program.text
+    assert "other.toml: holds neither [server] nor [client]" in program.text
+
+
+class TestCheck:
+    def check(self, *files: Path) -> int:
+        with pytest.raises(SystemExit) as end:
+            run(["check", *map(str, files)])
+        assert isinstance(end.value.code, int)
+        return end.value.code
+
+    async def test_all_files_are_shown(self, ends: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+        files = [ends.client(), await ends.server()]
+        assert self.check(ends.path) == 0
+        shown = capsys.readouterr().out
+        assert all(f"{file}\n\n" in shown for file in files)
+
+    async def test_one_broken_file_is_a_failure(self, ends: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+        broken = ends.client("mss = 1")
+        assert self.check(broken, await ends.server()) == 2
+        shown = capsys.readouterr()
+        assert shown.err.startswith(f"{broken}: client.mss: ")
+        assert "server, transport tcp" in shown.out
+
+    async def test_a_port_of_two_files_names_both(self, ends: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+        first = await ends.server(f"web_port = {(page := free_port())}\n")
+        ports = f'ports = ["{ends.user_port}"]\n'
+        other = ends.write("zero", f'[server]\nbind_addr = ":{page}"\n{ports}{LINES}')
+        assert self.check(first, other) == 2
+        assert capsys.readouterr().err.splitlines() == [
+            f"{other}: server.bind_addr: port {page} is taken by web_port of {first}; change one of them",
+            f"{other}: server.ports: port {ends.user_port} is taken by server.ports of {first}; change one of them",
+        ]
+
+    def test_a_directory_without_files(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.check(tmp_path) == 2
+        assert capsys.readouterr().err == f"{tmp_path}: holds no file *.toml; add one, or name a file\n"
