@@ -150,7 +150,7 @@ async def test_one_source_pushes_out_few_answered_flows() -> None:
 
 
 async def test_silent_flows_end_and_busy_ones_stay() -> None:
-    scene = Scene(timeout=0.05)
+    scene = Scene(timeout=0.5)
     silent = [scene.flow()[0] for _ in range(5)]
     busy, _ = scene.flow()
 
