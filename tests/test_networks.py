@@ -41,3 +41,11 @@ def test_a_file_holds_a_network_on_each_line() -> None:
 def test_a_mistake_in_a_file_names_the_line(text: str, mistake: str) -> None:
     with pytest.raises(ValueError, match=mistake):
         parse_lines(text)
+
+
+def test_a_file_that_holds_something_else_is_not_quoted() -> None:
+    with pytest.raises(ValueError, match="line 2: write a network") as caught:
+        parse_lines("# users\nroot:secret:0:0\n")
+    assert "root" not in str(caught.value)
+    with pytest.raises(ValueError, match="has host bits set"):
+        parse_lines("10.0.0.1/8")

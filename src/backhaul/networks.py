@@ -1,6 +1,7 @@
 """Sets of networks, which one look-up for each length of a prefix searches, however many networks there are."""
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import Final
 
 _FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _BITS: Final = {4: 32, 6: 128}
+_REMEDY: Final = 'write a network such as "10.0.0.0/8" or "2001:db8::/32"'
+# Only such a line is quoted: whoever may check a configuration could name any file.
+_LIKE_A_NETWORK: Final = re.compile(r"[0-9A-Fa-f:./%]+").fullmatch
 _MAX_FILE: Final = 16 << 20  # bytes: half a million networks
 
 
@@ -44,7 +48,7 @@ def parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
         network = ipaddress.ip_network(text)
     except ValueError as error:
-        raise ValueError(f'write a network such as "10.0.0.0/8" or "2001:db8::/32": {error}') from None
+        raise ValueError(f"{_REMEDY}: {error}") from None
     if network.version == 6 and network.network_address.ipv4_mapped:  # noqa: PLR2004 - RFC 4291, 2.5.5.2
         raise ValueError("write the IPv4 network in its own form, such as 10.0.0.0/8")
     return network
@@ -68,5 +72,5 @@ def parse_lines(text: str) -> Networks:
             if entry:
                 found.add(entry)
         except ValueError as mistake:
-            raise ValueError(f"line {number}: {mistake}") from None
+            raise ValueError(f"line {number}: {mistake if _LIKE_A_NETWORK(entry) else _REMEDY}") from None
     return found
