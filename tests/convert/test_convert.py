@@ -1,5 +1,6 @@
 """Files of other programs, and the files that they become: ``tests/data/convert`` holds both, and what is lost."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,23 @@ SECRETS = ("password", "a-key-of", "a-secret-of", "spruce", "another-token", "24
 
 
 def converted(case: str) -> Files:
+    folder = DATA / case / "in"
     sources = [
-        Source(path.read_text().strip(), "" if path.name == "command" else path.name)
-        for path in sorted((DATA / case / "in").iterdir())
+        Source(path.read_text().strip(), "" if path.name == "command" else str(path.relative_to(folder)))
+        for path in sorted(folder.iterdir())
     ]
-    return convert(sources, NEW)
+    return convert(sources, Tokens())
+
+
+class Tokens:
+    """Makes tokens that differ."""
+
+    def __init__(self) -> None:
+        self._made = 0
+
+    def __call__(self) -> str:
+        self._made += 1
+        return NEW + f"-{self._made}" * (self._made > 1)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -88,7 +101,7 @@ def test_what_is_lost_names_no_secret(case: str) -> None:
 )
 def test_a_file_without_meaning_is_refused_with_the_remedy(text: str, name: str, words: str) -> None:
     with pytest.raises(ConvertError) as caught:
-        convert([Source(text, name)], NEW)
+        convert([Source(text, name)], Tokens())
     line = str(caught.value)
     assert line.startswith(words) or words in line
     assert "a-secret-of" not in line
@@ -98,14 +111,28 @@ def test_a_file_without_meaning_is_refused_with_the_remedy(text: str, name: str,
 def test_two_tunnels_are_not_mixed() -> None:
     files = {"frpc.toml": "serverAddr='a'\nauth.token='one'", "frps.toml": "bindPort=1\nauth.token='two'"}
     sources = [Source(text, name) for name, text in files.items()]
-    with pytest.raises(ConvertError, match="different tokens; convert the two files of one tunnel"):
-        convert(sources, NEW)
+    with pytest.raises(ConvertError, match="different tokens; convert the files of one tunnel"):
+        convert(sources, Tokens())
+
+
+def test_there_is_one_server() -> None:
+    with pytest.raises(ConvertError, match="several files of a server"):
+        convert([Source("bindPort=1", "frps.toml"), Source("bindPort=2", "frps.toml")], Tokens())
+
+
+def test_clients_have_names_that_differ_and_suit_a_table() -> None:
+    users = ["berlin", "berlin", "a.b]\n", ""]
+    sources = [Source(f"serverAddr='a'\nuser={json.dumps(user)}", f"x/{user[:1]}.toml") for user in users]
+    assert list(convert(sources, Tokens()).texts) == [
+        "server.toml",
+        *(f"client-{name}.toml" for name in ("berlin", "client2", "client3", "client4")),
+    ]
 
 
 @given(st.text(alphabet="ssh -Ro:[]/@1a'\"\n\0=", max_size=40))
 def test_no_command_line_makes_a_traceback(rest: str) -> None:
     try:
-        assert convert([Source(f"ssh -R {rest}")], NEW)
+        assert convert([Source(f"ssh -R {rest}")], Tokens())
     except ConvertError:
         return
 

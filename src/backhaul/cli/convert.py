@@ -13,8 +13,8 @@ from backhaul.system.files import make_folder, put
 from backhaul.system.token import make_token
 
 _FOR: Final = {
-    "server.toml": "for the machine with the public address",
-    "client.toml": "for the machine behind the firewall",
+    "server": "for the machine with the public address",
+    "client": "for the machine behind the firewall",
 }
 _OK, _MISTAKES = 0, 2
 
@@ -22,7 +22,7 @@ _OK, _MISTAKES = 0, 2
 def run(names: Sequence[str], folder: Path) -> int:
     """Convert files, or a command line of ssh, into ``folder``; return the exit code."""
     try:
-        files = convert([_source(name) for name in names], make_token())
+        files = convert([_source(name) for name in names], make_token)
         _write(files, folder)
     except BackhaulError as error:
         print(f"backhaul convert: {error}", file=sys.stderr)
@@ -60,7 +60,7 @@ def _write(files: Files, folder: Path) -> None:
 
 def _report(files: Files, folder: Path) -> Iterator[str]:
     for name in files.texts:
-        yield f"{folder / name} is written, {_FOR[name]}"
+        yield f"{folder / name} is written, {_FOR[name.partition('-')[0].partition('.')[0]]}"
     if files.gaps:
         yield "\nwithout a counterpart, or different"
         yield from (f"  {gap}" for gap in files.gaps)

@@ -1,7 +1,6 @@
 """The settings that were found in a file of another program, in the words of this one."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from backhaul.errors import BackhaulError
@@ -46,12 +45,18 @@ class Service:
     proxy_protocol: str = ""
     rate: int = 0
     """Bits a second, each way; 0: no limit."""
+    client: str = ""
+    """The client that serves it, where there are several."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Draft:
     """The settings of a file: those of both ends, and those of each."""
 
+    name: str = ""
+    """A name for the client, where there are several."""
+    tokens: list[str] = field(default_factory=list)
+    """The first one is that of the whole file."""
     both: Settings = field(default_factory=dict)
     server: Settings = field(default_factory=dict)
     client: Settings = field(default_factory=dict)
@@ -75,30 +80,3 @@ def target(host: str, port: object) -> str:
 def listener(host: str, port: object) -> str:
     """Return the listening side of an entry of ``ports``."""
     return str(port) if host.strip("[]") in EVERYWHERE else address(host, port)
-
-
-def merge(drafts: Iterable[Draft]) -> Draft:
-    """Join the files of both ends: a server's file knows its own keys best, a client's those of the tunnel."""
-    whole = Draft()
-    for one in sorted(drafts, key=lambda draft: bool(draft.client), reverse=True):  # clients first
-        _check_tokens(whole.both, one.both)
-        whole.both = one.both | whole.both
-        whole.client = one.client | whole.client
-        whole.server = whole.server | one.server
-        whole.users_host = whole.users_host or one.users_host
-        whole.gaps += one.gaps
-        for name, service in one.services.items():
-            whole.services[name] = _joined(whole.services.get(name), service)
-    return whole
-
-
-def _check_tokens(one: Settings, other: Settings) -> None:
-    if len({settings["token"] for settings in (one, other) if "token" in settings}) > 1:
-        raise ConvertError("the files have different tokens; convert the two files of one tunnel")
-
-
-def _joined(one: Service | None, other: Service) -> Service:
-    if one is None:
-        return other
-    listen, aim = one.listen or other.listen, one.target or other.target
-    return replace(one, listen=listen, target=aim, datagrams=one.datagrams or other.datagrams)

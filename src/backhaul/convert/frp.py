@@ -23,7 +23,7 @@ _TRANSPORTS: Final = {
 
 def client(table: Table) -> Draft:
     """Convert a client's file, which lists the ports of the server as well."""
-    draft = Draft()
+    draft = Draft(name=table.look("user"))
     port = table.number("serverPort", _PORT)
     draft.client["remote_addr"] = address(table.text("serverAddr", "0.0.0.0"), port)
     draft.server["bind_addr"] = f"0.0.0.0:{port}"
@@ -76,17 +76,18 @@ def _tunnel(table: Table, draft: Draft) -> Settings:
     if (protocol, mux) not in _TRANSPORTS:
         transport = _TRANSPORTS["tcp", True]
         draft.gaps.append(Gap(table.key("transport.protocol"), f"no such transport here, so it is {transport}"))
-        return {"transport": transport} | _token(table)
-    return {"transport": _TRANSPORTS[protocol, mux]} | _token(table)
+        return {"transport": transport} | _token(table, draft)
+    return {"transport": _TRANSPORTS[protocol, mux]} | _token(table, draft)
 
 
-def _token(table: Table) -> Settings:
+def _token(table: Table, draft: Draft) -> Settings:
     if table.text("auth.method", "token") != "token":
         return {}
     token, file = table.text("auth.token"), ""
     if table.text("auth.tokenSource.type", "file") == "file":
         file = table.text("auth.tokenSource.file.path")
-    return {"token": token} if token else {"token_file": file} if file else {}
+    draft.tokens += [token] if token else []
+    return {"token_file": file} if file and not token else {}
 
 
 def _common(table: Table) -> Settings:

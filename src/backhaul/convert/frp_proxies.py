@@ -28,7 +28,7 @@ def service(proxy: Table, draft: Draft) -> None:
         draft.gaps.append(Gap(proxy.key("plugin"), *FRP["plugin"]))
         return
     else:
-        draft.services[f"{len(draft.services)}"] = Service(
+        draft.services[f"{proxy.key('')} {len(draft.services)}"] = Service(
             name=proxy.title,
             listen=listen,
             target=aim,

@@ -12,7 +12,7 @@ from .table import Table
 def server(table: Table) -> Draft:
     """Convert the table ``[server]``."""
     draft = Draft(server={"bind_addr": table.text("bind_addr")})
-    draft.both |= _tunnel(table)
+    draft.both |= _tunnel(table, draft)
     if interval := table.number("heartbeat_interval"):
         draft.server["heartbeat"] = interval
     _services(table, draft, _listening)
@@ -23,7 +23,7 @@ def server(table: Table) -> Draft:
 def client(table: Table) -> Draft:
     """Convert the table ``[client]``."""
     draft = Draft(client={"remote_addr": table.text("remote_addr")})
-    draft.both |= _tunnel(table)
+    draft.both |= _tunnel(table, draft)
     if interval := table.number("retry_interval"):
         draft.client["retry_interval"] = interval
     gap = Gap(table.key("transport.tcp.proxy"), *RATHOLE["transport.tcp.proxy"])
@@ -33,7 +33,7 @@ def client(table: Table) -> Draft:
     return draft
 
 
-def _tunnel(table: Table) -> Settings:
+def _tunnel(table: Table, draft: Draft) -> Settings:
     kind = table.text("transport.type", "tcp")
     tls = table.flag("transport.websocket.tls", default=False)
     settings: Settings = {"transport": "wss" if tls else "ws"} if kind == "websocket" else {"transport": "tcp"}
@@ -45,16 +45,16 @@ def _tunnel(table: Table) -> Settings:
         settings["nodelay"] = True
     if period := table.number("transport.tcp.keepalive_secs"):
         settings["keepalive_period"] = period
-    if token := table.text("default_token"):
-        settings["token"] = token
+    draft.tokens += filter(None, [table.text("default_token")])
     return settings
 
 
 def _services(table: Table, draft: Draft, complete: Callable[[Service, Table], Service]) -> None:
     for title, service in table.named_tables("services").items():
         token = service.text("token")
-        if token and token != draft.both.setdefault("token", token):
-            draft.gaps.append(Gap(service.key("token"), *RATHOLE["token"]))
+        if token and token not in draft.tokens:
+            draft.gaps += [Gap(service.key("token"), *RATHOLE["token"])] if draft.client and draft.tokens else []
+            draft.tokens.append(token)
         datagrams = service.text("type", "tcp") == "udp"
         whole = Service(name=title, key=service.key(""), datagrams=datagrams)
         draft.services[title] = complete(whole, service)

@@ -1,14 +1,15 @@
 """The kind of a file of another program, by what it holds."""
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from . import frp, frp_ini, rathole, ssh
-from .draft import ConvertError, Draft, merge
+from .draft import ConvertError, Draft
 from .render import Files, files
 from .table import Table
+from .tunnel import tunnel
 
 _OF_A_CLIENT: Final = frozenset({"serverAddr", "serverPort", "proxies", "visitors", "start", "includes"})
 _OF_A_SERVER: Final = frozenset(
@@ -24,12 +25,12 @@ class Source:
     name: str = ""
 
 
-def convert(sources: Iterable[Source], new_token: str) -> Files:
+def convert(sources: Iterable[Source], new_token: Callable[[], str]) -> Files:
     """Return the files of both ends, as far as the sources describe them.
 
-    ``new_token`` serves where the sources have none. Raises ConvertError.
+    ``new_token`` makes one where the sources have none. Raises ConvertError.
     """
-    return files(merge(draft for source in sources for draft in _drafts(source)), new_token)
+    return files(tunnel([draft for source in sources for draft in _drafts(source)], new_token))
 
 
 def _drafts(source: Source) -> list[Draft]:
@@ -38,13 +39,19 @@ def _drafts(source: Source) -> list[Draft]:
     document = _document(source)
     ends = {name: end for name in ("client", "server") if isinstance(end := document.get(name), dict)}
     if ends:
-        return [_of_rathole(name, end, source.name) for name, end in ends.items()]
+        return [_named(_of_rathole(name, end, source.name), source) for name, end in ends.items()]
     table = Table(document, source.name)
     if document.keys() & _OF_A_CLIENT:
-        return [frp.client(table)]
+        return [_named(frp.client(table), source)]
     if document.keys() & _OF_A_SERVER or "frps" in source.name:
         return [frp.server(table)]
     raise ConvertError(f"{source.name}: no file of frp or rathole; name frpc.toml, frps.toml, or that of rathole")
+
+
+def _named(draft: Draft, source: Source) -> Draft:
+    """Name a draft after its file if it has no name yet."""
+    draft.name = draft.name or source.name.rpartition("/")[2].partition(".")[0]
+    return draft
 
 
 def _document(source: Source) -> dict[str, object]:

@@ -8,7 +8,8 @@ from backhaul.config.messages import few, show
 from backhaul.wire.targets import names_path
 from backhaul.wire.transports import TRANSPORTS
 
-from .draft import Draft, Gap, Service, Settings, listener
+from .draft import Gap, Service, Settings, listener
+from .tunnel import Tunnel
 
 _HEADER: Final = "# Written by `backhaul convert`. Every key: docs/configuration.md\n"
 _PAIR: Final = {"tls_cert": "server.crt", "tls_key": "server.key"}
@@ -24,79 +25,90 @@ class Files:
     gaps: tuple[Gap, ...]
 
 
-def files(draft: Draft, new_token: str) -> Files:
-    """Return the text of each end that the draft describes."""
-    if not draft.both.keys() & {"token", "token_file"}:
-        draft.both["token"] = new_token
-        draft.gaps.append(Gap("token", "none was found, so a new one was made", "both ends need the same"))
-    draft.both["security"] = "required"
-    if draft.server and not (draft.client or draft.services):
-        draft.gaps.append(Gap("ports", "the client's file names them", "convert both files together"))
-    services = _sound(draft)
-    _udp(services, draft)
-    _proxy_protocol(services, draft)
-    _unix_targets(services, draft)
-    _certificate(draft)
-    texts = {}
-    if draft.server:
-        entries = _ports(services, draft.users_host)
-        texts["server.toml"] = _HEADER + _table("server", draft.both | draft.server, entries) + _rates(services, draft)
-    if draft.client:
-        texts["client.toml"] = _HEADER + _table("client", draft.both | draft.client, ())
-    return Files(texts, tuple(dict.fromkeys(draft.gaps)))
+def files(tunnel: Tunnel) -> Files:
+    """Return the text of each end that the tunnel describes."""
+    tunnel.both["security"] = "required"
+    if tunnel.server and not (tunnel.clients or tunnel.services):
+        tunnel.gaps.append(Gap("ports", "the client's file names them", "convert both files together"))
+    services = _sound(tunnel)
+    _udp(services, tunnel)
+    _proxy_protocol(services, tunnel)
+    _unix_targets(services, tunnel)
+    _certificate(tunnel)
+    texts = {"server.toml": _server(tunnel, services)} if tunnel.server else {}
+    for name, settings in tunnel.clients.items():
+        token = _token(tunnel, name)
+        file = f"client-{name}.toml" if name else "client.toml"
+        texts[file] = _HEADER + _table("client", tunnel.both | token | settings, ())
+    return Files(texts, tuple(dict.fromkeys(tunnel.gaps)))
 
 
-def _sound(draft: Draft) -> list[Service]:
+def _server(tunnel: Tunnel, services: Sequence[Service]) -> str:
+    own = [service for service in services if not service.client]
+    text = _table("server", tunnel.both | _token(tunnel, "") | tunnel.server, _ports(own, tunnel.users_host))
+    for name in filter(None, tunnel.clients):
+        entries = _ports([service for service in services if service.client == name], tunnel.users_host)
+        text += "\n" + _table(f"server.clients.{name}", _token(tunnel, name), entries)
+    return _HEADER + text + _rates(services, tunnel)
+
+
+def _token(tunnel: Tunnel, name: str) -> Settings:
+    return {"token": tunnel.tokens[name]} if name in tunnel.tokens else {}
+
+
+def _sound(tunnel: Tunnel) -> list[Service]:
     """Return the services that make an entry of ``ports``; TCP and UDP of one port are one entry."""
     sound: dict[str, Service] = {}
-    for service in draft.services.values():
+    for service in tunnel.services:
         earlier = sound.get(service.listen)
         if not service.target:
-            draft.gaps.append(Gap(service.key, "its target is in the client's file", "convert both files together"))
+            tunnel.gaps.append(Gap(service.key, "its target is in the client's file", "convert both files together"))
         elif not service.listen:
-            draft.gaps.append(Gap(service.key, "its port is in the server's file", "convert both files together"))
+            tunnel.gaps.append(Gap(service.key, "its port is in the server's file", "convert both files together"))
         elif earlier and earlier.target != service.target:
-            draft.gaps.append(Gap(service.key, f"{service.listen} leads to {earlier.target}", "choose another port"))
+            tunnel.gaps.append(Gap(service.key, f"{service.listen} leads to {earlier.target}", "choose another port"))
         else:
             datagrams = service.datagrams or bool(earlier and earlier.datagrams)
             sound[service.listen] = replace(service, datagrams=datagrams)
     return list(sound.values())
 
 
-def _udp(services: Sequence[Service], draft: Draft) -> None:
+def _udp(services: Sequence[Service], tunnel: Tunnel) -> None:
     names = dict.fromkeys(service.name for service in services if service.datagrams)
     if names:
-        draft.server["accept_udp"] = True
+        tunnel.server["accept_udp"] = True
         reason = f"every port opens for TCP and UDP, and only {few(list(names))} serves UDP"
-        draft.gaps.append(Gap("accept_udp", reason, "let the firewall close what is not wanted"))
+        tunnel.gaps.append(Gap("accept_udp", reason, "let the firewall close what is not wanted"))
 
 
-def _proxy_protocol(services: Iterable[Service], draft: Draft) -> None:
+def _proxy_protocol(services: Iterable[Service], tunnel: Tunnel) -> None:
     versions = {service.proxy_protocol for service in services if not service.datagrams}
     if len(versions) == 1 and (version := versions.pop()):
-        draft.server["proxy_protocol"] = version
+        tunnel.server["proxy_protocol"] = version
     elif len(versions) > 1:
         names = [service.name for service in services if service.proxy_protocol]
         remedy = "set it where all targets expect the header"
-        draft.gaps.append(Gap("proxy_protocol", f"holds for all ports, not only {few(names)}", remedy))
+        tunnel.gaps.append(Gap("proxy_protocol", f"holds for all ports, not only {few(names)}", remedy))
 
 
-def _unix_targets(services: Iterable[Service], draft: Draft) -> None:
-    if paths := sorted({service.target for service in services if names_path(service.target)}):
-        draft.client["allow_targets"] = ["*", *paths]
+def _unix_targets(services: Iterable[Service], tunnel: Tunnel) -> None:
+    for name, settings in tunnel.clients.items():
+        own = {service.target for service in services if service.client == name}
+        if paths := sorted(filter(names_path, own)):
+            settings["allow_targets"] = ["*", *paths]
 
 
-def _certificate(draft: Draft) -> None:
+def _certificate(tunnel: Tunnel) -> None:
     """Add the files that TLS needs, or remove those that nothing needs."""
-    found = {key: draft.server.pop(key) for key in _PAIR if key in draft.server}
-    if not TRANSPORTS[str(draft.both["transport"])].tls:
+    found = {key: tunnel.server.pop(key) for key in _PAIR if key in tunnel.server}
+    if not TRANSPORTS[str(tunnel.both["transport"])].tls:
         if found:
-            draft.gaps.append(Gap("tls_cert", "the token proves the server too, without a certificate"))
-    elif draft.server:
-        draft.server |= _PAIR | found
+            tunnel.gaps.append(Gap("tls_cert", "the token proves the server too, without a certificate"))
+    elif tunnel.server:
+        tunnel.server |= _PAIR | found
         if not found:
             remedy = "`backhaul cert --name HOST` makes both files where the server runs"
-            draft.gaps.append(Gap("tls_cert", f"transport {draft.both['transport']} needs a certificate", remedy))
+            tunnel.gaps.append(Gap("tls_cert", f"transport {tunnel.both['transport']} needs a certificate", remedy))
 
 
 def _table(name: str, settings: Settings, entries: Iterable[str]) -> str:
@@ -118,11 +130,11 @@ def _ports(services: Sequence[Service], host: str) -> Iterator[str]:
     yield "]"
 
 
-def _rates(services: Iterable[Service], draft: Draft) -> str:
+def _rates(services: Iterable[Service], tunnel: Tunnel) -> str:
     lines = []
     for service in services:
         if service.rate and service.listen.isdigit():
             lines.append(f"\n[server.limits.{service.listen}]\nrate = {service.rate}\n")
         elif service.rate:
-            draft.gaps.append(Gap(service.key, "a rate holds for a single port", "set it in [server.limits.PORT]"))
+            tunnel.gaps.append(Gap(service.key, "a rate holds for a single port", "set it in [server.limits.PORT]"))
     return "".join(lines)

@@ -27,6 +27,10 @@ class Table:
         """Return the file, and the name of a setting in it."""
         return f"{self._file}: {self._within}{name}".rstrip(".")
 
+    def look(self, name: str) -> str:
+        """Return a text without taking it, an empty one if it is missing."""
+        return str(self._values.get(name, ""))
+
     def text(self, name: str, default: str = "") -> str:
         """Take a text; raise ConvertError for any other value."""
         return self._take(name, default)
