@@ -24,7 +24,7 @@ from .messages import (
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
 
-_SMALL: Final = 4096
+_SMALL: Final = 1 << 14  # bytes; any valid request is smaller
 _FILE: Final = 1 << 18  # bytes of a configuration, which has thousands of ports then
 
 
