@@ -5,12 +5,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from backhaul.api.messages import Checked, Drained, Loaded
+from backhaul.api.messages import Checked, Configuration, Drained, Loaded, Setting
 from backhaul.config import ConfigError, load_usable
 from backhaul.config.diff import diff
+from backhaul.config.effective import settings
 from backhaul.config.loader import parse_usable
 from backhaul.config.schema import Config
 from backhaul.monitor.events import EventLog
+from backhaul.monitor.samples import HistoryStatus
 from backhaul.monitor.status import Read, Status
 from backhaul.monitor.traffic import TrafficBoard, TrafficStatus
 
@@ -52,6 +54,15 @@ class Administration:
     def traffic(self) -> TrafficStatus:
         """Return the throughput of the last minutes; raise NotSampledError without a page."""
         return self._board.read()
+
+    async def history(self, series: str) -> HistoryStatus:
+        """Return the last day of a series; raise NotSampledError without a page."""
+        return await self._board.history(series)
+
+    def configuration(self) -> Configuration:
+        """Return the configuration in effect."""
+        found = tuple(Setting(*one) for one in settings(self._config()))
+        return Configuration(str(self._file.absolute()), found)
 
     async def reload(self) -> Loaded:
         """Read the configuration file again; raise BackhaulError while the program stops."""

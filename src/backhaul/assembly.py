@@ -129,6 +129,11 @@ def patient(config: ServerConfig | ClientConfig, patience: Patience) -> Patience
     return replace(patience, half_close=config.half_close_timeout)
 
 
+def state_file(config: Path, kind: str) -> Path:
+    """Return a file for what must survive a restart of the program with this configuration."""
+    return state_directory() / f"{socket_name(config).removesuffix('.sock')}.{kind}"
+
+
 def quota_file(config: Path) -> Store:
     """Return the file for the bytes that users of this configuration have moved."""
-    return SharedFile(state_directory() / f"{socket_name(config).removesuffix('.sock')}.quotas", MAX_FILE)
+    return SharedFile(state_file(config, "quotas"), MAX_FILE)

@@ -34,7 +34,7 @@ from backhaul.system.status_socket import serving, socket_path, take_turn
 
 from .access import Access
 from .administration import Administration
-from .assembly import gate_limits, quota_file
+from .assembly import gate_limits, quota_file, state_file
 from .client import Client
 from .config import Address, ClientConfig, ConfigError, ServerConfig, load
 from .errors import BackhaulError
@@ -151,6 +151,7 @@ class Process:
             sniffer=config.sniffer,
             sniffer_log=config.sniffer_log,
             certificate=_certificate(config),
+            history=str(state_file(self._file, "history")),
             open_page=functools.partial(self._listeners.page, page.host, page.port),
         )
         desk = make_desk(self._operator, PageGuard(login=settings.protected))

@@ -17,6 +17,7 @@ from backhaul.api.messages import Choice, Loaded
 from backhaul.api.operations import OPERATIONS, Operation
 from backhaul.api.service import make_desk
 from backhaul.monitor.http_messages import Request, Response
+from backhaul.monitor.samples import HistoryStatus, Sample
 from backhaul.state import Selection
 
 
@@ -44,6 +45,32 @@ async def test_the_traffic_is_that_of_the_page(operator: SampleOperator, tmp_pat
         assert (missing.status, "set web_port" in json.loads(missing.body)["error"]) == (409, True)
         async with page_door(operator) as page:
             assert (await way.get("/api/traffic")).keys() == (await page.get("/api/traffic")).keys()
+
+
+async def test_the_history(way: Way, operator: SampleOperator) -> None:
+    async def history(series: str) -> HistoryStatus:
+        return HistoryStatus(60.0, ["*:443"], [Sample(1, 2, 3, 4, 5, 6, 7)] if series == "*:443" else [])
+
+    with operator.board.fed(lambda: pytest.fail("not asked for"), history):
+        assert await way.get("/api/history?series=*%3A443") == {
+            "now": 60.0,
+            "series": ["*:443"],
+            "samples": [[1, 2, 3, 4, 5, 6, 7]],
+        }
+        assert (await way.get("/api/history"))["samples"] == []
+    assert (await way.ask("GET", "/api/history")).status == 409
+
+
+async def test_the_configuration_in_effect(way: Way, operator: SampleOperator) -> None:
+    document = await way.get("/api/configuration")
+    assert document["file"] == operator.configuration().file
+    assert document["settings"] == [{"name": "nodelay", "value": "true", "unit": "", "default": False}]
+
+
+async def test_the_configuration_needs_a_login(operator: SampleOperator) -> None:
+    async with page_door(operator, login=False) as page:
+        refused = await page.ask("GET", "/api/configuration")
+        assert (refused.status, "web_password" in json.loads(refused.body)["error"]) == (403, True)
 
 
 @pytest.mark.parametrize("count", [0, 1, 1300])

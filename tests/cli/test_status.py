@@ -332,13 +332,13 @@ def test_text_from_outside_cannot_control_the_terminal() -> None:
 
 def test_limits_are_shown_with_their_use() -> None:
     limits = (
-        LimitStatus("limits", "bytes_per_month", "bytes", 2**41, 2**40),
+        LimitStatus("limits", "bytes_per_month", "bytes", 2 * 10**12, 10**12 + 1),
         LimitStatus("limits.443", "max_users", "users", 9, 3),
         LimitStatus("limits.443", "rate", "bit/s", 2_500_000, None),
     )
     lines = render("server", sample(limits=limits), STARTED).splitlines()
     assert [line.split(maxsplit=3) for line in lines if line.startswith("  limits")] == [
-        ["limits.bytes_per_month", "2.00", "TiB", "1.00 TiB (50 %)"],
+        ["limits.bytes_per_month", "2", "TB", "1 TB (50 %)"],
         ["limits.443.max_users", "9", "users", "3 users (33 %)"],
         ["limits.443.rate", "2.5", "Mbit/s"],
     ]

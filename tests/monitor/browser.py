@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import logging
 import shutil
 import threading
 import time
@@ -17,9 +18,11 @@ from tests.support.operator import SampleOperator, Users
 
 from backhaul.api.guards import PageGuard
 from backhaul.api.service import make_desk
+from backhaul.monitor.events import EventLog
 from backhaul.monitor.http import HttpServer
 from backhaul.monitor.machine import measure
 from backhaul.monitor.sampler import Sampler
+from backhaul.monitor.samples import HistoryStatus, Sample
 from backhaul.monitor.site import HEADERS, Site, Sources
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing (dependency group dev)")
@@ -50,6 +53,9 @@ class Host:
         """``login`` is the user name and the password."""
         self.users = users or Users([])
         self._login = login
+        self._events = EventLog()
+        self.samples: dict[str, list[Sample]] = {}
+        """The history, by series."""
         self.tunnel = Tunnel(port(443, received=1000, sent=2000, target=HOSTILE), port(80))
         self._ready: threading.Event = threading.Event()
         self._loop = uvloop.new_event_loop()  # that of the program; asyncio's own may forget a connection at the end
@@ -81,12 +87,19 @@ class Host:
         self._clock += 1
         self.sampler.tick()
 
+    def say(self, level: int, text: str) -> None:
+        """Let the program log a line."""
+        self._events.handle(logging.LogRecord("backhaul", level, "", 0, text, None, None))
+
+    async def _history(self, series: str) -> HistoryStatus:
+        return HistoryStatus(time.time(), [*self.samples], self.samples.get(series, []))
+
     async def _serve(self) -> None:
         settings = dataclasses.replace(SETTINGS, sniffer=True, web_user=self._login, web_password=self._login)
         sources = Sources(self.tunnel.read, lambda: {443: 5 << 30}, self.sampler)
-        operator = SampleOperator(self.users, self.tunnel)
+        operator = SampleOperator(self.users, self.tunnel, self._events)
         site = Site(settings, sources, make_desk(operator, PageGuard(login=bool(self._login))))
-        with operator.board.fed(site.traffic):
+        with operator.board.fed(site.traffic, self._history):
             await self._run(site)
 
     async def _run(self, site: Site) -> None:

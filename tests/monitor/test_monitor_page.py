@@ -1,5 +1,6 @@
 """The page in a real browser, without a window."""
 
+import logging
 import time
 from collections.abc import Iterator
 
@@ -8,7 +9,8 @@ from msgspec.structs import replace
 from tests.monitor.browser import HOSTILE, Browser, Host, needs_browser, webdriver
 from tests.monitor.sample import port, server_status
 
-from backhaul.monitor.status import Event
+from backhaul.monitor.samples import Sample
+from backhaul.monitor.status import ClientStatus, LimitStatus
 
 pytestmark = needs_browser
 
@@ -37,7 +39,8 @@ def test_state_ports_events_and_load_are_shown(browser: Browser, host: Host) -> 
     )
     row = browser.text("#ports tr")
     assert all(part in row for part in ("443", "to web.example:8443", "5.00 GiB", "1.00 MiB"))
-    assert "client connected" in browser.text("#events")
+    host.say(logging.INFO, "client connected")
+    browser.wait(lambda: "client connected" in browser.text("#events"))
     assert "Processor" in browser.text("#meters")
     assert browser.driver.title == "Up · Backhaul server"
 
@@ -101,13 +104,13 @@ def test_the_clients_page_shows_targets(browser: Browser, host: Host) -> None:
 
 
 def test_texts_of_peers_are_not_interpreted(browser: Browser, host: Host) -> None:
-    events = (Event(1, time.time(), "warning", HOSTILE), Event(2, time.time(), f'x" {HOSTILE}', "level"))
-    host.tunnel.say(events=events, peer=HOSTILE, version=HOSTILE, transport=HOSTILE)
+    host.say(logging.WARNING, HOSTILE)
+    host.tunnel.say(peer=HOSTILE, version=HOSTILE, transport=HOSTILE)
     browser.look(host)
     host.second(received=1, sent=8_000_000)
     browser.wait(lambda: browser.text("#rate-down") == "64.0 Mbit/s")
     assert HOSTILE in browser.text("#ports")
-    assert HOSTILE in browser.text("#events")
+    browser.wait(lambda: HOSTILE in browser.text("#events"))
     assert HOSTILE in browser.text("#state")
     assert browser.script("return document.querySelectorAll('main img, body script').length") == 0
     assert browser.driver.title == "Up · Backhaul server"
@@ -127,12 +130,11 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_both_colour_schemes_have_enough_contrast(browser: Browser, host: Host, scheme: str) -> None:
-    now = time.time()
-    host.tunnel.say(
-        events=tuple(Event(1, now, level, "text") for level in ("info", "warning", "error")),
-        ports=(replace(port(443), dropped=3),),
-    )
+    for level in (logging.INFO, logging.WARNING, logging.ERROR):
+        host.say(level, "text")
+    host.tunnel.say(ports=(replace(port(443), dropped=3),))
     browser.look(host, scheme=scheme)
+    browser.wait(lambda: browser.text("#events").count("text") == 3)
     ground, card = browser.style("body", "background-color"), browser.style(".card", "background-color")
     assert (luminance(ground) < 0.1) == (scheme == "dark")
     on_card = ("#state", "dt", "dd", "#ports small", "#ports .trouble", "#events time", ".warning b", ".error b", "i")
@@ -153,9 +155,16 @@ def test_the_page_fits_its_width(browser: Browser, host: Host, width: int) -> No
     host.tunnel.say(
         peer=f"[2001:db8:1111:2222:3333:4444:5555:6666]:{width}",
         ports=tuple(port(60000 + n, sent=10**15, received=10**15, target=f"{long_name}:{n}") for n in range(15)),
-        events=(Event(1, time.time(), "error", long_name * 3),),
+        limits=(LimitStatus("limits.60001", "bytes_per_month_per_source", "bytes", 10**15, 10**14),),
+        clients=(ClientStatus(long_name, False, "", long_name, None, 0, 5, 0),),
     )
+    host.say(logging.ERROR, long_name * 3)
+    host.samples[""] = [
+        Sample(int(time.time() // 60) - minute, 10**6, 10**6, 9, 9, 10**9, 10**12) for minute in range(99)
+    ]
     browser.look(host, width=width)
+    browser.script("document.querySelector('#configuration-card').open = true")
+    browser.wait(lambda: long_name in browser.text("#events"))
     browser.wait(lambda: "bit/s" in browser.text("#ports tr"))
     room = browser.script("return document.documentElement.clientWidth")
     assert width - 20 < room <= width  # a scroll bar for the height is fine
@@ -165,13 +174,15 @@ def test_the_page_fits_its_width(browser: Browser, host: Host, width: int) -> No
 
 def test_the_keyboard_reaches_everything(browser: Browser, host: Host) -> None:
     host.tunnel.say(ports=tuple(port(10000 + n, sent=n) for n in range(30)))
+    host.say(logging.INFO, "begun")
     browser.look(host)
     for sent in (0, 1_000_000, 2_000_000):
         host.second(received=0, sent=sent)
     browser.wait(lambda: browser.text("#rate-down") == "16.0 Mbit/s")
     keys = webdriver.Keys
     reached = []
-    for _ in range(7):
+    browser.wait(lambda: browser.text("#events"))
+    for _ in range(11):
         browser.press(keys.TAB)
         reached.append(browser.script("return document.activeElement.id"))
         assert browser.script("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
@@ -181,7 +192,19 @@ def test_the_keyboard_reaches_everything(browser: Browser, host: Host) -> None:
             browser.press(keys.ESCAPE)
             assert browser.text("#readout") == ""
     tools = ["connections-search", "connections-port", "connections-state"]
-    assert reached == ["plot", "filter", "ports-more", *tools, "events"]
+    assert reached == ["plot", "day", "filter", "", "ports-more", *tools, "events-level", "events-search", "events"]
+
+
+def test_arrow_keys_lead_from_port_to_port(browser: Browser, host: Host) -> None:
+    host.tunnel.say(ports=tuple(port(n) for n in (1, 2, 3)))
+    browser.look(host)
+    browser.script("document.querySelector('#ports button').focus()")
+    browser.press(webdriver.Keys.END + webdriver.Keys.ARROW_UP)
+    assert browser.script("return document.activeElement.textContent") == "2"
+    host.second(received=0, sent=1 << 20)
+    browser.wait(lambda: "1.00 MiB" in browser.text("#ports"))
+    assert browser.script("return document.activeElement.textContent") == "2"
+    assert browser.script("return document.querySelectorAll('#ports button[tabindex=\"0\"]').length") == 1
 
 
 def test_the_pointer_shows_values_of_the_graph(browser: Browser, host: Host) -> None:
@@ -230,3 +253,99 @@ def test_a_lost_server_is_shown_and_found_again(browser: Browser, host: Host) ->
     host.stop()
     browser.wait(lambda: "No answer from Backhaul since" in browser.text("#stale"))
     assert browser.driver.title == "No answer · Backhaul"
+
+
+def minutes(*users: int) -> list[Sample]:
+    """Return the samples of the last minutes, at intervals of five; each user is new and moves 3000 bytes."""
+    now = int(time.time() // 60)
+    return [Sample(now - 5 * ago, number, number, 1, 0, 0, 3000 * number) for ago, number in enumerate(reversed(users))]
+
+
+def test_a_day_is_shown_and_read_by_keys(browser: Browser, host: Host) -> None:
+    host.samples[""] = minutes(7, 40)
+    browser.look(host)
+    browser.wait(lambda: "40 users" in browser.script("return document.querySelector('#day').ariaValueText"))
+    assert "40 new, 1 refused, 16.0 kbit/s to, 0 bit/s from users" in browser.script(
+        "return document.querySelector('#day').ariaValueText"
+    )
+    browser.script("document.querySelector('#day').focus()")
+    browser.press(webdriver.Keys.ARROW_LEFT)
+    assert "7 users" in browser.text("#day-readout")
+    browser.press(webdriver.Keys.ARROW_LEFT)
+    assert "no numbers" in browser.text("#day-readout")
+    assert browser.text("#day").count("scale") == 3
+
+
+def test_a_port_is_shown_alone(browser: Browser, host: Host) -> None:
+    host.tunnel.say(
+        ports=(port(443), port(80)),
+        limits=tuple(LimitStatus(f"limits.{n}", "max_users", "users", 9, 3) for n in (443, 80)),
+    )
+    host.samples = {"": minutes(9), "0.0.0.0:80": minutes(2)}
+    browser.look(host)
+    browser.driver.find_elements("css selector", "#ports button")[1].click()
+    assert browser.text("#view").split("\n") == ["Only port 80 is shown below.", "Show all"]
+    assert browser.script("return document.querySelectorAll('#ports tr').length") == 1
+    assert browser.text("#limits").split("\n")[1] == "port 80"
+    browser.wait(lambda: "2 users" in browser.script("return document.querySelector('#day').ariaValueText"))
+    browser.driver.find_element("id", "view-all").click()
+    assert browser.script("return document.querySelectorAll('#ports tr').length") == 2
+    assert not browser.driver.find_element("id", "view").is_displayed()
+
+
+def test_clients_are_listed_and_one_is_shown_alone(browser: Browser, host: Host) -> None:
+    assert not host.tunnel.status.clients
+    browser.look(host)
+    assert not browser.driver.find_element("id", "clients-card").is_displayed()
+    host.tunnel.say(
+        ports=(
+            replace(port(443, sent=1024), client="berlin"),
+            replace(port(444, sent=1024), client="berlin"),
+            port(80),
+        ),
+        clients=(
+            ClientStatus("berlin", True, "192.0.2.7:1", "", None, 0, 4, 0),
+            ClientStatus("paris", False, "", "", None, 0, 0, 0),
+        ),
+    )
+    browser.wait(lambda: "connected from 192.0.2.7:1" in browser.text("#clients"))
+    rows = [row.text.split("\n") for row in browser.driver.find_elements("css selector", "#clients tr")]
+    assert [row[:2] for row in rows] == [["berlin", "connected from 192.0.2.7:1"], ["paris", "not connected"]]
+    assert [row[2][0] for row in rows] == ["4", "0"]
+    assert "2.00 KiB" in rows[0][-2] + rows[0][-1]
+    browser.driver.find_element("css selector", "#clients button").click()
+    assert browser.script("return document.querySelectorAll('#ports tr').length") == 2
+
+
+def test_events_are_filtered_by_level_and_text(browser: Browser, host: Host) -> None:
+    for level, text in ((logging.INFO, "port 80 opens"), (logging.WARNING, "port 80 slow"), (logging.ERROR, "disk")):
+        host.say(level, text)
+    browser.look(host)
+    lines = "return document.querySelectorAll('#events li').length"
+    browser.wait(lambda: browser.script(lines) == 3)
+    browser.driver.find_element("id", "events-level").send_keys("W")
+    assert browser.script(lines) == 2
+    browser.driver.find_element("id", "events-search").send_keys("Port")
+    assert browser.text("#events").endswith("port 80 slow")
+    assert browser.text("#events-count") == "1 of 3"
+    host.say(logging.ERROR, "port 80 down")
+    browser.wait(lambda: browser.script(lines) == 2)
+
+
+def test_the_health_of_targets_is_shown(browser: Browser, host: Host) -> None:
+    now = time.time()
+    good, bad = replace(port(80), reached=now, failed=now - 9), replace(port(443), failed=now, failure="timed out")
+    host.tunnel.say(ports=(good, bad))
+    browser.look(host)
+    first, second = (row.text for row in browser.driver.find_elements("css selector", "#ports th"))
+    assert "target reached" in first
+    assert "target failed" in second
+    assert second.endswith(": timed out")
+
+
+def test_the_configuration_in_effect_needs_a_login(browser: Browser) -> None:
+    for login, text in (("admin", "nodelay\ttrue"), ("", "needs a login")):
+        with Host(login=login) as host:
+            browser.look(host)
+            browser.driver.find_element("css selector", "summary").click()
+            browser.wait(lambda: text in browser.text("#configuration-card"))  # noqa: B023 - used at once

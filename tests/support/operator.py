@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 from tests.monitor.sample import Tunnel
 
-from backhaul.api.messages import Checked, Drained, Loaded
+from backhaul.api.messages import Checked, Configuration, Drained, Loaded, Setting
 from backhaul.errors import BackhaulError
 from backhaul.monitor.connections import Connections, ConnectionStatus
 from backhaul.monitor.events import EventLog
+from backhaul.monitor.samples import HistoryStatus
 from backhaul.monitor.status import Status
 from backhaul.monitor.traffic import TrafficBoard, TrafficStatus
 from backhaul.state import Selection
@@ -58,6 +59,12 @@ class SampleOperator:
 
     def traffic(self) -> TrafficStatus:
         return self.board.read()
+
+    async def history(self, series: str) -> HistoryStatus:
+        return await self.board.history(series)
+
+    def configuration(self) -> Configuration:
+        return Configuration("/etc/server.toml", (Setting("nodelay", "true", "", default=False),))
 
     async def reload(self) -> Loaded:
         if self.stopping:

@@ -48,6 +48,8 @@ class Desk:
         return answer if isinstance(answer, Stream) else _json(answer)
 
     async def _read(self, operation: Operation, request: Request) -> Struct:
+        if operation.private and not self._guard.may_change:
+            raise RefusedError("this needs a login: set web_user and web_password", HTTPStatus.FORBIDDEN)
         query = _query(operation, request)
         if operation.method == "GET":
             return query

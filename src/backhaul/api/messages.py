@@ -81,6 +81,32 @@ class EventsQuery(Struct, forbid_unknown_fields=True):
     ] = ""
 
 
+class HistoryQuery(Struct, forbid_unknown_fields=True):
+    """The history to send."""
+
+    series: Annotated[
+        str, Meta(max_length=300, description="One of the answer's series; empty: the whole program.")
+    ] = ""
+
+
+class Setting(Struct, frozen=True):
+    """A key with its value."""
+
+    name: str
+    value: str
+    """As in TOML; secrets are ``***``."""
+    unit: str
+    default: bool
+    """True if this is the default."""
+
+
+class Configuration(Struct, frozen=True):
+    """The configuration in effect."""
+
+    file: str
+    settings: tuple[Setting, ...]
+
+
 class Changes(Struct, frozen=True):
     """The difference between the configuration in force and another one."""
 

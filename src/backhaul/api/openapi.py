@@ -81,8 +81,9 @@ def _answers(operation: Operation, guard: Guard, shapes: dict[type[Struct], Any]
 def _failures(operation: Operation) -> Iterator[HTTPStatus]:
     yield HTTPStatus.METHOD_NOT_ALLOWED
     yield HTTPStatus.CONFLICT
-    if operation.method == "POST":
+    if operation.method == "POST" or operation.private:
         yield HTTPStatus.FORBIDDEN
+    if operation.method == "POST":
         yield HTTPStatus.LENGTH_REQUIRED
         yield HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         yield HTTPStatus.UNSUPPORTED_MEDIA_TYPE

@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from backhaul.monitor.samples import HistoryStatus
 from backhaul.monitor.status import Event, Status
 from backhaul.monitor.traffic import TrafficStatus
 
@@ -13,10 +14,12 @@ from .messages import (
     CheckRequest,
     Choice,
     Closed,
+    Configuration,
     ConnectionList,
     ConnectionsQuery,
     Drained,
     EventsQuery,
+    HistoryQuery,
     Loaded,
     Nothing,
 )
@@ -44,6 +47,8 @@ class Operation:
     """The largest body in bytes."""
     media: str = JSON
     """The type of the answer."""
+    private: bool = False
+    """True if it is refused to visitors of a page without a login."""
 
     @property
     def path(self) -> str:
@@ -60,6 +65,12 @@ class Description(Struct):
 STATUS: Final = Operation("status", "GET", "Return the state of the tunnel and of its ports.", Status)
 TRAFFIC: Final = Operation(
     "traffic", "GET", "Return the throughput of the last minutes and the load of the machine.", TrafficStatus
+)
+HISTORY: Final = Operation(
+    "history", "GET", "Return the numbers of the last day, minute by minute.", HistoryStatus, query=HistoryQuery
+)
+CONFIGURATION: Final = Operation(
+    "configuration", "GET", "Return the configuration in effect, without secrets.", Configuration, private=True
 )
 CONNECTIONS: Final = Operation(
     "connections", "GET", "List the users in flight.", ConnectionList, query=ConnectionsQuery
@@ -81,4 +92,7 @@ CHECK: Final = Operation(
 DRAIN: Final = Operation("drain", "POST", "Refuse new users, and keep those who are present.", Drained)
 RESUME: Final = Operation("resume", "POST", "Admit new users again.", Drained)
 
-OPERATIONS: Final = (STATUS, TRAFFIC, CONNECTIONS, FOLLOW, DESCRIBE, CLOSE, RELOAD, CHECK, DRAIN, RESUME)
+OPERATIONS: Final = (
+    *(STATUS, TRAFFIC, HISTORY, CONFIGURATION, CONNECTIONS, FOLLOW, DESCRIBE),
+    *(CLOSE, RELOAD, CHECK, DRAIN, RESUME),
+)

@@ -4,10 +4,11 @@ from typing import Protocol
 
 from backhaul.monitor.connections import Connections
 from backhaul.monitor.events import EventLog
+from backhaul.monitor.samples import HistoryStatus
 from backhaul.monitor.status import Status
 from backhaul.monitor.traffic import TrafficStatus
 
-from .messages import Checked, Drained, Loaded
+from .messages import Checked, Configuration, Drained, Loaded
 
 
 class Operator(Protocol):
@@ -26,6 +27,12 @@ class Operator(Protocol):
 
     def traffic(self) -> TrafficStatus:
         """Return the throughput of the last minutes; raise BackhaulError if it is not sampled."""
+
+    async def history(self, series: str) -> HistoryStatus:
+        """Return the last day of a series; raise BackhaulError if it is not sampled."""
+
+    def configuration(self) -> Configuration:
+        """Return the configuration in effect."""
 
     async def reload(self) -> Loaded:
         """Read the configuration file again; raise BackhaulError while the program stops."""

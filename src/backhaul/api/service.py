@@ -10,6 +10,7 @@ import msgspec
 
 from backhaul.monitor.connections import SLICE, ConnectionStatus
 from backhaul.monitor.http_messages import Stream
+from backhaul.monitor.samples import HistoryStatus
 from backhaul.monitor.status import Status
 from backhaul.monitor.traffic import TrafficStatus
 from backhaul.state import Selection
@@ -24,10 +25,12 @@ from .messages import (
     CheckRequest,
     Choice,
     Closed,
+    Configuration,
     ConnectionList,
     ConnectionsQuery,
     Drained,
     EventsQuery,
+    HistoryQuery,
     Loaded,
     Nothing,
 )
@@ -58,6 +61,8 @@ class Service:
         self.handlers: Mapping[Operation, Handler] = {
             operations.STATUS: self._status,
             operations.TRAFFIC: self._traffic,
+            operations.HISTORY: self._history,
+            operations.CONFIGURATION: self._configuration,
             operations.CONNECTIONS: self._connections,
             operations.FOLLOW: self._follow,
             operations.DESCRIBE: self._describe,
@@ -73,6 +78,12 @@ class Service:
 
     async def _traffic(self, _: Nothing) -> TrafficStatus:
         return self._operator.traffic()
+
+    async def _history(self, query: HistoryQuery) -> HistoryStatus:
+        return await self._operator.history(query.series)
+
+    async def _configuration(self, _: Nothing) -> Configuration:
+        return self._operator.configuration()
 
     async def _connections(self, query: ConnectionsQuery) -> bytes:
         """Return the chosen users. Visitors who ask for all at the same time share one list, however many they are."""

@@ -5,7 +5,8 @@ from typing import Final
 
 _KIB: Final = 1024
 _SIZES: Final = ("B", "KiB", "MiB", "GiB", "TiB")
-_BITS: Final = ("bit", "kbit", "Mbit", "Gbit")
+_PREFIXES: Final = ("", "k", "M", "G", "T")
+_DECIMAL: Final = {"bytes": "B", "bit/s": "bit/s"}
 _UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
@@ -30,13 +31,11 @@ def size(count: float) -> str:
 
 
 def amount(count: int, unit: str) -> str:
-    """Return a number with its unit; bytes in the largest one, bits in a decimal one."""
-    if unit == "bytes":
-        return size(count)
-    if unit != "bit/s":
+    """Return a number with its unit, such as "20 GB"; bytes and bits in decimal ones, as limits are written."""
+    if unit not in _DECIMAL:
         return f"{count} {unit}"
-    power = next(power for power in (3, 2, 1, 0) if count >= 1000**power or not power)
-    return f"{count / 1000**power:g} {_BITS[power]}/s"
+    power = next(power for power in (4, 3, 2, 1, 0) if count >= 1000**power or not power)
+    return f"{count / 1000**power:.3g} {_PREFIXES[power]}{_DECIMAL[unit]}"
 
 
 def number(count: int, noun: str) -> str:

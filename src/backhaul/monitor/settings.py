@@ -32,6 +32,8 @@ class Settings:
     sniffer_log: str
     certificate: str = ""
     """Not a key: the file of the server's certificate, or empty without one."""
+    history: str = ""
+    """Not a key: the file with the numbers of the last day; none is kept without one."""
     open_page: Callable[[], socket.socket | None] = no_socket
     """Returns an existing listening socket for the page, always for a Unix socket; raises OSError if that fails."""
     interval: float = INTERVAL

@@ -54,6 +54,13 @@ _FILES: Final = (
     "ports.js",
     "connections.js",
     "api.js",
+    "cells.js",
+    "clients.js",
+    "configuration.js",
+    "day.js",
+    "events.js",
+    "limits.js",
+    "view.js",
     "icon.svg",
 )
 _TYPES: Final = {

@@ -1,12 +1,15 @@
 """The throughput of the last minutes and the load of the machine, while they are sampled."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from msgspec import Struct
 
 from backhaul.errors import BackhaulError
+
+from .samples import HistoryStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +67,23 @@ class TrafficStatus(Struct, frozen=True):
     """Bytes a second through all network interfaces."""
 
 
+ReadHistory = Callable[[str], Awaitable[HistoryStatus]]
+"""Returns the last day of a port or a client, or with an empty name of the whole program."""
+
+
 class NotSampledError(BackhaulError):
     """The traffic is not sampled now."""
 
 
+_MISSING: Final = "the traffic is sampled only while there is a page; set web_port"
+
+
 def _missing() -> TrafficStatus:
-    raise NotSampledError("the traffic is sampled only while there is a page; set web_port")
+    raise NotSampledError(_MISSING)
+
+
+async def _no_history(_series: str) -> HistoryStatus:
+    raise NotSampledError(_MISSING)
 
 
 class TrafficBoard:
@@ -77,16 +91,21 @@ class TrafficBoard:
 
     def __init__(self) -> None:
         self._read: Callable[[], TrafficStatus] = _missing
+        self._history: ReadHistory = _no_history
 
     def read(self) -> TrafficStatus:
         """Return the present traffic; raise NotSampledError without a page."""
         return self._read()
 
+    async def history(self, series: str) -> HistoryStatus:
+        """Return the last day; raise NotSampledError without a page."""
+        return await self._history(series)
+
     @contextmanager
-    def fed(self, read: Callable[[], TrafficStatus]) -> Iterator[None]:
-        """Show what ``read`` returns during the block."""
-        self._read = read
+    def fed(self, read: Callable[[], TrafficStatus], history: ReadHistory = _no_history) -> Iterator[None]:
+        """Show what ``read`` and ``history`` return during the block."""
+        self._read, self._history = read, history
         try:
             yield
         finally:
-            self._read = _missing
+            self._read, self._history = _missing, _no_history

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from backhaul.net.poller import reason
 
+from .history import keeping_history
 from .http import HttpServer
 from .machine import measure
 from .program import Program
@@ -28,8 +29,8 @@ async def serving(settings: Settings, program: Program, usage: Usage) -> AsyncIt
         yield False
         return
     try:
-        with program.board.fed(site.traffic):
-            async with background(sampler.run()):
+        async with keeping_history(settings.history, program.read) as history, background(sampler.run()):
+            with program.board.fed(site.traffic, history):
                 yield True
     finally:
         await server.stop()

@@ -3,7 +3,7 @@
 const PATIENCE = 15000; // milliseconds for an answer
 
 // Without the name and password that the address of the page may hold: fetch() refuses them.
-const BASE = new URL("api/", location.origin + location.pathname);
+export const BASE = new URL("api/", location.origin + location.pathname);
 
 async function ask(operation, options) {
   const response = await fetch(new URL(operation, BASE), { signal: AbortSignal.timeout(PATIENCE), ...options });

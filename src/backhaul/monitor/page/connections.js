@@ -3,6 +3,7 @@
 
 import { get, send } from "./api.js";
 import { count, duration, rate, size } from "./format.js";
+import { onChoice, showsUser } from "./view.js";
 
 const ROW = 48; // pixels, as in the style sheet
 const SPARE = 6; // rows beyond both edges of the view
@@ -71,7 +72,7 @@ function arrange() {
   const [port, state] = [byId("connections-port").value, byId("connections-state").value];
   const key = ORDERS[order.key];
   const way = order.falling ? -1 : 1;
-  shown = users.filter((user) => (!port || (user.port || user.target) === port) && (!state || user.state === state)
+  shown = users.filter((user) => showsUser(user) && (!port || (user.port || user.target) === port) && (!state || user.state === state)
     && (!text || words(user).includes(text)));
   const keys = new Map(shown.map((user) => [user, key(user)]));
   shown.sort((one, other) => way * compare(keys.get(one), keys.get(other)) || one.id - other.id);
@@ -285,4 +286,5 @@ new IntersectionObserver(([entry]) => {
   wake();
 }, { rootMargin: "200px" }).observe(byId("connections-card"));
 document.addEventListener("visibilitychange", wake);
+onChoice(arrange);
 mark();

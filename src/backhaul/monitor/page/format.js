@@ -19,6 +19,11 @@ export function size(bytes) {
   return scaled(bytes, 1024, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]);
 }
 
+/** Bytes as limits are written: a kB is 1000 of them. */
+export function decimal(bytes) {
+  return scaled(bytes, 1000, ["B", "kB", "MB", "GB", "TB", "PB"]);
+}
+
 export function count(number) {
   return number.toLocaleString("en");
 }

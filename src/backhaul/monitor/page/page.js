@@ -3,7 +3,9 @@
 
 import { get } from "./api.js";
 import { draw } from "./chart.js";
-import { clock, count, duration, moment, rate, size } from "./format.js";
+import { showClients } from "./clients.js";
+import { clock, count, duration, rate, size } from "./format.js";
+import { showLimits } from "./limits.js";
 import { showPorts } from "./ports.js";
 
 const PERIOD = 1000; // milliseconds: the server takes a sample a second
@@ -76,24 +78,6 @@ function showThroughput({ history, now, interval }) {
   draw(history, now, interval);
 }
 
-let shownEvents = "";
-
-function showEvents({ status }) {
-  const key = JSON.stringify(status.events);
-  if (key === shownEvents) return; // keeps a reader's place and selection
-  shownEvents = key;
-  byId("events").replaceChildren(...status.events.toReversed().map((event) => {
-    const item = element("li", "", event.level);
-    const time = element("time", moment(event.time));
-    time.dateTime = new Date(event.time * 1000).toISOString();
-    const text = element("p", "");
-    if (event.level !== "info") text.append(element("b", event.level));
-    text.append(event.text);
-    item.append(time, text);
-    return item;
-  }));
-}
-
 function meter(name, used, total, text) {
   const label = element("label", name);
   const bar = document.createElement("meter");
@@ -132,8 +116,9 @@ function show(answer) {
   showState(answer);
   showFacts(byId("facts"), tunnelFacts(answer));
   showThroughput(answer);
+  showClients(answer);
   showPorts(answer);
-  showEvents(answer);
+  showLimits(answer.status.limits);
   showMachine(answer);
 }
 

@@ -1,6 +1,8 @@
 // The table of ports. Rates come from two answers in a row; the server keeps none by port.
 
-import { count, rate, size } from "./format.js";
+import { part, put, rove, ways } from "./cells.js";
+import { count, moment, rate, size } from "./format.js";
+import { choose, nameOf, onChoice, showsPort } from "./view.js";
 
 const MOST = 20; // rows shown until all are requested: the busiest
 const FEW = 12; // up to this number no filter is shown
@@ -46,7 +48,8 @@ function render() {
 }
 
 function wanted(port) {
-  const text = `${port.bind}:${port.port} ${port.target}`.toLowerCase();
+  if (!showsPort(port, answer.status.side)) return false;
+  const text = `${port.bind}:${port.port} ${port.target} ${port.client}`.toLowerCase();
   return text.includes(byId("filter").value.trim().toLowerCase());
 }
 
@@ -69,15 +72,12 @@ function makeRow() {
   return { line, name, open, speed, total };
 }
 
-function part(tag, role) {
-  const made = document.createElement(tag);
-  made.setAttribute("role", role); // explicit, because the narrow layout hides from browsers that this is a table
-  return made;
-}
-
 function fill(row, port, side) {
   const speeds = rates.get(keyOf(port));
-  put(row.name, [["strong", title(port, side)], ...(side === "server" ? [["small", `to ${port.target}`]] : []), ...trouble(port)]);
+  row.port = port;
+  const client = port.client ? ` of client ${port.client}` : "";
+  const target = side === "server" ? [["small", `to ${port.target}${client}`]] : [];
+  put(row.name, [["button", title(port, side)], ...target, ...health(port), ...trouble(port)]);
   put(row.open, [["span", count(port.open)], ...more(port)]);
   put(row.speed, ways(speeds, rate));
   put(row.total, ways([port.received, port.sent], size));
@@ -87,6 +87,15 @@ function title(port, side) {
   if (side === "client") return port.target;
   if (port.bind.startsWith("/")) return `unix:${port.bind}`;
   return port.bind && port.bind !== "0.0.0.0" && port.bind !== "::" ? `${port.bind}:${port.port}` : String(port.port);
+}
+
+/** What the target's last user has shown; nothing is probed. */
+function health(port) {
+  if (port.failed > port.reached) {
+    const before = port.reached ? `, last reached ${moment(port.reached)}` : "";
+    return [["small", `target failed ${moment(port.failed)}: ${port.failure}${before}`, "trouble"]];
+  }
+  return port.reached ? [["small", `target reached ${moment(port.reached)}`]] : [];
 }
 
 function trouble(port) {
@@ -116,36 +125,15 @@ function more(port) {
   return port.udp_flows ? [...accepted, ["small", `${count(port.udp_flows)} UDP flows`]] : accepted;
 }
 
-function ways(pair, written) {
-  if (!pair) return [["span", "–"]];
-  return [["span", written(pair[1]), "way", "↓", "to users"], ["span", written(pair[0]), "way", "↑", "from users"]];
-}
-
-/** Put lines of [tag, text, class, arrow, what the arrow means] into a cell; touch it only if they changed. */
-function put(cell, lines) {
-  const key = JSON.stringify(lines);
-  if (cell.dataset.shown === key) return;
-  cell.dataset.shown = key;
-  cell.replaceChildren(...lines.map(([tag, text, className = "", arrow = "", meaning = ""]) => {
-    const made = document.createElement(tag);
-    made.className = className;
-    if (arrow) made.append(symbol(arrow, meaning), " ");
-    made.append(text);
-    return made;
-  }));
-}
-
-function symbol(arrow, meaning) {
-  const made = document.createElement("i");
-  made.textContent = arrow;
-  made.setAttribute("role", "img");
-  made.setAttribute("aria-label", meaning);
-  made.title = meaning;
-  return made;
-}
-
 byId("filter").addEventListener("input", render);
+byId("ports").addEventListener("click", (event) => {
+  const line = event.target.closest("button")?.closest("tr");
+  const row = [...rows.values()].find((one) => one.line === line);
+  if (row) choose("port", nameOf(row.port, answer.status.side), `${answer.status.side === "server" ? "port " : ""}${title(row.port, answer.status.side)}`);
+});
+onChoice(render);
 byId("ports-more").addEventListener("click", () => {
   all = true;
   render();
 });
+rove(byId("ports"));

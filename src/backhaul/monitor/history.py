@@ -1,0 +1,131 @@
+"""The history of a day, of the whole program and of its ports, written once a minute."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+from backhaul.net.log_throttle import LogThrottle
+from backhaul.net.poller import reason
+
+from .history_file import SERIES, HistoryFile
+from .samples import HistoryStatus, Sample
+from .status import PortStatus, Read, Status
+from .tasks import background
+from .traffic import NotSampledError, ReadHistory
+
+log = logging.getLogger("backhaul.monitor")
+
+MINUTE: Final = 60.0
+_ALL: Final = ""  # the series of the whole program
+_SILENCE: Final = 3600.0  # seconds between two lines about a file that cannot be written
+
+
+class History:
+    """Adds a sample a minute to a file."""
+
+    def __init__(self, file: HistoryFile, read: Read, clock: Callable[[], float] = time.time) -> None:
+        """``clock`` returns seconds since 1970."""
+        self._file = file
+        self._read = read
+        self._clock = clock
+        self._before = _ports(read())
+        self._throttle = LogThrottle(log, _SILENCE)
+
+    async def status(self, series: str) -> HistoryStatus:
+        """Return the last day of a series, which is that of the whole program without a name."""
+        now = self._clock()
+        samples, names = await asyncio.to_thread(self._look, series, int(now // MINUTE))
+        return HistoryStatus(now, sorted(filter(None, names)), samples)
+
+    async def run(self) -> None:
+        """Take a sample at the end of each minute, until cancelled."""
+        while True:
+            await asyncio.sleep(MINUTE - self._clock() % MINUTE)
+            await self.tick()
+
+    async def tick(self) -> None:
+        """Take a sample of the minute that ends now, or of its part that has passed."""
+        minute, status = int((self._clock() - 1) // MINUTE), self._read()
+        before, self._before = self._before, _ports(status)
+        every = {name: _sample(minute, before.get(name), port) for name, port in self._before.items()}
+        kept = {name: _sum(minute, map(every.__getitem__, ports)) for name, ports in _busiest(self._before)}
+        kept[_ALL] = _sum(minute, every.values())._replace(waiting=status.waiting)
+        try:
+            await asyncio.to_thread(self._file.add, kept)
+        except OSError as error:
+            self._throttle.warn(
+                "history", f"the history of the page can't be written: {reason(error)}; free some space"
+            )
+
+    def _look(self, series: str, minute: int) -> tuple[list[Sample], list[str]]:
+        return self._file.read(series, minute), self._file.names(minute)
+
+
+@contextlib.asynccontextmanager
+async def keeping_history(path: str, read: Read) -> AsyncIterator[ReadHistory]:
+    """Keep the history in a file during the block, and yield a function that reads it.
+
+    If that is impossible the reason is logged, and the function raises NotSampledError.
+    """
+    if not path:
+        yield _none
+        return
+    try:
+        file = await asyncio.to_thread(HistoryFile, Path(path))
+    except OSError as error:
+        log.error("%s: %s; the page has no history until that is corrected", path, reason(error))
+        yield _none
+        return
+    if file.renewed:
+        log.warning("%s: not understood and replaced; the history of the page begins anew", path)
+    history = History(file, read)
+    try:
+        async with background(history.run()):
+            yield history.status
+    finally:
+        await history.tick()
+        file.close()
+
+
+async def _none(_series: str) -> HistoryStatus:
+    raise NotSampledError("no history is kept; if there is a reason, the log names it")
+
+
+def _ports(status: Status) -> dict[str, PortStatus]:
+    if status.side == "server":
+        return {port.name: port for port in status.ports}
+    return {port.target: port for port in status.ports}
+
+
+def _sample(minute: int, before: PortStatus | None, port: PortStatus) -> Sample:
+    def grown(field: str) -> int:
+        now: int = getattr(port, field)
+        then: int = getattr(before, field, 0)
+        return now - then if now >= then else now  # a port that was removed and added again counts from 0
+
+    users = port.open + port.udp_flows
+    return Sample(minute, users, grown("total"), grown("refused"), 0, grown("received"), grown("sent"))
+
+
+def _sum(minute: int, samples: Iterable[Sample]) -> Sample:
+    columns = list(zip(*samples, strict=True)) or [()] * len(Sample._fields)
+    _, users, new, refused, _, received, sent = map(sum, columns)
+    return Sample(minute, users, new, refused, 0, received, sent)
+
+
+def _busiest(ports: dict[str, PortStatus]) -> list[tuple[str, list[str]]]:
+    """Return the series that the file holds beside the whole program, with the ports of each: the busiest.
+
+    Each client of a server that has several is one, too.
+    """
+    groups = {name: [name] for name in ports}
+    for name, port in ports.items():
+        if port.client:
+            groups.setdefault(f"client {port.client}", []).append(name)
+    return sorted(groups.items(), key=lambda group: -sum(ports[one].received + ports[one].sent for one in group[1]))[
+        : SERIES - 1
+    ]

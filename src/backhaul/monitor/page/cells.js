@@ -1,0 +1,62 @@
+// The cells of tables, which change only where their content does, so that a selection survives.
+
+export function part(tag, role) {
+  const made = document.createElement(tag);
+  made.setAttribute("role", role); // explicit, because the narrow layout hides from browsers that this is a table
+  return made;
+}
+
+/** Return the lines of a cell with numbers [from users, to users]. */
+export function ways(pair, written) {
+  if (!pair) return [["span", "–"]];
+  return [["span", written(pair[1]), "way", "↓", "to users"], ["span", written(pair[0]), "way", "↑", "from users"]];
+}
+
+/** Put lines of [tag, text, class, arrow, what the arrow means] into a cell; touch it only if they changed. */
+export function put(cell, lines) {
+  const key = JSON.stringify(lines);
+  if (cell.dataset.shown === key) return;
+  const focused = cell.contains(document.activeElement);
+  cell.dataset.shown = key;
+  cell.replaceChildren(...lines.map(([tag, text, className = "", arrow = "", meaning = ""]) => {
+    const made = document.createElement(tag);
+    made.className = className;
+    if (tag === "button") made.type = "button";
+    if (arrow) made.append(symbol(arrow, meaning), " ");
+    made.append(text);
+    return made;
+  }));
+  if (focused) cell.querySelector("button")?.focus();
+}
+
+function symbol(arrow, meaning) {
+  const made = document.createElement("i");
+  made.textContent = arrow;
+  made.setAttribute("role", "img");
+  made.setAttribute("aria-label", meaning);
+  made.title = meaning;
+  return made;
+}
+
+/** Let only one button of a list take part in the order of Tab; arrow keys lead to the others. */
+export function rove(list) {
+  const steps = { ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity };
+  list.addEventListener("keydown", (event) => {
+    const buttons = [...list.querySelectorAll("button")];
+    const present = buttons.indexOf(document.activeElement);
+    if (present < 0 || !(event.key in steps)) return;
+    event.preventDefault();
+    buttons[Math.max(0, Math.min(buttons.length - 1, present + steps[event.key]))].focus();
+  });
+  list.addEventListener("focusin", () => mark(list));
+  new MutationObserver(() => mark(list)).observe(list, { childList: true, subtree: true });
+}
+
+function mark(list) {
+  const buttons = [...list.querySelectorAll("button")];
+  const chosen = buttons.find((button) => button === document.activeElement) ?? buttons.find((button) => button.getAttribute("tabindex") === "0") ?? buttons[0];
+  for (const button of buttons) {
+    const index = button === chosen ? 0 : -1;
+    if (button.getAttribute("tabindex") !== String(index)) button.setAttribute("tabindex", String(index));
+  }
+}

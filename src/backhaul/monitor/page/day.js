@@ -1,0 +1,178 @@
+// The last 24 hours of the whole program, or of one port: three charts with one cursor for pointer and arrow keys.
+
+import { get } from "./api.js";
+import { clock, count, rate } from "./format.js";
+import { onChoice, series, title } from "./view.js";
+
+const PERIOD = 60000; // milliseconds: the server takes a sample a minute
+const STEP = 300; // seconds that share a point
+const POINTS = 288; // of a day
+const HEIGHT = 100;
+const SVG = "http://www.w3.org/2000/svg";
+
+const byId = (id) => document.getElementById(id);
+const slider = byId("day");
+
+/** Each chart: its name, the units of its scale, the least top of it, and its lines: class, meaning, number of a point. */
+const CHARTS = [
+  { name: "Throughput", text: rate, least: 125, lines: [["down", "to users", (point) => point.down], ["up", "from users", (point) => point.up]] },
+  { name: "Users", text: count, least: 4, lines: [["down", "connected", (point) => point.users], ["up", "waiting", (point) => point.waiting]] },
+  { name: "In five minutes", text: count, least: 4, lines: [["down", "new users", (point) => point.fresh], ["up", "refused", (point) => point.refused]] },
+];
+
+let points = []; // the oldest first; null for a time without the program
+let end = 0; // number of the last point since 1970
+let chosen = null; // steps before the last point; null: none
+let inSight = false;
+let timer = null;
+
+function gather(samples, now) {
+  end = Math.floor(now / STEP);
+  const buckets = new Map();
+  for (const [minute, ...numbers] of samples) {
+    const bucket = Math.floor((minute * 60) / STEP);
+    buckets.set(bucket, [...(buckets.get(bucket) ?? []), numbers]);
+  }
+  return Array.from({ length: POINTS }, (_, index) => merge(buckets.get(end - POINTS + 1 + index)));
+}
+
+function merge(minutes) {
+  if (!minutes) return null;
+  const column = (index) => minutes.map((numbers) => numbers[index]);
+  const sum = (index) => column(index).reduce((all, one) => all + one, 0);
+  const [users, waiting] = [Math.max(...column(0)), Math.max(...column(3))];
+  const seconds = minutes.length * 60;
+  return { users, fresh: sum(1), refused: sum(2), waiting, up: sum(4) / seconds, down: sum(5) / seconds };
+}
+
+// Drawing
+
+const figures = CHARTS.map(makeFigure);
+
+function makeFigure(chart) {
+  const figure = document.createElement("figure");
+  const caption = document.createElement("figcaption");
+  const [title, top] = [document.createElement("b"), document.createElement("span")];
+  title.textContent = chart.name;
+  caption.append(title, ...chart.lines.map(([way, meaning]) => legend(way, meaning)), top);
+  const picture = made("svg", { viewBox: `0 0 ${POINTS - 1} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true", focusable: "false" });
+  const grid = made("path", { class: "grid", d: `M0 0H${POINTS - 1}M0 50H${POINTS - 1}M0 100H${POINTS - 1}` });
+  const lines = chart.lines.map(([way]) => made("path", { class: `line ${way}` }));
+  const cursor = made("path", { class: "cursor" });
+  picture.append(grid, ...lines, cursor);
+  figure.append(caption, picture);
+  slider.append(figure);
+  picture.addEventListener("pointermove", (event) => hover(event, picture));
+  return { chart, top, lines, cursor };
+}
+
+function made(tag, attributes) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  return node;
+}
+
+function legend(way, meaning) {
+  const key = document.createElement("span");
+  key.className = `key ${way}`;
+  key.textContent = meaning;
+  return key;
+}
+
+function draw() {
+  for (const { chart, top, lines } of figures) {
+    const known = points.filter((point) => point);
+    const most = Math.max(chart.least, ...chart.lines.flatMap(([, , read]) => known.map(read)));
+    top.textContent = `scale ${chart.text(most)}`;
+    chart.lines.forEach(([, , read], index) => lines[index].setAttribute("d", path(read, most)));
+  }
+  point();
+}
+
+function path(read, most) {
+  let open = false;
+  return points.map((one, index) => {
+    const begun = open;
+    open = one !== null;
+    if (!open) return "";
+    const y = (HEIGHT * (1 - read(one) / most)).toFixed(1);
+    return begun ? `L${index} ${y}` : `M${index} ${y}h.5`; // a single point is a dot
+  }).join("");
+}
+
+function point() {
+  const steps = chosen ?? 0;
+  const one = points[POINTS - 1 - steps];
+  const text = `${clock((end - steps) * STEP)}: ${one ? described(one) : "no numbers"}`;
+  slider.setAttribute("aria-valuenow", String(-steps));
+  slider.setAttribute("aria-valuetext", text);
+  byId("day-readout").textContent = chosen === null ? "" : text;
+  for (const { cursor } of figures) cursor.setAttribute("d", chosen === null ? "" : `M${POINTS - 1 - steps} 0V${HEIGHT}`);
+}
+
+function described(one) {
+  const rest = [[one.waiting, "waiting"], [one.fresh, "new"], [one.refused, "refused"]];
+  const users = rest.filter(([number]) => number).map(([number, what]) => `, ${count(number)} ${what}`).join("");
+  return `${count(one.users)} users${users}, ${rate(one.down)} to, ${rate(one.up)} from users`;
+}
+
+// Pointer and keys
+
+function choose(steps) {
+  chosen = steps === null ? null : Math.max(0, Math.min(POINTS - 1, steps));
+  point();
+}
+
+function hover(event, picture) {
+  const box = picture.getBoundingClientRect();
+  choose(Math.round((1 - (event.clientX - box.left) / box.width) * (POINTS - 1)));
+}
+
+const KEYS = { ArrowLeft: 1, ArrowDown: 1, ArrowRight: -1, ArrowUp: -1, PageDown: 12, PageUp: -12, Home: POINTS, End: -POINTS };
+
+slider.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    choose(null);
+  } else if (event.key in KEYS) {
+    event.preventDefault();
+    choose((chosen ?? 0) + KEYS[event.key]);
+  }
+});
+slider.addEventListener("pointerleave", () => choose(null));
+slider.addEventListener("blur", () => choose(null));
+
+// Requests, only while the charts are in sight
+
+async function ask() {
+  clearTimeout(timer);
+  timer = null;
+  const name = series();
+  try {
+    const { now, samples } = await get(`history?series=${encodeURIComponent(name)}`);
+    if (name !== series()) return;
+    points = gather(samples, now);
+    byId("day-none").hidden = samples.length > 0;
+    byId("day-none").textContent = "The first numbers come within a minute.";
+    draw();
+  } catch (error) {
+    byId("day-none").hidden = false;
+    byId("day-none").textContent = `No history: ${error.message}`;
+  }
+  timer = isWanted() ? setTimeout(ask, PERIOD) : null;
+}
+
+const isWanted = () => inSight && !document.hidden;
+
+function wake() {
+  if (isWanted() && timer === null) ask();
+}
+
+onChoice(() => {
+  byId("day-of").textContent = title() && `of ${title()}`;
+  if (isWanted()) ask();
+});
+new IntersectionObserver(([entry]) => {
+  inSight = entry.isIntersecting;
+  wake();
+}, { rootMargin: "200px" }).observe(byId("day-card"));
+document.addEventListener("visibilitychange", wake);

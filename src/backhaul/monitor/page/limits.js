@@ -1,0 +1,77 @@
+// The limits in force, with what of them is used.
+
+import { count, decimal, duration, rate } from "./format.js";
+import { onChoice, showsLimits } from "./view.js";
+
+const byId = (id) => document.getElementById(id);
+const UNITS = {
+  bytes: decimal,
+  "bit/s": (bits) => rate(bits / 8),
+  seconds: duration,
+  "users/s": (number) => `${count(number)} a second`,
+};
+const NAMES = {
+  max_users: "Users",
+  max_connections: "Users",
+  max_users_per_source: "Users of one source",
+  new_users_per_second: "New users",
+  new_users_per_second_per_source: "New users of one source",
+  rate: "Rate, each way",
+  rate_per_source: "Rate of one source, each way",
+  bytes_per_day: "Bytes of today",
+  bytes_per_day_per_source: "Bytes of one source today",
+  bytes_per_month: "Bytes of this month",
+  bytes_per_month_per_source: "Bytes of one source this month",
+  idle_timeout: "Idle users stay",
+  max_lifetime: "Users stay",
+  allow: "Networks that may connect",
+  deny: "Networks that may not",
+};
+let limits = [];
+
+export function showLimits(next) {
+  limits = next;
+  render();
+}
+
+function render() {
+  const shown = limits.filter((limit) => showsLimits(limit.table));
+  byId("limits-card").hidden = shown.length === 0;
+  const key = JSON.stringify(shown);
+  if (byId("limits").dataset.shown === key) return;
+  byId("limits").dataset.shown = key;
+  byId("limits").replaceChildren(...shown.map(item));
+}
+
+function item(limit) {
+  const line = document.createElement("li");
+  const [kind, name] = limit.table.split(/\.(.*)/);
+  const where = { limits: name ? `port ${name}` : "all ports", clients: `client ${name}` }[kind];
+  const write = UNITS[limit.unit] ?? count;
+  const label = document.createElement(limit.used === null ? "span" : "label");
+  label.append(NAMES[limit.limit] ?? limit.limit, small(where), amount(limit, write));
+  if (limit.used !== null) label.append(bar(limit));
+  line.title = `${limit.table}.${limit.limit}`;
+  line.append(label);
+  return line;
+}
+
+function small(text) {
+  const made = document.createElement("small");
+  made.textContent = text;
+  return made;
+}
+
+function amount(limit, write) {
+  const made = document.createElement("b");
+  made.textContent = limit.used === null ? write(limit.most) : `${write(limit.used)} of ${write(limit.most)}`;
+  return made;
+}
+
+function bar(limit) {
+  const made = document.createElement("meter");
+  Object.assign(made, { min: 0, max: limit.most, high: limit.most * 0.9, optimum: 0, value: limit.used });
+  return made;
+}
+
+onChoice(render);
