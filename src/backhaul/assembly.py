@@ -74,9 +74,12 @@ def tunnel_options(config: ServerConfig | ClientConfig) -> SocketOptions:
 
 
 def client_settings(
-    config: ClientConfig, host: str, *, known: KnownServers, bridges: Bridges, timings: Timings
+    config: ClientConfig, host: str, *, instance: bytes, known: KnownServers, bridges: Bridges, timings: Timings
 ) -> ClientSettings:
-    """Return the settings of a tunnel to ``host``, one of the addresses of ``remote_addr``, or that itself."""
+    """Return the settings of a tunnel to ``host``, one of the addresses of ``remote_addr``, or that itself.
+
+    By ``instance`` a server knows that a client comes another way, and not a second client.
+    """
     remote = config.remote_addr.unscoped
     return ClientSettings(
         remote_host=host or config.remote_addr.host,
@@ -84,6 +87,7 @@ def client_settings(
         tokens=OwnTokens(token.reveal() for token in config.accepted),
         mux=mux_settings(config),
         protection=protection(config),
+        instance=instance,
         known=known,
         host_header=str(remote),
         edge_ip=config.edge_ip,

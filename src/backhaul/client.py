@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from backhaul.net.bridge import Bridges
 from backhaul.net.poller import make_poller
@@ -27,6 +29,8 @@ from .config import ClientConfig
 from .errors import BackhaulError
 
 log = logging.getLogger("backhaul.client")
+
+_INSTANCE: Final = 16  # bytes: no two clients have the same
 
 
 class Client:
@@ -55,6 +59,7 @@ class Client:
         self._bridges = Bridges()
         self._targets = TargetBook()
         self._known = known or ForgetfulMemory()
+        self._instance = secrets.token_bytes(_INSTANCE)
         self._descriptors = descriptors
         self._timings = timings
         self._left: list[ClientTunnel] = []  # whose targets may still be dialled
@@ -153,7 +158,9 @@ class Client:
 
     def make(self, config: ClientConfig, host: str = "", name: str = "") -> ClientTunnel:
         """Return a tunnel to ``host``, or to that of the configuration. Raises BackhaulError."""
-        settings = client_settings(config, host, known=self._known, bridges=self._bridges, timings=self._timings)
+        settings = client_settings(
+            config, host, instance=self._instance, known=self._known, bridges=self._bridges, timings=self._timings
+        )
         return ClientTunnel(
             config,
             self._poller,
