@@ -28,7 +28,9 @@ def test_a_state_holds_numbers_and_few_texts() -> None:
     texts = {name for name, kind in found if kind is types.StrType}
     assert texts == {
         "allow_targets",
+        "balance",
         "bind_host",
+        "client",
         "failure",
         "limit",
         "name",

@@ -14,7 +14,9 @@ from backhaul.monitor.status import (
     NO_CLIENT,
     OTHERS,
     ClientStatus,
+    GroupStatus,
     LimitStatus,
+    MemberStatus,
     PortStatus,
     ServerStatus,
     Status,
@@ -22,6 +24,7 @@ from backhaul.monitor.status import (
 from backhaul.state import (
     ClientState,
     DestinationState,
+    GroupState,
     LimitState,
     PortState,
     Selection,
@@ -102,13 +105,12 @@ def _server(state: ServerState, events: EventLog, run: _Run) -> Status:
         flows=sum(port.flows for port in state.ports),
         now=time.time(),
         started=run.started,
-        ports=tuple(
-            _port(port, client.name, _closed(state, client)) for client in state.clients for port in client.ports
-        ),
+        ports=(*_client_ports(state), *_group_ports(state)),
         events=tuple(events.events()),
         version=__version__,
         waiting=state.waiting,
         clients=tuple(map(_served, state.clients)) if any(client.name for client in state.clients) else (),
+        groups=tuple(map(_group, state.groups)),
         limits=tuple(map(_limit, state.limits)),
     )
 
@@ -141,11 +143,28 @@ def _client(state: ClientState, events: EventLog, run: _Run) -> Status:
     )
 
 
-def _closed(state: ServerState, client: ServedState) -> str:
-    """Return the reason why all ports of a client refuse users; empty if they do not."""
+def _client_ports(state: ServerState) -> Iterator[PortStatus]:
+    for client in state.clients:
+        closed = _closed(state, refusing=client.refusing)
+        yield from (replace(_port(port, closed), client=client.name) for port in client.ports)
+
+
+def _group_ports(state: ServerState) -> Iterator[PortStatus]:
+    for group in state.groups:
+        closed = _closed(state, refusing=group.refusing)
+        yield from (replace(_port(port, closed), group=group.name) for port in group.ports)
+
+
+def _closed(state: ServerState, *, refusing: bool) -> str:
+    """Return the reason why all ports of a client or group refuse users; empty if they do not."""
     if state.draining:
         return DRAINING
-    return NO_CLIENT if client.refusing else ""
+    return NO_CLIENT if refusing else ""
+
+
+def _group(group: GroupState) -> GroupStatus:
+    members = tuple(MemberStatus(one.client, one.users, one.ready) for one in group.members)
+    return GroupStatus(group.name, group.balance, members)
 
 
 def _served(client: ServedState) -> ClientStatus:
@@ -178,7 +197,7 @@ def _destination(server: DestinationState) -> ServerStatus:
     )
 
 
-def _port(port: PortState, client: str, closed: str) -> PortStatus:
+def _port(port: PortState, closed: str) -> PortStatus:
     problem = port.problem or closed
     return PortStatus(
         port=port.bind_port,
@@ -199,7 +218,6 @@ def _port(port: PortState, client: str, closed: str) -> PortStatus:
         reached=port.health.reached,
         failed=port.health.failed,
         failure=port.health.failure,
-        client=client,
     )
 
 

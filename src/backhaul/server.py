@@ -3,10 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Final
 
 from backhaul.config.clients import ServedClient
 from backhaul.config.diff import Change, PortChange, port_change
+from backhaul.config.groups import ServedGroup
 from backhaul.net.listeners import Listeners, WithheldListeners
 from backhaul.net.poller import make_poller, reason
 from backhaul.net.tls import ServerTls
@@ -20,6 +22,7 @@ from backhaul.transports.base import Gate, ServerTransport
 from backhaul.transports.registry import make_reception, make_server
 from backhaul.transports.settings import DEFAULT_LIMITS, CarrierLimits, GateLimits, ServerSettings
 from backhaul.tunnel.front import Front
+from backhaul.tunnel.group import Group
 from backhaul.tunnel.ledger import NOWHERE, Store
 from backhaul.tunnel.limiting import Limiting
 from backhaul.tunnel.news import News
@@ -74,6 +77,10 @@ class Server:
         self._front = Front(config, reception, self.tunnels, timings, self._listeners)
         for client in config.served:
             self._add(client)
+        self.groups: dict[str, Group] = {}
+        """The groups by their names."""
+        for group in config.groups.named:
+            self._add_group(group)
 
     @property
     def tunnel(self) -> ServerTunnel:
@@ -92,11 +99,11 @@ class Server:
             self.close()
             await self._limiting.finish()
             raise BackhaulError(f"can't listen on {config.bind_addr}: {reason(error)}") from None
-        for tunnel in self.tunnels.values():
-            tunnel.start()
+        for owner in self._owners():
+            owner.start()
         self._listeners.settle()
         if not self._front.problem:
-            count = sum(len(tunnel.ports.open) for tunnel in self.tunnels.values())
+            count = sum(not port.problem for port in self._ports())
             ports = "1 port" if count == 1 else f"{count} ports"
             log.info("%s server listens on %s, %s", config.transport, config.bind_addr, ports)
 
@@ -117,6 +124,7 @@ class Server:
             unanswered=sum(client.unanswered for client in clients),
             refusing=all(client.refusing for client in clients),
             clients=clients,
+            groups=tuple(group.state() for group in self.groups.values()),
             limits=tuple(self._limiting.states(self._ports(), self._client_users())),
         )
 
@@ -124,7 +132,11 @@ class Server:
         return {name: tunnel.places.users for name, tunnel in self.tunnels.items()}
 
     def _ports(self) -> Iterator[Port]:
-        return (port for tunnel in self.tunnels.values() for port in tunnel.ports.all.values())
+        return (port for owner in self._owners() for port in owner.ports.all.values())
+
+    def _owners(self) -> "Iterator[ServerTunnel | Group]":
+        """Return all that have ports."""
+        return chain(self.tunnels.values(), self.groups.values())
 
     def report_to(self, report: Report | None) -> None:
         """Call ``report`` at the end of each user from now on; None ends that."""
@@ -154,8 +166,8 @@ class Server:
 
     def user_times(self) -> Iterator[UserTimesState]:
         """Return the times of TCP users by port and client; pauses in between do no harm."""
-        for tunnel in list(self.tunnels.values()):
-            for port in list(tunnel.ports.all.values()):
+        for owner in list(self._owners()):
+            for port in list(owner.ports.all.values()):
                 yield from port.time_states()
 
     async def reconfigure(self, new: ServerConfig, change: Change) -> None:
@@ -179,6 +191,7 @@ class Server:
         """Add, remove and change clients; those that stay as they are notice nothing."""
         before = {client.name: client for client in old.served}
         after = {client.name: client for client in new.served}
+        self._remove_groups(old, new)
         for name in before.keys() - after.keys():
             self.tunnels.pop(name).stop_listening()
         self._settings.credentials.change(_tokens(new))
@@ -193,6 +206,32 @@ class Server:
         for name in after.keys() - before.keys():
             self._add(after[name])
             self.tunnels[name].join()
+        self._serve_groups(old, new)
+
+    def _remove_groups(self, old: ServerConfig, new: ServerConfig) -> None:
+        """Close ports of groups that are needed no longer, because a client or another group may get them."""
+        after = {group.name: group for group in new.groups.named}
+        for group in old.groups.named:
+            if group.name not in after:
+                self.groups.pop(group.name).close()
+            else:
+                self.groups[group.name].ports.remove(port_change(group.ports, after[group.name].ports).removed)
+
+    def _serve_groups(self, old: ServerConfig, new: ServerConfig) -> None:
+        """Add and change groups, when all clients are there."""
+        before = {group.name: group for group in old.groups.named}
+        for group in new.groups.named:
+            if group.name not in before:
+                self._add_group(group)
+                self.groups[group.name].start()
+                continue
+            present = self.groups[group.name]
+            present.adopt(new, group)
+            present.serve([self.tunnels[name] for name in group.clients])
+            change = port_change(before[group.name].ports, group.ports)
+            present.ports.retarget(change.retargeted)
+            present.ports.retry()
+            present.ports.add(change.added)
 
     def _change(self, after: ServedClient, change: PortChange) -> None:
         tunnel = self.tunnels[after.name]
@@ -232,7 +271,7 @@ class Server:
             await asyncio.sleep(_LOOK_EVERY)
         if succeeded():
             self._listeners.prefer_newer()
-            await asyncio.gather(*(tunnel.hand_over() for tunnel in self.tunnels.values()))
+            await asyncio.gather(*(owner.hand_over() for owner in self._owners()))
         self._stop_listening()
         await self.relay.drained(max(0.0, end - loop.time()))
         self.close()
@@ -253,6 +292,8 @@ class Server:
         self._poller.close()
 
     def _stop_listening(self) -> None:
+        for group in self.groups.values():
+            group.close()
         for tunnel in self.tunnels.values():
             tunnel.stop_listening()
         self._limiting.close()
@@ -275,6 +316,12 @@ class Server:
         if self._draining:
             tunnel.entrance.drain()
         self.tunnels[client.name] = tunnel
+
+    def _add_group(self, group: ServedGroup) -> None:
+        """Make a group, which does not listen yet."""
+        made = Group(self.config, group, self._poller, self._listeners, timings=self._timings, news=self.news)
+        made.serve([self.tunnels[name] for name in group.clients])
+        self.groups[group.name] = made
 
     def _make_transport(self, settings: ServerSettings, gate: Gate) -> ServerTransport:
         config = self.config

@@ -324,6 +324,28 @@ class ServedState(Struct, frozen=True, gc=False):
     ports: tuple[PortState, ...]
 
 
+class MemberState(Struct, frozen=True, gc=False):
+    """A client of a group."""
+
+    client: str
+    users: int
+    """Its users of this group."""
+    ready: bool
+    """True if it may get users."""
+
+
+class GroupState(Struct, frozen=True, gc=False):
+    """A group of clients."""
+
+    name: str
+    balance: str
+    """least, source or order."""
+    refusing: bool
+    """True if users are refused because no client of the group takes them."""
+    members: tuple[MemberState, ...]
+    ports: tuple[PortState, ...]
+
+
 class ServerState(Struct, frozen=True, tag="server", tag_field="side"):
     """The public end."""
 
@@ -341,11 +363,13 @@ class ServerState(Struct, frozen=True, tag="server", tag_field="side"):
     """True if users are refused because no client has been connected for a while."""
     limits: tuple[LimitState, ...]
     clients: tuple[ServedState, ...]
+    groups: tuple[GroupState, ...]
 
     @property
     def ports(self) -> tuple[PortState, ...]:
-        """The ports of all clients."""
-        return tuple(port for client in self.clients for port in client.ports)
+        """The ports of all clients and groups."""
+        own = tuple(port for client in self.clients for port in client.ports)
+        return own + tuple(port for group in self.groups for port in group.ports)
 
 
 class ClientState(Struct, frozen=True, tag="client", tag_field="side"):

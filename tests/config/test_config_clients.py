@@ -85,6 +85,40 @@ def test_mistakes(text: str, complaint: str) -> None:
     assert found.startswith(f"server.{complaint}"), found
 
 
+PANEL = '[server.groups.panel]\nports = ["443"]\nclients = ["a", "b"]\n'
+
+
+def test_a_group_has_ports_and_clients() -> None:
+    config = several(table("a") + table("b") + PANEL)
+    (group,) = config.groups.named
+    assert (group.name, group.clients, group.balance) == ("panel", ("a", "b"), "least")
+    assert config.all_ports == group.ports == (PortMapping("", 443, "443"),)
+    text = render(config)
+    assert "ports of group panel: clients a, b, balance least\n  *:443 -> 443\n" in text
+    assert 'groups = {panel = {clients = ["a", "b"], balance = "least"}}' in text
+
+
+@pytest.mark.parametrize(
+    ("tables", "complaint"),
+    [
+        (PANEL.replace('["a", "b"]', "[]"), "groups.panel.clients: missing; add the names of clients"),
+        (PANEL.replace('"b"', '"c"'), "groups.panel.clients: no client c; add [server.clients.c]"),
+        (PANEL.replace('"b"', '"a"'), "groups.panel.clients: a name is there twice"),
+        (PANEL.replace('"b"', "3"), "groups: panel.clients: entry 3: write it in quotes"),
+        (PANEL + 'balance = "fair"', 'groups: panel.balance: expected "least", "source" or "order", got "fair"'),
+        (PANEL + "healthy = true", "groups: panel.healthy: unknown key"),
+        (PANEL.replace("443", "8000"), "groups.panel.ports: port 8000 is in clients.a.ports, too"),
+        (PANEL.replace("443", "3080"), "groups.panel.ports: port 3080 is taken by bind_addr"),
+        (PANEL.replace("443", "22"), "groups.panel.ports: not in clients.b.allow_targets: 22; add them there"),
+    ],
+)
+def test_mistakes_of_groups(tables: str, complaint: str) -> None:
+    (found,) = problems(
+        WITHOUT_TOKEN + table("a", ["8000"]) + table("b", lines='allow_targets = [":443-9000"]') + tables
+    )
+    assert found.startswith(f"server.{complaint}"), found
+
+
 def test_ports_on_other_addresses_do_not_clash() -> None:
     assert several(table("a", ["127.0.0.2:443=1"]) + table("b", ["127.0.0.3:443=1"]))
 

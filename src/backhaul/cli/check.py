@@ -70,6 +70,9 @@ def _map(config: ServerConfig) -> Iterator[str]:
     for client in config.served:
         yield f"\nports of client {client.name}" if client.name else "\nports"
         yield from _ports(client.ports)
+    for group in config.groups.named:
+        yield f"\nports of group {group.name}: clients {', '.join(group.clients)}, balance {group.balance}"
+        yield from _ports(group.ports)
 
 
 def _ports(mappings: tuple[PortMapping, ...]) -> Iterator[str]:

@@ -9,7 +9,16 @@ from typing import Any, Final
 import msgspec
 
 from backhaul.config.messages import few
-from backhaul.monitor.status import CLOSED, ClientStatus, Event, LimitStatus, PortStatus, ServerStatus, Status
+from backhaul.monitor.status import (
+    CLOSED,
+    ClientStatus,
+    Event,
+    GroupStatus,
+    LimitStatus,
+    PortStatus,
+    ServerStatus,
+    Status,
+)
 from backhaul.system.calls import STATUS
 from backhaul.system.log import escape
 
@@ -67,6 +76,7 @@ def _lines(name: str, status: Status, now: float) -> Iterator[str]:
         yield ""
         yield from table([("server", "transport", "state"), *map(_server, status.servers)], frozenset())
     yield from map(_client, status.clients)
+    yield from map(_group, status.groups)
     if status.ports:
         yield ""
         yield from _table(status)
@@ -86,6 +96,11 @@ def _client(client: ClientStatus) -> str:
     trip = "" if client.rtt is None else f", round trip {client.rtt * 1000:.1f} ms"
     counts = f"{number(client.users, 'user')}, {number(client.reconnects, 'reconnect')}"
     return f"  client {client.name or '(without a name)'}: {state}, {counts}{trip}"
+
+
+def _group(group: GroupStatus) -> str:
+    shares = (f"{one.client} {number(one.users, 'user')}{'' if one.ready else ' (NOT READY)'}" for one in group.members)
+    return f"  group {group.name}: {', '.join(shares)}, balance {group.balance}"
 
 
 def _down(ports: Sequence[PortStatus]) -> Iterator[str]:
@@ -147,7 +162,7 @@ def _limit(limit: LimitStatus) -> tuple[str, ...]:
 
 def _row(port: PortStatus) -> tuple[str, ...]:
     counts = (port.open, port.total, port.refused, port.dropped)
-    return port.client, port.name, port.target, *map(str, counts), size(port.received), size(port.sent)
+    return port.client or port.group, port.name, port.target, *map(str, counts), size(port.received), size(port.sent)
 
 
 def _event(event: Event) -> str:

@@ -8,7 +8,6 @@ from backhaul.networks import read_networks
 
 from . import claims
 from .address import EVERY, Address, EveryAddress
-from .clients import ServedClient
 from .common import MIN_MSS
 from .ports import overlap
 from .schema import Config, ServerConfig
@@ -26,8 +25,8 @@ def problems(config: Config) -> Iterator[str]:
         yield "sniffer_log: no file can have this name; correct the path"
     if isinstance(config, ServerConfig):
         yield from claims.problems(config)
-        for client in (config.unnamed, *config.clients.named):
-            yield from _taken_ports(config, client)
+        for owner in config.owners:
+            yield from _taken_ports(config, owner)
         yield from _taken_page(config)
         yield from _paths_on_udp(config)
         yield from _certificate(config)
@@ -91,11 +90,11 @@ def _web(config: Config) -> Iterator[str]:
         yield "web_user: missing; web_password needs one, or remove web_password"
 
 
-def _taken_ports(config: ServerConfig, client: ServedClient) -> Iterator[str]:
+def _taken_ports(config: ServerConfig, owner: claims.Owner) -> Iterator[str]:
     """Yield clashes between the tunnel and the users' ports."""
     bind = config.bind_addr
-    if any(mapping.bind_port == bind.port and _clash(mapping.address, bind) for mapping in client.ports):
-        yield f"{client.table}ports: {bind.spot} is taken by bind_addr {bind}; choose another for one of them"
+    if any(mapping.bind_port == bind.port and _clash(mapping.address, bind) for mapping in owner.ports):
+        yield f"{owner.table}ports: {bind.spot} is taken by bind_addr {bind}; choose another for one of them"
 
 
 def _taken_page(config: ServerConfig) -> Iterator[str]:

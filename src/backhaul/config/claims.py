@@ -2,21 +2,36 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from .clients import ServedClient, forbidden_targets
-from .messages import few
-from .ports import overlap
+from .messages import few, quoted
+from .ports import PortMapping, overlap
 from .schema import ServerConfig
 
 
 def problems(config: ServerConfig) -> Iterator[str]:
     """Yield ``key: mistake; remedy`` for each mistake that one client alone does not show."""
-    if not config.clients.named:
-        return
-    yield from _ports((config.unnamed, *config.clients.named))
+    yield from _ports(config.owners)
+    yield from _members(config)
     for client in config.clients.named:
-        if targets := forbidden_targets(client):
+        if targets := forbidden_targets(client, client.ports):
             yield f"{client.table}ports: not in allow_targets of this client: {few(targets)}; add them there"
+
+
+def _members(config: ServerConfig) -> Iterator[str]:
+    """Yield the mistakes about clients of groups."""
+    known = {client.name: client for client in config.clients.named}
+    for group in config.groups.named:
+        if not group.clients:
+            yield f"{group.table}clients: missing; add the names of clients with a table of their own"
+        for name in dict.fromkeys(group.clients):
+            if name not in known:
+                yield f"{group.table}clients: no client {quoted(name)}; add [server.clients.{quoted(name)}]"
+            elif targets := forbidden_targets(known[name], group.ports):
+                yield f"{group.table}ports: not in {known[name].table}allow_targets: {few(targets)}; add them there"
+        if len(set(group.clients)) < len(group.clients):
+            yield f"{group.table}clients: a name is there twice; remove it once"
 
 
 def token_problems(config: ServerConfig) -> Iterator[str]:
@@ -38,14 +53,26 @@ def _where(client: ServedClient) -> str:
     return client.table.removesuffix(".") or "[server]"
 
 
-def _ports(clients: Iterable[ServedClient]) -> Iterator[str]:
-    """Yield one line for each pair of clients with the same port, naming the first such port."""
-    taken: defaultdict[int, list[tuple[ServedClient, str]]] = defaultdict(list)
+class Owner(Protocol):
+    """A client or a group."""
+
+    @property
+    def table(self) -> str:
+        """The beginning of the names of its keys."""
+
+    @property
+    def ports(self) -> tuple[PortMapping, ...]:
+        """Its ports."""
+
+
+def _ports(clients: Iterable[Owner]) -> Iterator[str]:
+    """Yield one line for each pair of owners of the same port, naming the first such port."""
+    taken: defaultdict[int, list[tuple[Owner, str]]] = defaultdict(list)
     told: set[tuple[str, str]] = set()
     for client in clients:
         for mapping in client.ports:
             for other, host in taken[mapping.bind_port]:
-                pair = client.name, other.name
+                pair = client.table, other.table
                 if other is not client and pair not in told and overlap(host, mapping.bind_host):
                     told.add(pair)
                     spot = mapping.address.spot

@@ -1,24 +1,22 @@
 """The tables ``[server.clients.NAME]``: clients with tokens and ports of their own."""
 
-import re
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Final
 
 from msgspec import Struct
 
 from backhaul.wire.allowed import AllowList, Verdict
 from backhaul.wire.targets import parse_target
 
-from .conversion import read
 from .errors import ConfigError
 from .keys import key, keys
 from .limits import QUOTA_ACTION, Limits, QuotaAction, size_key
-from .messages import hint, quoted, show
+from .messages import show
 from .ports import PortMapping, parse_ports
 from .secret import Secret
+from .tables import read_table
 from .values import parse_allowed, parse_token, parse_tokens
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 NO_TOKEN: Final = Secret("")
 
 
@@ -105,29 +103,13 @@ def parse_clients(table: Mapping[str, object]) -> ClientTables:
 
 
 def _client(name: str, entry: object, mistake: Callable[[str], None]) -> ServedClient:
-    if not _NAME.fullmatch(name):
-        mistake(f"{quoted(name)}: expected a name of at most 64 letters, digits, - and _")
-    if not isinstance(entry, dict):
-        mistake(f"{quoted(name)}: expected a table [server.clients.NAME], got {show(entry)}")
-        return ServedClient(name=name)
-    known = {one.name: one for one in keys(ServedClient)}
-    for word in entry:
-        if word not in known:
-            mistake(f"{quoted(name)}.{quoted(word)}: unknown key; remove it or correct it{hint(word, known)}")
-    values: dict[str, Any] = {}
-    for one in known.values():
-        try:
-            values[one.name] = read(one, entry.get(one.name), misspelt=())
-        except ConfigError as mistakes:
-            for problem in mistakes.problems:
-                mistake(f"{quoted(name)}.{one.name}: {problem}")
-    return ServedClient(name=name, **values)
+    return ServedClient(name=name, **read_table(ServedClient, "[server.clients.NAME]", name, entry, mistake))
 
 
-def forbidden_targets(client: ServedClient) -> list[str]:
-    """Return the targets of ``ports`` that ``allow_targets`` does not name."""
+def forbidden_targets(client: ServedClient, ports: Iterable[PortMapping]) -> list[str]:
+    """Return the targets of ``ports`` that ``allow_targets`` of the client does not name."""
     if not client.allow_targets:
         return []
     allowed = AllowList(client.allow_targets)
-    targets = dict.fromkeys(mapping.target for mapping in client.ports)
+    targets = dict.fromkeys(mapping.target for mapping in ports)
     return [target for target in targets if allowed.judge(*parse_target(target)) is not Verdict.ALLOWED]

@@ -12,6 +12,7 @@ from backhaul.net.proxy import Proxy
 from .address import Address, parse_bind, parse_edge, parse_remote
 from .clients import ClientTables, ServedClient, parse_clients
 from .common import CommonConfig
+from .groups import GroupTables, ServedGroup, parse_groups
 from .keys import DEDICATED, MUX, STREAM, TLS, WEB, key
 from .limits import LimitTables, parse_limits
 from .ports import PortMapping, parse_ports
@@ -87,6 +88,15 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
             parse=parse_clients,
         ),
     ] = ClientTables()
+    groups: Annotated[
+        GroupTables,
+        key(
+            "Ports that several clients serve together; see Groups of clients.",
+            form="tables [server.groups.NAME]",
+            parse=parse_groups,
+            on=STREAM,
+        ),
+    ] = GroupTables()
     limits: Annotated[
         LimitTables, key("Limits of users; see Limits of users.", form="a table [server.limits]", parse=parse_limits)
     ] = LimitTables()
@@ -143,13 +153,19 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
         return (self.unnamed, *self.clients.named) if self.accepted else self.clients.named
 
     @property
+    def owners(self) -> tuple[ServedClient | ServedGroup, ...]:
+        """All clients and groups, each of which may have ports."""
+        return (self.unnamed, *self.clients.named, *self.groups.named)
+
+    @property
     def all_ports(self) -> tuple[PortMapping, ...]:
-        """The ports of all clients."""
-        return tuple(mapping for client in (self.unnamed, *self.clients.named) for mapping in client.ports)
+        """The ports of all clients and groups."""
+        return tuple(mapping for owner in self.owners for mapping in owner.ports)
 
     def of(self, client: ServedClient) -> "ServerConfig":
         """Return the configuration of the tunnel of one client."""
-        return structs.replace(self, ports=client.ports, accepted=client.accepted, clients=ClientTables())
+        alone = {"clients": ClientTables(), "groups": GroupTables()}
+        return structs.replace(self, ports=client.ports, accepted=client.accepted, **alone)
 
     @property
     def proxy_version(self) -> ProxyVersion | None:

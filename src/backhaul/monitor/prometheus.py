@@ -247,7 +247,9 @@ def _port_labels(bind: str, port: int) -> str:
 
 
 def _of(port: PortStatus) -> str:
-    """Return the label of the client with a name."""
+    """Return the label of the client with a name, or of the group."""
+    if port.group:
+        return f",{label('group', port.group)}"
     return f",{label('client', port.client)}" if port.client else ""
 
 

@@ -67,6 +67,8 @@ class PortStatus(Struct, frozen=True, gc=False):
 
     client: str = ""
     """The name of the client that its users are for; empty for the one without a name, and on the client."""
+    group: str = ""
+    """The name of the group of clients that its users are for; otherwise empty."""
 
     @property
     def name(self) -> str:
@@ -136,6 +138,25 @@ class ServerStatus(Struct, frozen=True, gc=False):
         return self.problem or ("NOT CONNECTED" if self.in_use else "not in use")
 
 
+class MemberStatus(Struct, frozen=True, gc=False):
+    """A client of a group."""
+
+    client: str
+    users: int
+    """Its users of this group."""
+    ready: bool
+    """True if it may get users."""
+
+
+class GroupStatus(Struct, frozen=True, gc=False):
+    """A group of clients that serve the same ports."""
+
+    name: str
+    balance: str
+    """least, source or order."""
+    members: tuple[MemberStatus, ...]
+
+
 class Event(Struct, frozen=True, gc=False):
     """One line of the log."""
 
@@ -197,6 +218,8 @@ class Status(Struct, frozen=True, gc=False):
     """The servers of a client that has several."""
     clients: tuple[ClientStatus, ...] = ()
     """The clients of a server that has named ones."""
+    groups: tuple[GroupStatus, ...] = ()
+    """The groups of a server's clients."""
     limits: tuple[LimitStatus, ...] = ()
     """The limits of users that the server's configuration sets."""
 

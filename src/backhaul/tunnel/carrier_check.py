@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+from collections.abc import Callable
 from typing import Final
 
 from backhaul.net.log_throttle import LogThrottle
@@ -24,8 +25,13 @@ class CarrierCheck:
         logger: logging.Logger | logging.LoggerAdapter[logging.Logger],
         grace: float = GRACE,
         whose: str = "",
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Wait ``grace`` seconds for the first connection; ``whose`` names the client in the log, as in " of NAME"."""
+        """Wait ``grace`` seconds for the first connection; ``whose`` names the client in the log, as in " of NAME".
+
+        ``changed`` is called when ``problem`` has changed.
+        """
+        self._changed = changed
         self._whose = whose
         self._loop = asyncio.get_running_loop()
         self._log = logger
@@ -83,6 +89,7 @@ class CarrierCheck:
         if not self._up:
             self._up = True
             self._log.info("tunnel%s is up", self._whose)
+            self._changed()
 
     def _give_up(self) -> None:
         self._report("no tunnel connection of this transport has arrived; set the same transport on both ends")
@@ -92,3 +99,4 @@ class CarrierCheck:
         self._up = False
         self.problem = problem
         self._throttle.error(problem, f"no user{self._whose} can be carried: {problem}")
+        self._changed()

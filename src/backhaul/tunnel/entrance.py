@@ -12,8 +12,19 @@ log = logging.getLogger("backhaul.server")
 class Entrance:
     """Opens and closes all ports of a tunnel together; users in flight stay."""
 
-    def __init__(self, ports: Ports, flows: FlowDispatcher, unwanted: Callable[[], bool], whose: str) -> None:
-        """``unwanted`` returns whether users are refused for want of a client, which ``whose`` names in the log."""
+    def __init__(
+        self,
+        ports: Ports,
+        flows: FlowDispatcher,
+        unwanted: Callable[[], bool],
+        whose: str,
+        changed: Callable[[], None],
+    ) -> None:
+        """``unwanted`` returns whether users are refused for want of a client, which ``whose`` names in the log.
+
+        ``changed`` is called when ``draining`` has changed.
+        """
+        self._changed = changed
         self._whose = whose
         self._ports = ports
         self._flows = flows
@@ -27,6 +38,7 @@ class Entrance:
             self.draining = True
             log.info("draining: new users are refused, present ones stay; `backhaul resume` ends that")
         self.apply()
+        self._changed()
 
     def resume(self) -> None:
         """Admit new users again, if there is a client."""
@@ -34,6 +46,7 @@ class Entrance:
             self.draining = False
             log.info("no longer draining: new users are welcome")
         self.apply()
+        self._changed()
 
     def apply(self) -> None:
         """Refuse or admit new users, as circumstances require now."""

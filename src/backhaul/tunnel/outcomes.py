@@ -13,7 +13,7 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.relay.outcome import Ending, Outcome, Progress, next_number
 from backhaul.state import UserEnd, UserState
 
-from .places import Places
+from .places import Places, Room
 from .ports import Port
 from .roll import Record
 
@@ -80,11 +80,11 @@ class Outcomes:
         self._patience = patience
         self._recent: deque[bool] = deque(maxlen=RECENT)  # True for each user without an answer
 
-    def expect(self, port: Port, address: tuple[Any, ...]) -> "ServedUser":
-        """Return the record of a user who arrives now."""
+    def expect(self, port: Port, address: tuple[Any, ...], room: Room) -> "ServedUser":
+        """Return the record of a user who arrives now, and takes a place in ``room``."""
         self.last_user = now = self._loop.time()
-        self.places.enter()
-        return ServedUser(self, port, address, now)
+        room.enter()
+        return ServedUser(self, port, address, now, room)
 
     def carried(self, port: Port, seconds: float) -> None:
         """Note that a user has found a carrier after so many seconds."""
@@ -93,7 +93,7 @@ class Outcomes:
     def ended(self, user: "ServedUser", outcome: Outcome) -> None:
         """Judge the end of a user of ``expect``."""
         user.port.open -= 1
-        self.places.leave()
+        user.room.leave()
         self._limiting.left(user, outcome.received + outcome.sent)
         seconds = self._loop.time() - user.since
         user.port.times_of(self.client_name).duration.observe(seconds)
@@ -140,12 +140,13 @@ class Outcomes:
 class ServedUser(Record):
     """A user in flight on the public end, with the target and the transport at the time of the arrival."""
 
-    __slots__ = ("_outcomes", "address", "counted", "port", "target", "transport")
+    __slots__ = ("_outcomes", "address", "counted", "port", "room", "target", "transport")
 
-    def __init__(self, outcomes: Outcomes, port: Port, address: tuple[Any, ...], since: float) -> None:
+    def __init__(self, outcomes: Outcomes, port: Port, address: tuple[Any, ...], since: float, room: Room) -> None:
         super().__init__(next_number(), since)
         self._outcomes = outcomes
         self.port = port
+        self.room = room
         self.address = address
         self.counted = 0  # bytes that quotas have seen
         self.target = port.mapping.target

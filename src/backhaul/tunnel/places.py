@@ -1,8 +1,22 @@
 """The number of present users, of one client and of all."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from .admission import Objection
+
+
+class Room(Protocol):
+    """Where a user takes a place."""
+
+    def objection(self) -> Objection | None:
+        """Return why a new user is refused, if so."""
+
+    def enter(self) -> None:
+        """Count a new user."""
+
+    def leave(self) -> None:
+        """Count the end of a user."""
 
 
 class Headcount:

@@ -26,7 +26,7 @@ from .heart import Heart
 from .limiting import Limiting
 from .news import News
 from .outcomes import Outcomes, Report, name
-from .places import Places
+from .places import Places, Room
 from .ports import Port, Ports
 from .ports_setup import preface, takes_datagrams, user_options
 from .refusals import refused
@@ -69,9 +69,11 @@ class ServerTunnel:
         self._throttle = LogThrottle(log)
         self._heart = Heart(self._beat)
         self.opened = 0  # control channels so far
+        self.watchers: list[Callable[[ServerTunnel], None]] = []
+        """Called whenever the client may have begun or ceased to get users."""
         self._unreachable = unreachable
         self._whose = f" of client {places.client}" if places.client else ""
-        self.fit = CarrierCheck(log, whose=self._whose)  # fed by the transport
+        self.fit = CarrierCheck(log, whose=self._whose, changed=self._changed)  # fed by the transport
         self._limiting = limiting
         self.places = places
         self.client = places.client
@@ -100,12 +102,17 @@ class ServerTunnel:
             timings=timings,
             news=news,
         )
-        self.entrance = Entrance(self.ports, self._flows, self._is_offline, self._whose)
+        self.entrance = Entrance(self.ports, self._flows, self._is_offline, self._whose, self._changed)
 
     @property
     def connected(self) -> bool:
         """True if a client is connected and users can be carried, as far as this end knows."""
         return self._transport.session.connected and not self.fit.problem
+
+    @property
+    def ready(self) -> bool:
+        """True if the client may get users of a group."""
+        return self.connected and not self.entrance.draining
 
     @property
     def problem(self) -> str:
@@ -196,6 +203,7 @@ class ServerTunnel:
         self._transport.stop_listening()
         self._client_gone()
         self._client_restarts()
+        self._changed()
 
     def attach(self, transport: ServerTransport, name: str) -> None:
         """Use another transport, which has this name and has started."""
@@ -244,9 +252,7 @@ class ServerTunnel:
 
     def client_connected(self, session: ClientSession) -> None:
         """Start the heartbeat for a new client, and announce the waiting users."""
-        log.info(
-            "client %s connected, transport %s%s", session.peer.address, self.config.transport, protection_of(session)
-        )
+        log.info("client %s connected, transport %s%s", session.peer, self.config.transport, protection_of(session))
         self.fit.begin()
         if session.keys:
             self.fit.agreed()
@@ -263,6 +269,7 @@ class ServerTunnel:
         for waiting in range(1, len(self._waiting) + 1):
             self._transport.expect_user(waiting)
         self._flows.client_came()
+        self._changed()
 
     def client_lost(self, reason: str, *, goodbye: bool = False) -> None:
         """Wait for the return of a lost client; users in flight stay, new ones wait a moment."""
@@ -273,6 +280,7 @@ class ServerTunnel:
             self._absence.begin(self._timings.absence)
         log.warning("control channel%s lost: %s; waiting for the client to reconnect", self._whose, reason)
         self._news.lost(reason, self.client)
+        self._changed()
 
     def target_refused(self, target: str, reason: str) -> None:
         """Log a target that the client does not dial."""
@@ -292,12 +300,16 @@ class ServerTunnel:
         self._flows.carrier_ready()
 
     def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        self.take(port, sock, address, self.places)
+
+    def take(self, port: Port, sock: socket.socket, address: tuple[Any, ...], room: Room) -> None:
+        """Take over a user of ``port``, who gets a place in ``room`` unless a limit objects."""
         admission = self._limiting.admission
-        if objection := self.places.objection() or admission.objection(port.mapping.bind_port, address, port.users):
+        if objection := room.objection() or admission.objection(port.mapping.bind_port, address, port.users):
             release(self._poller, sock, reset=True)
             refused(self._throttle, port, address, objection, self._news)
             return
-        done = self._outcomes.expect(port, address)
+        done = self._outcomes.expect(port, address, room)
         traffic = self._limiting.rates.traffic(port, address)
         user = User(sock, port.mapping.target, preface(self.config.proxy_version, sock, address), traffic, done)
         port.total += 1
@@ -340,6 +352,11 @@ class ServerTunnel:
     def _absence_lasts(self) -> None:
         self._waiting.restart_is_over()
         self.entrance.apply()
+        self._changed()
+
+    def _changed(self) -> None:
+        for watcher in self.watchers:
+            watcher(self)
 
     def _is_offline(self) -> bool:
         return self._absence.long and self.config.offline == "refuse"

@@ -1,0 +1,171 @@
+"""The ports of a group of clients, which share their users."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from backhaul.addresses import plain_ip
+from backhaul.config import ServerConfig
+from backhaul.config.groups import ServedGroup
+from backhaul.net.listeners import Listeners
+from backhaul.net.poller import Poller
+from backhaul.state import GroupState, MemberState
+
+from .admission import Objection
+from .balance import Balance, make_balance
+from .news import News
+from .ports import Port, Ports
+from .ports_setup import user_options
+from .server import ServerTunnel
+from .timings import Timings
+
+log = logging.getLogger("backhaul.server")
+
+
+class Member:
+    """A client of a group, and its users of this group."""
+
+    def __init__(self, group: "Group", tunnel: ServerTunnel) -> None:
+        self._group = group
+        self.tunnel = tunnel
+        self.position = 0
+        self.users = 0
+
+    def objection(self) -> Objection | None:
+        """Return why a new user of this client is refused, if so."""
+        return self.tunnel.places.objection()
+
+    def enter(self) -> None:
+        """Count a new user."""
+        self.tunnel.places.enter()
+        self.users += 1
+        self._group.moved(self)
+
+    def leave(self) -> None:
+        """Count the end of a user."""
+        self.tunnel.places.leave()
+        self.users -= 1
+        self._group.moved(self)
+
+    def state(self) -> MemberState:
+        """Return the state of this member."""
+        return MemberState(self.tunnel.client, self.users, self.tunnel.ready)
+
+
+class Group:
+    """Owns the ports; each user goes to the tunnel of one member, which counts and carries them as its own."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        group: ServedGroup,
+        poller: Poller,
+        listeners: Listeners,
+        *,
+        timings: Timings,
+        news: News,
+    ) -> None:
+        self._group = group
+        self._timings = timings
+        self._members: list[Member] = []
+        self._by_tunnel: dict[ServerTunnel, Member] = {}
+        self._balance: Balance[Member] = make_balance(group.balance, self._members)
+        self._last = 0  # the position of the member that was lost last, and may return first
+        self.ports = Ports(poller, listeners, user_options(config), self._user_came, timings=timings, news=news)
+
+    def start(self) -> None:
+        """Listen for users."""
+        self.ports.add(self._group.ports)
+
+    def adopt(self, config: ServerConfig, group: ServedGroup) -> None:
+        """Use another configuration; ``serve`` follows."""
+        self._group = group
+        self.ports.set_options(user_options(config))
+
+    def serve(self, tunnels: Sequence[ServerTunnel]) -> None:
+        """Share users among these tunnels from now on; users in flight stay."""
+        self._forget()
+        before = self._by_tunnel
+        self._members = [before.get(tunnel) or Member(self, tunnel) for tunnel in tunnels]
+        self._by_tunnel = {member.tunnel: member for member in self._members}
+        self._balance = make_balance(self._group.balance, self._members)
+        for position, member in enumerate(self._members):
+            member.position = position
+            member.tunnel.watchers.append(self._look)
+        for tunnel in tunnels:
+            self._look(tunnel)
+        self._last = 0
+
+    def state(self) -> GroupState:
+        """Return the state of this group."""
+        return GroupState(
+            name=self._group.name,
+            balance=self._group.balance,
+            refusing=self.ports.refusing,
+            members=tuple(member.state() for member in self._members),
+            ports=tuple(port.state() for port in self.ports.all.values()),
+        )
+
+    async def hand_over(self) -> None:
+        """Leave future users to the process that shares the ports."""
+        await asyncio.sleep(self._timings.handshakes)
+        self.ports.finish()
+
+    def moved(self, member: Member) -> None:
+        """Note that a member has another number of users."""
+        self._balance.moved(member)
+
+    def close(self) -> None:
+        """Close the ports; users in flight stay."""
+        self._forget()
+        self.ports.close()
+
+    def _forget(self) -> None:
+        while self._members:
+            self._members.pop().tunnel.watchers.remove(self._look)
+
+    def _look(self, tunnel: ServerTunnel) -> None:
+        """See whether a member may get users, and whether there is one to wait for."""
+        member = self._by_tunnel[tunnel]
+        if tunnel.ready:
+            self._balance.add(member)
+        else:
+            self._balance.discard(member)
+            self._last = member.position
+        refuse = all(one.tunnel.ports.refusing for one in self._members)
+        if refuse != self.ports.refusing:
+            self._turn(refuse=refuse)
+
+    def _turn(self, *, refuse: bool) -> None:
+        if refuse:
+            log.info("users of group %s are refused until one of its clients takes them", self._group.name)
+            self.ports.refuse()
+        else:
+            self.ports.admit()
+
+    def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        member = self._member_for(plain_ip(address))
+        member.tunnel.take(port, sock, address, member)
+
+    def _member_for(self, ip: str) -> Member:
+        """Return the member for a user, the next one while the first choice may have no more users.
+
+        Without any the user waits for the member that was lost last.
+        """
+        full: list[Member] = []
+        for member in self._choices(ip):
+            if not member.objection():
+                break
+            self._balance.discard(member)
+            full.append(member)
+        else:
+            member = full[0] if full else self._members[self._last]
+        for other in full:
+            self._balance.add(other)
+        return member
+
+    def _choices(self, ip: str) -> Iterator[Member]:
+        while member := self._balance.choose(ip):
+            yield member

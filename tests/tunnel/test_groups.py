@@ -1,0 +1,153 @@
+"""Groups of clients that serve the same ports."""
+
+from collections import Counter
+
+import pytest
+from tests.support.clients import Company
+from tests.support.net import HOST, Peer, free_port, until
+from tests.support.tunnel import Net
+
+from backhaul.config import ServerConfig
+from backhaul.config.diff import diff
+
+NAMES = ("berlin", "paris", "rome")
+
+
+class Panel:
+    """A group of three clients; the service of each says its name."""
+
+    def __init__(self, net: Net) -> None:
+        self.company = Company(net)
+        self.net = net
+        self.port = free_port()
+        self.target = free_port()
+        self.balance = "least"
+        self.names: tuple[str, ...] = NAMES
+        self.own: dict[str, str] = {}
+
+    async def start(self) -> None:
+        """Start the server and all clients, each of which finds its own service behind the same target."""
+        await self.company.open(NAMES)
+        await self.reload()
+        for name in NAMES:
+            await self.company.connect(name)
+
+    def config(self) -> ServerConfig:
+        """Return the configuration with the group."""
+        clients = ", ".join(f'"{name}"' for name in self.names)
+        group = (
+            f'[server.groups.panel]\nports = ["{HOST}:{self.port}={self.target}"]\n'
+            f'clients = [{clients}]\nbalance = "{self.balance}"\n'
+        )
+        return self.company.config(group, self.own)
+
+    async def reload(self) -> None:
+        """Load the present configuration."""
+        new = self.config()
+        await self.company.server.reconfigure(new, diff(self.company.server.config, new))
+
+    async def user(self, source: str = "") -> Peer:
+        """Connect a user, who is answered."""
+        user = await self.net.dial(self.port, source=source)
+        await user.send(b"?")
+        assert await user.receive(1) == b"?"
+        return user
+
+    def shares(self) -> dict[str, int]:
+        """Return the users of each member."""
+        (group,) = self.company.server.state().groups
+        return {member.client: member.users for member in group.members}
+
+
+async def panel_of(net: Net, **changes: object) -> Panel:
+    panel = Panel(net)
+    for name, value in changes.items():
+        setattr(panel, name, value)
+    await net.echo(port=panel.target)
+    await panel.start()
+    return panel
+
+
+@pytest.mark.parametrize("transport", ["tcp", "wsmux"])
+async def test_users_are_shared_evenly(transport: str) -> None:
+    async with Net(transport) as net:
+        panel = await panel_of(net)
+        users = [await panel.user() for _ in range(9)]
+        assert panel.shares() == dict.fromkeys(NAMES, 3)
+        served = Counter(user.client for user in panel.company.server.users())
+        assert served == dict.fromkeys(NAMES, 3)
+        for user in users:
+            user.close()
+        await until(lambda: panel.shares() == dict.fromkeys(NAMES, 0))
+        assert not any(client.users for client in panel.company.server.state().clients)
+
+
+async def test_a_lost_member_gets_no_users_and_the_others_keep_theirs() -> None:
+    async with Net("tcp") as net:
+        panel = await panel_of(net)
+        users = [await panel.user() for _ in range(3)]
+        await net.stop(panel.company.clients["paris"])
+        await until(lambda: not panel.company.server.tunnels["paris"].connected)
+        more = [await panel.user() for _ in range(4)]
+        assert panel.shares() == {"berlin": 3, "paris": 0, "rome": 3}
+        assert len([user for user in users if user.silent()]) == 2
+        await panel.company.connect("paris")
+        more += [await panel.user() for _ in range(3)]
+        assert panel.shares() == dict.fromkeys(NAMES, 3)
+        assert all(user.silent() for user in more)
+
+
+async def test_the_first_in_order_serves_until_it_is_full() -> None:
+    async with Net("tcp") as net:
+        panel = await panel_of(net, balance="order", own={"berlin": "max_connections = 2"})
+        for _ in range(4):
+            await panel.user()
+        assert panel.shares() == {"berlin": 2, "paris": 2, "rome": 0}
+
+
+async def test_a_source_stays_with_its_member() -> None:
+    async with Net("tcp") as net:
+        panel = await panel_of(net, balance="source")
+        for _ in range(3):
+            await panel.user("127.0.0.2")
+        assert sorted(panel.shares().values()) == [0, 0, 3]
+
+
+async def test_a_user_waits_for_a_group_without_members() -> None:
+    async with Net("tcp") as net:
+        panel = await panel_of(net)
+        for name in NAMES:
+            await net.stop(panel.company.clients[name])
+        await until(lambda: not any(tunnel.connected for tunnel in panel.company.server.tunnels.values()))
+        user = await net.dial(panel.port)
+        await user.send(b"?")
+        await panel.company.connect(NAMES[-1])  # it was lost last, so it is expected first
+        assert await user.receive(1) == b"?"
+
+
+async def test_a_reload_changes_members_and_balance_and_leaves_users_alone() -> None:
+    async with Net("tcp") as net:
+        panel = await panel_of(net)
+        users = [await panel.user() for _ in range(3)]
+        panel.names, panel.balance = ("rome", "berlin"), "order"
+        await panel.reload()
+        await panel.user()
+        assert panel.shares() == {"rome": 2, "berlin": 1}
+        panel.names = ("berlin",)
+        panel.port, before = free_port(), panel.port
+        await panel.reload()
+        await panel.user()
+        assert panel.shares() == {"berlin": 2}
+        with pytest.raises(ConnectionRefusedError):
+            await net.dial(before)
+        assert all(user.silent() for user in users)
+
+
+async def test_a_drained_server_refuses_users_of_groups() -> None:
+    async with Net("tcp") as net:
+        panel = await panel_of(net)
+        await panel.company.server.drain()
+        with pytest.raises((ConnectionRefusedError, ConnectionResetError)):
+            await panel.user()
+        await panel.company.server.resume()
+        await panel.user()
