@@ -15,8 +15,8 @@ pytestmark = [
 ]
 
 
-def test_a_server_lost_costs_its_users_only_and_one_that_stops_none(tmp_path: Path) -> None:
-    """Three clients are connected to four servers. One is killed, one is added, and one is stopped, all with users."""
+def test_a_server_lost_costs_its_users_only_and_one_that_drains_none(tmp_path: Path) -> None:
+    """Three clients are connected to four servers. One is killed, one is added, and one is drained, all with users."""
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
     (tmp_path / "hosts").write_text("127.0.0.1 localhost\n")
     mounts = (f"mount --bind {tmp_path}/{name} /etc/{name}" for name in ("resolv.conf", "hosts"))
@@ -25,7 +25,8 @@ def test_a_server_lost_costs_its_users_only_and_one_that_stops_none(tmp_path: Pa
         "ready True True True True",
         "killed, lost 0 6 0 0",
         "added, ready True",
-        "leaving, ready False",
-        "left with 0",
+        "drained, ready False",
+        "drained with 0",
+        "stopped with 0",
         "lost 0 6 0 0 0",
     ], complaints

@@ -1,6 +1,7 @@
 """The manifests in deploy/kubernetes are valid, and fit each other and the program."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,8 @@ def test_services_lead_to_the_servers() -> None:
 def test_files_are_where_the_configuration_looks_for_them() -> None:
     mounts = {mount["mountPath"]: mount["name"] for mount in CONTAINER["volumeMounts"]}
     assert set(mounts.values()) == {volume["name"] for volume in POD["volumes"]}
-    folder, _, file = parser().parse_args(CONTAINER["args"]).config.rpartition("/")
+    (path,) = parser().parse_args(CONTAINER["args"]).config
+    folder, _, file = path.rpartition("/")
     assert mounts[folder] == "config"
     assert (FOLDER / file).exists()
     token = re.search(r'^token_file = "(.*)/token"$', (FOLDER / "server.toml").read_text(), re.MULTILINE)
@@ -115,6 +117,10 @@ def test_files_are_where_the_configuration_looks_for_them() -> None:
 
 
 def test_users_in_flight_have_time_before_the_end() -> None:
-    waits = int(CONTAINER["lifecycle"]["preStop"]["exec"]["command"][-1])
-    assert POD["terminationGracePeriodSeconds"] >= waits + config().shutdown_timeout + 15
+    shell, option, script = CONTAINER["lifecycle"]["preStop"]["exec"]["command"]
+    pause, drain = script.split("; ")
+    options = parser().parse_args(shlex.split(drain)[1:])
+    assert (shell, option, options.command) == ("sh", "-c", "drain")
+    waits = int(pause.removeprefix("sleep ")) + options.wait + config().shutdown_timeout
+    assert POD["terminationGracePeriodSeconds"] >= waits + 15
     assert CONTAINER["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "monitor"}
