@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from msgspec import Struct
+
 from backhaul import __version__
 from backhaul.cli.main import parser
 from backhaul.cli.tree import Argument, Command, read
@@ -182,6 +184,8 @@ def _meaning(key: Key) -> str:
 def _default(key: Key) -> str:
     if key.mandatory:
         return "Mandatory."
+    if isinstance(key.default, Struct):
+        return "Default: none."
     value = key.default.reveal() if isinstance(key.default, Secret) else key.default
     return f"Default: {show(list(value) if isinstance(value, tuple) else value)}."
 
