@@ -182,7 +182,7 @@ def test_the_keyboard_reaches_everything(browser: Browser, host: Host) -> None:
     keys = webdriver.Keys
     reached = []
     browser.wait(lambda: browser.text("#events"))
-    for _ in range(11):
+    for _ in range(12):
         browser.press(keys.TAB)
         reached.append(browser.script("return document.activeElement.id"))
         assert browser.script("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
@@ -192,7 +192,18 @@ def test_the_keyboard_reaches_everything(browser: Browser, host: Host) -> None:
             browser.press(keys.ESCAPE)
             assert browser.text("#readout") == ""
     tools = ["connections-search", "connections-port", "connections-state"]
-    assert reached == ["plot", "day", "filter", "", "ports-more", *tools, "events-level", "events-search", "events"]
+    assert reached == [
+        "plot",
+        "day-span",
+        "day",
+        "filter",
+        "",
+        "ports-more",
+        *tools,
+        "events-level",
+        "events-search",
+        "events",
+    ]
 
 
 def test_arrow_keys_lead_from_port_to_port(browser: Browser, host: Host) -> None:
@@ -274,6 +285,10 @@ def test_a_day_is_shown_and_read_by_keys(browser: Browser, host: Host) -> None:
     browser.press(webdriver.Keys.ARROW_LEFT)
     assert "no numbers" in browser.text("#day-readout")
     assert browser.text("#day").count("scale") == 3
+    browser.driver.find_element("id", "day-span").send_keys("1")
+    browser.script("document.querySelector('#day').focus()")
+    browser.press(webdriver.Keys.ARROW_LEFT * 5)
+    assert ": 7 users, 7 new, 1 refused, 2.80 kbit/s to" in browser.text("#day-readout")
 
 
 def test_a_port_is_shown_alone(browser: Browser, host: Host) -> None:

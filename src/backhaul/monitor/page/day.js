@@ -1,12 +1,11 @@
-// The last 24 hours of the whole program, or of one port: three charts with one cursor for pointer and arrow keys.
+// The last hours of the whole program, or of one port or client: three charts with one cursor for pointer and arrow keys.
 
 import { get } from "./api.js";
 import { clock, count, rate } from "./format.js";
 import { onChoice, series, title } from "./view.js";
 
 const PERIOD = 60000; // milliseconds: the server takes a sample a minute
-const STEP = 300; // seconds that share a point
-const POINTS = 288; // of a day
+const SPANS = { 1: [60, 60], 6: [60, 360], 24: [300, 288] }; // hours → seconds that share a point, points
 const HEIGHT = 100;
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -17,23 +16,25 @@ const slider = byId("day");
 const CHARTS = [
   { name: "Throughput", text: rate, least: 125, lines: [["down", "to users", (point) => point.down], ["up", "from users", (point) => point.up]] },
   { name: "Users", text: count, least: 4, lines: [["down", "connected", (point) => point.users], ["up", "waiting", (point) => point.waiting]] },
-  { name: "In five minutes", text: count, least: 4, lines: [["down", "new users", (point) => point.fresh], ["up", "refused", (point) => point.refused]] },
+  { name: "New and refused", text: count, least: 4, lines: [["down", "new users", (point) => point.fresh], ["up", "refused", (point) => point.refused]] },
 ];
 
+let [step, width] = SPANS[24];
+let answer = { now: 0, samples: [] };
 let points = []; // the oldest first; null for a time without the program
 let end = 0; // number of the last point since 1970
 let chosen = null; // steps before the last point; null: none
 let inSight = false;
 let timer = null;
 
-function gather(samples, now) {
-  end = Math.floor(now / STEP);
+function gather({ samples, now }) {
+  end = Math.floor(now / step);
   const buckets = new Map();
   for (const [minute, ...numbers] of samples) {
-    const bucket = Math.floor((minute * 60) / STEP);
+    const bucket = Math.floor((minute * 60) / step);
     buckets.set(bucket, [...(buckets.get(bucket) ?? []), numbers]);
   }
-  return Array.from({ length: POINTS }, (_, index) => merge(buckets.get(end - POINTS + 1 + index)));
+  return Array.from({ length: width }, (_, index) => merge(buckets.get(end - width + 1 + index)));
 }
 
 function merge(minutes) {
@@ -55,15 +56,15 @@ function makeFigure(chart) {
   const [title, top] = [document.createElement("b"), document.createElement("span")];
   title.textContent = chart.name;
   caption.append(title, ...chart.lines.map(([way, meaning]) => legend(way, meaning)), top);
-  const picture = made("svg", { viewBox: `0 0 ${POINTS - 1} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true", focusable: "false" });
-  const grid = made("path", { class: "grid", d: `M0 0H${POINTS - 1}M0 50H${POINTS - 1}M0 100H${POINTS - 1}` });
+  const picture = made("svg", { preserveAspectRatio: "none", "aria-hidden": "true", focusable: "false" });
+  const grid = made("path", { class: "grid" });
   const lines = chart.lines.map(([way]) => made("path", { class: `line ${way}` }));
   const cursor = made("path", { class: "cursor" });
   picture.append(grid, ...lines, cursor);
   figure.append(caption, picture);
   slider.append(figure);
   picture.addEventListener("pointermove", (event) => hover(event, picture));
-  return { chart, top, lines, cursor };
+  return { chart, picture, grid, top, lines, cursor };
 }
 
 function made(tag, attributes) {
@@ -80,7 +81,11 @@ function legend(way, meaning) {
 }
 
 function draw() {
-  for (const { chart, top, lines } of figures) {
+  points = gather(answer);
+  slider.setAttribute("aria-valuemin", String(1 - width));
+  for (const { chart, picture, grid, top, lines } of figures) {
+    picture.setAttribute("viewBox", `0 0 ${width - 1} ${HEIGHT}`);
+    grid.setAttribute("d", `M0 0H${width - 1}M0 50H${width - 1}M0 100H${width - 1}`);
     const known = points.filter((point) => point);
     const most = Math.max(chart.least, ...chart.lines.flatMap(([, , read]) => known.map(read)));
     top.textContent = `scale ${chart.text(most)}`;
@@ -102,12 +107,12 @@ function path(read, most) {
 
 function point() {
   const steps = chosen ?? 0;
-  const one = points[POINTS - 1 - steps];
-  const text = `${clock((end - steps) * STEP)}: ${one ? described(one) : "no numbers"}`;
+  const one = points[width - 1 - steps];
+  const text = `${clock((end - steps) * step)}: ${one ? described(one) : "no numbers"}`;
   slider.setAttribute("aria-valuenow", String(-steps));
   slider.setAttribute("aria-valuetext", text);
   byId("day-readout").textContent = chosen === null ? "" : text;
-  for (const { cursor } of figures) cursor.setAttribute("d", chosen === null ? "" : `M${POINTS - 1 - steps} 0V${HEIGHT}`);
+  for (const { cursor } of figures) cursor.setAttribute("d", chosen === null ? "" : `M${width - 1 - steps} 0V${HEIGHT}`);
 }
 
 function described(one) {
@@ -119,16 +124,16 @@ function described(one) {
 // Pointer and keys
 
 function choose(steps) {
-  chosen = steps === null ? null : Math.max(0, Math.min(POINTS - 1, steps));
+  chosen = steps === null ? null : Math.max(0, Math.min(width - 1, steps));
   point();
 }
 
 function hover(event, picture) {
   const box = picture.getBoundingClientRect();
-  choose(Math.round((1 - (event.clientX - box.left) / box.width) * (POINTS - 1)));
+  choose(Math.round((1 - (event.clientX - box.left) / box.width) * (width - 1)));
 }
 
-const KEYS = { ArrowLeft: 1, ArrowDown: 1, ArrowRight: -1, ArrowUp: -1, PageDown: 12, PageUp: -12, Home: POINTS, End: -POINTS };
+const KEYS = { ArrowLeft: 1, ArrowDown: 1, ArrowRight: -1, ArrowUp: -1, PageDown: 12, PageUp: -12, Home: Infinity, End: -Infinity };
 
 slider.addEventListener("keydown", (event) => {
   if (event.key === "Escape") {
@@ -148,10 +153,10 @@ async function ask() {
   timer = null;
   const name = series();
   try {
-    const { now, samples } = await get(`history?series=${encodeURIComponent(name)}`);
+    const next = await get(`history?series=${encodeURIComponent(name)}`);
     if (name !== series()) return;
-    points = gather(samples, now);
-    byId("day-none").hidden = samples.length > 0;
+    answer = next;
+    byId("day-none").hidden = answer.samples.length > 0;
     byId("day-none").textContent = "The first numbers come within a minute.";
     draw();
   } catch (error) {
@@ -167,6 +172,13 @@ function wake() {
   if (isWanted() && timer === null) ask();
 }
 
+byId("day-span").addEventListener("input", () => {
+  const hours = byId("day-span").value;
+  [step, width] = SPANS[hours];
+  byId("day-begin").textContent = `${hours} h ago`;
+  chosen = null;
+  draw();
+});
 onChoice(() => {
   byId("day-of").textContent = title() && `of ${title()}`;
   if (isWanted()) ask();
