@@ -170,5 +170,18 @@ class TestChange:
         assert best.choose([FAILING, DIALLED], 0) == (0, 1)
         assert best.choose([UP, DIALLED], 1) == (0,)
 
+    def test_a_server_that_can_not_be_measured_is_a_makeshift(self) -> None:
+        best = Best(2)
+        assert best.choose([FAILING, DIALLED], 0) == (0, 1)
+        assert best.choose([FAILING, UP], 1) == (1,)
+        for _ in range(ENOUGH + ROUNDS):
+            best.measured(0, UNREACHABLE)
+        assert best.choose([DIALLED, UP], 1 + DWELL) == (1,)
+        for _ in range(WINDOW):
+            best.measured(0, Measurement(0.1, lossy=False))
+        assert best.choose([DIALLED, UP], DWELL) == (1,)
+        assert best.choose([DIALLED, UP], 1 + DWELL) == (0, 1)
+        assert best.choose([UP, UP], 2 + DWELL) == (0,)
+
     def test_a_single_server_has_no_successor(self) -> None:
         assert Best(1).choose([FAILING], 0) == (0,)

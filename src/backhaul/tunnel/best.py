@@ -61,6 +61,11 @@ class Measurements:
         return len(self._last) >= ENOUGH
 
     @property
+    def none(self) -> bool:
+        """True if the server was never measured."""
+        return not self._last
+
+    @property
     def typical(self) -> float:
         """The median in seconds."""
         return median(self.seconds)
@@ -145,6 +150,8 @@ class Best:
 
     def _is_better(self, place: int) -> bool:
         one, present = self._measurements[place], self._measurements[self._present]
-        if place == self._present or not (one.enough and present.enough):
+        if place == self._present or not one.enough:
             return False
-        return one.beats(present)
+        if present.none:  # it can't be measured, and is a makeshift
+            return one.typical < UNREACHABLE.seconds
+        return present.enough and one.beats(present)
