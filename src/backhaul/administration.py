@@ -78,18 +78,21 @@ class Administration:
         old = self._config()
         return Checked(valid=True, warnings=new.warnings, changes=changes_of(old, new, diff(old, new)))
 
-    async def drain(self) -> Drained:
+    async def drain(self, client: str) -> Drained:
         """Refuse new users until ``resume``."""
-        await self._end.drain()
-        return self._drained()
+        await self._end.drain(client)
+        return self._drained(client)
 
-    async def resume(self) -> Drained:
+    async def resume(self, client: str) -> Drained:
         """Admit new users again."""
-        await self._end.resume()
-        return self._drained()
+        await self._end.resume(client)
+        return self._drained(client)
 
-    def _drained(self) -> Drained:
+    def _drained(self, name: str) -> Drained:
         status = self.status()
+        for client in status.clients:
+            if name and client.name == name:
+                return Drained(client.draining, client.users)
         return Drained(status.draining, status.users)
 
 

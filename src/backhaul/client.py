@@ -77,15 +77,20 @@ class Client:
         """Begin to connect; an unreachable server is retried and no error."""
         self._servers.start()
 
-    async def drain(self) -> None:
-        """Leave all servers until ``resume``, so that they send no new users; present ones stay."""
+    async def drain(self, client: str = "") -> None:
+        """Leave all servers until ``resume``, so that they send no new users; present ones stay.
+
+        Raises BackhaulError if a ``client`` is named.
+        """
+        _serves_none(client)
         if not self.draining:
             self.draining = True
             log.info("draining: disconnected, users in flight stay; `backhaul resume` ends that")
             await self._servers.stop()
 
-    async def resume(self) -> None:
-        """Connect again."""
+    async def resume(self, client: str = "") -> None:
+        """Connect again; raise BackhaulError if a ``client`` is named."""
+        _serves_none(client)
         if self.draining:
             self.draining = False
             log.info("no longer draining: connecting")
@@ -186,3 +191,8 @@ class Client:
         """Return all tunnels; those that were left may still dial targets."""
         yield from self._left
         yield from self._servers.tunnels()
+
+
+def _serves_none(client: str) -> None:
+    if client:
+        raise BackhaulError(f"no client {client}: this is a client itself; ask its server")

@@ -145,7 +145,7 @@ def _client(state: ClientState, events: EventLog, run: _Run) -> Status:
 
 def _client_ports(state: ServerState) -> Iterator[PortStatus]:
     for client in state.clients:
-        closed = _closed(state, refusing=client.refusing)
+        closed = DRAINING if client.draining else _closed(state, refusing=client.refusing)
         yield from (replace(_port(port, closed), client=client.name) for port in client.ports)
 
 
@@ -178,6 +178,7 @@ def _served(client: ServedState) -> ClientStatus:
         reconnects=max(0, session.opened - 1),
         users=client.users,
         pool_idle=session.idle,
+        draining=client.draining,
     )
 
 

@@ -152,17 +152,25 @@ class Server:
         """Reset the chosen users, one by one; yield for each user whether it was chosen."""
         return self._roll.close(selection)
 
-    async def drain(self) -> None:
-        """Refuse new users until ``resume``; present ones stay."""
-        self._draining = True
-        for tunnel in self.tunnels.values():
+    async def drain(self, client: str = "") -> None:
+        """Refuse new users until ``resume``, of all clients or of one; present ones stay.
+
+        Raises BackhaulError if there is no client with this name.
+        """
+        self._draining = self._draining or not client
+        for tunnel in self._chosen(client):
             tunnel.entrance.drain()
 
-    async def resume(self) -> None:
-        """Admit new users again."""
-        self._draining = False
-        for tunnel in self.tunnels.values():
+    async def resume(self, client: str = "") -> None:
+        """Admit new users again; raise BackhaulError if there is no client with this name."""
+        self._draining = self._draining and bool(client)
+        for tunnel in self._chosen(client):
             tunnel.entrance.resume()
+
+    def _chosen(self, client: str) -> list[ServerTunnel]:
+        if client and client not in self.tunnels:
+            raise BackhaulError(f"no client {client}; its name is that of its table in the configuration")
+        return [self.tunnels[client]] if client else list(self.tunnels.values())
 
     def user_times(self) -> Iterator[UserTimesState]:
         """Return the times of TCP users by port and client; pauses in between do no harm."""

@@ -317,8 +317,10 @@ class ServedState(Struct, frozen=True, gc=False):
     """Users, of streams or of flows, without a carrier."""
     unanswered: int
     """Users who sent bytes into the tunnel and received none."""
+    draining: bool
+    """True while the administrator wants no new users for this client."""
     refusing: bool
-    """True if users are refused because the client has not been connected for a while."""
+    """True if users are refused, because of that or because the client has not been connected for a while."""
     users: int
     """Users who are present."""
     ports: tuple[PortState, ...]

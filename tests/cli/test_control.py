@@ -65,7 +65,9 @@ async def test_draining_and_its_end(command: Callable[..., Any]) -> None:
     async with program("server.toml", operator):
         assert await command("drain") == (0, "server: draining, 1 user present\n", "")
         assert await command("resume") == (0, "server: new users are admitted\n", "")
-    assert operator.done == ["drain", "resume"]
+        assert (await command("drain", "berlin"))[0] == 0
+        assert (await command("resume", "berlin"))[0] == 0
+    assert operator.done == ["drain", "resume", "drain berlin", "resume berlin"]
 
 
 @pytest.mark.parametrize("wait", [["--wait"], ["--wait", "60"]])

@@ -76,10 +76,10 @@ class SampleOperator:
         self.done.append(f"check {text}")
         return Checked(valid=bool(text))
 
-    async def drain(self) -> Drained:
-        self.done.append("drain")
+    async def drain(self, client: str) -> Drained:
+        self.done.append(f"drain {client}".rstrip())
         return Drained(draining=True, users=len(self.users.rows))
 
-    async def resume(self) -> Drained:
-        self.done.append("resume")
+    async def resume(self, client: str) -> Drained:
+        self.done.append(f"resume {client}".rstrip())
         return Drained(draining=False, users=len(self.users.rows))

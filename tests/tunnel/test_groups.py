@@ -9,6 +9,7 @@ from tests.support.tunnel import Net
 
 from backhaul.config import ServerConfig
 from backhaul.config.diff import diff
+from backhaul.errors import BackhaulError
 
 NAMES = ("berlin", "paris", "rome")
 
@@ -141,6 +142,26 @@ async def test_a_reload_changes_members_and_balance_and_leaves_users_alone() -> 
         with pytest.raises(ConnectionRefusedError):
             await net.dial(before)
         assert all(user.silent() for user in users)
+
+
+async def test_a_drained_client_gets_no_users_of_its_groups_nor_of_its_own() -> None:
+    async with Net("tcp") as net:
+        panel = await panel_of(net)
+        server = panel.company.server
+        user = await panel.user()
+        (first,) = (name for name, users in panel.shares().items() if users)
+        await server.drain(first)
+        for _ in range(4):
+            await panel.user()
+        assert panel.shares()[first] == 1
+        with pytest.raises((ConnectionRefusedError, ConnectionResetError, EOFError)):
+            await (await net.dial(panel.company.ports[first])).receive(1)
+        assert user.silent()
+        await server.resume(first)
+        await panel.user()
+        assert panel.shares()[first] == 2
+        with pytest.raises(BackhaulError, match="no client nobody"):
+            await server.drain("nobody")
 
 
 async def test_a_drained_server_refuses_users_of_groups() -> None:

@@ -148,8 +148,14 @@ class Checked(Struct, frozen=True):
     """What a reload with it would change."""
 
 
+class DrainRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The part of a server to drain, or to drain no longer."""
+
+    client: Annotated[str, Meta(max_length=64, description="The users of this client alone; empty: all users.")] = ""
+
+
 class Drained(Struct, frozen=True):
-    """The state of an end that is drained, or no longer."""
+    """The state of an end or of a client that is drained, or no longer."""
 
     draining: bool
     users: int

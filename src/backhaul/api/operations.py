@@ -18,6 +18,7 @@ from .messages import (
     ConnectionList,
     ConnectionsQuery,
     Drained,
+    DrainRequest,
     EventsQuery,
     HistoryQuery,
     Loaded,
@@ -89,8 +90,10 @@ RELOAD: Final = Operation("reload", "POST", "Read the configuration file again, 
 CHECK: Final = Operation(
     "check", "POST", "Check a configuration without applying it.", Checked, body=CheckRequest, most=_FILE
 )
-DRAIN: Final = Operation("drain", "POST", "Refuse new users, and keep those who are present.", Drained)
-RESUME: Final = Operation("resume", "POST", "Admit new users again.", Drained)
+DRAIN: Final = Operation(
+    "drain", "POST", "Refuse new users, and keep those who are present.", Drained, body=DrainRequest
+)
+RESUME: Final = Operation("resume", "POST", "Admit new users again.", Drained, body=DrainRequest)
 
 OPERATIONS: Final = (
     *(STATUS, TRAFFIC, HISTORY, CONFIGURATION, CONNECTIONS, FOLLOW, DESCRIBE),

@@ -40,8 +40,8 @@ class Operator(Protocol):
     async def check(self, text: str) -> Checked:
         """Check a configuration, or without a text the file in use."""
 
-    async def drain(self) -> Drained:
-        """Refuse new users until ``resume``."""
+    async def drain(self, client: str) -> Drained:
+        """Refuse new users until ``resume``, of one client or of all; raise BackhaulError if there is none."""
 
-    async def resume(self) -> Drained:
+    async def resume(self, client: str) -> Drained:
         """Admit new users again."""

@@ -29,6 +29,7 @@ from .messages import (
     ConnectionList,
     ConnectionsQuery,
     Drained,
+    DrainRequest,
     EventsQuery,
     HistoryQuery,
     Loaded,
@@ -136,11 +137,11 @@ class Service:
     async def _check(self, request: CheckRequest) -> Checked:
         return await self._operator.check(request.text)
 
-    async def _drain(self, _: Nothing) -> Drained:
-        return await self._operator.drain()
+    async def _drain(self, request: DrainRequest) -> Drained:
+        return await self._operator.drain(request.client)
 
-    async def _resume(self, _: Nothing) -> Drained:
-        return await self._operator.resume()
+    async def _resume(self, request: DrainRequest) -> Drained:
+        return await self._operator.resume(request.client)
 
 
 def _selection(choice: Choice) -> Selection:

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
-from backhaul.api.messages import Drained, Loaded
+from backhaul.api.messages import Drained, DrainRequest, Loaded, Nothing
 from backhaul.api.operations import DRAIN, RELOAD, RESUME, Operation
 from backhaul.errors import BackhaulError
-from backhaul.monitor.status import Status
+from backhaul.monitor.status import ClientStatus, Status
 from backhaul.system.calls import STATUS
 from backhaul.system.log import escape
 from backhaul.system.programs import Document, all_programs
@@ -21,21 +22,24 @@ _LOOK_EVERY: Final = 0.5  # seconds
 _STRANGE: Final = "another version of the program, whose answer can't be read"
 
 
-def drain(config: str | None, wait: float) -> int:
-    """Let a program refuse new users, and wait ``wait`` seconds for the others to leave; return 1 if some remain."""
-    if not _each("drain", config, DRAIN, _drained):
+def drain(config: str | None, client: str, wait: float) -> int:
+    """Let a program refuse new users, and wait ``wait`` seconds for the others to leave; return 1 if some remain.
+
+    With the name of a client they are its users alone.
+    """
+    if not _each("drain", config, DRAIN, _drained, DrainRequest(client)):
         return 1
     try:
-        return _wait(config, wait) if wait else 0
+        return _wait(config, client, wait) if wait else 0
     except BackhaulError as error:
         complain("drain", [str(error)])
         return 1
 
 
-def _wait(config: str | None, wait: float) -> int:
+def _wait(config: str | None, client: str, wait: float) -> int:
     end = time.monotonic() + wait
-    while (status := _status(config)).draining:
-        if not status.users:
+    while (part := _part(_status(config), client)).draining:
+        if not part.users:
             print("all users have left")
             return 0
         if time.monotonic() >= end:
@@ -44,9 +48,13 @@ def _wait(config: str | None, wait: float) -> int:
     raise BackhaulError("no longer drained: another administrator has ended that")
 
 
-def resume(config: str | None) -> int:
-    """Let a program admit new users again."""
-    return 0 if _each("resume", config, RESUME, _resumed) else 1
+def _part(status: Status, client: str) -> Status | ClientStatus:
+    return next((one for one in status.clients if client and one.name == client), status)
+
+
+def resume(config: str | None, client: str) -> int:
+    """Let a program admit new users again, of all clients or of one."""
+    return 0 if _each("resume", config, RESUME, _resumed, DrainRequest(client)) else 1
 
 
 def reload(config: str | None) -> int:
@@ -81,13 +89,19 @@ def _resumed(document: Document) -> None:
     print(escape(f"{label(document)}: new users are admitted"))
 
 
-def _each(command: str, config: str | None, operation: Operation, show: Callable[[Document], None]) -> bool:
+def _each(
+    command: str,
+    config: str | None,
+    operation: Operation,
+    show: Callable[[Document], None],
+    body: Struct = Nothing(),  # noqa: B008 - it has no fields
+) -> bool:
     """Carry out an operation in one program and show its answer; return whether there is one, and no problem."""
     if not config and len(programs := all_programs().documents) > 1:
         files = ", ".join(str(document.get("config")) for document in programs)
         complain(command, [f"several programs run on this machine; name one with -c FILE: {files}"])
         return False
-    found = ask_programs(config, call(operation))
+    found = ask_programs(config, call(operation, body))
     problems = list(found.problems)
     for document in found.documents:
         try:

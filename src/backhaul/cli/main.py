@@ -18,6 +18,7 @@ _SORTS = (
 )
 _MAX_LINE = 1 << 20  # bytes; more than any token needs
 _INSTALLED = "/etc/backhaul/config.toml"
+_DRAINED = "only the users of this client, which has a table of its own on the server"
 _ONE = "the server or client that runs FILE; default: the one that runs on this machine"
 _STANDARD_ERROR = 2
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
@@ -110,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     _add_selection(close)
     drain = commands.add_parser("drain", help="refuse new users, and let those who are present finish")
     _add_config(drain, _ONE)
+    drain.add_argument("client", nargs="?", metavar="NAME", default="", help=_DRAINED)
     drain.add_argument(
         "--wait",
         nargs="?",
@@ -119,7 +121,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="return when all users have left, or after so long; default: no limit",
     )
-    _add_config(commands.add_parser("resume", help="admit new users again after `backhaul drain`"), _ONE)
+    resume = commands.add_parser("resume", help="admit new users again after `backhaul drain`")
+    _add_config(resume, _ONE)
+    resume.add_argument("client", nargs="?", metavar="NAME", default="", help=_DRAINED)
     _add_config(commands.add_parser("reload", help="read the configuration file again, and show the outcome"), _ONE)
     _add_service(commands.add_parser("service", help="run it as a systemd service"))
     _add_cert(commands.add_parser("cert", help="make a key and a certificate for wss and wssmux"))
@@ -280,13 +284,13 @@ def _close(options: argparse.Namespace) -> int:
 def _drain(options: argparse.Namespace) -> int:
     from .control import drain  # noqa: PLC0415
 
-    return drain(options.config, options.wait)
+    return drain(options.config, options.client, options.wait)
 
 
 def _resume(options: argparse.Namespace) -> int:
     from .control import resume  # noqa: PLC0415
 
-    return resume(options.config)
+    return resume(options.config, options.client)
 
 
 def _reload(options: argparse.Namespace) -> int:

@@ -93,6 +93,7 @@ def _lines(name: str, status: Status, now: float) -> Iterator[str]:
 def _client(client: ClientStatus) -> str:
     state = f"connected to {client.peer}" if client.connected else "NOT CONNECTED"
     state += f": {client.problem}" if client.problem else ""
+    state += ", draining" if client.draining else ""
     trip = "" if client.rtt is None else f", round trip {client.rtt * 1000:.1f} ms"
     counts = f"{number(client.users, 'user')}, {number(client.reconnects, 'reconnect')}"
     return f"  client {client.name or '(without a name)'}: {state}, {counts}{trip}"

@@ -93,6 +93,8 @@ class ClientStatus(Struct, frozen=True, gc=False):
     """Users who are present."""
     pool_idle: int
     """Connections waiting for a user."""
+    draining: bool = False
+    """True while the administrator wants no new users for this client."""
 
 
 class LimitStatus(Struct, frozen=True, gc=False):

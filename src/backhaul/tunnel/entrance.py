@@ -36,7 +36,7 @@ class Entrance:
         """Refuse new users until ``resume``."""
         if not self.draining:
             self.draining = True
-            log.info("draining: new users are refused, present ones stay; `backhaul resume` ends that")
+            log.info("draining: new users%s are refused, present ones stay; `backhaul resume` ends that", self._whose)
         self.apply()
         self._changed()
 
@@ -44,7 +44,7 @@ class Entrance:
         """Admit new users again, if there is a client."""
         if self.draining:
             self.draining = False
-            log.info("no longer draining: new users are welcome")
+            log.info("no longer draining: new users%s are welcome", self._whose)
         self.apply()
         self._changed()
 

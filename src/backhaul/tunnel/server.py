@@ -177,6 +177,7 @@ class ServerTunnel:
             session=self.session(),
             waiting=self.waiting,
             unanswered=self.unanswered,
+            draining=self.entrance.draining,
             refusing=self.offline,
             users=self.places.users,
             ports=tuple(port.state() for port in self.ports.all.values()),
