@@ -62,6 +62,20 @@ def test_the_comparison_answers_each_row_in_few_words() -> None:
     assert all(how for _, _, how in cells)
 
 
+def figures(text: str) -> set[str]:
+    """Return the numbers with three digits or more, without the spaces in them."""
+    return {number for number in re.findall(r"[\d.]+", re.sub(r"(?<=\d) (?=\d)", "", text)) if len(number) > 2}
+
+
+def test_figures_of_the_tuning_page_are_measured_ones() -> None:
+    text = (ROOT / "docs" / "tuning.md").read_text(encoding="utf-8")
+    cells = [row.partition("|")[2].partition("|")[2] for row in text.splitlines() if row.startswith("|")]
+    shown = {figure for cell in cells for figure in figures(cell)} - {"0.7.2"}
+    sources = [ROOT / "docs" / "benchmarks.md", ROOT / "README.md"]
+    assert shown - set().union(*(figures(path.read_text(encoding="utf-8")) for path in sources)) == set()
+    assert len(shown) > 30
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors that links to a page may name, as GitHub derives them from the headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)

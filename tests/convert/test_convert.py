@@ -1,6 +1,7 @@
 """Files of other programs, and the files that they become: ``tests/data/convert`` holds both, and what is lost."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,18 @@ from hypothesis import strategies as st
 from backhaul.config import ClientConfig, ServerConfig
 from backhaul.config.loader import parse
 from backhaul.convert import ConvertError, Files, Source, convert
+from backhaul.convert.gaps import FRP
 from backhaul.system.token import PREFIX
 
+TAKEN = (
+    *("serverAddr", "serverPort", "auth.token", "auth.method", "transport.protocol", "transport.tcpMux"),
+    *("transport.proxyURL", "webServer.port", "webServer.user", "log.level", "start"),
+)
+OF_A_PROXY = ("name", "type", "localIP", "localPort", "remotePort", "plugin.type", "transport.bandwidthLimit")
+VALUES = (
+    *('""', '"tcp"', '"udp"', '"a\\n]b\\""', '"::1"', '"1MB"', '"unix_domain_socket"', "1", "0", "-5", "99999"),
+    *("true", "false", "[]", '["a"]', "1.5", "1979-05-27", "{a=1}", "[{a=1}]"),
+)
 DATA = Path(__file__).parents[1] / "data" / "convert"
 CASES = sorted(folder.name for folder in DATA.iterdir())
 NEW = f"{PREFIX}a-new-token-of-this-test"
@@ -135,6 +146,24 @@ def test_no_command_line_makes_a_traceback(rest: str) -> None:
         assert convert([Source(f"ssh -R {rest}")], Tokens())
     except ConvertError:
         return
+
+
+@given(
+    st.dictionaries(st.sampled_from([*FRP, *TAKEN]), st.sampled_from(VALUES), max_size=8),
+    st.lists(st.dictionaries(st.sampled_from(OF_A_PROXY), st.sampled_from(VALUES), max_size=6), max_size=3),
+)
+def test_no_file_makes_a_traceback_or_a_file_that_is_no_toml(
+    settings: dict[str, str], proxies: list[dict[str, str]]
+) -> None:
+    lines = [f"{name} = {value}" for name, value in settings.items()]
+    for proxy in proxies:
+        lines += ["[[proxies]]", *(f"{name} = {value}" for name, value in proxy.items())]
+    try:
+        found = convert([Source("\n".join(lines), "frpc.toml")], Tokens())
+    except ConvertError:
+        return
+    for text in found.texts.values():
+        tomllib.loads(text)
 
 
 def written(files: Files) -> dict[str, str]:
