@@ -1,5 +1,6 @@
 """The table of connections on the page, in a real browser: ten thousand rows, search, order, and closing."""
 
+import shlex
 from collections.abc import Iterator
 
 import pytest
@@ -21,12 +22,17 @@ def some(count: int) -> list[ConnectionStatus]:
     ]
 
 
+SAID = "return document.querySelector('#connections-said').textContent"
+CURL = "return document.querySelector('#curl-text').value"
+
+
 class Table:
     """The table in the browser."""
 
     def __init__(self, browser: Browser, users: Users, host: Host) -> None:
         self.browser = browser
         self.users = users
+        self.host = host
         browser.look(host)
         browser.script("document.querySelector('#connections-card').scrollIntoView()")
         browser.wait(lambda: self.rows() or not users.rows)
@@ -132,6 +138,44 @@ def test_without_a_login_nothing_can_be_closed(table: Table) -> None:
     assert not table.browser.script("return document.querySelector('#connections-dialog').open")
 
 
+def test_a_screen_reader_hears_what_was_chosen(table: Table) -> None:
+    """A grid may say which of its rows is the active one; rows that do not exist are counted."""
+    table.focus()
+    table.browser.press(webdriver.Keys.ARROW_DOWN)
+    chosen = "const e = document.querySelector('#connections'); return document.getElementById(e.getAttribute('{}'))"
+    row = chosen.format("aria-activedescendant")
+    assert table.browser.script(f"{row}.getAttribute('aria-selected')") == "true"
+    assert table.browser.script("return document.querySelectorAll('[role=grid] [aria-selected=true]').length") == 1
+    assert table.browser.script(f"{row}.firstChild.getAttribute('role')") == "gridcell"
+    table.search("5002")
+    assert table.browser.script(SAID) == "1 of 3 users, by age, ascending"
+    table.click("[data-key=total]")
+    assert table.browser.script(SAID) == "1 of 3 users, by total, descending"
+
+
+@pytest.mark.parametrize("width", [1000, 390])
+def test_no_row_is_wider_than_the_table_or_higher_than_its_place(table: Table, width: int) -> None:
+    table.browser.look(table.host, width=width)
+    table.browser.script("document.querySelector('#connections-card').scrollIntoView()")
+    table.browser.wait(table.rows)
+    inside = "return [...document.querySelectorAll(arguments[0])].every((e) => e[arguments[1]] <= e[arguments[2]])"
+    assert table.browser.script(inside, "#connections", "scrollWidth", "clientWidth")
+    assert table.browser.script(inside, "#connections-rows .line", "scrollHeight", "clientHeight")
+
+
+def test_the_list_as_curl(table: Table) -> None:
+    table.click("#connections-curl")
+    address = table.host.url.removesuffix("/")
+    assert table.browser.script(CURL) == f"curl {address}/api/connections"
+    assert table.browser.script("return document.activeElement.id") == "curl-text"
+    table.browser.press(webdriver.Keys.ESCAPE)
+    table.browser.script(
+        "const e = document.querySelector('#connections-port'); e.value = '*:443'; e.dispatchEvent(new Event('input'))"
+    )
+    table.click("#connections-curl")
+    assert table.browser.script(CURL) == f"curl '{address}/api/connections?port=443'"
+
+
 class TestClosing:
     @pytest.fixture
     def login(self) -> str:
@@ -156,6 +200,16 @@ class TestClosing:
         table.click("#connections-close-all")
         table.browser.wait(lambda: table.users.closed)
         assert table.users.closed == [Selection(host="192.0.2.1")]
+
+    def test_the_closing_as_curl(self, table: Table) -> None:
+        table.click("#connections-rows button")
+        table.click("#connections-close-curl")
+        words = shlex.split(table.browser.script(CURL))
+        assert words[:3] == ["curl", "-u", "USER"]
+        assert words[-3:-1] == ["-d", '{"id":1}']
+        assert words[-1].endswith("/api/connections/close")
+        assert "admin" not in words[-1]
+        assert table.users.closed == []
 
     def test_the_question_can_be_left(self, table: Table) -> None:
         table.click("#connections-rows button")

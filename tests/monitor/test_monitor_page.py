@@ -182,7 +182,7 @@ def test_the_keyboard_reaches_everything(browser: Browser, host: Host) -> None:
     keys = webdriver.Keys
     reached = []
     browser.wait(lambda: browser.text("#events"))
-    for _ in range(12):
+    for _ in range(13):
         browser.press(keys.TAB)
         reached.append(browser.script("return document.activeElement.id"))
         assert browser.script("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
@@ -191,7 +191,7 @@ def test_the_keyboard_reaches_everything(browser: Browser, host: Host) -> None:
             assert "8.00 Mbit/s to, 0 bit/s from users" in browser.text("#readout")
             browser.press(keys.ESCAPE)
             assert browser.text("#readout") == ""
-    tools = ["connections-search", "connections-port", "connections-state"]
+    tools = ["connections-search", "connections-port", "connections-state", "connections-curl"]
     assert reached == [
         "plot",
         "day-span",

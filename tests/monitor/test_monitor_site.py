@@ -22,7 +22,7 @@ from backhaul.monitor.times import Times, no_times
 from backhaul.system.certificate import CERTIFICATE, make, write
 
 LOCKED = replace(SETTINGS, web_user="admin", web_password="päss:word")
-SCRIPTS = ("/api.js", "/chart.js", "/connections.js", "/format.js", "/page.js", "/ports.js")
+SCRIPTS = ("/api.js", "/chart.js", "/connections.js", "/curl.js", "/format.js", "/page.js", "/ports.js")
 PAGE = ("/", "/page.css", *SCRIPTS, "/icon.svg")
 LEGACY = ("/stats", "/data", "/api/status")  # and the API
 USAGE = {443: 3000, 80: 7}

@@ -53,6 +53,7 @@ _FILES: Final = (
     "format.js",
     "ports.js",
     "connections.js",
+    "curl.js",
     "api.js",
     "cells.js",
     "clients.js",

@@ -2,10 +2,10 @@
 // two answers in a row. Texts enter the page as text only.
 
 import { get, send } from "./api.js";
+import { command, show } from "./curl.js";
 import { count, duration, rate, size } from "./format.js";
-import { onChoice, showsUser } from "./view.js";
+import { chosenClient, onChoice, showsUser } from "./view.js";
 
-const ROW = 48; // pixels, as in the style sheet
 const SPARE = 6; // rows beyond both edges of the view
 const PERIOD = 2000; // milliseconds between two requests, or more if an answer takes long to make
 const SHARE = 10; // the pause after an answer is at least so many times as long as the answer took
@@ -24,6 +24,7 @@ let closable = false;
 let inSight = false;
 let timer = null;
 let rows = new Map(); // id → row
+let height = 48; // of a row in pixels, as the style sheet has it for this width
 
 /** A text whose numbers compare as numbers; a collator would take ten times as long for ten thousand rows. */
 const natural = (text) => text.replace(/\d+/g, (digits) => digits.padStart(5, "0"));
@@ -68,6 +69,7 @@ function offer(list, all, texts) {
 }
 
 function arrange() {
+  height = parseFloat(getComputedStyle(view).getPropertyValue("--row"));
   const text = byId("connections-search").value.trim().toLowerCase();
   const [port, state] = [byId("connections-port").value, byId("connections-state").value];
   const key = ORDERS[order.key];
@@ -84,7 +86,7 @@ function arrange() {
     : "With web_user and web_password set, connections can be closed here.";
   view.setAttribute("aria-rowcount", String(shown.length + 1));
   view.hidden = users.length === 0;
-  body.style.height = `${shown.length * ROW}px`;
+  body.style.height = `${shown.length * height}px`;
   draw();
 }
 
@@ -93,8 +95,8 @@ const words = (user) => [user.id, user.user, user.port, user.client, user.target
 
 /** Make the rows in sight, and drop all others but the one that has the focus. */
 function draw() {
-  const first = Math.max(0, Math.floor(view.scrollTop / ROW) - SPARE);
-  const last = Math.min(shown.length, Math.ceil((view.scrollTop + view.clientHeight) / ROW) + SPARE);
+  const first = Math.max(0, Math.floor(view.scrollTop / height) - SPARE);
+  const last = Math.min(shown.length, Math.ceil((view.scrollTop + view.clientHeight) / height) + SPARE);
   const next = new Map();
   for (let index = first; index < last; index += 1) {
     const user = shown[index];
@@ -110,8 +112,8 @@ function draw() {
 
 function makeRow(user) {
   const line = part("div", "row", "line");
-  const cells = ["age", "user", "port", "rate", "total", "phase"].map((name) => part("div", "cell", name));
-  const act = part("div", "cell", "act");
+  const cells = ["age", "user", "port", "rate", "total", "phase"].map((name) => part("div", "gridcell", name));
+  const act = part("div", "gridcell", "act");
   line.id = `connection-${user.id}`;
   line.append(...cells, act);
   return { line, cells, act };
@@ -126,9 +128,9 @@ function part(tag, role, name) {
 
 function fill(row, user, index) {
   const [age, who, port, speed, total, state] = row.cells;
-  row.line.style.transform = `translateY(${index * ROW}px)`;
+  row.line.style.transform = `translateY(${index * height}px)`;
   row.line.setAttribute("aria-rowindex", String(index + 2));
-  row.line.classList.toggle("chosen", user.id === chosen);
+  row.line.setAttribute("aria-selected", String(user.id === chosen));
   put(age, duration(asked - user.since));
   put(who, user.user || "–", user.client ? `client ${user.client}` : "");
   put(port, user.port || user.target, user.port ? `to ${user.target}` : "");
@@ -190,6 +192,10 @@ async function close(choice) {
 
 byId("connections-close-one").addEventListener("click", () => close({ id: closing.id }));
 byId("connections-close-all").addEventListener("click", () => close({ user: addressOf(closing) }));
+byId("connections-close-curl").addEventListener("click", () => {
+  dialog.close();
+  show(command("connections/close", { login: closable, body: { id: closing.id } }));
+});
 byId("connections-keep").addEventListener("click", () => dialog.close());
 dialog.addEventListener("close", () => view.focus());
 
@@ -198,10 +204,10 @@ dialog.addEventListener("close", () => view.focus());
 function choose(index) {
   const bounded = Math.min(shown.length - 1, Math.max(0, index));
   chosen = shown[bounded].id;
-  const top = bounded * ROW;
+  const top = bounded * height;
   const room = view.clientHeight - byId("connections-head").offsetHeight;
   if (top < view.scrollTop) view.scrollTop = top;
-  else if (top + ROW > view.scrollTop + room) view.scrollTop = top + ROW - room;
+  else if (top + height > view.scrollTop + room) view.scrollTop = top + height - room;
   draw();
 }
 
@@ -233,6 +239,7 @@ for (const button of document.querySelectorAll("#connections-head button")) {
     mark();
     view.scrollTop = 0;
     arrange();
+    say();
   });
 }
 
@@ -241,6 +248,13 @@ function mark() {
     const isKey = button.dataset.key === order.key;
     button.parentElement.setAttribute("aria-sort", isKey ? (order.falling ? "descending" : "ascending") : "none");
   }
+}
+
+/** Tell a reader who does not see the table what their choice has done to it. */
+function say() {
+  const sorted = document.querySelector(`#connections-head [data-key="${order.key}"]`).textContent;
+  const way = order.falling ? "descending" : "ascending";
+  byId("connections-said").textContent = `${byId("connections-count").textContent}, by ${sorted.toLowerCase()}, ${way}`;
 }
 
 let waiting = false; // a frame has been requested
@@ -257,8 +271,21 @@ for (const id of ["connections-search", "connections-port", "connections-state"]
   byId(id).addEventListener("input", () => {
     view.scrollTop = 0;
     arrange();
+    say();
   });
 }
+addEventListener("resize", arrange);
+
+/** Return the operation that lists what is shown, as far as the API can filter. */
+function listed() {
+  const query = new URLSearchParams();
+  const [, port] = byId("connections-port").value.match(/:(\d+)$/) ?? [];
+  if (port && users.some((user) => user.port)) query.set("port", port);
+  if (chosenClient()) query.set("client", chosenClient());
+  return query.size ? `connections?${query}` : "connections";
+}
+
+byId("connections-curl").addEventListener("click", () => show(command(listed(), { login: closable })));
 
 // Requests, only while the table is in sight
 

@@ -29,6 +29,9 @@ export function series() {
   return choice.kind === "client" ? `client ${choice.name}` : choice.name;
 }
 
+/** Return the name of the client that is chosen, as far as one is; the client without a name has none here. */
+export const chosenClient = () => (choice?.kind === "client" ? choice.name : "");
+
 /** Return whether a port of the status is to be shown. */
 export function showsPort(port, side) {
   if (choice === null) return true;
