@@ -1,14 +1,15 @@
 """The ends of several files in one process."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from signal import SIGHUP, SIGTERM
 
 import pytest
-from tests.support.net import HOST, PATIENCE, echo, free_port
-from tests.support.program import Program
+from tests.support.net import HOST, PATIENCE, echo, free_port, until
+from tests.support.program import Program, passing
 from tests.support.tunnel import TOKEN, Net
 
 from backhaul.cli.main import run
@@ -125,6 +126,7 @@ async def test_a_directory_is_followed(ends: Folder) -> None:
     await program.line("] behind: tunnel is up")
     client.unlink()
     await program.line("] behind: stopped")
+    await until(lambda: len(list(ends.path.parent.glob("*.sock"))) == 1)
     assert (await statuses()).keys() == {"public"}
     ends.client()
     await program.line("] behind: tunnel is up")
@@ -142,6 +144,22 @@ async def test_the_service_manager_knows_one_service(
         assert [line for line in told if not line.startswith("STATUS=")] == ["READY=1"]
         program.signal(SIGTERM)
         assert "STOPPING=1" in await said(manager, "STOPPING=1")
+
+
+async def test_each_end_gets_its_sockets_of_the_service_manager(ends: Folder) -> None:
+    other_port = free_port()
+    other = ends.write("other", f'[server]\nbind_addr = "{HOST}:{other_port}"\n{LINES}')
+    with contextlib.ExitStack() as sockets:
+        ports = (other_port, ends.bind_port, stray := free_port())
+        socks = [sockets.enter_context(socket.create_server((HOST, port))) for port in ports]
+        descriptors = [sock.fileno() for sock in socks]
+        wrapper = passing(descriptors, ["backhaul.socket"] * len(descriptors))
+        files = [argument for file in (await ends.server(), other) for argument in ("-c", file)]
+        program = await Program.start(*files, wrapper=wrapper, inherit=descriptors)
+        ends.programs.append(program)
+        await program.line(f"] socket {stray} of the service manager: in no configuration that runs")
+        assert f"] other: tcp server listens on {HOST}:{other_port}" in program.text
+        assert f"] public: tcp server listens on {HOST}:{ends.bind_port}" in program.text
 
 
 async def said(manager: socket.socket, part: str) -> list[str]:

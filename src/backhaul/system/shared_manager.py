@@ -1,9 +1,14 @@
 """The service manager of several ends in one process, which it knows as one service."""
 
+import logging
 import socket
 from collections.abc import Callable
+from contextvars import Context
+from typing import Final
 
 from . import notify
+
+_logger: Final = logging.getLogger(__name__)
 
 Spot = int | str
 """The port of a socket, or the path of a Unix socket."""
@@ -18,6 +23,7 @@ class SharedManager:
         self._alive: set[str] = set()  # ends that have not said goodbye
         self._texts: dict[str, str] = {}
         self._inherited: list[tuple[str, socket.socket]] | None = None
+        self._reported: set[Spot] = set()
 
     def part(self, name: str, wants: Wants) -> "Part":
         """Return what an end sees of the manager; it gets the inherited sockets that it ``wants``."""
@@ -30,7 +36,19 @@ class SharedManager:
         if name in self._unready:
             self._unready.remove(name)
             if not self._unready:
+                self._report_unwanted()
                 notify.ready()
+
+    def _report_unwanted(self) -> None:
+        """Warn of inherited sockets in which users would wait for nothing; an end with mistakes may want them later."""
+        for spot in {_spot(sock) for _, sock in self._inherited or ()} - self._reported:
+            self._reported.add(spot)
+            Context().run(  # without the name of the end that happens to be the last one
+                _logger.warning,
+                "socket %s of the service manager: in no configuration that runs; remove it from the .socket unit, or "
+                "name it in bind_addr, ports, or web_bind and web_port",
+                spot,
+            )
 
     def reloading(self, name: str) -> None:
         """Report that a reload begins."""
