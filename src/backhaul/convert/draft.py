@@ -45,8 +45,10 @@ class Service:
     proxy_protocol: str = ""
     rate: int = 0
     """Bits a second, each way; 0: no limit."""
-    client: str = ""
-    """The client that serves it, where there are several."""
+    clients: tuple[str, ...] = ()
+    """The clients that serve it, where there are several."""
+    group: str = ""
+    """The group in which several clients may serve it."""
 
 
 @dataclass(slots=True, kw_only=True)

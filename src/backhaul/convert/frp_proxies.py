@@ -36,7 +36,9 @@ def service(proxy: Table, draft: Draft) -> None:
             datagrams=kind == "udp",
             proxy_protocol=proxy.text("transport.proxyProtocolVersion"),
             rate=_rate(proxy, draft),
+            group=proxy.text("loadBalancer.group"),
         )
+        proxy.text("loadBalancer.groupKey")
     proxy.text("name")
     draft.gaps += gaps(proxy, FRP)
 

@@ -15,7 +15,7 @@ Reasons = Mapping[str, tuple[str, str]]
 RANDOM: Final = ("no port is chosen at random", "choose one, and add it to ports")
 NO_SOCKS: Final = ("no SOCKS server", "run one beside the client and publish its port")
 _UNKNOWN: Final = ("no counterpart", "check whether the tunnel needs it")
-_GROUP: Final = ("a port has one target here", "publish each on a port of its own, and balance in front of them")
+_GROUP: Final = ("groups share ports of TCP", "see Groups of clients in docs/configuration.md")
 _HEALTH: Final = ("targets are not probed", "probe the service itself; `backhaul status` counts the users it refuses")
 _DOMAIN: Final = (
     "users are not told apart by host names",

@@ -1,15 +1,16 @@
 """The files of both ends, from the settings that were found."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from backhaul.config.messages import few, show
+from backhaul.config.messages import few, quoted, show
 from backhaul.wire.targets import names_path
 from backhaul.wire.transports import TRANSPORTS
 
 from .draft import Gap, Service, Settings, listener
-from .tunnel import Tunnel
+from .tunnel import NAME, Tunnel
 
 _HEADER: Final = "# Written by `backhaul convert`. Every key: docs/configuration.md\n"
 _PAIR: Final = {"tls_cert": "server.crt", "tls_key": "server.key"}
@@ -44,12 +45,21 @@ def files(tunnel: Tunnel) -> Files:
 
 
 def _server(tunnel: Tunnel, services: Sequence[Service]) -> str:
-    own = [service for service in services if not service.client]
-    text = _table("server", tunnel.both | _token(tunnel, "") | tunnel.server, _ports(own, tunnel.users_host))
-    for name in filter(None, tunnel.clients):
-        entries = _ports([service for service in services if service.client == name], tunnel.users_host)
-        text += "\n" + _table(f"server.clients.{name}", _token(tunnel, name), entries)
-    return _HEADER + text + _rates(services, tunnel)
+    shared: defaultdict[tuple[str, tuple[str, ...]], list[Service]] = defaultdict(list)
+    own: defaultdict[str, list[Service]] = defaultdict(list)
+    for service in services:
+        if len(service.clients) > 1:
+            shared[service.group, service.clients].append(service)
+        else:
+            own["".join(service.clients)].append(service)
+    host = tunnel.users_host
+    tables = [_table("server", tunnel.both | _token(tunnel, "") | tunnel.server, _ports(own[""], host))]
+    named = filter(None, tunnel.clients)
+    tables += [_table(f"server.clients.{name}", _token(tunnel, name), _ports(own[name], host)) for name in named]
+    for number, ((group, clients), members) in enumerate(shared.items(), 1):
+        name = group if NAME.fullmatch(group) else f"group{number}"
+        tables.append(_table(f"server.groups.{name}", {"clients": list(clients)}, _ports(members, host)))
+    return _HEADER + "\n".join(tables) + _rates(services, tunnel)
 
 
 def _token(tunnel: Tunnel, name: str) -> Settings:
@@ -65,12 +75,26 @@ def _sound(tunnel: Tunnel) -> list[Service]:
             tunnel.gaps.append(Gap(service.key, "its target is in the client's file", "convert both files together"))
         elif not service.listen:
             tunnel.gaps.append(Gap(service.key, "its port is in the server's file", "convert both files together"))
-        elif earlier and earlier.target != service.target:
-            tunnel.gaps.append(Gap(service.key, f"{service.listen} leads to {earlier.target}", "choose another port"))
+        elif earlier and not _share(earlier, service):
+            reason = f"{service.listen} leads to {' '.join([earlier.target, *map('of {}'.format, earlier.clients)])}"
+            tunnel.gaps.append(Gap(service.key, reason, "choose another port"))
         else:
-            datagrams = service.datagrams or bool(earlier and earlier.datagrams)
-            sound[service.listen] = replace(service, datagrams=datagrams)
+            sound[service.listen] = _joined(earlier, service) if earlier else service
+    for service in sound.values():
+        if service.group and len(service.clients) < 2:  # noqa: PLR2004 - a group of one is none
+            reason = f"group {quoted(service.group)} has one client in these files"
+            tunnel.gaps.append(Gap(service.key, reason, "convert the files of all its clients together"))
     return list(sound.values())
+
+
+def _share(one: Service, other: Service) -> bool:
+    """Return whether two services may have one port: those of TCP and UDP, or of one group."""
+    return one.target == other.target and (one.clients == other.clients or "" != one.group == other.group)
+
+
+def _joined(one: Service, other: Service) -> Service:
+    clients = tuple(dict.fromkeys((*one.clients, *other.clients)))
+    return replace(one, datagrams=one.datagrams or other.datagrams, clients=clients)
 
 
 def _udp(services: Sequence[Service], tunnel: Tunnel) -> None:
@@ -93,7 +117,7 @@ def _proxy_protocol(services: Iterable[Service], tunnel: Tunnel) -> None:
 
 def _unix_targets(services: Iterable[Service], tunnel: Tunnel) -> None:
     for name, settings in tunnel.clients.items():
-        own = {service.target for service in services if service.client == name}
+        own = {service.target for service in services if name in service.clients or not service.clients}
         if paths := sorted(filter(names_path, own)):
             settings["allow_targets"] = ["*", *paths]
 

@@ -9,7 +9,7 @@ from backhaul.config.messages import few
 
 from .draft import ConvertError, Draft, Gap, Service, Settings
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,7 +53,7 @@ def _names(clients: Sequence[Draft]) -> list[str]:
         return [""] * len(clients)
     names: list[str] = []
     for number, draft in enumerate(clients, 1):
-        usable = _NAME.fullmatch(draft.name) and draft.name not in names
+        usable = NAME.fullmatch(draft.name) and draft.name not in names
         names.append(draft.name if usable else f"client{number}")
     return names
 
@@ -64,7 +64,7 @@ def _add_services(whole: Tunnel, names: Sequence[str], clients: Sequence[Draft],
     for name, draft in zip(names, clients, strict=True):
         for title, service in draft.services.items():
             other = known.pop(title, service)
-            joined = replace(service, listen=service.listen or other.listen, client=name)
+            joined = replace(service, listen=service.listen or other.listen, clients=(name,) if name else ())
             whole.services.append(replace(joined, datagrams=service.datagrams or other.datagrams))
     whole.services += known.values()
 
