@@ -9,7 +9,7 @@ from backhaul.api.messages import Checked, Configuration, Drained, Loaded, Setti
 from backhaul.config import ConfigError, load_usable
 from backhaul.config.diff import diff
 from backhaul.config.effective import settings
-from backhaul.config.loader import parse_usable
+from backhaul.config.foreign import parse_foreign
 from backhaul.config.schema import Config
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.samples import HistoryStatus
@@ -97,4 +97,4 @@ class Administration:
 
 
 def _load(file: Path, text: str) -> Config:
-    return parse_usable(text, os.environ) if text else load_usable(file)
+    return parse_foreign(text, os.environ) if text else load_usable(file)

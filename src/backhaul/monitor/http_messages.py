@@ -11,6 +11,7 @@ from backhaul.errors import BackhaulError
 Headers = tuple[tuple[str, str], ...]
 
 _CLOSE: Final = ("Connection", "close")
+_UNBUFFERED: Final = ("X-Accel-Buffering", "no")  # tells nginx, as a proxy, to pass on each piece at once
 
 
 class BodyError(BackhaulError):
@@ -86,7 +87,7 @@ def encode(response: Response, common: Headers) -> bytes:
 
 def encode_stream(stream: Stream, common: Headers) -> bytes:
     """Return the head of an answer without an end."""
-    return _head(HTTPStatus.OK, stream.content_type, (_CLOSE, *common))
+    return _head(HTTPStatus.OK, stream.content_type, (_CLOSE, _UNBUFFERED, *common))
 
 
 def _head(status: int, content_type: str, more: Headers) -> bytes:
