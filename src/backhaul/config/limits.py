@@ -116,6 +116,11 @@ class LimitTables(Struct, frozen=True):
             yield f"limits.{port}", limits, port
 
     @property
+    def every(self) -> tuple[Limits, ...]:
+        """All limits, of whatever they are."""
+        return self.everywhere, *(limits for _, limits in (*self.ports, *self.clients))
+
+    @property
     def files(self) -> dict[str, str]:
         """The files with networks, by the name of their key."""
         return {

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
 
-from backhaul.config.limits import ALL_PORTS, LimitTables
+from backhaul.config.limits import ALL_PORTS, NO_LIMITS, LimitTables
 from backhaul.relay.engine import Relay
 from backhaul.state import LimitState, UserState
 
@@ -35,17 +35,21 @@ class Limiting:
         self.rates = RateTable(relay.loop)
         self._expiry = Expiry(relay, timings.expiry)
         self._tables = LimitTables()
+        self._counting = False
 
     def _present(self) -> int:
         return self._everyone.users
 
     async def apply(self, tables: LimitTables, users: Callable[[], Iterator[UserState]]) -> None:
         """Use other limits, also for present users; raise BackhaulError if a file of them is unusable."""
+        wanted = any(limits != NO_LIMITS for limits in tables.every)
+        self._counting |= wanted  # from the first user who enters under these limits
         await self.admission.limit(tables, ((user.bind_port, user.host) for user in users()))
         self.rates.apply(tables)
         self._expiry.apply(tables)
         await self.quotas.apply(tables)
         self._tables = tables
+        self._counting = wanted
 
     def states(self, ports: Iterable[Port], clients: Mapping[str, int]) -> Iterator[LimitState]:
         """Return the limits in force, and what of them is used, of all ports and clients with their users."""
@@ -62,8 +66,9 @@ class Limiting:
 
     def left(self, user: Counted, moved: int) -> None:
         """Count the end of a user, who has moved so many bytes."""
-        self.admission.left(user.bind_port, user.ip)
-        self.quotas.count(user, moved)
+        if self._counting:  # as on few servers
+            self.admission.left(user.bind_port, user.ip)
+            self.quotas.count(user, moved)
 
     def close(self) -> None:
         """Watch nothing any more."""
