@@ -27,23 +27,8 @@ def documents(*files: Path) -> list[Document]:
     return [document for file in files for document in yaml.safe_load_all(file.read_text())]
 
 
-def built() -> list[Document]:
-    """Return the resources with what kustomize adds to them: its labels, also in selectors."""
-    settings = documents(FOLDER / "kustomization.yaml")[0]
-    labels = settings["labels"][0]["pairs"]
-    found = documents(*(FOLDER / name for name in settings["resources"]))
-    for document in found:
-        document["metadata"].setdefault("labels", {}).update(labels)
-        spec = document.get("spec", {})
-        if document["kind"] == "Service":
-            spec.setdefault("selector", {}).update(labels)
-        if document["kind"] == "StatefulSet":
-            spec["selector"] = {"matchLabels": labels}
-            spec["template"].setdefault("metadata", {})["labels"] = labels
-    return found
-
-
-BUILT = built()
+BUILT = documents(*(FOLDER / name for name in documents(FOLDER / "kustomization.yaml")[0]["resources"]))
+LABELS = {"app.kubernetes.io/name": "backhaul"}
 SERVERS = next(one for one in BUILT if one["kind"] == "StatefulSet")["spec"]
 POD = SERVERS["template"]["spec"]
 CONTAINER = POD["containers"][0]
@@ -61,6 +46,17 @@ def config() -> ServerConfig:
 @pytest.mark.parametrize("document", BUILT, ids=lambda one: f"{one['kind']}-{one['metadata']['name']}")
 def test_a_resource_is_valid(document: Document, version: str) -> None:
     kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_selectors_and_labels_agree() -> None:
+    """The namespace is the only one without them."""
+    text = "".join(path.read_text() for path in FOLDER.rglob("*.yaml"))
+    labelled = [document for document in documents(*FOLDER.rglob("*.yaml")) if "metadata" in document]
+    assert {document["kind"] for document in labelled if document["metadata"].get("labels") != LABELS} == {"Namespace"}
+    assert SERVERS["selector"]["matchLabels"] == SERVERS["template"]["metadata"]["labels"] == LABELS
+    selected = [document["spec"]["selector"] for document in labelled if "selector" in document.get("spec", {})]
+    assert all(selector.get("matchLabels", selector) == LABELS for selector in selected)
+    assert text.count("app.kubernetes.io/") == text.count("app.kubernetes.io/name: backhaul")
 
 
 def test_a_mistake_would_be_found() -> None:
