@@ -10,7 +10,7 @@ from tests.monitor.browser import HOSTILE, Browser, Host, needs_browser, webdriv
 from tests.monitor.sample import port, server_status
 
 from backhaul.monitor.samples import Sample
-from backhaul.monitor.status import ClientStatus, LimitStatus
+from backhaul.monitor.status import ClientStatus, GroupStatus, LimitStatus, MemberStatus
 
 pytestmark = needs_browser
 
@@ -330,6 +330,18 @@ def test_clients_are_listed_and_one_is_shown_alone(browser: Browser, host: Host)
     assert "2.00 KiB" in rows[0][-2] + rows[0][-1]
     browser.driver.find_element("css selector", "#clients button").click()
     assert browser.script("return document.querySelectorAll('#ports tr').length") == 2
+
+
+def test_a_group_is_listed_with_its_members(browser: Browser, host: Host) -> None:
+    members = (MemberStatus("berlin", 3, True), MemberStatus("paris", 0, False))
+    host.tunnel.say(
+        ports=(replace(port(443, sent=1024), group="web"), port(80, sent=5)),
+        groups=(GroupStatus("web", "least", members),),
+    )
+    browser.look(host)
+    row = browser.text("#clients tr")
+    assert all(part in row for part in ("group web", "by least: berlin 3, paris not ready", "1.00 KiB"))
+    assert "of group web" in browser.text("#ports")
 
 
 def test_events_are_filtered_by_level_and_text(browser: Browser, host: Host) -> None:

@@ -1,4 +1,4 @@
-// The table of clients, of a server that has several. Their numbers are those of their ports.
+// The table of clients and groups, of a server that has several. Their numbers are those of their ports.
 
 import { part, put, rove, ways } from "./cells.js";
 import { count, rate, size } from "./format.js";
@@ -8,19 +8,17 @@ const byId = (id) => document.getElementById(id);
 const NAMELESS = "without a name";
 
 let before = null; // the answer before
-let rows = new Map(); // name → a row's cells
+let rows = new Map(); // key → a row's cells
 
 export function showClients(answer) {
-  const { clients } = answer.status;
-  byId("clients-card").hidden = clients.length === 0;
-  const [now, then] = [sums(answer), before && sums(before)];
+  const owners = [...answer.status.clients.map(client), ...answer.status.groups.map(group)];
+  byId("clients-card").hidden = owners.length === 0;
   const seconds = before ? answer.now - before.now : 0;
-  rows = new Map(clients.map((client) => [client.name, rows.get(client.name) ?? makeRow(client)]));
-  for (const client of clients) {
-    const total = now.get(client.name) ?? [0, 0];
-    const old = then?.get(client.name);
-    const speeds = old && seconds > 0 ? total.map((bytes, way) => Math.max(0, bytes - old[way]) / seconds) : null;
-    fill(rows.get(client.name), client, speeds, total);
+  rows = new Map(owners.map((owner) => [owner.key, rows.get(owner.key) ?? makeRow(owner)]));
+  for (const owner of owners) {
+    const [total, old] = [sum(owner, answer), before && sum(owner, before)];
+    const speeds = seconds > 0 ? total.map((bytes, way) => Math.max(0, bytes - old[way]) / seconds) : null;
+    fill(rows.get(owner.key), owner, speeds, total);
   }
   const lines = [...rows.values()].map((row) => row.line);
   const same = lines.length === byId("clients").children.length && lines.every((line, index) => byId("clients").children[index] === line);
@@ -28,30 +26,39 @@ export function showClients(answer) {
   before = answer;
 }
 
-/** Return bytes from and to the users of each client. */
-function sums({ status }) {
-  const found = new Map();
-  for (const port of status.ports) {
-    const [received, sent] = found.get(port.client) ?? [0, 0];
-    found.set(port.client, [received + port.received, sent + port.sent]);
-  }
-  return found;
+function client(one) {
+  const name = ["button", one.name || NAMELESS];
+  return { key: `client ${one.name}`, name, client: one.name, owns: (port) => !port.group && port.client === one.name, users: one.users, state: state(one) };
 }
 
-function makeRow(client) {
+function group(one) {
+  const members = one.members.map((member) => `${member.client} ${member.ready ? count(member.users) : "not ready"}`).join(", ");
+  const users = one.members.reduce((sum, member) => sum + member.users, 0);
+  const ready = one.members.some((member) => member.ready);
+  const text = ["small", `by ${one.balance}: ${members}`, ready ? "" : "trouble"];
+  return { key: `group ${one.name}`, name: ["strong", `group ${one.name}`], owns: (port) => port.group === one.name, users, state: text };
+}
+
+/** Return bytes from and to the users of a client or group. */
+function sum(owner, { status }) {
+  const ports = status.ports.filter(owner.owns);
+  return ["received", "sent"].map((way) => ports.reduce((bytes, port) => bytes + port[way], 0));
+}
+
+function makeRow(owner) {
   const [line, name] = [part("tr", "row"), part("th", "rowheader")];
   const [users, speed, total] = [part("td", "cell"), part("td", "cell"), part("td", "cell")];
   name.scope = "row";
   name.addEventListener("click", (event) => {
-    if (event.target.closest("button")) choose("client", client.name, `client ${client.name || NAMELESS}`);
+    if (event.target.closest("button")) choose("client", owner.client, `client ${owner.client || NAMELESS}`);
   });
   line.append(name, users, speed, total);
   return { line, name, users, speed, total };
 }
 
-function fill(row, client, speeds, total) {
-  put(row.name, [["button", client.name || NAMELESS], state(client)]);
-  put(row.users, [["span", count(client.users)]]);
+function fill(row, owner, speeds, total) {
+  put(row.name, [owner.name, owner.state]);
+  put(row.users, [["span", count(owner.users)]]);
   put(row.speed, ways(speeds, rate));
   put(row.total, ways(total, size));
 }

@@ -75,7 +75,7 @@ function makeRow() {
 function fill(row, port, side) {
   const speeds = rates.get(keyOf(port));
   row.port = port;
-  const client = port.client ? ` of client ${port.client}` : "";
+  const client = owner(port);
   const target = side === "server" ? [["small", `to ${port.target}${client}`]] : [];
   put(row.name, [["button", title(port, side)], ...target, ...health(port), ...trouble(port)]);
   put(row.open, [["span", count(port.open)], ...more(port)]);
@@ -87,6 +87,11 @@ function title(port, side) {
   if (side === "client") return port.target;
   if (port.bind.startsWith("/")) return `unix:${port.bind}`;
   return port.bind && port.bind !== "0.0.0.0" && port.bind !== "::" ? `${port.bind}:${port.port}` : String(port.port);
+}
+
+function owner(port) {
+  if (port.group) return ` of group ${port.group}`;
+  return port.client ? ` of client ${port.client}` : "";
 }
 
 /** What the target's last user has shown; nothing is probed. */
