@@ -96,6 +96,23 @@ async def test_a_broken_file_stops_only_its_own_end(ends: Folder) -> None:
     assert program.text.count("dial_timeout") == 1
 
 
+async def test_a_command_may_be_for_all_files_of_a_directory(ends: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    await ends.server()
+    broken = ends.client("mss = 1")
+    program = await ends.start()
+    await program.line("] public: tcp server listens on")
+    other = await Program.start("-c", ends.write("../elsewhere", f'[client]\nremote_addr = "{HOST}:1"\n{LINES}'))
+    ends.programs.append(other)
+    await other.line("can't connect")
+    with pytest.raises(SystemExit) as end:
+        await asyncio.to_thread(run, ["status", "-c", str(ends.path)])
+    shown = capsys.readouterr()
+    assert end.value.code == 1
+    assert shown.out.startswith("public: server, ")
+    assert "elsewhere" not in shown.out
+    assert shown.err == f"backhaul status: {broken}: not run by any program that you may ask\n"
+
+
 async def test_an_end_whose_address_is_taken_leaves_the_others_alone(ends: Folder) -> None:
     taken = ends.net.listen()
     other = ends.write("other", f'[server]\nbind_addr = "{HOST}:{taken.port}"\n{LINES}')

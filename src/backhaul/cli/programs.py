@@ -8,6 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from backhaul.api.operations import Operation
+from backhaul.config import ConfigError
+from backhaul.config.files import find_files
 from backhaul.system.calls import Call
 from backhaul.system.log import escape
 from backhaul.system.programs import Document, Programs, all_programs, programs_of
@@ -22,11 +24,29 @@ def call(operation: Operation, message: Struct | None = None) -> Call:
 
 
 def ask_programs(config: str | None, request: Call) -> Programs:
-    """Send a call to the running programs, or to the one that runs ``config``; no answer at all is a problem."""
+    """Send a call to the running programs, or to the one that runs ``config``; no answer at all is a problem.
+
+    Each file of a directory has a program of its own.
+    """
+    if config and Path(config).is_dir():
+        return _of_directory(config, request)
     found = programs_of(config, request) if config else all_programs(request)
     if found.documents or found.problems:
         return found
     return found._replace(problems=[_foreign(found.foreign) if found.foreign else _nobody(config)])
+
+
+def _of_directory(folder: str, request: Call) -> Programs:
+    found = Programs([], [], [])
+    try:
+        files = find_files([folder])
+    except ConfigError as error:
+        return found._replace(problems=list(error.problems))
+    for file in files:
+        one = ask_programs(str(file), request)
+        found.documents.extend(one.documents)
+        found.problems.extend(one.problems)
+    return found
 
 
 def complain(command: str, problems: list[str]) -> None:
