@@ -31,6 +31,7 @@ def test_both_files_are_written_for_their_owner_alone(capsys: pytest.CaptureFixt
         assert f"{file} is written" in output
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert ended(capsys, "check", "--strict", file)[0] == 0
+    assert output.endswith("\n  backhaul service install -c FILE\n")
     token = shlex.split(Path("new/folder/client.toml").read_text().split("token = ")[1])[0]
     assert token.startswith("bh1_")
     assert token not in output

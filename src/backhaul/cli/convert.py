@@ -16,6 +16,10 @@ _FOR: Final = {
     "server": "for the machine with the public address",
     "client": "for the machine behind the firewall",
 }
+_NEXT: Final = """
+copy each file to its machine, then run it there, or as root install it as a service
+  backhaul -c FILE
+  backhaul service install -c FILE"""
 _OK, _MISTAKES = 0, 2
 
 
@@ -64,6 +68,7 @@ def _report(files: Files, folder: Path) -> Iterator[str]:
     if files.gaps:
         yield "\nwithout a counterpart, or different"
         yield from (f"  {gap}" for gap in files.gaps)
+    yield _NEXT
 
 
 def _mistakes(files: Files, folder: Path) -> Iterator[str]:
