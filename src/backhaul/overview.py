@@ -163,7 +163,7 @@ def _closed(state: ServerState, *, refusing: bool) -> str:
 
 
 def _group(group: GroupState) -> GroupStatus:
-    members = tuple(MemberStatus(one.client, one.users, one.ready) for one in group.members)
+    members = tuple(MemberStatus(one.client, one.users, one.ready, one.problem) for one in group.members)
     return GroupStatus(group.name, group.balance, members)
 
 

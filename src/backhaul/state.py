@@ -334,6 +334,8 @@ class MemberState(Struct, frozen=True, gc=False):
     """Its users of this group."""
     ready: bool
     """True if it may get users."""
+    problem: str
+    """The reason why its target is not healthy; otherwise empty."""
 
 
 class GroupState(Struct, frozen=True, gc=False):

@@ -3,6 +3,7 @@
 from backhaul.net.sockets import SocketOptions
 from backhaul.transports.auth import OwnTokens, Protection, Security
 from backhaul.transports.settings import ClientSettings
+from backhaul.wire.checks import Check
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import Settings
 
@@ -46,6 +47,8 @@ class DoorOwner:
         self.lost: list[str] = []
 
     def signal_received(self, signal: Signal) -> None: ...
+
+    def check_requested(self, check: Check) -> None: ...
 
     def control_lost(self, reason: str) -> None:
         self.lost.append(reason)

@@ -15,6 +15,7 @@ from backhaul.monitor.status import (
     Event,
     GroupStatus,
     LimitStatus,
+    MemberStatus,
     PortStatus,
     ServerStatus,
     Status,
@@ -100,8 +101,12 @@ def _client(client: ClientStatus) -> str:
 
 
 def _group(group: GroupStatus) -> str:
-    shares = (f"{one.client} {number(one.users, 'user')}{'' if one.ready else ' (NOT READY)'}" for one in group.members)
-    return f"  group {group.name}: {', '.join(shares)}, balance {group.balance}"
+    return f"  group {group.name}: {', '.join(map(_member, group.members))}, balance {group.balance}"
+
+
+def _member(member: MemberStatus) -> str:
+    why = f": {member.problem}" if member.problem else ""
+    return f"{member.client} {number(member.users, 'user')}" + ("" if member.ready else f" (NOT READY{why})")
 
 
 def _down(ports: Sequence[PortStatus]) -> Iterator[str]:

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Struct
 
+from backhaul.wire.checks import MAX_INTERVAL, MAX_PATH, MAX_RUN
+
 from .errors import ConfigError
 from .keys import key
 from .messages import show
@@ -14,6 +16,8 @@ from .values import each
 
 Balance = Literal["least", "source", "order"]
 
+CONNECTION: Final = "tcp"
+"""The kind of health check that only connects."""
 _CLIENTS: Final = "a list of names of clients"
 
 
@@ -28,6 +32,18 @@ def _member(entry: object) -> str:
     return entry
 
 
+def parse_health(text: str) -> str:
+    """Read the kind of a health check."""
+    path = text.removeprefix("http:")
+    if text in {"", CONNECTION}:
+        return text
+    if path == text or not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path:
+        raise ValueError
+    if len(path) > MAX_PATH:
+        raise ValueError(f"the path is longer than {MAX_PATH} characters")
+    return text
+
+
 class ServedGroup(Struct, frozen=True, kw_only=True):
     """A group of clients."""
 
@@ -40,6 +56,17 @@ class ServedGroup(Struct, frozen=True, kw_only=True):
         Balance,
         key("The client of a new user: the one with the fewest users, by the user's address, or the first in order."),
     ] = "least"
+    health: Annotated[
+        str,
+        key(
+            "How each client checks the target of the first port; empty: not at all.",
+            form='"tcp", or "http:" and a path such as "http:/healthz"',
+            parse=parse_health,
+        ),
+    ] = ""
+    health_interval: Annotated[int, key("Time between checks.", ge=1, le=MAX_INTERVAL, unit="seconds")] = 5
+    health_rise: Annotated[int, key("Good checks in a row that make a client healthy.", ge=1, le=MAX_RUN)] = 2
+    health_fall: Annotated[int, key("Bad checks in a row that make it unhealthy.", ge=1, le=MAX_RUN)] = 1
     name: str = ""
     """Not a key."""
 
@@ -60,7 +87,8 @@ class GroupTables(Struct, frozen=True):
 
 
 def _settings(group: ServedGroup) -> str:
-    return f"clients = {show(list(group.clients))}, balance = {show(group.balance)}"
+    health = f", health = {show(group.health)}" if group.health else ""
+    return f"clients = {show(list(group.clients))}, balance = {show(group.balance)}{health}"
 
 
 def parse_groups(table: Mapping[str, object]) -> GroupTables:

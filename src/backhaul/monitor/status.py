@@ -148,6 +148,8 @@ class MemberStatus(Struct, frozen=True, gc=False):
     """Its users of this group."""
     ready: bool
     """True if it may get users."""
+    problem: str = ""
+    """The reason why its target is not healthy; otherwise empty."""
 
 
 class GroupStatus(Struct, frozen=True, gc=False):

@@ -9,6 +9,7 @@ from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
 from backhaul.relay.outcome import Done
 from backhaul.relay.traffic import Traffic
+from backhaul.wire.checks import Check, Health
 from backhaul.wire.signals import Signal
 
 from .connection import Connection
@@ -40,6 +41,9 @@ class ControlEvents(Protocol):
 
     def target_refused(self, target: str, reason: str) -> None:
         """Note a target that the client does not dial; both texts can be logged."""
+
+    def health_reported(self, health: Health) -> None:
+        """Note the outcome of a health check."""
 
 
 def taken_over(ip: str) -> str:
@@ -95,6 +99,9 @@ class SharedGateEvents(Protocol):
 
     def target_refused(self, session: ClientSession, target: str, reason: str) -> None:
         """Note a target that the client does not dial; both texts can be logged."""
+
+    def health_reported(self, session: ClientSession, health: Health) -> None:
+        """Note the outcome of a health check."""
 
     def mismatched(self, client: str, what: str) -> None:
         """Note a connection of another transport; ``what`` is a sentence with the remedy."""
@@ -206,6 +213,9 @@ class ClientControlEvents(Protocol):
     def signal_received(self, signal: Signal) -> None:
         """Act on a signal that the server sent on the control channel."""
 
+    def check_requested(self, check: Check) -> None:
+        """Check the health of a target, as the server wants it."""
+
     def control_lost(self, reason: str) -> None:
         """Note the loss of the control channel; users in flight stay."""
 
@@ -242,6 +252,9 @@ class Door(Protocol):
 
     def refuse(self, target: str, reason: str) -> None:
         """Tell a server with extensions why a target is not dialled."""
+
+    def report(self, health: Health) -> None:
+        """Tell the server the outcome of a health check."""
 
     @property
     def protected(self) -> bool:
@@ -305,6 +318,9 @@ class ClientTransport(Protocol):
 
     def refuse(self, target: str, reason: str) -> None:
         """Tell a server with extensions why a target is not dialled."""
+
+    def report(self, health: Health) -> None:
+        """Tell the server the outcome of a health check."""
 
     @property
     def protected(self) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from backhaul.wire.checks import Check
 from backhaul.wire.peer import V072, Peer
 from backhaul.wire.signals import Signal
 
@@ -35,6 +36,9 @@ class ClientSession(Protocol):
     def send(self, signal: Signal) -> None:
         """Send ``signal`` on the control channel."""
 
+    def check(self, check: Check) -> None:
+        """Ask a client with extensions for a health check."""
+
 
 class _NoClient:
     """The session of a tunnel without a client."""
@@ -46,6 +50,9 @@ class _NoClient:
     keys: "SessionKeys | None" = None
 
     def send(self, signal: Signal) -> None:
+        """Do nothing."""
+
+    def check(self, check: Check) -> None:
         """Do nothing."""
 
 

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from backhaul.net.connector import Dialer, ForbiddenAddressError, Permit, anywhere
+from backhaul.net.connector import Dialer, Dialled, ForbiddenAddressError, Permit, anywhere
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import FAULT, Poller, reason, release
 from backhaul.net.resolver import Resolver
@@ -88,6 +88,25 @@ class Arrivals:
             self._dial(arrival, target, anywhere)
         else:
             self._dial(arrival, target, lambda address: self._allowed.allows_address(address, target.port))
+
+    def reach(self, text: str, done: Dialled) -> None:
+        """Connect to a target that no user wants, and call ``done`` once, as a dialer does."""
+        try:
+            target = parse_target(text)
+        except BadTargetError as error:
+            done(OSError(errno.EINVAL, str(error)))
+            return
+        verdict = self._allowed.judge(target.host, target.port)
+        if verdict is Verdict.REFUSED:
+            done(OSError(errno.EACCES, "the client does not allow this target"))
+        elif len(self._streams) >= self._most:
+            done(OSError(errno.EAGAIN, "too many targets are being dialled"))
+        else:
+            permit = anywhere if verdict is Verdict.ALLOWED else functools.partial(self._permits, target.port)
+            self._streams.dial(target.host, target.port, self._options, done, permit)
+
+    def _permits(self, port: int, address: str) -> bool:
+        return self._allowed.allows_address(address, port)
 
     def close(self) -> None:
         """Stop dialling; users waiting for their targets are refused."""

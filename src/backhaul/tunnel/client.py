@@ -13,10 +13,12 @@ from backhaul.net.resolver import Resolver
 from backhaul.state import SessionState
 from backhaul.transports.base import Arrival, ClientTransport
 from backhaul.transports.control.channel import PEER_CLOSED
+from backhaul.wire.checks import Check
 from backhaul.wire.signals import Signal
 
 from .arrivals import Arrivals
 from .carrier_check import CarrierCheck
+from .checkups import Checkups
 from .dial_pace import DialPace
 from .liveness import Liveness
 from .news import News
@@ -76,6 +78,7 @@ class ClientTunnel:
             most=descriptors // _DESCRIPTORS,
         )
         self._arrivals.allow(config.allow_targets)
+        self._checkups = Checkups(self._arrivals.reach, transport.report)
         self._descriptors, self._fair_share = descriptors, descriptors // _DESCRIPTORS
         self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
         self._pace = DialPace(transport.open, config.dial_rate)
@@ -173,6 +176,7 @@ class ClientTunnel:
     def stop(self) -> None:
         """Tell the server to send no more users; those on their way still arrive."""
         self._transport.send(Signal.CLOSED)
+        self._checkups.close()
         self._channel_open = False
         self._pace.clear()
         self._transport.disconnect()
@@ -202,6 +206,10 @@ class ClientTunnel:
             self._liveness.beat(self._loop.time())
         elif signal == Signal.CLOSED:
             self.control_lost(_STOPPED)
+
+    def check_requested(self, check: Check) -> None:
+        """Check the health of a target, as the server wants it."""
+        self._checkups.requested(check)
 
     def control_lost(self, reason: str) -> None:
         """Let ``run`` dial again; users in flight stay."""
@@ -241,6 +249,7 @@ class ClientTunnel:
         finally:
             self._channel_open = False
             self.peer = ""
+            self._checkups.close()
             self._pace.clear()
             self._transport.disconnect()
             self.standing.lost(self._loop.time())

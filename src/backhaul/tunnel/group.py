@@ -8,10 +8,11 @@ from typing import Any
 
 from backhaul.addresses import plain_ip
 from backhaul.config import ServerConfig
-from backhaul.config.groups import ServedGroup
+from backhaul.config.groups import CONNECTION, ServedGroup
 from backhaul.net.listeners import Listeners
 from backhaul.net.poller import Poller
 from backhaul.state import GroupState, MemberState
+from backhaul.wire.checks import Check, Health
 
 from .admission import Objection
 from .balance import Balance, make_balance
@@ -32,6 +33,30 @@ class Member:
         self.tunnel = tunnel
         self.position = 0
         self.users = 0
+        self._check = 0  # the number of its health check
+        self.problem = ""
+        """The reason why its target is not healthy; empty if it is, or as long as that is unknown."""
+
+    @property
+    def ready(self) -> bool:
+        """True if it may get users."""
+        return self.tunnel.ready and not self.problem
+
+    @property
+    def expected(self) -> bool:
+        """True if it may get users now, or users may wait for it."""
+        return not self.problem and not self.tunnel.ports.refusing
+
+    def examine(self, check: Check | None) -> None:
+        """Let the client make this health check from now on, or none."""
+        self.tunnel.health.discard(self._check)
+        self._check, self.problem = 0, ""
+        if check:
+            self._check = self.tunnel.health.add(check, self._told)
+
+    def _told(self, health: Health) -> None:
+        self.problem = "" if health.healthy else health.reason or "unhealthy"
+        self._group.health_changed(self)
 
     def objection(self) -> Objection | None:
         """Return why a new user of this client is refused, if so."""
@@ -51,7 +76,7 @@ class Member:
 
     def state(self) -> MemberState:
         """Return the state of this member."""
-        return MemberState(self.tunnel.client, self.users, self.tunnel.ready)
+        return MemberState(self.tunnel.client, self.users, self.ready, self.problem)
 
 
 class Group:
@@ -93,6 +118,7 @@ class Group:
         self._balance = make_balance(self._group.balance, self._members)
         for position, member in enumerate(self._members):
             member.position = position
+            member.examine(_check_of(self._group))
             member.tunnel.watchers.append(self._look)
         for tunnel in tunnels:
             self._look(tunnel)
@@ -113,6 +139,15 @@ class Group:
         await asyncio.sleep(self._timings.handshakes)
         self.ports.finish()
 
+    def health_changed(self, member: Member) -> None:
+        """Give users to a healthy member, and none to another one."""
+        name, group = member.tunnel.client, self._group.name
+        if member.problem:
+            log.warning("client %s of group %s is unhealthy, and gets no users: %s", name, group, member.problem)
+        else:
+            log.info("client %s of group %s is healthy", name, group)
+        self._look(member.tunnel)
+
     def moved(self, member: Member) -> None:
         """Note that a member has another number of users."""
         self._balance.moved(member)
@@ -124,17 +159,21 @@ class Group:
 
     def _forget(self) -> None:
         while self._members:
-            self._members.pop().tunnel.watchers.remove(self._look)
+            member = self._members.pop()
+            member.examine(None)
+            member.tunnel.watchers.remove(self._look)
 
     def _look(self, tunnel: ServerTunnel) -> None:
         """See whether a member may get users, and whether there is one to wait for."""
         member = self._by_tunnel[tunnel]
-        if tunnel.ready:
+        if not tunnel.connected:
+            member.problem = ""  # the next client may be healthy
+        if member.ready:
             self._balance.add(member)
         else:
             self._balance.discard(member)
             self._last = member.position
-        refuse = all(one.tunnel.ports.refusing for one in self._members)
+        refuse = not any(one.expected for one in self._members)
         if refuse != self.ports.refusing:
             self._turn(refuse=refuse)
 
@@ -161,11 +200,24 @@ class Group:
             self._balance.discard(member)
             full.append(member)
         else:
-            member = full[0] if full else self._members[self._last]
+            member = full[0] if full else self._expected()
         for other in full:
             self._balance.add(other)
         return member
 
+    def _expected(self) -> Member:
+        """Return the member to wait for: the one that was lost last, unless others alone may get users again."""
+        last = self._members[self._last]
+        return last if last.expected else next((one for one in self._members if one.expected), last)
+
     def _choices(self, ip: str) -> Iterator[Member]:
         while member := self._balance.choose(ip):
             yield member
+
+
+def _check_of(group: ServedGroup) -> Check | None:
+    """Return the health check of a group's clients: of the target of its first port; None without one."""
+    if not group.health or not group.ports:
+        return None
+    path = group.health.removeprefix("http:") if group.health != CONNECTION else ""
+    return Check(0, group.ports[0].target, path, group.health_interval, group.health_rise, group.health_fall)

@@ -17,11 +17,13 @@ from backhaul.transports.base import ServerTransport
 from backhaul.transports.session import ClientSession, protection_of
 from backhaul.transports.settings import CarrierLimits
 from backhaul.transports.user import User
+from backhaul.wire.checks import Check, Health
 from backhaul.wire.signals import Signal
 
 from .absence import Absence
 from .carrier_check import CarrierCheck
 from .entrance import Entrance
+from .health_board import HealthBoard
 from .heart import Heart
 from .limiting import Limiting
 from .news import News
@@ -71,6 +73,7 @@ class ServerTunnel:
         self.opened = 0  # control channels so far
         self.watchers: list[Callable[[ServerTunnel], None]] = []
         """Called whenever the client may have begun or ceased to get users."""
+        self.health = HealthBoard(self._ask_for_check)
         self._unreachable = unreachable
         self._whose = f" of client {places.client}" if places.client else ""
         self.fit = CarrierCheck(log, whose=self._whose, changed=self._changed)  # fed by the transport
@@ -270,6 +273,7 @@ class ServerTunnel:
         for waiting in range(1, len(self._waiting) + 1):
             self._transport.expect_user(waiting)
         self._flows.client_came()
+        self.health.client_came()
         self._changed()
 
     def client_lost(self, reason: str, *, goodbye: bool = False) -> None:
@@ -289,6 +293,13 @@ class ServerTunnel:
             ("refused", target),
             f"target {target}: not dialled by the client{self._whose.removeprefix(' of client')}: {reason}",
         )
+
+    def _ask_for_check(self, check: Check) -> None:
+        self._transport.session.check(check)
+
+    def health_reported(self, health: Health) -> None:
+        """Pass on the outcome of a health check."""
+        self.health.reported(health)
 
     def carrier_ready(self) -> None:
         """Carry waiting users, oldest first, TCP users before flows."""

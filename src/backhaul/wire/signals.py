@@ -19,3 +19,5 @@ class Signal(IntEnum):
     PROBE = 7  # sealed, from either end: a request for ANSWER; the client's first one confirms its handshake
     ANSWER = 8  # sealed: the answer to PROBE
     REFUSED = 9  # sealed, client to server: it does not dial a target; a Refusal follows
+    CHECK = 10  # sealed, server to client: it shall check the health of a target; a Check follows
+    HEALTH = 11  # sealed, client to server: the outcome of a check; a Health follows

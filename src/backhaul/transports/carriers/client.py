@@ -11,6 +11,7 @@ from backhaul.relay.fit import Fit
 from backhaul.transports.base import Answer, ClientEvents, Door
 from backhaul.transports.connection import Connection
 from backhaul.transports.settings import ClientSettings
+from backhaul.wire.checks import Check, Health
 from backhaul.wire.signals import Signal
 
 log = logging.getLogger("backhaul.tunnel")
@@ -38,6 +39,14 @@ class DoorClient:
     def refuse(self, target: str, reason: str) -> None:
         """Tell a server with extensions why a target is not dialled."""
         self._door.refuse(target, reason)
+
+    def report(self, health: Health) -> None:
+        """Tell the server the outcome of a health check."""
+        self._door.report(health)
+
+    def check_requested(self, check: Check) -> None:
+        """Pass the request to the control plane."""
+        self._events.check_requested(check)
 
     @property
     def protected(self) -> bool:

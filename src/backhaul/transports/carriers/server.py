@@ -7,6 +7,7 @@ from backhaul.transports.base import Gate, ServerEvents
 from backhaul.transports.connection import Connection
 from backhaul.transports.session import NO_CLIENT, ClientSession
 from backhaul.transports.settings import CarrierLimits, ServerSettings
+from backhaul.wire.checks import Health
 from backhaul.wire.signals import Signal
 
 
@@ -66,6 +67,10 @@ class GatedServer(ABC):
     def target_refused(self, target: str, reason: str) -> None:
         """Tell the control plane."""
         self._events.target_refused(target, reason)
+
+    def health_reported(self, health: Health) -> None:
+        """Tell the control plane."""
+        self._events.health_reported(health)
 
     def client_lost(self, reason: str, *, goodbye: bool = False) -> None:
         """Close the idle carriers, which belonged to that session, and tell the control plane."""

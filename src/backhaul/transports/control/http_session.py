@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backhaul.net.poller import Poller
 from backhaul.transports.connection import Connection
+from backhaul.wire.checks import Check
 from backhaul.wire.signals import Signal
 
 from .answers import AnswerWatch
@@ -58,6 +59,9 @@ class HttpSession:
         self._control.send(encode_signal(signal, masked=False))
         if signal == Signal.HEARTBEAT:
             self._answers.asked(self._unanswered)
+
+    def check(self, check: Check) -> None:
+        """Do nothing: v0.7.2 makes no checks."""
 
     def ask(self, within: float, told: Callable[[bool], None]) -> None:
         """Give no sign of life: a client of v0.7.2 makes room for another one, as in v0.7.2."""

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from backhaul.net.poller import Poller
 from backhaul.transports.connection import Connection
+from backhaul.wire.checks import Check
 from backhaul.wire.control import ServerControlDecoder
 from backhaul.wire.frames import encode
 from backhaul.wire.signals import Signal
@@ -63,6 +64,9 @@ class RawSession:
     def send(self, signal: Signal) -> None:
         """Send ``signal`` as one byte."""
         self._control.send(bytes([signal]))
+
+    def check(self, check: Check) -> None:
+        """Do nothing: v0.7.2 makes no checks."""
 
     def ask(self, within: float, told: Callable[[bool], None]) -> None:
         """Give no sign of life: a client of v0.7.2 makes room for another one, as in v0.7.2."""

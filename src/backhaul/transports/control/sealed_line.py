@@ -5,8 +5,11 @@ import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from backhaul.net.poller import Poller
 from backhaul.security.session import NONCE_SIZE, Admission, Admissions, SessionKeys
+from backhaul.wire.checks import Check, Health, encode_health, read_check
 from backhaul.wire.messages import Message, encode_refusal, read_request
 from backhaul.wire.peer import Peer
 from backhaul.wire.signals import Signal
@@ -36,12 +39,14 @@ class SealedLine:
         on_signal: Callable[[Signal], None],
         lost: Callable[[str], None],
         *,
+        on_check: Callable[[Check], None],
         http: bool,
     ) -> None:
         self.server = terms.server
         self.keys: SessionKeys | None = terms.keys
         self._admissions = terms.admissions
         self._report = on_signal
+        self._on_check = on_check
         seals = terms.keys.control()
         self._codec: Codec = WebSocketCodec(seals, self._reply, from_client=False) if http else RecordCodec(seals)
         self._control = ControlChannel(poller, sock, self._codec, self._on_message, lost)
@@ -65,6 +70,11 @@ class SealedLine:
         if not self._control.closed:
             self._control.send(self._codec.encode(Signal.REFUSED, encode_refusal(target, reason, padding())))
 
+    def report(self, health: Health) -> None:
+        """Tell the server the outcome of a health check."""
+        if not self._control.closed:
+            self._control.send(self._codec.encode(Signal.HEALTH, encode_health(replace(health, padding=padding()))))
+
     def probe(self) -> None:
         """Ask the server for a sign of life."""
         self.send(Signal.PROBE)
@@ -87,5 +97,7 @@ class SealedLine:
             self.send(Signal.HEARTBEAT)
         elif signal == Signal.PROBE:
             self.send(Signal.ANSWER)
+        elif signal == Signal.CHECK:
+            self._on_check(read_check(message.body))
         for _ in range(read_request(message.body) if signal == Signal.CHANNEL else 1):
             self._report(signal)

@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from backhaul.net.poller import Poller
 from backhaul.security.session import Register, SessionKeys
 from backhaul.transports.connection import Connection
+from backhaul.wire.checks import Check, Health, encode_check, read_health
 from backhaul.wire.messages import MAX_COUNT, Message, Refusal, encode_request, read_refusal
 from backhaul.wire.signals import Signal
 
@@ -26,6 +29,9 @@ class SealedSessionOwner(Protocol):
 
     def target_refused(self, session: "SealedSession", refusal: Refusal) -> None:
         """Report a target that the client does not dial."""
+
+    def health_reported(self, session: "SealedSession", health: Health) -> None:
+        """Report the outcome of a health check."""
 
 
 class SealedSession:
@@ -117,6 +123,11 @@ class SealedSession:
         if not self._control.closed:
             self._control.send(self._codec.encode(Signal.CHANNEL, encode_request(count, padding())))
 
+    def check(self, check: Check) -> None:
+        """Ask for a health check."""
+        if not self._control.closed:
+            self._control.send(self._codec.encode(Signal.CHECK, encode_check(replace(check, padding=padding()))))
+
     def ask(self, within: float, told: Callable[[bool], None]) -> None:
         """Ask for a sign of life; ``told`` gets False unless the client gives it within so many seconds."""
         self.send(Signal.PROBE)
@@ -147,6 +158,8 @@ class SealedSession:
             self.send(Signal.ANSWER)
         elif message.signal == Signal.REFUSED:
             self._owner.target_refused(self, read_refusal(message.body))
+        elif message.signal == Signal.HEALTH:
+            self._owner.health_reported(self, read_health(message.body))
         elif message.signal == Signal.CLOSED:
             self._end(CLOSED_BY_CLIENT, goodbye=True)
 

@@ -12,6 +12,7 @@ from backhaul.net.ways import make_dialer
 from backhaul.security.psk import pre_shared_key
 from backhaul.transports.base import Answer, ClientControlEvents, Opened
 from backhaul.transports.settings import ClientSettings
+from backhaul.wire.checks import Check, Health
 from backhaul.wire.signals import Signal
 
 from .lines import NO_LINE, Line
@@ -134,6 +135,10 @@ class SealingDoor(ABC):
         """Tell a server with extensions why a target is not dialled."""
         self._line.refuse(target, reason)
 
+    def report(self, health: Health) -> None:
+        """Tell the server the outcome of a health check."""
+        self._line.report(health)
+
     @property
     def protected(self) -> bool:
         """True while the control channel is protected."""
@@ -160,6 +165,9 @@ class SealingDoor(ABC):
 
     def _heard(self, signal: Signal) -> None:
         self._events.signal_received(signal)
+
+    def _check_wanted(self, check: Check) -> None:
+        self._events.check_requested(check)
 
     def _hang_up(self) -> None:
         line, self._line = self._line, NO_LINE

@@ -17,6 +17,7 @@ from backhaul.security.session import Admissions, SessionKeys, Side
 from backhaul.transports.auth import Protection
 from backhaul.transports.control.sealed_line import SealedLine, Terms
 from backhaul.transports.settings import ClientSettings
+from backhaul.wire.checks import Check
 from backhaul.wire.peer import EXTENSIONS, Peer, common_features
 from backhaul.wire.signals import Signal
 from backhaul.wire.transports import Transport
@@ -72,10 +73,16 @@ class Agreement:
         """A line about something to mend; otherwise empty."""
 
     def line(
-        self, poller: Poller, sock: socket.socket, on_signal: Callable[[Signal], None], lost: Callable[[str], None]
+        self,
+        poller: Poller,
+        sock: socket.socket,
+        on_signal: Callable[[Signal], None],
+        lost: Callable[[str], None],
+        *,
+        on_check: Callable[[Check], None],
     ) -> SealedLine:
         """Return the control channel on this connection, which it owns."""
-        return SealedLine(poller, sock, self.terms, on_signal, lost, http=self._http)
+        return SealedLine(poller, sock, self.terms, on_signal, lost, on_check=on_check, http=self._http)
 
 
 def initiator(token: bytes, transport: Transport) -> Initiator:

@@ -129,7 +129,7 @@ class HttpDoor(SealingDoor):
         agreement = handshake.finish(upgraded.message)
         within_tls = not (self._verifies or agreement.terms.keys.payload)
         self._certificate = _certificate_of(upgraded.sock) if within_tls else b""
-        line = agreement.line(self._poller, upgraded.sock, self._heard, self._lost)
+        line = agreement.line(self._poller, upgraded.sock, self._heard, self._lost, on_check=self._check_wanted)
         self._agree(agreement.warning, line, upgraded.rest)
 
     def _admit(self, asked: upgrade.Asked, admission: bytes, sock: socket.socket) -> bytes:

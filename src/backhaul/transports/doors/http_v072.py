@@ -6,6 +6,7 @@ from collections.abc import Callable
 from backhaul.net.poller import Poller
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.transports.control.websocket import PROBE, WsControlDecoder, encode_signal
+from backhaul.wire.checks import Health
 from backhaul.wire.peer import V072
 from backhaul.wire.signals import Signal
 
@@ -37,6 +38,9 @@ class WsLine:
 
     def refuse(self, target: str, reason: str) -> None:
         """Do nothing: v0.7.2 has no signal for this."""
+
+    def report(self, health: Health) -> None:
+        """Do nothing: v0.7.2 asks for no checks."""
 
     def probe(self) -> None:
         """Ping the server."""

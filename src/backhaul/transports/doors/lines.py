@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from backhaul.wire.checks import Health
 from backhaul.wire.peer import V072, Peer
 from backhaul.wire.signals import Signal
 
@@ -36,6 +37,9 @@ class Line(Protocol):
     def refuse(self, target: str, reason: str) -> None:
         """Tell a server with extensions why a target is not dialled."""
 
+    def report(self, health: Health) -> None:
+        """Tell a server with extensions the outcome of a health check."""
+
     def probe(self) -> None:
         """Ask the server for a sign of life, if it can be asked."""
 
@@ -63,6 +67,9 @@ class _NoLine:
         """Do nothing."""
 
     def refuse(self, target: str, reason: str) -> None:
+        """Do nothing."""
+
+    def report(self, health: Health) -> None:
         """Do nothing."""
 
     def probe(self) -> None:

@@ -111,7 +111,8 @@ class RawDoor(SealingDoor):
             agreement = handshake.finish(frame.body)
         except (OSError, HandshakeError, FrameTooLongError):  # TimeoutError is an OSError
             raise UnansweredError("the server did not answer the protected handshake") from None
-        self._agree(agreement.warning, agreement.line(self._poller, sock, self._heard, self._lost), frame.rest)
+        line = agreement.line(self._poller, sock, self._heard, self._lost, on_check=self._check_wanted)
+        self._agree(agreement.warning, line, frame.rest)
 
     async def _ask(self) -> Answer:
         from backhaul.security.noise import HandshakeError  # noqa: PLC0415 - as above

@@ -9,6 +9,7 @@ from backhaul.errors import TransportError
 from backhaul.net.poller import Poller
 from backhaul.transports.base import ClientControlEvents, unlike
 from backhaul.transports.control.channel import ControlChannel
+from backhaul.wire.checks import Health
 from backhaul.wire.control import ClientControlDecoder
 from backhaul.wire.frames import FrameReader, FrameTooLongError, encode
 from backhaul.wire.peer import V072
@@ -76,6 +77,9 @@ class RawLine:
 
     def refuse(self, target: str, reason: str) -> None:
         """Do nothing: v0.7.2 has no signal for this."""
+
+    def report(self, health: Health) -> None:
+        """Do nothing: v0.7.2 asks for no checks."""
 
     def probe(self) -> None:
         """Do nothing: v0.7.2 does not answer."""

@@ -6,6 +6,7 @@ from backhaul.net.poller import Poller, release
 from backhaul.transports.base import Gate, GateEvents, SharedGate
 from backhaul.transports.connection import Connection
 from backhaul.transports.session import ClientSession
+from backhaul.wire.checks import Health
 
 
 class Reception:
@@ -58,6 +59,11 @@ class Reception:
         """Tell the client's carrier."""
         if events := self._clients.get(session.peer.name):
             events.target_refused(target, reason)
+
+    def health_reported(self, session: ClientSession, health: Health) -> None:
+        """Tell the client's carrier."""
+        if events := self._clients.get(session.peer.name):
+            events.health_reported(health)
 
     def mismatched(self, client: str, what: str) -> None:
         """Tell the client's carrier."""

@@ -10,6 +10,7 @@ from backhaul.failures import Failures, network_of
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.transports.base import SharedGateEvents, taken_over
 from backhaul.transports.session import ClientSession
+from backhaul.wire.checks import Health
 from backhaul.wire.messages import Refusal
 from backhaul.wire.peer import Peer
 
@@ -161,6 +162,10 @@ class Sessions:
     def target_refused(self, session: GateSession, refusal: Refusal) -> None:
         """Report a target that the client does not dial."""
         self._events.target_refused(session, refusal.target, refusal.reason)
+
+    def health_reported(self, session: GateSession, health: Health) -> None:
+        """Report the outcome of a health check."""
+        self._events.health_reported(session, health)
 
     def dismiss(self, name: str) -> None:
         """Close the control channel of the client with this name, and those that are not confirmed."""

@@ -1,0 +1,123 @@
+"""Health checks of groups, which the clients make."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.support.clients import Company, table
+from tests.support.net import HOST, free_port, until
+from tests.support.tunnel import LEGACY, Net
+
+from backhaul.config.diff import diff
+
+
+class Web:
+    """A web server whose answer the test sets."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.status = "200 OK"
+        self.paths: list[str] = []
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.paths.append(head.split()[1].decode())
+            writer.write(f"HTTP/1.1 {self.status}\r\nContent-Length: 0\r\n\r\n".encode())
+            await writer.drain()
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def serving(web: Web) -> AsyncIterator[Web]:
+    server = await asyncio.start_server(web.answer, HOST, web.port)
+    try:
+        yield web
+    finally:
+        server.close()
+
+
+async def group_of(net: Net, target: int, health: str, own: str = "") -> Company:
+    """Start a server and a client, the only one of a group with this health check, made each second."""
+    company = Company(net)
+    await company.open(["berlin"])
+    await adopt(company, target, health, own)
+    return company
+
+
+async def adopt(company: Company, target: int, health: str, own: str = "") -> None:
+    group = (
+        f'[server.groups.panel]\nports = ["{HOST}:{company.bind_port - 1}={target}"]\nclients = ["berlin", "idle"]\n'
+        f'health = "{health}"\nhealth_interval = 1\n'
+    )
+    new = company.config(group + table("idle"), {"berlin": own})
+    await company.server.reconfigure(new, diff(company.server.config, new))
+
+
+def problem(company: Company) -> str:
+    (group,) = company.server.state().groups
+    assert group.members[0].ready is (company.server.tunnels["berlin"].ready and not group.members[0].problem)
+    return group.members[0].problem
+
+
+@pytest.mark.parametrize("transport", ["tcp", "wsmux"])
+async def test_a_client_whose_target_answers_badly_is_unhealthy(
+    transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Net(transport) as net, serving(Web()) as web:
+        web.status = "503 Busy"
+        company = await group_of(net, web.port, "http:/healthz?a=b")
+        await company.connect("berlin")
+        await until(lambda: problem(company) == "answered HTTP/1.1 503 Busy")
+        assert "client berlin of group panel is unhealthy, and gets no users: answered HTTP/1.1 503 Busy" in caplog.text
+        web.status = "204 No Content"
+        await until(lambda: not problem(company))
+        assert set(web.paths) == {"/healthz?a=b"}
+
+
+async def test_a_target_that_refuses_connections_is_unhealthy() -> None:
+    async with Net("tcp") as net:
+        company = await group_of(net, target := free_port(), "tcp")
+        await company.connect("berlin")
+        await until(lambda: "refused" in problem(company))
+        await net.echo(port=target)
+        await until(lambda: not problem(company))
+
+
+async def test_users_of_a_group_without_a_healthy_client_are_refused() -> None:
+    async with Net("tcp") as net, serving(Web()) as web:
+        company = await group_of(net, web.port, "http:/")
+        web.status = "500 Broken"
+        await company.connect("berlin")
+        await company.server.drain("idle")
+        group = company.server.groups["panel"]
+        await until(lambda: group.ports.refusing)
+        web.status = "200 OK"
+        await until(lambda: not group.ports.refusing)
+
+
+async def test_a_reload_begins_and_ends_checks() -> None:
+    async with Net("tcp") as net, serving(Web()) as web:
+        company = await group_of(net, web.port, "")
+        await company.connect("berlin")
+        web.status = "500 Broken"
+        await adopt(company, web.port, "http:/")
+        await until(lambda: "500" in problem(company))
+        await adopt(company, web.port, "")
+        assert not problem(company)
+
+
+async def test_a_client_makes_no_checks_that_it_does_not_allow() -> None:
+    async with Net("tcp") as net, serving(Web()) as web:
+        company = await group_of(net, web.port, "tcp")
+        await company.connect("berlin", 'allow_targets = [":1"]')
+        await until(lambda: problem(company) == "the client does not allow this target")
+        assert not web.paths
+
+
+async def test_a_client_of_v072_is_healthy_while_it_is_connected() -> None:
+    async with Net("tcp") as net:
+        company = await group_of(net, free_port(), "tcp")
+        await company.connect("berlin", LEGACY)
+        assert not problem(company)
