@@ -1,5 +1,6 @@
 """Connections that serve one user after the other, on a line that is full when a user ends."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from backhaul.transports.connection import SealedConnection
 
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=str)
 SMALL = 1 << 12  # bytes of a buffer
+MUCH = 1 << 19  # bytes, more than the kernel holds for one that does not read
 
 
 @pytest.fixture
@@ -95,6 +97,68 @@ async def test_a_client_that_waits_in_vain_closes_the_connection(stage: Stage, k
     stage.relay.close()
     assert full.near.sock.fileno() < 0
     assert stage.lost
+
+
+class Half(NamedTuple):
+    """The client's end of a connection: its user goes on, and the end of the target waits for a full line."""
+
+    far: Peer
+    target: Peer
+    server: Speaker
+    sent: int
+
+
+async def half_ended(stage: Stage, kind: Kind) -> Half:
+    """Return a connection whose target has ended first."""
+    near, far = await narrow(stage)
+    ours, theirs = stage.seals(kind)
+    kind.client(stage.relay, SealedConnection(near.sock, EXTENDED, seals=theirs), stage)
+    server = Speaker(kind, ours.sealer, masked=False)
+    await far.send(server.record(kinds.TCP, TARGET.encode()))
+    target = await stage.reached()
+    sent = await fill(near)
+    target.shut_write()
+    await until(lambda: stage.relay.watched)
+    return Half(far, target, server, sent)
+
+
+@each_kind
+async def test_a_client_whose_end_waits_when_its_user_ends_keeps_the_connection(stage: Stage, kind: Kind) -> None:
+    """Its end says that the target has taken everything, so the server takes the connection for free."""
+    half = await half_ended(stage, kind)
+    await half.far.send(half.server.end())
+    assert await half.target.receive_all() == b""
+    await half.far.receive(half.sent)
+    await kind.receive(half.far)
+    await half.far.send(half.server.record(kinds.TCP, TARGET.encode()) + half.server.data(b"next"))
+    second = await stage.reached()
+    assert await second.receive(4) == b"next"
+    assert not stage.lost
+    assert not stage.relay.lingering
+
+
+@each_kind
+async def test_a_client_reads_nothing_more_while_its_end_waits(stage: Stage, kind: Kind) -> None:
+    half = await half_ended(stage, kind)
+    await half.far.send(half.server.end())
+    assert await half.target.receive_all() == b""
+    await fill(half.far)
+    await asyncio.sleep(0.1)
+    assert half.far.fill() < MUCH
+
+
+@each_kind
+async def test_a_target_that_is_reset_with_its_connection_leaves_nothing(stage: Stage, kind: Kind) -> None:
+    _, far = await stage.client(kind)
+    await far.send(Speaker(kind, stage.seals(kind)[0].sealer, masked=False).record(kinds.TCP, TARGET.encode()))
+    target = await stage.reached()
+    target.shut_write()
+    await kind.receive(far)
+    target.reset()
+    far.reset()
+    await until(lambda: stage.outcomes and stage.lost)
+    assert not stage.relay.busy
+    assert not stage.relay.watched
 
 
 @each_kind

@@ -124,10 +124,13 @@ class LentChannel(MessageChannel):
         """True if nothing of the user is left on this end but the end of its direction."""
         if self._reset_received or self.broken:
             return False
-        return self._end_received and self.half_close and not (self._unread or self.blocked)
+        return self._end_received and self.half_close and not self._unread
 
     def _give_back(self) -> None:
-        if not self._due or self._feeding or self.blocked or self.broken:
+        if not self._due or self._feeding or self.broken:
+            return
+        if self.blocked:
+            self._relay.poller.ignore_readable(self._conn)  # what follows would be kept, however much it is
             return
         if not self._codec.between_messages:
             self._release()
@@ -163,8 +166,9 @@ class ClientChannel(LentChannel):
         """Pass on the end of the user's direction; what follows may concern the next user."""
         super().on_end(taken)
         if not self._consumer and not self._due:  # the reset of the target has come too late to matter
-            self._relay.forget(self)
             self._due = True
+            if not self.blocked:
+                self._relay.forget(self)
         if self._due:
             self._codec.stop()
 
@@ -188,9 +192,10 @@ class ClientChannel(LentChannel):
 
     def _let_go(self, *, reset: bool) -> None:
         if reset and self._may_be_free:
-            self._transmit(self._codec.reset_after_end())
             self._consumer = None
-            self._outlive()
+            self._transmit(self._codec.reset_after_end())
+            if not self.broken:
+                self._outlive()
         elif reset or self._clean:
             super()._let_go(reset=reset)
         else:
@@ -243,7 +248,7 @@ class ServerChannel(LentChannel):
 
     @property
     def _clean(self) -> bool:
-        return super()._clean and self._lender.wanted
+        return super()._clean and not self.blocked and self._lender.wanted
 
     def _end_user(self) -> None:
         sent = self._before + (self._consumer.taken if self._consumer else 0)
