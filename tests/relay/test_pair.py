@@ -1,6 +1,7 @@
 """Two joined sockets: stalls, ends, silence, and the pipes."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -299,6 +300,17 @@ class TestWithoutHalfClose:
         joint.target.shut_write()
         assert await joint.user.receive_all() == b"answer"
         await until(lambda: bench.done == 1)
+
+
+async def test_urgent_data_does_not_stop_bulk(bench: Bench) -> None:
+    """The kernel splices none of it, and nothing behind it."""
+    joint = await bench.join()
+    sent = await fill(joint.user)
+    await joint.target.receive(sent)
+    await joint.user.send(bytes(BULK))
+    joint.user.sock.send(b"!", socket.MSG_OOB)
+    joint.user.sock.send(b"later")
+    assert (await joint.target.receive(BULK + 5)).endswith(b"later")
 
 
 def test_the_administrator_can_switch_splice_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 from tests.support.net import Peer, fill, until
+from tests.support.peers import EXTENDED
 from tests.support.sealed_carriers import KINDS, TARGET, Speaker, Stage
 from tests.support.stage import running_relay
 from tests.support.tunnel import Net
@@ -16,7 +17,9 @@ from backhaul.relay.direction import COPY_SIZE
 from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import Ending
 from backhaul.relay.traffic import Meter, Traffic
+from backhaul.transports.connection import SealedConnection
 from backhaul.transports.user import User
+from backhaul.wire.blocks import HEADER_SIZE
 
 pytestmark = pytest.mark.both_loops
 
@@ -156,6 +159,59 @@ async def test_a_user_who_resets_within_a_block_cuts_it(stage: Stage) -> None:
     await ends.tunnel.closed()
     await until(lambda: stage.gone)
     assert [outcome.ending for outcome in stage.outcomes] == [Ending.RESET_BY_USER]
+
+
+async def test_urgent_data_of_a_user_does_not_stop_bulk(stage: Stage) -> None:
+    """The kernel splices none of it, and nothing behind it."""
+    ends = await server_end(stage)
+    await payload(ends.tunnel, await fill(ends.user))
+    await ends.user.send(bytes(COPY_SIZE * 2))
+    ends.user.sock.send(b"!", socket.MSG_OOB)
+    ends.user.sock.send(b"later")
+    assert (await payload(ends.tunnel, COPY_SIZE * 2 + 5)).endswith(b"later")
+
+
+async def test_urgent_data_of_a_client_does_not_stop_bulk(stage: Stage) -> None:
+    ends = await server_end(stage)
+    data = ends.client.data(BULK)
+    sending = asyncio.create_task(ends.tunnel.send(data[:-9]))
+    await ends.user.receive(len(BULK) - 9)
+    await sending
+    block = ends.client.data(BULK)
+    await ends.tunnel.send(data[-9:] + block[: COPY_SIZE * 2])
+    ends.tunnel.sock.send(b"!", socket.MSG_OOB)
+    sending = asyncio.create_task(ends.tunnel.send(block[COPY_SIZE * 2 :]))
+    assert (await ends.user.receive(9 + len(BULK)))[9:] == BULK
+    await sending
+
+
+async def test_bytes_that_come_with_the_end_of_a_header_go_first(stage: Stage) -> None:
+    """The user's socket takes none of them, but has room again when those behind them have arrived."""
+    near, far = await stage.net.pair()
+    near.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    seals, theirs = stage.seals(TCP)
+    carrier = TCP.server(stage.relay, SealedConnection(near.sock, EXTENDED, seals=seals), stage)
+    user, sock = await stage.net.pair()
+    assert carrier.attach(User(sock.sock, TARGET, b"", Traffic(Meter(), Meter()), stage.outcomes.append))
+    await TCP.receive_target(far)
+    client = Speaker(TCP, theirs.sealer, masked=False)
+    await warm_up(far, user, client)
+    data = client.data(BULK[: COPY_SIZE * 2]) + client.data(BULK)
+    cut = HEADER_SIZE + COPY_SIZE * 2 + 2
+    await far.send(data[:cut])
+    await user.receive(COPY_SIZE * 2)
+    before = await fill(sock)
+    sending = asyncio.create_task(far.send(data[cut:]))
+    assert (await user.receive(before + len(BULK)))[before:] == BULK
+    await sending
+
+
+async def warm_up(far: Peer, user: Peer, client: Speaker) -> None:
+    """Send bulk until the kernel takes much at once, and then something small."""
+    for part in (BULK, BULK, BULK, b"small", b"small"):
+        sending = asyncio.create_task(far.send(client.data(part)))
+        assert await user.receive(len(part)) == part
+        await sending
 
 
 async def test_pipes_are_returned(stage: Stage) -> None:

@@ -200,6 +200,7 @@ class Direction:
             count = os.splice(self.source.fileno(), pipe.writer, PIPE_SIZE, flags=SPLICE_FLAGS)
         except WOULD_BLOCK:
             self._return_pipe(pipe)
+            self._bulk = False  # the kernel splices nothing from urgent data on
             return
         except OSError as error:
             self.pair.fail(self.source, error)

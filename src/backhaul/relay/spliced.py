@@ -127,7 +127,7 @@ class SplicingChannel(LentChannel):
             return
         if not self._codec.left:
             super()._readable(_HEADER)
-        if not (self.broken or self._ended):
+        if not (self.broken or self._ended or self._unread):  # what came with a header goes first
             self._read_block(memory)
 
     def _read_block(self, memory: memoryview) -> None:
@@ -146,6 +146,7 @@ class SplicingChannel(LentChannel):
         try:
             load = _fill(self._relay.pipes, pipe, self._conn, min(left, PIPE_SIZE))
         except WOULD_BLOCK:
+            self._bulk = False  # the kernel splices nothing from urgent data on
             return
         except OSError as error:
             self._lost(reason(error))
@@ -232,6 +233,7 @@ class SplicedRelay(FramedRelay):
         try:
             load = _fill(self._relay.pipes, pipe, self._sock, min(owed or PIPE_SIZE, PIPE_SIZE))
         except WOULD_BLOCK:
+            self._bulk = False  # the kernel splices nothing from urgent data on
             return
         except OSError:
             self.sock_reset()
