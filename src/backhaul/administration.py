@@ -17,6 +17,7 @@ from backhaul.monitor.status import Read, Status
 from backhaul.monitor.traffic import TrafficBoard, TrafficStatus
 
 from .client import Client
+from .errors import BackhaulError
 from .overview import connections
 from .reloads import Reloads, changes_of
 from .server import Server
@@ -79,14 +80,20 @@ class Administration:
         return Checked(valid=True, warnings=new.warnings, changes=changes_of(old, new, diff(old, new)))
 
     async def drain(self, client: str) -> Drained:
-        """Refuse new users until ``resume``."""
+        """Refuse new users until ``resume``; raise BackhaulError while the program stops."""
+        self._refuse_while_stopping()
         await self._end.drain(client)
         return self._drained(client)
 
     async def resume(self, client: str) -> Drained:
-        """Admit new users again."""
+        """Admit new users again; raise BackhaulError while the program stops."""
+        self._refuse_while_stopping()
         await self._end.resume(client)
         return self._drained(client)
+
+    def _refuse_while_stopping(self) -> None:
+        if self._end.stopping:
+            raise BackhaulError("the program stops; what it does with its users cannot be changed any more")
 
     def _drained(self, name: str) -> Drained:
         status = self.status()
