@@ -55,7 +55,9 @@ function makeFigure(chart) {
   const caption = document.createElement("figcaption");
   const [title, top] = [document.createElement("b"), document.createElement("span")];
   title.textContent = chart.name;
-  caption.append(title, ...chart.lines.map(([way, meaning]) => legend(way, meaning)), top);
+  const keys = document.createElement("span");
+  keys.append(...chart.lines.map(([way, meaning]) => legend(way, meaning)));
+  caption.append(title, top, keys);
   const picture = made("svg", { preserveAspectRatio: "none", "aria-hidden": "true", focusable: "false" });
   const grid = made("path", { class: "grid" });
   const lines = chart.lines.map(([way]) => made("path", { class: `line ${way}` }));
