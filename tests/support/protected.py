@@ -119,6 +119,18 @@ class ProtectedClient:
     @classmethod
     async def connect(cls, peer: Peer, hello: ClientHello, token: str = TOKEN) -> Self:
         """Shake hands on a new connection, and confirm it."""
+        client = await cls.greet(peer, hello, token)
+        await client.confirm()
+        return client
+
+    async def confirm(self) -> None:
+        """Show that the client has the keys."""
+        await self.control.send(Signal.PROBE)
+        assert await self.control.receive() == Signal.ANSWER
+
+    @classmethod
+    async def greet(cls, peer: Peer, hello: ClientHello, token: str = TOKEN) -> Self:
+        """Shake hands on a new connection."""
         shared = Shared.mix(pre_shared_key(token.encode()), PROLOGUES[False])
         initiator = Initiator(shared, os.urandom(KEY_SIZE))
         first = with_hint(pre_shared_key(token.encode()), initiator.begin(encode(hello)))
@@ -129,6 +141,4 @@ class ProtectedClient:
         reply = decode(ServerHello, payload)
         session = SessionKeys(keys.master, Side.CLIENT, reply.cipher, payload=reply.encryption)
         control = Control(peer, session.control())
-        await control.send(Signal.PROBE)
-        assert await control.receive() == Signal.ANSWER
         return cls(control, Admissions(session, reply.session, reply.locator))

@@ -1,14 +1,18 @@
 """Several clients of one server, each with its own token and ports."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tests.support.clients import Company, token_of
 from tests.support.net import HOST, Peer, free_port, until
+from tests.support.protected import ProtectedClient
 from tests.support.tunnel import LEGACY, Net
 
 from backhaul.config import ServerConfig
 from backhaul.config.diff import diff
+from backhaul.security.hello import ClientHello
+from backhaul.wire.peer import EXTENSIONS
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["tcp", "wsmux"])
 
@@ -90,6 +94,21 @@ async def test_a_reload_touches_only_the_client_that_it_changes(transport: str) 
         await answered(other, "berlin")  # a new token ends no user
         await answered(user, "paris")
         assert company.server.tunnels["paris"].opened == 1
+
+
+async def test_all_clients_of_a_site_may_return_at_once() -> None:
+    async with Net("tcp") as net:
+        net.limits = replace(net.limits, handshake_timeout=60.0)
+        company = Company(net)
+        names = [f"client-{number}" for number in range(70)]
+        await company.open(names)
+        hello = ClientHello("tcp", features=tuple(EXTENSIONS))
+        clients = [
+            await ProtectedClient.greet(await net.dial(company.bind_port), hello, token_of(name)) for name in names
+        ]
+        for client in clients:
+            await client.confirm()
+        assert company.server.session().peer == "70 of 70 clients"
 
 
 async def test_a_port_moves_from_one_client_to_another() -> None:

@@ -80,7 +80,7 @@ class HttpGate:
         self._last_answers = LastAnswers(poller, settings.limits.late_answers)
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
-        self._sessions = Sessions(settings.limits.handshake_timeout, self._reputation, pings.discard)
+        self._sessions = Sessions(settings.limits.handshake_timeout, self._reputation, self._credentials, pings.discard)
 
     def start(self, events: SharedGateEvents) -> None:
         """Listen, and report to ``events``; raises OSError."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backhaul.failures import Failures, network_of
 from backhaul.net.log_throttle import LogThrottle
+from backhaul.transports.auth import Credentials
 from backhaul.transports.base import SharedGateEvents, taken_over
 from backhaul.transports.session import ClientSession
 from backhaul.wire.checks import Health
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 # A handshake that was recorded reaches this state only if it is older than those that the guard remembers. Whoever has
 # many of them displaces those of his own network.
-_MAX_UNCONFIRMED = 64
-_MAX_UNCONFIRMED_OF_NETWORK = 32  # each costs a curve operation; a site may have many clients that return at once
+_MIN_UNCONFIRMED = 64
+_UNCONFIRMED_OF_NETWORK = 32  # each costs a curve operation; a site may have many clients that return at once
 
 
 class GateSession(ClientSession, Hashable, Protocol):
@@ -61,9 +62,14 @@ class Sessions:
         self,
         patience: float,
         reputation: Reputation,
+        credentials: Credentials,
         left: Callable[["GateSession"], None] = lambda _session: None,
     ) -> None:
-        """``patience`` is the time in seconds for confirming a handshake; ``left`` gets each closed session."""
+        """``patience`` is the time in seconds for confirming a handshake; ``left`` gets each closed session.
+
+        As many handshakes may be unconfirmed as there are ``credentials``: all clients may return at once.
+        """
+        self._credentials = credentials
         self._loop = asyncio.get_running_loop()
         self._patience = patience
         self._reputation = reputation
@@ -74,7 +80,7 @@ class Sessions:
         self._addresses: Counter[str] = Counter()  # of all sessions
         self._unconfirmed: dict[GateSession, asyncio.TimerHandle] = {}
         self._networks: Crowd[GateSession] = Crowd()  # of those
-        most = _MAX_UNCONFIRMED_OF_NETWORK
+        most = _UNCONFIRMED_OF_NETWORK
         self._lapsed = Failures(most - 1, window=patience, first=patience, longest=patience)
         self.met_a_client = False
         """True once any client has proved its token."""
@@ -132,14 +138,15 @@ class Sessions:
     def crowded(self, network: str) -> bool:
         """Return whether a network gets no answers to handshakes, because it leaves too many of them unconfirmed."""
         waiting = self._networks.size(network)
-        return waiting >= _MAX_UNCONFIRMED_OF_NETWORK or self._lapsed.pause(network) > 0
+        most = max(_UNCONFIRMED_OF_NETWORK, len(self._credentials))
+        return waiting >= most or self._lapsed.pause(network) > 0
 
     def await_confirmation(self, session: "SealedSession", warning: str) -> None:
         """Begin to read a session whose client has still to show that it has the keys; log ``warning``, if any."""
         if warning:
             ip = session.peer.address
             self._throttle.warn((ip, warning), f"client {session.peer}: {warning}")
-        if len(self._unconfirmed) >= _MAX_UNCONFIRMED:
+        if len(self._unconfirmed) >= max(_MIN_UNCONFIRMED, len(self._credentials)):
             self._abandon(self._networks.oldest_of_largest())
         self._networks.add(network_of(session.peer.address), session)
         self._unconfirmed[session] = self._loop.call_later(self._patience, self._abandon, session)
