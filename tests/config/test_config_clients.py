@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.support.clients import table, token_of
 from tests.support.config import PORTS, SERVER, problems, server
 
 from backhaul.cli.check import render
-from backhaul.config import PortMapping, ServerConfig
+from backhaul.config import Address, PortMapping, ServerConfig
 from backhaul.config.diff import diff
+from backhaul.config.files import clashes
 from backhaul.config.loader import parse
 
 WITHOUT_TOKEN = '[server]\nbind_addr = "0.0.0.0:3080"\ntransport = "tcp"\n'
@@ -83,6 +85,14 @@ def test_the_token_of_the_server_is_optional_beside_clients(tmp_path: Path) -> N
 def test_mistakes(text: str, complaint: str) -> None:
     (found,) = problems(text)
     assert found.startswith(f"server.{complaint}"), found
+
+
+def test_a_port_of_two_files_names_both_places() -> None:
+    one = several(table("berlin", ["8443"]))
+    other = server(table("a") + PANEL.replace('"443"', '"8443"').replace('["a", "b"]', '["a"]'))
+    (found,) = clashes({Path("one.toml"): replace(one, bind_addr=Address("", 3081)), Path("other.toml"): other})
+    clients, group = "server.clients.berlin.ports of one.toml", "server.groups.panel.ports"
+    assert found == f"other.toml: {group}: port 8443 is taken by {clients}; change one of them"
 
 
 PANEL = '[server.groups.panel]\nports = ["443"]\nclients = ["a", "b"]\n'

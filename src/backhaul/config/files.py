@@ -84,7 +84,8 @@ def _wanted(config: Config) -> Iterator[_Wanted]:
     if isinstance(config, ServerConfig):
         yield _at("server.bind_addr", "port", config.bind_addr)
         kind = "UDP port" if config.facts.datagrams else "port"
-        yield from (_at("server.ports", kind, mapping.address) for client in config.served for mapping in client.ports)
+        for owner in config.owners:
+            yield from (_at(f"server.{owner.table}ports", kind, mapping.address) for mapping in owner.ports)
         if config.access_log.startswith("/"):
             yield _Wanted("server.access_log", "file", config.access_log)
     if page := config.page:
