@@ -62,6 +62,13 @@ async def ends(tmp_path: Path, folder: Path) -> AsyncIterator[Folder]:
             await program.kill()
 
 
+async def in_any_order(program: Program, *parts: str) -> None:
+    """Wait until the log holds all parts."""
+    for part in parts:
+        if part not in program.text:
+            await program.line(part)
+
+
 async def statuses() -> dict[str, Document]:
     """Return the status of each end by its name."""
     found = await asyncio.to_thread(all_programs)
@@ -117,8 +124,8 @@ async def test_an_end_whose_address_is_taken_leaves_the_others_alone(ends: Folde
     taken = ends.net.listen()
     other = ends.write("other", f'[server]\nbind_addr = "{HOST}:{taken.port}"\n{LINES}')
     program = await ends.start(other, await ends.server(), ends.client())
-    await program.line(f"] other: {other}: not started: can't listen on {HOST}:{taken.port}: address already in use")
-    await program.line("] behind: tunnel is up")
+    refused = f"] other: {other}: not started: can't listen on {HOST}:{taken.port}: address already in use"
+    await in_any_order(program, refused, "] behind: tunnel is up")
     taken.close()
     program.signal(SIGHUP)
     await program.line("] other: tcp server listens on")
