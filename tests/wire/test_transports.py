@@ -48,7 +48,7 @@ def test_only_the_table_knows_transports_by_their_names() -> None:
     found = [
         f"{path.relative_to(SOURCE)}:{node.lineno}"
         for path in SOURCE.rglob("*.py")
-        if path != TABLE
+        if path != TABLE and path.parent.name != "convert"  # whose names are those of other programs
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.expr) and asks(node)
     ]
