@@ -90,10 +90,9 @@ async def test_another_client_takes_over(site: Site) -> None:
     old = await site.served()
     # The server could count the connections that it dials now as the other client's.
     await until(lambda: not site.client.tunnel.transport.opening)
-    replacement = await site.net.client(site.bind_port)
-    await until(lambda: replacement.tunnel.connected)
+    replacement = await site.net.client(site.bind_port)  # refused while the first one answers
     stopping = asyncio.ensure_future(site.net.stop(site.client))  # it ends when its user does
-    await until(lambda: not site.client.tunnel.connected)
+    await until(lambda: replacement.tunnel.connected)
     await site.served()
     await echo(old, b"still here")
     old.close()
