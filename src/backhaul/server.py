@@ -234,8 +234,7 @@ class Server:
                 self.groups[group.name].start()
                 continue
             present = self.groups[group.name]
-            present.adopt(new, group)
-            present.serve([self.tunnels[name] for name in group.clients])
+            present.adopt(new, group, [self.tunnels[name] for name in group.clients])
             change = port_change(before[group.name].ports, group.ports)
             present.ports.retarget(change.retargeted)
             present.ports.retry()

@@ -104,6 +104,8 @@ async def test_a_reload_begins_and_ends_checks() -> None:
         web.status = "500 Broken"
         await adopt(company, web.port, "http:/")
         await until(lambda: "500" in problem(company))
+        await adopt(company, web.port, "http:/", "max_connections = 9")
+        assert problem(company)  # a change of something else leaves it as it is
         await adopt(company, web.port, "")
         assert not problem(company)
 

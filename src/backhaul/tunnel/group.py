@@ -104,10 +104,12 @@ class Group:
         """Listen for users."""
         self.ports.add(self._group.ports)
 
-    def adopt(self, config: ServerConfig, group: ServedGroup) -> None:
-        """Use another configuration; ``serve`` follows."""
-        self._group = group
+    def adopt(self, config: ServerConfig, group: ServedGroup, tunnels: Sequence[ServerTunnel]) -> None:
+        """Use another configuration, and share users among these tunnels from now on."""
         self.ports.set_options(user_options(config))
+        if group != self._group or tunnels != [member.tunnel for member in self._members]:
+            self._group = group
+            self.serve(tunnels)
 
     def serve(self, tunnels: Sequence[ServerTunnel]) -> None:
         """Share users among these tunnels from now on; users in flight stay."""
