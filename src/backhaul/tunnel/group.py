@@ -10,6 +10,7 @@ from backhaul.addresses import plain_ip
 from backhaul.config import ServerConfig
 from backhaul.config.groups import CONNECTION, ServedGroup
 from backhaul.net.listeners import Listeners
+from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller
 from backhaul.state import GroupState, MemberState
 from backhaul.wire.checks import Check, Health
@@ -34,6 +35,8 @@ class Member:
         self.position = 0
         self.users = 0
         self._check = 0  # the number of its health check
+        self.in_log = False
+        """True if the log has its problem, and not yet the end of that."""
         self.problem = ""
         """The reason why its target is not healthy; empty if it is, or as long as that is unknown."""
 
@@ -93,6 +96,7 @@ class Group:
         news: News,
     ) -> None:
         self._group = group
+        self._throttle = LogThrottle(log)
         self._timings = timings
         self._members: list[Member] = []
         self._by_tunnel: dict[ServerTunnel, Member] = {}
@@ -145,9 +149,11 @@ class Group:
         """Give users to a healthy member, and none to another one."""
         name, group = member.tunnel.client, self._group.name
         if member.problem:
-            log.warning("client %s of group %s is unhealthy, and gets no users: %s", name, group, member.problem)
-        else:
-            log.info("client %s of group %s is healthy", name, group)
+            line = f"client {name} of group {group} is unhealthy, and gets no users: {member.problem}"
+            member.in_log = self._throttle.warn(name, line) or member.in_log
+        elif member.in_log:
+            member.in_log = False
+            log.info("client %s of group %s is healthy again", name, group)
         self._look(member.tunnel)
 
     def moved(self, member: Member) -> None:
