@@ -10,6 +10,7 @@ from tests.support.tunnel import LEGACY, Net
 
 from backhaul.config.diff import diff
 from backhaul.security.hello import ClientHello
+from backhaul.wire.signals import Signal
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["tcp", "wsmux"])
 SAME = f'token = "{token_of("berlin")}"'
@@ -55,6 +56,25 @@ async def test_a_client_that_gives_no_sign_of_life_makes_room() -> None:
         await company.connect("berlin")
         await until(lambda: company.server.tunnels["berlin"].opened == 2)
         assert await silent.control.peer.closed()
+
+
+async def test_a_token_that_is_removed_while_a_client_waits_admits_nobody() -> None:
+    async with Net("tcp") as net:
+        net.limits = replace(net.limits, sign_of_life=0.5)
+        company = Company(net)
+        await company.open(["berlin"])
+        silent = await ProtectedClient.connect(
+            await net.dial(company.bind_port), ClientHello("tcp"), token_of("berlin")
+        )
+        await until(lambda: company.server.tunnels["berlin"].connected)
+        second = await net.client(company.bind_port, SAME)
+        while await silent.control.receive() != Signal.PROBE:
+            pass
+        new = company.config(own={"berlin": 'tokens = ["bh1_another"]'})
+        await company.server.reconfigure(new, diff(company.server.config, new))
+        await until(lambda: second.tunnel.standing.view(connected=False).failures > 1)
+        assert not second.tunnel.opened
+        assert company.server.tunnels["berlin"].opened == 1
 
 
 async def test_a_client_replaces_its_own_control_channel_at_once() -> None:

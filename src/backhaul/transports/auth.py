@@ -102,6 +102,11 @@ class Credentials:
         found = [credential for credential in self._all if hmac.compare_digest(presented, credential.token)]
         return found[0] if found else None
 
+    def accepts(self, credential: Credential) -> bool:
+        """Return whether a credential found earlier is still one of these."""
+        found = self.find(credential.token)
+        return found is not None and found.name == credential.name
+
 
 class KnownServers(Protocol):
     """The memory of servers that were protected once, by their address as configured."""

@@ -12,6 +12,11 @@ class LifeSign:
         self._told: list[Callable[[bool], None]] = []
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def asked(self) -> bool:
+        """True while a question waits for its answer."""
+        return self._timer is not None
+
     def ask(self, within: float, told: Callable[[bool], None]) -> None:
         """Call ``told`` once, with False unless the peer answers within so many seconds of the first question."""
         self._told.append(told)

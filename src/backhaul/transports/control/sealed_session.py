@@ -130,7 +130,8 @@ class SealedSession:
 
     def ask(self, within: float, told: Callable[[bool], None]) -> None:
         """Ask for a sign of life; ``told`` gets False unless the client gives it within so many seconds."""
-        self.send(Signal.PROBE)
+        if not self._life.asked:
+            self.send(Signal.PROBE)
         self._life.ask(within, told)
 
     def ping_if_silent(self) -> None:

@@ -145,8 +145,13 @@ class Guard:
             self._seen.popitem(last=False)
 
     def answer(self, knock: Knock, refusal: str = "") -> Greeting | None:
-        """Return the answer to a client, which is refused if it does not fit, or for the reason given."""
+        """Return the answer to a client, which is refused if it does not fit, or for the reason given.
+
+        None if its token has been removed meanwhile.
+        """
         credential, hello = knock.credential, knock.hello
+        if not self._credentials.accepts(credential):
+            return None
         reply = self._reply(hello, refusal)
         try:
             message, keys = knock.responder.answer(encode(reply), secrets.token_bytes(KEY_SIZE))

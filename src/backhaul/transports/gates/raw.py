@@ -229,6 +229,9 @@ class RawGate:
     def _admit_legacy(self, credential: Credential, pending: "_PendingClient", rest: bytes, refusal: str) -> None:
         if pending not in self._lobby:
             return
+        if not self._credentials.accepts(credential):  # it has been removed meanwhile
+            self._refuse(pending, "wrong token")
+            return
         other = self._session_at(pending.ip)
         if other and other.peer.name != credential.name:
             refusal = indistinct(f"client {other.peer}")
