@@ -49,6 +49,8 @@ class Service:
     """The clients that serve it, where there are several."""
     group: str = ""
     """The group in which several clients may serve it."""
+    checks: tuple[tuple[str, str | int], ...] = ()
+    """Keys of such a group about the health of its clients."""
 
 
 @dataclass(slots=True, kw_only=True)

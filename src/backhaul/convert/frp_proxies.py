@@ -8,6 +8,7 @@ from .gaps import FRP, RANDOM, gaps
 from .table import Table
 
 _UNITS: Final = {"KB": 1024, "MB": 1024**2}  # bytes, as frp counts
+_INTERVAL: Final = 10  # seconds between two checks of frp, unless it is told otherwise
 _DOMAINS: Final = ("http", "https", "tcpmux")
 _VISITED: Final = ("stcp", "sudp", "xtcp")
 
@@ -36,7 +37,8 @@ def service(proxy: Table, draft: Draft) -> None:
             datagrams=kind == "udp",
             proxy_protocol=proxy.text("transport.proxyProtocolVersion"),
             rate=_rate(proxy, draft),
-            group=proxy.text("loadBalancer.group"),
+            group=proxy.look("loadBalancer.group"),
+            checks=_checks(proxy) if proxy.text("loadBalancer.group") else (),
         )
         proxy.text("loadBalancer.groupKey")
     proxy.text("name")
@@ -55,6 +57,19 @@ def _target(proxy: Table) -> str:
     if plugin == "unix_domain_socket":
         return f"unix:{proxy.text('plugin.unixPath')}"
     return "" if plugin else target(host, port)
+
+
+def _checks(proxy: Table) -> tuple[tuple[str, str | int], ...]:
+    """Take the checks of a target's health, which groups have."""
+    kind = proxy.text("healthCheck.type")
+    if not kind:
+        return ()
+    found: dict[str, str | int] = {
+        "health": f"http:{proxy.text('healthCheck.path') or '/'}" if kind == "http" else kind,
+        "health_interval": proxy.number("healthCheck.intervalSeconds", _INTERVAL),
+        "health_fall": proxy.number("healthCheck.maxFailed", 1),
+    }
+    return tuple(found.items())
 
 
 def _ports(proxy: Table, name: str) -> str:

@@ -16,7 +16,10 @@ RANDOM: Final = ("no port is chosen at random", "choose one, and add it to ports
 NO_SOCKS: Final = ("no SOCKS server", "run one beside the client and publish its port")
 _UNKNOWN: Final = ("no counterpart", "check whether the tunnel needs it")
 _GROUP: Final = ("groups share ports of TCP", "see Groups of clients in docs/configuration.md")
-_HEALTH: Final = ("targets are not probed", "probe the service itself; `backhaul status` counts the users it refuses")
+_HEALTH: Final = (
+    "targets are checked in groups only",
+    "probe the service itself; `backhaul status` counts the users it refuses",
+)
 _DOMAIN: Final = (
     "users are not told apart by host names",
     "publish it on a port of the server's 127.0.0.1, and let a web server there choose by name",

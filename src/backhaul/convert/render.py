@@ -58,7 +58,9 @@ def _server(tunnel: Tunnel, services: Sequence[Service]) -> str:
     tables += [_table(f"server.clients.{name}", _token(tunnel, name), _ports(own[name], host)) for name in named]
     for number, ((group, clients), members) in enumerate(shared.items(), 1):
         name = group if NAME.fullmatch(group) else f"group{number}"
-        tables.append(_table(f"server.groups.{name}", {"clients": list(clients)}, _ports(members, host)))
+        tables.append(
+            _table(f"server.groups.{name}", {"clients": list(clients)} | dict(members[0].checks), _ports(members, host))
+        )
     return _HEADER + "\n".join(tables) + _rates(services, tunnel)
 
 
