@@ -93,13 +93,18 @@ class Guard:
         self._keys: list[_Candidate] = []
         self.register: Register[SealedSession] = Register(secrets.token_bytes(LOCATOR_SIZE))
 
-    def read(self, data: bytes) -> Knock | None:
-        """Read a first message; return None unless its sender has a token, and it is new."""
+    def read(self, data: bytes, unwanted: Callable[[str], bool]) -> Knock | None:
+        """Read a first message; return None unless its sender has a token, and it is new.
+
+        Messages of clients whose name is ``unwanted`` cost no curve operation.
+        """
         hint, message = data[:HINT_SIZE], data[HINT_SIZE:]
         key = message[:KEY_SIZE]
         if key in self._seen:
             return None
         for candidate in matching(self._candidates(), hint, key):
+            if unwanted(candidate.credential.name):
+                continue
             try:
                 responder = Responder(candidate.shared, message)
                 hello = decode(ClientHello, responder.payload)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from backhaul.transports.control.sealed_session import SealedSession
 
 # A handshake that was recorded reaches this state only if it is older than those that the guard remembers. Whoever has
-# many of them displaces those of his own network.
+# many of them displaces those of his own network and client: behind a proxy all clients have the same network.
 _MIN_UNCONFIRMED = 64
-_UNCONFIRMED_OF_NETWORK = 32  # each costs a curve operation; a site may have many clients that return at once
+_UNCONFIRMED_OF_CLIENT = 32  # in one network; each costs a curve operation
 
 
 class GateSession(ClientSession, Hashable, Protocol):
@@ -79,8 +79,8 @@ class Sessions:
         self._by_address: dict[str, GateSession] = {}  # those that only an address vouches for
         self._addresses: Counter[str] = Counter()  # of all sessions
         self._unconfirmed: dict[GateSession, asyncio.TimerHandle] = {}
-        self._networks: Crowd[GateSession] = Crowd()  # of those
-        most = _UNCONFIRMED_OF_NETWORK
+        self._sources: Crowd[GateSession] = Crowd()  # of those
+        most = _UNCONFIRMED_OF_CLIENT
         self._lapsed = Failures(most - 1, window=patience, first=patience, longest=patience)
         self.met_a_client = False
         """True once any client has proved its token."""
@@ -135,11 +135,10 @@ class Sessions:
         else:
             self._events.mismatched(peer.name, reason)
 
-    def crowded(self, network: str) -> bool:
-        """Return whether a network gets no answers to handshakes, because it leaves too many of them unconfirmed."""
-        waiting = self._networks.size(network)
-        most = max(_UNCONFIRMED_OF_NETWORK, len(self._credentials))
-        return waiting >= most or self._lapsed.pause(network) > 0
+    def crowded(self, network: str, name: str) -> bool:
+        """Return whether a client gets no answers to handshakes from a network, for it leaves too many unconfirmed."""
+        source = _source(network, name)
+        return self._sources.size(source) >= _UNCONFIRMED_OF_CLIENT or self._lapsed.pause(source) > 0
 
     def await_confirmation(self, session: "SealedSession", warning: str) -> None:
         """Begin to read a session whose client has still to show that it has the keys; log ``warning``, if any."""
@@ -147,8 +146,8 @@ class Sessions:
             ip = session.peer.address
             self._throttle.warn((ip, warning), f"client {session.peer}: {warning}")
         if len(self._unconfirmed) >= max(_MIN_UNCONFIRMED, len(self._credentials)):
-            self._abandon(self._networks.oldest_of_largest())
-        self._networks.add(network_of(session.peer.address), session)
+            self._abandon(self._sources.oldest_of_largest())
+        self._sources.add(_source_of(session), session)
         self._unconfirmed[session] = self._loop.call_later(self._patience, self._abandon, session)
         session.start()
 
@@ -204,15 +203,23 @@ class Sessions:
 
     def _lapse(self, session: GateSession) -> None:
         self._wait_no_longer(session)
-        self._lapsed.failed(network_of(session.peer.address))
+        self._lapsed.failed(_source_of(session))
 
     def _wait_no_longer(self, session: GateSession) -> None:
-        self._networks.discard(network_of(session.peer.address), session)
+        self._sources.discard(_source_of(session), session)
         self._unconfirmed.pop(session).cancel()
 
     def _close(self, session: GateSession) -> None:
         session.close()
         self._left(session)
+
+
+def _source_of(session: GateSession) -> str:
+    return _source(network_of(session.peer.address), session.peer.name)
+
+
+def _source(network: str, name: str) -> str:
+    return f"{name} at {network}"
 
 
 def warn_of_legacy(peer: Peer) -> None:
