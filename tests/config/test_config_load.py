@@ -262,8 +262,9 @@ def test_texts_with_a_form_of_their_own(line: str, words: str) -> None:
 
 
 def test_decoys(tmp_path: Path) -> None:
-    for decoy in ("404", str(tmp_path), "https://example.com/blog", "http://[::1]:8080"):
+    for decoy in ("404", str(tmp_path), "https://example.com/@blog", "http://[::1]:8080"):
         assert server(f'decoy = "{decoy}"').decoy == decoy
+    assert server('decoy = "http://user:secret@[::1]:80/a@b"').decoy == "http://[::1]:80/a@b"
 
 
 @pytest.mark.parametrize("text", ["AA", "zz" * 32, "ab" * 33])

@@ -97,10 +97,12 @@ def _allowed(entry: object) -> str:
 
 
 def parse_decoy(text: str) -> str:
-    """Read a decoy: "404", an existing directory, or the URL of an upstream."""
+    """Read a decoy: "404", an existing directory, or the URL of an upstream, whose login is dropped."""
     if text.startswith(("http://", "https://")):
         _check_upstream(text)
-    elif text != "404" and not Path(text).is_dir():
+        login, at, _ = urlsplit(text).netloc.rpartition("@")
+        return text.replace(login + at, "", 1)
+    if text != "404" and not Path(text).is_dir():
         raise ValueError("no such directory")
     return text
 
