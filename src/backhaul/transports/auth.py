@@ -97,11 +97,6 @@ class Credentials:
         """All tokens, for code that must keep them from others."""
         return tuple(credential.token for credential in self._all)
 
-    def hold(self, credential: Credential) -> bool:
-        """Return whether a credential that was found before is still accepted; a reload may have changed that."""
-        found = self.find(credential.token)
-        return found is not None and found.name == credential.name
-
     def find(self, presented: bytes | memoryview) -> Credential | None:
         """Return the credential with this token, or None; the time depends on the number of tokens only."""
         found = [credential for credential in self._all if hmac.compare_digest(presented, credential.token)]

@@ -266,9 +266,6 @@ class HttpGate:
         self._send(pending, answer, functools.partial(self._begin, greeting, connection))
 
     def _begin(self, greeting: "Greeting", connection: Connection) -> None:
-        if not self._credentials.hold(greeting.credential):  # changed while the client waited
-            release(self._poller, connection.sock)
-            return
         within = self._settings.limits.answer_timeout
         session = self._guard.begin(greeting, self._poller, connection, self._sessions, answer_within=within)
         self._pings.add(session)
@@ -307,7 +304,7 @@ class HttpGate:
         channel = self._is_channel(request)
         connection = Connection(pending.sock, Peer(pending.ip, credential.name), request.rest)
         if channel:
-            admit = functools.partial(self._open_session, credential, connection)
+            admit = functools.partial(self._open_session, connection)
         elif isinstance(session := self._sessions.find(credential.name), HttpSession):
             admit = functools.partial(self._open_tunnel, connection, session)
         else:  # the client has given it up with its control channel, or its session is protected
@@ -375,10 +372,7 @@ class HttpGate:
         self._lobby.take(pending)
         self._show_decoy(pending, plain_on_tls=True)
 
-    def _open_session(self, credential: Credential, connection: Connection) -> None:
-        if not self._credentials.hold(credential):  # as above
-            release(self._poller, connection.sock)
-            return
+    def _open_session(self, connection: Connection) -> None:
         if self._settings.protection.seals:
             warn_of_legacy(connection.peer)
         within = self._settings.limits.answer_timeout

@@ -226,16 +226,8 @@ class RawGate:
         refusal = occupied(occupant.peer.address)
         occupant.ask(self._settings.limits.sign_of_life, lambda alive: then(refusal if alive else ""))
 
-    def _still_welcome(self, pending: "_PendingClient", credential: Credential) -> bool:
-        """Return whether a client has waited for its turn; one whose token was changed meanwhile is refused."""
-        waited = pending in self._lobby
-        if waited and not self._credentials.hold(credential):
-            self._refuse(pending, "wrong token")
-            return False
-        return waited
-
     def _admit_legacy(self, credential: Credential, pending: "_PendingClient", rest: bytes, refusal: str) -> None:
-        if not self._still_welcome(pending, credential):
+        if pending not in self._lobby:
             return
         if not self._credentials.accepts(credential):  # it has been removed meanwhile
             self._refuse(pending, "wrong token")
@@ -251,7 +243,7 @@ class RawGate:
         self._open_session(credential, pending, rest)
 
     def _admit_sealed(self, knock: "Knock", pending: "_PendingClient", rest: bytes, refusal: str) -> None:
-        if not self._still_welcome(pending, knock.credential):
+        if pending not in self._lobby:
             return
         greeting = self._guard.answer(knock, refusal)
         if not greeting:
