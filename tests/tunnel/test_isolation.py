@@ -10,6 +10,7 @@ from tests.support.tunnel import LEGACY, Net
 
 from backhaul.config.diff import diff
 from backhaul.security.hello import ClientHello
+from backhaul.wire.peer import EXTENSIONS
 
 NEW = token_of("new")
 
@@ -44,3 +45,17 @@ async def test_a_client_keeps_no_other_one_at_its_address_away(caplog: pytest.Lo
             await ProtectedClient.greet(await net.dial(company.bind_port), ClientHello("tcp"), token_of("paris"))
         await company.connect("berlin")
         assert "is not protected" not in caplog.text
+
+
+async def test_a_client_with_many_addresses_displaces_no_handshake_of_another() -> None:
+    async with Net("tcp") as net:
+        net.limits = replace(net.limits, handshake_timeout=60.0)
+        company = Company(net)
+        await company.open(["berlin", "paris"])
+        hello = ClientHello("tcp", features=tuple(EXTENSIONS))
+        client = await ProtectedClient.greet(await net.dial(company.bind_port), hello, token_of("berlin"))
+        for number in range(1, 66):  # more than a server with few clients keeps
+            peer = await net.dial(company.bind_port, source=f"127.0.1.{number}")
+            await ProtectedClient.greet(peer, hello, token_of("paris"))
+        await client.confirm()
+        assert company.server.tunnels["berlin"].connected

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from backhaul.failures import Failures, network_of
@@ -146,10 +146,16 @@ class Sessions:
             ip = session.peer.address
             self._throttle.warn((ip, warning), f"client {session.peer}: {warning}")
         if len(self._unconfirmed) >= max(_MIN_UNCONFIRMED, len(self._credentials)):
-            self._abandon(self._sources.oldest_of_largest())
+            self._abandon(self._dispensable())
         self._sources.add(_source_of(session), session)
         self._unconfirmed[session] = self._loop.call_later(self._patience, self._abandon, session)
         session.start()
+
+    def _dispensable(self) -> GateSession:
+        """Return the oldest unconfirmed session of the client, and there of the network, that has the most."""
+        name = _most_frequent(session.peer.name for session in self._unconfirmed)
+        source = _most_frequent(_source_of(session) for session in self._unconfirmed if session.peer.name == name)
+        return self._sources.oldest_of(source)
 
     def session_confirmed(self, session: "SealedSession") -> None:
         """Begin the session."""
@@ -220,6 +226,10 @@ def _source_of(session: GateSession) -> str:
 
 def _source(network: str, name: str) -> str:
     return f"{name} at {network}"
+
+
+def _most_frequent(texts: Iterable[str]) -> str:
+    return Counter(texts).most_common(1)[0][0]
 
 
 def warn_of_legacy(peer: Peer) -> None:
