@@ -9,6 +9,7 @@ from backhaul.net.bridge import Bridges
 from backhaul.net.sockets import IDLE_INTERVAL, TUNNEL_IDLE, USED_INTERVAL, SocketOptions
 from backhaul.net.tls import ClientTls
 from backhaul.relay.patience import Patience
+from backhaul.relay.resumption import Resumption
 from backhaul.security.psk import pre_shared_key
 from backhaul.system.shared_files import SharedFile
 from backhaul.system.state_directory import state_directory
@@ -20,6 +21,7 @@ from backhaul.tunnel.timings import Timings
 
 from .config import ClientConfig, ServerConfig
 from .wire import smux
+from .wire.peer import EXTENSIONS, Feature
 
 _MAX_PENDING: Final = 8192  # unauthenticated connections
 _PENDING_SIZE: Final = 33 << 10  # bytes of one during its TLS handshake, measured
@@ -56,6 +58,18 @@ def mux_settings(config: ServerConfig | ClientConfig) -> smux.Settings:
         window_growth=0 if config.mux_version == 1 else config.mux_recievebuffer,
         keepalive_timeout=SESSION_PATIENCE,
     )
+
+
+def features(config: ServerConfig | ClientConfig) -> frozenset[Feature]:
+    """Return what this end does beyond v0.7.2."""
+    return EXTENSIONS if config.resume_timeout else EXTENSIONS - {Feature.RESUME}
+
+
+def set_resumption(resumption: Resumption, config: ServerConfig | ClientConfig) -> None:
+    """Apply the limits of sessions that outlive their connections."""
+    resumption.apply(config.resume_timeout, config.resume_memory << 20)
+    if isinstance(config, ClientConfig):
+        resumption.rotate(config.mux_max_age, config.mux_max_bytes << 20)
 
 
 def tunnel_options(config: ServerConfig | ClientConfig) -> SocketOptions:
@@ -100,6 +114,7 @@ def client_settings(
         upgrade_timeout=timings.upgrade,
         leave=timings.leave,
         tunnel_options=tunnel_options(config),
+        features=features(config),
     )
 
 

@@ -24,7 +24,7 @@ from backhaul.tunnel.news import News
 from backhaul.tunnel.target_book import TargetBook
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
-from .assembly import client_settings, patient
+from .assembly import client_settings, patient, set_resumption
 from .config import ClientConfig
 from .errors import BackhaulError
 
@@ -52,6 +52,7 @@ class Client:
         self._poller = make_poller()
         flows = FlowTable(config.udp_max_flows, config.udp_timeout)
         self.relay = Relay(self._poller, flows=flows, patience=patient(config, patience), backlog_limit=backlog_limit())
+        set_resumption(self.relay.resumption, config)
         # The server's name has its own resolver, so that look-ups of targets that hang delay no reconnect. It does not
         # trust old answers, which would hide that the server has moved.
         self._server_names = Resolver(lookup=names, trust=0)
@@ -155,6 +156,7 @@ class Client:
         """
         old, self.config = self.config, new
         self.relay.apply(patient(new, self.relay.patience), max_flows=new.udp_max_flows, flow_timeout=new.udp_timeout)
+        set_resumption(self.relay.resumption, new)
         try:
             await self._servers.adopt(new)
         except BackhaulError:

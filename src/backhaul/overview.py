@@ -27,6 +27,7 @@ from backhaul.state import (
     GroupState,
     LimitState,
     PortState,
+    ResumptionState,
     Selection,
     ServedState,
     ServerState,
@@ -54,9 +55,21 @@ def reader(ask: Callable[[], State], events: EventLog, file: str = "") -> Callab
     def read() -> Status:
         state = ask()
         made = _server(state, events, run) if isinstance(state, ServerState) else _client(state, events, run)
-        return replace(made, tunnel=name)
+        return replace(_with_resumption(made, state.relay.resumption), tunnel=name)
 
     return read
+
+
+def _with_resumption(status: Status, resumption: ResumptionState) -> Status:
+    return replace(
+        status,
+        parked=resumption.parked,
+        resumes=resumption.resumes,
+        rotations=resumption.rotations,
+        resume_seconds=round(resumption.seconds, 3),
+        replayed=resumption.replayed,
+        spooled=resumption.memory,
+    )
 
 
 def connections(users: Callable[[], Iterator[UserState]], close: Callable[[Selection], Iterator[bool]]) -> Connections:

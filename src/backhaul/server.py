@@ -33,7 +33,7 @@ from backhaul.tunnel.server import ServerTunnel
 from backhaul.tunnel.server_roll import server_roll
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
-from .assembly import mux_settings, patient, prepare_keys, protection, tunnel_options
+from .assembly import features, mux_settings, patient, prepare_keys, protection, set_resumption, tunnel_options
 from .config import ServerConfig
 from .errors import BackhaulError
 
@@ -66,6 +66,7 @@ class Server:
         self._poller = make_poller()
         flows = FlowTable(config.udp_max_flows, config.udp_timeout)
         self.relay = Relay(self._poller, flows=flows, patience=patient(config, patience), backlog_limit=backlog_limit())
+        set_resumption(self.relay.resumption, config)
         self.tunnels: dict[str, ServerTunnel] = {}
         """The tunnels by the names of their clients."""
         self._everyone = Headcount()
@@ -192,6 +193,7 @@ class Server:
         if change.rebuild:
             self._rebuild(old)
         self.relay.apply(patient(new, self.relay.patience), max_flows=new.udp_max_flows, flow_timeout=new.udp_timeout)
+        set_resumption(self.relay.resumption, new)
         self._serve(old, new, rebuilt=change.rebuild)
         self._listeners.settle()
 
@@ -348,6 +350,7 @@ class Server:
             protection=protection(config),
             listeners=WithheldListeners(self._listeners),
             tunnel_options=tunnel_options(config),
+            features=features(config),
         )
 
     def _tls(self) -> ServerTls:

@@ -27,6 +27,27 @@ class LinkState(Struct, frozen=True, gc=False):
     """Bytes that have arrived and that users or targets have not taken."""
     unsent: int
     """Bytes that the connection has not taken."""
+    parked: bool = False
+    """True if it has lost its connection and waits for another one."""
+    spooled: int = 0
+    """Bytes of memory for what the other end has not acknowledged."""
+
+
+class ResumptionState(Struct, frozen=True, gc=False):
+    """The smux sessions that outlive their connections; counters start at 0 with the program."""
+
+    parked: int
+    """Sessions without a connection."""
+    resumes: int
+    """Times that a session went on with another connection."""
+    rotations: int
+    """Those of them that replaced a connection because of its age or its bytes."""
+    seconds: float
+    """Seconds that sessions spent without a connection, until they went on."""
+    replayed: int
+    """Bytes that were sent again."""
+    memory: int
+    """Bytes of memory for what is not acknowledged yet."""
 
 
 class RelayState(Struct, frozen=True, gc=False):
@@ -39,6 +60,7 @@ class RelayState(Struct, frozen=True, gc=False):
     unsent: int
     """Bytes that sockets have not taken, in all connections together."""
     links: tuple[LinkState, ...]
+    resumption: ResumptionState
 
 
 class SessionState(Struct, frozen=True, gc=False):

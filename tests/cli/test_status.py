@@ -242,7 +242,10 @@ def test_the_text_of_a_server() -> None:
     text = render("name", sample(ports=ports, flows=3, version="1"), STARTED + 93784)
     assert text.splitlines() == [
         "name: server, transport tcpmux, connected to 192.0.2.7:40112",
-        "  up 1 d 2 h, 1 reconnect, round trip 12.3 ms, pool 3 of 8, 2 sessions, 5 streams, 3 UDP flows, version 1",
+        (
+            "  up 1 d 2 h, 1 reconnect, round trip 12.3 ms, pool 3 of 8, 2 sessions, 5 streams, 3 UDP flows, "
+            "1 session without a connection, 6 resumes of sessions, version 1"
+        ),
         "",
         "  port         target         open  total  refused  dropped  from users  to users",
         "  0.0.0.0:443  127.0.0.1:80      2      9        0        0    5.00 MiB  1.00 GiB",
@@ -258,7 +261,16 @@ def test_a_unix_socket_has_a_path_for_a_port() -> None:
 
 
 def test_the_text_of_a_client() -> None:
-    status = sample(side="client", rtt=None, pool_size=None, sessions=0, streams=0, ports=(replace(port(80), bind=""),))
+    status = sample(
+        side="client",
+        rtt=None,
+        pool_size=None,
+        sessions=0,
+        streams=0,
+        parked=0,
+        resumes=0,
+        ports=(replace(port(80), bind=""),),
+    )
     assert render("name", status, STARTED + 59.9).splitlines()[1:] == [
         "  up 59 s, 1 reconnect, pool 3, version 1.2.3",
         "  allowed targets: all but Unix sockets",

@@ -91,7 +91,10 @@ class Driver:
     def on_stream(self, stream: Stream[Flow]) -> None:
         self.flows.append(Flow(stream, None))
 
-    resets = False
+    resets = resumes = False
+
+    def on_ack(self, count: int) -> None: ...
+    def on_bye(self) -> None: ...
 
     def on_reset(self, stream: Stream[Flow]) -> None:
         raise AssertionError(stream.id)

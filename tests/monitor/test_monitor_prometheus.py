@@ -79,8 +79,14 @@ def test_every_number_of_the_tunnel_is_exported() -> None:
         "streams",
         "reconnects_total",
         "unanswered_total",
+        "sessions_parked",
+        "session_resumes_total",
+        "session_rotations_total",
+        "session_parked_seconds_total",
+        "session_replayed_bytes_total",
+        "session_spool_bytes",
     )
-    assert [value(text, f"backhaul_{name}") for name in names] == [3, 8, 2, 5, 1, 4]
+    assert [value(text, f"backhaul_{name}") for name in names] == [3, 8, 2, 5, 1, 4, 1, 6, 2, 1.5, 7000, 8000]
     assert value(text, "backhaul_tunnel_rtt_seconds") == 0.0123
     assert value(text, "backhaul_start_time_seconds") == STARTED
     assert value(text, "backhaul_build_info", version="1.2.3") == 1

@@ -102,6 +102,8 @@ class Middlebox:
 
     def __init__(self, listener: Listener, port: int, line: Line) -> None:
         self.port = listener.port
+        self.source = HOST
+        """The address from which it connects, as a NAT that may get another one."""
         self.paths: list[Path] = []
         self._listener = listener
         self._target = port
@@ -134,6 +136,7 @@ class Middlebox:
         """Connect; the other end learns of it after one and a half round trips."""
         server = socket.socket()
         server.setblocking(False)
+        server.bind((self.source, 0))
         try:
             await asyncio.sleep(3 * self._line.delay)
             await asyncio.get_running_loop().sock_connect(server, (HOST, self._target))

@@ -11,6 +11,7 @@ from backhaul.mux.link import Link
 from backhaul.net.poller import make_poller
 from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import Done, Outcome
+from backhaul.relay.resumption import DEFAULT_MEMORY
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.security.records import ChainOpener, ChainSealer, Cipher, Seals
 from backhaul.security.session import SessionKeys, Side
@@ -131,7 +132,8 @@ class _Door:
     async def connect(self) -> str:
         return ""
 
-    def dial(self, done: Opened) -> None:
+    def dial(self, done: Opened, *, resumes: bool = False) -> None:
+        del resumes
         self.done.append(done)
 
     def send(self, signal: Signal) -> None: ...
@@ -238,6 +240,8 @@ async def sealed_tunnel(
     mux = mux or Settings()
     pollers = make_poller(), make_poller()
     relays = Relay(pollers[0]), Relay(pollers[1])
+    for relay in relays:
+        relay.resumption.apply(0, DEFAULT_MEMORY)  # a lost connection ends the session
     settings = ServerSettings(
         bind_host="", bind_port=0, credentials=Credentials({}), tunnel_options=door_settings(0).tunnel_options, mux=mux
     )

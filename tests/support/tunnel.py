@@ -242,6 +242,9 @@ class Net(Sockets):
         """Close everything; AssertionError if a pair, a pipe, a descriptor or a task remains."""
         self.close_peers()
         ends: list[Server | Client] = [*self._clients, *self._servers]
+        for end in ends:
+            for link in list(end.relay.resumption.links.values()):
+                link.keep_no_longer()  # the test may have closed the line already
         try:
             await until(lambda: not any(end.relay.busy for end in ends), patience=5)
         except TimeoutError:

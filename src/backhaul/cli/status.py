@@ -143,6 +143,10 @@ def _facts(status: Status) -> Iterator[str]:
     yield f"pool {status.pool_idle}" + ("" if status.pool_size is None else f" of {status.pool_size}")
     carried = {"session": status.sessions, "stream": status.streams, "UDP flow": status.flows}
     yield from (number(count, noun) for noun, count in carried.items() if count)
+    if status.parked:
+        yield f"{number(status.parked, 'session')} without a connection"
+    if status.resumes:
+        yield f"{number(status.resumes, 'resume')} of sessions"
 
 
 def _table(status: Status) -> Iterator[str]:

@@ -265,6 +265,24 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
             unit="seconds",
         ),
     ] = 3
+    mux_max_age: Annotated[
+        int,
+        key(
+            "Age at which the connection of a session is replaced, 20 % sooner or later; users don't notice. 0: never.",
+            ge=0,
+            unit="seconds",
+            on=MUX,
+        ),
+    ] = 0
+    mux_max_bytes: Annotated[
+        int,
+        key(
+            "The same for the megabytes that a connection has moved, in both directions; 0: never.",
+            ge=0,
+            unit="megabytes",
+            on=MUX,
+        ),
+    ] = 0
     dial_timeout: Annotated[int, key("Longest wait for a connection.", ge=1, unit="seconds", rebuild=True)] = 10
     tls_verify: Annotated[bool, key("Verify the server's certificate. v0.7.2 never does.", on=TLS, rebuild=True)] = (
         False

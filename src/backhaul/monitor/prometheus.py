@@ -43,6 +43,12 @@ _TUNNEL: Final = (
     _Family("backhaul_wanted_pool_connections", "gauge", "Tunnel connections that the pool aims at.", "pool_size"),
     _Family("backhaul_sessions", "gauge", "Multiplexed sessions open now.", "sessions"),
     _Family("backhaul_streams", "gauge", "Streams open now on all sessions.", "streams"),
+    _Family("backhaul_sessions_parked", "gauge", "Sessions that wait for another connection.", "parked"),
+    _Family("backhaul_session_resumes_total", "counter", "Sessions that went on with another connection.", "resumes"),
+    _Family("backhaul_session_rotations_total", "counter", "Those because of age or bytes.", "rotations"),
+    _Family("backhaul_session_parked_seconds_total", "counter", "Time until they went on.", "resume_seconds"),
+    _Family("backhaul_session_replayed_bytes_total", "counter", "Bytes sent again.", "replayed"),
+    _Family("backhaul_session_spool_bytes", "gauge", "Memory for bytes not acknowledged yet.", "spooled"),
     _Family("backhaul_reconnects_total", "counter", "Reconnections of the lost tunnel.", "reconnects"),
     _Family("backhaul_unanswered_total", "counter", "Users who sent bytes and received none.", "unanswered"),
 )

@@ -214,6 +214,18 @@ class Status(Struct, frozen=True, gc=False):
     events: tuple[Event, ...]
     """The last lines of the log, the newest last."""
     version: str
+    parked: int = 0
+    """Sessions that have lost their connection and wait for another one."""
+    resumes: int = 0
+    """Times that a session went on with another connection, rotations among them."""
+    rotations: int = 0
+    """Connections that were replaced because of their age or their bytes."""
+    resume_seconds: float = 0.0
+    """Seconds that sessions spent without a connection, until they went on."""
+    replayed: int = 0
+    """Bytes that were sent again."""
+    spooled: int = 0
+    """Bytes of memory for what the other end has not acknowledged yet."""
     waiting: int = 0
     """Users without a tunnel connection, as seen by the server; 0 on the client."""
     tunnel: str = ""

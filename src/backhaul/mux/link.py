@@ -14,7 +14,7 @@ from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError
 
 from .altered import AlteredError
 from .pacing import avoid_waiting
-from .sender import Sender, SenderOwner
+from .sender import Outlet, Sender, SenderOwner
 from .stall import StallDetector
 from .targets import CLEAR, Targets
 
@@ -36,7 +36,7 @@ _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, al
 _IN = shared_buffer(READ_SIZE)  # shared: every read is handled before the next
 
 
-MakeSender: TypeAlias = "Callable[[SenderOwner, Relay, socket.socket, StallDetector], Sender]"
+MakeSender: TypeAlias = "Callable[[SenderOwner, Relay, socket.socket, StallDetector], Outlet]"
 
 
 class LinkOwner(Protocol):
@@ -57,6 +57,9 @@ class LinkOwner(Protocol):
 
     def link_lost(self, link: "Link", why: str) -> None:
         """Learn that the connection is closed, and that every stream on it is lost."""
+
+    def link_parked(self, link: "Link") -> None:
+        """Learn that the session has lost its connection, and waits for another one."""
 
     def not_smux(self, link: "Link", data: bytes) -> None:
         """Take the socket back: its first bytes, ``data``, begin a handshake. The link is closed."""
@@ -86,7 +89,7 @@ class Link:
         self.number = relay.next_link()
         self.conn = conn
         self.session: Session[TunnelSink] = Session(role, settings, self, relay.loop.time())
-        self.stall = StallDetector(relay, conn, self.session, self._tell_owner)
+        self.stall = StallDetector(relay, conn, self.session, self.tell_owner)
         self.sender = make_sender(self, relay, conn, self.stall)
         self.peer = peer
         """The other end."""
@@ -106,7 +109,8 @@ class Link:
         self.load = 0
         """The number of streams that was last reported to the owner."""
         self._whole_frames = peer.supports(Feature.WHOLE_FRAMES)
-        self._owner = owner
+        self.owner = owner
+        """The transport that decides about its streams."""
         self._fresh = role is Role.CLIENT and not peer.extended  # its first bytes may be a handshake of v0.7.2
         self._paused = False  # the connection is not read, because the session has no room
         self._ending = ""  # the reason why the link ends as soon as everything has left
@@ -154,7 +158,7 @@ class Link:
         if self.closed:
             return False
         if not self.feeding and at_eof_or_error(self.conn):
-            self.end("the peer closed it")
+            self.lost("the peer closed it")
             return False
         return not self.stall.detect()
 
@@ -186,6 +190,10 @@ class Link:
         elif not len(self):
             self.end(why)
 
+    def lost(self, why: str) -> None:
+        """Act on the loss of the connection: the session ends with it."""
+        self.end(why)
+
     def end(self, why: str) -> None:
         """Close the connection, and lose the streams on it."""
         if self.closed:
@@ -193,7 +201,7 @@ class Link:
         self._detach()
         release(self.relay.poller, self.conn)
         self.session.close(SmuxError(why))
-        self._owner.link_lost(self, why)
+        self.owner.link_lost(self, why)
 
     def abort(self) -> None:
         """End a session in an unknown state; all of its streams are reset, even with bytes to send or to receive."""
@@ -211,17 +219,17 @@ class Link:
         """Tell the owner that a stream has been closed."""
         if not self.closed:
             self.tell_load()
-            self._owner.stream_closed(self)
+            self.owner.stream_closed(self)
 
     def tell_load(self) -> None:
         """Tell the owner if the number of streams has changed; call it after a stream was opened."""
         if (load := len(self.session)) != self.load:
             self.load = load
-            self._owner.load_changed(self)
+            self.owner.load_changed(self)
 
     def on_stream(self, stream: "TunnelStream") -> None:
         """Give a stream that the peer opened to the owner."""
-        self._owner.stream_opened(self, stream)
+        self.owner.stream_opened(self, stream)
 
     @property
     def resets(self) -> bool:
@@ -232,6 +240,18 @@ class Link:
         """Pass on the reset of a stream."""
         stream.sink.on_reset()
 
+    parked = False
+    """True while the session has no connection, and waits for another one."""
+
+    resumes = False
+    """True if the session outlives its connection; the other end acknowledges its bytes then."""
+
+    def on_ack(self, count: int) -> None:
+        """Do nothing: the session keeps no bytes."""
+
+    def on_bye(self) -> None:
+        """Do nothing: the session ends with its connection."""
+
     def now(self) -> float:
         """Return the time of the event loop."""
         return self.relay.loop.time()
@@ -240,8 +260,9 @@ class Link:
         """Log that the peer opens too many streams."""
         log.warning("session has too many streams: stream %d and further ones are ignored", stream_id)
 
-    def _tell_owner(self) -> None:
-        self._owner.load_changed(self)
+    def tell_owner(self) -> None:
+        """Tell the owner that new users should come, or go elsewhere."""
+        self.owner.load_changed(self)
 
     def _turn_reading(self) -> None:
         """Stop or resume reading the connection."""
@@ -259,7 +280,8 @@ class Link:
         self.stall.close()
         self._keepalive.cancel()
         self.relay.links.discard(self)
-        self.relay.poller.forget(self.conn)
+        if self.conn.fileno() >= 0:
+            self.relay.poller.forget(self.conn)
 
     def _tick(self) -> None:
         try:
@@ -282,10 +304,10 @@ class Link:
         except WOULD_BLOCK:
             return
         except OSError as error:
-            self.end(reason(error))
+            self.lost(reason(error))
             return
         if not count:
-            self.end("the peer closed it")
+            self.lost("the peer closed it")
             return
         if not self._whole_frames:
             acknowledge(self.conn)
@@ -304,7 +326,7 @@ class Link:
             return
         if not self.proved and len(data) >= HEADER_SIZE:
             self.proved = True
-            self._owner.fit.proved()
+            self.owner.fit.proved()
         self.settle()
         self.tell_load()
 
@@ -315,7 +337,7 @@ class Link:
             return False
         self._detach()
         self.session.close(SmuxError("the client has returned"))
-        self._owner.not_smux(self, bytes(data))
+        self.owner.not_smux(self, bytes(data))
         return True
 
     def _feed(self, data: memoryview) -> SmuxError | None:
@@ -334,7 +356,7 @@ class Link:
         touched, self.touched = self.touched, []
         if not self.proven:
             self.proven = True
-            self._tell_owner()
+            self.tell_owner()
         for consumer in touched:
             consumer.deliver()
 
@@ -345,7 +367,7 @@ class Link:
         else:
             remedy = "both ends need the same transport and mux_version"
             if not self.proved:
-                self._owner.fit.mismatched(f"{error}; {remedy}")
+                self.owner.fit.mismatched(f"{error}; {remedy}")
         self.relay.complaints.warn(str(error), f"closed a session: {error}; {remedy}")
         self.end(str(error))
 

@@ -52,6 +52,27 @@ class StreamRecords(RecordReader):
         return start
 
 
+class NoRecords:
+    """Bytes in clear, without anything between them."""
+
+    __slots__ = ("_take",)
+
+    answers = b""
+    closed = False
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+
+    def put_header(self, buffer: memoryview, at: int, size: int) -> int:
+        """Put nothing."""
+        del buffer, size
+        return at
+
+    def feed(self, data: memoryview) -> None:
+        """Take bytes as they arrive."""
+        self._take(kinds.DATA, data)
+
+
 class Messages(ABC):
     """Binary WebSocket messages; ``masked`` is true on the client, whose frames have a mask."""
 

@@ -19,7 +19,7 @@ from backhaul.wire.websocket import WebSocketError
 from .altered import AlteredError
 from .link import Link, LinkOwner
 from .records import MAX_HEADER, Records, Take
-from .sender import Sender, SenderOwner
+from .sender import Outlet, Sender, SenderOwner
 from .stall import StallDetector
 from .targets import CLEAR, Targets
 
@@ -110,8 +110,6 @@ class SealedSender(RecordSender):
 class RecordLink(Link):
     """A session whose bytes are records. ``make_records`` and ``make_sender`` decide about their form."""
 
-    sender: RecordSender
-
     def __init__(
         self,
         relay: "Relay",
@@ -122,7 +120,7 @@ class RecordLink(Link):
         *,
         peer: Peer,
         make_records: MakeRecords,
-        make_sender: Callable[..., RecordSender],
+        make_sender: Callable[..., Outlet],
         targets: Targets = CLEAR,
     ) -> None:
         self._records = make_records(self._take_record)
@@ -139,7 +137,7 @@ class RecordLink(Link):
         if self.sender.unsent < _MAX_UNSENT_ANSWERS:
             self.sender.transmit_clear(answers)
         if self._records.closed:
-            self.end("the peer closed it")
+            self.lost("the peer closed it")
 
     def _feed(self, data: memoryview) -> SmuxError | None:
         self.feeding = True

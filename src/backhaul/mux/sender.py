@@ -1,6 +1,7 @@
 """The sending half of a link: bytes leave at once, or wait until the connection takes them."""
 
 import socket
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 from backhaul.net.poller import WOULD_BLOCK, reason
@@ -23,29 +24,71 @@ class SenderOwner(Protocol):
         """Go on, because everything has left and the connection takes bytes again."""
 
     def end(self, why: str) -> None:
-        """Close the connection, which is broken or of no more use."""
+        """End the session."""
+
+    def lost(self, why: str) -> None:
+        """Act on the loss of the connection, which is broken."""
 
     def fail(self, error: Exception) -> None:
         """Close the connection because of an unexpected exception."""
 
 
-class Sender:
-    """Writes to a connection. While that is blocked, bytes wait in a backlog and streams wait for their turn."""
+class Outlet(ABC):
+    """A way out for streams, which wait for their turn while it is blocked."""
 
-    __slots__ = ("_backlog", "_budget", "_conn", "_owner", "_poller", "_stall", "blocked", "pace", "turns")
+    __slots__ = ("_owner", "blocked", "pace", "turns")
+
+    pace: Pace
+
+    def __init__(self, owner: SenderOwner) -> None:
+        self._owner = owner
+        self.blocked = False
+        """True while streams have to wait."""
+        self.turns = Turns()
+        """The streams that wait to send."""
+
+    @property
+    @abstractmethod
+    def unsent(self) -> int:
+        """The number of bytes that wait until the connection takes them."""
+
+    @abstractmethod
+    def transmit(self, data: memoryview | bytes) -> None:
+        """Send ``data``, or keep what the connection does not take now."""
+
+    @abstractmethod
+    def transmit_frames(self, start: int, end: int) -> None:
+        """Send these bytes of the shared buffer."""
+
+    @abstractmethod
+    def transmit_clear(self, data: bytes) -> None:
+        """Send bytes that belong to no record."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Drop everything."""
+
+    def serve_turns(self) -> None:
+        """Let the waiting streams send in turn, until they have to wait again."""
+        for _ in range(len(self.turns)):
+            if self.blocked or self._owner.closed:
+                return
+            self.turns.take().unpark()
+
+
+class Sender(Outlet):
+    """Writes to a connection. While that takes no bytes, they wait in a backlog and streams wait for their turn."""
+
+    __slots__ = ("_backlog", "_budget", "_conn", "_poller", "_stall")
 
     def __init__(self, owner: SenderOwner, relay: "Relay", conn: socket.socket, stall: StallDetector) -> None:
-        self._owner = owner
+        super().__init__(owner)
         self._conn = conn
         self._poller = relay.poller
         self._budget = relay.budget
         self._stall = stall
         self._backlog = bytearray()
         self.pace = Pace(conn)
-        self.blocked = False
-        """True while the connection takes no bytes."""
-        self.turns = Turns()
-        """The streams that wait to send until the connection is no longer blocked."""
 
     @property
     def unsent(self) -> int:
@@ -64,7 +107,7 @@ class Sender:
             elif self.pace.slow and not self.pace.keeps_up(sent):
                 self._block()
         except OSError as error:
-            self._owner.end(reason(error))
+            self._owner.lost(reason(error))
         except Exception as error:  # noqa: BLE001 - the peer may lack some of the bytes, whatever the caller does
             self._owner.fail(error)
 
@@ -72,12 +115,9 @@ class Sender:
         """Send these bytes of the shared buffer."""
         self.transmit(OUT[start:end])
 
-    def serve_turns(self) -> None:
-        """Let the waiting streams send in turn, until the connection blocks again."""
-        for _ in range(len(self.turns)):
-            if self.blocked or self._owner.closed:
-                return
-            self.turns.take().unpark()
+    def transmit_clear(self, data: bytes) -> None:
+        """Send bytes as they are: there are no records."""
+        self.transmit(data)
 
     def over_budget(self) -> None:
         """End the session, whose peer does not read."""
@@ -109,7 +149,7 @@ class Sender:
         except WOULD_BLOCK:
             return
         except OSError as error:
-            self._owner.end(reason(error))
+            self._owner.lost(reason(error))
             return
         self._budget.hold(self, len(self._backlog))
         if self._backlog:

@@ -17,6 +17,7 @@ from .flows import FlowTable
 from .outcome import Done, Ending, Outcome, Progress
 from .patience import DEFAULT_PATIENCE, Patience
 from .pings import Pings
+from .resumption import Resumption
 
 log = logging.getLogger("backhaul.tunnel")
 
@@ -88,6 +89,7 @@ class Relay:
         """Returns the number of a new session."""
         self.flows = FlowTable() if flows is None else flows
         self.patience = patience
+        self.resumption = Resumption()
         self.pings = Pings(lambda: self.patience.quiet, poller.faults)
         self._watched: dict[Joined, tuple[int, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -111,7 +113,13 @@ class Relay:
     def state(self) -> RelayState:
         """Return the counts and the state of each session, without a look at each user."""
         links = tuple(link.state() for link in self.links)
-        return RelayState(users=len(self.live), flows=len(self.flows), unsent=self.budget.held, links=links)
+        return RelayState(
+            users=len(self.live),
+            flows=len(self.flows),
+            unsent=self.budget.held,
+            links=links,
+            resumption=self.resumption.state(),
+        )
 
     def finished(self, joined: InFlight, done: Done | None, outcome: Outcome) -> None:
         """Drop two ends that have closed, and call ``done``; an exception in it concerns no other user."""

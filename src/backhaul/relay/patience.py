@@ -47,6 +47,15 @@ class Patience:
     alive: float = 10.0
     """Time for which an idle connection counts as alive. A user of an older one, which a NAT may have forgotten, may be
     lost, but not the next one: another connection is requested at once."""
+    acknowledge: float = 0.1
+    """Time after which received bytes of a session that can be resumed are acknowledged, if they are few."""
+    unacknowledged: float = 2.0
+    """Time for which the other end may acknowledge nothing until another connection is tried beside the present one;
+    four round trips if those are longer."""
+    resume: float = 10.0
+    """Time for a connection that resumes a session, from its admission to the answer of the server."""
+    look: float = 0.5
+    """The client's interval of looks at its sessions, for those that need another connection."""
     sweep: float = 1.0
     """Interval between two looks at the connections with one ended direction."""
 

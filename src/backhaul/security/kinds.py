@@ -26,6 +26,13 @@ FREE: Final = 6
 RESET_AFTER_END: Final = 7
 """The reset of a user or target whose direction has ended before."""
 
+RESUME: Final = 8
+"""The session that a connection resumes, from the client; the first record of such a connection."""
+RESUMED: Final = 9
+"""The server's answer: the session goes on."""
+GONE: Final = 10
+"""The server's answer: it does not have the session."""
+
 _TAKEN_SIZE: Final = 8
 
 PADDING_BITS: Final = 5

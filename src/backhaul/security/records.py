@@ -253,6 +253,10 @@ class Seals(NamedTuple):
     opener: Opener
     payload: bool
     """True if users' bytes are sealed, too; otherwise only announcements of targets are."""
+    identity: bytes = b""
+    """The proof in the admission of the connection, which no other connection has."""
+    resumes: bool = False
+    """True if the connection resumes the session of another one, which its first record names."""
 
 
 class Record(NamedTuple):

@@ -4,9 +4,9 @@ A tunnel connection begins with an **admission**, ``ADMISSION_SIZE`` bytes that 
 
     nonce (12) | (u32 session | u64 number) XOR mask | proof (16)
 
-``number`` is used once. The mask is derived from the nonce with the locator, a key of the server that all its clients
-know: to everybody else an admission is 40 random bytes, and the server finds the session of one at once. The proof is
-derived from nonce and number with a key of the session.
+``number`` is used once; its highest bit is ``RESUMES``. The mask is derived from the nonce with the locator, a key of
+the server that all its clients know: to everybody else an admission is 40 random bytes, and the server finds the
+session of one at once. The proof is derived from nonce and number with a key of the session.
 """
 
 import hmac
@@ -25,6 +25,8 @@ NONCE_SIZE: Final = 12
 
 MAX_CONNECTIONS: Final = 1 << 48
 """Tunnel connections that a session may have."""
+RESUMES: Final = 1 << 63
+"""A bit of the number that an admission shows: the connection resumes the session of another one."""
 
 _PROOF_SIZE: Final = 16
 _PLACE: Final = Struct("!IQ")
@@ -109,11 +111,13 @@ class Admissions:
         self._locator = locator
         self._number = 0
 
-    def next(self, nonce: bytes) -> Admission:
-        """Return an admission, made with twelve fresh random bytes."""
+    def next(self, nonce: bytes, *, resumes: bool = False) -> Admission:
+        """Return an admission, made with twelve fresh random bytes, of a connection that resumes another one or not."""
         number, self._number = self._number, self._number + 1
-        place = _masked(_PLACE.pack(self._session, number), self._locator, nonce)
-        return Admission(nonce + place + self._keys.prove(nonce, number), self._keys.tunnel(number))
+        shown = number | RESUMES if resumes else number
+        place, proof = _PLACE.pack(self._session, shown), self._keys.prove(nonce, shown)
+        seals = self._keys.tunnel(number)._replace(identity=proof, resumes=resumes)
+        return Admission(nonce + _masked(place, self._locator, nonce) + proof, seals)
 
 
 def _masked(place: bytes | memoryview, locator: bytes, nonce: bytes) -> bytes:
@@ -161,14 +165,10 @@ class Register(Generic[Owner]):
         if not self._entries or len(data) < ADMISSION_SIZE:
             return None
         nonce, place = bytes(data[:NONCE_SIZE]), data[NONCE_SIZE:_PROOF_AT]
-        session, number = _PLACE.unpack(_masked(place, self.locator, nonce))
-        entry = self._entries.get(session)
-        if (
-            not entry
-            or number >= MAX_CONNECTIONS
-            or not hmac.compare_digest(data[_PROOF_AT:ADMISSION_SIZE], entry.keys.prove(nonce, number))
-        ):
+        session, shown = _PLACE.unpack(_masked(place, self.locator, nonce))
+        entry, number, proof = self._entries.get(session), shown & ~RESUMES, bytes(data[_PROOF_AT:ADMISSION_SIZE])
+        if not entry or number >= MAX_CONNECTIONS or not hmac.compare_digest(proof, entry.keys.prove(nonce, shown)):
             return None
         if not entry.used.use(number):
             return None
-        return entry.owner, entry.keys.tunnel(number)
+        return entry.owner, entry.keys.tunnel(number)._replace(identity=proof, resumes=shown != number)

@@ -240,11 +240,11 @@ class Door(Protocol):
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
 
-    def dial(self, done: Opened) -> None:
+    def dial(self, done: Opened, *, resumes: bool = False) -> None:
         """Open a tunnel connection in the background and call ``done`` once, unless disconnected or closed before.
 
-        A connection that the server has requested is opened even after ``disconnect``: the server may have a user for
-        it.
+        With ``resumes`` it takes the place of another one, which needs a protected control channel. A connection that
+        the server has requested is opened even after ``disconnect``: the server may have a user for it.
         """
 
     def send(self, signal: Signal) -> None:

@@ -11,6 +11,7 @@ from backhaul.net.proxy import Proxy
 from backhaul.net.sockets import SocketOptions
 from backhaul.net.tls import ClientTls, ServerTls
 from backhaul.wire import smux
+from backhaul.wire.peer import EXTENSIONS, Feature
 
 from .auth import PROTECTED_IF_POSSIBLE, Credentials, ForgetfulMemory, KnownServers, OwnTokens, Protection
 
@@ -86,6 +87,8 @@ class ServerSettings:
     tls: ServerTls | None = None
     path: str = ""  # before /channel and /tunnel
     decoy: str = "404"  # or a directory, or the URL of a website
+    features: frozenset[Feature] = EXTENSIONS
+    """What this end does beyond v0.7.2 with a client that can do it, too."""
     protection: Protection = PROTECTED_IF_POSSIBLE
     limits: GateLimits = DEFAULT_LIMITS
     listeners: Opener = field(default_factory=Listeners)
@@ -120,3 +123,5 @@ class ClientSettings:
     mux: smux.Settings = field(default_factory=smux.Settings)
     # Seconds for the first signal of servers of tcp and udp: it leaves with the handshake, but may be lost.
     greeting_grace: float = 20.0
+    features: frozenset[Feature] = EXTENSIONS
+    """What this end does beyond v0.7.2 with a server that can do it, too."""

@@ -29,6 +29,8 @@ class Feature(IntEnum):
     """Keep idle tunnel connections alive by pings of the server."""
     SURPLUS = 8
     """Request sessions when all are full, and close those that are no longer needed."""
+    RESUME = 9
+    """Acknowledge the bytes of a session, and resume it on another connection when one is lost."""
 
 
 NO_FEATURES: Final[frozenset[Feature]] = frozenset()
@@ -45,6 +47,8 @@ class Peer:
     name: str = ""
     """The name of a client in the server's configuration; empty for the unnamed one, and for a server."""
     features: frozenset[Feature] = NO_FEATURES
+    instance: bytes = b""
+    """The process of a client, by a random number; empty for a server."""
 
     def __str__(self) -> str:
         """Return the name and the address, or the address of a peer without a name."""

@@ -137,6 +137,7 @@ class End:
         *,
         at_once: bool = False,
         resets: bool = False,
+        resumes: bool = False,
         to_send: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         """``to_send``: the number of bytes that the application sends on each of these streams, from its beginning."""
@@ -145,9 +146,12 @@ class End:
         self.pipes: list[Pipe] = []
         self.output = bytearray()
         self.reset: list[int] = []
+        self.acks: list[int] = []
+        self.byes = 0
         self.refused: list[int] = []
         self.at_once = at_once
         self.resets = resets
+        self.resumes = resumes
         self.to_send = to_send
 
     def on_stream(self, stream: Stream[Pipe]) -> None:
@@ -157,6 +161,12 @@ class End:
 
     def on_reset(self, stream: Stream[Pipe]) -> None:
         self.reset.append(stream.id)
+
+    def on_ack(self, count: int) -> None:
+        self.acks.append(count)
+
+    def on_bye(self) -> None:
+        self.byes += 1
 
     def now(self) -> float:
         return self.time

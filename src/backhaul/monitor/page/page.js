@@ -64,6 +64,8 @@ function tunnelFacts({ status, now, usage }) {
     ["Open connections", count(open)],
     ["Idle in the pool", pool],
     ["Streams", status.sessions ? `${count(status.streams)} in ${count(status.sessions)} sessions` : null],
+    ["Without a connection", status.parked ? `${count(status.parked)} sessions` : null],
+    ["Resumed", status.resumes ? `${count(status.resumes)} times` : null],
     ["UDP flows", status.flows ? count(status.flows) : null],
     ...status.servers.map((server) => [server.name, serverState(server)]),
     ["Allowed targets", status.side === "client" ? allowed(status.allow_targets) : null],

@@ -1,11 +1,18 @@
 """The session on a new tunnel connection, by what its peer has proved."""
 
 import functools
+from typing import TYPE_CHECKING
 
 from backhaul.mux.link import Link, LinkOwner
 from backhaul.relay.engine import Relay
 from backhaul.transports.connection import Connection, SealedConnection
+from backhaul.wire.peer import Feature
 from backhaul.wire.smux import Role, Settings
+
+if TYPE_CHECKING:
+    from backhaul.mux.resumable_link import Line
+
+# ruff: noqa: PLC0415 - what sealed connections need loads cryptography
 
 
 def make_link(
@@ -22,19 +29,42 @@ def make_link(
     sock, peer = connection.sock, connection.peer
     if not isinstance(connection, SealedConnection):
         return Link(relay, sock, role, settings, owner, peer=peer, proven=proven)
-    from backhaul.mux import sealed_link as sealed  # noqa: PLC0415 - loads cryptography
-    from backhaul.mux.records import ClearMessages, MessageRecords, StreamRecords  # noqa: PLC0415
-    from backhaul.mux.sealed_targets import SealedTargets  # noqa: PLC0415
+    from backhaul.mux.resumable_link import ResumableLink
+    from backhaul.mux.sealed_link import RecordLink
+    from backhaul.mux.sealed_targets import SealedTargets
+    from backhaul.mux.targets import CLEAR
 
-    masked, seals = role is Role.SERVER, connection.seals
-    make = functools.partial(sealed.RecordLink, relay, sock, role, settings, owner, peer=peer)
-    if seals.payload:
-        sender = functools.partial(sealed.SealedSender, sealer=seals.sealer)
-        in_messages = functools.partial(MessageRecords, seals.opener, masked=masked)
-        in_stream = functools.partial(StreamRecords, seals.opener)
-        return make(make_records=in_messages if messages else in_stream, make_sender=sender)
-    targets = SealedTargets(seals)
+    seals = connection.seals
+    targets = CLEAR if seals.payload else SealedTargets(seals)
+    if not (seals.payload or messages or peer.supports(Feature.RESUME)):
+        return Link(relay, sock, role, settings, owner, peer=peer, targets=targets)
+    line = make_line(connection, role, messages=messages)
+    if peer.supports(Feature.RESUME):
+        return ResumableLink(relay, line, role, settings, owner, peer=peer, identity=seals.identity, targets=targets)
+    return RecordLink(
+        relay,
+        sock,
+        role,
+        settings,
+        owner,
+        peer=peer,
+        make_records=line.make_records,
+        make_sender=line.make_sender,
+        targets=targets,
+    )
+
+
+def make_line(connection: SealedConnection, role: Role, *, messages: bool) -> "Line":
+    """Return a connection for a session, and the form of the bytes on it."""
+    from backhaul.mux.records import ClearMessages, MessageRecords, NoRecords, StreamRecords
+    from backhaul.mux.resumable_link import Line
+    from backhaul.mux.sealed_link import ClearSender, SealedSender
+
+    seals, masked = connection.seals, role is Role.SERVER
+    if not seals.payload:
+        make_records = functools.partial(ClearMessages, masked=masked) if messages else NoRecords
+        return Line(connection.sock, make_records, ClearSender)
+    sender = functools.partial(SealedSender, sealer=seals.sealer)
     if messages:
-        records = functools.partial(ClearMessages, masked=masked)
-        return make(make_records=records, make_sender=sealed.ClearSender, targets=targets)
-    return Link(relay, sock, role, settings, owner, peer=peer, targets=targets)
+        return Line(connection.sock, functools.partial(MessageRecords, seals.opener, masked=masked), sender)
+    return Line(connection.sock, functools.partial(StreamRecords, seals.opener), sender)

@@ -5,6 +5,7 @@ import functools
 import logging
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from backhaul.mux.link import Link
 from backhaul.mux.sink import TunnelStream
@@ -21,12 +22,16 @@ from backhaul.transports.base import Door
 from backhaul.transports.connection import Connection
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.peer import Feature
+from backhaul.wire.signals import Signal
 from backhaul.wire.smux import Role, SmuxError
 from backhaul.wire.strings import StringTooLongError
 from backhaul.wire.targets import UDP_PREFIX
 
 from .client import PooledClient
 from .links import make_link
+
+if TYPE_CHECKING:
+    from .resuming import Resumer
 
 log = logging.getLogger("backhaul.mux")
 
@@ -50,6 +55,7 @@ class MuxClient(PooledClient[Link]):
         self._messages = messages
         self._relay = relay
         self._settings = settings.mux
+        self._connected = False  # there is a control channel
         self._addressing: Deadlines[_Announced] = Deadlines(_TARGET_TIMEOUT, _Announced.late)
 
     @property
@@ -66,6 +72,53 @@ class MuxClient(PooledClient[Link]):
     def leaving(self) -> int:
         """Number of idle sessions of a lost control channel that the server has not closed yet."""
         return sum(not len(link) for link in self._leaving)
+
+    async def connect(self) -> str:
+        """Open the control channel, and resume the sessions that have lost their connection."""
+        address = await super().connect()
+        self._connected = True
+        for link in [link for link in self._leaving if link.parked]:
+            self._adopt(link)
+            self._resumer.lost(link)
+        return address
+
+    def disconnect(self) -> None:
+        """Close the control channel; users in flight go on."""
+        self._connected = False
+        super().disconnect()
+        if self._relay.resumption.links:
+            self._resumer.disconnected()
+
+    def send(self, signal: Signal) -> None:
+        """Send ``signal``; after a goodbye sessions can't be resumed any more."""
+        if signal == Signal.CLOSED:
+            self._leave_links()
+        super().send(signal)
+
+    def signal_received(self, signal: Signal) -> None:
+        """Report the signal to the control plane; after a goodbye sessions can't be resumed any more."""
+        if signal == Signal.CLOSED:
+            self._leave_links()
+        super().signal_received(signal)
+
+    def _leave_links(self) -> None:
+        for link in self._relay.resumption.of(self):
+            link.keep_no_longer()
+
+    @functools.cached_property
+    def _resumer(self) -> "Resumer":
+        from .resuming import Resumer  # noqa: PLC0415 - loads cryptography
+
+        return Resumer(self._relay, self._door, self._adopt, connected=lambda: self._connected, messages=self._messages)
+
+    def _adopt(self, link: Link) -> None:
+        """Use a session again, which may be that of another control channel."""
+        self._leaving.discard(link)
+        self._carriers.add(link)
+
+    def link_parked(self, link: Link) -> None:
+        """Find another connection for a session."""
+        self._resumer.lost(link)
 
     def stream_opened(self, link: Link, stream: TunnelStream) -> None:
         """Take the stream of a user, which begins with the target."""
@@ -87,6 +140,8 @@ class MuxClient(PooledClient[Link]):
     def link_lost(self, link: Link, why: str) -> None:
         """Forget a session; the pool notices."""
         self._forget(link)
+        if link.resumes:
+            self._resumer.forget(link)
         log.debug("session lost: %s", why)
 
     def not_smux(self, link: Link, data: bytes) -> None:
@@ -95,6 +150,8 @@ class MuxClient(PooledClient[Link]):
     def _begin(self, connection: Connection, among: set[Link]) -> None:
         link = make_link(self._relay, connection, Role.SERVER, self._settings, self, messages=self._messages)
         among.add(link)
+        if link.resumes:
+            self._resumer.watch(link)
         link.start(connection.received)
 
     def _close_idle(self, carrier: Link) -> None:

@@ -16,7 +16,8 @@ from backhaul.relay.flows import Flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.rated import kind_of
 from backhaul.transports.base import Carry, Gate
-from backhaul.transports.connection import Connection
+from backhaul.transports.connection import Connection, SealedConnection
+from backhaul.transports.session import ClientSession
 from backhaul.transports.settings import CarrierLimits, ServerSettings
 from backhaul.transports.user import User
 from backhaul.wire.peer import Feature
@@ -29,6 +30,8 @@ from .server import GatedServer
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
+
+    from .returning import Returning  # loads cryptography
 
 log = logging.getLogger("backhaul.mux")
 
@@ -55,6 +58,7 @@ class MuxServer(GatedServer):
         self._links = Balancer()
         self._asked: Deadlines[object] = Deadlines(relay.patience.request, self._unanswered)
         self._overdue: Deadlines[object] = Deadlines(_OVERDUE, lambda _request: None)
+        self._returning: Deadlines[Returning] = Deadlines(relay.patience.resume, lambda returning: returning.abort())
         self._surplus = 0  # sessions that were opened on request, beyond the client's pool
         self._retiring: TimerHandle | None = None  # set while there is a surplus
 
@@ -110,7 +114,10 @@ class MuxServer(GatedServer):
         return Carry.CARRIED
 
     def tunnel_opened(self, connection: Connection) -> None:
-        """Start a session on a new tunnel connection."""
+        """Start a session on a new tunnel connection, or resume one."""
+        if isinstance(connection, SealedConnection) and connection.seals.resumes:
+            self._await_greeting(connection)
+            return
         if not self._has_place():
             release(self._relay.poller, connection.sock)
             return
@@ -125,6 +132,23 @@ class MuxServer(GatedServer):
         link = make_link(self._relay, connection, Role.CLIENT, settings, self, messages=messages, proven=proven)
         self._links.add(link)
         link.start(connection.received)
+        self._events.carrier_ready()
+
+    def _await_greeting(self, connection: SealedConnection) -> None:
+        from .returning import Returning  # noqa: PLC0415 - loads cryptography
+
+        if len(self._returning) >= self._limits.channel_size:
+            release(self._relay.poller, connection.sock)
+            return
+        Returning(self._relay, connection, self, self._returning, messages=self._messages).start()
+
+    def link_parked(self, link: Link) -> None:
+        """Wait for the client, which dials as soon as it knows."""
+
+    def link_resumed(self, link: Link) -> None:
+        """Use a session again; its control channel may be another one."""
+        if link not in self._links and self.session.connected and len(self._links) < self._limits.channel_size:
+            self._links.add(link)
         self._events.carrier_ready()
 
     def _has_place(self) -> bool:
@@ -143,6 +167,32 @@ class MuxServer(GatedServer):
             return False
         dispensable.end("another one was opened, and no target had answered through this one")
         return True
+
+    def client_connected(self, session: ClientSession) -> None:
+        """Serve this client; sessions of an earlier process of the same client are over."""
+        for link in list(self._relay.resumption.links.values()):
+            peer = link.peer
+            if link.parked and peer.name == session.peer.name and peer.instance != session.peer.instance:
+                link.end("the client has started again")
+        super().client_connected(session)
+
+    def client_lost(self, reason: str, *, goodbye: bool = False) -> None:
+        """Keep the sessions of a lost client; one that stops can't resume them."""
+        if goodbye:
+            self._leave_links()
+        super().client_lost(reason, goodbye=goodbye)
+
+    def stop_listening(self) -> None:
+        """Stop listening: sessions can't be resumed any more."""
+        super().stop_listening()
+        for returning in self._returning.clear():
+            returning.abort()
+        self._leave_links()
+
+    def _leave_links(self) -> None:
+        """End sessions that can't be resumed any more when they lose their connection."""
+        for link in self._relay.resumption.of(self):
+            link.keep_no_longer()
 
     def stream_opened(self, link: Link, stream: TunnelStream) -> None:
         """End the session at once: no client opens streams, whatever this peer is."""

@@ -56,9 +56,9 @@ class SealedLine:
         self.probe()
         self._control.start(rest)
 
-    def admission(self) -> Admission:
+    def admission(self, *, resumes: bool) -> Admission:
         """Return the proof for another tunnel connection, and its seals."""
-        return self._admissions.next(secrets.token_bytes(NONCE_SIZE))
+        return self._admissions.next(secrets.token_bytes(NONCE_SIZE), resumes=resumes)
 
     def send(self, signal: Signal) -> None:
         """Send ``signal``."""

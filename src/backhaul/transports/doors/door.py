@@ -113,7 +113,7 @@ class SealingDoor(ABC):
     async def _connect_legacy(self) -> str:
         """Open a control channel as v0.7.2 does. Raises OSError or TransportError."""
 
-    def dial(self, done: Opened) -> None:
+    def dial(self, done: Opened, *, resumes: bool = False) -> None:
         """Open a tunnel connection in the background and call ``done`` once, unless disconnected or closed before.
 
         Without a control channel there is no admission; v0.7.2's way would show the token.
@@ -121,10 +121,10 @@ class SealingDoor(ABC):
         if self._line is NO_LINE:
             done(TransportError("the control channel is gone"))
         else:
-            self._dial_tunnel(self._line, done)
+            self._dial_tunnel(self._line, done, resumes=resumes)
 
     @abstractmethod
-    def _dial_tunnel(self, line: Line, done: Opened) -> None:
+    def _dial_tunnel(self, line: Line, done: Opened, *, resumes: bool) -> None:
         """Open a tunnel connection in the way of ``line``, as ``dial`` does."""
 
     def send(self, signal: Signal) -> None:

@@ -42,7 +42,9 @@ class Handshake:
         self._transport = transport
         self._initiator = initiator(settings.tokens.current, transport)
         hello = msgspec.structs.replace(
-            client_hello(settings.protection, settings.mux.version, transport, seen), instance=settings.instance
+            client_hello(settings.protection, settings.mux.version, transport, seen),
+            features=tuple(sorted(settings.features)),
+            instance=settings.instance,
         )
         self.message = first_message(settings.tokens.current, self._initiator, hello)
         """The first message, to be sent."""

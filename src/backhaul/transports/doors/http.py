@@ -70,10 +70,10 @@ class HttpDoor(SealingDoor):
         """Abandon the connections that ``disconnect`` has left to be opened."""
         self._abandon(list(self._upgrading))
 
-    def _dial_tunnel(self, line: Line, done: Opened) -> None:
+    def _dial_tunnel(self, line: Line, done: Opened, *, resumes: bool) -> None:
         user_id = _user_id()
         asked = self._asked(f"/tunnel/{user_id}", user_id)
-        if admission := line.admission():
+        if admission := line.admission(resumes=resumes):
             message = admission.data + secrets.token_bytes(secrets.randbelow(MAX_PADDING))
             opened = functools.partial(_open_sealed, line.server, admission, done)
             self._dial(asked, functools.partial(self._admit, asked, message), opened, for_users=True)

@@ -29,7 +29,7 @@ class WsLine:
         """Begin to read; ``rest`` holds the bytes after the handshake."""
         self._control.start(rest)
 
-    def admission(self) -> None:
+    def admission(self, *, resumes: bool) -> None:
         """Return None: v0.7.2 wants the token in each request."""
 
     def send(self, signal: Signal) -> None:

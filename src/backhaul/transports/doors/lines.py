@@ -28,7 +28,7 @@ class Line(Protocol):
     def start(self, rest: bytes = b"") -> None:
         """Begin to read; ``rest`` holds the bytes after the handshake."""
 
-    def admission(self) -> "Admission | None":
+    def admission(self, *, resumes: bool) -> "Admission | None":
         """Return the proof for another tunnel connection; None if the server is v0.7.2."""
 
     def send(self, signal: Signal) -> None:
@@ -60,7 +60,7 @@ class _NoLine:
     def start(self, rest: bytes = b"") -> None:
         """Do nothing."""
 
-    def admission(self) -> None:
+    def admission(self, *, resumes: bool) -> None:
         """Return None."""
 
     def send(self, signal: Signal) -> None:

@@ -51,15 +51,15 @@ class RawDoor(SealingDoor):
     def close(self) -> None:
         """Do nothing: ``disconnect`` leaves nothing to be opened."""
 
-    def _dial_tunnel(self, line: Line, done: Opened) -> None:
-        introduce = functools.partial(self._introduce, line, done)
+    def _dial_tunnel(self, line: Line, done: Opened, *, resumes: bool) -> None:
+        introduce = functools.partial(self._introduce, line, done, resumes=resumes)
         self._dialer.dial(*self._address, self._settings.tunnel_options, introduce)
 
-    def _introduce(self, line: Line, done: Opened, result: socket.socket | OSError) -> None:
+    def _introduce(self, line: Line, done: Opened, result: socket.socket | OSError, *, resumes: bool) -> None:
         """Pass on a new tunnel connection, after its admission if the server has extensions."""
         if isinstance(result, OSError):
             done(result)
-        elif admission := line.admission():
+        elif admission := line.admission(resumes=resumes):
             done(self._admit(result, line.server, admission))
         else:
             done(Connection(result, V072))

@@ -68,7 +68,7 @@ class RawLine:
             self._overdue = self._loop.call_later(self._grace, self._check_greeting)
         self._control.start(rest)
 
-    def admission(self) -> None:
+    def admission(self, *, resumes: bool) -> None:
         """Return None: v0.7.2 admits connections by their address."""
 
     def send(self, signal: Signal) -> None:

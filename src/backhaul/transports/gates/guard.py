@@ -22,7 +22,7 @@ from backhaul.transports.base import unlike
 from backhaul.transports.connection import Connection
 from backhaul.transports.control.sealed_session import SealedSession, SealedSessionOwner
 from backhaul.transports.settings import ServerSettings
-from backhaul.wire.peer import Feature, Peer, common_features
+from backhaul.wire.peer import EXTENSIONS, Feature, Peer, common_features
 from backhaul.wire.transports import TRANSPORTS, Transport
 
 _REMEMBERED: Final = 1 << 12  # first messages: a recorded one costs no curve operation while it is among them
@@ -40,6 +40,7 @@ class GuardSettings:
     protection: Protection
     certificates: Callable[[], frozenset[bytes]]
     """Returns the SHA-256 of the certificates that clients may have got; a set with ``b""`` without TLS."""
+    features: frozenset[Feature] = EXTENSIONS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +72,7 @@ class Greeting:
 
     def peer(self, ip: str) -> Peer:
         """Return the client, which is at this address."""
-        return Peer(ip, self.credential.name, self.features)
+        return Peer(ip, self.credential.name, self.features, self.instance)
 
 
 class Knock(NamedTuple):
@@ -170,7 +171,7 @@ class Guard:
             probe=hello.probe,
             delay=hello.delay if hello.probe else 0.0,
             warning=reply.warning,
-            features=common_features(hello.features),
+            features=self._features(hello),
             keys=session,
             instance=hello.instance,
             number=reply.session,
@@ -184,7 +185,7 @@ class Guard:
         if refusal:
             return ServerHello(refusal=refusal, padding=padding)
         return ServerHello(
-            features=tuple(sorted(common_features(hello.features))),
+            features=tuple(sorted(self._features(hello))),
             encryption=self._seals_payload(hello),
             cipher=Cipher.AES_128_GCM if hello.aes and has_aes() else Cipher.CHACHA20_POLY1305,
             session=self.register.reserve(),
@@ -197,13 +198,16 @@ class Guard:
         """Return the answer to a probe."""
         return ServerHello(
             refusal=refusal,
-            features=tuple(sorted(common_features(hello.features))),
+            features=tuple(sorted(self._features(hello))),
             encryption=self._seals_payload(hello),
             warning=self._warning(hello),
             program=__version__,
             time=time.time(),
             padding=bytes(len(hello.padding)),
         )
+
+    def _features(self, hello: ClientHello) -> frozenset[Feature]:
+        return common_features(hello.features) & self._settings.features
 
     def _warning(self, hello: ClientHello) -> str:
         return f"{_TERMINATED}; {_REMEDY}" if self._is_terminated(hello) else ""
@@ -258,5 +262,6 @@ def make_guard(settings: ServerSettings, transport: Transport, certificates: Cal
             mux_version=settings.mux.version if transport.mux else 0,
             protection=settings.protection,
             certificates=certificates,
+            features=settings.features,
         ),
     )

@@ -2,7 +2,7 @@
 
 Parsing makes no object per frame and copies no payload. It accepts exactly what the Go library's receiver accepts,
 oddities included: it ignores the length field of all commands but PSH, unknown stream ids, and repeated SYNs and FINs.
-A wrong version or an unknown command ends the session. RST is known from those peers that the handler names.
+A wrong version or an unknown command ends the session. The handler knows the peers that may send RST, ACK and BYE.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final, Generic, NoReturn, Protocol
 
 from .errors import SmuxError, StreamIdsExhausted
-from .frames import HEADER, HEADER_SIZE, MAX_STREAM_ID, NOP, PSH, RST, SYN, UPD, UPDATE, pack_frame
+from .frames import ACK, BYE, HEADER, HEADER_SIZE, MAX_STREAM_ID, NOP, PSH, RST, SYN, UPD, UPDATE, pack_frame
 from .keepalive import Keepalive
 from .stream import S, Stream
 from .window import Budget, Growth
@@ -68,6 +68,16 @@ class Handler(Protocol[S]):
 
     def on_reset(self, stream: Stream[S]) -> None:
         """Learn that the peer has reset a stream; a FIN follows if it has sent none before."""
+
+    @property
+    def resumes(self) -> bool:
+        """True if the peer acknowledges the bytes of the session, to resume it on another connection."""
+
+    def on_ack(self, count: int) -> None:
+        """Learn that the peer has received so many bytes, modulo 2^32; may raise SmuxError."""
+
+    def on_bye(self) -> None:
+        """Learn that the peer has ended the session; close it."""
 
     def now(self) -> float:
         """Return the time in seconds, on the clock of ``Session.tick``."""
@@ -182,6 +192,15 @@ class Session(Generic[S]):
         self.control.clear()
         return frames
 
+    @property
+    def cut(self) -> int:
+        """The number of bytes fed last that have had no effect: the beginning of a header, or of a UPD's payload."""
+        return len(self._cut)
+
+    def forget_cut(self) -> None:
+        """Expect those bytes again, on another transport."""
+        self._cut.clear()
+
     def feed(self, data: memoryview) -> None:
         """Take bytes of the transport, cut anywhere; ``data`` (format "B") may be reused on return.
 
@@ -273,7 +292,14 @@ class Session(Generic[S]):
             stream.receive_fin()
 
     def _on_other(self, version: int, command: int, stream_id: int) -> None:
-        """Take a header that is none of the Go library's: a reset, or a mistake."""
+        """Take a header that is none of the Go library's: it concerns a resumption, is a reset, or a mistake."""
+        if version == self._version and command in {ACK, BYE} and self._handler.resumes:
+            self._keepalive.received = True
+            if command == ACK:
+                self._handler.on_ack(stream_id)
+            else:
+                self._handler.on_bye()
+            return
         if (version, command) != (self._version, RST) or not self._handler.resets:
             self._reject(version, command)
         self._keepalive.received = True

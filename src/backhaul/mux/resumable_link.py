@@ -1,0 +1,299 @@
+"""A session that outlives its connections, between two ends of this program."""
+
+import functools
+import logging
+import math
+import socket
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from backhaul.net.poller import release
+from backhaul.security import kinds
+from backhaul.state import LinkState
+from backhaul.wire.peer import Peer
+from backhaul.wire.smux import HEADER_SIZE, Role, Settings
+from backhaul.wire.smux.frames import ACK, BYE, pack_frame
+
+from .link import LinkOwner
+from .pacing import avoid_waiting
+from .resume import Ledger, ResumeError
+from .sealed_link import MakeRecords, RecordLink
+from .spooled_sender import MakeLine, SpooledSender
+from .stall import StallDetector
+from .targets import CLEAR, Targets
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+
+    from backhaul.relay.engine import Relay
+
+log = logging.getLogger("backhaul.mux")
+
+
+class Line(NamedTuple):
+    """A connection for a session, and the form of the bytes on it."""
+
+    conn: socket.socket
+    make_records: MakeRecords
+    make_sender: MakeLine
+
+
+class ResumableLink(RecordLink):
+    """A session that waits for another connection when it loses one.
+
+    Its targets are sealed with the keys of its first connection, because a replay may repeat them on another one.
+    """
+
+    sender: SpooledSender
+    resumes = True
+
+    def __init__(
+        self,
+        relay: "Relay",
+        line: Line,
+        role: Role,
+        settings: Settings,
+        owner: LinkOwner,
+        *,
+        peer: Peer,
+        identity: bytes,
+        targets: Targets = CLEAR,
+    ) -> None:
+        self.identity = identity
+        """The proof of its first connection, by which both ends know it."""
+        self.epoch = 0
+        """The number of the last attempt to resume it."""
+        self.parked = False
+        """True while it has no connection."""
+        self.kept = True
+        """True if it waits for another connection when one is lost: neither end has announced a stop."""
+        self._ledger = Ledger()
+        self._acknowledgement: TimerHandle | None = None
+        self._expiry: TimerHandle | None = None
+        self._parked_at = 0.0
+        self._silence = settings.keepalive_timeout
+        self._heard = (0, relay.loop.time())  # bytes received, and when their number was another one
+        self._key = (peer.name, identity)
+        super().__init__(
+            relay,
+            line.conn,
+            role,
+            replace(settings, keepalive_timeout=math.inf),  # which ends the session, not the connection
+            owner,
+            peer=peer,
+            make_records=line.make_records,
+            make_sender=functools.partial(SpooledSender, make_line=line.make_sender),
+            targets=targets,
+        )
+        relay.resumption.links[self._key] = self
+
+    @property
+    def stalled(self) -> bool:
+        """True if new users should go elsewhere."""
+        return self.parked or self.stall.stalled
+
+    @property
+    def received(self) -> int:
+        """The bytes that have arrived and had their effect."""
+        return self._ledger.received - self.session.cut
+
+    @property
+    def sent(self) -> int:
+        """The bytes that were sent so far."""
+        return self.acknowledged + self.unacknowledged
+
+    @property
+    def acknowledged(self) -> int:
+        """The bytes that the other end has received, as far as is known."""
+        return self.sender.spool.acknowledged
+
+    @property
+    def unacknowledged(self) -> int:
+        """The bytes of which that is not known."""
+        return self.sender.spool.size
+
+    def state(self) -> LinkState:
+        """Return the state of this session as data."""
+        return msgspec.structs.replace(super().state(), parked=self.parked, spooled=self.sender.spool.memory)
+
+    def usable(self) -> bool:
+        """Return whether a stream should be opened; on a parked session its user has to wait."""
+        return not self.closed if self.parked else super().usable()
+
+    def flush(self) -> None:
+        """Send the pending control frames if the connection takes them, even when the spool is full.
+
+        Otherwise two ends with full spools could wait for each other.
+        """
+        if self.session.control and self.sender.clear and not self.closed:
+            self.sender.transmit(self.session.take_control())
+
+    def ask(self) -> None:
+        """Send a frame that the other end acknowledges, to learn whether the connection is alive."""
+        self.session.nop()
+        self.flush()
+
+    def lost(self, why: str) -> None:
+        """Wait for another connection, unless nothing is lost with this one or an end has announced its stop."""
+        if self.closed or self.parked:
+            return
+        if not self._worth_keeping:
+            self.sender.part()
+            self.end(why)
+            return
+        self.part()
+        log.debug("session %d lost its connection: %s; %d streams wait for another one", self.number, why, len(self))
+        self.tell_owner()
+        self.owner.link_parked(self)
+
+    @property
+    def _worth_keeping(self) -> bool:
+        resumption = self.relay.resumption
+        if not (self.kept and resumption.timeout):
+            return False
+        return bool(len(self) or (self.unacknowledged and resumption.keeps_finished))
+
+    def part(self) -> None:
+        """Leave the connection; the session has none from now on."""
+        self.parked = True
+        self.relay.resumption.parked += 1
+        self._parked_at = self.relay.loop.time()
+        self.sender.part()
+        self.stall.close()
+        self._keepalive.cancel()
+        release(self.relay.poller, self.conn)
+        self._expiry = self.relay.loop.call_later(self.relay.resumption.timeout, self._expired)
+
+    def keep_no_longer(self) -> None:
+        """End a session without a connection, and any other one as soon as it loses its own."""
+        self.kept = False
+        if self.parked:
+            self.end("an end has stopped")
+
+    def settle_position(self) -> int:
+        """Return the number of bytes received, after which a replay has to begin; the session has no connection."""
+        self._ledger.leave_out(self.session.cut)
+        self.session.forget_cut()
+        return self._ledger.received
+
+    def move(self, line: Line, *, received: int, start: int, first: bytes = b"", rest: bytes = b"") -> None:
+        """Go on with another connection, on which the other end has received some bytes and sends those from ``start``.
+
+        ``first`` is to be sent before the session's own bytes, ``rest`` was read already. Numbers that don't fit end
+        the session.
+        """
+        self.conn = line.conn
+        self._records = line.make_records(self._take_record)
+        self.stall = StallDetector(self.relay, line.conn, self.session, self.tell_owner)
+        try:
+            self._ledger.rewind(start)
+            self.sender.move(line.conn, self.stall, line.make_sender, self._records, received)
+        except ResumeError as error:
+            self.end(str(error))
+            return
+        self._begin_again()
+        if first:
+            self.sender.transmit_clear(first)
+        if rest and not self.closed:
+            self._take(memoryview(bytearray(rest)))
+        self.sender.drained()
+        self.settle()
+        if not self.closed:
+            self.tell_owner()
+
+    def _begin_again(self) -> None:
+        relay = self.relay
+        self._unpark()
+        self._paused = False
+        relay.resumption.resumes += 1
+        relay.resumption.seconds += relay.loop.time() - self._parked_at
+        self._keepalive = relay.loop.call_at(self.session.next_deadline, self._tick)
+        avoid_waiting(self.conn)
+        relay.poller.own(self.conn, self._readable, self)
+
+    def _unpark(self) -> None:
+        if self.parked:
+            self.parked = False
+            self.relay.resumption.parked -= 1
+        if self._expiry:
+            self._expiry.cancel()
+
+    def on_ack(self, count: int) -> None:
+        """Drop bytes that the other end has received."""
+        self._ledger.leave_out(HEADER_SIZE)
+        self.sender.acknowledged(count)
+
+    def on_bye(self) -> None:
+        """End, because the other end has."""
+        self.kept = False
+        self.end("the peer has ended it")
+
+    def end(self, why: str) -> None:
+        """End for good, which the other end learns if the connection takes bytes now."""
+        if self.kept and not self.closed and self.sender.clear:
+            self.kept = False
+            self.sender.transmit_unnumbered(pack_frame(self.session.settings.version, BYE, 0))
+        super().end(why)
+
+    def drained(self) -> None:
+        """Go on after everything has left, first with an acknowledgement that is due."""
+        self._settle_acknowledgements()
+        super().drained()
+
+    def _take(self, data: memoryview) -> None:
+        super()._take(data)
+        if self.closed:
+            return
+        if self._acknowledgement is None or self._ledger.due:
+            self._settle_acknowledgements()
+        if self.sender.blocked:
+            self.sender.go_on()
+
+    def _take_record(self, kind: int, body: memoryview) -> None:
+        if kind == kinds.DATA:
+            self.session.feed(self._ledger.take(body))
+        else:
+            super()._take_record(kind, body)
+
+    def _settle_acknowledgements(self) -> None:
+        """Acknowledge many bytes now, and few soon."""
+        ledger = self._ledger
+        if ledger.due:
+            self._acknowledge()
+        elif self._acknowledgement is None and ledger.pending:
+            self._acknowledgement = self.relay.loop.call_later(self.relay.patience.acknowledge, self._acknowledge_late)
+
+    def _acknowledge_late(self) -> None:
+        self._acknowledgement = None
+        if self._ledger.pending:
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        if self.sender.clear:
+            count = self._ledger.report(self.session.cut)
+            self.sender.transmit_unnumbered(pack_frame(self.session.settings.version, ACK, count))
+
+    def _turn_reading(self) -> None:
+        if not self.parked:
+            super()._turn_reading()
+
+    def _tick(self) -> None:
+        now, (received, since) = self.relay.loop.time(), self._heard
+        if received != self._ledger.received:
+            self._heard = (self._ledger.received, now)
+        elif now - since > self._silence and not self._paused:
+            self.lost(f"the peer sent nothing for {self._silence:g} s")
+            return
+        super()._tick()
+
+    def _detach(self) -> None:
+        self._unpark()
+        if self._acknowledgement:
+            self._acknowledgement.cancel()
+        self.relay.resumption.links.pop(self._key, None)
+        super()._detach()
+
+    def _expired(self) -> None:
+        self.end(f"no other connection within {self.relay.resumption.timeout:g} s")

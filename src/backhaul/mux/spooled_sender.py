@@ -1,0 +1,172 @@
+"""The sending half of a session that outlives its connections: what it sends is kept until it is acknowledged."""
+
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from backhaul.relay.channel import OUT
+
+from .resume import Spool
+from .sender import Outlet, SenderOwner
+from .stall import StallDetector
+
+if TYPE_CHECKING:
+    from backhaul.relay.engine import Relay
+
+    from .records import Records
+    from .sealed_link import RecordSender
+
+_MOST_CONTROL: Final = 1 << 22  # bytes beyond the limit; control frames are sent above it, and need little in fair use
+
+MakeLine = Callable[..., "RecordSender"]
+
+
+class SpooledSender(Outlet):
+    """Keeps a copy of what it passes to the sender of the present connection.
+
+    While there is no connection, and during a replay, everything waits in the spool. So it does not matter what the
+    connections have done with their backlogs.
+    """
+
+    __slots__ = ("_counted", "_limits", "_line", "_live", "_most", "_relay", "_up", "spool")
+
+    def __init__(
+        self,
+        owner: SenderOwner,
+        relay: "Relay",
+        conn: socket.socket,
+        stall: StallDetector,
+        *,
+        make_line: MakeLine,
+        records: "Records",
+    ) -> None:
+        super().__init__(owner)
+        self._relay = relay
+        self._limits = relay.resumption
+        self._most = self._limits.share  # bytes above which streams wait
+        self._counted = 0  # bytes of memory that the limits know of
+        self.spool = Spool()
+        """The bytes that are not acknowledged."""
+        self._use(make_line(self, relay, conn, stall, records=records))
+        self._live = True  # what is sent leaves at once
+
+    @property
+    def unsent(self) -> int:
+        """The number of bytes that wait until the connection takes them."""
+        return self._line.unsent
+
+    @property
+    def clear(self) -> bool:
+        """True if frames that must not wait may be sent: there is a connection, and it takes bytes."""
+        return self._live and not self._line.blocked
+
+    @property
+    def closed(self) -> bool:
+        """True once the session is over."""
+        return self._owner.closed
+
+    def transmit(self, data: memoryview | bytes) -> None:
+        """Keep ``data``, and send it unless everything waits."""
+        self._keep(bytes(data))
+        if self._live:
+            self._line.transmit(data)
+            self._judge()
+
+    def transmit_frames(self, start: int, end: int) -> None:
+        """Keep these bytes of the shared buffer, and send them unless everything waits."""
+        self._keep(bytes(OUT[start:end]))
+        if self._live:
+            self._line.transmit_frames(start, end)
+            self._judge()
+
+    def transmit_clear(self, data: bytes) -> None:
+        """Send bytes that belong to no record, and to the present connection alone."""
+        if self._up:
+            self._line.transmit_clear(data)
+
+    def transmit_unnumbered(self, frame: bytes) -> None:
+        """Send a frame that is not kept; the connection must be ``clear``."""
+        self._line.transmit(frame)
+        self._judge()
+
+    def acknowledged(self, count: int) -> None:
+        """Drop what the other end has received, whose number has these low 32 bits. Raises ResumeError."""
+        self.spool.acknowledge_low(count)
+        self._count()
+
+    def go_on(self) -> None:
+        """Let streams send again, if they have waited for acknowledgements that have come."""
+        if self.clear:
+            self._judge()
+            if not self.blocked:
+                self._owner.drained()
+
+    def part(self) -> None:
+        """Leave the connection, which is lost."""
+        self._up = self._live = False
+        self.blocked = True
+        self._line.close()
+
+    def move(
+        self, conn: socket.socket, stall: StallDetector, make_line: MakeLine, records: "Records", received: int
+    ) -> None:
+        """Take another connection, to an end that has received that many bytes. Raises ResumeError."""
+        self.spool.rewind(received)
+        self._count()
+        self._limits.replayed += self.spool.size
+        self._use(make_line(self, self._relay, conn, stall, records=records))
+
+    def close(self) -> None:
+        """Drop everything."""
+        self._up = self._live = False
+        self._line.close()
+        self.spool.clear()
+        self._count()
+
+    def drained(self) -> None:
+        """Go on after everything has left that the connection was given: with the replay, then with the streams."""
+        while self.spool.replaying and self._up and not self._line.blocked:
+            self._line.transmit(self.spool.take())
+        if not self._up or self.spool.replaying:
+            return
+        self._live = True
+        self._judge()
+        self._owner.drained()
+
+    def lost(self, why: str) -> None:
+        """Go on without the connection, which is broken."""
+        self._owner.lost(why)
+
+    def end(self, why: str) -> None:
+        """End the session."""
+        self._owner.end(why)
+
+    def fail(self, error: Exception) -> None:
+        """End the session because of an unexpected exception."""
+        self._owner.fail(error)
+
+    def _use(self, line: "RecordSender") -> None:
+        self._line = line
+        self.pace = line.pace
+        self._up = True
+
+    def _keep(self, piece: bytes) -> None:
+        self.spool.put(piece, sent=self._live)
+        self._count()
+        if self._counted > self._most + _MOST_CONTROL:
+            self._owner.end("the other end acknowledges nothing")
+
+    def _count(self) -> None:
+        memory = self.spool.memory
+        self._limits.held += memory - self._counted
+        self._counted = memory
+
+    def _judge(self) -> None:
+        """Decide whether streams have to wait."""
+        limits = self._limits
+        crowded = self.spool.memory >= self._most or limits.held >= limits.memory
+        self.blocked = not self._live or self._line.blocked or (crowded and self._full())
+
+    def _full(self) -> bool:
+        self._most = self._limits.most(self._most)
+        return self.spool.memory >= self._most

@@ -1,0 +1,104 @@
+"""Limits and counters of the sessions that outlive their connections, one for each end of a process."""
+
+from typing import Any, Final, Protocol
+
+from backhaul.state import ResumptionState
+from backhaul.wire.peer import Peer
+
+DEFAULT_TIMEOUT: Final = 60.0
+"""Seconds."""
+DEFAULT_MEMORY: Final = 64 << 20
+"""Bytes."""
+_SHARE: Final = 4 << 20  # bytes that a session may keep
+_LARGEST: Final = 16 << 20  # bytes for one whose line holds so many
+_MOST_FINISHED: Final = 256  # sessions; those with streams are as many as users allow
+_LEAST: Final = 1 << 18  # bytes for each, however many there are
+
+
+class Resumable(Protocol):
+    """A session that outlives its connections."""
+
+    owner: Any
+    """The transport that decides about its streams."""
+
+    @property
+    def parked(self) -> bool:
+        """True while it has no connection."""
+
+    @property
+    def peer(self) -> Peer:
+        """The other end."""
+
+    def keep_no_longer(self) -> None:
+        """End without a connection, and when it loses its own, because an end stops."""
+
+    def end(self, why: str) -> None:
+        """End, and lose the streams."""
+
+
+class Resumption:
+    """Finds sessions by the name of the client and their identity, and divides memory among them."""
+
+    def __init__(self) -> None:
+        self.timeout = DEFAULT_TIMEOUT
+        """Seconds for which a session waits for another connection."""
+        self.memory = DEFAULT_MEMORY
+        """Bytes that all sessions together may keep until they are acknowledged."""
+        self.max_age = 0.0
+        """Seconds after which the client replaces a connection; 0 means never."""
+        self.max_bytes = 0
+        """The same for bytes, in both directions together."""
+        self.links: dict[tuple[str, bytes], Resumable] = {}
+        """The sessions that can be resumed."""
+        self.parked = 0
+        """The number of those without a connection."""
+        self.held = 0
+        """Bytes of memory that they take for that."""
+        self.resumes = 0
+        self.rotations = 0
+        self.replayed = 0
+        self.seconds = 0.0
+
+    def of(self, owner: object) -> list[Resumable]:
+        """Return the sessions of a transport."""
+        return [link for link in self.links.values() if link.owner is owner]
+
+    def apply(self, timeout: float, memory: int) -> None:
+        """Use other limits from now on."""
+        self.timeout, self.memory = timeout, memory
+
+    def rotate(self, max_age: float, max_bytes: int) -> None:
+        """Replace connections at another age, or after another number of bytes, from now on."""
+        self.max_age, self.max_bytes = max_age, max_bytes
+
+    def most(self, before: int) -> int:
+        """Return the bytes that a session may keep, which had ``before`` at first and needs more.
+
+        It needs more when bytes leave faster than acknowledgements arrive: so many are on the line.
+        """
+        if self.held < self.memory // 2:
+            return min(2 * before, _LARGEST)
+        return before if self.held < self.memory else self.share
+
+    @property
+    def keeps_finished(self) -> bool:
+        """True if a session without streams may wait, too: for the last bytes that the other end may not have."""
+        return self.parked < _MOST_FINISHED
+
+    @property
+    def share(self) -> int:
+        """The bytes that a session may keep at first."""
+        if self.held < self.memory:
+            return _SHARE
+        return min(_SHARE, max(_LEAST, self.memory // max(1, len(self.links))))
+
+    def state(self) -> ResumptionState:
+        """Return the counters as data."""
+        return ResumptionState(
+            parked=self.parked,
+            resumes=self.resumes,
+            rotations=self.rotations,
+            seconds=self.seconds,
+            replayed=self.replayed,
+            memory=self.held,
+        )

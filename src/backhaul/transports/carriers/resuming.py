@@ -1,0 +1,243 @@
+"""The client's search for another connection for sessions that have lost their own, or are about to."""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from backhaul.errors import TransportError
+from backhaul.mux.greeting import Greeting, encode_greeting, first_reader, frame, read_answer
+from backhaul.mux.link import Link
+from backhaul.mux.resumable_link import ResumableLink
+from backhaul.net.deadlines import Deadlines
+from backhaul.net.poller import WOULD_BLOCK, reason, release
+from backhaul.net.sending import send_whole
+from backhaul.relay.engine import Relay
+from backhaul.security import kinds
+from backhaul.security.records import Record
+from backhaul.transports.base import Door
+from backhaul.transports.connection import Connection, SealedConnection
+from backhaul.wire.smux import Role
+
+from .links import make_line
+from .watch import Cause, Watch
+
+log = logging.getLogger("backhaul.mux")
+
+_READ_SIZE: Final = 1 << 12
+_PAUSES: Final = (0.0, 0.1, 0.3, 1.0, 2.0, 5.0)  # seconds before an attempt, by those that were in vain before
+_LASTING: Final = 2.0  # seconds for which a connection must last until the next attempt comes without a pause
+
+
+class Resumer:
+    """Dials for each session that needs another connection, one attempt at a time, while there is a control channel."""
+
+    def __init__(
+        self,
+        relay: Relay,
+        door: Door,
+        resumed: Callable[[ResumableLink], None],
+        *,
+        connected: Callable[[], bool],
+        messages: bool,
+    ) -> None:
+        """``resumed`` gets each session that has another connection; ``connected`` tells of the control channel."""
+        self.relay = relay
+        self.messages = messages
+        self._door = door
+        self._resumed = resumed
+        self._loop = asyncio.get_running_loop()
+        self._connected = connected
+        self._watch = Watch(relay, self._want)
+        self._attempts: dict[Link, Attempt] = {}
+        self._vain: dict[Link, _Vain] = {}
+        self._greeted: Deadlines[Attempt] = Deadlines(relay.patience.resume, Attempt.late)
+
+    def disconnected(self) -> None:
+        """Dial no more until there is another control channel; connections that are open already may succeed."""
+        for link, attempt in list(self._attempts.items()):
+            if attempt not in self._greeted:
+                del self._attempts[link]
+
+    def watch(self, link: Link) -> None:
+        """Watch a new session."""
+        if isinstance(link, ResumableLink):
+            self._watch.add(link)
+
+    def lost(self, link: Link) -> None:
+        """Find another connection for a session that has none."""
+        if isinstance(link, ResumableLink):
+            self._want(link, Cause.LOST)
+
+    def _want(self, link: ResumableLink, cause: Cause) -> None:
+        """Find another connection for a session, now or after a pause."""
+        if link in self._attempts or not self._connected():
+            return
+        attempt = self._attempts[link] = Attempt(self, link, cause)
+        vain = self._vain.setdefault(link, _Vain())
+        self._loop.call_later(vain.pause(link, self._loop.time()), self._dial, attempt)
+
+    def forget(self, link: Link) -> None:
+        """Find no connection for a session, which has ended."""
+        self._vain.pop(link, None)
+        if attempt := self._attempts.pop(link, None):
+            self._greeted.discard(attempt)
+            attempt.abort()
+
+    def current(self, attempt: "Attempt") -> bool:
+        """Return whether this attempt has not been given up."""
+        return self._attempts.get(attempt.link) is attempt
+
+    def greeted(self, attempt: "Attempt") -> None:
+        """Limit the time until the server's answer."""
+        self._greeted.add(attempt)
+
+    def over(self, attempt: "Attempt") -> None:
+        """Forget an attempt, and make another one if the session has no connection."""
+        link = attempt.link
+        self._greeted.discard(attempt)
+        if self.current(attempt):
+            del self._attempts[link]
+        if link.closed:
+            self._vain.pop(link, None)
+        elif link.parked:
+            self.lost(link)
+
+    def succeeded(self, attempt: "Attempt") -> None:
+        """Report a session that goes on."""
+        self.over(attempt)
+        if not attempt.link.closed:
+            self._vain[attempt.link].succeeded(attempt.link, self._loop.time())
+            self._resumed(attempt.link)
+
+    def _dial(self, attempt: "Attempt") -> None:
+        if self.current(attempt) and attempt.needed:
+            self._door.dial(attempt.dialled, resumes=True)
+        elif self.current(attempt):
+            self.over(attempt)
+
+
+class _Vain:
+    """The attempts of a session that were in vain."""
+
+    __slots__ = ("_count", "_moved", "_since")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._moved = -1  # bytes that had arrived at the last success, on both ends together
+        self._since = 0.0
+
+    def succeeded(self, link: ResumableLink, now: float) -> None:
+        """Note that the session has another connection, which may not last."""
+        self._moved, self._since = link.received + link.acknowledged, now
+
+    def pause(self, link: ResumableLink, now: float) -> float:
+        """Return the seconds to wait before an attempt."""
+        if 0 <= self._moved < link.received + link.acknowledged:
+            self._count = 0 if now - self._since > _LASTING else 1
+        self._moved = -1
+        pause = _PAUSES[min(self._count, len(_PAUSES) - 1)]
+        self._count += 1
+        return pause
+
+
+class Attempt:
+    """One attempt to give a session another connection, on which the server's answer is awaited."""
+
+    def __init__(self, resumer: Resumer, link: ResumableLink, cause: Cause) -> None:
+        self.link = link
+        self._resumer = resumer
+        self._cause = cause
+        self._acknowledged = link.acknowledged
+        self._poller = resumer.relay.poller
+        self._connection: SealedConnection | None = None
+
+    @property
+    def needed(self) -> bool:
+        """True unless the session is over, or its connection was silent and has come back to life."""
+        if self.link.closed:
+            return False
+        return self.link.parked or self._cause is not Cause.SILENT or self.link.acknowledged == self._acknowledged
+
+    def dialled(self, result: Connection | Exception) -> None:
+        """Name the session on a new connection."""
+        if isinstance(result, SealedConnection) and self._resumer.current(self) and self.needed:
+            self._greet(result)
+            return
+        if isinstance(result, Connection):
+            release(self._poller, result.sock)
+        else:
+            log.debug("can't open a connection for session %d: %s", self.link.number, result)
+        if self._resumer.current(self):
+            self._resumer.over(self)
+
+    def abort(self) -> None:
+        """Close the connection, because something has failed."""
+        if self._connection:
+            release(self._poller, self._connection.sock)
+
+    def late(self) -> None:
+        """Give up a server that does not answer."""
+        self._fail("no answer in time")
+
+    def _greet(self, connection: SealedConnection) -> None:
+        self._connection = connection
+        self._resumer.greeted(self)
+        self.link.epoch += 1
+        greeting = Greeting(self.link.identity, self.link.epoch, self.link.received)
+        messages = self._resumer.messages
+        data = frame(connection.seals, kinds.RESUME, encode_greeting(greeting), messages=messages, masked=True)
+        self._reader = first_reader(connection.seals.opener, messages=messages, masked=False)
+        self._poller.guard(connection.sock, self)
+        send_whole(self._poller, connection.sock, data, self._listen, lambda error: self._fail(reason(error)))
+
+    def _listen(self) -> None:
+        if connection := self._connection:
+            self._poller.own(connection.sock, functools.partial(self._readable, connection), self)
+            if connection.received:
+                self._feed(connection, connection.received)
+
+    def _readable(self, connection: SealedConnection) -> None:
+        try:
+            data = connection.sock.recv(_READ_SIZE)
+        except WOULD_BLOCK:
+            return
+        except OSError as error:
+            self._fail(reason(error))
+            return
+        if data:
+            self._feed(connection, data)
+        else:
+            self._fail("the server closed it")
+
+    def _feed(self, connection: SealedConnection, data: bytes) -> None:
+        try:
+            if record := self._reader.feed(data):
+                self._answered(connection, record)
+        except TransportError as error:
+            self._fail(str(error))
+
+    def _answered(self, connection: SealedConnection, record: Record) -> None:
+        link, answer = self.link, read_answer(record)
+        if not self._resumer.current(self) or link.closed:
+            self._fail("it is no longer needed")
+            return
+        if not answer:
+            self.abort()
+            link.end("the server does not have the session any more")
+            self._resumer.over(self)
+            return
+        if self._cause is Cause.ROTATION:
+            self._resumer.relay.resumption.rotations += 1
+        if not link.parked:
+            link.part()
+        link.settle_position()
+        line = make_line(connection, Role.SERVER, messages=self._resumer.messages)
+        link.move(line, received=answer.received, start=answer.start, rest=record.rest)
+        self._resumer.succeeded(self)
+
+    def _fail(self, why: str) -> None:
+        log.debug("connection for session %d: %s", self.link.number, why)
+        self.abort()
+        self._resumer.over(self)

@@ -1,0 +1,125 @@
+"""The client's watch over its sessions: which of them need another connection although they have one."""
+
+import random
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final
+
+from backhaul.mux.resumable_link import ResumableLink
+from backhaul.net.predicates import round_trip
+from backhaul.relay.engine import Relay
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+
+_ROUND_TRIPS: Final = 4
+_LONGEST: Final = 32  # times the first patience: a session that is not read acknowledges nothing on any connection
+_JITTER: Final = 0.2  # either way, so that connections of the same age are not replaced together
+
+
+class Cause(Enum):
+    """The reason for another connection."""
+
+    LOST = auto()
+    SILENT = auto()
+    ROTATION = auto()
+
+
+Want = Callable[[ResumableLink, Cause], None]
+
+
+class Watch:
+    """Looks at all sessions now and then, as long as there are any."""
+
+    def __init__(self, relay: Relay, want: Want) -> None:
+        self._relay = relay
+        self._want = want
+        self._looks: dict[ResumableLink, _Look] = {}
+        self._timer: TimerHandle | None = None
+
+    def add(self, link: ResumableLink) -> None:
+        """Look at this session, too, from now on."""
+        self._looks[link] = _Look(link, self._relay.loop.time(), 1)
+        if self._timer is None:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._timer = self._relay.loop.call_later(self._relay.patience.look, self._sweep)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        self._looks = {link: self._look_at(link, look) for link, look in self._looks.items() if not link.closed}
+        if self._looks:
+            self._begin()
+
+    def _look_at(self, link: ResumableLink, look: "_Look") -> "_Look":
+        now = self._relay.loop.time()
+        if look.conn is not link.conn:
+            return _Look(link, now, look.patience)
+        if link.kept and not link.parked:
+            self._judge(link, look, now)
+        return look
+
+    def _judge(self, link: ResumableLink, look: "_Look", now: float) -> None:
+        patience = self._relay.patience.unacknowledged
+        if look.unacknowledged_for(link, now) > look.patience * max(patience, _ROUND_TRIPS * round_trip(link.conn)):
+            look.lost_patience(now)
+            self._want(link, Cause.SILENT)
+        elif look.silent_for(link, now) > patience and len(link) and not look.asked:
+            look.asked = True
+            link.ask()
+        elif look.has_served(link, now, self._relay.resumption.max_age, self._relay.resumption.max_bytes):
+            self._want(link, Cause.ROTATION)
+
+
+class _Look:
+    """The last look at the present connection of a session."""
+
+    __slots__ = (
+        "_acknowledged",
+        "_begun",
+        "_bytes",
+        "_heard_at",
+        "_received",
+        "_share",
+        "_since",
+        "asked",
+        "conn",
+        "patience",
+    )
+
+    def __init__(self, link: ResumableLink, now: float, patience: int) -> None:
+        self.conn = link.conn
+        self.patience = patience
+        """The factor by which the watch waits longer than at first."""
+        self.asked = False
+        """True if a silent server was asked for an acknowledgement."""
+        self._acknowledged = link.acknowledged
+        self._received = link.received
+        self._since = self._heard_at = self._begun = now
+        self._bytes = link.sent + link.received
+        self._share = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
+
+    def unacknowledged_for(self, link: ResumableLink, now: float) -> float:
+        """Return the seconds for which the server has acknowledged nothing although there is something."""
+        if link.acknowledged != self._acknowledged:
+            self.patience = 1
+        if link.acknowledged != self._acknowledged or not link.unacknowledged:
+            self._acknowledged, self._since = link.acknowledged, now
+        return now - self._since
+
+    def silent_for(self, link: ResumableLink, now: float) -> float:
+        """Return the seconds for which nothing has arrived."""
+        if link.received != self._received:
+            self._received, self._heard_at, self.asked = link.received, now, False
+        return now - self._heard_at
+
+    def has_served(self, link: ResumableLink, now: float, age: float, size: int) -> bool:
+        """Return whether the connection is too old, or has moved too much; 0 is no limit."""
+        moved = link.sent + link.received - self._bytes
+        return bool(age and now - self._begun > age * self._share) or bool(size and moved > size * self._share)
+
+    def lost_patience(self, now: float) -> None:
+        """Wait twice as long before the next attempt."""
+        self._since = now
+        self.patience = min(2 * self.patience, _LONGEST)

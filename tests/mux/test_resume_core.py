@@ -1,0 +1,217 @@
+"""The numbers of bytes by which a session goes on after each loss of its connection, wherever that cuts it."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backhaul.mux.resume import ACK_EVERY, REPLAY_PIECE, Ledger, ResumeError, Spool
+
+
+class Way:
+    """One direction of a session: the spool of its sender, the ledger of its receiver, and the line in between."""
+
+    def __init__(self) -> None:
+        self.spool, self.ledger = Spool(), Ledger()
+        self.sent, self.arrived, self.line = b"", b"", b""
+        self.up = True
+        self.cut_off = False  # an acknowledgement will be lost with the connection
+
+    def send(self, data: bytes) -> None:
+        live = self.up and not self.spool.replaying
+        self.spool.put(data, sent=live)
+        self.sent += data
+        if live:
+            self.line += data
+
+    def replay(self, pieces: int) -> None:
+        for _ in range(pieces):
+            if self.up and self.spool.replaying:
+                self.line += self.spool.take()
+
+    def deliver(self, count: int) -> None:
+        piece, self.line = self.line[:count], self.line[count:]
+        self.arrived += bytes(self.ledger.take(memoryview(piece)))
+
+    def acknowledge(self, *, arrives: bool) -> None:
+        if self.up and self.ledger.pending:
+            low = self.ledger.report(0)
+            if arrives:
+                self.spool.acknowledge_low(low)
+            else:
+                self.cut_off = True
+
+    def lose(self, delivered: int) -> None:
+        self.deliver(delivered)
+        self.line, self.up = b"", False
+
+    def resume(self, known: int) -> None:
+        """Go on; the sender learns of ``known`` bytes, which may have become more in the meantime."""
+        self.cut_off = False
+        self.spool.rewind(known)
+        self.ledger.rewind(self.spool.acknowledged)
+        self.up = True
+
+    def check(self) -> None:
+        assert self.sent.startswith(self.arrived)
+        assert self.ledger.received == len(self.arrived)
+        assert self.spool.size == len(self.sent) - self.spool.acknowledged
+        assert bytes(self.spool) == self.sent[self.spool.acknowledged :]
+        assert self.spool.memory >= self.spool.size
+
+    def finish(self) -> None:
+        if self.cut_off:
+            self.lose(0)
+        if not self.up:
+            self.resume(self.ledger.received)
+        while self.spool.replaying:
+            self.replay(1)
+        self.deliver(len(self.line))
+        self.acknowledge(arrives=True)
+        assert self.arrived == self.sent
+        assert (self.spool.size, self.spool.memory, self.ledger.pending) == (0, 0, False)
+
+
+BYTES = bytes(range(24))
+PIECES = [BYTES[:1], BYTES[1:3], BYTES[3:10], BYTES[10:11], BYTES[11:24]]
+
+
+def cuts() -> Iterator[tuple[int, int]]:
+    counts = range(len(BYTES) + 1)
+    return itertools.product(counts, counts)
+
+
+@pytest.mark.parametrize("acknowledged", [False, True])
+def test_a_session_goes_on_wherever_a_connection_and_the_one_after_it_are_cut(*, acknowledged: bool) -> None:
+    for first, second in cuts():
+        way = Way()
+        for piece in PIECES:
+            way.send(piece)
+        way.deliver(first)
+        way.acknowledge(arrives=acknowledged)
+        for cut in (0, second):
+            way.lose(cut)
+            way.resume(way.ledger.received)
+            way.replay(1)
+            way.check()
+        way.send(b"more")
+        way.finish()
+
+
+def test_bytes_that_arrive_while_the_other_end_looks_for_a_connection_are_dropped_when_they_are_repeated() -> None:
+    for known, arrived in cuts():
+        way = Way()
+        for piece in PIECES:
+            way.send(piece)
+        way.deliver(known)
+        told = way.ledger.received
+        way.deliver(arrived)
+        way.lose(0)
+        way.resume(told)
+        way.check()
+        way.finish()
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("send"), st.binary(min_size=1, max_size=300)),
+    st.tuples(st.just("deliver"), st.integers(0, 400)),
+    st.tuples(st.just("replay"), st.integers(1, 3)),
+    st.tuples(st.just("acknowledge"), st.booleans()),
+    st.tuples(st.just("lose"), st.integers(0, 400)),
+    st.tuples(st.just("resume"), st.just(0)),
+)
+
+
+@given(st.lists(st.tuples(st.booleans(), STEPS), max_size=60))
+def test_both_directions_deliver_each_byte_once_and_in_order(steps: list[tuple[bool, tuple[str, int]]]) -> None:
+    ways = Way(), Way()
+    for second, (step, value) in steps:
+        way = ways[second]
+        if step == "acknowledge":
+            way.acknowledge(arrives=bool(value))
+        elif step == "lose":  # ends both directions
+            way.lose(value)
+            ways[not second].lose(0)
+        elif step == "resume":
+            for each in ways:
+                if not each.up:
+                    each.resume(each.ledger.received)
+        else:
+            getattr(way, step)(value)
+        for each in ways:
+            each.check()
+    for each in ways:
+        each.finish()
+
+
+def test_a_replay_has_pieces_of_a_moderate_size() -> None:
+    spool = Spool()
+    for _ in range(100):
+        spool.put(bytes(REPLAY_PIECE // 10), sent=True)
+    spool.put(bytes(3 * REPLAY_PIECE), sent=True)
+    spool.rewind(5)
+    sizes = []
+    while spool.replaying:
+        sizes.append(len(spool.take()))
+    assert sum(sizes) == spool.size
+    assert max(sizes[:-1]) <= REPLAY_PIECE < sizes[-1]
+    assert len(sizes) == 11
+
+
+def test_acknowledgements_wrap_at_32_bits() -> None:
+    spool = Spool()
+    spool.acknowledged = (1 << 32) - 3
+    spool.put(b"abcdef", sent=True)
+    spool.acknowledge_low(2)
+    assert (spool.acknowledged, bytes(spool)) == ((1 << 32) + 2, b"f")
+
+
+def test_more_bytes_than_were_sent_can_t_be_acknowledged() -> None:
+    spool = Spool()
+    spool.put(b"abc", sent=True)
+    spool.put(b"def", sent=False)
+    with pytest.raises(ResumeError, match="1 bytes more"):
+        spool.acknowledge(4)
+    with pytest.raises(ResumeError):
+        Spool().rewind(1)
+
+
+def test_an_old_acknowledgement_changes_nothing() -> None:
+    spool = Spool()
+    spool.put(b"abc", sent=True)
+    spool.acknowledge(2)
+    spool.acknowledge(1)
+    assert bytes(spool) == b"c"
+
+
+def test_bytes_may_not_be_left_out() -> None:
+    with pytest.raises(ResumeError, match="leaves out 1 bytes"):
+        Ledger().rewind(1)
+
+
+def test_an_acknowledgement_is_due_after_many_bytes() -> None:
+    ledger = Ledger()
+    ledger.take(memoryview(bytes(ACK_EVERY - 1)))
+    assert ledger.pending
+    assert not ledger.due
+    ledger.take(memoryview(b"a"))
+    assert ledger.due
+    assert ledger.report(3) == ACK_EVERY - 3
+    assert ledger.pending
+
+
+def test_bytes_without_effect_are_expected_again() -> None:
+    ledger = Ledger()
+    ledger.take(memoryview(b"abc"))
+    ledger.leave_out(2)
+    assert ledger.received == 1
+
+
+def test_a_session_that_is_over_keeps_nothing() -> None:
+    spool = Spool()
+    spool.put(b"abc", sent=True)
+    spool.put(b"def", sent=False)
+    spool.clear()
+    assert (spool.size, spool.memory, bytes(spool)) == (0, 0, b"")
