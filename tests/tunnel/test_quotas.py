@@ -234,6 +234,19 @@ async def test_the_next_day_admits_users_again(net: Net) -> None:
     await quotas.finish()
 
 
+async def test_many_sources_that_are_used_up_are_forgotten_with_their_bytes(net: Net) -> None:
+    relay = (await net.server(free_port())).relay
+    quotas = Quotas(relay, Timings(), News(), NOWHERE, most=4)
+    await quotas.apply(LimitTables(Limits(bytes_per_day_per_source=10)))
+    sources = [f"2001:db8:0:{number:x}::1" for number in range(100)]
+    for number, ip in enumerate(sources):
+        quotas.count(User(ip), 10 + number)
+    refused = [ip for ip in sources if quotas.objection(443, ip)]
+    assert refused[-1] == sources[-1]
+    assert 4 <= len(refused) <= 32
+    await quotas.finish()
+
+
 async def test_a_client_has_a_quota_of_its_own(net: Net) -> None:
     net.timings = FAST
     company, heard = Company(net), list[Notice]()

@@ -13,7 +13,8 @@ from backhaul.errors import UNREADABLE
 
 MAX_FILE: Final = 2 << 20
 """Bytes of the file; an entry takes less than 200."""
-_MOST: Final = 8192  # entries kept: those with the most bytes
+MOST: Final = 8192
+"""Entries kept: those with the most bytes."""
 
 Key = tuple[str, str]
 """The table of a limit, and a source; all sources together without one."""
@@ -117,7 +118,7 @@ class Ledger:
     The number of entries is bounded. The ones with the fewest bytes are forgotten first.
     """
 
-    def __init__(self, day: str, most: int = _MOST) -> None:
+    def __init__(self, day: str, most: int = MOST) -> None:
         self.day = day
         self._most = most
         self._accounts: dict[Key, Account] = {}
@@ -133,6 +134,10 @@ class Ledger:
         """Return the bytes of this key."""
         account = self._accounts.get(key)
         return Bytes(account.day, account.month) if account else NOTHING
+
+    def knows(self, key: Key) -> bool:
+        """Return whether this key has an account."""
+        return key in self._accounts
 
     def accounts(self) -> Iterable[tuple[Key, Account]]:
         """Return all accounts."""

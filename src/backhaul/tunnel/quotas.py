@@ -17,13 +17,14 @@ from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import Ending
 
 from .admission import Objection
-from .ledger import NOTHING, Account, Bytes, Draft, Key, Ledger, Store, day_at, month_of
+from .ledger import MOST, NOTHING, Account, Bytes, Draft, Key, Ledger, Store, day_at, month_of
 from .looks import flows, in_slices, streams
 from .news import News
 from .timings import Timings
 
 log = logging.getLogger("backhaul.server")
 
+_REMEMBERED: Final = 8  # limits that are used up, for each entry of the ledger: at most four stay, see _forget
 _NOBODY: Final = ""  # no source
 _DAY, _MONTH = "bytes_per_day", "bytes_per_month"
 _DAY_OF_ONE, _MONTH_OF_ONE = "bytes_per_day_per_source", "bytes_per_month_per_source"
@@ -88,16 +89,24 @@ class Quotas:
     """
 
     def __init__(
-        self, relay: Relay, timings: Timings, news: News, store: Store, clock: Callable[[], float] = time.time
+        self,
+        relay: Relay,
+        timings: Timings,
+        news: News,
+        store: Store,
+        clock: Callable[[], float] = time.time,
+        *,
+        most: int = MOST,
     ) -> None:
-        """``clock`` returns seconds since 1970."""
+        """``clock`` returns seconds since 1970; ``most`` is the number of limits and sources to keep."""
+        self._most = most
         self._relay = relay
         self._timings = timings
         self._news = news
         self._store = store
         self._clock = clock
         self._zone = UTC
-        self._ledger = Ledger(day_at(clock(), UTC))
+        self._ledger = Ledger(day_at(clock(), UTC), most)
         self._tables: dict[str, _Table] = {}
         self._common: tuple[_Table, ...] = ()
         self._ports: dict[int, tuple[_Table, ...]] = {}
@@ -243,8 +252,15 @@ class Quotas:
         if table.refuses:
             self._used_up[key] = limit
         if (key, limit) not in self._reported:
+            self._forget()
             self._reported.add((key, limit))
             self._report(table, key[1], limit)
+
+    def _forget(self) -> None:
+        """Forget sources with the ledger, before there are too many."""
+        if len(self._reported) >= _REMEMBERED * self._most:
+            self._reported = {one for one in self._reported if self._ledger.knows(one[0])}
+            self._used_up = {key: limit for key, limit in self._used_up.items() if self._ledger.knows(key)}
 
     def _report(self, table: _Table, source: str, limit: str) -> None:
         kind, _, name = table.name.partition(".")
