@@ -15,8 +15,8 @@ from backhaul.monitor.events import EventLog
 from backhaul.monitor.traffic import TrafficBoard
 from backhaul.overview import reader
 from backhaul.reloads import Reloads
+from backhaul.selection import Selection
 from backhaul.server import Server
-from backhaul.state import Selection
 
 
 def administration(end: Server | Client) -> Administration:

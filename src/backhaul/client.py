@@ -12,7 +12,8 @@ from backhaul.net.resolver import LookUp, Resolver, look_up
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
-from backhaul.state import ClientState, Selection, SessionState, UserState, UserTimesState
+from backhaul.selection import Selection
+from backhaul.state import ClientState, SessionState, UserState, UserTimesState
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.memory import backlog_limit
 from backhaul.transports.auth import ForgetfulMemory, KnownServers

@@ -21,6 +21,7 @@ from backhaul.monitor.status import (
     ServerStatus,
     Status,
 )
+from backhaul.selection import Selection
 from backhaul.state import (
     ClientState,
     DestinationState,
@@ -28,7 +29,6 @@ from backhaul.state import (
     LimitState,
     PortState,
     ResumptionState,
-    Selection,
     ServedState,
     ServerState,
     State,

@@ -15,7 +15,8 @@ from backhaul.net.tls import ServerTls
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
-from backhaul.state import Selection, ServerState, SessionState, UserState, UserTimesState, joint
+from backhaul.selection import Selection
+from backhaul.state import ServerState, SessionState, UserState, UserTimesState, joint
 from backhaul.system.memory import backlog_limit
 from backhaul.transports.auth import Credentials
 from backhaul.transports.base import Gate, ServerTransport

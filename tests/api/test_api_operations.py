@@ -18,7 +18,7 @@ from backhaul.api.operations import OPERATIONS, Operation
 from backhaul.api.service import make_desk
 from backhaul.monitor.http_messages import Request, Response
 from backhaul.monitor.samples import HistoryStatus, Sample
-from backhaul.state import Selection
+from backhaul.selection import Selection
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from backhaul.cli.connections import Rates
 from backhaul.cli.main import run
 from backhaul.monitor.connections import ConnectionStatus
 from backhaul.monitor.http import HttpServer
-from backhaul.state import Selection
+from backhaul.selection import Selection
 from backhaul.system.status_socket import serving, socket_path
 
 BIG = replace(USER, sent=5 * 2**20)

@@ -1,6 +1,7 @@
 """The end of each user, as the server reports it for the access log."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.datagrams import UdpNet
@@ -8,7 +9,10 @@ from tests.support.net import HOST, Peer, until
 from tests.support.public import Public
 from tests.support.tunnel import Net
 
-from backhaul.state import Selection, UserEnd
+from backhaul.selection import Selection
+
+if TYPE_CHECKING:
+    from backhaul.state import UserEnd
 
 
 async def test_the_end_of_a_user(any_net: Net) -> None:

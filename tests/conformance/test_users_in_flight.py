@@ -14,8 +14,9 @@ from tests.support.tunnel import Net, Tunnel
 from backhaul.client import Client
 from backhaul.net.resolver import Found, look_up
 from backhaul.overview import connections
+from backhaul.selection import Selection
 from backhaul.server import Server
-from backhaul.state import Selection, UserState
+from backhaul.state import UserState
 
 
 def only(end: Server | Client) -> UserState:

@@ -10,7 +10,7 @@ from tests.support.connections import USER
 from tests.support.operator import Users
 
 from backhaul.monitor.connections import ConnectionStatus
-from backhaul.state import Selection
+from backhaul.selection import Selection
 
 pytestmark = needs_browser
 

@@ -12,7 +12,7 @@ from backhaul.monitor.events import EventLog
 from backhaul.monitor.samples import HistoryStatus
 from backhaul.monitor.status import Status
 from backhaul.monitor.traffic import TrafficBoard, TrafficStatus
-from backhaul.state import Selection
+from backhaul.selection import Selection
 
 from .connections import USER
 

@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from backhaul.addresses import parse_user
 from backhaul.monitor.connections import ConnectionStatus
-from backhaul.state import Selection
+from backhaul.selection import Selection
 
 MAX_ID: Final = 2**63 - 1
 MAX_PAGE: Final = 100_000

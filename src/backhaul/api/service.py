@@ -13,7 +13,7 @@ from backhaul.monitor.http_messages import Stream
 from backhaul.monitor.samples import HistoryStatus
 from backhaul.monitor.status import Status
 from backhaul.monitor.traffic import TrafficStatus
-from backhaul.state import Selection
+from backhaul.selection import Selection
 
 from . import operations
 from .desk import Desk, Handler

@@ -7,7 +7,7 @@ from typing import Final, Never
 
 from msgspec import Struct
 
-from backhaul.state import Selection
+from backhaul.selection import Selection
 
 SLICE: Final = 200
 """Rows between two pauses: 2 ms of CPU time."""

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import Ending, Outcome, Progress
-from backhaul.state import Selection, UserState
+from backhaul.selection import Selection
+from backhaul.state import UserState
 
 
 class Record(ABC):
