@@ -35,4 +35,5 @@ def test_numbers_of_features_are_never_used_again() -> None:
         ("WHOLE_WINDOW", 6),
         ("PINGS", 7),
         ("SURPLUS", 8),
+        ("RESUME", 9),
     ]
