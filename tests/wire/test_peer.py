@@ -37,3 +37,8 @@ def test_numbers_of_features_are_never_used_again() -> None:
         ("SURPLUS", 8),
         ("RESUME", 9),
     ]
+
+
+def test_a_peer_is_called_by_its_name_and_its_address() -> None:
+    assert str(Peer("192.0.2.1")) == "192.0.2.1"
+    assert str(Peer("192.0.2.1", "berlin")) == "berlin at 192.0.2.1"
