@@ -2,7 +2,7 @@ BIN := .venv/bin
 
 # Three tests at a time keep two cores busy, because half of them wait for something; those without sockets never wait.
 # The tests of one file run one after the other, in the order of the folders.
-JOBS = 3
+JOBS = 5
 pure: JOBS = 2
 PYTEST = $(BIN)/python -m pytest -rfEs -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PURE := tests/wire tests/security tests/config tests/bench tests/release $(wildcard tests/test_*.py)
@@ -18,14 +18,14 @@ demo: ## try the program on this machine until Ctrl-C; with ONCE=1 it ends by it
 	@tools/setup.sh demo
 	@$(BIN)/python -m backhaul demo $(if $(ONCE),--once)
 
-check: ## the quick part of `make test`, under a minute: lint, tests without sockets, coverage of the protocol core
+check: ## the quick part of `make test`, under two minutes: lint, tests without sockets, coverage of the protocol core
 	@tools/setup.sh lint
 	@$(MAKE) --no-print-directory --output-sync=target -j2 lint pure
 
 pure:
 	$(PYTEST) $(COVERAGE) $(PURE) $(ARGS)
 
-test: ## everything that has to pass, in about 5 minutes; ARGS='-m "not slow and not interop and not browser"' for less
+test: ## everything that has to pass, in about 8 minutes; ARGS='-m "not slow and not interop and not browser"' for less
 	@tools/setup.sh test
 	@$(MAKE) --no-print-directory check ARGS=
 	$(PYTEST) $(addprefix --ignore=,$(PURE)) $(ARGS)

@@ -113,7 +113,7 @@ class Flow:
         phase = self._phase()
         if phase != "open":
             return {"waiting": "not_carried"}.get(phase, phase)
-        return "timeout" if now - self.last_used >= self._table.timeout else "closed"
+        return "timeout" if self.last_used + self._table.timeout <= now else "closed"  # rounded as in the sweep
 
     def _phase(self) -> str:
         if isinstance(self._far, DatagramQueue):
