@@ -1,6 +1,6 @@
 BIN := .venv/bin
 
-# Three tests at a time keep two cores busy, because half of them wait for something; those without sockets never wait.
+# Five tests at a time keep two cores busy, because most of them wait for something; those without sockets never wait.
 # The tests of one file run one after the other, in the order of the folders.
 JOBS = 5
 pure: JOBS = 2
