@@ -1,4 +1,11 @@
-// The cells of tables, which change only where their content does, so that a selection survives.
+// Elements with a text, and the cells of tables, which change only where their content does, so that a selection survives.
+
+export function element(name, text, className = "") {
+  const made = document.createElement(name);
+  made.textContent = text;
+  made.className = className;
+  return made;
+}
 
 export function part(tag, role) {
   const made = document.createElement(tag);
@@ -27,6 +34,12 @@ export function put(cell, lines) {
     return made;
   }));
   if (focused) cell.querySelector("button")?.focus();
+}
+
+/** Let these be the rows of a table; touch it only if they changed. */
+export function place(body, lines) {
+  const same = body.children.length === lines.length && lines.every((line, index) => body.children[index] === line);
+  if (!same) body.replaceChildren(...lines);
 }
 
 function symbol(arrow, meaning) {

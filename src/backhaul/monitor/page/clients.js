@@ -1,6 +1,6 @@
 // The table of clients and groups, of a server that has several. Their numbers are those of their ports.
 
-import { part, put, rove, ways } from "./cells.js";
+import { part, place, put, rove, ways } from "./cells.js";
 import { count, rate, size } from "./format.js";
 import { choose } from "./view.js";
 
@@ -20,9 +20,7 @@ export function showClients(answer) {
     const speeds = seconds > 0 ? total.map((bytes, way) => Math.max(0, bytes - old[way]) / seconds) : null;
     fill(rows.get(owner.key), owner, speeds, total);
   }
-  const lines = [...rows.values()].map((row) => row.line);
-  const same = lines.length === byId("clients").children.length && lines.every((line, index) => byId("clients").children[index] === line);
-  if (!same) byId("clients").replaceChildren(...lines);
+  place(byId("clients"), [...rows.values()].map((row) => row.line));
   before = answer;
 }
 

@@ -1,6 +1,7 @@
 // The configuration in effect, read when the reader opens it.
 
 import { get } from "./api.js";
+import { element, part } from "./cells.js";
 import { count } from "./format.js";
 
 const byId = (id) => document.getElementById(id);
@@ -14,28 +15,14 @@ function render() {
 }
 
 function row(setting) {
-  const line = cell("tr", "row");
-  const [name, value] = [cell("th", "rowheader"), cell("td", "cell")];
-  const code = document.createElement("code");
+  const line = part("tr", "row");
+  const [name, value] = [part("th", "rowheader"), part("td", "cell")];
   name.scope = "row";
   name.textContent = setting.name;
-  code.textContent = setting.value;
-  value.append(code, setting.unit ? ` ${setting.unit}` : "");
-  if (setting.default) value.append(small("default"));
+  value.append(element("code", setting.value), setting.unit ? ` ${setting.unit}` : "");
+  if (setting.default) value.append(element("small", "default"));
   line.append(name, value);
   return line;
-}
-
-function cell(tag, role) {
-  const made = document.createElement(tag);
-  made.setAttribute("role", role);
-  return made;
-}
-
-function small(text) {
-  const made = document.createElement("small");
-  made.textContent = text;
-  return made;
 }
 
 async function load() {

@@ -1,6 +1,6 @@
 // The same requests outside of the page, for scripts: a command of curl in a dialog, ready to be copied.
 
-const BASE = new URL("api/", location.origin + location.pathname);
+import { BASE } from "./api.js";
 
 const dialog = document.getElementById("curl-dialog");
 const text = document.getElementById("curl-text");

@@ -1,6 +1,7 @@
 // The lines of the log, as they come. Their texts may be those of unauthenticated peers, and enter the page as text only.
 
 import { BASE } from "./api.js";
+import { element } from "./cells.js";
 import { count, moment } from "./format.js";
 
 const MOST = 1000; // lines kept
@@ -45,13 +46,6 @@ function line(event) {
   text.append(event.text);
   item.append(time, text);
   return item;
-}
-
-function element(name, text, className = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  made.className = className;
-  return made;
 }
 
 /** Follow the log while the page is visible; the server sends what it has kept, then each new line. */

@@ -1,5 +1,6 @@
 // The limits in force, with what of them is used.
 
+import { element } from "./cells.js";
 import { count, decimal, duration, rate } from "./format.js";
 import { onChoice, showsLimits } from "./view.js";
 
@@ -49,23 +50,15 @@ function item(limit) {
   const where = { limits: name ? `port ${name}` : "all ports", clients: `client ${name}` }[kind];
   const write = UNITS[limit.unit] ?? count;
   const label = document.createElement(limit.used === null ? "span" : "label");
-  label.append(NAMES[limit.limit] ?? limit.limit, small(where), amount(limit, write));
+  label.append(NAMES[limit.limit] ?? limit.limit, element("small", where), amount(limit, write));
   if (limit.used !== null) label.append(bar(limit));
   line.title = `${limit.table}.${limit.limit}`;
   line.append(label);
   return line;
 }
 
-function small(text) {
-  const made = document.createElement("small");
-  made.textContent = text;
-  return made;
-}
-
 function amount(limit, write) {
-  const made = document.createElement("b");
-  made.textContent = limit.used === null ? write(limit.most) : `${write(limit.used)} of ${write(limit.most)}`;
-  return made;
+  return element("b", limit.used === null ? write(limit.most) : `${write(limit.used)} of ${write(limit.most)}`);
 }
 
 function bar(limit) {

@@ -2,6 +2,7 @@
 // they enter the page as text only, never as markup.
 
 import { get } from "./api.js";
+import { element } from "./cells.js";
 import { draw } from "./chart.js";
 import { showClients } from "./clients.js";
 import { clock, count, duration, rate, size } from "./format.js";
@@ -15,13 +16,6 @@ const FEW = 5; // allowed targets that are listed
 const byId = (id) => document.getElementById(id);
 let answered = null; // the time of the last answer
 let timer = null;
-
-function element(name, text, className = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  made.className = className;
-  return made;
-}
 
 function showState({ status }) {
   const peer = status.peer ? ` to ${status.peer}` : "";

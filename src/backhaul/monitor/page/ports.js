@@ -1,6 +1,6 @@
 // The table of ports. Rates come from two answers in a row; the server keeps none by port.
 
-import { part, put, rove, ways } from "./cells.js";
+import { part, place, put, rove, ways } from "./cells.js";
 import { count, moment, rate, size } from "./format.js";
 import { choose, nameOf, onChoice, showsPort } from "./view.js";
 
@@ -39,7 +39,7 @@ function render() {
   const shown = all || matching.length <= MOST ? matching : busiest(matching);
   rows = new Map(shown.map((port) => [keyOf(port), rows.get(keyOf(port)) ?? makeRow()]));
   for (const port of shown) fill(rows.get(keyOf(port)), port, side);
-  place([...rows.values()].map((row) => row.line));
+  place(byId("ports"), [...rows.values()].map((row) => row.line));
   byId("ports-column").textContent = side === "server" ? "Port and target" : "Target";
   byId("ports-none").hidden = ports.length > 0;
   byId("filter-label").hidden = ports.length <= FEW;
@@ -56,12 +56,6 @@ function wanted(port) {
 function busiest(ports) {
   const traffic = (port) => port.received + port.sent;
   return ports.toSorted((one, other) => traffic(other) - traffic(one)).slice(0, MOST);
-}
-
-function place(lines) {
-  const body = byId("ports");
-  const same = body.children.length === lines.length && lines.every((line, index) => body.children[index] === line);
-  if (!same) body.replaceChildren(...lines);
 }
 
 function makeRow() {
