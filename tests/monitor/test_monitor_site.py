@@ -22,8 +22,8 @@ from backhaul.monitor.times import Times, no_times
 from backhaul.system.certificate import CERTIFICATE, make, write
 
 LOCKED = replace(SETTINGS, web_user="admin", web_password="päss:word")
-SCRIPTS = ("/api.js", "/chart.js", "/connections.js", "/curl.js", "/format.js", "/page.js", "/ports.js")
-PAGE = ("/", "/page.css", *SCRIPTS, "/icon.svg")
+FILES = resources.files("backhaul.monitor").joinpath("page")
+PAGE = tuple(sorted(f"/{file.name}".replace("/index.html", "/") for file in FILES.iterdir()))
 LEGACY = ("/stats", "/data", "/api/status")  # and the API
 USAGE = {443: 3000, 80: 7}
 DOWN = msgspec.structs.replace(port(80), up=False, problem="address in use")
@@ -232,7 +232,7 @@ def test_the_traffic_has_all_that_the_page_needs(*, sniffer: bool, usage: dict[i
 
 @pytest.mark.parametrize("name", [path.lstrip("/") or "index.html" for path in PAGE])
 def test_the_page_uses_no_other_server_and_no_inline_code(name: str) -> None:
-    text = resources.files("backhaul.monitor").joinpath("page", name).read_text()
+    text = FILES.joinpath(name).read_text()
     addresses = set(re.findall(r"https?://[^\s\"']+", text))
     assert addresses <= {"http://www.w3.org/2000/svg"}  # the name of SVG, not an address
     assert not re.search(r"<style|\son\w+=|\sstyle=|javascript:|<script(?![^>]*\ssrc=)|@import|url\(", text)
