@@ -4,7 +4,7 @@ They are made in slices, between which the loop serves users: a thousand ports t
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import accumulate, islice
 from operator import attrgetter
@@ -32,7 +32,7 @@ class _Family(NamedTuple):
     kind: str
     meaning: str
     field: str
-    """Of Status or of PortStatus; a field that is None is left out."""
+    """Of the status of that thing; a field that is None is left out."""
 
 
 _TUNNEL: Final = (
@@ -132,10 +132,7 @@ def slices(form: Form, figures: Figures) -> Iterator[bytes]:
 def _tunnel(form: Form, figures: Figures, common: str) -> Iterator[str]:
     """Return what does not grow with the number of ports."""
     status = figures.status
-    for family in _TUNNEL:
-        value = getattr(status, family.field)
-        yield form.head(family.name, family.kind, family.meaning)
-        yield _lines(family.name, [] if value is None else [(common, value)])
+    yield from _families(form, _TUNNEL, [(common, status)])
     yield form.head("backhaul_build_info", "gauge", "Always 1.")
     yield _lines("backhaul_build_info", [(f"{common},{label('version', status.version)}", 1)])
     if figures.certificate is not None:
@@ -150,10 +147,8 @@ def _usage(form: Form, usage: dict[int, int], common: str) -> Iterator[str]:
 
 def _clients(form: Form, status: Status, common: str) -> Iterator[str]:
     rows = [(f"{common},{label('client', client.name or UNNAMED)}", client) for client in status.clients]
-    for family in _CLIENT if rows else ():
-        yield form.head(family.name, family.kind, family.meaning)
-        values = ((row, getattr(client, family.field)) for row, client in rows)
-        yield from _sliced(family.name, ((row, value) for row, value in values if value is not None))
+    if rows:
+        yield from _families(form, _CLIENT, rows)
 
 
 def _ports(form: Form, status: Status, common: str) -> Iterator[str]:
@@ -161,10 +156,7 @@ def _ports(form: Form, status: Status, common: str) -> Iterator[str]:
         (f"{common},{label('port', _number(port.bind, port.port))},{label('target', port.target)}{_of(port)}", port)
         for port in _merged(status.ports)
     ]
-    for family in _PORT:
-        yield form.head(family.name, family.kind, family.meaning)
-        value = attrgetter(family.field)
-        yield from _sliced(family.name, ((row, value(port)) for row, port in rows))
+    yield from _families(form, _PORT, rows)
     yield form.head(_REFUSED, "counter", "Users refused, by reason.")
     by_reason = (
         (f"{row},{label('reason', why)}", count) for row, port in rows for why, count in port.refused_by.items()
@@ -179,10 +171,8 @@ def _ports(form: Form, status: Status, common: str) -> Iterator[str]:
 def _servers(form: Form, status: Status, common: str) -> Iterator[str]:
     """Return what a client with several servers knows of each."""
     rows = [(f"{common},{label('server', one.name)}", one) for one in status.servers]
-    for name, kind, meaning, field in _SERVER if rows else ():
-        yield form.head(name, kind, meaning)
-        value = attrgetter(field)
-        yield _lines(name, ((row, value(one)) for row, one in rows))
+    if rows:
+        yield from _families(form, _SERVER, rows)
 
 
 def _limits(form: Form, status: Status, common: str) -> Iterator[str]:
@@ -232,6 +222,14 @@ def _template(name: str, bounds: tuple[float, ...]) -> str:
     """Return the lines of a histogram with % for each value, and @ for the labels."""
     buckets = "".join(f'{name}_bucket{{@,le="{bound}"}} %s\n' for bound in (*bounds, "+Inf"))
     return f"{buckets}{name}_sum{{@}} %s\n{name}_count{{@}} %s\n"
+
+
+def _families(form: Form, families: Iterable[_Family], rows: Sequence[tuple[str, object]]) -> Iterator[str]:
+    """Return metrics of several things, each with its labels."""
+    for name, kind, meaning, field in families:
+        yield form.head(name, kind, meaning)
+        value = attrgetter(field)
+        yield from _sliced(name, ((row, number) for row, one in rows if (number := value(one)) is not None))
 
 
 def _sliced(name: str, rows: Iterator[tuple[str, float]]) -> Iterator[str]:
