@@ -5,7 +5,7 @@ import base64
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from importlib import resources
@@ -90,8 +90,6 @@ _ALIASES: Final = ("/stats/", "/data/")
 
 _API: Final = "/api/"
 
-_Handler = Callable[[], Awaitable[Response]]
-
 Usage = Callable[[], dict[int, int]]
 """Returns the bytes of each port, over all runs if a usage log is kept."""
 
@@ -118,13 +116,11 @@ class Site:
         self._certificate = Expiry(settings.certificate)
         self._login = _basic(settings.web_user, settings.web_password) if settings.protected else None
         self._throttle = LogThrottle(log)
-        self._handlers: dict[str, _Handler] = {}
-        self._actions: dict[str, Respond] = {}
+        self._handlers: dict[str, Respond] = {}
         if "prometheus" in settings.metrics:
-            self._actions["/metrics"] = self._metrics
+            self._handlers["/metrics"] = self._metrics
         if "default" in settings.metrics or not settings.metrics:
-            self._actions[_API] = api
-            self._handlers |= {"/stats": self._stats, "/data": self._data}
+            self._handlers |= {_API: api, "/stats": self._stats, "/data": self._data}
             self._handlers |= {f"/{name}": _file(name) for name in _FILES}
             self._handlers["/"] = self._handlers.pop("/index.html")
 
@@ -137,10 +133,8 @@ class Site:
         if refusal := self._refusal(request):
             return refusal
         path = _without_alias(request.path)
-        if action := self._actions.get(_API if path.startswith(_API) else path):
-            return await action(replace(request, path=path))
-        handler = self._handlers.get(path)
-        return await handler() if handler else _NOT_FOUND
+        handler = self._handlers.get(_API if path.startswith(_API) else path)
+        return await handler(replace(request, path=path)) if handler else _NOT_FOUND
 
     def traffic(self) -> TrafficStatus:
         """Return the throughput of the last minutes and the load of the machine."""
@@ -169,11 +163,11 @@ class Site:
             self._throttle.warn(request.peer, f"monitoring page: wrong user name or password from {request.peer}")
         return _ASK_FOR_LOGIN
 
-    async def _stats(self) -> Response:
+    async def _stats(self, _: Request) -> Response:
         sources = self._sources
         return _json(legacy.stats(sources.read(), sources.usage(), sources.sampler, sniffer=self._settings.sniffer))
 
-    async def _data(self) -> Response:
+    async def _data(self, _: Request) -> Response:
         return _json(legacy.ports(self._sources.usage()))
 
     async def _metrics(self, request: Request) -> Response:
@@ -214,11 +208,11 @@ def _basic(user: str, password: str) -> bytes:
     return base64.b64encode(f"{user}:{password}".encode())
 
 
-def _file(name: str) -> _Handler:
+def _file(name: str) -> Respond:
     path = resources.files("backhaul.monitor").joinpath("page", name)
     response = Response(path.read_bytes(), _TYPES[PurePath(name).suffix])
 
-    async def handler() -> Response:
+    async def handler(_: Request) -> Response:
         return response
 
     return handler
