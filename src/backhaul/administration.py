@@ -44,6 +44,7 @@ class Administration:
         self._board = board
         self._reloads = reloads
         self._end = end
+        self.file = str(file.absolute())
         self._file = file
         self._config = config
         self._checking = asyncio.Lock()
@@ -63,7 +64,7 @@ class Administration:
     def configuration(self) -> Configuration:
         """Return the configuration in effect."""
         found = tuple(Setting(*one) for one in settings(self._config()))
-        return Configuration(str(self._file.absolute()), found)
+        return Configuration(self.file, found)
 
     async def reload(self) -> Loaded:
         """Read the configuration file again; raise BackhaulError while the program stops."""

@@ -51,6 +51,10 @@ class SampleOperator:
     done: list[str] = field(default_factory=list)
 
     @property
+    def file(self) -> str:
+        return self.tunnel.read().config
+
+    @property
     def connections(self) -> Connections:
         return Connections(self.users.all, self.users.close)
 
@@ -64,7 +68,7 @@ class SampleOperator:
         return await self.board.history(series)
 
     def configuration(self) -> Configuration:
-        return Configuration("/etc/server.toml", (Setting("nodelay", "true", "", default=False),))
+        return Configuration(self.file, (Setting("nodelay", "true", "", default=False),))
 
     async def reload(self) -> Loaded:
         if self.stopping:

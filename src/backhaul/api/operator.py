@@ -15,6 +15,10 @@ class Operator(Protocol):
     """A running end; all methods are called in the event loop."""
 
     @property
+    def file(self) -> str:
+        """The full path of the configuration file."""
+
+    @property
     def connections(self) -> Connections:
         """The users in flight."""
 
