@@ -206,7 +206,9 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path, caplog: pytest.LogCapt
     known.remember(SERVER)
     assert known.protected(SERVER)
     [error] = errors(caplog)
-    assert error.startswith(f"{file}/protected-servers: cannot be written: File exists; {SERVER} is remembered until")
+    assert error.startswith(
+        f"{file}/protected-servers: cannot be written: Not a directory; {SERVER} is remembered until"
+    )
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC])

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from .shared_files import content, locked
+from .shared_files import SharedFile, content
 
 NAME: Final = "protected-servers"
 MAX_LINES: Final = 10_000
@@ -31,7 +31,7 @@ class KnownServers:
     def __init__(self, folder: Path) -> None:
         """Use a file in ``folder``, which is made when there is something to remember."""
         self.file: Final = folder / NAME
-        self._lock: Final = folder / f"{NAME}.lock"
+        self._shared: Final = SharedFile(self.file, MAX_SIZE)
         self._stamp: tuple[int, ...] = ()
         self._saved: frozenset[str] = frozenset()
         self._unsaved: set[str] = set()
@@ -82,16 +82,15 @@ class KnownServers:
         return frozenset(filter(_ADDRESS.fullmatch, lines))
 
     def _save(self) -> None:
-        from .files import inherit, replace  # noqa: PLC0415 - needed once for each server
-
-        self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with locked(self._lock) as lock:
-            inherit(lock, self._lock.parent)
-            self._refresh()
-            if added := self._unsaved - self._saved:
-                replace(self.file, _extended(_content(self.file) if self._stamp else _HEADER, added))
-                self._refresh()
+        self._shared.update(self._completed)
+        self._refresh()
         self._unsaved.clear()
+
+    def _completed(self, old: bytes) -> bytes:
+        """Return the content with the servers that are missing in the file."""
+        self._refresh()
+        added = self._unsaved - self._saved
+        return _extended(_bounded(old) if self._stamp else _HEADER, added) if added else old
 
     def _complain(self, problem: str) -> None:
         """Log a problem, unless it was the last one logged."""
