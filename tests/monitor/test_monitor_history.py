@@ -1,5 +1,6 @@
 """The history of a day."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from backhaul.monitor.samples import Sample
 from backhaul.monitor.traffic import NotSampledError
 
 NOW = 29_000_000
+NOBODY = 65534
 
 
 def sample(minute: int, users: int = 0, new: int = 0, received: int = 0) -> Sample:
@@ -69,6 +71,14 @@ def test_a_long_name_is_cut(path: Path) -> None:
     assert file.read(name, NOW + 1) == [sample(NOW), sample(NOW + 1)]
     assert file.names(NOW + 1) == [name[:62]]
     file.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_service_can_use_what_root_has_written(path: Path) -> None:
+    path.parent.mkdir()
+    os.chown(path.parent, NOBODY, NOBODY)
+    HistoryFile(path).close()
+    assert path.stat().st_uid == NOBODY
 
 
 async def test_samples_are_differences(path: Path) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from backhaul.system.files import inherit, make_folder
+
 from .samples import Sample
 
 MINUTES: Final = 1440
@@ -36,10 +38,11 @@ class HistoryFile:
         """Open the file, or make one; raise OSError."""
         self.renewed = False
         """True if a broken file was replaced."""
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent, 0o700)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o600)
         try:
+            inherit(self._file, path.parent)
             self._prepare()
         except OSError:
             self.close()
