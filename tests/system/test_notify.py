@@ -31,8 +31,6 @@ def received(manager: socket.socket) -> list[str]:
 def test_ready(manager: socket.socket) -> None:
     notify.ready()
     assert received(manager) == ["READY=1"]
-    notify.ready("3 ports open")
-    assert received(manager) == ["READY=1", "STATUS=3 ports open"]
 
 
 def test_reloading_carries_its_start_time(manager: socket.socket) -> None:
@@ -47,10 +45,10 @@ def test_reloading_carries_its_start_time(manager: socket.socket) -> None:
 
 
 def test_stopping_status_and_watchdog(manager: socket.socket) -> None:
-    notify.stopping("SIGTERM")
+    notify.stopping()
     notify.status("2 clients")
     notify.watchdog()
-    assert received(manager) == ["STOPPING=1", "STATUS=SIGTERM"]
+    assert received(manager) == ["STOPPING=1"]
     assert received(manager) == ["STATUS=2 clients"]
     assert received(manager) == ["WATCHDOG=1"]
 
@@ -62,7 +60,7 @@ def test_a_status_cannot_inject_an_assignment(manager: socket.socket) -> None:
 
 def test_without_a_service_manager_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    notify.ready("unheard")
+    notify.ready()
 
 
 @pytest.mark.parametrize("address", ["/nonexistent/notify", "relative-and-missing", "@" + "x" * 200])

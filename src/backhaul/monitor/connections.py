@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, Never
+from typing import Final
 
 from msgspec import Struct
 
@@ -43,17 +43,13 @@ class ConnectionStatus(Struct, frozen=True, gc=False):
     """Bytes sent to the user."""
 
 
-def _nobody(_: Selection) -> Iterator[Never]:
-    return iter(())
-
-
 @dataclass(frozen=True, slots=True)
 class Connections:
     """The users in flight of one end; both are called in the event loop, which may run between two items."""
 
-    rows: Callable[[Selection], Iterator[ConnectionStatus | None]] = _nobody
+    rows: Callable[[Selection], Iterator[ConnectionStatus | None]]
     """Returns the chosen users, and None for each of the others."""
-    close: Callable[[Selection], Iterator[bool]] = _nobody
+    close: Callable[[Selection], Iterator[bool]]
     """Resets the chosen users; yields for each user whether it was chosen."""
 
     def batches(self, selection: Selection) -> Iterator[list[ConnectionStatus]]:
@@ -67,7 +63,3 @@ class Connections:
         users = self.close(selection)
         while batch := list(islice(users, SLICE_OF_CLOSED)):
             yield sum(batch)
-
-
-NO_CONNECTIONS: Final = Connections()
-"""Those of an end without users."""

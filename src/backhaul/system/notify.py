@@ -45,9 +45,9 @@ class Manager(Protocol):
         """Return the sockets passed by the service manager and their names, once."""
 
 
-def ready(text: str = "") -> None:
-    """Report that start-up, or a reload, is complete; ``text`` is a status line for people."""
-    _send("READY=1", *_status(text))
+def ready() -> None:
+    """Report that start-up, or a reload, is complete."""
+    _send("READY=1")
 
 
 def reloading() -> None:
@@ -56,14 +56,14 @@ def reloading() -> None:
     _send("RELOADING=1", f"MONOTONIC_USEC={now}")
 
 
-def stopping(text: str = "") -> None:
+def stopping() -> None:
     """Report that the program is stopping."""
-    _send("STOPPING=1", *_status(text))
+    _send("STOPPING=1")
 
 
 def status(text: str) -> None:
     """Show ``text`` as the one-line status of the service."""
-    _send(*_status(text))
+    _send(f"STATUS={' '.join(text.split())}")  # a line break would start another assignment
 
 
 def watchdog() -> None:
@@ -122,11 +122,6 @@ def inherited() -> list[tuple[str, socket.socket]]:
         else:
             found.append((name, sock))
     return found
-
-
-def _status(text: str) -> list[str]:
-    # A line break would start another assignment.
-    return [f"STATUS={' '.join(text.split())}"] if text else []
 
 
 def _rights(descriptors: Sequence[int]) -> list[tuple[int, int, bytes]]:
