@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from backhaul.addresses import address_text, plain_ip
-from backhaul.config import Address
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.relay.outcome import Ending, Outcome, Progress, next_number
 from backhaul.state import UserEnd, UserState
@@ -176,7 +175,7 @@ class ServedUser(Record):
         return UserEnd(
             self.number,
             "tcp",
-            address_text(plain_ip(self.address), self.address[1]),
+            name(self.address),
             self.port.label,
             self._outcomes.client,
             self.target,
@@ -192,7 +191,7 @@ class ServedUser(Record):
             number=self.number,
             datagrams=False,
             age=now - self.since,
-            host=plain_ip(self.address),
+            host=self.ip,
             port=self.address[1],
             bind_host=self.port.mapping.bind_host,
             bind_port=self.port.mapping.bind_port,
@@ -208,7 +207,7 @@ class ServedUser(Record):
 
 def name(address: tuple[Any, ...]) -> str:
     """Return address and port of a user."""
-    return str(Address(*address[:2])) if address[1] else str(address[0])
+    return address_text(plain_ip(address), address[1])
 
 
 def describe(who: str, target: str, outcome: Outcome, seconds: float) -> str:

@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from backhaul.addresses import address_text, plain_ip
 from backhaul.net.log_throttle import LogThrottle
 
 from .admission import Objection
 from .news import News
+from .outcomes import name
 from .ports import Port
 
 
 def refused(throttle: LogThrottle, port: Port, address: tuple[Any, ...], objection: Objection, news: News) -> None:
     """Count and log a user who is refused, and report a limit that is reached."""
     port.turned_away(objection.reason)
-    user = address_text(plain_ip(address), address[1])
+    user = name(address)
     if objection.is_news:
         news.limit_hit(objection.limit, port=port.label, user=user)
     throttle.warn((objection, port.label), f"user {user} of port {port.name}: refused: {objection}")
