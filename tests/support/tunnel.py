@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import msgspec
+import pytest
 
 from backhaul.client import Client
 from backhaul.config import ClientConfig, ServerConfig
@@ -90,6 +91,17 @@ def client_config(
     replaced = FAST | unchecked
     others = tuple(msgspec.structs.replace(other, **replaced) for other in config.others)
     return msgspec.structs.replace(config, others=others, **replaced)
+
+
+async def turned_away(tunnel: "Tunnel") -> None:
+    """Connect as a user who is reset, perhaps before the connection is reported."""
+    with pytest.raises(ConnectionResetError):
+        await (await tunnel.user()).receive_some()
+
+
+def refused(server: Server) -> dict[str, int]:
+    """Return the refused users of all ports by reason."""
+    return {refusal.reason: refusal.count for port in server.state().ports for refusal in port.refusals}
 
 
 async def change(end: Server | Client, **keys: Any) -> None:  # noqa: ANN401 - any key

@@ -8,11 +8,10 @@ from tests.support.clock import Clock
 from tests.support.config import server as read
 from tests.support.datagrams import UdpNet
 from tests.support.net import HOST, echo, until
-from tests.support.tunnel import Net, Tunnel, change
+from tests.support.tunnel import Net, change, refused, turned_away
 
 from backhaul.addresses import LOCAL
 from backhaul.config.limits import Limits, LimitTables
-from backhaul.server import Server
 from backhaul.tunnel.admission import Admission, Objection
 from backhaul.tunnel.network_files import NetworkFiles
 from backhaul.tunnel.sources import Sources
@@ -20,22 +19,8 @@ from backhaul.tunnel.sources import Sources
 RATES = Limits(max_users_per_source=2, new_users_per_second_per_source=3)
 
 
-async def turned_away(tunnel: Tunnel) -> None:
-    """Connect as a user who is reset, perhaps before the connection is reported."""
-    with pytest.raises(ConnectionResetError):
-        await (await tunnel.user()).receive_some()
-
-
 def never(_port: int, _ip: str) -> None:
     """Object to no address because of its bytes."""
-
-
-def refused(server: Server) -> dict[str, int]:
-    """Return the refused users of all ports by reason."""
-    reasons: dict[str, int] = {}
-    for port in server.state().ports:
-        reasons |= {refusal.reason: refusal.count for refusal in port.refusals}
-    return reasons
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,11 @@ from tests.support.clock import Clock
 from tests.support.config import server as read
 from tests.support.datagrams import UdpNet
 from tests.support.net import HOST, echo, free_port, until, until_reset
-from tests.support.tunnel import Net, Tunnel, change
+from tests.support.tunnel import Net, change, refused, turned_away
 
 from backhaul.addresses import LOCAL
 from backhaul.config.diff import diff
 from backhaul.config.limits import Limits, LimitTables
-from backhaul.server import Server
 from backhaul.state import Notice, UserEnd
 from backhaul.system.shared_files import SharedFile
 from backhaul.tunnel.admission import Objection
@@ -41,17 +40,6 @@ def filled(ledger: Ledger) -> Draft:
     draft = ledger.draft()
     assert len(list(ledger.fill(draft))) == len(dict(ledger.accounts()))
     return draft
-
-
-def refused(server: Server) -> dict[str, int]:
-    """Return the refused users of all ports by reason."""
-    return {refusal.reason: refusal.count for port in server.state().ports for refusal in port.refusals}
-
-
-async def turned_away(tunnel: Tunnel) -> None:
-    """Connect as a user who is reset, perhaps before the connection is reported."""
-    with pytest.raises(ConnectionResetError):
-        await (await tunnel.user()).receive_some()
 
 
 @pytest.mark.parametrize(
