@@ -1,11 +1,14 @@
-"""The root of all errors of the program."""
+"""The root of all errors of the program, and the words of others."""
 
+import errno
 import importlib
 import pkgutil
 from collections.abc import Iterator
 
+import pytest
+
 import backhaul
-from backhaul.errors import BackhaulError
+from backhaul.errors import BackhaulError, TransportError, reason
 
 
 def below(base: type[BaseException]) -> Iterator[type[BaseException]]:
@@ -22,3 +25,17 @@ def test_every_error_of_the_program_has_the_same_root() -> None:
     own = {error for error in below(BaseException) if error.__module__.partition(".")[0] == "backhaul"}
     assert len(own) > 15
     assert not {error for error in own if not issubclass(error, BackhaulError)}
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "connection reset by peer"),
+        (OSError(errno.ENODEV, "No interface Eth0"), "no interface Eth0"),
+        (OSError("Unknown"), "unknown"),
+        (TimeoutError(), ""),
+        (TransportError("TLS handshake failed"), "TLS handshake failed"),
+    ],
+)
+def test_the_words_of_an_error_within_a_sentence(error: Exception, text: str) -> None:
+    assert reason(error) == text

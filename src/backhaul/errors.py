@@ -1,4 +1,4 @@
-"""The root of all errors that this program raises.
+"""The root of all errors that this program raises, and the words of those of the system.
 
 Code that Python's own protocols ask for a ValueError or an OSError, such as a parser of one value, raises that.
 """
@@ -20,3 +20,11 @@ class BackhaulError(Exception):
 
 class TransportError(BackhaulError):
     """The other end of the tunnel refused, or sent something that is not the protocol."""
+
+
+def reason(error: Exception) -> str:
+    """Return the text of an error, for use within a sentence; those of the system begin with a capital letter."""
+    if not isinstance(error, OSError):
+        return str(error)
+    text = error.strerror or str(error)
+    return text[:1].lower() + text[1:]

@@ -21,7 +21,6 @@ from backhaul.monitor.events import EventLog
 from backhaul.monitor.http import HttpServer
 from backhaul.monitor.traffic import TrafficBoard
 from backhaul.net.listeners import Listeners
-from backhaul.net.poller import reason
 from backhaul.net.unix_sockets import listener_at
 from backhaul.system.known_servers import KnownServers
 from backhaul.system.limits import descriptor_limit
@@ -37,7 +36,7 @@ from .administration import Administration
 from .assembly import gate_limits, quota_file, state_file
 from .client import Client
 from .config import Address, ClientConfig, ConfigError, ServerConfig, load
-from .errors import BackhaulError
+from .errors import BackhaulError, reason
 from .hooks import Hooks
 from .overview import reader
 from .reloads import Reloads, changes_of, kind_changed, summary
@@ -255,8 +254,7 @@ class Process:
         try:
             await _reconfigure(self._end, new, change)
         except (OSError, BackhaulError) as error:
-            text = reason(error) if isinstance(error, OSError) else str(error)
-            return self._kept(f"unusable: {text}; the old configuration stays in force")
+            return self._kept(f"unusable: {reason(error)}; the old configuration stays in force")
         old, self._config = self._config, new
         for warning in new.warnings:
             log.warning("%s", warning)

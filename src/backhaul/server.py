@@ -10,7 +10,7 @@ from backhaul.config.clients import ServedClient
 from backhaul.config.diff import Change, PortChange, port_change
 from backhaul.config.groups import ServedGroup
 from backhaul.net.listeners import Listeners, WithheldListeners
-from backhaul.net.poller import make_poller, reason
+from backhaul.net.poller import make_poller
 from backhaul.net.tls import ServerTls
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import FlowTable
@@ -36,7 +36,7 @@ from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
 from .assembly import features, mux_settings, patient, prepare_keys, protection, set_resumption, tunnel_options
 from .config import ServerConfig
-from .errors import BackhaulError
+from .errors import BackhaulError, reason
 
 log = logging.getLogger("backhaul.server")
 

@@ -4,11 +4,12 @@ from typing import Final, NamedTuple
 
 from backhaul import __version__
 from backhaul.config import ClientConfig, Secret
+from backhaul.errors import reason
 
 from .envelopes import Silence
 from .exchange import Answered, Asker, protection_of
 from .finding import Finding, fault, ok, warning
-from .wording import cause, milliseconds
+from .wording import milliseconds
 
 SUBJECT: Final = "handshake"
 _UNAUTHORIZED: Final = 401
@@ -72,7 +73,7 @@ def _mute(config: ClientConfig) -> Finding:
 
 
 def _broken(error: OSError) -> Finding:
-    text = f"the connection broke: {cause(error)}"
+    text = f"the connection broke: {reason(error)}"
     return fault(SUBJECT, text, "something in between may close it: a firewall, a proxy, or a server of another kind")
 
 

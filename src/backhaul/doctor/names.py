@@ -5,12 +5,13 @@ import socket
 from typing import Any, Final, NamedTuple
 
 from backhaul.addresses import address_text
+from backhaul.errors import reason
 from backhaul.net.connector import numeric_address
 from backhaul.net.resolver import Answer, LookUp, Resolver
 from backhaul.wire.targets import parse_ip
 
 from .finding import Finding, fault, ok
-from .wording import cause, count, milliseconds
+from .wording import count, milliseconds
 
 SUBJECT: Final = "name"
 _FAMILIES: Final[dict[int, str]] = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
@@ -49,7 +50,7 @@ def _numeric(host: str, port: int, key: str) -> tuple[list[Place], Finding]:
     try:
         place = Place(*numeric_address(host, port))
     except OSError as error:
-        return [], fault(SUBJECT, f"{host}: {cause(error)}", f"correct the interface in {key}, or bring it up")
+        return [], fault(SUBJECT, f"{host}: {reason(error)}", f"correct the interface in {key}, or bring it up")
     return [place], ok(SUBJECT, f"{host} is an address, no name to look up")
 
 
@@ -73,7 +74,7 @@ def _listed(places: list[Place]) -> str:
 def _failure(host: str, key: str, error: OSError) -> Finding:
     if error.errno in _NO_NAME:
         return fault(SUBJECT, f"{host}: no such name, or it has no address", f"correct {key}, or the name's DNS record")
-    return fault(SUBJECT, f"{host}: can't be looked up: {cause(error)}", _server_remedy(host))
+    return fault(SUBJECT, f"{host}: can't be looked up: {reason(error)}", _server_remedy(host))
 
 
 def _server_remedy(host: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from backhaul.config import Address, ServerConfig
 from backhaul.config.schema import Config
+from backhaul.errors import reason
 from backhaul.monitor.status import CLOSED
 from backhaul.net.sockets import EVERYWHERE, addresses
 from backhaul.net.unix_sockets import listener_at
@@ -17,7 +18,7 @@ from .circumstances import Circumstances
 from .finding import Finding, fault, ok, skipped
 from .owners import Owners
 from .processes import running
-from .wording import cause, count
+from .wording import count
 
 SUBJECT: Final = "ports"
 _ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
@@ -150,7 +151,7 @@ def _fault(use: Use, error: OSError, owners: Owners) -> Finding:
     if error.errno in _ABSENT:
         text = f"{use}: this machine has no such address"
         return fault(SUBJECT, text, "correct it; `ip address` shows those that it has")
-    return fault(SUBJECT, f"{use}: {cause(error)}", "correct the address")
+    return fault(SUBJECT, f"{use}: {reason(error)}", "correct the address")
 
 
 def _taken(use: Use, port: int, owners: Owners) -> Finding:

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
+from backhaul.errors import reason
 from backhaul.net.sockets import SocketOptions
 
 from .finding import Finding, Verdict, ok
 from .names import Place
-from .wording import cause, milliseconds
+from .wording import milliseconds
 
 SUBJECT: Final = "tcp"
 PLAIN: Final = SocketOptions()
@@ -64,7 +65,7 @@ def best(arrivals: Sequence[Arrival]) -> Arrival:
     return min(arrivals, key=lambda arrival: (arrival.error is not None, arrival.seconds))
 
 
-def reason(arrival: Arrival) -> str:
+def obstacle(arrival: Arrival) -> str:
     """Return why an attempt failed."""
     return _explained(arrival.error, 0)[0] if arrival.error else ""
 
@@ -83,13 +84,13 @@ def _explained(error: OSError, port: int) -> tuple[str, str]:
     if error.errno == errno.ECONNREFUSED:
         return "refused: nothing listens on this port", "start the server, or correct the address and its port"
     if error.errno in _NO_ROUTE:
-        return f"no route: {cause(error)}", "check this machine's network, or correct the address"
+        return f"no route: {reason(error)}", "check this machine's network, or correct the address"
     if (error.strerror or "").partition("; ")[2]:  # of a key that chooses the way
         text, _, remedy = str(error.strerror).partition("; ")
         return text, remedy
     if error.errno in _FORBIDDEN:
-        return f"forbidden: {cause(error)}", f"let this machine's firewall pass TCP to port {port}"
+        return f"forbidden: {reason(error)}", f"let this machine's firewall pass TCP to port {port}"
     if isinstance(error, TimeoutError):
         remedy = f"open TCP port {port} in the firewalls of the server and of its provider, or correct the address"
         return "no answer", remedy
-    return cause(error), "check the network between both ends"
+    return reason(error), "check the network between both ends"

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from backhaul.config import ClientConfig
+from backhaul.errors import reason
 from backhaul.wire.targets import UDP_PREFIX, BadTargetError, Target, names_path, parse_target
 
 from . import names, reach
@@ -61,7 +62,7 @@ async def _one(text: str, around: Circumstances, places: asyncio.Semaphore) -> F
     best = reach.best(arrivals)
     if not best.error:
         return ok(SUBJECT, f"{text}: connected in {milliseconds(best.seconds)}")
-    return fault(SUBJECT, f"{text}: {reach.reason(best)}", "start the service, or correct the target on the server")
+    return fault(SUBJECT, f"{text}: {reach.obstacle(best)}", "start the service, or correct the target on the server")
 
 
 async def _path(text: str, target: Target, wait: float) -> Finding:
@@ -72,6 +73,6 @@ async def _path(text: str, target: Target, wait: float) -> Finding:
             async with asyncio.timeout(wait):
                 await asyncio.get_running_loop().sock_connect(sock, target.host)
         except OSError as error:
-            reason = (error.strerror or "no answer").lower()
-            return fault(SUBJECT, f"{text}: {reason}", "start the service, or let this program's user use its socket")
+            remedy = "start the service, or let this program's user use its socket"
+            return fault(SUBJECT, f"{text}: {reason(error) or 'no answer'}", remedy)
     return ok(SUBJECT, f"{text}: connected")

@@ -9,12 +9,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from backhaul.config import ClientConfig
-from backhaul.errors import BackhaulError
+from backhaul.errors import BackhaulError, reason
 
 from . import names, reach
 from .circumstances import Circumstances, Spare
 from .finding import Finding, fault, ok, skipped
-from .wording import cause
 
 SUBJECT: Final = "throughput"
 _PIECE: Final = 1 << 18  # bytes
@@ -43,7 +42,7 @@ async def examine(config: ClientConfig, around: Circumstances, spare: Spare) -> 
     except Failure as failure:
         yield failure.finding
     except OSError as error:
-        text = f"{spare}: the connection broke: {cause(error)}"
+        text = f"{spare}: the connection broke: {reason(error)}"
         yield fault(SUBJECT, text, "the logs of both ends have the reason")
     else:
         yield ok(SUBJECT, f"{spare}: {_rate(to_target)} to the target, {_rate(to_user)} to the user")
@@ -74,7 +73,7 @@ def _listen(spare: Spare) -> socket.socket:
         family = socket.AF_INET6 if ":" in spare.target.host else socket.AF_INET
         listener = socket.create_server(spare.target, family=family)
     except OSError as error:
-        text = f"{spare}: can't listen on the target: {cause(error)}"
+        text = f"{spare}: can't listen on the target: {reason(error)}"
         raise Failure(text, 'use a spare port, such as "5999=5999" in `ports` of the server') from None
     listener.setblocking(False)
     return listener
@@ -91,7 +90,7 @@ async def _user(config: ClientConfig, around: Circumstances, spare: Spare) -> As
     arrivals = await reach.arrive(places, wait)
     best = reach.best(arrivals)
     if best.error:
-        text = f"{spare}: the server's port can't be reached: {reach.reason(best)}"
+        text = f"{spare}: the server's port can't be reached: {reach.obstacle(best)}"
         raise Failure(text, "add it to `ports` of the server, and open it in the firewalls")
     async with reach.connected(best.place, wait, reach.PLAIN) as user:
         yield user

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from backhaul.config import ClientConfig
+from backhaul.errors import reason
 from backhaul.net.bridge import Bridges
 from backhaul.net.poller import make_poller
 from backhaul.net.proxy import Proxy
@@ -52,5 +53,5 @@ class Passage:
                 seconds = loop.time() - begun
         except OSError as error:
             remedy = "correct the key proxy and its login, or the server's address; many proxies allow port 443 only"
-            return False, fault(SUBJECT, error.strerror or str(error), remedy)
+            return False, fault(SUBJECT, reason(error), remedy)
         return True, ok(SUBJECT, f"{self._proxy} connects to {self._server} in {milliseconds(seconds)}")

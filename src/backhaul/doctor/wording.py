@@ -1,4 +1,4 @@
-"""Wording of times, counts and errors."""
+"""Wording of times and counts."""
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -20,8 +20,3 @@ def span(seconds: float) -> str:
 def count(number: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun."""
     return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
-
-
-def cause(error: OSError) -> str:
-    """Return the text of an error, for use within a sentence."""
-    return (error.strerror or str(error)).lower()

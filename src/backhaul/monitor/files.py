@@ -54,11 +54,6 @@ def set_aside(path: Path) -> Path:
     return path.rename(aside)
 
 
-def reason(error: OSError) -> str:
-    """Return the error in words, without the path."""
-    return (error.strerror or str(error)).lower()
-
-
 class _Place(NamedTuple):
     """A name in an open directory."""
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
+from backhaul.errors import reason
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.net.poller import reason
 
 from .history_file import SERIES, HistoryFile
 from .samples import HistoryStatus, Sample

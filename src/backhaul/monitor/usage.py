@@ -16,7 +16,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct, field
 
-from backhaul.errors import UNREADABLE
+from backhaul.errors import UNREADABLE, reason
 from backhaul.net.log_throttle import LogThrottle
 
 from . import files
@@ -78,7 +78,7 @@ class UsageLog:
             pass
         except OSError as error:
             self._saved = None
-            log.error("sniffer_log: can't read %s: %s; usage is not kept", self._path, files.reason(error))
+            log.error("sniffer_log: can't read %s: %s; usage is not kept", self._path, reason(error))
         except ValueError as error:
             self._set_aside(str(error))
 
@@ -92,14 +92,14 @@ class UsageLog:
                 files.replace(self._path, _render(usage))
                 self._saved = usage
             except OSError as error:
-                self._throttle.warn("save", f"sniffer_log: can't write {self._path}: {files.reason(error)}")
+                self._throttle.warn("save", f"sniffer_log: can't write {self._path}: {reason(error)}")
 
     def _set_aside(self, why: str) -> None:
         try:
             aside = files.set_aside(self._path)
         except OSError as error:
             self._saved = None
-            log.error("sniffer_log: %s %s and can't be renamed: %s", self._path, why, files.reason(error))
+            log.error("sniffer_log: %s %s and can't be renamed: %s", self._path, why, reason(error))
         else:
             log.warning("sniffer_log: %s %s; it is now %s, and usage counts from 0", self._path, why, aside.name)
 

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 
-from backhaul.net.poller import reason
+from backhaul.errors import reason
 
 from .history import keeping_history
 from .http import HttpServer

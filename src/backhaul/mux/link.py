@@ -5,8 +5,9 @@ import random
 import socket
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
+from backhaul.errors import reason
 from backhaul.net.buffers import shared_buffer
-from backhaul.net.poller import FAULT, WOULD_BLOCK, reason, release
+from backhaul.net.poller import FAULT, WOULD_BLOCK, release
 from backhaul.net.predicates import acknowledge, at_eof_or_error
 from backhaul.state import LinkState
 from backhaul.wire.peer import Feature, Peer

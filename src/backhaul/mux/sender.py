@@ -4,7 +4,8 @@ import socket
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
-from backhaul.net.poller import WOULD_BLOCK, reason
+from backhaul.errors import reason
+from backhaul.net.poller import WOULD_BLOCK
 from backhaul.relay.channel import OUT
 from backhaul.relay.turns import Turns
 

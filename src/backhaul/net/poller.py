@@ -128,12 +128,6 @@ def release(poller: Dropping, sock: socket.socket, *, reset: bool = False, drain
     sock.close()
 
 
-def reason(error: OSError) -> str:
-    """Return the text of an error, for use within a sentence."""
-    text = error.strerror or str(error)
-    return text[:1].lower() + text[1:]
-
-
 class _Interest:
     """The callbacks of one socket."""
 

@@ -6,12 +6,12 @@ import os
 import socket
 from typing import Final
 
-from backhaul.errors import BackhaulError
+from backhaul.errors import BackhaulError, reason
 from backhaul.wire.proxies import Exchange, HttpExchange, Login, ProxyError, SocksExchange, Step
 
 from .connector import AnyDialer, Dialer, Dialled, numeric_family, scoped_host
 from .deadlines import Deadlines
-from .poller import WOULD_BLOCK, Poller, reason, release
+from .poller import WOULD_BLOCK, Poller, release
 from .proxy import Proxy
 from .resolver import ANSWERED, Answer, Query, Resolver
 from .sending import send_whole
@@ -160,5 +160,4 @@ class ProxyDialer(AnyDialer):
         if passage.sock:
             release(self._poller, passage.sock)
         number = error.errno if isinstance(error, OSError) else errno.EPROTO
-        text = reason(error) if isinstance(error, OSError) else str(error)
-        passage.done(OSError(number, f"proxy {self._proxy}: {text}"))
+        passage.done(OSError(number, f"proxy {self._proxy}: {reason(error)}"))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backhaul.certificates import objection
-from backhaul.errors import TransportError
+from backhaul.errors import TransportError, reason
 
 from .poller import WOULD_BLOCK, Poller, release
 from .unix_sockets import WithoutTcp
@@ -269,4 +269,4 @@ def explain(error: OSError) -> str:
         return f"the server's certificate is refused: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS handshake failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
-    return f"TLS handshake failed: {(error.strerror or str(error)).lower()}"
+    return f"TLS handshake failed: {reason(error)}"

@@ -4,9 +4,9 @@ import logging
 import socket
 from typing import Final
 
-from backhaul.errors import TransportError
+from backhaul.errors import TransportError, reason
 from backhaul.net.buffers import shared_buffer
-from backhaul.net.poller import FAULT, WOULD_BLOCK, reason, release
+from backhaul.net.poller import FAULT, WOULD_BLOCK, release
 from backhaul.net.predicates import acknowledge, unacknowledged
 
 from .channel import Consumer

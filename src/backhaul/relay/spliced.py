@@ -9,8 +9,9 @@ import os
 import socket
 from typing import Final
 
+from backhaul.errors import reason
 from backhaul.net.pipes import PIPE_SIZE, Pipe, PipePool
-from backhaul.net.poller import WOULD_BLOCK, reason
+from backhaul.net.poller import WOULD_BLOCK
 from backhaul.net.predicates import waiting_bytes
 from backhaul.wire.blocks import HEADER_SIZE, MAX_PAYLOAD, payload_header
 

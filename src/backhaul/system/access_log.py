@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from backhaul.errors import reason
 from backhaul.state import UserEnd
 
 from .access_lines import Line
@@ -108,7 +109,7 @@ class AccessLog:
         try:
             self._sink.write(lines)
         except OSError as error:
-            self._report(self._failed, len(lines), (error.strerror or str(error)).lower())
+            self._report(self._failed, len(lines), reason(error))
         else:
             self._report(self._worked)
 

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from backhaul.errors import UNREADABLE, BackhaulError
+from backhaul.errors import UNREADABLE, BackhaulError, reason
 
 from .calls import ask
 
@@ -205,7 +205,7 @@ def _listen(path: Path, turn: socket.socket | None) -> socket.socket | None:
     except OSError as error:
         if turn:
             turn.close()
-        _logger.debug("status socket %s: not available: %s", path, (error.strerror or str(error)).lower())
+        _logger.debug("status socket %s: not available: %s", path, reason(error))
         return None
     return turn
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from backhaul.errors import BackhaulError
+from backhaul.errors import BackhaulError, reason
 
 from .unit import MARK, Unit
 
@@ -107,4 +107,4 @@ def _execute(command: Sequence[str], stdin: str = "", *, capture: bool = False) 
             command, input=stdin, capture_output=capture, text=True, check=False, cwd="/", env=_ENVIRONMENT
         )
     except OSError as error:
-        raise BackhaulError(f"cannot run {command[0]}: {(error.strerror or str(error)).lower()}") from None
+        raise BackhaulError(f"cannot run {command[0]}: {reason(error)}") from None

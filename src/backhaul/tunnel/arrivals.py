@@ -8,9 +8,10 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from backhaul.errors import reason
 from backhaul.net.connector import Dialer, Dialled, ForbiddenAddressError, Permit, anywhere
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.net.poller import FAULT, Poller, reason, release
+from backhaul.net.poller import FAULT, Poller, release
 from backhaul.net.resolver import Resolver
 from backhaul.net.sockets import SocketOptions
 from backhaul.relay.outcome import FAILED, Done, Outcome, Progress, next_number

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from backhaul.net.poller import reason
+from backhaul.errors import reason
 from backhaul.wire.checks import Check, Health
 from backhaul.wire.targets import Target, parse_target
 

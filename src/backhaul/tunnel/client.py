@@ -6,9 +6,9 @@ from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 from backhaul.config import ClientConfig
-from backhaul.errors import TransportError
+from backhaul.errors import TransportError, reason
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.net.poller import Poller, reason
+from backhaul.net.poller import Poller
 from backhaul.net.resolver import Resolver
 from backhaul.state import SessionState
 from backhaul.transports.base import Arrival, ClientTransport
@@ -229,7 +229,7 @@ class ClientTunnel:
         try:
             peer = await self._transport.connect()
         except (OSError, TransportError) as error:
-            if text := self._failures.worded(f"can't connect to {remote}: {_reason(error)}"):
+            if text := self._failures.worded(f"can't connect to {remote}: {reason(error)}"):
                 log.error("%s", text)
             self.standing.failed()
             return self._pauses.failed(self.config.retry_interval)
@@ -245,7 +245,7 @@ class ClientTunnel:
         begun = self._loop.time()
         self.standing.connected(begun)
         try:
-            reason = await self._keep(self._lost)
+            why = await self._keep(self._lost)
         finally:
             self._channel_open = False
             self.peer = ""
@@ -253,12 +253,12 @@ class ClientTunnel:
             self._pace.clear()
             self._transport.disconnect()
             self.standing.lost(self._loop.time())
-        self._log.warning("control channel lost: %s; reconnecting, users in flight stay", reason)
-        self._news.lost(reason, server=self.name)
+        self._log.warning("control channel lost: %s; reconnecting, users in flight stay", why)
+        self._news.lost(why, server=self.name)
         self._failures.forget()
-        if reason == _STOPPED:
+        if why == _STOPPED:
             return self._pauses.stopped(self.config.retry_interval, self._loop.time() - begun)
-        return self._pause(self._loop.time() - begun, closed=reason == PEER_CLOSED and not self.problem)
+        return self._pause(self._loop.time() - begun, closed=why == PEER_CLOSED and not self.problem)
 
     async def _keep(self, lost: asyncio.Future[str]) -> str:
         """Fill and watch the pool until the control channel is lost; return the reason."""
@@ -318,7 +318,3 @@ class _Named(logging.LoggerAdapter[logging.Logger]):
     def process(self, msg: str, kwargs: MutableMapping[str, Any]) -> tuple[str, MutableMapping[str, Any]]:
         """Return the line with the name."""
         return (f"{self.server.replace('%', '%%')}: {msg}" if self.server else msg), kwargs
-
-
-def _reason(error: Exception) -> str:
-    return reason(error) if isinstance(error, OSError) else str(error)

@@ -10,10 +10,9 @@ from typing import Final, Protocol
 import msgspec
 
 from backhaul.config import Address, ClientConfig
-from backhaul.errors import BackhaulError, TransportError
+from backhaul.errors import BackhaulError, TransportError, reason
 from backhaul.net.connector import scoped_host
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.net.poller import reason
 from backhaul.net.resolver import Answer, Resolver
 
 from .best import UNREACHABLE, Measurement

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Mapping
 
 from backhaul.config import ServerConfig
+from backhaul.errors import reason
 from backhaul.net.listeners import Listeners
-from backhaul.net.poller import reason
 from backhaul.transports.base import Gate, ServerTransport
 from backhaul.transports.gates.reception import Reception
 

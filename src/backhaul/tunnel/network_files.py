@@ -6,8 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from backhaul.errors import BackhaulError
-from backhaul.net.poller import reason
+from backhaul.errors import BackhaulError, reason
 from backhaul.networks import Networks, read_networks
 
 log = logging.getLogger("backhaul.server")
@@ -38,7 +37,7 @@ class NetworkFiles:
             try:
                 networks[path] = await asyncio.to_thread(read_networks, path)
             except (OSError, ValueError) as error:
-                raise BackhaulError(f"{name}: {path}: {_mistake(error)}") from None
+                raise BackhaulError(f"{name}: {path}: {reason(error)}") from None
         self._names, self._stamps, self._networks = names, stamps, networks
         self._watch_or_rest()
 
@@ -68,7 +67,7 @@ class NetworkFiles:
         try:
             self._networks[path] = await asyncio.to_thread(read_networks, path)
         except (OSError, ValueError) as error:
-            log.error("%s: %s: %s; the list in force stays", self._names.get(path, path), path, _mistake(error))
+            log.error("%s: %s: %s; the list in force stays", self._names.get(path, path), path, reason(error))
         else:
             log.info("%s: %s: read again, %d networks", self._names.get(path, path), path, self._networks[path].size)
 
@@ -79,7 +78,3 @@ def _stamp(path: str) -> _Stamp:
     except OSError:
         return ()
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _mistake(error: OSError | ValueError) -> str:
-    return reason(error) if isinstance(error, OSError) else str(error)

@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 from backhaul.addresses import port_name
 from backhaul.config import PortMapping
+from backhaul.errors import reason
 from backhaul.net.listener import Acceptor
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.net.poller import Poller, reason
+from backhaul.net.poller import Poller
 from backhaul.net.sockets import SocketOptions
 from backhaul.net.udp import Counters
 from backhaul.relay.traffic import Meter, Traffic

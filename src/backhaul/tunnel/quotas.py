@@ -10,9 +10,10 @@ from typing import Final, Protocol
 from backhaul.addresses import LOCAL
 from backhaul.config.limits import ALL_PORTS, Limits, LimitTables
 from backhaul.config.quantities import UTC
+from backhaul.errors import reason
 from backhaul.failures import network_of
 from backhaul.net.log_throttle import LogThrottle
-from backhaul.net.poller import FAULT, reason
+from backhaul.net.poller import FAULT
 from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import Ending
 

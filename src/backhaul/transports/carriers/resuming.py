@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from backhaul.errors import TransportError
+from backhaul.errors import TransportError, reason
 from backhaul.mux.greeting import Greeting, encode_greeting, first_reader, frame, read_answer
 from backhaul.mux.link import Link
 from backhaul.mux.resumable_link import ResumableLink
 from backhaul.net.deadlines import Deadlines
-from backhaul.net.poller import WOULD_BLOCK, reason, release
+from backhaul.net.poller import WOULD_BLOCK, release
 from backhaul.net.sending import send_whole
 from backhaul.relay.engine import Relay
 from backhaul.security import kinds

@@ -6,8 +6,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from backhaul.errors import TransportError
-from backhaul.net.poller import WOULD_BLOCK, Poller, reason, release
+from backhaul.errors import TransportError, reason
+from backhaul.net.poller import WOULD_BLOCK, Poller, release
 from backhaul.net.predicates import retransmissions
 from backhaul.net.sockets import watch_closely
 
