@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from backhaul.config import ClientConfig
 from backhaul.net.sockets import SocketOptions
 from backhaul.net.tcp_info import TcpInfo
-from backhaul.net.tls import PROTOCOLS
+from backhaul.net.tls import client_context
 
 from .circumstances import Waits
 
@@ -72,23 +71,10 @@ class Opener:
         async with asyncio.timeout(self.waits.connect):
             if not self.config.facts.tls:
                 return await asyncio.open_connection(sock=sock)
-            context = _context(self.config.tls_ca, verify=verify)
+            context = client_context(self.config.tls_ca, verify=verify)
             return await asyncio.open_connection(sock=sock, ssl=context, server_hostname=self.server_name)
 
 
 def options_of(config: ClientConfig) -> SocketOptions:
     """Return the options that choose the way, and the size of packets."""
     return SocketOptions(nodelay=True, mss=config.mss, mark=config.mark, interface=config.bind_interface)
-
-
-def _context(authorities: str, *, verify: bool) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols([PROTOCOLS[0]])
-    context.check_hostname = verify
-    context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
-    if verify and authorities:
-        context.load_verify_locations(authorities)
-    elif verify:
-        context.load_default_certs()
-    return context

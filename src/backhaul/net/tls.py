@@ -183,6 +183,20 @@ class ServerContext:
             self._before, self._latest, self._renewed = self._latest, found, time.monotonic()
 
 
+def client_context(authorities: str, *, verify: bool) -> ssl.SSLContext:
+    """Return a context of a client, which trusts the system's authorities if none are named; raise OSError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols([PROTOCOLS[0]])  # as browsers do for a WebSocket; HTTP/2 has no upgrade
+    context.check_hostname = verify
+    context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
+    if verify and authorities:
+        context.load_verify_locations(authorities)
+    elif verify:
+        context.load_default_certs()
+    return context
+
+
 class ClientContext:
     """The TLS context of the client; remembers the last session, so that later handshakes are cheap."""
 
@@ -191,14 +205,11 @@ class ClientContext:
         self._tls = tls
         self._session: ssl.SSLSession | None = None
         self._renew_at = 0.0  # time.monotonic()
-        self._context = context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.sslsocket_class = TlsSocket
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols([PROTOCOLS[0]])  # as browsers do for a WebSocket; HTTP/2 has no upgrade
-        context.check_hostname = tls.verify
-        context.verify_mode = ssl.CERT_REQUIRED if tls.verify else ssl.CERT_NONE
-        if tls.verify:
-            self._trust(tls.ca)
+        try:
+            self._context = client_context(tls.ca, verify=tls.verify)
+        except OSError as error:
+            raise TransportError(f"tls_ca {tls.ca}: unusable: {error}") from None
+        self._context.sslsocket_class = TlsSocket
 
     def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
         """Return the TLS end of a connection to the server before its handshake; owns the socket."""
@@ -230,15 +241,6 @@ class ClientContext:
         if (session := sock.session) and session.has_ticket:
             self._session = session
             self._renew_at = time.monotonic() + _RENEW_EVERY
-
-    def _trust(self, ca: str) -> None:
-        if not ca:
-            self._context.load_default_certs()
-            return
-        try:
-            self._context.load_verify_locations(ca)
-        except OSError as error:
-            raise TransportError(f"tls_ca {ca}: unusable: {error}") from None
 
 
 def fingerprint(sock: ssl.SSLSocket) -> bytes:
