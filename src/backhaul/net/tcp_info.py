@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, Self
 
 _HEAD: Final = struct.Struct("8x24I32x2I")
 """Eight bytes, 24 numbers from ``tcpi_rto`` to ``tcpi_total_retrans``, four long ones, and both counts of segments."""
-_SND_MSS, _PMTU, _TOTAL_RETRANS, _SEGS_OUT = 2, 13, 23, 24
+_SND_MSS, _TOTAL_RETRANS, _SEGS_OUT = 2, 23, 24
 
 
 class TcpInfo(NamedTuple):
@@ -14,8 +14,6 @@ class TcpInfo(NamedTuple):
 
     mss: int = 0
     """Bytes of payload in the largest segment that this end sends."""
-    pmtu: int = 0
-    """Bytes of the largest packet on the way, as far as the kernel knows."""
     sent: int = 0
     """Segments sent."""
     resent: int = 0
@@ -30,4 +28,4 @@ class TcpInfo(NamedTuple):
         if len(data) < _HEAD.size:  # a kernel before Linux 4.2
             return cls()
         fields = _HEAD.unpack(data)
-        return cls(fields[_SND_MSS], fields[_PMTU], fields[_SEGS_OUT], fields[_TOTAL_RETRANS])
+        return cls(fields[_SND_MSS], fields[_SEGS_OUT], fields[_TOTAL_RETRANS])
