@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import uvloop
-from tests.support.net import PATIENCE, Peer, Sockets, echo, until
+from tests.support.net import Peer, Sockets, echo, until
 from tests.support.program import Program
 from tests.support.targets import Service
 from tests.support.tunnel import SETTLED, client_config
@@ -28,6 +28,7 @@ from backhaul.tunnel.timings import Timings
 NAME: Final = "servers.example"
 CLIENTS: Final = ("a", "b", "c")
 TARGET, TUNNEL, PAGE = 7000, 3080, 2060
+THINKING: Final = 0.01  # seconds of a user between an answer and the next question
 USER_PORTS: Final = dict(zip(CLIENTS, (8001, 8002, 8003), strict=True))
 
 
@@ -50,21 +51,14 @@ class Users:
         self._leave = asyncio.Event()
         self.answers = 0
 
-    async def come(self) -> None:
-        """Connect two users of each client."""
+    async def come(self, server: Program) -> None:
+        """Connect two users of each client, whose ports open when the server has noticed them."""
+        for _ in CLIENTS:
+            await server.line("tunnel of client")
         for port in [*USER_PORTS.values()] * 2:
-            peer = await self._dial(port)
+            peer = await self._sockets.dial(port, self._host)
             await echo(peer, b"hello")
             self._tasks.append(asyncio.create_task(self._talk(peer)))
-
-    async def _dial(self, port: int) -> Peer:
-        """Connect to a port, which opens when the server has noticed its client."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                try:
-                    return await self._sockets.dial(port, self._host)
-                except ConnectionRefusedError:
-                    await asyncio.sleep(0.05)
 
     async def _talk(self, peer: Peer) -> bool:
         """Return whether the user was lost before they left."""
@@ -72,7 +66,8 @@ class Users:
             while not self._leave.is_set():
                 await echo(peer, os.urandom(512))
                 self.answers += 1
-                await asyncio.sleep(0.01)  # the users' own time
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._leave.wait(), THINKING)
             peer.shut_write()
             return bool(await peer.receive_all())
         return True
@@ -179,7 +174,7 @@ async def main(file: Path) -> None:
     sockets = Sockets()
     async with stage(file) as (names, servers, clients):
         users = {number: Users(number, sockets) for number in servers}
-        await asyncio.gather(*(group.come() for group in users.values()))
+        await asyncio.gather(*(users[number].come(server) for number, server in servers.items()))
         print("ready", *[await is_ready(number, sockets) for number in sorted(servers)])  # noqa: T201
 
         await servers[2].kill()
@@ -191,7 +186,7 @@ async def main(file: Path) -> None:
         await start_server(servers, 5, file.parent)
         users[5] = Users(5, sockets)
         await until(lambda: all(host(5) in connected(client) for client in clients))
-        await users[5].come()
+        await users[5].come(servers[5])
         print("added, ready", await is_ready(5, sockets))  # noqa: T201
 
         await names.publish(1, 4, 5)

@@ -4,13 +4,10 @@ import asyncio
 import functools
 import os
 import socket
-from collections.abc import AsyncIterator
 
 import pytest
 from tests.support.net import HOST, Peer, until
 from tests.support.sealed_carriers import KINDS, SEALED_KINDS, TARGET, Kind, Near, Stage
-from tests.support.stage import running_relay
-from tests.support.tunnel import Net
 from tests.support.web import BINARY, PING, PONG, TEXT, frame, receive_frame
 
 from backhaul.relay.outcome import Ending
@@ -20,12 +17,6 @@ from backhaul.wire.targets import MAX_TARGET
 
 BULK = os.urandom(3_000_001)
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=str)
-
-
-@pytest.fixture
-async def stage(net: Net) -> AsyncIterator[Stage]:
-    async with running_relay() as relay:
-        yield Stage(net, relay)
 
 
 async def connected(stage: Stage, kind: Kind) -> tuple[Peer, Peer]:

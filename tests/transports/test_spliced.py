@@ -3,18 +3,14 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import pytest
 from tests.support.net import Peer, fill, until
 from tests.support.peers import EXTENDED
 from tests.support.sealed_carriers import KINDS, TARGET, Speaker, Stage
-from tests.support.stage import running_relay
-from tests.support.tunnel import Net
 
 from backhaul.relay.direction import COPY_SIZE
-from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import Ending
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.transports.connection import SealedConnection
@@ -26,17 +22,6 @@ pytestmark = pytest.mark.both_loops
 (TCP,) = (kind for kind in KINDS if not (kind.http or kind.payload))
 BULK = os.urandom(3_000_001)
 SMALL = 1 << 14  # bytes of a socket's buffer, less than a block
-
-
-@pytest.fixture
-async def relay() -> AsyncIterator[Relay]:
-    async with running_relay() as relay:
-        yield relay
-
-
-@pytest.fixture
-async def stage(net: Net, relay: Relay) -> Stage:
-    return Stage(net, relay)
 
 
 class Ends(NamedTuple):
