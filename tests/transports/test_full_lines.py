@@ -126,6 +126,7 @@ async def test_a_client_reads_nothing_more_while_its_end_waits(stage: Stage, kin
     half = await half_ended(stage, kind)
     await half.far.send(half.server.end())
     assert await half.target.receive_all() == b""
+    await fill(half.far)
     assert await fill(half.far) < MUCH
 
 

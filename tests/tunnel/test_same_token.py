@@ -60,7 +60,7 @@ async def test_a_client_that_gives_no_sign_of_life_makes_room() -> None:
 
 async def test_a_token_that_is_removed_while_a_client_waits_admits_nobody() -> None:
     async with Net("tcp") as net:
-        net.limits = replace(net.limits, sign_of_life=0.5)
+        net.limits = replace(net.limits, sign_of_life=1.5)
         company = Company(net)
         await company.open(["berlin"])
         silent = await ProtectedClient.connect(
