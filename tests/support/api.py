@@ -83,12 +83,12 @@ async def socket_door(operator: SampleOperator, path: Path, **limits: Any) -> As
 
 
 @asynccontextmanager
-async def page_door(operator: SampleOperator, *, login: bool = True, **limits: Any) -> AsyncIterator[Way]:  # noqa: ANN401
-    """Open a page with a login, or one for everybody; ``limits`` are those of the HTTP server."""
+async def page_door(operator: SampleOperator, *, login: bool = True) -> AsyncIterator[Way]:
+    """Open a page with a login, or one for everybody."""
     settings = dataclasses.replace(SETTINGS, web_user="admin", web_password="secret") if login else SETTINGS
     desk = make_desk(operator, PageGuard(login=settings.protected))
     site = Site(settings, Sources(operator.tunnel.read, dict, Sampler(operator.tunnel.read, measure)), desk)
-    server = HttpServer(site.respond, HEADERS, **limits)
+    server = HttpServer(site.respond, HEADERS)
     port = await server.start("127.0.0.1", 0)
     try:
         with operator.board.fed(site.traffic):
