@@ -9,8 +9,7 @@ from typing import Final
 
 import msgspec
 
-from backhaul.config import ServerConfig
-from backhaul.config.schema import Config, side_of
+from backhaul.config.schema import Config, certificate_of, side_of
 from backhaul.state import Notice
 from backhaul.system.event_sender import EventSender
 from backhaul.system.event_ways import way_to
@@ -42,7 +41,7 @@ class Hooks:
 
     async def apply(self, config: Config) -> None:
         """Begin, end or change the sending."""
-        certificate = config.tls_cert if isinstance(config, ServerConfig) and config.facts.tls else ""
+        certificate = certificate_of(config)
         settings = config.on_event.reveal(), config.transport, certificate
         if settings == self._settings:
             return

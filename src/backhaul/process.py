@@ -5,7 +5,6 @@ import contextlib
 import functools
 import gc
 import logging
-import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -16,12 +15,13 @@ from backhaul.api.guards import PageGuard, SocketGuard
 from backhaul.api.messages import Loaded
 from backhaul.api.service import make_desk
 from backhaul.config.diff import Change, diff
-from backhaul.config.schema import Config, side_of
+from backhaul.config.schema import Config, certificate_of, side_of
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.http import HttpServer
 from backhaul.monitor.traffic import TrafficBoard
 from backhaul.net.listeners import Listeners
 from backhaul.net.unix_sockets import listener_at
+from backhaul.system.files import stamp_of
 from backhaul.system.known_servers import KnownServers
 from backhaul.system.limits import descriptor_limit
 from backhaul.system.log import configure
@@ -88,7 +88,7 @@ class Process:
             board=self._board,
             config=self._in_force,
         )
-        self._stamp = self._look()
+        self._stamp = stamp_of(self._file)
         self._shown = ""  # the status shown by the service manager
 
     async def run(self) -> None:
@@ -149,7 +149,7 @@ class Process:
             metrics=config.metrics,
             sniffer=config.sniffer,
             sniffer_log=config.sniffer_log,
-            certificate=_certificate(config),
+            certificate=certificate_of(config),
             history=str(state_file(self._file, "history")),
             open_page=functools.partial(self._listeners.page, page.host, page.port),
         )
@@ -203,15 +203,8 @@ class Process:
         finally:
             log.removeHandler(self._events)
 
-    def _look(self) -> tuple[int, ...]:
-        try:
-            found = os.stat(self._file)  # noqa: PTH116 - once a second, a Path costs more than the call
-        except OSError:  # an editor is just replacing it
-            return ()
-        return found.st_mtime_ns, found.st_size, found.st_ino
-
     def _changed(self) -> bool:
-        stamp = self._look()
+        stamp = stamp_of(self._file)
         if not self._reloads.requested and (stamp == self._stamp or not stamp):
             return False
         self._stamp = stamp
@@ -285,11 +278,6 @@ class Process:
 def _page(config: Config) -> Address:
     """Return the address of the page, which without one has neither host nor port."""
     return config.page or Address("", 0)
-
-
-def _certificate(config: Config) -> str:
-    """Return the file of the server's certificate, or nothing without one."""
-    return config.tls_cert if isinstance(config, ServerConfig) and config.facts.tls else ""
 
 
 def _state(end: Server | Client) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from signal import SIGHUP, SIGTERM
 
 import pytest
+from tests.support.clients import table
 from tests.support.net import HOST, PATIENCE, echo, free_port, until
 from tests.support.program import Program, passing
 from tests.support.tunnel import TOKEN, Net
@@ -172,9 +173,12 @@ async def test_the_service_manager_knows_one_service(
 
 async def test_each_end_gets_its_sockets_of_the_service_manager(ends: Folder) -> None:
     other_port = free_port()
-    other = ends.write("other", f'[server]\nbind_addr = "{HOST}:{other_port}"\n{LINES}')
+    group = (
+        table("berlin") + f'[server.groups.all]\nclients = ["berlin"]\nports = ["{HOST}:{(shared := free_port())}=1"]\n'
+    )
+    other = ends.write("other", f'[server]\nbind_addr = "{HOST}:{other_port}"\n{LINES}{group}')
     with contextlib.ExitStack() as sockets:
-        ports = (other_port, ends.bind_port, stray := free_port())
+        ports = (other_port, shared, ends.bind_port, stray := free_port())
         socks = [sockets.enter_context(socket.create_server((HOST, port))) for port in ports]
         descriptors = [sock.fileno() for sock in socks]
         wrapper = passing(descriptors, ["backhaul.socket"] * len(descriptors))
@@ -182,6 +186,7 @@ async def test_each_end_gets_its_sockets_of_the_service_manager(ends: Folder) ->
         program = await Program.start(*files, wrapper=wrapper, inherit=descriptors)
         ends.programs.append(program)
         await program.line(f"] socket {stray} of the service manager: in no configuration that runs")
+        assert [port["up"] for port in (await statuses())["other"]["ports"]] == [True]
         assert f"] other: tcp server listens on {HOST}:{other_port}" in program.text
         assert f"] public: tcp server listens on {HOST}:{ends.bind_port}" in program.text
 

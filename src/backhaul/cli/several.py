@@ -1,6 +1,7 @@
 """The command ``backhaul -c FILE -c FILE``: runs the ends of several files in one process."""
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import math
@@ -17,6 +18,7 @@ from backhaul.config.files import find_files, load_all, name_files
 from backhaul.config.schema import Config
 from backhaul.errors import BackhaulError
 from backhaul.process import Process
+from backhaul.system.files import stamp_of
 from backhaul.system.log import TUNNEL, configure
 from backhaul.system.shared_manager import SharedManager, Spot
 from backhaul.system.signals import PassedSignals
@@ -112,14 +114,14 @@ class _End:
         self._manager = manager.part(name, self._wants)
         self._spots: frozenset[Spot] = frozenset()
         self._removed = False
-        self._stop = asyncio.Event()
-        self._again = asyncio.Event()
+        self._stopped = False
+        self._wake = asyncio.Event()  # a signal has arrived
 
     async def run(self) -> None:
         """Run until it is stopped."""
-        while not self._stop.is_set():
+        while not self._stopped:
             self._await_signals()
-            stamp = _stamp(self.file)
+            stamp = stamp_of(self.file)
             patience = await self._attempt()
             self._await_signals()  # instead of an end that could not start
             self._manager.ready()
@@ -138,7 +140,7 @@ class _End:
         except BackhaulError as error:
             log.critical("%s: not started: %s; tried again in %.0f s", self.file, error, _AGAIN)
             return _AGAIN
-        self._stop.set()
+        self._stop()
         return 0
 
     def remove(self) -> None:
@@ -157,8 +159,12 @@ class _End:
 
     def _await_signals(self) -> None:
         for number in _ENDING:
-            self.signals.on(number, self._stop.set)
-        self.signals.on(signal.SIGHUP, self._again.set)
+            self.signals.on(number, self._stop)
+        self.signals.on(signal.SIGHUP, self._wake.set)
+
+    def _stop(self) -> None:
+        self._stopped = True
+        self._wake.set()
 
     async def _start(self) -> None:
         config = load_usable(self.file)
@@ -171,27 +177,19 @@ class _End:
         """Wait for another content of the file, for a signal, or at most ``patience`` seconds."""
         loop = asyncio.get_running_loop()
         end = loop.time() + patience
-        while not self._stop.is_set() and not self._again.is_set() and loop.time() < end:
-            if _stamp(self.file) != stamp:
-                break
-            await asyncio.sleep(_LOOK_EVERY)
-        self._again.clear()
+        while not self._wake.is_set() and loop.time() < end and stamp_of(self.file) == stamp:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY):
+                    await self._wake.wait()
+        self._wake.clear()
 
     def _wants(self, spot: Spot) -> bool:
         return spot in self._spots
-
-
-def _stamp(file: Path) -> tuple[int, ...]:
-    try:
-        found = file.stat()
-    except OSError:
-        return ()
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _spots(config: Config) -> frozenset[Spot]:
     """Return the ports and paths on which an end listens."""
     addresses = [config.page] if config.page else []
     if isinstance(config, ServerConfig):
-        addresses += [config.bind_addr, *(one.address for client in config.served for one in client.ports)]
+        addresses += [config.bind_addr, *(mapping.address for mapping in config.all_ports)]
     return frozenset(address.host if address.is_path else address.port for address in addresses)

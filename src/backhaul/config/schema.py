@@ -333,3 +333,8 @@ def side_of(config: Config) -> str:
 def doors_of(config: Config) -> tuple[ClientConfig, ...]:
     """Return the configuration of each server of a client; a server has none."""
     return config.doors if isinstance(config, ClientConfig) else ()
+
+
+def certificate_of(config: Config) -> str:
+    """Return the file of a server's certificate; empty without one."""
+    return config.tls_cert if isinstance(config, ServerConfig) and config.facts.tls else ""

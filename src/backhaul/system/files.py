@@ -48,6 +48,15 @@ def make_folder(path: Path, mode: int = 0o777) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
 
 
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """Return what changes with the content of a file; nothing while there is none, as an editor just replaces it."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - once a second, a Path costs more than the call
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 @contextlib.contextmanager
 def _draft(path: Path, content: bytes) -> Iterator["_TemporaryFileWrapper[bytes]"]:
     """Yield a file with ``content`` and mode 0600 beside ``path``, to be renamed or linked."""
