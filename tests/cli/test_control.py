@@ -81,6 +81,15 @@ async def test_users_who_do_not_leave_in_time(command: Callable[..., Any]) -> No
         assert await command("drain", "--wait", "1") == (1, "server: draining, 1 user present\n", "")
 
 
+async def test_waiting_for_the_users_of_all_files_of_a_directory(command: Callable[..., Any], tmp_path: Path) -> None:
+    files = [tmp_path / "ends" / name for name in ("first.toml", "second.toml")]
+    files[0].parent.mkdir()
+    for file in files:
+        file.touch()
+    async with program(str(files[0]), Leaving(*[0] * 99)), program(str(files[1]), Leaving(*[1] * 99)):
+        assert (await command("drain", "-c", str(files[0].parent), "--wait", "1"))[0] == 1
+
+
 async def test_waiting_ends_when_another_administrator_resumes(command: Callable[..., Any]) -> None:
     async with program("server.toml", Leaving(9, 2)):
         code, _, errors = await command("drain", "--wait")

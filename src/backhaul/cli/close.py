@@ -2,17 +2,14 @@
 
 from backhaul.api.messages import Choice
 from backhaul.api.operations import CLOSE
-from backhaul.system.programs import all_programs
 
-from .programs import ask_programs, call, complain
+from .programs import ask_programs, call, complain, names_one
 from .tables import number
 
 
 def run(config: str | None, choice: Choice) -> int:
     """Reset the chosen users of the running programs, or of one of them; return 1 if there were none."""
-    if choice.id and not config and len(programs := all_programs().documents) > 1:
-        files = ", ".join(str(document.get("config")) for document in programs)
-        complain("close", [f"each program has ids of its own; name one with -c FILE: {files}"])
+    if choice.id and not names_one("close", config, "each program has ids of its own"):
         return 1
     found = ask_programs(config, call(CLOSE, choice))
     complain("close", found.problems)

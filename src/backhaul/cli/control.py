@@ -13,9 +13,9 @@ from backhaul.errors import BackhaulError
 from backhaul.monitor.status import ClientStatus, Status
 from backhaul.system.calls import STATUS
 from backhaul.system.log import escape
-from backhaul.system.programs import Document, all_programs
+from backhaul.system.programs import Document
 
-from .programs import ask_programs, call, complain, label
+from .programs import ask_programs, call, complain, label, names_one
 from .tables import number
 
 _LOOK_EVERY: Final = 0.5  # seconds
@@ -38,14 +38,20 @@ def drain(config: str | None, client: str, wait: float) -> int:
 
 def _wait(config: str | None, client: str, wait: float) -> int:
     end = time.monotonic() + wait
-    while (part := _part(_status(config), client)).draining:
-        if not part.users:
-            print("all users have left")
-            return 0
+    while _present(config, client):
         if time.monotonic() >= end:
             return 1
         time.sleep(_LOOK_EVERY)
-    raise BackhaulError("no longer drained: another administrator has ended that")
+    print("all users have left")
+    return 0
+
+
+def _present(config: str | None, client: str) -> int:
+    """Return the number of users who have not left; raise BackhaulError if new ones are admitted."""
+    parts = [_part(status, client) for status in _statuses(config)]
+    if not all(part.draining for part in parts):
+        raise BackhaulError("no longer drained: another administrator has ended that")
+    return sum(part.users for part in parts)
 
 
 def _part(status: Status, client: str) -> Status | ClientStatus:
@@ -77,12 +83,12 @@ def _drained(document: Document) -> None:
     print(escape(f"{label(document)}: draining, {number(users, 'user')} present"))
 
 
-def _status(config: str | None) -> Status:
-    """Return the status of the only program; raise BackhaulError without one."""
+def _statuses(config: str | None) -> list[Status]:
+    """Return the status of each program that is meant; raise BackhaulError if one does not answer."""
     found = ask_programs(config, STATUS)
     if found.problems:
         raise BackhaulError(found.problems[0])
-    return msgspec.convert(found.documents[0], Status)
+    return [msgspec.convert(document, Status) for document in found.documents]
 
 
 def _resumed(document: Document) -> None:
@@ -96,10 +102,8 @@ def _each(
     show: Callable[[Document], None],
     body: Struct = Nothing(),  # noqa: B008 - it has no fields
 ) -> bool:
-    """Carry out an operation in one program and show its answer; return whether there is one, and no problem."""
-    if not config and len(programs := all_programs().documents) > 1:
-        files = ", ".join(str(document.get("config")) for document in programs)
-        complain(command, [f"several programs run on this machine; name one with -c FILE: {files}"])
+    """Carry out an operation in the program that is meant, and show its answer; return whether there was no problem."""
+    if not names_one(command, config, "several programs run on this machine"):
         return False
     found = ask_programs(config, call(operation, body))
     problems = list(found.problems)

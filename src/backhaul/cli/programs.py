@@ -49,6 +49,15 @@ def _of_directory(folder: str, request: Call) -> Programs:
     return found
 
 
+def names_one(command: str, config: str | None, why: str) -> bool:
+    """Return whether it is clear which program is meant; if several run, and ``config`` names none, complain."""
+    if config or len(programs := all_programs().documents) <= 1:
+        return True
+    files = ", ".join(str(document.get("config")) for document in programs)
+    complain(command, [f"{why}; name one with -c FILE: {files}"])
+    return False
+
+
 def complain(command: str, problems: list[str]) -> None:
     """Print the problems of a command. Names of sockets and texts of other programs are escaped."""
     for problem in problems:
