@@ -41,6 +41,13 @@ def test_a_device_is_not_read() -> None:
         parse_foreign('[client]\nremote_addr = "a:1"\ntransport = "wss"\ntls_ca = "/dev/zero"\n', {})
 
 
+def test_files_of_further_servers_are_tried(tmp_path: Path) -> None:
+    (file := tmp_path / "ca.pem").write_text("no certificate")
+    first = f'[client]\nremote_addr = "a:1"\ntransport = "wss"\ntoken = "{"t" * 40}"\n'
+    with pytest.raises(ConfigError, match=r"client\.servers\[1\]\.tls_ca: holds no certificates"):
+        parse_foreign(f'{first}servers = [{{addr = "b:1", tls_verify = true, tls_ca = "{file}"}}]\n', {})
+
+
 def test_ordinary_files_are_read(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("t" * 40)

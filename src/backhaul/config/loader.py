@@ -50,18 +50,21 @@ def load_usable(path: str | os.PathLike[str]) -> Config:
     This is for the start. A reload may find certificates half renewed; it keeps the old ones then.
     """
     config = load(path)
-    found = [*checks.unusable(config), *unusable_servers(config)]
-    if found:
-        raise ConfigError(f"{os.fspath(path)}: {side_of(config)}.{problem}" for problem in found)
+    if found := _unusable(config):
+        raise ConfigError(f"{os.fspath(path)}: {problem}" for problem in found)
     return config
 
 
 def parse_usable(text: str, environment: Mapping[str, str]) -> Config:
     """Read a configuration like ``parse``, and check that its TLS files are usable; raise ConfigError."""
     config = parse(text, environment)
-    if problems := [f"{side_of(config)}.{problem}" for problem in checks.unusable(config)]:
-        raise ConfigError(problems)
+    if found := _unusable(config):
+        raise ConfigError(found)
     return config
+
+
+def _unusable(config: Config) -> list[str]:
+    return [f"{side_of(config)}.{problem}" for problem in (*checks.unusable(config), *unusable_servers(config))]
 
 
 def parse(text: str, environment: Mapping[str, str] = _NO_ENVIRONMENT) -> Config:
