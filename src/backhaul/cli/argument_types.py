@@ -48,14 +48,14 @@ def port(text: str) -> int:
 
 def number(text: str) -> int:
     """Read the number of a user."""
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_ID)) and int(text)):
+    if not _is_number(text, 1, _MAX_ID):
         raise argparse.ArgumentTypeError(f'"{text}" is not a number from `backhaul connections`')
     return int(text)
 
 
 def seconds(text: str) -> float:
     """Read a number of seconds."""
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_ID))):
+    if not _is_number(text, 0, _MAX_ID):
         raise argparse.ArgumentTypeError(f'"{text}" is not a number of seconds')
     return float(text)
 
@@ -69,6 +69,11 @@ def spare(text: str) -> object:
 
 def days(text: str) -> int:
     """Read a number of days."""
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_DAYS)) and 1 <= int(text) <= _MAX_DAYS):
+    if not _is_number(text, 1, _MAX_DAYS):
         raise argparse.ArgumentTypeError(f'"{text}" is not a number from 1 to {_MAX_DAYS}')
     return int(text)
+
+
+def _is_number(text: str, least: int, most: int) -> bool:
+    # The length check comes before int(), which raises an error of its own for thousands of digits.
+    return text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most

@@ -306,7 +306,7 @@ def _service(options: argparse.Namespace) -> int:
 
     if options.action == "install":
         file = options.config or _INSTALLED
-        return service.install(file, name=options.name, user=options.user or "", dry=options.print, manager=Systemd())
+        return service.install(file, name=options.name, user=options.user, dry=options.print, manager=Systemd())
     action = service.uninstall if options.action == "uninstall" else service.status
     return action(name=options.name, manager=Systemd())
 

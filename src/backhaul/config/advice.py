@@ -81,7 +81,7 @@ def _secret_key(config: Config) -> str:
 
 def _token_files(config: Config) -> Iterator[tuple[str, str]]:
     """Yield the files with tokens, each once, with the name of its key."""
-    ends = config.doors if isinstance(config, ClientConfig) else (config,)
+    ends = doors_of(config) or (config,)
     yield from (("token_file", file) for file in dict.fromkeys(end.token_file for end in ends if end.token_file))
     for client in config.clients.named if isinstance(config, ServerConfig) else ():
         if client.token_file:

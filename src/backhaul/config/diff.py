@@ -67,13 +67,14 @@ def diff(old: Config, new: Config) -> Change:
         changed.append("token_file")  # the same file, with other tokens
     ports = port_change(_ports(old), _ports(new))
     rebuilding = {key.name for key in differing if key.traits.rebuild}
-    if _several(old) or _several(new):
+    apart = _several(old) or _several(new)
+    if apart:
         rebuilding -= _TOKENS
     return Change(
         ports_added=ports.added,
         ports_removed=ports.removed,
         ports_retargeted=ports.retargeted,
-        rebuild=bool(rebuilding) or (old.accepted != new.accepted and not (_several(old) or _several(new))),
+        rebuild=bool(rebuilding) or (old.accepted != new.accepted and not apart),
         restart=tuple(key.name for key in differing if key.traits.restart),
         changed=tuple(changed),
     )
