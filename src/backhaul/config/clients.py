@@ -9,13 +9,12 @@ from backhaul.wire.allowed import AllowList, Verdict
 from backhaul.wire.targets import parse_target
 
 from .errors import ConfigError
-from .keys import key, keys
+from .keys import key
 from .limits import QUOTA_ACTION, Limits, QuotaAction, size_key
-from .messages import show
-from .ports import PortMapping, parse_ports
+from .ports import PORTS_KEY, PortMapping
 from .secret import Secret
-from .tables import read_table
-from .values import parse_allowed, parse_token, parse_tokens
+from .tables import read_table, settings
+from .values import ALLOWED, parse_allowed, parse_token, parse_tokens
 
 NO_TOKEN: Final = Secret("")
 
@@ -31,10 +30,7 @@ class ServedClient(Struct, frozen=True, kw_only=True):
         key("In place of `token`: each of these.", form="a list of texts in quotes", parse=parse_tokens),
     ] = ()
     token_file: Annotated[str, key("In place of `token`: a file with one token on each line.")] = ""
-    ports: Annotated[
-        tuple[PortMapping, ...],
-        key("Local ports and their targets; see Port mappings.", form="a list of texts", parse=parse_ports),
-    ] = ()
+    ports: Annotated[tuple[PortMapping, ...], PORTS_KEY] = ()
     max_connections: Annotated[int, key("Most users of this client at a time; 0: no limit.", ge=0)] = 0
     bytes_per_day: Annotated[int, size_key("Most bytes a day of this client's users, both ways together.")] = 0
     bytes_per_month: Annotated[int, size_key("Most bytes a month, both ways together.")] = 0
@@ -43,7 +39,7 @@ class ServedClient(Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         key(
             "Targets that `ports` may name; empty: all. As on the client, but names are not looked up.",
-            form='a list of texts such as "db.example:5432", "10.0.0.0/8:80-90" or ":22"',
+            form=ALLOWED,
             parse=parse_allowed,
         ),
     ] = ()
@@ -75,26 +71,12 @@ class ClientTables(Struct, frozen=True):
 
     def __str__(self) -> str:
         """Return their settings as inline tables of TOML, without secrets."""
-        return f"{{{', '.join(f'{client.name} = {{{_settings(client)}}}' for client in self.named)}}}"
-
-
-def _settings(client: ServedClient) -> str:
-    values = ((one, getattr(client, one.name)) for one in keys(ServedClient) if one.name != "ports")
-    return ", ".join(f"{one.name} = {_shown(value)}" for one, value in values if value != one.default)
-
-
-def _shown(value: object) -> str:
-    if not isinstance(value, tuple):
-        return str(value) if isinstance(value, Secret) else show(value)
-    secret = any(isinstance(one, Secret) for one in value)
-    return f"[{', '.join(map(str, value))}]" if secret else show(list(value))
+        named = (f"{client.name} = {{{settings(client, 'ports')}}}" for client in self.named)
+        return f"{{{', '.join(named)}}}"
 
 
 def parse_clients(table: Mapping[str, object]) -> ClientTables:
-    """Read the tables; raise ConfigError with every mistake.
-
-    An unknown key is a mistake here, because a limit that is misspelt would not hold.
-    """
+    """Read the tables; raise ConfigError with every mistake."""
     problems: list[str] = []
     named = tuple(_client(name, entry, problems.append) for name, entry in table.items())
     if problems:

@@ -3,12 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from msgspec import Struct
-
 from .keys import Key, keys
-from .messages import show
 from .schema import Config
-from .secret import Secret
+from .tables import shown
 
 
 class Setting(NamedTuple):
@@ -28,13 +25,4 @@ def settings(config: Config) -> Iterator[Setting]:
 
 
 def _setting(key: Key, value: object) -> Setting:
-    text = show(value) if isinstance(value, bool | int | str) else _plain(value)
-    return Setting(key.name, text, key.traits.unit, value == key.default)
-
-
-def _plain(value: object) -> str:
-    if not isinstance(value, tuple):
-        return str(value)
-    if any(isinstance(one, Secret | Struct) for one in value):
-        return f"[{', '.join(map(str, value))}]"
-    return show(list(value))
+    return Setting(key.name, shown(value), key.traits.unit, value == key.default)

@@ -10,8 +10,8 @@ from backhaul.wire.checks import MAX_INTERVAL, MAX_PATH, MAX_RUN
 from .errors import ConfigError
 from .keys import key
 from .messages import show
-from .ports import PortMapping, parse_ports
-from .tables import read_table
+from .ports import PORTS_KEY, PortMapping
+from .tables import read_table, settings
 from .values import each
 
 Balance = Literal["least", "source", "order"]
@@ -47,10 +47,7 @@ def parse_health(text: str) -> str:
 class ServedGroup(Struct, frozen=True, kw_only=True):
     """A group of clients."""
 
-    ports: Annotated[
-        tuple[PortMapping, ...],
-        key("Local ports and their targets; see Port mappings.", form="a list of texts", parse=parse_ports),
-    ] = ()
+    ports: Annotated[tuple[PortMapping, ...], PORTS_KEY] = ()
     clients: Annotated[tuple[str, ...], key("The clients that serve them.", form=_CLIENTS, parse=parse_members)] = ()
     balance: Annotated[
         Balance,
@@ -87,8 +84,8 @@ class GroupTables(Struct, frozen=True):
 
 
 def _settings(group: ServedGroup) -> str:
-    health = f", health = {show(group.health)}" if group.health else ""
-    return f"clients = {show(list(group.clients))}, balance = {show(group.balance)}{health}"
+    balanced = f"clients = {show(list(group.clients))}, balance = {show(group.balance)}"
+    return ", ".join(filter(None, [balanced, settings(group, "ports", "clients", "balance")]))
 
 
 def parse_groups(table: Mapping[str, object]) -> GroupTables:

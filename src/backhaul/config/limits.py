@@ -1,18 +1,18 @@
 """The tables ``[server.limits]`` and ``[server.limits.PORT]``."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
 from backhaul.networks import parse_network
 from backhaul.wire.targets import MAX_PORT
 
-from .conversion import read
 from .errors import ConfigError
-from .keys import Key, key, keys
-from .messages import hint, quoted, show
+from .keys import key
+from .messages import quoted, show
 from .quantities import UTC, parse_rate, parse_size, parse_zone
+from .tables import read_keys, settings
 from .values import each
 
 
@@ -86,15 +86,6 @@ NO_LIMITS: Final = Limits()
 ALL_PORTS: Final = 0
 
 
-def _settings(limits: Limits) -> str:
-    values = ((one.name, getattr(limits, one.name), one.default) for one in keys(Limits))
-    return ", ".join(
-        f"{name} = {show(list(value) if isinstance(value, tuple) else value)}"
-        for name, value, default in values
-        if value != default
-    )
-
-
 class LimitTables(Struct, frozen=True):
     """The limits of all ports together, those of single ports by number, and those of single clients by name."""
 
@@ -105,7 +96,7 @@ class LimitTables(Struct, frozen=True):
 
     def __str__(self) -> str:
         """Return the limits that are set, as inline tables of TOML."""
-        tables = [_settings(self.everywhere), *(f"{port} = {{{_settings(limits)}}}" for port, limits in self.ports)]
+        tables = [settings(self.everywhere), *(f"{port} = {{{settings(limits)}}}" for port, limits in self.ports)]
         return f"{{{', '.join(filter(None, tables))}}}"
 
     def named(self) -> Iterator[tuple[str, Limits, int]]:
@@ -132,10 +123,7 @@ class LimitTables(Struct, frozen=True):
 
 
 def parse_limits(table: Mapping[str, object]) -> LimitTables:
-    """Read the tables; raise ConfigError with every mistake.
-
-    An unknown key is a mistake here, because a limit that is misspelt would not hold.
-    """
+    """Read the tables; raise ConfigError with every mistake."""
     problems: list[str] = []
     own = {name: value for name, value in table.items() if not isinstance(value, dict)}
     ports = {name: value for name, value in table.items() if isinstance(value, dict)}
@@ -167,20 +155,4 @@ def _port(name: str, mistake: Callable[[str], None]) -> int:
 
 
 def _limits(table: Mapping[str, object], prefix: str, mistake: Callable[[str], None]) -> Limits:
-    known = {one.name: one for one in keys(Limits)}
-    for name in table:
-        if name not in known:
-            mistake(f"{prefix}{quoted(name)}: unknown limit; remove it or correct it{hint(name, known)}")
-    values: dict[str, Any] = {}
-    for one in known.values():
-        values[one.name] = _one(one, table.get(one.name), prefix, mistake)
-    return Limits(**values)
-
-
-def _one(one: Key, raw: object, prefix: str, mistake: Callable[[str], None]) -> object:
-    try:
-        return read(one, raw, misspelt=())
-    except ConfigError as mistakes:
-        for problem in mistakes.problems:
-            mistake(f"{prefix}{one.name}: {problem}")
-        return one.default
+    return Limits(**read_keys(Limits, prefix, table, mistake, noun="limit"))

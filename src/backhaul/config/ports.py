@@ -15,6 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
+from typing import Final
 
 from msgspec import Struct
 
@@ -22,6 +23,7 @@ from backhaul.wire.targets import names_path
 
 from .address import Address, is_ip, parse_host, parse_path, parse_port, split_host_port
 from .errors import ConfigError
+from .keys import key
 from .messages import show
 
 _ONE = range(1)  # a Unix socket: a single listener, with port 0
@@ -181,3 +183,7 @@ def _canonical(host: str) -> str:
         return host.lower()
     address = ip_address(host)
     return "" if address.is_unspecified else str(address)
+
+
+PORTS_KEY: Final = key("Local ports and their targets; see Port mappings.", form="a list of texts", parse=parse_ports)
+"""The key ``ports`` of a server, a client of it, and a group."""

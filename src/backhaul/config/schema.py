@@ -15,11 +15,11 @@ from .common import CommonConfig
 from .groups import GroupTables, ServedGroup, parse_groups
 from .keys import DEDICATED, MUX, STREAM, TLS, WEB, key
 from .limits import LimitTables, parse_limits
-from .ports import PortMapping, parse_ports
+from .ports import PORTS_KEY, PortMapping
 from .proxy import parse_proxy
 from .secret import Secret
 from .servers import ServerTable, parse_servers
-from .values import parse_access_log, parse_allowed, parse_decoy, parse_fingerprint, parse_interface
+from .values import ALLOWED, parse_access_log, parse_allowed, parse_decoy, parse_fingerprint, parse_interface
 
 MAX_MARK = 2**32 - 1  # a mark has 32 bits
 MAX_POOL = 65535  # connections from one source address to one server port
@@ -40,10 +40,7 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
             example='"0.0.0.0:3080"',
         ),
     ]
-    ports: Annotated[
-        tuple[PortMapping, ...],
-        key("Local ports and their targets; see Port mappings.", form="a list of texts", parse=parse_ports),
-    ] = ()
+    ports: Annotated[tuple[PortMapping, ...], PORTS_KEY] = ()
     accept_udp: Annotated[
         bool,
         key(
@@ -252,7 +249,7 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
         tuple[str, ...],
         key(
             "Targets to which the server may send users; empty: all but Unix sockets. See Allowed targets.",
-            form='a list of texts such as "db.example:5432", "10.0.0.0/8:80-90" or ":22"',
+            form=ALLOWED,
             parse=parse_allowed,
             example='[":22"]',
         ),

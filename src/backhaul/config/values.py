@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Final, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from backhaul.wire.allowed import parse_rules
@@ -24,6 +24,10 @@ SHA256_DIGITS = 64
 _MAX_INTERFACE = 15  # bytes: IFNAMSIZ of Linux, less the NUL at the end
 _INTERFACE = re.compile(r"[^\s/:\x00-\x1f\x7f]+")  # dev_valid_name of Linux
 _URL_PATH = re.compile(r"(/[\w.~!$&'()*+,;=:@%-]+)*", re.ASCII)  # segments of RFC 3986, section 3.3
+
+
+ALLOWED: Final = 'a list of texts such as "db.example:5432", "10.0.0.0/8:80-90" or ":22"'
+"""The form of ``allow_targets``."""
 
 
 def parse_token(text: str) -> Secret:

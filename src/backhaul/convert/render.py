@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from backhaul.config.messages import few, quoted, show
+from backhaul.config.tables import NAME
 from backhaul.wire.targets import names_path
 from backhaul.wire.transports import TRANSPORTS
 
 from .draft import Gap, Service, Settings, listener
-from .tunnel import NAME, Tunnel
+from .tunnel import Tunnel
 
 _HEADER: Final = "# Written by `backhaul convert`. Every key: docs/configuration.md\n"
 _PAIR: Final = {"tls_cert": "server.crt", "tls_key": "server.key"}

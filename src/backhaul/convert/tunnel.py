@@ -1,15 +1,12 @@
 """The drafts of all files of a tunnel put together: those of one server, and of its clients."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from backhaul.config.messages import few
+from backhaul.config.tables import NAME
 
 from .draft import ConvertError, Draft, Gap, Service, Settings
-
-NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(slots=True, kw_only=True)
