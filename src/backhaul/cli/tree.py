@@ -37,6 +37,11 @@ class Command:
         """The words with a space before each, as they follow the program on a command line."""
         return "".join(f" {word}" for word in self.words)
 
+    @property
+    def valued(self) -> tuple[Argument, ...]:
+        """The options that take a value."""
+        return tuple(option for option in self.options if option.value)
+
     def walk(self) -> Iterator["Command"]:
         """Yield this command and all commands below it."""
         yield self

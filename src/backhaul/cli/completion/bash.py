@@ -42,15 +42,11 @@ def script(program: Command) -> str:
     """Return the script."""
     commands = list(program.walk())
     return _SCRIPT.format(
-        valued=_patterns(f"{one.path} {flag}" for one in commands for option in _valued(one) for flag in option.flags),
+        valued=_patterns(f"{one.path} {flag}" for one in commands for option in one.valued for flag in option.flags),
         commands=_patterns(one.path for one in commands if one.words),
-        values="\n".join(line for one in commands for option in _valued(one) for line in _value(one, option)),
+        values="\n".join(line for one in commands for option in one.valued for line in _value(one, option)),
         words="\n".join(_words(one) for one in commands),
     )
-
-
-def _valued(command: Command) -> list[Argument]:
-    return [option for option in command.options if option.value]
 
 
 def _patterns(texts: Iterator[str]) -> str:

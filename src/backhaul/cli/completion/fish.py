@@ -33,9 +33,7 @@ complete -c backhaul -f
 def script(program: Command) -> str:
     """Return the script."""
     commands = list(program.walk())
-    valued = [
-        f"{one.path} {flag}" for one in commands for option in one.options if option.value for flag in option.flags
-    ]
+    valued = [f"{one.path} {flag}" for one in commands for option in one.valued for flag in option.flags]
     return _SCRIPT.format(
         valued=" ".join(map(_quoted, valued)),
         commands=" ".join(_quoted(one.path) for one in commands if one.words),
