@@ -214,6 +214,10 @@ def test_a_usage_log_in_a_directory_that_is_not_writable(tmp_path: Path) -> None
         (CLIENT, "token"),
         (CLIENT.replace(TOKEN, "musix"), ""),
         (CLIENT.replace(TOKEN, "musix") + 'web_user = "me"\nweb_password = "secret"\n', "web_password"),
+        (CLIENT.replace(TOKEN, "musix") + 'on_event = "https://example.com/hook?key=secret"\n', "on_event"),
+        (CLIENT.replace(TOKEN, "musix") + 'on_event = "https://me:secret@example.com/hook"\n', "on_event"),
+        (CLIENT.replace(TOKEN, "musix") + 'on_event = "https://example.com/hook"\n', ""),
+        (CLIENT.replace(TOKEN, "musix") + 'on_event = "/bin/told --if ?"\n', ""),
     ],
 )
 def test_a_secret_in_a_world_readable_file(text: str, name: str, public: Path) -> None:

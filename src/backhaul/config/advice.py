@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .address import is_ip
 from .common import DEFAULT_TOKEN, Security
+from .events import is_url
 from .keys import Key, keys
 from .schema import ClientConfig, Config, ServerConfig, doors_of
 from .secret import Secret
@@ -76,7 +77,10 @@ def _secret_key(config: Config) -> str:
     clients = config.clients.named if isinstance(config, ServerConfig) else ()
     if any(client.token or client.tokens for client in clients):
         return "clients"
-    return "proxy" if isinstance(config, ClientConfig) and "@" in config.proxy.reveal() else ""
+    if isinstance(config, ClientConfig) and "@" in config.proxy.reveal():
+        return "proxy"
+    target = config.on_event.reveal()
+    return "on_event" if is_url(target) and ("@" in target or "?" in target) else ""
 
 
 def _token_files(config: Config) -> Iterator[tuple[str, str]]:

@@ -8,11 +8,16 @@ from .secret import Secret
 
 def parse_on_event(text: str) -> Secret:
     """Read the key; raise ValueError with the mistake, which holds no part of the text."""
-    if text.lower().startswith(("http://", "https://")):
+    if is_url(text):
         _check_url(text)
     elif text and not shlex.split(text):
         raise ValueError("it names no program")
     return Secret(text)
+
+
+def is_url(target: str) -> bool:
+    """Return whether events go to a URL, not to a command."""
+    return target.lower().startswith(("http://", "https://"))
 
 
 def _check_url(text: str) -> None:
