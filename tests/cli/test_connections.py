@@ -21,7 +21,6 @@ from tests.support.operator import SampleOperator, Users
 from backhaul.api.guards import SocketGuard
 from backhaul.api.service import make_desk
 from backhaul.cli.connections import Rates
-from backhaul.cli.main import run
 from backhaul.monitor.connections import ConnectionStatus
 from backhaul.monitor.http import HttpServer
 from backhaul.selection import Selection
@@ -34,22 +33,6 @@ FLOW = replace(USER, id=8, protocol="udp", user="[2001:db8::1]:53", carrier="tcp
 def program(config: str, users: Users) -> AbstractAsyncContextManager[object]:
     desk = make_desk(SampleOperator(users, Tunnel(config=config)), SocketGuard())
     return serving(socket_path(config), HttpServer(desk))
-
-
-@pytest.fixture
-def command(folder: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    async def command(*arguments: str) -> tuple[int, str, str]:
-        """Run a command beside the programs of this test; return exit code, output and errors."""
-        return await asyncio.to_thread(execute, *arguments), *capfd.readouterr()
-
-    return command
-
-
-def execute(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        run(arguments)
-    assert isinstance(end.value.code, int)
-    return end.value.code
 
 
 async def test_users_are_shown_in_a_table(command: Callable[..., Any]) -> None:

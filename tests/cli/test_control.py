@@ -19,26 +19,9 @@ from tests.support.program import Program
 from backhaul.api.guards import SocketGuard
 from backhaul.api.messages import Changes, Loaded
 from backhaul.api.service import make_desk
-from backhaul.cli.main import run
 from backhaul.monitor.http import HttpServer
 from backhaul.monitor.status import Status
 from backhaul.system.status_socket import serving, socket_path
-
-
-@pytest.fixture
-def command(folder: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    async def command(*arguments: str) -> tuple[int, str, str]:
-        """Run a command beside the programs of this test; return exit code, output and errors."""
-        return await asyncio.to_thread(execute, *arguments), *capfd.readouterr()
-
-    return command
-
-
-def execute(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        run(arguments)
-    assert isinstance(end.value.code, int)
-    return end.value.code
 
 
 def program(config: str, operator: SampleOperator) -> AbstractAsyncContextManager[object]:

@@ -17,7 +17,6 @@ from tests.support.documents import documents
 from tests.support.net import HOST, free_port
 from tests.support.program import Program
 
-from backhaul.cli.main import run
 from backhaul.cli.status import render
 from backhaul.monitor.status import ClientStatus, Event, LimitStatus, Status
 from backhaul.system import status_socket
@@ -27,20 +26,9 @@ GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 
 
 @pytest.fixture
-def ask(capfd: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    async def ask(*arguments: str) -> tuple[int, str, str]:
-        """Run the command beside the programs of this test; return exit code, output and errors."""
-        code = await asyncio.to_thread(execute, *arguments)
-        return code, *capfd.readouterr()
-
-    return ask
-
-
-def execute(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        run(["status", *arguments])
-    assert isinstance(end.value.code, int)
-    return end.value.code
+def ask(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Run the command beside the programs of this test."""
+    return partial(command, "status")
 
 
 def serving(config: str, tunnel: Tunnel) -> Any:  # noqa: ANN401 - an asynchronous context
