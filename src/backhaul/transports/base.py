@@ -53,7 +53,7 @@ def taken_over(ip: str) -> str:
 
 def occupied(ip: str) -> str:
     """Return the reason why a client is refused: one with its token is connected, and has given a sign of life."""
-    return f"a client with the same token is connected from {ip}; give each its own token, see clients"
+    return f"a client with the same token is connected from {ip}; give each its own token in [server.clients.NAME]"
 
 
 def indistinct(other: str) -> str:
