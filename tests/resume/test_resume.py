@@ -10,13 +10,16 @@ from tests.support.mux import links_of
 from tests.support.net import HOST, Peer, echo, free_port, until, until_reset
 from tests.support.tunnel import Net
 
+from backhaul import assembly, server
 from backhaul.client import Client
 from backhaul.mux.resumable_link import ResumableLink
 from backhaul.server import Server
 from backhaul.state import ResumptionState
+from backhaul.wire.smux import Settings
 
 BULK = random.Random(18).randbytes(4_000_000)  # noqa: S311 - bytes that repeat nowhere
 MUX = ["tcpmux", "wsmux", "wssmux"]
+IMPATIENT = Settings(keepalive_interval=0.05, keepalive_timeout=0.3)
 FORMS = {"clear": "", "sealed": "encryption = true"}
 
 every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
@@ -177,6 +180,21 @@ async def test_an_end_can_do_without(any_net: Net, lines: tuple[str, str]) -> No
     await torn.cut()
     await until_reset(user)
     assert not torn.resumed.memory
+
+
+@every_mux
+async def test_a_session_whose_connection_was_silent_for_too_long_goes_on(
+    any_net: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (assembly, server):
+        monkeypatch.setattr(module, "mux_settings", lambda _config: IMPATIENT)
+    any_net.patience = {"unacknowledged": 60.0}  # only the silence counts
+    torn = await Torn.start(any_net, pool=1)
+    user = await torn.user()
+    for path in torn.middlebox.paths[1:]:
+        path.swallow()
+    await until(lambda: torn.resumed.resumes)
+    await echo(user, b"hello")
 
 
 @every_mux

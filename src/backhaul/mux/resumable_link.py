@@ -207,6 +207,7 @@ class ResumableLink(RecordLink):
         relay = self.relay
         self._unpark()
         self._paused = False
+        self._heard = (self._ledger.received, relay.loop.time())
         relay.resumption.resumes += 1
         relay.resumption.seconds += relay.loop.time() - self._parked_at
         self._keepalive = relay.loop.call_at(self.session.next_deadline, self._tick)
