@@ -345,6 +345,7 @@ class TestLine:
         assert info.sent >= 2
         assert info.resent == 0
         assert info.mss == near.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) > 500
+        assert 0 < info.round_trip < 1
 
 
 def test_the_clock_of_this_machine_is_judged_in_some_way() -> None:

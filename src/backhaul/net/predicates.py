@@ -3,7 +3,6 @@
 import array
 import fcntl
 import socket
-import sys
 import termios
 
 from .poller import WOULD_BLOCK
@@ -11,7 +10,6 @@ from .poller import WOULD_BLOCK
 _ACKNOWLEDGE = getattr(socket, "TCP_QUICKACK", 0)
 _HAS_TCP_INFO = hasattr(socket, "TCP_INFO")
 _RETRANSMITS = 2  # offset of tcpi_retransmits in struct tcp_info (<linux/tcp.h>)
-_RTT = 68  # offset of tcpi_rtt there: microseconds, 32 bits
 
 
 def has_input(sock: socket.socket) -> bool:
@@ -83,11 +81,3 @@ def retransmissions(sock: socket.socket) -> int:
     if not _HAS_TCP_INFO:
         return 0
     return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RETRANSMITS + 1)[_RETRANSMITS]
-
-
-def round_trip(sock: socket.socket) -> float:
-    """Return the seconds of a round trip to the peer's kernel, smoothed; 0 if unknown."""
-    if not _HAS_TCP_INFO or sock.family == socket.AF_UNIX:
-        return 0.0
-    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT + 4)
-    return int.from_bytes(info[_RTT:], sys.byteorder) / 1e6

@@ -6,7 +6,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from backhaul.mux.resumable_link import ResumableLink
-from backhaul.net.predicates import round_trip
+from backhaul.net.tcp_info import TcpInfo
 from backhaul.relay.engine import Relay
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class Watch:
         return look
 
     def _judge(self, link: ResumableLink, look: "_Look", now: float) -> None:
-        patience = self._relay.patience.unacknowledged
-        if look.unacknowledged_for(link, now) > look.patience * max(patience, _ROUND_TRIPS * round_trip(link.conn)):
+        patience, round_trip = self._relay.patience.unacknowledged, TcpInfo.of(link.conn).round_trip
+        if look.unacknowledged_for(link, now) > look.patience * max(patience, _ROUND_TRIPS * round_trip):
             look.lost_patience(now)
             self._want(link, Cause.SILENT)
         elif look.silent_for(link, now) > patience and len(link) and not look.asked:
