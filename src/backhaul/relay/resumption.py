@@ -59,9 +59,11 @@ class Resumption:
         self.replayed = 0
         self.seconds = 0.0
 
-    def of(self, owner: object) -> list[Resumable]:
-        """Return the sessions of a transport."""
-        return [link for link in self.links.values() if link.owner is owner]
+    def leave(self, owner: object) -> None:
+        """Keep the sessions of a transport no longer than their connections, because an end stops."""
+        for link in list(self.links.values()):
+            if link.owner is owner:
+                link.keep_no_longer()
 
     def apply(self, timeout: float, memory: int) -> None:
         """Use other limits from now on."""

@@ -92,18 +92,14 @@ class MuxClient(PooledClient[Link]):
     def send(self, signal: Signal) -> None:
         """Send ``signal``; after a goodbye sessions can't be resumed any more."""
         if signal == Signal.CLOSED:
-            self._leave_links()
+            self._relay.resumption.leave(self)
         super().send(signal)
 
     def signal_received(self, signal: Signal) -> None:
         """Report the signal to the control plane; after a goodbye sessions can't be resumed any more."""
         if signal == Signal.CLOSED:
-            self._leave_links()
+            self._relay.resumption.leave(self)
         super().signal_received(signal)
-
-    def _leave_links(self) -> None:
-        for link in self._relay.resumption.of(self):
-            link.keep_no_longer()
 
     @functools.cached_property
     def _resumer(self) -> "Resumer":

@@ -179,7 +179,7 @@ class MuxServer(GatedServer):
     def client_lost(self, reason: str, *, goodbye: bool = False) -> None:
         """Keep the sessions of a lost client; one that stops can't resume them."""
         if goodbye:
-            self._leave_links()
+            self._relay.resumption.leave(self)
         super().client_lost(reason, goodbye=goodbye)
 
     def stop_listening(self) -> None:
@@ -187,12 +187,7 @@ class MuxServer(GatedServer):
         super().stop_listening()
         for returning in self._returning.clear():
             returning.abort()
-        self._leave_links()
-
-    def _leave_links(self) -> None:
-        """End sessions that can't be resumed any more when they lose their connection."""
-        for link in self._relay.resumption.of(self):
-            link.keep_no_longer()
+        self._relay.resumption.leave(self)
 
     def stream_opened(self, link: Link, stream: TunnelStream) -> None:
         """End the session at once: no client opens streams, whatever this peer is."""
