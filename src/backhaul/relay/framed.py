@@ -24,8 +24,7 @@ log = logging.getLogger("backhaul.tunnel")
 
 _SMALL_PIECE = 4096  # bytes below which joining pieces is cheaper than a vector of them
 _MOST_PIECES = 1024  # IOV_MAX of Linux: the kernel takes no longer vector
-# The tables for a channel to v0.7.2, by the side of the socket. They matter for the first direction only, because
-# everything is over with the second one.
+# The tables for a channel to v0.7.2, by the side of the socket, for the first direction: the second ends everything.
 _WITHOUT: Final = (FAR_DOES_NOT, NEAR_DOES_NOT)
 
 
@@ -80,6 +79,10 @@ class FramedRelay:
         self._backlog: bytearray | None = None  # most relays never need one
         self._hold = 0.0  # seconds of silence for which the end of the user is held back
         self._answered = False  # the channel moved bytes last
+        self._prepare(traffic)
+
+    def _prepare(self, traffic: Traffic) -> None:
+        """Add what a subclass needs."""
 
     @property
     def moved(self) -> int:
@@ -220,8 +223,7 @@ class FramedRelay:
             self._tell_held()
 
     def _lost(self) -> None:
-        ended = self._state.ended
-        self.end(ENDING[ended] if self._other in ended else Ending.LOST)
+        self.end(ENDING[self._state.ended] if self._other in self._state.ended else Ending.LOST)
 
     def sock_reset(self) -> None:
         """End because the socket was reset."""

@@ -1,12 +1,10 @@
 """Relays of users with rates. Those of all other users know nothing of rates, which cost them nothing."""
 
-import socket
 from typing import Final
 
 from backhaul.net.pipes import PIPE_SIZE
 from backhaul.wire.datagrams import Batch
 
-from .channel import Channel
 from .direction import Direction
 from .engine import Relay
 from .flows import Flow
@@ -25,17 +23,8 @@ class RatedFramedRelay(FramedRelay):
     It has no slots, because those of two bases would be in each other's place.
     """
 
-    def __init__(
-        self,
-        relay: Relay,
-        channel: Channel,
-        sock: socket.socket,
-        traffic: Traffic,
-        done: Done | None,
-        *,
-        towards_user: bool,
-    ) -> None:
-        super().__init__(relay, channel, sock, traffic, done, towards_user=towards_user)
+    def _prepare(self, traffic: Traffic) -> None:
+        super()._prepare(traffic)
         assert isinstance(traffic, RatedTraffic)  # noqa: S101 - see kind_of
         self._rates = traffic.rates
         self._reads = Turn(traffic.rates.received, self._turn_to_read)

@@ -22,7 +22,7 @@ from .engine import Relay
 from .framed import FramedRelay
 from .lent_channel import ClientChannel, Lender, LentChannel, ServerChannel
 from .message_channel import IN
-from .outcome import Done, Ending
+from .outcome import Ending
 from .traffic import Traffic
 
 _HEADER: Final = IN[:HEADER_SIZE]
@@ -196,17 +196,8 @@ class SplicedRelay(FramedRelay):
     __slots__ = ("_load",)
     channel: SplicingChannel
 
-    def __init__(
-        self,
-        relay: Relay,
-        channel: SplicingChannel,
-        sock: socket.socket,
-        traffic: Traffic,
-        done: Done | None,
-        *,
-        towards_user: bool,
-    ) -> None:
-        super().__init__(relay, channel, sock, traffic, done, towards_user=towards_user)
+    def _prepare(self, traffic: Traffic) -> None:
+        super()._prepare(traffic)
         self._load = _NOTHING  # payload that waits for the socket
 
     def on_load(self, load: Load) -> None:
