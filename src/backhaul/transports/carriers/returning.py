@@ -79,7 +79,6 @@ class Returning:
     def _feed(self, data: bytes) -> None:
         try:
             if record := self._reader.feed(data):
-                self._waiting.discard(self)
                 self._resume(record)
         except TransportError as error:
             self._relay.complaints.warn("resume", f"closed a connection that resumes a session: {error}")
@@ -102,6 +101,7 @@ class Returning:
         answer = Answer(link.settle_position(), max(received, link.acknowledged))
         first = self._frame(kinds.RESUMED, encode_answer(answer))
         line = make_line(self._connection, Role.CLIENT, messages=self._messages)
+        self._waiting.discard(self)
         link.owner = self._owner
         link.move(line, received=received, start=answer.received, first=first, rest=rest)
         if not link.closed:
