@@ -1,0 +1,64 @@
+"""The memory of sessions that outlive their connections, and the sessions of a transport that stops."""
+
+import pytest
+
+from backhaul.relay.resumption import Resumption
+from backhaul.wire.peer import Peer
+
+MEMORY = 64 << 20
+FIRST, LARGEST, LEAST = 4 << 20, 16 << 20, 256 << 10
+
+
+class Session:
+    parked = False
+    peer = Peer()
+
+    def __init__(self, resumption: Resumption, owner: object) -> None:
+        self.owner, self.kept = owner, True
+        self._links, self._key = resumption.links, ("client", len(resumption.links).to_bytes(16))
+        self._links[self._key] = self
+
+    def keep_no_longer(self) -> None:
+        self.end("an end has stopped")
+
+    def end(self, why: str) -> None:
+        del why, self._links[self._key]
+        self.kept = False
+
+
+@pytest.fixture
+def resumption() -> Resumption:
+    resumption = Resumption()
+    resumption.apply(60, MEMORY)
+    return resumption
+
+
+@pytest.mark.parametrize("before", [FIRST, LARGEST // 2, LARGEST])
+def test_a_session_gets_twice_as_much_while_half_of_the_memory_is_free(resumption: Resumption, before: int) -> None:
+    resumption.held = MEMORY // 2 - 1
+    assert resumption.most(before) == min(2 * before, LARGEST)
+    resumption.held += 1
+    assert resumption.most(before) == before
+
+
+@pytest.mark.parametrize(("sessions", "share"), [(1, FIRST), (32, MEMORY // 32), (1000, LEAST)])
+def test_sessions_share_memory_that_is_short(resumption: Resumption, sessions: int, share: int) -> None:
+    for _ in range(sessions):
+        Session(resumption, "transport")
+    assert resumption.share == FIRST
+    resumption.held = MEMORY
+    assert resumption.share == resumption.most(LARGEST) == share
+
+
+def test_few_sessions_without_streams_wait(resumption: Resumption) -> None:
+    resumption.parked = 255
+    assert resumption.keeps_finished
+    resumption.parked += 1
+    assert not resumption.keeps_finished
+
+
+def test_a_transport_that_stops_leaves_its_own_sessions(resumption: Resumption) -> None:
+    sessions = [Session(resumption, owner) for owner in ("one", "another", "one")]
+    resumption.leave("one")
+    assert [session.kept for session in sessions] == [False, True, False]
+    assert list(resumption.links.values()) == [sessions[1]]
