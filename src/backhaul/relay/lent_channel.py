@@ -32,7 +32,7 @@ class Joined(Consumer, Protocol):
 
 
 class Lender(Protocol):
-    """The owner of a connection before and after each user. One of the last two methods is called once for a user."""
+    """The owner of a connection before and after each user, for whom either ``returned`` or ``lost`` is called once."""
 
     def returned(self, channel: "LentChannel", rest: bytes) -> None:
         """Take the connection back, which is as new; the next user begins with ``rest``."""

@@ -53,7 +53,10 @@ class Settings:
 
 
 class Handler(Protocol[S]):
-    """The owner of a session, to which it reports. No method may raise, and none may feed the session."""
+    """The owner of a session, to which it reports. No method may feed the session.
+
+    A SmuxError that one raises leaves ``feed``, and the owner closes the session; no method may raise anything else.
+    """
 
     def on_stream(self, stream: Stream[S]) -> None:
         """Take a stream that the peer opened; set its sink.
@@ -74,7 +77,7 @@ class Handler(Protocol[S]):
         """True if the peer acknowledges the bytes of the session, to resume it on another connection."""
 
     def on_ack(self, count: int) -> None:
-        """Learn that the peer has received so many bytes, modulo 2^32; may raise SmuxError."""
+        """Learn that the peer has received so many bytes, modulo 2^32."""
 
     def on_bye(self) -> None:
         """Learn that the peer has ended the session; close it."""
