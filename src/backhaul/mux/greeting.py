@@ -94,19 +94,19 @@ class FirstMessage:
 
     def feed(self, data: bytes) -> Record | None:
         """Take more bytes; return the record once it is complete. Raises RecordError or WebSocketError."""
-        for end in range(1, len(data) + 1):  # byte by byte, because those after the message belong to the session
-            self._parser.feed(memoryview(data)[end - 1 : end])
-            if self._messages:
-                plain = self._opener.open(self._messages[0])
-                if not plain:
-                    raise RecordError("an empty record")
-                return Record(plain[0], plain[KIND_SIZE:], data[end:])
-        return None
+        self._parser.feed(memoryview(data))
+        if not self._messages:
+            return None
+        plain = self._opener.open(self._messages[0])
+        if not plain:
+            raise RecordError("an empty record")
+        return Record(plain[0], plain[KIND_SIZE:], self._parser.go_on())
 
     def _on_message(self, opcode: int, payload: bytes) -> None:
         if opcode != websocket.BINARY:
             raise RecordError("a text message where a record is expected")
         self._messages.append(payload)
+        self._parser.stop()  # the bytes after the message belong to the session
 
     def _on_control(self, opcode: int, payload: bytes) -> None:
         """Ignore pings, which proxies send after a long silence only."""
