@@ -227,25 +227,11 @@ class ClientEvents(ClientControlEvents, Protocol):
         """Dial the target of a user, or refuse the user."""
 
 
-Opened = Callable[[Connection | Exception], None]
-"""Takes over a tunnel connection, or gets the error."""
-
-
-class Door(Protocol):
-    """The exit of the client: it opens the control channel and dials the server."""
-
-    def start(self, events: ClientControlEvents) -> None:
-        """Report to ``events`` from now on; nothing else may be called before."""
+class ClientControl(Protocol):
+    """The control channel on the client, as its door and the transport on top of that offer it."""
 
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
-
-    def dial(self, done: Opened, *, resumes: bool = False) -> None:
-        """Open a tunnel connection in the background and call ``done`` once, unless disconnected or closed before.
-
-        With ``resumes`` it takes the place of another one, which needs a protected control channel. A connection that
-        the server has requested is opened even after ``disconnect``: the server may have a user for it.
-        """
 
     def send(self, signal: Signal) -> None:
         """Send ``signal`` on the control channel, if there is one."""
@@ -274,6 +260,24 @@ class Door(Protocol):
     async def measure(self) -> Answer:
         """Ask the server on a connection of its own, which costs a client nothing. Raises OSError or TransportError."""
 
+
+Opened = Callable[[Connection | Exception], None]
+"""Takes over a tunnel connection, or gets the error."""
+
+
+class Door(ClientControl, Protocol):
+    """The exit of the client: it opens the control channel and dials the server."""
+
+    def start(self, events: ClientControlEvents) -> None:
+        """Report to ``events`` from now on; nothing else may be called before."""
+
+    def dial(self, done: Opened, *, resumes: bool = False) -> None:
+        """Open a tunnel connection in the background and call ``done`` once, unless disconnected or closed before.
+
+        With ``resumes`` it takes the place of another one, which needs a protected control channel. A connection that
+        the server has requested is opened even after ``disconnect``: the server may have a user for it.
+        """
+
     def disconnect(self) -> None:
         """Close the control channel and stop dialling."""
 
@@ -281,7 +285,7 @@ class Door(Protocol):
         """Abandon the connections that ``disconnect`` has left to be opened."""
 
 
-class ClientTransport(Protocol):
+class ClientTransport(ClientControl, Protocol):
     """The client's end of a transport."""
 
     def start(self, events: ClientEvents) -> None:
@@ -307,38 +311,8 @@ class ClientTransport(Protocol):
     def opening(self) -> int:
         """The number of tunnel connections that are being dialled."""
 
-    async def connect(self) -> str:
-        """Open the control channel; return the server's address. Raises OSError or TransportError."""
-
     def open(self) -> None:
         """Dial one more tunnel connection, in the background."""
-
-    def send(self, signal: Signal) -> None:
-        """Send ``signal`` on the control channel, if there is one."""
-
-    def refuse(self, target: str, reason: str) -> None:
-        """Tell a server with extensions why a target is not dialled."""
-
-    def report(self, health: Health) -> None:
-        """Tell the server the outcome of a health check."""
-
-    @property
-    def protected(self) -> bool:
-        """True while the control channel is protected."""
-
-    @property
-    def can_ask(self) -> bool:
-        """True if this server answers when it is asked for a sign of life."""
-
-    def probe(self) -> None:
-        """Ask the server for a sign of life, if it can be asked; ``signal_received`` reports the answer."""
-
-    @property
-    def measurable(self) -> bool:
-        """True if the server may be asked on a connection of its own."""
-
-    async def measure(self) -> Answer:
-        """Ask the server on a connection of its own. Raises OSError or TransportError."""
 
     @property
     def leaving(self) -> int:
