@@ -4,8 +4,8 @@ import asyncio
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from typing import Final, Protocol
+from collections.abc import Coroutine, Iterable, Iterator
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -47,7 +47,12 @@ class Destination(ABC):
 
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
-        self.in_use = False
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def in_use(self) -> bool:
+        """True from ``start`` to ``stop``."""
+        return self._running is not None
 
     @property
     def name(self) -> str:
@@ -72,13 +77,21 @@ class Destination(ABC):
     def tunnels(self) -> Iterator[ClientTunnel]:
         """Return its tunnels."""
 
-    @abstractmethod
     def start(self) -> None:
         """Connect, and stay connected."""
+        if not self._running:
+            self._running = asyncio.create_task(self._begin())
 
-    @abstractmethod
     async def stop(self) -> None:
         """Say goodbye; users in flight stay."""
+        if running := self._running:
+            self._running = None
+            running.cancel()
+            await asyncio.wait([running])
+
+    @abstractmethod
+    def _begin(self) -> Coroutine[Any, Any, None]:
+        """Forget earlier failures, and return what keeps the server connected."""
 
     @abstractmethod
     def adopt(self, config: ClientConfig, name: str) -> None:
@@ -93,7 +106,6 @@ class SingleServer(Destination):
         super().__init__(config)
         self.tunnel = tunnels.make(config, host, name)
         self.tunnel.standing.listener = tunnels.changed
-        self._running: asyncio.Task[None] | None = None
 
     @property
     def name(self) -> str:
@@ -121,27 +133,21 @@ class SingleServer(Destination):
         """Return its tunnel."""
         yield self.tunnel
 
-    def start(self) -> None:
-        """Connect, and stay connected."""
-        if not self._running:
-            self.in_use = True
-            self.tunnel.standing.begin()
-            self._running = asyncio.create_task(self.tunnel.run())
-
     async def stop(self) -> None:
         """Say goodbye; users in flight stay."""
-        if running := self._running:
-            self._running = None
-            self.in_use = False
+        if self.in_use:
             self.tunnel.stop()
-            running.cancel()
-            await asyncio.wait([running])
+        await super().stop()
 
     def adopt(self, config: ClientConfig, name: str) -> None:
         """Use another configuration, and another name in the log."""
         self.config = config
         self.tunnel.adopt(config)
         self.tunnel.name = name
+
+    def _begin(self) -> Coroutine[Any, Any, None]:
+        self.tunnel.standing.begin()
+        return self.tunnel.run()
 
 
 class EveryServer(Destination):
@@ -160,7 +166,6 @@ class EveryServer(Destination):
         self._throttle = LogThrottle(log)
         self._failures = 0  # look-ups in a row
         self._problem = ""
-        self._running: asyncio.Task[None] | None = None
 
     @property
     def view(self) -> View:
@@ -182,20 +187,9 @@ class EveryServer(Destination):
         for member in list(self._members.values()):
             yield from member.tunnels()
 
-    def start(self) -> None:
-        """Look the name up, and connect."""
-        if not self._running:
-            self.in_use = True
-            self._failures = 0
-            self._running = asyncio.create_task(self._follow())
-
     async def stop(self) -> None:
         """Say goodbye to all servers; users in flight stay."""
-        self.in_use = False
-        if running := self._running:
-            self._running = None
-            running.cancel()
-            await asyncio.wait([running])
+        await super().stop()
         await self._leave(list(self._members))
 
     def adopt(self, config: ClientConfig, name: str) -> None:
@@ -212,6 +206,10 @@ class EveryServer(Destination):
 
     def _name(self, host: str) -> str:
         return str(Address(host, self.config.remote_addr.port))
+
+    def _begin(self) -> Coroutine[Any, Any, None]:
+        self._failures = 0
+        return self._follow()
 
     async def _follow(self) -> None:
         while True:
