@@ -85,10 +85,8 @@ class Arrivals:
             self._forbid(arrival)
         elif len(self._datagrams if arrival.datagrams else self._streams) >= self._most:
             self._overloaded(arrival)
-        elif verdict is Verdict.ALLOWED:
-            self._dial(arrival, target, anywhere)
         else:
-            self._dial(arrival, target, lambda address: self._allowed.allows_address(address, target.port))
+            self._dial(arrival, target, self._permit(verdict, target))
 
     def reach(self, text: str, done: Dialled) -> None:
         """Connect to a target that no user wants, and call ``done`` once, as a dialer does."""
@@ -103,11 +101,13 @@ class Arrivals:
         elif len(self._streams) >= self._most:
             done(OSError(errno.EAGAIN, "too many targets are being dialled"))
         else:
-            permit = anywhere if verdict is Verdict.ALLOWED else functools.partial(self._permits, target.port)
-            self._streams.dial(target.host, target.port, self._options, done, permit)
+            self._streams.dial(target.host, target.port, self._options, done, self._permit(verdict, target))
 
-    def _permits(self, port: int, address: str) -> bool:
-        return self._allowed.allows_address(address, port)
+    def _permit(self, verdict: Verdict, target: Target) -> Permit:
+        """Return the judgement of the addresses of a target that is not refused."""
+        if verdict is Verdict.ALLOWED:
+            return anywhere
+        return lambda address: self._allowed.allows_address(address, target.port)
 
     def close(self) -> None:
         """Stop dialling; users waiting for their targets are refused."""
