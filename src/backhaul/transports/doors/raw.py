@@ -105,9 +105,7 @@ class RawDoor(SealingDoor):
 
         handshake = Handshake(self._settings, self._transport, Seen())
         try:
-            async with asyncio.timeout(self._settings.handshake_timeout):
-                await self._loop.sock_sendall(sock, _frame(Sealed.HANDSHAKE, handshake.message))
-                frame = await self._answer(sock)
+            frame = await self._exchange(sock, handshake.message)
             agreement = handshake.finish(frame.body)
         except (OSError, HandshakeError, FrameTooLongError):  # TimeoutError is an OSError
             raise UnansweredError("the server did not answer the protected handshake") from None
@@ -124,20 +122,21 @@ class RawDoor(SealingDoor):
         sock = await self._dialer.connect(settings.remote_host, settings.remote_port, settings.tunnel_options)
         begun = self._loop.time()
         try:
-            async with asyncio.timeout(settings.handshake_timeout):
-                await self._loop.sock_sendall(sock, _frame(Sealed.HANDSHAKE, probe.message))
-                check(probe, (await self._answer(sock)).body)
+            check(probe, (await self._exchange(sock, probe.message)).body)
             return Answer(self._loop.time() - begun, TcpInfo.of(sock).resent)
         except (OSError, HandshakeError, FrameTooLongError):
             raise UnansweredError("the server did not answer a question") from None
         finally:
             release(self._poller, sock)
 
-    async def _answer(self, sock: socket.socket) -> Frame:
-        reader = FrameReader(_MAX_ANSWER)
-        while data := await self._loop.sock_recv(sock, 4096):
-            if frame := reader.feed(data):
-                return frame
+    async def _exchange(self, sock: socket.socket, message: bytes) -> Frame:
+        """Send the first message of a handshake, and return the answer."""
+        reader, kind = FrameReader(_MAX_ANSWER), Sealed.HANDSHAKE.random_kind(secrets.randbits(6))
+        async with asyncio.timeout(self._settings.handshake_timeout):
+            await self._loop.sock_sendall(sock, encode(kind, message))
+            while data := await self._loop.sock_recv(sock, 4096):
+                if frame := reader.feed(data):
+                    return frame
         raise UnansweredError("the server closed the connection during the protected handshake")
 
     async def _open_legacy(self, sock: socket.socket) -> None:
@@ -154,7 +153,3 @@ class RawDoor(SealingDoor):
         line.start(rest)
         if line.misfit:
             raise TransportError(line.misfit)
-
-
-def _frame(kind: Sealed, body: bytes) -> bytes:
-    return encode(kind.random_kind(secrets.randbits(6)), body)
