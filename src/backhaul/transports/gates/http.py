@@ -252,7 +252,7 @@ class HttpGate:
         greeting = self._guard.answer(knock, refusal)
         if greeting:
             self._answer(greeting, pending, request)
-        else:  # its key was of small order
+        else:  # its key was of small order, or its token has been removed meanwhile
             release(self._poller, pending.sock)
 
     def _answer(self, greeting: "Greeting", pending: PendingConnection, request: Request) -> None:
