@@ -80,3 +80,4 @@ async def test_draining_twice_is_draining_once(net: Net, caplog: pytest.LogCaptu
     await until(lambda: tunnel.connected)
     await echo(user, b"still here")
     assert sum("no longer draining" in line for line in caplog.messages) == 2
+    assert sum(line.startswith("draining") for line in caplog.messages) == 2
