@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Final
 
 from backhaul.net.bridge import Bridges
+from backhaul.net.poller import make_poller
 from backhaul.net.sockets import IDLE_INTERVAL, TUNNEL_IDLE, USED_INTERVAL, SocketOptions
 from backhaul.net.tls import ClientTls
+from backhaul.relay.engine import Relay
+from backhaul.relay.flows import FlowTable
 from backhaul.relay.patience import Patience
-from backhaul.relay.resumption import Resumption
 from backhaul.security.psk import pre_shared_key
+from backhaul.system.memory import backlog_limit
 from backhaul.system.shared_files import SharedFile
 from backhaul.system.state_directory import state_directory
 from backhaul.system.status_socket import socket_name
@@ -65,11 +68,30 @@ def features(config: ServerConfig | ClientConfig) -> frozenset[Feature]:
     return EXTENSIONS if config.resume_timeout else EXTENSIONS - {Feature.RESUME}
 
 
-def set_resumption(resumption: Resumption, config: ServerConfig | ClientConfig) -> None:
+def make_relay(config: ServerConfig | ClientConfig, patience: Patience) -> Relay:
+    """Return the data plane of an end with this configuration, and with a poller of its own."""
+    flows = FlowTable(config.udp_max_flows, config.udp_timeout)
+    relay = Relay(make_poller(), flows=flows, patience=_patient(config, patience), backlog_limit=backlog_limit())
+    _set_resumption(relay, config)
+    return relay
+
+
+def change_relay(relay: Relay, config: ServerConfig | ClientConfig) -> None:
+    """Use another configuration for the data plane; users in flight stay."""
+    patience = _patient(config, relay.patience)
+    relay.apply(patience, max_flows=config.udp_max_flows, flow_timeout=config.udp_timeout)
+    _set_resumption(relay, config)
+
+
+def _patient(config: ServerConfig | ClientConfig, patience: Patience) -> Patience:
+    return replace(patience, half_close=config.half_close_timeout)
+
+
+def _set_resumption(relay: Relay, config: ServerConfig | ClientConfig) -> None:
     """Apply the limits of sessions that outlive their connections."""
-    resumption.apply(config.resume_timeout, config.resume_memory << 20)
+    relay.resumption.apply(config.resume_timeout, config.resume_memory << 20)
     if isinstance(config, ClientConfig):
-        resumption.rotate(config.mux_max_age, config.mux_max_bytes << 20)
+        relay.resumption.rotate(config.mux_max_age, config.mux_max_bytes << 20)
 
 
 def tunnel_options(config: ServerConfig | ClientConfig) -> SocketOptions:
@@ -141,11 +163,6 @@ def gate_limits(descriptors: int, memory: int) -> GateLimits:
         visitors=visitors,
         visitors_per_address=visitors // 4,
     )
-
-
-def patient(config: ServerConfig | ClientConfig, patience: Patience) -> Patience:
-    """Return ``patience`` as the configuration wants it."""
-    return replace(patience, half_close=config.half_close_timeout)
 
 
 def state_file(config: Path, kind: str) -> Path:

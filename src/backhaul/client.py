@@ -7,15 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from backhaul.net.bridge import Bridges
-from backhaul.net.poller import make_poller
 from backhaul.net.resolver import LookUp, Resolver, look_up
-from backhaul.relay.engine import Relay
-from backhaul.relay.flows import FlowTable
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.selection import Selection
 from backhaul.state import ClientState, SessionState, UserState, UserTimesState
 from backhaul.system.limits import descriptor_limit
-from backhaul.system.memory import backlog_limit
 from backhaul.transports.auth import ForgetfulMemory, KnownServers
 from backhaul.transports.registry import make_client
 from backhaul.tunnel.client import ClientTunnel
@@ -25,7 +21,7 @@ from backhaul.tunnel.news import News
 from backhaul.tunnel.target_book import TargetBook
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
-from .assembly import client_settings, patient, set_resumption
+from .assembly import change_relay, client_settings, make_relay
 from .config import ClientConfig
 from .errors import BackhaulError
 
@@ -50,10 +46,8 @@ class Client:
         """Prepare a client; ``names`` looks names up, is called in threads and may block."""
         self.config = config
         self.news = News()
-        self._poller = make_poller()
-        flows = FlowTable(config.udp_max_flows, config.udp_timeout)
-        self.relay = Relay(self._poller, flows=flows, patience=patient(config, patience), backlog_limit=backlog_limit())
-        set_resumption(self.relay.resumption, config)
+        self.relay = make_relay(config, patience)
+        self._poller = self.relay.poller
         # The server's name has its own resolver, so that look-ups of targets that hang delay no reconnect. It does not
         # trust old answers, which would hide that the server has moved.
         self._server_names = Resolver(lookup=names, trust=0)
@@ -156,13 +150,12 @@ class Client:
         Raises BackhaulError if the new configuration is unusable; the old one stays in force then.
         """
         old, self.config = self.config, new
-        self.relay.apply(patient(new, self.relay.patience), max_flows=new.udp_max_flows, flow_timeout=new.udp_timeout)
-        set_resumption(self.relay.resumption, new)
         try:
             await self._servers.adopt(new)
         except BackhaulError:
             self.config = old
             raise
+        change_relay(self.relay, new)
 
     def make(self, config: ClientConfig, host: str = "", name: str = "") -> ClientTunnel:
         """Return a tunnel to ``host``, or to that of the configuration. Raises BackhaulError."""

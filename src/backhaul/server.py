@@ -10,14 +10,10 @@ from backhaul.config.clients import ServedClient
 from backhaul.config.diff import Change, PortChange, port_change
 from backhaul.config.groups import ServedGroup
 from backhaul.net.listeners import Listeners, WithheldListeners
-from backhaul.net.poller import make_poller
 from backhaul.net.tls import ServerTls
-from backhaul.relay.engine import Relay
-from backhaul.relay.flows import FlowTable
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.selection import Selection
 from backhaul.state import ServerState, SessionState, UserState, UserTimesState, joint
-from backhaul.system.memory import backlog_limit
 from backhaul.transports.auth import Credentials
 from backhaul.transports.base import Gate, ServerTransport
 from backhaul.transports.registry import make_reception, make_server
@@ -34,7 +30,7 @@ from backhaul.tunnel.server import ServerTunnel
 from backhaul.tunnel.server_roll import server_roll
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
-from .assembly import features, mux_settings, patient, prepare_keys, protection, set_resumption, tunnel_options
+from .assembly import change_relay, features, make_relay, mux_settings, prepare_keys, protection, tunnel_options
 from .config import ServerConfig
 from .errors import BackhaulError, reason
 
@@ -64,10 +60,8 @@ class Server:
         self.news = News()
         self._limits = limits
         self._timings = timings
-        self._poller = make_poller()
-        flows = FlowTable(config.udp_max_flows, config.udp_timeout)
-        self.relay = Relay(self._poller, flows=flows, patience=patient(config, patience), backlog_limit=backlog_limit())
-        set_resumption(self.relay.resumption, config)
+        self.relay = make_relay(config, patience)
+        self._poller = self.relay.poller
         self.tunnels: dict[str, ServerTunnel] = {}
         """The tunnels by the names of their clients."""
         self._everyone = Headcount()
@@ -193,8 +187,7 @@ class Server:
         old, self.config = self.config, new
         if change.rebuild:
             self._rebuild(old)
-        self.relay.apply(patient(new, self.relay.patience), max_flows=new.udp_max_flows, flow_timeout=new.udp_timeout)
-        set_resumption(self.relay.resumption, new)
+        change_relay(self.relay, new)
         self._serve(old, new, rebuilt=change.rebuild)
         self._listeners.settle()
 

@@ -8,7 +8,7 @@ from tests.support.net import HOST, echo, free_port, until, until_reset
 from tests.support.tunnel import LEGACY, Net, client_config
 
 from backhaul.client import Client
-from backhaul.errors import TransportError
+from backhaul.errors import BackhaulError, TransportError
 from backhaul.monitor.events import EventLog
 from backhaul.net.resolver import Found
 from backhaul.overview import reader
@@ -85,6 +85,7 @@ async def test_a_first_server_that_works_is_the_only_one(net: Net, two: Two) -> 
     client = await two.client()
     await until(lambda: first.tunnel.connected)
     await echo(await net.dial(two.user_ports[0]), b"through the first")
+    assert not second.tunnel.opened
     await net.stop(first)
     await until(lambda: second.tunnel.connected)
     await echo(await net.dial(two.user_ports[1]), b"through the second")
@@ -142,6 +143,18 @@ async def test_a_reload_touches_only_the_server_that_comes_or_goes(net: Net, two
     assert first.tunnel.connected
     assert first.tunnel.opened == 1
     assert [server.name for server in client.state().servers] == [remote]
+
+
+async def test_a_reload_that_fails_changes_nothing(net: Net, two: Two) -> None:
+    server, client = await two.start(0), await two.client()
+    await until(lambda: server.tunnel.connected)
+    before, patience = client.config, client.relay.patience
+    lines = 'tls_verify = true\ntls_ca = "/dev/null"\nhalf_close_timeout = 7'
+    with pytest.raises(BackhaulError, match="tls_ca"):
+        await client.reconfigure(client_config(OTHER, f"{HOST}:{two.ports[0]}", lines))
+    assert (client.config, client.relay.patience) == (before, patience)
+    await echo(await net.dial(two.user_ports[0]), b"as before")
+    assert server.tunnel.opened == 1
 
 
 async def test_the_best_server_takes_the_place_of_a_slow_one(net: Net, two: Two) -> None:
