@@ -182,14 +182,21 @@ class Server:
         """
         await prepare_keys(new)
         await self._listeners.hosts.learn(_bind_hosts(new))
-        if new.every_limit != self.config.every_limit:
-            await self._limiting.apply(new.every_limit, self.users)
+        await self._change_limits(self.config, new)
         old, self.config = self.config, new
-        if change.rebuild:
-            self._rebuild(old)
+        try:
+            if change.rebuild:
+                self._rebuild(old)
+        except BackhaulError:
+            await self._change_limits(new, old)
+            raise
         change_relay(self.relay, new)
         self._serve(old, new, rebuilt=change.rebuild)
         self._listeners.settle()
+
+    async def _change_limits(self, before: ServerConfig, after: ServerConfig) -> None:
+        if after.every_limit != before.every_limit:
+            await self._limiting.apply(after.every_limit, self.users)
 
     def _serve(self, old: ServerConfig, new: ServerConfig, *, rebuilt: bool) -> None:
         """Add, remove and change clients; those that stay as they are notice nothing."""

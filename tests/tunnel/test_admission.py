@@ -11,7 +11,9 @@ from tests.support.net import HOST, echo, until
 from tests.support.tunnel import Net, change, refused, turned_away
 
 from backhaul.addresses import LOCAL
+from backhaul.config.address import Address
 from backhaul.config.limits import Limits, LimitTables
+from backhaul.errors import BackhaulError
 from backhaul.tunnel.admission import Admission, Objection
 from backhaul.tunnel.network_files import NetworkFiles
 from backhaul.tunnel.sources import Sources
@@ -145,6 +147,16 @@ async def test_users_of_unix_sockets_have_no_address() -> None:
     assert admission.objection(0, (LOCAL, 0), 3) is None
     await admission.limit(LimitTables(Limits(max_users=3)), [(0, LOCAL)] * 3)
     assert admission.objection(0, (LOCAL, 0), 0) == Objection("max_users", "limits")
+
+
+async def test_limits_stay_as_they_are_when_a_reload_fails(net: Net) -> None:
+    tunnel = await net.tunnel(await net.echo())
+    elsewhere = Address("192.0.2.1", tunnel.bind_port)  # RFC 5737: no machine has it
+    with pytest.raises(BackhaulError, match="cannot assign"):
+        await change(tunnel.server, bind_addr=elsewhere, limits=LimitTables(Limits(max_users=1)))
+    assert tunnel.server.state().limits == ()
+    for user in [await tunnel.user(), await tunnel.user()]:
+        await echo(user, b"no limit")
 
 
 async def test_limits_in_force_and_their_use(net: Net, tmp_path: Path) -> None:
