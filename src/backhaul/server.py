@@ -214,7 +214,7 @@ class Server:
             self._change(after[name], change)
             if before[name].accepted != after[name].accepted and not rebuilt:
                 self.tunnels[name].renew()
-        for name in after.keys() - before.keys():
+        for name in [name for name in after if name not in before]:
             self._add(after[name])
             self.tunnels[name].join()
         self._serve_groups(old, new)
