@@ -294,14 +294,14 @@ class HttpGate:
             self._throttle.warn(pending.network, barred_line(pending.network, seconds))
 
     def _admit_legacy(self, credential: Credential, pending: PendingConnection, request: Request, refusal: str) -> None:
-        if not self._credentials.accepts(credential):  # it has been removed meanwhile
+        channel = self._is_channel(request)
+        if channel and not self._credentials.accepts(credential):  # it has been removed meanwhile
             release(self._poller, pending.sock)
             return
         if refusal:
             self._sessions.turned_away(Peer(pending.ip, credential.name), refusal, probe=False)
             release(self._poller, pending.sock)
             return
-        channel = self._is_channel(request)
         connection = Connection(pending.sock, Peer(pending.ip, credential.name), request.rest)
         if channel:
             admit = functools.partial(self._open_session, connection)
