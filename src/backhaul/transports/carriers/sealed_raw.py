@@ -117,14 +117,15 @@ class RecordIdleConnection(LentConnection):
         self._first = self._first or FirstRecord(self._seals.opener, MAX_BODY)
         try:
             record = self._first.feed(data)
-            arrival = self._arrival(record) if record and record.kind != kinds.RESET_AFTER_END else None
+            if record and record.kind == kinds.RESET_AFTER_END:
+                self._give_up()
+                return
+            arrival = self._arrival(record) if record else None
         except TransportError as error:
             self._relay.complaints.warn("record", f"dropped a tunnel connection: {error}; {ALTERED}")
             self._give_up()
             return
-        if record and record.kind == kinds.RESET_AFTER_END:
-            self._give_up()
-        elif arrival:
+        if arrival:
             self._first = None
             self._relay.poller.ignore_readable(self._sock)
             self._expect_outages()
