@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from backhaul.net.bridge import Bridges
-from backhaul.net.poller import make_poller
+from backhaul.net.poller import Poller
 from backhaul.net.sockets import IDLE_INTERVAL, TUNNEL_IDLE, USED_INTERVAL, SocketOptions
 from backhaul.net.tls import ClientTls
 from backhaul.relay.engine import Relay
@@ -68,10 +68,10 @@ def features(config: ServerConfig | ClientConfig) -> frozenset[Feature]:
     return EXTENSIONS if config.resume_timeout else EXTENSIONS - {Feature.RESUME}
 
 
-def make_relay(config: ServerConfig | ClientConfig, patience: Patience) -> Relay:
-    """Return the data plane of an end with this configuration, and with a poller of its own."""
+def make_relay(poller: Poller, config: ServerConfig | ClientConfig, patience: Patience) -> Relay:
+    """Return the data plane of an end with this configuration; it owns the poller afterwards."""
     flows = FlowTable(config.udp_max_flows, config.udp_timeout)
-    relay = Relay(make_poller(), flows=flows, patience=_patient(config, patience), backlog_limit=backlog_limit())
+    relay = Relay(poller, flows=flows, patience=_patient(config, patience), backlog_limit=backlog_limit())
     _set_resumption(relay, config)
     return relay
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from backhaul.net.bridge import Bridges
+from backhaul.net.poller import make_poller
 from backhaul.net.resolver import LookUp, Resolver, look_up
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.selection import Selection
@@ -46,8 +47,8 @@ class Client:
         """Prepare a client; ``names`` looks names up, is called in threads and may block."""
         self.config = config
         self.news = News()
-        self.relay = make_relay(config, patience)
-        self._poller = self.relay.poller
+        self._poller = make_poller()
+        self.relay = make_relay(self._poller, config, patience)
         # The server's name has its own resolver, so that look-ups of targets that hang delay no reconnect. It does not
         # trust old answers, which would hide that the server has moved.
         self._server_names = Resolver(lookup=names, trust=0)

@@ -10,6 +10,7 @@ from backhaul.config.clients import ServedClient
 from backhaul.config.diff import Change, PortChange, port_change
 from backhaul.config.groups import ServedGroup
 from backhaul.net.listeners import Listeners, WithheldListeners
+from backhaul.net.poller import make_poller
 from backhaul.net.tls import ServerTls
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.selection import Selection
@@ -60,8 +61,8 @@ class Server:
         self.news = News()
         self._limits = limits
         self._timings = timings
-        self.relay = make_relay(config, patience)
-        self._poller = self.relay.poller
+        self._poller = make_poller()
+        self.relay = make_relay(self._poller, config, patience)
         self.tunnels: dict[str, ServerTunnel] = {}
         """The tunnels by the names of their clients."""
         self._everyone = Headcount()
