@@ -8,7 +8,7 @@ PYTEST = $(BIN)/python -m pytest -rfEs -n $(JOBS) --dist loadfile --no-loadscope
 PURE := tests/wire tests/security tests/config tests/bench tests/release $(wildcard tests/test_*.py)
 COVERAGE := --cov=backhaul.wire --cov=backhaul.security --cov-report=term-missing:skip-covered --cov-fail-under=100
 
-.PHONY: help demo check pure test lint bench soak docs dist constraints clean
+.PHONY: help demo check pure test lint bench soak survive docs dist constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -44,6 +44,10 @@ bench: ## measure beside HAProxy; PEERS="v072=program rathole=program frp=folder
 soak: ## rewrite configuration files under traffic on all transports for ten minutes; ARGS="--minutes 1" for less
 	@tools/setup.sh bench
 	$(BIN)/python -m bench.scenarios.soak $(ARGS)
+
+survive: ## reset, silence and move the line of tunnels with users, as root; PEERS as above; ARGS="--seconds 60" for less
+	@tools/setup.sh bench
+	$(BIN)/python -m bench.survive $(addprefix --peer ,$(PEERS)) $(ARGS)
 
 docs: ## make the site of the documentation in build/docs/site, for reading without a network
 	@tools/setup.sh lint

@@ -26,6 +26,11 @@ DEBIAN_PACKAGE = {
     "ab": "apache2-utils",
     "openssl": "openssl",
     "strace": "strace",
+    "ip": "iproute2",
+    "ss": "iproute2",
+    "tc": "iproute2",
+    "nft": "nftables",
+    "sysctl": "procps",
 }
 
 

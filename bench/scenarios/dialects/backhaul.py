@@ -20,7 +20,7 @@ def _files(settings: Settings, wiring: Wiring) -> Files:
 def _server(settings: Settings, wiring: Wiring) -> dict[str, object]:
     certificate, key, *_ = wiring.secrets
     return {
-        "bind_addr": f"{LOOPBACK}:{wiring.bind}",
+        "bind_addr": f"{wiring.listen}:{wiring.bind}",
         "channel_size": 8192,  # 3 000 idle users and 500 at once must not be refused for lack of a queue slot
         "tls_cert": str(certificate),
         "tls_key": str(key),
@@ -35,7 +35,7 @@ def _server(settings: Settings, wiring: Wiring) -> dict[str, object]:
 def _client(settings: Settings, wiring: Wiring) -> dict[str, object]:
     log = wiring.secrets.certificate.with_name("usage-client.json")
     return {
-        "remote_addr": f"{LOOPBACK}:{wiring.bind}",
+        "remote_addr": f"{wiring.host}:{wiring.bind}",
         "connection_pool": wiring.pool,
         "sniffer_log": str(log),
         **_common(settings),

@@ -39,7 +39,7 @@ def modes(variant: str) -> Modes:
 
 def _files(mode: _Mode, wiring: Wiring) -> Files:
     server = {
-        "bindAddr": LOOPBACK,
+        "bindAddr": wiring.listen,
         "bindPort": wiring.bind,
         "proxyBindAddr": LOOPBACK,
         "transport.tls.certFile": str(wiring.secrets.certificate),
@@ -47,7 +47,7 @@ def _files(mode: _Mode, wiring: Wiring) -> Files:
         "transport.tls.force": mode.tls,  # unencrypted connections would be refused
     }
     client = {
-        "serverAddr": LOOPBACK,
+        "serverAddr": wiring.host,
         "serverPort": wiring.bind,
         "transport.protocol": mode.protocol,
         "transport.tls.enable": mode.tls,

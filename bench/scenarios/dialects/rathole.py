@@ -3,6 +3,7 @@
 Its encryption by Noise (pattern NK) is compared with every sealed transport over TCP, those of sessions included.
 """
 
+from collections.abc import Mapping
 from functools import partial
 
 from bench.processes import LOOPBACK
@@ -28,17 +29,21 @@ def modes(variant: str) -> Modes:
 
 
 def _files(transport: str, wiring: Wiring) -> Files:
-    server = _side("server", "bind_addr", transport, wiring) + _server_secrets(transport, wiring)
-    client = _side("client", "remote_addr", transport, wiring) + _client_secrets(transport, wiring)
+    server = _side("server", {"bind_addr": f"{wiring.listen}:{wiring.bind}"}, transport) + _server_secrets(
+        transport, wiring
+    )
+    client = _side("client", {"remote_addr": f"{wiring.host}:{wiring.bind}"}, transport) + _client_secrets(
+        transport, wiring
+    )
     return Files(
         server + _services("server", "bind_addr", wiring.ports, wiring.protocol),
         client + _services("client", "local_addr", wiring.targets, wiring.protocol),
     )
 
 
-def _side(side: str, address_key: str, transport: str, wiring: Wiring) -> str:
+def _side(side: str, address: Mapping[str, str], transport: str) -> str:
     kind = "websocket" if transport == "wss" else transport
-    text = section(side, {address_key: f"{LOOPBACK}:{wiring.bind}", "default_token": TOKEN})
+    text = section(side, {**address, "default_token": TOKEN})
     text += section(f"{side}.transport", {"type": kind})
     if kind == "websocket":
         text += section(f"{side}.transport.websocket", {"tls": transport == "wss"})

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.loads.route import Ports
+from bench.processes import LOOPBACK
 
 TOKEN = "bench"  # noqa: S105
 
@@ -24,7 +25,7 @@ DEFAULT_POOL = 8
 
 
 class Wiring(NamedTuple):
-    """The ports of one tunnel on 127.0.0.1."""
+    """The ports of one tunnel, on 127.0.0.1 but for the tunnel's own."""
 
     bind: int  # the port on which the tunnel's server listens for its client
     ports: Ports  # the port of each service for users
@@ -32,6 +33,8 @@ class Wiring(NamedTuple):
     protocol: str  # the protocol of the users: "tcp" or "udp"
     secrets: Secrets
     pool: int = DEFAULT_POOL  # connections or sessions that this program's client opens ahead of users
+    listen: str = LOOPBACK  # the address of the tunnel's server
+    host: str = LOOPBACK  # the address that its client dials
 
 
 class Files(NamedTuple):

@@ -1,0 +1,46 @@
+"""What befalls the line, in turn."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import cycle
+from typing import NamedTuple
+
+from bench.survive.network import CLIENT, SERVER, Network
+
+SILENCE = 10.0  # seconds
+
+Fault = Callable[[Network], None]
+
+FAULTS: Mapping[str, Fault] = {
+    "reset by the client's kernel": lambda network: network.reset_at(CLIENT),
+    "reset by the server's kernel": lambda network: network.reset_at(SERVER),
+    "resets from the router for 0.5 s": Network.reject,
+    "10 s of silence": lambda network: network.silence(SILENCE),
+    "another address of the client": Network.move_client,
+    "the router forgets connections": Network.forget_connections,
+}
+RELOAD = "nginx is reloaded"
+
+
+class Happening(NamedTuple):
+    """A fault, in the time of ``time.monotonic``."""
+
+    kind: str
+    begin: float
+    end: float
+
+
+def afflict(network: Network, faults: Mapping[str, Fault], pause: float, until: float) -> Iterator[Happening]:
+    """Let one fault after the other happen, with a pause after each."""
+    for kind in cycle(faults):
+        if time.monotonic() > until:
+            return
+        begin = time.monotonic()
+        faults[kind](network)
+        yield Happening(kind, begin, time.monotonic())
+        time.sleep(pause)
+
+
+def chosen(names: Sequence[str], faults: Mapping[str, Fault]) -> dict[str, Fault]:
+    """Return the faults whose names contain one of these words; all of them if there are none."""
+    return {kind: fault for kind, fault in faults.items() if not names or any(name in kind for name in names)}

@@ -1,0 +1,108 @@
+"""What the users have made of the faults."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import NamedTuple
+
+from bench.survive.faults import Happening
+from bench.survive.users import STALL, Record
+
+CLOSE = STALL / 2  # seconds before a fault in which a user who waits for an answer has had the last one
+AT_END = "found at the end"
+
+
+class Row(NamedTuple):
+    """The users of one kind of fault."""
+
+    kind: str
+    times: int
+    lost: int
+    kept: int
+    stalls: Sequence[float]  # seconds after the end of the fault
+
+
+class Outcome(NamedTuple):
+    """The result of one run."""
+
+    title: str
+    rows: Sequence[Row]
+    users: int
+    wrong: int
+    exchanges: int
+    reasons: Counter[str]
+    memory: dict[str, tuple[int, int]]  # end -> bytes at the start and at the end
+    status: dict[str, dict[str, object]]
+
+    @property
+    def lost(self) -> int:
+        """The number of users who were lost."""
+        return sum(row.lost for row in self.rows)
+
+
+def rows(happenings: Sequence[Happening], records: Sequence[Record]) -> list[Row]:
+    """Assign each loss and each stall to the fault before it."""
+    lost = Counter(_cause(happenings, record.kind, *loss) for record in records for loss in record.lost)
+    stalls: dict[str, list[float]] = {}
+    for record in records:
+        for kind, stall in _stalls(happenings, record):
+            stalls.setdefault(kind, []).append(stall)
+    times = Counter(happening.kind for happening in happenings)
+    times[AT_END] = 1 if lost[AT_END] else 0
+    return [
+        Row(kind, times[kind], lost[kind], times[kind] * len(records) - lost[kind], stalls.get(kind, []))
+        for kind in times
+        if times[kind]
+    ]
+
+
+def _cause(happenings: Sequence[Happening], kind: str, when: float, why: str) -> str:
+    before = [happening for happening in happenings if happening.begin <= when + CLOSE]
+    return AT_END if (why == "stuck" and kind == "idle") or not before else before[-1].kind
+
+
+def _stalls(happenings: Sequence[Happening], record: Record) -> Iterator[tuple[str, float]]:
+    """Yield the seconds after each fault until the user went on; a fault within another one's stall is left out."""
+    if record.kind == "idle":
+        return
+    stalls = _merged(record.stalls)
+    for happening in happenings:
+        if any(start < happening.begin - CLOSE and end > happening.end for start, end in stalls):
+            continue
+        own = [end for start, end in stalls if happening.begin - CLOSE <= start < happening.end + STALL]
+        yield happening.kind, max(0.0, max(own, default=0.0) - happening.end)
+
+
+def _merged(stalls: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the stalls, two as one if a single answer came in between."""
+    merged: list[tuple[float, float]] = []
+    for start, end in stalls:
+        follows = bool(merged) and start - merged[-1][1] < CLOSE
+        merged.append((merged.pop()[0] if follows else start, end))
+    return merged
+
+
+def markdown(outcomes: Sequence[Outcome]) -> str:
+    """Return a table of all faults, and what else was counted."""
+    lines = [
+        "| | times | users kept | users lost | stall after it, median and longest |",
+        "| --- | --: | --: | --: | --: |",
+    ]
+    for outcome in outcomes:
+        lines += [_line(outcome.title, row) for row in outcome.rows]
+    return "\n".join([*lines, "", *(f"- {_summary(outcome)}" for outcome in outcomes)])
+
+
+def _line(title: str, row: Row) -> str:
+    stall = f"{median(row.stalls):.1f} s, {max(row.stalls):.1f} s" if row.stalls else "-"
+    return f"| {title}, {row.kind} | {row.times} | {row.kept} | {row.lost} | {stall} |"
+
+
+def _summary(outcome: Outcome) -> str:
+    memory = ", ".join(f"{end} {a / 1e6:.1f} → {b / 1e6:.1f} MB" for end, (a, b) in outcome.memory.items())
+    text = f"{outcome.title}: {outcome.exchanges} exchanges, {outcome.wrong} wrong; memory of the {memory}"
+    for end, status in outcome.status.items():
+        sessions = {key: status.get(key) for key in ("resumes", "parked", "replayed", "spooled")}
+        text += f"; {end}: " + ", ".join(f"{key} {value}" for key, value in sessions.items())
+    reasons = ", ".join(f"{why} {count}" for why, count in outcome.reasons.most_common())
+    return f"{text}; losses: {reasons or 'none'}"

@@ -1,0 +1,130 @@
+"""A tunnel across the network, with nginx in front of its server if it travels by HTTP."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.machine import memory_bytes
+from bench.processes import LOOPBACK, BenchError, Program, Programs, find_tool
+from bench.report.targets import OURS
+from bench.scenarios.backends import make_secrets, own_state, python_environment
+from bench.scenarios.contenders import Contender
+from bench.scenarios.dialects.wiring import Files, Wiring
+from bench.survive.network import CLIENT, SERVER, SERVER_ADDRESS, Network
+
+BIND = 4000  # the namespaces are new, so all ports are free
+SERVICES = ("echo", "download", "upload")
+USERS = {service: 5000 + number for number, service in enumerate(SERVICES)}
+TARGETS = {service: 6000 + number for number, service in enumerate(SERVICES)}
+
+# Without worker_shutdown_timeout a reload leaves connections to the old worker.
+NGINX = """\
+daemon off;
+worker_processes 1;
+worker_shutdown_timeout 1s;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.error;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/nginx-body;
+    proxy_temp_path {folder}/nginx-proxy;
+    fastcgi_temp_path {folder}/nginx-fastcgi;
+    uwsgi_temp_path {folder}/nginx-uwsgi;
+    scgi_temp_path {folder}/nginx-scgi;
+    server {{
+        listen {address}:{port}{tls};
+        ssl_certificate {certificate};
+        ssl_certificate_key {key};
+        location / {{
+            proxy_pass {scheme}://{loopback}:{port};
+            proxy_http_version 1.1;
+            proxy_set_header Host $host;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $http_connection;
+            proxy_read_timeout 1h;
+            proxy_buffering off;
+        }}
+    }}
+}}
+"""
+
+
+class Tunnel:
+    """Both ends of one program, and the targets."""
+
+    def __init__(self, network: Network, programs: Programs, contender: Contender, variant: str) -> None:
+        self._network, self._programs = network, programs
+        self._secrets = make_secrets(programs.directory)
+        self._ours = contender.name == OURS
+        by_http = variant.startswith("ws")
+        files = self._write(contender, variant, listen=LOOPBACK if by_http else SERVER_ADDRESS)
+        self.nginx = [self._start_nginx(variant)] if by_http else []
+        self._start_targets()
+        environment = {**contender.environment, **own_state(programs, "tunnel")}
+        self._files = {
+            end: programs.file(f"{end}.toml", text) for end, text in zip((SERVER, CLIENT), files, strict=True)
+        }
+        commands = {SERVER: contender.server, CLIENT: contender.client}
+        self._ends = {
+            end: self._start(end, end, [*commands[end], str(self._files[end])], environment) for end in (SERVER, CLIENT)
+        }
+
+    def _write(self, contender: Contender, variant: str, *, listen: str) -> Files:
+        modes = contender.modes(variant)
+        if "" not in modes:
+            raise BenchError(f"{contender.name} has nothing like {variant}; choose another --transport for it")
+        wiring = Wiring(BIND, USERS, TARGETS, "tcp", self._secrets, listen=listen, host=SERVER_ADDRESS)
+        files = modes[""](wiring)
+        return Files(*(_resuming(text) for text in files)) if self._ours else files
+
+    def _start(self, end: str, name: str, argv: list[str], environment: dict[str, str]) -> Program:
+        return self._programs.start(name, self._network.inside(end, argv), environment)
+
+    def _start_targets(self) -> None:
+        argv = [sys.executable, "-m", "bench.survive.services", *map(str, TARGETS.values())]
+        self._start(CLIENT, "targets", argv, python_environment())
+
+    def _start_nginx(self, variant: str) -> Program:
+        tls = variant.startswith("wss")
+        text = NGINX.format(
+            folder=self._programs.directory, address=SERVER_ADDRESS, port=BIND, loopback=LOOPBACK,
+            tls=" ssl" if tls else "", scheme="https" if tls else "http",
+            certificate=self._secrets.certificate, key=self._secrets.key,
+        )  # fmt: skip
+        config = self._programs.file("nginx.conf", text)
+        argv = [find_tool("nginx"), "-c", str(config), "-e", "stderr"]
+        return self._start(SERVER, "nginx", argv, python_environment())
+
+    def start_users(self, seconds: float, folder: Path) -> Program:
+        """Start the users."""
+        argv = [sys.executable, "-m", "bench.survive.users", *map(str, USERS.values()), str(seconds), str(folder)]
+        return self._start(SERVER, "users", argv, python_environment())
+
+    def reload_nginx(self, _network: Network) -> None:
+        """Let nginx replace its worker, which closes its connections a second later."""
+        for nginx in self.nginx:
+            nginx.signal(signal.SIGHUP)
+
+    def memory(self) -> dict[str, int]:
+        """Return the bytes of memory of each end."""
+        for end in self._ends.values():
+            end.check_alive()
+        return {end: memory_bytes(program.pid) for end, program in self._ends.items()}
+
+    def status(self) -> dict[str, dict[str, object]]:
+        """Return the status of each end of this program; of others nothing."""
+        return {end: _status(file) for end, file in self._files.items()} if self._ours else {}
+
+
+def _resuming(text: str) -> str:
+    return text.replace('log_level = "warn"', 'log_level = "debug"') + "resume_timeout = 60\n"
+
+
+def _status(file: Path) -> dict[str, object]:
+    argv = [sys.executable, "-m", "backhaul", "status", "--json", "-c", str(file)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=python_environment(), timeout=10)
+    documents = json.loads(done.stdout or "[]")
+    return dict(documents[0]) if documents else {}

@@ -1,0 +1,194 @@
+"""The users: ``python -m bench.survive.users ECHO DOWNLOAD UPLOAD SECONDS FOLDER``, in the server's namespace.
+
+They create FOLDER/ready when all of them have had an answer, and write FOLDER/users.json after SECONDS and a pause for
+late answers. A user who is lost comes again, and is counted each time.
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+
+import msgspec
+
+from bench.processes import LOOPBACK
+from bench.survive.services import BLOCK, block, digest
+
+IDLE, BUSY = 200, 50
+QUIET = 20.0  # seconds after the last fault, in which everything has to come right
+PATIENCE = 15.0  # seconds for the first answer of a connection, and for the last one
+RETRY = 0.5  # seconds
+STALL = 0.5  # seconds without an answer that are noted; the line alone takes less
+BUSY_BYTES, BUSY_PAUSE = 4096, 0.25
+TYPED, KEY_PAUSE = 32, 0.05
+BULK_PAUSE = 0.025  # seconds from block to block: 20 Mbit/s, if the line has room
+LIMIT = 2 * BLOCK
+
+
+class Record(msgspec.Struct):
+    """What happened to one user, in the time of ``time.monotonic``."""
+
+    kind: str
+    exchanges: int = 0
+    wrong: int = 0
+    stalls: list[tuple[float, float]] = []  # from the last answer to the next one
+    lost: list[tuple[float, str]] = []
+
+
+class WrongBytesError(Exception):
+    """Other bytes have arrived than were sent."""
+
+
+class User:
+    """Connects, works, and connects again after a loss."""
+
+    kind = "idle"
+    service = 0  # index of the port
+    pause = 0.0
+
+    def __init__(self, ports: Sequence[int], end: float) -> None:
+        self.record = Record(self.kind)
+        self.ready = asyncio.Event()
+        self._port = ports[self.service]
+        self._end = end
+        self._answered = 0.0
+
+    async def run(self) -> None:
+        """Work until the end."""
+        while time.monotonic() < self._end:
+            with contextlib.suppress(OSError, EOFError, TimeoutError):
+                reader, writer = await asyncio.open_connection(LOOPBACK, self._port, limit=LIMIT)
+                self.begin()
+                try:
+                    await asyncio.wait_for(self.ask(reader, writer), PATIENCE)
+                    await self._live(reader, writer)
+                finally:
+                    writer.close()
+            await asyncio.sleep(RETRY)
+
+    def begin(self) -> None:
+        """Prepare for another connection."""
+
+    async def _live(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._answered = time.monotonic()
+        self.ready.set()
+        try:
+            async with asyncio.timeout(self._end + PATIENCE - time.monotonic()):
+                await self.work(reader, writer)
+        except WrongBytesError:
+            self.record.wrong += 1
+            self._note_loss("wrong bytes")
+        except TimeoutError:
+            self._note_loss("stuck", self._answered)
+        except (OSError, EOFError) as error:
+            self._note_loss(type(error).__name__)
+
+    def _note_loss(self, why: str, since: float = 0.0) -> None:
+        self.record.lost.append((since or time.monotonic(), why))
+
+    async def work(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Ask again and again."""
+        while time.monotonic() < self._end:
+            await asyncio.sleep(self.pause)
+            await self.ask(reader, writer)
+            self._note_answer()
+
+    def _note_answer(self) -> None:
+        now, before = time.monotonic(), self._answered
+        self._answered = now
+        self.record.exchanges += 1
+        if now - before > STALL:
+            self.record.stalls.append((before, now))
+
+    @abstractmethod
+    async def ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, /) -> None:
+        """Send something, and check the answer. Raises WrongBytesError."""
+
+
+class Asking(User):
+    """A user of the echo service."""
+
+    size = TYPED
+
+    async def ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, /) -> None:
+        """Send some bytes, and check that the same ones return."""
+        question = os.urandom(self.size)
+        writer.write(question)
+        if await reader.readexactly(self.size) != question:
+            raise WrongBytesError
+
+
+class Idle(Asking):
+    """A user who says nothing until the end."""
+
+    async def work(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Wait, and ask once more."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self._end - time.monotonic())):
+                raise WrongBytesError if await reader.read(1) else EOFError
+        await self.ask(reader, writer)
+
+
+class Busy(Asking):
+    """A user of a database, say."""
+
+    kind = "busy"
+    size, pause = BUSY_BYTES, BUSY_PAUSE
+
+
+class Shell(Asking):
+    """A user who types."""
+
+    kind = "shell"
+    pause = KEY_PAUSE
+
+
+class Download(User):
+    """A user who downloads."""
+
+    kind, service, pause = "download", 1, BULK_PAUSE
+
+    def begin(self) -> None:
+        """Expect the first block."""
+        self._numbers = count()
+
+    async def ask(self, reader: asyncio.StreamReader, _: asyncio.StreamWriter, /) -> None:
+        """Check the next block."""
+        if await reader.readexactly(BLOCK) != block(next(self._numbers)):
+            raise WrongBytesError
+
+
+class Upload(User):
+    """A user who uploads."""
+
+    kind, service, pause = "upload", 2, BULK_PAUSE
+
+    async def ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, /) -> None:
+        """Send a block, and check the digest that the target returns."""
+        data = block(self.record.exchanges)
+        writer.write(data)
+        if await reader.readexactly(32) != digest(data):
+            raise WrongBytesError
+
+
+async def main(ports: list[int], seconds: float, folder: Path) -> None:
+    """Run all users, and write what happened."""
+    end = time.monotonic() + seconds + QUIET
+    kinds: list[type[User]] = [Shell, Download, Upload, *[Busy] * BUSY, *[Idle] * IDLE]
+    users = [kind(ports, end) for kind in kinds]
+    tasks = [asyncio.ensure_future(user.run()) for user in users]
+    for user in users:
+        await user.ready.wait()
+    (folder / "ready").touch()
+    await asyncio.gather(*tasks)
+    (folder / "users.json").write_bytes(msgspec.json.encode([user.record for user in users]))
+
+
+if __name__ == "__main__":
+    *numbers, time_arg, folder_arg = sys.argv[1:]
+    asyncio.run(main([int(number) for number in numbers], float(time_arg), Path(folder_arg)))

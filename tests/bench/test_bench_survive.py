@@ -1,0 +1,61 @@
+"""The torture of a line: its network, and what its users make of the faults."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from bench.survive.faults import FAULTS, Happening, chosen
+from bench.survive.network import CLIENT, SERVER_ADDRESS, Network
+from bench.survive.outcome import AT_END, Row, rows
+from bench.survive.users import Record
+
+FIRST, SECOND = Happening("reset", 100.0, 100.1), Happening("silence", 110.0, 120.0)
+ROUTE = ["ip", "route", "get", SERVER_ADDRESS]
+able = not os.geteuid() and all(map(shutil.which, ("ip", "nft", "tc", "sysctl")))
+
+
+def of(*records: Record) -> dict[str, Row]:
+    return {row.kind: row for row in rows([FIRST, SECOND], records)}
+
+
+def test_a_stall_counts_from_the_end_of_the_fault_in_which_it_began() -> None:
+    found = of(Record("busy", stalls=[(99.9, 102.1), (110.1, 123.0), (130.0, 140.0)]))
+    assert found["reset"].stalls == pytest.approx([2.0])
+    assert found["silence"].stalls == pytest.approx([3.0])
+
+
+def test_stalls_with_a_single_answer_in_between_are_one() -> None:
+    assert of(Record("busy", stalls=[(100.0, 101.0), (101.1, 105.1)]))["reset"].stalls == pytest.approx([5.0])
+
+
+def test_a_fault_within_the_stall_of_another_one_has_none_of_its_own() -> None:
+    found = of(Record("shell", stalls=[(100.0, 125.1)]))
+    assert found["reset"].stalls == pytest.approx([25.0])
+    assert found["silence"].stalls == []
+
+
+def test_a_loss_belongs_to_the_last_fault_before_it() -> None:
+    found = of(Record("busy", lost=[(101.0, "EOFError")]), Record("busy", lost=[(109.9, "stuck")]))
+    assert (found["reset"].lost, found["reset"].kept) == (1, 1)
+    assert found["silence"].lost == 1
+
+
+def test_an_idle_user_who_gets_no_last_answer_is_lost_at_an_unknown_time() -> None:
+    assert of(Record("idle", lost=[(50.0, "stuck")]))[AT_END].lost == 1
+
+
+def test_faults_are_chosen_by_words_of_their_names() -> None:
+    assert list(chosen(["silence", "forgets"], FAULTS)) == ["10 s of silence", "the router forgets connections"]
+    assert chosen([], FAULTS) == FAULTS
+
+
+@pytest.mark.skipif(not able, reason="needs root, iproute2 and nftables")
+def test_a_network_connects_its_ends_and_leaves_nothing_behind() -> None:
+    with Network() as network:
+        done = subprocess.run(network.inside(CLIENT, ROUTE), capture_output=True, text=True, check=True)
+        assert "via 192.0.2.1" in done.stdout
+        network.move_client()
+        network.forget_connections()
+    left = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    assert f"-{os.getpid()}" not in left
