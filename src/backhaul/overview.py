@@ -176,8 +176,10 @@ def _closed(state: ServerState, *, refusing: bool) -> str:
 
 
 def _group(group: GroupState) -> GroupStatus:
-    members = tuple(MemberStatus(one.client, one.users, one.ready, one.problem) for one in group.members)
-    return GroupStatus(group.name, group.balance, members)
+    members = tuple(
+        MemberStatus(one.client, one.users, one.state, one.problem, one.total, one.refused) for one in group.members
+    )
+    return GroupStatus(group.name, group.balance, members, group.health, group.health_interval)
 
 
 def _served(client: ServedState) -> ClientStatus:

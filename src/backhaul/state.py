@@ -6,6 +6,7 @@ their own. Nothing holds a secret.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 from msgspec import Struct
 
@@ -317,16 +318,23 @@ class ServedState(Struct, frozen=True, gc=False):
     ports: tuple[PortState, ...]
 
 
+MemberPhase = Literal["ready", "draining", "unhealthy", "not connected"]
+"""Ready members get users."""
+
+
 class MemberState(Struct, frozen=True, gc=False):
     """A client of a group."""
 
     client: str
     users: int
     """Its users of this group."""
-    ready: bool
-    """True if it may get users."""
+    state: MemberPhase
     problem: str
     """The reason why its target is not healthy; otherwise empty."""
+    total: int
+    """Its users of this group since it has become a member."""
+    refused: int
+    """Users whom its limits refused, because no other member took them."""
 
 
 class GroupState(Struct, frozen=True, gc=False):
@@ -335,6 +343,10 @@ class GroupState(Struct, frozen=True, gc=False):
     name: str
     balance: str
     """least, source or order."""
+    health: str
+    """The kind of its health checks, as in the configuration; empty without them."""
+    health_interval: int
+    """Seconds between two checks."""
     refusing: bool
     """True if users are refused because no client of the group takes them."""
     members: tuple[MemberState, ...]

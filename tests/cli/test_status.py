@@ -18,7 +18,8 @@ from tests.support.net import HOST, free_port
 from tests.support.program import Program
 
 from backhaul.cli.status import render
-from backhaul.monitor.status import ClientStatus, Event, LimitStatus, Status
+from backhaul.monitor.status import ClientStatus, Event, GroupStatus, LimitStatus, MemberStatus, Status
+from backhaul.state import MemberPhase
 from backhaul.system import status_socket
 from backhaul.system.calls import ask as real
 
@@ -309,6 +310,34 @@ def test_the_clients_of_a_server_are_shown() -> None:
     assert "  client berlin: connected to 192.0.2.7, 2 users, 1 reconnect, round trip 25.0 ms\n" in text
     assert "  client paris: NOT CONNECTED, 2 users, 1 reconnect\n" in text
     assert "\n  berlin  0.0.0.0:443  127.0.0.1:80 " in text
+
+
+def test_the_members_of_a_group_are_shown() -> None:
+    members = (
+        MemberStatus("berlin", 3, "ready", total=40),
+        MemberStatus("paris", 0, "unhealthy", "answered HTTP/1.1 503 Busy", total=9, refused=2),
+    )
+    groups = (GroupStatus("web", "least", members, "http:/healthz", 5), GroupStatus("db", "order", members[:1]))
+    lines = render("name", sample(groups=groups), STARTED).splitlines()
+    assert lines[3:10] == [
+        "  group web: 1 of 2 clients ready, balance least, health http:/healthz every 5 s",
+        "  client  users  total  refused  state",
+        "  berlin      3     40        0  ready",
+        "  paris       0      9        2  UNHEALTHY: answered HTTP/1.1 503 Busy",
+        "",
+        "  group db: 1 of 1 client ready, balance order",
+        "  client  users  total  refused  state",
+    ]
+
+
+@pytest.mark.parametrize(("state", "problem", "code"), [("draining", "", 0), ("unhealthy", "timed out", 1)])
+async def test_an_unhealthy_member_is_a_failure(
+    state: MemberPhase, problem: str, code: int, folder: Path, ask: Callable[..., Any]
+) -> None:
+    tunnel = Tunnel(port(80))
+    tunnel.say(groups=(GroupStatus("web", "least", (MemberStatus("berlin", 0, state, problem),)),))
+    async with serving("server.toml", tunnel):
+        assert (await ask())[0] == code
 
 
 def test_the_reason_for_a_missing_connection_is_shown() -> None:

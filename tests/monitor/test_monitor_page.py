@@ -333,14 +333,14 @@ def test_clients_are_listed_and_one_is_shown_alone(browser: Browser, host: Host)
 
 
 def test_a_group_is_listed_with_its_members(browser: Browser, host: Host) -> None:
-    members = (MemberStatus("berlin", 3, True), MemberStatus("paris", 0, False))
+    members = (MemberStatus("berlin", 3, "ready"), MemberStatus("paris", 0, "draining"))
     host.tunnel.say(
         ports=(replace(port(443, sent=1024), group="web"), port(80, sent=5)),
         groups=(GroupStatus("web", "least", members),),
     )
     browser.look(host)
     row = browser.text("#clients tr")
-    assert all(part in row for part in ("group web", "by least: berlin 3, paris not ready", "1.00 KiB"))
+    assert all(part in row for part in ("group web", "by least: berlin 3, paris draining", "1.00 KiB"))
     assert "of group web" in browser.text("#ports")
 
 

@@ -10,7 +10,7 @@ from tests.monitor.sample import STARTED, Tunnel, port, server_status, times
 
 from backhaul.monitor.exposition import OPEN_METRICS, PROMETHEUS, Form, form_for
 from backhaul.monitor.prometheus import Figures, slices
-from backhaul.monitor.status import ClientStatus, LimitStatus, Status
+from backhaul.monitor.status import ClientStatus, GroupStatus, LimitStatus, MemberStatus, Status
 from backhaul.state import UserTimesState
 
 needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is missing (package prometheus)")
@@ -196,6 +196,26 @@ def test_the_clients_of_a_server_have_metrics_of_their_own() -> None:
     assert value(text, "backhaul_connections_total", port="443", target="127.0.0.1:80", client="berlin") == 9
     assert value(text, "backhaul_connections_total", port="444", target="127.0.0.1:80") == 9
     assert text.count(b"backhaul_client_rtt_seconds{") == 1
+
+
+@pytest.mark.parametrize("form", [PROMETHEUS, OPEN_METRICS])
+def test_the_members_of_groups_have_metrics_of_their_own(form: Form) -> None:
+    tunnel = busy()
+    berlin, paris = (
+        MemberStatus("berlin", 3, "ready", total=40),
+        MemberStatus("paris", 1, "unhealthy", "timed out", 9, 2),
+    )
+    groups = (GroupStatus("web", "least", (berlin, paris)), GroupStatus("db", "order", (berlin,)))
+    tunnel.say(groups=groups)
+    text = render(tunnel.read(), {}, form=form)
+
+    def member(name: str, client: str = "paris", group: str = "web") -> float:
+        return value(text, f"backhaul_group_member_{name}", group=group, client=client)
+
+    names = ("ready", "healthy", "users", "connections_total", "refused_total")
+    assert [member(name) for name in names] == [0, 0, 1, 9, 2]
+    assert [member(name, "berlin") for name in names] == [1, 1, 3, 40, 0]
+    assert member("ready", "berlin", "db") == 1
 
 
 @pytest.mark.parametrize("form", [PROMETHEUS, OPEN_METRICS])

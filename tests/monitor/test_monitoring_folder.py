@@ -1,5 +1,6 @@
 """The Prometheus and Grafana set-up that is shipped with the program."""
 
+import itertools
 import json
 import re
 import shutil
@@ -10,11 +11,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
-from tests.monitor.sample import Tunnel, port, times
+from tests.monitor.sample import Tunnel, port, server_status, times
 
 from backhaul.monitor.exposition import PROMETHEUS
 from backhaul.monitor.prometheus import Figures, slices
-from backhaul.monitor.status import LimitStatus
+from backhaul.monitor.status import ClientStatus, GroupStatus, LimitStatus, MemberStatus
 
 FOLDER = Path(__file__).parents[2] / "monitoring"
 ALERTS = FOLDER / "alerts.yml"
@@ -29,8 +30,13 @@ needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promto
 @pytest.fixture(scope="module")
 def exported() -> dict[str, set[str]]:
     """Return the names of all exported samples, with the labels of each."""
-    limits = (LimitStatus("limits", "max_users", "users", 9, 3),)
-    status = replace(Tunnel(replace(port(443), target="x:1")).read(), limits=limits)
+    status = replace(
+        Tunnel(replace(port(443), target="x:1")).read(),
+        limits=(LimitStatus("limits", "max_users", "users", 9, 3),),
+        clients=(ClientStatus("berlin", True, "192.0.2.7", "", 0.25, 3, 7, 1),),
+        groups=(GroupStatus("web", "least", (MemberStatus("berlin", 7, "ready"),)),),
+        servers=(server_status("a.example:1"),),
+    )
     figures = Figures(status, {443: 1}, iter([times()]), certificate=1.0)
     text = b"".join(slices(PROMETHEUS, figures)).decode()
     families = text_string_to_metric_families(text)
@@ -69,12 +75,14 @@ def test_every_metric_is_on_the_dashboard(exported: dict[str, set[str]]) -> None
     assert ours - shown == {"backhaul_build_info", "backhaul_start_time_seconds"}
 
 
-def test_each_client_has_a_row() -> None:
-    (row,) = (panel for panel in dashboard()["panels"] if panel["type"] == "row")
-    assert row["repeat"] in {variable["name"] for variable in dashboard()["templating"]["list"]}
-    below = [panel for panel in dashboard()["panels"] if panel["gridPos"]["y"] > row["gridPos"]["y"]]
+@pytest.mark.parametrize("thing", ["client", "group"])
+def test_each_thing_has_a_row(thing: str) -> None:
+    panels = sorted(dashboard()["panels"], key=lambda panel: panel["gridPos"]["y"])
+    (start,) = (index for index, panel in enumerate(panels) if panel.get("repeat") == thing)
+    below = list(itertools.takewhile(lambda panel: panel["type"] != "row", panels[start + 1 :]))
     assert below
-    assert all('client=~"$client"' in target["expr"] for panel in below for target in panel["targets"])
+    assert all(f'{thing}=~"${thing}"' in target["expr"] for panel in below for target in panel["targets"])
+    assert thing in {variable["name"] for variable in dashboard()["templating"]["list"]}
 
 
 def test_alerts_watch_exported_metrics(exported: dict[str, set[str]]) -> None:

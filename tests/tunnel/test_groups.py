@@ -10,6 +10,7 @@ from tests.support.tunnel import Net
 from backhaul.config import ServerConfig
 from backhaul.config.diff import diff
 from backhaul.errors import BackhaulError
+from backhaul.state import MemberState
 
 NAMES = ("berlin", "paris", "rome")
 
@@ -54,10 +55,18 @@ class Panel:
         assert await user.receive(1) == b"?"
         return user
 
+    def members(self) -> tuple[MemberState, ...]:
+        """Return the states of all members."""
+        (group,) = self.company.server.state().groups
+        return group.members
+
     def shares(self) -> dict[str, int]:
         """Return the users of each member."""
-        (group,) = self.company.server.state().groups
-        return {member.client: member.users for member in group.members}
+        return {member.client: member.users for member in self.members()}
+
+    def states(self) -> dict[str, str]:
+        """Return why a member gets no users, or that it gets some."""
+        return {member.client: member.state for member in self.members()}
 
 
 async def panel_of(net: Net, **changes: object) -> Panel:
@@ -91,6 +100,7 @@ async def test_a_lost_member_gets_no_users_and_the_others_keep_theirs() -> None:
         await until(lambda: not panel.company.server.tunnels["paris"].connected)
         more = [await panel.user() for _ in range(4)]
         assert panel.shares() == {"berlin": 3, "paris": 0, "rome": 3}
+        assert panel.states() == {"berlin": "ready", "paris": "not connected", "rome": "ready"}
         assert len([user for user in users if user.silent()]) == 2
         await panel.company.connect("paris")
         more += [await panel.user() for _ in range(3)]
@@ -104,6 +114,22 @@ async def test_the_first_in_order_serves_until_it_is_full() -> None:
         for _ in range(4):
             await panel.user()
         assert panel.shares() == {"berlin": 2, "paris": 2, "rome": 0}
+
+
+async def test_a_user_whom_no_member_takes_is_counted_once() -> None:
+    async with Net("tcp") as net:
+        panel = await panel_of(net, balance="order", own=dict.fromkeys(NAMES, "max_connections = 1"))
+        users = [await panel.user() for _ in range(3)]
+        with pytest.raises((ConnectionResetError, EOFError)):
+            await panel.user()
+        users[1].close()
+        await until(lambda: panel.shares()["paris"] == 0)
+        await panel.user()
+        assert [(one.client, one.total, one.refused) for one in panel.members()] == [
+            ("berlin", 1, 1),
+            ("paris", 2, 0),
+            ("rome", 1, 0),
+        ]
 
 
 async def test_a_source_stays_with_its_member() -> None:
@@ -151,6 +177,7 @@ async def test_a_drained_client_gets_no_users_of_its_groups_nor_of_its_own() -> 
         user = await panel.user()
         (first,) = (name for name, users in panel.shares().items() if users)
         await server.drain(first)
+        assert panel.states() == dict.fromkeys(NAMES, "ready") | {first: "draining"}
         for _ in range(4):
             await panel.user()
         assert panel.shares()[first] == 1

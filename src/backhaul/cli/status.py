@@ -27,6 +27,7 @@ from .programs import ask_programs, complain, label
 from .tables import amount, duration, number, size, table
 
 _COLUMNS: Final = ("open", "total", "refused", "dropped", "from users", "to users")
+_MEMBERS: Final = ("client", "users", "total", "refused", "state")
 _EVENTS: Final = 5  # the last ones: enough to see why a tunnel is down
 
 
@@ -50,11 +51,16 @@ def render(name: str, status: Status, now: float) -> str:
 
 
 def _healthy(document: dict[str, Any]) -> bool:
-    ports = document.get("ports")
-    down = isinstance(ports, list) and any(isinstance(port, dict) and port.get("up") is False for port in ports)
-    clients = document.get("clients")
-    lost = isinstance(clients, list) and any(isinstance(one, dict) and one.get("connected") is False for one in clients)
-    return bool(document.get("connected")) and not down and not lost
+    down = any(port.get("up") is False for port in _rows(document, "ports"))
+    lost = any(client.get("connected") is False for client in _rows(document, "clients"))
+    sick = any(member.get("problem") for group in _rows(document, "groups") for member in _rows(group, "members"))
+    return bool(document.get("connected")) and not down and not lost and not sick
+
+
+def _rows(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return the entries of a list that another version of the program may have sent."""
+    rows = document.get(name)
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def _describe(document: dict[str, Any]) -> str:
@@ -77,7 +83,8 @@ def _lines(name: str, status: Status, now: float) -> Iterator[str]:
         yield ""
         yield from table([("server", "transport", "state"), *map(_server, status.servers)], frozenset())
     yield from map(_client, status.clients)
-    yield from map(_group, status.groups)
+    for group in status.groups:
+        yield from _group(group)
     if status.ports:
         yield ""
         yield from _table(status)
@@ -100,13 +107,18 @@ def _client(client: ClientStatus) -> str:
     return f"  client {client.name or '(without a name)'}: {state}, {counts}{trip}"
 
 
-def _group(group: GroupStatus) -> str:
-    return f"  group {group.name}: {', '.join(map(_member, group.members))}, balance {group.balance}"
+def _group(group: GroupStatus) -> Iterator[str]:
+    members = f"{sum(member.ready for member in group.members)} of {number(len(group.members), 'client')} ready"
+    checks = f", health {group.health} every {group.health_interval} s" if group.health else ""
+    yield ""
+    yield f"  group {group.name}: {members}, balance {group.balance}{checks}"
+    yield from table([_MEMBERS, *map(_member, group.members)], frozenset({1, 2, 3}))
 
 
-def _member(member: MemberStatus) -> str:
-    why = f": {member.problem}" if member.problem else ""
-    return f"{member.client} {number(member.users, 'user')}" + ("" if member.ready else f" (NOT READY{why})")
+def _member(member: MemberStatus) -> tuple[str, ...]:
+    state = member.state if member.ready else member.state.upper()
+    state += f": {member.problem}" if member.problem else ""
+    return member.client, str(member.users), str(member.total), str(member.refused), state
 
 
 def _down(ports: Sequence[PortStatus]) -> Iterator[str]:

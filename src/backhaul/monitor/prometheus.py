@@ -84,6 +84,13 @@ _CLIENT: Final = (
     _Family("backhaul_client_rtt_seconds", "gauge", "Round-trip time of its control channel.", "rtt"),
     _Family("backhaul_client_reconnects_total", "counter", "Reconnections of this client.", "reconnects"),
 )
+_MEMBER: Final = (
+    _Family("backhaul_group_member_ready", "gauge", "1 while this client gets users of the group, else 0.", "ready"),
+    _Family("backhaul_group_member_healthy", "gauge", "0 while its health checks fail, else 1.", "healthy"),
+    _Family("backhaul_group_member_users", "gauge", "Its users of this group.", "users"),
+    _Family("backhaul_group_member_connections_total", "counter", "Its users of this group so far.", "total"),
+    _Family("backhaul_group_member_refused_total", "counter", "Users whom its limits refused.", "refused"),
+)
 _LIMIT: Final = "backhaul_limit"
 _LIMIT_USED: Final = "backhaul_limit_used"
 _SERVER: Final = (
@@ -121,6 +128,7 @@ def slices(form: Form, figures: Figures) -> Iterator[bytes]:
     yield "".join(_tunnel(form, figures, common)).encode()
     yield "".join(_usage(form, figures.usage, common)).encode()
     yield from (piece.encode() for piece in _clients(form, status, common))
+    yield from (piece.encode() for piece in _groups(form, status, common))
     yield from (piece.encode() for piece in _ports(form, status, common))
     yield from (piece.encode() for piece in _servers(form, status, common))
     yield from (piece.encode() for piece in _limits(form, status, common))
@@ -149,6 +157,16 @@ def _clients(form: Form, status: Status, common: str) -> Iterator[str]:
     rows = [(f"{common},{label('client', client.name or UNNAMED)}", client) for client in status.clients]
     if rows:
         yield from _families(form, _CLIENT, rows)
+
+
+def _groups(form: Form, status: Status, common: str) -> Iterator[str]:
+    rows = [
+        (f"{common},{label('group', group.name)},{label('client', member.client or UNNAMED)}", member)
+        for group in status.groups
+        for member in group.members
+    ]
+    if rows:
+        yield from _families(form, _MEMBER, rows)
 
 
 def _ports(form: Form, status: Status, common: str) -> Iterator[str]:

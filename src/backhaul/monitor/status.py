@@ -7,6 +7,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from backhaul.addresses import port_name
+from backhaul.state import MemberPhase
 
 Side = Literal["server", "client"]
 NO_CLIENT: Final = "no client"
@@ -146,10 +147,24 @@ class MemberStatus(Struct, frozen=True, gc=False):
     client: str
     users: int
     """Its users of this group."""
-    ready: bool
-    """True if it may get users."""
+    state: MemberPhase
+    """Ready members get users."""
     problem: str = ""
     """The reason why its target is not healthy; otherwise empty."""
+    total: int = 0
+    """Its users of this group since it has become a member."""
+    refused: int = 0
+    """Users whom its limits refused, because no other member took them."""
+
+    @property
+    def ready(self) -> bool:
+        """True if it may get users."""
+        return self.state == "ready"
+
+    @property
+    def healthy(self) -> bool:
+        """True unless its last health checks have failed."""
+        return not self.problem
 
 
 class GroupStatus(Struct, frozen=True, gc=False):
@@ -159,6 +174,10 @@ class GroupStatus(Struct, frozen=True, gc=False):
     balance: str
     """least, source or order."""
     members: tuple[MemberStatus, ...]
+    health: str = ""
+    """The kind of its health checks, as in the configuration; empty without them."""
+    health_interval: int = 0
+    """Seconds between two checks."""
 
 
 class Event(Struct, frozen=True, gc=False):

@@ -12,7 +12,7 @@ from backhaul.config.groups import CONNECTION, ServedGroup
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller
-from backhaul.state import GroupState, MemberState
+from backhaul.state import GroupState, MemberPhase, MemberState
 from backhaul.wire.checks import Check, Health
 
 from .admission import Objection
@@ -34,6 +34,10 @@ class Member:
         self.tunnel = tunnel
         self.position = 0
         self.users = 0
+        self.total = 0
+        """Users so far."""
+        self.refused = 0
+        """Users whom its limits refused, because no other member took them."""
         self._check = 0  # the number of its health check
         self.in_log = False
         """True if the log has its problem, and not yet the end of that."""
@@ -69,6 +73,7 @@ class Member:
         """Count a new user."""
         self.tunnel.places.enter()
         self.users += 1
+        self.total += 1
         self._group.moved(self)
 
     def leave(self) -> None:
@@ -79,7 +84,15 @@ class Member:
 
     def state(self) -> MemberState:
         """Return the state of this member."""
-        return MemberState(self.tunnel.client, self.users, self.ready, self.problem)
+        return MemberState(self.tunnel.client, self.users, self._phase, self.problem, self.total, self.refused)
+
+    @property
+    def _phase(self) -> MemberPhase:
+        if not self.tunnel.connected:
+            return "not connected"
+        if self.tunnel.entrance.draining:
+            return "draining"
+        return "unhealthy" if self.problem else "ready"
 
 
 class Group:
@@ -135,6 +148,8 @@ class Group:
         return GroupState(
             name=self._group.name,
             balance=self._group.balance,
+            health=self._group.health,
+            health_interval=self._group.health_interval,
             refusing=self.ports.refusing,
             members=tuple(member.state() for member in self._members),
             ports=tuple(port.state() for port in self.ports.all.values()),
@@ -208,9 +223,14 @@ class Group:
             self._balance.discard(member)
             full.append(member)
         else:
-            member = full[0] if full else self._expected()
+            member = self._crowded(full[0]) if full else self._expected()
         for other in full:
             self._balance.add(other)
+        return member
+
+    def _crowded(self, member: Member) -> Member:
+        """Return a member that will refuse the user, as all others would."""
+        member.refused += 1
         return member
 
     def _expected(self) -> Member:

@@ -30,9 +30,9 @@ function client(one) {
 }
 
 function group(one) {
-  const members = one.members.map((member) => `${member.client} ${member.ready ? count(member.users) : "not ready"}`).join(", ");
+  const members = one.members.map((member) => `${member.client} ${member.state === "ready" ? count(member.users) : member.state}`).join(", ");
   const users = one.members.reduce((sum, member) => sum + member.users, 0);
-  const ready = one.members.some((member) => member.ready);
+  const ready = one.members.some((member) => member.state === "ready");
   const text = ["small", `by ${one.balance}: ${members}`, ready ? "" : "trouble"];
   return { key: `group ${one.name}`, name: ["strong", `group ${one.name}`], owns: (port) => port.group === one.name, users, state: text };
 }
