@@ -101,9 +101,19 @@ async def test_the_configured_options(net: Net) -> None:
 async def test_without_options_the_system_decides(net: Net) -> None:
     inside = await look_inside(net, "")
     for facts in (*inside.tunnel, inside.user, inside.target):
-        assert facts.nodelay == (facts is inside.target)  # always, as in v0.7.2
+        assert facts.nodelay == (facts is not inside.user)  # of targets always, as in v0.7.2
         assert facts.kept_alive == ((1, 15, 20, 4) if facts in inside.tunnel else (1, 75, 75, 4))
         assert facts.mss > 1360
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ws", "wss", "tcpmux", "wsmux", "wssmux"])
+@pytest.mark.parametrize("lines", ['security = "required"', 'security = "required"\nencryption = true'])
+async def test_a_user_never_waits_for_an_acknowledgement_of_the_user_before(transport: str, lines: str) -> None:
+    """Nagle's algorithm would hold the target until the other end acknowledges the end of the user before."""
+    async with Net(transport) as net:
+        tunnel = await net.tunnel(await net.echo(), server=lines, client=lines)
+        await echo(await tunnel.user(), bytes(MUCH))
+        assert [tcp(sock, "TCP_NODELAY") for sock in used(tunnel.bind_port)] == [1, 1]
 
 
 @pytest.mark.usefixtures("elsewhere")

@@ -95,7 +95,8 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     nodelay: Annotated[
         bool,
         key(
-            "Set TCP_NODELAY: lower latency, more packets. Sessions, and connections to targets, always have it.",
+            "Set TCP_NODELAY: lower latency, more packets. Always set in sessions, to targets, and where tunnel "
+            "connections serve one user after the other.",
             on=STREAM,
             rebuild=True,
         ),

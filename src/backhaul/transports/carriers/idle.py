@@ -1,6 +1,7 @@
 """An idle tunnel connection, watched for its first bytes and for its end."""
 
 import functools
+import socket
 from abc import ABC, abstractmethod
 
 from backhaul.net.poller import WOULD_BLOCK, release
@@ -17,6 +18,7 @@ class SilentConnection(ABC):
 
     __slots__ = ("_active", "_relay", "_sock", "_spaced", "_unsent", "peer")
     reused = False
+    """True if the connection serves one user after the other."""
 
     def __init__(self, relay: Relay, connection: Connection) -> None:
         self._relay = relay
@@ -25,6 +27,10 @@ class SilentConnection(ABC):
         self._active = True  # bytes have moved lately
         self._unsent = b""  # the rest of a message that has been sent in part
         self._spaced = False  # the kernel's probes are those of a connection with a user
+        if self.reused:
+            # Nagle's algorithm would hold a target until the peer's delayed acknowledgement of the end of the user
+            # before (measured: 35 ms for each user), whatever ``nodelay`` is. Messages are joined here.
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         relay.poller.own(self._sock, self._readable, self)
 
     @abstractmethod

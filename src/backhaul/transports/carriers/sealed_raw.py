@@ -36,6 +36,7 @@ class RecordIdle(MessageIdle):
     """An idle connection on the public end, whose users' bytes are sealed."""
 
     __slots__ = ("_seals",)
+    reused = True
 
     def __init__(self, relay: Relay, connection: SealedConnection, owner: CarrierOwner) -> None:
         super().__init__(relay, connection, owner)

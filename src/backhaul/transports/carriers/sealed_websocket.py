@@ -27,6 +27,7 @@ class SealedWsIdle(WsIdle):
     """An idle connection on the public end, whose users' bytes are in clear."""
 
     __slots__ = ("_seals",)
+    reused = True
     ping_message = websocket.encode(websocket.PING, b"", masked=False)
 
     def __init__(self, relay: Relay, connection: SealedConnection, owner: CarrierOwner) -> None:
