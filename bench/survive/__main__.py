@@ -6,12 +6,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 
 import msgspec
 
 from bench.machine import raise_file_limit
-from bench.processes import BenchError, Program, Programs, temporary_programs, wait_until
+from bench.processes import BenchError, Program, Programs, temporary_programs
 from bench.report.targets import OURS
 from bench.scenarios.contenders import Contender, find_peers, ours
 from bench.survive.faults import FAULTS, RELOAD, Fault, Happening, afflict, chosen
@@ -21,6 +22,7 @@ from bench.survive.tunnel import Tunnel
 from bench.survive.users import PATIENCE, QUIET, Record
 
 TRANSPORTS = "tcpmux v2,wsmux v2,wssmux v2"  # the first version of smux lets a slow download delay its neighbours
+START = 60.0  # seconds for all users to have their first answers
 CALM = 3.0  # seconds before the first fault, and after the users for sessions and spools to end
 
 
@@ -43,7 +45,13 @@ def measure(options: argparse.Namespace, contender: Contender, variant: str) -> 
     print(title, file=sys.stderr)
     with Network() as network, temporary_programs() as programs:
         try:
-            return _measure(options, Tunnel(network, programs, contender, variant), network, programs, title)
+            return _measure(
+                options,
+                Tunnel(network, programs, contender, variant, verbose=bool(options.logs)),
+                network,
+                programs,
+                title,
+            )
         finally:
             _keep_logs(options.logs, programs.directory, title)
 
@@ -51,7 +59,7 @@ def measure(options: argparse.Namespace, contender: Contender, variant: str) -> 
 def _measure(options: argparse.Namespace, tunnel: Tunnel, network: Network, programs: Programs, title: str) -> Outcome:
     until = time.monotonic() + options.seconds
     users = tunnel.start_users(options.seconds, programs.directory)
-    wait_until((programs.directory / "ready").exists, "the tunnel", users)
+    _wait_for(programs.directory / "ready", users, START, "the tunnel does not come up")
     time.sleep(CALM)
     before = tunnel.memory()
     faults = chosen([word for word in options.faults.split(",") if word], _possible(tunnel))
@@ -71,14 +79,17 @@ def _possible(tunnel: Tunnel) -> Mapping[str, Fault]:
 
 
 def _records(users: Program, file: Path) -> list[Record]:
-    deadline = time.monotonic() + QUIET + 2 * PATIENCE
+    _wait_for(file, users, QUIET + 2 * PATIENCE, "the users do not end")
+    return msgspec.json.decode(file.read_bytes(), type=list[Record])
+
+
+def _wait_for(file: Path, users: Program, patience: float, otherwise: str) -> None:
+    deadline = time.monotonic() + patience
     while not file.exists():
         users.check_alive()
         if time.monotonic() > deadline:
-            raise BenchError("the users do not end")
+            raise BenchError(otherwise)
         time.sleep(0.1)
-    time.sleep(0.1)
-    return msgspec.json.decode(file.read_bytes(), type=list[Record])
 
 
 def _outcome(
@@ -113,15 +124,16 @@ def main() -> int:
     options = parse(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that namespaces and programs end then, too
     raise_file_limit()
+    outcomes: list[Outcome] = []
     try:
         contenders = [*([] if options.only_peers else [ours()]), *find_peers(options.peer)]
-        outcomes = [
-            measure(options, contender, name) for name in options.transport.split(",") for contender in contenders
-        ]
+        for variant, contender in product(options.transport.split(","), contenders):
+            outcomes.append(measure(options, contender, variant))
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    print(markdown(outcomes))
+    finally:
+        print(markdown(outcomes))
     return int(any(outcome.wrong or (outcome.lost and outcome.title.startswith(OURS)) for outcome in outcomes))
 
 

@@ -97,9 +97,13 @@ class Network:
     def _give(self, end: str, device: str, address: str) -> None:
         self.run(end, "ip", "address", "add", f"{address}/24", "dev", device)
 
-    def run(self, end: str, *command: str) -> None:
-        """Run a command in a namespace. Raises BenchError."""
-        _run(*self.inside(end, [find_tool(command[0]), *command[1:]]))
+    def run(self, end: str, *command: str) -> str:
+        """Run a command in a namespace, and return its output. Raises BenchError."""
+        return _run(*self.inside(end, [find_tool(command[0]), *command[1:]]))
+
+    def listens(self, end: str, port: int) -> bool:
+        """Return whether a program listens on a TCP port in a namespace."""
+        return bool(self.run(end, "ss", "-Hltn", f"sport = :{port}").strip())
 
     def reset_at(self, end: str) -> None:
         """Reset all connections of the tunnel, by one end's kernel."""
@@ -130,13 +134,14 @@ class Network:
         self.run(ROUTER, sys.executable, "-m", "bench.survive.network")
 
 
-def _run(*command: str) -> None:
+def _run(*command: str) -> str:
     argv = [find_tool(command[0]), *command[1:]]
     done = subprocess.run(
         argv, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT, env=python_environment()
     )
     if done.returncode:
         raise BenchError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def delete_entries() -> None:

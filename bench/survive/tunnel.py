@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from bench.machine import memory_bytes
-from bench.processes import LOOPBACK, BenchError, Program, Programs, find_tool
+from bench.processes import LOOPBACK, BenchError, Program, Programs, find_tool, wait_until
 from bench.report.targets import OURS
 from bench.scenarios.backends import make_secrets, own_state, python_environment
 from bench.scenarios.contenders import Contender
@@ -53,12 +53,14 @@ http {{
 
 
 class Tunnel:
-    """Both ends of one program, and the targets."""
+    """Both ends of one program, and the targets; ``verbose`` ends of this program log all that they do."""
 
-    def __init__(self, network: Network, programs: Programs, contender: Contender, variant: str) -> None:
+    def __init__(
+        self, network: Network, programs: Programs, contender: Contender, variant: str, *, verbose: bool
+    ) -> None:
         self._network, self._programs = network, programs
         self._secrets = make_secrets(programs.directory)
-        self._ours = contender.name == OURS
+        self._ours, self._verbose = contender.name == OURS, verbose
         by_http = variant.startswith("ws")
         files = self._write(contender, variant, listen=LOOPBACK if by_http else SERVER_ADDRESS)
         self.nginx = [self._start_nginx(variant)] if by_http else []
@@ -68,9 +70,10 @@ class Tunnel:
             end: programs.file(f"{end}.toml", text) for end, text in zip((SERVER, CLIENT), files, strict=True)
         }
         commands = {SERVER: contender.server, CLIENT: contender.client}
-        self._ends = {
-            end: self._start(end, end, [*commands[end], str(self._files[end])], environment) for end in (SERVER, CLIENT)
-        }
+        self._ends: dict[str, Program] = {}
+        for end in (SERVER, CLIENT):  # a client whose first dial is refused waits for some seconds
+            self._ends[end] = self._start(end, end, [*commands[end], str(self._files[end])], environment)
+            wait_until(lambda: network.listens(SERVER, BIND), "the server", *self._ends.values())
 
     def _write(self, contender: Contender, variant: str, *, listen: str) -> Files:
         modes = contender.modes(variant)
@@ -78,7 +81,7 @@ class Tunnel:
             raise BenchError(f"{contender.name} has nothing like {variant}; choose another --transport for it")
         wiring = Wiring(BIND, USERS, TARGETS, "tcp", self._secrets, listen=listen, host=SERVER_ADDRESS)
         files = modes[""](wiring)
-        return Files(*(_resuming(text) for text in files)) if self._ours else files
+        return Files(*(_resuming(text, verbose=self._verbose) for text in files)) if self._ours else files
 
     def _start(self, end: str, name: str, argv: list[str], environment: dict[str, str]) -> Program:
         return self._programs.start(name, self._network.inside(end, argv), environment)
@@ -119,8 +122,10 @@ class Tunnel:
         return {end: _status(file) for end, file in self._files.items()} if self._ours else {}
 
 
-def _resuming(text: str) -> str:
-    return text.replace('log_level = "warn"', 'log_level = "debug"') + "resume_timeout = 60\n"
+def _resuming(text: str, *, verbose: bool) -> str:
+    return (
+        text.replace('log_level = "warn"', f'log_level = "{"debug" if verbose else "warn"}"') + "resume_timeout = 60\n"
+    )
 
 
 def _status(file: Path) -> dict[str, object]:

@@ -186,7 +186,9 @@ async def main(ports: list[int], seconds: float, folder: Path) -> None:
         await user.ready.wait()
     (folder / "ready").touch()
     await asyncio.gather(*tasks)
-    (folder / "users.json").write_bytes(msgspec.json.encode([user.record for user in users]))
+    records = folder / "users.new"
+    records.write_bytes(msgspec.json.encode([user.record for user in users]))
+    records.rename(folder / "users.json")
 
 
 if __name__ == "__main__":
