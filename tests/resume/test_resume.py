@@ -226,6 +226,31 @@ async def test_a_silent_connection_is_replaced_although_the_client_has_nothing_t
 
 
 @every_mux
+async def test_a_control_channel_that_only_the_client_believes_in_is_replaced(any_net: Net) -> None:
+    any_net.patience = {"unacknowledged": 0.3, "look": 0.05}
+    any_net.timings = {"suspicion": 0.1}
+    torn = await Torn.start(any_net, pool=1)
+    user = await torn.user()
+    for path in torn.middlebox.paths:
+        await path.forget()
+    await until(lambda: not torn.server.state().session.connected)
+    await echo(user, b"into the void")
+    assert torn.client.tunnel.opened == 2
+
+
+@one_mux
+async def test_users_do_not_wait_for_the_long_pauses_of_a_client_whose_server_is_away(any_net: Net) -> None:
+    any_net.timings = {"urgent": 0.05}
+    torn = await Torn.start(any_net, client="retry_interval = 3600")
+    user = await torn.user()
+    torn.middlebox.refuses = True
+    await torn.cut(control=True)
+    await until(lambda: torn.client.tunnel.standing.failures >= 3)
+    torn.middlebox.refuses = False
+    await echo(user, b"hello")
+
+
+@every_mux
 @every_form
 async def test_connections_are_replaced_while_bytes_move(any_net: Net, form: str) -> None:
     any_net.patience = {"look": 0.02}

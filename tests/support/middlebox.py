@@ -47,6 +47,12 @@ class Path:
         for end in self._ends:
             end.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
 
+    async def forget(self) -> None:
+        """End the connection for the server alone, and keep silent to the client: a NAT has lost its entry."""
+        self.freeze()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+        self._ends[1].close()
+
     async def cut(self) -> None:
         """End the connection for both sides."""
         self.freeze()
@@ -104,6 +110,8 @@ class Middlebox:
         self.port = listener.port
         self.source = HOST
         """The address from which it connects, as a NAT that may get another one."""
+        self.refuses = False
+        """True while it closes new connections."""
         self.paths: list[Path] = []
         self._listener = listener
         self._target = port
@@ -122,6 +130,9 @@ class Middlebox:
 
     def _accept(self) -> None:
         client, _ = self._listener.sock.accept()
+        if self.refuses:
+            client.close()
+            return
         client.setblocking(False)
         task = asyncio.create_task(self._connect(client))
         self._running.add(task)

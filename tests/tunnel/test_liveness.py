@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backhaul.tunnel.liveness import DEFAULT_HEARTBEAT, Liveness
+from backhaul.tunnel.timings import Timings
 
 KERNEL_ALONE = 300.0  # seconds of a silent program that end nothing where only the kernel can be asked
 
@@ -108,6 +109,25 @@ def test_a_sign_of_life_ends_the_doubt(sign: Callable[[Liveness, float], None]) 
     sign(liveness, 51)
     assert not liveness.doubtful(60)
     assert liveness.doubtful(110)
+
+
+def test_a_suspected_server_is_asked_once_and_given_up_soon_without_an_answer() -> None:
+    liveness, patience = Liveness(), Timings().suspicion
+    liveness.begin(0)
+    assert liveness.suspect(10)
+    assert not liveness.suspect(10 + patience / 2)
+    assert not liveness.lasts_too_long(10 + patience / 2, can_ask=True)
+    assert liveness.lasts_too_long(10 + patience, can_ask=True)
+
+
+def test_an_answer_ends_the_suspicion() -> None:
+    liveness = Liveness()
+    liveness.begin(0)
+    liveness.suspect(10)
+    liveness.alive(11)
+    assert not liveness.suspicious
+    assert not liveness.lasts_too_long(20, can_ask=True)
+    assert liveness.suspect(21)
 
 
 def test_any_message_is_a_sign_of_life_but_only_heartbeats_give_an_interval() -> None:

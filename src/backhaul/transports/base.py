@@ -226,6 +226,9 @@ class ClientEvents(ClientControlEvents, Protocol):
     def arrived(self, arrival: Arrival) -> None:
         """Dial the target of a user, or refuse the user."""
 
+    def doubt(self) -> None:
+        """Ask for a sign of life, because tunnel connections are silent, and give the server up soon without one."""
+
 
 class ClientControl(Protocol):
     """The control channel on the client, as its door and the transport on top of that offer it."""
@@ -294,6 +297,10 @@ class ClientTransport(ClientControl, Protocol):
     @property
     def idle(self) -> int:
         """The number of tunnel connections that wait for a user."""
+
+    @property
+    def urgent(self) -> bool:
+        """True while users in flight may need a control channel, to go on."""
 
     @property
     def spare(self) -> int:

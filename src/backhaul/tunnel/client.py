@@ -82,7 +82,7 @@ class ClientTunnel:
         self._descriptors, self._fair_share = descriptors, descriptors // _DESCRIPTORS
         self._pool = PoolSize(config.connection_pool, aggressive=config.aggressive_pool)
         self._pace = DialPace(transport.open, config.dial_rate)
-        self._look = timings.look
+        self._timings = timings
         self._liveness = Liveness(timings)
         self._throttle = LogThrottle(self._log)
         self.fit = CarrierCheck(self._log)  # fed by the transport
@@ -171,6 +171,8 @@ class ClientTunnel:
             except Exception:
                 log.exception("internal error; reconnecting, users in flight stay")
                 pause = self._pauses.failed(self.config.retry_interval)
+            if self._transport.urgent:
+                pause = self._pauses.at_most(pause, self._timings.urgent)
             await asyncio.sleep(pause)
 
     def stop(self) -> None:
@@ -215,6 +217,12 @@ class ClientTunnel:
         """Let ``run`` dial again; users in flight stay."""
         if self._lost and not self._lost.done():
             self._lost.set_result(reason)
+
+    def doubt(self) -> None:
+        """Ask for a sign of life, because tunnel connections are silent, and give the server up soon without one."""
+        if self._channel_open and self._transport.can_ask and self._liveness.suspect(self._loop.time()):
+            self._transport.probe()
+            self._loop.call_later(self._timings.suspicion, self._judge, self._lost)
 
     def arrived(self, arrival: Arrival) -> None:
         """Dial the target of a user, and join both."""
@@ -265,7 +273,7 @@ class ClientTunnel:
         self._liveness.begin(self._loop.time())
         while not lost.done():
             self._tick()
-            await asyncio.wait([lost], timeout=self._look)
+            await asyncio.wait([lost], timeout=self._timings.look)
         return lost.result()
 
     def _tick(self) -> None:
@@ -294,12 +302,18 @@ class ClientTunnel:
             "if it has so many users, raise the limit of open files (LimitNOFILE)",
         )
 
+    def _judge(self, channel: asyncio.Future[str] | None) -> None:
+        """Give up a suspected server that has sent nothing since, unless that channel is gone already."""
+        if channel and channel is self._lost and not channel.done():
+            self._doubt(self._loop.time(), can_ask=self._transport.can_ask)
+
     def _doubt(self, now: float, *, can_ask: bool) -> None:
         """Ask a silent server for a sign of life, and give it up when the silence lasts."""
         if can_ask and self._liveness.doubtful(now):
             self._transport.probe()
         if self._liveness.lasts_too_long(now, can_ask=can_ask):
-            self.control_lost(f"no heartbeat for {self._liveness.limit(can_ask=can_ask):.0f} s")
+            limit = f"no heartbeat for {self._liveness.limit(can_ask=can_ask):.0f} s"
+            self.control_lost("no answer, and sessions are silent" if self._liveness.suspicious else limit)
 
     def _pause(self, lasted: float, *, closed: bool) -> float:
         pause = self._pauses.lost(self.config.retry_interval, lasted, closed=closed)

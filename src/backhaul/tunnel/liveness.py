@@ -5,6 +5,8 @@ is asked before it is given up, and an answer is as good as a heartbeat. Otherwi
 vanished, within a minute, and a silent program may just be idle.
 """
 
+import math
+
 from .timings import DEFAULT_TIMINGS, Timings
 
 DEFAULT_HEARTBEAT = 40.0  # seconds
@@ -20,6 +22,7 @@ class Liveness:
         self._learned = 0.0
         self._last = 0.0  # time of the server's last message
         self._asked = False  # for a sign of life, since then
+        self._suspected = math.inf  # time of the first suspicion since then
         self._last_beat = 0.0
         self._beats = 0
 
@@ -38,6 +41,7 @@ class Liveness:
         """Note a message of the server."""
         self._last = now
         self._asked = False
+        self._suspected = math.inf
 
     def beat(self, now: float) -> None:
         """Note a heartbeat of the server."""
@@ -54,8 +58,21 @@ class Liveness:
         self._asked = True
         return True
 
+    def suspect(self, now: float) -> bool:
+        """Return whether to ask for a sign of life, once per silence: tunnel connections are silent, too."""
+        first = self._suspected == math.inf
+        self._suspected = min(self._suspected, now)
+        return first
+
+    @property
+    def suspicious(self) -> bool:
+        """True if tunnel connections are silent, too."""
+        return self._suspected < math.inf
+
     def lasts_too_long(self, now: float, *, can_ask: bool) -> bool:
         """Return whether to give up; a server that never sent gets twice the time on the next channel."""
+        if now - self._suspected >= self._timings.suspicion:
+            return True
         limit = self.limit(can_ask=can_ask)
         if now - self._last <= limit:
             return False

@@ -48,6 +48,10 @@ class Pauses:
             self.turns = 0
         return self._longer(interval)
 
+    def at_most(self, pause: float, most: float) -> float:
+        """Return a shorter pause if it is longer than ``most``, unless another client takes turns with this one."""
+        return pause if self.taking_turns else min(pause, most * self._spread(1 - _JITTER, 1 + _JITTER))
+
     def lost(self, interval: float, lasted: float, *, closed: bool) -> float:
         """Return the seconds to wait after the loss of a control channel, ``closed`` without a reason by the server."""
         self._failed = 0

@@ -43,6 +43,11 @@ class Timings:
     minute."""
     silence: float = 20.0
     """The shortest silence for that, because a busy machine may send late."""
+    suspicion: float = 1.5
+    """The time for a server's sign of life when sessions that can be resumed are silent, too: their users wait, and a
+    mistake costs a handshake."""
+    urgent: float = 1.0
+    """The longest pause between attempts to connect while users wait in such sessions, which ends them at last."""
     silence_unasked: float = 300.0
     """The same for a server that can't be asked for a sign of life: an administrator may have set any heartbeat."""
     names: float = 30.0

@@ -54,6 +54,11 @@ class DoorClient:
         return self._door.protected
 
     @property
+    def urgent(self) -> bool:
+        """True while users in flight may need a control channel, to go on."""
+        return False
+
+    @property
     def can_ask(self) -> bool:
         """True if this server answers when it is asked for a sign of life."""
         return self._door.can_ask

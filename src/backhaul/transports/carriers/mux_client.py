@@ -73,10 +73,17 @@ class MuxClient(PooledClient[Link]):
         """Number of idle sessions of a lost control channel that the server has not closed yet."""
         return sum(not len(link) for link in self._leaving)
 
+    @property
+    def urgent(self) -> bool:
+        """True while there are sessions with users that can be resumed, which may need a control channel."""
+        return any(link.resumes and len(link) for link in (*self._carriers, *self._leaving))
+
     async def connect(self) -> str:
         """Open the control channel, and resume the sessions that have lost their connection."""
         address = await super().connect()
         self._connected = True
+        if self._relay.resumption.links:
+            self._resumer.connected()
         for link in [link for link in self._leaving if link.parked]:
             self._adopt(link)
             self._resumer.lost(link)
@@ -105,7 +112,14 @@ class MuxClient(PooledClient[Link]):
     def _resumer(self) -> "Resumer":
         from .resuming import Resumer  # noqa: PLC0415 - loads cryptography
 
-        return Resumer(self._relay, self._door, self._adopt, connected=lambda: self._connected, messages=self._messages)
+        return Resumer(
+            self._relay,
+            self._door,
+            self._adopt,
+            connected=lambda: self._connected,
+            doubt=self._events.doubt,
+            messages=self._messages,
+        )
 
     def _adopt(self, link: Link) -> None:
         """Use a session again, which may be that of another control channel."""

@@ -40,15 +40,20 @@ class Resumer:
         resumed: Callable[[ResumableLink], None],
         *,
         connected: Callable[[], bool],
+        doubt: Callable[[], None],
         messages: bool,
     ) -> None:
-        """``resumed`` gets each session that has another connection; ``connected`` tells of the control channel."""
+        """``resumed`` gets each session that has another connection; ``connected`` tells of the control channel.
+
+        ``doubt`` is called when that may be dead, too: a session was silent, or the server did not take it.
+        """
         self.relay = relay
         self.messages = messages
         self._door = door
         self._resumed = resumed
         self._loop = asyncio.get_running_loop()
         self._connected = connected
+        self._doubt = doubt
         self._watch = Watch(relay, self._want)
         self._attempts: dict[Link, Attempt] = {}
         self._vain: dict[Link, _Vain] = {}
@@ -59,6 +64,10 @@ class Resumer:
         for link, attempt in list(self._attempts.items()):
             if attempt not in self._greeted:
                 del self._attempts[link]
+
+    def connected(self) -> None:
+        """Dial for silent sessions at once, because there is a control channel again."""
+        self._watch.look()
 
     def watch(self, link: Link) -> None:
         """Watch a new session."""
@@ -77,6 +86,8 @@ class Resumer:
         attempt = self._attempts[link] = Attempt(self, link, cause)
         vain = self._vain.setdefault(link, _Vain())
         self._loop.call_later(vain.pause(link, self._loop.time()), self._dial, attempt)
+        if cause is Cause.SILENT:
+            self._doubt()
 
     def forget(self, link: Link) -> None:
         """Find no connection for a session, which has ended."""
@@ -92,6 +103,11 @@ class Resumer:
     def greeted(self, attempt: "Attempt") -> None:
         """Limit the time until the server's answer."""
         self._greeted.add(attempt)
+
+    def failed(self, attempt: "Attempt") -> None:
+        """Forget an attempt that the server did not answer: it may not know the control channel any more."""
+        self._doubt()
+        self.over(attempt)
 
     def over(self, attempt: "Attempt") -> None:
         """Forget an attempt, and make another one if the session has no connection."""
@@ -221,7 +237,8 @@ class Attempt:
     def _answered(self, connection: SealedConnection, record: Record) -> None:
         link, answer = self.link, read_answer(record)
         if not self._resumer.current(self) or link.closed:
-            self._fail("it is no longer needed")
+            self.abort()
+            self._resumer.over(self)
             return
         if not answer:
             self.abort()
@@ -240,4 +257,4 @@ class Attempt:
     def _fail(self, why: str) -> None:
         log.debug("connection for session %d: %s", self.link.number, why)
         self.abort()
-        self._resumer.over(self)
+        self._resumer.failed(self)

@@ -43,6 +43,12 @@ class Watch:
         if self._timer is None:
             self._begin()
 
+    def look(self) -> None:
+        """Look at once, because the server is connected again."""
+        if self._timer:
+            self._timer.cancel()
+            self._sweep()
+
     def _begin(self) -> None:
         self._timer = self._relay.loop.call_later(self._relay.patience.look, self._sweep)
 
@@ -55,7 +61,7 @@ class Watch:
     def _look_at(self, link: ResumableLink, look: "_Look") -> "_Look":
         now = self._relay.loop.time()
         if look.conn is not link.conn:
-            return _Look(link, now, look.patience)
+            return _Look(link, now, min(2 * look.patience, _LONGEST) if look.impatient else look.patience)
         if link.kept and not link.parked:
             self._judge(link, look, now)
         return look
@@ -63,7 +69,7 @@ class Watch:
     def _judge(self, link: ResumableLink, look: "_Look", now: float) -> None:
         patience, round_trip = self._relay.patience.unacknowledged, TcpInfo.of(link.conn).round_trip
         if look.unacknowledged_for(link, now) > look.patience * max(patience, _ROUND_TRIPS * round_trip):
-            look.lost_patience(now)
+            look.impatient = True
             self._want(link, Cause.SILENT)
         elif look.silent_for(link, now) > patience and len(link) and not look.asked:
             look.asked = True
@@ -85,6 +91,7 @@ class _Look:
         "_since",
         "asked",
         "conn",
+        "impatient",
         "patience",
     )
 
@@ -92,6 +99,8 @@ class _Look:
         self.conn = link.conn
         self.patience = patience
         """The factor by which the watch waits longer than at first."""
+        self.impatient = False
+        """True if another connection is wanted because this one is silent; its patience is twice as long."""
         self.asked = False
         """True if a silent server was asked for an acknowledgement."""
         self._acknowledged = link.acknowledged
@@ -103,7 +112,7 @@ class _Look:
     def unacknowledged_for(self, link: ResumableLink, now: float) -> float:
         """Return the seconds for which the server has acknowledged nothing although there is something."""
         if link.acknowledged != self._acknowledged:
-            self.patience = 1
+            self.patience, self.impatient = 1, False
         if link.acknowledged != self._acknowledged or not link.unacknowledged:
             self._acknowledged, self._since = link.acknowledged, now
         return now - self._since
@@ -118,8 +127,3 @@ class _Look:
         """Return whether the connection is too old, or has moved too much; 0 is no limit."""
         moved = link.sent + link.received - self._bytes
         return bool(age and now - self._begun > age * self._share) or bool(size and moved > size * self._share)
-
-    def lost_patience(self, now: float) -> None:
-        """Wait twice as long before the next attempt."""
-        self._since = now
-        self.patience = min(2 * self.patience, _LONGEST)
