@@ -17,7 +17,7 @@ from bench.report.targets import OURS
 from bench.scenarios.contenders import Contender, find_peers, ours
 from bench.survive.faults import FAULTS, RELOAD, Fault, Happening, afflict, chosen
 from bench.survive.network import Network
-from bench.survive.outcome import Outcome, markdown, rows
+from bench.survive.outcome import IDLE, Outcome, markdown, rows
 from bench.survive.tunnel import Tunnel
 from bench.survive.users import PATIENCE, QUIET, Record
 
@@ -99,7 +99,10 @@ def _outcome(
     memory: dict[str, tuple[int, int]],
     status: dict[str, dict[str, object]],
 ) -> Outcome:
+    idle = [record for record in records if record.kind == IDLE]
     return Outcome(
+        lost=sum(len(record.lost) for record in records),
+        idle=f"{sum(len(record.lost) for record in idle)} of {len(idle)}",
         title=title,
         rows=rows(happenings, records),
         users=len(records),

@@ -9,7 +9,7 @@ from bench.survive.faults import Happening
 from bench.survive.users import STALL, Record
 
 CLOSE = STALL / 2  # seconds before a fault in which a user who waits for an answer has had the last one
-AT_END = "found at the end"
+IDLE = "idle"
 
 
 class Row(NamedTuple):
@@ -33,38 +33,32 @@ class Outcome(NamedTuple):
     reasons: Counter[str]
     memory: dict[str, tuple[int, int]]  # end -> bytes at the start and at the end
     status: dict[str, dict[str, object]]
-
-    @property
-    def lost(self) -> int:
-        """The number of users who were lost."""
-        return sum(row.lost for row in self.rows)
+    lost: int
+    idle: str  # how many of the idle users were lost
 
 
 def rows(happenings: Sequence[Happening], records: Sequence[Record]) -> list[Row]:
-    """Assign each loss and each stall to the fault before it."""
-    lost = Counter(_cause(happenings, record.kind, *loss) for record in records for loss in record.lost)
+    """Assign each loss and each stall of the users who exchange bytes to the fault in which it began."""
+    active = [record for record in records if record.kind != IDLE]
+    lost = Counter(_cause(happenings, when) for record in active for when, _ in record.lost)
     stalls: dict[str, list[float]] = {}
-    for record in records:
+    for record in active:
         for kind, stall in _stalls(happenings, record):
             stalls.setdefault(kind, []).append(stall)
     times = Counter(happening.kind for happening in happenings)
-    times[AT_END] = 1 if lost[AT_END] else 0
     return [
-        Row(kind, times[kind], lost[kind], times[kind] * len(records) - lost[kind], stalls.get(kind, []))
-        for kind in times
-        if times[kind]
+        Row(kind, count, lost[kind], count * len(active) - lost[kind], stalls.get(kind, []))
+        for kind, count in times.items()
     ]
 
 
-def _cause(happenings: Sequence[Happening], kind: str, when: float, why: str) -> str:
-    before = [happening for happening in happenings if happening.begin <= when + CLOSE]
-    return AT_END if (why == "stuck" and kind == "idle") or not before else before[-1].kind
+def _cause(happenings: Sequence[Happening], answered: float) -> str:
+    """Return the fault after which a user whose last answer came at this moment got no other."""
+    return next((fault.kind for fault in reversed(happenings) if fault.begin <= answered + CLOSE), "")
 
 
 def _stalls(happenings: Sequence[Happening], record: Record) -> Iterator[tuple[str, float]]:
     """Yield the seconds after each fault until the user went on; a fault within another one's stall is left out."""
-    if record.kind == "idle":
-        return
     stalls = _merged(record.stalls)
     for happening in happenings:
         if any(start < happening.begin - CLOSE and end > happening.end for start, end in stalls):
@@ -105,4 +99,4 @@ def _summary(outcome: Outcome) -> str:
         sessions = {key: status.get(key) for key in ("resumes", "parked", "replayed", "spooled")}
         text += f"; {end}: " + ", ".join(f"{key} {value}" for key, value in sessions.items())
     reasons = ", ".join(f"{why} {count}" for why, count in outcome.reasons.most_common())
-    return f"{text}; losses: {reasons or 'none'}"
+    return f"{text}; losses: {reasons or 'none'}; idle users lost: {outcome.idle}"

@@ -19,9 +19,10 @@ import msgspec
 from bench.processes import LOOPBACK
 from bench.survive.services import BLOCK, block, digest
 
-IDLE, BUSY = 200, 50
+IDLE_USERS, BUSY_USERS = 200, 50
 QUIET = 20.0  # seconds after the last fault, in which everything has to come right
 PATIENCE = 15.0  # seconds for the first answer of a connection, and for the last one
+ARRIVAL = 0.02  # seconds from one user to the next: this is no test of new connections
 RETRY = 0.5  # seconds
 STALL = 0.5  # seconds without an answer that are noted; the line alone takes less
 BUSY_BYTES, BUSY_PAUSE = 4096, 0.25
@@ -37,7 +38,7 @@ class Record(msgspec.Struct):
     exchanges: int = 0
     wrong: int = 0
     stalls: list[tuple[float, float]] = []  # from the last answer to the next one
-    lost: list[tuple[float, str]] = []
+    lost: list[tuple[float, str]] = []  # the last answer, and the reason
 
 
 class WrongBytesError(Exception):
@@ -84,12 +85,12 @@ class User:
             self.record.wrong += 1
             self._note_loss("wrong bytes")
         except TimeoutError:
-            self._note_loss("stuck", self._answered)
+            self._note_loss("stuck")
         except (OSError, EOFError) as error:
             self._note_loss(type(error).__name__)
 
-    def _note_loss(self, why: str, since: float = 0.0) -> None:
-        self.record.lost.append((since or time.monotonic(), why))
+    def _note_loss(self, why: str) -> None:
+        self.record.lost.append((self._answered, why))
 
     async def work(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Ask again and again."""
@@ -179,9 +180,12 @@ class Upload(User):
 async def main(ports: list[int], seconds: float, folder: Path) -> None:
     """Run all users, and write what happened."""
     end = time.monotonic() + seconds + QUIET
-    kinds: list[type[User]] = [Shell, Download, Upload, *[Busy] * BUSY, *[Idle] * IDLE]
+    kinds: list[type[User]] = [Shell, Download, Upload, *[Busy] * BUSY_USERS, *[Idle] * IDLE_USERS]
     users = [kind(ports, end) for kind in kinds]
-    tasks = [asyncio.ensure_future(user.run()) for user in users]
+    tasks = []
+    for user in users:
+        tasks.append(asyncio.ensure_future(user.run()))
+        await asyncio.sleep(ARRIVAL)
     for user in users:
         await user.ready.wait()
     (folder / "ready").touch()

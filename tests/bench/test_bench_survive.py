@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from bench.survive.faults import FAULTS, Happening, chosen
 from bench.survive.network import CLIENT, SERVER_ADDRESS, Network
-from bench.survive.outcome import AT_END, Row, rows
+from bench.survive.outcome import Row, rows
 from bench.survive.users import Record
 
 FIRST, SECOND = Happening("reset", 100.0, 100.1), Happening("silence", 110.0, 120.0)
@@ -35,14 +35,15 @@ def test_a_fault_within_the_stall_of_another_one_has_none_of_its_own() -> None:
     assert found["silence"].stalls == []
 
 
-def test_a_loss_belongs_to_the_last_fault_before_it() -> None:
+def test_a_loss_belongs_to_the_fault_after_which_there_was_no_answer() -> None:
     found = of(Record("busy", lost=[(101.0, "EOFError")]), Record("busy", lost=[(109.9, "stuck")]))
     assert (found["reset"].lost, found["reset"].kept) == (1, 1)
     assert found["silence"].lost == 1
 
 
-def test_an_idle_user_who_gets_no_last_answer_is_lost_at_an_unknown_time() -> None:
-    assert of(Record("idle", lost=[(50.0, "stuck")]))[AT_END].lost == 1
+def test_idle_users_get_no_answers_that_could_tell_the_fault() -> None:
+    found = of(Record("idle", lost=[(50.0, "stuck")]), Record("busy"))
+    assert (found["reset"].lost, found["reset"].kept) == (0, 1)
 
 
 def test_faults_are_chosen_by_words_of_their_names() -> None:
