@@ -102,7 +102,7 @@ def _outcome(
     idle = [record for record in records if record.kind == IDLE]
     return Outcome(
         lost=sum(len(record.lost) for record in records),
-        idle=f"{sum(len(record.lost) for record in idle)} of {len(idle)}",
+        idle=f"{sum(len(record.lost) for record in idle)} losses among {len(idle)}",
         title=title,
         rows=rows(happenings, records),
         users=len(records),

@@ -45,11 +45,17 @@ def rows(happenings: Sequence[Happening], records: Sequence[Record]) -> list[Row
     for record in active:
         for kind, stall in _stalls(happenings, record):
             stalls.setdefault(kind, []).append(stall)
+    there = Counter(happening.kind for happening in happenings for record in active if _is_there(record, happening))
     times = Counter(happening.kind for happening in happenings)
     return [
-        Row(kind, count, lost[kind], count * len(active) - lost[kind], stalls.get(kind, []))
-        for kind, count in times.items()
+        Row(kind, count, lost[kind], there[kind] - lost[kind], stalls.get(kind, [])) for kind, count in times.items()
     ]
+
+
+def _is_there(record: Record, happening: Happening) -> bool:
+    """Return whether the user was connected when the fault began, and had been answered since the one before."""
+    came = [moment for moment in record.came if moment <= happening.begin]
+    return bool(came) and not any(came[-1] <= when < happening.begin - CLOSE for when, _ in record.lost)
 
 
 def _cause(happenings: Sequence[Happening], answered: float) -> str:
@@ -99,4 +105,4 @@ def _summary(outcome: Outcome) -> str:
         sessions = {key: status.get(key) for key in ("resumes", "parked", "replayed", "spooled")}
         text += f"; {end}: " + ", ".join(f"{key} {value}" for key, value in sessions.items())
     reasons = ", ".join(f"{why} {count}" for why, count in outcome.reasons.most_common())
-    return f"{text}; losses: {reasons or 'none'}; idle users lost: {outcome.idle}"
+    return f"{text}; losses: {reasons or 'none'}; idle: {outcome.idle}"

@@ -38,6 +38,7 @@ class Record(msgspec.Struct):
     exchanges: int = 0
     wrong: int = 0
     stalls: list[tuple[float, float]] = []  # from the last answer to the next one
+    came: list[float] = []  # the first answer of each connection
     lost: list[tuple[float, str]] = []  # the last answer, and the reason
 
 
@@ -77,6 +78,7 @@ class User:
 
     async def _live(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._answered = time.monotonic()
+        self.record.came.append(self._answered)
         self.ready.set()
         try:
             async with asyncio.timeout(self._end + PATIENCE - time.monotonic()):

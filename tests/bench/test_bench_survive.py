@@ -36,13 +36,20 @@ def test_a_fault_within_the_stall_of_another_one_has_none_of_its_own() -> None:
 
 
 def test_a_loss_belongs_to_the_fault_after_which_there_was_no_answer() -> None:
-    found = of(Record("busy", lost=[(101.0, "EOFError")]), Record("busy", lost=[(109.9, "stuck")]))
+    first = Record("busy", came=[90.0], lost=[(101.0, "EOFError")])
+    other = Record("busy", came=[91.0], lost=[(109.9, "stuck")])
+    found = of(first, other)
     assert (found["reset"].lost, found["reset"].kept) == (1, 1)
-    assert found["silence"].lost == 1
+    assert (found["silence"].lost, found["silence"].kept) == (1, 0)
+
+
+def test_a_user_who_came_again_can_be_lost_again() -> None:
+    found = of(Record("busy", came=[90.0, 105.0], lost=[(100.0, "EOFError"), (110.0, "EOFError")]))
+    assert (found["reset"].lost, found["silence"].lost, found["silence"].kept) == (1, 1, 0)
 
 
 def test_idle_users_get_no_answers_that_could_tell_the_fault() -> None:
-    found = of(Record("idle", lost=[(50.0, "stuck")]), Record("busy"))
+    found = of(Record("idle", came=[40.0], lost=[(50.0, "stuck")]), Record("busy", came=[40.0]))
     assert (found["reset"].lost, found["reset"].kept) == (0, 1)
 
 
