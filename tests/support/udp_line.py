@@ -101,9 +101,9 @@ def heard(server: Server, datagram: bytes) -> Announcement | None:
     return read_announcement(message) if message else None
 
 
-def announced(server: Server, announcement: Announcement, *, newer: int = 0) -> bytes:
-    """Return an announcement as from the server's client, newer than its own and those with a smaller ``newer``."""
-    keys = server.tunnel.transport.session.keys
+def announced(server: Server, announcement: Announcement, *, newer: int = 0, client: str = "") -> bytes:
+    """Return an announcement as from a client, newer than its own and those with a smaller ``newer``."""
+    keys = server.tunnels[client].transport.session.keys
     assert keys
     sealer = DatagramSealer(keys.datagrams(b"announcements")[1], keys.cipher, number=5000 + newer)
     return sealer.seal(announce(announcement, 0))

@@ -118,6 +118,10 @@ class DatagramOpener:
         number: int = _NUMBER.unpack_from(datagram)[0] ^ self._mask
         return number
 
+    def masked(self, number: int) -> bytes:
+        """Return the first bytes of the datagram with this number."""
+        return _NUMBER.pack(number ^ self._mask)
+
     def fresh(self, number: int) -> bool:
         """Return whether no datagram with this number was used, as far as can be told."""
         return self._window.fresh(number)

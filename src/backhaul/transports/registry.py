@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 def make_reception(name: str, settings: ServerSettings, relay: Relay) -> Reception:
     """Return the gate of transport ``name`` for all clients. Raises TransportError for an unusable certificate."""
-    return Reception(relay.poller, _gate(name, settings, relay))
+    gate = _gate(name, settings, relay)
+    if TRANSPORTS[name].datagrams:
+        from .udp_reception import UdpReception
+
+        return UdpReception(gate, settings, relay)
+    return Reception(relay.poller, gate)
 
 
 def make_server(
@@ -31,9 +36,9 @@ def make_server(
 ) -> ServerTransport:
     """Return the public end of transport ``name`` for one client."""
     if TRANSPORTS[name].datagrams:
-        from backhaul.transports.carriers.udp_server import UdpServer
+        from .udp_reception import make_udp_server
 
-        return UdpServer(settings, limits, gate, relay)
+        return make_udp_server(settings, limits, relay, gate)
     if TRANSPORTS[name].mux:
         from backhaul.transports.carriers.mux_server import MuxServer
 

@@ -60,6 +60,7 @@ class Front:
         Raises OSError if that is impossible; the old ones stay in use then.
         """
         elsewhere = config.bind_addr.port != self._config.bind_addr.port
+        reception.succeed(self._reception)
         before, old = self._reception, {name: tunnel.transport for name, tunnel in self._tunnels.items()}
         if elsewhere:
             self._start(reception, transports)

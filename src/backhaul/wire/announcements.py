@@ -22,6 +22,10 @@ TUNNEL_SIZE: Final = 8
 IDLE: Final = 0
 """The number of a tunnel without an assignment."""
 MAX_PADDING: Final = 48
+BLOCK_BITS: Final = 20
+"""Bits of a number that vary within a block, of which a session enters another one after a million messages."""
+
+_NUMBER_SIZE: Final = 8
 
 _ANNOUNCEMENT: Final = Struct("!8sQ")
 _ASSIGNMENT: Final = Struct("!8sQH")
@@ -42,6 +46,14 @@ class Assignment(NamedTuple):
     tunnel: bytes
     number: int
     target: str
+
+
+def block_of(datagram: bytes | memoryview) -> int:
+    """Return the block of numbers that a sealed message lies in.
+
+    Each session masks its numbers in its own way (``security/datagrams.py``), so no other session has the same block.
+    """
+    return int.from_bytes(datagram[:_NUMBER_SIZE]) >> BLOCK_BITS
 
 
 def announce(announcement: Announcement, padding: int) -> bytes:

@@ -6,6 +6,7 @@ Importing this module loads ``cryptography``; see ``security/records.py``.
 import functools
 import itertools
 import secrets
+from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
@@ -15,20 +16,21 @@ from backhaul.security.datagrams import OVERHEAD, DatagramOpener, DatagramSealer
 from backhaul.security.session import SessionKeys
 from backhaul.wire.announcements import (
     ANNOUNCEMENT_SIZES,
+    BLOCK_BITS,
     MAX_PADDING,
     Announcement,
     Assignment,
     announce,
     assign,
     assignment_sizes,
+    block_of,
     read_announcement,
     read_assignment,
 )
 from backhaul.wire.datagrams import MAX_PAYLOAD, Batch
 
-from .udp_dialect import Announced, Assigned, BareLine, Line, Messages, Received
+from .udp_dialect import Announced, Announcing, Assigned, BareLine, Line, Messages, Received
 
-_ORDER_BITS: Final = 64  # of a number within one session
 _LINE: Final = Struct("!8sQ")
 _MOST: Final = MAX_PAYLOAD - OVERHEAD
 
@@ -72,14 +74,27 @@ class ProtectedServer:
 
     sizes = range(ANNOUNCEMENT_SIZES.start + OVERHEAD, ANNOUNCEMENT_SIZES.stop + OVERHEAD)
 
-    def __init__(self, keys: SessionKeys, serial: int, announced: Announced, messages: Messages) -> None:
-        """Use a ``serial`` that is higher than that of the session before; ``messages`` is as for ``V072Server``."""
+    def __init__(
+        self,
+        keys: SessionKeys,
+        order: int,
+        announced: Announced,
+        messages: Messages,
+        enter_block: Callable[[int, Announcing], None],
+    ) -> None:
+        """Use an ``order`` that is higher than all of the session before; ``messages`` is as for ``V072Server``.
+
+        ``enter_block`` learns of each block in which the numbers of announcements may lie, a whole block in advance.
+        """
         self._keys = keys
-        self._order = serial << _ORDER_BITS
+        self._order = order
         self._announced = announced
         self._messages = messages
+        self._enter_block = enter_block
         self._sealer, self._opener = _seals(keys, b"announcements")
         self._numbers = itertools.count(1)
+        self._blocks = 0  # that were entered
+        self._reach(0)
 
     def introduce(self, datagram: bytes | memoryview, address: Address) -> None:
         """Report the tunnel of a fresh announcement; a repeat is not even decrypted."""
@@ -94,9 +109,16 @@ class ProtectedServer:
         message = self._opener.decrypt(number, datagram)
         if message is None:
             return False
+        self._reach(number)
         if self._opener.use(number) and (announcement := read_announcement(message)):
             self._announced.announced(announcement, self._order | number, address)
         return True
+
+    def _reach(self, number: int) -> None:
+        """Enter the block of ``number``, and the next one."""
+        while self._blocks < (number >> BLOCK_BITS) + 2:
+            self._enter_block(block_of(self._opener.masked(self._blocks << BLOCK_BITS)), self)
+            self._blocks += 1
 
     def assign(self, tunnel: bytes, target: str, counters: Counters) -> Assigned:
         """Assign a tunnel, with a message that is sealed anew each time."""

@@ -145,7 +145,7 @@ class RawGate:
     def _accepted(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
         ip = plain_ip(address)
         session = self._session_at(ip)
-        if not session:
+        if not session or self._transport.datagrams:  # no tunnel of which is a connection
             self.greet(sock, ip)
         elif patience := self._patience(session):
             self._silence.add(sock, ip, patience)
@@ -233,7 +233,7 @@ class RawGate:
             self._refuse(pending, "wrong token")
             return
         other = self._session_at(pending.ip)
-        if other and other.peer.name != credential.name:
+        if other and other.peer.name != credential.name and not self._transport.datagrams:
             refusal = indistinct(f"client {other.peer}")
         if refusal:
             self._sessions.turned_away(Peer(pending.ip, credential.name), refusal, probe=False)

@@ -19,7 +19,10 @@ class Reception:
 
     def gate_of(self, client: str) -> Gate:
         """Return the gate as the carrier of the client with this name sees it."""
-        return _ClientGate(self, client)
+        return ClientGate(self, client)
+
+    def succeed(self, before: "Reception") -> None:
+        """Take over what outlives the reception before, which has the same transport: nothing, unless overridden."""
 
     def listen(self) -> None:
         """Listen; raises OSError."""
@@ -79,7 +82,7 @@ class Reception:
             release(self._poller, connection.sock)
 
 
-class _ClientGate:
+class ClientGate:
     """The gate, as the carrier of one client sees it."""
 
     __slots__ = ("_client", "_reception")

@@ -1,0 +1,118 @@
+"""A tunnel of transport udp on the public end: an address of a client, and the far end of the flow that it carries."""
+
+import asyncio
+import math
+from typing import Protocol
+
+from backhaul.net.endpoints import Address
+from backhaul.relay.engine import Relay
+from backhaul.relay.flows import Flow
+from backhaul.wire.announcements import IDLE
+from backhaul.wire.datagrams import Batch
+
+from .udp_dialect import Assigned, ServerDialect
+
+
+class TunnelOwner(Protocol):
+    """The tunnels of one client."""
+
+    def transmit(self, batch: Batch, address: Address) -> None:
+        """Send to the client."""
+
+    def replace(self, flow: Flow) -> "Tunnel | None":
+        """Move a flow from a tunnel that leads nowhere to another one, and return that; None if none is idle."""
+
+    def forget(self, tunnel: "Tunnel") -> None:
+        """Forget a closed tunnel."""
+
+
+class Tunnel:
+    """An address of the client; once it is assigned, the far end of a flow."""
+
+    __slots__ = (
+        "_alive_at", "_assigned", "_confirmed", "_loop", "_patience", "_relay", "_unanswered",
+        "address", "flow", "name", "order", "owner",
+    )  # fmt: skip
+
+    def __init__(self, owner: TunnelOwner, relay: Relay, name: bytes, address: Address, order: int = 0) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._relay = relay
+        self._alive_at = self._loop.time()
+        self._assigned: Assigned  # if there is a flow
+        self._confirmed = False  # until then the assignment is repeated before every batch
+        self._unanswered = 0.0  # time since which the user has been sending without a sign of life; 0 after one
+        self._patience = relay.patience.sign_of_life  # seconds
+        self.owner = owner
+        self.name = name  # empty if the client is v0.7.2
+        self.address = address
+        self.order = order  # of the announcement that told the address
+        self.flow: Flow | None = None
+
+    @property
+    def number(self) -> int:
+        """The number of its assignment."""
+        return self._assigned.line.number if self.flow else IDLE
+
+    @property
+    def silent(self) -> bool:
+        """True if the client has given no sign of life for so long that the address may be another client's by now."""
+        return self._loop.time() - self._alive_at > self._relay.patience.sign_of_life
+
+    def assign(self, flow: Flow, dialect: ServerDialect, *, again: bool = False) -> None:
+        """Become the far end of ``flow``; ``again`` if it had another tunnel, without a sign of life."""
+        self.flow = flow
+        self._assigned = dialect.assign(self.name, flow.target, flow.counters)
+        if again and not self._may_be_forgotten():  # a flow that is never answered, as some are, moves only once
+            self._unanswered = math.inf
+        flow.attach(self)
+
+    def received(self, batch: Batch) -> None:
+        """Pass datagrams of the client to the user, except messages about the tunnel."""
+        answers = self._assigned.line.open(batch, self.address)
+        if answers and self.flow:
+            self.alive(confirmed=True)
+            self.flow.from_far(answers)
+
+    def alive(self, *, confirmed: bool) -> None:
+        """Note a sign of life of the client; with ``confirmed`` it has received the assignment."""
+        self._unanswered = 0.0
+        self._alive_at = self._loop.time()
+        if not self.name:
+            self._patience = self._relay.patience.sign_of_life_v072
+        if confirmed:
+            self._confirmed = True
+
+    def send(self, batch: Batch) -> None:
+        """Send a user's datagrams to the client; move the flow to another tunnel if this one leads nowhere."""
+        now = self._loop.time()
+        if not self._unanswered:
+            self._unanswered = now
+            if self._may_be_forgotten():
+                self._patience = self._relay.patience.forgotten_reply
+        elif now - self._unanswered > self._patience and self.flow and (other := self.owner.replace(self.flow)):
+            other.send(batch)
+            return
+        if not self._confirmed:
+            self.owner.transmit([self._assigned.message()], self.address)
+            if not self.name:  # v0.7.2 would pass a second one on to the target
+                self._confirmed = True
+        self.owner.transmit(self._assigned.line.seal(batch), self.address)
+
+    def close(self) -> None:
+        """Give up the address, because the flow has ended."""
+        self.flow = None
+        self.owner.forget(self)
+
+    def end(self) -> None:
+        """Close the tunnel, because the client has left its address."""
+        if self.flow:
+            self.flow.close()
+        else:
+            self.owner.forget(self)
+
+    def _may_be_forgotten(self) -> bool:
+        """Return whether the client has been silent for so long that a NAT may have dropped its mapping.
+
+        Any other client would announce the tunnel; without an announcement it has left.
+        """
+        return not self.name and self._loop.time() - self._alive_at > self._relay.patience.forgotten

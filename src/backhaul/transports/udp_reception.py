@@ -1,0 +1,77 @@
+"""The reception of transport udp: a gate for control channels, and a socket for tunnels, of all clients."""
+
+from backhaul.relay.engine import Relay
+
+from .base import Gate, SharedGate
+from .carriers.udp_server import UdpServer
+from .carriers.udp_socket import TunnelSocket
+from .carriers.udp_tunnels import ClientTunnels
+from .gates.reception import ClientGate, Reception
+from .settings import CarrierLimits, ServerSettings
+
+
+def make_udp_server(settings: ServerSettings, limits: CarrierLimits, relay: Relay, gate: Gate) -> UdpServer:
+    """Return the public end for the client of ``gate``, which is one of a ``UdpReception``."""
+    if not isinstance(gate, UdpGate):
+        raise TypeError("transport udp needs the gate of its own reception")
+    return UdpServer(settings, limits, gate, relay.poller)
+
+
+class AllTunnels:
+    """The socket, and the tunnels of each client."""
+
+    def __init__(self, socket: TunnelSocket, relay: Relay) -> None:
+        self.socket = socket
+        self._relay = relay
+        self._by_client: dict[str, ClientTunnels] = {}
+
+    def of(self, client: str) -> ClientTunnels:
+        """Return the tunnels of the client with this name."""
+        if client not in self._by_client:
+            self._by_client[client] = ClientTunnels(self.socket, self._relay, client)
+        return self._by_client[client]
+
+
+class UdpReception(Reception):
+    """Owns the gate, and the socket, which it passes to the reception that takes its place."""
+
+    def __init__(self, gate: SharedGate, settings: ServerSettings, relay: Relay) -> None:
+        super().__init__(relay.poller, gate)
+        self._settings = settings
+        self.tunnels = AllTunnels(TunnelSocket(settings, relay), relay)
+
+    def gate_of(self, client: str) -> "UdpGate":
+        """Return the gate as the carrier of the client with this name sees it."""
+        return UdpGate(self, client)
+
+    def succeed(self, before: Reception) -> None:
+        """Take over the socket, with all tunnels, unless the address is another one."""
+        if isinstance(before, UdpReception) and before.tunnels.socket.address == self.tunnels.socket.address:
+            self.tunnels = before.tunnels
+
+    def listen(self) -> None:
+        """Listen; raises OSError."""
+        self.tunnels.socket.open(self._settings)
+        try:
+            super().listen()
+        except OSError:
+            self.tunnels.socket.close()
+            raise
+
+    def close(self) -> None:
+        """Stop listening, and close the control channels; flows go on."""
+        super().close()
+        self.tunnels.socket.close()
+
+
+class UdpGate(ClientGate):
+    """The gate, as the carrier of one client sees it."""
+
+    __slots__ = ()
+
+    _reception: UdpReception
+
+    @property
+    def tunnels(self) -> ClientTunnels:
+        """The tunnels of the client."""
+        return self._reception.tunnels.of(self._client)
