@@ -21,6 +21,7 @@ from backhaul.tunnel.destinations import Destinations, together
 from backhaul.tunnel.news import News
 from backhaul.tunnel.target_book import TargetBook
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
+from backhaul.wire.signals import Signal
 
 from .assembly import change_relay, client_settings, make_relay
 from .config import ClientConfig
@@ -96,7 +97,8 @@ class Client:
     async def stop(self) -> None:
         """End in order: tell the servers, and give users in flight ``shutdown_timeout`` seconds."""
         self.stopping = True
-        await self._servers.stop()
+        await self._servers.stop(Signal.CLOSED)
+        self.relay.resumption.leave_peer("")  # servers have no names
         settle = min(self._timings.settle, self.config.shutdown_timeout)
         await asyncio.gather(*(tunnel.settled(settle) for tunnel in self._tunnels()))
         await self.relay.drained(self.config.shutdown_timeout)

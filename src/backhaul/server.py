@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Final
@@ -37,6 +38,7 @@ from .errors import BackhaulError, reason
 
 log = logging.getLogger("backhaul.server")
 
+_INSTANCE: Final = 16  # bytes: no two servers have the same
 _LOOK_EVERY: Final = 0.05  # seconds between checks for users and a successor while stopping
 
 
@@ -60,6 +62,7 @@ class Server:
         self._draining = False
         self.news = News()
         self._limits = limits
+        self._instance = secrets.token_bytes(_INSTANCE)
         self._timings = timings
         self._poller = make_poller()
         self.relay = make_relay(self._poller, config, patience)
@@ -353,6 +356,7 @@ class Server:
             listeners=WithheldListeners(self._listeners),
             tunnel_options=tunnel_options(config),
             features=features(config),
+            instance=self._instance,
         )
 
     def _tls(self) -> ServerTls:

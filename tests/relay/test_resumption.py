@@ -10,10 +10,10 @@ FIRST, LARGEST, LEAST = 4 << 20, 16 << 20, 256 << 10
 
 
 class Session:
-    parked = False
-    peer = Peer()
+    parked = private = False
 
     def __init__(self, resumption: Resumption, owner: object) -> None:
+        self.peer = Peer()
         self.owner, self.kept = owner, True
         self._links, self._key = resumption.links, ("client", len(resumption.links).to_bytes(16))
         self._links[self._key] = self
@@ -62,3 +62,10 @@ def test_a_transport_that_stops_leaves_its_own_sessions(resumption: Resumption) 
     resumption.leave("one")
     assert [session.kept for session in sessions] == [False, True, False]
     assert list(resumption.links.values()) == [sessions[1]]
+
+
+def test_a_peer_that_stops_leaves_the_sessions_of_all_its_transports(resumption: Resumption) -> None:
+    ours, theirs = Session(resumption, "one"), Session(resumption, "one")
+    theirs.peer = Peer(name="another")
+    resumption.leave_peer("another")
+    assert (ours.kept, theirs.kept) == (True, False)

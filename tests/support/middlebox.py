@@ -113,7 +113,7 @@ class Middlebox:
         self.refuses = False
         """True while it closes new connections."""
         self.paths: list[Path] = []
-        self._listener = listener
+        self.listener = listener
         self._target = port
         self._line = line
         self._running: set[asyncio.Task[None]] = set()
@@ -121,7 +121,7 @@ class Middlebox:
 
     async def close(self) -> None:
         """Cut everything."""
-        asyncio.get_running_loop().remove_reader(self._listener.sock)
+        asyncio.get_running_loop().remove_reader(self.listener.sock)
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -129,7 +129,7 @@ class Middlebox:
             await path.cut()
 
     def _accept(self) -> None:
-        client, _ = self._listener.sock.accept()
+        client, _ = self.listener.sock.accept()
         if self.refuses:
             client.close()
             return

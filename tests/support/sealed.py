@@ -104,6 +104,7 @@ class _Session:
     rtt = 0.0
     vouches = True
     keys: SessionKeys | None = None
+    moves = False
 
     def send(self, signal: Signal) -> None: ...
     def check(self, check: Check) -> None: ...
@@ -120,7 +121,8 @@ class _Gate:
 class _Door:
     """Connects to the man in the middle, who leads to the server."""
 
-    can_ask = protected = measurable = False
+    can_ask = protected = measurable = private = False
+    server = EXTENDED
 
     def __init__(self) -> None:
         self.done: list[Opened] = []

@@ -148,7 +148,7 @@ class Net(Sockets):
         self._services: list[Service] = []
         self._servers: list[Server] = []
         self._clients: list[Client] = []
-        self._middleboxes: list[Middlebox] = []
+        self.middleboxes: list[Middlebox] = []
 
     async def __aenter__(self) -> Self:
         await self._books.open()
@@ -225,10 +225,19 @@ class Net(Sockets):
         self._clients.append(client)
         return client
 
-    def middlebox(self, port: int, line: Line = Line()) -> Middlebox:  # noqa: B008 - immutable
-        """Put a middlebox between a client and the server on ``port``; answers arrive after two delays."""
-        self._middleboxes.append(Middlebox(self.listen(), port, line))
-        return self._middleboxes[-1]
+    def middlebox(self, port: int, line: Line = Line(), *, at: int = 0) -> Middlebox:  # noqa: B008 - immutable
+        """Put a middlebox between a client and the server on ``port``; answers arrive after two delays.
+
+        It listens on port ``at``, or on a free one.
+        """
+        self.middleboxes.append(Middlebox(self.listen(at), port, line))
+        return self.middleboxes[-1]
+
+    async def remove(self, middlebox: Middlebox) -> None:
+        """Cut all paths of a middlebox, and let it refuse others."""
+        self.middleboxes.remove(middlebox)
+        await middlebox.close()
+        middlebox.listener.close()
 
     async def tunnel(self, *targets: int | str, server: str = "", client: str = "", user_host: str = HOST) -> Tunnel:
         """Start both ends, with a local port for each target, and wait until they are connected."""
@@ -264,7 +273,7 @@ class Net(Sockets):
         finally:
             for end in ends:
                 await end.stop()
-            for middlebox in self._middleboxes:
+            for middlebox in self.middleboxes:
                 await middlebox.close()
             self.close_listeners()
             for service in self._services:

@@ -29,11 +29,22 @@ class Resumable(Protocol):
     def peer(self) -> Peer:
         """The other end."""
 
+    @property
+    def private(self) -> bool:
+        """True if nobody on the line can read its bytes."""
+
     def keep_no_longer(self) -> None:
         """End without a connection, and when it loses its own, because an end stops."""
 
     def end(self, why: str) -> None:
         """End, and lose the streams."""
+
+
+class Way(Protocol):
+    """A transport of a client, connected to a server."""
+
+    def take_over(self, link: Any) -> None:  # noqa: ANN401 - a session, of a room above
+        """Serve a session of another transport from now on."""
 
 
 class Resumption:
@@ -50,6 +61,8 @@ class Resumption:
         """The same for bytes, in both directions together."""
         self.links: dict[tuple[str, bytes], Resumable] = {}
         """The sessions that can be resumed."""
+        self.ways: dict[bytes, Way] = {}
+        """The transports of a client that are connected, by the instance of the server."""
         self.parked = 0
         """The number of those without a connection."""
         self.held = 0
@@ -60,10 +73,29 @@ class Resumption:
         self.seconds = 0.0
 
     def leave(self, owner: object) -> None:
-        """Keep the sessions of a transport no longer than their connections, because an end stops."""
+        """Keep the sessions of a transport no longer than their connections, because the other end stops."""
+        for link in self.of(owner):
+            link.keep_no_longer()
+
+    def leave_peer(self, name: str) -> None:
+        """Keep all sessions with a client, or with servers, no longer than their connections: an end stops."""
         for link in list(self.links.values()):
-            if link.owner is owner:
+            if link.peer.name == name:
                 link.keep_no_longer()
+
+    def leave_private(self, name: str) -> None:
+        """Keep sessions that nobody on the line could read no longer than their connections: others are in clear."""
+        for link in list(self.links.values()):
+            if link.private and link.peer.name == name:
+                link.keep_no_longer()
+
+    def of(self, owner: object) -> list[Any]:
+        """Return the sessions of a transport."""
+        return [link for link in self.links.values() if link.owner is owner]
+
+    def at(self, instance: bytes) -> list[Any]:
+        """Return the sessions with this process."""
+        return [link for link in self.links.values() if link.peer.instance == instance]
 
     def apply(self, timeout: float, memory: int) -> None:
         """Use other limits from now on."""

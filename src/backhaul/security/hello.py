@@ -68,6 +68,8 @@ class ServerHello(msgspec.Struct, frozen=True, omit_defaults=True):
     """The number by which the server finds this session, 32 bits."""
     locator: bytes = b""
     """The key that hides this number in admissions, 32 bytes."""
+    instance: bytes = b""
+    """Random bytes of the server's process, which has the sessions of all connections that it has admitted."""
     warning: str = ""
     """A line for the client's log about something that its administrator should mend; otherwise empty."""
     program: str = ""

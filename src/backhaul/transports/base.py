@@ -10,6 +10,7 @@ from backhaul.relay.flows import Flow
 from backhaul.relay.outcome import Done
 from backhaul.relay.traffic import Traffic
 from backhaul.wire.checks import Check, Health
+from backhaul.wire.peer import Peer
 from backhaul.wire.signals import Signal
 
 from .connection import Connection
@@ -270,6 +271,14 @@ Opened = Callable[[Connection | Exception], None]
 
 class Door(ClientControl, Protocol):
     """The exit of the client: it opens the control channel and dials the server."""
+
+    @property
+    def server(self) -> Peer:
+        """The server, or one of v0.7.2 without a control channel."""
+
+    @property
+    def private(self) -> bool:
+        """True if nobody on the line can read the bytes of users."""
 
     def start(self, events: ClientControlEvents) -> None:
         """Report to ``events`` from now on; nothing else may be called before."""

@@ -33,6 +33,10 @@ class ClientSession(Protocol):
     def keys(self) -> "SessionKeys | None":
         """The keys of a protected session; None for a client of v0.7.2."""
 
+    @property
+    def moves(self) -> bool:
+        """True if the client has said that it keeps its sessions, although this control channel ends."""
+
     def send(self, signal: Signal) -> None:
         """Send ``signal`` on the control channel."""
 
@@ -48,6 +52,7 @@ class _NoClient:
     rtt = 0.0
     vouches = False
     keys: "SessionKeys | None" = None
+    moves = False
 
     def send(self, signal: Signal) -> None:
         """Do nothing."""

@@ -90,6 +90,8 @@ class ServerSettings:
     features: frozenset[Feature] = EXTENSIONS
     """What this end does beyond v0.7.2 with a client that can do it, too."""
     protection: Protection = PROTECTED_IF_POSSIBLE
+    instance: bytes = field(default_factory=functools.partial(secrets.token_bytes, 16))
+    """Tells this process, which has the sessions of all its transports, from other servers."""
     limits: GateLimits = DEFAULT_LIMITS
     listeners: Opener = field(default_factory=Listeners)
 

@@ -175,9 +175,12 @@ class ClientTunnel:
                 pause = self._pauses.at_most(pause, self._timings.urgent)
             await asyncio.sleep(pause)
 
-    def stop(self) -> None:
-        """Tell the server to send no more users; those on their way still arrive."""
-        self._transport.send(Signal.CLOSED)
+    def stop(self, farewell: Signal) -> None:
+        """Tell the server to send no more users; those on their way still arrive.
+
+        ``farewell`` is CLOSED if this process ends, otherwise MOVED.
+        """
+        self._transport.send(farewell if self._transport.protected else Signal.CLOSED)
         self._checkups.close()
         self._channel_open = False
         self._pace.clear()
@@ -206,7 +209,7 @@ class ClientTunnel:
                 self._open()
         elif signal == Signal.HEARTBEAT:
             self._liveness.beat(self._loop.time())
-        elif signal == Signal.CLOSED:
+        elif signal in {Signal.CLOSED, Signal.MOVED}:
             self.control_lost(_STOPPED)
 
     def check_requested(self, check: Check) -> None:

@@ -14,6 +14,7 @@ from backhaul.errors import BackhaulError, TransportError, reason
 from backhaul.net.connector import scoped_host
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.resolver import Answer, Resolver
+from backhaul.wire.signals import Signal
 
 from .best import UNREACHABLE, Measurement
 from .client import ClientTunnel
@@ -82,8 +83,9 @@ class Destination(ABC):
         if not self._running:
             self._running = asyncio.create_task(self._begin())
 
-    async def stop(self) -> None:
-        """Say goodbye; users in flight stay."""
+    async def stop(self, farewell: Signal = Signal.MOVED) -> None:
+        """Say goodbye, with CLOSED if this process ends; users in flight stay."""
+        del farewell
         if running := self._running:
             self._running = None
             running.cancel()
@@ -133,11 +135,11 @@ class SingleServer(Destination):
         """Return its tunnel."""
         yield self.tunnel
 
-    async def stop(self) -> None:
+    async def stop(self, farewell: Signal = Signal.MOVED) -> None:
         """Say goodbye; users in flight stay."""
         if self.in_use:
-            self.tunnel.stop()
-        await super().stop()
+            self.tunnel.stop(farewell)
+        await super().stop(farewell)
 
     def adopt(self, config: ClientConfig, name: str) -> None:
         """Use another configuration, and another name in the log."""
@@ -187,10 +189,10 @@ class EveryServer(Destination):
         for member in list(self._members.values()):
             yield from member.tunnels()
 
-    async def stop(self) -> None:
+    async def stop(self, farewell: Signal = Signal.MOVED) -> None:
         """Say goodbye to all servers; users in flight stay."""
-        await super().stop()
-        await self._leave(list(self._members))
+        await super().stop(farewell)
+        await self._leave(list(self._members), farewell)
 
     def adopt(self, config: ClientConfig, name: str) -> None:
         """Use another configuration; the servers are named by their addresses."""
@@ -250,8 +252,8 @@ class EveryServer(Destination):
                 continue
             self._members[host].start()
 
-    async def _leave(self, hosts: Iterable[str]) -> None:
+    async def _leave(self, hosts: Iterable[str], farewell: Signal = Signal.MOVED) -> None:
         for host in hosts:
             member = self._members.pop(host)
-            await member.stop()
+            await member.stop(farewell)
             self._tunnels.retire(member.tunnel)

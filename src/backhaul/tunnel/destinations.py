@@ -12,6 +12,7 @@ from backhaul.config.address import EveryAddress
 from backhaul.config.diff import diff
 from backhaul.net.resolver import Resolver
 from backhaul.state import DestinationState, SessionState
+from backhaul.wire.signals import Signal
 
 from .best import Best
 from .choice import Choice, InOrder, Together
@@ -67,11 +68,11 @@ class Destinations:
         if isinstance(self._choice, Best):
             self._running.append(asyncio.create_task(self._keep_measuring(self._choice)))
 
-    async def stop(self) -> None:
-        """Say goodbye to all servers; users in flight stay."""
+    async def stop(self, farewell: Signal = Signal.MOVED) -> None:
+        """Say goodbye to all servers, with CLOSED if this process ends; users in flight stay."""
         await self._stop_choosing()
         for one in self._all:
-            await one.stop()
+            await one.stop(farewell)
 
     async def adopt(self, config: ClientConfig) -> None:
         """Use another configuration, which touches only those servers that differ.

@@ -78,6 +78,7 @@ class ServerTunnel:
         self._whose = f" of client {places.client}" if places.client else ""
         self.fit = CarrierCheck(log, whose=self._whose, changed=self._changed)  # fed by the transport
         self._limiting = limiting
+        self._resumption = relay.resumption
         self.places = places
         self.client = places.client
         """The name of the client; empty for the one without a table of its own."""
@@ -202,8 +203,9 @@ class ServerTunnel:
             self.ports.take_datagrams(self._flows.listen if takes_datagrams(config) else None)
 
     def detach(self) -> None:
-        """Close control channel and pool, to be replaced; ports, waiting users and users in flight stay."""
-        self._transport.session.send(Signal.CLOSED)
+        """Close control channel and pool, to be replaced; ports, waiting users, users in flight and sessions stay."""
+        session = self._transport.session
+        session.send(Signal.MOVED if session.keys else Signal.CLOSED)
         self._transport.stop_listening()
         self._client_gone()
         self._client_restarts()
@@ -251,6 +253,7 @@ class ServerTunnel:
         for user in self._waiting.clear():
             self._drop(user)
         self._heart.stop()
+        self._resumption.leave_peer(self.client)
         self._transport.session.send(Signal.CLOSED)
         self._transport.stop_listening()
 

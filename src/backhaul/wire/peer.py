@@ -48,7 +48,7 @@ class Peer:
     """The name of a client in the server's configuration; empty for the unnamed one, and for a server."""
     features: frozenset[Feature] = NO_FEATURES
     instance: bytes = b""
-    """The process of a client, by a random number; empty for a server."""
+    """Its process, by a random number; empty if unknown."""
 
     def __str__(self) -> str:
         """Return the name and the address, or the address of a peer without a name."""

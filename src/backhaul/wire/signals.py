@@ -12,7 +12,7 @@ class Signal(IntEnum):
     HEARTBEAT = 0  # server to client, every `heartbeat` seconds
     CHANNEL = 1  # in a handshake: this is the control channel; later: open one more tunnel connection
     PING = 2  # server to an idle tunnel connection
-    CLOSED = 3  # from either end: it stops, or rebuilds its tunnel
+    CLOSED = 3  # from either end: it stops; towards v0.7.2 also in place of MOVED
     TCP = 4  # a target header: a TCP stream follows
     UDP = 5  # a target header: UDP datagrams in a TCP stream follow
     RTT = 6  # server to client after the handshake; the client echoes it
@@ -21,3 +21,4 @@ class Signal(IntEnum):
     REFUSED = 9  # sealed, client to server: it does not dial a target; a Refusal follows
     CHECK = 10  # sealed, server to client: it shall check the health of a target; a Check follows
     HEALTH = 11  # sealed, client to server: the outcome of a check; a Health follows
+    MOVED = 12  # sealed, from either end: it goes on without this control channel, and keeps its sessions

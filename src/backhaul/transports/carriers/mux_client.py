@@ -31,6 +31,8 @@ from .client import PooledClient
 from .links import make_link
 
 if TYPE_CHECKING:
+    from backhaul.mux.resumable_link import ResumableLink
+
     from .resuming import Resumer
 
 log = logging.getLogger("backhaul.mux")
@@ -55,7 +57,8 @@ class MuxClient(PooledClient[Link]):
         self._messages = messages
         self._relay = relay
         self._settings = settings.mux
-        self._connected = False  # there is a control channel
+        self.connected = False  # there is a control channel
+        self._private = False  # with it nobody on the line can read the bytes of users
         self._addressing: Deadlines[_Announced] = Deadlines(_TARGET_TIMEOUT, _Announced.late)
 
     @property
@@ -81,26 +84,27 @@ class MuxClient(PooledClient[Link]):
     async def connect(self) -> str:
         """Open the control channel, and resume the sessions that have lost their connection."""
         address = await super().connect()
-        self._connected = True
-        if self._relay.resumption.links:
+        self.connected = True
+        self._private = self._door.private
+        resumption, server = self._relay.resumption, self._door.server
+        resumption.ways[server.instance] = self
+        for link in [*resumption.of(self), *resumption.at(server.instance)]:
+            self.take_over(link)
+        if resumption.links:
             self._resumer.connected()
-        for link in [link for link in self._leaving if link.parked]:
-            self._adopt(link)
-            self._resumer.lost(link)
         return address
 
     def disconnect(self) -> None:
-        """Close the control channel; users in flight go on."""
-        self._connected = False
+        """Close the control channel; users in flight go on, if possible with another transport to the server."""
+        self.connected = False
         super().disconnect()
-        if self._relay.resumption.links:
+        resumption = self._relay.resumption
+        for instance in [instance for instance, way in resumption.ways.items() if way is self]:
+            del resumption.ways[instance]
+        if resumption.links:
             self._resumer.disconnected()
-
-    def send(self, signal: Signal) -> None:
-        """Send ``signal``; after a goodbye sessions can't be resumed any more."""
-        if signal == Signal.CLOSED:
-            self._relay.resumption.leave(self)
-        super().send(signal)
+            for link in resumption.of(self):
+                self._pass_on(link)
 
     def signal_received(self, signal: Signal) -> None:
         """Report the signal to the control plane; after a goodbye sessions can't be resumed any more."""
@@ -116,10 +120,40 @@ class MuxClient(PooledClient[Link]):
             self._relay,
             self._door,
             self._adopt,
-            connected=lambda: self._connected,
+            serves=self._serves,
             doubt=self._events.doubt,
             messages=self._messages,
         )
+
+    def _serves(self, link: Link) -> bool:
+        """Return whether another connection can be dialled for a session."""
+        return self.connected and link.owner is self
+
+    def take_over(self, link: "ResumableLink") -> None:
+        """Serve a session from now on, unless its owner is connected; resume it if it has lost its connection."""
+        owner = link.owner
+        if isinstance(owner, MuxClient) and owner is not self:
+            if owner.connected:
+                return
+            owner.release(link)
+            link.owner = self
+            self._leaving.add(link)
+            self._resumer.watch(link)
+        if link.private and not self._door.private:
+            link.keep_no_longer()
+        elif link.parked:
+            self._adopt(link)
+            self._resumer.lost(link)
+
+    def release(self, link: Link) -> None:
+        """Forget a session, because another transport serves it from now on."""
+        self._forget(link)
+        self._resumer.forget(link)
+
+    def _pass_on(self, link: Link) -> None:
+        """Let another transport serve a session, if one is connected to the same server."""
+        if way := self._relay.resumption.ways.get(link.peer.instance):
+            way.take_over(link)
 
     def _adopt(self, link: Link) -> None:
         """Use a session again, which may be that of another control channel."""
@@ -127,8 +161,11 @@ class MuxClient(PooledClient[Link]):
         self._carriers.add(link)
 
     def link_parked(self, link: Link) -> None:
-        """Find another connection for a session."""
-        self._resumer.lost(link)
+        """Find another connection for a session, or let a transport do it that is connected."""
+        if self.connected:
+            self._resumer.lost(link)
+        else:
+            self._pass_on(link)
 
     def stream_opened(self, link: Link, stream: TunnelStream) -> None:
         """Take the stream of a user, which begins with the target."""
@@ -161,6 +198,7 @@ class MuxClient(PooledClient[Link]):
         link = make_link(self._relay, connection, Role.SERVER, self._settings, self, messages=self._messages)
         among.add(link)
         if link.resumes:
+            link.private = self._private
             self._resumer.watch(link)
         link.start(connection.received)
 

@@ -59,6 +59,7 @@ class MuxServer(GatedServer):
         self._asked: Deadlines[object] = Deadlines(relay.patience.request, self._unanswered)
         self._overdue: Deadlines[object] = Deadlines(_OVERDUE, lambda _request: None)
         self._returning: Deadlines[Returning] = Deadlines(relay.patience.resume, lambda returning: returning.abort())
+        self._private = False  # with it nobody on the line can read the bytes of users
         self._surplus = 0  # sessions that were opened on request, beyond the client's pool
         self._retiring: TimerHandle | None = None  # set while there is a surplus
 
@@ -130,6 +131,7 @@ class MuxServer(GatedServer):
         proven = self.session.vouches
         settings, messages = self._settings.mux, self._messages
         link = make_link(self._relay, connection, Role.CLIENT, settings, self, messages=messages, proven=proven)
+        link.private = self._private
         self._links.add(link)
         link.start(connection.received)
         self._events.carrier_ready()
@@ -174,20 +176,22 @@ class MuxServer(GatedServer):
             peer = link.peer
             if link.parked and peer.name == session.peer.name and peer.instance != session.peer.instance:
                 link.end("the client has started again")
+        self._private = bool(self._settings.tls or (session.keys and session.keys.payload))
+        if not self._private:
+            self._relay.resumption.leave_private(session.peer.name)
         super().client_connected(session)
 
     def client_lost(self, reason: str, *, goodbye: bool = False) -> None:
         """Keep the sessions of a lost client; one that stops can't resume them."""
-        if goodbye:
-            self._relay.resumption.leave(self)
+        if goodbye and not self.session.moves:
+            self._relay.resumption.leave_peer(self.session.peer.name)
         super().client_lost(reason, goodbye=goodbye)
 
     def stop_listening(self) -> None:
-        """Stop listening: sessions can't be resumed any more."""
+        """Stop listening; sessions may be resumed on another transport of this process."""
         super().stop_listening()
         for returning in self._returning.clear():
             returning.abort()
-        self._relay.resumption.leave(self)
 
     def stream_opened(self, link: Link, stream: TunnelStream) -> None:
         """End the session at once: no client opens streams, whatever this peer is."""

@@ -39,20 +39,21 @@ class Resumer:
         door: Door,
         resumed: Callable[[ResumableLink], None],
         *,
-        connected: Callable[[], bool],
+        serves: Callable[[Link], bool],
         doubt: Callable[[], None],
         messages: bool,
     ) -> None:
-        """``resumed`` gets each session that has another connection; ``connected`` tells of the control channel.
+        """``resumed`` gets each session that has another connection.
 
-        ``doubt`` is called when that may be dead, too: a session was silent, or the server did not take it.
+        ``serves`` returns whether there is a control channel, and the session belongs to the transport. ``doubt`` is
+        called when that channel may be dead, too: a session was silent, or the server did not take it.
         """
         self.relay = relay
         self.messages = messages
         self._door = door
         self._resumed = resumed
         self._loop = asyncio.get_running_loop()
-        self._connected = connected
+        self._serves = serves
         self._doubt = doubt
         self._watch = Watch(relay, self._want)
         self._attempts: dict[Link, Attempt] = {}
@@ -81,7 +82,7 @@ class Resumer:
 
     def _want(self, link: ResumableLink, cause: Cause) -> None:
         """Find another connection for a session, now or after a pause."""
-        if link in self._attempts or not self._connected():
+        if link in self._attempts or not self._serves(link):
             return
         attempt = self._attempts[link] = Attempt(self, link, cause)
         vain = self._vain.setdefault(link, _Vain())

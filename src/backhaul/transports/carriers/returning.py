@@ -29,7 +29,7 @@ class ReturnOwner(LinkOwner, Protocol):
     """The transport that takes the sessions."""
 
     def link_resumed(self, link: Link) -> None:
-        """Learn that a session has another connection."""
+        """Learn that one of its sessions has another connection."""
 
 
 class Returning:
@@ -102,9 +102,8 @@ class Returning:
         first = self._frame(kinds.RESUMED, encode_answer(answer))
         line = make_line(self._connection, Role.CLIENT, messages=self._messages)
         self._waiting.discard(self)
-        link.owner = self._owner
         link.move(line, received=received, start=answer.received, first=first, rest=rest)
-        if not link.closed:
+        if not link.closed and link.owner is self._owner:  # others were left at a reload, with their users
             self._owner.link_resumed(link)
 
     def _say_gone(self) -> None:

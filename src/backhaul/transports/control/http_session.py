@@ -29,6 +29,7 @@ class HttpSession:
     vouches = True  # each request shows the token
     keys: "SessionKeys | None" = None
     instance = b""
+    moves = False
 
     def __init__(
         self, poller: Poller, connection: Connection, owner: HttpSessionOwner, *, answer_within: float

@@ -28,6 +28,7 @@ class RawSession:
     vouches = False  # tunnel connections are known by their address alone
     keys = None
     instance = b""
+    moves = False
 
     def __init__(self, poller: Poller, connection: Connection, transport: Transport, owner: RawSessionOwner) -> None:
         self._loop = asyncio.get_running_loop()

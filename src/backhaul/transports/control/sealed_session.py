@@ -69,6 +69,7 @@ class SealedSession:
         self.instance = instance
         """The bytes by which the client knows its own control channels; empty if it does not say."""
         self.peer = connection.peer
+        self.moves = False
         self.confirmed = False
         """True once a message of the client, or the admission of a connection, has proved that it has the keys."""
         seals = keys.control()
@@ -161,7 +162,8 @@ class SealedSession:
             self._owner.target_refused(self, read_refusal(message.body))
         elif message.signal == Signal.HEALTH:
             self._owner.health_reported(self, read_health(message.body))
-        elif message.signal == Signal.CLOSED:
+        elif message.signal in {Signal.CLOSED, Signal.MOVED}:
+            self.moves = message.signal == Signal.MOVED
             self._end(CLOSED_BY_CLIENT, goodbye=True)
 
     def _unanswered(self) -> None:

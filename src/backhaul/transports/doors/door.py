@@ -13,6 +13,7 @@ from backhaul.security.psk import pre_shared_key
 from backhaul.transports.base import Answer, ClientControlEvents, Opened
 from backhaul.transports.settings import ClientSettings
 from backhaul.wire.checks import Check, Health
+from backhaul.wire.peer import Peer
 from backhaul.wire.signals import Signal
 
 from .lines import NO_LINE, Line
@@ -143,6 +144,16 @@ class SealingDoor(ABC):
     def protected(self) -> bool:
         """True while the control channel is protected."""
         return self._line.keys is not None
+
+    @property
+    def server(self) -> Peer:
+        """The server, or one of v0.7.2 without a control channel."""
+        return self._line.server
+
+    @property
+    def private(self) -> bool:
+        """True if nobody on the line can read the bytes of users."""
+        return bool(self._settings.tls or (self._line.keys and self._line.keys.payload))
 
     @property
     def can_ask(self) -> bool:

@@ -69,7 +69,7 @@ class Agreement:
             raise RefusedError("the server's hello lacks a locator; run the same version on both ends")
         session = SessionKeys(keys.master, Side.CLIENT, hello.cipher, payload=hello.encryption)
         admissions = Admissions(session, hello.session, hello.locator)
-        self.terms = Terms(Peer(features=common_features(hello.features)), session, admissions)
+        self.terms = Terms(_server(hello), session, admissions)
         self._http = http
         self.warning = loggable(hello.warning)
         """A line about something to mend; otherwise empty."""
@@ -85,6 +85,10 @@ class Agreement:
     ) -> SealedLine:
         """Return the control channel on this connection, which it owns."""
         return SealedLine(poller, sock, self.terms, on_signal, lost, on_check=on_check, http=self._http)
+
+
+def _server(hello: ServerHello) -> Peer:
+    return Peer(features=common_features(hello.features), instance=hello.instance)
 
 
 def initiator(token: bytes, transport: Transport) -> Initiator:

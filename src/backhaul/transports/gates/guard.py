@@ -41,6 +41,8 @@ class GuardSettings:
     certificates: Callable[[], frozenset[bytes]]
     """Returns the SHA-256 of the certificates that clients may have got; a set with ``b""`` without TLS."""
     features: frozenset[Feature] = EXTENSIONS
+    instance: bytes = b""
+    """The random bytes of this process."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,6 +192,7 @@ class Guard:
             cipher=Cipher.AES_128_GCM if hello.aes and has_aes() else Cipher.CHACHA20_POLY1305,
             session=self.register.reserve(),
             locator=self.register.locator,
+            instance=self._settings.instance,
             warning=self._warning(hello),
             padding=padding,
         )
@@ -263,5 +266,6 @@ def make_guard(settings: ServerSettings, transport: Transport, certificates: Cal
             protection=settings.protection,
             certificates=certificates,
             features=settings.features,
+            instance=settings.instance,
         ),
     )

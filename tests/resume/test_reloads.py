@@ -1,0 +1,167 @@
+"""Users who outlive a reload, and then the loss of the connections on which they came."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+from tests.support.cert import certificate
+from tests.support.net import HOST, Peer, echo, free_port, until, until_reset
+from tests.support.torn import BULK, Torn, begun, exchange, with_resumption
+from tests.support.tunnel import Net, change, client_config
+
+from backhaul.config import Secret
+
+CERT, KEY = certificate()
+TLS = {"transport": "wssmux", "tls_cert": str(CERT), "tls_key": str(KEY)}
+
+tcpmux = pytest.mark.parametrize("any_net", ["tcpmux"], indirect=True)
+
+Reload = Callable[[Torn], Awaitable[None]]
+
+
+async def larger_frames(torn: Torn) -> None:
+    await change(torn.server, mux_framesize=65535)
+
+
+async def other_socket_options(torn: Torn) -> None:
+    await change(torn.client, nodelay=True, keepalive_period=7)
+
+
+async def another_token(torn: Torn) -> None:
+    for end in (torn.server, torn.client):
+        await change(end, accepted=(Secret("another"),))
+
+
+async def another_transport(torn: Torn) -> None:
+    await change(torn.server, **TLS)
+    await change(torn.client, transport="wssmux")
+
+
+async def another_transport_on_the_client_first(torn: Torn) -> None:
+    await change(torn.client, transport="wsmux")
+    await until(lambda: not torn.server.tunnel.connected)
+    await change(torn.server, transport="wsmux")
+
+
+async def another_port(torn: Torn) -> None:
+    port = free_port()
+    await change(torn.server, bind_addr=msgspec.structs.replace(torn.server.config.bind_addr, port=port))
+    torn.middlebox = torn.net.middlebox(port)
+    remote = msgspec.structs.replace(torn.client.config.remote_addr, port=torn.middlebox.port)
+    await change(torn.client, remote_addr=remote)
+
+
+RELOADS: list[Reload] = [
+    larger_frames,
+    other_socket_options,
+    another_token,
+    another_transport,
+    another_transport_on_the_client_first,
+    another_port,
+]
+
+
+async def cut_everything(torn: Torn) -> None:
+    for middlebox in torn.net.middleboxes:
+        for path in middlebox.paths:
+            await path.cut()
+        middlebox.paths.clear()
+
+
+async def served(torn: Torn) -> Peer:
+    """Return a new user, as soon as both ends have met again."""
+    await until(lambda: torn.server.session().connected and torn.client.session().connected)
+    return await torn.user()
+
+
+@tcpmux
+@pytest.mark.parametrize("form", ["", "encryption = true"], ids=["clear", "sealed"])
+@pytest.mark.parametrize("reload", RELOADS)
+async def test_users_outlive_a_reload_and_their_connections(any_net: Net, reload: Reload, form: str) -> None:
+    torn = await Torn.start(any_net, client=form)
+    idle, busy = await torn.user(), [await torn.user() for _ in range(3)]
+    exchanges = [asyncio.create_task(exchange(user)) for user in busy]
+    await until(begun(torn.client))
+    await reload(torn)
+    await served(torn)
+    exchanges += [asyncio.create_task(exchange(await served(torn)))]
+    await cut_everything(torn)
+    assert all(answer == BULK for answer in await asyncio.gather(*exchanges))
+    await echo(idle, b"still here")
+    await echo(await served(torn), b"a new one")
+    await until(lambda: not torn.resumed.parked and not torn.server.state().relay.resumption.parked)
+
+
+@tcpmux
+async def test_bytes_that_were_encrypted_never_cross_the_line_in_clear(any_net: Net) -> None:
+    torn = await Torn.start(any_net, client="encryption = true")
+    user = await torn.user()
+    await change(torn.client, encryption=False)
+    await served(torn)
+    await echo(user, b"on the connection of before")
+    await cut_everything(torn)
+    await until_reset(user)
+    await echo(await served(torn), b"in clear")
+
+
+@tcpmux
+@pytest.mark.parametrize("end", ["server", "client"])
+async def test_a_stop_after_a_reload_keeps_no_session(any_net: Net, end: str) -> None:
+    torn = await Torn.start(any_net, server="shutdown_timeout = 1")
+    user = await torn.user()
+    await larger_frames(torn)
+    await served(torn)
+    stopping = asyncio.create_task(any_net.stop(torn.server if end == "server" else torn.client))
+    other = torn.client if end == "server" else torn.server
+    await until(lambda: not other.session().connected)
+    await cut_everything(torn)
+    await until_reset(user)
+    await stopping
+
+
+class Doors:
+    """Two ways to one server, of which the client takes the first that works."""
+
+    def __init__(self, torn: Torn) -> None:
+        self.torn, self.first = torn, torn.middlebox
+        self.second = torn.net.middlebox(torn.server.config.bind_addr.port)
+
+    async def add(self) -> None:
+        """Tell the client of the second door."""
+        lines = f'connection_pool = 2\nservers = [{{ addr = "{HOST}:{self.second.port}" }}]'
+        config = client_config("tcpmux", f"{HOST}:{self.first.port}", with_resumption(lines))
+        await self.torn.client.reconfigure(config)
+
+
+@tcpmux
+async def test_sessions_go_through_the_second_door_when_the_first_is_lost(any_net: Net) -> None:
+    torn = await Torn.start(any_net)
+    doors = Doors(torn)
+    await doors.add()
+    idle, busy = await torn.user(), await torn.user()
+    bulk = asyncio.create_task(exchange(busy))
+    await until(begun(torn.client))
+    await any_net.remove(doors.first)
+    assert await bulk == BULK
+    await echo(idle, b"still here")
+    await echo(await served(torn), b"a new one")
+    assert doors.second.paths
+    assert torn.resumed.resumes >= 2
+
+
+@tcpmux
+async def test_sessions_of_the_second_door_return_when_the_first_is_back(any_net: Net) -> None:
+    any_net.timings = {"stable": 0.1}
+    torn = await Torn.start(any_net)
+    doors = Doors(torn)
+    await doors.add()
+    await any_net.remove(doors.first)
+    await until(lambda: bool(doors.second.paths) and torn.client.session().connected)
+    user = await served(torn)
+    any_net.middlebox(torn.server.config.bind_addr.port, at=doors.first.port)
+    await until(lambda: torn.client.state().servers[0].session.connected)
+    await until(lambda: not torn.client.state().servers[1].in_use)
+    await echo(user, b"on the second door")
+    await any_net.remove(doors.second)
+    await echo(user, b"on the first door")
