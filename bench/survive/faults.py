@@ -31,14 +31,14 @@ class Happening(NamedTuple):
 
 
 def afflict(network: Network, faults: Mapping[str, Fault], pause: float, until: float) -> Iterator[Happening]:
-    """Let one fault after the other happen, with a pause after each."""
+    """Let one fault after the other happen, with a pause after each; at least one, and none after ``until``."""
     for kind in cycle(faults):
-        if time.monotonic() > until:
-            return
         begin = time.monotonic()
         faults[kind](network)
         yield Happening(kind, begin, time.monotonic())
         time.sleep(pause)
+        if time.monotonic() > until:
+            return
 
 
 def chosen(names: Sequence[str], faults: Mapping[str, Fault]) -> dict[str, Fault]:

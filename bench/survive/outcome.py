@@ -27,7 +27,6 @@ class Outcome(NamedTuple):
 
     title: str
     rows: Sequence[Row]
-    users: int
     wrong: int
     exchanges: int
     reasons: Counter[str]

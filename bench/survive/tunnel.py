@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from bench.machine import memory_bytes
@@ -19,11 +20,13 @@ SERVICES = ("echo", "download", "upload")
 USERS = {service: 5000 + number for number, service in enumerate(SERVICES)}
 TARGETS = {service: 6000 + number for number, service in enumerate(SERVICES)}
 
+WORKER_TIMEOUT = 1  # seconds
+
 # Without worker_shutdown_timeout a reload leaves connections to the old worker.
 NGINX = """\
 daemon off;
 worker_processes 1;
-worker_shutdown_timeout 1s;
+worker_shutdown_timeout {patience}s;
 pid {folder}/nginx.pid;
 error_log {folder}/nginx.error;
 events {{ worker_connections 4096; }}
@@ -93,7 +96,8 @@ class Tunnel:
     def _start_nginx(self, variant: str) -> Program:
         tls = variant.startswith("wss")
         text = NGINX.format(
-            folder=self._programs.directory, address=SERVER_ADDRESS, port=BIND, loopback=LOOPBACK,
+            folder=self._programs.directory, patience=WORKER_TIMEOUT,
+            address=SERVER_ADDRESS, port=BIND, loopback=LOOPBACK,
             tls=" ssl" if tls else "", scheme="https" if tls else "http",
             certificate=self._secrets.certificate, key=self._secrets.key,
         )  # fmt: skip
@@ -107,9 +111,10 @@ class Tunnel:
         return self._start(SERVER, "users", argv, python_environment())
 
     def reload_nginx(self, _network: Network) -> None:
-        """Let nginx replace its worker, which closes its connections a second later."""
+        """Let nginx replace its worker, and wait until the old one closes its connections."""
         for nginx in self.nginx:
             nginx.signal(signal.SIGHUP)
+        time.sleep(WORKER_TIMEOUT)
 
     def memory(self) -> dict[str, int]:
         """Return the bytes of memory of each end."""

@@ -1,6 +1,6 @@
 """The users: ``python -m bench.survive.users ECHO DOWNLOAD UPLOAD SECONDS FOLDER``, in the server's namespace.
 
-They create FOLDER/ready when all of them have had an answer, and write FOLDER/users.json after SECONDS and a pause for
+They create FOLDER/ready when all of them have had an answer, and write FOLDER/users.json SECONDS later, and a pause for
 late answers. A user who is lost comes again, and is counted each time.
 """
 
@@ -53,16 +53,16 @@ class User:
     service = 0  # index of the port
     pause = 0.0
 
-    def __init__(self, ports: Sequence[int], end: float) -> None:
+    def __init__(self, ports: Sequence[int], over: asyncio.Event) -> None:
         self.record = Record(self.kind)
         self.ready = asyncio.Event()
         self._port = ports[self.service]
-        self._end = end
+        self._over = over
         self._answered = 0.0
 
     async def run(self) -> None:
-        """Work until the end."""
-        while time.monotonic() < self._end:
+        """Work until it is over."""
+        while not self._over.is_set():
             with contextlib.suppress(OSError, EOFError, TimeoutError):
                 reader, writer = await asyncio.open_connection(LOOPBACK, self._port, limit=LIMIT)
                 self.begin()
@@ -81,13 +81,13 @@ class User:
         self.record.came.append(self._answered)
         self.ready.set()
         try:
-            async with asyncio.timeout(self._end + PATIENCE - time.monotonic()):
-                await self.work(reader, writer)
+            await self.work(reader, writer)
         except WrongBytesError:
             self.record.wrong += 1
             self._note_loss("wrong bytes")
-        except TimeoutError:
+        except asyncio.CancelledError:
             self._note_loss("stuck")
+            raise
         except (OSError, EOFError) as error:
             self._note_loss(type(error).__name__)
 
@@ -96,7 +96,7 @@ class User:
 
     async def work(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Ask again and again."""
-        while time.monotonic() < self._end:
+        while not self._over.is_set():
             await asyncio.sleep(self.pause)
             await self.ask(reader, writer)
             self._note_answer()
@@ -131,9 +131,16 @@ class Idle(Asking):
 
     async def work(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Wait, and ask once more."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, self._end - time.monotonic())):
-                raise WrongBytesError if await reader.read(1) else EOFError
+        surprise = asyncio.ensure_future(reader.read(1))
+        over = asyncio.ensure_future(self._over.wait())
+        try:
+            await asyncio.wait({surprise, over}, return_when=asyncio.FIRST_COMPLETED)
+            if surprise.done():
+                raise WrongBytesError if surprise.result() else EOFError
+        finally:
+            for task in (surprise, over):
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self.ask(reader, writer)
 
 
@@ -181,9 +188,9 @@ class Upload(User):
 
 async def main(ports: list[int], seconds: float, folder: Path) -> None:
     """Run all users, and write what happened."""
-    end = time.monotonic() + seconds + QUIET
+    over = asyncio.Event()
     kinds: list[type[User]] = [Shell, Download, Upload, *[Busy] * BUSY_USERS, *[Idle] * IDLE_USERS]
-    users = [kind(ports, end) for kind in kinds]
+    users = [kind(ports, over) for kind in kinds]
     tasks = []
     for user in users:
         tasks.append(asyncio.ensure_future(user.run()))
@@ -191,7 +198,12 @@ async def main(ports: list[int], seconds: float, folder: Path) -> None:
     for user in users:
         await user.ready.wait()
     (folder / "ready").touch()
-    await asyncio.gather(*tasks)
+    await asyncio.sleep(seconds + QUIET)
+    over.set()
+    _, stuck = await asyncio.wait(tasks, timeout=PATIENCE)
+    for task in stuck:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     records = folder / "users.new"
     records.write_bytes(msgspec.json.encode([user.record for user in users]))
     records.rename(folder / "users.json")
