@@ -101,7 +101,7 @@ async def test_the_configured_options(net: Net) -> None:
 async def test_without_options_the_system_decides(net: Net) -> None:
     inside = await look_inside(net, "")
     for facts in (*inside.tunnel, inside.user, inside.target):
-        assert facts.nodelay == (facts is not inside.user)  # of targets always, as in v0.7.2
+        assert facts.nodelay == 1  # whatever v0.7.2 does: no user waits for a delayed acknowledgement
         assert facts.kept_alive == ((1, 15, 20, 4) if facts in inside.tunnel else (1, 75, 75, 4))
         assert facts.mss > 1360
 
@@ -114,6 +114,12 @@ async def test_a_user_never_waits_for_an_acknowledgement_of_the_user_before(tran
         tunnel = await net.tunnel(await net.echo(), server=lines, client=lines)
         await echo(await tunnel.user(), bytes(MUCH))
         assert [tcp(sock, "TCP_NODELAY") for sock in used(tunnel.bind_port)] == [1, 1]
+
+
+@pytest.mark.parametrize(("lines", "nodelay"), [("", 0), ("nodelay = true", 1)])
+async def test_connections_of_v072_have_what_the_file_says(net: Net, lines: str, nodelay: int) -> None:
+    inside = await look_inside(net, f'security = "legacy"\n{lines}')
+    assert [facts.nodelay for facts in (*inside.tunnel, inside.user, inside.target)] == [nodelay, nodelay, 1, 1]
 
 
 @pytest.mark.usefixtures("elsewhere")

@@ -95,8 +95,8 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     nodelay: Annotated[
         bool,
         key(
-            "Set TCP_NODELAY: lower latency, more packets. Always set in sessions, to targets, and where tunnel "
-            "connections serve one user after the other.",
+            "Set TCP_NODELAY on tunnel connections with v0.7.2: lower latency, more packets. Sessions, protected "
+            "tunnel connections, users and targets always have it.",
             on=STREAM,
             rebuild=True,
         ),

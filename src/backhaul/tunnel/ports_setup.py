@@ -11,7 +11,9 @@ from backhaul.wire import proxy
 
 def user_options(config: ServerConfig) -> SocketOptions:
     """Return the options of users' connections."""
-    return SocketOptions(nodelay=config.nodelay, keepalive=config.keepalive_period)
+    # The target has decided in which pieces it sends. Nagle's algorithm here would hold the second piece of an answer
+    # until the user's delayed acknowledgement of the first (measured: 44 ms).
+    return SocketOptions(nodelay=True, keepalive=config.keepalive_period)
 
 
 def takes_datagrams(config: ServerConfig) -> bool:
