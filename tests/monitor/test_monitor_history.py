@@ -99,6 +99,14 @@ async def test_samples_are_differences(path: Path) -> None:
     file.close()
 
 
+async def test_a_group_is_a_series_of_its_own(path: Path) -> None:
+    tunnel = Tunnel(replace(port(1), group="web"), replace(port(2), group="web"), replace(port(3), client="web"))
+    history = History(HistoryFile(path), tunnel.read, lambda: NOW * MINUTE)
+    await history.tick()
+    assert (await history.status("group web")).samples == [Sample(NOW - 1, 4, 0, 0, 0, 0, 0)]
+    assert (await history.status("client web")).samples == [Sample(NOW - 1, 2, 0, 0, 0, 0, 0)]
+
+
 async def test_a_client_is_a_series_of_its_own(path: Path) -> None:
     ports = [replace(port(number), client=client) for number, client in ((1, ""), (2, "berlin"), (3, "berlin"))]
     tunnel, clock, file = Tunnel(*ports), Clock(), HistoryFile(path)

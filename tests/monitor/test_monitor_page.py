@@ -152,18 +152,24 @@ STICKS_OUT = """
 @pytest.mark.parametrize("width", [320, 360, 768, 1400])
 def test_the_page_fits_its_width(browser: Browser, host: Host, width: int) -> None:
     long_name = "a-rather-long-name-without-any-space-in-it" * 3
+    member = MemberStatus(long_name, 10**6, "unhealthy", long_name, 10**9, 10**6)
     host.tunnel.say(
         peer=f"[2001:db8:1111:2222:3333:4444:5555:6666]:{width}",
-        ports=tuple(port(60000 + n, sent=10**15, received=10**15, target=f"{long_name}:{n}") for n in range(15)),
+        ports=tuple(
+            replace(port(60000 + n, sent=10**15, received=10**15, target=f"{long_name}:{n}"), group=long_name)
+            for n in range(15)
+        ),
         limits=(LimitStatus("limits.60001", "bytes_per_month_per_source", "bytes", 10**15, 10**14),),
         clients=(ClientStatus(long_name, False, "", long_name, None, 0, 5, 0),),
+        groups=(GroupStatus(long_name, "least", (member,), f"http:/{long_name}", 3600),),
     )
     host.say(logging.ERROR, long_name * 3)
-    host.samples[""] = [
+    host.samples[""] = host.samples[f"group {long_name}"] = [
         Sample(int(time.time() // 60) - minute, 10**6, 10**6, 9, 9, 10**9, 10**12) for minute in range(99)
     ]
     browser.look(host, width=width)
     browser.script("document.querySelector('#configuration-card').open = true")
+    browser.script("document.querySelector('#clients .minor').click()")  # the group
     browser.wait(lambda: long_name in browser.text("#events"))
     browser.wait(lambda: "bit/s" in browser.text("#ports tr"))
     room = browser.script("return document.documentElement.clientWidth")
@@ -319,13 +325,13 @@ def test_clients_are_listed_and_one_is_shown_alone(browser: Browser, host: Host)
             port(80),
         ),
         clients=(
-            ClientStatus("berlin", True, "192.0.2.7:1", "", None, 0, 4, 0),
+            ClientStatus("berlin", True, "192.0.2.7:1", "", None, 0, 4, 0, draining=True),
             ClientStatus("paris", False, "", "", None, 0, 0, 0),
         ),
     )
     browser.wait(lambda: "connected from 192.0.2.7:1" in browser.text("#clients"))
     rows = [row.text.split("\n") for row in browser.driver.find_elements("css selector", "#clients tr")]
-    assert [row[:2] for row in rows] == [["berlin", "connected from 192.0.2.7:1"], ["paris", "not connected"]]
+    assert [row[:2] for row in rows] == [["berlin", "connected from 192.0.2.7:1, draining"], ["paris", "not connected"]]
     assert [row[2][0] for row in rows] == ["4", "0"]
     assert "2.00 KiB" in rows[0][-2] + rows[0][-1]
     browser.driver.find_element("css selector", "#clients button").click()
@@ -342,6 +348,39 @@ def test_a_group_is_listed_with_its_members(browser: Browser, host: Host) -> Non
     row = browser.text("#clients tr")
     assert all(part in row for part in ("group web", "by least: berlin 3, paris draining", "1.00 KiB"))
     assert "of group web" in browser.text("#ports")
+
+
+def test_a_group_is_shown_alone_from_one_of_its_clients(browser: Browser, host: Host) -> None:
+    members = (MemberStatus("berlin", 3, "ready", total=40), MemberStatus("paris", 0, "unhealthy", "timed out", 9, 2))
+    berlin = ClientStatus("berlin", True, "192.0.2.7:1", "", None, 0, 4, 0)
+    limits = tuple(LimitStatus(f"limits.{port}", "max_users", "users", 9, 3) for port in (80, 443))
+    host.tunnel.say(
+        ports=(replace(port(443), group="web"), replace(port(80), client="berlin")),
+        clients=(berlin, replace(berlin, name="rome")),
+        groups=(GroupStatus("web", "least", members, "http:/healthz", 5), GroupStatus("db", "order", members[:1])),
+        limits=limits,
+    )
+    host.samples["group web"] = [Sample(int(time.time() // 60), 3, 0, 0, 0, 0, 0)]
+    browser.look(host)
+    assert not browser.driver.find_element("id", "group-card").is_displayed()
+    links = browser.driver.find_elements("css selector", "#clients tr:first-child button")
+    assert [link.text for link in links] == ["berlin", "group web", "group db"]
+    links[1].click()
+    assert browser.text("#view").split("\n")[0] == "Only group web is shown below."
+    assert (
+        browser.text("#group-about")
+        == "1 of 2 get users · balance least · health http:/healthz every 5 s · 0.0.0.0:443"
+    )
+    rows = [row.text.split() for row in browser.driver.find_elements("css selector", "#members tr")]
+    assert rows == [["berlin", "ready", "3", "40", "0"], ["paris", "unhealthy:", "timed", "out", "0", "9", "2"]]
+    assert browser.script("return document.querySelectorAll('#ports tr').length") == 1
+    assert browser.text("#limits").split("\n")[1] == "port 443"
+    browser.wait(lambda: "3 users" in browser.script("return document.querySelector('#day').ariaValueText"))
+    host.tunnel.say(groups=(GroupStatus("web", "least", members[:1]),))
+    browser.wait(lambda: browser.text("#group-about").startswith("1 of 1 get users · balance least · no health"))
+    browser.driver.find_element("css selector", "#members button").click()
+    assert browser.text("#view").split("\n")[0] == "Only client berlin is shown below."
+    assert not browser.driver.find_element("id", "group-card").is_displayed()
 
 
 def test_events_are_filtered_by_level_and_text(browser: Browser, host: Host) -> None:

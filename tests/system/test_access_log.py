@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tests.support.net import until
 
 from backhaul.state import UserEnd
-from backhaul.system.access_lines import Stamp, lines
+from backhaul.system.access_lines import lines, stamp
 from backhaul.system.access_log import AccessLog
 from backhaul.system.access_sinks import FileSink, JournalSink, make_sink
 
@@ -84,10 +84,11 @@ def test_a_line_of_text_has_a_word_for_each_field() -> None:
 
 
 def test_the_time_of_a_line() -> None:
-    stamp = Stamp()
-    assert stamp(1_700_000_000.25) == b"2023-11-14T22:13:20.250Z"
-    assert stamp(1_700_000_000.5) == b"2023-11-14T22:13:20.500Z"
-    assert stamp(1_700_000_001.0) == b"2023-11-14T22:13:21.000Z"
+    write = stamp(b"at ", b";")
+    assert write(1_700_000_000.25) == b"at 2023-11-14T22:13:20.250Z;"
+    assert write(1_700_000_000.5) == b"at 2023-11-14T22:13:20.500Z;"
+    assert write(1_700_000_001.0) == b"at 2023-11-14T22:13:21.000Z;"
+    assert write(1_699_999_999.5) == b"at 2023-11-14T22:13:19.500Z;"  # the clock was set
 
 
 async def test_lines_are_written_in_order_and_the_last_ones_at_the_end(sink: Sink) -> None:

@@ -117,15 +117,22 @@ def _sum(minute: int, samples: Iterable[Sample]) -> Sample:
     return Sample(minute, users, new, refused, 0, received, sent)
 
 
+def _owner(port: PortStatus) -> str:
+    """Return the name of the series of the client or group that has the port; empty for the client without a name."""
+    if port.group:
+        return f"group {port.group}"
+    return f"client {port.client}" if port.client else ""
+
+
 def _busiest(ports: dict[str, PortStatus]) -> list[tuple[str, list[str]]]:
     """Return the series that the file holds beside the whole program, with the ports of each: the busiest.
 
-    Each client of a server that has several is one, too.
+    Each client and each group of a server that has several clients is one, too.
     """
     groups = {name: [name] for name in ports}
     for name, port in ports.items():
-        if port.client:
-            groups.setdefault(f"client {port.client}", []).append(name)
+        if owner := _owner(port):
+            groups.setdefault(owner, []).append(name)
     return sorted(groups.items(), key=lambda group: -sum(ports[one].received + ports[one].sent for one in group[1]))[
         : SERIES - 1
     ]

@@ -37,6 +37,7 @@ class HistoryStatus(Struct, frozen=True):
     now: float
     """Seconds since 1970, UTC."""
     series: list[str]
-    """The ports with a history, or on the client the targets; and each client of a server, as ``client NAME``."""
+    """The ports with a history, or on the client the targets; and each client and group of a server, as
+    ``client NAME`` and ``group NAME``."""
     samples: list[Sample]
     """Those of the chosen one, by time. There is none for a minute without the program."""

@@ -61,6 +61,8 @@ _FILES: Final = (
     "day.js",
     "events.js",
     "limits.js",
+    "members.js",
+    "seen.js",
     "view.js",
     "icon.svg",
 )

@@ -17,38 +17,47 @@ Line = Callable[[UserEnd], bytes]
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
-class Stamp:
-    """The time as text in UTC, with milliseconds; the text of a second is made once."""
+def stamp(before: bytes = b"", after: bytes = b"") -> Callable[[float], bytes]:
+    """Return what writes a time, seconds since 1970, in the form of RFC 3339 with milliseconds, between two texts."""
+    # Nearly all lines have the second of the line before, so its text is made once; so are those of the milliseconds.
+    second, text = 0, b""
+    fractions = tuple(b".%03dZ%b" % (number, after) for number in range(1000))
 
-    def __init__(self) -> None:
-        self._second = 0
-        self._text = b""
-        # Formatting them each time takes three times as long.
-        self._fractions = tuple(b".%03dZ" % number for number in range(1000))
+    def write(now: float) -> bytes:
+        nonlocal second, text
+        if not 0 <= now - second < 1:
+            second = int(now)
+            text = before + time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+        return text + fractions[int((now - second) * 1000)]
 
-    def __call__(self, now: float) -> bytes:
-        """Return ``now``, seconds since 1970, in the form of RFC 3339."""
-        second = int(now)
-        if second != self._second:
-            self._second, self._text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
-        return self._text + self._fractions[int((now - second) * 1000)]
+    return write
 
 
 def lines(form: Format) -> Line:
-    """Return what makes the line of a user who leaves now. A line costs 3 microseconds of the event loop."""
-    stamp = Stamp()
+    """Return what makes the line of a user who leaves now. A line costs 1 microsecond of the event loop in JSON."""
+    return _as_json() if form == "json" else _as_text()
+
+
+def _as_json() -> Line:
+    begin, now = stamp(b'{"time":"', b'",'), time.time
 
     def as_json(user: UserEnd) -> bytes:
-        return b'{"time":"%b",%b\n' % (stamp(time.time()), _ENCODE(user)[1:])
+        return begin(now()) + _ENCODE(user)[1:] + b"\n"
+
+    return as_json
+
+
+def _as_text() -> Line:
+    begin, now = stamp(), time.time
 
     def as_text(user: UserEnd) -> bytes:
         words = (
             f" {user.id} {user.protocol} {user.user} {_word(user.port)} {_word(user.client)} "
             f"{_word(user.target)} {user.received} {user.sent} {user.seconds} {user.ending}\n"
         )
-        return stamp(time.time()) + words.encode(errors="backslashreplace")
+        return begin(now()) + words.encode(errors="backslashreplace")
 
-    return as_json if form == "json" else as_text
+    return as_text
 
 
 @lru_cache(maxsize=1024)

@@ -11,10 +11,11 @@ let before = null; // the answer before
 let rows = new Map(); // key → a row's cells
 
 export function showClients(answer) {
-  const owners = [...answer.status.clients.map(client), ...answer.status.groups.map(group)];
+  const { clients, groups } = answer.status;
+  const owners = [...clients.map((one) => client(one, groups)), ...groups.map(group)];
   byId("clients-card").hidden = owners.length === 0;
   const seconds = before ? answer.now - before.now : 0;
-  rows = new Map(owners.map((owner) => [owner.key, rows.get(owner.key) ?? makeRow(owner)]));
+  rows = new Map(owners.map((owner) => [owner.key, rows.get(owner.key) ?? makeRow()]));
   for (const owner of owners) {
     const [total, old] = [sum(owner, answer), before && sum(owner, before)];
     const speeds = seconds > 0 ? total.map((bytes, way) => Math.max(0, bytes - old[way]) / seconds) : null;
@@ -24,17 +25,26 @@ export function showClients(answer) {
   before = answer;
 }
 
-function client(one) {
-  const name = ["button", one.name || NAMELESS];
-  return { key: `client ${one.name}`, name, client: one.name, owns: (port) => !port.group && port.client === one.name, users: one.users, state: state(one) };
+function client(one, groups) {
+  const own = groups.filter((other) => other.members.some((member) => member.client === one.name));
+  const name = one.name || NAMELESS;
+  return {
+    key: `client ${one.name}`,
+    links: [{ kind: "client", name: one.name, text: name }, ...own.map((other) => link(other.name))],
+    owns: (port) => !port.group && port.client === one.name,
+    users: one.users,
+    state: state(one),
+  };
 }
+
+const link = (name) => ({ kind: "group", name, text: `group ${name}` });
 
 function group(one) {
   const members = one.members.map((member) => `${member.client} ${member.state === "ready" ? count(member.users) : member.state}`).join(", ");
   const users = one.members.reduce((sum, member) => sum + member.users, 0);
   const ready = one.members.some((member) => member.state === "ready");
   const text = ["small", `by ${one.balance}: ${members}`, ready ? "" : "trouble"];
-  return { key: `group ${one.name}`, name: ["strong", `group ${one.name}`], owns: (port) => port.group === one.name, users, state: text };
+  return { key: `group ${one.name}`, links: [link(one.name)], owns: (port) => port.group === one.name, users, state: text };
 }
 
 /** Return bytes from and to the users of a client or group. */
@@ -43,19 +53,26 @@ function sum(owner, { status }) {
   return ["received", "sent"].map((way) => ports.reduce((bytes, port) => bytes + port[way], 0));
 }
 
-function makeRow(owner) {
+function makeRow() {
   const [line, name] = [part("tr", "row"), part("th", "rowheader")];
   const [users, speed, total] = [part("td", "cell"), part("td", "cell"), part("td", "cell")];
   name.scope = "row";
-  name.addEventListener("click", (event) => {
-    if (event.target.closest("button")) choose("client", owner.client, `client ${owner.client || NAMELESS}`);
-  });
   line.append(name, users, speed, total);
-  return { line, name, users, speed, total };
+  const row = { line, name, users, speed, total, links: [] };
+  name.addEventListener("click", (event) => follow(row, event.target.closest("button")));
+  return row;
+}
+
+/** Show the client or group of a button alone; the buttons of a row are its links, in their order. */
+function follow(row, button) {
+  const one = row.links[[...row.name.querySelectorAll("button")].indexOf(button)];
+  if (one) choose(one.kind, one.name, one.kind === "client" ? `client ${one.text}` : one.text);
 }
 
 function fill(row, owner, speeds, total) {
-  put(row.name, [owner.name, owner.state]);
+  row.links = owner.links;
+  const [first, ...others] = owner.links.map((one) => ["button", one.text]);
+  put(row.name, [first, owner.state, ...others.map((one) => [...one, "minor"])]);
   put(row.users, [["span", count(owner.users)]]);
   put(row.speed, ways(speeds, rate));
   put(row.total, ways(total, size));
@@ -63,6 +80,7 @@ function fill(row, owner, speeds, total) {
 
 function state(client) {
   if (client.problem) return ["small", client.problem, "trouble"];
-  return client.connected ? ["small", `connected from ${client.peer}`] : ["small", "not connected", "trouble"];
+  const drained = client.draining ? ", draining" : "";
+  return client.connected ? ["small", `connected from ${client.peer}${drained}`, drained && "trouble"] : ["small", "not connected", "trouble"];
 }
 rove(byId("clients"));

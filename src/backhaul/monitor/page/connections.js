@@ -4,7 +4,8 @@
 import { get, send } from "./api.js";
 import { command, show } from "./curl.js";
 import { count, duration, rate, size } from "./format.js";
-import { chosenClient, onChoice, showsUser } from "./view.js";
+import { whileSeen } from "./seen.js";
+import { chosenClient, chosenPort, onChoice, showsUser } from "./view.js";
 
 const SPARE = 6; // rows beyond both edges of the view
 const PERIOD = 2000; // milliseconds between two requests, or more if an answer takes long to make
@@ -21,8 +22,6 @@ let asked = 0; // the time of the last answer, on the server
 let order = { key: "age", falling: false };
 let chosen = null; // id of the user chosen by keys
 let closable = false;
-let inSight = false;
-let timer = null;
 let rows = new Map(); // id → row
 let height = 48; // of a row in pixels, as the style sheet has it for this width
 
@@ -184,7 +183,7 @@ async function close(choice) {
   try {
     await send("connections/close", choice);
     dialog.close();
-    ask();
+    askNow();
   } catch (error) {
     byId("connections-result").textContent = `Not closed: ${error.message}`;
   }
@@ -279,7 +278,7 @@ addEventListener("resize", arrange);
 /** Return the operation that lists what is shown, as far as the API can filter. */
 function listed() {
   const query = new URLSearchParams();
-  const [, port] = byId("connections-port").value.match(/:(\d+)$/) ?? [];
+  const [, port] = byId("connections-port").value.match(/:(\d+)$/) ?? [null, chosenPort()];
   if (port && users.some((user) => user.port)) query.set("port", port);
   if (chosenClient()) query.set("client", chosenClient());
   return query.size ? `connections?${query}` : "connections";
@@ -289,29 +288,17 @@ byId("connections-curl").addEventListener("click", () => show(command(listed(), 
 
 // Requests, only while the table is in sight
 
+/** Request the list, and return the pause until the next request. */
 async function ask() {
-  clearTimeout(timer);
-  timer = null;
   const begin = performance.now();
   try {
     take(await get("connections"));
   } catch (error) {
     console.warn("backhaul:", error); // the status tells the reader that there is no answer
   }
-  clearTimeout(timer);
-  timer = isWanted() ? setTimeout(ask, Math.max(PERIOD, SHARE * (performance.now() - begin))) : null;
+  return Math.max(PERIOD, SHARE * (performance.now() - begin));
 }
 
-const isWanted = () => inSight && !document.hidden;
-
-function wake() {
-  if (isWanted() && timer === null) ask();
-}
-
-new IntersectionObserver(([entry]) => {
-  inSight = entry.isIntersecting;
-  wake();
-}, { rootMargin: "200px" }).observe(byId("connections-card"));
-document.addEventListener("visibilitychange", wake);
+const askNow = whileSeen(byId("connections-card"), ask);
 onChoice(arrange);
 mark();

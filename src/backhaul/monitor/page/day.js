@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { clock, count, rate } from "./format.js";
+import { whileSeen } from "./seen.js";
 import { onChoice, series, title } from "./view.js";
 
 const PERIOD = 60000; // milliseconds: the server takes a sample a minute
@@ -24,8 +25,6 @@ let answer = { now: 0, samples: [] };
 let points = []; // the oldest first; null for a time without the program
 let end = 0; // number of the last point since 1970
 let chosen = null; // steps before the last point; null: none
-let inSight = false;
-let timer = null;
 
 function gather({ samples, now }) {
   end = Math.floor(now / step);
@@ -150,13 +149,12 @@ slider.addEventListener("blur", () => choose(null));
 
 // Requests, only while the charts are in sight
 
+/** Request the history, and return the pause until the next request. */
 async function ask() {
-  clearTimeout(timer);
-  timer = null;
   const name = series();
   try {
     const next = await get(`history?series=${encodeURIComponent(name)}`);
-    if (name !== series()) return;
+    if (name !== series()) return PERIOD; // another request is on its way
     answer = next;
     byId("day-none").hidden = answer.samples.length > 0;
     byId("day-none").textContent = "The first numbers come within a minute.";
@@ -165,14 +163,10 @@ async function ask() {
     byId("day-none").hidden = false;
     byId("day-none").textContent = `No history: ${error.message}`;
   }
-  timer = isWanted() ? setTimeout(ask, PERIOD) : null;
+  return PERIOD;
 }
 
-const isWanted = () => inSight && !document.hidden;
-
-function wake() {
-  if (isWanted() && timer === null) ask();
-}
+const askNow = whileSeen(byId("day-card"), ask);
 
 byId("day-span").addEventListener("input", () => {
   const hours = byId("day-span").value;
@@ -183,10 +177,5 @@ byId("day-span").addEventListener("input", () => {
 });
 onChoice(() => {
   byId("day-of").textContent = title() && `of ${title()}`;
-  if (isWanted()) ask();
+  askNow();
 });
-new IntersectionObserver(([entry]) => {
-  inSight = entry.isIntersecting;
-  wake();
-}, { rootMargin: "200px" }).observe(byId("day-card"));
-document.addEventListener("visibilitychange", wake);

@@ -7,7 +7,9 @@ import { draw } from "./chart.js";
 import { showClients } from "./clients.js";
 import { clock, count, duration, rate, size } from "./format.js";
 import { showLimits } from "./limits.js";
+import { showMembers } from "./members.js";
 import { showPorts } from "./ports.js";
+import { learn } from "./view.js";
 
 const PERIOD = 1000; // milliseconds: the server takes a sample a second
 const PATIENCE = 5000; // milliseconds for an answer
@@ -109,10 +111,12 @@ function showMachine({ machine, machine_rate }) {
 }
 
 function show(answer) {
+  learn(answer.status);
   showState(answer);
   showFacts(byId("facts"), tunnelFacts(answer));
   showThroughput(answer);
   showClients(answer);
+  showMembers(answer);
   showPorts(answer);
   showLimits(answer.status.limits);
   showMachine(answer);
