@@ -76,12 +76,6 @@ def test_the_token_of_the_server_is_optional_beside_clients(tmp_path: Path) -> N
             WITHOUT_TOKEN + table("a", ["8000-8009", "22"], 'allow_targets = [":22"]'),
             "clients.a.ports: not in allow_targets of this client: 8000, 8001, 8002, 8003, 8004, and 5 more",
         ),
-        (
-            (SERVER + table("a", ["8000"]) + '[server.groups.g]\nports = ["8001"]\nclients = ["a"]\n').replace(
-                '"tcp"', '"udp"'
-            ),
-            "groups: their ports take users of TCP, which transport udp does not carry; use another transport",
-        ),
     ],
 )
 def test_mistakes(text: str, complaint: str) -> None:

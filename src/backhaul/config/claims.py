@@ -38,8 +38,6 @@ def token_problems(config: ServerConfig) -> Iterator[str]:
     """Yield the same for the tokens in effect."""
     if config.clients.named and config.ports and not config.accepted:
         yield "ports: no client serves them, as [server] has no token; set token, or move them to a table of clients"
-    if config.facts.datagrams and config.groups.named:
-        yield "groups: their ports take users of TCP, which transport udp does not carry; use another transport"
     owners: dict[object, ServedClient] = {}
     for client in config.served:
         for token in client.accepted:

@@ -9,19 +9,22 @@ from typing import Any
 from backhaul.addresses import plain_ip
 from backhaul.config import ServerConfig
 from backhaul.config.groups import CONNECTION, ServedGroup
+from backhaul.net.endpoints import Address, peer_of
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller
 from backhaul.state import GroupState, MemberPhase, MemberState
 from backhaul.wire.checks import Check, Health
+from backhaul.wire.datagrams import Batch
 
 from .admission import Objection
 from .balance import Balance, make_balance
 from .news import News
 from .ports import Port, Ports
-from .ports_setup import user_options
+from .ports_setup import takes_datagrams, user_options
 from .server import ServerTunnel
 from .timings import Timings
+from .udp_ports import UdpListener, has_place
 
 log = logging.getLogger("backhaul.server")
 
@@ -109,13 +112,25 @@ class Group:
         news: News,
     ) -> None:
         self._group = group
+        self._poller = poller
+        self._listeners = listeners
+        self._datagrams = takes_datagrams(config)
         self._throttle = LogThrottle(log)
         self._timings = timings
         self._members: list[Member] = []
         self._by_tunnel: dict[ServerTunnel, Member] = {}
         self._balance: Balance[Member] = make_balance(group.balance, self._members)
         self._last = 0  # the position of the member that was lost last, and may return first
-        self.ports = Ports(poller, listeners, user_options(config), self._user_came, timings=timings, news=news)
+        self.ports = Ports(
+            poller,
+            listeners,
+            user_options(config),
+            self._user_came,
+            streams=not config.facts.datagrams,
+            listen_datagrams=self._listen if self._datagrams else None,
+            timings=timings,
+            news=news,
+        )
 
     def start(self) -> None:
         """Listen for users."""
@@ -124,6 +139,9 @@ class Group:
     def adopt(self, config: ServerConfig, group: ServedGroup, tunnels: Sequence[ServerTunnel]) -> None:
         """Use another configuration, and share users among these tunnels from now on."""
         self.ports.set_options(user_options(config))
+        if takes_datagrams(config) != self._datagrams:
+            self._datagrams = not self._datagrams
+            self.ports.take_datagrams(self._listen if self._datagrams else None)
         if group != self._group or tunnels != [member.tunnel for member in self._members]:
             self._group = group
             self.serve(tunnels)
@@ -139,6 +157,9 @@ class Group:
             member.position = position
             member.examine(_check_of(self._group))
             member.tunnel.watchers.append(self._look)
+        for tunnel, member in before.items():
+            if self._by_tunnel.get(tunnel) is not member:
+                self.ports.loosen(member)
         for tunnel in tunnels:
             self._look(tunnel)
         self._last = 0
@@ -157,6 +178,7 @@ class Group:
 
     async def hand_over(self) -> None:
         """Leave future users to the process that shares the ports."""
+        self.ports.take_datagrams(None)
         await asyncio.sleep(self._timings.handshakes)
         self.ports.finish()
 
@@ -196,6 +218,7 @@ class Group:
         else:
             self._balance.discard(member)
             self._last = member.position
+            self.ports.loosen(member)
         refuse = not any(one.expected for one in self._members)
         if refuse != self.ports.refusing:
             self._turn(refuse=refuse)
@@ -210,6 +233,23 @@ class Group:
     def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
         member = self._member_for(plain_ip(address))
         member.tunnel.take(port, sock, address, member)
+
+    def _listen(self, port: Port) -> UdpListener:
+        return UdpListener(self._poller, self._listeners, port, self._datagrams_came)
+
+    def _datagrams_came(self, listener: UdpListener, address: Address, batch: Batch) -> None:
+        """Begin a flow for a new user, or for one whose flow may move, unless that stays."""
+        ip, flow = plain_ip(peer_of(address)), listener.loose.get(address)
+        if flow and any(has_place(flow, member) and member.ready for member in self._members):
+            listener.tighten(address)  # its member has returned
+            flow.from_near(batch)
+        elif flow and not self._balance.choose(ip):  # no other member is there, so this may be the best one still
+            flow.from_near(batch)
+        else:
+            if flow:
+                flow.close()
+            member = self._member_for(ip)
+            member.tunnel.flows.take(listener, address, batch, member)
 
     def _member_for(self, ip: str) -> Member:
         """Return the member for a user, the next one while the first choice may have no more users.

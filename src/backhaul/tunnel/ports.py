@@ -20,6 +20,7 @@ from backhaul.state import PortState, RefusalState, UserTimesState
 
 from .histogram import UserTimes
 from .news import News
+from .places import Room
 from .retries import Retries
 from .target_health import TargetHealth
 from .timings import Timings
@@ -173,6 +174,11 @@ class Port:
             self._acceptor.close()
             self._acceptor = None
 
+    def loosen(self, room: Room) -> None:
+        """Let the flows of users with a place in ``room`` begin anew with the next datagram."""
+        if self._datagrams:
+            self._datagrams.loosen(room)
+
     def close_datagrams(self) -> None:
         """Accept no more datagrams; flows end."""
         if self._datagrams:
@@ -185,6 +191,9 @@ class DatagramListener(Protocol):
 
     def close(self) -> None:
         """Close the socket and end the flows."""
+
+    def loosen(self, room: Room) -> None:
+        """Let the flows of users with a place in ``room`` begin anew with the next datagram."""
 
 
 ListenDatagrams = Callable[[Port], DatagramListener]
@@ -283,6 +292,11 @@ class Ports:
             port.admit()
             self._open(port)
         self._retry_later()
+
+    def loosen(self, room: Room) -> None:
+        """Let the flows of users with a place in ``room`` begin anew with the next datagram."""
+        for port in self.all.values():
+            port.loosen(room)
 
     def remove(self, mappings: Iterable[PortMapping]) -> None:
         """Close the ports of ``mappings``; their users stay."""

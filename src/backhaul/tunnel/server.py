@@ -85,7 +85,7 @@ class ServerTunnel:
         self._outcomes = Outcomes(
             log, timings.answer, self.fit.answered, config.transport, limiting=limiting, places=places
         )
-        self._flows = FlowDispatcher(
+        self.flows = FlowDispatcher(
             relay,
             self._transport,
             listeners,
@@ -102,11 +102,11 @@ class ServerTunnel:
             user_options(config),
             self._user_came,
             streams=not config.facts.datagrams,
-            listen_datagrams=self._flows.listen if takes_datagrams(config) else None,
+            listen_datagrams=self.flows.listen if takes_datagrams(config) else None,
             timings=timings,
             news=news,
         )
-        self.entrance = Entrance(self.ports, self._flows, self._is_offline, self._whose, self._changed)
+        self.entrance = Entrance(self.ports, self.flows, self._is_offline, self._whose, self._changed)
 
     @property
     def connected(self) -> bool:
@@ -131,7 +131,7 @@ class ServerTunnel:
     @property
     def busy(self) -> bool:
         """True if a user arrived, or a flow was used, a moment ago."""
-        last = max(self._outcomes.last_user, self._flows.relay.flows.last_used)
+        last = max(self._outcomes.last_user, self.flows.relay.flows.last_used)
         return self._loop.time() - last < self._timings.quiet
 
     @property
@@ -142,7 +142,7 @@ class ServerTunnel:
     @property
     def waiting(self) -> int:
         """The number of TCP and UDP users without a carrier."""
-        return len(self._waiting) + self._flows.waiting
+        return len(self._waiting) + self.flows.waiting
 
     @property
     def waiting_users(self) -> WaitingUsers:
@@ -191,7 +191,7 @@ class ServerTunnel:
         """Use another configuration; ``rebuild`` has handled changes that need a new control channel."""
         before, self.config = self.config, config
         self._transport.apply(limits)
-        self._flows.set_most_waiting(config.channel_size)
+        self.flows.set_most_waiting(config.channel_size)
         self.ports.set_options(user_options(config))
         self.entrance.apply()
         session = self._transport.session
@@ -200,7 +200,7 @@ class ServerTunnel:
         if self._heart.beating and before.heartbeat != config.heartbeat:
             self._heart.start(config.heartbeat, regular=not session.peer.extended)
         if takes_datagrams(before) != takes_datagrams(config):
-            self.ports.take_datagrams(self._flows.listen if takes_datagrams(config) else None)
+            self.ports.take_datagrams(self.flows.listen if takes_datagrams(config) else None)
 
     def detach(self) -> None:
         """Close control channel and pool, to be replaced; ports, waiting users, users in flight and sessions stay."""
@@ -213,7 +213,7 @@ class ServerTunnel:
 
     def attach(self, transport: ServerTransport, name: str) -> None:
         """Use another transport, which has this name and has started."""
-        self._transport = self._flows.transport = transport
+        self._transport = self.flows.transport = transport
         self._outcomes.transport = name
 
     def renew(self) -> None:
@@ -275,7 +275,7 @@ class ServerTunnel:
         self.entrance.apply()
         for waiting in range(1, len(self._waiting) + 1):
             self._transport.expect_user(waiting)
-        self._flows.client_came()
+        self.flows.client_came()
         self.health.client_came()
         self._changed()
 
@@ -312,7 +312,7 @@ class ServerTunnel:
                 return
             self._waiting.discard(waiting.user)
             self._outcomes.carried(waiting.port, self._loop.time() - waiting.since)
-        self._flows.carrier_ready()
+        self.flows.carrier_ready()
 
     def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
         self.take(port, sock, address, self.places)

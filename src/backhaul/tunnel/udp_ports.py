@@ -10,6 +10,7 @@ from backhaul.net.deadlines import Deadlines
 from backhaul.net.endpoints import Address, peer_of
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
+from backhaul.net.poller import Poller
 from backhaul.net.udp import DatagramSocket
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, Refusal
@@ -20,12 +21,14 @@ from backhaul.wire.datagrams import Batch
 
 from .news import News
 from .outcomes import Outcomes, name
-from .places import Places
+from .places import Places, Room
 from .ports import Port
 from .refusals import refused
 from .waiting_flows import WaitingFlows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .limiting import Limiting  # which ends flows, too
 
 log = logging.getLogger("backhaul.server")
@@ -75,7 +78,26 @@ class FlowDispatcher:
 
     def listen(self, port: Port) -> "UdpListener":
         """Open the port for datagrams; raise OSError if that fails."""
-        return UdpListener(self, port)
+        return UdpListener(self.relay.poller, self.listeners, port, self._take)
+
+    def _take(self, listener: "UdpListener", address: Address, batch: Batch) -> None:
+        self.take(listener, address, batch, self._places)
+
+    def take(self, listener: "UdpListener", address: Address, batch: Batch, room: Room) -> None:
+        """Begin a flow with the first datagrams of a user, who gets a place in ``room`` unless a limit objects."""
+        port, peer = listener.port, peer_of(address)
+        source = network_of(plain_ip(peer))
+        if not self.admits(source) or self._objects(port, peer, room):
+            port.udp.dropped += len(batch)
+            return
+        user, target = UdpUser(self, listener, address, room), port.mapping.target
+        traffic = self.limiting.rates.traffic(port, peer)
+        make = flow_of(traffic)
+        flow = make(self.relay.flows, user, target, traffic, port.udp, source=source)
+        listener.flows[address] = flow
+        flow.from_near(batch)
+        room.enter()
+        self._find_carrier(flow)
 
     def client_came(self) -> None:
         """Announce the waiting flows to a newly connected client, which may accept flows refused before."""
@@ -95,9 +117,8 @@ class FlowDispatcher:
             if outcome is Carry.REFUSED:
                 self._refuse(flow)
 
-    def flow_came(self, flow: Flow) -> None:
+    def _find_carrier(self, flow: Flow) -> None:
         """Find a carrier for a new flow, or let it wait."""
-        self._places.enter()
         outcome = Carry.LATER if len(self._waiting) else self.transport.assign_flow(flow)
         if outcome is Carry.REFUSED:
             self._refuse(flow)
@@ -108,7 +129,7 @@ class FlowDispatcher:
 
     def flow_closed(self, user: "UdpUser", flow: Flow) -> None:
         """Forget a closed flow."""
-        self._places.leave()
+        user.room.leave()
         self._waiting.discard(flow)
         self._refused.discard(flow)
         if self.outcomes.report:
@@ -123,11 +144,9 @@ class FlowDispatcher:
         self._throttle.warn("full", f"datagrams of new users: dropped, {len(self._waiting)} flows wait already")
         return False
 
-    def objects(self, port: Port, peer: tuple[str, int]) -> bool:
+    def _objects(self, port: Port, peer: tuple[str, int], room: Room) -> bool:
         """Return whether a limit refuses a new user; otherwise the user is counted."""
-        objection = self._places.objection() or self.limiting.admission.objection(
-            port.mapping.bind_port, peer, port.users
-        )
+        objection = room.objection() or self.limiting.admission.objection(port.mapping.bind_port, peer, port.users)
         if objection:
             refused(self._throttle, port, peer, objection, self._news)
         return objection is not None
@@ -160,47 +179,64 @@ class FlowDispatcher:
 class UdpListener:
     """Owns the UDP socket of one local port and the flows of its users."""
 
-    def __init__(self, dispatcher: FlowDispatcher, port: Port) -> None:
-        sock = dispatcher.listeners.datagrams(port.mapping.bind_host, port.mapping.bind_port)
-        self.dispatcher = dispatcher
+    def __init__(
+        self,
+        poller: Poller,
+        listeners: Listeners,
+        port: Port,
+        begin: "Callable[[UdpListener, Address, Batch], None]",
+    ) -> None:
+        """Call ``begin`` with the first datagrams of a user; raises OSError if the port can't be opened."""
+        sock = listeners.datagrams(port.mapping.bind_host, port.mapping.bind_port)
+        self._begin = begin
         self.port = port
         self.flows: dict[Address, Flow] = {}
-        self.socket = DatagramSocket(dispatcher.relay.poller, sock, self._received, port.udp)
+        self.loose: dict[Address, Flow] = {}
+        """Flows that may begin anew with the next datagram of their user."""
+        self.socket = DatagramSocket(poller, sock, self._received, port.udp)
 
     def close(self) -> None:
         """Close the socket and its flows."""
-        for flow in list(self.flows.values()):
+        for flow in [*self.flows.values(), *self.loose.values()]:
             flow.close()
         self.socket.close()
+
+    def loosen(self, room: Room) -> None:
+        """Ask ``begin`` again before the next datagram of each user with a place in ``room``."""
+        for address, flow in list(self.flows.items()):
+            if has_place(flow, room):
+                self.loose[address] = self.flows.pop(address)
+
+    def tighten(self, address: Address) -> None:
+        """Leave the flow of this address where it is, after ``loosen``."""
+        self.flows[address] = self.loose.pop(address)
+
+    def forget(self, address: Address) -> Flow:
+        """Forget the flow of this address, which has closed, and return it."""
+        return (self.flows if address in self.flows else self.loose).pop(address)
 
     def _received(self, batch: Batch, address: Address) -> None:
         flow = self.flows.get(address)
         if flow:
             flow.from_near(batch)
         else:
-            self._open(address, peer_of(address), batch)
+            self._begin(self, address, batch)
 
-    def _open(self, address: Address, peer: tuple[str, int], batch: Batch) -> None:
-        port, source = self.port, network_of(plain_ip(peer))
-        if not self.dispatcher.admits(source) or self.dispatcher.objects(port, peer):
-            port.udp.dropped += len(batch)
-            return
-        user, target = UdpUser(self, address), port.mapping.target
-        traffic = self.dispatcher.limiting.rates.traffic(port, peer)
-        make = flow_of(traffic)
-        flow = make(self.dispatcher.relay.flows, user, target, traffic, port.udp, source=source)
-        self.flows[address] = flow
-        flow.from_near(batch)
-        self.dispatcher.flow_came(flow)
+
+def has_place(flow: Flow, room: Room) -> bool:
+    """Return whether the user of a flow has a place in ``room``."""
+    return isinstance(flow.near, UdpUser) and flow.near.room is room
 
 
 class UdpUser:
     """The near end of a flow: the user with an address."""
 
-    __slots__ = ("_address", "_expired", "_listener", "counted")
+    __slots__ = ("_address", "_dispatcher", "_expired", "_listener", "counted", "room")
 
-    def __init__(self, listener: UdpListener, address: Address) -> None:
+    def __init__(self, dispatcher: FlowDispatcher, listener: UdpListener, address: Address, room: Room) -> None:
+        self._dispatcher = dispatcher
         self._listener = listener
+        self.room = room
         self._address = address
         self._expired = False
         self.counted = 0  # bytes that quotas have seen
@@ -217,9 +253,9 @@ class UdpUser:
             port=peer[1],
             bind_host=mapping.bind_host,
             bind_port=mapping.bind_port,
-            client=self._listener.dispatcher.outcomes.client,
+            client=self._dispatcher.outcomes.client,
             target=flow.target,
-            transport=self._listener.dispatcher.outcomes.transport,
+            transport=self._dispatcher.outcomes.transport,
             stream=progress.stream,
             phase=progress.phase,
             received=progress.received,
@@ -234,7 +270,7 @@ class UdpUser:
     @property
     def client(self) -> str:
         """The name of the client."""
-        return self._listener.dispatcher.outcomes.places.client
+        return self._dispatcher.outcomes.places.client
 
     @property
     def ip(self) -> str:
@@ -254,7 +290,7 @@ class UdpUser:
             "udp",
             address_text(plain_ip(peer), peer[1]),
             self._listener.port.label,
-            self._listener.dispatcher.outcomes.client,
+            self._dispatcher.outcomes.client,
             flow.target,
             flow.received,
             flow.sent,
@@ -271,7 +307,6 @@ class UdpUser:
 
     def close(self) -> None:
         """End the flow of this user."""
-        listener = self._listener
-        flow = listener.flows.pop(self._address)
-        listener.dispatcher.limiting.left(self, flow.received + flow.sent)
-        listener.dispatcher.flow_closed(self, flow)
+        flow = self._listener.forget(self._address)
+        self._dispatcher.limiting.left(self, flow.received + flow.sent)
+        self._dispatcher.flow_closed(self, flow)
