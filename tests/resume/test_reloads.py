@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 from tests.support.cert import certificate
+from tests.support.clients import config_of, table, token_of
 from tests.support.net import HOST, Peer, echo, free_port, until, until_reset
 from tests.support.torn import BULK, Torn, begun, exchange, with_resumption
 from tests.support.tunnel import Net, change, client_config
@@ -165,3 +166,22 @@ async def test_sessions_of_the_second_door_return_when_the_first_is_back(any_net
     await echo(user, b"on the second door")
     await any_net.remove(doors.second)
     await echo(user, b"on the first door")
+
+
+@tcpmux
+async def test_a_server_gets_no_session_of_another_client_although_it_is_the_same_process(any_net: Net) -> None:
+    """One of its clients could otherwise learn by which bytes a server is known, and pretend to be that server."""
+    bind_port, port = free_port(), free_port()
+    tables = table("berlin", [f"{HOST}:{port}={await any_net.echo()}"]) + table("paris")
+    server = await any_net.run(config_of("tcpmux", bind_port, tables, with_resumption("")))
+    first, second = any_net.middlebox(bind_port), any_net.middlebox(bind_port)
+    other = f'servers = [{{ addr = "{HOST}:{second.port}", token = "{token_of("paris")}" }}]'
+    client = await any_net.client(first.port, with_resumption(f'token = "{token_of("berlin")}"\n{other}'))
+    torn = Torn(any_net, server, client, first, port)
+    await until(lambda: server.tunnels["berlin"].connected)
+    user = await torn.user()
+    await any_net.remove(first)
+    await until(lambda: server.tunnels["paris"].connected)
+    any_net.middlebox(bind_port, at=first.port)
+    await echo(user, b"still here")
+    assert torn.resumed.resumes == 1

@@ -69,7 +69,7 @@ class ServerHello(msgspec.Struct, frozen=True, omit_defaults=True):
     locator: bytes = b""
     """The key that hides this number in admissions, 32 bytes."""
     instance: bytes = b""
-    """Random bytes of the server's process, which has the sessions of all connections that it has admitted."""
+    """Random bytes of the server's process for this client, whose sessions the process has."""
     warning: str = ""
     """A line for the client's log about something that its administrator should mend; otherwise empty."""
     program: str = ""

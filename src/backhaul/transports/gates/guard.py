@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from backhaul import __version__
 from backhaul.net.cpu import has_aes
 from backhaul.net.poller import Poller
+from backhaul.security.derive import derive
 from backhaul.security.hello import MAX_PADDING, PROLOGUES, VERSION, ClientHello, ServerHello, decode, encode
 from backhaul.security.hint import HINT_SIZE, hint_function, matching
 from backhaul.security.noise import KEY_SIZE, HandshakeError, Responder, Shared
@@ -25,6 +26,7 @@ from backhaul.transports.settings import ServerSettings
 from backhaul.wire.peer import EXTENSIONS, Feature, Peer, common_features
 from backhaul.wire.transports import TRANSPORTS, Transport
 
+_INSTANCE: Final = 16  # bytes that a client learns
 _REMEMBERED: Final = 1 << 12  # first messages: a recorded one costs no curve operation while it is among them
 
 _TERMINATED: Final = "TLS is terminated between client and server"
@@ -40,9 +42,10 @@ class GuardSettings:
     protection: Protection
     certificates: Callable[[], frozenset[bytes]]
     """Returns the SHA-256 of the certificates that clients may have got; a set with ``b""`` without TLS."""
+    instance: bytes
+    """Random bytes of this process, a secret. Each client learns others, which are made of them and its name: as a
+    server of another client it could otherwise pretend to be this process."""
     features: frozenset[Feature] = EXTENSIONS
-    instance: bytes = b""
-    """The random bytes of this process."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,7 +163,7 @@ class Guard:
         credential, hello = knock.credential, knock.hello
         if not self._credentials.accepts(credential):
             return None
-        reply = self._reply(hello, refusal)
+        reply = self._reply(hello, refusal, credential.name)
         try:
             message, keys = knock.responder.answer(encode(reply), secrets.token_bytes(KEY_SIZE))
         except HandshakeError:  # a client that knows the token, and sends a key of small order
@@ -179,7 +182,7 @@ class Guard:
             number=reply.session,
         )
 
-    def _reply(self, hello: ClientHello, refusal: str) -> ServerHello:
+    def _reply(self, hello: ClientHello, refusal: str, client: str) -> ServerHello:
         refusal = self._objection(hello) or refusal
         if hello.probe:
             return self._account(hello, refusal)
@@ -192,7 +195,7 @@ class Guard:
             cipher=Cipher.AES_128_GCM if hello.aes and has_aes() else Cipher.CHACHA20_POLY1305,
             session=self.register.reserve(),
             locator=self.register.locator,
-            instance=self._settings.instance,
+            instance=derive(self._settings.instance, client.encode())[:_INSTANCE],
             warning=self._warning(hello),
             padding=padding,
         )
