@@ -6,7 +6,7 @@ Importing this module loads ``cryptography``; see ``security/records.py``.
 import functools
 import itertools
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from struct import Struct
 from typing import Final
 
@@ -80,20 +80,20 @@ class ProtectedServer:
         order: int,
         announced: Announced,
         messages: Messages,
-        enter_block: Callable[[int, Announcing], None],
+        enter_blocks: Callable[[Iterable[int], Announcing], None],
     ) -> None:
         """Use an ``order`` that is higher than all of the session before; ``messages`` is as for ``V072Server``.
 
-        ``enter_block`` learns of each block in which the numbers of announcements may lie, a whole block in advance.
+        ``enter_blocks`` learns of the blocks in which the numbers of announcements may lie, a whole block in advance.
         """
         self._keys = keys
         self._order = order
         self._announced = announced
         self._messages = messages
-        self._enter_block = enter_block
+        self._enter_blocks = enter_blocks
         self._sealer, self._opener = _seals(keys, b"announcements")
         self._numbers = itertools.count(1)
-        self._blocks = 0  # that were entered
+        self._block = -1  # the highest one with an authentic announcement
         self._reach(0)
 
     def introduce(self, datagram: bytes | memoryview, address: Address) -> None:
@@ -109,16 +109,17 @@ class ProtectedServer:
         message = self._opener.decrypt(number, datagram)
         if message is None:
             return False
-        self._reach(number)
+        self._reach(number >> BLOCK_BITS)
         if self._opener.use(number) and (announcement := read_announcement(message)):
             self._announced.announced(announcement, self._order | number, address)
         return True
 
-    def _reach(self, number: int) -> None:
-        """Enter the block of ``number``, and the next one."""
-        while self._blocks < (number >> BLOCK_BITS) + 2:
-            self._enter_block(block_of(self._opener.masked(self._blocks << BLOCK_BITS)), self)
-            self._blocks += 1
+    def _reach(self, block: int) -> None:
+        """Enter this block, the next one, and for late announcements the one before."""
+        if block > self._block:
+            self._block = block
+            near = range(max(0, block - 1), block + 2)
+            self._enter_blocks((block_of(self._opener.masked(one << BLOCK_BITS)) for one in near), self)
 
     def assign(self, tunnel: bytes, target: str, counters: Counters) -> Assigned:
         """Assign a tunnel, with a message that is sealed anew each time."""

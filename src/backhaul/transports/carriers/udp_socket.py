@@ -5,6 +5,7 @@ of a sealed one lie in a block of numbers that only one session has, and v0.7.2 
 So each datagram costs a look-up or two, however many clients there are.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from backhaul.net.endpoints import Address
@@ -47,10 +48,10 @@ class Announcers:
         self._by_block: dict[int, Announcing] = {}
         self._by_name: dict[str, Announcing] = {}  # those of v0.7.2, which show a token
 
-    def enter_block(self, block: int, session: Announcing) -> None:
-        """Expect announcements of a session whose numbers lie in this block."""
-        self._blocks.setdefault(session, []).append(block)
-        self._by_block[block] = session
+    def enter_blocks(self, blocks: Iterable[int], session: Announcing) -> None:
+        """Expect announcements of a session whose numbers lie in these blocks, and no more in those before."""
+        self._leave_blocks(session)
+        self._blocks[session] = [block for block in blocks if self._by_block.setdefault(block, session) is session]
         self.sizes = self.sizes.union(session.sizes)
 
     def enter_token(self, client: str, session: Announcing) -> None:
@@ -60,8 +61,7 @@ class Announcers:
 
     def leave(self, client: str, session: Announcing) -> None:
         """Expect no more announcements of a client's session."""
-        for block in self._blocks.pop(session, []):
-            del self._by_block[block]
+        self._leave_blocks(session)
         if self._by_name.get(client) is session:
             del self._by_name[client]
 
@@ -74,6 +74,10 @@ class Announcers:
             return session
         credential = self.credentials.find(datagram) if self._by_name else None
         return self._by_name.get(credential.name, _NOBODY) if credential else _NOBODY
+
+    def _leave_blocks(self, session: Announcing) -> None:
+        for block in self._blocks.pop(session, []):
+            del self._by_block[block]
 
 
 class TunnelSocket:

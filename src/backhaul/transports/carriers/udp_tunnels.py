@@ -145,7 +145,7 @@ class ClientTunnels:
 
         self._stop_pinging()
         self._since = serial << ORDER_BITS
-        return ProtectedServer(session.keys, self._since, self, self._socket, self._socket.announcers.enter_block)
+        return ProtectedServer(session.keys, self._since, self, self._socket, self._socket.announcers.enter_blocks)
 
     def _still_there(self, tunnel: Tunnel, announcement: Announcement, order: int, address: Address) -> None:
         tunnel.alive(confirmed=announcement.number != IDLE)
