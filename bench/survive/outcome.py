@@ -93,7 +93,7 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
 
 
 def _line(title: str, row: Row) -> str:
-    stall = f"{median(row.stalls):.1f} s, {max(row.stalls):.1f} s" if row.stalls else "-"
+    stall = f"{median(row.stalls):.1f} s, {max(row.stalls):.1f} s" if row.stalls and row.kept else "-"
     return f"| {title}, {row.kind} | {row.times} | {row.kept} | {row.lost} | {stall} |"
 
 

@@ -1,6 +1,7 @@
 """Users who outlive the connections of their tunnel."""
 
 import asyncio
+import math
 
 import pytest
 from tests.support.mux import links_of
@@ -180,10 +181,23 @@ async def test_users_do_not_wait_for_the_long_pauses_of_a_client_whose_server_is
     any_net.timings = {"urgent": 0.05}
     torn = await Torn.start(any_net, client="retry_interval = 3600")
     user = await torn.user()
-    torn.middlebox.refuses = True
+    torn.middlebox.most = 0
     await torn.cut(control=True)
     await until(lambda: torn.client.tunnel.standing.failures >= 3)
-    torn.middlebox.refuses = False
+    torn.middlebox.most = math.inf
+    await echo(user, b"hello")
+
+
+@every_mux
+async def test_a_new_control_channel_ends_the_pauses_of_attempts_in_vain(any_net: Net) -> None:
+    any_net.patience = {"again": (0.0, 3600.0)}
+    torn = await Torn.start(any_net, pool=1)
+    user = await torn.user()
+    torn.middlebox.most = 1
+    await torn.cut(control=True)
+    await until(lambda: torn.middlebox.turned_away)
+    torn.middlebox.most = math.inf
+    await torn.cut(control=True)
     await echo(user, b"hello")
 
 

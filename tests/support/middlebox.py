@@ -110,8 +110,9 @@ class Middlebox:
         self.port = listener.port
         self.source = HOST
         """The address from which it connects, as a NAT that may get another one."""
-        self.refuses = False
-        """True while it closes new connections."""
+        self.most = math.inf
+        """The number of paths beyond which it closes new connections."""
+        self.turned_away = 0
         self.paths: list[Path] = []
         self.listener = listener
         self._target = port
@@ -130,7 +131,8 @@ class Middlebox:
 
     def _accept(self) -> None:
         client, _ = self.listener.sock.accept()
-        if self.refuses:
+        if len(self.paths) >= self.most:
+            self.turned_away += 1
             client.close()
             return
         client.setblocking(False)

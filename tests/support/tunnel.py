@@ -142,7 +142,7 @@ class Net(Sockets):
         self.transport = transport
         self.limits = DEFAULT_LIMITS  # for servers started from now on
         self.store: Store = NOWHERE  # of their users' bytes
-        self.patience: dict[str, float] = {}  # replaces limits of Patience in the ends that are started from now on
+        self.patience: dict[str, Any] = {}  # replaces limits of Patience in the ends that are started from now on
         self.timings: dict[str, Any] = {}  # the same for limits of Timings
         self._books = Books()
         self._services: list[Service] = []

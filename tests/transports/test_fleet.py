@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from tests.support.net import until
@@ -40,7 +41,7 @@ def fleet_of(relay: Relay, owner: Owner, own: int) -> Fleet:
     return fleet
 
 
-async def relay_of(**patience: float) -> AsyncIterator[Relay]:
+async def relay_of(**patience: Any) -> AsyncIterator[Relay]:  # noqa: ANN401 - any limit
     poller = make_poller()
     relay = Relay(poller, patience=Patience(**patience))
     yield relay

@@ -54,6 +54,8 @@ class Patience:
     four round trips if those are longer."""
     resume: float = 10.0
     """Time for a connection that resumes a session, from its admission to the answer of the server."""
+    again: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0, 2.0, 5.0)
+    """Pauses before the attempts to resume a session on one control channel; the last one is repeated."""
     look: float = 0.5
     """The client's interval of looks at its sessions, for those that need another connection."""
     sweep: float = 1.0

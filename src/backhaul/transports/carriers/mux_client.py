@@ -88,10 +88,10 @@ class MuxClient(PooledClient[Link]):
         self._private = self._door.private
         resumption, server = self._relay.resumption, self._door.server
         resumption.ways[server.instance] = self
-        for link in [*resumption.of(self), *resumption.at(server.instance)]:
-            self.take_over(link)
         if resumption.links:
             self._resumer.connected()
+        for link in [*resumption.of(self), *resumption.at(server.instance)]:
+            self.take_over(link)
         return address
 
     def disconnect(self) -> None:

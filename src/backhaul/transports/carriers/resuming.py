@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from backhaul.errors import TransportError, reason
@@ -26,7 +26,6 @@ from .watch import Cause, Watch
 log = logging.getLogger("backhaul.mux")
 
 _READ_SIZE: Final = 1 << 12
-_PAUSES: Final = (0.0, 0.1, 0.3, 1.0, 2.0, 5.0)  # seconds before an attempt, by those that were in vain before
 _LASTING: Final = 2.0  # seconds for which a connection must last until the next attempt comes without a pause
 
 
@@ -67,7 +66,12 @@ class Resumer:
                 del self._attempts[link]
 
     def connected(self) -> None:
-        """Dial for silent sessions at once, because there is a control channel again."""
+        """Dial for silent sessions at once, because there is a control channel again.
+
+        What was in vain on the one before does not count: on a line that breaks more often than the pauses last, no
+        session would get another connection.
+        """
+        self._vain.clear()
         self._watch.look()
 
     def watch(self, link: Link) -> None:
@@ -85,8 +89,8 @@ class Resumer:
         if link in self._attempts or not self._serves(link):
             return
         attempt = self._attempts[link] = Attempt(self, link, cause)
-        vain = self._vain.setdefault(link, _Vain())
-        self._loop.call_later(vain.pause(link, self._loop.time()), self._dial, attempt)
+        pause = self._vain_of(link).pause(link, self._loop.time())
+        self._loop.call_later(pause, self._dial, attempt)
         if cause is Cause.SILENT:
             self._doubt()
 
@@ -125,8 +129,11 @@ class Resumer:
         """Report a session that goes on."""
         self.over(attempt)
         if not attempt.link.closed:
-            self._vain[attempt.link].succeeded(attempt.link, self._loop.time())
+            self._vain_of(attempt.link).succeeded(attempt.link, self._loop.time())
             self._resumed(attempt.link)
+
+    def _vain_of(self, link: Link) -> "_Vain":
+        return self._vain.setdefault(link, _Vain(self.relay.patience.again))
 
     def _dial(self, attempt: "Attempt") -> None:
         if self.current(attempt) and attempt.needed:
@@ -138,9 +145,10 @@ class Resumer:
 class _Vain:
     """The attempts of a session that were in vain."""
 
-    __slots__ = ("_count", "_moved", "_since")
+    __slots__ = ("_count", "_moved", "_pauses", "_since")
 
-    def __init__(self) -> None:
+    def __init__(self, pauses: Sequence[float]) -> None:
+        self._pauses = pauses
         self._count = 0
         self._moved = -1  # bytes that had arrived at the last success, on both ends together
         self._since = 0.0
@@ -154,7 +162,7 @@ class _Vain:
         if 0 <= self._moved < link.received + link.acknowledged:
             self._count = 0 if now - self._since > _LASTING else 1
         self._moved = -1
-        pause = _PAUSES[min(self._count, len(_PAUSES) - 1)]
+        pause = self._pauses[min(self._count, len(self._pauses) - 1)]
         self._count += 1
         return pause
 
