@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backhaul.config import PortMapping
-from backhaul.config.diff import Change, diff
+from backhaul.config.diff import Change, diff, protects_alike
 from backhaul.config.loader import parse
 from backhaul.config.schema import Config
 
@@ -53,6 +53,22 @@ def test_another_bind_address_is_another_port() -> None:
 )
 def test_a_new_identity_rebuilds_the_tunnel(new: Config, name: str) -> None:
     assert diff(server(), new) == Change(rebuild=True, changed=(name,))
+
+
+@pytest.mark.parametrize(
+    ("lines", "alike"),
+    [
+        ("nodelay = true", True),
+        ('edge_ip = "192.0.2.1"', True),
+        ('token = "t"', False),
+        ('security = "required"', False),
+        ("encryption = true", False),
+        ('proxy = "socks5://192.0.2.1:1080"', False),
+        ("tls_verify = true", False),
+    ],
+)
+def test_a_key_that_protects_the_tunnel_is_known(lines: str, *, alike: bool) -> None:
+    assert protects_alike(client(), client(lines)) is alike
 
 
 def test_other_keys_are_named() -> None:

@@ -41,7 +41,6 @@ async def another_transport(torn: Torn) -> None:
 
 async def another_transport_on_the_client_first(torn: Torn) -> None:
     await change(torn.client, transport="wsmux")
-    await until(lambda: not torn.server.tunnel.connected)
     await change(torn.server, transport="wsmux")
 
 

@@ -11,6 +11,17 @@ from .schema import Config, ServerConfig, doors_of, side_of
 from .secret import Secret
 
 _TOKENS: Final = frozenset({"token", "tokens", "token_file"})
+_PROTECTION: Final = _TOKENS | {
+    "security",
+    "encryption",
+    "proxy",
+    "bind_interface",
+    "mark",
+    "tls_verify",
+    "tls_ca",
+    "tls_server_name",
+    "tls_fingerprint",
+}
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -78,6 +89,11 @@ def diff(old: Config, new: Config) -> Change:
         restart=tuple(key.name for key in differing if key.traits.restart),
         changed=tuple(changed),
     )
+
+
+def protects_alike(old: Config, new: Config) -> bool:
+    """Return whether no key differs that protects the tunnel; otherwise the old one must not be used any longer."""
+    return old.accepted == new.accepted and _PROTECTION.isdisjoint(diff(old, new).changed)
 
 
 def _tokens(config: Config) -> list[tuple[Secret, ...]]:

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
@@ -45,6 +45,10 @@ class ControlEvents(Protocol):
 
     def health_reported(self, health: Health) -> None:
         """Note the outcome of a health check."""
+
+
+RENEWED: Final = "the client has opened another one"
+"""The reason why a control channel has ended: its client has made another one, at a reload for example."""
 
 
 def taken_over(ip: str) -> str:

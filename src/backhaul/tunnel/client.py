@@ -100,6 +100,11 @@ class ClientTunnel:
         return self._channel_open and not self.fit.problem
 
     @property
+    def extended(self) -> bool:
+        """True while a server is connected that runs this program."""
+        return self._channel_open and self._transport.protected
+
+    @property
     def problem(self) -> str:
         """The reason why no user can be carried, as far as this end knows; empty if there is none."""
         return self.fit.problem

@@ -5,11 +5,11 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from backhaul.config import ClientConfig
 from backhaul.config.address import EveryAddress
-from backhaul.config.diff import diff
+from backhaul.config.diff import diff, protects_alike
 from backhaul.net.resolver import Resolver
 from backhaul.state import DestinationState, SessionState
 from backhaul.wire.signals import Signal
@@ -25,6 +25,18 @@ log = logging.getLogger("backhaul.client")
 _LOOK: Final = 1.0  # seconds between looks at servers, for what becomes due without an event
 
 
+class Replacement(NamedTuple):
+    """A server of the configuration before, which serves users until its successor is connected."""
+
+    old: Destination
+    new: Destination
+    until: float
+
+    def over(self, now: float) -> bool:
+        """Return whether it is time to leave the old one."""
+        return self.new.view.connected or not self.old.view.connected or now > self.until
+
+
 class Destinations:
     """The servers of a configuration; those that the mode wants are connected."""
 
@@ -37,6 +49,7 @@ class Destinations:
         self._all = [self._make(each, name) for each, name in _named(config)]
         self._choice = self._make_choice(config)
         self._running: list[asyncio.Task[None]] = []
+        self._replacements: list[Replacement] = []
 
     @property
     def first(self) -> Destination:
@@ -45,8 +58,12 @@ class Destinations:
 
     def tunnels(self) -> Iterator[ClientTunnel]:
         """Return the tunnels to all servers."""
-        for one in self._all:
+        for one in (*self._all, *self._replaced):
             yield from one.tunnels()
+
+    @property
+    def _replaced(self) -> list[Destination]:
+        return [replacement.old for replacement in self._replacements]
 
     @property
     def pool_size(self) -> int:
@@ -55,7 +72,7 @@ class Destinations:
 
     def states(self) -> Iterator[DestinationState]:
         """Return the state of each server."""
-        for one in self._all:
+        for one in (*self._all, *self._replaced):
             yield from _states(one)
 
     def changed(self) -> None:
@@ -73,13 +90,14 @@ class Destinations:
         await self._stop_choosing()
         for one in self._all:
             await one.stop(farewell)
+        await self._leave_replaced(farewell)
 
     async def adopt(self, config: ClientConfig) -> None:
         """Use another configuration, which touches only those servers that differ.
 
         Raises BackhaulError if it is unusable; nothing has changed then.
         """
-        present, following = list(self._all), []
+        before, present, following = self._all, list(self._all), []
         for each, name in _named(config):
             same = next((one for one in present if not diff(one.config, each).rebuild), None)
             if same:
@@ -87,15 +105,42 @@ class Destinations:
             following.append((same or self._make(each, name), each, name))
         running = self._running
         await self._stop_choosing()
+        await self._leave_replaced()
         for one, each, name in following:
             one.adopt(each, name)
         _carry_on(self._all[0], following[0][0])
         self._all = [one for one, _, _ in following]
         self._choice = self._make_choice(config)
+        if running:
+            self._replace(present, [one for one in self._all if one not in before])
         for one in present:
             await self._leave(one)
         if running:
             self.start()
+
+    def _replace(self, present: list[Destination], made: list[Destination]) -> None:
+        """Keep a single server until its only successor is connected; others are left in ``present``."""
+        if len(present) != 1 or len(made) != 1 or not _may_stay(present[0], made[0]):
+            return
+        old, until = present.pop(), asyncio.get_running_loop().time() + self._timings.replacement
+        for tunnel in old.tunnels():
+            tunnel.adopt(made[0].config)  # what changes in place holds for all users
+        self._replacements.append(Replacement(old, made[0], until))
+
+    async def _relieve(self) -> None:
+        """Leave replaced servers; if one is lost its successor is dialled at once, because both ends have changed."""
+        now = asyncio.get_running_loop().time()
+        for replacement in [each for each in self._replacements if each.over(now)]:
+            self._replacements.remove(replacement)
+            await self._leave(replacement.old)
+            if replacement.new.in_use and not replacement.new.view.connected:
+                await replacement.new.stop()
+                replacement.new.start()
+
+    async def _leave_replaced(self, farewell: Signal = Signal.MOVED) -> None:
+        replaced, self._replacements = self._replaced, []
+        for one in replaced:
+            await self._leave(one, farewell)
 
     def _make(self, config: ClientConfig, name: str) -> Destination:
         if isinstance(config.remote_addr, EveryAddress):
@@ -118,7 +163,7 @@ class Destinations:
             except Exception:
                 log.exception("internal error; the servers in use stay as they are")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK if len(self._all) > 1 else None):
+                async with asyncio.timeout(_LOOK if len(self._all) > 1 or self._replacements else None):
                     await self._changed.wait()
             self._changed.clear()
 
@@ -135,6 +180,7 @@ class Destinations:
             await asyncio.sleep(self._timings.measure)
 
     async def _choose(self) -> None:
+        await self._relieve()
         views = [one.view for one in self._all]
         wanted = self._choice.choose(views, asyncio.get_running_loop().time())
         for place in wanted:
@@ -160,9 +206,9 @@ class Destinations:
         if running:
             await asyncio.wait(running)
 
-    async def _leave(self, one: Destination) -> None:
+    async def _leave(self, one: Destination, farewell: Signal = Signal.MOVED) -> None:
         left = list(one.tunnels())
-        await one.stop()
+        await one.stop(farewell)
         for tunnel in left:
             self._tunnels.retire(tunnel)
 
@@ -194,6 +240,17 @@ def _named(config: ClientConfig) -> Iterator[tuple[ClientConfig, str]]:
         name = f"{each.remote_addr}{edge}"
         names[name] += 1
         yield each, name if names[name] == 1 else f"{name} ({names[name]})"
+
+
+def _may_stay(old: Destination, new: Destination) -> bool:
+    """Return whether users may be served as before until the new tunnel is connected.
+
+    One of v0.7.2 may take the second control channel for that of another client. A name with several servers is looked
+    up again and again.
+    """
+    if not (isinstance(old, SingleServer) and isinstance(new, SingleServer)):
+        return False
+    return old.tunnel.extended and protects_alike(old.config, new.config)
 
 
 def _carry_on(old: Destination, new: Destination) -> None:

@@ -121,9 +121,12 @@ class MuxClient(PooledClient[Link]):
             self._door,
             self._adopt,
             serves=self._serves,
-            doubt=self._events.doubt,
+            doubt=self._doubt,
             messages=self._messages,
         )
+
+    def _doubt(self) -> None:
+        self._events.doubt()
 
     def _serves(self, link: Link) -> bool:
         """Return whether another connection can be dialled for a session."""

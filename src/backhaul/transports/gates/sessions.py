@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from backhaul.failures import Failures, network_of
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.transports.auth import Credentials
-from backhaul.transports.base import SharedGateEvents, taken_over
+from backhaul.transports.base import RENEWED, SharedGateEvents, taken_over
 from backhaul.transports.session import ClientSession
 from backhaul.wire.checks import Health
 from backhaul.wire.messages import Refusal
@@ -116,7 +116,8 @@ class Sessions:
         self._reputation.proved(network_of(peer.address))
         if before := self._by_name.get(peer.name):
             before.close()
-            self.session_lost(before, taken_over(peer.address))
+            own = session.instance and session.instance == before.instance
+            self.session_lost(before, RENEWED if own else taken_over(peer.address))
         self._by_name[peer.name] = session
         self._addresses[peer.address] += 1
         if not session.vouches:
