@@ -10,6 +10,7 @@ from backhaul.server import Server
 from backhaul.wire.announcements import Announcement, announce, read_announcement
 
 from .datagrams import Nat, UdpNet, UdpPeer
+from .middlebox import Middlebox
 from .net import HOST, free_port, until
 from .tunnel import Tunnel
 
@@ -35,6 +36,7 @@ class Scene:
     echo: UdpPeer
     user: UdpPeer
     net: UdpNet
+    control: Middlebox  # between client and server, for the control channel
 
     @property
     def flows(self) -> int:
@@ -89,7 +91,7 @@ async def through_a_nat(net: UdpNet, *, lost: int = 0) -> Scene:
     client = await net.client(control.port, "connection_pool = 2")
     tunnel = Tunnel(server, client, bind_port, [port], net)
     await until(lambda: tunnel.connected)
-    return Scene(tunnel, nat, echo, net.udp(port), net)
+    return Scene(tunnel, nat, echo, net.udp(port), net, control)
 
 
 def heard(server: Server, datagram: bytes) -> Announcement | None:

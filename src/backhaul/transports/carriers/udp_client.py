@@ -2,9 +2,11 @@
 
 import asyncio
 import functools
+import math
 import secrets
 import socket
-from typing import Final
+import time
+from typing import Any, Final
 
 from backhaul.net.connector import numeric_address
 from backhaul.net.endpoints import Address
@@ -38,6 +40,8 @@ class UdpClient(DoorClient):
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._server: tuple[str, int] | None = None
+        self._way = "", 0  # to the server, even after the loss of the control channel
+        self._looked = -math.inf  # time of the last look for another way
         self._opening = 0  # tunnels requested before it was known how to announce them
         self._idle: set[_Tunnel] = set()
         self._assigned: set[_Tunnel] = set()
@@ -74,8 +78,11 @@ class UdpClient(DoorClient):
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
         host = await self._door.connect()
         self._server = (host, self._settings.remote_port)
+        self._way = host, self._settings.remote_port
         self.dialect = self._dialect_of_server()
+        self._announce_no_more()
         if self.dialect.repeats:
+            self._follow()
             self._announce_after(_SOON)
         wanted, self._opening = self._opening, 0
         for _ in range(wanted):
@@ -100,10 +107,10 @@ class UdpClient(DoorClient):
         self._door.disconnect()
         self._server = None
         self._opening = 0
-        if self._announcing:
-            self._announcing.cancel()
         for tunnel in list(self._idle):
             tunnel.close()
+        if not self._assigned:
+            self._announce_no_more()
 
     @property
     def leaving(self) -> int:
@@ -123,6 +130,29 @@ class UdpClient(DoorClient):
         """Forget a closed tunnel."""
         self._idle.discard(tunnel)
         self._assigned.discard(tunnel)
+        if not self._server and not self._assigned:
+            self._announce_no_more()
+
+    def unheard(self, tunnel: "_Tunnel") -> None:
+        """Announce a tunnel through which nothing arrives: the server may know another address."""
+        if not self.dialect.repeats:
+            return
+        now = self._loop.time()
+        if now - self._looked > self.relay.patience.unheard:
+            self._looked = now
+            self._follow()
+        tunnel.announce()
+
+    def _follow(self) -> None:
+        """Move the tunnels to the address that this machine has towards the server now."""
+        try:
+            with _connect(*self._way, self._settings.tunnel_options) as sock:
+                ends = _ends(sock)
+            for tunnel in (*self._idle, *self._assigned):
+                if tunnel.ends != ends:
+                    tunnel.move(_connect(*self._way, self._settings.tunnel_options))
+        except OSError:  # no route at the moment
+            return
 
     def _dialect_of_server(self) -> ClientDialect:
         if not self._door.keys:
@@ -131,12 +161,18 @@ class UdpClient(DoorClient):
 
         return ProtectedClient(self._door.keys)
 
+    def _announce_no_more(self) -> None:
+        if self._announcing:
+            self._announcing.cancel()
+            self._announcing = None
+
     def _announce_after(self, pause: float) -> None:
         pause = min(pause, self.relay.patience.announce)
         self._announcing = self._loop.call_later(pause, self._announce_all, 2 * pause)
 
     def _announce_all(self, pause: float) -> None:
         self._announce_after(pause)
+        self._follow()
         for tunnel in (*self._idle, *self._assigned):
             tunnel.announce()
 
@@ -154,16 +190,25 @@ def _connect(host: str, port: int, options: SocketOptions) -> socket.socket:
     return sock
 
 
+def _ends(sock: socket.socket) -> tuple[str, tuple[Any, ...]]:
+    """Return the local address without its port, and the server's."""
+    return sock.getsockname()[0], sock.getpeername()
+
+
 class _Tunnel:
     """A socket that waits for a flow, the arrival of that flow, and then its near end."""
 
-    __slots__ = ("_early", "_flow", "_line", "_name", "_owner", "_socket", "target")
+    __slots__ = ("_announced", "_early", "_flow", "_heard", "_line", "_name", "_owner", "_socket", "ends", "target")
     datagrams = True
 
     def __init__(self, owner: UdpClient, sock: socket.socket) -> None:
         counters = owner.relay.flows.counters
         self._owner = owner
         self._socket = DatagramSocket(owner.relay.poller, sock, self._received, counters)
+        self.ends = _ends(sock)
+        """Both addresses, that of this machine without a port."""
+        self._heard = True  # from the server since the last datagrams of the target
+        self._announced = 0.0  # time of the last announcement
         self._name = secrets.token_bytes(TUNNEL_SIZE)
         self._early = DatagramQueue(counters)  # datagrams that arrived before the target's socket was ready
         self._flow: Flow | None = None
@@ -172,8 +217,16 @@ class _Tunnel:
 
     def announce(self) -> None:
         """Announce this tunnel, with or without an assignment."""
+        self._announced = time.monotonic()
         number = self._line.number if self.target else IDLE
         self._socket.send(self._owner.dialect.announce(self._name, number))
+
+    def move(self, sock: socket.socket) -> None:
+        """Use another socket, and announce it."""
+        self._socket.close()
+        self._socket = DatagramSocket(self._owner.relay.poller, sock, self._received, self._owner.relay.flows.counters)
+        self.ends = _ends(sock)
+        self.announce()
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """Join it with the target through ``sock``, a UDP socket that is connected to it."""
@@ -192,6 +245,10 @@ class _Tunnel:
 
     def send(self, batch: Batch) -> None:
         """Send datagrams of the target to the server."""
+        if self._heard:
+            self._heard = False
+        elif time.monotonic() - self._announced > self._owner.relay.patience.unheard:
+            self._owner.unheard(self)
         self._socket.send(self._line.seal(batch))
 
     def close(self) -> None:
@@ -202,6 +259,7 @@ class _Tunnel:
         self._owner.closed(self)
 
     def _received(self, batch: Batch, address: Address) -> None:
+        self._heard = True
         batch = self._line.open(batch, address) if self.target else self._after_assignment(batch, address)
         if batch and self._flow:
             self._flow.from_near(batch)

@@ -82,6 +82,11 @@ class Tunnel:
         if confirmed:
             self._confirmed = True
 
+    def excuse(self) -> None:
+        """Wait anew for a sign of life, because the client could give none without a control channel."""
+        if self._unanswered < math.inf:
+            self._unanswered = 0.0
+
     def send(self, batch: Batch) -> None:
         """Send a user's datagrams to the client; move the flow to another tunnel if this one leads nowhere."""
         now = self._loop.time()

@@ -55,6 +55,7 @@ class ClientTunnels:
         self._relay = relay
         self._client = client
         self._session: ClientSession = NO_CLIENT
+        self._instance = b""  # of the client
         self._by_name: dict[bytes, Tunnel] = {}  # those of clients that name their tunnels
         self._idle: OrderedDict[Tunnel, None] = OrderedDict()
         self._pinging: asyncio.TimerHandle | None = None  # set while there is a v0.7.2 client
@@ -75,6 +76,10 @@ class ClientTunnels:
 
     def client_connected(self, session: ClientSession) -> None:
         """Expect the announcements of this session; those of the session before may still arrive."""
+        if session.peer.instance and session.peer.instance == self._instance:
+            for tunnel in self._by_name.values():
+                tunnel.excuse()
+        self._instance = session.peer.instance
         self._session = session
         self._socket.announcers.leave(self._client, self._before)
         self._before, self._dialect = self._dialect, self._dialect_of(session)
