@@ -22,6 +22,17 @@ def test_pauses_grow_with_failed_attempts(pauses: Pauses) -> None:
     assert [pauses.failed(INTERVAL) for _ in range(7)] == [3, 6, 12, 24, 48, 48, 48]
 
 
+def test_users_who_wait_shorten_long_pauses_alone(pauses: Pauses) -> None:
+    assert [pauses.at_most(pause, 1) for pause in (0.1, 3, 48)] == [0.1, 1, 1]
+
+
+def test_users_who_wait_shorten_the_pauses_of_a_client_whose_channels_are_closed_early(pauses: Pauses) -> None:
+    for _ in range(4):
+        pause = pauses.lost(INTERVAL, 1, closed=True)
+    assert pauses.taking_turns
+    assert pauses.at_most(pause, 1) == 1 < pause
+
+
 def test_a_longer_interval_is_kept(pauses: Pauses) -> None:
     assert [pauses.failed(100) for _ in range(3)] == [100, 100, 100]
 

@@ -49,8 +49,12 @@ class Pauses:
         return self._longer(interval)
 
     def at_most(self, pause: float, most: float) -> float:
-        """Return a shorter pause if it is longer than ``most``, unless another client takes turns with this one."""
-        return pause if self.taking_turns else min(pause, most * self._spread(1 - _JITTER, 1 + _JITTER))
+        """Return a shorter pause if it is longer than ``most``.
+
+        Even if another client seems to take turns with this one: a server that can resume sessions refuses the second
+        client, and a line that is cut every few seconds looks the same.
+        """
+        return min(pause, most * self._spread(1 - _JITTER, 1 + _JITTER))
 
     def lost(self, interval: float, lasted: float, *, closed: bool) -> float:
         """Return the seconds to wait after the loss of a control channel, ``closed`` without a reason by the server."""
