@@ -8,23 +8,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backhaul.mux.resume import ACK_EVERY, REPLAY_PIECE, Ledger, ResumeError, Spool
+from backhaul.relay.channel import FRAMES_AT
+from backhaul.relay.frames import KEPT_SIZE, KeptFrames
 
 
 class Way:
     """One direction of a session: the spool of its sender, the ledger of its receiver, and the line in between."""
 
     def __init__(self) -> None:
-        self.spool, self.ledger = Spool(), Ledger()
+        self.frames = KeptFrames()
+        self.spool, self.ledger = Spool(self.frames), Ledger()
+        self.received = 0
         self.sent, self.arrived, self.line = b"", b"", b""
         self.up = True
         self.cut_off = False  # an acknowledgement will be lost with the connection
 
     def send(self, data: bytes) -> None:
-        live = self.up and not self.spool.replaying
-        self.spool.put(data, sent=live)
+        if self._sends(data):
+            self.spool.append(data)
+
+    def send_many(self, data: bytes) -> None:
+        if self._sends(data):
+            self.spool.keep(built(self.frames, data))
+
+    def _sends(self, data: bytes) -> bool:
         self.sent += data
+        live = self.up and not self.spool.replaying
         if live:
             self.line += data
+        else:
+            self.spool.hold(data)
+        return live
 
     def replay(self, pieces: int) -> None:
         for _ in range(pieces):
@@ -33,11 +47,13 @@ class Way:
 
     def deliver(self, count: int) -> None:
         piece, self.line = self.line[:count], self.line[count:]
-        self.arrived += bytes(self.ledger.take(memoryview(piece)))
+        new = self.ledger.skip(memoryview(piece))
+        self.arrived += bytes(new)
+        self.received += len(new)
 
     def acknowledge(self, *, arrives: bool) -> None:
-        if self.up and self.ledger.pending:
-            low = self.ledger.report(0)
+        if self.up and self.received > self.ledger.reported:
+            low = self.ledger.report(self.received)
             if arrives:
                 self.spool.acknowledge_low(low)
             else:
@@ -51,12 +67,12 @@ class Way:
         """Go on; the sender learns of ``known`` bytes, which may have become more in the meantime."""
         self.cut_off = False
         self.spool.rewind(known)
-        self.ledger.rewind(self.spool.acknowledged)
+        self.ledger.rewind(self.received, self.spool.acknowledged)
         self.up = True
 
     def check(self) -> None:
         assert self.sent.startswith(self.arrived)
-        assert self.ledger.received == len(self.arrived)
+        assert self.received == len(self.arrived)
         assert self.spool.size == len(self.sent) - self.spool.acknowledged
         assert bytes(self.spool) == self.sent[self.spool.acknowledged :]
         assert self.spool.memory >= self.spool.size
@@ -65,13 +81,25 @@ class Way:
         if self.cut_off:
             self.lose(0)
         if not self.up:
-            self.resume(self.ledger.received)
+            self.resume(self.received)
         while self.spool.replaying:
             self.replay(1)
         self.deliver(len(self.line))
         self.acknowledge(arrives=True)
         assert self.arrived == self.sent
-        assert (self.spool.size, self.spool.memory, self.ledger.pending) == (0, 0, False)
+        assert (self.spool.size, self.spool.memory, self.ledger.reported) == (0, 0, self.received)
+
+
+def built(frames: KeptFrames, data: bytes) -> memoryview:
+    """Return ``data`` where frames are built."""
+    end = FRAMES_AT + len(data)
+    frames.memory[FRAMES_AT:end] = data
+    return frames.memory[FRAMES_AT:end]
+
+
+@pytest.fixture
+def spool() -> Spool:
+    return Spool(KeptFrames())
 
 
 BYTES = bytes(range(24))
@@ -93,7 +121,7 @@ def test_a_session_goes_on_wherever_a_connection_and_the_one_after_it_are_cut(*,
         way.acknowledge(arrives=acknowledged)
         for cut in (0, second):
             way.lose(cut)
-            way.resume(way.ledger.received)
+            way.resume(way.received)
             way.replay(1)
             way.check()
         way.send(b"more")
@@ -106,7 +134,7 @@ def test_bytes_that_arrive_while_the_other_end_looks_for_a_connection_are_droppe
         for piece in PIECES:
             way.send(piece)
         way.deliver(known)
-        told = way.ledger.received
+        told = way.received
         way.deliver(arrived)
         way.lose(0)
         way.resume(told)
@@ -116,6 +144,7 @@ def test_bytes_that_arrive_while_the_other_end_looks_for_a_connection_are_droppe
 
 STEPS = st.one_of(
     st.tuples(st.just("send"), st.binary(min_size=1, max_size=300)),
+    st.tuples(st.just("send_many"), st.binary(min_size=1, max_size=300)),
     st.tuples(st.just("deliver"), st.integers(0, 400)),
     st.tuples(st.just("replay"), st.integers(1, 3)),
     st.tuples(st.just("acknowledge"), st.booleans()),
@@ -137,7 +166,7 @@ def test_both_directions_deliver_each_byte_once_and_in_order(steps: list[tuple[b
         elif step == "resume":
             for each in ways:
                 if not each.up:
-                    each.resume(each.ledger.received)
+                    each.resume(each.received)
         else:
             getattr(way, step)(value)
         for each in ways:
@@ -147,10 +176,11 @@ def test_both_directions_deliver_each_byte_once_and_in_order(steps: list[tuple[b
 
 
 def test_a_replay_has_pieces_of_a_moderate_size() -> None:
-    spool = Spool()
+    frames = KeptFrames()
+    spool = Spool(frames)
     for _ in range(100):
-        spool.put(bytes(REPLAY_PIECE // 10), sent=True)
-    spool.put(bytes(3 * REPLAY_PIECE), sent=True)
+        spool.keep(built(frames, bytes(REPLAY_PIECE // 10)))
+    spool.append(bytes(3 * REPLAY_PIECE))
     spool.rewind(5)
     sizes = []
     while spool.replaying:
@@ -160,58 +190,82 @@ def test_a_replay_has_pieces_of_a_moderate_size() -> None:
     assert len(sizes) == 11
 
 
-def test_acknowledgements_wrap_at_32_bits() -> None:
-    spool = Spool()
+def test_acknowledgements_wrap_at_32_bits(spool: Spool) -> None:
     spool.acknowledged = (1 << 32) - 3
-    spool.put(b"abcdef", sent=True)
+    spool.append(b"abcdef")
     spool.acknowledge_low(2)
     assert (spool.acknowledged, bytes(spool)) == ((1 << 32) + 2, b"f")
 
 
-def test_more_bytes_than_were_sent_can_t_be_acknowledged() -> None:
-    spool = Spool()
-    spool.put(b"abc", sent=True)
-    spool.put(b"def", sent=False)
+def test_more_bytes_than_were_sent_can_t_be_acknowledged(spool: Spool) -> None:
+    spool.append(b"abc")
+    spool.hold(b"def")
     with pytest.raises(ResumeError, match="1 bytes more"):
         spool.acknowledge(4)
     with pytest.raises(ResumeError):
-        Spool().rewind(1)
+        Spool(KeptFrames()).rewind(1)
 
 
-def test_an_old_acknowledgement_changes_nothing() -> None:
-    spool = Spool()
-    spool.put(b"abc", sent=True)
+def test_an_old_acknowledgement_changes_nothing(spool: Spool) -> None:
+    spool.append(b"abc")
     spool.acknowledge(2)
     spool.acknowledge(1)
     assert bytes(spool) == b"c"
 
 
+def test_small_pieces_are_joined(spool: Spool) -> None:
+    for _ in range(100_000):
+        spool.append(b"tiny")
+    assert spool.memory < 1.01 * spool.size
+    spool.acknowledge(100_001)
+    assert spool.memory < spool.size + REPLAY_PIECE + 1000
+    assert bytes(spool) == b"iny" + 74_999 * b"tiny"
+
+
+def test_memory_is_used_again_when_its_bytes_are_acknowledged() -> None:
+    frames = KeptFrames()
+    spool = Spool(frames)
+    first = built(frames, b"abc")
+    spool.keep(first)
+    spool.keep(built(frames, b"def"))
+    assert spool.memory == 2 * KEPT_SIZE
+    spool.acknowledge(5)
+    assert (spool.memory, bytes(spool)) == (KEPT_SIZE, b"f")
+    frames.keep()
+    built(frames, b"xyz")
+    assert (bytes(first), bytes(spool)) == (b"xyz", b"f")
+
+
+def test_little_of_the_memory_that_was_given_back_is_held_for_later() -> None:
+    frames = KeptFrames()
+    spool = Spool(frames)
+    pieces = []
+    for _ in range(100):
+        piece = built(frames, b"old")
+        pieces.append(piece)
+        spool.keep(piece)
+    spool.clear()
+    for _ in range(100):
+        frames.keep()
+        built(frames, b"new")
+    assert 0 < sum(bytes(piece) == b"new" for piece in pieces) < 50
+
+
 def test_bytes_may_not_be_left_out() -> None:
     with pytest.raises(ResumeError, match="leaves out 1 bytes"):
-        Ledger().rewind(1)
+        Ledger().rewind(0, 1)
 
 
 def test_an_acknowledgement_is_due_after_many_bytes() -> None:
     ledger = Ledger()
-    ledger.take(memoryview(bytes(ACK_EVERY - 1)))
-    assert ledger.pending
-    assert not ledger.due
-    ledger.take(memoryview(b"a"))
-    assert ledger.due
-    assert ledger.report(3) == ACK_EVERY - 3
-    assert ledger.pending
+    assert ledger.due == ACK_EVERY
+    assert ledger.report((1 << 32) + 5) == 5
+    assert ledger.due == (1 << 32) + 5 + ACK_EVERY
 
 
-def test_bytes_without_effect_are_expected_again() -> None:
-    ledger = Ledger()
-    ledger.take(memoryview(b"abc"))
-    ledger.leave_out(2)
-    assert ledger.received == 1
-
-
-def test_a_session_that_is_over_keeps_nothing() -> None:
-    spool = Spool()
-    spool.put(b"abc", sent=True)
-    spool.put(b"def", sent=False)
+def test_a_session_that_is_over_keeps_nothing(spool: Spool) -> None:
+    spool.append(b"abc")
+    spool.acknowledge(1)
+    spool.hold(b"def")
     spool.clear()
     assert (spool.size, spool.memory, bytes(spool)) == (0, 0, b"")

@@ -37,6 +37,22 @@ async def test_bulk_survives_resets_of_all_tunnel_connections(any_net: Net, form
 
 
 @every_mux
+@every_form
+async def test_a_full_spool_does_not_wait_for_a_late_acknowledgement(any_net: Net, form: str) -> None:
+    any_net.patience = {"acknowledge": 3600.0, "unacknowledged": 3600.0}
+    lines = f"resume_memory = 1\n{form}"
+    torn = await Torn.start(any_net, "resume_memory = 1", lines, pool=1)
+    user = await torn.user()
+    exchanged = asyncio.create_task(exchange(user))
+    peak = 0
+    while not exchanged.done():
+        await asyncio.sleep(0.001)
+        peak = max(peak, torn.resumed.memory, torn.server.state().relay.resumption.memory)
+    assert exchanged.result() == BULK
+    assert 1 << 19 < peak < 3 << 19
+
+
+@every_mux
 async def test_users_survive_with_another_control_channel(any_net: Net) -> None:
     torn = await Torn.start(any_net, client="encryption = true")
     users = [await torn.user() for _ in range(4)]

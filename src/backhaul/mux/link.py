@@ -1,6 +1,7 @@
 """A smux session on a connection, which feeds the session and sends the frames of its streams."""
 
 import logging
+import math
 import random
 import socket
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
@@ -116,6 +117,9 @@ class Link:
         self._paused = False  # the connection is not read, because the session has no room
         self._ending = ""  # the reason why the link ends as soon as everything has left
         self._keepalive = relay.loop.call_at(self.session.next_deadline, self._tick)
+        self._parse: Callable[[memoryview], None] = self.session.feed
+        self.milestone: float = math.inf
+        """The received bytes of the session at which ``passed`` is called, after a read; most sessions have none."""
 
     def __len__(self) -> int:
         """Return how many streams are not closed by both sides."""
@@ -253,8 +257,15 @@ class Link:
     def on_ack(self, count: int) -> None:
         """Do nothing: the session keeps no bytes."""
 
+    def on_ask(self) -> None:
+        """Do nothing: the session acknowledges no bytes."""
+
     def on_bye(self) -> None:
         """Do nothing: the session ends with its connection."""
+
+    def passed(self) -> None:
+        """Act on the milestone, which is none any more."""
+        self.milestone = math.inf
 
     def now(self) -> float:
         """Return the time of the event loop."""
@@ -333,6 +344,8 @@ class Link:
             self.owner.fit.proved()
         self.settle()
         self.tell_load()
+        if self.session.received >= self.milestone:
+            self.passed()
 
     def _hand_back(self, data: memoryview) -> bool:
         """Give the connection back to the owner if its first bytes begin a handshake; return whether they do."""
@@ -348,7 +361,7 @@ class Link:
         """Parse bytes; return the mistake in them."""
         self.feeding = True
         try:
-            self.session.feed(data)
+            self._parse(data)
         except SmuxError as error:
             return error
         finally:

@@ -29,6 +29,8 @@ class Records(Protocol):
     """Bytes to be sent that belong to no record; the caller clears them."""
     closed: bool
     """True once the peer wants the connection to be closed."""
+    bare: bool
+    """True if there are none: bytes arrive as the session sent them."""
 
     def put_header(self, buffer: memoryview, at: int, size: int) -> int:
         """Put the header of a record of ``size`` bytes right before ``at``; return where it begins."""
@@ -44,6 +46,7 @@ class StreamRecords(RecordReader):
 
     answers = b""
     closed = False
+    bare = False
 
     def put_header(self, buffer: memoryview, at: int, size: int) -> int:
         """Put the length."""
@@ -59,6 +62,7 @@ class NoRecords:
 
     answers = b""
     closed = False
+    bare = True
 
     def __init__(self, take: Take) -> None:
         self._take = take
@@ -77,6 +81,8 @@ class Messages(ABC):
     """Binary WebSocket messages; ``masked`` is true on the client, whose frames have a mask."""
 
     __slots__ = ("_masked", "_parser", "_take", "answers", "closed")
+
+    bare = False
 
     def __init__(self, take: Take, *, masked: bool) -> None:
         self._take = take

@@ -13,8 +13,8 @@ from backhaul.net.poller import release
 from backhaul.security import kinds
 from backhaul.state import LinkState
 from backhaul.wire.peer import Peer
-from backhaul.wire.smux import HEADER_SIZE, Role, Settings
-from backhaul.wire.smux.frames import ACK, BYE, pack_frame
+from backhaul.wire.smux import Role, Settings
+from backhaul.wire.smux.frames import ACK, ASK, BYE, pack_frame
 
 from .link import LinkOwner
 from .pacing import avoid_waiting
@@ -70,6 +70,7 @@ class ResumableLink(RecordLink):
         self.kept = True
         """True if it waits for another connection when one is lost: neither end has announced a stop."""
         self._ledger = Ledger()
+        self._due = False
         self._acknowledgement: TimerHandle | None = None
         self._expiry: TimerHandle | None = None
         self._parked_at = 0.0
@@ -84,9 +85,13 @@ class ResumableLink(RecordLink):
             owner,
             peer=peer,
             make_records=line.make_records,
-            make_sender=functools.partial(SpooledSender, make_line=line.make_sender),
+            make_sender=functools.partial(
+                SpooledSender, make_line=line.make_sender, question=pack_frame(settings.version, ASK, 0)
+            ),
             targets=targets,
         )
+        self.milestone = 0
+        self._choose_parser()
         relay.resumption.links[self._key] = self
 
     @property
@@ -97,7 +102,7 @@ class ResumableLink(RecordLink):
     @property
     def received(self) -> int:
         """The bytes that have arrived and had their effect."""
-        return self._ledger.received - self.session.cut
+        return self.session.received - self.session.cut
 
     @property
     def sent(self) -> int:
@@ -174,9 +179,8 @@ class ResumableLink(RecordLink):
 
     def settle_position(self) -> int:
         """Return the number of bytes received, after which a replay has to begin; the session has no connection."""
-        self._ledger.leave_out(self.session.cut)
         self.session.forget_cut()
-        return self._ledger.received
+        return self.received
 
     def move(self, line: Line, *, received: int, start: int, first: bytes = b"", rest: bytes = b"") -> None:
         """Go on with another connection, on which the other end has received some bytes and sends those from ``start``.
@@ -188,11 +192,12 @@ class ResumableLink(RecordLink):
         self._records = line.make_records(self._take_record)
         self.stall = StallDetector(self.relay, line.conn, self.session, self.tell_owner)
         try:
-            self._ledger.rewind(start)
+            self._ledger.rewind(self.received, start)
             self.sender.move(line.conn, self.stall, line.make_sender, self._records, received)
         except ResumeError as error:
             self.end(str(error))
             return
+        self._choose_parser()
         self._begin_again()
         if first:
             self.sender.transmit_clear(first)
@@ -207,7 +212,7 @@ class ResumableLink(RecordLink):
         relay = self.relay
         self._unpark()
         self._paused = False
-        self._heard = (self._ledger.received, relay.loop.time())
+        self._heard = (self.received, relay.loop.time())
         relay.resumption.resumes += 1
         relay.resumption.seconds += relay.loop.time() - self._parked_at
         self._keepalive = relay.loop.call_at(self.session.next_deadline, self._tick)
@@ -222,9 +227,14 @@ class ResumableLink(RecordLink):
             self._expiry.cancel()
 
     def on_ack(self, count: int) -> None:
-        """Drop bytes that the other end has received."""
-        self._ledger.leave_out(HEADER_SIZE)
+        """Drop bytes that the other end has received; streams go on after this read."""
         self.sender.acknowledged(count)
+        self.milestone = 0
+
+    def on_ask(self) -> None:
+        """Acknowledge after this read what has arrived."""
+        self._due = True
+        self.milestone = 0
 
     def on_bye(self) -> None:
         """End, because the other end has."""
@@ -243,37 +253,44 @@ class ResumableLink(RecordLink):
         self._settle_acknowledgements()
         super().drained()
 
-    def _take(self, data: memoryview) -> None:
-        super()._take(data)
+    def passed(self) -> None:
+        """Acknowledge what is due, and let streams go on that have waited for an acknowledgement."""
+        super().passed()
         if self.closed:
             return
-        if self._acknowledgement is None or self._ledger.due:
-            self._settle_acknowledgements()
+        self._settle_acknowledgements()
         if self.sender.blocked:
             self.sender.go_on()
 
+    def _choose_parser(self) -> None:
+        """Parse without a detour what needs none."""
+        bare = self._records.bare and not self._ledger.repeated
+        self._parse = self.session.feed if bare else self._parse_records
+
     def _take_record(self, kind: int, body: memoryview) -> None:
-        if kind == kinds.DATA:
-            self.session.feed(self._ledger.take(body))
-        else:
-            super()._take_record(kind, body)
+        if kind == kinds.DATA and self._ledger.repeated:
+            body = self._ledger.skip(body)
+            self._choose_parser()
+        super()._take_record(kind, body)
 
     def _settle_acknowledgements(self) -> None:
         """Acknowledge many bytes now, and few soon."""
-        ledger = self._ledger
-        if ledger.due:
+        if self._due or self.received >= self._ledger.due:
             self._acknowledge()
-        elif self._acknowledgement is None and ledger.pending:
+        elif self._acknowledgement is None and self.received > self._ledger.reported:
             self._acknowledgement = self.relay.loop.call_later(self.relay.patience.acknowledge, self._acknowledge_late)
+        self.milestone = self._ledger.due if self._acknowledgement else self.session.received + 1
 
     def _acknowledge_late(self) -> None:
         self._acknowledgement = None
-        if self._ledger.pending:
+        if self.received > self._ledger.reported:
             self._acknowledge()
+        self.milestone = 0
 
     def _acknowledge(self) -> None:
         if self.sender.clear:
-            count = self._ledger.report(self.session.cut)
+            self._due = False
+            count = self._ledger.report(self.received)
             self.sender.transmit_unnumbered(pack_frame(self.session.settings.version, ACK, count))
 
     def _turn_reading(self) -> None:
@@ -282,8 +299,8 @@ class ResumableLink(RecordLink):
 
     def _tick(self) -> None:
         now, (received, since) = self.relay.loop.time(), self._heard
-        if received != self._ledger.received:
-            self._heard = (self._ledger.received, now)
+        if received != self.received:
+            self._heard = (self.received, now)
         elif now - since > self._silence and not self._paused:
             self.lost(f"the peer sent nothing for {self._silence:g} s")
             return

@@ -7,16 +7,20 @@ with the rest. Acknowledgements are not numbered, and not kept.
 
 from collections import deque
 from itertools import chain
-from typing import Final
+from typing import Final, TypeAlias
 
+from backhaul.relay.frames import KEPT_SIZE, KeptFrames
 from backhaul.wire.smux import SmuxError
 
-ACK_EVERY: Final = 1 << 20
+ACK_EVERY: Final = 2 << 20
 """Received bytes after which an acknowledgement is due: one for each 64 KiB would cost 25 % of the CPU time in bulk."""
 REPLAY_PIECE: Final = 1 << 16
 """Bytes of a replay that are sent at once, or the next larger piece as it was sent before."""
 _LOW: Final = 0xFFFF_FFFF
+_MOST_JOINED: Final = 1 << 16  # bytes of small pieces that become a large one
 _OBJECT_SIZE: Final = 64  # bytes of memory that each piece takes beyond its own, rounded up
+
+Piece: TypeAlias = bytes | bytearray | memoryview
 
 
 class ResumeError(SmuxError):
@@ -24,31 +28,56 @@ class ResumeError(SmuxError):
 
 
 class Spool:
-    """Bytes that were sent and not acknowledged yet."""
+    """Bytes that were sent and not acknowledged yet.
 
-    __slots__ = ("_cut", "_sent", "_unsent", "acknowledged", "memory", "size")
+    Large pieces stay where they are, in memory that is given back later. Small ones are joined.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_cut", "_frames", "_memory", "_sent", "_tail", "_unsent", "acknowledged", "size")
+
+    def __init__(self, frames: KeptFrames) -> None:
         self.acknowledged = 0
         """The number of bytes that the other end has acknowledged."""
         self.size = 0
         """The number of bytes that it has not."""
-        self.memory = 0
-        """Bytes of memory that the spool takes."""
-        self._sent: deque[bytes] = deque()
-        self._unsent: deque[bytes] = deque()  # not sent yet on the present connection
+        self._frames = frames
+        self._memory = 0  # bytes that whole pieces take
+        self._sent: deque[Piece] = deque()
+        self._tail = bytearray()  # sent after those
+        self._unsent: deque[Piece] = deque()  # not sent yet on the present connection
         self._cut = 0  # bytes of the first piece that are acknowledged
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that the spool takes."""
+        return self._memory + len(self._tail)
 
     @property
     def replaying(self) -> bool:
         """True while bytes wait to be sent on the present connection."""
         return bool(self._unsent)
 
-    def put(self, piece: bytes, *, sent: bool) -> None:
-        """Keep a piece, which follows everything before it; ``sent`` is true if it is sent now."""
-        (self._sent if sent else self._unsent).append(piece)
+    def append(self, data: bytes | memoryview) -> None:
+        """Keep a copy of few bytes, which are sent now; nothing may wait to be replayed."""
+        self._tail += data
+        self.size += len(data)
+        if len(self._tail) > _MOST_JOINED:
+            self._roll()
+
+    def keep(self, piece: memoryview) -> None:
+        """Keep many bytes, which are sent now, with the present memory of the frames."""
+        if self._tail:
+            self._roll()
+        self._sent.append(piece)
         self.size += len(piece)
-        self.memory += len(piece) + _OBJECT_SIZE
+        self._memory += KEPT_SIZE
+        self._frames.keep()
+
+    def hold(self, piece: bytes) -> None:
+        """Keep a piece that is sent after the replay."""
+        self._unsent.append(piece)
+        self.size += len(piece)
+        self._memory += len(piece) + _OBJECT_SIZE
 
     def acknowledge_low(self, low: int) -> None:
         """Drop the bytes before an offset of which the low 32 bits are known. Raises ResumeError."""
@@ -62,19 +91,15 @@ class Spool:
         left = offset - self.acknowledged
         if left <= 0:
             return
-        left += self._cut
-        sent = self._sent
-        while sent and len(sent[0]) <= left:
-            left -= self._drop(sent.popleft())
-        if left and not sent:
-            raise ResumeError(f"the other end acknowledges {left} bytes more than it was sent")
-        self._cut = left
+        left = self._drop(left + self._cut)
+        self._cut = left if self._sent else self._cut_tail(left)
         self.size -= offset - self.acknowledged
         self.acknowledged = offset
 
     def rewind(self, received: int) -> None:
         """Prepare for another connection, to an end that has received that many bytes. Raises ResumeError."""
         self.acknowledge(received)
+        self._roll()
         self._sent.extend(self._unsent)
         self._unsent.clear()
         self._unsent, self._sent = self._sent, self._unsent
@@ -95,63 +120,75 @@ class Spool:
 
     def clear(self) -> None:
         """Drop everything, because the session is over."""
-        for pieces in (self._sent, self._unsent):
-            while pieces:
-                self._drop(pieces.popleft())
+        self._roll()
+        self._sent.extend(self._unsent)
+        self._unsent.clear()
+        self._drop(self.size + self._cut)
         self.size = self._cut = 0
 
-    def _drop(self, piece: bytes) -> int:
-        size = len(piece)
-        self.memory -= size + _OBJECT_SIZE
-        return size
+    def _roll(self) -> None:
+        """Make a piece of the small ones."""
+        if self._tail:
+            self._sent.append(self._tail)
+            self._memory += len(self._tail) + _OBJECT_SIZE
+            self._tail = bytearray()
+
+    def _cut_tail(self, count: int) -> int:
+        """Drop bytes from the front of the small pieces, and return 0: none of them are left. Raises ResumeError."""
+        if count > len(self._tail):
+            raise ResumeError(f"the other end acknowledges {count - len(self._tail)} bytes more than it was sent")
+        del self._tail[:count]
+        return 0
+
+    def _drop(self, left: int) -> int:
+        """Drop as many whole pieces as ``left`` bytes contain; return how many bytes are left."""
+        sent, kept = self._sent, []
+        while sent and len(sent[0]) <= left:
+            piece = sent.popleft()
+            left -= len(piece)
+            if isinstance(piece, memoryview):
+                kept.append(piece)
+            else:
+                self._memory -= len(piece) + _OBJECT_SIZE
+        self._memory -= KEPT_SIZE * len(kept)
+        self._frames.give_back(kept)
+        return left
 
     def __bytes__(self) -> bytes:
         """Return all bytes that are not acknowledged, for tests and debugging."""
-        return b"".join(chain(self._sent, self._unsent))[self._cut :]
+        return b"".join(chain(self._sent, [self._tail], self._unsent))[self._cut :]
 
 
 class Ledger:
-    """The number of bytes received, and when to acknowledge them."""
+    """The bytes received that were acknowledged, and those that the other end repeats although they have arrived."""
 
-    __slots__ = ("_duplicates", "_reported", "received")
+    __slots__ = ("repeated", "reported")
 
     def __init__(self) -> None:
-        self.received = 0
-        """The number of bytes received, each counted once."""
-        self._reported = 0
-        self._duplicates = 0  # bytes that a replay begins with although they were received
+        self.reported = 0
+        """The number of bytes that were acknowledged."""
+        self.repeated = 0
+        """The number of bytes to come that have arrived before."""
 
     @property
-    def pending(self) -> bool:
-        """True if any received byte has not been acknowledged."""
-        return self.received > self._reported
+    def due(self) -> int:
+        """The number of bytes received at which an acknowledgement is due."""
+        return self.reported + ACK_EVERY
 
-    @property
-    def due(self) -> bool:
-        """True if so many have not been acknowledged that it should not wait."""
-        return self.received - self._reported >= ACK_EVERY
+    def skip(self, data: memoryview) -> memoryview:
+        """Return those of the bytes that have not arrived before."""
+        count = min(len(data), self.repeated)
+        self.repeated -= count
+        return data[count:]
 
-    def take(self, data: memoryview) -> memoryview:
-        """Count bytes that have arrived; return those that have not arrived before."""
-        if self._duplicates:
-            count = min(len(data), self._duplicates)
-            self._duplicates -= count
-            data = data[count:]
-        self.received += len(data)
-        return data
+    def report(self, received: int) -> int:
+        """Return the low 32 bits of the number of bytes received, which this end acknowledges now."""
+        self.reported = received
+        return received & _LOW
 
-    def leave_out(self, count: int) -> None:
-        """Take back the last ``count`` bytes: they belong to an acknowledgement, or will be replayed."""
-        self.received -= count
-
-    def report(self, cut: int) -> int:
-        """Return the low 32 bits of the bytes received except the last ``cut``, which this end acknowledges now."""
-        self._reported = self.received - cut
-        return self._reported & _LOW
-
-    def rewind(self, start: int) -> None:
+    def rewind(self, received: int, start: int) -> None:
         """Prepare for another connection, on which the other end begins with byte ``start``. Raises ResumeError."""
-        if start > self.received:
-            raise ResumeError(f"the other end leaves out {start - self.received} bytes")
-        self._duplicates = self.received - start
-        self._reported = start
+        if start > received:
+            raise ResumeError(f"the other end leaves out {start - received} bytes")
+        self.repeated = received - start
+        self.reported = start

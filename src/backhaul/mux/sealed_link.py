@@ -9,11 +9,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from backhaul.net.buffers import shared_buffer
-from backhaul.relay.channel import OUT
 from backhaul.security import kinds
 from backhaul.security.records import KIND_SIZE, MAX_BODY, TAG_SIZE, RecordError, Sealer
 from backhaul.wire.peer import Peer
-from backhaul.wire.smux import Role, Settings, SmuxError
+from backhaul.wire.smux import Role, Settings
 from backhaul.wire.websocket import WebSocketError
 
 from .altered import AlteredError
@@ -59,9 +58,9 @@ class ClearSender(RecordSender):
         message += data
         self._send_message(memoryview(message), MAX_HEADER, len(message))
 
-    def transmit_frames(self, start: int, end: int) -> None:
-        """Send frames in the shared buffer, with room for the header before them."""
-        self._send_message(OUT, start, end)
+    def transmit_frames(self, memory: memoryview, start: int, end: int) -> None:
+        """Send frames in ``memory``, with room for the header before them."""
+        self._send_message(memory, start, end)
 
     def _send_message(self, memory: memoryview, start: int, end: int) -> None:
         super().transmit(memory[self._records.put_header(memory, start, end - start) : end])
@@ -91,18 +90,19 @@ class SealedSender(RecordSender):
         plain += data
         self._seal(memoryview(plain))
 
-    def transmit_frames(self, start: int, end: int) -> None:
-        """Send frames in the shared buffer; the kind of the record takes the place of the byte before them."""
-        self._seal(OUT[start - KIND_SIZE : end])
+    def transmit_frames(self, memory: memoryview, start: int, end: int) -> None:
+        """Send frames in ``memory``; the kind of the record takes the place of the byte before them."""
+        self._seal(memory[start - KIND_SIZE : end])
 
     def _seal(self, plain: memoryview) -> None:
-        """Send ``plain`` without its first byte; of a long one the last byte sealed gives way to the next kind."""
+        """Send ``plain`` without its first byte, where each kind gets a place for a moment."""
         while len(plain) > KIND_SIZE:
             piece = plain[: KIND_SIZE + MAX_BODY]
-            piece[0] = kinds.DATA
+            before, piece[0] = piece[0], kinds.DATA
             size = len(piece) + TAG_SIZE
             end = MAX_HEADER + size
             self._sealer.seal_into(piece, _SEALED[MAX_HEADER:end])
+            piece[0] = before
             super().transmit(_SEALED[self._records.put_header(_SEALED, MAX_HEADER, size) : end])
             plain = plain[MAX_BODY:]
 
@@ -126,9 +126,11 @@ class RecordLink(Link):
         self._records = make_records(self._take_record)
         sender = functools.partial(make_sender, records=self._records)
         super().__init__(relay, conn, role, settings, owner, peer=peer, make_sender=sender, targets=targets)
+        self._parse = self._parse_records
 
-    def _take(self, data: memoryview) -> None:
-        super()._take(data)
+    def passed(self) -> None:
+        """Answer the proxies in between."""
+        super().passed()
         if self._records.answers and not self.closed:
             self._answer()
 
@@ -139,17 +141,13 @@ class RecordLink(Link):
         if self._records.closed:
             self.lost("the peer closed it")
 
-    def _feed(self, data: memoryview) -> SmuxError | None:
-        self.feeding = True
+    def _parse_records(self, data: memoryview) -> None:
         try:
             self._records.feed(data)
-        except SmuxError as error:
-            return error
         except (RecordError, WebSocketError) as error:
-            return AlteredError(str(error))
-        finally:
-            self.feeding = False
-        return None
+            raise AlteredError(str(error)) from None
+        if self._records.answers:
+            self.milestone = 0
 
     def _take_record(self, kind: int, body: memoryview) -> None:
         if kind != kinds.DATA:

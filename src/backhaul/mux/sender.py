@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from backhaul.errors import reason
 from backhaul.net.poller import WOULD_BLOCK
-from backhaul.relay.channel import OUT
+from backhaul.relay.channel import SHARED
+from backhaul.relay.frames import Frames
 from backhaul.relay.turns import Turns
 
 from .pacing import Pace
@@ -37,12 +38,14 @@ class SenderOwner(Protocol):
 class Outlet(ABC):
     """A way out for streams, which wait for their turn while it is blocked."""
 
-    __slots__ = ("_owner", "blocked", "pace", "turns")
+    __slots__ = ("_owner", "blocked", "frames", "pace", "turns")
 
     pace: Pace
 
-    def __init__(self, owner: SenderOwner) -> None:
+    def __init__(self, owner: SenderOwner, frames: Frames = SHARED) -> None:
         self._owner = owner
+        self.frames = frames
+        """The memory in which streams build their frames."""
         self.blocked = False
         """True while streams have to wait."""
         self.turns = Turns()
@@ -58,8 +61,8 @@ class Outlet(ABC):
         """Send ``data``, or keep what the connection does not take now."""
 
     @abstractmethod
-    def transmit_frames(self, start: int, end: int) -> None:
-        """Send these bytes of the shared buffer."""
+    def transmit_frames(self, memory: memoryview, start: int, end: int) -> None:
+        """Send these bytes of ``memory``; those before them may be overwritten with a header."""
 
     @abstractmethod
     def transmit_clear(self, data: bytes) -> None:
@@ -112,9 +115,9 @@ class Sender(Outlet):
         except Exception as error:  # noqa: BLE001 - the peer may lack some of the bytes, whatever the caller does
             self._owner.fail(error)
 
-    def transmit_frames(self, start: int, end: int) -> None:
-        """Send these bytes of the shared buffer."""
-        self.transmit(OUT[start:end])
+    def transmit_frames(self, memory: memoryview, start: int, end: int) -> None:
+        """Send these bytes of ``memory``."""
+        self.transmit(memory[start:end])
 
     def transmit_clear(self, data: bytes) -> None:
         """Send bytes as they are: there are no records."""

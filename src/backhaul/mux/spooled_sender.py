@@ -4,8 +4,6 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from backhaul.relay.channel import OUT
-
 from .resume import Spool
 from .sender import Outlet, SenderOwner
 from .stall import StallDetector
@@ -16,19 +14,34 @@ if TYPE_CHECKING:
     from .records import Records
     from .sealed_link import RecordSender
 
+_LARGE: Final = 1 << 16  # bytes of frames that are kept where they are, instead of copied
+_STEP: Final = 1 << 18  # bytes that are sent between two looks at the memory, while more than half of it is free
+_SMALL_STEP: Final = 1 << 14  # and afterwards
 _MOST_CONTROL: Final = 1 << 22  # bytes beyond the limit; control frames are sent above it, and need little in fair use
 
 MakeLine = Callable[..., "RecordSender"]
 
 
 class SpooledSender(Outlet):
-    """Keeps a copy of what it passes to the sender of the present connection.
+    """Keeps what it passes to the sender of the present connection.
 
     While there is no connection, and during a replay, everything waits in the spool. So it does not matter what the
     connections have done with their backlogs.
     """
 
-    __slots__ = ("_counted", "_limits", "_line", "_live", "_most", "_relay", "_up", "spool")
+    __slots__ = (
+        "_asked",
+        "_counted",
+        "_limits",
+        "_line",
+        "_live",
+        "_look_at",
+        "_most",
+        "_question",
+        "_relay",
+        "_up",
+        "spool",
+    )
 
     def __init__(
         self,
@@ -39,13 +52,17 @@ class SpooledSender(Outlet):
         *,
         make_line: MakeLine,
         records: "Records",
+        question: bytes,
     ) -> None:
-        super().__init__(owner)
+        """``question`` asks the other end for an acknowledgement."""
+        super().__init__(owner, relay.resumption.frames)
         self._relay = relay
         self._limits = relay.resumption
         self._most = self._limits.share  # bytes above which streams wait
         self._counted = 0  # bytes of memory that the limits know of
-        self.spool = Spool()
+        self._question = question
+        self._look_at = _STEP  # bytes of the spool at which its memory is looked at
+        self.spool = Spool(relay.resumption.frames)
         """The bytes that are not acknowledged."""
         self._use(make_line(self, relay, conn, stall, records=records))
         self._live = True  # what is sent leaves at once
@@ -67,16 +84,25 @@ class SpooledSender(Outlet):
 
     def transmit(self, data: memoryview | bytes) -> None:
         """Keep ``data``, and send it unless everything waits."""
-        self._keep(bytes(data))
-        if self._live:
-            self._line.transmit(data)
+        if not self._live:
+            self._hold(bytes(data))
+            return
+        self.spool.append(data)
+        self._line.transmit(data)
+        if self._line.blocked or self.spool.size >= self._look_at:
             self._judge()
 
-    def transmit_frames(self, start: int, end: int) -> None:
-        """Keep these bytes of the shared buffer, and send them unless everything waits."""
-        self._keep(bytes(OUT[start:end]))
-        if self._live:
-            self._line.transmit_frames(start, end)
+    def transmit_frames(self, memory: memoryview, start: int, end: int) -> None:
+        """Keep these bytes of ``memory``, and send them unless everything waits."""
+        if not self._live:
+            self._hold(bytes(memory[start:end]))
+            return
+        if end - start < _LARGE:
+            self.spool.append(memory[start:end])
+        else:
+            self.spool.keep(memory[start:end])
+        self._line.transmit_frames(memory, start, end)
+        if self._line.blocked or self.spool.size >= self._look_at:
             self._judge()
 
     def transmit_clear(self, data: bytes) -> None:
@@ -97,7 +123,7 @@ class SpooledSender(Outlet):
     def go_on(self) -> None:
         """Let streams send again, if they have waited for acknowledgements that have come."""
         if self.clear:
-            self._judge()
+            self.blocked = self._crowded()
             if not self.blocked:
                 self._owner.drained()
 
@@ -130,7 +156,7 @@ class SpooledSender(Outlet):
         if not self._up or self.spool.replaying:
             return
         self._live = True
-        self._judge()
+        self.blocked = self._crowded() or self._line.blocked
         self._owner.drained()
 
     def lost(self, why: str) -> None:
@@ -149,24 +175,38 @@ class SpooledSender(Outlet):
         self._line = line
         self.pace = line.pace
         self._up = True
+        self._asked = -1
 
-    def _keep(self, piece: bytes) -> None:
-        self.spool.put(piece, sent=self._live)
-        self._count()
-        if self._counted > self._most + _MOST_CONTROL:
-            self._owner.end("the other end acknowledges nothing")
+    def _hold(self, piece: bytes) -> None:
+        """Keep a piece until there is a connection, and everything before it was sent on that."""
+        self.spool.hold(piece)
+        self._judge()
 
     def _count(self) -> None:
         memory = self.spool.memory
         self._limits.held += memory - self._counted
         self._counted = memory
+        ample = self._limits.held < self._limits.memory // 2
+        self._look_at = self.spool.size + (_STEP if ample else _SMALL_STEP)
 
     def _judge(self) -> None:
-        """Decide whether streams have to wait."""
-        limits = self._limits
-        crowded = self.spool.memory >= self._most or limits.held >= limits.memory
-        self.blocked = not self._live or self._line.blocked or (crowded and self._full())
+        """Let streams wait if they have to; they go on when the connection takes bytes, or an acknowledgement comes."""
+        if self._crowded() or self._line.blocked:
+            self.blocked = True
+        if self._counted > self._most + _MOST_CONTROL:
+            self._owner.end("the other end acknowledges nothing")
+
+    def _crowded(self) -> bool:
+        """Look at the memory; return whether there is too much in it."""
+        self._count()
+        crowded = self._counted >= self._most or self._limits.held >= self._limits.memory
+        return crowded and self._full()
 
     def _full(self) -> bool:
+        """Return whether the spool is full; the other end is asked once for an acknowledgement, which may be late."""
         self._most = self._limits.most(self._most)
-        return self.spool.memory >= self._most
+        full = self._counted >= self._most
+        if full and self.clear and self._asked != self.spool.acknowledged:
+            self._asked = self.spool.acknowledged
+            self._line.transmit(self._question)
+        return full

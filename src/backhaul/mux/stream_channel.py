@@ -1,6 +1,6 @@
 """A smux stream as the channel of one user."""
 
-from backhaul.relay.channel import FRAMES_AT, HEADER_ROOM, OUT, Consumer
+from backhaul.relay.channel import FRAMES_AT, HEADER_ROOM, Consumer
 from backhaul.wire.peer import Feature
 from backhaul.wire.smux import HEADER_SIZE
 
@@ -11,7 +11,7 @@ from .sink import NOBODY, TunnelStream
 class SmuxChannel:
     """One stream of a link, for the relay of a user's or a target's socket."""
 
-    __slots__ = ("_link", "_stream", "frame_size")
+    __slots__ = ("_link", "_stream", "frame_size", "frames")
 
     header_room = HEADER_SIZE
 
@@ -19,6 +19,7 @@ class SmuxChannel:
         self._link = link
         self._stream = stream
         self.frame_size = link.session.settings.max_frame
+        self.frames = link.sender.frames
 
     def attach(self, consumer: Consumer) -> None:
         """Deliver to ``consumer`` from now on."""
@@ -59,19 +60,20 @@ class SmuxChannel:
 
     def send_frames(self, count: int, *, last: bool = False) -> None:
         """Frame and send ``count`` bytes; pending control frames leave in the same write, before these."""
+        memory = self.frames.memory
         start = end = FRAMES_AT
         if self._link.session.control:
-            start -= self._put_control()
+            start -= self._put_control(memory)
         while count:
             length = min(count, self.frame_size)
-            self._stream.put_header(OUT, end, length)
+            self._stream.put_header(memory, end, length)
             end += HEADER_SIZE + length
             count -= length
         if last:
-            end = self._put_fin(end)
-        self._link.sender.transmit_frames(start, end)
+            end = self._put_fin(memory, end)
+        self._link.sender.transmit_frames(memory, start, end)
 
-    def _put_control(self) -> int:
+    def _put_control(self, memory: memoryview) -> int:
         """Put the pending control frames before the first frame of payload; return how many bytes they take.
 
         Those before them stay free for a header.
@@ -80,14 +82,14 @@ class SmuxChannel:
         if len(control) > FRAMES_AT - HEADER_ROOM:
             self._link.sender.transmit(control)
             return 0
-        OUT[FRAMES_AT - len(control) : FRAMES_AT] = control
+        memory[FRAMES_AT - len(control) : FRAMES_AT] = control
         return len(control)
 
-    def _put_fin(self, end: int) -> int:
+    def _put_fin(self, memory: memoryview, end: int) -> int:
         """Put the end of the stream after its last payload; return where it ends."""
         self._stream.finish()
         control = self._link.session.take_control()
-        OUT[end : end + len(control)] = control
+        memory[end : end + len(control)] = control
         return end + len(control)
 
     def touch(self, consumer: Consumer) -> None:

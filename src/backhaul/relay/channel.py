@@ -1,9 +1,11 @@
 """The contract between a user's way through the tunnel and its consumer, and the buffer for outgoing frames."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from backhaul.net.buffers import shared_buffer
 from backhaul.wire.smux import SmuxError
+
+from .frames import Frames
 
 # Offset of the first hole in the shared buffer, before which is room for control frames. Sending from a few bytes
 # before a page costs 40 % more (measured: 0.17 s of CPU for a GB instead of 0.12), so control frames begin after one.
@@ -17,13 +19,17 @@ OUT = shared_buffer(FRAMES_AT + _FRAMES_SIZE)
 """Outgoing frames, which are built and sent within one wake-up."""
 
 
-def payloads(size: int, header_room: int, limit: int) -> list[memoryview]:
-    """Return places in OUT for payloads of ``size`` bytes, ``limit`` bytes together, each after a hole."""
+SHARED: Final = Frames(OUT)
+"""The memory of channels that keep nothing of what they have sent."""
+
+
+def payloads(memory: memoryview, size: int, header_room: int, limit: int) -> list[memoryview]:
+    """Return places in ``memory`` for payloads of ``size`` bytes, ``limit`` bytes together, each after a hole."""
     places: list[memoryview] = []
     start = FRAMES_AT + header_room
     while limit and len(places) < MAX_FRAMES:
         length = min(size, limit)
-        places.append(OUT[start : start + length])
+        places.append(memory[start : start + length])
         start += length + header_room
         limit -= length
     return places
@@ -66,6 +72,10 @@ class Channel(Protocol):
     header_room: int  # bytes of the hole before each payload
 
     @property
+    def frames(self) -> Frames:
+        """The memory in which its frames are built."""
+
+    @property
     def frame_size(self) -> int:
         """Payload bytes of the largest frame."""
 
@@ -96,7 +106,7 @@ class Channel(Protocol):
         """Return the payload bytes that the peer has room for; after 0, ``on_window`` is called when there is more."""
 
     def send_frames(self, count: int, *, last: bool = False) -> None:
-        """Frame and send the ``count`` payload bytes after their holes in OUT; with ``last`` finish as well."""
+        """Frame and send the ``count`` payload bytes after their holes in its memory; with ``last`` finish as well."""
 
     def touch(self, consumer: Consumer) -> None:
         """Call ``consumer.deliver()`` when all bytes of this read have been parsed."""

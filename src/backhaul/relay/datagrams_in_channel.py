@@ -6,7 +6,7 @@ from backhaul.net.udp import Counters, DatagramQueue
 from backhaul.wire.datagrams import Batch, Splitter, framed_size, join, put
 from backhaul.wire.smux import SmuxError
 
-from .channel import FRAMES_AT, OUT, Channel
+from .channel import FRAMES_AT, Channel
 
 Received = Callable[[Batch], None]
 
@@ -100,7 +100,7 @@ class DatagramChannel:
         channel = self._channel
         size = framed_size(batch)
         if size <= channel.frame_size and size <= channel.room():
-            put(batch, OUT, FRAMES_AT + channel.header_room)
+            put(batch, channel.frames.memory, FRAMES_AT + channel.header_room)
             channel.send_frames(size)
         else:
             self._write(memoryview(join(batch)))
@@ -109,7 +109,7 @@ class DatagramChannel:
         place = FRAMES_AT + self._channel.header_room
         while data and (room := self._channel.room()):
             count = min(len(data), room, self._channel.frame_size)
-            OUT[place : place + count] = data[:count]
+            self._channel.frames.memory[place : place + count] = data[:count]
             self._channel.send_frames(count)
             data = data[count:]
         self._unsent = data

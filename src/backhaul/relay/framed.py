@@ -14,7 +14,7 @@ from backhaul.net.poller import END_FOLLOWS, FAULT, WOULD_BLOCK, release
 from backhaul.net.predicates import at_eof
 from backhaul.wire.smux import SmuxError
 
-from .channel import FRAMES_AT, OUT, Channel, payloads
+from .channel import FRAMES_AT, Channel, payloads
 from .engine import Relay
 from .half_close import BOTH_UNDERSTAND, ENDING, FAR_DOES_NOT, NEAR_DOES_NOT, OPEN, PHASES, Action, Event, Side
 from .outcome import Done, Ending, Outcome, Progress
@@ -248,13 +248,13 @@ class FramedRelay:
 
     def _read(self, limit: int) -> None:
         """Read up to ``limit`` bytes of the socket after holes for their headers, and send them."""
-        size = self.channel.frame_size
+        memory, size = self.channel.frames.memory, self.channel.frame_size
         try:
             if limit <= size:
                 first = FRAMES_AT + self.channel.header_room
-                count = self._sock.recv_into(OUT[first : first + limit])
+                count = self._sock.recv_into(memory[first : first + limit])
             else:
-                count = self._sock.recvmsg_into(payloads(size, self.channel.header_room, limit))[0]
+                count = self._sock.recvmsg_into(payloads(memory, size, self.channel.header_room, limit))[0]
             last = count > 0 and self._relay.poller.ending and self.channel.half_close and at_eof(self._sock)
         except WOULD_BLOCK:
             self.channel.settle()

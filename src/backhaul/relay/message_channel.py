@@ -9,7 +9,7 @@ from backhaul.net.buffers import shared_buffer
 from backhaul.net.poller import FAULT, WOULD_BLOCK, release
 from backhaul.net.predicates import acknowledge, unacknowledged
 
-from .channel import Consumer
+from .channel import SHARED, Consumer
 from .codec import Codec
 from .engine import Relay
 
@@ -49,6 +49,7 @@ class MessageChannel:
     )
 
     stream = ""
+    frames = SHARED
 
     def __init__(self, relay: Relay, conn: socket.socket, codec: Codec, unsent: bytes = b"") -> None:
         """``unsent`` is the rest of a message that has been sent in part, and goes first."""

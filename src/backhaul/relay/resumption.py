@@ -5,6 +5,8 @@ from typing import Any, Final, Protocol
 from backhaul.state import ResumptionState
 from backhaul.wire.peer import Peer
 
+from .frames import KeptFrames
+
 DEFAULT_TIMEOUT: Final = 60.0
 """Seconds."""
 DEFAULT_MEMORY: Final = 64 << 20
@@ -63,6 +65,8 @@ class Resumption:
         """The sessions that can be resumed."""
         self.ways: dict[bytes, Way] = {}
         """The transports of a client that are connected, by the instance of the server."""
+        self.frames = KeptFrames()
+        """The memory in which their frames are built, and kept until they are acknowledged."""
         self.parked = 0
         """The number of those without a connection."""
         self.held = 0

@@ -147,7 +147,7 @@ class End:
         self.output = bytearray()
         self.reset: list[int] = []
         self.acks: list[int] = []
-        self.byes = 0
+        self.asks = self.byes = 0
         self.refused: list[int] = []
         self.at_once = at_once
         self.resets = resets
@@ -164,6 +164,9 @@ class End:
 
     def on_ack(self, count: int) -> None:
         self.acks.append(count)
+
+    def on_ask(self) -> None:
+        self.asks += 1
 
     def on_bye(self) -> None:
         self.byes += 1

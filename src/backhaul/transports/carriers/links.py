@@ -58,12 +58,13 @@ def make_line(connection: SealedConnection, role: Role, *, messages: bool) -> "L
     """Return a connection for a session, and the form of the bytes on it."""
     from backhaul.mux.records import ClearMessages, MessageRecords, NoRecords, StreamRecords
     from backhaul.mux.resumable_link import Line
-    from backhaul.mux.sealed_link import ClearSender, SealedSender
+    from backhaul.mux.sealed_link import ClearSender, RecordSender, SealedSender
 
     seals, masked = connection.seals, role is Role.SERVER
     if not seals.payload:
-        make_records = functools.partial(ClearMessages, masked=masked) if messages else NoRecords
-        return Line(connection.sock, make_records, ClearSender)
+        if messages:
+            return Line(connection.sock, functools.partial(ClearMessages, masked=masked), ClearSender)
+        return Line(connection.sock, NoRecords, RecordSender)
     sender = functools.partial(SealedSender, sealer=seals.sealer)
     if messages:
         return Line(connection.sock, functools.partial(MessageRecords, seals.opener, masked=masked), sender)

@@ -1,7 +1,7 @@
 """The smux frame: an 8-byte little-endian header and, for two of the commands, a payload.
 
 The format is that of github.com/xtaci/smux, versions 1 and 2 of the protocol (they differ in UPD alone),
-and three commands more.
+and four commands more.
 """
 
 from struct import Struct
@@ -27,6 +27,8 @@ ACK: Final = 6
 """Acknowledges bytes of the session, whose number modulo 2^32 takes the place of the stream id; likewise."""
 BYE: Final = 7
 """Ends the session, which can't be resumed; likewise."""
+ASK: Final = 8
+"""Asks for an ACK at once; likewise."""
 
 UPDATE: Final = Struct("<II")
 """The bytes consumed since the stream began (modulo 2^32), and the size of the receiver's window."""

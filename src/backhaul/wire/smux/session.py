@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final, Generic, NoReturn, Protocol
 
 from .errors import SmuxError, StreamIdsExhausted
-from .frames import ACK, BYE, HEADER, HEADER_SIZE, MAX_STREAM_ID, NOP, PSH, RST, SYN, UPD, UPDATE, pack_frame
+from .frames import ACK, ASK, BYE, HEADER, HEADER_SIZE, MAX_STREAM_ID, NOP, PSH, RST, SYN, UPD, UPDATE, pack_frame
 from .keepalive import Keepalive
 from .stream import S, Stream
 from .window import Budget, Growth
@@ -79,6 +79,9 @@ class Handler(Protocol[S]):
     def on_ack(self, count: int) -> None:
         """Learn that the peer has received so many bytes, modulo 2^32."""
 
+    def on_ask(self) -> None:
+        """Learn that the peer waits for such a number."""
+
     def on_bye(self) -> None:
         """Learn that the peer has ended the session; close it."""
 
@@ -112,6 +115,7 @@ class Session(Generic[S]):
         "error",
         "growth",
         "next_id",
+        "received",
         "settings",
     )
 
@@ -123,6 +127,8 @@ class Session(Generic[S]):
         """Room for larger windows."""
         self.control = bytearray()
         """Frames to be sent before payload that is not framed yet; see ``take_control``."""
+        self.received = 0
+        """The number of bytes that were fed, without those that the peer does not count, or sends again."""
         self.error: SmuxError | None = None
         """The reason why the session has ended; None before that."""
         self._handler = handler
@@ -202,6 +208,7 @@ class Session(Generic[S]):
 
     def forget_cut(self) -> None:
         """Expect those bytes again, on another transport."""
+        self.received -= len(self._cut)
         self._cut.clear()
 
     def feed(self, data: memoryview) -> None:
@@ -212,6 +219,7 @@ class Session(Generic[S]):
         """
         if self.error is not None:
             return
+        self.received += len(data)
         if self._cut:
             data = self._complete_cut(data)
         self._parse(data)
@@ -296,18 +304,24 @@ class Session(Generic[S]):
 
     def _on_other(self, version: int, command: int, stream_id: int) -> None:
         """Take a header that is none of the Go library's: it concerns a resumption, is a reset, or a mistake."""
-        if version == self._version and command in {ACK, BYE} and self._handler.resumes:
-            self._keepalive.received = True
-            if command == ACK:
-                self._handler.on_ack(stream_id)
-            else:
-                self._handler.on_bye()
+        if version == self._version and command in {ACK, BYE, ASK} and self._handler.resumes:
+            self._on_resumption(command, stream_id)
             return
         if (version, command) != (self._version, RST) or not self._handler.resets:
             self._reject(version, command)
         self._keepalive.received = True
         if stream := self.get(stream_id):
             self._handler.on_reset(stream)
+
+    def _on_resumption(self, command: int, count: int) -> None:
+        self._keepalive.received = True
+        self.received -= HEADER_SIZE
+        if command == ACK:
+            self._handler.on_ack(count)
+        elif command == ASK:
+            self._handler.on_ask()
+        else:
+            self._handler.on_bye()
 
     def _on_syn(self, stream_id: int) -> None:
         if stream_id in self._streams:
