@@ -1,10 +1,11 @@
 """Several clients of one server on transport udp, each with its own token, tunnels and flows."""
 
+import msgspec
 import pytest
 from tests.support.clients import token_of
 from tests.support.datagrams import UdpNet, UdpPeer, repeat
 from tests.support.net import until
-from tests.support.tunnel import LEGACY
+from tests.support.tunnel import LEGACY, change
 from tests.support.udp_clients import UdpCompany
 from tests.support.udp_line import announced
 
@@ -121,3 +122,39 @@ async def test_a_lost_client_leaves_the_flows_of_others_alone() -> None:
         await until(lambda: not company.server.tunnels["berlin"].connected)
         assert await user.ask(b"2") == b"paris:2"
         await until(lambda: company.idle("paris") == 1)
+
+
+async def test_a_late_announcement_makes_no_tunnel_of_the_v072_client_that_has_followed() -> None:
+    """Its tunnels get their targets in clear."""
+    async with UdpNet("udp") as net:
+        company = UdpCompany(net)
+        await company.start(["berlin"])
+        late = announced(company.server, Announcement(b"a tunnel", IDLE), client="berlin")
+        await net.stop(company.clients["berlin"])
+        await until(lambda: not company.server.tunnels["berlin"].connected)
+        await company.connect("berlin", LEGACY)
+        await until(lambda: company.idle("berlin") == 1)
+        net.udp(company.bind_port).send(late)
+        newest = net.udp(company.bind_port)
+        newest.send(token_of("berlin").encode())
+        await until(lambda: company.idle("berlin") > 1)
+        company.user("berlin").send(b"?")
+        await newest.receive()
+        assert company.idle("berlin") == 1
+
+
+@pytest.mark.parametrize("another", ["nodelay", "bind_addr"])
+async def test_a_reload_ends_flows_only_if_the_address_is_another_one(another: str) -> None:
+    """The port can't be opened at another address while the socket with the flows is there."""
+    async with UdpNet("udp") as net:
+        company = UdpCompany(net)
+        await company.start(["berlin"])
+        user, server = company.user("berlin"), company.server
+        assert await user.ask(b"1") == b"berlin:1"
+        (before,) = server.users()
+        everywhere = msgspec.structs.replace(server.config.bind_addr, host="0.0.0.0")
+        await change(server, **({"nodelay": True} if another == "nodelay" else {"bind_addr": everywhere}))
+        await until(lambda: company.clients["berlin"].tunnel.opened == 2 and server.tunnels["berlin"].connected)
+        await insist(user, b"2", b"berlin:2")
+        (after,) = server.users()
+        assert (after.number == before.number) is (another == "nodelay")

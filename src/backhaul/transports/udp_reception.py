@@ -45,9 +45,14 @@ class UdpReception(Reception):
         return UdpGate(self, client)
 
     def succeed(self, before: Reception) -> None:
-        """Take over the socket, with all tunnels, unless the address is another one."""
-        if isinstance(before, UdpReception) and before.tunnels.socket.address == self.tunnels.socket.address:
+        """Take over the socket, with all tunnels; end it if it is at another address of the same port."""
+        if not isinstance(before, UdpReception):
+            return
+        address, present = self.tunnels.socket.address, before.tunnels.socket
+        if present.address == address:
             self.tunnels = before.tunnels
+        elif present.address[1] == address[1]:
+            present.end()
 
     def listen(self) -> None:
         """Listen; raises OSError."""

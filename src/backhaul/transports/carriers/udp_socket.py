@@ -109,6 +109,12 @@ class TunnelSocket:
         self._leaving = True
         self._close_if_unused()
 
+    def end(self) -> None:
+        """Close the socket at once; flows end with their tunnels, and a user's next datagram begins another one."""
+        for tunnel in list(self._tunnels.values()):
+            tunnel.end()
+        self.close()
+
     @property
     def sizes(self) -> frozenset[int]:
         """The sizes of messages about tunnels."""

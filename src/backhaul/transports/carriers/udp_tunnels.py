@@ -140,7 +140,7 @@ class ClientTunnels:
             self._add(Tunnel(self, self._relay, b"", address))
 
     def _dialect_of(self, session: ClientSession) -> ServerDialect:
-        serial = next(self._serials)
+        self._since = next(self._serials) << ORDER_BITS
         if not session.keys:
             dialect = V072Server(self._socket.announcers.credentials.sizes, self, self._socket)
             self._socket.announcers.enter_token(self._client, dialect)
@@ -149,7 +149,6 @@ class ClientTunnels:
         from .udp_protected import ProtectedServer  # noqa: PLC0415 - loads cryptography
 
         self._stop_pinging()
-        self._since = serial << ORDER_BITS
         return ProtectedServer(session.keys, self._since, self, self._socket, self._socket.announcers.enter_blocks)
 
     def _still_there(self, tunnel: Tunnel, announcement: Announcement, order: int, address: Address) -> None:
