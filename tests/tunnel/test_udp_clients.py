@@ -90,6 +90,23 @@ async def test_the_address_of_a_silent_tunnel_passes_to_another_client() -> None
         assert company.idle("berlin") == 1
 
 
+async def test_the_address_of_a_silent_flow_passes_to_another_client_of_v072() -> None:
+    """It announces a tunnel once only, and would take the other client's datagrams for targets."""
+    async with UdpNet("udp") as net:
+        net.patience = {"sign_of_life": -1.0}
+        company = UdpCompany(net)
+        await company.start(["old", "older"], {"old": LEGACY, "older": LEGACY})
+        await until(lambda: company.idle("old") == company.idle("older") == 1)
+        shared = net.udp(company.bind_port)
+        shared.send(token_of("old").encode())
+        await until(lambda: company.idle("old") == 2)
+        company.user("old").send(b"?")
+        await shared.receive()
+        shared.send(token_of("older").encode())
+        await until(lambda: company.idle("older") == 2)
+        assert not company.server.relay.flows
+
+
 async def test_a_reload_adds_removes_and_changes_clients_and_leaves_flows_of_others_alone() -> None:
     async with UdpNet("udp") as net:
         company = UdpCompany(net)

@@ -126,12 +126,12 @@ class V072Server:
 
     def introduce(self, datagram: bytes | memoryview, address: Address) -> None:
         """Report a tunnel: only a token of this client gets here."""
-        del datagram
-        self._announced.announced_unnamed(address)
+        self.take(datagram, address)
 
     def take(self, datagram: bytes | memoryview, address: Address) -> bool:
-        """Return True: this is a token, which may arrive twice."""
-        del datagram, address
+        """Report a tunnel, and return True: this is a token, which may arrive twice."""
+        del datagram
+        self._announced.announced_unnamed(address)
         return True
 
     def assign(self, tunnel: bytes, target: str, counters: Counters) -> Assigned:
