@@ -1,6 +1,7 @@
 """Users who outlive a reload, and then the loss of the connections on which they came."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -103,6 +104,28 @@ async def test_bytes_that_were_encrypted_never_cross_the_line_in_clear(any_net: 
     await cut_everything(torn)
     await until_reset(user)
     await echo(await served(torn), b"in clear")
+
+
+@tcpmux
+async def test_bytes_of_a_silent_connection_that_were_encrypted_never_cross_another_one_in_clear(any_net: Net) -> None:
+    any_net.patience, any_net.timings = {"unacknowledged": 0.05, "look": 0.02}, {"urgent": 0.02}
+    torn = await Torn.start(any_net, server="encryption = true", pool=1)
+    user = await torn.user()
+    bulk = asyncio.create_task(exchange(user))
+    await until(begun(torn.client))
+    torn.middlebox.most = 0
+    silent = torn.middlebox.paths[1:]
+    for path in silent:
+        path.freeze()
+    await change(torn.server, encryption=False)
+    await until(lambda: not torn.client.session().connected)
+    torn.middlebox.most = math.inf
+    await echo(await served(torn), b"in clear")
+    for path in silent:
+        await path.cut()
+    with pytest.raises(ConnectionResetError):
+        await bulk
+    assert not torn.resumed.resumes
 
 
 @tcpmux

@@ -180,8 +180,8 @@ class Attempt:
 
     @property
     def needed(self) -> bool:
-        """True unless the session is over, or its connection was silent and has come back to life."""
-        if self.link.closed:
+        """True unless the session must not go on, or its connection was silent and has come back to life."""
+        if self.link.closed or not self.link.kept:
             return False
         return self.link.parked or self._cause is not Cause.SILENT or self.link.acknowledged == self._acknowledged
 

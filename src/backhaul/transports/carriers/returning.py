@@ -87,7 +87,7 @@ class Returning:
     def _resume(self, record: Record) -> None:
         greeting, connection = read_greeting(record), self._connection
         link = self._relay.resumption.links.get((connection.peer.name, greeting.identity))
-        if not isinstance(link, ResumableLink):
+        if not isinstance(link, ResumableLink) or not link.kept:
             self._say_gone()
         elif greeting.epoch <= link.epoch:
             self.abort()  # a later one has come first
