@@ -277,13 +277,13 @@ class ResumableLink(RecordLink):
         """Acknowledge many bytes now, and few soon."""
         if self._due or self.received >= self._ledger.due:
             self._acknowledge()
-        elif self._acknowledgement is None and self.received > self._ledger.reported:
+        elif self._acknowledgement is None and self._ledger.pending(self.received):
             self._acknowledgement = self.relay.loop.call_later(self.relay.patience.acknowledge, self._acknowledge_late)
         self.milestone = self._ledger.due if self._acknowledgement else self.session.received + 1
 
     def _acknowledge_late(self) -> None:
         self._acknowledgement = None
-        if self.received > self._ledger.reported:
+        if self._ledger.pending(self.received):
             self._acknowledge()
         self.milestone = 0
 

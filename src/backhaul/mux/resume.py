@@ -97,11 +97,12 @@ class Spool:
         self.acknowledged = offset
 
     def rewind(self, received: int) -> None:
-        """Prepare for another connection, to an end that has received that many bytes. Raises ResumeError."""
+        """Prepare for another connection, to an end that has received that many bytes. Raises ResumeError.
+
+        They may have arrived on any connection before, although the last one was lost during the replay.
+        """
+        self._gather()
         self.acknowledge(received)
-        self._roll()
-        self._sent.extend(self._unsent)
-        self._unsent.clear()
         self._unsent, self._sent = self._sent, self._unsent
 
     def take(self) -> bytes:
@@ -120,11 +121,15 @@ class Spool:
 
     def clear(self) -> None:
         """Drop everything, because the session is over."""
+        self._gather()
+        self._drop(self.size + self._cut)
+        self.size = self._cut = 0
+
+    def _gather(self) -> None:
+        """Count everything as sent."""
         self._roll()
         self._sent.extend(self._unsent)
         self._unsent.clear()
-        self._drop(self.size + self._cut)
-        self.size = self._cut = 0
 
     def _roll(self) -> None:
         """Make a piece of the small ones."""
@@ -160,7 +165,10 @@ class Spool:
 
 
 class Ledger:
-    """The bytes received that were acknowledged, and those that the other end repeats although they have arrived."""
+    """The bytes received that were acknowledged, and those that the other end repeats although they have arrived.
+
+    More may have arrived on the old connection after this end has told how many it had.
+    """
 
     __slots__ = ("repeated", "reported")
 
@@ -173,7 +181,11 @@ class Ledger:
     @property
     def due(self) -> int:
         """The number of bytes received at which an acknowledgement is due."""
-        return self.reported + ACK_EVERY
+        return self.reported + self.repeated + ACK_EVERY
+
+    def pending(self, received: int) -> bool:
+        """Return whether any of the bytes received can be acknowledged, and have not been."""
+        return received - self.repeated > self.reported
 
     def skip(self, data: memoryview) -> memoryview:
         """Return those of the bytes that have not arrived before."""
@@ -182,9 +194,12 @@ class Ledger:
         return data[count:]
 
     def report(self, received: int) -> int:
-        """Return the low 32 bits of the number of bytes received, which this end acknowledges now."""
-        self.reported = received
-        return received & _LOW
+        """Return the low 32 bits of the number of bytes that this end acknowledges now.
+
+        Those that the other end will repeat are not among them: it has not sent them on this connection yet.
+        """
+        self.reported = received - self.repeated
+        return self.reported & _LOW
 
     def rewind(self, received: int, start: int) -> None:
         """Prepare for another connection, on which the other end begins with byte ``start``. Raises ResumeError."""
