@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from backhaul.config.schema import Config, certificate_of, side_of
-from backhaul.state import Notice
+from backhaul.reports import Notice
 from backhaul.system.event_sender import EventSender
 from backhaul.system.event_ways import way_to
 from backhaul.system.expiry import Expiry

@@ -12,7 +12,7 @@ from tests.support.tunnel import Net
 from backhaul.selection import Selection
 
 if TYPE_CHECKING:
-    from backhaul.state import UserEnd
+    from backhaul.reports import UserEnd
 
 
 async def test_the_end_of_a_user(any_net: Net) -> None:

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 from tests.support.net import until
 
-from backhaul.state import UserEnd
+from backhaul.reports import UserEnd
 from backhaul.system.access_lines import lines, stamp
 from backhaul.system.access_log import AccessLog
 from backhaul.system.access_sinks import FileSink, JournalSink, make_sink

@@ -6,7 +6,7 @@ from tests.support.net import Peer, echo, until, until_reset
 from tests.support.tunnel import Net, change
 
 from backhaul.config.limits import Limits, LimitTables
-from backhaul.state import UserEnd
+from backhaul.reports import UserEnd
 
 NEVER = LimitTables(Limits(idle_timeout=3600, max_lifetime=3600))
 

@@ -17,7 +17,7 @@ from tests.support.tunnel import Net, change, server_config
 
 from backhaul.config.secret import Secret
 from backhaul.hooks import DAY, Hooks, is_near
-from backhaul.state import Notice
+from backhaul.reports import Notice
 from backhaul.system.certificate import CERTIFICATE, make, write
 from backhaul.tunnel.news import News
 from backhaul.tunnel.timings import Timings

@@ -14,7 +14,7 @@ from tests.support.tunnel import Net, change, refused, turned_away
 from backhaul.addresses import LOCAL
 from backhaul.config.diff import diff
 from backhaul.config.limits import Limits, LimitTables
-from backhaul.state import Notice, UserEnd
+from backhaul.reports import Notice, UserEnd
 from backhaul.system.shared_files import SharedFile
 from backhaul.tunnel.admission import Objection
 from backhaul.tunnel.ledger import MAX_FILE, NOWHERE, Bytes, Draft, Ledger, day_at

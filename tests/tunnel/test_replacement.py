@@ -6,7 +6,7 @@ from tests.support.net import echo, free_port, until
 from tests.support.tunnel import Net, Tunnel, change, turned_away
 
 from backhaul.config import Secret
-from backhaul.state import Notice
+from backhaul.reports import Notice
 from backhaul.transports.base import RENEWED
 
 every_second = pytest.mark.parametrize("any_net", ["tcp", "wsmux"], indirect=True)

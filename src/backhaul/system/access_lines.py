@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from backhaul.state import UserEnd
+from backhaul.reports import UserEnd
 
 from .log import escape
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from backhaul.errors import reason
-from backhaul.state import UserEnd
+from backhaul.reports import UserEnd
 
 from .access_lines import Line
 

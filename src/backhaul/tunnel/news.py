@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from backhaul.state import Notice
+from backhaul.reports import Notice
 
 _REPEAT: Final = 60.0  # seconds for which a limit is not reported again
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from backhaul.addresses import address_text, plain_ip
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.relay.outcome import Ending, Outcome, Progress, next_number
-from backhaul.state import UserEnd, UserState
+from backhaul.reports import UserEnd
+from backhaul.state import UserState
 
 from .places import Places, Room
 from .ports import Port

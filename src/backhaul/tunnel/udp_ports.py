@@ -15,7 +15,8 @@ from backhaul.net.udp import DatagramSocket
 from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, Refusal
 from backhaul.relay.rated import flow_of
-from backhaul.state import UserEnd, UserState
+from backhaul.reports import UserEnd
+from backhaul.state import UserState
 from backhaul.transports.base import Carry, ServerTransport
 from backhaul.wire.datagrams import Batch
 

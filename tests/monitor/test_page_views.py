@@ -1,0 +1,123 @@
+"""The views of the page in a real browser: a day, and one port, client or group alone."""
+
+import time
+
+from msgspec.structs import replace
+from tests.monitor.browser import Browser, Host, needs_browser, webdriver
+from tests.monitor.sample import port
+
+from backhaul.monitor.samples import Sample
+from backhaul.monitor.status import ClientStatus, GroupStatus, LimitStatus, MemberStatus
+
+pytestmark = needs_browser
+
+
+def minutes(*users: int) -> list[Sample]:
+    """Return the samples of the last minutes, at intervals of five; each user is new and moves 3000 bytes."""
+    now = int(time.time() // 60)
+    return [Sample(now - 5 * ago, number, number, 1, 0, 0, 3000 * number) for ago, number in enumerate(reversed(users))]
+
+
+def test_a_day_is_shown_and_read_by_keys(browser: Browser, host: Host) -> None:
+    host.samples[""] = minutes(7, 40)
+    browser.look(host)
+    browser.wait(lambda: "40 users" in browser.script("return document.querySelector('#day').ariaValueText"))
+    assert "40 new, 1 refused, 16.0 kbit/s to, 0 bit/s from users" in browser.script(
+        "return document.querySelector('#day').ariaValueText"
+    )
+    browser.script("document.querySelector('#day').focus()")
+    browser.press(webdriver.Keys.ARROW_LEFT)
+    assert "7 users" in browser.text("#day-readout")
+    browser.press(webdriver.Keys.ARROW_LEFT)
+    assert "no numbers" in browser.text("#day-readout")
+    assert browser.text("#day").count("scale") == 3
+    browser.driver.find_element("id", "day-span").send_keys("1")
+    browser.script("document.querySelector('#day').focus()")
+    browser.press(webdriver.Keys.ARROW_LEFT * 5)
+    assert ": 7 users, 7 new, 1 refused, 2.80 kbit/s to" in browser.text("#day-readout")
+
+
+def test_a_port_is_shown_alone(browser: Browser, host: Host) -> None:
+    host.tunnel.say(
+        ports=(port(443), port(80)),
+        limits=tuple(LimitStatus(f"limits.{n}", "max_users", "users", 9, 3) for n in (443, 80)),
+    )
+    host.samples = {"": minutes(9), "0.0.0.0:80": minutes(2)}
+    browser.look(host)
+    browser.driver.find_elements("css selector", "#ports button")[1].click()
+    assert browser.text("#view").split("\n") == ["Only port 80 is shown below.", "Show all"]
+    assert browser.script("return document.querySelectorAll('#ports tr').length") == 1
+    assert browser.text("#limits").split("\n")[1] == "port 80"
+    browser.wait(lambda: "2 users" in browser.script("return document.querySelector('#day').ariaValueText"))
+    browser.driver.find_element("id", "view-all").click()
+    assert browser.script("return document.querySelectorAll('#ports tr').length") == 2
+    assert not browser.driver.find_element("id", "view").is_displayed()
+
+
+def test_clients_are_listed_and_one_is_shown_alone(browser: Browser, host: Host) -> None:
+    assert not host.tunnel.status.clients
+    browser.look(host)
+    assert not browser.driver.find_element("id", "clients-card").is_displayed()
+    host.tunnel.say(
+        ports=(
+            replace(port(443, sent=1024), client="berlin"),
+            replace(port(444, sent=1024), client="berlin"),
+            port(80),
+        ),
+        clients=(
+            ClientStatus("berlin", True, "192.0.2.7:1", "", None, 0, 4, 0, draining=True),
+            ClientStatus("paris", False, "", "", None, 0, 0, 0),
+        ),
+    )
+    browser.wait(lambda: "connected from 192.0.2.7:1" in browser.text("#clients"))
+    rows = [row.text.split("\n") for row in browser.driver.find_elements("css selector", "#clients tr")]
+    assert [row[:2] for row in rows] == [["berlin", "connected from 192.0.2.7:1, draining"], ["paris", "not connected"]]
+    assert [row[2][0] for row in rows] == ["4", "0"]
+    assert "2.00 KiB" in rows[0][-2] + rows[0][-1]
+    browser.driver.find_element("css selector", "#clients button").click()
+    assert browser.script("return document.querySelectorAll('#ports tr').length") == 2
+
+
+def test_a_group_is_listed_with_its_members(browser: Browser, host: Host) -> None:
+    members = (MemberStatus("berlin", 3, "ready"), MemberStatus("paris", 0, "draining"))
+    host.tunnel.say(
+        ports=(replace(port(443, sent=1024), group="web"), port(80, sent=5)),
+        groups=(GroupStatus("web", "least", members),),
+    )
+    browser.look(host)
+    row = browser.text("#clients tr")
+    assert all(part in row for part in ("group web", "by least: berlin 3, paris draining", "1.00 KiB"))
+    assert "of group web" in browser.text("#ports")
+
+
+def test_a_group_is_shown_alone_from_one_of_its_clients(browser: Browser, host: Host) -> None:
+    members = (MemberStatus("berlin", 3, "ready", total=40), MemberStatus("paris", 0, "unhealthy", "timed out", 9, 2))
+    berlin = ClientStatus("berlin", True, "192.0.2.7:1", "", None, 0, 4, 0)
+    limits = tuple(LimitStatus(f"limits.{port}", "max_users", "users", 9, 3) for port in (80, 443))
+    host.tunnel.say(
+        ports=(replace(port(443), group="web"), replace(port(80), client="berlin")),
+        clients=(berlin, replace(berlin, name="rome")),
+        groups=(GroupStatus("web", "least", members, "http:/healthz", 5), GroupStatus("db", "order", members[:1])),
+        limits=limits,
+    )
+    host.samples["group web"] = [Sample(int(time.time() // 60), 3, 0, 0, 0, 0, 0)]
+    browser.look(host)
+    assert not browser.driver.find_element("id", "group-card").is_displayed()
+    links = browser.driver.find_elements("css selector", "#clients tr:first-child button")
+    assert [link.text for link in links] == ["berlin", "group web", "group db"]
+    links[1].click()
+    assert browser.text("#view").split("\n")[0] == "Only group web is shown below."
+    assert (
+        browser.text("#group-about")
+        == "1 of 2 get users · balance least · health http:/healthz every 5 s · 0.0.0.0:443"
+    )
+    rows = [row.text.split() for row in browser.driver.find_elements("css selector", "#members tr")]
+    assert rows == [["berlin", "ready", "3", "40", "0"], ["paris", "unhealthy:", "timed", "out", "0", "9", "2"]]
+    assert browser.script("return document.querySelectorAll('#ports tr').length") == 1
+    assert browser.text("#limits").split("\n")[1] == "port 443"
+    browser.wait(lambda: "3 users" in browser.script("return document.querySelector('#day').ariaValueText"))
+    host.tunnel.say(groups=(GroupStatus("web", "least", members[:1]),))
+    browser.wait(lambda: browser.text("#group-about").startswith("1 of 1 get users · balance least · no health"))
+    browser.driver.find_element("css selector", "#members button").click()
+    assert browser.text("#view").split("\n")[0] == "Only client berlin is shown below."
+    assert not browser.driver.find_element("id", "group-card").is_displayed()
