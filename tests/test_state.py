@@ -7,6 +7,8 @@ import msgspec.inspect as types
 
 from backhaul.state import State
 
+NUMBERS = {types.BoolType, types.IntType, types.FloatType}
+
 
 def leaves(kind: Any, name: str = "") -> Iterator[tuple[str, type]]:  # noqa: ANN401 - any type
     """Return the fields below ``kind`` that hold a single value, with its type."""
@@ -32,6 +34,7 @@ def test_a_state_holds_numbers_and_few_texts() -> None:
         "bind_host",
         "client",
         "failure",
+        "health",
         "limit",
         "name",
         "peer",
@@ -42,4 +45,4 @@ def test_a_state_holds_numbers_and_few_texts() -> None:
         "transport",
         "unit",
     }
-    assert {kind for _, kind in found} == {types.StrType, types.BoolType, types.IntType, types.FloatType}
+    assert {kind for _, kind in found} == {*NUMBERS, types.StrType, types.LiteralType}
