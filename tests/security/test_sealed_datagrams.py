@@ -35,6 +35,14 @@ def test_datagrams_in_any_order_are_opened_once(cipher: Cipher, payloads: list[b
     assert all(len(datagram) == len(payload) + OVERHEAD for datagram, payload in sealed.items())
 
 
+@given(st.integers(0, (1 << 48) - 1))
+def test_the_first_bytes_of_a_datagram_are_known_in_advance(number: int) -> None:
+    sealer, opener = pair(number=number)
+    datagram = sealer.seal(b"abc")
+    assert datagram.startswith(opener.masked(opener.number(datagram)))
+    assert opener.number(opener.masked(number) + bytes(OVERHEAD)) == number
+
+
 @ciphers
 @given(bit=st.integers(0, 8 * (OVERHEAD + 3) - 1))
 def test_a_flipped_bit_anywhere_is_noticed_and_leaves_the_original_valid(cipher: Cipher, bit: int) -> None:

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from backhaul.wire.announcements import (
     ANNOUNCEMENT_SIZES,
+    BLOCK_BITS,
     IDLE,
     MAX_PADDING,
     Announcement,
@@ -11,6 +12,7 @@ from backhaul.wire.announcements import (
     announce,
     assign,
     assignment_sizes,
+    block_of,
     read_announcement,
     read_assignment,
 )
@@ -54,3 +56,8 @@ def test_an_assignment_that_is_cut_is_malformed() -> None:
 def test_any_message_is_read_without_an_error(message: bytes) -> None:
     assert (read_announcement(message) is None) == (len(message) not in ANNOUNCEMENT_SIZES)
     assert (read_assignment(message) is None) == (18 + int.from_bytes(message[16:18]) > len(message))
+
+
+@given(numbers, st.binary(max_size=40))
+def test_the_block_of_a_sealed_message_is_the_high_part_of_its_number(number: int, rest: bytes) -> None:
+    assert block_of(memoryview(number.to_bytes(8) + rest)) == number >> BLOCK_BITS
