@@ -64,7 +64,7 @@ async def test_a_failing_connection_does_not_affect_the_others(caplog: pytest.Lo
     others = [Connection(silent=True) for _ in range(2)]
     for connection in (others[0], Connection(silent=True, looked=fail), others[1]):
         pings.add(connection)
-    await until(lambda: all(connection.looks == 3 for connection in others))
+    await until(lambda: all(connection.looks >= 3 for connection in others))
     pings.add(late := Connection(silent=True))
     await until(lambda: late.looks)
     assert "a mistake" in caplog.text
