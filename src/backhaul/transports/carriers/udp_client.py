@@ -28,6 +28,9 @@ from .udp_dialect import ClientDialect, Line, Received, V072Client
 # Seconds until tunnels are announced again after the connection, and twice as many each time after that: the first
 # announcements may be lost, or overtake what confirms the control channel.
 _SOON: Final = 0.05
+# Seconds until the first tunnels are announced to v0.7.2, which opens its UDP socket after the control channel. It is
+# told of each tunnel once, so one that it has missed would never carry anything.
+_LISTENS: Final = 0.1
 
 
 class UdpClient(DoorClient):
@@ -46,6 +49,7 @@ class UdpClient(DoorClient):
         self._idle: set[_Tunnel] = set()
         self._assigned: set[_Tunnel] = set()
         self._announcing: asyncio.TimerHandle | None = None
+        self._beginning: asyncio.TimerHandle | None = None  # set until the server has surely opened its socket
         self.relay = relay
         self.dialect: ClientDialect = V072Client(settings.tokens)
 
@@ -84,14 +88,14 @@ class UdpClient(DoorClient):
         if self.dialect.repeats:
             self._follow()
             self._announce_after(_SOON)
-        wanted, self._opening = self._opening, 0
-        for _ in range(wanted):
-            self.open()
+            self._begin()
+        else:
+            self._beginning = self._loop.call_later(_LISTENS, self._begin)
         return host
 
     def open(self) -> None:
-        """Open a tunnel and announce it."""
-        if not self._server:
+        """Open a tunnel and announce it, once the server can hear that."""
+        if not self._server or self._beginning:
             self._opening += 1
             return
         try:
@@ -107,6 +111,9 @@ class UdpClient(DoorClient):
         self._door.disconnect()
         self._server = None
         self._opening = 0
+        if self._beginning:
+            self._beginning.cancel()
+            self._beginning = None
         for tunnel in list(self._idle):
             tunnel.close()
         if not self._assigned:
@@ -153,6 +160,12 @@ class UdpClient(DoorClient):
                     tunnel.move(_connect(*self._way, self._settings.tunnel_options))
         except OSError:  # no route at the moment
             return
+
+    def _begin(self) -> None:
+        self._beginning = None
+        wanted, self._opening = self._opening, 0
+        for _ in range(wanted):
+            self.open()
 
     def _dialect_of_server(self) -> ClientDialect:
         if not self._door.keys:
