@@ -42,8 +42,8 @@ class UdpClient(DoorClient):
         super().__init__(door)
         self._loop = asyncio.get_running_loop()
         self._settings = settings
-        self._server: tuple[str, int] | None = None
-        self._way = "", 0  # to the server, even after the loss of the control channel
+        self._server = "", 0  # its address, even after the loss of the control channel
+        self._connected = False
         self._looked = -math.inf  # time of the last look for another way
         self._opening = 0  # tunnels requested before it was known how to announce them
         self._idle: set[_Tunnel] = set()
@@ -81,8 +81,8 @@ class UdpClient(DoorClient):
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
         host = await self._door.connect()
-        self._server = (host, self._settings.remote_port)
-        self._way = host, self._settings.remote_port
+        self._server = host, self._settings.remote_port
+        self._connected = True
         self.dialect = self._dialect_of_server()
         self._announce_no_more()
         if self.dialect.repeats:
@@ -95,11 +95,11 @@ class UdpClient(DoorClient):
 
     def open(self) -> None:
         """Open a tunnel and announce it, once the server can hear that."""
-        if not self._server or self._beginning:
+        if not self._connected or self._beginning:
             self._opening += 1
             return
         try:
-            sock = _connect(*self._server, self._settings.tunnel_options)
+            sock = self._dial()
         except OSError:  # no route at the moment; the control channel will notice
             return
         tunnel = _Tunnel(self, sock)
@@ -109,7 +109,7 @@ class UdpClient(DoorClient):
     def disconnect(self) -> None:
         """Close the control channel and the idle tunnels; flows go on."""
         self._door.disconnect()
-        self._server = None
+        self._connected = False
         self._opening = 0
         if self._beginning:
             self._beginning.cancel()
@@ -137,7 +137,7 @@ class UdpClient(DoorClient):
         """Forget a closed tunnel."""
         self._idle.discard(tunnel)
         self._assigned.discard(tunnel)
-        if not self._server and not self._assigned:
+        if not self._connected and not self._assigned:
             self._announce_no_more()
 
     def unheard(self, tunnel: "_Tunnel") -> None:
@@ -153,13 +153,16 @@ class UdpClient(DoorClient):
     def _follow(self) -> None:
         """Move the tunnels to the address that this machine has towards the server now."""
         try:
-            with _connect(*self._way, self._settings.tunnel_options) as sock:
+            with self._dial() as sock:
                 ends = _ends(sock)
             for tunnel in (*self._idle, *self._assigned):
                 if tunnel.ends != ends:
-                    tunnel.move(_connect(*self._way, self._settings.tunnel_options))
+                    tunnel.move(self._dial())
         except OSError:  # no route at the moment
             return
+
+    def _dial(self) -> socket.socket:
+        return _connect(*self._server, self._settings.tunnel_options)
 
     def _begin(self) -> None:
         self._beginning = None
@@ -215,15 +218,12 @@ class _Tunnel:
     datagrams = True
 
     def __init__(self, owner: UdpClient, sock: socket.socket) -> None:
-        counters = owner.relay.flows.counters
         self._owner = owner
-        self._socket = DatagramSocket(owner.relay.poller, sock, self._received, counters)
-        self.ends = _ends(sock)
-        """Both addresses, that of this machine without a port."""
+        self._use(sock)
         self._heard = True  # from the server since the last datagrams of the target
         self._announced = 0.0  # time of the last announcement
         self._name = secrets.token_bytes(TUNNEL_SIZE)
-        self._early = DatagramQueue(counters)  # datagrams that arrived before the target's socket was ready
+        self._early = DatagramQueue(owner.relay.flows.counters)  # datagrams before the target's socket was ready
         self._flow: Flow | None = None
         self._line: Line  # if there is a target
         self.target = ""
@@ -237,8 +237,7 @@ class _Tunnel:
     def move(self, sock: socket.socket) -> None:
         """Use another socket, and announce it."""
         self._socket.close()
-        self._socket = DatagramSocket(self._owner.relay.poller, sock, self._received, self._owner.relay.flows.counters)
-        self.ends = _ends(sock)
+        self._use(sock)
         self.announce()
 
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
@@ -270,6 +269,11 @@ class _Tunnel:
         self._early.close()
         self._flow = None
         self._owner.closed(self)
+
+    def _use(self, sock: socket.socket) -> None:
+        relay = self._owner.relay
+        self._socket = DatagramSocket(relay.poller, sock, self._received, relay.flows.counters)
+        self.ends = _ends(sock)
 
     def _received(self, batch: Batch, address: Address) -> None:
         self._heard = True
