@@ -75,6 +75,10 @@ class Announcers:
         credential = self.credentials.find(datagram) if self._by_name else None
         return self._by_name.get(credential.name, _NOBODY) if credential else _NOBODY
 
+    def take(self, datagram: bytes | memoryview, address: Address) -> bool:
+        """Act on a message about tunnels of any client; return False for a datagram of a flow."""
+        return self.find(datagram).take(datagram, address)
+
     def _leave_blocks(self, session: Announcing) -> None:
         for block in self._blocks.pop(session, []):
             del self._by_block[block]
@@ -114,15 +118,6 @@ class TunnelSocket:
         for tunnel in list(self._tunnels.values()):
             tunnel.end()
         self.close()
-
-    @property
-    def sizes(self) -> frozenset[int]:
-        """The sizes of messages about tunnels."""
-        return self.announcers.sizes
-
-    def take(self, datagram: bytes | memoryview, address: Address) -> bool:
-        """Act on a message about tunnels of any client; return False for a datagram of a flow."""
-        return self.announcers.find(datagram).take(datagram, address)
 
     def transmit(self, batch: Batch, address: Address) -> None:
         """Send to a client."""

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable
 from typing import Final, Protocol
 
 from backhaul.net.endpoints import Address
@@ -52,6 +51,7 @@ class ClientTunnels:
     def __init__(self, socket: TunnelSocket, relay: Relay, client: str) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = socket
+        self._announcers = socket.announcers
         self._relay = relay
         self._client = client
         self._session: ClientSession = NO_CLIENT
@@ -61,7 +61,7 @@ class ClientTunnels:
         self._pinging: asyncio.TimerHandle | None = None  # set while there is a v0.7.2 client
         self._serials = itertools.count(1)  # of sessions
         self._since = 0  # the order of the present session's first announcement
-        self._dialect: ServerDialect = V072Server((), self, socket)  # even after the loss of the control channel
+        self._dialect: ServerDialect = V072Server((), self, self._announcers)  # even without a control channel
         self._before: ServerDialect = self._dialect  # of the session before: its last messages may arrive late
         self.dropped = 0  # idle tunnels beyond the limit
 
@@ -81,13 +81,15 @@ class ClientTunnels:
                 tunnel.excuse()
         self._instance = session.peer.instance
         self._session = session
-        self._socket.announcers.leave(self._client, self._before)
+        self._announcers.leave(self._client, self._before)
         self._before, self._dialect = self._dialect, self._dialect_of(session)
 
     def drop_idle(self) -> None:
         """Forget the idle tunnels, because their control channel has ended."""
         self._session = NO_CLIENT
-        self._stop_pinging()
+        if self._pinging:
+            self._pinging.cancel()
+            self._pinging = None
         for tunnel in list(self._idle):
             self.forget(tunnel)
 
@@ -100,7 +102,8 @@ class ClientTunnels:
 
     def ping(self) -> None:
         """Ping the idle tunnels."""
-        self._ping(self._idle)
+        for tunnel in self._idle:
+            self.transmit([PING], tunnel.address)
 
     def transmit(self, batch: Batch, address: Address) -> None:
         """Send to the client."""
@@ -142,14 +145,13 @@ class ClientTunnels:
     def _dialect_of(self, session: ClientSession) -> ServerDialect:
         self._since = next(self._serials) << ORDER_BITS
         if not session.keys:
-            dialect = V072Server(self._socket.announcers.credentials.sizes, self, self._socket)
-            self._socket.announcers.enter_token(self._client, dialect)
+            dialect = V072Server(self._announcers.credentials.sizes, self, self._announcers)
+            self._announcers.enter_token(self._client, dialect)
             self._ping_later()
             return dialect
         from .udp_protected import ProtectedServer  # noqa: PLC0415 - loads cryptography
 
-        self._stop_pinging()
-        return ProtectedServer(session.keys, self._since, self, self._socket, self._socket.announcers.enter_blocks)
+        return ProtectedServer(session.keys, self._since, self, self._announcers, self._announcers.enter_blocks)
 
     def _still_there(self, tunnel: Tunnel, announcement: Announcement, order: int, address: Address) -> None:
         tunnel.alive(confirmed=announcement.number != IDLE)
@@ -180,20 +182,10 @@ class ClientTunnels:
         if tunnel.address != address and self._socket.settle(tunnel, address):
             log.debug("a tunnel has moved to another address")
 
-    def _ping(self, tunnels: Iterable[Tunnel]) -> None:
-        for tunnel in tunnels:
-            self.transmit([PING], tunnel.address)
-
     def _ping_later(self) -> None:
-        self._stop_pinging()
-        self._pinging = self._loop.call_later(self._relay.patience.ping, self._ping_unnamed)
+        self._pinging = self._loop.call_later(self._relay.patience.ping, self._ping_again)
 
-    def _ping_unnamed(self) -> None:
+    def _ping_again(self) -> None:
         """Ping the tunnels of v0.7.2; others are announced by their client."""
-        self._ping(tunnel for tunnel in self._idle if not tunnel.name)
+        self.ping()
         self._ping_later()
-
-    def _stop_pinging(self) -> None:
-        if self._pinging:
-            self._pinging.cancel()
-            self._pinging = None
