@@ -240,10 +240,10 @@ class Group:
     def _datagrams_came(self, listener: UdpListener, address: Address, batch: Batch) -> None:
         """Begin a flow for a new user, or for one whose flow may move, unless that stays."""
         ip, flow = plain_ip(peer_of(address)), listener.loose.get(address)
-        if flow and any(has_place(flow, member) and member.ready for member in self._members):
-            listener.tighten(address)  # its member has returned
+        if flow and not self._balance.choose(ip):  # no member is there, so that of the flow may be the best one still
             flow.from_near(batch)
-        elif flow and not self._balance.choose(ip):  # no other member is there, so this may be the best one still
+        elif flow and any(has_place(flow, member) and member.ready for member in self._members):
+            listener.tighten(address)  # its member has returned
             flow.from_near(batch)
         else:
             if flow:
