@@ -22,7 +22,7 @@ class Reception:
         return ClientGate(self, client)
 
     def succeed(self, before: "Reception") -> None:
-        """Take over what outlives the reception before, which has the same transport: nothing, unless overridden."""
+        """Take over what outlives the reception before, of any transport: nothing, unless overridden."""
 
     def listen(self) -> None:
         """Listen; raises OSError."""
