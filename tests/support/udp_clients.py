@@ -1,6 +1,8 @@
 """Several clients of one server on transport udp."""
 
+import itertools
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from backhaul.client import Client
 from backhaul.config import ServerConfig
@@ -8,8 +10,17 @@ from backhaul.config.diff import diff
 from backhaul.server import Server
 
 from .clients import config_of, table, token_of
-from .datagrams import UdpNet, UdpPeer
+from .datagrams import UdpNet, UdpPeer, repeat
 from .net import HOST, free_port, until
+
+_QUESTIONS: Final = itertools.count()
+
+
+async def insist(user: UdpPeer, answer: bytes = b"echo:") -> None:
+    """Ask until ``answer`` and the question arrive, because datagrams may be lost; a late answer is to another one."""
+    question = b"%d" % next(_QUESTIONS)
+    await repeat(lambda: user.send(question), lambda: (answer + question, user.sock.getpeername()) in user.heard)
+    user.heard.clear()
 
 
 class UdpCompany:

@@ -2,9 +2,9 @@
 
 import pytest
 from tests.support.clients import config_of, table
-from tests.support.datagrams import FLOWS, UdpNet, UdpPeer, repeat
+from tests.support.datagrams import FLOWS, UdpNet, UdpPeer
 from tests.support.net import HOST, free_port, until
-from tests.support.udp_clients import UdpCompany
+from tests.support.udp_clients import UdpCompany, insist
 
 from backhaul.config import ServerConfig
 
@@ -53,11 +53,6 @@ async def panel_of(net: UdpNet, balance: str = "least") -> UdpPanel:
     panel.balance = balance
     await panel.start(NAMES)
     return panel
-
-
-async def insist(user: UdpPeer) -> None:
-    await repeat(lambda: user.send(b"!"), lambda: user.heard)
-    user.heard.clear()
 
 
 @TRANSPORTS
