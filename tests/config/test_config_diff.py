@@ -65,6 +65,11 @@ def test_a_new_identity_rebuilds_the_tunnel(new: Config, name: str) -> None:
         ("encryption = true", False),
         ('proxy = "socks5://192.0.2.1:1080"', False),
         ("tls_verify = true", False),
+        ('tls_ca = "ca.pem"', False),
+        ('tls_server_name = "tunnel.example"', False),
+        (f'tls_fingerprint = "{"ab" * 32}"', False),
+        ('bind_interface = "eth1"', False),
+        ("mark = 7", False),
     ],
 )
 def test_a_key_that_protects_the_tunnel_is_known(lines: str, *, alike: bool) -> None:
