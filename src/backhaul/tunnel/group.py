@@ -157,9 +157,8 @@ class Group:
             member.position = position
             member.examine(_check_of(self._group))
             member.tunnel.watchers.append(self._look)
-        for tunnel, member in before.items():
-            if self._by_tunnel.get(tunnel) is not member:
-                self.ports.loosen(member)
+        for tunnel in before.keys() - self._by_tunnel.keys():
+            self.ports.loosen(before[tunnel])
         for tunnel in tunnels:
             self._look(tunnel)
         self._last = 0
