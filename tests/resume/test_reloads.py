@@ -107,6 +107,33 @@ async def test_bytes_that_were_encrypted_never_cross_the_line_in_clear(any_net: 
 
 
 @tcpmux
+async def test_bytes_that_were_encrypted_on_a_later_connection_never_cross_another_one_in_clear(any_net: Net) -> None:
+    torn = await Torn.start(any_net)
+    user = await torn.user()
+    await change(torn.client, encryption=True)
+    await served(torn)
+    await cut_everything(torn)
+    await echo(user, b"encrypted now")
+    await change(torn.client, encryption=False)
+    await served(torn)
+    await cut_everything(torn)
+    await until_reset(user)
+
+
+@pytest.mark.parametrize("any_net", ["wssmux"], indirect=True)
+async def test_bytes_inside_tls_never_cross_the_line_in_clear(any_net: Net) -> None:
+    torn = await Torn.start(any_net)
+    user = await torn.user()
+    for end in (torn.server, torn.client):
+        await change(end, transport="tcpmux")
+    await served(torn)
+    await echo(user, b"on the connection of before")
+    await cut_everything(torn)
+    await until_reset(user)
+    await echo(await served(torn), b"in clear")
+
+
+@tcpmux
 async def test_bytes_of_a_silent_connection_that_were_encrypted_never_cross_another_one_in_clear(any_net: Net) -> None:
     any_net.patience, any_net.timings = {"unacknowledged": 0.05, "look": 0.02}, {"urgent": 0.02}
     torn = await Torn.start(any_net, server="encryption = true", pool=1)

@@ -251,9 +251,6 @@ class Link:
     resumes = False
     """True if the session outlives its connection; the other end acknowledges its bytes then."""
 
-    private = False
-    """True if nobody on the line can read its bytes, which must then not cross another one in clear."""
-
     def on_ack(self, count: int) -> None:
         """Do nothing: the session keeps no bytes."""
 

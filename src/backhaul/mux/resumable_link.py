@@ -38,6 +38,8 @@ class Line(NamedTuple):
     conn: socket.socket
     make_records: MakeRecords
     make_sender: MakeLine
+    private: bool
+    """True if nobody on it can read the bytes of users."""
 
 
 class ResumableLink(RecordLink):
@@ -63,6 +65,8 @@ class ResumableLink(RecordLink):
     ) -> None:
         self.identity = identity
         """The proof of its first connection, by which both ends know it."""
+        self.private = line.private
+        """True if nobody on its lines could read its bytes, which must then not cross another one in clear."""
         self.epoch = 0
         """The number of the last attempt to resume it."""
         self.parked = False
@@ -189,6 +193,7 @@ class ResumableLink(RecordLink):
         the session.
         """
         self.conn = line.conn
+        self.private |= line.private
         self._records = line.make_records(self._take_record)
         self.stall = StallDetector(self.relay, line.conn, self.session, self.tell_owner)
         try:

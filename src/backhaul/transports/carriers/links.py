@@ -1,6 +1,7 @@
 """The session on a new tunnel connection, by what its peer has proved."""
 
 import functools
+import ssl
 from typing import TYPE_CHECKING
 
 from backhaul.mux.link import Link, LinkOwner
@@ -60,12 +61,13 @@ def make_line(connection: SealedConnection, role: Role, *, messages: bool) -> "L
     from backhaul.mux.resumable_link import Line
     from backhaul.mux.sealed_link import ClearSender, RecordSender, SealedSender
 
-    seals, masked = connection.seals, role is Role.SERVER
+    sock, seals, masked = connection.sock, connection.seals, role is Role.SERVER
+    private = seals.payload or isinstance(sock, ssl.SSLSocket)
     if not seals.payload:
         if messages:
-            return Line(connection.sock, functools.partial(ClearMessages, masked=masked), ClearSender)
-        return Line(connection.sock, NoRecords, RecordSender)
+            return Line(sock, functools.partial(ClearMessages, masked=masked), ClearSender, private)
+        return Line(sock, NoRecords, RecordSender, private)
     sender = functools.partial(SealedSender, sealer=seals.sealer)
     if messages:
-        return Line(connection.sock, functools.partial(MessageRecords, seals.opener, masked=masked), sender)
-    return Line(connection.sock, functools.partial(StreamRecords, seals.opener), sender)
+        return Line(sock, functools.partial(MessageRecords, seals.opener, masked=masked), sender, private)
+    return Line(sock, functools.partial(StreamRecords, seals.opener), sender, private)

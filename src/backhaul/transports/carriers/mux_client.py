@@ -58,7 +58,6 @@ class MuxClient(PooledClient[Link]):
         self._relay = relay
         self._settings = settings.mux
         self.connected = False  # there is a control channel
-        self._private = False  # with it nobody on the line can read the bytes of users
         self._addressing: Deadlines[_Announced] = Deadlines(_TARGET_TIMEOUT, _Announced.late)
 
     @property
@@ -85,7 +84,6 @@ class MuxClient(PooledClient[Link]):
         """Open the control channel, and resume the sessions that have lost their connection."""
         address = await super().connect()
         self.connected = True
-        self._private = self._door.private
         resumption, server = self._relay.resumption, self._door.server
         resumption.ways[server.instance] = self
         if resumption.links:
@@ -201,7 +199,6 @@ class MuxClient(PooledClient[Link]):
         link = make_link(self._relay, connection, Role.SERVER, self._settings, self, messages=self._messages)
         among.add(link)
         if link.resumes:
-            link.private = self._private
             self._resumer.watch(link)
         link.start(connection.received)
 

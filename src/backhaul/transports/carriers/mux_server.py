@@ -59,7 +59,6 @@ class MuxServer(GatedServer):
         self._asked: Deadlines[object] = Deadlines(relay.patience.request, self._unanswered)
         self._overdue: Deadlines[object] = Deadlines(_OVERDUE, lambda _request: None)
         self._returning: Deadlines[Returning] = Deadlines(relay.patience.resume, lambda returning: returning.abort())
-        self._private = False  # with it nobody on the line can read the bytes of users
         self._surplus = 0  # sessions that were opened on request, beyond the client's pool
         self._retiring: TimerHandle | None = None  # set while there is a surplus
 
@@ -131,7 +130,6 @@ class MuxServer(GatedServer):
         proven = self.session.vouches
         settings, messages = self._settings.mux, self._messages
         link = make_link(self._relay, connection, Role.CLIENT, settings, self, messages=messages, proven=proven)
-        link.private = self._private
         self._links.add(link)
         link.start(connection.received)
         self._events.carrier_ready()
@@ -176,8 +174,7 @@ class MuxServer(GatedServer):
             peer = link.peer
             if link.parked and peer.name == session.peer.name and peer.instance != session.peer.instance:
                 link.end("the client has started again")
-        self._private = bool(self._settings.tls or (session.keys and session.keys.payload))
-        if not self._private:
+        if not (self._settings.tls or (session.keys and session.keys.payload)):
             self._relay.resumption.leave_private(session.peer.name)
         super().client_connected(session)
 
