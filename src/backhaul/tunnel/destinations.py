@@ -49,7 +49,7 @@ class Destinations:
         self._all = [self._make(each, name) for each, name in _named(config)]
         self._choice = self._make_choice(config)
         self._running: list[asyncio.Task[None]] = []
-        self._replacements: list[Replacement] = []
+        self._replacement: Replacement | None = None
 
     @property
     def first(self) -> Destination:
@@ -63,7 +63,7 @@ class Destinations:
 
     @property
     def _replaced(self) -> list[Destination]:
-        return [replacement.old for replacement in self._replacements]
+        return [self._replacement.old] if self._replacement else []
 
     @property
     def pool_size(self) -> int:
@@ -125,20 +125,19 @@ class Destinations:
         old, until = present.pop(), asyncio.get_running_loop().time() + self._timings.replacement
         for tunnel in old.tunnels():
             tunnel.adopt(made[0].config)  # what changes in place holds for all users
-        self._replacements.append(Replacement(old, made[0], until))
+        self._replacement = Replacement(old, made[0], until)
 
     async def _relieve(self) -> None:
-        """Leave replaced servers; if one is lost its successor is dialled at once, because both ends have changed."""
-        now = asyncio.get_running_loop().time()
-        for replacement in [each for each in self._replacements if each.over(now)]:
-            self._replacements.remove(replacement)
-            await self._leave(replacement.old)
+        """Leave a replaced server; if it is lost its successor is dialled at once, because both ends have changed."""
+        replacement = self._replacement
+        if replacement and replacement.over(asyncio.get_running_loop().time()):
+            await self._leave_replaced()
             if replacement.new.in_use and not replacement.new.view.connected:
                 await replacement.new.stop()
                 replacement.new.start()
 
     async def _leave_replaced(self, farewell: Signal = Signal.MOVED) -> None:
-        replaced, self._replacements = self._replaced, []
+        replaced, self._replacement = self._replaced, None
         for one in replaced:
             await self._leave(one, farewell)
 
@@ -163,7 +162,7 @@ class Destinations:
             except Exception:
                 log.exception("internal error; the servers in use stay as they are")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK if len(self._all) > 1 or self._replacements else None):
+                async with asyncio.timeout(_LOOK if len(self._all) > 1 or self._replacement else None):
                     await self._changed.wait()
             self._changed.clear()
 
