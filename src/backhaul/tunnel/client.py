@@ -289,7 +289,7 @@ class ClientTunnel:
         opening = transport.opening + self._pace.waiting
         for _ in range(self._pool.sample(transport.idle, opening, transport.shared)):
             self._open()
-        self._doubt(self._loop.time(), can_ask=transport.can_ask)
+        self._check_silence()
 
     def _open(self) -> None:
         """Dial one more tunnel connection, up to two limits, because a server may ask for any number."""
@@ -313,10 +313,11 @@ class ClientTunnel:
     def _judge(self, channel: asyncio.Future[str] | None) -> None:
         """Give up a suspected server that has sent nothing since, unless that channel is gone already."""
         if channel and channel is self._lost and not channel.done():
-            self._doubt(self._loop.time(), can_ask=self._transport.can_ask)
+            self._check_silence()
 
-    def _doubt(self, now: float, *, can_ask: bool) -> None:
+    def _check_silence(self) -> None:
         """Ask a silent server for a sign of life, and give it up when the silence lasts."""
+        now, can_ask = self._loop.time(), self._transport.can_ask
         if can_ask and self._liveness.doubtful(now):
             self._transport.probe()
         if self._liveness.lasts_too_long(now, can_ask=can_ask):

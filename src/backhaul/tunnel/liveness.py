@@ -60,9 +60,10 @@ class Liveness:
 
     def suspect(self, now: float) -> bool:
         """Return whether to ask for a sign of life, once per silence: tunnel connections are silent, too."""
-        first = self._suspected == math.inf
-        self._suspected = min(self._suspected, now)
-        return first
+        if self.suspicious:
+            return False
+        self._suspected = now
+        return True
 
     @property
     def suspicious(self) -> bool:
