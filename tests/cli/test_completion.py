@@ -117,6 +117,8 @@ def test_a_shell_completes_commands_options_choices_and_files(complete: Callable
     assert {"age", "user"} <= complete("backhaul connections --sort ")
     assert {"server.toml", "folder"} <= complete("backhaul -c ")
     assert {"server.toml", "folder"} <= complete("backhaul check --strict ")
+    assert {"server.toml", "folder"} <= complete("backhaul -c server.toml -c ")
+    assert {"server.toml", "folder"} <= complete("backhaul check -c server.toml -c ")
 
 
 @pytest.mark.interop

@@ -209,8 +209,11 @@ async def test_no_usable_file_is_an_error(ends: Folder) -> None:
 
 class TestCheck:
     def check(self, *files: Path) -> int:
+        return self.run("check", *files)
+
+    def run(self, *words: str | Path) -> int:
         with pytest.raises(SystemExit) as end:
-            run(["check", *map(str, files)])
+            run(list(map(str, words)))
         assert isinstance(end.value.code, int)
         return end.value.code
 
@@ -219,6 +222,22 @@ class TestCheck:
         assert self.check(ends.path) == 0
         shown = capsys.readouterr().out
         assert all(f"{file}\n\n" in shown for file in files)
+
+    async def test_files_may_have_an_option(self, ends: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+        server, client = await ends.server(), ends.client()
+        for words in (
+            ("check", "-c", server, "--config", client),
+            ("-c", server, "-c", client, "check"),
+            ("-c", server, "check", client),
+        ):
+            assert self.run(*words) == 0
+            shown = capsys.readouterr().out
+            assert all(f"{file}\n\n" in shown for file in (server, client))
+        assert self.run("check", "-c", client, "--strict", server) == 2  # it has warnings
+
+    def test_no_file_is_a_mistake(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.run("check") == 2
+        assert "backhaul check FILE" in capsys.readouterr().err
 
     async def test_one_broken_file_is_a_failure(self, ends: Folder, capsys: pytest.CaptureFixture[str]) -> None:
         broken = ends.client("mss = 1")

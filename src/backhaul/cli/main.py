@@ -52,7 +52,8 @@ def _dispatch(argv: Sequence[str]) -> int:
     arguments = parser()
     options = arguments.parse_args(argv)
     if options.command:
-        if isinstance(options.config, list):  # from before the command
+        # A -c before the command gives a list. Only `check` takes several files.
+        if isinstance(options.config, list) and options.command != "check":
             options.config = options.config[-1]
         return _COMMANDS[options.command](options)
     if options.config:
@@ -75,7 +76,8 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="command")
     check = commands.add_parser("check", help="validate configuration files and show what would run")
-    check.add_argument("files", metavar="FILE", nargs="+", help="a configuration, or a directory of them")
+    check.add_argument("files", metavar="FILE", nargs="*", default=[], help="a configuration, or a directory of them")
+    _add_config(check, "the same as FILE alone; repeatable", action="append")
     check.add_argument("--strict", action="store_true", help="exit with 2 when there are warnings")
     status = commands.add_parser("status", help="show what runs on this machine")
     _add_config(status, "only the server or client that runs FILE")
@@ -138,9 +140,9 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_config(parser: argparse.ArgumentParser, meaning: str) -> None:
+def _add_config(parser: argparse.ArgumentParser, meaning: str, action: str = "store") -> None:
     # A default would replace the value of a -c before the command.
-    parser.add_argument("-c", "--config", metavar="FILE", help=meaning, default=argparse.SUPPRESS)
+    parser.add_argument("-c", "--config", metavar="FILE", help=meaning, action=action, default=argparse.SUPPRESS)
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
@@ -233,7 +235,11 @@ def _serve(arguments: Sequence[str]) -> int:
 def _check(options: argparse.Namespace) -> int:
     from .check import check  # noqa: PLC0415
 
-    return check(options.files, strict=options.strict)
+    files = [*(options.config or ()), *options.files]
+    if not files:
+        print("backhaul check: name a configuration file: backhaul check FILE", file=sys.stderr)
+        return EXIT_USAGE
+    return check(files, strict=options.strict)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -78,6 +78,6 @@ def _argument(action: argparse.Action) -> Argument:
         value="" if action.nargs == 0 else name,
         choices=choices,
         required=action.required,
-        repeats=action.nargs == "+" or isinstance(action, argparse._AppendAction),  # noqa: SLF001
+        repeats=action.nargs in ("+", "*") or isinstance(action, argparse._AppendAction),  # noqa: SLF001
         help=(action.help or "") % known,
     )

@@ -65,13 +65,12 @@ def _name(command: Command) -> str:
 
 
 def _option(option: Argument) -> str:
-    start = "*" if option.repeats else ""
     value = f":{_plain(option.value)}:{_values(option)}" if option.value else ""
     text = f"[{_plain(option.help)}]{value}"
     if len(option.flags) == 1:
-        return _quoted(f"{start}{option.flags[0]}{text}")
-    excluded = _quoted(f"({' '.join(option.flags)})")
-    return f"{excluded}{{{','.join(option.flags)}}}{_quoted(text)}"
+        return _quoted(f"{'*' if option.repeats else ''}{option.flags[0]}{text}")
+    start = _quoted("*" if option.repeats else f"({' '.join(option.flags)})")
+    return f"{start}{{{','.join(option.flags)}}}{_quoted(text)}"
 
 
 def _positionals(command: Command) -> Iterator[str]:
