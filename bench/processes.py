@@ -151,14 +151,14 @@ def temporary_programs() -> Iterator[Programs]:
         yield programs
 
 
-def wait_until(ready: Callable[[], bool], what: str, *programs: Program) -> None:
-    """Poll until ready; raise BenchError when a program ends or after START_TIMEOUT seconds."""
-    deadline = time.monotonic() + START_TIMEOUT
+def wait_until(ready: Callable[[], bool], what: str, *programs: Program, timeout: float = START_TIMEOUT) -> None:
+    """Poll until ready; raise BenchError when a program ends or after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
     while not ready():
         for program in programs:
             program.check_alive()
         if time.monotonic() > deadline:
-            raise BenchError(f"{what} does not answer within {START_TIMEOUT:.0f} s")
+            raise BenchError(f"{what} does not answer within {timeout:.0f} s")
         time.sleep(0.02)
 
 

@@ -11,8 +11,9 @@ from bench.machine import raise_file_limit
 from bench.processes import BenchError
 from bench.report.targets import OURS
 from bench.scenarios.contenders import find_peers, ours
+from bench.survive.faults import chosen
 from bench.survive.outcome import Outcome, markdown
-from bench.survive.trial import Trial, possible
+from bench.survive.trial import Trial
 
 TRANSPORTS = "tcpmux v2,wsmux v2,wssmux v2"  # the first version of smux lets a slow download delay its neighbours
 EACH_HELP = "a new tunnel for each fault, which happens once: for programs that do not recover from some"
@@ -35,12 +36,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def trials(options: argparse.Namespace) -> Iterator[Trial]:
     """Return what the options ask for. Raises BenchError."""
     contenders = [*([] if options.only_peers else [ours()]), *find_peers(options.peer)]
+    words = [word for word in options.faults.split(",") if word]
     for variant, contender in product(options.transport.split(","), contenders):
-        words = [word for word in options.faults.split(",") if word]
         if options.each:
-            for fault in possible(variant):
-                if not words or any(word in fault for word in words):
-                    yield Trial(contender, variant, [fault], 0.0, options.pause, options.logs)
+            for fault in chosen(words, variant):
+                yield Trial(contender, variant, [fault], 0.0, options.pause, options.logs)
         else:
             yield Trial(contender, variant, words, options.seconds, options.pause, options.logs)
 

@@ -19,7 +19,7 @@ FAULTS: Mapping[str, Fault] = {
     "another address of the client": Network.move_client,
     "the router forgets connections": Network.forget_connections,
 }
-RELOAD = "nginx is reloaded"
+RELOAD = "nginx is reloaded"  # if the tunnel travels by HTTP
 
 
 class Happening(NamedTuple):
@@ -41,6 +41,7 @@ def afflict(network: Network, faults: Mapping[str, Fault], pause: float, until: 
             return
 
 
-def chosen(names: Sequence[str], faults: Mapping[str, Fault]) -> dict[str, Fault]:
-    """Return the faults whose names contain one of these words; all of them if there are none."""
-    return {kind: fault for kind, fault in faults.items() if not names or any(name in kind for name in names)}
+def chosen(words: Sequence[str], variant: str) -> list[str]:
+    """Return the names of the faults that a variant can have and that contain one of the words; all without words."""
+    possible = [*FAULTS, RELOAD] if variant.startswith("ws") else FAULTS
+    return [kind for kind in possible if not words or any(word in kind for word in words)]

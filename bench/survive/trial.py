@@ -3,15 +3,15 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from bench.processes import BenchError, Program, Programs, temporary_programs
+from bench.processes import Programs, temporary_programs, wait_until
 from bench.scenarios.contenders import Contender
-from bench.survive.faults import FAULTS, RELOAD, Fault, Happening, afflict, chosen
+from bench.survive.faults import FAULTS, RELOAD, Happening, afflict, chosen
 from bench.survive.network import Network
 from bench.survive.outcome import IDLE, Outcome, rows
 from bench.survive.tunnel import Tunnel
@@ -48,16 +48,19 @@ class Trial(NamedTuple):
 
     def _afflict(self, tunnel: Tunnel, network: Network, programs: Programs) -> Outcome:
         users = tunnel.start_users(self.seconds, programs.directory)
-        _wait_for(programs.directory / "ready", users, START, "the tunnel does not come up")
+        wait_until((programs.directory / "ready").exists, "the tunnel", users, timeout=START)
         until = time.monotonic() + self.seconds
         before = tunnel.memory()
         time.sleep(CALM)
         happenings = []
-        for happening in afflict(network, chosen(self.words, _faults(tunnel, self.variant)), self.pause, until):
+        faults = {**FAULTS, RELOAD: tunnel.reload_nginx}
+        wanted = {kind: faults[kind] for kind in chosen(self.words, self.variant)}
+        for happening in afflict(network, wanted, self.pause, until):
             print(f"{time.strftime('%X')} {happening.kind}", file=sys.stderr)
             happenings.append(happening)
-        _wait_for(programs.directory / "users.json", users, QUIET + 2 * PATIENCE, "the users do not end")
-        records = msgspec.json.decode((programs.directory / "users.json").read_bytes(), type=list[Record])
+        written = programs.directory / "users.json"
+        wait_until(written.exists, "a user", users, timeout=QUIET + 2 * PATIENCE)
+        records = msgspec.json.decode(written.read_bytes(), type=list[Record])
         time.sleep(CALM)
         return self._outcome(tunnel, happenings, records, before)
 
@@ -84,22 +87,3 @@ class Trial(NamedTuple):
             target.mkdir(parents=True, exist_ok=True)
             for file in (*directory.glob("*.log"), *directory.glob("*.json"), *directory.glob("*.toml")):
                 (target / file.name).write_bytes(file.read_bytes())
-
-
-def _faults(tunnel: Tunnel, variant: str) -> Mapping[str, Fault]:
-    faults = {**FAULTS, RELOAD: tunnel.reload_nginx}
-    return {kind: faults[kind] for kind in possible(variant)}
-
-
-def possible(variant: str) -> list[str]:
-    """Return the names of the faults that a variant can have."""
-    return [*FAULTS, RELOAD] if variant.startswith("ws") else list(FAULTS)
-
-
-def _wait_for(file: Path, users: Program, patience: float, otherwise: str) -> None:
-    deadline = time.monotonic() + patience
-    while not file.exists():
-        users.check_alive()
-        if time.monotonic() > deadline:
-            raise BenchError(otherwise)
-        time.sleep(0.1)

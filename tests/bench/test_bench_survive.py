@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from bench.survive.faults import FAULTS, Happening, chosen
+from bench.survive.faults import FAULTS, RELOAD, Happening, chosen
 from bench.survive.network import CLIENT, SERVER_ADDRESS, Network
 from bench.survive.outcome import Row, rows
 from bench.survive.users import Record
@@ -54,8 +54,13 @@ def test_idle_users_get_no_answers_that_could_tell_the_fault() -> None:
 
 
 def test_faults_are_chosen_by_words_of_their_names() -> None:
-    assert list(chosen(["silence", "forgets"], FAULTS)) == ["10 s of silence", "the router forgets connections"]
-    assert chosen([], FAULTS) == FAULTS
+    assert chosen(["silence", "forgets"], "tcpmux v2") == ["10 s of silence", "the router forgets connections"]
+    assert chosen([], "tcpmux v2") == list(FAULTS)
+
+
+def test_only_a_tunnel_by_http_has_a_web_server() -> None:
+    assert chosen([RELOAD], "wssmux v2") == [RELOAD]
+    assert chosen([RELOAD], "tcpmux v2") == []
 
 
 @pytest.mark.skipif(not able, reason="needs root, iproute2 and nftables")
