@@ -69,6 +69,8 @@ class User:
                 try:
                     await asyncio.wait_for(self.ask(reader, writer), PATIENCE)
                     await self._live(reader, writer)
+                except WrongBytesError:
+                    self.record.wrong += 1
                 finally:
                     writer.close()
             await asyncio.sleep(RETRY)
@@ -83,8 +85,8 @@ class User:
         try:
             await self.work(reader, writer)
         except WrongBytesError:
-            self.record.wrong += 1
             self._note_loss("wrong bytes")
+            raise
         except asyncio.CancelledError:
             self._note_loss("stuck")
             raise

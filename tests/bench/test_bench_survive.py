@@ -1,5 +1,6 @@
 """The torture of a line: its network, and what its users make of the faults."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -8,7 +9,8 @@ import pytest
 from bench.survive.faults import FAULTS, RELOAD, Happening, chosen
 from bench.survive.network import CLIENT, SERVER_ADDRESS, Network
 from bench.survive.outcome import Row, rows
-from bench.survive.users import Record
+from bench.survive.users import TYPED, Record, Shell
+from tests.support.net import HOST, until
 
 FIRST, SECOND = Happening("reset", 100.0, 100.1), Happening("silence", 110.0, 120.0)
 ROUTE = ["ip", "route", "get", SERVER_ADDRESS]
@@ -61,6 +63,21 @@ def test_faults_are_chosen_by_words_of_their_names() -> None:
 def test_only_a_tunnel_by_http_has_a_web_server() -> None:
     assert chosen([RELOAD], "wssmux v2") == [RELOAD]
     assert chosen([RELOAD], "tcpmux v2") == []
+
+
+async def test_wrong_bytes_of_a_first_answer_count() -> None:
+    async def lie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(bytes(len(await reader.readexactly(TYPED))))
+        writer.close()
+
+    async with await asyncio.start_server(lie, HOST, 0) as server:
+        over = asyncio.Event()
+        user = Shell([server.sockets[0].getsockname()[1]], over)
+        running = asyncio.ensure_future(user.run())
+        await until(lambda: user.record.wrong > 0)
+        over.set()
+        await running
+    assert (user.record.came, user.record.lost) == ([], [])
 
 
 @pytest.mark.skipif(not able, reason="needs root, iproute2 and nftables")
