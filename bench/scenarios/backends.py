@@ -22,24 +22,28 @@ REPOSITORY = Path(__file__).parents[2]
 
 NGINX_CONFIG = """\
 daemon off;
-master_process off;
 worker_processes 1;
+{main}
 pid {directory}/nginx.pid;
 error_log {directory}/nginx.error;
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
-    keepalive_timeout 0;
     client_body_temp_path {directory}/nginx-body;
     proxy_temp_path {directory}/nginx-proxy;
     fastcgi_temp_path {directory}/nginx-fastcgi;
     uwsgi_temp_path {directory}/nginx-uwsgi;
     scgi_temp_path {directory}/nginx-scgi;
+{http}
+}}
+"""
+
+TINY_PAGE = """\
+    keepalive_timeout 0;
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         location / {{ return 200 "ok"; }}
     }}
-}}
 """
 
 
@@ -56,11 +60,16 @@ def own_state(programs: Programs, name: str) -> dict[str, str]:
     return {"STATE_DIRECTORY": str(programs.directory / f"{name}-state")}
 
 
+def nginx_command(programs: Programs, main: str, http: str) -> list[str]:
+    """Write the configuration of a web server, with more lines for two parts of it; return the command line."""
+    text = NGINX_CONFIG.format(directory=programs.directory, main=main, http=http)
+    return [find_tool("nginx"), "-c", str(programs.file("nginx.conf", text)), "-e", "stderr"]
+
+
 def start_nginx(programs: Programs) -> int:
     """Start a web server with one tiny page and without keep-alive; return its port."""
     port = free_port()
-    config = programs.file("nginx.conf", NGINX_CONFIG.format(directory=programs.directory, port=port))
-    nginx = programs.start("nginx", [find_tool("nginx"), "-c", str(config), "-e", "stderr"])
+    nginx = programs.start("nginx", nginx_command(programs, "master_process off;", TINY_PAGE.format(port=port)))
     wait_until(lambda: accepts(port), "nginx", nginx)
     return port
 

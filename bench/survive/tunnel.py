@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from bench.machine import memory_bytes
-from bench.processes import LOOPBACK, BenchError, Program, Programs, find_tool, wait_until
+from bench.processes import LOOPBACK, BenchError, Program, Programs, wait_until
 from bench.report.targets import OURS
-from bench.scenarios.backends import make_secrets, own_state, python_environment
+from bench.scenarios.backends import make_secrets, nginx_command, own_state, python_environment
 from bench.scenarios.contenders import Contender
 from bench.scenarios.dialects.wiring import Files, Wiring
 from bench.survive.network import CLIENT, SERVER, SERVER_ADDRESS, Network
@@ -22,21 +22,7 @@ TARGETS = {service: 6000 + number for number, service in enumerate(SERVICES)}
 
 WORKER_TIMEOUT = 1  # seconds
 
-# Without worker_shutdown_timeout a reload leaves connections to the old worker.
-NGINX = """\
-daemon off;
-worker_processes 1;
-worker_shutdown_timeout {patience}s;
-pid {folder}/nginx.pid;
-error_log {folder}/nginx.error;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/nginx-body;
-    proxy_temp_path {folder}/nginx-proxy;
-    fastcgi_temp_path {folder}/nginx-fastcgi;
-    uwsgi_temp_path {folder}/nginx-uwsgi;
-    scgi_temp_path {folder}/nginx-scgi;
+PROXY = """\
     server {{
         listen {address}:{port}{tls};
         ssl_certificate {certificate};
@@ -51,7 +37,6 @@ http {{
             proxy_buffering off;
         }}
     }}
-}}
 """
 
 
@@ -66,7 +51,7 @@ class Tunnel:
         self._ours, self._verbose = contender.name == OURS, verbose
         by_http = variant.startswith("ws")
         files = self._write(contender, variant, listen=LOOPBACK if by_http else SERVER_ADDRESS)
-        self.nginx = [self._start_nginx(variant)] if by_http else []
+        self._nginx = [self._start_nginx(variant)] if by_http else []
         self._start_targets()
         environment = {**contender.environment, **own_state(programs, "tunnel")}
         self._files = {
@@ -95,14 +80,13 @@ class Tunnel:
 
     def _start_nginx(self, variant: str) -> Program:
         tls = variant.startswith("wss")
-        text = NGINX.format(
-            folder=self._programs.directory, patience=WORKER_TIMEOUT,
+        proxy = PROXY.format(
             address=SERVER_ADDRESS, port=BIND, loopback=LOOPBACK,
             tls=" ssl" if tls else "", scheme="https" if tls else "http",
             certificate=self._secrets.certificate, key=self._secrets.key,
         )  # fmt: skip
-        config = self._programs.file("nginx.conf", text)
-        argv = [find_tool("nginx"), "-c", str(config), "-e", "stderr"]
+        # Without worker_shutdown_timeout a reload leaves connections to the old worker.
+        argv = nginx_command(self._programs, f"worker_shutdown_timeout {WORKER_TIMEOUT}s;", proxy)
         return self._start(SERVER, "nginx", argv, python_environment())
 
     def start_users(self, seconds: float, folder: Path) -> Program:
@@ -112,7 +96,7 @@ class Tunnel:
 
     def reload_nginx(self, _network: Network) -> None:
         """Let nginx replace its worker, and wait until the old one closes its connections."""
-        for nginx in self.nginx:
+        for nginx in self._nginx:
             nginx.signal(signal.SIGHUP)
         time.sleep(WORKER_TIMEOUT)
 
