@@ -108,6 +108,13 @@ def test_two_addresses_with_one_port_and_target_are_one_line() -> None:
     assert text.count(b"backhaul_sent_bytes_total{") == 1
 
 
+def test_two_groups_with_one_port_and_target_are_two_lines() -> None:
+    ports = (replace(port(80, sent=1), bind="192.0.2.1", group="a"), replace(port(80), bind="192.0.2.2", group="b"))
+    text = render(Tunnel(*ports).read(), {})
+    assert value(text, "backhaul_sent_bytes_total", port="80", target="127.0.0.1:80", group="a") == 1
+    assert value(text, "backhaul_sent_bytes_total", port="80", target="127.0.0.1:80", group="b") == 0
+
+
 def test_refused_users_are_counted_by_reason() -> None:
     first = replace(port(80), bind="192.0.2.1", refused_by={"denied": 1, "users": 2})
     tunnel = Tunnel(first, replace(port(80), bind="192.0.2.2", refused_by={"denied": 3}))

@@ -161,7 +161,7 @@ def _clients(form: Form, status: Status, common: str) -> Iterator[str]:
 
 def _groups(form: Form, status: Status, common: str) -> Iterator[str]:
     rows = [
-        (f"{common},{label('group', group.name)},{label('client', member.client or UNNAMED)}", member)
+        (f"{common},{label('group', group.name)},{label('client', member.client)}", member)
         for group in status.groups
         for member in group.members
     ]
@@ -207,7 +207,7 @@ def _merged(ports: Iterable[PortStatus]) -> Iterable[PortStatus]:
     """Return one entry for each port and target; two addresses may share both, but no two samples all labels."""
     merged: dict[tuple[str, str, str], PortStatus] = {}
     for port in ports:
-        key = _number(port.bind, port.port), port.target, port.client
+        key = _number(port.bind, port.port), port.target, _of(port)
         merged[key] = _sum(merged[key], port) if key in merged else port
     return merged.values()
 
