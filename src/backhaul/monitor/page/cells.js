@@ -23,7 +23,7 @@ export function ways(pair, written) {
 export function put(cell, lines) {
   const key = JSON.stringify(lines);
   if (cell.dataset.shown === key) return;
-  const focused = cell.contains(document.activeElement);
+  const focused = [...cell.querySelectorAll("button")].indexOf(document.activeElement);
   cell.dataset.shown = key;
   cell.replaceChildren(...lines.map(([tag, text, className = "", arrow = "", meaning = ""]) => {
     const made = document.createElement(tag);
@@ -33,7 +33,7 @@ export function put(cell, lines) {
     made.append(text);
     return made;
   }));
-  if (focused) cell.querySelector("button")?.focus();
+  cell.querySelectorAll("button")[focused]?.focus();
 }
 
 /** Let these be the rows of a table; touch it only if they changed. */
