@@ -248,6 +248,14 @@ def test_each_server_of_a_client_is_exported(form: Form) -> None:
         assert value(text, "backhaul_server_reconnects_total", server=name) == 4
 
 
+def test_a_server_that_is_being_replaced_is_one_line() -> None:
+    tunnel, old = busy(), server_status("a.example:1")
+    tunnel.say(servers=(server_status("a.example:1", peer=""), old, server_status("a.example:1", peer="")))
+    text = render(tunnel.read(), {})
+    assert value(text, "backhaul_server_status", server="a.example:1") == 1
+    assert text.count(b"backhaul_server_status{") == 1
+
+
 def test_one_of_several_ends_in_a_process_has_a_name() -> None:
     tunnel = busy()
     tunnel.say(tunnel="berlin")

@@ -187,8 +187,12 @@ def _ports(form: Form, status: Status, common: str) -> Iterator[str]:
 
 
 def _servers(form: Form, status: Status, common: str) -> Iterator[str]:
-    """Return what a client with several servers knows of each."""
-    rows = [(f"{common},{label('server', one.name)}", one) for one in status.servers]
+    """Return what a client with several servers knows of each.
+
+    A server whose transport changes is two with one name for a while; the connected one counts.
+    """
+    known = {one.name: one for one in sorted(status.servers, key=lambda one: one.connected)}
+    rows = [(f"{common},{label('server', name)}", one) for name, one in known.items()]
     if rows:
         yield from _families(form, _SERVER, rows)
 
