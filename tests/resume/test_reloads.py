@@ -9,7 +9,7 @@ import pytest
 from tests.support.cert import certificate
 from tests.support.clients import config_of, table, token_of
 from tests.support.net import HOST, Peer, echo, free_port, until, until_reset
-from tests.support.torn import BULK, Torn, begun, exchange, with_resumption
+from tests.support.torn import BULK, Torn, begun, exchange, sessions, with_resumption
 from tests.support.tunnel import Net, change, client_config
 
 from backhaul.config import Secret
@@ -168,6 +168,17 @@ async def test_a_stop_after_a_reload_keeps_no_session(any_net: Net, end: str) ->
     await cut_everything(torn)
     await until_reset(user)
     await stopping
+
+
+@tcpmux
+async def test_users_need_no_control_channel_once_an_end_has_announced_its_stop(any_net: Net) -> None:
+    torn = await Torn.start(any_net)
+    user = await torn.user()
+    assert torn.client.tunnel.transport.urgent
+    for link in sessions(torn.client):
+        link.keep_no_longer()
+    assert not torn.client.tunnel.transport.urgent
+    await echo(user, b"still here")
 
 
 class Doors:

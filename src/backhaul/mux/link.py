@@ -248,6 +248,9 @@ class Link:
     parked = False
     """True while the session has no connection, and waits for another one."""
 
+    kept = False
+    """True if it waits for another connection when one is lost: neither end has announced a stop."""
+
     resumes = False
     """True if the session outlives its connection; the other end acknowledges its bytes then."""
 

@@ -72,7 +72,6 @@ class ResumableLink(RecordLink):
         self.parked = False
         """True while it has no connection."""
         self.kept = True
-        """True if it waits for another connection when one is lost: neither end has announced a stop."""
         self._ledger = Ledger()
         self._due = False
         self._acknowledgement: TimerHandle | None = None

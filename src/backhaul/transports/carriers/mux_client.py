@@ -78,7 +78,7 @@ class MuxClient(PooledClient[Link]):
     @property
     def urgent(self) -> bool:
         """True while there are sessions with users that can be resumed, which may need a control channel."""
-        return any(link.resumes and len(link) for link in (*self._carriers, *self._leaving))
+        return any(link.kept and len(link) for link in (*self._carriers, *self._leaving))
 
     async def connect(self) -> str:
         """Open the control channel, and resume the sessions that have lost their connection."""
