@@ -11,7 +11,7 @@ from bench.machine import raise_file_limit
 from bench.processes import BenchError
 from bench.report.targets import OURS
 from bench.scenarios.contenders import find_peers, ours
-from bench.survive.faults import chosen
+from bench.survive.faults import FAULTS, RELOAD, chosen
 from bench.survive.outcome import Outcome, markdown
 from bench.survive.trial import Trial
 
@@ -37,6 +37,9 @@ def trials(options: argparse.Namespace) -> Iterator[Trial]:
     """Return what the options ask for. Raises BenchError."""
     contenders = [*([] if options.only_peers else [ours()]), *find_peers(options.peer)]
     words = [word for word in options.faults.split(",") if word]
+    for word in words:
+        if not any(word in kind for kind in (*FAULTS, RELOAD)):
+            raise BenchError(f"--faults {word}: no fault has this word; they are: {', '.join((*FAULTS, RELOAD))}")
     for variant, contender in product(options.transport.split(","), contenders):
         if options.each:
             for fault in chosen(words, variant):

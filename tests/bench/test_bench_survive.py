@@ -6,6 +6,8 @@ import shutil
 import subprocess
 
 import pytest
+from bench.processes import BenchError
+from bench.survive.__main__ import parse, trials
 from bench.survive.faults import FAULTS, RELOAD, Happening, chosen
 from bench.survive.network import CLIENT, SERVER_ADDRESS, Network
 from bench.survive.outcome import Row, rows
@@ -63,6 +65,11 @@ def test_faults_are_chosen_by_words_of_their_names() -> None:
 def test_only_a_tunnel_by_http_has_a_web_server() -> None:
     assert chosen([RELOAD], "wssmux v2") == [RELOAD]
     assert chosen([RELOAD], "tcpmux v2") == []
+
+
+def test_a_word_that_no_fault_has_is_a_mistake() -> None:
+    with pytest.raises(BenchError, match="--faults flood: no fault has this word; they are: "):
+        next(trials(parse(["--faults", "silence,flood", "--only-peers"])))
 
 
 async def test_wrong_bytes_of_a_first_answer_count() -> None:
