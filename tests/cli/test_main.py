@@ -51,6 +51,7 @@ class Ground:
         await server.line("server listens on")
         client = await self.client(lines)
         await client.line("tunnel is up")
+        await server.line("tunnel is up")  # a server that waits for long refuses users
         return server, client
 
     async def run(self, head: str, lines: str = "") -> Program:

@@ -88,6 +88,7 @@ async def test_a_file_that_changes_while_the_tunnel_runs(tmp_path: Path, page: i
     client = End(tmp_path / "client.toml", text)
     await client.start(programs)
     await client.program.line("tunnel is up")
+    await server.program.line("tunnel is up")
     assert await _fetch(first) == b"hello"
 
     server.rewrite(mapping, f'{mapping}, "{HOST}:{second}={HOST}:{page}"')
@@ -114,6 +115,8 @@ async def test_a_file_that_changes_while_the_tunnel_runs(tmp_path: Path, page: i
     await client.program.line("keys: token")
     if client.program.text.count("tunnel is up") == 1:
         await client.program.line("tunnel is up")
+    if server.program.text.count("tunnel is up") == 1:
+        await server.program.line("tunnel is up")
     assert await _fetch(second) == b"hello"
 
     server.rewrite(f'{mapping}, "', '"')

@@ -44,11 +44,12 @@ class Restarts:
         """Return whether the server reports that it is stopping."""
         return stopping(socket_path(self._server))
 
-    async def client(self) -> None:
-        """Start the client; return when it is connected."""
+    async def client(self, server: Program) -> None:
+        """Start the client; return when it is connected, and ``server`` admits users."""
         program = await Program.start("-c", self._client)
         self.programs.push_async_callback(program.kill)
         await program.line("tunnel is up")
+        await server.line("tunnel is up")
 
     async def short_users(self, enough: asyncio.Event) -> int:
         """Connect and disconnect users until there are enough; return their number. Fails with the first of them."""
@@ -83,7 +84,7 @@ async def restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 
 async def test_no_user_is_lost_when_another_process_takes_over(restarts: Restarts) -> None:
     server = await restarts.server()
-    await restarts.client()
+    await restarts.client(server)
     long = await restarts.net.dial(restarts.port)
     await echo(long, b"before")
     enough = asyncio.Event()
@@ -144,7 +145,7 @@ async def test_users_wait_in_sockets_kept_by_the_service_manager(restarts: Resta
         server = await restarts.server(*manager.wrapper)
         await manager.ready()
         assert len(manager.kept) == 3
-        await restarts.client()
+        await restarts.client(server)
         long = await restarts.net.dial(restarts.port)
         await echo(long, b"before")
         server.signal(SIGTERM)

@@ -258,9 +258,12 @@ class ServerTunnel:
         self._transport.stop_listening()
 
     def client_connected(self, session: ClientSession) -> None:
-        """Start the heartbeat for a new client, and announce the waiting users."""
-        log.info("client %s connected, transport %s%s", session.peer, self.config.transport, protection_of(session))
+        """Admit users and start the heartbeat for a new client, and announce the waiting users."""
         self.fit.begin()
+        self._absence.end()
+        self._waiting.restart_is_over()
+        self.entrance.apply()  # before the log says so
+        log.info("client %s connected, transport %s%s", session.peer, self.config.transport, protection_of(session))
         if session.keys:
             self.fit.agreed()
         self.opened += 1
@@ -268,11 +271,8 @@ class ServerTunnel:
         self._outcomes.client_name = session.peer.name
         self._outcomes.client = session.peer.name or session.peer.address
         self._heart.start(self.config.heartbeat, regular=not session.peer.extended)
-        self._absence.end()
         if not session.peer.extended:
             warn_of_paths(self.config.ports)
-        self._waiting.restart_is_over()
-        self.entrance.apply()
         for waiting in range(1, len(self._waiting) + 1):
             self._transport.expect_user(waiting)
         self.flows.client_came()
