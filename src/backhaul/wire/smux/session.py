@@ -2,7 +2,7 @@
 
 Parsing makes no object per frame and copies no payload. It accepts exactly what the Go library's receiver accepts,
 oddities included: it ignores the length field of all commands but PSH, unknown stream ids, and repeated SYNs and FINs.
-A wrong version or an unknown command ends the session. The handler knows the peers that may send RST, ACK and BYE.
+A wrong version or an unknown command ends the session. The handler knows the peers that may send RST, ACK, BYE and ASK.
 """
 
 from __future__ import annotations
