@@ -304,7 +304,7 @@ class Link:
             share = random.uniform(_EARLIEST_NOP, 1) if self.peer.extended else 1.0  # noqa: S311
             self.session.tick(self.relay.loop.time(), share)
         except SmuxError as error:
-            self.end(str(error))
+            self.lost(str(error))
             return
         except Exception as error:  # noqa: BLE001 - without a further tick the session would never end
             self.fail(error)

@@ -2,9 +2,7 @@
 
 import functools
 import logging
-import math
 import socket
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -77,14 +75,12 @@ class ResumableLink(RecordLink):
         self._acknowledgement: TimerHandle | None = None
         self._expiry: TimerHandle | None = None
         self._parked_at = 0.0
-        self._silence = settings.keepalive_timeout
-        self._heard = (0, relay.loop.time())  # bytes received, and when their number was another one
         self._key = (peer.name, identity)
         super().__init__(
             relay,
             line.conn,
             role,
-            replace(settings, keepalive_timeout=math.inf),  # which ends the session, not the connection
+            settings,
             owner,
             peer=peer,
             make_records=line.make_records,
@@ -182,7 +178,7 @@ class ResumableLink(RecordLink):
 
     def settle_position(self) -> int:
         """Return the number of bytes received, after which a replay has to begin; the session has no connection."""
-        self.session.forget_cut()
+        self.session.change_transport()
         return self.received
 
     def move(self, line: Line, *, received: int, start: int, first: bytes = b"", rest: bytes = b"") -> None:
@@ -216,7 +212,6 @@ class ResumableLink(RecordLink):
         relay = self.relay
         self._unpark()
         self._paused = False
-        self._heard = (self.received, relay.loop.time())
         relay.resumption.resumes += 1
         relay.resumption.seconds += relay.loop.time() - self._parked_at
         self._keepalive = relay.loop.call_at(self.session.next_deadline, self._tick)
@@ -300,15 +295,6 @@ class ResumableLink(RecordLink):
     def _turn_reading(self) -> None:
         if not self.parked:
             super()._turn_reading()
-
-    def _tick(self) -> None:
-        now, (received, since) = self.relay.loop.time(), self._heard
-        if received != self.received:
-            self._heard = (self.received, now)
-        elif now - since > self._silence and not self._paused:
-            self.lost(f"the peer sent nothing for {self._silence:g} s")
-            return
-        super()._tick()
 
     def _detach(self) -> None:
         self._unpark()

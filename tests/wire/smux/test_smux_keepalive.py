@@ -69,6 +69,16 @@ def test_doing_what_is_due_always_moves_the_deadline_past_now(pauses: list[float
         assert clock.deadline > now
 
 
+def test_both_clocks_can_be_started_anew() -> None:
+    clock = keepalive()
+    clock.received = True
+    clock.restart(95.0)
+    assert not clock.nop_due(114.9)
+    assert clock.nop_due(115.0)
+    assert not clock.is_dead(134.9, reading=True)
+    assert clock.is_dead(135.0, reading=True)
+
+
 def test_the_next_nop_may_come_early() -> None:
     clock = Keepalive(interval=20.0, timeout=40.0, now=100.0)
     assert clock.nop_due(120.0, share=0.6)

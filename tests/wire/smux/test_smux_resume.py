@@ -51,7 +51,7 @@ def test_the_beginning_of_a_header_can_be_forgotten_and_repeated(cut: int) -> No
     end.feed(b"bc" + psh(3, b"def")[:cut])
     assert end.session.cut == cut
     received = end.session.received
-    end.session.forget_cut()
+    end.session.change_transport()
     assert (end.session.cut, end.session.received) == (0, received - cut)
     end.feed(psh(3, b"def"))
     assert end.pipe(3).received == b"abcdef"

@@ -272,13 +272,29 @@ def test_a_tick_after_the_end_does_nothing() -> None:
     assert end.take() == b""
 
 
-def test_every_stream_learns_of_the_end_by_silence() -> None:
+def test_a_silent_peer_ends_no_stream_until_the_session_is_closed() -> None:
     end = End(Role.CLIENT)
     pipe = end.open()
     with pytest.raises(SmuxError) as caught:
         end.session.tick(40.0)
+    assert pipe.lost is end.session.error is None
+    end.session.close(caught.value)
     assert pipe.lost is caught.value
     assert pipe.stream.state is State.LOST
+
+
+def test_another_transport_is_silent_only_from_its_beginning() -> None:
+    end = End(Role.CLIENT)
+    pipe = end.open()
+    with pytest.raises(SmuxError):
+        end.session.tick(40.0)
+    end.time = 100.0
+    end.session.change_transport()
+    assert end.session.next_deadline == 120.0
+    end.session.tick(120.0)
+    with pytest.raises(SmuxError):
+        end.session.tick(140.0)
+    assert pipe.lost is None
 
 
 def test_one_piece_cannot_exceed_frame_or_window() -> None:

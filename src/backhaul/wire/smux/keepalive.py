@@ -13,10 +13,14 @@ class Keepalive:
     def __init__(self, interval: float, timeout: float, now: float) -> None:
         self._interval = interval
         self._timeout = timeout
-        self._next_nop = now + interval
-        self._next_check = now + timeout
+        self.restart(now)
+
+    def restart(self, now: float) -> None:
+        """Start both clocks anew."""
         self.received = False
         """True if a frame header has arrived since the last check; set by the session."""
+        self._next_nop = now + self._interval
+        self._next_check = now + self._timeout
 
     @property
     def deadline(self) -> float:

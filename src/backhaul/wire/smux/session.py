@@ -206,10 +206,11 @@ class Session(Generic[S]):
         """The number of bytes fed last that have had no effect: the beginning of a header, or of a UPD's payload."""
         return len(self._cut)
 
-    def forget_cut(self) -> None:
-        """Expect those bytes again, on another transport."""
+    def change_transport(self) -> None:
+        """Go on with another transport, on which the peer begins with those bytes, and has not been silent yet."""
         self.received -= len(self._cut)
         self._cut.clear()
+        self._keepalive.restart(self._handler.now())
 
     def feed(self, data: memoryview) -> None:
         """Take bytes of the transport, cut anywhere; ``data`` (format "B") may be reused on return.
@@ -227,14 +228,14 @@ class Session(Generic[S]):
     def tick(self, now: float, share: float = 1.0) -> None:
         """Queue a NOP if one is due, the next one after ``share`` of the interval.
 
-        If the peer is dead, tell the sinks and raise SmuxError.
+        Raises SmuxError if the peer is silent for too long; the caller closes the session, or changes the transport.
         """
         if self.error is not None:
             return
         if self._keepalive.nop_due(now, share):
             self.nop()
         if self._keepalive.is_dead(now, reading=not self.paused):
-            self._fail(f"peer sent nothing for {self.settings.keepalive_timeout:g} s")
+            raise SmuxError(f"peer sent nothing for {self.settings.keepalive_timeout:g} s")
 
     def close(self, reason: SmuxError) -> None:
         """End the session, for which smux has no frame, and tell every stream's sink the ``reason``."""
