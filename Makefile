@@ -1,5 +1,8 @@
 BIN := .venv/bin
 
+# Compiled modules are kept, whatever the environment says: each worker and hundreds of programs load them.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Five tests at a time keep two cores busy, because most of them wait for something; those without sockets never wait.
 # The tests of one file run one after the other, in the order of the folders.
 JOBS = 5
@@ -18,7 +21,7 @@ demo: ## try the program on this machine until Ctrl-C; with ONCE=1 it ends by it
 	@tools/setup.sh demo
 	@$(BIN)/python -m backhaul demo $(if $(ONCE),--once)
 
-check: ## the quick part of `make test`, under two minutes: lint, tests without sockets, coverage of the protocol core
+check: ## the quick part of `make test`, under a minute: lint, tests without sockets, coverage of the protocol core
 	@tools/setup.sh lint
 	@$(MAKE) --no-print-directory --output-sync=target -j2 lint pure
 

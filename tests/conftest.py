@@ -18,9 +18,11 @@ from backhaul.net.poller import LoopPoller
 from backhaul.tunnel.liveness import Liveness
 from backhaul.tunnel.timings import Timings
 
-# A busy machine may be slow at any single example, whose time is not under test.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
+# Without a deadline: a busy machine may be slow at any single example, whose time is not under test.
+# Every run tries other examples, so many runs try many; ``--hypothesis-profile=thorough`` tries them at once.
+settings.register_profile("quick", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
+settings.load_profile("quick")
 
 _NUMBERS = itertools.count()
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.texts import CHARACTERS
 
 from backhaul.cli.main import run
 from backhaul.config import ClientConfig, load
@@ -191,7 +192,7 @@ def test_a_line_that_is_cut_is_refused(number: int) -> None:
         read_line(LINE[:number])
 
 
-@given(st.text(max_size=60))
+@given(st.text(CHARACTERS, max_size=60))
 def test_no_line_makes_a_traceback(text: str) -> None:
     for line in (text, f"backhaul://{text}", LINE + text.strip() + "x", LINE[:40] + "-" + LINE[41:]):
         with pytest.raises(ValueError, match=r"\w") as caught:

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.texts import CHARACTERS
 
 from backhaul.wire.announcements import (
     ANNOUNCEMENT_SIZES,
@@ -29,7 +30,7 @@ def test_an_announcement_is_read_back(announcement: Announcement, padding: int) 
     assert read_announcement(message) == announcement
 
 
-@given(st.builds(Assignment, tunnels, numbers, st.text(max_size=300)), paddings)
+@given(st.builds(Assignment, tunnels, numbers, st.text(CHARACTERS, max_size=300)), paddings)
 def test_an_assignment_is_read_back(assignment: Assignment, padding: int) -> None:
     message = assign(assignment, padding)
     assert len(message) == assignment_sizes(assignment.target)[padding]

@@ -33,10 +33,10 @@ class TestClientControlDecoder:
         with pytest.raises(UnknownSignalError, match="0xee"):
             ClientControlDecoder().feed(b"\x00\xee\x01\xef")
 
-    @pytest.mark.parametrize("byte", [byte for byte in range(256) if byte not in TO_CLIENT])
-    def test_a_byte_that_no_server_sends(self, byte: int) -> None:
-        with pytest.raises(UnknownSignalError, match=f"0x{byte:02x}"):
-            ClientControlDecoder().feed(bytes([byte]))
+    def test_any_byte_that_no_server_sends(self) -> None:
+        for byte in set(range(256)) - set(TO_CLIENT):
+            with pytest.raises(UnknownSignalError, match=f"0x{byte:02x}"):
+                ClientControlDecoder().feed(bytes([byte]))
 
     @given(st.lists(st.sampled_from(sorted(TO_CLIENT))))
     def test_cuts_make_no_difference(self, signals: list[Signal]) -> None:
