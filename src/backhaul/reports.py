@@ -3,14 +3,18 @@
 from msgspec import Struct
 
 
-class UserEnd(Struct, frozen=True, gc=False):
+class UserEnd(Struct, gc=False):
     """A user of the server who has left, in the words of the access log."""
 
+    time: str
+    """The end, as in RFC 3339; empty until the access log has it."""
     id: int
     protocol: str
     """tcp or udp."""
     user: str
-    """Address and port."""
+    """Address, without the port."""
+    user_port: int
+    """Port of the user, 0 on a Unix socket."""
     port: str
     """Address and number of the local port."""
     client: str

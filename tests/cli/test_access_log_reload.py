@@ -30,7 +30,7 @@ async def left(net: Net, port: int, log: Path) -> str:
     await until(lambda: lines(log))
     (entry,) = map(json.loads, lines(log))
     assert (entry["target"], entry["ending"]) == ("80", "not_carried")
-    return str(entry["user"]).rpartition(":")[0]
+    return str(entry["user"])
 
 
 async def test_a_signal_opens_the_file_anew_even_if_the_configuration_is_broken(net: Net, tmp_path: Path) -> None:

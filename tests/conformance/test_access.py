@@ -31,7 +31,7 @@ async def test_the_end_of_a_user(any_net: Net) -> None:
     user.close()
     await until(lambda: ends)
     (end,) = ends
-    assert (end.user, end.port) == (f"{address[0]}:{address[1]}", f"{HOST}:{tunnel.ports[0]}")
+    assert (end.user, end.user_port, end.port) == (*address, f"{HOST}:{tunnel.ports[0]}")
     assert (end.target, end.client) == (str(listener.port), HOST)
     assert (end.protocol, end.received, end.sent, end.ending) == ("tcp", 7, 6, "target")
     assert end.seconds >= 0
@@ -83,9 +83,10 @@ async def test_the_end_of_a_flow(seconds: float, ending: str) -> None:
             list(tunnel.server.close_users(Selection(host=HOST)))
         await until(lambda: ends)
         (end,) = ends
-        assert (end.protocol, end.user, end.received, end.sent, end.ending) == (
+        assert (end.protocol, end.user, end.user_port, end.received, end.sent, end.ending) == (
             "udp",
-            f"{HOST}:{user.port}",
+            HOST,
+            user.port,
             8,
             13,
             ending,

@@ -1,5 +1,6 @@
 """The access log: its lines, its places, and a disk that is full or slow."""
 
+import asyncio
 import json
 import logging
 import os
@@ -7,6 +8,7 @@ import resource
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,8 @@ from backhaul.system.access_lines import lines, stamp
 from backhaul.system.access_log import AccessLog
 from backhaul.system.access_sinks import FileSink, JournalSink, make_sink
 
-END = UserEnd(7, "tcp", "192.0.2.1:5000", "*:443", "198.51.100.2", "127.0.0.1:80", 17, 2048, 0.25, "user")
+TIME = "2026-11-26T09:59:03.773Z"
+END = UserEnd(TIME, 7, "tcp", "192.0.2.1", 5000, "*:443", "198.51.100.2", "127.0.0.1:80", 17, 2048, 0.25, "user")
 
 
 class Sink:
@@ -27,17 +30,21 @@ class Sink:
     def __init__(self) -> None:
         self.open = threading.Event()
         self.error: OSError | None = None
-        self.lines: list[bytes] = []
+        self.writes: list[bytes] = []
         self.failed = 0
         self.reopened = 0
         self.closed = 0
 
-    def write(self, lines: list[bytes]) -> None:
+    @property
+    def lines(self) -> list[bytes]:
+        return b"".join(self.writes).split()
+
+    def write(self, lines: bytes) -> None:
         self.open.wait()
         if error := self.error:
             self.failed += 1
             raise error
-        self.lines += lines
+        self.writes.append(lines)
 
     def reopen(self) -> None:
         self.reopened += 1
@@ -46,8 +53,12 @@ class Sink:
         self.closed += 1
 
 
-def numbers(user: UserEnd) -> bytes:
-    return b"%d\n" % user.id
+def numbers(users: list[UserEnd]) -> bytes:
+    return b"".join(b"%d\n" % user.id for user in users)
+
+
+def users(*numbers: int) -> list[UserEnd]:
+    return [replace(END, id=number) for number in numbers]
 
 
 @pytest.fixture
@@ -57,17 +68,19 @@ async def sink() -> AsyncIterator[Sink]:
     sink.open.set()
 
 
-def started(sink: Sink, most: int = 100) -> AccessLog:
-    return AccessLog(sink, numbers, most_waiting=most, interval=0)
+def started(sink: Sink) -> AccessLog:
+    return AccessLog(sink, numbers, interval=0)
 
 
-def test_a_line_in_json() -> None:
-    line = json.loads(lines("json")(END))
-    assert line.pop("time").endswith("Z")
-    assert line == {
+def test_lines_in_json() -> None:
+    first, second = lines("json")([END, replace(END, id=8)]).splitlines()
+    assert json.loads(second)["id"] == 8
+    assert json.loads(first) == {
+        "time": "2026-11-26T09:59:03.773Z",
         "id": 7,
         "protocol": "tcp",
-        "user": "192.0.2.1:5000",
+        "user": "192.0.2.1",
+        "user_port": 5000,
         "port": "*:443",
         "client": "198.51.100.2",
         "target": "127.0.0.1:80",
@@ -79,16 +92,19 @@ def test_a_line_in_json() -> None:
 
 
 def test_a_line_of_text_has_a_word_for_each_field() -> None:
-    line = lines("text")(replace(END, target="unix:/a b\n", user="[2001:db8::1]:5000", client="")).decode()
-    assert line.partition(" ")[2] == "7 tcp [2001:db8::1]:5000 *:443 - unix:/a\\x20b\\n 17 2048 0.25 user\n"
+    other = replace(END, target="unix:/a b\n", user="2001:db8::1", client="")
+    assert lines("text")([END, other]).decode() == (
+        f"{TIME} 7 tcp 192.0.2.1 5000 *:443 198.51.100.2 127.0.0.1:80 17 2048 0.25 user\n"
+        f"{TIME} 7 tcp 2001:db8::1 5000 *:443 - unix:/a\\x20b\\n 17 2048 0.25 user\n"
+    )
 
 
 def test_the_time_of_a_line() -> None:
-    write = stamp(b"at ", b";")
-    assert write(1_700_000_000.25) == b"at 2023-11-14T22:13:20.250Z;"
-    assert write(1_700_000_000.5) == b"at 2023-11-14T22:13:20.500Z;"
-    assert write(1_700_000_001.0) == b"at 2023-11-14T22:13:21.000Z;"
-    assert write(1_699_999_999.5) == b"at 2023-11-14T22:13:19.500Z;"  # the clock was set
+    write = stamp()
+    assert write(1_700_000_000.25) == "2023-11-14T22:13:20.250Z"
+    assert write(1_700_000_000.5) == "2023-11-14T22:13:20.500Z"
+    assert write(1_700_000_001.0) == "2023-11-14T22:13:21.000Z"
+    assert write(1_699_999_999.5) == "2023-11-14T22:13:19.500Z"  # the clock was set
 
 
 async def test_lines_are_written_in_order_and_the_last_ones_at_the_end(sink: Sink) -> None:
@@ -98,18 +114,42 @@ async def test_lines_are_written_in_order_and_the_last_ones_at_the_end(sink: Sin
     await until(lambda: sink.lines)
     log.write(replace(END, id=8))
     await log.close()
-    assert (sink.lines, sink.closed) == ([b"7\n", b"8\n"], 1)
+    assert (sink.lines, sink.closed) == ([b"7", b"8"], 1)
+
+
+async def test_the_lines_of_an_interval_are_written_at_once(sink: Sink) -> None:
+    """A write for each would keep the processor busy, and the event loop waiting."""
+    sink.open.set()
+    log = AccessLog(sink, numbers, interval=60, batch=2)
+    for user in users(1, 2, 3, 4, 5):
+        log.write(user)
+    await log.close()
+    assert sink.writes == [b"1\n2\n3\n4\n5\n"]
+
+
+async def test_each_line_has_the_time_of_its_user(sink: Sink) -> None:
+    loop, ends = asyncio.get_running_loop(), users(1, 2)
+    log = AccessLog(sink, numbers, interval=60)
+    before = datetime.now(UTC)
+    log.write(ends[0])
+    moment = loop.time()
+    await until(lambda: loop.time() - moment > 0.002)
+    log.write(ends[1])
+    sink.open.set()
+    await log.close()
+    first, second = (datetime.fromisoformat(end.time) for end in ends)
+    assert before - timedelta(milliseconds=1) <= first < second <= datetime.now(UTC)
 
 
 async def test_a_disk_that_is_slow_costs_lines_and_no_time(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
-    log = started(sink, most=3)
-    for number in range(10):
-        log.write(replace(END, id=number))
+    log = AccessLog(sink, numbers, most_waiting=4, interval=0, batch=2)
+    for user in users(*range(10)):
+        log.write(user)
     sink.open.set()
     await until(lambda: "dropped" in caplog.text)
     await log.close()
-    assert len(sink.lines) in {3, 4, 5, 6}  # the thread may have taken some before the rest came
-    assert f"{10 - len(sink.lines)} lines were dropped" in caplog.text
+    assert sink.lines == [b"0", b"1", b"2", b"3"]
+    assert "6 lines were dropped" in caplog.text
 
 
 async def test_a_full_disk_is_one_warning_until_it_has_room(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
@@ -129,7 +169,7 @@ async def test_a_full_disk_is_one_warning_until_it_has_room(sink: Sink, caplog: 
         "access_log: can't write: no space left on device; lines are lost until that works",
         "access_log: written again; 2 lines were lost",
     ]
-    assert sink.lines == [b"7\n"]
+    assert sink.lines == [b"7"]
 
 
 async def test_reopen(sink: Sink) -> None:
@@ -152,13 +192,13 @@ class TestFile:
         file = tmp_path / "log"
         file.write_bytes(b"old\n")
         sink = make_sink(str(file), 1)
-        sink.write([b"one\n", b"two\n"])
+        sink.write(b"one\ntwo\n")
         sink.close()
         assert file.read_bytes() == b"old\none\ntwo\n"
 
     def test_a_new_file_is_closed_to_others(self, tmp_path: Path) -> None:
         sink = FileSink(str(tmp_path / "log"), 0)
-        sink.write([b"x\n"])
+        sink.write(b"x\n")
         sink.close()
         assert (tmp_path / "log").stat().st_mode & 0o027 == 0
 
@@ -166,18 +206,18 @@ class TestFile:
         """On NFS close(2) may report an error of an earlier write."""
         path = tmp_path / "log"
         sink = FileSink(str(path), 0)
-        sink.write([b"one\n"])
+        sink.write(b"one\n")
         (file,) = (int(each.name) for each in Path("/proc/self/fd").iterdir() if os.path.realpath(each) == str(path))
         os.close(file)
         sink.reopen()
-        sink.write([b"two\n"])
+        sink.write(b"two\n")
         sink.close()
         assert path.read_bytes() == b"one\ntwo\n"
 
     def test_a_large_file_is_renamed_and_few_are_kept(self, tmp_path: Path) -> None:
         sink = FileSink(str(tmp_path / "log"), limit=10, kept=2)
         for number in range(5):
-            sink.write([b"line %d\n" % number])
+            sink.write(b"line %d\n" % number)
         sink.close()
         assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {
             "log": b"line 4\n",
@@ -188,7 +228,7 @@ class TestFile:
     def test_without_a_limit_it_is_never_renamed(self, tmp_path: Path) -> None:
         sink = FileSink(str(tmp_path / "log"), 0)
         for _ in range(3):
-            sink.write([b"x" * 100])
+            sink.write(b"x" * 100)
         sink.close()
         assert [file.name for file in tmp_path.iterdir()] == ["log"]
 
@@ -196,10 +236,10 @@ class TestFile:
     def test_a_file_that_another_program_has_renamed(self, again: Callable[[FileSink], object], tmp_path: Path) -> None:
         file = tmp_path / "log"
         sink = FileSink(str(file), 0)
-        sink.write([b"one\n"])
+        sink.write(b"one\n")
         file.rename(tmp_path / "old")
         again(sink)
-        sink.write([b"two\n"])
+        sink.write(b"two\n")
         sink.close()
         assert (file.read_bytes(), (tmp_path / "old").read_bytes()) == (b"two\n", b"one\n")
 
@@ -207,8 +247,8 @@ class TestFile:
         file = tmp_path / "log"
         sink = FileSink(str(file), 0)
         with limited(10), pytest.raises(OSError, match="too large"):
-            sink.write([b"one\n", b"twotwotwo\n"])
-        sink.write([b"three\n"])
+            sink.write(b"one\ntwotwotwo\n")
+        sink.write(b"three\n")
         sink.close()
         assert file.read_bytes() == b"one\ntwotwo\nthree\n"
 
@@ -216,9 +256,9 @@ class TestFile:
         file = tmp_path / "log"
         sink = FileSink(str(file), 0)
         with limited(2), pytest.raises(OSError, match="too large"):
-            sink.write([b"one\n"])
+            sink.write(b"one\n")
         file.unlink()
-        sink.write([b"two\n"])
+        sink.write(b"two\n")
         sink.close()
         assert file.read_bytes() == b"two\n"
 
@@ -241,12 +281,12 @@ def test_each_line_is_an_entry_of_the_journal(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
         journal.bind(str(tmp_path / "journal"))
         sink = JournalSink(str(tmp_path / "journal"))
-        sink.write([b"one\n", b"two\n"])
+        sink.write(b"one\ntwo\n")
         assert journal.recv(1000) == b"PRIORITY=6\nSYSLOG_IDENTIFIER=backhaul-access\nMESSAGE=one\n"
         assert journal.recv(1000).endswith(b"MESSAGE=two\n")
         sink.close()
 
 
 def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
-    make_sink("stdout", 0).write([b"one\n"])
+    make_sink("stdout", 0).write(b"one\n")
     assert capfd.readouterr().out == "one\n"

@@ -1,122 +1,114 @@
-"""The access log: a line for each user who has left, written by a thread, so that no disk delays the tunnel."""
+"""The access log: a line for each user who has left."""
 
 import asyncio
 import logging
-import threading
-from collections import deque
-from collections.abc import Callable
-from typing import Final, Protocol
+import math
+import time
+from typing import Final
 
 from backhaul.errors import reason
 from backhaul.reports import UserEnd
 
-from .access_lines import Line
+from .access_lines import Lines, stamp
+from .access_writer import Sink, Writer
 
 MOST_WAITING: Final = 16384
 """Lines, some 4 MB; further ones are dropped and counted."""
 INTERVAL: Final = 1.0
 """Seconds for which lines are collected."""
+BATCH: Final = 256
+"""Users whose lines are made at once, which delays all others for 0.2 ms."""
 LAST_WRITE: Final = 2.0
 """Seconds for the last lines: the reader of a pipe may have stopped."""
 
 log = logging.getLogger("backhaul")
 
 
-class Sink(Protocol):
-    """A place for lines; only the thread of the log uses it."""
-
-    def write(self, lines: list[bytes]) -> None:
-        """Write whole lines; raise OSError if that fails, after which any number of them is lost."""
-
-    def reopen(self) -> None:
-        """Open the place anew, because its name may lead elsewhere now."""
-
-    def close(self) -> None:
-        """Close it."""
-
-
 class AccessLog:
-    """Collects lines in the event loop, and writes them to ``sink`` in a thread of its own."""
+    """Makes lines in the event loop, and lets a thread write them to ``sink``.
+
+    The thread makes none of them, because the event loop would have to wait for the interpreter after each system call.
+    """
 
     def __init__(
         self,
         sink: Sink,
-        line: Line,
+        lines: Lines,
         *,
         most_waiting: int = MOST_WAITING,
         interval: float = INTERVAL,
+        batch: int = BATCH,
         last_write: float = LAST_WRITE,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._sink = sink
-        self._line = line
+        self._lines = lines
         self._most = most_waiting
         self._interval = interval
+        self._batch = batch
         self._last_write = last_write
-        self._lines: deque[bytes] = deque()
+        self._stamp = stamp()
+        self._moment = -math.inf  # of the last user, by the loop's clock
+        self._time = ""  # the same as text
+        self._timer: asyncio.TimerHandle | None = None
+        self._users: list[UserEnd] = []  # whose lines are not made yet
         self._dropped = 0  # since the last report
         self._lost = 0  # by the sink, since it began to fail
         self._failing = False
-        self._noted = False  # the thread knows that lines wait
-        self._wake = threading.Event()
-        self._hurry = threading.Event()
-        self._reopening = False
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
-        self._thread.start()
+        self._writer = Writer(sink, self._report)
 
     def write(self, user: UserEnd) -> None:
-        """Write a line soon, or drop it if too many wait."""
-        if len(self._lines) >= self._most:
-            self._dropped += 1
-            return
-        self._lines.append(self._line(user))
-        if not self._noted:
-            self._noted = True
-            self._wake.set()
+        """Write the line of a user who leaves now, or drop it if too many wait."""
+        now = self._loop.time()
+        if now != self._moment:
+            self._tick(now)
+        user.time = self._time
+        self._users.append(user)
+        if len(self._users) >= self._batch:
+            self._make()
 
     def reopen(self) -> None:
         """Write what waits, and open the file anew, after another program has renamed it."""
-        self._reopening = True
-        self._hurry.set()
-        self._wake.set()
+        self._flush()
+        self._writer.reopen()
 
     async def close(self) -> None:
         """Write the last lines, as long as that does not take too long."""
-        self._closing = True
-        self._hurry.set()
-        self._wake.set()
-        await asyncio.to_thread(self._thread.join, self._last_write)
-
-    def _run(self) -> None:
-        while not self._closing:
-            self._wake.wait()
-            self._wake.clear()
-            self._hurry.wait(self._interval)
-            self._hurry.clear()
-            self._flush()
-            if self._reopening:
-                self._reopening = False
-                self._sink.reopen()
         self._flush()
-        self._sink.close()
+        await asyncio.to_thread(self._writer.close, self._last_write)
+
+    def _tick(self, now: float) -> None:
+        self._moment = now
+        self._time = self._stamp(time.time())
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._interval, self._flush)
+
+    def _make(self) -> None:
+        """Make lines of the users."""
+        users, self._users = self._users, []
+        if self._writer.waiting + len(users) > self._most:
+            self._dropped += len(users)
+        elif users:
+            self._writer.add(self._lines(users), len(users))
 
     def _flush(self) -> None:
-        self._noted = False
-        lines = [self._lines.popleft() for _ in range(len(self._lines))]
-        if not lines:
-            return
-        try:
-            self._sink.write(lines)
-        except OSError as error:
-            self._report(self._failed, len(lines), reason(error))
-        else:
-            self._report(self._worked)
+        """Make the last lines, and let the thread write."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        self._moment = -math.inf  # the next user starts the timer
+        self._make()
+        self._writer.wake()
 
-    def _report(self, report: Callable[..., None], *details: object) -> None:
-        """Let the event loop log it, whose thread owns the log."""
+    def _report(self, lines: int, error: OSError | None) -> None:
+        """Let the event loop log how a write of lines went, whose thread owns the log."""
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(report, *details)
+            self._loop.call_soon_threadsafe(self._wrote, lines, error)
+
+    def _wrote(self, lines: int, error: OSError | None) -> None:
+        if error:
+            self._failed(lines, reason(error))
+        else:
+            self._worked()
 
     def _failed(self, lines: int, why: str) -> None:
         self._lost += lines

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from .access_log import Sink
+from .access_writer import Sink
 
 KEPT: Final = 5
 """Old files beside the present one."""
@@ -36,14 +36,13 @@ class FileSink:
         self._file = -1
         self._torn = False  # the file may end in the middle of a line
 
-    def write(self, lines: list[bytes]) -> None:
+    def write(self, lines: bytes) -> None:
         """Append the lines; raise OSError if the file takes only a part of them."""
-        data = b"".join(lines)
-        self._open(len(data))
+        self._open(len(lines))
         if self._torn:
-            data = b"\n" + data
+            lines = b"\n" + lines
         self._torn = True
-        _write_all(self._file, data)
+        _write_all(self._file, lines)
         self._torn = False
 
     def reopen(self) -> None:
@@ -88,9 +87,9 @@ class FileSink:
 class StdoutSink:
     """Standard output, where the log of the program goes too."""
 
-    def write(self, lines: list[bytes]) -> None:
+    def write(self, lines: bytes) -> None:
         """Write the lines; raise OSError if nobody reads them."""
-        _write_all(sys.__stdout__.fileno() if sys.__stdout__ else -1, b"".join(lines))
+        _write_all(sys.__stdout__.fileno() if sys.__stdout__ else -1, lines)
 
     def reopen(self) -> None:
         """Do nothing: it has no name."""
@@ -106,10 +105,10 @@ class JournalSink:
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
-    def write(self, lines: list[bytes]) -> None:
+    def write(self, lines: bytes) -> None:
         """Send each line as the message of an entry; raise OSError if there is no journal."""
-        for line in lines:
-            self._socket.sendto(b"PRIORITY=6\nSYSLOG_IDENTIFIER=backhaul-access\nMESSAGE=" + line, self._path)
+        for line in lines.splitlines():
+            self._socket.sendto(b"PRIORITY=6\nSYSLOG_IDENTIFIER=backhaul-access\nMESSAGE=" + line + b"\n", self._path)
 
     def reopen(self) -> None:
         """Do nothing: each entry finds the journal by its name."""

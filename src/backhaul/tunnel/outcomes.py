@@ -24,6 +24,7 @@ RECENT: Final = 20  # the last users to end
 SUSPICIOUS: Final = 5  # unanswered ones among them, and at least half of them
 _BLACK_HOLES: Final = frozenset({Ending.LOST, Ending.SILENT})
 _NO_EVIDENCE: Final = frozenset({Ending.NOT_CARRIED, Ending.CLOSED, Ending.LIMIT})
+_WHOLE: Final = 1.5 * 2.0**52  # next to it floats are whole numbers; int and round take three times as long
 _GIVEN_UP: Final = frozenset({Ending.USER, Ending.RESET_BY_USER})
 
 Report = Callable[[UserEnd], None]
@@ -173,16 +174,19 @@ class ServedUser(Record):
 
     def end(self, outcome: Outcome, seconds: float) -> UserEnd:
         """Return the end of this user for the access log."""
+        host, port = self.address[0], self.address[1]
         return UserEnd(
+            "",
             self.number,
             "tcp",
-            name(self.address),
+            host if ":" not in host else plain_ip(self.address),
+            port,
             self.port.label,
             self._outcomes.client,
             self.target,
             outcome.received,
             outcome.sent,
-            int(seconds * 1000) / 1000,
+            (seconds * 1000 + _WHOLE - _WHOLE) / 1000,
             ENDINGS[outcome.ending],
         )
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from backhaul.addresses import address_text, plain_ip
+from backhaul.addresses import plain_ip
 from backhaul.failures import network_of
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.endpoints import Address, peer_of
@@ -287,15 +287,17 @@ class UdpUser:
         """Return the end of this user for the access log."""
         peer = peer_of(self._address)
         return UserEnd(
+            "",
             flow.number,
             "udp",
-            address_text(plain_ip(peer), peer[1]),
+            plain_ip(peer),
+            peer[1],
             self._listener.port.label,
             self._dispatcher.outcomes.client,
             flow.target,
             flow.received,
             flow.sent,
-            int((now - flow.since) * 1000) / 1000,
+            round(now - flow.since, 3),
             "limit" if self._expired else flow.ending(now),
         )
 

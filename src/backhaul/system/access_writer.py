@@ -1,0 +1,95 @@
+"""The thread that writes the access log, so that no disk delays the tunnel."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+Report = Callable[[int, OSError | None], None]
+
+
+class Sink(Protocol):
+    """A place for lines; only the thread uses it."""
+
+    def write(self, lines: bytes) -> None:
+        """Write whole lines; raise OSError if that fails, after which any number of them is lost."""
+
+    def reopen(self) -> None:
+        """Open the place anew, because its name may lead elsewhere now."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class _Piece(NamedTuple):
+    data: bytes
+    lines: int
+
+
+class Writer:
+    """Writes to ``sink`` in a thread. All else is called by one other thread."""
+
+    def __init__(self, sink: Sink, report: Report) -> None:
+        """Let the thread call ``report`` after each write, with the number of lines, and the error if it failed."""
+        self._sink = sink
+        self._report = report
+        self._pieces: deque[_Piece] = deque()
+        self._added = 0  # lines so far; each number has only one thread that changes it
+        self._taken = 0  # lines so far that were written or lost
+        self._wake = threading.Event()
+        self._reopening = False
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """The number of lines that are not written yet."""
+        return self._added - self._taken
+
+    def add(self, data: bytes, lines: int) -> None:
+        """Add so many lines, which are written at the next ``wake``."""
+        self._added += lines
+        self._pieces.append(_Piece(data, lines))
+
+    def wake(self) -> None:
+        """Write what waits."""
+        self._wake.set()
+
+    def reopen(self) -> None:
+        """Write what waits, and open the sink anew."""
+        self._reopening = True
+        self._wake.set()
+
+    def close(self, timeout: float) -> None:
+        """Write what waits and close the sink, and wait for that as long as ``timeout``."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._wake.wait()
+            self._wake.clear()
+            self._write()
+            if self._reopening:
+                self._reopening = False
+                self._sink.reopen()
+        self._write()
+        self._sink.close()
+
+    def _write(self) -> None:
+        pieces = [self._pieces.popleft() for _ in range(len(self._pieces))]
+        if not pieces:
+            return
+        lines = sum(piece.lines for piece in pieces)
+        error = self._attempt(b"".join(piece.data for piece in pieces))
+        self._taken += lines
+        self._report(lines, error)
+
+    def _attempt(self, data: bytes) -> OSError | None:
+        try:
+            self._sink.write(data)
+        except OSError as error:
+            return error
+        return None
