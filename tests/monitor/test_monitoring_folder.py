@@ -69,6 +69,12 @@ def test_the_labels_of_a_legend_exist(target: dict[str, Any], exported: dict[str
     assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= kept
 
 
+@pytest.mark.parametrize("query", [target["expr"] for target in targets() if "rate(" in target["expr"]])
+def test_rates_follow_the_time_that_a_panel_shows(query: str) -> None:
+    """With a fixed window peaks of a day vanish, and a minute is empty."""
+    assert set(re.findall(r"\[(.+?)\]", query)) == {"$__rate_interval"}
+
+
 def test_every_metric_is_on_the_dashboard(exported: dict[str, set[str]]) -> None:
     ours = {name for name in exported if name.startswith("backhaul_")}
     shown = set().union(*(names(target["expr"]) for target in targets()))

@@ -83,7 +83,7 @@ async def test_an_event_gets_a_limited_time(caplog: pytest.LogCaptureFixture) ->
     sender = EventSender("x", Blocked(), timeout=0.01)
     sender.send(b"{}")
     await until(lambda: caplog.messages)
-    assert caplog.messages == ["on_event: x: no success within 0.01 s; the event is lost"]
+    assert caplog.messages == ["on_event: x: not finished within 0.01 s; the event is lost"]
     await sender.close()
 
 

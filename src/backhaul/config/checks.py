@@ -48,29 +48,41 @@ def unusable(config: Config) -> Iterator[str]:
     A long list of networks is not read twice by a reload.
     """
     if isinstance(config, ServerConfig):
-        yield from _wrong_lists(config)
+        yield from wrong_lists(config)
     if not config.facts.tls:
         return
+    if isinstance(config, ServerConfig):
+        yield from wrong_pair(config)
+    elif config.tls_ca:
+        yield from _wrong_authorities(config.tls_ca)
+
+
+def wrong_pair(config: ServerConfig) -> Iterator[str]:
+    """Yield a mistake if certificate and key of a server with TLS are not usable."""
     import ssl  # noqa: PLC0415 - most transports do without
 
     try:
-        if isinstance(config, ServerConfig):
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_cert, config.tls_key, "")
-        elif config.tls_ca:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(config.tls_ca)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_cert, config.tls_key, "")
     except OSError as error:  # ssl.SSLError is one
-        if isinstance(config, ServerConfig):
-            yield f"tls_cert: unusable with tls_key: {objection(error)}"
-        else:
-            yield f"tls_ca: holds no certificates ({error}); name a PEM file of the authorities"
+        yield f"tls_cert: unusable with tls_key: {objection(error)}"
 
 
-def _wrong_lists(config: ServerConfig) -> Iterator[str]:
+def wrong_lists(config: ServerConfig) -> Iterator[str]:
+    """Yield a mistake for each file of networks that is not usable."""
     for name, path in config.limits.files.items():
         try:
             read_networks(path)
         except (OSError, ValueError) as error:
             yield f'{name}: "{path}": {error}'
+
+
+def _wrong_authorities(file: str) -> Iterator[str]:
+    import ssl  # noqa: PLC0415
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except OSError as error:
+        yield f"tls_ca: holds no certificates ({error}); name a PEM file of the authorities"
 
 
 def _sizes(config: Config) -> Iterator[str]:

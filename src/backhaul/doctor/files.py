@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from backhaul.config.checks import unusable
+from backhaul.config.checks import unusable, wrong_lists, wrong_pair
 from backhaul.config.doors import unusable_servers
 from backhaul.config.schema import Config, ServerConfig, doors_of
 from backhaul.errors import BackhaulError
@@ -19,13 +19,11 @@ from .finding import Finding, fault, ok, warning
 from .wording import span
 
 _STATE: Final = "state"
-_OF_CERTIFICATE: Final = "tls_cert: "
 
 
 def examine(config: Config, around: Circumstances) -> Iterator[Finding]:
     """Yield what is wrong with the files and the configuration, and whether the service's user can read all files."""
-    found = (*unusable(config), *unusable_servers(config))
-    mistakes = [line for line in found if not line.startswith(_OF_CERTIFICATE)]
+    mistakes = list(_mistakes(config))
     for line in mistakes:
         yield fault("file", *_parted(line, "correct that file"))
     for line in config.warnings:
@@ -37,7 +35,7 @@ def examine(config: Config, around: Circumstances) -> Iterator[Finding]:
 
 def certificate(config: ServerConfig, now: float) -> Iterator[Finding]:
     """Yield a finding about the server's certificate."""
-    if problem := next((line for line in unusable(config) if line.startswith(_OF_CERTIFICATE)), ""):
+    if problem := next(wrong_pair(config), ""):
         yield fault("certificate", *_parted(problem, "make a new pair (`backhaul cert`)"))
         return
     try:
@@ -59,6 +57,15 @@ def state(around: Circumstances) -> Iterator[Finding]:
         yield warning(_STATE, f"{present} is not writable for this user: protected servers would be forgotten", remedy)
     else:
         yield ok(_STATE, f"{folder} is writable")
+
+
+def _mistakes(config: Config) -> Iterator[str]:
+    """Yield what makes the files unusable; a server's certificate has a check of its own."""
+    if isinstance(config, ServerConfig):
+        yield from wrong_lists(config)
+    else:
+        yield from unusable(config)
+        yield from unusable_servers(config)
 
 
 def _parted(line: str, otherwise: str) -> tuple[str, str]:

@@ -55,6 +55,6 @@ async def _listen(server: HttpServer, settings: Settings) -> bool:
 
 
 def _reason(error: OSError) -> str:
-    # The event loops wrap the system's text in their own; a name that was not found has a negative number.
+    """Return the system's text, without that of the event loop around it; names that are not found have no number."""
     number = error.errno or 0
-    return (os.strerror(number) if number > 0 else error.strerror or str(error)).lower()
+    return reason(OSError(number, os.strerror(number)) if number > 0 else error)

@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from typing import Final
 
+from backhaul.errors import reason
 from backhaul.net.log_throttle import LogThrottle
 
 from .event_ways import EventError, Send
@@ -63,11 +64,11 @@ class EventSender:
                 async with asyncio.timeout(self._timeout):
                     await self._send(self._waiting.popleft())
             except TimeoutError:
-                self._warn(f"no success within {self._timeout:g} s")
+                self._warn(f"not finished within {self._timeout:g} s")
             except EventError as error:
                 self._warn(str(error))
             except OSError as error:
-                self._warn((error.strerror or type(error).__name__).lower())
+                self._warn(reason(error) or type(error).__name__)
 
     def _warn(self, why: str) -> None:
         self._throttle.warn("failed", f"on_event: {self._name}: {why}; the event is lost")
