@@ -251,19 +251,26 @@ def test_memory_is_used_again_when_its_bytes_are_acknowledged() -> None:
     assert (bytes(first), bytes(spool)) == (b"xyz", b"f")
 
 
-def test_little_of_the_memory_that_was_given_back_is_held_for_later() -> None:
+@pytest.mark.parametrize(
+    ("pieces", "kept", "again"),
+    [(20, 0, (19, 20)), (200, 1, (60, 120)), (200, 0, (0, 0))],
+    ids=["few", "many", "all of many"],
+)
+def test_memory_that_was_given_back_is_held_for_later_unless_it_is_much(
+    pieces: int, kept: int, again: tuple[int, int]
+) -> None:
     frames = KeptFrames()
     spool = Spool(frames)
-    pieces = []
-    for _ in range(100):
-        piece = built(frames, b"old")
-        pieces.append(piece)
-        spool.keep(piece)
-    spool.clear()
-    for _ in range(100):
-        frames.keep()
+    old = []
+    for _ in range(pieces):
+        old.append(built(frames, b"old"))
+        spool.keep(old[-1])
+    spool.acknowledge(3 * (pieces - kept))
+    for _ in range(pieces):
         built(frames, b"new")
-    assert 0 < sum(bytes(piece) == b"new" for piece in pieces) < 50
+        frames.keep()
+    least, most = again
+    assert least <= sum(bytes(piece) == b"new" for piece in old) <= most
 
 
 def test_bytes_may_not_be_left_out() -> None:

@@ -33,7 +33,7 @@ class Spool:
     Large pieces stay where they are, in memory that is given back later. Small ones are joined.
     """
 
-    __slots__ = ("_cut", "_frames", "_memory", "_sent", "_tail", "_unsent", "acknowledged", "size")
+    __slots__ = ("_cut", "_frames", "_lent", "_memory", "_sent", "_tail", "_unsent", "acknowledged", "size")
 
     def __init__(self, frames: KeptFrames) -> None:
         self.acknowledged = 0
@@ -41,6 +41,7 @@ class Spool:
         self.size = 0
         """The number of bytes that it has not."""
         self._frames = frames
+        self._lent: deque[memoryview] = deque()  # the memory of large pieces, in their order
         self._memory = 0  # bytes that whole pieces take
         self._sent: deque[Piece] = deque()
         self._tail = bytearray()  # sent after those
@@ -71,7 +72,7 @@ class Spool:
         self._sent.append(piece)
         self.size += len(piece)
         self._memory += KEPT_SIZE
-        self._frames.keep()
+        self._lent.append(self._frames.keep())
 
     def hold(self, piece: bytes) -> None:
         """Keep a piece that is sent after the replay."""
@@ -152,7 +153,7 @@ class Spool:
             piece = sent.popleft()
             left -= len(piece)
             if isinstance(piece, memoryview):
-                kept.append(piece)
+                kept.append(self._lent.popleft())
             else:
                 self._memory -= len(piece) + _OBJECT_SIZE
         self._memory -= KEPT_SIZE * len(kept)
