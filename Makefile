@@ -3,9 +3,9 @@ BIN := .venv/bin
 # Compiled modules are kept, whatever the environment says: each worker and hundreds of programs load them.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Five tests at a time keep two cores busy, because most of them wait for something; those without sockets never wait.
+# Four tests at a time keep two cores busy, because most of them wait for something; those without sockets never wait.
 # The tests of one file run one after the other, in the order of the folders.
-JOBS = 5
+JOBS = 4
 pure: JOBS = 2
 PYTEST = $(BIN)/python -m pytest -rfEs -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PURE := tests/wire tests/security tests/config tests/bench tests/release $(wildcard tests/test_*.py)

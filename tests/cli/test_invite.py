@@ -186,10 +186,10 @@ def test_mistakes_of_the_file_are_those_of_check(machine: Machine) -> None:
     assert error.startswith(f"{machine.folder}/server.toml: server.heartbeat: expected ")
 
 
-@pytest.mark.parametrize("number", range(len(LINE)))
-def test_a_line_that_is_cut_is_refused(number: int) -> None:
-    with pytest.raises(ValueError, match=r"incomplete or altered|begins with backhaul://"):
-        read_line(LINE[:number])
+def test_a_line_that_is_cut_anywhere_is_refused() -> None:
+    for number in range(len(LINE)):
+        with pytest.raises(ValueError, match=r"incomplete or altered|begins with backhaul://"):
+            read_line(LINE[:number])
 
 
 @given(st.text(CHARACTERS, max_size=60))

@@ -128,8 +128,8 @@ async def test_a_flood_of_spoofed_sources_costs_neither_memory_nor_the_tunnel(bu
 
     await flood(1_000)
     before = resident()
-    await flood(4_000)
-    assert resident() - before < 8 << 20  # half of the datagrams sent
+    await flood(2_000)
+    assert resident() - before < 4 << 20  # half of the datagrams sent
     assert len(tunnel.server.relay.flows) <= 100
     assert len(tunnel.client.relay.flows) <= 100
     assert listening.udp.dropped > 0 or busy_net.transport == "tcpmux"  # where a stream always has room

@@ -28,7 +28,7 @@ from backhaul.tunnel.timings import Timings
 NAME: Final = "servers.example"
 CLIENTS: Final = ("a", "b", "c")
 TARGET, TUNNEL, PAGE = 7000, 3080, 2060
-THINKING: Final = 0.01  # seconds of a user between an answer and the next question
+THINKING: Final = 0.05  # seconds of a user between an answer and the next question
 USER_PORTS: Final = dict(zip(CLIENTS, (8001, 8002, 8003), strict=True))
 
 

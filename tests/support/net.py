@@ -22,19 +22,26 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 def free_port(host: str = HOST, *, digits: int = 5) -> int:
-    """Return a free port, which no other call returns soon, not even of another worker.
+    """Return a port that is free for TCP and UDP, which no other call returns soon, not even of another worker.
 
     It is an odd one, mostly below the range of the source ports of connections. Linux takes the even ones of those
-    first (inet_hash_connect), so no connection has it before a test listens on it.
+    first (inet_hash_connect), so no connection has it before a test listens on it. Source ports of datagrams are any.
     """
     lowest, count = (10001, 10000) if digits == 5 else (5001, 2500)
     count //= _WORKERS
     while True:
         port = lowest + 2 * (_WORKER * count + next(_PORTS) % count)
-        with socket.socket(_family(host)) as sock, contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((host, port))
+        if all(_is_free(host, port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)):
             return port
+
+
+def _is_free(host: str, port: int, kind: socket.SocketKind) -> bool:
+    with socket.socket(_family(host), kind) as sock, contextlib.suppress(OSError):
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        return True
+    return False
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -26,9 +26,9 @@ def read(data: bytes, size: int) -> Outcome:
     return None
 
 
-@pytest.mark.parametrize("name", [name for name, probe in PROBES.items() if len(probe) < 1000])
-def test_bytes_one_by_one_make_no_difference(name: str) -> None:
-    assert read(PROBES[name], 1) == read(PROBES[name], 1 << 16)
+def test_bytes_one_by_one_make_no_difference() -> None:
+    short = {name: probe for name, probe in PROBES.items() if len(probe) < 1000}
+    assert [name for name, probe in short.items() if read(probe, 1) != read(probe, 1 << 16)] == []
 
 
 @given(
