@@ -15,7 +15,6 @@ from backhaul.server import Server
 from backhaul.transports.auth import PROTECTED_IF_POSSIBLE
 from backhaul.transports.doors.handshake import Seen
 from backhaul.transports.doors.probe import Probe
-from backhaul.transports.gates import last_answers
 from backhaul.wire.frames import FrameReader, Sealed
 from backhaul.wire.transports import TRANSPORTS
 
@@ -154,8 +153,8 @@ class TestLateAnswers:
         assert all(peer.silent() for peer in peers)
 
     @pytest.mark.parametrize("delay", [9.0, math.inf, math.nan])
-    async def test_an_answer_comes_at_the_limit(self, net: Net, delay: float, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(last_answers, "MAX_DELAY", 0.05)
+    async def test_an_answer_comes_at_the_limit(self, net: Net, delay: float) -> None:
+        net.limits = replace(net.limits, answer_delay=0.05)
         _, port = await started(net)
         hello = await answer(net, port, probe("tcp", delay=delay))
         assert hello.program == __version__

@@ -42,6 +42,8 @@ class GateLimits:
     """Seconds within which a client on HTTP answers a heartbeat; it answers at once."""
     late_answers: int = 64
     """Answers to clients without a session at a time, most of which leave at once."""
+    answer_delay: float = 300.0
+    """Seconds: the connections of a tunnel are silent for 15 at most, and no NAT is asked for more than this."""
     sign_of_life: float = 1.0
     """Seconds within which a connected client must answer when another one comes with its token."""
     neighbour: float = 0.5

@@ -77,7 +77,7 @@ class HttpGate:
             seconds=settings.limits.head_timeout,
             left=self._left,
         )
-        self._last_answers = LastAnswers(poller, settings.limits.late_answers)
+        self._last_answers = LastAnswers(poller, settings.limits)
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
         self._sessions = Sessions(settings.limits.handshake_timeout, self._reputation, self._credentials, pings.discard)

@@ -7,34 +7,33 @@ from typing import Final
 
 from backhaul.net.poller import Poller, release
 from backhaul.net.sending import send_whole
+from backhaul.transports.settings import GateLimits
 
-MAX_DELAY: Final = 300.0
-"""Seconds: the connections of a tunnel are silent for 15 at most, and no NAT is asked for more than this."""
 _PATIENCE: Final = 10.0  # seconds for a client that reads nothing
 
 
 class LastAnswers:
     """Owns connections until their answer has left; nothing is sent before it is due.
 
-    At most ``most`` of them wait, and the one that has waited for longest makes room: a recorded probe may be among
-    them.
+    At most ``late_answers`` of them wait, and the one that has waited for longest makes room: a recorded probe may be
+    among them.
     """
 
-    def __init__(self, poller: Poller, most: int) -> None:
+    def __init__(self, poller: Poller, limits: GateLimits) -> None:
         self._loop = asyncio.get_running_loop()
         self._poller = poller
-        self._most = most
+        self._limits = limits
         self._waiting: dict[socket.socket, asyncio.TimerHandle] = {}
 
     def add(self, sock: socket.socket, answer: bytes, delay: float) -> None:
         """Send ``answer`` in ``delay`` seconds, unless the client is gone by then, and close."""
-        if len(self._waiting) >= self._most:
+        if len(self._waiting) >= self._limits.late_answers:
             self._drop(next(iter(self._waiting)))
         if delay <= 0:
             self._send(sock, answer)
             return
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)  # its probes would remind a NAT of the connection
-        self._waiting[sock] = self._loop.call_later(min(MAX_DELAY, delay), self._due, sock, answer)
+        self._waiting[sock] = self._loop.call_later(min(self._limits.answer_delay, delay), self._due, sock, answer)
         self._poller.on_readable(sock, functools.partial(self._drop, sock))
 
     def close(self) -> None:

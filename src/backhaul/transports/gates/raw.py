@@ -69,7 +69,7 @@ class RawGate:
             seconds=settings.limits.handshake_timeout,
         )
         self._sessions = Sessions(settings.limits.handshake_timeout, self._reputation, self._credentials)
-        self._last_answers = LastAnswers(poller, settings.limits.late_answers)
+        self._last_answers = LastAnswers(poller, settings.limits)
         self._silence = SilentConnections(poller, spoke=self.greet, silent=self._admit_silent)
         self._throttle = LogThrottle(log)
         self._acceptor: Acceptor | None = None
