@@ -175,6 +175,7 @@ class ServedUser(Record):
     def end(self, outcome: Outcome, seconds: float) -> UserEnd:
         """Return the end of this user for the access log."""
         host, port = self.address[0], self.address[1]
+        received, sent, ending = outcome
         return UserEnd(
             "",
             self.number,
@@ -184,10 +185,10 @@ class ServedUser(Record):
             self.port.label,
             self._outcomes.client,
             self.target,
-            outcome.received,
-            outcome.sent,
+            received,
+            sent,
             (seconds * 1000 + _WHOLE - _WHOLE) / 1000,
-            ENDINGS[outcome.ending],
+            ENDINGS[ending],
         )
 
     def state(self, progress: Progress, now: float) -> UserState:
