@@ -23,7 +23,7 @@ SETTINGS: Final = {
 }
 """The examples in /etc/backhaul, by their place."""
 
-_UNIT: Final = "usr/lib/systemd/system/backhaul@.service"
+UNIT: Final = "usr/lib/systemd/system/backhaul@.service"
 _UNIT_MARK: Final = (
     "# Runs /etc/backhaul/NAME.toml as backhaul@NAME; own settings go into `systemctl edit backhaul@NAME`."
 )
@@ -122,7 +122,7 @@ def libc_needed(packed: Path) -> str:
 def entries(packed: Path) -> list[Entry]:
     """Return the files of the package."""
     text = {
-        _UNIT: unit(),
+        UNIT: unit(),
         **{place: completion(shell, parser()) for shell, place in _COMPLETIONS.items()},
         **{place: source.read_text() for place, source in SETTINGS.items()},
         "usr/share/doc/backhaul/copyright": (ROOT / "LICENSE").read_text(),

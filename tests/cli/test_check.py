@@ -64,6 +64,7 @@ def test_a_client_shows_the_server_and_no_secret() -> None:
     assert text.startswith("client, transport wss, dials example.com:443\n")
     assert "  token = ***\n" in text
     assert "  web_password = ***\n" in text
+    assert '  on_event = ""  (default)\n' in text
     assert "swordfish" not in text
     assert "ports" not in text
     assert "warnings" not in text

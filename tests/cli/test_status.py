@@ -17,6 +17,7 @@ from tests.support.documents import documents
 from tests.support.net import HOST, free_port
 from tests.support.program import Program
 
+from backhaul.cli.programs import is_root
 from backhaul.cli.status import render
 from backhaul.monitor.status import ClientStatus, Event, GroupStatus, LimitStatus, MemberStatus, Status
 from backhaul.state import MemberPhase
@@ -56,7 +57,7 @@ async def test_a_file_selects_the_program_that_runs_it(folder: Path, ask: Callab
         assert code == 0
         assert output.startswith("server: ")
         assert "other" not in output
-        line = "backhaul status: third.toml: not run by any program that you may ask\n"
+        line = f"backhaul status: third.toml: not run by any program{'' if is_root() else ' that you may ask'}\n"
         assert await ask("-c", "third.toml") == (1, "", line)
 
 
@@ -125,8 +126,23 @@ async def test_a_tunnel_that_is_down_is_a_failure(folder: Path, ask: Callable[..
 async def test_nothing_runs(arguments: list[str], output: str, folder: Path, ask: Callable[..., Any]) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(folder / "dead-01234567.sock"))
-    line = "backhaul status: no program that you may ask runs on this machine; root may ask all\n"
-    assert await ask(*arguments) == (1, output, line)
+    code, shown, line = await ask(*arguments)
+    assert (code, shown) == (1, output)
+    assert line.startswith("backhaul status: no program ")
+
+
+@pytest.mark.parametrize(
+    ("user", "line"),
+    [
+        (0, "backhaul status: no program runs on this machine; one in a container is asked there\n"),
+        (1000, "backhaul status: no program that you may ask runs on this machine; root may ask all\n"),
+    ],
+)
+async def test_root_is_not_told_that_root_may_ask(
+    user: int, line: str, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    assert await ask() == (1, "", line)
 
 
 @pytest.mark.parametrize(

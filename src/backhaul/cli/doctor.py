@@ -21,6 +21,8 @@ from backhaul.system.programs import all_programs, programs_of
 from backhaul.system.state_directory import state_directory
 from backhaul.wire.targets import BadTargetError, parse_target
 
+from .programs import is_root
+
 
 def run(file: str | None, *, as_json: bool, measure_nat: bool, spares: Sequence[Spare]) -> int:
     """Print the findings about the end that ``file`` describes, or the only one that runs on this machine.
@@ -66,7 +68,8 @@ def _only_file() -> str:
     """Return the file of the running program; raise BackhaulError unless there is exactly one."""
     files = sorted({str(document.get("config")) for document in all_programs().documents})
     if not files:
-        raise BackhaulError("no program that you may ask runs on this machine; name a file: backhaul doctor -c FILE")
+        which = "" if is_root() else " that you may ask"
+        raise BackhaulError(f"no program{which} runs on this machine; name a file: backhaul doctor -c FILE")
     if len(files) > 1:
         raise BackhaulError(f"several programs run: name the file of one with -c: {', '.join(files)}")
     return files[0]

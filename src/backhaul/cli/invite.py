@@ -14,14 +14,22 @@ from backhaul.config.loader import parse
 from backhaul.config.messages import few
 from backhaul.config.schema import Config
 from backhaul.system.files import make_folder, put
+from backhaul.system.template_unit import instance_of
 
 _HEADER: Final = "# Written by `backhaul join`. Every key: docs/configuration.md\n"
 
 _WRITTEN: Final = """\
 {file} is written: a client of {address}, transport {transport}
+{next}"""
+
+_NEXT: Final = """\
   backhaul -c {file}
   backhaul service install -c {file}
 run it, or as root install it as a service"""
+
+_NEXT_OF_PACKAGE: Final = """\
+  systemctl enable --now {unit}
+runs it, now and at each start of this machine"""
 
 
 def invite(file: str, address: str, client: str) -> int:
@@ -58,7 +66,7 @@ def join(line: str, file: Path, *, force: bool) -> int:
         return _fail("join", f"{file} exists; replace it with --force, or name another with -o")
     except OSError as error:
         return _fail("join", f"cannot write {file}: {error.strerror}")
-    print(_WRITTEN.format(file=file, address=invited.address, transport=invited.transport))
+    print(_WRITTEN.format(file=file, address=invited.address, transport=invited.transport, next=_next(file)))
     return 0
 
 
@@ -108,6 +116,11 @@ def _is_local(host: str) -> bool:
 def _write(file: Path, invited: Invitation, *, force: bool) -> None:
     make_folder(file.parent)
     put(file, (_HEADER + invited.text()).encode(), 0o600, force=force)
+
+
+def _next(file: Path) -> str:
+    unit = instance_of(file)
+    return _NEXT_OF_PACKAGE.format(unit=unit) if unit else _NEXT.format(file=file)
 
 
 def _fail(command: str, problem: object) -> int:

@@ -1,5 +1,6 @@
 """The running programs on this machine, for commands that show or change something in them."""
 
+import os
 import sys
 from pathlib import Path
 from urllib.parse import urlencode
@@ -76,5 +77,12 @@ def _foreign(paths: list[Path]) -> str:
 
 def _nobody(config: str | None) -> str:
     if config:
-        return f"{config}: not run by any program that you may ask"
+        return f"{config}: not run by any program{'' if is_root() else ' that you may ask'}"
+    if is_root():
+        return "no program runs on this machine; one in a container is asked there"
     return "no program that you may ask runs on this machine; root may ask all"
+
+
+def is_root() -> bool:
+    """Return whether this user may ask all programs."""
+    return os.geteuid() == 0

@@ -55,9 +55,11 @@ def settings(table: Struct, *without: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Write a value as in TOML, with ``***`` for secrets."""
+    """Write a value as in TOML, with ``***`` for secrets; an empty one is none."""
     if isinstance(value, bool | int | str):
         return show(value)
+    if isinstance(value, Secret) and not value:
+        return show("")
     if not isinstance(value, tuple):
         return str(value)
     if any(isinstance(one, Secret | Struct) for one in value):

@@ -1,5 +1,6 @@
 """The checks of the running program: its tunnel, its version, and whether it is alone."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -35,6 +36,9 @@ def examine(around: Circumstances, side: str) -> Iterator[Finding]:
 
 
 def _absent(around: Circumstances, pids: Sequence[int]) -> Finding:
+    if pids and os.geteuid() == 0:
+        text = f"process {pids[0]} runs this file, and its status socket is not on this machine"
+        return skipped(SUBJECT, text, "if it runs in a container, run this command there; otherwise restart it")
     if pids:
         text = f"process {pids[0]} runs this file, and does not tell its state to this user"
         return skipped(SUBJECT, text, "run this command as root, or as the user of that process")

@@ -7,17 +7,21 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from tempfile import _TemporaryFileWrapper
+
+_FOR_A_GROUP: Final = 0o750
+"""The mode of a directory that root fills for a service, such as /etc/backhaul of Debian's package."""
 
 
 def put(path: Path, content: bytes, mode: int, *, force: bool) -> None:
     """Write a file under its name at once; raise FileExistsError if there is one, unless ``force`` is set.
 
     A file that is replaced keeps its owner, and its mode unless all users have more rights than in ``mode``. A symbolic
-    link stays, and the file that it names is replaced.
+    link stays, and the file that it names is replaced. A new file of root may be read by the group for which its
+    directory was made, such as that of a service.
     """
     path = path.resolve()
     with _draft(path, content) as draft:
@@ -71,8 +75,19 @@ def _draft(path: Path, content: bytes) -> Iterator["_TemporaryFileWrapper[bytes]
 
 
 def _imitate(path: Path, descriptor: int, mode: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    try:
         old = path.stat()
+    except FileNotFoundError:
+        os.fchmod(descriptor, mode | _shared(descriptor, path.parent))
+    else:
         os.fchown(descriptor, old.st_uid, old.st_gid)
-        mode = stat.S_IMODE(old.st_mode) & (mode | 0o770)
-    os.fchmod(descriptor, mode)
+        os.fchmod(descriptor, stat.S_IMODE(old.st_mode) & (mode | 0o770))
+
+
+def _shared(descriptor: int, folder: Path) -> int:
+    """Give a file of root to the group of its directory if others are kept out; return the rights of the group."""
+    found = folder.stat()
+    if os.geteuid() or not found.st_gid or stat.S_IMODE(found.st_mode) & 0o777 != _FOR_A_GROUP:
+        return 0
+    os.fchown(descriptor, -1, found.st_gid)
+    return stat.S_IRGRP
