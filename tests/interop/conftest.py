@@ -20,9 +20,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="session")
-def peer_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def peer_binary() -> Path:
     """Build the peer."""
-    return build("peer", tmp_path_factory.mktemp("peer"))
+    return build("peer")
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ SHARED = Shared.mix(PSK, PROLOGUE)
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program() -> Path:
     """Build the program with the Go library."""
-    return build("noisepeer", tmp_path_factory.mktemp("noisepeer"))
+    return build("noisepeer")
 
 
 class Other:

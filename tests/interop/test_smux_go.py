@@ -20,9 +20,9 @@ PATIENCE = 30.0  # seconds without an event after which the two ends count as st
 
 
 @pytest.fixture(scope="module")
-def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def peer() -> Path:
     """Build the program with the Go library."""
-    return build("smuxpeer", tmp_path_factory.mktemp("smuxpeer"))
+    return build("smuxpeer")
 
 
 class Flow:

@@ -36,9 +36,9 @@ SIZES = [1, 125, 126, FRAGMENT, FRAGMENT + 1, 16384, 65535, 65536, 300_000]
 
 
 @pytest.fixture(scope="module")
-def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def peer() -> Path:
     """Build the program with the Go library."""
-    return build("wspeer", tmp_path_factory.mktemp("wspeer"))
+    return build("wspeer")
 
 
 class Link:
