@@ -163,11 +163,12 @@ def _build(side: str, table: object) -> tuple[Config, list[str]]:
         raise ConfigError([f"{side}: expected one table [{side}], got {show(table)}"])
     schema = SIDES[side]
     table = _spelled(table, _names(side))
+    misspelt = _unknown(side, table)
     problems: list[str] = []
     values: dict[str, Any] = {}
     for key in keys(schema):
         try:
-            values[key.name] = read(key, table.get(key.name), misspelt=_unknown(side, table))
+            values[key.name] = read(key, table.get(key.name), misspelt=misspelt)
         except ConfigError as mistakes:
             problems += (f"{side}.{key.name}: {problem}" for problem in mistakes.problems)
             values[key.name] = _STAND_INS[key.name] if key.mandatory else key.default
