@@ -207,6 +207,13 @@ class TestProcesses:
         )
         assert processes.running(str(file), proc) == [10, 11]
 
+    def test_a_parent_that_waits_for_it_does_not_count(self, file: Path, tmp_path: Path) -> None:
+        """The one file with Python inside is two processes, and so is ``sudo backhaul``."""
+        proc = self.proc(tmp_path, "sudo backhaul -c end.toml", "backhaul -c end.toml", "backhaul -c end.toml")
+        for number, parent in ((10, 1), (11, 10), (12, 11)):
+            (proc / str(number) / "stat").write_text(f"{number} (a) name) S {parent} 0 0")
+        assert processes.running(str(file), proc) == [12]
+
     def test_two_of_them_are_a_fault(self, file: Path, tmp_path: Path) -> None:
         proc = self.proc(tmp_path, "backhaul -c end.toml", "backhaul --config end.toml")
         finding = only(program.examine(around(file=str(file), proc=proc), "client"))

@@ -11,9 +11,14 @@ _NAME: Final = "backhaul"
 
 
 def running(file: str, proc: Path) -> list[int]:
-    """Return the processes that run ``file``, in the order of their numbers."""
+    """Return the processes that run ``file``, in the order of their numbers.
+
+    A parent that only waits for one does not count: sudo, or the first process of the program with Python inside.
+    """
     numbers = sorted(int(entry.name) for entry in proc.iterdir() if entry.name.isdigit()) if proc.is_dir() else []
-    return [number for number in numbers if _runs(proc / str(number), file)]
+    found = [number for number in numbers if _runs(proc / str(number), file)]
+    parents = {_parent(proc / str(number)) for number in found}
+    return [number for number in found if number not in parents]
 
 
 def _runs(process: Path, file: str) -> bool:
@@ -22,6 +27,12 @@ def _runs(process: Path, file: str) -> bool:
         name = _file_of([os.fsdecode(word) for word in words])
         return bool(name) and (process / "cwd" / name).samefile(file)
     return False
+
+
+def _parent(process: Path) -> int:
+    with suppress(OSError):
+        return int((process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
+    return 0
 
 
 def _file_of(words: Sequence[str]) -> str:

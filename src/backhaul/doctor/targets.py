@@ -24,7 +24,7 @@ async def examine(config: ClientConfig, around: Circumstances) -> AsyncIterator[
     known = _known(config, around)
     if not known:
         text = "none is known: the server names them when users come"
-        yield skipped(SUBJECT, text, "run the command while the client runs, or name targets in allow_targets")
+        yield skipped(SUBJECT, text, "run the command again after the first user, or name targets in allow_targets")
         return
     places = asyncio.Semaphore(_AT_A_TIME)
     for finding in await asyncio.gather(*(_one(text, around, places) for text in known[:_MOST])):
