@@ -50,7 +50,7 @@ def the_link(tunnel: Tunnel) -> Link:
 
 def unread(session: Session[TunnelSink]) -> int:
     """Return how many bytes it holds for users who do not read."""
-    return session.settings.receive_buffer + session.settings.window_growth - session.budget.left
+    return session.settings.receive_buffer + session.settings.window_growth - session.room
 
 
 def grown(session: Session[TunnelSink]) -> int:

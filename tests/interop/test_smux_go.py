@@ -177,4 +177,4 @@ def test_sessions_with_the_real_library(peer: Path, role: Role, version: int, se
     for flow in driver.flows:
         flow.check()
     assert driver.session.growth.left == driver.session.settings.window_growth
-    assert driver.session.budget.left == driver.session.settings.receive_buffer + driver.session.growth.left
+    assert driver.session.room == driver.session.settings.receive_buffer + driver.session.growth.left

@@ -7,6 +7,7 @@ import pytest
 from tests.support.net import Peer, fill, until
 from tests.support.sealed_carriers import KINDS, Kind, Near, Stage
 
+from backhaul.relay.outcome import ORDERLY
 from backhaul.transports.carriers.dedicated import IdleCarrier
 
 pytestmark = pytest.mark.both_loops
@@ -51,7 +52,7 @@ async def test_users_of_one_connection_get_their_own_bytes(stage: Stage, kind: K
             assert received == data
         await (end(user, target) if number % 2 else end(target, user))
         assert await came_back(stage) is carrier
-    assert [outcome.ending.orderly for outcome in stage.outcomes] == [True] * 12
+    assert [outcome.ending in ORDERLY for outcome in stage.outcomes] == [True] * 12
     assert not stage.gone
 
 

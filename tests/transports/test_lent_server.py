@@ -5,6 +5,7 @@ from tests.support.net import Peer, until
 from tests.support.sealed_carriers import KINDS, SEALED_KINDS, Kind, Speaker, Stage
 from tests.support.web import PING, PONG, frame
 
+from backhaul.relay.outcome import ORDERLY
 from backhaul.security.records import Sealer
 from backhaul.transports.carriers.dedicated import IdleCarrier
 
@@ -89,7 +90,7 @@ async def test_a_reset_that_comes_too_late_is_not_that_of_the_next_user(stage: S
     assert await peer.receive(len(BYTES)) == BYTES
     await client.peer.send(client.end() + client.reset_after_end())
     await until(lambda: stage.gone == [carrier])
-    assert [outcome.ending.orderly for outcome in stage.outcomes] == [True, False]
+    assert [outcome.ending in ORDERLY for outcome in stage.outcomes] == [True, False]
 
 
 @each_kind

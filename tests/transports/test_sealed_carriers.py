@@ -10,7 +10,7 @@ from tests.support.net import HOST, Peer, until
 from tests.support.sealed_carriers import KINDS, SEALED_KINDS, TARGET, Kind, Near, Stage
 from tests.support.web import BINARY, PING, PONG, TEXT, frame, receive_frame
 
-from backhaul.relay.outcome import Ending
+from backhaul.relay.outcome import ORDERLY, Ending
 from backhaul.relay.traffic import Meter, Traffic
 from backhaul.security import kinds
 from backhaul.wire.targets import MAX_TARGET
@@ -43,7 +43,7 @@ async def test_users_and_targets_exchange_bytes_and_end_one_after_the_other(stag
     target.close()
     assert await peer.receive_all() == b"the last answer"
     await until(lambda: len(stage.outcomes) == 2)
-    assert all(outcome.ending.orderly for outcome in stage.outcomes)
+    assert all(outcome.ending in ORDERLY for outcome in stage.outcomes)
 
 
 @each_kind

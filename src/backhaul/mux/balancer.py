@@ -58,6 +58,11 @@ class _Shelf:
         load = min(self._links, default=most)
         return next(reversed(self._links[load])) if load < most else None
 
+    def move(self, link: Link, before: int, load: int) -> None:
+        """Change the load of a session."""
+        self.take(link, before)
+        self.put(link, load)
+
     def unused(self) -> list[Link]:
         """Return the sessions that have had no stream since this was called last."""
         idle = self._links.get(0, OrderedDict())
@@ -118,7 +123,7 @@ class Balancer:
         """Add a session."""
         if not link.proven:
             self._unproven[link] = None
-        self._loads[link] = load = _load(link)
+        self._loads[link] = load = _STALLED if link.stalled else link.load
         self._put(link, load)
 
     def discard(self, link: Link) -> None:
@@ -132,7 +137,12 @@ class Balancer:
         before = self._loads.get(link)
         if before is None:
             return False
-        load = _load(link)
+        load = _STALLED if link.stalled else link.load
+        if not self._unproven and _STALLED not in (before, load):  # as for each user
+            if before != load:
+                self._loads[link] = load
+                self._shelf.move(link, before, load)
+            return False
         if before != load or (link.proven and link in self._unproven):
             self._move(link, load)
         return before == _STALLED != load
@@ -185,7 +195,3 @@ class Balancer:
 
     def _shelf_of(self, link: Link) -> _Shelf:
         return self._trial if link in self._unproven else self._shelf
-
-
-def _load(link: Link) -> int:
-    return _STALLED if link.stalled else link.load

@@ -99,6 +99,8 @@ class Link:
         """The form of the targets of its streams."""
         self.whole_window = peer.supports(Feature.WHOLE_WINDOW)
         """True if streams may use their whole window; an attribute because each read of a user needs it."""
+        self.half_close = peer.supports(Feature.HALF_CLOSE)
+        """True if the peer keeps one direction of a stream open when the other ends; an attribute as above."""
         self.proven = proven
         """True if the connection is known to lead to the client; otherwise the answer of a target proves it."""
         self.proved = False
@@ -123,7 +125,7 @@ class Link:
 
     def __len__(self) -> int:
         """Return how many streams are not closed by both sides."""
-        return len(self.session)
+        return len(self.session.streams)
 
     @property
     def stalled(self) -> bool:
@@ -228,7 +230,7 @@ class Link:
 
     def tell_load(self) -> None:
         """Tell the owner if the number of streams has changed; call it after a stream was opened."""
-        if (load := len(self.session)) != self.load:
+        if (load := len(self.session.streams)) != self.load:
             self.load = load
             self.owner.load_changed(self)
 

@@ -104,7 +104,12 @@ class Sender(Outlet):
         try:
             if self.blocked:
                 self._keep(data)
-            elif (sent := self._send(data)) < len(data):
+                return
+            try:
+                sent = self._conn.send(data)
+            except WOULD_BLOCK:
+                sent = 0
+            if sent < len(data):
                 self.pace.slow_down()
                 self._block()
                 self._keep(data[sent:])
@@ -130,12 +135,6 @@ class Sender(Outlet):
     def close(self) -> None:
         """Drop the backlog."""
         self._budget.hold(self, 0)
-
-    def _send(self, data: memoryview | bytes) -> int:
-        try:
-            return self._conn.send(data)
-        except WOULD_BLOCK:
-            return 0
 
     def _keep(self, data: memoryview | bytes) -> None:
         self._backlog += data

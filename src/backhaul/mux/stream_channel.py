@@ -1,7 +1,6 @@
 """A smux stream as the channel of one user."""
 
 from backhaul.relay.channel import FRAMES_AT, HEADER_ROOM, Consumer
-from backhaul.wire.peer import Feature
 from backhaul.wire.smux import HEADER_SIZE
 
 from .link import Link
@@ -11,7 +10,7 @@ from .sink import NOBODY, TunnelStream
 class SmuxChannel:
     """One stream of a link, for the relay of a user's or a target's socket."""
 
-    __slots__ = ("_link", "_stream", "frame_size", "frames")
+    __slots__ = ("_link", "_stream", "frame_size", "frames", "half_close")
 
     header_room = HEADER_SIZE
 
@@ -20,6 +19,7 @@ class SmuxChannel:
         self._stream = stream
         self.frame_size = link.session.settings.max_frame
         self.frames = link.sender.frames
+        self.half_close = link.half_close
 
     def attach(self, consumer: Consumer) -> None:
         """Deliver to ``consumer`` from now on."""
@@ -29,11 +29,6 @@ class SmuxChannel:
     def burst(self) -> int:
         """Payload bytes that the stream may send per wake-up, at the pace of its link."""
         return self._link.sender.pace.burst
-
-    @property
-    def half_close(self) -> bool:
-        """True if the peer supports half-close."""
-        return self._link.peer.supports(Feature.HALF_CLOSE)
 
     @property
     def stream(self) -> str:

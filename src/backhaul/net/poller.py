@@ -6,7 +6,6 @@ are reported again.
 """
 
 import asyncio
-import contextlib
 import logging
 import select
 import socket
@@ -118,12 +117,14 @@ def release(poller: Dropping, sock: socket.socket, *, reset: bool = False, drain
     """
     if sock.fileno() < 0:
         return
-    with contextlib.suppress(OSError):
+    try:  # each user ends here, and `contextlib.suppress` takes three calls of Python
         if reset:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         elif not drained:
             # Closing with unread bytes sends RST, and the peer may lose the last bytes sent to it.
             socket.socket.recv_into(sock, _DRAIN, 0, socket.MSG_DONTWAIT)  # below TLS, if any
+    except OSError:
+        pass
     poller.drop(sock)
     sock.close()
 
@@ -205,11 +206,17 @@ class EpollPoller(_Guards):
 
     def own(self, sock: socket.socket, readable: Callback, owner: Owner) -> None:
         """Combine ``guard`` and ``on_readable``."""
-        interest = self._interest(sock)
+        fd = sock.fileno()
+        interest = self._interests.get(fd)
+        if interest is None:  # a new socket, as for each user
+            interest = _Interest(sock)
+            self._epoll.register(fd, _READ)
+            interest.mask = _READ
+            self._interests[fd] = interest
+        elif not interest.mask & select.EPOLLIN:
+            self._want(sock, interest, interest.mask | _READ)
         interest.owner = owner
         interest.readable = readable
-        if not interest.mask & select.EPOLLIN:
-            self._want(sock, interest, interest.mask | _READ)
 
     def on_readable(self, sock: socket.socket, callback: Callback) -> None:
         """Watch ``sock`` for bytes, its end and errors."""

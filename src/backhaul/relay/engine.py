@@ -124,7 +124,9 @@ class Relay:
     def finished(self, joined: InFlight, done: Done | None, outcome: Outcome) -> None:
         """Drop two ends that have closed, and call ``done``; an exception in it concerns no other user."""
         self.live.discard(joined)
-        self.forget(joined)
+        self._watched.pop(joined, None)
+        if self._drained and not self.busy:
+            self._drained.set()
         try:
             if done:
                 done(outcome)

@@ -17,7 +17,7 @@ from backhaul.wire.smux import SmuxError
 from .channel import FRAMES_AT, Channel, payloads
 from .engine import Relay
 from .half_close import BOTH_UNDERSTAND, ENDING, FAR_DOES_NOT, NEAR_DOES_NOT, OPEN, PHASES, Action, Event, Side
-from .outcome import Done, Ending, Outcome, Progress
+from .outcome import ORDERLY, Done, Ending, Outcome, Progress
 from .traffic import Traffic
 
 log = logging.getLogger("backhaul.tunnel")
@@ -234,7 +234,7 @@ class FramedRelay:
         if self.closed:
             return
         self.closed = True
-        reset = not ending.orderly
+        reset = ending not in ORDERLY
         if self._backlog:
             self._relay.budget.hold(self, 0)
         self._backlog = None

@@ -24,10 +24,9 @@ class Ending(Enum):
 
     __hash__ = object.__hash__  # that of Enum is Python code, and each user causes several look-ups
 
-    @property
-    def orderly(self) -> bool:
-        """True if both ends are closed in order, without a reset."""
-        return self is Ending.USER or self is Ending.TARGET
+
+ORDERLY: Final = frozenset({Ending.USER, Ending.TARGET})
+"""The endings after which both ends are closed in order, without a reset."""
 
 
 class Outcome(NamedTuple):

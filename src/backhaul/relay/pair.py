@@ -10,7 +10,7 @@ from backhaul.net.poller import FAULT, release
 from .direction import Direction
 from .engine import Relay
 from .half_close import BOTH_UNDERSTAND, ENDING, FAR_DOES_NOT, NEAR_DOES_NOT, OPEN, PHASES, Action, Event, Side
-from .outcome import Done, Ending, Outcome, Progress
+from .outcome import ORDERLY, Done, Ending, Outcome, Progress
 from .traffic import Traffic
 
 log = logging.getLogger("backhaul.tunnel")
@@ -111,7 +111,7 @@ class Pair:
         if self.closed:
             return
         self.closed = True
-        reset = not ending.orderly
+        reset = ending not in ORDERLY
         release(self.relay.poller, self.to_far.source, reset=reset, drained=Side.USER in self.state.ended)
         release(self.relay.poller, self.to_near.source, reset=reset, drained=Side.TARGET in self.state.ended)
         self.to_far.release()

@@ -205,7 +205,8 @@ class ArrivedUser(Record):
     __slots__ = ("_arrivals", "counters", "target", "transport")
 
     def __init__(self, arrivals: Arrivals, target: str, transport: str, since: float) -> None:
-        super().__init__(next_number(), since)
+        self.number = next_number()
+        self.since = since
         self._arrivals = arrivals
         self.target = target
         self.transport = transport

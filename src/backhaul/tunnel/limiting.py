@@ -1,6 +1,7 @@
 """All limits of users on the public end."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -8,13 +9,13 @@ from backhaul.config.limits import ALL_PORTS, NO_LIMITS, LimitTables
 from backhaul.relay.engine import Relay
 from backhaul.state import LimitState, UserState
 
-from .admission import Admission
+from .admission import Admission, Objection
 from .expiry import Expiry
 from .ledger import Store
 from .limit_states import table_states
 from .network_files import NetworkFiles
 from .news import News
-from .places import Headcount
+from .places import Headcount, Room
 from .ports import Port
 from .quotas import Counted, Quotas
 from .rates import RateTable
@@ -35,7 +36,8 @@ class Limiting:
         self.rates = RateTable(relay.loop)
         self._expiry = Expiry(relay, timings.expiry)
         self._tables = LimitTables()
-        self._counting = False
+        self.unlimited = True
+        """True while nobody is limited, and nothing counted, as on most servers."""
 
     def _present(self) -> int:
         return self._everyone.users
@@ -43,13 +45,17 @@ class Limiting:
     async def apply(self, tables: LimitTables, users: Callable[[], Iterator[UserState]]) -> None:
         """Use other limits, also for present users; raise BackhaulError if a file of them is unusable."""
         wanted = any(limits != NO_LIMITS for limits in tables.every)
-        self._counting |= wanted  # from the first user who enters under these limits
+        self.unlimited &= not wanted  # from the first user who enters under these limits
         await self.admission.limit(tables, ((user.bind_port, user.host) for user in users()))
         self.rates.apply(tables)
         self._expiry.apply(tables)
         await self.quotas.apply(tables)
         self._tables = tables
-        self._counting = wanted
+        self.unlimited = not wanted
+
+    def objection(self, port: Port, address: tuple[Any, ...], room: Room) -> Objection | None:
+        """Return why a new user of ``port`` is refused, if so; otherwise count the user, except in ``room``."""
+        return room.objection() or self.admission.objection(port.mapping.bind_port, address, port.users)
 
     def states(self, ports: Iterable[Port], clients: Mapping[str, int]) -> Iterator[LimitState]:
         """Return the limits in force, and what of them is used, of all ports and clients with their users."""
@@ -66,7 +72,7 @@ class Limiting:
 
     def left(self, user: Counted, moved: int) -> None:
         """Count the end of a user, who has moved so many bytes."""
-        if self._counting:  # as on few servers
+        if not self.unlimited:
             self.admission.left(user.bind_port, user.ip)
             self.quotas.count(user, moved)
 

@@ -89,15 +89,16 @@ class Outcomes:
 
     def carried(self, port: Port, seconds: float) -> None:
         """Note that a user has found a carrier after so many seconds."""
-        port.times_of(self.client_name).waiting.observe(seconds)
+        port.times[self.client_name].waiting.observe(seconds)
 
     def ended(self, user: "ServedUser", outcome: Outcome) -> None:
         """Judge the end of a user of ``expect``."""
         user.port.open -= 1
         user.room.leave()
-        self._limiting.left(user, outcome.received + outcome.sent)
+        if not self._limiting.unlimited:
+            self._limiting.left(user, outcome.received + outcome.sent)
         seconds = self._loop.time() - user.since
-        user.port.times_of(self.client_name).duration.observe(seconds)
+        user.port.times[self.client_name].duration.observe(seconds)
         if self.report:
             self.report(user.end(outcome, seconds))
         if outcome.sent:
@@ -144,7 +145,8 @@ class ServedUser(Record):
     __slots__ = ("_outcomes", "address", "counted", "port", "room", "target", "transport")
 
     def __init__(self, outcomes: Outcomes, port: Port, address: tuple[Any, ...], since: float, room: Room) -> None:
-        super().__init__(next_number(), since)
+        self.number = next_number()
+        self.since = since
         self._outcomes = outcomes
         self.port = port
         self.room = room

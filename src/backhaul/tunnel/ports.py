@@ -3,6 +3,7 @@
 import functools
 import logging
 import socket
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
@@ -61,7 +62,7 @@ class Port:
         self.dropped = 0  # users closed because no carrier was free in time
         self.target_refused = 0  # users whose target reset the connection before it sent a byte
         self.health = TargetHealth()
-        self.times: dict[str, UserTimes] = {}  # by the name of the client
+        self.times: defaultdict[str, UserTimes] = defaultdict(UserTimes)  # by the name of the client
         self.udp = Counters()  # for UDP users
         self._acceptor: Acceptor | None = None
         self._datagrams: DatagramListener | None = None
@@ -100,13 +101,6 @@ class Port:
             flows=self.udp.flows,
             datagrams_dropped=self.udp.dropped,
         )
-
-    def times_of(self, client: str) -> UserTimes:
-        """Return the times of the users of one client."""
-        times = self.times.get(client)
-        if times is None:
-            self.times[client] = times = UserTimes()
-        return times
 
     def time_states(self) -> Iterator[UserTimesState]:
         """Return the times of the users of each client; pauses in between do no harm."""

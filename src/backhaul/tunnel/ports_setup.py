@@ -1,6 +1,8 @@
 """The part of the configuration that ports and their users depend on."""
 
+import functools
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from backhaul.config import ServerConfig
@@ -21,10 +23,21 @@ def takes_datagrams(config: ServerConfig) -> bool:
     return config.facts.datagrams or config.accept_udp
 
 
-def preface(version: ProxyVersion | None, sock: socket.socket, address: tuple[Any, ...]) -> bytes:
-    """Return the header of the PROXY protocol for a user, or nothing without a version."""
-    if not version:
-        return b""
+Preface = Callable[[socket.socket, tuple[Any, ...]], bytes]
+"""Returns the bytes for a target before those of a user with this address."""
+
+
+def preface_of(config: ServerConfig) -> Preface:
+    """Return the maker of the header of the PROXY protocol, or of nothing without a version."""
+    version = config.proxy_version
+    return functools.partial(_header, version) if version else _nothing
+
+
+def _nothing(_sock: socket.socket, _address: tuple[Any, ...]) -> bytes:
+    return b""
+
+
+def _header(version: ProxyVersion, sock: socket.socket, address: tuple[Any, ...]) -> bytes:
     if not address[1]:
         return proxy.header_without_addresses(version)
     return proxy.header(version, address, sock.getsockname())

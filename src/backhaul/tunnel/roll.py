@@ -17,9 +17,9 @@ class Record(ABC):
 
     __slots__ = ("number", "since")
 
-    def __init__(self, number: int, since: float) -> None:
-        self.number = number
-        self.since = since  # by the loop's clock
+    number: int
+    since: float
+    """The time of its arrival by the loop's clock."""
 
     @abstractmethod
     def __call__(self, outcome: Outcome) -> None:

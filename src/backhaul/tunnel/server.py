@@ -1,6 +1,7 @@
 """The public end's control plane: accepts users, lets them wait for a carrier, and passes them to the transport."""
 
 import asyncio
+import functools
 import logging
 import socket
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from .news import News
 from .outcomes import Outcomes, Report, name
 from .places import Places, Room
 from .ports import Port, Ports
-from .ports_setup import preface, takes_datagrams, user_options
+from .ports_setup import preface_of, takes_datagrams, user_options
 from .refusals import refused
 from .timings import Timings
 from .udp_ports import FlowDispatcher
@@ -64,6 +65,7 @@ class ServerTunnel:
         self._loop = asyncio.get_running_loop()
         self._poller = relay.poller
         self.config = config
+        self._preface = preface_of(config)
         self._transport = transport
         self._timings = timings
         self._waiting = WaitingUsers(timings.user_patience, timings.restart, expired=self._give_up, gone=self._drop)
@@ -100,7 +102,7 @@ class ServerTunnel:
             relay.poller,
             listeners,
             user_options(config),
-            self._user_came,
+            functools.partial(self.take, room=self.places),
             streams=not config.facts.datagrams,
             listen_datagrams=self.flows.listen if takes_datagrams(config) else None,
             timings=timings,
@@ -190,6 +192,7 @@ class ServerTunnel:
     def adopt(self, config: ServerConfig, limits: CarrierLimits) -> None:
         """Use another configuration; ``rebuild`` has handled changes that need a new control channel."""
         before, self.config = self.config, config
+        self._preface = preface_of(config)
         self._transport.apply(limits)
         self.flows.set_most_waiting(config.channel_size)
         self.ports.set_options(user_options(config))
@@ -314,19 +317,17 @@ class ServerTunnel:
             self._outcomes.carried(waiting.port, self._loop.time() - waiting.since)
         self.flows.carrier_ready()
 
-    def _user_came(self, port: Port, sock: socket.socket, address: tuple[Any, ...]) -> None:
-        self.take(port, sock, address, self.places)
-
     def take(self, port: Port, sock: socket.socket, address: tuple[Any, ...], room: Room) -> None:
         """Take over a user of ``port``, who gets a place in ``room`` unless a limit objects."""
-        admission = self._limiting.admission
-        if objection := room.objection() or admission.objection(port.mapping.bind_port, address, port.users):
-            release(self._poller, sock, reset=True)
-            refused(self._throttle, port, address, objection, self._news)
-            return
+        limiting, traffic = self._limiting, port.traffic
+        if not limiting.unlimited:
+            if objection := limiting.objection(port, address, room):
+                release(self._poller, sock, reset=True)
+                refused(self._throttle, port, address, objection, self._news)
+                return
+            traffic = limiting.rates.traffic(port, address)
         done = self._outcomes.expect(port, address, room)
-        traffic = self._limiting.rates.traffic(port, address)
-        user = User(sock, port.mapping.target, preface(self.config.proxy_version, sock, address), traffic, done)
+        user = User(sock, port.mapping.target, self._preface(sock, address), traffic, done)
         port.total += 1
         port.open += 1
         waiting = len(self._waiting)

@@ -147,7 +147,7 @@ class FlowDispatcher:
 
     def _objects(self, port: Port, peer: tuple[str, int], room: Room) -> bool:
         """Return whether a limit refuses a new user; otherwise the user is counted."""
-        objection = room.objection() or self.limiting.admission.objection(port.mapping.bind_port, peer, port.users)
+        objection = self.limiting.objection(port, peer, room)
         if objection:
             refused(self._throttle, port, peer, objection, self._news)
         return objection is not None

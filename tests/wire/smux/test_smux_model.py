@@ -81,7 +81,7 @@ class TwoEnds(RuleBasedStateMachine):
     def the_budget_counts_unread_bytes(self) -> None:
         for end in self.ends:
             unread = sum(len(piece) for pipe in end.pipes for piece in pipe.unread)
-            assert end.session.budget.left == _room(end) - unread
+            assert end.session.room == _room(end) - unread
             assert all(pipe.stream.sendable() >= 0 for pipe in end.pipes)
             assert end.session.growth.left >= 0
 
@@ -100,7 +100,7 @@ class TwoEnds(RuleBasedStateMachine):
                     assert pipe.received == self.written.get((other, pipe.stream.id), b"")
             assert len(end.pipes) == len(other.pipes)
             assert len(end.session) == 0
-            assert end.session.budget.left == _room(end)
+            assert end.session.room == _room(end)
             assert end.session.growth.left == end.session.settings.window_growth
 
     def _settle(self) -> bool:

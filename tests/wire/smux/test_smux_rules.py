@@ -151,7 +151,7 @@ def test_r08_fin_for_an_unknown_stream_and_data_after_fin_are_tolerated() -> Non
     end.pipes[0].finish()
     end.feed(psh(3, b"too late") + fin(3))
     assert end.pipes[0].unread == []
-    assert end.session.budget.left == end.session.settings.receive_buffer
+    assert end.session.room == end.session.settings.receive_buffer
 
 
 def test_r09_one_fin_and_nothing_after_it() -> None:

@@ -123,7 +123,7 @@ def test_payload_of_a_stream_closed_within_a_frame_is_dropped() -> None:
     end.feed(frame[10:] + pack_frame(1, SYN, 5))
     assert end.pipes[0].unread == [b"in"]
     assert end.pipes[1].stream.id == 5
-    assert end.session.budget.left == end.session.settings.receive_buffer
+    assert end.session.room == end.session.settings.receive_buffer
 
 
 def test_unread_bytes_of_a_closed_stream_stay_charged_until_consumed() -> None:
@@ -131,10 +131,10 @@ def test_unread_bytes_of_a_closed_stream_stay_charged_until_consumed() -> None:
     pipe = received(end, b"held")
     end.feed(pack_frame(2, FIN, 3))
     pipe.stream.finish()
-    assert (len(end.session), end.session.budget.left) == (0, V2.receive_buffer - 4)
+    assert (len(end.session), end.session.room) == (0, V2.receive_buffer - 4)
     end.take()
     pipe.read(4)
-    assert (end.session.budget.left, end.take()) == (V2.receive_buffer, b"")
+    assert (end.session.room, end.take()) == (V2.receive_buffer, b"")
 
 
 class Quitter(Pipe):
@@ -164,7 +164,7 @@ def test_a_sink_may_abandon_its_stream_during_a_delivery(settings: Settings) -> 
     sink = replace_sink(end, Quitter)
     end.feed(pack_frame(settings.version, PSH, 3, b"hello") * 3 + pack_frame(settings.version, FIN, 3))
     assert sink.events == ["fin"]
-    assert end.session.budget.left == settings.receive_buffer
+    assert end.session.room == settings.receive_buffer
     assert end.take() == b""
 
 
@@ -183,9 +183,9 @@ def test_abandon_releases_held_bytes_and_discards_later_ones() -> None:
     for _ in range(2):
         pipe.stream.abandon()
     end.feed(pack_frame(1, PSH, 3, b"more"))
-    assert (pipe.unread, end.session.budget.left) == ([b"held"], end.session.settings.receive_buffer)
+    assert (pipe.unread, end.session.room) == ([b"held"], end.session.settings.receive_buffer)
     pipe.stream.consumed(4)
-    assert end.session.budget.left == end.session.settings.receive_buffer
+    assert end.session.room == end.session.settings.receive_buffer
     end.feed(pack_frame(1, FIN, 3))
     assert pipe.events == ["fin"]
 
@@ -202,7 +202,7 @@ def test_a_peer_can_send_the_rest_into_an_abandoned_stream_and_finish(window: in
     exchange(a, b)
     assert source.unsent == b""
     assert (len(a.session), len(b.session)) == (0, 0)
-    assert b.session.budget.left == V2.receive_buffer
+    assert b.session.room == V2.receive_buffer
 
 
 def test_abandoning_few_bytes_sends_no_update() -> None:

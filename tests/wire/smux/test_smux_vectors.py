@@ -334,7 +334,7 @@ def assert_read(vector: Vector, reader: End, frames: list[bytes]) -> None:
             assert pipe.stream.sendable() == window
     syns = [frame["sid"] for frame in vector["frames"] if frame["cmd_value"] == SYN]
     assert [pipe.stream.id for pipe in reader.pipes][-len(syns) or len(reader.pipes) :] == syns
-    assert reader.session.budget.left == reader.session.settings.receive_buffer
+    assert reader.session.room == reader.session.settings.receive_buffer
     with contextlib.nullcontext() if frames else pytest.raises(SmuxError, match="sent nothing"):
         reader.session.tick(reader.session.settings.keepalive_timeout)
 

@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from backhaul.wire.smux.window import INITIAL_WINDOW, Budget, Growth, ReceiveWindow, SendWindow, signed32
+from backhaul.wire.smux.window import INITIAL_WINDOW, Growth, ReceiveWindow, SendWindow, signed32
 
 COUNTER = st.integers(0, 2**32 - 1)
 WRAPPING_BASE = st.sampled_from([0, 1, 2**31 - 1, 2**31, 2**32 - 40000, 2**32 - 1])
@@ -167,15 +167,3 @@ def test_sender_and_receiver_never_wait_for_each_other(
                 sender.update(receiver.report(), size)
         assert step > 0
         turn += 1
-
-
-def test_the_budget_stops_at_zero_and_goes_on_above() -> None:
-    budget = Budget(65536)
-    budget.charge(40000)
-    assert not budget.exhausted
-    budget.charge(40000)
-    assert (budget.left, budget.exhausted) == (-14464, True)
-    budget.release(14464)
-    assert budget.exhausted
-    budget.release(1)
-    assert not budget.exhausted

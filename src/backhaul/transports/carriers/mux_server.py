@@ -61,6 +61,7 @@ class MuxServer(GatedServer):
         self._returning: Deadlines[Returning] = Deadlines(relay.patience.resume, lambda returning: returning.abort())
         self._surplus = 0  # sessions that were opened on request, beyond the client's pool
         self._retiring: TimerHandle | None = None  # set while there is a surplus
+        self._full = False  # a user or flow has found no room, and no session has had any since
 
     @property
     def idle(self) -> int:
@@ -68,7 +69,15 @@ class MuxServer(GatedServer):
         return self._links.idle
 
     def expect_user(self, waiting: int) -> None:
-        """Request a session if those that are open or on their way have no room for the users that wait."""
+        """Request a session if those that are open or on their way have no room for the users that wait.
+
+        One user alone needs no look if there is a session: ``assign`` finds room or requests another one.
+        """
+        if waiting == 1 and len(self._links):
+            return
+        self._require(waiting)
+
+    def _require(self, waiting: int) -> None:
         most = self._limits.mux_con
         if not self._links.has_room(waiting - len(self._asked) * most, most):
             self._ask()
@@ -198,15 +207,17 @@ class MuxServer(GatedServer):
 
     def stream_closed(self, link: Link) -> None:
         """Report room on this session; later, because a stream may close while its user is being assigned."""
-        if link in self._links and self._events.waiting:
+        if self._full and link in self._links:
+            self._full = False
             self._relay.loop.call_soon(self._events.carrier_ready)
 
     def load_changed(self, link: Link) -> None:
         """Update the load index and close a retired session when its last stream ends."""
-        if self._links.update(link):
+        if link not in self._links:
+            if not len(link):
+                link.finish("its last stream has closed")
+        elif self._links.update(link):
             self._relay.loop.call_soon(self._events.carrier_ready)
-        if link not in self._links and not len(link):
-            link.finish("its last stream has closed")
 
     def link_lost(self, link: Link, why: str) -> None:
         """Forget a session. One that ends with its first user, and without a frame of the client, is a mismatch."""
@@ -241,9 +252,10 @@ class MuxServer(GatedServer):
             link.tell_load()
             link.targets.announce(stream, target.encode())
             if link.stalled or link.load >= self._limits.mux_con:
-                self.expect_user(1)
+                self._require(1)
             return link, stream
-        self.expect_user(max(1, self._events.waiting))
+        self._full = True
+        self._require(max(1, self._events.waiting))
         return None
 
     def _with_room(self) -> Iterator[Link]:
@@ -265,7 +277,7 @@ class MuxServer(GatedServer):
         self._overdue.add(object())
         self._events.carrier_ready()  # a stalled session is better than none
         if waiting := self._events.waiting:
-            self.expect_user(waiting)
+            self._require(waiting)
 
     def _expect_surplus(self) -> None:
         """Count a session beyond the client's pool, which is closed when the peak is over."""

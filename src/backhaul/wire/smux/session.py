@@ -12,10 +12,10 @@ from enum import Enum
 from typing import Final, Generic, NoReturn, Protocol
 
 from .errors import SmuxError, StreamIdsExhausted
-from .frames import ACK, ASK, BYE, HEADER, HEADER_SIZE, MAX_STREAM_ID, NOP, PSH, RST, SYN, UPD, UPDATE, pack_frame
+from .frames import ACK, ASK, BYE, HEADER, HEADER_SIZE, MAX_STREAM_ID, NOP, PSH, RST, SYN, UPD, UPDATE
 from .keepalive import Keepalive
 from .stream import S, Stream
-from .window import Budget, Growth
+from .window import Growth
 
 CONTROL_LIMIT: Final = 256 * 1024
 """Bytes of unsent control frames above which reading stops. A peer that asks for answers (a FIN for a FIN, a UPD for
@@ -107,28 +107,33 @@ class Session(Generic[S]):
         "_payload_id",
         "_payload_left",
         "_refused",
-        "_streams",
         "_update_id",
         "_version",
-        "budget",
         "control",
         "error",
         "growth",
         "next_id",
         "received",
+        "room",
         "settings",
+        "streams",
     )
 
     def __init__(self, role: Role, settings: Settings, handler: Handler[S], now: float) -> None:
         self.settings = settings
-        self.budget = Budget(settings.receive_buffer + settings.window_growth)
-        """Room for unread bytes."""
+        self.room = settings.receive_buffer + settings.window_growth
+        """Unread bytes that may still come, of all streams together; one read may overdraw it.
+
+        It is the only flow control of version 1: without room the transport is not read, and the peer's writes block.
+        """
         self.growth = Growth(settings.window_growth, handler.now)
         """Room for larger windows."""
         self.control = bytearray()
         """Frames to be sent before payload that is not framed yet; see ``take_control``."""
         self.received = 0
         """The number of bytes that were fed, without those that the peer does not count, or sends again."""
+        self.streams: dict[int, Stream[S]] = {}
+        """The streams that are not closed by both sides, by their ids."""
         self.error: SmuxError | None = None
         """The reason why the session has ended; None before that."""
         self._handler = handler
@@ -136,7 +141,6 @@ class Session(Generic[S]):
         self._version = settings.version
         self.next_id: int = role.value
         """The id of the next stream that this end opens, or a later one if the peer has taken it."""
-        self._streams: dict[int, Stream[S]] = {}
         self._refused = False
         self._cut = bytearray()  # the beginning of a header or of a UPD's payload (8 bytes either), cut by a read
         self._update_id: int | None = None  # the next 8 bytes are the payload of a UPD for this id
@@ -145,21 +149,21 @@ class Session(Generic[S]):
 
     def __len__(self) -> int:
         """Return how many streams are not closed by both sides."""
-        return len(self._streams)
+        return len(self.streams)
 
     def get(self, stream_id: int) -> Stream[S] | None:
         """Return the stream with that id unless both sides have closed it."""
-        return self._streams.get(stream_id)
+        return self.streams.get(stream_id)
 
     @property
     def paused(self) -> bool:
         """True while the transport must not be read; any call of session or stream may change it."""
-        return self.budget.exhausted or len(self.control) > CONTROL_LIMIT
+        return self.room <= 0 or len(self.control) > CONTROL_LIMIT
 
     @property
     def unread(self) -> int:
         """Return how many bytes the sinks have not consumed."""
-        return self.settings.receive_buffer + self.settings.window_growth - self.budget.left
+        return self.settings.receive_buffer + self.settings.window_growth - self.room
 
     @property
     def next_deadline(self) -> float:
@@ -174,22 +178,22 @@ class Session(Generic[S]):
         """
         if self.error is not None:
             raise SmuxError(f"no stream can be opened: {self.error}")
-        while self.next_id in self._streams:  # the peer may use ids of this end's parity, as in the Go library
+        while self.next_id in self.streams:  # the peer may use ids of this end's parity, as in the Go library
             self.next_id += 2
         if self.next_id > MAX_STREAM_ID:
             raise StreamIdsExhausted("all stream ids of this session are used up")
         stream = self._add(self.next_id)
         self.next_id += 2
-        self._queue(SYN, stream.id)
+        self.control += HEADER.pack(self._version, SYN, 0, stream.id)
         return stream
 
     def nop(self) -> None:
         """Queue a NOP."""
-        self._queue(NOP, 0)
+        self.control += HEADER.pack(self._version, NOP, 0, 0)
 
     def reset(self, stream_id: int) -> None:
         """Queue the reset of a stream, for a peer that knows it; the stream is finished and abandoned next."""
-        self._queue(RST, stream_id)
+        self.control += HEADER.pack(self._version, RST, 0, stream_id)
 
     def take_control(self) -> bytes:
         """Return the queued control frames, and clear the queue.
@@ -242,14 +246,14 @@ class Session(Generic[S]):
         if self.error is not None:
             return
         self.error = reason
-        streams = list(self._streams.values())
-        self._streams.clear()
+        streams = list(self.streams.values())
+        self.streams.clear()
         for stream in streams:
             stream.lose(reason)
 
     def forget(self, stream_id: int) -> None:
         """Drop a stream that both sides have finished. Called by the stream."""
-        del self._streams[stream_id]
+        del self.streams[stream_id]
 
     def _parse(self, data: memoryview) -> None:
         end, position = len(data), 0
@@ -290,7 +294,7 @@ class Session(Generic[S]):
             stop = end
         else:
             self._payload_left = 0
-        stream = self._streams.get(stream_id)
+        stream = self.streams.get(stream_id)
         if stream is not None and stop > start:
             stream.receive(data[start:stop])
         return stop
@@ -300,7 +304,7 @@ class Session(Generic[S]):
             self._on_syn(stream_id)
         elif command == UPD:
             self._update_id = stream_id
-        elif command != NOP and (stream := self._streams.get(stream_id)):
+        elif command != NOP and (stream := self.streams.get(stream_id)):
             stream.receive_fin()
 
     def _on_other(self, version: int, command: int, stream_id: int) -> None:
@@ -325,9 +329,9 @@ class Session(Generic[S]):
             self._handler.on_bye()
 
     def _on_syn(self, stream_id: int) -> None:
-        if stream_id in self._streams:
+        if stream_id in self.streams:
             return
-        if len(self._streams) < self.settings.max_streams:
+        if len(self.streams) < self.settings.max_streams:
             self._handler.on_stream(self._add(stream_id))
         elif not self._refused:
             self._refused = True
@@ -335,15 +339,12 @@ class Session(Generic[S]):
 
     def _on_update(self, stream_id: int, consumed: int, window: int) -> None:
         self._update_id = None
-        if stream := self._streams.get(stream_id):
+        if stream := self.streams.get(stream_id):
             stream.receive_update(consumed, window)
 
     def _add(self, stream_id: int) -> Stream[S]:
-        stream = self._streams[stream_id] = Stream(self, stream_id)
+        stream = self.streams[stream_id] = Stream(self, stream_id)
         return stream
-
-    def _queue(self, command: int, stream_id: int) -> None:
-        self.control += pack_frame(self._version, command, stream_id)
 
     def _reject(self, version: int, command: int) -> NoReturn:
         """End the session because of a header that the Go library rejects as well."""

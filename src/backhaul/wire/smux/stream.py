@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, auto
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
-from .frames import FIN, HEADER, HEADER_SIZE, PSH, pack_frame, pack_update
+from .frames import FIN, HEADER, PSH, pack_update
 from .window import UNLIMITED, ReceiveWindow, SendWindow
 
 if TYPE_CHECKING:
@@ -132,12 +132,12 @@ class Stream(Generic[S]):
         """
         if len(payload) > self.sendable():
             raise ValueError(f"stream {self.id} may not push {len(payload)} bytes now")
-        step = self._session.settings.max_frame
-        for start in range(0, len(payload), step):
-            piece = payload[start : start + step]
-            head = bytearray(HEADER_SIZE)
-            self.put_header(head, 0, len(piece))
-            self._session.control += head + piece
+        settings = self._session.settings
+        for start in range(0, len(payload), settings.max_frame):
+            piece = payload[start : start + settings.max_frame]
+            self._session.control += HEADER.pack(settings.version, PSH, len(piece), self.id) + piece
+        if self._sent is not None:
+            self._sent.sent(len(payload))
 
     def finish(self) -> None:
         """Queue the FIN, after the last payload; later calls do nothing.
@@ -146,7 +146,7 @@ class Stream(Generic[S]):
         call comes last.
         """
         if self._advance(Event.SEND_FIN):
-            self._session.control += pack_frame(self._session.settings.version, FIN, self.id)
+            self._session.control += HEADER.pack(self._session.settings.version, FIN, 0, self.id)
 
     def consumed(self, count: int) -> None:
         """Report that ``count`` of the bytes that the sink kept are consumed; this may queue a UPD.
@@ -157,7 +157,8 @@ class Stream(Generic[S]):
             return
         if not 0 < count <= self._unread:
             raise ValueError(f"stream {self.id}: {count} bytes consumed, {self._unread} held")
-        self._release(count)
+        self._unread -= count
+        self._session.room += count
         if self._received is not None:
             self._take(self._received, count)
 
@@ -170,7 +171,8 @@ class Stream(Generic[S]):
         """
         self.abandoned = True
         if unread := self._unread:
-            self._release(unread)
+            self._unread = 0
+            self._session.room += unread
             self._discard(unread)
         if self._received is not None:
             self._received.shrink()
@@ -184,7 +186,7 @@ class Stream(Generic[S]):
             return
         if taken < count:
             self._unread += count - taken
-            self._session.budget.charge(count - taken)
+            self._session.room -= count - taken
         if taken and self._received is not None:
             self._take(self._received, taken)
 
@@ -217,10 +219,6 @@ class Stream(Generic[S]):
         if state is State.CLOSED:
             self._session.forget(self.id)
         return True
-
-    def _release(self, count: int) -> None:
-        self._unread -= count
-        self._session.budget.release(count)
 
     def _take(self, received: ReceiveWindow, count: int) -> None:
         if received.take(count, self._unread):

@@ -209,29 +209,3 @@ class ReceiveWindow:
             self._due = self.size // 4  # early enough that the sender need not stop
             self._unreported = max(self._unreported, self._due)  # the larger window is announced at once
             self._limits.clear()  # they belong to the smaller window
-
-
-class Budget:
-    """The limit on the unread bytes that a session holds, over all its streams.
-
-    It is the only flow control of version 1. The peer can't see it: once it is used up, the transport is not read, and
-    the peer's writes block. One read of the transport may overdraw it.
-    """
-
-    __slots__ = ("left",)
-
-    def __init__(self, size: int) -> None:
-        self.left = size
-
-    @property
-    def exhausted(self) -> bool:
-        """True while the transport must not be read; one free byte ends that."""
-        return self.left <= 0
-
-    def charge(self, count: int) -> None:
-        """Count ``count`` bytes that arrived."""
-        self.left -= count
-
-    def release(self, count: int) -> None:
-        """Count ``count`` bytes that left the session's memory."""
-        self.left += count
