@@ -150,10 +150,9 @@ async def test_a_half_of_the_pool_stays_idle(hasty: Relay) -> None:
 
 async def test_connections_that_users_have_needed_stay(hasty: Relay) -> None:
     fleet = after_a_peak(hasty, owner := Owner())
+    owner.idle = 18
     while not owner.closed:
-        owner.idle = 5  # for a moment, in each turn of the loop
-        fleet.taken()
-        owner.idle = 18
+        fleet.taken(5)  # for a moment, in each turn of the loop
         await asyncio.sleep(0)
     assert owner.closed[0] == 5 - 8 // 2
     fleet.clear()

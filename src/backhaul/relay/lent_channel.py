@@ -136,7 +136,8 @@ class LentChannel(MessageChannel):
             self._release()
             return
         self.broken = True  # for late calls: the connection is no longer this channel's
-        self._relay.pings.discard(self)
+        if self._codec.pings:
+            self._relay.pings.discard(self)
         rest = self._codec.rest()
         self._codec.release()
         self._lender.returned(self, rest)

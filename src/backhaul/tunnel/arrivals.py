@@ -86,7 +86,7 @@ class Arrivals:
         elif len(self._datagrams if arrival.datagrams else self._streams) >= self._most:
             self._overloaded(arrival)
         else:
-            self._dial(arrival, target, self._permit(verdict, target))
+            self._dial(arrival, target, anywhere if verdict is Verdict.ALLOWED else self._permit(verdict, target))
 
     def reach(self, text: str, done: Dialled) -> None:
         """Connect to a target that no user wants, and call ``done`` once, as a dialer does."""

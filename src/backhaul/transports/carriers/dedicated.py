@@ -113,6 +113,7 @@ class DedicatedServer(GatedServer):
         self._make_carrier = make_carrier
         self._loop = relay.loop
         self._fleet = Fleet(relay, self)
+        self._short = False  # a user or flow has found no connection, and the control plane was not called since
         self.returning: Deadlines[LentChannel] = Deadlines(_RETURN, LentChannel.close)
         # The time since which each is idle. It finds either end in constant time, unlike a dict.
         self._idle: OrderedDict[IdleCarrier, float] = OrderedDict()
@@ -133,10 +134,10 @@ class DedicatedServer(GatedServer):
 
     def expect_user(self, waiting: int) -> None:
         """Request a connection; if they are reused, only if those idle or on their way do not suffice."""
-        if self._reusing:
-            self._fleet.expect(max(waiting, self.waiting))
-        else:
+        if self.session.keys is None:  # connections of v0.7.2 are not reused
             super().expect_user(waiting)
+        elif len(self._idle) <= self._fleet.reserve:  # otherwise nobody waits, and there is one for this user
+            self._fleet.expect(max(waiting, self.waiting))
 
     def beat(self) -> None:
         """Send the heartbeat, and ping the idle connections."""
@@ -150,7 +151,7 @@ class DedicatedServer(GatedServer):
             carrier, since = self._take()
             try:
                 if carrier.attach(user):
-                    if self._reusing:
+                    if self.session.keys:
                         self._fleet.doubt(since)
                     return True
             except BaseException:
@@ -182,7 +183,7 @@ class DedicatedServer(GatedServer):
         if len(self._idle) >= self._limits.channel_size:
             carrier.close()
             return
-        if self._reusing:
+        if self.session.keys:
             self._fleet.add(carrier)
         self._idle[carrier] = self._loop.time()
         self._events.carrier_ready()
@@ -198,7 +199,9 @@ class DedicatedServer(GatedServer):
             self._close(carrier)
             return
         self._idle[carrier] = self._loop.time()
-        self._events.carrier_ready()
+        if self._short:
+            self._short = False
+            self._events.carrier_ready()
 
     def carrier_gone(self, carrier: IdleCarrier) -> None:
         """Forget a closed carrier; the client notices it too, and dials another."""
@@ -215,20 +218,16 @@ class DedicatedServer(GatedServer):
         self._idle.pop(carrier, None)
         self._gate.rehandshake(sock, data)
 
-    @property
-    def _reusing(self) -> bool:
-        """True if the carriers of this session come back after their users."""
-        return self.session.keys is not None
-
     def _require(self) -> None:
-        if self._reusing:
+        self._short = True
+        if self.session.keys:
             self._fleet.require(max(1, self.waiting))
 
     def _take(self) -> tuple[IdleCarrier, float]:
         """Return an idle connection, which the caller owns, and the time since which it is idle."""
         carrier = self._next()
         since = self._idle.pop(carrier)
-        self._fleet.taken()
+        self._fleet.taken(len(self._idle))
         return carrier, since
 
     def _next(self) -> IdleCarrier:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from asyncio import TimerHandle
 
 _OVERDUE: Final = 60.0  # seconds for which an answer may still arrive; a longer outage ends the control channel
-_RESERVED: Final = 2  # a half of the client's own pool stays idle, so that a new user rarely waits for a dial
+_RESERVED: Final = 2  # a half of the client's own pool is the reserve
 
 
 class FleetOwner(Protocol):
@@ -44,6 +44,8 @@ class Fleet:
         self._asked: Deadlines[object] = Deadlines(relay.patience.request, self._unanswered)
         self._overdue: Deadlines[object] = Deadlines(_OVERDUE, lambda _request: None)
         self._surplus = 0  # members that were requested
+        self.reserve = 0
+        """Idle connections beyond those for present users, so that a new user rarely waits for a dial."""
         self._least_idle = 0  # since the last look
         self._looking: TimerHandle | None = None  # set while there is a surplus
 
@@ -52,7 +54,7 @@ class Fleet:
 
     def expect(self, users: int) -> None:
         """Request a connection for one of ``users``, unless those idle or on their way suffice for them all."""
-        if self._coming < users + self._reserve:
+        if self._coming < users + self.reserve:
             self._ask()
 
     def doubt(self, since: float) -> None:
@@ -74,23 +76,25 @@ class Fleet:
             self._surplus += 1
             if not self._looking:
                 self._look_later()
+        self._reckon()
 
-    def taken(self) -> None:
-        """Note that an idle connection has got a user."""
-        self._least_idle = min(self._least_idle, self._owner.idle)
+    def taken(self, idle: int) -> None:
+        """Note that a connection has got a user, and that so many are idle now."""
+        self._least_idle = min(self._least_idle, idle)
 
     def discard(self, member: Hashable) -> None:
         """Forget a connection that is closed, or not reused; harmless if it is unknown."""
         if member in self._members:
             self._members.discard(member)
             self._surplus = max(0, self._surplus - 1)  # in either case there is one less
+            self._reckon()
 
     def clear(self) -> None:
         """Forget all connections and requests, because the session has ended."""
         self._members.clear()
         self._asked.clear()
         self._overdue.clear()
-        self._surplus = 0
+        self._surplus = self.reserve = 0
         if self._looking:
             self._looking.cancel()
             self._looking = None
@@ -99,9 +103,8 @@ class Fleet:
     def _coming(self) -> int:
         return self._owner.idle + len(self._asked)
 
-    @property
-    def _reserve(self) -> int:
-        return (len(self._members) - self._surplus) // _RESERVED
+    def _reckon(self) -> None:
+        self.reserve = (len(self._members) - self._surplus) // _RESERVED
 
     def _ask(self) -> None:
         self._asked.add(object())
@@ -119,7 +122,7 @@ class Fleet:
     def _look(self) -> None:
         """Close connections that no user has needed since the last look."""
         self._looking = None
-        unused = min(self._least_idle - self._reserve, self._surplus)
+        unused = min(self._least_idle - self.reserve, self._surplus)
         if unused > 0:
             self._owner.close_idle(unused)
         if self._surplus:
