@@ -84,12 +84,7 @@ class _Numbers(ABC):
         """Leave out the records before ``number``, which both ends know. Raises RecordError if it has been used."""
         if number < self._number:
             raise RecordError(f"record {number} was used already")
-        self._leave_out(number - self._number)
         self._number = number
-
-    @abstractmethod
-    def _leave_out(self, count: int) -> None:
-        """Leave out the keys of that many records."""
 
     @abstractmethod
     def _turn(self) -> tuple[Aead, bytes]:
@@ -124,7 +119,10 @@ class _Chain(_Numbers):
         self._left -= 1
         return aead, _NONCE.pack(number)
 
-    def _leave_out(self, count: int) -> None:
+    def skip_to(self, number: int) -> None:
+        """Leave out the records before ``number``, and their keys."""
+        count = number - self._number
+        super().skip_to(number)
         while count > self._left:
             count -= self._left
             self._next_secret()
@@ -163,9 +161,6 @@ class _Shared(_Numbers):
             raise RecordError("a connection has had as many records as it may have")
         self._number = number + 1
         return self._aead, self._connection + number.to_bytes(6)
-
-    def _leave_out(self, count: int) -> None:
-        """Do nothing: there is one key."""
 
 
 class Sealer(_Numbers):

@@ -72,9 +72,8 @@ class Limiting:
 
     def left(self, user: Counted, moved: int) -> None:
         """Count the end of a user, who has moved so many bytes."""
-        if not self.unlimited:
-            self.admission.left(user.bind_port, user.ip)
-            self.quotas.count(user, moved)
+        self.admission.left(user.bind_port, user.ip)
+        self.quotas.count(user, moved)
 
     def close(self) -> None:
         """Watch nothing any more."""
