@@ -13,7 +13,7 @@ COPY pyproject.toml hatch_build.py constraints.txt README.md LICENSE ./
 COPY docs/backhaul.1 ./docs/
 COPY src ./src
 RUN python -m venv --without-pip /opt/backhaul \
-    && pip --python /opt/backhaul install --no-cache-dir --constraint constraints.txt '.[proxy]'
+    && pip --python /opt/backhaul install --no-cache-dir --constraint constraints.txt '.[proxy,srv]'
 
 FROM ${IMAGE}${DIGEST}
 # The number is fixed, so that files can be made readable for it: chown 10001, chmod 600.

@@ -126,6 +126,7 @@ def client_settings(
         instance=instance,
         known=known,
         host_header=str(remote),
+        remembered_as=config.remembered_as,
         edge_ip=config.edge_ip,
         proxy=config.way,
         bridges=bridges,

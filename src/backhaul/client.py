@@ -9,6 +9,7 @@ from typing import Final
 from backhaul.net.bridge import Bridges
 from backhaul.net.poller import make_poller
 from backhaul.net.resolver import LookUp, Resolver, look_up
+from backhaul.net.services import ServiceLookUp, Services, look_up_service
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.selection import Selection
 from backhaul.state import ClientState, SessionState, UserState, UserTimesState
@@ -18,6 +19,7 @@ from backhaul.transports.registry import make_client
 from backhaul.tunnel.client import ClientTunnel
 from backhaul.tunnel.client_roll import client_roll
 from backhaul.tunnel.destinations import Destinations, together
+from backhaul.tunnel.listing import NameResolvers
 from backhaul.tunnel.news import News
 from backhaul.tunnel.target_book import TargetBook
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
@@ -40,19 +42,20 @@ class Client:
         config: ClientConfig,
         *,
         names: LookUp = look_up,
+        services: ServiceLookUp = look_up_service,
         known: KnownServers | None = None,
         descriptors: Callable[[], int] = descriptor_limit,
         timings: Timings = DEFAULT_TIMINGS,
         patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
-        """Prepare a client; ``names`` looks names up, is called in threads and may block."""
+        """Prepare a client; ``names`` and ``services`` look names up, are called in threads and may block."""
         self.config = config
         self.news = News()
         self._poller = make_poller()
         self.relay = make_relay(self._poller, config, patience)
         # The server's name has its own resolver, so that look-ups of targets that hang delay no reconnect. It does not
         # trust old answers, which would hide that the server has moved.
-        self._server_names = Resolver(lookup=names, trust=0)
+        self._server_names = NameResolvers(Resolver(lookup=names, trust=0), Services(lookup=services, trust=0))
         self._target_names = Resolver(lookup=names)
         self._bridges = Bridges()
         self._targets = TargetBook()
@@ -108,7 +111,8 @@ class Client:
         """End at once: users in flight are reset."""
         for tunnel in self._tunnels():
             tunnel.close()
-        self._server_names.close()
+        for names in self._server_names:
+            names.close()
         self._target_names.close()
         self.relay.close()
         self._bridges.close()
@@ -168,7 +172,7 @@ class Client:
         return ClientTunnel(
             config,
             self._poller,
-            make_client(config.transport, settings, self.relay, self._server_names),
+            make_client(config.transport, settings, self.relay, self._server_names.hosts),
             self._target_names,
             targets=self._targets,
             timings=self._timings,

@@ -11,7 +11,7 @@ from tests.support.web import BINARY, frame, upgraded
 
 from backhaul.client import Client
 from backhaul.net.poller import make_poller
-from backhaul.net.resolver import Resolver
+from backhaul.net.resolver import Resolver, look_up
 from backhaul.server import Server
 from backhaul.transports.doors.raw import RawDoor
 
@@ -44,7 +44,7 @@ async def test_both_ends_name_both_transports(
 @pytest.mark.parametrize("client_runs", ["tcp", "udp"])
 async def test_a_client_misses_the_first_signal_of_its_transport(client_runs: str, net: Net) -> None:
     listener = net.listen()
-    poller, resolver = make_poller(), Resolver()
+    poller, resolver = make_poller(), Resolver(lookup=look_up)
     door, owner = RawDoor(poller, door_settings(listener.port, greeting_grace=0), resolver, client_runs), DoorOwner()
     door.start(owner)
     connecting = asyncio.ensure_future(door.connect())

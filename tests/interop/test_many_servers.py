@@ -1,6 +1,7 @@
 """Several servers behind a name, as on Kubernetes or with plain DNS."""
 
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,22 @@ pytestmark = [
 ]
 
 
-def test_a_server_lost_costs_its_users_only_and_one_that_drains_none(tmp_path: Path) -> None:
-    """Three clients are connected to four servers. One is killed, one is added, and one is drained, all with users."""
+@pytest.fixture
+def mounts(tmp_path: Path) -> list[str]:
+    """Return the commands that make 127.0.0.1 the only name server."""
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
     (tmp_path / "hosts").write_text("127.0.0.1 localhost\n")
-    mounts = (f"mount --bind {tmp_path}/{name} /etc/{name}" for name in ("resolv.conf", "hosts"))
+    return [f"mount --bind {tmp_path}/{name} /etc/{name}" for name in ("resolv.conf", "hosts")]
+
+
+@pytest.mark.skipif(not find_spec("dns"), reason="SRV records require dnspython")
+def test_servers_come_and_go_with_their_records(mounts: list[str]) -> None:
+    said, complaints = run_apart("listed_servers", *mounts)
+    assert said == "connected\njoined\nleft 1\n", complaints
+
+
+def test_a_server_lost_costs_its_users_only_and_one_that_drains_none(tmp_path: Path, mounts: list[str]) -> None:
+    """Three clients are connected to four servers. One is killed, one is added, and one is drained, all with users."""
     said, complaints = run_apart(f"many_servers {tmp_path}/servers", *mounts)
     assert said.splitlines() == [
         "ready True True True True",

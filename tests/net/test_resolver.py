@@ -227,7 +227,7 @@ async def test_a_closed_resolver_answers_no_query(desk: Desk) -> None:
 @pytest.mark.parametrize("name", ["x" * 70 + ".example", "127.0.0.1\0.example"])
 async def test_an_invalid_name(name: str) -> None:
     answers: list[Answer] = []
-    Resolver().resolve(name, answers.append)
+    Resolver(lookup=look_up).resolve(name, answers.append)
     await until(lambda: answers)
     assert isinstance(answers[0], OSError)
     assert answers[0].errno == errno.EINVAL

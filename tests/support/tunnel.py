@@ -213,14 +213,12 @@ class Net(Sockets):
         Without ``known`` it forgets its servers.
         """
         config = client_config(self.transport, f"{host}:{remote_port}", lines, **unchecked)
-        client = Client(
-            config,
-            names=names,
-            descriptors=lambda: descriptors,
-            timings=Timings(**(SETTLED | self.timings)),
-            patience=Patience(**self.patience),
-            known=known,
-        )
+        return await self.connect(config, names=names, descriptors=lambda: descriptors, known=known)
+
+    async def connect(self, config: ClientConfig, **around: Any) -> Client:  # noqa: ANN401 - as of Client
+        """Start the client of a configuration."""
+        timings, patience = Timings(**(SETTLED | self.timings)), Patience(**self.patience)
+        client = Client(config, timings=timings, patience=patience, **around)
         await client.start()
         self._clients.append(client)
         return client

@@ -194,7 +194,8 @@ def test_garbage_is_reported_once_and_the_rest_counts(made: Path, caplog: pytest
     known.file.write_bytes(b"a.example:1\n\xff\x00\nhttps://b.example\nc.example:2\n")
     assert [known.protected(one) for one in ("a.example:1", "c.example:2", "b.example:1")] == [True, True, False]
     [error] = errors(caplog)
-    assert error == f"{known.file}: 2 lines, the first is line 2, are not host:port; correct or remove them"
+    problem = "2 lines, the first is line 2, are neither host:port nor a service; correct or remove them"
+    assert error == f"{known.file}: {problem}"
     known.remember(SERVER)
     assert known.file.read_bytes().endswith(f"b\nc.example:2\n{SERVER}\n".encode()[1:])
 

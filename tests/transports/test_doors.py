@@ -12,7 +12,7 @@ from tests.support.v072 import HANDSHAKE
 from tests.support.web import receive_head, switching
 
 from backhaul.net.poller import Callback, EpollPoller, Owner
-from backhaul.net.resolver import Resolver
+from backhaul.net.resolver import Resolver, look_up
 from backhaul.relay.engine import Relay
 from backhaul.transports.control.channel import ControlChannel
 from backhaul.transports.doors.http import HttpDoor
@@ -34,7 +34,7 @@ class Full(EpollPoller):
 
 @pytest.mark.parametrize("kind", [RawDoor, HttpDoor])
 async def test_a_control_channel_that_cannot_be_watched_is_closed(net: Net, kind: type[RawDoor | HttpDoor]) -> None:
-    listener, resolver = net.listen(), Resolver()
+    listener, resolver = net.listen(), Resolver(lookup=look_up)
     relay = Relay(Full())
     settings = door_settings(listener.port)
     poller = relay.poller

@@ -21,7 +21,7 @@ from tests.support.web import receive_head, switching
 from backhaul.config.secret import Secret
 from backhaul.errors import TransportError
 from backhaul.net.poller import make_poller
-from backhaul.net.resolver import Resolver
+from backhaul.net.resolver import Resolver, look_up
 from backhaul.relay.engine import Relay
 from backhaul.server import Server
 from backhaul.transports.auth import OwnTokens, Protection, Security
@@ -87,7 +87,7 @@ async def played(net: Net, request: pytest.FixtureRequest) -> AsyncIterator[Play
 @asynccontextmanager
 async def open_door(server: Played, settings: ClientSettings) -> AsyncIterator[RawDoor | HttpDoor]:
     """Provide the door of a client."""
-    relay, resolver = Relay(make_poller()), Resolver()
+    relay, resolver = Relay(make_poller()), Resolver(lookup=look_up)
     door: RawDoor | HttpDoor = RawDoor(relay.poller, settings, resolver, "tcp")
     if server.transport == "ws":
         door = HttpDoor(relay.poller, relay.pings, settings, resolver, "ws")
@@ -106,7 +106,10 @@ def wanted(server: Played, security: Security, *tokens: str) -> ClientSettings:
     """Return the settings of a client that remembers nothing."""
     settings = door_settings(server.listener.port)
     return replace(
-        settings, protection=Protection(security), tokens=OwnTokens(tokens or [TOKEN]), host_header="tunnel.example:443"
+        settings,
+        protection=Protection(security),
+        tokens=OwnTokens(tokens or [TOKEN]),
+        remembered_as="tunnel.example:443",
     )
 
 

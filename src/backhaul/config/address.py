@@ -12,7 +12,9 @@ _MAX_NAME, _MAX_LABEL = 253, 63  # characters of a host name, and between its do
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
 EVERY = "all:"
-"""The beginning of a text that stands for every address of a name."""
+"""The beginning of a text that stands for every address of a name, or for every server of a service."""
+
+_SERVICE = re.compile(r"_[\w-]+\._[\w-]+\.(?P<domain>.+)")  # RFC 2782
 
 _SCHEME = re.compile(r"\w+://", re.ASCII)
 
@@ -54,6 +56,27 @@ class EveryAddress(Address, frozen=True):
         return f"{EVERY}{super().__str__()}"
 
 
+class ServiceAddress(EveryAddress, frozen=True):
+    """Every server that the SRV records of a name list, each with a port of its own."""
+
+    @property
+    def domain(self) -> str:
+        """The domain that offers the service."""
+        found = _SERVICE.fullmatch(self.host)
+        return found["domain"] if found else self.host
+
+    def name_of(self, host: str) -> str:
+        """Return the name by which the certificate of a server is verified.
+
+        That is the server's own name only within the domain, because answers of DNS prove nothing.
+        """
+        inside = f".{host}".lower().endswith(f".{self.domain}".lower().rstrip("."))
+        return host if inside else self.domain
+
+    def __str__(self) -> str:
+        return f"{EVERY}{self.host}"
+
+
 def parse_bind(text: str) -> Address:
     """Read ``host:port``, ``[v6]:port``, ``:port`` (all interfaces) or ``unix:/path``; raise ValueError otherwise."""
     if names_path(text):
@@ -65,9 +88,12 @@ def parse_bind(text: str) -> Address:
 
 
 def parse_remote(text: str) -> Address:
-    """Read ``host:port``, ``[v6]:port``, ``:port`` (this machine) or ``all:name:port``; raise ValueError otherwise."""
-    if text.startswith(EVERY) and ":" in (rest := text.removeprefix(EVERY)):
-        return _parse_every(rest)
+    """Read ``host:port``, ``[v6]:port``, ``:port`` (this machine), ``all:name:port`` or ``all:_service._tcp.name``.
+
+    Raises ValueError otherwise.
+    """
+    if text.startswith(EVERY) and ((rest := text.removeprefix(EVERY)).startswith("_") or ":" in rest):
+        return _parse_every(rest) if ":" in rest else _parse_service(rest)
     if scheme := _SCHEME.match(text):
         raise ValueError(f"remove {scheme[0]}")
     host, port = split_host_port(text)
@@ -79,6 +105,12 @@ def _parse_every(text: str) -> EveryAddress:
     if is_ip(parse_host(name)):
         raise ValueError(f"an address is no name; remove {EVERY}")
     return EveryAddress(name, parse_port(port))
+
+
+def _parse_service(text: str) -> ServiceAddress:
+    if not _SERVICE.fullmatch(parse_host(text)):
+        raise ValueError(f"a service is {EVERY}_service._tcp.name; every address of a name is {EVERY}name:port")
+    return ServiceAddress(text, 0)
 
 
 def parse_path(text: str) -> str:

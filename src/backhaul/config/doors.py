@@ -1,12 +1,13 @@
 """The configurations of a client's further servers: its own keys, with what the entries of ``servers`` change."""
 
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any, Final
 
 import msgspec
 
 from . import advice, checks
-from .address import EveryAddress
+from .address import EveryAddress, ServiceAddress
 from .common import DEFAULT_TOKEN
 from .conversion import read
 from .errors import ConfigError
@@ -23,6 +24,7 @@ _WAY: Final = {_ADDR if key.name == _ADDRESS else key.name: key for key in keys(
 _NO_TOKEN: Final[dict[str, object]] = {"token": DEFAULT_TOKEN, "tokens": (), "token_file": ""}
 _OWN: Final[dict[str, object]] = {"edge_ip": "", "tls_server_name": ""}
 """What belongs to the address of ``remote_addr``, and is inherited by no other."""
+_LIBRARY: Final = "dns"
 
 
 def other_servers(config: ClientConfig, environment: Mapping[str, str]) -> tuple[ClientConfig, ...]:
@@ -37,6 +39,7 @@ def other_servers(config: ClientConfig, environment: Mapping[str, str]) -> tuple
     if not problems:
         problems += _twins(config, found)
         problems += _unmeasurable(config, found)
+        problems += _not_looked_up(config, found)
     if problems:
         raise ConfigError(problems)
     return tuple(found)
@@ -113,10 +116,22 @@ def _twins(config: ClientConfig, others: list[ClientConfig]) -> Iterator[str]:
 
 def _unmeasurable(config: ClientConfig, others: list[ClientConfig]) -> Iterator[str]:
     """Yield the names that stand for several servers, if the best server is wanted."""
-    named = [("remote_addr", config), *((f"servers[{number}].addr", other) for number, other in enumerate(others, 1))]
-    for key, one in named if config.servers_mode == "best" else ():
+    for key, one in _named(config, others) if config.servers_mode == "best" else ():
         if isinstance(one.remote_addr, EveryAddress):
             yield f'{key}: {one.remote_addr} is not one server, which servers_mode = "best" compares; name each server'
+
+
+def _not_looked_up(config: ClientConfig, others: list[ClientConfig]) -> Iterator[str]:
+    """Yield the services whose records can't be looked up."""
+    for key, one in _named(config, others):
+        if isinstance(one.remote_addr, ServiceAddress) and not find_spec(_LIBRARY):
+            yield f'{key}: {one.remote_addr} requires dnspython; `pip install "backhaul[srv]"` brings it'
+
+
+def _named(config: ClientConfig, others: list[ClientConfig]) -> Iterator[tuple[str, ClientConfig]]:
+    """Yield the configuration of each server, after the key of its address."""
+    yield _ADDRESS, config
+    yield from ((f"servers[{number}].addr", other) for number, other in enumerate(others, 1))
 
 
 def _way(config: ClientConfig) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from backhaul.net.proxy import Proxy
 
-from .address import Address, parse_bind, parse_edge, parse_remote
+from .address import Address, ServiceAddress, parse_bind, parse_edge, parse_remote
 from .clients import ClientTables, ServedClient, parse_clients
 from .common import CommonConfig
 from .groups import GroupTables, ServedGroup, parse_groups
@@ -180,7 +180,7 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
         key(
             "The server's `bind_addr` as seen from here.",
             rebuild=True,
-            form='host:port, such as "example.com:3080", or "all:name:port"',
+            form='host:port, such as "example.com:3080", "all:name:port" or "all:_service._tcp.name"',
             parse=parse_remote,
             example='"example.com:3080"',
         ),
@@ -304,6 +304,22 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
     """The proxy that is dialled, if any; not a key."""
     others: tuple["ClientConfig", ...] = ()
     """The configuration of each of ``servers``; not a key."""
+
+    service: str = ""
+    """The name whose SRV records have led to this server, if any; not a key."""
+
+    @property
+    def remembered_as(self) -> str:
+        """The name of the server in the memory of protected servers, which no answer of DNS changes."""
+        return self.service or str(self.remote_addr.unscoped)
+
+    def at(self, address: Address) -> "ClientConfig":
+        """Return the configuration for one of the servers for which ``remote_addr`` stands."""
+        remote = self.remote_addr
+        if not isinstance(remote, ServiceAddress):
+            return structs.replace(self, remote_addr=Address(remote.host, remote.port))
+        name = self.tls_server_name or remote.name_of(address.host)
+        return structs.replace(self, remote_addr=address, service=remote.host, tls_server_name=name)
 
     @property
     def doors(self) -> tuple["ClientConfig", ...]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from backhaul.addresses import address_text
 from backhaul.net.resolver import LookUp, look_up
+from backhaul.net.services import ServiceLookUp, look_up_service
 from backhaul.transports.auth import ForgetfulMemory, KnownServers
 from backhaul.wire.targets import Target
 
@@ -56,6 +57,7 @@ class Circumstances:
     """The status of each program that runs this file."""
     known: KnownServers = field(default_factory=ForgetfulMemory)
     names: LookUp = look_up
+    services: ServiceLookUp = look_up_service
     now: Callable[[], float] = time.time
     waits: Waits = DEFAULT_WAITS
     proc: Path = Path("/proc")

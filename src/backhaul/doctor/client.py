@@ -7,11 +7,10 @@ from msgspec.structs import replace
 
 from backhaul.config import ClientConfig
 
-from . import descriptors, files, kernel, ports, program, targets, throughput
+from . import descriptors, files, kernel, ports, program, services, targets, throughput
 from .circumstances import Circumstances
 from .diagnosis import Check, local
 from .finding import Finding
-from .journey import Journey
 
 
 def checks(config: ClientConfig, around: Circumstances) -> list[Check]:
@@ -19,7 +18,7 @@ def checks(config: ClientConfig, around: Circumstances) -> list[Check]:
     return [
         local("file", partial(files.examine, config, around)),
         local(program.SUBJECT, partial(program.examine, around, "client")),
-        Check("server", Journey(config, around).travel),
+        Check("server", partial(services.travel, config, around)),
         *(Check(str(other.remote_addr), partial(_to_another, other, around)) for other in config.others),
         Check(targets.SUBJECT, partial(targets.examine, config, around)),
         local(ports.SUBJECT, partial(ports.page, config, around)),
@@ -37,5 +36,5 @@ def measurements(config: ClientConfig, around: Circumstances) -> list[Check]:
 
 async def _to_another(config: ClientConfig, around: Circumstances) -> AsyncIterator[Finding]:
     """Yield the findings on the way to another server, whose address they name."""
-    async for finding in Journey(config, around).travel():
+    async for finding in services.travel(config, around):
         yield replace(finding, subject=f"{finding.subject} of {config.remote_addr}")

@@ -74,7 +74,7 @@ class Journey:
     def _would_disturb(self) -> bool:
         """True if a server of v0.7.2 may take a new connection for one that its client has opened for users."""
         config, around = self._config, self._around
-        known = around.known.protected(str(config.remote_addr.unscoped))
+        known = around.known.protected(config.remembered_as)
         sure = config.facts.http or known or not protection_of(config).allows_v072
         return around.connected and not sure
 

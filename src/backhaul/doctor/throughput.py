@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from backhaul.config import ClientConfig
+from backhaul.config.address import ServiceAddress
 from backhaul.errors import BackhaulError, reason
 
-from . import names, reach
+from . import names, reach, services
 from .circumstances import Circumstances, Spare
 from .finding import Finding, fault, ok, skipped
 
@@ -83,7 +84,7 @@ def _listen(spare: Spare) -> socket.socket:
 async def _user(config: ClientConfig, around: Circumstances, spare: Spare) -> AsyncIterator[socket.socket]:
     """Yield a connection to the port of the server. Raises Failure."""
     wait = around.waits.connect
-    host = config.remote_addr.host
+    host = await _host(config, around)
     places, finding = await names.find(host, spare.port, "remote_addr", around.names, wait)
     if not places:
         raise Failure(finding.text, finding.remedy)
@@ -94,6 +95,16 @@ async def _user(config: ClientConfig, around: Circumstances, spare: Spare) -> As
         raise Failure(text, "add it to `ports` of the server, and open it in the firewalls")
     async with reach.connected(best.place, wait, reach.PLAIN) as user:
         yield user
+
+
+async def _host(config: ClientConfig, around: Circumstances) -> str:
+    """Return the host of the server, or of the first one of a service. Raises Failure."""
+    if not isinstance(config.remote_addr, ServiceAddress):
+        return config.remote_addr.host
+    ranks, finding = await services.find(config, around)
+    if not ranks:
+        raise Failure(finding.text, finding.remedy)
+    return next(iter(ranks)).host
 
 
 async def _accept(listener: socket.socket, cookie: bytes) -> socket.socket:

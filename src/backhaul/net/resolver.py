@@ -15,13 +15,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 Found = tuple[tuple[int, Any], ...]
 """Families and socket addresses with any port, in the order in which to try them."""
 Answer = Found | OSError
-Answered = Callable[[Answer], None]
 LookUp = Callable[[str], Found]
+Result = TypeVar("Result")
 
 _FRESH: Final = 30.0  # seconds for which an answer is used: getaddrinfo(3) returns no TTL
 _STALE: Final = 3600.0  # seconds for which an old answer is better than none
@@ -52,46 +52,46 @@ class Query:
 ANSWERED: Final = Query()
 
 
-class _Waiting(Query):
+class _Waiting(Query, Generic[Result]):
     """A question that waits for a look-up."""
 
     __slots__ = ("_lookup",)
 
-    def __init__(self, lookup: "_Running") -> None:
+    def __init__(self, lookup: "_Running[Result]") -> None:
         self._lookup = lookup
 
     def cancel(self) -> None:
         self._lookup.waiting.pop(self, None)
 
 
-class _Running:
+class _Running(Generic[Result]):
     """A running look-up."""
 
     __slots__ = ("overdue", "timer", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: dict[_Waiting, Answered] = {}
+        self.waiting: dict[_Waiting[Result], Callable[[Result | OSError], None]] = {}
         self.overdue = False  # true once old answers are given instead
         self.timer: asyncio.TimerHandle | None = None
 
-    def wait(self, answered: Answered) -> Query:
+    def wait(self, answered: Callable[[Result | OSError], None]) -> Query:
         """Call ``answered`` later."""
         query = _Waiting(self)
         self.waiting[query] = answered
         return query
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: Result | OSError) -> None:
         """Pass the answer to all waiting queries."""
         while self.waiting:
             self.waiting.pop(next(iter(self.waiting)))(answer)
 
 
-class _Known:
+class _Known(Generic[Result]):
     """The answer of the last look-up of a name, and the times until which it is used."""
 
     __slots__ = ("answer", "fresh", "looked_up", "stale", "trusted")
 
-    def __init__(self, answer: Answer, now: float, fresh: float, trust: float, stale: float) -> None:
+    def __init__(self, answer: Result | OSError, now: float, fresh: float, trust: float, stale: float) -> None:
         self.answer = answer
         self.looked_up = now
         self.fresh = now + fresh  # until then there is no new look-up
@@ -99,7 +99,7 @@ class _Known:
         self.stale = now + stale  # until then it is given if a new look-up is late
 
 
-class Resolver:
+class LookUps(Generic[Result]):
     """Looks names up, at most ``most`` at a time; old answers are used while the name server is late or fails.
 
     An answer older than 30 seconds is given at once for ``trust`` seconds, and renewed. After that queries wait for the
@@ -109,7 +109,7 @@ class Resolver:
     def __init__(
         self,
         *,
-        lookup: LookUp = look_up,
+        lookup: Callable[[str], Result],
         most: int = 64,
         names: int = 1024,
         trust: float = _STALE,
@@ -124,8 +124,8 @@ class Resolver:
         self._trust = trust
         self._patience = patience
         self._clock = clock
-        self._known: OrderedDict[str, _Known] = OrderedDict()  # the least recently used first
-        self._running: dict[str, _Running] = {}
+        self._known: OrderedDict[str, _Known[Result]] = OrderedDict()  # the least recently used first
+        self._running: dict[str, _Running[Result]] = {}
 
     @property
     def remembered(self) -> int:
@@ -137,7 +137,7 @@ class Resolver:
         """The number of running look-ups."""
         return len(self._running)
 
-    def resolve(self, name: str, answered: Answered) -> Query:
+    def resolve(self, name: str, answered: Callable[[Result | OSError], None]) -> Query:
         """Call ``answered`` once, at once if possible, unless the query is cancelled or the resolver is closed."""
         known, now = self._known.get(name), self._clock()
         if known:
@@ -154,6 +154,22 @@ class Resolver:
         answered(OSError(errno.EAGAIN, "too many names are being looked up"))
         return ANSWERED
 
+    async def renewed(self, name: str) -> Result:
+        """Return the answer of a new look-up, or an older answer if that is late or fails; raise OSError without one.
+
+        There is at most one look-up a second.
+        """
+        answer: asyncio.Future[Result | OSError] = self._loop.create_future()
+        self.doubt(name)
+        query = self.resolve(name, lambda found: None if answer.done() else answer.set_result(found))
+        try:
+            found = await answer
+        finally:
+            query.cancel()
+        if isinstance(found, OSError):
+            raise found
+        return found
+
     def doubt(self, name: str) -> None:
         """Require a new look-up for a name whose addresses did not answer, at most once a second."""
         known = self._known.get(name)
@@ -168,7 +184,7 @@ class Resolver:
                 lookup.timer.cancel()
         self._running.clear()
 
-    def _begin(self, name: str) -> _Running | None:
+    def _begin(self, name: str) -> _Running[Result] | None:
         """Start a look-up; return None if there are too many, or no thread is available."""
         if len(self._running) >= self._most:
             return None
@@ -176,13 +192,14 @@ class Resolver:
             _start_thread(lambda: self._ask(name))
         except RuntimeError:
             return None
-        lookup = self._running[name] = _Running()
+        lookup: _Running[Result] = _Running()
+        self._running[name] = lookup
         lookup.timer = self._loop.call_later(self._patience, self._late, name, lookup)
         return lookup
 
     def _ask(self, name: str) -> None:
         """Ask the system; runs in its own thread."""
-        answer: Answer
+        answer: Result | OSError
         try:
             answer = self._lookup(name)
         except OSError as error:
@@ -194,7 +211,7 @@ class Resolver:
         with contextlib.suppress(RuntimeError):  # the loop has been closed in the meantime
             self._loop.call_soon_threadsafe(self._answered, name, answer, context=self._context)
 
-    def _answered(self, name: str, answer: Answer) -> None:
+    def _answered(self, name: str, answer: Result | OSError) -> None:
         lookup = self._running.pop(name, None)
         if not lookup:
             return
@@ -202,13 +219,13 @@ class Resolver:
             lookup.timer.cancel()
         lookup.answer(self._remember(name, answer))
 
-    def _late(self, name: str, lookup: _Running) -> None:
+    def _late(self, name: str, lookup: _Running[Result]) -> None:
         lookup.overdue = True
         known = self._known.get(name)
         if known and self._clock() < known.stale:
             lookup.answer(known.answer)
 
-    def _remember(self, name: str, answer: Answer) -> Answer:
+    def _remember(self, name: str, answer: Result | OSError) -> Result | OSError:
         """Store the answer, unless it is a failure and the old one is usable; return the answer to use."""
         known, now = self._known.get(name), self._clock()
         if not isinstance(answer, OSError):
@@ -223,6 +240,10 @@ class Resolver:
         if len(self._known) > self._names:
             self._known.popitem(last=False)
         return known.answer
+
+
+class Resolver(LookUps[Found]):
+    """Look-ups of the addresses of hosts."""
 
 
 def _no_such_name(error: OSError) -> bool:

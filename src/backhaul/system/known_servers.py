@@ -16,7 +16,7 @@ _HEADER: Final = b"""\
 # Servers that have proved that they know the token. The client sends them no bare token again, whatever answers in
 # their place. Remove a line, or this file, to allow the way of v0.7.2 again; that needs no restart.
 """
-_ADDRESS: Final = re.compile(r"\S+:\d{1,5}")
+_ADDRESS: Final = re.compile(r"\S+:\d{1,5}|_\S+")
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -24,8 +24,9 @@ _logger: Final = logging.getLogger(__name__)
 class KnownServers:
     """The servers in a file that an administrator may edit and that several clients may share.
 
-    Addresses are ``host:port`` in any case. If the file fails, this is logged once and the servers of this process are
-    remembered without it. A file that can't be read may hold any server, so all count as protected.
+    Addresses are ``host:port`` or ``_service._tcp.name``, in any case. If the file fails, this is logged once and the
+    servers of this process are remembered without it. A file that can't be read may hold any server, so all count as
+    protected.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -77,7 +78,8 @@ class KnownServers:
         self._complaint = ""
         if strays:
             self._complain(
-                f"{len(strays)} lines, the first is line {strays[0]}, are not host:port; correct or remove them"
+                f"{len(strays)} lines, the first is line {strays[0]}, are neither host:port nor a service; correct or "
+                "remove them"
             )
         return frozenset(filter(_ADDRESS.fullmatch, lines))
 

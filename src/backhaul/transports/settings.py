@@ -119,6 +119,8 @@ class ClientSettings:
     instance: bytes = field(default_factory=functools.partial(secrets.token_bytes, 16))
     """Tells this tunnel's control channels from those of other clients with the same token."""
     host_header: str = ""  # remote_addr as configured
+    remembered_as: str = ""
+    """The name of the server in the memory of protected servers."""
     edge_ip: str = ""  # dialled in place of remote_host
     proxy: Proxy | None = None  # through which the server is dialled
     bridges: Bridges = field(default_factory=Bridges)  # to proxies over TLS; they outlive a door

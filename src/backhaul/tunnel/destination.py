@@ -1,19 +1,13 @@
-"""The servers of a client's configuration, each with its tunnel, or with one to each of its addresses."""
+"""The servers of a client's configuration, each with its tunnel."""
 
 import asyncio
 import logging
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Iterable, Iterator
-from typing import Any, Final, Protocol
+from collections.abc import Coroutine, Iterator
+from typing import Any, Protocol
 
-import msgspec
-
-from backhaul.config import Address, ClientConfig
-from backhaul.errors import BackhaulError, TransportError, reason
-from backhaul.net.connector import scoped_host
-from backhaul.net.log_throttle import LogThrottle
-from backhaul.net.resolver import Answer, Resolver
+from backhaul.config import ClientConfig
+from backhaul.errors import BackhaulError, TransportError
 from backhaul.wire.signals import Signal
 
 from .best import UNREACHABLE, Measurement
@@ -21,9 +15,6 @@ from .client import ClientTunnel
 from .standing import View
 
 log = logging.getLogger("backhaul.client")
-
-MOST_ADDRESSES: Final = 64
-"""Addresses of a name, whose owner may give it thousands."""
 
 
 class NotMeasurableError(BackhaulError):
@@ -74,9 +65,22 @@ class Destination(ABC):
         """Ask the server how good the line is. Raises NotMeasurableError."""
         raise NotMeasurableError
 
+    @property
+    def has_reserve(self) -> bool:
+        """True if it stands for servers that are in use while others can't be reached."""
+        return False
+
     @abstractmethod
+    def servers(self) -> Iterator["SingleServer"]:
+        """Return itself, or the servers for which it stands."""
+
     def tunnels(self) -> Iterator[ClientTunnel]:
         """Return its tunnels."""
+        return (server.tunnel for server in self.servers())
+
+    @abstractmethod
+    async def choose(self) -> None:
+        """Start and stop the servers for which it stands."""
 
     def start(self) -> None:
         """Connect, and stay connected."""
@@ -131,9 +135,12 @@ class SingleServer(Destination):
             return UNREACHABLE
         return Measurement(answer.seconds, lossy=answer.resent > 0)
 
-    def tunnels(self) -> Iterator[ClientTunnel]:
-        """Return its tunnel."""
-        yield self.tunnel
+    def servers(self) -> Iterator["SingleServer"]:
+        """Return itself."""
+        yield self
+
+    async def choose(self) -> None:
+        """Do nothing: others start and stop it."""
 
     async def stop(self, farewell: Signal = Signal.MOVED) -> None:
         """Say goodbye; users in flight stay."""
@@ -150,110 +157,3 @@ class SingleServer(Destination):
     def _begin(self) -> Coroutine[Any, Any, None]:
         self.tunnel.standing.begin()
         return self.tunnel.run()
-
-
-class EveryServer(Destination):
-    """A name with a server at each of its addresses.
-
-    The name is looked up every ``every`` seconds. A connected server whose address is gone stays until it is lost: an
-    answer may hold only some of the addresses.
-    """
-
-    def __init__(self, tunnels: Tunnels, config: ClientConfig, resolver: Resolver, every: float) -> None:
-        super().__init__(config)
-        self._tunnels = tunnels
-        self._resolver = resolver
-        self._every = every
-        self._members: dict[str, SingleServer] = {}
-        self._throttle = LogThrottle(log)
-        self._failures = 0  # look-ups in a row
-        self._problem = ""
-
-    @property
-    def view(self) -> View:
-        """How well any of the servers is reached."""
-        views = [member.view for member in self._members.values()]
-        return View(
-            any(view.connected for view in views),
-            min((view.failures for view in views), default=self._failures),
-            min((view.since for view in views), default=math.inf),
-        )
-
-    @property
-    def problem(self) -> str:
-        """The reason why it has no tunnel."""
-        return "" if self._members else self._problem
-
-    def tunnels(self) -> Iterator[ClientTunnel]:
-        """Return the tunnels to all addresses."""
-        for member in list(self._members.values()):
-            yield from member.tunnels()
-
-    async def stop(self, farewell: Signal = Signal.MOVED) -> None:
-        """Say goodbye to all servers; users in flight stay."""
-        await super().stop(farewell)
-        await self._leave(list(self._members), farewell)
-
-    def adopt(self, config: ClientConfig, name: str) -> None:
-        """Use another configuration; the servers are named by their addresses."""
-        del name
-        self.config = config
-        for host, member in self._members.items():
-            member.adopt(self._config_of_members, self._name(host))
-
-    @property
-    def _config_of_members(self) -> ClientConfig:
-        remote = self.config.remote_addr
-        return msgspec.structs.replace(self.config, remote_addr=Address(remote.host, remote.port))
-
-    def _name(self, host: str) -> str:
-        return str(Address(host, self.config.remote_addr.port))
-
-    def _begin(self) -> Coroutine[Any, Any, None]:
-        self._failures = 0
-        return self._follow()
-
-    async def _follow(self) -> None:
-        while True:
-            await self._update(await self._look_up())
-            await asyncio.sleep(self._every if self._members else self.config.retry_interval)
-
-    async def _look_up(self) -> Answer:
-        name, answer = self.config.remote_addr.host, asyncio.get_running_loop().create_future()
-        self._resolver.doubt(name)
-        query = self._resolver.resolve(name, lambda found: None if answer.done() else answer.set_result(found))
-        try:
-            return await answer  # type: ignore[no-any-return]
-        finally:
-            query.cancel()
-
-    async def _update(self, answer: Answer) -> None:
-        """Connect to new addresses, and leave lost servers whose address is gone."""
-        if isinstance(answer, OSError):
-            self._problem = f"can't look up {self.config.remote_addr}: {reason(answer)}"
-            self._throttle.error("look-up", self._problem)
-            self._failures += 1
-            self._tunnels.changed()
-            return
-        hosts = list(dict.fromkeys(scoped_host(address) for _, address in answer))[:MOST_ADDRESSES]
-        self._failures = 0
-        await self._leave([host for host in self._members if host not in hosts and self._is_lost(host)])
-        self._enter(host for host in hosts if host not in self._members)
-
-    def _is_lost(self, host: str) -> bool:
-        return not self._members[host].view.connected
-
-    def _enter(self, hosts: Iterable[str]) -> None:
-        for host in hosts:
-            try:
-                self._members[host] = SingleServer(self._tunnels, self._config_of_members, self._name(host), host)
-            except BackhaulError as error:
-                self._throttle.error("tunnel", f"{self._name(host)}: {error}")
-                continue
-            self._members[host].start()
-
-    async def _leave(self, hosts: Iterable[str], farewell: Signal = Signal.MOVED) -> None:
-        for host in hosts:
-            member = self._members.pop(host)
-            await member.stop(farewell)
-            self._tunnels.retire(member.tunnel)

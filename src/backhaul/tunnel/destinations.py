@@ -10,14 +10,15 @@ from typing import Final, NamedTuple
 from backhaul.config import ClientConfig
 from backhaul.config.address import EveryAddress
 from backhaul.config.diff import diff, protects_alike
-from backhaul.net.resolver import Resolver
 from backhaul.state import DestinationState, SessionState
 from backhaul.wire.signals import Signal
 
 from .best import Best
 from .choice import Choice, InOrder, Together
 from .client import ClientTunnel
-from .destination import Destination, EveryServer, NotMeasurableError, SingleServer, Tunnels
+from .destination import Destination, NotMeasurableError, SingleServer, Tunnels
+from .every_server import EveryServer
+from .listing import NameResolvers, make_listing
 from .timings import Timings
 
 log = logging.getLogger("backhaul.client")
@@ -40,10 +41,10 @@ class Replacement(NamedTuple):
 class Destinations:
     """The servers of a configuration; those that the mode wants are connected."""
 
-    def __init__(self, config: ClientConfig, tunnels: Tunnels, resolver: Resolver, timings: Timings) -> None:
+    def __init__(self, config: ClientConfig, tunnels: Tunnels, names: NameResolvers, timings: Timings) -> None:
         """Raise BackhaulError if the configuration is unusable."""
         self._tunnels = tunnels
-        self._resolver = resolver
+        self._names = names
         self._timings = timings
         self._changed = asyncio.Event()
         self._all = [self._make(each, name) for each, name in _named(config)]
@@ -68,7 +69,7 @@ class Destinations:
     @property
     def pool_size(self) -> int:
         """The number of idle tunnel connections to keep now, of all servers in use."""
-        return sum(tunnel.pool_size for one in self._all if one.in_use for tunnel in one.tunnels())
+        return sum(server.tunnel.pool_size for one in self._all for server in one.servers() if server.in_use)
 
     def states(self) -> Iterator[DestinationState]:
         """Return the state of each server."""
@@ -143,7 +144,7 @@ class Destinations:
 
     def _make(self, config: ClientConfig, name: str) -> Destination:
         if isinstance(config.remote_addr, EveryAddress):
-            return EveryServer(self._tunnels, config, self._resolver, self._timings.names)
+            return EveryServer(self._tunnels, config, make_listing(config, self._names), self._timings)
         return SingleServer(self._tunnels, config, name)
 
     def _make_choice(self, config: ClientConfig) -> Choice:
@@ -162,9 +163,13 @@ class Destinations:
             except Exception:
                 log.exception("internal error; the servers in use stay as they are")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK if len(self._all) > 1 or self._replacement else None):
+                async with asyncio.timeout(_LOOK if self._has_choice else None):
                     await self._changed.wait()
             self._changed.clear()
+
+    @property
+    def _has_choice(self) -> bool:
+        return len(self._all) > 1 or bool(self._replacement) or any(one.has_reserve for one in self._all)
 
     async def _keep_measuring(self, best: Best) -> None:
         while True:
@@ -180,6 +185,8 @@ class Destinations:
 
     async def _choose(self) -> None:
         await self._relieve()
+        for one in self._all:
+            await one.choose()
         views = [one.view for one in self._all]
         wanted = self._choice.choose(views, asyncio.get_running_loop().time())
         for place in wanted:
@@ -259,8 +266,8 @@ def _carry_on(old: Destination, new: Destination) -> None:
 
 
 def _states(one: Destination) -> Iterator[DestinationState]:
-    for tunnel in one.tunnels():
-        yield DestinationState(tunnel.name or one.name, one.config.transport, one.in_use, tunnel.session())
+    for server in one.servers():
+        yield DestinationState(server.name, one.config.transport, server.in_use, server.tunnel.session())
     if one.problem:
         nothing = SessionState(connected=False, peer="", problem=one.problem, opened=0, rtt=0, idle=0)
         yield DestinationState(one.name, one.config.transport, one.in_use, nothing)

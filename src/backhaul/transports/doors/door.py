@@ -57,7 +57,7 @@ class SealingDoor(ABC):
 
     async def connect(self) -> str:
         """Open the control channel; return the server's address. Raises OSError or TransportError."""
-        settings, address = self._settings, self._settings.host_header
+        settings, address = self._settings, self._settings.remembered_as
         if not settings.protection.seals:
             return await self._connect_legacy()
         try:
@@ -90,7 +90,7 @@ class SealingDoor(ABC):
     def measurable(self) -> bool:
         """True if the server may be asked on a connection of its own: one of v0.7.2 would use it for a user."""
         protection, known = self._settings.protection, self._settings.known
-        sure = not protection.allows_v072 or known.protected(self._settings.host_header)
+        sure = not protection.allows_v072 or known.protected(self._settings.remembered_as)
         return sure or (protection.seals and not self._mute)
 
     async def measure(self) -> Answer:
@@ -166,7 +166,7 @@ class SealingDoor(ABC):
 
     def _agree(self, warning: str, line: Line, rest: bytes) -> None:
         """Use a protected control channel from now on. Raises TransportError if its first bytes have ended it."""
-        self._note_protection(self._settings.host_header)
+        self._note_protection(self._settings.remembered_as)
         if warning:
             log.warning("%s", warning)
         self._line = line
@@ -196,7 +196,7 @@ class SealingDoor(ABC):
                 f'{error}: is the token right, and does the server run this program, with security = "required" or '
                 '"auto"?'
             ) from None
-        if settings.known.protected(settings.host_header):
+        if settings.known.protected(settings.remembered_as):
             raise TransportError(
                 f"{error}, but was protected before: is the token right? Somebody in between may prevent the "
                 f"handshake. If the server runs v0.7.2 again, remove its line from {settings.known.file}"

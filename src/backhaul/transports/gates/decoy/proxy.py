@@ -11,7 +11,7 @@ import h11
 from backhaul.errors import BackhaulError
 from backhaul.net.connector import Dialer
 from backhaul.net.poller import Poller
-from backhaul.net.resolver import Resolver
+from backhaul.net.resolver import Resolver, look_up
 from backhaul.net.sockets import SocketOptions
 
 from .body import ChunkedBody
@@ -42,7 +42,7 @@ class Website:
 
     def __init__(self, url: str, scrubber: Scrubber, poller: Poller, timeout: float) -> None:
         """``timeout`` is for a connection, including the look-up of its name and all addresses."""
-        self._resolver = Resolver()
+        self._resolver = Resolver(lookup=look_up)
         self._dialer = Dialer(poller, timeout, self._resolver)
         parts = urlsplit(url)
         self._host = parts.hostname or ""
