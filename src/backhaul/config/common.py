@@ -36,7 +36,7 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
         Secret,
         key(
             "Shared secret, the same on both ends. Without it the well-known token of v0.7.2 is used.",
-            rebuild=True,
+            protects=True,
             form="text in quotes, on one line",
             parse=parse_token,
             example='"a long random text"',
@@ -47,20 +47,20 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
         key(
             "In place of `token`, to change it without an interruption: a server accepts each of these, and a client "
             "tries them in order.",
-            rebuild=True,
+            protects=True,
             form="a list of texts in quotes",
             parse=parse_tokens,
         ),
     ] = ()
     token_file: Annotated[
-        str, key("In place of `token`: a file with a token, or several, one on each line.", rebuild=True)
+        str, key("In place of `token`: a file with a token, or several, one on each line.", protects=True)
     ] = ""
     security: Annotated[
         Security,
         key(
             'Prove the token without sending it: where the other end can ("auto"), always ("required"), or never, as '
             'v0.7.2 ("legacy"). See Security.',
-            rebuild=True,
+            protects=True,
             example='"required"',
         ),
     ] = "auto"
@@ -68,7 +68,7 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
         bool,
         key(
             "Encrypt the data of users too; one end asks for both. Inside TLS only if that ends before the server.",
-            rebuild=True,
+            protects=True,
             example="true",
         ),
     ] = False

@@ -11,17 +11,6 @@ from .schema import Config, ServerConfig, doors_of, side_of
 from .secret import Secret
 
 _TOKENS: Final = frozenset({"token", "tokens", "token_file"})
-_PROTECTION: Final = _TOKENS | {
-    "security",
-    "encryption",
-    "proxy",
-    "bind_interface",
-    "mark",
-    "tls_verify",
-    "tls_ca",
-    "tls_server_name",
-    "tls_fingerprint",
-}
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -93,7 +82,8 @@ def diff(old: Config, new: Config) -> Change:
 
 def protects_alike(old: Config, new: Config) -> bool:
     """Return whether no key differs that protects the tunnel; otherwise the old one must not be used any longer."""
-    return old.accepted == new.accepted and _PROTECTION.isdisjoint(diff(old, new).changed)
+    protecting = (key.name for key in keys(type(new)) if key.traits.protects)
+    return old.accepted == new.accepted and all(getattr(old, name) == getattr(new, name) for name in protecting)
 
 
 def _tokens(config: Config) -> list[tuple[Secret, ...]]:

@@ -32,6 +32,7 @@ class Traits(Struct, frozen=True, kw_only=True):
     unit: str
     on: tuple[TransportName, ...]
     rebuild: bool
+    protects: bool
     restart: bool
     form: str
     parse: Callable[[Any], object] | None
@@ -105,6 +106,7 @@ def key(
     unit: str = "",
     on: tuple[TransportName, ...] = ALL,
     rebuild: bool = False,
+    protects: bool = False,
     restart: bool = False,
     form: str = "",
     parse: Callable[[Any], object] | None = None,
@@ -116,12 +118,22 @@ def key(
     ge, le   the least and the greatest number; with ``ge`` alone the limit is INT_MAX
     on       the transports on which it has an effect
     rebuild  a change needs a new control channel and a new pool
+    protects a change needs the same, and the old tunnel must not be used any longer
     restart  a change requires a restart; with neither this nor ``rebuild`` it takes effect in place
     form     the expected values in words, where the type does not tell
     parse    turns the text (or list) of the file into the value; raises ValueError or ConfigError
     example  the value to suggest where the key is mandatory or misspelt
     """
-    traits = Traits(unit=unit, on=on, rebuild=rebuild, restart=restart, form=form, parse=parse, example=example)
+    traits = Traits(
+        unit=unit,
+        on=on,
+        rebuild=rebuild or protects,
+        protects=protects,
+        restart=restart,
+        form=form,
+        parse=parse,
+        example=example,
+    )
     limit = INT_MAX if le is None and ge is not None else le
     return Meta(ge=ge, le=limit, description=meaning, extra={"traits": traits})
 

@@ -213,7 +213,7 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
             'Dial the server through a proxy. "environment": the one that HTTPS_PROXY or ALL_PROXY names, if any. See '
             "The way to the server.",
             on=STREAM,
-            rebuild=True,
+            protects=True,
             form='"environment" or a URL such as "http://user:password@host:port", "https://…", "socks5://…", "socks5h://…"',
             parse=parse_proxy,
         ),
@@ -222,7 +222,7 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
         str,
         key(
             "Reach the server through this network interface only (SO_BINDTODEVICE). See The way to the server.",
-            rebuild=True,
+            protects=True,
             form='the name of a network interface, such as "eth1"',
             parse=parse_interface,
         ),
@@ -233,7 +233,7 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
             "Mark what is sent to the server, for policy routing and firewalls (SO_MARK); 0: no mark.",
             ge=0,
             le=MAX_MARK,
-            rebuild=True,
+            protects=True,
         ),
     ] = 0
     connection_pool: Annotated[int, key("Tunnel connections opened ahead of users.", ge=1, le=MAX_POOL)] = 8
@@ -281,21 +281,21 @@ class ClientConfig(CommonConfig, frozen=True, kw_only=True):
         ),
     ] = 0
     dial_timeout: Annotated[int, key("Longest wait for a connection.", ge=1, unit="seconds", rebuild=True)] = 10
-    tls_verify: Annotated[bool, key("Verify the server's certificate. v0.7.2 never does.", on=TLS, rebuild=True)] = (
+    tls_verify: Annotated[bool, key("Verify the server's certificate. v0.7.2 never does.", on=TLS, protects=True)] = (
         False
     )
-    tls_ca: Annotated[str, key("Authorities to verify with (PEM file); empty: the system's.", on=TLS, rebuild=True)] = (
-        ""
-    )
+    tls_ca: Annotated[
+        str, key("Authorities to verify with (PEM file); empty: the system's.", on=TLS, protects=True)
+    ] = ""
     tls_server_name: Annotated[
-        str, key("Name to send and to verify; empty: the host of `remote_addr`.", on=TLS, rebuild=True)
+        str, key("Name to send and to verify; empty: the host of `remote_addr`.", on=TLS, protects=True)
     ] = ""
     tls_fingerprint: Annotated[
         str,
         key(
             "Accept only the server certificate with this SHA-256 fingerprint.",
             on=TLS,
-            rebuild=True,
+            protects=True,
             form="64 hexadecimal digits, colons allowed",
             parse=parse_fingerprint,
         ),
