@@ -235,6 +235,12 @@ class TestCheck:
             shown = capsys.readouterr().out
             assert all(f"{file}\n\n" in shown for file in (server, client))
         assert self.run("check", "-c", client, "--strict", server) == 2  # it has warnings
+        capsys.readouterr()
+        assert self.run("check", client, "--strict", server) == 2
+        around = capsys.readouterr().out
+        assert all(f"{file}\n\n" in around for file in (server, client))
+        assert self.run("check", client, "--strct", server) == 2
+        assert f"unrecognized arguments: --strct {server}\n" in capsys.readouterr().err
 
     def test_no_file_is_a_mistake(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert self.run("check") == 2

@@ -50,7 +50,7 @@ def _fill_standard_descriptors() -> None:
 
 def _dispatch(argv: Sequence[str]) -> int:
     arguments = parser()
-    options = arguments.parse_args(argv)
+    options = _parse(arguments, argv)
     if options.command:
         # A -c before the command gives a list. Only `check` takes several files.
         if isinstance(options.config, list) and options.command != "check":
@@ -61,6 +61,16 @@ def _dispatch(argv: Sequence[str]) -> int:
     arguments.print_usage(sys.stderr)
     print("backhaul: name a configuration file: backhaul -c FILE", file=sys.stderr)
     return EXIT_USAGE
+
+
+def _parse(arguments: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; argparse itself takes the files of `check` in one piece only, not around an option."""
+    options, rest = arguments.parse_known_args(argv)
+    if options.command == "check" and not any(word.startswith("-") for word in rest):
+        options.files = [*options.files, *rest]
+    elif rest:
+        arguments.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
 
 
 def parser() -> argparse.ArgumentParser:
