@@ -83,6 +83,15 @@ def test_a_start_and_a_check_find_mistakes_in_files_of_networks(tmp_path: Path) 
         load_usable(file)
 
 
+def test_a_file_with_networks_that_breaks_off_is_named_once(tmp_path: Path) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text(f'{SERVER}{PORTS}[server.limits]\ndeny_file = "/proc/self/mem"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_usable(file)
+    [problem] = caught.value.problems
+    assert problem.endswith('cannot read "/proc/self/mem": Input/output error; correct the path or its permissions')
+
+
 def test_limits_of_a_port_that_is_not_listed_are_warned_of() -> None:
     warnings = server(f"{PORTS}[server.limits.444]\nmax_users = 1").warnings
     assert any(warning.startswith("limits.444: no effect") for warning in warnings)

@@ -72,7 +72,9 @@ def wrong_lists(config: ServerConfig) -> Iterator[str]:
     for name, path in config.limits.files.items():
         try:
             read_networks(path)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            yield f'{name}: cannot read "{path}": {error.strerror}; correct the path or its permissions'
+        except ValueError as error:
             yield f'{name}: "{path}": {error}'
 
 
