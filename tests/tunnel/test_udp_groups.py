@@ -32,8 +32,13 @@ class UdpPanel(UdpCompany):
             f'[server.groups.panel]\nports = ["{HOST}:{self.port}={self.target.port}"]\n'
             f'clients = [{clients}]\nbalance = "{self.balance}"\n'
         )
-        lines = FLOWS[self.net.transport] if self.carries else ""
+        lines = (FLOWS[self.net.transport] if self.carries else "") + self.lines
         return config_of(self.net.transport, self.bind_port, "".join(table(name) for name in NAMES) + group, lines)
+
+    def totals(self) -> dict[str, int]:
+        """Return the users so far of each member."""
+        (group,) = self.server.state().groups
+        return {member.client: member.total for member in group.members}
 
     async def users(self, count: int) -> list[UdpPeer]:
         """Return users, each of whom has been answered."""
@@ -140,6 +145,46 @@ async def test_a_reload_moves_the_flows_of_a_member_that_leaves_the_group(transp
         await insist(user)
         assert panel.shares() == {"rome": 1}
         assert not panel.server.tunnels["berlin"].places.users
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tcpmux"])
+async def test_a_reload_of_the_server_moves_no_flow_whose_session_continues(transport: str) -> None:
+    async with UdpNet(transport) as net:
+        panel = UdpPanel(net)
+        panel.names = NAMES[:2]
+        await panel.start(["paris"])
+        way = net.middlebox(panel.bind_port)
+        await panel.connect("berlin", remote_port=way.port)
+        users = await panel.users(2)
+        panel.lines, way.most = "\nkeepalive_period = 7", 0
+        await panel.reload(panel.config())
+        await until(lambda: panel.server.tunnels["paris"].opened == 2 and way.turned_away)
+        assert not panel.server.tunnels["berlin"].connected
+        for user in users:
+            await insist(user)
+        assert panel.totals() == {"berlin": 1, "paris": 1}
+        way.most = len(way.paths) + 10
+        await until(lambda: panel.server.tunnels["berlin"].connected)
+        for user in users:
+            await insist(user)
+        assert panel.totals() == {"berlin": 1, "paris": 1}
+
+
+async def test_a_flow_moves_when_its_member_does_not_return_after_a_reload() -> None:
+    async with UdpNet("tcpmux") as net:
+        net.timings = {"restart": 0.05}
+        panel = UdpPanel(net)
+        panel.names = NAMES[:2]
+        await panel.start(["paris"])
+        way = net.middlebox(panel.bind_port)
+        await panel.connect("berlin", remote_port=way.port)
+        users = await panel.users(2)
+        panel.lines, way.most = "\nkeepalive_period = 7", 0
+        await panel.reload(panel.config())
+        await until(lambda: panel.server.tunnels["paris"].connected and panel.server.tunnels["berlin"].offline)
+        for user in users:
+            await insist(user)
+        assert panel.shares() == {"berlin": 0, "paris": 2}
 
 
 async def test_a_reload_opens_the_ports_for_datagrams_and_closes_them() -> None:

@@ -13,6 +13,8 @@ class Absence:
         self._timer: asyncio.TimerHandle | None = None
         self.long = False
         """True once the grace period is over."""
+        self.sessions_stay = False
+        """True if the client's sessions go on in the meantime, because only this end has changed."""
 
     def begin(self, grace: float) -> None:
         """Give the client ``grace`` seconds to return."""
@@ -21,12 +23,12 @@ class Absence:
 
     def end(self) -> None:
         """Stop waiting, because the client is connected or not needed any more."""
-        self.long = False
+        self.long = self.sessions_stay = False
         if self._timer:
             self._timer.cancel()
             self._timer = None
 
     def _over(self) -> None:
         self._timer = None
-        self.long = True
+        self.long, self.sessions_stay = True, False
         self._lasts()

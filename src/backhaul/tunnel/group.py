@@ -114,7 +114,6 @@ class Group:
         self._group = group
         self._poller = poller
         self._listeners = listeners
-        self._datagrams = takes_datagrams(config)
         self._throttle = LogThrottle(log)
         self._timings = timings
         self._members: list[Member] = []
@@ -127,7 +126,7 @@ class Group:
             user_options(config),
             self._user_came,
             streams=not config.facts.datagrams,
-            listen_datagrams=self._listen if self._datagrams else None,
+            listen_datagrams=self._listen if takes_datagrams(config) else None,
             timings=timings,
             news=news,
         )
@@ -139,9 +138,7 @@ class Group:
     def adopt(self, config: ServerConfig, group: ServedGroup, tunnels: Sequence[ServerTunnel]) -> None:
         """Use another configuration, and share users among these tunnels from now on."""
         self.ports.set_options(user_options(config))
-        if takes_datagrams(config) != self._datagrams:
-            self._datagrams = not self._datagrams
-            self.ports.take_datagrams(self._listen if self._datagrams else None)
+        self.ports.take_datagrams(self._listen if takes_datagrams(config) else None)
         if group != self._group or tunnels != [member.tunnel for member in self._members]:
             self._group = group
             self.serve(tunnels)
@@ -217,7 +214,8 @@ class Group:
         else:
             self._balance.discard(member)
             self._last = member.position
-            self.ports.loosen(member)
+            if not tunnel.absence.sessions_stay:
+                self.ports.loosen(member)
         refuse = not any(one.expected for one in self._members)
         if refuse != self.ports.refusing:
             self._turn(refuse=refuse)

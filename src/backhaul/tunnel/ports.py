@@ -250,7 +250,9 @@ class Ports:
                 port.set_options(options)
 
     def take_datagrams(self, listen: ListenDatagrams | None) -> None:
-        """Open all ports for UDP, or with None close them for it."""
+        """Open all ports for UDP, or with None close them for it; those that are as they should be stay."""
+        if (listen is None) == (self._listen_datagrams is None):
+            return
         self._listen_datagrams = listen
         for port in self.all.values():
             port.close_datagrams()

@@ -69,7 +69,7 @@ class ServerTunnel:
         self._transport = transport
         self._timings = timings
         self._waiting = WaitingUsers(timings.user_patience, timings.restart, expired=self._give_up, gone=self._drop)
-        self._absence = Absence(self._absence_lasts)
+        self.absence = Absence(self._absence_lasts)
         self._throttle = LogThrottle(log)
         self._heart = Heart(self._beat)
         self.opened = 0  # control channels so far
@@ -202,8 +202,7 @@ class ServerTunnel:
             warn_of_paths(config.ports)
         if self._heart.beating and before.heartbeat != config.heartbeat:
             self._heart.start(config.heartbeat, regular=not session.peer.extended)
-        if takes_datagrams(before) != takes_datagrams(config):
-            self.ports.take_datagrams(self.flows.listen if takes_datagrams(config) else None)
+        self.ports.take_datagrams(self.flows.listen if takes_datagrams(config) else None)
 
     def detach(self) -> None:
         """Close control channel and pool, to be replaced; ports, waiting users, users in flight and sessions stay."""
@@ -212,6 +211,7 @@ class ServerTunnel:
         self._transport.stop_listening()
         self._client_gone()
         self._client_restarts()
+        self.absence.sessions_stay = True
         self._changed()
 
     def attach(self, transport: ServerTransport, name: str) -> None:
@@ -235,7 +235,7 @@ class ServerTunnel:
         if self._listeners.succeeding:
             self._client_restarts()  # it has lost the previous process and reconnects
         else:
-            self._absence.begin(self._timings.absence)
+            self.absence.begin(self._timings.absence)
 
     async def hand_over(self) -> None:
         """Leave future users to the process that shares the ports, and carry the present ones.
@@ -252,7 +252,7 @@ class ServerTunnel:
     def stop_listening(self) -> None:
         """Accept no more users and tell the client; users in flight stay."""
         self.ports.close()
-        self._absence.end()
+        self.absence.end()
         for user in self._waiting.clear():
             self._drop(user)
         self._heart.stop()
@@ -263,7 +263,7 @@ class ServerTunnel:
     def client_connected(self, session: ClientSession) -> None:
         """Admit users and start the heartbeat for a new client, and announce the waiting users."""
         self.fit.begin()
-        self._absence.end()
+        self.absence.end()
         self._waiting.restart_is_over()
         self.entrance.apply()  # before the log says so
         log.info("client %s connected, transport %s%s", session.peer, self.config.transport, protection_of(session))
@@ -288,7 +288,7 @@ class ServerTunnel:
         if goodbye:
             self._client_restarts()
         else:
-            self._absence.begin(self._timings.absence)
+            self.absence.begin(self._timings.absence)
         log.warning("control channel%s lost: %s; waiting for the client to reconnect", self._whose, reason)
         self._news.lost(reason, self.client)
         self._changed()
@@ -362,7 +362,7 @@ class ServerTunnel:
         self.fit.end()
 
     def _client_restarts(self) -> None:
-        self._absence.begin(self._timings.restart)
+        self.absence.begin(self._timings.restart)
         self._waiting.client_restarts()
 
     def _absence_lasts(self) -> None:
@@ -375,7 +375,7 @@ class ServerTunnel:
             watcher(self)
 
     def _is_offline(self) -> bool:
-        return self._absence.long and self.config.offline == "refuse"
+        return self.absence.long and self.config.offline == "refuse"
 
     def _give_up(self, waiting: Waiting) -> None:
         user = waiting.user
