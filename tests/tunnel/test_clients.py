@@ -1,7 +1,5 @@
 """Several clients of one server, each with its own token and ports."""
 
-import asyncio
-import os
 from dataclasses import replace
 
 import pytest
@@ -15,7 +13,6 @@ from backhaul.config.diff import diff
 from backhaul.security.hello import ClientHello
 from backhaul.wire.peer import EXTENSIONS
 
-USERS = int(os.environ.get("BACKHAUL_TEST_USERS", "3"))  # of each of fifty clients; 60 need 20,000 descriptors
 TRANSPORTS = pytest.mark.parametrize("transport", ["tcp", "wsmux"])
 
 
@@ -34,22 +31,6 @@ async def answered(user: Peer, name: str) -> None:
 
 async def reload(company: Company, config: ServerConfig) -> None:
     await company.server.reconfigure(config, diff(company.server.config, config))
-
-
-@TRANSPORTS
-async def test_fifty_clients_get_their_own_users_only(transport: str) -> None:
-    async with Net(transport) as net:
-        company = Company(net)
-        names = [f"client-{number}" for number in range(50)]
-        await company.start(names)
-        for _ in range(USERS):
-            await asyncio.gather(*(user_of(company, name) for name in names))
-        users = list(company.server.users())
-        assert {user.bind_port: user.client for user in users} == {company.ports[name]: name for name in names}
-        assert sum(client.users for client in company.server.state().clients) == len(users) == 50 * USERS
-        net.close_peers()
-        relays = [company.server.relay, *(client.relay for client in company.clients.values())]
-        await until(lambda: not any(relay.busy for relay in relays), patience=30 + USERS)
 
 
 @TRANSPORTS
