@@ -16,7 +16,6 @@ from backhaul.monitor.status import (
     ClientStatus,
     GroupStatus,
     LimitStatus,
-    MemberStatus,
     PortStatus,
     ServerStatus,
     Status,
@@ -176,10 +175,7 @@ def _closed(state: ServerState, *, refusing: bool) -> str:
 
 
 def _group(group: GroupState) -> GroupStatus:
-    members = tuple(
-        MemberStatus(one.client, one.users, one.state, one.problem, one.total, one.refused) for one in group.members
-    )
-    return GroupStatus(group.name, group.balance, members, group.health, group.health_interval)
+    return GroupStatus(group.name, group.balance, group.members, group.health, group.health_interval)
 
 
 def _served(client: ServedState) -> ClientStatus:
@@ -210,6 +206,7 @@ def _destination(server: DestinationState) -> ServerStatus:
         peer=server.session.peer,
         problem=server.session.problem,
         reconnects=max(0, server.session.opened - 1),
+        replaced=server.replaced,
     )
 
 

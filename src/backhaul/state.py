@@ -104,6 +104,8 @@ class DestinationState(Struct, frozen=True, gc=False):
     in_use: bool
     """True if the client wants to be connected to it now."""
     session: SessionState
+    replaced: bool = False
+    """True if it is left once its successor, which has the same name if it is the same server, is connected."""
 
 
 class LimitState(Struct, frozen=True, gc=False):
@@ -274,7 +276,6 @@ class ServedState(Struct, frozen=True, gc=False):
 
 
 MemberPhase = Literal["ready", "draining", "unhealthy", "not connected"]
-"""Ready members get users."""
 
 
 class MemberState(Struct, frozen=True, gc=False):
@@ -284,12 +285,23 @@ class MemberState(Struct, frozen=True, gc=False):
     users: int
     """Its users of this group."""
     state: MemberPhase
-    problem: str
+    """Ready members get users."""
+    problem: str = ""
     """The reason why its target is not healthy; otherwise empty."""
-    total: int
+    total: int = 0
     """Its users of this group since it has become a member."""
-    refused: int
+    refused: int = 0
     """Users whom its limits refused, because no other member took them."""
+
+    @property
+    def ready(self) -> bool:
+        """True if it may get users."""
+        return self.state == "ready"
+
+    @property
+    def healthy(self) -> bool:
+        """True unless its last health checks have failed."""
+        return not self.problem
 
 
 class GroupState(Struct, frozen=True, gc=False):

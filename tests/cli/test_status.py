@@ -19,8 +19,8 @@ from tests.support.program import Program
 
 from backhaul.cli.programs import is_root
 from backhaul.cli.status import render
-from backhaul.monitor.status import ClientStatus, Event, GroupStatus, LimitStatus, MemberStatus, Status
-from backhaul.state import MemberPhase
+from backhaul.monitor.status import ClientStatus, Event, GroupStatus, LimitStatus, Status
+from backhaul.state import MemberPhase, MemberState
 from backhaul.system import status_socket
 from backhaul.system.calls import ask as real
 
@@ -330,8 +330,8 @@ def test_the_clients_of_a_server_are_shown() -> None:
 
 def test_the_members_of_a_group_are_shown() -> None:
     members = (
-        MemberStatus("berlin", 3, "ready", total=40),
-        MemberStatus("paris", 0, "unhealthy", "answered HTTP/1.1 503 Busy", total=9, refused=2),
+        MemberState("berlin", 3, "ready", total=40),
+        MemberState("paris", 0, "unhealthy", "answered HTTP/1.1 503 Busy", total=9, refused=2),
     )
     groups = (GroupStatus("web", "least", members, "http:/healthz", 5), GroupStatus("db", "order", members[:1]))
     lines = render("name", sample(groups=groups), STARTED).splitlines()
@@ -351,7 +351,7 @@ async def test_an_unhealthy_member_is_a_failure(
     state: MemberPhase, problem: str, code: int, folder: Path, ask: Callable[..., Any]
 ) -> None:
     tunnel = Tunnel(port(80))
-    tunnel.say(groups=(GroupStatus("web", "least", (MemberStatus("berlin", 0, state, problem),)),))
+    tunnel.say(groups=(GroupStatus("web", "least", (MemberState("berlin", 0, state, problem),)),))
     async with serving("server.toml", tunnel):
         assert (await ask())[0] == code
 
@@ -407,3 +407,11 @@ def test_several_servers_of_a_client_are_shown() -> None:
     assert "  a.example:1  wssmux     connected to 192.0.2.9\n" in text
     assert "  b.example:2  wssmux     not in use\n" in text
     assert "  c.example:3  wssmux     NOT CONNECTED\n" in text
+
+
+def test_a_server_and_its_successor_of_the_same_name_differ() -> None:
+    name = "a.example:1"
+    servers = (server_status(name, peer=""), replace(server_status(name), replaced=True))
+    text = render("x", sample(side="client", servers=servers), STARTED)
+    assert "  a.example:1  wssmux     NOT CONNECTED\n" in text
+    assert "  a.example:1  wssmux     connected to 192.0.2.9, until its successor is\n" in text

@@ -9,7 +9,8 @@ from tests.monitor.browser import HOSTILE, Browser, Host, needs_browser, webdriv
 from tests.monitor.sample import port, server_status
 
 from backhaul.monitor.samples import Sample
-from backhaul.monitor.status import ClientStatus, GroupStatus, LimitStatus, MemberStatus
+from backhaul.monitor.status import ClientStatus, GroupStatus, LimitStatus
+from backhaul.state import MemberState
 
 pytestmark = needs_browser
 
@@ -143,7 +144,7 @@ STICKS_OUT = """
 @pytest.mark.parametrize("width", [320, 360, 768, 1400])
 def test_the_page_fits_its_width(browser: Browser, host: Host, width: int) -> None:
     long_name = "a-rather-long-name-without-any-space-in-it" * 3
-    member = MemberStatus(long_name, 10**6, "unhealthy", long_name, 10**9, 10**6)
+    member = MemberState(long_name, 10**6, "unhealthy", long_name, 10**9, 10**6)
     host.tunnel.say(
         peer=f"[2001:db8:1111:2222:3333:4444:5555:6666]:{width}",
         ports=tuple(

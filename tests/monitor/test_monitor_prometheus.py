@@ -10,8 +10,8 @@ from tests.monitor.sample import STARTED, Tunnel, port, server_status, times
 
 from backhaul.monitor.exposition import OPEN_METRICS, PROMETHEUS, Form, form_for
 from backhaul.monitor.prometheus import Figures, slices
-from backhaul.monitor.status import ClientStatus, GroupStatus, LimitStatus, MemberStatus, Status
-from backhaul.state import UserTimesState
+from backhaul.monitor.status import ClientStatus, GroupStatus, LimitStatus, Status
+from backhaul.state import MemberState, UserTimesState
 
 needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is missing (package prometheus)")
 
@@ -209,8 +209,8 @@ def test_the_clients_of_a_server_have_metrics_of_their_own() -> None:
 def test_the_members_of_groups_have_metrics_of_their_own(form: Form) -> None:
     tunnel = busy()
     berlin, paris = (
-        MemberStatus("berlin", 3, "ready", total=40),
-        MemberStatus("paris", 1, "unhealthy", "timed out", 9, 2),
+        MemberState("berlin", 3, "ready", total=40),
+        MemberState("paris", 1, "unhealthy", "timed out", 9, 2),
     )
     groups = (GroupStatus("web", "least", (berlin, paris)), GroupStatus("db", "order", (berlin,)))
     tunnel.say(groups=groups)

@@ -15,7 +15,8 @@ from tests.monitor.sample import Tunnel, port, server_status, times
 
 from backhaul.monitor.exposition import PROMETHEUS
 from backhaul.monitor.prometheus import Figures, slices
-from backhaul.monitor.status import ClientStatus, GroupStatus, LimitStatus, MemberStatus
+from backhaul.monitor.status import ClientStatus, GroupStatus, LimitStatus
+from backhaul.state import MemberState
 
 FOLDER = Path(__file__).parents[2] / "monitoring"
 ALERTS = FOLDER / "alerts.yml"
@@ -34,7 +35,7 @@ def exported() -> dict[str, set[str]]:
         Tunnel(replace(port(443), target="x:1")).read(),
         limits=(LimitStatus("limits", "max_users", "users", 9, 3),),
         clients=(ClientStatus("berlin", True, "192.0.2.7", "", 0.25, 3, 7, 1),),
-        groups=(GroupStatus("web", "least", (MemberStatus("berlin", 7, "ready"),)),),
+        groups=(GroupStatus("web", "least", (MemberState("berlin", 7, "ready"),)),),
         servers=(server_status("a.example:1"),),
     )
     figures = Figures(status, {443: 1}, iter([times()]), certificate=1.0)

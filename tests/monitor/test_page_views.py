@@ -7,7 +7,8 @@ from tests.monitor.browser import Browser, Host, needs_browser, webdriver
 from tests.monitor.sample import port
 
 from backhaul.monitor.samples import Sample
-from backhaul.monitor.status import ClientStatus, GroupStatus, LimitStatus, MemberStatus
+from backhaul.monitor.status import ClientStatus, GroupStatus, LimitStatus
+from backhaul.state import MemberState
 
 pytestmark = needs_browser
 
@@ -79,7 +80,7 @@ def test_clients_are_listed_and_one_is_shown_alone(browser: Browser, host: Host)
 
 
 def test_a_group_is_listed_with_its_members(browser: Browser, host: Host) -> None:
-    members = (MemberStatus("berlin", 3, "ready"), MemberStatus("paris", 0, "draining"))
+    members = (MemberState("berlin", 3, "ready"), MemberState("paris", 0, "draining"))
     host.tunnel.say(
         ports=(replace(port(443, sent=1024), group="web"), port(80, sent=5)),
         groups=(GroupStatus("web", "least", members),),
@@ -91,7 +92,7 @@ def test_a_group_is_listed_with_its_members(browser: Browser, host: Host) -> Non
 
 
 def test_a_group_is_shown_alone_from_one_of_its_clients(browser: Browser, host: Host) -> None:
-    members = (MemberStatus("berlin", 3, "ready", total=40), MemberStatus("paris", 0, "unhealthy", "timed out", 9, 2))
+    members = (MemberState("berlin", 3, "ready", total=40), MemberState("paris", 0, "unhealthy", "timed out", 9, 2))
     berlin = ClientStatus("berlin", True, "192.0.2.7:1", "", None, 0, 4, 0)
     limits = tuple(LimitStatus(f"limits.{port}", "max_users", "users", 9, 3) for port in (80, 443))
     host.tunnel.say(

@@ -48,6 +48,10 @@ async def test_users_are_served_until_the_server_is_reloaded_too(
     await until(lambda: "connection refused" in caplog.text)
     await echo(await tunnel.user(), b"as before")
     assert tunnel.client.session().connected
+    assert [(one.session.connected, one.replaced) for one in tunnel.client.state().servers] == [
+        (False, False),
+        (True, True),
+    ]
     assert not told
     bind = msgspec.structs.replace(tunnel.server.config.bind_addr, port=port)
     await change(tunnel.server, bind_addr=bind)

@@ -15,11 +15,11 @@ from backhaul.monitor.status import (
     Event,
     GroupStatus,
     LimitStatus,
-    MemberStatus,
     PortStatus,
     ServerStatus,
     Status,
 )
+from backhaul.state import MemberState
 from backhaul.system.calls import STATUS
 from backhaul.system.log import escape
 
@@ -115,7 +115,7 @@ def _group(group: GroupStatus) -> Iterator[str]:
     yield from table([_MEMBERS, *map(_member, group.members)], frozenset({1, 2, 3}))
 
 
-def _member(member: MemberStatus) -> tuple[str, ...]:
+def _member(member: MemberState) -> tuple[str, ...]:
     state = member.state if member.ready else member.state.upper()
     state += f": {member.problem}" if member.problem else ""
     return member.client, str(member.users), str(member.total), str(member.refused), state

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from backhaul.addresses import port_name
-from backhaul.state import MemberPhase
+from backhaul.state import MemberState
 
 Side = Literal["server", "client"]
 NO_CLIENT: Final = "no client"
@@ -132,39 +132,15 @@ class ServerStatus(Struct, frozen=True, gc=False):
     problem: str
     """The reason why no user can be carried, as far as the client knows; otherwise empty."""
     reconnects: int
+    replaced: bool = False
+    """True if it serves users until its successor, which a reload has brought, is connected."""
 
     @property
     def state(self) -> str:
         """The state in words."""
         if self.connected:
-            return f"connected to {self.peer}"
+            return f"connected to {self.peer}{', until its successor is' if self.replaced else ''}"
         return self.problem or ("NOT CONNECTED" if self.in_use else "not in use")
-
-
-class MemberStatus(Struct, frozen=True, gc=False):
-    """A client of a group."""
-
-    client: str
-    users: int
-    """Its users of this group."""
-    state: MemberPhase
-    """Ready members get users."""
-    problem: str = ""
-    """The reason why its target is not healthy; otherwise empty."""
-    total: int = 0
-    """Its users of this group since it has become a member."""
-    refused: int = 0
-    """Users whom its limits refused, because no other member took them."""
-
-    @property
-    def ready(self) -> bool:
-        """True if it may get users."""
-        return self.state == "ready"
-
-    @property
-    def healthy(self) -> bool:
-        """True unless its last health checks have failed."""
-        return not self.problem
 
 
 class GroupStatus(Struct, frozen=True, gc=False):
@@ -173,7 +149,7 @@ class GroupStatus(Struct, frozen=True, gc=False):
     name: str
     balance: str
     """least, source or order."""
-    members: tuple[MemberStatus, ...]
+    members: tuple[MemberState, ...]
     health: str = ""
     """The kind of its health checks, as in the configuration; empty without them."""
     health_interval: int = 0

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from backhaul.config import ClientConfig
 from backhaul.config.address import EveryAddress
 from backhaul.config.diff import diff, protects_alike
@@ -73,8 +75,10 @@ class Destinations:
 
     def states(self) -> Iterator[DestinationState]:
         """Return the state of each server."""
-        for one in (*self._all, *self._replaced):
+        for one in self._all:
             yield from _states(one)
+        for one in self._replaced:
+            yield from (msgspec.structs.replace(state, replaced=True) for state in _states(one))
 
     def changed(self) -> None:
         """Choose again, because a server was reached or lost, or not reached."""
