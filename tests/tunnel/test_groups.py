@@ -132,6 +132,25 @@ async def test_a_user_whom_no_member_takes_is_counted_once() -> None:
         ]
 
 
+async def test_a_full_member_gets_users_when_one_of_its_own_has_left_or_when_it_may_have_more() -> None:
+    async with Net("tcp") as net:
+        panel = await panel_of(net, balance="order", own={"berlin": "max_connections = 1"})
+        own = await net.dial(panel.company.ports["berlin"])
+        await own.send(b"?")
+        await own.receive(1)
+        await panel.user()
+        assert panel.shares() == {"berlin": 0, "paris": 1, "rome": 0}
+        own.close()
+        await until(lambda: not panel.company.server.tunnels["berlin"].places.users)
+        await panel.user()
+        await panel.user()
+        assert panel.shares() == {"berlin": 1, "paris": 2, "rome": 0}
+        panel.own = {"berlin": "max_connections = 2"}
+        await panel.reload()
+        await panel.user()
+        assert panel.shares() == {"berlin": 2, "paris": 2, "rome": 0}
+
+
 async def test_a_source_stays_with_its_member() -> None:
     async with Net("tcp") as net:
         panel = await panel_of(net, balance="source")

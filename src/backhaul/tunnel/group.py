@@ -13,6 +13,7 @@ from backhaul.net.endpoints import Address, peer_of
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller
+from backhaul.relay.flows import Flow
 from backhaul.state import GroupState, MemberPhase, MemberState
 from backhaul.wire.checks import Check, Health
 from backhaul.wire.datagrams import Batch
@@ -24,7 +25,7 @@ from .ports import Port, Ports
 from .ports_setup import takes_datagrams, user_options
 from .server import ServerTunnel
 from .timings import Timings
-from .udp_ports import UdpListener, has_place
+from .udp_ports import UdpListener, room_of
 
 log = logging.getLogger("backhaul.server")
 
@@ -67,6 +68,11 @@ class Member:
     def _told(self, health: Health) -> None:
         self.problem = "" if health.healthy else health.reason or "unhealthy"
         self._group.health_changed(self)
+
+    @property
+    def full(self) -> bool:
+        """True until one of the client's users has left."""
+        return self.tunnel.places.full
 
     def objection(self) -> Objection | None:
         """Return why a new user of this client is refused, if so."""
@@ -119,6 +125,7 @@ class Group:
         self._members: list[Member] = []
         self._by_tunnel: dict[ServerTunnel, Member] = {}
         self._balance: Balance[Member] = make_balance(group.balance, self._members)
+        self._full: dict[Member, None] = {}  # not in the balance, because they have as many users as they may
         self._last = 0  # the position of the member that was lost last, and may return first
         self.ports = Ports(
             poller,
@@ -137,6 +144,8 @@ class Group:
 
     def adopt(self, config: ServerConfig, group: ServedGroup, tunnels: Sequence[ServerTunnel]) -> None:
         """Use another configuration, and share users among these tunnels from now on."""
+        for member in list(self._full):  # it may have more users now
+            self._look(member.tunnel)
         self.ports.set_options(user_options(config))
         self.ports.take_datagrams(self._listen if takes_datagrams(config) else None)
         if group != self._group or tunnels != [member.tunnel for member in self._members]:
@@ -150,6 +159,7 @@ class Group:
         self._members = [before.get(tunnel) or Member(self, tunnel) for tunnel in tunnels]
         self._by_tunnel = {member.tunnel: member for member in self._members}
         self._balance = make_balance(self._group.balance, self._members)
+        self._full.clear()
         for position, member in enumerate(self._members):
             member.position = position
             member.examine(_check_of(self._group))
@@ -207,6 +217,7 @@ class Group:
     def _look(self, tunnel: ServerTunnel) -> None:
         """See whether a member may get users, and whether there is one to wait for."""
         member = self._by_tunnel[tunnel]
+        self._full.pop(member, None)
         if not tunnel.connected:
             member.problem = ""  # the next client may be healthy
         if member.ready:
@@ -239,7 +250,7 @@ class Group:
         ip, flow = plain_ip(peer_of(address)), listener.loose.get(address)
         if flow and not self._balance.choose(ip):  # no member is there, so that of the flow may be the best one still
             flow.from_near(batch)
-        elif flow and any(has_place(flow, member) and member.ready for member in self._members):
+        elif flow and self._is_ready(flow):
             listener.tighten(address)  # its member has returned
             flow.from_near(batch)
         else:
@@ -248,26 +259,36 @@ class Group:
             member = self._member_for(ip)
             member.tunnel.flows.take(listener, address, batch, member)
 
+    def _is_ready(self, flow: Flow) -> bool:
+        """Return whether the member of a flow is one still, and may get users."""
+        room = room_of(flow)
+        return isinstance(room, Member) and self._by_tunnel.get(room.tunnel) is room and room.ready
+
     def _member_for(self, ip: str) -> Member:
         """Return the member for a user, the next one while the first choice may have no more users.
 
         Without any the user waits for the member that was lost last.
         """
-        full: list[Member] = []
+        spent: list[Member] = []  # nobody tells when they have bytes again
         for member in self._choices(ip):
             if not member.objection():
                 break
             self._balance.discard(member)
-            full.append(member)
+            if member.full:
+                self._full[member] = None
+            else:
+                spent.append(member)
         else:
-            member = self._crowded(full[0]) if full else self._expected()
-        for other in full:
+            member = self._crowded(spent) or self._expected()
+        for other in spent:
             self._balance.add(other)
         return member
 
-    def _crowded(self, member: Member) -> Member:
-        """Return a member that will refuse the user, as all others would."""
-        member.refused += 1
+    def _crowded(self, spent: list[Member]) -> Member | None:
+        """Return a member that will refuse the user, as all others would; None if there is none at all."""
+        member = next(iter(spent), None) or next(iter(self._full), None)
+        if member:
+            member.refused += 1
         return member
 
     def _expected(self) -> Member:

@@ -38,7 +38,14 @@ class Places:
         self.client = client
         self.most = most
         self.users = 0
+        self.freed: Callable[[], None] = _nobody
+        """Called when there is room for a user again, after there was none."""
         self._everyone = everyone
+
+    @property
+    def full(self) -> bool:
+        """True if the client has as many users as it may have."""
+        return self.users >= self.most > 0
 
     def objection(self) -> Objection | None:
         """Return why a new user of this client is refused, if so."""
@@ -55,3 +62,9 @@ class Places:
         """Count the end of a user."""
         self.users -= 1
         self._everyone.users -= 1
+        if self.users == self.most - 1:
+            self.freed()
+
+
+def _nobody() -> None:
+    """Tell nobody."""

@@ -82,6 +82,7 @@ class ServerTunnel:
         self._limiting = limiting
         self._resumption = relay.resumption
         self.places = places
+        places.freed = self._changed
         self.client = places.client
         """The name of the client; empty for the one without a table of its own."""
         self._outcomes = Outcomes(

@@ -205,7 +205,7 @@ class UdpListener:
     def loosen(self, room: Room) -> None:
         """Ask ``begin`` again before the next datagram of each user with a place in ``room``."""
         for address, flow in list(self.flows.items()):
-            if has_place(flow, room):
+            if room_of(flow) is room:
                 self.loose[address] = self.flows.pop(address)
 
     def tighten(self, address: Address) -> None:
@@ -224,9 +224,9 @@ class UdpListener:
             self._begin(self, address, batch)
 
 
-def has_place(flow: Flow, room: Room) -> bool:
-    """Return whether the user of a flow has a place in ``room``."""
-    return isinstance(flow.near, UdpUser) and flow.near.room is room
+def room_of(flow: Flow) -> Room | None:
+    """Return where the user of a flow has a place; None for a flow of another end."""
+    return flow.near.room if isinstance(flow.near, UdpUser) else None
 
 
 class UdpUser:
