@@ -6,7 +6,7 @@ import os
 import socket
 
 import pytest
-from tests.support.net import HOST, PATIENCE, Peer, cuts, fill, free_port, until
+from tests.support.net import HOST, Peer, cuts, fill, free_port, until
 from tests.support.tunnel import Net, Tunnel
 
 MEGABYTE = 1 << 20
@@ -104,7 +104,6 @@ async def test_both_ways_at_once(any_net: Net) -> None:
 
 @pytest.mark.both_loops
 async def test_many_users_at_once(any_net: Net) -> None:
-    any_net.timings = {"user_patience": PATIENCE}  # many handshakes of TLS on a busy machine
     tunnel = await any_net.tunnel(await any_net.echo())
 
     async def visit(number: int) -> bool:

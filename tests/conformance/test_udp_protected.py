@@ -184,7 +184,9 @@ async def test_an_assignment_that_was_held_back_serves_no_later_flow(lines: str)
         assert await scene.user.receive() == b"echo:of the next flow"
         await until(lambda: transport.idle == 3)
         scene.nat.to_client(first[0])
-        await until(lambda: transport.idle == 2)
+        reached = [tunnel for tunnel in scene.nat.outside if tunnel.count]
+        assert len(reached) in {1, 2}  # one, if both flows got the same tunnel: the older assignment is not taken then
+        await until(lambda: transport.idle == 4 - len(reached))
         assert await scene.user.ask(b"still there") == b"echo:still there"
 
 

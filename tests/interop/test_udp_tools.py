@@ -87,17 +87,19 @@ async def test_a_dns_server(flow_net: UdpNet) -> None:
             stream.close()
 
 
-@pytest.mark.parametrize("options", [[], ["-R"], ["-l", "16000"]], ids=["up", "down", "large"])
-async def test_iperf3_over_tcp_and_udp_of_the_same_port(options: list[str]) -> None:
+@pytest.mark.parametrize(("size", "options"), [(1200, []), (1200, ["-R"]), (16000, [])], ids=["up", "down", "large"])
+async def test_iperf3_over_tcp_and_udp_of_the_same_port(size: int, options: list[str]) -> None:
     port = free_port()
     iperf3 = tool("iperf3")
     async with UdpNet("tcp") as net, running(iperf3, "-s", "-B", HOST, "-p", str(port)):
         tunnel = await net.flows(port)
-        argv = [iperf3, "-J", "-u", "-b", "50M", "-t", "1", "-w", "1M", "-c", HOST, "-p", str(tunnel.ports[0])]
-        result = await asyncio.create_subprocess_exec(*argv, *options, stdout=asyncio.subprocess.PIPE)
+        # 0.6 seconds, at a pace at which sockets hold what comes while a busy machine does something else.
+        argv = [iperf3, "-J", "-u", "-b", "5M", "-n", "400K", "-l", str(size), "-w", "1M", "-c", HOST]
+        argv += ["-p", str(tunnel.ports[0]), *options]
+        result = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
         output, _ = await asyncio.wait_for(result.communicate(), PATIENCE)
         total = json.loads(output)["end"]["sum"]
-        assert total["packets"] > 100
+        assert total["packets"] >= 25
         assert total["lost_percent"] < 5
 
 

@@ -24,7 +24,7 @@ from backhaul.tunnel.timings import Timings
 from .cert import tls_lines
 from .leaks import Books
 from .middlebox import Line, Middlebox
-from .net import HOST, Peer, Sockets, free_port, until
+from .net import HOST, PATIENCE, Peer, Sockets, free_port, until
 from .targets import Service, serve_echo
 
 TOKEN = "s3cret"
@@ -41,7 +41,8 @@ LEGACY = 'security = "legacy"'  # the line of an end whose peer a test plays as 
 
 PROXY_PROTOCOL = ("tcp", "tcpmux", "wsmux", "wssmux")  # the transports on which v0.7.2 has it
 
-NO_WAIT = Timings(quiet=0)  # seconds for further users during a stop
+# No wait for further users during a stop; users and flows may wait for long while the machine is busy.
+NO_WAIT = Timings(quiet=0, user_patience=PATIENCE, flow_patience=PATIENCE)
 
 SETTLED: dict[str, Any] = {"settle": 0.1}  # seconds at a stop for a server that is gone, or played by a test
 
