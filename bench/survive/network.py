@@ -19,7 +19,7 @@ OUTER_ADDRESS = "203.0.113.1"  # of the router, which replaces the client's
 INNER_ADDRESS = "192.0.2.1"
 CLIENT_ADDRESSES = ("192.0.2.2", "192.0.2.3")
 
-COMMAND_TIMEOUT = 10  # seconds
+COMMAND_TIMEOUT = 60  # seconds
 RATE = "30mbit"  # of the line, in each direction: bulk fills it, and a fault finds bytes on their way
 REJECTION = 0.5  # seconds for which the router answers each segment with a reset
 
@@ -136,9 +136,12 @@ class Network:
 
 def _run(*command: str) -> str:
     argv = [find_tool(command[0]), *command[1:]]
-    done = subprocess.run(
-        argv, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT, env=python_environment()
-    )
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT, env=python_environment()
+        )
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"{' '.join(command)}: no answer within {COMMAND_TIMEOUT} s; is the machine busy?") from None
     if done.returncode:
         raise BenchError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout

@@ -296,12 +296,17 @@ class ResumableLink(RecordLink):
         if not self.parked:
             super()._turn_reading()
 
+    def _tick(self) -> None:
+        self.relay.resumption.frames.trim()
+        super()._tick()
+
     def _detach(self) -> None:
         self._unpark()
         if self._acknowledgement:
             self._acknowledgement.cancel()
         self.relay.resumption.links.pop(self._key, None)
         super()._detach()
+        self.relay.resumption.frames.trim()
 
     def _expired(self) -> None:
         self.end(f"no other connection within {self.relay.resumption.timeout:g} s")

@@ -8,8 +8,6 @@ KEPT_SIZE: Final = (1 << 17) + (1 << 13)
 """Bytes of a piece of memory: enough for what a stream sends per wake-up, with its headers and control frames."""
 _ARENA_SIZE: Final = 1 << 21  # bytes that are taken from the kernel at once: one huge page
 _PIECES: Final = _ARENA_SIZE // KEPT_SIZE  # in an arena
-_MOST_FREE: Final = 8 * _PIECES  # pieces; more than the bytes of the acknowledgements that come together take
-_MOST_IDLE: Final = 2 * _PIECES  # the same while nothing is kept
 
 
 class Frames:
@@ -25,8 +23,8 @@ class Frames:
 class KeptFrames(Frames):
     """Memory that senders may keep, and give back when its frames are no longer needed.
 
-    It is used again at once, because new memory costs more than the rest of the spool: page faults took a third of the
-    CPU time of eight bulk streams.
+    It is used again, because new memory costs more than all else about it: page faults took a third of the CPU time of
+    eight bulk streams. Its owners call ``trim`` now and then.
     """
 
     __slots__ = ("_free", "_kept")
@@ -47,10 +45,10 @@ class KeptFrames(Frames):
         """Use pieces again that were kept."""
         self._kept -= len(pieces)
         self._free += pieces
-        if len(self._free) > _MOST_FREE:
-            del self._free[_MOST_FREE:]
-        if not self._kept and len(self._free) > _MOST_IDLE:
-            self._free.clear()
+
+    def trim(self) -> None:
+        """Leave as much free memory as is kept now: none if nothing is."""
+        del self._free[: max(0, len(self._free) - self._kept)]
 
     def _grow(self) -> memoryview:
         """Take an arena from the kernel, and return one of its pieces."""
