@@ -91,6 +91,21 @@ def test_a_group_is_listed_with_its_members(browser: Browser, host: Host) -> Non
     assert "of group web" in browser.text("#ports")
 
 
+def test_a_client_of_a_group_does_not_look_idle(browser: Browser, host: Host) -> None:
+    """The bytes of a port of a group are those of all its clients together."""
+    berlin = ClientStatus("berlin", True, "192.0.2.7:1", "", None, 0, 4, 0)
+    host.tunnel.say(
+        ports=(replace(port(443, sent=1024), group="web"), replace(port(80, sent=2048), client="rome")),
+        clients=(berlin, replace(berlin, name="rome")),
+        groups=(GroupStatus("web", "least", (MemberState("berlin", 3, "ready"), MemberState("rome", 3, "ready"))),),
+    )
+    browser.look(host)
+    rows = [row.text.replace("\n", " ") for row in browser.driver.find_elements("css selector", "#clients tr")]
+    assert rows[0].endswith("4 with the group with the group")
+    assert "2.00 KiB" in rows[1]
+    assert rows[1].endswith("of own ports")
+
+
 def test_a_group_is_shown_alone_from_one_of_its_clients(browser: Browser, host: Host) -> None:
     members = (MemberState("berlin", 3, "ready", total=40), MemberState("paris", 0, "unhealthy", "timed out", 9, 2))
     berlin = ClientStatus("berlin", True, "192.0.2.7:1", "", None, 0, 4, 0)

@@ -19,7 +19,7 @@ export function showClients(answer) {
   for (const owner of owners) {
     const [total, old] = [sum(owner, answer), before && sum(owner, before)];
     const speeds = seconds > 0 ? total.map((bytes, way) => Math.max(0, bytes - old[way]) / seconds) : null;
-    fill(rows.get(owner.key), owner, speeds, total);
+    fill(rows.get(owner.key), owner, bytes(owner, answer, speeds, rate), bytes(owner, answer, total, size));
   }
   place(byId("clients"), [...rows.values()].map((row) => row.line));
   before = answer;
@@ -32,6 +32,7 @@ function client(one, groups) {
     key: `client ${one.name}`,
     links: [{ kind: "client", name: one.name, text: name }, ...own.map((other) => link(other.name))],
     owns: (port) => !port.group && port.client === one.name,
+    shares: own.length > 0, // ports with others
     users: one.users,
     state: state(one),
   };
@@ -45,6 +46,12 @@ function group(one) {
   const ready = one.members.some((member) => member.state === "ready");
   const text = ["small", `by ${one.balance}: ${members}`, ready ? "" : "trouble"];
   return { key: `group ${one.name}`, links: [link(one.name)], owns: (port) => port.group === one.name, users, state: text };
+}
+
+/** Return the lines of a cell with bytes. A port of a group counts all its users together, those of each client among them. */
+function bytes(owner, { status }, pair, written) {
+  if (!owner.shares) return ways(pair, written);
+  return status.ports.some(owner.owns) ? [...ways(pair, written), ["small", "of own ports"]] : [["small", "with the group"]];
 }
 
 /** Return bytes from and to the users of a client or group. */
@@ -74,8 +81,8 @@ function fill(row, owner, speeds, total) {
   const [first, ...others] = owner.links.map((one) => ["button", one.text]);
   put(row.name, [first, owner.state, ...others.map((one) => [...one, "minor"])]);
   put(row.users, [["span", count(owner.users)]]);
-  put(row.speed, ways(speeds, rate));
-  put(row.total, ways(total, size));
+  put(row.speed, speeds);
+  put(row.total, total);
 }
 
 function state(client) {
