@@ -28,7 +28,7 @@ check: ## the quick part of `make test`, under a minute: lint, tests without soc
 pure:
 	$(PYTEST) $(COVERAGE) $(PURE) $(ARGS)
 
-test: ## everything that has to pass, in about 8 minutes; ARGS='-m "not slow and not interop and not browser"' for less
+test: ## everything that has to pass, in about 6 minutes; ARGS='-m "not slow and not interop and not browser"' for less
 	@tools/setup.sh test
 	@$(MAKE) --no-print-directory check ARGS=
 	$(PYTEST) $(addprefix --ignore=,$(PURE)) $(ARGS)
