@@ -11,6 +11,7 @@ from backhaul.wire.transports import TRANSPORTS, TransportName
 
 SOURCE = Path(backhaul.__file__).parent
 TABLE = SOURCE / "wire" / "transports.py"
+NAMES = frozenset(TRANSPORTS)
 PARTS = {"tcp", "ws", "wss", "mux", "udp"}
 METHODS = {"startswith", "endswith", "replace", "removeprefix", "removesuffix"}
 
@@ -27,11 +28,10 @@ def literals(node: ast.AST) -> set[object]:
 
 def asks(node: ast.AST) -> bool:
     """Return whether an expression tests or dissects the name of a transport."""
-    names = set(TRANSPORTS)
     if isinstance(node, ast.Compare):
-        return any(literals(part) & names for part in (node.left, *node.comparators))
+        return any(literals(part) & NAMES for part in (node.left, *node.comparators))
     if isinstance(node, ast.Tuple | ast.List | ast.Set):
-        return len(literals(node) & names) > 1
+        return len(literals(node) & NAMES) > 1
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in METHODS:
         return any(literals(argument) & PARTS for argument in node.args)
     return False
