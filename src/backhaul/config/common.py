@@ -149,7 +149,7 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
         int,
         key(
             "How long a session that has lost its connection waits for another one, and its users with it, such as 60; "
-            "0: never. Set it on both ends. It costs up to a quarter more CPU time in bulk.",
+            "0: never. Set it on both ends. It costs about a tenth more CPU time in bulk.",
             ge=0,
             unit="seconds",
             on=MUX,
