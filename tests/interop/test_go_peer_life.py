@@ -149,7 +149,7 @@ async def test_heartbeats(mixed: Mixed) -> None:
 @pytest.mark.parametrize("case", ours("client", ("ws", "wss", "wsmux", "wssmux")), ids=str)
 async def test_slow_heartbeats(doubts: list[float], mixed: Mixed) -> None:
     """A WebSocket server answers pings by itself, so the client does not give up a server that is only slow."""
-    mixed.net.timings = IN_A_HURRY
+    mixed.net.timings = IN_A_HURRY | {"silence": 1.5}  # a busy peer takes its time to answer
     await mixed.start(await mixed.net.echo(), heartbeat=3600)
     await until(lambda: len(doubts) >= 2)
     assert mixed.peer.count("control channel open") == 1

@@ -48,7 +48,7 @@ const (
 const (
 	bufferSize       = 16 * 1024 // of every copy loop, and for one datagram with its header
 	handshakeTimeout = 2 * time.Second
-	userPatience     = 3 * time.Second  // without a tunnel connection
+	userPatience     = 20 * time.Second // without a tunnel connection, on a busy machine
 	flowTimeout      = 60 * time.Second // without a datagram
 	queueSize        = 2048             // users and tunnel connections that wait
 )
