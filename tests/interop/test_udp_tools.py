@@ -94,7 +94,7 @@ async def test_iperf3_over_tcp_and_udp_of_the_same_port(size: int, options: list
     async with UdpNet("tcp") as net, running(iperf3, "-s", "-B", HOST, "-p", str(port)):
         tunnel = await net.flows(port)
         # 0.6 seconds, at a pace at which sockets hold what comes while a busy machine does something else.
-        argv = [iperf3, "-J", "-u", "-b", "5M", "-n", "400K", "-l", str(size), "-w", "1M", "-c", HOST]
+        argv = [iperf3, "-J", "-u", "-b", "5M", "-n", "400K", "-l", str(size), "-c", HOST]
         argv += ["-p", str(tunnel.ports[0]), *options]
         result = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
         output, _ = await asyncio.wait_for(result.communicate(), PATIENCE)
