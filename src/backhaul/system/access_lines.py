@@ -24,12 +24,13 @@ def lines(form: Format) -> Lines:
 
 def stamp() -> Callable[[float], str]:
     """Return what writes a time, seconds since 1970, in the form of RFC 3339 with milliseconds."""
-    second, text = 0.0, ""  # nearly all lines have the second of the line before, so its text is made once
+    second, end, text = 0.0, 0.0, ""  # nearly all lines have the second of the line before, so its text is made once
 
     def write(now: float) -> str:
-        nonlocal second, text
-        if not 0 <= now - second < 1:
+        nonlocal second, end, text
+        if not second <= now < end:
             second = now // 1
+            end = second + 1
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return text + _FRACTIONS[int((now - second) * 1000)]
 
