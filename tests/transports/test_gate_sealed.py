@@ -29,7 +29,7 @@ from backhaul.transports.auth import Security
 from backhaul.transports.doors.handshake import Seen
 from backhaul.wire.frames import Sealed, encode
 from backhaul.wire.messages import encode_refusal
-from backhaul.wire.peer import EXTENSIONS, Feature
+from backhaul.wire.peer import EXTENSIONS
 from backhaul.wire.signals import Signal
 from backhaul.wire.smux import Settings
 
@@ -41,7 +41,7 @@ class TestHandshake:
     async def test_both_ends_agree(self, public: Public, caplog: pytest.LogCaptureFixture) -> None:
         client = await connected(public)
         terms = client.agreement.terms
-        assert terms.server.features == EXTENSIONS - {Feature.RESUME}
+        assert terms.server.features == EXTENSIONS
         assert not terms.keys.payload
         assert not client.agreement.warning
         assert "not protected" not in caplog.text

@@ -12,7 +12,7 @@ from backhaul.errors import TransportError
 from backhaul.server import Server
 from backhaul.transports.auth import Security
 from backhaul.transports.doors.handshake import Seen
-from backhaul.wire.peer import EXTENSIONS, Feature
+from backhaul.wire.peer import EXTENSIONS
 from backhaul.wire.smux import Settings
 from backhaul.wire.upgrade import RefusedError
 
@@ -43,7 +43,7 @@ class TestHandshake:
     async def test_both_ends_agree_once_the_client_has_confirmed(self, web_net: Net) -> None:
         server, port = await started(web_net)
         client = await ProtectedVisitor.dial(web_net, port)
-        assert client.agreement.terms.server.features == EXTENSIONS - {Feature.RESUME}
+        assert client.agreement.terms.server.features == EXTENSIONS
         assert not server.tunnel.connected
         await client.confirm()
         assert server.tunnel.connected

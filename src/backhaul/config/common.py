@@ -148,14 +148,14 @@ class CommonConfig(Struct, frozen=True, kw_only=True):
     resume_timeout: Annotated[
         int,
         key(
-            "How long a session that has lost its connection waits for another one, and its users with it, such as 60; "
-            "0: never. Set it on both ends. It costs about a tenth more CPU time in bulk.",
+            "How long a session that has lost its connection waits for another one, and its users with it; 0: never. "
+            "The other end must run this program and not have 0 either. It costs about a tenth more CPU time in bulk.",
             ge=0,
             unit="seconds",
             on=MUX,
             rebuild=True,
         ),
-    ] = 0
+    ] = 60
     resume_memory: Annotated[
         int,
         key(
