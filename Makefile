@@ -21,14 +21,14 @@ demo: ## try the program on this machine until Ctrl-C; with ONCE=1 it ends by it
 	@tools/setup.sh demo
 	@$(BIN)/python -m backhaul demo $(if $(ONCE),--once)
 
-check: ## the quick part of `make test`, under a minute: lint, tests without sockets, coverage of the protocol core
+check: ## the quick part of `make test`, about a minute: lint, tests without sockets, coverage of the protocol core
 	@tools/setup.sh lint
 	@$(MAKE) --no-print-directory --output-sync=target -j2 lint pure
 
 pure:
 	$(PYTEST) $(COVERAGE) $(PURE) $(ARGS)
 
-test: ## everything that has to pass, in about 6 minutes; ARGS='-m "not slow and not interop and not browser"' for less
+test: ## everything that has to pass, in about 7 minutes; ARGS='-m "not slow and not interop and not browser"' for less
 	@tools/setup.sh test
 	@$(MAKE) --no-print-directory check ARGS=
 	$(PYTEST) $(addprefix --ignore=,$(PURE)) $(ARGS)
