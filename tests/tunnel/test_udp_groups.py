@@ -3,6 +3,7 @@
 import pytest
 from tests.support.clients import config_of, table
 from tests.support.datagrams import FLOWS, UdpNet, UdpPeer
+from tests.support.middlebox import Middlebox
 from tests.support.net import HOST, free_port, until
 from tests.support.udp_clients import UdpCompany, insist
 
@@ -147,17 +148,23 @@ async def test_a_reload_moves_the_flows_of_a_member_that_leaves_the_group(transp
         assert not panel.server.tunnels["berlin"].places.users
 
 
+async def reloaded_without_berlin(net: UdpNet) -> tuple[UdpPanel, list[UdpPeer], Middlebox]:
+    """Return a group with a user on each of two clients, one of which can't return after a reload, and its way."""
+    panel = UdpPanel(net)
+    panel.names = NAMES[:2]
+    await panel.start(["paris"])
+    way = net.middlebox(panel.bind_port)
+    await panel.connect("berlin", remote_port=way.port)
+    users = await panel.users(2)
+    panel.lines, way.most = "\nkeepalive_period = 7", 0
+    await panel.reload(panel.config())
+    return panel, users, way
+
+
 @pytest.mark.parametrize("transport", ["tcp", "tcpmux"])
 async def test_a_reload_of_the_server_moves_no_flow_whose_session_continues(transport: str) -> None:
     async with UdpNet(transport) as net:
-        panel = UdpPanel(net)
-        panel.names = NAMES[:2]
-        await panel.start(["paris"])
-        way = net.middlebox(panel.bind_port)
-        await panel.connect("berlin", remote_port=way.port)
-        users = await panel.users(2)
-        panel.lines, way.most = "\nkeepalive_period = 7", 0
-        await panel.reload(panel.config())
+        panel, users, way = await reloaded_without_berlin(net)
         await until(lambda: panel.server.tunnels["paris"].opened == 2 and way.turned_away)
         assert not panel.server.tunnels["berlin"].connected
         for user in users:
@@ -173,14 +180,7 @@ async def test_a_reload_of_the_server_moves_no_flow_whose_session_continues(tran
 async def test_a_flow_moves_when_its_member_does_not_return_after_a_reload() -> None:
     async with UdpNet("tcpmux") as net:
         net.timings = {"restart": 0.05}
-        panel = UdpPanel(net)
-        panel.names = NAMES[:2]
-        await panel.start(["paris"])
-        way = net.middlebox(panel.bind_port)
-        await panel.connect("berlin", remote_port=way.port)
-        users = await panel.users(2)
-        panel.lines, way.most = "\nkeepalive_period = 7", 0
-        await panel.reload(panel.config())
+        panel, users, _ = await reloaded_without_berlin(net)
         await until(lambda: panel.server.tunnels["paris"].connected and panel.server.tunnels["berlin"].offline)
         for user in users:
             await insist(user)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any, Protocol
 
 from backhaul.config import ClientConfig
@@ -81,6 +81,18 @@ class Destination(ABC):
     @abstractmethod
     async def choose(self) -> None:
         """Start and stop the servers for which it stands."""
+
+    def start_beside(self, others: Iterable["Destination"]) -> None:
+        """Connect; the log tells if any of ``others`` is in use."""
+        if not self.in_use and any(other.in_use for other in others):
+            log.info("%s: dialled too", self.name)
+        self.start()
+
+    async def leave(self) -> None:
+        """Say goodbye if it is in use; users in flight stay."""
+        if self.in_use:
+            log.info("%s: left; users in flight stay", self.name)
+            await self.stop()
 
     def start(self) -> None:
         """Connect, and stay connected."""

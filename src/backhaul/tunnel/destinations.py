@@ -194,20 +194,10 @@ class Destinations:
         views = [one.view for one in self._all]
         wanted = self._choice.choose(views, asyncio.get_running_loop().time())
         for place in wanted:
-            self._begin(self._all[place])
+            self._all[place].start_beside(self._all)
         for place, one in enumerate(self._all):
             if place not in wanted:
-                await self._end(one)
-
-    def _begin(self, one: Destination) -> None:
-        if not one.in_use and any(other.in_use for other in self._all):
-            log.info("%s: dialled too", one.name)
-        one.start()
-
-    async def _end(self, one: Destination) -> None:
-        if one.in_use:
-            log.info("%s: left; users in flight stay", one.name)
-            await one.stop()
+                await one.leave()
 
     async def _stop_choosing(self) -> None:
         running, self._running = self._running, []

@@ -68,20 +68,10 @@ class EveryServer(Destination):
         last = self._choice.choose(views, asyncio.get_running_loop().time())[-1]
         for rank in self._levels[: last + 1]:
             for server in self._of_rank(rank):
-                self._start(server)
+                server.start_beside(self.servers())
         for rank in self._levels[last + 1 :]:
             for server in self._of_rank(rank):
-                await self._end(server)
-
-    def _start(self, server: SingleServer) -> None:
-        if not server.in_use and any(other.in_use for other in self.servers()):
-            log.info("%s: dialled too", server.name)
-        server.start()
-
-    async def _end(self, server: SingleServer) -> None:
-        if server.in_use:
-            log.info("%s: left; users in flight stay", server.name)
-            await server.stop()
+                await server.leave()
 
     def _of_rank(self, rank: int) -> list[SingleServer]:
         return [server for address, server in self._members.items() if self._ranks[address] == rank]
