@@ -34,6 +34,7 @@ class Scene:
     """A link whose connection only the test reads, with users who have streams on it."""
 
     net: Net
+    relay: Relay
     link: Link
     far: Peer
 
@@ -42,7 +43,7 @@ class Scene:
         user, near = await self.net.pair()
         stream = self.link.session.open()
         channel = SmuxChannel(self.link, stream)
-        joined = FramedRelay(self.link.relay, channel, near.sock, Traffic(Meter(), Meter()), None, towards_user=True)
+        joined = FramedRelay(self.relay, channel, near.sock, Traffic(Meter(), Meter()), None, towards_user=True)
         channel.attach(joined)
         joined.start()
         return user, stream.id
@@ -70,7 +71,7 @@ async def scene(net: Net) -> AsyncIterator[Scene]:
     far.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)  # otherwise it grows until the line looks fast
     link = Link(relay, near.sock, Role.CLIENT, Settings(max_frame=FRAME), IdleOwner(), peer=EXTENDED)
     link.start()
-    yield Scene(net, link, far)
+    yield Scene(net, relay, link, far)
     relay.close()
     link.end("the test is over")
     poller.close()

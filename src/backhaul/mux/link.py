@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backhaul.relay.channel import Consumer
-    from backhaul.relay.engine import Relay
     from backhaul.relay.fit import Fit
 
+    from .resources import LinkResources, SenderResources
     from .sink import TunnelSink, TunnelStream
 
 log = logging.getLogger("backhaul.mux")
@@ -38,7 +38,7 @@ _HANDSHAKE_TYPE = 1  # third byte of a control channel's handshake; in a NOP, al
 _IN = shared_buffer(READ_SIZE)  # shared: every read is handled before the next
 
 
-MakeSender: TypeAlias = "Callable[[SenderOwner, Relay, socket.socket, StallDetector], Outlet]"
+MakeSender: TypeAlias = "Callable[[SenderOwner, SenderResources, socket.socket, StallDetector], Outlet]"
 
 
 class LinkOwner(Protocol):
@@ -76,7 +76,7 @@ class Link:
 
     def __init__(
         self,
-        relay: "Relay",
+        relay: "LinkResources",
         conn: socket.socket,
         role: Role,
         settings: Settings,
@@ -87,7 +87,7 @@ class Link:
         make_sender: MakeSender = Sender,
         targets: Targets = CLEAR,
     ) -> None:
-        self.relay = relay
+        self._relay = relay
         self.number = relay.next_link()
         self.conn = conn
         self.session: Session[TunnelSink] = Session(role, settings, self, relay.loop.time())
@@ -147,8 +147,8 @@ class Link:
     def start(self, rest: bytes = b"") -> None:
         """Begin with ``rest``, bytes that have been read already."""
         avoid_waiting(self.conn)
-        self.relay.links.add(self)
-        self.relay.poller.own(self.conn, self._readable, self)
+        self._relay.links.add(self)
+        self._relay.poller.own(self.conn, self._readable, self)
         if not rest:
             return
         try:
@@ -191,7 +191,7 @@ class Link:
     def finish(self, why: str) -> None:
         """Close the connection once everything has left, unless a stream is opened before that."""
         if self.feeding:
-            self.relay.loop.call_soon(self.finish, why)
+            self._relay.loop.call_soon(self.finish, why)
         elif self.sender.blocked:
             self._ending = why
         elif not len(self):
@@ -206,7 +206,7 @@ class Link:
         if self.closed:
             return
         self._detach()
-        release(self.relay.poller, self.conn)
+        release(self._relay.poller, self.conn)
         self.session.close(SmuxError(why))
         self.owner.link_lost(self, why)
 
@@ -220,7 +220,7 @@ class Link:
     def fail(self, error: Exception) -> None:
         """End because of an unexpected exception."""
         self.abort()
-        self.relay.poller.faults.fault(FAULT, error)
+        self._relay.poller.faults.fault(FAULT, error)
 
     def stream_closed(self) -> None:
         """Tell the owner that a stream has been closed."""
@@ -271,7 +271,7 @@ class Link:
 
     def now(self) -> float:
         """Return the time of the event loop."""
-        return self.relay.loop.time()
+        return self._relay.loop.time()
 
     def on_refused(self, stream_id: int) -> None:
         """Log that the peer opens too many streams."""
@@ -285,10 +285,10 @@ class Link:
         """Stop or resume reading the connection."""
         self._paused = not self._paused
         if self._paused:
-            self.relay.poller.ignore_readable(self.conn)
+            self._relay.poller.ignore_readable(self.conn)
             self.stall.reading_stops()
         else:
-            self.relay.poller.on_readable(self.conn, self._readable)
+            self._relay.poller.on_readable(self.conn, self._readable)
             self.stall.reading_goes_on()
 
     def _detach(self) -> None:
@@ -296,15 +296,15 @@ class Link:
         self.sender.close()
         self.stall.close()
         self._keepalive.cancel()
-        self.relay.links.discard(self)
+        self._relay.links.discard(self)
         if self.conn.fileno() >= 0:
-            self.relay.poller.forget(self.conn)
+            self._relay.poller.forget(self.conn)
 
     def _tick(self) -> None:
         try:
             # A clock's beat is a mark by which others know the tunnel; v0.7.2 beats like one.
             share = random.uniform(_EARLIEST_NOP, 1) if self.peer.extended else 1.0  # noqa: S311
-            self.session.tick(self.relay.loop.time(), share)
+            self.session.tick(self._relay.loop.time(), share)
         except SmuxError as error:
             self.lost(str(error))
             return
@@ -313,7 +313,7 @@ class Link:
             return
         self.flush()
         if not self.closed:
-            self._keepalive = self.relay.loop.call_at(self.session.next_deadline, self._tick)
+            self._keepalive = self._relay.loop.call_at(self.session.next_deadline, self._tick)
 
     def _readable(self) -> None:
         try:
@@ -387,7 +387,7 @@ class Link:
             remedy = "both ends need the same transport and mux_version"
             if not self.proved:
                 self.owner.fit.mismatched(f"{error}; {remedy}")
-        self.relay.complaints.warn(str(error), f"closed a session: {error}; {remedy}")
+        self._relay.complaints.warn(str(error), f"closed a session: {error}; {remedy}")
         self.end(str(error))
 
 

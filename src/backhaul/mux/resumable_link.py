@@ -25,7 +25,7 @@ from .targets import CLEAR, Targets
 if TYPE_CHECKING:
     from asyncio import TimerHandle
 
-    from backhaul.relay.engine import Relay
+    from .resources import ResumableResources
 
 log = logging.getLogger("backhaul.mux")
 
@@ -46,12 +46,13 @@ class ResumableLink(RecordLink):
     Its targets are sealed with the keys of its first connection, because a replay may repeat them on another one.
     """
 
+    _relay: "ResumableResources"
     sender: SpooledSender
     resumes = True
 
     def __init__(
         self,
-        relay: "Relay",
+        relay: "ResumableResources",
         line: Line,
         role: Role,
         settings: Settings,
@@ -85,7 +86,10 @@ class ResumableLink(RecordLink):
             peer=peer,
             make_records=line.make_records,
             make_sender=functools.partial(
-                SpooledSender, make_line=line.make_sender, question=pack_frame(settings.version, ASK, 0)
+                SpooledSender,
+                make_line=line.make_sender,
+                limits=relay.resumption,
+                question=pack_frame(settings.version, ASK, 0),
             ),
             targets=targets,
         )
@@ -154,7 +158,7 @@ class ResumableLink(RecordLink):
 
     @property
     def _worth_keeping(self) -> bool:
-        resumption = self.relay.resumption
+        resumption = self._relay.resumption
         if not (self.kept and resumption.timeout):
             return False
         return bool(len(self) or (self.unacknowledged and resumption.keeps_finished))
@@ -162,13 +166,13 @@ class ResumableLink(RecordLink):
     def part(self) -> None:
         """Leave the connection; the session has none from now on."""
         self.parked = True
-        self.relay.resumption.parked += 1
-        self._parked_at = self.relay.loop.time()
+        self._relay.resumption.parked += 1
+        self._parked_at = self._relay.loop.time()
         self.sender.part()
         self.stall.close()
         self._keepalive.cancel()
-        release(self.relay.poller, self.conn)
-        self._expiry = self.relay.loop.call_later(self.relay.resumption.timeout, self._expired)
+        release(self._relay.poller, self.conn)
+        self._expiry = self._relay.loop.call_later(self._relay.resumption.timeout, self._expired)
 
     def keep_no_longer(self) -> None:
         """End a session without a connection, and any other one as soon as it loses its own."""
@@ -190,7 +194,7 @@ class ResumableLink(RecordLink):
         self.conn = line.conn
         self.private |= line.private
         self._records = line.make_records(self._take_record)
-        self.stall = StallDetector(self.relay, line.conn, self.session, self.tell_owner)
+        self.stall = StallDetector(self._relay, line.conn, self.session, self.tell_owner)
         try:
             self._ledger.rewind(self.received, start)
             self.sender.move(line.conn, self.stall, line.make_sender, self._records, received)
@@ -209,7 +213,7 @@ class ResumableLink(RecordLink):
             self.tell_owner()
 
     def _begin_again(self) -> None:
-        relay = self.relay
+        relay = self._relay
         self._unpark()
         self._paused = False
         relay.resumption.resumes += 1
@@ -221,7 +225,7 @@ class ResumableLink(RecordLink):
     def _unpark(self) -> None:
         if self.parked:
             self.parked = False
-            self.relay.resumption.parked -= 1
+            self._relay.resumption.parked -= 1
         if self._expiry:
             self._expiry.cancel()
 
@@ -277,7 +281,9 @@ class ResumableLink(RecordLink):
         if self._due or self.received >= self._ledger.due:
             self._acknowledge()
         elif self._acknowledgement is None and self._ledger.pending(self.received):
-            self._acknowledgement = self.relay.loop.call_later(self.relay.patience.acknowledge, self._acknowledge_late)
+            self._acknowledgement = self._relay.loop.call_later(
+                self._relay.patience.acknowledge, self._acknowledge_late
+            )
         self.milestone = self._ledger.due if self._acknowledgement else self.session.received + 1
 
     def _acknowledge_late(self) -> None:
@@ -297,16 +303,16 @@ class ResumableLink(RecordLink):
             super()._turn_reading()
 
     def _tick(self) -> None:
-        self.relay.resumption.frames.trim()
+        self._relay.resumption.frames.trim()
         super()._tick()
 
     def _detach(self) -> None:
         self._unpark()
         if self._acknowledgement:
             self._acknowledgement.cancel()
-        self.relay.resumption.links.pop(self._key, None)
+        self._relay.resumption.links.pop(self._key, None)
         super()._detach()
-        self.relay.resumption.frames.trim()
+        self._relay.resumption.frames.trim()
 
     def _expired(self) -> None:
-        self.end(f"no other connection within {self.relay.resumption.timeout:g} s")
+        self.end(f"no other connection within {self._relay.resumption.timeout:g} s")

@@ -23,7 +23,7 @@ from .stall import StallDetector
 from .targets import CLEAR, Targets
 
 if TYPE_CHECKING:
-    from backhaul.relay.engine import Relay
+    from .resources import LinkResources, SenderResources
 
 _MAX_UNSENT_ANSWERS: Final = 1 << 16  # bytes: a peer that pings and does not read gets no more answers
 _SEALED: Final = shared_buffer(MAX_HEADER + KIND_SIZE + MAX_BODY + TAG_SIZE)  # each record is sent or kept at once
@@ -37,7 +37,13 @@ class RecordSender(Sender):
     __slots__ = ("_records",)
 
     def __init__(
-        self, owner: SenderOwner, relay: "Relay", conn: socket.socket, stall: StallDetector, *, records: Records
+        self,
+        owner: SenderOwner,
+        relay: "SenderResources",
+        conn: socket.socket,
+        stall: StallDetector,
+        *,
+        records: Records,
     ) -> None:
         super().__init__(owner, relay, conn, stall)
         self._records = records
@@ -74,7 +80,7 @@ class SealedSender(RecordSender):
     def __init__(
         self,
         owner: SenderOwner,
-        relay: "Relay",
+        relay: "SenderResources",
         conn: socket.socket,
         stall: StallDetector,
         *,
@@ -112,7 +118,7 @@ class RecordLink(Link):
 
     def __init__(
         self,
-        relay: "Relay",
+        relay: "LinkResources",
         conn: socket.socket,
         role: Role,
         settings: Settings,

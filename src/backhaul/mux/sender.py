@@ -14,7 +14,7 @@ from .pacing import Pace
 from .stall import StallDetector
 
 if TYPE_CHECKING:
-    from backhaul.relay.engine import Relay
+    from .resources import SenderResources
 
 
 class SenderOwner(Protocol):
@@ -85,7 +85,7 @@ class Sender(Outlet):
 
     __slots__ = ("_backlog", "_budget", "_conn", "_poller", "_stall")
 
-    def __init__(self, owner: SenderOwner, relay: "Relay", conn: socket.socket, stall: StallDetector) -> None:
+    def __init__(self, owner: SenderOwner, relay: "SenderResources", conn: socket.socket, stall: StallDetector) -> None:
         super().__init__(owner)
         self._conn = conn
         self._poller = relay.poller

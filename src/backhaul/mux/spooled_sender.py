@@ -9,9 +9,10 @@ from .sender import Outlet, SenderOwner
 from .stall import StallDetector
 
 if TYPE_CHECKING:
-    from backhaul.relay.engine import Relay
+    from backhaul.relay.resumption import Resumption
 
     from .records import Records
+    from .resources import SenderResources
     from .sealed_link import RecordSender
 
 _LARGE: Final = 1 << 16  # bytes of frames that are kept where they are, instead of copied
@@ -46,23 +47,24 @@ class SpooledSender(Outlet):
     def __init__(
         self,
         owner: SenderOwner,
-        relay: "Relay",
+        relay: "SenderResources",
         conn: socket.socket,
         stall: StallDetector,
         *,
         make_line: MakeLine,
         records: "Records",
+        limits: "Resumption",
         question: bytes,
     ) -> None:
         """``question`` asks the other end for an acknowledgement."""
-        super().__init__(owner, relay.resumption.frames)
+        super().__init__(owner, limits.frames)
         self._relay = relay
-        self._limits = relay.resumption
+        self._limits = limits
         self._most = self._limits.share  # bytes above which streams wait
         self._counted = 0  # bytes of memory that the limits know of
         self._question = question
         self._look_at = _STEP  # bytes of the spool at which its memory is looked at
-        self.spool = Spool(relay.resumption.frames)
+        self.spool = Spool(limits.frames)
         """The bytes that are not acknowledged."""
         self._use(make_line(self, relay, conn, stall, records=records))
         self._live = True  # what is sent leaves at once

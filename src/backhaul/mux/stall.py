@@ -11,7 +11,7 @@ from backhaul.net.predicates import retransmissions
 if TYPE_CHECKING:
     from asyncio import TimerHandle
 
-    from backhaul.relay.engine import Relay
+    from backhaul.relay.resources import Timekeeper
 
 log = logging.getLogger("backhaul.mux")
 
@@ -32,18 +32,20 @@ class StallDetector:
         "_asked_at",
         "_changed",
         "_conn",
-        "_relay",
         "_streams",
+        "_timekeeper",
         "_unread_since",
         "_unsent_since",
         "stalled",
     )
 
-    def __init__(self, relay: "Relay", conn: socket.socket, streams: Sized, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, timekeeper: "Timekeeper", conn: socket.socket, streams: Sized, changed: Callable[[], None]
+    ) -> None:
         """Watch a session; call ``changed`` whenever ``stalled`` has changed."""
         self.stalled = False
         """True if the session was found stalled and has not moved since."""
-        self._relay = relay
+        self._timekeeper = timekeeper
         self._conn = conn
         self._streams = streams
         self._changed = changed
@@ -56,7 +58,7 @@ class StallDetector:
         """Return whether the session has stalled: True once for each stall."""
         if self.stalled:
             return False
-        now = self._relay.loop.time()
+        now = self._timekeeper.loop.time()
         if self._unread_since < _MOVING or self._unsent_since < _MOVING:
             stalled = self._stopped_too_long(now)
         else:
@@ -72,8 +74,8 @@ class StallDetector:
 
     def reading_stops(self) -> None:
         """Note that the connection is not read from now on."""
-        self._unread_since = self._relay.loop.time()
-        self._alarm = self._relay.loop.call_later(_WARN_AFTER, self._warn)
+        self._unread_since = self._timekeeper.loop.time()
+        self._alarm = self._timekeeper.loop.call_later(_WARN_AFTER, self._warn)
 
     def reading_goes_on(self) -> None:
         """Note that the connection is read again."""
@@ -83,7 +85,7 @@ class StallDetector:
 
     def sending_waits(self) -> None:
         """Note that bytes wait from now on for the connection to take them."""
-        self._unsent_since = self._relay.loop.time()
+        self._unsent_since = self._timekeeper.loop.time()
 
     def sending_goes_on(self) -> None:
         """Note that all bytes have left."""
@@ -97,7 +99,7 @@ class StallDetector:
             self._alarm.cancel()
 
     def _stopped_too_long(self, now: float) -> bool:
-        patience = self._relay.patience
+        patience = self._timekeeper.patience
         return now - self._unread_since > patience.unread or now - self._unsent_since > patience.unsent
 
     def _unanswered(self, now: float) -> bool:

@@ -5,16 +5,16 @@ import contextlib
 import itertools
 import logging
 import os
-from typing import Protocol
 
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.pipes import PipePool
 from backhaul.net.poller import FAULT, Poller
-from backhaul.state import LinkState, RelayState
+from backhaul.state import RelayState
 
 from .budget import DEFAULT_LIMIT, Budget
+from .connections import InFlight, Joined, Session
 from .flows import FlowTable
-from .outcome import Done, Ending, Outcome, Progress
+from .outcome import Done, Outcome
 from .patience import DEFAULT_PATIENCE, Patience
 from .pings import Pings
 from .resumption import Resumption
@@ -22,48 +22,11 @@ from .resumption import Resumption
 log = logging.getLogger("backhaul.tunnel")
 
 
-class Session(Protocol):
-    """A connection with streams on it, which ends with the process."""
-
-    def state(self) -> LinkState:
-        """Return the state of the connection as data."""
-
-    def end(self, why: str) -> None:
-        """Close the connection, and lose the streams on it."""
-
-
-class Joined(Protocol):
-    """Two ends that are joined, in whatever way bytes move between them."""
-
-    @property
-    def moved(self) -> int:
-        """A number that rises with every byte that moves, in either direction."""
-
-    def silent_for(self, seconds: float) -> None:
-        """Act on silence: one direction has ended, and nothing has moved for ``seconds``."""
-
-    def close(self, *, reset: bool = False) -> None:
-        """Close both ends; later calls do nothing."""
-
-
-class InFlight(Joined, Protocol):
-    """A user in flight."""
-
-    @property
-    def done(self) -> Done | None:
-        """The owner's record of the user, which is called at the end."""
-
-    def progress(self) -> Progress:
-        """Return the progress of the user; call only before the end."""
-
-    def end(self, ending: Ending) -> None:
-        """Close both ends and report the outcome; later calls do nothing."""
-
-
 class Relay:
     """Poller, pipes, limits and logs for all users, and the set of live connections. Each process has one for each end.
 
-    It has many attributes because all users share each of them. A class that needs few lists them in a protocol.
+    It has many attributes because all users share each of them. A class that needs few lists them in a protocol
+    (``resources.py``).
     """
 
     def __init__(

@@ -8,7 +8,8 @@ from typing import Final
 
 from backhaul.config.limits import NO_LIMITS, Limits, LimitTables
 from backhaul.net.poller import FAULT
-from backhaul.relay.engine import InFlight, Relay
+from backhaul.relay.connections import InFlight
+from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
 from backhaul.relay.outcome import Ending
 

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Iterator
 from typing import Final
 
-from backhaul.relay.engine import InFlight, Relay
+from backhaul.relay.connections import InFlight
+from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
 
 from .outcomes import ServedUser

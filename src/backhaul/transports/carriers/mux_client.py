@@ -170,7 +170,7 @@ class MuxClient(PooledClient[Link]):
 
     def stream_opened(self, link: Link, stream: TunnelStream) -> None:
         """Take the stream of a user, which begins with the target."""
-        announced = _Announced(link, stream, self._addressed)
+        announced = _Announced(self._relay, link, stream, self._addressed)
         stream.sink = announced
         if len(self._addressing) >= MAX_UNADDRESSED:
             announced.late()
@@ -217,9 +217,12 @@ class _Announced:
 
     datagrams = False
 
-    def __init__(self, link: Link, stream: TunnelStream, addressed: Callable[["_Announced"], None]) -> None:
+    def __init__(
+        self, relay: Relay, link: Link, stream: TunnelStream, addressed: Callable[["_Announced"], None]
+    ) -> None:
         self.target = ""
         self.datagrams = False
+        self._relay = relay
         self._link = link
         self._stream = stream
         self._addressed = addressed
@@ -274,24 +277,24 @@ class _Announced:
     def join(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
         """Join it with the target, whose socket it takes over; bytes that arrived early go first."""
         if self._lost:
-            release(self._link.relay.poller, sock, reset=True)
+            release(self._relay.poller, sock, reset=True)
             done(self._outcome)
             return
         if self.datagrams:
             self._join_flow(sock, traffic, done)
             return
         channel = SmuxChannel(self._link, self._stream)
-        joined = FramedRelay(self._link.relay, channel, sock, traffic, done, towards_user=False)
+        joined = FramedRelay(self._relay, channel, sock, traffic, done, towards_user=False)
         channel.attach(joined)
         joined.start(bytes(self._kept), ended=self._ended)
 
     def _join_flow(self, sock: socket.socket, traffic: Traffic, done: Done) -> None:
-        flows = self._link.relay.flows
+        flows = self._relay.flows
         channel = SmuxChannel(self._link, self._stream)
         consumer = DatagramChannel(channel, flows.counters)
         channel.attach(consumer)
         flow = Flow(flows, consumer, self.target, traffic, flows.counters, done=functools.partial(done, FLOW_OVER))
-        connect_flow(self._link.relay.poller, flow, sock)
+        connect_flow(self._relay.poller, flow, sock)
         consumer.start(flow.from_near, flow.close, bytes(self._kept))
         if self._ended:
             flow.close()
