@@ -7,30 +7,23 @@ splice, where the kernel moves the bytes from socket to socket through a pipe.
 import os
 import socket
 import ssl
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from backhaul.net.buffers import shared_buffer
-from backhaul.net.pipes import PIPE_SIZE, Pipe, PipePool
-from backhaul.net.poller import END_FOLLOWS, WOULD_BLOCK, Poller
+from backhaul.net.pipes import PIPE_SIZE, Pipe
+from backhaul.net.poller import END_FOLLOWS, WOULD_BLOCK
 from backhaul.net.predicates import acknowledge, at_eof
 
-from .budget import Budget
 from .half_close import Side, State
 from .outcome import Ending
 from .traffic import Meter
 
+if TYPE_CHECKING:
+    from .resources import DirectionResources
+
 COPY_SIZE = 1 << 16  # bytes per copied read; a full read means bulk, for which splice is cheaper
 _BUFFER = shared_buffer(COPY_SIZE)  # shared: bytes that can't be written at once are copied out
 SPLICE_FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
-
-
-class Resources(Protocol):
-    """The parts of the data plane that a direction needs."""
-
-    poller: Poller
-    pipes: PipePool
-    budget: Budget
-    splicing: bool  # the kernel moves bulk
 
 
 class Owner(Protocol):
@@ -41,7 +34,7 @@ class Owner(Protocol):
     latest: "Direction"  # the one in which bytes moved last
 
     @property
-    def relay(self) -> Resources:
+    def relay(self) -> "DirectionResources":
         """The parts that all pairs share."""
 
     def told_at_once(self) -> bool:

@@ -1,24 +1,25 @@
 """A socket joined with a framed channel, which is a smux stream or a WebSocket connection.
 
 Payload is read into a shared buffer after holes for the headers, so it is never copied: the channel writes headers into
-the holes and sends the whole. The channel's payload goes to the socket in the pieces in which it lies in the read
-buffer.
+the holes and sends the whole. Its payload goes to the socket in the pieces in which it lies in the read buffer.
 """
 
 import logging
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from backhaul.net.poller import END_FOLLOWS, FAULT, WOULD_BLOCK, release
 from backhaul.net.predicates import at_eof
 from backhaul.wire.smux import SmuxError
 
 from .channel import FRAMES_AT, Channel, payloads
-from .engine import Relay
 from .half_close import BOTH_UNDERSTAND, ENDING, FAR_DOES_NOT, NEAR_DOES_NOT, OPEN, PHASES, Action, Event, Side
 from .outcome import ORDERLY, Done, Ending, Outcome, Progress
 from .traffic import Traffic
+
+if TYPE_CHECKING:
+    from .resources import JointResources
 
 log = logging.getLogger("backhaul.tunnel")
 
@@ -56,7 +57,7 @@ class FramedRelay:
 
     def __init__(
         self,
-        relay: Relay,
+        relay: "JointResources",
         channel: Channel,
         sock: socket.socket,
         traffic: Traffic,

@@ -9,14 +9,16 @@ anything else the connection is closed, as if it were for a single user.
 
 import socket
 from abc import abstractmethod
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from backhaul.errors import TransportError
 
 from .channel import Consumer
 from .codec import LentCodec
-from .engine import Relay
 from .message_channel import MessageChannel
+
+if TYPE_CHECKING:
+    from .resources import ChannelResources
 
 _NOT_TOLD: Final = -1  # no number of bytes
 _NEVER: Final = (1 << 64) - 1  # a number of bytes that nobody sends: the connection will be closed
@@ -60,7 +62,7 @@ class LentChannel(MessageChannel):
     _consumer: Joined | None
 
     def __init__(
-        self, relay: Relay, conn: socket.socket, codec: LentCodec, lender: Lender, unsent: bytes = b""
+        self, relay: "ChannelResources", conn: socket.socket, codec: LentCodec, lender: Lender, unsent: bytes = b""
     ) -> None:
         self._lender = lender
         self._feeding = False
@@ -218,7 +220,7 @@ class ServerChannel(LentChannel):
 
     def __init__(
         self,
-        relay: Relay,
+        relay: "ChannelResources",
         conn: socket.socket,
         codec: LentCodec,
         lender: ServingLender,

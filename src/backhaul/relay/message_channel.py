@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from backhaul.errors import TransportError, reason
 from backhaul.net.buffers import shared_buffer
@@ -11,7 +11,9 @@ from backhaul.net.predicates import acknowledge, unacknowledged
 
 from .channel import SHARED, Consumer
 from .codec import Codec
-from .engine import Relay
+
+if TYPE_CHECKING:
+    from .resources import ChannelResources
 
 log = logging.getLogger("backhaul.tunnel")
 
@@ -51,7 +53,7 @@ class MessageChannel:
     stream = ""
     frames = SHARED
 
-    def __init__(self, relay: Relay, conn: socket.socket, codec: Codec, unsent: bytes = b"") -> None:
+    def __init__(self, relay: "ChannelResources", conn: socket.socket, codec: Codec, unsent: bytes = b"") -> None:
         """``unsent`` is the rest of a message that has been sent in part, and goes first."""
         self._relay = relay
         self._conn = conn

@@ -3,15 +3,17 @@
 import errno
 import logging
 import socket
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from backhaul.net.poller import FAULT, release
 
 from .direction import Direction
-from .engine import Relay
 from .half_close import BOTH_UNDERSTAND, ENDING, FAR_DOES_NOT, NEAR_DOES_NOT, OPEN, PHASES, Action, Event, Side
 from .outcome import ORDERLY, Done, Ending, Outcome, Progress
 from .traffic import Traffic
+
+if TYPE_CHECKING:
+    from .resources import PairResources
 
 log = logging.getLogger("backhaul.tunnel")
 
@@ -33,7 +35,7 @@ class Pair:
 
     __slots__ = ("_hold", "_table", "closed", "done", "latest", "relay", "state", "to_far", "to_near")
 
-    def __init__(self, relay: Relay, near: End, far: End, traffic: Traffic, done: Done | None) -> None:
+    def __init__(self, relay: "PairResources", near: End, far: End, traffic: Traffic, done: Done | None) -> None:
         self.relay = relay
         self.done = done
         self.closed = False
@@ -139,7 +141,7 @@ class Pair:
 
 
 def join_sockets(
-    relay: Relay,
+    relay: "PairResources",
     near: End,
     far: End,
     traffic: Traffic,

@@ -1,12 +1,11 @@
 """Relays of users with rates. Those of all other users know nothing of rates, which cost them nothing."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from backhaul.net.pipes import PIPE_SIZE
 from backhaul.wire.datagrams import Batch
 
 from .direction import Direction
-from .engine import Relay
 from .flows import Flow
 from .framed import FramedRelay
 from .half_close import Side
@@ -15,6 +14,9 @@ from .pair import End, Pair
 from .rates import Rate, RatedTraffic, Rates, Turn
 from .spliced import SplicedRelay
 from .traffic import Traffic
+
+if TYPE_CHECKING:
+    from .resources import PairResources
 
 
 class RatedFramedRelay(FramedRelay):
@@ -120,7 +122,7 @@ class RatedPair(Pair):
 
     __slots__ = ()
 
-    def __init__(self, relay: Relay, near: End, far: End, traffic: Traffic, done: Done | None) -> None:
+    def __init__(self, relay: "PairResources", near: End, far: End, traffic: Traffic, done: Done | None) -> None:
         super().__init__(relay, near, far, traffic, done)
         assert isinstance(traffic, RatedTraffic)  # noqa: S101 - see pair_of
         self.to_far = self._limited(Side.USER, near, far, traffic)

@@ -7,7 +7,7 @@ on. The other end splices as many bytes as the header has announced, and reads t
 
 import os
 import socket
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from backhaul.errors import reason
 from backhaul.net.pipes import PIPE_SIZE, Pipe, PipePool
@@ -18,12 +18,14 @@ from backhaul.wire.blocks import HEADER_SIZE, MAX_PAYLOAD, payload_header
 from .channel import FRAMES_AT, OUT
 from .clear_codec import ClearCodec
 from .direction import COPY_SIZE, SPLICE_FLAGS
-from .engine import Relay
 from .framed import FramedRelay
 from .lent_channel import ClientChannel, Lender, LentChannel, ServerChannel
 from .message_channel import IN
 from .outcome import Ending
 from .traffic import Traffic
+
+if TYPE_CHECKING:
+    from .resources import SplicedResources
 
 _HEADER: Final = IN[:HEADER_SIZE]
 _PAYLOAD_FOLLOWS: Final = getattr(socket, "MSG_MORE", 0)
@@ -76,11 +78,12 @@ class SplicingChannel(LentChannel):
     """A connection of blocks, whose large ones the kernel moves."""
 
     __slots__ = ("_bulk", "_load", "owed")
+    _relay: "SplicedResources"
     _codec: ClearCodec
     _consumer: "SplicedRelay | None"
 
     def __init__(
-        self, relay: Relay, conn: socket.socket, codec: ClearCodec, lender: Lender, unsent: bytes = b""
+        self, relay: "SplicedResources", conn: socket.socket, codec: ClearCodec, lender: Lender, unsent: bytes = b""
     ) -> None:
         self._bulk = False  # blocks are large, and arrive faster than they are read
         self._load = _NOTHING  # what is being sent of a block
@@ -194,6 +197,7 @@ class SplicedRelay(FramedRelay):
     """A user's or target's socket, joined with a channel of blocks."""
 
     __slots__ = ("_load",)
+    _relay: "SplicedResources"
     channel: SplicingChannel
 
     def _prepare(self, traffic: Traffic) -> None:
