@@ -7,7 +7,6 @@ import functools
 from typing import TYPE_CHECKING
 
 from backhaul.net.resolver import Resolver
-from backhaul.relay.engine import Relay
 from backhaul.wire.transports import TRANSPORTS
 
 from .base import ClientTransport, Door, Gate, ServerTransport, SharedGate
@@ -17,11 +16,12 @@ from .settings import CarrierLimits, ClientSettings, ServerSettings
 
 if TYPE_CHECKING:
     from backhaul.transports.carriers.dedicated import CarrierOwner, IdleCarrier, IdleConnection, IdleOwner
+    from backhaul.transports.carriers.resources import MessageResources, SealedRawResources, TransportResources
 
 # ruff: noqa: PLC0415 - see above
 
 
-def make_reception(name: str, settings: ServerSettings, relay: Relay) -> Reception:
+def make_reception(name: str, settings: ServerSettings, relay: "TransportResources") -> Reception:
     """Return the gate of transport ``name`` for all clients. Raises TransportError for an unusable certificate."""
     gate = _gate(name, settings, relay)
     if TRANSPORTS[name].datagrams:
@@ -32,13 +32,13 @@ def make_reception(name: str, settings: ServerSettings, relay: Relay) -> Recepti
 
 
 def make_server(
-    name: str, settings: ServerSettings, limits: CarrierLimits, relay: Relay, gate: Gate
+    name: str, settings: ServerSettings, limits: CarrierLimits, relay: "TransportResources", gate: Gate
 ) -> ServerTransport:
     """Return the public end of transport ``name`` for one client."""
     if TRANSPORTS[name].datagrams:
         from .udp_reception import make_udp_server
 
-        return make_udp_server(settings, limits, relay, gate)
+        return make_udp_server(settings, limits, relay.poller, gate)
     if TRANSPORTS[name].mux:
         from backhaul.transports.carriers.mux_server import MuxServer
 
@@ -49,7 +49,9 @@ def make_server(
     return DedicatedServer(settings, limits, gate, functools.partial(make, relay), relay)
 
 
-def make_client(name: str, settings: ClientSettings, relay: Relay, resolver: Resolver) -> ClientTransport:
+def make_client(
+    name: str, settings: ClientSettings, relay: "TransportResources", resolver: Resolver
+) -> ClientTransport:
     """Return the client's end of transport ``name``. Raises TransportError when tls_ca can't be used."""
     if TRANSPORTS[name].datagrams:
         from backhaul.transports.carriers.udp_client import UdpClient
@@ -67,7 +69,7 @@ def make_client(name: str, settings: ClientSettings, relay: Relay, resolver: Res
     return DedicatedClient(settings, door, functools.partial(make, relay))
 
 
-def _gate(name: str, settings: ServerSettings, relay: Relay) -> SharedGate:
+def _gate(name: str, settings: ServerSettings, relay: "TransportResources") -> SharedGate:
     if TRANSPORTS[name].http:
         from backhaul.transports.gates.http import HttpGate
 
@@ -77,7 +79,7 @@ def _gate(name: str, settings: ServerSettings, relay: Relay) -> SharedGate:
     return RawGate(relay.poller, settings, name)
 
 
-def _door(name: str, settings: ClientSettings, relay: Relay, resolver: Resolver) -> Door:
+def _door(name: str, settings: ClientSettings, relay: "TransportResources", resolver: Resolver) -> Door:
     if TRANSPORTS[name].http:
         from backhaul.transports.doors.http import HttpDoor
 
@@ -87,7 +89,7 @@ def _door(name: str, settings: ClientSettings, relay: Relay, resolver: Resolver)
     return RawDoor(relay.poller, settings, resolver, name)
 
 
-def raw_carrier(relay: Relay, connection: Connection, owner: "CarrierOwner") -> "IdleCarrier":
+def raw_carrier(relay: "SealedRawResources", connection: Connection, owner: "CarrierOwner") -> "IdleCarrier":
     """Return an idle connection of tcp on the public end."""
     if isinstance(connection, SealedConnection):
         from backhaul.transports.carriers import sealed_raw as sealed
@@ -98,7 +100,7 @@ def raw_carrier(relay: Relay, connection: Connection, owner: "CarrierOwner") -> 
     return RawIdle(relay, connection, owner)
 
 
-def websocket_carrier(relay: Relay, connection: Connection, owner: "CarrierOwner") -> "IdleCarrier":
+def websocket_carrier(relay: "MessageResources", connection: Connection, owner: "CarrierOwner") -> "IdleCarrier":
     """Return an idle connection of ws or wss on the public end."""
     if isinstance(connection, SealedConnection):
         from backhaul.transports.carriers import sealed_websocket as sealed
@@ -109,7 +111,7 @@ def websocket_carrier(relay: Relay, connection: Connection, owner: "CarrierOwner
     return WsIdle(relay, connection, owner)
 
 
-def raw_idle(relay: Relay, connection: Connection, owner: "IdleOwner") -> "IdleConnection":
+def raw_idle(relay: "SealedRawResources", connection: Connection, owner: "IdleOwner") -> "IdleConnection":
     """Return an idle connection of tcp on the client."""
     if isinstance(connection, SealedConnection):
         from backhaul.transports.carriers import sealed_raw as sealed
@@ -121,7 +123,7 @@ def raw_idle(relay: Relay, connection: Connection, owner: "IdleOwner") -> "IdleC
     return RawIdleConnection(relay, connection, owner)
 
 
-def websocket_idle(relay: Relay, connection: Connection, owner: "IdleOwner") -> "IdleConnection":
+def websocket_idle(relay: "MessageResources", connection: Connection, owner: "IdleOwner") -> "IdleConnection":
     """Return an idle connection of ws or wss on the client."""
     if isinstance(connection, SealedConnection):
         from backhaul.transports.carriers import sealed_websocket as sealed

@@ -1,6 +1,8 @@
 """The reception of transport udp: a gate for control channels, and a socket for tunnels, of all clients."""
 
-from backhaul.relay.engine import Relay
+from typing import TYPE_CHECKING
+
+from backhaul.net.poller import Poller
 
 from .base import Gate, SharedGate
 from .carriers.udp_server import UdpServer
@@ -9,36 +11,41 @@ from .carriers.udp_tunnels import ClientTunnels
 from .gates.reception import ClientGate, Reception
 from .settings import CarrierLimits, ServerSettings
 
+if TYPE_CHECKING:
+    from backhaul.relay.resources import Timekeeper
 
-def make_udp_server(settings: ServerSettings, limits: CarrierLimits, relay: Relay, gate: Gate) -> UdpServer:
+    from .carriers.resources import UdpServerResources
+
+
+def make_udp_server(settings: ServerSettings, limits: CarrierLimits, poller: Poller, gate: Gate) -> UdpServer:
     """Return the public end for the client of ``gate``, which is one of a ``UdpReception``."""
     if not isinstance(gate, UdpGate):
         raise TypeError("transport udp needs the gate of its own reception")
-    return UdpServer(settings, limits, gate, relay.poller)
+    return UdpServer(settings, limits, gate, poller)
 
 
 class AllTunnels:
     """The socket, and the tunnels of each client."""
 
-    def __init__(self, socket: TunnelSocket, relay: Relay) -> None:
+    def __init__(self, socket: TunnelSocket, timekeeper: "Timekeeper") -> None:
         self.socket = socket
-        self._relay = relay
+        self._timekeeper = timekeeper
         self._by_client: dict[str, ClientTunnels] = {}
 
     def of(self, client: str) -> ClientTunnels:
         """Return the tunnels of the client with this name."""
         if client not in self._by_client:
-            self._by_client[client] = ClientTunnels(self.socket, self._relay, client)
+            self._by_client[client] = ClientTunnels(self.socket, self._timekeeper, client)
         return self._by_client[client]
 
 
 class UdpReception(Reception):
     """Owns the gate, and the socket, which it passes to the reception that takes its place."""
 
-    def __init__(self, gate: SharedGate, settings: ServerSettings, relay: Relay) -> None:
+    def __init__(self, gate: SharedGate, settings: ServerSettings, relay: "UdpServerResources") -> None:
         super().__init__(relay.poller, gate)
         self._settings = settings
-        self.tunnels = AllTunnels(TunnelSocket(settings, relay), relay)
+        self.tunnels = AllTunnels(TunnelSocket(settings, relay.poller), relay)
 
     def gate_of(self, client: str) -> "UdpGate":
         """Return the gate as the carrier of the client with this name sees it."""

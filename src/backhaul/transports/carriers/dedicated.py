@@ -8,10 +8,9 @@ other.
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from backhaul.net.deadlines import Deadlines
-from backhaul.relay.engine import Relay
 from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
 from backhaul.relay.lent_channel import LentChannel
@@ -26,6 +25,9 @@ from backhaul.wire.signals import Signal
 from .client import PooledClient
 from .fleet import Fleet
 from .server import GatedServer
+
+if TYPE_CHECKING:
+    from backhaul.relay.resources import Timekeeper
 
 _RETURN: Final = 60.0  # seconds for the client to give back a connection whose user has gone; a target may be slow
 
@@ -107,12 +109,12 @@ class DedicatedServer(GatedServer):
         limits: CarrierLimits,
         gate: Gate,
         make_carrier: MakeCarrier,
-        relay: Relay,
+        timekeeper: "Timekeeper",
     ) -> None:
         super().__init__(settings, limits, gate)
         self._make_carrier = make_carrier
-        self._loop = relay.loop
-        self._fleet = Fleet(relay, self)
+        self._loop = timekeeper.loop
+        self._fleet = Fleet(timekeeper, self)
         self._short = False  # a user or flow has found no connection, and the control plane was not called since
         self.returning: Deadlines[LentChannel] = Deadlines(_RETURN, LentChannel.close)
         # The time since which each is idle. It finds either end in constant time, unlike a dict.

@@ -7,10 +7,11 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from backhaul.net.deadlines import Deadlines
-from backhaul.relay.engine import Relay
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
+
+    from backhaul.relay.resources import Timekeeper
 
 _OVERDUE: Final = 60.0  # seconds for which an answer may still arrive; a longer outage ends the control channel
 _RESERVED: Final = 2  # a half of the client's own pool is the reserve
@@ -37,11 +38,11 @@ class FleetOwner(Protocol):
 class Fleet:
     """The connections of one session, idle or with a user; those beyond the client's own pool are the surplus."""
 
-    def __init__(self, relay: Relay, owner: FleetOwner) -> None:
-        self._relay = relay
+    def __init__(self, timekeeper: "Timekeeper", owner: FleetOwner) -> None:
+        self._timekeeper = timekeeper
         self._owner = owner
         self._members: set[Hashable] = set()
-        self._asked: Deadlines[object] = Deadlines(relay.patience.request, self._unanswered)
+        self._asked: Deadlines[object] = Deadlines(timekeeper.patience.request, self._unanswered)
         self._overdue: Deadlines[object] = Deadlines(_OVERDUE, lambda _request: None)
         self._surplus = 0  # members that were requested
         self.reserve = 0
@@ -59,7 +60,7 @@ class Fleet:
 
     def doubt(self, since: float) -> None:
         """Request a connection in place of one that has got a user after it was idle ``since``, if it may be dead."""
-        if self._relay.loop.time() - since >= self._relay.patience.alive:
+        if self._timekeeper.loop.time() - since >= self._timekeeper.patience.alive:
             self._ask()
 
     def require(self, users: int) -> None:
@@ -117,7 +118,7 @@ class Fleet:
 
     def _look_later(self) -> None:
         self._least_idle = self._owner.idle
-        self._looking = self._relay.loop.call_later(self._relay.patience.unused, self._look)
+        self._looking = self._timekeeper.loop.call_later(self._timekeeper.patience.unused, self._look)
 
     def _look(self) -> None:
         """Close connections that no user has needed since the last look."""

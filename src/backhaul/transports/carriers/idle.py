@@ -3,12 +3,15 @@
 import functools
 import socket
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 from backhaul.net.poller import WOULD_BLOCK, release
 from backhaul.net.predicates import has_input
 from backhaul.net.sockets import expect_outages
-from backhaul.relay.engine import Relay
 from backhaul.transports.connection import Connection
+
+if TYPE_CHECKING:
+    from .resources import IdleResources
 
 _READ_SIZE = 1 << 14
 
@@ -20,7 +23,7 @@ class SilentConnection(ABC):
     reused = False
     """True if the connection serves one user after the other."""
 
-    def __init__(self, relay: Relay, connection: Connection) -> None:
+    def __init__(self, relay: "IdleResources", connection: Connection) -> None:
         self._relay = relay
         self._sock = connection.sock
         self.peer = connection.peer

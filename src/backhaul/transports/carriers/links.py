@@ -5,19 +5,19 @@ import ssl
 from typing import TYPE_CHECKING
 
 from backhaul.mux.link import Link, LinkOwner
-from backhaul.relay.engine import Relay
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.wire.peer import Feature
 from backhaul.wire.smux import Role, Settings
 
 if TYPE_CHECKING:
+    from backhaul.mux.resources import ResumableResources
     from backhaul.mux.resumable_link import Line
 
 # ruff: noqa: PLC0415 - what sealed connections need loads cryptography
 
 
 def make_link(
-    relay: Relay,
+    relay: "ResumableResources",
     connection: Connection,
     role: Role,
     settings: Settings,

@@ -5,11 +5,11 @@ import socket
 from abc import abstractmethod
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from backhaul.errors import TransportError
 from backhaul.relay.codec import Codec, LentCodec
 from backhaul.relay.datagrams_in_channel import DatagramChannel
-from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.lent_channel import ClientChannel, LentChannel
@@ -23,14 +23,18 @@ from backhaul.transports.user import User
 from .dedicated import CarrierOwner, IdleOwner
 from .idle import SilentConnection
 
+if TYPE_CHECKING:
+    from .resources import MessageResources
+
 
 class MessageIdle(SilentConnection):
     """An idle connection on the public end. One that is reused lends itself to its users."""
 
     __slots__ = ("_opened", "_owner", "_users")
+    _relay: "MessageResources"
     joint: type[FramedRelay] = FramedRelay
 
-    def __init__(self, relay: Relay, connection: Connection, owner: CarrierOwner) -> None:
+    def __init__(self, relay: "MessageResources", connection: Connection, owner: CarrierOwner) -> None:
         super().__init__(relay, connection)
         self._owner = owner
         self._opened = relay.loop.time()
@@ -133,8 +137,9 @@ class LentConnection(SilentConnection):
     """A connection on the client that lends itself to its users if it is reused."""
 
     __slots__ = ("_owner",)
+    _relay: "MessageResources"
 
-    def __init__(self, relay: Relay, connection: Connection, owner: IdleOwner) -> None:
+    def __init__(self, relay: "MessageResources", connection: Connection, owner: IdleOwner) -> None:
         super().__init__(relay, connection)
         self._owner = owner
 
@@ -186,7 +191,7 @@ class MessageArrival:
 
     def __init__(
         self,
-        relay: Relay,
+        relay: "MessageResources",
         codec: Codec,
         make: MakeChannel,
         target: str,

@@ -13,7 +13,6 @@ from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.poller import release
 from backhaul.relay.datagrams_in_channel import DatagramChannel
-from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.outcome import FLOW_OVER, LOST, RESET_BY_USER, Done
@@ -33,6 +32,7 @@ from .links import make_link
 if TYPE_CHECKING:
     from backhaul.mux.resumable_link import ResumableLink
 
+    from .resources import MuxClientResources
     from .resuming import Resumer
 
 log = logging.getLogger("backhaul.mux")
@@ -48,7 +48,7 @@ class MuxClient(PooledClient[Link]):
         self,
         settings: ClientSettings,
         door: Door,
-        relay: Relay,
+        relay: "MuxClientResources",
         *,
         messages: bool,
     ) -> None:
@@ -218,7 +218,7 @@ class _Announced:
     datagrams = False
 
     def __init__(
-        self, relay: Relay, link: Link, stream: TunnelStream, addressed: Callable[["_Announced"], None]
+        self, relay: "MuxClientResources", link: Link, stream: TunnelStream, addressed: Callable[["_Announced"], None]
     ) -> None:
         self.target = ""
         self.datagrams = False

@@ -11,7 +11,6 @@ from backhaul.mux.stream_channel import SmuxChannel
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.poller import release
 from backhaul.relay.datagrams_in_channel import DatagramChannel
-from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
 from backhaul.relay.framed import FramedRelay
 from backhaul.relay.rated import kind_of
@@ -31,6 +30,7 @@ from .server import GatedServer
 if TYPE_CHECKING:
     from asyncio import TimerHandle
 
+    from .resources import MuxServerResources
     from .returning import Returning  # loads cryptography
 
 log = logging.getLogger("backhaul.mux")
@@ -47,7 +47,7 @@ class MuxServer(GatedServer):
         settings: ServerSettings,
         limits: CarrierLimits,
         gate: Gate,
-        relay: Relay,
+        relay: "MuxServerResources",
         *,
         messages: bool,
     ) -> None:

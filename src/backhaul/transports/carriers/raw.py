@@ -4,13 +4,12 @@ import functools
 import logging
 import socket
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from backhaul.net.poller import release
+from backhaul.net.poller import Poller, release
 from backhaul.net.sockets import expect_outages
 from backhaul.net.udp import Counters
 from backhaul.relay.datagrams_over_tcp import DatagramStream, Join
-from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.outcome import FLOW_OVER, Done, Ending
 from backhaul.relay.pair import End, join_sockets
@@ -27,6 +26,9 @@ from backhaul.wire.targets import MAX_TARGET
 from .dedicated import CarrierOwner, IdleOwner
 from .idle import SilentConnection
 
+if TYPE_CHECKING:
+    from .resources import RawResources
+
 log = logging.getLogger("backhaul.tunnel")
 
 _TARGETS: Final = frozenset({Signal.TCP, Signal.UDP})
@@ -37,9 +39,10 @@ class RawIdle(SilentConnection):
     """An idle connection on the public end."""
 
     __slots__ = ("_owner",)
+    _relay: "RawResources"
     takes_flows = True
 
-    def __init__(self, relay: Relay, connection: Connection, owner: CarrierOwner) -> None:
+    def __init__(self, relay: "RawResources", connection: Connection, owner: CarrierOwner) -> None:
         super().__init__(relay, connection)
         self._owner = owner
         if connection.received:  # v0.7.2 sends nothing, so this is no tunnel connection
@@ -77,7 +80,8 @@ class RawIdle(SilentConnection):
             rest = self._announce(encode(Signal.UDP, flow.target.encode()))
         except OSError:
             return False
-        carry_flow(self._relay, Connection(self._sock, self.peer), flow, unsent=rest, rtt=self._owner.session.rtt)
+        tunnel, rtt = Connection(self._sock, self.peer), self._owner.session.rtt
+        carry_flow(self._relay.poller, tunnel, flow, unsent=rest, rtt=rtt)
         return True
 
     def ping(self) -> None:
@@ -91,14 +95,14 @@ class RawIdle(SilentConnection):
         self._owner.carrier_gone(self)
 
 
-def carry_flow(relay: Relay, tunnel: Connection, flow: Flow, *, unsent: bytes, rtt: float) -> None:
+def carry_flow(poller: Poller, tunnel: Connection, flow: Flow, *, unsent: bytes, rtt: float) -> None:
     """Make the connection the far end of a flow, whose target has been announced but for ``unsent``.
 
     ``rtt`` is the round-trip time of the session in seconds.
     """
     framing = join if tunnel.peer.supports(Feature.DATAGRAMS) else _fitting(join, flow.counters)
     judge, splitter = DelayEstimator(round(rtt * 1000)), Splitter(stamped=True)
-    stream = DatagramStream(relay.poller, tunnel.sock, framing, splitter, flow.counters, judge=judge)
+    stream = DatagramStream(poller, tunnel.sock, framing, splitter, flow.counters, judge=judge)
     stream.start(flow.from_far, flow.close, unsent=unsent)
     flow.attach(stream)
 
@@ -107,8 +111,9 @@ class RawIdleConnection(SilentConnection):
     """An idle connection on the client."""
 
     __slots__ = ("_owner", "_reader")
+    _relay: "RawResources"
 
-    def __init__(self, relay: Relay, connection: Connection, owner: IdleOwner) -> None:
+    def __init__(self, relay: "RawResources", connection: Connection, owner: IdleOwner) -> None:
         super().__init__(relay, connection)
         self._owner = owner
         self._reader: FrameReader | None = None
@@ -151,7 +156,7 @@ class RawArrival:
     __slots__ = ("_end", "_relay", "_rest", "target")
     datagrams = False
 
-    def __init__(self, relay: Relay, end: End, target: str, rest: bytes) -> None:
+    def __init__(self, relay: "RawResources", end: End, target: str, rest: bytes) -> None:
         self._relay = relay
         self._end = end
         self._rest = rest
@@ -173,7 +178,7 @@ class RawFlowArrival:
     __slots__ = ("_connection", "_relay", "target")
     datagrams = True
 
-    def __init__(self, relay: Relay, connection: Connection, target: str) -> None:
+    def __init__(self, relay: "RawResources", connection: Connection, target: str) -> None:
         self._relay = relay
         self._connection = connection
         self.target = target

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from backhaul.errors import TransportError, reason
 from backhaul.mux.greeting import Greeting, encode_greeting, first_reader, frame, read_answer
@@ -13,7 +13,6 @@ from backhaul.mux.resumable_link import ResumableLink
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.poller import WOULD_BLOCK, release
 from backhaul.net.sending import send_whole
-from backhaul.relay.engine import Relay
 from backhaul.security import kinds
 from backhaul.security.records import Record
 from backhaul.transports.base import Door
@@ -22,6 +21,9 @@ from backhaul.wire.smux import Role
 
 from .links import make_line
 from .watch import Cause, Watch
+
+if TYPE_CHECKING:
+    from .resources import ResumerResources
 
 log = logging.getLogger("backhaul.mux")
 
@@ -34,7 +36,7 @@ class Resumer:
 
     def __init__(
         self,
-        relay: Relay,
+        relay: "ResumerResources",
         door: Door,
         resumed: Callable[[ResumableLink], None],
         *,

@@ -9,7 +9,6 @@ from backhaul.mux.link import Link, LinkOwner
 from backhaul.mux.resumable_link import ResumableLink
 from backhaul.net.poller import WOULD_BLOCK, release
 from backhaul.net.sending import send_whole
-from backhaul.relay.engine import Relay
 from backhaul.security import kinds
 from backhaul.security.records import Record
 from backhaul.transports.connection import SealedConnection
@@ -19,6 +18,8 @@ from .links import make_line
 
 if TYPE_CHECKING:
     from backhaul.net.deadlines import Deadlines
+
+    from .resources import ReturnResources
 
 log = logging.getLogger("backhaul.mux")
 
@@ -37,7 +38,7 @@ class Returning:
 
     def __init__(
         self,
-        relay: Relay,
+        relay: "ReturnResources",
         connection: SealedConnection,
         owner: ReturnOwner,
         waiting: "Deadlines[Returning]",

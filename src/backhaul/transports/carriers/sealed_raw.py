@@ -7,12 +7,11 @@ Importing this module loads ``cryptography``, which takes 10 MB.
 """
 
 import functools
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from backhaul.errors import TransportError
 from backhaul.relay.clear_codec import ClearCodec
 from backhaul.relay.codec import LentCodec
-from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
 from backhaul.relay.lent_channel import ServerChannel
 from backhaul.relay.message_channel import MessageChannel
@@ -29,6 +28,9 @@ from .messages import LentConnection, MessageArrival, MessageIdle
 from .raw import RawFlowArrival, carry_flow
 from .sealed import ALTERED, MAX_BODY, padded, target_of
 
+if TYPE_CHECKING:
+    from .resources import SealedRawResources
+
 _RESET_AFTER_END: Final = blocks.encode(blocks.RESET_AFTER_END)
 
 
@@ -36,9 +38,10 @@ class RecordIdle(MessageIdle):
     """An idle connection on the public end, whose users' bytes are sealed."""
 
     __slots__ = ("_seals",)
+    _relay: "SealedRawResources"
     reused = True
 
-    def __init__(self, relay: Relay, connection: SealedConnection, owner: CarrierOwner) -> None:
+    def __init__(self, relay: "SealedRawResources", connection: SealedConnection, owner: CarrierOwner) -> None:
         super().__init__(relay, connection, owner)
         self._seals = connection.seals
         if connection.received:
@@ -87,7 +90,8 @@ class ClearIdle(RecordIdle):
             rest = self._announce(self._for_flow(flow.target))
         except OSError:
             return False
-        carry_flow(self._relay, Connection(self._sock, self.peer), flow, unsent=rest, rtt=self._owner.session.rtt)
+        tunnel, rtt = Connection(self._sock, self.peer), self._owner.session.rtt
+        carry_flow(self._relay.poller, tunnel, flow, unsent=rest, rtt=rtt)
         return True
 
     def _message(self, data: bytes) -> bytes:
@@ -104,9 +108,10 @@ class RecordIdleConnection(LentConnection):
     """An idle connection on the client, whose users' bytes are sealed."""
 
     __slots__ = ("_first", "_seals")
+    _relay: "SealedRawResources"
     reused = True
 
-    def __init__(self, relay: Relay, connection: SealedConnection, owner: IdleOwner) -> None:
+    def __init__(self, relay: "SealedRawResources", connection: SealedConnection, owner: IdleOwner) -> None:
         super().__init__(relay, connection, owner)
         self._seals = connection.seals
         self._first: FirstRecord | None = None

@@ -6,9 +6,10 @@ The announcement of the target is a sealed record in a binary message. What foll
 Importing this module loads ``cryptography``, which takes 10 MB.
 """
 
+from typing import TYPE_CHECKING
+
 from backhaul.errors import TransportError
 from backhaul.relay.codec import LentCodec
-from backhaul.relay.engine import Relay
 from backhaul.relay.lent_channel import ServerChannel
 from backhaul.relay.message_channel import MessageChannel
 from backhaul.relay.sealed_codecs import LentWebSocketCodec, SealedMessageCodec
@@ -22,6 +23,9 @@ from .messages import ClosedError
 from .sealed import ALTERED, MAX_BODY, padded, target_of
 from .websocket import WsIdle, WsIdleConnection
 
+if TYPE_CHECKING:
+    from .resources import MessageResources
+
 
 class SealedWsIdle(WsIdle):
     """An idle connection on the public end, whose users' bytes are in clear."""
@@ -30,7 +34,7 @@ class SealedWsIdle(WsIdle):
     reused = True
     ping_message = websocket.encode(websocket.PING, b"", masked=False)
 
-    def __init__(self, relay: Relay, connection: SealedConnection, owner: CarrierOwner) -> None:
+    def __init__(self, relay: "MessageResources", connection: SealedConnection, owner: CarrierOwner) -> None:
         super().__init__(relay, connection, owner)
         self._seals = connection.seals
 
@@ -70,7 +74,7 @@ class SealedWsIdleConnection(WsIdleConnection):
     reused = True
     largest_announcement = KIND_SIZE + MAX_BODY + TAG_SIZE
 
-    def __init__(self, relay: Relay, connection: SealedConnection, owner: IdleOwner) -> None:
+    def __init__(self, relay: "MessageResources", connection: SealedConnection, owner: IdleOwner) -> None:
         super().__init__(relay, connection, owner)
         self._seals = connection.seals
 

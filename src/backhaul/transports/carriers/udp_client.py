@@ -6,13 +6,12 @@ import math
 import secrets
 import socket
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backhaul.net.connector import numeric_address
 from backhaul.net.endpoints import Address
 from backhaul.net.sockets import SocketOptions
 from backhaul.net.udp import DatagramQueue, DatagramSocket, prepare
-from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, connect_flow
 from backhaul.relay.outcome import FLOW_OVER, Done
 from backhaul.relay.traffic import Traffic
@@ -24,6 +23,9 @@ from backhaul.wire.targets import BadTargetError, parse_target
 
 from .client import DoorClient
 from .udp_dialect import ClientDialect, Line, Received, V072Client
+
+if TYPE_CHECKING:
+    from .resources import UdpClientResources
 
 # Seconds until tunnels are announced again after the connection, and twice as many each time after that: the first
 # announcements may be lost, or overtake what confirms the control channel.
@@ -38,7 +40,7 @@ class UdpClient(DoorClient):
 
     _door: RawDoor
 
-    def __init__(self, settings: ClientSettings, door: RawDoor, relay: Relay) -> None:
+    def __init__(self, settings: ClientSettings, door: RawDoor, relay: "UdpClientResources") -> None:
         super().__init__(door)
         self._loop = asyncio.get_running_loop()
         self._settings = settings

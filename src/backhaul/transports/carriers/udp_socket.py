@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from backhaul.net.endpoints import Address
+from backhaul.net.poller import Poller
 from backhaul.net.udp import Counters, DatagramSocket
-from backhaul.relay.engine import Relay
 from backhaul.transports.auth import Credentials
 from backhaul.transports.settings import ServerSettings
 from backhaul.wire.announcements import block_of
@@ -91,8 +91,8 @@ class TunnelSocket:
     those that it has until the last one ends.
     """
 
-    def __init__(self, settings: ServerSettings, relay: Relay) -> None:
-        self._relay = relay
+    def __init__(self, settings: ServerSettings, poller: Poller) -> None:
+        self._poller = poller
         self.announcers = Announcers(settings.credentials)
         self._tunnels: dict[Address, Tunnel] = {}
         self._leaving = False
@@ -106,7 +106,7 @@ class TunnelSocket:
         self.announcers.credentials = settings.credentials
         if not self._socket:
             sock = settings.listeners.datagrams(*self.address)
-            self._socket = DatagramSocket(self._relay.poller, sock, self._received, Counters())
+            self._socket = DatagramSocket(self._poller, sock, self._received, Counters())
 
     def close(self) -> None:
         """Close the socket when the last flow has ended."""

@@ -2,15 +2,17 @@
 
 import asyncio
 import math
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from backhaul.net.endpoints import Address
-from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
 from backhaul.wire.announcements import IDLE
 from backhaul.wire.datagrams import Batch
 
 from .udp_dialect import Assigned, ServerDialect
+
+if TYPE_CHECKING:
+    from backhaul.relay.resources import Timekeeper
 
 
 class TunnelOwner(Protocol):
@@ -30,18 +32,20 @@ class Tunnel:
     """An address of the client; once it is assigned, the far end of a flow."""
 
     __slots__ = (
-        "_alive_at", "_assigned", "_confirmed", "_loop", "_patience", "_relay", "_unanswered",
+        "_alive_at", "_assigned", "_confirmed", "_loop", "_patience", "_timekeeper", "_unanswered",
         "address", "flow", "name", "order", "owner",
     )  # fmt: skip
 
-    def __init__(self, owner: TunnelOwner, relay: Relay, name: bytes, address: Address, order: int = 0) -> None:
+    def __init__(
+        self, owner: TunnelOwner, timekeeper: "Timekeeper", name: bytes, address: Address, order: int = 0
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._relay = relay
+        self._timekeeper = timekeeper
         self._alive_at = self._loop.time()
         self._assigned: Assigned  # if there is a flow
         self._confirmed = False  # until then the assignment is repeated before every batch
         self._unanswered = 0.0  # time since which the user has been sending without a sign of life; 0 after one
-        self._patience = relay.patience.sign_of_life  # seconds
+        self._patience = timekeeper.patience.sign_of_life  # seconds
         self.owner = owner
         self.name = name  # empty if the client is v0.7.2
         self.address = address
@@ -56,7 +60,7 @@ class Tunnel:
     @property
     def silent(self) -> bool:
         """True if the client has given no sign of life for so long that the address may be another client's by now."""
-        return self._loop.time() - self._alive_at > self._relay.patience.sign_of_life
+        return self._loop.time() - self._alive_at > self._timekeeper.patience.sign_of_life
 
     def assign(self, flow: Flow, dialect: ServerDialect, *, again: bool = False) -> None:
         """Become the far end of ``flow``; ``again`` if it had another tunnel, without a sign of life."""
@@ -78,7 +82,7 @@ class Tunnel:
         self._unanswered = 0.0
         self._alive_at = self._loop.time()
         if not self.name:
-            self._patience = self._relay.patience.sign_of_life_v072
+            self._patience = self._timekeeper.patience.sign_of_life_v072
         if confirmed:
             self._confirmed = True
 
@@ -93,7 +97,7 @@ class Tunnel:
         if not self._unanswered:
             self._unanswered = now
             if self._may_be_forgotten():
-                self._patience = self._relay.patience.forgotten_reply
+                self._patience = self._timekeeper.patience.forgotten_reply
         elif now - self._unanswered > self._patience and self.flow and (other := self.owner.replace(self.flow)):
             other.send(batch)
             return
@@ -120,4 +124,4 @@ class Tunnel:
 
         Any other client would announce the tunnel; without an announcement it has left.
         """
-        return not self.name and self._loop.time() - self._alive_at > self._relay.patience.forgotten
+        return not self.name and self._loop.time() - self._alive_at > self._timekeeper.patience.forgotten

@@ -4,10 +4,9 @@ import asyncio
 import itertools
 import logging
 from collections import OrderedDict
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from backhaul.net.endpoints import Address
-from backhaul.relay.engine import Relay
 from backhaul.relay.fit import Fit
 from backhaul.relay.flows import Flow
 from backhaul.transports.session import NO_CLIENT, ClientSession
@@ -18,6 +17,9 @@ from backhaul.wire.signals import Signal
 from .udp_dialect import ServerDialect, V072Server
 from .udp_socket import TunnelSocket
 from .udp_tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from backhaul.relay.resources import Timekeeper
 
 log = logging.getLogger("backhaul.tunnel")
 
@@ -48,11 +50,11 @@ class ClientTunnels:
 
     _events: TunnelEvents
 
-    def __init__(self, socket: TunnelSocket, relay: Relay, client: str) -> None:
+    def __init__(self, socket: TunnelSocket, timekeeper: "Timekeeper", client: str) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = socket
         self._announcers = socket.announcers
-        self._relay = relay
+        self._timekeeper = timekeeper
         self._client = client
         self._session: ClientSession = NO_CLIENT
         self._instance = b""  # of the client
@@ -131,7 +133,7 @@ class ClientTunnels:
         if not tunnel:
             # Any other number belongs to a flow that has ended here already.
             if announcement.number == IDLE and order >= self._since and self._session.connected:
-                self._add(Tunnel(self, self._relay, announcement.tunnel, address, order))
+                self._add(Tunnel(self, self._timekeeper, announcement.tunnel, address, order))
         elif announcement.number not in {IDLE, tunnel.number}:  # the client serves a flow that had the tunnel before
             tunnel.end()
         else:
@@ -140,7 +142,7 @@ class ClientTunnels:
     def announced_unnamed(self, address: Address) -> None:
         """Note that a v0.7.2 client has an idle tunnel at this address."""
         if self._session.connected and not self._session.keys and not self._socket.knows(self, address):
-            self._add(Tunnel(self, self._relay, b"", address))
+            self._add(Tunnel(self, self._timekeeper, b"", address))
 
     def _dialect_of(self, session: ClientSession) -> ServerDialect:
         self._since = next(self._serials) << ORDER_BITS
@@ -183,7 +185,7 @@ class ClientTunnels:
             log.debug("a tunnel has moved to another address")
 
     def _ping_later(self) -> None:
-        self._pinging = self._loop.call_later(self._relay.patience.ping, self._ping_again)
+        self._pinging = self._loop.call_later(self._timekeeper.patience.ping, self._ping_again)
 
     def _ping_again(self) -> None:
         """Ping the tunnels of v0.7.2; others are announced by their client."""

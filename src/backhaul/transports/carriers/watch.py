@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from backhaul.mux.resumable_link import ResumableLink
 from backhaul.net.tcp_info import TcpInfo
-from backhaul.relay.engine import Relay
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
+
+    from .resources import WatchResources
 
 _ROUND_TRIPS: Final = 4
 _LONGEST: Final = 32  # times the first patience: a session that is not read acknowledges nothing on any connection
@@ -31,7 +32,7 @@ Want = Callable[[ResumableLink, Cause], None]
 class Watch:
     """Looks at all sessions now and then, as long as there are any."""
 
-    def __init__(self, relay: Relay, want: Want) -> None:
+    def __init__(self, relay: "WatchResources", want: Want) -> None:
         self._relay = relay
         self._want = want
         self._looks: dict[ResumableLink, _Look] = {}

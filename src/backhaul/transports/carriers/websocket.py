@@ -1,9 +1,10 @@
 """A tunnel connection of ws and wss: WebSocket messages; the first text message names the target."""
 
+from typing import TYPE_CHECKING
+
 from backhaul.errors import TransportError
 from backhaul.net.predicates import has_input
 from backhaul.relay.codec import Codec
-from backhaul.relay.engine import Relay
 from backhaul.relay.message_channel import MessageChannel
 from backhaul.relay.websocket_codec import WebSocketCodec
 from backhaul.transports.connection import Connection
@@ -16,6 +17,9 @@ from backhaul.wire.targets import MAX_TARGET, UDP_PREFIX
 from .dedicated import CarrierOwner, IdleOwner
 from .messages import ClosedError, LentConnection, MakeChannel, MessageArrival, MessageIdle
 
+if TYPE_CHECKING:
+    from .resources import MessageResources
+
 _SESSIONS = "the client runs wsmux or wssmux, this server ws or wss; set the same transport on both ends"
 _UNASKED = websocket.encode(websocket.PONG, b"", masked=True)  # RFC 6455, 5.5.3: a heartbeat in one direction
 
@@ -26,7 +30,7 @@ class WsIdle(MessageIdle):
     __slots__ = ("_ended", "_parser")
     ping_message = websocket.encode(websocket.BINARY, bytes([Signal.PING]), masked=False)  # that of v0.7.2
 
-    def __init__(self, relay: Relay, connection: Connection, owner: CarrierOwner) -> None:
+    def __init__(self, relay: "MessageResources", connection: Connection, owner: CarrierOwner) -> None:
         super().__init__(relay, connection, owner)
         self._ended = False
         self._parser = websocket.FrameParser(self, expect_masked=True)
@@ -118,7 +122,7 @@ class WsIdleConnection(LentConnection):
     __slots__ = ("_arrival", "_parser")
     largest_announcement = MAX_TARGET
 
-    def __init__(self, relay: Relay, connection: Connection, owner: IdleOwner) -> None:
+    def __init__(self, relay: "MessageResources", connection: Connection, owner: IdleOwner) -> None:
         super().__init__(relay, connection, owner)
         self._arrival: MessageArrival | None = None
         self._parser = websocket.FrameParser(self._reader(), expect_masked=False)
