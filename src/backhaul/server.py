@@ -70,7 +70,7 @@ class Server:
         """The tunnels by the names of their clients."""
         self._everyone = Headcount()
         self._limiting = Limiting(self.relay, timings, self._everyone, news=self.news, store=store)
-        self._roll = server_roll(self.relay, self.tunnels)
+        self._roll = server_roll(self.relay.live, self.relay.flows, self.tunnels)
         self._report: Report | None = None
         self._settings = self._make_settings()
         reception = make_reception(config.transport, self._settings, self.relay)

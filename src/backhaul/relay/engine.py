@@ -25,8 +25,8 @@ log = logging.getLogger("backhaul.tunnel")
 class Relay:
     """Poller, pipes, limits and logs for all users, and the set of live connections. Each process has one for each end.
 
-    It has many attributes because all users share each of them. Joined ends, sessions and transports do not get it as a
-    whole: the protocols in the ``resources.py`` of their rooms list what each of them needs.
+    It has many attributes because all users share each of them. Only the two ends know it as a whole: the protocols
+    in the ``resources.py`` of each room list what its classes need.
     """
 
     def __init__(

@@ -4,19 +4,25 @@ import asyncio
 import functools
 from collections.abc import Callable, Iterable, Iterator
 
-from backhaul.relay.engine import Relay
+from backhaul.relay.connections import InFlight
+from backhaul.relay.flows import FlowTable
 from backhaul.state import UserState
 
 from .client import ClientTunnel
 from .roll import Roll, Row, joined
 
 
-def client_roll(relay: Relay, tunnels: Callable[[], Iterable[ClientTunnel]], transport: Callable[[], str]) -> Roll:
+def client_roll(
+    live: set[InFlight],
+    flows: FlowTable,
+    tunnels: Callable[[], Iterable[ClientTunnel]],
+    transport: Callable[[], str],
+) -> Roll:
     """Return the roll; ``tunnels`` returns those that dial targets, ``transport`` the one of UDP flows."""
     return Roll(
         functools.partial(_dialling, tunnels),
-        functools.partial(joined, relay),
-        functools.partial(_flows, relay, transport),
+        functools.partial(joined, live),
+        functools.partial(_flows, flows, transport),
     )
 
 
@@ -25,9 +31,9 @@ def _dialling(tunnels: Callable[[], Iterable[ClientTunnel]]) -> Iterator[Row]:
         yield from tunnel.dialled_for()
 
 
-def _flows(relay: Relay, transport: Callable[[], str]) -> Iterator[Row]:
+def _flows(flows: FlowTable, transport: Callable[[], str]) -> Iterator[Row]:
     loop = asyncio.get_running_loop()
-    for flow in list(relay.flows):
+    for flow in list(flows):
         if not flow.closed:
             progress = flow.progress()
             state = UserState(

@@ -4,18 +4,20 @@ import asyncio
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from backhaul.config.limits import NO_LIMITS, Limits, LimitTables
 from backhaul.net.poller import FAULT
 from backhaul.relay.connections import InFlight
-from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow
 from backhaul.relay.outcome import Ending
 
 from .looks import flows, in_slices, streams
 from .outcomes import ServedUser
 from .udp_ports import UdpUser
+
+if TYPE_CHECKING:
+    from .resources import LookResources
 
 _PART: Final = 20  # a user stays for a twentieth of the limit too long at most
 
@@ -38,7 +40,7 @@ class Expiry:
     The users' relays know nothing of it, so that it costs nothing when bytes move.
     """
 
-    def __init__(self, relay: Relay, look_every: float) -> None:
+    def __init__(self, relay: "LookResources", look_every: float) -> None:
         """``look_every`` is the shortest interval of looks in seconds."""
         self._relay = relay
         self._look_every = look_every
@@ -69,7 +71,7 @@ class Expiry:
 
     def _streams(self) -> Iterator[None]:
         before, self._moved = self._moved, {}
-        for user, record in streams(self._relay):
+        for user, record in streams(self._relay.live):
             try:
                 self._look_at(user, record, before.get(user))
             except Exception as error:  # noqa: BLE001 - the others are looked at nevertheless
@@ -87,7 +89,7 @@ class Expiry:
             self._moved[user] = user.moved, since
 
     def _flows(self) -> Iterator[None]:
-        for flow, owner in flows(self._relay):
+        for flow, owner in flows(self._relay.flows):
             self._look_at_flow(flow, owner)
             yield
 

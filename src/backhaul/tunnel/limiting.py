@@ -1,12 +1,11 @@
 """All limits of users on the public end."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from backhaul.config.limits import ALL_PORTS, NO_LIMITS, LimitTables
-from backhaul.relay.engine import Relay
 from backhaul.state import LimitState, UserState
 
 from .admission import Admission, Objection
@@ -21,11 +20,16 @@ from .quotas import Counted, Quotas
 from .rates import RateTable
 from .timings import Timings
 
+if TYPE_CHECKING:
+    from .resources import LookResources
+
 
 class Limiting:
     """Changes and ends all limits together."""
 
-    def __init__(self, relay: Relay, timings: Timings, everyone: Headcount, *, news: News, store: Store) -> None:
+    def __init__(
+        self, relay: "LookResources", timings: Timings, everyone: Headcount, *, news: News, store: Store
+    ) -> None:
         """Begin without limits; ``everyone`` has the number of present users.
 
         ``store`` keeps the bytes of the present day and month.

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from backhaul.relay.connections import InFlight
-from backhaul.relay.engine import Relay
-from backhaul.relay.flows import Flow
+from backhaul.relay.flows import Flow, FlowTable
 
 from .outcomes import ServedUser
 from .udp_ports import UdpUser
@@ -14,16 +13,16 @@ from .udp_ports import UdpUser
 _SLICE: Final = 200  # users looked at without a pause: less than a millisecond
 
 
-def streams(relay: Relay) -> Iterator[tuple[InFlight, ServedUser]]:
+def streams(live: set[InFlight]) -> Iterator[tuple[InFlight, ServedUser]]:
     """Return the users whose streams move; they come and go while this is read."""
-    for user in list(relay.live):
-        if user in relay.live and isinstance(user.done, ServedUser):
+    for user in list(live):
+        if user in live and isinstance(user.done, ServedUser):
             yield user, user.done
 
 
-def flows(relay: Relay) -> Iterator[tuple[Flow, UdpUser]]:
+def flows(table: FlowTable) -> Iterator[tuple[Flow, UdpUser]]:
     """Return the users of datagrams."""
-    for flow in list(relay.flows):
+    for flow in list(table):
         if not flow.closed and isinstance(flow.near, UdpUser):
             yield flow, flow.near
 

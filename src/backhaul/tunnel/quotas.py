@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from backhaul.addresses import LOCAL
 from backhaul.config.limits import ALL_PORTS, Limits, LimitTables
@@ -14,7 +14,6 @@ from backhaul.errors import reason
 from backhaul.failures import network_of
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import FAULT
-from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import Ending
 
 from .admission import Objection
@@ -22,6 +21,9 @@ from .ledger import MOST, NOTHING, Account, Bytes, Draft, Key, Ledger, Store, da
 from .looks import flows, in_slices, streams
 from .news import News
 from .timings import Timings
+
+if TYPE_CHECKING:
+    from .resources import LookResources
 
 log = logging.getLogger("backhaul.server")
 
@@ -91,7 +93,7 @@ class Quotas:
 
     def __init__(
         self,
-        relay: Relay,
+        relay: "LookResources",
         timings: Timings,
         news: News,
         store: Store,
@@ -211,11 +213,11 @@ class Quotas:
         return not self._stop.is_set()
 
     def _looks(self) -> Iterator[None]:
-        for user, record in streams(self._relay):
+        for user, record in streams(self._relay.live):
             if self._is_over(record, user.moved):
                 user.end(Ending.LIMIT)
             yield
-        for flow, owner in flows(self._relay):
+        for flow, owner in flows(self._relay.flows):
             if self._is_over(owner, flow.received + flow.sent):
                 owner.expire(flow)
             yield

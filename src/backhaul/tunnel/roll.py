@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from backhaul.relay.engine import Relay
+from backhaul.relay.connections import InFlight
 from backhaul.relay.outcome import Ending, Outcome, Progress
 from backhaul.selection import Selection
 from backhaul.state import UserState
@@ -63,9 +63,9 @@ class Roll:
             yield from source()
 
 
-def joined(relay: Relay) -> Iterator[Row]:
+def joined(live: set[InFlight]) -> Iterator[Row]:
     """Return the users whose bytes move."""
     loop = asyncio.get_running_loop()
-    for user in list(relay.live):
-        if user in relay.live and isinstance(user.done, Record):
+    for user in list(live):
+        if user in live and isinstance(user.done, Record):
             yield Row(user.done.state(user.progress(), loop.time()), functools.partial(user.end, Ending.CLOSED))

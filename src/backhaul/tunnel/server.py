@@ -5,13 +5,12 @@ import functools
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backhaul.config import ServerConfig
 from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import FAULT, release
-from backhaul.relay.engine import Relay
 from backhaul.relay.outcome import CLOSED, FAILED, NOT_CARRIED
 from backhaul.state import ServedState, SessionState
 from backhaul.transports.base import ServerTransport
@@ -38,6 +37,9 @@ from .udp_ports import FlowDispatcher
 from .unix_targets import warn_of_paths
 from .waiting_users import Waiting, WaitingUsers
 
+if TYPE_CHECKING:
+    from .resources import TunnelResources
+
 log = logging.getLogger("backhaul.server")
 
 _LAST_LOOKS = 0.02  # seconds between checks whether the last users have carriers
@@ -49,7 +51,7 @@ class ServerTunnel:
     def __init__(
         self,
         config: ServerConfig,
-        relay: Relay,
+        relay: "TunnelResources",
         transport: ServerTransport,
         timings: Timings,
         listeners: Listeners,

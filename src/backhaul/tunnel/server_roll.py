@@ -5,7 +5,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from backhaul.relay.engine import Relay
+from backhaul.relay.connections import InFlight
 from backhaul.relay.flows import FlowTable
 from backhaul.relay.outcome import Progress
 from backhaul.transports.user import User
@@ -27,12 +27,12 @@ class Desk(Protocol):
         """Close a user who waits."""
 
 
-def server_roll(relay: Relay, tunnels: Mapping[str, Desk]) -> Roll:
+def server_roll(live: set[InFlight], flows: FlowTable, tunnels: Mapping[str, Desk]) -> Roll:
     """Return the roll of all tunnels, also of those that come later."""
     return Roll(
         functools.partial(_waiting, tunnels),
-        functools.partial(joined, relay),
-        functools.partial(_flows, relay.flows),
+        functools.partial(joined, live),
+        functools.partial(_flows, flows),
     )
 
 

@@ -12,7 +12,6 @@ from backhaul.net.listeners import Listeners
 from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller
 from backhaul.net.udp import DatagramSocket
-from backhaul.relay.engine import Relay
 from backhaul.relay.flows import Flow, Refusal
 from backhaul.relay.rated import flow_of
 from backhaul.reports import UserEnd
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .limiting import Limiting  # which ends flows, too
+    from .resources import FlowResources
 
 log = logging.getLogger("backhaul.server")
 
@@ -42,7 +42,7 @@ class FlowDispatcher:
 
     def __init__(
         self,
-        relay: Relay,
+        relay: "FlowResources",
         transport: ServerTransport,
         listeners: Listeners,
         outcomes: Outcomes,
