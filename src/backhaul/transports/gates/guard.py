@@ -5,7 +5,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from backhaul import __version__
@@ -13,7 +12,7 @@ from backhaul.net.cpu import has_aes
 from backhaul.net.poller import Poller
 from backhaul.security.derive import derive
 from backhaul.security.hello import MAX_PADDING, PROLOGUES, VERSION, ClientHello, ServerHello, decode, encode
-from backhaul.security.hint import HINT_SIZE, hint_function, matching
+from backhaul.security.hint import BLIND_SIZE, HINT_SIZE, HintTable
 from backhaul.security.noise import KEY_SIZE, HandshakeError, Responder, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.security.records import Cipher
@@ -95,8 +94,9 @@ class Guard:
         self._credentials = credentials
         self._settings = settings
         self._seen: OrderedDict[bytes, None] = OrderedDict()
-        self._version = 0  # of the credentials, when their keys were made
-        self._keys: list[_Candidate] = []
+        self._prologue = PROLOGUES[settings.transport.http]
+        self._version = 0  # of the credentials in the table
+        self._table: HintTable[Credential] = HintTable([], bytes(BLIND_SIZE))
         self.register: Register[SealedSession] = Register(secrets.token_bytes(LOCATOR_SIZE))
 
     def read(self, data: bytes, unwanted: Callable[[str], bool]) -> Knock | None:
@@ -108,17 +108,16 @@ class Guard:
         key = message[:KEY_SIZE]
         if key in self._seen:
             return None
-        for candidate in matching(self._candidates(), hint, key):
-            if unwanted(candidate.credential.name):
-                continue
-            try:
-                responder = Responder(candidate.shared, message)
-                hello = decode(ClientHello, responder.payload)
-            except HandshakeError:
-                continue
-            self._remember(key)
-            return Knock(candidate.credential, responder, hello)
-        return None
+        credential = self._hints().find(hint, key)
+        if not credential or unwanted(credential.name):
+            return None
+        try:
+            responder = Responder(Shared.mix(pre_shared_key(credential.token), self._prologue), message)
+            hello = decode(ClientHello, responder.payload)
+        except HandshakeError:
+            return None
+        self._remember(key)
+        return Knock(credential, responder, hello)
 
     def begin(
         self,
@@ -142,13 +141,13 @@ class Guard:
             answer_within=answer_within,
         )
 
-    def _candidates(self) -> "list[_Candidate]":
-        """Return the keys of all tokens."""
+    def _hints(self) -> HintTable[Credential]:
+        """Return the table of all tokens."""
         if self._version != self._credentials.version:
-            prologue = PROLOGUES[self._settings.transport.http]
-            self._keys = [_candidate(credential, prologue) for credential in self._credentials]
+            items = ((credential, pre_shared_key(credential.token)) for credential in self._credentials)
+            self._table = HintTable(items, secrets.token_bytes(BLIND_SIZE))
             self._version = self._credentials.version
-        return self._keys
+        return self._table
 
     def _remember(self, key: bytes) -> None:
         self._seen[key] = None
@@ -244,19 +243,6 @@ class Guard:
         within_tls = bool(hello.certificate) and self._has_same_tls(hello)
         wanted = self._settings.protection.encryption or hello.encryption
         return (wanted and not within_tls) or self._is_terminated(hello)
-
-
-class _Candidate(NamedTuple):
-    """A token, and the state of a handshake after it, which only the first message needs to be mixed into."""
-
-    credential: Credential
-    hint: blake2b
-    shared: Shared
-
-
-def _candidate(credential: Credential, prologue: bytes) -> _Candidate:
-    psk = pre_shared_key(credential.token)
-    return _Candidate(credential, hint_function(psk), Shared.mix(psk, prologue))
 
 
 def make_guard(settings: ServerSettings, transport: Transport, certificates: Callable[[], frozenset[bytes]]) -> Guard:
