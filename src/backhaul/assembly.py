@@ -1,6 +1,7 @@
 """Settings that both ends derive from their configuration in the same way."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ from backhaul.tunnel.ledger import MAX_FILE, Store
 from backhaul.tunnel.timings import Timings
 
 from .config import ClientConfig, ServerConfig
+from .config.secret import Secret
 from .wire import smux
 from .wire.peer import EXTENSIONS, Feature
 
@@ -47,8 +49,13 @@ async def prepare_keys(config: ServerConfig | ClientConfig) -> None:
     """Make the keys of the tokens, which takes 100 ms for one that a person has chosen."""
     if protection(config).seals:
         named = config.clients.named if isinstance(config, ServerConfig) else ()
-        for token in (*config.accepted, *(token for client in named for token in client.accepted)):
-            await asyncio.to_thread(pre_shared_key, token.reveal().encode())
+        tokens = (*config.accepted, *(token for client in named for token in client.accepted))
+        await asyncio.to_thread(_make_keys, tokens)
+
+
+def _make_keys(tokens: Iterable[Secret]) -> None:
+    for token in tokens:
+        pre_shared_key(token.reveal().encode())
 
 
 def mux_settings(config: ServerConfig | ClientConfig) -> smux.Settings:

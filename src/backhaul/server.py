@@ -210,10 +210,13 @@ class Server:
         for name in before.keys() - after.keys():
             self.tunnels.pop(name).stop_listening()
         self._settings.credentials.change(_tokens(new))
-        kept = [name for name in before if name in after]
+        alike = old.serves_alike(new)
+        kept = [name for name in before if name in after and not (alike and before[name] == after[name])]
         changes = {name: port_change(before[name].ports, after[name].ports) for name in kept}
         for name, change in changes.items():  # first, because another client may get the port
             self.tunnels[name].ports.remove(change.removed)
+        for tunnel in self.tunnels.values():
+            tunnel.ports.retry()  # the administrator may have freed a port before the reload
         for name, change in changes.items():
             self._change(after[name], change)
             if before[name].accepted != after[name].accepted and not rebuilt:
@@ -252,7 +255,6 @@ class Server:
         tunnel.adopt(self.config.of(after), _carrier_limits(self.config))
         tunnel.places.most = after.max_connections
         tunnel.ports.retarget(change.retargeted)
-        tunnel.ports.retry()  # the administrator may have freed a port before the reload
         tunnel.ports.add(change.added)
 
     def _rebuild(self, old: ServerConfig) -> None:

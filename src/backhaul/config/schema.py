@@ -14,7 +14,7 @@ from .clients import ClientTables, ServedClient, parse_clients
 from .common import CommonConfig
 from .groups import GroupTables, ServedGroup, parse_groups
 from .keys import DEDICATED, MUX, STREAM, TLS, WEB, key
-from .limits import LimitTables, parse_limits
+from .limits import NO_LIMITS, LimitTables, parse_limits
 from .ports import PORTS_KEY, PortMapping
 from .proxy import parse_proxy
 from .secret import Secret
@@ -139,10 +139,9 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
 
     @property
     def every_limit(self) -> LimitTables:
-        """The limits of ``limits``, and those of the clients."""
-        return structs.replace(
-            self.limits, clients=tuple((client.name, client.limits) for client in self.clients.named)
-        )
+        """The limits of ``limits``, and those of the clients that have some."""
+        limits = ((client.name, client.limits) for client in self.clients.named)
+        return structs.replace(self.limits, clients=tuple(one for one in limits if one[1] != NO_LIMITS))
 
     @property
     def served(self) -> tuple[ServedClient, ...]:
@@ -158,6 +157,11 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
     def all_ports(self) -> tuple[PortMapping, ...]:
         """The ports of all clients and groups."""
         return tuple(mapping for owner in self.owners for mapping in owner.ports)
+
+    def serves_alike(self, other: "ServerConfig") -> bool:
+        """Return whether clients that are in both configurations, and the same there, are served in the same way."""
+        nobody = ServedClient()
+        return self.of(nobody) == other.of(nobody)
 
     def of(self, client: ServedClient) -> "ServerConfig":
         """Return the configuration of the tunnel of one client."""
