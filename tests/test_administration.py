@@ -13,7 +13,7 @@ from backhaul.client import Client
 from backhaul.errors import BackhaulError
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.traffic import TrafficBoard
-from backhaul.overview import reader
+from backhaul.overview import reader, surveyor
 from backhaul.reloads import Reloads
 from backhaul.selection import Selection
 from backhaul.server import Server
@@ -24,7 +24,7 @@ def administration(end: Server | Client) -> Administration:
     return Administration(
         end,
         Path("unused.toml"),
-        read=reader(end.state, events, "unused.toml"),
+        survey=surveyor(end.survey, events, "unused.toml"),
         events=events,
         reloads=Reloads(lambda: None),
         board=TrafficBoard(),
@@ -46,7 +46,8 @@ async def test_a_drained_end_counts_the_users_who_are_left(net: Net, side: str) 
     drained = await operator.drain("")
     assert (drained.draining, drained.users) == (True, 1)
     assert [*end.close_users(Selection())] == [True]
-    await until(lambda: operator.status().users == 0)
+    await until(lambda: reader(end.state, EventLog())().users == 0)
+    assert not (await operator.status()).users
     assert not (await operator.resume("")).draining
     await until(lambda: tunnel.connected)
 

@@ -13,7 +13,7 @@ from backhaul.config.foreign import parse_foreign
 from backhaul.config.schema import Config
 from backhaul.monitor.events import EventLog
 from backhaul.monitor.samples import HistoryStatus
-from backhaul.monitor.status import Read, Status
+from backhaul.monitor.status import Status, Survey
 from backhaul.monitor.traffic import TrafficBoard, TrafficStatus
 
 from .client import Client
@@ -31,7 +31,7 @@ class Administration:
         end: Server | Client,
         file: Path,
         *,
-        read: Read,
+        survey: Survey,
         events: EventLog,
         reloads: Reloads,
         board: TrafficBoard,
@@ -40,7 +40,7 @@ class Administration:
         """``config`` returns the configuration in force, which was read from ``file``."""
         self.connections = connections(end.users, end.close_users)
         self.events = events
-        self._read = read
+        self._survey = survey
         self._board = board
         self._reloads = reloads
         self._end = end
@@ -49,9 +49,9 @@ class Administration:
         self._config = config
         self._checking = asyncio.Lock()
 
-    def status(self) -> Status:
+    async def status(self) -> Status:
         """Return the present status."""
-        return self._read()
+        return await self._survey()
 
     def traffic(self) -> TrafficStatus:
         """Return the throughput of the last minutes; raise NotSampledError without a page."""
@@ -84,20 +84,20 @@ class Administration:
         """Refuse new users until ``resume``; raise BackhaulError while the program stops."""
         self._refuse_while_stopping()
         await self._end.drain(client)
-        return self._drained(client)
+        return await self._drained(client)
 
     async def resume(self, client: str) -> Drained:
         """Admit new users again; raise BackhaulError while the program stops."""
         self._refuse_while_stopping()
         await self._end.resume(client)
-        return self._drained(client)
+        return await self._drained(client)
 
     def _refuse_while_stopping(self) -> None:
         if self._end.stopping:
             raise BackhaulError("the program stops; what it does with its users cannot be changed any more")
 
-    def _drained(self, name: str) -> Drained:
-        status = self.status()
+    async def _drained(self, name: str) -> Drained:
+        status = await self.status()
         for client in status.clients:
             if name and client.name == name:
                 return Drained(client.draining, client.users)

@@ -19,7 +19,7 @@ from backhaul.system.shared_files import SharedFile
 from backhaul.system.state_directory import state_directory
 from backhaul.system.status_socket import socket_name
 from backhaul.transports.auth import KnownServers, OwnTokens, Protection, Security
-from backhaul.transports.settings import ClientSettings, GateLimits
+from backhaul.transports.settings import CarrierLimits, ClientSettings, GateLimits
 from backhaul.tunnel.ledger import MAX_FILE, Store
 from backhaul.tunnel.timings import Timings
 
@@ -67,6 +67,16 @@ def mux_settings(config: ServerConfig | ClientConfig) -> smux.Settings:
         stream_buffer=config.mux_streambuffer,
         window_growth=0 if config.mux_version == 1 else config.mux_recievebuffer,
         keepalive_timeout=SESSION_PATIENCE,
+    )
+
+
+def carrier_limits(config: ServerConfig) -> CarrierLimits:
+    """Return the limits of a server's carriers."""
+    return CarrierLimits(
+        channel_size=config.channel_size,
+        mux_con=config.mux_con,
+        max_users=config.connection_max_users,
+        max_age=config.connection_max_age,
     )
 
 

@@ -12,7 +12,7 @@ from backhaul.net.resolver import LookUp, Resolver, look_up
 from backhaul.net.services import ServiceLookUp, Services, look_up_service
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.selection import Selection
-from backhaul.state import ClientState, SessionState, UserState, UserTimesState
+from backhaul.state import ClientState, MovedState, SessionState, UserState, UserTimesState
 from backhaul.system.limits import descriptor_limit
 from backhaul.transports.auth import ForgetfulMemory, KnownServers
 from backhaul.transports.registry import make_client
@@ -121,6 +121,14 @@ class Client:
     def session(self) -> SessionState:
         """Return the state of the tunnels only, which is cheap."""
         return together([one.session for one in self._servers.states()])
+
+    def moved(self) -> MovedState:
+        """Return the bytes of all users, which is cheap."""
+        return self._targets.moved()
+
+    async def survey(self) -> ClientState:
+        """Return the state of this end; a server pauses here."""
+        return self.state()
 
     def state(self) -> ClientState:
         """Return the state of this end."""

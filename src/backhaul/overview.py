@@ -1,7 +1,7 @@
 """The translation of both ends' states into the words of the monitor."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -19,13 +19,16 @@ from backhaul.monitor.status import (
     PortStatus,
     ServerStatus,
     Status,
+    Survey,
 )
+from backhaul.monitor.traffic import Traffic
 from backhaul.selection import Selection
 from backhaul.state import (
     ClientState,
     DestinationState,
     GroupState,
     LimitState,
+    MovedState,
     PortState,
     ResumptionState,
     ServedState,
@@ -49,14 +52,42 @@ class _Run(NamedTuple):
 
 def reader(ask: Callable[[], State], events: EventLog, file: str = "") -> Callable[[], Status]:
     """Return a function that asks one end for its state and returns it as a status; ``file`` is the configuration."""
-    run, name = _Run(file, time.time()), TUNNEL.get()
+    made = _maker(events, file)
 
     def read() -> Status:
-        state = ask()
-        made = _server(state, events, run) if isinstance(state, ServerState) else _client(state, events, run)
-        return replace(_with_resumption(made, state.relay.resumption), tunnel=name)
+        return made(ask())
 
     return read
+
+
+def surveyor(ask: Callable[[], Awaitable[State]], events: EventLog, file: str = "") -> Survey:
+    """Return a function that does the same in turns of the event loop."""
+    made = _maker(events, file)
+
+    async def survey() -> Status:
+        return made(await ask())
+
+    return survey
+
+
+def meter(ask: Callable[[], MovedState]) -> Callable[[], Traffic]:
+    """Return a function that asks one end for the bytes of all users, which takes a fraction of the time."""
+
+    def totals() -> Traffic:
+        moved = ask()
+        return Traffic(moved.received, moved.sent)
+
+    return totals
+
+
+def _maker(events: EventLog, file: str) -> Callable[[State], Status]:
+    run, name = _Run(file, time.time()), TUNNEL.get()
+
+    def made(state: State) -> Status:
+        status = _server(state, events, run) if isinstance(state, ServerState) else _client(state, events, run)
+        return replace(_with_resumption(status, state.relay.resumption), tunnel=name)
+
+    return made
 
 
 def _with_resumption(status: Status, resumption: ResumptionState) -> Status:

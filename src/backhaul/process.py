@@ -38,7 +38,7 @@ from .client import Client
 from .config import Address, ClientConfig, ConfigError, ServerConfig, load
 from .errors import BackhaulError, reason
 from .hooks import Hooks
-from .overview import reader
+from .overview import meter, reader, surveyor
 from .reloads import Reloads, changes_of, kind_changed, summary
 from .server import Server
 from .system import notify
@@ -75,6 +75,7 @@ class Process:
         self._access = Access(self._end)
         self._hooks = Hooks(self._end)
         self._read = reader(self._end.state, self._events, str(self._file.absolute()))
+        self._survey = surveyor(self._end.survey, self._events, str(self._file.absolute()))
         self._wake = asyncio.Event()  # a signal or a request has arrived
         self._stop = asyncio.Event()
         self._reloads = Reloads(self._wake.set)
@@ -82,7 +83,7 @@ class Process:
         self._operator = Administration(
             self._end,
             self._file,
-            read=self._read,
+            survey=self._survey,
             events=self._events,
             reloads=self._reloads,
             board=self._board,
@@ -154,7 +155,9 @@ class Process:
             open_page=functools.partial(self._listeners.page, page.host, page.port),
         )
         desk = make_desk(self._operator, PageGuard(login=settings.protected))
-        return await start(settings, Program(self._read, desk, self._board, self._end.user_times))
+        return await start(
+            settings, Program(self._read, self._survey, meter(self._end.moved), desk, self._board, self._end.user_times)
+        )
 
     def _in_force(self) -> Config:
         return self._config
@@ -226,7 +229,7 @@ class Process:
         tell(outcome)  # before the page, through which some have asked, begins anew
         if outcome.loaded:
             watch = await self._renew_page(watch, frozenset(change.changed))
-            log.info("configuration reloaded: %s", summary(change, self._read().ports))
+            log.info("configuration reloaded: %s", summary(change, (await self._survey()).ports))
         self._manager.ready()
         return watch
 

@@ -15,11 +15,11 @@ from backhaul.net.poller import make_poller
 from backhaul.net.tls import ServerTls
 from backhaul.relay.patience import DEFAULT_PATIENCE, Patience
 from backhaul.selection import Selection
-from backhaul.state import ServerState, SessionState, UserState, UserTimesState, joint
+from backhaul.state import MovedState, ServedState, ServerState, SessionState, UserState, UserTimesState, joint
 from backhaul.transports.auth import Credentials
 from backhaul.transports.base import Gate, ServerTransport
 from backhaul.transports.registry import make_reception, make_server
-from backhaul.transports.settings import DEFAULT_LIMITS, CarrierLimits, GateLimits, ServerSettings
+from backhaul.transports.settings import DEFAULT_LIMITS, GateLimits, ServerSettings
 from backhaul.tunnel.front import Front
 from backhaul.tunnel.group import Group
 from backhaul.tunnel.ledger import NOWHERE, Store
@@ -32,13 +32,23 @@ from backhaul.tunnel.server import ServerTunnel
 from backhaul.tunnel.server_roll import server_roll
 from backhaul.tunnel.timings import DEFAULT_TIMINGS, Timings
 
-from .assembly import change_relay, features, make_relay, mux_settings, prepare_keys, protection, tunnel_options
+from .assembly import (
+    carrier_limits,
+    change_relay,
+    features,
+    make_relay,
+    mux_settings,
+    prepare_keys,
+    protection,
+    tunnel_options,
+)
 from .config import ServerConfig
 from .errors import BackhaulError, reason
 
 log = logging.getLogger("backhaul.server")
 
 _INSTANCE: Final = 16  # bytes: no two servers have the same
+_SLICE: Final = 100  # clients whose states are made without a pause: a millisecond
 _LOOK_EVERY: Final = 0.05  # seconds between checks for users and a successor while stopping
 
 
@@ -91,7 +101,7 @@ class Server:
         """Listen; raise BackhaulError if the tunnel's own address is in use."""
         config = self.config
         await prepare_keys(config)
-        await self._listeners.hosts.learn(_bind_hosts(config))
+        await self._listeners.hosts.learn(config.bind_hosts)
         await self._limiting.apply(config.every_limit, self.users)
         try:
             self._front.start()
@@ -111,9 +121,24 @@ class Server:
         """Return the state of the control channels only, which is cheap."""
         return joint([tunnel.session() for tunnel in self.tunnels.values()])
 
+    def moved(self) -> MovedState:
+        """Return the bytes of all users, which is cheap."""
+        every = [port.traffic for port in self._ports()]
+        return MovedState(sum(one.received.bytes for one in every), sum(one.sent.bytes for one in every))
+
     def state(self) -> ServerState:
         """Return the state of this end."""
-        clients = tuple(tunnel.state() for tunnel in self.tunnels.values())
+        return self._state_with(tuple(tunnel.state() for tunnel in self.tunnels.values()))
+
+    async def survey(self) -> ServerState:
+        """Return the state of this end, made in turns: with many clients ``state`` would hold up their users."""
+        tunnels, clients = list(self.tunnels.values()), []
+        for begin in range(0, len(tunnels), _SLICE):
+            clients += [tunnel.state() for tunnel in tunnels[begin : begin + _SLICE]]
+            await asyncio.sleep(0)
+        return self._state_with(tuple(clients))
+
+    def _state_with(self, clients: tuple[ServedState, ...]) -> ServerState:
         return ServerState(
             transport=self.config.transport,
             stopping=self.stopping,
@@ -125,11 +150,8 @@ class Server:
             refusing=all(client.refusing for client in clients),
             clients=clients,
             groups=tuple(group.state() for group in self.groups.values()),
-            limits=tuple(self._limiting.states(self._ports(), self._client_users())),
+            limits=tuple(self._limiting.states(self._ports(), {client.name: client.users for client in clients})),
         )
-
-    def _client_users(self) -> dict[str, int]:
-        return {name: tunnel.places.users for name, tunnel in self.tunnels.items()}
 
     def _ports(self) -> Iterator[Port]:
         return (port for owner in self._owners() for port in owner.ports.all.values())
@@ -185,7 +207,7 @@ class Server:
         force then.
         """
         await prepare_keys(new)
-        await self._listeners.hosts.learn(_bind_hosts(new))
+        await self._listeners.hosts.learn(new.bind_hosts)
         await self._change_limits(self.config, new)
         old, self.config = self.config, new
         try:
@@ -252,7 +274,7 @@ class Server:
 
     def _change(self, after: ServedClient, change: PortChange) -> None:
         tunnel = self.tunnels[after.name]
-        tunnel.adopt(self.config.of(after), _carrier_limits(self.config))
+        tunnel.adopt(self.config.of(after), carrier_limits(self.config))
         tunnel.places.most = after.max_connections
         tunnel.ports.retarget(change.retargeted)
         tunnel.ports.add(change.added)
@@ -341,7 +363,7 @@ class Server:
 
     def _make_transport(self, settings: ServerSettings, gate: Gate) -> ServerTransport:
         config = self.config
-        return make_server(config.transport, settings, _carrier_limits(config), self.relay, gate)
+        return make_server(config.transport, settings, carrier_limits(config), self.relay, gate)
 
     def _make_settings(self) -> ServerSettings:
         config = self.config
@@ -369,19 +391,6 @@ class Server:
             over_unix=config.bind_addr.is_path,
             look_every=self._timings.certificate,
         )
-
-
-def _carrier_limits(config: ServerConfig) -> CarrierLimits:
-    return CarrierLimits(
-        channel_size=config.channel_size,
-        mux_con=config.mux_con,
-        max_users=config.connection_max_users,
-        max_age=config.connection_max_age,
-    )
-
-
-def _bind_hosts(config: ServerConfig) -> list[str]:
-    return [config.bind_addr.host, *(mapping.bind_host for mapping in config.all_ports)]
 
 
 def _tokens(config: ServerConfig) -> dict[str, list[str]]:

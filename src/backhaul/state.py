@@ -96,6 +96,15 @@ def joint(sessions: Sequence[SessionState]) -> SessionState:
     )
 
 
+class MovedState(Struct, frozen=True, gc=False):
+    """Bytes that all users together have moved, without those of ports that a reload has removed."""
+
+    received: int
+    """Bytes from users."""
+    sent: int
+    """Bytes to users."""
+
+
 class DestinationState(Struct, frozen=True, gc=False):
     """A server of a client, or one of its addresses."""
 

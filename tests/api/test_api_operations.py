@@ -35,7 +35,7 @@ async def way(request: pytest.FixtureRequest, operator: SampleOperator, tmp_path
 
 async def test_the_status(way: Way, operator: SampleOperator) -> None:
     document = await way.get("/api/status")
-    assert set(document) == set(operator.status().__struct_fields__)
+    assert set(document) == set((await operator.status()).__struct_fields__)
     assert (document["config"], document["rtt"]) == ("/etc/backhaul/server.toml", 0.0123)
 
 

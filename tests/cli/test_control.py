@@ -36,11 +36,11 @@ class Leaving(SampleOperator):
         super().__init__()
         self.counts = [*counts]
 
-    def status(self) -> Status:
+    async def status(self) -> Status:
         if not self.counts:
-            return super().status()
+            return await super().status()
         ports = (replace(port(443), open=self.counts.pop(0)),)
-        return replace(super().status(), draining=True, ports=ports)
+        return replace(await super().status(), draining=True, ports=ports)
 
 
 async def test_draining_and_its_end(command: Callable[..., Any]) -> None:

@@ -62,7 +62,7 @@ class Host:
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
         self._clock = 0.0
-        self.sampler = Sampler(self.tunnel.read, measure, lambda: self._clock)
+        self.sampler = Sampler(self.tunnel.totals, measure, lambda: self._clock)
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -96,7 +96,7 @@ class Host:
 
     async def _serve(self) -> None:
         settings = dataclasses.replace(SETTINGS, sniffer=True, web_user=self._login, web_password=self._login)
-        sources = Sources(self.tunnel.read, lambda: {443: 5 << 30}, self.sampler)
+        sources = Sources(self.tunnel.survey, lambda: {443: 5 << 30}, self.sampler)
         operator = SampleOperator(self.users, self.tunnel, self._events)
         site = Site(settings, sources, make_desk(operator, PageGuard(login=bool(self._login))))
         with operator.board.fed(site.traffic, self._history):

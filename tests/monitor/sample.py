@@ -9,7 +9,7 @@ from backhaul.monitor.program import Program
 from backhaul.monitor.settings import Settings
 from backhaul.monitor.status import Event, PortStatus, ServerStatus, Status
 from backhaul.monitor.times import Times, no_times
-from backhaul.monitor.traffic import TrafficBoard
+from backhaul.monitor.traffic import Traffic, TrafficBoard
 from backhaul.state import HistogramState, UserTimesState
 
 STARTED = 1_700_000_000.0
@@ -94,6 +94,13 @@ class Tunnel:
     def read(self) -> Status:
         return self.status
 
+    async def survey(self) -> Status:
+        return self.status
+
+    def totals(self) -> Traffic:
+        ports = self.status.ports
+        return Traffic(sum(port.received for port in ports), sum(port.sent for port in ports))
+
     def say(self, **changes: object) -> None:
         """Replace fields of the status."""
         self.status = replace(self.status, **changes)
@@ -106,4 +113,4 @@ async def no_api(request: Request) -> Response:
 
 def program(tunnel: Tunnel, times: Times = no_times) -> Program:
     """Return a program without an API."""
-    return Program(tunnel.read, no_api, TrafficBoard(), times)
+    return Program(tunnel.read, tunnel.survey, tunnel.totals, no_api, TrafficBoard(), times)

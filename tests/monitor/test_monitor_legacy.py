@@ -44,7 +44,7 @@ def test_speeds_as_v072_writes_them(rate: float, text: str) -> None:
 
 def test_stats_have_v072s_fields_and_units() -> None:
     tunnel = Tunnel()
-    sampler = Sampler(tunnel.read, lambda: MACHINE)
+    sampler = Sampler(tunnel.totals, lambda: MACHINE)
     sampler.machine_rate = Traffic(2_500_000, 1500)
     stats = legacy.stats(tunnel.read(), {443: 1000, 80: 24}, sampler, sniffer=True)
     assert msgspec.to_builtins(stats) == {
@@ -65,7 +65,7 @@ def test_stats_have_v072s_fields_and_units() -> None:
 def test_stats_of_a_lost_tunnel() -> None:
     tunnel = Tunnel()
     tunnel.say(connected=False)
-    stats = legacy.stats(tunnel.read(), {}, Sampler(tunnel.read, lambda: MACHINE), sniffer=False)
+    stats = legacy.stats(tunnel.read(), {}, Sampler(tunnel.totals, lambda: MACHINE), sniffer=False)
     assert (stats.tunnel_status, stats.sniffer) == ("Disconnected (TCPMux)", "Not running")
 
 
@@ -74,14 +74,14 @@ def test_a_transport_is_named_as_v072_names_it(transport: str, name: str) -> Non
     """internal/server/transport: "Connected (TCP)", but the name in the file on the WebSocket transports."""
     tunnel = Tunnel()
     tunnel.say(transport=transport)
-    stats = legacy.stats(tunnel.read(), {}, Sampler(tunnel.read, lambda: MACHINE), sniffer=False)
+    stats = legacy.stats(tunnel.read(), {}, Sampler(tunnel.totals, lambda: MACHINE), sniffer=False)
     assert stats.tunnel_status == f"Connected ({name})"
 
 
 def test_figures_hidden_by_the_machine_are_dashes() -> None:
     tunnel = Tunnel()
     hidden = Machine(None, None, None, None, None, None)
-    stats = msgspec.to_builtins(legacy.stats(tunnel.read(), {}, Sampler(tunnel.read, lambda: hidden), sniffer=False))
+    stats = msgspec.to_builtins(legacy.stats(tunnel.read(), {}, Sampler(tunnel.totals, lambda: hidden), sniffer=False))
     assert {name for name, text in stats.items() if text == "-"} == {
         "cpuUsage",
         "ramUsage",

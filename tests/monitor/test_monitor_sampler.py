@@ -29,7 +29,7 @@ class Scene:
         self.tunnel = Tunnel(port(80))
         self.machine = IDLE
         self.now = 100.0
-        self.sampler = Sampler(self.tunnel.read, lambda: self.machine, lambda: self.now)
+        self.sampler = Sampler(self.tunnel.totals, lambda: self.machine, lambda: self.now)
 
     def pass_time(self, seconds: float, *ports: tuple[int, int]) -> None:
         """Let time pass, set the ports' totals of received and sent bytes, and take a sample."""
@@ -115,7 +115,7 @@ from backhaul.monitor.exposition import PROMETHEUS
 from backhaul.monitor.prometheus import Figures, slices
 from tests.monitor.sample import Tunnel
 tunnel = Tunnel()
-sampler = Sampler(tunnel.read, measure)
+sampler = Sampler(tunnel.totals, measure)
 sampler.tick()
 assert b"".join(slices(PROMETHEUS, Figures(tunnel.read(), {}, iter(()))))
 print(sampler.machine, legacy.stats(tunnel.read(), {}, sampler, sniffer=False))

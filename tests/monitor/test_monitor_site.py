@@ -31,7 +31,7 @@ DOWN = msgspec.structs.replace(port(80), up=False, problem="address in use")
 
 def make_site(settings: Settings = SETTINGS, tunnel: Tunnel | None = None, times: Times = no_times) -> Site:
     tunnel = tunnel or Tunnel(port(443, received=1000, sent=2000))
-    return Site(settings, Sources(tunnel.read, lambda: USAGE, Sampler(tunnel.read, measure), times), no_api)
+    return Site(settings, Sources(tunnel.survey, lambda: USAGE, Sampler(tunnel.totals, measure), times), no_api)
 
 
 async def ask(site: Site, path: str, authorization: str = "", **more: str) -> Response:
@@ -132,7 +132,7 @@ async def test_a_wrong_login_is_refused_and_logged_once(authorization: str, capl
 
 def timed_site(clock: Clock) -> Site:
     tunnel = Tunnel()
-    return Site(LOCKED, Sources(tunnel.read, lambda: USAGE, Sampler(tunnel.read, measure)), no_api, clock)
+    return Site(LOCKED, Sources(tunnel.survey, lambda: USAGE, Sampler(tunnel.totals, measure)), no_api, clock)
 
 
 async def test_failed_logins_pause_for_longer_and_longer() -> None:

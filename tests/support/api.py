@@ -87,7 +87,7 @@ async def page_door(operator: SampleOperator, *, login: bool = True) -> AsyncIte
     """Open a page with a login, or one for everybody."""
     settings = dataclasses.replace(SETTINGS, web_user="admin", web_password="secret") if login else SETTINGS
     desk = make_desk(operator, PageGuard(login=settings.protected))
-    site = Site(settings, Sources(operator.tunnel.read, dict, Sampler(operator.tunnel.read, measure)), desk)
+    site = Site(settings, Sources(operator.tunnel.survey, dict, Sampler(operator.tunnel.totals, measure)), desk)
     server = HttpServer(site.respond, HEADERS)
     port = await server.start("127.0.0.1", 0)
     try:

@@ -58,7 +58,7 @@ class SampleOperator:
     def connections(self) -> Connections:
         return Connections(self.users.all, self.users.close)
 
-    def status(self) -> Status:
+    async def status(self) -> Status:
         return self.tunnel.read()
 
     def traffic(self) -> TrafficStatus:

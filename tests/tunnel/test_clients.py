@@ -1,9 +1,13 @@
 """Several clients of one server, each with its own token and ports."""
 
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from tests.support.clients import Company, token_of
+from tests.support.clients import Company, config_of, table, token_of
 from tests.support.net import HOST, Peer, free_port, until
 from tests.support.protected import ProtectedClient
 from tests.support.tunnel import LEGACY, Net
@@ -11,6 +15,7 @@ from tests.support.tunnel import LEGACY, Net
 from backhaul.config import ServerConfig
 from backhaul.config.diff import diff
 from backhaul.security.hello import ClientHello
+from backhaul.state import MovedState
 from backhaul.wire.peer import EXTENSIONS
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["tcp", "wsmux"])
@@ -31,6 +36,13 @@ async def answered(user: Peer, name: str) -> None:
 
 async def reload(company: Company, config: ServerConfig) -> None:
     await company.server.reconfigure(config, diff(company.server.config, config))
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[int]:
+    """Listen on a port, so that nobody else can."""
+    with socket.create_server((HOST, 0)) as sock:
+        yield sock.getsockname()[1]
 
 
 @TRANSPORTS
@@ -81,6 +93,49 @@ async def test_a_reload_touches_only_the_client_that_it_changes(transport: str) 
         await answered(other, "berlin")  # a new token ends no user
         await answered(user, "paris")
         assert company.server.tunnels["paris"].opened == 1
+
+
+async def test_a_reload_opens_the_port_of_a_client_that_it_does_not_change() -> None:
+    async with Net("tcp") as net:
+        company = Company(net)
+        with listening() as taken:
+            company.ports["berlin"], company.targets["berlin"] = taken, await net.echo(greeting=b"berlin")
+            await company.open(["paris"])
+        await reload(company, company.config(own={"paris": "max_connections = 1"}))
+        await company.connect("berlin")
+        await user_of(company, "berlin")
+
+
+async def test_a_reload_changes_what_concerns_all_clients() -> None:
+    async with Net("tcp") as net:
+        company = Company(net)
+        await company.open(["berlin", "paris"])
+        await reload(company, company.config("heartbeat = 7"))
+        assert [tunnel.config.heartbeat for tunnel in company.server.tunnels.values()] == [7, 7]
+
+
+async def test_the_state_of_many_clients_is_made_in_turns() -> None:
+    async with Net("tcp") as net:
+        names = [f"client-{number}" for number in range(250)]
+        server = await net.run(config_of("tcp", free_port(), "".join(map(table, names))))
+        turns: list[int] = []
+        survey = asyncio.ensure_future(server.survey())
+        while not survey.done():
+            await asyncio.sleep(0)
+            turns.append(len(turns))
+        assert survey.result() == server.state()
+        assert [client.name for client in survey.result().clients] == names
+        assert len(turns) > 2
+
+
+async def test_both_ends_add_up_the_bytes_of_all_users() -> None:
+    async with Net("tcp") as net:
+        company = Company(net)
+        await company.start(["berlin", "paris"])
+        for name in ("berlin", "paris"):
+            await user_of(company, name)
+        assert company.server.moved() == MovedState(received=2, sent=len("berlin?paris?"))
+        await until(lambda: company.clients["paris"].moved() == MovedState(received=1, sent=len("paris?")))
 
 
 async def test_all_clients_of_a_site_may_return_at_once() -> None:

@@ -26,7 +26,7 @@ class Operator(Protocol):
     def events(self) -> EventLog:
         """The last lines of the log."""
 
-    def status(self) -> Status:
+    async def status(self) -> Status:
         """Return the present status."""
 
     def traffic(self) -> TrafficStatus:

@@ -75,7 +75,7 @@ class Service:
         }
 
     async def _status(self, _: Nothing) -> Status:
-        return self._operator.status()
+        return await self._operator.status()
 
     async def _traffic(self, _: Nothing) -> TrafficStatus:
         return self._operator.traffic()
@@ -129,7 +129,7 @@ class Service:
     async def _describe(self, _: Nothing) -> bytes:
         from .openapi import describe  # noqa: PLC0415 - only this operation needs it
 
-        return msgspec.json.encode(describe(self._guard, self._operator.status().version))
+        return msgspec.json.encode(describe(self._guard, (await self._operator.status()).version))
 
     async def _reload(self, _: Nothing) -> Loaded:
         return await self._operator.reload()

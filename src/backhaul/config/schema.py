@@ -158,6 +158,11 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
         """The ports of all clients and groups."""
         return tuple(mapping for owner in self.owners for mapping in owner.ports)
 
+    @property
+    def bind_hosts(self) -> list[str]:
+        """The hosts of all listening sockets."""
+        return [self.bind_addr.host, *(mapping.bind_host for mapping in self.all_ports)]
+
     def serves_alike(self, other: "ServerConfig") -> bool:
         """Return whether clients that are in both configurations, and the same there, are served in the same way."""
         nobody = ServedClient()

@@ -1,11 +1,12 @@
 """The running end, as the monitor sees it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .http_messages import Respond
-from .status import Read
+from .status import Read, Survey
 from .times import Times, no_times
-from .traffic import TrafficBoard
+from .traffic import Traffic, TrafficBoard
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,9 @@ class Program:
     """The sources of the numbers, called in the event loop."""
 
     read: Read
+    survey: Survey
+    totals: Callable[[], Traffic]
+    """Returns the bytes of all users; called often."""
     api: Respond
     """Answers what visitors of the page ask for below ``/api/``."""
     board: TrafficBoard

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from .settings import INTERVAL
-from .status import Read, Status
 from .traffic import Machine, Network, Traffic
 
 HISTORY: Final = 300
@@ -27,19 +26,19 @@ class Sampler:
 
     ``machine_rate`` is None if the machine has no counters of its network.
 
-    ``read`` and ``measure`` are called in ``tick()`` only. ``clock`` returns monotonic seconds, ``interval`` is the
-    time between two samples.
+    ``totals``, the bytes of all users, and ``measure`` are called in ``tick()`` only. ``clock`` returns monotonic
+    seconds, ``interval`` is the time between two samples.
     """
 
     def __init__(
         self,
-        read: Read,
+        totals: Callable[[], Traffic],
         measure: Callable[[], Machine],
         clock: Callable[[], float] = time.monotonic,
         interval: float = INTERVAL,
     ) -> None:
         self.interval = interval
-        self._read = read
+        self._totals = totals
         self._measure = measure
         self._clock = clock
         self.history: deque[Traffic] = deque(maxlen=HISTORY)
@@ -63,11 +62,7 @@ class Sampler:
             self.machine_rate = _network_rate(before.network, self._last.network, seconds)
 
     def _look(self) -> _Look:
-        return _Look(self._clock(), _totals(self._read()), self.machine.network)
-
-
-def _totals(status: Status) -> Traffic:
-    return Traffic(sum(port.received for port in status.ports), sum(port.sent for port in status.ports))
+        return _Look(self._clock(), self._totals(), self.machine.network)
 
 
 def _network_rate(before: Network | None, after: Network | None, seconds: float) -> Traffic | None:

@@ -22,7 +22,7 @@ from . import legacy, names
 from .http_messages import Request, Respond, Response, Stream
 from .sampler import Sampler
 from .settings import Settings
-from .status import Read, traffic
+from .status import Survey, traffic
 from .times import Times, no_times
 from .traffic import TrafficStatus
 
@@ -100,7 +100,7 @@ Usage = Callable[[], dict[int, int]]
 class Sources:
     """The sources of the numbers, called in the event loop."""
 
-    read: Read
+    survey: Survey
     usage: Usage
     sampler: Sampler
     times: Times = no_times
@@ -129,9 +129,9 @@ class Site:
     async def respond(self, request: Request) -> Response | Stream:
         """Answer one request."""
         if request.path == "/healthz":
-            return _said("connected", self._sources.read().connected)
+            return _said("connected", (await self._sources.survey()).connected)
         if request.path == "/ready":
-            return _said("ready", self._sources.read().ready)
+            return _said("ready", (await self._sources.survey()).ready)
         if refusal := self._refusal(request):
             return refusal
         path = _without_alias(request.path)
@@ -167,7 +167,9 @@ class Site:
 
     async def _stats(self, _: Request) -> Response:
         sources = self._sources
-        return _json(legacy.stats(sources.read(), sources.usage(), sources.sampler, sniffer=self._settings.sniffer))
+        return _json(
+            legacy.stats(await sources.survey(), sources.usage(), sources.sampler, sniffer=self._settings.sniffer)
+        )
 
     async def _data(self, _: Request) -> Response:
         return _json(legacy.ports(self._sources.usage()))
@@ -187,7 +189,7 @@ class Site:
 
         sources = self._sources
         certificate = await asyncio.to_thread(self._certificate.read) if self._settings.certificate else None
-        status = sources.read()
+        status = await sources.survey()
         usage = sources.usage() if self._settings.sniffer else traffic(status)  # which is the same, in half the time
         return Figures(status, usage, sources.times(), certificate)
 

@@ -1,7 +1,7 @@
 """The status of a tunnel for the monitor: plain numbers and texts, taken at one moment."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -253,6 +253,9 @@ def traffic(status: Status) -> dict[int, int]:
         ports[port.port] += port.received + port.sent
     return ports
 
+
+Survey = Callable[[], Awaitable[Status]]
+"""Returns the present status, made in turns of the event loop."""
 
 Read = Callable[[], Status]
 """Returns the present status; called in the event loop's thread, and fast."""

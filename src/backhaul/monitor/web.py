@@ -22,8 +22,8 @@ log = logging.getLogger("backhaul.monitor")
 @contextlib.asynccontextmanager
 async def serving(settings: Settings, program: Program, usage: Usage) -> AsyncIterator[bool]:
     """Serve the page during the block; yield whether that is possible, and log the reason if it is not."""
-    sampler = Sampler(program.read, measure, interval=settings.interval)
-    site = Site(settings, Sources(program.read, usage, sampler, program.times), program.api)
+    sampler = Sampler(program.totals, measure, interval=settings.interval)
+    site = Site(settings, Sources(program.survey, usage, sampler, program.times), program.api)
     server = HttpServer(site.respond, HEADERS)
     if not await _listen(server, settings):
         yield False

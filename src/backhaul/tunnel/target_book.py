@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from backhaul.relay.traffic import Meter, Traffic
-from backhaul.state import TargetState
+from backhaul.state import MovedState, TargetState
 
 from .target_health import TargetHealth
 
@@ -97,6 +97,11 @@ class TargetBook:
     def states(self) -> tuple[TargetState, ...]:
         """Return the states of all targets with an entry of their own."""
         return tuple(counters.state() for _, counters in self)
+
+    def moved(self) -> MovedState:
+        """Return the bytes of all targets."""
+        every = [self.others.traffic, *(counters.traffic for counters in self._counters.values())]
+        return MovedState(sum(one.received.bytes for one in every), sum(one.sent.bytes for one in every))
 
     def __getitem__(self, target: str) -> TargetCounters:
         """Return the counters for a user of ``target``, or those of all other targets if the book is full."""
