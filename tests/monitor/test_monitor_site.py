@@ -205,8 +205,13 @@ async def test_the_password_is_shown_nowhere() -> None:
     assert not any("päss:word".encode() in answer.body for answer in answers)
 
 
-async def test_data_is_the_usage() -> None:
+async def test_data_without_a_usage_log_has_the_bytes_since_the_start() -> None:
     answer = await ask(make_site(), "/data")
+    assert json.loads(answer.body) == [{"Port": 443, "ReadableUsage": "2.93 KB"}]
+
+
+async def test_data_is_the_usage() -> None:
+    answer = await ask(make_site(replace(SETTINGS, sniffer=True)), "/data")
     assert answer.content_type == "application/json"
     assert json.loads(answer.body) == [
         {"Port": 80, "ReadableUsage": "7 B"},
@@ -217,9 +222,15 @@ async def test_data_is_the_usage() -> None:
 async def test_stats_are_v072s() -> None:
     stats = json.loads((await ask(make_site(), "/stats")).body)
     assert stats["tunnelStatus"] == "Connected (TCPMux)"
-    assert stats["backhaulTraffic"] == "2.94 KB"
+    assert stats["backhaulTraffic"] == "2.93 KB"
     assert re.fullmatch(r"\d+\.\d\d%", stats["cpuUsage"])
     assert stats["sniffer"] == "Not running"
+
+
+async def test_the_stats_of_a_usage_log_are_those_of_all_runs() -> None:
+    stats = json.loads((await ask(make_site(replace(SETTINGS, sniffer=True)), "/stats")).body)
+    assert stats["backhaulTraffic"] == "2.94 KB"
+    assert stats["sniffer"] == "Running"
 
 
 @pytest.mark.parametrize(("sniffer", "usage"), [(True, USAGE), (False, None)])

@@ -159,9 +159,9 @@ class ServerConfig(CommonConfig, frozen=True, kw_only=True):
         return tuple(mapping for owner in self.owners for mapping in owner.ports)
 
     @property
-    def bind_hosts(self) -> list[str]:
+    def bind_hosts(self) -> set[str]:
         """The hosts of all listening sockets."""
-        return [self.bind_addr.host, *(mapping.bind_host for mapping in self.all_ports)]
+        return {self.bind_addr.host, *(mapping.bind_host for mapping in self.all_ports)}
 
     def serves_alike(self, other: "ServerConfig") -> bool:
         """Return whether clients that are in both configurations, and the same there, are served in the same way."""

@@ -1,11 +1,9 @@
 """The monitor's parts, started and stopped together."""
 
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from .program import Program
 from .settings import Settings
-from .status import Read, traffic
 from .usage import keeping
 
 
@@ -35,7 +33,7 @@ async def start(settings: Settings, program: Program) -> Monitor:
 
 
 async def _enter(parts: AsyncExitStack, settings: Settings, program: Program) -> bool:
-    usage = _usage(program.read)
+    usage = _no_usage
     if settings.sniffer:
         usage = await parts.enter_async_context(keeping(settings.sniffer_log, program.read))
     if not settings.has_page:
@@ -45,10 +43,6 @@ async def _enter(parts: AsyncExitStack, settings: Settings, program: Program) ->
     return await parts.enter_async_context(serving(settings, program, usage))
 
 
-def _usage(read: Read) -> Callable[[], dict[int, int]]:
-    """Return a function that gives the bytes of each port since the program started, without a usage log."""
-
-    def usage() -> dict[int, int]:
-        return traffic(read())
-
-    return usage
+def _no_usage() -> dict[int, int]:
+    """Return nothing: without a usage log it is not asked for."""
+    return {}

@@ -22,7 +22,7 @@ from . import legacy, names
 from .http_messages import Request, Respond, Response, Stream
 from .sampler import Sampler
 from .settings import Settings
-from .status import Survey, traffic
+from .status import Status, Survey, traffic
 from .times import Times, no_times
 from .traffic import TrafficStatus
 
@@ -93,7 +93,7 @@ _ALIASES: Final = ("/stats/", "/data/")
 _API: Final = "/api/"
 
 Usage = Callable[[], dict[int, int]]
-"""Returns the bytes of each port, over all runs if a usage log is kept."""
+"""Returns the bytes of each port over all runs; asked only if a usage log is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +166,15 @@ class Site:
         return _ASK_FOR_LOGIN
 
     async def _stats(self, _: Request) -> Response:
-        sources = self._sources
-        return _json(
-            legacy.stats(await sources.survey(), sources.usage(), sources.sampler, sniffer=self._settings.sniffer)
-        )
+        status, sniffer = await self._sources.survey(), self._settings.sniffer
+        return _json(legacy.stats(status, self._usage(status), self._sources.sampler, sniffer=sniffer))
 
     async def _data(self, _: Request) -> Response:
-        return _json(legacy.ports(self._sources.usage()))
+        return _json(legacy.ports(self._usage(await self._sources.survey())))
+
+    def _usage(self, status: Status) -> dict[int, int]:
+        """Return the bytes of each port; without a usage log the status has them."""
+        return self._sources.usage() if self._settings.sniffer else traffic(status)
 
     async def _metrics(self, request: Request) -> Response:
         from . import exposition, prometheus  # noqa: PLC0415 - saves 5 MB without a scrape
@@ -190,8 +192,7 @@ class Site:
         sources = self._sources
         certificate = await asyncio.to_thread(self._certificate.read) if self._settings.certificate else None
         status = await sources.survey()
-        usage = sources.usage() if self._settings.sniffer else traffic(status)  # which is the same, in half the time
-        return Figures(status, usage, sources.times(), certificate)
+        return Figures(status, self._usage(status), sources.times(), certificate)
 
 
 def _said(state: str, holds: bool) -> Response:  # noqa: FBT001 - the answer to a question
