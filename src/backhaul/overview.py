@@ -1,5 +1,6 @@
 """The translation of both ends' states into the words of the monitor."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
@@ -65,7 +66,9 @@ def surveyor(ask: Callable[[], Awaitable[State]], events: EventLog, file: str = 
     made = _maker(events, file)
 
     async def survey() -> Status:
-        return made(await ask())
+        state = await ask()
+        await asyncio.sleep(0)  # the translation takes as long as a few slices
+        return made(state)
 
     return survey
 
@@ -189,13 +192,13 @@ def _client(state: ClientState, events: EventLog, run: _Run) -> Status:
 def _client_ports(state: ServerState) -> Iterator[PortStatus]:
     for client in state.clients:
         closed = DRAINING if client.draining else _closed(state, refusing=client.refusing)
-        yield from (replace(_port(port, closed), client=client.name) for port in client.ports)
+        yield from (_port(port, closed, client=client.name) for port in client.ports)
 
 
 def _group_ports(state: ServerState) -> Iterator[PortStatus]:
     for group in state.groups:
         closed = _closed(state, refusing=group.refusing)
-        yield from (replace(_port(port, closed), group=group.name) for port in group.ports)
+        yield from (_port(port, closed, group=group.name) for port in group.ports)
 
 
 def _closed(state: ServerState, *, refusing: bool) -> str:
@@ -241,7 +244,7 @@ def _destination(server: DestinationState) -> ServerStatus:
     )
 
 
-def _port(port: PortState, closed: str) -> PortStatus:
+def _port(port: PortState, closed: str, *, client: str = "", group: str = "") -> PortStatus:
     problem = port.problem or closed
     return PortStatus(
         port=port.bind_port,
@@ -262,6 +265,8 @@ def _port(port: PortState, closed: str) -> PortStatus:
         reached=port.health.reached,
         failed=port.health.failed,
         failure=port.health.failure,
+        client=client,
+        group=group,
     )
 
 
