@@ -171,8 +171,13 @@ class Link:
 
     def flush(self) -> None:
         """Send the pending control frames, unless the connection is blocked."""
-        if self.session.control and not self.sender.blocked and not self.closed:
-            self.sender.transmit(self.session.take_control())
+        if not self.sender.blocked and not self.closed and (frames := self.session.take_control()):
+            self.sender.transmit(frames)
+
+    def flush_late(self) -> None:
+        """Send the late frames with the next others, or soon."""
+        if self.session.late:
+            self._relay.late_frames.add(self)
 
     def settle(self) -> None:
         """Act on consumed bytes: send window updates, resume a paused session."""
@@ -184,6 +189,7 @@ class Link:
     def drained(self) -> None:
         """Go on after everything has left: with consumed bytes, streams that wait, and the end."""
         self.settle()
+        self.flush()
         self.sender.serve_turns()
         if self._ending:
             self.finish(self._ending)
@@ -192,7 +198,9 @@ class Link:
         """Close the connection once everything has left, unless a stream is opened before that."""
         if self.feeding:
             self._relay.loop.call_soon(self.finish, why)
-        elif self.sender.blocked:
+            return
+        self.flush()
+        if self.sender.blocked:
             self._ending = why
         elif not len(self):
             self.end(why)

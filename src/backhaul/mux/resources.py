@@ -6,6 +6,7 @@ from backhaul.net.log_throttle import LogThrottle
 from backhaul.net.poller import Poller
 from backhaul.relay.budget import Budget
 from backhaul.relay.connections import Session
+from backhaul.relay.late_frames import LateFrames
 from backhaul.relay.resources import Timekeeper
 from backhaul.relay.resumption import Resumption
 
@@ -22,6 +23,7 @@ class LinkResources(SenderResources, Timekeeper, Protocol):
 
     complaints: LogThrottle
     links: set[Session]
+    late_frames: LateFrames
 
     def next_link(self) -> int:
         """Return the number of a new session."""

@@ -135,8 +135,8 @@ class ResumableLink(RecordLink):
 
         Otherwise two ends with full spools could wait for each other.
         """
-        if self.session.control and self.sender.clear and not self.closed:
-            self.sender.transmit(self.session.take_control())
+        if self.sender.clear and not self.closed and (frames := self.session.take_control()):
+            self.sender.transmit(frames)
 
     def ask(self) -> None:
         """Send a frame that the other end acknowledges, to learn whether the connection is alive."""
@@ -161,7 +161,7 @@ class ResumableLink(RecordLink):
         resumption = self._relay.resumption
         if not (self.kept and resumption.timeout):
             return False
-        return bool(len(self) or (self.unacknowledged and resumption.keeps_finished))
+        return bool(len(self) or ((self.unacknowledged or self.session.late) and resumption.keeps_finished))
 
     def part(self) -> None:
         """Leave the connection; the session has none from now on."""

@@ -57,7 +57,8 @@ class SmuxChannel:
         """Frame and send ``count`` bytes; pending control frames leave in the same write, before these."""
         memory = self.frames.memory
         start = end = FRAMES_AT
-        if self._link.session.control:
+        session = self._link.session
+        if session.control or session.late:
             start -= self._put_control(memory)
         while count:
             length = min(count, self.frame_size)
@@ -111,10 +112,25 @@ class SmuxChannel:
         try:
             if reset and link.resets and not link.closed:
                 link.session.reset(stream.id)
-            stream.finish()
+            self._end(stream)
             stream.abandon()
             stream.sink = NOBODY  # without a reference cycle through its sink, everything is freed at once
             self.settle()
             link.stream_closed()
         except Exception as error:  # noqa: BLE001 - the peer would wait for the end of this stream for ever
             link.fail(error)
+
+    def _end(self, stream: TunnelStream) -> None:
+        """Send FIN at once: a user may wait for it."""
+        stream.finish()
+
+
+class UserChannel(SmuxChannel):
+    """The stream of a user on the server. A target that has ended does not wait for the user's end."""
+
+    __slots__ = ()
+
+    def _end(self, stream: TunnelStream) -> None:
+        """Send FIN, which has time if the target has ended."""
+        stream.finish_late()
+        self._link.flush_late()

@@ -13,6 +13,9 @@ class Session(Protocol):
     def state(self) -> LinkState:
         """Return the state of the connection as data."""
 
+    def flush(self) -> None:
+        """Send all frames that wait, if the connection takes bytes now."""
+
     def end(self, why: str) -> None:
         """Close the connection, and lose the streams on it."""
 

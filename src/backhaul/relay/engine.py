@@ -14,6 +14,7 @@ from backhaul.state import RelayState
 from .budget import DEFAULT_LIMIT, Budget
 from .connections import InFlight, Joined, Session
 from .flows import FlowTable
+from .late_frames import LateFrames
 from .outcome import Done, Outcome
 from .patience import DEFAULT_PATIENCE, Patience
 from .pings import Pings
@@ -54,6 +55,7 @@ class Relay:
         self.patience = patience
         self.resumption = Resumption()
         self.pings = Pings(lambda: self.patience.quiet, poller.faults)
+        self.late_frames = LateFrames(lambda: self.patience.late, poller.faults)
         self._watched: dict[Joined, tuple[int, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Event | None = None
@@ -115,7 +117,9 @@ class Relay:
         """Reset all connections that remain, and close the pipes."""
         for joined in (*self.live, *self.lingering):
             joined.close(reset=True)
+        self.late_frames.close()
         for link in list(self.links):
+            link.flush()
             link.end("this end is shutting down")
         self.flows.close()
         self.pipes.close()

@@ -70,6 +70,7 @@ class Pipe:
     received: bytearray = field(default_factory=bytearray)
     events: list[str] = field(default_factory=list)
     at_once: bool = False  # consume in on_data, like a relay whose socket never blocks
+    late: bool = False  # a last FIN has time
     lost: SmuxError | None = None
 
     def on_data(self, view: memoryview) -> int:
@@ -124,7 +125,10 @@ class Pipe:
             self.unsent = self.unsent[count:]
             self.end.output += frame
         if self.finishing and not self.unsent:
-            self.stream.finish()
+            if self.late:
+                self.stream.finish_late()
+            else:
+                self.stream.finish()
 
 
 class End:
@@ -136,6 +140,7 @@ class End:
         settings: Settings | None = None,
         *,
         at_once: bool = False,
+        late: bool = False,
         resets: bool = False,
         resumes: bool = False,
         to_send: Mapping[int, int] = MappingProxyType({}),
@@ -150,12 +155,13 @@ class End:
         self.asks = self.byes = 0
         self.refused: list[int] = []
         self.at_once = at_once
+        self.late = late
         self.resets = resets
         self.resumes = resumes
         self.to_send = to_send
 
     def on_stream(self, stream: Stream[Pipe]) -> None:
-        self.pipes.append(Pipe(self, stream, at_once=self.at_once))
+        self.pipes.append(Pipe(self, stream, at_once=self.at_once, late=self.late))
         stream.sink = self.pipes[-1]
         self.pipes[-1].write(bytes(self.to_send.get(stream.id, 0)))
 

@@ -26,7 +26,7 @@ class TwoEnds(RuleBasedStateMachine):
     )
     def start(self, **chosen: int) -> None:
         ours = Settings(**chosen)
-        self.ends = End(Role.CLIENT, ours), End(Role.SERVER, ours)
+        self.ends = End(Role.CLIENT, ours, late=True), End(Role.SERVER, ours)
         self.wires = [bytearray(), bytearray()]  # bytes that one end has sent and the other has not read yet
         self.written: dict[tuple[End, int], bytes] = {}
         self.abandoned: set[tuple[End, int]] = set()
@@ -110,10 +110,13 @@ class TwoEnds(RuleBasedStateMachine):
                 pipe.finish()
                 while pipe.read(MAX_WRITE):
                     pass
-        moved = [bool(self.wires[side] or self.ends[side].output or self.ends[side].session.control) for side in (0, 1)]
+        moved = [bool(self.wires[side] or self._unsent(self.ends[side])) for side in (0, 1)]
         for side in (0, 1):
             self.carry(side, 65536)
         return any(moved)
+
+    def _unsent(self, end: End) -> bool:
+        return bool(end.output or end.session.control or end.session.late)
 
     def _pick(self, pick: st.DataObject) -> Pipe | None:
         pipes = [pipe for end in self.ends for pipe in end.pipes]

@@ -57,6 +57,22 @@ def test_get_knows_streams_until_both_sides_have_finished() -> None:
     assert end.session.get(3) is None
 
 
+def test_the_last_frame_of_both_sides_may_leave_after_all_others() -> None:
+    end = End(Role.CLIENT)
+    first, second = end.open().stream, end.open().stream
+    end.take()
+    end.feed(pack_frame(1, FIN, first.id))
+    first.finish_late()
+    first.finish_late()
+    assert end.session.get(first.id) is None
+    assert not end.session.control
+    end.session.nop()
+    assert end.take() == pack_frame(1, NOP, 0) + pack_frame(1, FIN, first.id)
+    second.finish_late()
+    assert end.session.control == pack_frame(1, FIN, second.id)
+    assert not end.session.late
+
+
 @pytest.mark.parametrize("settings", [Settings(), Settings(version=2, window_growth=4096)])
 def test_unread_bytes_are_counted_until_they_are_consumed(settings: Settings) -> None:
     end = End(Role.CLIENT, settings)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from backhaul.mux.balancer import Balancer
 from backhaul.mux.link import Link
 from backhaul.mux.sink import NOBODY, TunnelStream
-from backhaul.mux.stream_channel import SmuxChannel
+from backhaul.mux.stream_channel import UserChannel
 from backhaul.net.deadlines import Deadlines
 from backhaul.net.poller import release
 from backhaul.relay.datagrams_in_channel import DatagramChannel
@@ -88,7 +88,7 @@ class MuxServer(GatedServer):
         if not opened:
             return False
         link, stream = opened
-        channel = SmuxChannel(link, stream)
+        channel = UserChannel(link, stream)
         try:
             if first := user.preface + user.early:
                 stream.push(first)
@@ -114,7 +114,7 @@ class MuxServer(GatedServer):
         if not opened:
             return Carry.LATER
         link, stream = opened
-        channel = SmuxChannel(link, stream)
+        channel = UserChannel(link, stream)
         consumer = DatagramChannel(channel, flow.counters)
         channel.attach(consumer)
         consumer.start(flow.from_far, flow.close)

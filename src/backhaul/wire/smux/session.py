@@ -112,6 +112,7 @@ class Session(Generic[S]):
         "control",
         "error",
         "growth",
+        "late",
         "next_id",
         "received",
         "room",
@@ -130,6 +131,8 @@ class Session(Generic[S]):
         """Room for larger windows."""
         self.control = bytearray()
         """Frames to be sent before payload that is not framed yet; see ``take_control``."""
+        self.late = bytearray()
+        """Frames that nobody waits for: they leave with the next others, or when the caller wants; see there."""
         self.received = 0
         """The number of bytes that were fed, without those that the peer does not count, or sends again."""
         self.streams: dict[int, Stream[S]] = {}
@@ -201,6 +204,9 @@ class Session(Generic[S]):
         The caller sends them after all frames whose headers it has put, and before those that it puts later. So control
         frames have priority, but a FIN still follows its stream's payload.
         """
+        if self.late:
+            self.control += self.late
+            self.late.clear()
         frames = bytes(self.control)
         self.control.clear()
         return frames

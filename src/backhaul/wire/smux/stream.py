@@ -148,6 +148,12 @@ class Stream(Generic[S]):
         if self._advance(Event.SEND_FIN):
             self._session.control += HEADER.pack(self._session.settings.version, FIN, 0, self.id)
 
+    def finish_late(self) -> None:
+        """Do as ``finish``; but a FIN that is the last frame of both sides is queued among the late frames."""
+        if self._advance(Event.SEND_FIN):
+            queue = self._session.late if self.state is State.CLOSED else self._session.control
+            queue += HEADER.pack(self._session.settings.version, FIN, 0, self.id)
+
     def consumed(self, count: int) -> None:
         """Report that ``count`` of the bytes that the sink kept are consumed; this may queue a UPD.
 

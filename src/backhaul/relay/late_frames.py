@@ -1,0 +1,51 @@
+"""Frames that nobody waits for: the last ones of streams whose other direction has ended already.
+
+Where users come and go they leave in the next write of their session, which saves a write for each user here, and a
+read at the other end. Elsewhere they leave soon.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from backhaul.net.log_throttle import LogThrottle
+from backhaul.net.poller import FAULT
+
+
+class Flushing(Protocol):
+    """A session that may have late frames."""
+
+    def flush(self) -> None:
+        """Send all frames that wait, if the connection takes bytes now."""
+
+
+class LateFrames:
+    """Sends the late frames of sessions in which nothing else is sent; no timer runs while there are none."""
+
+    def __init__(self, longest: Callable[[], float], faults: LogThrottle) -> None:
+        """``longest`` returns the seconds for which they may wait; ``faults`` logs unexpected exceptions."""
+        self._loop = asyncio.get_running_loop()
+        self._longest = longest
+        self._faults = faults
+        self._sessions: set[Flushing] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, session: Flushing) -> None:
+        """Flush the session in a while."""
+        if not self._sessions:
+            self._timer = self._loop.call_later(self._longest(), self._flush)
+        self._sessions.add(session)
+
+    def close(self) -> None:
+        """Stop, and drop all sessions."""
+        self._sessions.clear()
+        if self._timer:
+            self._timer.cancel()
+
+    def _flush(self) -> None:
+        sessions, self._sessions = self._sessions, set()
+        for session in sessions:
+            try:
+                session.flush()
+            except Exception as error:  # noqa: BLE001 - the others are flushed nevertheless
+                self._faults.fault(FAULT, error)
