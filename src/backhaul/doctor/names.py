@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from typing import Any, Final, NamedTuple
 
 from backhaul.addresses import address_text
@@ -33,13 +34,12 @@ async def find(host: str, port: int, key: str, names: LookUp, wait: float) -> tu
     """Return all addresses of a host, and the finding; ``key`` is where the configuration names it."""
     if parse_ip(host):
         return _numeric(host, port, key)
-    loop = asyncio.get_running_loop()
-    begun = loop.time()
+    begun = time.perf_counter()
     try:
         answer = await _ask(host, names, wait)
     except TimeoutError:
         return [], fault(SUBJECT, f"{host}: the name server does not answer within {wait:g} s", _server_remedy(host))
-    seconds = loop.time() - begun
+    seconds = time.perf_counter() - begun
     if isinstance(answer, OSError):
         return [], _failure(host, key, answer)
     places = [Place(family, (address[0], port, *address[2:])) for family, address in answer]

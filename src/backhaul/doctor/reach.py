@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
@@ -45,13 +46,12 @@ async def arrive(places: Sequence[Place], wait: float, options: SocketOptions = 
 
 
 async def _arrive(place: Place, wait: float, options: SocketOptions) -> Arrival:
-    loop = asyncio.get_running_loop()
-    begun = loop.time()
+    begun = time.perf_counter()
     try:
         async with connected(place, wait, options):
-            return Arrival(place, loop.time() - begun, None)
+            return Arrival(place, time.perf_counter() - begun, None)
     except OSError as error:  # TimeoutError is one
-        return Arrival(place, loop.time() - begun, error)
+        return Arrival(place, time.perf_counter() - begun, error)
 
 
 def findings(arrivals: Sequence[Arrival]) -> list[Finding]:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -130,13 +131,12 @@ async def _begins_with(sock: socket.socket, cookie: bytes) -> bool:
 
 async def _transfer(source: socket.socket, sink: socket.socket, seconds: float) -> float:
     """Send for some seconds; return the bits a second that arrive once TCP has found its pace. Raises OSError."""
-    loop = asyncio.get_running_loop()
     sending = asyncio.ensure_future(_fill(source))
     try:
         await _drain(sink, seconds * _START)
-        begun = loop.time()
+        begun = time.perf_counter()
         count = await _drain(sink, seconds)
-        return count * 8 / (loop.time() - begun)
+        return count * 8 / (time.perf_counter() - begun)
     finally:
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)

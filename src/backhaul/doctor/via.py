@@ -1,7 +1,7 @@
 """The check of a proxy between client and server."""
 
-import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -46,11 +46,10 @@ class Passage:
 
     async def examine(self, options: SocketOptions) -> tuple[bool, Finding]:
         """Return whether the proxy connects to the server, and the finding."""
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
+        begun = time.perf_counter()
         try:
             async with self.connected(options):
-                seconds = loop.time() - begun
+                seconds = time.perf_counter() - begun
         except OSError as error:
             remedy = "correct the key proxy and its login, or the server's address; many proxies allow port 443 only"
             return False, fault(SUBJECT, reason(error), remedy)

@@ -1,6 +1,7 @@
 """The answers to heartbeats, which measure the round trip and show that the client is there."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 
@@ -48,13 +49,13 @@ class AnswerWatch:
     def asked(self, overdue: Callable[[], None]) -> None:
         """Begin to wait, unless an earlier question waits for its answer; ``overdue`` is called if none comes."""
         if not self._timer:
-            self._asked = self._loop.time()
+            self._asked = time.perf_counter()
             self._timer = self._loop.call_later(self._within, overdue)
 
     def answered(self) -> None:
         """Measure the round trip; an answer without a question is ignored."""
         if self._timer:
-            self.rtt = self._loop.time() - self._asked
+            self.rtt = time.perf_counter() - self._asked
             self.stop()
 
     def stop(self) -> None:

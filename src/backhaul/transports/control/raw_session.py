@@ -1,6 +1,7 @@
 """A client of v0.7.2 on tcp, tcpmux or udp after its handshake: control channel and round trip."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -55,7 +56,7 @@ class RawSession:
         """Answer the handshake and measure the round trip."""
         self._control.send(encode(Signal.CHANNEL, token))
         if self._transport.rtt:
-            self._rtt_asked = self._loop.time()
+            self._rtt_asked = time.perf_counter()
             self.send(Signal.RTT)
 
     def start(self) -> None:
@@ -83,7 +84,7 @@ class RawSession:
 
     def _on_signal(self, signal: Signal) -> None:
         if signal == Signal.RTT and self._rtt_asked:
-            self.rtt = self._loop.time() - self._rtt_asked
+            self.rtt = time.perf_counter() - self._rtt_asked
             self._rtt_asked = 0.0
         elif signal == Signal.CLOSED:
             self.close()

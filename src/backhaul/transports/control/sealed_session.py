@@ -1,6 +1,7 @@
 """A client with extensions after its handshake: control channel, round trip, and the keys of its connections."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -60,7 +61,7 @@ class SealedSession:
         self._owner = owner
         self._answers = AnswerWatch(answer_within)
         self._received = connection.received
-        self._begun = self._loop.time()  # when the answer to the handshake was ready
+        self._begun = time.perf_counter()  # when the answer to the handshake was ready
         self._wanted = 0  # connections that the next message asks for
         self.keys: SessionKeys | None = keys
         self._register = register
@@ -99,7 +100,7 @@ class SealedSession:
         """Note that the client has proved possession of the keys."""
         if not self.confirmed:
             self.confirmed = True
-            self._answers.rtt = self._loop.time() - self._begun
+            self._answers.rtt = time.perf_counter() - self._begun
             self._owner.session_confirmed(self)
 
     def send(self, signal: Signal) -> None:

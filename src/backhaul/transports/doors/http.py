@@ -6,6 +6,7 @@ import random
 import secrets
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -163,12 +164,12 @@ class HttpDoor(SealingDoor):
         from .handshake import Seen  # noqa: PLC0415
         from .probe import Probe, check, probe_of  # noqa: PLC0415
 
-        settings, asked, loop = self._settings, self._asked(_CHANNEL, _user_id()), asyncio.get_running_loop()
+        settings, asked = self._settings, self._asked(_CHANNEL, _user_id())
         sent: list[tuple[Probe, float]] = []
 
         def ask(sock: socket.socket) -> bytes:
             probe = probe_of(settings, self._transport, Seen(_certificate_of(sock), self._verifies))
-            sent.append((probe, loop.time()))
+            sent.append((probe, time.perf_counter()))
             return upgrade.sealed_request(asked, probe.message)
 
         try:
@@ -179,7 +180,7 @@ class HttpDoor(SealingDoor):
         [(probe, begun)] = sent
         try:
             check(probe, upgraded.message)
-            return Answer(loop.time() - begun, TcpInfo.of(upgraded.sock).resent)
+            return Answer(time.perf_counter() - begun, TcpInfo.of(upgraded.sock).resent)
         except HandshakeError:
             raise UnansweredError("the server did not answer a question") from None
         finally:

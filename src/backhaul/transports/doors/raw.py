@@ -4,6 +4,7 @@ import asyncio
 import functools
 import secrets
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
@@ -120,10 +121,10 @@ class RawDoor(SealingDoor):
 
         settings, probe = self._settings, probe_of(self._settings, self._transport, Seen())
         sock = await self._dialer.connect(settings.remote_host, settings.remote_port, settings.tunnel_options)
-        begun = self._loop.time()
+        begun = time.perf_counter()
         try:
             check(probe, (await self._exchange(sock, probe.message)).body)
-            return Answer(self._loop.time() - begun, TcpInfo.of(sock).resent)
+            return Answer(time.perf_counter() - begun, TcpInfo.of(sock).resent)
         except (OSError, HandshakeError, FrameTooLongError):
             raise UnansweredError("the server did not answer a question") from None
         finally:
