@@ -8,8 +8,7 @@ from typing import Final, NamedTuple
 
 SIZE: Final = 32
 """Bytes of a key or secret."""
-PERSON: Final = b"backhaul"
-"""The personalization of each BLAKE2b."""
+_PERSON: Final = b"backhaul"
 _STEP: Final = b"epoch"
 
 
@@ -26,15 +25,15 @@ class Step(NamedTuple):
 
 def function(secret: bytes, size: int = SIZE) -> hashlib.blake2b:
     """Return the function of a secret: a copy, updated with a purpose, yields ``size`` bytes."""
-    return hashlib.blake2b(key=secret, digest_size=size, person=PERSON)
+    return hashlib.blake2b(key=secret, digest_size=size, person=_PERSON)
 
 
 def derive(secret: bytes, purpose: bytes) -> bytes:
     """Return another secret, which nobody can tell from random bytes without ``secret``."""
-    return hashlib.blake2b(purpose, key=secret, digest_size=SIZE, person=PERSON).digest()
+    return hashlib.blake2b(purpose, key=secret, digest_size=SIZE, person=_PERSON).digest()
 
 
 def step(secret: bytes) -> Step:
     """Return the key of the next epoch, and the secret of those after it."""
-    both = hashlib.blake2b(_STEP, key=secret, digest_size=2 * SIZE, person=PERSON).digest()
+    both = hashlib.blake2b(_STEP, key=secret, digest_size=2 * SIZE, person=_PERSON).digest()
     return Step(both[:SIZE], both[SIZE:])

@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from backhaul import __version__
@@ -12,7 +13,7 @@ from backhaul.net.cpu import has_aes
 from backhaul.net.poller import Poller
 from backhaul.security.derive import derive
 from backhaul.security.hello import MAX_PADDING, PROLOGUES, VERSION, ClientHello, ServerHello, decode, encode
-from backhaul.security.hint import BLIND_SIZE, HINT_SIZE, HintTable
+from backhaul.security.hint import HINT_SIZE, hint_function, matching
 from backhaul.security.noise import KEY_SIZE, HandshakeError, Responder, Shared
 from backhaul.security.psk import pre_shared_key
 from backhaul.security.records import Cipher
@@ -95,8 +96,8 @@ class Guard:
         self._settings = settings
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._prologue = PROLOGUES[settings.transport.http]
-        self._version = 0  # of the credentials in the table
-        self._table: HintTable[Credential] = HintTable([], bytes(BLIND_SIZE))
+        self._version = 0  # of the credentials, when their hints were made
+        self._hinted: list[_Candidate] = []
         self.register: Register[SealedSession] = Register(secrets.token_bytes(LOCATOR_SIZE))
 
     def read(self, data: bytes, unwanted: Callable[[str], bool]) -> Knock | None:
@@ -108,16 +109,17 @@ class Guard:
         key = message[:KEY_SIZE]
         if key in self._seen:
             return None
-        credential = self._hints().find(hint, key)
-        if not credential or unwanted(credential.name):
-            return None
-        try:
-            responder = Responder(Shared.mix(pre_shared_key(credential.token), self._prologue), message)
-            hello = decode(ClientHello, responder.payload)
-        except HandshakeError:
-            return None
-        self._remember(key)
-        return Knock(credential, responder, hello)
+        for credential, _ in matching(self._candidates(), hint, key):
+            if unwanted(credential.name):
+                continue
+            try:
+                responder = Responder(Shared.mix(pre_shared_key(credential.token), self._prologue), message)
+                hello = decode(ClientHello, responder.payload)
+            except HandshakeError:
+                continue
+            self._remember(key)
+            return Knock(credential, responder, hello)
+        return None
 
     def begin(
         self,
@@ -141,13 +143,12 @@ class Guard:
             answer_within=answer_within,
         )
 
-    def _hints(self) -> HintTable[Credential]:
-        """Return the table of all tokens."""
+    def _candidates(self) -> "list[_Candidate]":
+        """Return all tokens with their hints."""
         if self._version != self._credentials.version:
-            items = ((credential, pre_shared_key(credential.token)) for credential in self._credentials)
-            self._table = HintTable(items, secrets.token_bytes(BLIND_SIZE))
+            self._hinted = [_Candidate(item, hint_function(pre_shared_key(item.token))) for item in self._credentials]
             self._version = self._credentials.version
-        return self._table
+        return self._hinted
 
     def _remember(self, key: bytes) -> None:
         self._seen[key] = None
@@ -243,6 +244,13 @@ class Guard:
         within_tls = bool(hello.certificate) and self._has_same_tls(hello)
         wanted = self._settings.protection.encryption or hello.encryption
         return (wanted and not within_tls) or self._is_terminated(hello)
+
+
+class _Candidate(NamedTuple):
+    """A token, and the function that makes its hints."""
+
+    credential: Credential
+    hint: blake2b
 
 
 def make_guard(settings: ServerSettings, transport: Transport, certificates: Callable[[], frozenset[bytes]]) -> Guard:
