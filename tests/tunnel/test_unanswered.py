@@ -34,7 +34,7 @@ async def test_users_who_give_up_are_counted_and_many_cause_a_warning(
         user, _ = await unanswered(public)
         user.reset()
         await gone(public)
-        assert public.server.tunnel.unanswered == count
+        assert public.server.tunnel.state().unanswered == count
     assert "5 of the last 5 users got no answer through the tunnel" in caplog.text
     assert "mss = 1300" in caplog.text
 
@@ -45,7 +45,7 @@ async def test_users_who_change_their_mind_are_not_counted(public: Public) -> No
     user, _ = await unanswered(public)
     user.reset()
     await gone(public)
-    assert public.server.tunnel.unanswered == 0
+    assert public.server.tunnel.state().unanswered == 0
 
 
 @pytest.mark.timings(answer=0)
@@ -56,7 +56,7 @@ async def test_answered_users_are_not_counted(public: Public) -> None:
     assert await user.receive(6) == b"answer"
     user.reset()
     await gone(public)
-    assert public.server.tunnel.unanswered == 0
+    assert public.server.tunnel.state().unanswered == 0
 
 
 @pytest.mark.timings(answer=0)
@@ -66,7 +66,7 @@ async def test_an_end_without_bytes_is_an_answer(public: Public) -> None:
     carrier.close()
     assert await user.receive_all() == b""
     await gone(public)
-    assert public.server.tunnel.unanswered == 0
+    assert public.server.tunnel.state().unanswered == 0
 
 
 def test_every_ending_has_a_word_for_the_access_log() -> None:

@@ -4,7 +4,7 @@ import logging
 import math
 import random
 import socket
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from backhaul.errors import reason
 from backhaul.net.buffers import shared_buffer
@@ -15,6 +15,7 @@ from backhaul.wire.peer import Feature, Peer
 from backhaul.wire.smux import HEADER_SIZE, Role, Session, Settings, SmuxError
 
 from .altered import AlteredError
+from .owner import LinkOwner
 from .pacing import avoid_waiting
 from .sender import Outlet, Sender, SenderOwner
 from .stall import StallDetector
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backhaul.relay.channel import Consumer
-    from backhaul.relay.fit import Fit
 
     from .resources import LinkResources, SenderResources
     from .sink import TunnelSink, TunnelStream
@@ -39,32 +39,6 @@ _IN = shared_buffer(READ_SIZE)  # shared: every read is handled before the next
 
 
 MakeSender: TypeAlias = "Callable[[SenderOwner, SenderResources, socket.socket, StallDetector], Outlet]"
-
-
-class LinkOwner(Protocol):
-    """The transport that decides about the streams of a link."""
-
-    def stream_opened(self, link: "Link", stream: "TunnelStream") -> None:
-        """Take a stream that the peer has opened; set its sink."""
-
-    def stream_closed(self, link: "Link") -> None:
-        """Learn that a stream of this link is closed."""
-
-    def load_changed(self, link: "Link") -> None:
-        """Learn that the number of streams, ``stalled`` or ``proven`` has changed."""
-
-    @property
-    def fit(self) -> "Fit":
-        """The evidence of whether the other end runs the same transport."""
-
-    def link_lost(self, link: "Link", why: str) -> None:
-        """Learn that the connection is closed, and that every stream on it is lost."""
-
-    def link_parked(self, link: "Link") -> None:
-        """Learn that the session has lost its connection, and waits for another one."""
-
-    def not_smux(self, link: "Link", data: bytes) -> None:
-        """Take the socket back: its first bytes, ``data``, begin a handshake. The link is closed."""
 
 
 class Link:

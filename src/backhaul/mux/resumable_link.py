@@ -14,7 +14,7 @@ from backhaul.wire.peer import Peer
 from backhaul.wire.smux import Role, Settings
 from backhaul.wire.smux.frames import ACK, ASK, BYE, pack_frame
 
-from .link import LinkOwner
+from .owner import LinkOwner
 from .pacing import avoid_waiting
 from .resume import Ledger, ResumeError
 from .sealed_link import MakeRecords, RecordLink

@@ -16,7 +16,8 @@ from backhaul.wire.smux import Role, Settings
 from backhaul.wire.websocket import WebSocketError
 
 from .altered import AlteredError
-from .link import Link, LinkOwner
+from .link import Link
+from .owner import LinkOwner
 from .records import MAX_HEADER, Records, Take
 from .sender import Outlet, Sender, SenderOwner
 from .stall import StallDetector

@@ -155,11 +155,6 @@ class ServerTunnel:
         return self._waiting
 
     @property
-    def unanswered(self) -> int:
-        """The number of users who sent bytes into the tunnel and received none."""
-        return self._outcomes.unanswered
-
-    @property
     def transport(self) -> ServerTransport:
         """The transport that carries the users."""
         return self._transport
@@ -185,7 +180,7 @@ class ServerTunnel:
             name=self.client,
             session=self.session(),
             waiting=self.waiting,
-            unanswered=self.unanswered,
+            unanswered=self._outcomes.unanswered,
             draining=self.entrance.draining,
             refusing=self.offline,
             users=self.places.users,

@@ -4,7 +4,8 @@ import functools
 import ssl
 from typing import TYPE_CHECKING
 
-from backhaul.mux.link import Link, LinkOwner
+from backhaul.mux.link import Link
+from backhaul.mux.owner import LinkOwner
 from backhaul.transports.connection import Connection, SealedConnection
 from backhaul.wire.peer import Feature
 from backhaul.wire.smux import Role, Settings

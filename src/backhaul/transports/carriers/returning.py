@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from backhaul.errors import TransportError
 from backhaul.mux.greeting import Answer, encode_answer, first_reader, frame, read_greeting
-from backhaul.mux.link import Link, LinkOwner
+from backhaul.mux.link import Link
+from backhaul.mux.owner import LinkOwner
 from backhaul.mux.resumable_link import ResumableLink
 from backhaul.net.poller import WOULD_BLOCK, release
 from backhaul.net.sending import send_whole
