@@ -17,7 +17,7 @@ from tests.support.tunnel import Net
 from backhaul.server import Server
 
 USERS: Final = int(os.environ.get("BACKHAUL_TEST_USERS", "4"))  # of each client; half of them come by the group
-CLIENTS, PROCESSES, AT_A_TIME = 50, 5, 100
+CLIENTS, PROCESSES, AT_A_TIME = 50, 2, 100
 
 
 @asynccontextmanager
