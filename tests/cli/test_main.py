@@ -16,13 +16,11 @@ from signal import SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, Signals
 
 import pytest
 from tests.support.net import HOST, PATIENCE, Peer, free_port, until
-from tests.support.program import Program
-from tests.support.tunnel import TOKEN, Net
+from tests.support.program import TOKEN, Program
+from tests.support.tunnel import Net
 
 from backhaul import __version__
 from backhaul.cli.main import run
-
-LONG_TOKEN = f"{TOKEN}-0123456789"
 
 
 class Ground:
@@ -62,7 +60,7 @@ class Ground:
         """Write a configuration; return its file."""
         file = self.folder / f"{head[1:7]}.toml"
         file.touch(0o600)
-        file.write_text(f'{head}transport = "tcp"\ntoken = "{LONG_TOKEN}"\nskip_optz = true\n{lines}\n')
+        file.write_text(f'{head}transport = "tcp"\ntoken = "{TOKEN}"\nskip_optz = true\n{lines}\n')
         return file
 
     async def start(self, *arguments: str | Path, wrapper: Sequence[str] = ()) -> Program:
@@ -142,7 +140,7 @@ class TestUsage:
             (ground.folder / name).write_text("nonsense")
         lines = f'transport = "wss"\ntls_cert = "{ground.folder}/server.crt"\ntls_key = "{ground.folder}/server.key"'
         file = ground.folder / "wss.toml"
-        file.write_text(f'[server]\nbind_addr = ":1"\ntoken = "{LONG_TOKEN}"\nskip_optz = true\n{lines}\n')
+        file.write_text(f'[server]\nbind_addr = ":1"\ntoken = "{TOKEN}"\nskip_optz = true\n{lines}\n')
         program = await ground.start("-c", file)
         assert await program.ended() == 2
         (line,) = program.lines
@@ -333,7 +331,7 @@ def test_check_fails_on_warnings_if_strict(
 ) -> None:
     file = tmp_path / "server.toml"
     file.touch(0o600)
-    file.write_text(f'[server]\nbind_addr = ":1"\ntransport = "tcp"\ntoken = "{LONG_TOKEN}"\nports = ["2"]\n{line}\n')
+    file.write_text(f'[server]\nbind_addr = ":1"\ntransport = "tcp"\ntoken = "{TOKEN}"\nports = ["2"]\n{line}\n')
     with pytest.raises(SystemExit) as end:
         run(["check", *strict, str(file)])
     assert end.value.code == code * warned

@@ -11,8 +11,8 @@ from signal import SIGTERM
 
 import pytest
 from tests.support.net import HOST, PATIENCE, echo, free_port, until
-from tests.support.program import Program, passing
-from tests.support.tunnel import TOKEN, Net
+from tests.support.program import TOKEN, Program, passing
+from tests.support.tunnel import Net
 
 from backhaul.system.status_socket import socket_path, stopping
 

@@ -10,14 +10,14 @@ from signal import SIGHUP, SIGTERM
 import pytest
 from tests.support.clients import table
 from tests.support.net import HOST, PATIENCE, echo, free_port, until
-from tests.support.program import Program, passing
-from tests.support.tunnel import TOKEN, Net
+from tests.support.program import TOKEN, Program, passing
+from tests.support.tunnel import Net
 
 from backhaul.cli.main import run
 from backhaul.cli.programs import is_root
 from backhaul.system.programs import Document, all_programs
 
-LINES = f'transport = "tcp"\ntoken = "{TOKEN}-0123456789"\nskip_optz = true\nretry_interval = 1\n'
+LINES = f'transport = "tcp"\ntoken = "{TOKEN}"\nskip_optz = true\nretry_interval = 1\n'
 
 
 class Folder:

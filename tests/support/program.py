@@ -10,6 +10,9 @@ from pathlib import Path
 
 from .net import PATIENCE
 
+TOKEN = f"bh1_{'for-tests':x<43}"
+"""A token of the form of ``backhaul token``: the key of any other costs each program 100 ms."""
+
 
 def passing(descriptors: Sequence[int], names: Sequence[str], variables: str = "") -> tuple[str, ...]:
     """Return a wrapper that passes ``descriptors`` as a service manager does: sd_listen_fds(3)."""
