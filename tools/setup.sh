@@ -32,8 +32,12 @@ install_packages() {
     say "installing $*"
     keep_services_down
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -qq update && apt-get -qq install --no-install-recommends "$@" >/dev/null ||
+    update_lists && apt-get -qq install --no-install-recommends "$@" >/dev/null ||
         die "apt-get could not install: $*"
+}
+
+update_lists() {
+    [ "${lists_are_new-}" ] || apt-get -qq update && lists_are_new=yes
 }
 
 # Debian starts the services it installs; we only want their programs, not an nginx on port 80.
@@ -63,6 +67,16 @@ bring_netem() {
     fi
 }
 
+bring_venv() {
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        install_packages "python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
+}
+
+bring_programs() { # $1: "test" or "bench"
+    install_programs "$1"
+    [ "$1" = bench ] || bring_netem
+}
+
 # What an environment was made from. It holds absolute paths, so it does not survive a move of the directory.
 fingerprint() { # $1: "program", "dev" or "dist"
     echo "$1 $PWD $("$python" -V) $(cat pyproject.toml constraints.txt | sha256sum)"
@@ -73,8 +87,7 @@ prepare_environment() { # $1: "program", "dev" or "dist"; $2: its directory
     if [ -e "$stamp" ] && "$2/bin/python" -c '' 2>/dev/null && grep -qxF "$(fingerprint "$1")" "$stamp"; then
         return
     fi
-    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
-        install_packages "python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
+    bring_venv
     say "making $2 with $("$python" -V) (once; about a minute)"
     "$python" -m venv --clear "$2"
     "$2/bin/python" -m pip install --quiet --upgrade 'pip>=25.1' # the first that knows --group
@@ -103,9 +116,10 @@ dist)
     prepare_environment dist build/venv
     ;;
 test | bench)
-    install_programs "$1"
-    [ "$1" = bench ] || bring_netem
+    bring_venv # not beside the other packages: apt-get runs once at a time
+    bring_programs "$1" &
     prepare_environment dev .venv
+    wait $!
     ;;
 *) die "usage: tools/setup.sh demo|lint|test|bench|dist" ;;
 esac
