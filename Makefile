@@ -3,15 +3,16 @@ BIN := .venv/bin
 # Compiled modules are kept, whatever the environment says: each worker and hundreds of programs load them.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Four tests at a time keep two cores busy, because most of them wait for something; those without sockets never wait.
+# Six tests at a time keep two cores busy, because most of them wait for something; those without sockets never wait.
 # The tests of one file run one after the other, in the order of the folders.
-JOBS = 4
-pure: JOBS = 2
-PYTEST = $(BIN)/python -m pytest -rfEs -n $(JOBS) --dist loadfile --no-loadscope-reorder
-PURE := tests/wire tests/security tests/config tests/bench tests/release $(wildcard tests/test_*.py)
+JOBS = 6
+PYTEST := $(BIN)/python -m pytest -rfEs
+SPREAD = -n $(JOBS) --dist loadfile --no-loadscope-reorder
+PURE := tests/wire tests/security
+FILES := tests/config tests/bench tests/release $(wildcard tests/test_*.py)
 COVERAGE := --cov=backhaul.wire --cov=backhaul.security --cov-report=term-missing:skip-covered --cov-fail-under=100
 
-.PHONY: help demo check pure test lint bench soak survive docs dist constraints clean
+.PHONY: help demo check quick pure files test sockets lint bench soak survive docs dist constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -23,15 +24,26 @@ demo: ## try the program on this machine until Ctrl-C; with ONCE=1 it ends by it
 
 check: ## the quick part of `make test`, about a minute: lint, tests without sockets, coverage of the protocol core
 	@tools/setup.sh lint
-	@$(MAKE) --no-print-directory --output-sync=target -j2 lint pure
+	@$(MAKE) --no-print-directory -j3 quick
+
+# Each part shows its output when it has ended.
+quick:
+	@$(MAKE) --no-print-directory --output-sync=target lint pure files
 
 pure:
 	$(PYTEST) $(COVERAGE) $(PURE) $(ARGS)
 
+files:
+	$(PYTEST) $(FILES) $(ARGS)
+
+test: export SOCKETS_ARGS = $(ARGS)
 test: ## everything that has to pass, in about 7 minutes; ARGS='-m "not slow and not interop and not browser"' for less
 	@tools/setup.sh test
-	@$(MAKE) --no-print-directory check ARGS=
-	$(PYTEST) $(addprefix --ignore=,$(PURE)) $(ARGS)
+	@$(MAKE) --no-print-directory -j4 quick sockets ARGS= || \
+		{ echo "Not everything has passed: a line with *** names each part that failed, below its output." >&2; exit 1; }
+
+sockets:
+	$(PYTEST) $(SPREAD) $(addprefix --ignore=,$(PURE) $(FILES)) $(SOCKETS_ARGS)
 
 lint: ## style, types, direction of imports
 	@tools/setup.sh lint
