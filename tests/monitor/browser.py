@@ -147,7 +147,7 @@ class Browser:
         end = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < end, self.text("body")
-            self.driver.execute_async_script("setTimeout(arguments[0], 30)")
+            self.driver.execute_async_script("setTimeout(arguments[0], 100)")
 
 
 def open_browser(folder: Path) -> Browser:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tests.monitor.browser import Browser, Host
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: a page that is left open draws on
 def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Browser]":
     from tests.monitor.browser import open_browser  # noqa: PLC0415 - selenium is optional
 
