@@ -42,6 +42,7 @@ async def test_a_restart_forgets_neither_bytes_nor_history(net: Net, tmp_path: P
     program = await Program.start("-c", file)
     client = await net.client(bind)
     try:
+        await program.line("monitoring page on")  # from now on there is a history
         await until(lambda: client.tunnel.connected)
         user = await net.dial(port)
         await echo(user, b"bytes")
