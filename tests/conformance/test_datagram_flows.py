@@ -152,6 +152,7 @@ async def test_ended_flows_leave_nothing_behind(busy_net: UdpNet) -> None:
             end.relay.flows.bound(limit, 0)
         await until(lambda: not any(len(end.relay.flows) for end in ends))
         await until(lambda: not any(link.streams for end in ends for link in end.relay.state().links))
+        await until(lambda: not any(link.spooled for end in ends for link in end.relay.state().links))
         await until(lambda: not tunnel.client.tunnel.transport.opening)
         await until(lambda: len({end.tunnel.transport.idle for end in ends}) == 1)
         for end in ends:
