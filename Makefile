@@ -10,6 +10,7 @@ PYTEST := $(BIN)/python -m pytest -rfEs
 SPREAD = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PURE := tests/wire tests/security
 FILES := tests/config tests/bench tests/release $(wildcard tests/test_*.py)
+OTHERS := $(addprefix --ignore=,$(PURE) $(FILES))
 COVERAGE := --cov=backhaul.wire --cov=backhaul.security --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 .PHONY: help demo check quick pure files test sockets lint bench soak survive docs dist constraints clean
@@ -42,8 +43,12 @@ test: ## everything that has to pass, in about 7 minutes; ARGS='-m "not slow and
 	@$(MAKE) --no-print-directory -j4 quick sockets ARGS= || \
 		{ echo "Not everything has passed: a line with *** names each part that failed, below its output." >&2; exit 1; }
 
-sockets:
-	$(PYTEST) $(SPREAD) $(addprefix --ignore=,$(PURE) $(FILES)) $(SOCKETS_ARGS)
+sockets: .venv/.compiled
+	$(PYTEST) $(SPREAD) $(OTHERS) $(SOCKETS_ARGS)
+
+# In a new environment one process compiles all modules, before each of six does so.
+.venv/.compiled:
+	@$(PYTEST) --collect-only -q $(OTHERS) >/dev/null && touch $@ || true # mistakes are shown by the tests
 
 lint: ## style, types, direction of imports
 	@tools/setup.sh lint

@@ -95,7 +95,8 @@ prepare_environment() { # $1: "program", "dev" or "dist"; $2: its directory
     case $1 in
     program) "${install[@]}" --editable . ;;
     dev)
-        "${install[@]}" --editable . --group dev
+        # Most modules of these tools are never loaded, and the others are compiled by the first who loads them.
+        "${install[@]}" --no-compile --editable . --group dev
         fingerprint program >>"$stamp"
         ;;
     dist)
