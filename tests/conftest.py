@@ -24,6 +24,9 @@ settings.register_profile("quick", deadline=None, max_examples=50)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("quick")
 
+# Folders with files that take long, because they wait. None of these runs alone at the end, when nothing else is left.
+WAITING = ("cli", "faults", "interop", "monitor", "transports", "tunnel")
+
 _NUMBERS = itertools.count()
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
@@ -41,8 +44,9 @@ def pytest_asyncio_loop_factories(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out cases that occur on no system, or that repeat others."""
+    """Leave out cases that occur on no system, or that repeat others; begin with the files that take long."""
     items[:] = [item for item in items if not _needless(getattr(item, "callspec", None))]
+    items.sort(key=lambda item: item.path.parent.name not in WAITING)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -41,8 +41,9 @@ async def test_users(net: Net, tmp_path: Path) -> None:
         assert not all(outcomes)
         for user in users:
             user.close()
-        while not await answered(await net.dial(user_port)):
+        while not await answered(user := await net.dial(user_port)):
             pass
+        user.close()  # the stop would wait for it
         await net.stop(client)
     finally:
         await server.kill()

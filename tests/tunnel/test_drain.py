@@ -45,9 +45,10 @@ async def test_a_drained_server_refuses_new_users_only(net: Net) -> None:
 
 
 async def test_neither_a_reload_nor_a_client_ends_the_draining(net: Net) -> None:
-    tunnel, _ = await start(net)
+    tunnel, user = await start(net)
     await tunnel.server.drain()
     await change(tunnel.server, heartbeat=7)
+    user.close()  # the stop would wait for it
     await net.stop(tunnel.client)
     await net.client(tunnel.bind_port)
     await until(lambda: tunnel.server.tunnel.connected)

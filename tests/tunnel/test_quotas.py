@@ -124,7 +124,8 @@ async def test_a_broken_file_is_replaced(
     net.store = SharedFile(path, MAX_FILE)
     tunnel = await net.tunnel(await net.echo())
     await change(tunnel.server, limits=LimitTables(Limits(bytes_per_day=1000)))
-    await echo(await tunnel.user(), b"bytes")
+    await echo(user := await tunnel.user(), b"bytes")
+    user.close()  # a stop would wait for it
     await net.stop(tunnel.server)
     assert caplog.text.count(f"{path}: not understood and replaced") == 1
     assert filled(Ledger("")).onto(path.read_bytes()) == b""
