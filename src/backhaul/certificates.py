@@ -1,6 +1,9 @@
-"""Wording of OpenSSL's errors about certificates, for administrators."""
+"""Files of certificates: OpenSSL's errors in words for administrators, and those of authorities."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import ssl
 
 _RENEW: Final = "make a new pair, such as with `backhaul cert`"
 _REASONS: Final = {
@@ -15,3 +18,10 @@ def objection(error: OSError) -> str:
     """Return why a certificate and its key cannot be loaded, and the remedy; an ``ssl.SSLError`` is an OSError."""
     reason = _REASONS.get(getattr(error, "reason", None) or "")
     return reason or f"{error.strerror or error}; both must be PEM, belong together, and have no passphrase"
+
+
+def load_authorities(context: "ssl.SSLContext", file: str) -> None:
+    """Trust the authorities in a PEM file, one at least; raise OSError for any other file."""
+    context.load_verify_locations(file)
+    if not context.cert_store_stats()["x509_ca"]:
+        raise OSError("no certificate in it is that of an authority")

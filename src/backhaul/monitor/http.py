@@ -16,11 +16,11 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any, Final
 
-from backhaul.addresses import LOCAL, plain_ip
 from backhaul.wire.http1 import HeadError, RequestReader
 from backhaul.wire.http1 import Request as Head
 
 from .http_body import Body
+from .http_connection import Connection, Open, in_clear
 from .http_messages import BodyError, Headers, Request, Respond, Response, Stream, encode, encode_stream
 
 MAX_VISITORS: Final = 64
@@ -59,7 +59,7 @@ def _both_families(host: str, port: int) -> socket.socket | None:
 class HttpServer:
     """Serves the answers of ``respond``; call ``start`` or ``serve`` once, then ``stop``, in the event loop.
 
-    Every answer has the given ``headers``.
+    Every answer has the given ``headers``. ``open_connection`` decides about TLS.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class HttpServer:
         respond: Respond,
         headers: Headers = (),
         *,
+        open_connection: Open = in_clear,
         patience: float = PATIENCE,
         max_visitors: int = MAX_VISITORS,
         max_streams: int = MAX_STREAMS,
@@ -74,6 +75,7 @@ class HttpServer:
     ) -> None:
         self._respond = respond
         self._headers = headers
+        self._open = open_connection
         self._patience = patience
         self._max_visitors = max_visitors
         self._max_streams = max_streams
@@ -147,47 +149,52 @@ class HttpServer:
         writer.transport.set_write_buffer_limits(high=0)  # drain() then waits for the last byte
         # A visitor that leaves or is too slow (TimeoutError is an OSError) is not worth a line.
         with contextlib.suppress(OSError, EOFError):
+            connection = await self._open(reader, writer)
             try:
                 async with asyncio.timeout(self._patience):
-                    head = await _read(reader)
+                    head = await _read(connection)
             except HeadError:
-                await self._send(writer, encode(_NO_HTTP, self._headers), _NO_HTTP.body)
+                await self._send(connection, encode(_NO_HTTP, self._headers), _NO_HTTP.body)
+                await self._end(connection)
                 return
-            await self._answer(head, reader, writer)
+            await self._answer(head, connection)
 
-    async def _answer(self, head: Head, reader: StreamReader, writer: StreamWriter) -> None:
+    async def _answer(self, head: Head, connection: Connection) -> None:
         self._answering.add(_this_task())
-        body = Body(head, reader, writer, self._patience)
+        body = Body(head, connection, self._patience)
         try:
-            answer = await self._respond(_request(head, body, writer))
+            answer = await self._respond(_request(head, body, connection))
         except BodyError as error:
             answer = Response(f"{error}\n".encode(), status=error.status)
         if isinstance(answer, Stream):
             async with contextlib.aclosing(answer.pieces):
-                await self._stream(answer, head, reader, writer)
+                await self._stream(answer, head, connection)
         else:
-            await self._send(writer, encode(answer, self._headers), b"" if head.method == b"HEAD" else answer.body)
+            await self._send(connection, encode(answer, self._headers), b"" if head.method == b"HEAD" else answer.body)
+        await self._end(connection)
         await body.discard()
 
-    async def _stream(self, stream: Stream, head: Head, reader: StreamReader, writer: StreamWriter) -> None:
+    async def _stream(self, stream: Stream, head: Head, connection: Connection) -> None:
         if len(self._streams) >= self._max_streams:
-            await self._send(writer, encode(_TOO_MANY, self._headers), _TOO_MANY.body)
+            await self._send(connection, encode(_TOO_MANY, self._headers), _TOO_MANY.body)
             return
         visit = _this_task()
         self._forget(visit)
         self._streams.add(visit)
-        await self._send(writer, encode_stream(stream, self._headers))
+        await self._send(connection, encode_stream(stream, self._headers))
         if head.method == b"HEAD":
             return
-        async with _ending_with(reader, visit):
+        async with _ending_with(connection, visit):
             async for piece in stream.pieces:
-                await self._send(writer, piece)
+                await self._send(connection, piece)
 
-    async def _send(self, writer: StreamWriter, *pieces: bytes) -> None:
+    async def _send(self, connection: Connection, *pieces: bytes) -> None:
         async with asyncio.timeout(self._patience):
-            for piece in pieces:
-                writer.write(piece)  # apart, because visitors may share one
-            await writer.drain()
+            await connection.send(*pieces)
+
+    async def _end(self, connection: Connection) -> None:
+        async with asyncio.timeout(self._patience):
+            await connection.end()
 
 
 def _this_task() -> Task[None]:
@@ -197,13 +204,13 @@ def _this_task() -> Task[None]:
 
 
 @contextlib.asynccontextmanager
-async def _ending_with(reader: StreamReader, visit: Task[None]) -> AsyncIterator[None]:
+async def _ending_with(connection: Connection, visit: Task[None]) -> AsyncIterator[None]:
     """Cancel the visit when the visitor leaves during the block."""
 
     def left(_: Task[None]) -> None:
         visit.cancel()
 
-    leaving = asyncio.create_task(_leave(reader))
+    leaving = asyncio.create_task(_leave(connection))
     leaving.add_done_callback(left)
     try:
         yield
@@ -212,22 +219,22 @@ async def _ending_with(reader: StreamReader, visit: Task[None]) -> AsyncIterator
         leaving.cancel()
 
 
-async def _leave(reader: StreamReader) -> None:
+async def _leave(connection: Connection) -> None:
     """Wait until a visitor leaves, who has nothing more to send."""
     with contextlib.suppress(OSError):
-        while await reader.read(_READ_SIZE):
+        while await connection.read(_READ_SIZE):
             pass
 
 
-async def _read(reader: StreamReader) -> Head:
+async def _read(connection: Connection) -> Head:
     head = RequestReader()
-    while data := await reader.read(_READ_SIZE):
+    while data := await connection.read(_READ_SIZE):
         if (request := head.feed(data)) is not None:
             return request
     raise EOFError
 
 
-def _request(head: Head, body: Body, writer: StreamWriter) -> Request:
+def _request(head: Head, body: Body, connection: Connection) -> Request:
     def value(name: bytes) -> str:
         return head.headers.get(name, b"").decode("latin-1")
 
@@ -235,7 +242,8 @@ def _request(head: Head, body: Body, writer: StreamWriter) -> Request:
         path=head.path,
         authorization=value(b"authorization"),
         host=value(b"host"),
-        peer=_peer(writer),
+        peer=connection.peer,
+        certified=connection.certified,
         method=head.method.decode("latin-1"),
         query=head.query,
         content_type=value(b"content-type"),
@@ -246,10 +254,3 @@ def _request(head: Head, body: Body, writer: StreamWriter) -> Request:
         last_event=value(b"last-event-id"),
         read=body.read,
     )
-
-
-def _peer(writer: StreamWriter) -> str:
-    connection = writer.get_extra_info("socket")
-    if connection and connection.family == socket.AF_UNIX:
-        return LOCAL
-    return plain_ip(writer.get_extra_info("peername") or ("unknown",))  # None: already closed

@@ -1,12 +1,12 @@
 """The body of a request, which is read on demand: a visitor without access makes the server read little."""
 
 import asyncio
-from asyncio import StreamReader, StreamWriter
 from http import HTTPStatus
 from typing import Final
 
 from backhaul.wire.http1 import Headers, Request
 
+from .http_connection import Connection
 from .http_messages import BodyError
 
 _READ_SIZE: Final = 4096
@@ -18,11 +18,10 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # RFC 9110 section 10.1.1
 class Body:
     """The body that follows ``head``; each read may take ``patience`` seconds."""
 
-    def __init__(self, head: Request, reader: StreamReader, writer: StreamWriter, patience: float) -> None:
+    def __init__(self, head: Request, connection: Connection, patience: float) -> None:
         self._headers: Headers = head.headers
         self._received = head.rest
-        self._reader = reader
-        self._writer = writer
+        self._connection = connection
         self._patience = patience
 
     async def read(self, most: int) -> bytes:
@@ -32,19 +31,20 @@ class Body:
             raise BodyError(f"the body is longer than {most} bytes", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         async with asyncio.timeout(self._patience):
             if length > len(self._received) and self._headers.get(b"expect", b"").lower() == b"100-continue":
-                self._writer.write(_CONTINUE)
+                await self._connection.send(_CONTINUE)
             while len(self._received) < length:
                 self._received += await self._more()
         return self._received[:length]
 
     async def discard(self) -> None:
-        """Receive the rest of an unread body: to close the connection before would reset it, and the answer with it."""
+        """Receive the rest of an unread body: to close the connection before would reset it, and the answer with it.
+
+        The visitor must have been told that the answer has ended.
+        """
         try:
             rest = min(self._length(), _MAX_DISCARDED) - len(self._received)
         except BodyError:
             rest = _MAX_DISCARDED
-        if rest > 0 and self._writer.can_write_eof():
-            self._writer.write_eof()
         async with asyncio.timeout(self._patience):
             while rest > 0:
                 rest -= len(await self._more())
@@ -58,6 +58,6 @@ class Body:
         return int(length)
 
     async def _more(self) -> bytes:
-        if data := await self._reader.read(_READ_SIZE):
+        if data := await self._connection.read(_READ_SIZE):
             return data
         raise EOFError

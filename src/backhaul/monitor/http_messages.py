@@ -39,6 +39,8 @@ class Request:
     """The value of the header Host; empty without one."""
     peer: str = ""
     """The address of the visitor."""
+    certified: bool = False
+    """True if the visitor has proved to have a valid client certificate."""
     method: str = "GET"
     query: str = ""
     """The query without the question mark."""

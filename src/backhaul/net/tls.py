@@ -10,12 +10,12 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from backhaul.certificates import objection
+from backhaul.certificates import load_authorities, objection
 from backhaul.errors import TransportError, reason
 
 from .poller import WOULD_BLOCK, Poller, release
@@ -40,10 +40,14 @@ _CORK: Final = getattr(socket, "TCP_CORK", None)  # Linux
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """The certificate files of the public end."""
+    """The files of a certificate that this program shows, and its wishes for those of clients."""
 
     cert: str
     key: str
+    client_ca: str = ""
+    """Authorities whose client certificates are verified; without one, clients are asked for none."""
+    keys: str = "tls"
+    """How the names of the keys of these files begin."""
     over_unix: bool = False
     """True if the connections are Unix sockets."""
     look_every: float = 5.0
@@ -119,7 +123,7 @@ class UnixTlsSocket(WithoutTcp, TlsSocket):
 
 
 class ServerContext:
-    """The TLS context of the public end; loads changed certificate files without a restart."""
+    """The TLS context of an end that listens; loads changed certificate files without a restart."""
 
     def __init__(self, tls: ServerTls) -> None:
         """Load the files; raise TransportError if they are unusable."""
@@ -138,9 +142,16 @@ class ServerContext:
 
     def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
         """Return the TLS end of an accepted connection before its handshake; owns the socket."""
+        return self._current().wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        """Return the TLS end of a connection whose bytes the caller moves, before its handshake."""
+        return self._current().wrap_bio(incoming, outgoing, server_side=True)
+
+    def _current(self) -> ssl.SSLContext:
         if time.monotonic() - self._looked > self._tls.look_every:
             self._look()
-        return self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        return self._context
 
     def _look(self) -> None:
         self._looked = time.monotonic()
@@ -155,9 +166,13 @@ class ServerContext:
             log.info("certificate %s: changed and in use", self._tls.cert)
         self._stamp = stamp
 
+    @property
+    def _files(self) -> Iterator[str]:
+        return filter(None, (self._tls.cert, self._tls.key, self._tls.client_ca))
+
     def _stamps(self) -> tuple[float, ...]:
         try:
-            return tuple(os.stat(path).st_mtime for path in (self._tls.cert, self._tls.key))  # noqa: PTH116
+            return tuple(os.stat(path).st_mtime for path in self._files)  # noqa: PTH116
         except OSError:
             return ()
 
@@ -170,11 +185,21 @@ class ServerContext:
         try:
             context.load_cert_chain(self._tls.cert, self._tls.key, "")  # without a password it asks at the terminal
         except OSError as error:  # ssl.SSLError is one
-            raise TransportError(
-                f"tls_cert {self._tls.cert}: unusable with tls_key {self._tls.key}: {objection(error)}"
-            ) from None
+            names = f"{self._tls.keys}_cert {self._tls.cert}: unusable with {self._tls.keys}_key {self._tls.key}"
+            raise TransportError(f"{names}: {objection(error)}") from None
+        if self._tls.client_ca:
+            self._ask_clients(context)
         self._note(Path(self._tls.cert))
         return context
+
+    def _ask_clients(self, context: ssl.SSLContext) -> None:
+        """Ask clients for a certificate; those without one may go on, those with a wrong one may not."""
+        context.verify_mode = ssl.CERT_OPTIONAL
+        try:
+            load_authorities(context, self._tls.client_ca)
+        except OSError as error:
+            name = f"{self._tls.keys}_client_ca {self._tls.client_ca}"
+            raise TransportError(f"{name}: {reason(error)}; name a PEM file of the authorities") from None
 
     def _note(self, file: Path) -> None:
         """Learn the fingerprint of the first certificate in a file, which is the one that clients see."""
